@@ -1,0 +1,84 @@
+"""The completions an entry stands on, as they are committed beside it, so that anybody can grade them again."""
+
+import gzip
+import io
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import BenchError
+from harness.records import canonical, decode, digest, parse, plain
+from harness.types import Completion, Finish, Problem
+
+# The text of a full run is a few MB; a small file that claims to be this large is an attack on the reader.
+MOST_BYTES = 256 * 1024 * 1024
+_RESTORE = "restore the file from git, or remove the entry and score again"
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedCompletion:
+    """One line of the committed file: all that grading needs, and a trace of the token ids.
+
+    Attributes:
+        id: the problem's id.
+        gold: the answer it was graded against.
+        finish: why generation ended.
+        tokens: generated tokens, the stop token counted; None where a server does not tell.
+        ids_sha256: the first 16 hex digits of `digest` over the list of generated token ids, or None.
+        text: what the model wrote.
+    """
+
+    id: str
+    gold: str
+    finish: Finish
+    tokens: int | None
+    ids_sha256: str | None
+    text: str
+
+
+def commit(problem: Problem, completion: Completion) -> CommittedCompletion:
+    """What is kept of a completion beside the entry."""
+    ids = completion.token_ids
+    return CommittedCompletion(
+        id=problem.id,
+        gold=problem.answer,
+        finish=completion.finish_reason,
+        tokens=None if ids is None else len(ids),
+        ids_sha256=None if ids is None else digest(ids)[:16],
+        text=completion.text,
+    )
+
+
+def to_lines(completions: Sequence[CommittedCompletion]) -> bytes:
+    """The uncompressed content of the committed file: one canonical JSON object a line, in item order."""
+    return b"".join(canonical(plain(completion)) + b"\n" for completion in completions)
+
+
+def from_lines(lines: bytes, where: str) -> tuple[CommittedCompletion, ...]:
+    """The completions in the uncompressed content; BenchError naming the first line that is none."""
+    return tuple(
+        decode(CommittedCompletion, parse(line, f"{where}:{number}", _RESTORE), f"{where}:{number}", _RESTORE)
+        for number, line in enumerate(lines.removesuffix(b"\n").split(b"\n"), start=1)
+    )
+
+
+def compress(lines: bytes) -> bytes:
+    """Gzip without name and time: the same lines give the same bytes on every machine with the same zlib."""
+    buffer = io.BytesIO()
+    # GzipFile rather than gzip.compress: that one lets zlib write the operating system into the header.
+    with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=buffer, mtime=0) as file:
+        file.write(lines)
+    return buffer.getvalue()
+
+
+def read_lines(path: Path) -> bytes:
+    """The uncompressed content of a committed file; BenchError for one that is damaged or absurdly large."""
+    try:
+        with gzip.open(path) as file:
+            lines = file.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise BenchError(f"{path.name}: cannot be decompressed ({error})", _RESTORE) from None
+    if len(lines) > MOST_BYTES:
+        raise BenchError(f"{path.name}: more than {MOST_BYTES:,} bytes when decompressed", _RESTORE)
+    return lines

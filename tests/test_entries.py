@@ -1,0 +1,198 @@
+"""An entry survives its file, whatever it is called, and its parts fit one another before it is written."""
+
+import gzip
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import add, answers, entry, partial, regrade, result
+
+from harness import entries
+from harness.completions import from_lines, read_lines
+from harness.entries import Entry, completions_path, read, stem, verify, write
+from harness.errors import BenchError
+from harness.records import decode, plain, pretty
+
+BASE = result()
+
+
+def test_an_entry_is_written_read_and_verified(tmp_path: Path) -> None:
+    """A written entry is read back equal, nothing is wrong with it, and its completions stand beside it."""
+    path = add(tmp_path / "board")
+    assert read(path) == entry()
+    assert verify(path, regrade) == []
+    lines = read_lines(completions_path(path))
+    assert from_lines(lines, "here") == answers()
+    assert sorted(item.name for item in path.parent.iterdir()) == [path.name, completions_path(path).name]
+
+
+@given(
+    st.text(min_size=1), st.text(), st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text())
+)
+def test_any_entry_survives_its_file(candidate: str, source: str, settings: dict[str, Any]) -> None:
+    """Whatever the names and settings, the JSON of an entry gives the same entry and the same bytes."""
+    of = replace(BASE, candidate=candidate, model=replace(BASE.model, source=source))
+    made = entry(replace(of, engine=replace(of.engine, settings=settings)))
+    again = decode(Entry, json.loads(pretty(made)), "here", "mend it")
+    assert again == made
+    assert pretty(again) == pretty(made)
+    assert entries.audit(again) == []
+
+
+@pytest.mark.parametrize("of", [BASE, partial(BASE)], ids=["full", "partial"])
+def test_adding_an_entry_twice_changes_nothing(tmp_path: Path, of: entries.Result) -> None:
+    """The second time writes no file, even where the completions were compressed by another program."""
+    path = add(tmp_path, of)
+    beside = completions_path(path)
+    beside.write_bytes(gzip.compress(read_lines(beside), compresslevel=1))
+    before = {item: (item.read_bytes(), item.stat().st_mtime_ns, item.stat().st_ino) for item in tmp_path.iterdir()}
+    assert add(tmp_path, of) == path
+    assert before == {
+        item: (item.read_bytes(), item.stat().st_mtime_ns, item.stat().st_ino) for item in tmp_path.iterdir()
+    }
+
+
+def test_a_damaged_file_is_written_anew(tmp_path: Path) -> None:
+    """Adding an entry again mends completions and an entry that a broken disk left behind."""
+    path = add(tmp_path)
+    completions_path(path).write_bytes(b"\x1f\x8b torn")
+    path.write_bytes(b"{")
+    assert add(tmp_path) == path
+    assert verify(path, regrade) == []
+
+
+def test_an_entry_never_stands_without_its_completions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that dies before the last step leaves no entry."""
+    original = entries.replace_file
+
+    def die_at_the_entry(path: Path, data: bytes) -> None:
+        if path.suffix == ".json":
+            raise OSError("power cut")
+        original(path, data)
+
+    monkeypatch.setattr(entries, "replace_file", die_at_the_entry)
+    with pytest.raises(OSError, match="power cut"):
+        add(tmp_path)
+    assert [item.name for item in tmp_path.iterdir()] == [f"{stem(entry())}.jsonl.gz"]
+
+
+def test_parts_that_do_not_fit_are_never_written(tmp_path: Path) -> None:
+    """Counts against the bits, or completions of another run, stop before any file."""
+    wrong = replace(BASE, counts=replace(BASE.counts, correct=6))
+    with pytest.raises(ValueError, match="counts do not follow"):
+        write(entry(wrong), answers(), tmp_path)
+    with pytest.raises(ValueError, match="completions_sha256"):
+        write(entry(), answers(right=4), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a/b",
+        "../../etc/passwd",
+        "..",
+        ".",
+        "-",
+        "a b|c",
+        "`@x`",
+        "模型",
+        "\ud800",
+        "a\nb",
+        "CON",
+        "x" * 300,
+        "..." * 99,
+        "é.",
+        "",
+    ],
+)
+def test_a_hostile_name_gives_a_safe_file_name(tmp_path: Path, name: str) -> None:
+    """Whatever a candidate is called, its files lie in the folder, under a short plain name, and can be told apart."""
+    path = add(tmp_path / "board", replace(BASE, candidate=name))
+    assert path.parent == tmp_path / "board"
+    assert entries.re.fullmatch(r"2026-11-22-[a-z0-9]([a-z0-9._-]{0,58}[a-z0-9])?-[0-9a-f]{12}\.json", path.name)
+    assert ".." not in path.name
+    assert verify(path, regrade) == []
+
+
+def test_an_ordinary_name_stays_readable() -> None:
+    """Dots, dashes and underscores of model names are kept."""
+    assert stem(entry(result("qwen2.5-0.5b_q4_1"))).startswith("2026-11-22-qwen2.5-0.5b_q4_1-")
+
+
+def test_a_run_of_nothing_is_no_entry(tmp_path: Path) -> None:
+    """Without a single item there is no score."""
+    with pytest.raises(ValueError, match="0 of 0 items scored"):
+        write(entry(result("base", ())), (), tmp_path)
+
+
+def test_an_unknown_key_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    """An entry of another schema is not half understood."""
+    value = json.loads(pretty(entry()))
+    value["timings"]["seconds"] = 1
+    path = tmp_path / "x.json"
+    path.write_bytes(pretty(value))
+    with pytest.raises(BenchError, match="timings has unknown keys 'seconds' \\(known: phases, generated_tokens"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"schema": 2}',
+        pretty({**plain(entry()), "schema": True}),
+        b"\xff\xfe",
+        b"[" * 100_000,
+    ],
+)
+def test_what_is_no_entry_is_one_clear_error(tmp_path: Path, data: bytes) -> None:
+    """Damaged and foreign files raise the user's error and are one problem each."""
+    path = tmp_path / "x.json"
+    path.write_bytes(data)
+    with pytest.raises(BenchError):
+        read(path)
+    assert len(verify(path)) == 1
+
+
+@pytest.mark.parametrize("created", ["2026-11-22", "2026-11-22T12:00:00+00:00", "2026-13-22T12:00:00Z", "../../x", ""])
+def test_time_is_utc_to_the_second(created: str) -> None:
+    """Another spelling of the time is a problem, for the file's name comes from it."""
+    assert entries.audit(entry(created=created)) == [
+        f"created is no UTC time such as 2026-11-22T12:00:00Z: {created!r}"
+    ]
+
+
+def test_a_digest_looks_like_one_and_a_timing_is_not_negative() -> None:
+    """Fields named sha256 hold 64 hex digits, or null where unknown; seconds do not run backwards."""
+    assert entries.audit(entry(replace(BASE, prompts_sha256="abc"))) == ["prompts_sha256 is no sha256: 'abc'"]
+    assert entries.audit(entry(replace(BASE, model=replace(BASE.model, weights_sha256=None)))) == []
+    slow = replace(entry(), timings=replace(entry().timings, tokens_per_second=-1.0))
+    assert entries.audit(slow) == ["a timing is negative"]
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [{"limit": 5, "seed": 0}, {"seed": 0}, {"limit": 12}, {"total": 13}, {"limit": 0, "seed": 0}, {"total": 0}],
+)
+def test_the_number_of_items_follows_from_limit_and_total(selection: dict[str, int]) -> None:
+    """A full run scores all items without limit and seed, a partial one its limit of them with a seed."""
+    of = replace(BASE, selection=replace(BASE.selection, **selection))
+    assert entries.audit(entry(of)) == [
+        f"12 of {of.selection.total} items scored does not fit limit and seed",
+    ]
+    assert entries.audit(entry(partial(BASE))) == []
+
+
+def test_timings_do_not_enter_the_result() -> None:
+    """Two runs with the same answers have one digest however long they took."""
+    slow = Entry.of(BASE, "2026-11-23T00:00:00Z", replace(entry().timings, tokens_per_second=None))
+    assert slow.result_sha256 == entry().result_sha256
+    assert stem(slow) != stem(entry())

@@ -1,0 +1,1 @@
+"""What makes candidates: one file a trainer."""
