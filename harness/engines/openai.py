@@ -1,0 +1,207 @@
+"""Generate through any server that speaks OpenAI's completions protocol, such as a cluster behind `vllm serve`.
+
+Prompts are sent as token ids, so that the server cannot prompt the model another way. Only transport errors are tried
+again; a request that a server refuses stops the run, since grading it as wrong would score the server.
+"""
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import httpx2
+from transformers import AutoTokenizer
+
+from harness.errors import BenchError
+from harness.tokens import completion_text
+from harness.types import Completion, Model, Request, Sampling, Value
+
+AGAIN = frozenset({429, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Settings of the openai engine.
+
+    Attributes:
+        endpoint: the address up to and with /v1, such as http://127.0.0.1:8000/v1.
+        served: the server's name for the model; none takes the only one it serves.
+        send: ids, or text for servers that take no token ids (the prompt is then decoded; BOS is up to the server).
+        concurrency: requests in flight at most.
+        tries: how often one request is sent when the connection or the server fails.
+        timeout: seconds to wait for one answer.
+        key: the bearer token, where the server wants one.
+    """
+
+    endpoint: str = "http://127.0.0.1:8000/v1"
+    served: str | None = None
+    send: str = "ids"
+    concurrency: int = 32
+    tries: int = 5
+    timeout: float = 600.0
+    key: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError(f"endpoint must begin with http:// or https://, not '{self.endpoint}'")
+        if self.send not in ("ids", "text"):
+            raise ValueError(f"send must be ids or text, not '{self.send}'")
+        if self.concurrency < 1 or self.tries < 1 or self.timeout <= 0:
+            raise ValueError("concurrency, tries and timeout must be above 0")
+
+
+class Server:
+    """A model that a server holds."""
+
+    def __init__(self, client: httpx2.Client, tokenizer: Any, options: Options, found: "_Found") -> None:
+        self._client = client
+        self._tokenizer = tokenizer
+        self._options = options
+        self._served = found.name
+        self.version = found.version
+        self.context = found.context
+        self.settings: dict[str, Value] = {"served": found.name, "send": options.send, "device": "server"}
+
+    def complete(
+        self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
+    ) -> Iterator[tuple[str, Completion]]:
+        """Keep `concurrency` requests in flight and yield each answer as it arrives.
+
+        Raises:
+            BenchError: a request is refused, cannot be delivered, or is answered with nonsense.
+        """
+        left = iter(requests)
+        with ThreadPoolExecutor(self._options.concurrency) as pool:
+            flight = {self._submit(pool, r, sampling, stop_ids): r for r in islice(left, self._options.concurrency)}
+            try:
+                while flight:
+                    done, _ = wait(flight, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        request = flight.pop(future)
+                        for following in islice(left, 1):
+                            flight[self._submit(pool, following, sampling, stop_ids)] = following
+                        yield request.id, future.result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """Close the connections; the server stays."""
+        self._client.close()
+
+    def _submit(
+        self, pool: ThreadPoolExecutor, request: Request, sampling: Sampling, stop_ids: Sequence[int]
+    ) -> Future[Completion]:
+        return pool.submit(self._one, request, sampling, tuple(stop_ids))
+
+    def _one(self, request: Request, sampling: Sampling, stop_ids: tuple[int, ...]) -> Completion:
+        prompt: list[int] | str = list(request.token_ids)
+        if self._options.send == "text":
+            prompt = self._tokenizer.decode(prompt, skip_special_tokens=False)
+        body = {
+            "model": self._served,
+            "prompt": prompt,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": 1.0,
+            "stop": list(sampling.stop) or None,
+            "seed": sampling.seed,
+            "stop_token_ids": list(stop_ids),
+            "return_token_ids": True,
+            "add_special_tokens": False,
+        }
+        answer = _sent(self._client, "POST", "completions", self._options.tries, body)
+        return self._completion(answer, request, sampling, stop_ids)
+
+    def _completion(self, answer: Any, request: Request, sampling: Sampling, stop_ids: tuple[int, ...]) -> Completion:
+        try:
+            choice = answer["choices"][0]
+            text, finish, ids = choice["text"], choice["finish_reason"], choice.get("token_ids")
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise _nonsense(request.id, answer) from error
+        sound = ids is None or (isinstance(ids, list) and all(type(i) is int for i in ids) and len(ids) > 0)
+        if not isinstance(text, str) or finish not in ("stop", "length") or not sound:
+            raise _nonsense(request.id, answer)
+        if ids is None:
+            cuts = [place for place in (text.find(mark) for mark in sampling.stop) if place >= 0]
+            return Completion(text[: min(cuts)] if cuts else text, None, finish)
+        return Completion(completion_text(self._tokenizer, ids, stop_ids, sampling.stop), tuple(ids), finish)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a server says of itself."""
+
+    name: str
+    version: str
+    context: int
+
+
+def load(model: Model, options: Options) -> Server:
+    """Find the model on the server.
+
+    Raises:
+        BenchError: no server answers, or it serves another model or several.
+    """
+    headers = {"Authorization": f"Bearer {options.key}"} if options.key else {}
+    base = options.endpoint.rstrip("/") + "/"
+    client = httpx2.Client(base_url=base, headers=headers, timeout=options.timeout, trust_env=False)
+    listed = _sent(client, "GET", "models", options.tries, None)
+    try:
+        served = {str(card["id"]): card for card in listed["data"]}
+    except (KeyError, TypeError) as error:
+        raise _nonsense("the list of models", listed) from error
+    name = options.served or (next(iter(served)) if len(served) == 1 else "")
+    if name not in served:
+        raise BenchError(f"{options.endpoint} serves {', '.join(served) or 'nothing'}", "name one: -o served=NAME")
+    context = served[name].get("max_model_len") or 1_000_000
+    tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
+    return Server(client, tokenizer, options, _Found(name, _version(client), int(context)))
+
+
+def _version(client: httpx2.Client) -> str:
+    """What vLLM tells at /version; other servers do not say."""
+    try:
+        value = client.get("../version").json()
+        return f"vllm {value['version']} (server)"
+    except (httpx2.HTTPError, ValueError, KeyError, TypeError):
+        return "openai-compatible server"
+
+
+def _sent(client: httpx2.Client, method: str, path: str, tries: int, body: object) -> Any:
+    """The JSON answer of one request; transport failures and busy servers are tried again with growing pauses."""
+    for attempt in range(1, tries + 1):
+        try:
+            answer = client.request(method, path, json=body)
+        except httpx2.TransportError as error:
+            if attempt == tries:
+                raise BenchError(
+                    f"no answer from {client.base_url} after {tries} tries: {error or type(error).__name__}",
+                    "start the server (vllm serve FOLDER) or give -o endpoint=http://HOST:PORT/v1",
+                ) from error
+        else:
+            if answer.status_code not in AGAIN or attempt == tries:
+                return _read(answer)
+        time.sleep(random.uniform(0.5, 1.0) * min(2 ** (attempt - 1), 30))
+    raise AssertionError("tries is at least 1")
+
+
+def _read(answer: httpx2.Response) -> Any:
+    if answer.status_code >= 400:
+        raise BenchError(
+            f"the server refused with {answer.status_code}: {' '.join(answer.text.split())[:300]}",
+            "nothing was graded; finished answers are kept. Servers without token ids: -o send=text",
+        )
+    try:
+        return answer.json()
+    except ValueError as error:
+        raise _nonsense(str(answer.url), answer.text) from error
+
+
+def _nonsense(what: str, answer: object) -> BenchError:
+    return BenchError(
+        f"the server's answer for {what} is not the completions protocol: {str(answer)[:200]}",
+        "check the endpoint; it should end in /v1",
+    )

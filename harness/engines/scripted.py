@@ -1,0 +1,92 @@
+"""Says what it is told: for rehearsals without a model, and for tests that need an engine they can predict.
+
+Answers come from a JSONL file of {"id": ..., "text": ...} lines; without a file every question is answered by a number
+that depends on its id alone.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import BenchError
+from harness.types import Completion, Model, Request, Sampling, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Settings of the scripted engine.
+
+    Attributes:
+        script: a JSONL file of {"id", "text"} lines; every asked id must be in it.
+        pace: seconds to wait before each answer, to rehearse progress and interruption.
+    """
+
+    script: str | None = None
+    pace: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.pace < 0:
+            raise ValueError("pace must be 0 or more seconds")
+
+
+class Scripted:
+    """A generator that reads its lines."""
+
+    version = "scripted 1"
+    context = 1_000_000
+
+    def __init__(self, answers: Mapping[str, str] | None, options: Options) -> None:
+        self._answers = answers
+        self._options = options
+        digest = None if answers is None else hashlib.sha256(json.dumps(answers, sort_keys=True).encode()).hexdigest()
+        self.settings: dict[str, Value] = {"script_sha256": digest}
+
+    def complete(
+        self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
+    ) -> Iterator[tuple[str, Completion]]:
+        """Yield the scripted answers in the order asked; the token ids are the text's UTF-8 bytes."""
+        for request in requests:
+            if self._options.pace:
+                time.sleep(self._options.pace)
+            text = self._answer(request.id)
+            ids = tuple(text.encode())[: sampling.max_tokens]
+            cut = len(text.encode()) > sampling.max_tokens
+            yield request.id, Completion(text, ids, "length" if cut else "stop")
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _answer(self, request_id: str) -> str:
+        if self._answers is None:
+            return f"#### {hashlib.sha256(request_id.encode()).digest()[0]}"
+        if request_id not in self._answers:
+            raise BenchError(
+                f"{self._options.script} has no line for {request_id}", 'add {"id": "...", "text": "..."} for it'
+            )
+        return self._answers[request_id]
+
+
+def load(model: Model, options: Options) -> Scripted:
+    """Read the script; the model is not looked at.
+
+    Raises:
+        BenchError: the script is absent or a line is not {"id", "text"}.
+    """
+    if options.script is None:
+        return Scripted(None, options)
+    path = Path(options.script).expanduser()
+    if not path.is_file():
+        raise BenchError(f"no script {path}", 'give a JSONL file of {"id": "...", "text": "..."} lines')
+    answers = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            value = json.loads(line)
+            answers[str(value["id"])] = str(value["text"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise BenchError(
+                f"{path}, line {number} is not a scripted answer", 'write {"id": "...", "text": "..."}'
+            ) from error
+    return Scripted(answers, options)

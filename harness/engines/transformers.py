@@ -1,0 +1,231 @@
+"""Generate with transformers: the embedded default, on cuda, mps or cpu.
+
+One decode loop of our own instead of `generate`: a row that is finished is yielded at once and leaves the batch, so a
+killed run keeps it and nobody computes padding for it.
+"""
+
+import math
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.cache_utils import DynamicCache
+
+from harness import machine, weights
+from harness.errors import BenchError
+from harness.tokens import completion_text
+from harness.types import Completion, Model, Request, Sampling, Value
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TAIL = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Settings of the transformers engine.
+
+    Attributes:
+        dtype: float32, bfloat16, float16, or auto: bfloat16 where the device computes it fast, else float32.
+        device: cuda, mps, cpu, or auto: the first of these that is there.
+        batch_size: rows decoded together; none asks the device: 32 on a CPU, 64 elsewhere.
+        threads: CPU threads; none leaves torch's choice.
+    """
+
+    dtype: str = "auto"
+    device: str = "auto"
+    batch_size: int | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("auto", *DTYPES):
+            raise ValueError(f"dtype must be auto, {', '.join(DTYPES)}, not '{self.dtype}'")
+        if self.device.partition(":")[0] not in ("auto", "cuda", "mps", "cpu"):
+            raise ValueError(f"device must be auto, cuda, mps or cpu, not '{self.device}'")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError("batch_size must be 1 or more")
+
+
+class Transformers:
+    """A model loaded by transformers."""
+
+    version = f"transformers {transformers.__version__}"
+
+    def __init__(self, network: Any, tokenizer: Any, settings: dict[str, Value], context: int) -> None:
+        self._network = network
+        self._tokenizer = tokenizer
+        self.settings = settings
+        self.context = context
+
+    def complete(
+        self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
+    ) -> Iterator[tuple[str, Completion]]:
+        """Decode in batches of like length, longest first, so that memory fails early if at all.
+
+        Raises:
+            BenchError: the device runs out of memory.
+        """
+        ordered = sorted(requests, key=lambda r: -len(r.token_ids))
+        size = int(self.settings["batch_size"] or 1)
+        for start in range(0, len(ordered), size):
+            batch = _Batch(self._network, self._tokenizer, ordered[start : start + size])
+            try:
+                yield from batch.decode(sampling, frozenset(stop_ids))
+            except torch.OutOfMemoryError as error:
+                raise BenchError(
+                    f"out of memory on {self.settings['device']} with {size} rows together",
+                    f"lower the batch: -o batch_size={max(1, size // 2)}; finished answers are kept",
+                ) from error
+
+    def close(self) -> None:
+        """Drop the weights."""
+        self._network = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+class _Batch:
+    """Rows that are decoded together; `rows` shrinks as they finish."""
+
+    def __init__(self, network: Any, tokenizer: Any, requests: Sequence[Request]) -> None:
+        self.network = network
+        self.tokenizer = tokenizer
+        self.rows = list(requests)
+        self.written: dict[str, list[int]] = {request.id: [] for request in requests}
+
+    @torch.inference_mode()
+    def decode(self, sampling: Sampling, stop_ids: frozenset[int]) -> Iterator[tuple[str, Completion]]:
+        device = self.network.device
+        width = max(len(row.token_ids) for row in self.rows)
+        ids = torch.zeros(len(self.rows), width, dtype=torch.long)
+        mask = torch.zeros(len(self.rows), width, dtype=torch.long)
+        for place, row in enumerate(self.rows):
+            ids[place, width - len(row.token_ids) :] = torch.tensor(row.token_ids)
+            mask[place, width - len(row.token_ids) :] = 1
+        ids, mask = ids.to(device), mask.to(device)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        cache = DynamicCache(config=self.network.config)
+        draws = {row.id: _draws(sampling, row.id) for row in self.rows}
+        while True:
+            logits = self.network(
+                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
+            ).logits[:, -1]
+            chosen = _choose(logits, sampling, [draws[row.id] for row in self.rows])
+            kept = []
+            for place, (row, token) in enumerate(zip(list(self.rows), chosen, strict=True)):
+                finish = self._advance(row.id, token, sampling, stop_ids)
+                if finish is None:
+                    kept.append(place)
+                else:
+                    written = tuple(self.written[row.id])
+                    text = completion_text(self.tokenizer, written, sorted(stop_ids), sampling.stop)
+                    yield row.id, Completion(text, written, finish)
+            if not kept:
+                return
+            ids = torch.tensor([[token] for token in chosen], device=device)
+            positions = positions[:, -1:] + 1
+            if len(kept) < len(self.rows):
+                index = torch.tensor(kept, device=device)
+                self.rows = [self.rows[place] for place in kept]
+                cache.batch_select_indices(index)
+                ids, mask, positions = ids[index], mask[index], positions[index]
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+
+    def _advance(self, row: str, token: int, sampling: Sampling, stop_ids: frozenset[int]) -> Any:
+        """Write one token of a row; why it ends here, or None."""
+        written = self.written[row]
+        written.append(token)
+        if token in stop_ids:
+            return "stop"
+        if sampling.stop:
+            tail = self.tokenizer.decode(written[-TAIL:], skip_special_tokens=True)
+            if any(mark in tail for mark in sampling.stop):
+                return "stop"
+        return "length" if len(written) >= sampling.max_tokens else None
+
+
+def load(model: Model, options: Options) -> Transformers:
+    """Load weights and tokenizer from the model's folder.
+
+    Raises:
+        BenchError: no such device, too little memory, an architecture this transformers does not know, or code that
+            would have to be trusted.
+    """
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = _device(options.device)
+    dtype = _dtype(options.dtype, device)
+    _require_memory(model, device, dtype)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
+        network = AutoModelForCausalLM.from_pretrained(
+            model.folder, dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True, trust_remote_code=False
+        )
+        network = network.to(device).eval()
+    except torch.OutOfMemoryError as error:
+        raise BenchError(f"{model.name} does not fit on {device}", "use a smaller model or -o device=cpu") from error
+    except (ValueError, OSError, KeyError) as error:
+        raise BenchError(
+            f"transformers {transformers.__version__} cannot load {model.folder}: {str(error).splitlines()[0]}",
+            "a newer transformers may know this architecture; code from a repository is never trusted",
+        ) from error
+    settings: dict[str, Value] = {
+        "dtype": dtype,
+        "device": device.type,
+        "batch_size": options.batch_size or (32 if device.type == "cpu" else 64),
+        "attention": str(network.config._attn_implementation),
+    }
+    return Transformers(network, tokenizer, settings, int(network.config.get_text_config().max_position_embeddings))
+
+
+def _device(wanted: str) -> torch.device:
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return torch.device(next(name for name, present in there.items() if present))
+    if not there[wanted.partition(":")[0]]:
+        usable = ", ".join(name for name, present in there.items() if present)
+        raise BenchError(f"this machine's torch sees no {wanted}", f"give -o device= one of: {usable}")
+    return torch.device(wanted)
+
+
+def _dtype(wanted: str, device: torch.device) -> str:
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return "bfloat16"
+    return "float32"
+
+
+def _require_memory(model: Model, device: torch.device, dtype: str) -> None:
+    needed = sum(math.prod(tensor.shape) for tensor in weights.read(model.folder)) * DTYPES[dtype].itemsize
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+        if needed > free:
+            raise BenchError(
+                f"{model.name} needs {needed / 2**30:.1f} GiB in {dtype}, the GPU has {free / 2**30:.1f} GiB free",
+                "use -o dtype=bfloat16, a smaller model, or free the GPU",
+            )
+        return
+    machine.require_memory(needed, f"the weights of {model.name} in {dtype}")
+
+
+def _draws(sampling: Sampling, row: str) -> torch.Generator | None:
+    if sampling.temperature == 0:
+        return None
+    generator = torch.Generator()
+    generator.manual_seed((sampling.seed or 0) * 2**32 + zlib.crc32(row.encode()))
+    return generator
+
+
+def _choose(logits: torch.Tensor, sampling: Sampling, draws: Sequence[torch.Generator | None]) -> list[int]:
+    if sampling.temperature == 0:
+        return [int(token) for token in logits.argmax(-1).tolist()]
+    odds = (logits.float() / sampling.temperature).softmax(-1).cpu()
+    return [int(torch.multinomial(row, 1, generator=draw)) for row, draw in zip(odds, draws, strict=True)]

@@ -1,0 +1,170 @@
+"""Generate with vLLM: every prompt in flight at once, each answer handed on as soon as it is finished.
+
+The engine is stepped by hand, since `LLM.generate` returns only when the last answer is done and a killed run would
+lose them all. Sampling is spelled out, so that no model's generation_config leaks into a score.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import vllm
+from transformers import AutoTokenizer
+from vllm import LLM, SamplingParams
+from vllm.sampling_params import RequestOutputKind
+
+from harness import machine, weights
+from harness.errors import BenchError
+from harness.tokens import completion_text
+from harness.types import Completion, Model, Request, Sampling, Value
+
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Settings of the vLLM engine.
+
+    Attributes:
+        dtype: auto (the checkpoint's), float32, bfloat16 or float16.
+        context: tokens of prompt and completion together; none takes the model's own.
+        memory: the share of a GPU's memory that vLLM may take.
+        eager: skip compilation and CUDA graphs; saves about 20 s of start, generates slower.
+        tensor_parallel: GPUs that share one copy of the weights.
+        prefix_caching: compute the prompts' common beginning once.
+        kv_gib: memory for the key-value cache on a CPU, in GiB.
+    """
+
+    dtype: str = "auto"
+    context: int | None = None
+    memory: float = 0.9
+    eager: bool = True
+    tensor_parallel: int = 1
+    prefix_caching: bool = True
+    kv_gib: int = 2
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
+            raise ValueError(f"dtype must be auto, float32, bfloat16 or float16, not '{self.dtype}'")
+        if not 0 < self.memory <= 1:
+            raise ValueError("memory must lie between 0 and 1")
+
+
+class Vllm:
+    """A model loaded by vLLM."""
+
+    version = f"vllm {vllm.__version__}"
+
+    def __init__(self, engine: LLM, tokenizer: Any, settings: dict[str, Value], context: int) -> None:
+        self._engine: LLM | None = engine
+        self._tokenizer = tokenizer
+        self.settings = settings
+        self.context = context
+
+    def complete(
+        self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
+    ) -> Iterator[tuple[str, Completion]]:
+        """Put every request in flight and yield each answer at the step that finishes it.
+
+        Raises:
+            BenchError: the GPU runs out of memory.
+        """
+        if self._engine is None:
+            raise ValueError("the engine is closed")
+        core = self._engine.llm_engine
+        params = SamplingParams(
+            temperature=sampling.temperature,
+            top_p=1.0,
+            top_k=0,
+            min_p=0.0,
+            repetition_penalty=1.0,
+            presence_penalty=0.0,
+            frequency_penalty=0.0,
+            max_tokens=sampling.max_tokens,
+            stop=list(sampling.stop),
+            stop_token_ids=list(stop_ids),
+            seed=sampling.seed,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        for request in requests:
+            core.add_request(request.id, {"prompt_token_ids": list(request.token_ids)}, params.clone())
+        while core.has_unfinished_requests():
+            for output in core.step():
+                if output.finished:
+                    yield output.request_id, self._completion(output.outputs[0], sampling, stop_ids)
+
+    def close(self) -> None:
+        """End vLLM's engine process and give its memory back."""
+        if self._engine is not None:
+            self._engine.llm_engine.engine_core.shutdown()
+            self._engine = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _completion(self, output: Any, sampling: Sampling, stop_ids: Sequence[int]) -> Completion:
+        ids = tuple(int(token) for token in output.token_ids)
+        if output.finish_reason not in ("stop", "length"):
+            raise BenchError(f"vLLM ended an answer with '{output.finish_reason}'", "give the same command again")
+        return Completion(completion_text(self._tokenizer, ids, stop_ids, sampling.stop), ids, output.finish_reason)
+
+
+def load(model: Model, options: Options) -> Vllm:
+    """Start vLLM on the model's folder.
+
+    Raises:
+        BenchError: too little memory, or an architecture or dtype this vLLM cannot run.
+    """
+    gpu = torch.cuda.is_available()
+    _require_memory(model, options, gpu)
+    extra: dict[str, Any] = {} if gpu else {"kv_cache_memory_bytes": options.kv_gib * GIB}
+    try:
+        engine = LLM(
+            model=str(model.folder),
+            dtype=options.dtype,
+            max_model_len=options.context,
+            gpu_memory_utilization=options.memory,
+            enforce_eager=options.eager,
+            tensor_parallel_size=options.tensor_parallel,
+            enable_prefix_caching=options.prefix_caching,
+            generation_config="vllm",
+            trust_remote_code=False,
+            disable_log_stats=True,
+            seed=0,
+            **extra,
+        )
+    except torch.OutOfMemoryError as error:
+        raise BenchError(f"{model.name} does not fit on the GPU", _LOWER) from error
+    except (ValueError, RuntimeError) as error:
+        raise BenchError(f"vLLM {vllm.__version__} cannot start {model.name}: {_first_line(error)}", _LOWER) from error
+    config = engine.llm_engine.model_config
+    settings: dict[str, Value] = {
+        "dtype": str(config.dtype).removeprefix("torch."),
+        "device": "cuda" if gpu else "cpu",
+        "eager": options.eager,
+        "tensor_parallel": options.tensor_parallel,
+        "prefix_caching": options.prefix_caching,
+        "batch_invariant": False,
+    }
+    tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
+    return Vllm(engine, tokenizer, settings, int(config.max_model_len))
+
+
+_LOWER = "lower -o context=2048 or -o memory=0.8, use -o tensor_parallel=2, or a smaller model; vLLM's log is above"
+
+
+def _require_memory(model: Model, options: Options, gpu: bool) -> None:
+    needed = weights.total_bytes(model.folder) // options.tensor_parallel
+    if not gpu:
+        machine.require_memory(needed + options.kv_gib * GIB, f"{model.name} and its cache")
+        return
+    free, total = torch.cuda.mem_get_info()
+    if needed > options.memory * total or needed > free:
+        raise BenchError(
+            f"{model.name} needs {needed / GIB:.1f} GiB a GPU, {free / GIB:.1f} of {total / GIB:.1f} GiB are free",
+            _LOWER,
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,142 @@
+"""Run a task on a loaded model: ask what is not yet answered, keep each answer as it comes, judge them all."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness import protocol
+from harness.errors import BenchError
+from harness.runs import Run
+from harness.tokens import Manner, Tokenizer, prompt_ids
+from harness.types import Completion, Generator, Problem, Request, Score, Split, Task, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """A task made ready for one model: the chosen items and the token ids that ask them, in item order.
+
+    Attributes:
+        total: items of the whole task; more than `len(problems)` for a partial run.
+        protocol_sha256: over the whole task, not the selection.
+    """
+
+    task: Task
+    problems: tuple[Problem, ...]
+    requests: tuple[Request, ...]
+    total: int
+    limit: int | None
+    seed: int | None
+    protocol_sha256: str
+    items_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far generation is: answers done and wanted, tokens generated in this process."""
+
+    done: int
+    wanted: int
+    tokens: int
+
+
+def choose(task: Task, split: Split, limit: int | None, seed: int) -> tuple[list[Problem], list[Problem]]:
+    """(every item of the split, the chosen ones).
+
+    Raises:
+        BenchError: the task is empty, repeats an id, or the limit is out of range.
+    """
+    everything = list(task.problems(split))
+    if not everything:
+        raise BenchError(f"{task.LABEL} has no problems in its {split.name} split", "check the data set")
+    ids = [problem.id for problem in everything]
+    if len(set(ids)) != len(ids):
+        double = next(i for i in ids if ids.count(i) > 1)
+        raise BenchError(f"{task.LABEL} gives the id '{double}' twice", "make ids unique in its problems()")
+    return everything, protocol.select(everything, limit, seed)
+
+
+def prepare(
+    task: Task, problems: tuple[list[Problem], list[Problem]], tokenizer: Tokenizer, how: Manner, seed: int
+) -> Exam:
+    """Turn the chosen items into token ids and fix the protocol's digest."""
+    everything, chosen = problems
+    partial = len(chosen) < len(everything)
+    return Exam(
+        task=task,
+        problems=tuple(chosen),
+        requests=tuple(Request(p.id, prompt_ids(tokenizer, how, task.messages(p))) for p in chosen),
+        total=len(everything),
+        limit=len(chosen) if partial else None,
+        seed=seed if partial else None,
+        protocol_sha256=protocol.digest(task, everything),
+        items_sha256=protocol.items_sha256(everything),
+    )
+
+
+def fits(exam: Exam, context: int) -> None:
+    """Refuse prompts that leave less room than the protocol's max_tokens: a silent score limit otherwise.
+
+    Raises:
+        BenchError: naming the longest prompt.
+    """
+    room = context - exam.task.SAMPLING.max_tokens
+    long = [r for r in exam.requests if len(r.token_ids) > room]
+    if long:
+        worst = max(long, key=lambda r: len(r.token_ids))
+        raise BenchError(
+            f"{len(long)} prompts are too long: {worst.id} has {len(worst.token_ids)} tokens, and "
+            f"{exam.task.SAMPLING.max_tokens} more must fit into a context of {context}",
+            "score a model with a longer context, or raise the engine's context (-o context=N) where the model allows",
+        )
+
+
+def generate(
+    exam: Exam, generator: Generator, run: Run, stop_ids: Sequence[int], report: Callable[[Progress], None]
+) -> int:
+    """Generate what the run lacks; each answer is kept before the next is counted.
+
+    Returns:
+        The tokens generated in this process.
+
+    Raises:
+        BenchError: the engine ended without answering every request.
+    """
+    waiting = {r.id: r for r in exam.requests if r.id not in run.finished}
+    tokens = 0
+    report(Progress(len(run.finished), len(exam.requests), tokens))
+    for problem_id, completion in generator.complete(list(waiting.values()), exam.task.SAMPLING, stop_ids):
+        del waiting[problem_id]
+        run.append(problem_id, completion)
+        tokens += len(completion.token_ids or ())
+        report(Progress(len(run.finished), len(exam.requests), tokens))
+    if waiting:
+        raise BenchError(
+            f"the engine left {len(waiting)} of {len(exam.requests)} requests unanswered",
+            "give the same command again: finished answers are kept",
+        )
+    return tokens
+
+
+def grade(task: Task, problems: Sequence[Problem], completions: Mapping[str, Completion]) -> list[Verdict]:
+    """One verdict a problem, in item order. A missing completion is an error and never a zero.
+
+    Raises:
+        BenchError: naming how many answers are missing.
+    """
+    missing = [p.id for p in problems if p.id not in completions]
+    if missing:
+        raise BenchError(
+            f"{len(missing)} of {len(problems)} answers are missing, {missing[0]} first",
+            "finish the run by giving its command again",
+        )
+    return [task.grade(problem, completions[problem.id]) for problem in problems]
+
+
+def score(verdicts: Sequence[Verdict]) -> Score:
+    """Count."""
+    return Score(
+        total=len(verdicts),
+        correct=sum(v.correct for v in verdicts),
+        strict=sum(v.strict for v in verdicts),
+        unread=sum(v.answer is None for v in verdicts),
+        cut=sum(v.finish == "length" for v in verdicts),
+    )

@@ -1,0 +1,163 @@
+"""Read what a model wrote, judge single completions, list what there is: the commands that need no model."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.rule import Rule
+from rich.text import Text
+
+from harness import entries, models, plugins, runs
+from harness.completions import from_lines, read_lines
+from harness.display import Screen, plain
+from harness.errors import BenchError
+from harness.types import Completion, Problem, Task, Verdict
+
+RECIPES = plugins.HOUSE / "trainers" / "recipes"
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """What to show: runs or entries, which of their answers, how many."""
+
+    what: list[str]
+    only: str | None
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """One completion on stdin against `gold`, or a file of cases."""
+
+    gold: str | None
+    cases: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What to list."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A problem with what was written and how it was judged."""
+
+    problem: Problem
+    completion: Completion
+    verdict: Verdict
+
+
+def show(order: Show, screen: Screen) -> int:
+    """Print questions, completions and verdicts, those asked for."""
+    for what in order.what:
+        answers = _answers(Path(what))
+        chosen = [a for a in answers if _wanted(a.verdict, order.only)]
+        for answered in chosen[: order.most]:
+            _print(answered, screen)
+        left = len(chosen) - min(len(chosen), order.most)
+        kind = order.only or "in all"
+        screen.print(
+            Text(f"{what}: {len(answers)} answers, {len(chosen)} {kind}" + (f", {left} not shown (-n)" if left else ""))
+        )
+    return 0
+
+
+def grade(order: Grade, screen: Screen) -> int:
+    """Judge by the answer reader alone: one line of JSON for each completion, in order.
+
+    Raises:
+        BenchError: a line of the file is not {"completion", "gold"}.
+    """
+    task = plugins.task("word-problems")
+    if order.cases is None:
+        screen.write(_judged(task, sys.stdin.read(), str(order.gold)))
+        return 0
+    if not order.cases.is_file():
+        raise BenchError(f"no file {order.cases}", 'give a JSONL file of {"completion": "...", "gold": "..."} lines')
+    cases = []
+    for number, line in enumerate(order.cases.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            value = json.loads(line)
+            cases.append((str(value["completion"]), str(value["gold"])))
+        except (ValueError, KeyError, TypeError) as error:
+            raise BenchError(
+                f"{order.cases}, line {number} is not a case", 'write {"completion": "...", "gold": "..."}'
+            ) from error
+    screen.write("".join(_judged(task, completion, gold) for completion, gold in cases))
+    return 0
+
+
+def listing(order: Listing, screen: Screen) -> int:
+    """Print one name a line with what it stands for."""
+    screen.write("".join(f"{name:<26} {text}\n" for name, text in _listed(order.kind)))
+    return 0
+
+
+def _listed(kind: str) -> Sequence[tuple[str, str]]:
+    if kind == "models":
+        return [(listing.name, _source(listing)) for listing in models.read(models.LISTED.read_text(encoding="utf-8"))]
+    if kind == "recipes":
+        return [(path.stem, str(path)) for path in sorted(RECIPES.glob("*.toml"))]
+    of_kind: dict[str, plugins.Kind] = {"tasks": "task", "engines": "engine", "trainers": "trainer"}
+    return list(plugins.known(of_kind[kind]))
+
+
+def _source(listing: models.Listing) -> str:
+    source = listing.source
+    return f"hub {source}" if isinstance(source, str) else f"wheel {', '.join(source.wheels)}"
+
+
+def _judged(task: Task, completion: str, gold: str) -> str:
+    verdict = task.grade(Problem("stdin", "", gold, ""), Completion(completion, None, "stop"))
+    value = {"answer": verdict.answer, "correct": verdict.correct, "strict": verdict.strict, "rule": verdict.rule}
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def _answers(path: Path) -> list[Answered]:
+    if path.suffix == ".json":
+        return _committed(path)
+    problems, completions = runs.read_problems(path), runs.read_completions(path)
+    verdicts = {v.problem_id: v for v in runs.read_verdicts(path)}
+    task = _task(str(runs.read_json(path / "run.json")["settings"]["task"]))
+    done = [p for p in problems if p.id in completions]
+    return [Answered(p, completions[p.id], verdicts.get(p.id) or task.grade(p, completions[p.id])) for p in done]
+
+
+def _committed(path: Path) -> list[Answered]:
+    entry = entries.read(path)
+    beside = path.with_suffix(".jsonl.gz")
+    if not beside.is_file():
+        raise BenchError(f"no completions beside {path}", f"restore {beside.name} from git")
+    task = _task(entry.result.task.name)
+    answered = []
+    for line in from_lines(read_lines(beside), str(beside)):
+        problem = Problem(line.id, "", line.gold, "")
+        completion = Completion(line.text, None, line.finish)
+        answered.append(Answered(problem, completion, task.grade(problem, completion)))
+    return answered
+
+
+def _task(name: str) -> Task:
+    return plugins.task(name)
+
+
+def _wanted(verdict: Verdict, only: str | None) -> bool:
+    kinds = {"wrong": not verdict.correct, "cut": verdict.finish == "length", "unread": verdict.answer is None}
+    return only is None or kinds[only]
+
+
+def _print(answered: Answered, screen: Screen) -> None:
+    verdict = answered.verdict
+    screen.data.print(Rule(Text(answered.problem.id), align="left"))
+    if answered.problem.question:
+        screen.print(Text(plain(answered.problem.question), style="bold"))
+    screen.print(Text(plain(answered.completion.text)))
+    read = verdict.answer if verdict.answer is not None else "nothing"
+    judged = "right" if verdict.correct else "wrong"
+    style = "green" if verdict.correct else "red"
+    text = f"{judged}: gold {answered.problem.answer}, read {read} by {verdict.rule}, {verdict.finish}"
+    screen.print(Text(plain(text), style=style))

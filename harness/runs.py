@@ -1,0 +1,241 @@
+"""The folder of one run: what was asked, what was answered, what was judged; a killed run goes on where it stood.
+
+run.json           the settings, fixed when the run begins; entry once it is complete
+problems.jsonl     the chosen items: id, question, gold answer
+completions.jsonl  one finished answer a line, appended as it comes
+verdicts.jsonl     one judgement a line, in item order
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from harness import records
+from harness.errors import BenchError
+from harness.types import Completion, Problem, Value, Verdict
+
+SCHEMA = 1
+
+
+class Run:
+    """One run's folder, held by one process at a time.
+
+    Opened with the settings of the run about to start: a fresh folder records them, an unfinished one must have the
+    same. Every completion is one line written with one call, so that a kill at any moment costs at most a torn last
+    line, which is dropped.
+
+    Args:
+        folder: created if absent.
+        settings: everything that could change an answer; equal settings mean the same run.
+
+    Raises:
+        BenchError: another process holds the folder, it cannot be written, or it holds other settings.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Value]) -> None:
+        self.folder = folder
+        self.settings = dict(settings)
+        self.key = _key(self.settings)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (folder / "lock").open("a")
+        self._hold()
+        try:
+            self._admit()
+            self._file, self.finished = self._completions()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def append(self, problem_id: str, completion: Completion) -> None:
+        """Keep one finished answer. Each problem is kept once.
+
+        Raises:
+            BenchError: the disk is full.
+        """
+        if problem_id in self.finished:
+            raise ValueError(f"{problem_id} was finished before")
+        line = {
+            "key": self.key,
+            "id": problem_id,
+            "text": completion.text,
+            "token_ids": list(completion.token_ids) if completion.token_ids is not None else None,
+            "finish": completion.finish_reason,
+        }
+        with writing(self.folder):
+            data = json.dumps(line, ensure_ascii=True).encode() + b"\n"
+            if self._file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.finished[problem_id] = completion
+
+    def confirm(self, resolved: Mapping[str, Value]) -> None:
+        """Record what the engine made of its settings; a resumed run must meet the same engine, device and dtype.
+
+        Raises:
+            BenchError: answers of this run were generated under other resolved settings.
+        """
+        path = self.folder / "engine.json"
+        if self.finished and path.exists():
+            _refuse_difference(json.loads(path.read_text(encoding="utf-8")), dict(resolved), self.folder)
+        write_json(path, dict(resolved))
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._file.close()
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _hold(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise BenchError(
+                f"another process is writing the run {self.folder}", "wait for it, or give this one --run DIR"
+            ) from error
+
+    def _admit(self) -> None:
+        path = self.folder / "run.json"
+        if not path.exists():
+            value = {"schema": SCHEMA, "started": now(), "key": self.key, "settings": self.settings}
+            return write_json(path, value)
+        then = read_json(path)
+        return _refuse_difference(then["settings"], self.settings, self.folder)
+
+    def _completions(self) -> tuple[FileIO, dict[str, Completion]]:
+        path = self.folder / "completions.jsonl"
+        finished: dict[str, Completion] = {}
+        whole = 0
+        for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+            if not line.endswith(b"\n"):
+                break
+            value = json.loads(line)
+            if value["key"] != self.key or value["id"] in finished:
+                raise BenchError(f"{path} holds answers of another run", "move it away, or give --run DIR")
+            finished[value["id"]] = _completion(value)
+            whole += len(line)
+        with writing(self.folder):
+            file = path.open("ab", buffering=0)
+            file.truncate(whole)
+        return file, finished
+
+
+def read_completions(folder: Path) -> dict[str, Completion]:
+    """The finished answers of a run that need not be held: by problem id, a torn last line dropped."""
+    path = folder / "completions.jsonl"
+    if not path.is_file():
+        raise BenchError(f"no run in {folder}", "give the folder that a run printed as its files, or an entry's .json")
+    with path.open("rb") as file:
+        values = [json.loads(line) for line in file if line.endswith(b"\n")]
+    return {value["id"]: _completion(value) for value in values}
+
+
+def write_problems(folder: Path, problems: Sequence[Problem]) -> None:
+    """Keep the chosen items, so that re-grading and reading need neither data set nor model."""
+    _write_lines(folder / "problems.jsonl", ({"id": p.id, "question": p.question, "gold": p.answer} for p in problems))
+
+
+def read_problems(folder: Path) -> list[Problem]:
+    """The chosen items of a run in item order; their solutions are not kept."""
+    path = folder / "problems.jsonl"
+    if not path.is_file():
+        raise BenchError(f"no run in {folder}", "give the folder that a run printed as its files")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    values = [json.loads(line) for line in lines]
+    return [Problem(v["id"], v["question"], v["gold"], "") for v in values]
+
+
+def write_verdicts(folder: Path, verdicts: Sequence[Verdict]) -> None:
+    """Keep the judgements in item order."""
+    _write_lines(folder / "verdicts.jsonl", (asdict(v) for v in verdicts))
+
+
+def read_verdicts(folder: Path) -> list[Verdict]:
+    """The judgements of a run in item order; none where it was never graded."""
+    path = folder / "verdicts.jsonl"
+    if not path.is_file():
+        return []
+    return [Verdict(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file whole or not at all."""
+    _write(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run.
+
+    Raises:
+        BenchError: it is absent or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BenchError(f"no {path.name} in {path.parent}", "give the folder of a run") from error
+    except ValueError as error:
+        raise BenchError(f"{path} is not JSON: {error}", "the run is damaged: start it anew with --again") from error
+
+
+def now() -> str:
+    """The time in UTC, ISO, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class writing:  # noqa: N801 - reads as a verb: `with writing(folder):`
+    """Turn what a full or locked disk says into one clear line."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if isinstance(error, OSError):
+            raise BenchError(
+                f"cannot write {self.folder}: {error.strerror}",
+                "free some space or make it writable, then give the same command again: finished answers are kept",
+            ) from error
+
+
+def _completion(value: Mapping[str, Any]) -> Completion:
+    ids = value["token_ids"]
+    return Completion(value["text"], tuple(ids) if ids is not None else None, value["finish"])
+
+
+def _key(settings: Mapping[str, Value]) -> str:
+    return hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _refuse_difference(then: Mapping[str, Value], today: Mapping[str, Value], folder: Path) -> None:
+    keys = sorted({*then, *today})
+    changed = [f"{k} was {then.get(k)}, now {today.get(k)}" for k in keys if then.get(k) != today.get(k)]
+    if changed:
+        raise BenchError(
+            f"the unfinished run {folder} was started under other settings ({'; '.join(changed)})",
+            "give the same settings to resume it, --again to start anew, or --run DIR for a folder of its own",
+        )
+
+
+def _write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
+    _write(path, "".join(json.dumps(value, ensure_ascii=True) + "\n" for value in values))
+
+
+def _write(path: Path, text: str) -> None:
+    with writing(path.parent):
+        records.replace_file(path, text.encode())

@@ -1,0 +1,107 @@
+"""One model before one exam: everything that is worked out before an engine starts.
+
+All that could change an answer is gathered here as plain settings, so that a resumed run can be held to them.
+"""
+
+import importlib.util
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness import entries, evaluate, models, options, plugins, runs
+from harness.display import Screen
+from harness.evaluate import Exam
+from harness.tokens import Speech, ids_sha256
+from harness.types import Model, Split, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the command line asked to be scored, and where things lie; see `bench baseline --help`."""
+
+    model: str
+    task: str
+    name: str | None
+    engine: str | None
+    options: list[str]
+    limit: int | None
+    seed: int
+    leaderboards: Path
+    runs: Path
+    run: Path | None
+    again: bool
+    as_json: bool
+    mirror: Path | None
+    cache: Path
+    words: str
+    commit: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sitting:
+    """One model before one exam: all that was worked out before the engine starts."""
+
+    order: Order
+    engine: str
+    model: Model
+    speech: Speech
+    exam: Exam
+    settings: dict[str, Value]
+
+
+def prepare(order: Order, screen: Screen) -> Sitting:
+    """Check the order, find the model, turn the items into token ids. Nothing is written and no weights are loaded."""
+    task = plugins.task(order.task)
+    engine, why = (order.engine, "as asked") if order.engine else default_engine()
+    kind = plugins.engine(engine).Options
+    chosen = options.parse(kind, order.options, f"engine {engine}")
+    problems = evaluate.choose(task, Split("test", mirror=order.mirror), order.limit, order.seed)
+    screen.say(f"engine {engine}: {why}")
+    screen.say(f"model {order.model}: looking for it, fetching what is missing")
+    model = models.resolve(order.model, order.cache)
+    model = replace(model, name=order.name or model.name)
+    speech = plugins.room("harness.tokenizer").load(model)
+    exam = evaluate.prepare(task, problems, speech.tokenizer, speech.manner, order.seed)
+    if speech.context is not None:
+        evaluate.fits(exam, speech.context)
+    asked = {f"option {key}": value for key, value in options.record(chosen).items()}
+    settings: dict[str, Value] = {
+        "task": order.task,
+        "protocol": exam.protocol_sha256,
+        "prompts": ids_sha256([r.token_ids for r in exam.requests]),
+        "stop ids": " ".join(map(str, speech.manner.stop_ids)),
+        "limit": exam.limit,
+        "seed": exam.seed,
+        "model": model.name,
+        "weights": model.weights_sha256,
+        "engine": engine,
+        **asked,
+    }
+    return Sitting(order, engine, model, speech, exam, settings)
+
+
+def folder(sitting: Sitting) -> Path:
+    """Where this run lies: the unfinished or equal one of this name, else the next free number."""
+    order = sitting.order
+    if order.run is not None:
+        return order.run
+    part = "" if sitting.exam.limit is None else f"-{sitting.exam.limit}-seed{sitting.exam.seed}"
+    stem = entries.slug(f"{Path(order.task).stem}-{sitting.model.name}-{sitting.engine}{part}")
+    number = 1
+    place: Path = order.runs / stem
+    while (place / "run.json").exists():
+        finished = (place / "entry.json").exists()
+        same = finished and runs.read_json(place / "run.json")["settings"] == sitting.settings
+        if not order.again and (same or not finished):
+            break
+        number += 1
+        place = order.runs / f"{stem}-{number}"
+    return place
+
+
+def default_engine() -> tuple[str, str]:
+    """(name, why): vllm where a GPU and vllm are there, else transformers."""
+    if importlib.util.find_spec("vllm") is None:
+        return "transformers", "vllm is not installed"
+    if plugins.room("torch").cuda.device_count() == 0:
+        return "transformers", "no GPU is there"
+    return "vllm", "a GPU and vllm are there"

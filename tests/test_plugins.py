@@ -1,0 +1,119 @@
+"""harness.plugins: the folder is the registry; a path or a package's entry point works as well."""
+
+import subprocess
+import sys
+
+import pytest
+
+from harness import plugins
+from harness.errors import BenchError
+
+TASK = """
+from harness.types import Message, Problem, Sampling, Split, Verdict
+LABEL, READER, SAMPLING = "sums-0shot@v1", "exact@v1", Sampling(max_tokens=8)
+def problems(split): return [Problem("a", "1+1?", "2", "2")]
+def messages(problem): return (Message("user", problem.question),)
+def grade(problem, completion): return Verdict(problem.id, completion.text, "all", True, True, "stop")
+"""
+
+
+def package(folder, name, entry_points, module="LABEL = 1\n"):
+    """An installed package, as far as importlib.metadata looks."""
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(entry_points)
+    (folder / f"{name}.py").write_text(module)
+
+
+def test_every_file_of_the_folders_is_a_name():
+    """Files with a leading underscore are parts, not names; hyphens stand for underscores."""
+    assert {"gsm8k", "word-problems"} <= set(plugins.names("task"))
+    assert {"openai", "scripted", "transformers", "vllm"} == set(plugins.names("engine"))
+    assert not [name for name in plugins.names("task") if name.startswith(("_", "-"))]
+
+
+def test_a_file_of_one_s_own_works_by_path(tmp_path):
+    """`--task ./my_task.py` needs no registration."""
+    path = tmp_path / "my_task.py"
+    path.write_text(TASK)
+    assert plugins.task(str(path)).LABEL == "sums-0shot@v1"
+
+
+def test_an_entry_point_of_an_installed_package_is_a_name(tmp_path, monkeypatch):
+    """Group bench.tasks; the module is loaded only when asked for."""
+    package(tmp_path, "sums_plugin", "[bench.tasks]\nsums = sums_plugin\n", TASK)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "sums" in plugins.names("task")
+    assert "sums_plugin" not in sys.modules
+    assert plugins.task("sums").LABEL == "sums-0shot@v1"
+
+
+def test_a_name_here_and_in_a_package_is_an_error(tmp_path, monkeypatch):
+    """Neither wins silently."""
+    package(tmp_path, "clash_plugin", "[bench.tasks]\nword-problems = clash_plugin\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(BenchError, match="defined here and by the package entry point 'clash_plugin'"):
+        plugins.task("word-problems")
+
+
+def test_a_name_in_two_packages_is_an_error(tmp_path, monkeypatch):
+    """Both packages are named."""
+    package(tmp_path, "one_plugin", "[bench.tasks]\nsame = one_plugin\n")
+    package(tmp_path, "two_plugin", "[bench.tasks]\nsame = two_plugin\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(BenchError, match="two packages define the task 'same'"):
+        plugins.task("same")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "told"),
+    [
+        ("task", "gsm8", "did you mean 'gsm8k'"),
+        ("task", "zzz", "known: gsm8k"),
+        ("engine", "vlm", "did you mean 'vllm'"),
+        ("trainer", "lora", "bench list trainers"),
+        ("task", "./absent.py", "no file absent.py"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest_and_the_list(kind, name, told):
+    """One line that shows the way out."""
+    load = {"task": plugins.task, "engine": plugins.engine}.get(kind, lambda name: plugins._load(kind, name))
+    with pytest.raises(BenchError, match=told):
+        load(name)
+
+
+def test_a_plug_in_that_breaks_its_contract_is_named_with_what_it_lacks(tmp_path):
+    """File, missing members and where the contract stands."""
+    path = tmp_path / "half.py"
+    path.write_text("LABEL = 'half@v1'\ndef problems(split): return []\n")
+    with pytest.raises(BenchError, match=r"half\.py.* lacks READER, SAMPLING, messages, grade.*harness/types\.py"):
+        plugins.task(str(path))
+
+
+def test_a_missing_library_is_answered_with_how_to_install_it(tmp_path):
+    """The extra where one brings it, else the library itself."""
+    path = tmp_path / "needy.py"
+    path.write_text("import no_such_library\n")
+    with pytest.raises(BenchError, match="pip install no_such_library"):
+        plugins.task(str(path))
+    error = plugins._missing(ModuleNotFoundError(name="vllm.sampling_params"), "x")
+    assert error.way_out == "pip install 'baseline-bench[vllm]'"
+
+
+def test_a_file_with_a_syntax_error_is_named_with_its_line(tmp_path):
+    """The user's file, the line, and no traceback."""
+    path = tmp_path / "broken.py"
+    path.write_text("a = 1\nb = (\n")
+    with pytest.raises(BenchError, match=r"broken\.py, line 2"):
+        plugins.task(str(path))
+
+
+def test_folders_of_the_same_name_where_the_command_is_given_are_not_ours(tmp_path):
+    """`tasks` means the folder beside harness, whatever the current folder holds."""
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "__init__.py").write_text("raise RuntimeError('the wrong tasks')\n")
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from harness import plugins; "
+    script += "print(plugins.task('word-problems').LABEL)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("word-problems"), done.stderr

@@ -1,0 +1,124 @@
+"""harness.runs: a run's folder survives whatever happens to its process."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness import runs
+from harness.errors import BenchError
+from harness.types import Completion, Problem, Verdict
+
+SETTINGS = {"task": "sums", "dtype": "float32", "limit": None}
+ANSWER = Completion("#### 5 – fünf", (1, 2, 3), "stop")
+
+
+def test_a_finished_answer_is_there_when_the_run_is_opened_again(tmp_path):
+    """Text and token ids come back as they were."""
+    with runs.Run(tmp_path / "run", SETTINGS) as run:
+        run.append("test-0", ANSWER)
+        run.append("test-1", Completion("", None, "length"))
+    with runs.Run(tmp_path / "run", SETTINGS) as run:
+        assert run.finished == {"test-0": ANSWER, "test-1": Completion("", None, "length")}
+
+
+@pytest.mark.parametrize("torn", [b'{"key": "x', b'{"id": "test-1"}', b"\xff\x00\x00"])
+def test_a_torn_last_line_is_dropped_and_cut_off(tmp_path, torn):
+    """What a kill left of a line is removed, so that the next line does not grow onto it."""
+    with runs.Run(tmp_path, SETTINGS) as run:
+        run.append("test-0", ANSWER)
+    with (tmp_path / "completions.jsonl").open("ab") as file:
+        file.write(torn)
+    with runs.Run(tmp_path, SETTINGS) as run:
+        assert set(run.finished) == {"test-0"}
+        run.append("test-1", ANSWER)
+    assert set(runs.read_completions(tmp_path)) == {"test-0", "test-1"}
+
+
+def test_an_answer_is_kept_once(tmp_path):
+    """A second answer to one problem is a bug of the engine and never overwrites the first."""
+    with runs.Run(tmp_path, SETTINGS) as run:
+        run.append("test-0", ANSWER)
+        with pytest.raises(ValueError, match="finished before"):
+            run.append("test-0", ANSWER)
+
+
+def test_a_resume_under_other_settings_is_refused_with_all_that_differs(tmp_path):
+    """Every setting that changed is named with both values, and so is the way out."""
+    runs.Run(tmp_path, SETTINGS).close()
+    with pytest.raises(BenchError) as error:
+        runs.Run(tmp_path, {**SETTINGS, "dtype": "bfloat16", "limit": 8})
+    assert "dtype was float32, now bfloat16; limit was None, now 8" in str(error.value)
+    assert "--again" in str(error.value)
+
+
+def test_a_resume_on_another_device_is_refused(tmp_path):
+    """What the engine resolved is held to as well, once an answer depends on it."""
+    with runs.Run(tmp_path, SETTINGS) as run:
+        run.confirm({"device": "cpu"})
+        run.append("test-0", ANSWER)
+    with runs.Run(tmp_path, SETTINGS) as run, pytest.raises(BenchError, match="device was cpu, now cuda"):
+        run.confirm({"device": "cuda"})
+
+
+def test_a_run_belongs_to_one_process_at_a_time(tmp_path):
+    """A second opening is refused while the first holds the folder, and the first is not disturbed."""
+    with runs.Run(tmp_path, SETTINGS) as run:
+        with pytest.raises(BenchError, match="another process"):
+            runs.Run(tmp_path, SETTINGS)
+        run.append("test-0", ANSWER)
+    with runs.Run(tmp_path, SETTINGS) as run:
+        assert set(run.finished) == {"test-0"}
+
+
+def test_answers_of_another_run_are_not_taken_over(tmp_path):
+    """Each line carries its run's key; model B never gets model A's answers."""
+    with runs.Run(tmp_path / "a", SETTINGS) as run:
+        run.append("test-0", ANSWER)
+    runs.Run(tmp_path / "b", {**SETTINGS, "task": "other"}).close()
+    (tmp_path / "b" / "completions.jsonl").write_bytes((tmp_path / "a" / "completions.jsonl").read_bytes())
+    with pytest.raises(BenchError, match="another run"):
+        runs.Run(tmp_path / "b", {**SETTINGS, "task": "other"})
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_a_full_disk_is_one_clear_line(tmp_path):
+    """What the system says is passed on with the way out, and the answer is not counted as kept."""
+    with runs.Run(tmp_path, SETTINGS) as run:
+        run._file.close()
+        run._file = Path("/dev/full").open("wb", buffering=0)
+        with pytest.raises(BenchError, match="No space left on device"):
+            run.append("test-0", ANSWER)
+        assert run.finished == {}
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
+    """A file in the way is named."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BenchError, match="cannot write"):
+        runs.Run(tmp_path / "file" / "run", SETTINGS)
+
+
+def test_problems_and_verdicts_come_back_in_order(tmp_path):
+    """Line separators and control characters inside a question break nothing."""
+    problems = [Problem("b", "two\u2028lines\x85 | and", "5", ""), Problem("a", "", "-1", "")]
+    verdicts = [Verdict("b", None, "no-number", False, False, "length"), Verdict("a", "5", "hash", True, True, "stop")]
+    runs.write_problems(tmp_path, problems)
+    runs.write_verdicts(tmp_path, verdicts)
+    assert (runs.read_problems(tmp_path), runs.read_verdicts(tmp_path)) == (problems, verdicts)
+
+
+def test_a_folder_that_is_no_run_says_what_to_give(tmp_path):
+    """Reading commands name what a run is."""
+    with pytest.raises(BenchError, match="no run in"):
+        runs.read_completions(tmp_path)
+    with pytest.raises(BenchError, match="no run in"):
+        runs.read_problems(tmp_path)
+
+
+def test_a_json_file_is_replaced_whole(tmp_path):
+    """No temporary file is left beside it."""
+    for value in ({"a": 1}, {"a": 2}):
+        runs.write_json(tmp_path / "x.json", value)
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": 2}
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]

@@ -1,0 +1,112 @@
+"""harness.tokens: one way from a conversation to token ids."""
+
+from pathlib import Path
+
+import pytest
+import tiny
+from transformers import AutoTokenizer
+
+from harness import tokens
+from harness.errors import BenchError
+from harness.types import Message
+
+TURNS = (Message("user", "What is 2+3?"), Message("assistant", "#### 5"), Message("user", "What is 4+5?"))
+
+
+def speaker(folder: Path, manner: str, **given):
+    """A tiny model's tokenizer and the manner worked out for it."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny.build(folder, manner))
+    settings = {"declared_bos": None, "eos_ids": [], "model_type": "gemma2" if manner == "gemma" else "llama", **given}
+    return tokenizer, tokens.manner(tokenizer, **settings)
+
+
+def test_chatml_prompts_begin_with_their_own_turn_and_no_second_bos(tmp_path):
+    """In ChatML the BOS opens every turn: nothing is put before the template's own beginning."""
+    tokenizer, how = speaker(tmp_path, "chatml")
+    ids = tokens.prompt_ids(tokenizer, how, TURNS)
+    assert (how.style, how.bos, how.bos_id) == ("template", "template", None)
+    assert ids[0] == tokenizer.bos_token_id
+    assert ids[1] != tokenizer.bos_token_id
+    assert tokenizer.decode(ids).endswith("assistant\n")
+
+
+def test_gemma_prompts_have_exactly_one_bos_in_front(tmp_path):
+    """A Gemma prompt is BOS, then something that is not BOS."""
+    tokenizer, how = speaker(tmp_path, "gemma")
+    ids = tokens.prompt_ids(tokenizer, how, TURNS)
+    assert how.bos == "separate"
+    assert (ids[0], ids.count(how.bos_id)) == (tokenizer.bos_token_id, 1)
+
+
+def test_a_separate_bos_is_added_where_the_tokenizer_adds_none(tmp_path):
+    """The tokenizer of a Gemma GGUF adds no BOS; the family's rule does."""
+    tokenizer, how = speaker(tmp_path, "plain", declared_bos="separate", eos_ids=[2])
+    ids = tokens.prompt_ids(tokenizer, how, TURNS)
+    assert tokenizer.encode("a", add_special_tokens=True)[0] != tokenizer.bos_token_id
+    assert (ids[0], ids.count(tokenizer.bos_token_id)) == (tokenizer.bos_token_id, 1)
+
+
+def test_a_model_without_a_template_is_asked_in_text(tmp_path):
+    """Question and Answer in words, ending without a space."""
+    tokenizer, how = speaker(tmp_path, "plain")
+    assert how.style == "text"
+    assert tokens.prompt_text(tokenizer, TURNS) == (
+        "Question: What is 2+3?\nAnswer: #### 5\n\nQuestion: What is 4+5?\nAnswer:"
+    )
+
+
+def test_the_template_s_end_of_turn_is_a_stop_id(tmp_path):
+    """Gemma's configuration names only <eos>, its template ends turns with <end_of_turn>: both end an answer."""
+    tokenizer, how = speaker(tmp_path, "gemma")
+    assert set(tokenizer.convert_tokens_to_ids(["<eos>", "<end_of_turn>"])) <= set(how.stop_ids)
+
+
+def test_every_eos_of_the_configurations_is_a_stop_id(tmp_path):
+    """Ids of config and generation config are taken over."""
+    assert {7, 9} <= set(speaker(tmp_path, "chatml", eos_ids=[7, 9])[1].stop_ids)
+
+
+def test_a_template_that_writes_bos_twice_is_refused(tmp_path):
+    """A doubled BOS is an error and not a score."""
+    tokenizer, how = speaker(tmp_path, "gemma")
+    tokenizer.chat_template = "{{ bos_token }}" + tokenizer.chat_template
+    with pytest.raises(BenchError, match="BOS twice"):
+        tokens.prompt_ids(tokenizer, how, TURNS)
+
+
+def test_a_model_that_nothing_could_stop_is_refused(tmp_path):
+    """Without any stop id every answer would be cut."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny.build(tmp_path, "plain"))
+    tokenizer.eos_token = None
+    with pytest.raises(BenchError, match="ends an answer"):
+        tokens.manner(tokenizer, None, [], "llama")
+
+
+def test_a_declared_bos_that_the_tokenizer_lacks_is_refused(tmp_path):
+    """models.toml may not ask for a BOS there is not."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny.build(tmp_path, "plain"))
+    tokenizer.bos_token = None
+    with pytest.raises(BenchError, match="needs a separate BOS"):
+        tokens.manner(tokenizer, "separate", [2], "llama")
+
+
+def test_a_template_that_prints_the_date_is_given_a_fixed_day(tmp_path):
+    """A prompt may not change overnight."""
+    tokenizer, _ = speaker(tmp_path, "chatml")
+    tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}" + tokenizer.chat_template
+    assert tokens.prompt_text(tokenizer, TURNS).startswith("26 Jul 2024")
+
+
+def test_a_completion_ends_at_its_first_stop_id_and_before_its_first_stop_text(tmp_path):
+    """What follows a stop id or a stop text is not read, and special tokens are not shown."""
+    tokenizer, how = speaker(tmp_path, "chatml")
+    ids = tokenizer.encode("five\nQuestion: six", add_special_tokens=False)
+    stop = tokenizer.eos_token_id
+    assert tokens.completion_text(tokenizer, [*ids, stop, *ids], how.stop_ids, ()) == "five\nQuestion: six"
+    assert tokens.completion_text(tokenizer, [*ids, stop], how.stop_ids, ("six", "\nQuestion:")) == "five"
+
+
+def test_the_ids_digest_tells_order_and_borders():
+    """The same ids cut otherwise give another digest."""
+    cuts = [[(1, 2), (3,)], [(1,), (2, 3)], [(3,), (1, 2)], [(1, 2, 3)]]
+    assert len({tokens.ids_sha256(cut) for cut in cuts}) == len(cuts)

@@ -1,0 +1,102 @@
+"""vLLM and transformers answer alike, and a server answers like the engine inside it."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+import torch
+from conftest import MODEL
+from transformers import AutoModelForCausalLM
+
+from harness import plugins
+from harness.tokens import prompt_ids
+from harness.types import Split
+
+TASK = ("--task", "word-problems")
+NEAR_TIE = 1e-3
+
+
+@pytest.fixture(scope="session")
+def by_vllm(bench):
+    """64 questions through vLLM in float32."""
+    return bench(
+        "baseline", MODEL, *TASK, "--limit", "64", "--engine", "vllm", "-o", "dtype=float32", "-o", "context=2048"
+    )
+
+
+def first_gap(folder, prompt: list[int], left: list[int], right: list[int]) -> tuple[int, float]:
+    """(where two answers part, the logit gap there between the two tokens chosen), by a plain forward pass."""
+    place = next(i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b)
+    network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.inference_mode():
+        logits = network(torch.tensor([[*prompt, *left[:place]]])).logits[0, -1]
+    return place, float((logits[left[place]] - logits[right[place]]).abs())
+
+
+def test_vllm_and_transformers_write_the_same_tokens(bench, by_vllm, model):
+    """Greedy in float32, 64 questions: every token is equal, or two logits were a tie where the answers part."""
+    entry, vllm = by_vllm
+    other, plain = bench("baseline", MODEL, *TASK, "--limit", "64", "--engine", "transformers", "-o", "dtype=float32")
+    assert len(vllm) == len(plain) == 64
+    assert entry["result"]["prompts_sha256"] == other["result"]["prompts_sha256"]
+    apart = [i for i in vllm if vllm[i]["token_ids"] != plain[i]["token_ids"]]
+    gaps = {i: first_gap(model.folder, prompt_of(model, i), vllm[i]["token_ids"], plain[i]["token_ids"]) for i in apart}
+    assert all(gap < NEAR_TIE for _, gap in gaps.values()), gaps
+
+
+def prompt_of(model, problem_id: str) -> list[int]:
+    """The prompt's token ids as the harness makes them."""
+    task, speech = plugins.task("word-problems"), plugins.room("harness.tokenizer").load(model)
+    problem = next(p for p in task.problems(Split()) if p.id == problem_id)
+    return list(prompt_ids(speech.tokenizer, speech.manner, task.messages(problem)))
+
+
+@pytest.fixture(scope="session")
+def endpoint(model, tmp_path_factory):
+    """A real `vllm serve` on the loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = (tmp_path_factory.mktemp("serve") / "log").open("w+")
+    where = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "smol"]
+    how = ["--dtype", "float32", "--max-model-len", "2048", "--enforce-eager", "--generation-config", "vllm"]
+    words = ["serve", str(model.folder), *where, *how]
+    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "2"}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "vllm.entrypoints.cli.main", *words], stdout=log, stderr=log, env=environment
+    )
+    try:
+        while not healthy(port):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(1)
+                log.seek(0)
+                pytest.fail(log.read()[-3000:])
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        server.terminate()
+        server.wait(60)
+        log.close()
+
+
+def healthy(port: int) -> bool:
+    """One question to the server; waits a second for an answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return False
+
+
+def test_a_server_asked_by_token_ids_answers_like_the_engine(bench, by_vllm, endpoint):
+    """16 questions through `vllm serve`: prompts go as ids, and the ids that come back are the engine's."""
+    entry, served = bench("baseline", MODEL, *TASK, "--limit", "16", "--engine", "openai", "-o", f"endpoint={endpoint}")
+    _, vllm = by_vllm
+    assert entry["result"]["engine"]["settings"] == {"device": "server", "send": "ids", "served": "smol"}
+    assert len(served) == 16
+    same = sum(served[i]["token_ids"] == vllm[i]["token_ids"] for i in served)
+    assert same >= 15, f"{same} of 16 equal"
