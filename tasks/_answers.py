@@ -1,0 +1,210 @@
+"""Read the final number out of what a model wrote, and judge it: no right answer lost to dress, no wrong one let in.
+
+docs/reading-answers.md lists the rules in order and every choice of policy.
+"""
+
+import re
+
+from harness.types import Completion, Problem, Verdict
+from tasks._numbers import Number, equal, normalise, numbers
+from tasks._spelling import NUMBER_WORD, opens_spelled, plain, with_digits
+from tasks._statements import Reading, is_hedged, is_label, last_stated, relation, stated
+
+__all__ = ["READER", "Reading", "equal", "grade", "read", "strict"]
+
+READER = "final-number@v1"
+
+_REACH = 2000
+
+_END_OF_TURN = re.compile(
+    r"</s>|<eos>|<end_of_turn>|<start_of_turn>|<end▁of▁sentence>|<｜end▁of▁sentence｜>|\[/?INST\]|"
+    r"<\|(?:im_end|im_start|endoftext|end_of_text|eot_id|eom_id|start_header_id|end|user|return)\|>"
+)
+_MARK = re.compile(
+    r"(?i:<(?P<close>/)?think(?:ing)?>)|"
+    r"\n[ \t]{0,3}(?:#{1,6} )?(?:\*\*)?(?:Question|QUESTION|Q|Human|HUMAN|User|USER)(?:\*\*)?:|\n(?:user|human)\n"
+)
+_STRICT = re.compile(r"^#### (-?[0-9][0-9,]*(?:\.[0-9]+)?)[ \t\r]*$")
+_BRACE = re.compile(r"\\boxed\s{0,3}\{|\\[{}]|[{}]")
+
+# What may stand between a marker and its number: dress, soft words, "x =".
+_DRESS = r"[\s:*_`~≈$€£¥₹(\[{\\\"'}>=|&+±-]"
+_SOFT = r"(?:so|thus|therefore|hence|that|then|simply|just|only|exactly|about|approximately|equal to|a total of|is)\b"
+_LEAD = rf"(?:{_DRESS}|{_SOFT}|[A-Za-z]\w? *=)*+"
+_HASH_LEAD = rf"{_DRESS}*+(?:(?:(?:the |my |final |correct )*+answer\b)?{_LEAD})"
+_SENTENCE = rf"{_DRESS}*+(?:[A-Za-z'’]+,?[ ]+){{0,6}}+{_DRESS}*+"
+_NUMBER = rf"(?:\.{{0,3}}[0-9]|{NUMBER_WORD}\b)"
+_HASH = re.compile(rf"(?<!#)#{{4,}}+(?={_HASH_LEAD}{_NUMBER})(\s*+(?:[^#\n]++|#(?!###))*+)", re.IGNORECASE)
+_CUE = re.compile(
+    r"(?:\b(?:answer|final (?:result|total|amount|value))\b[*_\"')\]}]{0,6}"
+    r"(?: (?:to|for|of)(?: [^ .:=\n]{1,20}){1,8}?)?[ *_]{0,4}"
+    r"(?:(?P<verb>(?:is|was|would be|will be|must be|should be|becomes|equals|comes to)\b)|[:=]|\n)|<answer>)"
+    rf"(?={_LEAD}{_NUMBER}|{_SENTENCE}\.{{0,3}}[0-9])",
+    re.IGNORECASE,
+)
+# Markdown numbers its headings too: "#### 2. Add the eggs", and then some text.
+_HEADING = re.compile(rf"{_HASH_LEAD}[0-9]{{1,2}}[.)][ \t]+[*_]*[A-Za-z]", re.IGNORECASE)
+_OPENS_HASH, _OPENS, _OPENS_SENTENCE = (re.compile(lead, re.IGNORECASE) for lead in (_HASH_LEAD, _LEAD, _SENTENCE))
+_WORKING = re.compile(
+    r"\b(?:by|from|sum|product|difference|add\w*|subtract\w*|multipl\w*|divid\w*|find|found|calculat\w*|obtain\w*|"
+    r"comput\w*|if|when|because|since|first|after|need|let|step|part|question|problem|option|choice)\b",
+    re.IGNORECASE,
+)
+_STARTS = re.compile(r"\.{0,3}[0-9]")
+_DIGIT = re.compile(r"[0-9]")
+
+
+def read(text: str) -> Reading:
+    r"""Read the final answer.
+
+    The rules, first that fires: the last `####` line that opens with a number, the last `\boxed{}`, the last "the
+    answer is" or "Answer:" with the first number after it, the last number; number words only where no digit stands.
+    Runs in linear time, evaluates nothing and never raises.
+    """
+    shown = _visible(text)
+    if shown is None:
+        return Reading(None, "unclosed-think")
+    shown = plain(shown)
+    for rule in (_hash, _boxed, _cue, _last):
+        reading = rule(shown)
+        if reading is not None:
+            return reading
+    return Reading(None, "no-number")
+
+
+def strict(text: str, gold: str) -> bool:
+    """Say whether the last `####` line is GSM8K's own `#### N`, the number alone on its line, and equals `gold`.
+
+    The format of the data set's paper (Cobbe et al. 2021, arXiv:2110.14168) and of every published solution.
+    """
+    shown = _visible(text)
+    if shown is None or "####" not in shown:
+        return False
+    line = shown[shown.rfind("\n", 0, shown.rfind("####")) + 1 :].partition("\n")[0]
+    form = _STRICT.match(line)
+    answer = None if form is None else normalise(form.group(1))
+    # What is in the format and what is read must be one number, or a row could be strict and yet wrong.
+    return answer is not None and equal(answer, gold) and read(text) == Reading(answer, "hash")
+
+
+def grade(problem: Problem, completion: Completion) -> Verdict:
+    """Judge one completion against the problem's gold answer; never raises for anything a model can write."""
+    reading = read(completion.text)
+    correct = reading.answer is not None and equal(reading.answer, problem.answer)
+    return Verdict(
+        problem_id=problem.id,
+        answer=reading.answer,
+        rule=reading.rule,
+        correct=correct,
+        strict=correct and strict(completion.text, problem.answer),
+        finish=completion.finish_reason,
+    )
+
+
+def _visible(text: str) -> str | None:
+    """Cut what a model wrote after its turn and drop its thoughts; None where a thought was never closed."""
+    end = _END_OF_TURN.search(text)
+    text = text if end is None else text[: end.start()]
+    kept, start, thinking = list[str](), 0, False
+    for mark in _MARK.finditer(text):
+        if mark["close"]:
+            # A template may open the thought in the prompt: a lone end then closes all that stands before it.
+            kept, start, thinking = kept if thinking else [], mark.end(), False
+        elif mark.group().startswith("<"):
+            if not thinking:
+                kept.append(text[start : mark.start()])
+            thinking = True
+        elif not thinking:
+            return "".join(kept) + text[start : mark.start()]
+    return None if thinking else "".join(kept) + text[start:]
+
+
+def _hash(shown: str) -> Reading | None:
+    end = len(shown.rstrip())
+    for line in reversed(list(_HASH.finditer(shown))):
+        if line.end() < end and _HEADING.match(shown, line.start(1), line.end()):
+            continue
+        opening = _opening(shown, line.start(1), line.end(), _OPENS_HASH)
+        if opening is not None:
+            field, number = opening
+            return stated(field, number, len(field), "hash")
+    return None
+
+
+def _opening(shown: str, start: int, end: int, lead: re.Pattern[str]) -> tuple[str, Number] | None:
+    """Return a field, at most `_REACH` long, and the number it opens with behind its `lead`; None if there is none."""
+    found = lead.match(shown, start, end)
+    at = start if found is None else found.end()
+    field: str | None = shown[start : min(end, start + _REACH)]
+    if not _STARTS.match(shown, at, end):
+        spelled = opens_spelled(shown[at : min(end, start + _REACH)])
+        field = None if spelled is None else shown[start:at] + spelled
+    number = None if field is None else next(numbers(field), None)
+    return None if field is None or number is None else (field, number)
+
+
+def _boxed(shown: str) -> Reading | None:
+    boxes = _boxes(shown)
+    if not boxes:
+        return None
+    readings = [_content(shown, start, end) for _, start, end in boxes]
+    if len(boxes) == 2 and relation(shown[boxes[0][2] + 1 : boxes[1][0]]) in ("choice", "list"):
+        answers = [reading.answer for reading in readings if reading is not None and reading.answer is not None]
+        return readings[1] if len(answers) == 2 and equal(*answers) else Reading(None, "ambiguous")
+    return readings[-1]
+
+
+def _content(shown: str, start: int, end: int) -> Reading | None:
+    end = min(end, start + _REACH)
+    number = next(numbers(shown, start, end), None)
+    if number is None:
+        return None
+    return Reading(None, "ambiguous") if is_hedged(shown, number.start) else stated(shown, number, end, "boxed")
+
+
+def _boxes(shown: str) -> list[tuple[int, int, int]]:
+    """Return of the last two closed boxes with a digit where they, their content and their end stand."""
+    if "\\boxed" not in shown:
+        return []
+    boxes, opened = list[tuple[int, int, int]](), list[re.Match[str]]()
+    for brace in _BRACE.finditer(shown):
+        sign = brace.group()
+        if sign == "}" and opened:
+            opening = opened.pop()
+            if opening.group() != "{":
+                boxes.append((opening.start(), opening.end(), brace.start()))
+        elif sign == "{" or sign.startswith("\\boxed"):
+            opened.append(brace)
+    filled, searched, digit = list[tuple[int, int, int]](), len(shown), len(shown)
+    # Boxes nest: looking only at what no inner box has been searched for keeps this linear.
+    for box in sorted(boxes, reverse=True):
+        found = _DIGIT.search(shown, box[1], searched)
+        searched, digit = box[1], digit if found is None else found.start()
+        if digit < box[2] and len(filled) < 2:
+            filled.insert(0, box)
+    return filled
+
+
+def _cue(shown: str) -> Reading | None:
+    for cue in reversed(list(_CUE.finditer(shown))):
+        start = cue.end()
+        opening = _opening(shown, start, len(shown), _OPENS)
+        if opening is None and cue["verb"]:
+            lead = _OPENS_SENTENCE.match(shown, start)
+            if lead is not None and not _WORKING.search(shown, start, lead.end()):
+                opening = _opening(shown, start, len(shown), _OPENS_SENTENCE)
+        if opening is None:
+            continue
+        field, number = opening
+        if "\n" in field[: number.start] and is_label(field, number.start, number.end):
+            continue
+        end = field.find("\n", number.start)
+        hedged = is_hedged(field, number.start)
+        return Reading(None, "ambiguous") if hedged else stated(field, number, len(field) if end < 0 else end, "cue")
+    return None
+
+
+def _last(shown: str) -> Reading | None:
+    if _DIGIT.search(shown):
+        return last_stated(shown, "last-number")
+    return last_stated(with_digits(shown), "number-word")
