@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 LONGEST = 1000
-"""Characters in one number at most; Python itself refuses to convert more than 4,300 digits."""
+"""Characters in one number at most, written or read; Python itself refuses to convert more than 4,300 digits."""
 
 _WINDOW = 100_000
 _CURRENCY = "$€£¥₹¢"
@@ -88,6 +88,8 @@ def number_at(text: str, start: int, end: int, field: int = -1) -> Number:
     if sign == "±" or _glued(text, start, end) or _PART.match(text, last) or (shift and _SCALE.match(text, last)):
         return Number(first, last, None)
     value = _normalised(text[start:end], shift)
+    if value is not None and len(value) > LONGEST:
+        value = None
     if value is None or sign != "-" or value == "0":
         return Number(first, last, value)
     return Number(first, last, "-" + value)
@@ -98,7 +100,7 @@ def equal(answer: str, gold: str) -> bool:
 
     Text that is no such number, or is longer than `LONGEST`, equals nothing.
     """
-    if max(len(answer), len(gold)) > LONGEST + 20 or not (_VALUE.fullmatch(answer) and _VALUE.fullmatch(gold)):
+    if max(len(answer), len(gold)) > LONGEST + 1 or not (_VALUE.fullmatch(answer) and _VALUE.fullmatch(gold)):
         return False
     return Fraction(answer) == Fraction(gold)
 
@@ -133,11 +135,11 @@ def _normalised(run: str, shift: int) -> str | None:
 
 def _in_name(text: str, start: int) -> bool:
     """Say whether the digit at `start` belongs to a name or to the exponent of one: `m2`, `x_1`, `cm^2`, `m^{2}`."""
-    before = text[max(0, start - 4) : start]
-    if before.endswith(("^", "_", "^{", "_{")):
-        base = before.rstrip("{")[:-1].rstrip(" })")[-1:]
-        return base.isalpha() and base < _UNSPACED
-    return before[-1:].isalpha() and before[-1:] < _UNSPACED
+    base = text[start - 1] if start else ""
+    if base and base in "^_{":
+        before = text[max(0, start - 4) : start]
+        base = before.rstrip("{")[:-1].rstrip(" })")[-1:] if before.endswith(("^", "_", "^{", "_{")) else ""
+    return base.isalpha() and base < _UNSPACED
 
 
 def _glued(text: str, start: int, end: int) -> bool:
@@ -154,21 +156,22 @@ def _glued(text: str, start: int, end: int) -> bool:
 def _sign(text: str, start: int, field: int) -> tuple[int, str]:
     """Find the sign and the currency mark before the digits, in either order; return where they start and the sign."""
     floor = max(field, 0)
-    first, sign = start, ""
+    first, signed = start, -1
     if first > floor and text[first - 1] in _SIGNS:
-        first, sign = first - 1, text[first - 1]
+        first = signed = first - 1
     mark = _unspaced(text, first, floor)
-    if mark > floor and text[mark - 1] in _CURRENCY:
-        first = mark - 1
-    if not sign:
+    # More than one mark is LaTeX: "$$-5$$".
+    while mark > floor and text[mark - 1] in _CURRENCY:
+        first = mark = mark - 1
+    if signed < 0:
         tight = _unbold(text, first, floor)
         mark = _unspaced(text, first, floor)
         if mark > floor and text[mark - 1] in _SIGNS and (mark == tight or _opens(text, mark - 1, field)):
-            first, sign = mark - 1, text[mark - 1]
+            first = signed = mark - 1
     # "16-3", "(a)-3", "12-hour": there the dash joins or subtracts and is no sign.
-    if sign in ("-", "+") and first > floor and _joins(text[first - 1]):
-        return first + 1, ""
-    return first, sign
+    if signed >= 0 and first > floor and (text[first - 1].isalnum() or text[first - 1] in ")]}%"):
+        return signed + 1, ""
+    return first, "" if signed < 0 else text[signed]
 
 
 def _unbold(text: str, index: int, floor: int) -> int:
@@ -188,8 +191,3 @@ def _opens(text: str, index: int, field: int) -> bool:
     """Say whether nothing but an opening stands before a lone minus, so that "= - 5" is negative and "9 - 5" is not."""
     before = text[max(0, field, index - 8) : index].rstrip(" *($[{\\")
     return before.endswith(("=", ":")) or (field >= 0 and not before and index - field < 8)
-
-
-def _joins(char: str) -> bool:
-    """Say whether a dash behind `char` joins or subtracts."""
-    return char.isalnum() or char in ")]}%" or char in _CURRENCY

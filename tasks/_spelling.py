@@ -39,10 +39,11 @@ _VALUES = {word: value for value, word in enumerate(_SMALL)} | {word: 10 * ten f
 _POWERS = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9}
 NUMBER_WORD = rf"(?:{'|'.join(sorted(_VALUES, key=len, reverse=True))})"
 """Pattern of a word that begins a number; case is to be ignored."""
+_ANY_WORD = re.compile(NUMBER_WORD)
 _JOINED = rf"(?:[ -](?:and )?(?:{NUMBER_WORD}|{'|'.join(_POWERS)})\b)"
 # "one of them", "two thirds", "three point five" are other things than the number they begin with.
 _PHRASE = re.compile(
-    rf"(?<![\w-])(?=[a-z])(?:(negative|minus)[ ])?({NUMBER_WORD}\b{_JOINED}*+)"
+    rf"(?<![\w-])(?=[efmnostz])(?:(negative|minus)[ ])?({NUMBER_WORD}\b{_JOINED}*+)"
     r"(?![\w-]|[ ](?:of|point|half|halves|and a|thirds?|fifths?)\b)",
     re.IGNORECASE,
 )
@@ -62,7 +63,7 @@ def plain(text: str) -> str:
 
 def with_digits(text: str) -> str:
     """Write every number that is spelled out as digits ("forty-two" becomes "42"), save a lone "one"."""
-    return _PHRASE.sub(_digits, text)
+    return _PHRASE.sub(_digits, text) if _ANY_WORD.search(text.lower()) else text
 
 
 def opens_spelled(text: str) -> str | None:

@@ -108,10 +108,10 @@ def is_label(text: str, start: int, end: int) -> bool:
     """Say whether the digits only count the parts of a text: "2. Add them", "Step 3"."""
     if end - start > 2:
         return False
-    lead = text[max(0, start - 12) : start]
-    if lead.rstrip(" #")[-4:].lower() == "step":
-        return True
-    return _LISTED.match(text, end) is not None and not lead.rpartition("\n")[2].strip(" \t#*_->")
+    lead = text[max(0, start - 12) : start].rstrip(" \t#*_->")
+    if not lead or lead.endswith("\n"):
+        return _LISTED.match(text, end) is not None
+    return lead[-4:].lower() == "step"
 
 
 def _between(text: str, first: Number, second: Number) -> Relation:

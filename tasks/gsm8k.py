@@ -6,18 +6,21 @@ Question: Ben buys 4 boxes of 6 crayons and finds 5 more in a drawer. How many c
     With those from the drawer he has 24+5=<<24+5=29>>29 crayons.
     #### 29
 
-The data is the hub's `openai/gsm8k` (test 1,319, train 7,473; configs main and socratic), or a mirror of it in a folder.
-The worked example of every prompt is our own and in neither split, so that no candidate has trained on it.
+The data is the hub's `openai/gsm8k` (test 1,319, train 7,473; configs main and socratic), or a mirror in a folder. The
+worked example of every prompt is our own and in neither split, so that no candidate has trained on it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import datasets
-from datasets.exceptions import DatasetNotFoundError
+from datasets.exceptions import DatasetsError
 
 from harness.errors import BenchError
 from harness.types import Completion, Message, Problem, Sampling, Split, Verdict
 from tasks import _answers
+from tasks._numbers import normalise
 
 LABEL = "gsm8k-1shot@v1"
 READER = _answers.READER
@@ -35,6 +38,7 @@ EXAMPLE = (
     "#### 20",
 )
 OFFLINE = "name a folder that holds openai/gsm8k in the hub's layout: --datasets DIR or BENCH_DATASETS"
+UNREACHABLE = f"{OFFLINE}; or name a mirror of the hub: HF_ENDPOINT"
 
 
 def problems(split: Split) -> list[Problem]:
@@ -50,7 +54,12 @@ def problems(split: Split) -> list[Problem]:
         raise BenchError(f"{REPOSITORY} {split.config} lacks the columns {', '.join(missing)}", f"it has: {there}")
     if len(rows) == 0:
         raise BenchError(f"{REPOSITORY} {split.config} {split.name} is empty", "fetch the data set again")
-    return [_problem(f"{split.name}-{number}", row) for number, row in enumerate(rows)]
+    read = [(f"{split.name}-{number}", _problem(f"{split.name}-{number}", row)) for number, row in enumerate(rows)]
+    if unreadable := [name for name, problem in read if problem is None]:
+        named = ", ".join(unreadable[:5]) + (", ..." if len(unreadable) > 5 else "")
+        what = f"{len(unreadable)} rows of {REPOSITORY} {split.config} end in no readable '#### N': {named}"
+        raise BenchError(what, "mend these rows, or fetch the data set again")
+    return [problem for _, problem in read if problem is not None]
 
 
 def messages(problem: Problem) -> tuple[Message, ...]:
@@ -68,22 +77,35 @@ def _rows(split: Split) -> Any:
     where = REPOSITORY if split.mirror is None else str(split.mirror / REPOSITORY)
     if split.mirror is not None and not (split.mirror / REPOSITORY).is_dir():
         raise BenchError(f"no {REPOSITORY} in the folder {split.mirror}", OFFLINE)
-    datasets.disable_progress_bars()
     try:
-        return datasets.load_dataset(where, split.config, split=split.name)
-    except (DatasetNotFoundError, ConnectionError, FileNotFoundError, datasets.exceptions.DatasetGenerationError) as error:
-        raise BenchError(f"cannot load {where}: {_first_line(error)}", OFFLINE) from error
+        with _quiet():
+            return datasets.load_dataset(where, split.config, split=split.name)
+    except (OSError, DatasetsError) as error:
+        way_out = UNREACHABLE if split.mirror is None else OFFLINE
+        raise BenchError(f"cannot load {where}: {_first_line(error)}", way_out) from error
     except ValueError as error:
         raise BenchError(f"{where} has no {split.config}/{split.name}: {_first_line(error)}", OFFLINE) from error
 
 
-def _problem(name: str, row: dict[str, Any]) -> Problem:
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's progress bars off the screen, and leave its setting as it was."""
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def _problem(name: str, row: dict[str, Any]) -> Problem | None:
+    """Make one problem; None where the row's answer does not end in a readable `#### N`."""
     question, solution = row["question"], row["answer"]
-    if isinstance(question, str) and isinstance(solution, str):
-        answer = _answers.read("####" + solution.rpartition("####")[2]).answer if "####" in solution else None
-        if answer is not None:
-            return Problem(name, question, answer, solution)
-    raise BenchError(f"{name} of {REPOSITORY} has no readable '#### N' at the end of its answer", "mend that row")
+    if not (isinstance(question, str) and isinstance(solution, str)):
+        return None
+    answer = normalise(solution.rpartition("####")[2].strip()) if "####" in solution else None
+    return None if answer is None else Problem(name, question, answer, solution)
 
 
 def _first_line(error: Exception) -> str:

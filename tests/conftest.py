@@ -1,4 +1,4 @@
-"""What every test file shares: the machine's speed is nobody's fault, and the real data set is found or missed loudly."""
+"""What every test file shares: no test depends on the speed of a machine, and real data is found or missed loudly."""
 
 import os
 from pathlib import Path

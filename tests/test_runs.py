@@ -86,7 +86,7 @@ def test_a_full_disk_is_one_clear_line(tmp_path):
     """What the system says is passed on with the way out, and the answer is not counted as kept."""
     with runs.Run(tmp_path, SETTINGS) as run:
         run._file.close()
-        run._file = Path("/dev/full").open("wb", buffering=0)
+        run._file = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 - closed with the run
         with pytest.raises(BenchError, match="No space left on device"):
             run.append("test-0", ANSWER)
         assert run.finished == {}

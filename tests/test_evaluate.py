@@ -1,0 +1,98 @@
+"""harness.evaluate: what is asked, kept and judged, with a generator that does as it is told."""
+
+import pytest
+import tiny
+from transformers import AutoTokenizer
+
+from harness import evaluate, plugins, runs, tokens
+from harness.errors import BenchError
+from harness.types import Completion, Problem, Split, Verdict
+
+
+class Forgetful:
+    """A generator that leaves some requests unanswered."""
+
+    version, context = "forgetful 1", 1000
+
+    def __init__(self, answered: int) -> None:
+        self.answered, self.asked, self.settings = answered, [], {}
+
+    def complete(self, requests, sampling, stop_ids):
+        """Answer the first few."""
+        self.asked = [request.id for request in requests]
+        for request in requests[: self.answered]:
+            yield request.id, Completion("#### 1", (5, 6), "stop")
+
+    def close(self):
+        """Nothing to give back."""
+
+
+@pytest.fixture(scope="module")
+def exam(tmp_path_factory):
+    """Twelve word problems for a tiny model."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny.build(tmp_path_factory.mktemp("tiny"), "chatml"))
+    task = plugins.task("word-problems")
+    how = tokens.manner(tokenizer, None, [], "llama")
+    return evaluate.prepare(task, evaluate.choose(task, Split(), 12, 0), tokenizer, how, 0)
+
+
+def test_what_a_run_holds_is_not_asked_again(exam, tmp_path):
+    """A second generator gets only what the first left open."""
+    first, second = Forgetful(5), Forgetful(12)
+    with runs.Run(tmp_path, {}) as run, pytest.raises(BenchError, match="left 7 of 12 requests unanswered"):
+        evaluate.generate(exam, first, run, [], lambda progress: None)
+    with runs.Run(tmp_path, {}) as run:
+        seen = []
+        assert evaluate.generate(exam, second, run, [], seen.append) == 14
+    assert second.asked == first.asked[5:]
+    assert (seen[0].done, seen[-1].done, seen[-1].wanted) == (5, 12, 12)
+
+
+def test_a_missing_answer_is_an_error_and_never_a_zero(exam):
+    """Grading half a run is refused."""
+    with pytest.raises(BenchError, match="12 of 12 answers are missing"):
+        evaluate.grade(exam.task, exam.problems, {})
+
+
+def test_prompts_that_leave_too_little_room_are_refused_with_the_longest(exam):
+    """A context that cuts the protocol's tokens short would be a silent limit."""
+    longest = max(exam.requests, key=lambda r: len(r.token_ids))
+    room = len(longest.token_ids) + exam.task.SAMPLING.max_tokens
+    evaluate.fits(exam, room)
+    with pytest.raises(BenchError, match=f"1 prompts are too long: {longest.id}|prompts are too long: test-"):
+        evaluate.fits(exam, room - 1)
+
+
+def test_a_limit_of_everything_is_a_full_run(exam):
+    """`--limit` with every item does not make the row a partial one."""
+    task = exam.task
+    everything, chosen = evaluate.choose(task, Split(), exam.total, 0)
+    assert (exam.limit, exam.seed) == (12, 0)
+    assert chosen == everything
+
+
+@pytest.mark.parametrize(
+    ("problems", "told"), [([], "no problems"), ([Problem("a", "", "1", ""), Problem("a", "", "2", "")], "'a' twice")]
+)
+def test_an_empty_task_and_a_doubled_id_are_refused(exam, problems, told):
+    """Bits need items, each with a name of its own."""
+
+    class Task:
+        LABEL = "odd@v1"
+
+        def problems(self, split):
+            return problems
+
+    with pytest.raises(BenchError, match=told):
+        evaluate.choose(Task(), Split(), None, 0)
+
+
+def test_a_score_counts_each_kind_by_itself():
+    """Right, strict, unread and cut are counted over the same items."""
+    verdicts = [
+        Verdict("a", "1", "hash", True, True, "stop"),
+        Verdict("b", "1", "last-number", True, False, "length"),
+        Verdict("c", None, "no-number", False, False, "length"),
+    ]
+    counted = evaluate.score(verdicts)
+    assert (counted.total, counted.correct, counted.strict, counted.unread, counted.cut) == (3, 2, 1, 1, 2)

@@ -1,0 +1,95 @@
+"""harness.engines.transformers: our decode loop writes what transformers' own `generate` writes."""
+
+import pytest
+import tiny
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from harness.engines import transformers as engine
+from harness.errors import BenchError
+from harness.types import Model, Request, Sampling
+
+TEXTS = ("Tom has 3 apples", "A", "How many apples does Anna have if she buys 5 and eats 2 of them?", "5 + 5 =", "Why?")
+
+
+@pytest.fixture(scope="module", params=["chatml", "gemma", "plain"])
+def model(request, tmp_path_factory):
+    """A tiny model of each manner; Gemma's has sliding windows and soft-capping."""
+    folder = tiny.build(tmp_path_factory.mktemp(request.param), request.param)
+    return Model("tiny", "folder", None, folder, None, None)
+
+
+def asked(model) -> list[Request]:
+    """Prompts of very different lengths."""
+    tokenizer = AutoTokenizer.from_pretrained(model.folder)
+    return [Request(f"q{i}", tuple(tokenizer.encode(text) or [1])) for i, text in enumerate(TEXTS)]
+
+
+def answers(model, sampling, stop_ids=(), **options):
+    """Every completion by id, in float32 on the CPU."""
+    generator = engine.load(model, engine.Options(dtype="float32", device="cpu", **options))
+    return dict(generator.complete(asked(model), sampling, stop_ids))
+
+
+def test_batches_of_any_size_write_what_generate_writes_alone(model):
+    """Padding, batching and rows that leave the batch change no token of a greedy answer."""
+    network = AutoModelForCausalLM.from_pretrained(model.folder, dtype=torch.float32)
+    stop = next(iter(answers(model, Sampling(6)).values())).token_ids[3]
+    by_size = [answers(model, Sampling(12), [stop], batch_size=size) for size in (1, 3, 5)]
+    for request in asked(model):
+        ids = torch.tensor([request.token_ids])
+        alone = network.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=12,
+            do_sample=False,
+            eos_token_id=stop,
+            pad_token_id=0,
+        )
+        wanted = tuple(alone[0, ids.shape[1] :].tolist())
+        assert [answer[request.id].token_ids for answer in by_size] == [wanted] * 3
+        assert by_size[0][request.id].finish_reason == ("stop" if wanted[-1] == stop else "length")
+
+
+def test_a_stop_text_ends_an_answer_and_is_cut_from_it(model):
+    """The ids run to the stop text, the text does not hold it."""
+    free = answers(model, Sampling(12))
+    mark = next(text for text in (c.text[2:4] for c in free.values()) if text.strip())
+    for request_id, completion in answers(model, Sampling(12, stop=(mark,))).items():
+        assert mark not in completion.text
+        if mark in free[request_id].text:
+            assert completion.finish_reason == "stop"
+            assert completion.token_ids == free[request_id].token_ids[: len(completion.token_ids)]
+
+
+def test_every_request_is_answered_once_as_it_ends(model):
+    """Short answers come before long ones of the same batch; each id comes once."""
+    stop = answers(model, Sampling(3))["q0"].token_ids[2]
+    generator = engine.load(model, engine.Options(dtype="float32", device="cpu"))
+    order = [(request_id, len(c.token_ids)) for request_id, c in generator.complete(asked(model), Sampling(9), [stop])]
+    assert sorted(request_id for request_id, _ in order) == [r.id for r in asked(model)]
+    assert [length for _, length in order] == sorted(length for _, length in order)
+
+
+def test_drawn_answers_depend_on_the_seed_and_not_on_the_batch(model):
+    """A temperature above 0 draws by seed and problem, so batching changes nothing."""
+    warm = Sampling(8, temperature=1.0, seed=3)
+    one, five = (answers(model, warm, batch_size=size) for size in (1, 5))
+    assert {i: c.token_ids for i, c in one.items()} == {i: c.token_ids for i, c in five.items()}
+    other = answers(model, Sampling(8, temperature=1.0, seed=4))
+    assert {i: c.token_ids for i, c in one.items()} != {i: c.token_ids for i, c in other.items()}
+
+
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(model):
+    """The way out lists what this machine's torch sees."""
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(BenchError, match=r"sees no cuda.*cpu"):
+        engine.load(model, engine.Options(device="cuda"))
+
+
+@pytest.mark.parametrize("options", [{"dtype": "int8"}, {"device": "tpu"}, {"batch_size": 0}, {"threads": 0}])
+def test_options_that_make_no_sense_are_refused(options):
+    """The dataclass itself refuses them."""
+    with pytest.raises(ValueError, match="must be"):
+        engine.Options(**options)
