@@ -20,7 +20,7 @@ test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
 
 test-vllm: $(VLLM)/installed
-	$(VLLM)/bin/python -m pytest tests/vllm_cpu
+	$(VLLM)/bin/python -m pytest --confcutdir tests/vllm_cpu -W default tests/vllm_cpu
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check

@@ -1,10 +1,12 @@
 """The stories of scoring: which steps, in which order, and what is kept after each."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from harness import completions, entries, evaluate, options, plugins, provenance, row, runs, sitting, summary
+from harness import entries, evaluate, options, plugins, provenance, records, row, runs, sitting, summary
+from harness.completions import CommittedCompletion
 from harness.display import Screen
 from harness.entries import Entry
 from harness.errors import BenchError
@@ -14,10 +16,16 @@ from harness.types import Generator, Value
 
 @dataclass(frozen=True, slots=True)
 class Regrade:
-    """A run to be judged again; `task` names the task's file where it is none of ours."""
+    """A run to be judged again.
+
+    Attributes:
+        task: the task's file where it is none of ours.
+        leaderboards: where the row with the new verdicts goes; None adds none.
+    """
 
     run: Path
     task: str | None
+    leaderboards: Path | None
 
 
 def baseline(order: Order, screen: Screen) -> int:
@@ -54,7 +62,11 @@ def regrade(order: Regrade, screen: Screen) -> int:
     verdicts = evaluate.grade(task, problems, written)
     changed = [v.problem_id for v in verdicts if v.problem_id in before and before[v.problem_id] != v]
     runs.write_verdicts(order.run, verdicts)
-    summary.regraded(evaluate.score(verdicts), changed, order.run, screen)
+    path = None
+    if order.leaderboards is not None:
+        entry = row.judged_again(entries.read(order.run / "entry.json"), task, verdicts)
+        path = _add(entry, row.committed(problems, written), order.run, order.leaderboards)
+    summary.regraded(evaluate.score(verdicts), changed, path or order.run, screen)
     return 0
 
 
@@ -64,10 +76,11 @@ def _scored(order: Order, screen: Screen) -> tuple[Entry, Path, Path]:
     seat = sitting.prepare(order, screen)
     folder = sitting.folder(seat)
     with runs.Run(folder, seat.settings) as run:
-        kept = _kept(folder)
-        if kept is not None:
+        done = folder / "entry.json"
+        if done.is_file():
             screen.say(f"{folder} was finished before; --again scores anew")
-            return (*kept, folder)
+            entry, committed = entries.read(done), row.committed(seat.exam.problems, run.finished)
+            return entry, _add(entry, committed, folder, order.leaderboards), folder
         runs.write_problems(folder, seat.exam.problems)
         phases = {"prepare": perf_counter() - began}
         tokens = 0
@@ -75,13 +88,6 @@ def _scored(order: Order, screen: Screen) -> tuple[Entry, Path, Path]:
             tokens, timed = _generate(seat, run, screen)
             phases |= timed
         return (*_keep(seat, run, phases, tokens), folder)
-
-
-def _kept(folder: Path) -> tuple[Entry, Path] | None:
-    """The entry that a finished run left, where it still stands."""
-    done = folder / "entry.json"
-    path = Path(str(runs.read_json(done)["entry"])) if done.is_file() else None
-    return (entries.read(path), path) if path is not None and path.is_file() else None
 
 
 def _generate(seat: Sitting, run: runs.Run, screen: Screen) -> tuple[int, dict[str, float]]:
@@ -114,12 +120,18 @@ def _keep(seat: Sitting, run: runs.Run, phases: dict[str, float], tokens: int) -
     exam = seat.exam
     verdicts = evaluate.grade(exam.task, exam.problems, run.finished)
     runs.write_verdicts(run.folder, verdicts)
-    committed = [completions.commit(problem, run.finished[problem.id]) for problem in exam.problems]
+    committed = row.committed(exam.problems, run.finished)
     resolved = runs.read_json(run.folder / "engine.json")
     phases["grade"] = perf_counter() - began
     entry = row.entry(row.result(seat, verdicts, committed, resolved), row.timings(exam, committed, phases, tokens))
-    with runs.writing(seat.order.leaderboards):
-        path = entries.write(entry, committed, seat.order.leaderboards / entry.result.task.name)
-        plugins.room("harness.leaderboard").write(seat.order.leaderboards)
-    runs.write_json(run.folder / "entry.json", {"entry": str(path.resolve())})
-    return entry, path
+    return entry, _add(entry, committed, run.folder, seat.order.leaderboards)
+
+
+def _add(entry: Entry, committed: Sequence[CommittedCompletion], run: Path, leaderboards: Path) -> Path:
+    """Let the run remember its entry, so that it never makes a second one, then add it to its board and pages."""
+    with runs.writing(run):
+        records.replace_file(run / "entry.json", records.pretty(entry))
+    with runs.writing(leaderboards):
+        path = entries.write(entry, committed, leaderboards / entry.result.task.name)
+        plugins.room("harness.leaderboard").write(leaderboards)
+    return path

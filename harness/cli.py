@@ -137,6 +137,7 @@ def _board(parser: Parser) -> None:
 def _regrade(parser: Parser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     parser.add_argument("--task", metavar="FILE", help="the task's file, where the task is not one of ours")
+    parser.add_argument("--leaderboards", type=Path, metavar="DIR", help="add a row with the new verdicts there")
 
 
 def _grade(parser: Parser) -> None:
@@ -253,7 +254,9 @@ def _own_stdout(for_good: bool) -> Iterator[TextIO]:
 def _hush_libraries() -> None:
     """Defaults for libraries that would talk over the progress bar; what the user has set stays."""
     for name, value in (
+        ("DATASETS_VERBOSITY", "critical"),
         ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
+        ("OMP_WAIT_POLICY", "PASSIVE"),  # threads that spin beside another program made answers nine times slower
         ("TOKENIZERS_PARALLELISM", "false"),
         ("TRANSFORMERS_VERBOSITY", "error"),
         ("VLLM_LOGGING_LEVEL", "ERROR"),

@@ -160,10 +160,16 @@ def write(entry: Entry, completions: Sequence[CommittedCompletion], folder: Path
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_stem(entry, data)}.json"
     beside = completions_path(path)
+    fresh = not beside.exists()
     if not _holds(beside, lines):
         replace_file(beside, compress(lines))
-    if not path.is_file() or path.read_bytes() != data:
-        replace_file(path, data)
+    try:
+        if not path.is_file() or path.read_bytes() != data:
+            replace_file(path, data)
+    except OSError:
+        if fresh:
+            beside.unlink(missing_ok=True)
+        raise
     return path
 
 

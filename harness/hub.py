@@ -59,6 +59,9 @@ def download(repository: str, revision: str | None) -> tuple[Path, str]:
         hf_hub_download(repository, "config.json", revision=revision)
     except (_HTTPError, errors.LocalEntryNotFoundError) as error:
         raise _explained(error, repository, revision, cached) from error
+    except OSError as error:
+        what = f"cannot use {error.filename or constants.HF_HOME}: {error.strerror or error}"
+        raise BenchError(what, "free some space, or point HF_HOME at a folder on another disk") from error
     return Path(folder), commit
 
 

@@ -35,13 +35,18 @@ def digest(task: Task, problems: Sequence[Problem]) -> str:
         "items": [[p.id, p.answer, [[m.role, m.content] for m in task.messages(p)]] for p in problems],
     }
     found = records.digest(value)
-    pinned = tomllib.loads(PINNED.read_text(encoding="utf-8")).get(task.LABEL)
-    if pinned not in (None, found):
+    fixed = pinned().get(task.LABEL)
+    if fixed not in (None, found):
         raise BenchError(
-            f"{task.LABEL} means protocol {pinned[:12]}, but these items, prompts and sampling are {found[:12]}",
+            f"{task.LABEL} means protocol {fixed[:12]}, but these items, prompts and sampling are {found[:12]}",
             "the data set or the task file has changed: restore it, or give the task a new version in its LABEL",
         )
     return found
+
+
+def pinned() -> dict[str, str]:
+    """The digest that each published label stands for."""
+    return {label: str(fixed) for label, fixed in tomllib.loads(PINNED.read_text(encoding="utf-8")).items()}
 
 
 def items_sha256(problems: Sequence[Problem]) -> str:

@@ -69,7 +69,7 @@ def _gpu() -> tuple[str, str] | None:
 def _git() -> tuple[str | None, bool | None]:
     if not (HOUSE / ".git").exists() or shutil.which("git") is None:
         return None, None
-    commit = _git_says("rev-parse", "HEAD")
+    commit = _git_says("rev-parse", "--verify", "--quiet", "HEAD")
     return (commit, bool(_git_says("status", "--porcelain", "--", *CODE))) if commit else (None, None)
 
 

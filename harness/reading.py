@@ -79,7 +79,7 @@ def grade(order: Grade, screen: Screen) -> int:
     if not order.cases.is_file():
         raise BenchError(f"no file {order.cases}", 'give a JSONL file of {"completion": "...", "gold": "..."} lines')
     cases = []
-    for number, line in enumerate(order.cases.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(order.cases.read_bytes().splitlines(), 1):
         try:
             value = json.loads(line)
             cases.append((str(value["completion"]), str(value["gold"])))

@@ -3,17 +3,19 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from harness import provenance, runs
 from harness.bits import Bits
-from harness.completions import CommittedCompletion, to_lines
+from harness.completions import CommittedCompletion, commit, to_lines
 from harness.entries import EngineRecord, Entry, ModelRecord, Result, Selection, TaskRecord, Timings
+from harness.errors import BenchError
 from harness.evaluate import Exam, score
 from harness.records import digest
 from harness.sitting import Sitting
 from harness.tokens import ids_sha256
-from harness.types import Value, Verdict
+from harness.types import Completion, Problem, Task, Value, Verdict
 
 
 def entry(result: Result, timings: Timings) -> Entry:
@@ -68,6 +70,27 @@ def result(
             seat.order.words, seat.order.commit, str(resolved["hardware"]), resolved["driver"]
         ),
     )
+
+
+def committed(problems: Sequence[Problem], written: Mapping[str, Completion]) -> list[CommittedCompletion]:
+    """The completions as they are committed beside the entry, in item order."""
+    return [commit(problem, written[problem.id]) for problem in problems]
+
+
+def judged_again(before: Entry, task: Task, verdicts: Sequence[Verdict]) -> Entry:
+    """The same run with new verdicts: a new entry, dated now; everything else about it stays true.
+
+    Raises:
+        BenchError: the task has moved on to another version, whose protocol this run did not follow.
+    """
+    then = before.result.task
+    if (then.label, then.reader) != (task.LABEL, task.READER):
+        raise BenchError(
+            f"the run was made under {then.label} read by {then.reader}, the task is now {task.LABEL} by {task.READER}",
+            "score the model again under the task's new version",
+        )
+    judged = replace(before.result, bits=Bits.of(verdicts), counts=score(verdicts))
+    return Entry.of(judged, runs.now(), before.timings)
 
 
 def timings(exam: Exam, committed: Sequence[CommittedCompletion], phases: Mapping[str, float], tokens: int) -> Timings:

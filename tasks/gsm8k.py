@@ -80,9 +80,9 @@ def _rows(split: Split) -> Any:
     try:
         with _quiet():
             return datasets.load_dataset(where, split.config, split=split.name)
-    except (OSError, DatasetsError) as error:
+    except (OSError, DatasetsError, StopIteration) as error:  # an empty .jsonl ends in StopIteration
         way_out = UNREACHABLE if split.mirror is None else OFFLINE
-        raise BenchError(f"cannot load {where}: {_first_line(error)}", way_out) from error
+        raise BenchError(f"cannot load {where}: {_first_line(error.__cause__ or error)}", way_out) from error
     except ValueError as error:
         raise BenchError(f"{where} has no {split.config}/{split.name}: {_first_line(error)}", OFFLINE) from error
 
@@ -108,5 +108,5 @@ def _problem(name: str, row: dict[str, Any]) -> Problem | None:
     return None if answer is None else Problem(name, question, answer, solution)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -71,11 +71,11 @@ def test_an_entry_never_stands_without_its_completions(tmp_path: Path, monkeypat
 
     def die_at_the_entry(path: Path, data: bytes) -> None:
         if path.suffix == ".json":
-            raise OSError("power cut")
+            raise KeyboardInterrupt("power cut")
         original(path, data)
 
     monkeypatch.setattr(entries, "replace_file", die_at_the_entry)
-    with pytest.raises(OSError, match="power cut"):
+    with pytest.raises(KeyboardInterrupt, match="power cut"):
         add(tmp_path)
     assert [item.name for item in tmp_path.iterdir()] == [f"{stem(entry())}.jsonl.gz"]
 

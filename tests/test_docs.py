@@ -1,0 +1,55 @@
+"""What README and docs say can be done is done here, word for word."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import tiny
+
+from harness import cli, plugins
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def first_python(path: str) -> str:
+    """The first block of Python of a page."""
+    return re.search(r"```python\n(.*?)```", (ROOT / path).read_text(encoding="utf-8"), re.DOTALL)[1]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/add-a-task.md"])
+def test_the_task_in_ten_lines_is_scored(page, tmp_path, monkeypatch, capfd):
+    """The block is a whole task: saved as a file, it gives an entry on a board of its own, and the board checks."""
+    code = first_python(page)
+    assert len(code.splitlines()) <= 10
+    (tmp_path / "sums.py").write_text(code)
+    model = tiny.build(tmp_path / "model", "chatml")
+    monkeypatch.chdir(tmp_path)
+    words = ["score", str(model), "--task", "./sums.py", "--engine", "scripted", "--limit", "9", "--json"]
+    assert cli.main(words) == 0
+    entry = json.loads(capfd.readouterr().out)
+    assert (entry["result"]["task"]["name"], entry["result"]["counts"]["total"]) == ("sums", 9)
+    assert cli.main(["board", "--check", "--task", "./sums.py"]) == 0
+
+
+def test_every_command_and_option_that_the_pages_name_exists():
+    """A page that speaks of a command that is not there fails here."""
+    commands = {command.name for command in cli.COMMANDS}
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    named = {
+        word for page in pages for word in re.findall(r"`?bench ([a-z][a-z-]+)\b", page.read_text(encoding="utf-8"))
+    }
+    assert {word for word in named if word not in commands} <= {"says"}
+
+
+def test_every_link_of_the_pages_leads_somewhere():
+    """Relative links of README and docs name files that are there."""
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+            assert target.startswith("http") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_pages_name_every_task_and_engine():
+    """Who adds a plug-in tells the reader."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8") + (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert [name for kind in ("task", "engine") for name in plugins.names(kind) if name not in text] == []
