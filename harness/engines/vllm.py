@@ -141,6 +141,7 @@ def load(model: Model, options: Options) -> Vllm:
     settings: dict[str, Value] = {
         "dtype": str(config.dtype).removeprefix("torch."),
         "device": "cuda" if gpu else "cpu",
+        "context": int(config.max_model_len),
         "eager": options.eager,
         "tensor_parallel": options.tensor_parallel,
         "prefix_caching": options.prefix_caching,
