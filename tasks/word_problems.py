@@ -1,15 +1,14 @@
-"""Word problems of two to four steps, generated here, so that a whole run needs no download and no network.
+"""Word problems of two to four steps, made here from templates, so that a whole run needs no data set and no network.
 
-Question: Mia packs 6 boxes with 7 pears each. Then she finds that 5 of the pears are bruised and takes them out. How
-many good pears are left?
+Question: Kenji buys 5 jars with 4 figs in each jar. At home he has 5 more figs. How many figs does he have in all?
 
-    Mia packs 6*7=<<6*7=42>>42 pears in all.
-    There are 42-5=<<42-5=37>>37 good pears left.
-    #### 37
+    Kenji buys 5 jars of 4 figs each, so the jars hold 5 * 4 = 20 figs.
+    At home he has 5 more figs, so in all he has 20 + 5 = 25 figs.
+    #### 25
 
-The manner is GSM8K's: one step a line, the calculator's marks, the answer after `####`. In the `socratic` config the
-question that a step answers stands before it, with ` ** ` between. The stories are in `word_problems.toml`; what is
-scored and what is trained on come from different ones.
+The manner is GSM8K's: one step a line, the answer after `####`; config `socratic` puts the question that a step answers
+before it, with ` ** ` between. GSM8K's calculator marks are left out: SmolLM2-135M-Instruct was right half as often
+with them. `word_problems.toml` holds the templates: other stories are scored than are trained on.
 """
 
 import ast
@@ -19,29 +18,43 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
+from harness.errors import BenchError
 from harness.types import Completion, Message, Problem, Sampling, Split, Verdict
 from tasks import _answers
 
 LABEL = "word-problems-1shot@v1"
 READER = _answers.READER
-SAMPLING = Sampling(max_tokens=160, stop=("\nQuestion:",))
+# The longest solution, a socratic one, takes 157 tokens where every digit is one; a fifth more is room for other words.
+SAMPLING = Sampling(max_tokens=192, stop=("\nQuestion:",))
+
+CONFIGS = ("main", "socratic")
+EXAMPLE = (
+    "Sam bakes 3 trays of rolls with 4 rolls on each tray. He also has 5 rolls from yesterday. "
+    "How many rolls does he have in all?",
+    "Sam bakes 3 trays of 4 rolls each, so he bakes 3 * 4 = 12 rolls.\n"
+    "He also has 5 rolls from yesterday, so in all he has 12 + 5 = 17 rolls.\n"
+    "#### 17",
+)
 
 _PER_TEMPLATE = {"test": 16, "train": 50}
-
 _SHE = ("Amara", "Clara", "Elif", "Freya", "Hana", "Ines", "Leila", "Mia", "Nadia", "Olga", "Priya", "Rosa")
 _HE = ("Anton", "Bilal", "Carlos", "Dmitri", "Emeka", "Felix", "Hugo", "Jonas", "Kenji", "Mateo", "Omar", "Tariq")
+_ATTEMPTS = 1000
+_WORKED_OUT = re.compile(r"\{(\w+) = ([^{}]+)\}")
 
-# A slot of a template: `{slot}` is filled in, `{name = a * b}` is worked out before the reader's eyes.
-_SLOT = re.compile(r"\{(?:(\w+) = )?([^{}]+)\}")
+Choice = TypeVar("Choice")
 
-_EXAMPLE = (
-    "Sam has 8 rolls. He bakes 9 more rolls and then sells 6 of them. How many rolls does he have now?",
-    "Sam has 8 rolls and bakes 9 more, so he has 8+9=<<8+9=17>>17 rolls.\n"
-    "He sells 6 of them, so now he has 17-6=<<17-6=11>>11 rolls.\n"
-    "#### 11",
-)
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of a solution: the sub-question, the sentence with a slot `working`, and the sum that goes there."""
+
+    asked: str
+    told: str
+    result: str
+    expression: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +62,29 @@ class Template:
     """One story with slots.
 
     Attributes:
-        name: unique; the choices of every problem hang on it.
-        numbers: (slot, how) in order; how is a range (both ends included) or an expression over earlier slots.
-        words: (slot, the words it may hold).
+        name: unique; every choice made for a problem hangs on it.
+        numbers: (slot, how) in order; how is what it is drawn from or an expression over the slots before it.
+        words: (slot, what it may hold).
         question: the text with slots.
-        steps: sub-question and sentence of each step with ` ** ` between; each sentence works out one number.
+        steps: the solution; the last result is the answer.
     """
 
     name: str
-    numbers: tuple[tuple[str, tuple[int, int] | str], ...]
+    numbers: tuple[tuple[str, range | str], ...]
     words: tuple[tuple[str, tuple[str, ...]], ...]
     question: str
-    steps: tuple[str, ...]
+    steps: tuple[Step, ...]
 
 
-def problems(split: Split) -> Sequence[Problem]:
-    """Every problem of the split, the templates taking turns so that each stretch of it is mixed."""
-    makers = [_problems_of(template, split.config) for template in templates(split.name)]
+def problems(split: Split) -> list[Problem]:
+    """Every problem of the split; the templates take turns, so that each stretch of it is mixed.
+
+    Raises:
+        BenchError: the config is neither "main" nor "socratic".
+    """
+    if split.config not in CONFIGS:
+        raise BenchError(f"word-problems has no config {split.config!r}", f"it has: {', '.join(CONFIGS)}")
+    makers = [_written(template, split) for template in templates(split.name)]
     made = [next(maker) for _ in range(_PER_TEMPLATE[split.name]) for maker in makers]
     return [
         Problem(f"{split.name}-{number}", question, answer, solution)
@@ -75,16 +94,16 @@ def problems(split: Split) -> Sequence[Problem]:
 
 def messages(problem: Problem) -> tuple[Message, ...]:
     """One worked example as a turn of its own, then the question; every prompt shares this beginning."""
-    question, solution = _EXAMPLE
+    question, solution = EXAMPLE
     return (Message("user", question), Message("assistant", solution), Message("user", problem.question))
 
 
 def grade(problem: Problem, completion: Completion) -> Verdict:
-    """Judge by the last number that the answer reader accepts as an answer."""
+    """Judge one completion by the final number it states."""
     return _answers.grade(problem, completion)
 
 
-def templates(split: str) -> list[Template]:
+def templates(split: Literal["train", "test"]) -> list[Template]:
     """The stories of one split, in the order of the file."""
     text = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
     return [_template(name, entry) for name, entry in tomllib.loads(text)[split].items()]
@@ -93,98 +112,97 @@ def templates(split: str) -> list[Template]:
 def _template(name: str, entry: Mapping[str, Any]) -> Template:
     return Template(
         name=name,
-        numbers=tuple((slot, how if isinstance(how, str) else (how[0], how[1])) for slot, how in entry["numbers"].items()),
-        words=tuple((slot, tuple(choices)) for slot, choices in entry.get("words", {}).items()),
+        numbers=tuple(
+            (slot, how if isinstance(how, str) else range(how[0], how[1] + 1)) for slot, how in entry["numbers"].items()
+        ),
+        words=tuple((slot, tuple(choices)) for slot, choices in entry["words"].items()),
         question=entry["question"],
-        steps=tuple(entry["steps"]),
+        steps=tuple(_step(text) for text in entry["steps"]),
     )
 
 
-def _problems_of(template: Template, config: str) -> Iterator[tuple[str, str, str]]:
-    """Yield (question, answer, solution) without end, no two with the same numbers.
+def _step(text: str) -> Step:
+    asked, told = text.split(" ** ")
+    ((result, expression),) = _WORKED_OUT.findall(told)
+    return Step(asked, _WORKED_OUT.sub("{working}", told), result, expression)
+
+
+def _written(template: Template, split: Split) -> Iterator[tuple[str, str, str]]:
+    """Yield (question, answer, solution), no two with the same numbers.
 
     Names and words do not count as a difference: a problem that changes only those is the same problem.
     """
-    seen = set()
-    attempt = 0
-    while True:
-        numbers = _numbers(template, attempt)
-        key = tuple(numbers.values())
-        if key not in seen:
-            seen.add(key)
-            yield _written(template, numbers, _words(template, attempt), config)
-        attempt += 1
+    seen: set[tuple[int, ...]] = set()
+    for attempt in range(_ATTEMPTS):
+        key = f"{template.name}/{attempt}"
+        numbers = _numbers(template, key)
+        if tuple(numbers.values()) in seen:
+            continue
+        seen.add(tuple(numbers.values()))
+        words = _words(template, key)
+        lines, answer = _solved(template, numbers, words, socratic=split.config == "socratic")
+        yield template.question.format_map(words | numbers), str(answer), "\n".join([*lines, f"#### {answer}"])
+    raise ValueError(f"the ranges of template {template.name} give too few problems: {len(seen)}")
 
 
-def _written(
-    template: Template, numbers: dict[str, int], words: Mapping[str, str], config: str
-) -> tuple[str, str, str]:
-    """Fill one template: (question, answer, solution)."""
+def _solved(
+    template: Template, numbers: Mapping[str, int], words: Mapping[str, object], *, socratic: bool
+) -> tuple[list[str], int]:
+    """The lines of the solution and its last result."""
+    known = dict(numbers)
+    lines = []
     answer = 0
-
-    def fill(match: re.Match[str]) -> str:
-        nonlocal answer
-        result, expression = match.groups()
-        if result is None:
-            return words[expression] if expression in words else str(numbers[expression])
-        answer = numbers[result] = _value(ast.parse(expression, mode="eval").body, numbers)
-        shown = re.sub(r"[a-z]\w*", lambda name: str(numbers[name[0]]), expression).replace(" ", "")
-        return f"{shown}=<<{shown}={answer}>>{answer}"
-
-    question = _SLOT.sub(fill, template.question)
-    lines = [_SLOT.sub(fill, step) for step in template.steps]
-    if config == "main":
-        lines = [line.split(" ** ")[1] for line in lines]
-    return question, str(answer), "\n".join([*lines, f"#### {answer}"])
+    for step in template.steps:
+        answer = _value(step.expression, known)
+        plain = re.sub(r"[a-z]\w*", lambda slot: str(known[slot[0]]), step.expression)
+        slots = {**words, **known, "working": f"{plain} = {answer}"}
+        told = step.told.format_map(slots)
+        lines.append(f"{step.asked.format_map(slots)} ** {told}" if socratic else told)
+        known[step.result] = answer
+    return lines, answer
 
 
-def _numbers(template: Template, attempt: int) -> dict[str, int]:
+def _numbers(template: Template, key: str) -> dict[str, int]:
     numbers: dict[str, int] = {}
     for slot, how in template.numbers:
-        if isinstance(how, str):
-            numbers[slot] = _value(ast.parse(how, mode="eval").body, numbers)
-        else:
-            low, high = how
-            numbers[slot] = low + _draw(f"{template.name}/{attempt}/{slot}", high - low + 1)
+        numbers[slot] = _value(how, numbers) if isinstance(how, str) else _pick(f"{key}/{slot}", how)
     return numbers
 
 
-def _words(template: Template, attempt: int) -> dict[str, str]:
+def _words(template: Template, key: str) -> dict[str, object]:
     """The words of one problem: the template's own, two different people, and the first one's pronouns."""
-    key = f"{template.name}/{attempt}"
-    words = {slot: choices[_draw(f"{key}/{slot}", len(choices))] for slot, choices in template.words}
-    people = [*_SHE, *_HE]
-    first = people.pop(_draw(f"{key}/name", len(people)))
-    she, her = ("she", "her") if first in _SHE else ("he", "his")
-    words |= {"name": first, "other": people[_draw(f"{key}/other", len(people))]}
-    return words | {"she": she, "her": her, "She": she.capitalize(), "Her": her.capitalize()}
+    words: dict[str, object] = {slot: _pick(f"{key}/{slot}", choices) for slot, choices in template.words}
+    name = _pick(f"{key}/name", _SHE + _HE)
+    other = _pick(f"{key}/other", [person for person in _SHE + _HE if person != name])
+    she, her = ("she", "her") if name in _SHE else ("he", "his")
+    return words | {"name": name, "other": other, "she": she, "She": she.title(), "her": her, "Her": her.title()}
 
 
-def _draw(key: str, size: int) -> int:
-    """A number below size that depends on the key alone: a hash, because a library's generator may change."""
-    return int.from_bytes(sha256(key.encode()).digest()[:8]) % size
+def _pick(key: str, choices: Sequence[Choice]) -> Choice:
+    """One of the choices, by the key alone: a hash stays what it is where a library's generator may change."""
+    return choices[int.from_bytes(sha256(key.encode()).digest()[:8], "big") % len(choices)]
 
 
-def _value(node: ast.expr, numbers: Mapping[str, int]) -> int:
-    """Work out + - * / over whole numbers; a template whose division leaves a rest is a mistake and raises."""
+def _value(expression: str, numbers: Mapping[str, int]) -> int:
+    return _worked_out(ast.parse(expression, mode="eval").body, numbers)
+
+
+def _worked_out(node: ast.expr, numbers: Mapping[str, int]) -> int:
+    """Work out + - * / over whole numbers; a division that leaves a rest is a mistake in a template and raises."""
     match node:
         case ast.Constant(value=int(value)):
             return value
         case ast.Name(id=name):
             return numbers[name]
-        case ast.BinOp(left=left, op=op, right=right):
-            return _apply(op, _value(left, numbers), _value(right, numbers))
-    raise ValueError(f"not arithmetic: {ast.unparse(node)}")
-
-
-def _apply(op: ast.operator, left: int, right: int) -> int:
-    match op:
-        case ast.Add():
-            return left + right
-        case ast.Sub():
-            return left - right
-        case ast.Mult():
-            return left * right
-        case ast.Div() if left % right == 0:
-            return left // right
-    raise ValueError(f"not whole: {left} {type(op).__name__} {right}")
+        case ast.BinOp(left=left_node, op=op, right=right_node):
+            left, right = _worked_out(left_node, numbers), _worked_out(right_node, numbers)
+            match op:
+                case ast.Add():
+                    return left + right
+                case ast.Sub():
+                    return left - right
+                case ast.Mult():
+                    return left * right
+                case ast.Div() if left % right == 0:
+                    return left // right
+    raise ValueError(f"no whole number: {ast.unparse(node)} with {dict(numbers)}")

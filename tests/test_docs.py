@@ -21,7 +21,7 @@ def first_python(path: str) -> str:
 def test_the_task_in_ten_lines_is_scored(page, tmp_path, monkeypatch, capfd):
     """The block is a whole task: saved as a file, it gives an entry on a board of its own, and the board checks."""
     code = first_python(page)
-    assert len(code.splitlines()) <= 10
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
     (tmp_path / "sums.py").write_text(code)
     model = tiny.build(tmp_path / "model", "chatml")
     monkeypatch.chdir(tmp_path)
@@ -32,14 +32,14 @@ def test_the_task_in_ten_lines_is_scored(page, tmp_path, monkeypatch, capfd):
     assert cli.main(["board", "--check", "--task", "./sums.py"]) == 0
 
 
-def test_every_command_and_option_that_the_pages_name_exists():
-    """A page that speaks of a command that is not there fails here."""
+def test_every_command_that_the_pages_name_exists():
+    """A page that shows a command that is not there fails here."""
     commands = {command.name for command in cli.COMMANDS}
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    named = {
-        word for page in pages for word in re.findall(r"`?bench ([a-z][a-z-]+)\b", page.read_text(encoding="utf-8"))
-    }
-    assert {word for word in named if word not in commands} <= {"says"}
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    named = set(re.findall(r"(?:`|^)bench ([a-z][a-z-]+)\b", text, re.MULTILINE))
+    assert named
+    assert named <= commands
 
 
 def test_every_link_of_the_pages_leads_somewhere():
