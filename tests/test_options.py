@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from harness import options
+from harness.engines import openai
 from harness.errors import BenchError
 
 
@@ -47,6 +48,12 @@ def test_a_value_that_the_class_refuses_is_one_clear_line():
     """What the dataclass says is passed on."""
     with pytest.raises(BenchError, match="memory must not exceed 1"):
         options.parse(Options, ["memory=2"], "engine x")
+
+
+def test_a_secret_is_recorded_nowhere():
+    """A field that is called secret is in no record; the openai engine's key is one."""
+    key = options.parse(openai.Options, ["key=sk-123"], "engine openai")
+    assert (key.key, "key" in options.record(key), "sk-123" in repr(key)) == ("sk-123", False, False)
 
 
 def test_the_record_of_options_is_plain():

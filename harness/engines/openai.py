@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -33,7 +33,7 @@ class Options:
         concurrency: requests in flight at most.
         tries: how often one request is sent when the connection or the server fails.
         timeout: seconds to wait for one answer.
-        key: the bearer token, where the server wants one.
+        key: the bearer token, where the server wants one; recorded nowhere.
     """
 
     endpoint: str = "http://127.0.0.1:8000/v1"
@@ -42,7 +42,7 @@ class Options:
     concurrency: int = 32
     tries: int = 5
     timeout: float = 600.0
-    key: str | None = None
+    key: str | None = field(default=None, repr=False, metadata={"secret": True})
 
     def __post_init__(self) -> None:
         if not self.endpoint.startswith(("http://", "https://")):

