@@ -79,7 +79,7 @@ def build(world: Path) -> None:
         TASK.replace('Problem("a", "1+1?", "2", "2")', '*[Problem("a", "1+1?", "2", "")] * 2')
     )
     (world / "words").write_text("not JSON\n")
-    script = [json.dumps({"id": f"test-{number}", "text": "word " * 200}) for number in range(256)]
+    script = [json.dumps({"id": f"test-{number}", "text": "word " * 100}) for number in range(256)]
     (world / "script").write_text("\n".join(script))
     package(world / "packages", "crowded_plugin", "[bench.engines]\ncrowded = crowded_plugin\n", CROWDED)
 
