@@ -66,7 +66,12 @@ TABLE = (
     Row("httpx2 is missing", "score {tiny} --engine openai", ("'baseline-bench[openai]'",), ("httpx2",)),
     Row("torch is missing", "score {tiny} --engine transformers", ("'baseline-bench[transformers]'",), ("torch",)),
     Row("no tokenizers", SCORE, ("'baseline-bench[transformers]'",), ("transformers",)),
-    Row("gguf is missing", f"baseline smollm2-135m-it-q4_1 {ASK}", ("'baseline-bench[transformers]'",), ("gguf",)),
+    Row(
+        "gguf is missing",
+        f"baseline smollm2-135m-it-q4_1 {ASK} --cache {{world}}/empty",
+        ("'baseline-bench[transformers]'",),
+        ("gguf",),
+    ),
     Row("unreachable hub", HUB, ("cannot be reached", "name a folder instead"), environment=NOWHERE),
     Row("the hub is forbidden", HUB, ("is not in the hub's cache", "name a folder instead"), environment=OFFLINE),
     Row("gated model", HUB, ("accept the licence", "hf auth login"), environment=ENDPOINT),
