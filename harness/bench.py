@@ -1,5 +1,6 @@
 """The stories of scoring: which steps, in which order, and what is kept after each."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ def quickstart(order: Order, screen: Screen) -> int:
     """Score the embedded model on the embedded task, and print the board this makes and where to go from here."""
     baseline(order, screen)
     if not order.as_json:
-        summary.next_steps(order.leaderboards, order.task, screen)
+        summary.next_steps(order.leaderboards, row.board(order.task), screen)
     return 0
 
 
@@ -61,11 +62,11 @@ def regrade(order: Regrade, screen: Screen) -> int:
     before = {verdict.problem_id: verdict for verdict in runs.read_verdicts(order.run)}
     verdicts = evaluate.grade(task, problems, written)
     changed = [v.problem_id for v in verdicts if v.problem_id in before and before[v.problem_id] != v]
-    runs.write_verdicts(order.run, verdicts)
     path = None
     if order.leaderboards is not None:
         entry = row.judged_again(entries.read(order.run / "entry.json"), task, verdicts)
         path = _add(entry, row.committed(problems, written), order.run, order.leaderboards)
+    runs.write_verdicts(order.run, verdicts)
     summary.regraded(evaluate.score(verdicts), changed, path or order.run, screen)
     return 0
 
@@ -111,7 +112,9 @@ def _generate(seat: Sitting, run: runs.Run, screen: Screen) -> tuple[int, dict[s
 def _resolved(generator: Generator) -> dict[str, Value]:
     """What the engine made of its options, and the hardware: a resumed run must meet all of it again."""
     device, driver = provenance.hardware(str(generator.settings.get("device", "cpu")))
-    return {"version": generator.version, "hardware": device, "driver": driver, **generator.settings}
+    found = {f"library {name}": version for name, version in provenance.libraries().items()}
+    used = {f"setting {name}": value for name, value in generator.settings.items()}
+    return {"version": generator.version, "hardware": device, "driver": driver, **found, **used}
 
 
 def _keep(seat: Sitting, run: runs.Run, phases: dict[str, float], tokens: int) -> tuple[Entry, Path]:
@@ -132,6 +135,11 @@ def _add(entry: Entry, committed: Sequence[CommittedCompletion], run: Path, lead
     with runs.writing(run):
         records.replace_file(run / "entry.json", records.pretty(entry))
     with runs.writing(leaderboards):
-        path = entries.write(entry, committed, leaderboards / entry.result.task.name)
-        plugins.room("harness.leaderboard").write(leaderboards)
+        leaderboards.mkdir(parents=True, exist_ok=True)
+        lock = runs.held(leaderboards, wait=True)
+        try:
+            path = entries.write(entry, committed, leaderboards / entry.result.task.name)
+            plugins.room("harness.leaderboard").write(leaderboards)
+        finally:
+            os.close(lock)
     return path

@@ -4,22 +4,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import evaluate, leaderboard, plugins
+from harness import evaluate, leaderboard, plugins, protocol, runs
 from harness.completions import CommittedCompletion
 from harness.display import Screen
 from harness.entries import Entry
 from harness.errors import BenchError
-from harness.types import Completion, Problem, Task, Verdict
+from harness.types import Completion, Problem, Split, Task, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """What to render or to check; `tasks` are files of tasks that are none of ours."""
+    """What to render or to check.
+
+    Attributes:
+        tasks: files of tasks that are none of ours.
+        mirror: a folder of data sets; with it the golds of tasks whose data lies elsewhere are checked too.
+    """
 
     leaderboards: Path
     check: bool
     base: str | None
     tasks: list[str]
+    mirror: Path | None
 
 
 def board(order: Board, screen: Screen) -> int:
@@ -31,20 +37,26 @@ def board(order: Board, screen: Screen) -> int:
     if not order.check:
         if order.base is not None:
             raise BenchError("--base goes with --check", f"bench board --check --base {order.base}")
-        for path in leaderboard.write(order.leaderboards):
-            screen.write(f"{path}\n")
+        with runs.writing(order.leaderboards):
+            changed = leaderboard.write(order.leaderboards)
+        screen.write("".join(f"{path}\n" for path in changed))
         return 0
-    faults = leaderboard.check(order.leaderboards, _Again(order.tasks), order.base)
+    faults = leaderboard.check(order.leaderboards, _Again(order.tasks, order.mirror), order.base)
     screen.write("".join(f"{fault}\n" for fault in faults))
     return 1 if faults else 0
 
 
 class _Again:
-    """Grades committed completions with the reader of the task that their entry names."""
+    """Grades committed completions with the reader of the task that their entry names.
 
-    def __init__(self, files: Sequence[str]) -> None:
+    Where the task's data is at hand the golds are its own, and the items those that limit and seed draw; else the golds
+    are the committed ones. Data is at hand for tasks that bring it, and for others in the mirror folder.
+    """
+
+    def __init__(self, files: Sequence[str], mirror: Path | None) -> None:
         self._own = {task.LABEL: task for task in map(plugins.task, files)}
-        self._found: dict[str, Task] = {}
+        self._mirror = mirror
+        self._items: dict[str, list[Problem]] = {}
 
     def __call__(self, entry: Entry, completions: Sequence[CommittedCompletion]) -> list[Verdict] | None:
         task = self._task(entry)
@@ -53,16 +65,27 @@ class _Again:
         if entry.result.task.reader != task.READER:
             reader = entry.result.task.reader
             raise BenchError(f"was read by {reader}, but {task.LABEL} reads by {task.READER}")
-        problems = [Problem(line.id, "", line.gold, "") for line in completions]
         written = {line.id: Completion(line.text, None, line.finish) for line in completions}
+        problems = self._drawn(task, entry) or [Problem(line.id, "", line.gold, "") for line in completions]
+        if list(written) != [problem.id for problem in problems]:
+            raise BenchError("its items are not those that its limit and seed draw")
         return evaluate.grade(task, problems, written)
+
+    def _drawn(self, task: Task, entry: Entry) -> list[Problem]:
+        """The items that were asked, with their own golds; none where the task's data is not at hand."""
+        if getattr(task, "REPOSITORY", None) is not None and self._mirror is None:
+            return []
+        if task.LABEL not in self._items:
+            self._items[task.LABEL] = list(task.problems(Split("test", mirror=self._mirror)))
+        items, selection = self._items[task.LABEL], entry.result.selection
+        if protocol.items_sha256(items) != entry.result.task.items_sha256:
+            raise BenchError(f"its items are not those of {task.LABEL}")
+        return protocol.select(items, selection.limit, selection.seed or 0)
 
     def _task(self, entry: Entry) -> Task:
         name, label = entry.result.task.name, entry.result.task.label
         if label in self._own:
             return self._own[label]
-        if name not in self._found:
-            if name not in plugins.names("task"):
-                raise BenchError(f"its task '{name}' is not here: give --task FILE")
-            self._found[name] = plugins.task(name)
-        return self._found[name]
+        if name not in plugins.names("task"):
+            raise BenchError(f"its task '{name}' is not here: give --task FILE")
+        return plugins.task(name)

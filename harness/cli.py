@@ -8,6 +8,7 @@ import argparse
 import errno
 import importlib
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,8 @@ Parser = argparse.ArgumentParser
 DESCRIPTION = "Did the fine-tune help, and may I believe the number?"
 STARTS = "Start with `bench quickstart`; `bench COMMAND --help` tells the rest."
 FULL = (errno.ENOSPC, errno.EDQUOT)
+_KEY = re.compile(r"^((?:-o|--o\w*=)?key=).*", re.DOTALL)
+_CREDENTIALS = re.compile(r"(://)[^/@]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,7 @@ def _board(parser: Parser) -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; fail where pages and entries do not agree")
     parser.add_argument("--base", metavar="REF", help="with --check: fail too where an entry of REF was changed")
     parser.add_argument("--task", dest="tasks", action="append", default=[], metavar="FILE", help="a task of your own")
+    _places(parser)
 
 
 def _regrade(parser: Parser) -> None:
@@ -257,7 +261,7 @@ def _own_stdout(for_good: bool) -> Iterator[TextIO]:
 
 def _without_secret(word: str) -> str:
     """A word of the command as it may stand in a committed entry."""
-    return "key=***" if word.startswith("key=") else word
+    return _CREDENTIALS.sub(r"\1***@", _KEY.sub(r"\1***", word))
 
 
 def _hush_libraries() -> None:

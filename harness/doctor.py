@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from harness import evaluate, models, options, plugins, sitting
+from harness import evaluate, models, options, plugins, runs, sitting
 from harness.display import Screen, plain, table
 from harness.tokens import Speech, prompt_ids, prompt_text
 from harness.types import Completion, Message, Model, Problem, Request, Split, Task
@@ -28,7 +28,8 @@ def doctor(order: Doctor, screen: Screen) -> int:
     """Print what was found; exit status 1 where something would make the model score wrongly."""
     task = plugins.task(order.task)
     _, chosen = evaluate.choose(task, Split("test", mirror=order.mirror), max(order.answers, 1), 0)
-    model = models.resolve(order.model, order.cache)
+    with runs.writing(order.cache):
+        model = models.resolve(order.model, order.cache)
     speech = plugins.room("harness.tokenizer").load(model)
     ids = prompt_ids(speech.tokenizer, speech.manner, task.messages(chosen[0]))
     screen.print(table(f"{model.name} ({model.source}, {model.revision or 'no revision'})", _facts(speech, ids)))

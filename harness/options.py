@@ -70,6 +70,9 @@ def _named(hint: Any) -> str:
 
 
 def record(values: Any) -> dict[str, Value]:
-    """The options as plain settings, for the record of a run; what a field's metadata calls secret is left out."""
-    shown = [field.name for field in dataclasses.fields(values) if not field.metadata.get("secret")]
+    """The options that a resumed run is held to, as plain settings.
+
+    Left out is what a field's metadata calls secret, and what it calls neutral: such an option changes no answer.
+    """
+    shown = [field.name for field in dataclasses.fields(values) if not field.metadata.keys() & {"secret", "neutral"}]
     return {name: getattr(values, name) for name in shown}

@@ -31,10 +31,15 @@ def of_this_program(command: str, commit: str | None, device: str, driver: Value
         git_dirty=dirty,
         command=command,
         python=platform.python_version(),
-        libraries={name: found for name in LIBRARIES if (found := _version(name)) is not None},
+        libraries=libraries(),
         device=device,
         driver=None if driver is None else str(driver),
     )
+
+
+def libraries() -> dict[str, str]:
+    """The versions of those libraries that could move an answer, as far as they are installed."""
+    return {name: found for name in LIBRARIES if (found := _version(name)) is not None}
 
 
 def hardware(device: str) -> tuple[str, str | None]:

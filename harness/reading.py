@@ -10,6 +10,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from harness import entries, models, plugins, runs
+from harness.bits import hex_to_bits
 from harness.completions import from_lines, read_lines
 from harness.display import Screen, plain
 from harness.errors import BenchError
@@ -74,7 +75,8 @@ def grade(order: Grade, screen: Screen) -> int:
     """
     task = plugins.task("word-problems")
     if order.cases is None:
-        screen.write(_judged(task, sys.stdin.read(), str(order.gold)))
+        completion = sys.stdin.buffer.read().decode("utf-8", "replace")
+        screen.write(_judged(task, completion, _gold(task, str(order.gold))))
         return 0
     if not order.cases.is_file():
         raise BenchError(f"no file {order.cases}", 'give a JSONL file of {"completion": "...", "gold": "..."} lines')
@@ -82,7 +84,7 @@ def grade(order: Grade, screen: Screen) -> int:
     for number, line in enumerate(order.cases.read_bytes().splitlines(), 1):
         try:
             value = json.loads(line)
-            cases.append((str(value["completion"]), str(value["gold"])))
+            cases.append((str(value["completion"]), _gold(task, str(value["gold"]))))
         except (ValueError, KeyError, TypeError) as error:
             raise BenchError(
                 f"{order.cases}, line {number} is not a case", 'write {"completion": "...", "gold": "..."}'
@@ -111,6 +113,18 @@ def _source(listing: models.Listing) -> str:
     return f"hub {source}" if isinstance(source, str) else f"wheel {', '.join(source.wheels)}"
 
 
+def _gold(task: Task, text: str) -> str:
+    """The gold answer in the reader's own spelling, so that 70,000 and $5 may be given.
+
+    Raises:
+        BenchError: it is no number.
+    """
+    read = task.grade(Problem("gold", "", "0", ""), Completion(f"#### {text}", None, "stop")).answer
+    if read is None:
+        raise BenchError(f"the gold answer '{text}' is no number", "give one, such as 18, 70,000 or 2.5")
+    return read
+
+
 def _judged(task: Task, completion: str, gold: str) -> str:
     verdict = task.grade(Problem("stdin", "", gold, ""), Completion(completion, None, "stop"))
     value = {"answer": verdict.answer, "correct": verdict.correct, "strict": verdict.strict, "rule": verdict.rule}
@@ -122,9 +136,12 @@ def _answers(path: Path) -> list[Answered]:
         return _committed(path)
     problems, completions = runs.read_problems(path), runs.read_completions(path)
     verdicts = {v.problem_id: v for v in runs.read_verdicts(path)}
-    task = _task(str(runs.read_json(path / "run.json")["settings"]["task"]))
     done = [p for p in problems if p.id in completions]
-    return [Answered(p, completions[p.id], verdicts.get(p.id) or task.grade(p, completions[p.id])) for p in done]
+    unjudged = [p for p in done if p.id not in verdicts]
+    if unjudged:
+        task = plugins.task(str(runs.read_json(path / "run.json")["settings"]["task"]))
+        verdicts |= {p.id: task.grade(p, completions[p.id]) for p in unjudged}
+    return [Answered(p, completions[p.id], verdicts[p.id]) for p in done]
 
 
 def _committed(path: Path) -> list[Answered]:
@@ -132,17 +149,16 @@ def _committed(path: Path) -> list[Answered]:
     beside = path.with_suffix(".jsonl.gz")
     if not beside.is_file():
         raise BenchError(f"no completions beside {path}", f"restore {beside.name} from git")
-    task = _task(entry.result.task.name)
-    answered = []
-    for line in from_lines(read_lines(beside), str(beside)):
-        problem = Problem(line.id, "", line.gold, "")
-        completion = Completion(line.text, None, line.finish)
-        answered.append(Answered(problem, completion, task.grade(problem, completion)))
-    return answered
-
-
-def _task(name: str) -> Task:
-    return plugins.task(name)
+    lines, bits = from_lines(read_lines(beside), str(beside)), entry.result.bits
+    name, judged = entry.result.task.name, []
+    task = plugins.task(name) if name in plugins.names("task") else None
+    kinds = zip(*(hex_to_bits(each, len(lines)) for each in (bits.correct, bits.strict, bits.unread)), strict=True)
+    for line, (correct, strict, unread) in zip(lines, kinds, strict=True):
+        problem, completion = Problem(line.id, "", line.gold, ""), Completion(line.text, None, line.finish)
+        # What a task of the user's own read is not in an entry; whether it was right is.
+        own = Verdict(line.id, None if unread else "?", "its own task", correct, strict, line.finish)
+        judged.append(Answered(problem, completion, own if task is None else task.grade(problem, completion)))
+    return judged
 
 
 def _wanted(verdict: Verdict, only: str | None) -> bool:

@@ -31,7 +31,7 @@ def result(
 ) -> Result:
     """All of a row but its timings."""
     exam, how = seat.exam, seat.speech.manner
-    settings = {key: value for key, value in resolved.items() if key not in ("version", "hardware", "driver")}
+    settings = {key.removeprefix("setting "): value for key, value in resolved.items() if key.startswith("setting ")}
     return Result(
         candidate=seat.model.name,
         task=TaskRecord(
@@ -52,7 +52,8 @@ def result(
             name=seat.model.name,
             source=seat.model.source,
             revision=seat.model.revision,
-            weights_sha256=seat.model.weights_sha256,
+            # Nobody here has seen the weights that a server holds.
+            weights_sha256=None if settings.get("device") == "server" else seat.model.weights_sha256,
             tokenizer_sha256=seat.speech.tokenizer_sha256,
             template_sha256=how.template_sha256,
             prompt_style=how.style,
@@ -78,7 +79,7 @@ def committed(problems: Sequence[Problem], written: Mapping[str, Completion]) ->
 
 
 def judged_again(before: Entry, task: Task, verdicts: Sequence[Verdict]) -> Entry:
-    """The same run with new verdicts: a new entry, dated now; everything else about it stays true.
+    """The same run with new verdicts: a new entry, dated now, or the old one where no verdict is new.
 
     Raises:
         BenchError: the task has moved on to another version, whose protocol this run did not follow.
@@ -90,6 +91,8 @@ def judged_again(before: Entry, task: Task, verdicts: Sequence[Verdict]) -> Entr
             "score the model again under the task's new version",
         )
     judged = replace(before.result, bits=Bits.of(verdicts), counts=score(verdicts))
+    if judged == before.result:
+        return before
     return Entry.of(judged, runs.now(), before.timings)
 
 

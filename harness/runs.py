@@ -26,7 +26,7 @@ from harness.types import Completion, Problem, Value, Verdict
 
 T = TypeVar("T")
 SCHEMA = 1
-FILES = ("run.json", "engine.json", "problems.jsonl", "completions.jsonl", "lock")
+FILES = ("run.json", "engine.json", "problems.jsonl", "completions.jsonl")
 _ANEW = "the run is damaged: start it anew with --again"
 
 
@@ -49,18 +49,16 @@ class Run:
         self.folder = folder
         self.settings = dict(settings)
         self.key = _key(self.settings)
-        fresh = not any((folder / name).exists() for name in FILES)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (folder / "lock").open("a")
-        self._hold()
+            self._lock = held(folder, wait=False)
+        self._fresh = not any((folder / name).exists() for name in FILES)
         try:
             self._admit()
             self._file, self.finished = self._completions()
         except BaseException:
-            if fresh:
-                self._vanish()
-            self._lock.close()
+            self._vanish()
+            os.close(self._lock)
             raise
 
     def append(self, problem_id: str, completion: Completion) -> None:
@@ -98,7 +96,7 @@ class Run:
     def close(self) -> None:
         """Let go of the folder."""
         self._file.close()
-        self._lock.close()
+        os.close(self._lock)
 
     def __enter__(self) -> Self:
         return self
@@ -109,19 +107,10 @@ class Run:
         self.close()
 
     def _vanish(self) -> None:
-        for name in FILES:
+        for name in FILES if self._fresh else ():
             (self.folder / name).unlink(missing_ok=True)
         with suppress(OSError):  # --run may name a folder that holds more
             self.folder.rmdir()
-
-    def _hold(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            raise BenchError(
-                f"another process is writing the run {self.folder}", "wait for it, or give this one --run DIR"
-            ) from error
 
     def _admit(self) -> None:
         path = self.folder / "run.json"
@@ -141,6 +130,23 @@ class Run:
             file = path.open("ab", buffering=0)
             file.truncate(path.read_bytes().rfind(b"\n") + 1)
         return file, finished
+
+
+def held(folder: Path, *, wait: bool) -> int:
+    """Hold a folder against other processes until the descriptor that is returned is closed, however this one ends.
+
+    Raises:
+        BenchError: another process holds it and `wait` is False.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise BenchError(
+            f"another process is writing the run {folder}", "wait for it, or give this one --run DIR"
+        ) from error
+    return descriptor
 
 
 def read_completions(folder: Path) -> dict[str, Completion]:

@@ -58,7 +58,8 @@ def prepare(order: Order, screen: Screen) -> Sitting:
     problems = evaluate.choose(task, Split("test", mirror=order.mirror), order.limit, order.seed)
     screen.say(f"engine {engine}: {why}")
     screen.say(f"model {order.model}: looking for it, fetching what is missing")
-    model = models.resolve(order.model, order.cache)
+    with runs.writing(order.cache):
+        model = models.resolve(order.model, order.cache)
     model = replace(model, name=order.name or model.name)
     _require_own_name(model, order.leaderboards)
     speech = plugins.room("harness.tokenizer").load(model)
@@ -84,6 +85,8 @@ def prepare(order: Order, screen: Screen) -> Sitting:
 def folder(sitting: Sitting) -> Path:
     """Where this run lies: the unfinished or equal one of this name, else the next free number."""
     order = sitting.order
+    if order.run is not None and order.again:
+        raise BenchError("--again and --run do not go together", "name a new folder with --run, or leave --run out")
     if order.run is not None:
         return order.run
     part = "" if sitting.exam.limit is None else f"-{sitting.exam.limit}-seed{sitting.exam.seed}"
@@ -91,13 +94,20 @@ def folder(sitting: Sitting) -> Path:
     number = 1
     place: Path = order.runs / stem
     while (place / "run.json").exists():
-        finished = (place / "entry.json").exists()
-        same = finished and runs.read_json(place / "run.json")["settings"] == sitting.settings
-        if not order.again and (same or not finished):
+        finished, same = (place / "entry.json").exists(), _settings(place) == sitting.settings
+        if (same and not (order.again and finished)) or not (finished or order.again):
             break
         number += 1
         place = order.runs / f"{stem}-{number}"
     return place
+
+
+def _settings(place: Path) -> object:
+    """What a run was started with; None where its record is damaged."""
+    try:
+        return runs.read_json(place / "run.json")["settings"]
+    except (BenchError, KeyError, TypeError):
+        return None
 
 
 def _require_own_name(model: Model, leaderboards: Path) -> None:

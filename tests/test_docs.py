@@ -1,5 +1,6 @@
 """What README and docs say can be done is done here, word for word."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -53,3 +54,12 @@ def test_the_pages_name_every_task_and_engine():
     """Who adds a plug-in tells the reader."""
     text = (ROOT / "README.md").read_text(encoding="utf-8") + (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert [name for kind in ("task", "engine") for name in plugins.names(kind) if name not in text] == []
+
+
+@pytest.mark.parametrize("name", [name for name in plugins.names("engine") if name != "vllm"])
+def test_every_option_of_an_engine_is_told(name):
+    """An option that no page names is one that nobody finds."""
+    page = (ROOT / "docs" / "engines.md").read_text(encoding="utf-8")
+    section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    options = [field.name for field in dataclasses.fields(plugins.engine(name).Options)]
+    assert [option for option in options if f"`{option}`" not in section] == []

@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
 import tiny
 
-from harness import cli
+from harness import cli, options
+from harness.engines import openai, scripted, transformers
 
 QUICK = ("--task", "word-problems", "--engine", "scripted", "--limit", "5", "--json")
 
@@ -31,10 +33,38 @@ def test_an_engine_is_chosen_where_none_is_asked_for(tmp_path, monkeypatch, capf
     assert entry["result"]["engine"]["settings"]["device"] in ("cpu", "mps", "cuda")
 
 
-def test_a_secret_on_the_command_line_is_not_in_the_command_that_is_kept():
-    """What an entry tells of its command shows no key."""
-    assert [cli._without_secret(word) for word in ("-o", "key=sk-123", "dtype=float32")] == [
-        "-o",
-        "key=***",
-        "dtype=float32",
-    ]
+@pytest.mark.parametrize("word", ["key=SECRET", "-okey=SECRET", "--option=key=SECRET", "--opt=key=SECRET"])
+def test_a_secret_on_the_command_line_is_not_in_the_command_that_is_kept(word):
+    """However it is spelled, what an entry tells of its command shows no key and no password of an address."""
+    assert "SECRET" not in cli._without_secret(word)
+    assert cli._without_secret("endpoint=http://me:SECRET@host/v1") == "endpoint=http://***@host/v1"
+    assert cli._without_secret("dtype=float32") == "dtype=float32"
+
+
+def test_again_resumes_its_own_unfinished_run(tmp_path, monkeypatch):
+    """A killed `--again` goes on with the same command; a finished one is followed by another."""
+    monkeypatch.chdir(tmp_path)
+    words = ["score", str(tiny.build(tmp_path / "model", "chatml")), *QUICK, "--again"]
+    assert [cli.main(words), cli.main(words)] == [0, 0]
+    second = sorted(Path("runs").iterdir())[1]
+    lines = (second / "completions.jsonl").read_bytes().splitlines(keepends=True)
+    (second / "completions.jsonl").write_bytes(b"".join(lines[:2]))
+    (second / "entry.json").unlink()
+    assert cli.main(words) == 0
+    assert len(list(Path("runs").iterdir())) == 2
+    assert (second / "completions.jsonl").read_bytes() == b"".join(lines)
+
+
+def test_again_and_run_do_not_go_together(tmp_path, monkeypatch, capfd):
+    """Neither is silently ignored."""
+    monkeypatch.chdir(tmp_path)
+    model = tiny.build(tmp_path / "model", "chatml")
+    assert cli.main(["score", str(model), *QUICK, "--again", "--run", "here"]) == 1
+    assert "do not go together" in capfd.readouterr().err
+
+
+def test_options_that_change_no_answer_may_change_on_a_resume():
+    """A longer timeout or another pace is no other run; a batch size is."""
+    assert options.record(scripted.Options(pace=1.0)) == options.record(scripted.Options())
+    assert options.record(openai.Options(timeout=5, tries=1)) == options.record(openai.Options())
+    assert "batch_size" in options.record(transformers.Options())

@@ -1,7 +1,8 @@
 """Generate through any server that speaks OpenAI's completions protocol, such as a cluster behind `vllm serve`.
 
-Prompts are sent as token ids, so that the server cannot prompt the model another way. Only transport errors are tried
-again; a request that a server refuses stops the run, since grading it as wrong would score the server.
+Prompts are sent as token ids, so that the server cannot prompt the model another way. Transport errors and busy servers
+(429, 502, 503, 504) are tried again; a request that a server refuses stops the run, since grading it as wrong would
+score the server.
 """
 
 import random
@@ -20,6 +21,7 @@ from harness.tokens import completion_text
 from harness.types import Completion, Model, Request, Sampling, Value
 
 AGAIN = frozenset({429, 502, 503, 504})
+NEUTRAL = {"neutral": True}  # changes no answer: a resumed run may have another value
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,9 @@ class Options:
     endpoint: str = "http://127.0.0.1:8000/v1"
     served: str | None = None
     send: str = "ids"
-    concurrency: int = 32
-    tries: int = 5
-    timeout: float = 600.0
+    concurrency: int = field(default=32, metadata=NEUTRAL)
+    tries: int = field(default=5, metadata=NEUTRAL)
+    timeout: float = field(default=600.0, metadata=NEUTRAL)
     key: str | None = field(default=None, repr=False, metadata={"secret": True})
 
     def __post_init__(self) -> None:
@@ -74,18 +76,19 @@ class Server:
             BenchError: a request is refused, cannot be delivered, or is answered with nonsense.
         """
         left = iter(requests)
-        with ThreadPoolExecutor(self._options.concurrency) as pool:
-            flight = {self._submit(pool, r, sampling, stop_ids): r for r in islice(left, self._options.concurrency)}
-            try:
-                while flight:
-                    done, _ = wait(flight, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        request = flight.pop(future)
-                        for following in islice(left, 1):
-                            flight[self._submit(pool, following, sampling, stop_ids)] = following
-                        yield request.id, future.result()
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+        pool = ThreadPoolExecutor(self._options.concurrency)
+        flight = {self._submit(pool, r, sampling, stop_ids): r for r in islice(left, self._options.concurrency)}
+        try:
+            while flight:
+                done, _ = wait(flight, return_when=FIRST_COMPLETED)
+                for future in sorted(done, key=lambda each: each.exception() is not None):
+                    request = flight.pop(future)
+                    yield request.id, future.result()
+                    for following in islice(left, 1):
+                        flight[self._submit(pool, following, sampling, stop_ids)] = following
+        finally:
+            self._client.close()  # ends what is still in flight after a refusal or an interruption
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
         """Close the connections; the server stays."""

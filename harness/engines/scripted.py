@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import BenchError
@@ -25,7 +25,7 @@ class Options:
     """
 
     script: str | None = None
-    pace: float = 0.0
+    pace: float = field(default=0.0, metadata={"neutral": True})
 
     def __post_init__(self) -> None:
         if not 0 <= self.pace < 3600:

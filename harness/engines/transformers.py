@@ -7,7 +7,7 @@ killed run keeps it and nobody computes padding for it.
 import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -38,7 +38,7 @@ class Options:
     dtype: str = "auto"
     device: str = "auto"
     batch_size: int | None = None
-    threads: int | None = None
+    threads: int | None = field(default=None, metadata={"neutral": True})
 
     def __post_init__(self) -> None:
         if self.dtype not in ("auto", *DTYPES):
@@ -74,7 +74,9 @@ class Transformers:
             batch = _Batch(self._network, self._tokenizer, ordered[start : start + size])
             try:
                 yield from batch.decode(sampling, frozenset(stop_ids))
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:  # torch.OutOfMemoryError is one; mps and cpu raise the plain class
+                if not _is_out_of_memory(error):
+                    raise
                 raise BenchError(
                     f"out of memory on {self.settings['device']} with {size} rows together",
                     f"start anew with a smaller batch: -o batch_size={max(1, size // 2)} --again",
@@ -188,6 +190,11 @@ def load(model: Model, options: Options) -> Transformers:
         "attention": str(network.config._attn_implementation),
     }
     return Transformers(network, tokenizer, settings, int(network.config.get_text_config().max_position_embeddings))
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    told = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in told or "can't allocate memory" in told
 
 
 def _require_whole(model: Model, told: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ class Options:
     """Settings of the vLLM engine.
 
     Attributes:
-        dtype: auto (the checkpoint's), float32, bfloat16 or float16.
+        dtype: auto (vLLM's choice: bfloat16 or float16), float32, bfloat16 or float16.
         context: tokens of prompt and completion together; none takes the model's own.
         memory: the share of a GPU's memory that vLLM may take.
         eager: skip compilation and CUDA graphs; saves about 20 s of start, generates slower.
@@ -145,7 +145,7 @@ def load(model: Model, options: Options) -> Vllm:
         "eager": options.eager,
         "tensor_parallel": options.tensor_parallel,
         "prefix_caching": options.prefix_caching,
-        "batch_invariant": False,
+        "batch_invariant": bool(vllm.envs.VLLM_BATCH_INVARIANT),
     }
     tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
     return Vllm(engine, tokenizer, settings, int(config.max_model_len))
