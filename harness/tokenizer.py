@@ -13,7 +13,7 @@ from harness.errors import BenchError
 from harness.tokens import Speech, manner, prompt_text
 from harness.types import Message, Model
 
-FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json")
+FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json")
 
 
 def load(model: Model) -> Speech:

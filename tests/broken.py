@@ -3,6 +3,7 @@
 import http.server
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -55,13 +56,14 @@ class Nonsense(http.server.BaseHTTPRequestHandler):
         self.reply(400 if kind == "refuse" else 200, {"choices": [choice] if kind == "ids" else []}, {})
 
     def reply(self, status, body, headers):
-        """Status, headers, body."""
+        """Status, headers, body; who has heard enough nonsense may hang up."""
         data = (body if isinstance(body, str) else json.dumps(body)).encode()
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(data)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data)
+        with suppress(ConnectionError):
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(data)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(data)
 
     def log_message(self, *_):
         """Say nothing."""
