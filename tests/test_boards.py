@@ -1,6 +1,7 @@
 """harness.boards: what `bench board --check` finds on a board of real runs, however well a forger counts."""
 
 import hashlib
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,3 +86,30 @@ def test_regrading_with_the_same_verdicts_adds_no_row(board):
     (run,) = Path("runs").iterdir()
     assert cli.main(["regrade", str(run), "--leaderboards", "leaderboards"]) == 0
     assert len(list(board.glob("*/*.json"))) == 1
+
+
+def git(*words: str) -> None:
+    """One git command that must succeed."""
+    who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "merge.bench-board.driver=true")
+    subprocess.run(["git", *who, *words], check=True, capture_output=True)
+
+
+def test_branches_that_each_add_a_row_merge_and_one_command_renders_both(board, tmp_path):
+    """With the merge driver no page conflicts, and `bench board` brings them up to date."""
+    attributes = Path(__file__).resolve().parent.parent / ".gitattributes"
+    Path(".gitattributes").write_text(attributes.read_text())
+    Path(".gitignore").write_text("runs/\nmodel/\nother*/\n")
+    git("init", "-b", "main")
+    git("add", "-A")
+    git("commit", "-m", "base")
+    for seed, branch in enumerate(("one", "two"), 1):
+        git("checkout", "-b", branch, "main")
+        model = tiny.build(tmp_path / f"other-{branch}", "chatml", seed)
+        assert cli.main(["score", str(model), "--name", branch, *SCORE]) == 0
+        git("add", "-A")
+        git("commit", "-m", branch)
+    git("merge", "one", "-m", "both")
+    assert cli.main(["board"]) == 0
+    assert cli.main(["board", "--check", "--base", "one"]) == 0
+    page = (board / "word-problems.md").read_text()
+    assert all(f"`{name}`" in page for name in ("one", "two"))
