@@ -30,7 +30,7 @@ def result(
     resolved: Mapping[str, Value],
 ) -> Result:
     """All of a row but its timings."""
-    exam, how = seat.exam, seat.speech.manner
+    exam = seat.exam
     settings = {key.removeprefix("setting "): value for key, value in resolved.items() if key.startswith("setting ")}
     return Result(
         candidate=seat.model.name,
@@ -48,18 +48,7 @@ def result(
             seed=exam.seed,
             ids_sha256=digest([problem.id for problem in exam.problems]),
         ),
-        model=ModelRecord(
-            name=seat.model.name,
-            source=seat.model.source,
-            revision=seat.model.revision,
-            # Nobody here has seen the weights that a server holds.
-            weights_sha256=None if settings.get("device") == "server" else seat.model.weights_sha256,
-            tokenizer_sha256=seat.speech.tokenizer_sha256,
-            template_sha256=how.template_sha256,
-            prompt_style=how.style,
-            bos=how.bos,
-            stop_ids=how.stop_ids,
-        ),
+        model=_model(seat, served=settings.get("device") == "server"),
         prompts_sha256=ids_sha256([request.token_ids for request in exam.requests]),
         engine=EngineRecord(seat.engine, str(resolved["version"]), settings),
         sampling=exam.task.SAMPLING,
@@ -70,6 +59,22 @@ def result(
         provenance=provenance.of_this_program(
             seat.order.words, seat.order.commit, str(resolved["hardware"]), resolved["driver"]
         ),
+    )
+
+
+def _model(seat: Sitting, *, served: bool) -> ModelRecord:
+    """Who answered; `served` where a server holds the weights."""
+    return ModelRecord(
+        name=seat.model.name,
+        source=seat.model.source,
+        revision=seat.model.revision,
+        # Nobody here has seen the weights that a server holds.
+        weights_sha256=None if served else seat.model.weights_sha256,
+        tokenizer_sha256=seat.speech.tokenizer_sha256,
+        template_sha256=seat.speech.manner.template_sha256,
+        prompt_style=seat.speech.manner.style,
+        bos=seat.speech.manner.bos,
+        stop_ids=seat.speech.manner.stop_ids,
     )
 
 

@@ -183,12 +183,9 @@ def load(model: Model, options: Options) -> Transformers:
             f"transformers {transformers.__version__} cannot load {model.folder}: {str(error).splitlines()[0]}",
             "a newer transformers may know this architecture; code from a repository is never trusted",
         ) from error
-    settings: dict[str, Value] = {
-        "dtype": dtype,
-        "device": device.type,
-        "batch_size": options.batch_size or (32 if device.type == "cpu" else 64),
-        "attention": str(network.config._attn_implementation),
-    }
+    size = options.batch_size or (32 if device.type == "cpu" else 64)
+    attention = str(network.config._attn_implementation)
+    settings: dict[str, Value] = {"dtype": dtype, "device": device.type, "batch_size": size, "attention": attention}
     return Transformers(network, tokenizer, settings, int(network.config.get_text_config().max_position_embeddings))
 
 
