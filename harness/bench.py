@@ -1,18 +1,32 @@
-"""The stories of scoring: which steps, in which order, and what is kept after each."""
+"""The stories: which steps, in which order, and what is kept after each. Read this to see the program."""
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-from harness import entries, evaluate, options, plugins, provenance, records, row, runs, sitting, summary
-from harness.completions import CommittedCompletion
+from harness import (
+    candidate,
+    entries,
+    evaluate,
+    leaks,
+    merging,
+    models,
+    plugins,
+    row,
+    runs,
+    scoring,
+    sitting,
+    summary,
+    training,
+)
 from harness.display import Screen
-from harness.entries import Entry
+from harness.entry import Entry
 from harness.errors import BenchError
+from harness.merging import Made
+from harness.scoring import Scored
 from harness.sitting import Order, Sitting
-from harness.types import Generator, Value
+from harness.training import Order as Training
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +43,98 @@ class Regrade:
     leaderboards: Path | None
 
 
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """A candidate or an adapter to be made whole: see `bench merge --help`."""
+
+    folder: Path
+    base: str | None
+    step: int | None
+    out: Path | None
+    cache: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Score(Order):
+    """Folders to be scored: training runs, adapters (with `base`), or whole weights."""
+
+    folders: list[Path]
+    base: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Study(Order):
+    """Recipes to be trained and scored beside their base; see `bench train-and-score --help`.
+
+    Attributes:
+        reuse_base: compare with the newest row of the base that is comparable, instead of scoring the base again.
+    """
+
+    recipes: list[str]
+    sets: list[str]
+    base: str | None
+    train_seed: int
+    gpus: int
+    checkpoints: int
+    reuse_base: bool
+
+
 def baseline(order: Order, screen: Screen) -> int:
     """Score a model and add its row."""
-    entry, path, folder = _scored(order, screen)
-    summary.announce(entry, path, folder, order.as_json, screen)
+    began = perf_counter()
+    (scored,) = scoring.score([sitting.prepare(order, screen)], screen, began)
+    summary.announce(scored, order.as_json, screen)
     return 0
 
 
-def score(order: Order, screen: Screen) -> int:
-    """Score a folder of weights and add its row."""
-    if not Path(order.model).expanduser().is_dir():
-        raise BenchError(f"no folder {order.model}", "give a folder of weights; `bench baseline` takes names")
-    return baseline(order, screen)
+def train(order: Training, screen: Screen) -> int:
+    """Train a candidate, and neither merge nor score it."""
+    folder = training.train(training.prepare(order, screen), screen)
+    summary.trained(folder, candidate.read(folder), screen)
+    return 0
+
+
+def merge(order: Merge, screen: Screen) -> int:
+    """Make whole weights of a candidate's adapter, or of one from elsewhere."""
+    made = _made(order.folder, order.base, order.cache, screen, order.step, order.out)
+    summary.merged(made, screen)
+    return 0
+
+
+def score(order: Score, screen: Screen) -> int:
+    """Score trained candidates, adapters and folders of weights, all through one engine, and add their rows."""
+    began = perf_counter()
+    if len(order.folders) > 1 and (order.name or order.run):
+        raise BenchError("--name and --run are for one folder", "score the folders one by one, or leave them out")
+    seats = [_seat(order, folder, screen) for folder in order.folders]
+    for scored in scoring.score(seats, screen, began):
+        summary.announce(scored, order.as_json, screen)
+        base = _base_row(scored.entry, order.leaderboards)
+        if base is not None and not order.as_json:
+            summary.verdict(scored.entry, base, screen)
+    return 0
+
+
+def train_and_score(order: Study, screen: Screen) -> int:
+    """Train, merge, score base and candidates by one protocol through one engine, and say whether it helped."""
+    began = perf_counter()
+    plans = [
+        training.prepare(_training(order, name), screen, [order.task] if order.task else []) for name in order.recipes
+    ]
+    order = replace(order, task=order.task or plans[0].recipe.task)
+    bases: dict[str | None, Sitting] = {}
+    seats: list[Sitting] = []
+    for plan in plans:
+        folder = training.train(plan, screen)
+        inside = replace(order, runs=folder)
+        if not order.reuse_base and plan.model.weights_sha256 not in bases:
+            bases[plan.model.weights_sha256] = sitting.seat(replace(inside, name=None), screen, plan.model, None)
+        steps = (*map(int, candidate.read(folder).checkpoints), None)
+        made = [merging.whole(folder, step, order.cache, screen) for step in steps]
+        seats += [sitting.seat(inside, screen, each.model, each.training) for each in made]
+    rows = scoring.score([*bases.values(), *seats], screen, began)
+    _report(order, rows[: len(bases)], rows[len(bases) :], screen)
+    return 0
 
 
 def quickstart(order: Order, screen: Screen) -> int:
@@ -65,81 +159,86 @@ def regrade(order: Regrade, screen: Screen) -> int:
     path = None
     if order.leaderboards is not None:
         entry = row.judged_again(entries.read(order.run / "entry.json"), task, verdicts)
-        path = _add(entry, row.committed(problems, written), order.run, order.leaderboards)
+        committed, losses = row.committed(problems, written), scoring.losses_of(order.run)
+        path = scoring.add(entry, committed, order.run, order.leaderboards, losses)
     runs.write_verdicts(order.run, verdicts)
     summary.regraded(evaluate.score(verdicts), changed, path or order.run, screen)
     return 0
 
 
-def _scored(order: Order, screen: Screen) -> tuple[Entry, Path, Path]:
-    """Prepare, generate, grade, keep. A run that was finished before is reported and not repeated."""
-    began = perf_counter()
-    seat = sitting.prepare(order, screen)
-    folder = sitting.folder(seat)
-    with runs.Run(folder, seat.settings) as run:
-        done = folder / "entry.json"
-        if done.is_file():
-            screen.say(f"{folder} was finished before; --again scores anew")
-            entry, committed = entries.read(done), row.committed(seat.exam.problems, run.finished)
-            return entry, _add(entry, committed, folder, order.leaderboards), folder
-        runs.write_problems(folder, seat.exam.problems)
-        phases = {"prepare": perf_counter() - began}
-        tokens = 0
-        if len(run.finished) < len(seat.exam.requests):
-            tokens, timed = _generate(seat, run, screen)
-            phases |= timed
-        return (*_keep(seat, run, phases, tokens), folder)
+def _training(order: Study, recipe: str) -> Training:
+    return Training(
+        recipe=recipe,
+        sets=order.sets,
+        base=order.base,
+        seed=order.train_seed,
+        gpus=order.gpus,
+        checkpoints=order.checkpoints,
+        runs=order.runs,
+        again=order.again,
+        mirror=order.mirror,
+        cache=order.cache,
+    )
 
 
-def _generate(seat: Sitting, run: runs.Run, screen: Screen) -> tuple[int, dict[str, float]]:
-    """(tokens generated, seconds to load and to generate)."""
-    began = perf_counter()
-    screen.say(f"engine {seat.engine}: loading {seat.model.name}")
-    engine = plugins.engine(seat.engine)
-    generator = engine.load(seat.model, options.parse(engine.Options, seat.order.options, f"engine {seat.engine}"))
-    try:
-        run.confirm(_resolved(generator))
-        evaluate.fits(seat.exam, generator.context)
-        loaded = perf_counter()
-        with screen.progress(seat.exam.task.LABEL, len(seat.exam.requests)) as bar:
-            stop_ids = seat.speech.manner.stop_ids
-            tokens = evaluate.generate(seat.exam, generator, run, stop_ids, lambda p: bar(p.done, p.tokens))
-        return tokens, {"load": loaded - began, "generate": perf_counter() - loaded}
-    finally:
-        generator.close()
+def _seat(order: Score, folder: Path, screen: Screen) -> Sitting:
+    """A folder before its exam; what a training made is scored inside the training's own folder."""
+    if not folder.expanduser().is_dir():
+        raise BenchError(f"no folder {folder}", "give a folder of weights; `bench baseline` takes names")
+    trained = (folder / training.ASKED).is_file()
+    if not trained and not merging.is_adapter(folder):
+        return sitting.prepare(replace(order, model=str(folder.resolve())), screen)
+    made = _made(folder, order.base, order.cache, screen)
+    if made.training.candidate is not None:
+        leaks.require_underived(made.training.candidate.data.derived_from, order.task)
+    return sitting.seat(replace(order, runs=folder) if trained else order, screen, made.model, made.training)
 
 
-def _resolved(generator: Generator) -> dict[str, Value]:
-    """What the engine made of its options, and the hardware: a resumed run must meet all of it again."""
-    device, driver = provenance.hardware(str(generator.settings.get("device", "cpu")))
-    found = {f"library {name}": version for name, version in provenance.libraries().items()}
-    used = {f"setting {name}": value for name, value in generator.settings.items()}
-    return {"version": generator.version, "hardware": device, "driver": driver, **found, **used}
+def _made(
+    folder: Path, base: str | None, cache: Path, screen: Screen, step: int | None = None, out: Path | None = None
+) -> Made:
+    """Whole weights of a training run or of an adapter."""
+    if (folder / training.ASKED).is_file():
+        return merging.whole(folder, step, cache, screen)
+    if not merging.is_adapter(folder):
+        raise BenchError(f"{folder} is neither a training run nor an adapter", "give a folder that holds one of them")
+    with runs.writing(cache):
+        model = models.resolve(base or merging.base_of(folder), cache)
+    return merging.adapter(folder, model, out or folder / "merged", screen)
 
 
-def _keep(seat: Sitting, run: runs.Run, phases: dict[str, float], tokens: int) -> tuple[Entry, Path]:
-    """Grade, and write verdicts, completions and entry; the entry appears last and whole."""
-    began = perf_counter()
-    exam = seat.exam
-    verdicts = evaluate.grade(exam.task, exam.problems, run.finished)
-    runs.write_verdicts(run.folder, verdicts)
-    committed = row.committed(exam.problems, run.finished)
-    resolved = runs.read_json(run.folder / "engine.json")
-    phases["grade"] = perf_counter() - began
-    entry = row.entry(row.result(seat, verdicts, committed, resolved), row.timings(exam, committed, phases, tokens))
-    return entry, _add(entry, committed, run.folder, seat.order.leaderboards)
+def _report(order: Study, bases: Sequence[Scored], candidates: Sequence[Scored], screen: Screen) -> None:
+    """Every row, and what each candidate gained over its base."""
+    for scored in [*bases, *candidates]:
+        summary.announce(scored, order.as_json, screen)
+    if order.as_json:
+        return
+    own = {scored.entry.result.model.weights_sha256: scored.entry for scored in bases}
+    for scored in candidates:
+        base = own.get(_base_sha256(scored.entry)) or _base_row(scored.entry, order.leaderboards)
+        if base is None:
+            screen.warn(
+                f"no row of the base of {scored.entry.result.candidate} to compare with: leave --reuse-base out"
+            )
+        else:
+            summary.verdict(scored.entry, base, screen)
 
 
-def _add(entry: Entry, committed: Sequence[CommittedCompletion], run: Path, leaderboards: Path) -> Path:
-    """Let the run remember its entry, so that it never makes a second one, then add it to its board and pages."""
-    with runs.writing(run):
-        records.replace_file(run / "entry.json", records.pretty(entry))
-    with runs.writing(leaderboards):
-        leaderboards.mkdir(parents=True, exist_ok=True)
-        lock = runs.held(leaderboards, wait=True)
-        try:
-            path = entries.write(entry, committed, leaderboards / entry.result.task.name)
-            plugins.room("harness.leaderboard").write(leaderboards)
-        finally:
-            os.close(lock)
-    return path
+def _base_row(entry: Entry, leaderboards: Path) -> Entry | None:
+    """The newest row on the board of the base that this one was trained from, if the two are comparable."""
+    wanted = _base_sha256(entry)
+    if wanted is None:
+        return None
+    rows = [entries.read(path) for path in sorted((leaderboards / entry.result.task.name).glob("*.json"))]
+    fit = [row for row in rows if row.result.model.weights_sha256 == wanted]
+    compare = plugins.room("harness.compare")
+    return max((row for row in fit if not compare.comparable(entry, row)), key=lambda row: row.created, default=None)
+
+
+def _base_sha256(entry: Entry) -> str | None:
+    made = entry.result.training
+    if made is None:
+        return None
+    if made.candidate is not None:
+        return made.candidate.base.weights_sha256
+    return made.merge.base_sha256 if made.merge is not None else None

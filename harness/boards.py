@@ -7,7 +7,7 @@ from pathlib import Path
 from harness import evaluate, leaderboard, plugins, protocol, runs
 from harness.completions import CommittedCompletion
 from harness.display import Screen
-from harness.entries import Entry
+from harness.entry import Entry
 from harness.errors import BenchError
 from harness.types import Completion, Problem, Split, Task, Verdict
 

@@ -9,6 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from harness.markup import visible
+
 WIDTH = 200
 _CONTROL = {code: "�" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
@@ -31,6 +33,10 @@ class Screen:
         """One line of talk; nothing where stderr is not a terminal."""
         if self.watched:
             self.talk.print(Text(text, style="dim"))
+
+    def warn(self, text: str) -> None:
+        """One line that is told whether or not somebody watches."""
+        self.talk.print(Text(f"bench: {visible(text)}", style="yellow"), soft_wrap=True)
 
     def write(self, text: str) -> None:
         """Data as it is, byte for byte."""
@@ -60,6 +66,25 @@ class Screen:
                 seconds = bar.tasks[0].elapsed or 0.0
                 rate = f"{tokens / seconds:,.0f} tokens/s" if seconds > 0 and tokens else ""
                 bar.update(task, completed=done, rate=rate)
+
+            yield report
+
+    @contextmanager
+    def steps(self, what: str) -> Iterator[Callable[[int, int, str], None]]:
+        """A bar of training steps and time left; call the value with (step, steps in all, what to say of it)."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[told]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.talk, disable=not self.watched) as bar:
+            task = bar.add_task(what, total=None, told="")
+
+            def report(step: int, total: int, told: str) -> None:
+                bar.update(task, completed=step, total=total, told=told)
 
             yield report
 

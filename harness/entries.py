@@ -2,123 +2,17 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Self
 
-from harness.bits import Bits, bits_to_hex
+from harness import audit
 from harness.completions import CommittedCompletion, compress, from_lines, read_lines, to_lines
+from harness.entry import Entry
 from harness.errors import BenchError
-from harness.records import decode, digest, parse, plain, pretty, replace_file
-from harness.types import BosRule, Sampling, Score, Value, Verdict
+from harness.records import decode, parse, pretty, replace_file
+from harness.types import Verdict
 
 _RESTORE = "restore the file from git, or remove the entry and score again"
-_TIME = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\dZ", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class TaskRecord:
-    """What was asked. `items_sha256` is over all items of the task, whichever of them were scored."""
-
-    name: str
-    label: str
-    protocol_sha256: str
-    items_sha256: str
-    reader: str
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which items were scored. `limit` and `seed` are None for all; `ids_sha256` is `digest` over the list of ids."""
-
-    total: int
-    scored: int
-    limit: int | None
-    seed: int | None
-    ids_sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRecord:
-    """Who answered, and how its prompts were made."""
-
-    name: str
-    source: str
-    revision: str | None
-    weights_sha256: str | None
-    tokenizer_sha256: str | None
-    template_sha256: str | None
-    prompt_style: Literal["template", "text"]
-    bos: BosRule
-    stop_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class EngineRecord:
-    """What generated, with every setting as it was resolved."""
-
-    name: str
-    version: str
-    settings: Mapping[str, Value]
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where the row comes from: program, command, libraries, machine."""
-
-    bench: str
-    git_commit: str | None
-    git_dirty: bool | None
-    command: str
-    python: str
-    libraries: Mapping[str, str]
-    device: str
-    driver: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """All of a row but its timings, so that a resumed run and an unbroken one have the same digest."""
-
-    candidate: str
-    task: TaskRecord
-    selection: Selection
-    model: ModelRecord
-    prompts_sha256: str
-    engine: EngineRecord
-    sampling: Sampling
-    training: None
-    bits: Bits
-    counts: Score
-    completions_sha256: str
-    provenance: Provenance
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """Seconds by phase (prepare, load, generate, grade) and tokens; None where a server does not tell."""
-
-    phases: Mapping[str, float]
-    generated_tokens: int | None
-    prompt_tokens: int | None
-    tokens_per_second: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One file of a board. `created` is UTC as 2026-11-22T12:00:00Z."""
-
-    schema: Literal[1]
-    created: str
-    result: Result
-    result_sha256: str
-    timings: Timings
-
-    @classmethod
-    def of(cls, result: Result, created: str, timings: Timings) -> Self:
-        """The entry of a result, its digest added."""
-        return cls(schema=1, created=created, result=result, result_sha256=digest(result), timings=timings)
 
 
 # Judges committed completions again with the reader of the entry's task; the caller knows the tasks, this file none.
@@ -147,28 +41,40 @@ def completions_path(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".json") + ".jsonl.gz")
 
 
-def write(entry: Entry, completions: Sequence[CommittedCompletion], folder: Path) -> Path:
-    """Add an entry to a board's folder, its completions first; adding it again changes nothing.
+def losses_path(path: Path) -> Path:
+    """The loss history that stands beside the entry at `path`, where its weights were trained here."""
+    return path.with_name(path.name.removesuffix(".json") + ".loss.jsonl.gz")
+
+
+def write(entry: Entry, completions: Sequence[CommittedCompletion], folder: Path, losses: bytes | None = None) -> Path:
+    """Add an entry to a board's folder, what stands beside it first; adding it again changes nothing.
+
+    Args:
+        entry: the row.
+        completions: all that its bits were read from.
+        folder: of the board; made if need be.
+        losses: the loss history, where its weights were trained here.
 
     Raises:
         ValueError: the parts of the entry do not fit one another; nothing is written.
     """
     lines, data = to_lines(completions), pretty(entry)
-    problems = audit(entry) + _audit_completions(entry, completions, lines)
+    problems = audit.numbers(entry) + audit.completions(entry, completions, lines) + audit.losses(entry, losses)
     if problems:
         raise ValueError("; ".join(problems))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_stem(entry, data)}.json"
-    beside = completions_path(path)
-    fresh = not beside.exists()
-    if not _holds(beside, lines):
-        replace_file(beside, compress(lines))
+    beside = {completions_path(path): lines} | ({} if losses is None else {losses_path(path): losses})
+    fresh = [place for place in beside if not place.exists()]
     try:
+        for place, content in beside.items():
+            if not _holds(place, content):
+                replace_file(place, compress(content))
         if not path.is_file() or path.read_bytes() != data:
             replace_file(path, data)
     except OSError:
-        if fresh:
-            beside.unlink(missing_ok=True)
+        for place in fresh:
+            place.unlink(missing_ok=True)
         raise
     return path
 
@@ -202,10 +108,11 @@ def verify(path: Path, regrade: Regrade | None = None) -> list[str]:
     try:
         lines = _lines_beside(path)
         completions = from_lines(lines, completions_path(path).name)
-        problems += _audit_completions(entry, completions, lines)
+        problems += audit.completions(entry, completions, lines)
+        problems += audit.losses(entry, _losses_beside(path))
         if regrade is not None:
             verdicts = regrade(entry, completions)
-            problems += [] if verdicts is None else _audit_grades(entry, completions, verdicts)
+            problems += [] if verdicts is None else audit.grades(entry, completions, verdicts)
     except BenchError as error:
         problems.append(error.what)
     return problems
@@ -213,7 +120,7 @@ def verify(path: Path, regrade: Regrade | None = None) -> list[str]:
 
 def audit_file(path: Path, entry: Entry) -> list[str]:
     """What is wrong with the entry read from `path`, its completions left aside."""
-    problems, data = audit(entry), pretty(entry)
+    problems, data = audit.numbers(entry), pretty(entry)
     if path.read_bytes() != data:
         problems.append("is not spelled as bench spells entries")
     name = f"{_stem(entry, data)}.json"
@@ -229,69 +136,8 @@ def _lines_beside(path: Path) -> bytes:
     return read_lines(beside)
 
 
-def audit(entry: Entry) -> list[str]:
-    """Level L0 without files: the numbers follow from the bits and the digests from what they are over."""
-    result, problems = entry.result, []
-    if not _TIME.fullmatch(entry.created):
-        problems.append(f"created is no UTC time such as 2026-11-22T12:00:00Z: {entry.created!r:.60}")
-    if entry.result_sha256 != digest(result):
-        problems.append("result_sha256 is not the digest of the result")
-    for part in (result, result.task, result.selection, result.model):
-        for name, value in plain(part).items():
-            if name.endswith("_sha256") and value is not None and not re.fullmatch("[0-9a-f]{64}", value):
-                problems.append(f"{name} is no sha256: {value!r:.70}")
-    numbers = [*plain(entry.timings).values(), *entry.timings.phases.values()]
-    if any(isinstance(number, int | float) and number < 0 for number in numbers):
-        problems.append("a timing is negative")
-    return problems + _audit_selection(result) + _audit_counts(result)
-
-
-def _audit_selection(result: Result) -> list[str]:
-    selection = result.selection
-    asked = selection.total if selection.limit is None else min(selection.limit, selection.total)
-    if (
-        selection.total >= 1
-        and selection.scored == asked >= 1
-        and (selection.limit is None) == (selection.seed is None)
-    ):
-        return []
-    return [f"{selection.scored} of {selection.total} items scored does not fit limit and seed"]
-
-
-def _audit_counts(result: Result) -> list[str]:
-    total = result.counts.total
-    if total != result.selection.scored or total < 1:
-        return ["counts.total does not follow from the selection"]
-    try:
-        counts = result.bits.counts(total)
-    except ValueError as error:
-        return [f"the bits are not those of {total} items: {error}"]
-    if counts != result.counts:
-        return [f"counts do not follow from the bits, which give {counts}"]
-    if int(result.bits.correct, 16) & int(result.bits.unread, 16):
-        return ["an item is both correct and unread"]
-    return []
-
-
-def _audit_completions(entry: Entry, completions: Sequence[CommittedCompletion], lines: bytes) -> list[str]:
-    result, problems = entry.result, []
-    if hashlib.sha256(lines).hexdigest() != result.completions_sha256:
-        problems.append("completions_sha256 is not the digest of the completions")
-    if digest([completion.id for completion in completions]) != result.selection.ids_sha256:
-        problems.append("selection.ids_sha256 is not the digest of the completions' ids")
-    if len({completion.id for completion in completions}) != len(completions):
-        problems.append("an item has two completions")
-    if bits_to_hex([completion.finish == "length" for completion in completions]) != result.bits.cut:
-        problems.append("the cut bits do not follow from the completions")
-    return problems
-
-
-def _audit_grades(entry: Entry, completions: Sequence[CommittedCompletion], verdicts: Sequence[Verdict]) -> list[str]:
-    if [verdict.problem_id for verdict in verdicts] != [completion.id for completion in completions]:
-        return ["grading again did not give one verdict for each completion"]
-    again, bits = Bits.of(verdicts), entry.result.bits
-    return [
-        f"the {name} bits do not follow from the completions"
-        for name in ("correct", "strict", "unread", "cut")
-        if getattr(again, name) != getattr(bits, name)
-    ]
+def _losses_beside(path: Path) -> bytes | None:
+    beside = losses_path(path)
+    if beside.is_symlink():
+        raise BenchError(f"{beside.name} is a link, not a file")
+    return read_lines(beside) if beside.is_file() else None

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import entries, history
-from harness.entries import Entry, Regrade
+from harness.entries import Regrade
+from harness.entry import Entry
 from harness.errors import BenchError, gathered
 from harness.history import History
 from harness.markup import visible
@@ -16,7 +17,7 @@ from harness.records import digest, replace_file
 
 BUDGET = 50 * 1024 * 1024
 _NAME = re.compile("[a-z0-9][a-z0-9_-]*")
-_ENTRY, _COMPLETIONS = ".json", ".jsonl.gz"
+_ENTRY, _COMPLETIONS, _LOSSES = ".json", ".jsonl.gz", ".loss.jsonl.gz"
 # What a label fixes, and what a name fixes: a second value under the same one is a fault of the later entry.
 _FIXED_BY_LABEL: Mapping[str, Callable[[Entry], object]] = {
     "protocol": lambda entry: entry.result.task.protocol_sha256,
@@ -211,9 +212,11 @@ def _strays(folder: Path) -> Iterator[Fault]:
     for board in _folders(folder):
         stems = {path.name.removesuffix(_ENTRY) for path in _files(board, _ENTRY)}
         for path in _files(board, _COMPLETIONS):
-            if path.name.removesuffix(_COMPLETIONS) not in stems:
+            if path.name.removesuffix(_LOSSES).removesuffix(_COMPLETIONS) not in stems:
                 shown = path.as_posix()
-                yield Fault(shown, "completions without their entry", _command("git", "rm", "-f", "--", shown))
+                yield Fault(
+                    shown, "completions or losses without their entry", _command("git", "rm", "-f", "--", shown)
+                )
 
 
 def _stale_pages(folder: Path, names: list[str]) -> Iterator[Fault]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from harness.entries import Entry, Result
+from harness.entry import Entry, Result
 from harness.markup import UNKNOWN, cell, code, csv_cell
 from harness.statistics import resolvable_difference, wilson
 from harness.types import Sampling

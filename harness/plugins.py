@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from harness.errors import BenchError, nearest
-from harness.types import Engine, Task
+from harness.types import Engine, Task, Trainer
 
 Kind = Literal["task", "engine", "trainer"]
 
@@ -31,6 +31,8 @@ EXTRAS = {
     "gguf": "transformers",
     "accelerate": "transformers",
     "vllm": "vllm",
+    "peft": "train",
+    "bitsandbytes": "train",
     "httpx2": "openai",
 }
 
@@ -49,6 +51,12 @@ def task(name: str) -> Task:
 def engine(name: str) -> Engine:
     """The engine of that name."""
     found: Engine = _load("engine", name)
+    return found
+
+
+def trainer(name: str) -> Trainer:
+    """The trainer of that name, or of that file (`./my_trainer.py`)."""
+    found: Trainer = _load("trainer", name)
     return found
 
 
@@ -124,7 +132,8 @@ def _claim(package: str) -> None:
 def _from_path(kind: Kind, path: Path) -> ModuleType:
     if not path.is_file():
         raise BenchError(f"no file {path}", f"give the path of a {kind} file, or a name: {', '.join(names(kind))}")
-    _claim("tasks")
+    for package in ("tasks", "trainers"):
+        _claim(package)
     name = f"bench_{kind}_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

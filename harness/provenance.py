@@ -3,11 +3,12 @@
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import harness
-from harness.entries import Provenance
+from harness.entry import Provenance
 from harness.plugins import HOUSE
 from harness.types import Value
 
@@ -37,9 +38,9 @@ def of_this_program(command: str, commit: str | None, device: str, driver: Value
     )
 
 
-def libraries() -> dict[str, str]:
-    """The versions of those libraries that could move an answer, as far as they are installed."""
-    return {name: found for name in LIBRARIES if (found := _version(name)) is not None}
+def libraries(names: Sequence[str] = LIBRARIES) -> dict[str, str]:
+    """The versions of libraries, by default those that could move an answer, as far as they are installed."""
+    return {name: found for name in names if (found := _version(name)) is not None}
 
 
 def hardware(device: str) -> tuple[str, str | None]:

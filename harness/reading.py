@@ -9,23 +9,23 @@ from pathlib import Path
 from rich.rule import Rule
 from rich.text import Text
 
-from harness import entries, models, plugins, runs
+from harness import entries, models, plugins, recipes, runs
 from harness.bits import hex_to_bits
 from harness.completions import from_lines, read_lines
 from harness.display import Screen, plain
 from harness.errors import BenchError
 from harness.types import Completion, Problem, Task, Verdict
 
-RECIPES = plugins.HOUSE / "trainers" / "recipes"
-
 
 @dataclass(frozen=True, slots=True)
 class Show:
-    """What to show: runs or entries, which of their answers, how many."""
+    """What to show: runs or entries, which of their answers, how many; or `recipe NAME`, with what differs from it."""
 
     what: list[str]
     only: str | None
     most: int
+    sets: list[str]
+    base: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,10 @@ class Answered:
 
 
 def show(order: Show, screen: Screen) -> int:
-    """Print questions, completions and verdicts, those asked for."""
+    """Print questions, completions and verdicts, those asked for; or a recipe as it would be trained."""
+    if order.what[0] == "recipe" and len(order.what) > 1:
+        screen.write("\n".join(recipes.show_recipe(name, order.sets, order.base) for name in order.what[1:]))
+        return 0
     for what in order.what:
         answers = _answers(Path(what))
         chosen = [a for a in answers if _wanted(a.verdict, order.only)]
@@ -103,7 +106,7 @@ def _listed(kind: str) -> Sequence[tuple[str, str]]:
     if kind == "models":
         return [(listing.name, _source(listing)) for listing in models.read(models.LISTED.read_text(encoding="utf-8"))]
     if kind == "recipes":
-        return [(path.stem, str(path)) for path in sorted(RECIPES.glob("*.toml"))]
+        return [(name, str(recipes.path(name))) for name in recipes.names()]
     of_kind: dict[str, plugins.Kind] = {"tasks": "task", "engines": "engine", "trainers": "trainer"}
     return list(plugins.known(of_kind[kind]))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness import provenance, runs
 from harness.bits import Bits
 from harness.completions import CommittedCompletion, commit, to_lines
-from harness.entries import EngineRecord, Entry, ModelRecord, Result, Selection, TaskRecord, Timings
+from harness.entry import EngineRecord, Entry, ModelRecord, Result, Selection, TaskRecord, Timings
 from harness.errors import BenchError
 from harness.evaluate import Exam, score
 from harness.records import digest
@@ -52,7 +52,7 @@ def result(
         prompts_sha256=ids_sha256([request.token_ids for request in exam.requests]),
         engine=EngineRecord(seat.engine, str(resolved["version"]), settings),
         sampling=exam.task.SAMPLING,
-        training=None,
+        training=seat.training,
         bits=Bits.of(verdicts),
         counts=score(verdicts),
         completions_sha256=hashlib.sha256(to_lines(committed)).hexdigest(),

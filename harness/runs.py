@@ -26,6 +26,8 @@ from harness.types import Completion, Problem, Value, Verdict
 
 T = TypeVar("T")
 SCHEMA = 1
+# How an engine came to hold the weights, where it did not simply load them: told, and no reason to refuse a resumption.
+PATH = "setting weights"
 FILES = ("run.json", "engine.json", "problems.jsonl", "completions.jsonl")
 _ANEW = "the run is damaged: start it anew with --again"
 
@@ -89,9 +91,11 @@ class Run:
             BenchError: answers of this run were generated under other resolved settings.
         """
         path = self.folder / "engine.json"
-        if self.finished and path.exists():
-            _refuse_difference(json.loads(path.read_text(encoding="utf-8")), dict(resolved), self.folder)
-        write_json(path, dict(resolved))
+        before: dict[str, Value] = read_json(path) if self.finished and path.exists() else {}
+        if before:
+            _refuse_difference(before, dict(resolved), self.folder)
+        paths = dict.fromkeys(str(told[PATH]) for told in (before, resolved) if PATH in told)
+        write_json(path, {**resolved, **({PATH: ", then ".join(paths)} if paths else {})})
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -248,7 +252,7 @@ def _key(settings: Mapping[str, Value]) -> str:
 
 
 def _refuse_difference(then: Mapping[str, Value], today: Mapping[str, Value], folder: Path) -> None:
-    keys = sorted({*then, *today})
+    keys = sorted({*then, *today} - {PATH})
     changed = [f"{k} was {then.get(k)}, now {today.get(k)}" for k in keys if then.get(k) != today.get(k)]
     if changed:
         raise BenchError(

@@ -6,18 +6,26 @@ All that could change an answer is gathered here as plain settings, so that a re
 import importlib.util
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from harness import entries, evaluate, models, options, plugins, runs
+from harness.candidate import Training
 from harness.display import Screen
 from harness.errors import BenchError
 from harness.evaluate import Exam
 from harness.tokens import Speech, ids_sha256
-from harness.types import Model, Split, Value
+from harness.types import Model, Problem, Split, Task, Value
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the command line asked to be scored, and where things lie; see `bench baseline --help`."""
+    """What the command line asked to be scored, and where things lie; see `bench baseline --help`.
+
+    Attributes:
+        model: a name, a folder, or what is trained first.
+        run: the folder of this very run, or None.
+        words: the command as it was typed, without secrets.
+    """
 
     model: str
     task: str
@@ -47,26 +55,39 @@ class Sitting:
     speech: Speech
     exam: Exam
     settings: dict[str, Value]
+    training: Training | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an order asks of whatever model: every item and the chosen ones, the engine, why it, and its options."""
+
+    task: Task
+    problems: tuple[list[Problem], list[Problem]]
+    engine: str
+    why: str
+    options: Any
 
 
 def prepare(order: Order, screen: Screen) -> Sitting:
     """Check the order, find the model, turn the items into token ids. Nothing is written and no weights are loaded."""
-    task = plugins.task(order.task)
-    engine, why = (order.engine, "as asked") if order.engine else default_engine()
-    kind = plugins.engine(engine).Options
-    chosen = options.parse(kind, order.options, f"engine {engine}")
-    problems = evaluate.choose(task, Split("test", mirror=order.mirror), order.limit, order.seed)
-    screen.say(f"engine {engine}: {why}")
+    exam = _asked(order)
     screen.say(f"model {order.model}: looking for it, fetching what is missing")
     with runs.writing(order.cache):
         model = models.resolve(order.model, order.cache)
+    return seat(order, screen, model, None, exam)
+
+
+def seat(order: Order, screen: Screen, model: Model, training: Training | None, asked: Asked | None = None) -> Sitting:
+    """The same for a model that lies here already, such as one that was just trained."""
+    asked = asked or _asked(order)
+    screen.say(f"engine {asked.engine}: {asked.why}")
     model = replace(model, name=order.name or model.name)
     _require_own_name(model, order.leaderboards)
     speech = plugins.room("harness.tokenizer").load(model)
-    exam = evaluate.prepare(task, problems, speech.tokenizer, speech.manner, order.seed)
+    exam = evaluate.prepare(asked.task, asked.problems, speech.tokenizer, speech.manner, order.seed)
     if speech.context is not None:
         evaluate.fits(exam, speech.context)
-    asked = {f"option {key}": value for key, value in options.record(chosen).items()}
     settings: dict[str, Value] = {
         "task": order.task,
         "protocol": exam.protocol_sha256,
@@ -76,10 +97,19 @@ def prepare(order: Order, screen: Screen) -> Sitting:
         "seed": exam.seed,
         "model": model.name,
         "weights": model.weights_sha256,
-        "engine": engine,
-        **asked,
+        "engine": asked.engine,
+        **{f"option {key}": value for key, value in options.record(asked.options).items()},
     }
-    return Sitting(order, engine, model, speech, exam, settings)
+    return Sitting(order, asked.engine, model, speech, exam, settings, training)
+
+
+def _asked(order: Order) -> Asked:
+    """Check what does not hang on a model: task, items, engine and its options."""
+    task = plugins.task(order.task)
+    engine, why = (order.engine, "as asked") if order.engine else default_engine()
+    chosen = options.parse(plugins.engine(engine).Options, order.options, f"engine {engine}")
+    problems = evaluate.choose(task, Split("test", mirror=order.mirror), order.limit, order.seed)
+    return Asked(task, problems, engine, why, chosen)
 
 
 def folder(sitting: Sitting) -> Path:
@@ -90,7 +120,8 @@ def folder(sitting: Sitting) -> Path:
     if order.run is not None:
         return order.run
     part = "" if sitting.exam.limit is None else f"-{sitting.exam.limit}-seed{sitting.exam.seed}"
-    stem = entries.slug(f"{Path(order.task).stem}-{sitting.model.name}-{sitting.engine}{part}")
+    names = (Path(order.task).stem, sitting.model.name, sitting.engine)
+    stem = "-".join(map(entries.slug, names)) + part
     number = 1
     place: Path = order.runs / stem
     while (place / "run.json").exists():

@@ -1,9 +1,10 @@
 """How far a score may be believed: the interval of one row, and the difference that two rows can show."""
 
-from math import sqrt
+from math import ceil, sqrt
 from typing import NamedTuple
 
 from scipy.special import ndtri
+from scipy.stats import binom
 
 
 class Interval(NamedTuple):
@@ -68,6 +69,106 @@ def resolvable_difference(
         return None
     difference = sqrt(discordance) * (z_alpha * sqrt(total) + z_power * sqrt(radicand)) / (total + z_power**2)
     return difference if difference <= discordance else None
+
+
+class Pairs(NamedTuple):
+    """Two rows on the same items, counted: right in both, in the first alone, in the second alone, in neither."""
+
+    both: int
+    first: int
+    second: int
+    neither: int
+
+    @property
+    def total(self) -> int:
+        """Items."""
+        return sum(self)
+
+    @property
+    def difference(self) -> float:
+        """The first row's rate less the second's."""
+        return (self.first - self.second) / self.total
+
+
+def newcombe(pairs: Pairs, confidence: float = 0.95) -> Interval:
+    """The interval of a paired difference of proportions: Newcombe's method 10, by Wilson's intervals and correlation.
+
+    Newcombe, Stat. Med. 17 (1998) 2635-2650, with the continuity correction of the correlation that he gives there. It
+    stays within -1 to 1 and does not shrink to nothing where no pair is discordant.
+
+    Args:
+        pairs: counts of at least one item.
+        confidence: coverage, above 0 and below 1.
+
+    Raises:
+        ValueError: no item, or a negative count.
+    """
+    if min(pairs) < 0 or pairs.total < 1:
+        raise ValueError(f"{pairs} counts no items")
+    total = pairs.total
+    right, other = pairs.both + pairs.first, pairs.both + pairs.second
+    low, high = wilson(right, total, confidence)
+    least, most = wilson(other, total, confidence)
+    rate, against = right / total, other / total
+    phi = _correlation(pairs)
+    below, above = rate - low, most - against
+    down = sqrt(max(0.0, below**2 - 2 * phi * below * above + above**2))
+    below, above = against - least, high - rate
+    up = sqrt(max(0.0, below**2 - 2 * phi * below * above + above**2))
+    return Interval(max(-1.0, pairs.difference - down), min(1.0, pairs.difference + up))
+
+
+def mcnemar(pairs: Pairs) -> float:
+    """The two-sided p value of McNemar's exact test: are the discordant pairs a fair coin's.
+
+    McNemar, Psychometrika 12 (1947) 153-157; exact by the binomial distribution. Without a discordant pair it is 1.
+    """
+    discordant = pairs.first + pairs.second
+    return min(1.0, 2 * float(binom.cdf(min(pairs.first, pairs.second), discordant, 0.5))) if discordant else 1.0
+
+
+def mcnemar_mid(pairs: Pairs) -> float:
+    """The same with half of the observed outcome's probability: less conservative, nearly exact.
+
+    Fagerland, Lydersen and Laake, BMC Med. Res. Methodol. 13 (2013) 91.
+    """
+    discordant, least = pairs.first + pairs.second, min(pairs.first, pairs.second)
+    if not discordant:
+        return 1.0
+    if pairs.first == pairs.second:
+        return 1.0 - float(binom.pmf(least, discordant, 0.5)) / 2
+    return min(1.0, mcnemar(pairs) - float(binom.pmf(least, discordant, 0.5)))
+
+
+def items_needed(difference: float, discordance: float, power: float = 0.80, alpha: float = 0.05) -> int | None:
+    """Items on which McNemar's two-sided test would find a difference; Connor's sample size, as above.
+
+    Args:
+        difference: the true one, as a proportion.
+        discordance: share of items that exactly one of the two rows gets right; at least the difference.
+        power: probability of finding the difference.
+        alpha: two-sided significance level.
+
+    Returns:
+        The number; None for no difference at all.
+    """
+    gap = abs(difference)
+    if gap == 0:
+        return None
+    z_alpha, z_power = _quantile(1 - alpha / 2), _quantile(power)
+    spread = max(discordance, gap)
+    return ceil(((z_alpha * sqrt(spread) + z_power * sqrt(max(0.0, spread - gap * gap))) / gap) ** 2)
+
+
+def _correlation(pairs: Pairs) -> float:
+    """Phi of the 2 x 2 table, its numerator corrected for continuity where it is positive; 0 where a margin is."""
+    both, first, second, neither = pairs
+    margins = (both + first) * (second + neither) * (both + second) * (first + neither)
+    if margins == 0:
+        return 0.0
+    product = both * neither - first * second
+    corrected = max(product - pairs.total / 2, 0.0) if product > 0 else product
+    return float(corrected / sqrt(margins))
 
 
 def _quantile(probability: float) -> float:

@@ -1,19 +1,24 @@
 """What a command says when it is done: the score with its doubt, what it cost, and where the files are."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.text import Text
 
 from harness import plugins
+from harness.candidate import Candidate
 from harness.display import Screen, table
-from harness.entries import Entry
+from harness.entry import Entry
+from harness.merging import Made
 from harness.records import pretty
+from harness.scoring import Scored
 from harness.types import Score
 
 
-def announce(entry: Entry, path: Path, folder: Path, as_json: bool, screen: Screen) -> None:
+def announce(scored: Scored, as_json: bool, screen: Screen) -> None:
     """Print the entry's table, or the entry itself as JSON."""
+    entry, path, folder = scored.entry, scored.path, scored.folder
     if as_json:
         screen.write(pretty(entry).decode())
         return
@@ -27,6 +32,58 @@ def announce(entry: Entry, path: Path, folder: Path, as_json: bool, screen: Scre
     rows = [*_counted(result.counts), ("engine", engine), ("speed", f"{speed}seconds: {phases}"),
             ("answers", f"{folder} (read them: bench show {folder} --wrong)"), ("entry", str(path))]  # fmt: skip
     screen.print(table(f"{result.candidate} on {result.task.label}{part}", rows))
+
+
+def trained(folder: Path, made: Candidate, screen: Screen) -> None:
+    """Print what a training made and cost."""
+    cost = made.cost
+    speed = "" if cost.samples_per_second is None else f", {cost.samples_per_second:,.1f} samples/s"
+    moved = "" if made.changed is None else f"; {100 * made.changed:.1f} % of the weights moved"
+    rows = [
+        ("trained", f"{made.trainable:,} of {made.parameters:,} numbers ({made.kind}){moved}"),
+        ("loss", f"{made.final_loss:.4f} nats a supervised token over the last tenth"),
+        ("cost", f"{cost.steps:,} steps, {cost.seconds:,.1f} s{speed}, peak {cost.peak_memory / 2**30:.1f} GiB"),
+        ("candidate", f"{folder} (bench score {folder})"),
+    ]
+    screen.print(table(f"{made.recipe} on {made.base.name}, seed {made.seed}", rows))
+
+
+def merged(made: Made, screen: Screen) -> None:
+    """Print where whole weights lie, and what merging lost."""
+    merge = made.training.merge
+    rows = [("weights", str(made.model.folder))]
+    if merge is not None:
+        rows += [
+            ("merged", f"{merge.targets} tensors in {merge.dtype}, {merge.others} others are the base's own"),
+            ("rounding", f"{100 * merge.rel_err:.2f} % of the change"),
+            ("effect", f"KL {merge.mean_kl:.2g} nats a token, greedy agreement {100 * merge.greedy_agreement:.1f} %"),
+        ]
+    screen.print(table(made.model.name, rows))
+
+
+def verdict(entry: Entry, base: Entry, screen: Screen) -> None:
+    """Print whether a candidate is better than its base, with the doubt, and why single items moved."""
+    compare = plugins.room("harness.compare")
+    title = f"{entry.result.candidate} against {base.result.candidate}"
+    if why := compare.comparable(entry, base):
+        screen.print(table(title, [("verdict", f"not comparable: {why}")]))
+        return
+    found = compare.compare(entry, base)
+    pairs, flips = found.pairs, found.flips
+    needed = f"; a difference like this one takes {found.needed:,} items" if found.needed else ""
+    told = found.verdict + (needed if found.verdict == "not resolved" else "")
+    moved = [f"{name} +{gain} -{loss}" for name, (gain, loss) in asdict(flips).items() if gain or loss]
+    rows = [
+        ("verdict", told + ("; interval and test disagree" if found.at_odds else "")),
+        (
+            "difference",
+            f"{100 * pairs.difference:+.2f} points, 95 % interval {100 * found.interval.low:+.2f} to "
+            f"{100 * found.interval.high:+.2f}, exact McNemar p = {found.p:.3g} (mid-p {found.p_mid:.3g})",
+        ),
+        ("items", f"{pairs.first} won, {pairs.second} lost, {pairs.both} right in both, of {pairs.total:,}"),
+        ("why", (", ".join(moved) or "nothing moved") + " (format: right as before, stated otherwise)"),
+    ]
+    screen.print(table(title, rows))
 
 
 def regraded(score: Score, changed: Sequence[str], folder: Path, screen: Screen) -> None:

@@ -50,6 +50,7 @@ class Manner:
         bos: "separate" puts one BOS before everything; "template" and "none" add nothing.
         bos_id: the id of BOS where the rule is "separate", else None.
         stop_ids: every id that ends an answer, ascending.
+        end_id: the one of them that a trained answer ends with: the template's end of turn, else eos.
         template_sha256: of the template's text; None in the text style.
     """
 
@@ -57,6 +58,7 @@ class Manner:
     bos: BosRule
     bos_id: int | None
     stop_ids: tuple[int, ...]
+    end_id: int
     template_sha256: str | None
 
 
@@ -104,11 +106,13 @@ def manner(tokenizer: Tokenizer, declared_bos: BosRule | None, eos_ids: Sequence
             "add eos_token_id to generation_config.json",
         )
     template = tokenizer.chat_template
+    ends = (end_of_turn, tokenizer.eos_token_id, min(stop))
     return Manner(
         style=style,
         bos=rule,
         bos_id=tokenizer.bos_token_id if rule == "separate" else None,
         stop_ids=tuple(sorted(stop)),
+        end_id=next(token for token in ends if token is not None),
         template_sha256=hashlib.sha256(template.encode()).hexdigest() if template else None,
     )
 
@@ -136,6 +140,16 @@ def prompt_ids(tokenizer: Tokenizer, how: Manner, messages: Sequence[Message]) -
     if how.bos_id is not None and ids[1:2] == [how.bos_id]:
         raise BenchError("the chat template writes BOS twice", "mend chat_template of the model's tokenizer")
     return tuple(ids)
+
+
+def completion_ids(tokenizer: Tokenizer, how: Manner, solution: str) -> tuple[int, ...]:
+    """The ids a model is trained to write after `prompt_ids`: the solution and the id that ends it.
+
+    Prompt and completion are tokenised apart, in training as in scoring, where the prompt's last id is given and the
+    model writes the next one: the seam is the same. In the text style an answer begins with a space, as shots do.
+    """
+    text = solution if how.style == "template" else f" {solution}"
+    return (*tokenizer.encode(text, add_special_tokens=False), how.end_id)
 
 
 def completion_text(

@@ -4,7 +4,7 @@ A *task* says what is asked and judges the answers, an *engine* generates, a *tr
 module that satisfies a Protocol below; nothing is registered, the folder is the list.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -156,6 +156,113 @@ class Model:
     weights_sha256: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One training example as text.
+
+    Attributes:
+        id: names it in errors ("train-17").
+        messages: the conversation up to the user's last turn.
+        solution: what the model is to write.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    solution: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One training row as token ids, made by the same functions that make prompts.
+
+    Attributes:
+        id: names the row in errors ("train-17").
+        token_ids: prompt and completion, BOS and stop token included.
+        start: `token_ids[start:]` is supervised: the completion and the stop token that ends it.
+    """
+
+    id: str
+    token_ids: tuple[int, ...]
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of an optimizer.
+
+    Attributes:
+        number: counted from 1.
+        total: steps of the whole training.
+        loss: mean over the supervised tokens of the step's rows, in nats, before the step.
+        lr: the learning rate of the step.
+        grad_norm: L2 norm of the gradient before clipping; None where a trainer does not tell.
+        rows: rows of the step, over all processes.
+        tokens: tokens of these rows.
+        supervised: those of them that the loss is over.
+        seconds: since this process began its first step.
+    """
+
+    number: int
+    total: int
+    loss: float
+    lr: float
+    grad_norm: float | None
+    rows: int
+    tokens: int
+    supervised: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a trainer is given: never text, so that it cannot decide on prompts, templates or stop tokens.
+
+    Attributes:
+        base: the model to start from.
+        rows: what to train on, in the data's order; a trainer shuffles by `seed`.
+        held_out: rows whose loss is asked for at the end; may be empty.
+        options: the trainer's own Options.
+        seed: of everything random.
+        folder: for weights and for checkpoints to resume from; what lies there from a killed run is this same job's.
+        checkpoints: how many intermediate weights to keep for scoring, spread evenly over the steps.
+        processes: how many share the work, this one among them; accelerate and torch find the others by themselves.
+        report: to be called after every step, in order; on a resumed run from the first step done again.
+    """
+
+    base: Model
+    rows: Sequence[Row]
+    held_out: Sequence[Row]
+    options: Any
+    seed: int
+    folder: Path
+    checkpoints: int
+    processes: int
+    report: Callable[[Step], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a trainer hands back.
+
+    Attributes:
+        kind: "full" (a folder of safetensors with the base's tensor names) or "adapter" (a folder as PEFT writes it).
+        weights: that folder.
+        checkpoints: step number to a folder of the same kind, for the intermediate weights that were asked for.
+        trainable: numbers that were trained.
+        parameters: numbers of the whole model, tied ones counted once.
+        held_out_loss: mean over the supervised tokens of the held-out rows in nats; None without such rows.
+        quantised: "nf4" where the base was trained on in that form, else None; merging then starts from that form.
+    """
+
+    kind: Literal["full", "adapter"]
+    weights: Path
+    checkpoints: Mapping[int, Path]
+    trainable: int
+    parameters: int
+    held_out_loss: float | None = None
+    quantised: str | None = None
+
+
 class Task(Protocol):
     """A module `tasks/<name>.py`, or a user's own file.
 
@@ -217,4 +324,18 @@ class Engine(Protocol):
 
     def load(self, model: Model, options: Any) -> Generator:
         """Load the model. A missing library, too little memory or unusable weights raise BenchError."""
+        ...
+
+
+class Trainer(Protocol):
+    """A module `trainers/<name>.py`, or a user's own file.
+
+    Attributes:
+        Options: a frozen dataclass of hyper-parameters with defaults; a recipe's keys set them.
+    """
+
+    Options: type[Any]
+
+    def train(self, job: Job) -> Trained:
+        """Train and write weights under `job.folder`. What cannot run or went wrong raises BenchError."""
         ...

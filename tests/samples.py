@@ -11,7 +11,7 @@ from typing import Any
 from harness import entries
 from harness.bits import Bits
 from harness.completions import CommittedCompletion, commit, to_lines
-from harness.entries import EngineRecord, Entry, ModelRecord, Provenance, Result, Selection, TaskRecord, Timings
+from harness.entry import EngineRecord, Entry, ModelRecord, Provenance, Result, Selection, TaskRecord, Timings
 from harness.records import digest, plain
 from harness.types import Completion, Problem, Sampling, Score, Verdict
 

@@ -11,7 +11,7 @@ import tiny
 from harness import cli, entries
 from harness.bits import Bits, bits_to_hex
 from harness.completions import from_lines, read_lines, to_lines
-from harness.entries import Entry
+from harness.entry import Entry
 from harness.records import digest
 
 SCORE = ("--task", "word-problems", "--engine", "scripted", "--limit", "6", "--json")

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import add, answers, entry, partial, regrade, result
 
-from harness import entries
+from harness import audit, entries
 from harness.completions import from_lines, read_lines
-from harness.entries import Entry, completions_path, read, stem, verify, write
+from harness.entries import completions_path, read, stem, verify, write
+from harness.entry import Entry, Result
 from harness.errors import BenchError
 from harness.records import decode, plain, pretty
 
@@ -40,11 +41,11 @@ def test_any_entry_survives_its_file(candidate: str, source: str, settings: dict
     again = decode(Entry, json.loads(pretty(made)), "here", "mend it")
     assert again == made
     assert pretty(again) == pretty(made)
-    assert entries.audit(again) == []
+    assert audit.numbers(again) == []
 
 
 @pytest.mark.parametrize("of", [BASE, partial(BASE)], ids=["full", "partial"])
-def test_adding_an_entry_twice_changes_nothing(tmp_path: Path, of: entries.Result) -> None:
+def test_adding_an_entry_twice_changes_nothing(tmp_path: Path, of: Result) -> None:
     """The second time writes no file, even where the completions were compressed by another program."""
     path = add(tmp_path, of)
     beside = completions_path(path)
@@ -165,17 +166,17 @@ def test_what_is_no_entry_is_one_clear_error(tmp_path: Path, data: bytes) -> Non
 @pytest.mark.parametrize("created", ["2026-11-22", "2026-11-22T12:00:00+00:00", "2026-13-22T12:00:00Z", "../../x", ""])
 def test_time_is_utc_to_the_second(created: str) -> None:
     """Another spelling of the time is a problem, for the file's name comes from it."""
-    assert entries.audit(entry(created=created)) == [
+    assert audit.numbers(entry(created=created)) == [
         f"created is no UTC time such as 2026-11-22T12:00:00Z: {created!r}"
     ]
 
 
 def test_a_digest_looks_like_one_and_a_timing_is_not_negative() -> None:
     """Fields named sha256 hold 64 hex digits, or null where unknown; seconds do not run backwards."""
-    assert entries.audit(entry(replace(BASE, prompts_sha256="abc"))) == ["prompts_sha256 is no sha256: 'abc'"]
-    assert entries.audit(entry(replace(BASE, model=replace(BASE.model, weights_sha256=None)))) == []
+    assert audit.numbers(entry(replace(BASE, prompts_sha256="abc"))) == ["prompts_sha256 is no sha256: 'abc'"]
+    assert audit.numbers(entry(replace(BASE, model=replace(BASE.model, weights_sha256=None)))) == []
     slow = replace(entry(), timings=replace(entry().timings, tokens_per_second=-1.0))
-    assert entries.audit(slow) == ["a timing is negative"]
+    assert audit.numbers(slow) == ["a timing is negative"]
 
 
 @pytest.mark.parametrize(
@@ -185,10 +186,10 @@ def test_a_digest_looks_like_one_and_a_timing_is_not_negative() -> None:
 def test_the_number_of_items_follows_from_limit_and_total(selection: dict[str, int]) -> None:
     """A full run scores all items without limit and seed, a partial one its limit of them with a seed."""
     of = replace(BASE, selection=replace(BASE.selection, **selection))
-    assert entries.audit(entry(of)) == [
+    assert audit.numbers(entry(of)) == [
         f"12 of {of.selection.total} items scored does not fit limit and seed",
     ]
-    assert entries.audit(entry(partial(BASE))) == []
+    assert audit.numbers(entry(partial(BASE))) == []
 
 
 def test_timings_do_not_enter_the_result() -> None:

@@ -119,7 +119,7 @@ def test_completions_and_entries_stand_together(folder: Path) -> None:
     completions_path(second).unlink()
     leaderboard.write(folder)
     assert whats(folder) == [
-        "completions without their entry",
+        "completions or losses without their entry",
         f"lacks its completions {completions_path(second).name}",
     ]
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from samples import counted, entry, partial, result, sha
 
-from harness.entries import Entry, Result, stem
+from harness.entries import stem
+from harness.entry import Entry, Result
 from harness.page import Board, Row, index, page, sheet
 
 BASE = result()

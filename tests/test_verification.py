@@ -8,7 +8,8 @@ import pytest
 from samples import LEAVES, add, altered, answers, entry, move, regrade, result
 
 from harness.completions import compress, to_lines
-from harness.entries import Entry, completions_path, stem, verify, write
+from harness.entries import completions_path, stem, verify, write
+from harness.entry import Entry
 from harness.errors import BenchError
 from harness.records import decode, digest, pretty
 from harness.types import Verdict

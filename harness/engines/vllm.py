@@ -20,6 +20,10 @@ from harness.tokens import completion_text
 from harness.types import Completion, Model, Request, Sampling, Value
 
 GIB = 2**30
+# A running engine can take another model of the same shape; see `harness.warm`.
+RELOADS = True
+
+Logprobs = tuple[tuple[tuple[float, ...], ...], tuple[tuple[int, ...], ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,47 @@ class Vllm:
             for output in core.step():
                 if output.finished:
                     yield output.request_id, self._completion(output.outputs[0], sampling, stop_ids)
+
+    def reload(self, model: Model) -> None:
+        """Read another model's weights into the running engine; its shape and tokenizer must be this one's.
+
+        vLLM does not tell whether every weight was replaced (its CPU build keeps copies that stay old): `harness.warm`
+        proves it.
+
+        Raises:
+            BenchError: answers under the old weights would stay in the prefix cache.
+        """
+        if self._engine is None:
+            raise ValueError("the engine is closed")
+        self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(model.folder)})
+        if not self._engine.reset_prefix_cache():
+            raise BenchError("vLLM could not clear its prefix cache", "start the engine anew for the next model")
+
+    def prompt_logprobs(self, sequences: Sequence[Sequence[int]]) -> Logprobs:
+        """What the loaded weights make of given token ids.
+
+        Returns:
+            For each sequence and each of its positions but the first the log-probability (nats) of the token that is
+            there, given those before, and for the same positions the id of the likeliest token. Nothing of it is read
+            from the prefix cache (vLLM skips it for such requests).
+        """
+        if self._engine is None:
+            raise ValueError("the engine is closed")
+        core = self._engine.llm_engine
+        params = SamplingParams(
+            temperature=0.0, max_tokens=1, prompt_logprobs=1, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        for number, ids in enumerate(sequences):
+            core.add_request(f"probe-{number}", {"prompt_token_ids": list(ids)}, params.clone())
+        told: dict[str, list[dict[int, Any]]] = {}
+        while core.has_unfinished_requests():
+            for output in core.step():
+                if output.finished:
+                    told[output.request_id] = output.prompt_logprobs[1:]
+        rows = [told[f"probe-{number}"] for number in range(len(sequences))]
+        likeliest = tuple(tuple(min(tokens, key=lambda i: tokens[i].rank) for tokens in row) for row in rows)
+        own = (zip(ids[1:], row, strict=True) for ids, row in zip(sequences, rows, strict=True))
+        return tuple(tuple(float(tokens[token].logprob) for token, tokens in row) for row in own), likeliest
 
     def close(self) -> None:
         """End vLLM's engine process and give its memory back."""

@@ -1,0 +1,226 @@
+"""Training data as samples: a task's train split, a data set of the hub, or a file; heavy, so loaded by name."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow
+from datasets.exceptions import DatasetsError
+from pyarrow import parquet
+
+from harness import plugins, recipes
+from harness.errors import BenchError, gathered
+from harness.recipes import Recipe
+from harness.types import Message, Problem, Sample, Split, Task
+
+COLUMNS = ("question", "answer")
+_SHOWN = 5
+_SHAPE = 'a row is {"question": "...", "answer": "..."} or {"messages": [{"role": "user", "content": "..."}, ...]}'
+
+Row = tuple[str, str, Any]
+
+
+def load(recipe: Recipe, mirror: Path | None) -> list[Sample]:
+    """Every sample of a recipe's data, in the data's own order and with ids of its own.
+
+    Args:
+        mirror: a folder that holds data sets in the hub's layout, or None for the hub.
+
+    Raises:
+        BenchError: data that cannot be reached, is empty or holds rows that are no samples; a split that is scored;
+            more shots than the task has.
+    """
+    task = plugins.task(recipes.place(recipe, "task"))
+    data = recipes.place(recipe, "data")
+    if data.endswith((".jsonl", ".parquet")):
+        return _samples(_file_rows(Path(data)), task, recipe.shots, data)
+    if data.endswith(".py") or data in (recipe.task, *plugins.names("task")):
+        return _of_task(plugins.task(data), task, recipe, mirror)
+    if data == getattr(task, "REPOSITORY", None):
+        return _of_task(task, task, recipe, mirror)
+    return _samples(_hub_rows(recipe, mirror), task, recipe.shots, recipe.data)
+
+
+def texts(path: Path) -> list[Sample]:
+    """Every text in a file's rows, whatever its columns: enough to look for leaks in any file.
+
+    Raises:
+        BenchError: no file, neither .jsonl nor .parquet, empty, or not to be read.
+    """
+    rows = list(_file_rows(path))
+    if wrong := [f"{where} is not JSON" for _, where, row in rows if isinstance(row, ValueError)]:
+        raise _refused(wrong, str(path))
+    if not rows:
+        raise BenchError(f"{path} is empty", "give a file with rows")
+    return [Sample(name, tuple(Message("user", text) for text in _leaves(row)), "") for name, _, row in rows]
+
+
+def _of_task(source: Task, task: Task, recipe: Recipe, mirror: Path | None) -> list[Sample]:
+    if recipe.split != "train":
+        raise BenchError(
+            f"{recipe.data} is a task, and its {recipe.split} split is not for training",
+            "split must be train for a task's data",
+        )
+    problems = source.problems(Split("train", recipe.config or "main", mirror))
+    if not problems:
+        raise BenchError(f"the train split of {recipe.data} is empty", "name other data")
+    return [Sample(p.id, _asked(task, recipe.shots, p), p.solution) for p in problems]
+
+
+def _asked(task: Task, shots: int, problem: Problem) -> tuple[Message, ...]:
+    """The task's own conversation, with its last `shots` worked examples.
+
+    Raises:
+        BenchError: the task has fewer.
+    """
+    messages = task.messages(problem)
+    there = (len(messages) - 1) // 2
+    if shots > there:
+        raise BenchError(
+            f"the recipe asks for {shots} shots, and {task.LABEL} has {there}", f"set shots to {there} or less"
+        )
+    return messages[len(messages) - 1 - 2 * shots :]
+
+
+def _samples(rows: Iterator[Row], task: Task, shots: int, where: str) -> list[Sample]:
+    """Rows as samples; whatever is wrong with them is told at once."""
+    samples, wrong = [], []
+    for name, place, row in rows:
+        try:
+            turns, solution = _conversation(row)
+        except ValueError as error:
+            wrong.append(f"{place} {error}")
+            continue
+        asked = _asked(task, shots, Problem(name, turns[-1].content, "", solution))
+        if len(turns) > 1:  # a conversation is kept as it is, behind the worked examples
+            asked = (*asked[:-1], *turns)
+        samples.append(Sample(name, asked, solution))
+    if wrong:
+        raise _refused(wrong, where)
+    if not samples:
+        raise BenchError(f"{where} is empty", _SHAPE)
+    return samples
+
+
+def _refused(wrong: list[str], where: str) -> BenchError:
+    more = [f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
+    return gathered(wrong[:_SHOWN] + more, where, _SHAPE)
+
+
+def _conversation(row: Any) -> tuple[tuple[Message, ...], str]:
+    """(turns up to the last user's, solution); ValueError ends the sentence that begins with the row."""
+    if isinstance(row, ValueError):
+        raise ValueError("is not JSON")
+    if not isinstance(row, Mapping):
+        raise ValueError("is no object")
+    if row.get("messages") is not None:
+        return _turns(row["messages"])
+    if missing := [column for column in COLUMNS if row.get(column) is None]:
+        raise ValueError(f"lacks {' and '.join(missing)}")
+    if odd := [column for column in COLUMNS if not (isinstance(row[column], str) and row[column].strip())]:
+        raise ValueError(f"has no text in {' and '.join(odd)}")
+    return (Message("user", row["question"]),), row["answer"]
+
+
+def _turns(messages: Any) -> tuple[tuple[Message, ...], str]:
+    if not isinstance(messages, Sequence) or not all(_is_turn(turn) for turn in messages) or len(messages) < 2:
+        raise ValueError("has messages that are no list of two or more {role, content}")
+    roles = [turn["role"] for turn in messages]
+    if "system" in roles:
+        raise ValueError("has a system turn, and scoring has none: move its words into the first user turn")
+    if roles != ["user", "assistant"] * (len(roles) // 2):
+        raise ValueError(f"has turns of {', '.join(roles)}: user and assistant take turns, the assistant ends")
+    if not all(turn["content"].strip() for turn in messages):
+        raise ValueError("has an empty turn")
+    return tuple(Message(turn["role"], turn["content"]) for turn in messages[:-1]), messages[-1]["content"]
+
+
+def _is_turn(turn: Any) -> bool:
+    return isinstance(turn, Mapping) and all(isinstance(turn.get(key), str) for key in ("role", "content"))
+
+
+def _file_rows(path: Path) -> Iterator[Row]:
+    """(id, where it stands, value) of every row; a line that is not JSON comes as its error."""
+    if not path.is_file():
+        raise BenchError(f"no file {path}", "give a .jsonl or .parquet file; one in a recipe starts from the recipe's")
+    readers: dict[str, Callable[[Path], Iterator[Row]]] = {".jsonl": _json_lines, ".parquet": _parquet_rows}
+    if path.suffix not in readers:
+        raise BenchError(f"{path} is neither .jsonl nor .parquet", "save it as one of them")
+    return readers[path.suffix](path)
+
+
+def _json_lines(path: Path) -> Iterator[Row]:
+    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        if line.strip():
+            yield f"{path.stem}-{number}", f"line {number}", _json(line)
+
+
+def _json(line: bytes) -> Any:
+    try:
+        return json.loads(line.decode("utf-8"))
+    except ValueError as error:
+        return error
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    try:
+        rows = parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise BenchError(f"{path} is no Parquet file: {_first_line(error)}", "write it anew") from error
+    for number, row in enumerate(rows, 1):
+        yield f"{path.stem}-{number}", f"row {number}", row
+
+
+def _hub_rows(recipe: Recipe, mirror: Path | None) -> Iterator[Row]:
+    if re.search(r"\btest\b", recipe.split):
+        raise BenchError(f"{recipe.data} {recipe.split}: test splits are not for training", "name another split")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", recipe.data):
+        known = ", ".join(plugins.names("task"))
+        raise BenchError(
+            f"no data '{recipe.data}'", f"give a task ({known}), org/name of the hub, or a .jsonl or .parquet file"
+        )
+    at_hand = mirror is not None and (mirror / recipe.data).is_dir()
+    where = str(mirror / recipe.data) if mirror is not None and at_hand else recipe.data
+    offline = f"name a folder that holds {recipe.data} in the hub's layout: --datasets DIR or BENCH_DATASETS"
+    try:
+        with _quiet():
+            rows = datasets.load_dataset(where, recipe.config, split=recipe.split)
+    except (OSError, DatasetsError, StopIteration) as error:  # an empty .jsonl ends in StopIteration
+        way_out = offline if at_hand else f"{offline}; or name a mirror of the hub: HF_ENDPOINT"
+        raise BenchError(f"cannot load {where}: {_first_line(error.__cause__ or error)}", way_out) from error
+    except ValueError as error:
+        what = f"{where} has no {recipe.config or 'default'}/{recipe.split}: {_first_line(error)}"
+        raise BenchError(what, "set config and split") from error
+    for number, row in enumerate(rows):
+        yield f"{recipe.split}-{number}", f"row {number}", row
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's progress bars off the screen, and leave its setting as it was."""
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _leaves(item)
+    elif isinstance(value, Sequence) and not isinstance(value, bytes):
+        for item in value:
+            yield from _leaves(item)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,114 @@
+"""An entry's nouns: one row of a board and all it takes to repeat and to check it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from harness.bits import Bits
+from harness.candidate import Training
+from harness.records import digest
+from harness.types import BosRule, Sampling, Score, Value
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """What was asked. `items_sha256` is over all items of the task, whichever of them were scored."""
+
+    name: str
+    label: str
+    protocol_sha256: str
+    items_sha256: str
+    reader: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which items were scored. `limit` and `seed` are None for all; `ids_sha256` is `digest` over the list of ids."""
+
+    total: int
+    scored: int
+    limit: int | None
+    seed: int | None
+    ids_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """Who answered, and how its prompts were made."""
+
+    name: str
+    source: str
+    revision: str | None
+    weights_sha256: str | None
+    tokenizer_sha256: str | None
+    template_sha256: str | None
+    prompt_style: Literal["template", "text"]
+    bos: BosRule
+    stop_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRecord:
+    """What generated, with every setting as it was resolved."""
+
+    name: str
+    version: str
+    settings: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where the row comes from: program, command, libraries, machine."""
+
+    bench: str
+    git_commit: str | None
+    git_dirty: bool | None
+    command: str
+    python: str
+    libraries: Mapping[str, str]
+    device: str
+    driver: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """All of a row but its timings, so that a resumed run and an unbroken one have the same digest."""
+
+    candidate: str
+    task: TaskRecord
+    selection: Selection
+    model: ModelRecord
+    prompts_sha256: str
+    engine: EngineRecord
+    sampling: Sampling
+    training: Training | None
+    bits: Bits
+    counts: Score
+    completions_sha256: str
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds by phase (prepare, load, generate, grade) and tokens; None where a server does not tell."""
+
+    phases: Mapping[str, float]
+    generated_tokens: int | None
+    prompt_tokens: int | None
+    tokens_per_second: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a board. `created` is UTC as 2026-11-22T12:00:00Z."""
+
+    schema: Literal[1]
+    created: str
+    result: Result
+    result_sha256: str
+    timings: Timings
+
+    @classmethod
+    def of(cls, result: Result, created: str, timings: Timings) -> Self:
+        """The entry of a result, its digest added."""
+        return cls(schema=1, created=created, result=result, result_sha256=digest(result), timings=timings)

@@ -1,0 +1,148 @@
+"""What merging did to a model's predictions: the merged model as it is served against base plus adapter in fp32."""
+
+import gc
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from peft import PeftModel
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+
+from harness import machine
+from harness.errors import BenchError
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+@dataclass(frozen=True, slots=True)
+class FidelityOptions:
+    """How two models are compared.
+
+    Attributes:
+        dtype: in which the merged model is served.
+        quantised: "nf4" where the adapter was trained over a base in that form.
+        double_quantization: of that form: whether its constants were quantised too.
+        last: positions of each sequence at most, counted from its end.
+        device: cuda or cpu; None takes cuda where it is there.
+    """
+
+    dtype: str = "bfloat16"
+    quantised: str | None = None
+    double_quantization: bool = True
+    last: int = 64
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be {', '.join(DTYPES)}, not '{self.dtype}'")
+        if self.quantised not in (None, "nf4"):
+            raise ValueError(f"quantised must be nf4 or none, not '{self.quantised}'")
+        if self.last < 1:
+            raise ValueError("last must be 1 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """The effect of merging.
+
+    Attributes:
+        mean_kl: KL(unmerged || merged) of the next token, in nats, mean over the positions.
+        greedy_agreement: share of positions where both find the same token likeliest.
+        positions: how many were compared.
+    """
+
+    mean_kl: float
+    greedy_agreement: float
+    positions: int
+
+
+def effect(
+    base: Path, adapter: Path, merged: Path, sequences: Sequence[Sequence[int]], options: FidelityOptions
+) -> Fidelity:
+    """Compare, teacher-forced, over the last positions of each sequence; one model is in memory at a time.
+
+    Args:
+        base: the adapter's base.
+        adapter: a PEFT folder.
+        merged: what `harness.merge.fold` made of them.
+        sequences: token ids as the models would see them, BOS included.
+        options: how.
+
+    Raises:
+        BenchError: no sequence, a model that cannot be loaded, a missing library, or too little memory.
+    """
+    probes = [list(ids) for ids in sequences if ids]
+    if not probes:
+        raise BenchError("there is no probe to compare the merged model on", "give at least one prompt")
+    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    positions = sum(min(len(ids), options.last) for ids in probes)
+    words = AutoConfig.from_pretrained(base, local_files_only=True).get_text_config().vocab_size
+    machine.require_memory(4 * positions * words, f"comparing {positions} positions over {words} tokens")
+    try:
+        before = list(_logits(_unmerged(base, adapter, device, options), probes, options.last))
+        gc.collect()  # adapted layers and their model refer to each other
+        divergence, agreed = 0.0, 0
+        for wanted, found in zip(before, _logits(_merged(merged, device, options), probes, options.last), strict=True):
+            divergence += float(_kl(wanted, found).sum())
+            agreed += int((wanted.argmax(-1) == found.argmax(-1)).sum())
+    except torch.OutOfMemoryError as error:
+        raise BenchError(
+            f"comparing the merged model does not fit on {device}", "give fewer or shorter probes"
+        ) from error
+    except (ValueError, OSError, ImportError) as error:
+        raise BenchError(
+            f"the merged model cannot be compared: {str(error).splitlines()[0]}",
+            "pip install 'baseline-bench[train]' brings what adapters need",
+        ) from error
+    return Fidelity(divergence / positions, agreed / positions, positions)
+
+
+def _unmerged(base: Path, adapter: Path, device: torch.device, options: FidelityOptions) -> Any:
+    """Base and adapter side by side in fp32; a base in 4 bits as transformers loads it, taken out again."""
+    if options.quantised is None:
+        network = _load(base, device, dtype=torch.float32)
+    else:
+        how = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=options.double_quantization,
+        )
+        held = _load(base, device, dtype=torch.bfloat16, device_map={"": str(device)}, quantization_config=how)
+        network = held.dequantize().float()  # kernels for 4-bit products round on their own
+    with warnings.catch_warnings():
+        # peft asks transformers for this by its old name
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        return PeftModel.from_pretrained(network, adapter).to(device).eval()
+
+
+def _merged(folder: Path, device: torch.device, options: FidelityOptions) -> Any:
+    return _load(folder, device, dtype=DTYPES[options.dtype]).eval()
+
+
+def _load(folder: Path, device: torch.device, **how: Any) -> Any:
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None:
+        how["attn_implementation"] = "eager"  # others leave the cap out
+    network = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True, **how)
+    return network if "device_map" in how else network.to(device)
+
+
+@torch.inference_mode()
+def _logits(network: Any, probes: Sequence[list[int]], last: int) -> Iterator[torch.Tensor]:
+    """Per probe the logits of its last positions, in fp32 in main memory: positions x vocabulary."""
+    for ids in probes:
+        given = torch.tensor([ids], device=network.device)
+        logits = network(input_ids=given, logits_to_keep=min(last, len(ids)), use_cache=False).logits[0]
+        yield logits.float().cpu()
+
+
+def _kl(wanted: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    """KL(wanted || found) per position in nats, from logits; in fp64, where rounding is far below any effect."""
+    before, after = wanted.double().log_softmax(-1), found.double().log_softmax(-1)
+    return (before.exp() * (before - after)).sum(-1).clamp(min=0)

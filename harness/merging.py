@@ -1,0 +1,169 @@
+"""`bench merge`: what a training made becomes whole weights that an engine loads, an adapter by a proved merge.
+
+The merge runs in a child process, so that its memory is free again; it is done once, and kept beside its record.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import candidate, models, plugins, probes, records, runs, stage, weights
+from harness.candidate import Candidate, Merge, Training
+from harness.display import Screen
+from harness.errors import BenchError
+from harness.training import ASKED
+from harness.types import Model
+
+RECORD = "merge-effect.json"
+# Above this mean KL (nats a token) or below this agreement the merged model is no longer the one that was trained.
+WORST_KL, LEAST_AGREEMENT = 0.02, 0.95
+_ANEW = "remove the folder and merge again"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Whole weights that came out of a training, ready to be scored."""
+
+    model: Model
+    training: Training
+
+
+def whole(folder: Path, step: int | None, cache: Path, screen: Screen) -> Made:
+    """The weights of a finished training as an engine takes them, merged now where that was not done before.
+
+    Args:
+        folder: of the training.
+        step: after which step the weights were kept; None takes the last.
+        cache: where the base is found.
+        screen: where to talk.
+
+    Raises:
+        BenchError: no candidate, no such step, weights that are not the candidate's, or a merge that fails its proofs.
+    """
+    made = candidate.read(folder)
+    kept = made.weights if step is None else made.checkpoints.get(str(step))
+    if kept is None:
+        raise BenchError(f"{folder} kept no weights of step {step}", f"steps: {', '.join(made.checkpoints) or 'none'}")
+    place, merge = folder / kept, None
+    if made.kind == "adapter":
+        place = folder / ("merged" if step is None else f"merged-{step:06}")
+        merge = _merged(made, folder / kept, place, _base(made, folder, cache), screen)
+    digest = weights.sha256(place)
+    if merge is None and step is None and digest != made.weights_sha256:
+        raise BenchError(f"{place} holds other weights than {candidate.FILE} says", "train again with --again")
+    name = f"{made.base.name}+{made.recipe}-s{made.seed}" + ("" if step is None else f"-step{step}")
+    source = f"trained:{made.recipe}@{made.recipe_sha256[:12]}"
+    return Made(Model(name, source, None, place, made.base.bos, digest), Training(made, step, merge))
+
+
+def adapter(folder: Path, base: Model, place: Path, screen: Screen) -> Made:
+    """An adapter from anywhere, merged into the base that the user names."""
+    asked = {"dtype": "bfloat16", "quantised": None, "double_quantization": False, "expected": base.weights_sha256}
+    merge = _run(folder, base, place, asked, screen)
+    name = f"{base.name}+{folder.resolve().name}@{merge.adapter_sha256[:8]}"
+    return Made(Model(name, "adapter", None, place, base.bos, merge.merged_sha256), Training(None, None, merge))
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter as PEFT writes it."""
+    return (folder / weights.ADAPTER).is_file()
+
+
+def base_of(folder: Path) -> str:
+    """The base that an adapter's own configuration names.
+
+    Raises:
+        BenchError: it names none.
+    """
+    named = runs.read_json(folder / weights.ADAPTER).get("base_model_name_or_path")
+    if not named:
+        raise BenchError(f"{folder} does not name its base", "give --base MODEL")
+    return str(named)
+
+
+def _base(made: Candidate, folder: Path, cache: Path) -> Model:
+    """The base again, with the weights that the adapter was trained on."""
+    named = str(runs.read_json(folder / ASKED).get("base", made.base.name))
+    with runs.writing(cache):
+        base = models.resolve(named, cache)
+    if base.weights_sha256 != made.base.weights_sha256:
+        raise BenchError(
+            f"{named} holds other weights than the adapter was trained on", "restore the base, or train again"
+        )
+    return base
+
+
+def _merged(made: Candidate, adapter_folder: Path, place: Path, base: Model, screen: Screen) -> Merge:
+    asked = {
+        "dtype": made.values.get("output_dtype") or "bfloat16",
+        "quantised": made.quantised,
+        "double_quantization": bool(made.values.get("double_quantization", False)),
+        "expected": made.base.weights_sha256,
+    }
+    return _run(adapter_folder, base, place, asked, screen)
+
+
+def _run(adapter_folder: Path, base: Model, place: Path, asked: Mapping[str, Any], screen: Screen) -> Merge:
+    if not (place / RECORD).is_file():
+        screen.say(f"merging {adapter_folder} into {base.name}")
+        speech = plugins.room("harness.tokenizer").load(base)
+        with runs.writing(place.parent):
+            stage.run(
+                "harness.merging:work",
+                {
+                    **asked,
+                    "base": str(base.folder),
+                    "adapter": str(adapter_folder),
+                    "place": str(place),
+                    "sequences": probes.sequences(speech),
+                },
+            )
+    path = place / RECORD
+    merge = records.decode(Merge, records.parse(path.read_bytes(), str(path), _ANEW), str(path), _ANEW)
+    if warning := lost(merge):
+        screen.warn(warning)
+    return merge
+
+
+def lost(merge: Merge) -> str | None:
+    """What a merge took from what was trained, where that is more than rounding usually takes."""
+    if merge.mean_kl <= WORST_KL and merge.greedy_agreement >= LEAST_AGREEMENT:
+        return None
+    return (
+        f"merging to {merge.dtype} changed the model: KL {merge.mean_kl:.4f} nats a token, the same token likeliest at "
+        f"{merge.greedy_agreement:.1%} of {merge.positions} positions; --set output_dtype=float32 loses nothing"
+    )
+
+
+def work(asked: Mapping[str, Any], _screen: Screen, _rank: int) -> None:
+    """The child process: fold, prove, look at the effect, and write the record last."""
+    merge, fidelity = plugins.room("harness.merge"), plugins.room("harness.fidelity")
+    base, folder, place = (Path(asked[key]) for key in ("base", "adapter", "place"))
+    options = merge.MergeOptions(
+        dtype=asked["dtype"],
+        quantised=asked["quantised"],
+        double_quantization=asked["double_quantization"],
+        expected_base_sha256=asked["expected"],
+    )
+    shutil.rmtree(place, ignore_errors=True)  # of a merge that was killed before its effect was known
+    record = merge.fold(base, folder, place, options)
+    looked = fidelity.FidelityOptions(
+        dtype=asked["dtype"], quantised=asked["quantised"], double_quantization=asked["double_quantization"]
+    )
+    effect = fidelity.effect(base, folder, place, asked["sequences"], looked)
+    made = Merge(
+        dtype=record.dtype,
+        base_sha256=record.base_sha256,
+        adapter_sha256=record.adapter_sha256,
+        merged_sha256=record.merged_sha256,
+        targets=record.tensors,
+        others=record.others,
+        rel_err=round(record.rel_err, 6),
+        quantised=record.quantised,
+        mean_kl=round(effect.mean_kl, 6),
+        greedy_agreement=round(effect.greedy_agreement, 6),
+        positions=effect.positions,
+    )
+    records.replace_file(place / RECORD, records.pretty(asdict(made)))

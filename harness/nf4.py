@@ -1,0 +1,41 @@
+"""What a base held in 4 bits really is while an adapter is trained over it: which weights, and what is left of them."""
+
+import logging
+from pathlib import Path
+
+import torch
+from bitsandbytes import functional
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.quantizers.base import get_keys_to_not_convert
+from transformers.quantizers.quantizers_utils import should_convert_module
+
+BLOCK = 64
+
+
+def linear_names(base: Path) -> frozenset[str]:
+    """The weights that transformers holds in 4 bits when asked to load a model so, by its own rule; none is read."""
+    config = AutoConfig.from_pretrained(base, local_files_only=True)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    skipped = [*get_keys_to_not_convert(model), *(model._keep_in_fp32_modules or ())]
+    return frozenset(
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if type(module) is torch.nn.Linear and should_convert_module(name, skipped)
+    )
+
+
+def round_trip(weight: torch.Tensor, *, double: bool) -> torch.Tensor:
+    """A weight matrix in bf16, put into NF4 in blocks of 64 and taken out again (Dettmers et al. 2023, section 3).
+
+    Args:
+        weight: as the base stores it.
+        double: quantise the blocks' constants too.
+    """
+    # bitsandbytes tells that a kernel for 4-bit products is missing, and none is used here.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    held, state = functional.quantize_4bit(
+        weight.to(torch.bfloat16).contiguous(), blocksize=BLOCK, compress_statistics=double, quant_type="nf4"
+    )
+    whole: torch.Tensor = functional.dequantize_4bit(held, state)
+    return whole

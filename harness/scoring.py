@@ -1,0 +1,162 @@
+"""Score models one after another through one engine: generate what is not yet answered, grade, keep, add the row."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from harness import entries, evaluate, options, plugins, probes, provenance, records, row, runs, sitting, stage
+from harness.candidate import LOSSES
+from harness.completions import CommittedCompletion
+from harness.display import Screen
+from harness.entry import Entry
+from harness.sitting import Sitting
+from harness.types import Generator, Value
+from harness.warm import How, Reference, Warm
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A finished row: the entry, its file on the board, the run's folder."""
+
+    entry: Entry
+    path: Path
+    folder: Path
+
+
+def score(seats: Sequence[Sitting], screen: Screen, began: float) -> list[Scored]:
+    """Score every seat; a run that was finished before is reported and not repeated.
+
+    All seats ask the same engine with the same options. It is started once, where the first answer is wanted, and goes
+    from model to model by reloading weights where that can be proved.
+
+    Args:
+        seats: the models, the base first.
+        screen: where to talk.
+        began: when the command began, so that preparing is counted.
+    """
+    folders = [sitting.folder(seat) for seat in seats]
+    phases = {"prepare": (perf_counter() - began) / len(seats)}
+    waiting = [seat for seat, folder in zip(seats, folders, strict=True) if not (folder / "entry.json").is_file()]
+    warm = _Engine(waiting, screen)
+    try:
+        return [_one(seat, folder, warm, dict(phases), screen) for seat, folder in zip(seats, folders, strict=True)]
+    finally:
+        warm.close()
+
+
+class _Engine:
+    """The engine of all seats, not started before it is needed."""
+
+    def __init__(self, seats: Sequence[Sitting], screen: Screen) -> None:
+        self._seats = seats
+        self._screen = screen
+        self._warm: Warm | None = None
+
+    def generator(self, seat: Sitting) -> tuple[Generator, How]:
+        """A generator that holds the seat's weights."""
+        if self._warm is None:
+            engine = plugins.engine(seat.engine)
+            chosen = options.parse(engine.Options, seat.order.options, f"engine {seat.engine}")
+            sequences = probes.sequences(seat.speech)
+            self._warm = Warm(seat.engine, chosen, self._references(sequences), sequences, self._screen.say)
+        self._screen.say(f"engine {seat.engine}: loading {seat.model.name}")
+        return self._warm.generator(seat.model)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        if self._warm is not None:
+            self._warm.close()
+
+    def _references(self, sequences: Sequence[Sequence[int]]) -> Mapping[str, Reference]:
+        """What each model's own weights make of the probes, found before the engine takes the memory."""
+        places = {seat.model.weights_sha256: seat.model.folder for seat in self._seats if seat.model.weights_sha256}
+        if len(places) < 2 or not getattr(plugins.engine(self._seats[0].engine), "RELOADS", False):
+            return {}
+        self._screen.say(f"references of {len(places)} models, to prove what the engine will hold")
+        asked = {"folders": [str(folder) for folder in places.values()], "sequences": sequences, "dtype": "bfloat16"}
+        found = stage.run("harness.probe:work", asked)["references"]
+        return {digest: Reference.of(**told) for digest, told in zip(places, found, strict=True)}
+
+
+def _one(seat: Sitting, folder: Path, engine: _Engine, phases: dict[str, float], screen: Screen) -> Scored:
+    with runs.Run(folder, seat.settings) as run:
+        done = folder / "entry.json"
+        if done.is_file():
+            screen.say(f"{folder} was finished before; --again scores anew")
+            entry, committed = entries.read(done), row.committed(seat.exam.problems, run.finished)
+            return Scored(entry, add(entry, committed, folder, seat.order.leaderboards, _losses(seat)), folder)
+        runs.write_problems(folder, seat.exam.problems)
+        tokens = 0
+        if len(run.finished) < len(seat.exam.requests):
+            tokens, timed = _generate(seat, run, engine, screen)
+            phases |= timed
+        return _keep(seat, run, phases, tokens)
+
+
+def _generate(seat: Sitting, run: runs.Run, engine: _Engine, screen: Screen) -> tuple[int, dict[str, float]]:
+    """(tokens generated, seconds to load or reload, to prove and to generate)."""
+    generator, how = engine.generator(seat)
+    run.confirm(_resolved(generator, how))
+    evaluate.fits(seat.exam, generator.context)
+    loaded = perf_counter()
+    with screen.progress(seat.model.name, len(seat.exam.requests)) as bar:
+        stop_ids = seat.speech.manner.stop_ids
+        tokens = evaluate.generate(seat.exam, generator, run, stop_ids, lambda p: bar(p.done, p.tokens))
+    spent = {"load": how.load, "reload": how.reload, "proof": how.proof}
+    told = {name: seconds for name, seconds in spent.items() if seconds is not None}
+    return tokens, {**told, "generate": perf_counter() - loaded}
+
+
+def _resolved(generator: Generator, how: How) -> dict[str, Value]:
+    """What the engine made of its options, and the hardware: a resumed run must meet all of it again."""
+    device, driver = provenance.hardware(str(generator.settings.get("device", "cpu")))
+    found = {f"library {name}": version for name, version in provenance.libraries().items()}
+    used = {f"setting {name}": value for name, value in generator.settings.items()}
+    path = {runs.PATH: how.path} if how.path != "loaded" else {}
+    return {"version": generator.version, "hardware": device, "driver": driver, **found, **used, **path}
+
+
+def _keep(seat: Sitting, run: runs.Run, phases: dict[str, float], tokens: int) -> Scored:
+    """Grade, and write verdicts, completions and entry; the entry appears last and whole."""
+    began = perf_counter()
+    exam = seat.exam
+    verdicts = evaluate.grade(exam.task, exam.problems, run.finished)
+    runs.write_verdicts(run.folder, verdicts)
+    committed = row.committed(exam.problems, run.finished)
+    resolved = runs.read_json(run.folder / "engine.json")
+    phases["grade"] = perf_counter() - began
+    entry = row.entry(row.result(seat, verdicts, committed, resolved), row.timings(exam, committed, phases, tokens))
+    return Scored(entry, add(entry, committed, run.folder, seat.order.leaderboards, _losses(seat)), run.folder)
+
+
+def add(
+    entry: Entry, committed: Sequence[CommittedCompletion], run: Path, leaderboards: Path, losses: bytes | None = None
+) -> Path:
+    """Let the run remember its entry, so that it never makes a second one, then add it to its board and pages."""
+    with runs.writing(run):
+        records.replace_file(run / "entry.json", records.pretty(entry))
+        if losses is not None:
+            records.replace_file(run / LOSSES, losses)
+    with runs.writing(leaderboards):
+        leaderboards.mkdir(parents=True, exist_ok=True)
+        lock = runs.held(leaderboards, wait=True)
+        try:
+            path = entries.write(entry, committed, leaderboards / entry.result.task.name, losses)
+            plugins.room("harness.leaderboard").write(leaderboards)
+        finally:
+            os.close(lock)
+    return path
+
+
+def losses_of(run: Path) -> bytes | None:
+    """The loss history that a run keeps of its weights, or None."""
+    path = run / LOSSES
+    return path.read_bytes() if path.is_file() else None
+
+
+def _losses(seat: Sitting) -> bytes | None:
+    """The history beside the folder of weights that a training wrote."""
+    trained = seat.training is not None and seat.training.candidate is not None
+    return losses_of(seat.model.folder.parent) if trained else None

@@ -1,0 +1,162 @@
+"""One stage in child processes, so that a GPU's memory really comes back; it ends when its parent does.
+
+The parent writes what is asked as JSON, the child calls `module:function(asked)` and writes what came of it. Several
+processes are given the rendezvous that torch and accelerate read from the environment.
+"""
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness import plugins, records
+from harness.display import Screen
+from harness.errors import BenchError
+
+_HUSHED = {"PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+
+
+def run(function: str, asked: object, processes: int = 1) -> Any:
+    """Call `module:function(asked, screen, rank)` in child processes; what the first of them returns.
+
+    Args:
+        function: such as "harness.training:work"; in the first process it returns a JSON value.
+        asked: a JSON value.
+        processes: how many, one a GPU; each finds RANK, LOCAL_RANK and WORLD_SIZE in its environment.
+
+    Raises:
+        BenchError: the one that the child raised, or that it ended without a word: killed, or by a bug whose traceback
+            it printed.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-") as place:
+        folder = Path(place)
+        (folder / "asked.json").write_bytes(records.canonical(asked))
+        with _children(function, folder, processes) as children:
+            codes = _wait(children)
+        told = [_told(folder / f"{rank}.json") for rank in range(processes)]
+    for value in told:
+        if "error" in value:
+            raise BenchError(*value["error"])
+    failed = [code for code in codes if code != 0]
+    if failed or "value" not in told[0]:
+        raise _ended(function, failed[0] if failed else 0)
+    return told[0]["value"]
+
+
+@contextmanager
+def _children(function: str, folder: Path, processes: int) -> Iterator[list["subprocess.Popen[bytes]"]]:
+    """The running processes; whatever happens, none is left behind."""
+    children = []
+    port = _free_port() if processes > 1 else 0
+    try:
+        for rank in range(processes):
+            command = [sys.executable, "-m", "harness.stage", function, str(folder), str(rank)]
+            # Their stdin is a pipe that nobody writes to: it ends when this process does, and with it the child.
+            children.append(
+                subprocess.Popen(command, env=_environment(rank, processes, port), stdin=subprocess.PIPE, stdout=2)
+            )
+        yield children
+    finally:
+        for child in children:
+            if child.poll() is None:
+                child.terminate()
+        for child in children:
+            child.wait()
+            if child.stdin is not None:
+                child.stdin.close()
+
+
+def _wait(children: Sequence["subprocess.Popen[bytes]"]) -> list[int]:
+    """Exit codes; when one fails the others are ended, since they would wait for it for ever."""
+    waiting = list(children)
+    while waiting:
+        for child in list(waiting):
+            with_patience = 0.2 if len(waiting) > 1 else None
+            try:
+                code = child.wait(with_patience)
+            except subprocess.TimeoutExpired:
+                continue
+            waiting.remove(child)
+            if code != 0:
+                for other in waiting:
+                    other.terminate()
+    return [child.returncode for child in children]
+
+
+def _environment(rank: int, processes: int, port: int) -> Mapping[str, str]:
+    house = os.pathsep.join(part for part in (os.environ.get("PYTHONPATH"), str(plugins.HOUSE)) if part)
+    alone = {**_HUSHED, **os.environ, "PYTHONPATH": house}
+    if processes == 1:
+        return alone
+    shared = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
+    threads = str(max(1, (os.cpu_count() or 1) // processes))
+    own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_PORT": str(port)}
+    return {"OMP_NUM_THREADS": threads, **alone, **shared, **own}
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _told(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_bytes())) if path.is_file() else {}
+
+
+def _ended(function: str, code: int) -> BenchError:
+    what = function.partition(":")[0].rpartition(".")[2]
+    if code == -9:
+        return BenchError(
+            f"{what} was killed by the system, most likely for want of memory", "take less memory: see --help"
+        )
+    if code < 0:
+        return BenchError(
+            f"{what} was ended by signal {-code}", "give the same command again: it goes on where it stood"
+        )
+    return BenchError(
+        f"{what} ended with status {code}, its traceback is above", "report it, or mend the plug-in it names"
+    )
+
+
+def _serve(function: str, folder: Path, rank: int) -> int:
+    """The child: do the work, write what came of it."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    logging.disable(logging.WARNING)  # libraries that would talk over the progress bar
+    module, name = function.split(":")
+    asked = json.loads((folder / "asked.json").read_bytes())
+    try:
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+            screen = Screen(sys.stdout, sys.stderr if rank == 0 else nowhere)
+            told = {"value": getattr(plugins.room(module), name)(asked, screen, rank)}
+    except BenchError as error:
+        told = {"error": [error.what, error.way_out]}
+    except OSError as error:
+        told = {
+            "error": [f"cannot write {error.filename or 'a file'}: {error.strerror}", "free some space, then again"]
+        }
+    except KeyboardInterrupt:
+        return 130
+    records.replace_file(folder / f"{rank}.json", records.canonical(told))
+    return 1 if "error" in told else 0
+
+
+def _end_with_parent() -> None:
+    os.read(0, 1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    status = _serve(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Libraries leave threads and process groups behind that can hang a normal exit.
+    os._exit(status)

@@ -1,0 +1,183 @@
+"""`bench train`: a recipe, a base and token ids become a candidate, in a child process that ends before scoring begins.
+
+training.json    what was asked, fixed when the training begins
+recipe.toml      the recipe as resolved
+rows.json        the token ids that were trained on
+loss.jsonl       one step a line, as it comes
+weights/         what was trained, or the adapter
+candidate.json   written last: without it nothing here is a candidate
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import candidate, entries, leaks, models, plugins, recipes, records, runs, stage
+from harness.display import Screen
+from harness.errors import BenchError
+from harness.recipes import Recipe
+from harness.rows import Rows, tokenise
+from harness.tokens import Speech
+from harness.types import Model, Row, Split, Value
+
+ASKED = "training.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be trained; see `bench train --help`."""
+
+    recipe: str
+    sets: list[str]
+    base: str | None
+    seed: int
+    gpus: int
+    checkpoints: int
+    runs: Path
+    again: bool
+    mirror: Path | None
+    cache: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A training made ready: everything that could fail before weights are loaded has been done."""
+
+    order: Order
+    recipe: Recipe
+    model: Model
+    speech: Speech
+    rows: Rows
+    held_out: tuple[Row, ...]
+
+
+def prepare(order: Order, screen: Screen, tasks: Sequence[str] = ()) -> Plan:
+    """Read the recipe, find the base, turn the data into checked rows. Nothing is written.
+
+    Args:
+        order: what is asked.
+        screen: where to talk.
+        tasks: further tasks that the candidate will be scored on; the recipe's own is always looked at.
+
+    Raises:
+        BenchError: a recipe, base or data that cannot be used, or data that holds test items.
+    """
+    recipe = recipes.read(order.recipe, order.sets, order.base)
+    if order.gpus < 1 or order.checkpoints < 0:
+        raise BenchError("--gpus is 1 or more and --checkpoints 0 or more", "mend the numbers")
+    plugins.trainer(recipes.place(recipe, "trainer"))
+    screen.say(f"base {recipe.base}: looking for it, fetching what is missing")
+    with runs.writing(order.cache):
+        model = models.resolve(recipe.base, order.cache)
+    speech = plugins.room("harness.tokenizer").load(model)
+    samples = plugins.room("harness.data").load(recipe, order.mirror)
+    for name in dict.fromkeys([recipe.task, *tasks]):
+        leaks.require_underived(recipe.derived_from, name)
+        leaks.require_clean(leaks.check(samples, plugins.task(name).problems(Split("test", mirror=order.mirror))))
+    rows = tokenise(samples, speech.tokenizer, speech.manner, min(recipe.max_length, speech.context or sys.maxsize))
+    return Plan(order, recipe, model, speech, rows, ())
+
+
+def train(plan: Plan, screen: Screen) -> Path:
+    """Train, resuming what was killed; a finished training is reported and not repeated.
+
+    Returns:
+        The candidate's folder.
+
+    Raises:
+        BenchError: whatever the trainer told, and no candidate.
+    """
+    folder = _folder(plan)
+    with runs.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = runs.held(folder, wait=False)
+    try:
+        if (folder / candidate.FILE).is_file():
+            screen.say(f"{folder} was trained before; --again trains anew")
+            return folder
+        _write_asked(plan, folder)
+        screen.say(f"training {plan.recipe.name} on {plan.model.name}: {len(plan.rows.rows):,} rows")
+        stage.run("harness.worker:work", _asked(plan, folder), plan.order.gpus)
+    finally:
+        os.close(lock)
+    return folder
+
+
+def _folder(plan: Plan) -> Path:
+    """Where this training lies: the one with the same settings, else the next free number."""
+    order = plan.order
+    stem = entries.slug(f"{plan.recipe.name}-{plan.model.name}-s{order.seed}")
+    number, place = 1, order.runs / stem
+    while (place / ASKED).is_file():
+        same = runs.read_json(place / ASKED).get("settings") == settings(plan)
+        if same and not (order.again and (place / candidate.FILE).is_file()):
+            break
+        number += 1
+        place = order.runs / f"{stem}-{number}"
+    return place
+
+
+def settings(plan: Plan) -> dict[str, Value]:
+    """Everything that could change the weights; a training is resumed only under the same."""
+    return {
+        "recipe": recipes.digest(plan.recipe),
+        "data": plan.rows.sha256,
+        "held out": Rows.of(plan.held_out).sha256,
+        "base": plan.model.weights_sha256,
+        "seed": plan.order.seed,
+        "gpus": plan.order.gpus,
+        "checkpoints": plan.order.checkpoints,
+    }
+
+
+def _write_asked(plan: Plan, folder: Path) -> None:
+    """Keep what was asked, once; a resumed training finds it as it was."""
+    if (folder / ASKED).is_file():
+        return
+    with runs.writing(folder):
+        for name, rows in (("rows.json", plan.rows.rows), ("held_out.json", plan.held_out)):
+            data = json.dumps([[row.id, row.start, row.token_ids] for row in rows], separators=(",", ":"))
+            records.replace_file(folder / name, data.encode())
+        records.replace_file(folder / "recipe.toml", recipes.text(plan.recipe).encode())
+    runs.write_json(folder / ASKED, {"started": runs.now(), "base": plan.recipe.base, "settings": settings(plan)})
+
+
+def _asked(plan: Plan, folder: Path) -> dict[str, Any]:
+    model, speech, rows, order = plan.model, plan.speech, plan.rows, plan.order
+    return {
+        "folder": str(folder),
+        "recipe": order.recipe,
+        "sets": order.sets,
+        "base": order.base,
+        "seed": order.seed,
+        "gpus": order.gpus,
+        "checkpoints": order.checkpoints,
+        "model": {
+            "name": model.name,
+            "source": model.source,
+            "revision": model.revision,
+            "folder": str(model.folder),
+            "bos": model.bos,
+            "weights_sha256": model.weights_sha256,
+        },
+        "base_record": {
+            "name": model.name,
+            "source": model.source,
+            "revision": model.revision,
+            "bos": model.bos,
+            "weights_sha256": model.weights_sha256,
+            "tokenizer_sha256": speech.tokenizer_sha256,
+            "template_sha256": speech.manner.template_sha256,
+        },
+        "data": {
+            "name": plan.recipe.data,
+            "sha256": rows.sha256,
+            "rows": len(rows.rows),
+            "tokens": rows.tokens,
+            "supervised": rows.supervised,
+        },
+    }

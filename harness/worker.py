@@ -1,0 +1,128 @@
+"""The child process of a training: call the trainer, prove what it wrote, and write the candidate."""
+
+import json
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from harness import candidate, plugins, provenance, recipes, runs
+from harness.candidate import Candidate, Losses
+from harness.display import Screen
+from harness.errors import BenchError
+from harness.recipes import Recipe
+from harness.types import Job, Model, Row, Step, Trained, Value
+
+LIBRARIES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "tokenizers")
+
+
+def work(asked: Mapping[str, Any], screen: Screen, rank: int) -> None:
+    """The child process: train, prove what was written, and write the candidate, rank 0 alone."""
+    folder = Path(asked["folder"])
+    recipe = recipes.read(asked["recipe"], asked["sets"], asked["base"])
+    model = Model(**{**asked["model"], "folder": Path(asked["model"]["folder"])})
+    rows, held_out = (_read_rows(folder / name) for name in ("rows.json", "held_out.json"))
+    losses = Losses(folder)
+    with screen.steps(recipe.name) as bar:
+
+        def report(step: Step) -> None:
+            if rank == 0:
+                losses.append(step)
+                rate = candidate.samples_per_second([_origin(step), step])
+                bar(step.number, step.total, f"loss {step.loss:.3f}" + (f", {rate:,.1f} samples/s" if rate else ""))
+
+        job = Job(
+            base=model,
+            rows=rows,
+            held_out=held_out,
+            options=recipe.options,
+            seed=asked["seed"],
+            folder=folder,
+            checkpoints=asked["checkpoints"],
+            processes=asked["gpus"],
+            report=report,
+        )
+        trained = plugins.trainer(recipes.place(recipe, "trainer")).train(job)
+    if rank == 0:
+        made = _candidate(asked, recipe, model, trained, losses.read())
+        candidate.write(made, folder)
+
+
+def _candidate(
+    asked: Mapping[str, Any], recipe: Recipe, model: Model, trained: Trained, steps: Sequence[Step]
+) -> Candidate:
+    """The record of what a trainer handed back, its weights checked first."""
+    if not steps:
+        raise BenchError(f"the trainer '{recipe.trainer}' reported no step", "let it call job.report after every step")
+    sound = _sound(trained, trained.weights, model)
+    for folder in trained.checkpoints.values():
+        _sound(trained, folder, model)
+    home = Path(asked["folder"])
+    device, _ = provenance.hardware("cuda" if plugins.room("torch").cuda.is_available() else "cpu")
+    return Candidate(
+        schema=1,
+        created=runs.now(),
+        recipe=recipe.name,
+        recipe_sha256=recipes.digest(recipe),
+        values=_flat(recipes.values(recipe)),
+        seed=asked["seed"],
+        base=candidate.Base(**asked["base_record"]),
+        data=candidate.Data(**{**asked["data"], "derived_from": recipe.derived_from}),
+        kind=trained.kind,
+        weights=str(trained.weights.relative_to(home)),
+        weights_sha256=sound.sha256,
+        checkpoints={str(step): str(place.relative_to(home)) for step, place in trained.checkpoints.items()},
+        trainable=trained.trainable,
+        parameters=trained.parameters,
+        changed=sound.changed,
+        quantised=trained.quantised,
+        final_loss=candidate.final_loss(steps),
+        held_out_loss=trained.held_out_loss,
+        losses_sha256=sha256((home / candidate.LOSSES).read_bytes()).hexdigest(),
+        cost=_cost(steps, device, asked["gpus"]),
+        libraries=provenance.libraries(LIBRARIES),
+    )
+
+
+def _cost(steps: Sequence[Step], device: str, gpus: int) -> candidate.Cost:
+    return candidate.Cost(
+        steps=len(steps),
+        rows=sum(step.rows for step in steps),
+        tokens=sum(step.tokens for step in steps),
+        supervised=sum(step.supervised for step in steps),
+        seconds=candidate.seconds(steps),
+        samples_per_second=candidate.samples_per_second(steps),
+        peak_memory=_peak_memory(),
+        device=device,
+        gpus=gpus,
+    )
+
+
+def _sound(trained: Trained, folder: Path, model: Model) -> Any:
+    soundness = plugins.room("harness.soundness")
+    return soundness.full(folder, model.folder) if trained.kind == "full" else soundness.adapted(folder)
+
+
+def _peak_memory() -> int:
+    """Bytes: of the first GPU where one was used, else of this process."""
+    cuda = plugins.room("torch").cuda
+    used = int(cuda.max_memory_allocated()) if cuda.is_available() else 0
+    scale = 1 if sys.platform == "darwin" else 1024
+    return used or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def _read_rows(path: Path) -> tuple[Row, ...]:
+    return tuple(Row(name, tuple(ids), start) for name, start, ids in json.loads(path.read_bytes()))
+
+
+def _flat(values: Mapping[str, object]) -> dict[str, Value]:
+    """Scalars alone, lists joined by commas."""
+    joined = {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in values.items()}
+    return {key: value for key, value in joined.items() if value is None or isinstance(value, str | int | float | bool)}
+
+
+def _origin(step: Step) -> Step:
+    """Where a rate is counted from: the beginning of the process, as long as nothing better is known."""
+    return Step(0, step.total, 0.0, 0.0, None, 0, 0, 0, 0.0)

@@ -1,0 +1,91 @@
+"""harness.fidelity: the effect of merging on predictions, 0 where nothing was lost."""
+
+import math
+
+import pytest
+import tiny
+import tiny_lora
+import torch
+
+from harness import fidelity, merge
+from harness.errors import BenchError
+from harness.fidelity import FidelityOptions
+from harness.merge import MergeOptions
+
+PROBES = [[1, *range(20, 60)], [1, *range(90, 100)], [5]]
+
+
+@pytest.fixture(scope="module", params=["chatml", "gemma"])
+def pair(request, tmp_path_factory):
+    """A tiny model in bf16 and an adapter over it."""
+    folder = tmp_path_factory.mktemp(request.param)
+    base = tiny_lora.recast(tiny.build(folder / "fp32", request.param), folder / "model", torch.bfloat16)
+    return base, tiny_lora.build(base, folder / "lora")
+
+
+def effect(pair, folder, dtype, quantised=None, **settings):
+    """Merge and compare."""
+    base, lora = pair
+    merge.fold(base, lora, folder, MergeOptions(dtype=dtype, quantised=quantised))
+    options = FidelityOptions(dtype=dtype, quantised=quantised, device="cpu", **settings)
+    return fidelity.effect(base, lora, folder, PROBES, options)
+
+
+@pytest.mark.parametrize("quantised", [None, "nf4"])
+def test_nothing_is_lost_in_fp32(pair, tmp_path, quantised):
+    """No divergence beyond rounding and every greedy token the same, over a base in 4 bits too."""
+    found = effect(pair, tmp_path / "out", "float32", quantised)
+    assert found.mean_kl < 1e-7
+    assert found.greedy_agreement == 1.0
+    assert found.positions == 41 + 11 + 1
+
+
+def test_bf16_loses_a_little(pair, tmp_path):
+    """Above zero, below a hundredth of a nat for a tiny model, and greedy tokens mostly agree."""
+    found = effect(pair, tmp_path / "out", "bfloat16")
+    assert 1e-7 < found.mean_kl < 1e-2
+    assert found.greedy_agreement > 0.8
+
+
+def test_a_base_that_forgot_its_4_bits_shows(pair, tmp_path):
+    """Merging into the whole base what was trained over its 4-bit form moves the predictions visibly."""
+    base, lora = pair
+    merge.fold(base, lora, tmp_path / "out", MergeOptions(dtype="float32"))
+    options = FidelityOptions(dtype="float32", quantised="nf4", device="cpu")
+    assert fidelity.effect(base, lora, tmp_path / "out", PROBES, options).mean_kl > 1e-3
+
+
+def test_another_model_disagrees(pair, tmp_path):
+    """The base in place of the merged model is far away."""
+    base, lora = pair
+    found = fidelity.effect(base, lora, base, PROBES, FidelityOptions(device="cpu"))
+    assert found.mean_kl > 1e-3
+
+
+def test_only_the_last_positions_count(pair, tmp_path):
+    """At most `last` of each sequence."""
+    assert effect(pair, tmp_path / "out", "float32", last=8).positions == 8 + 8 + 1
+
+
+def test_the_divergence_is_kullback_and_leiblers():
+    """Golden: KL of (1/2, 1/2) from (1/4, 3/4) is ln(2/sqrt(3)); never below zero."""
+    wanted, found = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.25, 0.75]]).log()
+    assert float(fidelity._kl(wanted, found)) == pytest.approx(math.log(2 / math.sqrt(3)), rel=1e-6)
+    assert float(fidelity._kl(wanted, wanted + 1e-9)) == 0
+
+
+def test_what_cannot_be_compared_is_refused(pair, tmp_path):
+    """No probe, and a folder that holds no model."""
+    base, lora = pair
+    with pytest.raises(BenchError, match="no probe"):
+        fidelity.effect(base, lora, base, [[]], FidelityOptions())
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BenchError, match="cannot be compared"):
+        fidelity.effect(base, lora, tmp_path / "empty", PROBES, FidelityOptions(device="cpu"))
+
+
+def test_options_are_checked():
+    """Unknown dtypes, quantised forms and positions are named."""
+    for wrong, told in (({"dtype": "int8"}, "dtype"), ({"quantised": "fp4"}, "nf4"), ({"last": 0}, "last")):
+        with pytest.raises(ValueError, match=told):
+            FidelityOptions(**wrong)

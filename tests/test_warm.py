@@ -1,0 +1,300 @@
+"""harness.warm: a reload counts only where a proof with power says so; this file is the engine under test, too."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from harness.engines import scripted
+from harness.errors import BenchError
+from harness.types import Completion, Model, Request, Sampling, Value
+from harness.warm import FLOOR, POSITIONS, Reference, Warm, agreement, distance, prove
+
+VOCABULARY = 32
+SEQUENCES = tuple(tuple(int(i) for i in np.random.default_rng(s).integers(0, VOCABULARY, 90)) for s in range(4))
+ASKED = (Request("a", (1, 2, 3)), Request("b", (9,)))
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a reload replaces ("all", "body": the head stays old, "none"), or that it is refused; noise in nats."""
+
+    reload: str = "all"
+    noise: float = 0.0
+
+
+class Bigram:
+    """A network whose next token depends on the last one only: the rows of body times head are its logits."""
+
+    version = "bigram 1"
+    context = 100
+
+    def __init__(self, model: Model, options: Options) -> None:
+        self.options = options
+        self.weights = load_file(model.folder / "model.safetensors")
+        self.closed = False
+        self.settings: dict[str, Value] = {}
+        self.draws = np.random.default_rng(7)
+
+    def table(self) -> np.ndarray:
+        """Log-probabilities of the next token by the last one."""
+        logits = self.weights["body"] @ self.weights["head"]
+        return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+    def complete(
+        self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
+    ) -> Iterator[tuple[str, Completion]]:
+        """Greedy."""
+        for request in requests:
+            ids = [request.token_ids[-1]]
+            for _ in range(sampling.max_tokens):
+                ids.append(int(self.table()[ids[-1]].argmax()))
+            yield request.id, Completion("", tuple(ids[1:]), "length")
+
+    def reload(self, model: Model) -> None:
+        """Replace what the options say, and say nothing of the rest."""
+        if self.options.reload == "refused":
+            raise BenchError("the prefix cache is in use", "start anew")
+        names = {"all": ("body", "head"), "body": ("body",), "none": ()}[self.options.reload]
+        self.weights |= {k: v for k, v in load_file(model.folder / "model.safetensors").items() if k in names}
+
+    def prompt_logprobs(self, sequences):
+        """Every position but the first, with the options' noise."""
+        rows = [self.table()[list(ids[:-1])] for ids in sequences]
+        own = [row[np.arange(len(row)), list(ids[1:])] for row, ids in zip(rows, sequences, strict=True)]
+        noisy = [(row + self.options.noise * self.draws.standard_normal(len(row))).tolist() for row in own]
+        return noisy, [row.argmax(-1).tolist() for row in rows]
+
+    def close(self) -> None:
+        """Note it."""
+        self.closed = True
+
+
+def load(model: Model, options: Options) -> Bigram:
+    """As engines do."""
+    return Bigram(model, options)
+
+
+def build(folder: Path, seed: int, step: float = 1.0, width: int = 8) -> Model:
+    """A checkpoint that lies `step` away from the one of seed 0."""
+    folder.mkdir()
+    first, own = np.random.default_rng(0), np.random.default_rng(seed)
+    shapes = {"body": (VOCABULARY, width), "head": (width, VOCABULARY)}
+    drawn = {name: (first.standard_normal(s), own.standard_normal(s)) for name, s in shapes.items()}
+    save_file({k: (a + step * (b - a)).astype("float32") for k, (a, b) in drawn.items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(f'{{"width": {width}, "transformers_version": "{seed}"}}')
+    (folder / "tokenizer.json").write_text("{}")
+    return Model(folder.name, "folder", None, folder, None, f"{folder.name}-{seed}")
+
+
+@pytest.fixture
+def models(tmp_path) -> list[Model]:
+    """Three of one shape."""
+    return [build(tmp_path / name, seed) for seed, name in enumerate(("base", "first", "second"))]
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    """What the user was told."""
+    return []
+
+
+def reference(model: Model) -> Reference:
+    """What these weights give without noise."""
+    return Reference.of(*Bigram(model, Options()).prompt_logprobs(SEQUENCES))
+
+
+def warm(models, lines, *, known=None, **options) -> Warm:
+    """An engine over these models, with a reference for each or for those in `known`."""
+    references = {m.weights_sha256: reference(m) for m in (models if known is None else known)}
+    return Warm(__file__, Options(**options), references, SEQUENCES, lines.append)
+
+
+def answers(generator) -> dict[str, Completion]:
+    """What it says to two prompts."""
+    return dict(generator.complete(ASKED, Sampling(12), ()))
+
+
+def noisy(one: Reference, noise: float, seed: int = 0) -> Reference:
+    """The same weights through another engine: every log-probability is off a little."""
+    draws = np.random.default_rng(seed)
+    return replace(one, logprobs=tuple(tuple(x + noise * draws.standard_normal() for x in r) for r in one.logprobs))
+
+
+def between(new: Reference, old: Reference, share: float) -> Reference:
+    """As if this share of the weights' effect had stayed old."""
+    rows = zip(new.logprobs, old.logprobs, strict=True)
+    return replace(new, logprobs=tuple(tuple(n + share * (o - n) for n, o in zip(*pair, strict=True)) for pair in rows))
+
+
+def test_a_reference_keeps_the_last_positions_of_each_sequence(models):
+    """However long the sequences, engines are compared over the same places."""
+    one = reference(models[0])
+    assert [len(row) for row in (*one.logprobs, *one.likeliest)] == [POSITIONS] * 8
+    assert Reference.of([[-1.0]], [[3]]) == Reference(((-1.0,),), ((3,),))
+
+
+def test_distance_and_agreement_are_over_all_positions():
+    """Two positions of three agree, and the third is 0.6 nats off; references of other shape are a bug."""
+    left, right = (
+        Reference.of([[-1.0, -2.0], [-3.0]], [[1, 2], [3]]),
+        Reference.of([[-1.0, -2.0], [-3.6]], [[1, 2], [4]]),
+    )
+    assert (distance(left, right), agreement(left, right)) == pytest.approx((0.2, 2 / 3))
+    with pytest.raises(ValueError, match="zip"):
+        distance(left, Reference.of([[-1.0]], [[1]]))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.005, 0.02, 0.1])
+def test_the_right_weights_are_proved_through_noise(models, noise):
+    """An engine that is as near to the new reference as it was to its first one holds the new weights."""
+    old, new = reference(models[0]), reference(models[1])
+    found = prove(noisy(new, noise, 1), new, old, distance(noisy(old, noise, 2), old))
+    assert found.flaw is None
+    assert found.to_new <= found.bound < found.to_old
+    assert abs(found.lean) < 0.1
+    assert found.agree_new == 1.0
+
+
+@pytest.mark.parametrize("share", [0.15, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("noise", [0.0, 0.005, 0.02, 0.1])
+def test_old_weights_left_behind_are_caught(models, noise, share):
+    """Wholly or partly old; even where noise allows for the distance, the differences point to the old weights."""
+    old, new = reference(models[0]), reference(models[1])
+    noise = noise * distance(old, new)
+    found = prove(noisy(between(new, old, share), noise, 1), new, old, distance(noisy(old, noise, 2), old))
+    assert found.flaw is not None
+    assert found.lean == pytest.approx(share, abs=0.05)
+
+
+def test_a_small_share_of_old_weights_is_seen_under_the_noise(models):
+    """A fifth of the old weights' effect lies within the bound here, and its direction gives it away."""
+    old, new = reference(models[0]), reference(models[1])
+    found = prove(between(new, old, 0.2), new, old, 0.1 * distance(old, new))
+    assert found.to_new <= found.bound
+    assert found.to_old >= 3 * found.to_new
+    assert found.flaw == "the reloaded weights lean by 20% to the old model"
+
+
+def test_models_too_near_to_each_other_prove_nothing(models):
+    """Where the old weights would pass as the new ones, even the right ones are no proof."""
+    old = reference(models[0])
+    new = noisy(old, FLOOR / 2)
+    assert "too near" in prove(new, new, old, 0.0).flaw
+    assert "too near" in prove(old, old, old, 0.0).flaw
+
+
+def test_what_contradicts_itself_is_no_proof(models):
+    """A distance hardly better than the old one, the old model's choices, and what is no number."""
+    old, new = reference(models[0]), reference(models[1])
+    apart = distance(old, new)
+    assert "from the old one" in prove(noisy(new, 0.8 * apart), new, old, 0.3 * apart).flaw
+    assert "agree with" in prove(replace(new, likeliest=old.likeliest), new, old, 0.0).flaw
+    assert prove(noisy(new, float("nan")), new, old, 0.0).flaw is not None
+
+
+def test_models_of_one_shape_go_through_one_engine(models, lines):
+    """The first is loaded, the others are reloaded into the same generator and answer as if they had been loaded."""
+    engine = warm(models, lines, noise=0.01)
+    first, how = engine.generator(models[0])
+    assert (how.path, how.reload, how.found, how.why) == ("loaded", None, None, None)
+    assert how.load >= 0
+    assert how.proof >= 0
+    assert how.noise == pytest.approx(0.008, abs=0.002)
+    for model in models[1:]:
+        generator, how = engine.generator(model)
+        assert generator is first
+        assert (how.path, how.load, how.why) == ("reloaded", None, None)
+        assert how.found.to_new <= how.found.bound
+        assert how.reload >= 0
+        assert how.proof >= 0
+        assert answers(generator) == answers(Bigram(model, Options()))
+    assert lines == []
+
+
+@pytest.mark.parametrize("left", ["none", "body"])
+def test_weights_left_behind_cost_a_restart(models, lines, left):
+    """A reload that replaced nothing, or all but the head, is found out; the new engine holds the new weights."""
+    engine = warm(models, lines, reload=left)
+    first, _ = engine.generator(models[0])
+    second, how = engine.generator(models[1])
+    assert first.closed
+    assert how.path == "restarted"
+    assert how.found.flaw == how.why
+    assert None not in (how.load, how.reload, how.proof)
+    assert how.noise == pytest.approx(0, abs=1e-6)
+    assert lines == [f"engine starts anew for first: {how.why}"]
+    assert answers(second) == answers(Bigram(models[1], Options()))
+
+
+def test_a_refused_reload_costs_a_restart(models, lines):
+    """The engine's own words are handed on."""
+    engine = warm(models, lines, reload="refused")
+    engine.generator(models[0])
+    generator, how = engine.generator(models[1])
+    assert (how.path, how.why, how.proof is None) == ("restarted", "the prefix cache is in use", False)
+    assert lines == ["engine starts anew for first: the prefix cache is in use"]
+    assert answers(generator) == answers(Bigram(models[1], Options()))
+
+
+@pytest.mark.parametrize(("known", "told"), [([0], "first"), ([1], "base"), ([], "first")])
+def test_without_both_references_nothing_is_reloaded(models, lines, known, told):
+    """What cannot be proved is not tried."""
+    engine = warm(models, lines, known=[models[i] for i in known])
+    engine.generator(models[0])
+    _, how = engine.generator(models[1])
+    assert (how.path, how.reload, how.why) == ("restarted", None, f"there is no reference for {told}")
+
+
+def test_models_that_no_proof_could_tell_apart_are_loaded(models, lines, tmp_path):
+    """A candidate that hardly moved is not worth a reload."""
+    near = build(tmp_path / "near", 1, step=1e-5)
+    engine = warm([*models, near], lines)
+    engine.generator(models[0])
+    _, how = engine.generator(near)
+    assert (how.path, how.reload) == ("restarted", None)
+    assert "too near" in how.why
+
+
+def test_another_shape_or_tokenizer_is_loaded(models, lines, tmp_path):
+    """Configuration, tensors and all that the engine keeps of a tokenizer must be the same."""
+    wide = build(tmp_path / "wide", 1, width=9)
+    odd = build(tmp_path / "odd", 2)
+    save_file(load_file(odd.folder / "model.safetensors") | {"bias": np.zeros(2)}, odd.folder / "model.safetensors")
+    (models[2].folder / "tokenizer.json").write_text('{"other": 1}')
+    (models[1].folder / "generation_config.json").write_text("{}")
+    reasons = []
+    for other in (wide, odd, models[2], models[1]):
+        engine = warm([*models, wide], lines, known=[models[0]])
+        engine.generator(models[0])
+        reasons.append(engine.generator(other)[1].why)
+    assert reasons == [
+        "config.json of base and wide differ",
+        "1 tensors of base and odd differ in name or shape",
+        "tokenizer.json of base and second differ",
+        "generation_config.json of base and first differ",
+    ]
+
+
+def test_the_same_weights_stay_where_they_are(models, lines):
+    """A last checkpoint that equals the final weights costs nothing, until the engine is closed."""
+    engine = warm(models, lines)
+    first, _ = engine.generator(models[0])
+    again, how = engine.generator(replace(models[0], name="again"))
+    assert again is first
+    assert (how.load, how.reload, how.proof, how.found) == (None, None, None, None)
+    engine.close()
+    engine.close()
+    assert first.closed
+    assert engine.generator(models[0])[1].path == "loaded"
+
+
+def test_an_engine_that_cannot_reload_is_loaded_for_every_model(models, lines):
+    """Its generators are closed one after the other, and there is nothing to tell the user."""
+    engine = Warm("scripted", scripted.Options(), {}, SEQUENCES, lines.append)
+    paths = [engine.generator(model)[1] for model in models]
+    assert [(how.path, how.reload, how.proof, how.why) for how in paths] == [("loaded", None, None, None)] * 3
+    assert lines == []

@@ -1,0 +1,85 @@
+"""The CPU build of vLLM reloads all weights but a tied head's packed copy, and the proof tells the two cases apart."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import plugins, probe, weights
+from harness.types import Model, Request, Sampling
+from harness.warm import Warm
+
+sys.path.append(str(Path(__file__).parent.parent))
+tiny = importlib.import_module("tiny")
+
+SEQUENCES = [[(7 * i * i + 31 * s + 11) % 500 + 5 for i in range(80)] for s in range(4)]
+# Longer than a block of the prefix cache and alike at the start, so that answers from old keys would be seen.
+ASKED = [Request(f"q{s}", tuple([(5 * i * i + 3) % 500 + 5 for i in range(300)] + [s + 9, s + 30])) for s in range(4)]
+
+
+@pytest.fixture
+def lines():
+    """What the user was told."""
+    return []
+
+
+def build(folder, manner) -> list[Model]:
+    """Two models of one shape; "chatml" ties its head to its embedding, "plain" does not."""
+    folders = [tiny.build(folder / f"{manner}{seed}", manner, seed) for seed in (0, 1)]
+    return [Model(f.name, "folder", None, f, None, weights.sha256(f)) for f in folders]
+
+
+def warm(models, lines) -> Warm:
+    """An engine in float32 over both, with a reference for each."""
+    found = probe.references([model.folder for model in models], SEQUENCES, "float32")
+    references = {model.weights_sha256: one for model, one in zip(models, found, strict=True)}
+    options = plugins.engine("vllm").Options(dtype="float32", context=512, kv_gib=1)
+    return Warm("vllm", options, references, SEQUENCES, lines.append)
+
+
+def answers(generator) -> dict[str, tuple[int, ...]]:
+    """Greedy token ids by question."""
+    return {i: answer.token_ids for i, answer in generator.complete(ASKED, Sampling(16), ())}
+
+
+def own_answers(model) -> dict[str, tuple[int, ...]]:
+    """What the same weights write through transformers."""
+    engine = plugins.engine("transformers")
+    return answers(engine.load(model, engine.Options(dtype="float32", device="cpu")))
+
+
+def test_a_tied_head_left_behind_costs_a_restart(tmp_path, lines):
+    """The plain reload gives neither model, the proof says so, and the engine that starts anew is the new model."""
+    models = build(tmp_path, "chatml")
+    engine = warm(models, lines)
+    try:
+        first, how = engine.generator(models[0])
+        assert how.path == "loaded"
+        assert how.noise < 1e-4
+        assert answers(first) == own_answers(models[0])
+        second, how = engine.generator(models[1])
+        assert how.path == "restarted"
+        assert how.found.to_new > 100 * how.found.bound
+        assert how.noise < 1e-4
+        assert lines == [f"engine starts anew for chatml1: {how.found.flaw}"]
+        assert answers(second) == own_answers(models[1]) != own_answers(models[0])
+    finally:
+        engine.close()
+
+
+def test_a_head_of_its_own_is_reloaded_and_proved(tmp_path, lines):
+    """The running engine takes the new weights and nothing of the prefix cache survives."""
+    models = build(tmp_path, "plain")
+    engine = warm(models, lines)
+    try:
+        first, _ = engine.generator(models[0])
+        assert answers(first) == own_answers(models[0])
+        second, how = engine.generator(models[1])
+        assert second is first
+        assert (how.path, how.load, how.found.agree_new) == ("reloaded", None, 1.0)
+        assert how.found.to_new < 1e-4 < how.found.to_old
+        assert answers(second) == own_answers(models[1]) != own_answers(models[0])
+        assert lines == []
+    finally:
+        engine.close()

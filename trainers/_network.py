@@ -1,0 +1,118 @@
+"""A base model into memory as a recipe wants it trained, and trained weights back into a folder."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from harness import machine, weights
+from harness.errors import BenchError
+from harness.types import Job
+from trainers._options import Full
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+SHARD = "5GB"
+
+
+def load(job: Job, dtype: torch.dtype, **extra: Any) -> Any:
+    """The base as a causal language model on the CPU, in `dtype`, every tensor from its files.
+
+    Args:
+        job: base and options are read.
+        dtype: of the weights in memory. Asked for, since transformers 5 otherwise takes the checkpoint's own.
+        extra: further arguments of `from_pretrained`.
+
+    Raises:
+        BenchError: an architecture this transformers does not know, weights that do not fit it, too little memory.
+    """
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    folder = job.base.folder
+    machine.require_memory(weights.total_bytes(folder) * dtype.itemsize // 2, job.base.name)
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        network, told = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attention(job.options, config),
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **extra,
+        )
+    except (ValueError, OSError, KeyError, ImportError) as error:
+        raise BenchError(
+            f"transformers {transformers.__version__} cannot load {folder}: {str(error).strip().splitlines()[0]}",
+            "check `attention` of the recipe; a newer transformers may know this architecture",
+        ) from error
+    absent = [*told["missing_keys"], *told["mismatched_keys"]]
+    if absent:
+        raise BenchError(f"{job.base.name} lacks weights: {', '.join(map(str, absent[:3]))}", "fetch the model again")
+    network.config.use_cache = False
+    return network
+
+
+def attention(options: Full, config: Any) -> str:
+    """The attention of a recipe; sdpa knows no soft-capping, which Gemma 2 needs, and would leave it out."""
+    if options.attention != "auto":
+        return options.attention
+    text = config.get_text_config()
+    return "eager" if getattr(text, "attn_logit_softcapping", None) else "sdpa"
+
+
+def parameters(network: Any) -> int:
+    """Numbers of the model; tied ones count once, and a quantised weight counts what it stands for."""
+    return sum(_numbers(parameter) for parameter in network.parameters())
+
+
+def _numbers(parameter: Any) -> int:
+    """Numbers that a parameter stands for; bitsandbytes packs two into a byte."""
+    state = getattr(parameter, "quant_state", None)
+    return int(torch.Size(state.shape).numel()) if state is not None else int(parameter.numel())
+
+
+def save(network: Any, state: Mapping[str, torch.Tensor], folder: Path, job: Job) -> None:
+    """Write whole weights in the recipe's output dtype; whatever is no weight comes from the base byte for byte.
+
+    Only the dtype that config.json states may differ from the base's.
+    """
+    draft = folder.with_name(f".{folder.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    network.save_pretrained(draft, state_dict=_cast(state, DTYPES[job.options.output_dtype]), max_shard_size=SHARD)
+    for file in [path for path in draft.iterdir() if not path.name.endswith((".safetensors", weights.INDEX))]:
+        file.unlink()
+    for file in job.base.folder.iterdir():
+        if file.is_file() and not file.name.endswith((".safetensors", weights.INDEX, *weights.PICKLES, ".gguf")):
+            shutil.copyfile(file, draft / file.name)
+    _state_dtype(draft / "config.json", job.options.output_dtype)
+    replace_folder(draft, folder)
+
+
+def _cast(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The state in another dtype, on the CPU; what shared its memory (tied weights) shares it again."""
+    made: dict[tuple[int, torch.Size], torch.Tensor] = {}
+    for tensor in state.values():
+        made.setdefault(
+            (tensor.data_ptr(), tensor.shape), tensor.to("cpu", dtype if tensor.is_floating_point() else None)
+        )
+    return {name: made[tensor.data_ptr(), tensor.shape] for name, tensor in state.items()}
+
+
+def replace_folder(draft: Path, folder: Path) -> None:
+    """Give a finished folder its name."""
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+
+
+def _state_dtype(path: Path, dtype: str) -> None:
+    config = json.loads(path.read_text(encoding="utf-8"))
+    stated = {key: dtype for key in ("dtype", "torch_dtype") if config.get(key) not in (None, dtype)}
+    if stated:
+        path.write_text(json.dumps({**config, **stated}, indent=2) + "\n", encoding="utf-8")

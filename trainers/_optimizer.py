@@ -1,0 +1,93 @@
+"""Learning rates by step, and the optimizers that a recipe names; what cannot run is refused, never swapped."""
+
+import importlib.util
+import math
+from typing import Any
+
+import torch
+
+from harness import plugins
+from harness.errors import BenchError
+from trainers._options import Full
+
+
+def learning_rate(step: int, total: int, options: Full) -> float:
+    """The rate of one step: a linear warm-up from 0, then the schedule down to `final_lr` of the peak.
+
+    Args:
+        step: counted from 1.
+        total: steps of the whole training.
+        options: lr, warmup, schedule and final_lr are read.
+    """
+    warm = math.ceil(options.warmup * total)
+    if step <= warm:
+        return options.lr * step / (warm + 1)
+    if options.schedule == "constant":
+        return options.lr
+    done = (step - warm - 1) / max(1, total - warm - 1)
+    left = (1 + math.cos(math.pi * done)) / 2 if options.schedule == "cosine" else 1 - done
+    return options.lr * (options.final_lr + (1 - options.final_lr) * left)
+
+
+def build(network: torch.nn.Module, options: Full, processes: int) -> torch.optim.Optimizer:
+    """AdamW over what is trainable; weight decay falls on matrices alone.
+
+    Raises:
+        BenchError: the optimizer cannot run in this sharding mode, or its library is missing.
+    """
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.dim() >= 2], "weight_decay": options.weight_decay},
+        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    settings: dict[str, Any] = {
+        "params": [group for group in groups if group["params"]],
+        "lr": options.lr,
+        "betas": (options.beta1, options.beta2),
+        "eps": options.epsilon,
+    }
+    if options.optimizer == "adamw":
+        return torch.optim.AdamW(**settings, fused=True)
+    if options.sharding == "fsdp" and processes > 1:
+        raise BenchError(
+            "8-bit AdamW cannot shard its states (sharding = fsdp)", "--set optimizer=adamw, or --set sharding=none"
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise BenchError(
+            "optimizer = adamw_8bit needs bitsandbytes",
+            "pip install 'baseline-bench[train]', or --set optimizer=adamw",
+        )
+    return _eight_bit(network, settings)
+
+
+def require_full_embeddings(network: torch.nn.Module, optimizer: Any) -> None:
+    """After a step: embeddings keep optimizer states in fp32, whatever the others have.
+
+    8-bit states of a table of which each step touches a few rows are too coarse (bitsandbytes' own advice).
+
+    Raises:
+        BenchError: an embedding's state is not fp32.
+    """
+    for weight in _embeddings(network):
+        state = optimizer.state.get(weight, {})
+        kept = [value for key, value in state.items() if key in ("state1", "exp_avg") and torch.is_tensor(value)]
+        if kept and kept[0].dtype != torch.float32:
+            raise BenchError(
+                f"the optimizer keeps embeddings in {kept[0].dtype}, not float32",
+                "--set optimizer=adamw, or another version of bitsandbytes",
+            )
+
+
+def _eight_bit(network: torch.nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
+    bitsandbytes = plugins.room("bitsandbytes")
+    manager = bitsandbytes.optim.GlobalOptimManager.get_instance()
+    for module in network.modules():
+        if isinstance(module, torch.nn.Embedding):
+            manager.register_module_override(module, "weight", {"optim_bits": 32})
+    made: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(**settings)
+    return made
+
+
+def _embeddings(network: torch.nn.Module) -> list[torch.nn.Parameter]:
+    weights = [module.weight for module in network.modules() if isinstance(module, torch.nn.Embedding)]
+    return [weight for weight in weights if isinstance(weight, torch.nn.Parameter) and weight.requires_grad]

@@ -1,0 +1,118 @@
+"""The hyper-parameters that recipes set, one frozen class a trainer; light, so that a recipe is read without torch."""
+
+from dataclasses import dataclass
+from math import inf
+
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+CHOICES = {
+    "schedule": ("cosine", "linear", "constant"),
+    "optimizer": ("adamw", "adamw_8bit"),
+    "precision": ("bf16", "fp32"),
+    "weights": ("fp32", "bf16"),
+    "attention": ("auto", "sdpa", "eager", "flex_attention", "flash_attention_2"),
+    "sharding": ("none", "fsdp"),
+    "output_dtype": ("bfloat16", "float16", "float32"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """Full supervised fine-tuning.
+
+    Attributes:
+        lr: peak learning rate.
+        schedule: cosine, linear or constant, after the warm-up.
+        final_lr: where the schedule ends, as a share of `lr`.
+        warmup: share of the steps over which the learning rate rises from 0.
+        epochs: passes over the rows.
+        max_steps: stop after so many steps; the schedule ends there too.
+        batch: rows of one optimizer step, over all GPUs.
+        optimizer: adamw (fused, states in fp32) or adamw_8bit (bitsandbytes; embeddings keep fp32 states).
+        beta1, beta2, epsilon, weight_decay: of AdamW.
+        clip: the gradient's L2 norm is clipped to this; 0 never clips.
+        precision: bf16 computes under autocast, fp32 does not.
+        weights: dtype of the weights being trained. fp32 is a master copy under autocast; bf16 has none, and at small
+            learning rates most of its weights never move.
+        gradient_checkpointing: compute activations twice to save memory.
+        forward_tokens: tokens of one forward pass at most; a step's rows are split where they are more.
+        attention: auto takes eager for models with soft-capped attention, else sdpa.
+        sharding: over several GPUs: none copies the model to each (DDP), fsdp shards it (FSDP2).
+        checkpoint_steps: steps between two states to resume from; 0 keeps none.
+        output_dtype: of the weights as they are scored.
+    """
+
+    lr: float = 1e-5
+    schedule: str = "cosine"
+    final_lr: float = 0.1
+    warmup: float = 0.03
+    epochs: float = 1.0
+    max_steps: int | None = None
+    batch: int = 8
+    optimizer: str = "adamw_8bit"
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    precision: str = "bf16"
+    weights: str = "fp32"
+    gradient_checkpointing: bool = False
+    forward_tokens: int = 8192
+    attention: str = "auto"
+    sharding: str = "none"
+    checkpoint_steps: int = 200
+    output_dtype: str = "bfloat16"
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"{key} must be {', '.join(known)}, not '{getattr(self, key)}'"
+            for key, known in CHOICES.items()
+            if getattr(self, key) not in known
+        ]
+        ranges: tuple[tuple[tuple[str, ...], float, float, str], ...] = (
+            (("lr", "epochs", "epsilon"), 1e-30, inf, "above 0"),
+            (("batch", "forward_tokens"), 1, inf, "1 or more"),
+            (("final_lr", "warmup", "beta1", "beta2"), 0, 1, "from 0 to 1"),
+            (("clip", "weight_decay", "checkpoint_steps"), 0, inf, "0 or more"),
+        )
+        for keys, least, most, told in ranges:
+            wrong += [f"{key} must be {told}" for key in keys if not least <= getattr(self, key) <= most]
+        if self.max_steps is not None and self.max_steps < 1:
+            wrong.append("max_steps must be 1 or more")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+
+
+@dataclass(frozen=True, slots=True)
+class Lora(Full):
+    """Low-rank adapters beside frozen weights (Hu et al. 2021, arXiv:2106.09685); the adapters are trained in fp32.
+
+    Attributes:
+        r: rank.
+        alpha: the update is scaled by alpha / r.
+        dropout: on the adapter's input.
+        targets: names of the linear layers that get an adapter.
+    """
+
+    lr: float = 2e-4
+    optimizer: str = "adamw"
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    targets: tuple[str, ...] = PROJECTIONS
+
+    def __post_init__(self) -> None:
+        Full.__post_init__(self)
+        if self.r < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1 or not self.targets:
+            raise ValueError("r must be 1 or more, alpha above 0, dropout from 0 to below 1, targets not empty")
+
+
+@dataclass(frozen=True, slots=True)
+class Qlora(Lora):
+    """LoRA over a base held in 4 bits (Dettmers et al. 2023, arXiv:2305.14314).
+
+    Attributes:
+        double_quantization: quantise the quantisation constants too.
+    """
+
+    double_quantization: bool = True

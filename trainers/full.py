@@ -1,0 +1,20 @@
+"""Full supervised fine-tuning: every number is trained, over a master copy in fp32 unless a recipe says otherwise."""
+
+from typing import Any
+
+import torch
+
+from harness.types import Job, Trained
+from trainers import _network, _sft
+from trainers._options import Full as Options
+
+__all__ = ["Options", "train"]
+
+
+def train(job: Job) -> Trained:
+    """Train every number of the base; see `_sft.run`."""
+    return _sft.run(job, _sft.Method("full", _build, _network.save))
+
+
+def _build(job: Job, _device: torch.device) -> Any:
+    return _network.load(job, torch.float32 if job.options.weights == "fp32" else torch.bfloat16)

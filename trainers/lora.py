@@ -1,0 +1,21 @@
+"""LoRA: low-rank adapters in fp32 beside frozen weights (Hu et al. 2021, arXiv:2106.09685)."""
+
+from typing import Any
+
+import torch
+
+from harness.types import Job, Trained
+from trainers import _adapter, _network, _sft
+from trainers._options import Lora as Options
+
+__all__ = ["Options", "train"]
+
+
+def train(job: Job) -> Trained:
+    """Train adapters beside the base; see `_sft.run`."""
+    return _sft.run(job, _sft.Method("adapter", _build, _adapter.save, _adapter.require_gradients))
+
+
+def _build(job: Job, _device: torch.device) -> Any:
+    half = job.options.precision == "bf16" or job.options.weights == "bf16"
+    return _adapter.attach(_network.load(job, torch.bfloat16 if half else torch.float32), job)

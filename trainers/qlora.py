@@ -1,0 +1,29 @@
+"""QLoRA: LoRA beside a base that is held in 4 bits, NF4 (Dettmers et al. 2023, arXiv:2305.14314)."""
+
+from typing import Any
+
+import torch
+from transformers import BitsAndBytesConfig
+
+from harness.types import Job, Trained
+from trainers import _adapter, _network, _sft
+from trainers._options import Qlora as Options
+
+__all__ = ["Options", "train"]
+
+
+def train(job: Job) -> Trained:
+    """Train adapters beside the quantised base; see `_sft.run`."""
+    return _sft.run(job, _sft.Method("adapter", _build, _adapter.save, _adapter.require_gradients, "nf4"))
+
+
+def _build(job: Job, device: torch.device) -> Any:
+    dtype = torch.bfloat16 if job.options.precision == "bf16" else torch.float32
+    quantisation = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_use_double_quant=job.options.double_quantization,
+    )
+    network = _network.load(job, dtype, quantization_config=quantisation, device_map={"": device})
+    return _adapter.attach(network, job)
