@@ -86,6 +86,9 @@ def score(parser: Parser) -> None:
         "folders", nargs="+", type=Path, metavar="RUN|FOLDER", help="a training run, an adapter, or a folder of weights"
     )
     parser.add_argument("--base", metavar="MODEL", help="the base of an adapter that does not name it")
+    parser.add_argument(
+        "--with-base", action="store_true", help="score the bases too, through the same engine, and compare with them"
+    )
     scoring(parser)
     parser.set_defaults(model="")
 
@@ -136,6 +139,35 @@ def study(parser: Parser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="score a seeded random subset of N items")
     output(parser)
     parser.set_defaults(model="", run=None, seed=0)
+
+
+def sweep(parser: Parser) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", help="a name of `bench list recipes`, or a .toml file")
+    parser.add_argument(
+        "--grid",
+        action="append",
+        required=True,
+        metavar="KEY=V,V",
+        help="values of a hyper-parameter, such as lr=1e-4,2e-4; repeated, every combination is tried",
+    )
+    recipe(parser)
+    parser.add_argument(
+        "--fraction", type=float, default=0.25, metavar="F", help="share of the rest to train on (default: 0.25)"
+    )
+    parser.add_argument(
+        "--held-out", type=int, metavar="N", help="train rows kept to choose by (default: 256, a tenth at most)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of split and training (default: 0)")
+    parser.add_argument("--gpus", type=int, default=1, metavar="N", help="processes that share the work (default: 1)")
+    engine(parser)
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs lie (default: runs)")
+    parser.add_argument(
+        "--write", type=Path, metavar="FILE", help="where the winning recipe goes (default: RECIPE-BASE.toml, here)"
+    )
+    places(parser)
+    # What a sweep shares with scoring and does not ask for: it scores its own items and adds no row.
+    parser.set_defaults(model="", task="", name=None, limit=None, run=None, again=False, as_json=False)
+    parser.set_defaults(leaderboards=Path("leaderboards"))
 
 
 def check(parser: Parser) -> None:

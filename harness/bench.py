@@ -13,6 +13,7 @@ from harness import (
     merging,
     models,
     plugins,
+    recipes,
     row,
     runs,
     scoring,
@@ -27,6 +28,7 @@ from harness.merging import Made
 from harness.scoring import Scored
 from harness.sitting import Order, Sitting
 from harness.training import Order as Training
+from harness.training import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,15 @@ class Merge:
 
 @dataclass(frozen=True, slots=True)
 class Score(Order):
-    """Folders to be scored: training runs, adapters (with `base`), or whole weights."""
+    """Folders to be scored: training runs, adapters (with `base`), or whole weights.
+
+    Attributes:
+        with_base: score the bases of training runs too, first and through the same engine.
+    """
 
     folders: list[Path]
     base: str | None
+    with_base: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +114,8 @@ def score(order: Score, screen: Screen) -> int:
     if len(order.folders) > 1 and (order.name or order.run):
         raise BenchError("--name and --run are for one folder", "score the folders one by one, or leave them out")
     seats = [_seat(order, folder, screen) for folder in order.folders]
-    for scored in scoring.score(seats, screen, began):
+    bases = _bases(order, seats, screen) if order.with_base else []
+    for scored in scoring.score([*bases, *seats], screen, began):
         summary.announce(scored, order.as_json, screen)
         base = _base_row(scored.entry, order.leaderboards)
         if base is not None and not order.as_json:
@@ -121,17 +129,20 @@ def train_and_score(order: Study, screen: Screen) -> int:
     plans = [
         training.prepare(_training(order, name), screen, [order.task] if order.task else []) for name in order.recipes
     ]
-    order = replace(order, task=order.task or plans[0].recipe.task)
+    order = _exam(order, plans)
+    asked = sitting.ask(order)
+    exams = [sitting.seat(replace(order, name=None), screen, plan.model, None, asked) for plan in plans]
     bases: dict[str | None, Sitting] = {}
     seats: list[Sitting] = []
-    for plan in plans:
+    for plan, exam in zip(plans, exams, strict=True):
         folder = training.train(plan, screen)
         inside = replace(order, runs=folder)
-        if not order.reuse_base and plan.model.weights_sha256 not in bases:
-            bases[plan.model.weights_sha256] = sitting.seat(replace(inside, name=None), screen, plan.model, None)
-        steps = (*map(int, candidate.read(folder).checkpoints), None)
-        made = [merging.whole(folder, step, order.cache, screen) for step in steps]
-        seats += [sitting.seat(inside, screen, each.model, each.training) for each in made]
+        if not order.reuse_base:
+            bases.setdefault(plan.model.weights_sha256, replace(exam, order=replace(inside, name=None)))
+        for step in (*map(int, candidate.read(folder).checkpoints), None):
+            made = merging.whole(folder, step, order.cache, screen)
+            named = f"{order.name}-step{step}" if order.name and step is not None else order.name
+            seats.append(sitting.seat(replace(inside, name=named), screen, made.model, made.training, asked))
     rows = scoring.score([*bases.values(), *seats], screen, began)
     _report(order, rows[: len(bases)], rows[len(bases) :], screen)
     return 0
@@ -166,6 +177,19 @@ def regrade(order: Regrade, screen: Screen) -> int:
     return 0
 
 
+def _exam(order: Study, plans: Sequence[Plan]) -> Study:
+    """The order with its exam named, and what would fail after hours of training told before."""
+    own = {recipes.place(plan.recipe, "task") for plan in plans}
+    if not order.task and len(own) > 1:
+        raise BenchError(f"the recipes have several tasks: {', '.join(sorted(own))}", "name the exam with --task")
+    names = [order.name or candidate.name(p.model.name, p.recipe.name, order.train_seed, None) for p in plans]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise BenchError(f"two candidates would be called '{twice}'", "train and score the recipes one by one")
+    for name, plan in zip(names, plans, strict=True):
+        sitting.require_free(name, plan, order.leaderboards)
+    return replace(order, task=order.task or own.pop())
+
+
 def _training(order: Study, recipe: str) -> Training:
     return Training(
         recipe=recipe,
@@ -194,14 +218,31 @@ def _seat(order: Score, folder: Path, screen: Screen) -> Sitting:
     return sitting.seat(replace(order, runs=folder) if trained else order, screen, made.model, made.training)
 
 
+def _bases(order: Score, seats: Sequence[Sitting], screen: Screen) -> list[Sitting]:
+    """The base of every training run among the seats, once each."""
+    made: dict[str | None, Sitting] = {}
+    for seat in seats:
+        if seat.training is not None and seat.training.candidate is not None:
+            model = merging.base(seat.training.candidate, seat.order.runs, order.cache)
+            there = replace(order, name=None, runs=seat.order.runs)
+            made.setdefault(model.weights_sha256, sitting.seat(there, screen, model, None))
+    return list(made.values())
+
+
 def _made(
     folder: Path, base: str | None, cache: Path, screen: Screen, step: int | None = None, out: Path | None = None
 ) -> Made:
     """Whole weights of a training run or of an adapter."""
     if (folder / training.ASKED).is_file():
+        if base is not None or out is not None:
+            raise BenchError(
+                f"{folder} is a training run, which has its base and its place", "leave --base and --out out"
+            )
         return merging.whole(folder, step, cache, screen)
     if not merging.is_adapter(folder):
         raise BenchError(f"{folder} is neither a training run nor an adapter", "give a folder that holds one of them")
+    if step is not None:
+        raise BenchError(f"{folder} is an adapter, which has no steps", "leave --step out, or give the training run")
     with runs.writing(cache):
         model = models.resolve(base or merging.base_of(folder), cache)
     return merging.adapter(folder, model, out or folder / "merged", screen)

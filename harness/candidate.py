@@ -154,6 +154,11 @@ class Training:
     merge: Merge | None
 
 
+def name(base: str, recipe: str, seed: int, step: int | None) -> str:
+    """What a candidate is called on boards where nobody names it; `step` is None for the last."""
+    return f"{base}+{recipe}-s{seed}" + ("" if step is None else f"-step{step}")
+
+
 def write(candidate: Candidate, folder: Path) -> None:
     """Write the record whole; from here on the folder is a candidate."""
     records.replace_file(folder / FILE, records.pretty(candidate))

@@ -61,6 +61,7 @@ COMMANDS = (
     Command("board", "render the leaderboard's pages, or check them", "harness.boards:board:Board", takes.board),
     Command("check", "look at a recipe before any GPU minute", "harness.check:check:Check", takes.check),
     Command("train", "train a candidate, and no more", "harness.bench:train:Training", takes.train),
+    Command("sweep", "choose hyper-parameters on held-out train data", "harness.sweep:sweep:Sweep", takes.sweep),
     Command("merge", "make whole weights of an adapter, proved", "harness.bench:merge:Merge", takes.merge),
     Command(
         "quickstart",

@@ -54,9 +54,13 @@ class Comparison:
 
     @property
     def needed(self) -> int | None:
-        """Items on which a difference like this one would be resolved; None where none was seen."""
+        """Items on which a difference like this one would be resolved; None where none was seen, or not more are.
+
+        The formula is of large numbers: of five items, all won, it would say that four are enough.
+        """
         discordance = (self.pairs.first + self.pairs.second) / self.pairs.total
-        return items_needed(self.pairs.difference, discordance)
+        found = items_needed(self.pairs.difference, discordance)
+        return found if found is not None and found > self.pairs.total else None
 
     @property
     def at_odds(self) -> bool:

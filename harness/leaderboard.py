@@ -164,9 +164,9 @@ def _restore(folder: Path, file: str, past: History | None) -> str:
 
 
 def _remove(folder: Path, file: str) -> str:
-    stem = file.removesuffix(_COMPLETIONS).removesuffix(_ENTRY)
-    both = [_shown(folder, stem + suffix) for suffix in (_ENTRY, _COMPLETIONS) if (folder / (stem + suffix)).exists()]
-    return f"{_command('git', 'rm', '-f', '--', *both)} and score again"
+    stem = file.removesuffix(_LOSSES).removesuffix(_COMPLETIONS).removesuffix(_ENTRY)
+    parts = [stem + suffix for suffix in (_ENTRY, _COMPLETIONS, _LOSSES) if (folder / (stem + suffix)).exists()]
+    return f"{_command('git', 'rm', '-f', '--', *(_shown(folder, part) for part in parts))} and score again"
 
 
 def _unsound(folder: Path, regrade: Regrade | None, past: History | None) -> Iterator[Fault]:

@@ -49,11 +49,11 @@ def whole(folder: Path, step: int | None, cache: Path, screen: Screen) -> Made:
     place, merge = folder / kept, None
     if made.kind == "adapter":
         place = folder / ("merged" if step is None else f"merged-{step:06}")
-        merge = _merged(made, folder / kept, place, _base(made, folder, cache), screen)
-    digest = weights.sha256(place)
+        merge = _merged(made, folder / kept, place, base(made, folder, cache), screen)
+    digest = weights.sha256(place) if merge is None else merge.merged_sha256
     if merge is None and step is None and digest != made.weights_sha256:
         raise BenchError(f"{place} holds other weights than {candidate.FILE} says", "train again with --again")
-    name = f"{made.base.name}+{made.recipe}-s{made.seed}" + ("" if step is None else f"-step{step}")
+    name = candidate.name(made.base.name, made.recipe, made.seed, step)
     source = f"trained:{made.recipe}@{made.recipe_sha256[:12]}"
     return Made(Model(name, source, None, place, made.base.bos, digest), Training(made, step, merge))
 
@@ -83,16 +83,20 @@ def base_of(folder: Path) -> str:
     return str(named)
 
 
-def _base(made: Candidate, folder: Path, cache: Path) -> Model:
-    """The base again, with the weights that the adapter was trained on."""
+def base(made: Candidate, folder: Path, cache: Path) -> Model:
+    """The base of a candidate again, with the weights that it was trained from.
+
+    Raises:
+        BenchError: what goes by that name now holds other weights.
+    """
     named = str(runs.read_json(folder / ASKED).get("base", made.base.name))
     with runs.writing(cache):
-        base = models.resolve(named, cache)
-    if base.weights_sha256 != made.base.weights_sha256:
+        found = models.resolve(named, cache)
+    if found.weights_sha256 != made.base.weights_sha256:
         raise BenchError(
             f"{named} holds other weights than the adapter was trained on", "restore the base, or train again"
         )
-    return base
+    return found
 
 
 def _merged(made: Candidate, adapter_folder: Path, place: Path, base: Model, screen: Screen) -> Merge:
@@ -122,9 +126,21 @@ def _run(adapter_folder: Path, base: Model, place: Path, asked: Mapping[str, Any
             )
     path = place / RECORD
     merge = records.decode(Merge, records.parse(path.read_bytes(), str(path), _ANEW), str(path), _ANEW)
+    _require_own(merge, adapter_folder, base, place)
     if warning := lost(merge):
         screen.warn(warning)
     return merge
+
+
+def _require_own(merge: Merge, folder: Path, base: Model, place: Path) -> None:
+    """What was merged once is taken again only where adapter, base and merged weights are still those."""
+    found = {
+        "the base": (merge.base_sha256, base.weights_sha256),
+        "the adapter": (merge.adapter_sha256, plugins.room("harness.adapter").read(folder).sha256),
+        "the merged weights": (merge.merged_sha256, weights.sha256(place)),
+    }
+    if changed := [what for what, (then, now) in found.items() if then != now]:
+        raise BenchError(f"{place} was merged before, and since then {', '.join(changed)} changed", _ANEW)
 
 
 def lost(merge: Merge) -> str | None:

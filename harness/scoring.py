@@ -39,14 +39,14 @@ def score(seats: Sequence[Sitting], screen: Screen, began: float) -> list[Scored
     folders = [sitting.folder(seat) for seat in seats]
     phases = {"prepare": (perf_counter() - began) / len(seats)}
     waiting = [seat for seat, folder in zip(seats, folders, strict=True) if not (folder / "entry.json").is_file()]
-    warm = _Engine(waiting, screen)
+    warm = Engine(waiting, screen)
     try:
         return [_one(seat, folder, warm, dict(phases), screen) for seat, folder in zip(seats, folders, strict=True)]
     finally:
         warm.close()
 
 
-class _Engine:
+class Engine:
     """The engine of all seats, not started before it is needed."""
 
     def __init__(self, seats: Sequence[Sitting], screen: Screen) -> None:
@@ -80,7 +80,7 @@ class _Engine:
         return {digest: Reference.of(**told) for digest, told in zip(places, found, strict=True)}
 
 
-def _one(seat: Sitting, folder: Path, engine: _Engine, phases: dict[str, float], screen: Screen) -> Scored:
+def _one(seat: Sitting, folder: Path, engine: Engine, phases: dict[str, float], screen: Screen) -> Scored:
     with runs.Run(folder, seat.settings) as run:
         done = folder / "entry.json"
         if done.is_file():
@@ -90,13 +90,13 @@ def _one(seat: Sitting, folder: Path, engine: _Engine, phases: dict[str, float],
         runs.write_problems(folder, seat.exam.problems)
         tokens = 0
         if len(run.finished) < len(seat.exam.requests):
-            tokens, timed = _generate(seat, run, engine, screen)
+            tokens, timed = generate(seat, run, engine, screen)
             phases |= timed
         return _keep(seat, run, phases, tokens)
 
 
-def _generate(seat: Sitting, run: runs.Run, engine: _Engine, screen: Screen) -> tuple[int, dict[str, float]]:
-    """(tokens generated, seconds to load or reload, to prove and to generate)."""
+def generate(seat: Sitting, run: runs.Run, engine: Engine, screen: Screen) -> tuple[int, dict[str, float]]:
+    """Generate what the run lacks: (tokens generated, seconds to load or reload, to prove and to generate)."""
     generator, how = engine.generator(seat)
     run.confirm(_resolved(generator, how))
     evaluate.fits(seat.exam, generator.context)

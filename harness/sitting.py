@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import entries, evaluate, models, options, plugins, runs
+from harness import entries, evaluate, models, options, plugins, recipes, runs
 from harness.candidate import Training
 from harness.display import Screen
 from harness.errors import BenchError
 from harness.evaluate import Exam
 from harness.tokens import Speech, ids_sha256
+from harness.training import Plan
 from harness.types import Model, Problem, Split, Task, Value
 
 
@@ -71,7 +72,7 @@ class Asked:
 
 def prepare(order: Order, screen: Screen) -> Sitting:
     """Check the order, find the model, turn the items into token ids. Nothing is written and no weights are loaded."""
-    exam = _asked(order)
+    exam = ask(order)
     screen.say(f"model {order.model}: looking for it, fetching what is missing")
     with runs.writing(order.cache):
         model = models.resolve(order.model, order.cache)
@@ -80,7 +81,7 @@ def prepare(order: Order, screen: Screen) -> Sitting:
 
 def seat(order: Order, screen: Screen, model: Model, training: Training | None, asked: Asked | None = None) -> Sitting:
     """The same for a model that lies here already, such as one that was just trained."""
-    asked = asked or _asked(order)
+    asked = asked or ask(order)
     screen.say(f"engine {asked.engine}: {asked.why}")
     model = replace(model, name=order.name or model.name)
     _require_own_name(model, order.leaderboards)
@@ -103,7 +104,7 @@ def seat(order: Order, screen: Screen, model: Model, training: Training | None, 
     return Sitting(order, asked.engine, model, speech, exam, settings, training)
 
 
-def _asked(order: Order) -> Asked:
+def ask(order: Order) -> Asked:
     """Check what does not hang on a model: task, items, engine and its options."""
     task = plugins.task(order.task)
     engine, why = (order.engine, "as asked") if order.engine else default_engine()
@@ -151,6 +152,28 @@ def _require_own_name(model: Model, leaderboards: Path) -> None:
         other = entries.read(path).result
         if other.candidate == model.name and other.model.weights_sha256 != model.weights_sha256:
             raise BenchError(f"{path} is a row of '{model.name}' with other weights", "give --name NAME to this one")
+
+
+def require_free(name: str, plan: Plan, leaderboards: Path) -> None:
+    """The same before a training, whose weights are not known yet: a row of this name is of this very training.
+
+    Raises:
+        BenchError: an entry of that name came about otherwise.
+    """
+    for path in sorted(leaderboards.glob("*/*.json")):
+        other = entries.read(path).result
+        if other.candidate == name and not _is_of(other.training, plan):
+            raise BenchError(f"{path} is a row of '{name}' from another training", "give --name NAME to this one")
+
+
+def _is_of(made: Training | None, plan: Plan) -> bool:
+    one = None if made is None else made.candidate
+    return one is not None and (one.recipe_sha256, one.data.sha256, one.base.weights_sha256, one.seed) == (
+        recipes.digest(plan.recipe),
+        plan.rows.sha256,
+        plan.model.weights_sha256,
+        plan.order.seed,
+    )
 
 
 def default_engine() -> tuple[str, str]:

@@ -4,6 +4,7 @@ The parent writes what is asked as JSON, the child calls `module:function(asked)
 processes are given the rendezvous that torch and accelerate read from the environment.
 """
 
+import errno
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ from harness import plugins, records
 from harness.display import Screen
 from harness.errors import BenchError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 _HUSHED = {"PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 
 
@@ -40,14 +42,13 @@ def run(function: str, asked: object, processes: int = 1) -> Any:
         folder = Path(place)
         (folder / "asked.json").write_bytes(records.canonical(asked))
         with _children(function, folder, processes) as children:
-            codes = _wait(children)
+            code = _wait(children)
         told = [_told(folder / f"{rank}.json") for rank in range(processes)]
     for value in told:
         if "error" in value:
             raise BenchError(*value["error"])
-    failed = [code for code in codes if code != 0]
-    if failed or "value" not in told[0]:
-        raise _ended(function, failed[0] if failed else 0)
+    if code or "value" not in told[0]:
+        raise _ended(function, code)
     return told[0]["value"]
 
 
@@ -74,9 +75,9 @@ def _children(function: str, folder: Path, processes: int) -> Iterator[list["sub
                 child.stdin.close()
 
 
-def _wait(children: Sequence["subprocess.Popen[bytes]"]) -> list[int]:
-    """Exit codes; when one fails the others are ended, since they would wait for it for ever."""
-    waiting = list(children)
+def _wait(children: Sequence["subprocess.Popen[bytes]"]) -> int:
+    """The first failure's exit code, or 0; when one fails the others are ended: they would wait for it for ever."""
+    waiting, failure = list(children), 0
     while waiting:
         for child in list(waiting):
             with_patience = 0.2 if len(waiting) > 1 else None
@@ -85,10 +86,11 @@ def _wait(children: Sequence["subprocess.Popen[bytes]"]) -> list[int]:
             except subprocess.TimeoutExpired:
                 continue
             waiting.remove(child)
-            if code != 0:
+            if code != 0 and failure == 0:
+                failure = code
                 for other in waiting:
                     other.terminate()
-    return [child.returncode for child in children]
+    return failure
 
 
 def _environment(rank: int, processes: int, port: int) -> Mapping[str, str]:
@@ -140,9 +142,10 @@ def _serve(function: str, folder: Path, rank: int) -> int:
     except BenchError as error:
         told = {"error": [error.what, error.way_out]}
     except OSError as error:
-        told = {
-            "error": [f"cannot write {error.filename or 'a file'}: {error.strerror}", "free some space, then again"]
-        }
+        if error.errno not in _FULL:
+            raise
+        what = f"cannot write {error.filename or 'a file'}: {error.strerror}"
+        told = {"error": [what, "free some space or make it writable, then give the same command again"]}
     except KeyboardInterrupt:
         return 130
     records.replace_file(folder / f"{rank}.json", records.canonical(told))

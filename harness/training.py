@@ -72,10 +72,10 @@ def prepare(order: Order, screen: Screen, tasks: Sequence[str] = ()) -> Plan:
     plugins.trainer(recipes.place(recipe, "trainer"))
     screen.say(f"base {recipe.base}: looking for it, fetching what is missing")
     with runs.writing(order.cache):
-        model = models.resolve(recipe.base, order.cache)
+        model = models.resolve(recipes.place(recipe, "base"), order.cache)
     speech = plugins.room("harness.tokenizer").load(model)
     samples = plugins.room("harness.data").load(recipe, order.mirror)
-    for name in dict.fromkeys([recipe.task, *tasks]):
+    for name in dict.fromkeys([recipes.place(recipe, "task"), *tasks]):
         leaks.require_underived(recipe.derived_from, name)
         leaks.require_clean(leaks.check(samples, plugins.task(name).problems(Split("test", mirror=order.mirror))))
     rows = tokenise(samples, speech.tokenizer, speech.manner, min(recipe.max_length, speech.context or sys.maxsize))
@@ -143,7 +143,9 @@ def _write_asked(plan: Plan, folder: Path) -> None:
             data = json.dumps([[row.id, row.start, row.token_ids] for row in rows], separators=(",", ":"))
             records.replace_file(folder / name, data.encode())
         records.replace_file(folder / "recipe.toml", recipes.text(plan.recipe).encode())
-    runs.write_json(folder / ASKED, {"started": runs.now(), "base": plan.recipe.base, "settings": settings(plan)})
+    runs.write_json(
+        folder / ASKED, {"started": runs.now(), "base": recipes.place(plan.recipe, "base"), "settings": settings(plan)}
+    )
 
 
 def _asked(plan: Plan, folder: Path) -> dict[str, Any]:

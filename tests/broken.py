@@ -11,6 +11,8 @@ import pyarrow.parquet
 import tiny
 from test_plugins import TASK, package
 
+from harness import plugins
+from harness.types import Split
 from harness.weights import SINGLE
 
 CROWDED = '''
@@ -81,9 +83,28 @@ def build(world: Path) -> None:
         TASK.replace('Problem("a", "1+1?", "2", "2")', '*[Problem("a", "1+1?", "2", "")] * 2')
     )
     (world / "words").write_text("not JSON\n")
+    trainings(world)
     script = [json.dumps({"id": f"test-{number}", "text": "word " * 100}) for number in range(256)]
     (world / "script").write_text("\n".join(script))
     package(world / "packages", "crowded_plugin", "[bench.engines]\ncrowded = crowded_plugin\n", CROWDED)
+
+
+def trainings(world: Path) -> None:
+    """A sound recipe with its rows, and what may stand in their place; a training that was never finished."""
+    recipe = f'base = "{world / "tiny"}"\ntrainer = "lora"\n'
+    (world / "short.toml").write_text(recipe)
+    (world / "rows.toml").write_text(f'{recipe}task = "word-problems"\ndata = "rows.jsonl"\nlr = 1e-4\n')
+    (world / "words.toml").write_text("base = tiny\n")
+    item = plugins.task("word-problems").problems(Split("test"))[0]
+    data = {"rows": ("How many are 2 and 3 apples?", "#### 5"), "leaky": (item.question, item.solution)}
+    for name, (question, answer) in data.items():
+        (world / f"{name}.jsonl").write_text(json.dumps({"question": question, "answer": answer}))
+    (world / "empty.jsonl").touch()
+    (world / "odd.jsonl").write_text('{"this": "is", "no": "row"}')
+    (world / "without").mkdir()
+    (world / "without" / "peft.py").write_text("raise ModuleNotFoundError('No module named peft', name='peft')\n")
+    (world / "unfinished").mkdir()
+    (world / "unfinished" / "training.json").write_text("{}")
 
 
 def models(world: Path) -> None:

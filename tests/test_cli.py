@@ -72,12 +72,12 @@ def told(capfd, *argv: str) -> str:
     return out
 
 
-def test_the_help_names_the_four_main_commands_first(here, capfd):
-    """`bench --help` is the golden file, and its first four commands are those of every day."""
+def test_the_help_names_the_commands_of_every_day_first(here, capfd):
+    """`bench --help` is the golden file, and its first five commands are those of every day."""
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
     assert (ended.value.code, capfd.readouterr().out) == (0, HELP.read_text())
-    assert [command.name for command in COMMANDS][:4] == ["baseline", "score", "show", "board"]
+    assert [command.name for command in COMMANDS][:5] == ["baseline", "train-and-score", "score", "show", "board"]
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["--version"], ["baseline", "--help"]])

@@ -1,10 +1,12 @@
 """Every plug-in there is keeps its contract; they are found by listing, so a new file is tested by being there."""
 
 import dataclasses
+import inspect
+import tomllib
 
 import pytest
 
-from harness import plugins, protocol
+from harness import plugins, protocol, recipes
 from harness.types import Completion, Split
 
 OFFLINE = {"gsm8k"}
@@ -49,3 +51,44 @@ def test_an_engine_has_frozen_options_with_defaults(name):
     options = plugins.engine(name).Options()
     assert dataclasses.is_dataclass(options)
     assert options.__dataclass_params__.frozen
+
+
+@pytest.mark.parametrize("name", plugins.names("trainer"))
+def test_a_trainer_has_frozen_options_with_defaults_and_trains_one_job(name):
+    """A recipe's keys become the Options, every one of them a value that TOML can say; train takes a job alone."""
+    trainer = plugins.trainer(name)
+    options = trainer.Options()
+    assert dataclasses.is_dataclass(options)
+    assert options.__dataclass_params__.frozen
+    assert not hasattr(options, "__dict__")
+    values = [getattr(options, field.name) for field in dataclasses.fields(options)]
+    assert all(value is None or isinstance(value, str | int | float | bool | tuple) for value in values)
+    assert list(inspect.signature(trainer.train).parameters) == ["job"]
+    assert trainer.__doc__
+
+
+@pytest.mark.parametrize("name", plugins.names("trainer"))
+def test_a_trainer_s_options_say_what_they_are(name):
+    """Every key of a recipe is explained where its default stands."""
+    kinds = plugins.trainer(name).Options.__mro__[:-1]
+    told = "".join(kind.__doc__ or "" for kind in kinds)
+    assert [field.name for field in dataclasses.fields(kinds[0]) if field.name not in told] == []
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_recipe_parses_and_states_every_key(name):
+    """Only a key whose value is nothing may be absent, for TOML has no word for it."""
+    recipe = recipes.read(name)
+    values = recipes.values(recipe)
+    stated = tomllib.loads(recipes.path(name).read_text(encoding="utf-8"))
+    assert set(values) - set(stated) == {key for key, value in values.items() if value is None}
+    assert {key: values[key] for key in stated} == stated
+    assert recipe.trainer in plugins.names("trainer")
+    assert isinstance(recipe.options, plugins.trainer(recipe.trainer).Options)
+    assert recipe.task not in recipe.derived_from
+
+
+def test_the_study_s_recipes_are_there():
+    """Full and LoRA on both manners of the solutions, QLoRA, and the study's own settings for comparison."""
+    wanted = {"full-main", "full-socratic", "lora-main", "lora-socratic", "qlora-main"}
+    assert wanted | {"seeds-full-main", "seeds-lora-main", "quickstart-lora"} <= set(recipes.names())

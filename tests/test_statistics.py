@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
-from harness.statistics import resolvable_difference, wilson
+from harness.statistics import (
+    Pairs,
+    items_needed,
+    mcnemar,
+    mcnemar_mid,
+    newcombe,
+    resolvable_difference,
+    wilson,
+)
 
 counts = st.integers(1, 5000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total)))
 
@@ -90,3 +98,151 @@ def test_the_resolvable_difference_refuses_an_impossible_design(arguments: tuple
     """No items, a discordance outside 0 to 1, certain power or no error at all are mistakes of the caller."""
     with pytest.raises(ValueError, match="no design has"):
         resolvable_difference(*arguments)  # type: ignore[arg-type]
+
+
+cells = st.integers(0, 400)
+tables = st.builds(Pairs, cells, cells, cells, cells).filter(lambda pairs: pairs.total > 0)
+
+
+def swapped(pairs: Pairs) -> Pairs:
+    """The same table with its two rows exchanged."""
+    return Pairs(pairs.both, pairs.second, pairs.first, pairs.neither)
+
+
+def test_pairs_count_items_and_give_their_difference() -> None:
+    """Right in both, in the first, in the second, in neither: 32 of 50 against 22 of 50 are 20 points."""
+    pairs = Pairs(20, 12, 2, 16)
+    assert (pairs.total, pairs.difference) == (50, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("cell", "low", "high"),
+    [
+        ((20, 12, 2, 16), 0.0562, 0.3292),
+        ((36, 12, 2, 0), 0.0569, 0.3404),
+        ((54, 0, 0, 0), -0.0664, 0.0664),
+        ((0, 30, 0, 0), 0.8395, 1.0),
+    ],
+)
+def test_newcombe_gives_the_intervals_of_method_10(cell: tuple[int, ...], low: float, high: float) -> None:
+    """Published and hand-computed 2 x 2 tables come out to their last digit."""
+    interval = newcombe(Pairs(*cell))
+    assert (round(interval.low, 4), round(interval.high, 4)) == (low, high)
+
+
+@given(tables, st.sampled_from([0.8, 0.95, 0.99]))
+def test_newcombe_stays_around_the_difference_and_within_bounds(pairs: Pairs, confidence: float) -> None:
+    """The interval contains the difference seen, has a width, and never leaves -1 to 1."""
+    low, high = newcombe(pairs, confidence)
+    assert -1 <= low <= pairs.difference <= high <= 1
+    assert low < high
+
+
+@given(tables)
+def test_exchanging_the_rows_turns_the_sign_and_keeps_the_test(pairs: Pairs) -> None:
+    """Which of two rows is named first changes no p value and mirrors the interval."""
+    there, back = newcombe(pairs), newcombe(swapped(pairs))
+    assert (back.low, back.high) == pytest.approx((-there.high, -there.low), abs=1e-12)
+    assert swapped(pairs).difference == -pairs.difference
+    assert mcnemar(swapped(pairs)) == mcnemar(pairs)
+    assert mcnemar_mid(swapped(pairs)) == mcnemar_mid(pairs)
+
+
+@given(tables)
+def test_more_confidence_is_a_wider_interval(pairs: Pairs) -> None:
+    """The 99 % interval holds the 95 % one."""
+    narrow, wide = newcombe(pairs), newcombe(pairs, 0.99)
+    assert wide.low <= narrow.low
+    assert narrow.high <= wide.high
+
+
+@pytest.mark.parametrize("cell", [(0, 0, 0, 0), (3, -1, 2, 1)])
+def test_newcombe_refuses_impossible_counts(cell: tuple[int, ...]) -> None:
+    """No item, or less than none, is a mistake of the caller."""
+    with pytest.raises(ValueError, match="counts no items"):
+        newcombe(Pairs(*cell))
+
+
+@given(tables)
+def test_mcnemar_agrees_with_scipy(pairs: Pairs) -> None:
+    """The exact test is the binomial test of the discordant pairs; concordant ones do not matter."""
+    discordant = pairs.first + pairs.second
+    theirs = binomtest(pairs.first, discordant, 0.5).pvalue if discordant else 1.0
+    assert mcnemar(pairs) == pytest.approx(theirs, abs=1e-12)
+    assert mcnemar(pairs._replace(both=0, neither=0)) == mcnemar(pairs)
+
+
+@given(tables)
+def test_the_mid_p_takes_half_of_what_was_seen(pairs: Pairs) -> None:
+    """It never exceeds the exact p, and lies above the p of one pair less in the smaller cell."""
+    exact, mid = mcnemar(pairs), mcnemar_mid(pairs)
+    assert 0 <= mid <= exact <= 1
+    discordant, least = pairs.first + pairs.second, min(pairs.first, pairs.second)
+    if pairs.first != pairs.second:
+        tail = binomtest(least, discordant, 0.5, alternative="less").pvalue
+        seen = tail - (binomtest(least - 1, discordant, 0.5, alternative="less").pvalue if least else 0.0)
+        assert mid == pytest.approx(2 * tail - seen, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "exact", "mid"),
+    [(12, 2, 0.0129, 0.0074), (6, 16, 0.0525, 0.0347), (10, 10, 1.0, 0.9119), (1, 0, 1.0, 0.5), (7, 0, 0.0156, 0.0078)],
+)
+def test_mcnemar_gives_known_p_values(first: int, second: int, exact: float, mid: float) -> None:
+    """Exact and mid-p of discordant cells, worked out from the binomial distribution."""
+    pairs = Pairs(5, first, second, 7)
+    assert (round(mcnemar(pairs), 4), round(mcnemar_mid(pairs), 4)) == (exact, mid)
+
+
+@given(cells.filter(bool), cells)
+def test_without_a_discordant_pair_there_is_nothing_to_test(both: int, neither: int) -> None:
+    """Both p values are 1, and the interval is around 0 and still has a width."""
+    pairs = Pairs(both, 0, 0, neither)
+    assert (mcnemar(pairs), mcnemar_mid(pairs)) == (1.0, 1.0)
+    assert newcombe(pairs).low < 0 < newcombe(pairs).high
+
+
+@given(st.integers(6, 2000), cells, cells)
+def test_a_perfect_separation_is_always_resolved(won: int, both: int, neither: int) -> None:
+    """From six items on, all won and none lost is significant, whatever else there is; five can never be."""
+    assert mcnemar(Pairs(both, won, 0, neither)) < 0.05
+    assert mcnemar_mid(Pairs(both, won, 0, neither)) < 0.05
+    assert newcombe(Pairs(0, won, 0, 0)).low > 0
+    assert mcnemar(Pairs(both, 5, 0, neither)) > 0.05
+
+
+@given(st.floats(0.01, 1.0), st.floats(0.01, 1.0), st.floats(0.5, 0.99), st.floats(0.001, 0.2))
+def test_items_needed_are_connor_s(discordance: float, share: float, power: float, alpha: float) -> None:
+    """The least whole number of items by Connor's formula, and the difference is resolvable on that many."""
+    gap = share * discordance
+    a, b = norm.ppf(1 - alpha / 2), norm.ppf(power)
+    wanted = ((a * sqrt(discordance) + b * sqrt(discordance - gap**2)) / gap) ** 2
+    needed = items_needed(gap, discordance, power, alpha)
+    assert needed is not None
+    assert wanted * (1 - 1e-9) <= needed < wanted * (1 + 1e-9) + 1
+    found = resolvable_difference(needed, discordance, power, alpha)
+    assert found is None or found <= gap * (1 + 1e-9)
+
+
+def test_items_needed_of_a_published_design() -> None:
+    """Discordant cells of 0.45 and 0.05 take 23 items."""
+    assert items_needed(0.40, 0.50) == 23
+
+
+@given(st.floats(0.01, 0.5), st.floats(0.5, 1.0), st.floats(0.1, 0.9))
+def test_a_smaller_difference_and_more_noise_take_more_items(gap: float, discordance: float, share: float) -> None:
+    """More power too; and the sign of the difference does not matter."""
+    needed, of_less = items_needed(gap, discordance), items_needed(share * gap, discordance)
+    calmer, surer = items_needed(gap, max(gap, share * discordance)), items_needed(gap, discordance, power=0.95)
+    assert needed is not None
+    assert of_less is not None
+    assert calmer is not None
+    assert surer is not None
+    assert calmer <= needed <= of_less
+    assert needed <= surer
+    assert items_needed(-gap, discordance) == needed
+
+
+def test_no_difference_takes_no_number_of_items() -> None:
+    """There is nothing to find, on however many items."""
+    assert items_needed(0.0, 0.25) is None

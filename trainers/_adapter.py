@@ -1,6 +1,5 @@
 """Adapters by PEFT, with what goes wrong silently checked: targets that are missing, adapters that never learn."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,12 +67,10 @@ def require_gradients(network: Any) -> None:
 
 def save(network: PeftModel, state: Mapping[str, torch.Tensor], folder: Path, job: Job) -> None:
     """Write the adapter as PEFT does, naming the base by its name and not by where it lies."""
-    draft = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
     network.peft_config["default"].base_model_name_or_path = job.base.name
-    network.save_pretrained(draft, state_dict=dict(state), save_embedding_layers=False)
-    (draft / "README.md").unlink(missing_ok=True)
-    _network.replace_folder(draft, folder)
+    with _network.drafted(folder) as draft:
+        network.save_pretrained(draft, state_dict=dict(state), save_embedding_layers=False)
+        (draft / "README.md").unlink(missing_ok=True)
 
 
 def _require_count(network: Any, options: Lora) -> None:

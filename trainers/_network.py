@@ -2,12 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from harness import machine, weights
@@ -83,16 +85,33 @@ def save(network: Any, state: Mapping[str, torch.Tensor], folder: Path, job: Job
 
     Only the dtype that config.json states may differ from the base's.
     """
+    with drafted(folder) as draft:
+        network.save_pretrained(draft, state_dict=_cast(state, DTYPES[job.options.output_dtype]), max_shard_size=SHARD)
+        for file in [path for path in draft.iterdir() if not path.name.endswith((".safetensors", weights.INDEX))]:
+            file.unlink()
+        for file in job.base.folder.iterdir():
+            if file.is_file() and not file.name.endswith((".safetensors", weights.INDEX, *weights.PICKLES, ".gguf")):
+                shutil.copyfile(file, draft / file.name)
+        _state_dtype(draft / "config.json", job.options.output_dtype)
+
+
+@contextmanager
+def drafted(folder: Path) -> Iterator[Path]:
+    """A folder to write into, which takes the place of `folder` when all is written, and else goes.
+
+    Raises:
+        BenchError: it cannot be written, most likely because the disk is full.
+    """
     draft = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
-    network.save_pretrained(draft, state_dict=_cast(state, DTYPES[job.options.output_dtype]), max_shard_size=SHARD)
-    for file in [path for path in draft.iterdir() if not path.name.endswith((".safetensors", weights.INDEX))]:
-        file.unlink()
-    for file in job.base.folder.iterdir():
-        if file.is_file() and not file.name.endswith((".safetensors", weights.INDEX, *weights.PICKLES, ".gguf")):
-            shutil.copyfile(file, draft / file.name)
-    _state_dtype(draft / "config.json", job.options.output_dtype)
-    replace_folder(draft, folder)
+    try:
+        yield draft
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.rename(folder)
+    except (SafetensorError, OSError) as error:
+        raise BenchError(f"cannot write {folder}: {error}", "free some space, then give the command again") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _cast(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
@@ -103,12 +122,6 @@ def _cast(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, to
             (tensor.data_ptr(), tensor.shape), tensor.to("cpu", dtype if tensor.is_floating_point() else None)
         )
     return {name: made[tensor.data_ptr(), tensor.shape] for name, tensor in state.items()}
-
-
-def replace_folder(draft: Path, folder: Path) -> None:
-    """Give a finished folder its name."""
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.rename(folder)
 
 
 def _state_dtype(path: Path, dtype: str) -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+from types import MethodType
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ def build(network: torch.nn.Module, options: Full, processes: int) -> torch.opti
     """AdamW over what is trainable; weight decay falls on matrices alone.
 
     Raises:
-        BenchError: the optimizer cannot run in this sharding mode, or its library is missing.
+        BenchError: the optimizer cannot run in this sharding mode or over these weights, or its library is missing.
     """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups = [
@@ -47,6 +48,7 @@ def build(network: torch.nn.Module, options: Full, processes: int) -> torch.opti
         "eps": options.epsilon,
     }
     if options.optimizer == "adamw":
+        _require_fp32(trained)
         return torch.optim.AdamW(**settings, fused=True)
     if options.sharding == "fsdp" and processes > 1:
         raise BenchError(
@@ -78,14 +80,43 @@ def require_full_embeddings(network: torch.nn.Module, optimizer: Any) -> None:
             )
 
 
+def _require_fp32(trained: list[torch.nn.Parameter]) -> None:
+    """PyTorch's AdamW keeps states in the dtype of the weights, and in bf16 the second moment stands still."""
+    if any(parameter.dtype != torch.float32 for parameter in trained):
+        raise BenchError(
+            "optimizer = adamw keeps its states in the weights' own dtype, and weights = bf16 is too coarse for them",
+            "--set weights=fp32, or --set optimizer=adamw_8bit",
+        )
+
+
 def _eight_bit(network: torch.nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
     bitsandbytes = plugins.room("bitsandbytes")
     manager = bitsandbytes.optim.GlobalOptimManager.get_instance()
+    # It keeps overrides by place and for the whole process: another optimizer's would hold for this one, too.
+    manager.initialize()
     for module in network.modules():
         if isinstance(module, torch.nn.Embedding):
             manager.register_module_override(module, "weight", {"optim_bits": 32})
     made: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(**settings)
+    made.step = MethodType(_step, made)  # type: ignore[method-assign]
     return made
+
+
+@torch.no_grad()
+def _step(optimizer: Any, _closure: None = None) -> None:
+    """The step of bitsandbytes less its wait for the GPU after every single tensor."""
+    if not optimizer.initialized:
+        optimizer.check_overrides()
+        optimizer.to_gpu()
+        optimizer.initialized = True
+    for place, group in enumerate(optimizer.param_groups):
+        for number, parameter in enumerate(group["params"]):
+            if parameter.grad is None:
+                continue
+            if not optimizer.state[parameter]:
+                optimizer.init_state(group, parameter, place, number)
+            optimizer.prefetch_state(parameter)
+            optimizer.update_step(group, parameter, place, number)
 
 
 def _embeddings(network: torch.nn.Module) -> list[torch.nn.Parameter]:

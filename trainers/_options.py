@@ -35,6 +35,8 @@ class Full:
             learning rates most of its weights never move.
         gradient_checkpointing: compute activations twice to save memory.
         forward_tokens: tokens of one forward pass at most; a step's rows are split where they are more.
+        cuda_graph: replay passes as CUDA graphs, where one GPU trains without checkpointing and dropout; the numbers
+            stay the same up to rounding.
         attention: auto takes eager for models with soft-capped attention, else sdpa.
         sharding: over several GPUs: none copies the model to each (DDP), fsdp shards it (FSDP2).
         checkpoint_steps: steps between two states to resume from; 0 keeps none.
@@ -58,6 +60,7 @@ class Full:
     weights: str = "fp32"
     gradient_checkpointing: bool = False
     forward_tokens: int = 8192
+    cuda_graph: bool = True
     attention: str = "auto"
     sharding: str = "none"
     checkpoint_steps: int = 200

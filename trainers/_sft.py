@@ -14,18 +14,18 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import FullyShardedDataParallelPlugin
 from torch.nn.functional import cross_entropy
 
 from harness.errors import BenchError
 from harness.types import Job, Row, Step, Trained
-from trainers import _network, _optimizer, _state
+from trainers import _device, _masks, _network, _optimizer, _state
+from trainers._graphs import Graphs
 from trainers._options import Full
 from trainers._packing import Packed, pack, share, windows
 from trainers._watch import Watch
 
-# A packed row that could see its neighbour moves by tenths of a nat; rounding moves it by hundredths.
-_BLIND = {torch.float32: 1e-3, torch.bfloat16: 0.05}
+# How far towards seeing its neighbour a packed row may lean; rounding in bf16 makes a few hundredths.
+_LEAN = 0.25
 _READ_EVERY = 10
 
 
@@ -59,13 +59,13 @@ def run(job: Job, method: Method) -> Trained:
         BenchError: the loss is not finite or rises for good, memory or disk ends, something should learn and does
             not, packed rows see one another, or the recipe asks for what this machine cannot run.
     """
-    accelerator = _accelerator(job.options)
+    accelerator = _device.accelerator(job.options)
     if accelerator.num_processes != job.processes:
         raise BenchError(
             f"{job.processes} processes were started, {accelerator.num_processes} found one another",
             "leave --gpus out, or check what accelerate finds (accelerate env)",
         )
-    with _memory_told(job.options, accelerator.num_processes):
+    with _device.memory_told(job.options, accelerator.num_processes):
         return _Training(job, method, accelerator).run()
 
 
@@ -85,7 +85,9 @@ class _Training:
         self.job, self.method, self.accelerator, self.options = job, method, accelerator, options
         self.network, self.optimizer = accelerator.prepare(network, optimizer)
         self.plan = windows(job.rows, options.batch, options.epochs, job.seed)[: options.max_steps]
-        self.kept: dict[int, Path] = {}
+        exact = options.precision == "fp32" and options.weights == "fp32"
+        self.dtype = torch.float32 if exact else torch.bfloat16
+        self.graphs = self._recorded()
 
     def run(self) -> Trained:
         """Every step from where a killed run stood, then the weights."""
@@ -126,6 +128,18 @@ class _Training:
             quantised=self.method.quantised,
         )
 
+    def _recorded(self) -> Graphs | None:
+        """Every size of pass as a CUDA graph, where that can be: on one GPU, with nothing drawn or computed twice."""
+        options, accelerator = self.options, self.accelerator
+        alone = accelerator.num_processes == 1 and accelerator.device.type == "cuda"
+        drawn = options.gradient_checkpointing or bool(getattr(options, "dropout", False))
+        if drawn or not (options.cuda_graph and alone):
+            return None
+        made = Graphs(self._predictions, self.network, self.dtype)
+        made.record(packed for window in self.plan for packed in share(window, 0, 1, options.forward_tokens))
+        self.optimizer.zero_grad(set_to_none=False)
+        return made
+
     def _step(self, window: Sequence[Row], rate: float, *, check: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """(loss, gradient norm) of one step, both still on the device."""
         for group in self.optimizer.param_groups:
@@ -138,7 +152,7 @@ class _Training:
         self.optimizer.step()
         if check:
             _optimizer.require_full_embeddings(self.accelerator.unwrap_model(self.network), self.optimizer)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=self.graphs is None)
         return self.accelerator.reduce(loss, "sum"), norm
 
     def _backward(self, window: Sequence[Row]) -> torch.Tensor:
@@ -146,6 +160,8 @@ class _Training:
         accelerator = self.accelerator
         count = sum(len(row.token_ids) - row.start for row in window)
         passes = share(window, accelerator.process_index, accelerator.num_processes, self.options.forward_tokens)
+        if self.graphs is not None:
+            return torch.stack([self.graphs.backward(packed, 1 / count) for packed in passes]).sum()
         total = torch.zeros((), device=accelerator.device)
         for place, packed in enumerate(passes, 1):
             last = place == len(passes)
@@ -163,11 +179,20 @@ class _Training:
     def _logits(self, packed: Packed) -> tuple[torch.Tensor, torch.Tensor]:
         """([supervised, vocabulary] in fp32, labels)."""
         here = packed.to(self.accelerator.device)
+        plain = self.accelerator.unwrap_model(self.network)
+        return self._predictions(here, _masks.masks(plain.config, here.positions, self.dtype)), here.labels
+
+    def _predictions(self, here: Packed, mask: Any) -> torch.Tensor:
         with self._autocast():
             out = self.network(
-                input_ids=here.ids, position_ids=here.positions, logits_to_keep=here.predict, use_cache=False
+                input_ids=here.ids,
+                position_ids=here.positions,
+                attention_mask=mask,
+                logits_to_keep=here.predict,
+                use_cache=False,
             )
-        return out.logits[0].float(), here.labels
+        logits: torch.Tensor = out.logits[0].float()
+        return logits
 
     def _autocast(self) -> Any:
         wanted = self.options.precision == "bf16"
@@ -175,34 +200,42 @@ class _Training:
 
     @torch.no_grad()
     def _require_blind(self) -> None:
-        """The second of two packed rows is scored as if it stood alone.
+        """The second of two packed rows is scored as if it stood alone, and not as if it went on from the first.
+
+        Rounding moves a row, too, but in no direction; seeing the first moves it the whole way.
 
         Raises:
-            BenchError: it is not: it sees the first one.
+            BenchError: it sees the first one.
         """
-        if len(self.job.rows) < 2:
-            return
-        first, second = self.job.rows[:2]
-        logits, labels = self._logits(pack([first, second]))
-        together = cross_entropy(logits, labels, reduction="none")[-(len(second.token_ids) - second.start) :]
-        alone = cross_entropy(*self._logits(pack([second])), reduction="none")
-        apart = float((together - alone).abs().mean())
-        exact = self.options.precision == "fp32" and self.options.weights == "fp32"
-        if apart > _BLIND[torch.float32 if exact else torch.bfloat16]:
+        pair = sorted(self.job.rows, key=lambda row: len(row.token_ids))[:2]
+        if len(pair) < 2 or sum(len(row.token_ids) for row in pair) > self.options.forward_tokens:
+            return  # no two rows ever share a pass
+        first, second = pair
+        begun = len(first.token_ids)
+        joined = Row(second.id, first.token_ids + second.token_ids, begun + second.start)
+        with _drawing_nothing(self.network):
+            alone, packed, seeing = (self._nats(rows) for rows in ([second], [first, second], [joined]))
+        moved, whole = packed[-len(alone) :] - alone, seeing - alone
+        lean = float((moved * whole).sum() / whole.square().sum().clamp(min=1e-12))
+        if not abs(lean) <= _LEAN:
             raise BenchError(
-                f"packed rows see one another: {second.id} moves by {apart:.3f} nats a token beside {first.id}",
+                f"packed rows see one another: {second.id} moves {lean:.0%} towards a row that goes on from {first.id}",
                 "--set attention=eager, or --set forward_tokens=1 to train without packing",
             )
+
+    def _nats(self, rows: Sequence[Row]) -> torch.Tensor:
+        """Loss of every supervised token of rows in one pass."""
+        return cross_entropy(*self._logits(pack(rows)), reduction="none")
 
     @torch.no_grad()
     def _evaluate(self, rows: Sequence[Row]) -> float:
         """Mean loss over the supervised tokens of these rows."""
-        self.network.eval()
         accelerator = self.accelerator
         total = torch.zeros((), device=accelerator.device)
-        for packed in share(rows, accelerator.process_index, accelerator.num_processes, self.options.forward_tokens):
-            total += self._loss(packed)
-        self.network.train()
+        passes = share(rows, accelerator.process_index, accelerator.num_processes, self.options.forward_tokens)
+        with _drawing_nothing(self.network):
+            for packed in passes:
+                total += self._loss(packed)
         count = sum(len(row.token_ids) - row.start for row in rows)
         return float(accelerator.reduce(total, "sum")) / count
 
@@ -226,46 +259,22 @@ class _Training:
         self.accelerator.wait_for_everyone()
 
 
-def _accelerator(options: Full) -> Accelerator:
-    """DDP over the processes there are, or FSDP2 where the recipe shards."""
-    # accelerate looks for several processes on a CPU only when it is told to stay there.
-    cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    if options.sharding == "none":
-        return Accelerator(cpu=cpu)
-    plugin = FullyShardedDataParallelPlugin(
-        fsdp_version=2,
-        auto_wrap_policy="transformer_based_wrap",
-        cpu_ram_efficient_loading=False,
-        state_dict_type="FULL_STATE_DICT",
-    )
-    accelerator = Accelerator(cpu=cpu, fsdp_plugin=plugin)
-    if accelerator.num_processes == 1:
-        raise BenchError("sharding = fsdp needs several GPUs", "--gpus 2 or more, or --set sharding=none")
-    return accelerator
+@contextmanager
+def _drawing_nothing(network: torch.nn.Module) -> Iterator[None]:
+    """No dropout. What holds weights stays in training: in `eval` bitsandbytes packs 4-bit weights on a CPU for
+    inference and for good, and adapters get no gradient any more.
+    """
+    # Attention draws by itself, without a module of torch's.
+    drawing = [part for part in network.modules() if part.training and not list(part.parameters(recurse=False))]
+    for part in drawing:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in drawing:
+            part.training = True
 
 
 def _spread(total: int, wanted: int) -> tuple[int, ...]:
     """The steps after which intermediate weights are kept, evenly spread, the last step left out."""
     return tuple(sorted({round(total * place / (wanted + 1)) for place in range(1, wanted + 1)} - {0, total}))
-
-
-@contextmanager
-def _memory_told(options: Full, processes: int) -> Iterator[None]:
-    """Turn what a full device says into one line with the way out."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError; a CPU raises the plain one
-        if not _is_out_of_memory(error):
-            raise
-        ways = []
-        if options.forward_tokens > 1024:
-            ways.append(f"--set forward_tokens={options.forward_tokens // 2}")
-        if not options.gradient_checkpointing:
-            ways.append("--set gradient_checkpointing=true")
-        ways.append("--set sharding=fsdp with --gpus" if processes == 1 else "a smaller model")
-        raise BenchError("training ran out of memory", ", or ".join(ways)) from error
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text

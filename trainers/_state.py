@@ -15,6 +15,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from harness import machine
+from harness.errors import BenchError
 
 FILE = "state.pt"
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False)
@@ -25,8 +26,7 @@ def save(accelerator: Accelerator, network: Any, optimizer: Any, step: int, fold
     """Keep the state after `step`, in place of the one before; written by the first process alone.
 
     Raises:
-        BenchError: the disk has no room for it; told before anything is written.
-        OSError: the disk became full all the same.
+        BenchError: the disk has no room for it, told before anything is written; or it became full all the same.
     """
     state = {
         "step": step,
@@ -44,6 +44,8 @@ def save(accelerator: Accelerator, network: Any, optimizer: Any, step: int, fold
         try:
             torch.save(state, draft)
             draft.replace(path)
+        except (RuntimeError, OSError) as error:  # torch raises the former whatever hinders its writing
+            raise BenchError(f"cannot write {path}: {error}", "free some space, or --set checkpoint_steps=0") from error
         finally:
             draft.unlink(missing_ok=True)
     accelerator.wait_for_everyone()

@@ -6,15 +6,17 @@ lose them all. Sampling is spelled out, so that no model's generation_config lea
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import vllm
 from transformers import AutoTokenizer
 from vllm import LLM, SamplingParams
+from vllm.lora.request import LoRARequest
 from vllm.sampling_params import RequestOutputKind
 
-from harness import machine, weights
+from harness import adapter, machine, weights
 from harness.errors import BenchError
 from harness.tokens import completion_text
 from harness.types import Completion, Model, Request, Sampling, Value
@@ -22,6 +24,8 @@ from harness.types import Completion, Model, Request, Sampling, Value
 GIB = 2**30
 # A running engine can take another model of the same shape; see `harness.warm`.
 RELOADS = True
+# The sizes of adapter that vLLM has kernels for.
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 Logprobs = tuple[tuple[tuple[float, ...], ...], tuple[tuple[int, ...], ...]]
 
@@ -37,6 +41,7 @@ class Options:
         eager: skip compilation and CUDA graphs; saves about 20 s of start, generates slower.
         tensor_parallel: GPUs that share one copy of the weights.
         prefix_caching: compute the prompts' common beginning once.
+        adapter: a folder that PEFT wrote, put beside the weights by vLLM itself instead of being merged into them.
         kv_gib: memory for the key-value cache on a CPU, in GiB.
     """
 
@@ -46,6 +51,7 @@ class Options:
     eager: bool = True
     tensor_parallel: int = 1
     prefix_caching: bool = True
+    adapter: str | None = None
     kv_gib: int = 2
 
     def __post_init__(self) -> None:
@@ -60,11 +66,12 @@ class Vllm:
 
     version = f"vllm {vllm.__version__}"
 
-    def __init__(self, engine: LLM, tokenizer: Any, settings: dict[str, Value], context: int) -> None:
+    def __init__(self, engine: LLM, tokenizer: Any, settings: dict[str, Value], beside: str | None) -> None:
         self._engine: LLM | None = engine
+        self._beside = None if beside is None else LoRARequest("adapter", 1, str(Path(beside).resolve()))
         self._tokenizer = tokenizer
         self.settings = settings
-        self.context = context
+        self.context = int(settings["context"] or 0)
 
     def complete(
         self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
@@ -92,7 +99,9 @@ class Vllm:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         for request in requests:
-            core.add_request(request.id, {"prompt_token_ids": list(request.token_ids)}, params.clone())
+            core.add_request(
+                request.id, {"prompt_token_ids": list(request.token_ids)}, params.clone(), lora_request=self._beside
+            )
         while core.has_unfinished_requests():
             for output in core.step():
                 if output.finished:
@@ -163,6 +172,13 @@ def load(model: Model, options: Options) -> Vllm:
     gpu = torch.cuda.is_available()
     _require_memory(model, options, gpu)
     extra: dict[str, Any] = {} if gpu else {"kv_cache_memory_bytes": options.kv_gib * GIB}
+    if options.adapter is not None:
+        rank = max(pair.rank for pair in adapter.read(Path(options.adapter)).pairs)
+        # vLLM takes these ranks alone.
+        extra |= {
+            "enable_lora": True,
+            "max_lora_rank": next(size for size in (8, 16, 32, 64, 128, 256) if size >= rank),
+        }
     try:
         engine = LLM(
             model=str(model.folder),
@@ -193,7 +209,9 @@ def load(model: Model, options: Options) -> Vllm:
         "batch_invariant": bool(vllm.envs.VLLM_BATCH_INVARIANT),
     }
     tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
-    return Vllm(engine, tokenizer, settings, int(config.max_model_len))
+    if options.adapter is not None:
+        settings["adapter"] = adapter.read(Path(options.adapter)).sha256
+    return Vllm(engine, tokenizer, settings, options.adapter)
 
 
 _LOWER = "lower -o context=2048 or -o memory=0.8, use -o tensor_parallel=2, or a smaller model; vLLM's log is above"

@@ -1,0 +1,277 @@
+"""harness.candidate: a training's record and loss history, in its folder and in the entries of its rows."""
+
+import gzip
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import answers, entry, regrade, result, sha
+
+from harness import candidate, entries, leaderboard
+from harness.candidate import Base, Candidate, Cost, Data, Losses, Merge, Training
+from harness.errors import BenchError
+from harness.records import pretty
+from harness.types import Step
+
+MERGE = Merge("bfloat16", sha("base"), sha("adapter"), sha("merged"), 14, 9, 0.31, None, 1e-4, 0.99, 300)
+
+
+def step(number: int, loss: float = 2.0, seconds: float = 0.0, supervised: int = 10) -> Step:
+    """One of ten steps of four rows."""
+    return Step(number, 10, loss, 1e-4, 0.5, 4, 100, supervised, seconds)
+
+
+def history(folder: Path, *steps: Step) -> bytes:
+    """The bytes of the loss history of these steps."""
+    losses = Losses(folder)
+    for one in steps:
+        losses.append(one)
+    return losses.path.read_bytes()
+
+
+def made(losses: bytes) -> Candidate:
+    """The record of a training with this loss history."""
+    steps = candidate.steps(losses)
+    return Candidate(
+        schema=1,
+        created="2026-11-22T12:00:00Z",
+        recipe="lora-main",
+        recipe_sha256=sha("recipe"),
+        values={"lr": 1e-4, "max_steps": None, "targets": "q_proj,v_proj", "batch": 4},
+        seed=0,
+        base=Base("tiny", "folder", None, None, sha("base"), sha("tokenizer"), None),
+        data=Data("rows.jsonl", sha("rows"), 40, 1000, 100, ("other",)),
+        kind="adapter",
+        weights="weights",
+        weights_sha256=sha("adapter"),
+        checkpoints={"5": "checkpoint-000005"},
+        trainable=10,
+        parameters=1000,
+        changed=None,
+        quantised=None,
+        final_loss=candidate.final_loss(steps),
+        held_out_loss=None,
+        losses_sha256=hashlib.sha256(losses).hexdigest(),
+        cost=Cost(len(steps), 40, 1000, 100, 1.5, 12.5, 2**30, "CPU", 1),
+        libraries={"torch": "2.11.0"},
+    )
+
+
+@pytest.fixture
+def losses(tmp_path) -> bytes:
+    """Ten falling losses."""
+    return history(tmp_path, *(step(number, 2.0 - number / 10, number / 5) for number in range(1, 11)))
+
+
+def trained(losses: bytes, **over):
+    """The entry of a row whose weights were trained so."""
+    return entry(replace(result(), training=Training(**{"candidate": made(losses), "step": 5, "merge": MERGE} | over)))
+
+
+def test_a_candidate_is_read_as_it_was_written(tmp_path, losses):
+    """All of the record survives its file, which is spelled in one way only."""
+    candidate.write(made(losses), tmp_path)
+    assert candidate.read(tmp_path) == made(losses)
+    assert (tmp_path / candidate.FILE).read_bytes() == pretty(made(losses))
+
+
+def test_a_folder_without_the_record_is_no_candidate(tmp_path):
+    """Its training was not finished, and the way out is to go on with it."""
+    (tmp_path / "weights").mkdir()
+    with pytest.raises(BenchError) as caught:
+        candidate.read(tmp_path)
+    assert caught.value.way_out
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:-30],
+        lambda text: text.replace('"seed": 0', '"seed": "0"'),
+        lambda text: text.replace('"seed": 0,', ""),
+        lambda text: text.replace('"seed": 0', '"seed": 0, "more": 1'),
+        lambda text: text.replace('"kind": "adapter"', '"kind": "soup"'),
+        lambda text: text.replace('"schema": 1', '"schema": 2'),
+    ],
+    ids=["torn", "mistyped", "lacking", "unknown", "another kind", "another schema"],
+)
+def test_a_damaged_record_is_refused(tmp_path, losses, damage):
+    """A candidate is not half understood."""
+    text = pretty(made(losses)).decode()
+    assert damage(text) != text
+    (tmp_path / candidate.FILE).write_text(damage(text))
+    with pytest.raises(BenchError, match=r"candidate\.json.*train again with --again"):
+        candidate.read(tmp_path)
+
+
+def test_losses_come_back_in_order(tmp_path):
+    """One line a step, written as it comes; numbers keep six digits."""
+    history(tmp_path, step(1, 2.123456789), step(2, 1.5))
+    assert [one.loss for one in Losses(tmp_path).read()] == [2.12346, 1.5]
+    assert (tmp_path / candidate.LOSSES).read_bytes().count(b"\n") == 2
+
+
+def test_a_resumed_training_replaces_the_steps_it_does_again(tmp_path):
+    """What the killed run wrote from there on goes, a torn last line too; what it wrote before stays."""
+    history(tmp_path, *(step(number, 2.0) for number in range(1, 6)))
+    with (tmp_path / candidate.LOSSES).open("ab") as file:
+        file.write(b'{"number": 6, "lo')
+    assert len(Losses(tmp_path).read()) == 5
+    again = Losses(tmp_path)
+    again.append(step(4, 1.0))
+    again.append(step(5, 1.0))
+    assert [(one.number, one.loss) for one in again.read()] == [(1, 2), (2, 2), (3, 2), (4, 1), (5, 1)]
+
+
+def test_a_training_from_the_start_leaves_nothing_of_the_killed_one(tmp_path):
+    """Without a state to resume from, every step is done again."""
+    history(tmp_path, step(1, 2.0), step(2, 2.0))
+    assert len(candidate.steps(history(tmp_path, step(1, 1.0)))) == 1
+
+
+def test_no_history_is_no_steps(tmp_path):
+    """A training that never reported has none."""
+    assert Losses(tmp_path).read() == []
+
+
+def test_seconds_of_all_parts_are_added():
+    """A resumed training counts from 0 again; both parts were paid for."""
+    unbroken = [step(number, seconds=2.0 * number) for number in range(1, 5)]
+    resumed = [*unbroken[:3], step(4, seconds=1.5), step(5, seconds=3.5)]
+    assert candidate.seconds(unbroken) == 8
+    assert candidate.seconds(resumed) == 6 + 3.5
+
+
+def test_speed_is_of_the_last_part_without_its_first_step():
+    """The first step pays for what is set up once; four rows in two seconds are two a second."""
+    slow_start = [step(1, seconds=30), step(2, seconds=32), step(3, seconds=34)]
+    assert candidate.samples_per_second(slow_start) == 2
+    resumed = [*slow_start, step(4, seconds=9), step(5, seconds=10)]
+    assert candidate.samples_per_second(resumed) == 4
+    assert candidate.samples_per_second(slow_start[:1]) is None
+    assert candidate.samples_per_second([*slow_start, step(4, seconds=9)]) is None
+    assert candidate.samples_per_second([]) is None
+
+
+def test_the_final_loss_is_over_supervised_tokens_of_the_last_tenth():
+    """Of twenty steps the last two count, each by its tokens; of fewer than ten the last one."""
+    twenty = [step(number, 9.0) for number in range(1, 19)]
+    assert candidate.final_loss([*twenty, step(19, 1.0, supervised=30), step(20, 2.0, supervised=10)]) == 1.25
+    assert candidate.final_loss([step(1, 3.0), step(2, 2.0)]) == 2.0
+
+
+@given(st.lists(st.tuples(st.floats(0.001, 100), st.integers(1, 1000)), min_size=1, max_size=40))
+def test_the_final_loss_lies_among_the_losses(told):
+    """It is a mean: never outside what was seen."""
+    steps = [step(number, loss, supervised=count) for number, (loss, count) in enumerate(told, 1)]
+    losses = [loss for loss, _ in told]
+    assert min(losses) - 1e-6 <= candidate.final_loss(steps) <= max(losses) + 1e-6
+
+
+def test_names_tell_base_recipe_seed_and_step():
+    """A checkpoint on the way is another set of weights than the last, and so has another name."""
+    assert candidate.name("tiny", "lora-main", 1, None) == "tiny+lora-main-s1"
+    assert candidate.name("tiny", "lora-main", 1, 8) == "tiny+lora-main-s1-step8"
+
+
+def test_an_entry_tells_how_its_weights_were_made(tmp_path, losses):
+    """Candidate, step and merge survive the entry's file, and the loss history stands beside it."""
+    path = entries.write(trained(losses), answers(), tmp_path, losses)
+    assert entries.read(path) == trained(losses)
+    assert gzip.decompress(entries.losses_path(path).read_bytes()) == losses
+    assert entries.verify(path, regrade) == []
+    assert len(list(tmp_path.glob("2026*"))) == 3
+
+
+@pytest.mark.parametrize("over", [{"candidate": None}, {"merge": None, "step": None}])
+def test_an_adapter_from_elsewhere_and_whole_weights_have_their_parts(tmp_path, losses, over):
+    """No candidate where nothing was trained here, and then no history; no merge where nothing was merged."""
+    beside = None if "candidate" in over else losses
+    path = entries.write(trained(losses, **over), answers(), tmp_path, beside)
+    assert entries.read(path).result.training == trained(losses, **over).result.training
+    assert entries.verify(path, regrade) == []
+
+
+def test_a_trained_row_is_not_written_without_its_losses(tmp_path, losses):
+    """Nor with those of another training, nor a history beside a row that was not trained."""
+    for of, beside, told in (
+        (trained(losses), None, "lacks its loss history"),
+        (trained(losses), losses.replace(b"1.9", b"1.8"), "losses_sha256"),
+        (entry(), losses, "nothing was trained"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            entries.write(of, answers(), tmp_path / "board", beside)
+    assert not (tmp_path / "board").exists()
+
+
+def test_a_record_that_does_not_follow_from_its_losses_is_not_written(tmp_path, losses):
+    """Final loss and steps are counted again."""
+    for over in ({"final_loss": 0.5}, {"cost": replace(made(losses).cost, steps=9)}):
+        of = entry(replace(result(), training=Training(replace(made(losses), **over), None, None)))
+        with pytest.raises(ValueError, match="do not follow from the loss history"):
+            entries.write(of, answers(), tmp_path / "board", losses)
+
+
+@pytest.fixture
+def board(tmp_path, losses) -> Path:
+    """The entry of a trained row on a rendered board."""
+    path = entries.write(trained(losses), answers(), tmp_path / "leaderboards" / "counting", losses)
+    leaderboard.write(tmp_path / "leaderboards")
+    return path
+
+
+def check(board: Path) -> str:
+    """What `bench board --check` says of the whole folder."""
+    return "\n".join(map(str, leaderboard.check(board.parents[1], regrade)))
+
+
+def test_a_sound_trained_row_passes_the_check(board):
+    """Nothing is said of it."""
+    assert check(board) == ""
+
+
+@pytest.mark.parametrize(
+    ("tamper", "told"),
+    [
+        (lambda path, lines: path.unlink(), "lacks its loss history"),
+        (lambda path, lines: path.write_bytes(gzip.compress(lines.replace(b"1.9", b"1.8"))), "losses_sha256"),
+        (lambda path, lines: path.write_bytes(b"torn"), ".loss.jsonl.gz"),
+        (lambda path, lines: (path.rename(path.with_name("x")), path.symlink_to("x")), "is a link"),
+    ],
+    ids=["removed", "edited", "torn", "linked"],
+)
+def test_a_touched_loss_history_is_found(board, losses, tamper, told):
+    """`bench board --check` names the entry and what is wrong."""
+    tamper(entries.losses_path(board), losses)
+    out = check(board)
+    assert told in out
+    assert board.name.removesuffix(".json") in out
+
+
+def test_a_loss_history_without_its_entry_is_found(board):
+    """What an entry left behind is told, with the command that removes it."""
+    beside = entries.losses_path(board)
+    beside.rename(beside.with_name("2026-11-22-stray-000000000000.loss.jsonl.gz"))
+    out = check(board)
+    assert "stray-000000000000.loss.jsonl.gz: completions or losses without their entry" in out
+
+
+def test_what_removes_an_entry_removes_its_losses_too(board):
+    """A second entry of the name, with other weights, is told together with every file that goes with it."""
+    other = trained(entries.read_lines(entries.losses_path(board)), merge=None)
+    other = entry(replace(other.result, model=replace(other.result.model, weights_sha256=sha("other"))))
+    path = entries.write(other, answers(), board.parent, entries.read_lines(entries.losses_path(board)))
+    leaderboard.write(board.parents[1])
+    later = max(path, board)
+    assert entries.losses_path(later).name in check(board)
+
+
+def test_losses_alone_decide_nothing_about_a_score(losses):
+    """The digest of the result covers the training: another loss history is another result."""
+    other = made(losses.replace(b"1.9", b"1.8"))
+    assert trained(losses).result_sha256 != trained(losses, candidate=other).result_sha256
+    assert json.loads(pretty(trained(losses)))["result"]["training"]["step"] == 5

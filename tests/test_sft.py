@@ -1,0 +1,195 @@
+"""trainers._sft: the loop's gradient is exact however a step is cut, and rows never see one another."""
+
+import shutil
+
+import pytest
+import tiny_training
+import torch
+from safetensors.torch import load_file
+
+from harness import soundness
+from harness.errors import BenchError
+from harness.types import Row
+from trainers import _network, _sft, full
+
+# The name that every transformers 5 knows.
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")
+
+MANNERS = ("chatml", "gemma", "plain")
+
+
+@pytest.fixture(scope="module", params=MANNERS)
+def each(request, tmp_path_factory):
+    """A tiny model of each manner."""
+    return tiny_training.model(tmp_path_factory.mktemp(request.param), request.param)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A tiny model."""
+    return tiny_training.model(tmp_path_factory.mktemp("base"))
+
+
+def unwritten(network, state, folder, job):
+    """Nothing is written."""
+
+
+def first_gradient(base, rows, folder, **options) -> tuple[float, dict[str, torch.Tensor]]:
+    """(loss, gradient) of the first step."""
+    kept: dict[str, torch.Tensor] = {}
+
+    def keep(network):
+        kept.update({name: p.grad.clone() for name, p in network.named_parameters()})
+
+    method = _sft.Method("full", tiny_training.loaded, unwritten, keep)
+    settings = tiny_training.full(max_steps=1, **options)
+    made = tiny_training.run(lambda job: _sft.run(job, method), base, rows, folder, settings)
+    return made.losses[0], kept
+
+
+def own_gradient(base, rows) -> tuple[float, dict[str, torch.Tensor]]:
+    """The same by transformers alone: row by row, weighted by supervised tokens."""
+    network = tiny_training.plain(base.folder)
+    total = sum(tiny_training.summed_loss(network, row) for row in rows) / tiny_training.supervised(rows)
+    total.backward()
+    return total.item(), {name: parameter.grad for name, parameter in network.named_parameters()}
+
+
+def near(found, wanted) -> None:
+    """Both losses, and every gradient, within the rounding of fp32."""
+    assert found[0] == pytest.approx(wanted[0], rel=1e-6)
+    assert found[1].keys() == wanted[1].keys()
+    for name, gradient in wanted[1].items():
+        torch.testing.assert_close(found[1][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def sighted(network):
+    """It takes no notice of positions and masks, and so every row sees those before it."""
+    plain = network.forward
+    network.forward = lambda position_ids, attention_mask=None, **given: plain(**given)
+    return network
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_eight_passes_of_one_row_one_of_eight_and_any_between_have_one_gradient(each, tmp_path, checkpointing):
+    """8 x 1 == 1 x 8 == padding-free 8 == transformers' own, with activations kept or computed twice."""
+    rows = tiny_training.rows(each, 8)
+    wanted = own_gradient(each, rows)
+    for forward_tokens in (1, 150, 8192):
+        options = {"forward_tokens": forward_tokens, "gradient_checkpointing": checkpointing}
+        near(first_gradient(each, rows, tmp_path / str(forward_tokens), **options), wanted)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_every_attention_has_the_same_gradient(base, tmp_path, attention):
+    """Packed rows of a Llama under sdpa and under eager attention have the gradient of the rows alone."""
+    rows = tiny_training.rows(base, 5)
+    near(first_gradient(base, rows, tmp_path, attention=attention), own_gradient(base, rows))
+
+
+def test_rows_longer_than_a_sliding_window_have_the_same_gradient(tmp_path):
+    """Gemma 2 looks back 256 tokens in every other layer, in the loop as in transformers itself."""
+    base = tiny_training.model(tmp_path / "base", "gemma")
+    rows = [Row("long", tuple(7 + place % 400 for place in range(300)), 20), *tiny_training.rows(base, 2)]
+    near(first_gradient(base, rows, tmp_path / "run"), own_gradient(base, rows))
+
+
+def test_a_last_window_of_one_row_weighs_its_tokens_and_no_more(each, tmp_path):
+    """One row at batch 8 has the gradient of its own mean loss, not an eighth of it."""
+    rows = tiny_training.rows(each, 1)
+    near(first_gradient(each, rows, tmp_path), own_gradient(each, rows))
+
+
+def test_the_way_a_step_is_cut_changes_no_step_of_a_training(base, tmp_path):
+    """17 rows at batch 8: every loss and norm, the last window's of one row too, and the weights.
+
+    Those move by 5e-3; AdamW lets rounding through where a gradient is next to nothing.
+    """
+    rows = tiny_training.rows(base, 17)
+    runs = {
+        tokens: tiny_training.run(
+            full.train, base, rows, tmp_path / str(tokens), tiny_training.full(forward_tokens=tokens, epochs=2)
+        )
+        for tokens in (1, 8192)
+    }
+    one, packed = runs[1], runs[8192]
+    assert [step.rows for step in packed.steps] == [8, 8, 1, 8, 8, 1]
+    assert packed.losses == pytest.approx(one.losses, abs=1e-5)
+    assert packed.norms == pytest.approx(one.norms, rel=1e-4)
+    first, second = (load_file(run.trained.weights / "model.safetensors") for run in (one, packed))
+    assert max(float((first[name] - second[name]).abs().max()) for name in first) < 1e-4
+
+
+def test_a_step_tells_what_it_saw(base, tmp_path):
+    """Golden: numbers, totals, rows, tokens and rates of every step."""
+    rows = tiny_training.rows(base, 10)
+    made = tiny_training.run(full.train, base, rows, tmp_path, tiny_training.full(warmup=0, final_lr=0.5))
+    assert [(step.number, step.total, step.rows) for step in made.steps] == [(1, 2, 8), (2, 2, 2)]
+    assert [step.lr for step in made.steps] == pytest.approx([1e-3, 5e-4])
+    assert sum(step.tokens for step in made.steps) == sum(len(row.token_ids) for row in rows)
+    assert sum(step.supervised for step in made.steps) == tiny_training.supervised(rows)
+
+
+def test_attention_that_is_not_blind_stops_the_run(base, tmp_path):
+    """A network that takes no notice of positions would train rows on their neighbours."""
+    with pytest.raises(BenchError, match=r"packed rows see one another: train-\d+ moves \d+% towards .*forward_tokens=1"):
+        tiny_training.run(
+            tiny_training.changed(sighted), base, tiny_training.rows(base, 3), tmp_path, tiny_training.full()
+        )
+
+
+def test_rows_that_are_never_packed_need_no_blindness(base, tmp_path):
+    """The way out that the error names is one: with a row a pass there is no neighbour to see."""
+    rows, options = tiny_training.rows(base, 3), tiny_training.full(forward_tokens=1)
+    made = tiny_training.run(tiny_training.changed(sighted), base, rows, tmp_path / "sighted", options)
+    assert made.losses == tiny_training.run(full.train, base, rows, tmp_path / "blind", options).losses
+
+
+def test_a_model_with_dropout_of_its_own_is_not_taken_for_one_that_peeks(tmp_path, base):
+    """Dropout moves a row, too; the comparison is made without."""
+    folder = tmp_path / "dropout"
+    shutil.copytree(base.folder, folder)
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace('"attention_dropout": 0.0', '"attention_dropout": 0.3'))
+    dropping = tiny_training.at(folder)
+    made = tiny_training.run(
+        full.train, dropping, tiny_training.rows(base, 3), tmp_path / "run", tiny_training.full(attention="eager")
+    )
+    assert made.losses[0] > 0
+
+
+def test_soft_capped_attention_is_computed_as_the_model_means_it(tmp_path):
+    """Attention `auto` is eager for Gemma 2 and sdpa for others."""
+    for manner, wanted in (("gemma", "eager"), ("chatml", "sdpa")):
+        base = tiny_training.model(tmp_path / manner, manner)
+        job = tiny_training.job(base, (), tmp_path / "run", tiny_training.full())
+        assert _network.load(job, torch.float32).config._attn_implementation == wanted
+
+
+def test_the_held_out_loss_is_the_one_transformers_computes(each, tmp_path):
+    """Over the weights as trained, a mean over supervised tokens."""
+    rows = tiny_training.rows(each, 12)
+    made = tiny_training.run(full.train, each, rows[:8], tmp_path, tiny_training.full(), held_out=rows[8:])
+    with torch.no_grad():
+        network = tiny_training.plain(made.trained.weights)
+        wanted = sum(tiny_training.summed_loss(network, row).item() for row in rows[8:])
+    assert made.trained.held_out_loss == pytest.approx(wanted / tiny_training.supervised(rows[8:]), rel=1e-5)
+
+
+def test_no_held_out_rows_no_held_out_loss(base, tmp_path):
+    """Unknown is None."""
+    made = tiny_training.run(full.train, base, tiny_training.rows(base, 2), tmp_path, tiny_training.full())
+    assert made.trained.held_out_loss is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "steps"), [(0, []), (1, [4]), (2, [3, 5]), (3, [2, 4, 6]), (99, [1, 2, 3, 4, 5, 6, 7])]
+)
+def test_intermediate_weights_are_spread_evenly(base, tmp_path, wanted, steps):
+    """Of eight steps; each is a folder of whole weights, no two alike, and the last step is not among them."""
+    options = tiny_training.full(batch=1)
+    made = tiny_training.run(full.train, base, tiny_training.rows(base, 8), tmp_path, options, checkpoints=wanted)
+    assert sorted(made.trained.checkpoints) == steps
+    folders = [*made.trained.checkpoints.values(), made.trained.weights]
+    digests = {soundness.full(folder, base.folder).sha256 for folder in folders}
+    assert len(digests) == len(steps) + 1

@@ -1,0 +1,115 @@
+"""harness.soundness: what a trainer wrote is a candidate only where it is whole, finite and not the base again."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny
+import tiny_lora
+import torch
+from safetensors.torch import load_file, save_file
+
+from harness import soundness, weights
+from harness.errors import BenchError
+
+NORM = "model.norm.weight"
+DOWN = "model.layers.1.mlp.down_proj.weight"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    """A tiny real model."""
+    return tiny.build(tmp_path_factory.mktemp("base") / "model")
+
+
+@pytest.fixture
+def folder(base, tmp_path) -> Path:
+    """A copy of the base, to be changed."""
+    return shutil.copytree(base, tmp_path / "weights")
+
+
+def change(folder: Path, of: Callable[[dict[str, torch.Tensor]], object]) -> Path:
+    """Change the tensors of a folder."""
+    tensors = load_file(folder / weights.SINGLE)
+    of(tensors)
+    save_file(tensors, folder / weights.SINGLE, {"format": "pt"})
+    return folder
+
+
+def test_trained_weights_are_sound_and_their_share_is_told(base, folder):
+    """One of 128 numbers of one tensor changed: the share is over every number of the model."""
+    change(folder, lambda tensors: tensors[NORM][:64].add_(1))
+    found = soundness.full(folder, base)
+    total = sum(tensor.numel() for tensor in load_file(base / weights.SINGLE).values())
+    assert found.sha256 == weights.sha256(folder) != weights.sha256(base)
+    assert found.changed == round(64 / total, 6) > 0
+
+
+def test_rounding_alone_is_no_change(base, folder):
+    """Weights that are only cast to another dtype were not trained."""
+    change(folder, lambda tensors: tensors.update({name: t.bfloat16() for name, t in tensors.items()}))
+    with pytest.raises(BenchError, match="training changed no weight"):
+        soundness.full(folder, base)
+
+
+def test_a_change_below_the_dtype_s_grid_is_not_counted(base, folder):
+    """Only what differs in the dtype that is scored has been learned."""
+    sizes = {name: tensor.numel() for name, tensor in load_file(base / weights.SINGLE).items()}
+
+    def train(tensors):
+        tensors[NORM].add_(1e-5)
+        tensors[DOWN].add_(1)
+        tensors.update({name: tensor.bfloat16() for name, tensor in tensors.items()})
+
+    found = soundness.full(change(folder, train), base)
+    assert found.changed == pytest.approx(sizes[DOWN] / sum(sizes.values()), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("of", "told"),
+    [
+        (lambda tensors: None, "training changed no weight: raise the learning rate"),
+        (lambda tensors: tensors[DOWN][3].fill_(float("nan")), f"{DOWN} of .* holds NaN or infinity: lower the"),
+        (lambda tensors: tensors[DOWN][3].fill_(float("inf")), f"{DOWN} of .* holds NaN or infinity: lower the"),
+        (lambda tensors: tensors.pop(DOWN), f"has not the tensors of its base: {DOWN}: "),
+        (lambda tensors: tensors.update(extra=torch.zeros(2)), "has not the tensors of its base: extra: "),
+        (lambda tensors: tensors.update({NORM: torch.ones(64)}), rf"{NORM} is \(64,\), its base's \(128,\)"),
+        (lambda tensors: tensors.update({DOWN: tensors[DOWN].T.contiguous()}), f"{DOWN} is .*, its base's"),
+    ],
+    ids=["nothing changed", "NaN", "infinity", "missing", "extra", "short", "transposed"],
+)
+def test_what_is_no_training_s_result_is_refused(base, folder, of, told):
+    """Each with the tensor that shows it and the way out."""
+    change(folder, of)
+    with pytest.raises(BenchError, match=told) as caught:
+        soundness.full(folder, base)
+    assert caught.value.way_out
+
+
+def test_weights_cut_short_are_refused(base, folder):
+    """A disk that became full leaves no candidate."""
+    file = folder / weights.SINGLE
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(BenchError, match="truncated"):
+        soundness.full(folder, base)
+
+
+def test_an_adapter_is_sound_where_it_learned(base, tmp_path):
+    """Its digest is over its tensors; a share of changed numbers means nothing for it."""
+    folder = tiny_lora.build(base, tmp_path / "adapter")
+    found = soundness.adapted(folder)
+    assert len(found.sha256) == 64
+    assert found.changed is None
+
+
+@pytest.mark.parametrize("value", [0.0, float("nan")], ids=["as it began", "NaN"])
+def test_an_adapter_that_learned_nothing_or_broke_is_refused(base, tmp_path, value):
+    """Zeros in every lora_B are the base again, silently."""
+    folder = tiny_lora.build(base, tmp_path / "adapter")
+    file = folder / "adapter_model.safetensors"
+    tensors = load_file(file)
+    drawn = {name: tensor.fill_(value) if "lora_B" in name else tensor for name, tensor in tensors.items()}
+    save_file(drawn, file, {"format": "pt"})
+    with pytest.raises(BenchError):
+        soundness.adapted(folder)

@@ -1,0 +1,227 @@
+"""harness.training: `bench train` makes a candidate or none, never half of one, and goes on where it was killed."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import tiny
+import tiny_study
+from tiny_study import SCRIPTED, STEPS, bench, history, only
+
+from harness import candidate, weights
+
+OWN = """\
+import shutil
+from dataclasses import dataclass
+from harness.errors import BenchError
+from harness.types import Step, Trained
+from safetensors.torch import load_file, save_file
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    manner: str = "sound"
+
+def train(job):
+    manner = job.options.manner
+    if manner == "refuses":
+        raise BenchError("no GPU here", "take another machine")
+    if manner == "breaks":
+        raise LookupError("a bug of its own")
+    if manner == "leaves":
+        raise SystemExit(3)
+    folder = job.folder / "weights"
+    shutil.copytree(job.base.folder, folder)
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    if manner != "idle":
+        tensors["model.norm.weight"].add_(float("nan") if manner == "diverges" else 1)
+    if manner == "forgets":
+        tensors.pop("model.norm.weight")
+    save_file(tensors, file, {"format": "pt"})
+    if manner != "silent":
+        job.report(Step(1, 1, 1.5, 0.1, None, len(job.rows), 100, 10, 0.25))
+    return Trained("full", folder, {}, 10, 100)
+"""
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    """Recipes, rows and a base, a trainer of one's own, and a finished full training."""
+    folder = tiny_study.build(tmp_path_factory.mktemp("study") / "here")
+    (folder / "own.py").write_text(OWN)
+    text = tiny_study.RECIPE.replace("{trainer}", "own.py").partition("lr =")[0]
+    (folder / "own.toml").write_text(text)
+    assert bench(folder, "train", "full.toml") == 0
+    return folder
+
+
+@pytest.fixture
+def here(prepared, tmp_path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(prepared, tmp_path / "here")
+
+
+def said(capfd) -> str:
+    """The one line on stderr of a command that failed."""
+    out, err = capfd.readouterr()
+    lines = [line for line in err.splitlines() if line.startswith("bench: ")]
+    assert (out, len(lines)) == ("", 1), err
+    return lines[0]
+
+
+def test_a_training_leaves_a_candidate(prepared):
+    """Weights, every step's loss, the recipe and the rows, and the record of it all."""
+    run = only(prepared, "runs/*")
+    made = candidate.read(run)
+    assert run.name.startswith("full-base-")
+    assert run.name.endswith("-s0")
+    assert {path.name for path in run.iterdir()} == {
+        *("candidate.json", "held_out.json", "loss.jsonl", "recipe.toml", "rows.json", "training.json", "weights")
+    }
+    assert (made.kind, made.cost.steps, made.cost.rows, made.data.rows) == ("full", STEPS, 24, 12)
+    assert made.weights_sha256 == weights.sha256(run / "weights") != made.base.weights_sha256
+    assert made.base.weights_sha256 == weights.sha256(prepared / "base")
+    assert made.changed > 0.9
+    assert [step["number"] for step in history(run)] == [1, 2, 3, 4, 5, 6]
+    assert made.final_loss < history(run)[0]["loss"]
+
+
+def test_what_is_no_weight_comes_from_the_base(prepared):
+    """Tokenizer, template and generation configuration are the base's, byte for byte."""
+    base, made = prepared / "base", only(prepared, "runs/*/weights")
+    beside = {path.name for path in base.iterdir() if path.suffix != ".safetensors"}
+    assert {path.name for path in made.iterdir() if path.suffix != ".safetensors"} == beside
+    assert not [name for name in beside - {"config.json"} if (base / name).read_bytes() != (made / name).read_bytes()]
+
+
+def test_a_finished_training_is_told_and_not_repeated(here, capfd):
+    """The same command changes no file, and prints what the training made."""
+    before = tiny_study.contents(here)
+    assert bench(here, "train", "full.toml") == 0
+    out = capfd.readouterr().out
+    assert tiny_study.contents(here) == before
+    assert "trained" in out
+    assert "6 steps" in out
+    assert "nats a supervised token" in out
+    assert f"bench score {only(here, 'runs/*').relative_to(here)}" in " ".join(out.split())
+
+
+def test_other_settings_train_in_a_folder_of_their_own(here, capfd):
+    """A key, a seed or `--again` each make another candidate beside the first, which stays as it was."""
+    before = tiny_study.contents(here)
+    first = only(here, "runs/*")
+    for words, name in (
+        (("--set", "lr=1e-4"), f"{first.name}-2"),
+        (("--seed", "1"), first.name.replace("-s0", "-s1")),
+        (("--again",), f"{first.name}-3"),
+    ):
+        assert bench(here, "train", "full.toml", *words) == 0
+        assert (here / "runs" / name / candidate.FILE).is_file()
+    assert before.items() <= tiny_study.contents(here).items()
+    made = {run.name: candidate.read(run) for run in (here / "runs").iterdir()}
+    first_made = made.pop(first.name)
+    assert made[f"{first.name}-3"].weights_sha256 == first_made.weights_sha256
+    assert made[f"{first.name}-2"].recipe_sha256 != first_made.recipe_sha256
+    assert len({one.weights_sha256 for one in made.values()}) == 3
+    capfd.readouterr()
+
+
+def test_a_recipe_says_where_its_files_lie(prepared, tmp_path):
+    """Base and data start from the recipe's folder, wherever the command is given."""
+    assert bench(tmp_path, "train", prepared / "full.toml") == 0
+    made, first = candidate.read(only(tmp_path, "runs/*")), candidate.read(only(prepared, "runs/*"))
+    assert made.weights_sha256 == first.weights_sha256
+    assert made.recipe_sha256 == first.recipe_sha256
+
+
+def test_a_base_of_the_command_line_replaces_the_recipe_s(here, capfd):
+    """The candidate is called after the base it was trained from."""
+    other = tiny.build(here / "other", "plain", seed=3)
+    assert bench(here, "train", "own.toml", "--base", "./other") == 0
+    made = candidate.read(only(here, "runs/own-other-*"))
+    assert made.base.weights_sha256 == weights.sha256(other)
+    assert made.base.template_sha256 is None
+
+
+def test_a_trainer_of_one_s_own_makes_a_candidate(here):
+    """A module with Options and train, beside the recipe; it is proved and counted like ours."""
+    assert bench(here, "train", "own.toml") == 0
+    made = candidate.read(only(here, "runs/own-*"))
+    assert (made.final_loss, made.cost.seconds, made.cost.steps, made.trainable) == (1.5, 0.25, 1, 10)
+    assert 0 < made.changed < 0.01
+
+
+@pytest.mark.parametrize(
+    ("manner", "told"),
+    [
+        ("refuses", "no GPU here: take another machine"),
+        ("breaks", "ended with status 1, its traceback is above"),
+        ("leaves", "ended with status 3"),
+        ("idle", "training changed no weight"),
+        ("diverges", "holds NaN or infinity: lower the learning rate"),
+        ("forgets", "has not the tensors of its base: model.norm.weight"),
+        ("silent", "reported no step: let it call job.report"),
+    ],
+)
+def test_what_went_wrong_is_no_candidate(here, capfd, manner, told):
+    """One line, exit 1, and no record; the folder is free for the same command again."""
+    assert bench(here, "train", "own.toml", "--set", f"manner={manner}") == 1
+    assert told in said(capfd)
+    assert not list(here.glob("runs/own-*/candidate.json"))
+    assert len(list(here.glob("runs/own-*"))) == 1
+
+
+def test_an_unfinished_training_is_neither_merged_nor_scored(here, capfd):
+    """Without the record there is no candidate, whatever lies there."""
+    run = only(here, "runs/*")
+    (run / candidate.FILE).unlink()
+    for words in (("merge", run), ("score", run, "--task", "word-problems", *SCRIPTED)):
+        assert bench(here, *words) == 1
+        assert "finish its training with the same command" in said(capfd)
+    assert not (here / "leaderboards").exists()
+
+
+def test_a_held_training_is_not_trained_twice_at_once(here, capfd):
+    """Another process that holds the folder is told of."""
+    run = only(here, "runs/*")
+    code = f"import time; from pathlib import Path; from harness import runs; runs.held(Path({str(run)!r}), wait=False)"
+    command = [tiny_study.sys.executable, "-c", f"{code}; print('held', flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        assert bench(here, "train", "full.toml") == 1
+        assert "another process is writing" in said(capfd)
+        holder.communicate(b"\n")
+
+
+def test_a_killed_training_goes_on_where_it_stood(here, capfd):
+    """Kill -9 at a moment after a kept state: no step before it is done again, and the weights are those unbroken."""
+    words = ("train", "lora.toml", "--set", "epochs=40")
+    unbroken = shutil.copytree(here, here.with_name("unbroken"))
+    assert bench(unbroken, *words) == 0
+    with tiny_study.start(here, *words) as process:
+        while not list(here.glob("runs/lora-*/state.pt")) and process.poll() is None:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(timeout=0.02)
+        process.kill()
+    assert process.returncode == -9
+    run = only(here, "runs/lora-*")
+    before = history(run)
+    assert not (run / candidate.FILE).exists()
+    assert bench(here, *words) == 0
+    after = history(run)
+    assert [step["number"] for step in after] == list(range(1, 121))
+    assert after[:2] == before[:2]
+    whole = candidate.read(only(unbroken, "runs/lora-*"))
+    assert candidate.read(run).weights_sha256 == whole.weights_sha256
+    assert not (run / "state.pt").exists()
+
+
+def test_what_was_asked_is_kept_as_a_recipe(prepared):
+    """The file in the folder trains the same, and names the rows that were trained on."""
+    run = only(prepared, "runs/*")
+    rows = json.loads((run / "rows.json").read_bytes())
+    assert [row[0] for row in rows[:2]] == ["rows-1", "rows-2"]
+    assert all(0 < start < len(ids) for _, start, ids in rows)
+    assert 'trainer = "full"' in (run / "recipe.toml").read_text()
