@@ -217,6 +217,18 @@ def test_an_adapter_from_elsewhere_is_scored_with_its_merge(here, capfd):
     capfd.readouterr()
 
 
+def test_a_trained_run_is_scored_beside_its_base(here, capfd):
+    """`--with-base` asks the base too, by the same command, and adds its row; the second time nothing is added."""
+    run = only(here, "runs/*")
+    for _ in range(2):
+        assert bench(here, "score", run, "--with-base", *TASK) == 0
+        assert "own-s0 against base@" in capfd.readouterr().out
+    base, made = rows(here)
+    assert base.result.model.weights_sha256 == made.result.training.candidate.base.weights_sha256
+    assert base.result.training is None
+    assert bench(here, "board", "--check") == 0
+
+
 def test_several_folders_are_scored_by_one_command(here, capfd):
     """A run, an adapter's base and whole weights; `--name` is for one."""
     run = only(here, "runs/*")
