@@ -8,7 +8,7 @@ PIP := -m pip --disable-pip-version-check install --quiet --constraint constrain
 .PHONY: quickstart test test-vllm lint check help
 
 help:
-	@echo "make quickstart  install into $(VENV), then score a small real model here"
+	@echo "make quickstart  install into $(VENV), then baseline, fine-tune and compare a small real model here"
 	@echo "make test        the whole suite"
 	@echo "make test-vllm   the suite of the real vLLM on this CPU, in an environment of its own"
 	@echo "make lint        ruff, mypy --strict, import-linter"
@@ -31,9 +31,9 @@ lint: $(VENV)/installed-dev
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (torch is large: this takes a few minutes the first time)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(PIP) --editable '.[transformers]'
+	$(BIN)/python $(PIP) --editable '.[transformers,train]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python $(PIP) --editable '.[transformers,openai,dev]'
+	$(BIN)/python $(PIP) --editable '.[transformers,train,openai,dev]'
 	@touch $@

@@ -226,7 +226,9 @@ def doctor(parser: Parser) -> None:
 
 
 def quickstart(parser: Parser) -> None:
-    parser.add_argument("--model", default="smollm2-135m-it-q4_1", metavar="MODEL")
+    parser.add_argument("--model", default="smollm2-135m-it-q4_1", metavar="MODEL", help="default: %(default)s")
     scoring(parser)
     place = Path("quickstart")
     parser.set_defaults(task="word-problems", leaderboards=place / "leaderboards", runs=place / "runs")
+    parser.set_defaults(recipes=["quickstart-lora"], sets=[], base=None, train_seed=0, gpus=1, checkpoints=0)
+    parser.set_defaults(reuse_base=True)

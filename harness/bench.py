@@ -148,9 +148,12 @@ def train_and_score(order: Study, screen: Screen) -> int:
     return 0
 
 
-def quickstart(order: Order, screen: Screen) -> int:
-    """Score the embedded model on the embedded task, and print the board this makes and where to go from here."""
+def quickstart(order: Study, screen: Screen) -> int:
+    """Baseline first: score the embedded model on the embedded task; then a short LoRA, and whether it helped."""
+    if order.run is not None:
+        raise BenchError("a quickstart makes two runs", "leave --run out")
     baseline(order, screen)
+    train_and_score(replace(order, base=order.model, name=None), screen)
     if not order.as_json:
         summary.next_steps(order.leaderboards, row.board(order.task), screen)
     return 0

@@ -65,8 +65,8 @@ COMMANDS = (
     Command("merge", "make whole weights of an adapter, proved", "harness.bench:merge:Merge", takes.merge),
     Command(
         "quickstart",
-        "score a small real model here, in minutes",
-        "harness.bench:quickstart:Order",
+        "baseline, fine-tune, verdict: a small real model, here, in minutes",
+        "harness.bench:quickstart:Study",
         takes.quickstart,
     ),
     Command("doctor", "what would make this model score wrongly", "harness.doctor:doctor:Doctor", takes.doctor),

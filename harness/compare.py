@@ -8,6 +8,8 @@ from harness.errors import BenchError
 from harness.statistics import Interval, Pairs, items_needed, mcnemar, mcnemar_mid, newcombe
 
 ALPHA = 0.05
+# Settings that say which weights answered and how they came there, not how answers were made.
+_OF_THE_WEIGHTS = ("weights", "adapter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def comparable(first: Entry, second: Entry) -> str | None:
 def _shared(entry: Entry) -> dict[str, object]:
     """What two rows must have in common, digests shortened to what an eye compares."""
     result = entry.result
-    settings = {name: value for name, value in result.engine.settings.items() if name != "weights"}
+    settings = {name: value for name, value in result.engine.settings.items() if name not in _OF_THE_WEIGHTS}
     return {
         "protocols": result.task.protocol_sha256[:12],
         "items": result.selection.ids_sha256[:12],

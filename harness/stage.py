@@ -23,6 +23,7 @@ from harness.display import Screen
 from harness.errors import BenchError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+_CALLED = {"worker": "training", "probe": "the engine's reference"}
 _HUSHED = {"PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 
 
@@ -115,10 +116,13 @@ def _told(path: Path) -> dict[str, Any]:
 
 
 def _ended(function: str, code: int) -> BenchError:
-    what = function.partition(":")[0].rpartition(".")[2]
+    module = function.partition(":")[0].rpartition(".")[2]
+    what = _CALLED.get(module, module)
     if code == -9:
         return BenchError(
-            f"{what} was killed by the system, most likely for want of memory", "take less memory: see --help"
+            f"{what} was killed by the system, most likely for want of memory",
+            "close what else is running; a training takes less with --set forward_tokens=2048 or "
+            "--set gradient_checkpointing=true",
         )
     if code < 0:
         return BenchError(

@@ -99,8 +99,9 @@ def next_steps(leaderboards: Path, task: str, screen: Screen) -> None:
     screen.write(page.read_text(encoding="utf-8"))
     screen.print(
         Text(
-            "\nNext: bench show on the run above, with --wrong, before you believe the number.\n"
-            "Then: bench baseline MODEL (bench list models) scores GSM8K; --datasets DIR where no hub is reachable."
+            "\nNext: bench show on the runs above, with --wrong, before you believe the numbers.\n"
+            "Then: bench baseline MODEL (bench list models) scores GSM8K, bench train-and-score RECIPE asks whether a "
+            "fine-tune helps; --datasets DIR where no hub is reachable."
         )
     )
 

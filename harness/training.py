@@ -69,7 +69,6 @@ def prepare(order: Order, screen: Screen, tasks: Sequence[str] = ()) -> Plan:
     recipe = recipes.read(order.recipe, order.sets, order.base)
     if order.gpus < 1 or order.checkpoints < 0:
         raise BenchError("--gpus is 1 or more and --checkpoints 0 or more", "mend the numbers")
-    plugins.trainer(recipes.place(recipe, "trainer"))
     screen.say(f"base {recipe.base}: looking for it, fetching what is missing")
     with runs.writing(order.cache):
         model = models.resolve(recipes.place(recipe, "base"), order.cache)

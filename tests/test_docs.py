@@ -33,6 +33,24 @@ def test_the_task_in_ten_lines_is_scored(page, tmp_path, monkeypatch, capfd):
     assert cli.main(["board", "--check", "--task", "./sums.py"]) == 0
 
 
+def test_the_trainer_in_ten_lines_makes_a_candidate(tmp_path, monkeypatch, capfd):
+    """The block is a whole trainer: saved as a file and named in a recipe, it is trained, proved and scored."""
+    code = first_python("docs/add-a-trainer.md")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    (tmp_path / "norms.py").write_text(code)
+    base = tiny.build(tmp_path / "base", "chatml")
+    monkeypatch.chdir(tmp_path)
+    keys = ("trainer=./norms.py", "data=word-problems", "task=word-problems", "max_steps=2", "lr=0.1")
+    sets = [word for key in (*keys, "optimizer=adamw", "precision=fp32") for word in ("--set", key)]
+    words = ["train-and-score", "full-main", "--base", str(base), *sets, "--engine", "transformers", "--limit", "4"]
+    assert cli.main([*words, "--json"]) == 0
+    rows = capfd.readouterr().out.strip().replace("}\n{", "}\0{").split("\0")
+    made = json.loads(rows[1])["result"]["training"]["candidate"]
+    assert made["values"]["trainer"] == "./norms.py"
+    assert 0 < made["trainable"] < made["parameters"] / 100
+    assert 0 < made["changed"] < 0.01
+
+
 def test_every_command_that_the_pages_name_exists():
     """A page that shows a command that is not there fails here."""
     commands = {command.name for command in cli.COMMANDS}
