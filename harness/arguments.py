@@ -160,7 +160,9 @@ def sweep(parser: Parser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of split and training (default: 0)")
     parser.add_argument("--gpus", type=int, default=1, metavar="N", help="processes that share the work (default: 1)")
     engine(parser)
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs lie (default: runs)")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs/sweep"), metavar="DIR", help="where tries lie (default: runs/sweep)"
+    )
     parser.add_argument(
         "--write", type=Path, metavar="FILE", help="where the winning recipe goes (default: RECIPE-BASE.toml, here)"
     )

@@ -213,6 +213,8 @@ def _seat(order: Score, folder: Path, screen: Screen) -> Sitting:
     if not folder.expanduser().is_dir():
         raise BenchError(f"no folder {folder}", "give a folder of weights; `bench baseline` takes names")
     trained = (folder / training.ASKED).is_file()
+    if (folder.resolve().parent / training.ASKED).is_file():
+        raise BenchError(f"{folder} belongs to a training run", f"score the run: bench score {folder.parent}")
     if not trained and not merging.is_adapter(folder):
         return sitting.prepare(replace(order, model=str(folder.resolve())), screen)
     made = _made(folder, order.base, order.cache, screen)
@@ -258,6 +260,8 @@ def _report(order: Study, bases: Sequence[Scored], candidates: Sequence[Scored],
     if order.as_json:
         return
     own = {scored.entry.result.model.weights_sha256: scored.entry for scored in bases}
+    if order.checkpoints:
+        summary.by_step(candidates, screen)
     for scored in candidates:
         base = own.get(_base_sha256(scored.entry)) or _base_row(scored.entry, order.leaderboards)
         if base is None:

@@ -149,7 +149,8 @@ def lost(merge: Merge) -> str | None:
         return None
     return (
         f"merging to {merge.dtype} changed the model: KL {merge.mean_kl:.4f} nats a token, the same token likeliest at "
-        f"{merge.greedy_agreement:.1%} of {merge.positions} positions; --set output_dtype=float32 loses nothing"
+        f"{merge.greedy_agreement:.1%} of {merge.positions} positions; "
+        "--set output_dtype=float32 with -o dtype=float32 loses nothing"
     )
 
 
@@ -163,7 +164,8 @@ def work(asked: Mapping[str, Any], _screen: Screen, _rank: int) -> None:
         double_quantization=asked["double_quantization"],
         expected_base_sha256=asked["expected"],
     )
-    shutil.rmtree(place, ignore_errors=True)  # of a merge that was killed before its effect was known
+    if (place / merge.RECORD).is_file():  # of a merge that was killed before its effect was known
+        shutil.rmtree(place)
     record = merge.fold(base, folder, place, options)
     looked = fidelity.FidelityOptions(
         dtype=asked["dtype"], quantised=asked["quantised"], double_quantization=asked["double_quantization"]

@@ -7,7 +7,7 @@ that a heavy library is only paid for by the command that needs it.
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -58,6 +58,17 @@ def trainer(name: str) -> Trainer:
     """The trainer of that name, or of that file (`./my_trainer.py`)."""
     found: Trainer = _load("trainer", name)
     return found
+
+
+def require(libraries: Sequence[str], what: str) -> None:
+    """Tell what is not installed, without loading anything.
+
+    Raises:
+        BenchError: a library is missing; the error names the extra that brings it.
+    """
+    for library in libraries:
+        if importlib.util.find_spec(library) is None:
+            raise _missing(ModuleNotFoundError(name=library), f"{what} needs a library that is not installed")
 
 
 def room(module: str) -> Any:

@@ -28,6 +28,7 @@ T = TypeVar("T")
 SCHEMA = 1
 # How an engine came to hold the weights, where it did not simply load them: told, and no reason to refuse a resumption.
 PATH = "setting weights"
+LOADED = "loaded"
 FILES = ("run.json", "engine.json", "problems.jsonl", "completions.jsonl")
 _ANEW = "the run is damaged: start it anew with --again"
 
@@ -94,8 +95,9 @@ class Run:
         before: dict[str, Value] = read_json(path) if self.finished and path.exists() else {}
         if before:
             _refuse_difference(before, dict(resolved), self.folder)
-        paths = dict.fromkeys(str(told[PATH]) for told in (before, resolved) if PATH in told)
-        write_json(path, {**resolved, **({PATH: ", then ".join(paths)} if paths else {})})
+        paths = dict.fromkeys(str(told.get(PATH, LOADED)) for told in (before, resolved) if told)
+        told = {} if list(paths) == [LOADED] else {PATH: ", then ".join(paths)}
+        write_json(path, {**{key: value for key, value in resolved.items() if key != PATH}, **told})
 
     def close(self) -> None:
         """Let go of the folder."""

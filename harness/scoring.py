@@ -71,7 +71,9 @@ class Engine:
 
     def _references(self, sequences: Sequence[Sequence[int]]) -> Mapping[str, Reference]:
         """What each model's own weights make of the probes, found before the engine takes the memory."""
-        places = {seat.model.weights_sha256: seat.model.folder for seat in self._seats if seat.model.weights_sha256}
+        # The probe's ids are those of one tokenizer; a model with another is loaded anew.
+        kin = [seat for seat in self._seats if seat.speech.tokenizer_sha256 == self._seats[0].speech.tokenizer_sha256]
+        places = {seat.model.weights_sha256: seat.model.folder for seat in kin if seat.model.weights_sha256}
         if len(places) < 2 or not getattr(plugins.engine(self._seats[0].engine), "RELOADS", False):
             return {}
         self._screen.say(f"references of {len(places)} models, to prove what the engine will hold")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import entries, evaluate, models, options, plugins, recipes, runs
+from harness import candidate, entries, evaluate, models, options, plugins, runs, training
 from harness.candidate import Training
 from harness.display import Screen
 from harness.errors import BenchError
@@ -155,25 +155,22 @@ def _require_own_name(model: Model, leaderboards: Path) -> None:
 
 
 def require_free(name: str, plan: Plan, leaderboards: Path) -> None:
-    """The same before a training, whose weights are not known yet: a row of this name is of this very training.
+    """The same before a training, whose weights are not known yet: a row of this name is of these very weights.
 
     Raises:
-        BenchError: an entry of that name came about otherwise.
+        BenchError: an entry of that name holds what this training has not made already.
     """
+    here = training.folder(plan)
+    made = candidate.read(here).weights_sha256 if (here / candidate.FILE).is_file() else None
     for path in sorted(leaderboards.glob("*/*.json")):
         other = entries.read(path).result
-        if other.candidate == name and not _is_of(other.training, plan):
+        same = other.candidate == name or other.candidate.startswith(f"{name}-step")
+        if same and (made is None or _trained_sha256(other.training) != made):
             raise BenchError(f"{path} is a row of '{name}' from another training", "give --name NAME to this one")
 
 
-def _is_of(made: Training | None, plan: Plan) -> bool:
-    one = None if made is None else made.candidate
-    return one is not None and (one.recipe_sha256, one.data.sha256, one.base.weights_sha256, one.seed) == (
-        recipes.digest(plan.recipe),
-        plan.rows.sha256,
-        plan.model.weights_sha256,
-        plan.order.seed,
-    )
+def _trained_sha256(made: Training | None) -> str | None:
+    return None if made is None or made.candidate is None else made.candidate.weights_sha256
 
 
 def default_engine() -> tuple[str, str]:

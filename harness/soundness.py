@@ -1,5 +1,6 @@
 """Whether weights that a trainer wrote are weights: right names and shapes, finite, and not the base again."""
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from harness import adapter, weights
 from harness.errors import BenchError
 
 _SHOWN = 3
+# What older files hold beside the parameters, though it follows from the configuration; as does a tied head.
+_DERIVED = ("rotary_emb.inv_freq",)
 _WAY_OUT = "the trainer wrote something else: nothing was kept as a candidate"
 
 
@@ -33,7 +36,9 @@ def full(folder: Path, base: Path) -> Sound:
     """
     weights.inspect(folder)
     made, began = ({tensor.name: tensor for tensor in weights.read(place)} for place in (folder, base))
-    if odd := sorted(made.keys() ^ began.keys()):
+    derived = (*_DERIVED, "lm_head.weight") if _is_tied(folder) else _DERIVED
+    spare = {name for name in began.keys() - made.keys() if name.endswith(derived)}
+    if odd := sorted((made.keys() ^ began.keys()) - spare):
         raise BenchError(f"{folder} has not the tensors of its base: {', '.join(odd[:_SHOWN])}", _WAY_OUT)
     changed = total = 0
     for name, tensor in made.items():
@@ -52,6 +57,11 @@ def full(folder: Path, base: Path) -> Sound:
 def adapted(folder: Path) -> Sound:
     """Check an adapter: complete, finite, and not as it began; see `harness.adapter.read`."""
     return Sound(adapter.read(folder).sha256, None)
+
+
+def _is_tied(folder: Path) -> bool:
+    config = json.loads((folder / "config.json").read_bytes())
+    return bool(config.get("tie_word_embeddings"))
 
 
 def _value(tensor: weights.Tensor) -> torch.Tensor:

@@ -31,7 +31,7 @@ def run(function: str, asked: object, processes: int = 1) -> Any:
     """Call `module:function(asked, screen, rank)` in child processes; what the first of them returns.
 
     Args:
-        function: such as "harness.training:work"; in the first process it returns a JSON value.
+        function: such as "harness.worker:work"; in the first process it returns a JSON value.
         asked: a JSON value.
         processes: how many, one a GPU; each finds RANK, LOCAL_RANK and WORLD_SIZE in its environment.
 
@@ -98,7 +98,7 @@ def _environment(rank: int, processes: int, port: int) -> Mapping[str, str]:
     house = os.pathsep.join(part for part in (os.environ.get("PYTHONPATH"), str(plugins.HOUSE)) if part)
     alone = {**_HUSHED, **os.environ, "PYTHONPATH": house}
     if processes == 1:
-        return alone
+        return {name: value for name, value in alone.items() if name not in ("WORLD_SIZE", "RANK", "LOCAL_RANK")}
     shared = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
     threads = str(max(1, (os.cpu_count() or 1) // processes))
     own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_PORT": str(port)}

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.text import Text
 
 from harness import plugins
-from harness.candidate import Candidate
+from harness.candidate import LOSSES, Candidate, final_loss, steps
 from harness.display import Screen, table
 from harness.entry import Entry
 from harness.merging import Made
@@ -59,6 +59,19 @@ def merged(made: Made, screen: Screen) -> None:
             ("effect", f"KL {merge.mean_kl:.2g} nats a token, greedy agreement {100 * merge.greedy_agreement:.1f} %"),
         ]
     screen.print(table(made.model.name, rows))
+
+
+def by_step(candidates: Sequence[Scored], screen: Screen) -> None:
+    """Print loss and score of a training's weights side by side, step by step."""
+    rows = []
+    for scored in candidates:
+        made, counts = scored.entry.result.training, scored.entry.result.counts
+        if made is None or made.candidate is None:
+            continue
+        history = steps((scored.folder / LOSSES).read_bytes())[: made.step]
+        told = f"loss {final_loss(history):.4f}, exact match {_percent(counts.correct, counts.total)}"
+        rows.append((f"{made.candidate.recipe}, step {len(history)}", told))
+    screen.print(table("loss (mean over the last tenth of the steps so far) and score", rows))
 
 
 def verdict(entry: Entry, base: Entry, screen: Screen) -> None:

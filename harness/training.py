@@ -2,9 +2,10 @@
 
 training.json    what was asked, fixed when the training begins
 recipe.toml      the recipe as resolved
-rows.json        the token ids that were trained on
+rows.json        the token ids that are trained on; held_out.json: those that are only looked at
 loss.jsonl       one step a line, as it comes
-weights/         what was trained, or the adapter
+state.pt         what a killed training goes on from
+weights/         what was trained, or the adapter; checkpoint-*/ on the way; merged*/ made of them
 candidate.json   written last: without it nothing here is a candidate
 """
 
@@ -13,6 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +69,11 @@ def prepare(order: Order, screen: Screen, tasks: Sequence[str] = ()) -> Plan:
         BenchError: a recipe, base or data that cannot be used, or data that holds test items.
     """
     recipe = recipes.read(order.recipe, order.sets, order.base)
-    if order.gpus < 1 or order.checkpoints < 0:
-        raise BenchError("--gpus is 1 or more and --checkpoints 0 or more", "mend the numbers")
+    if order.gpus < 1 or order.checkpoints < 0 or not 0 <= order.seed < 2**32:
+        raise BenchError("--gpus is 1 or more, --checkpoints 0 or more, --seed 0 to 2^32 - 1", "mend the numbers")
+    plugins.require(getattr(recipe.options, "LIBRARIES", ()), f"the trainer '{recipe.trainer}'")
+    if order.gpus > 1 and 0 < (there := _gpus()) < order.gpus:
+        raise BenchError(f"--gpus {order.gpus}, but {there} are here", f"--gpus {there}")
     screen.say(f"base {recipe.base}: looking for it, fetching what is missing")
     with runs.writing(order.cache):
         model = models.resolve(recipes.place(recipe, "base"), order.cache)
@@ -81,6 +86,11 @@ def prepare(order: Order, screen: Screen, tasks: Sequence[str] = ()) -> Plan:
     return Plan(order, recipe, model, speech, rows, ())
 
 
+def _gpus() -> int:
+    """GPUs of this machine; 0 where a CPU does the work."""
+    return int(plugins.room("torch").cuda.device_count())
+
+
 def train(plan: Plan, screen: Screen) -> Path:
     """Train, resuming what was killed; a finished training is reported and not repeated.
 
@@ -90,23 +100,23 @@ def train(plan: Plan, screen: Screen) -> Path:
     Raises:
         BenchError: whatever the trainer told, and no candidate.
     """
-    folder = _folder(plan)
-    with runs.writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = runs.held(folder, wait=False)
+    place = folder(plan)
+    with runs.writing(place):
+        place.mkdir(parents=True, exist_ok=True)
+        lock = runs.held(place, wait=False)
     try:
-        if (folder / candidate.FILE).is_file():
-            screen.say(f"{folder} was trained before; --again trains anew")
-            return folder
-        _write_asked(plan, folder)
+        if (place / candidate.FILE).is_file():
+            screen.say(f"{place} was trained before; --again trains anew")
+            return place
+        _write_asked(plan, place)
         screen.say(f"training {plan.recipe.name} on {plan.model.name}: {len(plan.rows.rows):,} rows")
-        stage.run("harness.worker:work", _asked(plan, folder), plan.order.gpus)
+        stage.run("harness.worker:work", _asked(plan, place), plan.order.gpus)
     finally:
         os.close(lock)
-    return folder
+    return place
 
 
-def _folder(plan: Plan) -> Path:
+def folder(plan: Plan) -> Path:
     """Where this training lies: the one with the same settings, else the next free number."""
     order = plan.order
     stem = entries.slug(f"{plan.recipe.name}-{plan.model.name}-s{order.seed}")
@@ -130,7 +140,14 @@ def settings(plan: Plan) -> dict[str, Value]:
         "seed": plan.order.seed,
         "gpus": plan.order.gpus,
         "checkpoints": plan.order.checkpoints,
+        "trainer": _own_file(plan.recipe),
     }
+
+
+def _own_file(recipe: Recipe) -> str | None:
+    """Of a trainer that is a file, the sha256; None for those that have a name."""
+    place = Path(recipes.place(recipe, "trainer"))
+    return sha256(place.read_bytes()).hexdigest() if place.suffix == ".py" else None
 
 
 def _write_asked(plan: Plan, folder: Path) -> None:
@@ -152,6 +169,7 @@ def _asked(plan: Plan, folder: Path) -> dict[str, Any]:
     return {
         "folder": str(folder),
         "recipe": order.recipe,
+        "recipe_sha256": recipes.digest(plan.recipe),
         "sets": order.sets,
         "base": order.base,
         "seed": order.seed,

@@ -22,15 +22,18 @@ def work(asked: Mapping[str, Any], screen: Screen, rank: int) -> None:
     """The child process: train, prove what was written, and write the candidate, rank 0 alone."""
     folder = Path(asked["folder"])
     recipe = recipes.read(asked["recipe"], asked["sets"], asked["base"])
+    if recipes.digest(recipe) != asked["recipe_sha256"]:
+        raise BenchError(f"{asked['recipe']} was changed since the command began", "give the command again")
     model = Model(**{**asked["model"], "folder": Path(asked["model"]["folder"])})
     rows, held_out = (_read_rows(folder / name) for name in ("rows.json", "held_out.json"))
-    losses = Losses(folder)
+    losses, seen = Losses(folder), []
     with screen.steps(recipe.name) as bar:
 
         def report(step: Step) -> None:
             if rank == 0:
                 losses.append(step)
-                rate = candidate.samples_per_second([_origin(step), step])
+                seen.append(step)
+                rate = candidate.samples_per_second(seen)
                 bar(step.number, step.total, f"loss {step.loss:.3f}" + (f", {rate:,.1f} samples/s" if rate else ""))
 
         job = Job(
@@ -121,8 +124,3 @@ def _flat(values: Mapping[str, object]) -> dict[str, Value]:
     """Scalars alone, lists joined by commas."""
     joined = {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in values.items()}
     return {key: value for key, value in joined.items() if value is None or isinstance(value, str | int | float | bool)}
-
-
-def _origin(step: Step) -> Step:
-    """Where a rate is counted from: the beginning of the process, as long as nothing better is known."""
-    return Step(0, step.total, 0.0, 0.0, None, 0, 0, 0, 0.0)

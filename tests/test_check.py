@@ -180,9 +180,9 @@ def test_a_sound_recipe_has_no_findings(base, tmp_path):
 
 def test_rows_that_are_too_long_are_counted_and_named(chatml, tmp_path):
     """By the recipe's length, and by the model's context."""
-    status, told = run(chatml, tmp_path, sets=["max_length=300"])
+    status, told = run(chatml, tmp_path, sets=["max_length=100"])
     assert status == 1
-    assert "rows are longer than max_length = 300: train-" in told
+    assert "rows are longer than max_length = 100: train-" in told
     long = write_rows(tmp_path, ["Why? " * tiny.CONTEXT])
     status, told = run(chatml, tmp_path, sets=[f"data={long}", "max_length=100000"])
     assert status == 1

@@ -264,4 +264,14 @@ def test_a_merge_that_changed_the_model_is_warned_of(kl, agreement, warned):
     merge = candidate.Merge("bfloat16", "", "", "", 14, 9, 0.32, None, kl, agreement, 300)
     told = merging.lost(merge)
     assert (told is not None) == warned
-    assert told is None or "--set output_dtype=float32 loses nothing" in told
+    assert told is None or "--set output_dtype=float32 with -o dtype=float32 loses nothing" in told
+
+
+def test_a_merge_never_takes_the_place_of_what_it_did_not_make(here, capfd):
+    """A folder of the user's is refused as a place for merged weights, and left as it is."""
+    run, place = only(here, "runs/*"), here / "mine"
+    place.mkdir()
+    (place / "notes.txt").write_text("keep me")
+    assert bench(here, "merge", run / "weights", "--base", here / "base", "--out", place) == 1
+    assert "exists already" in said(capfd)
+    assert (place / "notes.txt").read_text() == "keep me"

@@ -41,10 +41,12 @@ def test_a_rate_that_is_far_too_high_ends_in_one_line(base, tmp_path):
 
 
 def test_a_training_that_diverges_ends_in_one_line(base, tmp_path):
-    """The loss is finite and climbs: a rate of 1 throws the weights about."""
-    rows, options = tiny_training.rows(base, 40), tiny_training.full(lr=1.0, warmup=0.5, batch=1)
+    """The loss is finite and climbs: a rate of 1 throws the weights about; nothing stays that could be resumed."""
+    rows = tiny_training.rows(base, 40)
+    options = tiny_training.full(lr=1.0, warmup=0.5, batch=1, checkpoint_steps=2)
     with pytest.raises(BenchError, match=r"training diverged: the loss rose from \d+\.\d+ to \d+\.\d+ by step \d+"):
         tiny_training.run(full.train, base, rows, tmp_path, options)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_weights_that_are_no_numbers_end_in_one_line(base, tmp_path):

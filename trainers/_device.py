@@ -47,5 +47,6 @@ def memory_told(options: Full, processes: int) -> Iterator[None]:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text
+    text = str(error).lower()
+    known = any(words in text for words in ("can't allocate memory", "out of memory", "alloc_failed"))
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or known

@@ -29,7 +29,7 @@ def masks(config: Any, positions: torch.Tensor, dtype: torch.dtype) -> torch.Ten
     window = getattr(text, "sliding_window", None)
     types = getattr(text, "layer_types", None)
     if types is None:
-        return _mask(positions, dtype, window if text.model_type == "mistral" else None)
+        return _mask(positions, dtype, window)
     return {kind: _mask(positions, dtype, window if kind == "sliding_attention" else None) for kind in set(types)}
 
 

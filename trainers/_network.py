@@ -1,6 +1,7 @@
 """A base model into memory as a recipe wants it trained, and trained weights back into a folder."""
 
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,7 +36,8 @@ def load(job: Job, dtype: torch.dtype, **extra: Any) -> Any:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     folder = job.base.folder
-    machine.require_memory(weights.total_bytes(folder) * dtype.itemsize // 2, job.base.name)
+    numbers = sum(math.prod(tensor.shape) for tensor in weights.read(folder))
+    machine.require_memory(numbers * dtype.itemsize * job.processes, job.base.name)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         network, told = AutoModelForCausalLM.from_pretrained(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import inf
+from typing import ClassVar
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 CHOICES = {
@@ -20,6 +21,7 @@ class Full:
     """Full supervised fine-tuning.
 
     Attributes:
+        LIBRARIES: what must be installed; asked for before anything else is done.
         lr: peak learning rate.
         schedule: cosine, linear or constant, after the warm-up.
         final_lr: where the schedule ends, as a share of `lr`.
@@ -42,6 +44,8 @@ class Full:
         checkpoint_steps: steps between two states to resume from; 0 keeps none.
         output_dtype: of the weights as they are scored.
     """
+
+    LIBRARIES: ClassVar[tuple[str, ...]] = ("torch", "accelerate")
 
     lr: float = 1e-5
     schedule: str = "cosine"
@@ -97,6 +101,8 @@ class Lora(Full):
         targets: names of the linear layers that get an adapter.
     """
 
+    LIBRARIES: ClassVar[tuple[str, ...]] = (*Full.LIBRARIES, "peft")
+
     lr: float = 2e-4
     optimizer: str = "adamw"
     r: int = 16
@@ -117,5 +123,7 @@ class Qlora(Lora):
     Attributes:
         double_quantization: quantise the quantisation constants too.
     """
+
+    LIBRARIES: ClassVar[tuple[str, ...]] = (*Lora.LIBRARIES, "bitsandbytes")
 
     double_quantization: bool = True

@@ -22,7 +22,7 @@ from trainers import _device, _masks, _network, _optimizer, _state
 from trainers._graphs import Graphs
 from trainers._options import Full
 from trainers._packing import Packed, pack, share, windows
-from trainers._watch import Watch
+from trainers._watch import LostTrainingError, Watch
 
 # How far towards seeing its neighbour a packed row may lean; rounding in bf16 makes a few hundredths.
 _LEAN = 0.25
@@ -91,30 +91,12 @@ class _Training:
 
     def run(self) -> Trained:
         """Every step from where a killed run stood, then the weights."""
-        first = _state.load(self.accelerator, self.network, self.optimizer, self.job.folder) + 1
-        if first == 1:
-            self._require_blind()
-        # The learning of a resumed run was seen in its first one.
-        unseen = first == 1
-        watch = Watch(self._report, len(self.plan), _READ_EVERY if self.accelerator.device.type == "cuda" else 1)
         keep = _spread(len(self.plan), self.job.checkpoints)
-        for number in range(first, len(self.plan) + 1):
-            window = self.plan[number - 1]
-            rate = _optimizer.learning_rate(number, len(self.plan), self.options)
-            loss, norm = self._step(window, rate, check=unseen)
-            unseen = False
-            watch.add(number, loss, norm, rate, window)
-            if number in keep:
-                watch.flush()
-                self._save(self._checkpoint(number))
-            if (
-                self.options.checkpoint_steps
-                and number % self.options.checkpoint_steps == 0
-                and number < len(self.plan)
-            ):
-                watch.flush()
-                _state.save(self.accelerator, self.network, self.optimizer, number, self.job.folder)
-        watch.flush()
+        try:
+            self._steps(keep)
+        except LostTrainingError:
+            self._finish()
+            raise
         held_out = self._evaluate(self.job.held_out) if self.job.held_out else None
         self._save(self.job.folder / "weights")
         self._finish()
@@ -127,6 +109,27 @@ class _Training:
             held_out_loss=held_out,
             quantised=self.method.quantised,
         )
+
+    def _steps(self, keep: Sequence[int]) -> None:
+        """Every step that is left; weights and states are kept where they are due."""
+        first = _state.load(self.accelerator, self.network, self.optimizer, self.job.folder) + 1
+        if first == 1:
+            self._require_blind()
+        watch = Watch(self._report, len(self.plan), _READ_EVERY if self.accelerator.device.type == "cuda" else 1)
+        often = self.options.checkpoint_steps
+        for number in range(first, len(self.plan) + 1):
+            window = self.plan[number - 1]
+            rate = _optimizer.learning_rate(number, len(self.plan), self.options)
+            # The learning of a resumed run was seen in its first one.
+            loss, norm = self._step(window, rate, check=number == 1)
+            watch.add(number, loss, norm, rate, window)
+            if number in keep:
+                watch.flush()
+                self._save(self._checkpoint(number))
+            if often and number % often == 0 and number < len(self.plan):
+                watch.flush()
+                _state.save(self.accelerator, self.network, self.optimizer, number, self.job.folder)
+        watch.flush()
 
     def _recorded(self) -> Graphs | None:
         """Every size of pass as a CUDA graph, where that can be: on one GPU, with nothing drawn or computed twice."""
@@ -217,7 +220,7 @@ class _Training:
             alone, packed, seeing = (self._nats(rows) for rows in ([second], [first, second], [joined]))
         moved, whole = packed[-len(alone) :] - alone, seeing - alone
         lean = float((moved * whole).sum() / whole.square().sum().clamp(min=1e-12))
-        if not abs(lean) <= _LEAN:
+        if abs(lean) > _LEAN:  # a NaN is told as such after the first step
             raise BenchError(
                 f"packed rows see one another: {second.id} moves {lean:.0%} towards a row that goes on from {first.id}",
                 "--set attention=eager, or --set forward_tokens=1 to train without packing",

@@ -24,7 +24,10 @@ class _Waiting:
     rows: int
     tokens: int
     supervised: int
-    seconds: float
+
+
+class LostTrainingError(BenchError):
+    """A training that nothing can save: it must begin anew."""
 
 
 class Watch:
@@ -43,28 +46,29 @@ class Watch:
         self._waiting: list[_Waiting] = []
         self._losses: list[float] = []
         self._began = perf_counter()
+        self._told = 0.0
 
     def add(self, number: int, loss: Any, grad_norm: Any, lr: float, window: Sequence[Row]) -> None:
         """Take note of a step; loss and norm may be tensors on a device."""
         tokens = sum(len(row.token_ids) for row in window)
         prompt = sum(row.start for row in window)
-        seconds = perf_counter() - self._began
-        self._waiting.append(_Waiting(number, loss, grad_norm, lr, len(window), tokens, tokens - prompt, seconds))
+        self._waiting.append(_Waiting(number, loss, grad_norm, lr, len(window), tokens, tokens - prompt))
         if len(self._waiting) >= self._every:
             self.flush()
 
     def flush(self) -> None:
-        """Read and report what waits.
+        """Read and report what waits; the time since the last reading is spread evenly over these steps.
 
         Raises:
-            BenchError: a loss or gradient is not finite, or the loss has risen far above where it began.
+            LostTrainingError: a loss or gradient is not finite, or the loss has risen far above where it began.
         """
         waiting, self._waiting = self._waiting, []
-        for step in waiting:
-            loss, norm = float(step.loss), float(step.grad_norm)
+        read = [(step, float(step.loss), float(step.grad_norm)) for step in waiting]
+        began, self._told = self._told, perf_counter() - self._began
+        for place, (step, loss, norm) in enumerate(read, 1):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 what = f"the loss became {loss}" if not math.isfinite(loss) else f"the gradient's norm became {norm}"
-                raise BenchError(f"{what} at step {step.number} of {self._total}", _LOWER)
+                raise LostTrainingError(f"{what} at step {step.number} of {self._total}", _LOWER)
             self._losses.append(loss)
             self._report(
                 Step(
@@ -76,7 +80,7 @@ class Watch:
                     rows=step.rows,
                     tokens=step.tokens,
                     supervised=step.supervised,
-                    seconds=step.seconds,
+                    seconds=began + (self._told - began) * place / len(read),
                 )
             )
             self._require_sane(step.number)
@@ -86,7 +90,7 @@ class Watch:
             return
         first, last = sum(self._losses[:SPAN]) / SPAN, sum(self._losses[-SPAN:]) / SPAN
         if last > 2 * first + 1:
-            raise BenchError(
+            raise LostTrainingError(
                 f"training diverged: the loss rose from {first:.2f} to {last:.2f} by step {number} of {self._total}",
                 _LOWER,
             )
