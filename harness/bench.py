@@ -5,30 +5,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-from harness import (
-    candidate,
-    entries,
-    evaluate,
-    leaks,
-    merging,
-    models,
-    plugins,
-    recipes,
-    row,
-    runs,
-    scoring,
-    sitting,
-    summary,
-    training,
-)
+from harness import evaluate, plugins, row, runs, scoring, sitting, summary
+from harness.checkpoints import models
 from harness.display import Screen
-from harness.entry import Entry
 from harness.errors import BenchError
-from harness.merging import Made
 from harness.scoring import Scored
 from harness.sitting import Order, Sitting
-from harness.training import Order as Training
-from harness.training import Plan
+from harness.store import candidate, entries
+from harness.store.entry import Entry
+from harness.training import leaks, merging, recipes
+from harness.training import train as training
+from harness.training.merging import Made
+from harness.training.train import Order as Training
+from harness.training.train import Plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import evaluate, leaderboard, plugins, protocol, runs
-from harness.completions import CommittedCompletion
+from harness import evaluate, plugins, protocol, runs
+from harness.contracts import Task
 from harness.display import Screen
-from harness.entry import Entry
 from harness.errors import BenchError
-from harness.types import Completion, Problem, Split, Task, Verdict
+from harness.store import leaderboard
+from harness.store.completions import CommittedCompletion
+from harness.store.entry import Entry
+from harness.types import Completion, Problem, Split, Verdict
 
 
 @dataclass(frozen=True, slots=True)

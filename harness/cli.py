@@ -19,7 +19,7 @@ from typing import TextIO
 import harness
 from harness import arguments as takes
 from harness.errors import BenchError
-from harness.markup import visible
+from harness.store.markup import visible
 
 Parser = argparse.ArgumentParser
 DESCRIPTION = "Did the fine-tune help, and may I believe the number?"
@@ -59,9 +59,11 @@ COMMANDS = (
     Command("score", "score training runs, adapters and folders of weights", "harness.bench:score:Score", takes.score),
     Command("show", "read what a model wrote", "harness.reading:show:Show", takes.show),
     Command("board", "render the leaderboard's pages, or check them", "harness.boards:board:Board", takes.board),
-    Command("check", "look at a recipe before any GPU minute", "harness.check:check:Check", takes.check),
+    Command("check", "look at a recipe before any GPU minute", "harness.training.check:check:Check", takes.check),
     Command("train", "train a candidate, and no more", "harness.bench:train:Training", takes.train),
-    Command("sweep", "choose hyper-parameters on held-out train data", "harness.sweep:sweep:Sweep", takes.sweep),
+    Command(
+        "sweep", "choose hyper-parameters by held-out train data", "harness.training.sweep:sweep:Sweep", takes.sweep
+    ),
     Command("merge", "make whole weights of an adapter, proved", "harness.bench:merge:Merge", takes.merge),
     Command(
         "quickstart",

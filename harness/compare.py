@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from harness.bits import hex_to_bits
-from harness.entry import Entry
 from harness.errors import BenchError
 from harness.statistics import Interval, Pairs, items_needed, mcnemar, mcnemar_mid, newcombe
+from harness.store.bits import hex_to_bits
+from harness.store.entry import Entry
 
 ALPHA = 0.05
 # Settings that say which weights answered and how they came there, not how answers were made.

@@ -5,10 +5,12 @@ from pathlib import Path
 
 from rich.text import Text
 
-from harness import evaluate, models, options, plugins, runs, sitting
+from harness import evaluate, options, plugins, runs, sitting
+from harness.checkpoints import models
+from harness.contracts import Task
 from harness.display import Screen, plain, table
 from harness.tokens import Speech, prompt_ids, prompt_text
-from harness.types import Completion, Message, Model, Problem, Request, Split, Task
+from harness.types import Completion, Message, Model, Problem, Request, Split
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness import protocol
+from harness.contracts import Generator, Task
 from harness.errors import BenchError
 from harness.runs import Run
 from harness.tokens import Manner, Tokenizer, prompt_ids
-from harness.types import Completion, Generator, Problem, Request, Score, Split, Task, Verdict
+from harness.types import Completion, Problem, Request, Score, Split, Verdict
 
 
 @dataclass(frozen=True, slots=True)

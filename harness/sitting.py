@@ -8,14 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import candidate, entries, evaluate, models, options, plugins, runs, training
-from harness.candidate import Training
+from harness import evaluate, options, plugins, runs
+from harness.checkpoints import models
+from harness.contracts import Task
 from harness.display import Screen
 from harness.errors import BenchError
 from harness.evaluate import Exam
+from harness.store import candidate, entries
+from harness.store.candidate import Training
 from harness.tokens import Speech, ids_sha256
-from harness.training import Plan
-from harness.types import Model, Problem, Split, Task, Value
+from harness.training import train as training
+from harness.training.train import Plan
+from harness.types import Model, Problem, Split, Value
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness import plugins, records
+from harness import plugins
 from harness.display import Screen
 from harness.errors import BenchError
+from harness.store import records
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 _CALLED = {"worker": "training", "probe": "the engine's reference"}
@@ -31,7 +32,7 @@ def run(function: str, asked: object, processes: int = 1) -> Any:
     """Call `module:function(asked, screen, rank)` in child processes; what the first of them returns.
 
     Args:
-        function: such as "harness.worker:work"; in the first process it returns a JSON value.
+        function: such as "harness.training.worker:work"; in the first process it returns a JSON value.
         asked: a JSON value.
         processes: how many, one a GPU; each finds RANK, LOCAL_RANK and WORLD_SIZE in its environment.
 

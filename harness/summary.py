@@ -7,12 +7,12 @@ from pathlib import Path
 from rich.text import Text
 
 from harness import plugins
-from harness.candidate import LOSSES, Candidate, final_loss, steps
 from harness.display import Screen, table
-from harness.entry import Entry
-from harness.merging import Made
-from harness.records import pretty
 from harness.scoring import Scored
+from harness.store.candidate import LOSSES, Candidate, final_loss, steps
+from harness.store.entry import Entry
+from harness.store.records import pretty
+from harness.training.merging import Made
 from harness.types import Score
 
 

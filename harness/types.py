@@ -1,13 +1,9 @@
-"""The nouns and the contracts. Read this first.
+"""The nouns. Read this first, then the contracts in `harness/contracts.py`."""
 
-A *task* says what is asked and judges the answers, an *engine* generates, a *trainer* makes candidates. Each is a
-module that satisfies a Protocol below; nothing is registered, the folder is the list.
-"""
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 Role = Literal["user", "assistant"]
 Finish = Literal["stop", "length"]
@@ -261,81 +257,3 @@ class Trained:
     parameters: int
     held_out_loss: float | None = None
     quantised: str | None = None
-
-
-class Task(Protocol):
-    """A module `tasks/<name>.py`, or a user's own file.
-
-    Attributes:
-        LABEL: name, prompt manner and version, such as "gsm8k-1shot@v1". One label means one protocol for ever.
-        READER: name and version of the rules that read an answer; part of the protocol.
-        SAMPLING: how answers are drawn.
-    """
-
-    LABEL: str
-    READER: str
-    SAMPLING: Sampling
-
-    def problems(self, split: Split) -> Sequence[Problem]:
-        """Every problem of the split, in the order that fixes the bits of an entry."""
-        ...
-
-    def messages(self, problem: Problem) -> tuple[Message, ...]:
-        """The conversation that asks this problem, worked examples included, without a system turn."""
-        ...
-
-    def grade(self, problem: Problem, completion: Completion) -> Verdict:
-        """Judge one completion. Never raises for anything a model can write."""
-        ...
-
-
-class Generator(Protocol):
-    """A model loaded by an engine.
-
-    Attributes:
-        version: the engine's library and version, such as "vllm 0.26.0".
-        settings: every setting as it was resolved (dtype, device, ...); enters the entry.
-        context: the longest prompt plus completion in tokens.
-    """
-
-    version: str
-    settings: Mapping[str, Value]
-    context: int
-
-    def complete(
-        self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
-    ) -> Iterator[tuple[str, Completion]]:
-        """Yield (request id, completion) as each is finished, in any order, each request once."""
-        ...
-
-    def close(self) -> None:
-        """Give back memory and processes; may be called twice."""
-        ...
-
-
-class Engine(Protocol):
-    """A module `harness/engines/<name>.py`, or a package's own.
-
-    Attributes:
-        Options: a frozen dataclass of the engine's settings with defaults; `-o key=value` sets them.
-    """
-
-    Options: type[Any]
-
-    def load(self, model: Model, options: Any) -> Generator:
-        """Load the model. A missing library, too little memory or unusable weights raise BenchError."""
-        ...
-
-
-class Trainer(Protocol):
-    """A module `trainers/<name>.py`, or a user's own file.
-
-    Attributes:
-        Options: a frozen dataclass of hyper-parameters with defaults; a recipe's keys set them.
-    """
-
-    Options: type[Any]
-
-    def train(self, job: Job) -> Trained:
-        """Train and write weights under `job.folder`. What cannot run or went wrong raises BenchError."""
-        ...

@@ -13,9 +13,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from harness import plugins, weights
+from harness import plugins
+from harness.checkpoints import weights
+from harness.contracts import Generator
 from harness.errors import BenchError
-from harness.types import Generator, Model
+from harness.types import Model
 
 POSITIONS = 64
 # Right weights may lie three times as far from their reference as the weights of the first load did from theirs, and

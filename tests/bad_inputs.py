@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from harness.weights import SINGLE
+from harness.checkpoints.weights import SINGLE
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,6 @@ HUB = f"baseline org/gated {ASK}"
 ENDPOINT, NOWHERE = {"HF_ENDPOINT": "{hub}"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 DATA = "score {tiny} --engine scripted --limit 1 --datasets {world}"
-WITHOUT = {"PYTHONPATH": "{world}/without"}
 TRAIN = "train {world}/rows.toml --cache {caches}"
 SHARDED = f"{TRAIN} --gpus 2 --set sharding=fsdp --set optimizer=adamw_8bit"
 STUDY = TRAIN.replace("train ", "train-and-score ")
@@ -111,7 +110,9 @@ TABLE = (
     Row("server that refuses", SERVED + "{server}/refuse/v1", ("refused with 400", "nothing was graded")),
     Row("server of another model", SERVED + "{server}/choices/v1 -o served=x", ("serves m", "-o served=NAME")),
     Row("no task file", "score {tiny} --task ./none.py", ("no file none.py", "word-problems")),
-    Row("task file without a contract", "score {tiny} --task {world}/half.py", ("lacks READER", "harness/types.py")),
+    Row(
+        "task file without a contract", "score {tiny} --task {world}/half.py", ("lacks READER", "harness/contracts.py")
+    ),
     Row(
         "task with one id twice",
         "score {tiny} --engine scripted --task {world}/twice.py",
@@ -152,7 +153,7 @@ TABLE = (
     Row("too many shots", f"{TRAIN} --set shots=9", ("asks for 9 shots", "set shots to 1 or less")),
     Row("no process", f"{TRAIN} --gpus 0", ("--gpus is 1 or more",)),
     Row("fewer than no checkpoint", f"{TRAIN} --checkpoints -1", ("--checkpoints 0 or more",)),
-    Row("peft is missing", TRAIN, ("the trainer 'lora' needs", "'baseline-bench[train]'"), environment=WITHOUT),
+    Row("peft is missing", TRAIN, ("the trainer 'lora' needs", "'baseline-bench[train]'"), missing=("peft",)),
     Row(
         "sharding on one GPU", f"{TRAIN} --set sharding=fsdp", ("needs several GPUs", "--set sharding=none"), began=True
     ),

@@ -12,8 +12,8 @@ import tiny
 from test_plugins import TASK, package
 
 from harness import plugins
+from harness.checkpoints.weights import SINGLE
 from harness.types import Split
-from harness.weights import SINGLE
 
 CROWDED = '''
 """An engine whose GPU has no memory left when the first batch is computed."""
@@ -101,7 +101,6 @@ def trainings(world: Path) -> None:
         (world / f"{name}.jsonl").write_text(json.dumps({"question": question, "answer": answer}))
     (world / "empty.jsonl").touch()
     (world / "odd.jsonl").write_text('{"this": "is", "no": "row"}')
-    (world / "without").mkdir()
     (world / "without" / "peft.py").write_text("raise ModuleNotFoundError('No module named peft', name='peft')\n")
     (world / "unfinished").mkdir()
     (world / "unfinished" / "training.json").write_text("{}")

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness import entries
-from harness.bits import Bits
-from harness.completions import CommittedCompletion, commit, to_lines
-from harness.entry import EngineRecord, Entry, ModelRecord, Provenance, Result, Selection, TaskRecord, Timings
-from harness.records import digest, plain
+from harness.store import entries
+from harness.store.bits import Bits
+from harness.store.completions import CommittedCompletion, commit, to_lines
+from harness.store.entry import EngineRecord, Entry, ModelRecord, Provenance, Result, Selection, TaskRecord, Timings
+from harness.store.records import digest, plain
 from harness.types import Completion, Problem, Sampling, Score, Verdict
 
 

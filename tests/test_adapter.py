@@ -1,4 +1,4 @@
-"""harness.adapter: a plain, whole, trained LoRA is read; everything else is refused with the way out."""
+"""harness.checkpoints.adapter: a plain, whole, trained LoRA is read; everything else is refused with the way out."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from harness import adapter
+from harness.checkpoints import adapter
 from harness.errors import BenchError
 
 QUERY = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"

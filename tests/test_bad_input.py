@@ -22,7 +22,7 @@ from harness.cli import main
 NEEDY = (
     *(f"harness.engines.{name}" for name in ("vllm", "openai", "transformers")),
     "harness.tokenizer",
-    "harness.checkpoint",
+    "harness.checkpoints.gguf",
 )
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.bits import Bits, bits_to_hex, hex_to_bits
+from harness.store.bits import Bits, bits_to_hex, hex_to_bits
 from harness.types import Score, Verdict
 
 

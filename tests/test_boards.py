@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import tiny
 
-from harness import cli, entries
-from harness.bits import Bits, bits_to_hex
-from harness.completions import from_lines, read_lines, to_lines
-from harness.entry import Entry
-from harness.records import digest
+from harness import cli
+from harness.store import entries
+from harness.store.bits import Bits, bits_to_hex
+from harness.store.completions import from_lines, read_lines, to_lines
+from harness.store.entry import Entry
+from harness.store.records import digest
 
 SCORE = ("--task", "word-problems", "--engine", "scripted", "--limit", "6", "--json")
 

@@ -1,4 +1,4 @@
-"""harness.candidate: a training's record and loss history, in its folder and in the entries of its rows."""
+"""harness.store.candidate: a training's record and loss history, in its folder and in the entries of its rows."""
 
 import gzip
 import hashlib
@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import answers, entry, regrade, result, sha
 
-from harness import candidate, entries, leaderboard
-from harness.candidate import Base, Candidate, Cost, Data, Losses, Merge, Training
 from harness.errors import BenchError
-from harness.records import pretty
+from harness.store import candidate, entries, leaderboard
+from harness.store.candidate import Base, Candidate, Cost, Data, Losses, Merge, Training
+from harness.store.records import pretty
 from harness.types import Step
 
 MERGE = Merge("bfloat16", sha("base"), sha("adapter"), sha("merged"), 14, 9, 0.31, None, 1e-4, 0.99, 300)

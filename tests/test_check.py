@@ -1,4 +1,4 @@
-"""harness.check: what would make a recipe train wrongly is found before any weights are loaded."""
+"""harness.training.check: what would make a recipe train wrongly is found before any weights are loaded."""
 
 import io
 import json
@@ -9,9 +9,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from harness import check, plugins, recipes, rows
+from harness import plugins
 from harness.display import Screen
 from harness.errors import BenchError
+from harness.training import check, recipes, rows
 from harness.types import Model, Sample, Split
 from tasks import gsm8k, word_problems
 

@@ -1,4 +1,4 @@
-"""harness.checkpoint: a GGUF file becomes a folder that engines load."""
+"""harness.checkpoints.gguf: a GGUF file becomes a folder that engines load."""
 
 import gguf
 import numpy as np
@@ -8,7 +8,8 @@ from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from harness import checkpoint, weights
+from harness.checkpoints import gguf as checkpoint
+from harness.checkpoints import weights
 from harness.errors import BenchError
 
 WIDTH, WIDE, LAYERS = 64, 128, 2

@@ -14,7 +14,8 @@ import pytest
 import tiny
 from test_plugins import TASK
 
-from harness import models, plugins, protocol
+from harness import plugins, protocol
+from harness.checkpoints import models
 from harness.cli import COMMANDS, main
 from harness.types import Split
 

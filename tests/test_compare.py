@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import entry, result, sha
 
-from harness.bits import Bits
 from harness.compare import Flips, comparable, compare
-from harness.entry import Entry, Result
 from harness.errors import BenchError
 from harness.evaluate import score
+from harness.store.bits import Bits
+from harness.store.entry import Entry, Result
 from harness.types import Verdict
 
 RIGHT, LOOSE, WRONG, UNREAD, CUT = "right", "loose", "wrong", "unread", "cut"

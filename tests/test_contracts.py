@@ -6,7 +6,8 @@ import tomllib
 
 import pytest
 
-from harness import plugins, protocol, recipes
+from harness import plugins, protocol
+from harness.training import recipes
 from harness.types import Completion, Split
 
 OFFLINE = {"gsm8k"}

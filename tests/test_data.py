@@ -1,4 +1,4 @@
-"""harness.data: a recipe's data becomes samples in the task's own words, or is refused line by line."""
+"""harness.training.data: a recipe's data becomes samples in the task's own words, or is refused line by line."""
 
 import json
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from harness import data, recipes
 from harness.errors import BenchError
+from harness.training import data, recipes
 from harness.types import Message, Split
 from tasks import word_problems
 

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import add, answers, entry, partial, regrade, result
 
-from harness import audit, entries
-from harness.completions import from_lines, read_lines
-from harness.entries import completions_path, read, stem, verify, write
-from harness.entry import Entry, Result
 from harness.errors import BenchError
-from harness.records import decode, plain, pretty
+from harness.store import audit, entries
+from harness.store.completions import from_lines, read_lines
+from harness.store.entries import completions_path, read, stem, verify, write
+from harness.store.entry import Entry, Result
+from harness.store.records import decode, plain, pretty
 
 BASE = result()
 

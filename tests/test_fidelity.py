@@ -1,4 +1,4 @@
-"""harness.fidelity: the effect of merging on predictions, 0 where nothing was lost."""
+"""harness.checkpoints.fidelity: the effect of merging on predictions, 0 where nothing was lost."""
 
 import math
 
@@ -7,10 +7,10 @@ import tiny
 import tiny_lora
 import torch
 
-from harness import fidelity, merge
+from harness.checkpoints import fidelity, merge
+from harness.checkpoints.fidelity import FidelityOptions
+from harness.checkpoints.merge import MergeOptions
 from harness.errors import BenchError
-from harness.fidelity import FidelityOptions
-from harness.merge import MergeOptions
 
 PROBES = [[1, *range(20, 60)], [1, *range(90, 100)], [5]]
 

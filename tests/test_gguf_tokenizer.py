@@ -1,4 +1,4 @@
-"""harness.gguf_tokenizer: the tokenizer of a GGUF file, written out the same on every machine."""
+"""harness.checkpoints.gguf_tokenizer: the tokenizer of a GGUF file, written out the same on every machine."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 from tokenizers import pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from harness import gguf_tokenizer
+from harness.checkpoints import gguf_tokenizer
 from harness.errors import BenchError
 
 NORMAL, CONTROL, USER_DEFINED, BYTE = 1, 3, 4, 6

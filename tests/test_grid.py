@@ -1,12 +1,12 @@
-"""harness.grid: every combination is tried, and what wins is told with the rule that decided."""
+"""harness.training.grid: every combination is tried, and what wins is told with the rule that decided."""
 
 from dataclasses import dataclass
 
 import pytest
 
-from harness import grid, recipes
 from harness.errors import BenchError
-from harness.grid import Outcome
+from harness.training import grid, recipes
+from harness.training.grid import Outcome
 from harness.types import Verdict
 
 RECIPE = "quickstart-lora"

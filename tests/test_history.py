@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from samples import add, regrade, result, sha
 
-from harness import leaderboard
-from harness.entries import completions_path
 from harness.errors import BenchError
-from harness.leaderboard import check
+from harness.store import leaderboard
+from harness.store.entries import completions_path
+from harness.store.leaderboard import check
 
 BASE = result()
 

@@ -1,4 +1,4 @@
-"""harness.hub: one commit of a repository, from a hub that this test serves on the loopback."""
+"""harness.checkpoints.hub: one commit of a repository, from a hub that this test serves on the loopback."""
 
 import hashlib
 import http.server
@@ -15,12 +15,12 @@ import pytest
 import tiny
 from transformers import AutoModelForCausalLM
 
-from harness import weights
+from harness.checkpoints import weights
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SCRIPT = """\
 import sys
-from harness import hub
+from harness.checkpoints import hub
 from harness.errors import BenchError
 try:
     print(*hub.download(sys.argv[1], sys.argv[2] or None))
@@ -135,7 +135,7 @@ def hub(files):
 
 
 def download(home, repository, revision="", **settings):
-    """What `harness.hub.download` gives in a process of its own, since the client reads its settings once."""
+    """What `hub.download` gives in a process of its own, since the client reads its settings once."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     environment = {**kept, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1", **settings}
     command = [sys.executable, "-c", SCRIPT, repository, revision]

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from samples import LEAVES, add, altered, answers, entry, regrade, result, sha
 
-from harness import leaderboard
-from harness.entries import completions_path, write
 from harness.errors import BenchError
-from harness.leaderboard import boards, check, render
-from harness.records import pretty
+from harness.store import leaderboard
+from harness.store.entries import completions_path, write
+from harness.store.leaderboard import boards, check, render
+from harness.store.records import pretty
 
 GOLDEN = Path(__file__).parent / "data" / "golden_board.md"
 HOSTILE = "a|b` @octocat #12 $x$ <b> [l](http://e.vil) \u202e"

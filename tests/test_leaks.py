@@ -1,9 +1,9 @@
-"""harness.leaks: whole test questions in training data are found however they are dressed, and shared runs are told."""
+"""leaks: whole test questions in training data are found however they are dressed, and shared runs are told."""
 
 import pytest
 
-from harness import leaks
 from harness.errors import BenchError
+from harness.training import leaks
 from harness.types import Message, Problem, Sample, Split
 from tasks import gsm8k
 

@@ -1,4 +1,4 @@
-"""harness.merge: an adapter is folded in fp32, rounded once, and nothing unproved is left behind."""
+"""harness.checkpoints.merge: an adapter is folded in fp32, rounded once, and nothing unproved is left behind."""
 
 import json
 import math
@@ -12,11 +12,11 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from harness import adapter, folding, merge, nf4, weights
+from harness.checkpoints import adapter, folding, merge, nf4, weights
+from harness.checkpoints.merge import MergeOptions
 from harness.engines import transformers as engine
 from harness.errors import BenchError
-from harness.merge import MergeOptions
-from harness.records import decode
+from harness.store.records import decode
 from harness.types import Model, Request, Sampling
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

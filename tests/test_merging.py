@@ -13,7 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_study import SCRIPTED, bench, only, rows
 
-from harness import candidate, merging, weights
+from harness.checkpoints import weights
+from harness.store import candidate
+from harness.training import merging
 
 TASK = ("--task", "word-problems", *SCRIPTED)
 COPIED = """\

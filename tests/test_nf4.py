@@ -1,4 +1,4 @@
-"""harness.nf4: what is left of a weight held in 4 bits, and which weights are held so."""
+"""harness.checkpoints.nf4: what is left of a weight held in 4 bits, and which weights are held so."""
 
 import pytest
 import tiny
@@ -6,7 +6,7 @@ import torch
 from bitsandbytes.nn import Linear4bit
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from harness import nf4
+from harness.checkpoints import nf4
 
 
 @pytest.mark.parametrize("manner", ["chatml", "gemma", "plain"])

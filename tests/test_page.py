@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from samples import counted, entry, partial, result, sha
 
-from harness.entries import stem
-from harness.entry import Entry, Result
-from harness.page import Board, Row, index, page, sheet
+from harness.store.entries import stem
+from harness.store.entry import Entry, Result
+from harness.store.page import Board, Row, index, page, sheet
 
 BASE = result()
 GOLDEN = Path(__file__).parent / "data" / "golden_board.md"

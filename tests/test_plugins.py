@@ -87,7 +87,7 @@ def test_a_plug_in_that_breaks_its_contract_is_named_with_what_it_lacks(tmp_path
     """File, missing members and where the contract stands."""
     path = tmp_path / "half.py"
     path.write_text("LABEL = 'half@v1'\ndef problems(split): return []\n")
-    with pytest.raises(BenchError, match=r"half\.py.* lacks READER, SAMPLING, messages, grade.*harness/types\.py"):
+    with pytest.raises(BenchError, match=r"half\.py.* lacks READER, SAMPLING, messages, grade.*harness/contracts\.py"):
         plugins.task(str(path))
 
 

@@ -1,4 +1,4 @@
-"""harness.recipes: a flat TOML file is a whole training, and nothing in it is silently ignored."""
+"""harness.training.recipes: a flat TOML file is a whole training, and nothing in it is silently ignored."""
 
 import dataclasses
 import subprocess
@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import models, plugins, recipes
+from harness import plugins
+from harness.checkpoints import models
 from harness.errors import BenchError
+from harness.training import recipes
 
 OWN = """\
 base = "gemma-2b-it"
@@ -87,7 +89,8 @@ def test_the_options_read_without_torch_are_the_trainer_s(name):
 
 def test_reading_our_recipes_loads_no_heavy_library():
     """A recipe is shown on a machine without torch, and at once."""
-    code = "import sys; from harness import recipes; [recipes.read(n) for n in recipes.names()]; print(*sys.modules)"
+    reading = "[recipes.read(name) for name in recipes.names()]"
+    code = f"import sys; from harness.training import recipes; {reading}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert {"torch", "transformers", "datasets"}.isdisjoint(loaded)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import BenchError
-from harness.records import canonical, decode, digest, parse, plain, pretty, replace_file
+from harness.store.records import canonical, decode, digest, parse, plain, pretty, replace_file
 
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import tiny_training
 
-from harness import candidate, cli, plugins, weights
-from harness.candidate import Losses
+from harness import cli, plugins
+from harness.checkpoints import weights
 from harness.errors import BenchError
+from harness.store import candidate
+from harness.store.candidate import Losses
 from harness.types import Step
 
 # PEFT asks transformers by an old name.

@@ -1,4 +1,4 @@
-"""harness.rows: every training row is the scorer's own prompt, then the solution, then the token that ends it."""
+"""rows: every training row is the scorer's own prompt, then the solution, then the token that ends it."""
 
 from dataclasses import replace
 
@@ -7,10 +7,11 @@ import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import plugins, rows, tokenizer
+from harness import plugins, tokenizer
 from harness.errors import BenchError
-from harness.rows import Rows, problems, tokenise
 from harness.tokens import Speech, completion_ids, prompt_ids
+from harness.training import rows
+from harness.training.rows import Rows, problems, tokenise
 from harness.types import Message, Model, Row, Sample, Split
 
 MANNERS = ("chatml", "gemma", "plain")

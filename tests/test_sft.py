@@ -7,7 +7,7 @@ import tiny_training
 import torch
 from safetensors.torch import load_file
 
-from harness import soundness
+from harness.checkpoints import soundness
 from harness.errors import BenchError
 from harness.types import Row
 from trainers import _network, _sft, full

@@ -1,4 +1,4 @@
-"""harness.soundness: what a trainer wrote is a candidate only where it is whole, finite and not the base again."""
+"""soundness: what a trainer wrote is a candidate only where it is whole, finite and not the base again."""
 
 import shutil
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import tiny_lora
 import torch
 from safetensors.torch import load_file, save_file
 
-from harness import soundness, weights
+from harness.checkpoints import soundness, weights
 from harness.errors import BenchError
 
 NORM = "model.norm.weight"

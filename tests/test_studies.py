@@ -9,7 +9,7 @@ import tiny_study
 from test_plugins import TASK
 from tiny_study import LIMIT, REAL, SCRIPTED, bench, names, only, rows
 
-from harness import candidate, entries
+from harness.store import candidate, entries
 
 
 @pytest.fixture(scope="module")

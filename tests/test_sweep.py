@@ -1,4 +1,4 @@
-"""harness.sweep: real trainings of a tiny model, chosen by held-out train rows, and the winner's recipe."""
+"""harness.training.sweep: real trainings of a tiny model, chosen by held-out train rows, and the winner's recipe."""
 
 import io
 import json
@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import tiny
 
-from harness import candidate, cli, plugins, recipes, runs, sweep
+from harness import cli, plugins, runs
 from harness.display import Screen
 from harness.errors import BenchError
+from harness.store import candidate
+from harness.training import recipes, sweep
 from harness.types import Split
 
 RECIPE = """\

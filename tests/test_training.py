@@ -1,4 +1,4 @@
-"""harness.training: `bench train` makes a candidate or none, never half of one, and goes on where it was killed."""
+"""train: `bench train` makes a candidate or none, never half of one, and goes on where it was killed."""
 
 import json
 import shutil
@@ -10,7 +10,8 @@ import tiny
 import tiny_study
 from tiny_study import SCRIPTED, STEPS, bench, history, only
 
-from harness import candidate, weights
+from harness.checkpoints import weights
+from harness.store import candidate
 
 OWN = """\
 import shutil

@@ -10,7 +10,7 @@ import tiny_training
 import torch
 from safetensors.torch import load_file, save_file
 
-from harness import soundness
+from harness.checkpoints import soundness
 from harness.errors import BenchError
 from trainers import full
 

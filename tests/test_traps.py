@@ -7,11 +7,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import GemmaConfig, GemmaForCausalLM
 
-from harness import evaluate, merge, plugins, soundness, tokenizer
+from harness import evaluate, plugins, tokenizer
+from harness.checkpoints import merge, soundness
+from harness.checkpoints.merge import MergeOptions
 from harness.engines import transformers as engine
 from harness.errors import BenchError
-from harness.merge import MergeOptions
-from harness.rows import problems, tokenise
+from harness.training.rows import problems, tokenise
 from harness.types import Request, Row, Sample, Sampling, Split
 from trainers import _adapter, _network, _sft, full, lora, qlora
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from samples import LEAVES, add, altered, answers, entry, move, regrade, result
 
-from harness.completions import compress, to_lines
-from harness.entries import completions_path, stem, verify, write
-from harness.entry import Entry
 from harness.errors import BenchError
-from harness.records import decode, digest, pretty
+from harness.store.completions import compress, to_lines
+from harness.store.entries import completions_path, stem, verify, write
+from harness.store.entry import Entry
+from harness.store.records import decode, digest, pretty
 from harness.types import Verdict
 
 BASE = result()

@@ -1,4 +1,4 @@
-"""harness.weights: which weights are these, and is the checkpoint whole."""
+"""harness.checkpoints.weights: which weights are these, and is the checkpoint whole."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
-from harness import weights
+from harness.checkpoints import weights
 from harness.errors import BenchError
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import tiny
 
-from harness import candidate, entries, plugins
+from harness import plugins
 from harness.cli import main
-from harness.entry import Entry
+from harness.store import candidate, entries
+from harness.store.entry import Entry
 from harness.types import Problem, Split
 
 RECIPE = """\

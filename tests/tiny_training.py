@@ -11,8 +11,9 @@ import tiny
 import torch
 from transformers import AutoModelForCausalLM
 
-from harness import plugins, tokenizer, weights
-from harness.rows import tokenise
+from harness import plugins, tokenizer
+from harness.checkpoints import weights
+from harness.training.rows import tokenise
 from harness.types import Job, Message, Model, Row, Sample, Step, Trained
 from trainers import _network, _sft
 from trainers._options import Full, Lora, Qlora

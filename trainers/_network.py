@@ -13,7 +13,8 @@ import transformers
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from harness import machine, weights
+from harness import machine
+from harness.checkpoints import weights
 from harness.errors import BenchError
 from harness.types import Job
 from trainers._options import Full

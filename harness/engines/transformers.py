@@ -15,7 +15,8 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.cache_utils import DynamicCache
 
-from harness import machine, weights
+from harness import machine
+from harness.checkpoints import weights
 from harness.errors import BenchError
 from harness.tokens import completion_text
 from harness.types import Completion, Model, Request, Sampling, Value

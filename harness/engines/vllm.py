@@ -16,7 +16,8 @@ from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
 from vllm.sampling_params import RequestOutputKind
 
-from harness import adapter, machine, weights
+from harness import machine
+from harness.checkpoints import adapter, weights
 from harness.errors import BenchError
 from harness.tokens import completion_text
 from harness.types import Completion, Model, Request, Sampling, Value

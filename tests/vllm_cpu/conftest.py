@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from harness import cli, models
+from harness import cli
+from harness.checkpoints import models
 
 MODEL = "smollm2-135m-it-q4_1"
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import plugins, probe, weights
+from harness import plugins, probe
+from harness.checkpoints import weights
 from harness.types import Model, Request, Sampling
 from harness.warm import Warm
 

@@ -13,7 +13,7 @@ from huggingface_hub import (
 )
 from huggingface_hub.hf_api import ModelInfo
 
-from harness import weights
+from harness.checkpoints import weights
 from harness.errors import BenchError
 from harness.machine import has_accelerator, require_disk, require_memory
 

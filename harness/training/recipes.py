@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import plugins, records
+from harness import plugins
 from harness.errors import BenchError, gathered, nearest
 from harness.options import WORDS
+from harness.store import records
 
 FOLDER = plugins.HOUSE / "trainers" / "recipes"
 

@@ -12,10 +12,12 @@ import pyarrow
 from datasets.exceptions import DatasetsError
 from pyarrow import parquet
 
-from harness import plugins, recipes
+from harness import plugins
+from harness.contracts import Task
 from harness.errors import BenchError, gathered
-from harness.recipes import Recipe
-from harness.types import Message, Problem, Sample, Split, Task
+from harness.training import recipes
+from harness.training.recipes import Recipe
+from harness.types import Message, Problem, Sample, Split
 
 COLUMNS = ("question", "answer")
 _SHOWN = 5

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 
-from harness import plugins, recipes
-from harness.candidate import Candidate
+from harness import plugins
 from harness.errors import BenchError, gathered
-from harness.recipes import Recipe
+from harness.store.candidate import Candidate
+from harness.training import recipes
+from harness.training.recipes import Recipe
 from harness.types import Verdict
 
 LEVEL = 0.05

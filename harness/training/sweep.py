@@ -12,31 +12,19 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from harness import (
-    candidate,
-    entries,
-    evaluate,
-    grid,
-    held_out,
-    merging,
-    options,
-    plugins,
-    recipes,
-    records,
-    runs,
-    scoring,
-    sitting,
-    training,
-)
+from harness import evaluate, options, plugins, runs, scoring, sitting
 from harness.display import Screen
 from harness.errors import BenchError
 from harness.evaluate import Exam
-from harness.grid import Outcome, Try
-from harness.markup import UNKNOWN, visible
-from harness.recipes import Recipe
 from harness.sitting import Order, Sitting
+from harness.store import candidate, entries, records
+from harness.store.markup import UNKNOWN, visible
 from harness.tokens import ids_sha256
-from harness.training import Plan
+from harness.training import grid, held_out, merging, recipes
+from harness.training import train as training
+from harness.training.grid import Outcome, Try
+from harness.training.recipes import Recipe
+from harness.training.train import Plan
 from harness.types import Model, Value, Verdict
 
 MARK = "Chosen by `bench sweep`"
@@ -136,7 +124,7 @@ def _prepared(order: Sweep, first: Try, screen: Screen) -> Setup:
     engine = order.engine or sitting.default_engine()[0]
     options.parse(plugins.engine(engine).Options, order.options, f"engine {engine}")
     whole = training.prepare(_training(order, first), screen)
-    samples = plugins.room("harness.data").load(whole.recipe, order.mirror)
+    samples = plugins.room("harness.training.data").load(whole.recipe, order.mirror)
     plan = held_out.split(whole, samples, order.held_out, order.fraction)
     exam = held_out.exam(plan, samples)
     if unread := [problem.id for problem in exam.problems if not problem.answer]:

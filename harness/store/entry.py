@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from harness.bits import Bits
-from harness.candidate import Training
-from harness.records import digest
+from harness.store.bits import Bits
+from harness.store.candidate import Training
+from harness.store.records import digest
 from harness.types import BosRule, Sampling, Score, Value
 
 

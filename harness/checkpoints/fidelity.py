@@ -68,7 +68,7 @@ def effect(
     Args:
         base: the adapter's base.
         adapter: a PEFT folder.
-        merged: what `harness.merge.fold` made of them.
+        merged: what `harness.checkpoints.merge.fold` made of them.
         sequences: token ids as the models would see them, BOS included.
         options: how.
 

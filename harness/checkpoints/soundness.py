@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from safetensors import safe_open
 
-from harness import adapter, weights
+from harness.checkpoints import adapter, weights
 from harness.errors import BenchError
 
 _SHOWN = 3
@@ -55,7 +55,7 @@ def full(folder: Path, base: Path) -> Sound:
 
 
 def adapted(folder: Path) -> Sound:
-    """Check an adapter: complete, finite, and not as it began; see `harness.adapter.read`."""
+    """Check an adapter: complete, finite, and not as it began; see `harness.checkpoints.adapter.read`."""
     return Sound(adapter.read(folder).sha256, None)
 
 

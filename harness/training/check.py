@@ -9,13 +9,16 @@ from typing import Any
 
 from rich.text import Text
 
-from harness import leaks, machine, models, plugins, recipes, rows, runs
+from harness import machine, plugins, runs
+from harness.checkpoints import models
+from harness.contracts import Task
 from harness.display import Screen, plain, table
 from harness.errors import BenchError
-from harness.recipes import Recipe
-from harness.rows import Rows
 from harness.tokens import Speech, prompt_ids
-from harness.types import Message, Model, Problem, Row, Sample, Split, Task
+from harness.training import leaks, recipes, rows
+from harness.training.recipes import Recipe
+from harness.training.rows import Rows
+from harness.types import Message, Model, Problem, Row, Sample, Split
 
 BAND = (0.05, 0.95)
 _SEAMS = 64
@@ -66,7 +69,7 @@ def check(order: Check, screen: Screen) -> int:
         raise BenchError("--task goes with --data, and a recipe names its own", f"--set task={order.task}")
     recipe = recipes.read(str(order.recipe), order.sets, order.base)
     task = plugins.task(recipes.place(recipe, "task"))
-    samples = plugins.room("harness.data").load(recipe, order.mirror)
+    samples = plugins.room("harness.training.data").load(recipe, order.mirror)
     data = " ".join(part for part in (recipe.data, recipe.config, recipe.split) if part)
     facts = [("base", recipe.base), ("trainer", recipe.trainer), ("data", f"{data}, {recipe.shots} shots")]
     screen.print(table(recipe.name, [("digest", recipes.digest(recipe)), *facts]))
@@ -278,7 +281,7 @@ def _room() -> str:
 
 def _check_file(order: Check, screen: Screen) -> int:
     """Only the leaks, for any file; exit status 1 where a whole test question is in it."""
-    samples = plugins.room("harness.data").texts(Path(str(order.data)).expanduser())
+    samples = plugins.room("harness.training.data").texts(Path(str(order.data)).expanduser())
     found = _check_leaks(samples, plugins.task(order.task or "gsm8k"), order.mirror, screen)
     return 1 if found else 0
 

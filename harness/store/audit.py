@@ -4,11 +4,11 @@ import hashlib
 import re
 from collections.abc import Sequence
 
-from harness.bits import Bits, bits_to_hex
-from harness.candidate import final_loss, steps
-from harness.completions import CommittedCompletion
-from harness.entry import Entry, Result
-from harness.records import digest, plain
+from harness.store.bits import Bits, bits_to_hex
+from harness.store.candidate import final_loss, steps
+from harness.store.completions import CommittedCompletion
+from harness.store.entry import Entry, Result
+from harness.store.records import digest, plain
 from harness.types import Verdict
 
 _TIME = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\dZ", re.ASCII)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.errors import BenchError
-from harness.records import digest
+from harness.store.records import digest
 from harness.tokens import Manner, Tokenizer, completion_ids, prompt_ids
 from harness.types import Row, Sample
 

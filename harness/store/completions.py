@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import BenchError
-from harness.records import canonical, decode, digest, parse, plain
+from harness.store.records import canonical, decode, digest, parse, plain
 from harness.types import Completion, Finish, Problem
 
 # The text of a full run is a few MB; a small file that claims to be this large is an attack on the reader.

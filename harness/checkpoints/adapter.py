@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
+from harness.checkpoints.weights import ADAPTER, PICKLES, Tensor
 from harness.errors import BenchError, gathered
-from harness.records import parse
-from harness.weights import ADAPTER, PICKLES, Tensor
+from harness.store.records import parse
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -80,7 +80,7 @@ class Adapter:
 
     @property
     def sha256(self) -> str:
-        """Over the tensors as `harness.weights.sha256` does: sorted by name, `name:dtype:shape:` and then bytes."""
+        """Over the tensors as `weights.sha256` does: sorted by name, `name:dtype:shape:` and then bytes."""
         digest = hashlib.sha256()
         for tensor in sorted(_both(self.pairs), key=lambda tensor: tensor.name):
             shape = "x".join(map(str, tensor.shape))

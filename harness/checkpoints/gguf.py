@@ -19,7 +19,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
 from transformers.utils import logging
 
-from harness import gguf_tokenizer, weights
+from harness.checkpoints import gguf_tokenizer, weights
 from harness.errors import BenchError
 from harness.machine import require_disk, require_memory
 

@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import candidate, models, plugins, probes, records, runs, stage, weights
-from harness.candidate import Candidate, Merge, Training
+from harness import plugins, probes, runs, stage
+from harness.checkpoints import models, weights
 from harness.display import Screen
 from harness.errors import BenchError
-from harness.training import ASKED
+from harness.store import candidate, records
+from harness.store.candidate import Candidate, Merge, Training
+from harness.training.train import ASKED
 from harness.types import Model
 
 RECORD = "merge-effect.json"
@@ -115,7 +117,7 @@ def _run(adapter_folder: Path, base: Model, place: Path, asked: Mapping[str, Any
         speech = plugins.room("harness.tokenizer").load(base)
         with runs.writing(place.parent):
             stage.run(
-                "harness.merging:work",
+                "harness.training.merging:work",
                 {
                     **asked,
                     "base": str(base.folder),
@@ -136,7 +138,7 @@ def _require_own(merge: Merge, folder: Path, base: Model, place: Path) -> None:
     """What was merged once is taken again only where adapter, base and merged weights are still those."""
     found = {
         "the base": (merge.base_sha256, base.weights_sha256),
-        "the adapter": (merge.adapter_sha256, plugins.room("harness.adapter").read(folder).sha256),
+        "the adapter": (merge.adapter_sha256, plugins.room("harness.checkpoints.adapter").read(folder).sha256),
         "the merged weights": (merge.merged_sha256, weights.sha256(place)),
     }
     if changed := [what for what, (then, now) in found.items() if then != now]:
@@ -156,7 +158,7 @@ def lost(merge: Merge) -> str | None:
 
 def work(asked: Mapping[str, Any], _screen: Screen, _rank: int) -> None:
     """The child process: fold, prove, look at the effect, and write the record last."""
-    merge, fidelity = plugins.room("harness.merge"), plugins.room("harness.fidelity")
+    merge, fidelity = plugins.room("harness.checkpoints.merge"), plugins.room("harness.checkpoints.fidelity")
     base, folder, place = (Path(asked[key]) for key in ("base", "adapter", "place"))
     options = merge.MergeOptions(
         dtype=asked["dtype"],

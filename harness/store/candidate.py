@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness import records
 from harness.errors import BenchError
+from harness.store import records
 from harness.types import BosRule, Step, Value
 
 FILE = "candidate.json"

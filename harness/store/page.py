@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from harness.entry import Entry, Result
-from harness.markup import UNKNOWN, cell, code, csv_cell
 from harness.statistics import resolvable_difference, wilson
+from harness.store.entry import Entry, Result
+from harness.store.markup import UNKNOWN, cell, code, csv_cell
 from harness.types import Sampling
 
 MARKER = "<!-- Rendered by `bench board` from the entries. Never edited: change nothing here, run it again. -->"

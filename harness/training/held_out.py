@@ -4,13 +4,16 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness import evaluate, plugins, protocol, recipes, records
+from harness import evaluate, plugins, protocol
+from harness.contracts import Task
 from harness.errors import BenchError
 from harness.evaluate import Exam
-from harness.rows import Rows
+from harness.store import records
 from harness.tokens import prompt_ids
-from harness.training import Plan
-from harness.types import Completion, Problem, Request, Sample, Split, Task
+from harness.training import recipes
+from harness.training.rows import Rows
+from harness.training.train import Plan
+from harness.types import Completion, Problem, Request, Sample, Split
 
 MOST = 256
 

@@ -8,11 +8,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from harness import candidate, plugins, provenance, recipes, runs
-from harness.candidate import Candidate, Losses
+from harness import plugins, provenance, runs
 from harness.display import Screen
 from harness.errors import BenchError
-from harness.recipes import Recipe
+from harness.store import candidate
+from harness.store.candidate import Candidate, Losses
+from harness.training import recipes
+from harness.training.recipes import Recipe
 from harness.types import Job, Model, Row, Step, Trained, Value
 
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "tokenizers")
@@ -104,7 +106,7 @@ def _cost(steps: Sequence[Step], device: str, gpus: int) -> candidate.Cost:
 
 
 def _sound(trained: Trained, folder: Path, model: Model) -> Any:
-    soundness = plugins.room("harness.soundness")
+    soundness = plugins.room("harness.checkpoints.soundness")
     return soundness.full(folder, model.folder) if trained.kind == "full" else soundness.adapted(folder)
 
 

@@ -18,12 +18,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from harness import candidate, entries, leaks, models, plugins, recipes, records, runs, stage
+from harness import plugins, runs, stage
+from harness.checkpoints import models
 from harness.display import Screen
 from harness.errors import BenchError
-from harness.recipes import Recipe
-from harness.rows import Rows, tokenise
+from harness.store import candidate, entries, records
 from harness.tokens import Speech
+from harness.training import leaks, recipes
+from harness.training.recipes import Recipe
+from harness.training.rows import Rows, tokenise
 from harness.types import Model, Row, Split, Value
 
 ASKED = "training.json"
@@ -78,7 +81,7 @@ def prepare(order: Order, screen: Screen, tasks: Sequence[str] = ()) -> Plan:
     with runs.writing(order.cache):
         model = models.resolve(recipes.place(recipe, "base"), order.cache)
     speech = plugins.room("harness.tokenizer").load(model)
-    samples = plugins.room("harness.data").load(recipe, order.mirror)
+    samples = plugins.room("harness.training.data").load(recipe, order.mirror)
     for name in dict.fromkeys([recipes.place(recipe, "task"), *tasks]):
         leaks.require_underived(recipe.derived_from, name)
         leaks.require_clean(leaks.check(samples, plugins.task(name).problems(Split("test", mirror=order.mirror))))
@@ -110,7 +113,7 @@ def train(plan: Plan, screen: Screen) -> Path:
             return place
         _write_asked(plan, place)
         screen.say(f"training {plan.recipe.name} on {plan.model.name}: {len(plan.rows.rows):,} rows")
-        stage.run("harness.worker:work", _asked(plan, place), plan.order.gpus)
+        stage.run("harness.training.worker:work", _asked(plan, place), plan.order.gpus)
     finally:
         os.close(lock)
     return place

@@ -5,11 +5,11 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness import audit
-from harness.completions import CommittedCompletion, compress, from_lines, read_lines, to_lines
-from harness.entry import Entry
 from harness.errors import BenchError
-from harness.records import decode, parse, pretty, replace_file
+from harness.store import audit
+from harness.store.completions import CommittedCompletion, compress, from_lines, read_lines, to_lines
+from harness.store.entry import Entry
+from harness.store.records import decode, parse, pretty, replace_file
 from harness.types import Verdict
 
 _RESTORE = "restore the file from git, or remove the entry and score again"

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import entries, history
-from harness.entries import Regrade
-from harness.entry import Entry
 from harness.errors import BenchError, gathered
-from harness.history import History
-from harness.markup import visible
-from harness.page import MARKER, Board, Row, index, page, sheet
-from harness.records import digest, replace_file
+from harness.store import entries, history
+from harness.store.entries import Regrade
+from harness.store.entry import Entry
+from harness.store.history import History
+from harness.store.markup import visible
+from harness.store.page import MARKER, Board, Row, index, page, sheet
+from harness.store.records import digest, replace_file
 
 BUDGET = 50 * 1024 * 1024
 _NAME = re.compile("[a-z0-9][a-z0-9_-]*")
@@ -243,4 +243,4 @@ def _over_budget(folder: Path) -> Iterator[Fault]:
     size = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
     if size > BUDGET:
         what = f"holds {size:,} bytes, over its budget of {BUDGET:,}"
-        yield Fault(folder.as_posix(), what, "raise BUDGET in harness/leaderboard.py in a change of its own")
+        yield Fault(folder.as_posix(), what, "raise BUDGET in harness/store/leaderboard.py in a change of its own")
