@@ -101,7 +101,6 @@ def trainings(world: Path) -> None:
         (world / f"{name}.jsonl").write_text(json.dumps({"question": question, "answer": answer}))
     (world / "empty.jsonl").touch()
     (world / "odd.jsonl").write_text('{"this": "is", "no": "row"}')
-    (world / "without" / "peft.py").write_text("raise ModuleNotFoundError('No module named peft', name='peft')\n")
     (world / "unfinished").mkdir()
     (world / "unfinished" / "training.json").write_text("{}")
 
