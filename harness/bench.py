@@ -178,7 +178,7 @@ def _exam(order: Study, plans: Sequence[Plan]) -> Study:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise BenchError(f"two candidates would be called '{twice}'", "train and score the recipes one by one")
     for name, plan in zip(names, plans, strict=True):
-        sitting.require_free(name, plan, order.leaderboards)
+        training.require_free(name, plan, order.leaderboards)
     return replace(order, task=order.task or own.pop())
 
 

@@ -14,11 +14,9 @@ from harness.contracts import Task
 from harness.display import Screen
 from harness.errors import BenchError
 from harness.evaluate import Exam
-from harness.store import candidate, entries
+from harness.store import entries
 from harness.store.candidate import Training
 from harness.tokens import Speech, ids_sha256
-from harness.training import train as training
-from harness.training.train import Plan
 from harness.types import Model, Problem, Split, Value
 
 
@@ -156,25 +154,6 @@ def _require_own_name(model: Model, leaderboards: Path) -> None:
         other = entries.read(path).result
         if other.candidate == model.name and other.model.weights_sha256 != model.weights_sha256:
             raise BenchError(f"{path} is a row of '{model.name}' with other weights", "give --name NAME to this one")
-
-
-def require_free(name: str, plan: Plan, leaderboards: Path) -> None:
-    """The same before a training, whose weights are not known yet: a row of this name is of these very weights.
-
-    Raises:
-        BenchError: an entry of that name holds what this training has not made already.
-    """
-    here = training.folder(plan)
-    made = candidate.read(here).weights_sha256 if (here / candidate.FILE).is_file() else None
-    for path in sorted(leaderboards.glob("*/*.json")):
-        other = entries.read(path).result
-        same = other.candidate == name or other.candidate.startswith(f"{name}-step")
-        if same and (made is None or _trained_sha256(other.training) != made):
-            raise BenchError(f"{path} is a row of '{name}' from another training", "give --name NAME to this one")
-
-
-def _trained_sha256(made: Training | None) -> str | None:
-    return None if made is None or made.candidate is None else made.candidate.weights_sha256
 
 
 def default_engine() -> tuple[str, str]:

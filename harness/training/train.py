@@ -133,6 +133,22 @@ def folder(plan: Plan) -> Path:
     return place
 
 
+def require_free(name: str, plan: Plan, leaderboards: Path) -> None:
+    """Two sets of weights never share a name, noticed before hours of training: what such a row holds was made here.
+
+    Raises:
+        BenchError: an entry of that name holds what this training has not made already.
+    """
+    here = folder(plan)
+    made = candidate.read(here).weights_sha256 if (here / candidate.FILE).is_file() else None
+    for path in sorted(leaderboards.glob("*/*.json")):
+        other = entries.read(path).result
+        same = other.candidate == name or other.candidate.startswith(f"{name}-step")
+        theirs = other.training.candidate if same and other.training is not None else None
+        if same and (made is None or theirs is None or theirs.weights_sha256 != made):
+            raise BenchError(f"{path} is a row of '{name}' from another training", "give --name NAME to this one")
+
+
 def settings(plan: Plan) -> dict[str, Value]:
     """Everything that could change the weights; a training is resumed only under the same."""
     return {
