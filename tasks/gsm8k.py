@@ -10,14 +10,13 @@ The data is the hub's `openai/gsm8k` (test 1,319, train 7,473; configs main and 
 worked example of every prompt is our own and in neither split, so that no candidate has trained on it.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import datasets
 from datasets.exceptions import DatasetsError
 
 from harness.errors import BenchError
+from harness.quiet import no_bars
 from harness.types import Completion, Message, Problem, Sampling, Split, Verdict
 from tasks import _answers
 from tasks._numbers import normalise
@@ -78,25 +77,13 @@ def _rows(split: Split) -> Any:
     if split.mirror is not None and not (split.mirror / REPOSITORY).is_dir():
         raise BenchError(f"no {REPOSITORY} in the folder {split.mirror}", OFFLINE)
     try:
-        with _quiet():
+        with no_bars():
             return datasets.load_dataset(where, split.config, split=split.name)
     except (OSError, DatasetsError, StopIteration) as error:  # an empty .jsonl ends in StopIteration
         way_out = UNREACHABLE if split.mirror is None else OFFLINE
         raise BenchError(f"cannot load {where}: {_first_line(error.__cause__ or error)}", way_out) from error
     except ValueError as error:
         raise BenchError(f"{where} has no {split.config}/{split.name}: {_first_line(error)}", OFFLINE) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the library's progress bars off the screen, and leave its setting as it was."""
-    shown = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
 
 
 def _problem(name: str, row: dict[str, Any]) -> Problem | None:

@@ -172,14 +172,10 @@ def load(model: Model, options: Options) -> Vllm:
     """
     gpu = torch.cuda.is_available()
     _require_memory(model, options, gpu)
+    beside = None if options.adapter is None else adapter.read(Path(options.adapter))
     extra: dict[str, Any] = {} if gpu else {"kv_cache_memory_bytes": options.kv_gib * GIB}
-    if options.adapter is not None:
-        rank = max(pair.rank for pair in adapter.read(Path(options.adapter)).pairs)
-        # vLLM takes these ranks alone.
-        extra |= {
-            "enable_lora": True,
-            "max_lora_rank": next(size for size in (8, 16, 32, 64, 128, 256) if size >= rank),
-        }
+    if beside is not None:
+        extra |= {"enable_lora": True, "max_lora_rank": _room_for(beside)}
     try:
         engine = LLM(
             model=str(model.folder),
@@ -199,8 +195,17 @@ def load(model: Model, options: Options) -> Vllm:
         raise BenchError(f"{model.name} does not fit on the GPU", _LOWER) from error
     except (ValueError, RuntimeError) as error:
         raise BenchError(f"vLLM {vllm.__version__} cannot start {model.name}: {_first_line(error)}", _LOWER) from error
+    settings = _settings(engine, options, gpu)
+    if beside is not None:
+        settings["adapter"] = beside.sha256
+    tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
+    return Vllm(engine, tokenizer, settings, options.adapter)
+
+
+def _settings(engine: LLM, options: Options, gpu: bool) -> dict[str, Value]:
+    """What became of the options."""
     config = engine.llm_engine.model_config
-    settings: dict[str, Value] = {
+    return {
         "dtype": str(config.dtype).removeprefix("torch."),
         "device": "cuda" if gpu else "cpu",
         "context": int(config.max_model_len),
@@ -209,10 +214,18 @@ def load(model: Model, options: Options) -> Vllm:
         "prefix_caching": options.prefix_caching,
         "batch_invariant": bool(vllm.envs.VLLM_BATCH_INVARIANT),
     }
-    tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
-    if options.adapter is not None:
-        settings["adapter"] = adapter.read(Path(options.adapter)).sha256
-    return Vllm(engine, tokenizer, settings, options.adapter)
+
+
+def _room_for(beside: adapter.Adapter) -> int:
+    """The least of the sizes that vLLM has kernels for and that holds every rank of the adapter."""
+    rank = max(pair.rank for pair in beside.pairs)
+    room = next((size for size in RANKS if size >= rank), None)
+    if room is None:
+        raise BenchError(
+            f"vLLM serves adapters of rank {RANKS[-1]} at most, not {rank}",
+            "merge it: bench score ADAPTER --base MODEL",
+        )
+    return room
 
 
 _LOWER = "lower -o context=2048 or -o memory=0.8, use -o tensor_parallel=2, or a smaller model; vLLM's log is above"

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from pyarrow import parquet
 from harness import plugins
 from harness.contracts import Task
 from harness.errors import BenchError, gathered
+from harness.quiet import no_bars
 from harness.training import recipes
 from harness.training.recipes import Recipe
 from harness.types import Message, Problem, Sample, Split
@@ -189,7 +189,7 @@ def _hub_rows(recipe: Recipe, mirror: Path | None) -> Iterator[Row]:
     where = str(mirror / recipe.data) if mirror is not None and at_hand else recipe.data
     offline = f"name a folder that holds {recipe.data} in the hub's layout: --datasets DIR or BENCH_DATASETS"
     try:
-        with _quiet():
+        with no_bars():
             rows = datasets.load_dataset(where, recipe.config, split=recipe.split)
     except (OSError, DatasetsError, StopIteration) as error:  # an empty .jsonl ends in StopIteration
         way_out = offline if at_hand else f"{offline}; or name a mirror of the hub: HF_ENDPOINT"
@@ -199,18 +199,6 @@ def _hub_rows(recipe: Recipe, mirror: Path | None) -> Iterator[Row]:
         raise BenchError(what, "set config and split") from error
     for number, row in enumerate(rows):
         yield f"{recipe.split}-{number}", f"row {number}", row
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the library's progress bars off the screen, and leave its setting as it was."""
-    shown = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
 
 
 def _leaves(value: Any) -> Iterator[str]:

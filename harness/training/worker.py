@@ -3,6 +3,7 @@
 import json
 import resource
 import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +19,8 @@ from harness.training.recipes import Recipe
 from harness.types import Job, Model, Row, Step, Trained, Value
 
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "tokenizers")
+# Steps that the rate on the bar is over.
+_RECENT = 50
 
 
 def work(asked: Mapping[str, Any], screen: Screen, rank: int) -> None:
@@ -28,14 +31,14 @@ def work(asked: Mapping[str, Any], screen: Screen, rank: int) -> None:
         raise BenchError(f"{asked['recipe']} was changed since the command began", "give the command again")
     model = Model(**{**asked["model"], "folder": Path(asked["model"]["folder"])})
     rows, held_out = (_read_rows(folder / name) for name in ("rows.json", "held_out.json"))
-    losses, seen = Losses(folder), []
+    losses, recent = Losses(folder), deque[Step](maxlen=_RECENT)
     with screen.steps(recipe.name) as bar:
 
         def report(step: Step) -> None:
             if rank == 0:
                 losses.append(step)
-                seen.append(step)
-                rate = candidate.samples_per_second(seen)
+                recent.append(step)
+                rate = candidate.samples_per_second(list(recent))
                 bar(step.number, step.total, f"loss {step.loss:.3f}" + (f", {rate:,.1f} samples/s" if rate else ""))
 
         job = Job(
