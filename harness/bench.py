@@ -268,7 +268,7 @@ def _base_row(entry: Entry, leaderboards: Path) -> Entry | None:
         return None
     rows = [entries.read(path) for path in sorted((leaderboards / entry.result.task.name).glob("*.json"))]
     fit = [row for row in rows if row.result.model.weights_sha256 == wanted]
-    compare = plugins.room("harness.compare")
+    compare = plugins.room("harness.judging.compare")
     return max((row for row in fit if not compare.comparable(entry, row)), key=lambda row: row.created, default=None)
 
 

@@ -76,7 +76,7 @@ def by_step(candidates: Sequence[Scored], screen: Screen) -> None:
 
 def verdict(entry: Entry, base: Entry, screen: Screen) -> None:
     """Print whether a candidate is better than its base, with the doubt, and why single items moved."""
-    compare = plugins.room("harness.compare")
+    compare = plugins.room("harness.judging.compare")
     title = f"{entry.result.candidate} against {base.result.candidate}"
     if why := compare.comparable(entry, base):
         screen.print(table(title, [("verdict", f"not comparable: {why}")]))
@@ -120,7 +120,7 @@ def next_steps(leaderboards: Path, task: str, screen: Screen) -> None:
 
 
 def _counted(score: Score) -> list[tuple[str, str]]:
-    interval = plugins.room("harness.statistics").wilson(score.correct, score.total)
+    interval = plugins.room("harness.judging.statistics").wilson(score.correct, score.total)
     return [
         (
             "exact match",

@@ -1,4 +1,4 @@
-"""harness.compare: is one row better than another, with the doubt; why items moved; and when it means nothing."""
+"""harness.judging.compare: is one row better than another, with the doubt; why items moved; and when it means nothing."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import entry, result, sha
 
-from harness.compare import Flips, comparable, compare
+from harness.judging.compare import Flips, comparable, compare
 from harness.errors import BenchError
 from harness.evaluate import score
 from harness.store.bits import Bits

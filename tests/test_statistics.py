@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
-from harness.statistics import (
+from harness.judging.statistics import (
     Pairs,
     items_needed,
     mcnemar,

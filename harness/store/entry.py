@@ -1,12 +1,12 @@
 """An entry's nouns: one row of a board and all it takes to repeat and to check it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Self
 
 from harness.store.bits import Bits
 from harness.store.candidate import Training
-from harness.store.records import digest
+from harness.store.records import LATER, digest
 from harness.types import BosRule, Sampling, Score, Value
 
 
@@ -71,8 +71,27 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class Solutions:
+    """How likely the model finds the task's own worked solutions, token by token (teacher-forced), given the prompts.
+
+    Attributes:
+        mean_logprob: over all tokens of all scored items' solutions, in nats; nearer to 0 is likelier.
+        tokens: how many.
+        sha256: of the lines beside the entry that hold it item by item.
+    """
+
+    mean_logprob: float
+    tokens: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
-    """All of a row but its timings, so that a resumed run and an unbroken one have the same digest."""
+    """All of a row but its timings, so that a resumed run and an unbroken one have the same digest.
+
+    Attributes:
+        solutions: None for entries older than this measurement, and for engines that cannot make it.
+    """
 
     candidate: str
     task: TaskRecord
@@ -86,6 +105,7 @@ class Result:
     counts: Score
     completions_sha256: str
     provenance: Provenance
+    solutions: Solutions | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from harness.statistics import resolvable_difference, wilson
+from harness.judging.statistics import resolvable_difference, wilson
 from harness.store.entry import Entry, Result
 from harness.store.markup import UNKNOWN, cell, code, csv_cell
 from harness.types import Sampling

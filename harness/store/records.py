@@ -14,6 +14,8 @@ from typing import Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_o
 from harness.errors import BenchError, gathered
 
 T = TypeVar("T")
+# Metadata of a field that came later: left out where it is None, so that older files keep their bytes and digests.
+LATER = {"later": True}
 _SCALARS = {str: "a text", int: "an integer", float: "a number", bool: "true or false", NoneType: "null"}
 
 
@@ -39,7 +41,9 @@ def plain(value: object) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        told = {field.name: getattr(value, field.name) for field in fields(value)}
+        later = {field.name for field in fields(value) if field.metadata.get("later")}
+        return {name: plain(item) for name, item in told.items() if item is not None or name not in later}
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
@@ -105,7 +109,9 @@ def _record(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
     if not isinstance(value, dict):
         return _wrong(at, "an object", value, problems)
     known = _hints(kind)
-    unknown, missing = [key for key in value if key not in known], [key for key in known if key not in value]
+    later = {field.name for field in fields(kind) if field.metadata.get("later")}
+    unknown = [key for key in value if key not in known]
+    missing = [key for key in known if key not in value and key not in later]
     if unknown:
         names = ", ".join(f"{key!r:.60}" for key in unknown[:5])
         problems.append(f"{at or 'the top level'} has unknown keys {names} (known: {', '.join(known)})")
@@ -115,7 +121,7 @@ def _record(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
         return None
     before = len(problems)
     prefix = f"{at}." if at else ""
-    values = {name: _decode(hint, value[name], prefix + name, problems) for name, hint in known.items()}
+    values = {name: _decode(hint, value.get(name), prefix + name, problems) for name, hint in known.items()}
     return kind(**values) if len(problems) == before else None
 
 

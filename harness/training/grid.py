@@ -152,7 +152,7 @@ def _require_different(tried: Sequence[Try]) -> None:
 
 def _p(best: Outcome, other: Outcome) -> float:
     """How likely two tries of equal worth differ this much."""
-    statistics = plugins.room("harness.statistics")
+    statistics = plugins.room("harness.judging.statistics")
     both = list(zip(best.verdicts or (), other.verdicts or (), strict=True))
     kinds = ((True, True), (True, False), (False, True), (False, False))
     counts = [sum((first.correct, second.correct) == kind for first, second in both) for kind in kinds]

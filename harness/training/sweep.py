@@ -254,7 +254,7 @@ def _score(verdicts: Sequence[Verdict] | None) -> str:
     if not verdicts:
         return UNKNOWN
     counts = evaluate.score(verdicts)
-    low, high = plugins.room("harness.statistics").wilson(counts.correct, counts.total)
+    low, high = plugins.room("harness.judging.statistics").wilson(counts.correct, counts.total)
     share = f"{100 * counts.correct / counts.total:.1f} % ({counts.correct} of {counts.total})"
     return f"{share}, {100 * low:.1f} to {100 * high:.1f} %"
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from harness.errors import BenchError
-from harness.statistics import Interval, Pairs, items_needed, mcnemar, mcnemar_mid, newcombe
+from harness.judging.statistics import Interval, Pairs, items_needed, mcnemar, mcnemar_mid, newcombe
 from harness.store.bits import hex_to_bits
 from harness.store.entry import Entry
 
