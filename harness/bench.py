@@ -11,7 +11,7 @@ from harness.display import Screen
 from harness.errors import BenchError
 from harness.scoring import Scored
 from harness.sitting import Order, Sitting
-from harness.store import candidate, entries
+from harness.store import candidate, entries, lineage
 from harness.store.entry import Entry
 from harness.training import leaks, merging, recipes
 from harness.training import train as training
@@ -194,6 +194,7 @@ def _training(order: Study, recipe: str) -> Training:
         again=order.again,
         mirror=order.mirror,
         cache=order.cache,
+        commit=order.commit,
     )
 
 
@@ -252,7 +253,7 @@ def _report(order: Study, bases: Sequence[Scored], candidates: Sequence[Scored],
     if order.checkpoints:
         summary.by_step(candidates, screen)
     for scored in candidates:
-        base = own.get(_base_sha256(scored.entry)) or _base_row(scored.entry, order.leaderboards)
+        base = own.get(scored.entry.result.base_sha256) or _base_row(scored.entry, order.leaderboards)
         if base is None:
             screen.warn(
                 f"no row of the base of {scored.entry.result.candidate} to compare with: leave --reuse-base out"
@@ -262,20 +263,13 @@ def _report(order: Study, bases: Sequence[Scored], candidates: Sequence[Scored],
 
 
 def _base_row(entry: Entry, leaderboards: Path) -> Entry | None:
-    """The newest row on the board of the base that this one was trained from, if the two are comparable."""
-    wanted = _base_sha256(entry)
+    """The newest row on the board of the base that this one was trained from, comparable and not withdrawn."""
+    wanted = entry.result.base_sha256
     if wanted is None:
         return None
-    rows = [entries.read(path) for path in sorted((leaderboards / entry.result.task.name).glob("*.json"))]
+    board = leaderboards / entry.result.task.name
+    said = lineage.read(board)
+    rows = [entries.read(path) for path in sorted(board.glob("*.json")) if said.retraction(path.name) is None]
     fit = [row for row in rows if row.result.model.weights_sha256 == wanted]
     compare = plugins.room("harness.judging.compare")
     return max((row for row in fit if not compare.comparable(entry, row)), key=lambda row: row.created, default=None)
-
-
-def _base_sha256(entry: Entry) -> str | None:
-    made = entry.result.training
-    if made is None:
-        return None
-    if made.candidate is not None:
-        return made.candidate.base.weights_sha256
-    return made.merge.base_sha256 if made.merge is not None else None

@@ -4,85 +4,27 @@ A story is a function `story(order, screen)` in a module that is imported only o
 `bench --help` costs no library.
 """
 
-import argparse
 import errno
 import importlib
 import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TextIO
 
 import harness
-from harness import arguments as takes
+from harness.arguments.shared import Parser
+from harness.commands import COMMANDS
 from harness.errors import BenchError
-from harness.store.markup import visible
+from harness.pages.markup import visible
 
-Parser = argparse.ArgumentParser
 DESCRIPTION = "Did the fine-tune help, and may I believe the number?"
 STARTS = "Start with `bench quickstart`; `bench COMMAND --help` tells the rest."
 FULL = (errno.ENOSPC, errno.EDQUOT)
 _KEY = re.compile(r"^((?:-o|--o\w*=)?key=).*", re.DOTALL)
 _CREDENTIALS = re.compile(r"(://)[^/@]*@")
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One word of the command line.
-
-    Attributes:
-        story: "module:function:Order"; the parsed arguments become the Order's fields.
-    """
-
-    name: str
-    help: str
-    story: str
-    arguments: Callable[[Parser], None]
-
-
-COMMANDS = (
-    Command(
-        "baseline",
-        "score a model and add its row to the leaderboard",
-        "harness.bench:baseline:Order",
-        takes.baseline,
-    ),
-    Command(
-        "train-and-score",
-        "train candidates, score them and their base, and say whether it helped",
-        "harness.bench:train_and_score:Study",
-        takes.study,
-    ),
-    Command("score", "score training runs, adapters and folders of weights", "harness.bench:score:Score", takes.score),
-    Command("show", "read what a model wrote", "harness.reading:show:Show", takes.show),
-    Command("board", "render the leaderboard's pages, or check them", "harness.boards:board:Board", takes.board),
-    Command("check", "look at a recipe before any GPU minute", "harness.training.check:check:Check", takes.check),
-    Command("train", "train a candidate, and no more", "harness.bench:train:Training", takes.train),
-    Command(
-        "sweep", "choose hyper-parameters by held-out train data", "harness.training.sweep:sweep:Sweep", takes.sweep
-    ),
-    Command("merge", "make whole weights of an adapter, proved", "harness.bench:merge:Merge", takes.merge),
-    Command(
-        "quickstart",
-        "baseline, fine-tune, verdict: a small real model, here, in minutes",
-        "harness.bench:quickstart:Study",
-        takes.quickstart,
-    ),
-    Command("doctor", "what would make this model score wrongly", "harness.doctor:doctor:Doctor", takes.doctor),
-    Command(
-        "regrade", "judge a run's answers again, without its model", "harness.bench:regrade:Regrade", takes.regrade
-    ),
-    Command("grade", "judge completions by the answer reader alone", "harness.reading:grade:Grade", takes.grade),
-    Command(
-        "list",
-        "the models, tasks, engines, trainers and recipes there are",
-        "harness.reading:listing:Listing",
-        takes.listing,
-    ),
-)
 
 
 def parser() -> Parser:

@@ -4,9 +4,22 @@ Each is a module that satisfies a Protocol below; nothing is registered, the fol
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from harness.types import Completion, Job, Message, Model, Problem, Request, Sampling, Split, Trained, Value, Verdict
+from harness.types import (
+    Completion,
+    Job,
+    Message,
+    Model,
+    Problem,
+    Request,
+    Row,
+    Sampling,
+    Split,
+    Trained,
+    Value,
+    Verdict,
+)
 
 
 class Task(Protocol):
@@ -59,11 +72,27 @@ class Generator(Protocol):
         ...
 
 
+@runtime_checkable
+class Measuring(Protocol):
+    """A generator that also tells how likely it finds given token ids; optional, see `Engine.measures`."""
+
+    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, tuple[float, ...]]]:
+        """Yield (row id, log-probability in nats of each of `token_ids[start:]`), in any order, each row once.
+
+        Each token is given all those before it. Answers that are generated later are what they would have been.
+
+        Raises:
+            BenchError: it cannot measure these, and why; the row of the board then stands without.
+        """
+        ...
+
+
 class Engine(Protocol):
     """A module `harness/engines/<name>.py`, or a package's own.
 
     Attributes:
         Options: a frozen dataclass of the engine's settings with defaults; `-o key=value` sets them.
+        measures: optional; `measures(options) -> bool` says whether what it loads is `Measuring` and is to be asked.
     """
 
     Options: type[Any]

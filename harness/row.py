@@ -13,7 +13,7 @@ from harness.evaluate import Exam, score
 from harness.sitting import Sitting
 from harness.store.bits import Bits
 from harness.store.completions import CommittedCompletion, commit, to_lines
-from harness.store.entry import EngineRecord, Entry, ModelRecord, Result, Selection, TaskRecord, Timings
+from harness.store.entry import EngineRecord, Entry, ModelRecord, Result, Selection, Solutions, TaskRecord, Timings
 from harness.store.records import digest
 from harness.tokens import ids_sha256
 from harness.types import Completion, Problem, Value, Verdict
@@ -29,6 +29,7 @@ def result(
     verdicts: Sequence[Verdict],
     committed: Sequence[CommittedCompletion],
     resolved: Mapping[str, Value],
+    solutions: Solutions | None = None,
 ) -> Result:
     """All of a row but its timings."""
     exam = seat.exam
@@ -60,6 +61,7 @@ def result(
         provenance=provenance.of_this_program(
             seat.order.words, seat.order.commit, str(resolved["hardware"]), resolved["driver"]
         ),
+        solutions=solutions,
     )
 
 

@@ -3,6 +3,7 @@
 run.json           the settings, fixed when the run begins; entry once it is complete
 problems.jsonl     the chosen items: id, question, gold answer
 completions.jsonl  one finished answer a line, appended as it comes
+solutions.jsonl    how likely each worked solution is, where it was measured
 verdicts.jsonl     one judgement a line, in item order
 """
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from harness import evaluate, options, plugins, probes, provenance, row, runs, sitting, stage
+from harness import evaluate, options, plugins, probes, provenance, row, runs, sitting, solutions, stage
 from harness.contracts import Generator
 from harness.display import Screen
 from harness.sitting import Sitting
@@ -93,14 +93,24 @@ def _one(seat: Sitting, folder: Path, engine: Engine, phases: dict[str, float], 
             return Scored(entry, add(entry, committed, folder, seat.order.leaderboards, _losses(seat)), folder)
         runs.write_problems(folder, seat.exam.problems)
         tokens = 0
-        if len(run.finished) < len(seat.exam.requests):
-            tokens, timed = generate(seat, run, engine, screen)
+        if len(run.finished) < len(seat.exam.requests) or _lacks_solutions(seat, folder):
+            tokens, timed = generate(seat, run, engine, screen, measure=True)
             phases |= timed
         return _keep(seat, run, phases, tokens)
 
 
-def generate(seat: Sitting, run: runs.Run, engine: Engine, screen: Screen) -> tuple[int, dict[str, float]]:
-    """Generate what the run lacks: (tokens generated, seconds to load or reload, to prove and to generate)."""
+def generate(
+    seat: Sitting, run: runs.Run, engine: Engine, screen: Screen, *, measure: bool = False
+) -> tuple[int, dict[str, float]]:
+    """Generate what the run lacks: (tokens generated, seconds to load or reload, to prove and to generate).
+
+    Args:
+        seat: the model before its exam.
+        run: held by this process.
+        engine: of all seats.
+        screen: where to talk.
+        measure: then measure the solutions too, after the last answer, so that no answer is touched by it.
+    """
     generator, how = engine.generator(seat)
     run.confirm(_resolved(generator, how))
     evaluate.fits(seat.exam, generator.context)
@@ -110,7 +120,16 @@ def generate(seat: Sitting, run: runs.Run, engine: Engine, screen: Screen) -> tu
         tokens = evaluate.generate(seat.exam, generator, run, stop_ids, lambda p: bar(p.done, p.tokens))
     spent = {"load": how.load, "reload": how.reload, "proof": how.proof}
     told = {name: seconds for name, seconds in spent.items() if seconds is not None}
-    return tokens, {**told, "generate": perf_counter() - loaded}
+    told["generate"] = perf_counter() - loaded
+    if measure and _lacks_solutions(seat, run.folder):
+        generated = perf_counter()
+        if solutions.measure(seat.exam, seat.speech, generator, run.folder, screen):
+            told["solutions"] = perf_counter() - generated
+    return tokens, told
+
+
+def _lacks_solutions(seat: Sitting, folder: Path) -> bool:
+    return solutions.lacking(folder, seat.engine, seat.order.options)
 
 
 def _resolved(generator: Generator, how: How) -> dict[str, Value]:
@@ -131,14 +150,20 @@ def _keep(seat: Sitting, run: runs.Run, phases: dict[str, float], tokens: int) -
     committed = row.committed(exam.problems, run.finished)
     resolved = runs.read_json(run.folder / "engine.json")
     phases["grade"] = perf_counter() - began
-    entry = row.entry(row.result(seat, verdicts, committed, resolved), row.timings(exam, committed, phases, tokens))
+    result = row.result(seat, verdicts, committed, resolved, solutions.kept(run.folder))
+    entry = row.entry(result, row.timings(exam, committed, phases, tokens))
     return Scored(entry, add(entry, committed, run.folder, seat.order.leaderboards, _losses(seat)), run.folder)
 
 
 def add(
     entry: Entry, committed: Sequence[CommittedCompletion], run: Path, leaderboards: Path, losses: bytes | None = None
 ) -> Path:
-    """Let the run remember its entry, so that it never makes a second one, then add it to its board and pages."""
+    """Let the run remember its entry, so that it never makes a second one, then add it to its board and pages.
+
+    Raises:
+        BenchError: the run has lost lines that the entry names.
+    """
+    measured = solutions.beside(entry, run)
     with runs.writing(run):
         records.replace_file(run / "entry.json", records.pretty(entry))
         if losses is not None:
@@ -147,8 +172,8 @@ def add(
         leaderboards.mkdir(parents=True, exist_ok=True)
         lock = runs.held(leaderboards, wait=True)
         try:
-            path = entries.write(entry, committed, leaderboards / entry.result.task.name, losses)
-            plugins.room("harness.store.leaderboard").write(leaderboards)
+            path = entries.write(entry, committed, leaderboards / entry.result.task.name, losses, measured)
+            plugins.room("harness.pages.leaderboard").write(leaderboards)
         finally:
             os.close(lock)
     return path

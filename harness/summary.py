@@ -1,7 +1,6 @@
 """What a command says when it is done: the score with its doubt, what it cost, and where the files are."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.text import Text
@@ -76,27 +75,8 @@ def by_step(candidates: Sequence[Scored], screen: Screen) -> None:
 
 def verdict(entry: Entry, base: Entry, screen: Screen) -> None:
     """Print whether a candidate is better than its base, with the doubt, and why single items moved."""
-    compare = plugins.room("harness.judging.compare")
-    title = f"{entry.result.candidate} against {base.result.candidate}"
-    if why := compare.comparable(entry, base):
-        screen.print(table(title, [("verdict", f"not comparable: {why}")]))
-        return
-    found = compare.compare(entry, base)
-    pairs, flips = found.pairs, found.flips
-    needed = f"; a difference like this one takes {found.needed:,} items" if found.needed else ""
-    told = found.verdict + (needed if found.verdict == "not resolved" else "")
-    moved = [f"{name} +{gain} -{loss}" for name, (gain, loss) in asdict(flips).items() if gain or loss]
-    rows = [
-        ("verdict", told + ("; interval and test disagree" if found.at_odds else "")),
-        (
-            "difference",
-            f"{100 * pairs.difference:+.2f} points, 95 % interval {100 * found.interval.low:+.2f} to "
-            f"{100 * found.interval.high:+.2f}, exact McNemar p = {found.p:.3g} (mid-p {found.p_mid:.3g})",
-        ),
-        ("items", f"{pairs.first} won, {pairs.second} lost, {pairs.both} right in both, of {pairs.total:,}"),
-        ("why", (", ".join(moved) or "nothing moved") + " (format: right as before, stated otherwise)"),
-    ]
-    screen.print(table(title, rows))
+    told = plugins.room("harness.judging.telling").tell(entry, base)
+    screen.print(table(told.title, told.rows))
 
 
 def regraded(score: Score, changed: Sequence[str], folder: Path, screen: Screen) -> None:

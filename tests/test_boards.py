@@ -1,4 +1,4 @@
-"""harness.boards: what `bench board --check` finds on a board of real runs, however well a forger counts."""
+"""harness.stories.boards: what `bench board --check` finds on a board of real runs, however well a forger counts."""
 
 import hashlib
 import subprocess

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from samples import answers, entry, regrade, result, sha
 
 from harness.errors import BenchError
-from harness.store import candidate, entries, leaderboard
+from harness.pages import checking, leaderboard
+from harness.store import audit, candidate, entries
 from harness.store.candidate import Base, Candidate, Cost, Data, Losses, Merge, Training
 from harness.store.records import pretty
 from harness.types import Step
@@ -31,6 +32,12 @@ def history(folder: Path, *steps: Step) -> bytes:
     for one in steps:
         losses.append(one)
     return losses.path.read_bytes()
+
+
+def _cost(steps: list[Step]) -> Cost:
+    """What follows from the steps, and a machine."""
+    seconds, speed = candidate.seconds(steps), candidate.samples_per_second(steps)
+    return Cost(len(steps), 4 * len(steps), 100 * len(steps), 10 * len(steps), seconds, speed, 2**30, "CPU", 1)
 
 
 def made(losses: bytes) -> Candidate:
@@ -56,9 +63,20 @@ def made(losses: bytes) -> Candidate:
         final_loss=candidate.final_loss(steps),
         held_out_loss=None,
         losses_sha256=hashlib.sha256(losses).hexdigest(),
-        cost=Cost(len(steps), 40, 1000, 100, 1.5, 12.5, 2**30, "CPU", 1),
+        cost=_cost(steps),
         libraries={"torch": "2.11.0"},
     )
+
+
+def test_a_candidate_names_the_commit_that_trained_it_where_one_is_known(tmp_path, losses):
+    """Records of before lack the key and keep their bytes; a new one is read back with it."""
+    older = made(losses)
+    assert b"git_commit" not in pretty(older)
+    newer = replace(older, git_commit="0123456789012345678901234567890123456789")
+    candidate.write(newer, tmp_path)
+    assert candidate.read(tmp_path) == newer
+    candidate.write(older, tmp_path)
+    assert candidate.read(tmp_path) == older
 
 
 @pytest.fixture
@@ -69,7 +87,10 @@ def losses(tmp_path) -> bytes:
 
 def trained(losses: bytes, **over):
     """The entry of a row whose weights were trained so."""
-    return entry(replace(result(), training=Training(**{"candidate": made(losses), "step": 5, "merge": MERGE} | over)))
+    record = Training(**{"candidate": made(losses), "step": 5, "merge": MERGE} | over)
+    source = f"trained:lora-main@{sha('recipe')[:12]}"
+    model = replace(result().model, source=source, weights_sha256=MERGE.merged_sha256)
+    return entry(replace(result(), model=model, training=record))
 
 
 def test_a_candidate_is_read_as_it_was_written(tmp_path, losses):
@@ -226,7 +247,7 @@ def board(tmp_path, losses) -> Path:
 
 def check(board: Path) -> str:
     """What `bench board --check` says of the whole folder."""
-    return "\n".join(map(str, leaderboard.check(board.parents[1], regrade)))
+    return "\n".join(map(str, checking.check(board.parents[1], regrade)))
 
 
 def test_a_sound_trained_row_passes_the_check(board):
@@ -250,6 +271,42 @@ def test_a_touched_loss_history_is_found(board, losses, tamper, told):
     out = check(board)
     assert told in out
     assert board.name.removesuffix(".json") in out
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"seconds": "2"}, "line 10: seconds must be a number"),
+        ({"loss": "low"}, "line 10: loss must be a number"),
+        ({"loss": float("nan")}, "line 10: not JSON"),
+        ({"supervised": 0}, "without supervised tokens"),
+        ({"supervised": True}, "line 10: supervised must be an integer"),
+        ({"rows": 10**400}, "line 10: rows must be an integer below"),
+        ({"tokens": -1}, "line 10: rows, tokens or seconds are negative"),
+        ({"number": 9}, "line 10: step 9 does not come after"),
+        ({"more": 1}, "line 10: the top level has unknown keys"),
+        (None, "it holds no step"),
+    ],
+)
+def test_a_loss_history_that_no_training_writes_is_a_fault(board, losses, change, told):
+    """Entry and digests are made to fit it, and the check says what is wrong in it; nothing ends in a traceback."""
+    lines = losses.splitlines()
+    history = b"" if change is None else b"\n".join([*lines[:-1], json.dumps(json.loads(lines[-1]) | change).encode()])
+    record = replace(made(losses), losses_sha256=hashlib.sha256(history).hexdigest())
+    path = board.parent / f"{entries.stem(trained(losses, candidate=record))}.json"
+    path.write_bytes(pretty(trained(losses, candidate=record)))
+    entries.completions_path(board).rename(entries.completions_path(path))
+    entries.losses_path(path).write_bytes(gzip.compress(history))
+    board.unlink()
+    entries.losses_path(board).unlink()
+    assert told in check(path)
+
+
+def test_a_training_at_no_time_is_a_fault(losses):
+    """Claims are told from afterthoughts by it: another spelling, or a day that no month has, is none."""
+    for time in ("yesterday", "2026-11-22T12:00:00+00:00", "2026-02-30T12:00:00Z", ""):
+        problems = audit.numbers(trained(losses, candidate=replace(made(losses), created=time)))
+        assert problems == [f"created is no UTC time such as 2026-11-22T12:00:00Z: {time!r}"]
 
 
 def test_a_loss_history_without_its_entry_is_found(board):

@@ -1,4 +1,4 @@
-"""harness.judging.compare: is one row better than another, with the doubt; why items moved; and when it means nothing."""
+"""harness.judging.compare: what two rows' difference may mean, how large it is with its doubt, and why items moved."""
 
 from dataclasses import replace
 
@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import entry, result, sha
 
-from harness.judging.compare import Flips, comparable, compare
 from harness.errors import BenchError
 from harness.evaluate import score
+from harness.judging.compare import Flips, Move, comparable, compare, is_base, kind, moves
 from harness.store.bits import Bits
+from harness.store.candidate import Merge, Training
 from harness.store.entry import Entry, Result
 from harness.types import Verdict
 
@@ -64,10 +65,31 @@ def test_equal_rows_show_nothing():
 
 
 def test_a_difference_that_is_not_resolved_tells_how_many_items_it_takes():
-    """More than there are, by Connor's formula; where that would be no more than there are, nothing is told."""
+    """More than there are, by Connor's formula; the exact test wants six that differ, whatever the formula says."""
     pairs = [*[(RIGHT, WRONG)] * 6, *[(WRONG, RIGHT)] * 3, *[(WRONG, WRONG)] * 11]
     assert compared(*pairs).needed > len(pairs)
-    assert compared(*[(RIGHT, WRONG)] * 5).needed is None
+    assert compared(*[(RIGHT, WRONG)] * 5).needed == 6
+    assert compared(*[(RIGHT, WRONG)] * 5, *[(WRONG, RIGHT)] * 5).needed is None
+
+
+@pytest.mark.parametrize("kinds", [(RIGHT, WRONG), (WRONG, RIGHT)])
+@pytest.mark.parametrize("items", [6, 40, 1319])
+def test_a_perfect_separation_is_resolved(kinds, items):
+    """Every item won, or every item lost, has no variance at all and a tiny p; that is never read as no difference."""
+    found = compared(*[kinds] * items)
+    assert found.verdict == ("better" if kinds[0] == RIGHT else "worse")
+    assert found.p == pytest.approx(2 * 0.5**items)
+    assert abs(found.pairs.difference) == 1
+    assert found.interval.low > 0 or found.interval.high < 0
+
+
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(KINDS)), min_size=1, max_size=60))
+def test_what_is_not_resolved_says_what_would(pairs):
+    """More items than there are, wherever a difference was seen."""
+    found = compared(*pairs)
+    if found.verdict == "not resolved":
+        assert (found.needed is None) == (found.pairs.first == found.pairs.second)
+        assert found.needed is None or found.needed > len(pairs)
 
 
 def test_interval_and_test_may_disagree_and_it_is_said():
@@ -112,6 +134,48 @@ def test_causes_add_up_to_what_was_won_and_lost(pairs):
     assert back.p == found.p
 
 
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(KINDS)), min_size=1, max_size=40))
+def test_exchanging_the_rows_mirrors_the_difference(pairs):
+    """The difference changes its sign, the interval is mirrored, and both p values stay."""
+    found, back = compared(*pairs), compared(*(pair[::-1] for pair in pairs))
+    assert back.pairs.difference == -found.pairs.difference
+    assert back.interval == pytest.approx((-found.interval.high, -found.interval.low), abs=1e-12)
+    assert (back.p, back.p_mid) == (found.p, found.p_mid)
+    assert {found.verdict, back.verdict} in ({"better", "worse"}, {"not resolved"})
+
+
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(KINDS)), min_size=1, max_size=40))
+def test_the_interval_is_around_the_difference_and_within_1(pairs):
+    """Whatever the items; the mid-p never exceeds the exact p, and both are probabilities."""
+    found = compared(*pairs)
+    assert -1 <= found.interval.low <= found.pairs.difference <= found.interval.high <= 1
+    assert 0 < found.p_mid <= found.p <= 1
+
+
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(KINDS)), min_size=1, max_size=30), st.randoms())
+def test_the_order_of_the_items_does_not_matter(pairs, random):
+    """The same items in another order give the same comparison."""
+    shuffled = random.sample(pairs, len(pairs))
+    assert compared(*shuffled) == compared(*pairs)
+
+
+def test_moves_name_items_in_their_order():
+    """The place of each, its cause, and who won it; items on which the rows agree are left out."""
+    first = row(RIGHT, RIGHT, WRONG, LOOSE, UNREAD)
+    second = row(RIGHT, WRONG, CUT, RIGHT, RIGHT)
+    assert moves(first, second) == (Move(1, "answer", True), Move(3, "format", False), Move(4, "unread", False))
+
+
+@pytest.mark.parametrize("lacking", [0, 1])
+def test_a_missing_item_is_an_error_and_never_wrong(lacking):
+    """The row that answered fewer items is named, whichever it is, and nothing is compared on the rest."""
+    rows = [row(*[RIGHT] * 12), row(*[RIGHT] * 12)]
+    rows[lacking] = row(*[RIGHT] * 11)
+    with pytest.raises(BenchError, match="lacks some of 12 items") as caught:
+        compare(*rows)
+    assert "never counted as wrong" in caught.value.way_out
+
+
 BASE = result()
 OTHERS = [
     ("protocols", replace(BASE, task=replace(BASE.task, protocol_sha256=sha("other")))),
@@ -139,3 +203,64 @@ def test_weights_names_and_training_do_not_hinder():
     other = replace(result("tuned"), engine=replace(BASE.engine, settings=settings), training=None)
     assert comparable(entry(BASE), entry(other, "2026-11-23T12:00:00Z")) is None
     assert compare(entry(BASE), entry(other)).pairs.difference == 0
+
+
+SYSTEMS = [(what, other) for what, other in OTHERS if what not in ("protocols", "items")]
+MANNER = replace(BASE, task=replace(BASE.task, label="counting-8shot@v1", protocol_sha256=sha("8 shots")))
+
+
+@pytest.mark.parametrize(
+    ("what", "other"), [*SYSTEMS, ("protocols", MANNER)], ids=[*(what for what, _ in SYSTEMS), "manner"]
+)
+def test_the_same_items_asked_otherwise_are_a_system_comparison(what, other):
+    """Allowed where it is asked for, with what differs named; refused where weights are to be compared."""
+    found = kind(entry(BASE), entry(other))
+    assert found.name == "system comparison"
+    assert [difference.what for difference in found.differs] == [what]
+    compared = compare(entry(BASE), entry(other), system=True)
+    assert compared.system
+    assert compared.differs == found.differs
+    with pytest.raises(BenchError, match="not comparable"):
+        compare(entry(BASE), entry(other))
+
+
+@pytest.mark.parametrize(
+    ("what", "other"),
+    [
+        ("items", replace(BASE, task=replace(BASE.task, items_sha256=sha("other")))),
+        ("selections", replace(BASE, selection=replace(BASE.selection, ids_sha256=sha("other")))),
+        ("selections", replace(BASE, selection=replace(BASE.selection, total=99, limit=12, seed=0))),
+        ("readers", replace(BASE, task=replace(BASE.task, reader="hash@v2"))),
+        (
+            "versions of the task",
+            replace(BASE, task=replace(BASE.task, label="counting-0shot@v2", protocol_sha256=sha("2"))),
+        ),
+        ("versions of the task", replace(BASE, task=replace(BASE.task, protocol_sha256=sha("other")))),
+    ],
+)
+def test_another_exam_is_not_comparable_in_any_way(what, other):
+    """Other items, another selection, another reader, another version: no difference, no items in common."""
+    found = kind(entry(BASE), entry(other))
+    assert found.name == "not comparable"
+    assert [difference.what for difference in found.differs] == [what]
+    with pytest.raises(BenchError, match=f"not comparable: other {what}"):
+        compare(entry(BASE), entry(other), system=True)
+
+
+def test_rows_of_one_exam_and_engine_are_comparable():
+    """Nothing but the weights differs, and the kind says so."""
+    assert kind(entry(BASE), entry(result("tuned"))) == kind(entry(result("tuned")), entry(BASE))
+    assert kind(entry(BASE), entry(result("tuned"))).name == "comparable"
+    assert not compare(entry(BASE), entry(result("tuned")), system=True).system
+
+
+def test_a_base_is_known_by_the_weights_that_were_trained_from():
+    """Not by its name; a row without known weights is nobody's base."""
+    base = entry(BASE)
+    merge = Merge("bfloat16", BASE.model.weights_sha256, "a", "b", 1, 1, 0.01, None, 0.0, 1.0, 1)
+    tuned = entry(replace(result("tuned"), training=Training(None, None, merge)))
+    served = entry(replace(BASE, model=replace(BASE.model, weights_sha256=None)))
+    assert is_base(base, tuned)
+    assert not is_base(tuned, base)
+    assert not is_base(entry(result("other")), tuned)
+    assert not is_base(served, tuned)

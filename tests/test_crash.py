@@ -13,7 +13,7 @@ import tiny
 from harness import cli
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["transformers", "harness.bench", "harness.tokenizer", "harness.store.leaderboard"])
+CONTEXT.set_forkserver_preload(["transformers", "harness.bench", "harness.tokenizer", "harness.pages.leaderboard"])
 ITEMS = 40
 
 

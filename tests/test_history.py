@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,11 +12,12 @@ import pytest
 from samples import add, regrade, result, sha
 
 from harness.errors import BenchError
-from harness.store import leaderboard
+from harness.pages import leaderboard
+from harness.pages.checking import check
 from harness.store.entries import completions_path
-from harness.store.leaderboard import check
 
 BASE = result()
+STUDY = Path(__file__).parent.parent / "leaderboards" / "claims" / "study.toml"
 
 
 @pytest.fixture
@@ -142,3 +144,36 @@ def test_outside_a_repository_there_is_no_base(folder: Path, monkeypatch: pytest
     with pytest.raises(BenchError, match="git is not installed"):
         check(folder, base="main")
     assert check(folder) == []
+
+
+@pytest.mark.parametrize("change", ["edit", "remove"])
+@pytest.mark.parametrize("file", ["retractions/x.json", "verifications/x.json", "noise/x.json", "x.solutions.jsonl.gz"])
+def test_records_beside_entries_are_frozen_too(
+    folder: Path, git: Callable[..., str], branch: str, file: str, change: str
+) -> None:
+    """Whatever was said of an entry at the base, and what stands beside it, is still said in the same words."""
+    path = folder / "counting" / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"one")
+    git("add", "-f", ".")
+    git("commit", "-m", "record")
+    git("branch", "-f", "main")
+    git("checkout", "-q", "-b", "other")
+    path.write_bytes(b"two") if change == "edit" else path.unlink()
+    frozen = [fault for fault in check(folder, base="main") if "since" in fault.what]
+    what = "changed since" if change == "edit" else "removed or renamed since"
+    assert [(fault.file, fault.what.startswith(what)) for fault in frozen] == [(path.as_posix(), True)]
+
+
+def test_claims_may_grow_but_not_go(folder: Path, git: Callable[..., str]) -> None:
+    """A changed file of hypotheses is no fault, its contrasts' age tells; one that came out badly cannot be dropped."""
+    claims = folder / "claims" / "study.toml"
+    claims.parent.mkdir()
+    shutil.copy(STUDY, claims)
+    leaderboard.write(folder)
+    git("add", ".")
+    git("commit", "-m", "claims")
+    claims.write_text("# A word more.\n" + claims.read_text())
+    assert check(folder, regrade, base="main") == []
+    claims.unlink()
+    assert f"{claims.as_posix()}: removed or renamed since" in "\n".join(map(str, check(folder, base="main")))

@@ -10,14 +10,11 @@ import pytest
 from samples import LEAVES, add, altered, answers, entry, regrade, result, sha
 
 from harness.errors import BenchError
-from harness.store import leaderboard
+from harness.pages import leaderboard
+from harness.pages.checking import check
+from harness.pages.leaderboard import boards, render
 from harness.store.entries import completions_path, write
-from harness.store.leaderboard import boards, check, render
 from harness.store.records import pretty
-
-GOLDEN = Path(__file__).parent / "data" / "golden_board.md"
-HOSTILE = "a|b` @octocat #12 $x$ <b> [l](http://e.vil) \u202e"
-
 
 BASE = result()
 
@@ -41,7 +38,7 @@ def test_rendering_reads_the_entries_of_a_board(folder: Path) -> None:
     """A board's page and sheet, the list of boards, and nothing written on the way."""
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     texts = render(folder, "counting")
-    assert sorted(texts) == ["counting.csv", "counting.md"]
+    assert sorted(texts) == ["counting.csv", "counting.md", "counting.svg"]
     assert texts["counting.md"].encode() == (folder / "counting.md").read_bytes()
     assert boards(folder) == ["counting"]
     assert "|[counting](counting.md)|`counting-0shot@v1`|12|2|0|" in (folder / "README.md").read_text()
@@ -54,7 +51,8 @@ def test_writing_touches_only_what_is_stale(folder: Path) -> None:
     add(folder / "counting", result("other"))
     add(folder / "another", result("base"))
     names = {path.name for path in leaderboard.write(folder)}
-    assert names == {"counting.md", "counting.csv", "another.md", "another.csv", "README.md"}
+    rendered = {f"{board}{suffix}" for board in ("counting", "another") for suffix in (".md", ".csv", ".svg")}
+    assert names == {*rendered, "README.md"}
     assert check(folder, regrade) == []
 
 
@@ -95,7 +93,7 @@ def test_the_check_finds_every_changed_leaf(folder: Path, at: tuple[str | int, .
     assert path.as_posix() in [fault.file for fault in check(folder)]
 
 
-@pytest.mark.parametrize("name", ["counting.md", "counting.csv", "README.md"])
+@pytest.mark.parametrize("name", ["counting.md", "counting.csv", "counting.svg", "README.md"])
 @pytest.mark.parametrize("spoil", [lambda data: data + b" ", lambda data: data.replace(b"\n", b"\r\n"), None])
 def test_a_page_that_differs_by_one_byte_is_stale(
     folder: Path, name: str, spoil: Callable[[bytes], bytes] | None
@@ -170,7 +168,7 @@ def test_a_badly_named_board_hides_nothing(folder: Path) -> None:
     (folder / "counting.md").write_bytes(b"")
     assert whats(folder) == [
         "is not what the entries give",
-        "has no page, for its name or its entries are not sound",
+        "has no page, for its name, its entries or its records are not sound",
     ]
 
 
@@ -212,3 +210,79 @@ def test_a_fault_is_one_line(folder: Path) -> None:
     (folder / "counting" / "x\ny\x1b[31m.jsonl.gz").write_bytes(b"")
     (fault,) = check(folder)
     assert str(fault).isprintable()
+
+
+CLAIMS = """
+schema = 1
+name = "mine"
+board = "counting"
+task = "counting-0shot@v1"
+alpha = 0.05
+least_items = 1
+
+[families]
+base = "holm"
+
+[[claims]]
+id = "one"
+hypothesis = "tuned beats base"
+published = "nowhere"
+
+[[claims.contrasts]]
+test = "mcnemar"
+family = "base"
+better = { recipe = "full", base = "base", seed = 0 }
+worse = { base = "base" }
+"""
+
+
+@pytest.fixture
+def claims(folder: Path) -> Path:
+    """A claims file beside the boards, everything rendered."""
+    path = folder / "claims" / "mine.toml"
+    path.parent.mkdir()
+    path.write_text(CLAIMS)
+    leaderboard.write(folder)
+    return path
+
+
+def test_claims_have_a_page_of_their_own_and_lines_on_their_board(folder: Path, claims: Path) -> None:
+    """Both are rendered, checked, and mended by the one command; an edited page is stale."""
+    assert check(folder, regrade) == []
+    assert "claims/mine.md" in (folder / "counting.md").read_text()
+    claims.with_suffix(".md").write_text("supported")
+    (fault,) = check(folder)
+    assert (fault.file, fault.mend) == (claims.with_suffix(".md").as_posix(), "`bench board`")
+    assert [path.name for path in leaderboard.write(folder)] == ["mine.md"]
+
+
+def test_claims_of_a_board_without_rows_have_a_page(folder: Path, claims: Path) -> None:
+    """A hypothesis is committed before any row that it judges."""
+    claims.with_name("early.toml").write_text(CLAIMS.replace('"counting"', '"later"').replace('"mine"', '"early"'))
+    assert [path.name for path in leaderboard.write(folder)] == ["early.md"]
+    assert check(folder, regrade) == []
+
+
+def test_claims_that_cannot_be_read_are_one_fault(folder: Path, claims: Path) -> None:
+    """Nothing is rendered from them, and their page is not called an orphan on top."""
+    claims.write_text("schema = 1")
+    assert [fault.what[:10] for fault in check(folder)] == ["mine.toml:"]
+    with pytest.raises(BenchError, match=r"mine\.toml"):
+        leaderboard.write(folder)
+
+
+def test_a_page_without_its_claims_is_found(folder: Path, claims: Path) -> None:
+    """When a claims file goes, its page does not stay behind; what a person wrote there does."""
+    claims.unlink()
+    claims.with_name("notes.md").write_text("by hand")
+    leaderboard.write(folder)
+    assert whats(folder) == ["is the page of no claims"]
+
+
+def test_what_an_entry_says_twice_must_agree(folder: Path) -> None:
+    """Tokens that the completions do not have are found, though every digest fits."""
+    made = entry(result("odd"))
+    made = replace(made, timings=replace(made.timings, generated_tokens=23))
+    write(made, answers(), folder / "counting")
+    leaderboard.write(folder)
+    assert whats(folder) == ["generated_tokens do not follow from the completions, which give 24"]

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from harness.store.markup import cell, code, csv_cell, visible
+from harness.pages.markup import cell, code, csv_cell, visible
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 SNIPPETS = (

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import BenchError
-from harness.store.records import canonical, decode, digest, parse, plain, pretty, replace_file
+from harness.store.records import canonical, decode, digest, moment, parse, plain, pretty, replace_file
 
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -110,6 +111,21 @@ def test_decode_refuses_a_missing_key(key: str) -> None:
     """No field has a default: what is unknown is written as null."""
     with pytest.raises(BenchError, match=f"lacks {key}"):
         decode(Outer, {name: value for name, value in GOOD.items() if name != key}, "here", "mend it")
+
+
+def test_decode_refuses_an_integer_that_no_float_holds() -> None:
+    """Shares and roots are taken of counts: a longer one is refused where it is read, not where it is used."""
+    with pytest.raises(BenchError, match=r"inner.ids\[1\] must be an integer below 2\^512"):
+        decode(Outer, {**GOOD, "inner": {"mode": "a", "ids": [2**511, 2**512]}}, "here", "mend it")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "2026-11-22", "2026-11-22T12:00:00+00:00", "2026-1-22T12:00:00Z", "2026-02-30T12:00:00Z", "\u0662"]
+)
+def test_a_moment_has_one_spelling_and_a_real_day(text: str) -> None:
+    """What is compared as text must be spelled alike."""
+    assert moment("2026-11-22T12:00:00Z") == datetime(2026, 11, 22, 12, tzinfo=UTC)
+    assert moment(text) is None
 
 
 @pytest.mark.parametrize("value", [None, [], "x", {**GOOD, "share": 10**400}, json.loads('{"name": 1e999}')])

@@ -5,10 +5,12 @@ from math import sqrt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest, norm
+from scipy.stats import binom, binomtest, norm
 
 from harness.judging.statistics import (
     Pairs,
+    exact_power,
+    items_exact,
     items_needed,
     mcnemar,
     mcnemar_mid,
@@ -246,3 +248,51 @@ def test_a_smaller_difference_and_more_noise_take_more_items(gap: float, discord
 def test_no_difference_takes_no_number_of_items() -> None:
     """There is nothing to find, on however many items."""
     assert items_needed(0.0, 0.25) is None
+
+
+@given(st.integers(1, 40), st.floats(0.05, 1.0), st.floats(0.1, 1.0), st.sampled_from([0.01, 0.05, 0.1]))
+def test_the_exact_power_is_that_of_the_exact_test(total: int, discordance: float, share: float, alpha: float) -> None:
+    """Summed over every table of wins and losses that the test itself calls significant, it is the same number."""
+    gap = share * discordance
+    won, lost = (discordance + gap) / 2, (discordance - gap) / 2
+    power = 0.0
+    for discordant in range(total + 1):
+        for losses in range(discordant + 1):
+            if 2 * losses < discordant and mcnemar(Pairs(0, discordant - losses, losses, 0)) < alpha:
+                chance = float(binom.pmf(discordant, total, min(1.0, won + lost)))
+                power += chance * float(binom.pmf(losses, discordant, max(0.0, lost / (won + lost))))
+    assert exact_power(total, gap, discordance, alpha) == pytest.approx(power, abs=1e-9)
+    assert exact_power(total, -gap, discordance, alpha) == exact_power(total, gap, discordance, alpha)
+
+
+@given(st.floats(0.02, 0.3), st.floats(0.1, 1.0), st.floats(0.6, 0.95))
+def test_the_exact_test_takes_no_fewer_items_than_the_formula(discordance: float, share: float, power: float) -> None:
+    """The number suffices, and one item less does not unless the formula says so."""
+    gap = max(0.01, share * discordance)
+    formula, exact = items_needed(gap, discordance, power), items_exact(gap, discordance, power)
+    assert formula is not None
+    assert formula <= exact
+    assert exact_power(exact, gap, discordance) >= power
+    assert exact == formula or exact_power(exact - 1, gap, discordance) < power
+
+
+def test_the_exact_items_of_known_designs() -> None:
+    """Five points of rows that disagree on a quarter take 817 items, by the formula 783; six where one always wins."""
+    assert (items_exact(0.05, 0.25), items_needed(0.05, 0.25)) == (817, 783)
+    assert items_exact(1.0, 1.0) == 6
+
+
+def test_a_tiny_gain_is_planned_by_the_formula() -> None:
+    """Above a million items the formula is exact enough, and the sums would take minutes."""
+    assert items_exact(0.0001, 0.25) == items_needed(0.0001, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("total", "difference", "discordance"), [(0, 0.1, 0.2), (9, 0.3, 0.2), (9, 0.0, 0.2), (9, 0.1, 1.2)]
+)
+def test_the_exact_power_refuses_impossible_rows(total: int, difference: float, discordance: float) -> None:
+    """No items, a difference above the discordance, none, or a discordance above 1 are mistakes of the caller."""
+    with pytest.raises(ValueError, match="no two rows have"):
+        exact_power(total, difference, discordance)
+    with pytest.raises(ValueError, match="finds a difference of 0"):
+        items_exact(0.0, 0.2)

@@ -262,3 +262,11 @@ def test_the_entry_alone_is_printed_as_json(here, capfd):
     assert len(files) == 2
     assert out in ("".join(files), "".join(reversed(files)))
     assert rows(here)[0].result.counts.total == LIMIT
+
+
+def test_a_withdrawn_row_of_the_base_is_not_compared_with(here, capfd):
+    """`--reuse-base` passes over a base's row that was retracted."""
+    (name,) = (path.name for path in here.glob("leaderboards/*/*.json") if entries.read(path).result.training is None)
+    assert bench(here, "retract", name, "--why", "scored with another template") == 0
+    assert bench(here, "train-and-score", "full.toml", "--seed", 2, "--reuse-base", *SCRIPTED) == 0
+    assert "to compare with: leave --reuse-base out" in capfd.readouterr().err

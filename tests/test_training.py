@@ -1,6 +1,7 @@
 """train: `bench train` makes a candidate or none, never half of one, and goes on where it was killed."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import tiny_study
 from tiny_study import SCRIPTED, STEPS, bench, history, only
 
 from harness.checkpoints import weights
+from harness.provenance import of_this_program
 from harness.store import candidate
 
 OWN = """\
@@ -85,6 +87,7 @@ def test_a_training_leaves_a_candidate(prepared):
     assert made.weights_sha256 == weights.sha256(run / "weights") != made.base.weights_sha256
     assert made.base.weights_sha256 == weights.sha256(prepared / "base")
     assert made.changed > 0.9
+    assert made.git_commit == of_this_program("", os.environ.get("BENCH_COMMIT"), "", None).git_commit
     assert [step["number"] for step in history(run)] == [1, 2, 3, 4, 5, 6]
     assert made.final_loss < history(run)[0]["loss"]
 

@@ -5,9 +5,10 @@ import tiny
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from harness.engines import _teacher as teacher
 from harness.engines import transformers as engine
 from harness.errors import BenchError
-from harness.types import Model, Request, Sampling
+from harness.types import Model, Request, Row, Sampling
 
 TEXTS = ("Tom has 3 apples", "A", "How many apples does Anna have if she buys 5 and eats 2 of them?", "5 + 5 =", "Why?")
 
@@ -78,6 +79,61 @@ def test_drawn_answers_depend_on_the_seed_and_not_on_the_batch(model):
     assert {i: c.token_ids for i, c in one.items()} == {i: c.token_ids for i, c in five.items()}
     other = answers(model, Sampling(8, temperature=1.0, seed=4))
     assert {i: c.token_ids for i, c in one.items()} != {i: c.token_ids for i, c in other.items()}
+
+
+def rows(model) -> list[Row]:
+    """Prompts of very different lengths, each before a solution of another length."""
+    tokenizer = AutoTokenizer.from_pretrained(model.folder)
+    solutions = [
+        tuple(tokenizer.encode(text)) for text in ("#### 3", "He has 12 + 7 = 19 apples. #### 19", "5", "A", "no")
+    ]
+    asked = zip(asked_ids(model), solutions, strict=True)
+    return [Row(f"q{i}", prompt + solution, len(prompt)) for i, (prompt, solution) in enumerate(asked)]
+
+
+def asked_ids(model) -> list[tuple[int, ...]]:
+    """The ids of the prompts alone."""
+    return [request.token_ids for request in asked(model)]
+
+
+def forward(network, row: Row) -> list[float]:
+    """The row alone through a plain forward pass of transformers."""
+    with torch.inference_mode():
+        logprobs = network(torch.tensor([row.token_ids])).logits[0].log_softmax(-1)
+    return [float(logprobs[place - 1, row.token_ids[place]]) for place in range(row.start, len(row.token_ids))]
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_log_probabilities_are_those_of_a_plain_forward_pass(model, size):
+    """Whatever stands beside a row in its batch, each token has the log-probability it has alone."""
+    network = AutoModelForCausalLM.from_pretrained(model.folder, dtype=torch.float32)
+    generator = engine.load(model, engine.Options(dtype="float32", device="cpu", batch_size=size))
+    found = dict(generator.logprobs(rows(model)))
+    assert sorted(found) == [row.id for row in rows(model)]
+    for row in rows(model):
+        assert found[row.id] == pytest.approx(forward(network, row), abs=1e-4)
+
+
+def test_a_pass_makes_no_more_logits_than_memory_was_meant_for(model, monkeypatch):
+    """Where two rows need too many, each goes alone; every row comes once, and no order changes a value."""
+    wide = rows(model)
+    assert [len(batch) for batch in teacher.batches(wide, 64, 512)] == [5]
+    assert [len(batch) for batch in teacher.batches(wide, 2, 512)] == [2, 2, 1]
+    monkeypatch.setattr(teacher, "LOGITS", 512)
+    assert [len(batch) for batch in teacher.batches(wide, 64, 512)] == [1] * 5
+    generator = engine.load(model, engine.Options(dtype="float32", device="cpu"))
+    alone = dict(generator.logprobs(wide))
+    monkeypatch.undo()
+    for name, logprobs in generator.logprobs(wide[::-1]):
+        assert logprobs == pytest.approx(alone[name], abs=1e-4)
+
+
+def test_answers_after_measuring_are_those_before(model):
+    """Nothing of a measurement stays in the network."""
+    generator = engine.load(model, engine.Options(dtype="float32", device="cpu"))
+    before = dict(generator.complete(asked(model), Sampling(8), ()))
+    list(generator.logprobs(rows(model)))
+    assert dict(generator.complete(asked(model), Sampling(8), ())) == before
 
 
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(model):

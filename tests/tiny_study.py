@@ -49,7 +49,7 @@ def build(folder: Path, manner: tiny.Manner = "chatml") -> Path:
 def bench(folder: Path, *words: object) -> int:
     """The exit status of a command given in this folder."""
     with chdir(folder):
-        return main([*map(str, words), *([] if words[0] == "board" else ["--cache", "cache"])])
+        return main([*map(str, words), *([] if words[0] in ("board", "retract") else ["--cache", "cache"])])
 
 
 def start(folder: Path, *words: object) -> "subprocess.Popen[bytes]":

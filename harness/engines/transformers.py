@@ -7,6 +7,7 @@ killed run keeps it and nobody computes padding for it.
 import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +18,10 @@ from transformers.cache_utils import DynamicCache
 
 from harness import machine
 from harness.checkpoints import weights
+from harness.engines import _teacher as teacher
 from harness.errors import BenchError
 from harness.tokens import completion_text
-from harness.types import Completion, Model, Request, Sampling, Value
+from harness.types import Completion, Model, Request, Row, Sampling, Value
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TAIL = 16
@@ -34,12 +36,14 @@ class Options:
         device: cuda, mps, cpu, or auto: the first of these that is there.
         batch_size: rows decoded together; none asks the device: 32 on a CPU, 64 elsewhere.
         threads: CPU threads; none leaves torch's choice.
+        solutions: then measure how likely the worked solutions are; none does so but on a CPU, where it takes long.
     """
 
     dtype: str = "auto"
     device: str = "auto"
     batch_size: int | None = None
     threads: int | None = field(default=None, metadata={"neutral": True})
+    solutions: bool | None = field(default=None, metadata={"neutral": True})
 
     def __post_init__(self) -> None:
         if self.dtype not in ("auto", *DTYPES):
@@ -73,15 +77,33 @@ class Transformers:
         size = int(self.settings["batch_size"] or 1)
         for start in range(0, len(ordered), size):
             batch = _Batch(self._network, self._tokenizer, ordered[start : start + size])
-            try:
+            with self._memory(size):
                 yield from batch.decode(sampling, frozenset(stop_ids))
-            except RuntimeError as error:  # torch.OutOfMemoryError is one; mps and cpu raise the plain class
-                if not _is_out_of_memory(error):
-                    raise
-                raise BenchError(
-                    f"out of memory on {self.settings['device']} with {size} rows together",
-                    f"start anew with a smaller batch: -o batch_size={max(1, size // 2)} --again",
-                ) from error
+
+    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, tuple[float, ...]]]:
+        """Look at whole rows in batches of like length, longest first; only the logits asked for are made.
+
+        Raises:
+            BenchError: the device runs out of memory.
+        """
+        vocabulary = int(self._network.config.get_text_config().vocab_size)
+        for batch in teacher.batches(rows, int(self.settings["batch_size"] or 1), vocabulary):
+            with self._memory(len(batch)):
+                found = teacher.logprobs(self._network, batch)
+            yield from zip((row.id for row in batch), found, strict=True)
+
+    @contextmanager
+    def _memory(self, size: int) -> Iterator[None]:
+        """Say what helps where `size` rows together are too many for the device."""
+        try:
+            yield
+        except RuntimeError as error:  # torch.OutOfMemoryError is one; mps and cpu raise the plain class
+            if not _is_out_of_memory(error):
+                raise
+            raise BenchError(
+                f"out of memory on {self.settings['device']} with {size} rows together",
+                f"start anew with a smaller batch: -o batch_size={max(1, size // 2)} --again",
+            ) from error
 
     def close(self) -> None:
         """Drop the weights."""
@@ -102,14 +124,7 @@ class _Batch:
     @torch.inference_mode()
     def decode(self, sampling: Sampling, stop_ids: frozenset[int]) -> Iterator[tuple[str, Completion]]:
         device = self.network.device
-        width = max(len(row.token_ids) for row in self.rows)
-        ids = torch.zeros(len(self.rows), width, dtype=torch.long)
-        mask = torch.zeros(len(self.rows), width, dtype=torch.long)
-        for place, row in enumerate(self.rows):
-            ids[place, width - len(row.token_ids) :] = torch.tensor(row.token_ids)
-            mask[place, width - len(row.token_ids) :] = 1
-        ids, mask = ids.to(device), mask.to(device)
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        ids, mask, positions = teacher.padded([row.token_ids for row in self.rows], device)
         cache = DynamicCache(config=self.network.config)
         draws = {row.id: _draws(sampling, row.id) for row in self.rows}
         while True:
@@ -148,6 +163,11 @@ class _Batch:
             if any(mark in tail for mark in sampling.stop):
                 return "stop"
         return "length" if len(written) >= sampling.max_tokens else None
+
+
+def measures(options: Options) -> bool:
+    """Whether the worked solutions are measured under these options; BenchError where there is no such device."""
+    return _device(options.device).type != "cpu" if options.solutions is None else options.solutions
 
 
 def load(model: Model, options: Options) -> Transformers:

@@ -5,7 +5,7 @@ lose them all. Sampling is spelled out, so that no model's generation_config lea
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,18 @@ from transformers import AutoTokenizer
 from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
 from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.exceptions import EngineDeadError
 
-from harness import machine
-from harness.checkpoints import adapter, weights
+from harness.checkpoints import adapter
+from harness.engines import _vllm_needs as needs
 from harness.errors import BenchError
 from harness.tokens import completion_text
-from harness.types import Completion, Model, Request, Sampling, Value
+from harness.types import Completion, Model, Request, Row, Sampling, Value
 
-GIB = 2**30
 # A running engine can take another model of the same shape; see `harness.warm`.
 RELOADS = True
-# The sizes of adapter that vLLM has kernels for.
-RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+# Rows in flight when solutions are measured; a step takes about so many, and what is told of them waits in memory.
+FLIGHT = 64
 
 Logprobs = tuple[tuple[tuple[float, ...], ...], tuple[tuple[int, ...], ...]]
 
@@ -41,9 +41,13 @@ class Options:
         memory: the share of a GPU's memory that vLLM may take.
         eager: skip compilation and CUDA graphs; saves about 20 s of start, generates slower.
         tensor_parallel: GPUs that share one copy of the weights.
-        prefix_caching: compute the prompts' common beginning once.
+        prefix_caching: compute the prompts' common beginning once; none does so unless `batch_invariant`.
         adapter: a folder that PEFT wrote, put beside the weights by vLLM itself instead of being merged into them.
+        in_process: schedule in this process, not in one of vLLM's own: requests then wait for the first step, and every
+            run forms the same batches.
         kv_gib: memory for the key-value cache on a CPU, in GiB.
+        solutions: then measure how likely the worked solutions are; none does so on a GPU.
+        batch_invariant: kernels whose sums do not depend on what else is in the batch (beta in vLLM; slower).
     """
 
     dtype: str = "auto"
@@ -51,15 +55,28 @@ class Options:
     memory: float = 0.9
     eager: bool = True
     tensor_parallel: int = 1
-    prefix_caching: bool = True
+    prefix_caching: bool | None = None
     adapter: str | None = None
+    in_process: bool = False
     kv_gib: int = 2
+    solutions: bool | None = field(default=None, metadata={"neutral": True})
+    batch_invariant: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
             raise ValueError(f"dtype must be auto, float32, bfloat16 or float16, not '{self.dtype}'")
         if not 0 < self.memory <= 1:
             raise ValueError("memory must lie between 0 and 1")
+        if self.batch_invariant and self.prefix_caching:
+            raise ValueError(
+                "batch_invariant=true and prefix_caching=true exclude each other: what stands in the cache when a "
+                "prompt arrives would change its sums"
+            )
+
+    @property
+    def caching(self) -> bool:
+        """Whether the prompts' common beginning is computed once, as it was asked or as it follows."""
+        return not self.batch_invariant if self.prefix_caching is None else self.prefix_caching
 
 
 class Vllm:
@@ -80,7 +97,7 @@ class Vllm:
         """Put every request in flight and yield each answer at the step that finishes it.
 
         Raises:
-            BenchError: the GPU runs out of memory.
+            BenchError: vLLM ended an answer neither at a stop nor at the limit.
         """
         if self._engine is None:
             raise ValueError("the engine is closed")
@@ -119,8 +136,12 @@ class Vllm:
         """
         if self._engine is None:
             raise ValueError("the engine is closed")
-        self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(model.folder)})
-        if not self._engine.reset_prefix_cache():
+        try:
+            self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(model.folder)})
+            cleared = self._engine.reset_prefix_cache()
+        except EngineDeadError as error:
+            raise BenchError("vLLM's process has ended", "its log above says why") from error
+        if not cleared:
             raise BenchError("vLLM could not clear its prefix cache", "start the engine anew for the next model")
 
     def prompt_logprobs(self, sequences: Sequence[Sequence[int]]) -> Logprobs:
@@ -149,6 +170,41 @@ class Vllm:
         own = (zip(ids[1:], row, strict=True) for ids, row in zip(sequences, rows, strict=True))
         return tuple(tuple(float(tokens[token].logprob) for token, tokens in row) for row in own), likeliest
 
+    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, tuple[float, ...]]]:
+        """Ask for whole rows as prompts, a few in flight at a time.
+
+        The prefix cache is not read, and what is written to it bears a salt, so that no answer ever begins from it.
+
+        Raises:
+            BenchError: the GPU lacks the memory for the longest row's logits, or vLLM's process ended.
+        """
+        if self._engine is None:
+            raise ValueError("the engine is closed")
+        core = self._engine.llm_engine
+        needs.require_logits(max(len(row.token_ids) for row in rows), int(core.model_config.get_vocab_size()))
+        params = SamplingParams(
+            temperature=0.0,
+            max_tokens=1,
+            prompt_logprobs=0,  # the given token alone
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        try:
+            for first in range(0, len(rows), FLIGHT):
+                chunk = {f"solution-{row.id}": row for row in rows[first : first + FLIGHT]}
+                for name, row in chunk.items():
+                    prompt = {"prompt_token_ids": list(row.token_ids), "cache_salt": "solutions"}
+                    core.add_request(name, prompt, params.clone(), lora_request=self._beside)
+                while core.has_unfinished_requests():
+                    for output in core.step():
+                        if output.finished:
+                            row = chunk[output.request_id]
+                            yield row.id, _told(row, output.prompt_logprobs)
+        except EngineDeadError as error:
+            raise BenchError(
+                "vLLM's process ended while it measured", "its log above says why; lower -o memory if it was memory"
+            ) from error
+
     def close(self) -> None:
         """End vLLM's engine process and give its memory back."""
         if self._engine is not None:
@@ -164,6 +220,11 @@ class Vllm:
         return Completion(completion_text(self._tokenizer, ids, stop_ids, sampling.stop), ids, output.finish_reason)
 
 
+def measures(options: Options) -> bool:
+    """Whether the worked solutions are measured under these options."""
+    return torch.cuda.is_available() if options.solutions is None else options.solutions
+
+
 def load(model: Model, options: Options) -> Vllm:
     """Start vLLM on the model's folder.
 
@@ -171,31 +232,34 @@ def load(model: Model, options: Options) -> Vllm:
         BenchError: too little memory, or an architecture or dtype this vLLM cannot run.
     """
     gpu = torch.cuda.is_available()
-    _require_memory(model, options, gpu)
+    needs.require(model, options, gpu)
     beside = None if options.adapter is None else adapter.read(Path(options.adapter))
-    extra: dict[str, Any] = {} if gpu else {"kv_cache_memory_bytes": options.kv_gib * GIB}
+    extra: dict[str, Any] = {} if gpu else {"kv_cache_memory_bytes": options.kv_gib * needs.GIB}
     if beside is not None:
-        extra |= {"enable_lora": True, "max_lora_rank": _room_for(beside)}
+        extra |= {"enable_lora": True, "max_lora_rank": needs.rank(beside)}
     try:
-        engine = LLM(
-            model=str(model.folder),
-            dtype=options.dtype,
-            max_model_len=options.context,
-            gpu_memory_utilization=options.memory,
-            enforce_eager=options.eager,
-            tensor_parallel_size=options.tensor_parallel,
-            enable_prefix_caching=options.prefix_caching,
-            generation_config="vllm",
-            trust_remote_code=False,
-            disable_log_stats=True,
-            seed=0,
-            **extra,
-        )
+        with needs.switches(options):
+            engine = LLM(
+                model=str(model.folder),
+                dtype=options.dtype,
+                max_model_len=options.context,
+                gpu_memory_utilization=options.memory,
+                enforce_eager=options.eager,
+                tensor_parallel_size=options.tensor_parallel,
+                enable_prefix_caching=options.caching,
+                generation_config="vllm",
+                trust_remote_code=False,
+                disable_log_stats=True,
+                seed=0,
+                **extra,
+            )
+            settings = _settings(engine, options, gpu)
     except torch.OutOfMemoryError as error:
-        raise BenchError(f"{model.name} does not fit on the GPU", _LOWER) from error
+        raise BenchError(f"{model.name} does not fit on the GPU", needs.LOWER) from error
     except (ValueError, RuntimeError) as error:
-        raise BenchError(f"vLLM {vllm.__version__} cannot start {model.name}: {_first_line(error)}", _LOWER) from error
-    settings = _settings(engine, options, gpu)
+        raise BenchError(
+            f"vLLM {vllm.__version__} cannot start {model.name}: {_first_line(error)}", needs.LOWER
+        ) from error
     if beside is not None:
         settings["adapter"] = beside.sha256
     tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
@@ -211,37 +275,16 @@ def _settings(engine: LLM, options: Options, gpu: bool) -> dict[str, Value]:
         "context": int(config.max_model_len),
         "eager": options.eager,
         "tensor_parallel": options.tensor_parallel,
-        "prefix_caching": options.prefix_caching,
+        "prefix_caching": options.caching,
         "batch_invariant": bool(vllm.envs.VLLM_BATCH_INVARIANT),
+        **({"in_process": True} if options.in_process else {}),
     }
 
 
-def _room_for(beside: adapter.Adapter) -> int:
-    """The least of the sizes that vLLM has kernels for and that holds every rank of the adapter."""
-    rank = max(pair.rank for pair in beside.pairs)
-    room = next((size for size in RANKS if size >= rank), None)
-    if room is None:
-        raise BenchError(
-            f"vLLM serves adapters of rank {RANKS[-1]} at most, not {rank}",
-            "merge it: bench score ADAPTER --base MODEL",
-        )
-    return room
-
-
-_LOWER = "lower -o context=2048 or -o memory=0.8, use -o tensor_parallel=2, or a smaller model; vLLM's log is above"
-
-
-def _require_memory(model: Model, options: Options, gpu: bool) -> None:
-    needed = weights.total_bytes(model.folder) // options.tensor_parallel
-    if not gpu:
-        machine.require_memory(needed + options.kv_gib * GIB, f"{model.name} and its cache")
-        return
-    free, total = torch.cuda.mem_get_info()
-    if needed > options.memory * total or needed > free:
-        raise BenchError(
-            f"{model.name} needs {needed / GIB:.1f} GiB a GPU, {free / GIB:.1f} of {total / GIB:.1f} GiB are free",
-            _LOWER,
-        )
+def _told(row: Row, prompt_logprobs: Any) -> tuple[float, ...]:
+    """What vLLM says of each token from the row's start on; it tells of every position, the first one being None."""
+    tokens = row.token_ids[row.start :]
+    return tuple(float(each[token].logprob) for token, each in zip(tokens, prompt_logprobs[row.start :], strict=True))
 
 
 def _first_line(error: Exception) -> str:

@@ -1,15 +1,53 @@
-"""Two rows on the same items: the difference with its doubt, and why it moved."""
+"""Two rows on the same items: what their difference may mean, how large it is with its doubt, and why it moved."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
+from typing import Literal
 
 from harness.errors import BenchError
+from harness.judging.provenances import Difference, differing, settings
 from harness.judging.statistics import Interval, Pairs, items_needed, mcnemar, mcnemar_mid, newcombe
 from harness.store.bits import hex_to_bits
-from harness.store.entry import Entry
+from harness.store.entry import Entry, Selection
+
+Cause = Literal["unread", "stopping", "answer", "format"]
+Word = Literal["worse", "better", "not resolved"]
 
 ALPHA = 0.05
+# Six items of which one row wins all are the fewest that the exact test tells from chance: 2 / 2^5 > 0.05 > 2 / 2^6.
+LEAST_DISCORDANT = 6
 # Settings that say which weights answered and how they came there, not how answers were made.
 _OF_THE_WEIGHTS = ("weights", "adapter")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the difference of two rows may mean.
+
+    Attributes:
+        name: "comparable" (the weights alone differ), "system comparison" (the same items, but prompts, engine or
+            machine differ as well) or "not comparable" (other items, another version of the task, another reader).
+        differs: what differs beside the weights; of rows that are not comparable, why they are not.
+    """
+
+    name: Literal["comparable", "system comparison", "not comparable"]
+    differs: tuple[Difference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """An item on which two rows differ.
+
+    Attributes:
+        place: of the item in the rows' order, from 0.
+        cause: as in `Flips`.
+        won: the first row is the one that is right (strictly, for the cause "format").
+    """
+
+    place: int
+    cause: Cause
+    won: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +77,7 @@ class Comparison:
         p: exact McNemar, which decides.
         p_mid: McNemar's mid-p, shown beside it.
         flips: why single items moved.
+        differs: what differs beside the weights; something only in a system comparison.
     """
 
     pairs: Pairs
@@ -46,23 +85,36 @@ class Comparison:
     p: float
     p_mid: float
     flips: Flips
+    differs: tuple[Difference, ...] = ()
 
     @property
-    def verdict(self) -> str:
+    def system(self) -> bool:
+        """More than the weights differs."""
+        return bool(self.differs)
+
+    @property
+    def discordant(self) -> int:
+        """Items that exactly one of the rows gets right."""
+        return self.pairs.first + self.pairs.second
+
+    @property
+    def verdict(self) -> Word:
         """Worse, better, or not resolved, by the exact test at 5 %."""
-        if self.p >= ALPHA:
-            return "not resolved"
-        return "better" if self.pairs.first > self.pairs.second else "worse"
+        return word(self.pairs, self.p)
 
     @property
     def needed(self) -> int | None:
         """Items on which a difference like this one would be resolved; None where none was seen, or not more are.
 
-        The formula is of large numbers: of five items, all won, it would say that four are enough.
+        Connor's formula is of large numbers: of five items, all won, it would say that four are enough. The exact test
+        wants six items that differ, whatever the formula says.
         """
-        discordance = (self.pairs.first + self.pairs.second) / self.pairs.total
-        found = items_needed(self.pairs.difference, discordance)
-        return found if found is not None and found > self.pairs.total else None
+        if self.pairs.first == self.pairs.second:
+            return None
+        total = self.pairs.total
+        found = items_needed(self.pairs.difference, self.discordant / total) or 0
+        found = max(found, ceil(LEAST_DISCORDANT * total / self.discordant))
+        return found if found > total else None
 
     @property
     def at_odds(self) -> bool:
@@ -71,64 +123,157 @@ class Comparison:
 
 
 def comparable(first: Entry, second: Entry) -> str | None:
-    """Why the difference of two rows would mean nothing; None where it means something.
+    """Why the difference of two rows would not be their weights'; None where it is.
 
     A candidate and its base share protocol, items, prompts as token ids, stop tokens, and what generated.
     """
-    one, other = _shared(first), _shared(second)
-    return next((f"other {what} ({one[what]}, {other[what]})" for what in one if one[what] != other[what]), None)
+    return next((str(difference) for difference in _beside_the_weights(first, second)), None)
 
 
-def _shared(entry: Entry) -> dict[str, object]:
-    """What two rows must have in common, digests shortened to what an eye compares."""
+def kind(first: Entry, second: Entry) -> Kind:
+    """What the difference of two rows may mean.
+
+    Rows of other items, of another version of the same task or of another reader have no difference that means
+    anything. Items are never intersected: another selection is another exam.
+    """
+    if reasons := tuple(_other_exam(first, second)):
+        return Kind("not comparable", reasons)
+    differs = tuple(_beside_the_weights(first, second))
+    return Kind("system comparison" if differs else "comparable", differs)
+
+
+def is_base(base: Entry, tuned: Entry) -> bool:
+    """The weights of the first row are those that the second's were trained from."""
+    own = tuned.result.base_sha256
+    return own is not None and own == base.result.model.weights_sha256
+
+
+def word(pairs: Pairs, p: float) -> Word:
+    """What the exact test's p value says of two rows at 5 %: the first is worse, better, or nobody can tell."""
+    if p >= ALPHA:
+        return "not resolved"
+    return "better" if pairs.first > pairs.second else "worse"
+
+
+def compare(first: Entry, second: Entry, system: bool = False) -> Comparison:
+    """The first row against the second.
+
+    Args:
+        first: the row that wins or loses.
+        second: what it is held against.
+        system: more than the weights may differ; the comparison then says what does.
+
+    Raises:
+        BenchError: they cannot be compared, for the reason told, or one of them lacks items: those are never zeros.
+    """
+    found = kind(first, second)
+    why = "; ".join(map(str, found.differs)) if found.name == "not comparable" else None
+    why = why if system else comparable(first, second) or why
+    if why:
+        names = f"{first.result.candidate} and {second.result.candidate}"
+        raise BenchError(f"{names} are not comparable: {why}", "score both by one command, or with the same settings")
+    one, other = _both(first, second)
+    right = list(zip(one["correct"], other["correct"], strict=True))
+    pairs = Pairs(right.count((1, 1)), right.count((1, 0)), right.count((0, 1)), right.count((0, 0)))
+    flips = _flips(_moves(one, other))
+    return Comparison(pairs, newcombe(pairs), mcnemar(pairs), mcnemar_mid(pairs), flips, found.differs)
+
+
+def moves(first: Entry, second: Entry) -> tuple[Move, ...]:
+    """Every item on which two rows differ, in item order. Errors as in `compare` for a system comparison."""
+    compare(first, second, system=True)
+    return tuple(_moves(*_both(first, second)))
+
+
+def _other_exam(first: Entry, second: Entry) -> Iterator[Difference]:
+    """What makes two rows the answers to different questions."""
+    one, other = first.result, second.result
+    yield from differing(
+        *(
+            {
+                "items": result.task.items_sha256[:12],
+                "selections": _selected(result.selection),
+                "readers": result.task.reader,
+            }
+            for result in (one, other)
+        )
+    )
+    # gsm8k-1shot@v1 and gsm8k-0shot@v1 ask the same otherwise; @v1 and @v2 of one manner are two exams.
+    same_manner = one.task.label.partition("@")[0] == other.task.label.partition("@")[0]
+    if same_manner and one.task.protocol_sha256 != other.task.protocol_sha256:
+        told = [f"{task.label} {task.protocol_sha256[:12]}" for task in (one.task, other.task)]
+        yield Difference("versions of the task", *told)
+
+
+def _selected(selection: Selection) -> str:
+    return f"{selection.scored} of {selection.total}, {selection.ids_sha256[:12]}"
+
+
+def _beside_the_weights(first: Entry, second: Entry) -> Iterator[Difference]:
+    """What two rows must have in common if their weights alone are to be compared, digests shortened for the eye."""
+    yield from differing(_shared(first), _shared(second))
+    others = list(settings(first.result.engine.settings, second.result.engine.settings, _OF_THE_WEIGHTS))
+    if others:
+        named = [", ".join(f"{one.what}={value}" for one, value in side) for side in _sides(others)]
+        yield Difference("engine settings", *named)
+    yield from differing(*({"devices": entry.result.provenance.device} for entry in (first, second)))
+
+
+def _sides(others: Sequence[Difference]) -> Iterator[list[tuple[Difference, str]]]:
+    yield [(one, one.first) for one in others]
+    yield [(one, one.second) for one in others]
+
+
+def _shared(entry: Entry) -> Mapping[str, object]:
     result = entry.result
-    settings = {name: value for name, value in result.engine.settings.items() if name not in _OF_THE_WEIGHTS}
     return {
         "protocols": result.task.protocol_sha256[:12],
         "items": result.selection.ids_sha256[:12],
         "prompts as token ids": result.prompts_sha256[:12],
         "stop tokens": result.model.stop_ids,
         "engines": result.engine.version,
-        "engine settings": ", ".join(f"{name}={value}" for name, value in sorted(settings.items())),
-        "devices": result.provenance.device,
     }
 
 
-def compare(first: Entry, second: Entry) -> Comparison:
-    """The first row against the second.
+def _both(first: Entry, second: Entry) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+    total = max(first.result.counts.total, second.result.counts.total)
+    return _bits(first, total), _bits(second, total)
+
+
+def _bits(entry: Entry, total: int) -> dict[str, tuple[int, ...]]:
+    """The bits of every item by kind.
 
     Raises:
-        BenchError: they cannot be compared; the reason is told.
+        BenchError: they are not those of `total` items.
     """
-    if why := comparable(first, second):
-        names = f"{first.result.candidate} and {second.result.candidate}"
-        raise BenchError(f"{names} are not comparable: {why}", "score both by one command, or with the same settings")
-    total = first.result.counts.total
-    one, other = (_bits(entry, total) for entry in (first, second))
-    right = list(zip(one["correct"], other["correct"], strict=True))
-    pairs = Pairs(right.count((1, 1)), right.count((1, 0)), right.count((0, 1)), right.count((0, 0)))
-    return Comparison(pairs, newcombe(pairs), mcnemar(pairs), mcnemar_mid(pairs), _flips(one, other))
+    result = entry.result
+    try:
+        # Their hex digits alone would not tell 11 items from 12 of which the last is wrong.
+        if result.counts.total != total:
+            raise ValueError(f"it has {result.counts.total:,}")
+        kinds = ("correct", "strict", "unread", "cut")
+        return {kind: tuple(map(int, hex_to_bits(getattr(result.bits, kind), total))) for kind in kinds}
+    except ValueError as error:
+        raise BenchError(
+            f"{result.candidate} lacks some of {total:,} items ({error})",
+            "score it again: a missing item is never counted as wrong",
+        ) from None
 
 
-def _bits(entry: Entry, total: int) -> dict[str, list[int]]:
-    bits = entry.result.bits
-    kinds = ("correct", "strict", "unread", "cut")
-    return {kind: [int(bit) for bit in hex_to_bits(getattr(bits, kind), total)] for kind in kinds}
+def _moves(one: Mapping[str, tuple[int, ...]], other: Mapping[str, tuple[int, ...]]) -> Iterator[Move]:
+    def changed(kind: str, place: int) -> bool:
+        return one[kind][place] != other[kind][place]
+
+    for place, now in enumerate(one["correct"]):
+        if changed("correct", place):
+            cause: Cause = "unread" if changed("unread", place) else "stopping" if changed("cut", place) else "answer"
+            yield Move(place, cause, bool(now))
+        elif changed("strict", place):
+            yield Move(place, "format", bool(one["strict"][place]))
 
 
-def _flips(one: dict[str, list[int]], other: dict[str, list[int]]) -> Flips:
-    counted = {kind: [0, 0] for kind in ("unread", "stopping", "answer", "format")}
-    for place, (now, then) in enumerate(zip(one["correct"], other["correct"], strict=True)):
-        if now != then:
-            kind = next(
-                (
-                    name
-                    for name, bit in (("unread", "unread"), ("stopping", "cut"))
-                    if one[bit][place] != other[bit][place]
-                ),
-                "answer",
-            )
-            counted[kind][0 if now else 1] += 1
-        elif one["strict"][place] != other["strict"][place]:
-            counted["format"][0 if one["strict"][place] else 1] += 1
-    return Flips(**{kind: (gained, lost) for kind, (gained, lost) in counted.items()})
+def _flips(found: Iterator[Move]) -> Flips:
+    counted: dict[Cause, list[int]] = {"unread": [0, 0], "stopping": [0, 0], "answer": [0, 0], "format": [0, 0]}
+    for move in found:
+        counted[move.cause][0 if move.won else 1] += 1
+    return Flips(**{cause: (gained, lost) for cause, (gained, lost) in counted.items()})

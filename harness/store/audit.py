@@ -1,24 +1,27 @@
-"""Whether the parts of an entry fit one another: numbers, bits, digests, completions, loss history."""
+"""Whether the parts of an entry fit one another: numbers, bits, digests, completions, loss history, solutions."""
 
 import hashlib
 import re
 from collections.abc import Sequence
 
+from harness.errors import BenchError
 from harness.store.bits import Bits, bits_to_hex
-from harness.store.candidate import final_loss, steps
+from harness.store.candidate import Candidate, final_loss
 from harness.store.completions import CommittedCompletion
 from harness.store.entry import Entry, Result
-from harness.store.records import digest, plain
-from harness.types import Verdict
-
-_TIME = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\dZ", re.ASCII)
+from harness.store.records import decode, digest, moment, parse, plain
+from harness.store.solutions import from_lines, record
+from harness.types import Step, Verdict
 
 
 def numbers(entry: Entry) -> list[str]:
     """Level L0 without files: the numbers follow from the bits and the digests from what they are over."""
     result, problems = entry.result, []
-    if not _TIME.fullmatch(entry.created):
-        problems.append(f"created is no UTC time such as 2026-11-22T12:00:00Z: {entry.created!r:.60}")
+    trained = result.training.candidate if result.training is not None else None
+    times = [entry.created] if trained is None else [entry.created, trained.created]
+    problems += [
+        f"created is no UTC time such as 2026-11-22T12:00:00Z: {time!r:.60}" for time in times if moment(time) is None
+    ]
     if entry.result_sha256 != digest(result):
         problems.append("result_sha256 is not the digest of the result")
     for part in (result, result.task, result.selection, result.model):
@@ -82,13 +85,55 @@ def losses(entry: Entry, losses: bytes | None) -> list[str]:
         return []
     if hashlib.sha256(losses).hexdigest() != trained.losses_sha256:
         return ["losses_sha256 is not the digest of the loss history"]
+    return _losses_follow(trained, losses)
+
+
+def _losses_follow(trained: Candidate, losses: bytes) -> list[str]:
     try:
-        history = steps(losses)
-    except (ValueError, TypeError):
-        return ["the loss history cannot be read"]
-    if not history or final_loss(history) != trained.final_loss or len(history) != trained.cost.steps:
+        history = _history(losses)
+        follows = final_loss(history), len(history)
+    except BenchError as error:
+        return [f"the loss history cannot be read: {error.what}"]
+    except ZeroDivisionError:
+        return ["final_loss cannot follow from a loss history without supervised tokens at its end"]
+    if follows != (trained.final_loss, trained.cost.steps):
         return ["final_loss and steps do not follow from the loss history"]
     return []
+
+
+def _history(losses: bytes) -> list[Step]:
+    """The steps of a loss history; BenchError for lines that no training writes."""
+    history: list[Step] = []
+    for place, line in enumerate(losses.splitlines(), start=1):
+        step = decode(Step, parse(line, f"line {place}", ""), f"line {place}", "")
+        if min(step.rows, step.tokens, step.supervised, step.seconds) < 0:
+            raise BenchError(f"line {place}: rows, tokens or seconds are negative")
+        if step.number <= (history[-1].number if history else 0):
+            raise BenchError(f"line {place}: step {step.number} does not come after the one before")
+        history.append(step)
+    if not history:
+        raise BenchError("it holds no step")
+    return history
+
+
+def solutions(entry: Entry, completions: Sequence[CommittedCompletion], lines: bytes | None) -> list[str]:
+    told = entry.result.solutions
+    if told is None or lines is None:
+        if told is not None:
+            return ["lacks its solutions' log-probabilities"]
+        return [] if lines is None else ["solutions' log-probabilities stand beside it, but it names none"]
+    if hashlib.sha256(lines).hexdigest() != told.sha256:
+        return ["solutions.sha256 is not the digest of the solutions' log-probabilities"]
+    try:
+        items, follows = from_lines(lines, "solutions"), record(lines, "solutions")
+    except BenchError as error:
+        return [error.what]
+    problems = []
+    if [item.id for item in items] != [completion.id for completion in completions]:
+        problems.append("the solutions are not those of the completions' items")
+    if follows != told:
+        problems.append(f"solutions do not follow from their lines, which give {follows}")
+    return problems
 
 
 def grades(entry: Entry, completions: Sequence[CommittedCompletion], verdicts: Sequence[Verdict]) -> list[str]:

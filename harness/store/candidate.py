@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -86,6 +86,7 @@ class Candidate:
         held_out_loss: of rows kept from training; None without any.
         losses_sha256: of the loss history.
         libraries: versions of what trained.
+        git_commit: of the program that trained; None for older candidates, and where nobody could tell.
     """
 
     schema: Literal[1]
@@ -109,6 +110,7 @@ class Candidate:
     losses_sha256: str
     cost: Cost
     libraries: Mapping[str, str]
+    git_commit: str | None = field(default=None, metadata=records.LATER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,13 @@ class Training:
     candidate: Candidate | None
     step: int | None
     merge: Merge | None
+
+    @property
+    def base_sha256(self) -> str | None:
+        """Of the weights that it began from; None where nothing says which."""
+        if self.candidate is not None:
+            return self.candidate.base.weights_sha256
+        return None if self.merge is None else self.merge.base_sha256
 
 
 def name(base: str, recipe: str, seed: int, step: int | None) -> str:

@@ -46,7 +46,18 @@ def losses_path(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".json") + ".loss.jsonl.gz")
 
 
-def write(entry: Entry, completions: Sequence[CommittedCompletion], folder: Path, losses: bytes | None = None) -> Path:
+def solutions_path(path: Path) -> Path:
+    """The solutions' log-probabilities that stand beside the entry at `path`, where they were measured."""
+    return path.with_name(path.name.removesuffix(".json") + ".solutions.jsonl.gz")
+
+
+def write(
+    entry: Entry,
+    completions: Sequence[CommittedCompletion],
+    folder: Path,
+    losses: bytes | None = None,
+    solutions: bytes | None = None,
+) -> Path:
     """Add an entry to a board's folder, what stands beside it first; adding it again changes nothing.
 
     Args:
@@ -54,17 +65,20 @@ def write(entry: Entry, completions: Sequence[CommittedCompletion], folder: Path
         completions: all that its bits were read from.
         folder: of the board; made if need be.
         losses: the loss history, where its weights were trained here.
+        solutions: the lines of its solutions' log-probabilities, where they were measured.
 
     Raises:
         ValueError: the parts of the entry do not fit one another; nothing is written.
     """
     lines, data = to_lines(completions), pretty(entry)
     problems = audit.numbers(entry) + audit.completions(entry, completions, lines) + audit.losses(entry, losses)
+    problems += audit.solutions(entry, completions, solutions)
     if problems:
         raise ValueError("; ".join(problems))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_stem(entry, data)}.json"
-    beside = {completions_path(path): lines} | ({} if losses is None else {losses_path(path): losses})
+    there = {completions_path(path): lines, losses_path(path): losses, solutions_path(path): solutions}
+    beside = {place: content for place, content in there.items() if content is not None}
     fresh = [place for place in beside if not place.exists()]
     try:
         for place, content in beside.items():
@@ -109,7 +123,8 @@ def verify(path: Path, regrade: Regrade | None = None) -> list[str]:
         lines = _lines_beside(path)
         completions = from_lines(lines, completions_path(path).name)
         problems += audit.completions(entry, completions, lines)
-        problems += audit.losses(entry, _losses_beside(path))
+        problems += audit.losses(entry, _beside(losses_path(path)))
+        problems += audit.solutions(entry, completions, _beside(solutions_path(path)))
         if regrade is not None:
             verdicts = regrade(entry, completions)
             problems += [] if verdicts is None else audit.grades(entry, completions, verdicts)
@@ -136,8 +151,7 @@ def _lines_beside(path: Path) -> bytes:
     return read_lines(beside)
 
 
-def _losses_beside(path: Path) -> bytes | None:
-    beside = losses_path(path)
+def _beside(beside: Path) -> bytes | None:
     if beside.is_symlink():
         raise BenchError(f"{beside.name} is a link, not a file")
     return read_lines(beside) if beside.is_file() else None

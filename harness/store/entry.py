@@ -107,6 +107,11 @@ class Result:
     provenance: Provenance
     solutions: Solutions | None = field(default=None, metadata=LATER)
 
+    @property
+    def base_sha256(self) -> str | None:
+        """Of the weights that these were trained from; None for what was not trained, or nobody knows from what."""
+        return None if self.training is None else self.training.base_sha256
+
 
 @dataclass(frozen=True, slots=True)
 class Timings:

@@ -5,16 +5,18 @@ turns out wrong is answered by a newer one.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from harness.errors import BenchError
+from harness.errors import BenchError, gathered
 from harness.store.entry import Provenance
-from harness.store.records import decode, parse, pretty, replace_file
+from harness.store.records import decode, moment, parse, pretty, replace_file
 
 RETRACTIONS, VERIFICATIONS = "retractions", "verifications"
+# Characters of a reason, which stands whole in a table.
+LONGEST = 300
 _RESTORE = "restore the file from git, or remove it"
 
 
@@ -78,18 +80,30 @@ class Said:
         return max((one.level for one in self.verifications if one.entry == file), default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one record's file, which is named relative to the board's folder."""
+
+    file: str
+    what: str
+
+
 Record = TypeVar("Record", Retraction, Verification)
 
 
 def write(record: Retraction | Verification, board: Path) -> Path:
     """Add a record to the board's folder; the same record again changes nothing."""
-    kind = RETRACTIONS if isinstance(record, Retraction) else VERIFICATIONS
-    data = pretty(record)
-    path = board / kind / name(record.entry, data)
+    path, data = board / place(record), pretty(record)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file() or path.read_bytes() != data:
         replace_file(path, data)
     return path
+
+
+def place(record: Retraction | Verification) -> str:
+    """Where the record's file lies, relative to its board's folder."""
+    kind = RETRACTIONS if isinstance(record, Retraction) else VERIFICATIONS
+    return f"{kind}/{name(record.entry, pretty(record))}"
 
 
 def name(entry: str, data: bytes) -> str:
@@ -101,20 +115,82 @@ def read(board: Path) -> Said:
     """Every record of a board.
 
     Raises:
-        BenchError: a file that is none, or whose name does not follow from its content.
+        BenchError: naming each file that is none, or whose name does not follow from its content.
     """
-    return Said(
-        tuple(_read(Retraction, board / RETRACTIONS)),
-        tuple(_read(Verification, board / VERIFICATIONS)),
-    )
+    retractions, unsound = _read(Retraction, board / RETRACTIONS)
+    verifications, others = _read(Verification, board / VERIFICATIONS)
+    if problems := unsound + others:
+        raise gathered([problem.what for problem in problems], str(board), "see bench board --check")
+    return Said(tuple(retractions), tuple(verifications))
 
 
-def _read(kind: type[Record], folder: Path) -> Sequence[Record]:
-    paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
-    return sorted((_one(kind, path) for path in paths), key=lambda record: record.created)
+def audit(board: Path) -> list[Problem]:
+    """What is wrong with the records of a board: each by itself, against its entry, and the chains that they form."""
+    retractions, unsound = _read(Retraction, board / RETRACTIONS)
+    verifications, others = _read(Verification, board / VERIFICATIONS)
+    contents = {path.name: path.read_bytes() for path in board.glob("*.json") if path.is_file()}
+    digests = {file: hashlib.sha256(data).hexdigest() for file, data in contents.items()}
+    return [
+        *unsound,
+        *others,
+        *(problem for record in retractions for problem in _unfounded(record, digests)),
+        *(problem for record in verifications for problem in _unfounded(record, digests)),
+        *(Problem(place(record), "its chain of successors comes back to its entry") for record in loops(retractions)),
+    ]
+
+
+def loops(retractions: Sequence[Retraction]) -> list[Retraction]:
+    """The retractions from whose entry the successors, each by its newest record, lead back to that entry."""
+    after = {record.entry: record.superseded_by for record in sorted(retractions, key=_order)}
+    return [record for record in retractions if _returns(record.entry, after)]
+
+
+def _returns(entry: str, after: Mapping[str, str | None]) -> bool:
+    seen: set[str] = set()
+    step: str | None = after.get(entry)
+    while step is not None and step != entry and step not in seen:
+        seen.add(step)
+        step = after.get(step)
+    return step == entry
+
+
+def _unfounded(record: Retraction | Verification, digests: Mapping[str, str]) -> Iterator[Problem]:
+    """What the record says of entries that does not hold."""
+    file = place(record)
+    if moment(record.created) is None:
+        yield Problem(file, f"created is no UTC time such as 2026-11-22T12:00:00Z: {record.created!r:.60}")
+    if record.entry not in digests:
+        yield Problem(file, f"names an entry that is not here: {record.entry!r:.100}")
+    elif digests[record.entry] != record.entry_sha256:
+        yield Problem(file, f"was written of another content of {record.entry!r:.100}")
+    if isinstance(record, Retraction):
+        if not record.why.strip():
+            yield Problem(file, "gives no reason")
+        if len(record.why) > LONGEST:
+            yield Problem(file, f"gives a reason longer than {LONGEST} characters")
+        if record.superseded_by is not None and record.superseded_by not in digests:
+            yield Problem(file, f"names a successor that is not here: {record.superseded_by!r:.100}")
+
+
+def _read(kind: type[Record], folder: Path) -> tuple[list[Record], list[Problem]]:
+    """The records of a folder in order of time, and the files that are none."""
+    records: list[Record] = []
+    problems: list[Problem] = []
+    for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
+        try:
+            records.append(_one(kind, path))
+        except BenchError as error:
+            problems.append(Problem(f"{folder.name}/{path.name}", error.what))
+    return sorted(records, key=_order), problems
+
+
+def _order(record: Retraction | Verification) -> tuple[str, str]:
+    return record.created, place(record)
 
 
 def _one(kind: type[Record], path: Path) -> Record:
+    if path.is_symlink():
+        raise BenchError(f"{path.name}: a link, not a file", _RESTORE)
     data = path.read_bytes()
     record = decode(kind, parse(data, path.name, _RESTORE), path.name, _RESTORE)
     if pretty(record) != data or path.name != name(record.entry, data):

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
@@ -16,6 +17,9 @@ from harness.errors import BenchError, gathered
 T = TypeVar("T")
 # Metadata of a field that came later: left out where it is None, so that older files keep their bytes and digests.
 LATER = {"later": True}
+_SPELLING = "%Y-%m-%dT%H:%M:%SZ"
+# Beyond any count and any seed, and small enough for a float to hold it and what is made of it.
+_LARGEST = 2**512
 _SCALARS = {str: "a text", int: "an integer", float: "a number", bool: "true or false", NoneType: "null"}
 
 
@@ -67,6 +71,15 @@ def pretty(value: object) -> bytes:
 
 def _utf8(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
+
+
+def moment(text: str) -> datetime | None:
+    """The time that a text such as 2026-11-22T12:00:00Z spells; None for any other spelling and for no day at all."""
+    try:
+        found = datetime.strptime(text, _SPELLING).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return found if found.strftime(_SPELLING) == text else None
 
 
 def parse(data: bytes, where: str, way_out: str) -> object:
@@ -130,6 +143,8 @@ def _scalar(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
         value = float(value) if abs(value) < 2**1023 else math.inf
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
         return _wrong(at, _SCALARS[kind], value, problems)
+    if kind is int and abs(value) >= _LARGEST:
+        return _wrong(at, "an integer below 2^512", value, problems)
     return value
 
 

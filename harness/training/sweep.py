@@ -16,9 +16,9 @@ from harness import evaluate, options, plugins, runs, scoring, sitting
 from harness.display import Screen
 from harness.errors import BenchError
 from harness.evaluate import Exam
+from harness.pages.markup import UNKNOWN, visible
 from harness.sitting import Order, Sitting
 from harness.store import candidate, entries, records
-from harness.store.markup import UNKNOWN, visible
 from harness.tokens import ids_sha256
 from harness.training import grid, held_out, merging, recipes
 from harness.training import train as training

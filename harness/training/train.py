@@ -34,7 +34,11 @@ ASKED = "training.json"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be trained; see `bench train --help`."""
+    """What is to be trained; see `bench train --help`.
+
+    Attributes:
+        commit: of this program where it runs without its repository, or None.
+    """
 
     recipe: str
     sets: list[str]
@@ -46,6 +50,7 @@ class Order:
     again: bool
     mirror: Path | None
     cache: Path
+    commit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +199,7 @@ def _asked(plan: Plan, folder: Path) -> dict[str, Any]:
         "seed": order.seed,
         "gpus": order.gpus,
         "checkpoints": order.checkpoints,
+        "commit": order.commit,
         "model": {
             "name": model.name,
             "source": model.source,

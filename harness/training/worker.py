@@ -91,6 +91,7 @@ def _candidate(
         losses_sha256=sha256((home / candidate.LOSSES).read_bytes()).hexdigest(),
         cost=_cost(steps, device, asked["gpus"]),
         libraries=provenance.libraries(LIBRARIES),
+        git_commit=provenance.of_this_program("", asked["commit"], device, None).git_commit,
     )
 
 

@@ -1,4 +1,4 @@
-"""`bench board`: render every page from the entries, or say where pages, entries and completions do not agree."""
+"""`bench board`: render every page from the entries, or say where pages, entries, records and completions disagree."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ from harness import evaluate, plugins, protocol, runs
 from harness.contracts import Task
 from harness.display import Screen
 from harness.errors import BenchError
-from harness.store import leaderboard
+from harness.pages import checking, leaderboard
+from harness.store.board import version
 from harness.store.completions import CommittedCompletion
 from harness.store.entry import Entry
 from harness.types import Completion, Problem, Split, Verdict
@@ -43,7 +44,7 @@ def board(order: Board, screen: Screen) -> int:
             changed = leaderboard.write(order.leaderboards)
         screen.write("".join(f"{path}\n" for path in changed))
         return 0
-    faults = leaderboard.check(order.leaderboards, _Again(order.tasks, order.mirror), order.base)
+    faults = checking.check(order.leaderboards, _Again(order.tasks, order.mirror), order.base)
     screen.write("".join(f"{fault}\n" for fault in faults))
     return 1 if faults else 0
 
@@ -63,6 +64,9 @@ class _Again:
     def __call__(self, entry: Entry, completions: Sequence[CommittedCompletion]) -> list[Verdict] | None:
         task = self._task(entry)
         if entry.result.task.label != task.LABEL:
+            (family, number), (ours, newest) = version(entry.result.task.label), version(task.LABEL)
+            if family == ours and number > newest:
+                raise BenchError(f"its task {entry.result.task.label!r:.80} is newer than {task.LABEL}, which is here")
             return None
         if entry.result.task.reader != task.READER:
             reader = entry.result.task.reader

@@ -1,0 +1,116 @@
+"""How small a difference between two rows means nothing, judged from a model that was scored several times."""
+
+from dataclasses import dataclass
+from itertools import combinations
+from math import exp, lgamma, log, sqrt
+
+from harness.store.noise import Noise, flips
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What the runs of one model say about differences in items answered right.
+
+    Attributes:
+        seen: the largest difference between two of the runs.
+        flips: the most items that flipped between two of them.
+        expected: 95 % of the differences between two runs with so many flips lie within plus and minus this.
+        most: the same for the most flips that so few runs leave possible (95 %, one-sided).
+        least: the smallest difference that need not be noise, in items.
+    """
+
+    seen: int
+    flips: int
+    expected: int
+    most: int
+    least: int
+
+
+def floor(noise: Noise) -> Floor:
+    """The floor under any difference between two rows of the same engine and device.
+
+    Two runs of one model are exchangeable: an item that flips between them is a gain or a loss with equal chance, so
+    the variance of their difference is the expected number of flips, however unlike the items are, and the difference
+    of Poisson many gains and losses follows Skellam's distribution (J. R. Stat. Soc. A 109 (1946) 296). The pair with
+    the most flips counts, not the mean: runs come in clusters of one schedule, and two rows may be of two of them.
+
+    `least` is one more than the larger of `seen` and `expected`. Where no item flipped it is one more than `most`,
+    since silence of few runs is weak evidence; where every answer of every run, and of every pass, is equal in every
+    token, it is 1.
+    """
+    low, high = noise.spread
+    unsteady = noise.unsteady
+    worst = max(flips(one, other) for one, other in combinations(noise.runs, 2))
+    # One item on which a single run disagrees flips in this share of the pairs.
+    share = worst / unsteady if unsteady else 2 / len(noise.runs)
+    seen, expected = high - low, within(worst)
+    most = within(min(share * _largest_mean(unsteady), float(noise.items)))
+    if noise.equal_share == 1 and not _mixed(noise):
+        return Floor(seen, worst, expected, most, 1)
+    return Floor(seen, worst, expected, most, 1 + (max(seen, expected) if unsteady else most))
+
+
+def sentence(noise: Noise) -> str:
+    """What a reader may take along, in one sentence."""
+    found, times, mixed = floor(noise), len(noise.runs), _mixed(noise)
+    where = (
+        f"two rows like {noise.candidate}'s of {noise.items:,} items on {noise.engine.version} and "
+        f"{noise.provenance.device}"
+    )
+    if found.least == 1:
+        return f"all {times} runs are equal in every token: as far as they tell, no difference between {where} is noise"
+    told = f"a difference smaller than {found.least} items between {where} means nothing ({times} runs"
+    if noise.unsteady == 0:
+        equal = f"{100 * noise.equal_share:.1f} % of the answers equal in every token"
+        asked = ", not all of them where prompts shared their batches otherwise" if mixed else ""
+        return f"{told}, {equal}{asked}: no item flipped, but so few runs leave a difference of {found.most} possible)"
+    return (
+        f"{told}: {found.seen} was the largest difference seen, {found.expected} covers 95 % where {found.flips:,} "
+        f"{_items(found.flips)}, as between two of them; so few runs leave {found.most} possible)"
+    )
+
+
+def _mixed(noise: Noise) -> bool:
+    """Whether an answer hung on the prompts that shared its batch."""
+    made = noise.passes
+    return made is not None and any(pair.equal < made.selection.scored for pair in made.pairs)
+
+
+def _items(count: int) -> str:
+    return "item flips" if count == 1 else "items flip"
+
+
+def within(mean: float) -> int:
+    """The smallest whole number that 95 % of the differences between two runs do not exceed in size.
+
+    Args:
+        mean: items that change between right and wrong from one run to the next, on average.
+    """
+    counts = _poisson(mean / 2)
+    inside, reach = sum(one * one for one in counts), 0
+    while inside < CONFIDENCE and reach < len(counts):
+        reach += 1
+        inside += 2 * sum(one * other for one, other in zip(counts, counts[reach:], strict=False))
+    return reach
+
+
+def _poisson(mean: float) -> list[float]:
+    """Probabilities of 0, 1, 2, ... events, as far as they matter."""
+    if mean <= 0:
+        return [1.0]
+    last = int(mean + 12 * sqrt(mean) + 20)
+    return [exp(count * log(mean) - mean - lgamma(count + 1)) for count in range(last + 1)]
+
+
+def _largest_mean(events: int) -> float:
+    """The one-sided 95 % upper limit of a Poisson mean of which so many events were seen (Garwood, 1936)."""
+    low, high = float(events), events + 10 * sqrt(events + 1) + 10
+    for _ in range(60):
+        middle = (low + high) / 2
+        if sum(_poisson(middle)[: events + 1]) > 1 - CONFIDENCE:
+            low = middle
+        else:
+            high = middle
+    return high

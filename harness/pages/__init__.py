@@ -1,0 +1,1 @@
+"""What is rendered: boards, tables, plots, comments; from entries and verdicts to text, the same bytes every time."""

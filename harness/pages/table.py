@@ -1,0 +1,128 @@
+"""The tables of a page: one line a row, at most eleven columns, no padding, fixed decimals."""
+
+from collections.abc import Iterator, Sequence
+from textwrap import wrap
+
+from harness.judging.provenances import untrained
+from harness.judging.standing import Against, Judged
+from harness.judging.statistics import Interval, wilson
+from harness.pages.markup import UNKNOWN, cell, visible
+from harness.store.board import Row, Table
+from harness.store.entry import Entry, Result
+from harness.store.lineage import Retraction, place
+
+_LEFT, _RIGHT, _MIDDLE = "---", "---:", ":---:"
+_SCORE = (("exact match %", _RIGHT), ("95 % interval", _MIDDLE))
+_SHARES = (("strict %", _RIGHT), ("unread %", _RIGHT), ("cut %", _RIGHT))
+_MADE = (("prompt", _LEFT), ("engine, dtype, device", _LEFT))
+_CANDIDATE, _ENTRY = ("candidate", _LEFT), ("entry", _LEFT)
+_FULL = (_CANDIDATE, *_SCORE, *_SHARES, ("against base", _LEFT), *_MADE, ("tokens/s", _RIGHT), _ENTRY)
+_PARTIAL = (_CANDIDATE, ("items", _RIGHT), *_SCORE, *_SHARES, *_MADE, _ENTRY)
+_WITHDRAWN = (_CANDIDATE, ("task", _LEFT), *_SCORE, ("withdrawn", _LEFT), ("why", _LEFT), ("instead", _LEFT), _ENTRY)
+
+
+def full(judged: Judged, table: Table) -> str:
+    """The table of the full runs."""
+    return _table(_FULL, [_full(judged, row) for row in table.full])
+
+
+def partial(judged: Judged, table: Table) -> str:
+    """The table of the partial runs: the number of items stands where full ones have a comparison and a speed."""
+    return _table(_PARTIAL, [_partial(judged, row) for row in table.partial])
+
+
+def withdrawn(board: str, rows: Sequence[tuple[Row, Retraction]]) -> str:
+    """The table of the rows that do not count, each with its reason."""
+    return _table(_WITHDRAWN, [_withdrawn(board, row, record) for row, record in rows])
+
+
+def percent(count: int, total: int, decimals: int) -> str:
+    """A share in percent."""
+    return f"{100 * count / total:.{decimals}f}"
+
+
+def points(value: float, decimals: int = 2) -> str:
+    """A difference of proportions in points, its sign written; no difference is +0.00, never -0.00."""
+    return f"{round(100 * value, decimals) + 0.0:+.{decimals}f}"
+
+
+def span(interval: Interval) -> str:
+    """An interval of proportions in percent."""
+    return f"{100 * interval.low:.1f}–{100 * interval.high:.1f}"
+
+
+def sentence(text: str) -> str:
+    """A sentence from outside in a cell, whole: code spans that nothing in it can leave."""
+    return " ".join(cell(part) for part in wrap(visible(text), 90)) or UNKNOWN
+
+
+def dtype(result: Result) -> str | None:
+    """Of the weights while generating; None where an engine does not tell."""
+    told = result.engine.settings.get("dtype")
+    return None if told is None else str(told)
+
+
+def _table(columns: Sequence[tuple[str, str]], rows: Sequence[Iterator[str]]) -> str:
+    head = ["|".join(["", *names, ""]) for names in zip(*columns, strict=True)]
+    return "\n".join([*head, *("|".join(["", *cells, ""]) for cells in rows)])
+
+
+def _full(judged: Judged, row: Row) -> Iterator[str]:
+    yield cell(row.result.candidate)
+    yield from _score(row.result)
+    yield from _shares(row.result)
+    against = judged.against.get(row.file)
+    yield _difference(against) if against is not None else "" if untrained(row.entry) else UNKNOWN
+    yield from _made(row.result)
+    yield _speed(row.entry)
+    yield _link(judged, row)
+
+
+def _partial(judged: Judged, row: Row) -> Iterator[str]:
+    yield cell(row.result.candidate)
+    yield f"{row.result.counts.total:,}"
+    yield from _score(row.result)
+    yield from _shares(row.result)
+    yield from _made(row.result)
+    yield _link(judged, row)
+
+
+def _withdrawn(board: str, row: Row, record: Retraction) -> Iterator[str]:
+    yield cell(row.result.candidate)
+    yield cell(row.result.task.label)
+    yield from _score(row.result)
+    yield f"[{record.created[:10]}]({board}/{place(record)})"
+    yield sentence(record.why)
+    yield "" if record.superseded_by is None else f"[entry]({board}/{record.superseded_by})"
+    yield f"[entry]({board}/{row.file})"
+
+
+def _score(result: Result) -> Iterator[str]:
+    counts = result.counts
+    yield percent(counts.correct, counts.total, 2)
+    yield span(wilson(counts.correct, counts.total))
+
+
+def _shares(result: Result) -> Iterator[str]:
+    counts = result.counts
+    yield from (percent(count, counts.total, 1) for count in (counts.strict, counts.unread, counts.cut))
+
+
+def _difference(against: Against) -> str:
+    low, high = against.interval
+    return f"{points(against.pairs.difference)} ({points(low, 1)} to {points(high, 1)}) {against.verdict}"
+
+
+def _made(result: Result) -> Iterator[str]:
+    yield result.model.prompt_style
+    yield cell(f"{result.engine.version}, {dtype(result) or UNKNOWN}, {result.provenance.device}")
+
+
+def _speed(entry: Entry) -> str:
+    return UNKNOWN if entry.timings.tokens_per_second is None else f"{entry.timings.tokens_per_second:,.0f}"
+
+
+def _link(judged: Judged, row: Row) -> str:
+    level = judged.board.said.level(row.file)
+    marks = ["" if level is None else f" L{level}", ", uncommitted code" if row.result.provenance.git_dirty else ""]
+    return f"[entry]({judged.board.name}/{row.file}){''.join(marks)}"

@@ -1,0 +1,266 @@
+"""`bench compare` and `bench diff`: one row against another, and the answers to the questions on which they differ."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from harness import plugins, protocol, runs
+from harness.contracts import Task
+from harness.display import Screen, plain, table
+from harness.errors import BenchError
+from harness.judging import telling, why
+from harness.judging.compare import Comparison, Flips, kind
+from harness.judging.compare import compare as compared
+from harness.judging.provenances import Difference, differences
+from harness.judging.telling import Seeds
+from harness.judging.why import Answer, Flipped, Side
+from harness.pages.markup import code, visible
+from harness.store import choosing
+from harness.store.choosing import Chosen
+from harness.store.entry import Entry, Solutions
+from harness.store.records import pretty
+from harness.types import Split
+
+# Two answers side by side want this many columns; below, they stand one under the other.
+SIDE_BY_SIDE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """Two rows, each a path, a file name or a candidate of `board` (None for every board), and how to tell."""
+
+    first: str
+    second: str
+    leaderboards: Path
+    board: str | None
+    markdown: bool
+    as_json: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """Two rows as in Compare, and which of the items on which they differ.
+
+    Attributes:
+        only: "won", "lost", or those moved by "cut" or "unread"; "both" or None for all that were won and lost.
+        limit: items shown at most.
+        runs: folders of runs, whose questions are shown where the task's data is not at hand.
+        mirror: a folder of data sets, for the questions.
+    """
+
+    first: str
+    second: str
+    leaderboards: Path
+    board: str | None
+    only: str | None
+    limit: int
+    markdown: bool
+    runs: list[Path]
+    mirror: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The figures of a comparison; proportions of items, not percentages."""
+
+    won: int
+    lost: int
+    both: int
+    neither: int
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_mid: float
+    needed: int | None
+    at_odds: bool
+    flips: Flips
+
+    @classmethod
+    def of(cls, found: Comparison) -> "Numbers":
+        """Those of a comparison."""
+        pairs, interval = found.pairs, found.interval
+        counted = (pairs.first, pairs.second, pairs.both, pairs.neither)
+        doubt = (interval.low, interval.high, found.p, found.p_mid)
+        return cls(*counted, pairs.difference, *doubt, found.needed, found.at_odds, found.flips)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `bench compare --json` prints. `numbers` is None for rows that are not comparable."""
+
+    first: str
+    second: str
+    kind: str
+    why: tuple[Difference, ...]
+    verdict: str
+    sentence: str
+    numbers: Numbers | None
+    solutions: tuple[Solutions | None, Solutions | None]
+    seeds: Seeds | None
+    differences: tuple[Difference, ...]
+
+
+def compare(order: Compare, screen: Screen) -> int:
+    """Print the verdict, the difference with its doubt, why items moved, and what else differs between two rows.
+
+    Raises:
+        BenchError: no such row, or more than one is meant.
+    """
+    first, second = _sides(order, screen)
+    among = telling.seeds(first.entry, _board(first, order.leaderboards))
+    if order.as_json:
+        screen.write(pretty(_report(first, second, among)).decode())
+    elif order.markdown:
+        screen.write(telling.markdown(first.entry, second.entry, among))
+    else:
+        _print(first.entry, second.entry, among, screen)
+    return 0
+
+
+def diff(order: Diff, screen: Screen) -> int:
+    """Print the questions that exactly one of two rows got right, with both answers.
+
+    Raises:
+        BenchError: no such row, rows that cannot be compared, completions that are not there, or a limit below 1.
+    """
+    if order.limit < 1:
+        raise BenchError(f"--limit {order.limit} shows nothing", "give a number from 1")
+    first, second = _sides(order, screen)
+    task = _task(first.entry)
+    sides = [why.side(row.path, row.entry) for row in (first, second)]
+    questions = _questions(order, task, sides[0], screen)
+    found = list(why.flipped(sides[0], sides[1], None if task is None else task.grade, questions))
+    chosen = [item for item in found if _wanted(item, order.only)]
+    told = telling.tell(first.entry, second.entry)
+    names = telling.names(first.entry, second.entry, str)
+    won = sum(item.move.won for item in found)
+    count = f"{won} won, {len(found) - won} lost, {min(len(chosen), order.limit)} shown"
+    if len(chosen) > order.limit:
+        count += f" of {len(chosen)} asked for (--limit)"
+    if order.markdown:
+        head = f"### {code(names[0])} against {code(names[1])}\n\n**{told.verdict}**: {count}.\n\n"
+        screen.write(head + why.markdown(chosen[: order.limit], *names))
+        return 0
+    screen.print(Text(told.title, style="bold"), *(Text(f"{what}: {value}") for what, value in told.rows[:-1]))
+    for item in chosen[: order.limit]:
+        _show(item, names, screen)
+    screen.print(Text(count))
+    return 0
+
+
+def _sides(order: Compare | Diff, screen: Screen) -> tuple[Chosen, Chosen]:
+    first, second = (choosing.choose(asked, order.leaderboards, order.board) for asked in (order.first, order.second))
+    for row in (first, second):
+        if row.retraction is not None:
+            screen.warn(f"{row.path.name} was withdrawn: {row.retraction.why}")
+    return first, second
+
+
+def _board(row: Chosen, leaderboards: Path) -> list[Entry]:
+    """The rows that count on the row's board; none for a file from elsewhere, whose neighbours may be anything."""
+    folder = row.path.parent
+    if not row.counts or folder.resolve().parent != leaderboards.resolve():
+        return []
+    return [other.entry for other in choosing.rows(folder) if other.counts]
+
+
+def _print(first: Entry, second: Entry, among: Seeds | None, screen: Screen) -> None:
+    told = telling.tell(first, second)
+    sides = zip(telling.names(first, second), map(telling.score, (first, second)), strict=True)
+    rows = [*told.rows[:-1], *([("among its seeds", telling.tell_seeds(among))] if among else []), told.rows[-1]]
+    screen.print(table(told.title, rows))
+    screen.print(Text(""))
+    for name, counted in sides:
+        screen.print(Text(name, style="bold"), Text(f"  {counted}"))
+    others = differences(first, second)
+    if not others:
+        screen.print(Text("\nNothing else differs."))
+        return
+    made = Table(title="what else differs", title_justify="left", box=None, pad_edge=False)
+    for header in ("what", "first", "second"):
+        made.add_column(header, overflow="fold", ratio=None)
+    for one in others:
+        made.add_row(*(Text(visible(text)) for text in (one.what, one.first, one.second)))
+    screen.print(Text(""), made)
+
+
+def _report(first: Chosen, second: Chosen, among: Seeds | None) -> Report:
+    one, other = first.entry, second.entry
+    found, told = kind(one, other), telling.tell(one, other)
+    numbers = None if found.name == "not comparable" else Numbers.of(compared(one, other, system=True))
+    return Report(
+        first=first.path.name,
+        second=second.path.name,
+        kind=found.name,
+        why=found.differs,
+        verdict=told.verdict,
+        sentence=told.sentence,
+        numbers=numbers,
+        solutions=(one.result.solutions, other.result.solutions),
+        seeds=among,
+        differences=differences(one, other),
+    )
+
+
+def _task(entry: Entry) -> Task | None:
+    """The task of an entry, where it still is of that version and reads as it did."""
+    asked = entry.result.task
+    if asked.name not in plugins.names("task"):
+        return None
+    task = plugins.task(asked.name)
+    return task if (asked.label, asked.reader) == (task.LABEL, task.READER) else None
+
+
+def _questions(order: Diff, task: Task | None, side: Side, screen: Screen) -> Mapping[str, str]:
+    """Questions by item id: of the runs that were named, and of the task's data where it is at hand."""
+    golds = {line.id: line.gold for line in side.lines}
+    problems = [problem for folder in order.runs for problem in runs.read_problems(folder)]
+    if task is not None and (getattr(task, "REPOSITORY", None) is None or order.mirror is not None):
+        items = task.problems(Split("test", mirror=order.mirror))
+        if protocol.items_sha256(items) == side.entry.result.task.items_sha256:
+            problems += items
+        else:
+            screen.warn(f"the items at hand are not those of {task.LABEL} in this entry: their text is not shown")
+    found = {problem.id: problem.question for problem in problems if golds.get(problem.id) == problem.answer}
+    if not found:
+        screen.say("questions are shown by their ids: give --datasets DIR, or --run DIR of a run that asked them")
+    return found
+
+
+def _wanted(item: Flipped, only: str | None) -> bool:
+    kinds = {
+        "won": item.move.won,
+        "lost": not item.move.won,
+        "cut": item.move.cause == "stopping",
+        "unread": item.move.cause == "unread",
+    }
+    return kinds.get(only or "both", True)
+
+
+def _show(item: Flipped, names: Sequence[str], screen: Screen) -> None:
+    won = "won" if item.move.won else "lost"
+    screen.data.print(Rule(Text(visible(f"{item.id}: {won} ({item.move.cause})")), align="left"))
+    if item.question is not None:
+        screen.print(Text(plain(item.question), style="bold"), Text(""))
+    answers = list(zip(names, (item.first, item.second), strict=True))
+    if screen.data.width < SIDE_BY_SIDE:
+        for name, answer in answers:
+            screen.print(Text(visible(name), style="bold underline"), *_told(answer, item.gold), Text(""))
+        return
+    made = Table(box=box.MINIMAL, expand=True, pad_edge=False)
+    for name in names:
+        made.add_column(Text(visible(name)), ratio=1, overflow="fold")
+    for pair in zip(*(_told(answer, item.gold) for _, answer in answers), strict=True):
+        made.add_row(*pair)
+    screen.print(made)
+
+
+def _told(answer: Answer, gold: str) -> Iterator[Text]:
+    yield Text(plain(answer.text.strip()))
+    yield Text(why.judged(answer, gold), style="green" if answer.correct else "red")

@@ -1,0 +1,79 @@
+"""A small board as the tests of reports need it: a base, trainings on it with their losses, and weights on the way."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from board_samples import trained
+from samples import answers, entry, result
+
+from harness.store import entries
+from harness.store.candidate import Losses, final_loss
+from harness.store.candidate import steps as read
+from harness.store.completions import CommittedCompletion
+from harness.store.entry import Result
+from harness.stories.reporting import Report
+from harness.types import Step
+
+ITEMS = 40
+CREATED = "2026-11-22T12:00:00Z"
+
+
+def history(folder: Path, end: float, steps: int = 40) -> bytes:
+    """The loss history of a training that falls from 2 to `end`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    losses = Losses(folder)
+    losses.path.unlink(missing_ok=True)
+    for number in range(1, steps + 1):
+        loss = end + (2 - end) * (1 - number / steps)
+        losses.append(Step(number, steps, loss, 1e-4, 1.0, 8, 900, 700 + number, number / 10))
+    return losses.path.read_bytes()
+
+
+def steps(losses: Sequence[float], supervised: Sequence[int] | None = None) -> list[Step]:
+    """Steps with these losses."""
+    tokens = supervised or [700] * len(losses)
+    return [Step(i, len(losses), loss, 1e-4, 1.0, 8, 900, tokens[i - 1], i / 10) for i, loss in enumerate(losses, 1)]
+
+
+def base(board: Path, right: int, name: str = "base", created: str = CREATED) -> Path:
+    """Score a model that nobody trained."""
+    completions = answers(ITEMS, right, 3, 2)
+    return entries.write(entry(result(name, completions), created), completions, board)
+
+
+def tuned(
+    board: Path, right: int, recipe: str, seed: int = 0, step: int | None = None, end: float = 0.5, **changed: object
+) -> Path:
+    """Train on the base and score what came of it.
+
+    `right` items are answered right, `step` is where the weights were kept, `end` where the loss ended; `changed` are
+    fields of the result to replace.
+    """
+    completions = answers(ITEMS, right, 3, 2)
+    of, losses = trained("base", recipe, seed, step), history(board.parent / "run", end)
+    assert of.training is not None
+    assert of.training.candidate is not None
+    made = of.training.candidate
+    known = read(losses)
+    made = replace(
+        made,
+        losses_sha256=hashlib.sha256(losses).hexdigest(),
+        final_loss=final_loss(known),
+        cost=replace(made.cost, steps=len(known)),
+    )
+    name = of.candidate if step is None else f"{of.candidate}-step{step}"
+    scored = replace(result(name, completions), training=replace(of.training, candidate=made))
+    return write(board, replace(scored, **changed), completions, losses)  # type: ignore[arg-type]
+
+
+def write(board: Path, of: Result, completions: Sequence[CommittedCompletion], losses: bytes | None = None) -> Path:
+    """Add a row."""
+    return entries.write(entry(of, CREATED), completions, board, losses)
+
+
+def order(folder: Path, **changed: object) -> Report:
+    """The order of a report on that board, into a folder beside it."""
+    plain = Report("tiny", "counting", None, folder.parent / "out", [], folder, None, True, False)
+    return replace(plain, **changed)  # type: ignore[arg-type]

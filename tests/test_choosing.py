@@ -1,0 +1,134 @@
+"""harness.store.choosing: an entry by path, by file name, or by its candidate's name."""
+
+from dataclasses import replace
+
+import pytest
+import samples
+
+from harness.errors import BenchError
+from harness.store import entries, lineage
+from harness.store.choosing import choose, rows
+from harness.store.lineage import Retraction
+
+DAY = "2026-11-{}T12:00:00Z"
+
+
+@pytest.fixture
+def boards(tmp_path):
+    """One board with two rows of `base`, one of `base+tuned`, and its partial run."""
+    folder = tmp_path / "counting"
+    samples.add(folder, samples.result("base"), DAY.format(20))
+    samples.add(folder, samples.result("base"), DAY.format(21))
+    samples.add(folder, samples.result("base+tuned"), DAY.format(20))
+    samples.add(folder, samples.partial(samples.result("base+tuned")), DAY.format(22))
+    return tmp_path
+
+
+def paths(boards, name):
+    """The files of a candidate, by time."""
+    found = [path for path in (boards / "counting").glob("*.json") if entries.read(path).result.candidate == name]
+    return sorted(found, key=lambda path: entries.read(path).created)
+
+
+def withdraw(path):
+    """Retract an entry."""
+    said = Retraction(1, DAY.format(23), path.name, samples.sha("x"), "a wrong template", None)
+    lineage.write(said, path.parent)
+
+
+def test_a_path_and_a_file_name_mean_that_very_file(boards):
+    """Older rows, subsets and withdrawn rows can be had so; the suffix may be left out."""
+    old = paths(boards, "base")[0]
+    withdraw(old)
+    for asked in (str(old), old.name, old.stem):
+        found = choose(asked, boards)
+        assert (found.path, found.entry.created) == (old, DAY.format(20))
+        assert found.retraction.why == "a wrong template"
+        assert not found.counts
+    subset = paths(boards, "base+tuned")[1]
+    assert choose(subset.stem, boards, "counting").entry.result.selection.limit == 12
+
+
+def test_a_name_means_the_newest_full_row(boards):
+    """A partial run is newer and does not count."""
+    assert choose("base", boards).entry.created == DAY.format(21)
+    assert choose("base+tuned", boards).entry.created == DAY.format(20)
+
+
+def test_a_withdrawn_row_is_passed_over(boards):
+    """The newest row that nobody withdrew is meant; without one, the files that there are get listed."""
+    old, new = paths(boards, "base")
+    withdraw(new)
+    assert choose("base", boards).path == old
+    withdraw(old)
+    with pytest.raises(BenchError, match="no full row that nobody withdrew") as caught:
+        choose("base", boards)
+    assert old.name in caught.value.way_out
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_one(boards):
+    """And with the list, and with what else may be given."""
+    with pytest.raises(BenchError, match="no row 'base-tuned'") as caught:
+        choose("base-tuned", boards)
+    assert "did you mean 'base+tuned'? known: base, base+tuned" in caught.value.way_out
+    assert "file name of an entry" in caught.value.way_out
+
+
+def test_a_name_on_two_boards_is_ambiguous(boards):
+    """The error lists the rows; naming the board settles it."""
+    samples.add(boards / "other", samples.result("base"), DAY.format(20))
+    with pytest.raises(BenchError, match="rows of 2 boards") as caught:
+        choose("base", boards)
+    assert "--board: counting/" in caught.value.way_out
+    assert "other/" in caught.value.way_out
+    assert choose("base", boards, "other").path.parent.name == "other"
+
+
+def test_a_file_on_two_boards_is_ambiguous(boards):
+    """The same content has the same name wherever it lies."""
+    samples.add(boards / "other", samples.result("base"), DAY.format(20))
+    with pytest.raises(BenchError, match="lies on several boards"):
+        choose(paths(boards, "base")[0].name, boards)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda made: replace(made, prompts_sha256=samples.sha("other")), "has rows of one second"),
+        (
+            lambda made: replace(made, task=replace(made.task, label="counting-0shot@v2", protocol_sha256="0" * 64)),
+            "has rows of 2 versions of a task",
+        ),
+    ],
+)
+def test_rows_that_no_rule_tells_apart_are_ambiguous(boards, change, what):
+    """Two of one second, or of two versions of the task: their files are listed and none is taken."""
+    samples.add(boards / "counting", change(samples.result("base")), DAY.format(21))
+    with pytest.raises(BenchError, match=what) as caught:
+        choose("base", boards)
+    assert caught.value.way_out.count(".json") >= 2
+
+
+def test_a_board_that_is_not_there_is_named(boards):
+    """So is a folder."""
+    with pytest.raises(BenchError, match="no board 'count' in") as caught:
+        choose("base", boards, "count")
+    assert "did you mean 'counting'?" in caught.value.way_out
+    with pytest.raises(BenchError, match="no folder") as caught:
+        choose("base", boards / "nowhere")
+    assert "--leaderboards" in caught.value.way_out
+
+
+def test_an_unsound_row_is_refused(boards):
+    """Numbers that do not follow from the bits are not compared with anything."""
+    path = paths(boards, "base")[1]
+    path.write_text(path.read_text().replace('"correct": 5', '"correct": 6'))
+    with pytest.raises(BenchError, match=path.name):
+        choose("base+tuned", boards)
+
+
+def test_every_row_of_a_board_is_read(boards):
+    """Sorted by file name, those that count marked."""
+    found = rows(boards / "counting")
+    assert [row.path.name for row in found] == sorted(path.name for path in (boards / "counting").glob("*.json"))
+    assert [row.counts for row in found].count(False) == 1

@@ -1,0 +1,104 @@
+"""harness.stories.planning: what `bench plan` says of a design, before any GPU minute."""
+
+import io
+
+import pytest
+
+from harness.display import Screen
+from harness.errors import BenchError
+from harness.stories.planning import Plan, plan
+
+
+def told(**design: float | None) -> str:
+    """What is printed, on one line."""
+    data = io.StringIO()
+    assert plan(Plan(**design), Screen(data, io.StringIO())) == 0  # type: ignore[arg-type]
+    return " ".join(data.getvalue().split())
+
+
+def test_a_gain_of_five_points_takes_817_items():
+    """By the exact test, which decides; the formula's number is told beside it, and where the discordance is from."""
+    said = told(baseline=0.20, gain=0.05)
+    assert "20.00 % against 25.00 %, 80 % power at the 5 % level" in said
+    assert (
+        "items needed 817 that both rows answer (McNemar's exact test, which decides here; Connor's formula says 783)"
+        in said
+    )
+    assert "25.0 % of all, the boards' usual share" in said
+    assert "on 1,319 items this gain is found with 94.9 % probability; a difference of 3.85 points is resolved" in said
+    assert "seeds" not in said
+
+
+def test_low_scores_cannot_disagree_on_a_quarter_of_the_items():
+    """Rows of 2 and 5 % are taken to disagree as unrelated answers would; that takes fewer items."""
+    said = told(baseline=0.018, gain=0.034)
+    assert "6.8 % of all, as two rows with these scores would if their answers were unrelated" in said
+    assert "items needed 497" in said
+
+
+def test_a_large_gain_forces_its_own_discordance():
+    """Rows that differ by 30 points disagree on 30 % of the items at least."""
+    assert "30.0 % of all, the least that this gain allows" in told(baseline=0.4, gain=0.3)
+
+
+def test_a_loss_takes_as_many_items_as_a_gain():
+    """Which of the rows is better does not matter."""
+    gain = told(baseline=0.20, gain=0.05, discordance=0.25).split("items needed")[1]
+    assert told(baseline=0.25, gain=-0.05, discordance=0.25).split("items needed")[1] == gain
+
+
+def test_a_given_number_of_items_stands_before_the_usual_one():
+    """Both are told; the usual number is not told twice."""
+    said = told(baseline=0.2, gain=0.05, discordance=0.1, items=100)
+    assert "10.0 % of all, as given" in said
+    assert "on 100 items this gain is found with 24.1 % probability" in said
+    assert said.index("on 100 items") < said.index("on 1,319 items")
+    assert told(baseline=0.2, gain=0.05, items=1319).count("1,319 items") == 1
+
+
+def test_too_few_items_resolve_nothing():
+    """Five items can never show a significant difference, and the plan says so."""
+    said = told(baseline=0.5, gain=0.1, items=5)
+    assert "on 5 items this gain is found with under 0.1 % probability" in said
+    assert "no difference is resolved" in said
+
+
+def test_seeds_are_planned_against_a_fixed_row_and_against_another_recipe():
+    """Never fewer than three; two recipes take more; a gain that drowns in the spread is told as such."""
+    said = told(baseline=0.2, gain=0.01, seed_sd=0.01)
+    assert "seeds, one recipe 10 against one fixed row (t test of the seeds' scores, spread 1.00 points)" in said
+    assert "seeds, two recipes 17 each, one recipe against another" in said
+    assert "3 against one fixed row" in told(baseline=0.2, gain=0.05, seed_sd=0.001)
+    assert "fewer than three say something of checkpoints" in told(baseline=0.2, gain=0.05, seed_sd=0.0)
+    assert "more than a thousand" in told(baseline=0.2, gain=0.001, seed_sd=0.2)
+
+
+def test_more_power_takes_more_items():
+    """A power of 95 % is asked for and told."""
+    said = told(baseline=0.2, gain=0.05, power=0.95, alpha=0.01)
+    assert "95 % power at the 1 % level" in said
+    assert "items needed 1,8" in said
+
+
+@pytest.mark.parametrize(
+    ("design", "what"),
+    [
+        ({"baseline": 20, "gain": 5}, "a baseline of 20 is no share; a gain of 5 is none"),
+        ({"baseline": 0.9, "gain": 0.2}, "0.9 and a gain of 0.2 are no share together"),
+        ({"baseline": 0.2, "gain": 0.0}, "a gain of 0 is none that can be planned for"),
+        ({"baseline": 0.2, "gain": float("nan")}, "no share together"),
+        ({"baseline": 0.2, "gain": 0.1, "power": 0.2}, "a power of 0.2"),
+        ({"baseline": 0.2, "gain": 0.1, "alpha": 0.0}, "an alpha of 0"),
+        ({"baseline": 0.2, "gain": 0.1, "items": 0}, "0 items"),
+        ({"baseline": 0.2, "gain": 0.1, "seed_sd": -0.1}, "a spread of -0.1"),
+        ({"baseline": 0.2, "gain": 0.1, "discordance": 0.05}, "disagree on 0.1 to 0.5 of the items, not 0.05"),
+        ({"baseline": 0.02, "gain": 0.03, "discordance": 0.25}, "disagree on 0.03 to 0.07 of the items, not 0.25"),
+        ({"baseline": 0.2, "gain": 0.1, "discordance": float("nan")}, "not nan"),
+    ],
+)
+def test_impossible_designs_are_refused_with_every_reason(design: dict[str, float], what: str):
+    """Percentages for shares, scores beyond 1, and rows that cannot disagree so: told at once, with the way out."""
+    with pytest.raises(BenchError) as caught:
+        told(**design)
+    assert what in caught.value.what
+    assert caught.value.way_out == "give shares from 0 to 1: 0.20 for 20 %"

@@ -1,0 +1,47 @@
+"""harness.regenerating: where an entry's weights are looked for, and where two answers part."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness import regenerating
+from harness.errors import BenchError
+from harness.store import entries
+
+BOARD = Path(__file__).resolve().parent.parent / "leaderboards" / "gsm8k"
+
+
+def test_weights_are_looked_for_where_the_entry_says_they_come_from():
+    """A listed name, a commit of the hub; a training's weights have no public name, and the way out is told."""
+    source = next(iter(sorted(BOARD.glob("2026-11-22-smollm2-135m-it-q4_1-full-main-s0-*.json"))))
+    entry = entries.read(source)
+    with pytest.raises(BenchError, match=r"have no public name: give --model"):
+        regenerating._named(entry)
+    listed = replace(entry.result.model, name="smollm2-135m-it-q4_1")
+    assert regenerating._named(replace(entry, result=replace(entry.result, model=listed))) == listed.name
+    hub = replace(listed, name="mine", source="hub:org/name", revision="abc")
+    assert regenerating._named(replace(entry, result=replace(entry.result, model=hub))) == "org/name@abc"
+
+
+def test_the_engine_is_asked_for_what_the_entry_had():
+    """Every setting that the engine takes, then what the command line says instead; an adapter has to be given."""
+    source = next(iter(sorted(BOARD.glob("2026-11-22-smollm2-135m-it-q4_1-bf66*.json"))))
+    entry = entries.read(source)
+    assert entry.result.engine.name == "transformers"
+    words = regenerating._options(entry, ["batch_size=7"])
+    assert words[-1] == "batch_size=7"
+    assert {"dtype=bfloat16", "device=cpu"} <= set(words)
+    assert not any(word.startswith("attention") for word in words)
+    engine = replace(entry.result.engine, settings={**entry.result.engine.settings, "adapter": "0" * 64})
+    with pytest.raises(BenchError, match=r"give -o adapter=FOLDER"):
+        regenerating._options(replace(entry, result=replace(entry.result, engine=engine)), [])
+
+
+def test_where_two_answers_part_is_read_off_their_texts():
+    """The first token that leaves the other text; the last one for an answer that only ends earlier; None for none."""
+    say = lambda ids: bytes(ids).decode(errors="replace")  # noqa: E731 - one decoder for all three lines
+    assert regenerating.departs(say, list(b"12 eggs"), "12 apples") == 4
+    assert regenerating.departs(say, list(b"12"), "12 apples") == 2
+    assert regenerating.departs(say, list("é!".encode()), "é?") == 3
+    assert regenerating.departs(say, list(b"12"), "12") is None

@@ -1,0 +1,175 @@
+"""Figures say what the data say: smoothing, labels and takeaways, whatever names stand in them."""
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_samples import base, steps, tuned
+
+from harness.reports import bars, curves, material
+from harness.reports.curves import smoothed, window
+from harness.reports.frames import Range, spread
+from harness.reports.wording import plain
+from harness.stories.reporting import drawn
+
+HOSTILE = "</text><script>alert(1)</script> & \"q\" 'x' ]]> \u202e\x00 `$x$"
+LOSSES = st.lists(st.floats(0.01, 12), min_size=1, max_size=120)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A board with a base, a training that helped and one that did not."""
+    board = tmp_path / "leaderboards" / "counting"
+    base(board, 5)
+    tuned(board, 20, "full")
+    tuned(board, 6, "lora", end=0.8)
+    return board.parent
+
+
+def study(folder: Path) -> material.Study:
+    """Its rows."""
+    return material.gather(folder, "counting", "tiny", None, ())
+
+
+@given(losses=LOSSES)
+def test_a_smoothed_curve_stays_within_its_losses(losses: list[float]) -> None:
+    """A mean is never outside what it is the mean of, and every whole window has its point."""
+    history = steps(losses)
+    points = smoothed(history)
+    assert len(points) == len(losses) - window(history) + 1
+    assert all(min(losses) - 1e-9 <= value <= max(losses) + 1e-9 for _, value in points)
+    assert [step for step, _ in points] == sorted(step for step, _ in points)
+
+
+def test_smoothing_weighs_by_supervised_tokens() -> None:
+    """Forty steps have windows of two; a step with three times the tokens counts three times."""
+    history = steps([1.0, 2.0] * 20, [100, 300] * 20)
+    assert window(history) == 2
+    assert smoothed(history)[0] == (1.5, 1.75)
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=8))
+def test_labels_keep_their_order_and_their_distance(places: list[float]) -> None:
+    """Labels beside one another are as far apart as their height, in the order of their curves."""
+    found = spread(places, 10, 0, 100)
+    ordered = [place for _, place in sorted(zip(places, found, strict=True))]
+    assert all(after - before >= 10 - 1e-6 for before, after in pairwise(ordered))
+
+
+def test_a_range_never_is_empty() -> None:
+    """One value, even 0, has a field around it; from zero starts at zero."""
+    assert Range.around([0.0]).low < 0 < Range.around([0.0]).high
+    assert Range.around([3.0, 4.0], zero=True).low == 0
+
+
+def test_the_takeaway_of_accuracy_is_the_paired_test_s(folder: Path) -> None:
+    """One candidate is above its base; the other's lead of one item is not called one."""
+    figure = bars.accuracy(study(folder))
+    assert plain(figure.takeaway) == "Of 2 candidates compared with their base: 1 above their base, 1 not resolved"
+    assert 'class="better thick"' in figure.svg
+    assert 'class="unresolved thick"' in figure.svg
+    assert 'class="worse' not in figure.svg
+
+
+def test_a_worse_candidate_is_said_first(tmp_path: Path) -> None:
+    """The order is worse, better, not resolved, and its colour is that of worse."""
+    board = tmp_path / "leaderboards" / "counting"
+    base(board, 18)
+    tuned(board, 2, "broken")
+    tuned(board, 37, "full")
+    tuned(board, 19, "lora")
+    figure = bars.accuracy(study(board.parent))
+    told = "1 below their base, 1 above their base, 1 not resolved"
+    assert plain(figure.takeaway) == f"Of 3 candidates compared with their base: {told}"
+    assert 'class="worse thick"' in figure.svg
+
+
+def test_loss_against_score_is_counted_and_not_claimed(folder: Path) -> None:
+    """Two candidates are one pair, and its note says that nothing was tested."""
+    figure = bars.loss_and_score(study(folder))
+    assert figure is not None
+    assert plain(figure.takeaway) == (
+        "In 1 of 1 pair of candidates on the same base the one with the lower loss scored higher, in 0 it scored lower"
+    )
+    assert plain(figure.note).startswith("Counted, not tested")
+
+
+def speed(line: material.Line, samples_per_second: float) -> material.Line:
+    """The same row, its training at another speed."""
+    training = line.entry.result.training
+    assert training is not None
+    assert training.candidate is not None
+    cost = replace(training.candidate.cost, samples_per_second=samples_per_second)
+    made = replace(training, candidate=replace(training.candidate, cost=cost))
+    return replace(line, entry=replace(line.entry, result=replace(line.entry.result, training=made)))
+
+
+def test_speeds_of_one_recipe_that_differ_are_the_takeaway(folder: Path) -> None:
+    """Where runs of one recipe disagree, the figure says so before anybody compares recipes by speed."""
+    tuned(folder / "counting", 21, "full", seed=1)
+    of = study(folder)
+    figure = bars.cost(of)
+    assert figure is not None
+    assert plain(figure.takeaway) == "Trainings made between 12.5 and 12.5 samples a second"
+    assert "Trained on CPU." in plain(figure.note)
+    lines = tuple(speed(line, 40.0) if line.name == "base+full-s1" else line for line in of.lines)
+    slower = bars.cost(replace(of, lines=lines))
+    assert slower is not None
+    assert plain(slower.takeaway) == (
+        "Speeds depend on more than the recipe: runs of base+full made between 12.5 and 40.0 samples a second"
+    )
+
+
+def test_accuracy_by_checkpoint_needs_scored_weights_of_the_way(folder: Path) -> None:
+    """Without them there is no figure; with them accuracy and loss share an axis of steps, the base at step 0."""
+    assert curves.checkpoints(study(folder)) is None
+    tuned(folder / "counting", 30, "full", step=20)
+    figure = curves.checkpoints(study(folder))
+    assert figure is not None
+    assert plain(figure.takeaway) == "base+full-s0 scored highest, 75.0 %, at step 20"
+    marks = [mark for mark in ElementTree.fromstring(figure.svg).iter() if mark.tag.endswith("circle")]
+    assert len(marks) == 3
+    losses = curves.losses(study(folder))
+    assert losses is not None
+    assert losses.svg.count("<polyline") == 2  # weights of the way are no curve of their own
+
+
+def test_rows_without_training_have_accuracy_alone(tmp_path: Path) -> None:
+    """A board of models that nobody trained has no empty figures."""
+    board = tmp_path / "leaderboards" / "counting"
+    base(board, 5)
+    base(board, 7, "other")
+    assert [figure.file for figure in drawn(study(board.parent))] == ["accuracy.svg"]
+
+
+def test_no_name_breaks_a_figure(folder: Path) -> None:
+    """Every figure stays one XML document without a script, whatever a candidate or its recipe is called."""
+    board = folder / "counting"
+    tuned(board, 9, HOSTILE, candidate=HOSTILE)
+    tuned(board, 8, "x" * 500, seed=1, step=10)
+    figures = drawn(study(folder))
+    assert len(figures) == 6
+    for figure in figures:
+        tags = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(figure.svg).iter()}
+        assert tags <= {"svg", "title", "desc", "style", "rect", "line", "circle", "polyline", "polygon", "text"}
+
+
+def test_the_same_rows_give_the_same_figures(folder: Path) -> None:
+    """A figure has no date, no place and no chance in it."""
+    assert [figure.svg for figure in drawn(study(folder))] == [figure.svg for figure in drawn(study(folder))]
+
+
+def test_a_sixth_recipe_is_told_by_more_than_its_colour(tmp_path: Path) -> None:
+    """Five colours stay apart for everybody; from the sixth recipe on, lines are dashed and points hollow."""
+    board = tmp_path / "leaderboards" / "counting"
+    for place in range(6):
+        tuned(board, 5 + place, f"recipe-{place}", end=0.5 + place / 10)
+    losses, scatter = curves.losses(study(board.parent)), bars.loss_and_score(study(board.parent))
+    assert losses is not None
+    assert scatter is not None
+    assert losses.svg.count('<polyline class="series-3 dashed"') == 1
+    assert scatter.svg.count('<circle class="series-3 hollow"') == 2  # the point and its label
