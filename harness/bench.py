@@ -264,12 +264,11 @@ def _report(order: Study, bases: Sequence[Scored], candidates: Sequence[Scored],
 
 def _base_row(entry: Entry, leaderboards: Path) -> Entry | None:
     """The newest row on the board of the base that this one was trained from, comparable and not withdrawn."""
-    wanted = entry.result.base_sha256
-    if wanted is None:
+    if entry.result.base_sha256 is None:
         return None
     board = leaderboards / entry.result.task.name
     said = lineage.read(board)
     rows = [entries.read(path) for path in sorted(board.glob("*.json")) if said.retraction(path.name) is None]
-    fit = [row for row in rows if row.result.model.weights_sha256 == wanted]
     compare = plugins.room("harness.judging.compare")
-    return max((row for row in fit if not compare.comparable(entry, row)), key=lambda row: row.created, default=None)
+    fit = [row for row in rows if compare.is_base(row, entry) and not compare.comparable(entry, row)]
+    return max(fit, key=lambda row: row.created, default=None)

@@ -9,6 +9,7 @@ from time import perf_counter
 from harness import evaluate, options, plugins, probes, provenance, row, runs, sitting, solutions, stage
 from harness.contracts import Generator
 from harness.display import Screen
+from harness.errors import BenchError
 from harness.sitting import Sitting
 from harness.store import entries, records
 from harness.store.candidate import LOSSES
@@ -92,10 +93,15 @@ def _one(seat: Sitting, folder: Path, engine: Engine, phases: dict[str, float], 
             entry, committed = entries.read(done), row.committed(seat.exam.problems, run.finished)
             return Scored(entry, add(entry, committed, folder, seat.order.leaderboards, _losses(seat)), folder)
         runs.write_problems(folder, seat.exam.problems)
-        tokens = 0
-        if len(run.finished) < len(seat.exam.requests) or _lacks_solutions(seat, folder):
-            tokens, timed = generate(seat, run, engine, screen, measure=True)
-            phases |= timed
+        tokens, answered = 0, len(run.finished) == len(seat.exam.requests)
+        if not answered or _lacks_solutions(seat, folder):
+            try:
+                tokens, timed = generate(seat, run, engine, screen, measure=True)
+                phases |= timed
+            except BenchError as error:
+                if not answered:
+                    raise
+                screen.warn(f"{solutions.WITHOUT}: {error.what} ({error.way_out})")
         return _keep(seat, run, phases, tokens)
 
 

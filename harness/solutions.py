@@ -17,6 +17,7 @@ from harness.store.records import replace_file
 from harness.tokens import Speech, completion_ids
 from harness.types import Row
 
+WITHOUT = "the row stands without its solutions' log-probabilities"
 _ANEW = "score the model anew with --again"
 
 
@@ -50,7 +51,7 @@ def measure(exam: Exam, speech: Speech, generator: Generator, run: Path, screen:
         _fits(asked, generator.context)
         found = _measured(asked, generator, screen)
     except BenchError as error:
-        screen.warn(f"the row stands without its solutions' log-probabilities: {error.what} ({error.way_out})")
+        screen.warn(f"{WITHOUT}: {error.what} ({error.way_out})")
         return False
     with runs.writing(run):
         replace_file(run / solutions.FILE, found)

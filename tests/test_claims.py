@@ -83,3 +83,10 @@ def test_a_published_table_names_its_rows_and_has_no_other_test():
         with pytest.raises(BenchError) as caught:
             parse(text.replace(old, new, 1).encode(), "published.toml")
         assert what in caught.value.what
+
+
+def test_the_documented_file_is_one():
+    """docs/claims.md shows a whole file; it is read as it stands, and asks what its text says."""
+    shown = (LEADERBOARDS.parent / "docs" / "claims.md").read_text().partition("```toml\n")[2].partition("```")[0]
+    claims = parse(shown.encode(), "mine.toml")
+    assert [(claim.id, contrast.test) for claim, contrast in claims.contrasts] == [("lora-helps", "mcnemar")]

@@ -181,6 +181,19 @@ def test_a_base_scored_again_is_not_what_a_candidate_is_held_to(folder: Path, te
     assert "- `base`: no candidate" in told
 
 
+def test_an_adapter_served_beside_the_base_is_not_the_base(folder: Path, tell: Tell, git: Callable[..., str]) -> None:
+    """Its weights' digest is the base's, and yet its row is a candidate's."""
+    of = result("base")
+    engine = replace(of.engine, settings={**of.engine.settings, "adapter": sha("adapter")})
+    add(folder, "served", 25, created="2026-11-22T13:00:00Z", engine=engine, model=of.model)
+    leaderboard.write(folder)
+    git("add", ".")
+    git("commit", "-m", "an adapter, unmerged")
+    git("branch", "-f", "main")
+    add(folder, "new", 30, training=trained("base"))
+    assert "**better than its base**: `new` 75.00 % against `base` 25.00 %" in tell()
+
+
 def test_own_base_and_own_weights_are_no_incumbents(folder: Path, tell: Tell, git: Callable[..., str]) -> None:
     """A candidate of the best row meets the next best one; scored again, it does not meet itself."""
     add(folder, "new", 30, training=trained("best"))

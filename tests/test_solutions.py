@@ -138,6 +138,24 @@ def test_a_run_killed_before_or_while_it_measured_ends_in_the_unbroken_one_s_res
     assert replace(resumed.result, provenance=own) == unbroken.result
 
 
+def test_an_answered_run_whose_engine_no_longer_starts_is_a_row_without(model, here, monkeypatch, capfd):
+    """Killed before it measured, given again where the engine cannot load: the answers are there, and they stand."""
+    path, before = row(here)
+    run = only(here, "runs/*")
+    for lost in (run / "entry.json", run / "solutions.jsonl", path, entries.solutions_path(path)):
+        lost.unlink()
+    entries.completions_path(path).unlink()
+
+    def refuse(*_asked):
+        raise BenchError("no such device", "give -o device=cpu")
+
+    monkeypatch.setattr(engine, "load", refuse)
+    assert cli.main(["score", str(model), *SCORE]) == 0
+    again = row(here)[1]
+    assert (again.result.solutions, again.result.bits) == (None, before.result.bits)
+    assert f"{WITHOUT}: no such device (give -o device=cpu)" in " ".join(capfd.readouterr().err.split())
+
+
 def test_a_run_killed_after_it_measured_starts_no_engine(model, here, monkeypatch):
     """Only the entry was lacking: it comes from the lines that are there."""
     path, before = row(here)

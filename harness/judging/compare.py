@@ -6,7 +6,7 @@ from math import ceil
 from typing import Literal
 
 from harness.errors import BenchError
-from harness.judging.provenances import Difference, differing, settings
+from harness.judging.provenances import Difference, differing, settings, untrained
 from harness.judging.statistics import Interval, Pairs, items_needed, mcnemar, mcnemar_mid, newcombe
 from harness.store.bits import hex_to_bits
 from harness.store.entry import Entry, Selection
@@ -143,9 +143,9 @@ def kind(first: Entry, second: Entry) -> Kind:
 
 
 def is_base(base: Entry, tuned: Entry) -> bool:
-    """The weights of the first row are those that the second's were trained from."""
+    """The first row is of the weights, and of nothing beside them, that the second's were trained from."""
     own = tuned.result.base_sha256
-    return own is not None and own == base.result.model.weights_sha256
+    return own is not None and own == base.result.model.weights_sha256 and untrained(base)
 
 
 def word(pairs: Pairs, p: float) -> Word:

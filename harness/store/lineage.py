@@ -1,7 +1,7 @@
 """What is said of an entry later, in files of their own beside it: that it is withdrawn, that it was checked again.
 
-Each file names its entry by file name and content, is named by its own content, and never changes again. A record that
-turns out wrong is answered by a newer one.
+Each file names its entry by file name and content, is named by its own content, and never changes again. Of several
+about one entry the newest retraction is shown and the highest verification counts; neither is ever taken back.
 """
 
 import hashlib

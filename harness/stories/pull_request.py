@@ -10,9 +10,9 @@ from typing import Literal
 
 from harness.display import Screen
 from harness.errors import BenchError
-from harness.judging.compare import Comparison, comparable, compare, kind
+from harness.judging.compare import Comparison, comparable, compare, is_base, kind
 from harness.judging.families import holm
-from harness.judging.provenances import differences
+from harness.judging.provenances import differences, untrained
 from harness.pages import comment
 from harness.pages.markup import code
 from harness.pages.proposal import Contest, Example, Proposed, Report, Withdrawn
@@ -143,7 +143,7 @@ def _base(stand: Stand, row: Row, own: str | None) -> tuple[Row | None, str | No
     if own is None:
         return None, "not trained here, so that no base is known"
     gone = {one.entry for one in (*stand.withdrawn, *stand.retracted)}
-    rows = [other for other in (*stand.old, *stand.new) if _weights(other) == own and other.file not in gone]
+    rows = [other for other in (*stand.old, *stand.new) if is_base(other.entry, row.entry) and other.file not in gone]
     if not rows:
         return None, "no row of its base on the board: score it with `bench score RUN --with-base`"
     by_kind = {
@@ -183,7 +183,7 @@ def _is_reference(stand: Stand, row: Row) -> bool:
     """The weights of this row are the base of a new row, or were on the board at the merge-base."""
     bases = {other.entry.result.base_sha256 for other in stand.new}
     known = {_weights(other) for other in stand.old}
-    return _weights(row) is not None and _weights(row) in bases | known
+    return untrained(row.entry) and _weights(row) is not None and _weights(row) in bases | known
 
 
 def _weights(row: Row) -> str | None:
