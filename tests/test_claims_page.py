@@ -139,3 +139,10 @@ def test_nothing_in_a_file_can_break_the_page():
     outside = "".join(part.split("</code>")[-1] for part in html.split("<code>"))
     assert "@someone" not in outside
     assert "$x$" not in outside
+
+
+def test_a_board_tells_its_own_claims_before_the_tables_of_others():
+    """What was registered here is judged on this board's rows; the rest reads others again, whatever it is called."""
+    found = [judged(read(LEADERBOARDS / "claims" / f"{name}.toml"), *real()) for name in ("published", "study")]
+    files = [line.split("|")[1] for line in claims_page.summary(found).splitlines()[2:]]
+    assert files == ["[study](claims/study.md)"] * 5 + ["[published](claims/published.md)"] * 3

@@ -73,14 +73,14 @@ def page(marker: str, findings: Findings) -> str:
 
 
 def summary(judged: Sequence[Findings]) -> str:
-    """The table for a board's page: one line a claim, with a link to the page of its file."""
+    """The table for a board's page: one line a claim after the link to its file's page, tables of others last."""
     lines = [
-        f"|{cell(finding.claim.id)}|{sentence(finding.claim.hypothesis)}|{claim_verdict(finding)}|{counted(finding)}"
-        f"|[{findings.claims.name}](claims/{findings.claims.name}.md)|"
-        for findings in judged
+        f"|[{findings.claims.name}](claims/{findings.claims.name}.md)|{cell(finding.claim.id)}"
+        f"|{sentence(finding.claim.hypothesis)}|{claim_verdict(finding)}|{counted(finding)}|"
+        for findings in sorted(judged, key=lambda one: bool(one.claims.rows))
         for finding in findings.findings
     ]
-    return "\n".join(["|claim|hypothesis|verdict|contrasts|evidence|", "|---|---|---|---|---|", *lines])
+    return "\n".join(["|claims|claim|hypothesis|verdict|contrasts|", "|---|---|---|---|---|", *lines])
 
 
 def claim_verdict(finding: Finding) -> str:
