@@ -17,10 +17,10 @@ from samples import altered, leaves, sha
 from harness.errors import BenchError
 from harness.pages import leaderboard
 from harness.pages.checking import check
+from harness.regrading import Regrader
 from harness.store import entries
 from harness.store.entry import Entry
 from harness.store.records import decode, pretty
-from harness.stories import boards
 
 BOARD = Path(__file__).resolve().parent.parent / "leaderboards" / "gsm8k"
 BASE = "2026-11-22-smollm2-135m-it-q4_1-0fc1d4dd1419"
@@ -145,7 +145,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def grader() -> Any:
     """The board's own grader, which grades these completions once: they are never the ones that change."""
-    again = boards._Again([], None)
+    again = Regrader([], None)
     kept: dict[str, Any] = {}
 
     def regrade(entry: Entry, completions: Any) -> Any:

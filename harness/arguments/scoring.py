@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from harness.arguments.shared import Parser, boards, engine, model, output, own_tasks, places
+from harness.arguments.shared import Parser, boards, engine, model, options, output, own_tasks, places
 from harness.arguments.training import recipe
 
 
@@ -89,15 +89,7 @@ def verify(parser: Parser) -> None:
         metavar="MODEL",
         help="where the weights are: a name, a folder, or a training's run (default: as the entry names them)",
     )
-    parser.add_argument(
-        "-o",
-        "--option",
-        dest="options",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="of the entry's engine, over the settings that the entry names",
-    )
+    options(parser, "of the entry's engine, over the settings that the entry names")
     parser.add_argument(
         "--again", action="store_true", help="generate anew instead of going on with an unfinished check"
     )

@@ -39,15 +39,11 @@ def engine(parser: Parser) -> None:
         metavar="NAME",
         help="vllm, transformers, openai or scripted (default: vllm where a GPU and vllm are there, else transformers)",
     )
-    parser.add_argument(
-        "-o",
-        "--option",
-        dest="options",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a setting of the engine, such as dtype=float32; may be repeated",
-    )
+    options(parser, "a setting of the engine, such as dtype=float32; may be repeated")
+
+
+def options(parser: Parser, text: str) -> None:
+    parser.add_argument("-o", "--option", dest="options", action="append", default=[], metavar="KEY=VALUE", help=text)
 
 
 def output(parser: Parser) -> None:

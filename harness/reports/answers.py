@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import plugins, protocol
+from harness import protocol, regrading
 from harness.contracts import Task
 from harness.errors import BenchError
 from harness.reports.material import Line, Study
@@ -12,7 +12,7 @@ from harness.store.bits import hex_to_bits
 from harness.store.completions import CommittedCompletion, from_lines, read_lines
 from harness.store.entries import completions_path
 from harness.store.entry import Entry
-from harness.types import Completion, Problem, Split
+from harness.types import Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def read(study: Study, mirror: Path | None, questions: bool) -> Reading:
         BenchError: completions are missing or damaged, or rows of one task have other items.
     """
     first = study.lines[0].entry
-    task = _task(first)
+    task = regrading.reader(first)
     asked = _questions(task, first, mirror) if questions and task is not None else {}
     found = [(line, *_completions(line)) for line in study.lines]
     items = tuple(Item(one.id, one.gold, asked.get(one.id)) for one in found[0][2])
@@ -78,18 +78,9 @@ def read(study: Study, mirror: Path | None, questions: bool) -> Reading:
 _MEND = "see bench board --check"
 
 
-def _task(entry: Entry) -> Task | None:
-    """The task that reads an entry's answers, where it is one of ours in the same version."""
-    record = entry.result.task
-    if record.name not in plugins.names("task"):
-        return None
-    task = plugins.task(record.name)
-    return task if (record.label, record.reader) == (task.LABEL, task.READER) else None
-
-
 def _questions(task: Task, entry: Entry, mirror: Path | None) -> dict[str, str]:
     """Question by id, of a task that brings its data or finds it in the mirror; none elsewhere."""
-    if getattr(task, "REPOSITORY", None) is not None and mirror is None:
+    if not regrading.at_hand(task, mirror):
         return {}
     problems = list(task.problems(Split("test", mirror=mirror)))
     if protocol.items_sha256(problems) != entry.result.task.items_sha256:
@@ -108,7 +99,5 @@ def _graded(task: Task | None, entry: Entry, packed: bytes, completions: Sequenc
     if task is None:
         unread = hex_to_bits(entry.result.bits.unread, len(completions))
         return Answers(packed, tuple(None if one else "?" for one in unread), ("its own task",) * len(completions))
-    verdicts = [
-        task.grade(Problem(one.id, "", one.gold, ""), Completion(one.text, None, one.finish)) for one in completions
-    ]
+    verdicts = regrading.grade(task, completions)
     return Answers(packed, tuple(one.answer for one in verdicts), tuple(one.rule for one in verdicts))

@@ -9,7 +9,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from harness import plugins, protocol, runs
+from harness import protocol, regrading, runs
 from harness.contracts import Task
 from harness.display import Screen, plain, table
 from harness.errors import BenchError
@@ -132,7 +132,7 @@ def diff(order: Diff, screen: Screen) -> int:
     if order.limit < 1:
         raise BenchError(f"--limit {order.limit} shows nothing", "give a number from 1")
     first, second = _sides(order, screen)
-    task = _task(first.entry)
+    task = regrading.reader(first.entry)
     sides = [why.side(row.path, row.entry) for row in (first, second)]
     questions = _questions(order, task, sides[0], screen)
     found = list(why.flipped(sides[0], sides[1], None if task is None else task.grade, questions))
@@ -208,20 +208,11 @@ def _report(first: Chosen, second: Chosen, among: Seeds | None) -> Report:
     )
 
 
-def _task(entry: Entry) -> Task | None:
-    """The task of an entry, where it still is of that version and reads as it did."""
-    asked = entry.result.task
-    if asked.name not in plugins.names("task"):
-        return None
-    task = plugins.task(asked.name)
-    return task if (asked.label, asked.reader) == (task.LABEL, task.READER) else None
-
-
 def _questions(order: Diff, task: Task | None, side: Side, screen: Screen) -> Mapping[str, str]:
     """Questions by item id: of the runs that were named, and of the task's data where it is at hand."""
     golds = {line.id: line.gold for line in side.lines}
     problems = [problem for folder in order.runs for problem in runs.read_problems(folder)]
-    if task is not None and (getattr(task, "REPOSITORY", None) is None or order.mirror is not None):
+    if task is not None and regrading.at_hand(task, order.mirror):
         items = task.problems(Split("test", mirror=order.mirror))
         if protocol.items_sha256(items) == side.entry.result.task.items_sha256:
             problems += items

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.rule import Rule
 from rich.text import Text
 
-from harness import plugins, runs
+from harness import plugins, regrading, runs
 from harness.checkpoints import models
 from harness.contracts import Task
 from harness.display import Screen, plain
@@ -157,15 +157,18 @@ def _committed(path: Path) -> list[Answered]:
     if not beside.is_file():
         raise BenchError(f"no completions beside {path}", f"restore {beside.name} from git")
     lines, bits = from_lines(read_lines(beside), str(beside)), entry.result.bits
-    name, judged = entry.result.task.name, []
-    task = plugins.task(name) if name in plugins.names("task") else None
+    problems = [Problem(line.id, "", line.gold, "") for line in lines]
+    completions = [Completion(line.text, None, line.finish) for line in lines]
+    task = regrading.reader(entry)
+    if task is not None:
+        return list(map(Answered, problems, completions, regrading.grade(task, lines)))
+    # What a reader that is not here read is not in an entry; whether it was right is.
     kinds = zip(*(hex_to_bits(each, len(lines)) for each in (bits.correct, bits.strict, bits.unread)), strict=True)
-    for line, (correct, strict, unread) in zip(lines, kinds, strict=True):
-        problem, completion = Problem(line.id, "", line.gold, ""), Completion(line.text, None, line.finish)
-        # What a task of the user's own read is not in an entry; whether it was right is.
-        own = Verdict(line.id, None if unread else "?", "its own task", correct, strict, line.finish)
-        judged.append(Answered(problem, completion, own if task is None else task.grade(problem, completion)))
-    return judged
+    verdicts = [
+        Verdict(line.id, None if unread else "?", "its own task", correct, strict, line.finish)
+        for line, (correct, strict, unread) in zip(lines, kinds, strict=True)
+    ]
+    return list(map(Answered, problems, completions, verdicts))
 
 
 def _wanted(verdict: Verdict, only: str | None) -> bool:

@@ -15,14 +15,15 @@ from harness.display import Screen, table
 from harness.errors import BenchError
 from harness.judging import noise as judging
 from harness.regenerating import Outcome, Where
+from harness.regrading import Regrader
 from harness.store import entries, lineage, noise
-from harness.store.completions import CommittedCompletion, from_lines, read_lines
+from harness.store.completions import from_lines, read_lines
 from harness.store.entry import Entry, Result
 from harness.store.lineage import Verification
-from harness.stories import boards
-from harness.types import Value, Verdict
+from harness.types import Value
 
 Level = Literal[0, 1, 2, 3]
+COMMITTED = "those committed, for the task's data is not at hand (--datasets DIR)"
 NEXT = {
     0: "level 1: the committed completions, graded again on any CPU (--level 1)",
     1: "level 2: the weights, and a machine for {engine} (made on {device}), to generate again (--level 2 --model ...)",
@@ -107,15 +108,14 @@ def _climb(path: Path, entry: Entry, order: Verify, screen: Screen) -> Reached:
     here = replace(here, level=0, found=found, missing=(NEXT[0],))
     if order.level == 0:
         return here
-    lacking, grader = _lacking(entry, order), _Grader(order)
+    lacking, grader = _lacking(entry, order), Regrader(order.tasks, order.mirror)
     wrong = entries.verify(path, grader if lacking is None else None)
     if wrong:
         return replace(here, level=None, missing=_each("level 1", wrong))
     if lacking is not None:
         return replace(here, missing=(f"level 1: {lacking}",))
-    line = (
-        f"level 1: the bits follow from the committed completions by {entry.result.task.reader}; golds: {grader.golds}"
-    )
+    golds = "the task's own" if grader.own_golds(entry) else COMMITTED
+    line = f"level 1: the bits follow from the committed completions by {entry.result.task.reader}; golds: {golds}"
     following = NEXT[1].format(engine=entry.result.engine.version, device=entry.result.provenance.device)
     here = replace(here, level=1, found=(*here.found, line), missing=(following,))
     return here if order.level == 1 else _regenerated(path, entry, here, order, screen)
@@ -137,23 +137,6 @@ def _lacking(entry: Entry, order: Verify) -> str | None:
     if repository is not None and order.mirror is not None and not (order.mirror / repository).is_dir():
         return f"{repository} in the folder {order.mirror} (--datasets DIR, or none for the committed golds)"
     return None
-
-
-class _Grader:
-    """Grades as `bench board --check` does, and remembers by which golds."""
-
-    def __init__(self, order: Verify) -> None:
-        self._again = boards._Again(order.tasks, order.mirror)
-        self._mirror = order.mirror
-        self._files = order.tasks
-        self.golds = ""
-
-    def __call__(self, entry: Entry, completions: Sequence[CommittedCompletion]) -> Sequence[Verdict] | None:
-        verdicts = self._again(entry, completions)
-        elsewhere = getattr(plugins.task(task_of(entry, self._files)), "REPOSITORY", None) is not None
-        committed = "those committed, for the task's data is not at hand (--datasets DIR)"
-        self.golds = committed if elsewhere and self._mirror is None else "the task's own"
-        return verdicts
 
 
 def task_of(entry: Entry, files: Sequence[str]) -> str:

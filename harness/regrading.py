@@ -1,0 +1,92 @@
+"""Which task can read an entry's answers again, and by which golds; the one place that decides it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness import evaluate, plugins, protocol
+from harness.contracts import Task
+from harness.errors import BenchError
+from harness.store.board import version
+from harness.store.completions import CommittedCompletion
+from harness.store.entry import Entry
+from harness.types import Completion, Problem, Split, Verdict
+
+
+def reader(entry: Entry) -> Task | None:
+    """The task of an entry, where it is one of those here, still of that version, and reads as it did."""
+    asked = entry.result.task
+    if asked.name not in plugins.names("task"):
+        return None
+    task = plugins.task(asked.name)
+    return task if (asked.label, asked.reader) == (task.LABEL, task.READER) else None
+
+
+def at_hand(task: Task, mirror: Path | None) -> bool:
+    """Whether the task's items can be had: it brings them, or there is a mirror folder for those that lie elsewhere."""
+    return getattr(task, "REPOSITORY", None) is None or mirror is not None
+
+
+def grade(task: Task, lines: Sequence[CommittedCompletion]) -> list[Verdict]:
+    """Every committed completion judged by the task against its committed gold, in order."""
+    return [task.grade(Problem(line.id, "", line.gold, ""), Completion(line.text, None, line.finish)) for line in lines]
+
+
+class Regrader:
+    """Grades committed completions with the reader of the task that their entry names.
+
+    Where the task's data is at hand the golds are its own, and the items those that limit and seed draw; else the golds
+    are the committed ones.
+
+    Args:
+        files: of tasks that are none of ours.
+        mirror: a folder of data sets, or None.
+    """
+
+    def __init__(self, files: Sequence[str], mirror: Path | None) -> None:
+        self._own = {task.LABEL: task for task in map(plugins.task, files)}
+        self._mirror = mirror
+        self._items: dict[str, list[Problem]] = {}
+
+    def __call__(self, entry: Entry, completions: Sequence[CommittedCompletion]) -> list[Verdict] | None:
+        """The verdicts, or None for an older version of a task, whose reader is no longer here.
+
+        Raises:
+            BenchError: the task is not here, or is another than the entry says.
+        """
+        task = self._task(entry)
+        if entry.result.task.label != task.LABEL:
+            (family, number), (ours, newest) = version(entry.result.task.label), version(task.LABEL)
+            if family == ours and number > newest:
+                raise BenchError(f"its task {entry.result.task.label!r:.80} is newer than {task.LABEL}, which is here")
+            return None
+        if entry.result.task.reader != task.READER:
+            used = entry.result.task.reader
+            raise BenchError(f"was read by {used}, but {task.LABEL} reads by {task.READER}")
+        written = {line.id: Completion(line.text, None, line.finish) for line in completions}
+        problems = self._drawn(task, entry) or [Problem(line.id, "", line.gold, "") for line in completions]
+        if list(written) != [problem.id for problem in problems]:
+            raise BenchError("its items are not those that its limit and seed draw")
+        return evaluate.grade(task, problems, written)
+
+    def own_golds(self, entry: Entry) -> bool:
+        """Whether the golds are the task's own, and not those committed."""
+        return at_hand(self._task(entry), self._mirror)
+
+    def _drawn(self, task: Task, entry: Entry) -> list[Problem]:
+        """The items that were asked, with their own golds; none where the task's data is not at hand."""
+        if not at_hand(task, self._mirror):
+            return []
+        if task.LABEL not in self._items:
+            self._items[task.LABEL] = list(task.problems(Split("test", mirror=self._mirror)))
+        items, selection = self._items[task.LABEL], entry.result.selection
+        if protocol.items_sha256(items) != entry.result.task.items_sha256:
+            raise BenchError(f"its items are not those of {task.LABEL}")
+        return protocol.select(items, selection.limit, selection.seed or 0)
+
+    def _task(self, entry: Entry) -> Task:
+        name, label = entry.result.task.name, entry.result.task.label
+        if label in self._own:
+            return self._own[label]
+        if name not in plugins.names("task"):
+            raise BenchError(f"its task '{name}' is not here: give --task FILE")
+        return plugins.task(name)
