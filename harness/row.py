@@ -34,6 +34,7 @@ def result(
     """All of a row but its timings."""
     exam = seat.exam
     settings = {key.removeprefix("setting "): value for key, value in resolved.items() if key.startswith("setting ")}
+    met = {key.removeprefix("library "): str(value) for key, value in resolved.items() if key.startswith("library ")}
     return Result(
         candidate=seat.model.name,
         task=TaskRecord(
@@ -59,7 +60,7 @@ def result(
         counts=score(verdicts),
         completions_sha256=hashlib.sha256(to_lines(committed)).hexdigest(),
         provenance=provenance.of_this_program(
-            seat.order.words, seat.order.commit, str(resolved["hardware"]), resolved["driver"]
+            seat.order.words, seat.order.commit, str(resolved["hardware"]), resolved["driver"], met
         ),
         solutions=solutions,
     )

@@ -21,7 +21,7 @@ from harness.store.board import Board, Row
 from harness.store.entries import stem
 from harness.store.entry import Entry
 from harness.store.lineage import Said
-from harness.store.noise import Pair
+from harness.store.noise import Noise, Pair
 
 BASE = result()
 DATA = Path(__file__).parent / "data"
@@ -217,6 +217,20 @@ def test_a_board_without_noise_says_so_in_the_singular() -> None:
     text = pages.page(judge(golden()), (still,))
     assert "flipped 0.0 % of the 1,319 items, 24 to 24 right: every answer was equal in every token" in text
     assert "a difference of one item (0.08 points) is no noise there." in text
+
+
+def test_a_floor_names_the_settings_that_no_row_shares() -> None:
+    """Measured otherwise than the rows were made, it must not be read as theirs."""
+    unlike = replace(NOISE[0], engine=replace(NOISE[0].engine, settings={"batch_invariant": True, "eager": True}))
+    made = row(replace(result("base"), engine=replace(NOISE[0].engine, settings={"eager": True})))
+    told = [page_of(made, one) for one in (unlike, replace(unlike, engine=made.result.engine))]
+    assert [", which no row here has" in text for text in told] == [True, False]
+    assert "with `batch_invariant=true`, which no row here has: 3 runs" in told[0]
+
+
+def page_of(made: Row, noise: Noise) -> str:
+    """The page of one row and one noise record."""
+    return pages.page(judge(Board("counting", (made,))), (noise,))
 
 
 def test_a_board_of_withdrawn_runs_is_still_listed() -> None:

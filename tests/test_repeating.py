@@ -162,6 +162,15 @@ def test_runs_that_met_another_engine_are_not_compared(copied):
         told(copied)
 
 
+def test_the_record_names_the_libraries_that_answered(copied):
+    """They are the runs' own, whatever is installed where the record is written."""
+    for path in copied.runs.glob("*/*/engine.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "library torch": "1.2.3"}))
+    next(copied.runs.glob("*/noise.json")).unlink()
+    told(copied)
+    assert "1.2.3" in {one.provenance.libraries["torch"] for one in records(copied)}
+
+
 def test_again_measures_anew_in_a_folder_of_its_own(copied):
     """The finished runs stay, and other settings never meet them."""
     told(replace(copied, again=True))

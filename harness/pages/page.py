@@ -48,7 +48,7 @@ def page(judged: Judged, noise: Sequence[Noise] = (), claims: str = "") -> str:
     board, gone = judged.board, withdrawn(judged.board)
     parts = [MARKER, f"# {board.name}", *(part for found in judged.tables for part in _section(judged, found))]
     parts += ["## Claims", claims] if claims else []
-    parts += ["## Noise", "\n".join(map(_noise, _newest(noise)))] if noise else []
+    parts += ["## Noise", "\n".join(_noise(one, board) for one in _newest(noise))] if noise else []
     parts += ["## Superseded and retracted", table.withdrawn(board.name, gone)] if gone else []
     return "\n\n".join([*parts, _HOW_TO_READ])
 
@@ -135,7 +135,7 @@ def _newest(noise: Sequence[Noise]) -> list[Noise]:
     return sorted(kinds.values(), key=lambda one: (one.candidate, one.created))
 
 
-def _noise(noise: Noise) -> str:
+def _noise(noise: Noise, board: Board) -> str:
     (least, most), beyond = noise.spread, floor(noise).least
     points = f"{100 * beyond / noise.items:.2f} points"
     told = f"a difference of fewer than {beyond:,} items ({points}) means nothing there"
@@ -145,9 +145,18 @@ def _noise(noise: Noise) -> str:
         )
     engine = code(f"{noise.engine.version} on {noise.provenance.device}")
     return (
-        f"- {code(noise.candidate)}, {code(noise.task.label)}, {engine}: {len(noise.runs)} runs of the same command "
-        f"flipped {100 * noise.flip_rate:.1f} % of the {noise.items:,} items, {least:,} to {most:,} right: {told}."
+        f"- {code(noise.candidate)}, {code(noise.task.label)}, {engine}{_unlike_rows(noise, board)}: {len(noise.runs)} "
+        f"runs of the same command flipped {100 * noise.flip_rate:.1f} % of the {noise.items:,} items, {least:,} to "
+        f"{most:,} right: {told}."
     )
+
+
+def _unlike_rows(noise: Noise, board: Board) -> str:
+    """The engine's settings that no row of the board shares: the floor was found under these, and counts for them."""
+    shared = {pair for row in board.rows for pair in row.result.engine.settings.items()}
+    alone = [f"{name}={str(value).lower()}" for name, value in sorted(noise.engine.settings.items())
+             if board.rows and (name, value) not in shared]  # fmt: skip
+    return f" with {code(', '.join(alone))}, which no row here has" if alone else ""
 
 
 def index(boards: Sequence[Board], budget: str) -> str:
