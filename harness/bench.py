@@ -63,6 +63,7 @@ class Study(Order):
     """Recipes to be trained and scored beside their base; see `bench train-and-score --help`.
 
     Attributes:
+        gpus: as many processes train; without a wish one trains, and the engine takes what it is made for.
         reuse_base: compare with the newest row of the base that is comparable, instead of scoring the base again.
     """
 
@@ -70,7 +71,6 @@ class Study(Order):
     sets: list[str]
     base: str | None
     train_seed: int
-    gpus: int
     checkpoints: int
     reuse_base: bool
 
@@ -188,7 +188,7 @@ def _training(order: Study, recipe: str) -> Training:
         sets=order.sets,
         base=order.base,
         seed=order.train_seed,
-        gpus=order.gpus,
+        gpus=order.gpus or 1,
         checkpoints=order.checkpoints,
         runs=order.runs,
         again=order.again,

@@ -21,6 +21,9 @@ from harness.types import (
     Verdict,
 )
 
+# For each sequence the log-probability (nats) of the token at each place, and the id of the likeliest one there.
+Logprobs = tuple[Sequence[Sequence[float]], Sequence[Sequence[int]]]
+
 
 class Task(Protocol):
     """A module `tasks/<name>.py`, or a user's own file.
@@ -87,12 +90,36 @@ class Measuring(Protocol):
         ...
 
 
+@runtime_checkable
+class Reloading(Protocol):
+    """A generator that can take another model's weights while it runs; optional, proved by `harness.warm`."""
+
+    def reload(self, model: Model) -> None:
+        """Read the model's weights into the running engine and drop every cache of the old ones."""
+        ...
+
+    def prompt_logprobs(self, sequences: Sequence[Sequence[int]]) -> Logprobs:
+        """What it makes of given token ids, at every position but the first."""
+        ...
+
+
+@runtime_checkable
+class Several(Reloading, Protocol):
+    """A generator behind which several engines stand, each of which must be proved."""
+
+    def prompt_logprobs_of_each(self, sequences: Sequence[Sequence[int]]) -> Sequence[Logprobs]:
+        """What `prompt_logprobs` tells, of every engine."""
+        ...
+
+
 class Engine(Protocol):
     """A module `harness/engines/<name>.py`, or a package's own.
 
     Attributes:
         Options: a frozen dataclass of the engine's settings with defaults; `-o key=value` sets them.
         measures: optional; `measures(options) -> bool` says whether what it loads is `Measuring` and is to be asked.
+        gpus: optional; `gpus(options) -> int` says how many GPUs one process of it takes. Where there are more, as many
+            processes share the questions out as fit; without it there is one, unless `--gpus` asks for more.
     """
 
     Options: type[Any]

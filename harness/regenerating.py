@@ -88,6 +88,7 @@ def seat(path: Path, entry: Entry, where: Where, screen: Screen) -> Sitting:
         name=result.candidate,
         engine=result.engine.name,
         options=_options(entry, where.options),
+        gpus=None,
         limit=result.selection.limit,
         seed=result.selection.seed or 0,
         leaderboards=path.parent / lineage.VERIFICATIONS,  # no row is added, and this name is the entry's own

@@ -27,10 +27,12 @@ from harness.types import Completion, Problem, Value, Verdict
 
 T = TypeVar("T")
 SCHEMA = 1
-# How an engine came to hold the weights, where it did not simply load them: told, and no reason to refuse a resumption.
-PATH = "setting weights"
-LOADED = "loaded"
+# Told where it is not the usual, and no reason to refuse a resumption: how an engine came to hold the weights, and how
+# many GPUs shared the questions, which moves no more than the engine's own noise.
+PATH, GPUS = "setting weights", "setting gpus"
+USUAL: Mapping[str, Value] = {PATH: "loaded", GPUS: 1}
 FILES = ("run.json", "engine.json", "problems.jsonl", "completions.jsonl")
+THEN = ", then "
 _ANEW = "the run is damaged: start it anew with --again"
 
 
@@ -96,9 +98,9 @@ class Run:
         before: dict[str, Value] = read_json(path) if self.finished and path.exists() else {}
         if before:
             _refuse_difference(before, dict(resolved), self.folder)
-        paths = dict.fromkeys(str(told.get(PATH, LOADED)) for told in (before, resolved) if told)
-        told = {} if list(paths) == [LOADED] else {PATH: ", then ".join(paths)}
-        write_json(path, {**{key: value for key, value in resolved.items() if key != PATH}, **told})
+        told = {key: _in_turn(key, before, resolved) for key in USUAL}
+        unusual = {key: value for key, value in told.items() if value != USUAL[key]}
+        write_json(path, {**{key: value for key, value in resolved.items() if key not in USUAL}, **unusual})
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -254,8 +256,15 @@ def _key(settings: Mapping[str, Value]) -> str:
     return hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()[:12]
 
 
+def _in_turn(key: str, before: Mapping[str, Value], resolved: Mapping[str, Value]) -> Value:
+    """What a setting was in the processes that made one run: the one value, or each of them in its turn."""
+    now = resolved.get(key, USUAL[key])
+    then = str(before.get(key, USUAL[key])).split(THEN) if before else []
+    return now if set(then) <= {str(now)} else THEN.join(dict.fromkeys([*then, str(now)]))
+
+
 def _refuse_difference(then: Mapping[str, Value], today: Mapping[str, Value], folder: Path) -> None:
-    keys = sorted({*then, *today} - {PATH})
+    keys = sorted({*then, *today} - USUAL.keys())
     changed = [f"{k} was {then.get(k)}, now {today.get(k)}" for k in keys if then.get(k) != today.get(k)]
     if changed:
         raise BenchError(

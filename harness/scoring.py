@@ -1,21 +1,24 @@
 """Score models one after another through one engine: generate what is not yet answered, grade, keep, add the row."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from harness import evaluate, options, plugins, probes, provenance, row, runs, sitting, solutions, stage
 from harness.contracts import Generator
 from harness.display import Screen
 from harness.errors import BenchError
+from harness.fleet import fleet, gpus
 from harness.sitting import Sitting
 from harness.store import entries, records
 from harness.store.candidate import LOSSES
 from harness.store.completions import CommittedCompletion
 from harness.store.entry import Entry
-from harness.types import Value
+from harness.types import Model, Value
 from harness.warm import How, Reference, Warm
 
 
@@ -32,7 +35,7 @@ def score(seats: Sequence[Sitting], screen: Screen, began: float) -> list[Scored
     """Score every seat; a run that was finished before is reported and not repeated.
 
     All seats ask the same engine with the same options. It is started once, where the first answer is wanted, and goes
-    from model to model by reloading weights where that can be proved.
+    from model to model by reloading weights where that can be proved; on several GPUs it is one process on each.
 
     Args:
         seats: the models, the base first.
@@ -50,7 +53,13 @@ def score(seats: Sequence[Sitting], screen: Screen, began: float) -> list[Scored
 
 
 class Engine:
-    """The engine of all seats, not started before it is needed."""
+    """The engine of all seats, not started before it is needed.
+
+    Attributes:
+        most: so many engines at most share the questions; None has as many as there are GPUs for.
+    """
+
+    most: int | None = None
 
     def __init__(self, seats: Sequence[Sitting], screen: Screen) -> None:
         self._seats = seats
@@ -60,10 +69,10 @@ class Engine:
     def generator(self, seat: Sitting) -> tuple[Generator, How]:
         """A generator that holds the seat's weights."""
         if self._warm is None:
-            engine = plugins.engine(seat.engine)
-            chosen = options.parse(engine.Options, seat.order.options, f"engine {seat.engine}")
+            chosen = options.parse(plugins.engine(seat.engine).Options, seat.order.options, f"engine {seat.engine}")
             sequences = probes.sequences(seat.speech)
-            self._warm = Warm(seat.engine, chosen, self._references(sequences), sequences, self._screen.say)
+            load = self._load(seat, chosen)
+            self._warm = Warm(load, chosen, self._references(sequences), sequences, self._screen.say)
         self._screen.say(f"engine {seat.engine}: loading {seat.model.name}")
         return self._warm.generator(seat.model)
 
@@ -71,6 +80,15 @@ class Engine:
         """Give the memory back."""
         if self._warm is not None:
             self._warm.close()
+
+    def _load(self, seat: Sitting, chosen: Any) -> Callable[[Model, Any], Generator]:
+        """What starts the engine: in this process, or one on each of several GPUs, and none without a question."""
+        engine = plugins.engine(seat.engine)
+        questions = max(len(each.exam.requests) for each in self._seats)
+        devices = gpus.shares(engine, chosen, seat.order.gpus)[: self.most or questions]
+        if len(devices) == 1:
+            return engine.load
+        return partial(fleet.load, seat.engine, devices, self._screen.warn)
 
     def _references(self, sequences: Sequence[Sequence[int]]) -> Mapping[str, Reference]:
         """What each model's own weights make of the probes, found before the engine takes the memory."""

@@ -14,6 +14,7 @@ from harness.contracts import Task
 from harness.display import Screen
 from harness.errors import BenchError
 from harness.evaluate import Exam
+from harness.fleet import gpus
 from harness.store import entries
 from harness.store.candidate import Training
 from harness.tokens import Speech, ids_sha256
@@ -26,6 +27,7 @@ class Order:
 
     Attributes:
         model: a name, a folder, or what is trained first.
+        gpus: how many share the questions; None leaves it to the engine.
         run: the folder of this very run, or None.
         words: the command as it was typed, without secrets.
     """
@@ -35,6 +37,7 @@ class Order:
     name: str | None
     engine: str | None
     options: list[str]
+    gpus: int | None
     limit: int | None
     seed: int
     leaderboards: Path
@@ -110,7 +113,9 @@ def ask(order: Order) -> Asked:
     """Check what does not hang on a model: task, items, engine and its options."""
     task = plugins.task(order.task)
     engine, why = (order.engine, "as asked") if order.engine else default_engine()
-    chosen = options.parse(plugins.engine(engine).Options, order.options, f"engine {engine}")
+    module = plugins.engine(engine)
+    chosen = options.parse(module.Options, order.options, f"engine {engine}")
+    gpus.shares(module, chosen, order.gpus)  # refused here, not after hours of training
     problems = evaluate.choose(task, Split("test", mirror=order.mirror), order.limit, order.seed)
     return Asked(task, problems, engine, why, chosen)
 

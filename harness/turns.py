@@ -79,6 +79,7 @@ def _generate(seat: Sitting, folder: Path, engine: scoring.Engine, screen: Scree
 class _Held(scoring.Engine):
     """One engine for every pass, started once; `size` prompts are handed to it at a time, None for all at once."""
 
+    most = 1  # a batch of a size is one engine's
     size: int | None = None
     _once: tuple[Generator, How] | None = None
 

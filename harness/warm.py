@@ -9,13 +9,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from math import isnan
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
-from harness import plugins
 from harness.checkpoints import weights
-from harness.contracts import Generator
+from harness.contracts import Generator, Reloading, Several
 from harness.errors import BenchError
 from harness.types import Model
 
@@ -89,8 +89,9 @@ class How:
         load: seconds to start the engine; None where none was started.
         reload: seconds to reload; None where nothing was reloaded.
         proof: seconds to probe, after a load (for `noise`) and after a reload; None where nothing was probed.
-        noise: distance of the engine from its own weights' reference at the last load; None where there is none.
-        found: what the probe found after a reload; None where nothing was reloaded.
+        noise: distance of the engine from its own weights' reference at the last load; None where there is none. Of
+            several engines the farthest.
+        found: what the probe found after a reload; None where nothing was reloaded. Of several engines the worst.
         why: of a restart; None otherwise.
     """
 
@@ -101,21 +102,6 @@ class How:
     noise: float | None = None
     found: Proof | None = None
     why: str | None = None
-
-
-@runtime_checkable
-class Reloading(Protocol):
-    """A generator that can take another model's weights while it runs."""
-
-    def reload(self, model: Model) -> None:
-        """Read the model's weights into the running engine and drop every cache of the old ones."""
-        ...
-
-    def prompt_logprobs(
-        self, sequences: Sequence[Sequence[int]]
-    ) -> tuple[Sequence[Sequence[float]], Sequence[Sequence[int]]]:
-        """`logprobs` and `likeliest` of a Reference, of every position but the first."""
-        ...
 
 
 def distance(left: Reference, right: Reference) -> float:
@@ -172,7 +158,7 @@ class Warm:
     """One engine over several models, one after the other.
 
     Args:
-        engine_name: as `plugins.engine` knows it.
+        load: of an engine, or of several as if they were one.
         options: the engine's own Options.
         references: of the models to come, by their weights_sha256; a model without one is loaded anew.
         sequences: the probe's token ids, the same that the references were made with.
@@ -181,13 +167,13 @@ class Warm:
 
     def __init__(
         self,
-        engine_name: str,
+        load: Callable[[Model, Any], Generator],
         options: Any,
         references: Mapping[str, Reference],
         sequences: Sequence[Sequence[int]],
         say: Callable[[str], None],
     ) -> None:
-        self._engine = plugins.engine(engine_name)
+        self._load = load
         self._options = options
         self._references = references
         self._sequences = sequences
@@ -239,25 +225,38 @@ class Warm:
             return replace(how, reload=perf_counter() - began, why=error.what)
         how = replace(how, reload=perf_counter() - began)
         began = perf_counter()
-        found = prove(Reference.of(*generator.prompt_logprobs(self._sequences)), new, old, self._noise)
+        proofs = [prove(found, new, old, self._noise) for found in self._probed(generator)]
+        # One flaw is enough; a NaN is one.
+        found = max(proofs, key=lambda proof: (proof.flaw is not None, proof.to_new))
         return replace(how, proof=perf_counter() - began, found=found, why=found.flaw)
 
     def _loaded(self, model: Model, how: How) -> tuple[Generator, How]:
         """Start the engine on the model, and measure its noise where that can be of use."""
         self.close()
         began = perf_counter()
-        generator = self._generator = self._engine.load(model, self._options)
+        generator = self._generator = self._load(model, self._options)
         how = replace(how, load=perf_counter() - began, noise=None)
         reference = self._reference(model)
         if reference is not None and isinstance(generator, Reloading):
             began = perf_counter()
-            self._noise = distance(Reference.of(*generator.prompt_logprobs(self._sequences)), reference)
+            self._noise = _farthest([distance(found, reference) for found in self._probed(generator)])
             how = replace(how, proof=(how.proof or 0.0) + perf_counter() - began, noise=self._noise)
         self._model = model
         return generator, how
 
+    def _probed(self, generator: Reloading) -> list[Reference]:
+        """What every engine behind the generator makes of the probe."""
+        if isinstance(generator, Several):
+            return [Reference.of(*told) for told in generator.prompt_logprobs_of_each(self._sequences)]
+        return [Reference.of(*generator.prompt_logprobs(self._sequences))]
+
     def _reference(self, model: Model) -> Reference | None:
         return None if model.weights_sha256 is None else self._references.get(model.weights_sha256)
+
+
+def _farthest(distances: Sequence[float]) -> float:
+    """The largest; a NaN, beside which no comparison holds, counts as larger than any."""
+    return max(distances, key=lambda one: (isnan(one), one))
 
 
 def _lean(found: Reference, new: Reference, old: Reference) -> float:

@@ -188,6 +188,12 @@ OTHERS = [
 ]
 
 
+def test_another_number_of_gpus_leaves_rows_comparable():
+    """It is named among the differences, and moves no more than the engine's own noise."""
+    shared = replace(BASE.engine, settings={**BASE.engine.settings, "gpus": 4})
+    assert comparable(entry(BASE), entry(replace(BASE, engine=shared), "2026-11-23T12:00:00Z")) is None
+
+
 @pytest.mark.parametrize(("what", "other"), OTHERS, ids=[what for what, _ in OTHERS])
 def test_rows_that_differ_in_more_than_weights_are_not_comparable(what, other):
     """The part that differs is named with both values, and no difference is worked out."""

@@ -48,6 +48,10 @@ def test_equal_rows_differ_in_nothing():
             replace(ROW, engine=replace(ROW.engine, settings={**ROW.engine.settings, "context": 8})),
             ("engine's context", "not recorded", "8"),
         ),
+        (
+            replace(ROW, engine=replace(ROW.engine, settings={**ROW.engine.settings, "gpus": 4})),
+            ("GPUs that shared the questions", "1", "4"),
+        ),
         (replace(ROW, model=replace(ROW.model, stop_ids=())), ("stop tokens", "2 0", "none")),
         (replace(ROW, model=replace(ROW.model, prompt_style="text")), ("prompt style", "template", "text")),
         (replace(ROW, sampling=replace(ROW.sampling, max_tokens=256)), ("token limit", "512", "256")),

@@ -28,6 +28,7 @@ def order(place: Path, **changed: object) -> Noise:
         name="tiny",
         engine="scripted",
         options=[],
+        gpus=None,
         limit=6,
         seed=0,
         leaderboards=place / "leaderboards",

@@ -52,6 +52,18 @@ def test_a_resume_under_other_settings_is_refused_with_all_that_differs(tmp_path
     assert "--again" in str(error.value)
 
 
+def test_a_run_may_go_on_with_another_number_of_gpus(tmp_path):
+    """All numbers are told in their turn, one where it was one throughout is not, and nothing is refused."""
+    told = []
+    for place, numbers in enumerate(([1, 1], [4, 4], [4, 1, 4], [1, 2])):
+        for number in numbers:
+            with runs.Run(tmp_path / str(place), SETTINGS) as run:
+                run.confirm({"device": "cuda"} | ({} if number == 1 else {"setting gpus": number}))
+                run.append(f"test-{len(run.finished)}", ANSWER)
+        told.append(runs.read_json(tmp_path / str(place) / "engine.json").get("setting gpus"))
+    assert told == [None, 4, "4, then 1", "1, then 2"]
+
+
 def test_a_resume_on_another_device_is_refused(tmp_path):
     """What the engine resolved is held to as well, once an answer depends on it."""
     with runs.Run(tmp_path, SETTINGS) as run:

@@ -110,7 +110,7 @@ def reference(model: Model) -> Reference:
 def warm(models, lines, *, known=None, **options) -> Warm:
     """An engine over these models, with a reference for each or for those in `known`."""
     references = {m.weights_sha256: reference(m) for m in (models if known is None else known)}
-    return Warm(__file__, Options(**options), references, SEQUENCES, lines.append)
+    return Warm(load, Options(**options), references, SEQUENCES, lines.append)
 
 
 def answers(generator) -> dict[str, Completion]:
@@ -294,7 +294,7 @@ def test_the_same_weights_stay_where_they_are(models, lines):
 
 def test_an_engine_that_cannot_reload_is_loaded_for_every_model(models, lines):
     """Its generators are closed one after the other, and there is nothing to tell the user."""
-    engine = Warm("scripted", scripted.Options(), {}, SEQUENCES, lines.append)
+    engine = Warm(scripted.load, scripted.Options(), {}, SEQUENCES, lines.append)
     paths = [engine.generator(model)[1] for model in models]
     assert [(how.path, how.reload, how.proof, how.why) for how in paths] == [("loaded", None, None, None)] * 3
     assert lines == []

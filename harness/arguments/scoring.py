@@ -6,10 +6,20 @@ from harness.arguments.shared import Parser, boards, engine, model, options, out
 from harness.arguments.training import recipe
 
 
+def gpus(parser: Parser) -> None:
+    parser.add_argument(
+        "--gpus",
+        type=int,
+        metavar="N",
+        help="how many share the questions, an engine on each (default: all for vllm, else 1)",
+    )
+
+
 def scoring(parser: Parser) -> None:
     parser.add_argument("--task", default="gsm8k", metavar="NAME", help="a name of `bench list tasks`, or a .py file")
     parser.add_argument("--name", metavar="NAME", help="what the row is called (default: the model's name)")
     engine(parser)
+    gpus(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="score a seeded random subset of N items")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="which subset (default: 0)")
     parser.add_argument("--run", type=Path, metavar="DIR", help="the folder of this very run")
@@ -63,6 +73,7 @@ def noise(parser: Parser) -> None:
     )
     parser.add_argument("--items", type=int, default=64, metavar="N", help="items of each such pass (default: 64)")
     engine(parser)
+    gpus(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="score a seeded random subset of N items")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="which subsets (default: 0)")
     boards(parser)
@@ -111,7 +122,7 @@ def quickstart(parser: Parser) -> None:
     scoring(parser)
     place = Path("quickstart")
     parser.set_defaults(task="word-problems", leaderboards=place / "leaderboards", runs=place / "runs")
-    parser.set_defaults(recipes=["quickstart-lora"], sets=[], base=None, train_seed=0, gpus=1, checkpoints=0)
+    parser.set_defaults(recipes=["quickstart-lora"], sets=[], base=None, train_seed=0, checkpoints=0)
     parser.set_defaults(reuse_base=True)
 
 

@@ -15,7 +15,6 @@ def recipe(parser: Parser) -> None:
 def training(parser: Parser, seed: str) -> None:
     recipe(parser)
     parser.add_argument("--seed", dest=seed, type=int, default=0, metavar="S", help="of the training (default: 0)")
-    parser.add_argument("--gpus", type=int, default=1, metavar="N", help="processes that share the work (default: 1)")
     parser.add_argument(
         "--checkpoints", type=int, default=0, metavar="K", help="keep K sets of weights on the way, evenly spread"
     )
@@ -24,6 +23,7 @@ def training(parser: Parser, seed: str) -> None:
 def train(parser: Parser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="a name of `bench list recipes`, or a .toml file")
     training(parser, "seed")
+    parser.add_argument("--gpus", type=int, default=1, metavar="N", help="processes that share the work (default: 1)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs lie (default: runs)")
     parser.add_argument("--again", action="store_true", help="train anew, in another folder")
     places(parser)
@@ -42,6 +42,12 @@ def study(parser: Parser) -> None:
         "recipes", nargs="+", metavar="RECIPE", help="names of `bench list recipes`, or .toml files; one base each"
     )
     training(parser, "train_seed")
+    parser.add_argument(
+        "--gpus",
+        type=int,
+        metavar="N",
+        help="how many train together, and then share the questions (default: 1, and as in `bench score`)",
+    )
     parser.add_argument("--task", default="", metavar="NAME", help="the exam (default: the recipe's own task)")
     parser.add_argument("--name", metavar="NAME", help="what the row is called (default: base, recipe and seed)")
     parser.add_argument(

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from vllm.v1.engine.exceptions import EngineDeadError
 
 from harness import machine
 from harness.checkpoints import adapter, weights
@@ -90,6 +91,19 @@ def rank(beside: adapter.Adapter) -> int:
             "merge it: bench score ADAPTER --base MODEL",
         )
     return room
+
+
+@contextmanager
+def alive(doing: str, way_out: str) -> Iterator[None]:
+    """Say what vLLM was doing when the process that it schedules and computes in ended.
+
+    Raises:
+        BenchError: it did.
+    """
+    try:
+        yield
+    except EngineDeadError as error:
+        raise BenchError(f"vLLM's process ended while it {doing}", f"its log above says why; {way_out}") from error
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from transformers import AutoTokenizer
 from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
 from vllm.sampling_params import RequestOutputKind
-from vllm.v1.engine.exceptions import EngineDeadError
 
 from harness.checkpoints import adapter
 from harness.engines import _vllm_needs as needs
@@ -72,6 +71,11 @@ class Options:
                 "batch_invariant=true and prefix_caching=true exclude each other: what stands in the cache when a "
                 "prompt arrives would change its sums"
             )
+        if self.batch_invariant and self.in_process:
+            raise ValueError(
+                "batch_invariant=true and in_process=true exclude each other: vLLM reads the switch at every step, and "
+                "in this process it is set only while the engine starts"
+            )
 
     @property
     def caching(self) -> bool:
@@ -97,7 +101,7 @@ class Vllm:
         """Put every request in flight and yield each answer at the step that finishes it.
 
         Raises:
-            BenchError: vLLM ended an answer neither at a stop nor at the limit.
+            BenchError: vLLM ended an answer neither at a stop nor at the limit, or its process ended.
         """
         if self._engine is None:
             raise ValueError("the engine is closed")
@@ -116,14 +120,14 @@ class Vllm:
             seed=sampling.seed,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        for request in requests:
-            core.add_request(
-                request.id, {"prompt_token_ids": list(request.token_ids)}, params.clone(), lora_request=self._beside
-            )
-        while core.has_unfinished_requests():
-            for output in core.step():
-                if output.finished:
-                    yield output.request_id, self._completion(output.outputs[0], sampling, stop_ids)
+        with needs.alive("generated", "finished answers are kept, and the same command goes on with the rest"):
+            for request in requests:
+                prompt = {"prompt_token_ids": list(request.token_ids)}
+                core.add_request(request.id, prompt, params.clone(), lora_request=self._beside)
+            while core.has_unfinished_requests():
+                for output in core.step():
+                    if output.finished:
+                        yield output.request_id, self._completion(output.outputs[0], sampling, stop_ids)
 
     def reload(self, model: Model) -> None:
         """Read another model's weights into the running engine; its shape and tokenizer must be this one's.
@@ -136,11 +140,9 @@ class Vllm:
         """
         if self._engine is None:
             raise ValueError("the engine is closed")
-        try:
+        with needs.alive("reloaded", "give the same command again"):
             self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(model.folder)})
             cleared = self._engine.reset_prefix_cache()
-        except EngineDeadError as error:
-            raise BenchError("vLLM's process has ended", "its log above says why") from error
         if not cleared:
             raise BenchError("vLLM could not clear its prefix cache", "start the engine anew for the next model")
 
@@ -158,13 +160,14 @@ class Vllm:
         params = SamplingParams(
             temperature=0.0, max_tokens=1, prompt_logprobs=1, output_kind=RequestOutputKind.FINAL_ONLY
         )
-        for number, ids in enumerate(sequences):
-            core.add_request(f"probe-{number}", {"prompt_token_ids": list(ids)}, params.clone())
         told: dict[str, list[dict[int, Any]]] = {}
-        while core.has_unfinished_requests():
-            for output in core.step():
-                if output.finished:
-                    told[output.request_id] = output.prompt_logprobs[1:]
+        with needs.alive("was probed", "give the same command again"):
+            for number, ids in enumerate(sequences):
+                core.add_request(f"probe-{number}", {"prompt_token_ids": list(ids)}, params.clone())
+            while core.has_unfinished_requests():
+                for output in core.step():
+                    if output.finished:
+                        told[output.request_id] = output.prompt_logprobs[1:]
         rows = [told[f"probe-{number}"] for number in range(len(sequences))]
         likeliest = tuple(tuple(min(tokens, key=lambda i: tokens[i].rank) for tokens in row) for row in rows)
         own = (zip(ids[1:], row, strict=True) for ids, row in zip(sequences, rows, strict=True))
@@ -189,7 +192,7 @@ class Vllm:
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        try:
+        with needs.alive("measured", "lower -o memory if it was memory"):
             for first in range(0, len(rows), FLIGHT):
                 chunk = {f"solution-{row.id}": row for row in rows[first : first + FLIGHT]}
                 for name, row in chunk.items():
@@ -200,10 +203,6 @@ class Vllm:
                         if output.finished:
                             row = chunk[output.request_id]
                             yield row.id, _told(row, output.prompt_logprobs)
-        except EngineDeadError as error:
-            raise BenchError(
-                "vLLM's process ended while it measured", "its log above says why; lower -o memory if it was memory"
-            ) from error
 
     def close(self) -> None:
         """End vLLM's engine process and give its memory back."""
@@ -223,6 +222,11 @@ class Vllm:
 def measures(options: Options) -> bool:
     """Whether the worked solutions are measured under these options."""
     return torch.cuda.is_available() if options.solutions is None else options.solutions
+
+
+def gpus(options: Options) -> int:
+    """GPUs that one engine takes; where there are more, more engines share the questions out."""
+    return options.tensor_parallel
 
 
 def load(model: Model, options: Options) -> Vllm:

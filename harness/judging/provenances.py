@@ -7,6 +7,7 @@ from harness.store.candidate import Candidate, Merge, Training
 from harness.store.entry import Entry, Result
 
 UNKNOWN, NONE = "unknown", "none"
+GPUS = "gpus"
 # Said at their own place, or nothing but other names for what is said there.
 _SAID_ELSEWHERE = ("base", "trainer")
 
@@ -72,8 +73,12 @@ def differing(one: Mapping[str, object], other: Mapping[str, object]) -> Iterato
 
 
 def settings(one: Mapping[str, object], other: Mapping[str, object], apart: Iterable[str] = ()) -> Iterator[Difference]:
-    """The settings of two engines that differ, but for those in `apart`; one that is not there is told as such."""
-    for name in sorted({*one, *other} - set(apart)):
+    """The settings of two engines that differ, but for those in `apart`; one that is not there is told as such.
+
+    How many GPUs shared the questions is none of them: it moves no more than the engine's own noise, which is measured
+    (`bench noise`).
+    """
+    for name in sorted({*one, *other} - {GPUS, *apart}):
         if one.get(name) != other.get(name) or (name in one) != (name in other):
             yield Difference(name, *(_told(side[name]) if name in side else "not recorded" for side in (one, other)))
 
@@ -159,6 +164,7 @@ def _protocol(result: Result) -> Mapping[str, object]:
 def _engine(result: Result) -> Mapping[str, object]:
     return {
         "engine": result.engine.version,
+        "GPUs that shared the questions": result.engine.settings.get(GPUS, 1),
         "device": result.provenance.device,
         "driver": result.provenance.driver,
     }

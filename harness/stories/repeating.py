@@ -156,18 +156,18 @@ def _ask_passes(order: Noise, seat: Sitting, manners: Sequence[str], folders: Se
 
 
 def _resolved(folders: Sequence[Path]) -> dict[str, Value]:
-    """What the engine was in every one of the runs.
+    """What the engine was in every one of the runs; how many GPUs shared the questions may be another in each.
 
     Raises:
         BenchError: it was not the same: a library, a driver or a setting changed between them.
     """
-    first, *others = [{**runs.read_json(folder / "engine.json"), runs.PATH: None} for folder in folders]
+    first, *others = [{**runs.read_json(folder / "engine.json"), **dict.fromkeys(runs.USUAL)} for folder in folders]
     for folder, other in zip(folders[1:], others, strict=True):
         keys = sorted(key for key in {*first, *other} if first.get(key) != other.get(key))
         if keys:
             told = "; ".join(f"{key} was {first.get(key)}, then {other.get(key)}" for key in keys)
             raise BenchError(f"{folder} met another engine than {folders[0]} ({told})", "measure anew with --again")
-    return {key: value for key, value in first.items() if key != runs.PATH}
+    return {key: value for key, value in first.items() if key not in runs.USUAL}
 
 
 def _judged(seat: Sitting, folder: Path) -> tuple[Any, Any]:

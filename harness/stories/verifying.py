@@ -199,7 +199,7 @@ def band(entry: Entry, records: Sequence[noise.Noise]) -> noise.Noise | None:
 
 
 def _kind(weights: str | None, record: noise.Noise | Result) -> tuple[object, ...]:
-    settings = {name: value for name, value in record.engine.settings.items() if name != "weights"}
+    settings = {name: value for name, value in record.engine.settings.items() if name not in ("weights", "gpus")}
     engine = (record.engine.name, record.engine.version, settings)
     return weights, record.prompts_sha256, record.selection.ids_sha256, engine, record.provenance.device
 

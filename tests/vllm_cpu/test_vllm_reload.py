@@ -35,8 +35,9 @@ def warm(models, lines) -> Warm:
     """An engine in float32 over both, with a reference for each."""
     found = probe.references([model.folder for model in models], SEQUENCES, "float32")
     references = {model.weights_sha256: one for model, one in zip(models, found, strict=True)}
-    options = plugins.engine("vllm").Options(dtype="float32", context=512, kv_gib=1)
-    return Warm("vllm", options, references, SEQUENCES, lines.append)
+    engine = plugins.engine("vllm")
+    options = engine.Options(dtype="float32", context=512, kv_gib=1)
+    return Warm(engine.load, options, references, SEQUENCES, lines.append)
 
 
 def answers(generator) -> dict[str, tuple[int, ...]]:

@@ -1,0 +1,1 @@
+"""Several engines of one model, a process each, that answer as one."""

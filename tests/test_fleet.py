@@ -1,0 +1,363 @@
+"""harness.fleet: several processes answer as one engine would, whatever becomes of them."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import fleet_engine
+import pytest
+import tiny
+
+from harness import cli, plugins
+from harness.contracts import Measuring, Reloading, Several
+from harness.engines import scripted
+from harness.errors import BenchError
+from harness.fleet import fleet, gpus
+from harness.types import Model, Request, Row, Sampling
+from harness.warm import Reference, Warm
+
+ENGINE = fleet_engine.__file__
+PATIENCE = 60
+ASKED = [Request(f"q{i}", (i, 3 * i + 1)) for i in range(11)]
+ROWS = [Row(f"r{i}", (i, i + 1, i + 2), 1) for i in range(7)]
+SEQUENCES = tuple(tuple((7 * i * i + 31 * s) % 32 for i in range(40)) for s in range(4))
+HOLD = """\
+import threading
+from pathlib import Path
+from harness import plugins
+from harness.fleet import fleet
+from harness.types import Model
+options = plugins.engine({engine!r}).Options(pipe={pipe!r})
+held = fleet.load({engine!r}, ("0", "1"), print, Model("m", "folder", None, Path({folder!r}), None, "m"), options)
+threading.Event().wait()
+"""
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """One thread a process, as sums in another order are not what is tested."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    """What the user was told."""
+    return []
+
+
+@pytest.fixture
+def models(tmp_path) -> list[Model]:
+    """Two of one shape."""
+    return [build(tmp_path / name, number) for name, number in (("base", 0), ("tuned", 5))]
+
+
+@pytest.fixture
+def pipe(tmp_path) -> Path:
+    """A named pipe: its reader is told when the last process that holds it has ended."""
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path / "pipe"
+
+
+def build(folder: Path, number: int) -> Model:
+    """A checkpoint as far as a reload looks at it."""
+    folder.mkdir()
+    (folder / "number").write_text(str(number))
+    (folder / "config.json").write_text("{}")
+    tensors = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    (folder / "model.safetensors").write_bytes(len(tensors).to_bytes(8, "little") + tensors + bytes(4))
+    return Model(folder.name, "folder", None, folder, None, f"{folder.name}-{number}")
+
+
+def start(model: Model, count: int, lines: list[str], **options):
+    """A loaded fleet; its devices are names only."""
+    devices = tuple(map(str, range(count)))
+    return fleet.load(ENGINE, devices, lines.append, model, fleet_engine.Options(**options))
+
+
+def answers(generator) -> dict[str, str]:
+    """What it says to every question, each said once."""
+    told = [(name, completion.text) for name, completion in generator.complete(ASKED, Sampling(20), (1,))]
+    assert len(dict(told)) == len(told)
+    return dict(told)
+
+
+def warm(models, devices, lines, **options) -> Warm:
+    """A warm fleet over these models."""
+    references = {m.weights_sha256: Reference.of(*single(m).prompt_logprobs(SEQUENCES)) for m in models}
+
+    def load(model, chosen):
+        return fleet.load(ENGINE, devices, lines.append, model, chosen)
+
+    return Warm(load, fleet_engine.Options(**options), references, SEQUENCES, lines.append)
+
+
+def single(model: Model) -> fleet_engine.Number:
+    """The engine in this process."""
+    return fleet_engine.load(model, fleet_engine.Options())
+
+
+def ended(reader: int) -> bool:
+    """Whether the last holder of the pipe ends; what they said before is read away."""
+    while select.select([reader], [], [], PATIENCE)[0]:
+        if not os.read(reader, 100):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_answers_are_those_of_one_engine(models, lines, count):
+    """Every question is answered once, whoever answers; likewise the measured solutions; and nothing is said."""
+    held = start(models[1], count, lines)
+    try:
+        assert answers(held) == answers(single(models[1]))
+        assert dict(held.logprobs(ROWS)) == dict(single(models[1]).logprobs(ROWS))
+        assert answers(held) == answers(single(models[1]))
+    finally:
+        held.close()
+        held.close()
+    assert (held.version, held.context) == ("number 1", 1_000_000)
+    assert held.settings == {"device": "cpu", "gpus": count}
+    assert lines == []
+
+
+def test_a_fleet_can_what_its_engines_can(models, lines, tmp_path):
+    """One that neither reloads nor measures makes a fleet that does neither."""
+    able = start(models[0], 2, lines)
+    able.close()
+    plain = fleet.load("scripted", (None, None), lines.append, models[0], scripted.Options())
+    try:
+        assert answers(plain) == answers(scripted.load(models[0], scripted.Options()))
+    finally:
+        plain.close()
+    kinds = (Reloading, Several, Measuring)
+    assert [isinstance(able, kind) for kind in kinds] == [True] * 3
+    assert [isinstance(plain, kind) for kind in kinds] == [False] * 3
+
+
+@pytest.mark.parametrize(("how", "told"), [("killed", "was killed, most likely"), ("refuses", "its engine has ended")])
+def test_what_a_dead_worker_leaves_goes_to_the_others(models, lines, how, told):
+    """One of three dies in the middle, by kill -9 or by its engine's end: nothing is lost or doubled."""
+    held = start(models[0], 3, lines, **{how: "1"})
+    try:
+        assert answers(held) == answers(single(models[0]))
+        (line,) = lines
+        assert line.startswith("engine 2 of 3 (GPU 1)")
+        assert told in line
+        assert "its 2 unfinished items go to the others" in line
+        assert answers(held) == answers(single(models[0]))
+        with pytest.raises(BenchError, match="1 of 3 engines have ended"):
+            held.reload(models[1])
+    finally:
+        held.close()
+
+
+def test_when_the_last_worker_dies_what_was_answered_is_there(models, lines):
+    """Each gave two answers before; the error is one, with a way out."""
+    held, told = start(models[0], 2, lines, killed=fleet_engine.EVERY), {}
+    try:
+        with pytest.raises(BenchError, match=r"no engine is left, the last was engine .*finished answers are kept"):
+            told.update(held.complete(ASKED, Sampling(20), ()))
+    finally:
+        held.close()
+    whole = answers(single(models[0]))
+    assert {name: completion.text for name, completion in told.items()} == {f"q{i}": whole[f"q{i}"] for i in range(4)}
+    assert len(lines) == 1
+
+
+def test_a_worker_that_cannot_measure_ends_no_other(models, lines):
+    """Its refusal is told when the others are done, and all of them answer afterwards."""
+    held = start(models[0], 2, lines, refuses="1", after=1)
+    try:
+        told = []
+        with pytest.raises(BenchError, match=r"^its engine has ended: see its log$"):
+            told.extend(name for name, _ in held.logprobs(ROWS))
+        assert sorted(told) == ["r0", "r1", "r2", "r4", "r6"]
+        assert lines == []
+        held.reload(models[1])
+    finally:
+        held.close()
+
+
+def test_whoever_goes_away_gets_no_stale_answers(models, lines, pipe):
+    """A question left in the middle ends the workers that were at it."""
+    held = start(models[0], 2, lines)
+    try:
+        asked = held.complete(ASKED, Sampling(20), ())
+        next(asked)
+        asked.close()
+        with pytest.raises(BenchError, match="engines have ended"):
+            held.prompt_logprobs(SEQUENCES)
+    finally:
+        held.close()
+
+
+def test_a_model_that_one_worker_cannot_load_is_refused(models, lines, pipe):
+    """The worker is named, its own words and way out stand, and the others end with what they started."""
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(BenchError, match=r"^engine 2 of 2 \(GPU 1\): no memory for it: free the GPU$"):
+        start(models[0], 2, lines, unloadable="1", pipe=str(pipe))
+    os.close(os.open(pipe, os.O_WRONLY))  # the other may have been ended before it came to hold the pipe
+    assert ended(reader)
+    os.close(reader)
+
+
+def test_engines_that_come_out_unlike_are_refused(models, lines):
+    """Two kinds of GPU would give two kinds of answers."""
+    with pytest.raises(BenchError, match="GPUs of one kind"):
+        start(models[0], 2, lines, odd="1")
+
+
+def test_a_bug_keeps_its_traceback(models, lines, capfd):
+    """It is printed by the worker, and the error names its exit status."""
+    lost = replace(models[0], folder=None)
+    with pytest.raises(BenchError, match=r"engine 1 of 1 .*ended with status 1, its log is above"):
+        start(lost, 1, lines)
+    assert "TypeError" in capfd.readouterr().err
+
+
+def test_closing_ends_every_process_of_every_engine(models, lines, pipe):
+    """Those too that an engine started and forgot."""
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    held = start(models[0], 2, lines, pipe=str(pipe))
+    held.close()
+    assert ended(reader)
+    os.close(reader)
+
+
+def test_workers_end_when_their_parent_is_killed(models, pipe):
+    """Even SIGKILL, of which no parent can tell, leaves no process that holds a GPU."""
+    code = HOLD.format(engine=ENGINE, pipe=str(pipe), folder=str(models[0].folder))
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    reader = os.open(pipe, os.O_RDONLY)
+    there = 0
+    while there < 2 and select.select([reader], [], [], PATIENCE)[0]:
+        there += len(os.read(reader, 100))
+    assert there == 2
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    assert ended(reader)
+    os.close(reader)
+
+
+def test_every_worker_is_reloaded_and_proved(models, lines):
+    """The fleet goes from model to model, and answers as each."""
+    engine = warm(models, ("0", "1"), lines)
+    try:
+        first, how = engine.generator(models[0])
+        assert (how.path, how.noise) == ("loaded", 0.0)
+        assert answers(first) == answers(single(models[0]))
+        second, how = engine.generator(models[1])
+        assert second is first
+        assert (how.path, how.found.to_new) == ("reloaded", 0.0)
+        assert answers(second) == answers(single(models[1]))
+    finally:
+        engine.close()
+    assert lines == []
+
+
+@pytest.mark.parametrize("stale", ["0", "1"])
+def test_one_worker_with_old_weights_costs_a_restart_of_all(models, lines, stale):
+    """The record keeps what was found of the worst worker; the new fleet holds the new weights."""
+    engine = warm(models, ("0", "1"), lines, stale=stale)
+    try:
+        engine.generator(models[0])
+        held, how = engine.generator(models[1])
+        assert (how.path, how.found.to_old) == ("restarted", 0.0)
+        assert how.found.flaw == how.why
+        assert answers(held) == answers(single(models[1]))
+    finally:
+        engine.close()
+    assert lines == [f"engine starts anew for tuned: {how.why}"]
+
+
+def test_two_workers_of_transformers_write_the_tokens_of_one(tmp_path, lines):
+    """A real model in fp32 on the CPU: every token id is the same."""
+    folder = tiny.build(tmp_path / "tiny", "plain")
+    model = Model("tiny", "folder", None, folder, None, None)
+    options = plugins.engine("transformers").Options(dtype="float32", device="cpu", batch_size=4)
+    asked = [Request(f"q{i}", tuple((11 * i * j + j + i) % 500 + 5 for j in range(9 + i % 5))) for i in range(14)]
+    one, two = plugins.engine("transformers").load(model, options), None
+    try:
+        two = fleet.load("transformers", (None, None), lines.append, model, options)
+        written = [dict(each.complete(asked, Sampling(24), (2,))) for each in (one, two)]
+    finally:
+        one.close()
+        if two is not None:
+            two.close()
+    assert written[0] == written[1]
+    assert len({completion.token_ids for completion in written[0].values()}) > 7
+
+
+class Takes:
+    """An engine that says how many GPUs one process of it takes."""
+
+    @staticmethod
+    def gpus(each: int) -> int:
+        """The options are that number here."""
+        return each
+
+
+@pytest.mark.parametrize(
+    ("engine", "each", "wanted", "found"),
+    [
+        (Takes, 1, None, ("3", "5", "GPU-7", "9", "11")),
+        (Takes, 2, None, ("3,5", "GPU-7,9")),
+        (Takes, 4, None, (None,)),
+        (Takes, 8, None, (None,)),
+        (Takes, 2, 4, ("3,5", "GPU-7,9")),
+        (Takes, 2, 2, (None,)),
+        (Takes, 1, 1, (None,)),
+        (scripted, None, None, (None,)),
+        (scripted, None, 2, ("3", "5")),
+    ],
+)
+def test_gpus_are_chosen_among_those_that_are_visible(monkeypatch, engine, each, wanted, found):
+    """All of them for an engine that says what it takes, as they were named; one process where nobody asks for more."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5,GPU-7,9,11,-1,13")
+    monkeypatch.setattr(plugins.room("torch").cuda, "device_count", lambda: 5)
+    assert gpus.shares(engine, each, wanted) == found
+
+
+@pytest.mark.parametrize(
+    ("each", "wanted", "there", "told"),
+    [
+        (1, 0, 2, "--gpus 0, but one engine process takes 1: give --gpus 1 or a multiple"),
+        (2, 3, 4, "--gpus 3, but one engine process takes 2: give --gpus 2 or a multiple"),
+        (1, 2, 0, "--gpus 2, but this machine's torch sees no GPU: leave --gpus out"),
+        (1, 4, 2, "--gpus 4, but this machine's torch sees 2 GPUs: give --gpus 2"),
+        (2, 4, 1, "--gpus 4, but this machine's torch sees 1 GPU: leave --gpus out"),
+    ],
+)
+def test_gpus_that_are_not_there_are_refused(monkeypatch, each, wanted, there, told):
+    """With a number that would do."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(plugins.room("torch").cuda, "device_count", lambda: there)
+    with pytest.raises(BenchError) as caught:
+        gpus.shares(Takes, each, wanted)
+    assert str(caught.value) == told
+
+
+def test_a_run_that_lost_every_engine_goes_on_with_other_gpus(tmp_path, monkeypatch, capfd):
+    """One line and the way out; then the same command, with two GPUs for three, gives the row that one GPU gives."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gpus, "visible", lambda: ("0", "1", "2"))
+    model = tiny.build(tmp_path / "model", "chatml")
+    words = ["score", str(model), "--task", "word-problems", "--limit", "9", "--engine", ENGINE, "--json"]
+    assert cli.main([*words, "--gpus", "3", "-o", "killed=every"]) == 1
+    *told, last = capfd.readouterr().err.splitlines()
+    assert [line for line in told if "unfinished items go to the others" in line] == told
+    assert last.startswith("bench: no engine is left")
+    (kept,) = Path("runs").glob("*/completions.jsonl")
+    assert len(kept.read_bytes().splitlines()) == 6
+    assert cli.main([*words, "--gpus", "2"]) == 0
+    resumed = json.loads(capfd.readouterr().out)["result"]
+    assert cli.main([*words, "--again"]) == 0
+    unbroken = json.loads(capfd.readouterr().out)["result"]
+    assert resumed["engine"]["settings"]["gpus"] == "3, then 2"
+    assert "gpus" not in unbroken["engine"]["settings"]
+    assert resumed["completions_sha256"] == unbroken["completions_sha256"]

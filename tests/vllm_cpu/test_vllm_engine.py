@@ -1,0 +1,65 @@
+"""The vllm engine without vLLM's own engine: what its end looks like, and which options exclude each other."""
+
+import pytest
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from harness import plugins
+from harness.errors import BenchError
+from harness.types import Request, Row, Sampling
+
+
+class Dead:
+    """vLLM as far as `complete` and `logprobs` look at it, whose process ends at the first step."""
+
+    model_config = None
+
+    def __init__(self) -> None:
+        self.llm_engine = self.model_config = self
+        self.asked = []
+
+    def get_vocab_size(self) -> int:
+        """For the memory of the logits."""
+        return 1
+
+    def add_request(self, name, prompt, params, lora_request=None) -> None:
+        """Note it."""
+        self.asked.append(name)
+
+    def has_unfinished_requests(self) -> bool:
+        """Always."""
+        return True
+
+    def step(self):
+        """The end."""
+        raise EngineDeadError
+
+
+@pytest.fixture
+def generator():
+    """Loaded, as it seems."""
+    return plugins.engine("vllm").Vllm(Dead(), None, {"context": 100}, None)
+
+
+def test_vllm_that_ends_while_it_generates_is_one_clear_line(generator):
+    """What happened, where the reason is, and that the same command goes on."""
+    with pytest.raises(BenchError, match=r"ended while it generated: its log .*; finished answers are kept"):
+        list(generator.complete([Request("a", (1, 2))], Sampling(4), ()))
+
+
+def test_vllm_that_ends_while_it_measures_is_one_clear_line(generator):
+    """The row can stand without."""
+    with pytest.raises(BenchError, match="ended while it measured"):
+        list(generator.logprobs([Row("a", (1, 2), 1)]))
+
+
+def test_invariant_batches_need_a_process_of_their_own():
+    """The switch is read again at every step, and in this process it is taken back once the engine is there."""
+    options = plugins.engine("vllm").Options
+    with pytest.raises(ValueError, match="in_process=true exclude each other"):
+        options(batch_invariant=True, in_process=True)
+
+
+def test_an_engine_takes_as_many_gpus_as_share_its_weights():
+    """More engines are started where more GPUs are."""
+    engine = plugins.engine("vllm")
+    assert [engine.gpus(engine.Options()), engine.gpus(engine.Options(tensor_parallel=4))] == [1, 4]
