@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 VLLM := .venv-vllm
 PIP := -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test test-vllm lint check help
+.PHONY: quickstart test test-vllm lint benchmarks check help
 
 help:
 	@echo "make quickstart  install into $(VENV), then baseline, fine-tune and compare a small real model here"
 	@echo "make test        the whole suite"
 	@echo "make test-vllm   the suite of the real vLLM on this CPU, in an environment of its own"
 	@echo "make lint        ruff, mypy --strict, import-linter"
+	@echo "make benchmarks  what a CPU can tell of docs/performance.md, measured here: about an hour on 2 idle cores"
 
 quickstart: $(VENV)/installed
 	$(BIN)/bench quickstart
@@ -28,6 +29,12 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+benchmarks: $(VENV)/installed-benchmarks
+	$(BIN)/python -m benchmarks.command_line
+	$(BIN)/python -m benchmarks.merging
+	$(BIN)/python -m benchmarks.cpu_scoring
+	$(BIN)/python -m benchmarks.render
+
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (torch is large: this takes a few minutes the first time)"
 	$(PYTHON) -m venv $(VENV)
@@ -36,4 +43,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python $(PIP) --editable '.[transformers,train,openai,dev]'
+	@touch $@
+
+$(VENV)/installed-benchmarks: $(VENV)/installed
+	$(BIN)/python $(PIP) --editable '.[transformers,train,benchmarks]'
 	@touch $@

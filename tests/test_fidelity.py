@@ -1,11 +1,13 @@
 """harness.checkpoints.fidelity: the effect of merging on predictions, 0 where nothing was lost."""
 
 import math
+import shutil
 
 import pytest
 import tiny
 import tiny_lora
 import torch
+from safetensors.torch import load_file, save_file
 
 from harness.checkpoints import fidelity, merge
 from harness.checkpoints.fidelity import FidelityOptions
@@ -45,6 +47,44 @@ def test_bf16_loses_a_little(pair, tmp_path):
     found = effect(pair, tmp_path / "out", "bfloat16")
     assert 1e-7 < found.mean_kl < 1e-2
     assert found.greedy_agreement > 0.8
+
+
+@pytest.mark.parametrize("block", [fidelity._BLOCK, 1000])
+def test_narrow_weights_compute_as_wide_ones(pair, monkeypatch, block):
+    """Base plus adapter over bf16 weights gives the logits of fp32 weights; its weights are narrow again after it."""
+    monkeypatch.setattr(fidelity, "_BLOCK", block)
+    base, lora = pair
+    device, options = torch.device("cpu"), FidelityOptions(device="cpu")
+    narrow = fidelity._unmerged(base, lora, device, options)
+    with monkeypatch.context() as patched:
+        patched.setattr(fidelity, "_stored", lambda _base: torch.float32)
+        wide = fidelity._unmerged(base, lora, device, options)
+    for found, wanted in zip(*(fidelity._logits(each, PROBES, 64) for each in (narrow, wide)), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    matrices = [each for name, each in narrow.named_parameters() if each.ndim > 1 and "lora_" not in name]
+    assert {each.dtype for each in matrices} == {torch.bfloat16}
+
+
+def test_probes_that_go_together_are_seen_as_alone(pair):
+    """What fills a shorter one up changes none of its logits, nor where they are taken."""
+    network = fidelity._merged(pair[0], torch.device("cpu"), FidelityOptions(dtype="float32"))
+    for last in (2, 64):
+        together = list(fidelity._logits(network, PROBES, last))
+        alone = [logits for probe in PROBES for logits in fidelity._logits(network, [probe], last)]
+        assert [len(logits) for logits in together] == [min(len(probe), last) for probe in PROBES]
+        for found, wanted in zip(together, alone, strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_base_of_several_dtypes_is_loaded_wide(pair, tmp_path):
+    """Narrowing any of its numbers would round them."""
+    base, _ = pair
+    assert fidelity._stored(base) == torch.bfloat16
+    shutil.copytree(base, tmp_path / "mixed")
+    tensors = load_file(base / "model.safetensors")
+    first = min(tensors)
+    save_file({**tensors, first: tensors[first].float()}, tmp_path / "mixed" / "model.safetensors", {"format": "pt"})
+    assert fidelity._stored(tmp_path / "mixed") == torch.float32
 
 
 def test_a_base_that_forgot_its_4_bits_shows(pair, tmp_path):

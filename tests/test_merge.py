@@ -341,3 +341,12 @@ def test_options_are_checked():
         MergeOptions(dtype="int8")
     with pytest.raises(ValueError, match="nf4"):
         MergeOptions(quantised="fp4")
+
+
+def test_the_size_of_blocks_changes_no_bit(base, lora, tmp_path, monkeypatch):
+    """Blocks are as large as a processor's cache likes; every row is summed and rounded by itself."""
+    merge.fold(base, lora, tmp_path / "whole", MergeOptions())
+    monkeypatch.setattr(folding, "_BLOCK", 1024)
+    merge.fold(base, lora, tmp_path / "blocks", MergeOptions())
+    whole, blocks = tensors(tmp_path / "whole"), tensors(tmp_path / "blocks")
+    assert {name: bits(tensor) for name, tensor in whole.items()} == {n: bits(t) for n, t in blocks.items()}

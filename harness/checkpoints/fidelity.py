@@ -4,18 +4,27 @@ import gc
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from accelerate import init_empty_weights
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
 from harness import machine
+from harness.checkpoints import weights
 from harness.errors import BenchError
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+_NARROW = {"BF16": torch.bfloat16, "F16": torch.float16}
+_MATRIX = 2
+_ROWS = 8
+_TOGETHER = 4
+_BLOCK = 2**26  # numbers: 256 MiB in fp32
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +96,8 @@ def effect(
         gc.collect()  # adapted layers and their model refer to each other
         divergence, agreed = 0.0, 0
         for wanted, found in zip(before, _logits(_merged(merged, device, options), probes, options.last), strict=True):
-            divergence += float(_kl(wanted, found).sum())
+            parts = zip(torch.split(wanted, _ROWS), torch.split(found, _ROWS), strict=True)
+            divergence += sum(float(_kl(*part).sum()) for part in parts)
             agreed += int((wanted.argmax(-1) == found.argmax(-1)).sum())
     except torch.OutOfMemoryError as error:
         raise BenchError(
@@ -104,7 +114,7 @@ def effect(
 def _unmerged(base: Path, adapter: Path, device: torch.device, options: FidelityOptions) -> Any:
     """Base and adapter side by side in fp32; a base in 4 bits as transformers loads it, taken out again."""
     if options.quantised is None:
-        network = _load(base, device, dtype=torch.float32)
+        network = widening(_load(base, device, dtype=_stored(base)), _unweighted(base))
     else:
         how = BitsAndBytesConfig(
             load_in_4bit=True,
@@ -117,6 +127,83 @@ def _unmerged(base: Path, adapter: Path, device: torch.device, options: Fidelity
         # peft asks transformers for this by its old name
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         return PeftModel.from_pretrained(network, adapter).to(device).eval()
+
+
+def widening(network: Any, wide: Any) -> Any:
+    """Let a network whose weights are narrow compute as if all were fp32, one layer's weights wide at a time.
+
+    Widening is exact, so each product is the one that fp32 weights give; a vocabulary's is made in blocks of rows,
+    which fp32 may round otherwise in the last bit. Memory is that of the narrow weights and of one layer.
+
+    Args:
+        network: loaded in the dtype that its weights are stored in.
+        wide: the same in fp32, with buffers and without weights: what is worked out is worked out in fp32.
+    """
+    stored = network.state_dict().keys()
+    for name, buffer in wide.named_buffers():
+        if name not in stored:
+            module, _, leaf = name.rpartition(".")
+            setattr(network.get_submodule(module), leaf, buffer.to(network.device))
+    for parameter in network.parameters():
+        if parameter.ndim < _MATRIX:
+            parameter.data = parameter.data.float()
+    for module in network.modules():
+        narrow = [each for each in module.parameters(recurse=False) if each.dtype != torch.float32]
+        if narrow and type(module) is torch.nn.Linear and module.weight.numel() > _BLOCK:
+            module.forward = partial(_in_blocks, module)  # type: ignore[method-assign]  # hooks cannot replace it
+        elif narrow:
+            widen = _rows if isinstance(module, torch.nn.Embedding) else _widen
+            module.register_forward_pre_hook(widen)
+            put_back = partial(_put_back, narrow, [each.data for each in narrow], getattr(module, "padding_idx", None))
+            module.register_forward_hook(put_back, always_call=True)
+    return network
+
+
+def _in_blocks(layer: torch.nn.Linear, given: torch.Tensor) -> torch.Tensor:
+    """A wide layer's product, a block of outputs at a time."""
+    blocks = torch.split(layer.weight, max(1, _BLOCK // layer.in_features))
+    found = torch.cat([torch.nn.functional.linear(given, rows.float()) for rows in blocks], -1)
+    return found if layer.bias is None else found + layer.bias
+
+
+def _widen(module: torch.nn.Module, _given: Any) -> None:
+    for parameter in module.parameters(recurse=False):
+        parameter.data = parameter.data.float()
+
+
+def _rows(module: torch.nn.Embedding, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Of an embedding the rows that are asked for, and the ids that find them there."""
+    wanted, places = torch.unique(given[0], return_inverse=True)
+    module.weight.data = module.weight.data[wanted].float()
+    module.padding_idx = None  # of the whole vocabulary; training alone looks at it
+    return places, *given[1:]
+
+
+def _put_back(
+    narrow: Sequence[torch.nn.Parameter],
+    stored: Sequence[torch.Tensor],
+    padding: int | None,
+    module: torch.nn.Module,
+    *_told: Any,
+) -> None:
+    for parameter, before in zip(narrow, stored, strict=True):
+        parameter.data = before
+    if isinstance(module, torch.nn.Embedding):
+        module.padding_idx = padding
+
+
+def _unweighted(base: Path) -> Any:
+    """A base's network in fp32 with the buffers that it works out itself, its weights left out."""
+    with init_empty_weights(include_buffers=False):
+        return AutoModelForCausalLM.from_config(
+            AutoConfig.from_pretrained(base, local_files_only=True), dtype=torch.float32
+        )
+
+
+def _stored(base: Path) -> torch.dtype:
+    """The one narrow dtype that all of a base's numbers are stored in, else fp32: no rounding on the way."""
+    dtypes = {tensor.dtype for tensor in weights.read(base)}
+    return _NARROW.get(min(dtypes), torch.float32) if len(dtypes) == 1 else torch.float32
 
 
 def _merged(folder: Path, device: torch.device, options: FidelityOptions) -> Any:
@@ -135,11 +222,19 @@ def _load(folder: Path, device: torch.device, **how: Any) -> Any:
 
 @torch.inference_mode()
 def _logits(network: Any, probes: Sequence[list[int]], last: int) -> Iterator[torch.Tensor]:
-    """Per probe the logits of its last positions, in fp32 in main memory: positions x vocabulary."""
-    for ids in probes:
-        given = torch.tensor([ids], device=network.device)
-        logits = network(input_ids=given, logits_to_keep=min(last, len(ids)), use_cache=False).logits[0]
-        yield logits.float().cpu()
+    """Per probe the logits of its last positions, in fp32 in main memory: positions x vocabulary.
+
+    A few probes go together, so that weights are widened and read once for all; they are filled up at their ends, which
+    no position before looks at.
+    """
+    for start in range(0, len(probes), _TOGETHER):
+        batch = probes[start : start + _TOGETHER]
+        width = max(map(len, batch))
+        first = min(max(0, len(ids) - last) for ids in batch)
+        given = torch.tensor([[*ids, *[ids[-1]] * (width - len(ids))] for ids in batch], device=network.device)
+        logits = network(input_ids=given, logits_to_keep=width - first, use_cache=False).logits
+        for row, ids in zip(logits, batch, strict=True):
+            yield row[max(0, len(ids) - last) - first : len(ids) - first].float().cpu()
 
 
 def _kl(wanted: torch.Tensor, found: torch.Tensor) -> torch.Tensor:

@@ -89,7 +89,7 @@ def fold(base: Path, adapter: Path, out: Path, options: MergeOptions) -> MergeRe
     """Write the merged model into a folder that must not exist yet; it appears when everything is proved, or never.
 
     Tokenizer, templates and generation config are the base's, byte for byte; shards bear the base's names. Memory is a
-    few blocks of 16 MiB; for a base in 4 bits a few times the largest tensor.
+    few blocks of 4 MiB; for a base in 4 bits a few times the largest tensor.
 
     Raises:
         BenchError: a base or an adapter that cannot be merged, another base than the adapter's, a missing library, too

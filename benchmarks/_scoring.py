@@ -1,0 +1,25 @@
+"""`bench` as a whole process, with fresh folders: seconds, memory, and the phases that the entry tells."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import bench
+from benchmarks._models import Places
+from benchmarks.measuring import timed
+from harness.store import entries
+from harness.store.entry import Entry
+
+
+def words(*told: str, where: Places, limit: int | None) -> list[str]:
+    """A scoring command by vLLM on this machine's places, tiny on a CPU (`limit` given)."""
+    made = bench.command(*told, "--engine", "vllm", "--cache", where.cache.resolve())
+    made += [] if where.mirror is None else ["--datasets", str(where.mirror.resolve())]
+    return made + ([] if limit is None else ["--limit", str(limit), "-o", "kv_gib=2", "-o", "context=2048"])
+
+
+def rows(command: Sequence[str], place: Path) -> tuple[dict[str, float], list[Entry]]:
+    """Run it with `place` for all it writes: (seconds and GiB at the peak, the rows it added)."""
+    place.mkdir(parents=True, exist_ok=True)
+    boards = place / "leaderboards"
+    found = timed([*command, "--leaderboards", str(boards), "--again"], env=bench.environment(), cwd=place)
+    return found, [entries.read(path) for path in sorted(boards.glob("*/*.json"))]
