@@ -10,7 +10,7 @@ from harness.checkpoints import models
 from harness.display import Screen
 from harness.errors import BenchError
 from harness.scoring import Scored
-from harness.sitting import Order, Sitting
+from harness.sitting import Asked, Order, Sitting
 from harness.store import candidate, entries, lineage
 from harness.store.entry import Entry
 from harness.training import leaks, merging, recipes
@@ -78,7 +78,9 @@ class Study(Order):
 def baseline(order: Order, screen: Screen) -> int:
     """Score a model and add its row."""
     began = perf_counter()
-    (scored,) = scoring.score([sitting.prepare(order, screen)], screen, began)
+    asked = sitting.ask(order)
+    with scoring.begun(order, asked, screen) as start:
+        (scored,) = scoring.score([sitting.prepare(order, screen, asked)], screen, began, start)
     summary.announce(scored, order.as_json, screen)
     return 0
 
@@ -102,9 +104,12 @@ def score(order: Score, screen: Screen) -> int:
     began = perf_counter()
     if len(order.folders) > 1 and (order.name or order.run):
         raise BenchError("--name and --run are for one folder", "score the folders one by one, or leave them out")
-    seats = [_seat(order, folder, screen) for folder in order.folders]
-    bases = _bases(order, seats, screen) if order.with_base else []
-    for scored in scoring.score([*bases, *seats], screen, began):
+    asked = sitting.ask(order)
+    with scoring.begun(order, asked, screen) as start:
+        seats = [_seat(order, asked, folder, screen) for folder in order.folders]
+        bases = _bases(order, asked, seats, screen) if order.with_base else []
+        rows = scoring.score([*bases, *seats], screen, began, start)
+    for scored in rows:
         summary.announce(scored, order.as_json, screen)
         base = _base_row(scored.entry, order.leaderboards)
         if base is not None and not order.as_json:
@@ -198,7 +203,7 @@ def _training(order: Study, recipe: str) -> Training:
     )
 
 
-def _seat(order: Score, folder: Path, screen: Screen) -> Sitting:
+def _seat(order: Score, asked: Asked, folder: Path, screen: Screen) -> Sitting:
     """A folder before its exam; what a training made is scored inside the training's own folder."""
     if not folder.expanduser().is_dir():
         raise BenchError(f"no folder {folder}", "give a folder of weights; `bench baseline` takes names")
@@ -206,21 +211,21 @@ def _seat(order: Score, folder: Path, screen: Screen) -> Sitting:
     if (folder.resolve().parent / training.ASKED).is_file():
         raise BenchError(f"{folder} belongs to a training run", f"score the run: bench score {folder.parent}")
     if not trained and not merging.is_adapter(folder):
-        return sitting.prepare(replace(order, model=str(folder.resolve())), screen)
+        return sitting.prepare(replace(order, model=str(folder.resolve())), screen, asked)
     made = _made(folder, order.base, order.cache, screen)
     if made.training.candidate is not None:
         leaks.require_underived(made.training.candidate.data.derived_from, order.task)
-    return sitting.seat(replace(order, runs=folder) if trained else order, screen, made.model, made.training)
+    return sitting.seat(replace(order, runs=folder) if trained else order, screen, made.model, made.training, asked)
 
 
-def _bases(order: Score, seats: Sequence[Sitting], screen: Screen) -> list[Sitting]:
+def _bases(order: Score, asked: Asked, seats: Sequence[Sitting], screen: Screen) -> list[Sitting]:
     """The base of every training run among the seats, once each."""
     made: dict[str | None, Sitting] = {}
     for seat in seats:
         if seat.training is not None and seat.training.candidate is not None:
             model = merging.base(seat.training.candidate, seat.order.runs, order.cache)
             there = replace(order, name=None, runs=seat.order.runs)
-            made.setdefault(model.weights_sha256, sitting.seat(there, screen, model, None))
+            made.setdefault(model.weights_sha256, sitting.seat(there, screen, model, None, asked))
     return list(made.values())
 
 

@@ -120,6 +120,9 @@ class Engine(Protocol):
         measures: optional; `measures(options) -> bool` says whether what it loads is `Measuring` and is to be asked.
         gpus: optional; `gpus(options) -> int` says how many GPUs one process of it takes. Where there are more, as many
             processes share the questions out as fit; without it there is one, unless `--gpus` asks for more.
+        APART: optional; whether it runs in a process of its own even where it is the only one.
+        begin: optional; `begin()` loads its libraries, in that process, before there is a model for it.
+        LIBRARIES: optional; what it needs installed and does not import itself.
     """
 
     Options: type[Any]

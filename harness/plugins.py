@@ -49,8 +49,9 @@ def task(name: str) -> Task:
 
 
 def engine(name: str) -> Engine:
-    """The engine of that name."""
+    """The engine of that name; what it loads later and is not installed is told now."""
     found: Engine = _load("engine", name)
+    require(getattr(found, "LIBRARIES", ()), f"the engine '{name}'")
     return found
 
 

@@ -1,9 +1,9 @@
 """Score models one after another through one engine: generate what is not yet answered, grade, keep, add the row."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,8 +12,9 @@ from harness import evaluate, options, plugins, probes, provenance, row, runs, s
 from harness.contracts import Generator
 from harness.display import Screen
 from harness.errors import BenchError
-from harness.fleet import fleet, gpus
-from harness.sitting import Sitting
+from harness.fleet import fleet
+from harness.fleet.fleet import Start
+from harness.sitting import Asked, Order, Sitting
 from harness.store import entries, records
 from harness.store.candidate import LOSSES
 from harness.store.completions import CommittedCompletion
@@ -31,7 +32,21 @@ class Scored:
     folder: Path
 
 
-def score(seats: Sequence[Sitting], screen: Screen, began: float) -> list[Scored]:
+@contextmanager
+def begun(order: Order, asked: Asked, screen: Screen) -> Iterator[Start | None]:
+    """The engine's processes, begun while the model is still looked for; those that nobody needed are ended."""
+    start = fleet.start(asked.engine, asked.options, order.gpus, len(asked.problems[1]), screen.warn)
+    if start is None:
+        yield None
+        return
+    try:
+        start.begin()
+        yield start
+    finally:
+        start.close()
+
+
+def score(seats: Sequence[Sitting], screen: Screen, began: float, start: Start | None = None) -> list[Scored]:
     """Score every seat; a run that was finished before is reported and not repeated.
 
     All seats ask the same engine with the same options. It is started once, where the first answer is wanted, and goes
@@ -41,11 +56,12 @@ def score(seats: Sequence[Sitting], screen: Screen, began: float) -> list[Scored
         seats: the models, the base first.
         screen: where to talk.
         began: when the command began, so that preparing is counted.
+        start: the engine's processes, where they were begun before.
     """
     folders = [sitting.folder(seat) for seat in seats]
     phases = {"prepare": (perf_counter() - began) / len(seats)}
     waiting = [seat for seat, folder in zip(seats, folders, strict=True) if not (folder / "entry.json").is_file()]
-    warm = Engine(waiting, screen)
+    warm = Engine(waiting, screen, start)
     try:
         return [_one(seat, folder, warm, dict(phases), screen) for seat, folder in zip(seats, folders, strict=True)]
     finally:
@@ -61,9 +77,10 @@ class Engine:
 
     most: int | None = None
 
-    def __init__(self, seats: Sequence[Sitting], screen: Screen) -> None:
+    def __init__(self, seats: Sequence[Sitting], screen: Screen, start: Start | None = None) -> None:
         self._seats = seats
         self._screen = screen
+        self._start = start
         self._warm: Warm | None = None
 
     def generator(self, seat: Sitting) -> tuple[Generator, How]:
@@ -80,15 +97,19 @@ class Engine:
         """Give the memory back."""
         if self._warm is not None:
             self._warm.close()
+        if self._start is not None:
+            self._start.close()
 
     def _load(self, seat: Sitting, chosen: Any) -> Callable[[Model, Any], Generator]:
-        """What starts the engine: in this process, or one on each of several GPUs, and none without a question."""
-        engine = plugins.engine(seat.engine)
-        questions = max(len(each.exam.requests) for each in self._seats)
-        devices = gpus.shares(engine, chosen, seat.order.gpus)[: self.most or questions]
-        if len(devices) == 1:
-            return engine.load
-        return partial(fleet.load, seat.engine, devices, self._screen.warn)
+        """What starts the engine: in this process, in one of its own, or one on each of several GPUs."""
+        if self._start is None:
+            most = self.most or max(len(each.exam.requests) for each in self._seats)
+            self._start = fleet.start(seat.engine, chosen, seat.order.gpus, most, self._screen.warn)
+        if self._start is None:
+            return plugins.engine(seat.engine).load
+        # It loads its libraries while the references are made.
+        self._start.begin()
+        return self._start.load
 
     def _references(self, sequences: Sequence[Sequence[int]]) -> Mapping[str, Reference]:
         """What each model's own weights make of the probes, found before the engine takes the memory."""

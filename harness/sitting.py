@@ -75,13 +75,13 @@ class Asked:
     options: Any
 
 
-def prepare(order: Order, screen: Screen) -> Sitting:
+def prepare(order: Order, screen: Screen, asked: Asked | None = None) -> Sitting:
     """Check the order, find the model, turn the items into token ids. Nothing is written and no weights are loaded."""
-    exam = ask(order)
+    asked = asked or ask(order)
     screen.say(f"model {order.model}: looking for it, fetching what is missing")
     with runs.writing(order.cache):
         model = models.resolve(order.model, order.cache)
-    return seat(order, screen, model, None, exam)
+    return seat(order, screen, model, None, asked)
 
 
 def seat(order: Order, screen: Screen, model: Model, training: Training | None, asked: Asked | None = None) -> Sitting:

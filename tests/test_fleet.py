@@ -33,7 +33,7 @@ from harness import plugins
 from harness.fleet import fleet
 from harness.types import Model
 options = plugins.engine({engine!r}).Options(pipe={pipe!r})
-held = fleet.load({engine!r}, ("0", "1"), print, Model("m", "folder", None, Path({folder!r}), None, "m"), options)
+held = fleet.Start({engine!r}, ("0", "1"), print).load(Model("m", "folder", None, Path({folder!r}), None, "m"), options)
 threading.Event().wait()
 """
 
@@ -76,7 +76,7 @@ def build(folder: Path, number: int) -> Model:
 def start(model: Model, count: int, lines: list[str], **options):
     """A loaded fleet; its devices are names only."""
     devices = tuple(map(str, range(count)))
-    return fleet.load(ENGINE, devices, lines.append, model, fleet_engine.Options(**options))
+    return fleet.Start(ENGINE, devices, lines.append).load(model, fleet_engine.Options(**options))
 
 
 def answers(generator) -> dict[str, str]:
@@ -91,7 +91,7 @@ def warm(models, devices, lines, **options) -> Warm:
     references = {m.weights_sha256: Reference.of(*single(m).prompt_logprobs(SEQUENCES)) for m in models}
 
     def load(model, chosen):
-        return fleet.load(ENGINE, devices, lines.append, model, chosen)
+        return fleet.Start(ENGINE, devices, lines.append).load(model, chosen)
 
     return Warm(load, fleet_engine.Options(**options), references, SEQUENCES, lines.append)
 
@@ -121,7 +121,7 @@ def test_answers_are_those_of_one_engine(models, lines, count):
         held.close()
         held.close()
     assert (held.version, held.context) == ("number 1", 1_000_000)
-    assert held.settings == {"device": "cpu", "gpus": count}
+    assert held.settings == {"device": "cpu", **({"gpus": count} if count > 1 else {})}
     assert lines == []
 
 
@@ -129,7 +129,7 @@ def test_a_fleet_can_what_its_engines_can(models, lines, tmp_path):
     """One that neither reloads nor measures makes a fleet that does neither."""
     able = start(models[0], 2, lines)
     able.close()
-    plain = fleet.load("scripted", (None, None), lines.append, models[0], scripted.Options())
+    plain = fleet.Start("scripted", (None, None), lines.append).load(models[0], scripted.Options())
     try:
         assert answers(plain) == answers(scripted.load(models[0], scripted.Options()))
     finally:
@@ -160,13 +160,87 @@ def test_when_the_last_worker_dies_what_was_answered_is_there(models, lines):
     """Each gave two answers before; the error is one, with a way out."""
     held, told = start(models[0], 2, lines, killed=fleet_engine.EVERY), {}
     try:
-        with pytest.raises(BenchError, match=r"no engine is left, the last was engine .*finished answers are kept"):
+        with pytest.raises(BenchError, match=r"no engine is left: engine .*finished answers are kept"):
             told.update(held.complete(ASKED, Sampling(20), ()))
     finally:
         held.close()
     whole = answers(single(models[0]))
     assert {name: completion.text for name, completion in told.items()} == {f"q{i}": whole[f"q{i}"] for i in range(4)}
     assert len(lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("fails", "told"),
+    [
+        (
+            "killed",
+            "the engine's process (GPU 0) was killed, most likely for want of memory: give the same command again",
+        ),
+        ("refuses", "its engine has ended: see its log"),
+    ],
+)
+def test_the_end_of_an_only_worker_is_told_as_it_is(models, lines, fails, told):
+    """Without a word about others, and what it said itself unchanged."""
+    held = start(models[0], 1, lines, **{fails: fleet_engine.EVERY})
+    try:
+        with pytest.raises(BenchError) as caught:
+            dict(held.complete(ASKED, Sampling(20), ()))
+    finally:
+        held.close()
+    assert str(caught.value).startswith(told)
+    assert lines == []
+
+
+def test_processes_may_begin_before_there_is_a_model(models, lines, pipe):
+    """The ones that began are the ones that load, their libraries loaded by then; those without a model are ended."""
+    begun = fleet.Start(ENGINE, ("0", "1"), lines.append)
+    begun.begin()
+    before = [worker.process for worker in begun._begun]
+    held = begun.load(models[1], fleet_engine.Options())
+    try:
+        assert [worker.process for worker in held._workers] == before
+        assert answers(held) == answers(single(models[1]))
+        begun.begin()
+        idle = [worker.process for worker in begun._begun]
+        begun.close()
+        assert all(process.returncode is not None for process in idle)
+        assert answers(held) == answers(single(models[1]))
+    finally:
+        held.close()
+
+
+def variant(folder: Path, *lines: str) -> str:
+    """The engine with more members, as a file."""
+    path = folder / "variant.py"
+    path.write_text("\n".join([Path(ENGINE).read_text(), *lines, ""]))
+    return str(path)
+
+
+def test_an_engine_that_stands_apart_has_a_process_even_alone(models, lines, tmp_path):
+    """Any other engine is loaded in this process, where one is enough."""
+    assert fleet.start(ENGINE, fleet_engine.Options(), None, 9, lines.append) is None
+    apart = variant(tmp_path, "APART = True")
+    alone = fleet.start(apart, fleet_engine.Options(), None, 9, lines.append)
+    assert alone is not None
+    held = alone.load(models[1], fleet_engine.Options())
+    try:
+        assert answers(held) == answers(single(models[1]))
+        assert held.settings == {"device": "cpu"}
+    finally:
+        held.close()
+
+
+@pytest.mark.parametrize("does", ["os.mkdir(__file__ + '.begun')", "raise BenchError('no library', 'install it')"])
+def test_libraries_are_loaded_first_and_a_refusal_waits_for_the_model(models, lines, tmp_path, does):
+    """A process begins with its engine's `begin`; what fails there is asked again where the model is loaded."""
+    held = fleet.Start(variant(tmp_path, "def begin():", f"    {does}"), (None,), lines.append).load(
+        models[1], fleet_engine.Options()
+    )
+    try:
+        assert Path(tmp_path / "variant.py.begun").is_dir() == ("mkdir" in does)
+        assert answers(held) == answers(single(models[1]))
+    finally:
+        held.close()
 
 
 def test_a_worker_that_cannot_measure_ends_no_other(models, lines):
@@ -215,7 +289,7 @@ def test_engines_that_come_out_unlike_are_refused(models, lines):
 def test_a_bug_keeps_its_traceback(models, lines, capfd):
     """It is printed by the worker, and the error names its exit status."""
     lost = replace(models[0], folder=None)
-    with pytest.raises(BenchError, match=r"engine 1 of 1 .*ended with status 1, its log is above"):
+    with pytest.raises(BenchError, match=r"the engine's process .*ended with status 1, its log is above"):
         start(lost, 1, lines)
     assert "TypeError" in capfd.readouterr().err
 
@@ -283,7 +357,7 @@ def test_two_workers_of_transformers_write_the_tokens_of_one(tmp_path, lines):
     asked = [Request(f"q{i}", tuple((11 * i * j + j + i) % 500 + 5 for j in range(9 + i % 5))) for i in range(14)]
     one, two = plugins.engine("transformers").load(model, options), None
     try:
-        two = fleet.load("transformers", (None, None), lines.append, model, options)
+        two = fleet.Start("transformers", (None, None), lines.append).load(model, options)
         written = [dict(each.complete(asked, Sampling(24), (2,))) for each in (one, two)]
     finally:
         one.close()

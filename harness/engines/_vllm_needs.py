@@ -32,10 +32,12 @@ def require(model: Model, options: Any, gpu: bool) -> None:
 
     Raises:
         BenchError: the weights, and on a CPU the cache, need more than is free, or kernels that no batch changes are
-            asked of a device that lacks them.
+            asked of a device that lacks them, or CUDA graphs without a GPU.
     """
     if options.batch_invariant:
         _require_invariance(gpu)
+    if options.cuda_graphs and not gpu:
+        raise BenchError("CUDA graphs need a GPU", "leave -o cuda_graphs=true out here")
     needed = weights.total_bytes(model.folder) // options.tensor_parallel
     if not gpu:
         machine.require_memory(needed + options.kv_gib * GIB, f"{model.name} and its cache")

@@ -1,33 +1,20 @@
-"""Generate with vLLM: every prompt in flight at once, each answer handed on as soon as it is finished.
+"""Generate with vLLM: what can be told of it without loading it, since `import vllm` alone takes up to 20 seconds.
 
-The engine is stepped by hand, since `LLM.generate` returns only when the last answer is done and a killed run would
-lose them all. Sampling is spelled out, so that no model's generation_config leaks into a score.
+The engine stands in `_vllm_engine`, and runs in a process of its own that begins while the model is still looked for.
 """
 
-from collections.abc import Iterator, Sequence
+import importlib
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-import torch
-import vllm
-from transformers import AutoTokenizer
-from vllm import LLM, SamplingParams
-from vllm.lora.request import LoRARequest
-from vllm.sampling_params import RequestOutputKind
+from harness.contracts import Generator
+from harness.types import Model
 
-from harness.checkpoints import adapter
-from harness.engines import _vllm_needs as needs
-from harness.errors import BenchError
-from harness.tokens import completion_text
-from harness.types import Completion, Model, Request, Row, Sampling, Value
-
+LIBRARIES = ("vllm", "torch", "transformers")
 # A running engine can take another model of the same shape; see `harness.warm`.
 RELOADS = True
-# Rows in flight when solutions are measured; a step takes about so many, and what is told of them waits in memory.
-FLIGHT = 64
-
-Logprobs = tuple[tuple[tuple[float, ...], ...], tuple[tuple[int, ...], ...]]
+# Its memory comes back only when its process ends.
+APART = True
+_ENGINE = "harness.engines._vllm_engine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +26,8 @@ class Options:
         context: tokens of prompt and completion together; none takes the model's own.
         memory: the share of a GPU's memory that vLLM may take.
         eager: skip compilation and CUDA graphs; saves about 20 s of start, generates slower.
+        cuda_graphs: beside `eager`, record the steps that generate one token each, and replay them: a few seconds of
+            start, and no step waits for the processor any more. Nothing is compiled.
         tensor_parallel: GPUs that share one copy of the weights.
         prefix_caching: compute the prompts' common beginning once; none does so unless `batch_invariant`.
         adapter: a folder that PEFT wrote, put beside the weights by vLLM itself instead of being merged into them.
@@ -53,6 +42,7 @@ class Options:
     context: int | None = None
     memory: float = 0.9
     eager: bool = True
+    cuda_graphs: bool = False
     tensor_parallel: int = 1
     prefix_caching: bool | None = None
     adapter: str | None = None
@@ -66,6 +56,8 @@ class Options:
             raise ValueError(f"dtype must be auto, float32, bfloat16 or float16, not '{self.dtype}'")
         if not 0 < self.memory <= 1:
             raise ValueError("memory must lie between 0 and 1")
+        if self.cuda_graphs and not self.eager:
+            raise ValueError("cuda_graphs=true is for eager=true; what eager=false compiles has its own graphs")
         if self.batch_invariant and self.prefix_caching:
             raise ValueError(
                 "batch_invariant=true and prefix_caching=true exclude each other: what stands in the cache when a "
@@ -83,145 +75,11 @@ class Options:
         return not self.batch_invariant if self.prefix_caching is None else self.prefix_caching
 
 
-class Vllm:
-    """A model loaded by vLLM."""
-
-    version = f"vllm {vllm.__version__}"
-
-    def __init__(self, engine: LLM, tokenizer: Any, settings: dict[str, Value], beside: str | None) -> None:
-        self._engine: LLM | None = engine
-        self._beside = None if beside is None else LoRARequest("adapter", 1, str(Path(beside).resolve()))
-        self._tokenizer = tokenizer
-        self.settings = settings
-        self.context = int(settings["context"] or 0)
-
-    def complete(
-        self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
-    ) -> Iterator[tuple[str, Completion]]:
-        """Put every request in flight and yield each answer at the step that finishes it.
-
-        Raises:
-            BenchError: vLLM ended an answer neither at a stop nor at the limit, or its process ended.
-        """
-        if self._engine is None:
-            raise ValueError("the engine is closed")
-        core = self._engine.llm_engine
-        params = SamplingParams(
-            temperature=sampling.temperature,
-            top_p=1.0,
-            top_k=0,
-            min_p=0.0,
-            repetition_penalty=1.0,
-            presence_penalty=0.0,
-            frequency_penalty=0.0,
-            max_tokens=sampling.max_tokens,
-            stop=list(sampling.stop),
-            stop_token_ids=list(stop_ids),
-            seed=sampling.seed,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-        with needs.alive("generated", "finished answers are kept, and the same command goes on with the rest"):
-            for request in requests:
-                prompt = {"prompt_token_ids": list(request.token_ids)}
-                core.add_request(request.id, prompt, params.clone(), lora_request=self._beside)
-            while core.has_unfinished_requests():
-                for output in core.step():
-                    if output.finished:
-                        yield output.request_id, self._completion(output.outputs[0], sampling, stop_ids)
-
-    def reload(self, model: Model) -> None:
-        """Read another model's weights into the running engine; its shape and tokenizer must be this one's.
-
-        vLLM does not tell whether every weight was replaced (its CPU build keeps copies that stay old): `harness.warm`
-        proves it.
-
-        Raises:
-            BenchError: answers under the old weights would stay in the prefix cache.
-        """
-        if self._engine is None:
-            raise ValueError("the engine is closed")
-        with needs.alive("reloaded", "give the same command again"):
-            self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(model.folder)})
-            cleared = self._engine.reset_prefix_cache()
-        if not cleared:
-            raise BenchError("vLLM could not clear its prefix cache", "start the engine anew for the next model")
-
-    def prompt_logprobs(self, sequences: Sequence[Sequence[int]]) -> Logprobs:
-        """What the loaded weights make of given token ids.
-
-        Returns:
-            For each sequence and each of its positions but the first the log-probability (nats) of the token that is
-            there, given those before, and for the same positions the id of the likeliest token. Nothing of it is read
-            from the prefix cache (vLLM skips it for such requests).
-        """
-        if self._engine is None:
-            raise ValueError("the engine is closed")
-        core = self._engine.llm_engine
-        params = SamplingParams(
-            temperature=0.0, max_tokens=1, prompt_logprobs=1, output_kind=RequestOutputKind.FINAL_ONLY
-        )
-        told: dict[str, list[dict[int, Any]]] = {}
-        with needs.alive("was probed", "give the same command again"):
-            for number, ids in enumerate(sequences):
-                core.add_request(f"probe-{number}", {"prompt_token_ids": list(ids)}, params.clone())
-            while core.has_unfinished_requests():
-                for output in core.step():
-                    if output.finished:
-                        told[output.request_id] = output.prompt_logprobs[1:]
-        rows = [told[f"probe-{number}"] for number in range(len(sequences))]
-        likeliest = tuple(tuple(min(tokens, key=lambda i: tokens[i].rank) for tokens in row) for row in rows)
-        own = (zip(ids[1:], row, strict=True) for ids, row in zip(sequences, rows, strict=True))
-        return tuple(tuple(float(tokens[token].logprob) for token, tokens in row) for row in own), likeliest
-
-    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, tuple[float, ...]]]:
-        """Ask for whole rows as prompts, a few in flight at a time.
-
-        The prefix cache is not read, and what is written to it bears a salt, so that no answer ever begins from it.
-
-        Raises:
-            BenchError: the GPU lacks the memory for the longest row's logits, or vLLM's process ended.
-        """
-        if self._engine is None:
-            raise ValueError("the engine is closed")
-        core = self._engine.llm_engine
-        needs.require_logits(max(len(row.token_ids) for row in rows), int(core.model_config.get_vocab_size()))
-        params = SamplingParams(
-            temperature=0.0,
-            max_tokens=1,
-            prompt_logprobs=0,  # the given token alone
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-        with needs.alive("measured", "lower -o memory if it was memory"):
-            for first in range(0, len(rows), FLIGHT):
-                chunk = {f"solution-{row.id}": row for row in rows[first : first + FLIGHT]}
-                for name, row in chunk.items():
-                    prompt = {"prompt_token_ids": list(row.token_ids), "cache_salt": "solutions"}
-                    core.add_request(name, prompt, params.clone(), lora_request=self._beside)
-                while core.has_unfinished_requests():
-                    for output in core.step():
-                        if output.finished:
-                            row = chunk[output.request_id]
-                            yield row.id, _told(row, output.prompt_logprobs)
-
-    def close(self) -> None:
-        """End vLLM's engine process and give its memory back."""
-        if self._engine is not None:
-            self._engine.llm_engine.engine_core.shutdown()
-            self._engine = None
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-    def _completion(self, output: Any, sampling: Sampling, stop_ids: Sequence[int]) -> Completion:
-        ids = tuple(int(token) for token in output.token_ids)
-        if output.finish_reason not in ("stop", "length"):
-            raise BenchError(f"vLLM ended an answer with '{output.finish_reason}'", "give the same command again")
-        return Completion(completion_text(self._tokenizer, ids, stop_ids, sampling.stop), ids, output.finish_reason)
-
-
 def measures(options: Options) -> bool:
     """Whether the worked solutions are measured under these options."""
-    return torch.cuda.is_available() if options.solutions is None else options.solutions
+    if options.solutions is not None:
+        return options.solutions
+    return bool(importlib.import_module("torch").cuda.is_available())
 
 
 def gpus(options: Options) -> int:
@@ -229,67 +87,16 @@ def gpus(options: Options) -> int:
     return options.tensor_parallel
 
 
-def load(model: Model, options: Options) -> Vllm:
+def begin() -> None:
+    """Load the library, before there is a model for it."""
+    importlib.import_module(_ENGINE)
+
+
+def load(model: Model, options: Options) -> Generator:
     """Start vLLM on the model's folder.
 
     Raises:
         BenchError: too little memory, or an architecture or dtype this vLLM cannot run.
     """
-    gpu = torch.cuda.is_available()
-    needs.require(model, options, gpu)
-    beside = None if options.adapter is None else adapter.read(Path(options.adapter))
-    extra: dict[str, Any] = {} if gpu else {"kv_cache_memory_bytes": options.kv_gib * needs.GIB}
-    if beside is not None:
-        extra |= {"enable_lora": True, "max_lora_rank": needs.rank(beside)}
-    try:
-        with needs.switches(options):
-            engine = LLM(
-                model=str(model.folder),
-                dtype=options.dtype,
-                max_model_len=options.context,
-                gpu_memory_utilization=options.memory,
-                enforce_eager=options.eager,
-                tensor_parallel_size=options.tensor_parallel,
-                enable_prefix_caching=options.caching,
-                generation_config="vllm",
-                trust_remote_code=False,
-                disable_log_stats=True,
-                seed=0,
-                **extra,
-            )
-            settings = _settings(engine, options, gpu)
-    except torch.OutOfMemoryError as error:
-        raise BenchError(f"{model.name} does not fit on the GPU", needs.LOWER) from error
-    except (ValueError, RuntimeError) as error:
-        raise BenchError(
-            f"vLLM {vllm.__version__} cannot start {model.name}: {_first_line(error)}", needs.LOWER
-        ) from error
-    if beside is not None:
-        settings["adapter"] = beside.sha256
-    tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
-    return Vllm(engine, tokenizer, settings, options.adapter)
-
-
-def _settings(engine: LLM, options: Options, gpu: bool) -> dict[str, Value]:
-    """What became of the options."""
-    config = engine.llm_engine.model_config
-    return {
-        "dtype": str(config.dtype).removeprefix("torch."),
-        "device": "cuda" if gpu else "cpu",
-        "context": int(config.max_model_len),
-        "eager": options.eager,
-        "tensor_parallel": options.tensor_parallel,
-        "prefix_caching": options.caching,
-        "batch_invariant": bool(vllm.envs.VLLM_BATCH_INVARIANT),
-        **({"in_process": True} if options.in_process else {}),
-    }
-
-
-def _told(row: Row, prompt_logprobs: Any) -> tuple[float, ...]:
-    """What vLLM says of each token from the row's start on; it tells of every position, the first one being None."""
-    tokens = row.token_ids[row.start :]
-    return tuple(float(each[token].logprob) for token, each in zip(tokens, prompt_logprobs[row.start :], strict=True))
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    loaded: Generator = importlib.import_module(_ENGINE).load(model, options)
+    return loaded

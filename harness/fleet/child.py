@@ -9,6 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
@@ -30,6 +31,9 @@ def serve(engine: str, connection: "Connection[Any, Any]") -> None:
     # The end of the parent is to be noticed while the engine loads or generates, too.
     threading.Thread(target=_listen, args=(connection, asks), daemon=True).start()
     held, last = _Held(engine), ""
+    # What is missing or broken is told where the model is to be loaded.
+    with suppress(BenchError):
+        getattr(plugins.engine(engine), "begin", lambda: None)()
     while last != "close":
         ask = asks.get()
         last = ask.what

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from harness import plugins
 from harness.contracts import Logprobs
 from harness.errors import BenchError
+from harness.fleet import gpus
 from harness.fleet.messages import Done, Ended, Item, Ready, Refused
 from harness.fleet.workers import ANEW, PATIENCE, Worker, answers, heard, why
 from harness.types import Completion, Model, Request, Row, Sampling, Value
@@ -20,7 +22,7 @@ class Fleet:
     """A Generator made of workers that hold the same model.
 
     Args:
-        workers: loaded, two or more.
+        workers: loaded.
         ready: what they told of themselves, all the same.
         warn: takes one line for the user.
     """
@@ -31,7 +33,8 @@ class Fleet:
         self._warn = warn
         self.version = ready.version
         self.context = ready.context
-        self.settings: Mapping[str, Value] = {**ready.settings, "gpus": sum(worker.gpus for worker in workers)}
+        several = {"gpus": sum(worker.gpus for worker in workers)} if len(workers) > 1 else {}
+        self.settings: Mapping[str, Value] = {**ready.settings, **several}
 
     def complete(
         self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
@@ -121,38 +124,82 @@ _KINDS: Mapping[tuple[bool, bool], type[Fleet]] = {
 }
 
 
-def load(engine: str, devices: Sequence[str | None], warn: Callable[[str], None], model: Model, options: Any) -> Fleet:
-    """Start an engine on every one of the devices, all at the same time.
+class Start:
+    """How a fleet is started.
+
+    Its processes may begin before there is a model for them: what an engine imports takes as long as finding the model.
 
     Args:
         engine: as `plugins.engine` knows it.
         devices: the CUDA_VISIBLE_DEVICES of each worker; None leaves this process's.
         warn: takes one line for the user.
-        model: what all of them load.
+    """
+
+    def __init__(self, engine: str, devices: Sequence[str | None], warn: Callable[[str], None]) -> None:
+        self._engine = engine
+        self._devices = devices
+        self._warn = warn
+        self._begun: list[Worker] = []
+
+    def begin(self) -> None:
+        """Start the processes, which load their libraries."""
+        for number in range(len(self._begun), len(self._devices)):
+            self._begun.append(Worker(self._engine, (number, len(self._devices)), self._devices[number]))
+
+    def load(self, model: Model, options: Any) -> Fleet:
+        """Start an engine in every one of the processes, all at the same time.
+
+        Args:
+            model: what all of them load.
+            options: the engine's own Options.
+
+        Raises:
+            BenchError: one could not load it, or their settings came out unlike.
+        """
+        # Not the Options themselves: of an engine that is a file each process has a class of its own.
+        values = tuple((field.name, getattr(options, field.name)) for field in fields(options))
+        try:
+            self.begin()
+            for worker in self._begun:
+                worker.ask("load", model, values)
+            first, *others = answers(self._begun)
+            for worker, ready in zip(self._begun[1:], others, strict=True):
+                if ready != first:
+                    raise BenchError(
+                        f"{worker.name} came out as {ready.settings}, the first as {first.settings}",
+                        "name GPUs of one kind in CUDA_VISIBLE_DEVICES, or give --gpus 1",
+                    )
+        except BaseException:
+            self.close()
+            raise
+        workers, self._begun = self._begun, []
+        return _KINDS[first.reloads, first.measures](workers, first, self._warn)
+
+    def close(self) -> None:
+        """End what has begun and holds no model yet; may be called twice."""
+        for worker in self._begun:
+            worker.end()
+        self._begun = []
+
+
+def start(engine: str, options: Any, wanted: int | None, most: int, warn: Callable[[str], None]) -> Start | None:
+    """How this engine is started on this machine's GPUs; None where one engine in this very process will do.
+
+    Args:
+        engine: as `plugins.engine` knows it.
         options: the engine's own Options.
+        wanted: GPUs in all; None leaves it to the engine.
+        most: so many processes at most.
+        warn: takes one line for the user.
 
     Raises:
-        BenchError: one could not load it, or their settings came out unlike.
+        BenchError: fewer GPUs are here than wanted.
     """
-    # Not the Options themselves: of an engine that is a file each process has a class of its own.
-    values = tuple((field.name, getattr(options, field.name)) for field in fields(options))
-    workers: list[Worker] = []
-    try:
-        for number, device in enumerate(devices):
-            workers.append(Worker(engine, (number, len(devices)), device))
-            workers[-1].ask("load", model, values)
-        first, *others = answers(workers)
-        for worker, ready in zip(workers[1:], others, strict=True):
-            if ready != first:
-                raise BenchError(
-                    f"{worker.name} came out as {ready.settings}, the first as {first.settings}",
-                    "name GPUs of one kind in CUDA_VISIBLE_DEVICES, or give --gpus 1",
-                )
-    except BaseException:
-        for worker in workers:
-            worker.end()
-        raise
-    return _KINDS[first.reloads, first.measures](workers, first, warn)
+    module = plugins.engine(engine)
+    devices = gpus.shares(module, options, wanted)[:most]
+    if len(devices) == 1 and not getattr(module, "APART", False):
+        return None
+    return Start(engine, devices, warn)
 
 
 class _Round:
@@ -212,6 +259,6 @@ class _Round:
         crew.remove(worker)
         items = [*self._holds[worker].values(), *self._next[worker]]
         if not crew:
-            raise BenchError(f"no engine is left, the last was {told.what}", told.way_out)
+            raise BenchError(f"no engine is left: {told.what}", told.way_out) if worker.of > 1 else told
         self._warn(f"{told.what}; its {len(items):,} unfinished items go to the others")
         self._deal(items, crew)

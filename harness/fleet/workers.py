@@ -34,7 +34,9 @@ class Worker:
 
     def __init__(self, engine: str, place: tuple[int, int], device: str | None) -> None:
         number, of = place
-        self.name = f"engine {number + 1} of {of}" + ("" if device is None else f" (GPU {device})")
+        self.of = of
+        self.name = f"engine {number + 1} of {of}" if of > 1 else "the engine's process"
+        self.name += "" if device is None else f" (GPU {device})"
         self.gpus = 1 if device is None else device.count(",") + 1
         self.busy = False
         self.connection, theirs = Pipe()
@@ -87,7 +89,7 @@ def why(worker: Worker, said: Refused | Ended) -> BenchError:
     """End a worker that refused or has ended, and say why."""
     if isinstance(said, Refused):
         worker.end()
-        return BenchError(f"{worker.name}: {said.what}", said.way_out)
+        return BenchError(f"{worker.name}: {said.what}" if worker.of > 1 else said.what, said.way_out)
     code = worker.end(PATIENCE)
     if code == -signal.SIGKILL:
         return BenchError(f"{worker.name} was killed, most likely for want of memory", ANEW)

@@ -37,7 +37,7 @@ class Dead:
 @pytest.fixture
 def generator():
     """Loaded, as it seems."""
-    return plugins.engine("vllm").Vllm(Dead(), None, {"context": 100}, None)
+    return plugins.room("harness.engines._vllm_engine").Vllm(Dead(), None, {"context": 100}, None)
 
 
 def test_vllm_that_ends_while_it_generates_is_one_clear_line(generator):

@@ -42,7 +42,7 @@ def test_two_engines_answer_as_one_and_outlive_each_other(model):
     """Token ids in float32 are equal, solutions as likely; of a killed worker nothing stays, vLLM's own process too."""
     engine, lines = plugins.engine("vllm"), []
     options = engine.Options(dtype="float32", context=512, kv_gib=1)
-    held = fleet.load("vllm", (None, None), lines.append, model, options)
+    held = fleet.Start("vllm", (None, None), lines.append).load(model, options)
     groups = [worker.process.pid for worker in held._workers]
     try:
         two = dict(held.complete(ASKED, Sampling(16), ()))

@@ -1,0 +1,237 @@
+"""The vLLM engine itself: every prompt in flight at once, each answer handed on as soon as it is finished.
+
+The engine is stepped by hand, since `LLM.generate` returns only when the last answer is done and a killed run would
+lose them all. Sampling is spelled out, so that no model's generation_config leaks into a score.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import vllm
+from transformers import AutoTokenizer
+from vllm import LLM, SamplingParams
+from vllm.lora.request import LoRARequest
+from vllm.sampling_params import RequestOutputKind
+
+from harness.checkpoints import adapter
+from harness.engines import _vllm_needs as needs
+from harness.engines.vllm import Options
+from harness.errors import BenchError
+from harness.tokens import completion_text
+from harness.types import Completion, Model, Request, Row, Sampling, Value
+
+# Rows of one step that are recorded; another number is padded to the next of these.
+GRAPHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+# Rows in flight when solutions are measured; a step takes about so many, and what is told of them waits in memory.
+FLIGHT = 64
+
+Logprobs = tuple[tuple[tuple[float, ...], ...], tuple[tuple[int, ...], ...]]
+
+
+class Vllm:
+    """A model loaded by vLLM."""
+
+    version = f"vllm {vllm.__version__}"
+
+    def __init__(self, engine: LLM, tokenizer: Any, settings: dict[str, Value], beside: str | None) -> None:
+        self._engine: LLM | None = engine
+        self._beside = None if beside is None else LoRARequest("adapter", 1, str(Path(beside).resolve()))
+        self._tokenizer = tokenizer
+        self.settings = settings
+        self.context = int(settings["context"] or 0)
+
+    def complete(
+        self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
+    ) -> Iterator[tuple[str, Completion]]:
+        """Put every request in flight and yield each answer at the step that finishes it.
+
+        Raises:
+            BenchError: vLLM ended an answer neither at a stop nor at the limit, or its process ended.
+        """
+        if self._engine is None:
+            raise ValueError("the engine is closed")
+        core = self._engine.llm_engine
+        params = SamplingParams(
+            temperature=sampling.temperature,
+            top_p=1.0,
+            top_k=0,
+            min_p=0.0,
+            repetition_penalty=1.0,
+            presence_penalty=0.0,
+            frequency_penalty=0.0,
+            max_tokens=sampling.max_tokens,
+            stop=list(sampling.stop),
+            stop_token_ids=list(stop_ids),
+            seed=sampling.seed,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        with needs.alive("generated", "finished answers are kept, and the same command goes on with the rest"):
+            for request in requests:
+                prompt = {"prompt_token_ids": list(request.token_ids)}
+                core.add_request(request.id, prompt, params.clone(), lora_request=self._beside)
+            while core.has_unfinished_requests():
+                for output in core.step():
+                    if output.finished:
+                        yield output.request_id, self._completion(output.outputs[0], sampling, stop_ids)
+
+    def reload(self, model: Model) -> None:
+        """Read another model's weights into the running engine; its shape and tokenizer must be this one's.
+
+        vLLM does not tell whether every weight was replaced (its CPU build keeps copies that stay old): `harness.warm`
+        proves it.
+
+        Raises:
+            BenchError: answers under the old weights would stay in the prefix cache.
+        """
+        if self._engine is None:
+            raise ValueError("the engine is closed")
+        with needs.alive("reloaded", "give the same command again"):
+            self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(model.folder)})
+            cleared = self._engine.reset_prefix_cache()
+        if not cleared:
+            raise BenchError("vLLM could not clear its prefix cache", "start the engine anew for the next model")
+
+    def prompt_logprobs(self, sequences: Sequence[Sequence[int]]) -> Logprobs:
+        """What the loaded weights make of given token ids.
+
+        Returns:
+            For each sequence and each of its positions but the first the log-probability (nats) of the token that is
+            there, given those before, and for the same positions the id of the likeliest token. Nothing of it is read
+            from the prefix cache (vLLM skips it for such requests).
+        """
+        if self._engine is None:
+            raise ValueError("the engine is closed")
+        core = self._engine.llm_engine
+        params = SamplingParams(
+            temperature=0.0, max_tokens=1, prompt_logprobs=1, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        told: dict[str, list[dict[int, Any]]] = {}
+        with needs.alive("was probed", "give the same command again"):
+            for number, ids in enumerate(sequences):
+                core.add_request(f"probe-{number}", {"prompt_token_ids": list(ids)}, params.clone())
+            while core.has_unfinished_requests():
+                for output in core.step():
+                    if output.finished:
+                        told[output.request_id] = output.prompt_logprobs[1:]
+        rows = [told[f"probe-{number}"] for number in range(len(sequences))]
+        likeliest = tuple(tuple(min(tokens, key=lambda i: tokens[i].rank) for tokens in row) for row in rows)
+        own = (zip(ids[1:], row, strict=True) for ids, row in zip(sequences, rows, strict=True))
+        return tuple(tuple(float(tokens[token].logprob) for token, tokens in row) for row in own), likeliest
+
+    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, tuple[float, ...]]]:
+        """Ask for whole rows as prompts, a few in flight at a time.
+
+        The prefix cache is not read, and what is written to it bears a salt, so that no answer ever begins from it.
+
+        Raises:
+            BenchError: the GPU lacks the memory for the longest row's logits, or vLLM's process ended.
+        """
+        if self._engine is None:
+            raise ValueError("the engine is closed")
+        core = self._engine.llm_engine
+        needs.require_logits(max(len(row.token_ids) for row in rows), int(core.model_config.get_vocab_size()))
+        params = SamplingParams(
+            temperature=0.0,
+            max_tokens=1,
+            prompt_logprobs=0,  # the given token alone
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        with needs.alive("measured", "lower -o memory if it was memory"):
+            for first in range(0, len(rows), FLIGHT):
+                chunk = {f"solution-{row.id}": row for row in rows[first : first + FLIGHT]}
+                for name, row in chunk.items():
+                    prompt = {"prompt_token_ids": list(row.token_ids), "cache_salt": "solutions"}
+                    core.add_request(name, prompt, params.clone(), lora_request=self._beside)
+                while core.has_unfinished_requests():
+                    for output in core.step():
+                        if output.finished:
+                            row = chunk[output.request_id]
+                            yield row.id, _told(row, output.prompt_logprobs)
+
+    def close(self) -> None:
+        """End vLLM's engine process and give its memory back."""
+        if self._engine is not None:
+            self._engine.llm_engine.engine_core.shutdown()
+            self._engine = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _completion(self, output: Any, sampling: Sampling, stop_ids: Sequence[int]) -> Completion:
+        ids = tuple(int(token) for token in output.token_ids)
+        if output.finish_reason not in ("stop", "length"):
+            raise BenchError(f"vLLM ended an answer with '{output.finish_reason}'", "give the same command again")
+        return Completion(completion_text(self._tokenizer, ids, stop_ids, sampling.stop), ids, output.finish_reason)
+
+
+def load(model: Model, options: Options) -> Vllm:
+    """Start vLLM on the model's folder.
+
+    Raises:
+        BenchError: too little memory, or an architecture or dtype this vLLM cannot run.
+    """
+    gpu = torch.cuda.is_available()
+    needs.require(model, options, gpu)
+    beside = None if options.adapter is None else adapter.read(Path(options.adapter))
+    extra: dict[str, Any] = {} if gpu else {"kv_cache_memory_bytes": options.kv_gib * needs.GIB}
+    if options.cuda_graphs:
+        recorded = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": list(GRAPHS)}
+        # A step that shares its prompts' beginning by cascade would not be replayed.
+        extra |= {"compilation_config": recorded, "disable_cascade_attn": True}
+    if beside is not None:
+        extra |= {"enable_lora": True, "max_lora_rank": needs.rank(beside)}
+    try:
+        with needs.switches(options):
+            engine = LLM(
+                model=str(model.folder),
+                dtype=options.dtype,
+                max_model_len=options.context,
+                gpu_memory_utilization=options.memory,
+                enforce_eager=options.eager and not options.cuda_graphs,
+                tensor_parallel_size=options.tensor_parallel,
+                enable_prefix_caching=options.caching,
+                generation_config="vllm",
+                trust_remote_code=False,
+                disable_log_stats=True,
+                seed=0,
+                **extra,
+            )
+            settings = _settings(engine, options, gpu)
+    except torch.OutOfMemoryError as error:
+        raise BenchError(f"{model.name} does not fit on the GPU", needs.LOWER) from error
+    except (ValueError, RuntimeError) as error:
+        raise BenchError(
+            f"vLLM {vllm.__version__} cannot start {model.name}: {_first_line(error)}", needs.LOWER
+        ) from error
+    if beside is not None:
+        settings["adapter"] = beside.sha256
+    tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
+    return Vllm(engine, tokenizer, settings, options.adapter)
+
+
+def _settings(engine: LLM, options: Options, gpu: bool) -> dict[str, Value]:
+    """What became of the options."""
+    config = engine.llm_engine.model_config
+    return {
+        "dtype": str(config.dtype).removeprefix("torch."),
+        "device": "cuda" if gpu else "cpu",
+        "context": int(config.max_model_len),
+        "eager": options.eager,
+        "tensor_parallel": options.tensor_parallel,
+        "prefix_caching": options.caching,
+        "batch_invariant": bool(vllm.envs.VLLM_BATCH_INVARIANT),
+        **({"cuda_graphs": True} if options.cuda_graphs else {}),
+        **({"in_process": True} if options.in_process else {}),
+    }
+
+
+def _told(row: Row, prompt_logprobs: Any) -> tuple[float, ...]:
+    """What vLLM says of each token from the row's start on; it tells of every position, the first one being None."""
+    tokens = row.token_ids[row.start :]
+    return tuple(float(each[token].logprob) for token, each in zip(tokens, prompt_logprobs[row.start :], strict=True))
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
