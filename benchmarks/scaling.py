@@ -101,7 +101,7 @@ def _engine(model: Model, count: int, screen: Screen, *, quick: bool) -> Generat
     if count == 1:
         return engine.load(model, chosen)
     devices = (None,) * count if quick else gpus.shares(engine, chosen, count)
-    return fleet.load(name, devices, screen.warn, model, chosen)
+    return fleet.Start(name, devices, screen.warn).load(model, chosen)
 
 
 def _called(count: int) -> str:

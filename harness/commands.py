@@ -97,7 +97,7 @@ COMMANDS = (
     Command(
         "list",
         "the models, tasks, engines, trainers and recipes there are",
-        "harness.stories.reading:listing:Listing",
+        "harness.stories.listing:listing:Listing",
         scoring.listing,
     ),
 )

@@ -3,10 +3,12 @@
 import pytest
 import tiny
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.cache_utils import DynamicLayer
 
 from harness.engines import _teacher as teacher
 from harness.engines import transformers as engine
+from harness.engines._cache import ROOM, Growing, growing
 from harness.errors import BenchError
 from harness.types import Model, Request, Row, Sampling
 
@@ -50,6 +52,33 @@ def test_batches_of_any_size_write_what_generate_writes_alone(model):
         wanted = tuple(alone[0, ids.shape[1] :].tolist())
         assert [answer[request.id].token_ids for answer in by_size] == [wanted] * 3
         assert by_size[0][request.id].finish_reason == ("stop" if wanted[-1] == stop else "length")
+
+
+def test_a_cache_that_grows_in_place_holds_what_transformers_own_holds():
+    """Bit for bit, past the end of its room and after rows have left; what was handed out before stays as it was."""
+    torch.manual_seed(0)
+    ours, theirs = Growing(), DynamicLayer()
+    rows, early = 4, None
+    for step in range(3 * ROOM):
+        states = [torch.randn(rows, 2, 7 if step == 0 else 1, 8) for _ in range(2)]
+        told = [layer.update(*states) for layer in (ours, theirs)]
+        assert all(torch.equal(a, b) for a, b in zip(*told, strict=True))
+        assert ours.get_seq_length() == theirs.get_seq_length() == 7 + step
+        early = early or (told[0][0], told[0][0].clone())
+        if step in (5, ROOM + 5):
+            index = torch.tensor([0, 2, 3][: rows - 1])
+            rows -= 1
+            ours.batch_select_indices(index)
+            theirs.batch_select_indices(index)
+    assert torch.equal(*early)
+
+
+def test_only_layers_that_keep_every_token_grow_in_place(model):
+    """A sliding window's layer stays transformers' own."""
+    config = AutoConfig.from_pretrained(model.folder)
+    sliding = [kind == "sliding_attention" for kind in getattr(config, "layer_types", None) or []]
+    sliding = sliding or [False] * config.num_hidden_layers
+    assert [isinstance(layer, Growing) for layer in growing(config).layers] == [not each for each in sliding]
 
 
 def test_a_stop_text_ends_an_answer_and_is_cut_from_it(model):

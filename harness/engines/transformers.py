@@ -14,11 +14,11 @@ from typing import Any
 import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.cache_utils import DynamicCache
 
 from harness import machine
 from harness.checkpoints import weights
 from harness.engines import _teacher as teacher
+from harness.engines._cache import growing
 from harness.errors import BenchError
 from harness.tokens import completion_text
 from harness.types import Completion, Model, Request, Row, Sampling, Value
@@ -125,7 +125,7 @@ class _Batch:
     def decode(self, sampling: Sampling, stop_ids: frozenset[int]) -> Iterator[tuple[str, Completion]]:
         device = self.network.device
         ids, mask, positions = teacher.padded([row.token_ids for row in self.rows], device)
-        cache = DynamicCache(config=self.network.config)
+        cache = growing(self.network.config)
         draws = {row.id: _draws(sampling, row.id) for row in self.rows}
         while True:
             logits = self.network(

@@ -31,8 +31,8 @@ class Options:
         tensor_parallel: GPUs that share one copy of the weights.
         prefix_caching: compute the prompts' common beginning once; none does so unless `batch_invariant`.
         adapter: a folder that PEFT wrote, put beside the weights by vLLM itself instead of being merged into them.
-        in_process: schedule in this process, not in one of vLLM's own: requests then wait for the first step, and every
-            run forms the same batches.
+        in_process: schedule where the requests come from, not in one more process of vLLM's own: they then wait for the
+            first step, and every run forms the same batches.
         kv_gib: memory for the key-value cache on a CPU, in GiB.
         solutions: then measure how likely the worked solutions are; none does so on a GPU.
         batch_invariant: kernels whose sums do not depend on what else is in the batch (beta in vLLM; slower).

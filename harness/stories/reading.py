@@ -1,8 +1,7 @@
-"""Read what a model wrote, judge single completions, list what there is: the commands that need no model."""
+"""Read what a model wrote, judge single completions: the commands that need no model."""
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from rich.rule import Rule
 from rich.text import Text
 
 from harness import plugins, regrading, runs
-from harness.checkpoints import models
 from harness.contracts import Task
 from harness.display import Screen, plain
 from harness.errors import BenchError
@@ -38,13 +36,6 @@ class Grade:
 
     gold: str | None
     cases: Path | None
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What to list."""
-
-    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,26 +89,6 @@ def grade(order: Grade, screen: Screen) -> int:
             ) from error
     screen.write("".join(_judged(task, completion, gold) for completion, gold in cases))
     return 0
-
-
-def listing(order: Listing, screen: Screen) -> int:
-    """Print one name a line with what it stands for."""
-    screen.write("".join(f"{name:<26} {text}\n" for name, text in _listed(order.kind)))
-    return 0
-
-
-def _listed(kind: str) -> Sequence[tuple[str, str]]:
-    if kind == "models":
-        return [(listing.name, _source(listing)) for listing in models.read(models.LISTED.read_text(encoding="utf-8"))]
-    if kind == "recipes":
-        return [(name, str(recipes.path(name))) for name in recipes.names()]
-    of_kind: dict[str, plugins.Kind] = {"tasks": "task", "engines": "engine", "trainers": "trainer"}
-    return list(plugins.known(of_kind[kind]))
-
-
-def _source(listing: models.Listing) -> str:
-    source = listing.source
-    return f"hub {source}" if isinstance(source, str) else f"wheel {', '.join(source.wheels)}"
 
 
 def _gold(task: Task, text: str) -> str:
