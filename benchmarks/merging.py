@@ -18,9 +18,9 @@ HOW = (
     "adapter in fp32); PEFT proves nothing. Memory is the most that the process tree held, mapped files included."
 )
 NOTES = (
-    "The target of time is met without the effect: fold and proofs alone are the second arm. Measuring the effect is the "
-    "rest, 66 to 70 s of 106 to 108 on 2 cores with AVX-512 BF16: its fp32 pass over four probes is 3.0 TFLOP, 39 s "
-    "at the 77 GFLOPS seen there, the bf16 pass ran at 245 GFLOPS.",
+    "The target of time is met without the effect: fold and proofs alone are the second arm. Measuring the effect is "
+    "the rest, 66 to 70 s of 106 to 108 on 2 cores with AVX-512 BF16: its fp32 pass over four probes is 3.0 TFLOP, 39 "
+    "s at the 77 GFLOPS seen there, the bf16 pass ran at 245 GFLOPS.",
     "Tried: blocks of 4 MiB in place of 16 (folding took 1.1 s of one core a GiB, 2.5 before; no bit changes); the "
     "reference over the base's bf16 weights, widened layer by layer (6.0 GiB, 12.4 before; logits within 1e-5); "
     "the four probes in one pass.",
