@@ -11,6 +11,7 @@ from benchmarks._models import SMALL, Places
 from benchmarks.measuring import Arm, Target, asked, interleave, keep
 
 OURS, EAGER, COMPILED = "bench", "lm-eval, eager", "lm-eval, compiled"
+GRAPHS = "bench, cuda_graphs and in_process"
 _QUICK = 4
 
 HOW = (
@@ -36,13 +37,16 @@ def main(words: Sequence[str] | None = None) -> int:
         arms = [Arm(OURS, partial(ours, where, folder, limit))]
         # A quick run has the first alone: the CPU build compiles with a compiler that a machine may lack.
         peers = PEERS[:1] if how.quick else PEERS
+        # CUDA graphs need a GPU.
+        faster = ("-o", "cuda_graphs=true", "-o", "in_process=true")
+        arms += [] if how.quick else [Arm(GRAPHS, partial(ours, where, folder, limit, *faster))]
         arms += [Arm(name, partial(theirs, model.folder, where, folder, limit, eager=name == EAGER)) for name in peers]
         samples = interleave(arms, how.repeats)
-    target = Target("seconds", OURS, better(samples), at_most=1.0)
+    targets = [Target("seconds", name, better(samples), at_most=1.0) for name in (OURS, GRAPHS) if name in samples]
     keep(
         "cold_start",
         samples,
-        [target],
+        targets,
         title="One model, cold start to row",
         how=HOW,
         notes=NOTES,
@@ -54,10 +58,10 @@ def main(words: Sequence[str] | None = None) -> int:
 PEERS = (EAGER, COMPILED)
 
 
-def ours(where: Places, folder: Path, limit: int | None) -> Mapping[str, float]:
+def ours(where: Places, folder: Path, limit: int | None, *more: str) -> Mapping[str, float]:
     """`bench baseline`, its phases beside the whole."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        command = _scoring.words("baseline", SMALL, "--runs", "runs", where=where, limit=limit)
+        command = _scoring.words("baseline", SMALL, "--runs", "runs", *more, where=where, limit=limit)
         found, (entry,) = _scoring.rows(command, Path(place))
     phases = {f"{name}_seconds": seconds for name, seconds in entry.timings.phases.items()}
     counts = entry.result.counts

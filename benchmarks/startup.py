@@ -19,6 +19,12 @@ from harness.types import Model
 
 EAGER, EAGER_AGAIN = "eager, first start", "eager, second start"
 COMPILED, COMPILED_AGAIN = "compiled, first start", "compiled, second start"
+# Beside the eager one over the cache that it left: decode steps recorded, vLLM's own process spared, or both.
+_OTHERS: Mapping[str, Mapping[str, bool]] = {
+    "eager, in process": {"in_process": True},
+    "graphs": {"cuda_graphs": True},
+    "graphs, in process": {"cuda_graphs": True, "in_process": True},
+}
 # Prompts at a time, each answered with so many tokens.
 _COUNTS, _TOKENS = (16, 64, 256, 1319), 128
 _QUICK_COUNTS, _QUICK_TOKENS = (1, 2), 8
@@ -48,19 +54,21 @@ def main(words: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as kept:
         samples = interleave(list(_arms(order, Path(kept), quick=how.quick)), how.repeats)
     notes = [f"The first import of vLLM on this machine, as a process: {first:.1f} s."]
-    for eager, compiled in ((EAGER, COMPILED), (EAGER_AGAIN, COMPILED_AGAIN)):
+    for eager, compiled in ((EAGER, COMPILED), (EAGER_AGAIN, COMPILED_AGAIN), (EAGER_AGAIN, "graphs")):
         notes += pays(samples, eager, compiled, counts, tokens) if compiled in samples else []
     keep("startup", samples, [], title="Starting vLLM", how=HOW, notes=notes, results=how.results)
     return 0
 
 
 def _arms(order: Mapping[str, Any], kept: Path, *, quick: bool) -> Iterator[Arm]:
-    """Two starts each; a quick one leaves the compiled ones out, whose compiler a CPU may lack."""
+    """Two starts each, then other ways; a quick one has the eager ones alone, which a CPU can run."""
     pairs = ((EAGER, EAGER_AGAIN, True), (COMPILED, COMPILED_AGAIN, False))
     for first, again, eager in pairs[:1] if quick else pairs:
-        here = {**order, "eager": eager, "cache": str(kept / first.partition(",")[0])}
+        here = {**order, "options": {"eager": eager}, "cache": str(kept / first.partition(",")[0])}
         yield Arm(first, partial(anew, here))
         yield Arm(again, partial(start, here))
+    for name, options in () if quick else _OTHERS.items():
+        yield Arm(name, partial(start, {**order, "options": options, "cache": str(kept / "eager")}))
 
 
 def start(order: Mapping[str, Any]) -> Mapping[str, float]:
@@ -84,7 +92,7 @@ def work(order: Mapping[str, Any], _screen: Screen, _rank: int) -> dict[str, flo
     model = Model("measured", "folder", None, Path(order["folder"]), None, None)
     engine = plugins.engine("vllm")
     small = {"kv_gib": 1, "context": 2048} if order["small"] else {}
-    loaded: Any = engine.load(model, engine.Options(eager=order["eager"], **small))
+    loaded: Any = engine.load(model, engine.Options(**order["options"], **small))
     found = {"import_seconds": imported - began, "load_seconds": perf_counter() - imported}
     prompts = _prompts(model, order["mirror"])
     params = vllm.SamplingParams(temperature=0.0, max_tokens=order["tokens"], ignore_eos=True)
