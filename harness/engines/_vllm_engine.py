@@ -175,13 +175,6 @@ def load(model: Model, options: Options) -> Vllm:
     gpu = torch.cuda.is_available()
     needs.require(model, options, gpu)
     beside = None if options.adapter is None else adapter.read(Path(options.adapter))
-    extra: dict[str, Any] = {} if gpu else {"kv_cache_memory_bytes": options.kv_gib * needs.GIB}
-    if options.cuda_graphs:
-        recorded = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": list(GRAPHS)}
-        # A step that shares its prompts' beginning by cascade would not be replayed.
-        extra |= {"compilation_config": recorded, "disable_cascade_attn": True}
-    if beside is not None:
-        extra |= {"enable_lora": True, "max_lora_rank": needs.rank(beside)}
     try:
         with needs.switches(options):
             engine = LLM(
@@ -196,7 +189,7 @@ def load(model: Model, options: Options) -> Vllm:
                 trust_remote_code=False,
                 disable_log_stats=True,
                 seed=0,
-                **extra,
+                **_extra(options, beside, gpu),
             )
             settings = _settings(engine, options, gpu)
     except torch.OutOfMemoryError as error:
@@ -209,6 +202,18 @@ def load(model: Model, options: Options) -> Vllm:
         settings["adapter"] = beside.sha256
     tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
     return Vllm(engine, tokenizer, settings, options.adapter)
+
+
+def _extra(options: Options, beside: adapter.Adapter | None, gpu: bool) -> dict[str, Any]:
+    """What only some machines and options ask of vLLM."""
+    extra: dict[str, Any] = {} if gpu else {"kv_cache_memory_bytes": options.kv_gib * needs.GIB}
+    if options.cuda_graphs:
+        recorded = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": list(GRAPHS)}
+        # A step that shares its prompts' beginning by cascade would not be replayed.
+        extra |= {"compilation_config": recorded, "disable_cascade_attn": True}
+    if beside is not None:
+        extra |= {"enable_lora": True, "max_lora_rank": needs.rank(beside)}
+    return extra
 
 
 def _settings(engine: LLM, options: Options, gpu: bool) -> dict[str, Value]:
