@@ -196,11 +196,13 @@ def _side(taken: Sequence[Mapping[str, float]]) -> Side:
 
 
 def _gpus() -> tuple[str, ...]:
-    """Name and driver of each GPU, as the driver's own tool tells."""
+    """Name and driver of each GPU that CUDA_VISIBLE_DEVICES leaves, as the driver's own tool tells."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ()
-    query = [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    ids = [] if chosen is None else [f"--id={chosen}"]
+    query = [tool, *ids, "--query-gpu=name,driver_version", "--format=csv,noheader"]
     answer = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30)
     return tuple(line.replace(", ", ", driver ") for line in answer.stdout.splitlines() if ", " in line)
 

@@ -50,7 +50,8 @@ def main(words: Sequence[str] | None = None) -> int:
     where = _models.places()
     base = _models.small(where).folder
     with tempfile.TemporaryDirectory() as place:
-        trained = made(Path(place) / "runs", where, quick=how.quick)
+        kept = Path(place) if how.quick else where.cache
+        trained = made(kept / "studies", where, quick=how.quick)
         study = Study(base, trained, where, Path(place), _QUICK if how.quick else None)
         arms = [Arm(WARM, partial(warm, study)), Arm(THEIRS, partial(lm_eval, study)), Arm(COLD, partial(cold, study))]
         samples = interleave(arms, how.repeats)
@@ -59,9 +60,9 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def made(folder: Path, where: Places, *, quick: bool) -> tuple[Path, ...]:
-    """Train the candidates beside one another, then merge them: the trainings' folders."""
-    folder.mkdir(parents=True)
+def made(folder: Path, where: Places, *, quick: bool = False) -> tuple[Path, ...]:
+    """Train the candidates beside one another, then merge them, but for those kept here: the trainings' folders."""
+    folder.mkdir(parents=True, exist_ok=True)
     wanted = list(enumerate(_CANDIDATES[:1] if quick else _CANDIDATES))
     steps = _QUICK_STEPS if quick else _STEPS
     with ThreadPoolExecutor(1 if quick else len(wanted)) as pool:
@@ -70,7 +71,9 @@ def made(folder: Path, where: Places, *, quick: bool) -> tuple[Path, ...]:
 
 def _candidate(folder: Path, how: tuple[str, str], where: Places, steps: Sequence[str]) -> Path:
     recipe, rate = how
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
+    if merged := [path.parent.parent for path in folder.glob("*/merged*/config.json")]:
+        return merged[0]
     cache = ["--cache", str(where.cache.resolve())]
     mirror = [] if where.mirror is None else ["--datasets", str(where.mirror.resolve())]
     sets = [word for pair in (f"lr={rate}", *steps) for word in ("--set", pair)]
