@@ -16,6 +16,7 @@ from benchmarks.measuring import Arm, Target, asked, interleave, keep
 from harness import evaluate, plugins, runs
 from harness.contracts import Generator, Task
 from harness.display import Screen
+from harness.errors import BenchError
 from harness.evaluate import Exam
 from harness.tokens import Speech
 from harness.types import Model, Split
@@ -49,15 +50,20 @@ def main(words: Sequence[str] | None = None) -> int:
     model = _models.small(where)
     exam, speech = examination(model, where, quick=how.quick)
     pairs: list[tuple[Side, Side]] = []
+    notes: list[str] = []
     with tempfile.TemporaryDirectory() as place, ExitStack() as open_engines:
         for kind in ("eager",) if how.quick else KINDS:
-            engine = _engine(model, KINDS[kind], quick=how.quick)
+            try:
+                engine = _engine(model, KINDS[kind], quick=how.quick)
+            except BenchError as error:
+                notes.append(f"The {kind} engine did not start here: {error}")
+                continue
             open_engines.callback(engine.close)
             pairs.append(sides(kind, engine, exam, speech, Path(place)))
         arms = [side.arm for pair in pairs for side in pair]
         samples = interleave(arms, how.repeats, warmups=0 if how.quick else 1)
     targets = [Target("tokens_per_second", ours.arm.name, raw.arm.name, at_least=0.97) for ours, raw in pairs]
-    notes = [
+    notes += [
         f"{ours.arm.name}: {_equal(ours.answers, raw.answers):,} of {len(exam.requests):,} answers of the last round "
         f"equal those of {raw.arm.name} in every token; batches form by timing, in either arm."
         for ours, raw in pairs

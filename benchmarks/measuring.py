@@ -15,6 +15,7 @@ from benchmarks import record
 from benchmarks.children import timed
 from benchmarks.record import Day, Goal, Machine, Question, Side, Spread
 from harness import provenance
+from harness.errors import BenchError
 from harness.store import records
 
 __all__ = ["Arm", "Asked", "Target", "asked", "interleave", "keep", "this_machine", "timed"]
@@ -32,10 +33,12 @@ class Arm:
         name: such as "bench" or "lm-eval hf, batch 8".
         run: one repetition; returns measures by name with the unit in the name, such as
             {"seconds": 3.1, "tokens_per_second": 210.0, "peak_gib": 1.2}.
+        may_fail: the others are measured without it then.
     """
 
     name: str
     run: Callable[[], Mapping[str, float]]
+    may_fail: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +114,24 @@ def interleave(
         say: told each sample as it comes.
 
     Returns:
-        By arm its samples in order.
+        By arm its samples in order; one that failed and may is not among them.
+
+    Raises:
+        BenchError: an arm that may not fail did.
     """
     if len({arm.name for arm in arms}) < len(arms):
         raise ValueError("two arms bear one name")
     samples: dict[str, list[dict[str, float]]] = {arm.name: [] for arm in arms}
     for turn in range(-warmups, repeats):
-        for arm in arms:
-            sample = {name: float(value) for name, value in arm.run().items()}
+        for arm in [arm for arm in arms if arm.name in samples]:
+            try:
+                sample = {name: float(value) for name, value in arm.run().items()}
+            except BenchError as error:
+                if not arm.may_fail:
+                    raise
+                say(f"{arm.name} failed and is left out: {error}")
+                del samples[arm.name]
+                continue
             told = ", ".join(f"{name} {value:.4g}" for name, value in sample.items())
             say(f"{'warm-up' if turn < 0 else turn + 1}  {arm.name}: {told}")
             if turn >= 0:

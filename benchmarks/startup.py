@@ -65,10 +65,10 @@ def _arms(order: Mapping[str, Any], kept: Path, *, quick: bool) -> Iterator[Arm]
     pairs = ((EAGER, EAGER_AGAIN, True), (COMPILED, COMPILED_AGAIN, False))
     for first, again, eager in pairs[:1] if quick else pairs:
         here = {**order, "options": {"eager": eager}, "cache": str(kept / first.partition(",")[0])}
-        yield Arm(first, partial(anew, here))
-        yield Arm(again, partial(start, here))
+        yield Arm(first, partial(anew, here), may_fail=not eager)
+        yield Arm(again, partial(start, here), may_fail=not eager)
     for name, options in () if quick else _OTHERS.items():
-        yield Arm(name, partial(start, {**order, "options": options, "cache": str(kept / "eager")}))
+        yield Arm(name, partial(start, {**order, "options": options, "cache": str(kept / "eager")}), may_fail=True)
 
 
 def start(order: Mapping[str, Any]) -> Mapping[str, float]:

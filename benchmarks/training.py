@@ -93,12 +93,13 @@ def measure(
     """Run the ways that can run here, in turns, and keep what came out."""
     there = [way for way in ways if way.work != TRL[0].work or importlib.util.find_spec("trl") is not None]
     rows = taken(model, _models.places(), (_QUICK if how.quick else _OURS)[0] * BATCH)
-    arms = [Arm(way.name, partial(once, way, model, rows, quick=how.quick)) for way in there]
+    arms = [Arm(way.name, partial(once, way, model, rows, quick=how.quick), may_fail=way in TRL) for way in there]
     samples = interleave(arms, how.repeats)
     tokens = sum(len(row[2]) for row in rows) / len(rows)
     notes = [f"A row has {tokens:.1f} tokens on average."]
     if len(there) < len(ways):
         notes.append("trl is not installed here: its arms are missing.")
+    notes += [f"{way.name} failed here." for way in there if way.name not in samples]
     steps, skip = _OURS
     keep(
         question,

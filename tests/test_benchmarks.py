@@ -42,6 +42,21 @@ def test_arms_run_in_turns_and_warm_ups_are_dropped():
     assert samples == {"A": [{"count": 3.0}, {"count": 5.0}], "B": [{"count": 4.0}, {"count": 6.0}]}
 
 
+def test_a_peer_that_may_fail_spoils_no_other_arm_and_ours_may_not():
+    """It is told and left out of every later round; any other failure ends the question."""
+    ran, told = [], []
+
+    def fails():
+        ran.append("peer")
+        raise BenchError("no such library")
+
+    arms = [Arm("peer", fails, may_fail=True), Arm("bench", lambda: {"count": float(ran.append("bench") or len(ran))})]
+    assert measuring.interleave(arms, 2, say=told.append) == {"bench": [{"count": 2.0}, {"count": 3.0}]}
+    assert ran == ["peer", "bench", "bench"] and "peer failed and is left out: no such library" in told
+    with pytest.raises(BenchError, match="no such library"):
+        measuring.interleave([replace(arms[0], may_fail=False)], 1, say=told.append)
+
+
 def test_two_arms_of_one_name_are_refused():
     """Their samples would be mixed."""
     with pytest.raises(ValueError, match="one name"):
