@@ -21,8 +21,8 @@ EAGER, EAGER_AGAIN = "eager, first start", "eager, second start"
 COMPILED, COMPILED_AGAIN = "compiled, first start", "compiled, second start"
 # Beside the eager one over the cache that it left: decode steps recorded, vLLM's own process spared, or both.
 _OTHERS: Mapping[str, Mapping[str, bool]] = {
-    "eager, in process": {"in_process": True},
-    "graphs": {"cuda_graphs": True},
+    "eager, in process": {"cuda_graphs": False, "in_process": True},
+    "graphs": {"cuda_graphs": True, "in_process": False},
     "graphs, in process": {"cuda_graphs": True, "in_process": True},
 }
 # Prompts at a time, each answered with so many tokens.
@@ -64,7 +64,11 @@ def _arms(order: Mapping[str, Any], kept: Path, *, quick: bool) -> Iterator[Arm]
     """Two starts each, then other ways; a quick one has the eager ones alone, which a CPU can run."""
     pairs = ((EAGER, EAGER_AGAIN, True), (COMPILED, COMPILED_AGAIN, False))
     for first, again, eager in pairs[:1] if quick else pairs:
-        here = {**order, "options": {"eager": eager}, "cache": str(kept / first.partition(",")[0])}
+        here = {
+            **order,
+            "options": {"eager": eager, "cuda_graphs": False, "in_process": False},
+            "cache": str(kept / first.partition(",")[0]),
+        }
         yield Arm(first, partial(anew, here), may_fail=not eager)
         yield Arm(again, partial(start, here), may_fail=not eager)
     for name, options in () if quick else _OTHERS.items():

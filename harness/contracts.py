@@ -123,6 +123,7 @@ class Engine(Protocol):
         APART: optional; whether it runs in a process of its own even where it is the only one.
         begin: optional; `begin()` loads its libraries, in that process, before there is a model for it.
         LIBRARIES: optional; what it needs installed and does not import itself.
+        ABSENT: optional; options that came later, with what an entry from before them was made under.
     """
 
     Options: type[Any]

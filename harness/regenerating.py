@@ -166,7 +166,8 @@ def told(outcome: Outcome) -> str:
 
 def _options(entry: Entry, given: Sequence[str]) -> list[str]:
     """The entry's settings as far as its engine takes them, then what the command line says instead."""
-    engine, settings = entry.result.engine.name, entry.result.engine.settings
+    engine = entry.result.engine.name
+    settings = {**getattr(plugins.engine(engine), "ABSENT", {}), **entry.result.engine.settings}
     if settings.get("adapter") and not any(word.startswith("adapter=") for word in given):
         raise BenchError("an adapter stood beside its weights", "give -o adapter=FOLDER")
     known = [field.name for field in fields(plugins.engine(engine).Options) if field.name not in _OF_THE_WEIGHTS]

@@ -38,6 +38,21 @@ def test_the_engine_is_asked_for_what_the_entry_had():
         regenerating._options(replace(entry, result=replace(entry.result, engine=engine)), [])
 
 
+def test_an_option_that_came_later_is_what_it_then_was_without_a_name(monkeypatch):
+    """Today's default is another one; what the entry names, and then the command line, win."""
+    from harness.engines import vllm  # noqa: PLC0415 - what it tells of itself, without vLLM
+
+    monkeypatch.setattr(regenerating.plugins, "engine", {"vllm": vllm}.__getitem__)
+    entry = entries.read(next(iter(sorted(BOARD.glob("2026-11-22-smollm2-135m-it-q4_1-full-main-s0-*.json")))))
+    assert not {"cuda_graphs", "in_process"} & set(entry.result.engine.settings)
+    words = regenerating._options(entry, [])
+    assert {"cuda_graphs=false", "in_process=false", "eager=true"} <= set(words)
+    engine = replace(entry.result.engine, settings={**entry.result.engine.settings, "cuda_graphs": True})
+    words = regenerating._options(replace(entry, result=replace(entry.result, engine=engine)), ["in_process=true"])
+    assert {"cuda_graphs=true", "in_process=false"} <= set(words)
+    assert words[-1] == "in_process=true"
+
+
 def test_where_two_answers_part_is_read_off_their_texts():
     """The first token that leaves the other text; the last one for an answer that only ends earlier; None for none."""
     say = lambda ids: bytes(ids).decode(errors="replace")  # noqa: E731 - one decoder for all three lines

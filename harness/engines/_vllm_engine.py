@@ -16,8 +16,10 @@ from vllm.lora.request import LoRARequest
 from vllm.sampling_params import RequestOutputKind
 
 from harness.checkpoints import adapter
+from harness.contracts import Logprobs
 from harness.engines import _vllm_needs as needs
-from harness.engines.vllm import Options
+from harness.engines import _vllm_recorded as recorded
+from harness.engines.vllm import Options, resolved
 from harness.errors import BenchError
 from harness.tokens import completion_text
 from harness.types import Completion, Model, Request, Row, Sampling, Value
@@ -26,8 +28,6 @@ from harness.types import Completion, Model, Request, Row, Sampling, Value
 GRAPHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 # Rows in flight when solutions are measured; a step takes about so many, and what is told of them waits in memory.
 FLIGHT = 64
-
-Logprobs = tuple[tuple[tuple[float, ...], ...], tuple[tuple[int, ...], ...]]
 
 
 class Vllm:
@@ -83,15 +83,32 @@ class Vllm:
         proves it.
 
         Raises:
-            BenchError: answers under the old weights would stay in the prefix cache.
+            BenchError: answers under the old weights would stay in the prefix cache, or recorded steps go on with them.
         """
         if self._engine is None:
             raise ValueError("the engine is closed")
+        most = recorded.bound(self.drift()) if self.settings.get("cuda_graphs") else None
         with needs.alive("reloaded", "give the same command again"):
             self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(model.folder)})
             cleared = self._engine.reset_prefix_cache()
         if not cleared:
             raise BenchError("vLLM could not clear its prefix cache", "start the engine anew for the next model")
+        if most is not None and not (found := self.drift()) <= most:
+            raise BenchError(
+                f"recorded steps write {found:.4f} nats from what the new weights read, {most:.4f} at most allowed",
+                "start the engine anew for the next model, or use -o cuda_graphs=false",
+            )
+
+    def drift(self) -> float:
+        """How far writing is from reading: the mean absolute difference of log-probabilities, in nats.
+
+        Both are the same weights' where a reload reached the steps that were recorded before it.
+        """
+        if self._engine is None:
+            raise ValueError("the engine is closed")
+        prompts = [self._tokenizer(text)["input_ids"] for text in recorded.TEXTS]
+        with needs.alive("was probed", "give the same command again"):
+            return recorded.drift(self._engine.llm_engine, prompts, self.prompt_logprobs)
 
     def prompt_logprobs(self, sequences: Sequence[Sequence[int]]) -> Logprobs:
         """What the loaded weights make of given token ids.
@@ -173,6 +190,7 @@ def load(model: Model, options: Options) -> Vllm:
         BenchError: too little memory, or an architecture or dtype this vLLM cannot run.
     """
     gpu = torch.cuda.is_available()
+    options = resolved(options, gpu)
     needs.require(model, options, gpu)
     beside = None if options.adapter is None else adapter.read(Path(options.adapter))
     try:

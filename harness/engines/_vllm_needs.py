@@ -100,12 +100,16 @@ def alive(doing: str, way_out: str) -> Iterator[None]:
     """Say what vLLM was doing when the process that it schedules and computes in ended.
 
     Raises:
-        BenchError: it did.
+        BenchError: it did, or the GPU lacked memory where vLLM schedules in this process.
     """
     try:
         yield
     except EngineDeadError as error:
         raise BenchError(f"vLLM's process ended while it {doing}", f"its log above says why; {way_out}") from error
+    except torch.OutOfMemoryError as error:
+        raise BenchError(
+            f"the GPU ran out of memory while vLLM {doing}", f"{way_out}, with a smaller share: -o memory=0.8"
+        ) from error
 
 
 @contextmanager

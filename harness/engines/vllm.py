@@ -4,16 +4,19 @@ The engine stands in `_vllm_engine`, and runs in a process of its own that begin
 """
 
 import importlib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from harness.contracts import Generator
-from harness.types import Model
+from harness.types import Model, Value
 
 LIBRARIES = ("vllm", "torch", "transformers")
 # A running engine can take another model of the same shape; see `harness.warm`.
 RELOADS = True
 # Its memory comes back only when its process ends.
 APART = True
+# What stood fixed before there was an option, and stands in no entry of that time.
+ABSENT: Mapping[str, Value] = {"cuda_graphs": False, "in_process": False}
 _ENGINE = "harness.engines._vllm_engine"
 
 
@@ -25,14 +28,15 @@ class Options:
         dtype: auto (vLLM's choice: bfloat16 or float16), float32, bfloat16 or float16.
         context: tokens of prompt and completion together; none takes the model's own.
         memory: the share of a GPU's memory that vLLM may take.
-        eager: skip compilation and CUDA graphs; saves about 20 s of start, generates slower.
-        cuda_graphs: beside `eager`, record the steps that generate one token each, and replay them: a few seconds of
-            start, and no step waits for the processor any more. Nothing is compiled.
+        eager: compile nothing; compiling takes longer than it ever saves on a model that is scored.
+        cuda_graphs: beside `eager`, record the steps that generate one token each, and replay them: two seconds of
+            start, and no step waits for the processor any more. None does so where one GPU holds a model.
         tensor_parallel: GPUs that share one copy of the weights.
         prefix_caching: compute the prompts' common beginning once; none does so unless `batch_invariant`.
         adapter: a folder that PEFT wrote, put beside the weights by vLLM itself instead of being merged into them.
-        in_process: schedule where the requests come from, not in one more process of vLLM's own: they then wait for the
-            first step, and every run forms the same batches.
+        in_process: schedule where the requests come from, not in one more process of vLLM's own, which takes a second
+            import of it: they then wait for the first step, and every run forms the same batches. None does so where
+            one GPU holds a model.
         kv_gib: memory for the key-value cache on a CPU, in GiB.
         solutions: then measure how likely the worked solutions are; none does so on a GPU.
         batch_invariant: kernels whose sums do not depend on what else is in the batch (beta in vLLM; slower).
@@ -42,11 +46,11 @@ class Options:
     context: int | None = None
     memory: float = 0.9
     eager: bool = True
-    cuda_graphs: bool = False
+    cuda_graphs: bool | None = None
     tensor_parallel: int = 1
     prefix_caching: bool | None = None
     adapter: str | None = None
-    in_process: bool = False
+    in_process: bool | None = None
     kv_gib: int = 2
     solutions: bool | None = field(default=None, metadata={"neutral": True})
     batch_invariant: bool = False
@@ -73,6 +77,21 @@ class Options:
     def caching(self) -> bool:
         """Whether the prompts' common beginning is computed once, as it was asked or as it follows."""
         return not self.batch_invariant if self.prefix_caching is None else self.prefix_caching
+
+
+def resolved(options: Options, gpu: bool) -> Options:
+    """The options with what None of `cuda_graphs` and `in_process` comes to.
+
+    It follows from the options and the kind of device alone, never from how much there is to do: a base and its
+    candidates are always served alike.
+
+    Args:
+        options: as they were asked for.
+        gpu: whether there is one.
+    """
+    alone = gpu and options.tensor_parallel == 1 and not options.batch_invariant
+    graphs = alone and options.eager if options.cuda_graphs is None else options.cuda_graphs
+    return replace(options, cuda_graphs=graphs, in_process=alone if options.in_process is None else options.in_process)
 
 
 def measures(options: Options) -> bool:

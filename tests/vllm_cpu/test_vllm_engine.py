@@ -1,6 +1,7 @@
 """The vllm engine without vLLM's own engine: what its end looks like, and which options exclude each other."""
 
 import pytest
+import torch
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from harness import plugins
@@ -63,3 +64,15 @@ def test_an_engine_takes_as_many_gpus_as_share_its_weights():
     """More engines are started where more GPUs are."""
     engine = plugins.engine("vllm")
     assert [engine.gpus(engine.Options()), engine.gpus(engine.Options(tensor_parallel=4))] == [1, 4]
+
+
+@pytest.mark.parametrize("full", [torch.OutOfMemoryError("CUDA out of memory"), EngineDeadError()])
+def test_a_gpu_that_is_full_is_one_clear_line_wherever_vllm_schedules(generator, monkeypatch, full):
+    """In vLLM's own process its end is all that is seen, in ours the error itself."""
+
+    def step():
+        raise full
+
+    monkeypatch.setattr(generator._engine, "step", step)
+    with pytest.raises(BenchError, match=r"ran out of memory while vLLM generated|ended while it generated"):
+        list(generator.complete([Request("a", (1, 2))], Sampling(4), ()))

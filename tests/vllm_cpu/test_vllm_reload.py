@@ -8,6 +8,7 @@ import pytest
 
 from harness import plugins, probe
 from harness.checkpoints import weights
+from harness.errors import BenchError
 from harness.types import Model, Request, Sampling
 from harness.warm import Warm
 
@@ -70,8 +71,12 @@ def test_a_tied_head_left_behind_costs_a_restart(tmp_path, lines):
         engine.close()
 
 
-def test_a_head_of_its_own_is_reloaded_and_proved(tmp_path, lines):
-    """The running engine takes the new weights and nothing of the prefix cache survives."""
+def test_a_head_of_its_own_is_reloaded_and_proved(tmp_path, lines, monkeypatch):
+    """The running engine takes the new weights and nothing of the prefix cache survives.
+
+    A CPU records no steps: that they are held to what is read is shown as if it did, and that stale ones are refused by
+    what other weights wrote.
+    """
     models = build(tmp_path, "plain")
     engine = warm(models, lines)
     try:
@@ -83,5 +88,22 @@ def test_a_head_of_its_own_is_reloaded_and_proved(tmp_path, lines):
         assert how.found.to_new < 1e-4 < how.found.to_old
         assert answers(second) == own_answers(models[1]) != own_answers(models[0])
         assert lines == []
+
+        second.settings["cuda_graphs"] = True
+        assert second.drift() < 1e-4
+        again, how = engine.generator(models[0])
+        assert (again is second, how.path, lines) == (True, "reloaded", [])
+        steps = plugins.room("harness.engines._vllm_recorded")
+        prompts = [[5 + number, 80, 9, 33, 200] for number in range(4)]
+        stale = steps.written(again._engine.llm_engine, prompts)
+        assert [len(ids) for ids, _ in stale] == [5 + steps.TOKENS] * 4
+        again.reload(models[1])
+        monkeypatch.setattr(steps, "written", lambda _core, _prompts: stale)
+        assert again.drift() > 0.1
+        again.settings["cuda_graphs"] = False
+        again.reload(models[0])
+        again.settings["cuda_graphs"] = True
+        with pytest.raises(BenchError, match="recorded steps write"):
+            again.reload(models[1])
     finally:
         engine.close()
