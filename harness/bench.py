@@ -79,8 +79,8 @@ def baseline(order: Order, screen: Screen) -> int:
     """Score a model and add its row."""
     began = perf_counter()
     asked = sitting.ask(order)
-    with scoring.begun(order, asked, screen) as start:
-        (scored,) = scoring.score([sitting.prepare(order, screen, asked)], screen, began, start)
+    with scoring.begun(order, asked, screen) as ahead:
+        (scored,) = scoring.score([sitting.prepare(order, screen, asked)], screen, began, ahead)
     summary.announce(scored, order.as_json, screen)
     return 0
 
@@ -105,10 +105,10 @@ def score(order: Score, screen: Screen) -> int:
     if len(order.folders) > 1 and (order.name or order.run):
         raise BenchError("--name and --run are for one folder", "score the folders one by one, or leave them out")
     asked = sitting.ask(order)
-    with scoring.begun(order, asked, screen) as start:
+    with scoring.begun(order, asked, screen, len(order.folders) + order.with_base) as ahead:
         seats = [_seat(order, asked, folder, screen) for folder in order.folders]
         bases = _bases(order, asked, seats, screen) if order.with_base else []
-        rows = scoring.score([*bases, *seats], screen, began, start)
+        rows = scoring.score([*bases, *seats], screen, began, ahead)
     for scored in rows:
         summary.announce(scored, order.as_json, screen)
         base = _base_row(scored.entry, order.leaderboards)

@@ -2,25 +2,28 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from harness import evaluate, options, plugins, probes, provenance, row, runs, sitting, solutions, stage
+from harness import evaluate, options, plugins, probes, provenance, row, runs, sitting, solutions
 from harness.contracts import Generator
 from harness.display import Screen
 from harness.errors import BenchError
 from harness.fleet import fleet
 from harness.fleet.fleet import Start
 from harness.sitting import Asked, Order, Sitting
+from harness.stage import Stage
 from harness.store import entries, records
 from harness.store.candidate import LOSSES
 from harness.store.completions import CommittedCompletion
 from harness.store.entry import Entry
 from harness.types import Model, Value
 from harness.warm import How, Reference, Warm
+
+_REFERENCE = "harness.probe:work"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +35,43 @@ class Scored:
     folder: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """Processes that load their libraries before there is anything for them.
+
+    Attributes:
+        start: the engine's; None where it runs in this one.
+        reference: of what a reload is held to; None where nothing will be reloaded.
+    """
+
+    start: Start | None = None
+    reference: Stage | None = None
+
+
 @contextmanager
-def begun(order: Order, asked: Asked, screen: Screen) -> Iterator[Start | None]:
-    """The engine's processes, begun while the model is still looked for; those that nobody needed are ended."""
+def begun(order: Order, asked: Asked, screen: Screen, models: int = 1) -> Iterator[Ahead]:
+    """What can begin while the models are still looked for; processes that nobody needed are ended.
+
+    Args:
+        order: what is scored.
+        asked: of every model.
+        screen: where to warn.
+        models: how many there will be.
+    """
     start = fleet.start(asked.engine, asked.options, order.gpus, len(asked.problems[1]), screen.warn)
     if start is None:
-        yield None
+        yield Ahead()
         return
-    try:
+    with ExitStack() as processes:
+        processes.callback(start.close)
         start.begin()
-        yield start
-    finally:
-        start.close()
+        reference = None
+        if models > 1 and _reloads(asked.engine):
+            reference = processes.enter_context(Stage(_REFERENCE))
+        yield Ahead(start, reference)
 
 
-def score(seats: Sequence[Sitting], screen: Screen, began: float, start: Start | None = None) -> list[Scored]:
+def score(seats: Sequence[Sitting], screen: Screen, began: float, ahead: Ahead | None = None) -> list[Scored]:
     """Score every seat; a run that was finished before is reported and not repeated.
 
     All seats ask the same engine with the same options. It is started once, where the first answer is wanted, and goes
@@ -56,12 +81,12 @@ def score(seats: Sequence[Sitting], screen: Screen, began: float, start: Start |
         seats: the models, the base first.
         screen: where to talk.
         began: when the command began, so that preparing is counted.
-        start: the engine's processes, where they were begun before.
+        ahead: the processes that were begun before.
     """
     folders = [sitting.folder(seat) for seat in seats]
     phases = {"prepare": (perf_counter() - began) / len(seats)}
     waiting = [seat for seat, folder in zip(seats, folders, strict=True) if not (folder / "entry.json").is_file()]
-    warm = Engine(waiting, screen, start)
+    warm = Engine(waiting, screen, ahead)
     try:
         return [_one(seat, folder, warm, dict(phases), screen) for seat, folder in zip(seats, folders, strict=True)]
     finally:
@@ -77,10 +102,11 @@ class Engine:
 
     most: int | None = None
 
-    def __init__(self, seats: Sequence[Sitting], screen: Screen, start: Start | None = None) -> None:
+    def __init__(self, seats: Sequence[Sitting], screen: Screen, ahead: Ahead | None = None) -> None:
         self._seats = seats
         self._screen = screen
-        self._start = start
+        self._start = None if ahead is None else ahead.start
+        self._reference = None if ahead is None else ahead.reference
         self._warm: Warm | None = None
 
     def generator(self, seat: Sitting) -> tuple[Generator, How]:
@@ -116,12 +142,17 @@ class Engine:
         # The probe's ids are those of one tokenizer; a model with another is loaded anew.
         kin = [seat for seat in self._seats if seat.speech.tokenizer_sha256 == self._seats[0].speech.tokenizer_sha256]
         places = {seat.model.weights_sha256: seat.model.folder for seat in kin if seat.model.weights_sha256}
-        if len(places) < 2 or not getattr(plugins.engine(self._seats[0].engine), "RELOADS", False):
+        if len(places) < 2 or not _reloads(self._seats[0].engine):
             return {}
         self._screen.say(f"references of {len(places)} models, to prove what the engine will hold")
         asked = {"folders": [str(folder) for folder in places.values()], "sequences": sequences, "dtype": "bfloat16"}
-        found = stage.run("harness.probe:work", asked)["references"]
+        with self._reference or Stage(_REFERENCE) as reference:
+            found = reference.ask(asked)["references"]
         return {digest: Reference.of(**told) for digest, told in zip(places, found, strict=True)}
+
+
+def _reloads(engine: str) -> bool:
+    return bool(getattr(plugins.engine(engine), "RELOADS", False))
 
 
 def _one(seat: Sitting, folder: Path, engine: Engine, phases: dict[str, float], screen: Screen) -> Scored:

@@ -1,7 +1,7 @@
 """One stage in child processes, so that a GPU's memory really comes back; it ends when its parent does.
 
-The parent writes what is asked as JSON, the child calls `module:function(asked)` and writes what came of it. Several
-processes are given the rendezvous that torch and accelerate read from the environment.
+The child loads a module, the parent writes what is asked as JSON and lets it go, the child calls the function and
+writes what came of it. Several are given the rendezvous that torch and accelerate read from the environment.
 """
 
 import errno
@@ -13,16 +13,17 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from harness import plugins
 from harness.display import Screen
 from harness.errors import BenchError
 from harness.store import records
 
+_GO = b"!"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 _CALLED = {"worker": "training", "probe": "the engine's reference"}
 _HUSHED = {"PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false", "TORCH_CPP_LOG_LEVEL": "ERROR"}
@@ -40,41 +41,69 @@ def run(function: str, asked: object, processes: int = 1) -> Any:
         BenchError: the one that the child raised, or that it ended without a word: killed, or by a bug whose traceback
             it printed.
     """
-    with tempfile.TemporaryDirectory(prefix="bench-") as place:
-        folder = Path(place)
+    with Stage(function, processes) as begun:
+        return begun.ask(asked)
+
+
+class Stage:
+    """Child processes that load the function's module at once, and call it when they are asked.
+
+    A context manager, after which none of them is left, asked or not.
+
+    Args:
+        function: as for `run`.
+        processes: as for `run`.
+    """
+
+    def __init__(self, function: str, processes: int = 1) -> None:
+        self._function = function
+        self._place = tempfile.TemporaryDirectory(prefix="bench-")
+        self._children: list[subprocess.Popen[bytes]] = []
+        port = _free_port() if processes > 1 else 0
+        try:
+            for rank in range(processes):
+                command = [sys.executable, "-m", "harness.stage", function, self._place.name, str(rank)]
+                # Their stdin is a pipe that ends when this process does, and with it the child.
+                environment = _environment(rank, processes, port)
+                self._children.append(subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=2))
+        except OSError:
+            self.close()
+            raise
+
+    def ask(self, asked: object) -> Any:
+        """Call the function, once; arguments and errors are those of `run`."""
+        folder = Path(self._place.name)
         (folder / "asked.json").write_bytes(records.canonical(asked))
-        with _children(function, folder, processes) as children:
-            code = _wait(children)
-        told = [_told(folder / f"{rank}.json") for rank in range(processes)]
-    for value in told:
-        if "error" in value:
-            raise BenchError(*value["error"])
-    if code or "value" not in told[0]:
-        raise _ended(function, code)
-    return told[0]["value"]
+        for child in self._children:
+            if child.stdin is not None:
+                # One that has ended already is seen by its status.
+                with suppress(BrokenPipeError):
+                    os.write(child.stdin.fileno(), _GO)
+        code = _wait(self._children)
+        told = [_told(folder / f"{rank}.json") for rank in range(len(self._children))]
+        for value in told:
+            if "error" in value:
+                raise BenchError(*value["error"])
+        if code or "value" not in told[0]:
+            raise _ended(self._function, code)
+        return told[0]["value"]
 
-
-@contextmanager
-def _children(function: str, folder: Path, processes: int) -> Iterator[list["subprocess.Popen[bytes]"]]:
-    """The running processes; whatever happens, none is left behind."""
-    children = []
-    port = _free_port() if processes > 1 else 0
-    try:
-        for rank in range(processes):
-            command = [sys.executable, "-m", "harness.stage", function, str(folder), str(rank)]
-            # Their stdin is a pipe that nobody writes to: it ends when this process does, and with it the child.
-            children.append(
-                subprocess.Popen(command, env=_environment(rank, processes, port), stdin=subprocess.PIPE, stdout=2)
-            )
-        yield children
-    finally:
-        for child in children:
+    def close(self) -> None:
+        """End what runs; may be called twice."""
+        for child in self._children:
             if child.poll() is None:
                 child.terminate()
-        for child in children:
+        for child in self._children:
             child.wait()
             if child.stdin is not None:
                 child.stdin.close()
+        self._place.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _wait(children: Sequence["subprocess.Popen[bytes]"]) -> int:
@@ -136,14 +165,17 @@ def _ended(function: str, code: int) -> BenchError:
 
 def _serve(function: str, folder: Path, rank: int) -> int:
     """The child: do the work, write what came of it."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    go = threading.Event()
+    threading.Thread(target=_end_with_parent, args=(go,), daemon=True).start()
     logging.disable(logging.WARNING)  # libraries that would talk over the progress bar
     module, name = function.split(":")
-    asked = json.loads((folder / "asked.json").read_bytes())
     try:
+        work = getattr(plugins.room(module), name)
+        go.wait()
+        asked = json.loads((folder / "asked.json").read_bytes())
         with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
             screen = Screen(sys.stdout, sys.stderr if rank == 0 else nowhere)
-            told = {"value": getattr(plugins.room(module), name)(asked, screen, rank)}
+            told = {"value": work(asked, screen, rank)}
     except BenchError as error:
         told = {"error": [error.what, error.way_out]}
     except OSError as error:
@@ -157,8 +189,9 @@ def _serve(function: str, folder: Path, rank: int) -> int:
     return 1 if "error" in told else 0
 
 
-def _end_with_parent() -> None:
-    os.read(0, 1)
+def _end_with_parent(go: threading.Event) -> None:
+    while os.read(0, 1) == _GO:
+        go.set()
     os._exit(1)
 
 

@@ -211,3 +211,29 @@ def test_an_interrupt_leaves_no_child(pipe, monkeypatch):
         stage.run("test_stage:hold", str(pipe))
     assert ended(reader)
     os.close(reader)
+
+
+def test_a_process_that_was_begun_answers_later_and_only_then():
+    """It has loaded its module by the time it is asked, and calls nothing before."""
+    with stage.Stage("test_stage:echo") as begun:
+        (child,) = begun._children
+        assert child.poll() is None
+        told = begun.ask("late")
+    assert (told["asked"], told["pid"]) == ("late", child.pid)
+
+
+def test_a_process_that_nobody_asks_is_ended():
+    """Leaving the block is enough, whatever it was loading."""
+    with stage.Stage("test_stage:hold", processes=2) as begun:
+        children = list(begun._children)
+    assert [child.poll() for child in children] == [-signal.SIGTERM] * 2
+
+
+def test_a_process_that_ended_before_it_was_asked_is_told_like_any_other():
+    """Nobody listens any more when it is let go."""
+    with stage.Stage("test_stage:echo") as begun:
+        (child,) = begun._children
+        child.kill()
+        child.wait()
+        with pytest.raises(BenchError, match="killed by the system"):
+            begun.ask(None)
