@@ -3,7 +3,7 @@
 import resource
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,17 @@ _GIB = 2**30
 _PEAK = {"H100": 989e12, "H200": 989e12}
 
 
-def work(asked: Mapping[str, Any], _screen: Screen, rank: int) -> dict[str, float]:
+def work(
+    asked: Mapping[str, Any], _screen: Screen, rank: int, follow: Callable[[Step], None] = lambda _step: None
+) -> dict[str, float]:
     """Train `asked["steps"]` steps by one of our trainers as a recipe has it, and write no weights."""
     recipe = recipes.read(asked["recipe"], asked["sets"], asked["folder"])
     steps: list[Step] = []
+
+    def report(step: Step) -> None:
+        steps.append(step)
+        follow(step)
+
     with tempfile.TemporaryDirectory() as place:
         job = Job(
             base=Model("measured", "folder", None, Path(asked["folder"]), None, None),
@@ -34,7 +41,7 @@ def work(asked: Mapping[str, Any], _screen: Screen, rank: int) -> dict[str, floa
             folder=Path(place),
             checkpoints=0,
             processes=asked["gpus"],
-            report=steps.append,
+            report=report,
         )
         trained = _sft.run(job, _METHODS[recipe.trainer])
     if rank > 0:

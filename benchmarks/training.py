@@ -50,9 +50,10 @@ class Way:
     padding_free: bool = False
 
 
+OUR_WORK = ("benchmarks._trainings:work", "benchmarks._profiles:work")
 OURS = (
-    Way(_FULL, "benchmarks._trainings:work", "full-main"),
-    Way(_LORA, "benchmarks._trainings:work", "lora-main"),
+    Way(_FULL, OUR_WORK[0], "full-main"),
+    Way(_LORA, OUR_WORK[0], "lora-main"),
 )
 PADDED = (
     Way("one padded pass of 8, full", "benchmarks._peers:plain", "full-main"),
@@ -122,7 +123,7 @@ def once(way: Way, model: Model, rows: Sequence[Sequence[Any]], *, quick: bool, 
         quick: a few steps by an optimizer that any machine has.
         gpus: that share a batch so many times as large.
     """
-    ours = way.work == OURS[0].work
+    ours = way.work in OUR_WORK
     steps, skip = _QUICK if quick else _OURS if ours else _THEIRS
     spent = steps * BATCH * gpus
     sets = [f"max_steps={steps}", f"batch={BATCH * gpus}", "checkpoint_steps=0"]

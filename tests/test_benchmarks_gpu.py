@@ -16,6 +16,7 @@ from benchmarks import (
     _lm_eval,
     _models,
     _peers,
+    _profiles,
     _shapes,
     _told,
     _trainings,
@@ -119,6 +120,30 @@ def test_a_shape_is_a_whole_checkpoint_that_trains_as_gemma_does(gsm8k_mirror, t
     assert row.token_ids[0] == speech.tokenizer.bos_token_id
     assert row.token_ids[-1] == speech.tokenizer.convert_tokens_to_ids("<end_of_turn>")
     assert max(row.token_ids) < _models.TINY.words
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("nvjet_hsh_192x192_64x3_2x1_v_bz_NNT", "matrix_products"),
+        ("void cutlass::Kernel2<cutlass_80_wmma_tensorop_bf16_s161616gemm_bf16>", "matrix_products"),
+        ("fmha_cutlassF_bf16_aligned_64x64_rf_sm80(PyTorchMemEffAttention::AttentionKernel)", "attention"),
+        ("void pytorch_flash::flash_bwd_dq_dk_dv_loop_seqk_parallel_kernel", "attention"),
+        ("void kOptimizerStatic8bit2StateBlockwise<float, 1, 256, 1>", "optimizer"),
+        ("void at::native::multi_tensor_apply_kernel<LpNormFunctor<float, (NormType)1>>", "gradient_norm"),
+        ("void at::native::vectorized_elementwise_kernel<4, bfloat16_copy_kernel_cuda>", "copies_and_casts"),
+        ("Memset (Device)", "fills"),
+        ("void cunn_SoftMaxForward<4, float, LogSoftMaxForwardEpilogue>", "losses"),
+        ("void at::native::reduce_kernel<512, 1, MeanOps<float>>", "reductions"),
+        ("void at::native::vectorized_elementwise_kernel<4, GeluCUDAKernelImpl>", "elementwise"),
+        ("something_new", "other"),
+    ],
+)
+def test_a_kernel_is_counted_once_under_what_it_is_for(name, kind):
+    """By names as CUDA libraries give them."""
+    assert _profiles.kind(name) == kind
+    found = _profiles.grouped([(name, 2.0), (name, 1.0)])
+    assert found[f"{kind}_ms"] == sum(found.values()) == 3.0
 
 
 def test_a_study_trains_on_the_rows_that_bench_trains_on(gsm8k_mirror, base):
