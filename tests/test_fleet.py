@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from multiprocessing.connection import Pipe
 from pathlib import Path
 
 import fleet_engine
@@ -18,6 +19,8 @@ from harness.contracts import Measuring, Reloading, Several
 from harness.engines import scripted
 from harness.errors import BenchError
 from harness.fleet import fleet, gpus
+from harness.fleet.messages import Done, Item
+from harness.fleet.workers import Worker
 from harness.types import Model, Request, Row, Sampling
 from harness.warm import Reference, Warm
 
@@ -154,6 +157,40 @@ def test_what_a_dead_worker_leaves_goes_to_the_others(models, lines, how, told):
             held.reload(models[1])
     finally:
         held.close()
+
+
+class Told(Worker):
+    """A worker without a process: what it says first lies in its pipe, what it says when it is asked again, then."""
+
+    def __init__(self, number: int, first: list, then: list) -> None:
+        self.name, self.of, self.gpus, self.busy = f"engine {number + 1} of 2", 2, 1, False
+        self.connection, self._end = Pipe()
+        self._waiting = [first, then]
+
+    def ask(self, what, *arguments) -> None:
+        """Say what is next; with nothing left it ends."""
+        self.busy = True
+        for said in self._waiting.pop(0):
+            self._end.send(said)
+        if not self._waiting or not self._waiting[0]:
+            self._end.close()
+
+    def end(self, patience=0.0) -> int:
+        """As one that was killed."""
+        self.busy = False
+        self.connection.close()
+        return -9
+
+
+def test_a_worker_that_ends_while_another_is_done_leaves_its_items_to_it_once():
+    """Both are heard in one go: what the other gets is begun after its own end was taken note of, not before."""
+    dies = Told(0, [Item("q0", 0)], [])
+    stays = Told(1, [Item("q1", 1), Done()], [Item("q2", 2), Done()])
+    warned = []
+    dealt = fleet._Round("complete", (), warned.append, retires=True)
+    answered = list(dealt.run([Request(f"q{i}", (1,)) for i in range(3)], [dies, stays]))
+    assert answered == [("q0", 0), ("q1", 1), ("q2", 2)]
+    assert len(warned) == 1
 
 
 def test_when_the_last_worker_dies_what_was_answered_is_there(models, lines):

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Pipe, wait
 from typing import Any
@@ -100,10 +100,15 @@ def why(worker: Worker, said: Refused | Ended) -> BenchError:
     )
 
 
-def heard(workers: Sequence[Worker]) -> list[tuple[Worker, Any]]:
-    """The next thing that each of those says that have something to say; waits for one of them."""
+def heard(workers: Sequence[Worker]) -> Iterator[tuple[Worker, Any]]:
+    """The next thing that each of those says that have something to say; waits for one of them.
+
+    Each is heard when its turn comes: until then it is busy, and nobody gives it more to do.
+    """
     ready: list[Any] = wait([worker.connection for worker in workers])
-    return [(worker, worker.hear()) for worker in workers if worker.connection in ready]
+    for worker in workers:
+        if worker.connection in ready:
+            yield worker, worker.hear()
 
 
 def answers(workers: Sequence[Worker]) -> list[Any]:
