@@ -17,8 +17,9 @@ help:
 quickstart: $(VENV)/installed
 	$(BIN)/bench quickstart
 
+# As many tests at a time as there are cores, four at most, each with a thread of its own.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-vllm:
 	@tests/vllm_cpu/run.sh $(PYTHON) $(VLLM)
