@@ -27,7 +27,8 @@ def announce(scored: Scored, as_json: bool, screen: Screen) -> None:
     phases = ", ".join(f"{name} {seconds:.1f}" for name, seconds in timings.phases.items())
     speed = "" if timings.tokens_per_second is None else f"{timings.tokens_per_second:,.0f} tokens/s, "
     settings = result.engine.settings
-    engine = f"{result.engine.version}, {settings.get('dtype', '')} on {result.provenance.device}"
+    version = ", ".join(str(told) for told in (result.engine.version, settings.get("dtype")) if told)
+    engine = f"{version} on {result.provenance.device}"
     rows = [*_counted(result.counts), ("engine", engine), ("speed", f"{speed}seconds: {phases}"),
             ("answers", f"{folder} (read them: bench show {folder} --wrong)"), ("entry", str(path))]  # fmt: skip
     screen.print(table(f"{result.candidate} on {result.task.label}{part}", rows))
