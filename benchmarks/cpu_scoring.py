@@ -12,7 +12,7 @@ from benchmarks.measuring import Arm, Asked, Target, asked, interleave, keep, ti
 from harness.store import entries
 
 OURS, LOOP = "bench", "plain loop, float32, batch 8"
-SETTINGS = (("float32", 8), ("float32", 32), ("bfloat16", 8), ("bfloat16", 16), ("bfloat16", 32), ("bfloat16", 64))
+SETTINGS = (("float32", 32), ("bfloat16", 16), ("bfloat16", 32), ("bfloat16", 64))
 HOW = (
     "{limit} questions of GSM8K's test split (seed 0), one shot, greedy, at most {most} tokens, the same prompts. "
     "`bench baseline --engine transformers` with its defaults; a loop over `generate` in the data set's "
@@ -53,7 +53,7 @@ class Peer:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Measure and keep."""
-    order = asked(__doc__ or "", 3, words)
+    order = asked(__doc__ or "", 2, words)
     where = _models.places()
     model = _models.shaped(_models.TINY, where) if order.quick else _models.small(where)
     name = str(model.folder) if order.quick else _models.SMALL
