@@ -4,6 +4,7 @@ Each is a module that satisfies a Protocol below; nothing is registered, the fol
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from harness.types import (
@@ -144,4 +145,31 @@ class Trainer(Protocol):
 
     def train(self, job: Job) -> Trained:
         """Train and write weights under `job.folder`. What cannot run or went wrong raises BenchError."""
+        ...
+
+
+class Foreign(Protocol):
+    """A trainer that is another program: three functions in place of `train`; the harness does the rest.
+
+    Its command runs in a folder of its own below the run's, empty but for its files, under the recipe's time limit.
+    Paths that these functions give start there. It leaves weights as save_pretrained writes them, an adapter's or the
+    whole model's, and a trainer_state.json with the loss of every step.
+
+    Attributes:
+        Options: as a trainer's, with `python`, `time_limit` and `batch`: a subclass of `trainers._options.Foreign`.
+        LIBRARIES: optional; what must be installed in the interpreter that the recipe names.
+    """
+
+    Options: type[Any]
+
+    def files(self, job: Job) -> Mapping[str, str | bytes]:
+        """Name to content of what the command reads: data from `job.rows`, and a configuration."""
+        ...
+
+    def command(self, job: Job) -> Sequence[str]:
+        """The words to run. "python" is the recipe's interpreter; other programs are looked for beside it first."""
+        ...
+
+    def weights(self, job: Job) -> str | Path:
+        """The folder that holds the weights when the command has ended."""
         ...

@@ -4,8 +4,10 @@ The folders are the registry: a new file is a new name. Plug-ins are loaded by n
 that a heavy library is only paid for by the command that needs it.
 """
 
+import dataclasses
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -13,8 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from harness.contracts import Engine, Task, Trainer
+from harness.contracts import Engine, Foreign, Task, Trainer
 from harness.errors import BenchError, nearest
+from harness.types import Job, Trained
 
 Kind = Literal["task", "engine", "trainer"]
 
@@ -25,6 +28,15 @@ MEMBERS: dict[Kind, tuple[str, ...]] = {
     "engine": ("Options", "load"),
     "trainer": ("Options", "train"),
 }
+# A trainer that is another program has these in place of `train`.
+FOREIGN = ("Options", "files", "command", "weights")
+_CALLS: dict[str, tuple[str, ...]] = {
+    "problems": ("split",),
+    "messages": ("problem",),
+    "grade": ("problem", "completion"),
+    "load": ("model", "options"),
+    **dict.fromkeys(("train", "files", "command", "weights"), ("job",)),
+}
 EXTRAS = {
     "torch": "transformers",
     "transformers": "transformers",
@@ -34,6 +46,7 @@ EXTRAS = {
     "peft": "train",
     "bitsandbytes": "train",
     "httpx2": "openai",
+    "trl": "trl",
 }
 
 
@@ -57,8 +70,26 @@ def engine(name: str) -> Engine:
 
 def trainer(name: str) -> Trainer:
     """The trainer of that name, or of that file (`./my_trainer.py`)."""
-    found: Trainer = _load("trainer", name)
-    return found
+    found = _load("trainer", name)
+    if _is_foreign(found):
+        return _Adapted(found, found.Options, found.__doc__)
+    made: Trainer = found
+    return made
+
+
+@dataclasses.dataclass
+class _Adapted:
+    """A foreign trainer's module as a trainer."""
+
+    module: Foreign
+    Options: type[Any]
+    __doc__: str | None
+
+    def train(self, job: Job) -> Trained:
+        """Run it; see `trainers._foreign.run`."""
+        _claim("trainers")
+        made: Trained = room("trainers._foreign").run(self.module, job)
+        return made
 
 
 def require(libraries: Sequence[str], what: str) -> None:
@@ -162,14 +193,54 @@ def _from_path(kind: Kind, path: Path) -> ModuleType:
 
 
 def _checked(kind: Kind, module: Any, name: str) -> Any:
-    absent = [member for member in MEMBERS[kind] if not hasattr(module, member)]
-    if absent:
+    members, contract = (
+        (FOREIGN, "Foreign") if kind == "trainer" and _is_foreign(module) else (MEMBERS[kind], kind.capitalize())
+    )
+    problems = [problem for member in members if (problem := _problem(module, member, contract))]
+    absent = [member for member in members if not hasattr(module, member)]
+    problems = ([f"lacks {', '.join(absent)}"] if absent else []) + problems
+    if problems:
         where = getattr(module, "__file__", name)
         raise BenchError(
-            f"the {kind} '{name}' ({where}) lacks {', '.join(absent)}",
-            f"a {kind} has {', '.join(MEMBERS[kind])}: see the class {kind.capitalize()} in harness/contracts.py",
+            f"the {kind} '{name}' ({where}) {'; '.join(problems)}",
+            f"a {kind} has {', '.join(members)}: see the class {contract} in harness/contracts.py",
         )
     return module
+
+
+def _is_foreign(module: Any) -> bool:
+    return not hasattr(module, "train") and any(hasattr(module, member) for member in FOREIGN[1:])
+
+
+def _problem(module: Any, member: str, contract: str) -> str | None:
+    """What is wrong with a member that is there, as far as can be told without calling it."""
+    value = getattr(module, member, None)
+    if member == "Options" and value is not None:
+        return _problem_of_options(value, contract)
+    if member not in _CALLS or value is None:
+        return None
+    called = f"{member}({', '.join(_CALLS[member])})"
+    if not callable(value):
+        return f"has {member} that is no function: {called} is called"
+    try:
+        inspect.signature(value).bind(*_CALLS[member])
+    except TypeError:
+        return f"has {member}{inspect.signature(value)}, and {called} is called"
+    except ValueError:
+        return None  # written in C, without a signature
+    return None
+
+
+def _problem_of_options(kind: Any, contract: str) -> str | None:
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen):  # type: ignore[attr-defined]
+        return "has Options that are no frozen dataclass"
+    needed = ("python", "time_limit", "batch") if contract == "Foreign" else ()
+    absent = [name for name in needed if name not in kind.__dataclass_fields__]
+    return (
+        f"has Options without {', '.join(absent)}: make them a subclass of trainers._options.Foreign"
+        if absent
+        else None
+    )
 
 
 def _missing(error: ModuleNotFoundError, what: str) -> BenchError:

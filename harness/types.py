@@ -248,6 +248,8 @@ class Trained:
         parameters: numbers of the whole model, tied ones counted once.
         held_out_loss: mean over the supervised tokens of the held-out rows in nats; None without such rows.
         quantised: "nf4" where the base was trained on in that form, else None; merging then starts from that form.
+        libraries: name to version of what trained, where that was in another process; None is this one's.
+        peak_memory: bytes, likewise.
     """
 
     kind: Literal["full", "adapter"]
@@ -257,3 +259,5 @@ class Trained:
     parameters: int
     held_out_loss: float | None = None
     quantised: str | None = None
+    libraries: Mapping[str, str] | None = None
+    peak_memory: int | None = None

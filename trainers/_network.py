@@ -92,10 +92,16 @@ def save(network: Any, state: Mapping[str, torch.Tensor], folder: Path, job: Job
         network.save_pretrained(draft, state_dict=_cast(state, DTYPES[job.options.output_dtype]), max_shard_size=SHARD)
         for file in [path for path in draft.iterdir() if not path.name.endswith((".safetensors", weights.INDEX))]:
             file.unlink()
-        for file in job.base.folder.iterdir():
-            if file.is_file() and not file.name.endswith((".safetensors", weights.INDEX, *weights.PICKLES, ".gguf")):
-                shutil.copyfile(file, draft / file.name)
-        _state_dtype(draft / "config.json", job.options.output_dtype)
+        companions(draft, job, job.options.output_dtype)
+
+
+def companions(folder: Path, job: Job, dtype: str | None) -> None:
+    """Copy whatever of the base is no weight, byte for byte but for the dtype that config.json states."""
+    for file in job.base.folder.iterdir():
+        if file.is_file() and not file.name.endswith((".safetensors", weights.INDEX, *weights.PICKLES, ".gguf")):
+            shutil.copyfile(file, folder / file.name)
+    if dtype is not None:
+        _state_dtype(folder / "config.json", dtype)
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """The hyper-parameters that recipes set, one frozen class a trainer; light, so that a recipe is read without torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import ClassVar
+from typing import Any, ClassVar
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 CHOICES = {
@@ -14,6 +15,12 @@ CHOICES = {
     "sharding": ("none", "fsdp"),
     "output_dtype": ("bfloat16", "float16", "float32"),
 }
+_RANGES: tuple[tuple[tuple[str, ...], float, float, str], ...] = (
+    (("lr", "epochs", "epsilon", "time_limit"), 1e-30, inf, "above 0"),
+    (("batch", "forward_tokens", "max_steps"), 1, inf, "1 or more"),
+    (("final_lr", "warmup", "beta1", "beta2"), 0, 1, "from 0 to 1"),
+    (("clip", "weight_decay", "checkpoint_steps"), 0, inf, "0 or more"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +78,7 @@ class Full:
     output_dtype: str = "bfloat16"
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"{key} must be {', '.join(known)}, not '{getattr(self, key)}'"
-            for key, known in CHOICES.items()
-            if getattr(self, key) not in known
-        ]
-        ranges: tuple[tuple[tuple[str, ...], float, float, str], ...] = (
-            (("lr", "epochs", "epsilon"), 1e-30, inf, "above 0"),
-            (("batch", "forward_tokens"), 1, inf, "1 or more"),
-            (("final_lr", "warmup", "beta1", "beta2"), 0, 1, "from 0 to 1"),
-            (("clip", "weight_decay", "checkpoint_steps"), 0, inf, "0 or more"),
-        )
-        for keys, least, most, told in ranges:
-            wrong += [f"{key} must be {told}" for key in keys if not least <= getattr(self, key) <= most]
-        if self.max_steps is not None and self.max_steps < 1:
-            wrong.append("max_steps must be 1 or more")
-        if wrong:
-            raise ValueError("; ".join(wrong))
+        require(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +118,44 @@ class Qlora(Lora):
     LIBRARIES: ClassVar[tuple[str, ...]] = (*Lora.LIBRARIES, "bitsandbytes")
 
     double_quantization: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """What every foreign trainer's options begin with.
+
+    Attributes:
+        python: the interpreter to train in, a path or a name on the PATH; none is the one that bench runs in.
+        time_limit: seconds after which the training is ended.
+        batch: rows of one optimizer step.
+    """
+
+    python: str | None = None
+    time_limit: float = 86_400.0
+    batch: int = 8
+
+    def __post_init__(self) -> None:
+        require(self)
+
+
+def require(options: Any, wrong: Sequence[str] = ()) -> None:
+    """Every option that has a known range or choice is within it.
+
+    Args:
+        options: any trainer's; names that are not known here are its own.
+        wrong: what was found wrong before.
+
+    Raises:
+        ValueError: all that is wrong.
+    """
+    given = {key: getattr(options, key) for key in options.__dataclass_fields__}
+    found = [
+        f"{key} must be {', '.join(known)}, not '{given[key]}'"
+        for key, known in CHOICES.items()
+        if key in given and given[key] not in known
+    ]
+    for keys, least, most, told in _RANGES:
+        values = {key: given[key] for key in keys if given.get(key) is not None}
+        found += [f"{key} must be {told}" for key, value in values.items() if not least <= value <= most]
+    if found := [*found, *wrong]:
+        raise ValueError("; ".join(found))

@@ -89,13 +89,13 @@ def _candidate(
         final_loss=candidate.final_loss(steps),
         held_out_loss=trained.held_out_loss,
         losses_sha256=sha256((home / candidate.LOSSES).read_bytes()).hexdigest(),
-        cost=_cost(steps, device, asked["gpus"]),
-        libraries=provenance.libraries(LIBRARIES),
+        cost=_cost(steps, device, asked["gpus"], trained.peak_memory),
+        libraries=dict(trained.libraries or provenance.libraries(LIBRARIES)),
         git_commit=provenance.of_this_program("", asked["commit"], device, None).git_commit,
     )
 
 
-def _cost(steps: Sequence[Step], device: str, gpus: int) -> candidate.Cost:
+def _cost(steps: Sequence[Step], device: str, gpus: int, memory: int | None) -> candidate.Cost:
     return candidate.Cost(
         steps=len(steps),
         rows=sum(step.rows for step in steps),
@@ -103,7 +103,7 @@ def _cost(steps: Sequence[Step], device: str, gpus: int) -> candidate.Cost:
         supervised=sum(step.supervised for step in steps),
         seconds=candidate.seconds(steps),
         samples_per_second=candidate.samples_per_second(steps),
-        peak_memory=_peak_memory(),
+        peak_memory=memory or _peak_memory(),
         device=device,
         gpus=gpus,
     )

@@ -1,0 +1,97 @@
+"""The loss history of a foreign trainer: `trainer_state.json`, as what builds on transformers' Trainer writes it."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.errors import BenchError
+from harness.types import Job, Row, Step
+
+FILE = "trainer_state.json"
+_WAY_OUT = f"let it log every step (logging_steps = 1) and write {FILE}, as transformers' Trainer.save_state does"
+
+
+def read(place: Path) -> list[dict[str, Any]]:
+    """What was logged, of the state with the most steps anywhere below a folder; checkpoints hold older ones.
+
+    Raises:
+        BenchError: there is none, or it is no such file.
+    """
+    logged: list[dict[str, Any]] = []
+    for path in sorted(place.rglob(FILE)):
+        try:
+            found = [dict(entry) for entry in json.loads(path.read_bytes())["log_history"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise BenchError(f"{path} holds no log_history", _WAY_OUT) from error
+        if len(_losses(found)) >= len(_losses(logged)):
+            logged = found
+    if not _losses(logged):
+        raise BenchError("it told no loss", _WAY_OUT)
+    return logged
+
+
+def steps(logged: Sequence[dict[str, Any]], job: Job, elapsed: float) -> Iterator[Step]:
+    """The steps, in order.
+
+    A foreign trainer shuffles by itself, so that a step's tokens are the mean row's times its rows. An entry may carry
+    `seconds` since the first step began; without, the whole time is spread evenly.
+
+    Args:
+        logged: what `read` gave.
+        job: rows and the batch are read.
+        elapsed: seconds, where the history does not say how long the training took.
+
+    Raises:
+        BenchError: steps that are missing or twice there, or a loss that is not finite.
+    """
+    entries = _losses(logged)
+    total = len(entries)
+    if [entry.get("step") for entry in entries] != list(range(1, total + 1)):
+        raise BenchError(f"its history has not every step from 1 to {total}", _WAY_OUT)
+    whole = next((float(entry["train_runtime"]) for entry in logged if "train_runtime" in entry), elapsed)
+    for number, entry in enumerate(entries, 1):
+        loss, rate = _number(entry, "loss", number), _number(entry, "learning_rate", number)
+        rows = _rows(number, len(job.rows), job.options.batch)
+        yield Step(
+            number=number,
+            total=total,
+            loss=loss,
+            lr=rate,
+            grad_norm=_number(entry, "grad_norm", number) if entry.get("grad_norm") is not None else None,
+            rows=rows,
+            tokens=round(rows * _mean(job.rows, 0)),
+            supervised=round(rows * _mean(job.rows, 1)),
+            seconds=float(entry.get("seconds", whole * number / total)),
+        )
+
+
+def last(logged: Sequence[dict[str, Any]], key: str) -> Any:
+    """The last value of a key, or None."""
+    return next((entry[key] for entry in reversed(logged) if key in entry), None)
+
+
+def _losses(logged: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [entry for entry in logged if "loss" in entry]
+
+
+def _number(entry: dict[str, Any], key: str, step: int) -> float:
+    try:
+        value = float(entry[key])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BenchError(f"step {step} of its history has no {key}", _WAY_OUT) from error
+    if not math.isfinite(value):
+        raise BenchError(f"its {key} became {value} at step {step}", "lower the learning rate (--set lr=...)")
+    return value
+
+
+def _rows(number: int, rows: int, batch: int) -> int:
+    """Rows of a step: a batch, and in the last step of an epoch what is left."""
+    place = (number - 1) % -(-rows // batch)
+    return min(batch, rows - place * batch)
+
+
+def _mean(rows: Sequence[Row], part: int) -> float:
+    """Tokens (0) or supervised tokens (1) of the mean row."""
+    return sum(len(row.token_ids) - part * row.start for row in rows) / len(rows)

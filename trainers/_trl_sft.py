@@ -1,0 +1,85 @@
+"""Runs TRL's SFTTrainer over ready token ids; a file of its own that `trl` hands to the interpreter of a recipe."""
+
+import json
+import resource
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+OUT = Path("out")
+
+
+class Clock(TrainerCallback):  # type: ignore[misc]
+    """Notes at every step how long it has been since the first began."""
+
+    began = 0.0
+
+    def on_train_begin(self, *_given: Any, **_more: Any) -> None:
+        self.began = perf_counter()
+
+    def on_log(self, _args: Any, state: Any, _control: Any, **_more: Any) -> None:
+        state.log_history[-1]["seconds"] = perf_counter() - self.began
+
+
+def main() -> None:
+    """Train by settings.json over rows.jsonl; weights, and the history with the loss of held_out.jsonl, go to out/."""
+    asked = json.loads(Path("settings.json").read_bytes())
+    network = AutoModelForCausalLM.from_pretrained(
+        asked["base"],
+        dtype=getattr(torch, asked["dtype"]),
+        attn_implementation=asked["attention"],
+        local_files_only=True,
+        use_safetensors=True,
+    )
+    network.config.use_cache = False
+    accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
+    trainer = SFTTrainer(
+        model=network,
+        args=SFTConfig(output_dir=str(OUT), use_cpu=not accelerated, **asked["arguments"]),
+        train_dataset=Dataset.from_list(_rows("rows.jsonl")),
+        processing_class=AutoTokenizer.from_pretrained(asked["base"], local_files_only=True),
+        peft_config=LoraConfig(**asked["lora"]) if asked["lora"] else None,
+        callbacks=[Clock()],
+    )
+    trainer.train()
+    last = {"step": trainer.state.global_step, "peak_memory": _peak_memory()}
+    if held_out := _rows("held_out.jsonl"):
+        last["eval_loss"] = _loss(trainer.model, held_out)
+    trainer.state.log_history.append(last)
+    trainer.save_state()
+    made = trainer.model if asked["lora"] else trainer.model.to(getattr(torch, asked["output_dtype"]))
+    made.save_pretrained(OUT / "weights")
+
+
+def _rows(name: str) -> list[dict[str, list[int]]]:
+    rows = [json.loads(line) for line in Path(name).read_text(encoding="utf-8").splitlines()]
+    return [{"input_ids": row["input_ids"], "labels": row["labels"]} for row in rows]
+
+
+@torch.no_grad()
+def _loss(network: Any, rows: list[dict[str, list[int]]]) -> float:
+    """Mean over the supervised tokens of all rows, in nats."""
+    network.eval()
+    total, count = 0.0, 0
+    for row in rows:
+        supervised = sum(label >= 0 for label in row["labels"])
+        given = {name: torch.tensor([ids], device=network.device) for name, ids in row.items()}
+        total, count = total + float(network(**given).loss) * supervised, count + supervised
+    return total / count
+
+
+def _peak_memory() -> int:
+    used = int(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else 0
+    scale = 1 if sys.platform == "darwin" else 1024
+    return used or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+if __name__ == "__main__":
+    main()

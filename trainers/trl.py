@@ -1,0 +1,185 @@
+"""TRL's SFTTrainer as a foreign trainer: our token ids and labels, its loop, in the interpreter of the recipe."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.types import Job
+from trainers import _foreign
+from trainers._options import PROJECTIONS, Foreign, require
+
+__all__ = ["LIBRARIES", "Options", "command", "files", "weights"]
+
+LIBRARIES = ("trl", "peft")
+_SCRIPT = Path(__file__).with_name("_trl_sft.py")
+_OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_8bit"}
+
+
+@dataclass(frozen=True, slots=True)
+class Options(Foreign):
+    """Hyper-parameters by the names that our own trainers have; docs/foreign-trainers.md tells what TRL does else.
+
+    Attributes:
+        method: lora or full.
+        lr: peak learning rate.
+        schedule: cosine, linear or constant, after the warm-up.
+        final_lr: where the schedule ends, as a share of `lr`.
+        warmup: share of the steps over which the learning rate rises from 0.
+        epochs: passes over the rows.
+        max_steps: stop after so many steps.
+        forward_rows: rows of one padded forward pass; `batch` is a multiple of it.
+        optimizer: adamw (fused) or adamw_8bit (bitsandbytes).
+        beta1, beta2, epsilon, weight_decay: of AdamW.
+        clip: the gradient's L2 norm is clipped to this; 0 never clips.
+        precision: bf16 computes under autocast, fp32 does not.
+        weights: dtype of the whole weights being trained; a LoRA's base is held in the precision it computes in.
+        gradient_checkpointing: compute activations twice to save memory.
+        attention: auto takes eager for models with soft-capped attention, else sdpa.
+        output_dtype: of the weights as they are scored.
+        r, alpha, dropout, targets: of a LoRA, as in the trainer lora.
+    """
+
+    method: str = "lora"
+    lr: float = 2e-4
+    schedule: str = "cosine"
+    final_lr: float = 0.1
+    warmup: float = 0.03
+    epochs: float = 1.0
+    max_steps: int | None = None
+    forward_rows: int = 8
+    optimizer: str = "adamw"
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    precision: str = "bf16"
+    weights: str = "fp32"
+    gradient_checkpointing: bool = False
+    attention: str = "auto"
+    output_dtype: str = "bfloat16"
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    targets: tuple[str, ...] = PROJECTIONS
+
+    def __post_init__(self) -> None:
+        Foreign.__post_init__(self)
+        wrong = [] if self.method in ("lora", "full") else [f"method must be lora or full, not '{self.method}'"]
+        if self.forward_rows < 1 or self.batch % self.forward_rows:
+            wrong.append("batch must be a multiple of forward_rows")
+        if self.r < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1 or not self.targets:
+            wrong.append("r must be 1 or more, alpha above 0, dropout from 0 to below 1, targets not empty")
+        require(self, wrong)
+
+    @property
+    def LIBRARIES(self) -> tuple[str, ...]:  # noqa: N802
+        """What must be installed here: nothing where another interpreter trains."""
+        return LIBRARIES if self.python is None else ()
+
+
+def files(job: Job) -> dict[str, str]:
+    """The script, its settings, and the rows."""
+    return {
+        "train.py": _SCRIPT.read_text(encoding="utf-8"),
+        "settings.json": json.dumps(_settings(job), indent=2) + "\n",
+        "rows.jsonl": _foreign.jsonl(job.rows),
+        "held_out.jsonl": _foreign.jsonl(job.held_out),
+    }
+
+
+def command(_job: Job) -> list[str]:
+    """The script alone."""
+    return ["python", "train.py"]
+
+
+def weights(_job: Job) -> str:
+    """Where the script saves an adapter or a whole model."""
+    return "out/weights"
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    options: Options = job.options
+    lora = options.method == "lora"
+    half = options.precision == "bf16" if lora else options.weights == "bf16"
+    return {
+        "base": str(job.base.folder),
+        "dtype": "bfloat16" if half else "float32",
+        "attention": _attention(job),
+        "output_dtype": options.output_dtype,
+        "arguments": {**_loop(job), **_optimisation(job)},
+        "lora": _lora(options) if lora else None,
+    }
+
+
+def _loop(job: Job) -> dict[str, Any]:
+    """How SFTTrainer goes over rows that nothing may be done to: no template, no truncation, no packing."""
+    options: Options = job.options
+    return {
+        "max_length": None,
+        "packing": False,
+        "per_device_train_batch_size": options.forward_rows,
+        "gradient_accumulation_steps": options.batch // options.forward_rows,
+        "num_train_epochs": options.epochs,
+        "max_steps": options.max_steps or -1,
+        "bf16": options.precision == "bf16",
+        "gradient_checkpointing": options.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
+        "seed": job.seed,
+        "data_seed": job.seed,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def _optimisation(job: Job) -> dict[str, Any]:
+    options: Options = job.options
+    total = options.max_steps or math.ceil(options.epochs * math.ceil(len(job.rows) / options.batch))
+    name, more = _schedule(options)
+    return {
+        "learning_rate": options.lr,
+        "lr_scheduler_type": name,
+        "lr_scheduler_kwargs": more,
+        "warmup_steps": math.ceil(options.warmup * total),
+        "optim": _OPTIMIZERS[options.optimizer],
+        "adam_beta1": options.beta1,
+        "adam_beta2": options.beta2,
+        "adam_epsilon": options.epsilon,
+        "weight_decay": options.weight_decay,
+        "max_grad_norm": options.clip,
+    }
+
+
+def _schedule(options: Options) -> tuple[str, dict[str, float]]:
+    """(name, arguments) of transformers' schedule."""
+    if options.schedule == "constant" or options.final_lr == 1:
+        return "constant_with_warmup", {}
+    if options.schedule == "cosine":
+        return ("cosine_with_min_lr", {"min_lr_rate": options.final_lr}) if options.final_lr else ("cosine", {})
+    if options.final_lr:
+        return "polynomial", {"lr_end": options.lr * options.final_lr, "power": 1.0}
+    return "linear", {}
+
+
+def _lora(options: Options) -> dict[str, Any]:
+    return {
+        "r": options.r,
+        "lora_alpha": options.alpha,
+        "lora_dropout": options.dropout,
+        "target_modules": list(options.targets),
+        "bias": "none",
+        "task_type": "CAUSAL_LM",
+    }
+
+
+def _attention(job: Job) -> str:
+    options: Options = job.options
+    if options.attention != "auto":
+        return options.attention
+    config = json.loads((job.base.folder / "config.json").read_bytes())
+    return "eager" if config.get("text_config", config).get("attn_logit_softcapping") else "sdpa"
