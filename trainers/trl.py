@@ -123,7 +123,7 @@ def _loop(job: Job) -> dict[str, Any]:
         "per_device_train_batch_size": options.forward_rows,
         "gradient_accumulation_steps": options.batch // options.forward_rows,
         "num_train_epochs": options.epochs,
-        "max_steps": options.max_steps or -1,
+        "max_steps": _steps(job) if options.max_steps else -1,
         "bf16": options.precision == "bf16",
         "gradient_checkpointing": options.gradient_checkpointing,
         "gradient_checkpointing_kwargs": {"use_reentrant": False},
@@ -139,13 +139,12 @@ def _loop(job: Job) -> dict[str, Any]:
 
 def _optimisation(job: Job) -> dict[str, Any]:
     options: Options = job.options
-    total = options.max_steps or math.ceil(options.epochs * math.ceil(len(job.rows) / options.batch))
     name, more = _schedule(options)
     return {
         "learning_rate": options.lr,
         "lr_scheduler_type": name,
         "lr_scheduler_kwargs": more,
-        "warmup_steps": math.ceil(options.warmup * total),
+        "warmup_steps": math.ceil(options.warmup * _steps(job)),
         "optim": _OPTIMIZERS[options.optimizer],
         "adam_beta1": options.beta1,
         "adam_beta2": options.beta2,
@@ -153,6 +152,13 @@ def _optimisation(job: Job) -> dict[str, Any]:
         "weight_decay": options.weight_decay,
         "max_grad_norm": options.clip,
     }
+
+
+def _steps(job: Job) -> int:
+    """Steps of the whole training. transformers would go on to `max_steps` over more epochs than were asked for."""
+    options: Options = job.options
+    whole = math.ceil(options.epochs * math.ceil(len(job.rows) / options.batch))
+    return min(whole, options.max_steps or whole)
 
 
 def _schedule(options: Options) -> tuple[str, dict[str, float]]:

@@ -197,7 +197,7 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def _is_adapter(options: Any) -> bool:
-    return hasattr(options, "r") and hasattr(options, "targets")
+    return hasattr(options, "r") and hasattr(options, "targets") and getattr(options, "method", "lora") == "lora"
 
 
 def _check_rows(recipe: Recipe, samples: Sequence[Sample], speech: Speech, model: Model, screen: Screen) -> list[str]:
