@@ -65,6 +65,7 @@ class Study(Order):
     Attributes:
         gpus: as many processes train; without a wish one trains, and the engine takes what it is made for.
         reuse_base: compare with the newest row of the base that is comparable, instead of scoring the base again.
+        log: trackers that are told every step of the trainings.
     """
 
     recipes: list[str]
@@ -73,6 +74,7 @@ class Study(Order):
     train_seed: int
     checkpoints: int
     reuse_base: bool
+    log: Sequence[str] = ()
 
 
 def baseline(order: Order, screen: Screen) -> int:
@@ -200,6 +202,7 @@ def _training(order: Study, recipe: str) -> Training:
         mirror=order.mirror,
         cache=order.cache,
         commit=order.commit,
+        log=order.log,
     )
 
 

@@ -18,6 +18,9 @@ def training(parser: Parser, seed: str) -> None:
     parser.add_argument(
         "--checkpoints", type=int, default=0, metavar="K", help="keep K sets of weights on the way, evenly spread"
     )
+    parser.add_argument(
+        "--log", action="append", default=[], metavar="NAME", help="tell a tracker every step, such as tensorboard"
+    )
 
 
 def train(parser: Parser) -> None:

@@ -38,6 +38,7 @@ class Order:
 
     Attributes:
         commit: of this program where it runs without its repository, or None.
+        log: trackers that are told every step; they change no number and no setting.
     """
 
     recipe: str
@@ -51,6 +52,7 @@ class Order:
     mirror: Path | None
     cache: Path
     commit: str | None = None
+    log: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ def prepare(order: Order, screen: Screen, tasks: Sequence[str] = ()) -> Plan:
     if order.gpus < 1 or order.checkpoints < 0 or not 0 <= order.seed < 2**32:
         raise BenchError("--gpus is 1 or more, --checkpoints 0 or more, --seed 0 to 2^32 - 1", "mend the numbers")
     plugins.require(getattr(recipe.options, "LIBRARIES", ()), f"the trainer '{recipe.trainer}'")
+    plugins.room("harness.training.tracking").require(order.log)
     if order.gpus > 1 and 0 < (there := _gpus()) < order.gpus:
         raise BenchError(f"--gpus {order.gpus}, but {there} are here", f"--gpus {there}")
     screen.say(f"base {recipe.base}: looking for it, fetching what is missing")
@@ -200,6 +203,7 @@ def _asked(plan: Plan, folder: Path) -> dict[str, Any]:
         "gpus": order.gpus,
         "checkpoints": order.checkpoints,
         "commit": order.commit,
+        "log": list(order.log),
         "model": {
             "name": model.name,
             "source": model.source,

@@ -32,11 +32,15 @@ def work(asked: Mapping[str, Any], screen: Screen, rank: int) -> None:
     model = Model(**{**asked["model"], "folder": Path(asked["model"]["folder"])})
     rows, held_out = (_read_rows(folder / name) for name in ("rows.json", "held_out.json"))
     losses, recent = Losses(folder), deque[Step](maxlen=_RECENT)
-    with screen.steps(recipe.name) as bar:
+    logged = plugins.room("harness.training.tracking").tracked(
+        asked["log"] if rank == 0 else (), folder, _flat(recipes.values(recipe))
+    )
+    with screen.steps(recipe.name) as bar, logged as track:
 
         def report(step: Step) -> None:
             if rank == 0:
                 losses.append(step)
+                track(step)
                 recent.append(step)
                 rate = candidate.samples_per_second(list(recent))
                 bar(step.number, step.total, f"loss {step.loss:.3f}" + (f", {rate:,.1f} samples/s" if rate else ""))

@@ -1,0 +1,73 @@
+"""A training's steps to TensorBoard and other trackers, by accelerate's own integrations; no number changes by it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness import plugins
+from harness.errors import BenchError, nearest
+from harness.types import Step, Value
+
+PROJECT = "bench"
+_PACKAGES = {"comet_ml": "comet-ml"}
+
+
+def require(names: Sequence[str]) -> None:
+    """Make sure that every tracker can be talked to, before anything is trained.
+
+    Raises:
+        BenchError: no tracker of accelerate's has that name, or its package is not installed.
+    """
+    if not names:
+        return
+    tracking = plugins.room("accelerate.tracking")
+    known = tuple(sorted(tracking.LOGGER_TYPE_TO_CLASS))
+    there = [str(name) for name in tracking.get_available_trackers()]
+    for name in names:
+        if name not in known:
+            raise BenchError(f"no tracker '{name}'", nearest(name, known, "those that accelerate knows"))
+        if name not in there:
+            raise BenchError(
+                f"--log {name} needs a library that is not installed", f"pip install {_PACKAGES.get(name, name)}"
+            )
+
+
+@contextmanager
+def tracked(names: Sequence[str], folder: Path, values: Mapping[str, Value]) -> Iterator[Callable[[Step], None]]:
+    """What to call with every step; at the end the trackers are told that there is no more.
+
+    They are started by the first step: they ask accelerate which process this is, and only a trainer may settle that.
+
+    Args:
+        names: of trackers; without any, nothing is imported.
+        folder: the run's; trackers that write files do so in a folder of their own name below it.
+        values: the recipe's keys.
+    """
+    started: list[Any] = []
+
+    def track(step: Step) -> None:
+        if names and not started:
+            started.extend(_started(name, folder, values) for name in names)
+        for tracker in started:
+            tracker.log(_measures(step), step=step.number)
+
+    try:
+        yield track
+    finally:
+        for tracker in started:
+            tracker.finish()
+
+
+def _started(name: str, folder: Path, values: Mapping[str, Value]) -> Any:
+    kind = plugins.room("accelerate.tracking").LOGGER_TYPE_TO_CLASS[name]
+    tracker = kind(name, str(folder)) if kind.requires_logging_directory else kind(PROJECT)
+    tracker.start()
+    told = {key: value for key, value in values.items() if value is not None}
+    tracker.store_init_configuration({"run": folder.name, **told})
+    return tracker
+
+
+def _measures(step: Step) -> dict[str, float]:
+    told = {"loss": step.loss, "lr": step.lr, "grad_norm": step.grad_norm, "supervised": step.supervised}
+    return {f"train/{name}": value for name, value in told.items() if value is not None}
