@@ -273,6 +273,18 @@ def test_a_foreign_trainer_that_breaks_its_contract_is_named(base, tmp_path, old
     assert told in str(caught.value)
 
 
+def test_a_launcher_may_end_what_it_started_elsewhere(train, tmp_path):
+    """It is asked to end before it is made to: what it put into a session of its own it can then end itself."""
+    script = "import signal, subprocess, sys\n"
+    script += (
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
+    )
+    script += "signal.signal(signal.SIGTERM, lambda *_: (child.kill(), print('ended it', flush=True), sys.exit(0)))\n"
+    script += "child.wait()"
+    assert "its log ends: ended it" in refused(train, script, time_limit=3.0)
+    await_end(str(tmp_path / "run"))
+
+
 def test_a_killed_training_takes_its_command_with_it(base, tmp_path):
     """The command ends when the process that asked for it does, however that ended."""
     script = f"import os, signal, subprocess, sys; sys.path.insert(0, {str(Path(plugins.HOUSE))!r})\n"

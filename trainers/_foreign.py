@@ -207,15 +207,22 @@ def _run(command: Sequence[str], place: Path, log: Path, limit: float) -> None:
                 f"it was ended after {limit:g} seconds, the recipe's time_limit", "--set time_limit=SECONDS"
             ) from error
         finally:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-            if child.stdin is not None:
-                child.stdin.close()
+            _end(child)
     if code == 128 + signal.SIGKILL:
         raise BenchError("it was killed by the system, most likely for want of memory", f"look into {log}")
     if code:
         raise BenchError(f"its command ended with status {code}", f"look into {log}")
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    """Let go of the leash, which ends what still runs; then what the command left behind in its group."""
+    if child.stdin is not None:
+        child.stdin.close()
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(2 * _leash.GRACE)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
 
 
 def _environment() -> dict[str, str]:

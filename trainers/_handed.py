@@ -65,8 +65,10 @@ def _full(found: Path, job: Job) -> Trained:
 
 
 def _is_base(named: str, job: Job) -> bool:
-    known = (job.base.name, job.base.source, job.base.source.removeprefix("hub:"), str(job.base.folder))
-    return named in known or Path(named).expanduser().resolve() == job.base.folder.resolve()
+    return (
+        named in (job.base.name, job.base.source.removeprefix("hub:"))
+        or Path(named).expanduser().resolve() == job.base.folder.resolve()
+    )
 
 
 def _is_tied(folder: Path) -> bool:

@@ -6,19 +6,37 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
+# Launchers of several processes put each into a session of its own, and end them when they are asked to end.
+GRACE = 10.0
 _SIGNALLED = 128
 
 
 def main(command: Sequence[str]) -> int:
     """Run it in this process's group; its exit status, 128 and the signal's number where a signal ended it."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    code = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
+    signal.signal(signal.SIGTERM, _nothing)  # a handler, unlike SIG_IGN, does not pass to the command
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    ending = threading.Event()
+    watch = threading.Thread(target=_end_with_parent, args=(child, ending), daemon=True)
+    watch.start()
+    code = child.wait()
+    if ending.is_set():
+        watch.join()
     return code if code >= 0 else _SIGNALLED - code
 
 
-def _end_with_parent() -> None:
+def _nothing(_signal: int, _frame: object) -> None:
+    """This process outlives what it ends."""
+
+
+def _end_with_parent(child: "subprocess.Popen[bytes]", ending: threading.Event) -> None:
+    """Ask the whole group to end, and after a while make it."""
     os.read(0, 1)
+    ending.set()
+    os.killpg(0, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(GRACE)
     os.killpg(0, signal.SIGKILL)
 
 
