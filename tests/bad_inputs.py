@@ -124,6 +124,9 @@ TABLE = (
     Row("recipe lacks keys", "train {world}/short.toml", ("lacks task, data, lr", "the keys of a recipe")),
     Row("unknown key", f"{TRAIN} --set lrr=1", ("no key 'lrr' (did you mean 'lr'?)", "the keys of a recipe")),
     Row("mistyped value", f"{TRAIN} --set batch=few", ("batch takes a whole number, not 'few'",)),
+    Row(
+        "a tracker that is none", f"{TRAIN} --log tensorbord", ("no tracker 'tensorbord': did you mean 'tensorboard'",)
+    ),
     Row("value out of range", f"{TRAIN} --set lr=-1", ("lr must be above 0",)),
     Row("no key=value", f"{TRAIN} --set lr", ("'lr' is not key=value",)),
     Row("all at once", f"{TRAIN} --set lrr=1 --set batch=few", ("no key 'lrr'", "batch takes a whole number")),

@@ -110,7 +110,8 @@ def test_the_rows_are_our_token_ids_with_what_is_not_supervised_masked(train, ba
 def test_a_trainer_that_fails_is_told_with_the_end_of_its_log(train, tmp_path):
     """Status, last lines, where the whole log lies; no weights."""
     told = refused(train, "print('loading')\nraise SystemExit('no GPU here')")
-    assert "ended with status 1; its log ends: loading | no GPU here: look into " in told
+    assert told.startswith("own: its command ended with status 1; its log ends: loading | no GPU here: look into ")
+    assert "own: it was killed by the system" in refused(train, "import os\nos.kill(os.getpid(), 9)")
     assert not (tmp_path / "run" / "weights").exists()
 
 

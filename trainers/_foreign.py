@@ -65,7 +65,8 @@ def run(trainer: Foreign, job: Job) -> Trained:
         steps = list(_history.steps(logged, job, perf_counter() - began))
         taken: Trained = plugins.room("trainers._handed").take(found, job)
     except BenchError as error:
-        raise BenchError(f"{error.what}{_tail(log)}", error.way_out) from error
+        name = Path(str(getattr(trainer, "__file__", trainer))).stem
+        raise BenchError(f"{name}: {error.what}{_tail(log)}", error.way_out) from error
     for step in steps:
         job.report(step)
     return replace(
