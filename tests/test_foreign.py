@@ -119,8 +119,8 @@ def test_a_trainer_that_hangs_is_ended_with_all_that_it_started(train, tmp_path)
     """At the time limit; a grandchild does not live on."""
     script = "import subprocess, sys\nprint('begun', flush=True)\n"
     script += "subprocess.run([sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(600)'])"
-    told = refused(train, script, time_limit=3.0)
-    assert "ended after 3 seconds, the recipe's time_limit; its log ends: begun" in told
+    told = refused(train, script, time_limit=2.0)
+    assert "ended after 2 seconds, the recipe's time_limit; its log ends: begun" in told
     assert "--set time_limit=SECONDS" in told
     await_end(str(tmp_path / "run"))
 
@@ -282,7 +282,7 @@ def test_a_launcher_may_end_what_it_started_elsewhere(train, tmp_path):
     )
     script += "signal.signal(signal.SIGTERM, lambda *_: (child.kill(), print('ended it', flush=True), sys.exit(0)))\n"
     script += "child.wait()"
-    assert "its log ends: ended it" in refused(train, script, time_limit=3.0)
+    assert "its log ends: ended it" in refused(train, script, time_limit=2.0)
     await_end(str(tmp_path / "run"))
 
 
