@@ -33,6 +33,8 @@ class Task(Protocol):
         LABEL: name, prompt manner and version, such as "gsm8k-1shot@v1". One label means one protocol for ever.
         READER: name and version of the rules that read an answer; part of the protocol.
         SAMPLING: how answers are drawn.
+        text: optional; `text(problem) -> str` is the whole prompt for a model without a chat template. Without it the
+            conversation is written as `Question: ...` and `Answer: ...`.
     """
 
     LABEL: str

@@ -7,7 +7,7 @@ from harness import protocol
 from harness.contracts import Generator, Task
 from harness.errors import BenchError
 from harness.runs import Run
-from harness.tokens import Manner, Tokenizer, prompt_ids
+from harness.tokens import Manner, Tokenizer, question_ids
 from harness.types import Completion, Problem, Request, Score, Split, Verdict
 
 
@@ -64,7 +64,7 @@ def prepare(
     return Exam(
         task=task,
         problems=tuple(chosen),
-        requests=tuple(Request(p.id, prompt_ids(tokenizer, how, task.messages(p))) for p in chosen),
+        requests=tuple(Request(p.id, question_ids(tokenizer, how, task, p)) for p in chosen),
         total=len(everything),
         limit=len(chosen) if partial else None,
         seed=seed if partial else None,

@@ -37,6 +37,8 @@ _CALLS: dict[str, tuple[str, ...]] = {
     "load": ("model", "options"),
     **dict.fromkeys(("train", "files", "command", "weights"), ("job",)),
 }
+# Names such as lm-eval:gsm8k: tasks that another library defines, and the module that makes ours of them.
+ELSEWHERE = {"lm-eval": "tasks._lm_eval"}
 EXTRAS = {
     "torch": "transformers",
     "transformers": "transformers",
@@ -46,6 +48,7 @@ EXTRAS = {
     "peft": "train",
     "bitsandbytes": "train",
     "httpx2": "openai",
+    "lm_eval": "lm-eval",
     "trl": "trl",
 }
 
@@ -56,9 +59,27 @@ def names(kind: Kind) -> tuple[str, ...]:
 
 
 def task(name: str) -> Task:
-    """The task of that name, or of that file (`./my_task.py`)."""
+    """The task of that name, of that file (`./my_task.py`), or of another library (`lm-eval:gsm8k`)."""
+    library, colon, theirs = name.partition(":")
+    if colon and library in ELSEWHERE:
+        _claim("tasks")
+        foreign: Task = room(ELSEWHERE[library]).task(theirs)
+        return foreign
     found: Task = _load("task", name)
     return found
+
+
+def task_name(board: str, label: str) -> str | None:
+    """The name by which `task` finds what a row calls its task; None where it is not one of those here.
+
+    Args:
+        board: the task's name in the row, in a board's characters ("lm-eval-gsm8k").
+        label: the task's label in the row ("lm-eval/gsm8k@3.0").
+    """
+    library, slash, versioned = label.partition("/")
+    if slash and library in ELSEWHERE:
+        return f"{library}:{versioned.rpartition('@')[0]}"
+    return board if board in names("task") else None
 
 
 def engine(name: str) -> Engine:

@@ -15,9 +15,10 @@ from harness.types import Completion, Problem, Split, Verdict
 def reader(entry: Entry) -> Task | None:
     """The task of an entry, where it is one of those here, still of that version, and reads as it did."""
     asked = entry.result.task
-    if asked.name not in plugins.names("task"):
+    name = plugins.task_name(asked.name, asked.label)
+    if name is None:
         return None
-    task = plugins.task(asked.name)
+    task = plugins.task(name)
     return task if (asked.label, asked.reader) == (task.LABEL, task.READER) else None
 
 
@@ -87,6 +88,7 @@ class Regrader:
         name, label = entry.result.task.name, entry.result.task.label
         if label in self._own:
             return self._own[label]
-        if name not in plugins.names("task"):
+        found = plugins.task_name(name, label)
+        if found is None:
             raise BenchError(f"its task '{name}' is not here: give --task FILE")
-        return plugins.task(name)
+        return plugins.task(found)

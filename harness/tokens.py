@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from harness.contracts import Task
 from harness.errors import BenchError
-from harness.types import BosRule, Message
+from harness.types import BosRule, Message, Problem
 
 Style = Literal["template", "text"]
 
@@ -134,7 +135,23 @@ def prompt_ids(tokenizer: Tokenizer, how: Manner, messages: Sequence[Message]) -
     Raises:
         BenchError: the template writes BOS twice.
     """
-    ids = tokenizer.encode(prompt_text(tokenizer, messages), add_special_tokens=False)
+    return _with_bos(tokenizer, how, prompt_text(tokenizer, messages))
+
+
+def question_ids(tokenizer: Tokenizer, how: Manner, task: Task, problem: Problem) -> tuple[int, ...]:
+    """The ids that ask one problem of a task: its conversation, or its own text where a model has no template.
+
+    Raises:
+        BenchError: the template writes BOS twice.
+    """
+    text = getattr(task, "text", None)
+    if how.style == "text" and text is not None:
+        return _with_bos(tokenizer, how, text(problem))
+    return prompt_ids(tokenizer, how, task.messages(problem))
+
+
+def _with_bos(tokenizer: Tokenizer, how: Manner, text: str) -> tuple[int, ...]:
+    ids = tokenizer.encode(text, add_special_tokens=False)
     if how.bos_id is not None and ids[:1] != [how.bos_id]:
         ids.insert(0, how.bos_id)
     if how.bos_id is not None and ids[1:2] == [how.bos_id]:

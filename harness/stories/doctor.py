@@ -9,7 +9,7 @@ from harness import evaluate, options, plugins, runs, sitting
 from harness.checkpoints import models
 from harness.contracts import Task
 from harness.display import Screen, plain, table
-from harness.tokens import Speech, prompt_ids, prompt_text
+from harness.tokens import Speech, prompt_ids, prompt_text, question_ids
 from harness.types import Completion, Message, Model, Problem, Request, Split
 
 
@@ -33,7 +33,7 @@ def doctor(order: Doctor, screen: Screen) -> int:
     with runs.writing(order.cache):
         model = models.resolve(order.model, order.cache)
     speech = plugins.room("harness.tokenizer").load(model)
-    ids = prompt_ids(speech.tokenizer, speech.manner, task.messages(chosen[0]))
+    ids = question_ids(speech.tokenizer, speech.manner, task, chosen[0])
     screen.print(table(f"{model.name} ({model.source}, {model.revision or 'no revision'})", _facts(speech, ids)))
     screen.print(Text("\nthe prompt, as the model sees it:", style="bold"))
     screen.print(Text(plain(speech.tokenizer.decode(list(ids), skip_special_tokens=False))))
@@ -105,7 +105,7 @@ def _answers(
     screen.say(f"engine {name}: loading {model.name}")
     generator = engine.load(model, options.parse(engine.Options, order.options, f"engine {name}"))
     how = speech.manner
-    requests = [Request(p.id, prompt_ids(speech.tokenizer, how, task.messages(p))) for p in problems]
+    requests = [Request(p.id, question_ids(speech.tokenizer, how, task, p)) for p in problems]
     try:
         written = dict(generator.complete(requests, task.SAMPLING, how.stop_ids))
     finally:

@@ -128,7 +128,7 @@ def _each(level: str, wrong: Sequence[str]) -> tuple[str, ...]:
 def _lacking(entry: Entry, order: Verify) -> str | None:
     """What grading an entry again takes and is not here, which says nothing against the entry; None where all is."""
     record, name = entry.result.task, task_of(entry, order.tasks)
-    if name not in order.tasks and name not in plugins.names("task"):
+    if name is None:
         return f"the task {record.label}, which is not here (--task FILE)"
     task = plugins.task(name)
     if (record.label, record.reader) != (task.LABEL, task.READER):
@@ -139,10 +139,11 @@ def _lacking(entry: Entry, order: Verify) -> str | None:
     return None
 
 
-def task_of(entry: Entry, files: Sequence[str]) -> str:
-    """The name of the entry's task, or the file among these that has its label."""
+def task_of(entry: Entry, files: Sequence[str]) -> str | None:
+    """The name of the entry's task, or the file among these that has its label; None where it is not here."""
     labels = {plugins.task(file).LABEL: file for file in files}
-    return labels.get(entry.result.task.label, entry.result.task.name)
+    asked = entry.result.task
+    return labels.get(asked.label) or plugins.task_name(asked.name, asked.label)
 
 
 def _regenerated(path: Path, entry: Entry, here: Reached, order: Verify, screen: Screen) -> Reached:
@@ -150,7 +151,7 @@ def _regenerated(path: Path, entry: Entry, here: Reached, order: Verify, screen:
     where = Where(
         model=order.model,
         options=order.options,
-        task=task_of(entry, order.tasks),
+        task=task_of(entry, order.tasks) or entry.result.task.name,
         again=order.again,
         runs=order.runs,
         mirror=order.mirror,
