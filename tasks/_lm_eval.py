@@ -44,9 +44,8 @@ class Reading:
 class LmEvalTask:
     """A task of the installed lm-eval; satisfies `harness.contracts.Task`.
 
-    `correct` is the metric behind the filter flexible-extract, or the first filter where the task has none of that name;
-    `strict` is the one behind strict-match, or the same as `correct`. Both are lm-eval's own, so that neither holds the
-    other.
+    `correct` is the metric behind the filter flexible-extract, or behind the first filter where none has that name;
+    `strict` is the one behind strict-match, or the same as `correct`. Both are lm-eval's own: neither holds the other.
 
     Args:
         name: as `lm_eval run --tasks` takes it.
@@ -137,6 +136,12 @@ class LmEvalTask:
         judge._instances = [asked]
         judge.apply_filters()
         return {name: self._reading(judge, document, asked.filtered_resps[name]) for name in self.definition.filters}
+
+    def picks(self, name: str) -> str:
+        """Which of its matches a filter takes, in words: "the first match", "the last match", or "its own rule"."""
+        filters = {each["name"]: each["filter"] for each in json.loads(self.definition.rules)["filter_list"] or ()}
+        chosen = next((step.get("group_select", 0) for step in filters.get(name, ()) if "regex_pattern" in step), None)
+        return "the first match" if chosen == 0 else "the last match" if chosen == -1 else "its own rule"
 
     def _reading(self, judge: Any, document: Mapping[str, object], found: Any) -> Reading:
         value = judge.process_results(document, [found]).get(self.definition.metric)

@@ -89,6 +89,11 @@ def noise(parser: Parser) -> None:
 def verify(parser: Parser) -> None:
     parser.add_argument("entries", nargs="+", type=Path, metavar="ENTRY", help="an entry's .json in its board's folder")
     parser.add_argument(
+        "--against",
+        choices=("lm-eval",),
+        help="judge the completions of entries or runs by lm-eval too, and list every verdict that differs",
+    )
+    parser.add_argument(
         "--level",
         type=int,
         choices=(0, 1, 2, 3),

@@ -53,14 +53,14 @@ def show(order: Show, screen: Screen) -> int:
         screen.write("\n".join(recipes.show_recipe(name, order.sets, order.base) for name in order.what[1:]))
         return 0
     for what in order.what:
-        answers = _answers(Path(what))
-        chosen = [a for a in answers if _wanted(a.verdict, order.only)]
+        found = answers(Path(what))
+        chosen = [a for a in found if _wanted(a.verdict, order.only)]
         for answered in chosen[: order.most]:
             _print(answered, screen)
         left = len(chosen) - min(len(chosen), order.most)
         kind = order.only or "in all"
         screen.print(
-            Text(f"{what}: {len(answers)} answers, {len(chosen)} {kind}" + (f", {left} not shown (-n)" if left else ""))
+            Text(f"{what}: {len(found)} answers, {len(chosen)} {kind}" + (f", {left} not shown (-n)" if left else ""))
         )
     return 0
 
@@ -109,7 +109,8 @@ def _judged(task: Task, completion: str, gold: str) -> str:
     return json.dumps(value, ensure_ascii=False) + "\n"
 
 
-def _answers(path: Path) -> list[Answered]:
+def answers(path: Path) -> list[Answered]:
+    """Every answer of a run's folder, or of an entry's committed completions, with its verdict."""
     if path.suffix == ".json":
         return _committed(path)
     problems, completions = runs.read_problems(path), runs.read_completions(path)

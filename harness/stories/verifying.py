@@ -42,6 +42,7 @@ class Verify:
         options: of the entry's engine, over the settings that the entry names.
         again: generate anew, even where an unfinished run of the entry lies.
         tasks: files of tasks that are none of ours.
+        against: "lm-eval": judge by its filters as well, and do nothing else; None otherwise.
         words: the command as it was typed, without secrets.
     """
 
@@ -54,6 +55,7 @@ class Verify:
     runs: Path
     mirror: Path | None
     cache: Path
+    against: str | None
     words: str
     commit: str | None
 
@@ -88,6 +90,8 @@ def verify(order: Verify, screen: Screen) -> int:
     """
     if order.level not in (0, 1, 2, 3):
         raise BenchError(f"there is no level {order.level}", "give --level 0, 1, 2 or 3")
+    if order.against is not None:
+        return int(plugins.room("harness.stories.against").against(order.entries, screen))
     short = False
     for path in order.entries:
         entry = entries.read(path)

@@ -1,0 +1,138 @@
+"""`bench verify --against lm-eval`: stored completions judged by lm-eval's own filters, and every verdict that differs.
+
+Nothing is generated and no data set is read: the texts and their golds are those of the run or the entry.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from harness import plugins
+from harness.display import Screen, table
+from harness.pages.markup import visible
+from harness.stories import reading
+from harness.stories.reading import Answered
+from harness.types import Completion, Problem
+
+LENIENT, STRICT = "flexible-extract", "strict-match"
+# Whose filters judge: the task that the answers were written for, or this one.
+DEFAULT = "gsm8k"
+_SHOWN = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One question on which a verdict of ours and one of lm-eval's are not the same.
+
+    Attributes:
+        problem_id: which question.
+        verdict: "exact match" or "strict".
+        ours: whether ours says right.
+        told: gold, what was read and what was taken.
+        why: the reason, one of a few, so that they can be counted.
+    """
+
+    problem_id: str
+    verdict: str
+    ours: bool
+    told: str
+    why: str
+
+
+def against(paths: Sequence[Path], screen: Screen) -> int:
+    """Judge the completions of runs and entries by lm-eval as well, and list every question judged otherwise.
+
+    Returns:
+        0: a difference between two readers is a finding and no failure.
+
+    Raises:
+        BenchError: no such run or entry, or lm-eval is not installed.
+    """
+    judge: Any = plugins.task(f"lm-eval:{DEFAULT}")
+    numbers = plugins.task("word-problems")
+    for path in paths:
+        answers = reading.answers(path)
+        found = [judge.readings(each.problem.answer, each.completion.text) for each in answers]
+        pairs = list(zip(answers, found, strict=True))
+        differences = [one for answered, theirs in pairs for one in _differences(answered, theirs, judge, numbers)]
+        _tell(path, pairs, differences, screen)
+    return 0
+
+
+def _differences(answered: Answered, theirs: Any, judge: Any, numbers: Any) -> Iterator[Difference]:
+    ours = answered.verdict
+    for verdict, right, name in (("exact match", ours.correct, LENIENT), ("strict", ours.strict, STRICT)):
+        taken = theirs[name]
+        if right == taken.correct:
+            continue
+        read = f"ours read nothing ({ours.rule})" if ours.answer is None else f"ours read {ours.answer} by {ours.rule}"
+        took = "found no match" if taken.text is None else f"took {_short(taken.text)} ({judge.picks(name)})"
+        why = (_why if name == LENIENT else _why_strict)(answered, taken, numbers)
+        cut = ", the answer was cut" if ours.finish == "length" else ""
+        told = f"gold {answered.problem.answer}, {read}, {name} {took}{cut}"
+        yield Difference(answered.problem.id, verdict, right, told, why)
+
+
+def _why(answered: Answered, taken: Any, numbers: Any) -> str:
+    """Why flexible-extract and our reader do not agree whether an answer is right."""
+    ours, gold = answered.verdict, answered.problem.answer
+    if taken.text is None:
+        return "theirs knows digits alone"
+    if not any(sign.isdigit() for sign in taken.text):
+        return "theirs took signs without a digit"
+    if _value(taken.text, numbers) == gold and not taken.correct:
+        return "the same number, which theirs compares as text"
+    if ours.answer is None:
+        return f"ours read nothing ({ours.rule})"
+    if "/" in ours.answer and taken.text in ours.answer.split("/"):
+        return "theirs takes a fraction apart"
+    return f"another number: ours by {ours.rule}"
+
+
+def _why_strict(answered: Answered, taken: Any, numbers: Any) -> str:
+    """Why strict-match and our strict verdict do not agree."""
+    marks, gold = answered.completion.text.count("####"), answered.problem.answer
+    if marks > 1:
+        return "several ####: theirs takes the first, ours the last"
+    if answered.verdict.strict:
+        same = taken.text is not None and _value(taken.text, numbers) == gold
+        return "the same number, which theirs compares as text" if same else "theirs wants one space behind ####"
+    if not answered.verdict.correct:
+        return f"another number: ours by {answered.verdict.rule}"
+    return "theirs does not mind what else stands on the line"
+
+
+def _value(text: str, numbers: Any) -> str | None:
+    """The number in what a filter took, in our spelling."""
+    problem = Problem("taken", "", "0", "")
+    read = numbers.grade(problem, Completion(f"#### {text.rstrip('.')}", None, "stop")).answer
+    return None if read is None else str(read)
+
+
+def _short(text: str) -> str:
+    shown = visible(text)
+    return repr(shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…")
+
+
+def _tell(path: Path, pairs: Sequence[tuple[Answered, Any]], found: Sequence[Difference], screen: Screen) -> None:
+    """Print the counts of both, the reasons, and then every question."""
+    rows = [("judged by", f"lm-eval {version('lm_eval')}, its own {DEFAULT}; {len(pairs):,} answers")]
+    for verdict, member, name in (("exact match", "correct", LENIENT), ("strict", "strict", STRICT)):
+        ours = sum(getattr(answered.verdict, member) for answered, _ in pairs)
+        theirs = sum(readings[name].correct for _, readings in pairs)
+        apart = [one for one in found if one.verdict == verdict]
+        alone = sum(one.ours for one in apart)
+        told = f"{ours:,} right, {name} {theirs:,}; apart on {len(apart):,}: {alone:,} right for ours alone"
+        rows.append((verdict, f"{told}, {len(apart) - alone:,} for theirs alone"))
+    for (verdict, why), many in Counter((one.verdict, one.why) for one in found).most_common():
+        rows.append((f"{many:,} x", f"{verdict}: {why}"))
+    screen.print(table(path.name, rows))
+    for one in found:
+        side = "right for ours alone" if one.ours else "right for theirs alone"
+        line = visible(f"{one.problem_id}: {one.verdict}, {side}: {one.told}: {one.why}")
+        screen.data.print(Text(line), soft_wrap=True)
