@@ -75,6 +75,7 @@ COMMANDS = (
         "harness.stories.verifying:verify:Verify",
         scoring.verify,
     ),
+    Command("export", "write a task for lm-eval to run", "harness.stories.exporting:export:Export", boards.export),
     Command("retract", "withdraw an entry, and say why", "harness.stories.retracting:retract:Retract", boards.retract),
     Command("check", "look at a recipe before any GPU minute", "harness.training.check:check:Check", training.check),
     Command("train", "train a candidate, and no more", "harness.bench:train:Training", training.train),

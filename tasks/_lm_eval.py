@@ -65,6 +65,7 @@ class LmEvalTask:
         self.SAMPLING = self.definition.sampling
         self.REPOSITORY = self.definition.repository
         self._turns: dict[str, tuple[Message, ...]] = {}
+        self._asked: dict[Split, list[Problem]] = {}
         self._delimiters = (" ", "\n\n")
         self._judge = None if self.definition.own_judge else definitions.judge(name)
         self._reader: Any = None
@@ -77,22 +78,9 @@ class LmEvalTask:
         """
         if split.name == "train":
             raise BenchError(f"{self.LABEL} is scored and not trained on", "name a task of ours, or a file, as data")
-        task = self._loaded(split)
-        shots = task.config.num_fewshot or 0
-        task.set_fewshot_seed(DEFAULT_OTHER_SEED)
-        self._delimiters = (task.fewshot_cfg.target_delimiter, task.fewshot_cfg.fewshot_delimiter)
-        found = []
-        for number, document in enumerate(task.eval_docs):
-            # The shots are drawn one document after another: all are asked for, whatever is scored.
-            asked = json.loads(
-                task.fewshot_context(
-                    document, shots, apply_chat_template=True, fewshot_as_multiturn=True, chat_template=_as_json
-                )
-            )
-            name = f"test-{number}"
-            self._turns[name] = tuple(Message(turn["role"], turn["content"]) for turn in asked)
-            found.append(self._problem(name, task.doc_to_target(document), document))
-        return found
+        if split not in self._asked:
+            self._asked[split] = self._drawn(self._loaded(split))
+        return list(self._asked[split])
 
     def messages(self, problem: Problem) -> tuple[Message, ...]:
         """The shots as turns and the question, in lm-eval's wording.
@@ -142,6 +130,23 @@ class LmEvalTask:
         filters = {each["name"]: each["filter"] for each in json.loads(self.definition.rules)["filter_list"] or ()}
         chosen = next((step.get("group_select", 0) for step in filters.get(name, ()) if "regex_pattern" in step), None)
         return "the first match" if chosen == 0 else "the last match" if chosen == -1 else "its own rule"
+
+    def _drawn(self, task: Any) -> list[Problem]:
+        shots = task.config.num_fewshot or 0
+        task.set_fewshot_seed(DEFAULT_OTHER_SEED)
+        self._delimiters = (task.fewshot_cfg.target_delimiter, task.fewshot_cfg.fewshot_delimiter)
+        found = []
+        for number, document in enumerate(task.eval_docs):
+            # The shots are drawn one document after another: all are asked for, whatever is scored.
+            asked = json.loads(
+                task.fewshot_context(
+                    document, shots, apply_chat_template=True, fewshot_as_multiturn=True, chat_template=_as_json
+                )
+            )
+            name = f"test-{number}"
+            self._turns[name] = tuple(Message(turn["role"], turn["content"]) for turn in asked)
+            found.append(self._problem(name, task.doc_to_target(document), document))
+        return found
 
     def _reading(self, judge: Any, document: Mapping[str, object], found: Any) -> Reading:
         value = judge.process_results(document, [found]).get(self.definition.metric)

@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +119,12 @@ def read(name: str) -> Definition:
     )
 
 
+@cache
 def _manager(name: str) -> TaskManager:
+    """Whatever of lm-eval knows the name: one folder, or all of it."""
     line = re.compile(rf"^task: *[\"']?{re.escape(name)}[\"']? *(#.*)?$".encode(), re.MULTILINE)
-    for file in sorted(LIBRARY.rglob("*.yaml")):
+    family = name.partition("_")[0]
+    for file in sorted(LIBRARY.rglob("*.yaml"), key=lambda file: (family not in file.parts, file)):
         if line.search(file.read_bytes()):
             manager = TaskManager(include_path=str(file.parent), include_defaults=False)
             if name in manager.all_subtasks:

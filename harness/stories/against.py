@@ -14,6 +14,7 @@ from rich.text import Text
 
 from harness import plugins
 from harness.display import Screen, table
+from harness.errors import BenchError
 from harness.pages.markup import visible
 from harness.stories import reading
 from harness.stories.reading import Answered
@@ -57,11 +58,20 @@ def against(paths: Sequence[Path], screen: Screen) -> int:
     numbers = plugins.task("word-problems")
     for path in paths:
         answers = reading.answers(path)
+        _require_numbers(path, answers, numbers)
         found = [judge.readings(each.problem.answer, each.completion.text) for each in answers]
         pairs = list(zip(answers, found, strict=True))
         differences = [one for answered, theirs in pairs for one in _differences(answered, theirs, judge, numbers)]
         _tell(path, pairs, differences, screen)
     return 0
+
+
+def _require_numbers(path: Path, answers: Sequence[Answered], numbers: Any) -> None:
+    for each in answers:
+        gold = numbers.grade(each.problem, Completion(f"#### {each.problem.answer}", None, "stop"))
+        if gold.rule != "hash" or gold.answer is None:
+            what = f"{path}: the gold answer of {each.problem.id} is no number: {visible(each.problem.answer):.40}"
+            raise BenchError(what, f"only number tasks can be judged by lm-eval's {DEFAULT}")
 
 
 def _differences(answered: Answered, theirs: Any, judge: Any, numbers: Any) -> Iterator[Difference]:
