@@ -23,8 +23,10 @@ from harness.types import Sampling
 
 LIBRARY = Path(lm_eval.__file__).parent / "tasks"
 ANOTHER = "name another task of `lm_eval ls tasks`"
-# Of the metrics that lm-eval has for generated text, the one that says right or wrong of a single answer.
-RIGHT_OR_WRONG = "exact_match"
+# The one metric of lm-eval's own for generated text that says right or wrong of an answer, and names that tasks with a
+# function of their own give to such a one; the others are degrees.
+EXACT = "exact_match"
+RIGHT_OR_WRONG = (EXACT, "em", "acc", "accuracy", "prompt_level_strict_acc")
 GOLD = "gold"
 _ROW = "bench"
 # What a judge of texts and golds alone has no use for: prompts, shots and the data set.
@@ -102,7 +104,11 @@ def read(name: str) -> Definition:
         what = {"PY_TASK": "is written in Python, not as a file of settings"}.get(kind, "is a group of tasks")
         raise BenchError(f"lm-eval's '{name}' {what}", f"{ANOTHER} that is one task in a .yaml file")
     _require_questions(name, manager.task_index[name].cfg or {})
-    config = judge(name).config
+    try:
+        config = judge(name).config
+    except (ImportError, OSError) as error:
+        told = next(iter(str(error).splitlines()), type(error).__name__)
+        raise BenchError(f"lm-eval cannot load its task '{name}': {told}", "install what it names") from error
     if why := _refused(config):
         raise BenchError(f"lm-eval's '{name}' {why}", ANOTHER)
     metrics = [str(each["metric"]) for each in config.metric_list]
@@ -112,7 +118,7 @@ def read(name: str) -> Definition:
         version=str((config.metadata or {}).get("version", "unversioned")),
         repository=str(config.dataset_path),
         filters=tuple(each["name"] for each in config.filter_list or [{"name": "none"}]),
-        metric=metrics[0] if own else RIGHT_OR_WRONG,
+        metric=metrics[0] if own else EXACT,
         own_judge=own,
         sampling=_sampling(config.generation_kwargs),
         rules=json.dumps(_rules(config), sort_keys=True, default=str),
@@ -143,14 +149,16 @@ def _require_questions(name: str, config: Mapping[str, Any]) -> None:
         raise BenchError(what, "only tasks of the kind generate_until are scored; lm_eval run scores this one")
     if "custom_dataset" in config:
         raise BenchError(f"lm-eval's '{name}' makes its questions by a program", ANOTHER)
+    if config.get("unsafe_code"):
+        raise BenchError(f"lm-eval's '{name}' runs what a model wrote as a program", ANOTHER)
 
 
 def _refused(config: Any) -> str | None:
     """Why a task that generates cannot be a row; None where it can."""
     drawn = config.generation_kwargs or {}
-    metrics = [each["metric"] for each in config.metric_list or []]
+    metrics = [str(each["metric"]) for each in config.metric_list or []]
+    counted = metrics[:1] if callable(config.process_results) else [EXACT] if EXACT in metrics else []
     reasons = (
-        (config.unsafe_code, "runs what a model wrote as a program"),
         (config.doc_to_image or config.doc_to_audio, "asks about pictures or sounds"),
         (config.dataset_path is None, "names no data set"),
         (config.repeats != 1, f"draws {config.repeats} answers to a question"),
@@ -160,8 +168,8 @@ def _refused(config: Any) -> str | None:
         (config.use_prompt, "takes its prompts from another library (use_prompt)"),
         (not metrics, "names no metric"),
         (
-            not callable(config.process_results) and RIGHT_OR_WRONG not in metrics,
-            f"is judged by degrees ({', '.join(map(str, metrics))}), and a row counts right and wrong",
+            not set(counted) & set(RIGHT_OR_WRONG),
+            f"is judged by degrees ({', '.join(metrics)}), and a row counts right and wrong",
         ),
     )
     return next((why for wrong, why in reasons if wrong), None)

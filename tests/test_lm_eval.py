@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,9 @@ import tiny
 
 from harness import plugins, tokens
 from harness.cli import main
+from harness.errors import BenchError
 from harness.store.completions import from_lines, read_lines
-from harness.types import Completion, Model, Split
+from harness.types import Completion, Model, Problem, Split
 
 ENTRIES = Path(__file__).resolve().parent.parent / "leaderboards" / "gsm8k"
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE")
@@ -153,3 +156,135 @@ def test_a_row_on_a_task_of_lm_eval_has_its_own_board_and_verifies(tmp_path, gsm
     assert main(["board", "--check", "--datasets", str(gsm8k_mirror)]) == 0
     assert main(["verify", "--against", "lm-eval", str(entry)]) == 0
     assert "8 right, flexible-extract 8; apart on 0" in capfd.readouterr().out
+
+
+def hub_folder(place, repository, config, splits):
+    """A data set in the hub's layout: one config, and the rows of each split."""
+    folder = place / repository
+    folder.mkdir(parents=True)
+    for split, rows in splits.items():
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = "".join(f"  - split: {split}\n    path: {split}.jsonl\n" for split in splits)
+    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: {config}\n  data_files:\n{files}---\n")
+
+
+def test_a_task_with_several_right_answers_takes_each_of_them(tmp_path):
+    """Its gold is lm-eval's whole document, so that a committed text can be judged again without the data set."""
+    rows = [
+        {"question": "Where is the Louvre", "answer": {"aliases": ["Paris", "City of Light"]}},
+        {"question": "Where is the Prado", "answer": {"aliases": ["Madrid"]}},
+    ]
+    hub_folder(tmp_path, "mandarjoshi/trivia_qa", "rc.nocontext", {"train": rows, "validation": rows})
+    task = plugins.task("lm-eval:triviaqa")
+    first, second = task.problems(Split("test", mirror=tmp_path))
+    judged = [
+        task.grade(Problem(each.id, "", each.answer, ""), Completion(text, None, "stop")).correct
+        for each, text in ((first, " paris."), (first, "City of Light"), (first, "Madrid"), (second, "Madrid"))
+    ]
+    assert judged == [True, True, False, True]
+
+
+def test_a_task_that_judges_by_its_own_function_is_judged_by_it():
+    """`process_results` of lm-eval's task file is given the document that the gold holds."""
+    task = plugins.task("lm-eval:hendrycks_math_algebra")
+    document = {"problem": "2+2?", "solution": "It is $\\boxed{4}$.", "answer": "4"}
+    gold = json.dumps({"lm-eval document": document}, separators=(", ", ":"))
+    judged = [
+        task.grade(Problem("test-0", "", gold, ""), Completion(text, None, "stop")).correct
+        for text in ("$4$", "$5$", "")
+    ]
+    assert judged == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("hellaswag", "multiple_choice"),
+        ("wikitext", "loglikelihood_rolling"),
+        ("humaneval", "runs what a model wrote"),
+        ("gsm8k_cot_self_consistency", "draws 64 answers"),
+        ("bbh_cot_fewshot_navigate", "opens with a description"),
+        ("wmt16-en-de", "judged by degrees"),
+        ("squadv2", "written in Python"),
+    ],
+)
+def test_a_task_that_cannot_be_a_row_is_refused_with_the_reason(name, why):
+    """Before any data is read or any model loaded."""
+    with pytest.raises(BenchError, match=why):
+        plugins.task(f"lm-eval:{name}")
+
+
+WITHOUT = """
+import sys
+sys.modules["lm_eval"] = None
+from harness.cli import main
+entry = sys.argv[1]
+assert main(["verify", "--against", "lm-eval", entry]) == 1
+assert main(["export", "lm-eval", "word-problems"]) == 1
+assert main(["baseline", "smollm2-135m-it-q4_1", "--task", "lm-eval:gsm8k"]) == 1
+"""
+
+
+def test_without_lm_eval_the_extra_is_named(tmp_path):
+    """The core runs without it; what needs it says in one line how to get it."""
+    entry = next(iter(sorted(ENTRIES.glob("*.json"))))
+    command = [sys.executable, "-c", WITHOUT, str(entry)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = done.stderr.splitlines()
+    assert [line.endswith("pip install 'baseline-bench[lm-eval]'") for line in told] == [True, True, True]
+    assert list(tmp_path.iterdir()) == []
+
+
+# What a model wrote for a gold of 6, and what `--against` says of it: the exact match, then the strict one.
+APART = [
+    ("#### 6", []),
+    (
+        "It is six.",
+        ["exact match, right for ours alone: gold 6, ours read 6 by number-word, flexible-extract found no match"],
+    ),
+    ("#### 6.00", ["exact match, right for ours alone", "strict, right for ours alone"]),
+    ("She ate 5/6 of it", ["exact match, right for theirs alone", "theirs takes a fraction apart"]),
+    ("#### 6\n#### 7", ["strict, right for theirs alone", "several ####: theirs takes the first, ours the last"]),
+    ("The answer is 6. She has 9 apples.", ["ours read 6 by cue, flexible-extract took '9' (the last match)"]),
+    ("6...", ["took '6...' (the last match): the same number, which theirs compares as text"]),
+    ("It is 6 ...", ["flexible-extract took '...' (the last match): theirs took signs without a digit"]),
+]
+
+
+def test_every_verdict_that_differs_is_listed_with_the_reason(tmp_path, monkeypatch, capfd):
+    """One line a verdict: whose alone, what each of the two took, and why; a run will do as well as an entry."""
+    model, script = tiny.build(tmp_path / "model", "chatml"), tmp_path / "script.jsonl"
+    task = plugins.task("word-problems")
+    problems = task.problems(Split())
+    sixes = [each.id for each in problems if each.answer == "6"][: len(APART)]
+    texts = {each.id: f"#### {each.answer}" for each in problems}
+    texts |= dict(zip(sixes, (text for text, _ in APART), strict=True))
+    script.write_text("".join(json.dumps({"id": name, "text": text}) + "\n" for name, text in texts.items()))
+    monkeypatch.chdir(tmp_path)
+    words = ["--task", "word-problems", "--engine", "scripted", "-o", f"script={script}", "--run", "here"]
+    assert main(["baseline", str(model), *words]) == 0
+    capfd.readouterr()
+    assert main(["verify", "--against", "lm-eval", "here"]) == 0
+    told = capfd.readouterr().out.splitlines()
+    assert {line.partition(":")[0] for line in told if line.startswith("test-")} <= set(sixes)
+    for name, (_, expected) in zip(sixes, APART, strict=True):
+        found = " / ".join(line for line in told if line.startswith(f"{name}: "))
+        assert bool(found) == bool(expected)
+        assert [part for part in expected if part not in found] == []
+
+
+def test_answers_that_are_no_numbers_are_not_judged_by_gsm8k(tmp_path, monkeypatch, capfd):
+    """lm-eval's gsm8k would call every such answer wrong."""
+    (tmp_path / "words.py").write_text(
+        "from harness.types import Message, Problem, Sampling, Verdict\n"
+        "LABEL, READER, SAMPLING = 'words@v1', 'word@v1', Sampling(max_tokens=4)\n"
+        "def problems(split): return [Problem('a', 'Say yes.', 'yes', 'yes')]\n"
+        "def messages(problem): return (Message('user', problem.question),)\n"
+        "def grade(p, c): return Verdict(p.id, c.text, 'all', c.text == p.answer, True, c.finish_reason)\n"
+    )
+    model = tiny.build(tmp_path / "model", "chatml")
+    monkeypatch.chdir(tmp_path)
+    assert main(["baseline", str(model), "--task", "./words.py", "--engine", "scripted", "--run", "here"]) == 0
+    assert main(["verify", "--against", "lm-eval", "here"]) == 1
+    assert "no number: yes" in capfd.readouterr().err

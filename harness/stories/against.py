@@ -67,7 +67,7 @@ def against(paths: Sequence[Path], screen: Screen) -> int:
 
 
 def _require_numbers(path: Path, answers: Sequence[Answered], numbers: Any) -> None:
-    for each in answers:
+    for each in {each.problem.answer: each for each in answers}.values():
         gold = numbers.grade(each.problem, Completion(f"#### {each.problem.answer}", None, "stop"))
         if gold.rule != "hash" or gold.answer is None:
             what = f"{path}: the gold answer of {each.problem.id} is no number: {visible(each.problem.answer):.40}"

@@ -48,8 +48,8 @@ def export(order: Export, screen: Screen) -> int:
     task = plugins.task(order.task)
     problems = list(task.problems(Split("test", mirror=order.mirror)))
     shots, name = _shots(task, problems), _name(task)
-    data = _data(task, problems, order, name)
-    chat = {"task": name, **data, **_asked(task, shots), **_judged(task)}
+    judged = _judged(task)
+    chat = {"task": name, **_data(task, problems, order, name), **_asked(task, shots), **judged}
     text = {
         **chat,
         "task": f"{name}_text",
