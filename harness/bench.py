@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-from harness import evaluate, plugins, row, runs, scoring, sitting, summary
+from harness import evaluate, named, plugins, row, runs, scoring, sitting, summary
 from harness.checkpoints import models
 from harness.display import Screen
 from harness.errors import BenchError
+from harness.named import Found
 from harness.scoring import Scored
 from harness.sitting import Asked, Order, Sitting
 from harness.store import candidate, entries, lineage
@@ -38,7 +39,7 @@ class Regrade:
 class Merge:
     """A candidate or an adapter to be made whole: see `bench merge --help`."""
 
-    folder: Path
+    folder: str
     base: str | None
     step: int | None
     out: Path | None
@@ -47,13 +48,14 @@ class Merge:
 
 @dataclass(frozen=True, slots=True)
 class Score(Order):
-    """Folders to be scored: training runs, adapters (with `base`), or whole weights.
+    """Candidates to be scored: training runs, adapters, trainers' outputs or whole weights, folders or the hub's.
 
     Attributes:
-        with_base: score the bases of training runs too, first and through the same engine.
+        base: the base of an adapter; None takes the one that it names.
+        with_base: score the bases of training runs and adapters too, first and through the same engine.
     """
 
-    folders: list[Path]
+    folders: list[str]
     base: str | None
     with_base: bool
 
@@ -96,7 +98,8 @@ def train(order: Training, screen: Screen) -> int:
 
 def merge(order: Merge, screen: Screen) -> int:
     """Make whole weights of a candidate's adapter, or of one from elsewhere."""
-    made = _made(order.folder, order.base, order.cache, screen, order.step, order.out)
+    found = named.find(order.folder, order.cache, screen)
+    made = _made(found, order.base, order.cache, screen, order.step, order.out)
     summary.merged(made, screen)
     return 0
 
@@ -110,7 +113,7 @@ def score(order: Score, screen: Screen) -> int:
     with scoring.begun(order, asked, screen, len(order.folders) + order.with_base) as ahead:
         seats = [_seat(order, asked, folder, screen) for folder in order.folders]
         bases = _bases(order, asked, seats, screen) if order.with_base else []
-        rows = scoring.score([*bases, *seats], screen, began, ahead)
+        rows = scoring.score([*bases, *(seat for seat, _ in seats)], screen, began, ahead)
     for scored in rows:
         summary.announce(scored, order.as_json, screen)
         base = _base_row(scored.entry, order.leaderboards)
@@ -206,49 +209,62 @@ def _training(order: Study, recipe: str) -> Training:
     )
 
 
-def _seat(order: Score, asked: Asked, folder: Path, screen: Screen) -> Sitting:
-    """A folder before its exam; what a training made is scored inside the training's own folder."""
-    if not folder.expanduser().is_dir():
-        raise BenchError(f"no folder {folder}", "give a folder of weights; `bench baseline` takes names")
-    trained = (folder / training.ASKED).is_file()
-    if (folder.resolve().parent / training.ASKED).is_file():
-        raise BenchError(f"{folder} belongs to a training run", f"score the run: bench score {folder.parent}")
-    if not trained and not merging.is_adapter(folder):
-        return sitting.prepare(replace(order, model=str(folder.resolve())), screen, asked)
-    made = _made(folder, order.base, order.cache, screen)
+def _seat(order: Score, asked: Asked, name: str, screen: Screen) -> tuple[Sitting, str | None]:
+    """A candidate before its exam, and what its base is called; what a training made is scored in its own folder."""
+    found = named.find(name, order.cache, screen)
+    if found.folder is not None and (found.folder.resolve().parent / training.ASKED).is_file():
+        parent = found.folder.parent
+        raise BenchError(f"{found.folder} belongs to a training run", f"score the run: bench score {parent}")
+    if found.kind == "whole":
+        screen.say(f"model {name}: looking for it, fetching what is missing")
+        return sitting.seat(order, screen, named.whole(found, order.cache), None, asked), None
+    made = _made(found, order.base, order.cache, screen)
     if made.training.candidate is not None:
         leaks.require_underived(made.training.candidate.data.derived_from, order.task)
-    return sitting.seat(replace(order, runs=folder) if trained else order, screen, made.model, made.training, asked)
+    place = order if found.kind == "adapter" else replace(order, runs=Path(found.name))
+    return sitting.seat(place, screen, made.model, made.training, asked), _base_name(found, order.base)
 
 
-def _bases(order: Score, asked: Asked, seats: Sequence[Sitting], screen: Screen) -> list[Sitting]:
-    """The base of every training run among the seats, once each."""
+def _base_name(found: Found, base: str | None) -> str | None:
+    """What an adapter's base is called; a training run knows its own."""
+    return base or merging.base_of(found.folder) if found.kind == "adapter" and found.folder is not None else None
+
+
+def _bases(order: Score, asked: Asked, seats: Sequence[tuple[Sitting, str | None]], screen: Screen) -> list[Sitting]:
+    """The base of every training run and adapter among the seats, once each."""
     made: dict[str | None, Sitting] = {}
-    for seat in seats:
-        if seat.training is not None and seat.training.candidate is not None:
+    for seat, name in seats:
+        if seat.training is None:
+            continue
+        if seat.training.candidate is not None:
             model = merging.base(seat.training.candidate, seat.order.runs, order.cache)
-            there = replace(order, name=None, runs=seat.order.runs)
-            made.setdefault(model.weights_sha256, sitting.seat(there, screen, model, None, asked))
+        else:
+            model = models.resolve(str(name), order.cache)
+        there = replace(order, name=None, runs=seat.order.runs)
+        if model.weights_sha256 not in made:
+            made[model.weights_sha256] = sitting.seat(there, screen, model, None, asked)
     return list(made.values())
 
 
 def _made(
-    folder: Path, base: str | None, cache: Path, screen: Screen, step: int | None = None, out: Path | None = None
+    found: Found, base: str | None, cache: Path, screen: Screen, step: int | None = None, out: Path | None = None
 ) -> Made:
     """Whole weights of a training run or of an adapter."""
-    if (folder / training.ASKED).is_file():
+    if found.kind == "training":
         if base is not None or out is not None:
             raise BenchError(
-                f"{folder} is a training run, which has its base and its place", "leave --base and --out out"
+                f"{found.name} is a training run, which has its base and its place", "leave --base and --out out"
             )
-        return merging.whole(folder, step, cache, screen)
-    if not merging.is_adapter(folder):
-        raise BenchError(f"{folder} is neither a training run nor an adapter", "give a folder that holds one of them")
+        return merging.whole(Path(found.name), step, cache, screen)
+    if found.kind == "whole":
+        raise BenchError(
+            f"{found.name} is neither a training run nor an adapter", "give a folder that holds one of them"
+        )
     if step is not None:
-        raise BenchError(f"{folder} is an adapter, which has no steps", "leave --step out, or give the training run")
-    with runs.writing(cache):
-        model = models.resolve(base or merging.base_of(folder), cache)
-    return merging.adapter(folder, model, out or folder / "merged", screen)
+        raise BenchError(
+            f"{found.name} is an adapter, which has no steps", "leave --step out, or give the training run"
+        )
+    return named.merged(found, base, cache, screen, out)
 
 
 def _report(order: Study, bases: Sequence[Scored], candidates: Sequence[Scored], screen: Screen) -> None:

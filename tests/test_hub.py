@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 import tiny
+import tiny_lora
 from transformers import AutoModelForCausalLM
 
 from harness.checkpoints import weights
+from harness.store import entries
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SCRIPT = """\
@@ -197,3 +199,30 @@ def test_without_network_the_ways_round_are_told(tmp_path, settings, told):
     answer = download(tmp_path, "org/model", **settings)
     assert answer.startswith(f"BenchError {told}: name a folder instead, or a model that comes as a wheel")
     assert answer.endswith("HF_HUB_OFFLINE=1")
+
+
+def test_an_adapter_of_the_hub_is_scored_over_the_base_that_it_names(hub, files, tmp_path):
+    """By its own name, with the hub's base; merged in the cache, its commit in the row; the second time offline."""
+    base = tmp_path / "base"
+    base.mkdir()
+    for name, data in files.items():
+        if "/" not in name and name not in ("pytorch_model.bin", "modeling_x.py"):
+            (base / name).write_bytes(data)
+    lora = tiny_lora.build(base, tmp_path / "lora", size=0.05)
+    config = lora / weights.ADAPTER
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": "org/model"}))
+    hub.files["lora"] = {path.name: path.read_bytes() for path in lora.iterdir()} | {"optimizer.pt": b"x"}
+    words = ["score", "org/lora", "--task", "word-problems", "--engine", "scripted", "--limit", "4", "--cache", "cache"]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+    home = {**kept, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
+    for settings, more in (({"HF_ENDPOINT": hub.address}, []), ({"HF_HUB_OFFLINE": "1"}, ["--again"])):
+        command = [sys.executable, "-m", "harness.cli", *words, *more]
+        done = subprocess.run(command, cwd=tmp_path, env=home | settings, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+    found = [entries.read(path).result for path in sorted(tmp_path.glob("leaderboards/*/*.json"))]
+    (row,) = {(one.candidate, one.model.source, one.model.revision) for one in found}
+    digest = found[0].training.merge.adapter_sha256
+    assert row == (f"org/model@{COMMIT[:8]}+lora@{digest[:8]}", "adapter:org/lora", COMMIT)
+    assert found[0].training.merge.base_sha256 == weights.sha256(base)
+    assert not [path for path in hub.asked if path.endswith("optimizer.pt")]
+    assert list(tmp_path.glob("cache/merged/lora-*/*.safetensors"))

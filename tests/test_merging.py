@@ -130,7 +130,7 @@ def perturb(file: Path) -> None:
         (("score", "{run}", "--base", "./base"), None, "leave --base and --out out"),
         (("merge", "adapter", "--base", "./base", "--step", "1"), None, "an adapter, which has no steps"),
         (("merge", "base"), None, "neither a training run nor an adapter"),
-        (("merge", "nowhere"), None, "neither a training run nor an adapter"),
+        (("merge", "nowhere"), None, "no folder nowhere: give a folder of weights, or org/name of the hub"),
         (("merge", "adapter", "--base", "./other"), None, "since then the base changed"),
         (
             ("merge", "adapter", "--base", "./base"),

@@ -33,9 +33,12 @@ def baseline(parser: Parser) -> None:
 
 def score(parser: Parser) -> None:
     parser.add_argument(
-        "folders", nargs="+", type=Path, metavar="RUN|FOLDER", help="a training run, an adapter, or a folder of weights"
+        "folders",
+        nargs="+",
+        metavar="RUN|FOLDER|NAME",
+        help="a training run, an adapter, a trainer's output, a folder of weights, or org/name[@revision] of the hub",
     )
-    parser.add_argument("--base", metavar="MODEL", help="the base of an adapter that does not name it")
+    parser.add_argument("--base", metavar="MODEL", help="the base of an adapter (default: the one that it names)")
     parser.add_argument(
         "--with-base", action="store_true", help="score the bases too, through the same engine, and compare with them"
     )

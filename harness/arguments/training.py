@@ -33,8 +33,10 @@ def train(parser: Parser) -> None:
 
 
 def merge(parser: Parser) -> None:
-    parser.add_argument("folder", type=Path, metavar="RUN|ADAPTER", help="a training run, or a folder that PEFT wrote")
-    parser.add_argument("--base", metavar="MODEL", help="the base of an adapter that does not name it")
+    parser.add_argument(
+        "folder", metavar="RUN|ADAPTER", help="a training run, an adapter's folder, or org/name[@revision] of the hub"
+    )
+    parser.add_argument("--base", metavar="MODEL", help="the base of an adapter (default: the one that it names)")
     parser.add_argument("--step", type=int, metavar="N", help="the weights kept after this step (default: the last)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where an adapter's merged weights go")
     places(parser)

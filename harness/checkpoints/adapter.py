@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from harness.checkpoints.weights import ADAPTER, PICKLES, Tensor
+from harness.checkpoints.weights import ADAPTER, ADAPTER_WEIGHTS, PICKLES, Tensor
 from harness.errors import BenchError, gathered
 from harness.store.records import parse
 
-WEIGHTS = "adapter_model.safetensors"
+WEIGHTS = ADAPTER_WEIGHTS
 
 _NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 _NUMPY = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}

@@ -27,7 +27,7 @@ _WITHOUT_NETWORK = (
 )
 
 
-def download(repository: str, revision: str | None) -> tuple[Path, str]:
+def download(repository: str, revision: str | None, *, adapters: bool = False) -> tuple[Path, str]:
     """A folder with config, safetensors and tokenizer of one commit, in the hub's own cache, and that commit.
 
     The revision is resolved first; access, disk and (where no GPU will hold the model) memory are checked before a byte
@@ -37,11 +37,12 @@ def download(repository: str, revision: str | None) -> tuple[Path, str]:
     Args:
         repository: "org/name".
         revision: a commit, branch or tag; None is the main branch.
+        adapters: take an adapter too, instead of refusing it.
 
     Raises:
         BenchError: no such repository or revision, no access, no network, no safetensors, too little disk or memory.
     """
-    cached = _cached(repository, revision)
+    cached = _cached(repository, revision, adapters=adapters)
     if cached is not None and (is_offline_mode() or cached.name == revision):
         return cached, cached.name
     if is_offline_mode():
@@ -52,11 +53,11 @@ def download(repository: str, revision: str | None) -> tuple[Path, str]:
         if info.gated:
             HfApi().auth_check(repository)
         commit = str(info.sha)
-        files = _needed_files(info, commit)
+        files = _needed_files(info, commit, adapters=adapters)
         _require_room(repository, commit, files)
         folder = snapshot_download(repository, revision=commit, allow_patterns=list(files))
         # Only a download by the branch's name notes in the cache which commit it stands for.
-        hf_hub_download(repository, "config.json", revision=revision)
+        hf_hub_download(repository, weights.ADAPTER if weights.ADAPTER in files else "config.json", revision=revision)
     except (_HTTPError, errors.LocalEntryNotFoundError) as error:
         raise _explained(error, repository, revision, cached) from error
     except OSError as error:
@@ -65,22 +66,32 @@ def download(repository: str, revision: str | None) -> tuple[Path, str]:
     return Path(folder), commit
 
 
-def _cached(repository: str, revision: str | None) -> Path | None:
+def _cached(repository: str, revision: str | None, *, adapters: bool) -> Path | None:
     """The snapshot in the hub's cache, where it is whole; its name is the commit."""
-    config = try_to_load_from_cache(repository, "config.json", revision=revision)
-    if not isinstance(config, str):
-        return None
-    folder = Path(config).parent
+    for name in (weights.ADAPTER, "config.json") if adapters else ("config.json",):
+        config = try_to_load_from_cache(repository, name, revision=revision)
+        if isinstance(config, str) and _is_whole(Path(config).parent, adapters=adapters):
+            return Path(config).parent
+    return None
+
+
+def _is_whole(folder: Path, *, adapters: bool) -> bool:
+    if adapters and (folder / weights.ADAPTER).is_file():
+        return (folder / weights.ADAPTER_WEIGHTS).is_file()
     try:
         weights.inspect(folder)
     except BenchError:
-        return None
-    return folder
+        return False
+    return True
 
 
-def _needed_files(info: ModelInfo, commit: str) -> dict[str, int]:
+def _needed_files(info: ModelInfo, commit: str, *, adapters: bool) -> dict[str, int]:
     """Name and size of each file that engines load: texts at the top of the repository, and the weights' shards."""
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or () if "/" not in file.rfilename}
+    if adapters and weights.ADAPTER in sizes:
+        if weights.ADAPTER_WEIGHTS not in sizes:
+            raise BenchError(f"{info.id}: an adapter without {weights.ADAPTER_WEIGHTS}", "take another revision")
+        return {name: sizes[name] for name in sizes if name == weights.ADAPTER_WEIGHTS or name.endswith(_TEXTS)}
     if weights.SINGLE in sizes:
         sizes.pop(weights.INDEX, None)
     chosen = weights.choose(sorted(sizes), info.id)

@@ -77,6 +77,21 @@ def resolve(name: str, cache: Path) -> Model:
     return _from_hub(None, matched["repository"], matched["revision"], None)
 
 
+def hub_adapter(name: str) -> tuple[Path, str, str] | None:
+    """(folder, repository, commit) of an adapter that the hub holds as `org/name[@revision]`; None for anything else.
+
+    Raises:
+        BenchError: what goes by such a name cannot be fetched.
+    """
+    matched = None if name in names() else _REPOSITORY.fullmatch(name)
+    if matched is None:
+        return None
+    folder, commit = _load("harness.checkpoints.hub").download(
+        matched["repository"], matched["revision"], adapters=True
+    )
+    return (folder, matched["repository"], commit) if (folder / weights.ADAPTER).is_file() else None
+
+
 def read(text: str) -> tuple[Listing, ...]:
     """The listings of a models.toml.
 
