@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from harness import runs
-from harness.checkpoints import models, weights
+from harness import plugins, runs
+from harness.checkpoints import examination, models, weights
 from harness.display import Screen
 from harness.errors import BenchError
 from harness.store.entries import slug
@@ -107,6 +107,10 @@ def merged(found: Found, base: str | None, cache: Path, screen: Screen, out: Pat
     made = merging.adapter(folder, model, place, screen)
     if base is not None and (told := other_base(folder, base, model)) is not None:
         screen.warn(f"{told}, and is merged into {base}, as --base says")
+    if weights.has_tokenizer(folder):
+        load = plugins.room("harness.tokenizer").load
+        for finding in examination.speech(load(replace(model, folder=folder)), load(model)):
+            screen.warn(f"{folder} is scored with its base's tokenizer and template, yet {finding}")
     digest = "" if made.training.merge is None else made.training.merge.adapter_sha256[:8]
     called = replace(
         made.model, name=f"{model.name}+{found.label}@{digest}", source=found.source, revision=found.revision
@@ -121,10 +125,10 @@ def base_of(folder: Path, base: str | None, cache: Path) -> Model:
         BenchError: neither the user nor the adapter names one, or it cannot be had.
     """
     if base is not None:
-        return _resolved(base, cache)
+        return resolved(base, cache)
     named = merging.base_of(folder)
     try:
-        return _resolved(named, cache)
+        return resolved(named, cache)
     except BenchError as error:
         what = f"{folder} says that it was trained on {named}, and that is not to be had: {error.what}"
         raise BenchError(what, f"give its place with --base MODEL, or: {error.way_out}") from error
@@ -139,7 +143,8 @@ def other_base(folder: Path, base: str, model: Model) -> str | None:
     return None if same else f"{folder} says that it was trained on {named}"
 
 
-def _resolved(name: str, cache: Path) -> Model:
+def resolved(name: str, cache: Path) -> Model:
+    """A model by its name, `cache` held meanwhile; see `models.resolve`."""
     with runs.writing(cache):
         return models.resolve(name, cache)
 

@@ -202,7 +202,7 @@ def test_without_network_the_ways_round_are_told(tmp_path, settings, told):
 
 
 def test_an_adapter_of_the_hub_is_scored_over_the_base_that_it_names(hub, files, tmp_path):
-    """By its own name, with the hub's base; merged in the cache, its commit in the row; the second time offline."""
+    """By its own name, with the hub's base; merged in the cache, its commit in the row; then it is had offline."""
     base = tmp_path / "base"
     base.mkdir()
     for name, data in files.items():
@@ -215,14 +215,16 @@ def test_an_adapter_of_the_hub_is_scored_over_the_base_that_it_names(hub, files,
     words = ["score", "org/lora", "--task", "word-problems", "--engine", "scripted", "--limit", "4", "--cache", "cache"]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     home = {**kept, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
-    for settings, more in (({"HF_ENDPOINT": hub.address}, []), ({"HF_HUB_OFFLINE": "1"}, ["--again"])):
-        command = [sys.executable, "-m", "harness.cli", *words, *more]
-        done = subprocess.run(command, cwd=tmp_path, env=home | settings, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
-    found = [entries.read(path).result for path in sorted(tmp_path.glob("leaderboards/*/*.json"))]
-    (row,) = {(one.candidate, one.model.source, one.model.revision) for one in found}
-    digest = found[0].training.merge.adapter_sha256
-    assert row == (f"org/model@{COMMIT[:8]}+lora@{digest[:8]}", "adapter:org/lora", COMMIT)
-    assert found[0].training.merge.base_sha256 == weights.sha256(base)
+    command = [sys.executable, "-m", "harness.cli", *words]
+    asked = home | {"HF_ENDPOINT": hub.address}
+    done = subprocess.run(command, cwd=tmp_path, env=asked, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    code = [sys.executable, "-c", "from harness.checkpoints import models; print(*models.hub_adapter('org/lora'))"]
+    again = subprocess.run(code, env=home | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=True)
+    assert again.stdout.split()[1:] == ["org/lora", COMMIT]
+    (row,) = [entries.read(path).result for path in tmp_path.glob("leaderboards/*/*.json")]
+    assert row.candidate == f"org/model@{COMMIT[:8]}+lora@{row.training.merge.adapter_sha256[:8]}"
+    assert (row.model.source, row.model.revision) == ("adapter:org/lora", COMMIT)
+    assert row.training.merge.base_sha256 == weights.sha256(base)
     assert not [path for path in hub.asked if path.endswith("optimizer.pt")]
     assert list(tmp_path.glob("cache/merged/lora-*/*.safetensors"))

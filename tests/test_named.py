@@ -139,3 +139,14 @@ def test_a_path_that_is_mistyped_is_not_looked_for_on_the_hub(here, capfd):
     (here / "runs").mkdir()
     assert bench(here, "score", "runs/lost", *TASK) == 1
     assert "no folder runs/lost" in said(capfd)
+
+
+def test_an_adapter_that_brings_another_template_is_merged_with_its_base_s_and_it_is_told(here, capfd):
+    """What it was trained with is not what it is asked with."""
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(here / "base" / name, here / "adapter" / name)
+    template = here / "adapter" / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<end_of_turn>", "<end_of_turn> "))
+    assert bench(here, "merge", "adapter", "--base", "./base") == 0
+    line = said(capfd)
+    assert "adapter is scored with its base's tokenizer and template, yet its chat template is not its base's" in line

@@ -118,7 +118,12 @@ def verify(parser: Parser) -> None:
 
 
 def doctor(parser: Parser) -> None:
-    model(parser)
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a name of `bench list models`, org/name[@revision], a folder of weights, an adapter, or a training run",
+    )
+    parser.add_argument("--base", metavar="MODEL", help="what it was trained from (default: as an adapter names it)")
     parser.add_argument("--task", default="word-problems", metavar="NAME", help="whose prompts to look at")
     parser.add_argument("--answers", type=int, default=3, metavar="N", help="answers to generate (default: 3)")
     engine(parser)

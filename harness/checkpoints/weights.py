@@ -96,11 +96,17 @@ def inspect(folder: Path) -> Checkpoint:
         way_out = error.way_out or way_out
     if not _is_object(folder / "config.json"):
         problems.append("config.json is " + ("not a JSON object" if (folder / "config.json").exists() else "missing"))
-    if not any(all((folder / name).is_file() for name in names) for names in TOKENIZERS):
+    if not has_tokenizer(folder):
+        way_out = way_out if problems else "copy the tokenizer's files and the chat template of its base into it"
         problems.append("the tokenizer is missing (tokenizer.json or tokenizer.model)")
     if problems:
         raise gathered(problems, str(folder), way_out)
     return Checkpoint(folder, tensors)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether the files of some kind of tokenizer lie in a folder."""
+    return any(all((folder / name).is_file() for name in names) for names in TOKENIZERS)
 
 
 def sha256(folder: Path) -> str:

@@ -1,23 +1,28 @@
-"""`bench doctor`: look at one model before its score is believed: prompt, BOS, stop ids, and a few answers."""
+"""`bench doctor`: look at one model before its score is believed: files, prompt, BOS, stop ids, and a few answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.text import Text
 
-from harness import evaluate, options, plugins, runs, sitting
-from harness.checkpoints import models
+from harness import evaluate, named, options, plugins, sitting
+from harness.checkpoints import examination, models, weights
 from harness.contracts import Task
 from harness.display import Screen, plain, table
-from harness.tokens import Speech, prompt_ids, prompt_text, question_ids
+from harness.errors import BenchError
+from harness.named import Found
+from harness.store import candidate
+from harness.tokens import Speech, prompt_text, question_ids
+from harness.training import merging
 from harness.types import Completion, Message, Model, Problem, Request, Split
 
 
 @dataclass(frozen=True, slots=True)
 class Doctor:
-    """Which model to look at, with whose prompts, and how many answers to generate."""
+    """Which model to look at, with whose prompts, and how many answers to generate; `base` is what it came from."""
 
     model: str
+    base: str | None
     task: str
     answers: int
     engine: str | None
@@ -26,24 +31,108 @@ class Doctor:
     cache: Path
 
 
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """What the files show.
+
+    Attributes:
+        model: whole weights to go on with; an adapter's base where no answers are asked for, None where they are unfit.
+        findings: one line each.
+    """
+
+    model: Model | None
+    findings: list[str]
+
+
 def doctor(order: Doctor, screen: Screen) -> int:
     """Print what was found; exit status 1 where something would make the model score wrongly."""
     task = plugins.task(order.task)
     _, chosen = evaluate.choose(task, Split("test", mirror=order.mirror), max(order.answers, 1), 0)
-    with runs.writing(order.cache):
-        model = models.resolve(order.model, order.cache)
-    speech = plugins.room("harness.tokenizer").load(model)
-    ids = question_ids(speech.tokenizer, speech.manner, task, chosen[0])
-    screen.print(table(f"{model.name} ({model.source}, {model.revision or 'no revision'})", _facts(speech, ids)))
-    screen.print(Text("\nthe prompt, as the model sees it:", style="bold"))
-    screen.print(Text(plain(speech.tokenizer.decode(list(ids), skip_special_tokens=False))))
-    findings = prompts(speech, model)
-    if order.answers > 0:
-        findings += _answers(order, task, model, speech, chosen, screen)
+    looked = _files(order, _found(order, screen), screen)
+    findings = looked.findings
+    if looked.model is not None:
+        speech = plugins.room("harness.tokenizer").load(looked.model)
+        _show(looked.model, speech, question_ids(speech.tokenizer, speech.manner, task, chosen[0]), screen)
+        findings += prompts(speech, looked.model) + examination.end_of_answer(looked.model.folder, speech)
+        if order.answers > 0:
+            findings += _answers(order, task, looked.model, speech, chosen, screen)
     screen.print(Text("\nfindings:", style="bold"))
     for finding in findings or ["nothing that would make this model score wrongly"]:
         screen.print(Text(f"- {plain(finding)}", style="red" if findings else "green"))
     return 1 if findings else 0
+
+
+def _found(order: Doctor, screen: Screen) -> Found:
+    """What is to be looked at; a name of the list, or one that nobody knows, is left to `models.resolve`."""
+    name = order.model
+    is_place = Path(name).expanduser().is_dir() or ("/" in name and not name.startswith((".", "/", "~")))
+    if name not in models.names() and is_place:
+        return named.find(name, order.cache, screen)
+    return Found("whole", name, None, name)
+
+
+def _files(order: Doctor, found: Found, screen: Screen) -> _Looked:
+    if found.kind == "training":
+        return _trained(order, Path(found.name), screen)
+    if found.kind == "adapter" and found.folder is not None:
+        return _adapter(order, found, found.folder, screen)
+    if found.folder is not None:
+        try:
+            weights.inspect(found.folder)
+        except BenchError as error:
+            return _Looked(None, [str(error)])
+    model = named.whole(found, order.cache)
+    findings = examination.whole(model.folder)
+    if order.base is None:
+        return _Looked(model, findings)
+    base = named.resolved(order.base, order.cache)
+    return _Looked(model, findings + _from_base(model.folder, base, changed=not findings))
+
+
+def _trained(order: Doctor, folder: Path, screen: Screen) -> _Looked:
+    """A training run: what it made, merged where it is an adapter, beside the base of its own record."""
+    made = candidate.read(folder)
+    base = merging.base(made, folder, order.cache)
+    place = folder / made.weights
+    findings = examination.lora(place, base.folder) if made.kind == "adapter" else examination.whole(place)
+    if findings:
+        return _Looked(None, findings)
+    return _Looked(merging.whole(folder, None, order.cache, screen).model, [])
+
+
+def _adapter(order: Doctor, found: Found, folder: Path, screen: Screen) -> _Looked:
+    """An adapter beside its base; merged where answers are asked for and nothing is wrong with it."""
+    base = named.base_of(folder, order.base, order.cache)
+    findings = examination.lora(folder, base.folder)
+    if order.base is not None and (told := named.other_base(folder, order.base, base)) is not None:
+        findings.append(f"{told}, and not on {order.base}: leave --base out, or name that model")
+    broken = bool(findings)
+    findings += _from_base(folder, base, changed=False)
+    if broken:
+        return _Looked(None, findings)
+    if order.answers > 0:
+        return _Looked(named.merged(found, order.base, order.cache, screen).model, findings)
+    return _Looked(replace(base, name=f"{base.name}, for {found.label}"), findings)
+
+
+def _from_base(folder: Path, base: Model, *, changed: bool) -> list[str]:
+    """What the comparison with its base shows, `changed` asking whether whole weights learned anything."""
+    findings = []
+    if changed:
+        try:
+            plugins.room("harness.checkpoints.soundness").full(folder, base.folder)
+        except BenchError as error:
+            findings.append(str(error))
+    if weights.has_tokenizer(folder):
+        load = plugins.room("harness.tokenizer").load
+        findings += examination.speech(load(replace(base, folder=folder)), load(base))
+    return findings
+
+
+def _show(model: Model, speech: Speech, ids: tuple[int, ...], screen: Screen) -> None:
+    screen.print(table(f"{model.name} ({model.source}, {model.revision or 'no revision'})", _facts(speech, ids)))
+    screen.print(Text("\nthe prompt, as the model sees it:", style="bold"))
+    screen.print(Text(plain(speech.tokenizer.decode(list(ids), skip_special_tokens=False))))
 
 
 def prompts(speech: Speech, model: Model) -> list[str]:
@@ -52,24 +141,31 @@ def prompts(speech: Speech, model: Model) -> list[str]:
     turns = (Message("user", "What is 2+3?"), Message("assistant", "#### 5"), Message("user", "What is 4+5?"))
     text, findings = prompt_text(tokenizer, turns), []
     if text != text.rstrip(" "):
-        findings.append("the prompt ends with a space: the first token of every answer will be an odd one")
+        findings.append(
+            "the prompt ends with a space, so that every answer begins with an odd token: mend the end of its template"
+        )
     lost = [turn.content for turn in turns if turn.content not in text]
-    findings += [f"the template drops or changes a turn: {content!r} is not in the prompt" for content in lost]
+    findings += [
+        f"the template drops or changes a turn, {content!r} is not in the prompt: restore it from its base"
+        for content in lost
+    ]
     bos = tokenizer.bos_token_id
     ids = prompt_ids(tokenizer, how, turns)
     if how.bos == "none" and bos is not None and bos in tokenizer.encode("a", add_special_tokens=True):
-        findings.append("its tokenizer adds a BOS to plain text, but its prompts begin without one")
+        findings.append(
+            "its tokenizer adds a BOS to plain text, but its prompts begin without one: let the template write it"
+        )
     if how.bos == "separate" and ids.count(how.bos_id or -1) != 1:
-        findings.append(f"BOS stands {ids.count(how.bos_id or -1)} times in the prompt")
+        findings.append(f"BOS stands {ids.count(how.bos_id or -1)} times in the prompt: mend its template")
     if model.bos is not None and not _agrees(speech, model):
         findings.append(
-            f"models.toml says bos = {model.bos}, its tokenizer and template say otherwise; models.toml is followed"
+            f"models.toml says bos = {model.bos}, its tokenizer and template say otherwise: models.toml is followed"
         )
     if how.style == "text" and "it" in model.name.split("-"):
-        findings.append("an instruction-tuned name without a chat template: the template may have been lost")
+        findings.append("an instruction-tuned name without a chat template: copy chat_template.jinja of its original")
     spoken = tokenizer.decode(list(how.stop_ids), skip_special_tokens=False)
     if tokenizer.eos_token_id not in how.stop_ids:
-        findings.append(f"its eos token is not among the stop ids {spoken}")
+        findings.append(f"its eos token is not among the stop ids {spoken}: add it to generation_config.json")
     return findings
 
 
@@ -121,14 +217,31 @@ def _answers(
         screen.print(Text(plain(completion.text)))
         findings += _strange(problem, completion, speech)
     if all(c.finish_reason == "length" for c in written.values()):
-        findings.append("no answer ended by itself: its stop token may be missing from the stop ids")
+        findings.append(_endless(speech))
     return findings
+
+
+def _endless(speech: Speech) -> str:
+    """Why answers may run on to the limit, and what to do."""
+    end = speech.manner.end_id
+    token = f"{end} {speech.tokenizer.decode([end], skip_special_tokens=False)}"
+    if getattr(speech.tokenizer, "pad_token_id", None) == end:
+        return (
+            f"no answer ended by itself: {token} ends answers and is the padding too, which trainers leave out of the "
+            "loss, so that it may never have been trained: train with another pad token"
+        )
+    return (
+        f"no answer ended by itself: {token} was never learned, or the token that it ends with is not among the stop "
+        "ids: supervise the end of each answer, or add its token to generation_config.json"
+    )
 
 
 def _strange(problem: Problem, completion: Completion, speech: Speech) -> list[str]:
     if not completion.text.strip():
-        return [f"{problem.id}: the answer is empty"]
+        return [f"{problem.id}: the answer is empty: read the prompt above, its end above all"]
     if completion.token_ids is None:
         return []
     special = [i for i in completion.token_ids[:-1] if i in set(speech.tokenizer.all_special_ids)]
-    return [f"{problem.id}: special tokens {special} inside the answer"] if special else []
+    if not special:
+        return []
+    return [f"{problem.id}: special tokens {special} inside the answer: if one of them ends it, add it to the stop ids"]

@@ -1,0 +1,161 @@
+"""What a candidate's files alone show that would make it score wrongly, each finding a line with its way out."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.checkpoints import adapter, weights
+from harness.errors import BenchError
+from harness.tokens import Speech
+
+# An exponent of ones is infinity or NaN; the bits are looked at as they lie, for numpy has no bf16.
+_EXPONENTS = {"BF16": ("<u2", 0x7F80), "F16": ("<u2", 0x7C00), "F32": ("<u4", 0x7F800000)}
+_HEAD, _EMBEDDING = "lm_head.weight", "embed_tokens.weight"
+_AT_ONCE = 2**24
+
+
+def whole(folder: Path) -> list[str]:
+    """What is wrong with whole weights: numbers that are none, a head that is said to be tied and is not.
+
+    Args:
+        folder: a whole checkpoint; see `weights.inspect` for what makes it one.
+    """
+    wrong = [tensor.name for tensor in weights.read(folder) if not _finite(tensor)]
+    findings = []
+    if wrong:
+        findings.append(
+            f"{len(wrong)} tensors hold NaN or infinity, {wrong[0]} first: the training went wrong, train again with a "
+            "lower learning rate"
+        )
+    return [*findings, *_head(folder)]
+
+
+def lora(folder: Path, base: Path) -> list[str]:
+    """What is wrong with an adapter: pickled, of another kind, empty (every lora_B zero), not finite, of another base.
+
+    Args:
+        folder: as PEFT writes it.
+        base: the folder of the model that it is to be merged into.
+    """
+    try:
+        tensors = {tensor.name: tensor for tensor in weights.read(base)}
+        adapter.require_fit(adapter.read(folder), base, tensors, tied=_ties(base) is True)
+    except BenchError as error:
+        return [str(error)]
+    return []
+
+
+def speech(own: Speech, base: Speech) -> list[str]:
+    """How a candidate's own tokenizer differs from its base's: another chat template, tokens that the base lacks."""
+    findings = []
+    if own.manner.template_sha256 != base.manner.template_sha256:
+        one, other = (told.manner.template_sha256 for told in (own, base))
+        findings.append(
+            f"its chat template is not its base's ({_short(one)}, its base's is {_short(other)}): put the template "
+            "that it was trained with into the folder that is scored, and score the base with its own"
+        )
+    known = {str(token) for token in base.tokenizer.added_tokens_decoder.values()}
+    added = [str(token) for token in own.tokenizer.added_tokens_decoder.values() if str(token) not in known]
+    if added:
+        findings.append(
+            f"its tokenizer has tokens that its base's lacks ({', '.join(added[:5])}): an adapter trains no rows for "
+            "them; train the embedding too, or use the base's own tokens"
+        )
+    return findings
+
+
+def end_of_answer(folder: Path, told: Speech) -> list[str]:
+    """Whether the token that ends an answer can be written at all, by its row of the output matrix.
+
+    A row that is zero, missing or also another token's is as it was made when the vocabulary was enlarged.
+
+    Args:
+        folder: a whole checkpoint.
+        told: its tokenizer and manner.
+    """
+    matrix = _output(folder)
+    if matrix is None or matrix.dtype not in _EXPONENTS or len(matrix.shape) != 2:
+        return []
+    end = told.manner.end_id
+    token = f"its end-of-answer token {end} {told.tokenizer.decode([end], skip_special_tokens=False)}"
+    if end >= matrix.shape[0]:
+        return [
+            f"{token} is none of the {matrix.shape[0]} rows of {matrix.name}, and can never be written: enlarge the "
+            "embedding (resize_token_embeddings) and train again"
+        ]
+    rows = _numbers(matrix).reshape(matrix.shape)
+    row = rows[end]
+    way_out = "it was never trained, so that no answer ends: train its row (modules_to_save) or end answers with eos"
+    if not row.any():
+        return [f"{token} has a row of zeros in {matrix.name}: {way_out}"]
+    alike = np.flatnonzero(rows[:, 0] == row[0])
+    twins = [int(other) for other in alike if other != end and np.array_equal(rows[other], row)]
+    if twins:
+        return [f"{token} has the very row of {len(twins)} other tokens ({twins[0]} first) in {matrix.name}: {way_out}"]
+    return []
+
+
+def _head(folder: Path) -> Iterator[str]:
+    tensors = {tensor.name: tensor for tensor in weights.read(folder)}
+    head, embedding, tied = tensors.get(_HEAD), _embedding(tensors), _ties(folder)
+    if tied is False and head is None:
+        yield f"config.json ties no head to the embedding, and {_HEAD} is missing: save the whole model anew"
+    if tied and head is not None and embedding is not None and not _same(head, embedding):
+        yield (
+            f"config.json ties the head to the embedding, and {_HEAD} is saved apart with other numbers, which engines "
+            "drop: set tie_word_embeddings to false where the head was trained, else save the model anew"
+        )
+
+
+def _output(folder: Path) -> weights.Tensor | None:
+    tensors = {tensor.name: tensor for tensor in weights.read(folder)}
+    return _embedding(tensors) if _ties(folder) else tensors.get(_HEAD) or _embedding(tensors)
+
+
+def _embedding(tensors: dict[str, weights.Tensor]) -> weights.Tensor | None:
+    return next((tensor for name, tensor in tensors.items() if name.endswith(_EMBEDDING)), None)
+
+
+def _ties(folder: Path) -> bool | None:
+    """What config.json says, inside where a model of text is part of a larger one; None where it leaves it open."""
+    config = _config(folder)
+    inner = config.get("text_config")
+    told = (inner if isinstance(inner, dict) else {}).get("tie_word_embeddings", config.get("tie_word_embeddings"))
+    return told if isinstance(told, bool) else None
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        value = json.loads(path.read_bytes()) if path.is_file() else {}
+    except ValueError:
+        value = {}
+    return value if isinstance(value, dict) else {}
+
+
+def _finite(tensor: weights.Tensor) -> bool:
+    if tensor.dtype not in _EXPONENTS or tensor.size == 0:
+        return True
+    mask, numbers = _EXPONENTS[tensor.dtype][1], _numbers(tensor)
+    parts = (numbers[begin : begin + _AT_ONCE] for begin in range(0, numbers.size, _AT_ONCE))
+    return not any(bool(((part & mask) == mask).any()) for part in parts)
+
+
+def _same(one: weights.Tensor, other: weights.Tensor) -> bool:
+    if (one.dtype, one.shape) != (other.dtype, other.shape) or one.dtype not in _EXPONENTS:
+        return False
+    return bool(np.array_equal(_numbers(one), _numbers(other)))
+
+
+def _numbers(tensor: weights.Tensor) -> npt.NDArray[Any]:
+    """The numbers' bits as they lie in the file, not read before they are looked at."""
+    kind = np.dtype(_EXPONENTS[tensor.dtype][0])
+    return np.memmap(tensor.file, kind, "r", offset=tensor.begin, shape=(tensor.size // kind.itemsize,))
+
+
+def _short(digest: str | None) -> str:
+    return "none" if digest is None else digest[:12]

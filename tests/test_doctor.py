@@ -1,0 +1,215 @@
+"""`bench doctor` says of a candidate's files what would make it score wrongly, each finding with its way out."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny
+import tiny_lora
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_study import bench
+
+from harness.checkpoints import weights
+
+EMBEDDING = "model.embed_tokens.weight"
+SOUND = "nothing that would make this model score wrongly"
+NAN = float("nan")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    """A base whose head is tied, another one, one whose head is not, an adapter of the first, and one fine-tuned."""
+    folder = tmp_path_factory.mktemp("doctor") / "here"
+    tiny.build(folder / "base")
+    tiny.build(folder / "other", seed=1)
+    tiny.build(folder / "untied", "plain")
+    tiny.build(folder / "tuned", seed=2)
+    adapter = tiny_lora.build(folder / "base", folder / "adapter", size=0.05)
+    config = adapter / weights.ADAPTER
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": "./base"}))
+    return folder
+
+
+@pytest.fixture
+def here(prepared, tmp_path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(prepared, tmp_path / "here")
+
+
+def findings(here: Path, capfd, *words: object) -> list[str]:
+    """What doctor finds, the exit status agreeing with it; no answers are generated unless `words` ask for them."""
+    asked = words if "--answers" in words else (*words, "--answers", "0")
+    capfd.readouterr()
+    status = bench(here, "doctor", *asked)
+    out = capfd.readouterr().out
+    lines = " ".join(out.partition("findings:")[2].split()).removeprefix("- ").split(" - ")
+    assert status == (0 if lines == [SOUND] else 1)
+    return lines
+
+
+def change(folder: Path, of, file: str = weights.SINGLE) -> None:
+    """Change a folder's tensors."""
+    tensors = load_file(folder / file)
+    of(tensors)
+    save_file(tensors, folder / file, {"format": "pt"})
+
+
+def edit(file: Path, **values: object) -> None:
+    """Set keys of a JSON file."""
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+@pytest.mark.parametrize("words", [("base",), ("adapter",), ("untied",), ("tuned", "--base", "./base")])
+def test_what_is_sound_has_no_findings(here, capfd, words):
+    """A base, an adapter with the base that it names, whole weights beside their base."""
+    assert findings(here, capfd, *words) == [SOUND]
+
+
+def lose_tokenizer(here):
+    """As a trainer does that was given no tokenizer to save."""
+    (here / "tuned" / "tokenizer.json").unlink()
+
+
+def break_number(here):
+    """One number of one norm."""
+    change(here / "tuned", lambda tensors: tensors["model.norm.weight"][3].fill_(NAN))
+
+
+def untie(here):
+    """A head of its own beside the embedding that config.json ties it to."""
+    change(here / "tuned", lambda tensors: tensors.update({"lm_head.weight": tensors[EMBEDDING] + 1}))
+
+
+def lose_head(here):
+    """A head that config.json says is there."""
+    edit(here / "tuned" / "config.json", tie_word_embeddings=False)
+
+
+def zero_end(here):
+    """The row of <|im_end|>, 2."""
+    change(here / "tuned", lambda tensors: tensors[EMBEDDING][2].zero_())
+
+
+def copy_end(here):
+    """Rows of tokens that were added and never trained are often one and the same."""
+    change(here / "tuned", lambda tensors: tensors[EMBEDDING][2].copy_(tensors[EMBEDDING][1]))
+
+
+def cut_end(here):
+    """A token that was added to the tokenizer alone."""
+    change(here / "tuned", lambda tensors: tensors.update({EMBEDDING: tensors[EMBEDDING][:2].clone()}))
+
+
+def copy_base(here):
+    """A training whose rate was too small."""
+    shutil.copy(here / "base" / weights.SINGLE, here / "tuned" / weights.SINGLE)
+
+
+def other_template(here):
+    """One turn less of it."""
+    file = here / "tuned" / "chat_template.jinja"
+    file.write_text(file.read_text().replace("You are a tiny model that counts.", "Count."))
+
+
+@pytest.mark.parametrize(
+    ("harm", "words", "told"),
+    [
+        (
+            lose_tokenizer,
+            (),
+            "the tokenizer is missing (tokenizer.json or tokenizer.model): copy the tokenizer's files",
+        ),
+        (break_number, (), "1 tensors hold NaN or infinity, model.norm.weight first: the training went wrong, train"),
+        (untie, (), "lm_head.weight is saved apart with other numbers, which engines drop: set tie_word_embeddings"),
+        (lose_head, (), "config.json ties no head to the embedding, and lm_head.weight is missing: save the whole"),
+        (
+            zero_end,
+            (),
+            "end-of-answer token 2 <|im_end|> has a row of zeros in model.embed_tokens.weight: it was never",
+        ),
+        (
+            copy_end,
+            (),
+            "token 2 <|im_end|> has the very row of 1 other tokens (1 first) in model.embed_tokens.weight: it",
+        ),
+        (
+            cut_end,
+            (),
+            "token 2 <|im_end|> is none of the 2 rows of model.embed_tokens.weight, and can never be written",
+        ),
+        (copy_base, ("--base", "./base"), "training changed no weight: raise the learning rate"),
+        (other_template, ("--base", "./base"), "its chat template is not its base's ("),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_what_is_wrong_with_whole_weights_is_one_finding(here, capfd, harm, words, told):
+    """By the files alone, with the way out; nothing else is found because of it."""
+    harm(here)
+    (finding,) = findings(here, capfd, "tuned", *words)
+    assert told in finding
+
+
+def empty(tensors):
+    """As PEFT begins it."""
+    for name, tensor in tensors.items():
+        if "lora_B" in name:
+            tensor.zero_()
+
+
+def spoil(tensors):
+    """One number."""
+    next(iter(tensors.values()))[0, 0] = NAN
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"), [(empty, "every lora_B is zero, so that"), (spoil, "1 tensors hold numbers that are not finite")]
+)
+def test_an_adapter_that_learned_nothing_or_broke_is_found(here, capfd, harm, told):
+    """Before it is merged."""
+    change(here / "adapter", harm, "adapter_model.safetensors")
+    (finding,) = findings(here, capfd, "adapter")
+    assert told in finding
+    assert finding.rpartition(": ")[2]
+
+
+def test_an_adapter_of_another_base_is_found(here, capfd):
+    """Of the same shape it is told by its name, of another shape by its tensors."""
+    (told,) = findings(here, capfd, "adapter", "--base", "./other")
+    assert "says that it was trained on ./base, and not on ./other: leave --base out, or name that model" in told
+    half = {name: tensor[:128] for name, tensor in load_file(here / "other" / weights.SINGLE).items()}
+    save_file(
+        {name: tensor.clone() for name, tensor in half.items()}, here / "other" / weights.SINGLE, {"format": "pt"}
+    )
+    told = findings(here, capfd, "adapter", "--base", "./other")
+    assert "does not fit" in told[0]
+
+
+def test_an_adapter_with_a_template_of_its_own_is_found(here, capfd):
+    """What was trained with other turns and added tokens is merged with its base's, and would be asked in those."""
+    tiny.build(here / "gemma", "gemma")
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(here / "gemma" / name, here / "adapter" / name)
+    told = findings(here, capfd, "adapter")
+    assert "its chat template is not its base's (" in told[0]
+    assert "its tokenizer has tokens that its base's lacks (<pad>, <eos>, <bos>, <start_of_turn>, <end" in told[1]
+
+
+def test_answers_that_never_end_are_told_with_the_padding_that_hides_their_end(here, capfd):
+    """By generation: an adapter is merged for it; padding that is the stop token is what trainers mask."""
+    words = ("--engine", "transformers", "-o", "dtype=float32", "--answers", "1")
+    (told,) = findings(here, capfd, "adapter", *words)
+    assert "no answer ended by itself: 2 <|im_end|> was never learned" in told
+    assert (here / "adapter" / "merged" / weights.SINGLE).is_file()
+    edit(here / "tuned" / "tokenizer_config.json", pad_token="<|im_end|>")
+    (told,) = findings(here, capfd, "tuned", *words)
+    assert "2 <|im_end|> ends answers and is the padding too, which trainers leave out of the loss" in told
+
+
+def test_pickled_weights_are_found_and_not_loaded(here, capfd):
+    """The file is not opened."""
+    (here / "tuned" / weights.SINGLE).unlink()
+    torch.save({}, here / "tuned" / "pytorch_model.bin")
+    (told,) = findings(here, capfd, "tuned")
+    assert "pickled weights (pytorch_model.bin) run code when they are loaded: safetensors only" in told
