@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.arguments import boards, scoring, training
+from harness.arguments import boards, exports, scoring, training
 from harness.arguments.shared import Parser
 
 
@@ -75,7 +75,8 @@ COMMANDS = (
         "harness.stories.verifying:verify:Verify",
         scoring.verify,
     ),
-    Command("export", "write a task for lm-eval to run", "harness.stories.exporting:export:Export", boards.export),
+    Command("export", "hand rows on: lm-eval's files, the hub's metadata, CSV", exports.BY_ITS_KIND, exports.export),
+    Command("import", "bring in a result of another harness, unverified", exports.BY_ITS_KIND, exports.bring_in),
     Command("retract", "withdraw an entry, and say why", "harness.stories.retracting:retract:Retract", boards.retract),
     Command("check", "look at a recipe before any GPU minute", "harness.training.check:check:Check", training.check),
     Command("train", "train a candidate, and no more", "harness.bench:train:Training", training.train),

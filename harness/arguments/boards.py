@@ -103,15 +103,6 @@ def report(parser: Parser) -> None:
     places(parser)
 
 
-def export(parser: Parser) -> None:
-    parser.add_argument("what", choices=("lm-eval",), help="lm-eval: the .yaml files that it runs as tasks")
-    parser.add_argument("task", metavar="TASK", help="a name of `bench list tasks`, or a .py file")
-    parser.add_argument(
-        "folder", nargs="?", type=Path, default=Path("lm-eval"), metavar="DIR", help="default: %(default)s"
-    )
-    places(parser)
-
-
 def init(parser: Parser) -> None:
     parser.add_argument(
         "folder", nargs="?", type=Path, default=Path(), metavar="DIR", help="default: the current folder"

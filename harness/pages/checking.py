@@ -10,7 +10,7 @@ from harness.errors import BenchError
 from harness.pages import leaderboard
 from harness.pages.markup import visible
 from harness.pages.page import MARKER
-from harness.store import coherence, entries, history, lineage, noise
+from harness.store import coherence, entries, foreign, history, lineage, noise
 from harness.store.board import Row
 from harness.store.candidate import steps
 from harness.store.completions import read_lines
@@ -21,7 +21,7 @@ from harness.store.records import digest
 
 _COMPLETIONS = ".jsonl.gz"
 _BESIDE = (".loss.jsonl.gz", ".solutions.jsonl.gz", _COMPLETIONS)
-_RECORDS = (lineage.RETRACTIONS, lineage.VERIFICATIONS, noise.FOLDER)
+_RECORDS = (lineage.RETRACTIONS, lineage.VERIFICATIONS, noise.FOLDER, foreign.FOLDER)
 _RENDERED = (".md", ".csv", ".svg")
 # What a label fixes, and what a name fixes: a second value under the same one is a fault of the later entry.
 _FIXED_BY_LABEL: Mapping[str, Callable[[Entry], object]] = {
@@ -192,16 +192,17 @@ def _meanings(entry: Entry) -> Iterator[tuple[str, str, object]]:
 
 
 def _said(folder: Path, past: History | None) -> Iterator[Fault]:
-    """Retractions, verifications and noise records that are none, or speak of what is not there."""
+    """Retractions, verifications, noise and foreign records that are none, or speak of what is not there."""
     for board in leaderboard.folders(folder):
         for problem in lineage.audit(board):
             file = f"{board.name}/{problem.file}"
             yield Fault(_shown(folder, file), problem.what, _restore(folder, file, past))
-        try:
-            noise.read(board)
-        except BenchError as error:
-            shown = _shown(folder, f"{board.name}/{noise.FOLDER}")
-            yield Fault(shown, error.what, error.way_out or "restore the file from git, or remove it")
+        for kind in (noise, foreign):
+            try:
+                kind.read(board)
+            except BenchError as error:
+                shown = _shown(folder, f"{board.name}/{kind.FOLDER}")
+                yield Fault(shown, error.what, error.way_out or "restore the file from git, or remove it")
 
 
 def _strays(folder: Path) -> Iterator[Fault]:

@@ -13,7 +13,7 @@ from harness.pages import claims_page
 from harness.pages.forest import draw
 from harness.pages.page import MARKER, index, page
 from harness.pages.sheet import sheet
-from harness.store import entries, lineage, noise
+from harness.store import entries, foreign, lineage, noise
 from harness.store.board import Board, Row
 from harness.store.records import replace_file
 
@@ -55,6 +55,7 @@ def of(folder: Path, board: str, rows: Sequence[Row]) -> Board:
         told = [f"{problem.file}: {problem.what}" for problem in problems]
         raise gathered(told, str(folder / board), "see bench board --check")
     noise.read(folder / board)
+    foreign.read(folder / board)
     return Board(board, tuple(rows), lineage.read(folder / board))
 
 
@@ -86,7 +87,7 @@ def texts(folder: Path, board: Board) -> dict[str, str]:
     findings = [_findings(path, one, board) for path, one in _claims(folder) if one.board == board.name]
     told = claims_page.summary(findings) if findings else ""
     return {
-        f"{board.name}.md": page(judged, noise.read(folder / board.name), told),
+        f"{board.name}.md": page(judged, noise.read(folder / board.name), told, foreign.read(folder / board.name)),
         f"{board.name}.csv": sheet(judged),
         f"{board.name}.svg": draw(judged),
         **_claims_texts(findings),

@@ -9,6 +9,7 @@ from harness.pages import table
 from harness.pages.markup import cell, code
 from harness.store.board import Board, Table, tables, withdrawn
 from harness.store.entry import Result
+from harness.store.foreign import Foreign, place
 from harness.store.noise import Noise
 from harness.store.records import digest
 from harness.types import Sampling
@@ -29,6 +30,10 @@ and says nothing about quality.
 5. **entry**: the row's record with one bit an item and every digest and setting, beside it all completions. Checked \
 again: L0 its numbers, L1 its grades, L2 its answers token for token; L3 only that its score lies in the noise.
 """
+_ELSEWHERE = """\
+## From elsewhere, not verified
+
+What other harnesses found, as their files tell it: other prompts, readers and settings. Compared with nothing."""
 _STORE = """\
 Every run is one entry, `<board>/<date>-<candidate>-<hash of its content>.json`, with all its completions beside it. \
 Entries are only ever added: `bench board --check --base REF` fails on one that was changed, renamed or removed; a \
@@ -37,20 +42,35 @@ the entries by `bench board`; after a merge conflict, run it again. This folder 
 """
 
 
-def page(judged: Judged, noise: Sequence[Noise] = (), claims: str = "") -> str:
+def page(judged: Judged, noise: Sequence[Noise] = (), claims: str = "", elsewhere: Sequence[Foreign] = ()) -> str:
     """The Markdown page of a board: a section for each version of its tasks, then what was measured and withdrawn.
 
     Args:
         judged: the board and where its rows stand.
         noise: the board's noise records.
         claims: the summary of the claims that are judged on this board, as Markdown without a heading.
+        elsewhere: results of other harnesses.
     """
     board, gone = judged.board, withdrawn(judged.board)
     parts = [MARKER, f"# {board.name}", *(part for found in judged.tables for part in _section(judged, found))]
     parts += ["## Claims", claims] if claims else []
     parts += ["## Noise", "\n".join(_noise(one, board) for one in _newest(noise))] if noise else []
+    parts += [_ELSEWHERE, "\n".join(_foreign(one, board.name) for one in elsewhere)] if elsewhere else []
     parts += ["## Superseded and retracted", table.withdrawn(board.name, gone)] if gone else []
     return "\n\n".join([*parts, _HOW_TO_READ])
+
+
+def _foreign(one: Foreign, board: str) -> str:
+    """A result of another harness, with what nobody here knows of it."""
+    score = f"{one.metric},{one.filter}"
+    shots = "" if one.shots is None else f", {one.shots:,} shots"
+    part = "" if one.total in (None, one.items) else f", a part of {one.total:,} items"
+    where = ", ".join(text for text in (one.engine, one.dtype, one.device) if text)
+    return (
+        f"- {code(one.candidate)}: {table.percent(one.right, one.items, 2)} % ({one.right:,} of {one.items:,}{part}), "
+        f"{code(one.tool)}, {code(one.task)}{shots}, {code(score)}{', ' + code(where) if where else ''}; not known: "
+        f"{', '.join(one.unknown)}. [record]({board}/{place(one)})"
+    )
 
 
 def _section(judged: Judged, found: Table) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from harness.judging.standing import Against, Judged
 from harness.judging.statistics import wilson
@@ -17,8 +17,13 @@ _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?")
 Cell = tuple[str, str | int | None]
 
 
-def sheet(judged: Judged) -> str:
-    """The board as CSV. Differences are in points, p is McNemar's exact one, losses are in nats."""
+def sheet(judged: Judged, files: Collection[str] | None = None) -> str:
+    """The board as CSV. Differences are in points, p is McNemar's exact one, losses are in nats.
+
+    Args:
+        judged: the board and where its rows stand.
+        files: of the entries to tell; None tells all.
+    """
     gone = {record.entry: record for record in judged.board.said.retractions}
     records = [
         (
@@ -29,6 +34,7 @@ def sheet(judged: Judged) -> str:
             *_trained(row.result),
         )
         for row in ordered(judged.board.rows)
+        if files is None or row.file in files
     ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

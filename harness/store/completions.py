@@ -82,3 +82,14 @@ def read_lines(path: Path) -> bytes:
     if len(lines) > MOST_BYTES:
         raise BenchError(f"{path.name}: more than {MOST_BYTES:,} bytes when decompressed", _RESTORE)
     return lines
+
+
+def completions_of(path: Path) -> tuple[CommittedCompletion, ...]:
+    """The completions in a committed file.
+
+    Raises:
+        BenchError: the file is missing, damaged, or a line of it is none.
+    """
+    if not path.is_file():
+        raise BenchError(f"{path.name} is missing", _RESTORE)
+    return from_lines(read_lines(path), path.name)

@@ -12,7 +12,7 @@ from harness.display import Screen, plain, table
 from harness.errors import BenchError
 from harness.named import Found
 from harness.store import candidate
-from harness.tokens import Speech, prompt_text, question_ids
+from harness.tokens import Speech, prompt_ids, prompt_text, question_ids
 from harness.training import merging
 from harness.types import Completion, Message, Model, Problem, Request, Split
 

@@ -1,4 +1,4 @@
-"""`bench export`: write a task of ours as a file that another program runs."""
+"""`bench export lm-eval`: write a task of ours as a file that another program runs."""
 
 import json
 import re
@@ -25,13 +25,11 @@ class Export:
     """What to write; see `bench export --help`.
 
     Attributes:
-        what: "lm-eval".
         task: a name of `bench list tasks`, or a .py file.
         folder: takes the files.
         mirror: a folder of data sets, or None for the hub.
     """
 
-    what: str
     task: str
     folder: Path
     mirror: Path | None

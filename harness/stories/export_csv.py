@@ -1,0 +1,36 @@
+"""`bench export csv`: some rows of the boards as CSV, each number the one on its board."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.display import Screen
+from harness.judging.standing import judge
+from harness.pages import leaderboard
+from harness.pages.sheet import sheet
+from harness.store import choosing
+
+
+@dataclass(frozen=True, slots=True)
+class Csv:
+    """Rows, each a path, a file name or a candidate of `board` (None for every board)."""
+
+    entries: list[str]
+    leaderboards: Path
+    board: str | None
+
+
+def export(order: Csv, screen: Screen) -> int:
+    """Print the rows that are meant, board by board under one head, held against their bases as on their board.
+
+    Raises:
+        BenchError: no such entry, or a board with one that is unsound.
+    """
+    chosen = [choosing.choose(name, order.leaderboards, order.board).path for name in order.entries]
+    sheets = []
+    for board in dict.fromkeys(path.parent for path in chosen):
+        files = {path.name for path in chosen if path.parent == board}
+        place = board.resolve()
+        sheets.append(sheet(judge(leaderboard.load(place.parent, place.name)), files))
+    head = sheets[0].partition("\n")[0]
+    screen.write(f"{head}\n" + "".join(text.partition("\n")[2] for text in sheets))
+    return 0
