@@ -87,6 +87,11 @@ def whole(found: Found, cache: Path) -> Model:
     return replace(model, name=f"{found.label}@{str(model.weights_sha256)[:8]}")
 
 
+def weights_of(found: Found, cache: Path, screen: Screen) -> Model:
+    """Whole weights of what was found, an adapter merged into the base that it names; see `whole` and `merged`."""
+    return merged(found, None, cache, screen).model if found.kind == "adapter" else whole(found, cache)
+
+
 def merged(found: Found, base: str | None, cache: Path, screen: Screen, out: Path | None = None) -> Made:
     """An adapter merged into its base, proved as trained ones are.
 

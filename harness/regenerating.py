@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median_low
 
 from harness import evaluate, plugins, row, runs, scoring, sitting, turns
+from harness import named as candidates
 from harness.checkpoints import models
 from harness.display import Screen
 from harness.errors import BenchError
@@ -186,6 +187,8 @@ def _model(entry: Entry, where: Where, screen: Screen) -> Model:
     if (Path(named) / ASKED).is_file():
         training = entry.result.training
         found = merging.whole(Path(named), training.step if training else None, where.cache, screen).model
+    elif Path(named).is_dir() or record.source.startswith("adapter"):
+        found = candidates.weights_of(candidates.find(named, where.cache, screen), where.cache, screen)
     else:
         with runs.writing(where.cache):
             found = models.resolve(named, where.cache)
@@ -200,8 +203,9 @@ def _named(entry: Entry) -> str:
     record = entry.result.model
     if record.name in models.names():
         return record.name
-    if record.source.startswith("hub:"):
-        return record.source.removeprefix("hub:") + (f"@{record.revision}" if record.revision else "")
+    kind, _, repository = record.source.partition(":")
+    if kind in ("hub", "adapter") and repository:
+        return repository + (f"@{record.revision}" if record.revision else "")
     raise BenchError(f"the weights of {record.name} ({record.source}) have no public name", _WEIGHTS)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tiny
 import tiny_lora
-from tiny_study import SCRIPTED, bench, rows
+from tiny_study import REAL, SCRIPTED, bench, rows
 
 from harness import named
 from harness.checkpoints import weights
@@ -150,3 +150,14 @@ def test_an_adapter_that_brings_another_template_is_merged_with_its_base_s_and_i
     assert bench(here, "merge", "adapter", "--base", "./base") == 0
     line = said(capfd)
     assert "adapter is scored with its base's tokenizer and template, yet its chat template is not its base's" in line
+
+
+def test_a_row_of_an_adapter_is_generated_again_from_the_adapter(here, capfd):
+    """`bench verify --model ADAPTER` merges it as scoring did, and proves by digest that these are the weights."""
+    assert bench(here, "score", "adapter", "--task", "word-problems", *REAL) == 0
+    (path,) = here.glob("leaderboards/*/*.json")
+    shutil.rmtree(here / "adapter" / "merged")
+    assert bench(here, "verify", path, "--level", "2", "--model", "adapter") == 0
+    (record,) = here.glob("leaderboards/*/verifications/*.json")
+    assert json.loads(record.read_text())["level"] == 2
+    capfd.readouterr()
