@@ -14,7 +14,7 @@ from harness.scoring import Scored
 from harness.sitting import Asked, Order, Sitting
 from harness.store import candidate, entries, lineage
 from harness.store.entry import Entry
-from harness.training import leaks, merging, recipes
+from harness.training import merging, origins, recipes
 from harness.training import train as training
 from harness.training.merging import Made
 from harness.training.train import Order as Training
@@ -220,7 +220,8 @@ def _seat(order: Score, asked: Asked, name: str, screen: Screen) -> tuple[Sittin
         return sitting.seat(order, screen, named.whole(found, order.cache), None, asked), None
     made = _made(found, order.base, order.cache, screen)
     if made.training.candidate is not None:
-        leaks.require_underived(made.training.candidate.data.derived_from, order.task)
+        data = made.training.candidate.data
+        origins.require_apart(data.derived_from, data.name, order.task)
     place = order if found.kind == "adapter" else replace(order, runs=Path(found.name))
     return sitting.seat(place, screen, made.model, made.training, asked), _base_name(found, order.base)
 

@@ -35,6 +35,12 @@ class Task(Protocol):
         SAMPLING: how answers are drawn.
         text: optional; `text(problem) -> str` is the whole prompt for a model without a chat template. Without it the
             conversation is written as `Question: ...` and `Answer: ...`.
+        REPOSITORY: optional; the data set of the hub that holds the items, where the task does not bring them.
+        LIBRARIES: optional; what `problems` needs installed and grading does not.
+        MADE_WITH: optional; package and version that make the items, a part of the protocol.
+        SPLITS: optional; the splits it has, where that is not both.
+        DERIVED_FROM: optional; by split, the tasks whose test items its own were made from. A candidate is refused on a
+            task where its training data goes back to the same items.
     """
 
     LABEL: str

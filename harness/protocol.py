@@ -21,10 +21,12 @@ PINNED = Path(__file__).with_name("protocols.toml")
 def digest(task: Task, problems: Sequence[Problem]) -> str:
     """Sha256 over label, reader, sampling and every item with its prompt and gold answer, in canonical JSON.
 
+    Where another's package makes the items, its name and version are in it too (`MADE_WITH`).
+
     Raises:
         BenchError: the label is pinned to another digest.
     """
-    value = {
+    value: dict[str, object] = {
         "label": task.LABEL,
         "reader": task.READER,
         "sampling": {
@@ -35,6 +37,8 @@ def digest(task: Task, problems: Sequence[Problem]) -> str:
         },
         "items": [[p.id, p.answer, [[m.role, m.content] for m in task.messages(p)]] for p in problems],
     }
+    if (made_with := getattr(task, "MADE_WITH", None)) is not None:
+        value["made_with"] = made_with
     found = records.digest(value)
     fixed = pinned().get(task.LABEL)
     if fixed not in (None, found):

@@ -1,6 +1,7 @@
 """Which task can read an entry's answers again, and by which golds; the one place that decides it."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from harness import evaluate, plugins, protocol
@@ -24,6 +25,8 @@ def reader(entry: Entry) -> Task | None:
 
 def at_hand(task: Task, mirror: Path | None) -> bool:
     """Whether the task's items can be had: it brings them, or there is a mirror folder for those that lie elsewhere."""
+    if any(find_spec(library) is None for library in getattr(task, "LIBRARIES", ())):
+        return False
     return getattr(task, "REPOSITORY", None) is None or mirror is not None
 
 

@@ -1,6 +1,7 @@
 """Every plug-in there is keeps its contract; they are found by listing, so a new file is tested by being there."""
 
 import dataclasses
+import importlib.util
 import inspect
 import tomllib
 
@@ -10,21 +11,27 @@ from harness import plugins, protocol
 from harness.training import recipes
 from harness.types import Completion, Split
 
-OFFLINE = {"gsm8k"}
-
 
 @pytest.fixture(params=plugins.names("task"))
 def task_and_split(request):
-    """Each task, with the mirror for those that need one."""
-    mirror = request.getfixturevalue("gsm8k_mirror") if request.param in OFFLINE else None
-    return plugins.task(request.param), lambda name: Split(name, mirror=mirror)
+    """Each task whose library is installed, with the mirror for those whose data lies elsewhere."""
+    task = plugins.task(request.param)
+    missing = [name for name in getattr(task, "LIBRARIES", ()) if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} is not installed")
+    repository = getattr(task, "REPOSITORY", None)
+    mirror = None if repository is None else request.getfixturevalue("gsm8k_mirror")
+    if mirror is not None and not (mirror / repository).is_dir():
+        pytest.skip(f"BENCH_DATASETS names a folder without {repository}")
+    return task, lambda name: Split(name, mirror=mirror)
 
 
 def test_a_task_grades_its_own_solutions_as_right(task_and_split):
     """Whatever a task would train on, it would also accept, strictly."""
     task, split = task_and_split
-    for name in ("train", "test"):
+    for name in getattr(task, "SPLITS", ("train", "test")):
         problems = task.problems(split(name))
+        assert len({problem.id for problem in problems}) == len(problems) > 0
         verdicts = [task.grade(p, Completion(p.solution, None, "stop")) for p in problems]
         assert [v.problem_id for v in verdicts if not (v.correct and v.strict)] == []
 
@@ -44,6 +51,18 @@ def test_a_task_s_prompts_end_with_the_question_and_have_no_system_turn(task_and
         messages = task.messages(problem)
         assert {m.role for m in messages} <= {"user", "assistant"}
         assert (messages[-1].role, messages[-1].content) == ("user", problem.question)
+
+
+@pytest.mark.parametrize("name", plugins.names("task"))
+def test_a_task_s_optional_members_are_of_their_kind(name):
+    """What a task may leave out is looked for by name, so a slip of the pen would go unnoticed elsewhere."""
+    task = plugins.task(name)
+    assert isinstance(getattr(task, "REPOSITORY", ""), str)
+    assert set(getattr(task, "SPLITS", ())) <= {"train", "test"}
+    assert all(isinstance(library, str) for library in getattr(task, "LIBRARIES", ()))
+    origins = getattr(task, "DERIVED_FROM", {})
+    assert set(origins) <= set(getattr(task, "SPLITS", ("train", "test")))
+    assert {root for roots in origins.values() for root in roots} <= {*plugins.names("task")} - {name}
 
 
 @pytest.mark.parametrize("name", [name for name in plugins.names("engine") if name != "vllm"])

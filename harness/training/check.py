@@ -15,7 +15,7 @@ from harness.contracts import Task
 from harness.display import Screen, plain, table
 from harness.errors import BenchError
 from harness.tokens import Speech, prompt_ids
-from harness.training import leaks, recipes, rows
+from harness.training import leaks, origins, recipes, rows
 from harness.training.recipes import Recipe
 from harness.training.rows import Rows
 from harness.types import Message, Model, Problem, Row, Sample, Split
@@ -84,8 +84,8 @@ def check(order: Check, screen: Screen) -> int:
     else:
         findings += _check_rows(recipe, samples, speech, model, screen)
     findings += _check_leaks(samples, task, order.mirror, screen)
-    if recipe.task in recipe.derived_from:
-        findings.append(f"the data was made from items of {recipe.task}, whose scores would mean nothing")
+    if root := origins.shared(recipe.derived_from, recipes.place(recipe, "data"), recipes.place(recipe, "task")):
+        findings.append(f"the data was made from items of {root}: scores on {recipe.task} would mean nothing")
     screen.print(Text("\nfindings:", style="bold"))
     for finding in findings or ["nothing that would make this recipe train wrongly"]:
         screen.print(Text(f"- {plain(finding)}", style="red" if findings else "green"))

@@ -70,19 +70,6 @@ def require_clean(leaks: Leaks) -> None:
     raise BenchError(what, "leave these rows out of the data; a score after training on them would mean nothing")
 
 
-def require_underived(derived_from: Sequence[str], task: str) -> None:
-    """Refuse to score a candidate on a task whose items its training data was made from.
-
-    Raises:
-        BenchError: the data derives from this task.
-    """
-    if task in derived_from:
-        raise BenchError(
-            f"the training data was made from items of {task} (derived_from), so a score on {task} would mean nothing",
-            "score the candidate on another task, or train on other data",
-        )
-
-
 def _index(questions: Sequence[Gram]) -> tuple[dict[Gram, list[int]], dict[Gram, list[int]]]:
     """(questions of fewer than 13 words, the runs of 13 words of the others), each with the places of their items."""
     whole: dict[Gram, list[int]] = {}

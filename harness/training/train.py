@@ -24,7 +24,7 @@ from harness.display import Screen
 from harness.errors import BenchError
 from harness.store import candidate, entries, records
 from harness.tokens import Speech
-from harness.training import leaks, recipes
+from harness.training import leaks, origins, recipes
 from harness.training.recipes import Recipe
 from harness.training.rows import Rows, tokenise
 from harness.types import Model, Row, Split, Value
@@ -91,7 +91,7 @@ def prepare(order: Order, screen: Screen, tasks: Sequence[str] = ()) -> Plan:
     speech = plugins.room("harness.tokenizer").load(model)
     samples = plugins.room("harness.training.data").load(recipe, order.mirror)
     for name in dict.fromkeys([recipes.place(recipe, "task"), *tasks]):
-        leaks.require_underived(recipe.derived_from, name)
+        origins.require_apart(recipe.derived_from, recipes.place(recipe, "data"), name)
         leaks.require_clean(leaks.check(samples, plugins.task(name).problems(Split("test", mirror=order.mirror))))
     rows = tokenise(samples, speech.tokenizer, speech.manner, min(recipe.max_length, speech.context or sys.maxsize))
     return Plan(order, recipe, model, speech, rows, ())

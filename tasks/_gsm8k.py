@@ -1,0 +1,37 @@
+"""What GSM8K's tasks have in common: where it lies, how answers are drawn, and the worked examples of their prompts."""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.types import Message, Problem, Sampling
+
+REPOSITORY = "openai/gsm8k"
+# 256 would cut 770 of 7,473 socratic solutions and only 205 main ones: a silent and biased limit.
+SAMPLING = Sampling(max_tokens=512, stop=("\nQuestion:",))
+
+Example = tuple[str, str]
+
+# Our own text, and in neither split.
+OWN: Example = (
+    "A bakery bakes 9 trays of 14 rolls every morning. On Monday it sold 86 rolls before noon and half of what was "
+    "left in the afternoon. How many rolls were not sold on Monday?",
+    "The bakery bakes 9*14 = 126 rolls.\n"
+    "Before noon it sold 86 of them, so 126-86 = 40 rolls were left.\n"
+    "In the afternoon it sold 40/2 = 20 rolls, so 40-20 = 20 rolls were not sold.\n"
+    "#### 20",
+)
+
+_MORE = Path(__file__).with_name("_gsm8k_examples.toml")
+
+
+def shown(count: int) -> tuple[Example, ...]:
+    """The first `count` of eight worked examples of our own, that of `gsm8k` before the others."""
+    rows = tomllib.loads(_MORE.read_text(encoding="utf-8")).values()
+    return (OWN, *((row["question"], row["answer"]) for row in rows))[:count]
+
+
+def conversation(examples: Sequence[Example], problem: Problem) -> tuple[Message, ...]:
+    """Each worked example as two turns, then the question; every prompt of a task shares its beginning."""
+    shown = [(Message("user", question), Message("assistant", solution)) for question, solution in examples]
+    return (*(turn for pair in shown for turn in pair), Message("user", problem.question))

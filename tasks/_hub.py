@@ -1,0 +1,66 @@
+"""Number problems of a data set of the hub whose solutions end in `#### N`; heavy, so few tasks load it."""
+
+from typing import Any
+
+import datasets
+from datasets.exceptions import DatasetsError
+
+from harness.errors import BenchError
+from harness.quiet import no_bars
+from harness.types import Problem, Split
+from tasks._numbers import normalise
+
+COLUMNS = ("question", "answer")
+
+
+def problems(repository: str, split: Split) -> list[Problem]:
+    """Every row of the split in the data set's own order; further columns are passed over.
+
+    Args:
+        repository: the data set's name on the hub, and its folder in a mirror.
+        split: which split of which config, and the mirror.
+
+    Raises:
+        BenchError: the data set cannot be reached, is empty, lacks a column, or a row's answer cannot be read.
+    """
+    rows = _rows(repository, split)
+    missing = [column for column in COLUMNS if column not in rows.column_names]
+    if missing:
+        there = ", ".join(rows.column_names)
+        raise BenchError(f"{repository} {split.config} lacks the columns {', '.join(missing)}", f"it has: {there}")
+    if len(rows) == 0:
+        raise BenchError(f"{repository} {split.config} {split.name} is empty", "fetch the data set again")
+    read = [(f"{split.name}-{number}", _problem(f"{split.name}-{number}", row)) for number, row in enumerate(rows)]
+    if unreadable := [name for name, problem in read if problem is None]:
+        named = ", ".join(unreadable[:5]) + (", ..." if len(unreadable) > 5 else "")
+        what = f"{len(unreadable)} rows of {repository} {split.config} end in no readable '#### N': {named}"
+        raise BenchError(what, "mend these rows, or fetch the data set again")
+    return [problem for _, problem in read if problem is not None]
+
+
+def _rows(repository: str, split: Split) -> Any:
+    where = repository if split.mirror is None else str(split.mirror / repository)
+    offline = f"name a folder that holds {repository} in the hub's layout: --datasets DIR or BENCH_DATASETS"
+    if split.mirror is not None and not (split.mirror / repository).is_dir():
+        raise BenchError(f"no {repository} in the folder {split.mirror}", offline)
+    try:
+        with no_bars():
+            return datasets.load_dataset(where, split.config, split=split.name)
+    except (OSError, DatasetsError, StopIteration) as error:  # an empty .jsonl ends in StopIteration
+        way_out = f"{offline}; or name a mirror of the hub: HF_ENDPOINT" if split.mirror is None else offline
+        raise BenchError(f"cannot load {where}: {_first_line(error.__cause__ or error)}", way_out) from error
+    except ValueError as error:
+        raise BenchError(f"{where} has no {split.config}/{split.name}: {_first_line(error)}", offline) from error
+
+
+def _problem(name: str, row: dict[str, Any]) -> Problem | None:
+    """Make one problem; None where the row's answer does not end in a readable `#### N`."""
+    question, solution = row["question"], row["answer"]
+    if not (isinstance(question, str) and isinstance(solution, str)):
+        return None
+    answer = normalise(solution.rpartition("####")[2].strip()) if "####" in solution else None
+    return None if answer is None else Problem(name, question, answer, solution)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,45 @@
+"""GSM8K-Platinum, one shot: GSM8K's test again, its labels revised by hand (Vendrow et al. 2025, arXiv:2502.03461).
+
+Question: Ben buys 4 boxes of 6 crayons and finds 5 more in a drawer. How many crayons does he have?
+
+    The boxes hold 4*6=<<4*6=24>>24 crayons.
+    With those from the drawer he has 24+5=<<24+5=29>>29 crayons.
+    #### 29
+
+The data is the hub's `madrylab/gsm8k-platinum` (test 1,209; config main), or a mirror in a folder: wrong answers mended
+and ambiguous questions left out. It is asked as `gsm8k` is. A column `cleaning_status` says how a row came through.
+"""
+
+from harness.errors import BenchError
+from harness.types import Completion, Message, Problem, Split, Verdict
+from tasks import _answers, _gsm8k, _hub
+
+LABEL = "gsm8k-platinum-1shot@v1"
+READER = _answers.READER
+SAMPLING = _gsm8k.SAMPLING
+REPOSITORY = "madrylab/gsm8k-platinum"
+SPLITS = ("test",)
+DERIVED_FROM = {"test": ("gsm8k",)}
+
+
+def problems(split: Split) -> list[Problem]:
+    """Every row of the test split in the data set's own order.
+
+    Raises:
+        BenchError: the train split is wanted, or the data set cannot be reached, is empty, lacks a column, or a row's
+            answer cannot be read.
+    """
+    if split.name not in SPLITS:
+        way_out = f"train on GSM8K's own: data = {_gsm8k.REPOSITORY}"
+        raise BenchError(f"{REPOSITORY} has no {split.name} split: all of it is made from GSM8K's test", way_out)
+    return _hub.problems(REPOSITORY, split)
+
+
+def messages(problem: Problem) -> tuple[Message, ...]:
+    """The worked example of `gsm8k` as a turn of its own, then the question; every prompt shares this beginning."""
+    return _gsm8k.conversation((_gsm8k.OWN,), problem)
+
+
+def grade(problem: Problem, completion: Completion) -> Verdict:
+    """Judge one completion by the final number it states."""
+    return _answers.grade(problem, completion)
