@@ -96,10 +96,10 @@ def templates(split: str) -> dict[int, Generator]:
 
 
 def _made(generator: Generator, split: str) -> Iterator[tuple[str, str, str]]:
-    """Yield (question, answer, solution), no two with the same numbers, as many as an item of each split needs.
+    """Yield (question, answer, solution), no two with the same numbers, as many as every template of the split gives.
 
     Names and words do not count as a difference: a problem that changes only those is the same problem. A generator
-    gets the attempt's number as its seed, and the least of its difficulties, which is the only one that it has.
+    gets the attempt's number as its seed, and 1.0 as the difficulty, the only one there is.
     """
     seen: set[tuple[str, ...]] = set()
     for attempt in range(_ATTEMPTS):

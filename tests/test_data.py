@@ -137,7 +137,7 @@ def test_an_unreachable_hub_is_told_with_the_ways_out(monkeypatch, recipe):
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
     with pytest.raises(BenchError, match=r"cannot load org/name: Couldn't reach the Hub: .*--datasets.*HF_ENDPOINT"):
         data.load(recipe("data=org/name"), None)
-    with pytest.raises(BenchError, match=r"no data 'word-problem': give a task .gsm8k, word-problems."):
+    with pytest.raises(BenchError, match=r"no data 'word-problem': give a task .gsm-symbolic, gsm8k, .*word-problems."):
         data.load(recipe("data=word-problem"), None)
 
 

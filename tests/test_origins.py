@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness import cli, plugins
 from harness.errors import BenchError
 from harness.training import origins
 
@@ -55,3 +56,32 @@ def test_a_task_file_tells_its_origin_as_ours_do(tmp_path):
     assert origins.shared(["gsm8k"], "rows.jsonl", str(own)) == "gsm8k"
     assert origins.shared([], str(own), "gsm8k") is None
     assert origins.shared(["long gone.py"], str(tmp_path / "gone.py"), "gsm8k") is None
+
+
+@pytest.mark.parametrize(
+    ("keys", "items"),
+    [
+        (["data=gsm-symbolic"], "items of gsm8k (derived_from), so a score on gsm8k would"),
+        (
+            ["derived_from=gsm8k-5shot", "task=gsm8k-0shot"],
+            "items of gsm8k (derived_from), as those of gsm8k-0shot were",
+        ),
+    ],
+)
+def test_a_training_whose_scores_would_mean_nothing_never_begins(keys, items, tmp_path, monkeypatch, capfd):
+    """It is refused before a base or a data set is looked for."""
+    monkeypatch.chdir(tmp_path)
+    sets = [word for key in keys for word in ("--set", key)]
+    assert cli.main(["train", "lora-main", "--base", "nobody/nothing", *sets]) == 1
+    told = capfd.readouterr()
+    assert items in told.out + told.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_tells_every_task():
+    """docs/tasks.md has one row for each task, its label and the package's version as they are."""
+    page = (plugins.HOUSE / "docs" / "tasks.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    for name in plugins.names("task"):
+        assert [row for row in rows if row.startswith(f"| `{name}` | `{plugins.task(name).LABEL}` |")], name
+    assert plugins.task("gsm-symbolic").MADE_WITH in page

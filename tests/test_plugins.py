@@ -70,7 +70,7 @@ def test_a_name_in_two_packages_is_an_error(tmp_path, monkeypatch):
     ("kind", "name", "told"),
     [
         ("task", "gsm8", "did you mean 'gsm8k'"),
-        ("task", "zzz", "known: gsm8k"),
+        ("task", "zzz", "known: gsm-symbolic, gsm8k"),
         ("engine", "vlm", "did you mean 'vllm'"),
         ("trainer", "lorra", "did you mean 'lora'.*bench list trainers"),
         ("task", "./absent.py", "no file absent.py"),

@@ -81,6 +81,9 @@ def prepare(order: Order, screen: Screen, tasks: Sequence[str] = ()) -> Plan:
     recipe = recipes.read(order.recipe, order.sets, order.base)
     if order.gpus < 1 or order.checkpoints < 0 or not 0 <= order.seed < 2**32:
         raise BenchError("--gpus is 1 or more, --checkpoints 0 or more, --seed 0 to 2^32 - 1", "mend the numbers")
+    examined = dict.fromkeys([recipes.place(recipe, "task"), *tasks])
+    for name in examined:
+        origins.require_apart(recipe.derived_from, recipes.place(recipe, "data"), name)
     plugins.require(getattr(recipe.options, "LIBRARIES", ()), f"the trainer '{recipe.trainer}'")
     plugins.room("harness.training.tracking").require(order.log)
     if order.gpus > 1 and 0 < (there := _gpus()) < order.gpus:
@@ -90,8 +93,7 @@ def prepare(order: Order, screen: Screen, tasks: Sequence[str] = ()) -> Plan:
         model = models.resolve(recipes.place(recipe, "base"), order.cache)
     speech = plugins.room("harness.tokenizer").load(model)
     samples = plugins.room("harness.training.data").load(recipe, order.mirror)
-    for name in dict.fromkeys([recipes.place(recipe, "task"), *tasks]):
-        origins.require_apart(recipe.derived_from, recipes.place(recipe, "data"), name)
+    for name in examined:
         leaks.require_clean(leaks.check(samples, plugins.task(name).problems(Split("test", mirror=order.mirror))))
     rows = tokenise(samples, speech.tokenizer, speech.manner, min(recipe.max_length, speech.context or sys.maxsize))
     return Plan(order, recipe, model, speech, rows, ())
