@@ -42,8 +42,8 @@ class Verify:
         options: of the entry's engine, over the settings that the entry names.
         again: generate anew, even where an unfinished run of the entry lies.
         tasks: files of tasks that are none of ours.
-        against: "lm-eval": judge by its filters as well, and do nothing else; None otherwise.
         words: the command as it was typed, without secrets.
+        against: "lm-eval": judge by its filters, and do nothing else; None otherwise.
     """
 
     entries: list[Path]
@@ -55,9 +55,9 @@ class Verify:
     runs: Path
     mirror: Path | None
     cache: Path
-    against: str | None
     words: str
     commit: str | None
+    against: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
