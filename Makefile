@@ -43,7 +43,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python $(PIP) --editable '.[transformers,train,openai,dev]'
+	$(BIN)/python $(PIP) --editable '.[transformers,train,openai,lm-eval,dev]'
 	@$(BIN)/python $(PIP) --editable '.[symbolic]' || \
 		echo "reasoning-gym needs a C compiler for one of its own needs: the tests of gsm-symbolic's items are skipped"
 	@touch $@
