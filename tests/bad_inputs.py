@@ -162,7 +162,7 @@ TABLE = (
     ),
     Row("8-bit states to shard", SHARDED, ("8-bit AdamW cannot shard", "--set optimizer=adamw"), began=True),
     Row("trainings in a file", f"{TRAIN} --runs {{words}}", ("cannot write", "make it writable")),
-    Row("merge of nothing", "merge {world}/none", ("neither a training run nor an adapter",)),
+    Row("merge of nothing", "merge {world}/none", ("no folder", "give a folder of weights")),
     Row("merge of whole weights", "merge {tiny}", ("neither a training run nor an adapter",)),
     Row("adapter without its base", "merge {adapter}", ("does not name its base", "--base MODEL")),
     Row("unfinished training", f"score {{unfinished}} {ASK}", ("is no candidate", "with the same command")),
