@@ -41,6 +41,7 @@ class Way:
         recipe: whose settings it trains with.
         per_device: rows of a pass; ours packs by tokens.
         padding_free: of TRL alone.
+        sets: other values for keys of the recipe.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Way:
     recipe: str
     per_device: int = BATCH
     padding_free: bool = False
+    sets: tuple[str, ...] = ()
 
 
 OUR_WORK = ("benchmarks._trainings:work", "benchmarks._profiles:work")
@@ -55,6 +57,7 @@ OURS = (
     Way(_FULL, OUR_WORK[0], "full-main"),
     Way(_LORA, OUR_WORK[0], "lora-main"),
 )
+EIGHT_BIT = Way("bench, full, 8-bit optimizer", OUR_WORK[0], "full-main", sets=("optimizer=adamw_8bit",))
 PADDED = (
     Way("one padded pass of 8, full", "benchmarks._peers:plain", "full-main"),
     Way("one padded pass of 8, LoRA", "benchmarks._peers:plain", "lora-main"),
@@ -79,7 +82,7 @@ def main(words: Sequence[str] | None = None) -> int:
     how = asked("Training on gemma-2b's shape.", 1, words)
     where = _models.places()
     model = _models.shaped(TINY if how.quick else GEMMA_2B, where)
-    measure("training", "Training on gemma-2b's shape", how, model, (*OURS, *PADDED, *STUDY, *TRL))
+    measure("training", "Training on gemma-2b's shape", how, model, (*OURS, EIGHT_BIT, *PADDED, *STUDY, *TRL))
     return 0
 
 
@@ -126,7 +129,7 @@ def once(way: Way, model: Model, rows: Sequence[Sequence[Any]], *, quick: bool, 
     ours = way.work in OUR_WORK
     steps, skip = _QUICK if quick else _OURS if ours else _THEIRS
     spent = steps * BATCH * gpus
-    sets = [f"max_steps={steps}", f"batch={BATCH * gpus}", "checkpoint_steps=0"]
+    sets = [f"max_steps={steps}", f"batch={BATCH * gpus}", "checkpoint_steps=0", *way.sets]
     order = {
         "recipe": way.recipe,
         "sets": sets,

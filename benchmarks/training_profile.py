@@ -1,6 +1,7 @@
 """Where a step of training gemma-2b's shape spends the GPU's time: its kernels, by what they are for."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from benchmarks import _models, training
@@ -10,6 +11,7 @@ from benchmarks.training import Way
 
 WAYS = (
     Way("bench, full", training.OUR_WORK[1], "full-main"),
+    replace(training.EIGHT_BIT, work=training.OUR_WORK[1]),
     Way("bench, LoRA", training.OUR_WORK[1], "lora-main"),
 )
 HOW = (

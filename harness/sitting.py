@@ -4,7 +4,7 @@ All that could change an answer is gathered here as plain settings, so that a re
 """
 
 import importlib.util
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +66,28 @@ class Sitting:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What an order asks of whatever model: every item and the chosen ones, the engine, why it, and its options."""
+    """What an order asks of whatever model.
+
+    Attributes:
+        problems: every item, and the chosen ones.
+        why: this engine.
+        exams: what was made of the items for each tokenizer so far.
+    """
 
     task: Task
     problems: tuple[list[Problem], list[Problem]]
     engine: str
     why: str
     options: Any
+    exams: list[tuple[Speech, Exam]] = field(default_factory=list)
+
+    def exam(self, speech: Speech, seed: int) -> Exam:
+        """The items as token ids, made once for all models that share a tokenizer."""
+        known = next((exam for whose, exam in self.exams if whose is speech), None)
+        if known is None:
+            known = evaluate.prepare(self.task, self.problems, speech.tokenizer, speech.manner, seed)
+            self.exams.append((speech, known))
+        return known
 
 
 def prepare(order: Order, screen: Screen, asked: Asked | None = None) -> Sitting:
@@ -91,7 +106,7 @@ def seat(order: Order, screen: Screen, model: Model, training: Training | None, 
     model = replace(model, name=order.name or model.name)
     _require_own_name(model, order.leaderboards)
     speech = plugins.room("harness.tokenizer").load(model)
-    exam = evaluate.prepare(asked.task, asked.problems, speech.tokenizer, speech.manner, order.seed)
+    exam = asked.exam(speech, order.seed)
     if speech.context is not None:
         evaluate.fits(exam, speech.context)
     settings: dict[str, Value] = {

@@ -16,13 +16,44 @@ from harness.types import Message, Model
 FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json")
 
 
+# All that a tokenizer's class is chosen and made by, as any version of transformers names it.
+_READ = (
+    "*token*",
+    "vocab*",
+    "merges*",
+    "*.model",
+    "*.tiktoken",
+    "*chat_template*",
+    "*chat_template*/*",
+    "*config*.json",
+)
+_LOADED: dict[str, Speech] = {}
+
+
 def load(model: Model) -> Speech:
     """Read tokenizer and configuration from the model's folder; no weights are loaded.
+
+    Folders with the same bytes in all of these files, such as a base and what was trained from it, share one.
 
     Raises:
         BenchError: the folder holds no tokenizer that transformers can load without trusting code, or a template that
             cannot write a conversation.
     """
+    said = _said(model)
+    if said not in _LOADED:
+        _LOADED[said] = _read(model)
+    return _LOADED[said]
+
+
+def _said(model: Model) -> str:
+    """A digest of every file that `_read` or transformers looks into."""
+    digest = hashlib.sha256(repr(model.bos).encode())
+    for path in sorted({path for pattern in _READ for path in model.folder.glob(pattern) if path.is_file()}):
+        digest.update(f"\0{path.relative_to(model.folder)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _read(model: Model) -> Speech:
     transformers.utils.logging.set_verbosity_error()
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True, trust_remote_code=False)

@@ -61,7 +61,7 @@ class Full:
     epochs: float = 1.0
     max_steps: int | None = None
     batch: int = 8
-    optimizer: str = "adamw_8bit"
+    optimizer: str = "adamw"
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8

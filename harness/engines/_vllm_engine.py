@@ -153,6 +153,7 @@ class Vllm:
             temperature=0.0,
             max_tokens=1,
             prompt_logprobs=0,  # the given token alone
+            flat_logprobs=True,  # no object a token
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
