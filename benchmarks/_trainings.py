@@ -104,7 +104,7 @@ def flops(folder: Path, lengths: Sequence[int], frozen: int, trained: int) -> fl
 
 def _peak() -> int:
     if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
+        return int(torch.cuda.max_memory_reserved())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -94,11 +94,11 @@ def _many(order: Mapping[str, Any], model: Model) -> Exam:
 
 
 def _engine(model: Model, count: int, screen: Screen, *, quick: bool) -> Generator:
-    """One engine in this process, or a process a GPU; on a CPU the transformers engine stands in."""
+    """A process a GPU, as `bench` has them; on a CPU the transformers engine stands in."""
     name = "transformers" if quick else "vllm"
     engine = plugins.engine(name)
     chosen = engine.Options(dtype="float32") if quick else engine.Options(prefix_caching=False)
-    if count == 1:
+    if quick and count == 1:
         return engine.load(model, chosen)
     devices = (None,) * count if quick else gpus.shares(engine, chosen, count)
     return fleet.Start(name, devices, screen.warn).load(model, chosen)

@@ -23,11 +23,11 @@ _QUICK = (4, 2)
 
 HOW = (
     "GSM8K main without a shot, effective batch 8, each arm in a process of its own; the first {skip} of our {steps} "
-    "steps and the first 4 of the others' 14 are not counted. Memory is the allocator's peak. MFU counts 6 FLOPs for "
-    "every trained number and token and 4 for every frozen one, plus 6 x layers x heads x head size x length² a row "
-    "for causal attention, real tokens only, against 989 TFLOP/s of dense bf16; what a way of training computes twice "
-    "or pads does not count. Plain loops and TRL use sdpa, and the same rows in the same order but for TRL's own "
-    "shuffling."
+    "steps and the first 4 of the others' 14 are not counted. Memory is the most that the allocator held of the GPU's. "
+    "MFU counts 6 FLOPs for every trained number and token and 4 for every frozen one, plus 6 x layers x heads x head "
+    "size x length² a row for causal attention, real tokens only, against 989 TFLOP/s of dense bf16; what a way of "
+    "training computes twice or pads does not count. Plain loops and TRL use sdpa, and the same rows in the same order "
+    "but for TRL's own shuffling."
 )
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import tiny
 
-from harness import cli, options
+from harness import cli, evaluate, options, plugins, sitting, tokenizer
 from harness.engines import openai, scripted, transformers
+from harness.types import Model, Split
 
 QUICK = ("--task", "word-problems", "--engine", "scripted", "--limit", "5", "--json")
 
@@ -68,3 +69,18 @@ def test_options_that_change_no_answer_may_change_on_a_resume():
     assert options.record(scripted.Options(pace=1.0)) == options.record(scripted.Options())
     assert options.record(openai.Options(timeout=5, tries=1)) == options.record(openai.Options())
     assert "batch_size" in options.record(transformers.Options())
+
+
+def test_models_of_one_tokenizer_share_their_exam(tmp_path):
+    """Token ids are made once for a base and what came of it; another template makes others."""
+    folders = [tiny.build(tmp_path / name, "chatml", seed) for seed, name in enumerate(("base", "candidate", "other"))]
+    template = folders[2] / "chat_template.jinja"
+    template.write_text("{{ 'Hello. ' }}" + template.read_text())
+    models = [Model(folder.name, "folder", None, folder, None, None) for folder in folders]
+    speeches = [tokenizer.load(model) for model in models]
+    task = plugins.task("word-problems")
+    asked = sitting.Asked(task, evaluate.choose(task, Split("test"), 3, 0), "scripted", "as asked", None)
+    base, candidate, other = (asked.exam(speech, 0) for speech in speeches)
+    assert speeches[0] is speeches[1]
+    assert base is candidate
+    assert [len(r.token_ids) for r in other.requests] > [len(r.token_ids) for r in base.requests]

@@ -207,3 +207,31 @@ def test_weights_alone_have_a_digest(whole, tmp_path):
     """Neither config nor tokenizer is asked for where only the weights matter."""
     shutil.copy(whole / "model.safetensors", tmp_path)
     assert weights.sha256(tmp_path) == weights.sha256(whole)
+
+
+def test_weights_that_were_read_are_not_read_again_until_a_file_changes(whole, tmp_path, monkeypatch):
+    """Same bytes, same file: remembered. Another number in its place, size and name unchanged: read."""
+    folder = tmp_path / "folder"
+    shutil.copytree(whole, folder)
+    monkeypatch.setattr(weights, "_SETTLED", 0)
+    read, really = [], weights._sha256
+    monkeypatch.setattr(weights, "_sha256", lambda tensors: read.append(1) or really(tensors))
+    first = weights.sha256(folder)
+    assert (weights.sha256(folder), len(read)) == (first, 1)
+    with (folder / weights.SINGLE).open("r+b") as file:
+        file.seek(-1, 2)
+        last = file.read(1)[0]
+        file.seek(-1, 2)
+        file.write(bytes([last ^ 1]))
+    assert weights.sha256(folder) != first
+    assert len(read) == 2
+
+
+def test_weights_written_a_moment_ago_are_read_every_time(whole, tmp_path, monkeypatch):
+    """Their next change might fall into the same tick of the clock."""
+    folder = tmp_path / "folder"
+    shutil.copytree(whole, folder)
+    read, really = [], weights._sha256
+    monkeypatch.setattr(weights, "_sha256", lambda tensors: read.append(1) or really(tensors))
+    assert weights.sha256(folder) == weights.sha256(folder)
+    assert len(read) == 2

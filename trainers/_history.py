@@ -35,7 +35,8 @@ def read(place: Path) -> list[dict[str, Any]]:
 def steps(logged: Sequence[dict[str, Any]], job: Job, elapsed: float) -> Iterator[Step]:
     """The steps, in order.
 
-    A foreign trainer shuffles by itself, so that a step's tokens are the mean row's times its rows. An entry may carry
+    A foreign trainer shuffles by itself, so that a step's tokens are the mean row's times its rows, rounded so that whole
+    epochs have the tokens of their rows. An entry may carry
     `seconds` since the first step began; without, the whole time is spread evenly.
 
     Args:
@@ -51,6 +52,7 @@ def steps(logged: Sequence[dict[str, Any]], job: Job, elapsed: float) -> Iterato
     if [entry.get("step") for entry in entries] != list(range(1, total + 1)):
         raise BenchError(f"its history has not every step from 1 to {total}", _WAY_OUT)
     whole = next((float(entry["train_runtime"]) for entry in logged if "train_runtime" in entry), elapsed)
+    seen = 0
     for number, entry in enumerate(entries, 1):
         loss, rate = _number(entry, "loss", number), _number(entry, "learning_rate", number)
         rows = _rows(number, len(job.rows), job.options.batch)
@@ -61,10 +63,11 @@ def steps(logged: Sequence[dict[str, Any]], job: Job, elapsed: float) -> Iterato
             lr=rate,
             grad_norm=_number(entry, "grad_norm", number) if entry.get("grad_norm") is not None else None,
             rows=rows,
-            tokens=round(rows * _mean(job.rows, 0)),
-            supervised=round(rows * _mean(job.rows, 1)),
+            tokens=_between(seen, seen + rows, _mean(job.rows, 0)),
+            supervised=_between(seen, seen + rows, _mean(job.rows, 1)),
             seconds=float(entry.get("seconds", whole * number / total)),
         )
+        seen += rows
 
 
 def last(logged: Sequence[dict[str, Any]], key: str) -> Any:
@@ -90,6 +93,11 @@ def _rows(number: int, rows: int, batch: int) -> int:
     """Rows of a step: a batch, and in the last step of an epoch what is left."""
     place = (number - 1) % -(-rows // batch)
     return min(batch, rows - place * batch)
+
+
+def _between(first: int, last: int, mean: float) -> int:
+    """Tokens of the rows from one to another, so that the parts of a whole add up to it."""
+    return round(last * mean) - round(first * mean)
 
 
 def _mean(rows: Sequence[Row], part: int) -> float:

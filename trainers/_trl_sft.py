@@ -76,7 +76,7 @@ def _loss(network: Any, rows: list[dict[str, list[int]]]) -> float:
 
 
 def _peak_memory() -> int:
-    used = int(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else 0
+    used = int(torch.cuda.max_memory_reserved()) if torch.cuda.is_available() else 0
     scale = 1 if sys.platform == "darwin" else 1024
     return used or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 

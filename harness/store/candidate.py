@@ -49,7 +49,7 @@ class Cost:
         rows, tokens, supervised: over all steps, repeated rows counted again.
         seconds: of the steps alone, in all processes that took part in turn; not start-up, not writing.
         samples_per_second: rows a second after the first step, None for one step.
-        peak_memory: bytes on the first process's device, or of that process on a CPU.
+        peak_memory: bytes that the allocator held of the first process's device, or of that process on a CPU.
         device: its name as the driver tells.
         gpus: processes that shared the work.
     """

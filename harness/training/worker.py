@@ -119,9 +119,9 @@ def _sound(trained: Trained, folder: Path, model: Model) -> Any:
 
 
 def _peak_memory() -> int:
-    """Bytes: of the first GPU where one was used, else of this process."""
+    """Bytes: of the first GPU where one was used, recorded passes included, else of this process."""
     cuda = plugins.room("torch").cuda
-    used = int(cuda.max_memory_allocated()) if cuda.is_available() else 0
+    used = int(cuda.max_memory_reserved()) if cuda.is_available() else 0
     scale = 1 if sys.platform == "darwin" else 1024
     return used or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
