@@ -35,9 +35,9 @@ def read(place: Path) -> list[dict[str, Any]]:
 def steps(logged: Sequence[dict[str, Any]], job: Job, elapsed: float) -> Iterator[Step]:
     """The steps, in order.
 
-    A foreign trainer shuffles by itself, so that a step's tokens are the mean row's times its rows, rounded so that whole
-    epochs have the tokens of their rows. An entry may carry
-    `seconds` since the first step began; without, the whole time is spread evenly.
+    A foreign trainer shuffles by itself, so that a step's tokens are the mean row's times its rows, rounded so that
+    whole epochs have the tokens of their rows. An entry may carry `seconds` since the first step began; without, the
+    whole time is spread evenly.
 
     Args:
         logged: what `read` gave.
