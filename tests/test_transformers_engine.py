@@ -3,12 +3,14 @@
 import pytest
 import tiny
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.cache_utils import DynamicLayer
 
 from harness.engines import _teacher as teacher
 from harness.engines import transformers as engine
-from harness.engines._cache import ROOM, Growing, growing
+from harness.engines._cache import LEAST, ROOM, Growing, closed_up, growing, prefix
 from harness.errors import BenchError
 from harness.types import Model, Request, Row, Sampling
 
@@ -73,12 +75,80 @@ def test_a_cache_that_grows_in_place_holds_what_transformers_own_holds():
     assert torch.equal(*early)
 
 
+@given(st.sets(st.integers(0, 11), min_size=1), st.integers(0, 2**16))
+def test_rows_that_leave_are_replaced_by_the_last_ones(places, seed):
+    """Whoever stays among the first keeps its place, and the cache holds what transformers' own does."""
+    order = closed_up(sorted(places))
+    assert sorted(order) == sorted(places)
+    assert [place for place in order if place < len(order)] == [place for place in range(len(order)) if place in places]
+    assert all(row in (place, *range(len(order), 12)) for place, row in enumerate(order))
+    torch.manual_seed(seed)
+    ours, theirs = Growing(), DynamicLayer()
+    for states in (torch.randn(12, 2, 5, 4), torch.randn(12, 2, 1, 4)):
+        for layer in (ours, theirs):
+            layer.update(states, states + 1)
+    for layer in (ours, theirs):
+        layer.batch_select_indices(torch.tensor(order))
+    more = torch.randn(len(order), 2, 1, 4)
+    told = [layer.update(more, more + 1) for layer in (ours, theirs)]
+    assert all(torch.equal(a, b) for a, b in zip(*told, strict=True))
+
+
 def test_only_layers_that_keep_every_token_grow_in_place(model):
     """A sliding window's layer stays transformers' own."""
     config = AutoConfig.from_pretrained(model.folder)
     sliding = [kind == "sliding_attention" for kind in getattr(config, "layer_types", None) or []]
     sliding = sliding or [False] * config.num_hidden_layers
     assert [isinstance(layer, Growing) for layer in growing(config).layers] == [not each for each in sliding]
+
+
+def common(model, length=40) -> list[Request]:
+    """Prompts that begin alike."""
+    same = tuple((7 * i * i + 3) % 200 + 5 for i in range(length))
+    return [Request(one.id, same + one.token_ids) for one in asked(model)]
+
+
+def test_a_beginning_that_all_share_is_computed_once_and_changes_no_token(model):
+    """In float32, in batches of any size; where a layer has a sliding window nothing is shared."""
+    told = {}
+    for caching in (True, False):
+        for size in (1, 3, 5):
+            options = engine.Options(dtype="float32", device="cpu", batch_size=size, prefix_caching=caching)
+            answers = engine.load(model, options).complete(common(model), Sampling(12), ())
+            told[caching, size] = {name: completion.token_ids for name, completion in answers}
+    assert len({tuple(sorted(one.items())) for one in told.values()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("prompts", "length"),
+    [
+        ([[1] * 40 + [2], [1] * 40 + [3, 4]], 40),
+        ([[1] * 40, [1] * 40 + [3, 4]], 39),
+        ([[1] * 40, [1] * 40], 39),
+        ([[1] * LEAST + [2], [1] * LEAST + [3]], LEAST),
+        ([[1] * (LEAST - 1) + [2], [1] * (LEAST - 1) + [3]], None),
+        ([[1] * 40], None),
+    ],
+)
+def test_of_every_prompt_something_is_left_to_be_computed(tmp_path_factory, prompts, length):
+    """The shared beginning is no longer than the shortest prompt less one token; a short one is not worth a pass."""
+    network = AutoModelForCausalLM.from_pretrained(tiny.build(tmp_path_factory.mktemp("plain") / "m", "plain"))
+    found = prefix(network, prompts)
+    assert (found.length if found else None) == length
+    if found:
+        plain = network(torch.tensor([prompts[0][:length]])).past_key_values.layers
+        assert all(
+            torch.allclose(keys, layer.keys, atol=1e-5) for (keys, _), layer in zip(found.states, plain, strict=True)
+        )
+        assert {states.shape[-2] for layer in found.cache(network.config, 3).layers for states in [layer.keys]} == {
+            length
+        }
+
+
+def test_a_sliding_window_shares_no_beginning(tmp_path_factory):
+    """It counts places, and padding would stand among them."""
+    network = AutoModelForCausalLM.from_pretrained(tiny.build(tmp_path_factory.mktemp("gemma") / "m", "gemma"))
+    assert prefix(network, [[5] * 40 + [6], [5] * 40 + [7]]) is None
 
 
 def test_a_stop_text_ends_an_answer_and_is_cut_from_it(model):

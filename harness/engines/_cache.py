@@ -1,5 +1,8 @@
-"""A key-value cache that grows in place: transformers' own copies all of it for every token that is written."""
+"""A key-value cache that grows in place (transformers' own is copied for every token) and may begin with a prefix."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -8,6 +11,8 @@ from transformers.cache_utils import DynamicLayer
 
 # Places that are added when the room is used up.
 ROOM = 64
+# A shorter beginning that prompts share is not worth a pass of its own.
+LEAST = 16
 
 
 class Growing(DynamicLayer):  # type: ignore[misc]
@@ -35,10 +40,17 @@ class Growing(DynamicLayer):  # type: ignore[misc]
         return self.keys, self.values
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep these rows."""
+        """Keep these rows, in this order; in one that `closed_up` made few are copied, in place."""
         if self._room is not None:
-            length = self.get_seq_length()
-            keys, values = self._room[0][indices], self._room[1][indices]
+            length, wanted = self.get_seq_length(), indices.tolist()
+            moved = [(place, row) for place, row in enumerate(wanted) if row != place]
+            if all(row >= len(wanted) for _, row in moved):
+                for place, row in moved:
+                    for states in self._room:
+                        states[place, :, :length] = states[row, :, :length]
+                keys, values = (states[: len(wanted)] for states in self._room)
+            else:
+                keys, values = (states[indices] for states in self._room)
             self._room = (keys, values)
             self.keys, self.values = keys[..., :length, :], values[..., :length, :]
 
@@ -50,6 +62,17 @@ class Growing(DynamicLayer):  # type: ignore[misc]
         return wide
 
 
+def closed_up(places: Sequence[int]) -> list[int]:
+    """The order in which to keep some rows of many: those behind fill the gaps before them, the others stay.
+
+    Args:
+        places: of the rows to keep, ascending.
+    """
+    count = len(places)
+    staying, behind = {place for place in places if place < count}, (place for place in places if place >= count)
+    return [place if place in staying else next(behind) for place in range(count)]
+
+
 def growing(config: Any) -> DynamicCache:
     """The model's own kind of cache, whose full-attention layers grow in place.
 
@@ -59,3 +82,43 @@ def growing(config: Any) -> DynamicCache:
     cache = DynamicCache(config=config)
     cache.layers = [Growing() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What the network made of the token ids that all prompts begin with.
+
+    Attributes:
+        length: of them.
+        states: keys and values of each layer, of one row.
+    """
+
+    length: int
+    states: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+
+    def cache(self, config: Any, rows: int) -> DynamicCache:
+        """A cache of so many rows that begin with it."""
+        cache = growing(config)
+        for layer, (keys, values) in zip(cache.layers, self.states, strict=True):
+            layer.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
+        return cache
+
+
+@torch.inference_mode()
+def prefix(network: Any, prompts: Sequence[Sequence[int]]) -> Prefix | None:
+    """Compute the beginning that all prompts share once; None where it is short, or some layer does not keep it whole.
+
+    A sliding window counts places, and the padding between prefix and prompt would be counted with them.
+
+    Args:
+        network: a causal language model.
+        prompts: token ids; of each one at least is left to be computed.
+    """
+    shortest = min(len(prompt) for prompt in prompts) - 1
+    same = sum(1 for _ in takewhile(lambda ids: len(set(ids)) == 1, zip(*prompts, strict=False)))
+    length, cache = min(shortest, same), growing(network.config)
+    if len(prompts) < 2 or length < LEAST or not all(isinstance(layer, Growing) for layer in cache.layers):
+        return None
+    ids = torch.tensor([list(prompts[0][:length])], device=network.device)
+    network(input_ids=ids, past_key_values=cache, logits_to_keep=1)
+    return Prefix(length, tuple((layer.keys, layer.values) for layer in cache.layers))

@@ -6,7 +6,7 @@ killed run keeps it and nobody computes padding for it.
 
 import math
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,13 +18,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from harness import machine
 from harness.checkpoints import weights
 from harness.engines import _teacher as teacher
-from harness.engines._cache import growing
+from harness.engines._cache import Prefix, closed_up, growing, prefix
 from harness.errors import BenchError
 from harness.tokens import completion_text
 from harness.types import Completion, Model, Request, Row, Sampling, Value
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TAIL = 16
+# What an entry was made with that was written before there was such an option.
+ABSENT: Mapping[str, Value] = {"prefix_caching": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,14 @@ class Options:
         device: cuda, mps, cpu, or auto: the first of these that is there.
         batch_size: rows decoded together; none asks the device: 32 on a CPU, 64 elsewhere.
         threads: CPU threads; none leaves torch's choice.
+        prefix_caching: compute the prompts' common beginning once, where no layer has a sliding window.
         solutions: then measure how likely the worked solutions are; none does so but on a CPU, where it takes long.
     """
 
     dtype: str = "auto"
     device: str = "auto"
     batch_size: int | None = None
+    prefix_caching: bool = True
     threads: int | None = field(default=None, metadata={"neutral": True})
     solutions: bool | None = field(default=None, metadata={"neutral": True})
 
@@ -75,8 +79,10 @@ class Transformers:
         """
         ordered = sorted(requests, key=lambda r: -len(r.token_ids))
         size = int(self.settings["batch_size"] or 1)
+        caching = self.settings["prefix_caching"] and ordered
+        begun = prefix(self._network, [request.token_ids for request in ordered]) if caching else None
         for start in range(0, len(ordered), size):
-            batch = _Batch(self._network, self._tokenizer, ordered[start : start + size])
+            batch = _Batch(self._network, self._tokenizer, ordered[start : start + size], begun)
             with self._memory(size):
                 yield from batch.decode(sampling, frozenset(stop_ids))
 
@@ -115,17 +121,21 @@ class Transformers:
 class _Batch:
     """Rows that are decoded together; `rows` shrinks as they finish."""
 
-    def __init__(self, network: Any, tokenizer: Any, requests: Sequence[Request]) -> None:
+    def __init__(self, network: Any, tokenizer: Any, requests: Sequence[Request], begun: Prefix | None) -> None:
         self.network = network
         self.tokenizer = tokenizer
+        self.begun = begun
         self.rows = list(requests)
         self.written: dict[str, list[int]] = {request.id: [] for request in requests}
 
     @torch.inference_mode()
     def decode(self, sampling: Sampling, stop_ids: frozenset[int]) -> Iterator[tuple[str, Completion]]:
         device = self.network.device
-        ids, mask, positions = teacher.padded([row.token_ids for row in self.rows], device)
-        cache = growing(self.network.config)
+        before = self.begun.length if self.begun else 0
+        ids, mask, positions = teacher.padded([row.token_ids[before:] for row in self.rows], device)
+        mask, positions = torch.cat([mask.new_ones(len(mask), before), mask], dim=1), positions + before
+        config = self.network.config
+        cache = self.begun.cache(config, len(self.rows)) if self.begun else growing(config)
         draws = {row.id: _draws(sampling, row.id) for row in self.rows}
         while True:
             logits = self.network(
@@ -146,8 +156,9 @@ class _Batch:
             ids = torch.tensor([[token] for token in chosen], device=device)
             positions = positions[:, -1:] + 1
             if len(kept) < len(self.rows):
-                index = torch.tensor(kept, device=device)
-                self.rows = [self.rows[place] for place in kept]
+                order = closed_up(kept)
+                index = torch.tensor(order, device=device)
+                self.rows = [self.rows[place] for place in order]
                 cache.batch_select_indices(index)
                 ids, mask, positions = ids[index], mask[index], positions[index]
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
@@ -206,7 +217,13 @@ def load(model: Model, options: Options) -> Transformers:
         ) from error
     size = options.batch_size or (32 if device.type == "cpu" else 64)
     attention = str(network.config._attn_implementation)
-    settings: dict[str, Value] = {"dtype": dtype, "device": device.type, "batch_size": size, "attention": attention}
+    settings: dict[str, Value] = {
+        "dtype": dtype,
+        "device": device.type,
+        "batch_size": size,
+        "attention": attention,
+        "prefix_caching": options.prefix_caching,
+    }
     return Transformers(network, tokenizer, settings, int(network.config.get_text_config().max_position_embeddings))
 
 
