@@ -23,8 +23,8 @@ HOW = (
 NOTES = (
     "lm-eval's `batch_size=auto` was not tried: it begins with 64 rows of the whole context (8,192 tokens): logits "
     "of 103 GB in float32.",
-    "Tried beside what is in: attention of a new token with the queries of one shared head side by side, which copies no "
-    "keys: seven times as fast alone, no difference in the whole (49.3 and 50.2 s for 32 questions).",
+    "Tried beside what is in: attention of a new token with the queries of one shared head side by side, which copies "
+    "no keys: seven times as fast alone, no difference in the whole (49.3 and 50.2 s for 32 questions).",
 )
 
 

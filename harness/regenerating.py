@@ -80,9 +80,7 @@ def seat(path: Path, entry: Entry, where: Where, screen: Screen) -> Sitting:
     """
     result = entry.result
     if result.model.weights_sha256 is None:
-        raise BenchError(
-            "nobody has seen the weights that its server held", "score the model itself, by another engine"
-        )
+        raise BenchError("nobody has seen the weights that its server held", "score the model, by another engine")
     order = Order(
         model="",
         task=where.task,

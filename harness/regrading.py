@@ -24,10 +24,17 @@ def reader(entry: Entry) -> Task | None:
 
 
 def at_hand(task: Task, mirror: Path | None) -> bool:
-    """Whether the task's items can be had: it brings them, or there is a mirror folder for those that lie elsewhere."""
+    """Whether the task's items can be had: it brings them, or there is a mirror folder for those that lie elsewhere.
+
+    A folder that holds other data sets and not this one has them not; one that holds none at all was named by mistake,
+    and whoever loads from it is told so.
+    """
     if any(find_spec(library) is None for library in getattr(task, "LIBRARIES", ())):
         return False
-    return getattr(task, "REPOSITORY", None) is None or mirror is not None
+    repository = getattr(task, "REPOSITORY", None)
+    if repository is None or mirror is None:
+        return repository is None
+    return (mirror / repository).is_dir() or not any(path.is_dir() for path in mirror.glob("*/*"))
 
 
 def grade(task: Task, lines: Sequence[CommittedCompletion]) -> list[Verdict]:

@@ -79,3 +79,35 @@ def test_the_page_shows_every_door():
     assert len(DOORS) == 5
     assert {"bench export csv", "bench export hf", "bench export lm-eval", "bench export lm-eval-results"} <= shown
     assert {"bench import lm-eval", "bench verify --against", "bench doctor my-adapter"} <= shown
+
+
+LIBRARIES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "vllm", "gguf", "httpx2")
+NEIGHBOURS = ("trl", "lm_eval", "tensorboardX", "reasoning_gym", "axolotl", "llamafactory")
+ALONE = "import sys\nfor name in sys.argv.pop(1).split(','): sys.modules[name] = None\nfrom harness import cli\n"
+
+
+def without(names: tuple[str, ...], folder: Path, *words: str) -> str:
+    """What a command prints where these packages cannot be imported."""
+    command = [sys.executable, "-c", f"{ALONE}sys.exit(cli.main(sys.argv[1:]))", ",".join(names), *words]
+    done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_rows_are_read_held_and_handed_on_by_the_core_alone():
+    """No library that computes is needed for what is on a board."""
+    rows = sorted((ROOT / "leaderboards" / "gsm8k").glob("2026-11-23-*.json"))[:2]
+    names = [str(row.relative_to(ROOT)) for row in rows]
+    lacking = (*LIBRARIES, *NEIGHBOURS)
+    assert "difference" in without(lacking, ROOT, "compare", *names)
+    assert names[0].rpartition("/")[2] in without(lacking, ROOT, "export", "csv", names[0])
+    assert "lora-main" in without(lacking, ROOT, "list", "recipes")
+    assert "items" in without(lacking, ROOT, "plan", "--baseline", "0.02", "--gain", "0.02")
+
+
+def test_a_study_needs_no_neighbour(prepared, tmp_path):
+    """Training, merging and scoring run where TRL, lm-eval and the trackers are not installed."""
+    here = shutil.copytree(prepared, tmp_path / "here")
+    sets = [word for key in ("data=word-problems", "max_steps=2", "batch=2") for word in ("--set", key)]
+    words = ("lora-main", "--base", "./my-model", *sets, "--task", "word-problems", "--limit", "2")
+    assert "verdict" in without(NEIGHBOURS, here, "train-and-score", *words)

@@ -34,10 +34,15 @@ def test_a_task_that_is_not_here_reads_nothing():
 
 
 def test_data_is_at_hand_where_a_task_brings_it_or_a_mirror_may_hold_it(tmp_path: Path):
-    """word-problems is generated here; GSM8K lies on the hub."""
+    """word-problems is generated here; GSM8K lies on the hub. Where others lie and not it, the check of a board with
+    several tasks goes on by the committed golds.
+    """
     assert regrading.at_hand(TASK, None)
     assert not regrading.at_hand(plugins.task("gsm8k"), None)
     assert regrading.at_hand(plugins.task("gsm8k"), tmp_path)
+    (tmp_path / "madrylab" / "gsm8k-platinum").mkdir(parents=True)
+    assert not regrading.at_hand(plugins.task("gsm8k"), tmp_path)
+    assert regrading.at_hand(plugins.task("gsm8k-platinum"), tmp_path)
 
 
 def test_answers_of_an_older_version_are_shown_as_they_were_judged_then(

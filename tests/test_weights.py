@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
-from harness.checkpoints import weights
+from harness.checkpoints import untouched, weights
 from harness.errors import BenchError
 
 
@@ -213,7 +213,7 @@ def test_weights_that_were_read_are_not_read_again_until_a_file_changes(whole, t
     """Same bytes, same file: remembered. Another number in its place, size and name unchanged: read."""
     folder = tmp_path / "folder"
     shutil.copytree(whole, folder)
-    monkeypatch.setattr(weights, "_SETTLED", 0)
+    monkeypatch.setattr(untouched, "SETTLED", 0)
     read, really = [], weights._sha256
     monkeypatch.setattr(weights, "_sha256", lambda tensors: read.append(1) or really(tensors))
     first = weights.sha256(folder)

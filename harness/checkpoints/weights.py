@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from harness.checkpoints import untouched
 from harness.errors import BenchError, gathered
 
 SINGLE = "model.safetensors"
@@ -30,8 +30,6 @@ _BITS = {
 _LONGEST_HEADER = 100_000_000
 _CHUNK = 4 * 2**20
 _SHOWN = 5
-_SETTLED = 5 * 10**9
-_READ_BEFORE: dict[tuple[tuple["Tensor", ...], tuple[tuple[int, ...], ...]], str] = {}
 _WAY_OUT = "download or save the checkpoint anew"
 
 
@@ -123,21 +121,7 @@ def sha256(folder: Path) -> str:
         BenchError: the weights are missing or broken.
     """
     tensors = tuple(read(folder))
-    files = sorted({tensor.file for tensor in tensors})
-    before = _stamps(files)
-    if (tensors, before) in _READ_BEFORE:
-        return _READ_BEFORE[tensors, before]
-    found = _sha256(tensors)
-    # A file changed a moment ago could change again without its time telling.
-    if before == _stamps(files) and max(changed for *_, changed in before) < time.time_ns() - _SETTLED:
-        _READ_BEFORE[tensors, before] = found
-    return found
-
-
-def _stamps(files: Sequence[Path]) -> tuple[tuple[int, ...], ...]:
-    """What a change of a file changes: (device, inode, size, time of the last change in ns) of each."""
-    told = [file.stat() for file in files]
-    return tuple((one.st_dev, one.st_ino, one.st_size, one.st_ctime_ns) for one in told)
+    return untouched.once(sorted({tensor.file for tensor in tensors}), tensors, lambda: _sha256(tensors))
 
 
 def _sha256(tensors: Sequence[Tensor]) -> str:

@@ -185,13 +185,11 @@ def load(model: Model, options: Options) -> Transformers:
     """Load weights and tokenizer from the model's folder.
 
     Raises:
-        BenchError: no such device, too little memory, an architecture this transformers does not know, or code that
-            would have to be trusted.
+        BenchError: no such device, too little memory, code to be trusted, or an architecture that is not known here.
     """
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    torch.set_num_threads(options.threads or torch.get_num_threads())
     device = _device(options.device)
     dtype = _dtype(options.dtype, device)
     _require_memory(model, device, dtype)
@@ -215,13 +213,11 @@ def load(model: Model, options: Options) -> Transformers:
             f"transformers {transformers.__version__} cannot load {model.folder}: {str(error).splitlines()[0]}",
             "a newer transformers may know this architecture; code from a repository is never trusted",
         ) from error
-    size = options.batch_size or (32 if device.type == "cpu" else 64)
-    attention = str(network.config._attn_implementation)
     settings: dict[str, Value] = {
         "dtype": dtype,
         "device": device.type,
-        "batch_size": size,
-        "attention": attention,
+        "batch_size": options.batch_size or (32 if device.type == "cpu" else 64),
+        "attention": str(network.config._attn_implementation),
         "prefix_caching": options.prefix_caching,
     }
     return Transformers(network, tokenizer, settings, int(network.config.get_text_config().max_position_embeddings))
