@@ -119,7 +119,7 @@ def test_a_model_inside_a_larger_one_is_counted_by_its_text_part():
 
 
 def test_memory_goes_by_what_is_held_and_what_is_trained():
-    """Gemma-2B in fp32 with 8-bit states, in bf16, as LoRA and in 4 bits: each held part by its bytes a number."""
+    """Gemma-2B in fp32, its states too or in 8 bits, in bf16, as LoRA, in 4 bits: each part by its bytes a number."""
     parts = {
         name: dict(check.memory(GEMMA_2B, recipes.read(name).options, 2048, 1000))
         for name in ("full-main", "seeds-full-main", "lora-main", "qlora-main")
@@ -128,7 +128,10 @@ def test_memory_goes_by_what_is_held_and_what_is_trained():
     linear = 18 * (9_437_184 + 100_663_296)
     assert parts["full-main"]["weights"] == 4 * numbers + 2 * linear
     assert parts["full-main"]["gradients"] == 4 * numbers
-    assert parts["full-main"]["optimizer"] == 2 * (numbers - embedding) + 8 * embedding
+    assert parts["full-main"]["optimizer"] == 8 * numbers
+    eight_bit = recipes.read("full-main", ("optimizer=adamw_8bit",)).options
+    states = dict(check.memory(GEMMA_2B, eight_bit, 2048, 1000))["optimizer"]
+    assert states == 2 * (numbers - embedding) + 8 * embedding
     assert parts["seeds-full-main"]["weights"] == parts["seeds-full-main"]["gradients"] == 2 * numbers
     assert parts["lora-main"]["weights"] == 2 * numbers + 4 * 19_611_648
     assert parts["lora-main"]["optimizer"] == 8 * 19_611_648

@@ -83,12 +83,29 @@ def test_the_page_shows_every_door():
 
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "vllm", "gguf", "httpx2")
 NEIGHBOURS = ("trl", "lm_eval", "tensorboardX", "reasoning_gym", "axolotl", "llamafactory")
-ALONE = "import sys\nfor name in sys.argv.pop(1).split(','): sys.modules[name] = None\nfrom harness import cli\n"
+ALONE = """
+import sys
+names = sys.argv.pop(1).split(",")
+
+class Lacking:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, *more):
+        return None if name.partition(".")[0] in names else self.finder.find_spec(name, *more)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path[:] = map(Lacking, sys.meta_path)
+from harness import cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
 
 
 def without(names: tuple[str, ...], folder: Path, *words: str) -> str:
     """What a command prints where these packages cannot be imported."""
-    command = [sys.executable, "-c", f"{ALONE}sys.exit(cli.main(sys.argv[1:]))", ",".join(names), *words]
+    command = [sys.executable, "-c", ALONE, ",".join(names), *words]
     done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
