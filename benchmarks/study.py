@@ -54,7 +54,7 @@ def main(words: Sequence[str] | None = None) -> int:
         kept, limit = Path(place) if how.quick else where.cache, _QUICK if how.quick else None
         with ThreadPoolExecutor(1) as beside:
             started = beside.submit(_scoring.first_start, where, Path(place), limit)
-            if how.quick:
+            if how.quick:  # on a CPU there is no room for both at once
                 started.result()
             trained = made(kept / "studies", where, quick=how.quick)
             started.result()

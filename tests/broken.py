@@ -30,7 +30,7 @@ class Network:
 
 def load(model, options):
     tokenizer = AutoTokenizer.from_pretrained(model.folder)
-    settings = {"device": "cuda", "batch_size": options.batch_size or 64}
+    settings = {"device": "cuda", "batch_size": options.batch_size or 64, "prefix_caching": False}
     return Transformers(Network(AutoConfig.from_pretrained(model.folder)), tokenizer, settings, 4096)
 '''
 CARDS = {"data": [{"id": "m"}]}

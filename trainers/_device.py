@@ -42,7 +42,7 @@ def memory_told(options: Full, processes: int) -> Iterator[None]:
             ways.append(f"--set forward_tokens={options.forward_tokens // 2}")
         if not options.gradient_checkpointing:
             ways.append("--set gradient_checkpointing=true")
-        if options.optimizer == "adamw" and not hasattr(options, "r"):
+        if options.optimizer == "adamw" and type(options) is Full:
             ways.append("--set optimizer=adamw_8bit")
         ways.append("--set sharding=fsdp with --gpus" if processes == 1 else "a smaller model")
         raise BenchError("training ran out of memory", ", or ".join(ways)) from error

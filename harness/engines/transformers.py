@@ -79,7 +79,7 @@ class Transformers:
         """
         ordered = sorted(requests, key=lambda r: -len(r.token_ids))
         size = int(self.settings["batch_size"] or 1)
-        caching = self.settings.get("prefix_caching") and ordered
+        caching = self.settings["prefix_caching"] and ordered
         begun = prefix(self._network, [request.token_ids for request in ordered]) if caching else None
         for start in range(0, len(ordered), size):
             batch = _Batch(self._network, self._tokenizer, ordered[start : start + size], begun)

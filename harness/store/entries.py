@@ -9,7 +9,7 @@ from harness.errors import BenchError
 from harness.store import audit
 from harness.store.completions import CommittedCompletion, compress, from_lines, read_lines, to_lines
 from harness.store.entry import Entry
-from harness.store.records import decode, parse, pretty, replace_file
+from harness.store.records import decode, keep_file, parse, pretty, replace_file
 from harness.types import Verdict
 
 _RESTORE = "restore the file from git, or remove the entry and score again"
@@ -84,8 +84,7 @@ def write(
         for place, content in beside.items():
             if not _holds(place, content):
                 replace_file(place, compress(content))
-        if not path.is_file() or path.read_bytes() != data:
-            replace_file(path, data)
+        keep_file(path, data)
     except OSError:
         for place in fresh:
             place.unlink(missing_ok=True)

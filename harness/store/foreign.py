@@ -13,7 +13,7 @@ from typing import Literal
 from harness.errors import BenchError, gathered
 from harness.store.bits import hex_to_bits
 from harness.store.entries import slug
-from harness.store.records import decode, moment, parse, pretty, replace_file
+from harness.store.records import decode, keep_file, moment, parse, pretty
 
 FOLDER = "foreign"
 _RESTORE = "restore the file from git, or remove it"
@@ -87,12 +87,7 @@ def write(record: Foreign, board: Path) -> Path:
     """
     if problems := audit(record):
         raise ValueError("; ".join(problems))
-    data = pretty(record)
-    path = board / place(record)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.is_file() or path.read_bytes() != data:
-        replace_file(path, data)
-    return path
+    return keep_file(board / place(record), pretty(record))
 
 
 def place(record: Foreign) -> str:

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 from harness.errors import BenchError, gathered
 from harness.store.entry import Provenance
-from harness.store.records import decode, moment, parse, pretty, replace_file
+from harness.store.records import decode, keep_file, moment, parse, pretty
 
 RETRACTIONS, VERIFICATIONS = "retractions", "verifications"
 # Characters of a reason, which stands whole in a table.
@@ -93,11 +93,7 @@ Record = TypeVar("Record", Retraction, Verification)
 
 def write(record: Retraction | Verification, board: Path) -> Path:
     """Add a record to the board's folder; the same record again changes nothing."""
-    path, data = board / place(record), pretty(record)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.is_file() or path.read_bytes() != data:
-        replace_file(path, data)
-    return path
+    return keep_file(board / place(record), pretty(record))
 
 
 def place(record: Retraction | Verification) -> str:

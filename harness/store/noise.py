@@ -15,7 +15,7 @@ from harness.errors import BenchError, gathered
 from harness.store.completions import CommittedCompletion
 from harness.store.entries import slug
 from harness.store.entry import EngineRecord, ModelRecord, Provenance, Selection, TaskRecord
-from harness.store.records import decode, digest, moment, parse, plain, pretty, replace_file
+from harness.store.records import decode, digest, keep_file, moment, parse, plain, pretty
 
 FOLDER = "noise"
 _RESTORE = "restore the file from git, or remove it"
@@ -148,11 +148,7 @@ def pairs(traces: Sequence[Sequence[str]]) -> tuple[Pair, ...]:
 
 def name(noise: Noise) -> str:
     """`<date>-<candidate>-<12 hex of the file's sha256>.json`."""
-    return _name(noise, pretty(noise))
-
-
-def _name(noise: Noise, data: bytes) -> str:
-    return f"{noise.created[:10]}-{slug(noise.candidate)}-{hashlib.sha256(data).hexdigest()[:12]}.json"
+    return f"{noise.created[:10]}-{slug(noise.candidate)}-{hashlib.sha256(pretty(noise)).hexdigest()[:12]}.json"
 
 
 def write(noise: Noise, board_folder: Path) -> Path:
@@ -163,12 +159,7 @@ def write(noise: Noise, board_folder: Path) -> Path:
     """
     if problems := audit(noise):
         raise ValueError("; ".join(problems))
-    data = pretty(noise)
-    path = board_folder / FOLDER / _name(noise, data)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.is_file() or path.read_bytes() != data:
-        replace_file(path, data)
-    return path
+    return keep_file(board_folder / FOLDER / name(noise), pretty(noise))
 
 
 def read(board_folder: Path) -> tuple[Noise, ...]:
@@ -189,7 +180,7 @@ def _read(path: Path) -> Noise:
     noise = decode(Noise, parse(data, path.name, _RESTORE), path.name, _RESTORE)
     if problems := audit(noise):
         raise gathered(problems, path.name, _RESTORE)
-    if pretty(noise) != data or path.name != _name(noise, data):
+    if pretty(noise) != data or path.name != name(noise):
         raise BenchError(f"{path.name}: its name or spelling does not follow from its content", _RESTORE)
     return noise
 

@@ -191,6 +191,14 @@ _READERS: Mapping[Any, Callable[[Any, Any, str, list[str]], Any]] = {
 }
 
 
+def keep_file(path: Path, data: bytes) -> Path:
+    """Put `data` at `path`, in a folder made if need be; where just that lies there already, nothing happens."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.is_file() or path.read_bytes() != data:
+        replace_file(path, data)
+    return path
+
+
 def replace_file(path: Path, data: bytes) -> None:
     """Put `data` at `path` whole or not at all: a reader, or a crash, finds the old file or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
