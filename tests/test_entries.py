@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from samples import add, answers, entry, partial, regrade, result
 
 from harness.errors import BenchError
-from harness.store import audit, entries
+from harness.store import audit, entries, records
 from harness.store.completions import from_lines, read_lines
 from harness.store.entries import completions_path, read, stem, verify, write
 from harness.store.entry import Entry, Result
@@ -75,7 +75,8 @@ def test_an_entry_never_stands_without_its_completions(tmp_path: Path, monkeypat
             raise KeyboardInterrupt("power cut")
         original(path, data)
 
-    monkeypatch.setattr(entries, "replace_file", die_at_the_entry)
+    for module in (entries, records):
+        monkeypatch.setattr(module, "replace_file", die_at_the_entry)
     with pytest.raises(KeyboardInterrupt, match="power cut"):
         add(tmp_path)
     assert [item.name for item in tmp_path.iterdir()] == [f"{stem(entry())}.jsonl.gz"]
