@@ -3,10 +3,12 @@
 import hashlib
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report_samples import base, order, tuned
+from report_samples import ITEMS, base, order, tuned, write
+from samples import answers, result
 
 from harness.display import Screen
 from harness.errors import BenchError
@@ -125,6 +127,34 @@ def test_one_row_is_shown_for_each_candidate_the_newest_that_compares(folder: Pa
     shown = study(folder).lines
     assert [line.name for line in shown] == ["base", "base+full-s0", "base+lora-s0"]
     assert shown[0].path.name == newer.name
+
+
+def test_a_base_stands_once_for_each_way_of_scoring(folder: Path) -> None:
+    """Candidates of two engine settings stand beside the base's run of their own, on top of them, as on the board."""
+    board = folder / "counting"
+    eager = {**result().engine.settings, "graphs": True}
+    fast = replace(result().engine, settings=eager)
+    completions = answers(ITEMS, 6, 3, 2)
+    again = write(board, replace(result("base", completions), engine=fast), completions)
+    tuned(board, 22, "full", seed=1, engine=fast)
+    lines = study(folder).lines
+    names = [line.name for line in lines]
+    place = lines.index(next(line for line in lines if line.path == again))
+    assert names[place : place + 2] == ["base", "base+full-s1"]
+    assert sorted(names) == ["base", "base", "base+full-s0", "base+full-s1", "base+lora-s0"]
+    assert len({line.title for line in lines}) == len(lines)
+    assert {line.label for line in lines if line.is_base} == {"base, as it came", "base, again 2026-11-22"}
+    assert {line.name: line.gain.pairs.difference for line in lines if line.gain}["base+full-s1"] == 16 / ITEMS
+    assert render(order(folder), folder.parent / "out")["accuracy.svg"].count('class="band"') == 2
+
+
+def test_the_luckiest_seed_is_told_beside_the_mean_of_its_recipe(folder: Path) -> None:
+    """Three seeds of a recipe: the highest is not what the recipe does."""
+    for seed, right in ((1, 14), (2, 17)):
+        tuned(folder / "counting", right, "full", seed=seed)
+    text = render(order(folder), folder.parent / "out")["README.md"]
+    assert "`base+full-s0` answers 50.00 % of 40 items right" in text
+    assert "; 3 seeds of its recipe have a mean of 42.50 %." in text
 
 
 def test_chosen_candidates_are_shown_and_unknown_ones_answered(folder: Path) -> None:

@@ -1,10 +1,12 @@
 """How small a difference between two rows means nothing, judged from a model that was scored several times."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, groupby
 from math import exp, lgamma, log, sqrt
 
 from harness.store.noise import Noise, flips
+from harness.store.records import digest
 
 CONFIDENCE = 0.95
 
@@ -50,6 +52,78 @@ def floor(noise: Noise) -> Floor:
     if noise.equal_share == 1 and not _mixed(noise):
         return Floor(seen, worst, expected, most, 1)
     return Floor(seen, worst, expected, most, 1 + (max(seen, expected) if unsteady else most))
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """Two records of one model whose settings should ask it for the same, and do not.
+
+    Attributes:
+        first, second: the records.
+        won, lost: items that the second's first run alone has right, and the first's alone.
+    """
+
+    first: Noise
+    second: Noise
+    won: int
+    lost: int
+
+    @property
+    def flips(self) -> int:
+        """Items on which the two do not agree."""
+        return self.won + self.lost
+
+    @property
+    def least(self) -> int:
+        """The smallest difference in items that so many flips do not explain (see `floor`)."""
+        return 1 + within(self.flips)
+
+    @property
+    def even(self) -> bool:
+        """Whether gains and losses are balanced as chance leaves them, so that rounding may be all that differs."""
+        return abs(self.won - self.lost) < self.least
+
+
+def newest(records: Iterable[Noise]) -> list[Noise]:
+    """Of records of the same model under the same settings the last one, by model: it was asked for as the better."""
+    kinds = {
+        (_asked(one), digest(one.engine), one.provenance.device): one
+        for one in sorted(records, key=lambda one: (one.created, digest(one.runs)))
+    }
+    return sorted(kinds.values(), key=lambda one: (one.candidate, _asked(one), one.created, digest(one.engine)))
+
+
+def apart(records: Sequence[Noise]) -> list[Apart]:
+    """Of each model with several records, the two under unlike settings between which the most items flip.
+
+    A command that repeats itself to the token only repeats how rounding fell: another share of prompts in a batch, or
+    another kernel, lets it fall otherwise. What then flips is the part of an answer's luck that repetition hides.
+
+    Args:
+        records: as `newest` gives them; records of one model stand together.
+    """
+    found = []
+    for _, group in groupby(records, _asked):
+        pairs = [_between(one, other) for one, other in combinations(group, 2)]
+        if moved := [pair for pair in pairs if pair.flips]:
+            found.append(max(moved, key=lambda pair: pair.flips))
+    return found
+
+
+def _between(one: Noise, other: Noise) -> Apart:
+    first, second = (int(noise.runs[0].correct, 16) for noise in (one, other))
+    won, lost = (second & ~first).bit_count(), (first & ~second).bit_count()
+    return Apart(one, other, won, lost)
+
+
+def _asked(noise: Noise) -> tuple[str, ...]:
+    """What was asked of which weights: records that are alike in it differ by engine, settings or device alone."""
+    return (
+        noise.model.weights_sha256 or noise.candidate,
+        noise.task.protocol_sha256,
+        noise.selection.ids_sha256,
+        noise.prompts_sha256,
+    )
 
 
 def sentence(noise: Noise) -> str:

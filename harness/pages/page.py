@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 
-from harness.judging.noise import floor
 from harness.judging.standing import Judged, Recipe, discordance, recipes
 from harness.judging.statistics import USUAL_DISCORDANCE, resolvable_difference
 from harness.pages import table
+from harness.pages.floors import floors
 from harness.pages.markup import cell, code
 from harness.store.board import Board, Table, tables, withdrawn
 from harness.store.entry import Result
 from harness.store.foreign import Foreign, place
 from harness.store.noise import Noise
-from harness.store.records import digest
 from harness.types import Sampling
 
 MARKER = "<!-- Rendered by `bench board` from the entries. Never edited: change nothing here, run it again. -->"
@@ -54,7 +53,7 @@ def page(judged: Judged, noise: Sequence[Noise] = (), claims: str = "", elsewher
     board, gone = judged.board, withdrawn(judged.board)
     parts = [MARKER, f"# {board.name}", *(part for found in judged.tables for part in _section(judged, found))]
     parts += ["## Claims", claims] if claims else []
-    parts += ["## Noise", "\n".join(_noise(one, board) for one in _newest(noise))] if noise else []
+    parts += ["## Noise", floors(noise, board)] if noise else []
     parts += [_ELSEWHERE, "\n".join(_foreign(one, board.name) for one in elsewhere)] if elsewhere else []
     parts += ["## Superseded and retracted", table.withdrawn(board.name, gone)] if gone else []
     return "\n\n".join([*parts, _HOW_TO_READ])
@@ -144,39 +143,6 @@ def _recipe(recipe: Recipe) -> str:
         f"{100 * recipe.mean:.2f} %, 95 % t interval over seeds {100 * low:.2f}–{100 * high:.2f} "
         f"(df = {len(recipe.seeds) - 1})."
     )
-
-
-def _newest(noise: Sequence[Noise]) -> list[Noise]:
-    """Of records of the same model under the same settings the last one; it was asked for because it says more."""
-    kinds = {
-        (one.model.weights_sha256, one.task.protocol_sha256, one.selection.ids_sha256, digest(one.engine)): one
-        for one in sorted(noise, key=lambda one: one.created)
-    }
-    return sorted(kinds.values(), key=lambda one: (one.candidate, one.created))
-
-
-def _noise(noise: Noise, board: Board) -> str:
-    (least, most), beyond = noise.spread, floor(noise).least
-    points = f"{100 * beyond / noise.items:.2f} points"
-    told = f"a difference of fewer than {beyond:,} items ({points}) means nothing there"
-    if beyond == 1:
-        told = (
-            f"every answer was equal in every token, so that even a difference of one item ({points}) is no noise there"
-        )
-    engine = code(f"{noise.engine.version} on {noise.provenance.device}")
-    return (
-        f"- {code(noise.candidate)}, {code(noise.task.label)}, {engine}{_unlike_rows(noise, board)}: {len(noise.runs)} "
-        f"runs of the same command flipped {100 * noise.flip_rate:.1f} % of the {noise.items:,} items, {least:,} to "
-        f"{most:,} right: {told}."
-    )
-
-
-def _unlike_rows(noise: Noise, board: Board) -> str:
-    """The engine's settings that no row of the board shares: the floor was found under these, and counts for them."""
-    shared = {pair for row in board.rows for pair in row.result.engine.settings.items()}
-    alone = [f"{name}={str(value).lower()}" for name, value in sorted(noise.engine.settings.items())
-             if board.rows and (name, value) not in shared]  # fmt: skip
-    return f" with {code(', '.join(alone))}, which no row here has" if alone else ""
 
 
 def index(boards: Sequence[Board], budget: str) -> str:

@@ -11,29 +11,29 @@ from harness.store.board import Row, Table
 from harness.store.entry import Entry, Result
 from harness.store.lineage import Retraction, place
 
-_LEFT, _RIGHT, _MIDDLE = "---", "---:", ":---:"
-_SCORE = (("exact match %", _RIGHT), ("95 % interval", _MIDDLE))
-_SHARES = (("strict %", _RIGHT), ("unread %", _RIGHT), ("cut %", _RIGHT))
-_MADE = (("prompt", _LEFT), ("engine, dtype, device", _LEFT))
-_CANDIDATE, _ENTRY = ("candidate", _LEFT), ("entry", _LEFT)
-_FULL = (_CANDIDATE, *_SCORE, *_SHARES, ("against base", _LEFT), *_MADE, ("tokens/s", _RIGHT), _ENTRY)
-_PARTIAL = (_CANDIDATE, ("items", _RIGHT), *_SCORE, *_SHARES, *_MADE, _ENTRY)
-_WITHDRAWN = (_CANDIDATE, ("task", _LEFT), *_SCORE, ("withdrawn", _LEFT), ("why", _LEFT), ("instead", _LEFT), _ENTRY)
+LEFT, RIGHT, _MIDDLE = "---", "---:", ":---:"
+_SCORE = (("exact match %", RIGHT), ("95 % interval", _MIDDLE))
+_SHARES = (("strict %", RIGHT), ("unread %", RIGHT), ("cut %", RIGHT))
+_MADE = (("prompt", LEFT), ("engine, dtype, device", LEFT))
+_CANDIDATE, _ENTRY = ("candidate", LEFT), ("entry", LEFT)
+_FULL = (_CANDIDATE, *_SCORE, *_SHARES, ("against base", LEFT), *_MADE, ("tokens/s", RIGHT), _ENTRY)
+_PARTIAL = (_CANDIDATE, ("items", RIGHT), *_SCORE, *_SHARES, *_MADE, _ENTRY)
+_WITHDRAWN = (_CANDIDATE, ("task", LEFT), *_SCORE, ("withdrawn", LEFT), ("why", LEFT), ("instead", LEFT), _ENTRY)
 
 
 def full(judged: Judged, table: Table) -> str:
     """The table of the full runs."""
-    return _table(_FULL, [_full(judged, row) for row in table.full])
+    return written(_FULL, [_full(judged, row) for row in table.full])
 
 
 def partial(judged: Judged, table: Table) -> str:
     """The table of the partial runs: the number of items stands where full ones have a comparison and a speed."""
-    return _table(_PARTIAL, [_partial(judged, row) for row in table.partial])
+    return written(_PARTIAL, [_partial(judged, row) for row in table.partial])
 
 
 def withdrawn(board: str, rows: Sequence[tuple[Row, Retraction]]) -> str:
     """The table of the rows that do not count, each with its reason."""
-    return _table(_WITHDRAWN, [_withdrawn(board, row, record) for row, record in rows])
+    return written(_WITHDRAWN, [_withdrawn(board, row, record) for row, record in rows])
 
 
 def percent(count: int, total: int, decimals: int) -> str:
@@ -62,7 +62,8 @@ def dtype(result: Result) -> str | None:
     return None if told is None else str(told)
 
 
-def _table(columns: Sequence[tuple[str, str]], rows: Sequence[Iterator[str]]) -> str:
+def written(columns: Sequence[tuple[str, str]], rows: Sequence[Iterator[str]]) -> str:
+    """A Markdown table of columns, each a heading and its alignment, and of rows of finished cells."""
     head = ["|".join(["", *names, ""]) for names in zip(*columns, strict=True)]
     return "\n".join([*head, *("|".join(["", *cells, ""]) for cells in rows)])
 

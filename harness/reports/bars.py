@@ -130,7 +130,7 @@ def verdicts(study: Study) -> Sentence:
 def _standing(line: Line) -> str:
     """The colour of a verdict: better, worse or unresolved, by the adjusted p value at 5 %."""
     if line.gain is None or line.p is None:
-        return "ink" if line.name == line.group else "unresolved"
+        return "ink" if line.is_base else "unresolved"
     if line.p >= ALPHA:
         return "unresolved"
     return "better" if line.gain.pairs.difference > 0 else "worse"
@@ -206,11 +206,12 @@ def _column(
 
 
 def _bands(frame: Frame, column: Column, lines: Sequence[Line], places: Sequence[float]) -> None:
-    """Behind a base's candidates the interval of the base itself."""
+    """Behind the candidates that a base's run stands beside the interval of that run."""
     for line, mark in zip(lines, column.marks, strict=True):
-        if mark is None or mark.low is None or mark.high is None or line.name != line.group:
+        if mark is None or mark.low is None or mark.high is None or not line.is_base:
             continue
-        own = [y for other, y in zip(lines, places, strict=True) if other.group == line.group]
+        stands = (line.group, line.home)
+        own = [y for other, y in zip(lines, places, strict=True) if (other.group, other.home) == stands]
         x = frame.x(mark.low)
         frame.canvas.rect(x, own[0] - 11, frame.x(mark.high) - x, own[-1] - own[0] + 22, "band")
 

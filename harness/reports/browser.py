@@ -128,9 +128,9 @@ def _data(study: Study, reading: Reading) -> dict[str, Any]:
         "golds": [item.gold for item in reading.items],
         "questions": [item.question for item in reading.items] if reading.with_questions else None,
     }
-    names = {line.name: place for place, line in enumerate(study.lines)}
+    files = {line.path.name: place for place, line in enumerate(study.lines)}
     told = zip(study.lines, reading.answers, strict=True)
-    rows = [_row_data(line, answers, names.get(line.group)) for line, answers in told]
+    rows = [_row_data(line, answers, files.get(line.home or "")) for line, answers in told]
     return {"items": items, "rows": rows, "pairs": _pairs(study.lines)}
 
 
@@ -138,7 +138,7 @@ def _row_data(line: Line, answers: Answers, base: int | None) -> dict[str, Any]:
     result = line.entry.result
     rules = sorted(set(answers.rules))
     return {
-        "name": line.name,
+        "name": line.title,
         "group": line.group,
         "base": base,
         "bits": {kind: getattr(result.bits, kind) for kind in ("correct", "strict", "unread", "cut")},

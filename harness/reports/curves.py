@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from itertools import groupby
 
+from harness.judging.compare import ALPHA, comparable, compare, word
 from harness.judging.statistics import wilson
 from harness.pages.drawing import Canvas, cut
 from harness.reports.frames import WIDTH, Figure, Frame, Range, spread
 from harness.reports.material import Line, Study
-from harness.reports.wording import Name, Sentence, number, plain
+from harness.reports.wording import Name, Sentence, number, plain, probability
 from harness.types import Step
 
 Point = tuple[float, float]
@@ -139,15 +140,20 @@ def _at(line: Line) -> int:
 def _checkpoint_takeaway(runs: Sequence[Sequence[Line]]) -> Sentence:
     """Where each run's score was highest; with several runs, of how many that was at the end."""
     if len(runs) == 1:
-        best = max(runs[0], key=lambda line: (line.percent, -_at(line)))
-        return (Name(runs[0][-1].name), f" scored highest, {best.percent:.1f} %, at step {_at(best):,}")
+        best, last = max(runs[0], key=lambda line: (line.percent, -_at(line))), runs[0][-1]
+        start: Sentence = (Name(last.name), f" scored highest, {best.percent:.1f} %, at step {_at(best):,}")
+        if best is last or comparable(best.entry, last.entry) is not None:
+            return start
+        found = compare(best.entry, last.entry)
+        told = f"{word(found.pairs, found.p)} than" if found.p < ALPHA else "not resolved against"
+        return (*start, f": {told} its last step's {last.percent:.1f} % (exact McNemar p {probability(found.p)})")
     ends = sum(max(lines, key=lambda line: line.percent).percent <= lines[-1].percent for lines in runs)
     return (f"In {ends} of {number(len(runs), 'run')} no step scored higher than the last one",)
 
 
 def _course(canvas: Canvas, study: Study, lines: Sequence[Line], top: float) -> None:
     colour, steps = study.colour(lines[0]), lines[0].steps
-    base = next((line for line in study.lines if line.name == lines[0].group), None)
+    base = next((line for line in study.lines if line.path.name == lines[0].home), None)
     points = [(0, base), *((_at(line), line) for line in lines)] if base else [(_at(line), line) for line in lines]
     intervals = [(at, line.percent, wilson(_right(line), line.entry.result.counts.total)) for at, line in points]
     width, across, high = WIDTH - _LEFT - 30, Range(0, steps[-1].number), 100 * max(one.high for *_, one in intervals)

@@ -1,7 +1,9 @@
 """The deck: a page of Markdown that says today's answer, shows the figures, and stands behind each finding."""
 
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 
+from harness.judging.families import LEAST_SEEDS
 from harness.judging.statistics import wilson
 from harness.pages.markup import UNKNOWN, cell, code
 from harness.reports.bars import verdicts
@@ -56,10 +58,19 @@ def _highest(study: Study) -> Sentence:
         f" answers {best.percent:.2f} % of {number(counts.total, 'item')} right [{100 * low:.1f}, {100 * high:.1f}]",
     )
     if best.gain is None:
-        return (*start, f"{beside}.")
+        return (*start, f"{beside}{_seeds(study, best)}.")
     gain = best.gain
     ends = f"[{100 * gain.interval.low:+.1f}, {100 * gain.interval.high:+.1f}]"
-    return (*start, f"{beside}; {100 * gain.pairs.difference:+.2f} points {ends} against its base.")
+    told = f"{100 * gain.pairs.difference:+.2f} points {ends} against its base"
+    return (*start, f"{beside}; {told}{_seeds(study, best)}.")
+
+
+def _seeds(study: Study, best: Line) -> str:
+    """What the recipe of the highest row does on the whole, since the luckiest of its seeds is what was found."""
+    alike = [line for line in study.trained if (line.home, line.recipe) == (best.home, best.recipe)]
+    if best.made is None or len(alike) < LEAST_SEEDS:
+        return ""
+    return f"; {number(len(alike), 'seed')} of its recipe have a mean of {fmean(line.percent for line in alike):.2f} %"
 
 
 def page(study: Study, findings: Sequence[Finding], figures: Sequence[Figure], again: str, board: str) -> str:
@@ -94,8 +105,9 @@ def page(study: Study, findings: Sequence[Finding], figures: Sequence[Figure], a
 
 _HOW = """\
 **exact match**: the answer read from the text equals the gold answer; the interval is Wilson's. **against base**: \
-paired on the same items, with Newcombe's interval; **Holm p**: McNemar's exact test, adjusted over every row of this \
-table that has one; empty where the base's row is not comparable. **final loss**: mean over the last tenth of the \
+paired on the same items with the newest run of its base that was scored in the same way, under which it stands; \
+Newcombe's interval; **Holm p**: McNemar's exact test, adjusted over every row of this \
+table that has one; empty where no run of the base is comparable. **final loss**: mean over the last tenth of the \
 steps, in nats a supervised token. **samples/s** and **peak GiB** are of the training."""
 
 
@@ -124,7 +136,7 @@ def _table(lines: Sequence[Line]) -> str:
 def _cells(line: Line) -> Iterator[str]:
     counts = line.entry.result.counts
     low, high = wilson(counts.correct, counts.total)
-    yield cell(line.name)
+    yield cell(line.title)
     yield f"{line.percent:.2f}"
     yield f"{100 * low:.1f}–{100 * high:.1f}"
     yield from against_base(line)

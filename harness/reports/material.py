@@ -1,12 +1,13 @@
 """What a report is drawn from: one full row a candidate, with its training, its loss history and its base."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import BenchError, nearest
 from harness.judging.compare import Comparison, comparable, compare
 from harness.judging.families import holm
+from harness.judging.standing import Judged, judge
 from harness.pages import leaderboard
 from harness.store import lineage
 from harness.store.board import Row
@@ -30,7 +31,10 @@ class Line:
         path: of its entry.
         group: the base that it is shown under; its own name for a base.
         steps: its loss history; empty where no training of ours made it.
-        gain: against the base's row; None for the base itself, and where the two are not comparable.
+        home: the file of the base's row that it stands beside, as on the board: scored in the same way; a base's is
+            its own; None where there is no such row.
+        again: a base that stands here a second time, since candidates were scored in another way.
+        gain: against that row; None for the base itself, and where there is none.
         p: the exact test's p value, adjusted by Holm over every gain of the report.
     """
 
@@ -38,6 +42,8 @@ class Line:
     entry: Entry
     group: str
     steps: tuple[Step, ...]
+    home: str | None = None
+    again: bool = False
     gain: Comparison | None = None
     p: float | None = None
 
@@ -47,9 +53,21 @@ class Line:
         return self.entry.result.candidate
 
     @property
+    def is_base(self) -> bool:
+        """The model as it came, under whose name others stand."""
+        return self.name == self.group
+
+    @property
+    def title(self) -> str:
+        """Its name, unlike that of every other line."""
+        return f"{self.name}, again {self.entry.created}" if self.again else self.name
+
+    @property
     def label(self) -> str:
         """Its name under the heading of its base."""
-        return "base, as it came" if self.name == self.group else self.name.removeprefix(f"{self.group}+")
+        if self.is_base:
+            return f"base, again {self.entry.created[:10]}" if self.again else "base, as it came"
+        return self.name.removeprefix(f"{self.group}+")
 
     @property
     def made(self) -> Candidate | None:
@@ -136,21 +154,18 @@ def gather(folder: Path, board: str, name: str, label: str | None, wanted: Seque
         BenchError: there is nothing to show, or a wanted candidate has no such row.
     """
     said = lineage.read(folder / board)
-    full = [
-        row
-        for row in leaderboard.load(folder, board).rows
-        if row.entry.result.selection.limit is None and said.retraction(row.file) is None
-    ]
+    found = leaderboard.load(folder, board)
+    full = [row for row in found.rows if row.entry.result.selection.limit is None and said.retraction(row.file) is None]
     if label is None and full:
         label = max(full, key=_age).entry.result.task.label
     rows = [row for row in full if row.entry.result.task.label == label]
     if not rows:
         raise BenchError(f"{board} has no full row of {label or 'any task'}", "score a model first: bench baseline")
-    shown = _one_each(rows, wanted)
+    judged = judge(found)
+    shown = _with_bases(_one_each(rows, wanted), judged, wanted)
     bases = {row.entry.result.candidate for row in rows if row.entry.result.training is None}
-    lines = [_line(folder / board, row, bases) for row in shown]
-    judged = _judged(lines)
-    return Study(name, board, label or "", tuple(sorted(judged, key=_order)))
+    lines = sorted((_line(folder / board, row, bases, judged) for row in shown), key=_order)
+    return Study(name, board, label or "", tuple(_adjusted(_told_again(lines), judged)))
 
 
 def _age(row: Row) -> tuple[str, str]:
@@ -176,11 +191,32 @@ def _one_each(rows: Sequence[Row], wanted: Sequence[str]) -> list[Row]:
     return [best[name] for name in names if not wanted or name in wanted]
 
 
-def _line(board: Path, row: Row, bases: Iterable[str]) -> Line:
+def _with_bases(shown: Sequence[Row], judged: Judged, wanted: Sequence[str]) -> list[Row]:
+    """The rows, each base by the very runs that the others are compared with."""
+    used = {against.base.file: against.base for row in shown if (against := judged.against.get(row.file)) is not None}
+    kept = {file: base for file, base in used.items() if not wanted or base.entry.result.candidate in wanted}
+    names = {base.entry.result.candidate for base in kept.values()}
+    return [*(row for row in shown if row.entry.result.candidate not in names), *kept.values()]
+
+
+def _line(board: Path, row: Row, bases: Iterable[str], judged: Judged) -> Line:
     path, result = board / row.file, row.entry.result
     beside = losses_path(path)
     history = tuple(steps(read_lines(beside))) if beside.is_file() else ()
-    return Line(path, row.entry, _group(result.candidate, row.entry, bases), history)
+    home = judged.home.get(row.file)
+    return Line(
+        path,
+        row.entry,
+        _group(result.candidate, row.entry, bases),
+        history,
+        (row.file if result.training is None else None) if home is None else home.file,
+    )
+
+
+def _told_again(lines: Sequence[Line]) -> list[Line]:
+    """Of a base that stands more than once all but the first are said to stand again."""
+    firsts = {line.group: line for line in reversed(lines) if line.is_base}
+    return [replace(line, again=line.is_base and firsts[line.group] is not line) for line in lines]
 
 
 def _group(name: str, entry: Entry, bases: Iterable[str]) -> str:
@@ -192,22 +228,22 @@ def _group(name: str, entry: Entry, bases: Iterable[str]) -> str:
     return before if before in bases else name
 
 
-def _judged(lines: Sequence[Line]) -> list[Line]:
-    """Every line with its gain over the base's line, p values adjusted by Holm over all of them."""
-    bases = {line.name: line for line in lines if line.name == line.group}
-    gains: list[Comparison | None] = []
-    for line in lines:
-        base = bases.get(line.group)
-        fits = base is not None and base is not line and comparable(line.entry, base.entry) is None
-        gains.append(compare(line.entry, base.entry) if base is not None and fits else None)
+def _adjusted(lines: Sequence[Line], judged: Judged) -> list[Line]:
+    """Every line with its gain over its base's row, p values adjusted by Holm over all of them."""
+    bases = [judged.against.get(line.path.name) for line in lines]
+    gains = [
+        None if against is None else compare(line.entry, against.base.entry)
+        for line, against in zip(lines, bases, strict=True)
+    ]
     adjusted = iter(holm([gain.p for gain in gains if gain is not None]))
     return [
-        Line(line.path, line.entry, line.group, line.steps, gain, None if gain is None else next(adjusted))
+        replace(line, gain=gain, p=None if gain is None else next(adjusted))
         for line, gain in zip(lines, gains, strict=True)
     ]
 
 
-def _order(line: Line) -> tuple[str, bool, str, int, int, str]:
+def _order(line: Line) -> tuple[str, str, bool, str, int, int, str]:
+    """Under each base's name the lines of one of its runs, the earlier day first, that run itself on top."""
     made = line.made
     seed = -1 if made is None else made.seed
-    return line.group, line.name != line.group, line.recipe or "~", seed, line.step or 10**9, line.name
+    return line.group, line.home or "~", not line.is_base, line.recipe or "~", seed, line.step or 10**9, line.name
