@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from jinja2 import TemplateError
+
 from harness.contracts import Task
 from harness.errors import BenchError
 from harness.types import BosRule, Message, Problem
@@ -17,6 +19,8 @@ from harness.types import BosRule, Message, Problem
 Style = Literal["template", "text"]
 
 _SENTINEL = "Qxjzv"
+# A conversation where there is no chat template.
+_TEXT = {"system": "{}\n\n", "user": "Question: {}\nAnswer:", "assistant": " {}\n\n"}
 # A macro of this name hides the function that would print today's date.
 _DAY = {"%d": "26", "%b": "Jul", "%B": "July", "%m": "07", "%y": "24", "%Y": "2024", "%A": "Friday", "%a": "Fri"}
 _FIXED_DAY = (
@@ -122,11 +126,21 @@ def prompt_text(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
     """The whole prompt as text, up to where the model's answer begins, without a trailing space in the text style.
 
     Templates that print today's date (Llama 3.2 does) get one fixed day, else a prompt would change overnight.
+
+    Raises:
+        BenchError: the conversation opens with a system turn, and the model's template takes none (Gemma's does not).
     """
-    if tokenizer.chat_template:
+    if not tokenizer.chat_template:
+        return "".join(_TEXT[m.role].format(m.content) for m in messages)
+    try:
         return _rendered(tokenizer, messages, generation=True)
-    turns = [f"Question: {m.content}\nAnswer:" if m.role == "user" else f" {m.content}\n\n" for m in messages]
-    return "".join(turns)
+    except TemplateError as error:
+        if all(m.role != "system" for m in messages):
+            raise
+        raise BenchError(
+            f"the task opens with a system turn, and the model's chat template takes none: {error}",
+            "ask by a task whose first question holds these words, or another model",
+        ) from error
 
 
 def prompt_ids(tokenizer: Tokenizer, how: Manner, messages: Sequence[Message]) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-Role = Literal["user", "assistant"]
+Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length"]
 Value = str | int | float | bool | None
 BosRule = Literal["separate", "template", "none"]

@@ -83,7 +83,7 @@ class LmEvalTask:
         return list(self._asked[split])
 
     def messages(self, problem: Problem) -> tuple[Message, ...]:
-        """The shots as turns and the question, in lm-eval's wording.
+        """The description as a system turn, the shots as turns and the question, in lm-eval's wording.
 
         Raises:
             BenchError: `problems` has not given this problem.
@@ -95,7 +95,8 @@ class LmEvalTask:
     def text(self, problem: Problem) -> str:
         """The whole prompt for a model without a chat template: turns and lm-eval's delimiters."""
         turns, (target, shot) = self.messages(problem), self._delimiters
-        told = [turn.content + (target if turn.role == "user" else shot) for turn in turns[:-1]]
+        after = {"system": "", "user": target, "assistant": shot}
+        told = [turn.content + after[turn.role] for turn in turns[:-1]]
         return "".join([*told, turns[-1].content])
 
     def grade(self, problem: Problem, completion: Completion) -> Verdict:

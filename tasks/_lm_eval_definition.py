@@ -163,8 +163,7 @@ def _refused(config: Any) -> str | None:
         (config.dataset_path is None, "names no data set"),
         (config.repeats != 1, f"draws {config.repeats} answers to a question"),
         (drawn.get("do_sample") and float(drawn.get("temperature", 1)) > 0, "draws its answers at random"),
-        (config.gen_prefix, "begins the model's answer for it (gen_prefix)"),
-        (config.description, "opens with a description, which is no turn of a user"),
+        (config.gen_prefix, "begins the model's answer (gen_prefix)"),
         (config.use_prompt, "takes its prompts from another library (use_prompt)"),
         (not metrics, "names no metric"),
         (

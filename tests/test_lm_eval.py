@@ -110,6 +110,29 @@ def test_a_task_of_lm_eval_asks_through_bench_what_it_asks_in_lm_eval(both, task
     assert (tuple(asked[0][1]["until"]), held.max_gen_toks) == (task.SAMPLING.stop, task.SAMPLING.max_tokens)
 
 
+@pytest.mark.parametrize("name", ["bbh_cot_fewshot_navigate", "bbh_cot_zeroshot_navigate"])
+def test_a_description_is_a_system_turn_as_in_lm_eval(both, name, tmp_path):
+    """Text for text and id for id, with shots and without; a template that takes no system turn is told."""
+    rows = [
+        {"input": f"Turn left. Take {steps} steps.\nOptions:\n- Yes\n- No", "target": "No"} for steps in range(2, 5)
+    ]
+    hub_folder(tmp_path, "SaylorTwift/bbh", "navigate", {"test": rows})
+    held, speech = both
+    task = plugins.task(f"lm-eval:{name}")
+    problems = task.problems(Split("test", mirror=tmp_path))
+    assert task.messages(problems[0])[0].role == "system"
+    if "no system role" in (speech.tokenizer.chat_template or ""):
+        with pytest.raises(BenchError, match="opens with a system turn, and the model's chat template takes none"):
+            our_prompt(task, speech, problems[0])
+        return
+    real = plugins.room("tasks._lm_eval_definition").load(name, dataset_path=str(tmp_path / "SaylorTwift/bbh"))
+    asked = asked_by_lm_eval(real, held, speech.manner.style == "template", len(rows))
+    expected = [our_prompt(task, speech, problem) for problem in problems]
+    assert [text for text, _ in asked] == [text for text, _ in expected]
+    assert [held_ids(held, text) for text, _ in asked] == [ids for _, ids in expected]
+    assert "Given a series of navigation instructions" in expected[0][0]
+
+
 def test_verdicts_of_a_task_of_lm_eval_are_lm_eval_s_own(task, theirs, gsm8k_mirror):
     """On 1,319 stored texts both filters say of each what lm-eval's evaluator says, from the golds alone."""
     file = next(iter(sorted(ENTRIES.glob("*smollm2-135m-it-q4_1-full-main-s2-*.json"))))
@@ -203,7 +226,7 @@ def test_a_task_that_judges_by_its_own_function_is_judged_by_it():
         ("wikitext", "loglikelihood_rolling"),
         ("humaneval", "runs what a model wrote"),
         ("gsm8k_cot_self_consistency", "draws 64 answers"),
-        ("bbh_cot_fewshot_navigate", "opens with a description"),
+        ("arc_challenge_llama", "begins the model's answer"),
         ("wmt16-en-de", "judged by degrees"),
         ("squadv2", "written in Python"),
     ],
