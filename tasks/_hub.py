@@ -6,6 +6,7 @@ import datasets
 from datasets.exceptions import DatasetsError
 
 from harness.errors import BenchError
+from harness.mirrors import as_it_lies
 from harness.quiet import no_bars
 from harness.types import Problem, Split
 from tasks._numbers import normalise
@@ -44,7 +45,7 @@ def _rows(repository: str, split: Split) -> Any:
     if split.mirror is not None and not (split.mirror / repository).is_dir():
         raise BenchError(f"no {repository} in the folder {split.mirror}", offline)
     try:
-        with no_bars():
+        with no_bars(), as_it_lies(split.mirror and split.mirror / repository):
             return datasets.load_dataset(where, split.config, split=split.name)
     except (OSError, DatasetsError, StopIteration) as error:  # an empty .jsonl ends in StopIteration
         way_out = f"{offline}; or name a mirror of the hub: HF_ENDPOINT" if split.mirror is None else offline

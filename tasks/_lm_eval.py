@@ -16,6 +16,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.defaults import DEFAULT_OTHER_SEED
 
 from harness.errors import BenchError
+from harness.mirrors import as_it_lies
 from harness.quiet import no_bars
 from harness.types import Completion, Message, Problem, Split, Verdict
 from tasks import _lm_eval_definition as definitions
@@ -182,7 +183,7 @@ class LmEvalTask:
                 raise BenchError(f"no {self.REPOSITORY} in the folder {split.mirror}", OFFLINE)
             where = {"dataset_path": str(folder)}
         try:
-            with no_bars():
+            with no_bars(), as_it_lies(split.mirror and split.mirror / self.REPOSITORY):
                 return definitions.load(self.definition.name, **where)
         except (OSError, DatasetsError, ValueError) as error:
             told = next(iter(str(error).strip().splitlines()), type(error).__name__)

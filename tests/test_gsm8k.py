@@ -180,3 +180,14 @@ def test_loading_prints_nothing_and_leaves_the_library_as_it_was(tmp_path, capfd
     assert (problem.id, problem.answer) == ("test-0", "1018")
     assert datasets.are_progress_bars_disabled() == shown
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_folder_is_read_as_it_lies_there_now(tmp_path):
+    """An edited file and another folder of the same name have their own rows, whatever the library kept before."""
+    first = write_mirror(tmp_path / "first", [{"question": "How many?", "answer": "#### 1"}])
+    assert [problem.answer for problem in gsm8k.problems(Split(mirror=first))] == ["1"]
+    second = write_mirror(tmp_path / "second", [{"question": "How many?", "answer": "#### 2"}])
+    assert [problem.answer for problem in gsm8k.problems(Split(mirror=second))] == ["2"]
+    (first / "openai/gsm8k/main/test.jsonl").write_text('{"question": "How many?", "answer": "#### 13"}\n')
+    assert [problem.answer for problem in gsm8k.problems(Split(mirror=first))] == ["13"]
+    assert str(tmp_path / "cache") == datasets.config.HF_DATASETS_CACHE

@@ -14,6 +14,7 @@ from pyarrow import parquet
 from harness import plugins
 from harness.contracts import Task
 from harness.errors import BenchError, gathered
+from harness.mirrors import as_it_lies
 from harness.quiet import no_bars
 from harness.training import recipes
 from harness.training.recipes import Recipe
@@ -189,7 +190,7 @@ def _hub_rows(recipe: Recipe, mirror: Path | None) -> Iterator[Row]:
     where = str(mirror / recipe.data) if mirror is not None and at_hand else recipe.data
     offline = f"name a folder that holds {recipe.data} in the hub's layout: --datasets DIR or BENCH_DATASETS"
     try:
-        with no_bars():
+        with no_bars(), as_it_lies(Path(where) if at_hand else None):
             rows = datasets.load_dataset(where, recipe.config, split=recipe.split)
     except (OSError, DatasetsError, StopIteration) as error:  # an empty .jsonl ends in StopIteration
         way_out = offline if at_hand else f"{offline}; or name a mirror of the hub: HF_ENDPOINT"
