@@ -81,7 +81,7 @@ def test_the_page_shows_every_door():
     assert {"bench import lm-eval", "bench verify --against", "bench doctor my-adapter"} <= shown
 
 
-LIBRARIES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "vllm", "gguf", "httpx2")
+LIBRARIES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "vllm", "gguf", "jinja2")
 NEIGHBOURS = ("trl", "lm_eval", "tensorboardX", "reasoning_gym", "axolotl", "llamafactory")
 ALONE = """
 import sys
@@ -119,6 +119,7 @@ def test_rows_are_read_held_and_handed_on_by_the_core_alone():
     assert "difference" in without(lacking, ROOT, "compare", *names)
     assert names[0].rpartition("/")[2] in without(lacking, ROOT, "export", "csv", names[0])
     assert "lora-main" in without(lacking, ROOT, "list", "recipes")
+    assert without(lacking, ROOT, "board", "--check") == ""
     assert "items" in without(lacking, ROOT, "plan", "--baseline", "0.02", "--gain", "0.02")
 
 
