@@ -197,6 +197,15 @@ def test_lm_eval_counts_by_the_better_of_its_two_settings():
     assert cold_start.better(samples) == cold_start.COMPILED
 
 
+def test_after_one_round_of_all_arms_bench_and_the_faster_setting_go_on():
+    """What cannot count does not cost every round."""
+    seconds = {cold_start.OURS: 50.0, cold_start.PLAIN: 90.0, cold_start.EAGER: 60.0, cold_start.COMPILED: 95.0}
+    arms = [measuring.Arm(name, lambda taken=taken: {"seconds": taken}) for name, taken in seconds.items()]
+    counts = {name: len(taken) for name, taken in cold_start.rounds(arms, 3).items()}
+    assert counts == {cold_start.OURS: 3, cold_start.PLAIN: 1, cold_start.EAGER: 3, cold_start.COMPILED: 1}
+    assert {len(taken) for taken in cold_start.rounds(arms, 1).values()} == {1}
+
+
 class Echo:
     """A generator that answers every prompt with its last token."""
 
