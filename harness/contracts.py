@@ -52,7 +52,11 @@ class Task(Protocol):
         ...
 
     def messages(self, problem: Problem) -> tuple[Message, ...]:
-        """The conversation that asks this problem, worked examples included, without a system turn."""
+        """The conversation that asks this problem, worked examples included; it ends with the user's turn.
+
+        A last turn of the assistant's is what the answer begins with, and `Problem.solution` goes on from there. A
+        system turn may open it, which some models' templates refuse.
+        """
         ...
 
     def grade(self, problem: Problem, completion: Completion) -> Verdict:

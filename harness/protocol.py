@@ -34,6 +34,7 @@ def digest(task: Task, problems: Sequence[Problem]) -> str:
             "temperature": task.SAMPLING.temperature,
             "stop": list(task.SAMPLING.stop),
             "seed": task.SAMPLING.seed,
+            **({} if task.SAMPLING.top_p is None else {"top_p": task.SAMPLING.top_p}),
         },
         "items": [[p.id, p.answer, [[m.role, m.content] for m in task.messages(p)]] for p in problems],
     }

@@ -14,7 +14,7 @@ from harness.evaluate import Exam
 from harness.store import solutions
 from harness.store.entry import Entry, Solutions
 from harness.store.records import replace_file
-from harness.tokens import Speech, completion_ids
+from harness.tokens import Speech, begun, completion_ids
 from harness.types import Row
 
 WITHOUT = "the row stands without its solutions' log-probabilities"
@@ -60,15 +60,12 @@ def measure(exam: Exam, speech: Speech, generator: Generator, run: Path, screen:
 
 def rows(exam: Exam, speech: Speech) -> list[Row]:
     """Prompt and worked solution of every scored item, in item order, stop token included."""
-    pairs = zip(exam.problems, exam.requests, strict=True)
-    return [
-        Row(
-            problem.id,
-            request.token_ids + completion_ids(speech.tokenizer, speech.manner, problem.solution),
-            len(request.token_ids),
-        )
-        for problem, request in pairs
-    ]
+    found = []
+    for problem, request in zip(exam.problems, exam.requests, strict=True):
+        goes_on = begun(exam.task.messages(problem))
+        solution = completion_ids(speech.tokenizer, speech.manner, problem.solution, goes_on=goes_on)
+        found.append(Row(problem.id, request.token_ids + solution, len(request.token_ids)))
+    return found
 
 
 def kept(run: Path) -> Solutions | None:

@@ -124,15 +124,19 @@ def manner(tokenizer: Tokenizer, declared_bos: BosRule | None, eos_ids: Sequence
 def prompt_text(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
     """The whole prompt as text, up to where the model's answer begins, without a trailing space in the text style.
 
+    Where the last turn is the assistant's, the answer begins with it: the prompt ends behind its last word, and the
+    turn is left open.
+
     Templates that print today's date (Llama 3.2 does) get one fixed day, else a prompt would change overnight.
 
     Raises:
         BenchError: the conversation opens with a system turn, and the model's template takes none (Gemma's does not).
     """
     if not tokenizer.chat_template:
-        return "".join(_TEXT[m.role].format(m.content) for m in messages)
+        told = "".join(_TEXT[m.role].format(m.content) for m in messages)
+        return told.removesuffix("\n\n") if begun(messages) else told
     try:
-        return _rendered(tokenizer, messages, generation=True)
+        return _rendered(tokenizer, messages, generation=not begun(messages), goes_on=begun(messages))
     except import_module("jinja2").TemplateError as error:  # only where a tokenizer is, which a board does not need
         if all(m.role != "system" for m in messages):
             raise
@@ -140,6 +144,11 @@ def prompt_text(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
             f"the task opens with a system turn, and the model's chat template takes none: {error}",
             "ask by a task whose first question holds these words, or another model",
         ) from error
+
+
+def begun(messages: Sequence[Message]) -> bool:
+    """Whether a conversation begins the model's answer for it."""
+    return messages[-1].role == "assistant"
 
 
 def prompt_ids(tokenizer: Tokenizer, how: Manner, messages: Sequence[Message]) -> tuple[int, ...]:
@@ -172,13 +181,14 @@ def _with_bos(tokenizer: Tokenizer, how: Manner, text: str) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def completion_ids(tokenizer: Tokenizer, how: Manner, solution: str) -> tuple[int, ...]:
+def completion_ids(tokenizer: Tokenizer, how: Manner, solution: str, *, goes_on: bool = False) -> tuple[int, ...]:
     """The ids a model is trained to write after `prompt_ids`: the solution and the id that ends it.
 
     Prompt and completion are tokenised apart, in training as in scoring, where the prompt's last id is given and the
-    model writes the next one: the seam is the same. In the text style an answer begins with a space, as shots do.
+    model writes the next one: the seam is the same. In the text style an answer begins with a space, as shots do; one
+    that goes on where the prompt has begun it is taken as it stands.
     """
-    text = solution if how.style == "template" else f" {solution}"
+    text = solution if goes_on or how.style == "template" else f" {solution}"
     return (*tokenizer.encode(text, add_special_tokens=False), how.end_id)
 
 
@@ -205,13 +215,14 @@ def ids_sha256(sequences: Sequence[Sequence[int]]) -> str:
     return digest.hexdigest()
 
 
-def _rendered(tokenizer: Tokenizer, messages: Sequence[Message], *, generation: bool) -> str:
+def _rendered(tokenizer: Tokenizer, messages: Sequence[Message], *, generation: bool, goes_on: bool = False) -> str:
     template = tokenizer.chat_template or ""
     return tokenizer.apply_chat_template(
         [{"role": m.role, "content": m.content} for m in messages],
         chat_template=_FIXED_DAY + template if "strftime_now" in template else template,
         tokenize=False,
         add_generation_prompt=generation,
+        continue_final_message=goes_on,
     )
 
 

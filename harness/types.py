@@ -1,7 +1,7 @@
 """The nouns. Read this first, then the contracts in `harness/contracts.py`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,7 +53,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A problem and the conversation that asks it; the last message is the user's."""
+    """A problem and the conversation that asks it; the last message is the user's, or what the answer begins with."""
 
     problem: Problem
     messages: tuple[Message, ...]
@@ -68,12 +68,14 @@ class Sampling:
         temperature: 0.0 is greedy.
         stop: texts that end an answer; they are cut from it.
         seed: for temperatures above 0; None where nothing is drawn.
+        top_p: a token is drawn from the likeliest that have this probability together; None draws from all.
     """
 
     max_tokens: int
     temperature: float = 0.0
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    top_p: float | None = field(default=None, metadata={"later": True})
 
 
 @dataclass(frozen=True, slots=True)

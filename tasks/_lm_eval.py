@@ -6,13 +6,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from datasets.exceptions import DatasetsError
-from lm_eval.api.instance import Instance
+from lm_eval.api.utils import maybe_delimit
 from lm_eval.defaults import DEFAULT_OTHER_SEED
 
 from harness.errors import BenchError
@@ -20,26 +19,11 @@ from harness.mirrors import as_it_lies
 from harness.quiet import no_bars
 from harness.types import Completion, Message, Problem, Split, Verdict
 from tasks import _lm_eval_definition as definitions
+from tasks import _lm_eval_settings as settings
+from tasks._lm_eval_judge import Judge, Reading
 
 LENIENT, STRICT = "flexible-extract", "strict-match"
-# What lm-eval's regex filters give where nothing matched.
-NOTHING = "[invalid]"
-# Opens a gold that is a whole document, where a task's own function judges and is given all of it.
-_DOCUMENT = '{"lm-eval document":'
 OFFLINE = "name a folder that holds it in the hub's layout: --datasets DIR or BENCH_DATASETS"
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What one filter of lm-eval makes of a text.
-
-    Attributes:
-        text: what the filter took out; None where it says that nothing matched.
-        correct: what the metric says of it.
-    """
-
-    text: str | None
-    correct: bool
 
 
 class LmEvalTask:
@@ -49,27 +33,28 @@ class LmEvalTask:
     `strict` is the one behind strict-match, or the same as `correct`. Both are lm-eval's own: neither holds the other.
 
     Args:
-        name: as `lm_eval run --tasks` takes it.
+        asked: its name as `lm_eval run --tasks` takes it, what is counted, and from which degree on it is right.
 
     Raises:
         BenchError: lm-eval has no such task, or it cannot be a row, and why.
     """
 
-    def __init__(self, name: str) -> None:
-        self.definition = definitions.read(name)
+    def __init__(self, asked: settings.Asked) -> None:
+        self.definition = definitions.read(asked)
         names, rules = self.definition.filters, self.definition.rules
+        bar = "" if asked.bar is None else f"={asked.bar:g}"
         self._lenient = LENIENT if LENIENT in names else names[0]
         self._strict = STRICT if STRICT in names else self._lenient
-        self.LABEL = f"lm-eval/{name}@{self.definition.version}"
+        self._measured = self.definition.metric if bar else None
+        self.LABEL = f"lm-eval/{asked}@{self.definition.version}"
         digest = hashlib.sha256(rules.encode()).hexdigest()[:8]
-        self.READER = f"lm-eval/{self.definition.metric},{self._lenient}@{digest}"
+        self.READER = f"lm-eval/{self.definition.metric}{bar},{self._lenient}@{digest}"
         self.SAMPLING = self.definition.sampling
         self.REPOSITORY = self.definition.repository
         self._turns: dict[str, tuple[Message, ...]] = {}
+        self._texts: dict[str, str] = {}
         self._asked: dict[Split, list[Problem]] = {}
-        self._delimiters = (" ", "\n\n")
-        self._judge = None if self.definition.own_judge else definitions.judge(name)
-        self._reader: Any = None
+        self._judge = Judge(self.definition, asked, self.LABEL)
 
     def problems(self, split: Split) -> list[Problem]:
         """Every document in lm-eval's order, its shots drawn as one process of lm-eval draws them for all documents.
@@ -86,28 +71,26 @@ class LmEvalTask:
     def messages(self, problem: Problem) -> tuple[Message, ...]:
         """The description as a system turn, the shots as turns and the question, in lm-eval's wording.
 
+        Where the task begins the answer (`gen_prefix`), that is the last turn.
+
         Raises:
             BenchError: `problems` has not given this problem.
         """
-        if problem.id not in self._turns:
-            raise BenchError(f"{self.LABEL} has no question '{problem.id}'", "ask for its problems first")
-        return self._turns[problem.id]
+        return self._turns[self._given(problem)]
 
     def text(self, problem: Problem) -> str:
-        """The whole prompt for a model without a chat template: turns and lm-eval's delimiters."""
-        turns, (target, shot) = self.messages(problem), self._delimiters
-        after = {"system": "", "user": target, "assistant": shot}
-        told = [turn.content + after[turn.role] for turn in turns[:-1]]
-        return "".join([*told, turns[-1].content])
+        """The whole prompt for a model without a chat template: lm-eval's plain text."""
+        return self._texts[self._given(problem)]
 
     def grade(self, problem: Problem, completion: Completion) -> Verdict:
         """What lm-eval says of one completion; never raises where lm-eval's own function does not."""
         readings = self.readings(problem.answer, completion.text)
         lenient = readings[self._lenient]
+        rule = self._lenient if self._measured is None else f"{self._measured} {lenient.value:.4g}"
         return Verdict(
             problem_id=problem.id,
             answer=lenient.text,
-            rule=self._lenient if lenient.text is not None else "nothing-matched",
+            rule=rule if lenient.text is not None else "nothing-matched",
             correct=lenient.correct,
             strict=readings[self._strict].correct,
             finish=completion.finish_reason,
@@ -120,12 +103,11 @@ class LmEvalTask:
             gold: lm-eval's target, as `problems` gives it in `answer`.
             text: what a model wrote.
         """
-        document = json.loads(gold)["lm-eval document"] if gold.startswith(_DOCUMENT) else {definitions.GOLD: gold}
-        judge = self._judge_of(document)
-        asked = Instance("generate_until", document, ("", {}), 0, (self.definition.name, 0, 1), [text])
-        judge._instances = [asked]
-        judge.apply_filters()
-        return {name: self._reading(judge, document, asked.filtered_resps[name]) for name in self.definition.filters}
+        return self._judge.readings(gold, text)
+
+    def totals(self, written: Iterable[tuple[str, str]]) -> dict[str, float]:
+        """What `lm_eval run` would tell of these (gold, text): each metric behind each filter, for all of them."""
+        return self._judge.totals(written)
 
     def picks(self, name: str) -> str:
         """Which of its matches a filter takes, in words: "the first match", "the last match", or "its own rule"."""
@@ -133,71 +115,76 @@ class LmEvalTask:
         chosen = next((step.get("group_select", 0) for step in filters.get(name, ()) if "regex_pattern" in step), None)
         return "the first match" if chosen == 0 else "the last match" if chosen == -1 else "its own rule"
 
+    def _given(self, problem: Problem) -> str:
+        if problem.id not in self._turns:
+            raise BenchError(f"{self.LABEL} has no question '{problem.id}'", "ask for its problems first")
+        return problem.id
+
     def _drawn(self, task: Any) -> list[Problem]:
-        shots = task.config.num_fewshot or 0
-        task.set_fewshot_seed(DEFAULT_OTHER_SEED)
-        self._delimiters = (task.fewshot_cfg.target_delimiter, task.fewshot_cfg.fewshot_delimiter)
-        found = []
+        asked = _contexts(task, apply_chat_template=True, fewshot_as_multiturn=True, chat_template=_as_json)
+        told, found = _contexts(task), []
         for number, document in enumerate(task.eval_docs):
-            # The shots are drawn one document after another: all are asked for, whatever is scored.
-            asked = json.loads(
-                task.fewshot_context(
-                    document, shots, apply_chat_template=True, fewshot_as_multiturn=True, chat_template=_as_json
-                )
-            )
-            name = f"test-{number}"
-            self._turns[name] = tuple(Message(turn["role"], turn["content"]) for turn in asked)
-            found.append(self._problem(name, task.doc_to_target(document), document))
+            name, turns = f"test-{number}", json.loads(asked[number])
+            self._turns[name] = tuple(Message(turn["role"], turn["content"]) for turn in turns)
+            self._texts[name] = told[number]
+            found.append(self._problem(name, task, document))
+        self._require_judge(found[0])
         return found
 
-    def _reading(self, judge: Any, document: Mapping[str, object], found: Any) -> Reading:
-        value = judge.process_results(document, [found]).get(self.definition.metric)
-        if value not in (0, 1):
-            what = f"{self.LABEL} gives {value!r:.40} for {self.definition.metric}, and a row counts right and wrong"
-            raise BenchError(what, definitions.ANOTHER)
-        return Reading(None if found == NOTHING else str(found), bool(value))
+    def _require_judge(self, problem: Problem) -> None:
+        """Let the task judge one of its own solutions, before anything is generated that it could not judge."""
+        try:
+            self.readings(problem.answer, problem.solution)
+        except (ArithmeticError, ImportError, LookupError, OSError, TypeError, ValueError) as error:
+            told = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            what = f"{self.LABEL} cannot judge its own solution of {problem.id}: {told}"
+            raise BenchError(what, f"install what it names, or {settings.ANOTHER}") from error
 
-    def _judge_of(self, document: Mapping[str, object]) -> Any:
-        if self._judge is not None and definitions.GOLD in document:
-            return self._judge
-        if self._reader is None:
-            self._reader = definitions.judge(self.definition.name, document)
-        return self._reader
-
-    def _problem(self, name: str, target: object, document: Mapping[str, object]) -> Problem:
+    def _problem(self, name: str, task: Any, document: Mapping[str, object]) -> Problem:
         """Make a problem; its gold is lm-eval's target, or the document where that is no single text."""
-        solution = str(target[0]) if isinstance(target, list) and target else str(target)
-        gold = solution
-        if self.definition.own_judge or isinstance(target, list):
-            try:
-                gold = json.dumps({"lm-eval document": document}, ensure_ascii=False, separators=(", ", ":"))
-            except TypeError as error:
-                raise BenchError(f"{name} of {self.LABEL} is no plain data: {error}", definitions.ANOTHER) from error
-        return Problem(name, self._turns[name][-1].content, gold, solution)
+        target = task.doc_to_target(document)
+        if isinstance(target, int) and task.config.doc_to_choice is not None:
+            solution = str(task.doc_to_choice(document)[target])
+        else:
+            solution = str(target[0]) if isinstance(target, list) and target else str(target)
+        question = next(turn.content for turn in reversed(self._turns[name]) if turn.role == "user")
+        begun = task.doc_to_prefix(document) or ""
+        # A solution goes on where the task has begun it, behind the space that lm-eval puts between the two.
+        written = maybe_delimit(begun, solution).removeprefix(begun) if begun else solution
+        return Problem(name, question, self._judge.gold(target, document, solution), written)
 
     def _loaded(self, split: Split) -> Any:
-        where = {}
-        if split.mirror is not None:
+        where, folder = {}, None
+        if split.mirror is not None and self.REPOSITORY is not None:
             folder = split.mirror / self.REPOSITORY
             if not folder.is_dir():
                 raise BenchError(f"no {self.REPOSITORY} in the folder {split.mirror}", OFFLINE)
             where = {"dataset_path": str(folder)}
         try:
-            with no_bars(), as_it_lies(split.mirror and split.mirror / self.REPOSITORY):
+            with no_bars(), as_it_lies(folder):
                 return definitions.load(self.definition.name, **where)
         except (OSError, DatasetsError, ValueError) as error:
             told = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise BenchError(f"cannot load {self.REPOSITORY} for {self.LABEL}: {told}", OFFLINE) from error
+            what = self.REPOSITORY or "what its program makes"
+            raise BenchError(f"cannot load {what} for {self.LABEL}: {told}", OFFLINE) from error
 
 
 @cache
 def task(name: str) -> LmEvalTask:
     """The task of that name; each is made once, for lm-eval reads many files to find it."""
-    return LmEvalTask(name)
+    return LmEvalTask(settings.parse(name))
 
 
-def _as_json(turns: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
+def _contexts(task: Any, **manner: object) -> list[str]:
+    """The prompt of every document: the shots are drawn one document after another, whatever is scored."""
+    task.set_fewshot_seed(DEFAULT_OTHER_SEED)
+    shots = task.config.num_fewshot or 0
+    return [
+        task.fewshot_context(document, shots, gen_prefix=task.doc_to_prefix(document), **manner)
+        for document in task.eval_docs
+    ]
+
+
+def _as_json(turns: Sequence[Mapping[str, str]], **_manner: object) -> str:
     """Stand in for a chat template, and keep the turns."""
-    if not add_generation_prompt:
-        raise ValueError("tasks that begin an answer are refused")
     return json.dumps(turns)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.cache_utils import DynamicLayer
 
+from harness.engines import _drawing as drawing
 from harness.engines import _teacher as teacher
 from harness.engines import transformers as engine
 from harness.engines._cache import LEAST, ROOM, Growing, closed_up, growing, prefix
@@ -178,6 +179,17 @@ def test_drawn_answers_depend_on_the_seed_and_not_on_the_batch(model):
     assert {i: c.token_ids for i, c in one.items()} == {i: c.token_ids for i, c in five.items()}
     other = answers(model, Sampling(8, temperature=1.0, seed=4))
     assert {i: c.token_ids for i, c in one.items()} != {i: c.token_ids for i, c in other.items()}
+
+
+def test_a_nucleus_is_the_fewest_likeliest_tokens_that_reach_the_share(model):
+    """The one that crosses the share is the last; so small a share that one token reaches it is greedy."""
+    odds = torch.tensor([[0.1, 0.5, 0.15, 0.25], [0.97, 0.01, 0.01, 0.01]])
+    assert drawing.nucleus(odds, 0.6).tolist() == [[0.0, 0.5, 0.0, 0.25], odds[1, :1].tolist() + [0.0] * 3]
+    assert drawing.nucleus(odds, 1.0).tolist() == odds.tolist()
+    tight = answers(model, Sampling(8, temperature=1.0, seed=3, top_p=1e-6))
+    assert {i: c.token_ids for i, c in tight.items()} == {
+        i: c.token_ids for i, c in answers(model, Sampling(8)).items()
+    }
 
 
 def rows(model) -> list[Row]:

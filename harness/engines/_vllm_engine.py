@@ -55,7 +55,7 @@ class Vllm:
         core = self._engine.llm_engine
         params = SamplingParams(
             temperature=sampling.temperature,
-            top_p=1.0,
+            top_p=sampling.top_p or 1.0,
             top_k=0,
             min_p=0.0,
             repetition_penalty=1.0,

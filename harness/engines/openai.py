@@ -108,7 +108,7 @@ class Server:
             "prompt": prompt,
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
-            "top_p": 1.0,
+            "top_p": sampling.top_p or 1.0,
             "stop": list(sampling.stop) or None,
             "seed": sampling.seed,
             "stop_token_ids": list(stop_ids),

@@ -5,7 +5,6 @@ killed run keeps it and nobody computes padding for it.
 """
 
 import math
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness import machine
 from harness.checkpoints import weights
+from harness.engines import _drawing as drawing
 from harness.engines import _teacher as teacher
 from harness.engines._cache import Prefix, closed_up, growing, prefix
 from harness.errors import BenchError
@@ -136,12 +136,12 @@ class _Batch:
         mask, positions = torch.cat([mask.new_ones(len(mask), before), mask], dim=1), positions + before
         config = self.network.config
         cache = self.begun.cache(config, len(self.rows)) if self.begun else growing(config)
-        draws = {row.id: _draws(sampling, row.id) for row in self.rows}
+        draws = {row.id: drawing.generator(sampling, row.id) for row in self.rows}
         while True:
             logits = self.network(
                 input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
             ).logits[:, -1]
-            chosen = _choose(logits, sampling, [draws[row.id] for row in self.rows])
+            chosen = drawing.choose(logits, sampling, [draws[row.id] for row in self.rows])
             kept = []
             for place, (row, token) in enumerate(zip(list(self.rows), chosen, strict=True)):
                 finish = self._advance(row.id, token, sampling, stop_ids)
@@ -275,19 +275,3 @@ def _require_memory(model: Model, device: torch.device, dtype: str) -> None:
             )
         return
     machine.require_memory(needed, f"the weights of {model.name} in {dtype}")
-
-
-def _draws(sampling: Sampling, row: str) -> torch.Generator | None:
-    if sampling.temperature == 0:
-        return None
-    generator = torch.Generator()
-    # The CPU generator looks at 32 bits of its seed only.
-    generator.manual_seed(zlib.crc32(f"{sampling.seed}:{row}".encode()))
-    return generator
-
-
-def _choose(logits: torch.Tensor, sampling: Sampling, draws: Sequence[torch.Generator | None]) -> list[int]:
-    if sampling.temperature == 0:
-        return [int(token) for token in logits.argmax(-1).tolist()]
-    odds = (logits.float() / sampling.temperature).softmax(-1).cpu()
-    return [int(torch.multinomial(row, 1, generator=draw)) for row, draw in zip(odds, draws, strict=True)]

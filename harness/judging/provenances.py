@@ -157,6 +157,7 @@ def _protocol(result: Result) -> Mapping[str, object]:
         "prompts as token ids": _short(result.prompts_sha256),
         "token limit": sampling.max_tokens,
         "temperature": sampling.temperature,
+        "top_p": NONE if sampling.top_p is None else sampling.top_p,
         "sampling seed": NONE if sampling.seed is None else sampling.seed,
     }
 

@@ -99,7 +99,8 @@ def _facts(judged: Judged, found: Table) -> str:
 
 
 def _drawn(sampling: Sampling) -> str:
-    return "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:.2f}"
+    nucleus = "" if sampling.top_p is None else f", top_p {sampling.top_p:g}"
+    return "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:.2f}{nucleus}"
 
 
 def _resolution(result: Result, seen: tuple[float, int] | None) -> str:

@@ -48,6 +48,9 @@ class Difference:
 def against(paths: Sequence[Path], screen: Screen) -> int:
     """Judge the completions of runs and entries by lm-eval as well, and list every question judged otherwise.
 
+    Of an answer to one of lm-eval's own tasks no two readers speak; all of its metrics are told instead, as lm-eval
+    sums them up.
+
     Returns:
         0: a difference between two readers is a finding and no failure.
 
@@ -57,7 +60,10 @@ def against(paths: Sequence[Path], screen: Screen) -> int:
     judge: Any = plugins.task(f"lm-eval:{DEFAULT}")
     numbers = plugins.task("word-problems")
     for path in paths:
-        answers = reading.answers(path)
+        answers, name = reading.answers(path), reading.task_name(path) or ""
+        if name.startswith("lm-eval:"):
+            _tell_theirs(path, answers, plugins.task(name), screen)
+            continue
         _require_numbers(path, answers, numbers)
         found = [judge.readings(each.problem.answer, each.completion.text) for each in answers]
         pairs = list(zip(answers, found, strict=True))
@@ -127,6 +133,16 @@ def _value(text: str, numbers: Any) -> str | None:
 def _short(text: str) -> str:
     shown = visible(text)
     return repr(shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…")
+
+
+def _tell_theirs(path: Path, answers: Sequence[Answered], task: Any, screen: Screen) -> None:
+    """Print what lm-eval itself would tell of the answers to a task of its own: every metric, in its own sum."""
+    rows = [("judged by", f"lm-eval {version('lm_eval')}, its own {task.LABEL}; {len(answers):,} answers")]
+    right = sum(each.verdict.correct for each in answers)
+    rows.append(("counted right", f"{right:,}, by {task.READER}"))
+    totals = task.totals((each.problem.answer, each.completion.text) for each in answers)
+    rows += [(name, f"{total:.6g}") for name, total in totals.items()]
+    screen.print(table(path.name, rows))
 
 
 def _tell(path: Path, pairs: Sequence[tuple[Answered, Any]], found: Sequence[Difference], screen: Screen) -> None:

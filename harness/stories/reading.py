@@ -123,6 +123,14 @@ def answers(path: Path) -> list[Answered]:
     return [Answered(p, completions[p.id], verdicts[p.id]) for p in done]
 
 
+def task_name(path: Path) -> str | None:
+    """The name of the task that a run or an entry answers; None where no task here is of that name."""
+    if path.suffix == ".json":
+        asked = entries.read(path).result.task
+        return plugins.task_name(asked.name, asked.label)
+    return str(runs.read_json(path / "run.json")["settings"]["task"])
+
+
 def _committed(path: Path) -> list[Answered]:
     entry = entries.read(path)
     beside = path.with_suffix(".jsonl.gz")

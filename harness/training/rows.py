@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from harness.errors import BenchError
 from harness.store.records import digest
-from harness.tokens import Manner, Tokenizer, completion_ids, prompt_ids
+from harness.tokens import Manner, Tokenizer, begun, completion_ids, prompt_ids
 from harness.types import Row, Sample
 
 _SHOWN = 5
@@ -81,7 +81,8 @@ def _row(sample: Sample, tokenizer: Tokenizer, how: Manner) -> Row:
     if not sample.solution.strip():
         raise BenchError(f"{sample.id} has an empty solution", "fill it in, or leave the row out of the data")
     prompt = prompt_ids(tokenizer, how, sample.messages)
-    row = Row(sample.id, prompt + completion_ids(tokenizer, how, sample.solution), len(prompt))
+    written = completion_ids(tokenizer, how, sample.solution, goes_on=begun(sample.messages))
+    row = Row(sample.id, prompt + written, len(prompt))
     if wrong := problems(row, how):
         raise BenchError(
             f"{sample.id} {'; '.join(wrong)}", "`bench check RECIPE` shows the row; mend the data or the template"

@@ -1,0 +1,155 @@
+"""What lm-eval says of a text: its filters take an answer out, its metric judges it; no data set is read."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import isnan
+from numbers import Real
+from typing import Any
+
+from lm_eval.api.instance import Instance
+
+from harness.errors import BenchError
+from tasks import _lm_eval_definition as definitions
+from tasks._lm_eval_definition import Definition
+from tasks._lm_eval_settings import ANOTHER, Asked
+
+# What lm-eval's regex filters give where nothing matched.
+NOTHING = "[invalid]"
+# Opens a gold that is a whole document, where the judge is given all of it.
+_DOCUMENT = '{"lm-eval document":'
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one filter of lm-eval makes of a text.
+
+    Attributes:
+        text: what the filter took out; None where it says that nothing matched.
+        value: what the metric says of it: 0 or 1, or a degree where a bar was given.
+        correct: the value is 1, or reaches the bar.
+    """
+
+    text: str | None
+    value: float
+    correct: bool
+
+
+class Judge:
+    """The filters and the metric of one task.
+
+    Args:
+        definition: what its file says.
+        asked: what is counted, and from which degree on an answer is right.
+        label: names the task in errors.
+    """
+
+    def __init__(self, definition: Definition, asked: Asked, label: str) -> None:
+        self._definition = definition
+        self._bar = asked.bar
+        self._label = label
+        self._bare = None if definition.whole else definitions.judge(definition.name)
+        self._reader: Any = None
+
+    def readings(self, gold: str, text: str) -> Mapping[str, Reading]:
+        """What each filter takes out of a text, and what the metric says of it.
+
+        Args:
+            gold: lm-eval's target, as `gold` made it.
+            text: what a model wrote.
+
+        Raises:
+            BenchError: the metric gives no single number for an answer.
+        """
+        task, document, taken = self._filtered(gold, text)
+        found = {}
+        for name, answer in taken.items():
+            value = self._value(task, task.process_results(document, [answer]))
+            found[name] = Reading(None if answer == NOTHING else str(answer), value, self._right(task, value))
+        return found
+
+    def totals(self, written: Iterable[tuple[str, str]]) -> dict[str, float]:
+        """What lm-eval tells of answers together: each metric behind each filter, by lm-eval's own aggregation.
+
+        Args:
+            written: (gold, text) of every answer.
+
+        Returns:
+            Such as {"exact_match,flexible-extract": 0.22, "bleu,none": 31.4}; a metric that has no total is left out.
+        """
+        values: dict[tuple[str, str], list[Any]] = defaultdict(list)
+        task: Any = None
+        for gold, text in written:
+            task, document, taken = self._filtered(gold, text)
+            for name, answer in taken.items():
+                for metric, value in task.process_results(document, [answer]).items():
+                    values[metric, name].append(value)
+        found = {}
+        for (metric, name), all_of_them in values.items():
+            total = self._together(task, metric, all_of_them)
+            if total is not None:
+                found[f"{metric},{name}"] = total
+        return found
+
+    def gold(self, target: object, document: Mapping[str, object], solution: str) -> str:
+        """What a committed answer is judged by: the target's text, or the document where that is not enough.
+
+        Raises:
+            BenchError: the document holds what is no plain data, such as a picture.
+        """
+        if not self._definition.whole and not isinstance(target, list):
+            return solution
+        try:
+            return json.dumps({"lm-eval document": document}, ensure_ascii=False, separators=(", ", ":"))
+        except TypeError as error:
+            raise BenchError(f"a document of {self._label} is no plain data: {error}", ANOTHER) from error
+
+    def _filtered(self, gold: str, text: str) -> tuple[Any, Mapping[str, object], dict[str, Any]]:
+        """The judging task, the document, and what each filter takes out of the text."""
+        whole = gold.startswith(_DOCUMENT)
+        document = json.loads(gold)["lm-eval document"] if whole else {definitions.GOLD: gold}
+        task = self._task(document, whole)
+        asked = Instance("generate_until", document, ("", {}), 0, (self._definition.name, 0, 1), [text])
+        task._instances = [asked]
+        task.apply_filters()
+        return task, document, {name: asked.filtered_resps[name] for name in self._definition.filters}
+
+    def _task(self, document: Mapping[str, object], whole: bool) -> Any:
+        if self._bare is not None and not whole:
+            return self._bare
+        if self._reader is None:
+            self._reader = definitions.judge(self._definition.name, document)
+        return self._reader
+
+    def _value(self, task: Any, results: Mapping[str, Any]) -> float:
+        """One answer's number; what lm-eval keeps of it for a corpus' number is that of a corpus of one."""
+        metric = self._definition.metric
+        if metric not in results:
+            what = f"{self._label} gives no {metric} for an answer"
+            raise BenchError(
+                what, f"it gives {', '.join(results)}: name one, as in lm-eval:{self._definition.name},NAME"
+            )
+        value = results[metric]
+        if self._bar is not None and not isinstance(value, Real):
+            value = self._together(task, metric, [value])
+        sound = isinstance(value, Real) and (value in (0, 1) or (self._bar is not None and not isnan(value)))
+        if not sound:
+            way_out = f"a bar makes it so, such as {metric}=0.5; or {ANOTHER}" if self._bar is None else ANOTHER
+            what = f"{self._label} gives {value!r:.40} for {metric}, and a row counts right and wrong"
+            raise BenchError(what, way_out)
+        return float(value)
+
+    def _right(self, task: Any, value: float) -> bool:
+        if self._bar is None:
+            return bool(value)
+        more = task.higher_is_better().get(self._definition.metric, True)
+        return value >= self._bar if more else value <= self._bar
+
+    def _together(self, task: Any, metric: str, values: list[Any]) -> float | None:
+        """lm-eval's aggregation of what it kept of each answer; None where it cannot be taken."""
+        try:
+            total = task.aggregation()[metric](values)
+        except (ArithmeticError, ImportError, KeyError, LookupError, OSError, TypeError, ValueError):
+            return None
+        return float(total) if isinstance(total, Real) else None

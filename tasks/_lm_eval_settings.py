@@ -1,0 +1,108 @@
+"""What a row takes from a task of lm-eval: a metric that says right or wrong, and one answer drawn in one way."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lm_eval.defaults import DEFAULT_MAX_GEN_TOKS, DEFAULT_OTHER_SEED
+from lm_eval.models.utils import normalize_gen_kwargs
+
+from harness.errors import BenchError
+from harness.types import Sampling
+
+ANOTHER = "name another task of `lm_eval ls tasks`"
+# The one metric of lm-eval's own for generated text that says right or wrong of an answer, and names that tasks with a
+# function of their own give to such a one; the others are degrees.
+EXACT = "exact_match"
+RIGHT_OR_WRONG = (EXACT, "em", "acc", "accuracy", "prompt_level_strict_acc")
+# Keys of generation_kwargs that are understood; others would be asked of an engine that does not know them.
+_KNOWN = ("until", "max_gen_toks", "do_sample", "temperature", "top_p", "num_beams")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What `lm-eval:NAME`, `lm-eval:NAME,METRIC` or `lm-eval:NAME,METRIC=BAR` asks for.
+
+    Attributes:
+        name: of the task.
+        metric: what is to be counted; None takes the task's own metric that says right or wrong.
+        bar: the degree from which on an answer is right (up to which, where less is better); None where the metric
+            itself says right or wrong.
+    """
+
+    name: str
+    metric: str | None = None
+    bar: float | None = None
+
+    def __str__(self) -> str:
+        if self.metric is None:
+            return self.name
+        return f"{self.name},{self.metric}" + ("" if self.bar is None else f"={self.bar:g}")
+
+
+def parse(text: str) -> Asked:
+    """What stands behind `lm-eval:`.
+
+    Raises:
+        BenchError: the bar is no number.
+    """
+    name, _, counted = text.partition(",")
+    metric, equals, bar = counted.partition("=")
+    if not equals:
+        return Asked(name, metric or None)
+    try:
+        return Asked(name, metric, float(bar))
+    except ValueError:
+        raise BenchError(f"'{bar}' is no number", f"say it as lm-eval:{name},{metric or 'METRIC'}=0.5") from None
+
+
+def metric(config: Any, asked: Asked) -> str:
+    """The name of the metric that is counted.
+
+    Raises:
+        BenchError: the task has no such metric, or none that says right or wrong, and no bar is given.
+    """
+    named = metrics(config)
+    if asked.metric is not None:
+        # A function may give numbers under other names than its own (pass@1 of pass_at_k): told once it has judged.
+        own_names = any(callable(each["metric"]) for each in config.metric_list or ())
+        if asked.metric not in named and not own_names:
+            raise BenchError(f"lm-eval's '{asked.name}' has no metric '{asked.metric}'", f"it has {', '.join(named)}")
+        return asked.metric
+    own = named[:1] if callable(config.process_results) else [EXACT]
+    if counted := [name for name in own if name in named and name in RIGHT_OR_WRONG]:
+        return counted[0]
+    raise BenchError(
+        f"lm-eval's '{asked.name}' is judged by degrees ({', '.join(named)}), and a row counts right and wrong",
+        f"say from which degree on an answer is right, such as --task lm-eval:{asked.name},{named[0]}=0.5",
+    )
+
+
+def metrics(config: Any) -> list[str]:
+    """The names of a task's metrics, in lm-eval's order; its default for generated text where the task names none."""
+    named = [each["metric"] for each in config.metric_list or [{"metric": EXACT}]]
+    return [each.__name__ if callable(each) else str(each) for each in named]
+
+
+def refused(config: Any) -> str | None:
+    """Why a task that generates cannot be a row; None where it can."""
+    drawn: Mapping[str, Any] = config.generation_kwargs or {}
+    strange = [key for key in drawn if not key.startswith("max_") and key not in _KNOWN]
+    reasons = (
+        (config.doc_to_image or config.doc_to_audio, "asks about pictures or sounds"),
+        (config.repeats != 1, f"draws {config.repeats} answers to a question, and a row has one"),
+        (drawn.get("num_beams", 1) != 1, f"searches with {drawn.get('num_beams')} beams, which no engine here does"),
+        (strange, f"generates by {', '.join(strange)}, which no engine here knows"),
+        (config.use_prompt, "takes its prompts from another library (use_prompt)"),
+    )
+    return next((why for wrong, why in reasons if wrong), None)
+
+
+def sampling(given: Mapping[str, Any]) -> Sampling:
+    """How answers are drawn: greedily, or by lm-eval's seed where the task asks for a temperature."""
+    asked = normalize_gen_kwargs(dict(given), DEFAULT_MAX_GEN_TOKS)
+    stop, most, temperature = tuple(asked["until"]), int(asked["max_gen_toks"]), float(asked.get("temperature", 0))
+    if temperature == 0:
+        return Sampling(max_tokens=most, stop=stop)
+    share = float(asked.get("top_p", 1))
+    return Sampling(most, temperature, stop, seed=DEFAULT_OTHER_SEED, top_p=share if share < 1 else None)
