@@ -107,7 +107,7 @@ def read(asked: Asked) -> Definition:
     _require_questions(name, file)
     try:
         config = judge(name).config
-    except (ImportError, OSError) as error:
+    except (ImportError, LookupError, OSError, RuntimeError, SystemExit) as error:  # a file of lm-eval may leave
         told = next(iter(str(error).splitlines()), type(error).__name__)
         raise BenchError(f"lm-eval cannot load its task '{name}': {told}", "install what it names") from error
     if why := settings.refused(config):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from lm_eval_side import hub_folder
 
 from harness import cli, plugins, tokens
 from harness.types import Model, Split
@@ -52,11 +53,15 @@ def test_every_command_of_the_page_does_what_the_page_says(tmp_path, monkeypatch
     for file in (entry, entry.with_suffix(".jsonl.gz")):
         shutil.copy(ROOT / file, tmp_path / file)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BENCH_DATASETS", str(gsm8k_mirror))
+    mirror = tmp_path / "mirror"
+    pair = {"translation": {"en": "We drink water.", "de": "Wir trinken Wasser."}}
+    hub_folder(mirror, "wmt/wmt16", "de-en", {"train": [pair], "validation": [pair], "test": [pair]})
+    (mirror / "openai").symlink_to(gsm8k_mirror / "openai")
+    monkeypatch.setenv("BENCH_DATASETS", str(mirror))
     for name in OFFLINE:
         monkeypatch.setenv(name, "1")
     capfd.readouterr()
-    against, *_, verified = [run(words, capfd) for words in asked]
+    against, *_, verified, _, sums = [run(words, capfd) for words in asked]
     told = [line.strip() for line in against.splitlines()]
     shown = re.search(r"```\n(exact match .*?)```", PAGE, re.DOTALL)[1].splitlines()
     assert [line for line in shown if line not in told] == []
@@ -69,3 +74,4 @@ def test_every_command_of_the_page_does_what_the_page_says(tmp_path, monkeypatch
     problems = task.problems(Split(mirror=gsm8k_mirror))[:2]
     assert [tokens.prompt_text(speech.tokenizer, task.messages(each)) for each in problems] == [logged[0], logged[1]]
     assert "level reached  1 (asked: 1)" in verified
+    assert {line.split()[0] for line in sums.splitlines() if line.strip()} >= {"bleu,none", "ter,none", "chrf,none"}

@@ -8,7 +8,8 @@ from transformers import AutoTokenizer
 
 from harness import tokens
 from harness.errors import BenchError
-from harness.types import Message
+from harness.training import rows
+from harness.types import Message, Sample
 
 TURNS = (Message("user", "What is 2+3?"), Message("assistant", "#### 5"), Message("user", "What is 4+5?"))
 
@@ -95,6 +96,21 @@ def test_a_template_that_prints_the_date_is_given_a_fixed_day(tmp_path):
     tokenizer, _ = speaker(tmp_path, "chatml")
     tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}" + tokenizer.chat_template
     assert tokens.prompt_text(tokenizer, TURNS).startswith("26 Jul 2024")
+
+
+@pytest.mark.parametrize(
+    ("kind", "end"),
+    [("chatml", "<|im_start|>assistant\nIt is"), ("gemma", "<start_of_turn>model\nIt is"), ("plain", "Answer: It is")],
+)
+def test_an_answer_that_the_prompt_begins_goes_on_behind_its_last_word(tmp_path, kind, end):
+    """The turn is left open, and a solution that goes on is taken as it stands."""
+    tokenizer, how = speaker(tmp_path, kind)
+    asked = (Message("user", "12 + 7?"), Message("assistant", "It is"))
+    assert tokens.prompt_text(tokenizer, asked).endswith(end)
+    written = tokens.completion_ids(tokenizer, how, " 19.", goes_on=True)
+    assert (tokenizer.decode(written[:-1]), written[-1]) == (" 19.", how.end_id)
+    (row,) = rows.tokenise([Sample("train-0", asked, " 19.")], tokenizer, how, 64).rows
+    assert row.token_ids[row.start :] == written
 
 
 def test_a_completion_ends_at_its_first_stop_id_and_before_its_first_stop_text(tmp_path):

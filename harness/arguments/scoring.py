@@ -17,7 +17,10 @@ def gpus(parser: Parser) -> None:
 
 def scoring(parser: Parser) -> None:
     parser.add_argument(
-        "--task", default="gsm8k", metavar="NAME", help="a name of `bench list tasks`, a .py file, or lm-eval:NAME"
+        "--task",
+        default="gsm8k",
+        metavar="NAME",
+        help="a name of `bench list tasks`, a .py file, or lm-eval:NAME[,METRIC=BAR]",
     )
     parser.add_argument("--name", metavar="NAME", help="what the row is called (default: the model's name)")
     engine(parser)

@@ -110,6 +110,7 @@ def _notes(entry: Entry) -> str:
     result, counts = entry.result, entry.result.counts
     interval = wilson(counts.correct, counts.total)
     drawn = "greedy" if result.sampling.temperature == 0 else f"temperature {result.sampling.temperature}"
+    drawn += "" if result.sampling.top_p is None else f", top_p {result.sampling.top_p}"
     return (
         f"exact match in %, {counts.correct} of {counts.total}, 95 % interval {100 * interval.low:.1f} to "
         f"{100 * interval.high:.1f}; {result.task.label}, reader {result.task.reader}, {drawn}, at most "

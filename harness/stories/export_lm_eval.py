@@ -133,6 +133,7 @@ def _sample(entry: Entry, number: int, item: _Item, key: str) -> dict[str, Any]:
         "do_sample": sampling.temperature > 0,
         "temperature": sampling.temperature,
         "max_gen_toks": sampling.max_tokens,
+        **({} if sampling.top_p is None else {"top_p": sampling.top_p}),
     }
     return {
         "doc_id": number,
