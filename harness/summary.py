@@ -29,7 +29,8 @@ def announce(scored: Scored, as_json: bool, screen: Screen) -> None:
     settings = result.engine.settings
     version = ", ".join(str(told) for told in (result.engine.version, settings.get("dtype")) if told)
     engine = f"{version} on {result.provenance.device}"
-    rows = [*_counted(result.counts), ("engine", engine), ("speed", f"{speed}seconds: {phases}"),
+    bar = [] if result.task.bar is None else [("right is", "{} that reaches {}".format(*result.task.bar))]
+    rows = [*_counted(result.counts), *bar, ("engine", engine), ("speed", f"{speed}seconds: {phases}"),
             ("answers", f"{folder} (read them: bench show {folder} --wrong)"), ("entry", str(path))]  # fmt: skip
     screen.print(table(f"{result.candidate} on {result.task.label}{part}", rows))
 
@@ -108,7 +109,7 @@ def _counted(score: Score) -> list[tuple[str, str]]:
             f"{_percent(score.correct, score.total)} ({score.correct} of {score.total}), "
             f"95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f} %",
         ),
-        ("strict", f"{_percent(score.strict, score.total)} (#### and the right number)"),
+        ("strict", f"{_percent(score.strict, score.total)} (right, and in the task's own format)"),
         ("unread", f"{_percent(score.unread, score.total)} (no answer found)"),
         ("cut", f"{_percent(score.cut, score.total)} (stopped by the token limit)"),
     ]

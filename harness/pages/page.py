@@ -91,7 +91,12 @@ def _section(judged: Judged, found: Table) -> Iterator[str]:
 
 def _facts(judged: Judged, found: Table) -> str:
     result = found.rows[0].result
-    return (
+    bar = (
+        ""
+        if result.task.bar is None
+        else "Right is {} that reaches {}, whatever is called a match here. ".format(*map(code, result.task.bar))
+    )
+    return bar + (
         f"{result.selection.total:,} items, reader {code(result.task.reader)}, {_drawn(result.sampling)}, at most "
         f"{result.sampling.max_tokens:,} tokens, protocol `{result.task.protocol_sha256[:12]}`. "
         f"{_resolution(result, discordance(judged, found))}"

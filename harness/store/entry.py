@@ -1,5 +1,6 @@
 """An entry's nouns: one row of a board and all it takes to repeat and to check it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Self
@@ -8,6 +9,9 @@ from harness.store.bits import Bits
 from harness.store.candidate import Training
 from harness.store.records import LATER, digest
 from harness.types import BosRule, Sampling, Score, Value
+
+# Such as lm-eval/chrf=50,none@4a3e3581.
+_BAR = re.compile(r"[^/]+/(?P<metric>[^=,]+)=(?P<degree>[-+.0-9e]+),")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,12 @@ class TaskRecord:
     protocol_sha256: str
     items_sha256: str
     reader: str
+
+    @property
+    def bar(self) -> tuple[str, str] | None:
+        """(metric, degree that an answer must reach to be right) where the reader judges by degrees; None elsewhere."""
+        found = _BAR.match(self.reader)
+        return (found["metric"], found["degree"]) if found else None
 
 
 @dataclass(frozen=True, slots=True)
