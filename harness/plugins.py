@@ -38,7 +38,7 @@ _CALLS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("train", "files", "command", "weights"), ("job",)),
 }
 # Names such as lm-eval:gsm8k: tasks that another library defines, and the module that makes ours of them.
-ELSEWHERE = {"lm-eval": "tasks._lm_eval"}
+ELSEWHERE = {"lm-eval": "tasks._lm_eval.task"}
 EXTRAS = {
     "torch": "transformers",
     "transformers": "transformers",

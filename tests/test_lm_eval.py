@@ -41,8 +41,8 @@ def task():
 @pytest.fixture(scope="module")
 def theirs(task, gsm8k_mirror):
     """lm-eval's own gsm8k on the mirror, loaded as `lm_eval run` loads it."""
-    definitions = plugins.room("tasks._lm_eval_definition")
-    return definitions.load("gsm8k", dataset_path=str(gsm8k_mirror / "openai/gsm8k"))
+    definitions = plugins.room("tasks._lm_eval.definition")
+    return definitions.load("gsm8k", str(gsm8k_mirror / "openai/gsm8k"))
 
 
 @pytest.fixture(scope="module", params=["chatml", "gemma", "plain"])
@@ -102,7 +102,7 @@ def test_a_description_is_a_system_turn_as_in_lm_eval(both, name, tmp_path):
         with pytest.raises(BenchError, match="opens with a system turn, and the model's chat template takes none"):
             our_prompt(task, speech, problems[0])
         return
-    real = plugins.room("tasks._lm_eval_definition").load(name, dataset_path=str(tmp_path / "SaylorTwift/bbh"))
+    real = plugins.room("tasks._lm_eval.definition").load(name, str(tmp_path / "SaylorTwift/bbh"))
     asked = asked_by_lm_eval(real, held, speech.manner.style == "template", len(rows))
     expected = [our_prompt(task, speech, problem) for problem in problems]
     assert [text for text, _ in asked] == [text for text, _ in expected]
@@ -198,7 +198,7 @@ def test_a_task_that_judges_by_its_own_function_is_judged_by_it():
         ("humaneval", "runs what a model wrote"),
         ("gsm8k_cot_self_consistency", "draws 64 answers"),
         ("wmt16-en-de", "judged by degrees"),
-        ("squadv2", "written in Python"),
+        ("squadv2", "generate_until and loglikelihood"),
     ],
 )
 def test_a_task_that_cannot_be_a_row_is_refused_with_the_reason(name, why):

@@ -62,6 +62,12 @@ def mirror(tmp_path_factory):
     hub_folder(place, "aps/super_glue", "copa", {"train": copa, "validation": copa})
     drawn = [{"prompt": "Pick.", **{f"solution{n}": letter for n, letter in enumerate(LETTERS)}, "label": 2}]
     hub_folder(place, "mrlbenchmarks/global-piqa-parallel", "zul_latn", {"test": drawn})
+    facts = [
+        {"text": "The device is a pump.\nDevice:", "value": "pump"},
+        {"text": "It was cleared in May.\nMonth:", "value": "May"},
+    ]
+    hub_folder(place, "hazyresearch/based-fda", "default", {"validation": facts})
+    hub_folder(place, "hazyresearch/based-squad", "default", {"validation": facts})
     return place
 
 
@@ -78,7 +84,7 @@ def test_an_answer_that_the_task_begins_is_asked_as_in_lm_eval(both, name, mirro
     problems = task.problems(Split("test", mirror=mirror))
     assert task.messages(problems[0])[-1].role == "assistant"
     assert problems[0].question.startswith("Given the following question")
-    real = plugins.room("tasks._lm_eval_definition").load(name, dataset_path=str(mirror / task.REPOSITORY))
+    real = plugins.room("tasks._lm_eval.definition").load(name, str(mirror / task.REPOSITORY))
     asked = asked_by_lm_eval(real, held, speech.manner.style == "template", len(problems))
     expected = [our_prompt(task, speech, problem) for problem in problems]
     assert [text for text, _ in asked] == [text for text, _ in expected]
@@ -198,6 +204,24 @@ def test_a_task_that_draws_its_answers_draws_them_by_lm_eval_s_seed(tmp_path, mi
     assert "temperature 0.80, top_p 0.95" in next((tmp_path / "one").glob("lm-eval-*.md")).read_text()
 
 
+@pytest.mark.parametrize(("name", "stop"), [("fda", "\n"), ("squad_completion", "\n\n")])
+def test_a_task_that_is_a_python_class_asks_and_judges_as_in_lm_eval(both, name, stop, mirror):
+    """Prompts text for text and id for id, stops and limit as the class says them; its judge needs no data set."""
+    held, speech = both
+    task = plugins.task(f"lm-eval:{name}")
+    problems = task.problems(Split("test", mirror=mirror))
+    real = plugins.room("tasks._lm_eval.definition").load(name, str(mirror / task.REPOSITORY))
+    asked = asked_by_lm_eval(real, held, speech.manner.style == "template", len(problems))
+    expected = [our_prompt(task, speech, problem) for problem in problems]
+    assert [text for text, _ in asked] == [text for text, _ in expected]
+    assert [held_ids(held, text) for text, _ in asked] == [ids for _, ids in expected]
+    assert (task.SAMPLING.stop, task.SAMPLING.max_tokens) == ((stop,), asked[0][1]["max_gen_toks"])
+    texts = (" a PUMP of steel", " a drum", "")
+    assert [said(task, problems[0], text).correct for text in texts] == [True, False, False]
+    theirs = [real.process_results(real.eval_docs[0], [text])["contains"] for text in texts]
+    assert theirs == [1, 0, 0]
+
+
 PROGRAM = """\
 task: made_up
 dataset_path: none
@@ -226,14 +250,14 @@ def passes(references, predictions):
 @pytest.fixture
 def library(tmp_path, monkeypatch):
     """A folder that stands for lm-eval's own tasks."""
-    definitions = plugins.room("tasks._lm_eval_definition")
+    definitions = plugins.room("tasks._lm_eval.definition")
     folder = tmp_path / "library"
     folder.mkdir()
     (folder / "made.py").write_text(QUESTIONS)
     monkeypatch.setattr(definitions, "LIBRARY", folder)
     yield folder
     definitions._manager.cache_clear()
-    plugins.room("tasks._lm_eval").task.cache_clear()
+    plugins.room("tasks._lm_eval.task").task.cache_clear()
 
 
 def test_questions_that_a_program_makes_are_asked(library, tmp_path, mirror):

@@ -11,9 +11,9 @@ from typing import Any
 from lm_eval.api.instance import Instance
 
 from harness.errors import BenchError
-from tasks import _lm_eval_definition as definitions
-from tasks._lm_eval_definition import Definition
-from tasks._lm_eval_settings import ANOTHER, Asked
+from tasks._lm_eval import definition as definitions
+from tasks._lm_eval.definition import Definition
+from tasks._lm_eval.settings import ANOTHER, Asked
 
 # What lm-eval's regex filters give where nothing matched.
 NOTHING = "[invalid]"

@@ -1,6 +1,6 @@
 """What a row takes from a task of lm-eval: a metric that says right or wrong, and one answer drawn in one way."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ ANOTHER = "name another task of `lm_eval ls tasks`"
 # The one metric of lm-eval's own for generated text that says right or wrong of an answer, and names that tasks with a
 # function of their own give to such a one; the others are degrees.
 EXACT = "exact_match"
-RIGHT_OR_WRONG = (EXACT, "em", "acc", "accuracy", "prompt_level_strict_acc")
+RIGHT_OR_WRONG = (EXACT, "em", "acc", "accuracy", "contains", "prompt_level_strict_acc")
 # Keys of generation_kwargs that are understood; others would be asked of an engine that does not know them.
 _KNOWN = ("until", "max_gen_toks", "do_sample", "temperature", "top_p", "num_beams")
 
@@ -56,21 +56,25 @@ def parse(text: str) -> Asked:
         raise BenchError(f"'{bar}' is no number", f"say it as lm-eval:{name},{metric or 'METRIC'}=0.5") from None
 
 
-def metric(config: Any, asked: Asked) -> str:
+def metric(named: Sequence[str], asked: Asked, *, own: bool, functions: bool) -> str:
     """The name of the metric that is counted.
+
+    Args:
+        named: the task's metrics.
+        asked: what the user wants counted.
+        own: the task judges by a program of its own, which gives the metrics their names.
+        functions: some are functions, which may give numbers under other names than their own (pass@1 of pass_at_k);
+            whether they do is told once they have judged.
 
     Raises:
         BenchError: the task has no such metric, or none that says right or wrong, and no bar is given.
     """
-    named = metrics(config)
     if asked.metric is not None:
-        # A function may give numbers under other names than its own (pass@1 of pass_at_k): told once it has judged.
-        own_names = any(callable(each["metric"]) for each in config.metric_list or ())
-        if asked.metric not in named and not own_names:
+        if asked.metric not in named and not functions:
             raise BenchError(f"lm-eval's '{asked.name}' has no metric '{asked.metric}'", f"it has {', '.join(named)}")
         return asked.metric
-    own = named[:1] if callable(config.process_results) else [EXACT]
-    if counted := [name for name in own if name in named and name in RIGHT_OR_WRONG]:
+    known = list(named[:1]) if own else [EXACT]
+    if counted := [name for name in known if name in named and name in RIGHT_OR_WRONG]:
         return counted[0]
     raise BenchError(
         f"lm-eval's '{asked.name}' is judged by degrees ({', '.join(named)}), and a row counts right and wrong",

@@ -19,14 +19,16 @@ from lm_eval.tasks import TaskManager
 
 from harness.errors import BenchError, nearest
 from harness.types import Sampling
-from tasks import _lm_eval_settings as settings
-from tasks._lm_eval_settings import ANOTHER, Asked
+from tasks._lm_eval import classes, settings
+from tasks._lm_eval.settings import ANOTHER, Asked
 
 LIBRARY = Path(lm_eval.__file__).parent / "tasks"
 GOLD = "gold"
 # The consent that Hugging Face's code_eval asks for, too.
 CONSENT = "HF_ALLOW_CODE_EVAL"
 _ROW = "bench"
+# What a file of lm-eval raises that lacks a library, its metric's script, or a field that a blank document has not.
+_LOADING = (AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 # What a judge of texts and golds alone has no use for: prompts, shots and the data set.
 _BARE: Mapping[str, object] = {
     "test_split": _ROW,
@@ -66,16 +68,15 @@ class Definition:
     rules: str
 
 
-def load(name: str, **changed: object) -> Any:
-    """lm-eval's own task object, with other values for keys of its definition.
+def load(name: str, folder: str | None = None) -> Any:
+    """lm-eval's own task object with its data, from the hub or from a folder in the hub's layout.
 
     Raises:
-        BenchError: lm-eval has no such task, or it is a group, or a class written in Python.
+        BenchError: lm-eval has no such task.
     """
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it tells of every key that was changed
-    manager = _manager(name)
-    made = manager.load({"group": _ROW, "task": [{"task": name, **changed}]})
-    return made["tasks"][name]
+    if (written := _class(name)) is not None:
+        return classes.with_data(written, folder)
+    return _changed(name, **({} if folder is None else {"dataset_path": folder}))
 
 
 def judge(name: str, document: Mapping[str, object] | None = None) -> Any:
@@ -85,11 +86,13 @@ def judge(name: str, document: Mapping[str, object] | None = None) -> Any:
         name: of the task.
         document: one document of the task, where its own fields are needed to judge; None where a gold text is enough.
     """
+    if (written := _class(name)) is not None:
+        return classes.judge(written, document)
     row: Mapping[str, object] = {GOLD: ""} if document is None else document
     bare = dict(_BARE)
     if document is None:
         bare |= {"doc_to_text": GOLD, "doc_to_target": GOLD, "doc_to_choice": None}
-    return load(name, custom_dataset=lambda **_: {_ROW: datasets.Dataset.from_list([dict(row)])}, **bare)
+    return _changed(name, custom_dataset=lambda **_: {_ROW: datasets.Dataset.from_list([dict(row)])}, **bare)
 
 
 def read(asked: Asked) -> Definition:
@@ -99,29 +102,62 @@ def read(asked: Asked) -> Definition:
         BenchError: there is no such task, or it cannot be a row, and why.
     """
     name, manager = asked.name, _manager(asked.name)
-    kind = manager.task_index[name].kind.name
-    if kind != "TASK":
-        what = {"PY_TASK": "is written in Python, not as a file of settings"}.get(kind, "is a group of tasks")
-        raise BenchError(f"lm-eval's '{name}' {what}", f"{ANOTHER} that is one task in a .yaml file")
+    if manager.task_index[name].kind.name not in ("TASK", "PY_TASK"):
+        raise BenchError(f"lm-eval's '{name}' is a group of tasks", f"{ANOTHER} that is one task")
     file = manager.task_index[name].cfg or {}
     _require_questions(name, file)
     try:
-        config = judge(name).config
-    except (ImportError, LookupError, OSError, RuntimeError, SystemExit) as error:  # a file of lm-eval may leave
+        task = judge(name)
+    except (*_LOADING, SystemExit) as error:  # a file of lm-eval may leave
         told = next(iter(str(error).splitlines()), type(error).__name__)
         raise BenchError(f"lm-eval cannot load its task '{name}': {told}", "install what it names") from error
-    if why := settings.refused(config):
+    if why := settings.refused(task.config):
         raise BenchError(f"lm-eval's '{name}' {why}", ANOTHER)
+    written = _class(name)
+    return _of_file(task.config, file, asked) if written is None else _of_class(written, task, asked)
+
+
+def _of_file(config: Any, file: Mapping[str, Any], asked: Asked) -> Definition:
+    own = callable(config.process_results)
+    functions = any(callable(each["metric"]) for each in config.metric_list or ())
     return Definition(
-        name=name,
+        name=asked.name,
         version=str((config.metadata or {}).get("version", "unversioned")),
         repository=None if "custom_dataset" in file else str(config.dataset_path),
         filters=tuple(each["name"] for each in config.filter_list or [{"name": "none"}]),
-        metric=settings.metric(config, asked),
-        whole=callable(config.process_results) or "doc_to_choice" in file,
+        metric=settings.metric(settings.metrics(config), asked, own=own, functions=functions),
+        whole=own or "doc_to_choice" in file,
         sampling=settings.sampling(config.generation_kwargs),
         rules=json.dumps(_rules(config), sort_keys=True, default=str),
     )
+
+
+def _of_class(written: classes.Written, task: Any, asked: Asked) -> Definition:
+    generated = settings.sampling(classes.asked(task, asked.name))
+    return Definition(
+        name=asked.name,
+        version=str(task.VERSION),
+        repository=str(task.DATASET_PATH),
+        filters=("none",),
+        metric=settings.metric(list(task.aggregation()), asked, own=True, functions=False),
+        whole=True,
+        sampling=generated,
+        rules=json.dumps({"class": classes.rules(written)}),
+    )
+
+
+@cache
+def _class(name: str) -> classes.Written | None:
+    """The class of a task that is one; None for a task that is a file of settings."""
+    entry = _manager(name).task_index[name]
+    return classes.read(Path(entry.yaml_path)) if "class" in (entry.cfg or {}) else None
+
+
+def _changed(name: str, **changed: object) -> Any:
+    """lm-eval's task object of a file, with other values for keys of its definition."""
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it tells of every key that was changed
+    made = _manager(name).load({"group": _ROW, "task": [{"task": name, **changed}]})
+    return made["tasks"][name]
 
 
 @cache
@@ -146,7 +182,7 @@ def _require_questions(name: str, config: Mapping[str, Any]) -> None:
     if output != "generate_until":
         what = f"lm-eval's '{name}' is of the kind {output}: it compares how likely given texts are"
         raise BenchError(what, "only tasks of the kind generate_until are scored; lm_eval run scores this one")
-    if "custom_dataset" not in config and not config.get("dataset_path"):
+    if not {"custom_dataset", "class", "dataset_path"} & set(config):
         raise BenchError(f"lm-eval's '{name}' names no data set", ANOTHER)
     if config.get("unsafe_code") and os.environ.get(CONSENT) != "1":
         what = f"lm-eval's '{name}' runs what a model wrote as a program"

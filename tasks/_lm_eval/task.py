@@ -18,9 +18,9 @@ from harness.errors import BenchError
 from harness.mirrors import as_it_lies
 from harness.quiet import no_bars
 from harness.types import Completion, Message, Problem, Split, Verdict
-from tasks import _lm_eval_definition as definitions
-from tasks import _lm_eval_settings as settings
-from tasks._lm_eval_judge import Judge, Reading
+from tasks._lm_eval import definition as definitions
+from tasks._lm_eval import settings
+from tasks._lm_eval.judge import Judge, Reading
 
 LENIENT, STRICT = "flexible-extract", "strict-match"
 OFFLINE = "name a folder that holds it in the hub's layout: --datasets DIR or BENCH_DATASETS"
@@ -111,7 +111,7 @@ class LmEvalTask:
 
     def picks(self, name: str) -> str:
         """Which of its matches a filter takes, in words: "the first match", "the last match", or "its own rule"."""
-        filters = {each["name"]: each["filter"] for each in json.loads(self.definition.rules)["filter_list"] or ()}
+        filters = {each["name"]: each["filter"] for each in json.loads(self.definition.rules).get("filter_list") or ()}
         chosen = next((step.get("group_select", 0) for step in filters.get(name, ()) if "regex_pattern" in step), None)
         return "the first match" if chosen == 0 else "the last match" if chosen == -1 else "its own rule"
 
@@ -151,18 +151,19 @@ class LmEvalTask:
         begun = task.doc_to_prefix(document) or ""
         # A solution goes on where the task has begun it, behind the space that lm-eval puts between the two.
         written = maybe_delimit(begun, solution).removeprefix(begun) if begun else solution
+        if begun:
+            question = f"{question}\n\n{begun}"
         return Problem(name, question, self._judge.gold(target, document, solution), written)
 
     def _loaded(self, split: Split) -> Any:
-        where, folder = {}, None
+        folder = None
         if split.mirror is not None and self.REPOSITORY is not None:
             folder = split.mirror / self.REPOSITORY
             if not folder.is_dir():
                 raise BenchError(f"no {self.REPOSITORY} in the folder {split.mirror}", OFFLINE)
-            where = {"dataset_path": str(folder)}
         try:
             with no_bars(), as_it_lies(folder):
-                return definitions.load(self.definition.name, **where)
+                return definitions.load(self.definition.name, None if folder is None else str(folder))
         except (OSError, DatasetsError, ValueError) as error:
             told = next(iter(str(error).strip().splitlines()), type(error).__name__)
             what = self.REPOSITORY or "what its program makes"

@@ -1,0 +1,104 @@
+"""A task that lm-eval writes as a Python class: made with its data, or around one document to judge answers by."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lm_eval.tasks._yaml_loader import load_yaml
+
+from harness.errors import BenchError
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A task's file that names a class: the class, and all that the file says."""
+
+    kind: type[Any]
+    file: Mapping[str, Any]
+
+
+class _Nothing(str):
+    """An empty text, and every field of it another."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: Any) -> Any:
+        return self if isinstance(key, str) else super().__getitem__(key)
+
+
+class _Blank(dict[str, Any]):
+    """A document of which nothing is known."""
+
+    def __missing__(self, key: str) -> _Nothing:
+        return _Nothing()
+
+
+class _Documents(list[Mapping[str, Any]]):
+    """Documents as a task looks at them when it is made."""
+
+    @property
+    def features(self) -> Mapping[str, Any]:
+        """The fields, which nobody asks for more than their names."""
+        return self[0]
+
+
+class _Everywhere(dict[str, Any]):
+    """A data set whose every split holds the same documents."""
+
+    def __init__(self, documents: _Documents) -> None:
+        super().__init__()
+        self._documents = documents
+
+    def __missing__(self, split: str) -> _Documents:
+        return self._documents
+
+
+def read(path: Path) -> Written:
+    """What a task's file says; errors are those of what its class imports."""
+    file = load_yaml(path)
+    return Written(file["class"], file)
+
+
+def rules(written: Written) -> str:
+    """The program of the class: what it takes out of an answer and how it judges stands nowhere else."""
+    return inspect.getsource(written.kind)
+
+
+def with_data(written: Written, folder: str | None) -> Any:
+    """lm-eval's own task object, its data from the hub or from a folder in the hub's layout."""
+    return _made(written, {} if folder is None else {"DATASET_PATH": folder})
+
+
+def judge(written: Written, document: Mapping[str, Any] | None) -> Any:
+    """The task around one document, or around a blank one; no data set is read."""
+    rows = _Everywhere(_Documents([_Blank() if document is None else document]))
+
+    def download(self: Any, *_: object, **_more: object) -> None:
+        self.dataset = rows
+
+    return _made(written, {"download": download})
+
+
+def asked(task: Any, name: str) -> Mapping[str, Any]:
+    """How answers are generated, as the class says it with every question.
+
+    Raises:
+        BenchError: a question asks for more, or for something else, than one generated answer.
+    """
+    found = task.construct_requests(_Blank(), "")
+    requests = found if isinstance(found, list) else [found]
+    kinds = [request.request_type for request in requests]
+    if kinds != ["generate_until"]:
+        what = f"lm-eval's '{name}' asks of every question {' and '.join(kinds)}"
+        raise BenchError(what, "only tasks that generate one answer are scored; lm_eval run scores this one")
+    settings: Mapping[str, Any] = requests[0].args[1]
+    return settings
+
+
+def _made(written: Written, changed: Mapping[str, Any]) -> Any:
+    """An object of the class with other members in their places, made as lm-eval makes it."""
+    kind = type(written.kind.__name__, (written.kind,), dict(changed))
+    takes = "config" in inspect.signature(kind).parameters
+    return kind(config=dict(written.file)) if takes else kind()
