@@ -9,7 +9,7 @@
 #   PYTHON   the interpreter (python3), which finds vllm, lm_eval, peft, bitsandbytes and, for two arms, trl
 #   QUICK=1  tiny versions that only show that the scripts work; RESULTS must then be named
 # Seconds on one H100, the models lying in BENCH_CACHE and the data in BENCH_DATASETS: generation 480, equality 330,
-# cold_start 480, training 350, training_profile 120, study 500, training_small 120, startup 400; scaling with four GPUs 550.
+# cold_start 600, training 350, training_profile 120, study 500, training_small 120, startup 400; scaling with four GPUs 550.
 set -uo pipefail
 house=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3} logs=${LOGS:-$(mktemp -d)} limit=${LIMIT:-}

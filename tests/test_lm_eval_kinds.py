@@ -247,6 +247,15 @@ def passes(references, predictions):
 """
 
 
+UNSURE = """\
+def sure(references, predictions):
+    return 1.0 if predictions[0] == references[0] else float("nan")
+
+def lost(references, predictions):
+    return float("nan")
+"""
+
+
 @pytest.fixture
 def library(tmp_path, monkeypatch):
     """A folder that stands for lm-eval's own tasks."""
@@ -268,6 +277,18 @@ def test_questions_that_a_program_makes_are_asked(library, tmp_path, mirror):
     problems = task.problems(Split("test", mirror=mirror))
     assert [(problem.question, problem.answer) for problem in problems[:2]] == [("0 + 0?", "0"), ("1 + 1?", "2")]
     assert [said(task, problems[1], text).correct for text in ("2", "3")] == [True, False]
+
+
+def test_a_text_without_a_number_reaches_no_bar_and_a_solution_without_one_is_told(library):
+    """Judging never fails for what a model wrote; what cannot judge even a solution fails before anything is asked."""
+    (library / "made.py").write_text(QUESTIONS + UNSURE)
+    both = "".join(f"  - metric: !function made.{name}\n    aggregation: mean\n" for name in ("sure", "lost"))
+    (library / "made_up.yaml").write_text(PROGRAM + "metric_list:\n" + both)
+    task = plugins.task("lm-eval:made_up,sure=0.5")
+    problems = task.problems(Split("test"))
+    assert [said(task, problems[1], text).correct for text in ("2", "3")] == [True, False]
+    with pytest.raises(BenchError, match="cannot judge its own solution of test-0: no number for lost"):
+        plugins.task("lm-eval:made_up,lost=0.5").problems(Split("test"))
 
 
 def test_what_a_model_wrote_is_run_by_consent_alone(library, monkeypatch):

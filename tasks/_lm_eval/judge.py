@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import isnan
+from math import nan
 from numbers import Real
 from typing import Any
 
@@ -27,7 +27,8 @@ class Reading:
 
     Attributes:
         text: what the filter took out; None where it says that nothing matched.
-        value: what the metric says of it: 0 or 1, or a degree where a bar was given.
+        value: what the metric says of it: 0 or 1, or a degree where a bar was given; NaN, which reaches no bar, where
+            the metric has no number for the text.
         correct: the value is 1, or reaches the bar.
     """
 
@@ -131,20 +132,20 @@ class Judge:
                 what, f"it gives {', '.join(results)}: name one, as in lm-eval:{self._definition.name},NAME"
             )
         value = results[metric]
-        if self._bar is not None and not isinstance(value, Real):
-            value = self._together(task, metric, [value])
-        sound = isinstance(value, Real) and (value in (0, 1) or (self._bar is not None and not isnan(value)))
-        if not sound:
-            way_out = f"a bar makes it so, such as {metric}=0.5; or {ANOTHER}" if self._bar is None else ANOTHER
+        if self._bar is not None:
+            number = value if isinstance(value, Real) else self._together(task, metric, [value])
+            return nan if number is None else float(number)
+        if value not in (0, 1):
             what = f"{self._label} gives {value!r:.40} for {metric}, and a row counts right and wrong"
-            raise BenchError(what, way_out)
+            raise BenchError(what, f"a bar makes it so, such as {metric}=0.5; or {ANOTHER}")
         return float(value)
 
     def _right(self, task: Any, value: float) -> bool:
         if self._bar is None:
             return bool(value)
-        more = task.higher_is_better().get(self._definition.metric, True)
-        return value >= self._bar if more else value <= self._bar
+        # lm-eval says None of a function of which the task's file does not tell: more is better then.
+        less = task.higher_is_better().get(self._definition.metric) is False
+        return value <= self._bar if less else value >= self._bar
 
     def _together(self, task: Any, metric: str, values: list[Any]) -> float | None:
         """lm-eval's aggregation of what it kept of each answer; None where it cannot be taken."""

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from math import isnan
 from typing import Any
 
 from datasets.exceptions import DatasetsError
@@ -134,7 +135,9 @@ class LmEvalTask:
     def _require_judge(self, problem: Problem) -> None:
         """Let the task judge one of its own solutions, before anything is generated that it could not judge."""
         try:
-            self.readings(problem.answer, problem.solution)
+            found = self.readings(problem.answer, problem.solution)[self._lenient]
+            if isnan(found.value):
+                raise ValueError(f"no number for {self.definition.metric}")
         except (ArithmeticError, ImportError, LookupError, OSError, TypeError, ValueError) as error:
             told = next(iter(str(error).strip().splitlines()), type(error).__name__)
             what = f"{self.LABEL} cannot judge its own solution of {problem.id}: {told}"
