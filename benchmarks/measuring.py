@@ -151,6 +151,8 @@ def keep(  # noqa: PLR0913  # a question's part has so many sides, and each is n
 ) -> Path:
     """Put a question's samples into `<results>/<date>-<machine>.json`, beside what that day's file holds already.
 
+    Where that file is of a machine that has the same GPUs and other cores, the cores are added to this one's name.
+
     Args:
         question: the name of its file here, such as "merging"; an earlier part of that name is replaced.
         samples: as `interleave` returned them.
@@ -167,10 +169,8 @@ def keep(  # noqa: PLR0913  # a question's part has so many sides, and each is n
         BenchError: the day's file is there and no file of results.
     """
     now = datetime.now(UTC)
-    machine = this_machine()
     folder = record.FOLDER if results is None else results
-    path = folder / f"{now:%Y-%m-%d}-{machine.name}.json"
-    day = record.read(path) if path.is_file() else Day(f"{now:%Y-%m-%d}", machine, {})
+    path, day = _day(folder, f"{now:%Y-%m-%d}", this_machine())
     here = provenance.of_this_program("", os.environ.get("BENCH_COMMIT"), "cpu", None)
     part = Question(
         title=title,
@@ -189,6 +189,21 @@ def keep(  # noqa: PLR0913  # a question's part has so many sides, and each is n
     folder.mkdir(parents=True, exist_ok=True)
     records.replace_file(path, records.pretty(replace(day, questions={**day.questions, question: part})))
     return path
+
+
+def _day(folder: Path, date: str, machine: Machine) -> tuple[Path, Day]:
+    """The day's file of this very machine, and what it holds already."""
+    path = folder / f"{date}-{machine.name}.json"
+    if not path.is_file():
+        return path, Day(date, machine, {})
+    day = record.read(path)
+    there = day.machine
+    if (there.processor, there.cores, there.gpus) == (machine.processor, machine.cores, machine.gpus):
+        return path, day
+    apart = f"{machine.name}-{machine.cores}-cores"
+    if there.name == apart:
+        raise BenchError(f"{path} is of another machine", "name this one by BENCH_MACHINE")
+    return _day(folder, date, replace(machine, name=apart))
 
 
 def this_machine() -> Machine:

@@ -146,6 +146,8 @@ def pays(
         return median(each[measure] for each in samples[eager]) - median(each[measure] for each in samples[compiled])
 
     extra = -saved("load_seconds")
+    if extra <= 0:
+        return [f"{compiled}: no longer to load than {eager} ({-extra:.1f} s less)."]
     found = break_even(counts, [saved(f"answer_{count}_seconds") for count in counts], extra)
     if found is None:
         return [f"{compiled}: {extra:.1f} s more to load than {eager}, and nothing gained by it."]

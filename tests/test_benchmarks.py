@@ -21,6 +21,7 @@ from benchmarks.cpu_scoring import Peer
 from benchmarks.measuring import Arm, Target
 from benchmarks.record import Goal, Side, Spread
 from harness.errors import BenchError
+from harness.store import records
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = {"bench": [{"seconds": 2.0}, {"seconds": 4.0}, {"seconds": 3.0}], "peer": [{"seconds": 8.0}] * 3}
@@ -83,6 +84,22 @@ def test_questions_of_one_day_share_a_file_and_a_later_run_replaces_an_earlier(t
     assert list(day.questions) == ["merging", "study"]
     assert day.questions["merging"].arms["bench"].measures["seconds"] == Spread(1.0, 1.0, 1.0)
     assert day.questions["study"].arms["bench"].measures["seconds"] == Spread(3.0, 2.0, 4.0)
+
+
+def test_machines_of_one_name_and_other_cores_have_files_of_their_own(tmp_path, monkeypatch):
+    """Two hosts with the same GPU: the second one's figures are not put under the first one's cores."""
+    monkeypatch.setenv("BENCH_MACHINE", "here")
+    first = keep(tmp_path)
+    cores = record.read(first).machine.cores
+    value = json.loads(first.read_text())
+    value["machine"]["cores"] = cores + 1
+    first.write_bytes(records.pretty(value))
+    second = keep(tmp_path, "study", title="A study")
+    assert second.name == first.name.replace("here", f"here-{cores}-cores")
+    assert keep(tmp_path) == second
+    assert list(record.read(first).questions) == ["merging"]
+    assert record.read(second).machine.cores == cores
+    assert sorted(record.read(second).questions) == ["merging", "study"]
 
 
 def test_a_target_of_what_nobody_measured_is_noticed_before_anything_is_written(tmp_path):

@@ -177,6 +177,8 @@ def test_the_note_of_a_start_names_prompts_and_tokens():
     (note,) = startup.pays(samples, "eager", "compiled", (10, 40), 128)
     assert "2.0 s more" in note
     assert "20 prompts of 128 tokens on, 2,560 tokens" in note
+    (note,) = startup.pays(samples, "compiled", "eager", (10, 40), 128)
+    assert note == "eager: no longer to load than compiled (2.0 s less)."
 
 
 def test_lm_eval_is_asked_the_same_shot_and_takes_its_data_from_the_disk(tmp_path):
