@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from harness import protocol
 from harness.contracts import Generator, Task
+from harness.draws import Draws
 from harness.errors import BenchError
 from harness.runs import Run
 from harness.tokens import Manner, Tokenizer, question_ids
@@ -101,17 +102,18 @@ def generate(
     Raises:
         BenchError: the engine ended without answering every request.
     """
-    waiting = {r.id: r for r in exam.requests if r.id not in run.finished}
+    sampling = exam.task.SAMPLING
+    draws = Draws((r for r in exam.requests if r.id not in run.finished), sampling.draws or 1)
     tokens = 0
     report(Progress(len(run.finished), len(exam.requests), tokens))
-    for problem_id, completion in generator.complete(list(waiting.values()), exam.task.SAMPLING, stop_ids):
-        del waiting[problem_id]
-        run.append(problem_id, completion)
+    for request, completion in generator.complete(draws.requests, sampling, stop_ids):
         tokens += len(completion.token_ids or ())
-        report(Progress(len(run.finished), len(exam.requests), tokens))
-    if waiting:
+        if whole := draws.add(request, completion):
+            run.append(*whole)
+            report(Progress(len(run.finished), len(exam.requests), tokens))
+    if draws.waiting:
         raise BenchError(
-            f"the engine left {len(waiting)} of {len(exam.requests)} requests unanswered",
+            f"the engine left {draws.waiting} of {len(exam.requests)} requests unanswered",
             "give the same command again: finished answers are kept",
         )
     return tokens

@@ -35,6 +35,7 @@ def digest(task: Task, problems: Sequence[Problem]) -> str:
             "stop": list(task.SAMPLING.stop),
             "seed": task.SAMPLING.seed,
             **({} if task.SAMPLING.top_p is None else {"top_p": task.SAMPLING.top_p}),
+            **({} if task.SAMPLING.draws is None else {"draws": task.SAMPLING.draws}),
         },
         "items": [[p.id, p.answer, [[m.role, m.content] for m in task.messages(p)]] for p in problems],
     }

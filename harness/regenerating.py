@@ -230,11 +230,16 @@ def _departures(
 ) -> Iterator[int | None]:
     """For every answer whose tokens differ, from which one on."""
     stop_ids, stop = made.speech.manner.stop_ids, made.exam.task.SAMPLING.stop
+
+    def say(ids: Sequence[int]) -> str:
+        return completion_text(made.speech.tokenizer, ids, stop_ids, stop)
+
     after = row.committed(made.exam.problems, written)
     for then, now in zip(before, after, strict=True):
         if now.ids_sha256 is None or now.ids_sha256 != then.ids_sha256:
-            ids = written[now.id].token_ids or ()
-            yield departs(lambda part: completion_text(made.speech.tokenizer, part, stop_ids, stop), ids, then.text)
+            draws = zip(written[now.id].draws, (then.text, *(then.more or ())), strict=True)
+            places = (departs(say, draw.token_ids or (), text) for draw, text in draws)
+            yield next((place for place in places if place is not None), None)
 
 
 def departs(say: Callable[[Sequence[int]], str], ids: Sequence[int], text: str) -> int | None:

@@ -8,9 +8,9 @@ from harness import evaluate, plugins, protocol
 from harness.contracts import Task
 from harness.errors import BenchError
 from harness.store.board import version
-from harness.store.completions import CommittedCompletion
+from harness.store.completions import CommittedCompletion, written
 from harness.store.entry import Entry
-from harness.types import Completion, Problem, Split, Verdict
+from harness.types import Problem, Split, Verdict
 
 
 def reader(entry: Entry) -> Task | None:
@@ -39,7 +39,7 @@ def at_hand(task: Task, mirror: Path | None) -> bool:
 
 def grade(task: Task, lines: Sequence[CommittedCompletion]) -> list[Verdict]:
     """Every committed completion judged by the task against its committed gold, in order."""
-    return [task.grade(Problem(line.id, "", line.gold, ""), Completion(line.text, None, line.finish)) for line in lines]
+    return [task.grade(Problem(line.id, "", line.gold, ""), written(line)) for line in lines]
 
 
 class Regrader:
@@ -73,11 +73,11 @@ class Regrader:
         if entry.result.task.reader != task.READER:
             used = entry.result.task.reader
             raise BenchError(f"was read by {used}, but {task.LABEL} reads by {task.READER}")
-        written = {line.id: Completion(line.text, None, line.finish) for line in completions}
+        answered = {line.id: written(line) for line in completions}
         problems = self._drawn(task, entry) or [Problem(line.id, "", line.gold, "") for line in completions]
-        if list(written) != [problem.id for problem in problems]:
+        if list(answered) != [problem.id for problem in problems]:
             raise BenchError("its items are not those that its limit and seed draw")
-        return evaluate.grade(task, problems, written)
+        return evaluate.grade(task, problems, answered)
 
     def own_golds(self, entry: Entry) -> bool:
         """Whether the golds are the task's own, and not those committed."""

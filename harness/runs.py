@@ -75,13 +75,7 @@ class Run:
         """
         if problem_id in self.finished:
             raise ValueError(f"{problem_id} was finished before")
-        line = {
-            "key": self.key,
-            "id": problem_id,
-            "text": completion.text,
-            "token_ids": list(completion.token_ids) if completion.token_ids is not None else None,
-            "finish": completion.finish_reason,
-        }
+        line = {"key": self.key, "id": problem_id, **_line(completion)}
         with writing(self.folder):
             data = json.dumps(line, ensure_ascii=True).encode() + b"\n"
             if self._file.write(data) != len(data):
@@ -247,9 +241,19 @@ def _lines(path: Path, build: Callable[[Any], T]) -> list[T]:
     return made
 
 
+def _line(completion: Completion) -> dict[str, object]:
+    told: dict[str, object] = {
+        "text": completion.text,
+        "token_ids": list(completion.token_ids) if completion.token_ids is not None else None,
+        "finish": completion.finish_reason,
+    }
+    return {**told, "more": [_line(draw) for draw in completion.more]} if completion.more else told
+
+
 def _completion(value: Mapping[str, Any]) -> Completion:
     ids = value["token_ids"]
-    return Completion(value["text"], tuple(ids) if ids is not None else None, value["finish"])
+    more = tuple(_completion(draw) for draw in value.get("more", ()))
+    return Completion(value["text"], tuple(ids) if ids is not None else None, value["finish"], more)
 
 
 def _key(settings: Mapping[str, Value]) -> str:

@@ -1,5 +1,6 @@
 """The nouns. Read this first, then the contracts in `harness/contracts.py`."""
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +70,7 @@ class Sampling:
         stop: texts that end an answer; they are cut from it.
         seed: for temperatures above 0; None where nothing is drawn.
         top_p: a token is drawn from the likeliest that have this probability together; None draws from all.
+        draws: answers to each question, judged together; None is one.
     """
 
     max_tokens: int
@@ -76,6 +78,11 @@ class Sampling:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     top_p: float | None = field(default=None, metadata={"later": True})
+    draws: int | None = field(default=None, metadata={"later": True})
+
+    def seed_of(self, request: str) -> int | None:
+        """The seed, of 32 bits, that this request's tokens are drawn by; None where nothing is drawn."""
+        return None if self.temperature == 0 else zlib.crc32(f"{self.seed}:{request}".encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +101,23 @@ class Completion:
         text: decoded without special tokens and cut before the first stop text.
         token_ids: every generated id, the stop token included; None where a server does not tell.
         finish_reason: "stop" (a stop id or stop text) or "length" (cut at max_tokens).
+        more: the further answers to the same question, where the task draws several; each of them has none.
     """
 
     text: str
     token_ids: tuple[int, ...] | None
     finish_reason: Finish
+    more: tuple["Completion", ...] = ()
+
+    @property
+    def draws(self) -> tuple["Completion", ...]:
+        """All answers to the question, this first one among them."""
+        return self, *self.more
+
+    @property
+    def finish(self) -> Finish:
+        """Why it ended; "length" where any of its draws was cut."""
+        return "length" if any(draw.finish_reason == "length" for draw in self.draws) else "stop"
 
 
 @dataclass(frozen=True, slots=True)

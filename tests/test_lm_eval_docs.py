@@ -48,6 +48,9 @@ def test_every_command_of_the_page_does_what_the_page_says(tmp_path, monkeypatch
     """The commands run as they stand there; lm-eval's own log of its prompts holds ours, and the row verifies."""
     asked = commands()
     folder = tiny.build(tmp_path / "my-model", "chatml")
+    config = json.loads((folder / "config.json").read_text())
+    config["max_position_embeddings"] = 8192  # eight shots are long
+    (folder / "config.json").write_text(json.dumps(config))
     entry = next(Path(word) for words in asked for word in words if word.endswith(".json") and "*" not in word)
     (tmp_path / entry).parent.mkdir(parents=True)
     for file in (entry, entry.with_suffix(".jsonl.gz")):
@@ -61,7 +64,7 @@ def test_every_command_of_the_page_does_what_the_page_says(tmp_path, monkeypatch
     for name in OFFLINE:
         monkeypatch.setenv(name, "1")
     capfd.readouterr()
-    against, *_, verified, _, sums = [run(words, capfd) for words in asked]
+    against, *_, verified, _, sums, voted = [run(words, capfd) for words in asked]
     told = [line.strip() for line in against.splitlines()]
     shown = re.search(r"```\n(exact match .*?)```", PAGE, re.DOTALL)[1].splitlines()
     assert [line for line in shown if line not in told] == []
@@ -75,3 +78,4 @@ def test_every_command_of_the_page_does_what_the_page_says(tmp_path, monkeypatch
     assert [tokens.prompt_text(speech.tokenizer, task.messages(each)) for each in problems] == [logged[0], logged[1]]
     assert "level reached  1 (asked: 1)" in verified
     assert {line.split()[0] for line in sums.splitlines() if line.strip()} >= {"bleu,none", "ter,none", "chrf,none"}
+    assert "0 of 2" in voted

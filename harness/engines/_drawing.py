@@ -1,6 +1,5 @@
 """Which token is written next: the likeliest, or one drawn by a seed and a problem's name, whatever is in its batch."""
 
-import zlib
 from collections.abc import Sequence
 
 import torch
@@ -10,12 +9,9 @@ from harness.types import Sampling
 
 def generator(sampling: Sampling, row: str) -> torch.Generator | None:
     """What draws one row's tokens; None where nothing is drawn."""
-    if sampling.temperature == 0:
-        return None
-    made = torch.Generator()
+    seed = sampling.seed_of(row)
     # The CPU generator looks at 32 bits of its seed only.
-    made.manual_seed(zlib.crc32(f"{sampling.seed}:{row}".encode()))
-    return made
+    return None if seed is None else torch.Generator().manual_seed(seed)
 
 
 def choose(logits: torch.Tensor, sampling: Sampling, draws: Sequence[torch.Generator | None]) -> list[int]:

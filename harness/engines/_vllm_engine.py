@@ -64,13 +64,14 @@ class Vllm:
             max_tokens=sampling.max_tokens,
             stop=list(sampling.stop),
             stop_token_ids=list(stop_ids),
-            seed=sampling.seed,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         with needs.alive("generated", "finished answers are kept, and the same command goes on with the rest"):
             for request in requests:
                 prompt = {"prompt_token_ids": list(request.token_ids)}
-                core.add_request(request.id, prompt, params.clone(), lora_request=self._beside)
+                own = params.clone()
+                own.seed = sampling.seed_of(request.id)
+                core.add_request(request.id, prompt, own, lora_request=self._beside)
             while core.has_unfinished_requests():
                 for output in core.step():
                     if output.finished:

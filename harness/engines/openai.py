@@ -110,7 +110,7 @@ class Server:
             "temperature": sampling.temperature,
             "top_p": sampling.top_p or 1.0,
             "stop": list(sampling.stop) or None,
-            "seed": sampling.seed,
+            "seed": sampling.seed_of(request.id),
             "stop_token_ids": list(stop_ids),
             "return_token_ids": True,
             "add_special_tokens": False,

@@ -11,7 +11,7 @@ from harness.judging.compare import Move, moves
 from harness.pages.markup import visible
 from harness.store import entries
 from harness.store.bits import hex_to_bits
-from harness.store.completions import CommittedCompletion, from_lines, read_lines
+from harness.store.completions import CommittedCompletion, from_lines, read_lines, written
 from harness.store.entry import Entry
 from harness.store.records import digest
 from harness.types import Completion, Finish, Problem, Verdict
@@ -129,9 +129,9 @@ def _answer(one: Side, place: int, grade: Grade | None) -> Answer:
     line, bits = one.lines[place], one.entry.result.bits
     correct, unread = (hex_to_bits(each, len(one.lines))[place] for each in (bits.correct, bits.unread))
     if grade is None:
-        return Answer(line.text, line.finish, None if unread else "?", None, correct)
-    verdict = grade(Problem(line.id, "", line.gold, ""), Completion(line.text, None, line.finish))
-    return Answer(line.text, line.finish, verdict.answer, verdict.rule, correct)
+        return Answer(line.shown, line.finish, None if unread else "?", None, correct)
+    verdict = grade(Problem(line.id, "", line.gold, ""), written(line))
+    return Answer(line.shown, line.finish, verdict.answer, verdict.rule, correct)
 
 
 def _block(item: Flipped, names: tuple[str, str]) -> Iterator[str]:

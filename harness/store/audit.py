@@ -69,6 +69,9 @@ def completions(entry: Entry, completions: Sequence[CommittedCompletion], lines:
         problems.append("selection.ids_sha256 is not the digest of the completions' ids")
     if len({completion.id for completion in completions}) != len(completions):
         problems.append("an item has two completions")
+    draws = result.sampling.draws or 1
+    if any(len(completion.more or ()) + 1 != draws for completion in completions):
+        problems.append(f"an item has not the number of draws that its sampling asks for, {draws}")
     if bits_to_hex([completion.finish == "length" for completion in completions]) != result.bits.cut:
         problems.append("the cut bits do not follow from the completions")
     return problems

@@ -4,11 +4,11 @@ import gzip
 import io
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import BenchError
-from harness.store.records import canonical, decode, digest, parse, plain
+from harness.store.records import LATER, canonical, decode, digest, parse, plain
 from harness.types import Completion, Finish, Problem
 
 # The text of a full run is a few MB; a small file that claims to be this large is an attack on the reader.
@@ -23,10 +23,12 @@ class CommittedCompletion:
     Attributes:
         id: the problem's id.
         gold: the answer it was graded against.
-        finish: why generation ended.
-        tokens: generated tokens, the stop token counted; None where a server does not tell.
-        ids_sha256: the first 16 hex digits of `digest` over the list of generated token ids, or None.
-        text: what the model wrote.
+        finish: why generation ended; "length" where any of several draws was cut.
+        tokens: generated tokens, the stop tokens counted; None where a server does not tell.
+        ids_sha256: the first 16 hex digits of `digest` over the list of generated token ids, of several draws over the
+            list of their lists, or None.
+        text: what the model wrote, at the first draw.
+        more: what it wrote at the further ones, where the task draws several.
     """
 
     id: str
@@ -35,19 +37,33 @@ class CommittedCompletion:
     tokens: int | None
     ids_sha256: str | None
     text: str
+    more: tuple[str, ...] | None = field(default=None, metadata=LATER)
+
+    @property
+    def shown(self) -> str:
+        """The text, with a word on further draws, which are judged with it."""
+        return self.text if self.more is None else f"{self.text}\n[the first of {len(self.more) + 1} draws]"
 
 
 def commit(problem: Problem, completion: Completion) -> CommittedCompletion:
     """What is kept of a completion beside the entry."""
-    ids = completion.token_ids
+    ids = [draw.token_ids for draw in completion.draws if draw.token_ids is not None]
+    told = len(ids) == len(completion.draws)
     return CommittedCompletion(
         id=problem.id,
         gold=problem.answer,
-        finish=completion.finish_reason,
-        tokens=None if ids is None else len(ids),
-        ids_sha256=None if ids is None else digest(ids)[:16],
+        finish=completion.finish,
+        tokens=sum(map(len, ids)) if told else None,
+        ids_sha256=digest(ids if completion.more else ids[0])[:16] if told else None,
         text=completion.text,
+        more=tuple(draw.text for draw in completion.more) or None,
     )
+
+
+def written(line: CommittedCompletion) -> Completion:
+    """The completion as far as grading needs it: a line keeps no token ids, and one end for all draws."""
+    more = tuple(Completion(text, None, line.finish) for text in line.more or ())
+    return Completion(line.text, None, line.finish, more)
 
 
 def to_lines(completions: Sequence[CommittedCompletion]) -> bytes:

@@ -140,7 +140,7 @@ def _tell_theirs(path: Path, answers: Sequence[Answered], task: Any, screen: Scr
     rows = [("judged by", f"lm-eval {version('lm_eval')}, its own {task.LABEL}; {len(answers):,} answers")]
     right = sum(each.verdict.correct for each in answers)
     rows.append(("counted right", f"{right:,}, by {task.READER}"))
-    totals = task.totals((each.problem.answer, each.completion.text) for each in answers)
+    totals = task.totals((each.problem.answer, [draw.text for draw in each.completion.draws]) for each in answers)
     rows += [(name, f"{total:.6g}") for name, total in totals.items()]
     screen.print(table(path.name, rows))
 

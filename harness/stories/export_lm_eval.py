@@ -118,7 +118,7 @@ def _items(path: Path, entry: Entry, known: Sequence[Problem]) -> list[_Item]:
 
 
 def _filters(entry: Entry) -> tuple[str, str]:
-    return entry.result.task.reader.partition("@")[0], STRICT
+    return entry.result.task.reader.rpartition("@")[0], STRICT
 
 
 def _sample(entry: Entry, number: int, item: _Item, key: str) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _sample(entry: Entry, number: int, item: _Item, key: str) -> dict[str, Any]:
         "doc": doc,
         "target": item.problem.answer,
         "arguments": {"gen_args_0": {"arg_0": prompt if turns else None, "arg_1": settings}},
-        "resps": [[item.line.text]],
+        "resps": [[item.line.text, *(item.line.more or ())]],
         "filtered_resps": [_read(entry, item) or "[invalid]"],
         "filter": key,
         "metrics": [METRIC],

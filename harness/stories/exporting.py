@@ -115,7 +115,7 @@ def _asked(task: Task, shots: Sequence[Message]) -> dict[str, object]:
             "do_sample": sampling.temperature > 0,
             "temperature": sampling.temperature,
         },
-        "repeats": 1,
+        "repeats": sampling.draws or 1,
     }
 
 

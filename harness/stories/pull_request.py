@@ -211,7 +211,7 @@ def _moved(
     lost: list[Example] = []
     for now, then, one, other in zip(*written, *right, strict=True):
         if one != other:
-            (gained if one else lost).append(Example(now.id, now.gold, then.text, now.text))
+            (gained if one else lost).append(Example(now.id, now.gold, then.shown, now.shown))
     return tuple(gained[:_EXAMPLES]), tuple(lost[:_EXAMPLES])
 
 

@@ -14,7 +14,7 @@ from harness.display import Screen, plain
 from harness.errors import BenchError
 from harness.store import entries
 from harness.store.bits import hex_to_bits
-from harness.store.completions import from_lines, read_lines
+from harness.store.completions import from_lines, read_lines, written
 from harness.training import recipes
 from harness.types import Completion, Problem, Verdict
 
@@ -138,7 +138,7 @@ def _committed(path: Path) -> list[Answered]:
         raise BenchError(f"no completions beside {path}", f"restore {beside.name} from git")
     lines, bits = from_lines(read_lines(beside), str(beside)), entry.result.bits
     problems = [Problem(line.id, "", line.gold, "") for line in lines]
-    completions = [Completion(line.text, None, line.finish) for line in lines]
+    completions = [written(line) for line in lines]
     task = regrading.reader(entry)
     if task is not None:
         return list(map(Answered, problems, completions, regrading.grade(task, lines)))
@@ -161,7 +161,11 @@ def _print(answered: Answered, screen: Screen) -> None:
     screen.data.print(Rule(Text(answered.problem.id), align="left"))
     if answered.problem.question:
         screen.print(Text(plain(answered.problem.question), style="bold"))
-    screen.print(Text(plain(answered.completion.text)))
+    draws = answered.completion.draws
+    for number, draw in enumerate(draws, 1):
+        if len(draws) > 1:
+            screen.print(Text(f"draw {number} of {len(draws)}", style="dim"))
+        screen.print(Text(plain(draw.text)))
     read = verdict.answer if verdict.answer is not None else "nothing"
     judged = "right" if verdict.correct else "wrong"
     style = "green" if verdict.correct else "red"

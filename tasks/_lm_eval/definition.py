@@ -127,7 +127,7 @@ def _of_file(config: Any, file: Mapping[str, Any], asked: Asked) -> Definition:
         filters=tuple(each["name"] for each in config.filter_list or [{"name": "none"}]),
         metric=settings.metric(settings.metrics(config), asked, own=own, functions=functions),
         whole=own or "doc_to_choice" in file,
-        sampling=settings.sampling(config.generation_kwargs),
+        sampling=settings.sampling(config.generation_kwargs, config.repeats),
         rules=json.dumps(_rules(config), sort_keys=True, default=str),
     )
 

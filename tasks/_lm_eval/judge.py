@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 from numbers import Real
@@ -53,36 +53,36 @@ class Judge:
         self._bare = None if definition.whole else definitions.judge(definition.name)
         self._reader: Any = None
 
-    def readings(self, gold: str, text: str) -> Mapping[str, Reading]:
-        """What each filter takes out of a text, and what the metric says of it.
+    def readings(self, gold: str, texts: Sequence[str]) -> Mapping[str, Reading]:
+        """What each filter takes out of an answer, and what the metric says of it.
 
         Args:
             gold: lm-eval's target, as `gold` made it.
-            text: what a model wrote.
+            texts: what a model wrote, a text for each of the task's draws.
 
         Raises:
             BenchError: the metric gives no single number for an answer.
         """
-        task, document, taken = self._filtered(gold, text)
+        task, document, taken = self._filtered(gold, texts)
         found = {}
         for name, answer in taken.items():
             value = self._value(task, task.process_results(document, [answer]))
             found[name] = Reading(None if answer == NOTHING else str(answer), value, self._right(task, value))
         return found
 
-    def totals(self, written: Iterable[tuple[str, str]]) -> dict[str, float]:
+    def totals(self, written: Iterable[tuple[str, Sequence[str]]]) -> dict[str, float]:
         """What lm-eval tells of answers together: each metric behind each filter, by lm-eval's own aggregation.
 
         Args:
-            written: (gold, text) of every answer.
+            written: (gold, texts) of every answer.
 
         Returns:
             Such as {"exact_match,flexible-extract": 0.22, "bleu,none": 31.4}; a metric that has no total is left out.
         """
         values: dict[tuple[str, str], list[Any]] = defaultdict(list)
         task: Any = None
-        for gold, text in written:
-            task, document, taken = self._filtered(gold, text)
+        for gold, texts in written:
+            task, document, taken = self._filtered(gold, texts)
             for name, answer in taken.items():
                 for metric, value in task.process_results(document, [answer]).items():
                     values[metric, name].append(value)
@@ -106,12 +106,12 @@ class Judge:
         except TypeError as error:
             raise BenchError(f"a document of {self._label} is no plain data: {error}", ANOTHER) from error
 
-    def _filtered(self, gold: str, text: str) -> tuple[Any, Mapping[str, object], dict[str, Any]]:
-        """The judging task, the document, and what each filter takes out of the text."""
+    def _filtered(self, gold: str, texts: Sequence[str]) -> tuple[Any, Mapping[str, object], dict[str, Any]]:
+        """The judging task, the document, and what each filter takes out of the texts."""
         whole = gold.startswith(_DOCUMENT)
         document = json.loads(gold)["lm-eval document"] if whole else {definitions.GOLD: gold}
         task = self._task(document, whole)
-        asked = Instance("generate_until", document, ("", {}), 0, (self._definition.name, 0, 1), [text])
+        asked = Instance("generate_until", document, ("", {}), 0, (self._definition.name, 0, len(texts)), list(texts))
         task._instances = [asked]
         task.apply_filters()
         return task, document, {name: asked.filtered_resps[name] for name in self._definition.filters}

@@ -1,4 +1,4 @@
-"""What a row takes from a task of lm-eval: a metric that says right or wrong, and one answer drawn in one way."""
+"""What a row takes from a task of lm-eval: a metric that says right or wrong, behind one filter, and how it draws."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,23 +21,25 @@ _KNOWN = ("until", "max_gen_toks", "do_sample", "temperature", "top_p", "num_bea
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What `lm-eval:NAME`, `lm-eval:NAME,METRIC` or `lm-eval:NAME,METRIC=BAR` asks for.
+    """What `lm-eval:NAME[,METRIC[,FILTER][=BAR]]` asks for.
 
     Attributes:
         name: of the task.
         metric: what is to be counted; None takes the task's own metric that says right or wrong.
         bar: the degree from which on an answer is right (up to which, where less is better); None where the metric
             itself says right or wrong.
+        filter: what takes the answer out of the text, as lm-eval names it behind a metric ("exact_match,maj@64"); None
+            takes flexible-extract, or the task's first.
     """
 
     name: str
     metric: str | None = None
     bar: float | None = None
+    filter: str | None = None
 
     def __str__(self) -> str:
-        if self.metric is None:
-            return self.name
-        return f"{self.name},{self.metric}" + ("" if self.bar is None else f"={self.bar:g}")
+        said = ",".join(word for word in (self.name, self.metric, self.filter) if word is not None)
+        return said if self.bar is None else f"{said}={self.bar:g}"
 
 
 def parse(text: str) -> Asked:
@@ -47,13 +49,14 @@ def parse(text: str) -> Asked:
         BenchError: the bar is no number.
     """
     name, _, counted = text.partition(",")
-    metric, equals, bar = counted.partition("=")
+    said, equals, bar = counted.partition("=")
+    metric, _, chosen = said.partition(",")
     if not equals:
-        return Asked(name, metric or None)
+        return Asked(name, metric or None, None, chosen or None)
     try:
-        return Asked(name, metric, float(bar))
+        return Asked(name, metric, float(bar), chosen or None)
     except ValueError:
-        raise BenchError(f"'{bar}' is no number", f"say it as lm-eval:{name},{metric or 'METRIC'}=0.5") from None
+        raise BenchError(f"'{bar}' is no number", f"say it as lm-eval:{name},{said or 'METRIC'}=0.5") from None
 
 
 def metric(named: Sequence[str], asked: Asked, *, own: bool, functions: bool) -> str:
@@ -94,7 +97,6 @@ def refused(config: Any) -> str | None:
     strange = [key for key in drawn if not key.startswith("max_") and key not in _KNOWN]
     reasons = (
         (config.doc_to_image or config.doc_to_audio, "asks about pictures or sounds"),
-        (config.repeats != 1, f"draws {config.repeats} answers to a question, and a row has one"),
         (drawn.get("num_beams", 1) != 1, f"searches with {drawn.get('num_beams')} beams, which no engine here does"),
         (strange, f"generates by {', '.join(strange)}, which no engine here knows"),
         (config.use_prompt, "takes its prompts from another library (use_prompt)"),
@@ -102,11 +104,17 @@ def refused(config: Any) -> str | None:
     return next((why for wrong, why in reasons if wrong), None)
 
 
-def sampling(given: Mapping[str, Any]) -> Sampling:
-    """How answers are drawn: greedily, or by lm-eval's seed where the task asks for a temperature."""
+def sampling(given: Mapping[str, Any], draws: int = 1) -> Sampling:
+    """How answers are drawn: greedily, or by lm-eval's seed where the task asks for a temperature.
+
+    Args:
+        given: the task's generation_kwargs.
+        draws: answers that the task wants to each question (`repeats`).
+    """
+    several = None if draws == 1 else draws
     asked = normalize_gen_kwargs(dict(given), DEFAULT_MAX_GEN_TOKS)
     stop, most, temperature = tuple(asked["until"]), int(asked["max_gen_toks"]), float(asked.get("temperature", 0))
     if temperature == 0:
-        return Sampling(max_tokens=most, stop=stop)
+        return Sampling(max_tokens=most, stop=stop, draws=several)
     share = float(asked.get("top_p", 1))
-    return Sampling(most, temperature, stop, seed=DEFAULT_OTHER_SEED, top_p=share if share < 1 else None)
+    return Sampling(most, temperature, stop, seed=DEFAULT_OTHER_SEED, top_p=share if share < 1 else None, draws=several)

@@ -32,6 +32,7 @@ class LmEvalTask:
 
     `correct` is the metric behind the filter flexible-extract, or behind the first filter where none has that name;
     `strict` is the one behind strict-match, or the same as `correct`. Both are lm-eval's own: neither holds the other.
+    Where a filter is asked for, both are behind it. A task that draws several answers is judged by all of them.
 
     Args:
         asked: its name as `lm_eval run --tasks` takes it, what is counted, and from which degree on it is right.
@@ -44,8 +45,8 @@ class LmEvalTask:
         self.definition = definitions.read(asked)
         names, rules = self.definition.filters, self.definition.rules
         bar = "" if asked.bar is None else f"={asked.bar:g}"
-        self._lenient = LENIENT if LENIENT in names else names[0]
-        self._strict = STRICT if STRICT in names else self._lenient
+        self._lenient = _filter(asked, names)
+        self._strict = STRICT if STRICT in names and asked.filter is None else self._lenient
         self._measured = self.definition.metric if bar else None
         self.LABEL = f"lm-eval/{asked}@{self.definition.version}"
         digest = hashlib.sha256(rules.encode()).hexdigest()[:8]
@@ -85,7 +86,7 @@ class LmEvalTask:
 
     def grade(self, problem: Problem, completion: Completion) -> Verdict:
         """What lm-eval says of one completion; never raises where lm-eval's own function does not."""
-        readings = self.readings(problem.answer, completion.text)
+        readings = self.readings(problem.answer, *(draw.text for draw in completion.draws))
         lenient = readings[self._lenient]
         rule = self._lenient if self._measured is None else f"{self._measured} {lenient.value:.4g}"
         return Verdict(
@@ -94,20 +95,20 @@ class LmEvalTask:
             rule=rule if lenient.text is not None else "nothing-matched",
             correct=lenient.correct,
             strict=readings[self._strict].correct,
-            finish=completion.finish_reason,
+            finish=completion.finish,
         )
 
-    def readings(self, gold: str, text: str) -> Mapping[str, Reading]:
-        """What each filter takes out of a text, and what the metric says of it; no data is read.
+    def readings(self, gold: str, *texts: str) -> Mapping[str, Reading]:
+        """What each filter takes out of an answer, and what the metric says of it; no data is read.
 
         Args:
             gold: lm-eval's target, as `problems` gives it in `answer`.
-            text: what a model wrote.
+            texts: what a model wrote: one text, or one for each of the task's draws.
         """
-        return self._judge.readings(gold, text)
+        return self._judge.readings(gold, texts)
 
-    def totals(self, written: Iterable[tuple[str, str]]) -> dict[str, float]:
-        """What `lm_eval run` would tell of these (gold, text): each metric behind each filter, for all of them."""
+    def totals(self, written: Iterable[tuple[str, Sequence[str]]]) -> dict[str, float]:
+        """What `lm_eval run` would tell of these (gold, texts): each metric behind each filter, for all of them."""
         return self._judge.totals(written)
 
     def picks(self, name: str) -> str:
@@ -135,10 +136,11 @@ class LmEvalTask:
     def _require_judge(self, problem: Problem) -> None:
         """Let the task judge one of its own solutions, before anything is generated that it could not judge."""
         try:
-            found = self.readings(problem.answer, problem.solution)[self._lenient]
+            drawn = [problem.solution] * (self.SAMPLING.draws or 1)
+            found = self.readings(problem.answer, *drawn)[self._lenient]
             if isnan(found.value):
                 raise ValueError(f"no number for {self.definition.metric}")
-        except (ArithmeticError, ImportError, LookupError, OSError, TypeError, ValueError) as error:
+        except (ArithmeticError, AssertionError, ImportError, LookupError, OSError, TypeError, ValueError) as error:
             told = next(iter(str(error).strip().splitlines()), type(error).__name__)
             what = f"{self.LABEL} cannot judge its own solution of {problem.id}: {told}"
             raise BenchError(what, f"install what it names, or {settings.ANOTHER}") from error
@@ -177,6 +179,19 @@ class LmEvalTask:
 def task(name: str) -> LmEvalTask:
     """The task of that name; each is made once, for lm-eval reads many files to find it."""
     return LmEvalTask(settings.parse(name))
+
+
+def _filter(asked: settings.Asked, names: Sequence[str]) -> str:
+    """Behind which filter the metric is counted.
+
+    Raises:
+        BenchError: the task has no such filter.
+    """
+    if asked.filter is None:
+        return LENIENT if LENIENT in names else names[0]
+    if asked.filter not in names:
+        raise BenchError(f"lm-eval's '{asked.name}' has no filter '{asked.filter}'", f"it has {', '.join(names)}")
+    return asked.filter
 
 
 def _contexts(task: Any, **manner: object) -> list[str]:
