@@ -136,6 +136,8 @@ class Engine(Protocol):
         APART: optional; whether it runs in a process of its own even where it is the only one.
         begin: optional; `begin()` loads its libraries, in that process, before there is a model for it.
         LIBRARIES: optional; what it needs installed and does not import itself.
+        BEAMS: optional; whether it searches with beams where a task asks for them (`Sampling.beams`). Such a task is
+            refused with engines that do not say so.
         ABSENT: optional; options that came later, with what an entry from before them was made under.
     """
 

@@ -36,6 +36,7 @@ def digest(task: Task, problems: Sequence[Problem]) -> str:
             "seed": task.SAMPLING.seed,
             **({} if task.SAMPLING.top_p is None else {"top_p": task.SAMPLING.top_p}),
             **({} if task.SAMPLING.draws is None else {"draws": task.SAMPLING.draws}),
+            **({} if task.SAMPLING.beams is None else {"beams": task.SAMPLING.beams}),
         },
         "items": [[p.id, p.answer, [[m.role, m.content] for m in task.messages(p)]] for p in problems],
     }

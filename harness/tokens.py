@@ -6,7 +6,7 @@ the difference. Engines and trainers therefore receive ids from here and never t
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal, Protocol
@@ -18,6 +18,8 @@ from harness.types import BosRule, Message, Problem
 Style = Literal["template", "text"]
 
 _SENTINEL = "Qxjzv"
+# No stop text takes more tokens.
+_TAIL = 16
 # A conversation where there is no chat template.
 _TEXT = {"system": "{}\n\n", "user": "Question: {}\nAnswer:", "assistant": " {}\n\n"}
 # A macro of this name hides the function that would print today's date.
@@ -205,6 +207,14 @@ def completion_text(
     text = tokenizer.decode(list(token_ids[:length]), skip_special_tokens=True)
     found = [place for place in (text.find(mark) for mark in stop) if place >= 0]
     return text[: min(found)] if found else text
+
+
+def ends(tokenizer: Tokenizer, written: Sequence[int], stop_ids: Collection[int], stop: Sequence[str]) -> bool:
+    """Whether an answer ends with the last token that is written: a stop token, or one that completes a stop text."""
+    if written[-1] in stop_ids:
+        return True
+    tail = tokenizer.decode(list(written[-_TAIL:]), skip_special_tokens=True) if stop else ""
+    return any(mark in tail for mark in stop)
 
 
 def ids_sha256(sequences: Sequence[Sequence[int]]) -> str:

@@ -71,6 +71,7 @@ class Sampling:
         seed: for temperatures above 0; None where nothing is drawn.
         top_p: a token is drawn from the likeliest that have this probability together; None draws from all.
         draws: answers to each question, judged together; None is one.
+        beams: beginnings that are followed at once (beam search); None follows one. Engines with `BEAMS` know it.
     """
 
     max_tokens: int
@@ -79,6 +80,7 @@ class Sampling:
     seed: int | None = None
     top_p: float | None = field(default=None, metadata={"later": True})
     draws: int | None = field(default=None, metadata={"later": True})
+    beams: int | None = field(default=None, metadata={"later": True})
 
     def seed_of(self, request: str) -> int | None:
         """The seed, of 32 bits, that this request's tokens are drawn by; None where nothing is drawn."""

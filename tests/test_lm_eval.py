@@ -196,7 +196,6 @@ def test_a_task_that_judges_by_its_own_function_is_judged_by_it():
         ("hellaswag", "multiple_choice"),
         ("wikitext", "loglikelihood_rolling"),
         ("humaneval", "runs what a model wrote"),
-        ("code2text_python", "searches with 10 beams"),
         ("wmt16-en-de", "judged by degrees"),
         ("squadv2", "generate_until and loglikelihood"),
     ],

@@ -2,15 +2,17 @@
 
 import importlib.util
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import tiny
 from lm_eval_side import asked_by_lm_eval, held_ids, hub_folder, our_prompt, sides
 
-from harness import plugins, protocol
+from harness import plugins, protocol, tokens
 from harness.cli import main
 from harness.errors import BenchError
-from harness.types import Completion, Problem, Sampling, Split
+from harness.types import Completion, Model, Problem, Request, Sampling, Split
 
 LM_EVAL = importlib.util.find_spec("lm_eval") is not None
 pytestmark = pytest.mark.skipif(not LM_EVAL, reason="lm-eval is not installed: pip install 'baseline-bench[lm-eval]'")
@@ -66,6 +68,11 @@ def mirror(tmp_path_factory):
         {"text": "The device is a pump.\nDevice:", "value": "pump"},
         {"text": "It was cleared in May.\nMonth:", "value": "May"},
     ]
+    code = [
+        {"code_tokens": ["def", "add", "(", "a", ",", "b", ")"], "docstring_tokens": ["Adds", "two", "numbers", "."]},
+        {"code_tokens": ["def", "names"], "docstring_tokens": ["All", "names", "in", "their", "order"]},
+    ]
+    hub_folder(place, "CM/codexglue_code2text_ruby", "default", dict.fromkeys(("train", "validation", "test"), code))
     hub_folder(place, "hazyresearch/based-fda", "default", {"validation": facts})
     hub_folder(place, "hazyresearch/based-squad", "default", {"validation": facts})
     return place
@@ -116,7 +123,6 @@ def test_a_begun_answer_is_measured_and_judged_from_where_it_goes_on(tmp_path, m
         ("wmt16-en-de", r"judged by degrees \(bleu, ter, chrf\).*"),
         ("wmt16-en-de,rouge=0.5", "has no metric 'rouge'"),
         ("wmt16-en-de,chrf=much", "'much' is no number"),
-        ("code2text_ruby,smoothed_bleu_4=10", "searches with 10 beams"),
     ],
 )
 def test_degrees_without_a_sound_bar_are_refused_with_the_way_out(name, told):
@@ -305,3 +311,31 @@ def test_what_a_model_wrote_is_run_by_consent_alone(library, monkeypatch):
     task = plugins.task("lm-eval:made_up,pass@1")
     problems = task.problems(Split("test"))
     assert [said(task, problems[2], text).correct for text in ("2 + 2", "5")] == [True, False]
+
+
+def test_a_search_with_beams_writes_what_lm_eval_s_own_model_writes(both, mirror, tmp_path, monkeypatch, capfd):
+    """Ten beams in float32, the same texts; an engine that follows one beginning alone is refused."""
+    held, speech = both
+    task = plugins.task("lm-eval:code2text_ruby,smoothed_bleu_4=10")
+    assert Sampling(128, stop=("</s>",), beams=10) == task.SAMPLING
+    problems = task.problems(Split("test", mirror=mirror))
+    theirs = plugins.room("tasks._lm_eval.definition").load(
+        "code2text_ruby", str(mirror / "CM" / "codexglue_code2text_ruby")
+    )
+    asked_by_lm_eval(theirs, held, speech.manner.style == "template", 2)
+    for instance in theirs.instances:
+        instance.args[1]["max_gen_toks"] = 24
+    wanted = held.generate_until(theirs.instances, disable_tqdm=True)
+    generator = plugins.engine("transformers").load(
+        Model("tiny", "folder", None, Path(held.tokenizer.name_or_path), None, None),
+        plugins.engine("transformers").Options(dtype="float32", device="cpu"),
+    )
+    requests = [
+        Request(each.id, tuple(tokens.question_ids(speech.tokenizer, speech.manner, task, each))) for each in problems
+    ]
+    found = dict(generator.complete(requests, replace(task.SAMPLING, max_tokens=24), [held.eot_token_id]))
+    assert [found[each.id].text for each in problems] == wanted
+    monkeypatch.chdir(tmp_path)
+    words = ["--engine", "scripted", "--task", "lm-eval:code2text_ruby,smoothed_bleu_4=10", "--datasets", str(mirror)]
+    assert main(["baseline", held.tokenizer.name_or_path, *words]) == 1
+    assert "searches with 10 beams, which the engine 'scripted' does not" in capfd.readouterr().err

@@ -1,5 +1,7 @@
 """harness.engines.transformers: our decode loop writes what transformers' own `generate` writes."""
 
+from dataclasses import replace
+
 import pytest
 import tiny
 import torch
@@ -190,6 +192,35 @@ def test_a_nucleus_is_the_fewest_likeliest_tokens_that_reach_the_share(model):
     assert {i: c.token_ids for i, c in tight.items()} == {
         i: c.token_ids for i, c in answers(model, Sampling(8)).items()
     }
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_a_search_of_one_beam_writes_what_the_decode_loop_writes(model, size):
+    """Padding, stop tokens, stop texts and the limit end an answer alike, with the same tokens up to there."""
+    first = answers(model, Sampling(12))
+    stop, mark = first["q0"].token_ids[3], first["q2"].text[4:6]
+    for sampling, stop_ids in ((Sampling(12), ()), (Sampling(12), (stop,)), (Sampling(12, stop=(mark,)), (stop,))):
+        wanted = answers(model, sampling, stop_ids)
+        assert answers(model, replace(sampling, beams=1), stop_ids, batch_size=size) == wanted
+    assert {answer.finish_reason for answer in wanted.values()} == {"stop", "length"}
+
+
+def test_more_beams_find_likelier_answers_and_a_checkpoint_s_own_settings_are_left_out(model):
+    """The mean log-probability of an answer; a penalty in generation_config.json changes no token."""
+    generator = engine.load(model, engine.Options(dtype="float32", device="cpu", batch_size=2))
+    likely = []
+    for count in (1, 8):
+        found = dict(generator.complete(asked(model), Sampling(6, beams=count), ()))
+        generator._network.generation_config.repetition_penalty = 9.0
+        again = dict(generator.complete(asked(model), Sampling(6, beams=count), ()))
+        assert again == found
+        written = [
+            Row(request.id, (*request.token_ids, *found[request.id].token_ids), len(request.token_ids))
+            for request in asked(model)
+        ]
+        likely.append({name: sum(values) for name, values in generator.logprobs(written)})
+    assert all(likely[1][name] >= likely[0][name] - 1e-4 for name in likely[0])
+    assert likely[0] != likely[1]
 
 
 def rows(model) -> list[Row]:

@@ -16,17 +16,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness import machine
 from harness.checkpoints import weights
+from harness.engines import _beams as beams
 from harness.engines import _drawing as drawing
 from harness.engines import _teacher as teacher
 from harness.engines._cache import Prefix, closed_up, growing, prefix
 from harness.errors import BenchError
-from harness.tokens import completion_text
+from harness.tokens import completion_text, ends
 from harness.types import Completion, Model, Request, Row, Sampling, Value
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-TAIL = 16
 # What an entry was made with that was written before there was such an option.
 ABSENT: Mapping[str, Value] = {"prefix_caching": False}
+BEAMS = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,13 @@ class Transformers:
         """
         ordered = sorted(requests, key=lambda r: -len(r.token_ids))
         size = int(self.settings["batch_size"] or 1)
+        if sampling.beams is not None:
+            for start in range(0, len(ordered), size):
+                with self._memory(size):
+                    yield from beams.search(
+                        self._network, self._tokenizer, ordered[start : start + size], sampling, stop_ids
+                    )
+            return
         caching = self.settings["prefix_caching"] and ordered
         begun = prefix(self._network, [request.token_ids for request in ordered]) if caching else None
         for start in range(0, len(ordered), size):
@@ -167,12 +175,8 @@ class _Batch:
         """Write one token of a row; why it ends here, or None."""
         written = self.written[row]
         written.append(token)
-        if token in stop_ids:
+        if ends(self.tokenizer, written, stop_ids, sampling.stop):
             return "stop"
-        if sampling.stop:
-            tail = self.tokenizer.decode(written[-TAIL:], skip_special_tokens=True)
-            if any(mark in tail for mark in sampling.stop):
-                return "stop"
         return "length" if len(written) >= sampling.max_tokens else None
 
 

@@ -105,7 +105,8 @@ def _facts(judged: Judged, found: Table) -> str:
 
 def _drawn(sampling: Sampling) -> str:
     nucleus = "" if sampling.top_p is None else f", top_p {sampling.top_p:g}"
-    drawn = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:.2f}{nucleus}"
+    likeliest = "greedy" if sampling.beams is None else f"{sampling.beams:,} beams"
+    drawn = likeliest if sampling.temperature == 0 else f"temperature {sampling.temperature:.2f}{nucleus}"
     return drawn if sampling.draws is None else f"{drawn}, {sampling.draws:,} draws an item judged together"
 
 

@@ -111,6 +111,7 @@ def _notes(entry: Entry) -> str:
     interval = wilson(counts.correct, counts.total)
     drawn = "greedy" if result.sampling.temperature == 0 else f"temperature {result.sampling.temperature}"
     drawn += "" if result.sampling.top_p is None else f", top_p {result.sampling.top_p}"
+    drawn = drawn if result.sampling.beams is None else f"{result.sampling.beams} beams"
     drawn += "" if result.sampling.draws is None else f", {result.sampling.draws} draws an item judged together"
     return (
         f"exact match in %, {counts.correct} of {counts.total}, 95 % interval {100 * interval.low:.1f} to "

@@ -114,6 +114,7 @@ def _asked(task: Task, shots: Sequence[Message]) -> dict[str, object]:
             "max_gen_toks": sampling.max_tokens,
             "do_sample": sampling.temperature > 0,
             "temperature": sampling.temperature,
+            **({} if sampling.beams is None else {"num_beams": sampling.beams}),
         },
         "repeats": sampling.draws or 1,
     }

@@ -97,7 +97,7 @@ def refused(config: Any) -> str | None:
     strange = [key for key in drawn if not key.startswith("max_") and key not in _KNOWN]
     reasons = (
         (config.doc_to_image or config.doc_to_audio, "asks about pictures or sounds"),
-        (drawn.get("num_beams", 1) != 1, f"searches with {drawn.get('num_beams')} beams, which no engine here does"),
+        (drawn.get("num_beams", 1) != 1 and drawn.get("do_sample"), "draws among beams, which no engine here does"),
         (strange, f"generates by {', '.join(strange)}, which no engine here knows"),
         (config.use_prompt, "takes its prompts from another library (use_prompt)"),
     )
@@ -112,9 +112,10 @@ def sampling(given: Mapping[str, Any], draws: int = 1) -> Sampling:
         draws: answers that the task wants to each question (`repeats`).
     """
     several = None if draws == 1 else draws
+    beams = int(given.get("num_beams", 1))
     asked = normalize_gen_kwargs(dict(given), DEFAULT_MAX_GEN_TOKS)
     stop, most, temperature = tuple(asked["until"]), int(asked["max_gen_toks"]), float(asked.get("temperature", 0))
     if temperature == 0:
-        return Sampling(max_tokens=most, stop=stop, draws=several)
+        return Sampling(max_tokens=most, stop=stop, draws=several, beams=None if beams == 1 else beams)
     share = float(asked.get("top_p", 1))
     return Sampling(most, temperature, stop, seed=DEFAULT_OTHER_SEED, top_p=share if share < 1 else None, draws=several)

@@ -101,3 +101,29 @@ def test_a_server_asked_by_token_ids_answers_like_the_engine(bench, by_vllm, end
     assert len(served) == 16
     same = sum(served[i]["token_ids"] == vllm[i]["token_ids"] for i in served)
     assert same >= 15, f"{same} of 16 equal"
+
+
+DRAWN = '''"""Three answers to a question, drawn."""
+
+from harness.types import Sampling
+from tasks.word_problems import READER, grade, messages, problems
+
+LABEL = "drawn@v1"
+SAMPLING = Sampling(24, 0.8, ("\\nQuestion:",), seed=3, top_p=0.9, draws=3)
+'''
+
+
+def test_drawn_answers_repeat_and_differ_among_each_other(bench, endpoint, tmp_path):
+    """Each draw has a seed of its own that follows from its name: in another process, and behind a server, the same."""
+    file = tmp_path / "drawn.py"
+    file.write_text(DRAWN)
+    asked = ("baseline", MODEL, "--task", str(file), "--limit", "4")
+    engine = ("--engine", "vllm", "-o", "dtype=float32", "-o", "context=2048")
+    (entry, first), (_, again) = (bench(*asked, *engine, "--name", name) for name in ("once", "twice"))
+    assert entry["result"]["sampling"]["draws"] == 3
+    assert [len({tuple(each["token_ids"]) for each in (line, *line["more"])}) for line in first.values()] == [3] * 4
+    ids = {name: [each["token_ids"] for each in (line, *line["more"])] for name, line in first.items()}
+    assert ids == {name: [each["token_ids"] for each in (line, *line["more"])] for name, line in again.items()}
+    _, served = bench(*asked, "--engine", "openai", "-o", f"endpoint={endpoint}", "--name", "served")
+    same = sum([each["token_ids"] for each in (line, *line["more"])] == ids[name] for name, line in served.items())
+    assert same >= 3, f"{same} of 4 equal"
