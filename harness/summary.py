@@ -30,7 +30,8 @@ def announce(scored: Scored, as_json: bool, screen: Screen) -> None:
     version = ", ".join(str(told) for told in (result.engine.version, settings.get("dtype")) if told)
     engine = f"{version} on {result.provenance.device}"
     bar = [] if result.task.bar is None else [("right is", "{} that reaches {}".format(*result.task.bar))]
-    rows = [*_counted(result.counts), *bar, ("engine", engine), ("speed", f"{speed}seconds: {phases}"),
+    counted = _counted(result.counts, result.task.measure)
+    rows = [*counted, *bar, ("engine", engine), ("speed", f"{speed}seconds: {phases}"),
             ("answers", f"{folder} (read them: bench show {folder} --wrong)"), ("entry", str(path))]  # fmt: skip
     screen.print(table(f"{result.candidate} on {result.task.label}{part}", rows))
 
@@ -101,11 +102,11 @@ def next_steps(leaderboards: Path, task: str, screen: Screen) -> None:
     )
 
 
-def _counted(score: Score) -> list[tuple[str, str]]:
+def _counted(score: Score, measure: str = "exact match") -> list[tuple[str, str]]:
     interval = plugins.room("harness.judging.statistics").wilson(score.correct, score.total)
     return [
         (
-            "exact match",
+            measure,
             f"{_percent(score.correct, score.total)} ({score.correct} of {score.total}), "
             f"95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f} %",
         ),

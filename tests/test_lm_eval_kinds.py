@@ -166,6 +166,8 @@ def test_a_bar_is_part_of_the_board_the_label_and_the_reader(tmp_path, mirror, m
     capfd.readouterr()
     page = (tmp_path / "leaderboards" / "lm-eval-wmt16-en-de-chrf-50.md").read_text()
     assert "Right is `chrf` that reaches `50`" in page
+    assert "|right %|" in page
+    assert "exact match %" not in page
     assert main(["verify", "--against", "lm-eval", str(entry)]) == 0
     told = dict(words[:2] for line in capfd.readouterr().out.splitlines() if len(words := line.split()) > 1)
     sacrebleu = plugins.room("sacrebleu")

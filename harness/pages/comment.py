@@ -12,6 +12,7 @@ from harness.judging.statistics import wilson
 from harness.judging.telling import tell
 from harness.pages.markup import cell, code, visible
 from harness.pages.proposal import Contest, Example, Proposed, Report, Withdrawn
+from harness.pages.table import measure
 from harness.store.board import Row
 
 # What GitHub takes as one comment. Counted here in bytes of UTF-8, of which there are never fewer than characters.
@@ -176,10 +177,11 @@ def _retractions(retractions: Sequence[Withdrawn]) -> str:
 
 
 def _table(report: Report, board: str) -> str:
-    head = ("candidate", "items", "exact match %", "95 % interval", "strict %", "unread %", "cut %")
+    rows = [row for row in report.rows if row.board == board]
+    right = f"{measure(row.row for row in rows)} %"
+    head = ("candidate", "items", right, "95 % interval", "strict %", "unread %", "cut %")
     lines = ["|" + "|".join((*head, "against its base", "against the incumbent", "entry")) + "|"]
     lines.append("|---|---:|---:|:---:|---:|---:|---:|---|---|---|")
-    rows = [row for row in report.rows if row.board == board]
     lines += ["|" + "|".join(_cells(report, row)) + "|" for row in rows[: _MOST["rows"]]]
     rest = len(rows) - _MOST["rows"]
     more = f"\n\nand {rest:,} more: see the board" if rest > 0 else ""

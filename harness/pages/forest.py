@@ -9,7 +9,7 @@ from harness.judging.provenances import untrained
 from harness.judging.standing import Against, Judged
 from harness.judging.statistics import Interval, wilson
 from harness.pages.drawing import Canvas, cut, ticks
-from harness.pages.table import points
+from harness.pages.table import measure, points
 from harness.store.board import Row, Table
 
 MOST_ROWS = 100
@@ -121,7 +121,8 @@ def _panel(canvas: Canvas, top: float, table: Table, groups: Sequence[Group]) ->
     canvas.text(_MARGIN, top + 16, cut(table.label, 60), "ink strong large")
     shown = sum(len(group.marks) for group in groups)
     of = "" if shown == len(table.full) else f"; the newest {shown:,} of {len(table.full):,} rows"
-    canvas.text(_MARGIN, top + 34, f"exact match %, {total:,} items, 95 % Wilson intervals{of}", "muted small")
+    told = f"{measure(table.full)} %, {total:,} items, 95 % Wilson intervals{of}"
+    canvas.text(_MARGIN, top + 34, told, "muted small")
     canvas.text(_RATES, top + 34, "%", "muted small", "end")
     canvas.text(_VERDICTS, top + 34, "against its base", "muted small")
     scale, bottom = _scale(groups), top + _height(groups) - _FOOT

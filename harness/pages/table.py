@@ -1,6 +1,6 @@
 """The tables of a page: one line a row, at most eleven columns, no padding, fixed decimals."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
 
 from harness.judging.provenances import untrained
@@ -12,7 +12,8 @@ from harness.store.entry import Entry, Result
 from harness.store.lineage import Retraction, place
 
 LEFT, RIGHT, _MIDDLE = "---", "---:", ":---:"
-_SCORE = (("exact match %", RIGHT), ("95 % interval", _MIDDLE))
+EXACT = "exact match"
+_SCORE = ((f"{EXACT} %", RIGHT), ("95 % interval", _MIDDLE))
 _SHARES = (("strict %", RIGHT), ("unread %", RIGHT), ("cut %", RIGHT))
 _MADE = (("prompt", LEFT), ("engine, dtype, device", LEFT))
 _CANDIDATE, _ENTRY = ("candidate", LEFT), ("entry", LEFT)
@@ -23,17 +24,23 @@ _WITHDRAWN = (_CANDIDATE, ("task", LEFT), *_SCORE, ("withdrawn", LEFT), ("why", 
 
 def full(judged: Judged, table: Table) -> str:
     """The table of the full runs."""
-    return written(_FULL, [_full(judged, row) for row in table.full])
+    return written(_headed(_FULL, table.full), [_full(judged, row) for row in table.full])
 
 
 def partial(judged: Judged, table: Table) -> str:
     """The table of the partial runs: the number of items stands where full ones have a comparison and a speed."""
-    return written(_PARTIAL, [_partial(judged, row) for row in table.partial])
+    return written(_headed(_PARTIAL, table.partial), [_partial(judged, row) for row in table.partial])
 
 
 def withdrawn(board: str, rows: Sequence[tuple[Row, Retraction]]) -> str:
     """The table of the rows that do not count, each with its reason."""
-    return written(_WITHDRAWN, [_withdrawn(board, row, record) for row, record in rows])
+    columns = _headed(_WITHDRAWN, [row for row, _ in rows])
+    return written(columns, [_withdrawn(board, row, record) for row, record in rows])
+
+
+def measure(rows: Iterable[Row]) -> str:
+    """What the share of right items is called in a table of these rows."""
+    return next((row.result.task.measure for row in rows if row.result.task.bar is not None), EXACT)
 
 
 def percent(count: int, total: int, decimals: int) -> str:
@@ -66,6 +73,10 @@ def written(columns: Sequence[tuple[str, str]], rows: Sequence[Iterator[str]]) -
     """A Markdown table of columns, each a heading and its alignment, and of rows of finished cells."""
     head = ["|".join(["", *names, ""]) for names in zip(*columns, strict=True)]
     return "\n".join([*head, *("|".join(["", *cells, ""]) for cells in rows)])
+
+
+def _headed(columns: Sequence[tuple[str, str]], rows: Sequence[Row]) -> Sequence[tuple[str, str]]:
+    return [(name.replace(EXACT, measure(rows)), side) for name, side in columns]
 
 
 def _full(judged: Judged, row: Row) -> Iterator[str]:

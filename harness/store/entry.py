@@ -30,6 +30,11 @@ class TaskRecord:
         found = _BAR.match(self.reader)
         return (found["metric"], found["degree"]) if found else None
 
+    @property
+    def measure(self) -> str:
+        """What the share of right items is called; a bar says by itself what is right."""
+        return "exact match" if self.bar is None else "right"
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
