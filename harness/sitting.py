@@ -131,12 +131,17 @@ def ask(order: Order) -> Asked:
     module = plugins.engine(engine)
     chosen = options.parse(module.Options, order.options, f"engine {engine}")
     gpus.shares(module, chosen, order.gpus)  # refused here, not after hours of training
-    _require_beams(task, engine, module)
+    require_beams(task, engine, module)
     problems = evaluate.choose(task, Split("test", mirror=order.mirror), order.limit, order.seed)
     return Asked(task, problems, engine, why, chosen)
 
 
-def _require_beams(task: Task, name: str, engine: Any) -> None:
+def require_beams(task: Task, name: str, engine: Any) -> None:
+    """Refuse a task that searches with beams where the engine would follow one beginning alone.
+
+    Raises:
+        BenchError: naming the task, its beams and the engine.
+    """
     beams = task.SAMPLING.beams
     if beams is not None and not getattr(engine, "BEAMS", False):
         what = f"{task.LABEL} searches with {beams} beams, which the engine '{name}' does not"

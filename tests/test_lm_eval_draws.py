@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from collections import defaultdict
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from lm_eval_side import hub_folder
 from harness import draws, plugins, protocol, runs
 from harness.cli import main
 from harness.errors import BenchError
-from harness.store import completions
+from harness.store import completions, noise
 from harness.types import Completion, Problem, Request, Sampling, Split
 
 LM_EVAL = importlib.util.find_spec("lm_eval") is not None
@@ -88,6 +89,7 @@ def test_draws_are_kept_in_a_run_and_beside_an_entry(tmp_path):
     assert other.ids_sha256 != line.ids_sha256
     silent = completions.commit(Problem("a", "q", "1", ""), replace(completion, more=(draw("two"),)))
     assert (silent.tokens, silent.ids_sha256) == (None, None)
+    assert noise.trace(silent) != noise.trace(replace(silent, more=("three",)))
 
 
 @needs_lm_eval
@@ -190,6 +192,8 @@ def test_a_row_of_several_draws_is_made_shown_checked_and_exported(tmp_path, mir
     assert main(["verify", "--level", "1", str(entry), "--datasets", str(mirror)]) == 0
     assert main(["verify", "--against", "lm-eval", str(entry)]) == 0
     assert "exact_match,maj@8" in capfd.readouterr().out
+    assert main(["doctor", str(model), *words[:-1], "--answers", "1"]) in (0, 1)  # a tiny model's answers are strange
+    assert re.search(r"test-\d+: (right|wrong), read .* by (maj@64|nothing-matched), ", capfd.readouterr().out)
 
 
 def test_an_entry_with_fewer_draws_than_it_says_is_refused():

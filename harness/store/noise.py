@@ -135,7 +135,7 @@ def flips(first: NoiseRun, second: NoiseRun) -> int:
 
 def trace(line: CommittedCompletion) -> str:
     """What tells one answer from another: the digest of its token ids, or of its text where a server tells no ids."""
-    return line.ids_sha256 or digest(line.text)[:16]
+    return line.ids_sha256 or digest(line.text if line.more is None else [line.text, *line.more])[:16]
 
 
 def pairs(traces: Sequence[Sequence[str]]) -> tuple[Pair, ...]:

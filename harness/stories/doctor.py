@@ -1,6 +1,7 @@
 """`bench doctor`: look at one model before its score is believed: files, prompt, BOS, stop ids, and a few answers."""
 
 from dataclasses import dataclass, replace
+from itertools import starmap
 from pathlib import Path
 
 from rich.text import Text
@@ -9,6 +10,7 @@ from harness import evaluate, named, options, plugins, sitting
 from harness.checkpoints import examination, models, weights
 from harness.contracts import Task
 from harness.display import Screen, plain, table
+from harness.draws import Draws
 from harness.errors import BenchError
 from harness.named import Found
 from harness.store import candidate
@@ -198,12 +200,15 @@ def _answers(
 ) -> list[str]:
     name = order.engine or sitting.default_engine()[0]
     engine = plugins.engine(name)
+    sitting.require_beams(task, name, engine)
     screen.say(f"engine {name}: loading {model.name}")
     generator = engine.load(model, options.parse(engine.Options, order.options, f"engine {name}"))
     how = speech.manner
-    requests = [Request(p.id, question_ids(speech.tokenizer, how, task, p)) for p in problems]
+    asked = (Request(p.id, question_ids(speech.tokenizer, how, task, p)) for p in problems)
+    draws = Draws(asked, task.SAMPLING.draws or 1)
     try:
-        written = dict(generator.complete(requests, task.SAMPLING, how.stop_ids))
+        found = generator.complete(draws.requests, task.SAMPLING, how.stop_ids)
+        written = dict(filter(None, starmap(draws.add, found)))
     finally:
         generator.close()
     findings = []
@@ -214,9 +219,10 @@ def _answers(
         screen.print(
             Text(f"\n{problem.id}: {judged}, read {verdict.answer} by {verdict.rule}, {verdict.finish}", style="bold")
         )
-        screen.print(Text(plain(completion.text)))
+        for draw in completion.draws:
+            screen.print(Text(plain(draw.text)))
         findings += _strange(problem, completion, speech)
-    if all(c.finish_reason == "length" for c in written.values()):
+    if all(c.finish == "length" for c in written.values()):
         findings.append(_endless(speech))
     return findings
 
