@@ -193,17 +193,15 @@ def keep(  # noqa: PLR0913  # a question's part has so many sides, and each is n
 
 def _day(folder: Path, date: str, machine: Machine) -> tuple[Path, Day]:
     """The day's file of this very machine, and what it holds already."""
-    path = folder / f"{date}-{machine.name}.json"
-    if not path.is_file():
-        return path, Day(date, machine, {})
-    day = record.read(path)
-    there = day.machine
-    if (there.processor, there.cores, there.gpus) == (machine.processor, machine.cores, machine.gpus):
-        return path, day
-    apart = f"{machine.name}-{machine.cores}-cores"
-    if there.name == apart:
-        raise BenchError(f"{path} is of another machine", "name this one by BENCH_MACHINE")
-    return _day(folder, date, replace(machine, name=apart))
+    for name in (machine.name, f"{machine.name}-{machine.cores}-cores"):
+        path = folder / f"{date}-{name}.json"
+        if not path.is_file():
+            return path, Day(date, replace(machine, name=name), {})
+        day = record.read(path)
+        there = day.machine
+        if (there.processor, there.cores, there.gpus) == (machine.processor, machine.cores, machine.gpus):
+            return path, day
+    raise BenchError(f"{path} is of another machine", "name this one by BENCH_MACHINE")
 
 
 def this_machine() -> Machine:

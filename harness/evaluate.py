@@ -1,7 +1,7 @@
 """Run a task on a loaded model: ask what is not yet answered, keep each answer as it comes, judge them all."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness import protocol
 from harness.contracts import Generator, Task
@@ -131,7 +131,12 @@ def grade(task: Task, problems: Sequence[Problem], completions: Mapping[str, Com
             f"{len(missing)} of {len(problems)} answers are missing, {missing[0]} first",
             "finish the run by giving its command again",
         )
-    return [task.grade(problem, completions[problem.id]) for problem in problems]
+    return [judge(task, problem, completions[problem.id]) for problem in problems]
+
+
+def judge(task: Task, problem: Problem, completion: Completion) -> Verdict:
+    """The task's verdict; why generation ended is the completion's to say, of several draws all together."""
+    return replace(task.grade(problem, completion), finish=completion.finish)
 
 
 def score(verdicts: Sequence[Verdict]) -> Score:

@@ -29,15 +29,7 @@ def digest(task: Task, problems: Sequence[Problem]) -> str:
     value: dict[str, object] = {
         "label": task.LABEL,
         "reader": task.READER,
-        "sampling": {
-            "max_tokens": task.SAMPLING.max_tokens,
-            "temperature": task.SAMPLING.temperature,
-            "stop": list(task.SAMPLING.stop),
-            "seed": task.SAMPLING.seed,
-            **({} if task.SAMPLING.top_p is None else {"top_p": task.SAMPLING.top_p}),
-            **({} if task.SAMPLING.draws is None else {"draws": task.SAMPLING.draws}),
-            **({} if task.SAMPLING.beams is None else {"beams": task.SAMPLING.beams}),
-        },
+        "sampling": records.plain(task.SAMPLING),
         "items": [[p.id, p.answer, [[m.role, m.content] for m in task.messages(p)]] for p in problems],
     }
     if (made_with := getattr(task, "MADE_WITH", None)) is not None:

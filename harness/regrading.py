@@ -39,7 +39,7 @@ def at_hand(task: Task, mirror: Path | None) -> bool:
 
 def grade(task: Task, lines: Sequence[CommittedCompletion]) -> list[Verdict]:
     """Every committed completion judged by the task against its committed gold, in order."""
-    return [task.grade(Problem(line.id, "", line.gold, ""), written(line)) for line in lines]
+    return [evaluate.judge(task, Problem(line.id, "", line.gold, ""), written(line)) for line in lines]
 
 
 class Regrader:

@@ -140,9 +140,11 @@ def require_beams(task: Task, name: str, engine: Any) -> None:
     """Refuse a task that searches with beams where the engine would follow one beginning alone.
 
     Raises:
-        BenchError: naming the task, its beams and the engine.
+        BenchError: naming the task, its beams and the engine; or it would draw among beams.
     """
     beams = task.SAMPLING.beams
+    if beams is not None and task.SAMPLING.temperature:
+        raise BenchError(f"{task.LABEL} asks for beams and a temperature", "leave one of them out of its SAMPLING")
     if beams is not None and not getattr(engine, "BEAMS", False):
         what = f"{task.LABEL} searches with {beams} beams, which the engine '{name}' does not"
         raise BenchError(what, "give --engine transformers")

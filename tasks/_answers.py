@@ -4,6 +4,7 @@ docs/reading-answers.md lists the rules in order and every choice of policy.
 """
 
 import re
+from collections import Counter
 
 from harness.types import Completion, Problem, Verdict
 from tasks._numbers import Number, equal, normalise, numbers
@@ -90,16 +91,23 @@ def strict(text: str, gold: str) -> bool:
 
 
 def grade(problem: Problem, completion: Completion) -> Verdict:
-    """Judge one completion against the problem's gold answer; never raises for anything a model can write."""
-    reading = read(completion.text)
+    """Judge one completion against the problem's gold answer; never raises for anything a model can write.
+
+    Of several draws the answer that is read most often counts, the earliest of those (self-consistency, Wang et al.
+    2023, arXiv:2203.11171); the rule and the format are those of the first draw that says it.
+    """
+    readings = [read(draw.text) for draw in completion.draws]
+    votes = Counter(reading.answer for reading in readings if reading.answer)
+    place = max(range(len(readings)), key=lambda number: votes[readings[number].answer or ""])  # the first of equals
+    reading = readings[place]
     correct = reading.answer is not None and equal(reading.answer, problem.answer)
     return Verdict(
         problem_id=problem.id,
         answer=reading.answer,
         rule=reading.rule,
         correct=correct,
-        strict=correct and strict(completion.text, problem.answer),
-        finish=completion.finish_reason,
+        strict=correct and strict(completion.draws[place].text, problem.answer),
+        finish=completion.finish,
     )
 
 

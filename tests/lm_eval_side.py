@@ -5,6 +5,7 @@ import json
 import tiny
 
 from harness import plugins, tokens
+from harness.cli import main
 from harness.types import Model
 
 
@@ -45,3 +46,15 @@ def hub_folder(place, repository, config, splits):
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     files = "".join(f"  - split: {split}\n    path: {split}.jsonl\n" for split in splits)
     (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: {config}\n  data_files:\n{files}---\n")
+
+
+def scored_twice(folder, task, mirror, capfd):
+    """One model's two rows under one seed, each with a run and a board of its own here: their results, the words."""
+    words = ["--engine", "transformers", "-o", "dtype=float32", "--datasets", str(mirror), "--task", task]
+    rows = []
+    for place in ("one", "two"):
+        asked = ["baseline", str(folder), *words, "--leaderboards", place, "--run", f"run-{place}", "--json"]
+        assert main(asked) == 0
+        rows.append(json.loads(capfd.readouterr().out)["result"])
+    assert rows[0]["completions_sha256"] == rows[1]["completions_sha256"]
+    return rows[0], words

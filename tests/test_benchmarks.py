@@ -100,6 +100,11 @@ def test_machines_of_one_name_and_other_cores_have_files_of_their_own(tmp_path, 
     assert list(record.read(first).questions) == ["merging"]
     assert record.read(second).machine.cores == cores
     assert sorted(record.read(second).questions) == ["merging", "study"]
+    value["machine"]["cores"] = cores
+    value["machine"]["processor"] = "another"
+    second.write_bytes(records.pretty(value))
+    with pytest.raises(BenchError, match="of another machine"):
+        keep(tmp_path)
 
 
 def test_a_target_of_what_nobody_measured_is_noticed_before_anything_is_written(tmp_path):

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import samples
 import tiny
-from lm_eval_side import hub_folder
+from lm_eval_side import hub_folder, scored_twice
 
 from harness import draws, plugins, protocol, runs
 from harness.cli import main
@@ -172,13 +172,8 @@ def test_a_row_of_several_draws_is_made_shown_checked_and_exported(tmp_path, mir
     (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 8192}))  # eight shots are long
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(task, "SAMPLING", Sampling(6, 0.8, (), seed=1234, draws=8))
-    words = ["--engine", "transformers", "-o", "dtype=float32", "--datasets", str(mirror), "--task", name, "--json"]
-    rows = []
-    for place in ("one", "two"):
-        assert main(["baseline", str(model), *words, "--leaderboards", place, "--run", f"run-{place}"]) == 0
-        rows.append(json.loads(capfd.readouterr().out)["result"])
-    assert rows[0]["completions_sha256"] == rows[1]["completions_sha256"]
-    assert rows[0]["sampling"]["draws"] == 8
+    row, words = scored_twice(model, name, mirror, capfd)
+    assert row["sampling"]["draws"] == 8
     found = runs.read_completions(tmp_path / "run-one")
     assert [len({each.token_ids for each in answer.draws}) for answer in found.values()] == [8, 8]
 
@@ -192,7 +187,7 @@ def test_a_row_of_several_draws_is_made_shown_checked_and_exported(tmp_path, mir
     assert main(["verify", "--level", "1", str(entry), "--datasets", str(mirror)]) == 0
     assert main(["verify", "--against", "lm-eval", str(entry)]) == 0
     assert "exact_match,maj@8" in capfd.readouterr().out
-    assert main(["doctor", str(model), *words[:-1], "--answers", "1"]) in (0, 1)  # a tiny model's answers are strange
+    assert main(["doctor", str(model), *words, "--answers", "1"]) in (0, 1)  # a tiny model's answers are strange
     assert re.search(r"test-\d+: (right|wrong), read .* by (maj@64|nothing-matched), ", capfd.readouterr().out)
 
 
@@ -207,3 +202,80 @@ def test_an_entry_with_fewer_draws_than_it_says_is_refused():
         changed = replace(sample, result=replace(sample.result, sampling=sampling))
         problems.append(audit.completions(changed, [line], b""))
     assert [any("number of draws" in problem for problem in found) for found in problems] == [False, True, True]
+
+
+OWN = '''"""Two answers to a question, drawn."""
+
+from harness.types import Sampling
+from tasks.word_problems import READER, grade, messages, problems
+
+LABEL = "drawn@v1"
+SAMPLING = Sampling(24, temperature=0.5, seed=1, draws=3)
+'''
+
+
+def test_a_number_task_of_one_s_own_is_judged_by_the_answer_that_is_read_most_often(tmp_path, monkeypatch, capfd):
+    """Not by the first draw; and where a later draw alone was cut, the answer counts as cut."""
+    task = plugins.task("word-problems")
+    problem = Problem("a", "q", "12", "")
+    said = [draw("#### 5"), draw("no number"), draw("So 12.", cut=True), draw("#### 12")]
+    verdict = task.grade(problem, replace(said[0], more=tuple(said[1:])))
+    assert (verdict.answer, verdict.correct, verdict.strict, verdict.finish) == ("12", True, False, "length")
+    assert task.grade(problem, replace(said[0], more=(said[3],))).answer == "5"
+    assert task.grade(problem, replace(said[1], more=(said[1],))).answer is None
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(OWN)
+    chosen = protocol.select(task.problems(Split()), 1, 0)[0]
+    texts = ["#### 5", f"#### {chosen.answer}", f"#### {chosen.answer} and on and on and on"]
+    names = [chosen.id, f"{chosen.id}, draw 2", f"{chosen.id}, draw 3"]
+    lines = [json.dumps({"id": name, "text": text}) for name, text in zip(names, texts, strict=True)]
+    (tmp_path / "script.jsonl").write_text("\n".join(lines) + "\n")
+    model = tiny.build(tmp_path / "model", "chatml")
+    words = ["--task", "./own.py", "--limit", "1", "--engine", "scripted", "-o", "script=script.jsonl", "--json"]
+    assert main(["baseline", str(model), *words]) == 0
+    counts = json.loads(capfd.readouterr().out)["result"]["counts"]
+    assert (counts["correct"], counts["strict"], counts["cut"]) == (1, 1, 1)
+    (entry,) = (tmp_path / "leaderboards" / "own").glob("*.json")
+    assert main(["verify", "--level", "1", str(entry), "--task", "./own.py"]) == 0
+    if LM_EVAL:
+        assert main(["verify", "--against", "lm-eval", str(next(tmp_path.glob("runs/*")))]) == 1
+        assert "several draws are judged together" in capfd.readouterr().err
+    assert main(["export", "lm-eval", "./own.py"]) == 1
+    assert "draws several answers" in capfd.readouterr().err
+
+
+@needs_lm_eval
+@pytest.mark.parametrize(
+    "name", ["gsm8k", "gsm8k,exact_match", "gsm8k,exact_match,strict-match", "t,chrf=50", "t,m,f=0.1234567"]
+)
+def test_what_is_asked_of_lm_eval_is_found_again_by_its_own_words(name):
+    """A label is made of them; a filter stands behind its metric."""
+    settings = plugins.room("tasks._lm_eval.settings")
+    assert str(settings.parse(name)) == name
+    with pytest.raises(BenchError, match="names a filter and no metric"):
+        settings.parse("gsm8k,,strict-match")
+
+
+@needs_lm_eval
+def test_a_share_of_right_draws_is_told_before_anything_is_generated(tmp_path, monkeypatch):
+    """pass@1 of ten draws is no verdict without a bar; with one, lm-eval's program runs what was written."""
+    monkeypatch.setenv("HF_ALLOW_CODE_EVAL", "1")
+    row = {"id": "s", "code": "def f(x):\n    return x + 1", "input": "1", "output": "2"}
+    hub_folder(tmp_path, "cruxeval-org/cruxeval", "default", {"test": [row, row, row]})
+    with pytest.raises(BenchError, match=r"10 draws by the share.*such as pass@1=0\.5"):
+        plugins.task("lm-eval:cruxeval_output,pass@1").problems(Split("test", mirror=tmp_path))
+    task = plugins.task("lm-eval:cruxeval_output,pass@1=0.5")
+    problem = task.problems(Split("test", mirror=tmp_path))[0]
+    right, wrong = draw("\nassert f(1) == 2\n"), draw("\nassert f(1) == 3\n")
+    assert task.grade(problem, replace(right, more=(right,) * 5 + (wrong,) * 4)).correct
+    assert not task.grade(problem, replace(right, more=(wrong,) * 9)).correct
+
+
+def test_beams_are_refused_with_a_temperature(tmp_path, monkeypatch, capfd):
+    """One of the two would be left out in silence."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(OWN.replace("draws=3", "beams=3"))
+    model = tiny.build(tmp_path / "model", "chatml")
+    assert main(["baseline", str(model), "--task", "./own.py", "--engine", "transformers"]) == 1
+    assert "asks for beams and a temperature" in capfd.readouterr().err

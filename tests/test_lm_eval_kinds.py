@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from lm_eval_side import asked_by_lm_eval, held_ids, hub_folder, our_prompt, sides
+from lm_eval_side import asked_by_lm_eval, held_ids, hub_folder, our_prompt, scored_twice, sides
 
 from harness import plugins, protocol, tokens
 from harness.cli import main
@@ -202,13 +202,8 @@ def test_a_task_that_draws_its_answers_draws_them_by_lm_eval_s_seed(tmp_path, mi
     model = tiny.build(tmp_path / "model", "chatml")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(task, "SAMPLING", Sampling(12, 0.8, (), seed=1234, top_p=0.95))
-    words = ["--engine", "transformers", "-o", "dtype=float32", "--datasets", str(mirror), "--task", name, "--json"]
-    rows = []
-    for place in ("one", "two"):
-        assert main(["baseline", str(model), *words, "--leaderboards", place, "--run", f"run-{place}"]) == 0
-        rows.append(json.loads(capfd.readouterr().out)["result"])
-    assert rows[0]["completions_sha256"] == rows[1]["completions_sha256"]
-    assert rows[0]["sampling"]["top_p"] == 0.95
+    row, _ = scored_twice(model, name, mirror, capfd)
+    assert row["sampling"]["top_p"] == 0.95
     assert "temperature 0.80, top_p 0.95" in next((tmp_path / "one").glob("lm-eval-*.md")).read_text()
 
 
@@ -341,3 +336,13 @@ def test_a_search_with_beams_writes_what_lm_eval_s_own_model_writes(both, mirror
     words = ["--engine", "scripted", "--task", "lm-eval:code2text_ruby,smoothed_bleu_4=10", "--datasets", str(mirror)]
     assert main(["baseline", held.tokenizer.name_or_path, *words]) == 1
     assert "searches with 10 beams, which the engine 'scripted' does not" in capfd.readouterr().err
+
+
+def test_a_filter_that_looks_at_the_question_is_given_it(tmp_path):
+    """The filter of bbh knows a choice by its words, which stand in the document alone."""
+    row = {"input": "Which day?\nOptions:\n(A) Monday\n(B) Sunday", "target": "(B)"}
+    hub_folder(tmp_path, "SaylorTwift/bbh", "date_understanding", {"test": [row]})
+    task = plugins.task("lm-eval:bbh_cot_zeroshot_date_understanding")
+    (problem,) = task.problems(Split("test", mirror=tmp_path))
+    verdicts = [said(task, problem, text) for text in ("It must be Sunday then.", "So (B).", "It is Monday.")]
+    assert [(one.answer, one.correct) for one in verdicts] == [("(B)", True), ("(B)", True), ("(A)", False)]

@@ -80,19 +80,16 @@ class Transformers:
         """
         ordered = sorted(requests, key=lambda r: -len(r.token_ids))
         size = int(self.settings["batch_size"] or 1)
-        if sampling.beams is not None:
-            for start in range(0, len(ordered), size):
-                with self._memory(size):
-                    yield from beams.search(
-                        self._network, self._tokenizer, ordered[start : start + size], sampling, stop_ids
-                    )
-            return
-        caching = self.settings["prefix_caching"] and ordered
+        size = max(1, size // (sampling.beams or 1))  # each beam is a row
+        caching = self.settings["prefix_caching"] and ordered and sampling.beams is None
         begun = prefix(self._network, [request.token_ids for request in ordered]) if caching else None
         for start in range(0, len(ordered), size):
-            batch = _Batch(self._network, self._tokenizer, ordered[start : start + size], begun)
+            part = ordered[start : start + size]
             with self._memory(size):
-                yield from batch.decode(sampling, frozenset(stop_ids))
+                if sampling.beams is not None:
+                    yield from beams.search(self._network, self._tokenizer, part, sampling, stop_ids)
+                else:
+                    yield from _Batch(self._network, self._tokenizer, part, begun).decode(sampling, frozenset(stop_ids))
 
     def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, tuple[float, ...]]]:
         """Look at whole rows in batches of like length, longest first; only the logits asked for are made.

@@ -199,7 +199,8 @@ def _other_exam(first: Entry, second: Entry) -> Iterator[Difference]:
         )
     )
     # gsm8k-1shot@v1 and gsm8k-0shot@v1 ask the same otherwise; @v1 and @v2 of one manner are two exams.
-    same_manner = one.task.label.rpartition("@")[0] == other.task.label.rpartition("@")[0]
+    manners = [task.label.rpartition("@")[0] or task.label for task in (one.task, other.task)]
+    same_manner = manners[0] == manners[1]
     if same_manner and one.task.protocol_sha256 != other.task.protocol_sha256:
         told = [f"{task.label} {task.protocol_sha256[:12]}" for task in (one.task, other.task)]
         yield Difference("versions of the task", *told)

@@ -97,17 +97,18 @@ def _facts(judged: Judged, found: Table) -> str:
         else "Right is {} that reaches {}, whatever is called a match here. ".format(*map(code, result.task.bar))
     )
     return bar + (
-        f"{result.selection.total:,} items, reader {code(result.task.reader)}, {_drawn(result.sampling)}, at most "
+        f"{result.selection.total:,} items, reader {code(result.task.reader)}, {drawn(result.sampling)}, at most "
         f"{result.sampling.max_tokens:,} tokens, protocol `{result.task.protocol_sha256[:12]}`. "
         f"{_resolution(result, discordance(judged, found))}"
     )
 
 
-def _drawn(sampling: Sampling) -> str:
+def drawn(sampling: Sampling) -> str:
+    """How answers are drawn, in words."""
     nucleus = "" if sampling.top_p is None else f", top_p {sampling.top_p:g}"
     likeliest = "greedy" if sampling.beams is None else f"{sampling.beams:,} beams"
-    drawn = likeliest if sampling.temperature == 0 else f"temperature {sampling.temperature:.2f}{nucleus}"
-    return drawn if sampling.draws is None else f"{drawn}, {sampling.draws:,} draws an item judged together"
+    said = likeliest if sampling.temperature == 0 else f"temperature {sampling.temperature:.2f}{nucleus}"
+    return said if sampling.draws is None else f"{said}, {sampling.draws:,} draws an item judged together"
 
 
 def _resolution(result: Result, seen: tuple[float, int] | None) -> str:

@@ -73,6 +73,9 @@ def against(paths: Sequence[Path], screen: Screen) -> int:
 
 
 def _require_numbers(path: Path, answers: Sequence[Answered], numbers: Any) -> None:
+    if any(each.completion.more for each in answers):
+        what = f"{path}: several draws are judged together, and lm-eval's {DEFAULT} judges one answer"
+        raise BenchError(what, "name a row of one of lm-eval's own tasks with draws")
     for each in {each.problem.answer: each for each in answers}.values():
         gold = numbers.grade(each.problem, Completion(f"#### {each.problem.answer}", None, "stop"))
         if gold.rule != "hash" or gold.answer is None:

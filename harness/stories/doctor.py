@@ -214,15 +214,15 @@ def _answers(
     findings = []
     for problem in problems:
         completion = written[problem.id]
-        verdict = task.grade(problem, completion)
+        verdict = evaluate.judge(task, problem, completion)
         judged = "right" if verdict.correct else "wrong"
         screen.print(
             Text(f"\n{problem.id}: {judged}, read {verdict.answer} by {verdict.rule}, {verdict.finish}", style="bold")
         )
         for draw in completion.draws:
             screen.print(Text(plain(draw.text)))
-        findings += _strange(problem, completion, speech)
-    if all(c.finish == "length" for c in written.values()):
+            findings += _strange(problem, draw, speech)
+    if all(draw.finish_reason == "length" for completion in written.values() for draw in completion.draws):
         findings.append(_endless(speech))
     return findings
 

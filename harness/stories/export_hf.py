@@ -20,6 +20,7 @@ from harness import plugins, runs
 from harness.display import Screen
 from harness.errors import BenchError
 from harness.judging.statistics import wilson
+from harness.pages.page import drawn
 from harness.store import choosing, entries
 from harness.store.choosing import Chosen
 from harness.store.entry import Entry, Result
@@ -109,15 +110,12 @@ def _notes(entry: Entry) -> str:
     """What the number is, in one line: without it nobody could say what it may be compared with."""
     result, counts = entry.result, entry.result.counts
     interval = wilson(counts.correct, counts.total)
-    drawn = "greedy" if result.sampling.temperature == 0 else f"temperature {result.sampling.temperature}"
-    drawn += "" if result.sampling.top_p is None else f", top_p {result.sampling.top_p}"
-    drawn = drawn if result.sampling.beams is None else f"{result.sampling.beams} beams"
-    drawn += "" if result.sampling.draws is None else f", {result.sampling.draws} draws an item judged together"
     return (
-        f"exact match in %, {counts.correct} of {counts.total}, 95 % interval {100 * interval.low:.1f} to "
-        f"{100 * interval.high:.1f}; {result.task.label}, reader {result.task.reader}, {drawn}, at most "
-        f"{result.sampling.max_tokens} tokens, prompt style {result.model.prompt_style}; {result.engine.version} on "
-        f"{result.provenance.device}; bench {result.provenance.bench}, result {entry.result_sha256[:12]}"
+        f"{result.task.measure} in %, {counts.correct} of {counts.total}, 95 % interval {100 * interval.low:.1f} to "
+        f"{100 * interval.high:.1f}; {result.task.label}, reader {result.task.reader}, {drawn(result.sampling)}, "
+        f"at most {result.sampling.max_tokens} tokens, prompt style {result.model.prompt_style}; "
+        f"{result.engine.version} on {result.provenance.device}; bench {result.provenance.bench}, "
+        f"result {entry.result_sha256[:12]}"
     )
 
 
@@ -131,7 +129,7 @@ def _card(path: Path, entry: Entry, data: str, source: str | None) -> str:
         dataset_config="main",
         dataset_split="test",
         metric_type=_METRIC,
-        metric_name="exact match (%)",
+        metric_name=f"{result.task.measure} (%)",
         metric_value=percent(result),
         source_url=source,
         source_name=None if source is None else "bench entry",

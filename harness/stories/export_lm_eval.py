@@ -118,7 +118,8 @@ def _items(path: Path, entry: Entry, known: Sequence[Problem]) -> list[_Item]:
 
 
 def _filters(entry: Entry) -> tuple[str, str]:
-    return entry.result.task.reader.rpartition("@")[0], STRICT
+    reader = entry.result.task.reader
+    return reader.rpartition("@")[0] or reader, STRICT
 
 
 def _sample(entry: Entry, number: int, item: _Item, key: str) -> dict[str, Any]:

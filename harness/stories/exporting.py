@@ -39,11 +39,16 @@ def export(order: Export, screen: Screen) -> int:
     """Write the task as lm-eval's own files, one for models with a chat template and one for those without.
 
     Raises:
-        BenchError: the task is lm-eval's own, or its prompts are none that a file of lm-eval can say.
+        BenchError: the task is lm-eval's own, draws several answers, or has prompts that no file of lm-eval can say.
     """
     if ":" in order.task and not order.task.endswith(".py"):
         raise BenchError(f"{order.task} is lm-eval's own", f"lm_eval run --tasks {order.task.partition(':')[2]}")
     task = plugins.task(order.task)
+    if task.SAMPLING.draws is not None:
+        what = (
+            f"{task.LABEL} draws several answers, of which the filters of lm-eval's {JUDGED_LIKE} judge the first alone"
+        )
+        raise BenchError(what, "score it with bench")
     problems = list(task.problems(Split("test", mirror=order.mirror)))
     shots, name = _shots(task, problems), _name(task)
     judged = _judged(task)
@@ -114,9 +119,10 @@ def _asked(task: Task, shots: Sequence[Message]) -> dict[str, object]:
             "max_gen_toks": sampling.max_tokens,
             "do_sample": sampling.temperature > 0,
             "temperature": sampling.temperature,
+            **({} if sampling.top_p is None else {"top_p": sampling.top_p}),
             **({} if sampling.beams is None else {"num_beams": sampling.beams}),
         },
-        "repeats": sampling.draws or 1,
+        "repeats": 1,
     }
 
 

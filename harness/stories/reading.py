@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.rule import Rule
 from rich.text import Text
 
-from harness import plugins, regrading, runs
+from harness import evaluate, plugins, regrading, runs
 from harness.contracts import Task
 from harness.display import Screen, plain
 from harness.errors import BenchError
@@ -119,7 +119,7 @@ def answers(path: Path) -> list[Answered]:
     unjudged = [p for p in done if p.id not in verdicts]
     if unjudged:
         task = plugins.task(str(runs.read_json(path / "run.json")["settings"]["task"]))
-        verdicts |= {p.id: task.grade(p, completions[p.id]) for p in unjudged}
+        verdicts |= {p.id: evaluate.judge(task, p, completions[p.id]) for p in unjudged}
     return [Answered(p, completions[p.id], verdicts[p.id]) for p in done]
 
 

@@ -127,6 +127,7 @@ def _prepared(order: Sweep, first: Try, screen: Screen) -> Setup:
     samples = plugins.room("harness.training.data").load(whole.recipe, order.mirror)
     plan = held_out.split(whole, samples, order.held_out, order.fraction)
     exam = held_out.exam(plan, samples)
+    sitting.require_beams(exam.task, engine, plugins.engine(engine))
     if unread := [problem.id for problem in exam.problems if not problem.answer]:
         screen.warn(f"no scores: {len(unread)} held-out solutions have no answer to be read, {unread[0]} first")
     return Setup(order, plan, None if unread else exam, engine, len(whole.rows.rows))

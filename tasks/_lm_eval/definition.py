@@ -53,7 +53,8 @@ class Definition:
         repository: the data set on the hub; None where a program of lm-eval's makes the questions.
         filters: names of what reads an answer, in lm-eval's order.
         metric: what judges it, and is counted.
-        whole: the judge is given the whole document: a function of the task's own, or one that looks choices up.
+        whole: the judge is given the whole document: a function of the task's own, one that looks choices up, or a
+            filter that is a program (a code task's puts question and answer together).
         sampling: lm-eval's stops, its limit or 256 where the task names none, and how it draws.
         rules: lm-eval's definition of filters and metrics, as text.
     """
@@ -126,7 +127,7 @@ def _of_file(config: Any, file: Mapping[str, Any], asked: Asked) -> Definition:
         repository=None if "custom_dataset" in file else str(config.dataset_path),
         filters=tuple(each["name"] for each in config.filter_list or [{"name": "none"}]),
         metric=settings.metric(settings.metrics(config), asked, own=own, functions=functions),
-        whole=own or "doc_to_choice" in file,
+        whole=own or "doc_to_choice" in file or _by_program(config),
         sampling=settings.sampling(config.generation_kwargs, config.repeats),
         rules=json.dumps(_rules(config), sort_keys=True, default=str),
     )
@@ -187,6 +188,11 @@ def _require_questions(name: str, config: Mapping[str, Any]) -> None:
     if config.get("unsafe_code") and os.environ.get(CONSENT) != "1":
         what = f"lm-eval's '{name}' runs what a model wrote as a program"
         raise BenchError(what, f"where nothing can be harmed, {CONSENT}=1 allows it; or {ANOTHER}")
+
+
+def _by_program(config: Any) -> bool:
+    steps = [step["function"] for each in config.filter_list or () for step in each["filter"]]
+    return any(step == "custom" or not isinstance(step, str) for step in steps)
 
 
 def _rules(config: Any) -> dict[str, object]:

@@ -61,11 +61,14 @@ class Judge:
             texts: what a model wrote, a text for each of the task's draws.
 
         Raises:
-            BenchError: the metric gives no single number for an answer.
+            BenchError: the metric gives no single number for an answer, or a share of its draws and no bar is there.
         """
         task, document, taken = self._filtered(gold, texts)
         found = {}
         for name, answer in taken.items():
+            if self._bar is None and len(texts) > 1 and not isinstance(answer, str):
+                what = f"{self._label} judges {len(texts)} draws by the share of them that is right"
+                raise BenchError(what, f"a bar makes it a verdict, such as {self._definition.metric}=0.5")
             value = self._value(task, task.process_results(document, [answer]))
             found[name] = Reading(None if answer == NOTHING else str(answer), value, self._right(task, value))
         return found
@@ -136,7 +139,7 @@ class Judge:
             number = value if isinstance(value, Real) else self._together(task, metric, [value])
             return nan if number is None else float(number)
         if value not in (0, 1):
-            what = f"{self._label} gives {value!r:.40} for {metric}, and a row counts right and wrong"
+            what = f"{self._label} gives {value!s:.40} for {metric}, and a row counts right and wrong"
             raise BenchError(what, f"a bar makes it so, such as {metric}=0.5; or {ANOTHER}")
         return float(value)
 

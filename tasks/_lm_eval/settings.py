@@ -38,19 +38,28 @@ class Asked:
     filter: str | None = None
 
     def __str__(self) -> str:
-        said = ",".join(word for word in (self.name, self.metric, self.filter) if word is not None)
-        return said if self.bar is None else f"{said}={self.bar:g}"
+        return ",".join(word for word in (self.name, self.metric, self.filter) if word is not None) + self.reached
+
+    @property
+    def reached(self) -> str:
+        """The bar as it is said behind the metric, every digit of it; nothing where there is none."""
+        if self.bar is None:
+            return ""
+        short = f"{self.bar:g}"
+        return f"={short if float(short) == self.bar else repr(self.bar)}"
 
 
 def parse(text: str) -> Asked:
     """What stands behind `lm-eval:`.
 
     Raises:
-        BenchError: the bar is no number.
+        BenchError: the bar is no number, or a filter is named without the metric behind it.
     """
     name, _, counted = text.partition(",")
     said, equals, bar = counted.partition("=")
     metric, _, chosen = said.partition(",")
+    if chosen and not metric:
+        raise BenchError(f"'{text}' names a filter and no metric", f"say it as lm-eval:{name},{EXACT},{chosen}")
     if not equals:
         return Asked(name, metric or None, None, chosen or None)
     try:
@@ -97,7 +106,10 @@ def refused(config: Any) -> str | None:
     strange = [key for key in drawn if not key.startswith("max_") and key not in _KNOWN]
     reasons = (
         (config.doc_to_image or config.doc_to_audio, "asks about pictures or sounds"),
-        (drawn.get("num_beams", 1) != 1 and drawn.get("do_sample"), "draws among beams, which no engine here does"),
+        (
+            drawn.get("num_beams", 1) != 1 and normalize_gen_kwargs(dict(drawn), 1).get("do_sample"),
+            "draws among beams, which no engine here does",
+        ),
         (strange, f"generates by {', '.join(strange)}, which no engine here knows"),
         (config.use_prompt, "takes its prompts from another library (use_prompt)"),
     )

@@ -44,7 +44,7 @@ class LmEvalTask:
     def __init__(self, asked: settings.Asked) -> None:
         self.definition = definitions.read(asked)
         names, rules = self.definition.filters, self.definition.rules
-        bar = "" if asked.bar is None else f"={asked.bar:g}"
+        bar = asked.reached
         self._lenient = _filter(asked, names)
         self._strict = STRICT if STRICT in names and asked.filter is None else self._lenient
         self._measured = self.definition.metric if bar else None
