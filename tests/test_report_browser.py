@@ -5,6 +5,8 @@ import gzip
 import hashlib
 import json
 import re
+import shutil
+import subprocess
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -292,3 +294,11 @@ def test_the_tally_says_what_speaks_against_first() -> None:
 def test_completions_are_what_was_committed() -> None:
     """The sample's lines are read back as they were written, so that the tests above look at real blocks."""
     assert from_lines(to_lines(answers()), "here") == answers()
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="nothing here reads a script: node is not installed")
+def test_the_page_s_script_can_be_read():
+    """A name declared twice would leave a page without answers."""
+    script = Path(browser.__file__).with_name("page.js")
+    done = subprocess.run(["node", "--check", str(script)], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

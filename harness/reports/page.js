@@ -55,12 +55,12 @@
     }
   }
 
-  const texts = (row) => [row.text, ...(row.more || [])];
+  const draws = (row) => [row.text, ...(row.more || [])];
 
   function found(item, words, mine, theirs) {
     if (!words.length) return true;
     const parts = [ids[item], golds[item], questions ? questions[item] : ""];
-    for (const rows of [mine, theirs]) if (rows) parts.push(...texts(rows[item]));
+    for (const rows of [mine, theirs]) if (rows) parts.push(...draws(rows[item]));
     const text = parts.join("\n").toLowerCase();
     return words.every((word) => text.includes(word));
   }
@@ -145,7 +145,7 @@
     if (rows && rows[item].tokens !== null) head.append(`, ${rows[item].tokens} tokens`);
     made.append(head);
     if (!rows) made.append(make("pre", "This browser cannot unpack the answers (it has no DecompressionStream). A newer one can.", "empty"));
-    else for (const text of texts(rows[item])) made.append(text ? make("pre", text) : make("pre", "(an empty answer)", "empty"));
+    else for (const text of draws(rows[item])) made.append(text ? make("pre", text) : make("pre", "(an empty answer)", "empty"));
     return made;
   }
 
