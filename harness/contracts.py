@@ -35,6 +35,8 @@ class Task(Protocol):
         SAMPLING: how answers are drawn.
         text: optional; `text(problem) -> str` is the whole prompt for a model without a chat template. Without it the
             conversation is written as `Question: ...` and `Answer: ...`.
+        media: optional; `media(problem) -> tuple[Medium, ...]` is what is shown or played where the conversation and
+            the text have `<image>` or `<audio>`, in order. See `harness/media.py`.
         REPOSITORY: optional; the data set of the hub that holds the items, where the task does not bring them.
         LIBRARIES: optional; what `problems` needs installed and grading does not.
         MADE_WITH: optional; package and version that make the items, a part of the protocol.
@@ -138,6 +140,8 @@ class Engine(Protocol):
         LIBRARIES: optional; what it needs installed and does not import itself.
         BEAMS: optional; whether it searches with beams where a task asks for them (`Sampling.beams`). Such a task is
             refused with engines that do not say so.
+        MEDIA: optional; whether it shows pictures and plays sounds to models that take them (`Request.media`). Such a
+            task is refused with engines that do not say so.
         ABSENT: optional; options that came later, with what an entry from before them was made under.
     """
 

@@ -8,7 +8,7 @@ from harness.contracts import Generator, Task
 from harness.draws import Draws
 from harness.errors import BenchError
 from harness.runs import Run
-from harness.tokens import Manner, Tokenizer, question_ids
+from harness.tokens import Manner, Tokenizer, question
 from harness.types import Completion, Problem, Request, Score, Split, Verdict
 
 
@@ -65,7 +65,7 @@ def prepare(
     return Exam(
         task=task,
         problems=tuple(chosen),
-        requests=tuple(Request(p.id, question_ids(tokenizer, how, task, p)) for p in chosen),
+        requests=tuple(question(tokenizer, how, task, p) for p in chosen),
         total=len(everything),
         limit=len(chosen) if partial else None,
         seed=seed if partial else None,

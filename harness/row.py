@@ -15,7 +15,7 @@ from harness.store.bits import Bits
 from harness.store.completions import CommittedCompletion, commit, to_lines
 from harness.store.entry import EngineRecord, Entry, ModelRecord, Result, Selection, Solutions, TaskRecord, Timings
 from harness.store.records import digest
-from harness.tokens import ids_sha256
+from harness.tokens import prompts_sha256
 from harness.types import Completion, Problem, Value, Verdict
 
 
@@ -52,7 +52,7 @@ def result(
             ids_sha256=digest([problem.id for problem in exam.problems]),
         ),
         model=_model(seat, served=settings.get("device") == "server"),
-        prompts_sha256=ids_sha256([request.token_ids for request in exam.requests]),
+        prompts_sha256=prompts_sha256(exam.requests),
         engine=EngineRecord(seat.engine, str(resolved["version"]), settings),
         sampling=exam.task.SAMPLING,
         training=seat.training,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness import evaluate, options, plugins, runs
+from harness import evaluate, media, options, plugins, runs
 from harness.checkpoints import models
 from harness.contracts import Task
 from harness.display import Screen
@@ -17,7 +17,7 @@ from harness.evaluate import Exam
 from harness.fleet import gpus
 from harness.store import entries
 from harness.store.candidate import Training
-from harness.tokens import Speech, ids_sha256
+from harness.tokens import Speech, prompts_sha256
 from harness.types import Model, Problem, Split, Value
 
 
@@ -107,12 +107,14 @@ def seat(order: Order, screen: Screen, model: Model, training: Training | None, 
     _require_own_name(model, order.leaderboards)
     speech = plugins.room("harness.tokenizer").load(model)
     exam = asked.exam(speech, order.seed)
+    if any(request.media for request in exam.requests):
+        media.require_processor(model.folder)
     if speech.context is not None:
         evaluate.fits(exam, speech.context)
     settings: dict[str, Value] = {
         "task": order.task,
         "protocol": exam.protocol_sha256,
-        "prompts": ids_sha256([r.token_ids for r in exam.requests]),
+        "prompts": prompts_sha256(exam.requests),
         "stop ids": " ".join(map(str, speech.manner.stop_ids)),
         "limit": exam.limit,
         "seed": exam.seed,
@@ -131,22 +133,25 @@ def ask(order: Order) -> Asked:
     module = plugins.engine(engine)
     chosen = options.parse(module.Options, order.options, f"engine {engine}")
     gpus.shares(module, chosen, order.gpus)  # refused here, not after hours of training
-    require_beams(task, engine, module)
+    require_able(task, engine, module)
     problems = evaluate.choose(task, Split("test", mirror=order.mirror), order.limit, order.seed)
     return Asked(task, problems, engine, why, chosen)
 
 
-def require_beams(task: Task, name: str, engine: Any) -> None:
-    """Refuse a task that searches with beams where the engine would follow one beginning alone.
+def require_able(task: Task, name: str, engine: Any) -> None:
+    """Refuse a task that an engine would answer otherwise than asked: without its beams, or without its pictures.
 
     Raises:
-        BenchError: naming the task, its beams and the engine; or it would draw among beams.
+        BenchError: naming the task, what it asks for and the engine; or it would draw among beams.
     """
     beams = task.SAMPLING.beams
     if beams is not None and task.SAMPLING.temperature:
         raise BenchError(f"{task.LABEL} asks for beams and a temperature", "leave one of them out of its SAMPLING")
     if beams is not None and not getattr(engine, "BEAMS", False):
         what = f"{task.LABEL} searches with {beams} beams, which the engine '{name}' does not"
+        raise BenchError(what, "give --engine transformers")
+    if getattr(task, "media", None) is not None and not getattr(engine, "MEDIA", False):
+        what = f"{task.LABEL} shows pictures or plays sounds, which the engine '{name}' does not"
         raise BenchError(what, "give --engine transformers")
 
 

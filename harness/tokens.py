@@ -13,7 +13,8 @@ from typing import Any, Literal, Protocol
 
 from harness.contracts import Task
 from harness.errors import BenchError
-from harness.types import BosRule, Message, Problem
+from harness.media import Medium, parts
+from harness.types import BosRule, Message, Problem, Request
 
 Style = Literal["template", "text"]
 
@@ -44,7 +45,7 @@ class Tokenizer(Protocol):
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str: ...
 
-    def apply_chat_template(self, conversation: list[dict[str, str]], **kwargs: Any) -> str: ...
+    def apply_chat_template(self, conversation: list[dict[str, Any]], **kwargs: Any) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +124,14 @@ def manner(tokenizer: Tokenizer, declared_bos: BosRule | None, eos_ids: Sequence
     )
 
 
-def prompt_text(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
+def prompt_text(tokenizer: Tokenizer, messages: Sequence[Message], *, shows: bool = False) -> str:
     """The whole prompt as text, up to where the model's answer begins, without a trailing space in the text style.
 
     Where the last turn is the assistant's, the answer begins with it: the prompt ends behind its last word, and the
     turn is left open.
+
+    Where the conversation shows pictures or plays sounds, the template is given each turn in parts, and writes the
+    model's own token for each of them.
 
     Templates that print today's date (Llama 3.2 does) get one fixed day, else a prompt would change overnight.
 
@@ -138,7 +142,7 @@ def prompt_text(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
         told = "".join(_TEXT[m.role].format(m.content) for m in messages)
         return told.removesuffix("\n\n") if begun(messages) else told
     try:
-        return _rendered(tokenizer, messages, generation=not begun(messages), goes_on=begun(messages))
+        return _rendered(tokenizer, messages, generation=not begun(messages), goes_on=begun(messages), shows=shows)
     except import_module("jinja2").TemplateError as error:  # only where a tokenizer is, which a board does not need
         if all(m.role != "system" for m in messages):
             raise
@@ -162,16 +166,20 @@ def prompt_ids(tokenizer: Tokenizer, how: Manner, messages: Sequence[Message]) -
     return _with_bos(tokenizer, how, prompt_text(tokenizer, messages))
 
 
-def question_ids(tokenizer: Tokenizer, how: Manner, task: Task, problem: Problem) -> tuple[int, ...]:
-    """The ids that ask one problem of a task: its conversation, or its own text where a model has no template.
+def question(tokenizer: Tokenizer, how: Manner, task: Task, problem: Problem) -> Request:
+    """What asks one problem of a task: its conversation, or its own text where a model has no template.
 
     Raises:
-        BenchError: the template writes BOS twice.
+        BenchError: the template writes BOS twice, or a picture or sound has no place in the prompt.
     """
-    text = getattr(task, "text", None)
-    if how.style == "text" and text is not None:
-        return _with_bos(tokenizer, how, text(problem))
-    return prompt_ids(tokenizer, how, task.messages(problem))
+    show = getattr(task, "media", None)
+    shown: tuple[Medium, ...] = () if show is None else show(problem)
+    messages, text = task.messages(problem), getattr(task, "text", None)
+    if how.style == "text":
+        told = prompt_text(tokenizer, messages) if text is None else text(problem)
+    else:
+        told = prompt_text(tokenizer, messages, shows=bool(shown))
+    return Request(problem.id, _with_bos(tokenizer, how, told), shown)
 
 
 def _with_bos(tokenizer: Tokenizer, how: Manner, text: str) -> tuple[int, ...]:
@@ -217,7 +225,12 @@ def ends(tokenizer: Tokenizer, written: Sequence[int], stop_ids: Collection[int]
     return any(mark in tail for mark in stop)
 
 
-def ids_sha256(sequences: Sequence[Sequence[int]]) -> str:
+def prompts_sha256(requests: Sequence[Request]) -> str:
+    """One digest over all that an engine is asked, order and borders included; ids are no part of it."""
+    return ids_sha256([(*each.token_ids, *(medium.sha256 for medium in each.media)) for each in requests])
+
+
+def ids_sha256(sequences: Sequence[Sequence[int | str]]) -> str:
     """One digest over many id sequences, order and borders included."""
     digest = hashlib.sha256()
     for ids in sequences:
@@ -225,10 +238,12 @@ def ids_sha256(sequences: Sequence[Sequence[int]]) -> str:
     return digest.hexdigest()
 
 
-def _rendered(tokenizer: Tokenizer, messages: Sequence[Message], *, generation: bool, goes_on: bool = False) -> str:
+def _rendered(
+    tokenizer: Tokenizer, messages: Sequence[Message], *, generation: bool, goes_on: bool = False, shows: bool = False
+) -> str:
     template = tokenizer.chat_template or ""
     return tokenizer.apply_chat_template(
-        [{"role": m.role, "content": m.content} for m in messages],
+        [{"role": m.role, "content": parts(m.content) if shows else m.content} for m in messages],
         chat_template=_FIXED_DAY + template if "strftime_now" in template else template,
         tokenize=False,
         add_generation_prompt=generation,

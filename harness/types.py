@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.media import Medium
+
 Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length"]
 Value = str | int | float | bool | None
@@ -89,10 +91,17 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What an engine is asked: a problem's id and the token ids of its whole prompt, BOS included."""
+    """What an engine is asked.
+
+    Attributes:
+        id: of a problem.
+        token_ids: of its whole prompt, BOS included; a picture or sound is one token there.
+        media: what stands in the places of these tokens, in order.
+    """
 
     id: str
     token_ids: tuple[int, ...]
+    media: tuple[Medium, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def our_prompt(task, speech, problem):
     chat = speech.manner.style == "template"
     text = getattr(task, "text", None)
     told = text(problem) if text and not chat else tokens.prompt_text(speech.tokenizer, task.messages(problem))
-    return told, list(tokens.question_ids(speech.tokenizer, speech.manner, task, problem))
+    return told, list(tokens.question(speech.tokenizer, speech.manner, task, problem).token_ids)
 
 
 def held_ids(held, text):

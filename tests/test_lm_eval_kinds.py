@@ -12,7 +12,7 @@ from lm_eval_side import asked_by_lm_eval, held_ids, hub_folder, our_prompt, sco
 from harness import plugins, protocol, tokens
 from harness.cli import main
 from harness.errors import BenchError
-from harness.types import Completion, Model, Problem, Request, Sampling, Split
+from harness.types import Completion, Model, Problem, Sampling, Split
 
 LM_EVAL = importlib.util.find_spec("lm_eval") is not None
 pytestmark = pytest.mark.skipif(not LM_EVAL, reason="lm-eval is not installed: pip install 'baseline-bench[lm-eval]'")
@@ -327,9 +327,7 @@ def test_a_search_with_beams_writes_what_lm_eval_s_own_model_writes(both, mirror
         Model("tiny", "folder", None, Path(held.tokenizer.name_or_path), None, None),
         plugins.engine("transformers").Options(dtype="float32", device="cpu"),
     )
-    requests = [
-        Request(each.id, tuple(tokens.question_ids(speech.tokenizer, speech.manner, task, each))) for each in problems
-    ]
+    requests = [tokens.question(speech.tokenizer, speech.manner, task, each) for each in problems]
     found = dict(generator.complete(requests, replace(task.SAMPLING, max_tokens=24), [held.eot_token_id]))
     assert [found[each.id].text for each in problems] == wanted
     monkeypatch.chdir(tmp_path)

@@ -12,14 +12,15 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from harness import machine
 from harness.checkpoints import weights
-from harness.engines import _beams as beams
 from harness.engines import _drawing as drawing
 from harness.engines import _teacher as teacher
 from harness.engines._cache import Prefix, closed_up, growing, prefix
+from harness.engines._searching import Searching
+from harness.engines._shown import Processor, network_class
 from harness.errors import BenchError
 from harness.tokens import completion_text, ends
 from harness.types import Completion, Model, Request, Row, Sampling, Value
@@ -28,6 +29,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 # What an entry was made with that was written before there was such an option.
 ABSENT: Mapping[str, Value] = {"prefix_caching": False}
 BEAMS = True
+MEDIA = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +66,27 @@ class Transformers:
 
     version = f"transformers {transformers.__version__}"
 
-    def __init__(self, network: Any, tokenizer: Any, settings: dict[str, Value], context: int) -> None:
+    def __init__(self, network: Any, model: Model, tokenizer: Any, settings: dict[str, Value]) -> None:
         self._network = network
+        self._folder = model.folder
         self._tokenizer = tokenizer
         self.settings = settings
-        self.context = context
+        self.context = int(network.config.get_text_config().max_position_embeddings)
 
     def complete(
         self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
     ) -> Iterator[tuple[str, Completion]]:
         """Decode in batches of like length, longest first, so that memory fails early if at all.
 
+        What shows pictures or plays sounds is asked one by one.
+
         Raises:
-            BenchError: the device runs out of memory.
+            BenchError: the device runs out of memory, or a picture is shown to a model that takes none.
         """
+        if any(request.media for request in requests):
+            yield from self._shown(requests, sampling, stop_ids)
+            return
+        search = Searching(self._network, self._tokenizer, sampling, stop_ids)
         ordered = sorted(requests, key=lambda r: -len(r.token_ids))
         size = int(self.settings["batch_size"] or 1)
         size = max(1, size // (sampling.beams or 1))  # each beam is a row
@@ -87,9 +96,18 @@ class Transformers:
             part = ordered[start : start + size]
             with self._memory(size):
                 if sampling.beams is not None:
-                    yield from beams.search(self._network, self._tokenizer, part, sampling, stop_ids)
+                    yield from search.together(part)
                 else:
                     yield from _Batch(self._network, self._tokenizer, part, begun).decode(sampling, frozenset(stop_ids))
+
+    def _shown(
+        self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
+    ) -> Iterator[tuple[str, Completion]]:
+        processor = Processor(self._folder)
+        search = Searching(self._network, self._tokenizer, sampling, stop_ids)
+        for request in requests:
+            with self._memory(1):
+                yield request.id, search.shown(request, processor, self.context)
 
     def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, tuple[float, ...]]]:
         """Look at whole rows in batches of like length, longest first; only the logits asked for are made.
@@ -196,7 +214,7 @@ def load(model: Model, options: Options) -> Transformers:
     _require_memory(model, device, dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
-        network, told = AutoModelForCausalLM.from_pretrained(
+        network, told = network_class(model.folder).from_pretrained(
             model.folder,
             dtype=DTYPES[dtype],
             local_files_only=True,
@@ -221,7 +239,7 @@ def load(model: Model, options: Options) -> Transformers:
         "attention": str(network.config._attn_implementation),
         "prefix_caching": options.prefix_caching,
     }
-    return Transformers(network, tokenizer, settings, int(network.config.get_text_config().max_position_embeddings))
+    return Transformers(network, model, tokenizer, settings)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -14,9 +14,9 @@ from harness.draws import Draws
 from harness.errors import BenchError
 from harness.named import Found
 from harness.store import candidate
-from harness.tokens import Speech, prompt_ids, prompt_text, question_ids
+from harness.tokens import Speech, prompt_ids, prompt_text, question
 from harness.training import merging
-from harness.types import Completion, Message, Model, Problem, Request, Split
+from harness.types import Completion, Message, Model, Problem, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def doctor(order: Doctor, screen: Screen) -> int:
     findings = looked.findings
     if looked.model is not None:
         speech = plugins.room("harness.tokenizer").load(looked.model)
-        _show(looked.model, speech, question_ids(speech.tokenizer, speech.manner, task, chosen[0]), screen)
+        _show(looked.model, speech, question(speech.tokenizer, speech.manner, task, chosen[0]).token_ids, screen)
         findings += prompts(speech, looked.model) + examination.end_of_answer(looked.model.folder, speech)
         if order.answers > 0:
             findings += _answers(order, task, looked.model, speech, chosen, screen)
@@ -200,11 +200,11 @@ def _answers(
 ) -> list[str]:
     name = order.engine or sitting.default_engine()[0]
     engine = plugins.engine(name)
-    sitting.require_beams(task, name, engine)
+    sitting.require_able(task, name, engine)
     screen.say(f"engine {name}: loading {model.name}")
     generator = engine.load(model, options.parse(engine.Options, order.options, f"engine {name}"))
     how = speech.manner
-    asked = (Request(p.id, question_ids(speech.tokenizer, how, task, p)) for p in problems)
+    asked = (question(speech.tokenizer, how, task, p) for p in problems)
     draws = Draws(asked, task.SAMPLING.draws or 1)
     try:
         found = generator.complete(draws.requests, task.SAMPLING, how.stop_ids)

@@ -19,7 +19,7 @@ from harness.evaluate import Exam
 from harness.pages.markup import UNKNOWN, visible
 from harness.sitting import Order, Sitting
 from harness.store import candidate, entries, records
-from harness.tokens import ids_sha256
+from harness.tokens import prompts_sha256
 from harness.training import grid, held_out, merging, recipes
 from harness.training import train as training
 from harness.training.grid import Outcome, Try
@@ -127,7 +127,7 @@ def _prepared(order: Sweep, first: Try, screen: Screen) -> Setup:
     samples = plugins.room("harness.training.data").load(whole.recipe, order.mirror)
     plan = held_out.split(whole, samples, order.held_out, order.fraction)
     exam = held_out.exam(plan, samples)
-    sitting.require_beams(exam.task, engine, plugins.engine(engine))
+    sitting.require_able(exam.task, engine, plugins.engine(engine))
     if unread := [problem.id for problem in exam.problems if not problem.answer]:
         screen.warn(f"no scores: {len(unread)} held-out solutions have no answer to be read, {unread[0]} first")
     return Setup(order, plan, None if unread else exam, engine, len(whole.rows.rows))
@@ -205,7 +205,7 @@ def _seat(setup: Setup, exam: Exam, model: Model) -> Sitting:
     settings: dict[str, Value] = {
         "task": recipes.place(setup.plan.recipe, "task"),
         "held out": exam.protocol_sha256,
-        "prompts": ids_sha256([request.token_ids for request in exam.requests]),
+        "prompts": prompts_sha256(exam.requests),
         "stop ids": " ".join(map(str, speech.manner.stop_ids)),
         "weights": model.weights_sha256,
         "engine": setup.engine,

@@ -27,6 +27,8 @@ GOLD = "gold"
 # The consent that Hugging Face's code_eval asks for, too.
 CONSENT = "HF_ALLOW_CODE_EVAL"
 _ROW = "bench"
+# Filters that look at the document, for its choices or by a program of the task.
+_LOOKING = ("custom", "multi_choice_regex")
 # What a file of lm-eval raises that lacks a library, its metric's script, or a field that a blank document has not.
 _LOADING = (AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 # What a judge of texts and golds alone has no use for: prompts, shots and the data set.
@@ -40,6 +42,8 @@ _BARE: Mapping[str, object] = {
     "process_docs": None,
     "doc_to_decontamination_query": None,
     "should_decontaminate": False,
+    "doc_to_image": None,
+    "doc_to_audio": None,
 }
 
 
@@ -55,6 +59,7 @@ class Definition:
         metric: what judges it, and is counted.
         whole: the judge is given the whole document: a function of the task's own, one that looks choices up, or a
             filter that is a program (a code task's puts question and answer together).
+        shows: its questions have pictures or sounds.
         sampling: lm-eval's stops, its limit or 256 where the task names none, and how it draws.
         rules: lm-eval's definition of filters and metrics, as text.
     """
@@ -65,6 +70,7 @@ class Definition:
     filters: tuple[str, ...]
     metric: str
     whole: bool
+    shows: bool
     sampling: Sampling
     rules: str
 
@@ -128,6 +134,7 @@ def _of_file(config: Any, file: Mapping[str, Any], asked: Asked) -> Definition:
         filters=tuple(each["name"] for each in config.filter_list or [{"name": "none"}]),
         metric=settings.metric(settings.metrics(config), asked, own=own, functions=functions),
         whole=own or "doc_to_choice" in file or _by_program(config),
+        shows=any(file.get(key) for key in ("doc_to_image", "doc_to_audio")),
         sampling=settings.sampling(config.generation_kwargs, config.repeats),
         rules=json.dumps(_rules(config), sort_keys=True, default=str),
     )
@@ -142,6 +149,7 @@ def _of_class(written: classes.Written, task: Any, asked: Asked) -> Definition:
         filters=("none",),
         metric=settings.metric(list(task.aggregation()), asked, own=True, functions=False),
         whole=True,
+        shows=False,
         sampling=generated,
         rules=json.dumps({"class": classes.rules(written)}),
     )
@@ -192,7 +200,7 @@ def _require_questions(name: str, config: Mapping[str, Any]) -> None:
 
 def _by_program(config: Any) -> bool:
     steps = [step["function"] for each in config.filter_list or () for step in each["filter"]]
-    return any(step == "custom" or not isinstance(step, str) for step in steps)
+    return any(step in _LOOKING or not isinstance(step, str) for step in steps)
 
 
 def _rules(config: Any) -> dict[str, object]:

@@ -11,6 +11,7 @@ from typing import Any
 from lm_eval.api.instance import Instance
 
 from harness.errors import BenchError
+from tasks._lm_eval import chance
 from tasks._lm_eval import definition as definitions
 from tasks._lm_eval.definition import Definition
 from tasks._lm_eval.settings import ANOTHER, Asked
@@ -69,7 +70,7 @@ class Judge:
             if self._bar is None and len(texts) > 1 and not isinstance(answer, str):
                 what = f"{self._label} judges {len(texts)} draws by the share of them that is right"
                 raise BenchError(what, f"a bar makes it a verdict, such as {self._definition.metric}=0.5")
-            value = self._value(task, task.process_results(document, [answer]))
+            value = self._value(task, _judged(task, gold, document, answer))
             found[name] = Reading(None if answer == NOTHING else str(answer), value, self._right(task, value))
         return found
 
@@ -87,7 +88,7 @@ class Judge:
         for gold, texts in written:
             task, document, taken = self._filtered(gold, texts)
             for name, answer in taken.items():
-                for metric, value in task.process_results(document, [answer]).items():
+                for metric, value in _judged(task, gold, document, answer).items():
                     values[metric, name].append(value)
         found = {}
         for (metric, name), all_of_them in values.items():
@@ -104,6 +105,8 @@ class Judge:
         """
         if not self._definition.whole and not isinstance(target, list):
             return solution
+        if self._definition.shows:
+            document = {key: value for key, value in document.items() if _is_plain(value)}
         try:
             return json.dumps({"lm-eval document": document}, ensure_ascii=False, separators=(", ", ":"))
         except TypeError as error:
@@ -157,3 +160,19 @@ class Judge:
         except (ArithmeticError, ImportError, KeyError, LookupError, OSError, TypeError, ValueError):
             return None
         return float(total) if isinstance(total, Real) else None
+
+
+def _judged(task: Any, gold: str, document: Mapping[str, object], answer: object) -> Mapping[str, Any]:
+    """What lm-eval says of one answer, by metric."""
+    with chance.of_an_item(gold):
+        found: Mapping[str, Any] = task.process_results(document, [answer])
+    return found
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a document's field can be written down; a picture or a sound, at which no judge looks, cannot."""
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    return True

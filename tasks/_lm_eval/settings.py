@@ -105,7 +105,6 @@ def refused(config: Any) -> str | None:
     drawn: Mapping[str, Any] = config.generation_kwargs or {}
     strange = [key for key in drawn if not key.startswith("max_") and key not in _KNOWN]
     reasons = (
-        (config.doc_to_image or config.doc_to_audio, "asks about pictures or sounds"),
         (
             drawn.get("num_beams", 1) != 1 and normalize_gen_kwargs(dict(drawn), 1).get("do_sample"),
             "draws among beams, which no engine here does",

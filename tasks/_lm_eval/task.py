@@ -6,7 +6,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from math import isnan
 from typing import Any
@@ -15,12 +15,14 @@ from datasets.exceptions import DatasetsError
 from lm_eval.api.utils import maybe_delimit
 from lm_eval.defaults import DEFAULT_OTHER_SEED
 
+from harness import media
 from harness.errors import BenchError
+from harness.media import Medium
 from harness.mirrors import as_it_lies
 from harness.quiet import no_bars
 from harness.types import Completion, Message, Problem, Split, Verdict
+from tasks._lm_eval import chance, settings
 from tasks._lm_eval import definition as definitions
-from tasks._lm_eval import settings
 from tasks._lm_eval.judge import Judge, Reading
 
 LENIENT, STRICT = "flexible-extract", "strict-match"
@@ -41,6 +43,8 @@ class LmEvalTask:
         BenchError: lm-eval has no such task, or it cannot be a row, and why.
     """
 
+    media: Callable[[Problem], tuple[Medium, ...]]
+
     def __init__(self, asked: settings.Asked) -> None:
         self.definition = definitions.read(asked)
         names, rules = self.definition.filters, self.definition.rules
@@ -56,6 +60,9 @@ class LmEvalTask:
         self._turns: dict[str, tuple[Message, ...]] = {}
         self._texts: dict[str, str] = {}
         self._asked: dict[Split, list[Problem]] = {}
+        self._media: dict[str, tuple[Medium, ...]] = {}
+        if self.definition.shows:
+            self.media = self._shown
         self._judge = Judge(self.definition, asked, self.LABEL)
 
     def problems(self, split: Split) -> list[Problem]:
@@ -67,7 +74,8 @@ class LmEvalTask:
         if split.name == "train":
             raise BenchError(f"{self.LABEL} is scored and not trained on", "name a task of ours, or a file, as data")
         if split not in self._asked:
-            self._asked[split] = self._drawn(self._loaded(split))
+            with chance.of_a_run():
+                self._asked[split] = self._drawn(self._loaded(split))
         return list(self._asked[split])
 
     def messages(self, problem: Problem) -> tuple[Message, ...]:
@@ -117,18 +125,24 @@ class LmEvalTask:
         chosen = next((step.get("group_select", 0) for step in filters.get(name, ()) if "regex_pattern" in step), None)
         return "the first match" if chosen == 0 else "the last match" if chosen == -1 else "its own rule"
 
+    def _shown(self, problem: Problem) -> tuple[Medium, ...]:
+        """What stands at the `<image>` and `<audio>` of a question, in order; `media` of the contract where it does."""
+        return self._media[self._given(problem)]
+
     def _given(self, problem: Problem) -> str:
         if problem.id not in self._turns:
             raise BenchError(f"{self.LABEL} has no question '{problem.id}'", "ask for its problems first")
         return problem.id
 
     def _drawn(self, task: Any) -> list[Problem]:
-        asked = _contexts(task, apply_chat_template=True, fewshot_as_multiturn=True, chat_template=_as_json)
-        told, found = _contexts(task), []
-        for number, document in enumerate(task.eval_docs):
+        documents = list(task.eval_docs)
+        manner = {"apply_chat_template": True, "fewshot_as_multiturn": True, "chat_template": _as_json}
+        asked, told, found = _contexts(task, documents, **manner), _contexts(task, documents), []
+        for number, document in enumerate(documents):
             name, turns = f"test-{number}", json.loads(asked[number])
             self._turns[name] = tuple(Message(turn["role"], turn["content"]) for turn in turns)
             self._texts[name] = told[number]
+            self._media[name] = tuple(_media(task, document)) if self.definition.shows else ()
             found.append(self._problem(name, task, document))
         self._require_judge(found[0])
         return found
@@ -194,14 +208,22 @@ def _filter(asked: settings.Asked, names: Sequence[str]) -> str:
     return asked.filter
 
 
-def _contexts(task: Any, **manner: object) -> list[str]:
+def _contexts(task: Any, documents: Sequence[Any], **manner: object) -> list[str]:
     """The prompt of every document: the shots are drawn one document after another, whatever is scored."""
     task.set_fewshot_seed(DEFAULT_OTHER_SEED)
     shots = task.config.num_fewshot or 0
     return [
         task.fewshot_context(document, shots, gen_prefix=task.doc_to_prefix(document), **manner)
-        for document in task.eval_docs
+        for document in documents
     ]
+
+
+def _media(task: Any, document: Mapping[str, Any]) -> Iterator[Medium]:
+    """What the task shows or plays of a document, as it hands it to a model of lm-eval's."""
+    pictures = task.doc_to_image(document) if task.config.doc_to_image else None
+    sounds = task.doc_to_audio(document) if task.config.doc_to_audio else None
+    yield from (media.picture(each) for each in pictures or ())
+    yield from (media.sound(each["array"], int(each["sampling_rate"])) for each in sounds or ())
 
 
 def _as_json(turns: Sequence[Mapping[str, str]], **_manner: object) -> str:
