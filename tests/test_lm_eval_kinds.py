@@ -282,6 +282,25 @@ def test_questions_that_a_program_makes_are_asked(library, tmp_path, mirror):
     assert [said(task, problems[1], text).correct for text in ("2", "3")] == [True, False]
 
 
+def test_a_program_is_given_what_stands_behind_the_name(library, capfd):
+    """As by lm-eval's --metadata; it is part of the label. What it prints is not ours, and what it lacks is told."""
+    made = (
+        "\n\ndef wanted(first=None, lengths=(1,), **_):\n    assert first is not None, 'no first'\n    print('made')\n"
+    )
+    made += "    rows = [{'question': f'{first}, {each}?', 'answer': str(each)} for each in lengths]\n"
+    made += "    return {'test': datasets.Dataset.from_list(rows)}\n"
+    (library / "made.py").write_text(QUESTIONS + made)
+    (library / "made_up.yaml").write_text(PROGRAM.replace("made.questions", "made.wanted"))
+    task = plugins.task("lm-eval:made_up?first=./base&lengths=[7,8],exact_match=1")
+    assert task.LABEL == "lm-eval/made_up?first=./base&lengths=[7,8],exact_match=1@1.0"
+    problems = task.problems(Split("test"))
+    assert [(each.question, each.answer) for each in problems] == [("./base, 7?", "7"), ("./base, 8?", "8")]
+    assert capfd.readouterr().out == ""
+    with pytest.raises(BenchError, match=r"the program of .* makes no questions: no first") as refused:
+        plugins.task("lm-eval:made_up").problems(Split("test"))
+    assert "lm-eval:NAME?tokenizer=FOLDER" in refused.value.way_out
+
+
 def test_a_text_without_a_number_reaches_no_bar_and_a_solution_without_one_is_told(library):
     """Judging never fails for what a model wrote; what cannot judge even a solution fails before anything is asked."""
     (library / "made.py").write_text(QUESTIONS + UNSURE)

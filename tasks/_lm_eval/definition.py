@@ -75,15 +75,24 @@ class Definition:
     rules: str
 
 
-def load(name: str, folder: str | None = None) -> Any:
+def load(name: str, folder: str | None = None, metadata: Mapping[str, object] | None = None) -> Any:
     """lm-eval's own task object with its data, from the hub or from a folder in the hub's layout.
+
+    Args:
+        name: of the task.
+        folder: of the data set.
+        metadata: what a program is given that makes the questions; beside what the task's file gives it.
 
     Raises:
         BenchError: lm-eval has no such task.
     """
     if (written := _class(name)) is not None:
         return classes.with_data(written, folder)
-    return _changed(name, **({} if folder is None else {"dataset_path": folder}))
+    changed: dict[str, object] = {} if folder is None else {"dataset_path": folder}
+    if metadata:
+        told = (_manager(name).task_index[name].cfg or {}).get("metadata", {})
+        changed["metadata"] = {**told, **metadata}
+    return _changed(name, **changed)
 
 
 def judge(name: str, document: Mapping[str, object] | None = None) -> Any:

@@ -1,5 +1,7 @@
 """What a row takes from a task of lm-eval: a metric that says right or wrong, behind one filter, and how it draws."""
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +20,13 @@ RIGHT_OR_WRONG = (EXACT, "em", "acc", "accuracy", "contains", "prompt_level_stri
 # Keys of generation_kwargs that are understood; others would be asked of an engine that does not know them.
 _KNOWN = ("until", "max_gen_toks", "do_sample", "temperature", "top_p", "num_beams")
 
+# Name, metadata and what is counted; a list among the metadata may have commas.
+_ASKED = re.compile(r"([^,?]*)(?:\?((?:\[[^\]]*\]|[^,])*))?(?:,(.*))?", re.DOTALL)
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What `lm-eval:NAME[,METRIC[,FILTER][=BAR]]` asks for.
+    """What `lm-eval:NAME[?KEY=VALUE&...][,METRIC[,FILTER][=BAR]]` asks for.
 
     Attributes:
         name: of the task.
@@ -30,15 +35,25 @@ class Asked:
             itself says right or wrong.
         filter: what takes the answer out of the text, as lm-eval names it behind a metric ("exact_match,maj@64"); None
             takes flexible-extract, or the task's first.
+        metadata: as lm-eval's --metadata, for a task whose questions a program makes, such as RULER's:
+            "tokenizer=./base&max_seq_lengths=[4096]".
     """
 
     name: str
     metric: str | None = None
     bar: float | None = None
     filter: str | None = None
+    metadata: str | None = None
 
     def __str__(self) -> str:
-        return ",".join(word for word in (self.name, self.metric, self.filter) if word is not None) + self.reached
+        name = self.name if self.metadata is None else f"{self.name}?{self.metadata}"
+        return ",".join(word for word in (name, self.metric, self.filter) if word is not None) + self.reached
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """The metadata by key, a value that is JSON as what it says, any other as text."""
+        pairs = (pair.partition("=") for pair in (self.metadata or "").split("&") if pair)
+        return {key: _value(told) for key, _, told in pairs}
 
     @property
     def reached(self) -> str:
@@ -55,15 +70,16 @@ def parse(text: str) -> Asked:
     Raises:
         BenchError: the bar is no number, or a filter is named without the metric behind it.
     """
-    name, _, counted = text.partition(",")
+    found = _ASKED.fullmatch(text)
+    name, metadata, counted = found.groups("") if found else (text, "", "")
     said, equals, bar = counted.partition("=")
     metric, _, chosen = said.partition(",")
     if chosen and not metric:
         raise BenchError(f"'{text}' names a filter and no metric", f"say it as lm-eval:{name},{EXACT},{chosen}")
     if not equals:
-        return Asked(name, metric or None, None, chosen or None)
+        return Asked(name, metric or None, None, chosen or None, metadata or None)
     try:
-        return Asked(name, metric, float(bar), chosen or None)
+        return Asked(name, metric, float(bar), chosen or None, metadata or None)
     except ValueError:
         raise BenchError(f"'{bar}' is no number", f"say it as lm-eval:{name},{said or 'METRIC'}=0.5") from None
 
@@ -130,3 +146,10 @@ def sampling(given: Mapping[str, Any], draws: int = 1) -> Sampling:
         return Sampling(max_tokens=most, stop=stop, draws=several, beams=None if beams == 1 else beams)
     share = float(asked.get("top_p", 1))
     return Sampling(most, temperature, stop, seed=DEFAULT_OTHER_SEED, top_p=share if share < 1 else None, draws=several)
+
+
+def _value(told: str) -> Any:
+    try:
+        return json.loads(told)
+    except ValueError:
+        return told

@@ -5,8 +5,10 @@
 """
 
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from functools import cache
 from math import isnan
 from typing import Any
@@ -26,6 +28,9 @@ from tasks._lm_eval import definition as definitions
 from tasks._lm_eval.judge import Judge, Reading
 
 LENIENT, STRICT = "flexible-extract", "strict-match"
+MADE = "give what it asks for behind its name: lm-eval:NAME?tokenizer=FOLDER&max_seq_lengths=[4096]"
+# What a program that makes questions may raise where it lacks what it is to be given.
+_PROGRAM = (AssertionError, ImportError, LookupError, TypeError)
 OFFLINE = "name a folder that holds it in the hub's layout: --datasets DIR or BENCH_DATASETS"
 
 
@@ -59,6 +64,7 @@ class LmEvalTask:
         self.REPOSITORY = self.definition.repository
         self._turns: dict[str, tuple[Message, ...]] = {}
         self._texts: dict[str, str] = {}
+        self._metadata = asked.given
         self._asked: dict[Split, list[Problem]] = {}
         self._media: dict[str, tuple[Medium, ...]] = {}
         if self.definition.shows:
@@ -181,12 +187,14 @@ class LmEvalTask:
             if not folder.is_dir():
                 raise BenchError(f"no {self.REPOSITORY} in the folder {split.mirror}", OFFLINE)
         try:
-            with no_bars(), as_it_lies(folder):
-                return definitions.load(self.definition.name, None if folder is None else str(folder))
-        except (OSError, DatasetsError, ValueError) as error:
+            with no_bars(), redirect_stdout(io.StringIO()), as_it_lies(folder):
+                return definitions.load(self.definition.name, None if folder is None else str(folder), self._metadata)
+        except (OSError, DatasetsError, ValueError, *_PROGRAM) as error:
             told = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            what = self.REPOSITORY or "what its program makes"
-            raise BenchError(f"cannot load {what} for {self.LABEL}: {told}", OFFLINE) from error
+            if self.REPOSITORY is None:
+                what = f"the program of {self.LABEL} makes no questions: {told}"
+                raise BenchError(what, f"{MADE}; or {OFFLINE}") from error
+            raise BenchError(f"cannot load {self.REPOSITORY} for {self.LABEL}: {told}", OFFLINE) from error
 
 
 @cache
