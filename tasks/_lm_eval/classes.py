@@ -81,20 +81,19 @@ def judge(written: Written, document: Mapping[str, Any] | None) -> Any:
     return _made(written, {"download": download})
 
 
-def asked(task: Any, name: str) -> Mapping[str, Any]:
-    """How answers are generated, as the class says it with every question.
+def asked(task: Any, name: str) -> tuple[Mapping[str, Any], int]:
+    """How answers are generated, as the class says it with every question, and how many likelihoods it wants besides.
 
     Raises:
-        BenchError: a question asks for more, or for something else, than one generated answer.
+        BenchError: a question asks for something else than one generated answer and likelihoods.
     """
     found = task.construct_requests(_Blank(), "")
     requests = found if isinstance(found, list) else [found]
     kinds = [request.request_type for request in requests]
-    if kinds != ["generate_until"]:
+    if kinds != ["generate_until"] + ["loglikelihood"] * (len(kinds) - 1):
         what = f"lm-eval's '{name}' asks of every question {' and '.join(kinds)}"
         raise BenchError(what, "only tasks that generate one answer are scored; lm_eval run scores this one")
-    settings: Mapping[str, Any] = requests[0].args[1]
-    return settings
+    return requests[0].args[1], len(kinds) - 1
 
 
 def _made(written: Written, changed: Mapping[str, Any]) -> Any:

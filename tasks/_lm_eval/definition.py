@@ -57,6 +57,7 @@ class Definition:
             filter that is a program (a code task's puts question and answer together).
         sampling: lm-eval's stops, its limit or 256 where the task names none, and how it draws.
         rules: lm-eval's definition of filters and metrics, as text.
+        likelihoods: how many of them lm-eval measures of every question beside the answer; none is measured here.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Definition:
     whole: bool
     sampling: Sampling
     rules: str
+    likelihoods: int = 0
 
 
 def load(name: str, folder: str | None = None) -> Any:
@@ -134,7 +136,7 @@ def _of_file(config: Any, file: Mapping[str, Any], asked: Asked) -> Definition:
 
 
 def _of_class(written: classes.Written, task: Any, asked: Asked) -> Definition:
-    generated = settings.sampling(classes.asked(task, asked.name))
+    generated, likelihoods = classes.asked(task, asked.name)
     return Definition(
         name=asked.name,
         version=str(task.VERSION),
@@ -142,8 +144,9 @@ def _of_class(written: classes.Written, task: Any, asked: Asked) -> Definition:
         filters=("none",),
         metric=settings.metric(list(task.aggregation()), asked, own=True, functions=False),
         whole=True,
-        sampling=generated,
+        sampling=settings.sampling(generated),
         rules=json.dumps({"class": classes.rules(written)}),
+        likelihoods=likelihoods,
     )
 
 

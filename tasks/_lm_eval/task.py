@@ -131,6 +131,7 @@ class LmEvalTask:
             self._texts[name] = told[number]
             found.append(self._problem(name, task, document))
         self._require_judge(found[0])
+        self._judge.require_measured([problem.answer for problem in found])
         return found
 
     def _require_judge(self, problem: Problem) -> None:
@@ -139,7 +140,7 @@ class LmEvalTask:
             drawn = [problem.solution] * (self.SAMPLING.draws or 1)
             found = self.readings(problem.answer, *drawn)[self._lenient]
             if isnan(found.value):
-                raise ValueError(f"no number for {self.definition.metric}")
+                raise self._judge.lost or ValueError(f"no number for {self.definition.metric}")
         except (ArithmeticError, AssertionError, ImportError, LookupError, OSError, TypeError, ValueError) as error:
             told = next(iter(str(error).strip().splitlines()), type(error).__name__)
             what = f"{self.LABEL} cannot judge its own solution of {problem.id}: {told}"
