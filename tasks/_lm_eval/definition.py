@@ -110,13 +110,15 @@ def read(asked: Asked) -> Definition:
     file = manager.task_index[name].cfg or {}
     _require_questions(name, file)
     try:
+        written = _class(name)
+        if written is not None and getattr(written.kind, "MULTIMODAL", False):
+            raise BenchError(f"lm-eval's '{name}' {settings.SEEN_OR_HEARD}", ANOTHER)
         task = judge(name)
     except (*_LOADING, SystemExit) as error:  # a file of lm-eval may leave
         told = next(iter(str(error).splitlines()), type(error).__name__)
         raise BenchError(f"lm-eval cannot load its task '{name}': {told}", "install what it names") from error
     if why := settings.refused(task.config):
         raise BenchError(f"lm-eval's '{name}' {why}", ANOTHER)
-    written = _class(name)
     return _of_file(task.config, file, asked) if written is None else _of_class(written, task, asked)
 
 
@@ -137,15 +139,17 @@ def _of_file(config: Any, file: Mapping[str, Any], asked: Asked) -> Definition:
 
 def _of_class(written: classes.Written, task: Any, asked: Asked) -> Definition:
     generated, likelihoods = classes.asked(task, asked.name)
+    metric = settings.metric(list(task.aggregation()), asked, own=True, functions=False)
+    classes.require(written, metric)
     return Definition(
         name=asked.name,
         version=str(task.VERSION),
-        repository=str(task.DATASET_PATH),
+        repository=classes.repository(written, task),
         filters=("none",),
-        metric=settings.metric(list(task.aggregation()), asked, own=True, functions=False),
+        metric=metric,
         whole=True,
         sampling=settings.sampling(generated),
-        rules=json.dumps({"class": classes.rules(written)}),
+        rules=classes.rules(written),
         likelihoods=likelihoods,
     )
 

@@ -15,6 +15,7 @@ ANOTHER = "name another task of `lm_eval ls tasks`"
 # function of their own give to such a one; the others are degrees.
 EXACT = "exact_match"
 RIGHT_OR_WRONG = (EXACT, "em", "acc", "accuracy", "contains", "prompt_level_strict_acc")
+SEEN_OR_HEARD = "asks about pictures or sounds"
 # Keys of generation_kwargs that are understood; others would be asked of an engine that does not know them.
 _KNOWN = ("until", "max_gen_toks", "do_sample", "temperature", "top_p", "num_beams")
 
@@ -105,7 +106,7 @@ def refused(config: Any) -> str | None:
     drawn: Mapping[str, Any] = config.generation_kwargs or {}
     strange = [key for key in drawn if not key.startswith("max_") and key not in _KNOWN]
     reasons = (
-        (config.doc_to_image or config.doc_to_audio, "asks about pictures or sounds"),
+        (config.doc_to_image or config.doc_to_audio, SEEN_OR_HEARD),
         (
             drawn.get("num_beams", 1) != 1 and normalize_gen_kwargs(dict(drawn), 1).get("do_sample"),
             "draws among beams, which no engine here does",

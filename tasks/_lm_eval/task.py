@@ -142,8 +142,7 @@ class LmEvalTask:
             if isnan(found.value):
                 raise self._judge.lost or ValueError(f"no number for {self.definition.metric}")
         except (ArithmeticError, AssertionError, ImportError, LookupError, OSError, TypeError, ValueError) as error:
-            told = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            what = f"{self.LABEL} cannot judge its own solution of {problem.id}: {told}"
+            what = f"{self.LABEL} cannot judge its own solution of {problem.id}: {_told(error)}"
             raise BenchError(what, f"install what it names, or {settings.ANOTHER}") from error
 
     def _problem(self, name: str, task: Any, document: Mapping[str, object]) -> Problem:
@@ -171,15 +170,20 @@ class LmEvalTask:
             with no_bars(), as_it_lies(folder):
                 return definitions.load(self.definition.name, None if folder is None else str(folder))
         except (OSError, DatasetsError, ValueError) as error:
-            told = next(iter(str(error).strip().splitlines()), type(error).__name__)
             what = self.REPOSITORY or "what its program makes"
-            raise BenchError(f"cannot load {what} for {self.LABEL}: {told}", OFFLINE) from error
+            raise BenchError(f"cannot load {what} for {self.LABEL}: {_told(error)}", OFFLINE) from error
 
 
 @cache
 def task(name: str) -> LmEvalTask:
     """The task of that name; each is made once, for lm-eval reads many files to find it."""
     return LmEvalTask(settings.parse(name))
+
+
+def _told(error: Exception) -> str:
+    """What an error says, in a line; Unitxt puts a box before it, and keeps what was said."""
+    said = getattr(error, "original_error", error)
+    return next(iter(str(said).strip().splitlines()), type(said).__name__)
 
 
 def _filter(asked: settings.Asked, names: Sequence[str]) -> str:
@@ -200,7 +204,7 @@ def _contexts(task: Any, **manner: object) -> list[str]:
     task.set_fewshot_seed(DEFAULT_OTHER_SEED)
     shots = task.config.num_fewshot or 0
     return [
-        task.fewshot_context(document, shots, gen_prefix=task.doc_to_prefix(document), **manner)
+        task.fewshot_context(document, num_fewshot=shots, gen_prefix=task.doc_to_prefix(document), **manner)
         for document in task.eval_docs
     ]
 
