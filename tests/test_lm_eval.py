@@ -197,7 +197,7 @@ def test_a_task_that_judges_by_its_own_function_is_judged_by_it():
         ("wikitext", "loglikelihood_rolling"),
         ("humaneval", "runs what a model wrote"),
         ("wmt16-en-de", "judged by degrees"),
-        ("squadv2", "generate_until and loglikelihood"),
+        ("squadv2", "judged by degrees"),
     ],
 )
 def test_a_task_that_cannot_be_a_row_is_refused_with_the_reason(name, why):

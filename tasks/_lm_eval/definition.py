@@ -62,6 +62,7 @@ class Definition:
         shows: its questions have pictures or sounds.
         sampling: lm-eval's stops, its limit or 256 where the task names none, and how it draws.
         rules: lm-eval's definition of filters and metrics, as text.
+        likelihoods: how many of them lm-eval measures of every question beside the answer; none is measured here.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Definition:
     shows: bool
     sampling: Sampling
     rules: str
+    likelihoods: int = 0
 
 
 def load(name: str, folder: str | None = None, metadata: Mapping[str, object] | None = None) -> Any:
@@ -123,13 +125,13 @@ def read(asked: Asked) -> Definition:
     file = manager.task_index[name].cfg or {}
     _require_questions(name, file)
     try:
+        written = _class(name)
         task = judge(name)
     except (*_LOADING, SystemExit) as error:  # a file of lm-eval may leave
         told = next(iter(str(error).splitlines()), type(error).__name__)
         raise BenchError(f"lm-eval cannot load its task '{name}': {told}", "install what it names") from error
     if why := settings.refused(task.config):
         raise BenchError(f"lm-eval's '{name}' {why}", ANOTHER)
-    written = _class(name)
     return _of_file(task.config, file, asked) if written is None else _of_class(written, task, asked)
 
 
@@ -150,17 +152,20 @@ def _of_file(config: Any, file: Mapping[str, Any], asked: Asked) -> Definition:
 
 
 def _of_class(written: classes.Written, task: Any, asked: Asked) -> Definition:
-    generated = settings.sampling(classes.asked(task, asked.name))
+    generated, likelihoods = classes.asked(task, asked.name)
+    metric = settings.metric(list(task.aggregation()), asked, own=True, functions=False)
+    classes.require(written, metric)
     return Definition(
         name=asked.name,
         version=str(task.VERSION),
-        repository=str(task.DATASET_PATH),
+        repository=classes.repository(written, task),
         filters=("none",),
-        metric=settings.metric(list(task.aggregation()), asked, own=True, functions=False),
+        metric=metric,
         whole=True,
-        shows=False,
-        sampling=generated,
-        rules=json.dumps({"class": classes.rules(written)}),
+        shows=bool(getattr(written.kind, "MULTIMODAL", False)),
+        sampling=settings.sampling(generated),
+        rules=classes.rules(written),
+        likelihoods=likelihoods,
     )
 
 

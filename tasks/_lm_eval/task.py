@@ -135,6 +135,10 @@ class LmEvalTask:
         """What stands at the `<image>` and `<audio>` of a question, in order; `media` of the contract where it does."""
         return self._media[self._given(problem)]
 
+    def _without(self, name: str) -> tuple[Medium, ...]:
+        what = f"lm-eval shows no picture and plays no sound with {name} of {self.LABEL}, which is about them"
+        raise BenchError(what, f"it would be asked without; {settings.ANOTHER}")
+
     def _given(self, problem: Problem) -> str:
         if problem.id not in self._turns:
             raise BenchError(f"{self.LABEL} has no question '{problem.id}'", "ask for its problems first")
@@ -148,9 +152,11 @@ class LmEvalTask:
             name, turns = f"test-{number}", json.loads(asked[number])
             self._turns[name] = tuple(Message(turn["role"], turn["content"]) for turn in turns)
             self._texts[name] = told[number]
-            self._media[name] = tuple(_media(task, document)) if self.definition.shows else ()
+            if self.definition.shows:
+                self._media[name] = tuple(_media(task, document)) or self._without(name)
             found.append(self._problem(name, task, document))
         self._require_judge(found[0])
+        self._judge.require_measured([problem.answer for problem in found])
         return found
 
     def _require_judge(self, problem: Problem) -> None:
@@ -159,10 +165,9 @@ class LmEvalTask:
             drawn = [problem.solution] * (self.SAMPLING.draws or 1)
             found = self.readings(problem.answer, *drawn)[self._lenient]
             if isnan(found.value):
-                raise ValueError(f"no number for {self.definition.metric}")
+                raise self._judge.lost or ValueError(f"no number for {self.definition.metric}")
         except (ArithmeticError, AssertionError, ImportError, LookupError, OSError, TypeError, ValueError) as error:
-            told = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            what = f"{self.LABEL} cannot judge its own solution of {problem.id}: {told}"
+            what = f"{self.LABEL} cannot judge its own solution of {problem.id}: {_told(error)}"
             raise BenchError(what, f"install what it names, or {settings.ANOTHER}") from error
 
     def _problem(self, name: str, task: Any, document: Mapping[str, object]) -> Problem:
@@ -190,17 +195,22 @@ class LmEvalTask:
             with no_bars(), redirect_stdout(io.StringIO()), as_it_lies(folder):
                 return definitions.load(self.definition.name, None if folder is None else str(folder), self._metadata)
         except (OSError, DatasetsError, ValueError, *_PROGRAM) as error:
-            told = next(iter(str(error).strip().splitlines()), type(error).__name__)
             if self.REPOSITORY is None:
-                what = f"the program of {self.LABEL} makes no questions: {told}"
+                what = f"the program of {self.LABEL} makes no questions: {_told(error)}"
                 raise BenchError(what, f"{MADE}; or {OFFLINE}") from error
-            raise BenchError(f"cannot load {self.REPOSITORY} for {self.LABEL}: {told}", OFFLINE) from error
+            raise BenchError(f"cannot load {self.REPOSITORY} for {self.LABEL}: {_told(error)}", OFFLINE) from error
 
 
 @cache
 def task(name: str) -> LmEvalTask:
     """The task of that name; each is made once, for lm-eval reads many files to find it."""
     return LmEvalTask(settings.parse(name))
+
+
+def _told(error: Exception) -> str:
+    """What an error says, in a line; Unitxt puts a box before it, and keeps what was said."""
+    said = getattr(error, "original_error", error)
+    return next(iter(str(said).strip().splitlines()), type(said).__name__)
 
 
 def _filter(asked: settings.Asked, names: Sequence[str]) -> str:
@@ -221,15 +231,16 @@ def _contexts(task: Any, documents: Sequence[Any], **manner: object) -> list[str
     task.set_fewshot_seed(DEFAULT_OTHER_SEED)
     shots = task.config.num_fewshot or 0
     return [
-        task.fewshot_context(document, shots, gen_prefix=task.doc_to_prefix(document), **manner)
+        task.fewshot_context(document, num_fewshot=shots, gen_prefix=task.doc_to_prefix(document), **manner)
         for document in documents
     ]
 
 
 def _media(task: Any, document: Mapping[str, Any]) -> Iterator[Medium]:
     """What the task shows or plays of a document, as it hands it to a model of lm-eval's."""
-    pictures = task.doc_to_image(document) if task.config.doc_to_image else None
-    sounds = task.doc_to_audio(document) if task.config.doc_to_audio else None
+    hears = bool(task.config.doc_to_audio)
+    pictures = task.doc_to_image(document) if task.config.doc_to_image or not hears else None
+    sounds = task.doc_to_audio(document) if hears else None
     yield from (media.picture(each) for each in pictures or ())
     yield from (media.sound(each["array"], int(each["sampling_rate"])) for each in sounds or ())
 
