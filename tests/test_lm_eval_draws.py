@@ -1,6 +1,7 @@
 """lm-eval's tasks that draw several answers to a question: asked, kept and judged together, as lm-eval judges them."""
 
 import importlib.util
+import io
 import json
 import re
 from collections import defaultdict
@@ -13,9 +14,10 @@ from lm_eval_side import hub_folder, scored_twice
 
 from harness import draws, plugins, protocol, runs
 from harness.cli import main
+from harness.display import Screen
 from harness.errors import BenchError
 from harness.store import completions, noise
-from harness.types import Completion, Problem, Request, Sampling, Split
+from harness.types import Completion, Problem, Request, Sampling, Split, Verdict
 
 LM_EVAL = importlib.util.find_spec("lm_eval") is not None
 needs_lm_eval = pytest.mark.skipif(
@@ -279,3 +281,19 @@ def test_beams_are_refused_with_a_temperature(tmp_path, monkeypatch, capfd):
     model = tiny.build(tmp_path / "model", "chatml")
     assert main(["baseline", str(model), "--task", "./own.py", "--engine", "transformers"]) == 1
     assert "asks for beams and a temperature" in capfd.readouterr().err
+
+
+def test_what_is_shown_of_an_answer_is_what_a_reader_can_take_in():
+    """Eight draws of many, and the beginning of a gold that is a whole document; both say how much more there is."""
+    reading = plugins.room("harness.stories.reading")
+    gold = '{"lm-eval document": "' + "x" * 1_000 + '"}'
+    many = replace(draw("draw 1"), more=tuple(draw(f"draw {number}") for number in range(2, 21)))
+    verdict = Verdict("a", "so " * 400, "none", False, False, "stop")
+    answered = reading.Answered(Problem("a", "Which?", gold, ""), many, verdict)
+    out = io.StringIO()
+    reading._print(answered, Screen(out, out))
+    shown = " ".join(out.getvalue().split())
+    assert "draw 8 of 20 draw 8 12 more draws" in shown
+    assert f"({len(gold):,} characters)" in shown
+    assert "(1,200 characters)" in shown
+    assert "x" * 400 not in shown.replace(" ", "")

@@ -18,6 +18,9 @@ from harness.store.completions import from_lines, read_lines, written
 from harness.training import recipes
 from harness.types import Completion, Problem, Verdict
 
+# As many draws of one question, and as many characters of what it is judged by, as a reader can take in.
+_DRAWS, _LONG = 8, 300
+
 
 @dataclass(frozen=True, slots=True)
 class Show:
@@ -162,12 +165,19 @@ def _print(answered: Answered, screen: Screen) -> None:
     if answered.problem.question:
         screen.print(Text(plain(answered.problem.question), style="bold"))
     draws = answered.completion.draws
-    for number, draw in enumerate(draws, 1):
+    for number, draw in enumerate(draws[:_DRAWS], 1):
         if len(draws) > 1:
             screen.print(Text(f"draw {number} of {len(draws)}", style="dim"))
         screen.print(Text(plain(draw.text)))
+    if len(draws) > _DRAWS:
+        screen.print(Text(f"{len(draws) - _DRAWS} more draws, among the completions", style="dim"))
     read = verdict.answer if verdict.answer is not None else "nothing"
     judged = "right" if verdict.correct else "wrong"
     style = "green" if verdict.correct else "red"
-    text = f"{judged}: gold {answered.problem.answer}, read {read} by {verdict.rule}, {verdict.finish}"
+    text = f"{judged}: gold {_short(answered.problem.answer)}, read {_short(read)} by {verdict.rule}, {verdict.finish}"
     screen.print(Text(plain(text), style=style))
+
+
+def _short(text: str) -> str:
+    """A gold or what was read, which may be a whole document or program, as far as a line can say it."""
+    return text if len(text) <= _LONG else f"{text[:_LONG]}… ({len(text):,} characters)"
