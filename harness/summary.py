@@ -71,7 +71,8 @@ def by_step(candidates: Sequence[Scored], screen: Screen) -> None:
         if made is None or made.candidate is None:
             continue
         history = steps((scored.folder / LOSSES).read_bytes())[: made.step]
-        told = f"loss {final_loss(history):.4f}, exact match {_percent(counts.correct, counts.total)}"
+        measure = scored.entry.result.task.measure
+        told = f"loss {final_loss(history):.4f}, {measure} {_percent(counts.correct, counts.total)}"
         rows.append((f"{made.candidate.recipe}, step {len(history)}", told))
     screen.print(table("loss (mean over the last tenth of the steps so far) and score", rows))
 

@@ -12,12 +12,13 @@ from samples import answers, result
 
 from harness.display import Screen
 from harness.errors import BenchError
-from harness.reports import findings, material
+from harness.reports import bars, deck, findings, material
 from harness.store import lineage
 from harness.store.lineage import Retraction
 from harness.stories.reporting import FIGURES, Report, render, report
 
 REAL = Path(__file__).parent.parent / "leaderboards"
+BAR = "lm-eval/chrf=50,none@4a3e3581"
 DOC = Path(__file__).parent.parent / "docs" / "report.md"
 
 
@@ -208,3 +209,25 @@ def test_the_documentation_names_every_figure() -> None:
     text = DOC.read_text()
     for file in ("README.md", "index.html", *FIGURES):
         assert f"`{file}`" in text
+
+
+def test_a_board_with_a_bar_says_right_where_others_say_exact_match(folder: Path) -> None:
+    """In its deck and its figures; what is right there is said once."""
+    before = study(folder)
+    lines = [
+        replace(line, entry=replace(entry, result=replace(entry.result, task=replace(entry.result.task, reader=BAR))))
+        for line in before.lines
+        for entry in [line.entry]
+    ]
+    after = replace(before, lines=tuple(lines))
+    for given, measure, right in (
+        (before, "exact match", "**exact match**: the answer read from the text equals the gold answer; the interval"),
+        (after, "right", "**right**: `chrf` reaches `50`; the interval"),
+    ):
+        figures = [bars.accuracy(given), bars.loss_and_score(given)]
+        page = deck.page(given, (), [figure for figure in figures if figure], "bench report", "counting.md")
+        assert f"|candidate|{measure} %|" in page
+        assert right in page
+        svg = "".join(figure.svg for figure in figures if figure)
+        assert f"{measure}, %" in svg
+        assert ("exact match" in page + svg) == (measure == "exact match")

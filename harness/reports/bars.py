@@ -109,11 +109,11 @@ def accuracy(study: Study) -> Figure:
         marks.append(Mark(line.percent, f"{line.percent:.2f}", 100 * low, 100 * high))
     takeaway = verdicts(study)
     note: Sentence = (
-        "Points are exact match, whiskers 95 % Wilson intervals, the band is the base's interval. Rows share their "
-        "items, so the paired test decides, not the overlap of whiskers. Green: better than its base by the exact "
-        "McNemar test with Holm's correction; red: worse; grey: not resolved, or nothing to compare with.",
+        f"Points are {study.measure}, whiskers 95 % Wilson intervals, the band is the base's interval. Rows share "
+        "their items, so the paired test decides, not the overlap of whiskers. Green: better than its base by the "
+        "exact McNemar test with Holm's correction; red: worse; grey: not resolved, or nothing to compare with.",
     )
-    svg = _rows(study, study.lines, (Column("exact match, %", tuple(marks)),), note, _standing)
+    svg = _rows(study, study.lines, (Column(f"{study.measure}, %", tuple(marks)),), note, _standing)
     return Figure("accuracy.svg", takeaway, note, svg(plain(takeaway)))
 
 
@@ -217,7 +217,7 @@ def _bands(frame: Frame, column: Column, lines: Sequence[Line], places: Sequence
 
 
 def loss_and_score(study: Study) -> Figure | None:
-    """Every trained candidate by final loss and exact match, one panel a base; None for fewer than two."""
+    """Every trained candidate by final loss and score, one panel a base; None for fewer than two."""
     groups = [(base, [line for line in lines if line in study.trained]) for base, lines in study.groups]
     groups = [(base, lines) for base, lines in groups if lines]
     lower, higher, even = _agreement([lines for _, lines in groups])
@@ -254,7 +254,7 @@ def _scatter(canvas: Canvas, study: Study, group: tuple[str, Sequence[Line]], to
     up = Range.around([0.0, *(100 * end.high for end in ends.values())], zero=True)
     frame = Frame(canvas, 52, top, WIDTH - 248, 200, Range.around(_losses(lines)), up)
     canvas.text(52, top - 28, cut(base, 90), "ink strong")
-    frame.axis_left("exact match, %", 5)
+    frame.axis_left(f"{study.measure}, %", 5)
     frame.axis_below("final training loss, nats a supervised token")
     for line in lines:
         if line.loss is not None:

@@ -41,6 +41,7 @@ def page(study: Study, findings: Sequence[Finding], figures: Sequence[Figure], r
         heading=escape(study.name),
         task=escape(visible(study.label)),
         items=f"{len(reading.items):,}",
+        measure=study.measure,
         rows=len(study.lines),
         answer="".join(f"<li>{html(sentence)}</li>" for sentence in answer(study, findings)),
         findings="".join(map(_finding, findings)) or "<p>No claims file was judged.</p>",

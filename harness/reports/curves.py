@@ -114,8 +114,8 @@ def checkpoints(study: Study) -> Figure | None:
         return None
     takeaway = _checkpoint_takeaway(runs)
     note: Sentence = (
-        "Above: exact match with its 95 % Wilson interval at the step where the weights were kept; step 0 is the base. "
-        "Below: training loss, smoothed over a twentieth of the steps. Points of one run share their items.",
+        f"Above: {study.measure} with its 95 % Wilson interval at the step where the weights were kept; step 0 is the "
+        "base. Below: training loss, smoothed over a twentieth of the steps. Points of one run share their items.",
     )
     height = 2 * (_PANEL - 40)
     canvas = Canvas(WIDTH, 40 + len(runs) * (height + 150), plain(takeaway), plain(note))
@@ -159,7 +159,7 @@ def _course(canvas: Canvas, study: Study, lines: Sequence[Line], top: float) -> 
     width, across, high = WIDTH - _LEFT - 30, Range(0, steps[-1].number), 100 * max(one.high for *_, one in intervals)
     above = Frame(canvas, _LEFT, top, width, _PANEL - 60, across, Range.around([0.0, high], zero=True))
     canvas.text(_LEFT, top - 28, cut(f"{lines[0].group} + {lines[0].recipe}", 80), "ink strong")
-    above.axis_left("exact match, %")
+    above.axis_left(f"{study.measure}, %")
     above.axis_below("")
     canvas.polyline([(above.x(at), above.y(percent)) for at, percent, _ in intervals], f"{colour} faint")
     for at, percent, (low, most) in intervals:

@@ -15,7 +15,7 @@ from harness.reports.wording import Name, Sentence, markdown, number, probabilit
 MARKER = "<!-- Rendered by `bench report` from the entries. Never edited: change nothing here, run it again. -->"
 _COLUMNS = (
     ("candidate", "---"),
-    ("exact match %", "---:"),
+    ("{measure} %", "---:"),
     ("95 % interval", ":---:"),
     ("against base, points", ":---:"),
     ("Holm p", "---:"),
@@ -95,8 +95,8 @@ def page(study: Study, findings: Sequence[Finding], figures: Sequence[Figure], a
         *(_findings(findings) if findings else ["No claims file was judged."]),
         *_figures(figures),
         "## All rows",
-        _table(study.lines),
-        _HOW,
+        _table(study),
+        _HOW.format(measure=study.measure, right=markdown(study.right)),
         "## Again",
         f"The same entries give the same bytes:\n\n```\n{again}\n```",
     ]
@@ -104,7 +104,7 @@ def page(study: Study, findings: Sequence[Finding], figures: Sequence[Figure], a
 
 
 _HOW = """\
-**exact match**: the answer read from the text equals the gold answer; the interval is Wilson's. **against base**: \
+**{measure}**: {right}; the interval is Wilson's. **against base**: \
 paired on the same items with the newest run of its base that was scored in the same way, under which it stands; \
 Newcombe's interval; **Holm p**: McNemar's exact test, adjusted over every row of this \
 table that has one; empty where no run of the base is comparable. **final loss**: mean over the last tenth of the \
@@ -128,9 +128,9 @@ def _figures(figures: Sequence[Figure]) -> Iterator[str]:
             yield f"## {heading}\n\n{NO_CHECKPOINTS}"
 
 
-def _table(lines: Sequence[Line]) -> str:
-    head = ["|".join(["", *names, ""]) for names in zip(*_COLUMNS, strict=True)]
-    return "\n".join([*head, *("|".join(["", *_cells(line), ""]) for line in lines)])
+def _table(study: Study) -> str:
+    head = ["|".join(["", *names, ""]).format(measure=study.measure) for names in zip(*_COLUMNS, strict=True)]
+    return "\n".join([*head, *("|".join(["", *_cells(line), ""]) for line in study.lines)])
 
 
 def _cells(line: Line) -> Iterator[str]:

@@ -9,6 +9,7 @@ from harness.judging.compare import Comparison, comparable, compare
 from harness.judging.families import holm
 from harness.judging.standing import Judged, judge
 from harness.pages import leaderboard
+from harness.reports.wording import Name, Sentence
 from harness.store import lineage
 from harness.store.board import Row
 from harness.store.candidate import Candidate, final_loss, steps
@@ -109,6 +110,18 @@ class Study:
     board: str
     label: str
     lines: tuple[Line, ...]
+
+    @property
+    def measure(self) -> str:
+        """What the share of right items is called on this board."""
+        return self.lines[0].entry.result.task.measure
+
+    @property
+    def right(self) -> Sentence:
+        """When an item counts as right."""
+        if (bar := self.lines[0].entry.result.task.bar) is None:
+            return ("the answer read from the text equals the gold answer",)
+        return Name(bar[0]), " reaches ", Name(bar[1])
 
     @property
     def groups(self) -> tuple[tuple[str, tuple[Line, ...]], ...]:
