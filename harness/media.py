@@ -14,6 +14,8 @@ Kind = Literal["image", "audio"]
 
 # Where a conversation shows or plays one, as lm-eval writes it.
 PLACES: dict[Kind, str] = {"image": "<image>", "audio": "<audio>"}
+# How tokenizers of transformers call the token that a prompt has there: what opens a picture (Gemma), else the picture.
+_TOKENS: dict[Kind, tuple[str, ...]] = {"image": ("boi_token", "image_token"), "audio": ("boa_token", "audio_token")}
 _BORDERS = re.compile(f"({'|'.join(PLACES.values())})")
 # What stands in the folder of a model that takes them.
 _PROCESSOR = ("processor_config.json", "preprocessor_config.json")
@@ -68,6 +70,14 @@ def parts(text: str) -> list[dict[str, str]]:
     kinds = {place: kind for kind, place in PLACES.items()}
     found = [piece for piece in _BORDERS.split(text) if piece]
     return [{"type": kinds[piece]} if piece in kinds else {"type": "text", "text": piece} for piece in found]
+
+
+def placed(text: str, tokenizer: Any) -> str:
+    """A plain text with the model's own tokens where something is shown or played, as chat templates write them."""
+    for kind, names in _TOKENS.items():
+        own = next((found for name in names if (found := getattr(tokenizer, name, None)) is not None), PLACES[kind])
+        text = text.replace(PLACES[kind], str(own))
+    return text
 
 
 def require_processor(folder: Path) -> None:

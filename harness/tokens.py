@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 from harness.contracts import Task
 from harness.errors import BenchError
-from harness.media import Medium, parts
+from harness.media import Medium, parts, placed
 from harness.types import BosRule, Message, Problem, Request
 
 Style = Literal["template", "text"]
@@ -177,6 +177,7 @@ def question(tokenizer: Tokenizer, how: Manner, task: Task, problem: Problem) ->
     messages, text = task.messages(problem), getattr(task, "text", None)
     if how.style == "text":
         told = prompt_text(tokenizer, messages) if text is None else text(problem)
+        told = placed(told, tokenizer) if shown else told
     else:
         told = prompt_text(tokenizer, messages, shows=bool(shown))
     return Request(problem.id, _with_bos(tokenizer, how, told), shown)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import sys
 from dataclasses import replace
 
@@ -261,3 +262,42 @@ def test_pillow_is_no_part_of_the_core():
     """What a request is made of loads no library of pictures."""
     code = "import sys, harness.types, harness.tokens; sys.exit('PIL' in sys.modules)"
     assert plugins.room("subprocess").run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("family", "own"), [("llava", "<image>"), ("gemma3", "<start_of_image>")])
+def test_a_model_without_a_template_has_its_own_token_where_a_picture_is(family, own, folders, tmp_path):
+    """The plain text's `<image>` is no word of a Gemma's; its answer is one to the picture."""
+    folder = tmp_path / family
+    shutil.copytree(folders[family], folder)
+    (folder / "chat_template.jinja").unlink()
+    speech, seen = spoken(folder), []
+    for seed in (1, 2):
+        task = Shows(media.picture(tiny_media.picture(seed)))
+        request = tokens.question(speech.tokenizer, speech.manner, task, task.problems(Split())[0])
+        told = speech.tokenizer.decode(list(request.token_ids))
+        assert (
+            told.removeprefix("<|im_start|>") == f"Question: {own}How many?\nAnswer:"
+        )  # Gemma's BOS, a tiny one's here
+        ((_, completion),) = loaded(folder).complete([request], task.SAMPLING, ())
+        seen.append(completion.token_ids)
+    assert seen[0] != seen[1]
+
+
+def test_a_task_with_pictures_is_not_trained_on(tmp_path):
+    """Its rows would be words alone, and nobody would be told."""
+    (tmp_path / "shows.py").write_text(
+        "from tasks.word_problems import LABEL, READER, SAMPLING, grade, messages, problems\n"
+        "def media(problem):\n    return ()\n"
+    )
+    recipe = plugins.room("harness.training.recipes").read("full-main", [f"task={tmp_path / 'shows.py'}"])
+    with pytest.raises(BenchError, match="shows pictures or plays sounds, which no trainer here takes"):
+        plugins.room("harness.training.data").load(recipe, None)
+
+
+def test_the_head_of_a_model_that_takes_pictures_is_found(folders, here, mirror, capfd):
+    """It stands below the language model there, and was told to be missing."""
+    assert main(["doctor", str(folders["llava"]), "--task", TASK, "--datasets", str(mirror), "--answers", "0"]) in (
+        0,
+        1,
+    )
+    assert "lm_head.weight is missing" not in capfd.readouterr().out

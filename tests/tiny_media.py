@@ -129,9 +129,10 @@ def _gemma3(tokenizer, place, borders, ids):
         tie_word_embeddings=False,
     )
     square = {"height": _PIXELS, "width": _PIXELS}
-    return Gemma3ForConditionalGeneration(config), Gemma3Processor(
-        Gemma3ImageProcessorPil(size=square), tokenizer, image_seq_length=4
-    )
+    model = Gemma3ForConditionalGeneration(config)
+    # Made of zeros, it would let nothing be seen.
+    torch.nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight, std=0.5)
+    return model, Gemma3Processor(Gemma3ImageProcessorPil(size=square), tokenizer, image_seq_length=4)
 
 
 def _qwen2_audio(tokenizer, place, _borders, ids):

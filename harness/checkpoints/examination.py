@@ -101,7 +101,8 @@ def end_of_answer(folder: Path, told: Speech) -> list[str]:
 
 def _head(folder: Path) -> Iterator[str]:
     tensors = {tensor.name: tensor for tensor in weights.read(folder)}
-    head, embedding, tied = tensors.get(_HEAD), _embedding(tensors), _ties(folder)
+    head = next((tensor for name, tensor in tensors.items() if name.endswith(_HEAD)), None)
+    embedding, tied = _embedding(tensors), _ties(folder)
     if tied is False and head is None:
         yield f"config.json ties no head to the embedding, and {_HEAD} is missing: save the whole model anew"
     if tied and head is not None and embedding is not None and not _same(head, embedding):
