@@ -3,6 +3,7 @@
 import hashlib
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -78,6 +79,20 @@ def placed(text: str, tokenizer: Any) -> str:
         own = next((found for name in names if (found := getattr(tokenizer, name, None)) is not None), PLACES[kind])
         text = text.replace(PLACES[kind], str(own))
     return text
+
+
+def require_places(name: str, text: str, shown: Sequence[Medium]) -> None:
+    """Refuse a question that shows more or less than its words have places for.
+
+    Raises:
+        BenchError: naming the question.
+    """
+    places = [part["type"] for part in parts(text) if part["type"] != "text"]
+    if places != [medium.kind for medium in shown]:
+        what = (
+            f"{name} shows or plays {len(shown)} pictures or sounds, and its words have {len(places)} places for them"
+        )
+        raise BenchError(what, f"write {' or '.join(PLACES.values())} where each belongs, in order")
 
 
 def require_processor(folder: Path) -> None:

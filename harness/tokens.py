@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 from harness.contracts import Task
 from harness.errors import BenchError
-from harness.media import Medium, parts, placed
+from harness.media import Medium, parts, placed, require_places
 from harness.types import BosRule, Message, Problem, Request
 
 Style = Literal["template", "text"]
@@ -175,6 +175,8 @@ def question(tokenizer: Tokenizer, how: Manner, task: Task, problem: Problem) ->
     show = getattr(task, "media", None)
     shown: tuple[Medium, ...] = () if show is None else show(problem)
     messages, text = task.messages(problem), getattr(task, "text", None)
+    if shown:
+        require_places(problem.id, "".join(m.content for m in messages), shown)
     if how.style == "text":
         told = prompt_text(tokenizer, messages) if text is None else text(problem)
         told = placed(told, tokenizer) if shown else told
