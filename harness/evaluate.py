@@ -135,8 +135,8 @@ def grade(task: Task, problems: Sequence[Problem], completions: Mapping[str, Com
 
 
 def judge(task: Task, problem: Problem, completion: Completion) -> Verdict:
-    """The task's verdict; why generation ended is the completion's to say, of several draws all together."""
-    return replace(task.grade(problem, completion), finish=completion.finish)
+    """The task's verdict on the answer; thoughts are never graded. The completion says why generation ended."""
+    return replace(task.grade(problem, completion.answer), finish=completion.finish)
 
 
 def score(verdicts: Sequence[Verdict]) -> Score:

@@ -115,7 +115,7 @@ def merged(found: Found, base: str | None, cache: Path, screen: Screen, out: Pat
     if weights.has_tokenizer(folder):
         load = plugins.room("harness.tokenizer").load
         for finding in examination.speech(load(replace(model, folder=folder)), load(model)):
-            screen.warn(f"{folder} is scored with its base's tokenizer and template, yet {finding}")
+            screen.warn(f"{folder} is scored with its base's tokenizer and template, yet {finding.message}")
     digest = "" if made.training.merge is None else made.training.merge.adapter_sha256[:8]
     called = replace(
         made.model, name=f"{model.name}+{found.label}@{digest}", source=found.source, revision=found.revision

@@ -94,6 +94,7 @@ def seat(path: Path, entry: Entry, where: Where, screen: Screen) -> Sitting:
         runs=where.runs,
         run=None,
         again=False,
+        accept=[] if result.checks is None else list(result.checks.accepted),
         as_json=False,
         mirror=where.mirror,
         cache=where.cache,

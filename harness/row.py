@@ -6,14 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness import provenance, runs
+from harness import plugins, provenance, runs
 from harness.contracts import Task
 from harness.errors import BenchError
 from harness.evaluate import Exam, score
 from harness.sitting import Sitting
 from harness.store.bits import Bits
 from harness.store.completions import CommittedCompletion, commit, to_lines
-from harness.store.entry import EngineRecord, Entry, ModelRecord, Result, Selection, Solutions, TaskRecord, Timings
+from harness.store.entry import (
+    Checks,
+    EngineRecord,
+    Entry,
+    ModelRecord,
+    Result,
+    Selection,
+    Solutions,
+    TaskRecord,
+    Timings,
+)
 from harness.store.records import digest
 from harness.tokens import prompts_sha256
 from harness.types import Completion, Problem, Value, Verdict
@@ -63,7 +73,17 @@ def result(
             seat.order.words, seat.order.commit, str(resolved["hardware"]), resolved["driver"], met
         ),
         solutions=solutions,
+        checks=_checks(seat, solutions),
     )
+
+
+def _checks(seat: Sitting, solutions: Solutions | None) -> Checks:
+    """What was noticed, by code. Measured solutions show an engine's log-probabilities where it hides its logits."""
+    codes = {
+        severity: {one.code for one in seat.findings if one.severity == severity} for severity in ("warn", "refuse")
+    }
+    seen = solutions is not None or getattr(plugins.engine(seat.engine), "LOGITS", False)
+    return Checks(tuple(sorted(codes["warn"])), tuple(sorted(codes["refuse"])), "finite" if seen else "unchecked")
 
 
 def _model(seat: Sitting, *, served: bool) -> ModelRecord:

@@ -247,13 +247,16 @@ def _line(completion: Completion) -> dict[str, object]:
         "token_ids": list(completion.token_ids) if completion.token_ids is not None else None,
         "finish": completion.finish_reason,
     }
+    if completion.answer_start:
+        told["answer_start"] = completion.answer_start
     return {**told, "more": [_line(draw) for draw in completion.more]} if completion.more else told
 
 
 def _completion(value: Mapping[str, Any]) -> Completion:
     ids = value["token_ids"]
     more = tuple(_completion(draw) for draw in value.get("more", ()))
-    return Completion(value["text"], tuple(ids) if ids is not None else None, value["finish"], more)
+    ids = tuple(ids) if ids is not None else None
+    return Completion(value["text"], ids, value["finish"], more, value.get("answer_start", 0))
 
 
 def _key(settings: Mapping[str, Value]) -> str:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,11 +12,12 @@ from harness import evaluate, options, plugins, probes, provenance, row, runs, s
 from harness.contracts import Generator
 from harness.display import Screen
 from harness.errors import BenchError
+from harness.findings import Finding
 from harness.fleet import fleet
 from harness.fleet.fleet import Start
 from harness.sitting import Asked, Order, Sitting
 from harness.stage import Stage
-from harness.store import entries, records
+from harness.store import answers, entries, records
 from harness.store.candidate import LOSSES
 from harness.store.completions import CommittedCompletion
 from harness.store.entry import Entry
@@ -28,11 +29,12 @@ _REFERENCE = "harness.probe:work"
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A finished row: the entry, its file on the board, the run's folder."""
+    """A finished row: the entry, its file on the board, the run's folder, and what the checks noticed."""
 
     entry: Entry
     path: Path
     folder: Path
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,8 @@ def _one(seat: Sitting, folder: Path, engine: Engine, phases: dict[str, float], 
         if done.is_file():
             screen.say(f"{folder} was finished before; --again scores anew")
             entry, committed = entries.read(done), row.committed(seat.exam.problems, run.finished)
-            return Scored(entry, add(entry, committed, folder, seat.order.leaderboards, _losses(seat)), folder)
+            path = add(entry, committed, folder, seat.order.leaderboards, _losses(seat))
+            return Scored(entry, path, folder, (*seat.findings, *answers.findings(committed)))
         runs.write_problems(folder, seat.exam.problems)
         tokens, answered = 0, len(run.finished) == len(seat.exam.requests)
         if not answered or _lacks_solutions(seat, folder):
@@ -172,7 +175,7 @@ def _one(seat: Sitting, folder: Path, engine: Engine, phases: dict[str, float], 
                 if not answered:
                     raise
                 screen.warn(f"{solutions.WITHOUT}: {error.what} ({error.way_out})")
-        return _keep(seat, run, phases, tokens)
+        return _keep(seat, run, phases, tokens, screen)
 
 
 def generate(
@@ -217,7 +220,7 @@ def _resolved(generator: Generator, how: How) -> dict[str, Value]:
     return {"version": generator.version, "hardware": device, "driver": driver, **found, **used, **path}
 
 
-def _keep(seat: Sitting, run: runs.Run, phases: dict[str, float], tokens: int) -> Scored:
+def _keep(seat: Sitting, run: runs.Run, phases: dict[str, float], tokens: int, screen: Screen) -> Scored:
     """Grade, and write verdicts, completions and entry; the entry appears last and whole."""
     began = perf_counter()
     exam = seat.exam
@@ -226,9 +229,14 @@ def _keep(seat: Sitting, run: runs.Run, phases: dict[str, float], tokens: int) -
     committed = row.committed(exam.problems, run.finished)
     resolved = runs.read_json(run.folder / "engine.json")
     phases["grade"] = perf_counter() - began
+    noticed = answers.findings(committed)
+    for one in noticed:
+        screen.warn(f"{seat.model.name}: [{one.code}] {one.message}")
+    seat = replace(seat, findings=(*seat.findings, *noticed))
     result = row.result(seat, verdicts, committed, resolved, solutions.kept(run.folder))
     entry = row.entry(result, row.timings(exam, committed, phases, tokens))
-    return Scored(entry, add(entry, committed, run.folder, seat.order.leaderboards, _losses(seat)), run.folder)
+    path = add(entry, committed, run.folder, seat.order.leaderboards, _losses(seat))
+    return Scored(entry, path, run.folder, seat.findings)
 
 
 def add(

@@ -4,18 +4,20 @@ All that could change an answer is gathered here as plain settings, so that a re
 """
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness import evaluate, media, options, plugins, runs
-from harness.checkpoints import models
+from harness import evaluate, findings, media, options, plugins, runs
+from harness.checkpoints import examination, models
 from harness.contracts import Task
 from harness.display import Screen
 from harness.errors import BenchError
 from harness.evaluate import Exam
+from harness.findings import Finding
 from harness.fleet import gpus
-from harness.store import entries
+from harness.store import entries, records
 from harness.store.candidate import Training
 from harness.tokens import Speech, prompts_sha256
 from harness.types import Model, Problem, Split, Value
@@ -29,6 +31,7 @@ class Order:
         model: a name, a folder, or what is trained first.
         gpus: how many share the questions; None leaves it to the engine.
         run: the folder of this very run, or None.
+        accept: codes of findings that would refuse the model, and do not.
         words: the command as it was typed, without secrets.
     """
 
@@ -44,6 +47,7 @@ class Order:
     runs: Path
     run: Path | None
     again: bool
+    accept: list[str]
     as_json: bool
     mirror: Path | None
     cache: Path
@@ -53,7 +57,11 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Sitting:
-    """One model before one exam: all that was worked out before the engine starts."""
+    """One model before one exam: all that was worked out before the engine starts.
+
+    Attributes:
+        findings: what the checks noticed; refusals among them were accepted by the user.
+    """
 
     order: Order
     engine: str
@@ -62,6 +70,7 @@ class Sitting:
     exam: Exam
     settings: dict[str, Value]
     training: Training | None
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +108,33 @@ def prepare(order: Order, screen: Screen, asked: Asked | None = None) -> Sitting
     return seat(order, screen, model, None, asked)
 
 
-def seat(order: Order, screen: Screen, model: Model, training: Training | None, asked: Asked | None = None) -> Sitting:
-    """The same for a model that lies here already, such as one that was just trained."""
+def seat(
+    order: Order,
+    screen: Screen,
+    model: Model,
+    training: Training | None,
+    asked: Asked | None = None,
+    found: Sequence[Finding] = (),
+) -> Sitting:
+    """The same for a model that lies here already, such as one that was just trained.
+
+    Args:
+        order: what is scored.
+        screen: where to talk.
+        model: whole weights.
+        training: what made them, or None.
+        asked: of every model of the command; None works it out.
+        found: what checks of an adapter noticed before it was merged.
+
+    Raises:
+        BenchError: among others a finding that refuses the model and that the user has not accepted.
+    """
     asked = asked or ask(order)
     screen.say(f"engine {asked.engine}: {asked.why}")
     model = replace(model, name=order.name or model.name)
     _require_own_name(model, order.leaderboards)
     speech = plugins.room("harness.tokenizer").load(model)
+    checked = _checked(order, screen, model.name, [*found, *examination.model(model, speech, asked.engine)])
     exam = asked.exam(speech, order.seed)
     if any(request.media for request in exam.requests):
         media.require_processor(model.folder)
@@ -123,11 +152,25 @@ def seat(order: Order, screen: Screen, model: Model, training: Training | None, 
         "engine": asked.engine,
         **{f"option {key}": value for key, value in options.record(asked.options).items()},
     }
-    return Sitting(order, asked.engine, model, speech, exam, settings, training)
+    return Sitting(order, asked.engine, model, speech, exam, settings, training, checked)
+
+
+def _checked(order: Order, screen: Screen, name: str, found: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Show what the checks noticed, and end where a finding refuses the model."""
+    try:
+        findings.refuse(name, found, order.accept)
+    except BenchError:
+        if order.as_json:
+            screen.write(records.pretty({"findings": found}).decode())
+        raise
+    for one in found:
+        screen.warn(f"{name}: [{one.code}] {one.message}")
+    return tuple(found)
 
 
 def ask(order: Order) -> Asked:
     """Check what does not hang on a model: task, items, engine and its options."""
+    findings.require_known(order.accept)
     task = plugins.task(order.task)
     engine, why = (order.engine, "as asked") if order.engine else default_engine()
     module = plugins.engine(engine)

@@ -10,7 +10,7 @@ from harness.display import Screen, table
 from harness.scoring import Scored
 from harness.store.candidate import LOSSES, Candidate, final_loss, steps
 from harness.store.entry import Entry
-from harness.store.records import pretty
+from harness.store.records import plain, pretty
 from harness.training.merging import Made
 from harness.types import Score
 
@@ -19,7 +19,7 @@ def announce(scored: Scored, as_json: bool, screen: Screen) -> None:
     """Print the entry's table, or the entry itself as JSON."""
     entry, path, folder = scored.entry, scored.path, scored.folder
     if as_json:
-        screen.write(pretty(entry).decode())
+        screen.write(pretty({**plain(entry), "findings": scored.findings}).decode())
         return
     result, timings = entry.result, entry.timings
     selection = result.selection

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -112,6 +112,8 @@ class Completion:
         text: decoded without special tokens and cut before the first stop text.
         token_ids: every generated id, the stop token included; None where a server does not tell.
         finish_reason: "stop" (a stop id or stop text) or "length" (cut at max_tokens).
+        answer_start: the character of `text` where the answer begins, behind the model's thought; the length of `text`
+            where a thought was never closed. 0 where the whole text is the answer.
         more: the further answers to the same question, where the task draws several; each of them has none.
     """
 
@@ -119,11 +121,18 @@ class Completion:
     token_ids: tuple[int, ...] | None
     finish_reason: Finish
     more: tuple["Completion", ...] = ()
+    answer_start: int = 0
 
     @property
     def draws(self) -> tuple["Completion", ...]:
         """All answers to the question, this first one among them."""
         return self, *self.more
+
+    @property
+    def answer(self) -> "Completion":
+        """What is graded: the same completion without its thoughts."""
+        more = tuple(draw.answer for draw in self.more)
+        return replace(self, text=self.text[self.answer_start :], answer_start=0, more=more)
 
     @property
     def finish(self) -> Finish:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from harness.arguments.shared import Parser, boards, engine, model, options, output, own_tasks, places
+from harness.arguments.shared import Parser, accept, boards, engine, model, options, output, own_tasks, places
 from harness.arguments.training import recipe
 
 
@@ -90,6 +90,7 @@ def noise(parser: Parser) -> None:
     )
     parser.add_argument("--again", action="store_true", help="measure anew, in another folder")
     parser.add_argument("--json", dest="as_json", action="store_true", help="print the record alone, as JSON")
+    accept(parser)
     places(parser)
     parser.set_defaults(run=None)
 
@@ -131,6 +132,7 @@ def doctor(parser: Parser) -> None:
     parser.add_argument("--base", metavar="MODEL", help="what it was trained from (default: as an adapter names it)")
     parser.add_argument("--task", default="word-problems", metavar="NAME", help="whose prompts to look at")
     parser.add_argument("--answers", type=int, default=3, metavar="N", help="answers to generate (default: 3)")
+    parser.add_argument("--json", dest="as_json", action="store_true", help="print the findings alone, as JSON")
     engine(parser)
     places(parser)
 

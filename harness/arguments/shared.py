@@ -52,8 +52,19 @@ def output(parser: Parser) -> None:
     parser.add_argument(
         "--again", action="store_true", help="start anew instead of resuming or reporting a finished run"
     )
-    parser.add_argument("--json", dest="as_json", action="store_true", help="print the entry alone, as JSON")
+    parser.add_argument("--json", dest="as_json", action="store_true", help="print entry and findings alone, as JSON")
+    accept(parser)
     places(parser)
+
+
+def accept(parser: Parser) -> None:
+    parser.add_argument(
+        "--accept",
+        action="append",
+        default=[],
+        metavar="CODE",
+        help="score a model that this finding would refuse, and record it; may be repeated",
+    )
 
 
 def boards(parser: Parser) -> None:

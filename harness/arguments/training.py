@@ -91,7 +91,7 @@ def sweep(parser: Parser) -> None:
     )
     places(parser)
     # What a sweep shares with scoring and does not ask for: it scores its own items and adds no row.
-    parser.set_defaults(model="", task="", name=None, limit=None, run=None, again=False, as_json=False)
+    parser.set_defaults(model="", task="", name=None, limit=None, run=None, again=False, as_json=False, accept=[])
     parser.set_defaults(leaderboards=Path("leaderboards"))
 
 

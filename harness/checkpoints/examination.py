@@ -1,4 +1,4 @@
-"""What a candidate's files alone show that would make it score wrongly, each finding a line with its way out."""
+"""What a model's files alone show that would make it score wrongly; the same checks before every run and in doctor."""
 
 import json
 from collections.abc import Iterator
@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness import template_checks
 from harness.checkpoints import adapter, weights
 from harness.errors import BenchError
+from harness.findings import Finding, finding
 from harness.tokens import Speech
+from harness.types import Model
 
 # An exponent of ones is infinity or NaN; the bits are looked at as they lie, for numpy has no bf16.
 _EXPONENTS = {"BF16": ("<u2", 0x7F80), "F16": ("<u2", 0x7C00), "F32": ("<u4", 0x7F800000)}
@@ -18,7 +21,22 @@ _HEAD, _EMBEDDING = "lm_head.weight", "embed_tokens.weight"
 _AT_ONCE = 2**24
 
 
-def whole(folder: Path) -> list[str]:
+def model(looked_at: Model, speech: Speech, engine: str) -> list[Finding]:
+    """Every check of whole weights, their configuration, tokenizer and chat template; nothing is loaded.
+
+    Args:
+        looked_at: a whole checkpoint; see `weights.inspect` for what makes it one.
+        speech: its tokenizer and manner.
+        engine: the name of what would load it.
+    """
+    return [
+        *whole(looked_at.folder),
+        *template_checks.findings(speech, looked_at),
+        *end_of_answer(looked_at.folder, speech),
+    ]
+
+
+def whole(folder: Path) -> list[Finding]:
     """What is wrong with whole weights: numbers that are none, a head that is said to be tied and is not.
 
     Args:
@@ -27,14 +45,12 @@ def whole(folder: Path) -> list[str]:
     wrong = [tensor.name for tensor in weights.read(folder) if not _finite(tensor)]
     findings = []
     if wrong:
-        findings.append(
-            f"{len(wrong)} tensors hold NaN or infinity, {wrong[0]} first: the training went wrong, train again with a "
-            "lower learning rate"
-        )
+        message = f"{len(wrong)} tensors hold NaN or infinity, {wrong[0]} first: train again with a lower learning rate"
+        findings.append(finding("weights-not-finite", message))
     return [*findings, *_head(folder)]
 
 
-def lora(folder: Path, base: Path) -> list[str]:
+def lora(folder: Path, base: Path) -> list[Finding]:
     """What is wrong with an adapter: pickled, of another kind, empty (every lora_B zero), not finite, of another base.
 
     Args:
@@ -45,30 +61,37 @@ def lora(folder: Path, base: Path) -> list[str]:
         tensors = {tensor.name: tensor for tensor in weights.read(base)}
         adapter.require_fit(adapter.read(folder), base, tensors, tied=_ties(base) is True)
     except BenchError as error:
-        return [str(error)]
+        return [finding("unusable", str(error))]
     return []
 
 
-def speech(own: Speech, base: Speech) -> list[str]:
+def speech(own: Speech, base: Speech) -> list[Finding]:
     """How a candidate's own tokenizer differs from its base's: another chat template, tokens that the base lacks."""
     findings = []
     if own.manner.template_sha256 != base.manner.template_sha256:
         one, other = (told.manner.template_sha256 for told in (own, base))
-        findings.append(
+        message = (
             f"its chat template is not its base's ({_short(one)}, its base's is {_short(other)}): put the template "
             "that it was trained with into the folder that is scored, and score the base with its own"
         )
+        findings.append(finding("template-not-base", message))
     known = {str(token) for token in base.tokenizer.added_tokens_decoder.values()}
     added = [str(token) for token in own.tokenizer.added_tokens_decoder.values() if str(token) not in known]
     if added:
-        findings.append(
+        message = (
             f"its tokenizer has tokens that its base's lacks ({', '.join(added[:5])}): an adapter trains no rows for "
             "them; train the embedding too, or use the base's own tokens"
         )
+        findings.append(finding("tokenizer-not-base", message))
     return findings
 
 
-def end_of_answer(folder: Path, told: Speech) -> list[str]:
+def end_of_answer(folder: Path, told: Speech) -> list[Finding]:
+    """Whether the token that ends an answer can be written; see `_end_of_answer`."""
+    return [finding("end-token-untrained", message) for message in _end_of_answer(folder, told)]
+
+
+def _end_of_answer(folder: Path, told: Speech) -> list[str]:
     """Whether the token that ends an answer can be written at all, by its row of the output matrix.
 
     A row that is zero, missing or also another token's is as it was made when the vocabulary was enlarged.
@@ -99,17 +122,19 @@ def end_of_answer(folder: Path, told: Speech) -> list[str]:
     return []
 
 
-def _head(folder: Path) -> Iterator[str]:
+def _head(folder: Path) -> Iterator[Finding]:
     tensors = {tensor.name: tensor for tensor in weights.read(folder)}
     head = next((tensor for name, tensor in tensors.items() if name.endswith(_HEAD)), None)
     embedding, tied = _embedding(tensors), _ties(folder)
     if tied is False and head is None:
-        yield f"config.json ties no head to the embedding, and {_HEAD} is missing: save the whole model anew"
+        message = f"config.json ties no head to the embedding, and {_HEAD} is missing: save the whole model again"
+        yield finding("weights-missing", message)
     if tied and head is not None and embedding is not None and not _same(head, embedding):
-        yield (
+        message = (
             f"config.json ties the head to the embedding, and {_HEAD} is saved apart with other numbers, which engines "
-            "drop: set tie_word_embeddings to false where the head was trained, else save the model anew"
+            "drop: set tie_word_embeddings to false where the head was trained, else save the model again"
         )
+        yield finding("head-dropped", message)
 
 
 def _output(folder: Path) -> weights.Tensor | None:

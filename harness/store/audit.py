@@ -72,9 +72,22 @@ def completions(entry: Entry, completions: Sequence[CommittedCompletion], lines:
     draws = result.sampling.draws or 1
     if any(len(completion.more or ()) + 1 != draws for completion in completions):
         problems.append(f"an item has not the number of draws that its sampling asks for, {draws}")
+    elif not all(map(_starts_fit, completions)):
+        problems.append("an answer does not start inside its text")
     if bits_to_hex([completion.finish == "length" for completion in completions]) != result.bits.cut:
         problems.append("the cut bits do not follow from the completions")
     return problems
+
+
+def _starts_fit(line: CommittedCompletion) -> bool:
+    """Each draw's answer starts inside its text, or at its end where a thought was never closed."""
+    texts = (line.text, *(line.more or ()))
+    starts = line.answer_starts
+    return starts is None or (
+        len(starts) == len(texts)
+        and any(starts)
+        and all(0 <= at <= len(text) for at, text in zip(starts, texts, strict=True))
+    )
 
 
 def losses(entry: Entry, losses: bytes | None) -> list[str]:

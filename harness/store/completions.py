@@ -4,7 +4,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.errors import BenchError
@@ -29,6 +29,8 @@ class CommittedCompletion:
             list of their lists, or None.
         text: what the model wrote, at the first draw.
         more: what it wrote at the further ones, where the task draws several.
+        answer_starts: for each draw the character of its text where the answer begins, behind the model's thought; None
+            where every text is an answer from its beginning.
     """
 
     id: str
@@ -38,6 +40,7 @@ class CommittedCompletion:
     ids_sha256: str | None
     text: str
     more: tuple[str, ...] | None = field(default=None, metadata=LATER)
+    answer_starts: tuple[int, ...] | None = field(default=None, metadata=LATER)
 
     @property
     def shown(self) -> str:
@@ -49,6 +52,7 @@ def commit(problem: Problem, completion: Completion) -> CommittedCompletion:
     """What is kept of a completion beside the entry."""
     ids = [draw.token_ids for draw in completion.draws if draw.token_ids is not None]
     told = len(ids) == len(completion.draws)
+    starts = tuple(draw.answer_start for draw in completion.draws)
     return CommittedCompletion(
         id=problem.id,
         gold=problem.answer,
@@ -57,13 +61,18 @@ def commit(problem: Problem, completion: Completion) -> CommittedCompletion:
         ids_sha256=digest(ids if completion.more else ids[0])[:16] if told else None,
         text=completion.text,
         more=tuple(draw.text for draw in completion.more) or None,
+        answer_starts=starts if any(starts) else None,
     )
 
 
 def written(line: CommittedCompletion) -> Completion:
     """The completion as far as grading needs it: a line keeps no token ids, and one end for all draws."""
-    more = tuple(Completion(text, None, line.finish) for text in line.more or ())
-    return Completion(line.text, None, line.finish, more)
+    texts = (line.text, *(line.more or ()))
+    starts = line.answer_starts or (0,) * len(texts)
+    first, *more = (
+        Completion(text, None, line.finish, answer_start=start) for text, start in zip(texts, starts, strict=True)
+    )
+    return replace(first, more=tuple(more))
 
 
 def to_lines(completions: Sequence[CommittedCompletion]) -> bytes:

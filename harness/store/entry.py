@@ -48,8 +48,25 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """What makes a model beside its tensors, as digests of normalised values; see `harness.checkpoints.identity`.
+
+    Attributes:
+        config_sha256: of config.json, dtype and bookkeeping left out.
+        generation_sha256: of generation_config.json.
+        tokenizer_sha256: of the vocabulary and the rules of the tokenizer.
+        template_sha256: of the chat template; None without one.
+    """
+
+    config_sha256: str
+    generation_sha256: str
+    tokenizer_sha256: str
+    template_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRecord:
-    """Who answered, and how its prompts were made."""
+    """Who answered, and how its prompts were made. `identity` is None in older entries, and behind a server."""
 
     name: str
     source: str
@@ -60,6 +77,7 @@ class ModelRecord:
     prompt_style: Literal["template", "text"]
     bos: BosRule
     stop_ids: tuple[int, ...]
+    identity: Identity | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +119,33 @@ class Solutions:
 
 
 @dataclass(frozen=True, slots=True)
+class Checks:
+    """What the checks before and after a run noticed.
+
+    Attributes:
+        findings: codes of the warnings (see `harness.findings`), sorted.
+        accepted: codes of the refusals that the user overrode with `--accept`, sorted.
+        logits: "finite" where the engine looked at every logit or log-probability that it chose by; "unchecked" where
+            nobody could.
+    """
+
+    findings: tuple[str, ...]
+    accepted: tuple[str, ...]
+    logits: Literal["finite", "unchecked"]
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Every code that a reader of the row should see, overridden refusals marked."""
+        return (*self.findings, *(f"{code} (accepted)" for code in self.accepted))
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """All of a row but its timings, so that a resumed run and an unbroken one have the same digest.
 
     Attributes:
         solutions: None for entries older than this measurement, and for engines that cannot make it.
+        checks: None for entries older than these checks.
     """
 
     candidate: str
@@ -121,6 +161,12 @@ class Result:
     completions_sha256: str
     provenance: Provenance
     solutions: Solutions | None = field(default=None, metadata=LATER)
+    checks: Checks | None = field(default=None, metadata=LATER)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """The codes of the findings that a reader of the row should see; none for entries older than the checks."""
+        return () if self.checks is None else self.checks.marks
 
     @property
     def base_sha256(self) -> str | None:

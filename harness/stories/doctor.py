@@ -12,11 +12,13 @@ from harness.contracts import Task
 from harness.display import Screen, plain, table
 from harness.draws import Draws
 from harness.errors import BenchError
+from harness.findings import Finding, finding
 from harness.named import Found
 from harness.store import candidate
-from harness.tokens import Speech, prompt_ids, prompt_text, question
+from harness.store.records import pretty
+from harness.tokens import Speech, question
 from harness.training import merging
-from harness.types import Completion, Message, Model, Problem, Split
+from harness.types import Completion, Model, Problem, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Doctor:
     options: list[str]
     mirror: Path | None
     cache: Path
+    as_json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,12 @@ class _Looked:
 
     Attributes:
         model: whole weights to go on with; an adapter's base where no answers are asked for, None where they are unfit.
-        findings: one line each.
+        base: the base's folder, where one was looked at.
     """
 
     model: Model | None
-    findings: list[str]
+    findings: list[Finding]
+    base: Path | None = None
 
 
 def doctor(order: Doctor, screen: Screen) -> int:
@@ -51,17 +55,34 @@ def doctor(order: Doctor, screen: Screen) -> int:
     task = plugins.task(order.task)
     _, chosen = evaluate.choose(task, Split("test", mirror=order.mirror), max(order.answers, 1), 0)
     looked = _files(order, _found(order, screen), screen)
-    findings = looked.findings
+    found = list(looked.findings)
     if looked.model is not None:
-        speech = plugins.room("harness.tokenizer").load(looked.model)
-        _show(looked.model, speech, question(speech.tokenizer, speech.manner, task, chosen[0]).token_ids, screen)
-        findings += prompts(speech, looked.model) + examination.end_of_answer(looked.model.folder, speech)
-        if order.answers > 0:
-            findings += _answers(order, task, looked.model, speech, chosen, screen)
+        found += _model(order, task, looked.model, chosen, screen)
+    if order.as_json:
+        screen.write(pretty({"model": order.model, "findings": found}).decode())
+        return 1 if found else 0
     screen.print(Text("\nfindings:", style="bold"))
-    for finding in findings or ["nothing that would make this model score wrongly"]:
-        screen.print(Text(f"- {plain(finding)}", style="red" if findings else "green"))
-    return 1 if findings else 0
+    for one in found:
+        screen.print(Text(f"- {one.severity} [{one.code}] {plain(one.message)}", style="red"))
+    if not found:
+        screen.print(Text("- nothing that would make this model score wrongly", style="green"))
+    return 1 if found else 0
+
+
+def _model(order: Doctor, task: Task, model: Model, problems: list[Problem], screen: Screen) -> list[Finding]:
+    """The checks that every score runs, the prompt, and a few answers where nothing refuses the model."""
+    name = order.engine or sitting.default_engine()[0]
+    try:
+        speech = plugins.room("harness.tokenizer").load(model)
+    except BenchError as error:
+        return [finding("unusable", str(error))]
+    if not order.as_json:
+        ids = question(speech.tokenizer, speech.manner, task, problems[0]).token_ids
+        _show(model, speech, ids, screen)
+    found = examination.model(model, speech, name)
+    if order.answers > 0 and all(one.severity == "warn" for one in found):
+        found += _answers(order, task, model, speech, problems, screen)
+    return found
 
 
 def _found(order: Doctor, screen: Screen) -> Found:
@@ -82,13 +103,12 @@ def _files(order: Doctor, found: Found, screen: Screen) -> _Looked:
         try:
             weights.inspect(found.folder)
         except BenchError as error:
-            return _Looked(None, [str(error)])
+            return _Looked(None, [finding("unusable", str(error))])
     model = named.whole(found, order.cache)
-    findings = examination.whole(model.folder)
     if order.base is None:
-        return _Looked(model, findings)
+        return _Looked(model, [])
     base = named.resolved(order.base, order.cache)
-    return _Looked(model, findings + _from_base(model.folder, base, changed=not findings))
+    return _Looked(model, _from_base(model.folder, base, changed=not examination.whole(model.folder)))
 
 
 def _trained(order: Doctor, folder: Path, screen: Screen) -> _Looked:
@@ -107,7 +127,8 @@ def _adapter(order: Doctor, found: Found, folder: Path, screen: Screen) -> _Look
     base = named.base_of(folder, order.base, order.cache)
     findings = examination.lora(folder, base.folder)
     if order.base is not None and (told := named.other_base(folder, order.base, base)) is not None:
-        findings.append(f"{told}, and not on {order.base}: leave --base out, or name that model")
+        message = f"{told}, and not on {order.base}: leave --base out, or name that model"
+        findings.append(finding("other-base", message))
     broken = bool(findings)
     findings += _from_base(folder, base, changed=False)
     if broken:
@@ -117,14 +138,14 @@ def _adapter(order: Doctor, found: Found, folder: Path, screen: Screen) -> _Look
     return _Looked(replace(base, name=f"{base.name}, for {found.label}"), findings)
 
 
-def _from_base(folder: Path, base: Model, *, changed: bool) -> list[str]:
+def _from_base(folder: Path, base: Model, *, changed: bool) -> list[Finding]:
     """What the comparison with its base shows, `changed` asking whether whole weights learned anything."""
     findings = []
     if changed:
         try:
             plugins.room("harness.checkpoints.soundness").full(folder, base.folder)
         except BenchError as error:
-            findings.append(str(error))
+            findings.append(finding("not-of-base", str(error)))
     if weights.has_tokenizer(folder):
         load = plugins.room("harness.tokenizer").load
         findings += examination.speech(load(replace(base, folder=folder)), load(base))
@@ -135,50 +156,6 @@ def _show(model: Model, speech: Speech, ids: tuple[int, ...], screen: Screen) ->
     screen.print(table(f"{model.name} ({model.source}, {model.revision or 'no revision'})", _facts(speech, ids)))
     screen.print(Text("\nthe prompt, as the model sees it:", style="bold"))
     screen.print(Text(plain(speech.tokenizer.decode(list(ids), skip_special_tokens=False))))
-
-
-def prompts(speech: Speech, model: Model) -> list[str]:
-    """What is wrong with how this model is prompted and stopped, by its tokenizer and template alone."""
-    tokenizer, how = speech.tokenizer, speech.manner
-    turns = (Message("user", "What is 2+3?"), Message("assistant", "#### 5"), Message("user", "What is 4+5?"))
-    text, findings = prompt_text(tokenizer, turns), []
-    if text != text.rstrip(" "):
-        findings.append(
-            "the prompt ends with a space, so that every answer begins with an odd token: mend the end of its template"
-        )
-    lost = [turn.content for turn in turns if turn.content not in text]
-    findings += [
-        f"the template drops or changes a turn, {content!r} is not in the prompt: restore it from its base"
-        for content in lost
-    ]
-    bos = tokenizer.bos_token_id
-    ids = prompt_ids(tokenizer, how, turns)
-    if how.bos == "none" and bos is not None and bos in tokenizer.encode("a", add_special_tokens=True):
-        findings.append(
-            "its tokenizer adds a BOS to plain text, but its prompts begin without one: let the template write it"
-        )
-    if how.bos == "separate" and ids.count(how.bos_id or -1) != 1:
-        findings.append(f"BOS stands {ids.count(how.bos_id or -1)} times in the prompt: mend its template")
-    if model.bos is not None and not _agrees(speech, model):
-        findings.append(
-            f"models.toml says bos = {model.bos}, its tokenizer and template say otherwise: models.toml is followed"
-        )
-    if how.style == "text" and "it" in model.name.split("-"):
-        findings.append("an instruction-tuned name without a chat template: copy chat_template.jinja of its original")
-    spoken = tokenizer.decode(list(how.stop_ids), skip_special_tokens=False)
-    if tokenizer.eos_token_id not in how.stop_ids:
-        findings.append(f"its eos token is not among the stop ids {spoken}: add it to generation_config.json")
-    return findings
-
-
-def _agrees(speech: Speech, model: Model) -> bool:
-    """The declared rule is what tokenizer and template do; the tokenizer of a Gemma GGUF, which adds no BOS, is not."""
-    tokenizer = speech.tokenizer
-    adds = tokenizer.encode("a", add_special_tokens=True)[:1] == [tokenizer.bos_token_id]
-    writes = bool(tokenizer.chat_template) and prompt_ids(tokenizer, speech.manner, [Message("user", "a")])[:1] == (
-        tokenizer.bos_token_id,
-    )
-    return {"separate": adds or writes, "template": writes and not adds, "none": not adds}[model.bos or "none"]
 
 
 def _facts(speech: Speech, ids: tuple[int, ...]) -> list[tuple[str, str]]:
@@ -197,7 +174,7 @@ def _facts(speech: Speech, ids: tuple[int, ...]) -> list[tuple[str, str]]:
 
 def _answers(
     order: Doctor, task: Task, model: Model, speech: Speech, problems: list[Problem], screen: Screen
-) -> list[str]:
+) -> list[Finding]:
     name = order.engine or sitting.default_engine()[0]
     engine = plugins.engine(name)
     sitting.require_able(task, name, engine)
@@ -216,14 +193,13 @@ def _answers(
         completion = written[problem.id]
         verdict = evaluate.judge(task, problem, completion)
         judged = "right" if verdict.correct else "wrong"
-        screen.print(
-            Text(f"\n{problem.id}: {judged}, read {verdict.answer} by {verdict.rule}, {verdict.finish}", style="bold")
-        )
+        if not order.as_json:
+            heading = f"\n{problem.id}: {judged}, read {verdict.answer} by {verdict.rule}, {verdict.finish}"
+            screen.print(Text(heading, style="bold"), *(Text(plain(draw.text)) for draw in completion.draws))
         for draw in completion.draws:
-            screen.print(Text(plain(draw.text)))
             findings += _strange(problem, draw, speech)
     if all(draw.finish_reason == "length" for completion in written.values() for draw in completion.draws):
-        findings.append(_endless(speech))
+        findings.append(finding("answers-endless", _endless(speech)))
     return findings
 
 
@@ -242,12 +218,16 @@ def _endless(speech: Speech) -> str:
     )
 
 
-def _strange(problem: Problem, completion: Completion, speech: Speech) -> list[str]:
+def _strange(problem: Problem, completion: Completion, speech: Speech) -> list[Finding]:
     if not completion.text.strip():
-        return [f"{problem.id}: the answer is empty: read the prompt above, its end above all"]
+        message = f"{problem.id}: the answer is empty: read the prompt above, its end above all"
+        return [finding("answers-empty", message)]
     if completion.token_ids is None:
         return []
     special = [i for i in completion.token_ids[:-1] if i in set(speech.tokenizer.all_special_ids)]
     if not special:
         return []
-    return [f"{problem.id}: special tokens {special} inside the answer: if one of them ends it, add it to the stop ids"]
+    message = (
+        f"{problem.id}: special tokens {special} inside the answer: if one of them ends it, add it to the stop ids"
+    )
+    return [finding("answers-special-tokens", message)]

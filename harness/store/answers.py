@@ -1,0 +1,42 @@
+"""Whether a run's answers say anything at all: empty ones, or one and the same for every question."""
+
+from collections.abc import Sequence
+
+from harness.findings import Finding, finding
+from harness.store.completions import CommittedCompletion
+
+# Fewer answers may well be equal by chance.
+LEAST = 4
+# An answer that repeats one piece of text so often is not language.
+_REPEATS = 8
+
+
+def findings(completions: Sequence[CommittedCompletion]) -> tuple[Finding, ...]:
+    """What all answers of a run have in common that no working model's answers have.
+
+    Args:
+        completions: of every item of the run.
+    """
+    texts = [line.text.strip() for line in completions]
+    if len(texts) < LEAST:
+        return ()
+    if not any(texts):
+        return (finding("answers-empty", f"all {len(texts)} answers are empty: read the prompt with `bench doctor`"),)
+    if len(set(texts)) == 1 or all(map(_is_one_piece, texts)):
+        shown = texts[0][:20]
+        return (
+            finding(
+                "answers-constant",
+                f"all {len(texts)} answers are the same, or one repeated piece of text ({shown!r}): read them with "
+                "`bench show`, and look at the model with `bench doctor`",
+            ),
+        )
+    return ()
+
+
+def _is_one_piece(text: str) -> bool:
+    """Whether a text is one short piece again and again; an empty one is such a text."""
+    for length in range(1, 1 + min(16, len(text) // _REPEATS)):
+        if text == (text[:length] * (len(text) // length + 1))[: len(text)]:
+            return True
+    return not text
