@@ -68,7 +68,11 @@ TABLE = (
     Row("truncated weights", f"score {{cut}} {ASK}", ("is truncated", "anew")),
     Row("adapter without its base's name", f"score {{adapter}} {ASK}", ("does not name its base", "--base MODEL")),
     Row("adapter as a model", f"baseline {{adapter}} {ASK}", ("an adapter, not a whole model", "bench merge")),
-    Row("config of another model", REAL.replace("tiny", "deep"), ("9 tensors that its weights lack", "restore")),
+    Row(
+        "config of another model",
+        REAL.replace("tiny", "deep"),
+        ("[weights-missing] config.json asks for 9 tensors", "restore"),
+    ),
     Row("torn tokenizer", f"score {{torn_tokenizer}} {ASK}", ("no usable tokenizer", "copy tokenizer.json")),
     Row("torn template", f"score {{torn_template}} {ASK}", ("the chat template", "restore it")),
     Row(

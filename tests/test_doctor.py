@@ -100,6 +100,7 @@ def copy_end(here):
 def cut_end(here):
     """A token that was added to the tokenizer alone."""
     change(here / "tuned", lambda tensors: tensors.update({EMBEDDING: tensors[EMBEDDING][:2].clone()}))
+    edit(here / "tuned" / "config.json", vocab_size=2, eos_token_id=1, pad_token_id=0, bos_token_id=0)
 
 
 def copy_base(here):
@@ -121,9 +122,9 @@ def other_template(here):
             (),
             "the tokenizer is missing (tokenizer.json or tokenizer.model): copy the tokenizer's files",
         ),
-        (break_number, (), "1 tensors hold NaN or infinity, model.norm.weight first: the training went wrong, train"),
+        (break_number, (), "[weights-not-finite] 1 tensors hold NaN or infinity, model.norm.weight first"),
         (untie, (), "lm_head.weight is saved apart with other numbers, which engines drop: set tie_word_embeddings"),
-        (lose_head, (), "config.json ties no head to the embedding, and lm_head.weight is missing: save the whole"),
+        (lose_head, (), "[weights-missing] config.json asks for 1 tensors"),
         (
             zero_end,
             (),

@@ -120,7 +120,7 @@ def test_another_base_than_the_adapter_names_is_told(here, capfd):
     assert bench(here, "merge", "adapter", "--base", here / "base") == 0
     assert "says that it was trained on" not in said(capfd)
     assert bench(here, "merge", "adapter", "--base", "./other", "--out", "there") == 0
-    assert "adapter says that it was trained on base, and is merged into ./other, as --base says" in said(capfd)
+    assert "[other-base]" in said(capfd)
 
 
 def test_a_base_that_is_not_to_be_had_is_asked_for(here, capfd):
@@ -148,8 +148,7 @@ def test_an_adapter_that_brings_another_template_is_merged_with_its_base_s_and_i
     template = here / "adapter" / "chat_template.jinja"
     template.write_text(template.read_text().replace("<end_of_turn>", "<end_of_turn> "))
     assert bench(here, "merge", "adapter", "--base", "./base") == 0
-    line = said(capfd)
-    assert "adapter is scored with its base's tokenizer and template, yet its chat template is not its base's" in line
+    assert "[template-not-base]" in said(capfd)
 
 
 def test_a_row_of_an_adapter_is_generated_again_from_the_adapter(here, capfd):

@@ -185,6 +185,8 @@ def selects(places: Mapping[str, Any], layer: str, *, is_head: bool = False) -> 
         return False
     if isinstance(targets, str):
         return not is_head if targets.lower() == "all-linear" else _names(targets, layer)
+    if isinstance(targets, list) and layer in targets:  # by its whole name: then PEFT asks for no number
+        return True
     return _names(targets, layer) and _in_layers(places, layer)
 
 

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from harness.findings import Finding, finding
 from harness.store.completions import CommittedCompletion
 
-# Fewer answers may well be equal by chance.
-LEAST = 4
+CODES = ("answers-empty", "answers-constant")
+# Fewer answers may well be equal by chance, and fewer short ones too: a letter of a choice, "yes", a small number.
+LEAST, LEAST_SHORT = 4, 16
+_SHORT = 16
 # An answer that repeats one piece of text so often is not language.
 _REPEATS = 8
 
@@ -22,7 +24,7 @@ def findings(completions: Sequence[CommittedCompletion]) -> tuple[Finding, ...]:
         return ()
     if not any(texts):
         return (finding("answers-empty", f"all {len(texts)} answers are empty: read the prompt with `bench doctor`"),)
-    if len(set(texts)) == 1 or all(map(_is_one_piece, texts)):
+    if _are_equal(texts) or all(map(_is_one_piece, texts)):
         shown = texts[0][:20]
         return (
             finding(
@@ -32,6 +34,11 @@ def findings(completions: Sequence[CommittedCompletion]) -> tuple[Finding, ...]:
             ),
         )
     return ()
+
+
+def _are_equal(texts: Sequence[str]) -> bool:
+    """Whether all texts are the same, and not by chance."""
+    return len(set(texts)) == 1 and (len(texts) >= LEAST_SHORT or len(texts[0]) > _SHORT)
 
 
 def _is_one_piece(text: str) -> bool:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from harness.errors import BenchError
+from harness.store import answers
 from harness.store.bits import Bits, bits_to_hex
 from harness.store.candidate import Candidate, final_loss
 from harness.store.completions import CommittedCompletion
@@ -74,9 +75,18 @@ def completions(entry: Entry, completions: Sequence[CommittedCompletion], lines:
         problems.append(f"an item has not the number of draws that its sampling asks for, {draws}")
     elif not all(map(_starts_fit, completions)):
         problems.append("an answer does not start inside its text")
+    checks = result.checks
+    if checks is not None and not _follow(checks.findings, completions):
+        problems.append("findings do not follow from the completions")
     if bits_to_hex([completion.finish == "length" for completion in completions]) != result.bits.cut:
         problems.append("the cut bits do not follow from the completions")
     return problems
+
+
+def _follow(codes: Sequence[str], completions: Sequence[CommittedCompletion]) -> bool:
+    """Whether an entry says of empty and constant answers what its completions show."""
+    shown = {one.code for one in answers.findings(completions)}
+    return shown == set(codes).intersection(answers.CODES)
 
 
 def _starts_fit(line: CommittedCompletion) -> bool:

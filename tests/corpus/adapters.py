@@ -1,0 +1,123 @@
+"""LoRA adapters that lack pairs or were trained on another revision of their base, and sound ones.
+
+A case builds the base in `base` and the adapter in `adapter` of its folder; the adapter names that base.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tiny
+import tiny_lora
+from safetensors.torch import load_file, save_file
+
+from corpus.cases import Case
+from harness.checkpoints.weights import ADAPTER, ADAPTER_WEIGHTS
+
+COMMIT = "b" * 40
+_INCOMPLETE = (("adapter-incomplete", "refuse"),)
+_REVISION = (("adapter-revision", "refuse"),)
+_ATTENTION = ("q_proj", "v_proj")
+
+
+def made(lost: Sequence[str] = (), config: dict[str, Any] | None = None, **settings: Any) -> Any:
+    """What builds a base and an adapter of it, without the pairs of `lost` and with keys of its configuration set."""
+
+    def build(folder: Path) -> Path:
+        base, adapter = tiny.build(folder / "base"), folder / "adapter"
+        tiny_lora.build(base, adapter, size=0.05, **{"targets": _ATTENTION, **settings})
+        tensors = load_file(adapter / ADAPTER_WEIGHTS)
+        kept = {name: tensor for name, tensor in tensors.items() if not any(part in name for part in lost)}
+        save_file(kept, adapter / ADAPTER_WEIGHTS, {"format": "pt"})
+        file = adapter / ADAPTER
+        named = {"base_model_name_or_path": str(base), **(config or {})}
+        file.write_text(json.dumps(json.loads(file.read_text()) | named))
+        return adapter
+
+    return build
+
+
+def snapshot(folder: Path) -> Path:
+    """An adapter of the commit that its base's folder bears, as the hub's cache calls it."""
+    adapter = made(config={"revision": COMMIT})(folder)
+    base = folder / "models--org--base" / "snapshots" / COMMIT
+    base.parent.mkdir(parents=True)
+    shutil.move(folder / "base", base)
+    file = adapter / ADAPTER
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": str(base)}))
+    return adapter
+
+
+_REGEX = r".*\.layers\.\d+\.self_attn\.(q|v)_proj"
+_HALF = ("layers.1.",)
+CASES = (
+    Case("half of the layers", "peft#2566", made(_HALF), _INCOMPLETE, "one layer, as it says"),
+    Case(
+        "half of the layers by a regular expression",
+        "peft#2566",
+        made(_HALF, {"target_modules": _REGEX}),
+        _INCOMPLETE,
+        "a regular expression",
+    ),
+    Case("one kind of layer is lost", "peft#2566", made(("v_proj",)), _INCOMPLETE, "an excluded kind"),
+    Case(
+        "all linear layers but one",
+        "peft#2566",
+        made(("layers.1.mlp.up_proj",), {"target_modules": "all-linear"}, targets=tiny_lora.ALL),
+        _INCOMPLETE,
+        "all linear layers",
+    ),
+    Case(
+        "a commit that is not at hand", "peft#1567", made(config={"revision": COMMIT}), _REVISION, "the commit at hand"
+    ),
+    Case("every layer", "PEFT saves it", made(), (), "half of the layers"),
+    Case("one layer, as it says", "PEFT saves it", made(layers_to_transform=[0]), (), "half of the layers"),
+    Case(
+        "one layer by its pattern",
+        "PEFT saves it",
+        made(layers_to_transform=1, layers_pattern="layers"),
+        (),
+        "half of the layers",
+    ),
+    Case(
+        "an excluded kind",
+        "PEFT saves it",
+        made(exclude_modules=["v_proj"]),
+        (),
+        "one kind of layer is lost",
+    ),
+    Case(
+        "an excluded layer",
+        "PEFT saves it",
+        made(exclude_modules=r".*layers\.1\..*"),
+        (),
+        "half of the layers",
+    ),
+    Case(
+        "a regular expression",
+        "PEFT saves it",
+        made(config={"target_modules": _REGEX}),
+        (),
+        "half of the layers by a regular expression",
+    ),
+    Case(
+        "all linear layers",
+        "PEFT selects all but the head",
+        made(config={"target_modules": "all-linear"}, targets=tiny_lora.ALL),
+        (),
+        "all linear layers but one",
+    ),
+    Case("ranks by pattern", "PEFT saves it", made(rank_pattern={"q_proj": 2}), (), "half of the layers"),
+    Case(
+        "names that select embeddings and norms too",
+        "found by hand",
+        made(config={"target_modules": [*_ATTENTION, "embed_tokens", "input_layernorm"]}),
+        (),
+        "half of the layers",
+    ),
+    Case("the main branch", "PEFT saves it", made(config={"revision": "main"}), (), "a commit that is not at hand"),
+    Case("an empty revision", "found by hand", made(config={"revision": ""}), (), "a commit that is not at hand"),
+    Case("the commit at hand", "the hub's cache names folders so", snapshot, (), "a commit that is not at hand"),
+)

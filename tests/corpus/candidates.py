@@ -1,0 +1,238 @@
+"""Whole weights whose files and configuration do not fit, and sound ones that look much like them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tiny
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    GPT2Config,
+    GPT2LMHeadModel,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from corpus.cases import Case
+from harness.checkpoints.weights import SINGLE
+
+Tensors = dict[str, torch.Tensor]
+
+_EMBEDDING = "model.embed_tokens.weight"
+_LAYER = "model.layers.0.self_attn.q_proj"
+_REFUSED = {
+    "unused": (("weights-unused", "refuse"),),
+    "missing": (("weights-missing", "refuse"),),
+    "not finite": (("weights-not-finite", "refuse"),),
+    "dropped": (("head-dropped", "refuse"),),
+    "quantised": (("weights-quantised", "refuse"),),
+}
+_SHAPE = {"vocab_size": tiny.VOCABULARY, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
+_SIZE = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 32, "max_position_embeddings": tiny.CONTEXT}
+
+
+def changed(change: Callable[[Tensors], None] | None = None, manner: tiny.Manner = "chatml", **config: Any) -> Any:
+    """What builds a tiny model, changes its tensors and sets keys of its configuration."""
+
+    def build(folder: Path) -> Path:
+        tiny.build(folder, manner)
+        if change is not None:
+            tensors = load_file(folder / SINGLE)
+            change(tensors)
+            save_file(tensors, folder / SINGLE, {"format": "pt"})
+        if config:
+            file = folder / "config.json"
+            file.write_text(json.dumps(json.loads(file.read_text()) | config))
+        return folder
+
+    return build
+
+
+def saved(make: Callable[[], Any], change: Callable[[Tensors], None] | None = None, **settings: Any) -> Any:
+    """What saves another architecture with the tiny model's tokenizer, by `save_pretrained` with these settings."""
+
+    def build(folder: Path) -> Path:
+        tiny.build(folder)
+        (folder / SINGLE).unlink()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = make()
+        network.save_pretrained(folder, **settings)
+        if change is not None:
+            tensors = load_file(folder / SINGLE)
+            change(tensors)
+            save_file(tensors, folder / SINGLE, {"format": "pt"})
+        return folder
+
+    return build
+
+
+def gptq(method: str) -> Any:
+    """What builds a checkpoint in 4 bits as GPTQ and AWQ pack it: integers, zeros and scales of each linear layer."""
+
+    def pack(tensors: Tensors) -> None:
+        for name in [name for name in tensors if "_proj.weight" in name]:
+            outputs, inputs = tensors.pop(name).shape
+            stem = name.removesuffix("weight")
+            tensors[f"{stem}qweight"] = torch.zeros(inputs // 8, outputs, dtype=torch.int32)
+            tensors[f"{stem}qzeros"] = torch.zeros(1, outputs // 8, dtype=torch.int32)
+            tensors[f"{stem}scales"] = torch.ones(1, outputs, dtype=torch.float16)
+
+    return changed(pack, quantization_config={"quant_method": method, "bits": 4, "group_size": 128})
+
+
+def _add_lora(tensors: Tensors) -> None:
+    for side, shape in (("A", (4, 128)), ("B", (128, 4))):
+        tensors[f"{_LAYER}.lora_{side}.default.weight"] = torch.ones(shape)
+
+
+def _add_biases(tensors: Tensors) -> None:
+    tensors[f"{_LAYER}.bias"] = torch.ones(128)
+
+
+def _add_scale(tensors: Tensors) -> None:
+    tensors[f"{_LAYER}.weight_scale"] = torch.ones(1)
+
+
+def _add_rotary(tensors: Tensors) -> None:
+    for layer in range(2):
+        tensors[f"model.layers.{layer}.self_attn.rotary_emb.inv_freq"] = torch.ones(32)
+
+
+def _add_masks(tensors: Tensors) -> None:
+    for layer in range(2):
+        tensors[f"transformer.h.{layer}.attn.bias"] = torch.ones(1, 1, 64, 64).tril()
+        tensors[f"transformer.h.{layer}.attn.masked_bias"] = torch.tensor(-1e9)
+
+
+def _reshape(tensors: Tensors) -> None:
+    tensors["model.layers.1.self_attn.k_proj.weight"] = torch.ones(128, 128)
+
+
+def _spoil(tensors: Tensors) -> None:
+    tensors["model.layers.1.mlp.down_proj.weight"][0, 0] = float("nan")
+
+
+def _enlarge(tensors: Tensors) -> None:
+    tensors["model.layers.1.mlp.down_proj.weight"][0, 0] = 1e4
+
+
+def _save_head(tensors: Tensors) -> None:
+    tensors["lm_head.weight"] = tensors[_EMBEDDING].clone()
+
+
+def _train_head(tensors: Tensors) -> None:
+    tensors["lm_head.weight"] = tensors[_EMBEDDING] + 1
+
+
+def _lose_head(tensors: Tensors) -> None:
+    del tensors["lm_head.weight"]
+
+
+def _gemma3() -> Any:
+    text = {**_SHAPE, **_SIZE, "sliding_window": 64, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vision |= {"image_size": 28, "patch_size": 14}
+    config = Gemma3Config(
+        text_config=text,
+        vision_config=vision,
+        mm_tokens_per_image=4,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+        image_token_index=511,
+    )
+    return Gemma3ForConditionalGeneration(config)
+
+
+def _gpt2() -> Any:
+    return GPT2LMHeadModel(GPT2Config(vocab_size=512, n_embd=64, n_layer=2, n_head=2, n_positions=tiny.CONTEXT))
+
+
+def _sharded(folder: Path) -> Path:
+    tiny.build(folder)
+    network = AutoModelForCausalLM.from_pretrained(folder)
+    (folder / SINGLE).unlink()
+    network.save_pretrained(folder, max_shard_size="200KB")
+    return folder
+
+
+_SOURCE = "transformers 5 saves it"
+CASES = (
+    Case(
+        "unmerged LoRA", "Chinese-LLaMA-Alpaca#438", changed(_add_lora), _REFUSED["unused"], "rotary frequencies saved"
+    ),
+    Case(
+        "biases that the configuration lacks",
+        "transformers#5403",
+        changed(_add_biases),
+        _REFUSED["unused"],
+        "biases that it has",
+    ),
+    Case("a scale of lost fp8", "found by hand", changed(_add_scale), _REFUSED["unused"], "rotary frequencies saved"),
+    Case(
+        "a layer too many",
+        "found by hand",
+        changed(num_hidden_layers=1, layer_types=None),
+        _REFUSED["unused"],
+        "as it was saved",
+    ),
+    Case(
+        "a layer too few",
+        "found by hand",
+        changed(num_hidden_layers=3, layer_types=None),
+        _REFUSED["missing"],
+        "as it was saved",
+    ),
+    Case(
+        "a thousand million layers",
+        "found by hand",
+        changed(num_hidden_layers=10**9, layer_types=None),
+        _REFUSED["missing"],
+        "as it was saved",
+    ),
+    Case("another shape", "found by hand", changed(_reshape), _REFUSED["missing"], "as it was saved"),
+    Case("no head", "found by hand", changed(_lose_head, "plain"), _REFUSED["missing"], "an untied head"),
+    Case("not a number", "lm-evaluation-harness#1340", changed(_spoil), _REFUSED["not finite"], "a large number"),
+    Case(
+        "a tied head with numbers of its own",
+        "peft#2777",
+        changed(_train_head),
+        _REFUSED["dropped"],
+        "a tied head saved too",
+    ),
+    Case("GPTQ", "found by hand", gptq("gptq"), _REFUSED["quantised"], "a null quantisation"),
+    Case("AWQ", "found by hand", gptq("awq"), _REFUSED["quantised"], "a null quantisation"),
+    Case("an unknown quantisation", "found by hand", gptq("modelopt"), _REFUSED["quantised"], "a null quantisation"),
+    Case("as it was saved", _SOURCE, changed(), (), "a layer too many"),
+    Case("a null quantisation", "found by hand", changed(quantization_config=None), (), "GPTQ"),
+    Case("rotary frequencies saved", "Llama 1 and 2 have them", changed(_add_rotary), (), "unmerged LoRA"),
+    Case("causal masks saved", "GPT-2 has them", saved(_gpt2, _add_masks), (), "biases that the configuration lacks"),
+    Case("a tied head saved too", "found by hand", changed(_save_head), (), "a tied head with numbers of its own"),
+    Case("an untied head", _SOURCE, changed(manner="plain"), (), "no head"),
+    Case("a large number", "found by hand", changed(_enlarge), (), "not a number"),
+    Case("sharded", _SOURCE, _sharded, (), "a layer too few"),
+    Case("Gemma 2", _SOURCE, changed(manner="gemma"), (), "a layer too few"),
+    Case(
+        "biases that it has",
+        _SOURCE,
+        saved(lambda: Qwen2ForCausalLM(Qwen2Config(**_SHAPE, hidden_size=64, intermediate_size=128))),
+        (),
+        "biases that the configuration lacks",
+    ),
+    Case(
+        "Mistral",
+        _SOURCE,
+        saved(lambda: MistralForCausalLM(MistralConfig(**_SHAPE, **_SIZE))),
+        (),
+        "a layer too few",
+    ),
+    Case("multimodal Gemma 3", _SOURCE, saved(_gemma3), (), "a layer too few"),
+)

@@ -1,0 +1,296 @@
+"""The checks of weights and adapters: the same findings in score and doctor, before anything is loaded or merged."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+from corpus import adapters, candidates
+from peft import LoraConfig
+from peft.tuners.tuners_utils import _maybe_include_all_linear_layers, check_target_module_exists
+from safetensors.torch import load_file, save_file
+from tiny_study import REAL, SCRIPTED, bench, rows
+from transformers import AutoModelForCausalLM
+from transformers.utils import logging
+
+from harness import findings
+from harness.checkpoints import adapter, examination, tensor_check, weights
+from harness.checkpoints.weights import SINGLE
+from harness.errors import BenchError
+from harness.named import checked
+from harness.store import answers, audit, completions, entries
+from harness.store.completions import CommittedCompletion
+from harness.types import Model
+
+ASK = ("--task", "word-problems")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    """A whole tiny model."""
+    return tiny.build(tmp_path_factory.mktemp("weights") / "base")
+
+
+def model(folder: Path, revision: str | None = None) -> Model:
+    """A model of a folder."""
+    return Model("base", "folder", revision, folder, None, weights.sha256(folder))
+
+
+def codes(found) -> tuple[tuple[str, str], ...]:
+    """Code and severity of each."""
+    return tuple((one.code, one.severity) for one in found)
+
+
+@pytest.mark.parametrize("case", candidates.CASES, ids=lambda case: case.name)
+def test_every_candidate_has_its_findings_and_no_others(case, tmp_path):
+    """By the files alone, for the engine that loads them through transformers."""
+    assert codes(examination.whole(case.build(tmp_path / "model"), "transformers")) == case.expected
+
+
+@pytest.mark.parametrize("case", adapters.CASES, ids=lambda case: case.name)
+def test_every_adapter_has_its_findings_and_no_others(case, tmp_path):
+    """Beside the base that it names."""
+    folder = case.build(tmp_path)
+    named = json.loads((folder / weights.ADAPTER).read_text())["base_model_name_or_path"]
+    assert codes(checked(folder, None, model(Path(named)))) == case.expected
+
+
+@pytest.mark.parametrize("cases", [candidates.CASES, adapters.CASES])
+def test_every_case_names_a_twin_that_is_its_opposite(cases):
+    """A check is worth something only where it keeps silent about what is sound."""
+    known = {case.name: case for case in cases}
+    assert len(known) == len(cases)
+    assert [case.name for case in cases if bool(case.expected) == bool(known[case.twin].expected)] == []
+
+
+def test_other_engines_compare_plain_tensors_and_leave_quantised_ones_to_themselves(tmp_path):
+    """An engine like vLLM brings its own kernels, and its own names for what they take."""
+    unused = candidates.changed(candidates._add_lora)(tmp_path / "unused")
+    assert [one.code for one in examination.whole(unused, "vllm")] == ["weights-unused"]
+    assert examination.whole(candidates.gptq("gptq")(tmp_path / "gptq"), "vllm") == []
+
+
+def test_an_architecture_that_transformers_does_not_know_is_the_engine_s_to_judge(tmp_path):
+    """No finding and no traceback."""
+    folder = candidates.changed(model_type="nobody-knows", architectures=["Nobody"])(tmp_path / "model")
+    assert examination.whole(folder, "vllm") == []
+
+
+def test_the_check_is_silent_and_restores_what_was_set(base, capfd):
+    """Neither bars nor a report of unused tensors reach the screen."""
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    tensor_check.findings(base, weights.read(base), "transformers")
+    assert capfd.readouterr() == ("", "")
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+
+
+@pytest.mark.parametrize("command", [("score", "./model", *ASK, *REAL), ("baseline", "./model", *ASK, *REAL)])
+def test_a_refusal_is_one_line_and_an_accepted_one_is_recorded(tmp_path, capfd, command):
+    """`--accept` goes on with the model, and the entry says so."""
+    candidates.changed(candidates._add_lora)(tmp_path / "model")
+    capfd.readouterr()
+    assert bench(tmp_path, *command, "--limit", "4", "--json") == 1
+    out, err = capfd.readouterr()
+    assert [one["code"] for one in json.loads(out)["findings"]] == ["weights-unused"]
+    assert len(err.splitlines()) == 1
+    assert "--accept weights-unused" in err
+    assert bench(tmp_path, *command, "--limit", "4", "--accept", "weights-unused") == 0
+    (row,) = rows(tmp_path)
+    assert row.result.checks.accepted == ("weights-unused",)
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq"])
+def test_quantised_weights_without_their_library_are_one_line_everywhere(tmp_path, capfd, method):
+    """It names the method and the package, in score and doctor; accepted, the engine says the same."""
+    candidates.gptq(method)(tmp_path / "model")
+    for words in (("score", "./model", *ASK, *REAL), ("doctor", "./model"), ("baseline", "./model", *ASK, *REAL)):
+        assert bench(tmp_path, *words) == 1
+        told = " ".join(capfd.readouterr())
+        assert "weights-quantised" in told
+        assert re.search(rf"{method}.*(optimum|gptqmodel)", told)
+    assert bench(tmp_path, "score", "./model", *ASK, *REAL, "--accept", "weights-quantised") == 1
+    assert capfd.readouterr().err.splitlines()[-1].startswith("bench: transformers ")
+
+
+def test_weights_that_are_missing_are_never_filled_up_with_random_numbers(tmp_path, capfd):
+    """Not even where the user accepts the finding."""
+    candidates.changed(candidates._reshape)(tmp_path / "model")
+    assert bench(tmp_path, "score", "./model", *ASK, *REAL, "--accept", "weights-missing") == 1
+    assert "asks for 1 tensors" in capfd.readouterr().err.splitlines()[-1]
+    assert not list(tmp_path.glob("leaderboards/*/*.json"))
+
+
+def test_score_merge_and_doctor_find_the_same_in_an_adapter_before_it_is_merged(tmp_path, capfd):
+    """And the row of an accepted one records it."""
+    folder = next(case for case in adapters.CASES if case.name == "half of the layers").build(tmp_path)
+    for words in (("score", *ASK, *REAL), ("doctor",)):
+        assert bench(tmp_path, words[0], folder, *words[1:], "--json") == 1
+        assert [one["code"] for one in json.loads(capfd.readouterr().out)["findings"]] == ["adapter-incomplete"]
+    assert bench(tmp_path, "merge", folder) == 1
+    assert not (folder / "merged").exists()
+    accept = ("--accept", "adapter-incomplete")
+    assert bench(tmp_path, "merge", folder, *accept) == 0
+    assert bench(tmp_path, "score", folder, *ASK, *SCRIPTED, *accept) == 0
+    (row,) = rows(tmp_path)
+    assert row.result.checks.accepted == ("adapter-incomplete",)
+
+
+def test_files_that_cannot_be_used_are_not_accepted(tmp_path, capfd):
+    """No advice that leads nowhere: there is nothing to go on with."""
+    folder = adapters.made()(tmp_path)
+    (folder / adapter.WEIGHTS).write_bytes(b"")
+    assert bench(tmp_path, "score", folder, *ASK, *SCRIPTED) == 1
+    assert "--accept" not in capfd.readouterr().err
+    with pytest.raises(BenchError):
+        findings.require_known(["unusable"])
+
+
+@pytest.mark.parametrize(
+    ("revision", "named", "found"),
+    [
+        (adapters.COMMIT, None, ()),
+        ("c" * 40, None, ("adapter-revision",)),
+        (None, None, ("adapter-revision",)),
+        (None, f"org/base@{adapters.COMMIT}", ()),
+    ],
+)
+def test_the_revision_at_hand_is_the_one_that_the_adapter_names(base, tmp_path, revision, named, found):
+    """By the hub's commit, or by the name that the user gives."""
+    folder = adapters.made(config={"revision": adapters.COMMIT})(tmp_path)
+    assert tuple(one.code for one in examination.lora(folder, model(base, revision), named)) == found
+
+
+def test_the_base_of_the_hub_is_taken_at_the_revision_that_the_adapter_names(base, tmp_path, monkeypatch):
+    """For the merge, and for the base's own row."""
+    asked = []
+
+    def resolve(name, cache):
+        asked.append(name)
+        return replace(model(base, adapters.COMMIT), source="hub:org/base")
+
+    monkeypatch.setattr("harness.checkpoints.models.resolve", resolve)
+    folder = adapters.made(config={"revision": adapters.COMMIT, "base_model_name_or_path": "org/base"})(tmp_path)
+    assert bench(tmp_path, "score", folder, *ASK, *SCRIPTED, "--with-base") == 0
+    assert set(asked) == {f"org/base@{adapters.COMMIT}"}
+
+
+_SELECTIONS = (
+    {"target_modules": ["q_proj", "down_proj"]},
+    {"target_modules": ["model.layers.1.self_attn.q_proj", "v_proj"]},
+    {"target_modules": ["proj"]},
+    {"target_modules": ["q_proj", "lm_head"]},
+    {"target_modules": r".*\.1\.(mlp|self_attn)\.(up|q)_proj"},
+    {"target_modules": "q_proj"},
+    {"target_modules": "all-linear"},
+    {"target_modules": "All-Linear", "exclude_modules": ["v_proj"]},
+    {"target_modules": ["q_proj"], "layers_to_transform": [1]},
+    {"target_modules": ["q_proj", "lm_head"], "layers_to_transform": 0},
+    {"target_modules": ["q_proj"], "layers_to_transform": [0, 7], "layers_pattern": "layers"},
+    {"target_modules": ["q_proj"], "layers_to_transform": [0], "layers_pattern": ["h", "layers"]},
+    {"target_modules": ["q_proj"], "layers_to_transform": [0], "layers_pattern": "h"},
+    {"target_modules": ["q_proj", "k_proj"], "exclude_modules": r".*\.0\..*"},
+    {"target_modules": ["q_proj", "k_proj"], "exclude_modules": ["layers.0.self_attn.k_proj"]},
+)
+
+
+@pytest.mark.parametrize("places", _SELECTIONS, ids=str)
+def test_a_configuration_selects_the_layers_that_peft_selects(tmp_path, places):
+    """PEFT's own function is the reference."""
+    folder = tiny.build(tmp_path / "plain", "plain")
+    layers = tensor_check.linear_layers(folder)
+    network = AutoModelForCausalLM.from_pretrained(folder)
+    config = _maybe_include_all_linear_layers(LoraConfig(**places), network)
+    ours = {name for name, is_head in layers.items() if adapter.selects(places, name, is_head=is_head)}
+    assert ours == {name for name in layers if check_target_module_exists(config, name)}
+
+
+def test_an_expression_that_is_none_is_told(tmp_path):
+    """Instead of a traceback."""
+    folder = adapters.made(config={"target_modules": "(q_proj"})(tmp_path)
+    with pytest.raises(BenchError, match="target_modules is not a regular expression"):
+        adapter.read(folder)
+
+
+def overflowing(folder: Path, factor: float) -> Path:
+    """A model with finite weights whose logits are the larger, the larger the factor."""
+    tiny.build(folder)
+    tensors = load_file(folder / SINGLE)
+    tensors["model.norm.weight"].fill_(factor)
+    save_file(tensors, folder / SINGLE, {"format": "pt"})
+    return folder
+
+
+BEAMS = '''"""Sums, answered by beams or draws."""
+from harness.types import Message, Problem, Sampling
+from tasks._answers import READER, grade
+LABEL, SAMPLING = "sums@v1", Sampling(max_tokens=4, {sampling})
+def problems(split):
+    return [Problem(f"test-{{n}}", f"What is {{n}}+3?", str(n + 3), f"#### {{n + 3}}") for n in range(5)]
+def messages(problem):
+    return (Message("user", problem.question),)
+'''
+
+
+@pytest.mark.parametrize("sampling", ["", "beams=2", "temperature=0.7", "temperature=0.7, top_p=0.9"])
+def test_logits_that_are_not_finite_end_the_run(tmp_path, capfd, sampling):
+    """However the tokens are chosen; a twin with large and finite logits is scored, and its entry says so."""
+    (tmp_path / "sums.py").write_text(BEAMS.format(sampling=sampling))
+    overflowing(tmp_path / "wild", 3e38)
+    overflowing(tmp_path / "sound", 1e4)
+    assert bench(tmp_path, "score", "./wild", "--task", "sums.py", *REAL) == 1
+    err = capfd.readouterr().err
+    assert "Traceback" not in err
+    assert "NaN or infinite" in err.splitlines()[-1]
+    assert bench(tmp_path, "score", "./sound", "--task", "sums.py", *REAL) == 0
+    (row,) = rows(tmp_path)
+    assert row.result.checks.logits == "finite"
+
+
+def lines(*texts: str) -> list[CommittedCompletion]:
+    """Committed completions of these texts."""
+    return [CommittedCompletion(f"test-{n}", "1", "stop", 1, None, text) for n, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize(
+    ("texts", "code"),
+    [
+        ([""] * 4, "answers-empty"),
+        (["", " ", "\n", ""], "answers-empty"),
+        (["!" * 400] * 6, "answers-constant"),  # vLLM writes token 0 for NaN
+        (["!" * n for n in (40, 64, 64, 17)], "answers-constant"),
+        (["the " * 30, "a b " * 40, "", "1, " * 20], "answers-constant"),
+        (["I cannot answer that question."] * 4, "answers-constant"),
+        (["A"] * 16, "answers-constant"),
+        ([""] * 3, None),
+        (["I cannot answer that question."] * 3, None),
+        (["A"] * 6, None),
+        (["The answer is 3.", "The answer is 4.", "The answer is 3.", "The answer is 3."], None),
+        (["", "", "", "#### 5"], None),
+        (["!" * 64, "!" * 64, "!" * 64, "It is 12."], None),
+        (["3, 3, 3 makes 9", "9", "11", "12"], None),
+    ],
+)
+def test_answers_that_say_nothing_are_told_from_answers_that_are_alike(texts, code):
+    """All of them are empty, or one repeated text; a few equal ones may be right."""
+    assert [one.code for one in answers.findings(lines(*texts))] == ([] if code is None else [code])
+
+
+def test_an_entry_whose_findings_do_not_follow_from_its_completions_is_a_problem(tmp_path):
+    """Either way: a finding that is left out, and one that nothing shows."""
+    tiny.build(tmp_path / "model")
+    (tmp_path / "script").write_text("".join(json.dumps({"id": f"test-{n}", "text": ""}) + "\n" for n in range(256)))
+    script = ("--limit", "6", "--engine", "scripted", "-o", "script=script")
+    assert bench(tmp_path, "score", "./model", *ASK, *script) == 0
+    (path,) = tmp_path.glob("leaderboards/*/*.json")
+    entry = entries.read(path)
+    assert entry.result.checks.findings == ("answers-empty",)
+    assert entries.verify(path) == []
+    written = completions.completions_of(entries.completions_path(path))
+    spoken = [replace(line, text=f"It is {number}.") for number, line in enumerate(written)]
+    silent = replace(entry, result=replace(entry.result, checks=replace(entry.result.checks, findings=())))
+    problem = "findings do not follow from the completions"
+    assert problem in audit.completions(entry, spoken, b"")
+    assert problem in audit.completions(silent, written, b"")
+    assert problem not in audit.completions(silent, spoken, b"")
