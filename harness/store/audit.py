@@ -28,6 +28,8 @@ def numbers(entry: Entry) -> list[str]:
         for name, value in (plain(part) or {}).items():
             if name.endswith("_sha256") and value is not None and not re.fullmatch("[0-9a-f]{64}", value):
                 problems.append(f"{name} is no sha256: {value!r:.70}")
+    if result.model.identity is not None and result.model.identity.template_sha256 != result.model.template_sha256:
+        problems.append("the identity has another chat template than the model")
     numbers = [*plain(entry.timings).values(), *entry.timings.phases.values()]
     if any(isinstance(number, int | float) and number < 0 for number in numbers):
         problems.append("a timing is negative")
