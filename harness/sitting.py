@@ -19,6 +19,7 @@ from harness.findings import Finding
 from harness.fleet import gpus
 from harness.store import entries, records
 from harness.store.candidate import Training
+from harness.store.entry import Identity
 from harness.tokens import Speech, prompts_sha256
 from harness.types import Model, Problem, Split, Value
 
@@ -61,6 +62,7 @@ class Sitting:
 
     Attributes:
         findings: what the checks noticed; refusals among them were accepted by the user.
+        identity: what the model is apart from its tensors.
     """
 
     order: Order
@@ -71,6 +73,7 @@ class Sitting:
     settings: dict[str, Value]
     training: Training | None
     findings: tuple[Finding, ...] = ()
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +135,9 @@ def seat(
     asked = asked or ask(order)
     screen.say(f"engine {asked.engine}: {asked.why}")
     model = replace(model, name=order.name or model.name)
-    _require_own_name(model, order.leaderboards)
     speech = plugins.room("harness.tokenizer").load(model)
+    described = plugins.room("harness.checkpoints.identity").describe(model, speech)
+    _require_own_name(model, described.identity, order.leaderboards)
     checked = _checked(order, screen, model.name, [*found, *examination.model(model, speech, asked.engine)])
     exam = asked.exam(speech, order.seed)
     if any(request.media for request in exam.requests):
@@ -149,10 +153,11 @@ def seat(
         "seed": exam.seed,
         "model": model.name,
         "weights": model.weights_sha256,
+        **described.settings,
         "engine": asked.engine,
         **{f"option {key}": value for key, value in options.record(asked.options).items()},
     }
-    return Sitting(order, asked.engine, model, speech, exam, settings, training, checked)
+    return Sitting(order, asked.engine, model, speech, exam, settings, training, checked, described.identity)
 
 
 def _checked(order: Order, screen: Screen, name: str, found: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -211,7 +216,7 @@ def folder(sitting: Sitting) -> Path:
     number = 1
     place: Path = order.runs / stem
     while (place / "run.json").exists():
-        finished, same = (place / "entry.json").exists(), _settings(place) == sitting.settings
+        finished, same = (place / "entry.json").exists(), _settings(place) == runs.recorded(place, sitting.settings)
         if (same and not (order.again and finished)) or not (finished or order.again):
             break
         number += 1
@@ -227,16 +232,21 @@ def _settings(place: Path) -> object:
         return None
 
 
-def _require_own_name(model: Model, leaderboards: Path) -> None:
-    """Two sets of weights never share a name: noticed before anything is generated.
+def _require_own_name(model: Model, identity: Identity, leaderboards: Path) -> None:
+    """Two models never share a name: noticed before anything is generated.
 
     Raises:
-        BenchError: an entry of that name has other weights.
+        BenchError: an entry of that name has other weights, or another configuration, tokenizer or template.
     """
     for path in sorted(leaderboards.glob("*/*.json")):
         other = entries.read(path).result
-        if other.candidate == model.name and other.model.weights_sha256 != model.weights_sha256:
+        if other.candidate != model.name:
+            continue
+        if other.model.weights_sha256 != model.weights_sha256:
             raise BenchError(f"{path} is a row of '{model.name}' with other weights", "give --name NAME to this one")
+        if unlike := identity.unlike(other.model.identity):
+            what = f"{path} is a row of '{model.name}' with the same weights, and with another {unlike}"
+            raise BenchError(what, "give --name NAME to this one")
 
 
 def default_engine() -> tuple[str, str]:

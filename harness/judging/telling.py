@@ -277,7 +277,7 @@ def _are_one(first: Entry, second: Entry) -> bool:
     one, other = (
         (row.result.model.weights_sha256, row.result.engine.settings.get("adapter")) for row in (first, second)
     )
-    return one == other and one[0] is not None
+    return one == other and one[0] is not None and not first.result.model.unlike(second.result.model)
 
 
 def _seed(entry: Entry) -> int:

@@ -15,7 +15,7 @@ from harness.store.board import Row
 from harness.store.candidate import steps
 from harness.store.completions import read_lines
 from harness.store.entries import Regrade
-from harness.store.entry import Entry
+from harness.store.entry import Entry, Result
 from harness.store.history import History
 from harness.store.records import digest
 
@@ -55,8 +55,21 @@ class Found:
     problems: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is wrong in a folder, sorted by file; and what is right and yet worth a line."""
+
+    faults: tuple[Fault, ...]
+    notes: tuple[str, ...]
+
+
 def check(folder: Path, regrade: Regrade | None = None, base: str | None = None) -> list[Fault]:
-    """Everything wrong in the folder, sorted by file.
+    """The faults alone; see `report`."""
+    return list(report(folder, regrade, base).faults)
+
+
+def report(folder: Path, regrade: Regrade | None = None, base: str | None = None) -> Report:
+    """Read every file of the folder once, and say what is wrong or worth a line.
 
     Args:
         folder: the leaderboards.
@@ -69,15 +82,16 @@ def check(folder: Path, regrade: Regrade | None = None, base: str | None = None)
     names = leaderboard.boards(folder)
     past = None if base is None else history.since(folder, base)
     found = {name: [_look(folder, path, regrade) for path in _entries(folder / name)] for name in names}
+    files = [one for board in found.values() for one in board]
     faults = [
         *_changed(folder, past),
-        *_unsound(folder, [one for board in found.values() for one in board], past),
+        *_unsound(folder, files, past),
         *_said(folder, past),
         *_strays(folder),
         *_stale_pages(folder, found),
         *_over_budget(folder),
     ]
-    return sorted(faults, key=lambda fault: (fault.file, fault.what))
+    return Report(tuple(sorted(faults, key=lambda fault: (fault.file, fault.what))), tuple(_notes(folder, files)))
 
 
 def _entries(board: Path) -> list[Path]:
@@ -187,8 +201,27 @@ def _meanings(entry: Entry) -> Iterator[tuple[str, str, object]]:
     model = entry.result.model
     for what, value in _FIXED_BY_LABEL.items():
         yield f"label {entry.result.task.label!r:.80}", what, value(entry)
+    parts = (("weights", model.weights_sha256), *(model.identity.parts if model.identity is not None else ()))
     for kind, name in (("candidate", entry.result.candidate), ("model", model.name)):
-        yield f"{kind} {name!r:.80}", "weights", model.weights_sha256
+        for part, digested in parts:
+            yield f"{kind} {name!r:.80}", part, digested
+
+
+def _notes(folder: Path, found: Iterable[Found]) -> Iterator[str]:
+    """Rows of equal weights under two names that are not the same model, one line a name."""
+    rows = [(one.entry.created, one.file, one.entry.result) for one in found if one.entry is not None]
+    first: dict[str, tuple[str, Result]] = {}
+    named: set[tuple[str, str]] = set()
+    for _, file, result in sorted(rows, key=lambda row: row[:2]):
+        weights = result.model.weights_sha256
+        if weights is None or result.model.identity is None:
+            continue
+        where, before = first.setdefault(weights, (file, result))
+        unlike = before.model.unlike(result.model) if before.candidate != result.candidate else ""
+        if unlike and (weights, result.candidate) not in named:
+            named.add((weights, result.candidate))
+            what = f"the same weights as in {_shown(folder, where)}, with another {unlike}"
+            yield visible(f"note: {_shown(folder, file)}: {what}")
 
 
 def _said(folder: Path, past: History | None) -> Iterator[Fault]:
