@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-from harness import evaluate, named, plugins, row, runs, scoring, sitting, summary
+from harness import evaluate, findings, named, plugins, row, runs, scoring, sitting, summary
 from harness.checkpoints import models
 from harness.display import Screen
 from harness.errors import BenchError
@@ -43,6 +43,7 @@ class Merge:
     base: str | None
     step: int | None
     out: Path | None
+    accept: list[str]
     cache: Path
 
 
@@ -98,8 +99,11 @@ def train(order: Training, screen: Screen) -> int:
 
 def merge(order: Merge, screen: Screen) -> int:
     """Make whole weights of a candidate's adapter, or of one from elsewhere."""
+    findings.require_known(order.accept)
     found = named.find(order.folder, order.cache, screen)
-    made = _made(found, order.base, order.cache, screen, order.step, order.out)
+    made = _made(found, order, screen, order.step, order.out)
+    for one in made.findings:
+        screen.warn(f"{found.label}: [{one.code}] {one.message}")
     summary.merged(made, screen)
     return 0
 
@@ -139,9 +143,11 @@ def train_and_score(order: Study, screen: Screen) -> int:
         if not order.reuse_base:
             bases.setdefault(plan.model.weights_sha256, replace(exam, order=replace(inside, name=None)))
         for step in (*map(int, candidate.read(folder).checkpoints), None):
-            made = merging.whole(folder, step, order.cache, screen)
+            with sitting.refusing(order, screen):
+                made = merging.whole(folder, step, order.cache, screen, order.accept)
             named = f"{order.name}-step{step}" if order.name and step is not None else order.name
-            seats.append(sitting.seat(replace(inside, name=named), screen, made.model, made.training, asked))
+            seat = replace(inside, name=named)
+            seats.append(sitting.seat(seat, screen, made.model, made.training, asked, made.findings))
     rows = scoring.score([*bases.values(), *seats], screen, began)
     _report(order, rows[: len(bases)], rows[len(bases) :], screen)
     return 0
@@ -218,12 +224,14 @@ def _seat(order: Score, asked: Asked, name: str, screen: Screen) -> tuple[Sittin
     if found.kind == "whole":
         screen.say(f"model {name}: looking for it, fetching what is missing")
         return sitting.seat(order, screen, named.whole(found, order.cache), None, asked), None
-    made = _made(found, order.base, order.cache, screen)
+    with sitting.refusing(order, screen):
+        made = _made(found, order, screen)
     if made.training.candidate is not None:
         data = made.training.candidate.data
         origins.require_apart(data.derived_from, data.name, order.task)
     place = order if found.kind == "adapter" else replace(order, runs=Path(found.name))
-    return sitting.seat(place, screen, made.model, made.training, asked), _base_name(found, order.base)
+    seat = sitting.seat(place, screen, made.model, made.training, asked, made.findings)
+    return seat, _base_name(found, order.base)
 
 
 def _base_name(found: Found, base: str | None) -> str | None:
@@ -247,16 +255,14 @@ def _bases(order: Score, asked: Asked, seats: Sequence[tuple[Sitting, str | None
     return list(made.values())
 
 
-def _made(
-    found: Found, base: str | None, cache: Path, screen: Screen, step: int | None = None, out: Path | None = None
-) -> Made:
+def _made(found: Found, order: Score | Merge, screen: Screen, step: int | None = None, out: Path | None = None) -> Made:
     """Whole weights of a training run or of an adapter."""
     if found.kind == "training":
-        if base is not None or out is not None:
+        if order.base is not None or out is not None:
             raise BenchError(
                 f"{found.name} is a training run, which has its base and its place", "leave --base and --out out"
             )
-        return merging.whole(Path(found.name), step, cache, screen)
+        return merging.whole(Path(found.name), step, order.cache, screen, order.accept)
     if found.kind == "whole":
         raise BenchError(
             f"{found.name} is neither a training run nor an adapter", "give a folder that holds one of them"
@@ -265,7 +271,7 @@ def _made(
         raise BenchError(
             f"{found.name} is an adapter, which has no steps", "leave --step out, or give the training run"
         )
-    return named.merged(found, base, cache, screen, out)
+    return named.merged(found, order.base, order.cache, screen, out, order.accept)
 
 
 def _report(order: Study, bases: Sequence[Scored], candidates: Sequence[Scored], screen: Screen) -> None:

@@ -21,6 +21,16 @@ class BenchError(Exception):
         super().__init__(what if way_out is None else f"{what}: {way_out}")
 
 
+class NotFiniteError(BenchError):
+    """A model computes NaN or infinity: whatever it answers is not its own, so that the run ends."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            f"{where} are NaN or infinite",
+            "look at the weights with `bench doctor`; if they are sound, float16 may be too narrow: -o dtype=float32",
+        )
+
+
 def gathered(problems: list[str], where: str, way_out: str) -> BenchError:
     """One error for every problem found in one place, so that nobody mends a file line by line."""
     return BenchError(f"{where}: " + "; ".join(problems), way_out)

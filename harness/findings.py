@@ -70,20 +70,36 @@ def require_known(codes: Iterable[str]) -> None:
     Raises:
         BenchError: naming the nearest code.
     """
-    refusing = [code for code, (severity, _) in CODES.items() if severity == "refuse"]
+    refusing = [code for code, (severity, _) in CODES.items() if severity == "refuse" and code != "unusable"]
     for code in codes:
         if code not in refusing:
             raise BenchError(f"no finding '{code}' can be accepted", nearest(code, refusing, "codes of --accept"))
+
+
+class RefusedError(BenchError):
+    """Findings refuse a model.
+
+    Args:
+        name: of the model or the adapter.
+        found: every finding about it, warnings too.
+        refusals: those of them that refuse it.
+    """
+
+    def __init__(self, name: str, found: Sequence[Finding], refusals: Sequence[Finding]) -> None:
+        self.findings = tuple(found)
+        messages = "; ".join(f"[{one.code}] {one.message}" for one in refusals)
+        codes = dict.fromkeys(one.code for one in refusals)
+        accepting = " ".join(f"--accept {code}" for code in codes)
+        way_out = None if "unusable" in codes else f"to go on all the same give {accepting}"
+        super().__init__(f"{name} is refused: {messages}", way_out)
 
 
 def refuse(name: str, found: Sequence[Finding], accepted: Sequence[str]) -> None:
     """End where a finding refuses the model and the user has not accepted its code.
 
     Raises:
-        BenchError: naming every such finding in one line.
+        RefusedError: naming every such finding in one line.
     """
     refusals = [one for one in found if one.severity == "refuse" and one.code not in accepted]
     if refusals:
-        messages = "; ".join(f"[{one.code}] {one.message}" for one in refusals)
-        codes = " ".join(f"--accept {code}" for code in dict.fromkeys(one.code for one in refusals))
-        raise BenchError(f"{name} is not scored: {messages}", f"or score it all the same with {codes}")
+        raise RefusedError(name, found, refusals)

@@ -4,14 +4,16 @@ A trainer's output holds its last weights at the top, or only in the `checkpoint
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from harness import plugins, runs
+from harness import findings, plugins, runs
 from harness.checkpoints import examination, models, weights
 from harness.display import Screen
 from harness.errors import BenchError
+from harness.findings import Finding, finding
 from harness.store.entries import slug
 from harness.training import merging
 from harness.training.merging import Made
@@ -87,40 +89,60 @@ def whole(found: Found, cache: Path) -> Model:
     return replace(model, name=f"{found.label}@{str(model.weights_sha256)[:8]}")
 
 
-def weights_of(found: Found, cache: Path, screen: Screen) -> Model:
+def weights_of(found: Found, cache: Path, screen: Screen, accept: Sequence[str] = ()) -> Model:
     """Whole weights of what was found, an adapter merged into the base that it names; see `whole` and `merged`."""
-    return merged(found, None, cache, screen).model if found.kind == "adapter" else whole(found, cache)
+    if found.kind == "adapter":
+        return merged(found, None, cache, screen, accept=accept).model
+    return whole(found, cache)
 
 
-def merged(found: Found, base: str | None, cache: Path, screen: Screen, out: Path | None = None) -> Made:
+def merged(
+    found: Found, base: str | None, cache: Path, screen: Screen, out: Path | None = None, accept: Sequence[str] = ()
+) -> Made:
     """An adapter merged into its base, proved as trained ones are.
 
     Args:
         found: the adapter.
         base: the model to merge it into; None takes the one that the adapter names.
         cache: where the base is found, and where a hub's adapter is merged.
-        screen: told where `base` is another model than the adapter names.
+        screen: where to talk.
         out: where the merged weights go; None is beside the adapter.
+        accept: codes of findings that would refuse the adapter, and do not.
 
     Raises:
-        BenchError: the adapter names no base, or one that cannot be had; or the merge fails its proofs.
+        BenchError: the adapter names no base, or one that cannot be had; a finding refuses it; or the merge fails its
+            proofs.
     """
     folder = _folder(found)
     model = base_of(folder, base, cache)
+    noticed = checked(folder, base, model)
+    findings.refuse(found.label, noticed, accept)
     there = cache / "merged" / f"{slug(found.label)}-{(found.revision or '')[:12]}-{str(model.weights_sha256)[:12]}"
     place = out or (folder / "merged" if found.revision is None else there)
     made = merging.adapter(folder, model, place, screen)
-    if base is not None and (told := other_base(folder, base, model)) is not None:
-        screen.warn(f"{told}, and is merged into {base}, as --base says")
-    if weights.has_tokenizer(folder):
-        load = plugins.room("harness.tokenizer").load
-        for finding in examination.speech(load(replace(model, folder=folder)), load(model)):
-            screen.warn(f"{folder} is scored with its base's tokenizer and template, yet {finding.message}")
     digest = "" if made.training.merge is None else made.training.merge.adapter_sha256[:8]
     called = replace(
         made.model, name=f"{model.name}+{found.label}@{digest}", source=found.source, revision=found.revision
     )
-    return replace(made, model=called)
+    return replace(made, model=called, findings=tuple(noticed))
+
+
+def checked(folder: Path, base: str | None, model: Model) -> list[Finding]:
+    """What an adapter's files show beside its base.
+
+    Args:
+        folder: of the adapter.
+        base: as the user calls the base; None where the adapter names it.
+        model: the base.
+    """
+    found = examination.lora(folder, model, base or merging.base_of(folder))
+    if base is not None and (told := other_base(folder, base, model)) is not None:
+        message = f"{told}, and not on {base}: leave --base out, or name that model"
+        found.append(finding("other-base", message))
+    if weights.has_tokenizer(folder):
+        load = plugins.room("harness.tokenizer").load
+        found += examination.speech(load(replace(model, folder=folder)), load(model))
+    return found
 
 
 def base_of(folder: Path, base: str | None, cache: Path) -> Model:

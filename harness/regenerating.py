@@ -95,7 +95,7 @@ def seat(path: Path, entry: Entry, where: Where, screen: Screen) -> Sitting:
         runs=where.runs,
         run=None,
         again=False,
-        accept=[] if result.checks is None else list(result.checks.accepted),
+        accept=_accepted(entry),
         as_json=False,
         mirror=where.mirror,
         cache=where.cache,
@@ -177,6 +177,11 @@ def _options(entry: Entry, given: Sequence[str]) -> list[str]:
     return [*(f"{name}={_word(settings[name])}" for name in known if name in settings), *given]
 
 
+def _accepted(entry: Entry) -> list[str]:
+    """The findings that would refuse the entry's model, and that its user accepted."""
+    return [] if entry.result.checks is None else list(entry.result.checks.accepted)
+
+
 def _word(value: Value) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
@@ -185,12 +190,14 @@ def _model(entry: Entry, where: Where, screen: Screen) -> Model:
     """The entry's weights on this machine's disk, told by their digest and spoken to as the entry's were."""
     record = entry.result.model
     named = where.model or _named(entry)
+    accept = _accepted(entry)
     screen.say(f"model {named}: looking for it, fetching what is missing")
     if (Path(named) / ASKED).is_file():
         training = entry.result.training
-        found = merging.whole(Path(named), training.step if training else None, where.cache, screen).model
+        step = training.step if training else None
+        found = merging.whole(Path(named), step, where.cache, screen, accept).model
     elif Path(named).is_dir() or record.source.startswith("adapter"):
-        found = candidates.weights_of(candidates.find(named, where.cache, screen), where.cache, screen)
+        found = candidates.weights_of(candidates.find(named, where.cache, screen), where.cache, screen, accept)
     else:
         with runs.writing(where.cache):
             found = models.resolve(named, where.cache)

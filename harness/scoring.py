@@ -11,7 +11,7 @@ from typing import Any
 from harness import evaluate, options, plugins, probes, provenance, row, runs, sitting, solutions
 from harness.contracts import Generator
 from harness.display import Screen
-from harness.errors import BenchError
+from harness.errors import BenchError, NotFiniteError
 from harness.findings import Finding
 from harness.fleet import fleet
 from harness.fleet.fleet import Start
@@ -172,7 +172,7 @@ def _one(seat: Sitting, folder: Path, engine: Engine, phases: dict[str, float], 
                 tokens, timed = generate(seat, run, engine, screen, measure=True)
                 phases |= timed
             except BenchError as error:
-                if not answered:
+                if not answered or isinstance(error, NotFiniteError):
                     raise
                 screen.warn(f"{solutions.WITHOUT}: {error.what} ({error.way_out})")
         return _keep(seat, run, phases, tokens, screen)

@@ -4,7 +4,8 @@ All that could change an answer is gathered here as plain settings, so that a re
 """
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from harness.contracts import Task
 from harness.display import Screen
 from harness.errors import BenchError
 from harness.evaluate import Exam
-from harness.findings import Finding
+from harness.findings import Finding, RefusedError
 from harness.fleet import gpus
 from harness.store import entries, records
 from harness.store.candidate import Training
@@ -138,7 +139,8 @@ def seat(
     speech = plugins.room("harness.tokenizer").load(model)
     described = plugins.room("harness.checkpoints.identity").describe(model, speech)
     _require_own_name(model, described.identity, order.leaderboards)
-    checked = _checked(order, screen, model.name, [*found, *examination.model(model, speech, asked.engine)])
+    noticed = [*found, *_beside(asked, model), *examination.model(model, speech, asked.engine)]
+    checked = _checked(order, screen, model.name, noticed)
     exam = asked.exam(speech, order.seed)
     if any(request.media for request in exam.requests):
         media.require_processor(model.folder)
@@ -160,17 +162,30 @@ def seat(
     return Sitting(order, asked.engine, model, speech, exam, settings, training, checked, described.identity)
 
 
+def _beside(asked: Asked, model: Model) -> list[Finding]:
+    """What is wrong with an adapter that the engine puts beside the weights instead of merging it into them."""
+    folder = getattr(asked.options, "adapter", None)
+    return [] if folder is None else examination.lora(Path(folder), model)
+
+
 def _checked(order: Order, screen: Screen, name: str, found: Sequence[Finding]) -> tuple[Finding, ...]:
     """Show what the checks noticed, and end where a finding refuses the model."""
-    try:
+    with refusing(order, screen):
         findings.refuse(name, found, order.accept)
-    except BenchError:
-        if order.as_json:
-            screen.write(records.pretty({"findings": found}).decode())
-        raise
     for one in found:
         screen.warn(f"{name}: [{one.code}] {one.message}")
     return tuple(found)
+
+
+@contextmanager
+def refusing(order: Order, screen: Screen) -> Iterator[None]:
+    """Write the findings of a refusal as JSON, where the user asks for JSON."""
+    try:
+        yield
+    except RefusedError as error:
+        if order.as_json:
+            screen.write(records.pretty({"findings": error.findings}).decode())
+        raise
 
 
 def ask(order: Order) -> Asked:

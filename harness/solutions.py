@@ -9,7 +9,7 @@ from pathlib import Path
 from harness import options, plugins, runs
 from harness.contracts import Generator, Measuring
 from harness.display import Screen
-from harness.errors import BenchError
+from harness.errors import BenchError, NotFiniteError
 from harness.evaluate import Exam
 from harness.store import solutions
 from harness.store.entry import Entry, Solutions
@@ -40,6 +40,9 @@ def measure(exam: Exam, speech: Speech, generator: Generator, run: Path, screen:
 
     Returns:
         Whether they were measured here.
+
+    Raises:
+        NotFiniteError: a log-probability is NaN or infinite, so that the answers are not to be believed either.
     """
     if not isinstance(generator, Measuring):
         return False
@@ -53,6 +56,8 @@ def measure(exam: Exam, speech: Speech, generator: Generator, run: Path, screen:
     try:
         _fits(asked, generator.context)
         found = _measured(asked, generator, screen)
+    except NotFiniteError:
+        raise
     except BenchError as error:
         screen.warn(f"{WITHOUT}: {error.what} ({error.way_out})")
         return False

@@ -63,7 +63,7 @@ def accept(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="CODE",
-        help="score a model that this finding would refuse, and record it; may be repeated",
+        help="go on with a model that this finding would refuse, and record it; may be repeated",
     )
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from harness.arguments.shared import Parser, engine, output, places
+from harness.arguments.shared import Parser, accept, engine, output, places
 
 
 def recipe(parser: Parser) -> None:
@@ -39,6 +39,7 @@ def merge(parser: Parser) -> None:
     parser.add_argument("--base", metavar="MODEL", help="the base of an adapter (default: the one that it names)")
     parser.add_argument("--step", type=int, metavar="N", help="the weights kept after this step (default: the last)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where an adapter's merged weights go")
+    accept(parser)
     places(parser)
 
 

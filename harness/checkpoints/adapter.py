@@ -71,12 +71,16 @@ class Adapter:
     Attributes:
         folder: holds adapter_config.json and adapter_model.safetensors.
         base: the model it says it was trained on; None where it does not say.
+        revision: of that model; None where it does not say.
         pairs: sorted by target.
+        places: what its configuration says of the layers that it selects, by `_PLACES`' keys.
     """
 
     folder: Path
     base: str | None
+    revision: str | None
     pairs: tuple[Pair, ...]
+    places: Mapping[str, Any]
 
     @property
     def sha256(self) -> str:
@@ -87,6 +91,23 @@ class Adapter:
             digest.update(f"{tensor.name}:{tensor.dtype}:{shape}:".encode())
             digest.update(_stored(tensor).tobytes())
         return digest.hexdigest()
+
+    def unpaired(self, layers: Mapping[str, bool]) -> list[str]:
+        """The linear layers that the configuration selects and that have no pair, sorted.
+
+        None where no pair is of any of these layers: the adapter then follows other names than transformers' own.
+
+        Args:
+            layers: the base's linear layers by name, and whether each is the head.
+        """
+        paired = {pair.target.removesuffix(".weight") for pair in self.pairs}
+        if paired.isdisjoint(layers):
+            return []
+        return sorted(
+            name
+            for name, is_head in layers.items()
+            if name not in paired and selects(self.places, name, is_head=is_head)
+        )
 
 
 def is_adapter(folder: Path) -> bool:
@@ -116,8 +137,9 @@ def read(folder: Path) -> Adapter:
         raise gathered(problems, f"{folder / ADAPTER}", _SAVE_ANEW)
     pairs = _pairs(folder, config)
     _require_trained(folder, pairs)
-    base = config.get("base_model_name_or_path")
-    return Adapter(folder, base if isinstance(base, str) and base else None, pairs)
+    named = (config.get(key) for key in ("base_model_name_or_path", "revision"))
+    base, revision = (text if isinstance(text, str) and text else None for text in named)
+    return Adapter(folder, base, revision, pairs, {key: config.get(key) for key in _PLACES})
 
 
 def require_fit(adapter: Adapter, base: Path, tensors: Mapping[str, Tensor], *, tied: bool) -> None:
@@ -148,6 +170,42 @@ def require_fit(adapter: Adapter, base: Path, tensors: Mapping[str, Tensor], *, 
         raise gathered(_first(problems), f"{adapter.folder} does not fit {base}", named)
 
 
+def selects(places: Mapping[str, Any], layer: str, *, is_head: bool = False) -> bool:
+    """Whether an adapter's configuration selects a linear layer, as `peft.tuners.tuners_utils` decides it.
+
+    See `check_target_module_exists` and `_maybe_include_all_linear_layers` there.
+
+    Args:
+        places: what the configuration says under `_PLACES`' keys.
+        layer: the layer's name in transformers' model.
+        is_head: whether it gives the logits: "all-linear" leaves it out.
+    """
+    targets = places.get("target_modules")
+    if _names(places.get("exclude_modules"), layer):
+        return False
+    if isinstance(targets, str):
+        return not is_head if targets.lower() == "all-linear" else _names(targets, layer)
+    return _names(targets, layer) and _in_layers(places, layer)
+
+
+def _names(names: object, layer: str) -> bool:
+    """Whether a regular expression fits a layer's whole name, or one of several names is its end."""
+    if isinstance(names, str):
+        return re.fullmatch(names, layer) is not None
+    return isinstance(names, list) and any(layer == name or layer.endswith(f".{name}") for name in names)
+
+
+def _in_layers(places: Mapping[str, Any], layer: str) -> bool:
+    """Whether a layer is in one of the blocks that `layers_to_transform` numbers."""
+    wanted, patterns = places.get("layers_to_transform"), places.get("layers_pattern") or [r"[^.]*"]
+    if wanted is None or wanted == []:
+        return True
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        if matched := re.match(rf"(?:^|.*?\.){pattern}\.(?P<number>\d+)\.", layer):
+            return int(matched["number"]) in ([wanted] if isinstance(wanted, int) else wanted)
+    return False
+
+
 def _first(problems: list[str]) -> list[str]:
     return problems[:_SHOWN] + ([f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else [])
 
@@ -169,6 +227,8 @@ def _malformed(config: Mapping[str, Any]) -> list[str]:
         problems.append("r must be an integer above 0")
     if not _is_number(config.get("lora_alpha")):
         problems.append("lora_alpha must be a number")
+    patterns = [key for key in ("target_modules", "exclude_modules") if isinstance(config.get(key), str)]
+    problems += [f"{key} is not a regular expression" for key in patterns if not _is_pattern(config[key])]
     for key, sound in (("rank_pattern", _is_rank), ("alpha_pattern", _is_number)):
         table = config.get(key) or {}
         if not isinstance(table, dict) or not all(_is_pattern(k) and sound(v) for k, v in table.items()):

@@ -1,14 +1,15 @@
 """What a model's files alone show that would make it score wrongly; the same checks before every run and in doctor."""
 
+import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harness import template_checks
+from harness import plugins, template_checks
 from harness.checkpoints import adapter, weights
 from harness.errors import BenchError
 from harness.findings import Finding, finding
@@ -30,39 +31,80 @@ def model(looked_at: Model, speech: Speech, engine: str) -> list[Finding]:
         engine: the name of what would load it.
     """
     return [
-        *whole(looked_at.folder),
+        *whole(looked_at.folder, engine),
         *template_checks.findings(speech, looked_at),
         *end_of_answer(looked_at.folder, speech),
     ]
 
 
-def whole(folder: Path) -> list[Finding]:
-    """What is wrong with whole weights: numbers that are none, a head that is said to be tied and is not.
+def whole(folder: Path, engine: str) -> list[Finding]:
+    """What is wrong with whole weights: tensors too many or too few, NaN, a head with numbers that are not used.
 
     Args:
         folder: a whole checkpoint; see `weights.inspect` for what makes it one.
+        engine: the name of what would load it.
     """
-    wrong = [tensor.name for tensor in weights.read(folder) if not _finite(tensor)]
-    findings = []
+    tensors = weights.read(folder)
+    found = _compared(folder, tensors, engine)
+    wrong = [tensor.name for tensor in tensors if not _finite(tensor)]
     if wrong:
         message = f"{len(wrong)} tensors hold NaN or infinity, {wrong[0]} first: train again with a lower learning rate"
-        findings.append(finding("weights-not-finite", message))
-    return [*findings, *_head(folder)]
+        found.append(finding("weights-not-finite", message))
+    return [*found, *_head(folder, {tensor.name: tensor for tensor in tensors})]
 
 
-def lora(folder: Path, base: Path) -> list[Finding]:
-    """What is wrong with an adapter: pickled, of another kind, empty (every lora_B zero), not finite, of another base.
+def _compared(folder: Path, tensors: Sequence[weights.Tensor], engine: str) -> list[Finding]:
+    """What `tensor_check` finds; nothing without torch, where the weights are a server's to load."""
+    if importlib.util.find_spec("torch") is None:
+        return []
+    found: list[Finding] = plugins.room("harness.checkpoints.tensor_check").findings(folder, tensors, engine)
+    return found
+
+
+def lora(folder: Path, base: Model, named: str | None = None) -> list[Finding]:
+    """What is wrong with an adapter: files that cannot be used, pairs that it lacks, another revision of its base.
 
     Args:
         folder: as PEFT writes it.
-        base: the folder of the model that it is to be merged into.
+        base: the model that it is to be merged into.
+        named: as the user or the adapter calls that model, which may end in `@revision`.
     """
     try:
-        tensors = {tensor.name: tensor for tensor in weights.read(base)}
-        adapter.require_fit(adapter.read(folder), base, tensors, tied=_ties(base) is True)
+        tensors = {tensor.name: tensor for tensor in weights.read(base.folder)}
+        found = adapter.read(folder)
+        adapter.require_fit(found, base.folder, tensors, tied=_ties(base.folder) is True)
     except BenchError as error:
         return [finding("unusable", str(error))]
-    return []
+    return [*_incomplete(found, base), *_revision(found, base, named)]
+
+
+def _incomplete(found: adapter.Adapter, base: Model) -> Iterator[Finding]:
+    """Whether a linear layer that the adapter's configuration selects has no pair."""
+    if importlib.util.find_spec("torch") is None:
+        return
+    layers = plugins.room("harness.checkpoints.tensor_check").linear_layers(base.folder)
+    if lacking := found.unpaired(layers):
+        message = (
+            f"{found.folder} has no pair for {len(lacking)} of the layers that its configuration selects in the base, "
+            f"{lacking[0]} first: copy the whole adapter, or save it again with PEFT's save_pretrained"
+        )
+        yield finding("adapter-incomplete", message)
+
+
+def _revision(found: adapter.Adapter, base: Model, named: str | None) -> Iterator[Finding]:
+    """Whether the adapter names another revision of its base; a snapshot folder of the hub's cache bears its own."""
+    wanted = found.revision
+    if wanted in (None, "", "main") or (named is not None and named.endswith(f"@{wanted}")):
+        return
+    place = base.folder.resolve()
+    here = base.revision or (place.name if place.parent.name == "snapshots" else None)
+    if here is not None and here.startswith(str(wanted)):
+        return
+    message = (
+        f"{found.folder} was trained on revision {wanted} of {found.base}, and the base at hand is "
+        f"{'of no known revision' if here is None else here}: give --base {found.base}@{wanted}"
+    )
+    yield finding("adapter-revision", message)
 
 
 def speech(own: Speech, base: Speech) -> list[Finding]:
@@ -122,14 +164,10 @@ def _end_of_answer(folder: Path, told: Speech) -> list[str]:
     return []
 
 
-def _head(folder: Path) -> Iterator[Finding]:
-    tensors = {tensor.name: tensor for tensor in weights.read(folder)}
+def _head(folder: Path, tensors: Mapping[str, weights.Tensor]) -> Iterator[Finding]:
     head = next((tensor for name, tensor in tensors.items() if name.endswith(_HEAD)), None)
-    embedding, tied = _embedding(tensors), _ties(folder)
-    if tied is False and head is None:
-        message = f"config.json ties no head to the embedding, and {_HEAD} is missing: save the whole model again"
-        yield finding("weights-missing", message)
-    if tied and head is not None and embedding is not None and not _same(head, embedding):
+    embedding = _embedding(tensors)
+    if _ties(folder) and head is not None and embedding is not None and not _same(head, embedding):
         message = (
             f"config.json ties the head to the embedding, and {_HEAD} is saved apart with other numbers, which engines "
             "drop: set tie_word_embeddings to false where the head was trained, else save the model again"
@@ -142,7 +180,7 @@ def _output(folder: Path) -> weights.Tensor | None:
     return _embedding(tensors) if _ties(folder) else tensors.get(_HEAD) or _embedding(tensors)
 
 
-def _embedding(tensors: dict[str, weights.Tensor]) -> weights.Tensor | None:
+def _embedding(tensors: Mapping[str, weights.Tensor]) -> weights.Tensor | None:
     return next((tensor for name, tensor in tensors.items() if name.endswith(_EMBEDDING)), None)
 
 

@@ -2,14 +2,12 @@
 
 import functools
 import importlib.util
-import io
 import math
 import os
 import shutil
 import uuid
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,9 @@ import gguf
 import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
-from transformers.utils import logging
 
 from harness.checkpoints import gguf_tokenizer, manifest, weights
+from harness.checkpoints.silence import silence
 from harness.errors import BenchError
 from harness.machine import require_disk, require_memory
 
@@ -39,7 +37,7 @@ def dequantise(file: Path, folder: Path) -> None:
     draft = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     draft.mkdir()
     try:
-        with _silence(), _one_reading():
+        with silence(), _one_reading():
             _write(file.resolve(), draft)
         weights.inspect(draft)
         manifest.write(draft)
@@ -100,22 +98,6 @@ def _publish(draft: Path, folder: Path) -> None:
         if not folder.is_dir():
             raise
         weights.inspect(folder)
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """No progress bars, log lines or warnings of the libraries; whatever was set before is set again after."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from harness.errors import NotFiniteError
 from harness.types import Sampling
 
 
@@ -21,13 +22,32 @@ def choose(logits: torch.Tensor, sampling: Sampling, draws: Sequence[torch.Gener
         logits: (rows, vocabulary).
         sampling: greedy, or a temperature with or without top_p.
         draws: `generator`'s, a row each.
+
+    Raises:
+        BenchError: see `require_finite`.
     """
+    likeliest = require_finite(logits)
     if sampling.temperature == 0:
-        return [int(token) for token in logits.argmax(-1).tolist()]
+        return [int(token) for token in likeliest.tolist()]
     odds = (logits.float() / sampling.temperature).softmax(-1).cpu()
     if sampling.top_p is not None:
         odds = nucleus(odds, sampling.top_p)
     return [int(torch.multinomial(row, 1, generator=draw)) for row, draw in zip(odds, draws, strict=True)]
+
+
+def require_finite(logits: torch.Tensor) -> torch.Tensor:
+    """The likeliest token of each row.
+
+    Args:
+        logits: (rows, vocabulary); minus infinity rules a token out, and is not a fault.
+
+    Raises:
+        BenchError: a row's largest logit, for which NaN counts, is not finite.
+    """
+    largest, likeliest = logits.max(-1)
+    if not bool(largest.isfinite().all()):
+        raise NotFiniteError("the model's logits")
+    return likeliest
 
 
 def nucleus(odds: torch.Tensor, share: float) -> torch.Tensor:

@@ -8,9 +8,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from harness.engines import _teacher as teacher
+from harness.engines._drawing import require_finite
 from harness.engines._shown import Processor
 from harness.tokens import completion_text, ends
 from harness.types import Completion, Request, Sampling
@@ -68,6 +75,7 @@ class Searching:
                 pad_token_id=0,
                 **(drawn if sampling.temperature else {"do_sample": False}),
             ),
+            logits_processor=LogitsProcessorList([_Finite()]),
             stopping_criteria=StoppingCriteriaList([_Stops(self._tokenizer, sampling.stop, begin)]),
         )
         rows: list[list[int]] = found[:, begin:].tolist()
@@ -78,6 +86,15 @@ class Searching:
         written = tuple(row[:length])
         text = completion_text(self._tokenizer, written, self._stop_ids, self._sampling.stop)
         return Completion(text, written, "length" if length is None else "stop")
+
+
+class _Finite(LogitsProcessor):  # type: ignore[misc]
+    """Ends the search at logits that are not finite."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """The scores as they are."""
+        require_finite(scores)
+        return scores
 
 
 class _Stops(StoppingCriteria):  # type: ignore[misc]

@@ -30,6 +30,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 ABSENT: Mapping[str, Value] = {"prefix_caching": False}
 BEAMS = True
 MEDIA = True
+# Every logit that decides a token is looked at: NaN and infinity end the run.
+LOGITS = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ class Transformers:
         What shows pictures or plays sounds is asked one by one.
 
         Raises:
-            BenchError: the device runs out of memory, or a picture is shown to a model that takes none.
+            BenchError: the device runs out of memory, a picture is shown to a model that takes none, or the logits are
+                not finite.
         """
         if any(request.media for request in requests):
             yield from self._shown(requests, sampling, stop_ids)
@@ -227,9 +230,10 @@ def load(model: Model, options: Options) -> Transformers:
         network = network.to(device).eval()
     except torch.OutOfMemoryError as error:
         raise BenchError(f"{model.name} does not fit on {device}", "use a smaller model or -o device=cpu") from error
-    except (ValueError, OSError, KeyError) as error:
+    except (ValueError, OSError, KeyError, ImportError, RuntimeError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise BenchError(
-            f"transformers {transformers.__version__} cannot load {model.folder}: {str(error).splitlines()[0]}",
+            f"transformers {transformers.__version__} cannot load {model.folder}: {reason}",
             "a newer transformers may know this architecture; code from a repository is never trusted",
         ) from error
     settings: dict[str, Value] = {
@@ -248,7 +252,7 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def _require_whole(model: Model, told: dict[str, Any]) -> None:
-    """Refuse what transformers would fill up with random numbers."""
+    """Refuse what transformers would fill up with random numbers, though the user accepts weights-missing."""
     lacking = sorted([*told["missing_keys"], *(key for key, *_ in told["mismatched_keys"])])
     if lacking:
         raise BenchError(

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.errors import BenchError
+from harness.errors import BenchError, NotFiniteError
 from harness.store.entry import Solutions
 from harness.store.records import canonical, parse
 
@@ -36,14 +36,14 @@ def likelihood(problem_id: str, logprobs: Sequence[float]) -> Likelihood:
     """An item of its solution's tokens, each in nats.
 
     Raises:
-        BenchError: there is no token, or one has no finite log-probability.
+        NotFiniteError: a token has no finite log-probability.
+        BenchError: there is no token.
     """
+    if not logprobs:
+        raise BenchError(f"the solution of {problem_id} has no tokens")
+    if not all(map(math.isfinite, logprobs)):
+        raise NotFiniteError(f"log-probabilities of the solution of {problem_id}")
     total = math.fsum(logprobs)
-    if not logprobs or not math.isfinite(total):
-        raise BenchError(
-            f"the solution of {problem_id} has no finite log-probability",
-            "look at the weights, or take -o dtype=float32",
-        )
     # A certain token comes out as 1e-7 at times.
     return Likelihood(problem_id, len(logprobs), min(0.0, round(total, DECIMALS)))
 

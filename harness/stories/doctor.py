@@ -42,12 +42,12 @@ class _Looked:
 
     Attributes:
         model: whole weights to go on with; an adapter's base where no answers are asked for, None where they are unfit.
-        base: the base's folder, where one was looked at.
+        base: what whole weights are compared with, where the user names it.
     """
 
     model: Model | None
     findings: list[Finding]
-    base: Path | None = None
+    base: Model | None = None
 
 
 def doctor(order: Doctor, screen: Screen) -> int:
@@ -55,9 +55,7 @@ def doctor(order: Doctor, screen: Screen) -> int:
     task = plugins.task(order.task)
     _, chosen = evaluate.choose(task, Split("test", mirror=order.mirror), max(order.answers, 1), 0)
     looked = _files(order, _found(order, screen), screen)
-    found = list(looked.findings)
-    if looked.model is not None:
-        found += _model(order, task, looked.model, chosen, screen)
+    found = [*looked.findings, *_model(order, task, looked, chosen, screen)]
     if order.as_json:
         screen.write(pretty({"model": order.model, "findings": found}).decode())
         return 1 if found else 0
@@ -69,8 +67,10 @@ def doctor(order: Doctor, screen: Screen) -> int:
     return 1 if found else 0
 
 
-def _model(order: Doctor, task: Task, model: Model, problems: list[Problem], screen: Screen) -> list[Finding]:
+def _model(order: Doctor, task: Task, looked: _Looked, problems: list[Problem], screen: Screen) -> list[Finding]:
     """The checks that every score runs, the prompt, and a few answers where nothing refuses the model."""
+    if (model := looked.model) is None:
+        return []
     name = order.engine or sitting.default_engine()[0]
     try:
         speech = plugins.room("harness.tokenizer").load(model)
@@ -80,7 +80,10 @@ def _model(order: Doctor, task: Task, model: Model, problems: list[Problem], scr
         ids = question(speech.tokenizer, speech.manner, task, problems[0]).token_ids
         _show(model, speech, ids, screen)
     found = examination.model(model, speech, name)
-    if order.answers > 0 and all(one.severity == "warn" for one in found):
+    sound = all(one.severity == "warn" for one in found)
+    if looked.base is not None:
+        found += _from_base(model.folder, looked.base, changed=sound)
+    if order.answers > 0 and sound:
         found += _answers(order, task, model, speech, problems, screen)
     return found
 
@@ -107,31 +110,23 @@ def _files(order: Doctor, found: Found, screen: Screen) -> _Looked:
     model = named.whole(found, order.cache)
     if order.base is None:
         return _Looked(model, [])
-    base = named.resolved(order.base, order.cache)
-    return _Looked(model, _from_base(model.folder, base, changed=not examination.whole(model.folder)))
+    return _Looked(model, [], named.resolved(order.base, order.cache))
 
 
 def _trained(order: Doctor, folder: Path, screen: Screen) -> _Looked:
     """A training run: what it made, merged where it is an adapter, beside the base of its own record."""
     made = candidate.read(folder)
     base = merging.base(made, folder, order.cache)
-    place = folder / made.weights
-    findings = examination.lora(place, base.folder) if made.kind == "adapter" else examination.whole(place)
-    if findings:
-        return _Looked(None, findings)
+    if made.kind == "adapter" and (found := examination.lora(folder / made.weights, base)):
+        return _Looked(None, found)
     return _Looked(merging.whole(folder, None, order.cache, screen).model, [])
 
 
 def _adapter(order: Doctor, found: Found, folder: Path, screen: Screen) -> _Looked:
     """An adapter beside its base; merged where answers are asked for and nothing is wrong with it."""
     base = named.base_of(folder, order.base, order.cache)
-    findings = examination.lora(folder, base.folder)
-    if order.base is not None and (told := named.other_base(folder, order.base, base)) is not None:
-        message = f"{told}, and not on {order.base}: leave --base out, or name that model"
-        findings.append(finding("other-base", message))
-    broken = bool(findings)
-    findings += _from_base(folder, base, changed=False)
-    if broken:
+    findings = named.checked(folder, order.base, base)
+    if any(one.severity == "refuse" for one in findings):
         return _Looked(None, findings)
     if order.answers > 0:
         return _Looked(named.merged(found, order.base, order.cache, screen).model, findings)

@@ -4,15 +4,16 @@ The merge runs in a child process, so that its memory is free again; it is done 
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import plugins, probes, runs, stage
-from harness.checkpoints import models, weights
+from harness import findings, plugins, probes, runs, stage
+from harness.checkpoints import examination, models, weights
 from harness.display import Screen
 from harness.errors import BenchError
+from harness.findings import Finding
 from harness.store import candidate, records
 from harness.store.candidate import Candidate, Merge, Training
 from harness.training.train import ASKED
@@ -26,13 +27,18 @@ _ANEW = "remove the folder and merge again"
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Whole weights that came out of a training, ready to be scored."""
+    """Whole weights that came out of a training, ready to be scored.
+
+    Attributes:
+        findings: what the checks of an adapter noticed before it was merged; the user accepts refusals among them.
+    """
 
     model: Model
     training: Training
+    findings: tuple[Finding, ...] = ()
 
 
-def whole(folder: Path, step: int | None, cache: Path, screen: Screen) -> Made:
+def whole(folder: Path, step: int | None, cache: Path, screen: Screen, accept: Sequence[str] = ()) -> Made:
     """The weights of a finished training as an engine takes them, merged now where that was not done before.
 
     Args:
@@ -40,24 +46,29 @@ def whole(folder: Path, step: int | None, cache: Path, screen: Screen) -> Made:
         step: after which step the weights were kept; None takes the last.
         cache: where the base is found.
         screen: where to talk.
+        accept: codes of findings that would refuse the adapter, and do not.
 
     Raises:
-        BenchError: no candidate, no such step, weights that are not the candidate's, or a merge that fails its proofs.
+        BenchError: no candidate, no such step, weights that are not the candidate's, an adapter that a finding refuses,
+            or a merge that fails its proofs.
     """
     made = candidate.read(folder)
     kept = made.weights if step is None else made.checkpoints.get(str(step))
     if kept is None:
         raise BenchError(f"{folder} kept no weights of step {step}", f"steps: {', '.join(made.checkpoints) or 'none'}")
     place, merge = folder / kept, None
+    found: list[Finding] = []
     if made.kind == "adapter":
-        place = folder / ("merged" if step is None else f"merged-{step:06}")
-        merge = _merged(made, folder / kept, place, base(made, folder, cache), screen)
+        place, whose = folder / ("merged" if step is None else f"merged-{step:06}"), base(made, folder, cache)
+        found = examination.lora(folder / kept, whose)
+        findings.refuse(str(folder), found, accept)
+        merge = _merged(made, folder / kept, place, whose, screen)
     digest = weights.sha256(place) if merge is None else merge.merged_sha256
     if merge is None and step is None and digest != made.weights_sha256:
         raise BenchError(f"{place} holds other weights than {candidate.FILE} says", "train again with --again")
     name = candidate.name(made.base.name, made.recipe, made.seed, step)
     source = f"trained:{made.recipe}@{made.recipe_sha256[:12]}"
-    return Made(Model(name, source, None, place, made.base.bos, digest), Training(made, step, merge))
+    return Made(Model(name, source, None, place, made.base.bos, digest), Training(made, step, merge), tuple(found))
 
 
 def adapter(folder: Path, base: Model, place: Path, screen: Screen) -> Made:
@@ -74,15 +85,17 @@ def is_adapter(folder: Path) -> bool:
 
 
 def base_of(folder: Path) -> str:
-    """The base that an adapter's own configuration names.
+    """The base that an adapter's own configuration names, a hub's with the revision that it names.
 
     Raises:
         BenchError: it names none.
     """
-    named = runs.read_json(folder / weights.ADAPTER).get("base_model_name_or_path")
+    config = runs.read_json(folder / weights.ADAPTER)
+    named, revision = config.get("base_model_name_or_path"), config.get("revision")
     if not named:
         raise BenchError(f"{folder} does not name its base", "give --base MODEL")
-    return str(named)
+    is_place = str(named).startswith((".", "/", "~")) or Path(str(named)).is_dir()
+    return f"{named}@{revision}" if revision and "/" in str(named) and not is_place else str(named)
 
 
 def base(made: Candidate, folder: Path, cache: Path) -> Model:
