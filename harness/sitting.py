@@ -151,6 +151,8 @@ def seat(
         "weights": model.weights_sha256,
         "engine": asked.engine,
         **{f"option {key}": value for key, value in options.record(asked.options).items()},
+        # Answers of a program that graded thoughts are not gone on with.
+        **({} if speech.manner.thought is None else {"thought": speech.manner.thought}),
     }
     return Sitting(order, asked.engine, model, speech, exam, settings, training, checked)
 
