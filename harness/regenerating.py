@@ -231,9 +231,14 @@ def _place(path: Path, where: Where) -> Path:
 def _altered(before: Sequence[CommittedCompletion], after: Sequence[CommittedCompletion]) -> int:
     """Lines that say otherwise of the same tokens: their digest is kept by whoever edits the rest of a line."""
     return sum(
-        now.ids_sha256 is not None and now.ids_sha256 == then.ids_sha256 and now != then
+        now.ids_sha256 is not None and now.ids_sha256 == then.ids_sha256 and _as_kept(then, now) != then
         for then, now in zip(before, after, strict=True)
     )
+
+
+def _as_kept(then: CommittedCompletion, now: CommittedCompletion) -> CommittedCompletion:
+    """A line as the entry keeps it: older entries do not say where their answers start."""
+    return now if then.answer_starts is not None else replace(now, answer_starts=None)
 
 
 def _departures(

@@ -313,4 +313,4 @@ def _write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
 
 def _write(path: Path, text: str) -> None:
     with writing(path.parent):
-        records.replace_file(path, text.encode())
+        records.replace_file(path, text.encode("utf-8", "backslashreplace"))

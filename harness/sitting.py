@@ -158,6 +158,8 @@ def seat(
         **described.settings,
         "engine": asked.engine,
         **{f"option {key}": value for key, value in options.record(asked.options).items()},
+        # Answers of a program that graded thoughts are not gone on with.
+        **({} if speech.manner.thought is None else {"thought": speech.manner.thought}),
     }
     return Sitting(order, asked.engine, model, speech, exam, settings, training, checked, described.identity)
 

@@ -16,7 +16,7 @@ from harness.findings import Finding, finding
 from harness.named import Found
 from harness.store import candidate
 from harness.store.records import pretty
-from harness.tokens import Speech, question
+from harness.tokens import Answers, Speech, question, thought
 from harness.training import merging
 from harness.types import Completion, Model, Problem, Split
 
@@ -183,9 +183,9 @@ def _answers(
         written = dict(filter(None, starmap(draws.add, found)))
     finally:
         generator.close()
-    findings = []
+    findings, answers = [], Answers(speech, task.SAMPLING.stop)
     for problem in problems:
-        completion = written[problem.id]
+        completion = answers.started(written[problem.id], thought(how, task, problem))
         verdict = evaluate.judge(task, problem, completion)
         judged = "right" if verdict.correct else "wrong"
         if not order.as_json:
