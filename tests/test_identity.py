@@ -1,4 +1,4 @@
-"""harness.checkpoints.identity, and all that keeps two models of equal tensors apart; a cached conversion's manifest."""
+"""What keeps two models of equal tensors apart, and the manifest of a cached conversion."""
 
 import hashlib
 import json
