@@ -42,12 +42,20 @@ class _Looked:
 
     Attributes:
         model: whole weights to go on with; an adapter's base where no answers are asked for, None where they are unfit.
+        folder: of the files that were looked at: of a trainer's output the checkpoint that was taken.
         base: the base's folder, where one was looked at.
     """
 
     model: Model | None
     findings: list[Finding]
+    folder: Path
     base: Path | None = None
+
+    @property
+    def files(self) -> dict[str, str | None]:
+        """Which folders were looked at, for the user."""
+        places = {"model": self.folder, "base": self.base}
+        return {what: None if place is None else str(place.resolve()) for what, place in places.items()}
 
 
 def doctor(order: Doctor, screen: Screen) -> int:
@@ -56,10 +64,12 @@ def doctor(order: Doctor, screen: Screen) -> int:
     _, chosen = evaluate.choose(task, Split("test", mirror=order.mirror), max(order.answers, 1), 0)
     looked = _files(order, _found(order, screen), screen)
     found = list(looked.findings)
+    if not order.as_json:
+        screen.print(*(Text(plain(f"{what}: {place}")) for what, place in looked.files.items() if place), Text(""))
     if looked.model is not None:
         found += _model(order, task, looked.model, chosen, screen)
     if order.as_json:
-        screen.write(pretty({"model": order.model, "findings": found}).decode())
+        screen.write(pretty({"model": order.model, "files": looked.files, "findings": found}).decode())
         return 1 if found else 0
     screen.print(Text("\nfindings:", style="bold"))
     for one in found:
@@ -103,12 +113,13 @@ def _files(order: Doctor, found: Found, screen: Screen) -> _Looked:
         try:
             weights.inspect(found.folder)
         except BenchError as error:
-            return _Looked(None, [finding("unusable", str(error))])
+            return _Looked(None, [finding("unusable", str(error))], found.folder)
     model = named.whole(found, order.cache)
     if order.base is None:
-        return _Looked(model, [])
+        return _Looked(model, [], model.folder)
     base = named.resolved(order.base, order.cache)
-    return _Looked(model, _from_base(model.folder, base, changed=not examination.whole(model.folder)))
+    findings = _from_base(model.folder, base, changed=not examination.whole(model.folder))
+    return _Looked(model, findings, model.folder, base.folder)
 
 
 def _trained(order: Doctor, folder: Path, screen: Screen) -> _Looked:
@@ -117,9 +128,8 @@ def _trained(order: Doctor, folder: Path, screen: Screen) -> _Looked:
     base = merging.base(made, folder, order.cache)
     place = folder / made.weights
     findings = examination.lora(place, base.folder) if made.kind == "adapter" else examination.whole(place)
-    if findings:
-        return _Looked(None, findings)
-    return _Looked(merging.whole(folder, None, order.cache, screen).model, [])
+    model = None if findings else merging.whole(folder, None, order.cache, screen).model
+    return _Looked(model, findings, place, base.folder)
 
 
 def _adapter(order: Doctor, found: Found, folder: Path, screen: Screen) -> _Looked:
@@ -132,10 +142,12 @@ def _adapter(order: Doctor, found: Found, folder: Path, screen: Screen) -> _Look
     broken = bool(findings)
     findings += _from_base(folder, base, changed=False)
     if broken:
-        return _Looked(None, findings)
+        return _Looked(None, findings, folder, base.folder)
     if order.answers > 0:
-        return _Looked(named.merged(found, order.base, order.cache, screen).model, findings)
-    return _Looked(replace(base, name=f"{base.name}, for {found.label}"), findings)
+        model = named.merged(found, order.base, order.cache, screen).model
+    else:
+        model = replace(base, name=f"{base.name}, for {found.label}")
+    return _Looked(model, findings, folder, base.folder)
 
 
 def _from_base(folder: Path, base: Model, *, changed: bool) -> list[Finding]:
