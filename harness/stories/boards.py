@@ -41,4 +41,10 @@ def board(order: Board, screen: Screen) -> int:
         return 0
     faults = checking.check(order.leaderboards, Regrader(order.tasks, order.mirror), order.base)
     screen.write("".join(f"{fault}\n" for fault in faults))
+    names = leaderboard.boards(order.leaderboards)
+    entries = sum(len(leaderboard.files(order.leaderboards / name, leaderboard.ENTRY)) for name in names)
+    since = "" if order.base is None else f", the history since {order.base}"
+    screen.say(
+        f"checked {entries:,} entries on {len(names):,} boards, their records and pages{since}: {len(faults):,} faults"
+    )
     return 1 if faults else 0
