@@ -156,7 +156,7 @@ def solutions(entry: Entry, completions: Sequence[CommittedCompletion], lines: b
 
 def grades(entry: Entry, completions: Sequence[CommittedCompletion], verdicts: Sequence[Verdict]) -> list[str]:
     if [verdict.problem_id for verdict in verdicts] != [completion.id for completion in completions]:
-        return ["grading again did not give one verdict for each completion"]
+        return ["its items are not those that its limit and seed draw"]
     again, bits = Bits.of(verdicts), entry.result.bits
     return [
         f"the {name} bits do not follow from the completions"

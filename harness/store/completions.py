@@ -13,7 +13,7 @@ from harness.types import Completion, Finish, Problem
 
 # The text of a full run is a few MB; a small file that claims to be this large is an attack on the reader.
 MOST_BYTES = 256 * 1024 * 1024
-_RESTORE = "restore the file from git, or remove the entry and score again"
+_RESTORE = "restore the file from git, or give the command that made the row again"
 
 
 @dataclass(frozen=True, slots=True)

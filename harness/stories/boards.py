@@ -41,4 +41,9 @@ def board(order: Board, screen: Screen) -> int:
         return 0
     found = checking.report(order.leaderboards, Regrader(order.tasks, order.mirror), order.base)
     screen.write("".join(f"{line}\n" for line in (*found.faults, *found.notes)))
+    names = leaderboard.boards(order.leaderboards)
+    entries = sum(len(leaderboard.files(order.leaderboards / name, leaderboard.ENTRY)) for name in names)
+    since = "" if order.base is None else f", the history since {order.base}"
+    faults = f"{len(found.faults):,} faults"
+    screen.say(f"checked {entries:,} entries on {len(names):,} boards, their records and pages{since}: {faults}")
     return 1 if found.faults else 0
