@@ -90,15 +90,15 @@ def sides(kind: str, engine: Any, exam: Exam, speech: Speech, place: Path) -> tu
     """Ours and raw vLLM's over one engine."""
     mine: Answers = {}
     theirs: Answers = {}
-    llm, stop_ids = engine._engine, speech.manner.stop_ids
+    llm = engine._engine
 
     def ours() -> Mapping[str, float]:
         mine.clear()
-        return through_bench(engine, exam, stop_ids, place, mine)
+        return through_bench(engine, exam, speech, place, mine)
 
     def raw() -> Mapping[str, float]:
         theirs.clear()
-        return through_vllm(llm, exam, stop_ids, theirs)
+        return through_vllm(llm, exam, speech.manner.stop_ids, theirs)
 
     return (
         Side(Arm(f"bench, {kind}", _emptied(llm, ours)), mine),
@@ -106,15 +106,13 @@ def sides(kind: str, engine: Any, exam: Exam, speech: Speech, place: Path) -> tu
     )
 
 
-def through_bench(
-    engine: Generator, exam: Exam, stop_ids: Sequence[int], place: Path, answers: Answers
-) -> Mapping[str, float]:
+def through_bench(engine: Generator, exam: Exam, speech: Speech, place: Path, answers: Answers) -> Mapping[str, float]:
     """The generation phase of a command: every answer on the disk."""
     screen = Screen(sys.stdout, sys.stderr)
     with tempfile.TemporaryDirectory(dir=place) as folder:
         began = perf_counter()
         with runs.Run(Path(folder) / "run", {}) as run, screen.progress("bench", len(exam.requests)) as bar:
-            tokens = evaluate.generate(exam, engine, run, stop_ids, lambda p: bar(p.done, p.tokens))
+            tokens = evaluate.generate(exam, engine, run, speech, lambda p: bar(p.done, p.tokens))
         seconds = perf_counter() - began
     answers.update({name: completion.token_ids or () for name, completion in run.finished.items()})
     return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds}

@@ -16,6 +16,7 @@ from harness.contracts import Generator
 from harness.display import Screen
 from harness.evaluate import Exam
 from harness.fleet import fleet, gpus
+from harness.tokens import Speech
 from harness.types import Model, Request
 
 GPUS = (1, 2, 4)
@@ -67,30 +68,31 @@ def generated(order: Mapping[str, Any], count: int) -> Mapping[str, float]:
 def work(order: Mapping[str, Any], screen: Screen, _rank: int) -> dict[str, float]:
     """The child: start the engines, then write every answer."""
     model = Model("measured", "folder", None, Path(order["folder"]), None, None)
-    exam = _many(order, model)
+    exam, speech = _many(order, model)
     began = perf_counter()
     engine = _engine(model, order["gpus"], screen, quick=order["quick"])
     loaded = perf_counter() - began
     try:
         with tempfile.TemporaryDirectory() as place, runs.Run(Path(place) / "run", {}) as run:
             began = perf_counter()
-            tokens = evaluate.generate(exam, engine, run, (), lambda _progress: None)
+            tokens = evaluate.generate(exam, engine, run, speech, lambda _progress: None)
             seconds = perf_counter() - began
     finally:
         engine.close()
     return {"tokens_per_second": tokens / seconds, "seconds": seconds, "tokens": tokens, "load_seconds": loaded}
 
 
-def _many(order: Mapping[str, Any], model: Model) -> Exam:
-    """The exam several times over, its answers ended by their length alone."""
+def _many(order: Mapping[str, Any], model: Model) -> tuple[Exam, Speech]:
+    """The exam several times over, and a manner in which answers are ended by their length alone."""
     where = _models.Places(Path(), None if order["mirror"] is None else Path(order["mirror"]))
-    exam, _ = generation.examination(model, where, quick=order["quick"])
+    exam, speech = generation.examination(model, where, quick=order["quick"])
     task = generation.shortened(exam.task, order["tokens"])
     task.SAMPLING = replace(task.SAMPLING, stop=())
-    several = [
-        Request(f"{each.id}-{copy}", each.token_ids) for copy in range(order["copies"]) for each in exam.requests
-    ]
-    return replace(exam, task=task, requests=tuple(several))
+    copies = [f"-{copy}" for copy in range(order["copies"])]
+    problems = tuple(replace(each, id=each.id + copy) for copy in copies for each in exam.problems)
+    requests = tuple(Request(each.id + copy, each.token_ids) for copy in copies for each in exam.requests)
+    endless = replace(speech, manner=replace(speech.manner, stop_ids=()))
+    return replace(exam, task=task, problems=problems, requests=requests), endless
 
 
 def _engine(model: Model, count: int, screen: Screen, *, quick: bool) -> Generator:

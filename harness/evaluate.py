@@ -8,7 +8,7 @@ from harness.contracts import Generator, Task
 from harness.draws import Draws
 from harness.errors import BenchError
 from harness.runs import Run
-from harness.tokens import Manner, Tokenizer, question
+from harness.tokens import Answers, Manner, Speech, Tokenizer, question, require_text, thought
 from harness.types import Completion, Problem, Request, Score, Split, Verdict
 
 
@@ -44,7 +44,7 @@ def choose(task: Task, split: Split, limit: int | None, seed: int) -> tuple[list
     """(every item of the split, the chosen ones).
 
     Raises:
-        BenchError: the task is empty, repeats an id, or the limit is out of range.
+        BenchError: the task is empty, repeats an id or has one that is no text, or the limit is out of range.
     """
     everything = list(task.problems(split))
     if not everything:
@@ -53,6 +53,8 @@ def choose(task: Task, split: Split, limit: int | None, seed: int) -> tuple[list
     if len(set(ids)) != len(ids):
         double = next(i for i in ids if ids.count(i) > 1)
         raise BenchError(f"{task.LABEL} gives the id '{double}' twice", "make ids unique in its problems()")
+    for name in ids:
+        require_text(f"{task.LABEL}: the id {name!r}", name)
     return everything, protocol.select(everything, limit, seed)
 
 
@@ -91,10 +93,8 @@ def fits(exam: Exam, context: int) -> None:
         )
 
 
-def generate(
-    exam: Exam, generator: Generator, run: Run, stop_ids: Sequence[int], report: Callable[[Progress], None]
-) -> int:
-    """Generate what the run lacks; each answer is kept before the next is counted.
+def generate(exam: Exam, generator: Generator, run: Run, speech: Speech, report: Callable[[Progress], None]) -> int:
+    """Generate what the run lacks; each answer is kept, with the place where it starts, before the next is counted.
 
     Returns:
         The tokens generated in this process.
@@ -104,12 +104,14 @@ def generate(
     """
     sampling = exam.task.SAMPLING
     draws = Draws((r for r in exam.requests if r.id not in run.finished), sampling.draws or 1)
+    problems, answers = {problem.id: problem for problem in exam.problems}, Answers(speech, sampling.stop)
     tokens = 0
     report(Progress(len(run.finished), len(exam.requests), tokens))
-    for request, completion in generator.complete(draws.requests, sampling, stop_ids):
+    for request, completion in generator.complete(draws.requests, sampling, speech.manner.stop_ids):
         tokens += len(completion.token_ids or ())
         if whole := draws.add(request, completion):
-            run.append(*whole)
+            name, written = whole
+            run.append(name, answers.started(written, thought(speech.manner, exam.task, problems[name])))
             report(Progress(len(run.finished), len(exam.requests), tokens))
     if draws.waiting:
         raise BenchError(

@@ -76,7 +76,8 @@ def seat(path: Path, entry: Entry, where: Where, screen: Screen) -> Sitting:
     """The entry's model before the entry's exam, proved to be both.
 
     Raises:
-        BenchError: other weights, other prompts, another task, or something is not at hand; and what to do about it.
+        BenchError: other weights or configuration, other prompts, another task, or something is not at hand; and what
+            to do about it.
     """
     result = entry.result
     if result.model.weights_sha256 is None:
@@ -103,6 +104,8 @@ def seat(path: Path, entry: Entry, where: Where, screen: Screen) -> Sitting:
     )
     asked = sitting.ask(order)
     made = sitting.seat(order, screen, _model(entry, where, screen), result.training, asked)
+    if unlike := made.identity.unlike(result.model.identity) if made.identity is not None else "":
+        raise BenchError(f"the model has the entry's weights, and another {unlike}", _WEIGHTS)
     for what, now, then in (
         ("protocol", made.exam.protocol_sha256, result.task.protocol_sha256),
         ("prompts as token ids", made.settings["prompts"], result.prompts_sha256),
@@ -228,9 +231,14 @@ def _place(path: Path, where: Where) -> Path:
 def _altered(before: Sequence[CommittedCompletion], after: Sequence[CommittedCompletion]) -> int:
     """Lines that say otherwise of the same tokens: their digest is kept by whoever edits the rest of a line."""
     return sum(
-        now.ids_sha256 is not None and now.ids_sha256 == then.ids_sha256 and now != then
+        now.ids_sha256 is not None and now.ids_sha256 == then.ids_sha256 and _as_kept(then, now) != then
         for then, now in zip(before, after, strict=True)
     )
+
+
+def _as_kept(then: CommittedCompletion, now: CommittedCompletion) -> CommittedCompletion:
+    """A line as the entry keeps it: older entries do not say where their answers start."""
+    return now if then.answer_starts is not None else replace(now, answer_starts=None)
 
 
 def _departures(

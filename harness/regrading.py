@@ -62,22 +62,25 @@ class Regrader:
         """The verdicts, or None for an older version of a task, whose reader is no longer here.
 
         Raises:
-            BenchError: the task is not here, or is another than the entry says.
+            BenchError: the task or its data is not here, or is another than the entry says; the way out brings it.
         """
         task = self._task(entry)
         if entry.result.task.label != task.LABEL:
             (family, number), (ours, newest) = version(entry.result.task.label), version(task.LABEL)
             if family == ours and number > newest:
-                raise BenchError(f"its task {entry.result.task.label!r:.80} is newer than {task.LABEL}, which is here")
+                newer = f"its task {entry.result.task.label!r:.80} is newer than {task.LABEL}, which is here"
+                raise BenchError(newer, "check with a newer bench, or pass --task FILE of that version")
             return None
         if entry.result.task.reader != task.READER:
             used = entry.result.task.reader
-            raise BenchError(f"was read by {used}, but {task.LABEL} reads by {task.READER}")
+            other = f"was read by {used}, but {task.LABEL} reads by {task.READER}"
+            raise BenchError(
+                other, f"pass --task FILE that reads by {used}, or check with the bench that wrote the row"
+            )
         answered = {line.id: written(line) for line in completions}
         problems = self._drawn(task, entry) or [Problem(line.id, "", line.gold, "") for line in completions]
-        if list(answered) != [problem.id for problem in problems]:
-            raise BenchError("its items are not those that its limit and seed draw")
-        return evaluate.grade(task, problems, answered)
+        # Of drawn items that have no answer there is no verdict, and the audit finds that other items were answered.
+        return evaluate.grade(task, [problem for problem in problems if problem.id in answered], answered)
 
     def own_golds(self, entry: Entry) -> bool:
         """Whether the golds are the task's own, and not those committed."""
@@ -91,7 +94,8 @@ class Regrader:
             self._items[task.LABEL] = list(task.problems(Split("test", mirror=self._mirror)))
         items, selection = self._items[task.LABEL], entry.result.selection
         if protocol.items_sha256(items) != entry.result.task.items_sha256:
-            raise BenchError(f"its items are not those of {task.LABEL}")
+            what = f"its items are not those of {task.LABEL}"
+            raise BenchError(what, "pass --datasets DIR, or --task FILE, with the items that were asked")
         return protocol.select(items, selection.limit, selection.seed or 0)
 
     def _task(self, entry: Entry) -> Task:
@@ -100,5 +104,5 @@ class Regrader:
             return self._own[label]
         found = plugins.task_name(name, label)
         if found is None:
-            raise BenchError(f"its task '{name}' is not here: give --task FILE")
+            raise BenchError(f"its task '{name}' is not here", "pass --task FILE")
         return plugins.task(found)

@@ -99,6 +99,7 @@ def _model(seat: Sitting, *, served: bool) -> ModelRecord:
         prompt_style=seat.speech.manner.style,
         bos=seat.speech.manner.bos,
         stop_ids=seat.speech.manner.stop_ids,
+        identity=None if served else seat.identity,
     )
 
 

@@ -23,6 +23,7 @@ from typing import Any, Self, TypeVar
 
 from harness.errors import BenchError
 from harness.store import records
+from harness.store.entry import PARTS
 from harness.types import Completion, Problem, Value, Verdict
 
 T = TypeVar("T")
@@ -53,7 +54,7 @@ class Run:
 
     def __init__(self, folder: Path, settings: Mapping[str, Value]) -> None:
         self.folder = folder
-        self.settings = dict(settings)
+        self.settings = recorded(folder, settings)
         self.key = _key(self.settings)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -150,6 +151,17 @@ def held(folder: Path, *, wait: bool) -> int:
             f"another process is writing the run {folder}", "wait for it, or give this one --run DIR"
         ) from error
     return descriptor
+
+
+def recorded(folder: Path, settings: Mapping[str, Value]) -> dict[str, Value]:
+    """Today's settings as a run records them: a run finished by an older version does not know the model's identity."""
+    if not (folder / "entry.json").is_file():
+        return dict(settings)
+    try:
+        then = read_json(folder / "run.json")["settings"]
+        return {key: value for key, value in settings.items() if _knows_identity(then) or not _of_identity(key)}
+    except (BenchError, KeyError, TypeError):
+        return dict(settings)
 
 
 def read_completions(folder: Path) -> dict[str, Completion]:
@@ -270,9 +282,24 @@ def _in_turn(key: str, before: Mapping[str, Value], resolved: Mapping[str, Value
     return now if set(then) <= {str(now)} else THEN.join(dict.fromkeys([*then, str(now)]))
 
 
+def _told(key: str, settings: Mapping[str, Value]) -> str:
+    return "the default" if key not in settings and _of_identity(key) else str(settings.get(key))
+
+
+def _of_identity(key: str) -> bool:
+    return key.startswith(PARTS)
+
+
+def _knows_identity(settings: Mapping[str, Value]) -> bool:
+    return any(map(_of_identity, settings))
+
+
 def _refuse_difference(then: Mapping[str, Value], today: Mapping[str, Value], folder: Path) -> None:
+    if _knows_identity(today) and not _knows_identity(then):
+        what = f"the unfinished run {folder} is by an older version, which did not record the model's configuration"
+        raise BenchError(what, "start again with --again, or give --run DIR for a folder of its own")
     keys = sorted({*then, *today} - USUAL.keys())
-    changed = [f"{k} was {then.get(k)}, now {today.get(k)}" for k in keys if then.get(k) != today.get(k)]
+    changed = [f"{k} was {_told(k, then)}, now {_told(k, today)}" for k in keys if then.get(k) != today.get(k)]
     if changed:
         raise BenchError(
             f"the unfinished run {folder} was started under other settings ({'; '.join(changed)})",
@@ -286,4 +313,4 @@ def _write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
 
 def _write(path: Path, text: str) -> None:
     with writing(path.parent):
-        records.replace_file(path, text.encode())
+        records.replace_file(path, text.encode("utf-8", "backslashreplace"))

@@ -195,8 +195,7 @@ def generate(
     evaluate.fits(seat.exam, generator.context)
     loaded = perf_counter()
     with screen.progress(seat.model.name, len(seat.exam.requests)) as bar:
-        stop_ids = seat.speech.manner.stop_ids
-        tokens = evaluate.generate(seat.exam, generator, run, stop_ids, lambda p: bar(p.done, p.tokens))
+        tokens = evaluate.generate(seat.exam, generator, run, seat.speech, lambda p: bar(p.done, p.tokens))
     spent = {"load": how.load, "reload": how.reload, "proof": how.proof}
     told = {name: seconds for name, seconds in spent.items() if seconds is not None}
     told["generate"] = perf_counter() - loaded

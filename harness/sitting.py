@@ -20,6 +20,7 @@ from harness.findings import Finding, RefusedError
 from harness.fleet import gpus
 from harness.store import entries, records
 from harness.store.candidate import Training
+from harness.store.entry import Identity
 from harness.tokens import Speech, prompts_sha256
 from harness.types import Model, Problem, Split, Value
 
@@ -62,6 +63,7 @@ class Sitting:
 
     Attributes:
         findings: what the checks noticed; refusals among them were accepted by the user.
+        identity: what the model is apart from its tensors.
     """
 
     order: Order
@@ -72,6 +74,7 @@ class Sitting:
     settings: dict[str, Value]
     training: Training | None
     findings: tuple[Finding, ...] = ()
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +136,9 @@ def seat(
     asked = asked or ask(order)
     screen.say(f"engine {asked.engine}: {asked.why}")
     model = replace(model, name=order.name or model.name)
-    _require_own_name(model, order.leaderboards)
     speech = plugins.room("harness.tokenizer").load(model)
+    described = plugins.room("harness.checkpoints.identity").describe(model, speech)
+    _require_own_name(model, described.identity, order.leaderboards)
     noticed = [*found, *_beside(asked, model), *examination.model(model, speech, asked.engine)]
     checked = _checked(order, screen, model.name, noticed)
     exam = asked.exam(speech, order.seed)
@@ -151,10 +155,13 @@ def seat(
         "seed": exam.seed,
         "model": model.name,
         "weights": model.weights_sha256,
+        **described.settings,
         "engine": asked.engine,
         **{f"option {key}": value for key, value in options.record(asked.options).items()},
+        # Answers of a program that graded thoughts are not gone on with.
+        **({} if speech.manner.thought is None else {"thought": speech.manner.thought}),
     }
-    return Sitting(order, asked.engine, model, speech, exam, settings, training, checked)
+    return Sitting(order, asked.engine, model, speech, exam, settings, training, checked, described.identity)
 
 
 def _beside(asked: Asked, model: Model) -> list[Finding]:
@@ -226,7 +233,7 @@ def folder(sitting: Sitting) -> Path:
     number = 1
     place: Path = order.runs / stem
     while (place / "run.json").exists():
-        finished, same = (place / "entry.json").exists(), _settings(place) == sitting.settings
+        finished, same = (place / "entry.json").exists(), _settings(place) == runs.recorded(place, sitting.settings)
         if (same and not (order.again and finished)) or not (finished or order.again):
             break
         number += 1
@@ -242,16 +249,21 @@ def _settings(place: Path) -> object:
         return None
 
 
-def _require_own_name(model: Model, leaderboards: Path) -> None:
-    """Two sets of weights never share a name: noticed before anything is generated.
+def _require_own_name(model: Model, identity: Identity, leaderboards: Path) -> None:
+    """Two models never share a name: noticed before anything is generated.
 
     Raises:
-        BenchError: an entry of that name has other weights.
+        BenchError: an entry of that name has other weights, or another configuration, tokenizer or template.
     """
     for path in sorted(leaderboards.glob("*/*.json")):
         other = entries.read(path).result
-        if other.candidate == model.name and other.model.weights_sha256 != model.weights_sha256:
+        if other.candidate != model.name:
+            continue
+        if other.model.weights_sha256 != model.weights_sha256:
             raise BenchError(f"{path} is a row of '{model.name}' with other weights", "give --name NAME to this one")
+        if unlike := identity.unlike(other.model.identity):
+            what = f"{path} is a row of '{model.name}' with the same weights, and with another {unlike}"
+            raise BenchError(what, "give --name NAME to this one")
 
 
 def default_engine() -> tuple[str, str]:

@@ -52,8 +52,8 @@ def measure(exam: Exam, speech: Speech, generator: Generator, run: Path, screen:
     if any(request.media for request in exam.requests):
         screen.say("solutions are not measured: the task shows pictures or plays sounds")
         return False
-    asked = rows(exam, speech)
     try:
+        asked = rows(exam, speech)
         _fits(asked, generator.context)
         found = _measured(asked, generator, screen)
     except NotFiniteError:

@@ -62,6 +62,7 @@ def _read(model: Model) -> Speech:
             f"no usable tokenizer in {model.folder}: {str(error).strip().splitlines()[0]}",
             "copy tokenizer.json and tokenizer_config.json of the base model into it",
         ) from error
+    tokenizer.chat_template = _template(model, tokenizer.chat_template)
     config = _json(model, "config.json")
     text = config.get("text_config", config)
     eos = [
@@ -80,6 +81,22 @@ def _read(model: Model) -> Speech:
         if (model.folder / name).is_file():
             digest.update(name.encode() + b"\0" + (model.folder / name).read_bytes())
     return Speech(tokenizer, how, text.get("max_position_embeddings"), digest.hexdigest())
+
+
+def _template(model: Model, found: str | dict[str, str] | None) -> str | None:
+    """The one chat template that asks; of several with names the one called "default", as transformers takes it.
+
+    Raises:
+        BenchError: none of them is called so.
+    """
+    if not isinstance(found, dict):
+        return found
+    if "default" not in found:
+        raise BenchError(
+            f"the chat templates in {model.folder} are named {', '.join(sorted(found))}, and none is named default",
+            "save the one to ask with as chat_template.jinja",
+        )
+    return found["default"]
 
 
 def _json(model: Model, name: str) -> dict[str, Any]:

@@ -6,15 +6,18 @@ the difference. Engines and trainers therefore receive ids from here and never t
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
+from itertools import groupby
 from typing import Any, Literal, Protocol
 
+from harness import thoughts
 from harness.contracts import Task
 from harness.errors import BenchError
 from harness.media import Medium, parts, placed, require_places
-from harness.types import BosRule, Message, Problem, Request
+from harness.types import BosRule, Completion, Message, Problem, Request
 
 Style = Literal["template", "text"]
 
@@ -23,6 +26,7 @@ _SENTINEL = "Qxjzv"
 _TAIL = 16
 # A conversation where there is no chat template.
 _TEXT = {"system": "{}\n\n", "user": "Question: {}\nAnswer:", "assistant": " {}\n\n"}
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # A macro of this name hides the function that would print today's date.
 _DAY = {"%d": "26", "%b": "Jul", "%B": "July", "%m": "07", "%y": "24", "%Y": "2024", "%A": "Friday", "%a": "Fri"}
 _FIXED_DAY = (
@@ -59,6 +63,8 @@ class Manner:
         stop_ids: every id that ends an answer, ascending.
         end_id: the one of them that a trained answer ends with: the template's end of turn, else eos.
         template_sha256: of the template's text; None in the text style.
+        thought: the family, as `harness.thoughts` names it, of the thought that the template opens where the answer
+            begins; None where it opens none.
     """
 
     style: Style
@@ -67,6 +73,7 @@ class Manner:
     stop_ids: tuple[int, ...]
     end_id: int
     template_sha256: str | None
+    thought: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +102,10 @@ def manner(tokenizer: Tokenizer, declared_bos: BosRule | None, eos_ids: Sequence
         model_type: as in config.json; Gemma models need a separate BOS whatever their tokenizer does.
 
     Raises:
-        BenchError: the declared rule needs a BOS the tokenizer lacks, or nothing could ever end an answer.
+        BenchError: the declared rule needs a BOS the tokenizer lacks, nothing could ever end an answer, or the template
+            holds a lone surrogate.
     """
+    require_text("the chat template", tokenizer.chat_template or "")
     style: Style = "template" if tokenizer.chat_template else "text"
     rule = declared_bos or _derived_bos(tokenizer, style, model_type)
     if rule == "separate" and tokenizer.bos_token_id is None:
@@ -121,6 +130,7 @@ def manner(tokenizer: Tokenizer, declared_bos: BosRule | None, eos_ids: Sequence
         stop_ids=tuple(sorted(stop)),
         end_id=next(token for token in ends if token is not None),
         template_sha256=hashlib.sha256(template.encode()).hexdigest() if template else None,
+        thought=_opened_thought(tokenizer) if style == "template" else None,
     )
 
 
@@ -142,7 +152,7 @@ def prompt_text(tokenizer: Tokenizer, messages: Sequence[Message], *, shows: boo
         told = "".join(_TEXT[m.role].format(m.content) for m in messages)
         return told.removesuffix("\n\n") if begun(messages) else told
     try:
-        return _rendered(tokenizer, messages, generation=not begun(messages), goes_on=begun(messages), shows=shows)
+        return rendered(tokenizer, messages, generation=not begun(messages), goes_on=begun(messages), shows=shows)
     except import_module("jinja2").TemplateError as error:  # only where a tokenizer is, which a board does not need
         if all(m.role != "system" for m in messages):
             raise
@@ -161,16 +171,16 @@ def prompt_ids(tokenizer: Tokenizer, how: Manner, messages: Sequence[Message]) -
     """The ids of the whole prompt, BOS by the family's rule.
 
     Raises:
-        BenchError: the template writes BOS twice.
+        BenchError: it holds a lone surrogate.
     """
-    return _with_bos(tokenizer, how, prompt_text(tokenizer, messages))
+    return _with_bos(tokenizer, how, prompt_text(tokenizer, messages), "a prompt")
 
 
 def question(tokenizer: Tokenizer, how: Manner, task: Task, problem: Problem) -> Request:
     """What asks one problem of a task: its conversation, or its own text where a model has no template.
 
     Raises:
-        BenchError: the template writes BOS twice, or a picture or sound has no place in the prompt.
+        BenchError: it holds a lone surrogate, or a picture or sound has no place in the prompt.
     """
     show = getattr(task, "media", None)
     shown: tuple[Medium, ...] = () if show is None else show(problem)
@@ -182,15 +192,42 @@ def question(tokenizer: Tokenizer, how: Manner, task: Task, problem: Problem) ->
         told = placed(told, tokenizer) if shown else told
     else:
         told = prompt_text(tokenizer, messages, shows=bool(shown))
-    return Request(problem.id, _with_bos(tokenizer, how, told), shown)
+    return Request(problem.id, _with_bos(tokenizer, how, told, problem.id), shown)
 
 
-def _with_bos(tokenizer: Tokenizer, how: Manner, text: str) -> tuple[int, ...]:
+def thought(how: Manner, task: Task, problem: Problem) -> str | None:
+    """The family of the thought that a problem's prompt opens, by its template or its own last words; None for none."""
+    messages, text = task.messages(problem), getattr(task, "text", None)
+    if how.style == "text" and text is not None:
+        return thoughts.opened(text(problem))
+    return thoughts.opened(messages[-1].content) if begun(messages) else how.thought
+
+
+def doubled_bos(tokenizer: Tokenizer, ids: Sequence[int]) -> bool:
+    """Whether a prompt begins with two BOS tokens, whoever wrote them; in ChatML one opens every turn, which is sound.
+
+    No model has seen this in its training.
+    """
+    return tokenizer.bos_token_id is not None and tuple(ids[:2]) == (tokenizer.bos_token_id,) * 2
+
+
+def require_text(whose: str, text: str) -> None:
+    """Refuse a text that no tokenizer takes: one with half of a surrogate pair, as JSON's escapes can spell it.
+
+    Raises:
+        BenchError: naming whose text it is.
+    """
+    if found := _SURROGATE.search(text):
+        escaped = found[0].encode("ascii", "backslashreplace").decode()
+        what = f"{whose} holds {escaped}, half of a surrogate pair, which is no character"
+        raise BenchError(what, "remove it, or write both halves; it is often an emoji that was cut in two")
+
+
+def _with_bos(tokenizer: Tokenizer, how: Manner, text: str, whose: str) -> tuple[int, ...]:
+    require_text(whose, text)
     ids = tokenizer.encode(text, add_special_tokens=False)
     if how.bos_id is not None and ids[:1] != [how.bos_id]:
         ids.insert(0, how.bos_id)
-    if how.bos_id is not None and ids[1:2] == [how.bos_id]:
-        raise BenchError("the chat template writes BOS twice", "mend chat_template of the model's tokenizer")
     return tuple(ids)
 
 
@@ -200,7 +237,11 @@ def completion_ids(tokenizer: Tokenizer, how: Manner, solution: str, *, goes_on:
     Prompt and completion are tokenised apart, in training as in scoring, where the prompt's last id is given and the
     model writes the next one: the seam is the same. In the text style an answer begins with a space, as shots do; one
     that goes on where the prompt has begun it is taken as it stands.
+
+    Raises:
+        BenchError: it holds a lone surrogate.
     """
+    require_text("a solution", solution)
     text = solution if goes_on or how.style == "template" else f" {solution}"
     return (*tokenizer.encode(text, add_special_tokens=False), how.end_id)
 
@@ -213,9 +254,7 @@ def completion_text(
     The first id of `stop_ids` ends the answer; what an engine may have generated beyond is not read. The text style's
     leading space is kept, so that ids and text tell the same.
     """
-    ends = set(stop_ids)
-    length = next((place for place, token in enumerate(token_ids) if token in ends), len(token_ids))
-    text = tokenizer.decode(list(token_ids[:length]), skip_special_tokens=True)
+    text = tokenizer.decode(_before_stop(token_ids, stop_ids), skip_special_tokens=True)
     found = [place for place in (text.find(mark) for mark in stop) if place >= 0]
     return text[: min(found)] if found else text
 
@@ -226,6 +265,61 @@ def ends(tokenizer: Tokenizer, written: Sequence[int], stop_ids: Collection[int]
         return True
     tail = tokenizer.decode(list(written[-_TAIL:]), skip_special_tokens=True) if stop else ""
     return any(mark in tail for mark in stop)
+
+
+class Answers:
+    """Finds where the answer starts in what one model writes; see `harness.thoughts`.
+
+    Args:
+        speech: the model's tokenizer and manner.
+        stop: texts that end an answer.
+    """
+
+    def __init__(self, speech: Speech, stop: Sequence[str]) -> None:
+        self._tokenizer, self._how, self._stop = speech.tokenizer, speech.manner, stop
+        self._special = special_ids(speech.tokenizer)
+        self._delimiters = {i for i in self._special if thoughts.is_delimiter(self._spelled([i]))}
+
+    def started(self, completion: Completion, thought: str | None) -> Completion:
+        """The same completion, each of its draws with the place where its answer starts.
+
+        Token ids that are not the tokenizer's own (a rehearsal's) say nothing; then the text alone is read.
+
+        Args:
+            completion: as an engine gives it.
+            thought: what its prompt opened, by `thought`.
+        """
+        more = tuple(self.started(draw, thought) for draw in completion.more)
+        ids = completion.token_ids or ()
+        if thought is None and self._delimiters.isdisjoint(ids):
+            return replace(completion, more=more)
+        said = completion_text(self._tokenizer, ids, self._how.stop_ids, self._stop)
+        pieces = self._pieces(ids) if ids and said == completion.text else [thoughts.Piece(completion.text)]
+        start = min(thoughts.answer_start(pieces, thought), len(completion.text))
+        return replace(completion, more=more, answer_start=start)
+
+    def _pieces(self, ids: Sequence[int]) -> list[thoughts.Piece]:
+        """What the ids say, cut at every special token."""
+        pieces: list[thoughts.Piece] = []
+        before: list[int] = []  # some tokenizers drop the space of a first token
+        for special, run in groupby(_before_stop(ids, self._how.stop_ids), self._special.__contains__):
+            if special:
+                pieces += [thoughts.Piece(self._spelled([i]), special=True) for i in run]
+            else:
+                told = list(run)
+                text = self._spelled([*before, *told])[len(self._spelled(before)) :]
+                pieces.append(thoughts.Piece(text))
+                before = told[-1:]
+        return pieces
+
+    def _spelled(self, ids: list[int]) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=False)
+
+
+def special_ids(tokenizer: Tokenizer) -> frozenset[int]:
+    """The tokens that the text of an answer does not show."""
+    added = (i for i, token in tokenizer.added_tokens_decoder.items() if token.special)
+    return frozenset((*tokenizer.all_special_ids, *added))
 
 
 def prompts_sha256(requests: Sequence[Request]) -> str:
@@ -241,9 +335,18 @@ def ids_sha256(sequences: Sequence[Sequence[int | str]]) -> str:
     return digest.hexdigest()
 
 
-def _rendered(
+def rendered(
     tokenizer: Tokenizer, messages: Sequence[Message], *, generation: bool, goes_on: bool = False, shows: bool = False
 ) -> str:
+    """What the chat template makes of a conversation, with a fixed day for templates that print today's date.
+
+    Args:
+        tokenizer: of a model with a template.
+        messages: the conversation.
+        generation: the assistant's turn is opened behind it.
+        goes_on: its last turn, the assistant's, is left open.
+        shows: it shows pictures or plays sounds.
+    """
     template = tokenizer.chat_template or ""
     return tokenizer.apply_chat_template(
         [{"role": m.role, "content": parts(m.content) if shows else m.content} for m in messages],
@@ -254,16 +357,39 @@ def _rendered(
     )
 
 
+def after_answer(tokenizer: Tokenizer) -> tuple[str, tuple[int, ...]]:
+    """What the template writes after an assistant's words, and those of its tokens that can end a turn.
+
+    These are the special ones, else the added ones that are not blank: some tokenizers do not mark their end of turn as
+    special.
+    """
+    turns = (Message("user", "Hello"), Message("assistant", _SENTINEL))
+    _, found, tail = rendered(tokenizer, turns, generation=False).rpartition(_SENTINEL)
+    ids = tokenizer.encode(tail, add_special_tokens=False) if found else []
+    special = special_ids(tokenizer)
+    added = {i for i, token in tokenizer.added_tokens_decoder.items() if str(token).strip()}
+    return (tail if found else ""), tuple([i for i in ids if i in special] or [i for i in ids if i in added])
+
+
 def _end_of_turn(tokenizer: Tokenizer) -> int | None:
-    """The special token a template writes after an assistant's words.
+    """The token with which a template ends an assistant's turn.
 
     gemma-2b-it names only `<eos>` in its configuration while its template ends turns with `<end_of_turn>`: without
     this id every answer would run on.
     """
-    turns = (Message("user", "Hello"), Message("assistant", _SENTINEL))
-    tail = _rendered(tokenizer, turns, generation=False).rpartition(_SENTINEL)[2]
-    special = {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
-    return next((token for token in tokenizer.encode(tail, add_special_tokens=False) if token in special), None)
+    return next(iter(after_answer(tokenizer)[1]), None)
+
+
+def _opened_thought(tokenizer: Tokenizer) -> str | None:
+    """What the template alone opens: only what it writes behind the user's words is looked at."""
+    prompt = rendered(tokenizer, (Message("user", _SENTINEL),), generation=True)
+    return thoughts.opened(prompt.rpartition(_SENTINEL)[2])
+
+
+def _before_stop(token_ids: Sequence[int], stop_ids: Sequence[int]) -> list[int]:
+    ends = set(stop_ids)
+    length = next((place for place, token in enumerate(token_ids) if token in ends), len(token_ids))
+    return list(token_ids[:length])
 
 
 def _derived_bos(tokenizer: Tokenizer, style: Style, model_type: str) -> BosRule:
@@ -274,7 +400,7 @@ def _derived_bos(tokenizer: Tokenizer, style: Style, model_type: str) -> BosRule
         return "separate"
     if style == "template":
         turns = [Message("user", "a"), Message("assistant", "b"), Message("user", "c")]
-        ids = tokenizer.encode(_rendered(tokenizer, turns, generation=True), add_special_tokens=False)
+        ids = tokenizer.encode(rendered(tokenizer, turns, generation=True), add_special_tokens=False)
         if ids.count(bos) > 1:
             return "template"
         if ids[:1] == [bos]:

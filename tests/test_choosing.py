@@ -6,8 +6,9 @@ import pytest
 import samples
 
 from harness.errors import BenchError
+from harness.judging.compare import kind
 from harness.store import entries, lineage
-from harness.store.choosing import choose, rows
+from harness.store.choosing import choose, pair, rows
 from harness.store.lineage import Retraction
 
 DAY = "2026-11-{}T12:00:00Z"
@@ -132,3 +133,67 @@ def test_every_row_of_a_board_is_read(boards):
     found = rows(boards / "counting")
     assert [row.path.name for row in found] == sorted(path.name for path in (boards / "counting").glob("*.json"))
     assert [row.counts for row in found].count(False) == 1
+
+
+def comparable(one, other):
+    """What `bench compare` asks of two rows."""
+    return kind(one, other).name == "comparable"
+
+
+def by_engine(name, version):
+    """A row of that name that another version of the engine made."""
+    made = samples.result(name)
+    return replace(made, engine=replace(made.engine, version=version))
+
+
+def chosen(boards, first="base+tuned", second="base", board=None):
+    """The times of the two rows that are paired."""
+    return tuple(row.entry.created for row in pair(first, second, boards, board, comparable))
+
+
+def test_of_several_rows_the_newest_comparable_pair_is_taken(boards):
+    """A newer row of another engine is passed over, whichever of the two names has it, in either order."""
+    assert chosen(boards) == (DAY.format(20), DAY.format(21))
+    samples.add(boards / "counting", by_engine("base", "scripted 2"), DAY.format(24))
+    assert chosen(boards) == (DAY.format(20), DAY.format(21))
+    assert chosen(boards, "base", "base+tuned") == (DAY.format(21), DAY.format(20))
+    samples.add(boards / "counting", by_engine("base+tuned", "scripted 2"), DAY.format(25))
+    samples.add(boards / "counting", samples.result("base"), DAY.format(26))
+    assert chosen(boards) == (DAY.format(25), DAY.format(24))
+
+
+def test_without_a_comparable_pair_the_newest_rows_are_taken(boards):
+    """They make a system comparison, or none, and the verdict says so."""
+    samples.add(boards / "counting", by_engine("other", "scripted 2"), DAY.format(24))
+    samples.add(boards / "counting", by_engine("other", "scripted 3"), DAY.format(25))
+    assert chosen(boards, "other") == (DAY.format(25), DAY.format(21))
+
+
+def test_a_file_that_is_named_is_never_exchanged(boards):
+    """The other side, given by its name, is the row that fits this file."""
+    file = samples.add(boards / "counting", by_engine("base", "scripted 2"), DAY.format(24))
+    samples.add(boards / "counting", by_engine("base+tuned", "scripted 2"), DAY.format(19))
+    for asked in (file.name, str(file)):
+        assert chosen(boards, second=asked) == (DAY.format(19), DAY.format(24))
+    partial = paths(boards, "base+tuned")[-1]
+    assert chosen(boards, partial.stem) == (DAY.format(22), DAY.format(24))
+
+
+def test_of_several_boards_the_one_with_a_comparable_pair_is_taken(boards):
+    """Two that have one are ambiguous, as are two versions of the task."""
+    samples.add(boards / "other", by_engine("base", "scripted 2"), DAY.format(24))
+    assert chosen(boards) == (DAY.format(20), DAY.format(21))
+    samples.add(boards / "other", by_engine("base+tuned", "scripted 2"), DAY.format(24))
+    with pytest.raises(BenchError, match="rows of 2 boards"):
+        chosen(boards)
+    assert chosen(boards, board="other") == (DAY.format(24), DAY.format(24))
+
+
+def test_pairs_of_one_second_are_ambiguous(boards):
+    """Nothing tells them apart, so the files are listed."""
+    twin = samples.result("base")
+    twin = replace(twin, provenance=replace(twin.provenance, git_commit="1" * 40))
+    samples.add(boards / "counting", twin, DAY.format(21))
+    with pytest.raises(BenchError, match="of one second") as caught:
+        chosen(boards)
+    assert caught.value.way_out.count(".json") == 3

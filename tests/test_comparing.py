@@ -1,6 +1,7 @@
 """harness.stories.comparing: `bench compare` and `bench diff`, on real rows and small ones."""
 
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from test_telling import BASE
 from harness.display import Screen
 from harness.errors import BenchError
 from harness.store import entries, lineage
+from harness.store.entry import Checks
 from harness.store.lineage import Retraction
 from harness.stories.comparing import Compare, Diff, compare, diff
 
@@ -65,7 +67,8 @@ def test_compare_prints_the_verdict_first():
     assert any(line.startswith("among its seeds") for line in out)
     short = next(place for place, line in enumerate(out) if line.startswith("in short"))
     assert "The fine-tune helped" in out[short]
-    assert out[short + 2 : short + 6 : 2] == [f"{BASE}+full-main-s0", BASE]
+    assert out[short + 2 : short + 8 : 3] == [f"{BASE}+full-main-s0", BASE]
+    assert [Path(line.strip()).name for line in out[short + 4 : short + 8 : 3]] == [f"{TUNED}.json", f"{PLAIN}.json"]
     assert "5.23 % (69 of 1,319), 95 % interval 4.2 to 6.6 %" in out[short + 3]
     assert "what else differs" in out
     assert any(line.split() == ["bench", "commit", "38a1263177d5", "9bec463b6d92"] for line in out)
@@ -78,6 +81,46 @@ def test_no_line_is_wider_than_the_terminal(width):
     terminal.compare(TUNED, PLAIN)
     printed = terminal.diff(TUNED, PLAIN, limit=2)
     assert max(map(len, printed.splitlines())) <= width
+
+
+def test_names_with_rows_of_several_engines_give_the_comparable_pair():
+    """The base has seven rows on the real board, the newest of another engine; each manner names the files it took."""
+    names = (f"{BASE}+full-main-s0", BASE)
+    files = [f"{TUNED}.json", f"2026-11-22-{BASE}-1bdaa593fdb6.json"]
+    told = json.loads(Terminal().compare(*names, as_json=True))
+    assert (told["kind"], [told["first"], told["second"]]) == ("comparable", files)
+    for printed in (
+        Terminal(200).compare(*names),
+        Terminal().compare(*names, markdown=True),
+        Terminal(200).diff(*names, limit=1),
+        Terminal().diff(*names, limit=1, markdown=True),
+    ):
+        assert all(printed.count(file) == 1 for file in files)
+
+
+def marked(folder, name, right, **checks):
+    """Add a row whose checks found something."""
+    made = samples.result(name, samples.answers(right=right))
+    lines = samples.answers(right=right)
+    found = Checks(findings=("answers-constant",), accepted=("template-unread",), logits="finite")
+    return entries.write(samples.entry(replace(made, checks=replace(found, **checks))), lines, folder / "counting")
+
+
+def test_findings_of_a_row_come_before_the_verdict(boards):
+    """Of a marked row its codes, wherever two rows are compared; of a row whose checks found nothing no word."""
+    marked(boards, "odd", 4)
+    marked(boards, "fine", 4, findings=(), accepted=())
+    codes = ["answers-constant", "template-unread (accepted)"]
+    told = json.loads(Terminal().compare("odd", "base", boards, as_json=True))
+    assert told["findings"] == [codes, []]
+    assert json.loads(Terminal().compare("fine", "base", boards, as_json=True))["findings"] == [[], []]
+    for how in ("compare", "diff"):
+        out = lines(getattr(Terminal(), how)("base", "odd", boards))
+        verdict = next(place for place, line in enumerate(out) if line.startswith("verdict"))
+        assert all(code in "".join(out[:verdict]) for code in codes)
+        assert "warned" not in getattr(Terminal(), how)("base", "fine", boards)
+    page = Terminal().compare("odd", "base", boards, markdown=True)
+    assert page.index("`answers-constant`") < page.index("**not resolved")
 
 
 def test_a_worse_row_is_no_error():

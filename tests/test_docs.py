@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import tiny
 from harness import cli, plugins
 
 ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def first_python(path: str) -> str:
@@ -51,6 +54,14 @@ def test_the_trainer_in_ten_lines_makes_a_candidate(tmp_path, monkeypatch, capfd
     assert 0 < made["changed"] < 0.01
 
 
+def test_the_verdict_of_readme_is_what_the_command_above_it_prints():
+    """In this repository, on the rows of its board; only the spaces that fill a line are left out."""
+    shown = re.search(r"```sh\n(bench compare [^\n]*)\n```\n\n```\n(.*?)```", README, re.DOTALL)
+    script = f'bench() {{ "{sys.executable}" -m harness.cli "$@"; }}; {shown[1]}'
+    ran = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [line.rstrip() for line in ran.stdout.splitlines()] == shown[2].splitlines()
+
+
 def test_every_command_that_the_pages_name_exists():
     """A page that shows a command that is not there fails here."""
     commands = {command.name for command in cli.COMMANDS}
@@ -70,7 +81,7 @@ def test_every_link_of_the_pages_leads_somewhere():
 
 def test_the_pages_name_every_task_and_engine():
     """Who adds a plug-in tells the reader."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8") + (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    text = README + (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert [name for kind in ("task", "engine") for name in plugins.names(kind) if name not in text] == []
 
 

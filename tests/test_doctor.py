@@ -67,6 +67,31 @@ def test_what_is_sound_has_no_findings(here, capfd, words):
     assert findings(here, capfd, *words) == [SOUND]
 
 
+@pytest.mark.parametrize(
+    ("words", "model", "base"),
+    [
+        (("base",), "base", None),
+        (("tuned", "--base", "./base"), "tuned", "base"),
+        (("adapter",), "adapter", "base"),
+        (("adapter", "--base", "./other"), "adapter", "other"),
+        (("trained",), "trained/checkpoint-20", "base"),
+    ],
+)
+def test_the_folders_that_were_looked_at_are_printed(here, capfd, words, model, base):
+    """Of the model and of its base, the checkpoint of a trainer's output included, to a person and in the record."""
+    for step in (3, 20):
+        shutil.copytree(here / "adapter", here / "trained" / f"checkpoint-{step}")
+    bench(here, "doctor", *words, "--answers", "0", "--json")
+    files = json.loads(capfd.readouterr().out)["files"]
+    assert {what: None if place is None else Path(place) for what, place in files.items()} == {
+        "model": (here / model).resolve(),
+        "base": None if base is None else (here / base).resolve(),
+    }
+    bench(here, "doctor", *words, "--answers", "0")
+    printed = [line.rstrip() for line in capfd.readouterr().out.splitlines()]
+    assert printed[: 1 + (base is not None)] == [f"{what}: {place}" for what, place in files.items() if place]
+
+
 def lose_tokenizer(here):
     """As a trainer does that was given no tokenizer to save."""
     (here / "tuned" / "tokenizer.json").unlink()

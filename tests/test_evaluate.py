@@ -28,22 +28,27 @@ class Forgetful:
 
 
 @pytest.fixture(scope="module")
-def exam(tmp_path_factory):
-    """Twelve word problems for a tiny model."""
+def speech(tmp_path_factory):
+    """A tiny model's tokenizer and manner."""
     tokenizer = AutoTokenizer.from_pretrained(tiny.build(tmp_path_factory.mktemp("tiny"), "chatml"))
+    return tokens.Speech(tokenizer, tokens.manner(tokenizer, None, [], "llama"), None, "")
+
+
+@pytest.fixture(scope="module")
+def exam(speech):
+    """Twelve word problems for it."""
     task = plugins.task("word-problems")
-    how = tokens.manner(tokenizer, None, [], "llama")
-    return evaluate.prepare(task, evaluate.choose(task, Split(), 12, 0), tokenizer, how, 0)
+    return evaluate.prepare(task, evaluate.choose(task, Split(), 12, 0), speech.tokenizer, speech.manner, 0)
 
 
-def test_what_a_run_holds_is_not_asked_again(exam, tmp_path):
+def test_what_a_run_holds_is_not_asked_again(exam, speech, tmp_path):
     """A second generator gets only what the first left open."""
     first, second = Forgetful(5), Forgetful(12)
     with runs.Run(tmp_path, {}) as run, pytest.raises(BenchError, match="left 7 of 12 requests unanswered"):
-        evaluate.generate(exam, first, run, [], lambda progress: None)
+        evaluate.generate(exam, first, run, speech, lambda progress: None)
     with runs.Run(tmp_path, {}) as run:
         seen = []
-        assert evaluate.generate(exam, second, run, [], seen.append) == 14
+        assert evaluate.generate(exam, second, run, speech, seen.append) == 14
     assert second.asked == first.asked[5:]
     assert (seen[0].done, seen[-1].done, seen[-1].wanted) == (5, 12, 12)
 

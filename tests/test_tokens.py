@@ -67,12 +67,16 @@ def test_every_eos_of_the_configurations_is_a_stop_id(tmp_path):
     assert {7, 9} <= set(speaker(tmp_path, "chatml", eos_ids=[7, 9])[1].stop_ids)
 
 
-def test_a_template_that_writes_bos_twice_is_refused(tmp_path):
-    """A doubled BOS is an error and not a score."""
-    tokenizer, how = speaker(tmp_path, "gemma")
-    tokenizer.chat_template = "{{ bos_token }}" + tokenizer.chat_template
-    with pytest.raises(BenchError, match="BOS twice"):
-        tokens.prompt_ids(tokenizer, how, TURNS)
+@pytest.mark.parametrize("kind", ["chatml", "gemma", "plain"])
+def test_a_doubled_bos_is_one_at_the_very_beginning(tmp_path, kind):
+    """ChatML's BOS opens every turn, and is doubled no more than another's that stands once."""
+    tokenizer, how = speaker(tmp_path, kind)
+    ids = tokens.prompt_ids(tokenizer, how, TURNS)
+    assert not tokens.doubled_bos(tokenizer, ids)
+    assert tokens.doubled_bos(tokenizer, (tokenizer.bos_token_id,) * 2)
+    if how.style == "template":
+        tokenizer.chat_template = "{{ bos_token }}" + tokenizer.chat_template
+        assert tokens.doubled_bos(tokenizer, tokens.prompt_ids(tokenizer, how, TURNS))
 
 
 def test_a_model_that_nothing_could_stop_is_refused(tmp_path):

@@ -116,7 +116,7 @@ def test_a_reader_that_cannot_be_had_is_a_problem_of_the_entry(tmp_path: Path) -
         raise BenchError("no task 'counting'", "known: gsm8k")
 
     assert verify(add(tmp_path), unknown) == ["no task 'counting'"]
-    assert verify(add(tmp_path), lambda _, __: []) == ["grading again did not give one verdict for each completion"]
+    assert verify(add(tmp_path), lambda _, __: []) == ["its items are not those that its limit and seed draw"]
 
 
 def test_links_are_no_entries(tmp_path: Path) -> None:

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
 
-from harness.checkpoints import gguf_tokenizer, weights
+from harness.checkpoints import gguf_tokenizer, manifest, weights
 from harness.checkpoints.silence import silence
 from harness.errors import BenchError
 from harness.machine import require_disk, require_memory
 
 
 def dequantise(file: Path, folder: Path) -> None:
-    """Write config, bf16 weights and tokenizer of a GGUF file into a folder that must not exist yet.
+    """Write config, bf16 weights, tokenizer and manifest of a GGUF file into a folder that must not exist yet.
 
     Nothing is printed. The folder appears when it is complete; of two processes that write the same one, the first
     wins and the other's work is dropped. A model of 135M parameters takes about 10 s.
@@ -40,6 +40,7 @@ def dequantise(file: Path, folder: Path) -> None:
         with silence(), _one_reading():
             _write(file.resolve(), draft)
         weights.inspect(draft)
+        manifest.write(draft)
         _publish(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

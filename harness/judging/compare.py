@@ -6,7 +6,7 @@ from math import ceil
 from typing import Literal
 
 from harness.errors import BenchError
-from harness.judging.provenances import Difference, differing, settings, untrained
+from harness.judging.provenances import Difference, differing, identities, settings, untrained
 from harness.judging.statistics import Interval, Pairs, items_needed, mcnemar, mcnemar_mid, newcombe
 from harness.store.bits import hex_to_bits
 from harness.store.entry import Entry, Selection
@@ -211,7 +211,13 @@ def _selected(selection: Selection) -> str:
 
 
 def _beside_the_weights(first: Entry, second: Entry) -> Iterator[Difference]:
-    """What two rows must have in common if their weights alone are to be compared, digests shortened for the eye."""
+    """What two rows must have in common if their weights alone are to be compared, digests shortened for the eye.
+
+    Of equal weights that is the whole model. Other weights may come with another configuration: a training sets one.
+    """
+    one, other = first.result.model, second.result.model
+    if one.weights_sha256 == other.weights_sha256 is not None:
+        yield from identities(one, other)
     yield from differing(_shared(first), _shared(second))
     others = list(settings(first.result.engine.settings, second.result.engine.settings, _OF_THE_WEIGHTS))
     if others:

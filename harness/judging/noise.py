@@ -117,9 +117,10 @@ def _between(one: Noise, other: Noise) -> Apart:
 
 
 def _asked(noise: Noise) -> tuple[str, ...]:
-    """What was asked of which weights: records that are alike in it differ by engine, settings or device alone."""
+    """What was asked of which model: records that are alike in it differ by engine, settings or device alone."""
     return (
         noise.model.weights_sha256 or noise.candidate,
+        digest(noise.model.identity),
         noise.task.protocol_sha256,
         noise.selection.ids_sha256,
         noise.prompts_sha256,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from harness.store.candidate import Candidate, Merge, Training
-from harness.store.entry import Entry, Result
+from harness.store.entry import Entry, ModelRecord, Result
 
 UNKNOWN, NONE = "unknown", "none"
 GPUS = "gpus"
@@ -34,7 +34,8 @@ def differences(first: Entry, second: Entry) -> tuple[Difference, ...]:
     set_here = settings(one.engine.settings, other.engine.settings)
     return (
         *_trainings(one.training, other.training),
-        *differing(_model(one), _model(other)),
+        *differing(*_models(one.model, other.model)),
+        *_partly_known(one.model, other.model),
         *differing(_protocol(one), _protocol(other)),
         *differing(_engine(one), _engine(other)),
         *(Difference(f"engine's {found.what}", found.first, found.second) for found in set_here),
@@ -63,6 +64,12 @@ def recipe(entry: Entry) -> tuple[str, str, str] | None:
 def untrained(entry: Entry) -> bool:
     """The row is a base's: nothing was trained here, and no adapter stood beside the weights."""
     return entry.result.training is None and entry.result.engine.settings.get("adapter") is None
+
+
+def identities(one: ModelRecord, other: ModelRecord) -> Iterator[Difference]:
+    """The parts apart from the weights in which two models differ; none where one of them is not known."""
+    if one.unlike(other):
+        yield from differing(_parts(one), _parts(other))
 
 
 def differing(one: Mapping[str, object], other: Mapping[str, object]) -> Iterator[Difference]:
@@ -136,18 +143,32 @@ def _merge(merge: Merge | None) -> str:
     return f"{merge.targets} tensors{through} in {merge.dtype}, rounding {100 * merge.rel_err:.1f} % of the change"
 
 
-def _model(result: Result) -> Mapping[str, object]:
-    model = result.model
-    return {
-        "weights": _short(model.weights_sha256),
-        "source": model.source,
-        "revision": _short(model.revision),
-        "tokenizer": _short(model.tokenizer_sha256),
-        "chat template": _short(model.template_sha256),
-        "prompt style": model.prompt_style,
-        "begin-of-sequence rule": model.bos,
-        "stop tokens": model.stop_ids,
-    }
+def _models(*models: ModelRecord) -> Iterator[Mapping[str, object]]:
+    """What each model is: the parts of its identity where both are known, else the digests that older entries have."""
+    known = all(model.identity is not None for model in models)
+    for model in models:
+        older = {"tokenizer": _short(model.tokenizer_sha256), "chat template": _short(model.template_sha256)}
+        yield {
+            "weights": _short(model.weights_sha256),
+            "source": model.source,
+            "revision": _short(model.revision),
+            **(_parts(model) if known else older),
+            "prompt style": model.prompt_style,
+            "begin-of-sequence rule": model.bos,
+            "stop tokens": model.stop_ids,
+        }
+
+
+def _parts(model: ModelRecord) -> Mapping[str, object]:
+    parts = () if model.identity is None else model.identity.parts
+    return {part: _short(value) or NONE for part, value in parts}
+
+
+def _partly_known(*models: ModelRecord) -> Iterator[Difference]:
+    """An entry of an older version, or of a server, does not tell config.json and generation_config.json."""
+    told = ["known in part" if model.identity is None else "known" for model in models]
+    if told[0] != told[1]:
+        yield Difference("identity", *told)
 
 
 def _protocol(result: Result) -> Mapping[str, object]:

@@ -19,6 +19,14 @@ class Interval(NamedTuple):
     high: float
 
 
+def points(difference: float) -> str:
+    """A difference of proportions, or a bound of one, in points: two decimals and its sign, wherever it is printed.
+
+    What is too small for the decimals keeps its sign, so -0.00 is a loss; only a true zero is +0.00.
+    """
+    return f"{100 * difference + 0.0:+.2f}"
+
+
 def wilson(successes: int, total: int, confidence: float = 0.95) -> Interval:
     """Wilson's score interval of a proportion, without continuity correction.
 

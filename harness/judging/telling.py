@@ -83,6 +83,12 @@ def names(first: Entry, second: Entry, quote: Quote = visible) -> tuple[str, str
     return called[0], called[1]
 
 
+def warned(first: Entry, second: Entry, quote: Quote = visible) -> tuple[str, ...]:
+    """Which findings the checks of either row made, a line for each row that has some."""
+    called = zip(names(first, second, quote), (first.result.marks, second.result.marks), strict=True)
+    return tuple(f"{name}: {', '.join(map(quote, marks))}" for name, marks in called if marks)
+
+
 def score(entry: Entry) -> str:
     """A row's own counts, exact match with its 95 % Wilson interval."""
     counts = entry.result.counts
@@ -137,6 +143,7 @@ def markdown(first: Entry, second: Entry, among: Seeds | None = None) -> str:
     lines = [
         f"### {plain.title}",
         "",
+        *(part for line in warned(first, second, code) for part in (f"Warned: {line}", "")),
         f"**{system}{told.verdict}.** {plain.sentence}",
         "",
         *("|".join(["", *row, ""]) for row in (("", ""), ("---", "---"), *rows)),
@@ -277,7 +284,7 @@ def _are_one(first: Entry, second: Entry) -> bool:
     one, other = (
         (row.result.model.weights_sha256, row.result.engine.settings.get("adapter")) for row in (first, second)
     )
-    return one == other and one[0] is not None
+    return one == other and one[0] is not None and not first.result.model.unlike(second.result.model)
 
 
 def _seed(entry: Entry) -> int:

@@ -14,8 +14,8 @@ from harness.store import coherence, entries, foreign, history, lineage, noise
 from harness.store.board import Row
 from harness.store.candidate import steps
 from harness.store.completions import read_lines
-from harness.store.entries import Regrade
-from harness.store.entry import Entry
+from harness.store.entries import Flaw, Regrade
+from harness.store.entry import Entry, Result
 from harness.store.history import History
 from harness.store.records import digest
 
@@ -23,6 +23,7 @@ _COMPLETIONS = ".jsonl.gz"
 _BESIDE = (".loss.jsonl.gz", ".solutions.jsonl.gz", _COMPLETIONS)
 _RECORDS = (lineage.RETRACTIONS, lineage.VERIFICATIONS, noise.FOLDER, foreign.FOLDER)
 _RENDERED = (".md", ".csv", ".svg")
+_RECORD = "restore the file or what it names from git, or write it again with the command that made it"
 # What a label fixes, and what a name fixes: a second value under the same one is a fault of the later entry.
 _FIXED_BY_LABEL: Mapping[str, Callable[[Entry], object]] = {
     "protocol": lambda entry: entry.result.task.protocol_sha256,
@@ -52,11 +53,24 @@ class Found:
 
     file: str
     entry: Entry | None
-    problems: tuple[str, ...]
+    problems: tuple[Flaw, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is wrong in a folder, sorted by file; and what is right and yet worth a line."""
+
+    faults: tuple[Fault, ...]
+    notes: tuple[str, ...]
 
 
 def check(folder: Path, regrade: Regrade | None = None, base: str | None = None) -> list[Fault]:
-    """Everything wrong in the folder, sorted by file.
+    """The faults alone; see `report`."""
+    return list(report(folder, regrade, base).faults)
+
+
+def report(folder: Path, regrade: Regrade | None = None, base: str | None = None) -> Report:
+    """Read every file of the folder once, and say what is wrong or worth a line.
 
     Args:
         folder: the leaderboards.
@@ -69,15 +83,16 @@ def check(folder: Path, regrade: Regrade | None = None, base: str | None = None)
     names = leaderboard.boards(folder)
     past = None if base is None else history.since(folder, base)
     found = {name: [_look(folder, path, regrade) for path in _entries(folder / name)] for name in names}
+    files = [one for board in found.values() for one in board]
     faults = [
         *_changed(folder, past),
-        *_unsound(folder, [one for board in found.values() for one in board], past),
+        *_unsound(folder, files, past),
         *_said(folder, past),
         *_strays(folder),
         *_stale_pages(folder, found),
         *_over_budget(folder),
     ]
-    return sorted(faults, key=lambda fault: (fault.file, fault.what))
+    return Report(tuple(sorted(faults, key=lambda fault: (fault.file, fault.what))), tuple(_notes(folder, files)))
 
 
 def _entries(board: Path) -> list[Path]:
@@ -89,10 +104,10 @@ def _look(folder: Path, path: Path, regrade: Regrade | None) -> Found:
     try:
         entry = entries.read(path)
     except BenchError as error:
-        return Found(file, None, (error.what,))
-    problems = [*entries.verify(path, regrade), *coherence.training(entry)]
+        return Found(file, None, (Flaw(error.what, error.way_out),))
+    flaws = [*entries.examine(path, regrade), *map(Flaw, coherence.training(entry))]
     # What stands beside it is read once more only where it is whole: else that is the fault.
-    return Found(file, entry, tuple(problems or _beside(path, entry)))
+    return Found(file, entry, tuple(flaws or map(Flaw, _beside(path, entry))))
 
 
 def _beside(path: Path, entry: Entry) -> Iterator[str]:
@@ -135,18 +150,19 @@ def _changed(folder: Path, past: History | None) -> Iterator[Fault]:
         yield Fault(_shown(folder, file), f"{what} since {past.commit[:12]}", _restore(folder, file, past))
 
 
-def _restore(folder: Path, file: str, past: History | None) -> str:
-    """What brings back a file that was sound once, or removes an entry that never was."""
-    if past is not None and file in past.frozen:
+def _restore(folder: Path, file: str, past: History | None, advice: str | None = None) -> str:
+    """What brings back a file that was sound once; else the advice, or the removal of an entry that never was sound."""
+    if past is not None and file in (past.frozen if advice is None else past.changed):
         return _command("git", "checkout", past.commit[:12], "--", _shown(folder, file))
+    if advice is not None:
+        return advice
     if past is None:
         return _command("git", "checkout", "--", _shown(folder, file))
     return _remove(folder, file)
 
 
 def _remove(folder: Path, file: str) -> str:
-    if file.count("/") > 1:
-        return _command("git", "rm", "-f", "--", _shown(folder, file))
+    """Delete an entry that was proved to be unsound, with all that belongs to it."""
     stem = _stem(file).removesuffix(leaderboard.ENTRY)
     parts = [stem + suffix for suffix in (leaderboard.ENTRY, *_BESIDE) if (folder / (stem + suffix)).exists()]
     return f"{_command('git', 'rm', '-f', '--', *(_shown(folder, part) for part in parts))} and score again"
@@ -160,19 +176,23 @@ def _stem(file: str) -> str:
 def _unsound(folder: Path, found: Iterable[Found], past: History | None) -> Iterator[Fault]:
     readable: list[tuple[str, Entry]] = []
     for one in found:
-        for problem in one.problems:
-            yield Fault(_shown(folder, one.file), problem, _restore(folder, one.file, past))
+        for flaw in one.problems:
+            # Of an entry that can be read, a flaw with advice is one of what it is read with or of another file.
+            mend = flaw.advice if one.entry is not None else None
+            yield Fault(_shown(folder, one.file), flaw.what, mend or _restore(folder, one.file, past, flaw.advice))
         if one.entry is not None:
             readable.append((one.file, one.entry))
     # What stood at the base is right and what came later is not, whatever time an entry gives itself.
     frozen = past.frozen if past is not None else frozenset()
     readable.sort(key=lambda item: (item[0] not in frozen, item[1].created, item[0]))
-    for file, what in _contradictions(readable):
-        yield Fault(_shown(folder, file), what, _remove(folder, file))
+    for file, what, where in _contradictions(readable):
+        compare = _command("bench", "compare", _shown(folder, where), _shown(folder, file))
+        mend = f"see what differs by {compare}; score again what has the wrong name or label, under its own (--name)"
+        yield Fault(_shown(folder, file), f"{what} than in {where}", f"{mend}, and do not commit this row")
 
 
-def _contradictions(readable: Iterable[tuple[str, Entry]]) -> Iterator[tuple[str, str]]:
-    """Entries that give a label or a name a second meaning, the first one being right."""
+def _contradictions(readable: Iterable[tuple[str, Entry]]) -> Iterator[tuple[str, str, str]]:
+    """(file, what, the other file): entries that give a label or a name a second meaning, the first one being right."""
     first: dict[tuple[str, str], tuple[object, str]] = {}
     for file, entry in readable:
         for subject, what, value in _meanings(entry):
@@ -180,15 +200,34 @@ def _contradictions(readable: Iterable[tuple[str, Entry]]) -> Iterator[tuple[str
                 continue
             meant, where = first.setdefault((subject, what), (value, file))
             if value != meant:
-                yield file, f"{subject} has another {what} than in {where}"
+                yield file, f"{subject} has another {what}", where
 
 
 def _meanings(entry: Entry) -> Iterator[tuple[str, str, object]]:
     model = entry.result.model
     for what, value in _FIXED_BY_LABEL.items():
         yield f"label {entry.result.task.label!r:.80}", what, value(entry)
+    parts = (("weights", model.weights_sha256), *(model.identity.parts if model.identity is not None else ()))
     for kind, name in (("candidate", entry.result.candidate), ("model", model.name)):
-        yield f"{kind} {name!r:.80}", "weights", model.weights_sha256
+        for part, digested in parts:
+            yield f"{kind} {name!r:.80}", part, digested
+
+
+def _notes(folder: Path, found: Iterable[Found]) -> Iterator[str]:
+    """Rows of equal weights under two names that are not the same model, one line a name."""
+    rows = [(one.entry.created, one.file, one.entry.result) for one in found if one.entry is not None]
+    first: dict[str, tuple[str, Result]] = {}
+    named: set[tuple[str, str]] = set()
+    for _, file, result in sorted(rows, key=lambda row: row[:2]):
+        weights = result.model.weights_sha256
+        if weights is None or result.model.identity is None:
+            continue
+        where, before = first.setdefault(weights, (file, result))
+        unlike = before.model.unlike(result.model) if before.candidate != result.candidate else ""
+        if unlike and (weights, result.candidate) not in named:
+            named.add((weights, result.candidate))
+            what = f"the same weights as in {_shown(folder, where)}, with another {unlike}"
+            yield visible(f"note: {_shown(folder, file)}: {what}")
 
 
 def _said(folder: Path, past: History | None) -> Iterator[Fault]:
@@ -196,13 +235,13 @@ def _said(folder: Path, past: History | None) -> Iterator[Fault]:
     for board in leaderboard.folders(folder):
         for problem in lineage.audit(board):
             file = f"{board.name}/{problem.file}"
-            yield Fault(_shown(folder, file), problem.what, _restore(folder, file, past))
+            yield Fault(_shown(folder, file), problem.what, _restore(folder, file, past, _RECORD))
         for kind in (noise, foreign):
             try:
                 kind.read(board)
             except BenchError as error:
                 shown = _shown(folder, f"{board.name}/{kind.FOLDER}")
-                yield Fault(shown, error.what, error.way_out or "restore the file from git, or remove it")
+                yield Fault(shown, error.what, error.way_out or _RECORD)
 
 
 def _strays(folder: Path) -> Iterator[Fault]:
@@ -211,11 +250,11 @@ def _strays(folder: Path) -> Iterator[Fault]:
         stems = {path.name.removesuffix(leaderboard.ENTRY) for path in _entries(board)}
         for path in leaderboard.files(board, _COMPLETIONS):
             if _stem(path.name) not in stems:
-                shown, what = path.as_posix(), "completions or losses without their entry"
-                yield Fault(shown, what, _command("git", "rm", "-f", "--", shown))
+                mend = f"restore {_stem(path.name)}{leaderboard.ENTRY}, or move this file out of the board's folder"
+                yield Fault(path.as_posix(), "completions or losses without their entry", mend)
         for path in sorted(other for kind in _RECORDS for other in board.glob(f"{kind}/*")):
             if path.suffix != ".json" or path.is_dir():
-                yield Fault(path.as_posix(), "is no record", _command("git", "rm", "-rf", "--", path.as_posix()))
+                yield Fault(path.as_posix(), "is no record", "move it out of the board's folder")
 
 
 def _stale_pages(folder: Path, found: Mapping[str, Sequence[Found]]) -> Iterator[Fault]:

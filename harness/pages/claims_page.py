@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from harness.judging.claims import Claims, Contrast, Loss, Ratio, names
 from harness.judging.evidence import Evidence
 from harness.judging.families import unpaired_power
-from harness.judging.statistics import wilson
+from harness.judging.statistics import points, wilson
 from harness.judging.verdicts import Finding, Findings, Judged
 from harness.pages.markup import UNKNOWN, cell, code
-from harness.pages.table import points, sentence
+from harness.pages.table import sentence
 
 # What is said of numbers that were known before their claim was written: they stand, they were not predicted.
 _READ_AGAIN = {

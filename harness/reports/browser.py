@@ -108,7 +108,9 @@ def _row(line: Line) -> str:
     cells = [f"{line.percent:.2f}", f"{100 * low:.1f}–{100 * high:.1f}", *against_base(line)]
     cells += [f"{100 * count / counts.total:.1f}" for count in (counts.strict, counts.unread, counts.cut)]
     cells.append(UNKNOWN if line.loss is None else f"{line.loss:.3f}")
-    name = f'<th scope="row"><code>{escape(visible(line.label))}</code></th>'
+    marks = line.entry.result.marks
+    warned = f", warned: {escape(visible(', '.join(marks)))}" if marks else ""
+    name = f'<th scope="row"><code>{escape(visible(line.label))}</code>{warned}</th>'
     return f"<tr>{name}{''.join(f'<td>{escape(one)}</td>' for one in cells)}</tr>"
 
 
@@ -157,7 +159,7 @@ def _pairs(lines: Sequence[Line]) -> dict[str, Any]:
         if why is None:
             found = compare(first.entry, second.entry)
             numbers = (100 * found.pairs.difference, 100 * found.interval.low, 100 * found.interval.high)
-            told[f"{one}-{other}"] = [*(round(number, 3) for number in numbers), rounded(found.p)]
+            told[f"{one}-{other}"] = [*(round(number, 6) for number in numbers), rounded(found.p)]
         else:
             told[f"{one}-{other}"] = why
     return told

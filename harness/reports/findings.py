@@ -11,6 +11,7 @@ from harness.judging import claims as files
 from harness.judging import registration, verdicts
 from harness.judging.claims import Counted, Loss, Ratio, names
 from harness.judging.evidence import Evidence
+from harness.judging.statistics import points
 from harness.judging.verdicts import Judged
 from harness.pages import leaderboard
 from harness.reports.wording import Name, Prose, Sentence, number, probability
@@ -142,8 +143,8 @@ def _told(judged: Judged, evidence: Evidence) -> str:
             f"at most {judged.contrast.at_most:.2f} was said"
         )
     (right, total), (others, asked) = evidence.counts
-    low, high = evidence.interval
-    gap = f"{100 * evidence.difference:+.2f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
+    low, high = map(points, evidence.interval)
+    gap = f"{points(evidence.difference)} points [{low}, {high}]"
     counted = f"{right:,} and {others:,} of {total:,}" if total == asked else f"{right} of {total}, {others} of {asked}"
     told = f"{counted} right, {gap}"
     if isinstance(judged.contrast, Loss) and evidence.measured is not None:

@@ -25,10 +25,12 @@ def numbers(entry: Entry) -> list[str]:
     ]
     if entry.result_sha256 != digest(result):
         problems.append("result_sha256 is not the digest of the result")
-    for part in (result, result.task, result.selection, result.model):
-        for name, value in plain(part).items():
+    for part in (result, result.task, result.selection, result.model, result.model.identity):
+        for name, value in (plain(part) or {}).items():
             if name.endswith("_sha256") and value is not None and not re.fullmatch("[0-9a-f]{64}", value):
                 problems.append(f"{name} is no sha256: {value!r:.70}")
+    if result.model.identity is not None and result.model.identity.template_sha256 != result.model.template_sha256:
+        problems.append("the identity has another chat template than the model")
     numbers = [*plain(entry.timings).values(), *entry.timings.phases.values()]
     if any(isinstance(number, int | float) and number < 0 for number in numbers):
         problems.append("a timing is negative")
@@ -164,7 +166,7 @@ def solutions(entry: Entry, completions: Sequence[CommittedCompletion], lines: b
 
 def grades(entry: Entry, completions: Sequence[CommittedCompletion], verdicts: Sequence[Verdict]) -> list[str]:
     if [verdict.problem_id for verdict in verdicts] != [completion.id for completion in completions]:
-        return ["grading again did not give one verdict for each completion"]
+        return ["its items are not those that its limit and seed draw"]
     again, bits = Bits.of(verdicts), entry.result.bits
     return [
         f"the {name} bits do not follow from the completions"

@@ -1,7 +1,8 @@
 """Find the entry that somebody means: by path, by file name, or by the name of a candidate on a board."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from harness.errors import BenchError, gathered, nearest
@@ -40,17 +41,38 @@ def choose(asked: str, leaderboards: Path, board: str | None = None) -> Chosen:
     Raises:
         BenchError: nothing is called so, or more than one thing is; the way out lists what there is.
     """
-    if asked.endswith(".json") and Path(asked).is_file():
-        path = Path(asked)
-        return _read(path, lineage.read(path.parent))
-    found = [row for folder in _folders(leaderboards, board) for row in rows(folder)]
-    if named := [row for row in found if asked.removesuffix(".json") == row.path.name.removesuffix(".json")]:
-        return _only(asked, named, "lies on several boards", "name one with --board")
-    if named := [row for row in found if asked == row.entry.result.candidate]:
-        return _newest(asked, named)
-    known = sorted({row.entry.result.candidate for row in found})
-    where = str(leaderboards if board is None else leaderboards / board)
-    raise BenchError(f"no row '{asked}' in {where}", nearest(asked, known, "or the path or file name of an entry"))
+    return _newest(asked, _meant(asked, leaderboards, board, lambda: _on(leaderboards, board)))
+
+
+def pair(
+    first: str, second: str, leaderboards: Path, board: str | None, fit: Callable[[Entry, Entry], bool]
+) -> tuple[Chosen, Chosen]:
+    """The two entries that are meant: where a name has several rows, those of the newest pair that fits.
+
+    A pair is as old as the older of its two rows. Where no pair fits, each is the one that `choose` gives.
+
+    Args:
+        first, second, leaderboards, board: as in `choose`.
+        fit: whether two rows can be compared.
+
+    Raises:
+        BenchError: as in `choose`; of several boards or versions of a task only where pairs of more than one fit.
+    """
+    found = cache(lambda: _on(leaderboards, board))
+    ones, others = (_meant(asked, leaderboards, board, found) for asked in (first, second))
+    pairs = [(one, other) for one in ones for other in others if fit(one.entry, other.entry)]
+    if not pairs:
+        return _newest(first, ones), _newest(second, others)
+    _require_one_exam(first, [one for one, _ in pairs])
+    _require_one_exam(second, [other for _, other in pairs])
+    last = max(map(_age, pairs))
+    newest = [each for each in pairs if _age(each) == last]
+    if len(newest) > 1:
+        raise BenchError(
+            f"'{first}' and '{second}' have several pairs of one second",
+            f"{_GIVE_ONE}: {_listed(list({row.path: row for each in newest for row in each}.values()))}",
+        )
+    return newest[0]
 
 
 def rows(folder: Path) -> tuple[Chosen, ...]:
@@ -87,19 +109,49 @@ def _read(path: Path, said: lineage.Said) -> Chosen:
     return Chosen(path, entry, said.retraction(path.name))
 
 
+def _on(leaderboards: Path, board: str | None) -> list[Chosen]:
+    return [row for folder in _folders(leaderboards, board) for row in rows(folder)]
+
+
+def _meant(
+    asked: str, leaderboards: Path, board: str | None, on_boards: Callable[[], Sequence[Chosen]]
+) -> Sequence[Chosen]:
+    """The very file, or every row of a name that counts."""
+    if asked.endswith(".json") and Path(asked).is_file():
+        path = Path(asked)
+        return [_read(path, lineage.read(path.parent))]
+    found = on_boards()
+    if named := [row for row in found if asked.removesuffix(".json") == row.path.name.removesuffix(".json")]:
+        return [_only(asked, named, "lies on several boards", "name one with --board")]
+    named = [row for row in found if asked == row.entry.result.candidate]
+    if not named:
+        known = sorted({row.entry.result.candidate for row in found})
+        where = str(leaderboards if board is None else leaderboards / board)
+        raise BenchError(f"no row '{asked}' in {where}", nearest(asked, known, "or the path or file name of an entry"))
+    if counting := [row for row in named if row.counts]:
+        return counting
+    raise BenchError(f"'{asked}' has no full row that nobody withdrew", f"{_GIVE_ONE}: {_listed(named)}")
+
+
+def _age(rows: tuple[Chosen, Chosen]) -> tuple[str, str]:
+    one, other = sorted(row.entry.created for row in rows)
+    return one, other
+
+
 def _newest(asked: str, named: Sequence[Chosen]) -> Chosen:
-    counting = [row for row in named if row.counts]
-    if not counting:
-        raise BenchError(f"'{asked}' has no full row that nobody withdrew", f"{_GIVE_ONE}: {_listed(named)}")
+    _require_one_exam(asked, named)
+    last = max(row.entry.created for row in named)
+    return _only(asked, [row for row in named if row.entry.created == last], "has rows of one second", _GIVE_ONE)
+
+
+def _require_one_exam(asked: str, named: Sequence[Chosen]) -> None:
     for what, values in (
-        ("boards", {row.path.parent for row in counting}),
-        ("versions of a task", {row.entry.result.task.protocol_sha256 for row in counting}),
+        ("boards", {row.path.parent for row in named}),
+        ("versions of a task", {row.entry.result.task.protocol_sha256 for row in named}),
     ):
         if len(values) > 1:
             way_out = "name one with --board" if what == "boards" else _GIVE_ONE
-            raise BenchError(f"'{asked}' has rows of {len(values)} {what}", f"{way_out}: {_listed(counting)}")
-    last = max(row.entry.created for row in counting)
-    return _only(asked, [row for row in counting if row.entry.created == last], "has rows of one second", _GIVE_ONE)
+            raise BenchError(f"'{asked}' has rows of {len(values)} {what}", f"{way_out}: {_listed(named)}")
 
 
 def _only(asked: str, found: Sequence[Chosen], what: str, way_out: str) -> Chosen:

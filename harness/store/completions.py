@@ -13,7 +13,7 @@ from harness.types import Completion, Finish, Problem
 
 # The text of a full run is a few MB; a small file that claims to be this large is an attack on the reader.
 MOST_BYTES = 256 * 1024 * 1024
-_RESTORE = "restore the file from git, or remove the entry and score again"
+_RESTORE = "restore the file from git, or give the command that made the row again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,10 @@ class CommittedCompletion:
 
     @property
     def shown(self) -> str:
-        """The text, with a word on further draws, which are judged with it."""
-        return self.text if self.more is None else f"{self.text}\n[the first of {len(self.more) + 1} draws]"
+        """The text, with a word on where its answer starts, and on further draws, which are judged with it."""
+        start = self.answer_starts[0] if self.answer_starts else 0
+        text = f"{self.text[:start]}\n[the answer:]\n{self.text[start:]}" if start else self.text
+        return text if self.more is None else f"{text}\n[the first of {len(self.more) + 1} draws]"
 
 
 def commit(problem: Problem, completion: Completion) -> CommittedCompletion:

@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import BenchError
@@ -12,12 +13,27 @@ from harness.store.entry import Entry
 from harness.store.records import decode, keep_file, parse, pretty, replace_file
 from harness.types import Verdict
 
-_RESTORE = "restore the file from git, or remove the entry and score again"
-
+_RESTORE = "restore the file from git, or read it with the version of bench that wrote it"
+# A finished run keeps all that its row is made of.
+_AGAIN = "restore the file from git, or give the command that made the row again: it writes all files of the row"
 
 # Judges committed completions again with the reader of the entry's task; the caller knows the tasks, this file none.
-# None where its reader is no longer here: an older version of a task stays as it was.
+# None where its reader is no longer here: an older version of a task stays as it was. It raises BenchError where the
+# checker lacks something: that says nothing against the entry, and its way out is what the checker can do.
 Regrade = Callable[[Entry, Sequence[CommittedCompletion]], Sequence[Verdict] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """One thing that is wrong with an entry's files, or that the checker lacks.
+
+    Attributes:
+        what: it, in one sentence.
+        advice: the way out where the entry may be sound; None where the entry itself was proved to be unsound.
+    """
+
+    what: str
+    advice: str | None = None
 
 
 def stem(entry: Entry) -> str:
@@ -113,34 +129,43 @@ def read(path: Path) -> Entry:
 
 def verify(path: Path, regrade: Regrade | None = None) -> list[str]:
     """Everything that is wrong with a file: level L0, and with `regrade` L1 (the bits follow from the completions)."""
+    return [flaw.what for flaw in examine(path, regrade)]
+
+
+def examine(path: Path, regrade: Regrade | None = None) -> list[Flaw]:
+    """As `verify`, each with the way out where the entry itself may be sound."""
     try:
         entry = read(path)
     except BenchError as error:
-        return [error.what]
-    problems = audit_file(path, entry)
+        return [Flaw(error.what, error.way_out or _RESTORE)]
+    flaws = [*map(Flaw, audit.numbers(entry)), *(Flaw(what, _AGAIN) for what in _spelled(path, entry))]
     try:
         lines = _lines_beside(path)
         completions = from_lines(lines, completions_path(path).name)
-        problems += audit.completions(entry, completions, lines)
-        problems += audit.losses(entry, _beside(losses_path(path)))
-        problems += audit.solutions(entry, completions, _beside(solutions_path(path)))
-        if regrade is not None:
-            verdicts = regrade(entry, completions)
-            problems += [] if verdicts is None else audit.grades(entry, completions, verdicts)
+        beside = audit.completions(entry, completions, lines) + audit.losses(entry, _beside(losses_path(path)))
+        beside += audit.solutions(entry, completions, _beside(solutions_path(path)))
     except BenchError as error:
-        problems.append(error.what)
-    return problems
+        return [*flaws, Flaw(error.what, _AGAIN)]
+    flaws += [Flaw(what, _AGAIN) for what in beside]
+    try:
+        verdicts = None if regrade is None else regrade(entry, completions)
+    except BenchError as error:
+        return [*flaws, Flaw(error.what, error.way_out or "check with what the row was scored with")]
+    return flaws if verdicts is None else [*flaws, *map(Flaw, audit.grades(entry, completions, verdicts))]
 
 
 def audit_file(path: Path, entry: Entry) -> list[str]:
     """What is wrong with the entry read from `path`, its completions left aside."""
-    problems, data = audit.numbers(entry), pretty(entry)
+    return [*audit.numbers(entry), *_spelled(path, entry)]
+
+
+def _spelled(path: Path, entry: Entry) -> Iterator[str]:
+    data = pretty(entry)
     if path.read_bytes() != data:
-        problems.append("is not spelled as bench spells entries")
+        yield "is not spelled as bench spells entries"
     name = f"{_stem(entry, data)}.json"
     if path.name != name:
-        problems.append(f"its name does not follow from its content (that gives {name})")
-    return problems
+        yield f"its name does not follow from its content (that gives {name})"
 
 
 def _lines_beside(path: Path) -> bytes:

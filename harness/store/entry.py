@@ -10,6 +10,9 @@ from harness.store.candidate import Training
 from harness.store.records import LATER, digest
 from harness.types import BosRule, Sampling, Score, Value
 
+# What a reader calls the parts of a model's identity, in its order.
+PARTS = ("config.json", "generation_config.json", "tokenizer", "chat template")
+
 # Such as lm-eval/chrf=50,none@4a3e3581.
 _BAR = re.compile(r"[^/]+/(?P<metric>[^=,]+)=(?P<degree>[-+.0-9e]+),")
 
@@ -49,7 +52,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What makes a model beside its tensors, as digests of normalised values; see `harness.checkpoints.identity`.
+    """What a model is apart from its tensors, as digests of normalised values; see `harness.checkpoints.identity`.
 
     Attributes:
         config_sha256: of config.json, dtype and bookkeeping left out.
@@ -62,6 +65,17 @@ class Identity:
     generation_sha256: str
     tokenizer_sha256: str
     template_sha256: str | None
+
+    @property
+    def parts(self) -> tuple[tuple[str, str | None], ...]:
+        """(what a reader calls it, digest) of each part."""
+        values = (self.config_sha256, self.generation_sha256, self.tokenizer_sha256, self.template_sha256)
+        return tuple(zip(PARTS, values, strict=True))
+
+    def unlike(self, other: "Identity | None") -> str:
+        """The parts that differ, such as "config.json, tokenizer"; empty for equal ones, and beside an unknown one."""
+        pairs = () if other is None else zip(self.parts, other.parts, strict=True)
+        return ", ".join(name for (name, one), (_, theirs) in pairs if one != theirs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +92,10 @@ class ModelRecord:
     bos: BosRule
     stop_ids: tuple[int, ...]
     identity: Identity | None = field(default=None, metadata=LATER)
+
+    def unlike(self, other: "ModelRecord") -> str:
+        """The parts of the identity that differ from another model's; see `Identity.unlike`."""
+        return "" if self.identity is None else self.identity.unlike(other.identity)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from harness.store.entries import slug
 from harness.store.records import decode, keep_file, moment, parse, pretty
 
 FOLDER = "foreign"
-_RESTORE = "restore the file from git, or remove it"
+_RESTORE = "restore the file from git, or read it with the version of bench that wrote it"
 
 
 @dataclass(frozen=True, slots=True)

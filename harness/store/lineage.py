@@ -17,7 +17,7 @@ from harness.store.records import decode, keep_file, moment, parse, pretty
 RETRACTIONS, VERIFICATIONS = "retractions", "verifications"
 # Characters of a reason, which stands whole in a table.
 LONGEST = 300
-_RESTORE = "restore the file from git, or remove it"
+_RESTORE = "restore the file from git, or read it with the version of bench that wrote it"
 
 
 @dataclass(frozen=True, slots=True)

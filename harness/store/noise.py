@@ -18,7 +18,7 @@ from harness.store.entry import EngineRecord, ModelRecord, Provenance, Selection
 from harness.store.records import decode, digest, keep_file, moment, parse, plain, pretty
 
 FOLDER = "noise"
-_RESTORE = "restore the file from git, or remove it"
+_RESTORE = "restore the file from git, or read it with the version of bench that wrote it"
 
 
 @dataclass(frozen=True, slots=True)

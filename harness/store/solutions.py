@@ -14,7 +14,7 @@ FILE = "solutions.jsonl"
 # above what adding up in another order changes in single precision.
 DECIMALS = 3
 _MEAN_DECIMALS = 6
-_RESTORE = "restore the file from git, or remove the entry and score again"
+_RESTORE = "restore the file from git, or give the command that made the row again"
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def against(paths: Sequence[Path], screen: Screen) -> int:
             _tell_theirs(path, answers, plugins.task(name), screen)
             continue
         _require_numbers(path, answers, numbers)
-        found = [judge.readings(each.problem.answer, each.completion.text) for each in answers]
+        found = [judge.readings(each.problem.answer, each.completion.answer.text) for each in answers]
         pairs = list(zip(answers, found, strict=True))
         differences = [one for answered, theirs in pairs for one in _differences(answered, theirs, judge, numbers)]
         _tell(path, pairs, differences, screen)
@@ -115,7 +115,7 @@ def _why(answered: Answered, taken: Any, numbers: Any) -> str:
 
 def _why_strict(answered: Answered, taken: Any, numbers: Any) -> str:
     """Why strict-match and our strict verdict do not agree."""
-    marks, gold = answered.completion.text.count("####"), answered.problem.answer
+    marks, gold = answered.completion.answer.text.count("####"), answered.problem.answer
     if marks > 1:
         return "several ####: theirs takes the first, ours the last"
     if answered.verdict.strict:
@@ -143,7 +143,8 @@ def _tell_theirs(path: Path, answers: Sequence[Answered], task: Any, screen: Scr
     rows = [("judged by", f"lm-eval {version('lm_eval')}, its own {task.LABEL}; {len(answers):,} answers")]
     right = sum(each.verdict.correct for each in answers)
     rows.append(("counted right", f"{right:,}, by {task.READER}"))
-    totals = task.totals((each.problem.answer, [draw.text for draw in each.completion.draws]) for each in answers)
+    drawn = ((each.problem.answer, [draw.text for draw in each.completion.answer.draws]) for each in answers)
+    totals = task.totals(drawn)
     rows += [(name, f"{total:.6g}") for name, total in totals.items()]
     screen.print(table(path.name, rows))
 

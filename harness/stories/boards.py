@@ -27,7 +27,7 @@ class Board:
 
 
 def board(order: Board, screen: Screen) -> int:
-    """Render, naming what changed; or check, one line a fault, exit status 1 where there is any.
+    """Render, naming what changed; or check, one line a fault, exit status 1 where there is any. Notes are no faults.
 
     Raises:
         BenchError: --base without --check, or no such folder.
@@ -39,6 +39,11 @@ def board(order: Board, screen: Screen) -> int:
             changed = leaderboard.write(order.leaderboards)
         screen.write("".join(f"{path}\n" for path in changed))
         return 0
-    faults = checking.check(order.leaderboards, Regrader(order.tasks, order.mirror), order.base)
-    screen.write("".join(f"{fault}\n" for fault in faults))
-    return 1 if faults else 0
+    found = checking.report(order.leaderboards, Regrader(order.tasks, order.mirror), order.base)
+    screen.write("".join(f"{line}\n" for line in (*found.faults, *found.notes)))
+    names = leaderboard.boards(order.leaderboards)
+    entries = sum(len(leaderboard.files(order.leaderboards / name, leaderboard.ENTRY)) for name in names)
+    since = "" if order.base is None else f", the history since {order.base}"
+    faults = f"{len(found.faults):,} faults"
+    screen.say(f"checked {entries:,} entries on {len(names):,} boards, their records and pages{since}: {faults}")
+    return 1 if found.faults else 0

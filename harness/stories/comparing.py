@@ -92,7 +92,13 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `bench compare --json` prints. `numbers` is None for rows that are not comparable."""
+    """What `bench compare --json` prints.
+
+    Attributes:
+        first, second: the files of the entries.
+        numbers: None for rows that are not comparable.
+        findings: codes of what the checks of either row found, as `Checks.marks` gives them.
+    """
 
     first: str
     second: str
@@ -104,6 +110,7 @@ class Report:
     solutions: tuple[Solutions | None, Solutions | None]
     seeds: Seeds | None
     differences: tuple[Difference, ...]
+    findings: tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def compare(order: Compare, screen: Screen) -> int:
@@ -117,9 +124,10 @@ def compare(order: Compare, screen: Screen) -> int:
     if order.as_json:
         screen.write(pretty(_report(first, second, among)).decode())
     elif order.markdown:
-        screen.write(telling.markdown(first.entry, second.entry, among))
+        files = " and ".join(code(str(row.path)) for row in (first, second))
+        screen.write(f"{telling.markdown(first.entry, second.entry, among)}\nEntries: {files}.\n")
     else:
-        _print(first.entry, second.entry, among, screen)
+        _print(first, second, among, screen)
     return 0
 
 
@@ -144,10 +152,13 @@ def diff(order: Diff, screen: Screen) -> int:
     if len(chosen) > order.limit:
         count += f" of {len(chosen)} asked for (--limit)"
     if order.markdown:
-        head = f"### {code(names[0])} against {code(names[1])}\n\n**{told.verdict}**: {count}.\n\n"
+        files = " and ".join(code(str(row.path)) for row in (first, second))
+        head = f"### {code(names[0])} against {code(names[1])}\n\n**{told.verdict}**: {count}. Entries: {files}.\n\n"
         screen.write(head + why.markdown(chosen[: order.limit], *names))
         return 0
+    _warn(first.entry, second.entry, screen)
     screen.print(Text(told.title, style="bold"), *(Text(f"{what}: {value}") for what, value in told.rows[:-1]))
+    screen.print(*(Text(f"entry: {visible(str(row.path))}") for row in (first, second)))
     for item in chosen[: order.limit]:
         _show(item, names, screen)
     screen.print(Text(count))
@@ -155,7 +166,14 @@ def diff(order: Diff, screen: Screen) -> int:
 
 
 def _sides(order: Compare | Diff, screen: Screen) -> tuple[Chosen, Chosen]:
-    first, second = (choosing.choose(asked, order.leaderboards, order.board) for asked in (order.first, order.second))
+    """Both rows; where a name has several, those of the newest pair that is comparable."""
+    first, second = choosing.pair(
+        order.first,
+        order.second,
+        order.leaderboards,
+        order.board,
+        lambda one, other: kind(one, other).name == "comparable",
+    )
     for row in (first, second):
         if row.retraction is not None:
             screen.warn(f"{row.path.name} was withdrawn: {row.retraction.why}")
@@ -170,14 +188,22 @@ def _board(row: Chosen, leaderboards: Path) -> list[Entry]:
     return [other.entry for other in choosing.rows(folder) if other.counts]
 
 
-def _print(first: Entry, second: Entry, among: Seeds | None, screen: Screen) -> None:
+def _warn(first: Entry, second: Entry, screen: Screen) -> None:
+    """What the checks found, before the verdict that it may explain."""
+    screen.print(*(Text(f"warned: {line}", style="yellow") for line in telling.warned(first, second)))
+
+
+def _print(left: Chosen, right: Chosen, among: Seeds | None, screen: Screen) -> None:
+    first, second = left.entry, right.entry
+    _warn(first, second, screen)
     told = telling.tell(first, second)
-    sides = zip(telling.names(first, second), map(telling.score, (first, second)), strict=True)
+    sides = zip(telling.names(first, second), (left, right), strict=True)
     rows = [*told.rows[:-1], *([("among its seeds", telling.tell_seeds(among))] if among else []), told.rows[-1]]
     screen.print(table(told.title, rows))
     screen.print(Text(""))
-    for name, counted in sides:
-        screen.print(Text(name, style="bold"), Text(f"  {counted}"))
+    for name, row in sides:
+        screen.print(Text(name, style="bold"))
+        screen.print(*(Text(f"  {line}") for line in (telling.score(row.entry), visible(str(row.path)))))
     others = differences(first, second)
     if not others:
         screen.print(Text("\nNothing else differs."))
@@ -205,6 +231,7 @@ def _report(first: Chosen, second: Chosen, among: Seeds | None) -> Report:
         solutions=(one.result.solutions, other.result.solutions),
         seeds=among,
         differences=differences(one, other),
+        findings=(one.result.marks, other.result.marks),
     )
 
 

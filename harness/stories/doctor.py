@@ -16,7 +16,7 @@ from harness.findings import Finding, finding
 from harness.named import Found
 from harness.store import candidate
 from harness.store.records import pretty
-from harness.tokens import Speech, question
+from harness.tokens import Answers, Speech, question, thought
 from harness.training import merging
 from harness.types import Completion, Model, Problem, Split
 
@@ -42,12 +42,22 @@ class _Looked:
 
     Attributes:
         model: whole weights to go on with; an adapter's base where no answers are asked for, None where they are unfit.
-        base: what whole weights are compared with, where the user names it.
+        folder: of the files that were looked at: of a trainer's output the checkpoint that was taken.
+        base: what the model is compared with, or is merged into, where there is one.
+        named: the user names the base of whole weights, which are then compared with it.
     """
 
     model: Model | None
     findings: list[Finding]
+    folder: Path
     base: Model | None = None
+    named: bool = False
+
+    @property
+    def files(self) -> dict[str, str | None]:
+        """Which folders were looked at, for the user."""
+        places = {"model": self.folder, "base": None if self.base is None else self.base.folder}
+        return {what: None if place is None else str(place.resolve()) for what, place in places.items()}
 
 
 def doctor(order: Doctor, screen: Screen) -> int:
@@ -55,9 +65,11 @@ def doctor(order: Doctor, screen: Screen) -> int:
     task = plugins.task(order.task)
     _, chosen = evaluate.choose(task, Split("test", mirror=order.mirror), max(order.answers, 1), 0)
     looked = _files(order, _found(order, screen), screen)
+    if not order.as_json:
+        screen.print(*(Text(plain(f"{what}: {place}")) for what, place in looked.files.items() if place), Text(""))
     found = [*looked.findings, *_model(order, task, looked, chosen, screen)]
     if order.as_json:
-        screen.write(pretty({"model": order.model, "findings": found}).decode())
+        screen.write(pretty({"model": order.model, "files": looked.files, "findings": found}).decode())
         return 1 if found else 0
     screen.print(Text("\nfindings:", style="bold"))
     for one in found:
@@ -81,7 +93,7 @@ def _model(order: Doctor, task: Task, looked: _Looked, problems: list[Problem], 
         _show(model, speech, ids, screen)
     found = examination.model(model, speech, name)
     sound = all(one.severity == "warn" for one in found)
-    if looked.base is not None:
+    if looked.base is not None and looked.named:
         found += _from_base(model.folder, looked.base, changed=sound)
     if order.answers > 0 and sound:
         found += _answers(order, task, model, speech, problems, screen)
@@ -106,20 +118,21 @@ def _files(order: Doctor, found: Found, screen: Screen) -> _Looked:
         try:
             weights.inspect(found.folder)
         except BenchError as error:
-            return _Looked(None, [finding("unusable", str(error))])
+            return _Looked(None, [finding("unusable", str(error))], found.folder)
     model = named.whole(found, order.cache)
     if order.base is None:
-        return _Looked(model, [])
-    return _Looked(model, [], named.resolved(order.base, order.cache))
+        return _Looked(model, [], model.folder)
+    return _Looked(model, [], model.folder, named.resolved(order.base, order.cache), named=True)
 
 
 def _trained(order: Doctor, folder: Path, screen: Screen) -> _Looked:
     """A training run: what it made, merged where it is an adapter, beside the base of its own record."""
     made = candidate.read(folder)
     base = merging.base(made, folder, order.cache)
-    if made.kind == "adapter" and (found := examination.lora(folder / made.weights, base)):
-        return _Looked(None, found)
-    return _Looked(merging.whole(folder, None, order.cache, screen).model, [])
+    place = folder / made.weights
+    findings = examination.lora(place, base) if made.kind == "adapter" else []
+    model = None if findings else merging.whole(folder, None, order.cache, screen).model
+    return _Looked(model, findings, place, base)
 
 
 def _adapter(order: Doctor, found: Found, folder: Path, screen: Screen) -> _Looked:
@@ -127,10 +140,12 @@ def _adapter(order: Doctor, found: Found, folder: Path, screen: Screen) -> _Look
     base = named.base_of(folder, order.base, order.cache)
     findings = named.checked(folder, order.base, base)
     if any(one.severity == "refuse" for one in findings):
-        return _Looked(None, findings)
+        return _Looked(None, findings, folder, base)
     if order.answers > 0:
-        return _Looked(named.merged(found, order.base, order.cache, screen).model, findings)
-    return _Looked(replace(base, name=f"{base.name}, for {found.label}"), findings)
+        model = named.merged(found, order.base, order.cache, screen).model
+    else:
+        model = replace(base, name=f"{base.name}, for {found.label}")
+    return _Looked(model, findings, folder, base)
 
 
 def _from_base(folder: Path, base: Model, *, changed: bool) -> list[Finding]:
@@ -183,9 +198,9 @@ def _answers(
         written = dict(filter(None, starmap(draws.add, found)))
     finally:
         generator.close()
-    findings = []
+    findings, answers = [], Answers(speech, task.SAMPLING.stop)
     for problem in problems:
-        completion = written[problem.id]
+        completion = answers.started(written[problem.id], thought(how, task, problem))
         verdict = evaluate.judge(task, problem, completion)
         judged = "right" if verdict.correct else "wrong"
         if not order.as_json:

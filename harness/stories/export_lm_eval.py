@@ -19,7 +19,7 @@ from harness.display import Screen
 from harness.errors import BenchError
 from harness.store import choosing, entries
 from harness.store.bits import hex_to_bits
-from harness.store.completions import CommittedCompletion, completions_of
+from harness.store.completions import CommittedCompletion, completions_of, written
 from harness.store.entry import Entry
 from harness.store.records import moment, replace_file
 from harness.types import Message, Problem, Split
@@ -68,7 +68,7 @@ def export(order: LmEvalResults, screen: Screen) -> int:
     with runs.writing(order.out):
         place.mkdir(parents=True, exist_ok=True)
         for file, text in files.items():
-            replace_file(place / file, text.encode())
+            replace_file(place / file, text.encode("utf-8", "backslashreplace"))
     screen.write("".join(f"{place / file}\n" for file in files))
     return 0
 
@@ -142,7 +142,7 @@ def _sample(entry: Entry, number: int, item: _Item, key: str) -> dict[str, Any]:
         "doc": doc,
         "target": item.problem.answer,
         "arguments": {"gen_args_0": {"arg_0": prompt if turns else None, "arg_1": settings}},
-        "resps": [[item.line.text, *(item.line.more or ())]],
+        "resps": [[draw.text for draw in written(item.line).answer.draws]],
         "filtered_resps": [_read(entry, item) or "[invalid]"],
         "filter": key,
         "metrics": [METRIC],
@@ -207,4 +207,4 @@ def stderr(right: int, total: int) -> float | None:
 
 
 def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()

@@ -1,8 +1,6 @@
 """`bench pr-report`: what a branch adds to the leaderboards, judged and told in one comment for its reviewer."""
 
-import io
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +11,10 @@ from harness.errors import BenchError
 from harness.judging.compare import Comparison, comparable, compare, is_base, kind
 from harness.judging.families import holm
 from harness.judging.provenances import differences, untrained
-from harness.pages import comment
+from harness.pages import checking, comment
 from harness.pages.markup import code
 from harness.pages.proposal import Contest, Example, Proposed, Report, Withdrawn
+from harness.regrading import Regrader
 from harness.store import additions, entries
 from harness.store.additions import Additions, Stand
 from harness.store.bits import hex_to_bits
@@ -23,7 +22,6 @@ from harness.store.board import Row
 from harness.store.candidate import steps
 from harness.store.completions import CommittedCompletion, read_lines
 from harness.store.records import replace_file
-from harness.stories import boards
 from harness.types import Step
 
 _EXAMPLES = 5
@@ -108,11 +106,8 @@ def _report(order: Order, added: Additions, faults: tuple[str, ...]) -> Report:
 
 
 def _faults(order: Order) -> tuple[str, ...]:
-    """The lines of `bench board --check --base`."""
-    told = io.StringIO()
-    check = boards.Board(order.leaderboards, True, order.base, order.tasks, order.mirror)
-    boards.board(check, Screen(told, sys.stderr))
-    return tuple(told.getvalue().splitlines())
+    """The faults of `bench board --check --base`."""
+    return tuple(map(str, checking.check(order.leaderboards, Regrader(order.tasks, order.mirror), order.base)))
 
 
 def _ordered(rows: Sequence[Row]) -> list[Row]:

@@ -168,7 +168,9 @@ def _print(answered: Answered, screen: Screen) -> None:
     for number, draw in enumerate(draws[:_DRAWS], 1):
         if len(draws) > 1:
             screen.print(Text(f"draw {number} of {len(draws)}", style="dim"))
-        screen.print(Text(plain(draw.text)))
+        if draw.answer_start:
+            screen.print(Text(plain(draw.text[: draw.answer_start]), style="dim"), Text("[the answer:]", style="dim"))
+        screen.print(Text(plain(draw.answer.text)))
     if len(draws) > _DRAWS:
         screen.print(Text(f"{len(draws) - _DRAWS} more draws, among the completions", style="dim"))
     read = verdict.answer if verdict.answer is not None else "nothing"

@@ -197,9 +197,10 @@ def _inside(path: Path, entry: Entry, outcome: Outcome, here: Reached) -> Reache
 
 
 def band(entry: Entry, records: Sequence[noise.Noise]) -> noise.Noise | None:
-    """The newest noise record of the same weights, prompts, engine, settings and device, or None."""
+    """The newest noise record of the same model, prompts, engine, settings and device, or None."""
     wanted = _kind(entry.result.model.weights_sha256, entry.result)
-    fitting = [record for record in records if _kind(record.model.weights_sha256, record) == wanted]
+    alike = [record for record in records if not record.model.unlike(entry.result.model)]
+    fitting = [record for record in alike if _kind(record.model.weights_sha256, record) == wanted]
     return fitting[-1] if fitting and entry.result.model.weights_sha256 is not None else None
 
 

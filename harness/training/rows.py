@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from harness.errors import BenchError
 from harness.store.records import digest
-from harness.tokens import Manner, Tokenizer, begun, completion_ids, prompt_ids
+from harness.tokens import Manner, Tokenizer, begun, completion_ids, doubled_bos, prompt_ids, require_text
 from harness.types import Row, Sample
 
 _SHOWN = 5
@@ -80,10 +80,14 @@ def problems(row: Row, how: Manner) -> list[str]:
 def _row(sample: Sample, tokenizer: Tokenizer, how: Manner) -> Row:
     if not sample.solution.strip():
         raise BenchError(f"{sample.id} has an empty solution", "fill it in, or leave the row out of the data")
+    require_text(sample.id, "\n".join((*(turn.content for turn in sample.messages), sample.solution)))
     prompt = prompt_ids(tokenizer, how, sample.messages)
     written = completion_ids(tokenizer, how, sample.solution, goes_on=begun(sample.messages))
     row = Row(sample.id, prompt + written, len(prompt))
-    if wrong := problems(row, how):
+    wrong = problems(row, how)
+    if how.bos_id is None and doubled_bos(tokenizer, prompt):
+        wrong.append("begins with BOS twice")
+    if wrong:
         raise BenchError(
             f"{sample.id} {'; '.join(wrong)}", "`bench check RECIPE` shows the row; mend the data or the template"
         )

@@ -202,16 +202,18 @@ def _seat(setup: Setup, exam: Exam, model: Model) -> Sitting:
     """A model before the held-out exam; a candidate has its base's tokenizer, byte for byte."""
     order, speech = setup.order, setup.plan.speech
     chosen = options.parse(plugins.engine(setup.engine).Options, order.options, f"engine {setup.engine}")
+    described = plugins.room("harness.checkpoints.identity").describe(model, speech)
     settings: dict[str, Value] = {
         "task": recipes.place(setup.plan.recipe, "task"),
         "held out": exam.protocol_sha256,
         "prompts": prompts_sha256(exam.requests),
         "stop ids": " ".join(map(str, speech.manner.stop_ids)),
         "weights": model.weights_sha256,
+        **described.settings,
         "engine": setup.engine,
         **{f"option {key}": value for key, value in options.record(chosen).items()},
     }
-    return Sitting(order, setup.engine, model, speech, exam, settings, None)
+    return Sitting(order, setup.engine, model, speech, exam, settings, None, identity=described.identity)
 
 
 def _place(seat: Sitting, folder: Path | None) -> Path:

@@ -1,0 +1,120 @@
+"""Pairs of checkpoints of equal tensors: the same model in another spelling, or another model."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import tiny
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from corpus.cases import Case
+
+_LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
+_OLD = "transformers 4 wrote this spelling"
+
+
+@cache
+def base() -> Path:
+    """What each second checkpoint is made of."""
+    return tiny.build(Path(tempfile.mkdtemp(prefix="bench-corpus-")) / "model")
+
+
+def _copy(change: Callable[[Path], None], folder: Path) -> Path:
+    made = folder / "model"
+    shutil.copytree(base(), made)
+    change(made)
+    return made
+
+
+def edit(file: Path, *removed: str, **values: Any) -> None:
+    """Change values of a JSON file."""
+    held = json.loads(file.read_text())
+    held = {key: value for key, value in {**held, **values}.items() if key not in removed}
+    file.write_text(json.dumps(held, indent=1))
+
+
+def _config(*removed: str, **values: Any) -> Callable[[Path], None]:
+    return lambda made: edit(made / "config.json", *removed, **values)
+
+
+def _generation(**values: Any) -> Callable[[Path], None]:
+    return lambda made: edit(made / "generation_config.json", **values)
+
+
+def _tokens(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
+    def changed(made: Path) -> None:
+        held = json.loads((made / "tokenizer.json").read_text())
+        change(held)
+        (made / "tokenizer.json").write_text(json.dumps(held))
+
+    return changed
+
+
+def _saved_again(made: Path) -> None:
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(made), AutoTokenizer.from_pretrained(made)
+    shutil.rmtree(made)
+    model.save_pretrained(made)
+    tokenizer.save_pretrained(made)
+
+
+def _reordered(made: Path) -> None:
+    for name in ("config.json", "generation_config.json", "tokenizer.json"):
+        held = json.loads((made / name).read_text())
+        (made / name).write_text(json.dumps(dict(reversed(held.items())), separators=(",", ":")))
+
+
+def _old_merges(held: dict[str, Any]) -> None:
+    held["model"]["merges"] = [" ".join(pair) for pair in held["model"]["merges"]]
+    pad = {"pad_id": 0, "pad_type_id": 0, "pad_token": "<|endoftext|>", "pad_to_multiple_of": None}
+    held["padding"] = {"strategy": "BatchLongest", "direction": "Left", **pad}
+
+
+def _special(held: dict[str, Any]) -> None:
+    held["added_tokens"].append({**held["added_tokens"][0], "id": 300, "content": _token(held, 300)})
+
+
+def _token(held: dict[str, Any], place: int) -> str:
+    return next(token for token, number in held["model"]["vocab"].items() if number == place)
+
+
+def _template(made: Path) -> None:
+    path = made / "chat_template.jinja"
+    path.write_text(path.read_text().replace("counts", "counts twice"))
+
+
+def _case(name: str, source: str, change: Callable[[Path], None], twin: str, part: str | None = None) -> Case:
+    return Case(name, source, partial(_copy, change), ((part, "unlike"),) if part else (), twin)
+
+
+_CONFIG, _SETTINGS, _WORDS, _TURNS = "config.json", "generation_config.json", "tokenizer", "chat template"
+_FOUND = "review: the entry had no digest of it"
+CASES = (
+    _case("other-rope", "MarinFold#184", _config(rope_parameters={"rope_type": "llama3", "rope_theta": 5e5, **_LLAMA3}),
+          "old-rope", _CONFIG),
+    _case("other-epsilon", _FOUND, _config(rms_norm_eps=1e-5), "explicit-defaults", _CONFIG),
+    _case("other-activation", _FOUND, _config(hidden_act="gelu"), "old-dtype", _CONFIG),
+    _case("other-class", "vLLM loads what architectures names", _config(architectures=["GraniteForCausalLM"]),
+          "no-class", _CONFIG),
+    _case("quantised", "a 4-bit config over the same files", _config(quantization_config={"quant_method": "gptq"}),
+          "private-keys", _CONFIG),
+    _case("other-end", _FOUND, _generation(eos_token_id=5), "saved-again", _SETTINGS),
+    _case("other-temperature", _FOUND, _generation(temperature=0.6), "saved-again", _SETTINGS),
+    _case("merge-lost", _FOUND, _tokens(lambda held: held["model"]["merges"].pop()), "old-merges", _WORDS),
+    _case("token-made-special", _FOUND, _tokens(_special), "reordered", _WORDS),
+    _case("other-template", _FOUND, _template, "reordered", _TURNS),
+    _case("saved-again", "save_pretrained after from_pretrained", _saved_again, "other-end"),
+    _case("old-rope", _OLD, _config("rope_parameters", rope_theta=10000.0, rope_scaling=None), "other-rope"),
+    _case("explicit-defaults", "a newer transformers writes more keys",
+          _config(attention_bias=False, rms_norm_eps=1e-6, sliding_window=None), "other-epsilon"),
+    _case("old-dtype", _OLD, _config("dtype", torch_dtype="bfloat16", transformers_version="4.44.2"),
+          "other-activation"),
+    _case("no-class", "a config written by hand", _config("architectures"), "other-class"),
+    _case("private-keys", "Unsloth and older versions write them",
+          _config(_name_or_path="org/model", unsloth_version="2025.1", use_cache=False), "quantised"),
+    _case("old-merges", "tokenizers before 0.20 wrote merges as texts", _tokens(_old_merges), "merge-lost"),
+    _case("reordered", "another JSON writer", _reordered, "other-template"),
+)  # fmt: skip

@@ -1,0 +1,47 @@
+"""Every input of the corpus: `score` and `doctor` find what it is made to show, and nothing in its sound twin."""
+
+import json
+from pathlib import Path
+
+import pytest
+from corpus import adapters, candidates, templates
+from corpus.cases import Case
+from tiny_study import bench
+
+CASES = (*candidates.CASES, *adapters.CASES, *templates.CASES)
+BY_NAME = {case.name: case for case in CASES}
+
+
+def _codes(printed: str) -> list[tuple[str, str]]:
+    return sorted((one["code"], one["severity"]) for one in json.loads(printed)["findings"])
+
+
+def _scored(place: Path, candidate: Path, refused: bool, capfd) -> list[tuple[str, str]]:
+    """What `bench score --json` finds; a model that is refused is refused whatever the engine would do."""
+    engine = "transformers" if refused else "scripted"
+    words = ("score", candidate, "--task", "word-problems", "--limit", "2", "--engine", engine, "--json")
+    capfd.readouterr()
+    assert bench(place, *words) == (1 if refused else 0)
+    return _codes(capfd.readouterr().out)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_score_and_doctor_find_the_same(case: Case, tmp_path, capfd):
+    """The codes and severities that the case names, in both commands; a refusal ends in one line and makes no row."""
+    candidate = case.build(tmp_path / "candidate")
+    refused = any(severity == "refuse" for _, severity in case.expected)
+    assert _scored(tmp_path, candidate, refused, capfd) == sorted(case.expected)
+    assert bool(list(tmp_path.glob("leaderboards/*/*.json"))) != refused
+    assert bench(tmp_path, "doctor", candidate, "--answers", "0", "--json") == (1 if case.expected else 0)
+    assert _codes(capfd.readouterr().out) == sorted(case.expected)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.expected], ids=lambda case: case.name)
+def test_every_bad_input_has_a_sound_twin(case: Case):
+    """The twin is in the corpus and expects no finding."""
+    assert BY_NAME[case.twin].expected == ()
+
+
+def test_names_are_unique():
+    """A case is found by its name."""
+    assert len(BY_NAME) == len(CASES)
