@@ -180,6 +180,7 @@ _SELECTIONS = (
     {"target_modules": ["q_proj", "down_proj"]},
     {"target_modules": ["model.layers.1.self_attn.q_proj", "v_proj"]},
     {"target_modules": ["proj"]},
+    {"target_modules": ["q_proj", "embed_tokens", "input_layernorm"]},
     {"target_modules": ["q_proj", "lm_head"]},
     {"target_modules": r".*\.1\.(mlp|self_attn)\.(up|q)_proj"},
     {"target_modules": "q_proj"},

@@ -110,13 +110,6 @@ CASES = (
         "all linear layers but one",
     ),
     Case("ranks by pattern", "PEFT saves it", made(rank_pattern={"q_proj": 2}), (), "half of the layers"),
-    Case(
-        "names that select embeddings and norms too",
-        "found by hand",
-        made(config={"target_modules": [*_ATTENTION, "embed_tokens", "input_layernorm"]}),
-        (),
-        "half of the layers",
-    ),
     Case("the main branch", "PEFT saves it", made(config={"revision": "main"}), (), "a commit that is not at hand"),
     Case("an empty revision", "found by hand", made(config={"revision": ""}), (), "a commit that is not at hand"),
     Case("the commit at hand", "the hub's cache names folders so", snapshot, (), "a commit that is not at hand"),
