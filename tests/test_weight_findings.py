@@ -15,9 +15,10 @@ from tiny_study import REAL, SCRIPTED, bench, rows
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
-from harness import findings
+from harness import findings, sitting
 from harness.checkpoints import adapter, examination, tensor_check, weights
 from harness.checkpoints.weights import SINGLE
+from harness.engines import scripted, vllm
 from harness.errors import BenchError
 from harness.named import checked
 from harness.store import answers, audit, completions, entries
@@ -295,3 +296,13 @@ def test_an_entry_whose_findings_do_not_follow_from_its_completions_is_a_problem
     assert problem in audit.completions(entry, spoken, b"")
     assert problem in audit.completions(silent, written, b"")
     assert problem not in audit.completions(silent, spoken, b"")
+
+
+def test_an_adapter_that_the_engine_puts_beside_the_weights_is_checked_too(tmp_path):
+    """As vLLM's option `adapter` does; an engine without such an option has nothing to check."""
+    folder = next(case for case in adapters.CASES if case.name == "half of the layers").build(tmp_path)
+    held = model(tmp_path / "base")
+    asked = sitting.Asked(None, ([], []), "vllm", "", vllm.Options(adapter=str(folder)))
+    assert [one.code for one in sitting._beside(asked, held)] == ["adapter-incomplete"]
+    assert sitting._beside(replace(asked, options=vllm.Options()), held) == []
+    assert sitting._beside(replace(asked, options=scripted.Options()), held) == []
