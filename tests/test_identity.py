@@ -1,4 +1,4 @@
-"""harness.checkpoints.identity, and all that keeps two models of equal tensors apart; a cached conversion's manifest."""
+"""harness.checkpoints.identity and manifest: two models of equal tensors, and a conversion that was damaged."""
 
 import hashlib
 import json
