@@ -31,7 +31,8 @@ def announce(scored: Scored, as_json: bool, screen: Screen) -> None:
     engine = f"{version} on {result.provenance.device}"
     bar = [] if result.task.bar is None else [("right is", "{} that reaches {}".format(*result.task.bar))]
     counted = _counted(result.counts, result.task.measure)
-    rows = [*counted, *bar, ("engine", engine), ("speed", f"{speed}seconds: {phases}"),
+    noticed = [] if result.checks is None else result.checks.facts
+    rows = [*counted, *noticed, *bar, ("engine", engine), ("speed", f"{speed}seconds: {phases}"),
             ("answers", f"{folder} (read them: bench show {folder} --wrong)"), ("entry", str(path))]  # fmt: skip
     screen.print(table(f"{result.candidate} on {result.task.label}{part}", rows))
 

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,8 +13,14 @@ from harness.store import entries
 from harness.store.bits import Bits
 from harness.store.completions import CommittedCompletion, commit, to_lines
 from harness.store.entry import EngineRecord, Entry, ModelRecord, Provenance, Result, Selection, TaskRecord, Timings
-from harness.store.records import digest, plain
+from harness.store.records import digest, plain, pretty
 from harness.types import Completion, Problem, Sampling, Score, Verdict
+
+
+def printed_entries(out: str) -> list[str]:
+    """The entries that `--json` printed, each as its file spells it: without the findings that are told beside it."""
+    told = [json.loads(part) for part in out.strip().replace("}\n{", "}\0{").split("\0")]
+    return [pretty({name: value for name, value in one.items() if name != "findings"}).decode() for one in told]
 
 
 def sha(text: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from samples import printed_entries
 from test_plugins import TASK
 
 from harness import plugins, protocol
@@ -130,11 +131,12 @@ def test_grade_judges_a_file_of_cases_in_its_order(here, capfd):
 
 
 def test_score_prints_the_entry_and_reports_a_finished_run_without_generating(model, here, capfd):
-    """Stdout is the entry's file byte for byte, the second time too, though the script is gone by then."""
+    """Stdout is the entry's file and the findings, the second time too, though the script is gone by then."""
     script(here / "script.jsonl")
     first = told(capfd, *words(model), "--json")
     (entry,), (run,) = here.glob("leaderboards/*/*.json"), here.glob("runs/*")
-    assert first == entry.read_text()
+    assert printed_entries(first) == [entry.read_text()]
+    assert json.loads(first)["findings"] == []
     (here / "script.jsonl").unlink()
     assert told(capfd, *words(model), "--json") == first
     assert list(here.glob("runs/*")) == [run]

@@ -11,6 +11,7 @@ import pytest
 import tiny
 
 from harness import cli, plugins
+from harness.findings import CODES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -83,6 +84,13 @@ def test_the_pages_name_every_task_and_engine():
     """Who adds a plug-in tells the reader."""
     text = README + (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert [name for kind in ("task", "engine") for name in plugins.names(kind) if name not in text] == []
+
+
+def test_every_finding_is_explained():
+    """The table is that of the code: each code with its severity and its meaning, in the same order."""
+    table = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8").partition("|---|---|---|\n")[2]
+    told = [f"|`{code}`|{severity}|{meaning}|" for code, (severity, meaning) in CODES.items()]
+    assert table.splitlines() == told
 
 
 @pytest.mark.parametrize("name", [name for name in plugins.names("engine") if name != "vllm"])

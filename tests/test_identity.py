@@ -1,4 +1,4 @@
-"""What keeps two models of equal tensors apart, and the manifest of a cached conversion."""
+"""harness.checkpoints.identity and manifest: two models of equal tensors, and a conversion that was damaged."""
 
 import hashlib
 import json

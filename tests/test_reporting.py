@@ -199,7 +199,7 @@ def test_the_study_is_judged_on_real_rows(tmp_path: Path) -> None:
     given = order(board.parent, name="study", board="gsm8k", questions=False)
     text = render(given, tmp_path / "out")["README.md"]
     assert "### A candidate fine-tuned on GSM8K's train split scores higher than its base" in text
-    assert "69 and 24 of 1,319 right, +3.41 points [+2.1, +4.8], exact McNemar, Holm p < .0001: supported" in text
+    assert "69 and 24 of 1,319 right, +3.41 points [+2.06, +4.84], exact McNemar, Holm p < .0001: supported" in text
     assert "not judged, no row of smollm2-135m-it-q4\\_1+full-socratic-s0" in text
     assert "not shown to be older than their runs" in text  # no git holds this copy of the claims
 

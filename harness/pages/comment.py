@@ -8,11 +8,11 @@ from html import escape
 from urllib.parse import quote
 
 from harness.judging.compare import Comparison
-from harness.judging.statistics import wilson
+from harness.judging.statistics import points, wilson
 from harness.judging.telling import tell
 from harness.pages.markup import cell, code, visible
 from harness.pages.proposal import Contest, Example, Proposed, Report, Withdrawn
-from harness.pages.table import measure
+from harness.pages.table import measure, warned
 from harness.store.board import Row
 
 # What GitHub takes as one comment. Counted here in bytes of UTF-8, of which there are never fewer than characters.
@@ -125,12 +125,19 @@ def _faults(faults: Sequence[str]) -> str:
 def _verdicts(report: Report) -> str:
     contests = [(row, contest) for row in report.rows for contest in row.contests]
     contests.sort(key=lambda pair: _ORDER.index(pair[1].verdict))
-    lines = [_verdict(row, contest) for row, contest in contests]
+    lines = [*_warned(report.rows), *(_verdict(row, contest) for row, contest in contests)]
     lines += _remarks(report.rows)
     shown = lines[: _MOST["verdicts"]]
     if rest := len(lines) - len(shown):
         shown.append(f"- and {rest:,} more, in the table")
     return "\n".join(shown) + (f"\n\n{_family(len(contests))}" if contests else "")
+
+
+def _warned(rows: Sequence[Proposed]) -> Iterator[str]:
+    """What the checks of the new rows found, a line each, before any verdict that it may explain."""
+    for result in (row.row.entry.result for row in rows):
+        if result.marks:
+            yield f"- **warned**: {code(result.candidate)}: {', '.join(map(code, result.marks))}"
 
 
 def _remarks(rows: Sequence[Proposed]) -> Iterator[str]:
@@ -198,8 +205,8 @@ def _cells(report: Report, row: Proposed) -> Iterator[str]:
     yield from (f"{100 * count / counts.total:.1f}" for count in (counts.strict, counts.unread, counts.cut))
     for role in ("base", "incumbent"):
         contest = next((contest for contest in row.contests if contest.role == role), None)
-        yield _ABSENT if contest is None else f"{contest.verdict}, {100 * contest.found.pairs.difference:+.2f}"
-    yield _file(report, row, row.row.file, "entry")
+        yield _ABSENT if contest is None else f"{contest.verdict}, {points(contest.found.pairs.difference)}"
+    yield _file(report, row, row.row.file, "entry") + warned(row.row.entry.result)
 
 
 def _details(report: Report, row: Proposed) -> Iterator[_Part]:
@@ -283,8 +290,8 @@ def _rate(row: Row) -> str:
 
 
 def _points(found: Comparison) -> str:
-    low, high = 100 * found.interval.low, 100 * found.interval.high
-    return f"{100 * found.pairs.difference:+.2f} points [{low:+.2f}, {high:+.2f}]"
+    low, high = map(points, found.interval)
+    return f"{points(found.pairs.difference)} points [{low}, {high}]"
 
 
 def _counted(number: int, one: str, more: str | None = None) -> str:

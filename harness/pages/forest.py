@@ -7,9 +7,9 @@ from itertools import groupby
 from harness.judging.compare import comparable
 from harness.judging.provenances import untrained
 from harness.judging.standing import Against, Judged
-from harness.judging.statistics import Interval, wilson
+from harness.judging.statistics import Interval, points, wilson
 from harness.pages.drawing import Canvas, cut, ticks
-from harness.pages.table import measure, points
+from harness.pages.table import measure
 from harness.store.board import Row, Table
 
 MOST_ROWS = 100
@@ -171,7 +171,9 @@ def _rows(canvas: Canvas, y: float, group: Group, scale: Scale) -> float:
 def _row(canvas: Canvas, middle: float, mark: Mark, group: Group, scale: Scale) -> None:
     against, base = mark.against, untrained(mark.row.entry)
     colour = "ink" if against is None else _COLOURS.get(against.verdict, "unresolved")
-    canvas.text(_NAMES, middle + 4, cut(_short(mark.row, group), _COLUMNS - 1), "muted mono" if base else "ink mono")
+    warned = ", warned" if mark.row.result.marks else ""
+    name = cut(_short(mark.row, group), _COLUMNS - 1 - len(warned)) + warned
+    canvas.text(_NAMES, middle + 4, name, "muted mono" if base else "ink mono")
     low, high = (scale.at(end) for end in mark.interval)
     canvas.line(low, middle, high, middle, f"{colour} thick")
     x = scale.at(mark.rate)

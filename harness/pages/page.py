@@ -1,7 +1,8 @@
 """The page of a board, and the page that lists the boards: Markdown that no text in a record can break or decorate."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from harness.findings import CODES
 from harness.judging.standing import Judged, Recipe, discordance, recipes
 from harness.judging.statistics import USUAL_DISCORDANCE, resolvable_difference
 from harness.pages import table
@@ -56,7 +57,17 @@ def page(judged: Judged, noise: Sequence[Noise] = (), claims: str = "", elsewher
     parts += ["## Noise", floors(noise, board)] if noise else []
     parts += [_ELSEWHERE, "\n".join(_foreign(one, board.name) for one in elsewhere)] if elsewhere else []
     parts += ["## Superseded and retracted", table.withdrawn(board.name, gone)] if gone else []
+    parts += legend(row.result for found in judged.tables for row in found.rows)
     return "\n\n".join([*parts, _HOW_TO_READ])
+
+
+def legend(results: Iterable[Result]) -> Iterator[str]:
+    """What the codes after "warned" mean, in one line; nothing where no row has one."""
+    noticed = [result.checks for result in results if result.checks is not None]
+    codes = sorted({found for checks in noticed for found in (*checks.findings, *checks.accepted)})
+    if codes:
+        told = "; ".join(f"{code(one)}: {CODES[one][1] if one in CODES else 'of another version'}" for one in codes)
+        yield f"**warned**: what the checks found; (accepted) was scored although it is refused. {told}."
 
 
 def _foreign(one: Foreign, board: str) -> str:

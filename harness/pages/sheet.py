@@ -6,9 +6,9 @@ import re
 from collections.abc import Collection, Iterator
 
 from harness.judging.standing import Against, Judged
-from harness.judging.statistics import wilson
+from harness.judging.statistics import points, wilson
 from harness.pages.markup import csv_cell
-from harness.pages.table import dtype, percent, points
+from harness.pages.table import dtype, percent
 from harness.store.board import Row, ordered
 from harness.store.entry import Result
 from harness.store.lineage import Retraction
@@ -32,6 +32,7 @@ def sheet(judged: Judged, files: Collection[str] | None = None) -> str:
             *_judged(judged.against.get(row.file), gone.get(row.file)),
             ("verified_level", judged.board.said.level(row.file)),
             *_trained(row.result),
+            ("findings", "; ".join(row.result.marks)),
         )
         for row in ordered(judged.board.rows)
         if files is None or row.file in files

@@ -5,7 +5,7 @@ from textwrap import wrap
 
 from harness.judging.provenances import untrained
 from harness.judging.standing import Against, Judged
-from harness.judging.statistics import Interval, wilson
+from harness.judging.statistics import Interval, points, wilson
 from harness.pages.markup import UNKNOWN, cell, visible
 from harness.store.board import Row, Table
 from harness.store.entry import Entry, Result
@@ -48,11 +48,6 @@ def percent(count: int, total: int, decimals: int) -> str:
     return f"{100 * count / total:.{decimals}f}"
 
 
-def points(value: float, decimals: int = 2) -> str:
-    """A difference of proportions in points, its sign written; no difference is +0.00, never -0.00."""
-    return f"{round(100 * value, decimals) + 0.0:+.{decimals}f}"
-
-
 def span(interval: Interval) -> str:
     """An interval of proportions in percent."""
     return f"{100 * interval.low:.1f}–{100 * interval.high:.1f}"
@@ -61,6 +56,11 @@ def span(interval: Interval) -> str:
 def sentence(text: str) -> str:
     """A sentence from outside in a cell, whole: code spans that nothing in it can leave."""
     return " ".join(cell(part) for part in wrap(visible(text), 90)) or UNKNOWN
+
+
+def warned(result: Result) -> str:
+    """What the checks of a row found, to end a cell; nothing where they found nothing."""
+    return f", warned: {', '.join(map(cell, result.marks))}" if result.marks else ""
 
 
 def dtype(result: Result) -> str | None:
@@ -122,7 +122,7 @@ def _shares(result: Result) -> Iterator[str]:
 
 def _difference(against: Against) -> str:
     low, high = against.interval
-    return f"{points(against.pairs.difference)} ({points(low, 1)} to {points(high, 1)}) {against.verdict}"
+    return f"{points(against.pairs.difference)} ({points(low)} to {points(high)}) {against.verdict}"
 
 
 def _made(result: Result) -> Iterator[str]:
@@ -137,4 +137,4 @@ def _speed(entry: Entry) -> str:
 def _link(judged: Judged, row: Row) -> str:
     level = judged.board.said.level(row.file)
     marks = ["" if level is None else f" L{level}", ", uncommitted code" if row.result.provenance.git_dirty else ""]
-    return f"[entry]({judged.board.name}/{row.file}){''.join(marks)}"
+    return f"[entry]({judged.board.name}/{row.file}){''.join(marks)}{warned(row.result)}"

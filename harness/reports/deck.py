@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from harness.judging.families import LEAST_SEEDS
-from harness.judging.statistics import wilson
+from harness.judging.statistics import points, wilson
 from harness.pages.markup import UNKNOWN, cell, code
+from harness.pages.table import warned
 from harness.reports.bars import verdicts
 from harness.reports.findings import Finding, tally
 from harness.reports.frames import Figure
@@ -60,8 +61,8 @@ def _highest(study: Study) -> Sentence:
     if best.gain is None:
         return (*start, f"{beside}{_seeds(study, best)}.")
     gain = best.gain
-    ends = f"[{100 * gain.interval.low:+.1f}, {100 * gain.interval.high:+.1f}]"
-    told = f"{100 * gain.pairs.difference:+.2f} points {ends} against its base"
+    least, most = map(points, gain.interval)
+    told = f"{points(gain.pairs.difference)} points [{least}, {most}] against its base"
     return (*start, f"{beside}; {told}{_seeds(study, best)}.")
 
 
@@ -136,7 +137,7 @@ def _table(study: Study) -> str:
 def _cells(line: Line) -> Iterator[str]:
     counts = line.entry.result.counts
     low, high = wilson(counts.correct, counts.total)
-    yield cell(line.title)
+    yield cell(line.title) + warned(line.entry.result)
     yield f"{line.percent:.2f}"
     yield f"{100 * low:.1f}–{100 * high:.1f}"
     yield from against_base(line)
@@ -152,5 +153,5 @@ def against_base(line: Line) -> tuple[str, str]:
     """(difference from the base in points with its interval, Holm p), or dashes where there is none."""
     if line.gain is None or line.p is None:
         return UNKNOWN, UNKNOWN
-    low, high = line.gain.interval
-    return f"{100 * line.gain.pairs.difference:+.2f} [{100 * low:+.1f}, {100 * high:+.1f}]", probability(line.p)
+    low, high = map(points, line.gain.interval)
+    return f"{points(line.gain.pairs.difference)} [{low}, {high}]", probability(line.p)

@@ -156,6 +156,13 @@ class Checks:
         """Every code that a reader of the row should see, overridden refusals marked."""
         return (*self.findings, *(f"{code} (accepted)" for code in self.accepted))
 
+    @property
+    def facts(self) -> tuple[tuple[str, str], ...]:
+        """(what, value) for a person at a terminal: the codes, and that nobody could look at the logits."""
+        unseen = "unchecked: nobody could see whether they were finite"
+        found = (("findings", ", ".join(self.marks)),) if self.marks else ()
+        return (*found, *((("logits", unseen),) if self.logits == "unchecked" else ()))
+
 
 @dataclass(frozen=True, slots=True)
 class Result:

@@ -12,6 +12,7 @@ from harness import evaluate, plugins, regrading, runs
 from harness.contracts import Task
 from harness.display import Screen, plain
 from harness.errors import BenchError
+from harness.pages.markup import visible
 from harness.store import entries
 from harness.store.bits import hex_to_bits
 from harness.store.completions import from_lines, read_lines, written
@@ -65,6 +66,10 @@ def show(order: Show, screen: Screen) -> int:
         screen.print(
             Text(f"{what}: {len(found)} answers, {len(chosen)} {kind}" + (f", {left} not shown (-n)" if left else ""))
         )
+        entry = Path(what) if what.endswith(".json") else Path(what) / "entry.json"
+        checks = entries.read(entry).result.checks if entry.is_file() else None
+        if checks is not None:
+            screen.print(*(Text(visible(f"{name}: {value}")) for name, value in checks.facts))
     return 0
 
 

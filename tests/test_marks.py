@@ -1,0 +1,158 @@
+"""What the checks of a row found is shown wherever the row is, and a row without findings looks as it always did."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import report_samples
+from board_samples import HOSTILE, right, row, trained
+from markdown_it import MarkdownIt
+from samples import add, partial, result
+
+from harness.display import Screen
+from harness.findings import CODES
+from harness.judging.compare import compare
+from harness.judging.standing import judge
+from harness.pages import comment, forest
+from harness.pages.page import page
+from harness.pages.proposal import Contest, Proposed, Report
+from harness.pages.sheet import sheet
+from harness.scoring import Scored
+from harness.store import entries
+from harness.store.board import Board, Row
+from harness.store.entry import Checks, Result
+from harness.store.lineage import Said
+from harness.stories.reading import Show, show
+from harness.stories.reporting import render
+from harness.summary import announce
+
+MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
+FOUND = Checks(findings=("answers-constant", "bos-missing"), accepted=("template-unread",), logits="finite")
+NOTHING = Checks(findings=(), accepted=(), logits="unchecked")
+CODES_OF_FOUND = ("answers-constant", "bos-missing", "template-unread")
+
+
+def rows(checks: Checks | None) -> tuple[Row, Row, Row]:
+    """A base, a training on it and a subset; the checks are of the last two."""
+    tuned = replace(right(trained("base", "full"), range(2, 60)), checks=checks)
+    part = replace(partial(result("base")), checks=checks)
+    return row(right(result("base"), range(24))), row(tuned), row(part)
+
+
+def board(*made: Row) -> Board:
+    """A board of them."""
+    return Board("counting", made, Said((), ()))
+
+
+def lines(text: str, *words: str) -> list[str]:
+    """The lines that hold all of these words."""
+    return [line for line in text.splitlines() if all(word in line for word in words)]
+
+
+def told(*made: Row) -> str:
+    """A pull request's comment about the second row against the first, and about the third."""
+    found = compare(made[1].entry, made[0].entry)
+    contest = Contest("base", made[0], found, found.p, (), ())
+    new = (Proposed("counting", made[1], (contest,), (), (), ()), Proposed("counting", made[2], (), (), (), ()))
+    return comment.render(Report("main", "0" * 40, None, "", (), new, (), 0))
+
+
+def test_a_page_shows_the_findings_in_the_row_and_says_what_they_mean() -> None:
+    """In the cell of the entry of full and partial runs; one line explains each code that the page has."""
+    text = page(judge(board(*rows(FOUND))))
+    marked = ", warned: `answers-constant`, `bos-missing`, `template-unread (accepted)`|"
+    assert [line.startswith("|") and line.endswith(marked) for line in lines(text, ", warned: ")] == [True, True]
+    (legend,) = lines(text, "**warned**")
+    assert all(f"`{code}`: {CODES[code][1]}" in legend for code in CODES_OF_FOUND)
+
+
+def test_sheet_and_plot_show_the_findings() -> None:
+    """The sheet the codes of every row, empty where there are none; the plot which rows have some."""
+    judged = judge(board(*rows(FOUND)))
+    found = [record["findings"] for record in csv.DictReader(sheet(judged).splitlines())]
+    assert sorted(found) == ["", *["answers-constant; bos-missing; template-unread (accepted)"] * 2]
+    assert forest.draw(judged).count(", warned<") == 1
+
+
+def test_a_comment_warns_before_its_verdicts() -> None:
+    """A line for each marked row that is not folded away, and the codes in its cell of the table."""
+    text = told(*rows(FOUND))
+    assert len(lines(text, "- **warned**", *CODES_OF_FOUND)) == 2
+    assert text.rindex("- **warned**") < min(text.index("- **better"), text.index("<details>"))
+    assert len(lines(text, "|", ", warned: `answers-constant`")) == 2
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda made: page(judge(board(*made))),
+        lambda made: sheet(judge(board(*made))),
+        lambda made: forest.draw(judge(board(*made))),
+        lambda made: told(*made),
+    ],
+)
+def test_rows_without_findings_look_as_before(write: Callable[[tuple[Row, ...]], str]) -> None:
+    """The twin: checks that found nothing, also where nobody saw the logits, change no page; names of files do."""
+    old, new = rows(None), rows(NOTHING)
+    text = write(new)
+    for one, other in zip(old, new, strict=True):
+        text = text.replace(other.file, one.file).replace(other.entry.result_sha256, one.entry.result_sha256)
+    # Rows of one name are in the order of their files, which have the digest in their name.
+    assert sorted(text.splitlines()) == sorted(write(old).splitlines())
+    assert "warned" not in text
+
+
+def test_a_code_of_another_version_is_shown_and_decorates_nothing() -> None:
+    """An entry may hold any text as a code: it stays inside its cell, its line and its column."""
+    made = rows(replace(FOUND, findings=(HOSTILE,), accepted=()))
+    text = page(judge(board(*made)))
+    assert lines(text, "**warned**", "of another version")
+    for shown in (text, told(*made)):
+        tokens = [token for block in MARKDOWN.parse(shown) for token in (block.children or [])]
+        assert not [token for token in tokens if token.type == "link_open" and "e.vil" in str(token.attrs)]
+        assert not [token for token in tokens if token.type == "html_inline" and token.content == "<b>"]
+        assert len({line.count("|") - line.count("\\|") for line in lines(shown, "e.vil") if line[0] == "|"}) <= 2
+    assert len(list(csv.DictReader(sheet(judge(board(*made))).splitlines()))) == 3
+
+
+@pytest.mark.parametrize("checks", [FOUND, NOTHING])
+def test_a_report_shows_the_findings_of_its_rows(tmp_path: Path, checks: Checks) -> None:
+    """In the table of the deck and in that of the page of HTML; nothing where there are none."""
+    folder = tmp_path / "leaderboards" / "counting"
+    report_samples.base(folder, 5)
+    report_samples.tuned(folder, 20, "full", checks=checks)
+    texts = render(report_samples.order(folder.parent), tmp_path / "out")
+    for file in ("README.md", "index.html"):
+        assert len(lines(texts[file], "warned: ", "answers-constant")) == len(checks.marks[:1])
+
+
+def starting(text: str, word: str) -> list[str]:
+    """The lines that begin with the word."""
+    return [line for line in text.splitlines() if line.startswith(word)]
+
+
+def printed(checks: Checks | None, tmp_path: Path) -> tuple[str, str]:
+    """What a terminal shows when a row is scored, and when its answers are read."""
+    scored: Result = replace(result(), checks=checks)
+    path = add(tmp_path, scored)
+    out, read = StringIO(), StringIO()
+    announce(Scored(entries.read(path), path, tmp_path), as_json=False, screen=Screen(out, StringIO()))
+    assert show(Show([str(path)], None, 0, [], None), Screen(read, StringIO())) == 0
+    return out.getvalue(), read.getvalue()
+
+
+def test_a_terminal_shows_findings_and_logits_that_nobody_checked(tmp_path: Path) -> None:
+    """When the row is made and when it is shown; an entry without checks or findings has none."""
+    for text in printed(FOUND, tmp_path):
+        (line,) = starting(text, "findings")
+        assert all(code in line for code in CODES_OF_FOUND)
+        assert not starting(text, "logits")
+    for text in printed(NOTHING, tmp_path):
+        assert ["unchecked" in line for line in starting(text, "logits")] == [True]
+        assert not starting(text, "findings")
+    for text in (*printed(None, tmp_path), *printed(replace(NOTHING, logits="finite"), tmp_path)):
+        assert not starting(text, "logits")
+        assert not starting(text, "findings")
