@@ -35,6 +35,7 @@ def order(place: Path, **changed: object) -> Noise:
         runs=place / "runs",
         run=None,
         again=False,
+        accept=[],
         as_json=False,
         mirror=None,
         cache=place / "cache",
