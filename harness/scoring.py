@@ -163,7 +163,7 @@ def _one(seat: Sitting, folder: Path, engine: Engine, phases: dict[str, float], 
             entry, committed = entries.read(done), row.committed(seat.exam.problems, run.finished)
             return Scored(entry, add(entry, committed, folder, seat.order.leaderboards, _losses(seat)), folder)
         runs.write_problems(folder, seat.exam.problems)
-        tokens, answered = 0, len(run.finished) == len(seat.exam.requests)
+        tokens, answered = 0, len(run.finished) == len(seat.exam.problems)
         if not answered or _lacks_solutions(seat, folder):
             try:
                 tokens, timed = generate(seat, run, engine, screen, measure=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness import evaluate, media, options, plugins, runs
+from harness import evaluate, options, plugins, runs
 from harness.checkpoints import models
 from harness.contracts import Task
 from harness.display import Screen
@@ -85,7 +85,7 @@ class Asked:
         """The items as token ids, made once for all models that share a tokenizer."""
         known = next((exam for whose, exam in self.exams if whose is speech), None)
         if known is None:
-            known = evaluate.prepare(self.task, self.problems, speech.tokenizer, speech.manner, seed)
+            known = evaluate.prepare(self.task, self.problems, speech, seed)
             self.exams.append((speech, known))
         return known
 
@@ -107,8 +107,6 @@ def seat(order: Order, screen: Screen, model: Model, training: Training | None, 
     _require_own_name(model, order.leaderboards)
     speech = plugins.room("harness.tokenizer").load(model)
     exam = asked.exam(speech, order.seed)
-    if any(request.media for request in exam.requests):
-        media.require_processor(model.folder)
     if speech.context is not None:
         evaluate.fits(exam, speech.context)
     settings: dict[str, Value] = {
@@ -139,20 +137,14 @@ def ask(order: Order) -> Asked:
 
 
 def require_able(task: Task, name: str, engine: Any) -> None:
-    """Refuse a task that an engine would answer otherwise than asked: without its beams, or without its pictures.
+    """Refuse a task that compares likelihoods where the engine measures none.
 
     Raises:
-        BenchError: naming the task, what it asks for and the engine; or it would draw among beams.
+        BenchError: naming the task and the engine.
     """
-    beams = task.SAMPLING.beams
-    if beams is not None and task.SAMPLING.temperature:
-        raise BenchError(f"{task.LABEL} asks for beams and a temperature", "leave one of them out of its SAMPLING")
-    if beams is not None and not getattr(engine, "BEAMS", False):
-        what = f"{task.LABEL} searches with {beams} beams, which the engine '{name}' does not"
-        raise BenchError(what, "give --engine transformers")
-    if getattr(task, "media", None) is not None and not getattr(engine, "MEDIA", False):
-        what = f"{task.LABEL} shows pictures or plays sounds, which the engine '{name}' does not"
-        raise BenchError(what, "give --engine transformers")
+    if getattr(task, "MEASURES", False) and getattr(engine, "measures", None) is None:
+        what = f"{task.LABEL} compares how likely given texts are, which the engine '{name}' cannot measure"
+        raise BenchError(what, "give --engine vllm or transformers")
 
 
 def folder(sitting: Sitting) -> Path:

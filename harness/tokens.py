@@ -13,7 +13,6 @@ from typing import Any, Literal, Protocol
 
 from harness.contracts import Task
 from harness.errors import BenchError
-from harness.media import Medium, parts, placed, require_places
 from harness.types import BosRule, Message, Problem, Request
 
 Style = Literal["template", "text"]
@@ -124,14 +123,11 @@ def manner(tokenizer: Tokenizer, declared_bos: BosRule | None, eos_ids: Sequence
     )
 
 
-def prompt_text(tokenizer: Tokenizer, messages: Sequence[Message], *, shows: bool = False) -> str:
+def prompt_text(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
     """The whole prompt as text, up to where the model's answer begins, without a trailing space in the text style.
 
     Where the last turn is the assistant's, the answer begins with it: the prompt ends behind its last word, and the
     turn is left open.
-
-    Where the conversation shows pictures or plays sounds, the template is given each turn in parts, and writes the
-    model's own token for each of them.
 
     Templates that print today's date (Llama 3.2 does) get one fixed day, else a prompt would change overnight.
 
@@ -142,7 +138,7 @@ def prompt_text(tokenizer: Tokenizer, messages: Sequence[Message], *, shows: boo
         told = "".join(_TEXT[m.role].format(m.content) for m in messages)
         return told.removesuffix("\n\n") if begun(messages) else told
     try:
-        return _rendered(tokenizer, messages, generation=not begun(messages), goes_on=begun(messages), shows=shows)
+        return _rendered(tokenizer, messages, generation=not begun(messages), goes_on=begun(messages))
     except import_module("jinja2").TemplateError as error:  # only where a tokenizer is, which a board does not need
         if all(m.role != "system" for m in messages):
             raise
@@ -163,29 +159,37 @@ def prompt_ids(tokenizer: Tokenizer, how: Manner, messages: Sequence[Message]) -
     Raises:
         BenchError: the template writes BOS twice.
     """
-    return _with_bos(tokenizer, how, prompt_text(tokenizer, messages))
+    return with_bos(tokenizer, how, prompt_text(tokenizer, messages))
 
 
 def question(tokenizer: Tokenizer, how: Manner, task: Task, problem: Problem) -> Request:
     """What asks one problem of a task: its conversation, or its own text where a model has no template.
 
     Raises:
-        BenchError: the template writes BOS twice, or a picture or sound has no place in the prompt.
+        BenchError: the template writes BOS twice.
     """
-    show = getattr(task, "media", None)
-    shown: tuple[Medium, ...] = () if show is None else show(problem)
-    messages, text = task.messages(problem), getattr(task, "text", None)
-    if shown:
-        require_places(problem.id, "".join(m.content for m in messages), shown)
-    if how.style == "text":
-        told = prompt_text(tokenizer, messages) if text is None else text(problem)
-        told = placed(told, tokenizer) if shown else told
-    else:
-        told = prompt_text(tokenizer, messages, shows=bool(shown))
-    return Request(problem.id, _with_bos(tokenizer, how, told), shown)
+    text = getattr(task, "text", None) if how.style == "text" else None
+    told = prompt_text(tokenizer, task.messages(problem)) if text is None else text(problem)
+    return Request(problem.id, with_bos(tokenizer, how, told))
 
 
-def _with_bos(tokenizer: Tokenizer, how: Manner, text: str) -> tuple[int, ...]:
+def requests(speech: Speech, task: Task, problem: Problem) -> tuple[Request, ...]:
+    """All that a model is asked for one problem, in an order that its task knows.
+
+    Raises:
+        BenchError: as `question`, or the task's own.
+    """
+    if (own := getattr(task, "requests", None)) is not None:
+        return tuple(own(problem, speech))
+    return (question(speech.tokenizer, speech.manner, task, problem),)
+
+
+def with_bos(tokenizer: Tokenizer, how: Manner, text: str) -> tuple[int, ...]:
+    """The ids of a whole prompt's text, BOS by the family's rule.
+
+    Raises:
+        BenchError: the template writes BOS twice.
+    """
     ids = tokenizer.encode(text, add_special_tokens=False)
     if how.bos_id is not None and ids[:1] != [how.bos_id]:
         ids.insert(0, how.bos_id)
@@ -229,8 +233,8 @@ def ends(tokenizer: Tokenizer, written: Sequence[int], stop_ids: Collection[int]
 
 
 def prompts_sha256(requests: Sequence[Request]) -> str:
-    """One digest over all that an engine is asked, order and borders included; ids are no part of it."""
-    return ids_sha256([(*each.token_ids, *(medium.sha256 for medium in each.media)) for each in requests])
+    """One digest over all that an engine is asked, order and borders included; names of requests are no part of it."""
+    return ids_sha256([(*each.token_ids, *([] if each.start is None else [f"from {each.start}"])) for each in requests])
 
 
 def ids_sha256(sequences: Sequence[Sequence[int | str]]) -> str:
@@ -242,11 +246,11 @@ def ids_sha256(sequences: Sequence[Sequence[int | str]]) -> str:
 
 
 def _rendered(
-    tokenizer: Tokenizer, messages: Sequence[Message], *, generation: bool, goes_on: bool = False, shows: bool = False
+    tokenizer: Tokenizer, messages: Sequence[Message], *, generation: bool, goes_on: bool = False
 ) -> str:
     template = tokenizer.chat_template or ""
     return tokenizer.apply_chat_template(
-        [{"role": m.role, "content": parts(m.content) if shows else m.content} for m in messages],
+        [{"role": m.role, "content": m.content} for m in messages],
         chat_template=_FIXED_DAY + template if "strftime_now" in template else template,
         tokenize=False,
         add_generation_prompt=generation,

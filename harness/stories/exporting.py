@@ -120,7 +120,6 @@ def _asked(task: Task, shots: Sequence[Message]) -> dict[str, object]:
             "do_sample": sampling.temperature > 0,
             "temperature": sampling.temperature,
             **({} if sampling.top_p is None else {"top_p": sampling.top_p}),
-            **({} if sampling.beams is None else {"num_beams": sampling.beams}),
         },
         "repeats": 1,
     }
