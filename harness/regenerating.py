@@ -142,7 +142,7 @@ def generate(made: Sitting, path: Path, before: Sequence[CommittedCompletion], w
     return Outcome(
         total=len(written),
         departs=tuple(_departures(made, before, written)),
-        altered=_altered(before, row.committed(exam.problems, written)),
+        altered=_altered(before, row.committed(exam.problems, written, made)),
         right=sum(verdict.correct for verdict in verdicts),
         unlike=tuple(_unlike(entries.read(path), resolved)),
         hardware=str(resolved["hardware"]),

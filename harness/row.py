@@ -13,6 +13,7 @@ from harness.evaluate import Exam, score
 from harness.sitting import Sitting
 from harness.store.bits import Bits
 from harness.store.completions import CommittedCompletion, commit, to_lines
+from harness.store.completions import written as completion_of
 from harness.store.entry import EngineRecord, Entry, ModelRecord, Result, Selection, Solutions, TaskRecord, Timings
 from harness.store.records import digest
 from harness.tokens import prompts_sha256
@@ -63,7 +64,14 @@ def result(
             seat.order.words, seat.order.commit, str(resolved["hardware"]), resolved["driver"], met
         ),
         solutions=solutions,
+        aggregates=_aggregates(exam, committed),
     )
+
+
+def _aggregates(exam: Exam, committed: Sequence[CommittedCompletion]) -> Mapping[str, float] | None:
+    """The results of all items together, where the task says that an item has none of its own."""
+    told = getattr(exam.task, "aggregates", None)
+    return None if told is None else told(exam.problems, [completion_of(line) for line in committed])
 
 
 def _model(seat: Sitting, *, served: bool) -> ModelRecord:
@@ -82,9 +90,21 @@ def _model(seat: Sitting, *, served: bool) -> ModelRecord:
     )
 
 
-def committed(problems: Sequence[Problem], written: Mapping[str, Completion]) -> list[CommittedCompletion]:
-    """The completions as they are committed beside the entry, in item order."""
-    return [commit(problem, written[problem.id]) for problem in problems]
+def committed(
+    problems: Sequence[Problem], written: Mapping[str, Completion], seat: Sitting | None = None
+) -> list[CommittedCompletion]:
+    """The completions as they are committed beside the entry, in item order.
+
+    Args:
+        problems: that were asked.
+        written: an answer to each.
+        seat: whose task may tell more of an item; None keeps the answers alone.
+    """
+    told = None if seat is None else getattr(seat.exam.task, "evidence", None)
+    if seat is None or told is None:
+        return [commit(problem, written[problem.id]) for problem in problems]
+    style = seat.speech.manner.style
+    return [commit(each, written[each.id], told(each, written[each.id], style)) for each in problems]
 
 
 def judged_again(before: Entry, task: Task, verdicts: Sequence[Verdict]) -> Entry:
@@ -124,5 +144,6 @@ def timings(exam: Exam, committed: Sequence[CommittedCompletion], phases: Mappin
 
 def board(task: str) -> str:
     """The board a task's rows go to: its name, or that of its file, in characters that suit a file name."""
-    name = Path(task).stem if task.endswith(".py") else task
+    library, colon, file = task.rpartition(":")
+    name = f"{library}{colon}{Path(file).stem}" if file.endswith((".py", ".yaml", ".yml")) else task
     return re.sub(r"[^a-z0-9_-]+", "-", name.lower().replace("_", "-")).strip("-_") or "task"

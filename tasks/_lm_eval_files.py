@@ -163,8 +163,6 @@ def find(name: str) -> Named:
     with offline(), _reading(entry.name):
         built = _Files().build(entry, registry=manager.task_index)
     members = tuple(_members(built))
-    for member in members:
-        _require_possible(member)
     own_version = (getattr(built, "metadata", None) or {}).get("version")
     versions = sorted({str(member.file["metadata"].get("version", "unversioned")) for member in members})
     return Named(entry.name, str(own_version or "+".join(versions)), members)
@@ -193,6 +191,7 @@ class _Files(TaskFactory):  # type: ignore[misc]
     """lm-eval's own factory, which here reads configurations and builds no task around data."""
 
     def _build_task(self, entry: Any, overrides: dict[str, Any] | None) -> Any:
+        _require_possible(Member(entry.name, entry.cfg or {}))
         file = self._load_full_config(entry, overrides)
         return SimpleNamespace(task_name=file["task"], file={k: v for k, v in file.items() if k not in ("tag", "group")})
 

@@ -188,6 +188,8 @@ def moves(first: Entry, second: Entry) -> tuple[Move, ...]:
 def _other_exam(first: Entry, second: Entry) -> Iterator[Difference]:
     """What makes two rows the answers to different questions."""
     one, other = first.result, second.result
+    if one.aggregates is not None or other.aggregates is not None:
+        yield Difference("items that are right or wrong", "none", "none")
     yield from differing(
         *(
             {

@@ -3,13 +3,13 @@
 import gzip
 import io
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import BenchError
 from harness.store.records import LATER, canonical, decode, digest, parse, plain
-from harness.types import Completion, Finish, Problem
+from harness.types import Completion, Evidence, Finish, LogLikelihood, Problem
 
 # The text of a full run is a few MB; a small file that claims to be this large is an attack on the reader.
 MOST_BYTES = 256 * 1024 * 1024
@@ -29,6 +29,9 @@ class CommittedCompletion:
             list of their lists, or None.
         text: what the model wrote, at the first draw.
         more: what it wrote at the further ones, where the task draws several.
+        likelihoods: of the texts that were measured, in the order of the item's requests.
+        asked_sha256: over the item's requests as text, where its task tells.
+        metrics: of the item, by name, where its task tells.
     """
 
     id: str
@@ -38,6 +41,9 @@ class CommittedCompletion:
     ids_sha256: str | None
     text: str
     more: tuple[str, ...] | None = field(default=None, metadata=LATER)
+    likelihoods: tuple[LogLikelihood, ...] | None = field(default=None, metadata=LATER)
+    asked_sha256: str | None = field(default=None, metadata=LATER)
+    metrics: Mapping[str, float] | None = field(default=None, metadata=LATER)
 
     @property
     def shown(self) -> str:
@@ -45,8 +51,8 @@ class CommittedCompletion:
         return self.text if self.more is None else f"{self.text}\n[the first of {len(self.more) + 1} draws]"
 
 
-def commit(problem: Problem, completion: Completion) -> CommittedCompletion:
-    """What is kept of a completion beside the entry."""
+def commit(problem: Problem, completion: Completion, evidence: Evidence | None = None) -> CommittedCompletion:
+    """What is kept of a completion beside the entry, with what its task tells of the item besides."""
     ids = [draw.token_ids for draw in completion.draws if draw.token_ids is not None]
     told = len(ids) == len(completion.draws)
     return CommittedCompletion(
@@ -57,13 +63,16 @@ def commit(problem: Problem, completion: Completion) -> CommittedCompletion:
         ids_sha256=digest(ids if completion.more else ids[0])[:16] if told else None,
         text=completion.text,
         more=tuple(draw.text for draw in completion.more) or None,
+        likelihoods=completion.likelihoods or None,
+        asked_sha256=None if evidence is None else evidence.asked_sha256,
+        metrics=None if evidence is None else evidence.metrics,
     )
 
 
 def written(line: CommittedCompletion) -> Completion:
     """The completion as far as grading needs it: a line keeps no token ids, and one end for all draws."""
     more = tuple(Completion(text, None, line.finish) for text in line.more or ())
-    return Completion(line.text, None, line.finish, more)
+    return Completion(line.text, None, line.finish, more=more, likelihoods=line.likelihoods or ())
 
 
 def to_lines(completions: Sequence[CommittedCompletion]) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
+from harness.errors import BenchError
 from harness.store.bits import Bits
 from harness.store.candidate import Training
 from harness.store.records import LATER, digest
@@ -106,6 +107,7 @@ class Result:
 
     Attributes:
         solutions: None for entries older than this measurement, and for engines that cannot make it.
+        aggregates: the results of all items together, where an item is neither right nor wrong; None where each is.
     """
 
     candidate: str
@@ -121,6 +123,13 @@ class Result:
     completions_sha256: str
     provenance: Provenance
     solutions: Solutions | None = field(default=None, metadata=LATER)
+    aggregates: Mapping[str, float] | None = field(default=None, metadata=LATER)
+
+    def require_bits(self) -> None:
+        """Refuse what counts items that are right; BenchError where an item is neither right nor wrong."""
+        if self.aggregates is not None:
+            what = f"{self.candidate} on {self.task.label} has results of all items together, and no item is right or wrong"
+            raise BenchError(what, "read them on its board, or name a row of another task")
 
     @property
     def base_sha256(self) -> str | None:

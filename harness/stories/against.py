@@ -18,7 +18,7 @@ from harness.errors import BenchError
 from harness.pages.markup import visible
 from harness.stories import reading
 from harness.stories.reading import Answered
-from harness.types import Completion, Problem
+from harness.types import Completion, Problem, Split
 
 LENIENT, STRICT = "flexible-extract", "strict-match"
 # Whose filters judge: the task that the answers were written for, or this one.
@@ -45,7 +45,7 @@ class Difference:
     why: str
 
 
-def against(paths: Sequence[Path], screen: Screen) -> int:
+def against(paths: Sequence[Path], mirror: Path | None, screen: Screen) -> int:
     """Judge the completions of runs and entries by lm-eval as well, and list every question judged otherwise.
 
     Of an answer to one of lm-eval's own tasks no two readers speak; all of its metrics are told instead, as lm-eval
@@ -55,14 +55,14 @@ def against(paths: Sequence[Path], screen: Screen) -> int:
         0: a difference between two readers is a finding and no failure.
 
     Raises:
-        BenchError: no such run or entry, or lm-eval is not installed.
+        BenchError: no such run or entry, lm-eval is not installed, or the data of its task is not at hand.
     """
-    judge: Any = plugins.task(f"lm-eval:{DEFAULT}")
+    judge: Any = plugins.room("tasks._lm_eval_numbers").NumberJudge(DEFAULT)
     numbers = plugins.task("word-problems")
     for path in paths:
         answers, name = reading.answers(path), reading.task_name(path) or ""
         if name.startswith("lm-eval:"):
-            _tell_theirs(path, answers, plugins.task(name), screen)
+            _tell_theirs(path, answers, plugins.task(name), mirror, screen)
             continue
         _require_numbers(path, answers, numbers)
         found = [judge.readings(each.problem.answer, each.completion.text) for each in answers]
@@ -138,12 +138,13 @@ def _short(text: str) -> str:
     return repr(shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…")
 
 
-def _tell_theirs(path: Path, answers: Sequence[Answered], task: Any, screen: Screen) -> None:
+def _tell_theirs(path: Path, answers: Sequence[Answered], task: Any, mirror: Path | None, screen: Screen) -> None:
     """Print what lm-eval itself would tell of the answers to a task of its own: every metric, in its own sum."""
     rows = [("judged by", f"lm-eval {version('lm_eval')}, its own {task.LABEL}; {len(answers):,} answers")]
     right = sum(each.verdict.correct for each in answers)
     rows.append(("counted right", f"{right:,}, by {task.READER}"))
-    totals = task.totals((each.problem.answer, [draw.text for draw in each.completion.draws]) for each in answers)
+    by_id = {problem.id: problem for problem in task.problems(Split("test", mirror=mirror))}
+    totals = task.totals([by_id[each.problem.id] for each in answers], [each.completion for each in answers])
     rows += [(name, f"{total:.6g}") for name, total in totals.items()]
     screen.print(table(path.name, rows))
 

@@ -39,6 +39,9 @@ def board(order: Board, screen: Screen) -> int:
             changed = leaderboard.write(order.leaderboards)
         screen.write("".join(f"{path}\n" for path in changed))
         return 0
-    faults = checking.check(order.leaderboards, Regrader(order.tasks, order.mirror), order.base)
+    grader = Regrader(order.tasks, order.mirror)
+    faults = checking.check(order.leaderboards, grader, order.base)
+    for label, why in sorted(grader.unchecked.items()):
+        screen.warn(f"unchecked: the answers to {label} were not judged again: {why}")
     screen.write("".join(f"{fault}\n" for fault in faults))
     return 1 if faults else 0
