@@ -42,7 +42,7 @@ class Task(Protocol):
             problem, where that is not its conversation.
         asked_sha256: optional; `asked_sha256(problem) -> str` is over all of that, and a part of the protocol.
         MEASURES: optional; whether its requests measure how likely given texts are, which not every engine can.
-        evidence: optional; `evidence(problem, completion, style) -> Evidence` is what an entry keeps of an item besides.
+        evidence: optional; `evidence(problem, completion, style) -> Evidence` is what else an entry keeps of an item.
         aggregates: optional; `aggregates(problems, completions) -> Mapping[str, float] | None` are the results of all
             items together, where an item is neither right nor wrong; None where each is.
         REPOSITORY: optional; the data set of the hub that holds the items, where the task does not bring them.
@@ -140,7 +140,7 @@ class Engine(Protocol):
 
     Attributes:
         Options: a frozen dataclass of the engine's settings with defaults; `-o key=value` sets them.
-        measures: optional; an engine that has it loads what is `Measuring`, and `measures(options) -> bool` says whether
+        measures: optional; an engine that has it loads what is `Measuring`. `measures(options) -> bool` says whether
             worked solutions are measured. Tasks that compare likelihoods are refused with engines that have none.
         gpus: optional; `gpus(options) -> int` says how many GPUs one process of it takes. Where there are more, as many
             processes share the questions out as fit; without it there is one, unless `--gpus` asks for more.

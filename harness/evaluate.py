@@ -80,6 +80,7 @@ def fits(exam: Exam, context: int) -> None:
     Raises:
         BenchError: naming the longest prompt.
     """
+
     def more(request: Request) -> int:
         return exam.task.SAMPLING.max_tokens if request.start is None else 1
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from harness import evaluate, plugins, protocol
 from harness.contracts import Task
@@ -138,7 +139,8 @@ def _require_evidence(
     Raises:
         BenchError: they differ; metrics by more than a library's other version would.
     """
-    tell, sum_up = getattr(task, "evidence", None), getattr(task, "aggregates", None)
+    tell: Any = getattr(task, "evidence", None)
+    sum_up: Any = getattr(task, "aggregates", None)
     for problem, line in zip(problems, lines, strict=True) if tell is not None else ():
         now = tell(problem, written(line), entry.result.model.prompt_style)
         if line.asked_sha256 != now.asked_sha256 or not _alike(line.metrics, now.metrics):

@@ -245,9 +245,7 @@ def ids_sha256(sequences: Sequence[Sequence[int | str]]) -> str:
     return digest.hexdigest()
 
 
-def _rendered(
-    tokenizer: Tokenizer, messages: Sequence[Message], *, generation: bool, goes_on: bool = False
-) -> str:
+def _rendered(tokenizer: Tokenizer, messages: Sequence[Message], *, generation: bool, goes_on: bool = False) -> str:
     template = tokenizer.chat_template or ""
     return tokenizer.apply_chat_template(
         [{"role": m.role, "content": m.content} for m in messages],

@@ -28,7 +28,7 @@ from harness.mirrors import as_it_lies
 from harness.quiet import no_bars
 from harness.store.records import digest
 from harness.tokens import Speech
-from harness.types import Completion, Evidence, LogLikelihood, Message, Problem, Request, Sampling, Split, Verdict
+from harness.types import Completion, Evidence, LogLikelihood, Message, Problem, Request, Split, Verdict
 from tasks import _lm_eval_files as files
 from tasks._lm_eval_files import GENERATION, ROLLING, Asked, Member
 from tasks._lm_eval_model import EngineLM
@@ -369,5 +369,3 @@ def _seeded() -> Iterator[None]:
     finally:
         random.setstate(before[0])
         np.random.set_state(before[1])
-
-

@@ -193,7 +193,9 @@ class _Files(TaskFactory):  # type: ignore[misc]
     def _build_task(self, entry: Any, overrides: dict[str, Any] | None) -> Any:
         _require_possible(Member(entry.name, entry.cfg or {}))
         file = self._load_full_config(entry, overrides)
-        return SimpleNamespace(task_name=file["task"], file={k: v for k, v in file.items() if k not in ("tag", "group")})
+        return SimpleNamespace(
+            task_name=file["task"], file={k: v for k, v in file.items() if k not in ("tag", "group")}
+        )
 
 
 def _members(built: Any) -> Iterator[Member]:
@@ -265,7 +267,9 @@ def chosen_metric(member: Member, asked: Asked) -> str:
     )
     if asked.metric is not None:
         if asked.metric not in named and not own:
-            raise BenchError(f"lm-eval's '{name}' has no metric '{asked.metric}'", nearest(asked.metric, list(named), ""))
+            raise BenchError(
+                f"lm-eval's '{name}' has no metric '{asked.metric}'", nearest(asked.metric, list(named), "")
+            )
         return asked.metric
     first = (EXACT, *BITS) if member.output == GENERATION else BITS
     if found := next((metric for metric in first if metric in named), None):
@@ -285,6 +289,6 @@ def chosen_filter(member: Member, asked: Asked, usual: Sequence[str]) -> str:
     if asked.filter is None:
         return next((name for name in usual if name in member.filters), member.filters[0])
     if asked.filter not in member.filters:
-        told = nearest(asked.filter, member.filters, "")
+        told = nearest(asked.filter, member.filters, f"lm-eval:{member.name},METRIC,FILTER")
         raise BenchError(f"lm-eval's '{member.name}' has no filter '{asked.filter}'", told)
     return asked.filter

@@ -77,7 +77,9 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         """
         for request in requests:
             if not request.args[1]:
-                raise BenchError(f"{request.task_name} has an empty choice in document {request.doc_id}", "mend the data")
+                raise BenchError(
+                    f"{request.task_name} has an empty choice in document {request.doc_id}", "mend the data"
+                )
         found: list[tuple[float, bool]] = super().loglikelihood(list(requests), disable_tqdm=disable_tqdm)
         return found
 
@@ -85,7 +87,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         asked = []
         for place, (words, context, text) in enumerate(requests):
             if not context or not text:
-                raise BenchError(f"there is no token to measure in {words!r:.120}", "mend the data")
+                raise BenchError(f"there is no token to measure in {words!r:.120}", "correct the data set")
             asked.append(Request(str(place), (*context, *text), start=len(context)))
         answers = [answer.likelihoods[0] for answer in self._ask(asked)]
         return [(answer.single, answer.greedy) for answer in answers]

@@ -33,13 +33,14 @@ def exam(tmp_path_factory):
     tokenizer = AutoTokenizer.from_pretrained(tiny.build(tmp_path_factory.mktemp("tiny"), "chatml"))
     task = plugins.task("word-problems")
     how = tokens.manner(tokenizer, None, [], "llama")
-    return evaluate.prepare(task, evaluate.choose(task, Split(), 12, 0), tokenizer, how, 0)
+    speech = tokens.Speech(tokenizer, how, None, "")
+    return evaluate.prepare(task, evaluate.choose(task, Split(), 12, 0), speech, 0)
 
 
 def test_what_a_run_holds_is_not_asked_again(exam, tmp_path):
     """A second generator gets only what the first left open."""
     first, second = Forgetful(5), Forgetful(12)
-    with runs.Run(tmp_path, {}) as run, pytest.raises(BenchError, match="left 7 of 12 requests unanswered"):
+    with runs.Run(tmp_path, {}) as run, pytest.raises(BenchError, match="left 7 of 12 questions unanswered"):
         evaluate.generate(exam, first, run, [], lambda progress: None)
     with runs.Run(tmp_path, {}) as run:
         seen = []

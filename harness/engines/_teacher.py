@@ -54,7 +54,7 @@ def contexts(rows: Sequence[Row], size: int, positions: int) -> Iterator[Context
 
 
 def batches(rows: Sequence[Row], size: int, vocabulary: int) -> Iterator[list[Context]]:
-    """Contexts of like length, longest first: `size` rows together at most, fewer where they need more than `LOGITS`."""
+    """Contexts of like length, longest first: at most `size` rows together, fewer that need more than `LOGITS`."""
     positions = LOGITS // vocabulary
     batch: list[Context] = []
     many = longest = 0

@@ -128,7 +128,7 @@ class Result:
     def require_bits(self) -> None:
         """Refuse what counts items that are right; BenchError where an item is neither right nor wrong."""
         if self.aggregates is not None:
-            what = f"{self.candidate} on {self.task.label} has results of all items together, and no item is right or wrong"
+            what = f"{self.candidate} has results of all items of {self.task.label} together, none is right or wrong"
             raise BenchError(what, "read them on its board, or name a row of another task")
 
     @property

@@ -33,4 +33,6 @@ def faults(entry: Entry, completions: Sequence[CommittedCompletion]) -> list[str
         return [f"{len(completions) - len(values)} items keep no {key}"]
     bar = 1.0 if counted["bar"] is None else float(counted["bar"])
     right = [value <= bar if counted["less"] else value >= bar for value in values]
-    return [] if bits_to_hex(right) == result.bits.correct else [f"the correct bits do not follow from each item's {key}"]
+    return (
+        [] if bits_to_hex(right) == result.bits.correct else [f"the correct bits do not follow from each item's {key}"]
+    )
