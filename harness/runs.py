@@ -267,7 +267,7 @@ def _line(completion: Completion) -> dict[str, object]:
         "finish": completion.finish_reason,
     }
     if completion.likelihoods:
-        told["likelihoods"] = [[each.logprob, each.greedy] for each in completion.likelihoods]
+        told["likelihoods"] = [[each.logprob, each.greedy, each.tokens] for each in completion.likelihoods]
     return {**told, "more": [_line(draw) for draw in completion.more]} if completion.more else told
 
 

@@ -142,7 +142,8 @@ def require_able(task: Task, name: str, engine: Any) -> None:
     Raises:
         BenchError: naming the task and the engine.
     """
-    if getattr(task, "MEASURES", False) and getattr(engine, "measures", None) is None:
+    compares = getattr(task, "MEASURES", False) or getattr(task, "choices", None) is not None
+    if compares and getattr(engine, "measures", None) is None:
         what = f"{task.LABEL} compares how likely given texts are, which the engine '{name}' cannot measure"
         raise BenchError(what, "give --engine vllm or transformers")
 

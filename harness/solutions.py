@@ -46,6 +46,9 @@ def measure(exam: Exam, speech: Speech, generator: Generator, run: Path, screen:
     if absent := sum(not problem.solution.strip() for problem in exam.problems):
         screen.say(f"solutions are not measured: {absent} of {len(exam.problems)} items have none")
         return False
+    if len(exam.requests) > len(exam.problems):
+        screen.say("solutions are not measured: an item takes several requests")
+        return False
     asked = rows(exam, speech)
     try:
         _fits(asked, generator.context)

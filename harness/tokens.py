@@ -181,7 +181,28 @@ def requests(speech: Speech, task: Task, problem: Problem) -> tuple[Request, ...
     """
     if (own := getattr(task, "requests", None)) is not None:
         return tuple(own(problem, speech))
-    return (question(speech.tokenizer, speech.manner, task, problem),)
+    asked = question(speech.tokenizer, speech.manner, task, problem)
+    if (choices := getattr(task, "choices", None)) is None:
+        return (asked,)
+    return _choices(asked, tuple(choices(problem)), speech, goes_on=begun(task.messages(problem)))
+
+
+def _choices(prompt: Request, choices: Sequence[str], speech: Speech, *, goes_on: bool) -> tuple[Request, ...]:
+    """Each choice behind the prompt, where a training would put it, without the token that ends an answer.
+
+    Raises:
+        BenchError: there are fewer than two, or one is empty or the same as another.
+    """
+    texts = [completion_ids(speech.tokenizer, speech.manner, choice, goes_on=goes_on)[:-1] for choice in choices]
+    empty = [choice for choice, ids in zip(choices, texts, strict=True) if not choice.strip() or not ids]
+    if len(texts) < 2 or empty or len(set(texts)) < len(texts):
+        why = "an empty one" if empty else "fewer than two" if len(texts) < 2 else "two that are equal"
+        raise BenchError(f"the choices of {prompt.id} are {why}", "correct the task's choices(problem)")
+    start = len(prompt.token_ids)
+    return tuple(
+        Request(f"{prompt.id}, choice {number}", prompt.token_ids + ids, start, prompt.id)
+        for number, ids in enumerate(texts, 1)
+    )
 
 
 def with_bos(tokenizer: Tokenizer, how: Manner, text: str) -> tuple[int, ...]:

@@ -116,10 +116,12 @@ class LogLikelihood:
     Attributes:
         logprob: the sum over its tokens in nats, spelled as the shortest decimal of a float32.
         greedy: each of its tokens is the likeliest one; of equally likely ones that is the lowest id.
+        tokens: how many.
     """
 
     logprob: float
     greedy: bool
+    tokens: int
 
     @property
     def single(self) -> float:
@@ -142,7 +144,8 @@ class Measured:
             raise ValueError(f"the sum of the log-probabilities is {total}")
         exact = _single(total)
         shortest = (float(f"{exact:.{digits}g}") for digits in range(1, 10))
-        return LogLikelihood(next(short for short in shortest if _single(short) == exact), self.greedy)
+        spelled = next(short for short in shortest if _single(short) == exact)
+        return LogLikelihood(spelled, self.greedy, len(self.logprobs))
 
 
 def _single(value: float) -> float:

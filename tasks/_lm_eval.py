@@ -15,6 +15,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cache
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ LENIENT, STRICT = "flexible-extract", "strict-match"
 # What lm-eval's regex filters give where nothing matched.
 NOTHING = "[invalid]"
 OFFLINE = "name a folder that holds it in the hub's layout: --datasets DIR or BENCH_DATASETS"
-_PLACEHOLDER = Completion("", (), "stop", likelihoods=(LogLikelihood(0.0, greedy=False),))
+_PLACEHOLDER = Completion("", (), "stop", likelihoods=(LogLikelihood(0.0, greedy=False, tokens=1),))
 
 
 class Turns(str):
@@ -88,6 +89,7 @@ class LmEvalTask:
         self.READER = f"lm-eval/{counted}@{digest([_rules(member) for member in members])[:8]}"
         self._tasks: dict[str, Any] = {}
         self._items: dict[str, dict[str, _Item]] = {}
+        self._mirror: Path | None = None
 
     def problems(self, split: Split) -> list[Problem]:
         """Every document in lm-eval's order; shots are drawn over all of them, so that a limit changes no prompt.
@@ -97,7 +99,8 @@ class LmEvalTask:
         """
         if split.name == "train":
             raise BenchError(f"{self.LABEL} is scored and not trained on", "name a task of ours, or a file, as data")
-        if not self._items:
+        if not self._items or split.mirror != self._mirror:
+            self._items, self._mirror = {}, split.mirror
             members = self._named.members
             self._tasks = {member.name: self._loaded(member, split) for member in members}
             self._items["template"] = dict(self._documents("template"))

@@ -23,7 +23,7 @@ from harness.store.completions import read_lines
 from harness.store.entry import Entry, Solutions
 from harness.store.solutions import Likelihood
 from harness.tokens import completion_ids, prompt_ids
-from harness.types import Split
+from harness.types import Measured, Split
 
 BOARDS = Path(__file__).parent.parent / "leaderboards"
 ITEMS = 6
@@ -215,8 +215,14 @@ def test_an_engine_that_does_not_measure_gives_a_row_without(model, tmp_path, mo
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        (lambda self, rows: iter([(row.id, (float("nan"),)) for row in rows]), "has no finite log-probability"),
-        (lambda self, rows: iter([(row.id, (float("-inf"), -1.0)) for row in rows]), "has no finite log-probability"),
+        (
+            lambda self, rows: iter([(row.id, Measured((float("nan"),), False)) for row in rows]),
+            "has no finite log-probability",
+        ),
+        (
+            lambda self, rows: iter([(row.id, Measured((float("-inf"), -1.0), False)) for row in rows]),
+            "has no finite log-probability",
+        ),
         (lambda self, rows: _refuse(), "out of memory"),
     ],
 )
