@@ -1,4 +1,4 @@
-"""Our own likelihood tasks: choices measured behind the prompt by each engine that can, and the likeliest one judged."""
+"""Our own likelihood tasks: choices measured behind the prompt by each engine that can; the likeliest is judged."""
 
 import http.server
 import json
@@ -107,7 +107,7 @@ def test_choices_that_mean_nothing_are_refused(words, task, tmp_path):
 
 
 class Telling(http.server.BaseHTTPRequestHandler):
-    """A server of completions that tells prompt_logprobs: -1 of even tokens and -2 of odd ones; token 0 is likeliest."""
+    """A server of completions with prompt_logprobs: -1 of even tokens, -2 of odd ones; token 0 is the likeliest."""
 
     tells = True
 

@@ -12,6 +12,7 @@ from harness.store.records import LATER, digest
 from harness.types import BosRule, Sampling, Score, Value
 
 # Such as lm-eval/chrf=50,none@4a3e3581.
+_METRIC = re.compile(r"[^/]+/(?P<metric>[^=,@]+),")
 _BAR = re.compile(r"[^/]+/(?P<metric>[^=,]+)=(?P<degree>[-+.0-9e]+),")
 
 
@@ -33,8 +34,11 @@ class TaskRecord:
 
     @property
     def measure(self) -> str:
-        """What the share of right items is called; a bar says by itself what is right."""
-        return "exact match" if self.bar is None else "right"
+        """What the share of right items is called; a bar says by itself what is right, another metric its name."""
+        if self.bar is not None:
+            return "right"
+        found = _METRIC.match(self.reader)
+        return "exact match" if found is None or found["metric"] == "exact_match" else found["metric"]
 
 
 @dataclass(frozen=True, slots=True)
