@@ -220,7 +220,9 @@ def _place(path: Path, where: Where) -> Path:
 def _altered(before: Sequence[CommittedCompletion], after: Sequence[CommittedCompletion]) -> int:
     """Lines that say otherwise of the same tokens: their digest is kept by whoever edits the rest of a line."""
     return sum(
-        now.ids_sha256 is not None and now.ids_sha256 == then.ids_sha256 and now != then
+        now.ids_sha256 is not None
+        and (now.ids_sha256, now.likelihoods) == (then.ids_sha256, then.likelihoods)
+        and now != then
         for then, now in zip(before, after, strict=True)
     )
 
@@ -236,7 +238,7 @@ def _departures(
 
     after = row.committed(made.exam.problems, written)
     for then, now in zip(before, after, strict=True):
-        if now.ids_sha256 is None or now.ids_sha256 != then.ids_sha256:
+        if now.ids_sha256 is None or (now.ids_sha256, now.likelihoods) != (then.ids_sha256, then.likelihoods):
             draws = zip(written[now.id].draws, (then.text, *(then.more or ())), strict=True)
             places = (departs(say, draw.token_ids or (), text) for draw, text in draws)
             yield next((place for place in places if place is not None), None)

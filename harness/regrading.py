@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from harness import evaluate, plugins, protocol
 from harness.contracts import Task
@@ -139,17 +139,17 @@ def _require_evidence(
     Raises:
         BenchError: they differ; metrics by more than a library's other version would.
     """
-    tell: Any = getattr(task, "evidence", None)
-    sum_up: Any = getattr(task, "aggregates", None)
-    for problem, line in zip(problems, lines, strict=True) if tell is not None else ():
+    if (tell := getattr(task, "evidence", None)) is None:
+        return
+    for problem, line in zip(problems, lines, strict=True):
         now = tell(problem, written(line), entry.result.model.prompt_style)
         if line.asked_sha256 != now.asked_sha256 or not _alike(line.metrics, now.metrics):
             raise BenchError(f"the requests or the metrics of {line.id} are not those of {task.LABEL}")
-    if sum_up is not None and not _alike(entry.result.aggregates, sum_up(problems, [written(line) for line in lines])):
+    totals = cast(Any, task).aggregates(problems, [written(line) for line in lines])
+    if not _alike(entry.result.aggregates, totals):
         raise BenchError("its aggregates do not follow from its items")
 
 
 def _alike(one: Mapping[str, float] | None, other: Mapping[str, float] | None) -> bool:
-    if one is None or other is None:
-        return one is other
+    one, other = one or {}, other or {}
     return one.keys() == other.keys() and all(math.isclose(one[key], other[key], rel_tol=1e-6) for key in one)

@@ -5,8 +5,7 @@ A pass makes the logits of the wanted positions alone: those of whole rows would
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -29,50 +28,35 @@ def padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[to
     return ids, mask, (mask.cumsum(1) - 1).clamp(min=0)
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """Token ids, and the rows that begin with them and are measured behind them."""
 
     ids: tuple[int, ...]
-    rows: tuple[Row, ...]
+    rows: list[Row]
 
 
-def contexts(rows: Sequence[Row], size: int, positions: int) -> Iterator[Context]:
-    """The rows by what stands before the text that is measured, longest first: it is computed once for all of them.
+def batches(rows: Sequence[Row], size: int, vocabulary: int) -> Iterator[list[Context]]:
+    """Rows by what stands before the measured text, which is computed once for all of them; longest first.
 
-    Args:
-        rows: in any order.
-        size: rows of one context together at most.
-        positions: whose logits are made together at most.
+    At most `size` rows together, fewer where their logits would take more than `LOGITS`.
     """
     found: dict[tuple[int, ...], list[Row]] = {}
     for row in sorted(rows, key=lambda row: -len(row.token_ids)):
         found.setdefault(row.token_ids[: row.start], []).append(row)
-    for ids, same in found.items():
-        many = max(1, min(size, positions // _longest(same)))
-        yield from (Context(ids, tuple(same[first : first + many])) for first in range(0, len(same), many))
-
-
-def batches(rows: Sequence[Row], size: int, vocabulary: int) -> Iterator[list[Context]]:
-    """Contexts of like length, longest first: at most `size` rows together, fewer that need more than `LOGITS`."""
-    positions = LOGITS // vocabulary
     batch: list[Context] = []
-    many = longest = 0
-    for context in contexts(rows, size, positions):
-        more = len(context.rows)
-        longest = max(longest, _longest(context.rows))
-        if batch and (many + more > size or (many + more) * longest > positions):
-            yield batch
-            batch, many, longest = [], 0, _longest(context.rows)
-        batch.append(context)
-        many += more
+    held = longest = 0
+    for ids, same in found.items():
+        for row in same:
+            longest = max(longest, len(row.token_ids) - row.start)
+            if batch and (held == size or (held + 1) * longest > LOGITS // vocabulary):
+                yield batch
+                batch, held, longest = [], 0, len(row.token_ids) - row.start
+            if not batch or batch[-1].ids != ids:
+                batch.append(Context(ids, []))
+            batch[-1].rows.append(row)
+            held += 1
     if batch:
         yield batch
-
-
-def _longest(rows: Sequence[Row]) -> int:
-    """Tokens of the longest text that is measured."""
-    return max(len(row.token_ids) - row.start for row in rows)
 
 
 @torch.inference_mode()

@@ -127,6 +127,8 @@ def comparable(first: Entry, second: Entry) -> str | None:
 
     A candidate and its base share protocol, items, prompts as token ids, stop tokens, and what generated.
     """
+    if first.result.aggregates is not None:
+        return "no item is right or wrong"
     return next((str(difference) for difference in _beside_the_weights(first, second)), None)
 
 

@@ -67,7 +67,7 @@ def against(paths: Sequence[Path], mirror: Path | None, screen: Screen) -> int:
         _require_numbers(path, answers, numbers)
         found = [judge.readings(each.problem.answer, each.completion.text) for each in answers]
         pairs = list(zip(answers, found, strict=True))
-        differences = [one for answered, theirs in pairs for one in _differences(answered, theirs, judge, numbers)]
+        differences = [one for answered, theirs in pairs for one in _differences(answered, theirs, numbers)]
         _tell(path, pairs, differences, screen)
     return 0
 
@@ -83,14 +83,14 @@ def _require_numbers(path: Path, answers: Sequence[Answered], numbers: Any) -> N
             raise BenchError(what, f"only number tasks can be judged by lm-eval's {DEFAULT}")
 
 
-def _differences(answered: Answered, theirs: Any, judge: Any, numbers: Any) -> Iterator[Difference]:
+def _differences(answered: Answered, theirs: Any, numbers: Any) -> Iterator[Difference]:
     ours = answered.verdict
     for verdict, right, name in (("exact match", ours.correct, LENIENT), ("strict", ours.strict, STRICT)):
         taken = theirs[name]
         if right == taken.correct:
             continue
         read = f"ours read nothing ({ours.rule})" if ours.answer is None else f"ours read {ours.answer} by {ours.rule}"
-        took = "found no match" if taken.text is None else f"took {_short(taken.text)} ({judge.picks(name)})"
+        took = "found no match" if taken.text is None else f"took {_short(taken.text)}"
         why = (_why if name == LENIENT else _why_strict)(answered, taken, numbers)
         cut = ", the answer was cut" if ours.finish == "length" else ""
         told = f"gold {answered.problem.answer}, {read}, {name} {took}{cut}"

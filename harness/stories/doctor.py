@@ -14,7 +14,7 @@ from harness.draws import Draws
 from harness.errors import BenchError
 from harness.named import Found
 from harness.store import candidate
-from harness.tokens import Speech, prompt_ids, prompt_text, question
+from harness.tokens import Speech, prompt_ids, prompt_text, question, requests
 from harness.training import merging
 from harness.types import Completion, Message, Model, Problem, Split
 
@@ -204,10 +204,10 @@ def _answers(
     screen.say(f"engine {name}: loading {model.name}")
     generator = engine.load(model, options.parse(engine.Options, order.options, f"engine {name}"))
     how = speech.manner
-    asked = (question(speech.tokenizer, how, task, p) for p in problems)
+    asked = (request for p in problems for request in requests(speech, task, p))
     draws = Draws(asked, task.SAMPLING.draws or 1)
     try:
-        found = generator.complete(draws.requests, task.SAMPLING, how.stop_ids)
+        found = evaluate.answered(draws.requests, generator, task.SAMPLING, how.stop_ids)
         written = dict(filter(None, starmap(draws.add, found)))
     finally:
         generator.close()
@@ -219,7 +219,7 @@ def _answers(
         screen.print(
             Text(f"\n{problem.id}: {judged}, read {verdict.answer} by {verdict.rule}, {verdict.finish}", style="bold")
         )
-        for draw in completion.draws:
+        for draw in () if completion.likelihoods else completion.draws:
             screen.print(Text(plain(draw.text)))
             findings += _strange(problem, draw, speech)
     if all(draw.finish_reason == "length" for completion in written.values() for draw in completion.draws):
