@@ -38,13 +38,7 @@ def result(
     met = {key.removeprefix("library "): str(value) for key, value in resolved.items() if key.startswith("library ")}
     return Result(
         candidate=seat.model.name,
-        task=TaskRecord(
-            name=board(seat.order.task),
-            label=exam.task.LABEL,
-            protocol_sha256=exam.protocol_sha256,
-            items_sha256=exam.items_sha256,
-            reader=exam.task.READER,
-        ),
+        task=_task(seat),
         selection=Selection(
             total=exam.total,
             scored=len(exam.problems),
@@ -65,6 +59,17 @@ def result(
         ),
         solutions=solutions,
         aggregates=_aggregates(exam, committed),
+    )
+
+
+def _task(seat: Sitting) -> TaskRecord:
+    exam = seat.exam
+    return TaskRecord(
+        name=board(seat.order.task),
+        label=exam.task.LABEL,
+        protocol_sha256=exam.protocol_sha256,
+        items_sha256=exam.items_sha256,
+        reader=exam.task.READER,
     )
 
 

@@ -38,7 +38,8 @@ class Context(NamedTuple):
 def batches(rows: Sequence[Row], size: int, vocabulary: int) -> Iterator[list[Context]]:
     """Rows by what stands before the measured text, which is computed once for all of them; longest first.
 
-    At most `size` rows together, fewer where their logits would take more than `LOGITS`.
+    At most `size` rows together, fewer where their logits would take more than `LOGITS`; those of one context stay
+    together where they fit.
     """
     found: dict[tuple[int, ...], list[Row]] = {}
     for row in sorted(rows, key=lambda row: -len(row.token_ids)):
@@ -48,7 +49,8 @@ def batches(rows: Sequence[Row], size: int, vocabulary: int) -> Iterator[list[Co
     for ids, same in found.items():
         for row in same:
             longest = max(longest, len(row.token_ids) - row.start)
-            if batch and (held == size or (held + 1) * longest > LOGITS // vocabulary):
+            full = held >= size or (row is same[0] and held + len(same) > size)
+            if batch and (full or (held + 1) * longest > LOGITS // vocabulary):
                 yield batch
                 batch, held, longest = [], 0, len(row.token_ids) - row.start
             if not batch or batch[-1].ids != ids:
