@@ -147,7 +147,7 @@ class LmEvalTask:
     def evidence(self, problem: Problem, completion: Completion, style: str) -> Evidence:
         """The digest of the document's requests, and every metric that is a number for it."""
         results, _ = self._judged(problem, completion)
-        numbers = {key: _number(self._item(problem).task, key, value) for key, value in results.items()}
+        numbers = {key: self._number(problem, key, value) for key, value in results.items()}
         return Evidence(self.asked_sha256(problem, style), {k: v for k, v in numbers.items() if math.isfinite(v)})
 
     def aggregates(self, problems: Sequence[Problem], completions: Sequence[Completion]) -> dict[str, float] | None:
@@ -198,12 +198,20 @@ class LmEvalTask:
         if key not in results:
             way_out = nearest(key, list(results), f"--task lm-eval:{self._name},METRIC")
             raise BenchError(f"{self.LABEL} gives no {metric} for an item", way_out)
-        value = _number(self._item(problem).task, key, results[key])
+        value = self._number(problem, key, results[key])
         if not bar and value not in (0, 1):
             what = f"{self.LABEL} gives {results[key]!s:.40} for {metric}, and a row counts right and wrong"
             raise BenchError(what, f"a bar makes it so, such as {metric}=0.5; or {files.ANOTHER}")
         least = float(bar[1:] or 1)
         return value <= least if self._less and bar else value >= least
+
+    def _number(self, problem: Problem, key: str, value: Any) -> float:
+        """One item's value of a metric; of what lm-eval sums up otherwise, or a bar is for, that of a corpus of one."""
+        if isinstance(value, Real | np.number | np.bool_) and not (
+            self._asked.bar and key in (self._key, self._strict)
+        ):
+            return float(value)
+        return _aggregate(self._item(problem).task, key, [value])
 
     def _item(self, problem: Problem, style: str = "template") -> _Item:
         if style not in self._items and self._tasks:
@@ -283,11 +291,6 @@ def _problem(name: str, item: _Item) -> Problem:
         choices = item.task.doc_to_choice(item.doc)
         target = choices[target] if 0 <= target < len(choices) else target
     return Problem(name, question, str(target), "")
-
-
-def _number(task: Any, key: str, value: Any) -> float:
-    """One item's value of a metric; what lm-eval keeps for a corpus' number is that of a corpus of one."""
-    return float(value) if isinstance(value, Real | np.number | np.bool_) else _aggregate(task, key, [value])
 
 
 def _aggregate(task: Any, key: str, values: list[Any]) -> float:

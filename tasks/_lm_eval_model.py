@@ -76,7 +76,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
             BenchError: a continuation is empty.
         """
         for request in requests:
-            if not request.args[1]:
+            if not request.args[1].strip():
                 raise BenchError(
                     f"{request.task_name} has an empty choice in document {request.doc_id}", "mend the data"
                 )

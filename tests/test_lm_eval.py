@@ -192,8 +192,8 @@ def test_a_likelihood_that_contradicts_a_metric_is_a_fault_where_the_data_is(mod
 
 def empty(path):
     """A data set with an empty choice."""
-    row = {"question": "What?", "choices": ["one", "", "three"], "answer": 0}
-    side.hub_folder(path, "tiny/letters", "default", {"test": [row], "train": [row]})
+    rows = [{"question": "What?", "choices": ["one", second, "three"], "answer": 0} for second in ("two", "")]
+    side.hub_folder(path, "tiny/letters", "default", {"test": rows, "train": rows})
 
 
 def long(path):
@@ -225,6 +225,7 @@ def test_what_cannot_be_a_row_is_told_in_one_line(task, words, data, told, tmp_p
     place.mkdir()
     if callable(data):
         data(place)
+    capfd.readouterr()
     assert main(["baseline", str(model), "--task", task, *words, "--datasets", str(place)]) == 1
     said = capfd.readouterr().err.splitlines()
     assert len(said) == 1
