@@ -144,7 +144,7 @@ def examination(model: Model, where: Places, *, quick: bool) -> tuple[Exam, Spee
     task = plugins.task("gsm8k")
     speech = plugins.room("harness.tokenizer").load(model)
     chosen = evaluate.choose(task, Split("test", mirror=where.mirror), _QUICK if quick else None, 0)
-    exam = evaluate.prepare(task, chosen, speech.tokenizer, speech.manner, 0)
+    exam = evaluate.prepare(task, chosen, speech, 0)
     return replace(exam, task=shortened(task, _QUICK_TOKENS)) if quick else exam, speech
 
 

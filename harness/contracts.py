@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from harness.types import (
     Completion,
     Job,
+    Measured,
     Message,
     Model,
     Problem,
@@ -35,8 +36,15 @@ class Task(Protocol):
         SAMPLING: how answers are drawn.
         text: optional; `text(problem) -> str` is the whole prompt for a model without a chat template. Without it the
             conversation is written as `Question: ...` and `Answer: ...`.
-        media: optional; `media(problem) -> tuple[Medium, ...]` is what is shown or played where the conversation and
-            the text have `<image>` or `<audio>`, in order. See `harness/media.py`.
+        choices: optional; `choices(problem) -> Sequence[str]` are possible answers, of which the likeliest one is
+            judged. See `tasks/_choices.py`.
+        requests: optional; `requests(problem, speech) -> Sequence[Request]` is all that is asked of a model for one
+            problem, where that is not its conversation.
+        asked_sha256: optional; `asked_sha256(problem) -> str` is over all of that, and a part of the protocol.
+        MEASURES: optional; whether its requests measure how likely given texts are, which not every engine can.
+        evidence: optional; `evidence(problem, completion, style) -> Evidence` is what else an entry keeps of an item.
+        aggregates: optional; `aggregates(problems, completions) -> Mapping[str, float] | None` are the results of all
+            items together, where an item is neither right nor wrong; None where each is.
         REPOSITORY: optional; the data set of the hub that holds the items, where the task does not bring them.
         LIBRARIES: optional; what `problems` needs installed and grading does not.
         MADE_WITH: optional; package and version that make the items, a part of the protocol.
@@ -92,10 +100,10 @@ class Generator(Protocol):
 
 @runtime_checkable
 class Measuring(Protocol):
-    """A generator that also tells how likely it finds given token ids; optional, see `Engine.measures`."""
+    """A generator that also measures how likely it finds given token ids; optional, see `Engine.measures`."""
 
-    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, tuple[float, ...]]]:
-        """Yield (row id, log-probability in nats of each of `token_ids[start:]`), in any order, each row once.
+    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, Measured]]:
+        """Yield (row id, what it measures of `token_ids[start:]`), in any order, each row once.
 
         Each token is given all those before it. Answers that are generated later are what they would have been.
 
@@ -132,16 +140,13 @@ class Engine(Protocol):
 
     Attributes:
         Options: a frozen dataclass of the engine's settings with defaults; `-o key=value` sets them.
-        measures: optional; `measures(options) -> bool` says whether what it loads is `Measuring` and is to be asked.
+        measures: optional; an engine that has it loads what is `Measuring`. `measures(options) -> bool` says whether
+            worked solutions are measured. Tasks that compare likelihoods are refused with engines that have none.
         gpus: optional; `gpus(options) -> int` says how many GPUs one process of it takes. Where there are more, as many
             processes share the questions out as fit; without it there is one, unless `--gpus` asks for more.
         APART: optional; whether it runs in a process of its own even where it is the only one.
         begin: optional; `begin()` loads its libraries, in that process, before there is a model for it.
         LIBRARIES: optional; what it needs installed and does not import itself.
-        BEAMS: optional; whether it searches with beams where a task asks for them (`Sampling.beams`). Such a task is
-            refused with engines that do not say so.
-        MEDIA: optional; whether it shows pictures and plays sounds to models that take them (`Request.media`). Such a
-            task is refused with engines that do not say so.
         ABSENT: optional; options that came later, with what an entry from before them was made under.
     """
 

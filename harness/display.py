@@ -50,7 +50,10 @@ class Screen:
 
     @contextmanager
     def progress(self, what: str, wanted: int) -> Iterator[Callable[[int, int], None]]:
-        """A bar of answers done, tokens a second and time left; call the value with (done, tokens so far)."""
+        """A bar of requests done, requests and tokens a second, and time left.
+
+        Call the value with (requests done, tokens generated here); what was done at the first call is not counted.
+        """
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -62,10 +65,11 @@ class Screen:
         with Progress(*columns, console=self.talk, disable=not self.watched) as bar:
             task = bar.add_task(what, total=wanted, rate="")
 
+            before: list[int] = []
+
             def report(done: int, tokens: int) -> None:
-                seconds = bar.tasks[0].elapsed or 0.0
-                rate = f"{tokens / seconds:,.0f} tokens/s" if seconds > 0 and tokens else ""
-                bar.update(task, completed=done, rate=rate)
+                before[:] = before or [done]
+                bar.update(task, completed=done, rate=rate(done - before[0], tokens, bar.tasks[0].elapsed or 0.0))
 
             yield report
 
@@ -87,6 +91,13 @@ class Screen:
                 bar.update(task, completed=step, total=total, told=told)
 
             yield report
+
+
+def rate(requests: int, tokens: int, seconds: float) -> str:
+    """Requests and, where any were generated, tokens a second; nothing before there is one."""
+    if not requests or seconds <= 0:
+        return ""
+    return f"{requests / seconds:,.1f} requests/s" + (f", {tokens / seconds:,.0f} tokens/s" if tokens else "")
 
 
 def plain(text: str) -> str:

@@ -1,20 +1,20 @@
 """Run a task on a loaded model: ask what is not yet answered, keep each answer as it comes, judge them all."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness import protocol
-from harness.contracts import Generator, Task
+from harness.contracts import Generator, Measuring, Task
 from harness.draws import Draws
 from harness.errors import BenchError
 from harness.runs import Run
-from harness.tokens import Answers, Manner, Speech, Tokenizer, question, require_text, thought
-from harness.types import Completion, Problem, Request, Score, Split, Verdict
+from harness.tokens import Answers, Speech, requests, require_text, thought
+from harness.types import Completion, Problem, Request, Row, Sampling, Score, Split, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """A task made ready for one model: the chosen items and the token ids that ask them, in item order.
+    """A task made ready for one model: the chosen items and the requests that ask them, in item order.
 
     Attributes:
         total: items of the whole task; more than `len(problems)` for a partial run.
@@ -33,7 +33,7 @@ class Exam:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far generation is: answers done and wanted, tokens generated in this process."""
+    """How far it is: requests answered and wanted, tokens generated in this process."""
 
     done: int
     wanted: int
@@ -58,16 +58,14 @@ def choose(task: Task, split: Split, limit: int | None, seed: int) -> tuple[list
     return everything, protocol.select(everything, limit, seed)
 
 
-def prepare(
-    task: Task, problems: tuple[list[Problem], list[Problem]], tokenizer: Tokenizer, how: Manner, seed: int
-) -> Exam:
+def prepare(task: Task, problems: tuple[list[Problem], list[Problem]], speech: Speech, seed: int) -> Exam:
     """Turn the chosen items into token ids and fix the protocol's digest."""
     everything, chosen = problems
     partial = len(chosen) < len(everything)
     return Exam(
         task=task,
         problems=tuple(chosen),
-        requests=tuple(question(tokenizer, how, task, p) for p in chosen),
+        requests=tuple(request for p in chosen for request in requests(speech, task, p)),
         total=len(everything),
         limit=len(chosen) if partial else None,
         seed=seed if partial else None,
@@ -79,16 +77,21 @@ def prepare(
 def fits(exam: Exam, context: int) -> None:
     """Refuse prompts that leave less room than the protocol's max_tokens: a silent score limit otherwise.
 
+    A text that is measured needs room for one more token, which vLLM always generates.
+
     Raises:
         BenchError: naming the longest prompt.
     """
-    room = context - exam.task.SAMPLING.max_tokens
-    long = [r for r in exam.requests if len(r.token_ids) > room]
+
+    def more(request: Request) -> int:
+        return exam.task.SAMPLING.max_tokens if request.start is None else 1
+
+    long = [r for r in exam.requests if len(r.token_ids) + more(r) > context]
     if long:
         worst = max(long, key=lambda r: len(r.token_ids))
         raise BenchError(
             f"{len(long)} prompts are too long: {worst.id} has {len(worst.token_ids)} tokens, and "
-            f"{exam.task.SAMPLING.max_tokens} more must fit into a context of {context}",
+            f"{more(worst)} more must fit into a context of {context}",
             "score a model with a longer context, or raise the engine's context (-o context=N) where the model allows",
         )
 
@@ -103,22 +106,54 @@ def generate(exam: Exam, generator: Generator, run: Run, speech: Speech, report:
         BenchError: the engine ended without answering every request.
     """
     sampling = exam.task.SAMPLING
-    draws = Draws((r for r in exam.requests if r.id not in run.finished), sampling.draws or 1)
+    draws = Draws((r for r in exam.requests if r.problem_id not in run.finished), sampling.draws or 1, run.kept)
     problems, answers = {problem.id: problem for problem in exam.problems}, Answers(speech, sampling.stop)
-    tokens = 0
-    report(Progress(len(run.finished), len(exam.requests), tokens))
-    for request, completion in generator.complete(draws.requests, sampling, speech.manner.stop_ids):
+
+    def keep(name: str, written: Completion) -> None:
+        run.append(name, answers.started(written, thought(speech.manner, exam.task, problems[name])))
+
+    for ready in draws.ready:
+        keep(*ready)
+    wanted = len(exam.requests) * (sampling.draws or 1)
+    done, tokens = wanted - len(draws.requests), 0
+    report(Progress(done, wanted, tokens))
+    for request, completion in answered(draws.requests, generator, sampling, speech.manner.stop_ids):
         tokens += len(completion.token_ids or ())
+        done += 1
+        if draws.several(request):
+            run.keep(request, completion)
         if whole := draws.add(request, completion):
-            name, written = whole
-            run.append(name, answers.started(written, thought(speech.manner, exam.task, problems[name])))
-            report(Progress(len(run.finished), len(exam.requests), tokens))
+            keep(*whole)
+        report(Progress(done, wanted, tokens))
     if draws.waiting:
         raise BenchError(
-            f"the engine left {draws.waiting} of {len(exam.requests)} requests unanswered",
+            f"the engine left {draws.waiting} of {len(exam.problems)} questions unanswered",
             "give the same command again: finished answers are kept",
         )
     return tokens
+
+
+def answered(
+    asked: Sequence[Request], generator: Generator, sampling: Sampling, stop_ids: Sequence[int]
+) -> Iterator[tuple[str, Completion]]:
+    """What the engine measures, then what it generates.
+
+    Raises:
+        BenchError: the engine cannot measure, or finds a text impossible.
+    """
+    measured = [Row(each.id, each.token_ids, each.start) for each in asked if each.start is not None]
+    if measured and not isinstance(generator, Measuring):
+        raise BenchError(f"{generator.version} measures no likelihoods", "give --engine vllm or transformers")
+    if measured and isinstance(generator, Measuring):
+        for name, found in generator.logprobs(measured):
+            try:
+                likelihoods = (found.likelihood,)
+            except ValueError as error:
+                raise BenchError(f"{name}: {error}", "look at the weights, or take -o dtype=float32") from error
+            yield name, Completion("", (), "stop", likelihoods=likelihoods)
+    generated = [each for each in asked if each.start is None]
+    if generated:
+        yield from generator.complete(generated, sampling, stop_ids)
 
 
 def grade(task: Task, problems: Sequence[Problem], completions: Mapping[str, Completion]) -> list[Verdict]:

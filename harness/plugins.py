@@ -38,7 +38,7 @@ _CALLS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("train", "files", "command", "weights"), ("job",)),
 }
 # Names such as lm-eval:gsm8k: tasks that another library defines, and the module that makes ours of them.
-ELSEWHERE = {"lm-eval": "tasks._lm_eval.task"}
+ELSEWHERE = {"lm-eval": "tasks._lm_eval"}
 EXTRAS = {
     "torch": "transformers",
     "transformers": "transformers",
@@ -80,6 +80,11 @@ def task_name(board: str, label: str) -> str | None:
     if slash and library in ELSEWHERE:
         return f"{library}:{versioned.rpartition('@')[0]}"
     return board if board in names("task") else None
+
+
+def elsewhere(label: str) -> bool:
+    """Whether a label is that of another library's task, which can judge an answer only where it has its items."""
+    return label.partition("/")[0] in ELSEWHERE
 
 
 def engine(name: str) -> Engine:

@@ -21,7 +21,7 @@ PINNED = Path(__file__).with_name("protocols.toml")
 def digest(task: Task, problems: Sequence[Problem]) -> str:
     """Sha256 over label, reader, sampling and every item with its prompt and gold answer, in canonical JSON.
 
-    Pictures and sounds that it shows or plays are part of it by their digests.
+    What it measures is part of it.
     Where another's package makes the items, its name and version are in it too (`MADE_WITH`).
 
     Raises:
@@ -33,8 +33,10 @@ def digest(task: Task, problems: Sequence[Problem]) -> str:
         "sampling": records.plain(task.SAMPLING),
         "items": [[p.id, p.answer, [[m.role, m.content] for m in task.messages(p)]] for p in problems],
     }
-    if (media := getattr(task, "media", None)) is not None:
-        value["media"] = [[medium.sha256 for medium in media(p)] for p in problems]
+    if (choices := getattr(task, "choices", None)) is not None:
+        value["choices"] = [[*choices(p)] for p in problems]
+    if (asked := getattr(task, "asked_sha256", None)) is not None:
+        value["asked"] = [asked(p) for p in problems]
     if (made_with := getattr(task, "MADE_WITH", None)) is not None:
         value["made_with"] = made_with
     found = records.digest(value)

@@ -146,7 +146,7 @@ def generate(made: Sitting, path: Path, before: Sequence[CommittedCompletion], w
     return Outcome(
         total=len(written),
         departs=tuple(_departures(made, before, written)),
-        altered=_altered(before, row.committed(exam.problems, written)),
+        altered=_altered(before, row.committed(exam.problems, written, made)),
         right=sum(verdict.correct for verdict in verdicts),
         unlike=tuple(_unlike(entries.read(path), resolved)),
         hardware=str(resolved["hardware"]),
@@ -231,7 +231,9 @@ def _place(path: Path, where: Where) -> Path:
 def _altered(before: Sequence[CommittedCompletion], after: Sequence[CommittedCompletion]) -> int:
     """Lines that say otherwise of the same tokens: their digest is kept by whoever edits the rest of a line."""
     return sum(
-        now.ids_sha256 is not None and now.ids_sha256 == then.ids_sha256 and _as_kept(then, now) != then
+        now.ids_sha256 is not None
+        and (now.ids_sha256, now.likelihoods) == (then.ids_sha256, then.likelihoods)
+        and _as_kept(then, now) != then
         for then, now in zip(before, after, strict=True)
     )
 
@@ -252,7 +254,7 @@ def _departures(
 
     after = row.committed(made.exam.problems, written)
     for then, now in zip(before, after, strict=True):
-        if now.ids_sha256 is None or now.ids_sha256 != then.ids_sha256:
+        if now.ids_sha256 is None or (now.ids_sha256, now.likelihoods) != (then.ids_sha256, then.likelihoods):
             draws = zip(written[now.id].draws, (then.text, *(then.more or ())), strict=True)
             places = (departs(say, draw.token_ids or (), text) for draw, text in draws)
             yield next((place for place in places if place is not None), None)

@@ -1,8 +1,10 @@
 """Which task can read an entry's answers again, and by which golds; the one place that decides it."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, cast
 
 from harness import evaluate, plugins, protocol
 from harness.contracts import Task
@@ -14,10 +16,13 @@ from harness.types import Problem, Split, Verdict
 
 
 def reader(entry: Entry) -> Task | None:
-    """The task of an entry, where it is one of those here, still of that version, and reads as it did."""
+    """The task of an entry, where it is one of those here, still of that version, and reads as it did.
+
+    A task of another library is none of them: it reads an answer only where it has its items.
+    """
     asked = entry.result.task
     name = plugins.task_name(asked.name, asked.label)
-    if name is None:
+    if name is None or plugins.elsewhere(asked.label):
         return None
     task = plugins.task(name)
     return task if (asked.label, asked.reader) == (task.LABEL, task.READER) else None
@@ -46,7 +51,10 @@ class Regrader:
     """Grades committed completions with the reader of the task that their entry names.
 
     Where the task's data is at hand the golds are its own, and the items those that limit and seed draw; else the golds
-    are the committed ones.
+    are the committed ones. Answers to a task of another library are judged again where library and data are here.
+
+    Attributes:
+        unchecked: by label, why answers were not judged again, which says nothing against an entry.
 
     Args:
         files: of tasks that are none of ours.
@@ -57,6 +65,7 @@ class Regrader:
         self._own = {task.LABEL: task for task in map(plugins.task, files)}
         self._mirror = mirror
         self._items: dict[str, list[Problem]] = {}
+        self.unchecked: dict[str, str] = {}
 
     def __call__(self, entry: Entry, completions: Sequence[CommittedCompletion]) -> list[Verdict] | None:
         """The verdicts, or None for an older version of a task, whose reader is no longer here.
@@ -64,6 +73,9 @@ class Regrader:
         Raises:
             BenchError: the task or its data is not here, or is another than the entry says; the way out brings it.
         """
+        if (why := self.lacking(entry)) is not None:
+            self.unchecked[entry.result.task.label] = why
+            return None
         task = self._task(entry)
         if entry.result.task.label != task.LABEL:
             (family, number), (ours, newest) = version(entry.result.task.label), version(task.LABEL)
@@ -80,7 +92,24 @@ class Regrader:
         answered = {line.id: written(line) for line in completions}
         problems = self._drawn(task, entry) or [Problem(line.id, "", line.gold, "") for line in completions]
         # Of drawn items that have no answer there is no verdict, and the audit finds that other items were answered.
-        return evaluate.grade(task, [problem for problem in problems if problem.id in answered], answered)
+        problems = [problem for problem in problems if problem.id in answered]
+        verdicts = evaluate.grade(task, problems, answered)
+        if len(problems) == len(completions):
+            _require_evidence(task, entry, problems, completions)
+        return verdicts
+
+    def lacking(self, entry: Entry) -> str | None:
+        """What a task of another library needs here to judge an entry's answers again; None where all is here."""
+        if not plugins.elsewhere(entry.result.task.label):
+            return None
+        try:
+            task = self._task(entry)
+        except BenchError as error:
+            return error.what
+        record = entry.result.task
+        if (record.label, record.reader) != (task.LABEL, task.READER):
+            return f"{record.label} read by {record.reader}; here is {task.LABEL} read by {task.READER}"
+        return None if at_hand(task, self._mirror) else f"the data of {task.LABEL} is not at hand (--datasets DIR)"
 
     def own_golds(self, entry: Entry) -> bool:
         """Whether the golds are the task's own, and not those committed."""
@@ -106,3 +135,27 @@ class Regrader:
         if found is None:
             raise BenchError(f"its task '{name}' is not here", "pass --task FILE")
         return plugins.task(found)
+
+
+def _require_evidence(
+    task: Task, entry: Entry, problems: Sequence[Problem], lines: Sequence[CommittedCompletion]
+) -> None:
+    """Hold what an entry keeps of its items, and its aggregates, to what the task says of them now.
+
+    Raises:
+        BenchError: they differ; metrics by more than a library's other version would.
+    """
+    if (tell := getattr(task, "evidence", None)) is None:
+        return
+    for problem, line in zip(problems, lines, strict=True):
+        now = tell(problem, written(line), entry.result.model.prompt_style)
+        if line.asked_sha256 != now.asked_sha256 or not _alike(line.metrics, now.metrics):
+            raise BenchError(f"the requests or the metrics of {line.id} are not those of {task.LABEL}")
+    totals = cast(Any, task).aggregates(problems, [written(line) for line in lines])
+    if not _alike(entry.result.aggregates, totals):
+        raise BenchError("its aggregates do not follow from its items")
+
+
+def _alike(one: Mapping[str, float] | None, other: Mapping[str, float] | None) -> bool:
+    one, other = one or {}, other or {}
+    return one.keys() == other.keys() and all(math.isclose(one[key], other[key], rel_tol=1e-6) for key in one)

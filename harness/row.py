@@ -13,6 +13,7 @@ from harness.evaluate import Exam, score
 from harness.sitting import Sitting
 from harness.store.bits import Bits
 from harness.store.completions import CommittedCompletion, commit, to_lines
+from harness.store.completions import written as completion_of
 from harness.store.entry import (
     Checks,
     EngineRecord,
@@ -47,13 +48,7 @@ def result(
     met = {key.removeprefix("library "): str(value) for key, value in resolved.items() if key.startswith("library ")}
     return Result(
         candidate=seat.model.name,
-        task=TaskRecord(
-            name=board(seat.order.task),
-            label=exam.task.LABEL,
-            protocol_sha256=exam.protocol_sha256,
-            items_sha256=exam.items_sha256,
-            reader=exam.task.READER,
-        ),
+        task=_task(seat),
         selection=Selection(
             total=exam.total,
             scored=len(exam.problems),
@@ -73,17 +68,36 @@ def result(
             seat.order.words, seat.order.commit, str(resolved["hardware"]), resolved["driver"], met
         ),
         solutions=solutions,
-        checks=_checks(seat, solutions),
+        checks=_checks(seat, solutions, committed),
+        aggregates=_aggregates(exam, committed),
     )
 
 
-def _checks(seat: Sitting, solutions: Solutions | None) -> Checks:
+def _checks(seat: Sitting, solutions: Solutions | None, committed: Sequence[CommittedCompletion]) -> Checks:
     """What was noticed, by code. Measured solutions show an engine's log-probabilities where it hides its logits."""
     codes = {
         severity: {one.code for one in seat.findings if one.severity == severity} for severity in ("warn", "refuse")
     }
-    seen = solutions is not None or getattr(plugins.engine(seat.engine), "LOGITS", False)
+    measured = solutions is not None or all(line.likelihoods for line in committed)
+    seen = measured or getattr(plugins.engine(seat.engine), "LOGITS", False)
     return Checks(tuple(sorted(codes["warn"])), tuple(sorted(codes["refuse"])), "finite" if seen else "unchecked")
+
+
+def _task(seat: Sitting) -> TaskRecord:
+    exam = seat.exam
+    return TaskRecord(
+        name=board(seat.order.task),
+        label=exam.task.LABEL,
+        protocol_sha256=exam.protocol_sha256,
+        items_sha256=exam.items_sha256,
+        reader=exam.task.READER,
+    )
+
+
+def _aggregates(exam: Exam, committed: Sequence[CommittedCompletion]) -> Mapping[str, float] | None:
+    """The results of all items together, where the task says that an item has none of its own."""
+    told = getattr(exam.task, "aggregates", None)
+    return None if told is None else told(exam.problems, [completion_of(line) for line in committed])
 
 
 def _model(seat: Sitting, *, served: bool) -> ModelRecord:
@@ -103,9 +117,21 @@ def _model(seat: Sitting, *, served: bool) -> ModelRecord:
     )
 
 
-def committed(problems: Sequence[Problem], written: Mapping[str, Completion]) -> list[CommittedCompletion]:
-    """The completions as they are committed beside the entry, in item order."""
-    return [commit(problem, written[problem.id]) for problem in problems]
+def committed(
+    problems: Sequence[Problem], written: Mapping[str, Completion], seat: Sitting | None = None
+) -> list[CommittedCompletion]:
+    """The completions as they are committed beside the entry, in item order.
+
+    Args:
+        problems: that were asked.
+        written: an answer to each.
+        seat: whose task may tell more of an item; None keeps the answers alone.
+    """
+    told = None if seat is None else getattr(seat.exam.task, "evidence", None)
+    if seat is None or told is None:
+        return [commit(problem, written[problem.id]) for problem in problems]
+    style = seat.speech.manner.style
+    return [commit(each, written[each.id], told(each, written[each.id], style)) for each in problems]
 
 
 def judged_again(before: Entry, task: Task, verdicts: Sequence[Verdict]) -> Entry:
@@ -145,5 +171,6 @@ def timings(exam: Exam, committed: Sequence[CommittedCompletion], phases: Mappin
 
 def board(task: str) -> str:
     """The board a task's rows go to: its name, or that of its file, in characters that suit a file name."""
-    name = Path(task).stem if task.endswith(".py") else task
+    library, colon, file = task.rpartition(":")
+    name = f"{library}{colon}{Path(file).stem}" if file.endswith((".py", ".yaml", ".yml")) else task
     return re.sub(r"[^a-z0-9_-]+", "-", name.lower().replace("_", "-")).strip("-_") or "task"

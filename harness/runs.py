@@ -3,6 +3,7 @@
 run.json           the settings, fixed when the run begins; entry once it is complete
 problems.jsonl     the chosen items: id, question, gold answer
 completions.jsonl  one finished answer a line, appended as it comes
+requests.jsonl     of items that take several requests one answer a line, until the item is whole
 solutions.jsonl    how likely each worked solution is, where it was measured
 verdicts.jsonl     one judgement a line, in item order
 """
@@ -24,7 +25,7 @@ from typing import Any, Self, TypeVar
 from harness.errors import BenchError
 from harness.store import records
 from harness.store.entry import PARTS
-from harness.types import Completion, Problem, Value, Verdict
+from harness.types import Completion, LogLikelihood, Problem, Value, Verdict
 
 T = TypeVar("T")
 SCHEMA = 1
@@ -32,7 +33,8 @@ SCHEMA = 1
 # many GPUs shared the questions, which moves no more than the engine's own noise.
 PATH, GPUS = "setting weights", "setting gpus"
 USUAL: Mapping[str, Value] = {PATH: "loaded", GPUS: 1}
-FILES = ("run.json", "engine.json", "problems.jsonl", "completions.jsonl")
+_COMPLETIONS, _REQUESTS = "completions.jsonl", "requests.jsonl"
+FILES = ("run.json", "engine.json", "problems.jsonl", _COMPLETIONS, _REQUESTS)
 THEN = ", then "
 _ANEW = "the run is damaged: start it anew with --again"
 
@@ -62,7 +64,9 @@ class Run:
         self._fresh = not any((folder / name).exists() for name in FILES)
         try:
             self._admit()
-            self._file, self.finished = self._completions()
+            self.finished = self._completions(_COMPLETIONS)
+            self.kept = self._completions(_REQUESTS)
+            self._file = (folder / _COMPLETIONS).open("ab", buffering=0)
         except BaseException:
             self._vanish()
             os.close(self._lock)
@@ -76,12 +80,25 @@ class Run:
         """
         if problem_id in self.finished:
             raise ValueError(f"{problem_id} was finished before")
-        line = {"key": self.key, "id": problem_id, **_line(completion)}
+        self._write(self._file, problem_id, completion)
+        self.finished[problem_id] = completion
+
+    def keep(self, request_id: str, completion: Completion) -> None:
+        """Keep the answer to one of several requests that a problem takes; `kept` has it after a kill.
+
+        Raises:
+            BenchError: the disk is full.
+        """
+        with writing(self.folder), (self.folder / _REQUESTS).open("ab", buffering=0) as file:
+            self._write(file, request_id, completion)
+        self.kept[request_id] = completion
+
+    def _write(self, file: FileIO, name: str, completion: Completion) -> None:
+        line = {"key": self.key, "id": name, **_line(completion)}
         with writing(self.folder):
             data = json.dumps(line, ensure_ascii=True).encode() + b"\n"
-            if self._file.write(data) != len(data):
+            if file.write(data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self.finished[problem_id] = completion
 
     def confirm(self, resolved: Mapping[str, Value]) -> None:
         """Record what the engine made of its settings; a resumed run must meet the same engine, device and dtype.
@@ -90,7 +107,7 @@ class Run:
             BenchError: answers of this run were generated under other resolved settings.
         """
         path = self.folder / "engine.json"
-        before: dict[str, Value] = read_json(path) if self.finished and path.exists() else {}
+        before: dict[str, Value] = read_json(path) if (self.finished or self.kept) and path.exists() else {}
         if before:
             _refuse_difference(before, dict(resolved), self.folder)
         told = {key: _in_turn(key, before, resolved) for key in USUAL}
@@ -106,7 +123,7 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if error is not None and not self.finished:
+        if error is not None and not (self.finished or self.kept):
             self._vanish()
         self.close()
 
@@ -124,16 +141,18 @@ class Run:
         then = read_json(path)
         return _refuse_difference(then["settings"], self.settings, self.folder)
 
-    def _completions(self) -> tuple[FileIO, dict[str, Completion]]:
-        path = self.folder / "completions.jsonl"
-        kept = _lines(path, lambda value: (value["key"], value["id"], _completion(value))) if path.exists() else []
+    def _completions(self, name: str) -> dict[str, Completion]:
+        """The answers in a file of this run, whose torn last line is cut off."""
+        path = self.folder / name
+        if not path.exists():
+            return {}
+        kept = _lines(path, lambda value: (value["key"], value["id"], _completion(value)))
         finished = {problem_id: completion for _, problem_id, completion in kept}
         if len(finished) < len(kept) or any(key != self.key for key, _, _ in kept):
             raise BenchError(f"{path} holds answers of another run", "move it away, or give --run DIR")
-        with writing(self.folder):
-            file = path.open("ab", buffering=0)
+        with writing(self.folder), path.open("ab", buffering=0) as file:
             file.truncate(path.read_bytes().rfind(b"\n") + 1)
-        return file, finished
+        return finished
 
 
 def held(folder: Path, *, wait: bool) -> int:
@@ -261,14 +280,18 @@ def _line(completion: Completion) -> dict[str, object]:
     }
     if completion.answer_start:
         told["answer_start"] = completion.answer_start
+    if completion.likelihoods:
+        told["likelihoods"] = [[each.logprob, each.greedy, each.tokens] for each in completion.likelihoods]
     return {**told, "more": [_line(draw) for draw in completion.more]} if completion.more else told
 
 
 def _completion(value: Mapping[str, Any]) -> Completion:
     ids = value["token_ids"]
     more = tuple(_completion(draw) for draw in value.get("more", ()))
+    likelihoods = tuple(LogLikelihood(*each) for each in value.get("likelihoods", ()))
     ids = tuple(ids) if ids is not None else None
-    return Completion(value["text"], ids, value["finish"], more, value.get("answer_start", 0))
+    start = value.get("answer_start", 0)
+    return Completion(value["text"], ids, value["finish"], more=more, answer_start=start, likelihoods=likelihoods)
 
 
 def _key(settings: Mapping[str, Value]) -> str:

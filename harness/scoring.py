@@ -162,11 +162,11 @@ def _one(seat: Sitting, folder: Path, engine: Engine, phases: dict[str, float], 
         done = folder / "entry.json"
         if done.is_file():
             screen.say(f"{folder} was finished before; --again scores anew")
-            entry, committed = entries.read(done), row.committed(seat.exam.problems, run.finished)
+            entry, committed = entries.read(done), row.committed(seat.exam.problems, run.finished, seat)
             path = add(entry, committed, folder, seat.order.leaderboards, _losses(seat))
             return Scored(entry, path, folder, (*seat.findings, *answers.findings(committed)))
         runs.write_problems(folder, seat.exam.problems)
-        tokens, answered = 0, len(run.finished) == len(seat.exam.requests)
+        tokens, answered = 0, len(run.finished) == len(seat.exam.problems)
         if not answered or _lacks_solutions(seat, folder):
             try:
                 tokens, timed = generate(seat, run, engine, screen, measure=True)
@@ -225,7 +225,7 @@ def _keep(seat: Sitting, run: runs.Run, phases: dict[str, float], tokens: int, s
     exam = seat.exam
     verdicts = evaluate.grade(exam.task, exam.problems, run.finished)
     runs.write_verdicts(run.folder, verdicts)
-    committed = row.committed(exam.problems, run.finished)
+    committed = row.committed(exam.problems, run.finished, seat)
     resolved = runs.read_json(run.folder / "engine.json")
     phases["grade"] = perf_counter() - began
     noticed = answers.findings(committed)

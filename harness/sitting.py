@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness import evaluate, findings, media, options, plugins, runs
+from harness import evaluate, findings, options, plugins, runs
 from harness.checkpoints import examination, models
 from harness.contracts import Task
 from harness.display import Screen
@@ -98,7 +98,7 @@ class Asked:
         """The items as token ids, made once for all models that share a tokenizer."""
         known = next((exam for whose, exam in self.exams if whose is speech), None)
         if known is None:
-            known = evaluate.prepare(self.task, self.problems, speech.tokenizer, speech.manner, seed)
+            known = evaluate.prepare(self.task, self.problems, speech, seed)
             self.exams.append((speech, known))
         return known
 
@@ -142,8 +142,6 @@ def seat(
     noticed = [*found, *_beside(asked, model), *examination.model(model, speech, asked.engine)]
     checked = _checked(order, screen, model.name, noticed)
     exam = asked.exam(speech, order.seed)
-    if any(request.media for request in exam.requests):
-        media.require_processor(model.folder)
     if speech.context is not None:
         evaluate.fits(exam, speech.context)
     settings: dict[str, Value] = {
@@ -204,20 +202,15 @@ def ask(order: Order) -> Asked:
 
 
 def require_able(task: Task, name: str, engine: Any) -> None:
-    """Refuse a task that an engine would answer otherwise than asked: without its beams, or without its pictures.
+    """Refuse a task that compares likelihoods where the engine measures none.
 
     Raises:
-        BenchError: naming the task, what it asks for and the engine; or it would draw among beams.
+        BenchError: naming the task and the engine.
     """
-    beams = task.SAMPLING.beams
-    if beams is not None and task.SAMPLING.temperature:
-        raise BenchError(f"{task.LABEL} asks for beams and a temperature", "leave one of them out of its SAMPLING")
-    if beams is not None and not getattr(engine, "BEAMS", False):
-        what = f"{task.LABEL} searches with {beams} beams, which the engine '{name}' does not"
-        raise BenchError(what, "give --engine transformers")
-    if getattr(task, "media", None) is not None and not getattr(engine, "MEDIA", False):
-        what = f"{task.LABEL} shows pictures or plays sounds, which the engine '{name}' does not"
-        raise BenchError(what, "give --engine transformers")
+    compares = getattr(task, "MEASURES", False) or getattr(task, "choices", None) is not None
+    if compares and getattr(engine, "measures", None) is None:
+        what = f"{task.LABEL} compares how likely given texts are, which the engine '{name}' cannot measure"
+        raise BenchError(what, "give --engine vllm or transformers")
 
 
 def folder(sitting: Sitting) -> Path:

@@ -15,7 +15,7 @@ from harness.store import solutions
 from harness.store.entry import Entry, Solutions
 from harness.store.records import replace_file
 from harness.tokens import Speech, begun, completion_ids
-from harness.types import Row
+from harness.types import Measured, Row
 
 WITHOUT = "the row stands without its solutions' log-probabilities"
 _ANEW = "score the model anew with --again"
@@ -49,8 +49,8 @@ def measure(exam: Exam, speech: Speech, generator: Generator, run: Path, screen:
     if absent := sum(not problem.solution.strip() for problem in exam.problems):
         screen.say(f"solutions are not measured: {absent} of {len(exam.problems)} items have none")
         return False
-    if any(request.media for request in exam.requests):
-        screen.say("solutions are not measured: the task shows pictures or plays sounds")
+    if len(exam.requests) > len(exam.problems):
+        screen.say("solutions are not measured: an item takes several requests")
         return False
     try:
         asked = rows(exam, speech)
@@ -112,11 +112,11 @@ def _fits(asked: list[Row], context: int) -> None:
 
 def _measured(asked: list[Row], generator: Measuring, screen: Screen) -> bytes:
     # Judged once the engine has told everything: what is left in flight would answer the next question.
-    found: dict[str, tuple[float, ...]] = {}
+    found: dict[str, Measured] = {}
     tokens = 0
     with screen.progress("solutions", len(asked)) as bar:
-        for name, logprobs in generator.logprobs(asked):
-            found[name] = logprobs
-            tokens += len(logprobs)
+        for name, measured in generator.logprobs(asked):
+            found[name] = measured
+            tokens += len(measured.logprobs)
             bar(len(found), tokens)
-    return solutions.to_lines([solutions.likelihood(row.id, found[row.id]) for row in asked])
+    return solutions.to_lines([solutions.likelihood(row.id, found[row.id].logprobs) for row in asked])

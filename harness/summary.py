@@ -7,6 +7,7 @@ from rich.text import Text
 
 from harness import plugins
 from harness.display import Screen, table
+from harness.pages import aggregates
 from harness.scoring import Scored
 from harness.store.candidate import LOSSES, Candidate, final_loss, steps
 from harness.store.entry import Entry
@@ -30,7 +31,7 @@ def announce(scored: Scored, as_json: bool, screen: Screen) -> None:
     version = ", ".join(str(told) for told in (result.engine.version, settings.get("dtype")) if told)
     engine = f"{version} on {result.provenance.device}"
     bar = [] if result.task.bar is None else [("right is", "{} that reaches {}".format(*result.task.bar))]
-    counted = _counted(result.counts, result.task.measure)
+    counted = aggregates.told(result) or _counted(result.counts, result.task.measure)
     noticed = [] if result.checks is None else result.checks.facts
     rows = [*counted, *noticed, *bar, ("engine", engine), ("speed", f"{speed}seconds: {phases}"),
             ("answers", f"{folder} (read them: bench show {folder} --wrong)"), ("entry", str(path))]  # fmt: skip

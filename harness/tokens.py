@@ -16,7 +16,6 @@ from typing import Any, Literal, Protocol
 from harness import thoughts
 from harness.contracts import Task
 from harness.errors import BenchError
-from harness.media import Medium, parts, placed, require_places
 from harness.types import BosRule, Completion, Message, Problem, Request
 
 Style = Literal["template", "text"]
@@ -134,14 +133,11 @@ def manner(tokenizer: Tokenizer, declared_bos: BosRule | None, eos_ids: Sequence
     )
 
 
-def prompt_text(tokenizer: Tokenizer, messages: Sequence[Message], *, shows: bool = False) -> str:
+def prompt_text(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
     """The whole prompt as text, up to where the model's answer begins, without a trailing space in the text style.
 
     Where the last turn is the assistant's, the answer begins with it: the prompt ends behind its last word, and the
     turn is left open.
-
-    Where the conversation shows pictures or plays sounds, the template is given each turn in parts, and writes the
-    model's own token for each of them.
 
     Templates that print today's date (Llama 3.2 does) get one fixed day, else a prompt would change overnight.
 
@@ -152,7 +148,7 @@ def prompt_text(tokenizer: Tokenizer, messages: Sequence[Message], *, shows: boo
         told = "".join(_TEXT[m.role].format(m.content) for m in messages)
         return told.removesuffix("\n\n") if begun(messages) else told
     try:
-        return rendered(tokenizer, messages, generation=not begun(messages), goes_on=begun(messages), shows=shows)
+        return rendered(tokenizer, messages, generation=not begun(messages), goes_on=begun(messages))
     except import_module("jinja2").TemplateError as error:  # only where a tokenizer is, which a board does not need
         if all(m.role != "system" for m in messages):
             raise
@@ -173,26 +169,50 @@ def prompt_ids(tokenizer: Tokenizer, how: Manner, messages: Sequence[Message]) -
     Raises:
         BenchError: it holds a lone surrogate.
     """
-    return _with_bos(tokenizer, how, prompt_text(tokenizer, messages), "a prompt")
+    return with_bos(tokenizer, how, prompt_text(tokenizer, messages))
 
 
 def question(tokenizer: Tokenizer, how: Manner, task: Task, problem: Problem) -> Request:
     """What asks one problem of a task: its conversation, or its own text where a model has no template.
 
     Raises:
-        BenchError: it holds a lone surrogate, or a picture or sound has no place in the prompt.
+        BenchError: it holds a lone surrogate.
     """
-    show = getattr(task, "media", None)
-    shown: tuple[Medium, ...] = () if show is None else show(problem)
-    messages, text = task.messages(problem), getattr(task, "text", None)
-    if shown:
-        require_places(problem.id, "".join(m.content for m in messages), shown)
-    if how.style == "text":
-        told = prompt_text(tokenizer, messages) if text is None else text(problem)
-        told = placed(told, tokenizer) if shown else told
-    else:
-        told = prompt_text(tokenizer, messages, shows=bool(shown))
-    return Request(problem.id, _with_bos(tokenizer, how, told, problem.id), shown)
+    text = getattr(task, "text", None) if how.style == "text" else None
+    told = prompt_text(tokenizer, task.messages(problem)) if text is None else text(problem)
+    return Request(problem.id, with_bos(tokenizer, how, told, problem.id))
+
+
+def requests(speech: Speech, task: Task, problem: Problem) -> tuple[Request, ...]:
+    """All that a model is asked for one problem, in an order that its task knows.
+
+    Raises:
+        BenchError: as `question`, or the task's own.
+    """
+    if (own := getattr(task, "requests", None)) is not None:
+        return tuple(own(problem, speech))
+    asked = question(speech.tokenizer, speech.manner, task, problem)
+    if (choices := getattr(task, "choices", None)) is None:
+        return (asked,)
+    return _choices(asked, tuple(choices(problem)), speech, goes_on=begun(task.messages(problem)))
+
+
+def _choices(prompt: Request, choices: Sequence[str], speech: Speech, *, goes_on: bool) -> tuple[Request, ...]:
+    """Each choice behind the prompt, where a training would put it, without the token that ends an answer.
+
+    Raises:
+        BenchError: there are fewer than two, or one is empty or the same as another.
+    """
+    texts = [completion_ids(speech.tokenizer, speech.manner, choice, goes_on=goes_on)[:-1] for choice in choices]
+    empty = [choice for choice, ids in zip(choices, texts, strict=True) if not choice.strip() or not ids]
+    if len(texts) < 2 or empty or len(set(texts)) < len(texts):
+        why = "an empty one" if empty else "fewer than two" if len(texts) < 2 else "two that are equal"
+        raise BenchError(f"the choices of {prompt.id} are {why}", "correct the task's choices(problem)")
+    start = len(prompt.token_ids)
+    return tuple(
+        Request(f"{prompt.id}, choice {number}", prompt.token_ids + ids, start, prompt.id)
+        for number, ids in enumerate(texts, 1)
+    )
 
 
 def thought(how: Manner, task: Task, problem: Problem) -> str | None:
@@ -223,7 +243,12 @@ def require_text(whose: str, text: str) -> None:
         raise BenchError(what, "remove it, or write both halves; it is often an emoji that was cut in two")
 
 
-def _with_bos(tokenizer: Tokenizer, how: Manner, text: str, whose: str) -> tuple[int, ...]:
+def with_bos(tokenizer: Tokenizer, how: Manner, text: str, whose: str = "a prompt") -> tuple[int, ...]:
+    """The ids of a whole prompt's text, BOS by the family's rule.
+
+    Raises:
+        BenchError: it holds a lone surrogate; `whose` text it is opens the message.
+    """
     require_text(whose, text)
     ids = tokenizer.encode(text, add_special_tokens=False)
     if how.bos_id is not None and ids[:1] != [how.bos_id]:
@@ -323,8 +348,8 @@ def special_ids(tokenizer: Tokenizer) -> frozenset[int]:
 
 
 def prompts_sha256(requests: Sequence[Request]) -> str:
-    """One digest over all that an engine is asked, order and borders included; ids are no part of it."""
-    return ids_sha256([(*each.token_ids, *(medium.sha256 for medium in each.media)) for each in requests])
+    """One digest over all that an engine is asked, order and borders included; names of requests are no part of it."""
+    return ids_sha256([(*each.token_ids, *([] if each.start is None else [f"from {each.start}"])) for each in requests])
 
 
 def ids_sha256(sequences: Sequence[Sequence[int | str]]) -> str:
@@ -335,9 +360,7 @@ def ids_sha256(sequences: Sequence[Sequence[int | str]]) -> str:
     return digest.hexdigest()
 
 
-def rendered(
-    tokenizer: Tokenizer, messages: Sequence[Message], *, generation: bool, goes_on: bool = False, shows: bool = False
-) -> str:
+def rendered(tokenizer: Tokenizer, messages: Sequence[Message], *, generation: bool, goes_on: bool = False) -> str:
     """What the chat template makes of a conversation, with a fixed day for templates that print today's date.
 
     Args:
@@ -345,11 +368,10 @@ def rendered(
         messages: the conversation.
         generation: the assistant's turn is opened behind it.
         goes_on: its last turn, the assistant's, is left open.
-        shows: it shows pictures or plays sounds.
     """
     template = tokenizer.chat_template or ""
     return tokenizer.apply_chat_template(
-        [{"role": m.role, "content": parts(m.content) if shows else m.content} for m in messages],
+        [{"role": m.role, "content": m.content} for m in messages],
         chat_template=_FIXED_DAY + template if "strftime_now" in template else template,
         tokenize=False,
         add_generation_prompt=generation,

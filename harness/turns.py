@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from harness import plugins, protocol, runs, scoring, sitting
+from harness import evaluate, plugins, protocol, runs, scoring, sitting
 from harness.contracts import Generator
 from harness.display import Screen
 from harness.sitting import Order, Sitting
@@ -51,7 +51,7 @@ def passes(told: Mapping[str, Any], screen: Screen, _rank: int) -> None:
     try:
         generator, _ = engine.generator(seat)
         # What an engine makes at its first answer is no part of any pass's time.
-        list(generator.complete(seat.exam.requests[:1], seat.exam.task.SAMPLING, seat.speech.manner.stop_ids))
+        list(evaluate.answered(seat.exam.requests[:1], generator, seat.exam.task.SAMPLING, seat.speech.manner.stop_ids))
         for manner, folder in told["passes"]:
             engine.size = int(manner.partition(" ")[2]) if manner.startswith("batch ") else None
             requests = _shuffled(seat) if manner == SHUFFLED else seat.exam.requests
@@ -101,6 +101,10 @@ class _InTurn:
         self.settings = generator.settings
         self.context = generator.context
 
+    def __getattr__(self, name: str) -> Any:
+        """What else the generator can do, such as measuring, in its own manner."""
+        return getattr(self._generator, name)
+
     def complete(
         self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
     ) -> Iterator[tuple[str, Completion]]:
@@ -119,7 +123,7 @@ def part(seat: Sitting, items: int) -> Sitting:
     exam = seat.exam
     chosen = protocol.select(exam.problems, min(items, len(exam.problems)), seat.order.seed)
     asked = {problem.id for problem in chosen}
-    requests = tuple(request for request in exam.requests if request.id in asked)
+    requests = tuple(request for request in exam.requests if request.problem_id in asked)
     partial = len(chosen) < exam.total
     limit, seed = (len(chosen), seat.order.seed) if partial else (None, None)
     return replace(seat, exam=replace(exam, problems=tuple(chosen), requests=requests, limit=limit, seed=seed))

@@ -1,12 +1,12 @@
 """The nouns. Read this first, then the contracts in `harness/contracts.py`."""
 
+import math
+import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
-
-from harness.media import Medium
 
 Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length"]
@@ -73,7 +73,6 @@ class Sampling:
         seed: for temperatures above 0; None where nothing is drawn.
         top_p: a token is drawn from the likeliest that have this probability together; None draws from all.
         draws: answers to each question, judged together; None is one.
-        beams: beginnings that are followed at once (beam search); None follows one. Engines with `BEAMS` know it.
     """
 
     max_tokens: int
@@ -82,7 +81,6 @@ class Sampling:
     seed: int | None = None
     top_p: float | None = field(default=None, metadata={"later": True})
     draws: int | None = field(default=None, metadata={"later": True})
-    beams: int | None = field(default=None, metadata={"later": True})
 
     def seed_of(self, request: str) -> int | None:
         """The seed, of 32 bits, that this request's tokens are drawn by; None where nothing is drawn."""
@@ -94,14 +92,66 @@ class Request:
     """What an engine is asked.
 
     Attributes:
-        id: of a problem.
-        token_ids: of its whole prompt, BOS included; a picture or sound is one token there.
-        media: what stands in the places of these tokens, in order.
+        id: of the problem, or of one request where a problem takes several.
+        token_ids: of the whole prompt, BOS included; of a text to measure, prompt and text.
+        start: measure `token_ids[start:]`, given all before it; None generates an answer.
+        item: the id of the problem, where it takes several requests.
     """
 
     id: str
     token_ids: tuple[int, ...]
-    media: tuple[Medium, ...] = ()
+    start: int | None = None
+    item: str | None = None
+
+    @property
+    def problem_id(self) -> str:
+        """The problem that this request belongs to."""
+        return self.item or self.id
+
+
+@dataclass(frozen=True, slots=True)
+class LogLikelihood:
+    """How likely a model finds a given text.
+
+    Attributes:
+        logprob: the sum over its tokens in nats, spelled as the shortest decimal of a float32.
+        greedy: each of its tokens is the likeliest one; of equally likely ones that is the lowest id.
+        tokens: how many.
+    """
+
+    logprob: float
+    greedy: bool
+    tokens: int
+
+    @property
+    def single(self) -> float:
+        """The float32 itself, as lm-eval's models return it."""
+        return _single(self.logprob)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What an engine measures of a given text: the log-probability (nats) of each token, and whether all are greedy."""
+
+    logprobs: tuple[float, ...]
+    greedy: bool
+
+    @property
+    def likelihood(self) -> LogLikelihood:
+        """The sum over the tokens; ValueError where it is not finite."""
+        total = math.fsum(self.logprobs)
+        if not math.isfinite(total):
+            raise ValueError(f"the sum of the log-probabilities is {total}")
+        exact = _single(total)
+        shortest = (float(f"{exact:.{digits}g}") for digits in range(1, 10))
+        spelled = next(short for short in shortest if _single(short) == exact)
+        return LogLikelihood(spelled, self.greedy, len(self.logprobs))
+
+
+def _single(value: float) -> float:
+    """The float32 nearest to a value."""
+    (found,) = struct.unpack("f", struct.pack("f", value))
+    return float(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +165,8 @@ class Completion:
         answer_start: the character of `text` where the answer begins, behind the model's thought; the length of `text`
             where a thought was never closed. 0 where the whole text is the answer.
         more: the further answers to the same question, where the task draws several; each of them has none.
+        likelihoods: of the texts that the question asks to measure, in their order; a question that only measures has
+            an empty text.
     """
 
     text: str
@@ -122,6 +174,7 @@ class Completion:
     finish_reason: Finish
     more: tuple["Completion", ...] = ()
     answer_start: int = 0
+    likelihoods: tuple[LogLikelihood, ...] = ()
 
     @property
     def draws(self) -> tuple["Completion", ...]:
@@ -138,6 +191,19 @@ class Completion:
     def finish(self) -> Finish:
         """Why it ended; "length" where any of its draws was cut."""
         return "length" if any(draw.finish_reason == "length" for draw in self.draws) else "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What an entry keeps of an item besides its answer, so that its bit can be followed without the task's data.
+
+    Attributes:
+        asked_sha256: over all of the item's requests, as text.
+        metrics: of the item, by name.
+    """
+
+    asked_sha256: str
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)

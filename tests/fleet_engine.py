@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from harness.errors import BenchError
-from harness.types import Completion, Model, Request, Row, Sampling, Value
+from harness.types import Completion, Measured, Model, Request, Row, Sampling, Value
 
 WAIT = "import threading; threading.Event().wait()"
 EVERY = "every"
@@ -63,11 +63,11 @@ class Number:
             text = f"#### {self.weight + sum(request.token_ids)}"
             yield request.id, Completion(text, tuple(text.encode()), "stop")
 
-    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, tuple[float, ...]]]:
+    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, Measured]]:
         """The same for rows."""
         for row in rows:
             self.fail()
-            yield row.id, tuple(-float(self.weight + i) for i in row.token_ids[row.start :])
+            yield row.id, Measured(tuple(-float(self.weight + i) for i in row.token_ids[row.start :]), greedy=False)
 
     def reload(self, model: Model) -> None:
         """Take the other number, where the options let it."""

@@ -1,41 +1,37 @@
-"""The real lm-eval beside us: a model as it holds it, what it asks of a model, and data sets as it finds them."""
+"""lm-eval beside us: small data sets as it finds them, its tasks over them, and what its own models say of them."""
 
 import json
+from pathlib import Path
 
-import tiny
+import yaml
 
-from harness import plugins, tokens
-from harness.cli import main
-from harness.types import Model
+from harness import evaluate, plugins, tokens
+from harness.types import Model, Sampling
 
-
-def sides(folder, manner):
-    """A tiny model as lm-eval holds it, and its tokenizer as we speak to it."""
-    folder = tiny.build(folder, manner)
-    speech = plugins.room("harness.tokenizer").load(Model("tiny", "folder", None, folder, None, None))
-    held = plugins.room("lm_eval.models.huggingface").HFLM(pretrained=str(folder), device="cpu")
-    return held, speech
+FILES = Path(__file__).parent / "data" / "lm_eval_tasks"
+OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE")
+_THINGS = ("apples", "eggs", "pages", "birds", "trees", "dollars", "cents", "days", "shares")
 
 
-def asked_by_lm_eval(task, held, chat, limit):
-    """(prompt, generation settings) of the first questions, as lm-eval's evaluator has them built."""
-    task.set_fewshot_seed(1234)
-    manner = {"apply_chat_template": chat, "fewshot_as_multiturn": chat}
-    task.build_all_requests(limit=limit, **manner, chat_template=held.apply_chat_template if chat else None)
-    return [instance.args for instance in task.instances]
+def named(file):
+    """A task of ours over a file of this folder."""
+    return f"lm-eval:{FILES / file}.yaml"
 
 
-def our_prompt(task, speech, problem):
-    """The prompt as an engine's decoder would show it, and its ids."""
-    chat = speech.manner.style == "template"
-    text = getattr(task, "text", None)
-    told = text(problem) if text and not chat else tokens.prompt_text(speech.tokenizer, task.messages(problem))
-    return told, list(tokens.question(speech.tokenizer, speech.manner, task, problem).token_ids)
-
-
-def held_ids(held, text):
-    """The ids that lm-eval gives its model."""
-    return held.tok_batch_encode([text])[0][0].tolist()
+def data(place, items=9):
+    """The data sets of the files, in the hub's layout: questions with three choices, and sums."""
+    letters = [
+        {
+            "question": f"Tom has {n} {thing} and buys {n + 1} more {thing}. What does he count?",
+            "choices": [f"{2 * n + 1} {thing}", f"the {thing} of the morning", f"{thing} {n}"],
+            "answer": n % 3,
+        }
+        for n, thing in ((n, _THINGS[n % len(_THINGS)]) for n in range(items))
+    ]
+    sums = [{"question": f"What is {n} + {n + 2}?", "answer": str(2 * n + 2)} for n in range(items)]
+    hub_folder(place, "tiny/letters", "default", {"test": letters, "train": letters[::-1]})
+    hub_folder(place, "tiny/sums", "default", {"test": sums, "train": sums[::-1]})
+    return place
 
 
 def hub_folder(place, repository, config, splits):
@@ -48,13 +44,55 @@ def hub_folder(place, repository, config, splits):
     (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: {config}\n  data_files:\n{files}---\n")
 
 
-def scored_twice(folder, task, mirror, capfd):
-    """One model's two rows under one seed, each with a run and a board of its own here: their results, the words."""
-    words = ["--engine", "transformers", "-o", "dtype=float32", "--datasets", str(mirror), "--task", task]
-    rows = []
-    for place in ("one", "two"):
-        asked = ["baseline", str(folder), *words, "--leaderboards", place, "--run", f"run-{place}", "--json"]
-        assert main(asked) == 0
-        rows.append(json.loads(capfd.readouterr().out)["result"])
-    assert rows[0]["completions_sha256"] == rows[1]["completions_sha256"]
-    return rows[0], words
+def speech_of(folder):
+    """A model's tokenizer as we speak to it."""
+    return plugins.room("harness.tokenizer").load(Model("tiny", "folder", None, folder, None, None))
+
+
+def held(folder):
+    """The model as lm-eval's own `hf` class holds it, in float32."""
+    kind = plugins.room("lm_eval.models.huggingface").HFLM
+    return kind(pretrained=str(folder), device="cpu", dtype="float32", batch_size=4)
+
+
+def ours(folder, sampling):
+    """One of our engines as a model of lm-eval."""
+    engine = plugins.engine("transformers")
+    generator = engine.load(
+        Model("tiny", "folder", None, folder, None, None), engine.Options(dtype="float32", device="cpu")
+    )
+    speech = speech_of(folder)
+
+    def ask(requests):
+        found = dict(evaluate.answered(requests, generator, sampling, speech.manner.stop_ids))
+        return [found[request.id] for request in requests]
+
+    return plugins.room("tasks._lm_eval_model").EngineLM(speech, ask)
+
+
+def evaluated(model, file, mirror, *, chat):
+    """What lm-eval's own evaluator finds with a model on a file of this folder: its results, and its samples."""
+    settings = yaml.safe_load((FILES / f"{file}.yaml").read_text())
+    settings["dataset_path"] = str(mirror / settings["dataset_path"])
+    loaded = plugins.room("lm_eval.tasks").TaskManager(include_defaults=False).load(settings)
+    for task in loaded["tasks"].values():
+        task.set_config("num_fewshot", task.config.num_fewshot or 0)
+        task.set_fewshot_seed(1234)
+    evaluator = plugins.room("lm_eval.evaluator")
+    found = evaluator.evaluate(
+        model, loaded, bootstrap_iters=0, apply_chat_template=chat, fewshot_as_multiturn=chat, log_samples=True
+    )
+    return found["results"][settings["task"]], found["samples"][settings["task"]]
+
+
+def sampling_of(file):
+    """How a file of this folder has answers generated."""
+    return plugins.room("tasks._lm_eval_files").find(str(FILES / f"{file}.yaml")).members[0].sampling or Sampling(0)
+
+
+def our_prompt(task, speech, problem):
+    """The prompt as an engine's decoder would show it, and its ids."""
+    chat = speech.manner.style == "template"
+    text = getattr(task, "text", None)
+    told = text(problem) if text and not chat else tokens.prompt_text(speech.tokenizer, task.messages(problem))
+    return told, list(tokens.question(speech.tokenizer, speech.manner, task, problem).token_ids)

@@ -38,13 +38,13 @@ def speech(tmp_path_factory):
 def exam(speech):
     """Twelve word problems for it."""
     task = plugins.task("word-problems")
-    return evaluate.prepare(task, evaluate.choose(task, Split(), 12, 0), speech.tokenizer, speech.manner, 0)
+    return evaluate.prepare(task, evaluate.choose(task, Split(), 12, 0), speech, 0)
 
 
 def test_what_a_run_holds_is_not_asked_again(exam, speech, tmp_path):
     """A second generator gets only what the first left open."""
     first, second = Forgetful(5), Forgetful(12)
-    with runs.Run(tmp_path, {}) as run, pytest.raises(BenchError, match="left 7 of 12 requests unanswered"):
+    with runs.Run(tmp_path, {}) as run, pytest.raises(BenchError, match="left 7 of 12 questions unanswered"):
         evaluate.generate(exam, first, run, speech, lambda progress: None)
     with runs.Run(tmp_path, {}) as run:
         seen = []

@@ -1,24 +1,23 @@
-"""lm-eval, both ways: its tasks through our engines, our tasks through it, and its verdicts beside ours."""
+"""lm-eval's tasks as rows: groups, resumption, what an entry proves by itself, and what is refused."""
 
+import gzip
+import hashlib
 import importlib.util
 import json
 import subprocess
 import sys
-from pathlib import Path
+from dataclasses import replace
 
+import lm_eval_side as side
 import pytest
 import tiny
-from lm_eval_side import asked_by_lm_eval, held_ids, hub_folder, our_prompt, sides
 
-from harness import plugins
+from harness import evaluate, plugins, runs
 from harness.cli import main
 from harness.errors import BenchError
-from harness.store.completions import from_lines, read_lines
-from harness.types import Completion, Problem, Split
-
-ENTRIES = Path(__file__).resolve().parent.parent / "leaderboards" / "gsm8k"
-OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE")
-FEW = 12
+from harness.store import entries, item_metrics
+from harness.store.completions import completions_of
+from harness.types import Completion, Measured, Sampling, Split
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None,
@@ -27,183 +26,113 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(autouse=True)
-def _offline(monkeypatch):
-    for name in OFFLINE:
+def _offline(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in side.OFFLINE:
         monkeypatch.setenv(name, "1")
 
 
 @pytest.fixture(scope="module")
-def task():
-    """lm-eval's gsm8k as one of ours."""
-    return plugins.task("lm-eval:gsm8k")
+def mirror(tmp_path_factory):
+    """The data sets of the task files."""
+    return side.data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
-def theirs(task, gsm8k_mirror):
-    """lm-eval's own gsm8k on the mirror, loaded as `lm_eval run` loads it."""
-    definitions = plugins.room("tasks._lm_eval.definition")
-    return definitions.load("gsm8k", str(gsm8k_mirror / "openai/gsm8k"))
+def model(tmp_path_factory):
+    """A tiny model with a chat template."""
+    return tiny.build(tmp_path_factory.mktemp("model") / "chatml", "chatml")
 
 
-@pytest.fixture(scope="module", params=["chatml", "gemma", "plain"])
-def both(request, tmp_path_factory):
-    """A tiny model as lm-eval holds it, and its tokenizer as we speak to it."""
-    return sides(tmp_path_factory.mktemp("model") / request.param, request.param)
-
-
-def exported(tmp_path, name, chat):
-    """A task of ours as the real lm-eval reads it from the files that we write."""
-    manager = plugins.room("lm_eval.tasks").TaskManager(include_path=str(tmp_path), include_defaults=False)
-    task = next(each for each in manager.all_subtasks if name in each and each.endswith("_text") != chat)
-    return manager.load(task)["tasks"][task]
-
-
-@pytest.mark.parametrize("name", ["gsm8k", "word-problems"])
-def test_an_exported_task_asks_in_lm_eval_what_bench_asks(name, both, tmp_path, request, capfd):
-    """Same shot, same prompt, same stops and limit: text for text and id for id, with a chat template and without."""
-    mirror = request.getfixturevalue("gsm8k_mirror") if name == "gsm8k" else None
-    held, speech = both
-    chat = speech.manner.style == "template"
-    assert main(["export", "lm-eval", name, str(tmp_path), *(["--datasets", str(mirror)] if mirror else [])]) == 0
-    ours = plugins.task(name)
-    asked = asked_by_lm_eval(exported(tmp_path, name.replace("-", "_"), chat), held, chat, FEW)
-    problems = ours.problems(Split("test", mirror=mirror))[:FEW]
-    expected = [our_prompt(ours, speech, problem) for problem in problems]
-    assert [text for text, _ in asked] == [text for text, _ in expected]
-    assert [held_ids(held, text) for text, _ in asked] == [ids for _, ids in expected]
-    settings = asked[0][1]
-    assert (tuple(settings["until"]), settings["max_gen_toks"]) == (ours.SAMPLING.stop, ours.SAMPLING.max_tokens)
-    assert (settings["do_sample"], settings["temperature"]) == (False, 0.0)
-
-
-def test_a_task_of_lm_eval_asks_through_bench_what_it_asks_in_lm_eval(both, task, theirs, gsm8k_mirror):
-    """Five shots of lm-eval's own drawing, its wording and its delimiters, text for text and id for id."""
-    held, speech = both
-    problems = task.problems(Split("test", mirror=gsm8k_mirror))
-    asked = asked_by_lm_eval(theirs, held, speech.manner.style == "template", FEW)
-    expected = [our_prompt(task, speech, problem) for problem in problems[:FEW]]
-    assert [text for text, _ in asked] == [text for text, _ in expected]
-    assert [held_ids(held, text) for text, _ in asked] == [ids for _, ids in expected]
-    assert (tuple(asked[0][1]["until"]), held.max_gen_toks) == (task.SAMPLING.stop, task.SAMPLING.max_tokens)
-
-
-@pytest.mark.parametrize("name", ["bbh_cot_fewshot_navigate", "bbh_cot_zeroshot_navigate"])
-def test_a_description_is_a_system_turn_as_in_lm_eval(both, name, tmp_path):
-    """Text for text and id for id, with shots and without; a template that takes no system turn is told."""
-    rows = [
-        {"input": f"Turn left. Take {steps} steps.\nOptions:\n- Yes\n- No", "target": "No"} for steps in range(2, 5)
-    ]
-    hub_folder(tmp_path, "SaylorTwift/bbh", "navigate", {"test": rows})
-    held, speech = both
-    task = plugins.task(f"lm-eval:{name}")
-    problems = task.problems(Split("test", mirror=tmp_path))
-    assert task.messages(problems[0])[0].role == "system"
-    if "no system role" in (speech.tokenizer.chat_template or ""):
-        with pytest.raises(BenchError, match="opens with a system turn, and the model's chat template takes none"):
-            our_prompt(task, speech, problems[0])
-        return
-    real = plugins.room("tasks._lm_eval.definition").load(name, str(tmp_path / "SaylorTwift/bbh"))
-    asked = asked_by_lm_eval(real, held, speech.manner.style == "template", len(rows))
-    expected = [our_prompt(task, speech, problem) for problem in problems]
-    assert [text for text, _ in asked] == [text for text, _ in expected]
-    assert [held_ids(held, text) for text, _ in asked] == [ids for _, ids in expected]
-    assert "Given a series of navigation instructions" in expected[0][0]
-
-
-def test_verdicts_of_a_task_of_lm_eval_are_lm_eval_s_own(task, theirs, gsm8k_mirror):
-    """On 1,319 stored texts both filters say of each what lm-eval's evaluator says, from the golds alone."""
-    file = next(iter(sorted(ENTRIES.glob("*smollm2-135m-it-q4_1-full-main-s2-*.json"))))
-    written = from_lines(read_lines(file.with_suffix(".jsonl.gz")), file.name)
-    instance = plugins.room("lm_eval.api.instance").Instance
-    documents = list(theirs.eval_docs)
-    theirs._instances = [
-        instance("generate_until", document, ("", {}), 0, ("gsm8k", number, 1), [line.text])
-        for number, (document, line) in enumerate(zip(documents, written, strict=True))
-    ]
-    theirs.apply_filters()
-    said = {
-        name: [
-            theirs.process_results(each.doc, [each.filtered_resps[name]])["exact_match"] == 1
-            for each in theirs.instances
-        ]
-        for name in ("flexible-extract", "strict-match")
-    }
-    problems = task.problems(Split("test", mirror=gsm8k_mirror))
-    verdicts = [
-        task.grade(problem, Completion(line.text, None, line.finish))
-        for problem, line in zip(problems, written, strict=True)
-    ]
-    assert [verdict.correct for verdict in verdicts] == said["flexible-extract"]
-    assert [verdict.strict for verdict in verdicts] == said["strict-match"]
-    assert sum(said["flexible-extract"]) == 74
-
-
-def test_a_row_on_a_task_of_lm_eval_has_its_own_board_and_verifies(tmp_path, gsm8k_mirror, monkeypatch, capfd):
-    """`--task lm-eval:gsm8k` gives an entry that grades again to its own bits, and a board that checks."""
-    model, script = tiny.build(tmp_path / "model", "plain"), tmp_path / "script.jsonl"
-    task = plugins.task("lm-eval:gsm8k")
-    golds = {problem.id: problem.solution for problem in task.problems(Split("test", mirror=gsm8k_mirror))}
-    script.write_text("".join(json.dumps({"id": name, "text": text}) + "\n" for name, text in golds.items()))
-    monkeypatch.chdir(tmp_path)
-    words = ["--engine", "scripted", "-o", f"script={script}", "--limit", "8", "--datasets", str(gsm8k_mirror)]
-    assert main(["baseline", str(model), "--task", "lm-eval:gsm8k", *words, "--json"]) == 0
+def scored(model, file, mirror, capfd, *more):
+    """The result and the entry's file of one row over a task file."""
+    words = ["--engine", "transformers", "-o", "dtype=float32", "--datasets", str(mirror), "--json", *more]
+    assert main(["baseline", str(model), "--task", side.named(file), *words]) == 0
     result = json.loads(capfd.readouterr().out)["result"]
-    assert (result["task"]["name"], result["task"]["label"]) == ("lm-eval-gsm8k", task.LABEL)
-    assert (result["counts"]["correct"], result["counts"]["strict"]) == (8, 8)
-    entry = next((tmp_path / "leaderboards" / "lm-eval-gsm8k").glob("*.json"))
-    assert main(["verify", str(entry), "--level", "1", "--datasets", str(gsm8k_mirror)]) == 0
-    assert "level reached  1" in capfd.readouterr().out
-    assert main(["board", "--check", "--datasets", str(gsm8k_mirror)]) == 0
-    assert main(["verify", "--against", "lm-eval", str(entry)]) == 0
-    told = dict(line.split(maxsplit=1) for line in capfd.readouterr().out.splitlines() if " " in line.strip())
-    assert {name: told[f"exact_match,{name}"].strip() for name in ("flexible-extract", "strict-match")} == {
-        "flexible-extract": "1",
-        "strict-match": "1",
-    }
+    return result, next(path for path in runs.Path("leaderboards").glob(f"*{file.replace('_', '-')}*/*.json"))
 
 
-def test_a_task_with_several_right_answers_takes_each_of_them(tmp_path):
-    """Its gold is lm-eval's whole document, so that a committed text can be judged again without the data set."""
-    rows = [
-        {"question": "Where is the Louvre", "answer": {"aliases": ["Paris", "City of Light"]}},
-        {"question": "Where is the Prado", "answer": {"aliases": ["Madrid"]}},
+def test_a_group_that_shares_a_metric_is_one_row_weighted_by_size(model, mirror, capfd):
+    """Its items are those of all members, and its share is what lm-eval weights by size."""
+    result, entry = scored(model, "both", mirror, capfd)
+    parts = [
+        side.evaluated(side.held(model), kind, mirror, chat=True)[0]["acc,none"] for kind in ("letters", "endings")
     ]
-    hub_folder(tmp_path, "mandarjoshi/trivia_qa", "rc.nocontext", {"train": rows, "validation": rows})
-    task = plugins.task("lm-eval:triviaqa")
-    first, second = task.problems(Split("test", mirror=tmp_path))
-    judged = [
-        task.grade(Problem(each.id, "", each.answer, ""), Completion(text, None, "stop")).correct
-        for each, text in ((first, " paris."), (first, "City of Light"), (first, "Madrid"), (second, "Madrid"))
-    ]
-    assert judged == [True, True, False, True]
+    lines = completions_of(entry.with_suffix(".jsonl.gz"))
+    assert (result["task"]["label"], result["counts"]["total"]) == ("lm-eval/tiny_both@2.0", 18)
+    assert result["counts"]["correct"] / 18 == pytest.approx(sum(parts) / 2)
+    assert [line.id for line in lines][8:10] == ["tiny_letters-8", "tiny_endings-0"]
 
 
-def test_a_task_that_judges_by_its_own_function_is_judged_by_it():
-    """`process_results` of lm-eval's task file is given the document that the gold holds."""
-    task = plugins.task("lm-eval:hendrycks_math_algebra")
-    document = {"problem": "2+2?", "solution": "It is $\\boxed{4}$.", "answer": "4"}
-    gold = json.dumps({"lm-eval document": document}, separators=(", ", ":"))
-    judged = [
-        task.grade(Problem("test-0", "", gold, ""), Completion(text, None, "stop")).correct
-        for text in ("$4$", "$5$", "")
-    ]
-    assert judged == [True, False, False]
+def test_a_group_without_a_shared_metric_is_refused_with_its_members():
+    """Before any data is read; each member can be named by itself."""
+    with pytest.raises(BenchError) as caught:
+        plugins.task(side.named("mixed"))
+    told = str(caught.value)
+    assert "\n" not in told
+    assert all(word in told for word in ("tiny_mixed", "tiny_letters (acc,none)", "tiny_sums (exact_match,digits)"))
 
 
-@pytest.mark.parametrize(
-    ("name", "why"),
-    [
-        ("hellaswag", "multiple_choice"),
-        ("wikitext", "loglikelihood_rolling"),
-        ("humaneval", "runs what a model wrote"),
-        ("wmt16-en-de", "judged by degrees"),
-        ("squadv2", "judged by degrees"),
-    ],
-)
-def test_a_task_that_cannot_be_a_row_is_refused_with_the_reason(name, why):
-    """Before any data is read or any model loaded."""
-    with pytest.raises(BenchError, match=why):
-        plugins.task(f"lm-eval:{name}")
+class Breaking:
+    """A generator that measures and writes a few requests, and then breaks."""
+
+    version, settings, context = "breaking 1", {}, 4096
+
+    def __init__(self, most):
+        self.most = most
+        self.asked = []
+
+    def logprobs(self, rows):
+        """A number that follows from the text, for the first few rows."""
+        for row in self.first(rows):
+            yield row.id, Measured((-float(sum(row.token_ids[row.start :])) / 7,), greedy=False)
+
+    def complete(self, requests, sampling, stop_ids):
+        """The request's own name, for the first few."""
+        for request in self.first(requests):
+            yield request.id, Completion(request.id, (1,), "stop")
+
+    def first(self, requests):
+        """So many as it answers."""
+        self.asked = [request.id for request in requests]
+        return requests[: self.most]
+
+    def close(self):
+        """Nothing to give back."""
+
+
+@pytest.mark.parametrize("kind", ["endings", "votes"])
+def test_a_run_goes_on_request_by_request(kind, model, mirror, tmp_path):
+    """Each answered choice and draw stays, the torn last line of a kill does not, and the end is the same."""
+    task = plugins.task(side.named(kind))
+    chosen = evaluate.choose(task, Split(mirror=mirror), None, 0)
+    exam = evaluate.prepare(task, chosen, side.speech_of(model), 0)
+    first, rest, whole = Breaking(13), Breaking(99), Breaking(99)
+    with runs.Run(tmp_path / "run", {}) as run, pytest.raises(BenchError, match="unanswered"):
+        evaluate.generate(exam, first, run, [], lambda progress: None)
+    with (tmp_path / "run" / "requests.jsonl").open("ab") as file:
+        file.write(b'{"key": "torn')
+    seen = []
+    with runs.Run(tmp_path / "run", {}) as run:
+        evaluate.generate(exam, rest, run, [], seen.append)
+        resumed = run.finished
+    with runs.Run(tmp_path / "whole", {}) as run:
+        evaluate.generate(exam, whole, run, [], lambda progress: None)
+        assert resumed == run.finished
+    assert rest.asked == first.asked[13:]
+    assert [(each.done, each.wanted) for each in (seen[0], seen[-1])] == [(13, 27), (27, 27)]
+
+
+def test_whole_texts_have_aggregates_and_are_compared_with_nothing(model, mirror, capfd):
+    """The board shows them; a comparison and an export of right items are refused."""
+    _, entry = scored(model, "whole", mirror, capfd)
+    page = (entry.parent.parent / f"{entry.parent.name}.md").read_text()
+    assert "word_perplexity,none" in page
+    assert "against base" not in page
+    assert main(["compare", str(entry), str(entry)]) in (0, 1)
+    assert "not comparable" in "".join(capfd.readouterr())
+    assert main(["export", "csv", str(entry)]) == 1
+    assert len(capfd.readouterr().err.splitlines()) == 1
 
 
 WITHOUT = """
@@ -211,72 +140,117 @@ import sys
 sys.modules["lm_eval"] = None
 from harness.cli import main
 entry = sys.argv[1]
+assert main(["board", "--check"]) == 0
+assert main(["verify", entry, "--level", "0"]) == 0
 assert main(["verify", "--against", "lm-eval", entry]) == 1
 assert main(["export", "lm-eval", "word-problems"]) == 1
 assert main(["baseline", "smollm2-135m-it-q4_1", "--task", "lm-eval:gsm8k"]) == 1
 """
 
 
-def test_without_lm_eval_the_extra_is_named(tmp_path):
-    """The core runs without it; what needs it says in one line how to get it."""
-    entry = next(iter(sorted(ENTRIES.glob("*.json"))))
+def test_without_lm_eval_an_entry_s_own_evidence_is_checked_and_the_rest_is_unchecked(model, mirror, capfd, tmp_path):
+    """No fault on the board, one line that says so; what needs lm-eval names the extra in one line."""
+    _, entry = scored(model, "letters", mirror, capfd)
     command = [sys.executable, "-c", WITHOUT, str(entry)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     told = done.stderr.splitlines()
-    assert [line.endswith("pip install 'baseline-bench[lm-eval]'") for line in told] == [True, True, True]
-    assert list(tmp_path.iterdir()) == []
+    assert [line for line in told if "unchecked" in line and "lm-eval/tiny_letters@1.0" in line] == told[:1]
+    assert [line.endswith("pip install 'baseline-bench[lm-eval]'") for line in told[1:]] == [True, True, True]
 
 
-# What a model wrote for a gold of 6, and what `--against` says of it: the exact match, then the strict one.
-APART = [
-    ("#### 6", []),
-    (
-        "It is six.",
-        ["exact match, right for ours alone: gold 6, ours read 6 by number-word, flexible-extract found no match"],
-    ),
-    ("#### 6.00", ["exact match, right for ours alone", "strict, right for ours alone"]),
-    ("She ate 5/6 of it", ["exact match, right for theirs alone", "theirs takes a fraction apart"]),
-    ("#### 6\n#### 7", ["strict, right for theirs alone", "several ####: theirs takes the first, ours the last"]),
-    ("The answer is 6. She has 9 apples.", ["ours read 6 by cue, flexible-extract took '9' (the last match)"]),
-    ("6...", ["took '6...' (the last match): the same number, which theirs compares as text"]),
-    ("It is 6 ...", ["flexible-extract took '...' (the last match): theirs took signs without a digit"]),
-]
-
-
-def test_every_verdict_that_differs_is_listed_with_the_reason(tmp_path, monkeypatch, capfd):
-    """One line a verdict: whose alone, what each of the two took, and why; a run will do as well as an entry."""
-    model, script = tiny.build(tmp_path / "model", "chatml"), tmp_path / "script.jsonl"
-    task = plugins.task("word-problems")
-    problems = task.problems(Split())
-    sixes = [each.id for each in problems if each.answer == "6"][: len(APART)]
-    texts = {each.id: f"#### {each.answer}" for each in problems}
-    texts |= dict(zip(sixes, (text for text, _ in APART), strict=True))
-    script.write_text("".join(json.dumps({"id": name, "text": text}) + "\n" for name, text in texts.items()))
-    monkeypatch.chdir(tmp_path)
-    words = ["--task", "word-problems", "--engine", "scripted", "-o", f"script={script}", "--run", "here"]
-    assert main(["baseline", str(model), *words]) == 0
-    capfd.readouterr()
-    assert main(["verify", "--against", "lm-eval", "here"]) == 0
-    told = capfd.readouterr().out.splitlines()
-    assert {line.partition(":")[0] for line in told if line.startswith("test-")} <= set(sixes)
-    for name, (_, expected) in zip(sixes, APART, strict=True):
-        found = " / ".join(line for line in told if line.startswith(f"{name}: "))
-        assert bool(found) == bool(expected)
-        assert [part for part in expected if part not in found] == []
-
-
-def test_answers_that_are_no_numbers_are_not_judged_by_gsm8k(tmp_path, monkeypatch, capfd):
-    """lm-eval's gsm8k would call every such answer wrong."""
-    (tmp_path / "words.py").write_text(
-        "from harness.types import Message, Problem, Sampling, Verdict\n"
-        "LABEL, READER, SAMPLING = 'words@v1', 'word@v1', Sampling(max_tokens=4)\n"
-        "def problems(split): return [Problem('a', 'Say yes.', 'yes', 'yes')]\n"
-        "def messages(problem): return (Message('user', problem.question),)\n"
-        "def grade(p, c): return Verdict(p.id, c.text, 'all', c.text == p.answer, True, c.finish_reason)\n"
+def rewritten(entry, change):
+    """The entry with changed committed lines and their new digest; the path of what `entries.write` makes of them."""
+    lines = [change(line) for line in completions_of(entry.with_suffix(".jsonl.gz"))]
+    result = entries.read(entry).result
+    digest = hashlib.sha256(entries.to_lines(lines)).hexdigest()
+    made = entries.Entry.of(
+        replace(result, completions_sha256=digest), "2026-11-30T00:00:00Z", entries.read(entry).timings
     )
-    model = tiny.build(tmp_path / "model", "chatml")
-    monkeypatch.chdir(tmp_path)
-    assert main(["baseline", str(model), "--task", "./words.py", "--engine", "scripted", "--run", "here"]) == 0
-    assert main(["verify", "--against", "lm-eval", "here"]) == 1
-    assert "no number: yes" in capfd.readouterr().err
+    return made, lines
+
+
+def test_a_metric_that_contradicts_a_bit_is_a_fault_without_lm_eval(model, mirror, capfd):
+    """The bits follow from the metrics that stand beside them."""
+    _, entry = scored(model, "letters", mirror, capfd)
+    made, lines = rewritten(entry, lambda line: replace(line, metrics={"acc,none": 1 - line.metrics["acc,none"]}))
+    assert any("acc,none" in fault for fault in item_metrics.faults(made, lines))
+    with pytest.raises(ValueError, match="acc,none"):
+        entries.write(made, lines, entry.parent)
+
+
+def test_a_likelihood_that_contradicts_a_metric_is_a_fault_where_the_data_is(model, mirror, capfd):
+    """Level 1 judges the stored likelihoods again; in another order other choices are the likeliest."""
+    _, entry = scored(model, "letters", mirror, capfd)
+    made, lines = rewritten(entry, lambda line: replace(line, likelihoods=(*line.likelihoods[1:], line.likelihoods[0])))
+    forged = entries.write(made, lines, entry.parent)
+    verify = ["verify", str(forged), "--level", "1", "--task", side.named("letters")]
+    assert main([*verify, "--datasets", str(mirror)]) == 1
+    assert "wrong" in capfd.readouterr().out
+    assert gzip.decompress(forged.with_suffix(".jsonl.gz").read_bytes()).count(b"\n") == len(lines)
+
+
+def empty(path):
+    """A data set with an empty choice."""
+    rows = [{"question": "What?", "choices": ["one", second, "three"], "answer": 0} for second in ("two", "")]
+    side.hub_folder(path, "tiny/letters", "default", {"test": rows, "train": rows})
+
+
+def long(path):
+    """A data set with a choice that no context takes."""
+    row = {"question": "What?", "choices": ["one", "word " * 5000, "three"], "answer": 0}
+    side.hub_folder(path, "tiny/letters", "default", {"test": [row], "train": [row]})
+
+
+@pytest.mark.parametrize(
+    ("task", "words", "data", "told"),
+    [
+        ("lm-eval:arc_esay", [], None, ["arc_esay", "'arc_easy'"]),
+        (f"{side.named('endings')},acc_nrm", [], None, ["acc_nrm", "'acc_norm'"]),
+        (f"{side.named('votes')},exact_match,maj@4", [], None, ["maj@4", "maj@3"]),
+        ("lm-eval:wmt16-en-de", [], None, ["judged by degrees", "=0.5"]),
+        ("lm-eval:squadv2", [], None, ["Python class"]),
+        ("lm-eval:chartqa", [], None, ["pictures"]),
+        ("lm-eval:humaneval", [], None, ["HF_ALLOW_CODE_EVAL"]),
+        ("lm-eval:none.yaml", [], None, ["none.yaml"]),
+        (side.named("letters"), [], "nowhere", ["tiny/letters", "--datasets"]),
+        (side.named("letters"), ["--engine", "scripted"], side.data, ["scripted", "--engine vllm"]),
+        (side.named("endings"), ["--engine", "transformers"], empty, ["empty choice"]),
+        (side.named("endings"), ["--engine", "transformers"], long, ["too long", "4096"]),
+    ],
+)
+def test_what_cannot_be_a_row_is_told_in_one_line(task, words, data, told, tmp_path, capfd):
+    """The reason and the way out, before a model is loaded; nothing is written."""
+    place, model = tmp_path / "sets", tiny.build(tmp_path / "model", "chatml")
+    place.mkdir()
+    if callable(data):
+        data(place)
+    capfd.readouterr()
+    assert main(["baseline", str(model), "--task", task, *words, "--datasets", str(place)]) == 1
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert [part for part in told if part not in said[0]] == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "sets"]
+
+
+def test_a_bar_makes_degrees_right_and_wrong(model, mirror):
+    """An item is right that reaches it, or stays below where less is better; the label and the reader name it."""
+    task = plugins.task(f"{side.named('last_words')},perplexity=3")
+    problem = task.problems(Split(mirror=mirror))[0]
+    judged = [
+        task.grade(problem, Completion("", (), "stop", likelihoods=(Measured((logprob,), False).likelihood,))).correct
+        for logprob in (-0.5, -5.0)
+    ]
+    assert judged == [True, False]
+    assert task.LABEL == "lm-eval/tiny_last_words,perplexity=3@1.0"
+    assert ",less@" in task.READER
+
+
+def test_ifeval_asks_for_nothing_that_is_not_at_hand(monkeypatch):
+    """lm-eval's own file would download nltk's tokenizer; here that is one line."""
+    files, nltk = plugins.room("tasks._lm_eval_files"), plugins.room("nltk")
+    before = nltk.download
+    with files.offline(), pytest.raises(BenchError, match="punkt_tab"):
+        nltk.download("punkt_tab")
+    assert nltk.download is before
+    assert Sampling(0) == plugins.task(side.named("letters")).SAMPLING

@@ -23,7 +23,7 @@ from harness.store.completions import read_lines
 from harness.store.entry import Entry, Solutions
 from harness.store.solutions import Likelihood
 from harness.tokens import completion_ids, prompt_ids
-from harness.types import Split
+from harness.types import Measured, Split
 
 BOARDS = Path(__file__).parent.parent / "leaderboards"
 ITEMS = 6
@@ -216,7 +216,7 @@ def test_an_engine_that_does_not_measure_gives_a_row_without(model, tmp_path, mo
 def test_log_probabilities_that_are_not_finite_end_the_run(model, tmp_path, monkeypatch, capfd, number):
     """The answers come from the same numbers: there is no row, and the same command again makes none either."""
     monkeypatch.chdir(tmp_path)
-    broken = lambda self, rows: iter([(row.id, (number, -1.0)) for row in rows])  # noqa: E731
+    broken = lambda self, rows: iter([(row.id, Measured((number, -1.0), False)) for row in rows])  # noqa: E731
     monkeypatch.setattr(engine.Transformers, "logprobs", broken)
     for _ in range(2):
         assert cli.main(["score", str(model), *SCORE]) == 1

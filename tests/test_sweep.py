@@ -205,18 +205,3 @@ def test_what_cannot_work_is_told_before_anything_is_trained(base, tmp_path, wor
     assert "\n" not in str(caught.value)
     assert recipe.read_bytes() == before
     assert not (tmp_path / "runs").exists()
-
-
-def test_beams_are_refused_before_any_training_where_the_engine_has_none(base, tmp_path):
-    """It would answer greedily, and the winner would be chosen by that."""
-    recipe = recipe_in(tmp_path / "recipes", base)
-    (recipe.parent / "own.py").write_text(
-        "from dataclasses import replace\n\n"
-        "from tasks import word_problems\n"
-        "from tasks.word_problems import READER, grade, messages, problems\n\n"
-        'LABEL, SAMPLING = "beams@v1", replace(word_problems.SAMPLING, beams=3)\n'
-    )
-    recipe.write_text(recipe.read_text().replace('task = "word-problems"', 'task = "./own.py"'))
-    with pytest.raises(BenchError, match="searches with 3 beams, which the engine 'scripted' does not"):
-        run(recipe, "--engine", "scripted", "--grid", "lr=1e-3,1e-2", "--held-out", "4", "--fraction", "0.02")
-    assert not list(recipe.parent.glob("runs/*/candidate.json"))

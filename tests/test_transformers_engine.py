@@ -1,7 +1,5 @@
 """harness.engines.transformers: our decode loop writes what transformers' own `generate` writes."""
 
-from dataclasses import replace
-
 import pytest
 import tiny
 import torch
@@ -194,35 +192,6 @@ def test_a_nucleus_is_the_fewest_likeliest_tokens_that_reach_the_share(model):
     }
 
 
-@pytest.mark.parametrize("size", [1, 3, 5])
-def test_a_search_of_one_beam_writes_what_the_decode_loop_writes(model, size):
-    """Padding, stop tokens, stop texts and the limit end an answer alike, with the same tokens up to there."""
-    first = answers(model, Sampling(12))
-    stop, mark = first["q0"].token_ids[3], first["q2"].text[4:6]
-    for sampling, stop_ids in ((Sampling(12), ()), (Sampling(12), (stop,)), (Sampling(12, stop=(mark,)), (stop,))):
-        wanted = answers(model, sampling, stop_ids)
-        assert answers(model, replace(sampling, beams=1), stop_ids, batch_size=size) == wanted
-    assert {answer.finish_reason for answer in wanted.values()} == {"stop", "length"}
-
-
-def test_more_beams_find_likelier_answers_and_a_checkpoint_s_own_settings_are_left_out(model):
-    """The mean log-probability of an answer; a penalty in generation_config.json changes no token."""
-    generator = engine.load(model, engine.Options(dtype="float32", device="cpu", batch_size=2))
-    likely = []
-    for count in (1, 8):
-        found = dict(generator.complete(asked(model), Sampling(6, beams=count), ()))
-        generator._network.generation_config.repetition_penalty = 9.0
-        again = dict(generator.complete(asked(model), Sampling(6, beams=count), ()))
-        assert again == found
-        written = [
-            Row(request.id, (*request.token_ids, *found[request.id].token_ids), len(request.token_ids))
-            for request in asked(model)
-        ]
-        likely.append({name: sum(values) for name, values in generator.logprobs(written)})
-    assert all(likely[1][name] >= likely[0][name] - 1e-4 for name in likely[0])
-    assert likely[0] != likely[1]
-
-
 def rows(model) -> list[Row]:
     """Prompts of very different lengths, each before a solution of another length."""
     tokenizer = AutoTokenizer.from_pretrained(model.folder)
@@ -253,7 +222,7 @@ def test_log_probabilities_are_those_of_a_plain_forward_pass(model, size):
     found = dict(generator.logprobs(rows(model)))
     assert sorted(found) == [row.id for row in rows(model)]
     for row in rows(model):
-        assert found[row.id] == pytest.approx(forward(network, row), abs=1e-4)
+        assert found[row.id].logprobs == pytest.approx(forward(network, row), abs=1e-4)
 
 
 def test_a_pass_makes_no_more_logits_than_memory_was_meant_for(model, monkeypatch):
@@ -266,8 +235,25 @@ def test_a_pass_makes_no_more_logits_than_memory_was_meant_for(model, monkeypatc
     generator = engine.load(model, engine.Options(dtype="float32", device="cpu"))
     alone = dict(generator.logprobs(wide))
     monkeypatch.undo()
-    for name, logprobs in generator.logprobs(wide[::-1]):
-        assert logprobs == pytest.approx(alone[name], abs=1e-4)
+    for name, measured in generator.logprobs(wide[::-1]):
+        assert measured.logprobs == pytest.approx(alone[name].logprobs, abs=1e-4)
+
+
+@pytest.mark.parametrize("manner", ["chatml", "gemma"])
+@pytest.mark.parametrize("caching", [True, False])
+def test_texts_behind_one_context_are_measured_as_if_alone(manner, caching, tmp_path):
+    """Whatever they share (all a beginning, some a whole context), with and without layers of a sliding window."""
+    folder = tiny.build(tmp_path / "model", manner)
+    network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    shared = tuple(5 + n % 400 for n in range(300))
+    contexts = [(*shared, *range(10, 10 + 7 * n)) for n in range(1, 4)]
+    texts = [(20,), (21, 22, 23), (24, 25)]
+    asked = [Row(f"{i}-{j}", (*c, *t), len(c)) for i, c in enumerate(contexts) for j, t in enumerate(texts)]
+    options = engine.Options(dtype="float32", device="cpu", batch_size=4, prefix_caching=caching)
+    found = dict(engine.load(Model("tiny", "folder", None, folder, None, None), options).logprobs(asked))
+    assert sorted(found) == sorted(row.id for row in asked)
+    for row in asked:
+        assert found[row.id].logprobs == pytest.approx(forward(network, row), abs=1e-4)
 
 
 def test_answers_after_measuring_are_those_before(model):

@@ -109,7 +109,7 @@ def test_a_trained_prompt_is_the_scored_one(each):
     """With as many shots the whole of it; with none everything from the last question to the answer's first token."""
     speech, task = tokenizer.load(each), plugins.task("word-problems")
     asked = evaluate.choose(task, Split("test"), 3, 0)
-    scored = evaluate.prepare(task, asked, speech.tokenizer, speech.manner, 0)
+    scored = evaluate.prepare(task, asked, speech, 0)
     for problem, request in zip(scored.problems, scored.requests, strict=True):
         messages = task.messages(problem)
         shown, bare = (

@@ -20,7 +20,7 @@ def scoring(parser: Parser) -> None:
         "--task",
         default="gsm8k",
         metavar="NAME",
-        help="a name of `bench list tasks`, a .py file, or lm-eval:NAME[?KEY=VALUE][,METRIC[,FILTER][=BAR]]",
+        help="a name of `bench list tasks`, a .py file, or lm-eval:NAME[,METRIC[,FILTER][=BAR]]",
     )
     parser.add_argument("--name", metavar="NAME", help="what the row is called (default: the model's name)")
     engine(parser)

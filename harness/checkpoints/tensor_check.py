@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 from transformers.quantizers import AutoHfQuantizer
 
 from harness.checkpoints.silence import silence
 from harness.checkpoints.weights import Tensor
-from harness.engines._shown import network_class
 from harness.findings import Finding, finding
 
 # Constants and causal masks (1 x 1 x n x n) of GPT-2, GPT-J and GPT-Neo that older versions of transformers saved.
@@ -46,7 +45,7 @@ def findings(folder: Path, tensors: Sequence[Tensor], engine: str) -> list[Findi
                     return [finding("weights-quantised", lacking)]
             if (layers := config.get_text_config().num_hidden_layers) > len(tensors):  # 10^9 layers take hours to build
                 return [_missing([f"a layer {layers - 1}"])]
-            network, loaded = network_class(folder).from_pretrained(
+            network, loaded = AutoModelForCausalLM.from_pretrained(
                 folder,
                 device_map="meta",
                 local_files_only=True,
@@ -66,7 +65,7 @@ def linear_layers(folder: Path) -> dict[str, bool]:
         try:
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             with torch.device("meta"):
-                network = network_class(folder).from_config(config)
+                network = AutoModelForCausalLM.from_config(config)
         except Exception:  # noqa: BLE001  # as above
             return {}
     head = network.get_output_embeddings()

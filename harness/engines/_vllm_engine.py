@@ -5,6 +5,7 @@ lose them all. Sampling is spelled out, so that no model's generation_config lea
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,12 @@ from harness.engines import _vllm_recorded as recorded
 from harness.engines.vllm import Options, resolved
 from harness.errors import BenchError
 from harness.tokens import completion_text
-from harness.types import Completion, Model, Request, Row, Sampling, Value
+from harness.types import Completion, Measured, Model, Request, Row, Sampling, Value
 
 # Rows of one step that are recorded; another number is padded to the next of these.
 GRAPHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
-# Rows in flight when solutions are measured; a step takes about so many, and what is told of them waits in memory.
-FLIGHT = 64
+# Rows in flight when likelihoods are measured: what is told of each position waits in memory until its row is done.
+FLIGHT = 256
 
 
 class Vllm:
@@ -138,8 +139,8 @@ class Vllm:
         own = (zip(ids[1:], row, strict=True) for ids, row in zip(sequences, rows, strict=True))
         return tuple(tuple(float(tokens[token].logprob) for token, tokens in row) for row in own), likeliest
 
-    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, tuple[float, ...]]]:
-        """Ask for whole rows as prompts, a few in flight at a time.
+    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, Measured]]:
+        """Ask for whole rows as prompts, a few in flight at a time, rows of one context one after the other.
 
         The prefix cache is not read, and what is written to it bears a salt, so that no answer ever begins from it.
 
@@ -153,22 +154,24 @@ class Vllm:
         params = SamplingParams(
             temperature=0.0,
             max_tokens=1,
-            prompt_logprobs=0,  # the given token alone
+            prompt_logprobs=1,  # the given token and the likeliest one
             flat_logprobs=True,  # no object a token
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         with needs.alive("measured", "lower -o memory if it was memory"):
-            for first in range(0, len(rows), FLIGHT):
-                chunk = {f"solution-{row.id}": row for row in rows[first : first + FLIGHT]}
-                for name, row in chunk.items():
-                    prompt = {"prompt_token_ids": list(row.token_ids), "cache_salt": "solutions"}
-                    core.add_request(name, prompt, params.clone(), lora_request=self._beside)
-                while core.has_unfinished_requests():
-                    for output in core.step():
-                        if output.finished:
-                            row = chunk[output.request_id]
-                            yield row.id, _told(row, output.prompt_logprobs)
+            left, flight = iter(rows), dict[str, Row]()
+            while True:
+                for row in islice(left, FLIGHT - len(flight)):
+                    flight[f"measured-{row.id}"] = row
+                    prompt = {"prompt_token_ids": list(row.token_ids), "cache_salt": "measured"}
+                    core.add_request(f"measured-{row.id}", prompt, params.clone(), lora_request=self._beside)
+                if not flight:
+                    return
+                for output in core.step():
+                    if output.finished:
+                        row = flight.pop(output.request_id)
+                        yield row.id, _told(row, output.prompt_logprobs)
 
     def close(self) -> None:
         """End vLLM's engine process and give its memory back."""
@@ -252,10 +255,17 @@ def _settings(engine: LLM, options: Options, gpu: bool) -> dict[str, Value]:
     }
 
 
-def _told(row: Row, prompt_logprobs: Any) -> tuple[float, ...]:
-    """What vLLM says of each token from the row's start on; it tells of every position, the first one being None."""
-    tokens = row.token_ids[row.start :]
-    return tuple(float(each[token].logprob) for token, each in zip(tokens, prompt_logprobs[row.start :], strict=True))
+def _told(row: Row, prompt_logprobs: Any) -> Measured:
+    """What vLLM says of each token from the row's start on; it tells of every position, the first one being None.
+
+    Of equally likely tokens the one of the lowest id is the greedy one, as far as vLLM names them.
+    """
+    logprobs, greedy = [], True
+    for token, told in zip(row.token_ids[row.start :], prompt_logprobs[row.start :], strict=True):
+        own = float(told[token].logprob)
+        logprobs.append(own)
+        greedy = greedy and token == min(told, key=lambda other: (-told[other].logprob, other))
+    return Measured(tuple(logprobs), greedy)
 
 
 def _first_line(error: Exception) -> str:

@@ -7,20 +7,22 @@ score the server.
 
 import random
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 from transformers import AutoTokenizer
 
 from harness.errors import BenchError
 from harness.tokens import completion_text
-from harness.types import Completion, Model, Request, Sampling, Value
+from harness.types import Completion, Measured, Model, Request, Row, Sampling, Value
 
 AGAIN = frozenset({429, 502, 503, 504})
+Item = TypeVar("Item", Request, Row)
+Answer = TypeVar("Answer")
 NEUTRAL = {"neutral": True}  # changes no answer: a resumed run may have another value
 
 
@@ -75,29 +77,62 @@ class Server:
         Raises:
             BenchError: a request is refused, cannot be delivered, or is answered with nonsense.
         """
-        left = iter(requests)
+        yield from self._flying(requests, lambda request: self._one(request, sampling, tuple(stop_ids)))
+
+    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, Measured]]:
+        """Send whole rows as prompts, whose log-probabilities the server returns (`prompt_logprobs`, as vLLM does).
+
+        Raises:
+            BenchError: as `complete`, or the server tells none, or is sent texts.
+        """
+        if self._options.send != "ids":
+            raise BenchError("likelihoods are measured of token ids, and -o send=text sends none", "leave it out")
+        yield from self._flying(rows, self._measured)
+
+    def _flying(self, items: Sequence[Item], ask: Callable[[Item], Answer]) -> Iterator[tuple[str, Answer]]:
+        left = iter(items)
         pool = ThreadPoolExecutor(self._options.concurrency)
-        flight = {self._submit(pool, r, sampling, stop_ids): r for r in islice(left, self._options.concurrency)}
+        flight = {pool.submit(ask, item): item for item in islice(left, self._options.concurrency)}
         try:
             while flight:
                 done, _ = wait(flight, return_when=FIRST_COMPLETED)
                 for future in sorted(done, key=lambda each: each.exception() is not None):
-                    request = flight.pop(future)
-                    yield request.id, future.result()
+                    item = flight.pop(future)
+                    yield item.id, future.result()
                     for following in islice(left, 1):
-                        flight[self._submit(pool, following, sampling, stop_ids)] = following
-        finally:
+                        flight[pool.submit(ask, following)] = following
+        except BaseException:
             self._client.close()  # ends what is still in flight after a refusal or an interruption
+            raise
+        finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def _measured(self, row: Row) -> Measured:
+        body = {
+            "model": self._served,
+            "prompt": list(row.token_ids),
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "prompt_logprobs": 1,
+            "add_special_tokens": False,
+        }
+        answer = _sent(self._client, "POST", "completions", self._options.tries, body)
+        try:
+            told = answer["choices"][0].get("prompt_logprobs")
+            if told is None:
+                raise BenchError("the server tells no prompt_logprobs", "take a vLLM server, or --engine transformers")
+            logprobs, greedy = [], True
+            for token, place in zip(row.token_ids[row.start :], told[row.start :], strict=True):
+                by_id = {int(name): float(each["logprob"]) for name, each in place.items()}
+                logprobs.append(by_id[token])
+                greedy = greedy and token == min(by_id, key=lambda other: (-by_id[other], other))
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise _nonsense(row.id, answer) from error
+        return Measured(tuple(logprobs), greedy)
 
     def close(self) -> None:
         """Close the connections; the server stays."""
         self._client.close()
-
-    def _submit(
-        self, pool: ThreadPoolExecutor, request: Request, sampling: Sampling, stop_ids: Sequence[int]
-    ) -> Future[Completion]:
-        return pool.submit(self._one, request, sampling, tuple(stop_ids))
 
     def _one(self, request: Request, sampling: Sampling, stop_ids: tuple[int, ...]) -> Completion:
         prompt: list[int] | str = list(request.token_ids)
@@ -140,6 +175,11 @@ class _Found:
     name: str
     version: str
     context: int
+
+
+def measures(options: Options) -> bool:
+    """A server's worked solutions are not measured; what a task asks to measure is."""
+    return False
 
 
 def load(model: Model, options: Options) -> Server:

@@ -12,24 +12,20 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness import machine
 from harness.checkpoints import weights
 from harness.engines import _drawing as drawing
 from harness.engines import _teacher as teacher
 from harness.engines._cache import Prefix, closed_up, growing, prefix
-from harness.engines._searching import Searching
-from harness.engines._shown import Processor, network_class
 from harness.errors import BenchError
 from harness.tokens import completion_text, ends
-from harness.types import Completion, Model, Request, Row, Sampling, Value
+from harness.types import Completion, Measured, Model, Request, Row, Sampling, Value
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # What an entry was made with that was written before there was such an option.
 ABSENT: Mapping[str, Value] = {"prefix_caching": False}
-BEAMS = True
-MEDIA = True
 # Every logit that decides a token is looked at: NaN and infinity end the run.
 LOGITS = True
 
@@ -68,9 +64,8 @@ class Transformers:
 
     version = f"transformers {transformers.__version__}"
 
-    def __init__(self, network: Any, model: Model, tokenizer: Any, settings: dict[str, Value]) -> None:
+    def __init__(self, network: Any, tokenizer: Any, settings: dict[str, Value]) -> None:
         self._network = network
-        self._folder = model.folder
         self._tokenizer = tokenizer
         self.settings = settings
         self.context = int(network.config.get_text_config().max_position_embeddings)
@@ -80,49 +75,33 @@ class Transformers:
     ) -> Iterator[tuple[str, Completion]]:
         """Decode in batches of like length, longest first, so that memory fails early if at all.
 
-        What shows pictures or plays sounds is asked one by one.
-
         Raises:
-            BenchError: the device runs out of memory, a picture is shown to a model that takes none, or the logits are
-                not finite.
+            BenchError: the device runs out of memory, or the logits are not finite.
         """
-        if any(request.media for request in requests):
-            yield from self._shown(requests, sampling, stop_ids)
-            return
-        search = Searching(self._network, self._tokenizer, sampling, stop_ids)
         ordered = sorted(requests, key=lambda r: -len(r.token_ids))
         size = int(self.settings["batch_size"] or 1)
-        size = max(1, size // (sampling.beams or 1))  # each beam is a row
-        caching = self.settings["prefix_caching"] and ordered and sampling.beams is None
+        caching = self.settings["prefix_caching"] and ordered
         begun = prefix(self._network, [request.token_ids for request in ordered]) if caching else None
         for start in range(0, len(ordered), size):
             part = ordered[start : start + size]
             with self._memory(size):
-                if sampling.beams is not None:
-                    yield from search.together(part)
-                else:
-                    yield from _Batch(self._network, self._tokenizer, part, begun).decode(sampling, frozenset(stop_ids))
+                yield from _Batch(self._network, self._tokenizer, part, begun).decode(sampling, frozenset(stop_ids))
 
-    def _shown(
-        self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
-    ) -> Iterator[tuple[str, Completion]]:
-        processor = Processor(self._folder)
-        search = Searching(self._network, self._tokenizer, sampling, stop_ids)
-        for request in requests:
-            with self._memory(1):
-                yield request.id, search.shown(request, processor, self.context)
+    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, Measured]]:
+        """Measure in batches of like length, longest first; only the logits asked for are made.
 
-    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, tuple[float, ...]]]:
-        """Look at whole rows in batches of like length, longest first; only the logits asked for are made.
+        What several rows have before the measured text is computed once, and so is the beginning of all of them.
 
         Raises:
             BenchError: the device runs out of memory.
         """
         vocabulary = int(self._network.config.get_text_config().vocab_size)
+        shared = {row.token_ids[: row.start] for row in rows} if self.settings["prefix_caching"] else ()
+        begun = prefix(self._network, list(shared)) if shared else None
         for batch in teacher.batches(rows, int(self.settings["batch_size"] or 1), vocabulary):
-            with self._memory(len(batch)):
-                found = teacher.logprobs(self._network, batch)
-            yield from zip((row.id for row in batch), found, strict=True)
+            with self._memory(sum(len(context.rows) for context in batch)):
+                found = list(teacher.measured(self._network, batch, begun))
+            yield from found
 
     @contextmanager
     def _memory(self, size: int) -> Iterator[None]:
@@ -217,7 +196,7 @@ def load(model: Model, options: Options) -> Transformers:
     _require_memory(model, device, dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
-        network, told = network_class(model.folder).from_pretrained(
+        network, told = AutoModelForCausalLM.from_pretrained(
             model.folder,
             dtype=DTYPES[dtype],
             local_files_only=True,
@@ -243,7 +222,7 @@ def load(model: Model, options: Options) -> Transformers:
         "attention": str(network.config._attn_implementation),
         "prefix_caching": options.prefix_caching,
     }
-    return Transformers(network, model, tokenizer, settings)
+    return Transformers(network, tokenizer, settings)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

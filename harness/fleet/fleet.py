@@ -15,7 +15,7 @@ from harness.errors import BenchError
 from harness.fleet import gpus
 from harness.fleet.messages import Done, Ended, Item, Ready, Refused
 from harness.fleet.workers import ANEW, PATIENCE, Worker, answers, heard, why
-from harness.types import Completion, Model, Request, Row, Sampling, Value
+from harness.types import Completion, Measured, Model, Request, Row, Sampling, Value
 
 
 class Fleet:
@@ -103,7 +103,7 @@ class _Reloads(Fleet):
 class _Measures(Fleet):
     """A fleet of engines that are Measuring."""
 
-    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, tuple[float, ...]]]:
+    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, Measured]]:
         """Share the rows out as requests are.
 
         Raises:

@@ -127,6 +127,8 @@ def comparable(first: Entry, second: Entry) -> str | None:
 
     A candidate and its base share protocol, items, prompts as token ids, stop tokens, and what generated.
     """
+    if first.result.aggregates is not None:
+        return "no item is right or wrong"
     return next((str(difference) for difference in _beside_the_weights(first, second)), None)
 
 
@@ -188,6 +190,8 @@ def moves(first: Entry, second: Entry) -> tuple[Move, ...]:
 def _other_exam(first: Entry, second: Entry) -> Iterator[Difference]:
     """What makes two rows the answers to different questions."""
     one, other = first.result, second.result
+    if one.aggregates is not None or other.aggregates is not None:
+        yield Difference("items that are right or wrong", "none", "none")
     yield from differing(
         *(
             {

@@ -180,7 +180,6 @@ def _protocol(result: Result) -> Mapping[str, object]:
         "temperature": sampling.temperature,
         "top_p": NONE if sampling.top_p is None else sampling.top_p,
         "draws": sampling.draws or 1,
-        "beams": sampling.beams or 1,
         "sampling seed": NONE if sampling.seed is None else sampling.seed,
     }
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from harness.judging.compare import Comparison
 from harness.judging.statistics import points, wilson
 from harness.judging.telling import tell
+from harness.pages import aggregates
 from harness.pages.markup import cell, code, visible
 from harness.pages.proposal import Contest, Example, Proposed, Report, Withdrawn
 from harness.pages.table import measure, warned
@@ -200,8 +201,9 @@ def _cells(report: Report, row: Proposed) -> Iterator[str]:
     interval = wilson(counts.correct, counts.total)
     yield cell(row.row.entry.result.candidate)
     yield f"{counts.total:,}" + (" (partial)" if row.row.entry.result.selection.limit is not None else "")
-    yield f"{100 * counts.correct / counts.total:.2f}"
-    yield f"{100 * interval.low:.1f}–{100 * interval.high:.1f}"
+    whole = ", ".join(f"{name} {value}" for name, value in aggregates.told(row.row.entry.result))
+    yield cell(whole) or f"{100 * counts.correct / counts.total:.2f}"
+    yield _ABSENT if whole else f"{100 * interval.low:.1f}–{100 * interval.high:.1f}"
     yield from (f"{100 * count / counts.total:.1f}" for count in (counts.strict, counts.unread, counts.cut))
     for role in ("base", "incumbent"):
         contest = next((contest for contest in row.contests if contest.role == role), None)

@@ -9,7 +9,7 @@ from harness.judging import claims, registration, verdicts
 from harness.judging.claims import Claims
 from harness.judging.standing import judge
 from harness.judging.verdicts import Findings
-from harness.pages import claims_page
+from harness.pages import aggregates, claims_page
 from harness.pages.forest import draw
 from harness.pages.page import MARKER, index, page
 from harness.pages.sheet import sheet
@@ -83,6 +83,8 @@ def render_all(folder: Path) -> dict[str, str]:
 
 def texts(folder: Path, board: Board) -> dict[str, str]:
     """What is rendered of one board, by path relative to `folder`. Errors as in `render`."""
+    if aggregates.measured(board):
+        return {f"{board.name}.md": aggregates.page(board, MARKER)}
     judged = judge(board)
     findings = [_findings(path, one, board) for path, one in _claims(folder) if one.board == board.name]
     told = claims_page.summary(findings) if findings else ""

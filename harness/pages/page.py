@@ -117,8 +117,7 @@ def _facts(judged: Judged, found: Table) -> str:
 def drawn(sampling: Sampling) -> str:
     """How answers are drawn, in words."""
     nucleus = "" if sampling.top_p is None else f", top_p {sampling.top_p:g}"
-    likeliest = "greedy" if sampling.beams is None else f"{sampling.beams:,} beams"
-    said = likeliest if sampling.temperature == 0 else f"temperature {sampling.temperature:.2f}{nucleus}"
+    said = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:.2f}{nucleus}"
     return said if sampling.draws is None else f"{said}, {sampling.draws:,} draws an item judged together"
 
 

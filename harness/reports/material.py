@@ -99,6 +99,7 @@ class Line:
     @property
     def percent(self) -> float:
         """Exact match."""
+        self.entry.result.require_bits()
         return 100 * self.entry.result.counts.correct / self.entry.result.counts.total
 
 

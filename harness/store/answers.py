@@ -17,9 +17,9 @@ def findings(completions: Sequence[CommittedCompletion]) -> tuple[Finding, ...]:
     """What all answers of a run have in common that no working model's answers have.
 
     Args:
-        completions: of every item of the run.
+        completions: of every item of the run; a text that is measured and not written says nothing here.
     """
-    texts = [line.text.strip() for line in completions]
+    texts = [line.text.strip() for line in completions if not line.likelihoods]
     if len(texts) < LEAST:
         return ()
     if not any(texts):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from harness.errors import BenchError
-from harness.store import answers
+from harness.store import answers, item_metrics
 from harness.store.bits import Bits, bits_to_hex
 from harness.store.candidate import Candidate, final_loss
 from harness.store.completions import CommittedCompletion
@@ -73,6 +73,7 @@ def completions(entry: Entry, completions: Sequence[CommittedCompletion], lines:
     if len({completion.id for completion in completions}) != len(completions):
         problems.append("an item has two completions")
     draws = result.sampling.draws or 1
+    problems += item_metrics.faults(entry, completions)
     if any(len(completion.more or ()) + 1 != draws for completion in completions):
         problems.append(f"an item has not the number of draws that its sampling asks for, {draws}")
     elif not all(map(_starts_fit, completions)):

@@ -3,13 +3,13 @@
 import gzip
 import io
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.errors import BenchError
 from harness.store.records import LATER, canonical, decode, digest, parse, plain
-from harness.types import Completion, Finish, Problem
+from harness.types import Completion, Evidence, Finish, LogLikelihood, Problem
 
 # The text of a full run is a few MB; a small file that claims to be this large is an attack on the reader.
 MOST_BYTES = 256 * 1024 * 1024
@@ -31,6 +31,9 @@ class CommittedCompletion:
         more: what it wrote at the further ones, where the task draws several.
         answer_starts: for each draw the character of its text where the answer begins, behind the model's thought; None
             where every text is an answer from its beginning.
+        likelihoods: of the texts that were measured, in the order of the item's requests.
+        asked_sha256: over the item's requests as text, where its task tells.
+        metrics: of the item, by name, where its task tells.
     """
 
     id: str
@@ -41,6 +44,9 @@ class CommittedCompletion:
     text: str
     more: tuple[str, ...] | None = field(default=None, metadata=LATER)
     answer_starts: tuple[int, ...] | None = field(default=None, metadata=LATER)
+    likelihoods: tuple[LogLikelihood, ...] | None = field(default=None, metadata=LATER)
+    asked_sha256: str | None = field(default=None, metadata=LATER)
+    metrics: Mapping[str, float] | None = field(default=None, metadata=LATER)
 
     @property
     def shown(self) -> str:
@@ -50,8 +56,8 @@ class CommittedCompletion:
         return text if self.more is None else f"{text}\n[the first of {len(self.more) + 1} draws]"
 
 
-def commit(problem: Problem, completion: Completion) -> CommittedCompletion:
-    """What is kept of a completion beside the entry."""
+def commit(problem: Problem, completion: Completion, evidence: Evidence | None = None) -> CommittedCompletion:
+    """What is kept of a completion beside the entry, with what its task tells of the item besides."""
     ids = [draw.token_ids for draw in completion.draws if draw.token_ids is not None]
     told = len(ids) == len(completion.draws)
     starts = tuple(draw.answer_start for draw in completion.draws)
@@ -64,6 +70,9 @@ def commit(problem: Problem, completion: Completion) -> CommittedCompletion:
         text=completion.text,
         more=tuple(draw.text for draw in completion.more) or None,
         answer_starts=starts if any(starts) else None,
+        likelihoods=completion.likelihoods or None,
+        asked_sha256=None if evidence is None else evidence.asked_sha256,
+        metrics=None if evidence is None else evidence.metrics,
     )
 
 
@@ -74,7 +83,7 @@ def written(line: CommittedCompletion) -> Completion:
     first, *more = (
         Completion(text, None, line.finish, answer_start=start) for text, start in zip(texts, starts, strict=True)
     )
-    return replace(first, more=tuple(more))
+    return replace(first, more=tuple(more), likelihoods=line.likelihoods or ())
 
 
 def to_lines(completions: Sequence[CommittedCompletion]) -> bytes:

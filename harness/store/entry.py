@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
+from harness.errors import BenchError
 from harness.store.bits import Bits
 from harness.store.candidate import Training
 from harness.store.records import LATER, digest
@@ -14,6 +15,7 @@ from harness.types import BosRule, Sampling, Score, Value
 PARTS = ("config.json", "generation_config.json", "tokenizer", "chat template")
 
 # Such as lm-eval/chrf=50,none@4a3e3581.
+_METRIC = re.compile(r"[^/]+/(?P<metric>[^=,@]+),")
 _BAR = re.compile(r"[^/]+/(?P<metric>[^=,]+)=(?P<degree>[-+.0-9e]+),")
 
 
@@ -35,8 +37,11 @@ class TaskRecord:
 
     @property
     def measure(self) -> str:
-        """What the share of right items is called; a bar says by itself what is right."""
-        return "exact match" if self.bar is None else "right"
+        """What the share of right items is called; a bar says by itself what is right, another metric its name."""
+        if self.bar is not None:
+            return "right"
+        found = _METRIC.match(self.reader)
+        return "exact match" if found is None or found["metric"] == "exact_match" else found["metric"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +176,7 @@ class Result:
     Attributes:
         solutions: None for entries older than this measurement, and for engines that cannot make it.
         checks: None for entries older than these checks.
+        aggregates: the results of all items together, where an item is neither right nor wrong; None where each is.
     """
 
     candidate: str
@@ -187,11 +193,18 @@ class Result:
     provenance: Provenance
     solutions: Solutions | None = field(default=None, metadata=LATER)
     checks: Checks | None = field(default=None, metadata=LATER)
+    aggregates: Mapping[str, float] | None = field(default=None, metadata=LATER)
 
     @property
     def marks(self) -> tuple[str, ...]:
         """The codes of the findings that a reader of the row should see; none for entries older than the checks."""
         return () if self.checks is None else self.checks.marks
+
+    def require_bits(self) -> None:
+        """Refuse what counts items that are right; BenchError where an item is neither right nor wrong."""
+        if self.aggregates is not None:
+            what = f"{self.candidate} has results of all items of {self.task.label} together, none is right or wrong"
+            raise BenchError(what, "read them on its board, or name a row of another task")
 
     @property
     def base_sha256(self) -> str | None:

@@ -18,7 +18,7 @@ from harness.errors import BenchError
 from harness.pages.markup import visible
 from harness.stories import reading
 from harness.stories.reading import Answered
-from harness.types import Completion, Problem
+from harness.types import Completion, Problem, Split
 
 LENIENT, STRICT = "flexible-extract", "strict-match"
 # Whose filters judge: the task that the answers were written for, or this one.
@@ -45,7 +45,7 @@ class Difference:
     why: str
 
 
-def against(paths: Sequence[Path], screen: Screen) -> int:
+def against(paths: Sequence[Path], mirror: Path | None, screen: Screen) -> int:
     """Judge the completions of runs and entries by lm-eval as well, and list every question judged otherwise.
 
     Of an answer to one of lm-eval's own tasks no two readers speak; all of its metrics are told instead, as lm-eval
@@ -55,19 +55,19 @@ def against(paths: Sequence[Path], screen: Screen) -> int:
         0: a difference between two readers is a finding and no failure.
 
     Raises:
-        BenchError: no such run or entry, or lm-eval is not installed.
+        BenchError: no such run or entry, lm-eval is not installed, or the data of its task is not at hand.
     """
-    judge: Any = plugins.task(f"lm-eval:{DEFAULT}")
+    judge: Any = plugins.room("tasks._lm_eval_numbers").NumberJudge(DEFAULT)
     numbers = plugins.task("word-problems")
     for path in paths:
         answers, name = reading.answers(path), reading.task_name(path) or ""
         if name.startswith("lm-eval:"):
-            _tell_theirs(path, answers, plugins.task(name), screen)
+            _tell_theirs(path, answers, plugins.task(name), mirror, screen)
             continue
         _require_numbers(path, answers, numbers)
         found = [judge.readings(each.problem.answer, each.completion.answer.text) for each in answers]
         pairs = list(zip(answers, found, strict=True))
-        differences = [one for answered, theirs in pairs for one in _differences(answered, theirs, judge, numbers)]
+        differences = [one for answered, theirs in pairs for one in _differences(answered, theirs, numbers)]
         _tell(path, pairs, differences, screen)
     return 0
 
@@ -83,14 +83,14 @@ def _require_numbers(path: Path, answers: Sequence[Answered], numbers: Any) -> N
             raise BenchError(what, f"only number tasks can be judged by lm-eval's {DEFAULT}")
 
 
-def _differences(answered: Answered, theirs: Any, judge: Any, numbers: Any) -> Iterator[Difference]:
+def _differences(answered: Answered, theirs: Any, numbers: Any) -> Iterator[Difference]:
     ours = answered.verdict
     for verdict, right, name in (("exact match", ours.correct, LENIENT), ("strict", ours.strict, STRICT)):
         taken = theirs[name]
         if right == taken.correct:
             continue
         read = f"ours read nothing ({ours.rule})" if ours.answer is None else f"ours read {ours.answer} by {ours.rule}"
-        took = "found no match" if taken.text is None else f"took {_short(taken.text)} ({judge.picks(name)})"
+        took = "found no match" if taken.text is None else f"took {_short(taken.text)}"
         why = (_why if name == LENIENT else _why_strict)(answered, taken, numbers)
         cut = ", the answer was cut" if ours.finish == "length" else ""
         told = f"gold {answered.problem.answer}, {read}, {name} {took}{cut}"
@@ -138,13 +138,13 @@ def _short(text: str) -> str:
     return repr(shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…")
 
 
-def _tell_theirs(path: Path, answers: Sequence[Answered], task: Any, screen: Screen) -> None:
+def _tell_theirs(path: Path, answers: Sequence[Answered], task: Any, mirror: Path | None, screen: Screen) -> None:
     """Print what lm-eval itself would tell of the answers to a task of its own: every metric, in its own sum."""
     rows = [("judged by", f"lm-eval {version('lm_eval')}, its own {task.LABEL}; {len(answers):,} answers")]
     right = sum(each.verdict.correct for each in answers)
     rows.append(("counted right", f"{right:,}, by {task.READER}"))
-    drawn = ((each.problem.answer, [draw.text for draw in each.completion.answer.draws]) for each in answers)
-    totals = task.totals(drawn)
+    by_id = {problem.id: problem for problem in task.problems(Split("test", mirror=mirror))}
+    totals = task.totals([by_id[each.problem.id] for each in answers], [each.completion.answer for each in answers])
     rows += [(name, f"{total:.6g}") for name, total in totals.items()]
     screen.print(table(path.name, rows))
 

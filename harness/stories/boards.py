@@ -39,7 +39,10 @@ def board(order: Board, screen: Screen) -> int:
             changed = leaderboard.write(order.leaderboards)
         screen.write("".join(f"{path}\n" for path in changed))
         return 0
-    found = checking.report(order.leaderboards, Regrader(order.tasks, order.mirror), order.base)
+    grader = Regrader(order.tasks, order.mirror)
+    found = checking.report(order.leaderboards, grader, order.base)
+    for label, why in sorted(grader.unchecked.items()):
+        screen.warn(f"unchecked: the answers to {label} were not judged again: {why}")
     screen.write("".join(f"{line}\n" for line in (*found.faults, *found.notes)))
     names = leaderboard.boards(order.leaderboards)
     entries = sum(len(leaderboard.files(order.leaderboards / name, leaderboard.ENTRY)) for name in names)

@@ -16,7 +16,7 @@ from harness.findings import Finding, finding
 from harness.named import Found
 from harness.store import candidate
 from harness.store.records import pretty
-from harness.tokens import Answers, Speech, question, thought
+from harness.tokens import Answers, Speech, question, requests, thought
 from harness.training import merging
 from harness.types import Completion, Model, Problem, Split
 
@@ -191,10 +191,10 @@ def _answers(
     screen.say(f"engine {name}: loading {model.name}")
     generator = engine.load(model, options.parse(engine.Options, order.options, f"engine {name}"))
     how = speech.manner
-    asked = (question(speech.tokenizer, how, task, p) for p in problems)
+    asked = (request for p in problems for request in requests(speech, task, p))
     draws = Draws(asked, task.SAMPLING.draws or 1)
     try:
-        found = generator.complete(draws.requests, task.SAMPLING, how.stop_ids)
+        found = evaluate.answered(draws.requests, generator, task.SAMPLING, how.stop_ids)
         written = dict(filter(None, starmap(draws.add, found)))
     finally:
         generator.close()
@@ -203,10 +203,11 @@ def _answers(
         completion = answers.started(written[problem.id], thought(how, task, problem))
         verdict = evaluate.judge(task, problem, completion)
         judged = "right" if verdict.correct else "wrong"
+        draws_shown = () if completion.likelihoods else completion.draws
         if not order.as_json:
             heading = f"\n{problem.id}: {judged}, read {verdict.answer} by {verdict.rule}, {verdict.finish}"
-            screen.print(Text(heading, style="bold"), *(Text(plain(draw.text)) for draw in completion.draws))
-        for draw in completion.draws:
+            screen.print(Text(heading, style="bold"), *(Text(plain(draw.text)) for draw in draws_shown))
+        for draw in draws_shown:
             findings += _strange(problem, draw, speech)
     if all(draw.finish_reason == "length" for completion in written.values() for draw in completion.draws):
         findings.append(finding("answers-endless", _endless(speech)))

@@ -7,7 +7,7 @@ from harness.display import Screen
 from harness.judging.standing import judge
 from harness.pages import leaderboard
 from harness.pages.sheet import sheet
-from harness.store import choosing
+from harness.store import choosing, entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,11 @@ def export(order: Csv, screen: Screen) -> int:
     """Print the rows that are meant, board by board under one head, held against their bases as on their board.
 
     Raises:
-        BenchError: no such entry, or a board with one that is unsound.
+        BenchError: no such entry, a board with one that is unsound, or a row without right and wrong items.
     """
     chosen = [choosing.choose(name, order.leaderboards, order.board).path for name in order.entries]
+    for path in chosen:
+        entries.read(path).result.require_bits()
     sheets = []
     for board in dict.fromkeys(path.parent for path in chosen):
         files = {path.name for path in chosen if path.parent == board}

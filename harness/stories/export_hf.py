@@ -88,7 +88,8 @@ def _data_set(chosen: Chosen) -> str:
 
 
 def percent(result: Result) -> float:
-    """Exact match in percent, two decimals."""
+    """Exact match in percent, two decimals; BenchError where no item is right or wrong."""
+    result.require_bits()
     return round(100 * result.counts.correct / result.counts.total, 2)
 
 

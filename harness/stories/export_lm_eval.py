@@ -135,7 +135,6 @@ def _sample(entry: Entry, number: int, item: _Item, key: str) -> dict[str, Any]:
         "temperature": sampling.temperature,
         "max_gen_toks": sampling.max_tokens,
         **({} if sampling.top_p is None else {"top_p": sampling.top_p}),
-        **({} if sampling.beams is None else {"num_beams": sampling.beams}),
     }
     return {
         "doc_id": number,

@@ -120,7 +120,6 @@ def _asked(task: Task, shots: Sequence[Message]) -> dict[str, object]:
             "do_sample": sampling.temperature > 0,
             "temperature": sampling.temperature,
             **({} if sampling.top_p is None else {"top_p": sampling.top_p}),
-            **({} if sampling.beams is None else {"num_beams": sampling.beams}),
         },
         "repeats": 1,
     }
@@ -128,10 +127,9 @@ def _asked(task: Task, shots: Sequence[Message]) -> dict[str, object]:
 
 def _judged(task: Task) -> dict[str, object]:
     """lm-eval's filters and metric for numbers, as the installed lm-eval defines them."""
-    judge: Any = plugins.task(f"lm-eval:{JUDGED_LIKE}")
-    rules = json.loads(judge.definition.rules)
-    metadata = {"version": version(task.LABEL)[1], "label": task.LABEL, "judged_like": judge.LABEL}
-    return {"metric_list": rules["metric_list"], "filter_list": rules["filter_list"], "metadata": metadata}
+    judge: Any = plugins.room("tasks._lm_eval_numbers").NumberJudge(JUDGED_LIKE)
+    metadata = {"version": version(task.LABEL)[1], "label": task.LABEL, "judged_like": judge.label}
+    return {**judge.rules, "metadata": metadata}
 
 
 def _write(folder: Path, task: Task, config: Mapping[str, object]) -> Path:

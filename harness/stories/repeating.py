@@ -114,6 +114,7 @@ def _record(order: Noise, seat: Sitting, manners: Sequence[str], place: Path, sc
     resolved = _resolved([*folders, *beside])
     done = [_answered(seat, folder, turns.ALL) for folder in folders]
     result = row.result(seat, *_judged(seat, folders[0]), resolved)
+    result.require_bits()
     found = store.Noise(
         schema=1,
         created=runs.now(),

@@ -91,7 +91,7 @@ def verify(order: Verify, screen: Screen) -> int:
     if order.level not in (0, 1, 2, 3):
         raise BenchError(f"there is no level {order.level}", "give --level 0, 1, 2 or 3")
     if order.against is not None:
-        return int(plugins.room("harness.stories.against").against(order.entries, screen))
+        return int(plugins.room("harness.stories.against").against(order.entries, order.mirror, screen))
     short = False
     for path in order.entries:
         entry = entries.read(path)
@@ -112,12 +112,13 @@ def _climb(path: Path, entry: Entry, order: Verify, screen: Screen) -> Reached:
     here = replace(here, level=0, found=found, missing=(NEXT[0],))
     if order.level == 0:
         return here
-    lacking, grader = _lacking(entry, order), Regrader(order.tasks, order.mirror)
+    grader = Regrader(order.tasks, order.mirror)
+    lacking = grader.lacking(entry) if plugins.elsewhere(entry.result.task.label) else _lacking(entry, order)
     wrong = entries.verify(path, grader if lacking is None else None)
     if wrong:
         return replace(here, level=None, missing=_each("level 1", wrong))
     if lacking is not None:
-        return replace(here, missing=(f"level 1: {lacking}",))
+        return replace(here, missing=(f"level 1 is unchecked: {lacking}",))
     golds = "the task's own" if grader.own_golds(entry) else COMMITTED
     line = f"level 1: the bits follow from the committed completions by {entry.result.task.reader}; golds: {golds}"
     following = NEXT[1].format(engine=entry.result.engine.version, device=entry.result.provenance.device)

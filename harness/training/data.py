@@ -34,13 +34,10 @@ def load(recipe: Recipe, mirror: Path | None) -> list[Sample]:
         mirror: a folder that holds data sets in the hub's layout, or None for the hub.
 
     Raises:
-        BenchError: a task with pictures or sounds; data that cannot be reached, is empty or holds rows that are no
-            samples; a split that is scored; more shots than the task has.
+        BenchError: data that cannot be reached, is empty or holds rows that are no samples; a split that is scored;
+            more shots than the task has.
     """
     task = plugins.task(recipes.place(recipe, "task"))
-    if getattr(task, "media", None) is not None:
-        what = f"{task.LABEL} shows pictures or plays sounds, which no trainer here takes"
-        raise BenchError(what, "set task to one that asks in words alone")
     data = recipes.place(recipe, "data")
     if data.endswith((".jsonl", ".parquet")):
         return _samples(_file_rows(Path(data)), task, recipe.shots, data)

@@ -189,7 +189,7 @@ def _answered(
         for seat, place in zip(seats, places, strict=True):
             with runs.Run(place, seat.settings) as run:
                 runs.write_problems(place, exam.problems)
-                if len(run.finished) < len(exam.requests):
+                if len(run.finished) < len(exam.problems):
                     scoring.generate(seat, run, engine, screen)
                 found.append(tuple(evaluate.grade(exam.task, exam.problems, run.finished)))
                 runs.write_verdicts(place, found[-1])

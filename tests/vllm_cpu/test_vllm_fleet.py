@@ -61,4 +61,7 @@ def test_two_engines_answer_as_one_and_outlive_each_other(model):
         alone = dict(one.logprobs(ROWS))
     finally:
         one.close()
-    assert max(abs(a - b) for row in ROWS for a, b in zip(likely[row.id], alone[row.id], strict=True)) < 1e-4
+    assert (
+        max(abs(a - b) for row in ROWS for a, b in zip(likely[row.id].logprobs, alone[row.id].logprobs, strict=True))
+        < 1e-4
+    )

@@ -54,10 +54,10 @@ def test_solutions_are_as_likely_as_transformers_finds_them_and_answers_stay(mod
         generator.close()
     assert generator.settings["prefix_caching"] is True
     assert generator.settings["batch_invariant"] is False
-    assert {name: len(logprobs) for name, logprobs in found.items()} == {
+    assert {name: len(measured.logprobs) for name, measured in found.items()} == {
         row.id: len(row.token_ids) - row.start for row in ROWS
     }
-    apart = max(abs(a - b) for row in ROWS for a, b in zip(found[row.id], plain[row.id], strict=True))
+    apart = max(abs(a - b) for row in ROWS for a, b in zip(found[row.id].logprobs, plain[row.id].logprobs, strict=True))
     assert apart < NEAR, apart
 
 

@@ -1,1 +1,0 @@
-"""Tasks of the installed lm-eval as tasks of ours: `definition` finds one, `judge` reads answers, `task` asks."""

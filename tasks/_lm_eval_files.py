@@ -1,0 +1,239 @@
+"""What the files of the installed lm-eval say of a task or a group, before any of its data is read.
+
+lm-eval builds an object only with its data, and its index of all files takes ten seconds: the folder that defines a
+name is looked for first, and configurations are read as lm-eval's own factory reads them.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import lm_eval
+import nltk
+from lm_eval.api.registry import DEFAULT_METRIC_REGISTRY
+from lm_eval.config.task import TaskConfig
+from lm_eval.defaults import DEFAULT_MAX_GEN_TOKS, DEFAULT_OTHER_SEED
+from lm_eval.models.utils import normalize_gen_kwargs
+from lm_eval.tasks import TaskManager
+from lm_eval.tasks._factory import TaskFactory
+
+from harness.errors import BenchError, nearest
+from harness.types import Sampling
+
+ANOTHER = "name another task of `lm_eval ls tasks`"
+GENERATION, ROLLING = "generate_until", "loglikelihood_rolling"
+LENIENT = "flexible-extract"
+# Metrics that are 0 or 1 for an item, in the order in which a task's own are looked through.
+BITS = ("acc", "exact_match", "em", "accuracy", "contains", "prompt_level_strict_acc", "acc_norm")
+_GENERATES_BY = ("until", "max_gen_toks", "do_sample", "temperature", "top_p")
+
+
+class Asked(NamedTuple):
+    """What `lm-eval:NAME[,METRIC[,FILTER]][=BAR]` asks for; NAME may be the path of a YAML file."""
+
+    name: str
+    metric: str | None
+    filter: str | None
+    bar: str
+
+    @classmethod
+    def of(cls, text: str) -> "Asked":
+        """Parse what follows `lm-eval:`; BenchError for a bar that is no number."""
+        words, equals, bar = text.partition("=")
+        if equals and not re.fullmatch(r"[-+.0-9e]+", bar):
+            raise BenchError(f"'{bar}' is no number", f"say it as lm-eval:{words}=0.5")
+        name, metric, chosen = (*words.split(",", 2), None, None)[:3]
+        return cls(name or "", metric or None, chosen or None, equals + bar)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One task: its name in lm-eval's results, and all keys of its file, with functions resolved."""
+
+    name: str
+    file: Mapping[str, Any]
+
+    @property
+    def config(self) -> Any:
+        """lm-eval's own reading of the file."""
+        return TaskConfig(**dict(self.file))
+
+    @property
+    def output(self) -> str:
+        """multiple_choice, loglikelihood, loglikelihood_rolling or generate_until."""
+        return str(self.file.get("output_type", GENERATION))
+
+    @property
+    def metrics(self) -> dict[str, bool]:
+        """The names of its metrics in lm-eval's order, and whether more is better (where the file does not say)."""
+        named = self.file.get("metric_list") or [{"metric": each} for each in DEFAULT_METRIC_REGISTRY[self.output]]
+        names = [getattr(each["metric"], "__name__", str(each["metric"])) for each in named]
+        return {name: each.get("higher_is_better", True) for name, each in zip(names, named, strict=True)}
+
+    @property
+    def filters(self) -> list[str]:
+        """The names of what takes answers out of responses, in lm-eval's order."""
+        return [each["name"] for each in self.file.get("filter_list") or [{"name": "none"}]]
+
+    @property
+    def sampling(self) -> Sampling:
+        """How answers are generated; no token where likelihoods are measured. BenchError for an unknown manner."""
+        if self.output != GENERATION:
+            return Sampling(max_tokens=0)
+        config = self.config
+        if strange := [key for key in config.generation_kwargs if key not in _GENERATES_BY and key[:4] != "max_"]:
+            raise BenchError(f"lm-eval's '{self.name}' generates by {', '.join(strange)}, as no engine does", ANOTHER)
+        asked = normalize_gen_kwargs(dict(config.generation_kwargs), DEFAULT_MAX_GEN_TOKS)
+        heat, share = float(asked.get("temperature", 0)), float(asked.get("top_p", 1))
+        return Sampling(
+            max_tokens=int(asked["max_gen_toks"]),
+            temperature=heat,
+            stop=tuple(asked["until"]),
+            seed=DEFAULT_OTHER_SEED if heat else None,
+            top_p=share if heat and share < 1 else None,
+            draws=None if config.repeats == 1 else config.repeats,
+        )
+
+    def counted(self, asked: Asked) -> str:
+        """The "metric,filter" that says right or wrong; empty for whole texts, of which none is.
+
+        Raises:
+            BenchError: it has no such metric or filter, or none of 0 and 1 and no bar is asked for.
+        """
+        if self.output == ROLLING:
+            return ""
+        named, metric = self.metrics, asked.metric
+        first = ("exact_match", *BITS) if self.output == GENERATION else BITS
+        metric = metric or next((name for name in first if name in named), None)
+        if metric is None:
+            what = (
+                f"lm-eval's '{self.name}' is judged by degrees ({', '.join(named)}), and a row counts right and wrong"
+            )
+            raise BenchError(
+                what, f"say from which degree on it is right: lm-eval:{asked.name},{next(iter(named))}=0.5"
+            )
+        # A function may give numbers under other names than its own, which is known once it has judged.
+        listed = self.file.get("metric_list") or ()
+        own = callable(self.file.get("process_results")) or any(callable(each["metric"]) for each in listed)
+        usual = LENIENT if LENIENT in self.filters else self.filters[0]
+        for kind, name, known in (("metric", metric, list(named)), ("filter", asked.filter or usual, self.filters)):
+            if name not in known and not (kind == "metric" and own):
+                way_out = nearest(name, known, f"lm-eval:{asked.name},METRIC,FILTER")
+                raise BenchError(f"lm-eval's '{self.name}' has no {kind} '{name}'", way_out)
+        return f"{metric},{asked.filter or usual}"
+
+
+class Named(NamedTuple):
+    """What a name stands for: its own name, the version that its file declares, and its tasks."""
+
+    name: str
+    version: str
+    members: tuple[Member, ...]
+
+
+@cache
+def find(name: str) -> Named:
+    """The task or group of that name, or of that YAML file.
+
+    Raises:
+        BenchError: lm-eval has none of that name, cannot read its file, or a member cannot be a row.
+    """
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it tells of every key and every step
+    manager = _manager(name)
+    entry: Any = manager.task_index.get(name)
+    if name.endswith(".yaml"):
+        there = (each for each in manager.task_index.values() if each.yaml_path is not None)
+        entry = next((each for each in there if Path(each.yaml_path).samefile(Path(name).expanduser())), None)
+    if entry is None:
+        raise BenchError(f"{name} defines neither a task nor a group", "give it the key 'task' or 'group'")
+    try:
+        with offline():
+            built = _Files().build(entry, registry=manager.task_index)
+    except (AttributeError, ImportError, LookupError, OSError, TypeError, ValueError) as error:
+        told = next(iter(str(error).splitlines()), type(error).__name__)
+        raise BenchError(f"lm-eval cannot read its task '{entry.name}': {told}", "install what it names") from error
+    members = tuple(_members(built))
+    versions = sorted({str(member.file["metadata"].get("version", "unversioned")) for member in members})
+    return Named(
+        entry.name, str((getattr(built, "metadata", None) or {}).get("version") or "+".join(versions)), members
+    )
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """Let lm-eval's files find nltk's tokenizers where a package holds them, and download none."""
+    package = find_spec("llama_index.core") if find_spec("llama_index") else None
+    before = nltk.download, list(nltk.data.path)
+    if package is not None and package.origin:
+        nltk.data.path.append(str(Path(package.origin).parent / "_static" / "nltk_cache"))
+
+    def refuse(what: str, **_: object) -> None:
+        raise BenchError(f"nltk's {what} is not at hand", f"pip install llama-index-core, or set NLTK_DATA to {what}")
+
+    nltk.download = refuse
+    try:
+        yield
+    finally:
+        nltk.download, nltk.data.path[:] = before
+
+
+class _Files(TaskFactory):  # type: ignore[misc]
+    """lm-eval's own factory, which here reads configurations and builds no task around data."""
+
+    def _build_task(self, entry: Any, overrides: dict[str, Any] | None) -> Any:
+        _require_possible(entry.name, entry.cfg or {})
+        file = self._load_full_config(entry, overrides)
+        own = {key: value for key, value in file.items() if key not in ("tag", "group")}
+        return SimpleNamespace(member=Member(file["task"], own), task_name=file["task"])
+
+
+def _members(built: Any) -> Iterator[Member]:
+    """The tasks of a group and of its groups, in lm-eval's order."""
+    if hasattr(built, "member"):
+        yield built.member
+    elif isinstance(built, list) or hasattr(built, "child_names"):
+        for child in built:
+            yield from _members(child)
+    else:
+        raise BenchError(f"the group defines '{built.task_name}' inside itself", "give that task a file of its own")
+
+
+def _require_possible(name: str, file: Mapping[str, Any]) -> None:
+    reasons = {
+        "is a Python class and not a file of settings": "class" in file,
+        "shows pictures or plays sounds": file.get("doc_to_image") or file.get("doc_to_audio"),
+        "takes its prompts or its questions from a program": file.get("use_prompt") or "dataset_path" not in file,
+        "runs what a model wrote as a program, which HF_ALLOW_CODE_EVAL=1 allows": file.get("unsafe_code")
+        and os.environ.get("HF_ALLOW_CODE_EVAL") != "1",
+    }
+    if why := next((reason for reason, holds in reasons.items() if holds), None):
+        raise BenchError(f"lm-eval's '{name}' {why}", ANOTHER)
+
+
+@cache
+def _manager(name: str) -> TaskManager:
+    """Whatever of lm-eval knows the name: one folder, or all of it for groups, whose members are in others."""
+    if name.endswith(".yaml"):
+        if not (file := Path(name).expanduser()).is_file():
+            raise BenchError(f"no file {file}", "give the path of a YAML file of lm-eval's, or a task's name")
+        return TaskManager(include_path=str(file.parent), include_defaults=False)
+    line = re.compile(rf"^task: *[\"']?{re.escape(name)}[\"']? *(#.*)?$".encode(), re.MULTILINE)
+    family, library = name.partition("_")[0], Path(lm_eval.__file__).parent / "tasks"
+    for file in sorted(library.rglob("*.yaml"), key=lambda file: (family not in file.parts, file)):
+        if line.search(file.read_bytes()):
+            manager = TaskManager(include_path=str(file.parent), include_defaults=False)
+            if name in manager.all_subtasks:
+                return manager
+    manager = TaskManager()
+    if name not in manager.all_tasks:
+        near = nearest(name, manager.all_tasks, "").partition("known:")[0]
+        raise BenchError(f"lm-eval has no task '{name}'", f"{near}lm_eval ls tasks lists them")
+    return manager
