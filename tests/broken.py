@@ -31,7 +31,7 @@ class Network:
 def load(model, options):
     tokenizer = AutoTokenizer.from_pretrained(model.folder)
     settings = {"device": "cuda", "batch_size": options.batch_size or 64, "prefix_caching": False}
-    return Transformers(Network(AutoConfig.from_pretrained(model.folder)), model, tokenizer, settings)
+    return Transformers(Network(AutoConfig.from_pretrained(model.folder)), tokenizer, settings)
 '''
 CARDS = {"data": [{"id": "m"}]}
 README = "---\nconfigs:\n- config_name: main\n  data_files:\n  - split: test\n    path: main/test-*\n---\n"

@@ -226,7 +226,7 @@ def test_an_answer_through_bench_is_written_and_counted(gsm8k_mirror, base, tmp_
     """The quick exam's answers are cut at its own length, kept, and their tokens counted."""
     exam, speech = generation.examination(base, _models.Places(Path(), gsm8k_mirror), quick=True)
     answers: generation.Answers = {}
-    found = generation.through_bench(Echo(), exam, speech.manner.stop_ids, tmp_path, answers)
+    found = generation.through_bench(Echo(), exam, speech, tmp_path, answers)
     assert found["tokens"] == len(exam.requests) * exam.task.SAMPLING.max_tokens
     assert set(answers) == {request.id for request in exam.requests}
 
@@ -234,10 +234,10 @@ def test_an_answer_through_bench_is_written_and_counted(gsm8k_mirror, base, tmp_
 def test_an_exam_several_times_over_has_ids_of_its_own_and_no_stop(gsm8k_mirror, base):
     """Every copy of a request is a request, answered to the last token that is asked for."""
     asked = {"folder": str(base.folder), "mirror": str(gsm8k_mirror), "copies": 3, "tokens": 5, "quick": True}
-    exam = scaling._many(asked, base)
+    exam, speech = scaling._many(asked, base)
     assert len({request.id for request in exam.requests}) == len(exam.requests) == 12
     assert exam.task.SAMPLING.max_tokens == 5
-    assert exam.task.SAMPLING.stop == ()
+    assert exam.task.SAMPLING.stop == speech.manner.stop_ids == ()
 
 
 @pytest.mark.parametrize("count", [1, 2])

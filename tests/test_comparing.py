@@ -102,7 +102,7 @@ def marked(folder, name, right, **checks):
     """Add a row whose checks found something."""
     made = samples.result(name, samples.answers(right=right))
     lines = samples.answers(right=right)
-    found = Checks(findings=("answers-constant",), accepted=("template-unread",), logits="finite")
+    found = Checks(findings=("template-drops-turn",), accepted=("template-unread",), logits="finite")
     return entries.write(samples.entry(replace(made, checks=replace(found, **checks))), lines, folder / "counting")
 
 
@@ -110,7 +110,7 @@ def test_findings_of_a_row_come_before_the_verdict(boards):
     """Of a marked row its codes, wherever two rows are compared; of a row whose checks found nothing no word."""
     marked(boards, "odd", 4)
     marked(boards, "fine", 4, findings=(), accepted=())
-    codes = ["answers-constant", "template-unread (accepted)"]
+    codes = ["template-drops-turn", "template-unread (accepted)"]
     told = json.loads(Terminal().compare("odd", "base", boards, as_json=True))
     assert told["findings"] == [codes, []]
     assert json.loads(Terminal().compare("fine", "base", boards, as_json=True))["findings"] == [[], []]
@@ -120,7 +120,7 @@ def test_findings_of_a_row_come_before_the_verdict(boards):
         assert all(code in "".join(out[:verdict]) for code in codes)
         assert "warned" not in getattr(Terminal(), how)("base", "fine", boards)
     page = Terminal().compare("odd", "base", boards, markdown=True)
-    assert page.index("`answers-constant`") < page.index("**not resolved")
+    assert page.index("`template-drops-turn`") < page.index("**not resolved")
 
 
 def test_a_worse_row_is_no_error():

@@ -106,18 +106,19 @@ def test_a_run_goes_on_request_by_request(kind, model, mirror, tmp_path):
     """Each answered choice and draw stays, the torn last line of a kill does not, and the end is the same."""
     task = plugins.task(side.named(kind))
     chosen = evaluate.choose(task, Split(mirror=mirror), None, 0)
-    exam = evaluate.prepare(task, chosen, side.speech_of(model), 0)
+    speech = side.speech_of(model)
+    exam = evaluate.prepare(task, chosen, speech, 0)
     first, rest, whole = Breaking(13), Breaking(99), Breaking(99)
     with runs.Run(tmp_path / "run", {}) as run, pytest.raises(BenchError, match="unanswered"):
-        evaluate.generate(exam, first, run, [], lambda progress: None)
+        evaluate.generate(exam, first, run, speech, lambda progress: None)
     with (tmp_path / "run" / "requests.jsonl").open("ab") as file:
         file.write(b'{"key": "torn')
     seen = []
     with runs.Run(tmp_path / "run", {}) as run:
-        evaluate.generate(exam, rest, run, [], seen.append)
+        evaluate.generate(exam, rest, run, speech, seen.append)
         resumed = run.finished
     with runs.Run(tmp_path / "whole", {}) as run:
-        evaluate.generate(exam, whole, run, [], lambda progress: None)
+        evaluate.generate(exam, whole, run, speech, lambda progress: None)
         assert resumed == run.finished
     assert rest.asked == first.asked[13:]
     assert [(each.done, each.wanted) for each in (seen[0], seen[-1])] == [(13, 27), (27, 27)]

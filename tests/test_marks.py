@@ -30,9 +30,9 @@ from harness.stories.reporting import render
 from harness.summary import announce
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
-FOUND = Checks(findings=("answers-constant", "bos-missing"), accepted=("template-unread",), logits="finite")
+FOUND = Checks(findings=("template-drops-turn", "bos-missing"), accepted=("template-unread",), logits="finite")
 NOTHING = Checks(findings=(), accepted=(), logits="unchecked")
-CODES_OF_FOUND = ("answers-constant", "bos-missing", "template-unread")
+CODES_OF_FOUND = ("template-drops-turn", "bos-missing", "template-unread")
 
 
 def rows(checks: Checks | None) -> tuple[Row, Row, Row]:
@@ -63,7 +63,7 @@ def told(*made: Row) -> str:
 def test_a_page_shows_the_findings_in_the_row_and_says_what_they_mean() -> None:
     """In the cell of the entry of full and partial runs; one line explains each code that the page has."""
     text = page(judge(board(*rows(FOUND))))
-    marked = ", warned: `answers-constant`, `bos-missing`, `template-unread (accepted)`|"
+    marked = ", warned: `template-drops-turn`, `bos-missing`, `template-unread (accepted)`|"
     assert [line.startswith("|") and line.endswith(marked) for line in lines(text, ", warned: ")] == [True, True]
     (legend,) = lines(text, "**warned**")
     assert all(f"`{code}`: {CODES[code][1]}" in legend for code in CODES_OF_FOUND)
@@ -73,7 +73,7 @@ def test_sheet_and_plot_show_the_findings() -> None:
     """The sheet the codes of every row, empty where there are none; the plot which rows have some."""
     judged = judge(board(*rows(FOUND)))
     found = [record["findings"] for record in csv.DictReader(sheet(judged).splitlines())]
-    assert sorted(found) == ["", *["answers-constant; bos-missing; template-unread (accepted)"] * 2]
+    assert sorted(found) == ["", *["template-drops-turn; bos-missing; template-unread (accepted)"] * 2]
     assert forest.draw(judged).count(", warned<") == 1
 
 
@@ -82,7 +82,7 @@ def test_a_comment_warns_before_its_verdicts() -> None:
     text = told(*rows(FOUND))
     assert len(lines(text, "- **warned**", *CODES_OF_FOUND)) == 2
     assert text.rindex("- **warned**") < min(text.index("- **better"), text.index("<details>"))
-    assert len(lines(text, "|", ", warned: `answers-constant`")) == 2
+    assert len(lines(text, "|", ", warned: `template-drops-turn`")) == 2
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_report_shows_the_findings_of_its_rows(tmp_path: Path, checks: Checks)
     report_samples.tuned(folder, 20, "full", checks=checks)
     texts = render(report_samples.order(folder.parent), tmp_path / "out")
     for file in ("README.md", "index.html"):
-        assert len(lines(texts[file], "warned: ", "answers-constant")) == len(checks.marks[:1])
+        assert len(lines(texts[file], "warned: ", "template-drops-turn")) == len(checks.marks[:1])
 
 
 def starting(text: str, word: str) -> list[str]:

@@ -273,7 +273,7 @@ def test_a_run_that_is_gone_on_with_keeps_where_answers_start(spoken, tmp_path):
     """In memory and in its file, before and after the interruption."""
     one, task = spoken["special"], plugins.task("word-problems")
     chosen = evaluate.choose(task, Split(), 3, 0)
-    exam = evaluate.prepare(task, chosen, one.tokenizer, one.manner, 0)
+    exam = evaluate.prepare(task, chosen, one, 0)
     with runs.Run(tmp_path, {}) as run, pytest.raises(BenchError):
         evaluate.generate(exam, Writes(one, ["[THINK]3[/THINK]4"]), run, one, lambda progress: None)
     with runs.Run(tmp_path, {}) as run:

@@ -162,7 +162,8 @@ def test_a_folder_without_the_task_s_data_says_nothing_against_a_row(tmp_path):
     status, page = verified(asked)
     assert status == 1
     (record,) = lineage.read(tmp_path).verifications
-    assert (record.level, record.missing[0][:36]) == (0, "level 1: openai/gsm8k in the folder ")
+    assert record.level == 0
+    assert "openai/gsm8k" in record.missing[0]
     assert "contradict" not in page
 
 

@@ -224,7 +224,7 @@ def overflowing(folder: Path, factor: float) -> Path:
     return folder
 
 
-BEAMS = '''"""Sums, answered by beams or draws."""
+SUMS = '''"""Sums, answered by the likeliest tokens or by draws."""
 from harness.types import Message, Problem, Sampling
 from tasks._answers import READER, grade
 LABEL, SAMPLING = "sums@v1", Sampling(max_tokens=4, {sampling})
@@ -235,10 +235,10 @@ def messages(problem):
 '''
 
 
-@pytest.mark.parametrize("sampling", ["", "beams=2", "temperature=0.7", "temperature=0.7, top_p=0.9"])
+@pytest.mark.parametrize("sampling", ["", "temperature=0.7", "temperature=0.7, top_p=0.9"])
 def test_logits_that_are_not_finite_end_the_run(tmp_path, capfd, sampling):
     """However the tokens are chosen; a twin with large and finite logits is scored, and its entry says so."""
-    (tmp_path / "sums.py").write_text(BEAMS.format(sampling=sampling))
+    (tmp_path / "sums.py").write_text(SUMS.format(sampling=sampling))
     overflowing(tmp_path / "wild", 3e38)
     overflowing(tmp_path / "sound", 1e4)
     assert bench(tmp_path, "score", "./wild", "--task", "sums.py", *REAL) == 1

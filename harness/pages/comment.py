@@ -202,7 +202,7 @@ def _cells(report: Report, row: Proposed) -> Iterator[str]:
     yield cell(row.row.entry.result.candidate)
     yield f"{counts.total:,}" + (" (partial)" if row.row.entry.result.selection.limit is not None else "")
     whole = ", ".join(f"{name} {value}" for name, value in aggregates.told(row.row.entry.result))
-    yield cell(whole) or f"{100 * counts.correct / counts.total:.2f}"
+    yield cell(whole) if whole else f"{100 * counts.correct / counts.total:.2f}"
     yield _ABSENT if whole else f"{100 * interval.low:.1f}–{100 * interval.high:.1f}"
     yield from (f"{100 * count / counts.total:.1f}" for count in (counts.strict, counts.unread, counts.cut))
     for role in ("base", "incumbent"):
