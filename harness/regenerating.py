@@ -143,12 +143,13 @@ def generate(made: Sitting, path: Path, before: Sequence[CommittedCompletion], w
         verdicts = evaluate.grade(exam.task, exam.problems, run.finished)
         runs.write_verdicts(folder, verdicts)
         written = dict(run.finished)
+    entry, again = entries.read(path), row.committed(exam.problems, written, made)
     return Outcome(
         total=len(written),
         departs=tuple(_departures(made, before, written)),
-        altered=_altered(before, row.committed(exam.problems, written, made)),
+        altered=_altered(before, again, starts=entry.result.checks is not None),
         right=sum(verdict.correct for verdict in verdicts),
-        unlike=tuple(_unlike(entries.read(path), resolved)),
+        unlike=tuple(_unlike(entry, resolved)),
         hardware=str(resolved["hardware"]),
         driver=resolved["driver"],
     )
@@ -228,12 +229,12 @@ def _place(path: Path, where: Where) -> Path:
     return folder
 
 
-def _altered(before: Sequence[CommittedCompletion], after: Sequence[CommittedCompletion]) -> int:
+def _altered(before: Sequence[CommittedCompletion], after: Sequence[CommittedCompletion], *, starts: bool) -> int:
     """Lines that say otherwise of the same tokens: their digest is kept by whoever edits the rest of a line."""
     return sum(
         now.ids_sha256 is not None
         and (now.ids_sha256, now.likelihoods) == (then.ids_sha256, then.likelihoods)
-        and _as_kept(then, now) != then
+        and (now if starts else _as_kept(then, now)) != then
         for then, now in zip(before, after, strict=True)
     )
 

@@ -92,7 +92,7 @@ def _unread(speech: Speech, model: Model) -> Iterator[Finding]:
         return
     try:
         value = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     held = value.get("chat_template") if isinstance(value, dict) else None
     used = speech.tokenizer.chat_template
@@ -110,9 +110,9 @@ def _bos(speech: Speech, model: Model) -> Iterator[Finding]:
     if how.bos == "none" and bos is not None and bos in tokenizer.encode("a", add_special_tokens=True):
         message = "its tokenizer adds a BOS to plain text, but its prompts begin without one: let the template write it"
         yield finding("bos-missing", message)
-    if doubled_bos(tokenizer, ids) or (how.bos == "separate" and ids.count(how.bos_id or -1) != 1):
+    if doubled_bos(tokenizer, ids) or (how.bos == "separate" and ids.count(how.bos_id) != 1):
         message = (
-            f"the prompt has {ids.count(bos or -1)} BOS tokens: write it once, in the template or by add_bos_token in "
+            f"the prompt has {ids.count(bos)} BOS tokens: write it once, in the template or by add_bos_token in "
             "tokenizer_config.json"
         )
         yield finding("template-bos-doubled", message)

@@ -5,8 +5,6 @@ import json
 from typing import Any
 
 import transformers
-from huggingface_hub.errors import StrictDataclassError
-from jinja2 import TemplateError
 from transformers import AutoTokenizer
 
 from harness.errors import BenchError
@@ -57,14 +55,14 @@ def _read(model: Model) -> Speech:
     transformers.utils.logging.set_verbosity_error()
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True, trust_remote_code=False)
-    except (ValueError, OSError, KeyError, TypeError, StrictDataclassError) as error:
-        raise BenchError(
-            f"no usable tokenizer in {model.folder}: {str(error).strip().splitlines()[0]}",
-            "copy tokenizer.json and tokenizer_config.json of the base model into it",
-        ) from error
+    except Exception as error:  # libraries raise any kind for files that others wrote
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        way_out = "copy tokenizer.json and tokenizer_config.json of the base model into it"
+        raise BenchError(f"no usable tokenizer in {model.folder}: {said}", way_out) from error
     tokenizer.chat_template = _template(model, tokenizer.chat_template)
     config = _json(model, "config.json")
-    text = config.get("text_config", config)
+    inner = config.get("text_config")
+    text = inner if isinstance(inner, dict) else config
     eos = [
         _json(model, "generation_config.json").get("eos_token_id"),
         text.get("eos_token_id", config.get("eos_token_id")),
@@ -72,10 +70,11 @@ def _read(model: Model) -> Speech:
     try:
         how = manner(tokenizer, model.bos, [i for value in eos for i in _ids(value)], str(text.get("model_type", "")))
         prompt_text(tokenizer, (Message("user", "a"), Message("assistant", "b"), Message("user", "c")))
-    except TemplateError as error:
-        raise BenchError(
-            f"the chat template in {model.folder} cannot write a conversation: {error}", "restore it from its model"
-        ) from error
+    except BenchError:
+        raise
+    except Exception as error:  # a template is a program that others wrote
+        what = f"the chat template in {model.folder} cannot write a conversation: {str(error) or type(error).__name__}"
+        raise BenchError(what, "restore it from its model") from error
     digest = hashlib.sha256()
     for name in FILES:
         if (model.folder / name).is_file():
@@ -83,20 +82,22 @@ def _read(model: Model) -> Speech:
     return Speech(tokenizer, how, text.get("max_position_embeddings"), digest.hexdigest())
 
 
-def _template(model: Model, found: str | dict[str, str] | None) -> str | None:
+def _template(model: Model, found: object) -> str | None:
     """The one chat template that asks; of several with names the one called "default", as transformers takes it.
 
     Raises:
         BenchError: none of them is called so.
     """
-    if not isinstance(found, dict):
+    if found is None or isinstance(found, str):
         return found
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise BenchError(f"the chat template in {model.folder} is not a text", "restore it from its model")
     if "default" not in found:
         raise BenchError(
             f"the chat templates in {model.folder} are named {', '.join(sorted(found))}, and none is named default",
             "save the one to ask with as chat_template.jinja",
         )
-    return found["default"]
+    return str(found["default"])
 
 
 def _json(model: Model, name: str) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def _json(model: Model, name: str) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BenchError(f"{path} is not JSON: {error}", "restore the file") from error
     return value if isinstance(value, dict) else {}
 

@@ -235,7 +235,16 @@ def _malformed(config: Mapping[str, Any]) -> list[str]:
         table = config.get(key) or {}
         if not isinstance(table, dict) or not all(_is_pattern(k) and sound(v) for k, v in table.items()):
             problems.append(f"{key} must give a number for each pattern")
+    numbers, places = config.get("layers_to_transform"), config.get("layers_pattern")
+    if not all(type(number) is int for number in (numbers if isinstance(numbers, list) else [numbers or 0])):
+        problems.append("layers_to_transform must number layers")
+    if not all(isinstance(place, str) and _is_pattern(place) for place in _listed(places)):
+        problems.append("layers_pattern must be regular expressions")
     return problems
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _is_rank(value: Any) -> bool:
@@ -243,7 +252,7 @@ def _is_rank(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and -(2.0**64) < value < 2.0**64
 
 
 def _is_pattern(text: str) -> bool:

@@ -17,8 +17,13 @@ from harness.tokens import Speech
 from harness.types import Model
 
 # An exponent of ones is infinity or NaN; the bits are looked at as they lie, for numpy has no bf16.
-_EXPONENTS = {"BF16": ("<u2", 0x7F80), "F16": ("<u2", 0x7C00), "F32": ("<u4", 0x7F800000)}
-_HEAD, _EMBEDDING = "lm_head.weight", "embed_tokens.weight"
+_EXPONENTS = {
+    "BF16": ("<u2", 0x7F80),
+    "F16": ("<u2", 0x7C00),
+    "F32": ("<u4", 0x7F800000),
+    "F64": ("<u8", 0x7FF0000000000000),
+}
+_HEAD, _EMBEDDINGS = "lm_head.weight", ("embed_tokens.weight", "wte.weight")
 _AT_ONCE = 2**24
 
 
@@ -181,22 +186,25 @@ def _output(folder: Path) -> weights.Tensor | None:
 
 
 def _embedding(tensors: Mapping[str, weights.Tensor]) -> weights.Tensor | None:
-    return next((tensor for name, tensor in tensors.items() if name.endswith(_EMBEDDING)), None)
+    return next((tensor for name, tensor in tensors.items() if name.endswith(_EMBEDDINGS)), None)
 
 
 def _ties(folder: Path) -> bool | None:
-    """What config.json says, inside where a model of text is part of a larger one; None where it leaves it open."""
+    """Whether the head is the embedding, by config.json or else by its class's default; None where nobody knows."""
     config = _config(folder)
     inner = config.get("text_config")
     told = (inner if isinstance(inner, dict) else {}).get("tie_word_embeddings", config.get("tie_word_embeddings"))
-    return told if isinstance(told, bool) else None
+    if isinstance(told, bool) or importlib.util.find_spec("torch") is None:
+        return told if isinstance(told, bool) else None
+    default: bool | None = plugins.room("harness.checkpoints.tensor_check").ties(folder)
+    return default
 
 
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         value = json.loads(path.read_bytes()) if path.is_file() else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         value = {}
     return value if isinstance(value, dict) else {}
 

@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.quantizers import AutoHfQuantizer
 
 from harness.checkpoints.silence import silence
-from harness.checkpoints.weights import Tensor
+from harness.checkpoints.weights import Tensor, read
 from harness.findings import Finding, finding
 
 # Constants and causal masks (1 x 1 x n x n) of GPT-2, GPT-J and GPT-Neo that older versions of transformers saved.
@@ -59,11 +59,23 @@ def findings(folder: Path, tensors: Sequence[Tensor], engine: str) -> list[Findi
     return list(_compared(network, loaded, {tensor.name: tensor.shape for tensor in tensors}))
 
 
+def ties(folder: Path) -> bool | None:
+    """Whether a model ties its head to its embedding, by the default of its class; None where that is not known."""
+    with silence():
+        try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            return bool(config.get_text_config().tie_word_embeddings)
+        except Exception:  # noqa: BLE001  # as above
+            return None
+
+
 def linear_layers(folder: Path) -> dict[str, bool]:
     """A model's linear layers by name, and whether each is the head; none where transformers cannot build the model."""
     with silence():
         try:
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            if config.get_text_config().num_hidden_layers > len(read(folder)):  # as above
+                return {}
             with torch.device("meta"):
                 network = AutoModelForCausalLM.from_config(config)
         except Exception:  # noqa: BLE001  # as above

@@ -233,7 +233,7 @@ def _require_folder(folder: Path) -> None:
 def _is_object(path: Path) -> bool:
     try:
         return isinstance(json.loads(path.read_bytes()), dict)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
 
 

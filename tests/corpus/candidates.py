@@ -134,6 +134,19 @@ def _train_head(tensors: Tensors) -> None:
     tensors["lm_head.weight"] = tensors[_EMBEDDING] + 1
 
 
+def _train_head_of_gpt2(tensors: Tensors) -> None:
+    tensors["lm_head.weight"] = tensors["transformer.wte.weight"] + 1
+
+
+def _tied_by_default(folder: Path) -> Path:
+    """A Gemma whose config.json leaves the tie to its class, with a head of its own."""
+    file = changed(_train_head, "gemma")(folder) / "config.json"
+    values = json.loads(file.read_text())
+    values.pop("tie_word_embeddings", None)
+    file.write_text(json.dumps(values))
+    return folder
+
+
 def _lose_head(tensors: Tensors) -> None:
     del tensors["lm_head.weight"]
 
@@ -217,6 +230,20 @@ CASES = (
     Case("a null quantisation", "found by hand", changed(quantization_config=None), (), "GPTQ"),
     Case("rotary frequencies saved", "Llama 1 and 2 have them", changed(_add_rotary), (), "unmerged LoRA"),
     Case("causal masks saved", "GPT-2 has them", saved(_gpt2, _add_masks), (), "biases that the configuration lacks"),
+    Case(
+        "a head tied by default with numbers of its own",
+        "found by hand",
+        _tied_by_default,
+        _REFUSED["dropped"],
+        "a tied head saved too",
+    ),
+    Case(
+        "a head of GPT-2 with numbers of its own",
+        "found by hand",
+        saved(_gpt2, _train_head_of_gpt2),
+        _REFUSED["dropped"],
+        "a tied head saved too",
+    ),
     Case("a tied head saved too", "found by hand", changed(_save_head), (), "a tied head with numbers of its own"),
     Case("an untied head", _SOURCE, changed(manner="plain"), (), "no head"),
     Case("a large number", "found by hand", changed(_enlarge), (), "not a number"),

@@ -64,6 +64,13 @@ def template(text: str, folder: Path, manner: tiny.Manner = "plain", tokens: Map
     return folder
 
 
+def first_token_begins(folder: Path) -> Path:
+    """A tokenizer whose BOS has the id 0, and a template that writes it once."""
+    file = template(LLAMA, folder) / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"bos_token": "<unk>"}))
+    return folder
+
+
 def _grow(folder: Path, tokens: Mapping[str, bool]) -> None:
     """Add tokens to the tokenizer and rows to the matrices, as a model that was trained with them has."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -119,6 +126,7 @@ _HARMONY = dict.fromkeys(("<|start|>", "<|message|>", "<|channel|>", "<|end|>", 
 _BOS, _ENDS = "deepseek-ai/DeepSeek-R1#151", "gemma-2b-it, phi-3"
 CASES: tuple[Case, ...] = (
     Case("bos-doubled", _BOS, doubled, (("template-bos-doubled", "refuse"),), "bos-written-and-added"),
+    _sound("bos-id-zero", "deepseek-ai/DeepSeek-V3", first_token_begins, "bos-doubled"),
     _sound("bos-written-and-added", "google/gemma-2-2b-it", adds, "bos-doubled"),
     Case(
         "bos-doubled-by-template",
