@@ -36,6 +36,11 @@ def gathered(problems: list[str], where: str, way_out: str) -> BenchError:
     return BenchError(f"{where}: " + "; ".join(problems), way_out)
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's error says first; its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def nearest(name: str, known: Sequence[str], listing: str) -> str:
     """The way out of an unknown name: the likeliest one and the command that lists all."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

@@ -142,9 +142,9 @@ def answered(
         BenchError: the engine cannot measure, or finds a text impossible.
     """
     measured = [Row(each.id, each.token_ids, each.start) for each in asked if each.start is not None]
-    if measured and not isinstance(generator, Measuring):
-        raise BenchError(f"{generator.version} measures no likelihoods", "give --engine vllm or transformers")
-    if measured and isinstance(generator, Measuring):
+    if measured:
+        if not isinstance(generator, Measuring):
+            raise BenchError(f"{generator.version} measures no likelihoods", "give --engine vllm or transformers")
         for name, found in generator.logprobs(measured):
             try:
                 likelihoods = (found.likelihood,)

@@ -46,12 +46,13 @@ def parse(kind: type[Any], pairs: Sequence[str], owner: str) -> Any:
         raise BenchError(f"options of {owner}: {error}", "mend the -o options") from error
 
 
-def _kinds(hint: Any) -> tuple[Any, ...]:
+def kinds_of(hint: Any) -> tuple[Any, ...]:
+    """The types that a field takes."""
     return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
 
 
 def _value(hint: Any, text: str) -> object:
-    kinds = _kinds(hint)
+    kinds = kinds_of(hint)
     if type(None) in kinds and text.lower() == "none":
         return None
     if bool in kinds:
@@ -66,7 +67,7 @@ def _value(hint: Any, text: str) -> object:
 
 def _named(hint: Any) -> str:
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
-    return " or ".join(words[kind] for kind in _kinds(hint))
+    return " or ".join(words[kind] for kind in kinds_of(hint))
 
 
 def record(values: Any) -> dict[str, Value]:

@@ -73,7 +73,7 @@ class Regrader:
         Raises:
             BenchError: the task or its data is not here, or is another than the entry says; the way out brings it.
         """
-        if (why := self.lacking(entry)) is not None:
+        if plugins.elsewhere(entry.result.task.label) and (why := self.lacking(entry)) is not None:
             self.unchecked[entry.result.task.label] = why
             return None
         task = self._task(entry)
@@ -99,17 +99,22 @@ class Regrader:
         return verdicts
 
     def lacking(self, entry: Entry) -> str | None:
-        """What a task of another library needs here to judge an entry's answers again; None where all is here."""
-        if not plugins.elsewhere(entry.result.task.label):
-            return None
+        """What judging an entry's answers again takes and is not here, which is no fault of it; None where all is here.
+
+        A task of another library needs its data; one of ours takes the committed golds where no folder is named.
+        """
         try:
             task = self._task(entry)
         except BenchError as error:
-            return error.what
-        record = entry.result.task
+            return str(error)
+        record, repository = entry.result.task, getattr(task, "REPOSITORY", None)
         if (record.label, record.reader) != (task.LABEL, task.READER):
             return f"{record.label} read by {record.reader}; here is {task.LABEL} read by {task.READER}"
-        return None if at_hand(task, self._mirror) else f"the data of {task.LABEL} is not at hand (--datasets DIR)"
+        if plugins.elsewhere(record.label):
+            return None if at_hand(task, self._mirror) else f"the data of {task.LABEL} is not at hand (--datasets DIR)"
+        if repository is not None and self._mirror is not None and not (self._mirror / repository).is_dir():
+            return f"{repository} in the folder {self._mirror} (--datasets DIR, or none for the committed golds)"
+        return None
 
     def own_golds(self, entry: Entry) -> bool:
         """Whether the golds are the task's own, and not those committed."""

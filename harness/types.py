@@ -55,14 +55,6 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
-    """A problem and the conversation that asks it; the last message is the user's, or what the answer begins with."""
-
-    problem: Problem
-    messages: tuple[Message, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Sampling:
     """How answers are drawn: a part of the task's protocol, never of a model.
 

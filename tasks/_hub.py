@@ -5,7 +5,7 @@ from typing import Any
 import datasets
 from datasets.exceptions import DatasetsError
 
-from harness.errors import BenchError
+from harness.errors import BenchError, first_line
 from harness.mirrors import as_it_lies
 from harness.quiet import no_bars
 from harness.types import Problem, Split
@@ -49,9 +49,9 @@ def _rows(repository: str, split: Split) -> Any:
             return datasets.load_dataset(where, split.config, split=split.name)
     except (OSError, DatasetsError, StopIteration) as error:  # an empty .jsonl ends in StopIteration
         way_out = f"{offline}; or name a mirror of the hub: HF_ENDPOINT" if split.mirror is None else offline
-        raise BenchError(f"cannot load {where}: {_first_line(error.__cause__ or error)}", way_out) from error
+        raise BenchError(f"cannot load {where}: {first_line(error.__cause__ or error)}", way_out) from error
     except ValueError as error:
-        raise BenchError(f"{where} has no {split.config}/{split.name}: {_first_line(error)}", offline) from error
+        raise BenchError(f"{where} has no {split.config}/{split.name}: {first_line(error)}", offline) from error
 
 
 def _problem(name: str, row: dict[str, Any]) -> Problem | None:
@@ -61,7 +61,3 @@ def _problem(name: str, row: dict[str, Any]) -> Problem | None:
         return None
     answer = normalise(solution.rpartition("####")[2].strip()) if "####" in solution else None
     return None if answer is None else Problem(name, question, answer, solution)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

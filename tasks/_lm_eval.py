@@ -11,9 +11,10 @@ import random
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import cache
+from itertools import groupby
 from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
 
-from harness.errors import BenchError, nearest
+from harness.errors import BenchError, first_line, nearest
 from harness.mirrors import as_it_lies
 from harness.quiet import no_bars
 from harness.store.records import digest
@@ -98,7 +99,7 @@ class LmEvalTask:
         if split.name == "train":
             raise BenchError(f"{self.LABEL} is scored and not trained on", "name a task of ours, or a file, as data")
         if not self._items or split.mirror != self._mirror:
-            self._tasks = {member.name: self._loaded(member, split.mirror) for member in self._members}
+            self._tasks = {member.task_name: self._loaded(member, split.mirror) for member in self._members}
             self._items, self._mirror = {"template": dict(self._documents("template"))}, split.mirror
         return [_problem(name, item) for name, item in self._items["template"].items()]
 
@@ -187,7 +188,7 @@ class LmEvalTask:
                     results = task.process_results(doc, [each.filtered_resps[name] for each in instances])
                     found |= {f"{metric},{name}": value for metric, value in results.items()}
         except _ERRORS as error:
-            raise BenchError(f"{self.LABEL} cannot judge {problem.id}: {_told(error)}", files.ANOTHER) from error
+            raise BenchError(f"{self.LABEL} cannot judge {problem.id}: {first_line(error)}", files.ANOTHER) from error
         if instances[0].request_type == GENERATION:
             return found, str(instances[0].filtered_resps.get(self._key.partition(",")[2], NOTHING))
         likeliest = max(instances, key=lambda each: each.resps[0])
@@ -223,18 +224,16 @@ class LmEvalTask:
     def _documents(self, style: str) -> Iterator[tuple[str, _Item]]:
         """Each document with its requests, as lm-eval's evaluator has them built."""
         chat = style == "template"
-        manner = {"apply_chat_template": chat, "chat_template": _kept if chat else None}
         for name, task in self._tasks.items():
             stem = "test" if len(self._tasks) == 1 else name
             task.set_fewshot_seed(DEFAULT_OTHER_SEED)
-            for number, doc in enumerate(task.eval_docs):
-                prefix, shots = task.doc_to_prefix(doc), task.config.num_fewshot or 0
-                context = task.fewshot_context(
-                    doc, num_fewshot=shots, gen_prefix=prefix, fewshot_as_multiturn=chat, **manner
+            with redirect_stderr(io.StringIO()):  # a bar
+                task.build_all_requests(
+                    apply_chat_template=chat, fewshot_as_multiturn=chat, chat_template=_kept if chat else None
                 )
-                metadata = (name, number, task.config.repeats)
-                found = task.construct_requests(doc=doc, ctx=context, metadata=metadata, **manner)
-                yield f"{stem}-{number}", _Item(task, doc, found if isinstance(found, list) else [found])
+            for number, found in groupby(task.instances, key=lambda each: each.doc_id):
+                instances = list(found)
+                yield f"{stem}-{number}", _Item(task, instances[0].doc, instances)
 
     def _loaded(self, member: Member, mirror: Path | None) -> Any:
         """lm-eval's own task object around its data, from the hub or from a folder in the hub's layout."""
@@ -248,7 +247,7 @@ class LmEvalTask:
             with no_bars(), as_it_lies(folder), redirect_stdout(io.StringIO()), files.offline(), _seeded():
                 return ConfigurableTask(config=file)
         except (StopIteration, *_ERRORS) as error:
-            raise BenchError(f"cannot load {repository} for {self.LABEL}: {_told(error)}", OFFLINE) from error
+            raise BenchError(f"cannot load {repository} for {self.LABEL}: {first_line(error)}", OFFLINE) from error
 
 
 @cache
@@ -266,7 +265,7 @@ def _shared(name: str, members: Sequence[Member], asked: Asked) -> tuple[str, An
     keys = [member.counted(asked) for member in members]
     ways = [(key, member.sampling) for key, member in zip(keys, members, strict=True)]
     if any(way != ways[0] for way in ways):
-        told = ", ".join(f"{member.name} ({key or 'no metric'})" for member, key in zip(members, keys, strict=True))
+        told = ", ".join(f"{each.task_name} ({key or 'no metric'})" for each, key in zip(members, keys, strict=True))
         what = "metric" if len(set(keys)) > 1 else "manner of generating"
         raise BenchError(f"the members of lm-eval's group '{name}' share no {what}: {told}", "name one of them")
     return ways[0]
@@ -299,10 +298,6 @@ def _aggregate(task: Any, key: str, values: list[Any]) -> float:
         return float(task.aggregation()[key.partition(",")[0]](values))
     except _ERRORS:
         return math.nan
-
-
-def _told(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 @contextmanager

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import lm_eval
 import nltk
+from lm_eval.api.group import Group
 from lm_eval.api.registry import DEFAULT_METRIC_REGISTRY
 from lm_eval.config.task import TaskConfig
 from lm_eval.defaults import DEFAULT_MAX_GEN_TOKS, DEFAULT_OTHER_SEED
@@ -25,7 +25,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._factory import TaskFactory
 
-from harness.errors import BenchError, nearest
+from harness.errors import BenchError, first_line, nearest
 from harness.types import Sampling
 
 ANOTHER = "name another task of `lm_eval ls tasks`"
@@ -58,7 +58,7 @@ class Asked(NamedTuple):
 class Member:
     """One task: its name in lm-eval's results, and all keys of its file, with functions resolved."""
 
-    name: str
+    task_name: str
     file: Mapping[str, Any]
 
     @property
@@ -90,7 +90,7 @@ class Member:
             return Sampling(max_tokens=0)
         config = self.config
         if strange := [key for key in config.generation_kwargs if key not in _GENERATES_BY and key[:4] != "max_"]:
-            raise BenchError(f"lm-eval's '{self.name}' generates by {', '.join(strange)}, as no engine does", ANOTHER)
+            raise BenchError(f"no engine generates by {', '.join(strange)}, as '{self.task_name}' does", ANOTHER)
         asked = normalize_gen_kwargs(dict(config.generation_kwargs), DEFAULT_MAX_GEN_TOKS)
         heat, share = float(asked.get("temperature", 0)), float(asked.get("top_p", 1))
         return Sampling(
@@ -114,12 +114,8 @@ class Member:
         first = ("exact_match", *BITS) if self.output == GENERATION else BITS
         metric = metric or next((name for name in first if name in named), None)
         if metric is None:
-            what = (
-                f"lm-eval's '{self.name}' is judged by degrees ({', '.join(named)}), and a row counts right and wrong"
-            )
-            raise BenchError(
-                what, f"say from which degree on it is right: lm-eval:{asked.name},{next(iter(named))}=0.5"
-            )
+            way_out = f"say from which degree on it is right: lm-eval:{asked.name},{next(iter(named))}=0.5"
+            raise BenchError(f"lm-eval's '{self.task_name}' is judged by degrees alone: {', '.join(named)}", way_out)
         # A function may give numbers under other names than its own, which is known once it has judged.
         listed = self.file.get("metric_list") or ()
         own = callable(self.file.get("process_results")) or any(callable(each["metric"]) for each in listed)
@@ -127,7 +123,7 @@ class Member:
         for kind, name, known in (("metric", metric, list(named)), ("filter", asked.filter or usual, self.filters)):
             if name not in known and not (kind == "metric" and own):
                 way_out = nearest(name, known, f"lm-eval:{asked.name},METRIC,FILTER")
-                raise BenchError(f"lm-eval's '{self.name}' has no {kind} '{name}'", way_out)
+                raise BenchError(f"lm-eval's '{self.task_name}' has no {kind} '{name}'", way_out)
         return f"{metric},{asked.filter or usual}"
 
 
@@ -158,13 +154,12 @@ def find(name: str) -> Named:
         with offline():
             built = _Files().build(entry, registry=manager.task_index)
     except (AttributeError, ImportError, LookupError, OSError, TypeError, ValueError) as error:
-        told = next(iter(str(error).splitlines()), type(error).__name__)
+        told = first_line(error)
         raise BenchError(f"lm-eval cannot read its task '{entry.name}': {told}", "install what it names") from error
     members = tuple(_members(built))
     versions = sorted({str(member.file["metadata"].get("version", "unversioned")) for member in members})
-    return Named(
-        entry.name, str((getattr(built, "metadata", None) or {}).get("version") or "+".join(versions)), members
-    )
+    own = (getattr(built, "metadata", None) or {}).get("version")
+    return Named(entry.name, str(own or "+".join(versions)), members)
 
 
 @contextmanager
@@ -192,14 +187,14 @@ class _Files(TaskFactory):  # type: ignore[misc]
         _require_possible(entry.name, entry.cfg or {})
         file = self._load_full_config(entry, overrides)
         own = {key: value for key, value in file.items() if key not in ("tag", "group")}
-        return SimpleNamespace(member=Member(file["task"], own), task_name=file["task"])
+        return Member(file["task"], own)
 
 
 def _members(built: Any) -> Iterator[Member]:
     """The tasks of a group and of its groups, in lm-eval's order."""
-    if hasattr(built, "member"):
-        yield built.member
-    elif isinstance(built, list) or hasattr(built, "child_names"):
+    if isinstance(built, Member):
+        yield built
+    elif isinstance(built, list | Group):
         for child in built:
             yield from _members(child)
     else:

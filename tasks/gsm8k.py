@@ -10,7 +10,8 @@ The data is the hub's `openai/gsm8k` (test 1,319, train 7,473; configs main and 
 worked example of every prompt is our own and in neither split, so that no candidate has trained on it.
 """
 
-from harness.types import Completion, Message, Problem, Split, Verdict
+from functools import partial
+
 from tasks import _answers, _gsm8k, _hub
 
 LABEL = "gsm8k-1shot@v1"
@@ -19,21 +20,7 @@ SAMPLING = _gsm8k.SAMPLING
 REPOSITORY = _gsm8k.REPOSITORY
 EXAMPLE = _gsm8k.OWN
 
-
-def problems(split: Split) -> list[Problem]:
-    """Every row of the split in the data set's own order.
-
-    Raises:
-        BenchError: the data set cannot be reached, is empty, lacks a column, or a row's answer cannot be read.
-    """
-    return _hub.problems(REPOSITORY, split)
-
-
-def messages(problem: Problem) -> tuple[Message, ...]:
-    """One worked example as a turn of its own, then the question; every prompt shares this beginning."""
-    return _gsm8k.conversation((EXAMPLE,), problem)
-
-
-def grade(problem: Problem, completion: Completion) -> Verdict:
-    """Judge one completion by the final number it states."""
-    return _answers.grade(problem, completion)
+problems = partial(_hub.problems, REPOSITORY)
+# One worked example as a turn of its own, then the question; every prompt shares this beginning.
+messages = partial(_gsm8k.conversation, (EXAMPLE,))
+grade = _answers.grade

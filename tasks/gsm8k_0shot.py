@@ -10,7 +10,8 @@ Nothing is said of the form of the answer, so `strict` counts only what a model 
 numbers that were published without examples, and to see what the examples of the others are worth.
 """
 
-from harness.types import Completion, Message, Problem, Split, Verdict
+from functools import partial
+
 from tasks import _answers, _gsm8k, _hub
 
 LABEL = "gsm8k-0shot@v1"
@@ -19,21 +20,7 @@ SAMPLING = _gsm8k.SAMPLING
 REPOSITORY = _gsm8k.REPOSITORY
 DERIVED_FROM = {"test": ("gsm8k",)}
 
-
-def problems(split: Split) -> list[Problem]:
-    """Every row of the split in the data set's own order.
-
-    Raises:
-        BenchError: the data set cannot be reached, is empty, lacks a column, or a row's answer cannot be read.
-    """
-    return _hub.problems(REPOSITORY, split)
-
-
-def messages(problem: Problem) -> tuple[Message, ...]:
-    """The question alone."""
-    return _gsm8k.conversation((), problem)
-
-
-def grade(problem: Problem, completion: Completion) -> Verdict:
-    """Judge one completion by the final number it states."""
-    return _answers.grade(problem, completion)
+problems = partial(_hub.problems, REPOSITORY)
+# The question alone.
+messages = partial(_gsm8k.conversation, ())
+grade = _answers.grade

@@ -10,7 +10,8 @@ The examples are our own and in neither split (that of `gsm8k`, then `_gsm8k_exa
 conversation. Published five-shot numbers had rows of the train split in their place.
 """
 
-from harness.types import Completion, Message, Problem, Split, Verdict
+from functools import partial
+
 from tasks import _answers, _gsm8k, _hub
 
 LABEL = "gsm8k-5shot@v1"
@@ -20,21 +21,7 @@ REPOSITORY = _gsm8k.REPOSITORY
 DERIVED_FROM = {"test": ("gsm8k",)}
 EXAMPLES = _gsm8k.shown(5)
 
-
-def problems(split: Split) -> list[Problem]:
-    """Every row of the split in the data set's own order.
-
-    Raises:
-        BenchError: the data set cannot be reached, is empty, lacks a column, or a row's answer cannot be read.
-    """
-    return _hub.problems(REPOSITORY, split)
-
-
-def messages(problem: Problem) -> tuple[Message, ...]:
-    """The five worked examples as turns of their own, then the question; every prompt shares this beginning."""
-    return _gsm8k.conversation(EXAMPLES, problem)
-
-
-def grade(problem: Problem, completion: Completion) -> Verdict:
-    """Judge one completion by the final number it states."""
-    return _answers.grade(problem, completion)
+problems = partial(_hub.problems, REPOSITORY)
+# The five worked examples as turns of their own, then the question; every prompt shares this beginning.
+messages = partial(_gsm8k.conversation, EXAMPLES)
+grade = _answers.grade

@@ -10,8 +10,10 @@ The data is the hub's `madrylab/gsm8k-platinum` (test 1,209; config main), or a 
 and ambiguous questions left out. It is asked as `gsm8k` is. A column `cleaning_status` says how a row came through.
 """
 
+from functools import partial
+
 from harness.errors import BenchError
-from harness.types import Completion, Message, Problem, Split, Verdict
+from harness.types import Problem, Split
 from tasks import _answers, _gsm8k, _hub
 
 LABEL = "gsm8k-platinum-1shot@v1"
@@ -20,6 +22,10 @@ SAMPLING = _gsm8k.SAMPLING
 REPOSITORY = "madrylab/gsm8k-platinum"
 SPLITS = ("test",)
 DERIVED_FROM = {"test": ("gsm8k",)}
+
+# The worked example of `gsm8k` as a turn of its own, then the question; every prompt shares this beginning.
+messages = partial(_gsm8k.conversation, (_gsm8k.OWN,))
+grade = _answers.grade
 
 
 def problems(split: Split) -> list[Problem]:
@@ -33,13 +39,3 @@ def problems(split: Split) -> list[Problem]:
         way_out = f"train on GSM8K's own: data = {_gsm8k.REPOSITORY}"
         raise BenchError(f"{REPOSITORY} has no {split.name} split: all of it is made from GSM8K's test", way_out)
     return _hub.problems(REPOSITORY, split)
-
-
-def messages(problem: Problem) -> tuple[Message, ...]:
-    """The worked example of `gsm8k` as a turn of its own, then the question; every prompt shares this beginning."""
-    return _gsm8k.conversation((_gsm8k.OWN,), problem)
-
-
-def grade(problem: Problem, completion: Completion) -> Verdict:
-    """Judge one completion by the final number it states."""
-    return _answers.grade(problem, completion)

@@ -14,12 +14,13 @@ package's closing sentence ("Give the result ...") is not asked: a row differs f
 import importlib
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import metadata
 from random import Random
 from typing import Any
 
 from harness.errors import BenchError
-from harness.types import Completion, Message, Problem, Split, Verdict
+from harness.types import Problem, Split
 from tasks import _answers, _gsm8k
 
 LABEL = "gsm-symbolic-1shot@v1"
@@ -27,6 +28,10 @@ READER = _answers.READER
 SAMPLING = _gsm8k.SAMPLING
 LIBRARIES = ("reasoning_gym",)
 DERIVED_FROM = {"test": ("gsm8k",), "train": ("gsm8k",)}
+
+# The worked example of `gsm8k` as a turn of its own, then the question; every prompt shares this beginning.
+messages = partial(_gsm8k.conversation, (_gsm8k.OWN,))
+grade = _answers.grade
 
 PACKAGE, VERSION = "reasoning-gym", "0.1.25"
 MADE_WITH = f"{PACKAGE} {VERSION}"
@@ -65,16 +70,6 @@ def problems(split: Split) -> list[Problem]:
         Problem(f"{split.name}-{number}", question, answer, solution)
         for number, (question, answer, solution) in enumerate(made)
     ]
-
-
-def messages(problem: Problem) -> tuple[Message, ...]:
-    """The worked example of `gsm8k` as a turn of its own, then the question; every prompt shares this beginning."""
-    return _gsm8k.conversation((_gsm8k.OWN,), problem)
-
-
-def grade(problem: Problem, completion: Completion) -> Verdict:
-    """Judge one completion by the final number it states."""
-    return _answers.grade(problem, completion)
 
 
 def templates(split: str) -> dict[int, Generator]:

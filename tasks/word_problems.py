@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from harness.errors import BenchError
-from harness.types import Completion, Message, Problem, Sampling, Split, Verdict
+from harness.types import Message, Problem, Sampling, Split
 from tasks import _answers
 
 LABEL = "word-problems-1shot@v1"
 READER = _answers.READER
 # The longest solution, a socratic one, takes 157 tokens where every digit is one; a fifth more is room for other words.
 SAMPLING = Sampling(max_tokens=192, stop=("\nQuestion:",))
+
+grade = _answers.grade
 
 CONFIGS = ("main", "socratic")
 EXAMPLE = (
@@ -96,11 +98,6 @@ def messages(problem: Problem) -> tuple[Message, ...]:
     """One worked example as a turn of its own, then the question; every prompt shares this beginning."""
     question, solution = EXAMPLE
     return (Message("user", question), Message("assistant", solution), Message("user", problem.question))
-
-
-def grade(problem: Problem, completion: Completion) -> Verdict:
-    """Judge one completion by the final number it states."""
-    return _answers.grade(problem, completion)
 
 
 def templates(split: Literal["train", "test"]) -> list[Template]:

@@ -9,7 +9,7 @@ import datasets
 import pytest
 
 from harness.errors import BenchError
-from harness.types import Completion, Message, Split
+from harness.types import Completion, Message, Problem, Split
 from tasks import gsm8k
 
 CONFIGS = ("main", "socratic")
@@ -75,7 +75,7 @@ def test_ids_count_from_zero_and_answers_are_plain_digits(gsm8k_mirror):
 
 def test_a_prompt_is_the_worked_example_and_then_the_question():
     """Every prompt begins with the same two turns, has no system turn and ends with the user's question."""
-    problem = gsm8k.Problem("test-0", "How many eggs are left?", "18", "#### 18")
+    problem = Problem("test-0", "How many eggs are left?", "18", "#### 18")
     asked = gsm8k.messages(problem)
     assert [message.role for message in asked] == ["user", "assistant", "user"]
     assert asked[-1] == Message("user", problem.question)
@@ -89,7 +89,7 @@ def test_the_worked_example_calculates_right_and_grades_as_right():
     assert len(equations) == solution.count("=")
     results = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}
     assert all(results[sign](int(one), int(two)) == int(result) for one, sign, two, result in equations)
-    problem = gsm8k.Problem("example", question, equations[-1][3], solution)
+    problem = Problem("example", question, equations[-1][3], solution)
     verdict = gsm8k.grade(problem, Completion(solution, None, "stop"))
     assert verdict.correct
     assert verdict.strict

@@ -16,6 +16,7 @@ from transformers.quantizers import AutoHfQuantizer
 
 from harness.checkpoints.silence import silence
 from harness.checkpoints.weights import Tensor, read
+from harness.errors import first_line
 from harness.findings import Finding, finding
 
 # Constants and causal masks (1 x 1 x n x n) of GPT-2, GPT-J and GPT-Neo that older versions of transformers saved.
@@ -131,7 +132,7 @@ def _cannot_load(quantisation: Any) -> str | None:
             return f"the weights are quantised by {method}, which transformers {transformers.__version__} does not know"
         AutoHfQuantizer.from_config(quantisation, pre_quantized=True).validate_environment(device_map=None)
     except (ImportError, RuntimeError, ValueError, TypeError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = first_line(error)
         return f"the weights are quantised by {method}, and transformers cannot load them here: {reason}"
     return None
 

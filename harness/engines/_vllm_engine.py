@@ -21,7 +21,7 @@ from harness.contracts import Logprobs
 from harness.engines import _vllm_needs as needs
 from harness.engines import _vllm_recorded as recorded
 from harness.engines.vllm import Options, resolved
-from harness.errors import BenchError
+from harness.errors import BenchError, first_line
 from harness.tokens import completion_text
 from harness.types import Completion, Measured, Model, Request, Row, Sampling, Value
 
@@ -219,7 +219,7 @@ def load(model: Model, options: Options) -> Vllm:
         raise BenchError(f"{model.name} does not fit on the GPU", needs.LOWER) from error
     except (ValueError, RuntimeError) as error:
         raise BenchError(
-            f"vLLM {vllm.__version__} cannot start {model.name}: {_first_line(error)}", needs.LOWER
+            f"vLLM {vllm.__version__} cannot start {model.name}: {first_line(error)}", needs.LOWER
         ) from error
     if beside is not None:
         settings["adapter"] = beside.sha256
@@ -266,7 +266,3 @@ def _told(row: Row, prompt_logprobs: Any) -> Measured:
         logprobs.append(own)
         greedy = greedy and token == min(told, key=lambda other: (-told[other].logprob, other))
     return Measured(tuple(logprobs), greedy)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -19,7 +19,7 @@ from harness.checkpoints import weights
 from harness.engines import _drawing as drawing
 from harness.engines import _teacher as teacher
 from harness.engines._cache import Prefix, closed_up, growing, prefix
-from harness.errors import BenchError
+from harness.errors import BenchError, first_line
 from harness.tokens import completion_text, ends
 from harness.types import Completion, Measured, Model, Request, Row, Sampling, Value
 
@@ -210,7 +210,7 @@ def load(model: Model, options: Options) -> Transformers:
     except torch.OutOfMemoryError as error:
         raise BenchError(f"{model.name} does not fit on {device}", "use a smaller model or -o device=cpu") from error
     except (ValueError, OSError, KeyError, ImportError, RuntimeError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = first_line(error)
         raise BenchError(
             f"transformers {transformers.__version__} cannot load {model.folder}: {reason}",
             "a newer transformers may know this architecture; code from a repository is never trusted",

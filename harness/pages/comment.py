@@ -23,8 +23,7 @@ _ANSWER, _LINE, _NAME = 600, 300, 100
 _MOST = {"verdicts": 30, "faults": 20, "rows": 50, "facts": 40, "names": 4}
 _ABSENT = "–"
 _ORDER = ("worse", "better", "not resolved")
-# Parts by weight: the first two stay, the others go from the last kind and, within a kind, from the last candidate.
-_STAYS = ("faults", "verdicts")
+# Parts by weight: faults and verdicts stay, these go from the last kind and, within a kind, from the last candidate.
 _SHED = ("retractions", "tables", "moves", "changes", "trainings", "commands", "examples")
 _NAMES = {
     "retractions": "retractions",

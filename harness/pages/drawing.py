@@ -76,10 +76,6 @@ class Canvas:
         """Straight lines from point to point."""
         self._drawn.append(f'<polyline{_class(css_class)} points="{_points(points)}"/>')
 
-    def polygon(self, points: Iterable[tuple[float, float]], css_class: str) -> None:
-        """A filled outline."""
-        self._drawn.append(f'<polygon{_class(css_class)} points="{_points(points)}"/>')
-
     def text(self, x: float, y: float, words: str, css_class: str, anchor: Anchor = "start") -> None:
         """One line of text, (x, y) being the start, middle or end of its baseline; nothing in it is markup."""
         where = "" if anchor == "start" else f' text-anchor="{anchor}"'

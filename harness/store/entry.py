@@ -14,9 +14,10 @@ from harness.types import BosRule, Sampling, Score, Value
 # What a reader calls the parts of a model's identity, in its order.
 PARTS = ("config.json", "generation_config.json", "tokenizer", "chat template")
 
-# Such as lm-eval/chrf=50,none@4a3e3581.
-_METRIC = re.compile(r"[^/]+/(?P<metric>[^=,@]+),")
-_BAR = re.compile(r"[^/]+/(?P<metric>[^=,]+)=(?P<degree>[-+.0-9e]+),")
+# Such as lm-eval/acc,none@4a3e3581 and lm-eval/ter=50,none,less@4a3e3581.
+_COUNTED = re.compile(
+    r"[^/]+/(?P<metric>[^=,]+)(?:=(?P<bar>[^,]+))?,(?P<filter>.+?)(?P<less>,less)?@[0-9a-f]{8}", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +31,22 @@ class TaskRecord:
     reader: str
 
     @property
+    def counted(self) -> re.Match[str] | None:
+        """The metric, bar and filter of a reader that says right and wrong by them; None for another reader."""
+        return _COUNTED.fullmatch(self.reader)
+
+    @property
     def bar(self) -> tuple[str, str] | None:
         """(metric, degree that an answer must reach to be right) where the reader judges by degrees; None elsewhere."""
-        found = _BAR.match(self.reader)
-        return (found["metric"], found["degree"]) if found else None
+        found = self.counted
+        return (found["metric"], found["bar"]) if found and found["bar"] else None
 
     @property
     def measure(self) -> str:
         """What the share of right items is called; a bar says by itself what is right, another metric its name."""
         if self.bar is not None:
             return "right"
-        found = _METRIC.match(self.reader)
+        found = self.counted
         return "exact match" if found is None or found["metric"] == "exact_match" else found["metric"]
 
 

@@ -1,16 +1,10 @@
 """Whether an entry's bits follow from the metrics that it keeps of each item, without the task or its data."""
 
-import re
 from collections.abc import Sequence
 
 from harness.store.bits import bits_to_hex
 from harness.store.completions import CommittedCompletion
 from harness.store.entry import Entry
-
-# Such as lm-eval/acc,none@4a3e3581 and lm-eval/ter=50,none,less@4a3e3581.
-_COUNTED = re.compile(
-    r"[^/]+/(?P<metric>[^=,]+)(?:=(?P<bar>[^,]+))?,(?P<filter>.+?)(?P<less>,less)?@[0-9a-f]{8}", re.DOTALL
-)
 
 
 def faults(entry: Entry, completions: Sequence[CommittedCompletion]) -> list[str]:
@@ -24,7 +18,7 @@ def faults(entry: Entry, completions: Sequence[CommittedCompletion]) -> list[str
     kept = [completion.metrics for completion in completions if completion.metrics is not None]
     if not kept:
         return []
-    counted = _COUNTED.fullmatch(result.task.reader)
+    counted = result.task.counted
     if counted is None:
         return [f"the reader {result.task.reader!r:.80} names no metric, and the items keep some"]
     key = f"{counted['metric']},{counted['filter']}"

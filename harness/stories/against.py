@@ -18,7 +18,7 @@ from harness.errors import BenchError
 from harness.pages.markup import visible
 from harness.stories import reading
 from harness.stories.reading import Answered
-from harness.types import Completion, Problem, Split
+from harness.types import Completion, Split
 
 LENIENT, STRICT = "flexible-extract", "strict-match"
 # Whose filters judge: the task that the answers were written for, or this one.
@@ -104,7 +104,7 @@ def _why(answered: Answered, taken: Any, numbers: Any) -> str:
         return "theirs knows digits alone"
     if not any(sign.isdigit() for sign in taken.text):
         return "theirs took signs without a digit"
-    if _value(taken.text, numbers) == gold and not taken.correct:
+    if reading.number(numbers, taken.text.rstrip(".")) == gold and not taken.correct:
         return "the same number, which theirs compares as text"
     if ours.answer is None:
         return f"ours read nothing ({ours.rule})"
@@ -119,18 +119,11 @@ def _why_strict(answered: Answered, taken: Any, numbers: Any) -> str:
     if marks > 1:
         return "several ####: theirs takes the first, ours the last"
     if answered.verdict.strict:
-        same = taken.text is not None and _value(taken.text, numbers) == gold
+        same = taken.text is not None and reading.number(numbers, taken.text.rstrip(".")) == gold
         return "the same number, which theirs compares as text" if same else "theirs wants one space behind ####"
     if not answered.verdict.correct:
         return f"another number: ours by {answered.verdict.rule}"
     return "theirs does not mind what else stands on the line"
-
-
-def _value(text: str, numbers: Any) -> str | None:
-    """The number in what a filter took, in our spelling."""
-    problem = Problem("taken", "", "0", "")
-    read = numbers.grade(problem, Completion(f"#### {text.rstrip('.')}", None, "stop")).answer
-    return None if read is None else str(read)
 
 
 def _short(text: str) -> str:

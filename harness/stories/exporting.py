@@ -45,14 +45,12 @@ def export(order: Export, screen: Screen) -> int:
         raise BenchError(f"{order.task} is lm-eval's own", f"lm_eval run --tasks {order.task.partition(':')[2]}")
     task = plugins.task(order.task)
     if task.SAMPLING.draws is not None:
-        what = (
-            f"{task.LABEL} draws several answers, of which the filters of lm-eval's {JUDGED_LIKE} judge the first alone"
-        )
+        what = f"{task.LABEL} draws several answers, of which lm-eval's {JUDGED_LIKE} judges the first alone"
         raise BenchError(what, "score it with bench")
     problems = list(task.problems(Split("test", mirror=order.mirror)))
     shots, name = _shots(task, problems), _name(task)
     judged = _judged(task)
-    chat = {"task": name, **_data(task, problems, order, name), **_asked(task, shots), **judged}
+    chat = {"task": name, **_data(problems, order.folder, name), **_asked(task, shots), **judged}
     text = {
         **chat,
         "task": f"{name}_text",
@@ -88,14 +86,10 @@ def _name(task: Task) -> str:
     return "bench_" + re.sub(r"[^a-z0-9]+", "_", task.LABEL.lower()).strip("_")
 
 
-def _data(task: Task, problems: Sequence[Problem], order: Export, name: str) -> dict[str, object]:
-    """Where lm-eval finds the questions: the data set that the task names, else a file of them written here."""
-    repository: str | None = getattr(task, "REPOSITORY", None)
-    if repository is not None and getattr(task, "COLUMNS", None) == ("question", "answer"):
-        where = repository if order.mirror is None else str((order.mirror / repository).resolve())
-        return {"dataset_path": where, "dataset_name": Split().config, "test_split": "test"}
-    order.folder.mkdir(parents=True, exist_ok=True)
-    file = order.folder / f"{name}.jsonl"
+def _data(problems: Sequence[Problem], folder: Path, name: str) -> dict[str, object]:
+    """Where lm-eval finds the questions: a file of them written here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}.jsonl"
     rows = [{"id": each.id, "question": each.question, "answer": each.solution} for each in problems]
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     files = {"data_files": {"test": str(file.resolve())}}
@@ -133,7 +127,6 @@ def _judged(task: Task) -> dict[str, object]:
 
 
 def _write(folder: Path, task: Task, config: Mapping[str, object]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{config['task']}.yaml"
     lines = [f"# {task.LABEL} as bench asks it; lm-eval's own filters and metric judge, not bench's reader."]
     lines += [f"{key}: {_yaml(value)}" for key, value in config.items()]

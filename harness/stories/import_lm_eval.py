@@ -113,27 +113,21 @@ def _results(path: Path) -> Mapping[str, Any]:
         raise BenchError(f"{path} is not JSON ({error})", _FILE) from error
     parts = ("results", "configs", "versions", "n-shot", "n-samples", "config")
     whole = isinstance(found, dict) and bool(found.get("results")) and isinstance(found.get("date"), int | float)
-    if not whole or not all(isinstance(found.get(part, {}), dict) for part in parts):
-        raise BenchError(f"{path} is no results file of lm-eval", _FILE)
-    if not all(isinstance(value, dict) for part in ("results", "configs") for value in found.get(part, {}).values()):
+    whole = whole and all(isinstance(found.get(part, {}), dict) for part in parts)
+    if not whole or not all(isinstance(each, dict) for part in parts[:2] for each in found.get(part, {}).values()):
         raise BenchError(f"{path} is no results file of lm-eval", _FILE)
     return found
 
 
 def _choice(asked: str | None, there: Sequence[str], several: str, option: str) -> str:
+    named = "; ".join(there) or "none"
     if asked is None and len(there) == 1:
         return there[0]
     if asked is None:
-        raise BenchError(
-            several if there else f"there is nothing for {option}", f"name one with {option}: {_all(there)}"
-        )
+        raise BenchError(several if there else f"there is nothing for {option}", f"name one with {option}: {named}")
     if asked not in there:
-        raise BenchError(f"no '{asked}'", f"there is {_all(there)}")
+        raise BenchError(f"no '{asked}'", f"there is {named}")
     return asked
-
-
-def _all(names: Sequence[str]) -> str:
-    return "; ".join(names) or "none"
 
 
 def _beside(results: Path, task: str) -> Path:

@@ -105,10 +105,15 @@ def _gold(task: Task, text: str) -> str:
     Raises:
         BenchError: it is no number.
     """
-    read = task.grade(Problem("gold", "", "0", ""), Completion(f"#### {text}", None, "stop")).answer
+    read = number(task, text)
     if read is None:
         raise BenchError(f"the gold answer '{text}' is no number", "give one, such as 18, 70,000 or 2.5")
     return read
+
+
+def number(task: Task, text: str) -> str | None:
+    """The number that a text is, in the reader's own spelling; None where it is none."""
+    return task.grade(Problem("gold", "", "0", ""), Completion(f"#### {text}", None, "stop")).answer
 
 
 def _judged(task: Task, completion: str, gold: str) -> str:

@@ -113,7 +113,7 @@ def _climb(path: Path, entry: Entry, order: Verify, screen: Screen) -> Reached:
     if order.level == 0:
         return here
     grader = Regrader(order.tasks, order.mirror)
-    lacking = grader.lacking(entry) if plugins.elsewhere(entry.result.task.label) else _lacking(entry, order)
+    lacking = grader.lacking(entry)
     wrong = entries.verify(path, grader if lacking is None else None)
     if wrong:
         return replace(here, level=None, missing=_each("level 1", wrong))
@@ -128,20 +128,6 @@ def _climb(path: Path, entry: Entry, order: Verify, screen: Screen) -> Reached:
 
 def _each(level: str, wrong: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{level} fails: {problem}" for problem in wrong)
-
-
-def _lacking(entry: Entry, order: Verify) -> str | None:
-    """What grading an entry again takes and is not here, which says nothing against the entry; None where all is."""
-    record, name = entry.result.task, task_of(entry, order.tasks)
-    if name is None:
-        return f"the task {record.label}, which is not here (--task FILE)"
-    task = plugins.task(name)
-    if (record.label, record.reader) != (task.LABEL, task.READER):
-        return f"{record.label} read by {record.reader}; here is {task.LABEL} read by {task.READER}"
-    repository: str | None = getattr(task, "REPOSITORY", None)
-    if repository is not None and order.mirror is not None and not (order.mirror / repository).is_dir():
-        return f"{repository} in the folder {order.mirror} (--datasets DIR, or none for the committed golds)"
-    return None
 
 
 def task_of(entry: Entry, files: Sequence[str]) -> str | None:

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from harness import plugins
 from harness.contracts import Task
-from harness.errors import BenchError, gathered
+from harness.errors import BenchError, first_line, gathered
 from harness.mirrors import as_it_lies
 from harness.quiet import no_bars
 from harness.training import recipes
@@ -173,7 +173,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     try:
         rows = parquet.read_table(path).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
-        raise BenchError(f"{path} is no Parquet file: {_first_line(error)}", "write it anew") from error
+        raise BenchError(f"{path} is no Parquet file: {first_line(error)}", "write it anew") from error
     for number, row in enumerate(rows, 1):
         yield f"{path.stem}-{number}", f"row {number}", row
 
@@ -194,9 +194,9 @@ def _hub_rows(recipe: Recipe, mirror: Path | None) -> Iterator[Row]:
             rows = datasets.load_dataset(where, recipe.config, split=recipe.split)
     except (OSError, DatasetsError, StopIteration) as error:  # an empty .jsonl ends in StopIteration
         way_out = offline if at_hand else f"{offline}; or name a mirror of the hub: HF_ENDPOINT"
-        raise BenchError(f"cannot load {where}: {_first_line(error.__cause__ or error)}", way_out) from error
+        raise BenchError(f"cannot load {where}: {first_line(error.__cause__ or error)}", way_out) from error
     except ValueError as error:
-        what = f"{where} has no {recipe.config or 'default'}/{recipe.split}: {_first_line(error)}"
+        what = f"{where} has no {recipe.config or 'default'}/{recipe.split}: {first_line(error)}"
         raise BenchError(what, "set config and split") from error
     for number, row in enumerate(rows):
         yield f"{recipe.split}-{number}", f"row {number}", row
@@ -211,7 +211,3 @@ def _leaves(value: Any) -> Iterator[str]:
     elif isinstance(value, Sequence) and not isinstance(value, bytes):
         for item in value:
             yield from _leaves(item)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -5,7 +5,6 @@ import difflib
 import json
 import math
 import tomllib
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 
 from harness import plugins
 from harness.errors import BenchError, gathered, nearest
-from harness.options import WORDS
+from harness.options import WORDS, kinds_of
 from harness.store import records
 
 FOLDER = plugins.HOUSE / "trainers" / "recipes"
@@ -226,17 +225,13 @@ def _placed(file: Path, value: str, *, outside: bool) -> str:
     return str((found if outside else file.parent / found).absolute())
 
 
-def _kinds(hint: Any) -> tuple[Any, ...]:
-    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-
-
 def _named(hint: Any) -> str:
-    return " or ".join(_KINDS.get(kind, "a list of texts") for kind in _kinds(hint))
+    return " or ".join(_KINDS.get(kind, "a list of texts") for kind in kinds_of(hint))
 
 
 def _checked(hint: Any, value: Any) -> Any:
     """A value of the file, as the field holds it; ValueError tells what the field takes."""
-    kinds = _kinds(hint)
+    kinds = kinds_of(hint)
     if type(value) in kinds and not (isinstance(value, float) and not math.isfinite(value)):
         return value
     if float in kinds and type(value) is int:
@@ -250,7 +245,7 @@ def _checked(hint: Any, value: Any) -> Any:
 
 def _spelled(hint: Any, value: str) -> Any:
     """The value that a text on the command line stands for; ValueError tells what the field takes."""
-    kinds = _kinds(hint)
+    kinds = kinds_of(hint)
     if type(None) in kinds and value.lower() == "none":
         return None
     if bool in kinds and value.lower() in WORDS:
