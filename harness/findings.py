@@ -31,7 +31,6 @@ CODES: Mapping[str, tuple[Severity, str]] = {
     "prompt-trailing-space": ("warn", "the prompt ends with a space"),
     "bos-missing": ("warn", "the tokenizer adds a BOS to plain text, and the prompts begin without one"),
     "bos-declared": ("warn", "models.toml declares another BOS rule than tokenizer and template follow"),
-    "eos-not-stop": ("warn", "the eos token is not among the stop tokens"),
     "end-of-turn-not-token": ("warn", "what ends a turn in the template is not one token of the tokenizer"),
     "end-token-untrained": ("warn", "the token that ends an answer has an untrained row"),
     "unusable": ("refuse", "the files are not a model or an adapter that can be loaded"),
@@ -39,7 +38,7 @@ CODES: Mapping[str, tuple[Severity, str]] = {
     "other-base": ("warn", "the adapter names another base than the one that was given"),
     "answers-endless": ("warn", "no answer ended by itself"),
     "answers-special-tokens": ("warn", "special tokens inside an answer"),
-    "answers-empty": ("warn", "every answer is empty"),
+    "answers-empty": ("warn", "every answer is empty; in doctor, one of the few that it asks for"),
     "answers-constant": ("warn", "every answer is the same, or one repeated token"),
 }
 

@@ -144,7 +144,13 @@ def seat(
     exam = asked.exam(speech, order.seed)
     if speech.context is not None:
         evaluate.fits(exam, speech.context)
-    settings: dict[str, Value] = {
+    settings = {**_run_settings(order, asked, model, speech, exam), **described.settings}
+    return Sitting(order, asked.engine, model, speech, exam, settings, training, checked, described.identity)
+
+
+def _run_settings(order: Order, asked: Asked, model: Model, speech: Speech, exam: Exam) -> dict[str, Value]:
+    """What a resumed run must have in common with its beginning, besides the model's identity."""
+    return {
         "task": order.task,
         "protocol": exam.protocol_sha256,
         "prompts": prompts_sha256(exam.requests),
@@ -153,13 +159,11 @@ def seat(
         "seed": exam.seed,
         "model": model.name,
         "weights": model.weights_sha256,
-        **described.settings,
         "engine": asked.engine,
         **{f"option {key}": value for key, value in options.record(asked.options).items()},
-        # Answers of a program that graded thoughts are not gone on with.
+        # A run whose answers were graded with their thoughts does not resume.
         **({} if speech.manner.thought is None else {"thought": speech.manner.thought}),
     }
-    return Sitting(order, asked.engine, model, speech, exam, settings, training, checked, described.identity)
 
 
 def _beside(asked: Asked, model: Model) -> list[Finding]:

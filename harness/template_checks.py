@@ -1,6 +1,7 @@
 """What is wrong with how a model is prompted and stopped, by its tokenizer and chat template alone."""
 
 import json
+import re
 from collections.abc import Iterator
 
 from harness import thoughts
@@ -122,15 +123,12 @@ def _bos(speech: Speech, model: Model) -> Iterator[Finding]:
 
 
 def _style(speech: Speech, model: Model) -> Iterator[Finding]:
-    """Whether a chat model has its template, and answers can end with eos."""
-    tokenizer, how = speech.tokenizer, speech.manner
-    if how.style == "text" and "it" in model.name.split("-"):
+    """Whether a chat model has its template."""
+    if speech.manner.style == "text" and not {"it", "instruct", "chat"}.isdisjoint(
+        re.split("[-_/@]", model.name.lower())
+    ):
         message = "an instruction-tuned name without a chat template: copy chat_template.jinja of its original"
         yield finding("template-missing", message)
-    if tokenizer.eos_token_id not in how.stop_ids:
-        spoken = tokenizer.decode(list(how.stop_ids), skip_special_tokens=False)
-        message = f"its eos token is not among the stop ids {spoken}: add it to generation_config.json"
-        yield finding("eos-not-stop", message)
 
 
 def _agrees(speech: Speech, model: Model) -> bool:

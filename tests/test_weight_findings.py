@@ -15,7 +15,7 @@ from tiny_study import REAL, SCRIPTED, bench, rows
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
-from harness import findings, sitting
+from harness import findings, sitting, tokenizer
 from harness.checkpoints import adapter, examination, tensor_check, weights
 from harness.checkpoints.weights import SINGLE
 from harness.engines import scripted, vllm
@@ -47,7 +47,8 @@ def codes(found) -> tuple[tuple[str, str], ...]:
 @pytest.mark.parametrize("case", candidates.CASES, ids=lambda case: case.name)
 def test_every_candidate_has_its_findings_and_no_others(case, tmp_path):
     """By the files alone, for the engine that loads them through transformers."""
-    assert codes(examination.whole(case.build(tmp_path / "model"), "transformers")) == case.expected
+    made = model(case.build(tmp_path / "model"))
+    assert codes(examination.model(made, tokenizer.load(made), "transformers")) == case.expected
 
 
 @pytest.mark.parametrize("case", adapters.CASES, ids=lambda case: case.name)
@@ -265,7 +266,7 @@ def lines(*texts: str) -> list[CommittedCompletion]:
         (["the " * 30, "a b " * 40, "", "1, " * 20], "answers-constant"),
         (["I cannot answer that question."] * 4, "answers-constant"),
         (["A"] * 16, "answers-constant"),
-        ([""] * 3, None),
+        ([""] * 3, "answers-empty"),
         (["I cannot answer that question."] * 3, None),
         (["A"] * 6, None),
         (["The answer is 3.", "The answer is 4.", "The answer is 3.", "The answer is 3."], None),

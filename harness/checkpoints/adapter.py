@@ -30,6 +30,7 @@ _IDLE = ("qalora_group_size", "runtime_config", "ensure_weight_tying")
 _INERT = frozenset((*_ORIGIN, *_PLACES, *_START, *_SHAPE, *_IDLE))
 _OTHER_BASES = ("pissa", "olora", "loftq", "corda", "lora_ga")
 _HEAD = "lm_head.weight"
+_WRAPPERS = ("_fsdp_wrapped_module", "_orig_mod", "_checkpoint_wrapped_module")
 _SHOWN = 5
 _SAVE_ANEW = "save the adapter anew with PEFT's save_pretrained"
 _MERGE_THERE = "merge it with PEFT's merge_and_unload and name the merged folder"
@@ -166,8 +167,21 @@ def require_fit(adapter: Adapter, base: Path, tensors: Mapping[str, Tensor], *, 
         elif there.dtype not in _NUMPY:
             problems.append(f"{pair.target} is held in {there.dtype}")
     if problems:
-        named = f"it says that it was trained on {adapter.base}: name that" if adapter.base else "name its own base"
-        raise gathered(_first(problems), f"{adapter.folder} does not fit {base}", named)
+        raise gathered(_first(problems), f"{adapter.folder} does not fit {base}", _way_out(adapter, base))
+
+
+def _way_out(adapter: Adapter, base: Path) -> str:
+    """What helps an adapter that does not fit its base, by the likeliest cause."""
+    targets = [pair.target for pair in adapter.pairs]
+    if any(wrapper in target for target in targets for wrapper in _WRAPPERS):
+        return (
+            "its names hold a wrapper of torch: unwrap the model (accelerate's unwrap_model) and save the adapter again"
+        )
+    if _HEAD in targets:
+        return "train without lm_head in target_modules, or over a base whose head is untied"
+    if adapter.base is None or Path(adapter.base).name in (base.name, base.resolve().name):
+        return "give the model that it was trained on with --base"
+    return f"it says that it was trained on {adapter.base}: give that with --base"
 
 
 def selects(places: Mapping[str, Any], layer: str, *, is_head: bool = False) -> bool:

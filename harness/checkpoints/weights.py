@@ -194,7 +194,10 @@ def choose(names: Sequence[str], where: str) -> str:
         )
     if SINGLE in names or INDEX in names:
         return SINGLE if SINGLE in names else INDEX
-    pickles = [name for name in names if name.endswith(PICKLES)]
+    if any(name.startswith("pytorch_model_fsdp_") for name in names):
+        way_out = f"accelerate merge-weights {where}/pytorch_model_fsdp_0 OUT writes {SINGLE}"
+        raise BenchError(f"{where}: holds shards of FSDP, which no engine loads", way_out)
+    pickles = [name for name in names if name.endswith(PICKLES) and not name.startswith("optimizer.")]
     if pickles:
         raise BenchError(
             f"{where}: pickled weights ({pickles[0]}) run code when they are loaded: safetensors only",

@@ -20,10 +20,10 @@ def findings(completions: Sequence[CommittedCompletion]) -> tuple[Finding, ...]:
         completions: of every item of the run; a text that is measured and not written says nothing here.
     """
     texts = [line.text.strip() for line in completions if not line.likelihoods]
+    if texts and not any(texts):
+        return (finding("answers-empty", f"all {len(texts)} answers are empty: read the prompt with `bench doctor`"),)
     if len(texts) < LEAST:
         return ()
-    if not any(texts):
-        return (finding("answers-empty", f"all {len(texts)} answers are empty: read the prompt with `bench doctor`"),)
     if _are_equal(texts) or all(map(_is_one_piece, texts)):
         shown = texts[0][:20]
         return (

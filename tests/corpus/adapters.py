@@ -50,9 +50,20 @@ def snapshot(folder: Path) -> Path:
     return adapter
 
 
+def retemplated(folder: Path) -> Path:
+    """An adapter that brings its base's tokenizer under another chat template."""
+    adapter = made()(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(folder / "base" / name, adapter / name)
+    template = (folder / "base" / "chat_template.jinja").read_text()
+    (adapter / "chat_template.jinja").write_text(template.replace("You are a tiny model that counts.", "Count."))
+    return adapter
+
+
 _REGEX = r".*\.layers\.\d+\.self_attn\.(q|v)_proj"
 _HALF = ("layers.1.",)
 CASES = (
+    Case("another template", "found by hand", retemplated, (("template-not-base", "warn"),), "one layer, as it says"),
     Case("half of the layers", "peft#2566", made(_HALF), _INCOMPLETE, "one layer, as it says"),
     Case(
         "half of the layers by a regular expression",

@@ -244,6 +244,13 @@ CASES = (
         _REFUSED["dropped"],
         "a tied head saved too",
     ),
+    Case(
+        "an end of turn that was never trained",
+        "found by hand",
+        changed(lambda tensors: tensors[_EMBEDDING][2].zero_()),
+        (("end-token-untrained", "warn"),),
+        "a tied head saved too",
+    ),
     Case("a tied head saved too", "found by hand", changed(_save_head), (), "a tied head with numbers of its own"),
     Case("an untied head", _SOURCE, changed(manner="plain"), (), "no head"),
     Case("a large number", "found by hand", changed(_enlarge), (), "not a number"),

@@ -64,6 +64,24 @@ def template(text: str, folder: Path, manner: tiny.Manner = "plain", tokens: Map
     return folder
 
 
+_LAST = CHATML.replace("in messages", "in messages[-1:]")
+_SPACE = turns(
+    _USER, _ASSISTANT.replace("assistant\n", "assistant "), _OPEN.replace("assistant\nTHOUGHT", "assistant ")
+)
+
+
+def of(text: str, folder: Path) -> Path:
+    """A tiny ChatML model with another template."""
+    tiny.build(folder, "chatml")
+    (folder / "chat_template.jinja").write_text(text)
+    return folder
+
+
+def instructed(folder: Path) -> Path:
+    """A base model under the name of one that follows instructions."""
+    return tiny.build(folder.with_name("tiny-it"), "plain")
+
+
 def first_token_begins(folder: Path) -> Path:
     """A tokenizer whose BOS has the id 0, and a template that writes it once."""
     file = template(LLAMA, folder) / "tokenizer_config.json"
@@ -124,8 +142,13 @@ def _sound(name: str, source: str, build: Callable[[Path], Path], twin: str) -> 
 _UNREAD = "transformers#33957"
 _HARMONY = dict.fromkeys(("<|start|>", "<|message|>", "<|channel|>", "<|end|>", "<|return|>"), True)
 _BOS, _ENDS = "deepseek-ai/DeepSeek-R1#151", "gemma-2b-it, phi-3"
+_DROPS = (("template-drops-turn", "warn"), ("template-drops-turn", "warn"), ("template-not-prefix", "warn"))
 CASES: tuple[Case, ...] = (
     Case("bos-doubled", _BOS, doubled, (("template-bos-doubled", "refuse"),), "bos-written-and-added"),
+    Case("drops-turns", "by hand", partial(of, _LAST), _DROPS, "bos-written-and-added"),
+    Case("ends-with-space", "by hand", partial(of, _SPACE), (("prompt-trailing-space", "warn"),), "read-twice"),
+    Case("no-template", "by hand", instructed, (("template-missing", "warn"),), "no-template-and-no-such-name"),
+    _sound("no-template-and-no-such-name", "by hand", partial(tiny.build, manner="plain"), "no-template"),
     _sound("bos-id-zero", "deepseek-ai/DeepSeek-V3", first_token_begins, "bos-doubled"),
     _sound("bos-written-and-added", "google/gemma-2-2b-it", adds, "bos-doubled"),
     Case(
