@@ -4,11 +4,20 @@ import json
 from pathlib import Path
 
 import pytest
-from corpus import adapters, candidates, templates
+from corpus import adapters, answers, candidates, templates
 from corpus.cases import Case
 from tiny_study import bench
 
+from harness.findings import CODES
+
 CASES = (*candidates.CASES, *adapters.CASES, *templates.CASES)
+# Codes that no single folder shows: what does show them, and is tested there.
+ELSEWHERE = {
+    **dict.fromkeys(("bos-missing", "bos-declared"), "a rule that models.toml declares: test_template_checks.py"),
+    **dict.fromkeys(("not-of-base", "other-base", "tokenizer-not-base"), "a base that is named: test_doctor.py"),
+    **dict.fromkeys(("answers-endless", "answers-special-tokens"), "what doctor generates: test_doctor.py"),
+    "unusable": "files that are no model, one line each: test_bad_input.py and test_doctor.py",
+}
 BY_NAME = {case.name: case for case in CASES}
 
 
@@ -45,3 +54,10 @@ def test_every_bad_input_has_a_sound_twin(case: Case):
 def test_names_are_unique():
     """A case is found by its name."""
     assert len(BY_NAME) == len(CASES)
+
+
+def test_every_code_has_a_case():
+    """A check without a bad input is noticed when its code is written down."""
+    expected = {code for case in CASES for code, _ in case.expected} | {code for _, code in answers.CASES if code}
+    assert expected | ELSEWHERE.keys() == CODES.keys()
+    assert expected.isdisjoint(ELSEWHERE)

@@ -1,6 +1,7 @@
 """harness.template_checks: how a model is prompted and stopped, by its tokenizer and chat template alone."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +31,16 @@ def codes(folder: Path) -> list[tuple[str, str]]:
 def test_a_template_shows_what_it_is_made_to_show(case, tmp_path):
     """Bad ones their finding, sound ones none."""
     assert codes(case.build(tmp_path / "model")) == sorted(case.expected)
+
+
+@pytest.mark.parametrize(("declared", "expected"), [("none", {"bos-declared", "bos-missing"}), ("separate", set())])
+def test_a_bos_rule_of_models_toml_is_held_to_the_tokenizer(tmp_path, declared, expected):
+    """Gemma's tokenizer adds a BOS: prompts without one are found, and the rule that says otherwise."""
+    folder = tiny.build(tmp_path / "model", "gemma")
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text().replace("{{ bos_token }}", ""))
+    model = replace(models.resolve(str(folder), tmp_path), bos=declared)
+    assert {one.code for one in template_checks.findings(tokenizer.load(model), model)} == expected
 
 
 @pytest.mark.parametrize("manner", ["chatml", "gemma", "plain"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 from corpus import adapters, candidates
+from corpus import answers as corpus_answers
 from peft import LoraConfig
 from peft.tuners.tuners_utils import _maybe_include_all_linear_layers, check_target_module_exists
 from safetensors.torch import load_file, save_file
@@ -256,25 +257,7 @@ def lines(*texts: str) -> list[CommittedCompletion]:
     return [CommittedCompletion(f"test-{n}", "1", "stop", 1, None, text) for n, text in enumerate(texts)]
 
 
-@pytest.mark.parametrize(
-    ("texts", "code"),
-    [
-        ([""] * 4, "answers-empty"),
-        (["", " ", "\n", ""], "answers-empty"),
-        (["!" * 400] * 6, "answers-constant"),  # vLLM writes token 0 for NaN
-        (["!" * n for n in (40, 64, 64, 17)], "answers-constant"),
-        (["the " * 30, "a b " * 40, "", "1, " * 20], "answers-constant"),
-        (["I cannot answer that question."] * 4, "answers-constant"),
-        (["A"] * 16, "answers-constant"),
-        ([""] * 3, "answers-empty"),
-        (["I cannot answer that question."] * 3, None),
-        (["A"] * 6, None),
-        (["The answer is 3.", "The answer is 4.", "The answer is 3.", "The answer is 3."], None),
-        (["", "", "", "#### 5"], None),
-        (["!" * 64, "!" * 64, "!" * 64, "It is 12."], None),
-        (["3, 3, 3 makes 9", "9", "11", "12"], None),
-    ],
-)
+@pytest.mark.parametrize(("texts", "code"), corpus_answers.CASES)
 def test_answers_that_say_nothing_are_told_from_answers_that_are_alike(texts, code):
     """All of them are empty, or one repeated text; a few equal ones may be right."""
     assert [one.code for one in answers.findings(lines(*texts))] == ([] if code is None else [code])
