@@ -352,13 +352,14 @@ def _forged(entry: Entry, lines) -> Entry:
 
 
 def test_older_entries_say_nothing_of_where_answers_start(thinking):
-    """A line generated again is not altered because it says so now; another text is."""
+    """A line generated again is not altered because it says so now; another text is, and so is a newer entry's."""
     now = completions_of(entries.completions_path(row(thinking, "closed")[0]))
     then = tuple(replace(line, answer_starts=None) for line in now)
-    assert regenerating._altered(then, now) == 0
-    assert regenerating._altered(now, now) == 0
-    assert regenerating._altered(now, then) == ITEMS
-    assert regenerating._altered([replace(line, text="4") for line in then], now) == ITEMS
+    assert regenerating._altered(then, now, starts=False) == 0
+    assert regenerating._altered(then, now, starts=True) == ITEMS
+    assert regenerating._altered(now, now, starts=True) == 0
+    assert regenerating._altered(now, then, starts=True) == ITEMS
+    assert regenerating._altered([replace(line, text="4") for line in then], now, starts=False) == ITEMS
 
 
 def test_an_engine_s_own_tokens_are_read(thinking, tmp_path):
