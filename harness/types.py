@@ -3,7 +3,7 @@
 import math
 import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -127,6 +127,13 @@ class Measured:
 
     logprobs: tuple[float, ...]
     greedy: bool
+
+    @classmethod
+    def of(cls, text: Sequence[int], places: Iterable[Mapping[int, float]]) -> "Measured":
+        """From log-probabilities by token id at each place of a text; of equal ones the lowest id is greedy."""
+        told = list(zip(text, places, strict=True))
+        greedy = all(token == min(place, key=lambda other: (-place[other], other)) for token, place in told)
+        return cls(tuple(place[token] for token, place in told), greedy)
 
     @property
     def likelihood(self) -> LogLikelihood:

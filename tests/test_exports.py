@@ -1,9 +1,7 @@
-"""`bench export`: rows leave as CSV, for the Hugging Face hub and as lm-eval writes them, each number ours."""
+"""`bench export`: rows leave as CSV and for the Hugging Face hub, each number ours."""
 
 import csv
-import importlib
 import io
-import json
 import re
 import shlex
 import shutil
@@ -15,7 +13,7 @@ import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
 from harness.cli import main
-from harness.store import entries, lineage
+from harness.store import lineage
 
 TOTAL, RIGHT = 12, 5
 # What lm-eval 0.4.13 wrote of a task of two items and a model that answers nonsense, but for what tells of a machine.
@@ -123,75 +121,6 @@ def test_what_would_be_taken_for_more_than_it_is_is_not_handed_to_the_hub(here, 
     assert not Path("repository").exists()
 
 
-def one(folder: Path, pattern: str) -> Path:
-    """The one file of this pattern."""
-    (found,) = folder.rglob(pattern)
-    return found
-
-
-def test_what_lm_eval_wrote_and_what_is_written_here_have_one_layout(here, capfd):
-    """Names of folders and files, keys of results and samples, kinds of their values; what is ours is one key."""
-    told(capfd, "export", "lm-eval-results", "mine", "out")
-    ours, real = (one(folder, "results_*.json") for folder in (here / "out", THEIRS))
-    assert ours.parent == here / "out" / "mine"
-    assert len(ours.stem) == len(real.stem)
-    mine, found = (json.loads(path.read_text()) for path in (ours, real))
-    assert set(mine) - set(found) == {"bench"}
-    for part in ("results", "configs", "versions", "n-shot", "higher_is_better", "n-samples", "task_hashes"):
-        assert list(mine[part]) == ["bench_counting_0shot_v1"]
-        assert list(found[part]) == ["two_sums"]
-    assert mine["n-samples"]["bench_counting_0shot_v1"].keys() == found["n-samples"]["two_sums"].keys()
-    pattern = "samples_*.jsonl"
-    lines, real_lines = (one(folder, pattern).read_text().splitlines() for folder in (here / "out", THEIRS))
-    assert len(lines) == 2 * TOTAL
-    line, real_line = json.loads(lines[0]), json.loads(real_lines[0])
-    assert list(line) == list(real_line)
-    assert list(map(type, line.values())) == list(map(type, real_line.values()))
-
-
-def test_lm_eval_s_own_table_shows_our_score(here, capfd):
-    """Its function reads the file; each of the two filters has its line, with lm-eval's standard error."""
-    pytest.importorskip("lm_eval", reason="lm-eval is an extra (benchmarks)")
-    told(capfd, "export", "lm-eval-results", "mine", "out")
-    results = one(here / "out", "results_*.json")
-    table = importlib.import_module("lm_eval.utils").make_table(json.loads(results.read_text()))
-    (line,) = [line for line in table.splitlines() if "|hash " in line]
-    assert "0.4167" in line
-    assert "0.1486" in line
-
-
-def test_samples_say_of_each_item_what_the_entry_says(here, capfd):
-    """In item order, once a filter; without the task's data the question is null, and that is told."""
-    assert main(["export", "lm-eval-results", "mine", "out"]) == 0
-    assert "the questions are not at hand" in capfd.readouterr().err
-    lines = [json.loads(line) for line in one(here / "out", "samples_*.jsonl").read_text().splitlines()]
-    first = [line for line in lines if line["filter"] == "hash"]
-    assert [line["doc_id"] for line in first] == list(range(TOTAL))
-    assert [line["exact_match"] for line in first] == [1.0] * RIGHT + [0.0] * (TOTAL - RIGHT)
-    assert first[0]["resps"] == [["#### 0"]]
-    assert {line["doc"]["question"] for line in lines} == {None}
-
-
-def test_a_run_hands_on_its_questions(tmp_path, monkeypatch, capfd):
-    """A finished run keeps them; its prompts are conversations, shots counted."""
-    monkeypatch.chdir(tmp_path)
-    tiny = pytest.importorskip("tiny", reason="transformers is an extra")
-    model = tiny.build(tmp_path / "model")
-    words = ["score", str(model), "--task", "word-problems", "--engine", "scripted", "--limit", "4", "--run", "run"]
-    assert main(words) == 0
-    told(capfd, "export", "lm-eval-results", "run", "out")
-    entry = entries.read(tmp_path / "run" / "entry.json")
-    results = json.loads(one(tmp_path / "out", "results_*.json").read_text())
-    assert results["n-shot"] == {"bench_word_problems_1shot_v1": 1}
-    scores = results["results"]["bench_word_problems_1shot_v1"]
-    assert scores["exact_match,final-number"] == entry.result.counts.correct / 4
-    line = json.loads(one(tmp_path / "out", "samples_*.jsonl").read_text().splitlines()[0])
-    turns = json.loads(line["arguments"]["gen_args_0"]["arg_0"])
-    assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
-    assert turns[-1]["content"] == line["doc"]["question"]
-    assert "is not on the board" in refused(capfd, "export", "lm-eval-results", "run", "o", "--leaderboards", "none")
-
-
 def test_every_command_of_the_page_runs(here, capfd):
     """Word for word, in a folder that holds what they name; scores are of a few questions of a small task."""
     tiny, lora = (pytest.importorskip(name, reason="transformers is an extra") for name in ("tiny", "tiny_lora"))
@@ -201,7 +130,7 @@ def test_every_command_of_the_page_runs(here, capfd):
     shutil.copytree(THEIRS, here / "lm_eval")
     page = (Path(__file__).resolve().parent.parent / "docs" / "exports.md").read_text(encoding="utf-8")
     commands = re.findall(r"^(bench .*?) *(?:#.*)?$", "".join(re.findall(r"```sh\n(.*?)```", page, re.DOTALL)), re.M)
-    assert len(commands) == 10
+    assert len(commands) == 9
     for command in commands:
         words = shlex.split(command)[1:]
         exam = ["--task", "word-problems", "--engine", "scripted", "--limit", "4"] if words[0] == "score" else []
@@ -210,5 +139,4 @@ def test_every_command_of_the_page_runs(here, capfd):
         # Random weights never end an answer, and doctor says so.
         assert found == (1 if words[-2:] == ["--answers", "1"] else 0), command
     assert Path("repository/.eval_results/gsm8k.yaml").is_file()
-    assert list(here.glob("results/mine/samples_*.jsonl"))
     capfd.readouterr()

@@ -77,7 +77,7 @@ def test_the_page_shows_every_door():
     """Five sections with commands; every kind of export, and both directions of lm-eval, are among them."""
     shown = {" ".join(words[:3]) for door in DOORS for words in commands(door)}
     assert len(DOORS) == 5
-    assert {"bench export csv", "bench export hf", "bench export lm-eval", "bench export lm-eval-results"} <= shown
+    assert {"bench export csv", "bench export hf", "bench export lm-eval"} <= shown
     assert {"bench import lm-eval", "bench verify --against", "bench doctor my-adapter"} <= shown
 
 

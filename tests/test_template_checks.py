@@ -184,7 +184,7 @@ def test_a_template_with_half_a_character_ends_in_one_line(tmp_path):
 
 
 def test_half_a_character_in_a_script_or_a_name_is_kept(tmp_path):
-    """A server may answer it, and a file system may name it: row, page and export are made all the same."""
+    """A server may answer it, and a file system may name it: row and page are made all the same."""
     tiny.build(tmp_path / "model")
     (tmp_path / "own.py").write_text(TASK.format(id='"a"', question='"1+2?"', solution='"#### 3"'))
     lines = [json.dumps({"id": name, "text": "\ud83d #### 3"}) for name in "ab"]
@@ -194,5 +194,4 @@ def test_half_a_character_in_a_script_or_a_name_is_kept(tmp_path):
     assert run("score", "model", "--task", "./own.py", *words) == 0
     (entry,) = tmp_path.glob("leaderboards/own/*.json")
     assert cli.main(["show", str(entry)]) == 0
-    assert run("export", "lm-eval-results", entry, "out") == 0
     assert run("board", "--check", "--task", "./own.py") == 0

@@ -382,17 +382,14 @@ def test_doctor_reads_answers_as_score_does(thinking, capfd):
         assert capfd.readouterr().out.count(judged) == 2
 
 
-def test_what_is_shown_marks_the_answer_and_what_is_exported_leaves_the_thought_out(thinking, tmp_path, capfd):
-    """A reader sees both; another program that grades the export sees the answer alone."""
+def test_what_is_shown_marks_the_answer(thinking, capfd):
+    """A reader sees the thought and where the answer begins."""
     path, _ = row(thinking, "closed")
     with chdir(thinking):
         assert cli.main(["show", str(path), "-n", "1"]) == 0
     shown = capfd.readouterr().out
     assert "Maybe it is 99" in shown
     assert shown.index("</think>") < shown.index("[the answer:]") < shown.index("#### 3")
-    assert bench(thinking, "export", "lm-eval-results", path, tmp_path / "out") == 0
-    (samples,) = tmp_path.glob("out/*/samples_*.jsonl")
-    assert json.loads(samples.read_text().splitlines()[0])["resps"] == [["\n\n#### 3"]]
 
 
 def test_a_run_of_a_program_that_graded_thoughts_is_not_gone_on_with(thinking, tmp_path, capfd):

@@ -53,13 +53,6 @@ def hf(parser: Parser) -> None:
     _board(parser)
 
 
-def lm_eval_results(parser: Parser) -> None:
-    parser.add_argument("entry", metavar="ENTRY|RUN", help=f"{_ENTRY}, or a run's folder")
-    parser.add_argument("out", type=Path, metavar="DIR", help="takes a folder for the model, as lm-eval makes it")
-    _board(parser)
-    places(parser)
-
-
 def lm_eval_task(parser: Parser) -> None:
     parser.add_argument("task", metavar="TASK", help="a name of `bench list tasks`, or a .py file")
     parser.add_argument(
@@ -94,12 +87,6 @@ EXPORTS = (
         "write .eval_results and model-card metadata for the Hugging Face hub",
         "harness.stories.export_hf:export:Hf",
         hf,
-    ),
-    Kind(
-        "lm-eval-results",
-        "write an entry or a run as lm-eval writes results and samples",
-        "harness.stories.export_lm_eval:export:LmEvalResults",
-        lm_eval_results,
     ),
     Kind("lm-eval", "write a task as files that lm-eval runs", "harness.stories.exporting:export:Export", lm_eval_task),
 )

@@ -171,7 +171,9 @@ class Vllm:
                 for output in core.step():
                     if output.finished:
                         row = flight.pop(output.request_id)
-                        yield row.id, _told(row, output.prompt_logprobs)
+                        told = output.prompt_logprobs[row.start :]  # of every place, the first one being None
+                        places = ({name: float(each.logprob) for name, each in place.items()} for place in told)
+                        yield row.id, Measured.of(row.token_ids[row.start :], places)
 
     def close(self) -> None:
         """End vLLM's engine process and give its memory back."""
@@ -253,16 +255,3 @@ def _settings(engine: LLM, options: Options, gpu: bool) -> dict[str, Value]:
         **({"cuda_graphs": True} if options.cuda_graphs else {}),
         **({"in_process": True} if options.in_process else {}),
     }
-
-
-def _told(row: Row, prompt_logprobs: Any) -> Measured:
-    """What vLLM says of each token from the row's start on; it tells of every position, the first one being None.
-
-    Of equally likely tokens the one of the lowest id is the greedy one, as far as vLLM names them.
-    """
-    logprobs, greedy = [], True
-    for token, told in zip(row.token_ids[row.start :], prompt_logprobs[row.start :], strict=True):
-        own = float(told[token].logprob)
-        logprobs.append(own)
-        greedy = greedy and token == min(told, key=lambda other: (-told[other].logprob, other))
-    return Measured(tuple(logprobs), greedy)

@@ -121,14 +121,11 @@ class Server:
             told = answer["choices"][0].get("prompt_logprobs")
             if told is None:
                 raise BenchError("the server tells no prompt_logprobs", "take a vLLM server, or --engine transformers")
-            logprobs, greedy = [], True
-            for token, place in zip(row.token_ids[row.start :], told[row.start :], strict=True):
-                by_id = {int(name): float(each["logprob"]) for name, each in place.items()}
-                logprobs.append(by_id[token])
-                greedy = greedy and token == min(by_id, key=lambda other: (-by_id[other], other))
+            start = row.start
+            places = [{int(name): float(each["logprob"]) for name, each in place.items()} for place in told[start:]]
+            return Measured.of(row.token_ids[start:], places)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise _nonsense(row.id, answer) from error
-        return Measured(tuple(logprobs), greedy)
 
     def close(self) -> None:
         """Close the connections; the server stays."""
