@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 VLLM := .venv-vllm
 PIP := -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test test-vllm lint benchmarks check help
+.PHONY: quickstart test test-vllm lint links benchmarks check help
 
 help:
 	@echo "make quickstart  install into $(VENV), then baseline, fine-tune and compare a small real model here"
@@ -24,11 +24,16 @@ test: $(VENV)/installed-dev
 test-vllm:
 	@tests/vllm_cpu/run.sh $(PYTHON) $(VLLM)
 
-lint: $(VENV)/installed-dev
+lint: $(VENV)/installed-dev links
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	PYTHONPATH=.dev $(BIN)/lint-imports
+
+# The code under its import name, for tools that do not see an editable install: mypy, import-linter, pyright, editors.
+links:
+	@rm -rf .dev && mkdir -p .dev/baseline_bench
+	@cd .dev/baseline_bench && ln -s ../../harness/* ../../tasks ../../trainers .
 
 benchmarks: $(VENV)/installed-benchmarks
 	$(BIN)/python -m benchmarks.command_line

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from baseline_bench.checkpoints import merge, weights
 from peft import PeftModel
 from safetensors.numpy import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
-
-from harness.checkpoints import merge, weights
 
 RANK, ALPHA = 16, 32
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

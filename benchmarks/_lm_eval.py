@@ -4,9 +4,10 @@ import json
 import sys
 from pathlib import Path
 
+from baseline_bench import plugins
+from baseline_bench.errors import BenchError
+
 from benchmarks.measuring import timed
-from harness import plugins
-from harness.errors import BenchError
 
 TASK = "bench_gsm8k_1shot"
 # Where lm-eval may look nothing up: everything lies on the disk.
@@ -56,7 +57,7 @@ def run(folder: Path, place: Path, mirror: Path | None, *, eager: bool, limit: i
 def _task(mirror: Path | None) -> dict[str, object]:
     """lm-eval's own gsm8k but for shot, prompt and place of the data: a worked example as a turn, then the question."""
     task = plugins.task("gsm8k")
-    question, answer = plugins.room("tasks.gsm8k").EXAMPLE
+    question, answer = plugins.room("baseline_bench.tasks.gsm8k").EXAMPLE
     return {
         "task": TASK,
         "dataset_path": "openai/gsm8k" if mirror is None else str((mirror / "openai/gsm8k").resolve()),

@@ -3,9 +3,9 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from harness import cli, plugins, runs, stage
-from harness.checkpoints import models
-from harness.types import Model
+from baseline_bench import cli, plugins, runs, stage
+from baseline_bench.checkpoints import models
+from baseline_bench.types import Model
 
 SMALL = "smollm2-135m-it-q4_1"
 
@@ -62,4 +62,6 @@ def shaped(shape: Shape, where: Places) -> Model:
     if not (folder / "config.json").is_file():
         asked = {"shape": asdict(shape), "folder": str(folder), "mirror": str(where.mirror) if where.mirror else None}
         stage.run("benchmarks._shapes:work", asked)
-    return Model(shape.name, "folder", None, folder, None, plugins.room("harness.checkpoints.weights").sha256(folder))
+    return Model(
+        shape.name, "folder", None, folder, None, plugins.room("baseline_bench.checkpoints.weights").sha256(folder)
+    )

@@ -6,16 +6,16 @@ from time import perf_counter
 from typing import Any
 
 import torch
+from baseline_bench import plugins
+from baseline_bench.display import Screen
+from baseline_bench.trainers._packing import windows
+from baseline_bench.training import recipes
+from baseline_bench.types import Row
 from peft import LoraConfig, get_peft_model
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from benchmarks._trainings import measures, rows
-from harness import plugins
-from harness.display import Screen
-from harness.training import recipes
-from harness.types import Row
-from trainers._packing import windows
 
 _IGNORED = -100
 _DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
+from baseline_bench.display import Screen
+from baseline_bench.types import Step
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import _trainings
-from harness.display import Screen
-from harness.types import Step
 
 # The first that fits a kernel's name, in this order.
 KINDS: Mapping[str, str] = {

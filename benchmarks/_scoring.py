@@ -4,11 +4,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from baseline_bench.store import entries
+from baseline_bench.store.entry import Entry
+
 from benchmarks import bench
 from benchmarks._models import SMALL, Places
 from benchmarks.measuring import timed
-from harness.store import entries
-from harness.store.entry import Entry
 
 _FEW = 8
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from baseline_bench import plugins, protocol, tokenizer
+from baseline_bench.tokens import prompt_ids
+from baseline_bench.types import Model, Split
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.cpu_scoring import MEASURED, MOST, Peer
-from harness import plugins, protocol, tokenizer
-from harness.tokens import prompt_ids
-from harness.types import Model, Split
 
 TASK = "gsm8k"
 STOPS = 3

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from baseline_bench import plugins
+from baseline_bench.display import Screen
+from baseline_bench.types import Split
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
 from transformers import AutoModelForCausalLM, GemmaConfig, GenerationConfig, PreTrainedTokenizerFast
-
-from harness import plugins
-from harness.display import Screen
-from harness.types import Split
 
 _SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>")
 _PAD, _EOS, _BOS = range(3)

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from baseline_bench.display import Screen
+from baseline_bench.trainers import _adapter, _sft, full, lora
+from baseline_bench.training import recipes
+from baseline_bench.types import Job, Model, Row, Step
 from transformers import AutoConfig
-
-from harness.display import Screen
-from harness.training import recipes
-from harness.types import Job, Model, Row, Step
-from trainers import _adapter, _sft, full, lora
 
 _GIB = 2**30
 # Dense bf16 FLOP/s as NVIDIA states them for the SXM boards, without sparsity.

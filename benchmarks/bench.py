@@ -3,17 +3,17 @@
 import os
 import sys
 
-from harness.plugins import HOUSE
+from baseline_bench.provenance import CHECKOUT
 
 
 def command(*words: object) -> list[str]:
     """`bench WORDS` as this interpreter runs it."""
-    return [sys.executable, "-m", "harness.cli", *map(str, words)]
+    return [sys.executable, "-m", "baseline_bench.cli", *map(str, words)]
 
 
 def environment(**more: object) -> dict[str, str]:
     """What a child needs to find this tree and no other, whatever folder it runs in."""
-    path = os.pathsep.join(part for part in (str(HOUSE), os.environ.get("PYTHONPATH")) if part)
+    path = os.pathsep.join(part for part in (str(CHECKOUT / ".dev"), os.environ.get("PYTHONPATH")) if part)
     return {"PYTHONPATH": path, **{name: str(value) for name, value in more.items()}}
 
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from baseline_bench.errors import BenchError
+from baseline_bench.provenance import CHECKOUT
+from baseline_bench.store import entries
+from baseline_bench.store.entry import Entry
+from baseline_bench.store.records import pretty
+
 from benchmarks import bench
 from benchmarks.measuring import Arm, Asked, Target, asked, interleave, keep, timed
-from harness.errors import BenchError
-from harness.plugins import HOUSE
-from harness.store import entries
-from harness.store.entry import Entry
-from harness.store.records import pretty
 
 WORDS = (("--help",), ("list", "models"), ("list", "tasks"), ("list", "engines"))
 BARE, RENDER, CHECK = "python -c pass", "bench board", "bench board --check"
@@ -50,7 +51,7 @@ def fill(board: Path, count: int) -> None:
     Raises:
         BenchError: this copy of the repository has no rows to copy.
     """
-    real = [entries.read(path) for path in sorted((HOUSE / "leaderboards" / "gsm8k").glob("*.json"))]
+    real = [entries.read(path) for path in sorted((CHECKOUT / "leaderboards" / "gsm8k").glob("*.json"))]
     found = [entry for entry in real if entry.result.training is None]
     if not found:
         raise BenchError("leaderboards/gsm8k holds no baseline to copy", "measure in a clone of the repository")

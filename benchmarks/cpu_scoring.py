@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from baseline_bench.store import entries
+
 from benchmarks import _models, bench
 from benchmarks.measuring import Arm, Asked, Target, asked, interleave, keep, timed
-from harness.store import entries
 
 OURS, LOOP = "bench", "plain loop, float32, batch 8"
 SETTINGS = (("float32", 32), ("bfloat16", 16), ("bfloat16", 32), ("bfloat16", 64))

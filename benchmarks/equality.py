@@ -5,11 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from baseline_bench import plugins, stage
+from baseline_bench.display import Screen
+from baseline_bench.types import Model
+
 from benchmarks import _models, generation
 from benchmarks.measuring import Arm, Target, asked, interleave, keep
-from harness import plugins, stage
-from harness.display import Screen
-from harness.types import Model
 
 EAGER = "eager"
 KINDS = generation.KINDS

@@ -10,16 +10,17 @@ from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 
+from baseline_bench import evaluate, plugins, runs
+from baseline_bench.contracts import Generator, Task
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.evaluate import Exam
+from baseline_bench.tokens import Speech
+from baseline_bench.types import Model, Split
+
 from benchmarks import _models
 from benchmarks._models import Places
 from benchmarks.measuring import Arm, Target, asked, interleave, keep
-from harness import evaluate, plugins, runs
-from harness.contracts import Generator, Task
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.evaluate import Exam
-from harness.tokens import Speech
-from harness.types import Model, Split
 
 # A quick run has the first alone: graphs need a GPU, compiling a compiler that a machine may lack.
 KINDS: Mapping[str, Mapping[str, bool]] = {
@@ -119,7 +120,7 @@ def through_bench(engine: Generator, exam: Exam, speech: Speech, place: Path, an
 
 
 def through_vllm(llm: Any, exam: Exam, stop_ids: Sequence[int], answers: Answers) -> Mapping[str, float]:
-    """`LLM.generate` with the sampling of `harness.engines.vllm`."""
+    """`LLM.generate` with the sampling of `baseline_bench.engines.vllm`."""
     sampling = exam.task.SAMPLING
     params = plugins.room("vllm").SamplingParams(
         temperature=sampling.temperature,
@@ -142,7 +143,7 @@ def through_vllm(llm: Any, exam: Exam, stop_ids: Sequence[int], answers: Answers
 def examination(model: Model, where: Places, *, quick: bool) -> tuple[Exam, Speech]:
     """Every test question as token ids; a few and short answers where it is quick."""
     task = plugins.task("gsm8k")
-    speech = plugins.room("harness.tokenizer").load(model)
+    speech = plugins.room("baseline_bench.tokenizer").load(model)
     chosen = evaluate.choose(task, Split("test", mirror=where.mirror), _QUICK if quick else None, 0)
     exam = evaluate.prepare(task, chosen, speech, 0)
     return replace(exam, task=shortened(task, _QUICK_TOKENS)) if quick else exam, speech

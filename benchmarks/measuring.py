@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from baseline_bench import provenance
+from baseline_bench.errors import BenchError
+from baseline_bench.store import records
+
 from benchmarks import record
 from benchmarks.children import timed
 from benchmarks.record import Day, Goal, Machine, Question, Side, Spread
-from harness import provenance
-from harness.errors import BenchError
-from harness.store import records
 
 __all__ = ["Arm", "Asked", "Target", "asked", "interleave", "keep", "this_machine", "timed"]
 

@@ -5,10 +5,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from baseline_bench import machine
+from baseline_bench.checkpoints import weights
+
 from benchmarks import _models, bench
 from benchmarks.measuring import Arm, Asked, Target, asked, interleave, keep, timed
-from harness import machine
-from harness.checkpoints import weights
 
 OURS, FOLD, PEFT = "bench merge", "bench's fold and proofs alone", "PEFT merge_and_unload and save_pretrained"
 HOW = (

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from baseline_bench.errors import BenchError
+from baseline_bench.provenance import CHECKOUT
+from baseline_bench.store import records
+
 from benchmarks import record
 from benchmarks.record import Day, Goal, Machine, Question, Side, Spread
-from harness.errors import BenchError
-from harness.plugins import HOUSE
-from harness.store import records
 
-PAGE = HOUSE / "docs" / "performance.md"
+PAGE = CHECKOUT / "docs" / "performance.md"
 OPENING = """\
 # Performance
 

@@ -8,16 +8,17 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from baseline_bench import evaluate, plugins, runs, stage
+from baseline_bench.contracts import Generator
+from baseline_bench.display import Screen
+from baseline_bench.evaluate import Exam
+from baseline_bench.fleet import fleet, gpus
+from baseline_bench.tokens import Speech
+from baseline_bench.types import Model, Request
+
 from benchmarks import _models, generation, training
 from benchmarks._models import GEMMA_2B, TINY
 from benchmarks.measuring import Arm, Target, asked, interleave, keep
-from harness import evaluate, plugins, runs, stage
-from harness.contracts import Generator
-from harness.display import Screen
-from harness.evaluate import Exam
-from harness.fleet import fleet, gpus
-from harness.tokens import Speech
-from harness.types import Model, Request
 
 GPUS = (1, 2, 4)
 AT_LEAST = {2: 1.8, 4: 3.4}

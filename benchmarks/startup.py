@@ -11,11 +11,12 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
+from baseline_bench import plugins, stage
+from baseline_bench.display import Screen
+from baseline_bench.types import Model
+
 from benchmarks import _models, bench, generation
 from benchmarks.measuring import Arm, asked, interleave, keep, timed
-from harness import plugins, stage
-from harness.display import Screen
-from harness.types import Model
 
 EAGER, EAGER_AGAIN = "eager, first start", "eager, second start"
 COMPILED, COMPILED_AGAIN = "compiled, first start", "compiled, second start"

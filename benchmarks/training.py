@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from baseline_bench import plugins, stage
+from baseline_bench.training import recipes
+from baseline_bench.training.rows import tokenise
+from baseline_bench.types import Model
+
 from benchmarks import _models
 from benchmarks._models import GEMMA_2B, TINY, Places
 from benchmarks.measuring import Arm, Asked, Target, asked, interleave, keep
-from harness import plugins, stage
-from harness.training import recipes
-from harness.training.rows import tokenise
-from harness.types import Model
 
 BATCH = 8
 _FULL, _LORA = "bench, full", "bench, LoRA"
@@ -149,8 +150,8 @@ def once(way: Way, model: Model, rows: Sequence[Sequence[Any]], *, quick: bool, 
 def taken(model: Model, where: Places, count: int) -> list[tuple[str, int, tuple[int, ...]]]:
     """The first rows of GSM8K's train split as a training sees them."""
     recipe = recipes.read("full-main", (), str(model.folder))
-    samples = plugins.room("harness.training.data").load(recipe, where.mirror)[:count]
-    speech = plugins.room("harness.tokenizer").load(model)
+    samples = plugins.room("baseline_bench.training.data").load(recipe, where.mirror)[:count]
+    speech = plugins.room("baseline_bench.tokenizer").load(model)
     made = tokenise(samples, speech.tokenizer, speech.manner, recipe.max_length).rows
     return [(row.id, row.start, row.token_ids) for row in made]
 

@@ -5,20 +5,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-from harness import evaluate, findings, named, plugins, row, runs, scoring, sitting, summary
-from harness.checkpoints import models
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.named import Found
-from harness.scoring import Scored
-from harness.sitting import Asked, Order, Sitting
-from harness.store import candidate, entries, lineage
-from harness.store.entry import Entry
-from harness.training import merging, origins, recipes
-from harness.training import train as training
-from harness.training.merging import Made
-from harness.training.train import Order as Training
-from harness.training.train import Plan
+from baseline_bench import evaluate, findings, named, plugins, row, runs, scoring, sitting, summary
+from baseline_bench.checkpoints import models
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.named import Found
+from baseline_bench.scoring import Scored
+from baseline_bench.sitting import Asked, Order, Sitting
+from baseline_bench.store import candidate, entries, lineage
+from baseline_bench.store.entry import Entry
+from baseline_bench.training import merging, origins, recipes
+from baseline_bench.training import train as training
+from baseline_bench.training.merging import Made
+from baseline_bench.training.train import Order as Training
+from baseline_bench.training.train import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +300,6 @@ def _base_row(entry: Entry, leaderboards: Path) -> Entry | None:
     board = leaderboards / entry.result.task.name
     said = lineage.read(board)
     rows = [entries.read(path) for path in sorted(board.glob("*.json")) if said.retraction(path.name) is None]
-    compare = plugins.room("harness.judging.compare")
+    compare = plugins.room("baseline_bench.judging.compare")
     fit = [row for row in rows if compare.is_base(row, entry) and not compare.comparable(entry, row)]
     return max(fit, key=lambda row: row.created, default=None)

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
-import harness
-from harness.arguments.shared import Parser
-from harness.commands import COMMANDS
-from harness.errors import BenchError
-from harness.pages.markup import visible
+import baseline_bench
+from baseline_bench.arguments.shared import Parser
+from baseline_bench.commands import COMMANDS
+from baseline_bench.errors import BenchError
+from baseline_bench.pages.markup import visible
 
 DESCRIPTION = "Did the fine-tune help, and may I believe the number?"
 STARTS = "Start with `bench quickstart`; `bench COMMAND --help` tells the rest."
@@ -30,7 +30,7 @@ _CREDENTIALS = re.compile(r"(://)[^/@]*@")
 def parser() -> Parser:
     """The whole grammar; building it imports nothing."""
     main_parser = Parser(prog="bench", description=DESCRIPTION, epilog=STARTS)
-    main_parser.add_argument("--version", action="version", version=f"bench {harness.__version__}")
+    main_parser.add_argument("--version", action="version", version=f"bench {baseline_bench.__version__}")
     words = main_parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for command in COMMANDS:
         sub = words.add_parser(command.name, help=command.help, description=command.help.capitalize() + ".")
@@ -48,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _hush_libraries()
     with _own_stdout(for_good=argv is None) as data:
         try:
-            module = importlib.import_module(module_name)
-            screen = importlib.import_module("harness.display").Screen(data, sys.stderr)
+            module = importlib.import_module(module_name, "baseline_bench")
+            screen = importlib.import_module("baseline_bench.display").Screen(data, sys.stderr)
             fields = getattr(module, order).__dataclass_fields__
             given = {
                 "words": shlex.join(["bench", *map(_without_secret, words)]),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from harness.types import (
+from baseline_bench.types import (
     Completion,
     Job,
     Measured,
@@ -115,7 +115,7 @@ class Measuring(Protocol):
 
 @runtime_checkable
 class Reloading(Protocol):
-    """A generator that can take another model's weights while it runs; optional, proved by `harness.warm`."""
+    """A generator that can take another model's weights while it runs; optional, proved by `baseline_bench.warm`."""
 
     def reload(self, model: Model) -> None:
         """Read the model's weights into the running engine and drop every cache of the old ones."""
@@ -179,7 +179,7 @@ class Foreign(Protocol):
     whole model's, and a trainer_state.json with the loss of every step.
 
     Attributes:
-        Options: as a trainer's, with `python`, `time_limit` and `batch`: a subclass of `trainers._options.Foreign`.
+        Options: as a trainer's, with `python`, `time_limit` and `batch`: a subclass of that in `trainers/_options.py`.
         LIBRARIES: optional; what must be installed in the interpreter that the recipe names.
     """
 

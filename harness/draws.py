@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from harness.types import Completion, Request
+from baseline_bench.types import Completion, Request
 
 
 class Draws:

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness import protocol
-from harness.contracts import Generator, Measuring, Task
-from harness.draws import Draws
-from harness.errors import BenchError
-from harness.runs import Run
-from harness.tokens import Answers, Speech, requests, require_text, thought
-from harness.types import Completion, Problem, Request, Row, Sampling, Score, Split, Verdict
+from baseline_bench import protocol
+from baseline_bench.contracts import Generator, Measuring, Task
+from baseline_bench.draws import Draws
+from baseline_bench.errors import BenchError
+from baseline_bench.runs import Run
+from baseline_bench.tokens import Answers, Speech, requests, require_text, thought
+from baseline_bench.types import Completion, Problem, Request, Row, Sampling, Score, Split, Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.errors import BenchError, nearest
+from baseline_bench.errors import BenchError, nearest
 
 Severity = Literal["refuse", "warn"]
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.errors import BenchError
+from baseline_bench.errors import BenchError
 
 GIB = 2**30
 _ROOT = Path("/")

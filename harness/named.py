@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from harness import findings, plugins, runs
-from harness.checkpoints import examination, models, weights
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.findings import Finding, finding
-from harness.store.entries import slug
-from harness.training import merging
-from harness.training.merging import Made
-from harness.training.train import ASKED
-from harness.types import Model
+from baseline_bench import findings, plugins, runs
+from baseline_bench.checkpoints import examination, models, weights
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.findings import Finding, finding
+from baseline_bench.store.entries import slug
+from baseline_bench.training import merging
+from baseline_bench.training.merging import Made
+from baseline_bench.training.train import ASKED
+from baseline_bench.types import Model
 
 Kind = Literal["training", "adapter", "whole"]
 
@@ -140,7 +140,7 @@ def checked(folder: Path, base: str | None, model: Model) -> list[Finding]:
         message = f"{told}, and not on {base}: leave --base out, or name that model"
         found.append(finding("other-base", message))
     if weights.has_tokenizer(folder):
-        load = plugins.room("harness.tokenizer").load
+        load = plugins.room("baseline_bench.tokenizer").load
         found += examination.speech(load(replace(model, folder=folder)), load(model))
     return found
 

@@ -6,8 +6,8 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
-from harness.errors import BenchError, gathered, nearest
-from harness.types import Value
+from baseline_bench.errors import BenchError, gathered, nearest
+from baseline_bench.types import Value
 
 WORDS = {"true": True, "false": False, "yes": True, "no": False}
 

@@ -9,20 +9,20 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import typing
 from collections.abc import Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from harness.contracts import Engine, Foreign, Task, Trainer
-from harness.errors import BenchError, nearest
-from harness.types import Job, Trained
+from baseline_bench.contracts import Engine, Foreign, Task, Trainer
+from baseline_bench.errors import BenchError, nearest
+from baseline_bench.types import Job, Trained
 
 Kind = Literal["task", "engine", "trainer"]
 
-HOUSE = Path(__file__).resolve().parent.parent
-FOLDERS: dict[Kind, str] = {"task": "tasks", "engine": "harness.engines", "trainer": "trainers"}
+PACKAGES: dict[Kind, str] = {kind: f"baseline_bench.{kind}s" for kind in typing.get_args(Kind)}
 MEMBERS: dict[Kind, tuple[str, ...]] = {
     "task": ("LABEL", "READER", "SAMPLING", "problems", "messages", "grade"),
     "engine": ("Options", "load"),
@@ -38,7 +38,9 @@ _CALLS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("train", "files", "command", "weights"), ("job",)),
 }
 # Names such as lm-eval:gsm8k: tasks that another library defines, and the module that makes ours of them.
-ELSEWHERE = {"lm-eval": "tasks._lm_eval"}
+ELSEWHERE = {"lm-eval": "baseline_bench.tasks._lm_eval"}
+# Names under which the code was imported before it had one name.
+OLD_NAMES = ("harness", "tasks", "trainers")
 EXTRAS = {
     "torch": "transformers",
     "transformers": "transformers",
@@ -62,7 +64,6 @@ def task(name: str) -> Task:
     """The task of that name, of that file (`./my_task.py`), or of another library (`lm-eval:gsm8k`)."""
     library, colon, theirs = name.partition(":")
     if colon and library in ELSEWHERE:
-        _claim("tasks")
         foreign: Task = room(ELSEWHERE[library]).task(theirs)
         return foreign
     found: Task = _load("task", name)
@@ -112,9 +113,8 @@ class _Adapted:
     __doc__: str | None
 
     def train(self, job: Job) -> Trained:
-        """Run it; see `trainers._foreign.run`."""
-        _claim("trainers")
-        made: Trained = room("trainers._foreign").run(self.module, job)
+        """Run it; see `baseline_bench.trainers._foreign.run`."""
+        made: Trained = room("baseline_bench.trainers._foreign").run(self.module, job)
         return made
 
 
@@ -160,8 +160,13 @@ def _load(kind: Kind, name: str) -> Any:
 
 
 def _files(kind: Kind) -> dict[str, Path]:
-    folder = HOUSE.joinpath(*FOLDERS[kind].split("."))
-    return {f.stem.replace("_", "-"): f for f in folder.glob("*.py") if not f.name.startswith("_")}
+    found = (f for f in folder(kind).glob("*.py") if not f.name.startswith("_"))
+    return {file.stem.replace("_", "-"): file for file in found}
+
+
+def folder(kind: Kind) -> Path:
+    """The folder whose files are the plug-ins of this kind."""
+    return Path(importlib.import_module(PACKAGES[kind]).__path__[0])
 
 
 def _entry_points(kind: Kind) -> dict[str, EntryPoint]:
@@ -177,32 +182,12 @@ def _entry_points(kind: Kind) -> dict[str, EntryPoint]:
 
 
 def _ours(kind: Kind, name: str) -> ModuleType:
-    package = FOLDERS[kind]
-    _claim(package.partition(".")[0])
-    return importlib.import_module(f"{package}.{name.replace('-', '_')}")
-
-
-def _claim(package: str) -> None:
-    """Make `package` mean the folder beside harness, whatever else of that name the current folder offers."""
-    ours = HOUSE / package / "__init__.py"
-    loaded = sys.modules.get(package)
-    if loaded is not None:
-        if Path(loaded.__file__ or "").resolve() != ours:
-            raise BenchError(f"another package named '{package}' is already imported: {loaded.__file__}", "rename it")
-        return
-    spec = importlib.util.spec_from_file_location(package, ours, submodule_search_locations=[str(ours.parent)])
-    if spec is None or spec.loader is None:
-        raise BenchError(f"{ours.parent} is not a package", "install baseline-bench again")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[package] = module
-    spec.loader.exec_module(module)
+    return importlib.import_module(f"{PACKAGES[kind]}.{name.replace('-', '_')}")
 
 
 def _from_path(kind: Kind, path: Path) -> ModuleType:
     if not path.is_file():
         raise BenchError(f"no file {path}", f"give the path of a {kind} file, or a name: {', '.join(names(kind))}")
-    for package in ("tasks", "trainers"):
-        _claim(package)
     name = f"bench_{kind}_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -263,7 +248,7 @@ def _problem_of_options(kind: Any, contract: str) -> str | None:
     needed = ("python", "time_limit", "batch") if contract == "Foreign" else ()
     absent = [name for name in needed if name not in kind.__dataclass_fields__]
     return (
-        f"has Options without {', '.join(absent)}: make them a subclass of trainers._options.Foreign"
+        f"has Options without {', '.join(absent)}: make them a subclass of baseline_bench.trainers._options.Foreign"
         if absent
         else None
     )
@@ -271,6 +256,9 @@ def _problem_of_options(kind: Any, contract: str) -> str | None:
 
 def _missing(error: ModuleNotFoundError, what: str) -> BenchError:
     library = (error.name or "").partition(".")[0]
+    if library in OLD_NAMES:
+        new = "baseline_bench" if library == "harness" else f"baseline_bench.{library}"
+        return BenchError(f"{error.name} is a name of earlier versions", f"import {new} instead of {library}")
     extra = EXTRAS.get(library)
     way_out = f"pip install 'baseline-bench[{extra}]'" if extra else f"pip install {library}"
     return BenchError(f"{what}: {library}", way_out)

@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 import transformers
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.warm import POSITIONS, Reference
 from transformers import AutoConfig, AutoModelForCausalLM
-
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.warm import POSITIONS, Reference
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -1,8 +1,8 @@
 """A few fixed questions with their answers as token ids, to look at one model from two sides."""
 
-from harness import plugins
-from harness.tokens import Speech, completion_ids, prompt_ids
-from harness.types import Split
+from baseline_bench import plugins
+from baseline_bench.tokens import Speech, completion_ids, prompt_ids
+from baseline_bench.types import Split
 
 TASK = "word-problems"
 COUNT = 4

@@ -10,10 +10,10 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.contracts import Task
-from harness.errors import BenchError
-from harness.store import records
-from harness.types import Problem
+from baseline_bench.contracts import Task
+from baseline_bench.errors import BenchError
+from baseline_bench.store import records
+from baseline_bench.types import Problem
 
 PINNED = Path(__file__).with_name("protocols.toml")
 

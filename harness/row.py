@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness import plugins, provenance, runs
-from harness.contracts import Task
-from harness.errors import BenchError
-from harness.evaluate import Exam, score
-from harness.sitting import Sitting
-from harness.store.bits import Bits
-from harness.store.completions import CommittedCompletion, commit, to_lines
-from harness.store.completions import written as completion_of
-from harness.store.entry import (
+from baseline_bench import plugins, provenance, runs
+from baseline_bench.contracts import Task
+from baseline_bench.errors import BenchError
+from baseline_bench.evaluate import Exam, score
+from baseline_bench.sitting import Sitting
+from baseline_bench.store.bits import Bits
+from baseline_bench.store.completions import CommittedCompletion, commit, to_lines
+from baseline_bench.store.completions import written as completion_of
+from baseline_bench.store.entry import (
     Checks,
     EngineRecord,
     Entry,
@@ -25,9 +25,9 @@ from harness.store.entry import (
     TaskRecord,
     Timings,
 )
-from harness.store.records import digest
-from harness.tokens import prompts_sha256
-from harness.types import Completion, Problem, Value, Verdict
+from baseline_bench.store.records import digest
+from baseline_bench.tokens import prompts_sha256
+from baseline_bench.types import Completion, Problem, Value, Verdict
 
 
 def entry(result: Result, timings: Timings) -> Entry:

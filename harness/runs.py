@@ -22,10 +22,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from harness.errors import BenchError
-from harness.store import records
-from harness.store.entry import PARTS
-from harness.types import Completion, LogLikelihood, Problem, Value, Verdict
+from baseline_bench.errors import BenchError
+from baseline_bench.store import records
+from baseline_bench.store.entry import PARTS
+from baseline_bench.types import Completion, LogLikelihood, Problem, Value, Verdict
 
 T = TypeVar("T")
 SCHEMA = 1

@@ -8,23 +8,23 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from harness import evaluate, options, plugins, probes, provenance, row, runs, sitting, solutions
-from harness.contracts import Generator
-from harness.display import Screen
-from harness.errors import BenchError, NotFiniteError
-from harness.findings import Finding
-from harness.fleet import fleet
-from harness.fleet.fleet import Start
-from harness.sitting import Asked, Order, Sitting
-from harness.stage import Stage
-from harness.store import answers, entries, records
-from harness.store.candidate import LOSSES
-from harness.store.completions import CommittedCompletion
-from harness.store.entry import Entry
-from harness.types import Model, Value
-from harness.warm import How, Reference, Warm
+from baseline_bench import evaluate, options, plugins, probes, provenance, row, runs, sitting, solutions
+from baseline_bench.contracts import Generator
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError, NotFiniteError
+from baseline_bench.findings import Finding
+from baseline_bench.fleet import fleet
+from baseline_bench.fleet.fleet import Start
+from baseline_bench.sitting import Asked, Order, Sitting
+from baseline_bench.stage import Stage
+from baseline_bench.store import answers, entries, records
+from baseline_bench.store.candidate import LOSSES
+from baseline_bench.store.completions import CommittedCompletion
+from baseline_bench.store.entry import Entry
+from baseline_bench.types import Model, Value
+from baseline_bench.warm import How, Reference, Warm
 
-_REFERENCE = "harness.probe:work"
+_REFERENCE = "baseline_bench.probe:work"
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +256,7 @@ def add(
         lock = runs.held(leaderboards, wait=True)
         try:
             path = entries.write(entry, committed, leaderboards / entry.result.task.name, losses, measured)
-            plugins.room("harness.pages.leaderboard").write(leaderboards)
+            plugins.room("baseline_bench.pages.leaderboard").write(leaderboards)
         finally:
             os.close(lock)
     return path

@@ -10,19 +10,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness import evaluate, findings, options, plugins, runs
-from harness.checkpoints import examination, models
-from harness.contracts import Task
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.evaluate import Exam
-from harness.findings import Finding, RefusedError
-from harness.fleet import gpus
-from harness.store import entries, records
-from harness.store.candidate import Training
-from harness.store.entry import Identity
-from harness.tokens import Speech, prompts_sha256
-from harness.types import Model, Problem, Split, Value
+from baseline_bench import evaluate, findings, options, plugins, runs
+from baseline_bench.checkpoints import examination, models
+from baseline_bench.contracts import Task
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.evaluate import Exam
+from baseline_bench.findings import Finding, RefusedError
+from baseline_bench.fleet import gpus
+from baseline_bench.store import entries, records
+from baseline_bench.store.candidate import Training
+from baseline_bench.store.entry import Identity
+from baseline_bench.tokens import Speech, prompts_sha256
+from baseline_bench.types import Model, Problem, Split, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +136,8 @@ def seat(
     asked = asked or ask(order)
     screen.say(f"engine {asked.engine}: {asked.why}")
     model = replace(model, name=order.name or model.name)
-    speech = plugins.room("harness.tokenizer").load(model)
-    described = plugins.room("harness.checkpoints.identity").describe(model, speech)
+    speech = plugins.room("baseline_bench.tokenizer").load(model)
+    described = plugins.room("baseline_bench.checkpoints.identity").describe(model, speech)
     _require_own_name(model, described.identity, order.leaderboards)
     noticed = [*found, *_beside(asked, model), *examination.model(model, speech, asked.engine)]
     checked = _checked(order, screen, model.name, noticed)

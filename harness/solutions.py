@@ -6,16 +6,16 @@ Each solution stands after its prompt as a training would put it there, the prom
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import options, plugins, runs
-from harness.contracts import Generator, Measuring
-from harness.display import Screen
-from harness.errors import BenchError, NotFiniteError
-from harness.evaluate import Exam
-from harness.store import solutions
-from harness.store.entry import Entry, Solutions
-from harness.store.records import replace_file
-from harness.tokens import Speech, begun, completion_ids
-from harness.types import Measured, Row
+from baseline_bench import options, plugins, runs
+from baseline_bench.contracts import Generator, Measuring
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError, NotFiniteError
+from baseline_bench.evaluate import Exam
+from baseline_bench.store import solutions
+from baseline_bench.store.entry import Entry, Solutions
+from baseline_bench.store.records import replace_file
+from baseline_bench.tokens import Speech, begun, completion_ids
+from baseline_bench.types import Measured, Row
 
 WITHOUT = "the row stands without its solutions' log-probabilities"
 _ANEW = "score the model anew with --again"

@@ -18,10 +18,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from harness import plugins
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.store import records
+from baseline_bench import plugins
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.store import records
 
 _GO = b"!"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
@@ -33,7 +33,7 @@ def run(function: str, asked: object, processes: int = 1) -> Any:
     """Call `module:function(asked, screen, rank)` in child processes; what the first of them returns.
 
     Args:
-        function: such as "harness.training.worker:work"; in the first process it returns a JSON value.
+        function: such as "baseline_bench.training.worker:work"; in the first process it returns a JSON value.
         asked: a JSON value.
         processes: how many, one a GPU; each finds RANK, LOCAL_RANK and WORLD_SIZE in its environment.
 
@@ -62,7 +62,7 @@ class Stage:
         port = _free_port() if processes > 1 else 0
         try:
             for rank in range(processes):
-                command = [sys.executable, "-m", "harness.stage", function, self._place.name, str(rank)]
+                command = [sys.executable, "-m", "baseline_bench.stage", function, self._place.name, str(rank)]
                 # Their stdin is a pipe that ends when this process does, and with it the child.
                 environment = _environment(rank, processes, port)
                 self._children.append(subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=2))
@@ -125,8 +125,7 @@ def _wait(children: Sequence["subprocess.Popen[bytes]"]) -> int:
 
 
 def _environment(rank: int, processes: int, port: int) -> Mapping[str, str]:
-    house = os.pathsep.join(part for part in (os.environ.get("PYTHONPATH"), str(plugins.HOUSE)) if part)
-    alone = {**_HUSHED, **os.environ, "PYTHONPATH": house}
+    alone = {**_HUSHED, **os.environ}
     if processes == 1:
         return {name: value for name, value in alone.items() if name not in ("WORLD_SIZE", "RANK", "LOCAL_RANK")}
     shared = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}

@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from baseline_bench import plugins
+from baseline_bench.display import Screen, table
+from baseline_bench.pages import aggregates
+from baseline_bench.scoring import Scored
+from baseline_bench.store.candidate import LOSSES, Candidate, final_loss, steps
+from baseline_bench.store.entry import Entry
+from baseline_bench.store.records import plain, pretty
+from baseline_bench.training.merging import Made
+from baseline_bench.types import Score
 from rich.text import Text
-
-from harness import plugins
-from harness.display import Screen, table
-from harness.pages import aggregates
-from harness.scoring import Scored
-from harness.store.candidate import LOSSES, Candidate, final_loss, steps
-from harness.store.entry import Entry
-from harness.store.records import plain, pretty
-from harness.training.merging import Made
-from harness.types import Score
 
 
 def announce(scored: Scored, as_json: bool, screen: Screen) -> None:
@@ -81,7 +80,7 @@ def by_step(candidates: Sequence[Scored], screen: Screen) -> None:
 
 def verdict(entry: Entry, base: Entry, screen: Screen) -> None:
     """Print whether a candidate is better than its base, with the doubt, and why single items moved."""
-    told = plugins.room("harness.judging.telling").tell(entry, base)
+    told = plugins.room("baseline_bench.judging.telling").tell(entry, base)
     screen.print(table(told.title, told.rows))
 
 
@@ -106,7 +105,7 @@ def next_steps(leaderboards: Path, task: str, screen: Screen) -> None:
 
 
 def _counted(score: Score, measure: str = "exact match") -> list[tuple[str, str]]:
-    interval = plugins.room("harness.judging.statistics").wilson(score.correct, score.total)
+    interval = plugins.room("baseline_bench.judging.statistics").wilson(score.correct, score.total)
     return [
         (
             measure,

@@ -4,10 +4,10 @@ import json
 import re
 from collections.abc import Iterator
 
-from harness import thoughts
-from harness.findings import Finding, finding
-from harness.tokens import Speech, after_answer, doubled_bos, prompt_ids, prompt_text, rendered
-from harness.types import Message, Model
+from baseline_bench import thoughts
+from baseline_bench.findings import Finding, finding
+from baseline_bench.tokens import Speech, after_answer, doubled_bos, prompt_ids, prompt_text, rendered
+from baseline_bench.types import Message, Model
 
 _PROCESSOR_S = "chat_template.json"
 _TURNS = (Message("user", "What is 2+3?"), Message("assistant", "#### 5"), Message("user", "What is 4+5?"))

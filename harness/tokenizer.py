@@ -5,11 +5,10 @@ import json
 from typing import Any
 
 import transformers
+from baseline_bench.errors import BenchError
+from baseline_bench.tokens import Speech, manner, prompt_text
+from baseline_bench.types import Message, Model
 from transformers import AutoTokenizer
-
-from harness.errors import BenchError
-from harness.tokens import Speech, manner, prompt_text
-from harness.types import Message, Model
 
 FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json")
 

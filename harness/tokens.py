@@ -13,10 +13,10 @@ from importlib import import_module
 from itertools import groupby
 from typing import Any, Literal, Protocol
 
-from harness import thoughts
-from harness.contracts import Task
-from harness.errors import BenchError
-from harness.types import BosRule, Completion, Message, Problem, Request
+from baseline_bench import thoughts
+from baseline_bench.contracts import Task
+from baseline_bench.errors import BenchError
+from baseline_bench.types import BosRule, Completion, Message, Problem, Request
 
 Style = Literal["template", "text"]
 
@@ -62,7 +62,7 @@ class Manner:
         stop_ids: every id that ends an answer, ascending.
         end_id: the one of them that a trained answer ends with: the template's end of turn, else eos.
         template_sha256: of the template's text; None in the text style.
-        thought: the family, as `harness.thoughts` names it, of the thought that the template opens where the answer
+        thought: the family, as `thoughts` names it, of the thought that the template opens where the answer
             begins; None where it opens none.
     """
 
@@ -293,7 +293,7 @@ def ends(tokenizer: Tokenizer, written: Sequence[int], stop_ids: Collection[int]
 
 
 class Answers:
-    """Finds where the answer starts in what one model writes; see `harness.thoughts`.
+    """Finds where the answer starts in what one model writes; see `baseline_bench.thoughts`.
 
     Args:
         speech: the model's tokenizer and manner.

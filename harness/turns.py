@@ -7,12 +7,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from harness import evaluate, plugins, protocol, runs, scoring, sitting
-from harness.contracts import Generator
-from harness.display import Screen
-from harness.sitting import Order, Sitting
-from harness.types import Completion, Model, Problem, Request, Sampling
-from harness.warm import How
+from baseline_bench import evaluate, plugins, protocol, runs, scoring, sitting
+from baseline_bench.contracts import Generator
+from baseline_bench.display import Screen
+from baseline_bench.sitting import Order, Sitting
+from baseline_bench.types import Completion, Model, Problem, Request, Sampling
+from baseline_bench.warm import How
 
 SECONDS = "seconds.json"
 ALL, SHUFFLED = "all", "shuffled"
@@ -152,7 +152,7 @@ def keep(board: Path, write: Callable[[Path], Path]) -> Path:
         try:
             path = write(board)
             if (leaderboards / f"{name}.md").is_file():
-                plugins.room("harness.pages.leaderboard").write(leaderboards)
+                plugins.room("baseline_bench.pages.leaderboard").write(leaderboards)
         finally:
             os.close(lock)
     return path

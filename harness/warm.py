@@ -14,10 +14,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
-from harness.checkpoints import weights
-from harness.contracts import Generator, Reloading, Several
-from harness.errors import BenchError
-from harness.types import Model
+from baseline_bench.checkpoints import weights
+from baseline_bench.contracts import Generator, Reloading, Several
+from baseline_bench.errors import BenchError
+from baseline_bench.types import Model
 
 POSITIONS = 64
 # Right weights may lie three times as far from their reference as the weights of the first load did from theirs, and

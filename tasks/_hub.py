@@ -3,13 +3,12 @@
 from typing import Any
 
 import datasets
+from baseline_bench.errors import BenchError, first_line
+from baseline_bench.mirrors import as_it_lies
+from baseline_bench.quiet import no_bars
+from baseline_bench.tasks._numbers import normalise
+from baseline_bench.types import Problem, Split
 from datasets.exceptions import DatasetsError
-
-from harness.errors import BenchError, first_line
-from harness.mirrors import as_it_lies
-from harness.quiet import no_bars
-from harness.types import Problem, Split
-from tasks._numbers import normalise
 
 COLUMNS = ("question", "answer")
 

@@ -20,20 +20,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from baseline_bench.errors import BenchError, first_line, nearest
+from baseline_bench.mirrors import as_it_lies
+from baseline_bench.quiet import no_bars
+from baseline_bench.store.records import digest
+from baseline_bench.tasks import _lm_eval_files as files
+from baseline_bench.tasks._lm_eval_files import GENERATION, ROLLING, Asked, Member
+from baseline_bench.tasks._lm_eval_model import EngineLM
+from baseline_bench.tokens import Speech
+from baseline_bench.types import Completion, Evidence, LogLikelihood, Message, Problem, Request, Split, Verdict
 from datasets.exceptions import DatasetsError
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
-
-from harness.errors import BenchError, first_line, nearest
-from harness.mirrors import as_it_lies
-from harness.quiet import no_bars
-from harness.store.records import digest
-from harness.tokens import Speech
-from harness.types import Completion, Evidence, LogLikelihood, Message, Problem, Request, Split, Verdict
-from tasks import _lm_eval_files as files
-from tasks._lm_eval_files import GENERATION, ROLLING, Asked, Member
-from tasks._lm_eval_model import EngineLM
 
 # What lm-eval's regex filters give where nothing matched.
 NOTHING = "[invalid]"
@@ -58,7 +57,7 @@ class _Item(NamedTuple):
 
 
 class LmEvalTask:
-    """A task or a group of the installed lm-eval; satisfies `harness.contracts.Task`.
+    """A task or a group of the installed lm-eval; satisfies `baseline_bench.contracts.Task`.
 
     `correct` is the named metric behind the named filter; `strict` is the same behind strict-match, where there is one.
 

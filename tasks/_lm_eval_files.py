@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import lm_eval
 import nltk
+from baseline_bench.errors import BenchError, first_line, nearest
+from baseline_bench.types import Sampling
 from lm_eval.api.group import Group
 from lm_eval.api.registry import DEFAULT_METRIC_REGISTRY
 from lm_eval.config.task import TaskConfig
@@ -24,9 +26,6 @@ from lm_eval.defaults import DEFAULT_MAX_GEN_TOKS, DEFAULT_OTHER_SEED
 from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._factory import TaskFactory
-
-from harness.errors import BenchError, first_line, nearest
-from harness.types import Sampling
 
 ANOTHER = "name another task of `lm_eval ls tasks`"
 GENERATION, ROLLING = "generate_until", "loglikelihood_rolling"

@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
+from baseline_bench.errors import BenchError
+from baseline_bench.tokens import Speech, prompt_text, with_bos
+from baseline_bench.types import Completion, Message, Request
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
-
-from harness.errors import BenchError
-from harness.tokens import Speech, prompt_text, with_bos
-from harness.types import Completion, Message, Request
 
 # Of a model whose configuration names no limit, as in lm-eval.
 _CONTEXT = 2048

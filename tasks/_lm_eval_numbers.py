@@ -3,10 +3,9 @@
 from typing import Any, NamedTuple
 
 import datasets
+from baseline_bench.tasks import _lm_eval_files as files
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
-
-from tasks import _lm_eval_files as files
 
 
 class Reading(NamedTuple):

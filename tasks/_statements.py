@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks._numbers import Number, equal, last_runs, number_at, numbers
+from baseline_bench.tasks._numbers import Number, equal, last_runs, number_at, numbers
 
 Relation = Literal["equals", "operator", "choice", "list", "aside", "prose"]
 

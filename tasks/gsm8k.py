@@ -12,7 +12,7 @@ worked example of every prompt is our own and in neither split, so that no candi
 
 from functools import partial
 
-from tasks import _answers, _gsm8k, _hub
+from baseline_bench.tasks import _answers, _gsm8k, _hub
 
 LABEL = "gsm8k-1shot@v1"
 READER = _answers.READER

@@ -12,7 +12,7 @@ numbers that were published without examples, and to see what the examples of th
 
 from functools import partial
 
-from tasks import _answers, _gsm8k, _hub
+from baseline_bench.tasks import _answers, _gsm8k, _hub
 
 LABEL = "gsm8k-0shot@v1"
 READER = _answers.READER

@@ -12,7 +12,7 @@ conversation. Published five-shot numbers had rows of the train split in their p
 
 from functools import partial
 
-from tasks import _answers, _gsm8k, _hub
+from baseline_bench.tasks import _answers, _gsm8k, _hub
 
 LABEL = "gsm8k-5shot@v1"
 READER = _answers.READER

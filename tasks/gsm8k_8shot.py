@@ -12,7 +12,7 @@ conversation. Eight is the number that Wei et al. 2022 (arXiv:2201.11903) showed
 
 from functools import partial
 
-from tasks import _answers, _gsm8k, _hub
+from baseline_bench.tasks import _answers, _gsm8k, _hub
 
 LABEL = "gsm8k-8shot@v1"
 READER = _answers.READER

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from harness.checkpoints.weights import SINGLE
+from baseline_bench.checkpoints.weights import SINGLE
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,16 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 
+from baseline_bench.store import noise
+from baseline_bench.store.bits import Bits, bits_to_hex
+from baseline_bench.store.board import Board, Row
+from baseline_bench.store.candidate import Base, Candidate, Cost, Data, Training
+from baseline_bench.store.entries import stem
+from baseline_bench.store.entry import Result, Solutions
+from baseline_bench.store.lineage import Retraction, Said, Verification
+from baseline_bench.store.noise import Noise, NoiseRun
+from baseline_bench.store.records import digest, pretty
 from samples import counted, entry, partial, result, sha
-
-from harness.store import noise
-from harness.store.bits import Bits, bits_to_hex
-from harness.store.board import Board, Row
-from harness.store.candidate import Base, Candidate, Cost, Data, Training
-from harness.store.entries import stem
-from harness.store.entry import Result, Solutions
-from harness.store.lineage import Retraction, Said, Verification
-from harness.store.noise import Noise, NoiseRun
-from harness.store.records import digest, pretty
 
 ITEMS = 1319
 HOSTILE = "a|b` @octocat #12 $x$ <b> [l](http://e.vil) \u202e"

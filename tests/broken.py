@@ -9,17 +9,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 import tiny
+from baseline_bench import plugins
+from baseline_bench.checkpoints.weights import SINGLE
+from baseline_bench.types import Split
 from test_plugins import TASK, package
-
-from harness import plugins
-from harness.checkpoints.weights import SINGLE
-from harness.types import Split
 
 CROWDED = '''
 """An engine whose GPU has no memory left when the first batch is computed."""
 import torch
 from transformers import AutoConfig, AutoTokenizer
-from harness.engines.transformers import Options, Transformers
+from baseline_bench.engines.transformers import Options, Transformers
 
 class Network:
     device = torch.device("cpu")

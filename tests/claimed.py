@@ -3,15 +3,14 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from baseline_bench.judging.claims import Claims, parse
+from baseline_bench.judging.registration import Registration, Since
+from baseline_bench.judging.verdicts import Findings, Judged, judge
+from baseline_bench.store import entries
+from baseline_bench.store.bits import Bits, bits_to_hex
+from baseline_bench.store.entry import Entry
+from baseline_bench.types import Score
 from samples import entry, result
-
-from harness.judging.claims import Claims, parse
-from harness.judging.registration import Registration, Since
-from harness.judging.verdicts import Findings, Judged, judge
-from harness.store import entries
-from harness.store.bits import Bits, bits_to_hex
-from harness.store.entry import Entry
-from harness.types import Score
 
 LEADERBOARDS = Path(__file__).parent.parent / "leaderboards"
 EARLY, LATE = "2026-01-01T00:00:00Z", "2026-12-31T00:00:00Z"

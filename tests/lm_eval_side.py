@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 
 import yaml
-
-from harness import evaluate, plugins, tokens
-from harness.types import Model, Sampling
+from baseline_bench import evaluate, plugins, tokens
+from baseline_bench.types import Model, Sampling
 
 FILES = Path(__file__).parent / "data" / "lm_eval_tasks"
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE")
@@ -46,7 +45,7 @@ def hub_folder(place, repository, config, splits):
 
 def speech_of(folder):
     """A model's tokenizer as we speak to it."""
-    return plugins.room("harness.tokenizer").load(Model("tiny", "folder", None, folder, None, None))
+    return plugins.room("baseline_bench.tokenizer").load(Model("tiny", "folder", None, folder, None, None))
 
 
 def held(folder):
@@ -67,7 +66,7 @@ def ours(folder, sampling):
         found = dict(evaluate.answered(requests, generator, sampling, speech.manner.stop_ids))
         return [found[request.id] for request in requests]
 
-    return plugins.room("tasks._lm_eval_model").EngineLM(speech, ask)
+    return plugins.room("baseline_bench.tasks._lm_eval_model").EngineLM(speech, ask)
 
 
 def evaluated(model, file, mirror, *, chat):
@@ -87,7 +86,9 @@ def evaluated(model, file, mirror, *, chat):
 
 def sampling_of(file):
     """How a file of this folder has answers generated."""
-    return plugins.room("tasks._lm_eval_files").find(str(FILES / f"{file}.yaml")).members[0].sampling or Sampling(0)
+    return plugins.room("baseline_bench.tasks._lm_eval_files").find(str(FILES / f"{file}.yaml")).members[
+        0
+    ].sampling or Sampling(0)
 
 
 def our_prompt(task, speech, problem):

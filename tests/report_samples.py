@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from baseline_bench.store import entries
+from baseline_bench.store.candidate import Losses, final_loss
+from baseline_bench.store.candidate import steps as read
+from baseline_bench.store.completions import CommittedCompletion
+from baseline_bench.store.entry import Result
+from baseline_bench.stories.reporting import Report
+from baseline_bench.types import Step
 from board_samples import trained
 from samples import answers, entry, result
-
-from harness.store import entries
-from harness.store.candidate import Losses, final_loss
-from harness.store.candidate import steps as read
-from harness.store.completions import CommittedCompletion
-from harness.store.entry import Result
-from harness.stories.reporting import Report
-from harness.types import Step
 
 ITEMS = 40
 CREATED = "2026-11-22T12:00:00Z"

@@ -9,12 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.store import entries
-from harness.store.bits import Bits
-from harness.store.completions import CommittedCompletion, commit, to_lines
-from harness.store.entry import EngineRecord, Entry, ModelRecord, Provenance, Result, Selection, TaskRecord, Timings
-from harness.store.records import digest, plain, pretty
-from harness.types import Completion, Problem, Sampling, Score, Verdict
+from baseline_bench.store import entries
+from baseline_bench.store.bits import Bits
+from baseline_bench.store.completions import CommittedCompletion, commit, to_lines
+from baseline_bench.store.entry import (
+    EngineRecord,
+    Entry,
+    ModelRecord,
+    Provenance,
+    Result,
+    Selection,
+    TaskRecord,
+    Timings,
+)
+from baseline_bench.store.records import digest, plain, pretty
+from baseline_bench.types import Completion, Problem, Sampling, Score, Verdict
 
 
 def printed_entries(out: str) -> list[str]:

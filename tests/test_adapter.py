@@ -1,4 +1,4 @@
-"""harness.checkpoints.adapter: a plain, whole, trained LoRA is read; everything else is refused with the way out."""
+"""checkpoints.adapter: a plain, whole, trained LoRA is read; everything else is refused with the way out."""
 
 import hashlib
 import json
@@ -8,12 +8,11 @@ import pytest
 import tiny
 import tiny_lora
 import torch
+from baseline_bench.checkpoints import adapter
+from baseline_bench.errors import BenchError
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
-
-from harness.checkpoints import adapter
-from harness.errors import BenchError
 
 QUERY = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"
 

@@ -4,11 +4,10 @@ import string
 from fractions import Fraction
 
 import pytest
+from baseline_bench.tasks._answers import LONGEST, Reading, equal, grade, read, strict
+from baseline_bench.types import Completion, Problem
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness.types import Completion, Problem
-from tasks._answers import LONGEST, Reading, equal, grade, read, strict
 
 RULES = {"hash", "boxed", "cue", "last-number", "number-word"}
 REFUSALS = {"no-number", "ambiguous", "malformed", "unfinished", "unclosed-think"}

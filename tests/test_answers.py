@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-
-from harness.types import Completion, Problem
-from tasks._answers import equal, grade, read
+from baseline_bench.tasks._answers import equal, grade, read
+from baseline_bench.types import Completion, Problem
 
 SHARED = [
     json.loads(line)

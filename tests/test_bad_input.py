@@ -15,14 +15,13 @@ import datasets
 import pytest
 import samples
 from bad_inputs import SCORE, TABLE
+from baseline_bench.cli import main
 from test_hub import Hub
 
-from harness.cli import main
-
 NEEDY = (
-    *(f"harness.engines.{name}" for name in ("vllm", "openai", "transformers")),
-    "harness.tokenizer",
-    "harness.checkpoints.gguf",
+    *(f"baseline_bench.engines.{name}" for name in ("vllm", "openai", "transformers")),
+    "baseline_bench.tokenizer",
+    "baseline_bench.checkpoints.gguf",
 )
 
 
@@ -85,7 +84,7 @@ def alone(words: list[str], environment: dict[str, str]) -> int:
     """The exit status of the command in a process of its own, which writes where this one does."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING", "BENCH_"))}
     settings = {"HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1", **environment}
-    command = [sys.executable, "-m", "harness.cli", *words]
+    command = [sys.executable, "-m", "baseline_bench.cli", *words]
     return subprocess.run(command, env={**kept, **settings}, check=False, timeout=120).returncode
 
 

@@ -14,14 +14,14 @@ import pytest
 import tiny
 import tiny_lora
 import torch
+from baseline_bench.errors import BenchError
+from baseline_bench.store import records
 from safetensors.torch import load_file
 
 from benchmarks import _folding, _scoring_peers, children, command_line, measuring, record, render
 from benchmarks.cpu_scoring import Peer
 from benchmarks.measuring import Arm, Target
 from benchmarks.record import Goal, Side, Spread
-from harness.errors import BenchError
-from harness.store import records
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = {"bench": [{"seconds": 2.0}, {"seconds": 4.0}, {"seconds": 3.0}], "peer": [{"seconds": 8.0}] * 3}

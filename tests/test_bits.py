@@ -1,11 +1,10 @@
 """Bits survive their hex digits and follow from verdicts."""
 
 import pytest
+from baseline_bench.store.bits import Bits, bits_to_hex, hex_to_bits
+from baseline_bench.types import Score, Verdict
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness.store.bits import Bits, bits_to_hex, hex_to_bits
-from harness.types import Score, Verdict
 
 
 @given(st.lists(st.booleans()))

@@ -1,4 +1,4 @@
-"""harness.stories.boards: what `bench board --check` finds on a board of real runs, however well a forger counts."""
+"""stories.boards: what `bench board --check` finds on a board of real runs, however well a forger counts."""
 
 import hashlib
 import json
@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 import tiny
-
-from harness import cli
-from harness.pages import checking
-from harness.regrading import Regrader
-from harness.store import entries
-from harness.store.bits import Bits, bits_to_hex
-from harness.store.completions import from_lines, read_lines, to_lines
-from harness.store.entry import Entry
-from harness.store.records import digest, pretty
+from baseline_bench import cli
+from baseline_bench.pages import checking
+from baseline_bench.regrading import Regrader
+from baseline_bench.store import entries
+from baseline_bench.store.bits import Bits, bits_to_hex
+from baseline_bench.store.completions import from_lines, read_lines, to_lines
+from baseline_bench.store.entry import Entry
+from baseline_bench.store.records import digest, pretty
 
 SCORE = ("--task", "word-problems", "--engine", "scripted", "--limit", "6", "--json")
 
@@ -83,8 +82,8 @@ def git(*words: str) -> None:
 
 
 TASK = """
-from harness.types import Message, Problem, Sampling
-from tasks._answers import READER, grade
+from baseline_bench.types import Message, Problem, Sampling
+from baseline_bench.tasks._answers import READER, grade
 
 LABEL, SAMPLING = "sums-0shot@v1", Sampling(max_tokens=64)
 

@@ -1,4 +1,4 @@
-"""harness.store.candidate: a training's record and loss history, in its folder and in the entries of its rows."""
+"""store.candidate: a training's record and loss history, in its folder and in the entries of its rows."""
 
 import gzip
 import hashlib
@@ -7,16 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from baseline_bench.errors import BenchError
+from baseline_bench.pages import checking, leaderboard
+from baseline_bench.store import audit, candidate, entries
+from baseline_bench.store.candidate import Base, Candidate, Cost, Data, Losses, Merge, Training
+from baseline_bench.store.records import pretty
+from baseline_bench.types import Step
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import answers, entry, regrade, result, sha
-
-from harness.errors import BenchError
-from harness.pages import checking, leaderboard
-from harness.store import audit, candidate, entries
-from harness.store.candidate import Base, Candidate, Cost, Data, Losses, Merge, Training
-from harness.store.records import pretty
-from harness.types import Step
 
 MERGE = Merge("bfloat16", sha("base"), sha("adapter"), sha("merged"), 14, 9, 0.31, None, 1e-4, 0.99, 300)
 

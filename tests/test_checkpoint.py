@@ -1,16 +1,15 @@
-"""harness.checkpoints.gguf: a GGUF file becomes a folder that engines load."""
+"""checkpoints.gguf: a GGUF file becomes a folder that engines load."""
 
 import gguf
 import numpy as np
 import pytest
 import torch
+from baseline_bench.checkpoints import gguf as checkpoint
+from baseline_bench.checkpoints import weights
+from baseline_bench.errors import BenchError
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
-
-from harness.checkpoints import gguf as checkpoint
-from harness.checkpoints import weights
-from harness.errors import BenchError
 
 WIDTH, WIDE, LAYERS = 64, 128, 2
 TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "ab"]

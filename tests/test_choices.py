@@ -7,19 +7,18 @@ from contextlib import suppress
 
 import pytest
 import tiny
-
-from harness import plugins, protocol
-from harness.cli import main
-from harness.errors import BenchError
-from harness.store.completions import completions_of
-from harness.tokens import requests
-from harness.types import Completion, LogLikelihood, Message, Model, Problem, Split
-from tasks import _choices as likeliest
+from baseline_bench import plugins, protocol
+from baseline_bench.cli import main
+from baseline_bench.errors import BenchError
+from baseline_bench.store.completions import completions_of
+from baseline_bench.tasks import _choices as likeliest
+from baseline_bench.tokens import requests
+from baseline_bench.types import Completion, LogLikelihood, Message, Model, Problem, Split
 
 FRUIT = '''"""Which fruit? The likeliest of three words."""
 
-from harness.types import Message, Problem
-from tasks._choices import SAMPLING, judge, reader
+from baseline_bench.types import Message, Problem
+from baseline_bench.tasks._choices import SAMPLING, judge, reader
 
 LABEL, READER = "fruit@v1", reader("character")
 WORDS = ("apples", "eggs and birds", "trees")
@@ -50,7 +49,7 @@ def task(tmp_path):
 
 def speech_of(folder):
     """A model's tokenizer as we speak to it."""
-    return plugins.room("harness.tokenizer").load(Model("tiny", "folder", None, folder, None, None))
+    return plugins.room("baseline_bench.tokenizer").load(Model("tiny", "folder", None, folder, None, None))
 
 
 def test_a_choice_stands_where_a_training_would_put_it(task, tmp_path):

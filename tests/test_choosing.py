@@ -1,15 +1,14 @@
-"""harness.store.choosing: an entry by path, by file name, or by its candidate's name."""
+"""store.choosing: an entry by path, by file name, or by its candidate's name."""
 
 from dataclasses import replace
 
 import pytest
 import samples
-
-from harness.errors import BenchError
-from harness.judging.compare import kind
-from harness.store import entries, lineage
-from harness.store.choosing import choose, pair, rows
-from harness.store.lineage import Retraction
+from baseline_bench.errors import BenchError
+from baseline_bench.judging.compare import kind
+from baseline_bench.store import entries, lineage
+from baseline_bench.store.choosing import choose, pair, rows
+from baseline_bench.store.lineage import Retraction
 
 DAY = "2026-11-{}T12:00:00Z"
 

@@ -1,10 +1,9 @@
-"""harness.judging.claims: a file of claims is read strictly, and every fault of it told at once."""
+"""judging.claims: a file of claims is read strictly, and every fault of it told at once."""
 
 import pytest
+from baseline_bench.errors import BenchError
+from baseline_bench.judging.claims import parse
 from claimed import CLAIM, HEAD, LEADERBOARDS, LOSS, PAIRED
-
-from harness.errors import BenchError
-from harness.judging.claims import parse
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,10 @@
-"""harness.pages.claims_page: findings are told so that nobody takes more from them than there is."""
+"""pages.claims_page: findings are told so that nobody takes more from them than there is."""
 
 import pytest
+from baseline_bench.judging.claims import parse, read
+from baseline_bench.judging.registration import Registration, Since
+from baseline_bench.judging.verdicts import judge
+from baseline_bench.pages import claims_page
 from claimed import (
     CLAIM,
     EARLY,
@@ -19,11 +23,6 @@ from claimed import (
     tuned,
 )
 from markdown_it import MarkdownIt
-
-from harness.judging.claims import parse, read
-from harness.judging.registration import Registration, Since
-from harness.judging.verdicts import judge
-from harness.pages import claims_page
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 import tiny
+from baseline_bench import plugins, protocol
+from baseline_bench.checkpoints import models
+from baseline_bench.cli import COMMANDS, main
+from baseline_bench.types import Split
 from samples import printed_entries
 from test_plugins import TASK
-
-from harness import plugins, protocol
-from harness.checkpoints import models
-from harness.cli import COMMANDS, main
-from harness.types import Split
 
 HELP = Path(__file__).parent / "data" / "help.txt"
 HEAVY = {"datasets", "huggingface_hub", "numpy", "rich", "scipy", "tokenizers", "torch", "transformers", "vllm"}
@@ -85,7 +84,7 @@ def test_the_help_names_the_commands_of_every_day_first(here, capfd):
 @pytest.mark.parametrize("argv", [["--help"], ["--version"], ["baseline", "--help"]])
 def test_help_loads_no_heavy_library(argv):
     """Asking what there is costs no more than Python itself."""
-    asked = f"import sys\nfrom harness.cli import main\ntry:\n    main({argv})\nexcept SystemExit:\n    pass\n"
+    asked = f"import sys\nfrom baseline_bench.cli import main\ntry:\n    main({argv})\nexcept SystemExit:\n    pass\n"
     code = f"{asked}print(sorted({HEAVY} & set(sys.modules)), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "bench" in done.stdout
@@ -99,7 +98,7 @@ def test_help_loads_no_heavy_library(argv):
         ("tasks", plugins.names("task")),
         ("engines", plugins.names("engine")),
         ("trainers", plugins.names("trainer")),
-        ("recipes", sorted(path.stem for path in (plugins.HOUSE / "trainers" / "recipes").glob("*.toml"))),
+        ("recipes", sorted(path.stem for path in (plugins.folder("trainer") / "recipes").glob("*.toml"))),
     ],
 )
 def test_list_prints_one_name_a_line_with_what_it_stands_for(kind, names, here, capfd):
@@ -242,9 +241,8 @@ def test_ctrl_c_keeps_the_answers_and_says_how_to_go_on(model, here, capfd):
     """Exit 130 without a traceback; the same command asks only for what is missing."""
     command = [*words(model)[:-1], "pace=0.2"]
     # A shell that starts tests in the background has them ignore Ctrl-C.
-    heeding = (
-        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from harness.cli import main"
-    )
+    heeding = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    heeding += "; from baseline_bench.cli import main"
     code = [sys.executable, "-c", f"{heeding}; sys.exit(main())", *command]
     with subprocess.Popen(code, stderr=subprocess.PIPE, text=True) as process:
         while not any(file.stat().st_size for file in here.glob("runs/*/completions.jsonl")):
@@ -290,7 +288,7 @@ def test_a_stdout_that_takes_nothing_is_no_traceback(stdout, status, line):
         os.close(reader)
     else:
         writer = os.open(stdout, os.O_WRONLY)
-    command = [sys.executable, "-m", "harness.cli", "list", "models"]
+    command = [sys.executable, "-m", "baseline_bench.cli", "list", "models"]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     assert done.returncode == status

@@ -1,24 +1,23 @@
-"""harness.pages.comment: verdicts first, a limit that always holds, and no text from outside that can break it."""
+"""pages.comment: verdicts first, a limit that always holds, and no text from outside that can break it."""
 
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from baseline_bench.judging.compare import compare
+from baseline_bench.judging.provenances import differences
+from baseline_bench.pages.comment import LIMIT, MARK, fence, render
+from baseline_bench.pages.proposal import Contest, Example, Proposed, Report, Withdrawn
+from baseline_bench.store.board import Row
+from baseline_bench.store.entry import Entry
+from baseline_bench.store.lineage import Retraction
+from baseline_bench.types import Step
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from samples import entry, result
 from test_compare import RIGHT, WRONG, row
 from test_markup import NASTY, SNIPPETS
-
-from harness.judging.compare import compare
-from harness.judging.provenances import differences
-from harness.pages.comment import LIMIT, MARK, fence, render
-from harness.pages.proposal import Contest, Example, Proposed, Report, Withdrawn
-from harness.store.board import Row
-from harness.store.entry import Entry
-from harness.store.lineage import Retraction
-from harness.types import Step
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 TEXT = st.lists(

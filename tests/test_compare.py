@@ -1,19 +1,18 @@
-"""harness.judging.compare: what two rows' difference may mean, how large it is with its doubt, and why items moved."""
+"""judging.compare: what two rows' difference may mean, how large it is with its doubt, and why items moved."""
 
 from dataclasses import replace
 
 import pytest
+from baseline_bench.errors import BenchError
+from baseline_bench.evaluate import score
+from baseline_bench.judging.compare import Flips, Move, comparable, compare, is_base, kind, moves
+from baseline_bench.store.bits import Bits
+from baseline_bench.store.candidate import Merge, Training
+from baseline_bench.store.entry import Entry, Result
+from baseline_bench.types import Verdict
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import entry, result, sha
-
-from harness.errors import BenchError
-from harness.evaluate import score
-from harness.judging.compare import Flips, Move, comparable, compare, is_base, kind, moves
-from harness.store.bits import Bits
-from harness.store.candidate import Merge, Training
-from harness.store.entry import Entry, Result
-from harness.types import Verdict
 
 RIGHT, LOOSE, WRONG, UNREAD, CUT = "right", "loose", "wrong", "unread", "cut"
 KINDS = (RIGHT, LOOSE, WRONG, UNREAD, CUT)

@@ -1,4 +1,4 @@
-"""harness.stories.comparing: `bench compare` and `bench diff`, on real rows and small ones."""
+"""stories.comparing: `bench compare` and `bench diff`, on real rows and small ones."""
 
 import json
 from dataclasses import replace
@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 import samples
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.store import entries, lineage
+from baseline_bench.store.entry import Checks
+from baseline_bench.store.lineage import Retraction
+from baseline_bench.stories.comparing import Compare, Diff, compare, diff
 from test_telling import BASE
-
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.store import entries, lineage
-from harness.store.entry import Checks
-from harness.store.lineage import Retraction
-from harness.stories.comparing import Compare, Diff, compare, diff
 
 BOARDS = Path(__file__).parent.parent / "leaderboards"
 TUNED, PLAIN = (

@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from baseline_bench.errors import BenchError
+from baseline_bench.store.completions import CommittedCompletion, commit, compress, from_lines, read_lines, to_lines
+from baseline_bench.types import Completion, Problem
 from samples import answers
-
-from harness.errors import BenchError
-from harness.store.completions import CommittedCompletion, commit, compress, from_lines, read_lines, to_lines
-from harness.types import Completion, Problem
 
 
 def test_compression_is_deterministic() -> None:
@@ -30,7 +29,7 @@ def test_what_a_model_wrote_is_kept_exactly() -> None:
 
 def test_a_file_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading stops at a limit far above any run."""
-    monkeypatch.setattr("harness.store.completions.MOST_BYTES", 1000)
+    monkeypatch.setattr("baseline_bench.store.completions.MOST_BYTES", 1000)
     path = tmp_path / "x.jsonl.gz"
     path.write_bytes(compress(b"0" * 100_000))
     with pytest.raises(BenchError, match="more than 1,000 bytes"):

@@ -6,10 +6,9 @@ import inspect
 import tomllib
 
 import pytest
-
-from harness import plugins, protocol
-from harness.training import recipes
-from harness.types import Completion, Split
+from baseline_bench import plugins, protocol
+from baseline_bench.training import recipes
+from baseline_bench.types import Completion, Split
 
 
 @pytest.fixture(params=plugins.names("task"))

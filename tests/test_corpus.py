@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from baseline_bench.findings import CODES
 from corpus import adapters, answers, candidates, templates
 from corpus.cases import Case
 from tiny_study import bench
-
-from harness.findings import CODES
 
 CASES = (*candidates.CASES, *adapters.CASES, *templates.CASES)
 # Codes that no single folder shows: what does show them, and is tested there.

@@ -9,11 +9,12 @@ from time import perf_counter
 
 import pytest
 import tiny
-
-from harness import cli
+from baseline_bench import cli
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["transformers", "harness.bench", "harness.tokenizer", "harness.pages.leaderboard"])
+CONTEXT.set_forkserver_preload(
+    ["transformers", "baseline_bench.bench", "baseline_bench.tokenizer", "baseline_bench.pages.leaderboard"]
+)
 ITEMS = 40
 
 

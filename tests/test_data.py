@@ -1,4 +1,4 @@
-"""harness.training.data: a recipe's data becomes samples in the task's own words, or is refused line by line."""
+"""training.data: a recipe's data becomes samples in the task's own words, or is refused line by line."""
 
 import json
 from collections.abc import Sequence
@@ -6,12 +6,11 @@ from collections.abc import Sequence
 import datasets
 import pyarrow
 import pytest
+from baseline_bench.errors import BenchError
+from baseline_bench.tasks import word_problems
+from baseline_bench.training import data, recipes
+from baseline_bench.types import Message, Split
 from pyarrow import parquet
-
-from harness.errors import BenchError
-from harness.training import data, recipes
-from harness.types import Message, Split
-from tasks import word_problems
 
 RECIPE = """\
 base = "smollm2-135m-it"
@@ -99,7 +98,8 @@ def test_gsm8k_is_read_as_the_task_reads_it(gsm8k_mirror):
 def test_a_task_of_one_s_own_may_be_the_data(tmp_path, recipe):
     """A task file beside the recipe is data as one of ours is."""
     (tmp_path / "mine.py").write_text(
-        "from harness.types import Problem\nfrom tasks.word_problems import *\nfrom tasks.word_problems import grade\n"
+        "from baseline_bench.types import Problem\nfrom baseline_bench.tasks.word_problems import *\n"
+        "from baseline_bench.tasks.word_problems import grade\n"
         "def problems(split):\n    return [Problem(split.name, split.config, '1', '#### 1')]\n",
         encoding="utf-8",
     )

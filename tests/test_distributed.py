@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 import tiny_training
+from baseline_bench import stage
+from baseline_bench.errors import BenchError
+from baseline_bench.trainers import full, lora
 from safetensors.torch import load_file
-
-from harness import stage
-from harness.errors import BenchError
-from trainers import full, lora
 
 # PEFT asks transformers by an old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")

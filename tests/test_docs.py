@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 import tiny
-
-from harness import cli, plugins
-from harness.findings import CODES
+from baseline_bench import cli, plugins
+from baseline_bench.findings import CODES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -58,7 +57,7 @@ def test_the_trainer_in_ten_lines_makes_a_candidate(tmp_path, monkeypatch, capfd
 def test_the_verdict_of_readme_is_what_the_command_above_it_prints():
     """In this repository, on the rows of its board; only the spaces that fill a line are left out."""
     shown = re.search(r"```sh\n(bench compare [^\n]*)\n```\n\n```\n(.*?)```", README, re.DOTALL)
-    script = f'bench() {{ "{sys.executable}" -m harness.cli "$@"; }}; {shown[1]}'
+    script = f'bench() {{ "{sys.executable}" -m baseline_bench.cli "$@"; }}; {shown[1]}'
     ran = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert [line.rstrip() for line in ran.stdout.splitlines()] == shown[2].splitlines()
 

@@ -8,10 +8,9 @@ import pytest
 import tiny
 import tiny_lora
 import torch
+from baseline_bench.checkpoints import weights
 from safetensors.torch import load_file, save_file
 from tiny_study import bench
-
-from harness.checkpoints import weights
 
 EMBEDDING = "model.embed_tokens.weight"
 SOUND = "nothing that would make this model score wrongly"

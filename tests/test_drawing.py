@@ -1,14 +1,13 @@
-"""harness.pages.drawing: SVG that is well formed whatever it is told, and the same bytes every time."""
+"""pages.drawing: SVG that is well formed whatever it is told, and the same bytes every time."""
 
 import xml.etree.ElementTree as ET
 
 import pytest
+from baseline_bench.pages.drawing import Canvas, cut, ticks
+from baseline_bench.pages.markup import visible
 from hypothesis import given
 from hypothesis import strategies as st
 from test_markup import NASTY
-
-from harness.pages.drawing import Canvas, cut, ticks
-from harness.pages.markup import visible
 
 SVG = "{http://www.w3.org/2000/svg}"
 FINITE = st.floats(-1e6, 1e6)

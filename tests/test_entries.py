@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from baseline_bench.errors import BenchError
+from baseline_bench.store import audit, entries, records
+from baseline_bench.store.completions import from_lines, read_lines
+from baseline_bench.store.entries import completions_path, read, stem, verify, write
+from baseline_bench.store.entry import Entry, Result
+from baseline_bench.store.records import decode, plain, pretty
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import add, answers, entry, partial, regrade, result
-
-from harness.errors import BenchError
-from harness.store import audit, entries, records
-from harness.store.completions import from_lines, read_lines
-from harness.store.entries import completions_path, read, stem, verify, write
-from harness.store.entry import Entry, Result
-from harness.store.records import decode, plain, pretty
 
 BASE = result()
 

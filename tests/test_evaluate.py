@@ -1,12 +1,11 @@
-"""harness.evaluate: what is asked, kept and judged, with a generator that does as it is told."""
+"""evaluate: what is asked, kept and judged, with a generator that does as it is told."""
 
 import pytest
 import tiny
+from baseline_bench import evaluate, plugins, runs, tokens
+from baseline_bench.errors import BenchError
+from baseline_bench.types import Completion, Problem, Split, Verdict
 from transformers import AutoTokenizer
-
-from harness import evaluate, plugins, runs, tokens
-from harness.errors import BenchError
-from harness.types import Completion, Problem, Split, Verdict
 
 
 class Forgetful:

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 import samples
 import yaml
+from baseline_bench.cli import main
+from baseline_bench.store import lineage
 from huggingface_hub import ModelCard, parse_eval_result_entries
-
-from harness.cli import main
-from harness.store import lineage
 
 TOTAL, RIGHT = 12, 5
 # What lm-eval 0.4.13 wrote of a task of two items and a model that answers nonsense, but for what tells of a machine.

@@ -1,14 +1,10 @@
-"""harness.judging.families: families of tests, counts of different items, and seeds, against published numbers."""
+"""judging.families: families of tests, counts of different items, and seeds, against published numbers."""
 
 from itertools import pairwise
 from statistics import fmean
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import ttest_1samp
-
-from harness.judging.families import (
+from baseline_bench.judging.families import (
     boschloo,
     holm,
     seeds_interval,
@@ -17,6 +13,9 @@ from harness.judging.families import (
     unpaired_items,
     unpaired_power,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import ttest_1samp
 
 p_values = st.lists(st.floats(0, 1), max_size=20)
 counts = st.integers(1, 60).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total)))

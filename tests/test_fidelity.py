@@ -1,4 +1,4 @@
-"""harness.checkpoints.fidelity: the effect of merging on predictions, 0 where nothing was lost."""
+"""checkpoints.fidelity: the effect of merging on predictions, 0 where nothing was lost."""
 
 import math
 import shutil
@@ -7,12 +7,11 @@ import pytest
 import tiny
 import tiny_lora
 import torch
+from baseline_bench.checkpoints import fidelity, merge
+from baseline_bench.checkpoints.fidelity import FidelityOptions
+from baseline_bench.checkpoints.merge import MergeOptions
+from baseline_bench.errors import BenchError
 from safetensors.torch import load_file, save_file
-
-from harness.checkpoints import fidelity, merge
-from harness.checkpoints.fidelity import FidelityOptions
-from harness.checkpoints.merge import MergeOptions
-from harness.errors import BenchError
 
 PROBES = [[1, *range(20, 60)], [1, *range(90, 100)], [5]]
 

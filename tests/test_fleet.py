@@ -1,4 +1,4 @@
-"""harness.fleet: several processes answer as one engine would, whatever becomes of them."""
+"""fleet: several processes answer as one engine would, whatever becomes of them."""
 
 import json
 import os
@@ -13,16 +13,15 @@ from pathlib import Path
 import fleet_engine
 import pytest
 import tiny
-
-from harness import cli, plugins
-from harness.contracts import Measuring, Reloading, Several
-from harness.engines import scripted
-from harness.errors import BenchError
-from harness.fleet import fleet, gpus
-from harness.fleet.messages import Done, Item
-from harness.fleet.workers import Worker
-from harness.types import Model, Request, Row, Sampling
-from harness.warm import Reference, Warm
+from baseline_bench import cli, plugins
+from baseline_bench.contracts import Measuring, Reloading, Several
+from baseline_bench.engines import scripted
+from baseline_bench.errors import BenchError
+from baseline_bench.fleet import fleet, gpus
+from baseline_bench.fleet.messages import Done, Item
+from baseline_bench.fleet.workers import Worker
+from baseline_bench.types import Model, Request, Row, Sampling
+from baseline_bench.warm import Reference, Warm
 
 ENGINE = fleet_engine.__file__
 PATIENCE = 60
@@ -32,9 +31,9 @@ SEQUENCES = tuple(tuple((7 * i * i + 31 * s) % 32 for i in range(40)) for s in r
 HOLD = """\
 import threading
 from pathlib import Path
-from harness import plugins
-from harness.fleet import fleet
-from harness.types import Model
+from baseline_bench import plugins
+from baseline_bench.fleet import fleet
+from baseline_bench.types import Model
 options = plugins.engine({engine!r}).Options(pipe={pipe!r})
 held = fleet.Start({engine!r}, ("0", "1"), print).load(Model("m", "folder", None, Path({folder!r}), None, "m"), options)
 threading.Event().wait()

@@ -1,19 +1,18 @@
-"""harness.pages.floors and what it judges by: floors on a board's page, and what unlike settings move."""
+"""pages.floors and what it judges by: floors on a board's page, and what unlike settings move."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
+from baseline_bench.judging.noise import apart, newest, within
+from baseline_bench.pages.floors import floors
+from baseline_bench.store.board import Board
+from baseline_bench.store.noise import Noise, Pair
 from board_samples import ITEMS, repeated, row
 from hypothesis import given, settings
 from markdown_it import MarkdownIt
 from samples import result
 from test_markup import NASTY
-
-from harness.judging.noise import apart, newest, within
-from harness.pages.floors import floors
-from harness.store.board import Board
-from harness.store.noise import Noise, Pair
 
 EMPTY = Board("counting", ())
 EAGER = {"dtype": "bfloat16", "eager": True}

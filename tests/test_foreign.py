@@ -10,16 +10,15 @@ import pytest
 import tiny
 import tiny_lora
 import tiny_training
+from baseline_bench import plugins
+from baseline_bench.checkpoints import weights
+from baseline_bench.errors import BenchError
 from safetensors.torch import load_file, save_file
-
-from harness import plugins
-from harness.checkpoints import weights
-from harness.errors import BenchError
 
 # A whole foreign trainer; its script moves every norm of the base, or does whatever replaces it.
 TRAINER = '''
-from trainers._foreign import jsonl
-from trainers._options import Foreign as Options
+from baseline_bench.trainers._foreign import jsonl
+from baseline_bench.trainers._options import Foreign as Options
 
 SCRIPT = """
 {script}
@@ -288,8 +287,8 @@ def test_a_launcher_may_end_what_it_started_elsewhere(train, tmp_path):
 
 def test_a_killed_training_takes_its_command_with_it(base, tmp_path):
     """The command ends when the process that asked for it does, however that ended."""
-    script = f"import os, signal, subprocess, sys; sys.path.insert(0, {str(Path(plugins.HOUSE))!r})\n"
-    script += "from trainers import _leash\n"
+    script = "import os, signal, subprocess, sys; "
+    script += "from baseline_bench.trainers import _leash\n"
     script += (
         "subprocess.Popen([sys.executable, _leash.__file__, sys.executable, '-c', 'import time; time.sleep(600)'],"
     )

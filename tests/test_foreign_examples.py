@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import tiny_training
 import yaml
+from baseline_bench import plugins
+from baseline_bench.trainers import _foreign
 from datasets import load_from_disk
-
-from harness import plugins
-from trainers import _foreign
 
 PAGE = (Path(__file__).parent.parent / "docs" / "foreign-trainers.md").read_text(encoding="utf-8")
 NAMES = ("axolotl", "LLaMA-Factory")
@@ -66,5 +65,7 @@ def test_an_example_s_rows_are_ours(example, tmp_path):
 def test_the_page_tells_every_key_that_foreign_recipes_share():
     """python, time_limit and batch."""
     assert [
-        key for key in plugins.room("trainers._options").Foreign.__dataclass_fields__ if f"`{key}`" not in PAGE
+        key
+        for key in plugins.room("baseline_bench.trainers._options").Foreign.__dataclass_fields__
+        if f"`{key}`" not in PAGE
     ] == []

@@ -1,19 +1,18 @@
-"""harness.pages.forest: the plot shows each row beside its base, and nothing in a record breaks it."""
+"""pages.forest: the plot shows each row beside its base, and nothing in a record breaks it."""
 
 import random
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 
+from baseline_bench.judging.standing import judge
+from baseline_bench.pages.forest import draw
+from baseline_bench.store.board import Board, Row
 from board_samples import ITEMS, golden, labelled, right, row, trained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import counted, partial, result
 from test_markup import NASTY
-
-from harness.judging.standing import judge
-from harness.pages.forest import draw
-from harness.store.board import Board, Row
 
 GOLDEN = Path(__file__).parent / "data" / "golden_board.svg"
 SVG = "{http://www.w3.org/2000/svg}"

@@ -1,13 +1,12 @@
-"""harness.checkpoints.gguf_tokenizer: the tokenizer of a GGUF file, written out the same on every machine."""
+"""checkpoints.gguf_tokenizer: the tokenizer of a GGUF file, written out the same on every machine."""
 
 import json
 
 import pytest
+from baseline_bench.checkpoints import gguf_tokenizer
+from baseline_bench.errors import BenchError
 from tokenizers import pre_tokenizers
 from transformers import PreTrainedTokenizerFast
-
-from harness.checkpoints import gguf_tokenizer
-from harness.errors import BenchError
 
 NORMAL, CONTROL, USER_DEFINED, BYTE = 1, 3, 4, 6
 BYTES = [(letter, NORMAL) for letter in sorted(pre_tokenizers.ByteLevel.alphabet())]

@@ -1,13 +1,12 @@
-"""harness.training.grid: every combination is tried, and what wins is told with the rule that decided."""
+"""training.grid: every combination is tried, and what wins is told with the rule that decided."""
 
 from dataclasses import dataclass
 
 import pytest
-
-from harness.errors import BenchError
-from harness.training import grid, recipes
-from harness.training.grid import Outcome
-from harness.types import Verdict
+from baseline_bench.errors import BenchError
+from baseline_bench.training import grid, recipes
+from baseline_bench.training.grid import Outcome
+from baseline_bench.types import Verdict
 
 RECIPE = "quickstart-lora"
 

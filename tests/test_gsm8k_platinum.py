@@ -3,11 +3,10 @@
 import datasets
 import pyarrow
 import pytest
+from baseline_bench import plugins, protocol
+from baseline_bench.errors import BenchError
+from baseline_bench.types import Completion, Split
 from pyarrow import parquet
-
-from harness import plugins, protocol
-from harness.errors import BenchError
-from harness.types import Completion, Split
 
 ROWS = {
     "question": ["How many eggs are 9 and 9?", "How many are 2,000 and 500 bricks?", "How warm is 3 below 1 degree?"],

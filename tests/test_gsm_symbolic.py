@@ -7,11 +7,10 @@ from importlib import metadata
 from importlib.util import find_spec
 
 import pytest
-
-from harness import plugins, protocol, regrading
-from harness.errors import BenchError
-from harness.training import leaks
-from harness.types import Completion, Message, Problem, Sample, Split
+from baseline_bench import plugins, protocol, regrading
+from baseline_bench.errors import BenchError
+from baseline_bench.training import leaks
+from baseline_bench.types import Completion, Message, Problem, Sample, Split
 
 needs_the_package = pytest.mark.skipif(
     find_spec("reasoning_gym") is None, reason="reasoning-gym is not installed: pip install 'baseline-bench[symbolic]'"

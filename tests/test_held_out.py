@@ -1,4 +1,4 @@
-"""harness.training.held_out: hyper-parameters are chosen by train rows that no try has trained on."""
+"""training.held_out: hyper-parameters are chosen by train rows that no try has trained on."""
 
 import io
 import json
@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import tiny
-
-from harness import plugins
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.training import held_out
-from harness.training import train as training
-from harness.types import Split
+from baseline_bench import plugins
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.training import held_out
+from baseline_bench.training import train as training
+from baseline_bench.types import Split
 
 RECIPE = """\
 base = "{base}"
@@ -38,7 +37,7 @@ def prepare(base):
         (folder / "mine.toml").write_text(RECIPE.format(base=base, data=data))
         order = training.Order(str(folder / "mine.toml"), [], None, 0, 1, 0, folder, False, None, folder)
         plan = training.prepare(order, Screen(io.StringIO(), io.StringIO()))
-        return plan, plugins.room("harness.training.data").load(plan.recipe, None)
+        return plan, plugins.room("baseline_bench.training.data").load(plan.recipe, None)
 
     return made
 

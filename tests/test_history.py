@@ -9,12 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from baseline_bench.errors import BenchError
+from baseline_bench.pages import leaderboard
+from baseline_bench.pages.checking import check
+from baseline_bench.store.entries import completions_path
 from samples import add, regrade, result, sha
-
-from harness.errors import BenchError
-from harness.pages import leaderboard
-from harness.pages.checking import check
-from harness.store.entries import completions_path
 
 BASE = result()
 STUDY = Path(__file__).parent.parent / "leaderboards" / "claims" / "study.toml"

@@ -1,4 +1,4 @@
-"""harness.checkpoints.hub: one commit of a repository, from a hub that this test serves on the loopback."""
+"""checkpoints.hub: one commit of a repository, from a hub that this test serves on the loopback."""
 
 import hashlib
 import http.server
@@ -14,16 +14,15 @@ from pathlib import Path
 import pytest
 import tiny
 import tiny_lora
+from baseline_bench.checkpoints import weights
+from baseline_bench.store import entries
 from transformers import AutoModelForCausalLM
-
-from harness.checkpoints import weights
-from harness.store import entries
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SCRIPT = """\
 import sys
-from harness.checkpoints import hub
-from harness.errors import BenchError
+from baseline_bench.checkpoints import hub
+from baseline_bench.errors import BenchError
 try:
     print(*hub.download(sys.argv[1], sys.argv[2] or None))
 except BenchError as error:
@@ -215,11 +214,15 @@ def test_an_adapter_of_the_hub_is_scored_over_the_base_that_it_names(hub, files,
     words = ["score", "org/lora", "--task", "word-problems", "--engine", "scripted", "--limit", "4", "--cache", "cache"]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     home = {**kept, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
-    command = [sys.executable, "-m", "harness.cli", *words]
+    command = [sys.executable, "-m", "baseline_bench.cli", *words]
     asked = home | {"HF_ENDPOINT": hub.address}
     done = subprocess.run(command, cwd=tmp_path, env=asked, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    code = [sys.executable, "-c", "from harness.checkpoints import models; print(*models.hub_adapter('org/lora'))"]
+    code = [
+        sys.executable,
+        "-c",
+        "from baseline_bench.checkpoints import models; print(*models.hub_adapter('org/lora'))",
+    ]
     again = subprocess.run(code, env=home | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=True)
     assert again.stdout.split()[1:] == ["org/lora", COMMIT]
     (row,) = [entries.read(path).result for path in tmp_path.glob("leaderboards/*/*.json")]

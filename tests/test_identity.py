@@ -1,4 +1,4 @@
-"""harness.checkpoints.identity and manifest: two models of equal tensors, and a conversion that was damaged."""
+"""checkpoints.identity and manifest: two models of equal tensors, and a conversion that was damaged."""
 
 import hashlib
 import json
@@ -10,6 +10,17 @@ from typing import Any
 
 import pytest
 import tiny
+from baseline_bench import cli, runs, tokenizer
+from baseline_bench.checkpoints import identity, manifest, models, wheels
+from baseline_bench.errors import BenchError
+from baseline_bench.judging import telling
+from baseline_bench.judging.compare import kind
+from baseline_bench.judging.noise import newest
+from baseline_bench.judging.provenances import differences
+from baseline_bench.pages import checking, leaderboard
+from baseline_bench.store import audit
+from baseline_bench.store.entry import Entry, Result
+from baseline_bench.types import Model
 from board_samples import repeated
 from corpus import boards
 from corpus import entries as models_of
@@ -17,18 +28,6 @@ from corpus.boards import IDENTITY, OTHER, row
 from corpus.cases import Case
 from samples import entry
 from test_checkpoint import file as gguf_file  # noqa: F401 - a fixture
-
-from harness import cli, runs, tokenizer
-from harness.checkpoints import identity, manifest, models, wheels
-from harness.errors import BenchError
-from harness.judging import telling
-from harness.judging.compare import kind
-from harness.judging.noise import newest
-from harness.judging.provenances import differences
-from harness.pages import checking, leaderboard
-from harness.store import audit
-from harness.store.entry import Entry, Result
-from harness.types import Model
 
 QUICK = ("--task", "word-problems", "--engine", "scripted", "--limit", "5", "--json")
 

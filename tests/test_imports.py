@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import samples
-
-from harness.cli import main
-from harness.errors import BenchError
-from harness.pages import checking
-from harness.store import foreign
-from harness.store.bits import hex_to_bits
+from baseline_bench.cli import main
+from baseline_bench.errors import BenchError
+from baseline_bench.pages import checking
+from baseline_bench.store import foreign
+from baseline_bench.store.bits import hex_to_bits
 
 THEIRS = Path(__file__).parent / "data" / "lm_eval"
 RESULTS = "results_2026-11-23T03-35-07.653235.json"

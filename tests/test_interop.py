@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import tiny
 import tiny_lora
-
-from harness import cli
+from baseline_bench import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "interop.md").read_text(encoding="utf-8")
@@ -98,7 +97,7 @@ class Lacking:
         return getattr(self.finder, name)
 
 sys.meta_path[:] = map(Lacking, sys.meta_path)
-from harness import cli
+from baseline_bench import cli
 sys.exit(cli.main(sys.argv[1:]))
 """
 

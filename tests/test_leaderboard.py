@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from baseline_bench.errors import BenchError
+from baseline_bench.pages import leaderboard
+from baseline_bench.pages.checking import check
+from baseline_bench.pages.leaderboard import boards, render
+from baseline_bench.store.entries import completions_path, write
+from baseline_bench.store.records import pretty
 from samples import LEAVES, add, altered, answers, entry, regrade, result, sha
-
-from harness.errors import BenchError
-from harness.pages import leaderboard
-from harness.pages.checking import check
-from harness.pages.leaderboard import boards, render
-from harness.store.entries import completions_path, write
-from harness.store.records import pretty
 
 BASE = result()
 

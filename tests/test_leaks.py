@@ -1,11 +1,10 @@
 """leaks: whole test questions in training data are found however they are dressed, and shared runs are told."""
 
 import pytest
-
-from harness.errors import BenchError
-from harness.training import leaks
-from harness.types import Message, Problem, Sample, Split
-from tasks import gsm8k
+from baseline_bench.errors import BenchError
+from baseline_bench.tasks import gsm8k
+from baseline_bench.training import leaks
+from baseline_bench.types import Message, Problem, Sample, Split
 
 QUESTION = "A farmer sells 3/4 of his 60 eggs for 50 cents each, and keeps the rest. How much money does he make today?"
 ITEM = Problem("test-0", QUESTION, "22.5", "#### 22.5")

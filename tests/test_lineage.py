@@ -1,4 +1,4 @@
-"""harness.store.lineage: what is said of an entry later is named by content, founded on the entry, and never loops."""
+"""store.lineage: what is said of an entry later is named by content, founded on the entry, and never loops."""
 
 import json
 from collections.abc import Callable
@@ -6,18 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from baseline_bench.errors import BenchError
+from baseline_bench.pages import leaderboard
+from baseline_bench.pages.checking import check
+from baseline_bench.store import entries, lineage
+from baseline_bench.store.board import Row
+from baseline_bench.store.lineage import Retraction
+from baseline_bench.store.records import pretty
 from board_samples import retraction, verification
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import add, altered, result
-
-from harness.errors import BenchError
-from harness.pages import leaderboard
-from harness.pages.checking import check
-from harness.store import entries, lineage
-from harness.store.board import Row
-from harness.store.lineage import Retraction
-from harness.store.records import pretty
 
 
 @pytest.fixture

@@ -1,17 +1,16 @@
-"""harness.stories.retracting: `bench retract` writes a record and renders, and refuses what would make no sense."""
+"""stories.retracting: `bench retract` writes a record and renders, and refuses what would make no sense."""
 
 import io
 from pathlib import Path
 
 import pytest
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.pages import leaderboard
+from baseline_bench.pages.checking import check
+from baseline_bench.store import lineage
+from baseline_bench.stories.retracting import Retract, retract
 from samples import add, result
-
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.pages import leaderboard
-from harness.pages.checking import check
-from harness.store import lineage
-from harness.stories.retracting import Retract, retract
 
 
 @pytest.fixture

@@ -11,13 +11,12 @@ from dataclasses import replace
 import lm_eval_side as side
 import pytest
 import tiny
-
-from harness import evaluate, plugins, runs
-from harness.cli import main
-from harness.errors import BenchError
-from harness.store import entries, item_metrics
-from harness.store.completions import completions_of
-from harness.types import Completion, Measured, Sampling, Split
+from baseline_bench import evaluate, plugins, runs
+from baseline_bench.cli import main
+from baseline_bench.errors import BenchError
+from baseline_bench.store import entries, item_metrics
+from baseline_bench.store.completions import completions_of
+from baseline_bench.types import Completion, Measured, Sampling, Split
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None,
@@ -139,7 +138,7 @@ def test_whole_texts_have_aggregates_and_are_compared_with_nothing(model, mirror
 WITHOUT = """
 import sys
 sys.modules["lm_eval"] = None
-from harness.cli import main
+from baseline_bench.cli import main
 entry = sys.argv[1]
 assert main(["board", "--check"]) == 0
 assert main(["verify", entry, "--level", "0"]) == 0
@@ -249,7 +248,7 @@ def test_a_bar_makes_degrees_right_and_wrong(model, mirror):
 
 def test_ifeval_asks_for_nothing_that_is_not_at_hand(monkeypatch):
     """lm-eval's own file would download nltk's tokenizer; here that is one line."""
-    files, nltk = plugins.room("tasks._lm_eval_files"), plugins.room("nltk")
+    files, nltk = plugins.room("baseline_bench.tasks._lm_eval_files"), plugins.room("nltk")
     before = nltk.download
     with files.offline(), pytest.raises(BenchError, match="punkt_tab"):
         nltk.download("punkt_tab")

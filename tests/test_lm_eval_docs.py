@@ -12,9 +12,8 @@ from pathlib import Path
 import lm_eval_side as side
 import pytest
 import tiny
-
-from harness import cli, plugins, tokens
-from harness.types import Split
+from baseline_bench import cli, plugins, tokens
+from baseline_bench.types import Split
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "lm-eval.md").read_text(encoding="utf-8")

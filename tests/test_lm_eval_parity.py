@@ -7,10 +7,9 @@ from itertools import chain
 import lm_eval_side as side
 import pytest
 import tiny
-
-from harness import plugins
-from harness.cli import main
-from harness.store.completions import completions_of
+from baseline_bench import plugins
+from baseline_bench.cli import main
+from baseline_bench.store.completions import completions_of
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None,
@@ -110,7 +109,7 @@ def test_a_row_holds_what_lm_eval_s_own_model_finds(kind, model, mirror, tmp_pat
 
 def test_ties_are_decided_as_lm_eval_s_model_decides_them(tmp_path):
     """Of equally likely tokens the lowest id is greedy, and equal choices of one context come out equal."""
-    teacher, torch = plugins.room("harness.engines._teacher"), plugins.room("torch")
+    teacher, torch = plugins.room("baseline_bench.engines._teacher"), plugins.room("torch")
     logits = torch.zeros(1, 8)
     logits[0, 5] = logits[0, 3] = 2.0
     assert [teacher._read(logits, [token]).greedy for token in (3, 5, 0)] == [True, False, False]

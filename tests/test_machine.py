@@ -1,9 +1,8 @@
-"""harness.machine: what is left on disk and in memory, and who is turned away."""
+"""machine: what is left on disk and in memory, and who is turned away."""
 
 import pytest
-
-from harness import machine
-from harness.errors import BenchError
+from baseline_bench import machine
+from baseline_bench.errors import BenchError
 
 MEMINFO = "MemTotal:       16000000 kB\nMemAvailable:    8000000 kB\n"
 FREE = 8_000_000 * 1024

@@ -8,26 +8,25 @@ from pathlib import Path
 
 import pytest
 import report_samples
+from baseline_bench.display import Screen
+from baseline_bench.findings import CODES
+from baseline_bench.judging.compare import compare
+from baseline_bench.judging.standing import judge
+from baseline_bench.pages import comment, forest
+from baseline_bench.pages.page import page
+from baseline_bench.pages.proposal import Contest, Proposed, Report
+from baseline_bench.pages.sheet import sheet
+from baseline_bench.scoring import Scored
+from baseline_bench.store import entries
+from baseline_bench.store.board import Board, Row
+from baseline_bench.store.entry import Checks, Result
+from baseline_bench.store.lineage import Said
+from baseline_bench.stories.reading import Show, show
+from baseline_bench.stories.reporting import render
+from baseline_bench.summary import announce
 from board_samples import HOSTILE, right, row, trained
 from markdown_it import MarkdownIt
 from samples import add, partial, result
-
-from harness.display import Screen
-from harness.findings import CODES
-from harness.judging.compare import compare
-from harness.judging.standing import judge
-from harness.pages import comment, forest
-from harness.pages.page import page
-from harness.pages.proposal import Contest, Proposed, Report
-from harness.pages.sheet import sheet
-from harness.scoring import Scored
-from harness.store import entries
-from harness.store.board import Board, Row
-from harness.store.entry import Checks, Result
-from harness.store.lineage import Said
-from harness.stories.reading import Show, show
-from harness.stories.reporting import render
-from harness.summary import announce
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
 FOUND = Checks(findings=("template-drops-turn", "bos-missing"), accepted=("template-unread",), logits="finite")

@@ -5,11 +5,10 @@ import io
 from itertools import pairwise
 
 import pytest
+from baseline_bench.pages.markup import cell, code, csv_cell, visible
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-
-from harness.pages.markup import cell, code, csv_cell, visible
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 SNIPPETS = (

@@ -1,4 +1,4 @@
-"""harness.checkpoints.merge: an adapter is folded in fp32, rounded once, and nothing unproved is left behind."""
+"""checkpoints.merge: an adapter is folded in fp32, rounded once, and nothing unproved is left behind."""
 
 import json
 import math
@@ -8,16 +8,15 @@ import pytest
 import tiny
 import tiny_lora
 import torch
+from baseline_bench.checkpoints import adapter, folding, merge, nf4, weights
+from baseline_bench.checkpoints.merge import MergeOptions
+from baseline_bench.engines import transformers as engine
+from baseline_bench.errors import BenchError
+from baseline_bench.store.records import decode
+from baseline_bench.types import Model, Request, Sampling
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
-
-from harness.checkpoints import adapter, folding, merge, nf4, weights
-from harness.checkpoints.merge import MergeOptions
-from harness.engines import transformers as engine
-from harness.errors import BenchError
-from harness.store.records import decode
-from harness.types import Model, Request, Sampling
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -243,7 +242,7 @@ def test_a_tied_head_is_no_target(tmp_path):
 
 def test_too_little_disk_is_told_at_once(llama, query, tmp_path, monkeypatch):
     """Before anything is written."""
-    monkeypatch.setattr("harness.machine.free_disk", lambda path: 1000)
+    monkeypatch.setattr("baseline_bench.machine.free_disk", lambda path: 1000)
     assert "of disk" in refusal(llama, query, tmp_path / "out").what
 
 

@@ -10,19 +10,18 @@ import tiny
 import tiny_lora
 import tiny_study
 import torch
+from baseline_bench.checkpoints import weights
+from baseline_bench.store import candidate
+from baseline_bench.training import merging
 from safetensors.torch import load_file, save_file
 from tiny_study import SCRIPTED, bench, only, rows
-
-from harness.checkpoints import weights
-from harness.store import candidate
-from harness.training import merging
 
 TASK = ("--task", "word-problems", *SCRIPTED)
 COPIED = """\
 import shutil
 from pathlib import Path
 from dataclasses import dataclass
-from harness.types import Step, Trained
+from baseline_bench.types import Step, Trained
 
 @dataclass(frozen=True, slots=True)
 class Options:

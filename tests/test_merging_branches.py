@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 import tiny
-
-from harness import cli
-from harness.store import entries
+from baseline_bench import cli
+from baseline_bench.store import entries
 
 ROOT = Path(__file__).resolve().parent.parent
 BRANCHES = tuple(f"row-{number}" for number in range(10))
 TASK = '''"""Small sums. What is 2+3? #### 5"""
-from harness.types import Message, Problem, Sampling
-from tasks._answers import READER, grade
+from baseline_bench.types import Message, Problem, Sampling
+from baseline_bench.tasks._answers import READER, grade
 LABEL, SAMPLING = "sums-0shot@v1", Sampling(max_tokens=64)
 def problems(split): return [Problem(f"test-{n}", f"What is {n}+3?", str(n + 3), f"#### {n + 3}") for n in range(12)]
 def messages(problem): return (Message("user", problem.question),)

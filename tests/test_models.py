@@ -1,4 +1,4 @@
-"""harness.checkpoints.models: names, hub repositories and folders become checkpoints."""
+"""checkpoints.models: names, hub repositories and folders become checkpoints."""
 
 import os
 import subprocess
@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 import tiny
+from baseline_bench.checkpoints import models, weights
+from baseline_bench.errors import BenchError
 from transformers import AutoTokenizer
-
-from harness.checkpoints import models, weights
-from harness.errors import BenchError
 
 REAL = "smollm2-135m-it-q4_1"
 GOOD = '[a]\nrepository = "org/a"\nbos = "none"\n'
@@ -38,7 +37,7 @@ def test_a_chat_family_s_bos_rule_is_listed():
 def test_importing_it_loads_nothing_heavy():
     """The command line answers at once, and without the libraries of engines."""
     script = (
-        "import sys, harness.checkpoints.models; "
+        "import sys, baseline_bench.checkpoints.models; "
         "print(*{'torch', 'transformers', 'huggingface_hub', 'gguf'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -118,7 +117,7 @@ def test_a_mistake_in_the_list_is_told(text, told):
 def test_a_missing_library_is_told_with_the_extra(tmp_path, monkeypatch):
     """Before anything is downloaded."""
     monkeypatch.setitem(sys.modules, "gguf", None)
-    monkeypatch.delitem(sys.modules, "harness.checkpoints.gguf", raising=False)
+    monkeypatch.delitem(sys.modules, "baseline_bench.checkpoints.gguf", raising=False)
     with pytest.raises(BenchError, match=r"gguf.*pip install 'baseline-bench\[transformers\]'"):
         models.resolve(REAL, tmp_path)
     assert list(tmp_path.iterdir()) == []

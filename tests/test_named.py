@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 import tiny
 import tiny_lora
+from baseline_bench import named
+from baseline_bench.checkpoints import weights
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
 from tiny_study import REAL, SCRIPTED, bench, rows
-
-from harness import named
-from harness.checkpoints import weights
-from harness.display import Screen
-from harness.errors import BenchError
 
 TASK = ("--task", "word-problems", *SCRIPTED)
 

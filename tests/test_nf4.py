@@ -1,12 +1,11 @@
-"""harness.checkpoints.nf4: what is left of a weight held in 4 bits, and which weights are held so."""
+"""checkpoints.nf4: what is left of a weight held in 4 bits, and which weights are held so."""
 
 import pytest
 import tiny
 import torch
+from baseline_bench.checkpoints import nf4
 from bitsandbytes.nn import Linear4bit
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-
-from harness.checkpoints import nf4
 
 
 @pytest.mark.parametrize("manner", ["chatml", "gemma", "plain"])

@@ -1,4 +1,4 @@
-"""harness.store.noise and harness.judging.noise: records of repeated runs, and which differences mean nothing."""
+"""store.noise and judging.noise: records of repeated runs, and which differences mean nothing."""
 
 import json
 from dataclasses import replace
@@ -6,16 +6,15 @@ from pathlib import Path
 
 import pytest
 import samples
+from baseline_bench.errors import BenchError
+from baseline_bench.judging import noise as judging
+from baseline_bench.store import entries, noise
+from baseline_bench.store.bits import bits_to_hex, hex_to_bits
+from baseline_bench.store.noise import Noise, NoiseRun, Passes
+from baseline_bench.store.records import digest, pretty
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2, skellam
-
-from harness.errors import BenchError
-from harness.judging import noise as judging
-from harness.store import entries, noise
-from harness.store.bits import bits_to_hex, hex_to_bits
-from harness.store.noise import Noise, NoiseRun, Passes
-from harness.store.records import digest, pretty
 
 BOARD = Path(__file__).resolve().parent.parent / "leaderboards" / "gsm8k"
 

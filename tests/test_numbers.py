@@ -4,21 +4,20 @@ import re
 from pathlib import Path
 
 import pytest
+from baseline_bench.judging import telling
+from baseline_bench.judging.compare import compare
+from baseline_bench.judging.standing import judge
+from baseline_bench.judging.statistics import newcombe, points
+from baseline_bench.pages import comment
+from baseline_bench.pages.page import page
+from baseline_bench.pages.proposal import Contest, Proposed, Report
+from baseline_bench.pages.sheet import sheet
+from baseline_bench.reports import deck
+from baseline_bench.reports.material import Line
+from baseline_bench.store.board import Board
+from baseline_bench.store.lineage import Said
 from board_samples import right, row, trained
 from samples import result
-
-from harness.judging import telling
-from harness.judging.compare import compare
-from harness.judging.standing import judge
-from harness.judging.statistics import newcombe, points
-from harness.pages import comment
-from harness.pages.page import page
-from harness.pages.proposal import Contest, Proposed, Report
-from harness.pages.sheet import sheet
-from harness.reports import deck
-from harness.reports.material import Line
-from harness.store.board import Board
-from harness.store.lineage import Said
 
 HARNESS = Path(__file__).resolve().parent.parent / "harness"
 

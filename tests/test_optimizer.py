@@ -5,11 +5,10 @@ import sys
 import pytest
 import tiny_training
 import torch
+from baseline_bench.errors import BenchError
+from baseline_bench.trainers import _optimizer, full
+from baseline_bench.trainers._options import Full
 from bitsandbytes.optim import AdamW8bit, GlobalOptimManager
-
-from harness.errors import BenchError
-from trainers import _optimizer, full
-from trainers._options import Full
 
 # Ten steps at a peak of 1, of which a quarter, rounded up to three, warm up; the schedule ends at a tenth.
 RATES = {

@@ -1,12 +1,11 @@
-"""harness.options: key=value into a frozen dataclass, with nothing silently ignored."""
+"""options: key=value into a frozen dataclass, with nothing silently ignored."""
 
 from dataclasses import dataclass
 
 import pytest
-
-from harness import options
-from harness.engines import openai
-from harness.errors import BenchError
+from baseline_bench import options
+from baseline_bench.engines import openai
+from baseline_bench.errors import BenchError
 
 
 @dataclass(frozen=True, slots=True)

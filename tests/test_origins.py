@@ -1,10 +1,11 @@
 """origins: data made from a task's test items is refused there, and wherever those items were used again."""
 
-import pytest
+from pathlib import Path
 
-from harness import cli, plugins
-from harness.errors import BenchError
-from harness.training import origins
+import pytest
+from baseline_bench import cli, plugins
+from baseline_bench.errors import BenchError
+from baseline_bench.training import origins
 
 GSM8K_ITEMS = ("gsm8k", "gsm8k-0shot", "gsm8k-5shot", "gsm8k-8shot", "gsm8k-platinum")
 
@@ -80,7 +81,7 @@ def test_a_training_whose_scores_would_mean_nothing_never_begins(keys, items, tm
 
 def test_the_page_tells_every_task():
     """docs/tasks.md has one row for each task, its label and the package's version as they are."""
-    page = (plugins.HOUSE / "docs" / "tasks.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parent.parent / "docs" / "tasks.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     for name in plugins.names("task"):
         assert [row for row in rows if row.startswith(f"| `{name}` | `{plugins.task(name).LABEL}` |")], name

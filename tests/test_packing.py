@@ -3,11 +3,10 @@
 import pytest
 import tiny_training
 import torch
+from baseline_bench.trainers._packing import pack, share, windows
+from baseline_bench.types import Row
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness.types import Row
-from trainers._packing import pack, share, windows
 
 # Gemma 2 soft-caps its attention, which sdpa cannot.
 KINDS = [("chatml", "sdpa"), ("chatml", "eager"), ("plain", "sdpa"), ("plain", "eager"), ("gemma", "eager")]

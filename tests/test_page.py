@@ -6,21 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from baseline_bench.judging.standing import judge
+from baseline_bench.pages import page as pages
+from baseline_bench.pages import sheet as sheets
+from baseline_bench.pages.page import index
+from baseline_bench.store.board import Board, Row
+from baseline_bench.store.entries import stem
+from baseline_bench.store.entry import Entry
+from baseline_bench.store.lineage import Said
 from board_samples import ITEMS, golden, labelled, repeated, retraction, right, row, trained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from samples import counted, entry, partial, result
 from test_markup import NASTY
-
-from harness.judging.standing import judge
-from harness.pages import page as pages
-from harness.pages import sheet as sheets
-from harness.pages.page import index
-from harness.store.board import Board, Row
-from harness.store.entries import stem
-from harness.store.entry import Entry
-from harness.store.lineage import Said
 
 BASE = result()
 DATA = Path(__file__).parent / "data"

@@ -1,12 +1,11 @@
-"""harness.stories.planning: what `bench plan` says of a design, before any GPU minute."""
+"""stories.planning: what `bench plan` says of a design, before any GPU minute."""
 
 import io
 
 import pytest
-
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.stories.planning import Plan, plan
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.stories.planning import Plan, plan
 
 
 def told(**design: float | None) -> str:

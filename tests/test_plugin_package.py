@@ -35,7 +35,7 @@ def environment(tmp_path_factory) -> Path:
     venv.create(place / "env", with_pip=False)
     python = place / "env" / "bin" / "python"
     packages = Path(run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], place).strip())
-    seen = f"{sysconfig.get_path('purelib')}\n{ROOT}\n"
+    seen = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
     (packages / "libraries.pth").write_text(seen, encoding="utf-8")
     (wheel,) = place.glob("bench_sums-1.0-*.whl")
     run([sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel], place)
@@ -54,7 +54,7 @@ def run(command, folder) -> str:
 def bench(environment, tmp_path):
     """`bench` of the fresh environment, in an empty folder beside a tiny model."""
     tiny.build(tmp_path / "model", "chatml")
-    return lambda *words: run([environment, "-m", "harness.cli", *words], tmp_path)
+    return lambda *words: run([environment, "-m", "baseline_bench.cli", *words], tmp_path)
 
 
 def test_ten_lines_in_a_file_are_scored_without_a_package(bench, tmp_path):

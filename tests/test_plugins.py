@@ -1,15 +1,13 @@
-"""harness.plugins: the folder is the registry; a path or a package's entry point works as well."""
+"""plugins: the folder is the registry; a path or a package's entry point works as well."""
 
-import subprocess
 import sys
 
 import pytest
-
-from harness import plugins
-from harness.errors import BenchError
+from baseline_bench import plugins
+from baseline_bench.errors import BenchError
 
 TASK = """
-from harness.types import Message, Problem, Sampling, Split, Verdict
+from baseline_bench.types import Message, Problem, Sampling, Split, Verdict
 LABEL, READER, SAMPLING = "sums-0shot@v1", "exact@v1", Sampling(max_tokens=8)
 def problems(split): return [Problem("a", "1+1?", "2", "2")]
 def messages(problem): return (Message("user", problem.question),)
@@ -109,11 +107,18 @@ def test_a_file_with_a_syntax_error_is_named_with_its_line(tmp_path):
         plugins.task(str(path))
 
 
-def test_folders_of_the_same_name_where_the_command_is_given_are_not_ours(tmp_path):
-    """`tasks` means the folder beside harness, whatever the current folder holds."""
-    (tmp_path / "tasks").mkdir()
-    (tmp_path / "tasks" / "__init__.py").write_text("raise RuntimeError('the wrong tasks')\n")
-    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from harness import plugins; "
-    script += "print(plugins.task('word-problems').LABEL)"
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stdout.startswith("word-problems"), done.stderr
+@pytest.mark.parametrize(
+    ("line", "new"),
+    [
+        ("from harness.types import Problem", "baseline_bench instead of harness"),
+        ("from tasks._answers import grade", "baseline_bench.tasks instead of tasks"),
+        ("import trainers", "baseline_bench.trainers instead of trainers"),
+    ],
+)
+def test_an_import_under_an_earlier_name_is_told_the_new_one(tmp_path, line, new):
+    """One line with the name to import instead, for files written before the code had one name."""
+    path = tmp_path / "old.py"
+    path.write_text(line)
+    with pytest.raises(BenchError) as told:
+        plugins.task(str(path))
+    assert told.value.way_out == f"import {new}"

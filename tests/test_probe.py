@@ -1,4 +1,4 @@
-"""harness.probe: the reference is what a plain forward pass of transformers says."""
+"""probe: the reference is what a plain forward pass of transformers says."""
 
 import io
 import json
@@ -6,13 +6,12 @@ import json
 import pytest
 import tiny
 import torch
+from baseline_bench import probe
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.warm import POSITIONS, Reference, agreement, distance
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
-
-from harness import probe
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.warm import POSITIONS, Reference, agreement, distance
 
 SEQUENCES = [[(7 * i * i + 31 * s + 11) % 500 + 5 for i in range(length)] for s, length in enumerate((100, 65, 64, 2))]
 

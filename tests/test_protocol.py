@@ -1,14 +1,13 @@
-"""harness.protocol: one label, one digest; a subset that is drawn and never sliced."""
+"""protocol: one label, one digest; a subset that is drawn and never sliced."""
 
 from types import SimpleNamespace
 
 import pytest
+from baseline_bench import protocol
+from baseline_bench.errors import BenchError
+from baseline_bench.types import Message, Problem, Sampling
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness import protocol
-from harness.errors import BenchError
-from harness.types import Message, Problem, Sampling
 
 PROBLEMS = [Problem(f"test-{i}", f"What is {i}+1?", str(i + 1), "") for i in range(40)]
 

@@ -1,12 +1,11 @@
-"""harness.judging.provenances: what differs between two rows beside the score."""
+"""judging.provenances: what differs between two rows beside the score."""
 
 from dataclasses import replace
 
 import pytest
+from baseline_bench.judging.provenances import Difference, differences
 from samples import entry, result
 from test_telling import BASE, real
-
-from harness.judging.provenances import Difference, differences
 
 ROW = result()
 PLACE = ROW.provenance

@@ -1,4 +1,4 @@
-"""harness.stories.pull_request, in real repositories: what a branch adds is judged against what stood where it left."""
+"""stories.pull_request, in real repositories: what a branch adds is judged against what stood where it left."""
 
 import hashlib
 import io
@@ -12,21 +12,20 @@ from typing import Any
 
 import pytest
 import yaml
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.pages import leaderboard
+from baseline_bench.pages.comment import LIMIT, MARK
+from baseline_bench.store import entries, lineage
+from baseline_bench.store.bits import Bits
+from baseline_bench.store.candidate import Base, Candidate, Cost, Data, Training
+from baseline_bench.store.completions import CommittedCompletion
+from baseline_bench.store.entry import Result
+from baseline_bench.store.lineage import Retraction
+from baseline_bench.store.records import canonical
+from baseline_bench.stories.pull_request import Order, pr_report
+from baseline_bench.types import Step
 from samples import answers, entry, move, regrade, result, sha
-
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.pages import leaderboard
-from harness.pages.comment import LIMIT, MARK
-from harness.store import entries, lineage
-from harness.store.bits import Bits
-from harness.store.candidate import Base, Candidate, Cost, Data, Training
-from harness.store.completions import CommittedCompletion
-from harness.store.entry import Result
-from harness.store.lineage import Retraction
-from harness.store.records import canonical
-from harness.stories.pull_request import Order, pr_report
-from harness.types import Step
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = ROOT / ".github" / "workflows"

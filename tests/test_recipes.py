@@ -1,4 +1,4 @@
-"""harness.training.recipes: a flat TOML file is a whole training, and nothing in it is silently ignored."""
+"""training.recipes: a flat TOML file is a whole training, and nothing in it is silently ignored."""
 
 import dataclasses
 import subprocess
@@ -6,13 +6,12 @@ import sys
 import tomllib
 
 import pytest
+from baseline_bench import plugins
+from baseline_bench.checkpoints import models
+from baseline_bench.errors import BenchError
+from baseline_bench.training import recipes
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness import plugins
-from harness.checkpoints import models
-from harness.errors import BenchError
-from harness.training import recipes
 
 OWN = """\
 base = "gemma-2b-it"
@@ -90,7 +89,7 @@ def test_the_options_read_without_torch_are_the_trainer_s(name):
 def test_reading_our_recipes_loads_no_heavy_library():
     """A recipe is shown on a machine without torch, and at once."""
     reading = "[recipes.read(name) for name in recipes.names()]"
-    code = f"import sys; from harness.training import recipes; {reading}; print(*sys.modules)"
+    code = f"import sys; from baseline_bench.training import recipes; {reading}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert {"torch", "transformers", "datasets"}.isdisjoint(loaded)
 

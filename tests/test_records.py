@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from baseline_bench.errors import BenchError
+from baseline_bench.store.records import canonical, decode, digest, moment, parse, plain, pretty, replace_file
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness.errors import BenchError
-from harness.store.records import canonical, decode, digest, moment, parse, plain, pretty, replace_file
 
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

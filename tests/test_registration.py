@@ -1,4 +1,4 @@
-"""harness.judging.registration: since when git holds a contrast unchanged, in real repositories."""
+"""judging.registration: since when git holds a contrast unchanged, in real repositories."""
 
 import os
 import subprocess
@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from harness.errors import BenchError
-from harness.judging.claims import read
-from harness.judging.registration import Registration, since
+from baseline_bench.errors import BenchError
+from baseline_bench.judging.claims import read
+from baseline_bench.judging.registration import Registration, since
 
 TEXT = """
 schema = 1

@@ -1,14 +1,13 @@
-"""harness.regrading: an entry is read again by the reader that it names, or by none."""
+"""regrading: an entry is read again by the reader that it names, or by none."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from baseline_bench import plugins, regrading
+from baseline_bench.cli import main
+from baseline_bench.store.entry import Result
 from samples import add, entry, result
-
-from harness import plugins, regrading
-from harness.cli import main
-from harness.store.entry import Result
 
 TASK = plugins.task("word-problems")
 

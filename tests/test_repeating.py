@@ -1,4 +1,4 @@
-"""harness.stories.repeating: the same model several times, each time by an engine of its own, and one record of it."""
+"""stories.repeating: the same model several times, each time by an engine of its own, and one record of it."""
 
 import io
 import json
@@ -9,15 +9,14 @@ from typing import ClassVar
 
 import pytest
 import tiny
-
-from harness import runs, turns
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.judging.noise import sentence
-from harness.store import noise
-from harness.stories import repeating
-from harness.stories.repeating import Noise
-from harness.types import Completion, Request, Sampling
+from baseline_bench import runs, turns
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.judging.noise import sentence
+from baseline_bench.store import noise
+from baseline_bench.stories import repeating
+from baseline_bench.stories.repeating import Noise
+from baseline_bench.types import Completion, Request, Sampling
 
 
 def order(place: Path, **changed: object) -> Noise:

@@ -13,22 +13,21 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from baseline_bench.errors import BenchError
+from baseline_bench.reports import browser, deck, material
+from baseline_bench.reports import findings as judged
+from baseline_bench.reports.answers import Answers, Item, Reading, read
+from baseline_bench.reports.findings import Finding
+from baseline_bench.reports.wording import Name, Prose, html, markdown, plain
+from baseline_bench.store.bits import Bits
+from baseline_bench.store.completions import from_lines, to_lines
+from baseline_bench.store.entries import completions_path
+from baseline_bench.stories.reporting import drawn, render
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from report_samples import base, order, tuned, write
 from samples import answers, result
-
-from harness.errors import BenchError
-from harness.reports import browser, deck, material
-from harness.reports import findings as judged
-from harness.reports.answers import Answers, Item, Reading, read
-from harness.reports.findings import Finding
-from harness.reports.wording import Name, Prose, html, markdown, plain
-from harness.store.bits import Bits
-from harness.store.completions import from_lines, to_lines
-from harness.store.entries import completions_path
-from harness.stories.reporting import drawn, render
 
 SNIPPETS = ("</script>", "<script>alert(1)</script>", "<!--", "-->", "]]>", "<img src=x onerror=y>", '"', "'", "&lt;")
 MORE = (

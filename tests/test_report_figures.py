@@ -6,15 +6,14 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from baseline_bench.reports import bars, curves, material
+from baseline_bench.reports.curves import smoothed, window
+from baseline_bench.reports.frames import Range, spread
+from baseline_bench.reports.wording import plain
+from baseline_bench.stories.reporting import drawn
 from hypothesis import given
 from hypothesis import strategies as st
 from report_samples import base, steps, tuned
-
-from harness.reports import bars, curves, material
-from harness.reports.curves import smoothed, window
-from harness.reports.frames import Range, spread
-from harness.reports.wording import plain
-from harness.stories.reporting import drawn
 
 HOSTILE = "</text><script>alert(1)</script> & \"q\" 'x' ]]> \u202e\x00 `$x$"
 LOSSES = st.lists(st.floats(0.01, 12), min_size=1, max_size=120)

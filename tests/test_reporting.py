@@ -7,15 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.reports import bars, deck, findings, material
+from baseline_bench.store import lineage
+from baseline_bench.store.lineage import Retraction
+from baseline_bench.stories.reporting import FIGURES, Report, render, report
 from report_samples import ITEMS, base, order, tuned, write
 from samples import answers, result
-
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.reports import bars, deck, findings, material
-from harness.store import lineage
-from harness.store.lineage import Retraction
-from harness.stories.reporting import FIGURES, Report, render, report
 
 REAL = Path(__file__).parent.parent / "leaderboards"
 BAR = "lm-eval/chrf=50,none@4a3e3581"

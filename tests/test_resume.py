@@ -7,19 +7,20 @@ from pathlib import Path
 
 import pytest
 import tiny_training
-
-from harness import cli, plugins
-from harness.checkpoints import weights
-from harness.errors import BenchError
-from harness.store import candidate
-from harness.store.candidate import Losses
-from harness.types import Step
+from baseline_bench import cli, plugins
+from baseline_bench.checkpoints import weights
+from baseline_bench.errors import BenchError
+from baseline_bench.store import candidate
+from baseline_bench.store.candidate import Losses
+from baseline_bench.types import Step
 
 # PEFT asks transformers by an old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["trainers.full", "trainers.lora", "bitsandbytes", "tiny_training"])
+CONTEXT.set_forkserver_preload(
+    ["baseline_bench.trainers.full", "baseline_bench.trainers.lora", "bitsandbytes", "tiny_training"]
+)
 
 ROWS, STEPS = 17, 9
 KINDS = {
@@ -33,8 +34,8 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
-from trainers import full
-from trainers.full import Options
+from baseline_bench.trainers import full
+from baseline_bench.trainers.full import Options
 
 FUSE = Path(__file__).with_name("fuse")
 

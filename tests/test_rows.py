@@ -4,15 +4,14 @@ from dataclasses import replace
 
 import pytest
 import tiny
+from baseline_bench import plugins, tokenizer
+from baseline_bench.errors import BenchError
+from baseline_bench.tokens import Speech, completion_ids, prompt_ids
+from baseline_bench.training import rows
+from baseline_bench.training.rows import Rows, problems, tokenise
+from baseline_bench.types import Message, Model, Row, Sample, Split
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness import plugins, tokenizer
-from harness.errors import BenchError
-from harness.tokens import Speech, completion_ids, prompt_ids
-from harness.training import rows
-from harness.training.rows import Rows, problems, tokenise
-from harness.types import Message, Model, Row, Sample, Split
 
 MANNERS = ("chatml", "gemma", "plain")
 LONG = 4096

@@ -1,13 +1,12 @@
-"""harness.runs: a run's folder survives whatever happens to its process."""
+"""runs: a run's folder survives whatever happens to its process."""
 
 import json
 from pathlib import Path
 
 import pytest
-
-from harness import runs
-from harness.errors import BenchError
-from harness.types import Completion, Problem, Verdict
+from baseline_bench import runs
+from baseline_bench.errors import BenchError
+from baseline_bench.types import Completion, Problem, Verdict
 
 SETTINGS = {"task": "sums", "dtype": "float32", "limit": None}
 ANSWER = Completion("#### 5 – fünf", (1, 2, 3), "stop")

@@ -1,18 +1,17 @@
-"""harness.stories.scaffolding: what `bench init` writes works as a newcomer uses it, and nothing is overwritten."""
+"""stories.scaffolding: what `bench init` writes works as a newcomer uses it, and nothing is overwritten."""
 
 import io
 from pathlib import Path
 
+import baseline_bench
 import pytest
 import tiny
 import yaml
-
-import harness
-from harness import cli
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.stories.scaffolding import Init, init
-from harness.training import recipes
+from baseline_bench import cli
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.stories.scaffolding import Init, init
+from baseline_bench.training import recipes
 
 ROOT = Path(__file__).resolve().parent.parent
 WRITTEN = {
@@ -121,7 +120,7 @@ def test_the_workflows_are_ours_but_for_the_install(mine, name):
     own = (ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8").splitlines()
     theirs = (mine / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8").splitlines()
     different = [line.strip() for line, other in zip(theirs, own, strict=True) if line != other]
-    pinned = f'run: python -m pip install "baseline-bench=={harness.__version__}"'
+    pinned = f'run: python -m pip install "baseline-bench=={baseline_bench.__version__}"'
     assert [line.partition(" #")[0] for line in different] == ([pinned] if name == "bench" else [])
     assert yaml.safe_load("\n".join(theirs))["jobs"]
 

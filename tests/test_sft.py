@@ -5,12 +5,11 @@ import shutil
 import pytest
 import tiny_training
 import torch
+from baseline_bench.checkpoints import soundness
+from baseline_bench.errors import BenchError
+from baseline_bench.trainers import _network, _sft, full
+from baseline_bench.types import Row
 from safetensors.torch import load_file
-
-from harness.checkpoints import soundness
-from harness.errors import BenchError
-from harness.types import Row
-from trainers import _network, _sft, full
 
 # The name that every transformers 5 knows.
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")

@@ -1,14 +1,13 @@
-"""harness.sitting: what is worked out before an engine starts."""
+"""sitting: what is worked out before an engine starts."""
 
 import json
 from pathlib import Path
 
 import pytest
 import tiny
-
-from harness import cli, evaluate, options, plugins, sitting, tokenizer
-from harness.engines import openai, scripted, transformers
-from harness.types import Model, Split
+from baseline_bench import cli, evaluate, options, plugins, sitting, tokenizer
+from baseline_bench.engines import openai, scripted, transformers
+from baseline_bench.types import Model, Split
 
 QUICK = ("--task", "word-problems", "--engine", "scripted", "--limit", "5", "--json")
 

@@ -9,21 +9,20 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from baseline_bench import cli, plugins, scoring
+from baseline_bench.engines import transformers as engine
+from baseline_bench.errors import BenchError
+from baseline_bench.store import entries, records
+from baseline_bench.store import solutions as store
+from baseline_bench.store.completions import read_lines
+from baseline_bench.store.entry import Entry, Solutions
+from baseline_bench.store.solutions import Likelihood
+from baseline_bench.tokens import completion_ids, prompt_ids
+from baseline_bench.types import Measured, Split
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import answers, entry, regrade, result
 from transformers import AutoModelForCausalLM
-
-from harness import cli, plugins, scoring
-from harness.engines import transformers as engine
-from harness.errors import BenchError
-from harness.store import entries, records
-from harness.store import solutions as store
-from harness.store.completions import read_lines
-from harness.store.entry import Entry, Solutions
-from harness.store.solutions import Likelihood
-from harness.tokens import completion_ids, prompt_ids
-from harness.types import Measured, Split
 
 BOARDS = Path(__file__).parent.parent / "leaderboards"
 ITEMS = 6
@@ -86,7 +85,7 @@ def told(lines: bytes) -> Entry:
 def test_each_solution_is_measured_as_a_plain_forward_pass_would(model, scored):
     """Prompt and solution as a training would join them, the stop token counted, to a thousandth of a nat."""
     network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    speech = plugins.room("harness.tokenizer").load(engine.Model("tiny", "folder", None, model, None, None))
+    speech = plugins.room("baseline_bench.tokenizer").load(engine.Model("tiny", "folder", None, model, None, None))
     task = plugins.task("word-problems")
     problems = {problem.id: problem for problem in task.problems(Split())}
     for item in measured(scored):
@@ -249,7 +248,7 @@ def test_a_solution_that_is_absent_or_too_long_leaves_the_row_without(
     """A mean over the other items would be one over others than the score's; a task that has none is no news."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sums.py").write_text(
-        "from harness.types import Message, Problem, Sampling, Verdict\n"
+        "from baseline_bench.types import Message, Problem, Sampling, Verdict\n"
         "LABEL, READER, SAMPLING = 'sums@v1', 'last@v1', Sampling(max_tokens=4)\n"
         f"def problems(split):\n    return [Problem('a', '1+1?', '2', '2'), Problem('b', '1+2?', '3', {solution!r})]\n"
         "def messages(problem):\n    return (Message('user', problem.question),)\n"

@@ -8,10 +8,9 @@ import pytest
 import tiny
 import tiny_lora
 import torch
+from baseline_bench.checkpoints import soundness, weights
+from baseline_bench.errors import BenchError
 from safetensors.torch import load_file, save_file
-
-from harness.checkpoints import soundness, weights
-from harness.errors import BenchError
 
 NORM = "model.norm.weight"
 DOWN = "model.layers.1.mlp.down_proj.weight"

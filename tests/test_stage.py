@@ -1,4 +1,4 @@
-"""harness.stage: what a child process says comes back, and none is left behind; this file is what they run, too."""
+"""stage: what a child process says comes back, and none is left behind; this file is what they run, too."""
 
 import errno
 import json
@@ -11,9 +11,8 @@ import threading
 from pathlib import Path
 
 import pytest
-
-from harness import stage
-from harness.errors import BenchError
+from baseline_bench import stage
+from baseline_bench.errors import BenchError
 
 HERE = Path(__file__).parent
 PATIENCE = 60
@@ -186,7 +185,7 @@ def test_when_one_process_fails_the_others_end_and_its_failure_is_told(pipe, kin
 def test_children_end_when_their_parent_is_killed(pipe, processes):
     """Even SIGKILL, of which no parent can tell, leaves no process that holds a GPU."""
     asked = f"stage.run('test_stage:hold', {json.dumps(str(pipe))}, {processes})"
-    parent = subprocess.Popen([sys.executable, "-c", f"from harness import stage; {asked}"])
+    parent = subprocess.Popen([sys.executable, "-c", f"from baseline_bench import stage; {asked}"])
     reader = os.open(pipe, os.O_RDONLY)
     there = 0
     while there < processes and select.select([reader], [], [], PATIENCE)[0]:

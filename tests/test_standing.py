@@ -1,22 +1,21 @@
-"""harness.judging.standing: each row against the right run of its own base, and never against any other."""
+"""judging.standing: each row against the right run of its own base, and never against any other."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from baseline_bench.judging.compare import compare
+from baseline_bench.judging.families import seeds_interval
+from baseline_bench.judging.standing import Judged, discordance, judge, recipes
+from baseline_bench.pages import leaderboard
+from baseline_bench.store.board import Board, Row
+from baseline_bench.store.candidate import Merge, Training
+from baseline_bench.store.entry import Result
+from baseline_bench.store.lineage import Said
 from board_samples import retraction, right, row, trained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import partial, result, sha
-
-from harness.judging.compare import compare
-from harness.judging.families import seeds_interval
-from harness.judging.standing import Judged, discordance, judge, recipes
-from harness.pages import leaderboard
-from harness.store.board import Board, Row
-from harness.store.candidate import Merge, Training
-from harness.store.entry import Result
-from harness.store.lineage import Said
 
 LEADERBOARDS = Path(__file__).resolve().parent.parent / "leaderboards"
 BASE = row(right(result("base"), range(24)))

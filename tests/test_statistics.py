@@ -3,11 +3,7 @@
 from math import sqrt
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import binom, binomtest, norm
-
-from harness.judging.statistics import (
+from baseline_bench.judging.statistics import (
     Pairs,
     exact_power,
     items_exact,
@@ -18,6 +14,9 @@ from harness.judging.statistics import (
     resolvable_difference,
     wilson,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom, binomtest, norm
 
 counts = st.integers(1, 5000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total)))
 

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 import tiny_study
+from baseline_bench.store import candidate, entries
 from samples import printed_entries
 from test_plugins import TASK
 from tiny_study import LIMIT, REAL, SCRIPTED, bench, names, only, rows
-
-from harness.store import candidate, entries
 
 
 @pytest.fixture(scope="module")

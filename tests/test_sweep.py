@@ -1,4 +1,4 @@
-"""harness.training.sweep: real trainings of a tiny model, chosen by held-out train rows, and the winner's recipe."""
+"""training.sweep: real trainings of a tiny model, chosen by held-out train rows, and the winner's recipe."""
 
 import io
 import json
@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import tiny
-
-from harness import cli, plugins, runs
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.store import candidate
-from harness.training import recipes, sweep
-from harness.types import Split
+from baseline_bench import cli, plugins, runs
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.store import candidate
+from baseline_bench.training import recipes, sweep
+from baseline_bench.types import Split
 
 RECIPE = """\
 base = "{base}"

@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from baseline_bench.errors import BenchError
+from baseline_bench.pages import leaderboard
+from baseline_bench.pages.checking import check
+from baseline_bench.regrading import Regrader
+from baseline_bench.store import entries
+from baseline_bench.store.entry import Entry
+from baseline_bench.store.records import decode, pretty
 from samples import altered, leaves, sha
-
-from harness.errors import BenchError
-from harness.pages import leaderboard
-from harness.pages.checking import check
-from harness.regrading import Regrader
-from harness.store import entries
-from harness.store.entry import Entry
-from harness.store.records import decode, pretty
 
 BOARD = Path(__file__).resolve().parent.parent / "leaderboards" / "gsm8k"
 BASE = "2026-11-22-smollm2-135m-it-q4_1-0fc1d4dd1419"

@@ -1,4 +1,4 @@
-"""harness.judging.telling: what is said of two rows, the same words wherever they stand."""
+"""judging.telling: what is said of two rows, the same words wherever they stand."""
 
 from dataclasses import replace
 from functools import cache
@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 import samples
+from baseline_bench.judging.telling import markdown, names, score, seeds, tell, tell_seeds
+from baseline_bench.store import choosing
+from baseline_bench.store.candidate import Merge, Training
+from baseline_bench.store.entry import Entry, Solutions
 from test_compare import CUT, LOOSE, RIGHT, UNREAD, WRONG, row
-
-from harness.judging.telling import markdown, names, score, seeds, tell, tell_seeds
-from harness.store import choosing
-from harness.store.candidate import Merge, Training
-from harness.store.entry import Entry, Solutions
 
 GSM8K = Path(__file__).parent.parent / "leaderboards" / "gsm8k"
 BASE = "smollm2-135m-it-q4_1"

@@ -1,4 +1,4 @@
-"""harness.template_checks: how a model is prompted and stopped, by its tokenizer and chat template alone."""
+"""template_checks: how a model is prompted and stopped, by its tokenizer and chat template alone."""
 
 import json
 from dataclasses import replace
@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import tiny
+from baseline_bench import cli, template_checks, tokenizer, tokens
+from baseline_bench.checkpoints import models
+from baseline_bench.errors import BenchError
+from baseline_bench.types import Message, Model
 from corpus import data, templates
 from tiny_study import bench, build
-
-from harness import cli, template_checks, tokenizer, tokens
-from harness.checkpoints import models
-from harness.errors import BenchError
-from harness.types import Message, Model
 
 
 def speech(folder: Path) -> tokens.Speech:
@@ -144,8 +143,8 @@ def test_a_row_that_no_tokenizer_takes_is_named(tmp_path, capfd, case, command):
 
 TASK = '''
 """A task with text of its own."""
-from harness.types import Message, Problem, Sampling
-from tasks._answers import READER, grade
+from baseline_bench.types import Message, Problem, Sampling
+from baseline_bench.tasks._answers import READER, grade
 LABEL, SAMPLING = "own@v1", Sampling(max_tokens=8)
 def problems(split):
     return [Problem({id}, {question}, "3", {solution}), Problem("b", "2+3?", "5", "#### 5")]

@@ -9,27 +9,26 @@ from pathlib import Path
 
 import pytest
 import tiny
+from baseline_bench import cli, evaluate, plugins, regenerating, runs, thoughts, tokenizer, tokens
+from baseline_bench.checkpoints import models
+from baseline_bench.errors import BenchError
+from baseline_bench.store import entries
+from baseline_bench.store.completions import commit, completions_of, to_lines, written
+from baseline_bench.store.entry import Entry
+from baseline_bench.thoughts import Piece
+from baseline_bench.tokens import Answers, Speech
+from baseline_bench.types import Completion, Message, Problem, Split
 from corpus import templates
 from tiny_study import bench
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from harness import cli, evaluate, plugins, regenerating, runs, thoughts, tokenizer, tokens
-from harness.checkpoints import models
-from harness.errors import BenchError
-from harness.store import entries
-from harness.store.completions import commit, completions_of, to_lines, written
-from harness.store.entry import Entry
-from harness.thoughts import Piece
-from harness.tokens import Answers, Speech
-from harness.types import Completion, Message, Problem, Split
-
 ITEMS = 6
 SUMS = f'''
 """Sums of two numbers."""
-from harness.types import Message, Problem, Sampling
-from tasks._answers import READER, grade
+from baseline_bench.types import Message, Problem, Sampling
+from baseline_bench.tasks._answers import READER, grade
 LABEL, SAMPLING = "sums-0shot@v1", Sampling(max_tokens=64)
 def problems(split):
     return [Problem(f"test-{{n}}", f"What is {{n}}+3?", str(n + 3), f"#### {{n + 3}}") for n in range({ITEMS})]

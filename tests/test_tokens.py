@@ -1,15 +1,14 @@
-"""harness.tokens: one way from a conversation to token ids."""
+"""tokens: one way from a conversation to token ids."""
 
 from pathlib import Path
 
 import pytest
 import tiny
+from baseline_bench import tokens
+from baseline_bench.errors import BenchError
+from baseline_bench.training import rows
+from baseline_bench.types import Message, Sample
 from transformers import AutoTokenizer
-
-from harness import tokens
-from harness.errors import BenchError
-from harness.training import rows
-from harness.types import Message, Sample
 
 TURNS = (Message("user", "What is 2+3?"), Message("assistant", "#### 5"), Message("user", "What is 4+5?"))
 

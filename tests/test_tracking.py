@@ -6,13 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import tiny_study
+from baseline_bench import plugins
+from baseline_bench.errors import BenchError
+from baseline_bench.store import candidate
+from baseline_bench.training import tracking
+from baseline_bench.types import Step
 from tiny_study import bench, history, only
-
-from harness import plugins
-from harness.errors import BenchError
-from harness.store import candidate
-from harness.training import tracking
-from harness.types import Step
 
 STEP = Step(3, 9, 1.5, 0.25, None, 4, 100, 40, 2.0)
 

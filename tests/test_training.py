@@ -9,17 +9,16 @@ from pathlib import Path
 import pytest
 import tiny
 import tiny_study
+from baseline_bench.checkpoints import weights
+from baseline_bench.provenance import of_this_program
+from baseline_bench.store import candidate
 from tiny_study import SCRIPTED, STEPS, bench, history, only
-
-from harness.checkpoints import weights
-from harness.provenance import of_this_program
-from harness.store import candidate
 
 OWN = """\
 import shutil
 from dataclasses import dataclass
-from harness.errors import BenchError
-from harness.types import Step, Trained
+from baseline_bench.errors import BenchError
+from baseline_bench.types import Step, Trained
 from safetensors.torch import load_file, save_file
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +189,8 @@ def test_an_unfinished_training_is_neither_merged_nor_scored(here, capfd):
 def test_a_held_training_is_not_trained_twice_at_once(here, capfd):
     """Another process that holds the folder is told of."""
     run = only(here, "runs/*")
-    code = f"import time; from pathlib import Path; from harness import runs; runs.held(Path({str(run)!r}), wait=False)"
+    code = "import time; from pathlib import Path; from baseline_bench import runs; "
+    code += f"runs.held(Path({str(run)!r}), wait=False)"
     command = [tiny_study.sys.executable, "-c", f"{code}; print('held', flush=True); input()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline() == b"held\n"

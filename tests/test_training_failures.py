@@ -8,11 +8,10 @@ from contextlib import contextmanager
 import pytest
 import tiny_training
 import torch
+from baseline_bench.checkpoints import soundness
+from baseline_bench.errors import BenchError
+from baseline_bench.trainers import full
 from safetensors.torch import load_file, save_file
-
-from harness.checkpoints import soundness
-from harness.errors import BenchError
-from trainers import full
 
 
 @pytest.fixture(scope="module")

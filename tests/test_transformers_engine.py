@@ -1,19 +1,18 @@
-"""harness.engines.transformers: our decode loop writes what transformers' own `generate` writes."""
+"""engines.transformers: our decode loop writes what transformers' own `generate` writes."""
 
 import pytest
 import tiny
 import torch
+from baseline_bench.engines import _drawing as drawing
+from baseline_bench.engines import _teacher as teacher
+from baseline_bench.engines import transformers as engine
+from baseline_bench.engines._cache import LEAST, ROOM, Growing, closed_up, growing, prefix
+from baseline_bench.errors import BenchError
+from baseline_bench.types import Model, Request, Row, Sampling
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.cache_utils import DynamicLayer
-
-from harness.engines import _drawing as drawing
-from harness.engines import _teacher as teacher
-from harness.engines import transformers as engine
-from harness.engines._cache import LEAST, ROOM, Growing, closed_up, growing, prefix
-from harness.errors import BenchError
-from harness.types import Model, Request, Row, Sampling
 
 TEXTS = ("Tom has 3 apples", "A", "How many apples does Anna have if she buys 5 and eats 2 of them?", "5 + 5 =", "Why?")
 

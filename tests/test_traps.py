@@ -4,17 +4,16 @@ import pytest
 import tiny_lora
 import tiny_training
 import torch
+from baseline_bench import evaluate, plugins, tokenizer
+from baseline_bench.checkpoints import merge, soundness
+from baseline_bench.checkpoints.merge import MergeOptions
+from baseline_bench.engines import transformers as engine
+from baseline_bench.errors import BenchError
+from baseline_bench.trainers import _adapter, _network, _sft, full, lora, qlora
+from baseline_bench.training.rows import problems, tokenise
+from baseline_bench.types import Request, Row, Sample, Sampling, Split
 from safetensors.torch import load_file
 from transformers import GemmaConfig, GemmaForCausalLM
-
-from harness import evaluate, plugins, tokenizer
-from harness.checkpoints import merge, soundness
-from harness.checkpoints.merge import MergeOptions
-from harness.engines import transformers as engine
-from harness.errors import BenchError
-from harness.training.rows import problems, tokenise
-from harness.types import Request, Row, Sample, Sampling, Split
-from trainers import _adapter, _network, _sft, full, lora, qlora
 
 pytestmark = [
     # The name that every transformers 5 knows.

@@ -5,12 +5,11 @@ import json
 import pytest
 import tiny_study
 import tiny_training
+from baseline_bench import plugins
+from baseline_bench.store import candidate
+from baseline_bench.trainers import full, lora, trl
+from baseline_bench.training import recipes
 from tiny_study import bench, history, only
-
-from harness import plugins
-from harness.store import candidate
-from harness.training import recipes
-from trainers import full, lora, trl
 
 EXACT = {"precision": "fp32", "lr": 1e-3, "warmup": 0.0, "output_dtype": "float32", "batch": 4, "forward_rows": 4}
 

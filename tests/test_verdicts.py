@@ -1,9 +1,12 @@
-"""harness.judging.verdicts: claims are judged on rows as registered, by the test they name, or not at all."""
+"""judging.verdicts: claims are judged on rows as registered, by the test they name, or not at all."""
 
 import random
 from dataclasses import replace
 
 import pytest
+from baseline_bench.judging.registration import Since
+from baseline_bench.judging.verdicts import judge
+from baseline_bench.pages import claims_page
 from claimed import (
     EARLY,
     LATE,
@@ -20,10 +23,6 @@ from claimed import (
     tuned,
 )
 from samples import entry, partial
-
-from harness.judging.registration import Since
-from harness.judging.verdicts import judge
-from harness.pages import claims_page
 
 
 def test_a_significant_difference_of_the_predicted_sign_supports():

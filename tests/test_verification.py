@@ -5,14 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from baseline_bench.errors import BenchError
+from baseline_bench.store.completions import compress, to_lines
+from baseline_bench.store.entries import completions_path, stem, verify, write
+from baseline_bench.store.entry import Entry
+from baseline_bench.store.records import decode, digest, pretty
+from baseline_bench.types import Verdict
 from samples import LEAVES, add, altered, answers, entry, move, regrade, result
-
-from harness.errors import BenchError
-from harness.store.completions import compress, to_lines
-from harness.store.entries import completions_path, stem, verify, write
-from harness.store.entry import Entry
-from harness.store.records import decode, digest, pretty
-from harness.types import Verdict
 
 BASE = result()
 

@@ -1,4 +1,4 @@
-"""harness.stories.verifying: how far an entry can be checked again, and what each level takes."""
+"""stories.verifying: how far an entry can be checked again, and what each level takes."""
 
 import hashlib
 import io
@@ -10,18 +10,17 @@ from pathlib import Path
 
 import pytest
 import tiny
-
-from harness import cli, regenerating, runs
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.store import entries, lineage, noise
-from harness.store.bits import Bits
-from harness.store.completions import CommittedCompletion, from_lines, read_lines, to_lines
-from harness.store.entry import Entry
-from harness.store.noise import Noise, NoiseRun
-from harness.store.records import digest
-from harness.stories import verifying
-from harness.stories.verifying import Verify
+from baseline_bench import cli, regenerating, runs
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.store import entries, lineage, noise
+from baseline_bench.store.bits import Bits
+from baseline_bench.store.completions import CommittedCompletion, from_lines, read_lines, to_lines
+from baseline_bench.store.entry import Entry
+from baseline_bench.store.noise import Noise, NoiseRun
+from baseline_bench.store.records import digest
+from baseline_bench.stories import verifying
+from baseline_bench.stories.verifying import Verify
 
 BOARD = Path(__file__).resolve().parent.parent / "leaderboards" / "gsm8k"
 OPTIONS = ("-o", "dtype=float32", "-o", "device=cpu", "-o", "batch_size=3")

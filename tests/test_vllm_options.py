@@ -1,8 +1,7 @@
 """What the vLLM engine does where nobody says: known without vLLM, and the same for a base and its candidates."""
 
 import pytest
-
-from harness.engines import vllm
+from baseline_bench.engines import vllm
 
 
 def chosen(gpu=True, **options) -> tuple[bool, bool]:

@@ -1,4 +1,4 @@
-"""harness.warm: a reload counts only where a proof with power says so; this file is the engine under test, too."""
+"""warm: a reload counts only where a proof with power says so; this file is the engine under test, too."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from baseline_bench.engines import scripted
+from baseline_bench.errors import BenchError
+from baseline_bench.types import Completion, Model, Request, Sampling, Value
+from baseline_bench.warm import FLOOR, POSITIONS, Reference, Warm, agreement, distance, prove
 from safetensors.numpy import load_file, save_file
-
-from harness.engines import scripted
-from harness.errors import BenchError
-from harness.types import Completion, Model, Request, Sampling, Value
-from harness.warm import FLOOR, POSITIONS, Reference, Warm, agreement, distance, prove
 
 VOCABULARY = 32
 SEQUENCES = tuple(tuple(int(i) for i in np.random.default_rng(s).integers(0, VOCABULARY, 90)) for s in range(4))

@@ -4,10 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-
-from harness.errors import BenchError
-from harness.types import Step
-from trainers._watch import Watch
+from baseline_bench.errors import BenchError
+from baseline_bench.trainers._watch import Watch
+from baseline_bench.types import Step
 
 
 def watched(losses, norms=None) -> tuple[list[Step], BenchError | None]:

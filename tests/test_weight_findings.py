@@ -7,6 +7,15 @@ from pathlib import Path
 
 import pytest
 import tiny
+from baseline_bench import findings, sitting, tokenizer
+from baseline_bench.checkpoints import adapter, examination, tensor_check, weights
+from baseline_bench.checkpoints.weights import SINGLE
+from baseline_bench.engines import scripted, vllm
+from baseline_bench.errors import BenchError
+from baseline_bench.named import checked
+from baseline_bench.store import answers, audit, completions, entries
+from baseline_bench.store.completions import CommittedCompletion
+from baseline_bench.types import Model
 from corpus import adapters, candidates
 from corpus import answers as corpus_answers
 from peft import LoraConfig
@@ -15,16 +24,6 @@ from safetensors.torch import load_file, save_file
 from tiny_study import REAL, SCRIPTED, bench, rows
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
-
-from harness import findings, sitting, tokenizer
-from harness.checkpoints import adapter, examination, tensor_check, weights
-from harness.checkpoints.weights import SINGLE
-from harness.engines import scripted, vllm
-from harness.errors import BenchError
-from harness.named import checked
-from harness.store import answers, audit, completions, entries
-from harness.store.completions import CommittedCompletion
-from harness.types import Model
 
 ASK = ("--task", "word-problems")
 
@@ -173,7 +172,7 @@ def test_the_base_of_the_hub_is_taken_at_the_revision_that_the_adapter_names(bas
         asked.append(name)
         return replace(model(base, adapters.COMMIT), source="hub:org/base")
 
-    monkeypatch.setattr("harness.checkpoints.models.resolve", resolve)
+    monkeypatch.setattr("baseline_bench.checkpoints.models.resolve", resolve)
     folder = adapters.made(config={"revision": adapters.COMMIT, "base_model_name_or_path": "org/base"})(tmp_path)
     assert bench(tmp_path, "score", folder, *ASK, *SCRIPTED, "--with-base") == 0
     assert set(asked) == {f"org/base@{adapters.COMMIT}"}
@@ -227,8 +226,8 @@ def overflowing(folder: Path, factor: float) -> Path:
 
 
 SUMS = '''"""Sums, answered by the likeliest tokens or by draws."""
-from harness.types import Message, Problem, Sampling
-from tasks._answers import READER, grade
+from baseline_bench.types import Message, Problem, Sampling
+from baseline_bench.tasks._answers import READER, grade
 LABEL, SAMPLING = "sums@v1", Sampling(max_tokens=4, {sampling})
 def problems(split):
     return [Problem(f"test-{{n}}", f"What is {{n}}+3?", str(n + 3), f"#### {{n + 3}}") for n in range(5)]

@@ -1,4 +1,4 @@
-"""harness.checkpoints.weights: which weights are these, and is the checkpoint whole."""
+"""checkpoints.weights: which weights are these, and is the checkpoint whole."""
 
 import json
 import shutil
@@ -7,11 +7,10 @@ import struct
 import pytest
 import tiny
 import torch
+from baseline_bench.checkpoints import untouched, weights
+from baseline_bench.errors import BenchError
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
-
-from harness.checkpoints import untouched, weights
-from harness.errors import BenchError
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,18 @@
-"""harness.judging.why: both answers to the questions on which two rows differ, and a page that they cannot break."""
+"""judging.why: both answers to the questions on which two rows differ, and a page that they cannot break."""
 
 import re
 from dataclasses import replace
 
 import pytest
 import samples
+from baseline_bench.errors import BenchError
+from baseline_bench.judging.compare import Move
+from baseline_bench.judging.why import Answer, Flipped, Side, fenced, flipped, judged, markdown, side
+from baseline_bench.store import entries
+from baseline_bench.store.completions import to_lines
+from baseline_bench.types import Completion, Problem, Verdict
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness.errors import BenchError
-from harness.judging.compare import Move
-from harness.judging.why import Answer, Flipped, Side, fenced, flipped, judged, markdown, side
-from harness.store import entries
-from harness.store.completions import to_lines
-from harness.types import Completion, Problem, Verdict
 
 TEXT = st.text(st.one_of(st.characters(), st.sampled_from("`~#|<>/\n\r\t @$*_[]\u202e\u200b")), max_size=60)
 

@@ -9,12 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import tiny
-
-from harness import plugins
-from harness.cli import main
-from harness.store import candidate, entries
-from harness.store.entry import Entry
-from harness.types import Problem, Split
+from baseline_bench import plugins
+from baseline_bench.cli import main
+from baseline_bench.store import candidate, entries
+from baseline_bench.store.entry import Entry
+from baseline_bench.types import Problem, Split
 
 RECIPE = """\
 base = "./base"
@@ -54,7 +53,7 @@ def bench(folder: Path, *words: object) -> int:
 
 def start(folder: Path, *words: object) -> "subprocess.Popen[bytes]":
     """The same in a process of its own, which may be killed."""
-    command = [sys.executable, "-m", "harness.cli", *map(str, words), "--cache", "cache"]
+    command = [sys.executable, "-m", "baseline_bench.cli", *map(str, words), "--cache", "cache"]
     return subprocess.Popen(command, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 

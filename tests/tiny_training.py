@@ -9,15 +9,14 @@ from typing import Any
 
 import tiny
 import torch
+from baseline_bench import plugins, tokenizer
+from baseline_bench.checkpoints import weights
+from baseline_bench.trainers import _network, _sft
+from baseline_bench.trainers._options import Full, Lora, Qlora
+from baseline_bench.trainers._packing import Packed, pack
+from baseline_bench.training.rows import tokenise
+from baseline_bench.types import Job, Message, Model, Row, Sample, Step, Trained
 from transformers import AutoModelForCausalLM
-
-from harness import plugins, tokenizer
-from harness.checkpoints import weights
-from harness.training.rows import tokenise
-from harness.types import Job, Message, Model, Row, Sample, Step, Trained
-from trainers import _network, _sft
-from trainers._options import Full, Lora, Qlora
-from trainers._packing import Packed, pack
 
 QUESTION = "Tom has {0} red apples and buys {1} more. How many apples does he have now?"
 SOLUTION = "He buys {1} apples, so he has {0} + {1} = {2} apples.\n#### {2}"

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from baseline_bench.errors import BenchError
+from baseline_bench.trainers import _network
+from baseline_bench.trainers._options import Lora
+from baseline_bench.types import Job
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
-
-from harness.errors import BenchError
-from harness.types import Job
-from trainers import _network
-from trainers._options import Lora
 
 
 def attach(network: Any, job: Job) -> PeftModel:

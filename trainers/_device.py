@@ -6,9 +6,8 @@ from contextlib import contextmanager
 import torch
 from accelerate import Accelerator
 from accelerate.utils import FullyShardedDataParallelPlugin
-
-from harness.errors import BenchError
-from trainers._options import Full
+from baseline_bench.errors import BenchError
+from baseline_bench.trainers._options import Full
 
 
 def accelerator(options: Full) -> Accelerator:

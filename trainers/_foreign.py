@@ -17,11 +17,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from harness import plugins
-from harness.contracts import Foreign
-from harness.errors import BenchError
-from harness.types import Job, Row, Trained
-from trainers import _history, _leash
+from baseline_bench import plugins
+from baseline_bench.contracts import Foreign
+from baseline_bench.errors import BenchError
+from baseline_bench.trainers import _history, _leash
+from baseline_bench.types import Job, Row, Trained
 
 FOLDER, LOG = "foreign", "foreign.log"
 IGNORED = -100
@@ -41,7 +41,7 @@ print(json.dumps(found))
 
 
 def run(trainer: Foreign, job: Job) -> Trained:
-    """Train by a foreign trainer; see `harness.contracts.Foreign`.
+    """Train by a foreign trainer; see `baseline_bench.contracts.Foreign`.
 
     Raises:
         BenchError: the interpreter or the command is not there, the command fails, takes longer than the recipe's time
@@ -63,7 +63,7 @@ def run(trainer: Foreign, job: Job) -> Trained:
         found = _weights(trainer, job, place)
         logged = _history.read(place)
         steps = list(_history.steps(logged, job, perf_counter() - began))
-        taken: Trained = plugins.room("trainers._handed").take(found, job)
+        taken: Trained = plugins.room("baseline_bench.trainers._handed").take(found, job)
     except BenchError as error:
         name = Path(str(getattr(trainer, "__file__", trainer))).stem
         raise BenchError(f"{name}: {error.what}{_tail(log)}", error.way_out) from error
@@ -114,7 +114,7 @@ def _libraries(trainer: Foreign, job: Job) -> Mapping[str, str]:
     python = interpreter(job.options)
     needed: Sequence[str] = getattr(trainer, "LIBRARIES", ())
     asked = [str(python), "-c", _VERSIONS, *needed, *LIBRARIES]
-    told = subprocess.run(asked, capture_output=True, text=True, check=False, env=_environment())
+    told = subprocess.run(asked, capture_output=True, text=True, check=False)
     try:
         found: dict[str, str] = json.loads(told.stdout)
     except ValueError as error:
@@ -195,7 +195,7 @@ def _run(command: Sequence[str], place: Path, log: Path, limit: float) -> None:
         child = subprocess.Popen(
             leash,
             cwd=place,
-            env=_environment(),
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.PIPE,
             stdout=printed,
             stderr=subprocess.STDOUT,
@@ -224,14 +224,6 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
-
-
-def _environment() -> dict[str, str]:
-    """This process's environment without our own modules: their names are common ones."""
-    kept = dict(os.environ)
-    house = str(plugins.HOUSE)
-    paths = [part for part in kept.pop("PYTHONPATH", "").split(os.pathsep) if part and part != house]
-    return {**kept, "PYTHONUNBUFFERED": "1", **({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})}
 
 
 def _tail(log: Path) -> str:

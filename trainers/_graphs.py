@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from baseline_bench.errors import BenchError
+from baseline_bench.trainers import _masks
+from baseline_bench.trainers._packing import Packed
 from torch.nn.functional import cross_entropy
-
-from harness.errors import BenchError
-from trainers import _masks
-from trainers._packing import Packed
 
 STEP = 512
 IGNORED = -100

@@ -6,13 +6,12 @@ import shutil
 from pathlib import Path
 
 import torch
+from baseline_bench import plugins
+from baseline_bench.checkpoints import adapter, weights
+from baseline_bench.errors import BenchError
+from baseline_bench.trainers import _network
+from baseline_bench.types import Job, Trained
 from safetensors import safe_open
-
-from harness import plugins
-from harness.checkpoints import adapter, weights
-from harness.errors import BenchError
-from harness.types import Job, Trained
-from trainers import _network
 
 # Fine-tuning turns a model's matrices by a few degrees; those of another model stand at a right angle to them.
 _ALIKE = 0.5
@@ -58,7 +57,7 @@ def _full(found: Path, job: Job) -> Trained:
             shutil.move(file, draft / file.name)
         held = {tensor.dtype for tensor in weights.read(draft)}
         _network.companions(draft, job, _DTYPES.get(held.pop()) if len(held) == 1 else None)
-        plugins.room("harness.checkpoints.soundness").full(draft, job.base.folder)
+        plugins.room("baseline_bench.checkpoints.soundness").full(draft, job.base.folder)
         _require_alike(draft, job)
     count = _numbers(folder)
     return Trained("full", folder, {}, count, count)

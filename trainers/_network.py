@@ -10,14 +10,13 @@ from typing import Any
 
 import torch
 import transformers
+from baseline_bench import machine
+from baseline_bench.checkpoints import weights
+from baseline_bench.errors import BenchError
+from baseline_bench.trainers._options import Full
+from baseline_bench.types import Job
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM
-
-from harness import machine
-from harness.checkpoints import weights
-from harness.errors import BenchError
-from harness.types import Job
-from trainers._options import Full
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 SHARD = "5GB"

@@ -6,10 +6,9 @@ from types import MethodType
 from typing import Any
 
 import torch
-
-from harness import plugins
-from harness.errors import BenchError
-from trainers._options import Full
+from baseline_bench import plugins
+from baseline_bench.errors import BenchError
+from baseline_bench.trainers._options import Full
 
 
 def learning_rate(step: int, total: int, options: Full) -> float:

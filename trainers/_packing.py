@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-
-from harness.types import Row
+from baseline_bench.types import Row
 
 
 @dataclass(frozen=True, slots=True)

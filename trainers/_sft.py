@@ -14,15 +14,14 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
+from baseline_bench.errors import BenchError
+from baseline_bench.trainers import _device, _masks, _network, _optimizer, _state
+from baseline_bench.trainers._graphs import Graphs
+from baseline_bench.trainers._options import Full
+from baseline_bench.trainers._packing import Packed, pack, share, windows
+from baseline_bench.trainers._watch import LostTrainingError, Watch
+from baseline_bench.types import Job, Row, Step, Trained
 from torch.nn.functional import cross_entropy
-
-from harness.errors import BenchError
-from harness.types import Job, Row, Step, Trained
-from trainers import _device, _masks, _network, _optimizer, _state
-from trainers._graphs import Graphs
-from trainers._options import Full
-from trainers._packing import Packed, pack, share, windows
-from trainers._watch import LostTrainingError, Watch
 
 # How far towards seeing its neighbour a packed row may lean; rounding in bf16 makes a few hundredths.
 _LEAN = 0.25

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from baseline_bench import machine
+from baseline_bench.errors import BenchError
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -13,9 +15,6 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
-
-from harness import machine
-from harness.errors import BenchError
 
 FILE = "state.pt"
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from harness.errors import BenchError
-from harness.types import Row, Step
+from baseline_bench.errors import BenchError
+from baseline_bench.types import Row, Step
 
 SPAN = 10
 _LOWER = "lower the learning rate (--set lr=...) or lengthen the warm-up; the same command begins anew"

@@ -3,11 +3,10 @@
 from typing import Any
 
 import torch
+from baseline_bench.trainers import _adapter, _network, _sft
+from baseline_bench.trainers._options import Qlora as Options
+from baseline_bench.types import Job, Trained
 from transformers import BitsAndBytesConfig
-
-from harness.types import Job, Trained
-from trainers import _adapter, _network, _sft
-from trainers._options import Qlora as Options
 
 __all__ = ["Options", "train"]
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from harness.arguments.shared import Parser, boards, own_tasks, places
+from baseline_bench.arguments.shared import Parser, boards, own_tasks, places
 
 
 def board(parser: Parser) -> None:

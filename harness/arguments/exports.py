@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.arguments.shared import Parser, boards, places
+from baseline_bench.arguments.shared import Parser, boards, places
 
 # Every kind names its own story, which takes the place of this one.
-BY_ITS_KIND = "harness.stories.export_csv:export:Csv"
+BY_ITS_KIND = ".stories.export_csv:export:Csv"
 _ENTRY = "a candidate's name, or the path or file name of an entry (.json)"
 
 
@@ -81,20 +81,25 @@ def _board(parser: Parser) -> None:
 
 
 EXPORTS = (
-    Kind("csv", "print entries as CSV, as on their board", "harness.stories.export_csv:export:Csv", csv),
+    Kind("csv", "print entries as CSV, as on their board", ".stories.export_csv:export:Csv", csv),
     Kind(
         "hf",
         "write .eval_results and model-card metadata for the Hugging Face hub",
-        "harness.stories.export_hf:export:Hf",
+        ".stories.export_hf:export:Hf",
         hf,
     ),
-    Kind("lm-eval", "write a task as files that lm-eval runs", "harness.stories.exporting:export:Export", lm_eval_task),
+    Kind(
+        "lm-eval",
+        "write a task as files that lm-eval runs",
+        ".stories.exporting:export:Export",
+        lm_eval_task,
+    ),
 )
 IMPORTS = (
     Kind(
         "lm-eval",
         "bring in a score of lm-eval with its items, shown apart and compared with nothing",
-        "harness.stories.import_lm_eval:bring_in:ImportLmEval",
+        ".stories.import_lm_eval:bring_in:ImportLmEval",
         lm_eval,
     ),
 )

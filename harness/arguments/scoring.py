@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from harness.arguments.shared import Parser, accept, boards, engine, model, options, output, own_tasks, places
-from harness.arguments.training import recipe
+from baseline_bench.arguments.shared import Parser, accept, boards, engine, model, options, output, own_tasks, places
+from baseline_bench.arguments.training import recipe
 
 
 def gpus(parser: Parser) -> None:

@@ -1,4 +1,4 @@
-"""What several commands take; with `harness.cli` the only reader of environment variables."""
+"""What several commands take; with `baseline_bench.cli` the only reader of environment variables."""
 
 import argparse
 import os

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from harness.arguments.shared import Parser, accept, engine, output, places
+from baseline_bench.arguments.shared import Parser, accept, engine, output, places
 
 
 def recipe(parser: Parser) -> None:

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from baseline_bench.checkpoints.weights import ADAPTER, ADAPTER_WEIGHTS, PICKLES, Tensor
+from baseline_bench.errors import BenchError, gathered
+from baseline_bench.store.records import parse
 from safetensors import SafetensorError, safe_open
-
-from harness.checkpoints.weights import ADAPTER, ADAPTER_WEIGHTS, PICKLES, Tensor
-from harness.errors import BenchError, gathered
-from harness.store.records import parse
 
 WEIGHTS = ADAPTER_WEIGHTS
 

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from harness import plugins, template_checks
-from harness.checkpoints import adapter, weights
-from harness.errors import BenchError
-from harness.findings import Finding, finding
-from harness.tokens import Speech
-from harness.types import Model
+from baseline_bench import plugins, template_checks
+from baseline_bench.checkpoints import adapter, weights
+from baseline_bench.errors import BenchError
+from baseline_bench.findings import Finding, finding
+from baseline_bench.tokens import Speech
+from baseline_bench.types import Model
 
 # An exponent of ones is infinity or NaN; the bits are looked at as they lie, for numpy has no bf16.
 _EXPONENTS = {
@@ -62,7 +61,7 @@ def _compared(folder: Path, tensors: Sequence[weights.Tensor], engine: str) -> l
     """What `tensor_check` finds; nothing without torch, where the weights are a server's to load."""
     if importlib.util.find_spec("torch") is None:
         return []
-    found: list[Finding] = plugins.room("harness.checkpoints.tensor_check").findings(folder, tensors, engine)
+    found: list[Finding] = plugins.room("baseline_bench.checkpoints.tensor_check").findings(folder, tensors, engine)
     return found
 
 
@@ -87,7 +86,7 @@ def _incomplete(found: adapter.Adapter, base: Model) -> Iterator[Finding]:
     """Whether a linear layer that the adapter's configuration selects has no pair."""
     if importlib.util.find_spec("torch") is None:
         return
-    layers = plugins.room("harness.checkpoints.tensor_check").linear_layers(base.folder)
+    layers = plugins.room("baseline_bench.checkpoints.tensor_check").linear_layers(base.folder)
     if lacking := found.unpaired(layers):
         message = (
             f"{found.folder} has no pair for {len(lacking)} of the layers that its configuration selects in the base, "
@@ -196,7 +195,7 @@ def _ties(folder: Path) -> bool | None:
     told = (inner if isinstance(inner, dict) else {}).get("tie_word_embeddings", config.get("tie_word_embeddings"))
     if isinstance(told, bool) or importlib.util.find_spec("torch") is None:
         return told if isinstance(told, bool) else None
-    default: bool | None = plugins.room("harness.checkpoints.tensor_check").ties(folder)
+    default: bool | None = plugins.room("baseline_bench.checkpoints.tensor_check").ties(folder)
     return default
 
 

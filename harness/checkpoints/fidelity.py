@@ -11,12 +11,11 @@ from typing import Any
 import torch
 import transformers
 from accelerate import init_empty_weights
+from baseline_bench import machine
+from baseline_bench.checkpoints import weights
+from baseline_bench.errors import BenchError
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
-
-from harness import machine
-from harness.checkpoints import weights
-from harness.errors import BenchError
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -77,7 +76,7 @@ def effect(
     Args:
         base: the adapter's base.
         adapter: a PEFT folder.
-        merged: what `harness.checkpoints.merge.fold` made of them.
+        merged: what `baseline_bench.checkpoints.merge.fold` made of them.
         sequences: token ids as the models would see them, BOS included.
         options: how.
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import torch
-
-from harness.checkpoints.adapter import Pair
-from harness.checkpoints.weights import Tensor
-from harness.errors import BenchError
-from harness.plugins import room
+from baseline_bench.checkpoints.adapter import Pair
+from baseline_bench.checkpoints.weights import Tensor
+from baseline_bench.errors import BenchError
+from baseline_bench.plugins import room
 
 DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
 
@@ -164,7 +163,9 @@ def _base(part: Part, source: BinaryIO) -> Iterator[torch.Tensor]:
         yield from _stored(part.tensor, source, part.step)
         return
     (whole,) = _stored(part.tensor, source, math.prod(part.tensor.shape))
-    weight: torch.Tensor = room("harness.checkpoints.nf4").round_trip(whole.view(part.tensor.shape), double=part.double)
+    weight: torch.Tensor = room("baseline_bench.checkpoints.nf4").round_trip(
+        whole.view(part.tensor.shape), double=part.double
+    )
     yield from torch.split(weight.flatten(), part.step)
 
 

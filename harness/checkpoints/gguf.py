@@ -14,12 +14,11 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
+from baseline_bench.checkpoints import gguf_tokenizer, manifest, weights
+from baseline_bench.checkpoints.silence import silence
+from baseline_bench.errors import BenchError
+from baseline_bench.machine import require_disk, require_memory
 from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
-
-from harness.checkpoints import gguf_tokenizer, manifest, weights
-from harness.checkpoints.silence import silence
-from harness.errors import BenchError
-from harness.machine import require_disk, require_memory
 
 
 def dequantise(file: Path, folder: Path) -> None:

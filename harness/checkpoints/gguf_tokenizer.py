@@ -8,10 +8,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from baseline_bench.errors import BenchError
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
-
-from harness.errors import BenchError
 
 _CONTROL, _USER_DEFINED, _BYTE = 3, 4, 6
 _SPACE = "▁"

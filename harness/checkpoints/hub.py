@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from baseline_bench.checkpoints import weights
+from baseline_bench.errors import BenchError
+from baseline_bench.machine import has_accelerator, require_disk, require_memory
 from huggingface_hub import (
     HfApi,
     constants,
@@ -12,10 +15,6 @@ from huggingface_hub import (
     try_to_load_from_cache,
 )
 from huggingface_hub.hf_api import ModelInfo
-
-from harness.checkpoints import weights
-from harness.errors import BenchError
-from harness.machine import has_accelerator, require_disk, require_memory
 
 # The hub's client changed its HTTP library between 1.x and 2.x; this name follows it.
 _HTTPError: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]

@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from baseline_bench.checkpoints import untouched
+from baseline_bench.store.entry import Identity
+from baseline_bench.store.records import digest, plain
+from baseline_bench.tokens import Speech
+from baseline_bench.types import Model, Value
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-from harness.checkpoints import untouched
-from harness.store.entry import Identity
-from harness.store.records import digest, plain
-from harness.tokens import Speech
-from harness.types import Model, Value
 
 # Who wrote the file, how numbers are stored, and how a program goes about it: the answers are the same.
 _BOOKKEEPING = ("transformers_version", "dtype", "torch_dtype", "use_cache", "auto_map", "unsloth_version")

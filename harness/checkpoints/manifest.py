@@ -4,9 +4,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from harness.checkpoints import weights
-from harness.errors import BenchError
-from harness.store.records import canonical, replace_file
+from baseline_bench.checkpoints import weights
+from baseline_bench.errors import BenchError
+from baseline_bench.store.records import canonical, replace_file
 
 FILE = ".manifest.json"
 

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import machine
-from harness.checkpoints import adapter as adapters
-from harness.checkpoints import weights
-from harness.checkpoints.adapter import Adapter
-from harness.checkpoints.folding import DTYPES, Part, Written, compare, write
-from harness.errors import BenchError
-from harness.plugins import room
-from harness.store.records import pretty
+from baseline_bench import machine
+from baseline_bench.checkpoints import adapter as adapters
+from baseline_bench.checkpoints import weights
+from baseline_bench.checkpoints.adapter import Adapter
+from baseline_bench.checkpoints.folding import DTYPES, Part, Written, compare, write
+from baseline_bench.errors import BenchError
+from baseline_bench.plugins import room
+from baseline_bench.store.records import pretty
 
 RECORD = "merge.json"
 SPELLED = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
@@ -132,7 +132,9 @@ def plan(base: Path, adapter: Adapter, options: MergeOptions) -> tuple[Part, ...
         raise BenchError(f"{base} is held in a quantised form", "name the base that it was made from")
     adapters.require_fit(adapter, base, tensors, tied=bool(config.get("tie_word_embeddings")))
     pairs = {pair.target: pair for pair in adapter.pairs}
-    linear: frozenset[str] = room("harness.checkpoints.nf4").linear_names(base) if options.quantised else frozenset()
+    linear: frozenset[str] = (
+        room("baseline_bench.checkpoints.nf4").linear_names(base) if options.quantised else frozenset()
+    )
     if unknown := sorted(linear - set(tensors)):
         raise BenchError(
             f"{base} holds no {unknown[0]}, which training held in 4 bits", "merge an adapter trained without nf4"

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
-from harness.checkpoints import manifest, weights, wheels
-from harness.errors import BenchError, gathered
-from harness.types import BosRule, Model
+from baseline_bench.checkpoints import manifest, weights, wheels
+from baseline_bench.errors import BenchError, gathered
+from baseline_bench.types import BosRule, Model
 
 LISTED = Path(__file__).with_name("models.toml")
 
@@ -90,7 +90,7 @@ def hub_adapter(name: str) -> tuple[Path, str, str] | None:
     matched = None if name in names() else _REPOSITORY.fullmatch(name)
     if matched is None:
         return None
-    folder, commit = _load("harness.checkpoints.hub").download(
+    folder, commit = _load("baseline_bench.checkpoints.hub").download(
         matched["repository"], matched["revision"], adapters=True
     )
     return (folder, matched["repository"], commit) if (folder / weights.ADAPTER).is_file() else None
@@ -145,7 +145,7 @@ def _listing(name: str, table: Mapping[str, Any]) -> Listing:
 
 
 def _from_hub(name: str | None, repository: str, revision: str | None, bos: BosRule | None) -> Model:
-    folder, commit = _load("harness.checkpoints.hub").download(repository, revision)
+    folder, commit = _load("baseline_bench.checkpoints.hub").download(repository, revision)
     weights.inspect(folder)
     return Model(
         name=name or f"{repository}@{commit[:8]}",
@@ -174,7 +174,7 @@ def _from_wheels(listing: Listing, source: wheels.WheelFile, cache: Path) -> Mod
 
 def _convert(source: wheels.WheelFile, cache: Path, folder: Path, flaw: str) -> None:
     """Write a GGUF file's checkpoint, in place of one that is not as it was written; one process does it at a time."""
-    dequantise = _load("harness.checkpoints.gguf").dequantise
+    dequantise = _load("baseline_bench.checkpoints.gguf").dequantise
     if folder.exists():
         # `resolve` knows no screen; its line reads like those of one.
         sys.stderr.write(

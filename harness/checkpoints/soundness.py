@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from baseline_bench.checkpoints import adapter, weights
+from baseline_bench.errors import BenchError
 from safetensors import safe_open
-
-from harness.checkpoints import adapter, weights
-from harness.errors import BenchError
 
 _SHOWN = 3
 # What older files hold beside the parameters, though it follows from the configuration; as does a tied head.
@@ -55,7 +54,7 @@ def full(folder: Path, base: Path) -> Sound:
 
 
 def adapted(folder: Path) -> Sound:
-    """Check an adapter: complete, finite, and not as it began; see `harness.checkpoints.adapter.read`."""
+    """Check an adapter: complete, finite, and not as it began; see `baseline_bench.checkpoints.adapter.read`."""
     return Sound(adapter.read(folder).sha256, None)
 
 

@@ -10,14 +10,13 @@ from typing import Any
 
 import torch
 import transformers
+from baseline_bench.checkpoints.silence import silence
+from baseline_bench.checkpoints.weights import Tensor, read
+from baseline_bench.errors import first_line
+from baseline_bench.findings import Finding, finding
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 from transformers.quantizers import AutoHfQuantizer
-
-from harness.checkpoints.silence import silence
-from harness.checkpoints.weights import Tensor, read
-from harness.errors import first_line
-from harness.findings import Finding, finding
 
 # Constants and causal masks (1 x 1 x n x n) of GPT-2, GPT-J and GPT-Neo that older versions of transformers saved.
 _CONSTANT = re.compile(r"(^|\.)masked_bias$")

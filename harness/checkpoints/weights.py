@@ -10,8 +10,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from harness.checkpoints import untouched
-from harness.errors import BenchError, gathered
+from baseline_bench.checkpoints import untouched
+from baseline_bench.errors import BenchError, gathered
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import BenchError
-from harness.machine import require_disk
+from baseline_bench.errors import BenchError
+from baseline_bench.machine import require_disk
 
 _PART = re.compile(r"\.part\d+$")
 _CHUNK = 2**20

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 import torch
-
-from harness.errors import NotFiniteError
-from harness.types import Sampling
+from baseline_bench.errors import NotFiniteError
+from baseline_bench.types import Sampling
 
 
 def generator(sampling: Sampling, row: str) -> torch.Generator | None:

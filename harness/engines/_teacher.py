@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-
-from harness.engines._cache import Prefix, growing
-from harness.types import Measured, Row
+from baseline_bench.engines._cache import Prefix, growing
+from baseline_bench.types import Measured, Row
 
 # Logits of one pass: 256 MiB in float32, whatever the vocabulary.
 LOGITS = 2**26

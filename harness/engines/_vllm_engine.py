@@ -11,19 +11,18 @@ from typing import Any
 
 import torch
 import vllm
+from baseline_bench.checkpoints import adapter
+from baseline_bench.contracts import Logprobs
+from baseline_bench.engines import _vllm_needs as needs
+from baseline_bench.engines import _vllm_recorded as recorded
+from baseline_bench.engines.vllm import Options, resolved
+from baseline_bench.errors import BenchError, first_line
+from baseline_bench.tokens import completion_text
+from baseline_bench.types import Completion, Measured, Model, Request, Row, Sampling, Value
 from transformers import AutoTokenizer
 from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
 from vllm.sampling_params import RequestOutputKind
-
-from harness.checkpoints import adapter
-from harness.contracts import Logprobs
-from harness.engines import _vllm_needs as needs
-from harness.engines import _vllm_recorded as recorded
-from harness.engines.vllm import Options, resolved
-from harness.errors import BenchError, first_line
-from harness.tokens import completion_text
-from harness.types import Completion, Measured, Model, Request, Row, Sampling, Value
 
 # Rows of one step that are recorded; another number is padded to the next of these.
 GRAPHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -81,8 +80,8 @@ class Vllm:
     def reload(self, model: Model) -> None:
         """Read another model's weights into the running engine; its shape and tokenizer must be this one's.
 
-        vLLM does not tell whether every weight was replaced (its CPU build keeps copies that stay old): `harness.warm`
-        proves it.
+        vLLM does not tell whether every weight was replaced (its CPU build keeps copies that stay old):
+        `harness/warm.py` proves it.
 
         Raises:
             BenchError: answers under the old weights would stay in the prefix cache, or recorded steps go on with them.

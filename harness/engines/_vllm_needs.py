@@ -6,12 +6,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from baseline_bench import machine
+from baseline_bench.checkpoints import adapter, weights
+from baseline_bench.errors import BenchError
+from baseline_bench.types import Model
 from vllm.v1.engine.exceptions import EngineDeadError
-
-from harness import machine
-from harness.checkpoints import adapter, weights
-from harness.errors import BenchError
-from harness.types import Model
 
 GIB = 2**30
 INVARIANT, OWN_PROCESS = "VLLM_BATCH_INVARIANT", "VLLM_ENABLE_V1_MULTIPROCESSING"

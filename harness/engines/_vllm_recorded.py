@@ -7,10 +7,9 @@ would be written by the old weights while every prompt is read by the new ones.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from baseline_bench.contracts import Logprobs
 from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind
-
-from harness.contracts import Logprobs
 
 TEXTS = (
     "Sam has 3 boxes with 4 pens in each. He gives 5 pens away. How many pens are left? Sam has",

@@ -14,11 +14,10 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import httpx2
+from baseline_bench.errors import BenchError
+from baseline_bench.tokens import completion_text
+from baseline_bench.types import Completion, Measured, Model, Request, Row, Sampling, Value
 from transformers import AutoTokenizer
-
-from harness.errors import BenchError
-from harness.tokens import completion_text
-from harness.types import Completion, Measured, Model, Request, Row, Sampling, Value
 
 AGAIN = frozenset({429, 502, 503, 504})
 Item = TypeVar("Item", Request, Row)

@@ -12,16 +12,15 @@ from typing import Any
 
 import torch
 import transformers
+from baseline_bench import machine
+from baseline_bench.checkpoints import weights
+from baseline_bench.engines import _drawing as drawing
+from baseline_bench.engines import _teacher as teacher
+from baseline_bench.engines._cache import Prefix, closed_up, growing, prefix
+from baseline_bench.errors import BenchError, first_line
+from baseline_bench.tokens import completion_text, ends
+from baseline_bench.types import Completion, Measured, Model, Request, Row, Sampling, Value
 from transformers import AutoModelForCausalLM, AutoTokenizer
-
-from harness import machine
-from harness.checkpoints import weights
-from harness.engines import _drawing as drawing
-from harness.engines import _teacher as teacher
-from harness.engines._cache import Prefix, closed_up, growing, prefix
-from harness.errors import BenchError, first_line
-from harness.tokens import completion_text, ends
-from harness.types import Completion, Measured, Model, Request, Row, Sampling, Value
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # What an entry was made with that was written before there was such an option.

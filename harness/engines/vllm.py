@@ -7,17 +7,17 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from harness.contracts import Generator
-from harness.types import Model, Value
+from baseline_bench.contracts import Generator
+from baseline_bench.types import Model, Value
 
 LIBRARIES = ("vllm", "torch", "transformers")
-# A running engine can take another model of the same shape; see `harness.warm`.
+# A running engine can take another model of the same shape; see `baseline_bench.warm`.
 RELOADS = True
 # Its memory comes back only when its process ends.
 APART = True
 # What stood fixed before there was an option, and stands in no entry of that time.
 ABSENT: Mapping[str, Value] = {"cuda_graphs": False, "in_process": False}
-_ENGINE = "harness.engines._vllm_engine"
+_ENGINE = "baseline_bench.engines._vllm_engine"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The child's side of a fleet: hold one engine, do what is asked, and end with all one started when the parent ends.
 
-Started as `python -m harness.fleet.child ENGINE DESCRIPTOR`, the leader of a process group of its own.
+Started as `python -m baseline_bench.fleet.child ENGINE DESCRIPTOR`, the leader of a process group of its own.
 """
 
 import os
@@ -14,10 +14,10 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
-from harness import plugins
-from harness.contracts import Generator, Measuring, Reloading
-from harness.errors import BenchError
-from harness.fleet.messages import Ask, Done, Item, Ready, Refused
+from baseline_bench import plugins
+from baseline_bench.contracts import Generator, Measuring, Reloading
+from baseline_bench.errors import BenchError
+from baseline_bench.fleet.messages import Ask, Done, Item, Ready, Refused
 
 
 def serve(engine: str, connection: "Connection[Any, Any]") -> None:

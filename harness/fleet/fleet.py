@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from harness import plugins
-from harness.contracts import Logprobs
-from harness.errors import BenchError
-from harness.fleet import gpus
-from harness.fleet.messages import Done, Ended, Item, Ready, Refused
-from harness.fleet.workers import ANEW, PATIENCE, Worker, answers, heard, why
-from harness.types import Completion, Measured, Model, Request, Row, Sampling, Value
+from baseline_bench import plugins
+from baseline_bench.contracts import Logprobs
+from baseline_bench.errors import BenchError
+from baseline_bench.fleet import gpus
+from baseline_bench.fleet.messages import Done, Ended, Item, Ready, Refused
+from baseline_bench.fleet.workers import ANEW, PATIENCE, Worker, answers, heard, why
+from baseline_bench.types import Completion, Measured, Model, Request, Row, Sampling, Value
 
 
 class Fleet:

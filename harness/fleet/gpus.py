@@ -3,9 +3,9 @@
 import os
 from typing import Any
 
-from harness import plugins
-from harness.contracts import Engine
-from harness.errors import BenchError
+from baseline_bench import plugins
+from baseline_bench.contracts import Engine
+from baseline_bench.errors import BenchError
 
 
 def shares(engine: Engine, options: Any, wanted: int | None) -> tuple[str | None, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.types import Value
+from baseline_bench.types import Value
 
 
 @dataclass(frozen=True, slots=True)

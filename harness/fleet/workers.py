@@ -12,9 +12,8 @@ from contextlib import suppress
 from multiprocessing.connection import Pipe, wait
 from typing import Any
 
-from harness import plugins
-from harness.errors import BenchError
-from harness.fleet.messages import Ask, Done, Ended, Item, Refused
+from baseline_bench.errors import BenchError
+from baseline_bench.fleet.messages import Ask, Done, Ended, Item, Refused
 
 # Seconds that an engine may take to end by itself before its process group is killed.
 PATIENCE = 30.0
@@ -42,7 +41,7 @@ class Worker:
         self.connection, theirs = Pipe()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "harness.fleet.child", engine, str(theirs.fileno())],
+                [sys.executable, "-m", "baseline_bench.fleet.child", engine, str(theirs.fileno())],
                 env=_environment(device, of),
                 stdin=subprocess.DEVNULL,
                 stdout=2,
@@ -127,8 +126,7 @@ def answers(workers: Sequence[Worker]) -> list[Any]:
 
 
 def _environment(device: str | None, of: int) -> Mapping[str, str]:
-    house = os.pathsep.join(part for part in (os.environ.get("PYTHONPATH"), str(plugins.HOUSE)) if part)
     threads = str(max(1, (os.cpu_count() or 1) // of))
     kept = {name: value for name, value in os.environ.items() if name not in _OF_A_STAGE}
     own = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
-    return {**_HUSHED, "OMP_NUM_THREADS": threads, **kept, "PYTHONPATH": house, **own}
+    return {**_HUSHED, "OMP_NUM_THREADS": threads, **kept, **own}

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from harness.errors import BenchError, gathered
-from harness.store.records import LATER, decode, digest
+from baseline_bench.errors import BenchError, gathered
+from baseline_bench.store.records import LATER, decode, digest
 
 _NAME = re.compile("[a-z0-9][a-z0-9_-]*")
 _MEND = "mend the file; leaderboards/claims/study.toml shows every key"

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from harness.errors import BenchError
-from harness.judging.provenances import Difference, differing, identities, settings, untrained
-from harness.judging.statistics import Interval, Pairs, items_needed, mcnemar, mcnemar_mid, newcombe
-from harness.store.bits import hex_to_bits
-from harness.store.entry import Entry, Selection
+from baseline_bench.errors import BenchError
+from baseline_bench.judging.provenances import Difference, differing, identities, settings, untrained
+from baseline_bench.judging.statistics import Interval, Pairs, items_needed, mcnemar, mcnemar_mid, newcombe
+from baseline_bench.store.bits import hex_to_bits
+from baseline_bench.store.entry import Entry, Selection
 
 Cause = Literal["unread", "stopping", "answer", "format"]
 Word = Literal["worse", "better", "not resolved"]

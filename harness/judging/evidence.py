@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Protocol
 
-from harness.judging.claims import Claims, Contrast, Counted, Loss, Paired, Ratio, Side, sides
-from harness.judging.compare import comparable, compare
-from harness.judging.families import boschloo, unpaired_interval
-from harness.judging.provenances import untrained
-from harness.judging.statistics import Interval
-from harness.store.candidate import Candidate
-from harness.store.entry import Entry
-from harness.store.records import moment
+from baseline_bench.judging.claims import Claims, Contrast, Counted, Loss, Paired, Ratio, Side, sides
+from baseline_bench.judging.compare import comparable, compare
+from baseline_bench.judging.families import boschloo, unpaired_interval
+from baseline_bench.judging.provenances import untrained
+from baseline_bench.judging.statistics import Interval
+from baseline_bench.store.candidate import Candidate
+from baseline_bench.store.entry import Entry
+from baseline_bench.store.records import moment
 
 Count = tuple[int, int]
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)

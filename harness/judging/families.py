@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from math import ceil, sqrt
 from statistics import fmean, stdev
 
+from baseline_bench.judging.statistics import Interval, wilson
 from scipy.special import ndtr, ndtri
 from scipy.stats import boschloo_exact, nct
 from scipy.stats import t as student
-
-from harness.judging.statistics import Interval, wilson
 
 # Fewer seeds say something of checkpoints, not of the recipe that made them.
 LEAST_SEEDS = 3

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import combinations, groupby
 from math import exp, lgamma, log, sqrt
 
-from harness.store.noise import Noise, flips
-from harness.store.records import digest
+from baseline_bench.store.noise import Noise, flips
+from baseline_bench.store.records import digest
 
 CONFIDENCE = 0.95
 

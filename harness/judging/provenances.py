@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from harness.store.candidate import Candidate, Merge, Training
-from harness.store.entry import Entry, ModelRecord, Result
+from baseline_bench.store.candidate import Candidate, Merge, Training
+from baseline_bench.store.entry import Entry, ModelRecord, Result
 
 UNKNOWN, NONE = "unknown", "none"
 GPUS = "gpus"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.errors import BenchError
-from harness.judging import claims as reader
-from harness.judging.claims import Claim, Claims, Contrast, family
+from baseline_bench.errors import BenchError
+from baseline_bench.judging import claims as reader
+from baseline_bench.judging.claims import Claim, Claims, Contrast, family
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from functools import cache
 from statistics import median
 
-from harness.judging.compare import comparable, word
-from harness.judging.families import LEAST_SEEDS, seeds_interval
-from harness.judging.provenances import base_weights, recipe, untrained
-from harness.judging.statistics import Interval, Pairs, mcnemar, newcombe
-from harness.store.board import Board, Row, Table, tables
-from harness.store.candidate import Candidate
+from baseline_bench.judging.compare import comparable, word
+from baseline_bench.judging.families import LEAST_SEEDS, seeds_interval
+from baseline_bench.judging.provenances import base_weights, recipe, untrained
+from baseline_bench.judging.statistics import Interval, Pairs, mcnemar, newcombe
+from baseline_bench.store.board import Board, Row, Table, tables
+from baseline_bench.store.candidate import Candidate
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from harness.judging.compare import LEAST_DISCORDANT, Comparison, Kind, compare, is_base, kind
-from harness.judging.families import LEAST_SEEDS, seeds_interval
-from harness.judging.provenances import Difference, differences, recipe
-from harness.judging.statistics import Interval, points, wilson
-from harness.pages.markup import cell, code, visible
-from harness.store.entry import Entry
+from baseline_bench.judging.compare import LEAST_DISCORDANT, Comparison, Kind, compare, is_base, kind
+from baseline_bench.judging.families import LEAST_SEEDS, seeds_interval
+from baseline_bench.judging.provenances import Difference, differences, recipe
+from baseline_bench.judging.statistics import Interval, points, wilson
+from baseline_bench.pages.markup import cell, code, visible
+from baseline_bench.store.entry import Entry
 
 Quote = Callable[[str], str]
 Word = Literal["worse", "better", "not resolved", "not comparable"]

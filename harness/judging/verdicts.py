@@ -5,11 +5,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.judging.claims import Claim, Claims, Contrast, Loss, Ratio, family
-from harness.judging.evidence import Evidence, Filed, look
-from harness.judging.families import holm, unpaired_items
-from harness.judging.registration import Registration, Since
-from harness.judging.statistics import items_needed
+from baseline_bench.judging.claims import Claim, Claims, Contrast, Loss, Ratio, family
+from baseline_bench.judging.evidence import Evidence, Filed, look
+from baseline_bench.judging.families import holm, unpaired_items
+from baseline_bench.judging.registration import Registration, Since
+from baseline_bench.judging.statistics import items_needed
 
 Verdict = Literal["supported", "refuted", "not resolved", "premise not met", "not judged"]
 Timing = Literal["registered", "post hoc", "registration unknown", "published before"]

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import BenchError
-from harness.judging.compare import Move, moves
-from harness.pages.markup import visible
-from harness.store import entries
-from harness.store.bits import hex_to_bits
-from harness.store.completions import CommittedCompletion, from_lines, read_lines, written
-from harness.store.entry import Entry
-from harness.store.records import digest
-from harness.types import Completion, Finish, Problem, Verdict
+from baseline_bench.errors import BenchError
+from baseline_bench.judging.compare import Move, moves
+from baseline_bench.pages.markup import visible
+from baseline_bench.store import entries
+from baseline_bench.store.bits import hex_to_bits
+from baseline_bench.store.completions import CommittedCompletion, from_lines, read_lines, written
+from baseline_bench.store.entry import Entry
+from baseline_bench.store.records import digest
+from baseline_bench.types import Completion, Finish, Problem, Verdict
 
 Grade = Callable[[Problem, Completion], Verdict]
 _RESTORE = "restore the file from git"

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from harness.pages import table
-from harness.pages.markup import cell, code
-from harness.pages.table import LEFT, RIGHT, written
-from harness.store.board import Board, Row, tables, withdrawn
-from harness.store.entry import Result
+from baseline_bench.pages import table
+from baseline_bench.pages.markup import cell, code
+from baseline_bench.pages.table import LEFT, RIGHT, written
+from baseline_bench.store.board import Board, Row, tables, withdrawn
+from baseline_bench.store.entry import Result
 
 _LEGEND = """\
 Each number is the task's own aggregate over all items. An item has no bit that is right or wrong, so no interval, no \

@@ -6,18 +6,18 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import BenchError
-from harness.pages import leaderboard
-from harness.pages.markup import visible
-from harness.pages.page import MARKER
-from harness.store import coherence, entries, foreign, history, lineage, noise
-from harness.store.board import Row
-from harness.store.candidate import steps
-from harness.store.completions import read_lines
-from harness.store.entries import Flaw, Regrade
-from harness.store.entry import Entry, Result
-from harness.store.history import History
-from harness.store.records import digest
+from baseline_bench.errors import BenchError
+from baseline_bench.pages import leaderboard
+from baseline_bench.pages.markup import visible
+from baseline_bench.pages.page import MARKER
+from baseline_bench.store import coherence, entries, foreign, history, lineage, noise
+from baseline_bench.store.board import Row
+from baseline_bench.store.candidate import steps
+from baseline_bench.store.completions import read_lines
+from baseline_bench.store.entries import Flaw, Regrade
+from baseline_bench.store.entry import Entry, Result
+from baseline_bench.store.history import History
+from baseline_bench.store.records import digest
 
 _COMPLETIONS = ".jsonl.gz"
 _BESIDE = (".loss.jsonl.gz", ".solutions.jsonl.gz", _COMPLETIONS)

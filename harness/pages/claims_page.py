@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
-from harness.judging.claims import Claims, Contrast, Loss, Ratio, names
-from harness.judging.evidence import Evidence
-from harness.judging.families import unpaired_power
-from harness.judging.statistics import points, wilson
-from harness.judging.verdicts import Finding, Findings, Judged
-from harness.pages.markup import UNKNOWN, cell, code
-from harness.pages.table import sentence
+from baseline_bench.judging.claims import Claims, Contrast, Loss, Ratio, names
+from baseline_bench.judging.evidence import Evidence
+from baseline_bench.judging.families import unpaired_power
+from baseline_bench.judging.statistics import points, wilson
+from baseline_bench.judging.verdicts import Finding, Findings, Judged
+from baseline_bench.pages.markup import UNKNOWN, cell, code
+from baseline_bench.pages.table import sentence
 
 # What is said of numbers that were known before their claim was written: they stand, they were not predicted.
 _READ_AGAIN = {

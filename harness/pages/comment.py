@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from html import escape
 from urllib.parse import quote
 
-from harness.judging.compare import Comparison
-from harness.judging.statistics import points, wilson
-from harness.judging.telling import tell
-from harness.pages import aggregates
-from harness.pages.markup import cell, code, visible
-from harness.pages.proposal import Contest, Example, Proposed, Report, Withdrawn
-from harness.pages.table import measure, warned
-from harness.store.board import Row
+from baseline_bench.judging.compare import Comparison
+from baseline_bench.judging.statistics import points, wilson
+from baseline_bench.judging.telling import tell
+from baseline_bench.pages import aggregates
+from baseline_bench.pages.markup import cell, code, visible
+from baseline_bench.pages.proposal import Contest, Example, Proposed, Report, Withdrawn
+from baseline_bench.pages.table import measure, warned
+from baseline_bench.store.board import Row
 
 # What GitHub takes as one comment. Counted here in bytes of UTF-8, of which there are never fewer than characters.
 LIMIT = 65_536

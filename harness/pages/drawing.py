@@ -5,7 +5,7 @@ from html import escape
 from math import ceil, floor, log10
 from typing import Literal
 
-from harness.pages.markup import visible
+from baseline_bench.pages.markup import visible
 
 Anchor = Literal["start", "middle", "end"]
 # Name, colour on white, colour on GitHub's dark page.

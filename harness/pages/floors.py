@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from harness.judging.noise import Apart, apart, floor, newest
-from harness.pages.markup import UNKNOWN, cell, code
-from harness.pages.table import LEFT, RIGHT, written
-from harness.store.board import Board
-from harness.store.noise import Noise
+from baseline_bench.judging.noise import Apart, apart, floor, newest
+from baseline_bench.pages.markup import UNKNOWN, cell, code
+from baseline_bench.pages.table import LEFT, RIGHT, written
+from baseline_bench.store.board import Board
+from baseline_bench.store.noise import Noise
 
 _COLUMNS = (("model", LEFT), ("task", LEFT), ("engine, device", LEFT), ("settings", LEFT),
             ("runs", RIGHT), ("right", RIGHT), ("flipped %", RIGHT), ("floor", LEFT))  # fmt: skip

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from harness.judging.compare import comparable
-from harness.judging.provenances import untrained
-from harness.judging.standing import Against, Judged
-from harness.judging.statistics import Interval, points, wilson
-from harness.pages.drawing import Canvas, cut, ticks
-from harness.pages.table import measure
-from harness.store.board import Row, Table
+from baseline_bench.judging.compare import comparable
+from baseline_bench.judging.provenances import untrained
+from baseline_bench.judging.standing import Against, Judged
+from baseline_bench.judging.statistics import Interval, points, wilson
+from baseline_bench.pages.drawing import Canvas, cut, ticks
+from baseline_bench.pages.table import measure
+from baseline_bench.store.board import Row, Table
 
 MOST_ROWS = 100
 _WIDTH, _MARGIN = 960.0, 20.0

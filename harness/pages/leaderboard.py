@@ -4,18 +4,18 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import BenchError, gathered
-from harness.judging import claims, registration, verdicts
-from harness.judging.claims import Claims
-from harness.judging.standing import judge
-from harness.judging.verdicts import Findings
-from harness.pages import aggregates, claims_page
-from harness.pages.forest import draw
-from harness.pages.page import MARKER, index, page
-from harness.pages.sheet import sheet
-from harness.store import entries, foreign, lineage, noise
-from harness.store.board import Board, Row
-from harness.store.records import replace_file
+from baseline_bench.errors import BenchError, gathered
+from baseline_bench.judging import claims, registration, verdicts
+from baseline_bench.judging.claims import Claims
+from baseline_bench.judging.standing import judge
+from baseline_bench.judging.verdicts import Findings
+from baseline_bench.pages import aggregates, claims_page
+from baseline_bench.pages.forest import draw
+from baseline_bench.pages.page import MARKER, index, page
+from baseline_bench.pages.sheet import sheet
+from baseline_bench.store import entries, foreign, lineage, noise
+from baseline_bench.store.board import Board, Row
+from baseline_bench.store.records import replace_file
 
 BUDGET = 50 * 1024 * 1024
 NAME = re.compile("[a-z0-9][a-z0-9_-]*")

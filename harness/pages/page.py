@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from harness.findings import CODES
-from harness.judging.standing import Judged, Recipe, discordance, recipes
-from harness.judging.statistics import USUAL_DISCORDANCE, resolvable_difference
-from harness.pages import table
-from harness.pages.floors import floors
-from harness.pages.markup import cell, code
-from harness.store.board import Board, Table, tables, withdrawn
-from harness.store.entry import Result
-from harness.store.foreign import Foreign, place
-from harness.store.noise import Noise
-from harness.types import Sampling
+from baseline_bench.findings import CODES
+from baseline_bench.judging.standing import Judged, Recipe, discordance, recipes
+from baseline_bench.judging.statistics import USUAL_DISCORDANCE, resolvable_difference
+from baseline_bench.pages import table
+from baseline_bench.pages.floors import floors
+from baseline_bench.pages.markup import cell, code
+from baseline_bench.store.board import Board, Table, tables, withdrawn
+from baseline_bench.store.entry import Result
+from baseline_bench.store.foreign import Foreign, place
+from baseline_bench.store.noise import Noise
+from baseline_bench.types import Sampling
 
 MARKER = "<!-- Rendered by `bench board` from the entries. Never edited: change nothing here, run it again. -->"
 _MOST_NAMES = 20

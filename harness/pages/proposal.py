@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.judging.compare import ALPHA, Comparison
-from harness.judging.provenances import Difference
-from harness.store.board import Row
-from harness.store.lineage import Retraction
-from harness.types import Step
+from baseline_bench.judging.compare import ALPHA, Comparison
+from baseline_bench.judging.provenances import Difference
+from baseline_bench.store.board import Row
+from baseline_bench.store.lineage import Retraction
+from baseline_bench.types import Step
 
 
 @dataclass(frozen=True, slots=True)

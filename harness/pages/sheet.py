@@ -5,13 +5,13 @@ import io
 import re
 from collections.abc import Collection, Iterator
 
-from harness.judging.standing import Against, Judged
-from harness.judging.statistics import points, wilson
-from harness.pages.markup import csv_cell
-from harness.pages.table import dtype, percent
-from harness.store.board import Row, ordered
-from harness.store.entry import Result
-from harness.store.lineage import Retraction
+from baseline_bench.judging.standing import Against, Judged
+from baseline_bench.judging.statistics import points, wilson
+from baseline_bench.pages.markup import csv_cell
+from baseline_bench.pages.table import dtype, percent
+from baseline_bench.store.board import Row, ordered
+from baseline_bench.store.entry import Result
+from baseline_bench.store.lineage import Retraction
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?")
 Cell = tuple[str, str | int | None]

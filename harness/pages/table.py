@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
 
-from harness.judging.provenances import untrained
-from harness.judging.standing import Against, Judged
-from harness.judging.statistics import Interval, points, wilson
-from harness.pages.markup import UNKNOWN, cell, visible
-from harness.store.board import Row, Table
-from harness.store.entry import Entry, Result
-from harness.store.lineage import Retraction, place
+from baseline_bench.judging.provenances import untrained
+from baseline_bench.judging.standing import Against, Judged
+from baseline_bench.judging.statistics import Interval, points, wilson
+from baseline_bench.pages.markup import UNKNOWN, cell, visible
+from baseline_bench.store.board import Row, Table
+from baseline_bench.store.entry import Entry, Result
+from baseline_bench.store.lineage import Retraction, place
 
 LEFT, RIGHT, _MIDDLE = "---", "---:", ":---:"
 EXACT = "exact match"

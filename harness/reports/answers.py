@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import protocol, regrading
-from harness.contracts import Task
-from harness.errors import BenchError
-from harness.reports.material import Line, Study
-from harness.store.bits import hex_to_bits
-from harness.store.completions import CommittedCompletion, from_lines, read_lines
-from harness.store.entries import completions_path
-from harness.store.entry import Entry
-from harness.types import Split
+from baseline_bench import protocol, regrading
+from baseline_bench.contracts import Task
+from baseline_bench.errors import BenchError
+from baseline_bench.reports.material import Line, Study
+from baseline_bench.store.bits import hex_to_bits
+from baseline_bench.store.completions import CommittedCompletion, from_lines, read_lines
+from baseline_bench.store.entries import completions_path
+from baseline_bench.store.entry import Entry
+from baseline_bench.types import Split
 
 
 @dataclass(frozen=True, slots=True)

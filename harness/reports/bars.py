@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from harness.judging.compare import ALPHA
-from harness.judging.statistics import wilson
-from harness.pages.drawing import Canvas, cut
-from harness.reports.frames import WIDTH, Figure, Frame, Range
-from harness.reports.material import Line, Study
-from harness.reports.wording import Name, Sentence, listed, number, plain
+from baseline_bench.judging.compare import ALPHA
+from baseline_bench.judging.statistics import wilson
+from baseline_bench.pages.drawing import Canvas, cut
+from baseline_bench.reports.frames import WIDTH, Figure, Frame, Range
+from baseline_bench.reports.material import Line, Study
+from baseline_bench.reports.wording import Name, Sentence, listed, number, plain
 
 _LABELS, _ROW, _HEAD, _VALUE, _TOP = 196.0, 22.0, 30.0, 64.0, 34.0
 _GIB = 2**30

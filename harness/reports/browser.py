@@ -15,15 +15,15 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from harness.judging.compare import ALPHA, comparable, compare
-from harness.judging.statistics import wilson
-from harness.pages.markup import UNKNOWN, visible
-from harness.reports.answers import Answers, Reading
-from harness.reports.deck import NO_CHECKPOINTS, against_base, answer
-from harness.reports.findings import Finding
-from harness.reports.frames import Figure
-from harness.reports.material import Line, Study
-from harness.reports.wording import html
+from baseline_bench.judging.compare import ALPHA, comparable, compare
+from baseline_bench.judging.statistics import wilson
+from baseline_bench.pages.markup import UNKNOWN, visible
+from baseline_bench.reports.answers import Answers, Reading
+from baseline_bench.reports.deck import NO_CHECKPOINTS, against_base, answer
+from baseline_bench.reports.findings import Finding
+from baseline_bench.reports.frames import Figure
+from baseline_bench.reports.material import Line, Study
+from baseline_bench.reports.wording import html
 
 _HERE = Path(__file__).parent
 _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)

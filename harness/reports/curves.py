@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from harness.judging.compare import ALPHA, comparable, compare, word
-from harness.judging.statistics import wilson
-from harness.pages.drawing import Canvas, cut
-from harness.reports.frames import WIDTH, Figure, Frame, Range, spread
-from harness.reports.material import Line, Study
-from harness.reports.wording import Name, Sentence, number, plain, probability
-from harness.types import Step
+from baseline_bench.judging.compare import ALPHA, comparable, compare, word
+from baseline_bench.judging.statistics import wilson
+from baseline_bench.pages.drawing import Canvas, cut
+from baseline_bench.reports.frames import WIDTH, Figure, Frame, Range, spread
+from baseline_bench.reports.material import Line, Study
+from baseline_bench.reports.wording import Name, Sentence, number, plain, probability
+from baseline_bench.types import Step
 
 Point = tuple[float, float]
 _LEFT, _RIGHT, _PANEL, _GAP = 52.0, 196.0, 230.0, 92.0

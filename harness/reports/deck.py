@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
-from harness.judging.families import LEAST_SEEDS
-from harness.judging.statistics import points, wilson
-from harness.pages.markup import UNKNOWN, cell, code
-from harness.pages.table import warned
-from harness.reports.bars import verdicts
-from harness.reports.findings import Finding, tally
-from harness.reports.frames import Figure
-from harness.reports.material import Line, Study
-from harness.reports.wording import Name, Sentence, markdown, number, probability
+from baseline_bench.judging.families import LEAST_SEEDS
+from baseline_bench.judging.statistics import points, wilson
+from baseline_bench.pages.markup import UNKNOWN, cell, code
+from baseline_bench.pages.table import warned
+from baseline_bench.reports.bars import verdicts
+from baseline_bench.reports.findings import Finding, tally
+from baseline_bench.reports.frames import Figure
+from baseline_bench.reports.material import Line, Study
+from baseline_bench.reports.wording import Name, Sentence, markdown, number, probability
 
 MARKER = "<!-- Rendered by `bench report` from the entries. Never edited: change nothing here, run it again. -->"
 _COLUMNS = (

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness.errors import BenchError
-from harness.judging import claims as files
-from harness.judging import registration, verdicts
-from harness.judging.claims import Counted, Loss, Ratio, names
-from harness.judging.evidence import Evidence
-from harness.judging.statistics import points
-from harness.judging.verdicts import Judged
-from harness.pages import leaderboard
-from harness.reports.wording import Name, Prose, Sentence, number, probability
-from harness.store import lineage
+from baseline_bench.errors import BenchError
+from baseline_bench.judging import claims as files
+from baseline_bench.judging import registration, verdicts
+from baseline_bench.judging.claims import Counted, Loss, Ratio, names
+from baseline_bench.judging.evidence import Evidence
+from baseline_bench.judging.statistics import points
+from baseline_bench.judging.verdicts import Judged
+from baseline_bench.pages import leaderboard
+from baseline_bench.reports.wording import Name, Prose, Sentence, number, probability
+from baseline_bench.store import lineage
 
 Kind = Literal["holds", "fails", "open", "late"]
 # The order in which they are said: what speaks against a hypothesis first.

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.pages.drawing import Canvas, ticks
-from harness.reports.wording import Sentence
+from baseline_bench.pages.drawing import Canvas, ticks
+from baseline_bench.reports.wording import Sentence
 
 WIDTH = 760.0
 

@@ -4,19 +4,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.errors import BenchError, nearest
-from harness.judging.compare import Comparison, comparable, compare
-from harness.judging.families import holm
-from harness.judging.standing import Judged, judge
-from harness.pages import leaderboard
-from harness.reports.wording import Name, Sentence
-from harness.store import lineage
-from harness.store.board import Row
-from harness.store.candidate import Candidate, final_loss, steps
-from harness.store.completions import read_lines
-from harness.store.entries import losses_path
-from harness.store.entry import Entry
-from harness.types import Step
+from baseline_bench.errors import BenchError, nearest
+from baseline_bench.judging.compare import Comparison, comparable, compare
+from baseline_bench.judging.families import holm
+from baseline_bench.judging.standing import Judged, judge
+from baseline_bench.pages import leaderboard
+from baseline_bench.reports.wording import Name, Sentence
+from baseline_bench.store import lineage
+from baseline_bench.store.board import Row
+from baseline_bench.store.candidate import Candidate, final_loss, steps
+from baseline_bench.store.completions import read_lines
+from baseline_bench.store.entries import losses_path
+from baseline_bench.store.entry import Entry
+from baseline_bench.types import Step
 
 # The palette's colours in an order whose first five stay apart for people with protanopia and deuteranopia (simulated
 # after Machado, Oliveira and Fernandes 2009: at least 10 in CIE76 on white and on dark; blue and violet are 4 apart).

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from harness.pages.markup import code, visible
+from baseline_bench.pages.markup import code, visible
 
 
 @dataclass(frozen=True, slots=True)

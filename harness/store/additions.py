@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import BenchError
-from harness.store import entries, history
-from harness.store.board import Row
-from harness.store.completions import CommittedCompletion, from_lines, read_lines
-from harness.store.entry import Entry
-from harness.store.lineage import RETRACTIONS, Retraction
-from harness.store.records import decode, parse
+from baseline_bench.errors import BenchError
+from baseline_bench.store import entries, history
+from baseline_bench.store.board import Row
+from baseline_bench.store.completions import CommittedCompletion, from_lines, read_lines
+from baseline_bench.store.entry import Entry
+from baseline_bench.store.lineage import RETRACTIONS, Retraction
+from baseline_bench.store.records import decode, parse
 
 _ENTRY = ".json"
 _RESTORE = "restore the file from git"

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from harness.findings import Finding, finding
-from harness.store.completions import CommittedCompletion
+from baseline_bench.findings import Finding, finding
+from baseline_bench.store.completions import CommittedCompletion
 
 CODES = ("answers-empty", "answers-constant")
 # Fewer answers may well be equal by chance, and fewer short ones too: a letter of a choice, "yes", a small number.

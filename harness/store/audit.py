@@ -4,15 +4,15 @@ import hashlib
 import re
 from collections.abc import Sequence
 
-from harness.errors import BenchError
-from harness.store import answers, item_metrics
-from harness.store.bits import Bits, bits_to_hex
-from harness.store.candidate import Candidate, final_loss
-from harness.store.completions import CommittedCompletion
-from harness.store.entry import Entry, Result
-from harness.store.records import decode, digest, moment, parse, plain
-from harness.store.solutions import from_lines, record
-from harness.types import Step, Verdict
+from baseline_bench.errors import BenchError
+from baseline_bench.store import answers, item_metrics
+from baseline_bench.store.bits import Bits, bits_to_hex
+from baseline_bench.store.candidate import Candidate, final_loss
+from baseline_bench.store.completions import CommittedCompletion
+from baseline_bench.store.entry import Entry, Result
+from baseline_bench.store.records import decode, digest, moment, parse, plain
+from baseline_bench.store.solutions import from_lines, record
+from baseline_bench.types import Step, Verdict
 
 
 def numbers(entry: Entry) -> list[str]:

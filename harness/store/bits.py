@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from harness.types import Score, Verdict
+from baseline_bench.types import Score, Verdict
 
 
 def bits_to_hex(bits: Sequence[bool]) -> str:

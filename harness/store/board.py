@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from harness.store.entry import Entry, Result
-from harness.store.lineage import Retraction, Said
+from baseline_bench.store.entry import Entry, Result
+from baseline_bench.store.lineage import Retraction, Said
 
 _VERSION = re.compile(r"(.*)@v(\d{1,9})", re.DOTALL)
 

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from harness.errors import BenchError
-from harness.store import records
-from harness.types import BosRule, Step, Value
+from baseline_bench.errors import BenchError
+from baseline_bench.store import records
+from baseline_bench.types import BosRule, Step, Value
 
 FILE = "candidate.json"
 LOSSES = "loss.jsonl"

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from harness.errors import BenchError, gathered, nearest
-from harness.store import audit, entries, lineage
-from harness.store.entry import Entry
-from harness.store.lineage import Retraction
+from baseline_bench.errors import BenchError, gathered, nearest
+from baseline_bench.store import audit, entries, lineage
+from baseline_bench.store.entry import Entry
+from baseline_bench.store.lineage import Retraction
 
 _GIVE_ONE = "give one of their file names"
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from harness.store import candidate
-from harness.store.candidate import Candidate, Training
-from harness.store.entry import Entry
-from harness.store.records import digest
-from harness.types import Step, Value
+from baseline_bench.store import candidate
+from baseline_bench.store.candidate import Candidate, Training
+from baseline_bench.store.entry import Entry
+from baseline_bench.store.records import digest
+from baseline_bench.types import Step, Value
 
 # Keys of recipes that hold lists, which a candidate's record has joined by commas.
 _LISTS = ("derived_from", "targets")

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.errors import BenchError
-from harness.store.records import LATER, canonical, decode, digest, parse, plain
-from harness.types import Completion, Evidence, Finish, LogLikelihood, Problem
+from baseline_bench.errors import BenchError
+from baseline_bench.store.records import LATER, canonical, decode, digest, parse, plain
+from baseline_bench.types import Completion, Evidence, Finish, LogLikelihood, Problem
 
 # The text of a full run is a few MB; a small file that claims to be this large is an attack on the reader.
 MOST_BYTES = 256 * 1024 * 1024

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import BenchError
-from harness.store import audit
-from harness.store.completions import CommittedCompletion, compress, from_lines, read_lines, to_lines
-from harness.store.entry import Entry
-from harness.store.records import decode, keep_file, parse, pretty, replace_file
-from harness.types import Verdict
+from baseline_bench.errors import BenchError
+from baseline_bench.store import audit
+from baseline_bench.store.completions import CommittedCompletion, compress, from_lines, read_lines, to_lines
+from baseline_bench.store.entry import Entry
+from baseline_bench.store.records import decode, keep_file, parse, pretty, replace_file
+from baseline_bench.types import Verdict
 
 _RESTORE = "restore the file from git, or read it with the version of bench that wrote it"
 # A finished run keeps all that its row is made of.

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
-from harness.errors import BenchError
-from harness.store.bits import Bits
-from harness.store.candidate import Training
-from harness.store.records import LATER, digest
-from harness.types import BosRule, Sampling, Score, Value
+from baseline_bench.errors import BenchError
+from baseline_bench.store.bits import Bits
+from baseline_bench.store.candidate import Training
+from baseline_bench.store.records import LATER, digest
+from baseline_bench.types import BosRule, Sampling, Score, Value
 
 # What a reader calls the parts of a model's identity, in its order.
 PARTS = ("config.json", "generation_config.json", "tokenizer", "chat template")
@@ -63,7 +63,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a model is apart from its tensors, as digests of normalised values; see `harness.checkpoints.identity`.
+    """What a model is apart from its tensors, as digests of normalised values; see `checkpoints.identity`.
 
     Attributes:
         config_sha256: of config.json, dtype and bookkeeping left out.
@@ -152,7 +152,7 @@ class Checks:
     """What the checks before and after a run noticed.
 
     Attributes:
-        findings: codes of the warnings (see `harness.findings`), sorted.
+        findings: codes of the warnings (see `baseline_bench.findings`), sorted.
         accepted: codes of the refusals that the user overrode with `--accept`, sorted.
         logits: "finite" where the engine looked at every logit or log-probability that it chose by; "unchecked" where
             nobody could.

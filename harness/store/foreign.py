@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness.errors import BenchError, gathered
-from harness.store.bits import hex_to_bits
-from harness.store.entries import slug
-from harness.store.records import decode, keep_file, moment, parse, pretty
+from baseline_bench.errors import BenchError, gathered
+from baseline_bench.store.bits import hex_to_bits
+from baseline_bench.store.entries import slug
+from baseline_bench.store.records import decode, keep_file, moment, parse, pretty
 
 FOLDER = "foreign"
 _RESTORE = "restore the file from git, or read it with the version of bench that wrote it"

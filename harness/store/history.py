@@ -4,7 +4,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import BenchError
+from baseline_bench.errors import BenchError
 
 
 @dataclass(frozen=True, slots=True)

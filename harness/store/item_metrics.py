@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from harness.store.bits import bits_to_hex
-from harness.store.completions import CommittedCompletion
-from harness.store.entry import Entry
+from baseline_bench.store.bits import bits_to_hex
+from baseline_bench.store.completions import CommittedCompletion
+from baseline_bench.store.entry import Entry
 
 
 def faults(entry: Entry, completions: Sequence[CommittedCompletion]) -> list[str]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from harness.errors import BenchError, gathered
-from harness.store.entry import Provenance
-from harness.store.records import decode, keep_file, moment, parse, pretty
+from baseline_bench.errors import BenchError, gathered
+from baseline_bench.store.entry import Provenance
+from baseline_bench.store.records import decode, keep_file, moment, parse, pretty
 
 RETRACTIONS, VERIFICATIONS = "retractions", "verifications"
 # Characters of a reason, which stands whole in a table.

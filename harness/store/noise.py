@@ -11,11 +11,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
-from harness.errors import BenchError, gathered
-from harness.store.completions import CommittedCompletion
-from harness.store.entries import slug
-from harness.store.entry import EngineRecord, ModelRecord, Provenance, Selection, TaskRecord
-from harness.store.records import decode, digest, keep_file, moment, parse, plain, pretty
+from baseline_bench.errors import BenchError, gathered
+from baseline_bench.store.completions import CommittedCompletion
+from baseline_bench.store.entries import slug
+from baseline_bench.store.entry import EngineRecord, ModelRecord, Provenance, Selection, TaskRecord
+from baseline_bench.store.records import decode, digest, keep_file, moment, parse, plain, pretty
 
 FOLDER = "noise"
 _RESTORE = "restore the file from git, or read it with the version of bench that wrote it"

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from harness.errors import BenchError, gathered
+from baseline_bench.errors import BenchError, gathered
 
 T = TypeVar("T")
 # Metadata of a field that came later: left out where it is None, so that older files keep their bytes and digests.

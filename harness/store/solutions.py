@@ -5,9 +5,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.errors import BenchError, NotFiniteError
-from harness.store.entry import Solutions
-from harness.store.records import canonical, parse
+from baseline_bench.errors import BenchError, NotFiniteError
+from baseline_bench.store.entry import Solutions
+from baseline_bench.store.records import canonical, parse
 
 FILE = "solutions.jsonl"
 # Decimals of an item's sum: a thousandth of a nat is far below what another batch changes in half precision, and far

@@ -10,15 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from baseline_bench import plugins
+from baseline_bench.display import Screen, table
+from baseline_bench.errors import BenchError
+from baseline_bench.pages.markup import visible
+from baseline_bench.stories import reading
+from baseline_bench.stories.reading import Answered
+from baseline_bench.types import Completion, Split
 from rich.text import Text
-
-from harness import plugins
-from harness.display import Screen, table
-from harness.errors import BenchError
-from harness.pages.markup import visible
-from harness.stories import reading
-from harness.stories.reading import Answered
-from harness.types import Completion, Split
 
 LENIENT, STRICT = "flexible-extract", "strict-match"
 # Whose filters judge: the task that the answers were written for, or this one.
@@ -57,7 +56,7 @@ def against(paths: Sequence[Path], mirror: Path | None, screen: Screen) -> int:
     Raises:
         BenchError: no such run or entry, lm-eval is not installed, or the data of its task is not at hand.
     """
-    judge: Any = plugins.room("tasks._lm_eval_numbers").NumberJudge(DEFAULT)
+    judge: Any = plugins.room("baseline_bench.tasks._lm_eval_numbers").NumberJudge(DEFAULT)
     numbers = plugins.task("word-problems")
     for path in paths:
         answers, name = reading.answers(path), reading.task_name(path) or ""

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import runs
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.pages import checking, leaderboard
-from harness.regrading import Regrader
+from baseline_bench import runs
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.pages import checking, leaderboard
+from baseline_bench.regrading import Regrader
 
 
 @dataclass(frozen=True, slots=True)

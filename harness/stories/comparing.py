@@ -4,27 +4,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from baseline_bench import protocol, regrading, runs
+from baseline_bench.contracts import Task
+from baseline_bench.display import Screen, plain, table
+from baseline_bench.errors import BenchError
+from baseline_bench.judging import telling, why
+from baseline_bench.judging.compare import Comparison, Flips, kind
+from baseline_bench.judging.compare import compare as compared
+from baseline_bench.judging.provenances import Difference, differences
+from baseline_bench.judging.telling import Seeds
+from baseline_bench.judging.why import Answer, Flipped, Side
+from baseline_bench.pages.markup import code, visible
+from baseline_bench.store import choosing
+from baseline_bench.store.choosing import Chosen
+from baseline_bench.store.entry import Entry, Solutions
+from baseline_bench.store.records import pretty
+from baseline_bench.types import Split
 from rich import box
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
-
-from harness import protocol, regrading, runs
-from harness.contracts import Task
-from harness.display import Screen, plain, table
-from harness.errors import BenchError
-from harness.judging import telling, why
-from harness.judging.compare import Comparison, Flips, kind
-from harness.judging.compare import compare as compared
-from harness.judging.provenances import Difference, differences
-from harness.judging.telling import Seeds
-from harness.judging.why import Answer, Flipped, Side
-from harness.pages.markup import code, visible
-from harness.store import choosing
-from harness.store.choosing import Chosen
-from harness.store.entry import Entry, Solutions
-from harness.store.records import pretty
-from harness.types import Split
 
 # Two answers side by side want this many columns; below, they stand one under the other.
 SIDE_BY_SIDE = 100

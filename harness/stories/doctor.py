@@ -4,21 +4,20 @@ from dataclasses import dataclass, replace
 from itertools import starmap
 from pathlib import Path
 
+from baseline_bench import evaluate, named, options, plugins, sitting
+from baseline_bench.checkpoints import examination, models, weights
+from baseline_bench.contracts import Task
+from baseline_bench.display import Screen, plain, table
+from baseline_bench.draws import Draws
+from baseline_bench.errors import BenchError
+from baseline_bench.findings import Finding, finding
+from baseline_bench.named import Found
+from baseline_bench.store import candidate
+from baseline_bench.store.records import pretty
+from baseline_bench.tokens import Answers, Speech, question, requests, thought
+from baseline_bench.training import merging
+from baseline_bench.types import Completion, Model, Problem, Split
 from rich.text import Text
-
-from harness import evaluate, named, options, plugins, sitting
-from harness.checkpoints import examination, models, weights
-from harness.contracts import Task
-from harness.display import Screen, plain, table
-from harness.draws import Draws
-from harness.errors import BenchError
-from harness.findings import Finding, finding
-from harness.named import Found
-from harness.store import candidate
-from harness.store.records import pretty
-from harness.tokens import Answers, Speech, question, requests, thought
-from harness.training import merging
-from harness.types import Completion, Model, Problem, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ def _model(order: Doctor, task: Task, looked: _Looked, problems: list[Problem], 
         return []
     name = order.engine or sitting.default_engine()[0]
     try:
-        speech = plugins.room("harness.tokenizer").load(model)
+        speech = plugins.room("baseline_bench.tokenizer").load(model)
     except BenchError as error:
         return [finding("unusable", str(error))]
     if not order.as_json:
@@ -153,11 +152,11 @@ def _from_base(folder: Path, base: Model, *, changed: bool) -> list[Finding]:
     findings = []
     if changed:
         try:
-            plugins.room("harness.checkpoints.soundness").full(folder, base.folder)
+            plugins.room("baseline_bench.checkpoints.soundness").full(folder, base.folder)
         except BenchError as error:
             findings.append(finding("not-of-base", str(error)))
     if weights.has_tokenizer(folder):
-        load = plugins.room("harness.tokenizer").load
+        load = plugins.room("baseline_bench.tokenizer").load
         findings += examination.speech(load(replace(base, folder=folder)), load(base))
     return findings
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.display import Screen
-from harness.judging.standing import judge
-from harness.pages import leaderboard
-from harness.pages.sheet import sheet
-from harness.store import choosing, entries
+from baseline_bench.display import Screen
+from baseline_bench.judging.standing import judge
+from baseline_bench.pages import leaderboard
+from baseline_bench.pages.sheet import sheet
+from baseline_bench.store import choosing, entries
 
 
 @dataclass(frozen=True, slots=True)

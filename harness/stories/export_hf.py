@@ -7,6 +7,15 @@ metadata is the older form of the same. Both are built by huggingface_hub's own 
 from dataclasses import dataclass
 from pathlib import Path
 
+from baseline_bench import plugins, runs
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.judging.statistics import wilson
+from baseline_bench.pages.page import drawn
+from baseline_bench.store import choosing, entries
+from baseline_bench.store.choosing import Chosen
+from baseline_bench.store.entry import Entry, Result
+from baseline_bench.store.records import replace_file
 from huggingface_hub import (
     EvalResult,
     EvalResultEntry,
@@ -15,16 +24,6 @@ from huggingface_hub import (
     eval_result_entries_to_yaml,
 )
 from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]  # it is public, and not listed
-
-from harness import plugins, runs
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.judging.statistics import wilson
-from harness.pages.page import drawn
-from harness.store import choosing, entries
-from harness.store.choosing import Chosen
-from harness.store.entry import Entry, Result
-from harness.store.records import replace_file
 
 FOLDER, CARD = ".eval_results", "README.md"
 _METRIC = "exact_match"

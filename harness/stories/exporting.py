@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import plugins
-from harness.contracts import Task
-from harness.display import Screen, table
-from harness.errors import BenchError
-from harness.store.board import version
-from harness.types import Message, Problem, Split
+from baseline_bench import plugins
+from baseline_bench.contracts import Task
+from baseline_bench.display import Screen, table
+from baseline_bench.errors import BenchError
+from baseline_bench.store.board import version
+from baseline_bench.types import Message, Problem, Split
 
 # Whose filters and metric judge in lm-eval: it has no reader of ours.
 JUDGED_LIKE = "gsm8k"
@@ -121,7 +121,7 @@ def _asked(task: Task, shots: Sequence[Message]) -> dict[str, object]:
 
 def _judged(task: Task) -> dict[str, object]:
     """lm-eval's filters and metric for numbers, as the installed lm-eval defines them."""
-    judge: Any = plugins.room("tasks._lm_eval_numbers").NumberJudge(JUDGED_LIKE)
+    judge: Any = plugins.room("baseline_bench.tasks._lm_eval_numbers").NumberJudge(JUDGED_LIKE)
     metadata = {"version": version(task.LABEL)[1], "label": task.LABEL, "judged_like": judge.label}
     return {**judge.rules, "metadata": metadata}
 

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness import runs
-from harness.display import Screen
-from harness.errors import BenchError, nearest
-from harness.pages import leaderboard
-from harness.store import foreign
-from harness.store.bits import bits_to_hex
-from harness.store.foreign import Foreign
-from harness.store.records import digest
+from baseline_bench import runs
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError, nearest
+from baseline_bench.pages import leaderboard
+from baseline_bench.store import foreign
+from baseline_bench.store.bits import bits_to_hex
+from baseline_bench.store.foreign import Foreign
+from baseline_bench.store.records import digest
 
 _FILE = "give a results_*.json that `lm_eval run --log_samples --output_path` wrote"
 # Its share is printed in full, so that the two differ by less than any item could make them.

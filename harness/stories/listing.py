@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness import plugins
-from harness.display import Screen
+from baseline_bench import plugins
+from baseline_bench.display import Screen
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +23,10 @@ def listing(order: Listing, screen: Screen) -> int:
 
 def _listed(kind: str) -> Sequence[tuple[str, str]]:
     if kind == "models":
-        models = plugins.room("harness.checkpoints.models")
+        models = plugins.room("baseline_bench.checkpoints.models")
         return [(each.name, _source(each)) for each in models.read(models.LISTED.read_text(encoding="utf-8"))]
     if kind == "recipes":
-        recipes = plugins.room("harness.training.recipes")
+        recipes = plugins.room("baseline_bench.training.recipes")
         return [(name, str(recipes.path(name))) for name in recipes.names()]
     of_kind: dict[str, plugins.Kind] = {
         "tasks": "task",

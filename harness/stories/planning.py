@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from harness import plugins
-from harness.display import Screen, table
-from harness.errors import BenchError
+from baseline_bench import plugins
+from baseline_bench.display import Screen, table
+from baseline_bench.errors import BenchError
 
 # The test split of GSM8K, which the board scores whole.
 USUAL_ITEMS = 1319
@@ -100,7 +100,7 @@ def _discordance(order: Plan) -> tuple[float, str]:
         return max(order.discordance, gap), "as given"
     better = order.baseline + order.gain
     unrelated = order.baseline * (1 - better) + better * (1 - order.baseline)
-    usual: float = plugins.room("harness.judging.statistics").USUAL_DISCORDANCE
+    usual: float = plugins.room("baseline_bench.judging.statistics").USUAL_DISCORDANCE
     if gap > usual:
         return gap, "the least that this gain allows"
     if unrelated < usual:
@@ -109,7 +109,7 @@ def _discordance(order: Plan) -> tuple[float, str]:
 
 
 def _needed(order: Plan, discordance: float) -> str:
-    statistics = plugins.room("harness.judging.statistics")
+    statistics = plugins.room("baseline_bench.judging.statistics")
     formula = statistics.items_needed(order.gain, discordance, order.power, order.alpha)
     exact = statistics.items_exact(order.gain, discordance, order.power, order.alpha)
     if exact == formula:
@@ -121,7 +121,7 @@ def _needed(order: Plan, discordance: float) -> str:
 
 def _on(order: Plan, discordance: float, items: int) -> str:
     """What a number of items does for this gain, and the least gain that it resolves."""
-    statistics = plugins.room("harness.judging.statistics")
+    statistics = plugins.room("baseline_bench.judging.statistics")
     power = statistics.exact_power(items, order.gain, discordance, order.alpha)
     least = statistics.resolvable_difference(items, discordance, order.power, order.alpha)
     found = f"this gain is found with {_percent(power)} probability; "
@@ -131,7 +131,7 @@ def _on(order: Plan, discordance: float, items: int) -> str:
 
 
 def _seeds(order: Plan, spread: float, arms: int) -> str:
-    families = plugins.room("harness.judging.families")
+    families = plugins.room("baseline_bench.judging.families")
     needed = families.seeds_needed(order.gain, spread, order.power, order.alpha, arms)
     against = "against one fixed row" if arms == 1 else "each, one recipe against another"
     if needed is None:

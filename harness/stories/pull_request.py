@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.judging.compare import Comparison, comparable, compare, is_base, kind
-from harness.judging.families import holm
-from harness.judging.provenances import differences, untrained
-from harness.pages import checking, comment
-from harness.pages.markup import code
-from harness.pages.proposal import Contest, Example, Proposed, Report, Withdrawn
-from harness.regrading import Regrader
-from harness.store import additions, entries
-from harness.store.additions import Additions, Stand
-from harness.store.bits import hex_to_bits
-from harness.store.board import Row
-from harness.store.candidate import steps
-from harness.store.completions import CommittedCompletion, read_lines
-from harness.store.records import replace_file
-from harness.types import Step
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.judging.compare import Comparison, comparable, compare, is_base, kind
+from baseline_bench.judging.families import holm
+from baseline_bench.judging.provenances import differences, untrained
+from baseline_bench.pages import checking, comment
+from baseline_bench.pages.markup import code
+from baseline_bench.pages.proposal import Contest, Example, Proposed, Report, Withdrawn
+from baseline_bench.regrading import Regrader
+from baseline_bench.store import additions, entries
+from baseline_bench.store.additions import Additions, Stand
+from baseline_bench.store.bits import hex_to_bits
+from baseline_bench.store.board import Row
+from baseline_bench.store.candidate import steps
+from baseline_bench.store.completions import CommittedCompletion, read_lines
+from baseline_bench.store.records import replace_file
+from baseline_bench.types import Step
 
 _EXAMPLES = 5
 _LINK = re.compile(r"https?://[A-Za-z0-9._~:/%@-]+")

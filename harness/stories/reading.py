@@ -5,19 +5,18 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from baseline_bench import evaluate, plugins, regrading, runs
+from baseline_bench.contracts import Task
+from baseline_bench.display import Screen, plain
+from baseline_bench.errors import BenchError
+from baseline_bench.pages.markup import visible
+from baseline_bench.store import entries
+from baseline_bench.store.bits import hex_to_bits
+from baseline_bench.store.completions import from_lines, read_lines, written
+from baseline_bench.training import recipes
+from baseline_bench.types import Completion, Problem, Verdict
 from rich.rule import Rule
 from rich.text import Text
-
-from harness import evaluate, plugins, regrading, runs
-from harness.contracts import Task
-from harness.display import Screen, plain
-from harness.errors import BenchError
-from harness.pages.markup import visible
-from harness.store import entries
-from harness.store.bits import hex_to_bits
-from harness.store.completions import from_lines, read_lines, written
-from harness.training import recipes
-from harness.types import Completion, Problem, Verdict
 
 # As many draws of one question, and as many characters of what it is judged by, as a reader can take in.
 _DRAWS, _LONG = 8, 300

@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import evaluate, row, runs, sitting, stage, turns
-from harness.display import Screen, table
-from harness.errors import BenchError
-from harness.judging.noise import sentence
-from harness.sitting import Order, Sitting
-from harness.store import noise as store
-from harness.store import records
-from harness.store.bits import Bits
-from harness.store.entries import slug
-from harness.store.entry import Selection
-from harness.store.noise import NoiseRun, Pair, Passes
-from harness.types import Value
+from baseline_bench import evaluate, row, runs, sitting, stage, turns
+from baseline_bench.display import Screen, table
+from baseline_bench.errors import BenchError
+from baseline_bench.judging.noise import sentence
+from baseline_bench.sitting import Order, Sitting
+from baseline_bench.store import noise as store
+from baseline_bench.store import records
+from baseline_bench.store.bits import Bits
+from baseline_bench.store.entries import slug
+from baseline_bench.store.entry import Selection
+from baseline_bench.store.noise import NoiseRun, Pair, Passes
+from baseline_bench.types import Value
 
 RECORD = "noise.json"
 
@@ -107,7 +107,7 @@ def _record(order: Noise, seat: Sitting, manners: Sequence[str], place: Path, sc
     for number, folder in enumerate(folders, 1):
         if not turns.whole(folder, seat.exam.problems):
             screen.say(f"run {number} of {order.times}, with an engine of its own")
-            stage.run("harness.turns:run", {**turns.asked(seat), "folder": str(folder)})
+            stage.run("baseline_bench.turns:run", {**turns.asked(seat), "folder": str(folder)})
     sat = turns.part(seat, order.items)
     beside = [place / f"pass-{order.items}-{slug(manner)}" for manner in manners]
     _ask_passes(order, sat, manners, beside, screen)
@@ -153,7 +153,7 @@ def _ask_passes(order: Noise, seat: Sitting, manners: Sequence[str], folders: Se
             waiting.append([manner, str(folder)])
     if waiting:
         screen.say(f"{len(waiting)} passes over {len(seat.exam.problems)} items, in one engine")
-        stage.run("harness.turns:passes", {**turns.asked(seat), "items": order.items, "passes": waiting})
+        stage.run("baseline_bench.turns:passes", {**turns.asked(seat), "items": order.items, "passes": waiting})
 
 
 def _resolved(folders: Sequence[Path]) -> dict[str, Value]:

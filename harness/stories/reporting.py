@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.reports import answers, bars, browser, curves, deck, findings, material
-from harness.reports.frames import Figure
-from harness.reports.material import Study
-from harness.store.records import replace_file
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.reports import answers, bars, browser, curves, deck, findings, material
+from baseline_bench.reports.frames import Figure
+from baseline_bench.reports.material import Study
+from baseline_bench.store.records import replace_file
 
 FIGURES = ("loss.svg", "final-loss.svg", "cost.svg", "accuracy.svg", "checkpoints.svg", "loss-and-score.svg")
 # Either tells a report, so that one whose other page was edited can be mended.

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness import runs
-from harness.display import Screen
-from harness.errors import BenchError, nearest
-from harness.pages import leaderboard
-from harness.store import entries, lineage
-from harness.store.lineage import Retraction, Said
+from baseline_bench import runs
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError, nearest
+from baseline_bench.pages import leaderboard
+from baseline_bench.store import entries, lineage
+from baseline_bench.store.lineage import Retraction, Said
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import harness
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.pages import leaderboard
-from harness.store.records import replace_file
+import baseline_bench
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.pages import leaderboard
+from baseline_bench.store.records import replace_file
 
 FOLDER = Path(__file__).resolve().parent / "scaffold"
 # Where a file goes, and the template that it comes from; those that are read as part of a package end in .txt here.
@@ -62,7 +62,7 @@ def _texts(folder: Path) -> Iterator[tuple[str, str]]:
     """Every file's place and text; the page of the leaderboards is the one that `bench board` would render."""
     for name, template in _FILES.items():
         text = (FOLDER / template).read_text(encoding="utf-8")
-        yield name, text.replace("@VERSION@", harness.__version__)
+        yield name, text.replace("@VERSION@", baseline_bench.__version__)
     boards = folder / _PAGE
     _make(boards.parent)
     yield _PAGE, leaderboard.render_all(boards.parent)["README.md"]

@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from harness import plugins, provenance, regenerating, runs, turns
-from harness.display import Screen, table
-from harness.errors import BenchError
-from harness.judging import noise as judging
-from harness.regenerating import Outcome, Where
-from harness.regrading import Regrader
-from harness.store import entries, lineage, noise
-from harness.store.completions import from_lines, read_lines
-from harness.store.entry import Entry, Result
-from harness.store.lineage import Verification
-from harness.types import Value
+from baseline_bench import plugins, provenance, regenerating, runs, turns
+from baseline_bench.display import Screen, table
+from baseline_bench.errors import BenchError
+from baseline_bench.judging import noise as judging
+from baseline_bench.regenerating import Outcome, Where
+from baseline_bench.regrading import Regrader
+from baseline_bench.store import entries, lineage, noise
+from baseline_bench.store.completions import from_lines, read_lines
+from baseline_bench.store.entry import Entry, Result
+from baseline_bench.store.lineage import Verification
+from baseline_bench.types import Value
 
 Level = Literal[0, 1, 2, 3]
 COMMITTED = "those committed, for the task's data is not at hand (--datasets DIR)"
@@ -91,7 +91,7 @@ def verify(order: Verify, screen: Screen) -> int:
     if order.level not in (0, 1, 2, 3):
         raise BenchError(f"there is no level {order.level}", "give --level 0, 1, 2 or 3")
     if order.against is not None:
-        return int(plugins.room("harness.stories.against").against(order.entries, order.mirror, screen))
+        return int(plugins.room("baseline_bench.stories.against").against(order.entries, order.mirror, screen))
     short = False
     for path in order.entries:
         entry = entries.read(path)

@@ -7,18 +7,17 @@ from pathlib import Path
 from sys import maxsize
 from typing import Any
 
+from baseline_bench import machine, plugins, runs
+from baseline_bench.checkpoints import models
+from baseline_bench.contracts import Task
+from baseline_bench.display import Screen, plain, table
+from baseline_bench.errors import BenchError
+from baseline_bench.tokens import Speech, prompt_ids
+from baseline_bench.training import leaks, origins, recipes, rows
+from baseline_bench.training.recipes import Recipe
+from baseline_bench.training.rows import Rows
+from baseline_bench.types import Message, Model, Problem, Row, Sample, Split
 from rich.text import Text
-
-from harness import machine, plugins, runs
-from harness.checkpoints import models
-from harness.contracts import Task
-from harness.display import Screen, plain, table
-from harness.errors import BenchError
-from harness.tokens import Speech, prompt_ids
-from harness.training import leaks, origins, recipes, rows
-from harness.training.recipes import Recipe
-from harness.training.rows import Rows
-from harness.types import Message, Model, Problem, Row, Sample, Split
 
 BAND = (0.05, 0.95)
 _SEAMS = 64
@@ -69,7 +68,7 @@ def check(order: Check, screen: Screen) -> int:
         raise BenchError("--task goes with --data, and a recipe names its own", f"--set task={order.task}")
     recipe = recipes.read(str(order.recipe), order.sets, order.base)
     task = plugins.task(recipes.place(recipe, "task"))
-    samples = plugins.room("harness.training.data").load(recipe, order.mirror)
+    samples = plugins.room("baseline_bench.training.data").load(recipe, order.mirror)
     data = " ".join(part for part in (recipe.data, recipe.config, recipe.split) if part)
     facts = [("base", recipe.base), ("trainer", recipe.trainer), ("data", f"{data}, {recipe.shots} shots")]
     screen.print(table(recipe.name, [("digest", recipes.digest(recipe)), *facts]))
@@ -78,7 +77,7 @@ def check(order: Check, screen: Screen) -> int:
         screen.say(f"base {recipe.base}: looking for it, fetching what is missing")
         with runs.writing(order.cache):
             model = models.resolve(recipes.place(recipe, "base"), order.cache)
-        speech = plugins.room("harness.tokenizer").load(model)
+        speech = plugins.room("baseline_bench.tokenizer").load(model)
     except BenchError as error:
         findings.append(f"rows and sizes were not looked at, since the base is not at hand: {error}; or --base MODEL")
     else:
@@ -281,7 +280,7 @@ def _room() -> str:
 
 def _check_file(order: Check, screen: Screen) -> int:
     """Only the leaks, for any file; exit status 1 where a whole test question is in it."""
-    samples = plugins.room("harness.training.data").texts(Path(str(order.data)).expanduser())
+    samples = plugins.room("baseline_bench.training.data").texts(Path(str(order.data)).expanduser())
     found = _check_leaks(samples, plugins.task(order.task or "gsm8k"), order.mirror, screen)
     return 1 if found else 0
 

@@ -8,17 +8,16 @@ from typing import Any
 
 import datasets
 import pyarrow
+from baseline_bench import plugins
+from baseline_bench.contracts import Task
+from baseline_bench.errors import BenchError, first_line, gathered
+from baseline_bench.mirrors import as_it_lies
+from baseline_bench.quiet import no_bars
+from baseline_bench.training import recipes
+from baseline_bench.training.recipes import Recipe
+from baseline_bench.types import Message, Problem, Sample, Split
 from datasets.exceptions import DatasetsError
 from pyarrow import parquet
-
-from harness import plugins
-from harness.contracts import Task
-from harness.errors import BenchError, first_line, gathered
-from harness.mirrors import as_it_lies
-from harness.quiet import no_bars
-from harness.training import recipes
-from harness.training.recipes import Recipe
-from harness.types import Message, Problem, Sample, Split
 
 COLUMNS = ("question", "answer")
 _SHOWN = 5

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 
-from harness import plugins
-from harness.errors import BenchError, gathered
-from harness.store.candidate import Candidate
-from harness.training import recipes
-from harness.training.recipes import Recipe
-from harness.types import Verdict
+from baseline_bench import plugins
+from baseline_bench.errors import BenchError, gathered
+from baseline_bench.store.candidate import Candidate
+from baseline_bench.training import recipes
+from baseline_bench.training.recipes import Recipe
+from baseline_bench.types import Verdict
 
 LEVEL = 0.05
 
@@ -152,7 +152,7 @@ def _require_different(tried: Sequence[Try]) -> None:
 
 def _p(best: Outcome, other: Outcome) -> float:
     """How likely two tries of equal worth differ this much."""
-    statistics = plugins.room("harness.judging.statistics")
+    statistics = plugins.room("baseline_bench.judging.statistics")
     both = list(zip(best.verdicts or (), other.verdicts or (), strict=True))
     kinds = ((True, True), (True, False), (False, True), (False, False))
     counts = [sum((first.correct, second.correct) == kind for first, second in both) for kind in kinds]

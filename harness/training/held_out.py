@@ -4,16 +4,16 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness import evaluate, plugins, protocol
-from harness.contracts import Task
-from harness.errors import BenchError
-from harness.evaluate import Exam
-from harness.store import records
-from harness.tokens import prompt_ids
-from harness.training import recipes
-from harness.training.rows import Rows
-from harness.training.train import Plan
-from harness.types import Completion, Problem, Request, Sample, Split
+from baseline_bench import evaluate, plugins, protocol
+from baseline_bench.contracts import Task
+from baseline_bench.errors import BenchError
+from baseline_bench.evaluate import Exam
+from baseline_bench.store import records
+from baseline_bench.tokens import prompt_ids
+from baseline_bench.training import recipes
+from baseline_bench.training.rows import Rows
+from baseline_bench.training.train import Plan
+from baseline_bench.types import Completion, Problem, Request, Sample, Split
 
 MOST = 256
 

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.errors import BenchError
-from harness.types import Problem, Sample
+from baseline_bench.errors import BenchError
+from baseline_bench.types import Problem, Sample
 
 _N = 13
 _SHORTEST = 5  # "What is 7 plus 5" may be a test item; fewer words stand in any text

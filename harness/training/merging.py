@@ -9,15 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import findings, plugins, probes, runs, stage
-from harness.checkpoints import examination, models, weights
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.findings import Finding
-from harness.store import candidate, records
-from harness.store.candidate import Candidate, Merge, Training
-from harness.training.train import ASKED
-from harness.types import Model
+from baseline_bench import findings, plugins, probes, runs, stage
+from baseline_bench.checkpoints import examination, models, weights
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.findings import Finding
+from baseline_bench.store import candidate, records
+from baseline_bench.store.candidate import Candidate, Merge, Training
+from baseline_bench.training.train import ASKED
+from baseline_bench.types import Model
 
 RECORD = "merge-effect.json"
 # Above this mean KL (nats a token) or below this agreement the merged model is no longer the one that was trained.
@@ -127,10 +127,10 @@ def _merged(made: Candidate, adapter_folder: Path, place: Path, base: Model, scr
 def _run(adapter_folder: Path, base: Model, place: Path, asked: Mapping[str, Any], screen: Screen) -> Merge:
     if not (place / RECORD).is_file():
         screen.say(f"merging {adapter_folder} into {base.name}")
-        speech = plugins.room("harness.tokenizer").load(base)
+        speech = plugins.room("baseline_bench.tokenizer").load(base)
         with runs.writing(place.parent):
             stage.run(
-                "harness.training.merging:work",
+                "baseline_bench.training.merging:work",
                 {
                     **asked,
                     "base": str(base.folder),
@@ -151,7 +151,7 @@ def _require_own(merge: Merge, folder: Path, base: Model, place: Path) -> None:
     """What was merged once is taken again only where adapter, base and merged weights are still those."""
     found = {
         "the base": (merge.base_sha256, base.weights_sha256),
-        "the adapter": (merge.adapter_sha256, plugins.room("harness.checkpoints.adapter").read(folder).sha256),
+        "the adapter": (merge.adapter_sha256, plugins.room("baseline_bench.checkpoints.adapter").read(folder).sha256),
         "the merged weights": (merge.merged_sha256, weights.sha256(place)),
     }
     if changed := [what for what, (then, now) in found.items() if then != now]:
@@ -171,7 +171,10 @@ def lost(merge: Merge) -> str | None:
 
 def work(asked: Mapping[str, Any], _screen: Screen, _rank: int) -> None:
     """The child process: fold, prove, look at the effect, and write the record last."""
-    merge, fidelity = plugins.room("harness.checkpoints.merge"), plugins.room("harness.checkpoints.fidelity")
+    merge, fidelity = (
+        plugins.room("baseline_bench.checkpoints.merge"),
+        plugins.room("baseline_bench.checkpoints.fidelity"),
+    )
     base, folder, place = (Path(asked[key]) for key in ("base", "adapter", "place"))
     options = merge.MergeOptions(
         dtype=asked["dtype"],

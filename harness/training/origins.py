@@ -7,8 +7,8 @@ the item that it was made from.
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import plugins
-from harness.errors import BenchError
+from baseline_bench import plugins
+from baseline_bench.errors import BenchError
 
 
 def shared(derived_from: Sequence[str], data: str, task: str) -> str | None:

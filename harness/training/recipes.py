@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import plugins
-from harness.errors import BenchError, gathered, nearest
-from harness.options import WORDS, kinds_of
-from harness.store import records
+from baseline_bench import plugins
+from baseline_bench.errors import BenchError, gathered, nearest
+from baseline_bench.options import WORDS, kinds_of
+from baseline_bench.store import records
 
-FOLDER = plugins.HOUSE / "trainers" / "recipes"
+FOLDER = plugins.folder("trainer") / "recipes"
 
 _REQUIRED = ("base", "trainer", "task", "data", "lr")
 _FILES = (".py", ".jsonl", ".parquet")
@@ -185,7 +185,7 @@ def _options(trainer: str) -> type[Any]:
         BenchError: no such trainer, or one that has a key of every recipe among its own.
     """
     ours = trainer in plugins.names("trainer")
-    light = getattr(plugins.room("trainers._options"), trainer.capitalize(), None) if ours else None
+    light = getattr(plugins.room("baseline_bench.trainers._options"), trainer.capitalize(), None) if ours else None
     kind: type[Any] = plugins.trainer(trainer).Options if light is None else light
     if twice := [field.name for field in dataclasses.fields(kind) if field.name in _HINTS]:
         raise BenchError(

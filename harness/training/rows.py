@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.errors import BenchError
-from harness.store.records import digest
-from harness.tokens import Manner, Tokenizer, begun, completion_ids, doubled_bos, prompt_ids, require_text
-from harness.types import Row, Sample
+from baseline_bench.errors import BenchError
+from baseline_bench.store.records import digest
+from baseline_bench.tokens import Manner, Tokenizer, begun, completion_ids, doubled_bos, prompt_ids, require_text
+from baseline_bench.types import Row, Sample
 
 _SHOWN = 5
 

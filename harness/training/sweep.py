@@ -9,23 +9,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from baseline_bench import evaluate, options, plugins, runs, scoring, sitting
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.evaluate import Exam
+from baseline_bench.pages.markup import UNKNOWN, visible
+from baseline_bench.sitting import Order, Sitting
+from baseline_bench.store import candidate, entries, records
+from baseline_bench.tokens import prompts_sha256
+from baseline_bench.training import grid, held_out, merging, recipes
+from baseline_bench.training import train as training
+from baseline_bench.training.grid import Outcome, Try
+from baseline_bench.training.recipes import Recipe
+from baseline_bench.training.train import Plan
+from baseline_bench.types import Model, Value, Verdict
 from rich.table import Table
 from rich.text import Text
-
-from harness import evaluate, options, plugins, runs, scoring, sitting
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.evaluate import Exam
-from harness.pages.markup import UNKNOWN, visible
-from harness.sitting import Order, Sitting
-from harness.store import candidate, entries, records
-from harness.tokens import prompts_sha256
-from harness.training import grid, held_out, merging, recipes
-from harness.training import train as training
-from harness.training.grid import Outcome, Try
-from harness.training.recipes import Recipe
-from harness.training.train import Plan
-from harness.types import Model, Value, Verdict
 
 MARK = "Chosen by `bench sweep`"
 HEADINGS = ("tried", "steps", "training loss", "held-out loss", "held-out score, 95 % interval", "")
@@ -124,7 +123,7 @@ def _prepared(order: Sweep, first: Try, screen: Screen) -> Setup:
     engine = order.engine or sitting.default_engine()[0]
     options.parse(plugins.engine(engine).Options, order.options, f"engine {engine}")
     whole = training.prepare(_training(order, first), screen)
-    samples = plugins.room("harness.training.data").load(whole.recipe, order.mirror)
+    samples = plugins.room("baseline_bench.training.data").load(whole.recipe, order.mirror)
     plan = held_out.split(whole, samples, order.held_out, order.fraction)
     exam = held_out.exam(plan, samples)
     sitting.require_able(exam.task, engine, plugins.engine(engine))
@@ -202,7 +201,7 @@ def _seat(setup: Setup, exam: Exam, model: Model) -> Sitting:
     """A model before the held-out exam; a candidate has its base's tokenizer, byte for byte."""
     order, speech = setup.order, setup.plan.speech
     chosen = options.parse(plugins.engine(setup.engine).Options, order.options, f"engine {setup.engine}")
-    described = plugins.room("harness.checkpoints.identity").describe(model, speech)
+    described = plugins.room("baseline_bench.checkpoints.identity").describe(model, speech)
     settings: dict[str, Value] = {
         "task": recipes.place(setup.plan.recipe, "task"),
         "held out": exam.protocol_sha256,
@@ -257,7 +256,7 @@ def _score(verdicts: Sequence[Verdict] | None) -> str:
     if not verdicts:
         return UNKNOWN
     counts = evaluate.score(verdicts)
-    low, high = plugins.room("harness.judging.statistics").wilson(counts.correct, counts.total)
+    low, high = plugins.room("baseline_bench.judging.statistics").wilson(counts.correct, counts.total)
     share = f"{100 * counts.correct / counts.total:.1f} % ({counts.correct} of {counts.total})"
     return f"{share}, {100 * low:.1f} to {100 * high:.1f} %"
 

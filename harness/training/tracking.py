@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness import plugins
-from harness.errors import BenchError, nearest
-from harness.types import Step, Value
+from baseline_bench import plugins
+from baseline_bench.errors import BenchError, nearest
+from baseline_bench.types import Step, Value
 
 PROJECT = "bench"
 _PACKAGES = {"comet_ml": "comet-ml"}

@@ -18,16 +18,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from harness import plugins, runs, stage
-from harness.checkpoints import models
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.store import candidate, entries, records
-from harness.tokens import Speech
-from harness.training import leaks, origins, recipes
-from harness.training.recipes import Recipe
-from harness.training.rows import Rows, tokenise
-from harness.types import Model, Row, Split, Value
+from baseline_bench import plugins, runs, stage
+from baseline_bench.checkpoints import models
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.store import candidate, entries, records
+from baseline_bench.tokens import Speech
+from baseline_bench.training import leaks, origins, recipes
+from baseline_bench.training.recipes import Recipe
+from baseline_bench.training.rows import Rows, tokenise
+from baseline_bench.types import Model, Row, Split, Value
 
 ASKED = "training.json"
 
@@ -85,14 +85,14 @@ def prepare(order: Order, screen: Screen, tasks: Sequence[str] = ()) -> Plan:
     for name in examined:
         origins.require_apart(recipe.derived_from, recipes.place(recipe, "data"), name)
     plugins.require(getattr(recipe.options, "LIBRARIES", ()), f"the trainer '{recipe.trainer}'")
-    plugins.room("harness.training.tracking").require(order.log)
+    plugins.room("baseline_bench.training.tracking").require(order.log)
     if order.gpus > 1 and 0 < (there := _gpus()) < order.gpus:
         raise BenchError(f"--gpus {order.gpus}, but {there} are here", f"--gpus {there}")
     screen.say(f"base {recipe.base}: looking for it, fetching what is missing")
     with runs.writing(order.cache):
         model = models.resolve(recipes.place(recipe, "base"), order.cache)
-    speech = plugins.room("harness.tokenizer").load(model)
-    samples = plugins.room("harness.training.data").load(recipe, order.mirror)
+    speech = plugins.room("baseline_bench.tokenizer").load(model)
+    samples = plugins.room("baseline_bench.training.data").load(recipe, order.mirror)
     for name in examined:
         leaks.require_clean(leaks.check(samples, plugins.task(name).problems(Split("test", mirror=order.mirror))))
     rows = tokenise(samples, speech.tokenizer, speech.manner, min(recipe.max_length, speech.context or sys.maxsize))
@@ -123,7 +123,7 @@ def train(plan: Plan, screen: Screen) -> Path:
             return place
         _write_asked(plan, place)
         screen.say(f"training {plan.recipe.name} on {plan.model.name}: {len(plan.rows.rows):,} rows")
-        stage.run("harness.training.worker:work", _asked(plan, place), plan.order.gpus)
+        stage.run("baseline_bench.training.worker:work", _asked(plan, place), plan.order.gpus)
     finally:
         os.close(lock)
     return place

@@ -9,14 +9,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from harness import plugins, provenance, runs
-from harness.display import Screen
-from harness.errors import BenchError
-from harness.store import candidate
-from harness.store.candidate import Candidate, Losses
-from harness.training import recipes
-from harness.training.recipes import Recipe
-from harness.types import Job, Model, Row, Step, Trained, Value
+from baseline_bench import plugins, provenance, runs
+from baseline_bench.display import Screen
+from baseline_bench.errors import BenchError
+from baseline_bench.store import candidate
+from baseline_bench.store.candidate import Candidate, Losses
+from baseline_bench.training import recipes
+from baseline_bench.training.recipes import Recipe
+from baseline_bench.types import Job, Model, Row, Step, Trained, Value
 
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "tokenizers")
 # Steps that the rate on the bar is over.
@@ -32,7 +32,7 @@ def work(asked: Mapping[str, Any], screen: Screen, rank: int) -> None:
     model = Model(**{**asked["model"], "folder": Path(asked["model"]["folder"])})
     rows, held_out = (_read_rows(folder / name) for name in ("rows.json", "held_out.json"))
     losses, recent = Losses(folder), deque[Step](maxlen=_RECENT)
-    logged = plugins.room("harness.training.tracking").tracked(
+    logged = plugins.room("baseline_bench.training.tracking").tracked(
         asked["log"] if rank == 0 else (), folder, _flat(recipes.values(recipe))
     )
     with screen.steps(recipe.name) as bar, logged as track:
@@ -114,7 +114,7 @@ def _cost(steps: Sequence[Step], device: str, gpus: int, memory: int | None) -> 
 
 
 def _sound(trained: Trained, folder: Path, model: Model) -> Any:
-    soundness = plugins.room("harness.checkpoints.soundness")
+    soundness = plugins.room("baseline_bench.checkpoints.soundness")
     return soundness.full(folder, model.folder) if trained.kind == "full" else soundness.adapted(folder)
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import tiny
 import tiny_lora
+from baseline_bench.checkpoints.weights import ADAPTER, ADAPTER_WEIGHTS
 from safetensors.torch import load_file, save_file
 
 from corpus.cases import Case
-from harness.checkpoints.weights import ADAPTER, ADAPTER_WEIGHTS
 
 COMMIT = "b" * 40
 _INCOMPLETE = (("adapter-incomplete", "refuse"),)

@@ -5,10 +5,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from baseline_bench.store.entry import Identity, Result
 from samples import add, result, sha
 
 from corpus.cases import Case
-from harness.store.entry import Identity, Result
 
 IDENTITY = Identity(sha("config"), sha("generation"), sha("rules"), sha("template"))
 OTHER = replace(IDENTITY, config_sha256=sha("other config"))

@@ -7,6 +7,7 @@ from typing import Any
 
 import tiny
 import torch
+from baseline_bench.checkpoints.weights import SINGLE
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
@@ -21,7 +22,6 @@ from transformers import (
 )
 
 from corpus.cases import Case
-from harness.checkpoints.weights import SINGLE
 
 Tensors = dict[str, torch.Tensor]
 

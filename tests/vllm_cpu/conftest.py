@@ -5,9 +5,8 @@ import subprocess
 import sys
 
 import pytest
-
-from harness import cli
-from harness.checkpoints import models
+from baseline_bench import cli
+from baseline_bench.checkpoints import models
 
 MODEL = "smollm2-135m-it-q4_1"
 
@@ -19,7 +18,7 @@ def bench(tmp_path_factory):
 
     def run(*words: str) -> tuple[dict, dict]:
         runs = folder / "-".join(word for word in words if word.isalnum())
-        command = [sys.executable, "-m", "harness.cli", *words, "--runs", str(runs), "--json"]
+        command = [sys.executable, "-m", "baseline_bench.cli", *words, "--runs", str(runs), "--json"]
         done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True, timeout=1200)
         (completions,) = runs.glob("*/completions.jsonl")
         lines = [json.loads(line) for line in completions.read_text(encoding="utf-8").splitlines()]

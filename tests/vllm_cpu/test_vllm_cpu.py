@@ -10,12 +10,11 @@ import urllib.request
 
 import pytest
 import torch
+from baseline_bench import plugins
+from baseline_bench.tokens import prompt_ids
+from baseline_bench.types import Split
 from conftest import MODEL
 from transformers import AutoModelForCausalLM
-
-from harness import plugins
-from harness.tokens import prompt_ids
-from harness.types import Split
 
 TASK = ("--task", "word-problems")
 NEAR_TIE = 1e-3
@@ -51,7 +50,7 @@ def test_vllm_and_transformers_write_the_same_tokens(bench, by_vllm, model):
 
 def prompt_of(model, problem_id: str) -> list[int]:
     """The prompt's token ids as the harness makes them."""
-    task, speech = plugins.task("word-problems"), plugins.room("harness.tokenizer").load(model)
+    task, speech = plugins.task("word-problems"), plugins.room("baseline_bench.tokenizer").load(model)
     problem = next(p for p in task.problems(Split()) if p.id == problem_id)
     return list(prompt_ids(speech.tokenizer, speech.manner, task.messages(problem)))
 
@@ -105,8 +104,8 @@ def test_a_server_asked_by_token_ids_answers_like_the_engine(bench, by_vllm, end
 
 DRAWN = '''"""Three answers to a question, drawn."""
 
-from harness.types import Sampling
-from tasks.word_problems import READER, grade, messages, problems
+from baseline_bench.types import Sampling
+from baseline_bench.tasks.word_problems import READER, grade, messages, problems
 
 LABEL = "drawn@v1"
 SAMPLING = Sampling(24, 0.8, ("\\nQuestion:",), seed=3, top_p=0.9, draws=3)

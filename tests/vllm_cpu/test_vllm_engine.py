@@ -2,11 +2,10 @@
 
 import pytest
 import torch
+from baseline_bench import plugins
+from baseline_bench.errors import BenchError
+from baseline_bench.types import Request, Row, Sampling
 from vllm.v1.engine.exceptions import EngineDeadError
-
-from harness import plugins
-from harness.errors import BenchError
-from harness.types import Request, Row, Sampling
 
 
 class Dead:
@@ -38,7 +37,7 @@ class Dead:
 @pytest.fixture
 def generator():
     """Loaded, as it seems."""
-    return plugins.room("harness.engines._vllm_engine").Vllm(Dead(), None, {"context": 100}, None)
+    return plugins.room("baseline_bench.engines._vllm_engine").Vllm(Dead(), None, {"context": 100}, None)
 
 
 def test_vllm_that_ends_while_it_generates_is_one_clear_line(generator):

@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from harness import plugins
-from harness.fleet import fleet
-from harness.types import Model, Request, Row, Sampling
+from baseline_bench import plugins
+from baseline_bench.fleet import fleet
+from baseline_bench.types import Model, Request, Row, Sampling
 
 sys.path.append(str(Path(__file__).parent.parent))
 tiny = importlib.import_module("tiny")

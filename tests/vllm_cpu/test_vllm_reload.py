@@ -5,12 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from harness import plugins, probe
-from harness.checkpoints import weights
-from harness.errors import BenchError
-from harness.types import Model, Request, Sampling
-from harness.warm import Warm
+from baseline_bench import plugins, probe
+from baseline_bench.checkpoints import weights
+from baseline_bench.errors import BenchError
+from baseline_bench.types import Model, Request, Sampling
+from baseline_bench.warm import Warm
 
 sys.path.append(str(Path(__file__).parent.parent))
 tiny = importlib.import_module("tiny")
@@ -93,7 +92,7 @@ def test_a_head_of_its_own_is_reloaded_and_proved(tmp_path, lines, monkeypatch):
         assert second.drift() < 1e-4
         again, how = engine.generator(models[0])
         assert (again is second, how.path, lines) == (True, "reloaded", [])
-        steps = plugins.room("harness.engines._vllm_recorded")
+        steps = plugins.room("baseline_bench.engines._vllm_recorded")
         prompts = [[5 + number, 80, 9, 33, 200] for number in range(4)]
         stale = steps.written(again._engine.llm_engine, prompts)
         assert [len(ids) for ids, _ in stale] == [5 + steps.TOKENS] * 4
