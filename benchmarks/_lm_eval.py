@@ -25,11 +25,13 @@ def command(folder: Path, place: Path, mirror: Path | None, *, eager: bool, limi
         eager: vLLM's enforce_eager.
         limit: the first so many questions; None takes all.
     """
+    import torch
+
     place.mkdir(parents=True, exist_ok=True)
     # JSON is YAML.
     (place / f"{TASK}.yaml").write_text(json.dumps(_task(mirror), indent=1), encoding="utf-8")
     settings = [f"pretrained={folder}", "dtype=bfloat16", f"enforce_eager={eager}", "gpu_memory_utilization=0.9"]
-    settings += [] if plugins.room("torch").cuda.is_available() else ["kv_cache_memory_bytes=2147483648"]
+    settings += [] if torch.cuda.is_available() else ["kv_cache_memory_bytes=2147483648"]
     words = ["run", "--model", "vllm", "--model_args", ",".join(settings), "--batch_size", "auto"]
     words += ["--tasks", TASK, "--include_path", str(place), "--apply_chat_template", "--fewshot_as_multiturn", "True"]
     words += ["--gen_kwargs", "max_gen_toks=512", "--output_path", str(place / "out"), "--log_samples"]
@@ -56,8 +58,10 @@ def run(folder: Path, place: Path, mirror: Path | None, *, eager: bool, limit: i
 
 def _task(mirror: Path | None) -> dict[str, object]:
     """lm-eval's own gsm8k but for shot, prompt and place of the data: a worked example as a turn, then the question."""
+    from baseline_bench.tasks import gsm8k  # loads datasets
+
     task = plugins.task("gsm8k")
-    question, answer = plugins.room("baseline_bench.tasks.gsm8k").EXAMPLE
+    question, answer = gsm8k.EXAMPLE
     return {
         "task": TASK,
         "dataset_path": "openai/gsm8k" if mirror is None else str((mirror / "openai/gsm8k").resolve()),

@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from baseline_bench import cli, plugins, runs, stage
-from baseline_bench.checkpoints import models
+from baseline_bench import cli, runs, stage
+from baseline_bench.checkpoints import models, weights
 from baseline_bench.types import Model
 
 SMALL = "smollm2-135m-it-q4_1"
@@ -62,6 +62,4 @@ def shaped(shape: Shape, where: Places) -> Model:
     if not (folder / "config.json").is_file():
         asked = {"shape": asdict(shape), "folder": str(folder), "mirror": str(where.mirror) if where.mirror else None}
         stage.run("benchmarks._shapes:work", asked)
-    return Model(
-        shape.name, "folder", None, folder, None, plugins.room("baseline_bench.checkpoints.weights").sha256(folder)
-    )
+    return Model(shape.name, "folder", None, folder, None, weights.sha256(folder))

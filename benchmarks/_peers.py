@@ -6,7 +6,6 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from baseline_bench import plugins
 from baseline_bench.display import Screen
 from baseline_bench.trainers._packing import windows
 from baseline_bench.training import recipes
@@ -50,7 +49,9 @@ def plain(asked: Mapping[str, Any], _screen: Screen, _rank: int) -> dict[str, fl
 
 def trl(asked: Mapping[str, Any], _screen: Screen, _rank: int) -> dict[str, float]:
     """SFTTrainer over the same token ids, `asked["per_device"]` rows a pass, padded or (padding_free) in one row."""
-    library, options = plugins.room("trl"), recipes.read(asked["recipe"], asked["sets"], asked["folder"]).options
+    import trl as library
+
+    options = recipes.read(asked["recipe"], asked["sets"], asked["folder"]).options
     table = [
         {"input_ids": list(row.token_ids), "completion_mask": _supervised(row)}
         for window in windows(rows(asked), options.batch, 1, asked["seed"])
@@ -59,6 +60,8 @@ def trl(asked: Mapping[str, Any], _screen: Screen, _rank: int) -> dict[str, floa
     clock = _Clock(asked["skip"])
     network = _network(asked, options, options.weights)
     with tempfile.TemporaryDirectory() as place:
+        import datasets
+
         trainer = library.SFTTrainer(
             model=network,
             args=library.SFTConfig(
@@ -81,7 +84,7 @@ def trl(asked: Mapping[str, Any], _screen: Screen, _rank: int) -> dict[str, floa
                 report_to="none",
                 disable_tqdm=True,
             ),
-            train_dataset=plugins.room("datasets").Dataset.from_list(table),
+            train_dataset=datasets.Dataset.from_list(table),
             processing_class=AutoTokenizer.from_pretrained(asked["folder"], local_files_only=True),
             callbacks=[clock],
         )
@@ -118,7 +121,9 @@ def _network(asked: Mapping[str, Any], options: Any, weights: str) -> Any:
 
 def _optimizer(trained: Sequence[torch.nn.Parameter], options: Any) -> Any:
     if options.optimizer == "adamw_8bit":
-        return plugins.room("bitsandbytes").optim.AdamW8bit(trained, lr=options.lr)
+        import bitsandbytes
+
+        return bitsandbytes.optim.AdamW8bit(trained, lr=options.lr)
     return torch.optim.AdamW(trained, lr=options.lr, fused=True)
 
 

@@ -121,8 +121,10 @@ def through_bench(engine: Generator, exam: Exam, speech: Speech, place: Path, an
 
 def through_vllm(llm: Any, exam: Exam, stop_ids: Sequence[int], answers: Answers) -> Mapping[str, float]:
     """`LLM.generate` with the sampling of `baseline_bench.engines.vllm`."""
+    import vllm
+
     sampling = exam.task.SAMPLING
-    params = plugins.room("vllm").SamplingParams(
+    params = vllm.SamplingParams(
         temperature=sampling.temperature,
         max_tokens=sampling.max_tokens,
         stop=list(sampling.stop),
@@ -142,8 +144,10 @@ def through_vllm(llm: Any, exam: Exam, stop_ids: Sequence[int], answers: Answers
 
 def examination(model: Model, where: Places, *, quick: bool) -> tuple[Exam, Speech]:
     """Every test question as token ids; a few and short answers where it is quick."""
+    from baseline_bench import tokenizer  # loads transformers
+
     task = plugins.task("gsm8k")
-    speech = plugins.room("baseline_bench.tokenizer").load(model)
+    speech = tokenizer.load(model)
     chosen = evaluate.choose(task, Split("test", mirror=where.mirror), _QUICK if quick else None, 0)
     exam = evaluate.prepare(task, chosen, speech, 0)
     return replace(exam, task=shortened(task, _QUICK_TOKENS)) if quick else exam, speech

@@ -36,10 +36,12 @@ HOW = (
 
 def main(words: Sequence[str] | None = None) -> int:
     """Measure, and keep what came out."""
+    import torch
+
     how = asked("Generation and training on several GPUs.", 1, words)
     where = _models.places()
     model = _models.shaped(TINY if how.quick else GEMMA_2B, where)
-    here = GPUS[:2] if how.quick else [count for count in GPUS if count <= plugins.room("torch").cuda.device_count()]
+    here = GPUS[:2] if how.quick else [count for count in GPUS if count <= torch.cuda.device_count()]
     order = {
         "folder": str(model.folder),
         "mirror": str(where.mirror) if where.mirror else None,

@@ -90,9 +90,10 @@ def anew(order: Mapping[str, Any]) -> Mapping[str, float]:
 
 def work(order: Mapping[str, Any], _screen: Screen, _rank: int) -> dict[str, float]:
     """The child: seconds to import, to load and to answer so many prompts."""
+    import vllm
+
     os.environ |= {"VLLM_CACHE_ROOT": order["cache"], "VLLM_ENABLE_STARTUP_PLAN": "1"}
     began = perf_counter()
-    vllm = plugins.room("vllm")
     imported = perf_counter()
     model = Model("measured", "folder", None, Path(order["folder"]), None, None)
     engine = plugins.engine("vllm")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from baseline_bench import plugins, stage
+from baseline_bench import stage
 from baseline_bench.training import recipes
 from baseline_bench.training.rows import tokenise
 from baseline_bench.types import Model
@@ -149,9 +149,12 @@ def once(way: Way, model: Model, rows: Sequence[Sequence[Any]], *, quick: bool, 
 
 def taken(model: Model, where: Places, count: int) -> list[tuple[str, int, tuple[int, ...]]]:
     """The first rows of GSM8K's train split as a training sees them."""
+    from baseline_bench import tokenizer  # loads transformers
+    from baseline_bench.training import data  # loads datasets
+
     recipe = recipes.read("full-main", (), str(model.folder))
-    samples = plugins.room("baseline_bench.training.data").load(recipe, where.mirror)[:count]
-    speech = plugins.room("baseline_bench.tokenizer").load(model)
+    samples = data.load(recipe, where.mirror)[:count]
+    speech = tokenizer.load(model)
     made = tokenise(samples, speech.tokenizer, speech.manner, recipe.max_length).rows
     return [(row.id, row.start, row.token_ids) for row in made]
 

@@ -9,6 +9,7 @@ from baseline_bench import evaluate, findings, named, plugins, row, runs, scorin
 from baseline_bench.checkpoints import models
 from baseline_bench.display import Screen
 from baseline_bench.errors import BenchError
+from baseline_bench.judging import compare
 from baseline_bench.named import Found
 from baseline_bench.scoring import Scored
 from baseline_bench.sitting import Asked, Order, Sitting
@@ -300,6 +301,5 @@ def _base_row(entry: Entry, leaderboards: Path) -> Entry | None:
     board = leaderboards / entry.result.task.name
     said = lineage.read(board)
     rows = [entries.read(path) for path in sorted(board.glob("*.json")) if said.retraction(path.name) is None]
-    compare = plugins.room("baseline_bench.judging.compare")
     fit = [row for row in rows if compare.is_base(row, entry) and not compare.comparable(entry, row)]
     return max(fit, key=lambda row: row.created, default=None)

@@ -60,6 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(getattr(module, function)(asked, screen))
         except BenchError as error:
             return _failed(str(error))
+        except ModuleNotFoundError as error:
+            from baseline_bench import plugins  # only where something is missing
+
+            return _failed(str(plugins.missing(error)))
         except KeyboardInterrupt:
             sys.stderr.write("bench: stopped; finished answers are kept, the same command goes on with the rest\n")
             return 130

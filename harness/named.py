@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from baseline_bench import findings, plugins, runs
+from baseline_bench import findings, runs
 from baseline_bench.checkpoints import examination, models, weights
 from baseline_bench.display import Screen
 from baseline_bench.errors import BenchError
@@ -140,7 +140,9 @@ def checked(folder: Path, base: str | None, model: Model) -> list[Finding]:
         message = f"{told}, and not on {base}: leave --base out, or name that model"
         found.append(finding("other-base", message))
     if weights.has_tokenizer(folder):
-        load = plugins.room("baseline_bench.tokenizer").load
+        from baseline_bench import tokenizer  # loads transformers
+
+        load = tokenizer.load
         found += examination.speech(load(replace(model, folder=folder)), load(model))
     return found
 

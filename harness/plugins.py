@@ -39,6 +39,8 @@ _CALLS: dict[str, tuple[str, ...]] = {
 }
 # Names such as lm-eval:gsm8k: tasks that another library defines, and the module that makes ours of them.
 ELSEWHERE = {"lm-eval": "baseline_bench.tasks._lm_eval"}
+# The module that makes a trainer of ours of one that is another program.
+FOREIGN_TRAINER = "baseline_bench.trainers._foreign"
 # Names under which the code was imported before it had one name.
 OLD_NAMES = ("harness", "tasks", "trainers")
 EXTRAS = {
@@ -64,7 +66,7 @@ def task(name: str) -> Task:
     """The task of that name, of that file (`./my_task.py`), or of another library (`lm-eval:gsm8k`)."""
     library, colon, theirs = name.partition(":")
     if colon and library in ELSEWHERE:
-        foreign: Task = room(ELSEWHERE[library]).task(theirs)
+        foreign: Task = _adapter(ELSEWHERE[library], f"the task '{name}'").task(theirs)
         return foreign
     found: Task = _load("task", name)
     return found
@@ -114,7 +116,7 @@ class _Adapted:
 
     def train(self, job: Job) -> Trained:
         """Run it; see `baseline_bench.trainers._foreign.run`."""
-        made: Trained = room("baseline_bench.trainers._foreign").run(self.module, job)
+        made: Trained = _adapter(FOREIGN_TRAINER, "this trainer").run(self.module, job)
         return made
 
 
@@ -126,11 +128,11 @@ def require(libraries: Sequence[str], what: str) -> None:
     """
     for library in libraries:
         if importlib.util.find_spec(library) is None:
-            raise _missing(ModuleNotFoundError(name=library), f"{what} needs a library that is not installed")
+            raise missing(ModuleNotFoundError(name=library), f"{what} needs a library that is not installed")
 
 
-def room(module: str) -> Any:
-    """Import one of our own modules by name: those whose libraries are heavy or optional.
+def _adapter(module: str, what: str) -> Any:
+    """The module that adapts plug-ins of another kind to ours; it is found by name, as plug-ins are.
 
     Raises:
         BenchError: a library is missing; the error names the extra that brings it.
@@ -138,7 +140,7 @@ def room(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise _missing(error, f"{module} needs a library that is not installed") from error
+        raise missing(error, f"{what} needs a library that is not installed") from error
 
 
 def _load(kind: Kind, name: str) -> Any:
@@ -155,7 +157,7 @@ def _load(kind: Kind, name: str) -> Any:
     try:
         module = theirs[name].load() if name in theirs else _ours(kind, name)
     except ModuleNotFoundError as error:
-        raise _missing(error, f"the {kind} '{name}' needs a library that is not installed") from error
+        raise missing(error, f"the {kind} '{name}' needs a library that is not installed") from error
     return _checked(kind, module, name)
 
 
@@ -197,7 +199,7 @@ def _from_path(kind: Kind, path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except ModuleNotFoundError as error:
-        raise _missing(error, f"{path} needs a library that is not installed") from error
+        raise missing(error, f"{path} needs a library that is not installed") from error
     except SyntaxError as error:
         raise BenchError(f"{path}, line {error.lineno}: {error.msg}", "mend the file") from error
     return module
@@ -254,8 +256,15 @@ def _problem_of_options(kind: Any, contract: str) -> str | None:
     )
 
 
-def _missing(error: ModuleNotFoundError, what: str) -> BenchError:
+def missing(error: ModuleNotFoundError, what: str = "this needs a library that is not installed") -> BenchError:
+    """What a user can do about a library that is not installed.
+
+    Raises:
+        ModuleNotFoundError: the error itself, where a module of ours is missing: a bug here.
+    """
     library = (error.name or "").partition(".")[0]
+    if library == "baseline_bench":
+        raise error
     if library in OLD_NAMES:
         new = "baseline_bench" if library == "harness" else f"baseline_bench.{library}"
         return BenchError(f"{error.name} is a name of earlier versions", f"import {new} instead of {library}")

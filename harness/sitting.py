@@ -133,11 +133,14 @@ def seat(
     Raises:
         BenchError: among others a finding that refuses the model and that the user has not accepted.
     """
+    from baseline_bench import tokenizer  # loads transformers
+    from baseline_bench.checkpoints import identity  # loads transformers
+
     asked = asked or ask(order)
     screen.say(f"engine {asked.engine}: {asked.why}")
     model = replace(model, name=order.name or model.name)
-    speech = plugins.room("baseline_bench.tokenizer").load(model)
-    described = plugins.room("baseline_bench.checkpoints.identity").describe(model, speech)
+    speech = tokenizer.load(model)
+    described = identity.describe(model, speech)
     _require_own_name(model, described.identity, order.leaderboards)
     noticed = [*found, *_beside(asked, model), *examination.model(model, speech, asked.engine)]
     checked = _checked(order, screen, model.name, noticed)
@@ -267,6 +270,8 @@ def default_engine() -> tuple[str, str]:
     """(name, why): vllm where a GPU and vllm are there, else transformers."""
     if importlib.util.find_spec("vllm") is None:
         return "transformers", "vllm is not installed"
-    if plugins.room("torch").cuda.device_count() == 0:
+    import torch
+
+    if torch.cuda.device_count() == 0:
         return "transformers", "no GPU is there"
     return "vllm", "a GPU and vllm are there"

@@ -5,6 +5,7 @@ writes what came of it. Several are given the rendezvous that torch and accelera
 """
 
 import errno
+import importlib
 import json
 import logging
 import os
@@ -169,7 +170,7 @@ def _serve(function: str, folder: Path, rank: int) -> int:
     logging.disable(logging.WARNING)  # libraries that would talk over the progress bar
     module, name = function.split(":")
     try:
-        work = getattr(plugins.room(module), name)
+        work = getattr(importlib.import_module(module), name)
         go.wait()
         asked = json.loads((folder / "asked.json").read_bytes())
         with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
@@ -177,6 +178,9 @@ def _serve(function: str, folder: Path, rank: int) -> int:
             told = {"value": work(asked, screen, rank)}
     except BenchError as error:
         told = {"error": [error.what, error.way_out]}
+    except ModuleNotFoundError as error:
+        absent = plugins.missing(error)
+        told = {"error": [absent.what, absent.way_out]}
     except OSError as error:
         if error.errno not in _FULL:
             raise

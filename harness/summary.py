@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from baseline_bench import plugins
 from baseline_bench.display import Screen, table
+from baseline_bench.judging import statistics, telling
 from baseline_bench.pages import aggregates
 from baseline_bench.scoring import Scored
 from baseline_bench.store.candidate import LOSSES, Candidate, final_loss, steps
@@ -80,7 +80,7 @@ def by_step(candidates: Sequence[Scored], screen: Screen) -> None:
 
 def verdict(entry: Entry, base: Entry, screen: Screen) -> None:
     """Print whether a candidate is better than its base, with the doubt, and why single items moved."""
-    told = plugins.room("baseline_bench.judging.telling").tell(entry, base)
+    told = telling.tell(entry, base)
     screen.print(table(told.title, told.rows))
 
 
@@ -105,7 +105,7 @@ def next_steps(leaderboards: Path, task: str, screen: Screen) -> None:
 
 
 def _counted(score: Score, measure: str = "exact match") -> list[tuple[str, str]]:
-    interval = plugins.room("baseline_bench.judging.statistics").wilson(score.correct, score.total)
+    interval = statistics.wilson(score.correct, score.total)
     return [
         (
             measure,

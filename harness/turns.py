@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from baseline_bench import evaluate, plugins, protocol, runs, scoring, sitting
+from baseline_bench import evaluate, protocol, runs, scoring, sitting
 from baseline_bench.contracts import Generator
 from baseline_bench.display import Screen
 from baseline_bench.sitting import Order, Sitting
@@ -152,7 +152,9 @@ def keep(board: Path, write: Callable[[Path], Path]) -> Path:
         try:
             path = write(board)
             if (leaderboards / f"{name}.md").is_file():
-                plugins.room("baseline_bench.pages.leaderboard").write(leaderboards)
+                from baseline_bench.pages import leaderboard  # loads scipy
+
+                leaderboard.write(leaderboards)
         finally:
             os.close(lock)
     return path

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import yaml
-from baseline_bench import evaluate, plugins, tokens
+from baseline_bench import evaluate, plugins, tokenizer, tokens
+from baseline_bench.tasks import _lm_eval_files, _lm_eval_model
 from baseline_bench.types import Model, Sampling
 
 FILES = Path(__file__).parent / "data" / "lm_eval_tasks"
@@ -45,12 +46,14 @@ def hub_folder(place, repository, config, splits):
 
 def speech_of(folder):
     """A model's tokenizer as we speak to it."""
-    return plugins.room("baseline_bench.tokenizer").load(Model("tiny", "folder", None, folder, None, None))
+    return tokenizer.load(Model("tiny", "folder", None, folder, None, None))
 
 
 def held(folder):
     """The model as lm-eval's own `hf` class holds it, in float32."""
-    kind = plugins.room("lm_eval.models.huggingface").HFLM
+    from lm_eval.models import huggingface
+
+    kind = huggingface.HFLM
     return kind(pretrained=str(folder), device="cpu", dtype="float32", batch_size=4)
 
 
@@ -66,18 +69,19 @@ def ours(folder, sampling):
         found = dict(evaluate.answered(requests, generator, sampling, speech.manner.stop_ids))
         return [found[request.id] for request in requests]
 
-    return plugins.room("baseline_bench.tasks._lm_eval_model").EngineLM(speech, ask)
+    return _lm_eval_model.EngineLM(speech, ask)
 
 
 def evaluated(model, file, mirror, *, chat):
     """What lm-eval's own evaluator finds with a model on a file of this folder: its results, and its samples."""
+    from lm_eval import evaluator, tasks
+
     settings = yaml.safe_load((FILES / f"{file}.yaml").read_text())
     settings["dataset_path"] = str(mirror / settings["dataset_path"])
-    loaded = plugins.room("lm_eval.tasks").TaskManager(include_defaults=False).load(settings)
+    loaded = tasks.TaskManager(include_defaults=False).load(settings)
     for task in loaded["tasks"].values():
         task.set_config("num_fewshot", task.config.num_fewshot or 0)
         task.set_fewshot_seed(1234)
-    evaluator = plugins.room("lm_eval.evaluator")
     found = evaluator.evaluate(
         model, loaded, bootstrap_iters=0, apply_chat_template=chat, fewshot_as_multiturn=chat, log_samples=True
     )
@@ -86,9 +90,7 @@ def evaluated(model, file, mirror, *, chat):
 
 def sampling_of(file):
     """How a file of this folder has answers generated."""
-    return plugins.room("baseline_bench.tasks._lm_eval_files").find(str(FILES / f"{file}.yaml")).members[
-        0
-    ].sampling or Sampling(0)
+    return _lm_eval_files.find(str(FILES / f"{file}.yaml")).members[0].sampling or Sampling(0)
 
 
 def our_prompt(task, speech, problem):

@@ -103,6 +103,7 @@ def test_bad_input_is_one_line_with_the_way_out(row, world, addresses, tmp_path,
         monkeypatch.setitem(sys.modules, library, None)
         for name in NEEDY:
             monkeypatch.delitem(sys.modules, name, raising=False)
+            monkeypatch.delattr(name, raising=False)
     before = tree(world)
     if row.environment:
         home = {"HF_HOME": str(tmp_path / "home")}

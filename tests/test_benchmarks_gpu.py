@@ -1,5 +1,6 @@
 """The questions of `benchmarks/` that need a GPU, as far as a CPU can show that they would run there."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -12,6 +13,8 @@ import tiny_training
 import torch
 from baseline_bench import plugins, tokenizer
 from baseline_bench.checkpoints import weights
+from baseline_bench.tasks import gsm8k
+from baseline_bench.training import recipes
 from baseline_bench.training.rows import tokenise
 from baseline_bench.types import Completion, Model, Split
 from transformers import AutoModelForCausalLM, LlamaConfig
@@ -97,8 +100,8 @@ def test_every_way_of_training_names_a_function_and_a_recipe_that_are_there():
     """A misspelt one would only be found on the GPU."""
     for way in (*training.OURS, *training.PADDED, *training.STUDY, *training.TRL):
         module, _, function = way.work.partition(":")
-        assert callable(getattr(plugins.room(module), function))
-        assert plugins.room("baseline_bench.training.recipes").read(way.recipe).options.batch == training.BATCH
+        assert callable(getattr(importlib.import_module(module), function))
+        assert recipes.read(way.recipe).options.batch == training.BATCH
 
 
 def test_gemma_2b_has_the_published_number_of_parameters():
@@ -186,7 +189,7 @@ def test_lm_eval_is_asked_the_same_shot_and_takes_its_data_from_the_disk(tmp_pat
     words = _lm_eval.command(Path("/models/base"), tmp_path, tmp_path / "mirror", eager=False, limit=None)
     told = json.loads((tmp_path / f"{_lm_eval.TASK}.yaml").read_text(encoding="utf-8"))
     assert told["dataset_path"] == str(tmp_path / "mirror" / "openai" / "gsm8k")
-    assert told["fewshot_config"]["samples"][0]["question"] == plugins.room("baseline_bench.tasks.gsm8k").EXAMPLE[0]
+    assert told["fewshot_config"]["samples"][0]["question"] == gsm8k.EXAMPLE[0]
     assert told["generation_kwargs"]["until"] == ["\nQuestion:"]
     assert "pretrained=/models/base,dtype=bfloat16,enforce_eager=False" in words[words.index("--model_args") + 1]
     assert words[words.index("--gen_kwargs") + 1] == "max_gen_toks=512"

@@ -6,10 +6,11 @@ import json
 import pytest
 import tiny
 import torch
-from baseline_bench import plugins
+from baseline_bench import tokenizer
 from baseline_bench.display import Screen
 from baseline_bench.errors import BenchError
 from baseline_bench.tasks import gsm8k, word_problems
+from baseline_bench.trainers import _packing
 from baseline_bench.training import check, recipes, rows
 from baseline_bench.types import Model, Sample, Split
 from peft import LoraConfig, get_peft_model
@@ -60,7 +61,7 @@ def chatml(tmp_path_factory):
 
 def speech(folder):
     """The model's tokenizer and manner."""
-    return plugins.room("baseline_bench.tokenizer").load(Model("tiny", "folder", None, folder, None, None))
+    return tokenizer.load(Model("tiny", "folder", None, folder, None, None))
 
 
 def run(folder, cache, recipe: str | None = "quickstart-lora", **given):
@@ -153,7 +154,7 @@ def test_steps_are_counted_with_the_last_window_s_rows(asked, told):
     """An epoch of GSM8K at 8 rows a step is 935 steps, the last of one row."""
     assert check.steps(*asked) == told
     count, batch, epochs, most = asked
-    windows = plugins.room("baseline_bench.trainers._packing").windows(list(range(count)), batch, epochs, 0)[:most]
+    windows = _packing.windows(list(range(count)), batch, epochs, 0)[:most]
     assert told == (len(windows), len(windows[-1]))
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 import tiny
-from baseline_bench import plugins, protocol
+from baseline_bench import plugins, protocol, tokenizer
 from baseline_bench.cli import main
 from baseline_bench.errors import BenchError
 from baseline_bench.store.completions import completions_of
@@ -49,7 +49,7 @@ def task(tmp_path):
 
 def speech_of(folder):
     """A model's tokenizer as we speak to it."""
-    return plugins.room("baseline_bench.tokenizer").load(Model("tiny", "folder", None, folder, None, None))
+    return tokenizer.load(Model("tiny", "folder", None, folder, None, None))
 
 
 def test_a_choice_stands_where_a_training_would_put_it(task, tmp_path):

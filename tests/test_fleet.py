@@ -428,8 +428,10 @@ class Takes:
 )
 def test_gpus_are_chosen_among_those_that_are_visible(monkeypatch, engine, each, wanted, found):
     """All of them for an engine that says what it takes, as they were named; one process where nobody asks for more."""
+    import torch
+
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5,GPU-7,9,11,-1,13")
-    monkeypatch.setattr(plugins.room("torch").cuda, "device_count", lambda: 5)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 5)
     assert gpus.shares(engine, each, wanted) == found
 
 
@@ -445,8 +447,10 @@ def test_gpus_are_chosen_among_those_that_are_visible(monkeypatch, engine, each,
 )
 def test_gpus_that_are_not_there_are_refused(monkeypatch, each, wanted, there, told):
     """With a number that would do."""
+    import torch
+
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(plugins.room("torch").cuda, "device_count", lambda: there)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
     with pytest.raises(BenchError) as caught:
         gpus.shares(Takes, each, wanted)
     assert str(caught.value) == told

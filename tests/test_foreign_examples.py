@@ -9,7 +9,7 @@ import pytest
 import tiny_training
 import yaml
 from baseline_bench import plugins
-from baseline_bench.trainers import _foreign
+from baseline_bench.trainers import _foreign, _options
 from datasets import load_from_disk
 
 PAGE = (Path(__file__).parent.parent / "docs" / "foreign-trainers.md").read_text(encoding="utf-8")
@@ -64,8 +64,4 @@ def test_an_example_s_rows_are_ours(example, tmp_path):
 
 def test_the_page_tells_every_key_that_foreign_recipes_share():
     """python, time_limit and batch."""
-    assert [
-        key
-        for key in plugins.room("baseline_bench.trainers._options").Foreign.__dataclass_fields__
-        if f"`{key}`" not in PAGE
-    ] == []
+    assert [key for key in _options.Foreign.__dataclass_fields__ if f"`{key}`" not in PAGE] == []

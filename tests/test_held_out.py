@@ -10,6 +10,7 @@ import tiny
 from baseline_bench import plugins
 from baseline_bench.display import Screen
 from baseline_bench.errors import BenchError
+from baseline_bench.training import data as training_data
 from baseline_bench.training import held_out
 from baseline_bench.training import train as training
 from baseline_bench.types import Split
@@ -37,7 +38,7 @@ def prepare(base):
         (folder / "mine.toml").write_text(RECIPE.format(base=base, data=data))
         order = training.Order(str(folder / "mine.toml"), [], None, 0, 1, 0, folder, False, None, folder)
         plan = training.prepare(order, Screen(io.StringIO(), io.StringIO()))
-        return plan, plugins.room("baseline_bench.training.data").load(plan.recipe, None)
+        return plan, training_data.load(plan.recipe, None)
 
     return made
 

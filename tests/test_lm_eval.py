@@ -16,6 +16,7 @@ from baseline_bench.cli import main
 from baseline_bench.errors import BenchError
 from baseline_bench.store import entries, item_metrics
 from baseline_bench.store.completions import completions_of
+from baseline_bench.tasks import _lm_eval_files
 from baseline_bench.types import Completion, Measured, Sampling, Split
 
 pytestmark = pytest.mark.skipif(
@@ -248,7 +249,9 @@ def test_a_bar_makes_degrees_right_and_wrong(model, mirror):
 
 def test_ifeval_asks_for_nothing_that_is_not_at_hand(monkeypatch):
     """lm-eval's own file would download nltk's tokenizer; here that is one line."""
-    files, nltk = plugins.room("baseline_bench.tasks._lm_eval_files"), plugins.room("nltk")
+    import nltk
+
+    files = _lm_eval_files
     before = nltk.download
     with files.offline(), pytest.raises(BenchError, match="punkt_tab"):
         nltk.download("punkt_tab")

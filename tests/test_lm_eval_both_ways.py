@@ -33,7 +33,9 @@ def both(request, tmp_path_factory):
 
 def exported(tmp_path, name, chat):
     """A task of ours as the real lm-eval reads it from the files that we write."""
-    manager = plugins.room("lm_eval.tasks").TaskManager(include_path=str(tmp_path), include_defaults=False)
+    from lm_eval import tasks
+
+    manager = tasks.TaskManager(include_path=str(tmp_path), include_defaults=False)
     task = next(each for each in manager.all_subtasks if name in each and each.endswith("_text") != chat)
     return manager.load(task)["tasks"][task]
 

@@ -7,8 +7,8 @@ from itertools import chain
 import lm_eval_side as side
 import pytest
 import tiny
-from baseline_bench import plugins
 from baseline_bench.cli import main
+from baseline_bench.engines import _teacher
 from baseline_bench.store.completions import completions_of
 
 pytestmark = pytest.mark.skipif(
@@ -109,12 +109,15 @@ def test_a_row_holds_what_lm_eval_s_own_model_finds(kind, model, mirror, tmp_pat
 
 def test_ties_are_decided_as_lm_eval_s_model_decides_them(tmp_path):
     """Of equally likely tokens the lowest id is greedy, and equal choices of one context come out equal."""
-    teacher, torch = plugins.room("baseline_bench.engines._teacher"), plugins.room("torch")
+    import torch
+    from lm_eval.api import instance
+
+    teacher = _teacher
     logits = torch.zeros(1, 8)
     logits[0, 5] = logits[0, 3] = 2.0
     assert [teacher._read(logits, [token]).greedy for token in (3, 5, 0)] == [True, False, False]
     folder = tiny.build(tmp_path / "model", "plain")
-    lm, task = side.ours(folder, side.sampling_of("letters")), plugins.room("lm_eval.api.instance").Instance
+    lm, task = side.ours(folder, side.sampling_of("letters")), instance.Instance
     pair = [task("loglikelihood", {}, ("Answer:", " A"), n, ("t", 0, 1)) for n in range(2)]
     (first, second) = lm.loglikelihood(pair)
     assert first == second

@@ -39,7 +39,7 @@ def test_the_engine_is_asked_for_what_the_entry_had():
 
 def test_an_option_that_came_later_is_what_it_then_was_without_a_name(monkeypatch):
     """Today's default is another one; what the entry names, and then the command line, win."""
-    from baseline_bench.engines import vllm  # noqa: PLC0415 - what it tells of itself, without vLLM
+    from baseline_bench.engines import vllm  # what it tells of itself, without vLLM
 
     monkeypatch.setattr(regenerating.plugins, "engine", {"vllm": vllm}.__getitem__)
     entry = entries.read(next(iter(sorted(BOARD.glob("2026-11-22-smollm2-135m-it-q4_1-full-main-s0-*.json")))))

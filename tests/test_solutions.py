@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from baseline_bench import cli, plugins, scoring
+from baseline_bench import cli, plugins, scoring, tokenizer
 from baseline_bench.engines import transformers as engine
 from baseline_bench.errors import BenchError
 from baseline_bench.store import entries, records
@@ -85,7 +85,7 @@ def told(lines: bytes) -> Entry:
 def test_each_solution_is_measured_as_a_plain_forward_pass_would(model, scored):
     """Prompt and solution as a training would join them, the stop token counted, to a thousandth of a nat."""
     network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    speech = plugins.room("baseline_bench.tokenizer").load(engine.Model("tiny", "folder", None, model, None, None))
+    speech = tokenizer.load(engine.Model("tiny", "folder", None, model, None, None))
     task = plugins.task("word-problems")
     problems = {problem.id: problem for problem in task.problems(Split())}
     for item in measured(scored):

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import tiny_study
-from baseline_bench import plugins
 from baseline_bench.errors import BenchError
 from baseline_bench.store import candidate
 from baseline_bench.training import tracking
@@ -101,7 +100,9 @@ def test_a_tracker_that_cannot_be_told_is_named_before_anything_is_trained(track
 
 def scalars(folder) -> list[tuple[int, str, float]]:
     """(step, name, value) of every number in TensorBoard's files: records of length, checksum, event, checksum."""
-    event = plugins.room("tensorboardX.proto.event_pb2").Event
+    from tensorboardX.proto import event_pb2
+
+    event = event_pb2.Event
     found = []
     for file in folder.glob("events*"):
         data, place = file.read_bytes(), 0

@@ -17,7 +17,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from baseline_bench import plugins
 from baseline_bench.contracts import Foreign
 from baseline_bench.errors import BenchError
 from baseline_bench.trainers import _history, _leash
@@ -58,12 +57,14 @@ def run(trainer: Foreign, job: Job) -> Trained:
     _write(_files(trainer, job), place)
     command, began = _command(trainer, job), perf_counter()
     log = job.folder / LOG
+    from baseline_bench.trainers import _handed  # loads torch
+
     try:
         _run(command, place, log, job.options.time_limit)
         found = _weights(trainer, job, place)
         logged = _history.read(place)
         steps = list(_history.steps(logged, job, perf_counter() - began))
-        taken: Trained = plugins.room("baseline_bench.trainers._handed").take(found, job)
+        taken: Trained = _handed.take(found, job)
     except BenchError as error:
         name = Path(str(getattr(trainer, "__file__", trainer))).stem
         raise BenchError(f"{name}: {error.what}{_tail(log)}", error.way_out) from error

@@ -6,8 +6,7 @@ import shutil
 from pathlib import Path
 
 import torch
-from baseline_bench import plugins
-from baseline_bench.checkpoints import adapter, weights
+from baseline_bench.checkpoints import adapter, soundness, weights
 from baseline_bench.errors import BenchError
 from baseline_bench.trainers import _network
 from baseline_bench.types import Job, Trained
@@ -57,7 +56,7 @@ def _full(found: Path, job: Job) -> Trained:
             shutil.move(file, draft / file.name)
         held = {tensor.dtype for tensor in weights.read(draft)}
         _network.companions(draft, job, _DTYPES.get(held.pop()) if len(held) == 1 else None)
-        plugins.room("baseline_bench.checkpoints.soundness").full(draft, job.base.folder)
+        soundness.full(draft, job.base.folder)
         _require_alike(draft, job)
     count = _numbers(folder)
     return Trained("full", folder, {}, count, count)

@@ -6,7 +6,6 @@ from types import MethodType
 from typing import Any
 
 import torch
-from baseline_bench import plugins
 from baseline_bench.errors import BenchError
 from baseline_bench.trainers._options import Full
 
@@ -89,7 +88,8 @@ def _require_fp32(trained: list[torch.nn.Parameter]) -> None:
 
 
 def _eight_bit(network: torch.nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
-    bitsandbytes = plugins.room("bitsandbytes")
+    import bitsandbytes
+
     manager = bitsandbytes.optim.GlobalOptimManager.get_instance()
     # It keeps overrides by place and for the whole process: another optimizer's would hold for this one, too.
     manager.initialize()

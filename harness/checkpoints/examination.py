@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from baseline_bench import plugins, template_checks
+from baseline_bench import template_checks
 from baseline_bench.checkpoints import adapter, weights
 from baseline_bench.errors import BenchError
 from baseline_bench.findings import Finding, finding
@@ -61,7 +61,9 @@ def _compared(folder: Path, tensors: Sequence[weights.Tensor], engine: str) -> l
     """What `tensor_check` finds; nothing without torch, where the weights are a server's to load."""
     if importlib.util.find_spec("torch") is None:
         return []
-    found: list[Finding] = plugins.room("baseline_bench.checkpoints.tensor_check").findings(folder, tensors, engine)
+    from baseline_bench.checkpoints import tensor_check  # loads torch
+
+    found: list[Finding] = tensor_check.findings(folder, tensors, engine)
     return found
 
 
@@ -86,7 +88,9 @@ def _incomplete(found: adapter.Adapter, base: Model) -> Iterator[Finding]:
     """Whether a linear layer that the adapter's configuration selects has no pair."""
     if importlib.util.find_spec("torch") is None:
         return
-    layers = plugins.room("baseline_bench.checkpoints.tensor_check").linear_layers(base.folder)
+    from baseline_bench.checkpoints import tensor_check  # loads torch
+
+    layers = tensor_check.linear_layers(base.folder)
     if lacking := found.unpaired(layers):
         message = (
             f"{found.folder} has no pair for {len(lacking)} of the layers that its configuration selects in the base, "
@@ -195,7 +199,9 @@ def _ties(folder: Path) -> bool | None:
     told = (inner if isinstance(inner, dict) else {}).get("tie_word_embeddings", config.get("tie_word_embeddings"))
     if isinstance(told, bool) or importlib.util.find_spec("torch") is None:
         return told if isinstance(told, bool) else None
-    default: bool | None = plugins.room("baseline_bench.checkpoints.tensor_check").ties(folder)
+    from baseline_bench.checkpoints import tensor_check  # loads torch
+
+    default: bool | None = tensor_check.ties(folder)
     return default
 
 

@@ -12,7 +12,6 @@ import torch
 from baseline_bench.checkpoints.adapter import Pair
 from baseline_bench.checkpoints.weights import Tensor
 from baseline_bench.errors import BenchError
-from baseline_bench.plugins import room
 
 DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
 
@@ -163,9 +162,9 @@ def _base(part: Part, source: BinaryIO) -> Iterator[torch.Tensor]:
         yield from _stored(part.tensor, source, part.step)
         return
     (whole,) = _stored(part.tensor, source, math.prod(part.tensor.shape))
-    weight: torch.Tensor = room("baseline_bench.checkpoints.nf4").round_trip(
-        whole.view(part.tensor.shape), double=part.double
-    )
+    from baseline_bench.checkpoints import nf4  # loads transformers
+
+    weight: torch.Tensor = nf4.round_trip(whole.view(part.tensor.shape), double=part.double)
     yield from torch.split(weight.flatten(), part.step)
 
 

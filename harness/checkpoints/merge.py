@@ -18,7 +18,6 @@ from baseline_bench.checkpoints import weights
 from baseline_bench.checkpoints.adapter import Adapter
 from baseline_bench.checkpoints.folding import DTYPES, Part, Written, compare, write
 from baseline_bench.errors import BenchError
-from baseline_bench.plugins import room
 from baseline_bench.store.records import pretty
 
 RECORD = "merge.json"
@@ -132,9 +131,11 @@ def plan(base: Path, adapter: Adapter, options: MergeOptions) -> tuple[Part, ...
         raise BenchError(f"{base} is held in a quantised form", "name the base that it was made from")
     adapters.require_fit(adapter, base, tensors, tied=bool(config.get("tie_word_embeddings")))
     pairs = {pair.target: pair for pair in adapter.pairs}
-    linear: frozenset[str] = (
-        room("baseline_bench.checkpoints.nf4").linear_names(base) if options.quantised else frozenset()
-    )
+    linear: frozenset[str] = frozenset()
+    if options.quantised:
+        from baseline_bench.checkpoints import nf4  # loads transformers
+
+        linear = nf4.linear_names(base)
     if unknown := sorted(linear - set(tensors)):
         raise BenchError(
             f"{base} holds no {unknown[0]}, which training held in 4 bits", "merge an adapter trained without nf4"

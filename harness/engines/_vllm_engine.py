@@ -4,7 +4,7 @@ The engine is stepped by hand, since `LLM.generate` returns only when the last a
 lose them all. Sampling is spelled out, so that no model's generation_config leaks into a score.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Vllm:
         self._engine: LLM | None = engine
         self._beside = None if beside is None else LoRARequest("adapter", 1, str(Path(beside).resolve()))
         self._tokenizer = tokenizer
-        self.settings = settings
+        self.settings: Mapping[str, Value] = settings
         self.context = int(settings["context"] or 0)
 
     def complete(

@@ -3,7 +3,6 @@
 The engine stands in `_vllm_engine`, and runs in a process of its own that begins while the model is still looked for.
 """
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -17,7 +16,6 @@ RELOADS = True
 APART = True
 # What stood fixed before there was an option, and stands in no entry of that time.
 ABSENT: Mapping[str, Value] = {"cuda_graphs": False, "in_process": False}
-_ENGINE = "baseline_bench.engines._vllm_engine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,9 @@ def measures(options: Options) -> bool:
     """Whether the worked solutions are measured under these options."""
     if options.solutions is not None:
         return options.solutions
-    return bool(importlib.import_module("torch").cuda.is_available())
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def gpus(options: Options) -> int:
@@ -108,7 +108,7 @@ def gpus(options: Options) -> int:
 
 def begin() -> None:
     """Load the library, before there is a model for it."""
-    importlib.import_module(_ENGINE)
+    from baseline_bench.engines import _vllm_engine  # noqa: F401 (loads vllm)
 
 
 def load(model: Model, options: Options) -> Generator:
@@ -117,5 +117,6 @@ def load(model: Model, options: Options) -> Generator:
     Raises:
         BenchError: too little memory, or an architecture or dtype this vLLM cannot run.
     """
-    loaded: Generator = importlib.import_module(_ENGINE).load(model, options)
-    return loaded
+    from baseline_bench.engines import _vllm_engine  # loads vllm
+
+    return _vllm_engine.load(model, options)

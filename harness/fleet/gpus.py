@@ -3,7 +3,6 @@
 import os
 from typing import Any
 
-from baseline_bench import plugins
 from baseline_bench.contracts import Engine
 from baseline_bench.errors import BenchError
 
@@ -40,7 +39,9 @@ def shares(engine: Engine, options: Any, wanted: int | None) -> tuple[str | None
 
 def visible() -> tuple[str, ...]:
     """What CUDA calls the GPUs that this process may use; those that it names already, where it does."""
-    count = int(plugins.room("torch").cuda.device_count())
+    import torch
+
+    count = int(torch.cuda.device_count())
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = named.split(",") if named else map(str, range(count))
     return tuple(name.strip() for name in names)[:count]

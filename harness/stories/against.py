@@ -56,7 +56,9 @@ def against(paths: Sequence[Path], mirror: Path | None, screen: Screen) -> int:
     Raises:
         BenchError: no such run or entry, lm-eval is not installed, or the data of its task is not at hand.
     """
-    judge: Any = plugins.room("baseline_bench.tasks._lm_eval_numbers").NumberJudge(DEFAULT)
+    from baseline_bench.tasks import _lm_eval_numbers  # loads lm_eval
+
+    judge: Any = _lm_eval_numbers.NumberJudge(DEFAULT)
     numbers = plugins.task("word-problems")
     for path in paths:
         answers, name = reading.answers(path), reading.task_name(path) or ""

@@ -83,8 +83,10 @@ def _model(order: Doctor, task: Task, looked: _Looked, problems: list[Problem], 
     if (model := looked.model) is None:
         return []
     name = order.engine or sitting.default_engine()[0]
+    from baseline_bench import tokenizer  # loads transformers
+
     try:
-        speech = plugins.room("baseline_bench.tokenizer").load(model)
+        speech = tokenizer.load(model)
     except BenchError as error:
         return [finding("unusable", str(error))]
     if not order.as_json:
@@ -151,12 +153,16 @@ def _from_base(folder: Path, base: Model, *, changed: bool) -> list[Finding]:
     """What the comparison with its base shows, `changed` asking whether whole weights learned anything."""
     findings = []
     if changed:
+        from baseline_bench.checkpoints import soundness  # loads torch
+
         try:
-            plugins.room("baseline_bench.checkpoints.soundness").full(folder, base.folder)
+            soundness.full(folder, base.folder)
         except BenchError as error:
             findings.append(finding("not-of-base", str(error)))
     if weights.has_tokenizer(folder):
-        load = plugins.room("baseline_bench.tokenizer").load
+        from baseline_bench import tokenizer  # loads transformers
+
+        load = tokenizer.load
         findings += examination.speech(load(replace(base, folder=folder)), load(base))
     return findings
 

@@ -148,10 +148,12 @@ def _card(path: Path, entry: Entry, data: str, source: str | None) -> str:
 
 
 def _read(path: Path) -> ModelCard:
+    import yaml
+
     text = path.read_text(encoding="utf-8")
     try:
         return ModelCard(text, ignore_metadata_errors=False)
-    except (ValueError, plugins.room("yaml").YAMLError) as error:
+    except (ValueError, yaml.YAMLError) as error:
         raise BenchError(f"{path}: its metadata cannot be read ({str(error).splitlines()[0]})", _MEND) from error
 
 

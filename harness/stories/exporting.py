@@ -121,7 +121,9 @@ def _asked(task: Task, shots: Sequence[Message]) -> dict[str, object]:
 
 def _judged(task: Task) -> dict[str, object]:
     """lm-eval's filters and metric for numbers, as the installed lm-eval defines them."""
-    judge: Any = plugins.room("baseline_bench.tasks._lm_eval_numbers").NumberJudge(JUDGED_LIKE)
+    from baseline_bench.tasks import _lm_eval_numbers  # loads lm_eval
+
+    judge: Any = _lm_eval_numbers.NumberJudge(JUDGED_LIKE)
     metadata = {"version": version(task.LABEL)[1], "label": task.LABEL, "judged_like": judge.label}
     return {**judge.rules, "metadata": metadata}
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from baseline_bench import plugins
+from baseline_bench.checkpoints import models
 from baseline_bench.display import Screen
+from baseline_bench.training import recipes
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +25,8 @@ def listing(order: Listing, screen: Screen) -> int:
 
 def _listed(kind: str) -> Sequence[tuple[str, str]]:
     if kind == "models":
-        models = plugins.room("baseline_bench.checkpoints.models")
         return [(each.name, _source(each)) for each in models.read(models.LISTED.read_text(encoding="utf-8"))]
     if kind == "recipes":
-        recipes = plugins.room("baseline_bench.training.recipes")
         return [(name, str(recipes.path(name))) for name in recipes.names()]
     of_kind: dict[str, plugins.Kind] = {
         "tasks": "task",

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from baseline_bench import plugins
 from baseline_bench.display import Screen, table
 from baseline_bench.errors import BenchError
 
@@ -100,7 +99,9 @@ def _discordance(order: Plan) -> tuple[float, str]:
         return max(order.discordance, gap), "as given"
     better = order.baseline + order.gain
     unrelated = order.baseline * (1 - better) + better * (1 - order.baseline)
-    usual: float = plugins.room("baseline_bench.judging.statistics").USUAL_DISCORDANCE
+    from baseline_bench.judging import statistics  # loads scipy
+
+    usual: float = statistics.USUAL_DISCORDANCE
     if gap > usual:
         return gap, "the least that this gain allows"
     if unrelated < usual:
@@ -109,7 +110,8 @@ def _discordance(order: Plan) -> tuple[float, str]:
 
 
 def _needed(order: Plan, discordance: float) -> str:
-    statistics = plugins.room("baseline_bench.judging.statistics")
+    from baseline_bench.judging import statistics  # loads scipy
+
     formula = statistics.items_needed(order.gain, discordance, order.power, order.alpha)
     exact = statistics.items_exact(order.gain, discordance, order.power, order.alpha)
     if exact == formula:
@@ -121,7 +123,8 @@ def _needed(order: Plan, discordance: float) -> str:
 
 def _on(order: Plan, discordance: float, items: int) -> str:
     """What a number of items does for this gain, and the least gain that it resolves."""
-    statistics = plugins.room("baseline_bench.judging.statistics")
+    from baseline_bench.judging import statistics  # loads scipy
+
     power = statistics.exact_power(items, order.gain, discordance, order.alpha)
     least = statistics.resolvable_difference(items, discordance, order.power, order.alpha)
     found = f"this gain is found with {_percent(power)} probability; "
@@ -131,7 +134,8 @@ def _on(order: Plan, discordance: float, items: int) -> str:
 
 
 def _seeds(order: Plan, spread: float, arms: int) -> str:
-    families = plugins.room("baseline_bench.judging.families")
+    from baseline_bench.judging import families  # loads scipy
+
     needed = families.seeds_needed(order.gain, spread, order.power, order.alpha, arms)
     against = "against one fixed row" if arms == 1 else "each, one recipe against another"
     if needed is None:

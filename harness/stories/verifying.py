@@ -20,6 +20,7 @@ from baseline_bench.store import entries, lineage, noise
 from baseline_bench.store.completions import from_lines, read_lines
 from baseline_bench.store.entry import Entry, Result
 from baseline_bench.store.lineage import Verification
+from baseline_bench.stories import against as lm_eval_check
 from baseline_bench.types import Value
 
 Level = Literal[0, 1, 2, 3]
@@ -91,7 +92,7 @@ def verify(order: Verify, screen: Screen) -> int:
     if order.level not in (0, 1, 2, 3):
         raise BenchError(f"there is no level {order.level}", "give --level 0, 1, 2 or 3")
     if order.against is not None:
-        return int(plugins.room("baseline_bench.stories.against").against(order.entries, order.mirror, screen))
+        return int(lm_eval_check.against(order.entries, order.mirror, screen))
     short = False
     for path in order.entries:
         entry = entries.read(path)

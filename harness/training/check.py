@@ -68,16 +68,20 @@ def check(order: Check, screen: Screen) -> int:
         raise BenchError("--task goes with --data, and a recipe names its own", f"--set task={order.task}")
     recipe = recipes.read(str(order.recipe), order.sets, order.base)
     task = plugins.task(recipes.place(recipe, "task"))
-    samples = plugins.room("baseline_bench.training.data").load(recipe, order.mirror)
+    from baseline_bench.training import data as training_data  # loads datasets
+
+    samples = training_data.load(recipe, order.mirror)
     data = " ".join(part for part in (recipe.data, recipe.config, recipe.split) if part)
     facts = [("base", recipe.base), ("trainer", recipe.trainer), ("data", f"{data}, {recipe.shots} shots")]
     screen.print(table(recipe.name, [("digest", recipes.digest(recipe)), *facts]))
     findings: list[str] = []
+    from baseline_bench import tokenizer  # loads transformers
+
     try:
         screen.say(f"base {recipe.base}: looking for it, fetching what is missing")
         with runs.writing(order.cache):
             model = models.resolve(recipes.place(recipe, "base"), order.cache)
-        speech = plugins.room("baseline_bench.tokenizer").load(model)
+        speech = tokenizer.load(model)
     except BenchError as error:
         findings.append(f"rows and sizes were not looked at, since the base is not at hand: {error}; or --base MODEL")
     else:
@@ -272,15 +276,20 @@ def _lost_targets(options: Any, config: Mapping[str, Any]) -> list[str]:
 
 def _room() -> str:
     """The first GPU's memory where there is one, else main memory."""
-    if machine.has_accelerator() and (cuda := plugins.room("torch").cuda).device_count():
-        return f"{cuda.get_device_properties(0).total_memory / machine.GIB:.1f} GiB on the GPU"
+    if machine.has_accelerator():
+        import torch
+
+        if torch.cuda.device_count():
+            return f"{torch.cuda.get_device_properties(0).total_memory / machine.GIB:.1f} GiB on the GPU"
     room = machine.available_memory()
     return "not known" if room is None else f"{room / machine.GIB:.1f} GiB of main memory"
 
 
 def _check_file(order: Check, screen: Screen) -> int:
     """Only the leaks, for any file; exit status 1 where a whole test question is in it."""
-    samples = plugins.room("baseline_bench.training.data").texts(Path(str(order.data)).expanduser())
+    from baseline_bench.training import data  # loads datasets
+
+    samples = data.texts(Path(str(order.data)).expanduser())
     found = _check_leaks(samples, plugins.task(order.task or "gsm8k"), order.mirror, screen)
     return 1 if found else 0
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 
-from baseline_bench import plugins
 from baseline_bench.errors import BenchError, gathered
 from baseline_bench.store.candidate import Candidate
 from baseline_bench.training import recipes
@@ -152,7 +151,8 @@ def _require_different(tried: Sequence[Try]) -> None:
 
 def _p(best: Outcome, other: Outcome) -> float:
     """How likely two tries of equal worth differ this much."""
-    statistics = plugins.room("baseline_bench.judging.statistics")
+    from baseline_bench.judging import statistics  # loads scipy
+
     both = list(zip(best.verdicts or (), other.verdicts or (), strict=True))
     kinds = ((True, True), (True, False), (False, True), (False, False))
     counts = [sum((first.correct, second.correct) == kind for first, second in both) for kind in kinds]

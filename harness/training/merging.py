@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from baseline_bench import findings, plugins, probes, runs, stage
+from baseline_bench import findings, probes, runs, stage
+from baseline_bench.checkpoints import adapter as adapters
 from baseline_bench.checkpoints import examination, models, weights
 from baseline_bench.display import Screen
 from baseline_bench.errors import BenchError
@@ -127,7 +128,9 @@ def _merged(made: Candidate, adapter_folder: Path, place: Path, base: Model, scr
 def _run(adapter_folder: Path, base: Model, place: Path, asked: Mapping[str, Any], screen: Screen) -> Merge:
     if not (place / RECORD).is_file():
         screen.say(f"merging {adapter_folder} into {base.name}")
-        speech = plugins.room("baseline_bench.tokenizer").load(base)
+        from baseline_bench import tokenizer  # loads transformers
+
+        speech = tokenizer.load(base)
         with runs.writing(place.parent):
             stage.run(
                 "baseline_bench.training.merging:work",
@@ -151,7 +154,7 @@ def _require_own(merge: Merge, folder: Path, base: Model, place: Path) -> None:
     """What was merged once is taken again only where adapter, base and merged weights are still those."""
     found = {
         "the base": (merge.base_sha256, base.weights_sha256),
-        "the adapter": (merge.adapter_sha256, plugins.room("baseline_bench.checkpoints.adapter").read(folder).sha256),
+        "the adapter": (merge.adapter_sha256, adapters.read(folder).sha256),
         "the merged weights": (merge.merged_sha256, weights.sha256(place)),
     }
     if changed := [what for what, (then, now) in found.items() if then != now]:
@@ -171,10 +174,11 @@ def lost(merge: Merge) -> str | None:
 
 def work(asked: Mapping[str, Any], _screen: Screen, _rank: int) -> None:
     """The child process: fold, prove, look at the effect, and write the record last."""
-    merge, fidelity = (
-        plugins.room("baseline_bench.checkpoints.merge"),
-        plugins.room("baseline_bench.checkpoints.fidelity"),
+    from baseline_bench.checkpoints import (
+        fidelity,  # loads torch
+        merge,  # loads torch
     )
+
     base, folder, place = (Path(asked[key]) for key in ("base", "adapter", "place"))
     options = merge.MergeOptions(
         dtype=asked["dtype"],

@@ -15,6 +15,7 @@ from baseline_bench import plugins
 from baseline_bench.errors import BenchError, gathered, nearest
 from baseline_bench.options import WORDS, kinds_of
 from baseline_bench.store import records
+from baseline_bench.trainers import _options as trainer_options
 
 FOLDER = plugins.folder("trainer") / "recipes"
 
@@ -185,7 +186,7 @@ def _options(trainer: str) -> type[Any]:
         BenchError: no such trainer, or one that has a key of every recipe among its own.
     """
     ours = trainer in plugins.names("trainer")
-    light = getattr(plugins.room("baseline_bench.trainers._options"), trainer.capitalize(), None) if ours else None
+    light = getattr(trainer_options, trainer.capitalize(), None) if ours else None
     kind: type[Any] = plugins.trainer(trainer).Options if light is None else light
     if twice := [field.name for field in dataclasses.fields(kind) if field.name in _HINTS]:
         raise BenchError(

@@ -123,7 +123,9 @@ def _prepared(order: Sweep, first: Try, screen: Screen) -> Setup:
     engine = order.engine or sitting.default_engine()[0]
     options.parse(plugins.engine(engine).Options, order.options, f"engine {engine}")
     whole = training.prepare(_training(order, first), screen)
-    samples = plugins.room("baseline_bench.training.data").load(whole.recipe, order.mirror)
+    from baseline_bench.training import data  # loads datasets
+
+    samples = data.load(whole.recipe, order.mirror)
     plan = held_out.split(whole, samples, order.held_out, order.fraction)
     exam = held_out.exam(plan, samples)
     sitting.require_able(exam.task, engine, plugins.engine(engine))
@@ -199,9 +201,11 @@ def _answered(
 
 def _seat(setup: Setup, exam: Exam, model: Model) -> Sitting:
     """A model before the held-out exam; a candidate has its base's tokenizer, byte for byte."""
+    from baseline_bench.checkpoints import identity  # loads transformers
+
     order, speech = setup.order, setup.plan.speech
     chosen = options.parse(plugins.engine(setup.engine).Options, order.options, f"engine {setup.engine}")
-    described = plugins.room("baseline_bench.checkpoints.identity").describe(model, speech)
+    described = identity.describe(model, speech)
     settings: dict[str, Value] = {
         "task": recipes.place(setup.plan.recipe, "task"),
         "held out": exam.protocol_sha256,
@@ -256,7 +260,9 @@ def _score(verdicts: Sequence[Verdict] | None) -> str:
     if not verdicts:
         return UNKNOWN
     counts = evaluate.score(verdicts)
-    low, high = plugins.room("baseline_bench.judging.statistics").wilson(counts.correct, counts.total)
+    from baseline_bench.judging import statistics  # loads scipy
+
+    low, high = statistics.wilson(counts.correct, counts.total)
     share = f"{100 * counts.correct / counts.total:.1f} % ({counts.correct} of {counts.total})"
     return f"{share}, {100 * low:.1f} to {100 * high:.1f} %"
 

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from baseline_bench import plugins
 from baseline_bench.errors import BenchError, nearest
 from baseline_bench.types import Step, Value
 
@@ -21,9 +20,10 @@ def require(names: Sequence[str]) -> None:
     """
     if not names:
         return
-    tracking = plugins.room("accelerate.tracking")
-    known = tuple(sorted(tracking.LOGGER_TYPE_TO_CLASS))
-    there = [str(name) for name in tracking.get_available_trackers()]
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+    known = tuple(sorted(LOGGER_TYPE_TO_CLASS))
+    there = [str(name) for name in get_available_trackers()]
     for name in names:
         if name not in known:
             raise BenchError(f"no tracker '{name}'", nearest(name, known, "those that accelerate knows"))
@@ -60,7 +60,9 @@ def tracked(names: Sequence[str], folder: Path, values: Mapping[str, Value]) -> 
 
 
 def _started(name: str, folder: Path, values: Mapping[str, Value]) -> Any:
-    kind = plugins.room("accelerate.tracking").LOGGER_TYPE_TO_CLASS[name]
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+    kind = LOGGER_TYPE_TO_CLASS[name]
     tracker = kind(name, str(folder)) if kind.requires_logging_directory else kind(PROJECT)
     tracker.start()
     told = {key: value for key, value in values.items() if value is not None}

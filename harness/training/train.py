@@ -24,7 +24,7 @@ from baseline_bench.display import Screen
 from baseline_bench.errors import BenchError
 from baseline_bench.store import candidate, entries, records
 from baseline_bench.tokens import Speech
-from baseline_bench.training import leaks, origins, recipes
+from baseline_bench.training import leaks, origins, recipes, tracking
 from baseline_bench.training.recipes import Recipe
 from baseline_bench.training.rows import Rows, tokenise
 from baseline_bench.types import Model, Row, Split, Value
@@ -85,14 +85,18 @@ def prepare(order: Order, screen: Screen, tasks: Sequence[str] = ()) -> Plan:
     for name in examined:
         origins.require_apart(recipe.derived_from, recipes.place(recipe, "data"), name)
     plugins.require(getattr(recipe.options, "LIBRARIES", ()), f"the trainer '{recipe.trainer}'")
-    plugins.room("baseline_bench.training.tracking").require(order.log)
+    tracking.require(order.log)
     if order.gpus > 1 and 0 < (there := _gpus()) < order.gpus:
         raise BenchError(f"--gpus {order.gpus}, but {there} are here", f"--gpus {there}")
     screen.say(f"base {recipe.base}: looking for it, fetching what is missing")
     with runs.writing(order.cache):
         model = models.resolve(recipes.place(recipe, "base"), order.cache)
-    speech = plugins.room("baseline_bench.tokenizer").load(model)
-    samples = plugins.room("baseline_bench.training.data").load(recipe, order.mirror)
+    from baseline_bench import tokenizer  # loads transformers
+
+    speech = tokenizer.load(model)
+    from baseline_bench.training import data  # loads datasets
+
+    samples = data.load(recipe, order.mirror)
     for name in examined:
         leaks.require_clean(leaks.check(samples, plugins.task(name).problems(Split("test", mirror=order.mirror))))
     rows = tokenise(samples, speech.tokenizer, speech.manner, min(recipe.max_length, speech.context or sys.maxsize))
@@ -101,7 +105,9 @@ def prepare(order: Order, screen: Screen, tasks: Sequence[str] = ()) -> Plan:
 
 def _gpus() -> int:
     """GPUs of this machine; 0 where a CPU does the work."""
-    return int(plugins.room("torch").cuda.device_count())
+    import torch
+
+    return int(torch.cuda.device_count())
 
 
 def train(plan: Plan, screen: Screen) -> Path:

@@ -14,7 +14,7 @@ from baseline_bench.display import Screen
 from baseline_bench.errors import BenchError
 from baseline_bench.store import candidate
 from baseline_bench.store.candidate import Candidate, Losses
-from baseline_bench.training import recipes
+from baseline_bench.training import recipes, tracking
 from baseline_bench.training.recipes import Recipe
 from baseline_bench.types import Job, Model, Row, Step, Trained, Value
 
@@ -32,9 +32,7 @@ def work(asked: Mapping[str, Any], screen: Screen, rank: int) -> None:
     model = Model(**{**asked["model"], "folder": Path(asked["model"]["folder"])})
     rows, held_out = (_read_rows(folder / name) for name in ("rows.json", "held_out.json"))
     losses, recent = Losses(folder), deque[Step](maxlen=_RECENT)
-    logged = plugins.room("baseline_bench.training.tracking").tracked(
-        asked["log"] if rank == 0 else (), folder, _flat(recipes.values(recipe))
-    )
+    logged = tracking.tracked(asked["log"] if rank == 0 else (), folder, _flat(recipes.values(recipe)))
     with screen.steps(recipe.name) as bar, logged as track:
 
         def report(step: Step) -> None:
@@ -72,7 +70,9 @@ def _candidate(
     for folder in trained.checkpoints.values():
         _sound(trained, folder, model)
     home = Path(asked["folder"])
-    device, _ = provenance.hardware("cuda" if plugins.room("torch").cuda.is_available() else "cpu")
+    import torch
+
+    device, _ = provenance.hardware("cuda" if torch.cuda.is_available() else "cpu")
     return Candidate(
         schema=1,
         created=runs.now(),
@@ -114,13 +114,16 @@ def _cost(steps: Sequence[Step], device: str, gpus: int, memory: int | None) -> 
 
 
 def _sound(trained: Trained, folder: Path, model: Model) -> Any:
-    soundness = plugins.room("baseline_bench.checkpoints.soundness")
+    from baseline_bench.checkpoints import soundness  # loads torch
+
     return soundness.full(folder, model.folder) if trained.kind == "full" else soundness.adapted(folder)
 
 
 def _peak_memory() -> int:
     """Bytes: of the first GPU where one was used, recorded passes included, else of this process."""
-    cuda = plugins.room("torch").cuda
+    import torch
+
+    cuda = torch.cuda
     used = int(cuda.max_memory_reserved()) if cuda.is_available() else 0
     scale = 1 if sys.platform == "darwin" else 1024
     return used or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale

@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 import torch
-from baseline_bench import plugins
+from baseline_bench import plugins, tokenizer
 from baseline_bench.tokens import prompt_ids
 from baseline_bench.types import Split
 from conftest import MODEL
@@ -50,7 +50,7 @@ def test_vllm_and_transformers_write_the_same_tokens(bench, by_vllm, model):
 
 def prompt_of(model, problem_id: str) -> list[int]:
     """The prompt's token ids as the harness makes them."""
-    task, speech = plugins.task("word-problems"), plugins.room("baseline_bench.tokenizer").load(model)
+    task, speech = plugins.task("word-problems"), tokenizer.load(model)
     problem = next(p for p in task.problems(Split()) if p.id == problem_id)
     return list(prompt_ids(speech.tokenizer, speech.manner, task.messages(problem)))
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from baseline_bench import plugins
+from baseline_bench.engines import _vllm_engine
 from baseline_bench.errors import BenchError
 from baseline_bench.types import Request, Row, Sampling
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -37,7 +38,7 @@ class Dead:
 @pytest.fixture
 def generator():
     """Loaded, as it seems."""
-    return plugins.room("baseline_bench.engines._vllm_engine").Vllm(Dead(), None, {"context": 100}, None)
+    return _vllm_engine.Vllm(Dead(), None, {"context": 100}, None)
 
 
 def test_vllm_that_ends_while_it_generates_is_one_clear_line(generator):

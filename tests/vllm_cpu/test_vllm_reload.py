@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from baseline_bench import plugins, probe
 from baseline_bench.checkpoints import weights
+from baseline_bench.engines import _vllm_recorded
 from baseline_bench.errors import BenchError
 from baseline_bench.types import Model, Request, Sampling
 from baseline_bench.warm import Warm
@@ -92,7 +93,7 @@ def test_a_head_of_its_own_is_reloaded_and_proved(tmp_path, lines, monkeypatch):
         assert second.drift() < 1e-4
         again, how = engine.generator(models[0])
         assert (again is second, how.path, lines) == (True, "reloaded", [])
-        steps = plugins.room("baseline_bench.engines._vllm_recorded")
+        steps = _vllm_recorded
         prompts = [[5 + number, 80, 9, 33, 200] for number in range(4)]
         stale = steps.written(again._engine.llm_engine, prompts)
         assert [len(ids) for ids, _ in stale] == [5 + steps.TOKENS] * 4
