@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from baseline_bench.checkpoints import merge, weights
+from baseline_bench.models import merge, weights
 from peft import PeftModel
 from safetensors.numpy import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer

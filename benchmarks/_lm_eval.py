@@ -4,8 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-from baseline_bench import plugins
-from baseline_bench.errors import BenchError
+from baseline_bench.core import plugins
+from baseline_bench.core.errors import BenchError
 
 from benchmarks.measuring import timed
 

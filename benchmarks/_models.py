@@ -3,9 +3,11 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from baseline_bench import cli, runs, stage
-from baseline_bench.checkpoints import models, weights
-from baseline_bench.types import Model
+from baseline_bench import cli
+from baseline_bench.core import child_process
+from baseline_bench.core.types import Model
+from baseline_bench.evaluation import runs
+from baseline_bench.models import registry, weights
 
 SMALL = "smollm2-135m-it-q4_1"
 
@@ -53,7 +55,7 @@ def places() -> Places:
 def small(where: Places) -> Model:
     """The embedded model, fetched and dequantised if need be: no arm pays for that."""
     with runs.writing(where.cache):
-        return models.resolve(SMALL, where.cache)
+        return registry.resolve(SMALL, where.cache)
 
 
 def shaped(shape: Shape, where: Places) -> Model:
@@ -61,5 +63,5 @@ def shaped(shape: Shape, where: Places) -> Model:
     folder = where.cache / "shapes" / shape.name
     if not (folder / "config.json").is_file():
         asked = {"shape": asdict(shape), "folder": str(folder), "mirror": str(where.mirror) if where.mirror else None}
-        stage.run("benchmarks._shapes:work", asked)
+        child_process.run("benchmarks._shapes:work", asked)
     return Model(shape.name, "folder", None, folder, None, weights.sha256(folder))

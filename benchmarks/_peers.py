@@ -6,10 +6,10 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from baseline_bench.display import Screen
+from baseline_bench.core.display import Screen
+from baseline_bench.core.types import Row
 from baseline_bench.trainers._packing import windows
 from baseline_bench.training import recipes
-from baseline_bench.types import Row
 from peft import LoraConfig, get_peft_model
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from baseline_bench.display import Screen
-from baseline_bench.types import Step
+from baseline_bench.core.display import Screen
+from baseline_bench.core.types import Step
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import _trainings

@@ -4,8 +4,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from baseline_bench.store import entries
-from baseline_bench.store.entry import Entry
+from baseline_bench.results import entries
+from baseline_bench.results.entry import Entry
 
 from benchmarks import bench
 from benchmarks._models import SMALL, Places

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from baseline_bench import plugins, protocol, tokenizer
-from baseline_bench.tokens import prompt_ids
-from baseline_bench.types import Model, Split
+from baseline_bench.core import plugins
+from baseline_bench.core.types import Model, Split
+from baseline_bench.evaluation import protocol
+from baseline_bench.models import tokenizer
+from baseline_bench.models.tokens import prompt_ids
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.cpu_scoring import MEASURED, MOST, Peer

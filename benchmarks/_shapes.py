@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from baseline_bench import plugins
-from baseline_bench.display import Screen
-from baseline_bench.types import Split
+from baseline_bench.core import plugins
+from baseline_bench.core.display import Screen
+from baseline_bench.core.types import Split
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
 from transformers import AutoModelForCausalLM, GemmaConfig, GenerationConfig, PreTrainedTokenizerFast

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from baseline_bench.display import Screen
+from baseline_bench.core.display import Screen
+from baseline_bench.core.types import Job, Model, Row, Step
 from baseline_bench.trainers import _adapter, _sft, full, lora
 from baseline_bench.training import recipes
-from baseline_bench.types import Job, Model, Row, Step
 from transformers import AutoConfig
 
 _GIB = 2**30

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from baseline_bench.provenance import CHECKOUT
+from baseline_bench.evaluation.provenance import CHECKOUT
 
 
 def command(*words: object) -> list[str]:

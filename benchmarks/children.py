@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
 
 _GIB = 2**30
 _PROC = Path("/proc")

@@ -6,11 +6,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from baseline_bench.errors import BenchError
-from baseline_bench.provenance import CHECKOUT
-from baseline_bench.store import entries
-from baseline_bench.store.entry import Entry
-from baseline_bench.store.records import pretty
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.records import pretty
+from baseline_bench.evaluation.provenance import CHECKOUT
+from baseline_bench.results import entries
+from baseline_bench.results.entry import Entry
 
 from benchmarks import bench
 from benchmarks.measuring import Arm, Asked, Target, asked, interleave, keep, timed

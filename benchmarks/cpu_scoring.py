@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from baseline_bench.store import entries
+from baseline_bench.results import entries
 
 from benchmarks import _models, bench
 from benchmarks.measuring import Arm, Asked, Target, asked, interleave, keep, timed

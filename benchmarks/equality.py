@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from baseline_bench import plugins, stage
-from baseline_bench.display import Screen
-from baseline_bench.types import Model
+from baseline_bench.core import child_process, plugins
+from baseline_bench.core.display import Screen
+from baseline_bench.core.types import Model
 
 from benchmarks import _models, generation
 from benchmarks.measuring import Arm, Target, asked, interleave, keep
@@ -56,7 +56,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def once(order: Mapping[str, Any], name: str, answers: dict[str, list[list[int]]]) -> Mapping[str, float]:
     """One engine in a child process, held to what the eager one wrote in the same round."""
-    told = stage.run("benchmarks.equality:work", order)
+    told = child_process.run("benchmarks.equality:work", order)
     answers[name] = told["answers"]
     pairs = zip(answers[name], answers[EAGER], strict=True)
     return {

@@ -10,13 +10,14 @@ from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 
-from baseline_bench import evaluate, plugins, runs
-from baseline_bench.contracts import Generator, Task
-from baseline_bench.display import Screen
-from baseline_bench.errors import BenchError
-from baseline_bench.evaluate import Exam
-from baseline_bench.tokens import Speech
-from baseline_bench.types import Model, Split
+from baseline_bench.core import plugins
+from baseline_bench.core.contracts import Generator, Task
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Model, Split
+from baseline_bench.evaluation import evaluate, runs
+from baseline_bench.evaluation.evaluate import Exam
+from baseline_bench.models.tokens import Speech
 
 from benchmarks import _models
 from benchmarks._models import Places
@@ -144,7 +145,7 @@ def through_vllm(llm: Any, exam: Exam, stop_ids: Sequence[int], answers: Answers
 
 def examination(model: Model, where: Places, *, quick: bool) -> tuple[Exam, Speech]:
     """Every test question as token ids; a few and short answers where it is quick."""
-    from baseline_bench import tokenizer  # loads transformers
+    from baseline_bench.models import tokenizer  # loads transformers
 
     task = plugins.task("gsm8k")
     speech = tokenizer.load(model)

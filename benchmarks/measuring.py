@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from baseline_bench import provenance
-from baseline_bench.errors import BenchError
-from baseline_bench.store import records
+from baseline_bench.core import records
+from baseline_bench.core.errors import BenchError
+from baseline_bench.evaluation import provenance
 
 from benchmarks import record
 from benchmarks.children import timed

@@ -5,8 +5,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from baseline_bench import machine
-from baseline_bench.checkpoints import weights
+from baseline_bench.core import machine
+from baseline_bench.models import weights
 
 from benchmarks import _models, bench
 from benchmarks.measuring import Arm, Asked, Target, asked, interleave, keep, timed

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from baseline_bench.store import records
+from baseline_bench.core import records
 
 FOLDER = Path(__file__).resolve().parent / "results"
 _WAY_OUT = "measure anew, or restore the file"

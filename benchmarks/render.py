@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from baseline_bench.errors import BenchError
-from baseline_bench.provenance import CHECKOUT
-from baseline_bench.store import records
+from baseline_bench.core import records
+from baseline_bench.core.errors import BenchError
+from baseline_bench.evaluation.provenance import CHECKOUT
 
 from benchmarks import record
 from benchmarks.record import Day, Goal, Machine, Question, Side, Spread

@@ -8,13 +8,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from baseline_bench import evaluate, plugins, runs, stage
-from baseline_bench.contracts import Generator
-from baseline_bench.display import Screen
-from baseline_bench.evaluate import Exam
-from baseline_bench.fleet import fleet, gpus
-from baseline_bench.tokens import Speech
-from baseline_bench.types import Model, Request
+from baseline_bench.core import child_process, plugins
+from baseline_bench.core.contracts import Generator
+from baseline_bench.core.display import Screen
+from baseline_bench.core.types import Model, Request
+from baseline_bench.engines.multi_gpu import fleet, gpus
+from baseline_bench.evaluation import evaluate, runs
+from baseline_bench.evaluation.evaluate import Exam
+from baseline_bench.models.tokens import Speech
 
 from benchmarks import _models, generation, training
 from benchmarks._models import GEMMA_2B, TINY
@@ -64,7 +65,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def generated(order: Mapping[str, Any], count: int) -> Mapping[str, float]:
     """The generation phase in a child process, which holds the engines' processes."""
-    found: dict[str, float] = stage.run("benchmarks.scaling:work", {**order, "gpus": count})
+    found: dict[str, float] = child_process.run("benchmarks.scaling:work", {**order, "gpus": count})
     return found
 
 

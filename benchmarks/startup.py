@@ -11,9 +11,9 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from baseline_bench import plugins, stage
-from baseline_bench.display import Screen
-from baseline_bench.types import Model
+from baseline_bench.core import child_process, plugins
+from baseline_bench.core.display import Screen
+from baseline_bench.core.types import Model
 
 from benchmarks import _models, bench, generation
 from benchmarks.measuring import Arm, asked, interleave, keep, timed
@@ -78,7 +78,7 @@ def _arms(order: Mapping[str, Any], kept: Path, *, quick: bool) -> Iterator[Arm]
 
 def start(order: Mapping[str, Any]) -> Mapping[str, float]:
     """One start in a child process."""
-    found: dict[str, float] = stage.run("benchmarks.startup:work", order)
+    found: dict[str, float] = child_process.run("benchmarks.startup:work", order)
     return found
 
 

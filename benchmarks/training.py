@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from baseline_bench import stage
+from baseline_bench.core import child_process
+from baseline_bench.core.types import Model
 from baseline_bench.training import recipes
 from baseline_bench.training.rows import tokenise
-from baseline_bench.types import Model
 
 from benchmarks import _models
 from benchmarks._models import GEMMA_2B, TINY, Places
@@ -143,13 +143,13 @@ def once(way: Way, model: Model, rows: Sequence[Sequence[Any]], *, quick: bool, 
         "per_device": way.per_device,
         "padding_free": way.padding_free,
     }
-    found: dict[str, float] = stage.run(way.work, order, gpus)
+    found: dict[str, float] = child_process.run(way.work, order, gpus)
     return found
 
 
 def taken(model: Model, where: Places, count: int) -> list[tuple[str, int, tuple[int, ...]]]:
     """The first rows of GSM8K's train split as a training sees them."""
-    from baseline_bench import tokenizer  # loads transformers
+    from baseline_bench.models import tokenizer  # loads transformers
     from baseline_bench.training import data  # loads datasets
 
     recipe = recipes.read("full-main", (), str(model.folder))

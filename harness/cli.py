@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 from typing import TextIO
 
 import baseline_bench
-from baseline_bench.arguments.shared import Parser
-from baseline_bench.commands import COMMANDS
-from baseline_bench.errors import BenchError
-from baseline_bench.pages.markup import visible
+from baseline_bench.commands.arguments.shared import Parser
+from baseline_bench.commands.table import COMMANDS
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.markup import visible
 
 DESCRIPTION = "Did the fine-tune help, and may I believe the number?"
 STARTS = "Start with `bench quickstart`; `bench COMMAND --help` tells the rest."
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with _own_stdout(for_good=argv is None) as data:
         try:
             module = importlib.import_module(module_name, "baseline_bench")
-            screen = importlib.import_module("baseline_bench.display").Screen(data, sys.stderr)
+            screen = importlib.import_module("baseline_bench.core.display").Screen(data, sys.stderr)
             fields = getattr(module, order).__dataclass_fields__
             given = {
                 "words": shlex.join(["bench", *map(_without_secret, words)]),
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BenchError as error:
             return _failed(str(error))
         except ModuleNotFoundError as error:
-            from baseline_bench import plugins  # only where something is missing
+            from baseline_bench.core import plugins  # only where something is missing
 
             return _failed(str(plugins.missing(error)))
         except KeyboardInterrupt:

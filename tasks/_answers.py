@@ -6,10 +6,10 @@ docs/reading-answers.md lists the rules in order and every choice of policy.
 import re
 from collections import Counter
 
+from baseline_bench.core.types import Completion, Problem, Verdict
 from baseline_bench.tasks._numbers import Number, equal, normalise, numbers
 from baseline_bench.tasks._spelling import NUMBER_WORD, opens_spelled, plain, with_digits
 from baseline_bench.tasks._statements import Reading, is_hedged, is_label, last_stated, relation, stated
-from baseline_bench.types import Completion, Problem, Verdict
 
 __all__ = ["READER", "Reading", "equal", "grade", "read", "strict"]
 

@@ -6,7 +6,7 @@ A task with `choices(problem)` takes READER, SAMPLING and `grade` from here: doc
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from baseline_bench.types import Completion, Problem, Sampling, Verdict
+from baseline_bench.core.types import Completion, Problem, Sampling, Verdict
 
 Per = Literal["text", "token", "character", "byte"]
 # Nothing is generated.

@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-from baseline_bench.types import Message, Problem, Sampling
+from baseline_bench.core.types import Message, Problem, Sampling
 
 REPOSITORY = "openai/gsm8k"
 # 256 would cut 770 of 7,473 socratic solutions and only 205 main ones: a silent and biased limit.

@@ -3,11 +3,11 @@
 from typing import Any
 
 import datasets
-from baseline_bench.errors import BenchError, first_line
-from baseline_bench.mirrors import as_it_lies
-from baseline_bench.quiet import no_bars
+from baseline_bench.core.errors import BenchError, first_line
+from baseline_bench.core.mirrors import as_it_lies
+from baseline_bench.core.quiet import no_bars
+from baseline_bench.core.types import Problem, Split
 from baseline_bench.tasks._numbers import normalise
-from baseline_bench.types import Problem, Split
 from datasets.exceptions import DatasetsError
 
 COLUMNS = ("question", "answer")

@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from baseline_bench.errors import BenchError, first_line, nearest
-from baseline_bench.mirrors import as_it_lies
-from baseline_bench.quiet import no_bars
-from baseline_bench.store.records import digest
+from baseline_bench.core.errors import BenchError, first_line, nearest
+from baseline_bench.core.mirrors import as_it_lies
+from baseline_bench.core.quiet import no_bars
+from baseline_bench.core.records import digest
+from baseline_bench.core.types import Completion, Evidence, LogLikelihood, Message, Problem, Request, Split, Verdict
+from baseline_bench.models.tokens import Speech
 from baseline_bench.tasks import _lm_eval_files as files
 from baseline_bench.tasks._lm_eval_files import GENERATION, ROLLING, Asked, Member
 from baseline_bench.tasks._lm_eval_model import EngineLM
-from baseline_bench.tokens import Speech
-from baseline_bench.types import Completion, Evidence, LogLikelihood, Message, Problem, Request, Split, Verdict
 from datasets.exceptions import DatasetsError
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
@@ -57,7 +57,7 @@ class _Item(NamedTuple):
 
 
 class LmEvalTask:
-    """A task or a group of the installed lm-eval; satisfies `baseline_bench.contracts.Task`.
+    """A task or a group of the installed lm-eval; satisfies `baseline_bench.core.contracts.Task`.
 
     `correct` is the named metric behind the named filter; `strict` is the same behind strict-match, where there is one.
 

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import lm_eval
 import nltk
-from baseline_bench.errors import BenchError, first_line, nearest
-from baseline_bench.types import Sampling
+from baseline_bench.core.errors import BenchError, first_line, nearest
+from baseline_bench.core.types import Sampling
 from lm_eval.api.group import Group
 from lm_eval.api.registry import DEFAULT_METRIC_REGISTRY
 from lm_eval.config.task import TaskConfig

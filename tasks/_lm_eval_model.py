@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from baseline_bench.errors import BenchError
-from baseline_bench.tokens import Speech, prompt_text, with_bos
-from baseline_bench.types import Completion, Message, Request
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Completion, Message, Request
+from baseline_bench.models.tokens import Speech, prompt_text, with_bos
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window

@@ -12,9 +12,9 @@ and ambiguous questions left out. It is asked as `gsm8k` is. A column `cleaning_
 
 from functools import partial
 
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Problem, Split
 from baseline_bench.tasks import _answers, _gsm8k, _hub
-from baseline_bench.types import Problem, Split
 
 LABEL = "gsm8k-platinum-1shot@v1"
 READER = _answers.READER

@@ -19,9 +19,9 @@ from importlib import metadata
 from random import Random
 from typing import Any
 
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Problem, Split
 from baseline_bench.tasks import _answers, _gsm8k
-from baseline_bench.types import Problem, Split
 
 LABEL = "gsm-symbolic-1shot@v1"
 READER = _answers.READER

@@ -20,9 +20,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Message, Problem, Sampling, Split
 from baseline_bench.tasks import _answers
-from baseline_bench.types import Message, Problem, Sampling, Split
 
 LABEL = "word-problems-1shot@v1"
 READER = _answers.READER

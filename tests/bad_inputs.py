@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from baseline_bench.checkpoints.weights import SINGLE
+from baseline_bench.models.weights import SINGLE
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,9 @@ TABLE = (
     Row("server of another model", SERVED + "{server}/choices/v1 -o served=x", ("serves m", "-o served=NAME")),
     Row("no task file", "score {tiny} --task ./none.py", ("no file none.py", "word-problems")),
     Row(
-        "task file without a contract", "score {tiny} --task {world}/half.py", ("lacks READER", "harness/contracts.py")
+        "task file without a contract",
+        "score {tiny} --task {world}/half.py",
+        ("lacks READER", "harness/core/contracts.py"),
     ),
     Row(
         "task with one id twice",

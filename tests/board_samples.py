@@ -4,15 +4,15 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 
-from baseline_bench.store import noise
-from baseline_bench.store.bits import Bits, bits_to_hex
-from baseline_bench.store.board import Board, Row
-from baseline_bench.store.candidate import Base, Candidate, Cost, Data, Training
-from baseline_bench.store.entries import stem
-from baseline_bench.store.entry import Result, Solutions
-from baseline_bench.store.lineage import Retraction, Said, Verification
-from baseline_bench.store.noise import Noise, NoiseRun
-from baseline_bench.store.records import digest, pretty
+from baseline_bench.core.records import digest, pretty
+from baseline_bench.results import noise
+from baseline_bench.results.bits import Bits, bits_to_hex
+from baseline_bench.results.board import Board, Row
+from baseline_bench.results.candidate import Base, Candidate, Cost, Data, Training
+from baseline_bench.results.entries import stem
+from baseline_bench.results.entry import Result, Solutions
+from baseline_bench.results.noise import Noise, NoiseRun
+from baseline_bench.results.retractions import Retraction, Said, Verification
 from samples import counted, entry, partial, result, sha
 
 ITEMS = 1319

@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 import tiny
-from baseline_bench import plugins
-from baseline_bench.checkpoints.weights import SINGLE
-from baseline_bench.types import Split
+from baseline_bench.core import plugins
+from baseline_bench.core.types import Split
+from baseline_bench.models.weights import SINGLE
 from test_plugins import TASK, package
 
 CROWDED = '''

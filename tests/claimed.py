@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from baseline_bench.judging.claims import Claims, parse
-from baseline_bench.judging.registration import Registration, Since
-from baseline_bench.judging.verdicts import Findings, Judged, judge
-from baseline_bench.store import entries
-from baseline_bench.store.bits import Bits, bits_to_hex
-from baseline_bench.store.entry import Entry
-from baseline_bench.types import Score
+from baseline_bench.analysis.claims.claims_file import Claims, parse
+from baseline_bench.analysis.claims.judge import Findings, Judged, judge
+from baseline_bench.analysis.claims.registration import Registration, Since
+from baseline_bench.core.types import Score
+from baseline_bench.results import entries
+from baseline_bench.results.bits import Bits, bits_to_hex
+from baseline_bench.results.entry import Entry
 from samples import entry, result
 
 LEADERBOARDS = Path(__file__).parent.parent / "leaderboards"

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from baseline_bench.errors import BenchError
-from baseline_bench.types import Completion, Measured, Model, Request, Row, Sampling, Value
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Completion, Measured, Model, Request, Row, Sampling, Value
 
 WAIT = "import threading; threading.Event().wait()"
 EVERY = "every"

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import yaml
-from baseline_bench import evaluate, plugins, tokenizer, tokens
+from baseline_bench.core import plugins
+from baseline_bench.core.types import Model, Sampling
+from baseline_bench.evaluation import evaluate
+from baseline_bench.models import tokenizer, tokens
 from baseline_bench.tasks import _lm_eval_files, _lm_eval_model
-from baseline_bench.types import Model, Sampling
 
 FILES = Path(__file__).parent / "data" / "lm_eval_tasks"
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE")

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from baseline_bench.store import entries
-from baseline_bench.store.candidate import Losses, final_loss
-from baseline_bench.store.candidate import steps as read
-from baseline_bench.store.completions import CommittedCompletion
-from baseline_bench.store.entry import Result
-from baseline_bench.stories.reporting import Report
-from baseline_bench.types import Step
+from baseline_bench.commands.reporting import Report
+from baseline_bench.core.types import Step
+from baseline_bench.results import entries
+from baseline_bench.results.candidate import Losses, final_loss
+from baseline_bench.results.candidate import steps as read
+from baseline_bench.results.completions import CommittedCompletion
+from baseline_bench.results.entry import Result
 from board_samples import trained
 from samples import answers, entry, result
 

@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from baseline_bench.store import entries
-from baseline_bench.store.bits import Bits
-from baseline_bench.store.completions import CommittedCompletion, commit, to_lines
-from baseline_bench.store.entry import (
+from baseline_bench.core.records import digest, plain, pretty
+from baseline_bench.core.types import Completion, Problem, Sampling, Score, Verdict
+from baseline_bench.results import entries
+from baseline_bench.results.bits import Bits
+from baseline_bench.results.completions import CommittedCompletion, commit, to_lines
+from baseline_bench.results.entry import (
     EngineRecord,
     Entry,
     ModelRecord,
@@ -22,8 +24,6 @@ from baseline_bench.store.entry import (
     TaskRecord,
     Timings,
 )
-from baseline_bench.store.records import digest, plain, pretty
-from baseline_bench.types import Completion, Problem, Sampling, Score, Verdict
 
 
 def printed_entries(out: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""checkpoints.adapter: a plain, whole, trained LoRA is read; everything else is refused with the way out."""
+"""models.adapter: a plain, whole, trained LoRA is read; everything else is refused with the way out."""
 
 import hashlib
 import json
@@ -8,8 +8,8 @@ import pytest
 import tiny
 import tiny_lora
 import torch
-from baseline_bench.checkpoints import adapter
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
+from baseline_bench.models import adapter
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM

@@ -4,8 +4,8 @@ import string
 from fractions import Fraction
 
 import pytest
+from baseline_bench.core.types import Completion, Problem
 from baseline_bench.tasks._answers import LONGEST, Reading, equal, grade, read, strict
-from baseline_bench.types import Completion, Problem
 from hypothesis import given
 from hypothesis import strategies as st
 

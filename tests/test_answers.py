@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from baseline_bench.core.types import Completion, Problem
 from baseline_bench.tasks._answers import equal, grade, read
-from baseline_bench.types import Completion, Problem
 
 SHARED = [
     json.loads(line)

@@ -20,8 +20,8 @@ from test_hub import Hub
 
 NEEDY = (
     *(f"baseline_bench.engines.{name}" for name in ("vllm", "openai", "transformers")),
-    "baseline_bench.tokenizer",
-    "baseline_bench.checkpoints.gguf",
+    "baseline_bench.models.tokenizer",
+    "baseline_bench.models.gguf",
 )
 
 

@@ -14,8 +14,8 @@ import pytest
 import tiny
 import tiny_lora
 import torch
-from baseline_bench.errors import BenchError
-from baseline_bench.store import records
+from baseline_bench.core import records
+from baseline_bench.core.errors import BenchError
 from safetensors.torch import load_file
 
 from benchmarks import _folding, _scoring_peers, children, command_line, measuring, record, render

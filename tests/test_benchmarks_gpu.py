@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import tiny_training
 import torch
-from baseline_bench import plugins, tokenizer
-from baseline_bench.checkpoints import weights
+from baseline_bench.core import plugins
+from baseline_bench.core.types import Completion, Model, Split
+from baseline_bench.models import tokenizer, weights
 from baseline_bench.tasks import gsm8k
 from baseline_bench.training import recipes
 from baseline_bench.training.rows import tokenise
-from baseline_bench.types import Completion, Model, Split
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from benchmarks import (

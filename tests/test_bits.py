@@ -1,8 +1,8 @@
 """Bits survive their hex digits and follow from verdicts."""
 
 import pytest
-from baseline_bench.store.bits import Bits, bits_to_hex, hex_to_bits
-from baseline_bench.types import Score, Verdict
+from baseline_bench.core.types import Score, Verdict
+from baseline_bench.results.bits import Bits, bits_to_hex, hex_to_bits
 from hypothesis import given
 from hypothesis import strategies as st
 

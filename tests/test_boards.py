@@ -1,4 +1,4 @@
-"""stories.boards: what `bench board --check` finds on a board of real runs, however well a forger counts."""
+"""commands.boards: what `bench board --check` finds on a board of real runs, however well a forger counts."""
 
 import hashlib
 import json
@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import tiny
 from baseline_bench import cli
-from baseline_bench.pages import checking
-from baseline_bench.regrading import Regrader
-from baseline_bench.store import entries
-from baseline_bench.store.bits import Bits, bits_to_hex
-from baseline_bench.store.completions import from_lines, read_lines, to_lines
-from baseline_bench.store.entry import Entry
-from baseline_bench.store.records import digest, pretty
+from baseline_bench.core.records import digest, pretty
+from baseline_bench.evaluation.regrading import Regrader
+from baseline_bench.rendering import checking
+from baseline_bench.results import entries
+from baseline_bench.results.bits import Bits, bits_to_hex
+from baseline_bench.results.completions import from_lines, read_lines, to_lines
+from baseline_bench.results.entry import Entry
 
 SCORE = ("--task", "word-problems", "--engine", "scripted", "--limit", "6", "--json")
 
@@ -82,7 +82,7 @@ def git(*words: str) -> None:
 
 
 TASK = """
-from baseline_bench.types import Message, Problem, Sampling
+from baseline_bench.core.types import Message, Problem, Sampling
 from baseline_bench.tasks._answers import READER, grade
 
 LABEL, SAMPLING = "sums-0shot@v1", Sampling(max_tokens=64)

@@ -1,4 +1,4 @@
-"""store.candidate: a training's record and loss history, in its folder and in the entries of its rows."""
+"""results.candidate: a training's record and loss history, in its folder and in the entries of its rows."""
 
 import gzip
 import hashlib
@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from baseline_bench.errors import BenchError
-from baseline_bench.pages import checking, leaderboard
-from baseline_bench.store import audit, candidate, entries
-from baseline_bench.store.candidate import Base, Candidate, Cost, Data, Losses, Merge, Training
-from baseline_bench.store.records import pretty
-from baseline_bench.types import Step
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.records import pretty
+from baseline_bench.core.types import Step
+from baseline_bench.rendering import checking, leaderboard
+from baseline_bench.results import audit, candidate, entries
+from baseline_bench.results.candidate import Base, Candidate, Cost, Data, Losses, Merge, Training
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import answers, entry, regrade, result, sha

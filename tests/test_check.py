@@ -1,4 +1,4 @@
-"""training.check: what would make a recipe train wrongly is found before any weights are loaded."""
+"""commands.check: what would make a recipe train wrongly is found before any weights are loaded."""
 
 import io
 import json
@@ -6,13 +6,14 @@ import json
 import pytest
 import tiny
 import torch
-from baseline_bench import tokenizer
-from baseline_bench.display import Screen
-from baseline_bench.errors import BenchError
+from baseline_bench.commands import check
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Model, Sample, Split
+from baseline_bench.models import tokenizer
 from baseline_bench.tasks import gsm8k, word_problems
 from baseline_bench.trainers import _packing
-from baseline_bench.training import check, recipes, rows
-from baseline_bench.types import Model, Sample, Split
+from baseline_bench.training import recipes, rows
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -1,12 +1,12 @@
-"""checkpoints.gguf: a GGUF file becomes a folder that engines load."""
+"""models.gguf: a GGUF file becomes a folder that engines load."""
 
 import gguf
 import numpy as np
 import pytest
 import torch
-from baseline_bench.checkpoints import gguf as checkpoint
-from baseline_bench.checkpoints import weights
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
+from baseline_bench.models import gguf as checkpoint
+from baseline_bench.models import weights
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging

@@ -7,17 +7,19 @@ from contextlib import suppress
 
 import pytest
 import tiny
-from baseline_bench import plugins, protocol, tokenizer
 from baseline_bench.cli import main
-from baseline_bench.errors import BenchError
-from baseline_bench.store.completions import completions_of
+from baseline_bench.core import plugins
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Completion, LogLikelihood, Message, Model, Problem, Split
+from baseline_bench.evaluation import protocol
+from baseline_bench.models import tokenizer
+from baseline_bench.models.tokens import requests
+from baseline_bench.results.completions import completions_of
 from baseline_bench.tasks import _choices as likeliest
-from baseline_bench.tokens import requests
-from baseline_bench.types import Completion, LogLikelihood, Message, Model, Problem, Split
 
 FRUIT = '''"""Which fruit? The likeliest of three words."""
 
-from baseline_bench.types import Message, Problem
+from baseline_bench.core.types import Message, Problem
 from baseline_bench.tasks._choices import SAMPLING, judge, reader
 
 LABEL, READER = "fruit@v1", reader("character")

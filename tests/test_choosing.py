@@ -1,14 +1,14 @@
-"""store.choosing: an entry by path, by file name, or by its candidate's name."""
+"""results.lookup: an entry by path, by file name, or by its candidate's name."""
 
 from dataclasses import replace
 
 import pytest
 import samples
-from baseline_bench.errors import BenchError
-from baseline_bench.judging.compare import kind
-from baseline_bench.store import entries, lineage
-from baseline_bench.store.choosing import choose, pair, rows
-from baseline_bench.store.lineage import Retraction
+from baseline_bench.analysis.compare import kind
+from baseline_bench.core.errors import BenchError
+from baseline_bench.results import entries, retractions
+from baseline_bench.results.lookup import choose, pair, rows
+from baseline_bench.results.retractions import Retraction
 
 DAY = "2026-11-{}T12:00:00Z"
 
@@ -33,7 +33,7 @@ def paths(boards, name):
 def withdraw(path):
     """Retract an entry."""
     said = Retraction(1, DAY.format(23), path.name, samples.sha("x"), "a wrong template", None)
-    lineage.write(said, path.parent)
+    retractions.write(said, path.parent)
 
 
 def test_a_path_and_a_file_name_mean_that_very_file(boards):

@@ -1,8 +1,8 @@
-"""judging.claims: a file of claims is read strictly, and every fault of it told at once."""
+"""analysis.claims.claims_file: a file of claims is read strictly, and every fault of it told at once."""
 
 import pytest
-from baseline_bench.errors import BenchError
-from baseline_bench.judging.claims import parse
+from baseline_bench.analysis.claims.claims_file import parse
+from baseline_bench.core.errors import BenchError
 from claimed import CLAIM, HEAD, LEADERBOARDS, LOSS, PAIRED
 
 

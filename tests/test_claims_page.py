@@ -1,10 +1,10 @@
-"""pages.claims_page: findings are told so that nobody takes more from them than there is."""
+"""rendering.claims_page: findings are told so that nobody takes more from them than there is."""
 
 import pytest
-from baseline_bench.judging.claims import parse, read
-from baseline_bench.judging.registration import Registration, Since
-from baseline_bench.judging.verdicts import judge
-from baseline_bench.pages import claims_page
+from baseline_bench.analysis.claims.claims_file import parse, read
+from baseline_bench.analysis.claims.judge import judge
+from baseline_bench.analysis.claims.registration import Registration, Since
+from baseline_bench.rendering import claims_page
 from claimed import (
     CLAIM,
     EARLY,

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 import tiny
-from baseline_bench import plugins, protocol
-from baseline_bench.checkpoints import models
 from baseline_bench.cli import COMMANDS, main
-from baseline_bench.types import Split
+from baseline_bench.core import plugins
+from baseline_bench.core.types import Split
+from baseline_bench.evaluation import protocol
+from baseline_bench.models import registry
 from samples import printed_entries
 from test_plugins import TASK
 
@@ -94,7 +95,7 @@ def test_help_loads_no_heavy_library(argv):
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("models", models.names()),
+        ("models", registry.names()),
         ("tasks", plugins.names("task")),
         ("engines", plugins.names("engine")),
         ("trainers", plugins.names("trainer")),

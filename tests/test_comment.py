@@ -1,17 +1,17 @@
-"""pages.comment: verdicts first, a limit that always holds, and no text from outside that can break it."""
+"""rendering.comment: verdicts first, a limit that always holds, and no text from outside that can break it."""
 
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from baseline_bench.judging.compare import compare
-from baseline_bench.judging.provenances import differences
-from baseline_bench.pages.comment import LIMIT, MARK, fence, render
-from baseline_bench.pages.proposal import Contest, Example, Proposed, Report, Withdrawn
-from baseline_bench.store.board import Row
-from baseline_bench.store.entry import Entry
-from baseline_bench.store.lineage import Retraction
-from baseline_bench.types import Step
+from baseline_bench.analysis.compare import compare
+from baseline_bench.analysis.differences import differences
+from baseline_bench.core.types import Step
+from baseline_bench.rendering.comment import LIMIT, MARK, fence, render
+from baseline_bench.rendering.pr_model import Contest, Example, Proposed, Report, Withdrawn
+from baseline_bench.results.board import Row
+from baseline_bench.results.entry import Entry
+from baseline_bench.results.retractions import Retraction
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt

@@ -1,15 +1,15 @@
-"""judging.compare: what two rows' difference may mean, how large it is with its doubt, and why items moved."""
+"""analysis.compare: what two rows' difference may mean, how large it is with its doubt, and why items moved."""
 
 from dataclasses import replace
 
 import pytest
-from baseline_bench.errors import BenchError
-from baseline_bench.evaluate import score
-from baseline_bench.judging.compare import Flips, Move, comparable, compare, is_base, kind, moves
-from baseline_bench.store.bits import Bits
-from baseline_bench.store.candidate import Merge, Training
-from baseline_bench.store.entry import Entry, Result
-from baseline_bench.types import Verdict
+from baseline_bench.analysis.compare import Flips, Move, comparable, compare, is_base, kind, moves
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Verdict
+from baseline_bench.evaluation.evaluate import score
+from baseline_bench.results.bits import Bits
+from baseline_bench.results.candidate import Merge, Training
+from baseline_bench.results.entry import Entry, Result
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import entry, result, sha

@@ -1,4 +1,4 @@
-"""stories.comparing: `bench compare` and `bench diff`, on real rows and small ones."""
+"""commands.comparing: `bench compare` and `bench diff`, on real rows and small ones."""
 
 import json
 from dataclasses import replace
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import samples
-from baseline_bench.display import Screen
-from baseline_bench.errors import BenchError
-from baseline_bench.store import entries, lineage
-from baseline_bench.store.entry import Checks
-from baseline_bench.store.lineage import Retraction
-from baseline_bench.stories.comparing import Compare, Diff, compare, diff
+from baseline_bench.commands.comparing import Compare, Diff, compare, diff
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError
+from baseline_bench.results import entries, retractions
+from baseline_bench.results.entry import Checks
+from baseline_bench.results.retractions import Retraction
 from test_telling import BASE
 
 BOARDS = Path(__file__).parent.parent / "leaderboards"
@@ -174,7 +174,7 @@ def test_markdown_goes_into_a_comment(boards):
 def test_a_withdrawn_row_is_compared_with_a_warning(boards):
     """Only where its file is named, and the reason is told."""
     path = next((boards / "counting").glob("*better*.json"))
-    lineage.write(Retraction(1, "2026-11-23T12:00:00Z", path.name, "x", "a wrong template", None), path.parent)
+    retractions.write(Retraction(1, "2026-11-23T12:00:00Z", path.name, "x", "a wrong template", None), path.parent)
     terminal = Terminal()
     assert "better against base" in terminal.compare(path.name, "base", boards)
     assert f"{path.name} was withdrawn: a wrong template" in terminal.err.getvalue()

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from baseline_bench.errors import BenchError
-from baseline_bench.store.completions import CommittedCompletion, commit, compress, from_lines, read_lines, to_lines
-from baseline_bench.types import Completion, Problem
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Completion, Problem
+from baseline_bench.results.completions import CommittedCompletion, commit, compress, from_lines, read_lines, to_lines
 from samples import answers
 
 
@@ -29,7 +29,7 @@ def test_what_a_model_wrote_is_kept_exactly() -> None:
 
 def test_a_file_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading stops at a limit far above any run."""
-    monkeypatch.setattr("baseline_bench.store.completions.MOST_BYTES", 1000)
+    monkeypatch.setattr("baseline_bench.results.completions.MOST_BYTES", 1000)
     path = tmp_path / "x.jsonl.gz"
     path.write_bytes(compress(b"0" * 100_000))
     with pytest.raises(BenchError, match="more than 1,000 bytes"):

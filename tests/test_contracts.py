@@ -6,9 +6,10 @@ import inspect
 import tomllib
 
 import pytest
-from baseline_bench import plugins, protocol
+from baseline_bench.core import plugins
+from baseline_bench.core.types import Completion, Split
+from baseline_bench.evaluation import protocol
 from baseline_bench.training import recipes
-from baseline_bench.types import Completion, Split
 
 
 @pytest.fixture(params=plugins.names("task"))

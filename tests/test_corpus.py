@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from baseline_bench.findings import CODES
+from baseline_bench.core.findings import CODES
 from corpus import adapters, answers, candidates, templates
 from corpus.cases import Case
 from tiny_study import bench

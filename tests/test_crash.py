@@ -13,7 +13,12 @@ from baseline_bench import cli
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["transformers", "baseline_bench.bench", "baseline_bench.tokenizer", "baseline_bench.pages.leaderboard"]
+    [
+        "transformers",
+        "baseline_bench.commands.bench",
+        "baseline_bench.models.tokenizer",
+        "baseline_bench.rendering.leaderboard",
+    ]
 )
 ITEMS = 40
 

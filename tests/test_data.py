@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import datasets
 import pyarrow
 import pytest
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Message, Split
 from baseline_bench.tasks import word_problems
 from baseline_bench.training import data, recipes
-from baseline_bench.types import Message, Split
 from pyarrow import parquet
 
 RECIPE = """\
@@ -98,7 +98,7 @@ def test_gsm8k_is_read_as_the_task_reads_it(gsm8k_mirror):
 def test_a_task_of_one_s_own_may_be_the_data(tmp_path, recipe):
     """A task file beside the recipe is data as one of ours is."""
     (tmp_path / "mine.py").write_text(
-        "from baseline_bench.types import Problem\nfrom baseline_bench.tasks.word_problems import *\n"
+        "from baseline_bench.core.types import Problem\nfrom baseline_bench.tasks.word_problems import *\n"
         "from baseline_bench.tasks.word_problems import grade\n"
         "def problems(split):\n    return [Problem(split.name, split.config, '1', '#### 1')]\n",
         encoding="utf-8",

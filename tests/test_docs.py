@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import tiny
-from baseline_bench import cli, plugins
-from baseline_bench.findings import CODES
+from baseline_bench import cli
+from baseline_bench.core import plugins
+from baseline_bench.core.findings import CODES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

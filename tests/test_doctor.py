@@ -8,7 +8,7 @@ import pytest
 import tiny
 import tiny_lora
 import torch
-from baseline_bench.checkpoints import weights
+from baseline_bench.models import weights
 from safetensors.torch import load_file, save_file
 from tiny_study import bench
 

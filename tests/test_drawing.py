@@ -1,10 +1,10 @@
-"""pages.drawing: SVG that is well formed whatever it is told, and the same bytes every time."""
+"""rendering.drawing: SVG that is well formed whatever it is told, and the same bytes every time."""
 
 import xml.etree.ElementTree as ET
 
 import pytest
-from baseline_bench.pages.drawing import Canvas, cut, ticks
-from baseline_bench.pages.markup import visible
+from baseline_bench.core.markup import visible
+from baseline_bench.rendering.drawing import Canvas, cut, ticks
 from hypothesis import given
 from hypothesis import strategies as st
 from test_markup import NASTY

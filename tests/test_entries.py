@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from baseline_bench.errors import BenchError
-from baseline_bench.store import audit, entries, records
-from baseline_bench.store.completions import from_lines, read_lines
-from baseline_bench.store.entries import completions_path, read, stem, verify, write
-from baseline_bench.store.entry import Entry, Result
-from baseline_bench.store.records import decode, plain, pretty
+from baseline_bench.core import records
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.records import decode, plain, pretty
+from baseline_bench.results import audit, entries
+from baseline_bench.results.completions import from_lines, read_lines
+from baseline_bench.results.entries import completions_path, read, stem, verify, write
+from baseline_bench.results.entry import Entry, Result
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import add, answers, entry, partial, regrade, result

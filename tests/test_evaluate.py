@@ -1,10 +1,12 @@
-"""evaluate: what is asked, kept and judged, with a generator that does as it is told."""
+"""evaluation.evaluate: what is asked, kept and judged, with a generator that does as it is told."""
 
 import pytest
 import tiny
-from baseline_bench import evaluate, plugins, runs, tokens
-from baseline_bench.errors import BenchError
-from baseline_bench.types import Completion, Problem, Split, Verdict
+from baseline_bench.core import plugins
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Completion, Problem, Split, Verdict
+from baseline_bench.evaluation import evaluate, runs
+from baseline_bench.models import tokens
 from transformers import AutoTokenizer
 
 

@@ -11,7 +11,7 @@ import pytest
 import samples
 import yaml
 from baseline_bench.cli import main
-from baseline_bench.store import lineage
+from baseline_bench.results import retractions
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
 TOTAL, RIGHT = 12, 5
@@ -116,7 +116,7 @@ def test_what_would_be_taken_for_more_than_it_is_is_not_handed_to_the_hub(here, 
     assert "was withdrawn: it was wrong: export a row" in refused(capfd, "export", "hf", path, "repository")
     samples.add(here / "leaderboards" / "counting")
     assert "counting is no data set of the hub" in refused(capfd, "export", "hf", "smollm2-135m-it", "repository")
-    assert lineage.read(board).retractions
+    assert retractions.read(board).retractions
     assert not Path("repository").exists()
 
 

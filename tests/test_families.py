@@ -1,10 +1,10 @@
-"""judging.families: families of tests, counts of different items, and seeds, against published numbers."""
+"""analysis.multiple_testing: families of tests, counts of different items, and seeds, against published numbers."""
 
 from itertools import pairwise
 from statistics import fmean
 
 import pytest
-from baseline_bench.judging.families import (
+from baseline_bench.analysis.multiple_testing import (
     boschloo,
     holm,
     seeds_interval,

@@ -1,4 +1,4 @@
-"""checkpoints.fidelity: the effect of merging on predictions, 0 where nothing was lost."""
+"""models.fidelity: the effect of merging on predictions, 0 where nothing was lost."""
 
 import math
 import shutil
@@ -7,10 +7,10 @@ import pytest
 import tiny
 import tiny_lora
 import torch
-from baseline_bench.checkpoints import fidelity, merge
-from baseline_bench.checkpoints.fidelity import FidelityOptions
-from baseline_bench.checkpoints.merge import MergeOptions
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
+from baseline_bench.models import fidelity, merge
+from baseline_bench.models.fidelity import FidelityOptions
+from baseline_bench.models.merge import MergeOptions
 from safetensors.torch import load_file, save_file
 
 PROBES = [[1, *range(20, 60)], [1, *range(90, 100)], [5]]

@@ -1,4 +1,4 @@
-"""fleet: several processes answer as one engine would, whatever becomes of them."""
+"""engines.multi_gpu: several processes answer as one engine would, whatever becomes of them."""
 
 import json
 import os
@@ -13,15 +13,16 @@ from pathlib import Path
 import fleet_engine
 import pytest
 import tiny
-from baseline_bench import cli, plugins
-from baseline_bench.contracts import Measuring, Reloading, Several
+from baseline_bench import cli
+from baseline_bench.core import plugins
+from baseline_bench.core.contracts import Measuring, Reloading, Several
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Model, Request, Row, Sampling
 from baseline_bench.engines import scripted
-from baseline_bench.errors import BenchError
-from baseline_bench.fleet import fleet, gpus
-from baseline_bench.fleet.messages import Done, Item
-from baseline_bench.fleet.workers import Worker
-from baseline_bench.types import Model, Request, Row, Sampling
-from baseline_bench.warm import Reference, Warm
+from baseline_bench.engines.multi_gpu import fleet, gpus
+from baseline_bench.engines.multi_gpu.messages import Done, Item
+from baseline_bench.engines.multi_gpu.workers import Worker
+from baseline_bench.evaluation.engine_reuse import Reference, Warm
 
 ENGINE = fleet_engine.__file__
 PATIENCE = 60
@@ -31,9 +32,9 @@ SEQUENCES = tuple(tuple((7 * i * i + 31 * s) % 32 for i in range(40)) for s in r
 HOLD = """\
 import threading
 from pathlib import Path
-from baseline_bench import plugins
-from baseline_bench.fleet import fleet
-from baseline_bench.types import Model
+from baseline_bench.core import plugins
+from baseline_bench.engines.multi_gpu import fleet
+from baseline_bench.core.types import Model
 options = plugins.engine({engine!r}).Options(pipe={pipe!r})
 held = fleet.Start({engine!r}, ("0", "1"), print).load(Model("m", "folder", None, Path({folder!r}), None, "m"), options)
 threading.Event().wait()

@@ -1,13 +1,13 @@
-"""pages.floors and what it judges by: floors on a board's page, and what unlike settings move."""
+"""rendering.noise_table and what it judges by: floors on a board's page, and what unlike settings move."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from baseline_bench.judging.noise import apart, newest, within
-from baseline_bench.pages.floors import floors
-from baseline_bench.store.board import Board
-from baseline_bench.store.noise import Noise, Pair
+from baseline_bench.analysis.noise import apart, newest, within
+from baseline_bench.rendering.noise_table import floors
+from baseline_bench.results.board import Board
+from baseline_bench.results.noise import Noise, Pair
 from board_samples import ITEMS, repeated, row
 from hypothesis import given, settings
 from markdown_it import MarkdownIt

@@ -10,9 +10,9 @@ import pytest
 import tiny
 import tiny_lora
 import tiny_training
-from baseline_bench import plugins
-from baseline_bench.checkpoints import weights
-from baseline_bench.errors import BenchError
+from baseline_bench.core import plugins
+from baseline_bench.core.errors import BenchError
+from baseline_bench.models import weights
 from safetensors.torch import load_file, save_file
 
 # A whole foreign trainer; its script moves every norm of the base, or does whatever replaces it.
@@ -288,7 +288,7 @@ def test_a_launcher_may_end_what_it_started_elsewhere(train, tmp_path):
 def test_a_killed_training_takes_its_command_with_it(base, tmp_path):
     """The command ends when the process that asked for it does, however that ended."""
     script = "import os, signal, subprocess, sys; "
-    script += "from baseline_bench.trainers import _leash\n"
+    script += "from baseline_bench.trainers import _child_guard as _leash\n"
     script += (
         "subprocess.Popen([sys.executable, _leash.__file__, sys.executable, '-c', 'import time; time.sleep(600)'],"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny_training
 import yaml
-from baseline_bench import plugins
+from baseline_bench.core import plugins
 from baseline_bench.trainers import _foreign, _options
 from datasets import load_from_disk
 

@@ -1,13 +1,13 @@
-"""pages.forest: the plot shows each row beside its base, and nothing in a record breaks it."""
+"""rendering.board_svg: the plot shows each row beside its base, and nothing in a record breaks it."""
 
 import random
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 
-from baseline_bench.judging.standing import judge
-from baseline_bench.pages.forest import draw
-from baseline_bench.store.board import Board, Row
+from baseline_bench.analysis.board_comparisons import judge
+from baseline_bench.rendering.board_svg import draw
+from baseline_bench.results.board import Board, Row
 from board_samples import ITEMS, golden, labelled, right, row, trained
 from hypothesis import given, settings
 from hypothesis import strategies as st

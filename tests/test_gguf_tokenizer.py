@@ -1,10 +1,10 @@
-"""checkpoints.gguf_tokenizer: the tokenizer of a GGUF file, written out the same on every machine."""
+"""models.gguf_tokenizer: the tokenizer of a GGUF file, written out the same on every machine."""
 
 import json
 
 import pytest
-from baseline_bench.checkpoints import gguf_tokenizer
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
+from baseline_bench.models import gguf_tokenizer
 from tokenizers import pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 

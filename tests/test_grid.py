@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import pytest
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Verdict
 from baseline_bench.training import grid, recipes
 from baseline_bench.training.grid import Outcome
-from baseline_bench.types import Verdict
 
 RECIPE = "quickstart-lora"
 

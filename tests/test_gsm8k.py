@@ -7,9 +7,9 @@ from pathlib import Path
 
 import datasets
 import pytest
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Completion, Message, Problem, Split
 from baseline_bench.tasks import gsm8k
-from baseline_bench.types import Completion, Message, Problem, Split
 
 CONFIGS = ("main", "socratic")
 SIZES = {"test": 1319, "train": 7473}

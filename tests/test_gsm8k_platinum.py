@@ -3,9 +3,10 @@
 import datasets
 import pyarrow
 import pytest
-from baseline_bench import plugins, protocol
-from baseline_bench.errors import BenchError
-from baseline_bench.types import Completion, Split
+from baseline_bench.core import plugins
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Completion, Split
+from baseline_bench.evaluation import protocol
 from pyarrow import parquet
 
 ROWS = {

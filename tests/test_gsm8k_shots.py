@@ -3,9 +3,10 @@
 import re
 
 import pytest
-from baseline_bench import plugins, protocol
+from baseline_bench.core import plugins
+from baseline_bench.core.types import Completion, Message, Problem, Split
+from baseline_bench.evaluation import protocol
 from baseline_bench.tasks import _gsm8k
-from baseline_bench.types import Completion, Message, Problem, Split
 
 SHOTS = {"gsm8k-0shot": 0, "gsm8k": 1, "gsm8k-5shot": 5, "gsm8k-8shot": 8}
 PROBLEM = Problem("test-0", "How many eggs are left?", "18", "#### 18")

@@ -7,10 +7,11 @@ from importlib import metadata
 from importlib.util import find_spec
 
 import pytest
-from baseline_bench import plugins, protocol, regrading
-from baseline_bench.errors import BenchError
-from baseline_bench.training import leaks
-from baseline_bench.types import Completion, Message, Problem, Sample, Split
+from baseline_bench.core import plugins
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Completion, Message, Problem, Sample, Split
+from baseline_bench.evaluation import protocol, regrading
+from baseline_bench.training import contamination
 
 needs_the_package = pytest.mark.skipif(
     find_spec("reasoning_gym") is None, reason="reasoning-gym is not installed: pip install 'baseline-bench[symbolic]'"
@@ -44,7 +45,7 @@ def test_no_template_is_both_scored_and_trained_on(task):
     assert test.keys().isdisjoint(train)
     assert (test.keys() | train.keys()).isdisjoint(task.LEFT_OUT)
     samples = [Sample(p.id, (Message("user", p.question),), p.solution) for p in task.problems(Split("train"))]
-    found = leaks.check(samples, task.problems(Split()))
+    found = contamination.check(samples, task.problems(Split()))
     assert (found.exact, found.ngram) == ((), ())
 
 

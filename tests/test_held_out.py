@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import tiny
-from baseline_bench import plugins
-from baseline_bench.display import Screen
-from baseline_bench.errors import BenchError
+from baseline_bench.core import plugins
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Split
 from baseline_bench.training import data as training_data
 from baseline_bench.training import held_out
 from baseline_bench.training import train as training
-from baseline_bench.types import Split
 
 RECIPE = """\
 base = "{base}"

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from baseline_bench.errors import BenchError
-from baseline_bench.pages import leaderboard
-from baseline_bench.pages.checking import check
-from baseline_bench.store.entries import completions_path
+from baseline_bench.core.errors import BenchError
+from baseline_bench.rendering import leaderboard
+from baseline_bench.rendering.checking import check
+from baseline_bench.results.entries import completions_path
 from samples import add, regrade, result, sha
 
 BASE = result()

@@ -1,4 +1,4 @@
-"""checkpoints.hub: one commit of a repository, from a hub that this test serves on the loopback."""
+"""models.hub: one commit of a repository, from a hub that this test serves on the loopback."""
 
 import hashlib
 import http.server
@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 import tiny
 import tiny_lora
-from baseline_bench.checkpoints import weights
-from baseline_bench.store import entries
+from baseline_bench.models import weights
+from baseline_bench.results import entries
 from transformers import AutoModelForCausalLM
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SCRIPT = """\
 import sys
-from baseline_bench.checkpoints import hub
-from baseline_bench.errors import BenchError
+from baseline_bench.models import hub
+from baseline_bench.core.errors import BenchError
 try:
     print(*hub.download(sys.argv[1], sys.argv[2] or None))
 except BenchError as error:
@@ -221,7 +221,7 @@ def test_an_adapter_of_the_hub_is_scored_over_the_base_that_it_names(hub, files,
     code = [
         sys.executable,
         "-c",
-        "from baseline_bench.checkpoints import models; print(*models.hub_adapter('org/lora'))",
+        "from baseline_bench.models import registry as models; print(*models.hub_adapter('org/lora'))",
     ]
     again = subprocess.run(code, env=home | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=True)
     assert again.stdout.split()[1:] == ["org/lora", COMMIT]

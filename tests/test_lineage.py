@@ -1,4 +1,4 @@
-"""store.lineage: what is said of an entry later is named by content, founded on the entry, and never loops."""
+"""results.retractions: what is said of an entry later is named by content, founded on the entry, and never loops."""
 
 import json
 from collections.abc import Callable
@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from baseline_bench.errors import BenchError
-from baseline_bench.pages import leaderboard
-from baseline_bench.pages.checking import check
-from baseline_bench.store import entries, lineage
-from baseline_bench.store.board import Row
-from baseline_bench.store.lineage import Retraction
-from baseline_bench.store.records import pretty
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.records import pretty
+from baseline_bench.rendering import leaderboard
+from baseline_bench.rendering.checking import check
+from baseline_bench.results import entries, retractions
+from baseline_bench.results.board import Row
+from baseline_bench.results.retractions import Retraction
 from board_samples import retraction, verification
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,10 +43,10 @@ def test_a_record_comes_back_as_it_was_written(folder: Path) -> None:
     """Reading gives what was written, under the name that its content gives; writing it again changes nothing."""
     base, tuned = rows(folder)
     gone, seen = retraction(base, "wrong", tuned), verification(tuned, 2)
-    path = lineage.write(gone, folder / "counting")
-    assert lineage.write(gone, folder / "counting") == path == folder / "counting" / lineage.place(gone)
-    lineage.write(seen, folder / "counting")
-    said = lineage.read(folder / "counting")
+    path = retractions.write(gone, folder / "counting")
+    assert retractions.write(gone, folder / "counting") == path == folder / "counting" / retractions.place(gone)
+    retractions.write(seen, folder / "counting")
+    said = retractions.read(folder / "counting")
     assert (said.retractions, said.verifications) == ((gone,), (seen,))
     assert (said.retraction(base.file), said.retraction(tuned.file)) == (gone, None)
     assert (said.level(tuned.file), said.level(base.file)) == (2, None)
@@ -58,8 +58,8 @@ def test_the_newest_record_is_the_one_that_counts(folder: Path) -> None:
     """A wrong reason is answered by a newer record, whatever the files are called."""
     base, _ = rows(folder)
     for day, why in (("25", "second"), ("24", "first")):
-        lineage.write(retraction(base, why, created=f"2026-11-{day}T12:00:00Z"), folder / "counting")
-    gone = lineage.read(folder / "counting").retraction(base.file)
+        retractions.write(retraction(base, why, created=f"2026-11-{day}T12:00:00Z"), folder / "counting")
+    gone = retractions.read(folder / "counting").retraction(base.file)
     assert gone is not None
     assert gone.why == "second"
     assert "`second`" in leaderboard.render(folder, "counting")["counting.md"]
@@ -80,7 +80,7 @@ def test_the_newest_record_is_the_one_that_counts(folder: Path) -> None:
 )
 def test_an_unfounded_record_is_a_fault(folder: Path, change: Callable[[Retraction], Retraction], what: str) -> None:
     """The check names the record's file, and the board is not rendered from it."""
-    path = lineage.write(change(retraction(rows(folder)[0], "wrong")), folder / "counting")
+    path = retractions.write(change(retraction(rows(folder)[0], "wrong")), folder / "counting")
     faults = [fault for fault in check(folder) if fault.file == path.as_posix()]
     assert [fault.what.startswith(what) for fault in faults] == [True]
     with pytest.raises(BenchError, match="see bench board --check"):
@@ -90,7 +90,7 @@ def test_an_unfounded_record_is_a_fault(folder: Path, change: Callable[[Retracti
 def test_a_reason_stands_whole_on_the_page(folder: Path) -> None:
     """The table shows the first word and the last of the longest reason that there may be."""
     why = f"first {'because ' * 36}last"
-    lineage.write(retraction(rows(folder)[0], why), folder / "counting")
+    retractions.write(retraction(rows(folder)[0], why), folder / "counting")
     text = leaderboard.render(folder, "counting")["counting.md"]
     line = next(line for line in text.splitlines() if "`first " in line)
     assert "last`|" in line
@@ -100,8 +100,8 @@ def test_a_reason_stands_whole_on_the_page(folder: Path) -> None:
 def test_two_retractions_that_name_each_other_are_a_fault_of_both(folder: Path) -> None:
     """A chain of successors has an end."""
     base, tuned = rows(folder)
-    lineage.write(retraction(base, "wrong", tuned), folder / "counting")
-    lineage.write(retraction(tuned, "wrong", base), folder / "counting")
+    retractions.write(retraction(base, "wrong", tuned), folder / "counting")
+    retractions.write(retraction(tuned, "wrong", base), folder / "counting")
     assert sum("comes back" in what for what in whats(folder)) == 2
 
 
@@ -117,14 +117,14 @@ def test_loops_are_exactly_those_that_walking_finds(after: dict[int, int | None]
             place = after.get(place) if place is not None else None
             if place == start:
                 walked.add(f"{start}.json")
-    assert {one.entry for one in lineage.loops(made)} == walked
+    assert {one.entry for one in retractions.loops(made)} == walked
 
 
 @pytest.mark.parametrize("kind", ["retraction", "verification"])
 def test_every_changed_leaf_of_a_record_is_a_fault(folder: Path, kind: str) -> None:
     """A record is named by its content: one other value and the name no longer follows."""
     base, _ = rows(folder)
-    path = lineage.write(
+    path = retractions.write(
         retraction(base, "wrong") if kind == "retraction" else verification(base, 1), folder / "counting"
     )
     leaderboard.write(folder)
@@ -143,7 +143,7 @@ def test_a_file_that_is_no_record_is_a_fault(folder: Path, data: bytes) -> None:
     path.write_bytes(data)
     assert path.as_posix() in [fault.file for fault in check(folder)]
     with pytest.raises(BenchError):
-        lineage.read(folder / "counting")
+        retractions.read(folder / "counting")
 
 
 def test_other_files_among_the_records_are_strays(folder: Path) -> None:
@@ -161,7 +161,7 @@ def test_other_files_among_the_records_are_strays(folder: Path) -> None:
 def test_a_withdrawn_base_is_compared_with_no_more(folder: Path) -> None:
     """A retracted row leaves the main table, and with it every comparison that used it."""
     base, _ = rows(folder)
-    lineage.write(retraction(base, "wrong"), folder / "counting")
+    retractions.write(retraction(base, "wrong"), folder / "counting")
     text = leaderboard.render(folder, "counting")["counting.md"]
     main, _, withdrawn = text.partition("## Superseded and retracted")
     assert base.file not in main

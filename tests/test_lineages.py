@@ -1,15 +1,15 @@
-"""stories.retracting: `bench retract` writes a record and renders, and refuses what would make no sense."""
+"""commands.retracting: `bench retract` writes a record and renders, and refuses what would make no sense."""
 
 import io
 from pathlib import Path
 
 import pytest
-from baseline_bench.display import Screen
-from baseline_bench.errors import BenchError
-from baseline_bench.pages import leaderboard
-from baseline_bench.pages.checking import check
-from baseline_bench.store import lineage
-from baseline_bench.stories.retracting import Retract, retract
+from baseline_bench.commands.retracting import Retract, retract
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError
+from baseline_bench.rendering import leaderboard
+from baseline_bench.rendering.checking import check
+from baseline_bench.results import retractions
 from samples import add, result
 
 
@@ -42,9 +42,9 @@ def test_a_retraction_is_written_rendered_and_passes_the_check(folder: Path) -> 
     entry = file(folder, "a")
     before = entry.read_bytes()
     names = [Path(line).name for line in told(folder, str(entry), "wrong\n  prompt").splitlines()]
-    (record,) = lineage.read(folder / "counting").retractions
+    (record,) = retractions.read(folder / "counting").retractions
     assert (record.entry, record.why, record.superseded_by) == (entry.name, "wrong prompt", None)
-    assert names[0] == Path(lineage.place(record)).name
+    assert names[0] == Path(retractions.place(record)).name
     assert {"counting.md", "counting.csv", "counting.svg"} <= set(names)
     assert entry.read_bytes() == before
     assert check(folder) == []
@@ -55,7 +55,7 @@ def test_an_entry_is_named_by_path_file_name_or_stem(folder: Path, manner: str) 
     """However it is named, it is that file."""
     entry = file(folder, "b")
     told(folder, {"path": str(entry), "name": entry.name, "stem": entry.stem}[manner], instead=file(folder, "c").stem)
-    (record,) = lineage.read(folder / "counting").retractions
+    (record,) = retractions.read(folder / "counting").retractions
     assert (record.entry, record.superseded_by) == (entry.name, file(folder, "c").name)
 
 
@@ -64,7 +64,7 @@ def test_the_same_retraction_again_adds_no_file(folder: Path) -> None:
     entry = file(folder, "a")
     for why in ("one", "one", "two"):
         told(folder, str(entry), why)
-    assert len(lineage.read(folder / "counting").retractions) == 2
+    assert len(retractions.read(folder / "counting").retractions) == 2
 
 
 def test_a_successor_may_be_superseded_later(folder: Path) -> None:

@@ -11,13 +11,14 @@ from dataclasses import replace
 import lm_eval_side as side
 import pytest
 import tiny
-from baseline_bench import evaluate, plugins, runs
 from baseline_bench.cli import main
-from baseline_bench.errors import BenchError
-from baseline_bench.store import entries, item_metrics
-from baseline_bench.store.completions import completions_of
+from baseline_bench.core import plugins
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Completion, Measured, Sampling, Split
+from baseline_bench.evaluation import evaluate, runs
+from baseline_bench.results import entries, item_metrics
+from baseline_bench.results.completions import completions_of
 from baseline_bench.tasks import _lm_eval_files
-from baseline_bench.types import Completion, Measured, Sampling, Split
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None,

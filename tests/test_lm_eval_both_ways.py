@@ -6,9 +6,9 @@ import json
 import lm_eval_side as side
 import pytest
 import tiny
-from baseline_bench import plugins
 from baseline_bench.cli import main
-from baseline_bench.types import Split
+from baseline_bench.core import plugins
+from baseline_bench.core.types import Split
 
 FEW = 12
 
@@ -112,7 +112,7 @@ def test_every_verdict_that_differs_is_listed_with_the_reason(tmp_path, monkeypa
 def test_answers_that_are_no_numbers_are_not_judged_by_gsm8k(tmp_path, monkeypatch, capfd):
     """lm-eval's gsm8k would call every such answer wrong."""
     (tmp_path / "words.py").write_text(
-        "from baseline_bench.types import Message, Problem, Sampling, Verdict\n"
+        "from baseline_bench.core.types import Message, Problem, Sampling, Verdict\n"
         "LABEL, READER, SAMPLING = 'words@v1', 'word@v1', Sampling(max_tokens=4)\n"
         "def problems(split): return [Problem('a', 'Say yes.', 'yes', 'yes')]\n"
         "def messages(problem): return (Message('user', problem.question),)\n"

@@ -12,8 +12,10 @@ from pathlib import Path
 import lm_eval_side as side
 import pytest
 import tiny
-from baseline_bench import cli, plugins, tokens
-from baseline_bench.types import Split
+from baseline_bench import cli
+from baseline_bench.core import plugins
+from baseline_bench.core.types import Split
+from baseline_bench.models import tokens
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "lm-eval.md").read_text(encoding="utf-8")

@@ -8,8 +8,8 @@ import lm_eval_side as side
 import pytest
 import tiny
 from baseline_bench.cli import main
-from baseline_bench.engines import _teacher
-from baseline_bench.store.completions import completions_of
+from baseline_bench.engines import _teacher_forcing
+from baseline_bench.results.completions import completions_of
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None,
@@ -112,7 +112,7 @@ def test_ties_are_decided_as_lm_eval_s_model_decides_them(tmp_path):
     import torch
     from lm_eval.api import instance
 
-    teacher = _teacher
+    teacher = _teacher_forcing
     logits = torch.zeros(1, 8)
     logits[0, 5] = logits[0, 3] = 2.0
     assert [teacher._read(logits, [token]).greedy for token in (3, 5, 0)] == [True, False, False]

@@ -1,8 +1,8 @@
-"""machine: what is left on disk and in memory, and who is turned away."""
+"""core.machine: what is left on disk and in memory, and who is turned away."""
 
 import pytest
-from baseline_bench import machine
-from baseline_bench.errors import BenchError
+from baseline_bench.core import machine
+from baseline_bench.core.errors import BenchError
 
 MEMINFO = "MemTotal:       16000000 kB\nMemAvailable:    8000000 kB\n"
 FREE = 8_000_000 * 1024

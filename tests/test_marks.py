@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pytest
 import report_samples
-from baseline_bench.display import Screen
-from baseline_bench.findings import CODES
-from baseline_bench.judging.compare import compare
-from baseline_bench.judging.standing import judge
-from baseline_bench.pages import comment, forest
-from baseline_bench.pages.page import page
-from baseline_bench.pages.proposal import Contest, Proposed, Report
-from baseline_bench.pages.sheet import sheet
-from baseline_bench.scoring import Scored
-from baseline_bench.store import entries
-from baseline_bench.store.board import Board, Row
-from baseline_bench.store.entry import Checks, Result
-from baseline_bench.store.lineage import Said
-from baseline_bench.stories.reading import Show, show
-from baseline_bench.stories.reporting import render
-from baseline_bench.summary import announce
+from baseline_bench.analysis.board_comparisons import judge
+from baseline_bench.analysis.compare import compare
+from baseline_bench.commands.reading import Show, show
+from baseline_bench.commands.reporting import render
+from baseline_bench.commands.summary import announce
+from baseline_bench.core.display import Screen
+from baseline_bench.core.findings import CODES
+from baseline_bench.evaluation.pipeline import Scored
+from baseline_bench.rendering import board_svg, comment
+from baseline_bench.rendering.board_csv import sheet
+from baseline_bench.rendering.page import page
+from baseline_bench.rendering.pr_model import Contest, Proposed, Report
+from baseline_bench.results import entries
+from baseline_bench.results.board import Board, Row
+from baseline_bench.results.entry import Checks, Result
+from baseline_bench.results.retractions import Said
 from board_samples import HOSTILE, right, row, trained
 from markdown_it import MarkdownIt
 from samples import add, partial, result
@@ -73,7 +73,7 @@ def test_sheet_and_plot_show_the_findings() -> None:
     judged = judge(board(*rows(FOUND)))
     found = [record["findings"] for record in csv.DictReader(sheet(judged).splitlines())]
     assert sorted(found) == ["", *["template-drops-turn; bos-missing; template-unread (accepted)"] * 2]
-    assert forest.draw(judged).count(", warned<") == 1
+    assert board_svg.draw(judged).count(", warned<") == 1
 
 
 def test_a_comment_warns_before_its_verdicts() -> None:
@@ -89,7 +89,7 @@ def test_a_comment_warns_before_its_verdicts() -> None:
     [
         lambda made: page(judge(board(*made))),
         lambda made: sheet(judge(board(*made))),
-        lambda made: forest.draw(judge(board(*made))),
+        lambda made: board_svg.draw(judge(board(*made))),
         lambda made: told(*made),
     ],
 )

@@ -5,7 +5,7 @@ import io
 from itertools import pairwise
 
 import pytest
-from baseline_bench.pages.markup import cell, code, csv_cell, visible
+from baseline_bench.core.markup import cell, code, csv_cell, visible
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt

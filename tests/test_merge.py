@@ -1,4 +1,4 @@
-"""checkpoints.merge: an adapter is folded in fp32, rounded once, and nothing unproved is left behind."""
+"""models.merge: an adapter is folded in fp32, rounded once, and nothing unproved is left behind."""
 
 import json
 import math
@@ -8,12 +8,12 @@ import pytest
 import tiny
 import tiny_lora
 import torch
-from baseline_bench.checkpoints import adapter, folding, merge, nf4, weights
-from baseline_bench.checkpoints.merge import MergeOptions
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.records import decode
+from baseline_bench.core.types import Model, Request, Sampling
 from baseline_bench.engines import transformers as engine
-from baseline_bench.errors import BenchError
-from baseline_bench.store.records import decode
-from baseline_bench.types import Model, Request, Sampling
+from baseline_bench.models import adapter, merge, merge_tensors, nf4, weights
+from baseline_bench.models.merge import MergeOptions
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
@@ -154,13 +154,15 @@ def test_golden_what_a_grid_loses(dtype, least, most):
     generator = torch.Generator().manual_seed(0)
     base = (torch.randn(1000, 1000, generator=generator) * 0.02).bfloat16()
     delta = torch.randn(1000, 1000, generator=generator) * 1e-4
-    _, lost, moved = folding.folded(base, delta, DTYPES[dtype])
+    _, lost, moved = merge_tensors.folded(base, delta, DTYPES[dtype])
     assert least < math.sqrt(lost / moved) < most
 
 
 def test_golden_fp32_loses_nothing():
     """The sum itself is what is written."""
-    out, lost, moved = folding.folded(torch.full((4, 4), 0.02).bfloat16(), torch.full((4, 4), 1e-4), torch.float32)
+    out, lost, moved = merge_tensors.folded(
+        torch.full((4, 4), 0.02).bfloat16(), torch.full((4, 4), 1e-4), torch.float32
+    )
     assert lost == 0
     assert moved == pytest.approx(16e-8)
     assert torch.equal(out, torch.full((4, 4), 0.02).bfloat16().float() + 1e-4)
@@ -169,7 +171,7 @@ def test_golden_fp32_loses_nothing():
 def test_blocks_do_not_show(base, lora, tmp_path, monkeypatch):
     """Work in blocks of one row gives the same bits as in one block."""
     merge.fold(base, lora, tmp_path / "one", MergeOptions())
-    monkeypatch.setattr(folding, "_BLOCK", 100)
+    monkeypatch.setattr(merge_tensors, "_BLOCK", 100)
     merge.fold(base, lora, tmp_path / "many", MergeOptions())
     one, many = tensors(tmp_path / "one"), tensors(tmp_path / "many")
     for name, tensor in one.items():
@@ -242,7 +244,7 @@ def test_a_tied_head_is_no_target(tmp_path):
 
 def test_too_little_disk_is_told_at_once(llama, query, tmp_path, monkeypatch):
     """Before anything is written."""
-    monkeypatch.setattr("baseline_bench.machine.free_disk", lambda path: 1000)
+    monkeypatch.setattr("baseline_bench.core.machine.free_disk", lambda path: 1000)
     assert "of disk" in refusal(llama, query, tmp_path / "out").what
 
 
@@ -265,7 +267,7 @@ def write_and_tamper(llama, query, folder, name, change, options=MergeOptions())
     """A merge whose tensor `name` is changed on disk before the proofs are asked."""
     parts = merge.plan(llama, adapter.read(query), options)
     shutil.copytree(llama, folder, ignore=shutil.ignore_patterns("*.safetensors"))
-    written = folding.write(parts, folder)
+    written = merge_tensors.write(parts, folder)
     merge.prove(parts, written, folder)
     place = next(tensor.file for tensor in weights.read(folder) if tensor.name == name)
     held = load_file(place)
@@ -345,7 +347,7 @@ def test_options_are_checked():
 def test_the_size_of_blocks_changes_no_bit(base, lora, tmp_path, monkeypatch):
     """Blocks are as large as a processor's cache likes; every row is summed and rounded by itself."""
     merge.fold(base, lora, tmp_path / "whole", MergeOptions())
-    monkeypatch.setattr(folding, "_BLOCK", 1024)
+    monkeypatch.setattr(merge_tensors, "_BLOCK", 1024)
     merge.fold(base, lora, tmp_path / "blocks", MergeOptions())
     whole, blocks = tensors(tmp_path / "whole"), tensors(tmp_path / "blocks")
     assert {name: bits(tensor) for name, tensor in whole.items()} == {n: bits(t) for n, t in blocks.items()}

@@ -10,8 +10,8 @@ import tiny
 import tiny_lora
 import tiny_study
 import torch
-from baseline_bench.checkpoints import weights
-from baseline_bench.store import candidate
+from baseline_bench.models import weights
+from baseline_bench.results import candidate
 from baseline_bench.training import merging
 from safetensors.torch import load_file, save_file
 from tiny_study import SCRIPTED, bench, only, rows
@@ -21,7 +21,7 @@ COPIED = """\
 import shutil
 from pathlib import Path
 from dataclasses import dataclass
-from baseline_bench.types import Step, Trained
+from baseline_bench.core.types import Step, Trained
 
 @dataclass(frozen=True, slots=True)
 class Options:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import tiny
 from baseline_bench import cli
-from baseline_bench.store import entries
+from baseline_bench.results import entries
 
 ROOT = Path(__file__).resolve().parent.parent
 BRANCHES = tuple(f"row-{number}" for number in range(10))
 TASK = '''"""Small sums. What is 2+3? #### 5"""
-from baseline_bench.types import Message, Problem, Sampling
+from baseline_bench.core.types import Message, Problem, Sampling
 from baseline_bench.tasks._answers import READER, grade
 LABEL, SAMPLING = "sums-0shot@v1", Sampling(max_tokens=64)
 def problems(split): return [Problem(f"test-{n}", f"What is {n}+3?", str(n + 3), f"#### {n + 3}") for n in range(12)]

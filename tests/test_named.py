@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import tiny
 import tiny_lora
-from baseline_bench import named
-from baseline_bench.checkpoints import weights
-from baseline_bench.display import Screen
-from baseline_bench.errors import BenchError
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError
+from baseline_bench.models import weights
+from baseline_bench.training import resolve_candidate
 from tiny_study import REAL, SCRIPTED, bench, rows
 
 TASK = ("--task", "word-problems", *SCRIPTED)
@@ -40,9 +40,9 @@ def said(capfd) -> str:
     return " ".join(capfd.readouterr().err.split())
 
 
-def found(folder: Path) -> named.Found:
+def found(folder: Path) -> resolve_candidate.Found:
     """What a folder stands for."""
-    return named.find(str(folder), folder.parent / "cache", Screen(io.StringIO(), io.StringIO()))
+    return resolve_candidate.find(str(folder), folder.parent / "cache", Screen(io.StringIO(), io.StringIO()))
 
 
 def output(here: Path, *steps: int, of: str = "other") -> Path:
@@ -73,7 +73,7 @@ def test_a_named_checkpoint_and_weights_at_the_top_win(here):
     out = output(here, 9, 10)
     assert found(out / "checkpoint-9").label == "out-checkpoint-9"
     shutil.copytree(here / "base", out, dirs_exist_ok=True)
-    assert found(out) == named.Found("whole", str(out), out, "out")
+    assert found(out) == resolve_candidate.Found("whole", str(out), out, "out")
 
 
 def test_a_trainer_s_adapter_is_told_by_its_files(here):

@@ -1,9 +1,9 @@
-"""checkpoints.nf4: what is left of a weight held in 4 bits, and which weights are held so."""
+"""models.nf4: what is left of a weight held in 4 bits, and which weights are held so."""
 
 import pytest
 import tiny
 import torch
-from baseline_bench.checkpoints import nf4
+from baseline_bench.models import nf4
 from bitsandbytes.nn import Linear4bit
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 

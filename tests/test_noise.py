@@ -1,4 +1,4 @@
-"""store.noise and judging.noise: records of repeated runs, and which differences mean nothing."""
+"""results.noise and analysis.noise: records of repeated runs, and which differences mean nothing."""
 
 import json
 from dataclasses import replace
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import samples
-from baseline_bench.errors import BenchError
-from baseline_bench.judging import noise as judging
-from baseline_bench.store import entries, noise
-from baseline_bench.store.bits import bits_to_hex, hex_to_bits
-from baseline_bench.store.noise import Noise, NoiseRun, Passes
-from baseline_bench.store.records import digest, pretty
+from baseline_bench.analysis import noise as judging
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.records import digest, pretty
+from baseline_bench.results import entries, noise
+from baseline_bench.results.bits import bits_to_hex, hex_to_bits
+from baseline_bench.results.noise import Noise, NoiseRun, Passes
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2, skellam

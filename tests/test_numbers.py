@@ -4,18 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
-from baseline_bench.judging import telling
-from baseline_bench.judging.compare import compare
-from baseline_bench.judging.standing import judge
-from baseline_bench.judging.statistics import newcombe, points
-from baseline_bench.pages import comment
-from baseline_bench.pages.page import page
-from baseline_bench.pages.proposal import Contest, Proposed, Report
-from baseline_bench.pages.sheet import sheet
-from baseline_bench.reports import deck
-from baseline_bench.reports.material import Line
-from baseline_bench.store.board import Board
-from baseline_bench.store.lineage import Said
+from baseline_bench.analysis.board_comparisons import judge
+from baseline_bench.analysis.compare import compare
+from baseline_bench.analysis.statistics import newcombe, points
+from baseline_bench.rendering import comment, comparison_text
+from baseline_bench.rendering.board_csv import sheet
+from baseline_bench.rendering.page import page
+from baseline_bench.rendering.pr_model import Contest, Proposed, Report
+from baseline_bench.rendering.report import deck
+from baseline_bench.rendering.report.data import Line
+from baseline_bench.results.board import Board
+from baseline_bench.results.retractions import Said
 from board_samples import right, row, trained
 from samples import result
 
@@ -50,7 +49,7 @@ def test_a_bound_is_the_same_text_everywhere() -> None:
     judged = judge(Board("counting", (base, tuned), Said((), ())))
     assert f"|{gap} ({low} to {high}) not resolved|" in page(judged)
     assert f",{gap[1:]},{low},{high[1:]}," in sheet(judged)
-    assert f"{gap} points, 95 % interval {low} to {high}," in telling.markdown(tuned.entry, base.entry)
+    assert f"{gap} points, 95 % interval {low} to {high}," in comparison_text.markdown(tuned.entry, base.entry)
     contest = Contest("base", base, found, found.p, (), ())
     told = Report("main", "0" * 40, None, "", (), (Proposed("counting", tuned, (contest,), (), (), ()),), (), 0)
     assert f"{gap} points [{low}, {high}]" in comment.render(told)

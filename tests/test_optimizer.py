@@ -5,7 +5,7 @@ import sys
 import pytest
 import tiny_training
 import torch
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
 from baseline_bench.trainers import _optimizer, full
 from baseline_bench.trainers._options import Full
 from bitsandbytes.optim import AdamW8bit, GlobalOptimManager

@@ -1,11 +1,11 @@
-"""options: key=value into a frozen dataclass, with nothing silently ignored."""
+"""core.options: key=value into a frozen dataclass, with nothing silently ignored."""
 
 from dataclasses import dataclass
 
 import pytest
-from baseline_bench import options
+from baseline_bench.core import options
+from baseline_bench.core.errors import BenchError
 from baseline_bench.engines import openai
-from baseline_bench.errors import BenchError
 
 
 @dataclass(frozen=True, slots=True)

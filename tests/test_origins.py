@@ -3,25 +3,26 @@
 from pathlib import Path
 
 import pytest
-from baseline_bench import cli, plugins
-from baseline_bench.errors import BenchError
-from baseline_bench.training import origins
+from baseline_bench import cli
+from baseline_bench.core import plugins
+from baseline_bench.core.errors import BenchError
+from baseline_bench.training import contamination
 
 GSM8K_ITEMS = ("gsm8k", "gsm8k-0shot", "gsm8k-5shot", "gsm8k-8shot", "gsm8k-platinum")
 
 
 def test_data_made_from_a_task_is_refused_there_and_only_there():
     """Rewritten questions escape every comparison of words, so data declares what it was made from."""
-    origins.require_apart(["gsm8k"], "rows.jsonl", "word-problems")
+    contamination.require_apart(["gsm8k"], "rows.jsonl", "word-problems")
     with pytest.raises(BenchError, match=r"made from items of gsm8k \(derived_from\), so a score on gsm8k would mean"):
-        origins.require_apart(["gsm8k"], "rows.jsonl", "gsm8k")
+        contamination.require_apart(["gsm8k"], "rows.jsonl", "gsm8k")
 
 
 @pytest.mark.parametrize("task", [*GSM8K_ITEMS, "gsm-symbolic"])
 @pytest.mark.parametrize("source", [*GSM8K_ITEMS, "gsm-symbolic"])
 def test_tasks_with_the_same_items_behind_them_are_one(source, task):
     """Who made data from GSM8K's test under any name, revised or as templates, is examined on none of them."""
-    root = origins.shared([source], "rows.jsonl", task)
+    root = contamination.shared([source], "rows.jsonl", task)
     assert root == (task if task in (source, "gsm8k") else "gsm8k")
 
 
@@ -30,22 +31,22 @@ def test_the_refusal_names_the_items_behind_a_task():
     with pytest.raises(
         BenchError, match=r"items of gsm8k .*, as those of gsm8k-platinum were, so a score on gsm8k-plat"
     ):
-        origins.require_apart(["gsm8k-5shot"], "rows.jsonl", "gsm8k-platinum")
+        contamination.require_apart(["gsm8k-5shot"], "rows.jsonl", "gsm8k-platinum")
 
 
 @pytest.mark.parametrize("task", GSM8K_ITEMS)
 def test_templates_of_test_items_are_no_training_data_for_these_items(task):
     """gsm-symbolic's train split is made from GSM8K's test too, from other questions than its own test."""
-    assert origins.shared([], "gsm-symbolic", task) == "gsm8k"
-    assert origins.shared([], "gsm-symbolic", "gsm-symbolic") is None
-    assert origins.shared([], "gsm-symbolic", "word-problems") is None
+    assert contamination.shared([], "gsm-symbolic", task) == "gsm8k"
+    assert contamination.shared([], "gsm-symbolic", "gsm-symbolic") is None
+    assert contamination.shared([], "gsm-symbolic", "word-problems") is None
 
 
 @pytest.mark.parametrize("data", ["gsm8k", "openai/gsm8k", "gsm8k-5shot", "word-problems"])
 @pytest.mark.parametrize("task", [*GSM8K_ITEMS, "gsm-symbolic"])
 def test_a_train_split_of_its_own_is_free(data, task):
     """GSM8K's train split was not made from its test, whatever name it goes by."""
-    assert origins.shared([], data, task) is None
+    assert contamination.shared([], data, task) is None
 
 
 def test_a_task_file_tells_its_origin_as_ours_do(tmp_path):
@@ -54,9 +55,9 @@ def test_a_task_file_tells_its_origin_as_ours_do(tmp_path):
     own.write_text(
         'LABEL = READER = SAMPLING = problems = messages = grade = None\nDERIVED_FROM = {"test": ("gsm8k",)}\n'
     )
-    assert origins.shared(["gsm8k"], "rows.jsonl", str(own)) == "gsm8k"
-    assert origins.shared([], str(own), "gsm8k") is None
-    assert origins.shared(["long gone.py"], str(tmp_path / "gone.py"), "gsm8k") is None
+    assert contamination.shared(["gsm8k"], "rows.jsonl", str(own)) == "gsm8k"
+    assert contamination.shared([], str(own), "gsm8k") is None
+    assert contamination.shared(["long gone.py"], str(tmp_path / "gone.py"), "gsm8k") is None
 
 
 @pytest.mark.parametrize(

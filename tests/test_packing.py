@@ -3,8 +3,8 @@
 import pytest
 import tiny_training
 import torch
+from baseline_bench.core.types import Row
 from baseline_bench.trainers._packing import pack, share, windows
-from baseline_bench.types import Row
 from hypothesis import given
 from hypothesis import strategies as st
 

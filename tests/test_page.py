@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from baseline_bench.judging.standing import judge
-from baseline_bench.pages import page as pages
-from baseline_bench.pages import sheet as sheets
-from baseline_bench.pages.page import index
-from baseline_bench.store.board import Board, Row
-from baseline_bench.store.entries import stem
-from baseline_bench.store.entry import Entry
-from baseline_bench.store.lineage import Said
+from baseline_bench.analysis.board_comparisons import judge
+from baseline_bench.rendering import board_csv as sheets
+from baseline_bench.rendering import page as pages
+from baseline_bench.rendering.page import index
+from baseline_bench.results.board import Board, Row
+from baseline_bench.results.entries import stem
+from baseline_bench.results.entry import Entry
+from baseline_bench.results.retractions import Said
 from board_samples import ITEMS, golden, labelled, repeated, retraction, right, row, trained
 from hypothesis import given, settings
 from hypothesis import strategies as st

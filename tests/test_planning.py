@@ -1,11 +1,11 @@
-"""stories.planning: what `bench plan` says of a design, before any GPU minute."""
+"""commands.planning: what `bench plan` says of a design, before any GPU minute."""
 
 import io
 
 import pytest
-from baseline_bench.display import Screen
-from baseline_bench.errors import BenchError
-from baseline_bench.stories.planning import Plan, plan
+from baseline_bench.commands.planning import Plan, plan
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError
 
 
 def told(**design: float | None) -> str:

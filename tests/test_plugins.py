@@ -1,14 +1,14 @@
-"""plugins: the folder is the registry; a path or a package's entry point works as well."""
+"""core.plugins: the folder is the registry; a path or a package's entry point works as well."""
 
 import sys
 from pathlib import Path
 
 import pytest
-from baseline_bench import plugins
-from baseline_bench.errors import BenchError
+from baseline_bench.core import plugins
+from baseline_bench.core.errors import BenchError
 
 TASK = """
-from baseline_bench.types import Message, Problem, Sampling, Split, Verdict
+from baseline_bench.core.types import Message, Problem, Sampling, Split, Verdict
 LABEL, READER, SAMPLING = "sums-0shot@v1", "exact@v1", Sampling(max_tokens=8)
 def problems(split): return [Problem("a", "1+1?", "2", "2")]
 def messages(problem): return (Message("user", problem.question),)
@@ -86,7 +86,9 @@ def test_a_plug_in_that_breaks_its_contract_is_named_with_what_it_lacks(tmp_path
     """File, missing members and where the contract stands."""
     path = tmp_path / "half.py"
     path.write_text("LABEL = 'half@v1'\ndef problems(split): return []\n")
-    with pytest.raises(BenchError, match=r"half\.py.* lacks READER, SAMPLING, messages, grade.*harness/contracts\.py"):
+    with pytest.raises(
+        BenchError, match=r"half\.py.* lacks READER, SAMPLING, messages, grade.*harness/core/contracts\.py"
+    ):
         plugins.task(str(path))
 
 

@@ -1,11 +1,11 @@
-"""protocol: one label, one digest; a subset that is drawn and never sliced."""
+"""evaluation.protocol: one label, one digest; a subset that is drawn and never sliced."""
 
 from types import SimpleNamespace
 
 import pytest
-from baseline_bench import protocol
-from baseline_bench.errors import BenchError
-from baseline_bench.types import Message, Problem, Sampling
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Message, Problem, Sampling
+from baseline_bench.evaluation import protocol
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,9 +1,9 @@
-"""judging.provenances: what differs between two rows beside the score."""
+"""analysis.differences: what differs between two rows beside the score."""
 
 from dataclasses import replace
 
 import pytest
-from baseline_bench.judging.provenances import Difference, differences
+from baseline_bench.analysis.differences import Difference, differences
 from samples import entry, result
 from test_telling import BASE, real
 

@@ -1,4 +1,4 @@
-"""stories.pull_request, in real repositories: what a branch adds is judged against what stood where it left."""
+"""commands.pull_request, in real repositories: what a branch adds is judged against what stood where it left."""
 
 import hashlib
 import io
@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 import yaml
-from baseline_bench.display import Screen
-from baseline_bench.errors import BenchError
-from baseline_bench.pages import leaderboard
-from baseline_bench.pages.comment import LIMIT, MARK
-from baseline_bench.store import entries, lineage
-from baseline_bench.store.bits import Bits
-from baseline_bench.store.candidate import Base, Candidate, Cost, Data, Training
-from baseline_bench.store.completions import CommittedCompletion
-from baseline_bench.store.entry import Result
-from baseline_bench.store.lineage import Retraction
-from baseline_bench.store.records import canonical
-from baseline_bench.stories.pull_request import Order, pr_report
-from baseline_bench.types import Step
+from baseline_bench.commands.pull_request import Order, pr_report
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.records import canonical
+from baseline_bench.core.types import Step
+from baseline_bench.rendering import leaderboard
+from baseline_bench.rendering.comment import LIMIT, MARK
+from baseline_bench.results import entries, retractions
+from baseline_bench.results.bits import Bits
+from baseline_bench.results.candidate import Base, Candidate, Cost, Data, Training
+from baseline_bench.results.completions import CommittedCompletion
+from baseline_bench.results.entry import Result
+from baseline_bench.results.retractions import Retraction
 from samples import answers, entry, move, regrade, result, sha
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -227,7 +227,7 @@ def retract(folder: Path, path: Path) -> None:
     """Withdraw an entry."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     said = Retraction(1, "2026-11-24T12:00:00Z", path.name, digest, "trained on the test", None)
-    lineage.write(said, folder / "counting")
+    retractions.write(said, folder / "counting")
 
 
 def test_a_row_retracted_before_is_no_incumbent_and_one_retracted_now_still_is(

@@ -6,9 +6,9 @@ import sys
 import tomllib
 
 import pytest
-from baseline_bench import plugins
-from baseline_bench.checkpoints import models
-from baseline_bench.errors import BenchError
+from baseline_bench.core import plugins
+from baseline_bench.core.errors import BenchError
+from baseline_bench.models import registry
 from baseline_bench.training import recipes
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,7 +51,7 @@ def test_our_recipes_state_every_key_and_open_with_what_they_are_for(name):
     assert set(tomllib.loads(text)) == stated
     assert text.startswith("# ")
     assert not text.splitlines()[1].startswith("#")
-    assert recipe.base in models.names()
+    assert recipe.base in registry.names()
     assert recipe.task in plugins.names("task")
 
 

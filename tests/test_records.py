@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from baseline_bench.errors import BenchError
-from baseline_bench.store.records import canonical, decode, digest, moment, parse, plain, pretty, replace_file
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.records import canonical, decode, digest, moment, parse, plain, pretty, replace_file
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,4 +1,4 @@
-"""judging.registration: since when git holds a contrast unchanged, in real repositories."""
+"""analysis.claims.registration: since when git holds a contrast unchanged, in real repositories."""
 
 import os
 import subprocess
@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from baseline_bench.errors import BenchError
-from baseline_bench.judging.claims import read
-from baseline_bench.judging.registration import Registration, since
+from baseline_bench.analysis.claims.claims_file import read
+from baseline_bench.analysis.claims.registration import Registration, since
+from baseline_bench.core.errors import BenchError
 
 TEXT = """
 schema = 1

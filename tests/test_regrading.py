@@ -1,12 +1,13 @@
-"""regrading: an entry is read again by the reader that it names, or by none."""
+"""evaluation.regrading: an entry is read again by the reader that it names, or by none."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from baseline_bench import plugins, regrading
 from baseline_bench.cli import main
-from baseline_bench.store.entry import Result
+from baseline_bench.core import plugins
+from baseline_bench.evaluation import regrading
+from baseline_bench.results.entry import Result
 from samples import add, entry, result
 
 TASK = plugins.task("word-problems")

@@ -1,4 +1,4 @@
-"""stories.repeating: the same model several times, each time by an engine of its own, and one record of it."""
+"""commands.repeating: the same model several times, each time by an engine of its own, and one record of it."""
 
 import io
 import json
@@ -9,14 +9,14 @@ from typing import ClassVar
 
 import pytest
 import tiny
-from baseline_bench import runs, turns
-from baseline_bench.display import Screen
-from baseline_bench.errors import BenchError
-from baseline_bench.judging.noise import sentence
-from baseline_bench.store import noise
-from baseline_bench.stories import repeating
-from baseline_bench.stories.repeating import Noise
-from baseline_bench.types import Completion, Request, Sampling
+from baseline_bench.analysis.noise import sentence
+from baseline_bench.commands import repeating
+from baseline_bench.commands.repeating import Noise
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Completion, Request, Sampling
+from baseline_bench.evaluation import repeat, runs
+from baseline_bench.results import noise
 
 
 def order(place: Path, **changed: object) -> Noise:
@@ -204,7 +204,7 @@ def test_a_batch_is_handed_over_when_the_one_before_is_answered(size, groups):
     """Eight at a time means that the ninth prompt meets none of the first eight."""
     inner = Listening()
     requests = [Request(name, (1,)) for name in "abcde"]
-    answers = turns._InTurn(inner, size).complete(requests, Sampling(8), [])
+    answers = repeat._InTurn(inner, size).complete(requests, Sampling(8), [])
     assert [name for name, _ in answers] == list("abcde")
     assert ["".join(group) for group in inner.handed] == groups
 

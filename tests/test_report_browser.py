@@ -13,16 +13,17 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from baseline_bench.errors import BenchError
-from baseline_bench.reports import browser, deck, material
-from baseline_bench.reports import findings as judged
-from baseline_bench.reports.answers import Answers, Item, Reading, read
-from baseline_bench.reports.findings import Finding
-from baseline_bench.reports.wording import Name, Prose, html, markdown, plain
-from baseline_bench.store.bits import Bits
-from baseline_bench.store.completions import from_lines, to_lines
-from baseline_bench.store.entries import completions_path
-from baseline_bench.stories.reporting import drawn, render
+from baseline_bench.commands.reporting import drawn, render
+from baseline_bench.core.errors import BenchError
+from baseline_bench.rendering.report import data, deck
+from baseline_bench.rendering.report import findings as judged
+from baseline_bench.rendering.report import html as report_html
+from baseline_bench.rendering.report.answers import Answers, Item, Reading, read
+from baseline_bench.rendering.report.findings import Finding
+from baseline_bench.rendering.report.safe_text import Name, Prose, html, markdown, plain
+from baseline_bench.results.bits import Bits
+from baseline_bench.results.completions import from_lines, to_lines
+from baseline_bench.results.entries import completions_path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -47,7 +48,7 @@ MORE = (
 )
 NASTY = st.lists(st.sampled_from(SNIPPETS + MORE) | st.text(max_size=4), max_size=6).map("".join)
 HOSTILE = "".join(SNIPPETS + MORE)
-PAGE = Path(browser.__file__).parent
+PAGE = Path(report_html.__file__).parent
 
 
 class Seen(HTMLParser):
@@ -87,9 +88,9 @@ def folder(tmp_path: Path) -> Path:
     return board.parent
 
 
-def study(folder: Path) -> material.Study:
+def study(folder: Path) -> data.Study:
     """Its rows."""
-    return material.gather(folder, "counting", "tiny", None, ())
+    return data.gather(folder, "counting", "tiny", None, ())
 
 
 def page(folder: Path) -> str:
@@ -97,14 +98,14 @@ def page(folder: Path) -> str:
     return render(order(folder), folder.parent / "out")["index.html"]
 
 
-def renamed(of: material.Study, name: str) -> material.Study:
+def renamed(of: data.Study, name: str) -> data.Study:
     """The same rows, the last one under another name."""
     line = of.lines[-1]
     entry = replace(line.entry, result=replace(line.entry.result, candidate=name))
     return replace(of, lines=(*of.lines[:-1], replace(line, entry=entry)))
 
 
-def reading(of: material.Study, text: str) -> Reading:
+def reading(of: data.Study, text: str) -> Reading:
     """Answers in which ids, golds, questions, what was read and rules are this text."""
     total = of.lines[0].entry.result.counts.total
     packed = gzip.compress(text.encode("utf-8", "surrogatepass"), mtime=0)
@@ -192,14 +193,18 @@ def test_rows_that_cannot_be_compared_are_said_to_be_so(folder: Path) -> None:
 
 def test_rounding_a_p_value_changes_no_verdict() -> None:
     """267 items that differ, 150 of them won, give p = .049983: better, and not at 5 % any more if rounded."""
-    assert browser.rounded(0.04998317639678605) == 0.0499
-    assert (browser.rounded(0.05), browser.rounded(0.050001), browser.rounded(0.0123456)) == (0.05, 0.05, 0.0123)
+    assert report_html.rounded(0.04998317639678605) == 0.0499
+    assert (report_html.rounded(0.05), report_html.rounded(0.050001), report_html.rounded(0.0123456)) == (
+        0.05,
+        0.05,
+        0.0123,
+    )
 
 
 def test_questions_are_in_the_page_only_where_they_are_wanted(gsm8k_mirror: Path) -> None:
     """With the data set at hand the page shows the questions; without leave, or without the data, none."""
     board = Path(__file__).parent.parent / "leaderboards"
-    of = material.gather(board, "gsm8k", "study", None, ["smollm2-135m-it-q4_1"])
+    of = data.gather(board, "gsm8k", "study", None, ["smollm2-135m-it-q4_1"])
     shown = read(of, gsm8k_mirror, True)
     assert shown.items[0].question is not None
     assert shown.items[0].question.startswith("Janet")
@@ -215,7 +220,7 @@ def test_rows_of_other_items_are_refused(folder: Path) -> None:
     same = study(folder).lines[0].entry.result.selection.ids_sha256
     path = write(folder / "apart", of, turned)
     lines = study(folder).lines
-    other = material.gather(folder, "apart", "tiny", None, ()).lines
+    other = data.gather(folder, "apart", "tiny", None, ()).lines
     assert of.selection.ids_sha256 != same
     with pytest.raises(BenchError, match=f"{path.name}: its items are not those of"):
         read(replace(study(folder), lines=(*lines, *other)), None, False)
@@ -236,7 +241,7 @@ def test_no_text_becomes_markup(folder: Path, text: str) -> None:
     of = study(folder)
     told = Finding((Prose(text),), "open", "not resolved", (Name(text),), (Prose(text),), ((Name(text), ": x"),))
     plain_page, hostile = (
-        browser.page(renamed(of, one), [replace(told, hypothesis=(Prose(one),))], drawn(of), reading(of, one), one)
+        report_html.page(renamed(of, one), [replace(told, hypothesis=(Prose(one),))], drawn(of), reading(of, one), one)
         for one in ("plain", text)
     )
     seen = Seen(hostile)
@@ -270,7 +275,7 @@ def test_no_text_breaks_the_deck(folder: Path, text: str) -> None:
 def test_a_hostile_page_is_read_back_whole(folder: Path) -> None:
     """The worst text at once: tags as before, and a data block that ends where it should."""
     of = renamed(study(folder), HOSTILE)
-    text = browser.page(of, [], drawn(of), reading(of, HOSTILE), "bench report")
+    text = report_html.page(of, [], drawn(of), reading(of, HOSTILE), "bench report")
     assert json.loads(Seen(text).script("data"))["items"]["golds"][0] == HOSTILE
     assert text.count("<script") == text.count("</script>") == 2 + len(of.lines)
 
@@ -298,6 +303,6 @@ def test_completions_are_what_was_committed() -> None:
 @pytest.mark.skipif(shutil.which("node") is None, reason="nothing here reads a script: node is not installed")
 def test_the_page_s_script_can_be_read():
     """A name declared twice would leave a page without answers."""
-    script = Path(browser.__file__).with_name("page.js")
+    script = Path(report_html.__file__).with_name("page.js")
     done = subprocess.run(["node", "--check", str(script)], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -6,11 +6,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from baseline_bench.reports import bars, curves, material
-from baseline_bench.reports.curves import smoothed, window
-from baseline_bench.reports.frames import Range, spread
-from baseline_bench.reports.wording import plain
-from baseline_bench.stories.reporting import drawn
+from baseline_bench.commands.reporting import drawn
+from baseline_bench.rendering.report import bar_charts, data, line_charts
+from baseline_bench.rendering.report.axes import Range, spread
+from baseline_bench.rendering.report.line_charts import smoothed, window
+from baseline_bench.rendering.report.safe_text import plain
 from hypothesis import given
 from hypothesis import strategies as st
 from report_samples import base, steps, tuned
@@ -29,9 +29,9 @@ def folder(tmp_path: Path) -> Path:
     return board.parent
 
 
-def study(folder: Path) -> material.Study:
+def study(folder: Path) -> data.Study:
     """Its rows."""
-    return material.gather(folder, "counting", "tiny", None, ())
+    return data.gather(folder, "counting", "tiny", None, ())
 
 
 @given(losses=LOSSES)
@@ -67,7 +67,7 @@ def test_a_range_never_is_empty() -> None:
 
 def test_the_takeaway_of_accuracy_is_the_paired_test_s(folder: Path) -> None:
     """One candidate is above its base; the other's lead of one item is not called one."""
-    figure = bars.accuracy(study(folder))
+    figure = bar_charts.accuracy(study(folder))
     assert plain(figure.takeaway) == "Of 2 candidates compared with their base: 1 above their base, 1 not resolved"
     assert 'class="better thick"' in figure.svg
     assert 'class="unresolved thick"' in figure.svg
@@ -81,7 +81,7 @@ def test_a_worse_candidate_is_said_first(tmp_path: Path) -> None:
     tuned(board, 2, "broken")
     tuned(board, 37, "full")
     tuned(board, 19, "lora")
-    figure = bars.accuracy(study(board.parent))
+    figure = bar_charts.accuracy(study(board.parent))
     told = "1 below their base, 1 above their base, 1 not resolved"
     assert plain(figure.takeaway) == f"Of 3 candidates compared with their base: {told}"
     assert 'class="worse thick"' in figure.svg
@@ -89,7 +89,7 @@ def test_a_worse_candidate_is_said_first(tmp_path: Path) -> None:
 
 def test_loss_against_score_is_counted_and_not_claimed(folder: Path) -> None:
     """Two candidates are one pair, and its note says that nothing was tested."""
-    figure = bars.loss_and_score(study(folder))
+    figure = bar_charts.loss_and_score(study(folder))
     assert figure is not None
     assert plain(figure.takeaway) == (
         "In 1 of 1 pair of candidates on the same base the one with the lower loss scored higher, in 0 it scored lower"
@@ -97,7 +97,7 @@ def test_loss_against_score_is_counted_and_not_claimed(folder: Path) -> None:
     assert plain(figure.note).startswith("Counted, not tested")
 
 
-def speed(line: material.Line, samples_per_second: float) -> material.Line:
+def speed(line: data.Line, samples_per_second: float) -> data.Line:
     """The same row, its training at another speed."""
     training = line.entry.result.training
     assert training is not None
@@ -111,12 +111,12 @@ def test_speeds_of_one_recipe_that_differ_are_the_takeaway(folder: Path) -> None
     """Where runs of one recipe disagree, the figure says so before anybody compares recipes by speed."""
     tuned(folder / "counting", 21, "full", seed=1)
     of = study(folder)
-    figure = bars.cost(of)
+    figure = bar_charts.cost(of)
     assert figure is not None
     assert plain(figure.takeaway) == "Trainings made between 12.5 and 12.5 samples a second"
     assert "Trained on CPU." in plain(figure.note)
     lines = tuple(speed(line, 40.0) if line.name == "base+full-s1" else line for line in of.lines)
-    slower = bars.cost(replace(of, lines=lines))
+    slower = bar_charts.cost(replace(of, lines=lines))
     assert slower is not None
     assert plain(slower.takeaway) == (
         "Speeds depend on more than the recipe: runs of base+full made between 12.5 and 40.0 samples a second"
@@ -125,16 +125,16 @@ def test_speeds_of_one_recipe_that_differ_are_the_takeaway(folder: Path) -> None
 
 def test_accuracy_by_checkpoint_needs_scored_weights_of_the_way(folder: Path) -> None:
     """Without them there is no figure; with them accuracy and loss share an axis of steps, the base at step 0."""
-    assert curves.checkpoints(study(folder)) is None
+    assert line_charts.checkpoints(study(folder)) is None
     tuned(folder / "counting", 30, "full", step=20)
-    figure = curves.checkpoints(study(folder))
+    figure = line_charts.checkpoints(study(folder))
     assert figure is not None
     assert plain(figure.takeaway) == (
         "base+full-s0 scored highest, 75.0 %, at step 20: better than its last step's 50.0 % (exact McNemar p .0020)"
     )
     marks = [mark for mark in ElementTree.fromstring(figure.svg).iter() if mark.tag.endswith("circle")]
     assert len(marks) == 3
-    losses = curves.losses(study(folder))
+    losses = line_charts.losses(study(folder))
     assert losses is not None
     assert losses.svg.count("<polyline") == 2  # weights of the way are no curve of their own
 
@@ -169,7 +169,7 @@ def test_a_sixth_recipe_is_told_by_more_than_its_colour(tmp_path: Path) -> None:
     board = tmp_path / "leaderboards" / "counting"
     for place in range(6):
         tuned(board, 5 + place, f"recipe-{place}", end=0.5 + place / 10)
-    losses, scatter = curves.losses(study(board.parent)), bars.loss_and_score(study(board.parent))
+    losses, scatter = line_charts.losses(study(board.parent)), bar_charts.loss_and_score(study(board.parent))
     assert losses is not None
     assert scatter is not None
     assert losses.svg.count('<polyline class="series-3 dashed"') == 1

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from baseline_bench.display import Screen
-from baseline_bench.errors import BenchError
-from baseline_bench.reports import bars, deck, findings, material
-from baseline_bench.store import lineage
-from baseline_bench.store.lineage import Retraction
-from baseline_bench.stories.reporting import FIGURES, Report, render, report
+from baseline_bench.commands.reporting import FIGURES, Report, render, report
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError
+from baseline_bench.rendering.report import bar_charts, data, deck, findings
+from baseline_bench.results import retractions
+from baseline_bench.results.retractions import Retraction
 from report_samples import ITEMS, base, order, tuned, write
 from samples import answers, result
 
@@ -37,9 +37,9 @@ def say(given: Report) -> tuple[int, str]:
     return report(given, Screen(data, io.StringIO())), data.getvalue()
 
 
-def study(folder: Path, *wanted: str) -> material.Study:
+def study(folder: Path, *wanted: str) -> data.Study:
     """The rows of the report."""
-    return material.gather(folder, "counting", "tiny", None, wanted)
+    return data.gather(folder, "counting", "tiny", None, wanted)
 
 
 def test_a_report_is_written_once_and_named(folder: Path) -> None:
@@ -117,7 +117,7 @@ def test_retracted_rows_and_other_task_versions_are_left_out(folder: Path) -> No
     path = next((folder / "counting").glob("*lora*[0-9a-f].json"))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     why = Retraction(1, "2026-11-23T12:00:00Z", path.name, digest, "other data than it says", None)
-    lineage.write(why, folder / "counting")
+    retractions.write(why, folder / "counting")
     assert [line.name for line in study(folder).lines] == ["base", "base+full-s0"]
 
 
@@ -223,7 +223,7 @@ def test_a_board_with_a_bar_says_right_where_others_say_exact_match(folder: Path
         (before, "exact match", "**exact match**: the answer read from the text equals the gold answer; the interval"),
         (after, "right", "**right**: `chrf` reaches `50`; the interval"),
     ):
-        figures = [bars.accuracy(given), bars.loss_and_score(given)]
+        figures = [bar_charts.accuracy(given), bar_charts.loss_and_score(given)]
         page = deck.page(given, (), [figure for figure in figures if figure], "bench report", "counting.md")
         assert f"|candidate|{measure} %|" in page
         assert right in page

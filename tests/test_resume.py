@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import tiny_training
-from baseline_bench import cli, plugins
-from baseline_bench.checkpoints import weights
-from baseline_bench.errors import BenchError
-from baseline_bench.store import candidate
-from baseline_bench.store.candidate import Losses
-from baseline_bench.types import Step
+from baseline_bench import cli
+from baseline_bench.core import plugins
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Step
+from baseline_bench.models import weights
+from baseline_bench.results import candidate
+from baseline_bench.results.candidate import Losses
 
 # PEFT asks transformers by an old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 import tiny
-from baseline_bench import plugins, tokenizer
-from baseline_bench.errors import BenchError
-from baseline_bench.tokens import Speech, completion_ids, prompt_ids
+from baseline_bench.core import plugins
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Message, Model, Row, Sample, Split
+from baseline_bench.models import tokenizer
+from baseline_bench.models.tokens import Speech, completion_ids, prompt_ids
 from baseline_bench.training import rows
 from baseline_bench.training.rows import Rows, problems, tokenise
-from baseline_bench.types import Message, Model, Row, Sample, Split
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,12 +1,12 @@
-"""runs: a run's folder survives whatever happens to its process."""
+"""evaluation.runs: a run's folder survives whatever happens to its process."""
 
 import json
 from pathlib import Path
 
 import pytest
-from baseline_bench import runs
-from baseline_bench.errors import BenchError
-from baseline_bench.types import Completion, Problem, Verdict
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Completion, Problem, Verdict
+from baseline_bench.evaluation import runs
 
 SETTINGS = {"task": "sums", "dtype": "float32", "limit": None}
 ANSWER = Completion("#### 5 – fünf", (1, 2, 3), "stop")

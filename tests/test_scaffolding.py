@@ -1,4 +1,4 @@
-"""stories.scaffolding: what `bench init` writes works as a newcomer uses it, and nothing is overwritten."""
+"""commands.scaffolding: what `bench init` writes works as a newcomer uses it, and nothing is overwritten."""
 
 import io
 from pathlib import Path
@@ -8,9 +8,9 @@ import pytest
 import tiny
 import yaml
 from baseline_bench import cli
-from baseline_bench.display import Screen
-from baseline_bench.errors import BenchError
-from baseline_bench.stories.scaffolding import Init, init
+from baseline_bench.commands.scaffolding import Init, init
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError
 from baseline_bench.training import recipes
 
 ROOT = Path(__file__).resolve().parent.parent

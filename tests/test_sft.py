@@ -5,10 +5,10 @@ import shutil
 import pytest
 import tiny_training
 import torch
-from baseline_bench.checkpoints import soundness
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Row
+from baseline_bench.models import weight_checks
 from baseline_bench.trainers import _network, _sft, full
-from baseline_bench.types import Row
 from safetensors.torch import load_file
 
 # The name that every transformers 5 knows.
@@ -190,5 +190,5 @@ def test_intermediate_weights_are_spread_evenly(base, tmp_path, wanted, steps):
     made = tiny_training.run(full.train, base, tiny_training.rows(base, 8), tmp_path, options, checkpoints=wanted)
     assert sorted(made.trained.checkpoints) == steps
     folders = [*made.trained.checkpoints.values(), made.trained.weights]
-    digests = {soundness.full(folder, base.folder).sha256 for folder in folders}
+    digests = {weight_checks.full(folder, base.folder).sha256 for folder in folders}
     assert len(digests) == len(steps) + 1

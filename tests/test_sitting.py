@@ -1,13 +1,16 @@
-"""sitting: what is worked out before an engine starts."""
+"""evaluation.plan: what is worked out before an engine starts."""
 
 import json
 from pathlib import Path
 
 import pytest
 import tiny
-from baseline_bench import cli, evaluate, options, plugins, sitting, tokenizer
+from baseline_bench import cli
+from baseline_bench.core import options, plugins
+from baseline_bench.core.types import Model, Split
 from baseline_bench.engines import openai, scripted, transformers
-from baseline_bench.types import Model, Split
+from baseline_bench.evaluation import evaluate, plan
+from baseline_bench.models import tokenizer
 
 QUICK = ("--task", "word-problems", "--engine", "scripted", "--limit", "5", "--json")
 
@@ -78,7 +81,7 @@ def test_models_of_one_tokenizer_share_their_exam(tmp_path):
     models = [Model(folder.name, "folder", None, folder, None, None) for folder in folders]
     speeches = [tokenizer.load(model) for model in models]
     task = plugins.task("word-problems")
-    asked = sitting.Asked(task, evaluate.choose(task, Split("test"), 3, 0), "scripted", "as asked", None)
+    asked = plan.Asked(task, evaluate.choose(task, Split("test"), 3, 0), "scripted", "as asked", None)
     base, candidate, other = (asked.exam(speech, 0) for speech in speeches)
     assert speeches[0] is speeches[1]
     assert base is candidate

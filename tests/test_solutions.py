@@ -9,16 +9,19 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from baseline_bench import cli, plugins, scoring, tokenizer
+from baseline_bench import cli
+from baseline_bench.core import plugins, records
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Measured, Split
 from baseline_bench.engines import transformers as engine
-from baseline_bench.errors import BenchError
-from baseline_bench.store import entries, records
-from baseline_bench.store import solutions as store
-from baseline_bench.store.completions import read_lines
-from baseline_bench.store.entry import Entry, Solutions
-from baseline_bench.store.solutions import Likelihood
-from baseline_bench.tokens import completion_ids, prompt_ids
-from baseline_bench.types import Measured, Split
+from baseline_bench.evaluation import pipeline
+from baseline_bench.models import tokenizer
+from baseline_bench.models.tokens import completion_ids, prompt_ids
+from baseline_bench.results import entries
+from baseline_bench.results import solutions as store
+from baseline_bench.results.completions import read_lines
+from baseline_bench.results.entry import Entry, Solutions
+from baseline_bench.results.solutions import Likelihood
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import answers, entry, regrade, result
@@ -161,7 +164,7 @@ def test_a_run_killed_after_it_measured_starts_no_engine(model, here, monkeypatc
     run = only(here, "runs/*")
     for lost in (run / "entry.json", path):
         lost.unlink()
-    monkeypatch.setattr(scoring, "generate", None)
+    monkeypatch.setattr(pipeline, "generate", None)
     assert cli.main(["score", str(model), *SCORE]) == 0
     again = entries.read(run / "entry.json")
     assert again.result_sha256 == before.result_sha256
@@ -248,7 +251,7 @@ def test_a_solution_that_is_absent_or_too_long_leaves_the_row_without(
     """A mean over the other items would be one over others than the score's; a task that has none is no news."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sums.py").write_text(
-        "from baseline_bench.types import Message, Problem, Sampling, Verdict\n"
+        "from baseline_bench.core.types import Message, Problem, Sampling, Verdict\n"
         "LABEL, READER, SAMPLING = 'sums@v1', 'last@v1', Sampling(max_tokens=4)\n"
         f"def problems(split):\n    return [Problem('a', '1+1?', '2', '2'), Problem('b', '1+2?', '3', {solution!r})]\n"
         "def messages(problem):\n    return (Message('user', problem.question),)\n"

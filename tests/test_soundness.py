@@ -8,8 +8,8 @@ import pytest
 import tiny
 import tiny_lora
 import torch
-from baseline_bench.checkpoints import soundness, weights
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
+from baseline_bench.models import weight_checks, weights
 from safetensors.torch import load_file, save_file
 
 NORM = "model.norm.weight"
@@ -39,7 +39,7 @@ def change(folder: Path, of: Callable[[dict[str, torch.Tensor]], object]) -> Pat
 def test_trained_weights_are_sound_and_their_share_is_told(base, folder):
     """One of 128 numbers of one tensor changed: the share is over every number of the model."""
     change(folder, lambda tensors: tensors[NORM][:64].add_(1))
-    found = soundness.full(folder, base)
+    found = weight_checks.full(folder, base)
     total = sum(tensor.numel() for tensor in load_file(base / weights.SINGLE).values())
     assert found.sha256 == weights.sha256(folder) != weights.sha256(base)
     assert found.changed == round(64 / total, 6) > 0
@@ -49,7 +49,7 @@ def test_rounding_alone_is_no_change(base, folder):
     """Weights that are only cast to another dtype were not trained."""
     change(folder, lambda tensors: tensors.update({name: t.bfloat16() for name, t in tensors.items()}))
     with pytest.raises(BenchError, match="training changed no weight"):
-        soundness.full(folder, base)
+        weight_checks.full(folder, base)
 
 
 def test_a_change_below_the_dtype_s_grid_is_not_counted(base, folder):
@@ -61,7 +61,7 @@ def test_a_change_below_the_dtype_s_grid_is_not_counted(base, folder):
         tensors[DOWN].add_(1)
         tensors.update({name: tensor.bfloat16() for name, tensor in tensors.items()})
 
-    found = soundness.full(change(folder, train), base)
+    found = weight_checks.full(change(folder, train), base)
     assert found.changed == pytest.approx(sizes[DOWN] / sum(sizes.values()), rel=1e-3)
 
 
@@ -82,7 +82,7 @@ def test_what_is_no_training_s_result_is_refused(base, folder, of, told):
     """Each with the tensor that shows it and the way out."""
     change(folder, of)
     with pytest.raises(BenchError, match=told) as caught:
-        soundness.full(folder, base)
+        weight_checks.full(folder, base)
     assert caught.value.way_out
 
 
@@ -91,13 +91,13 @@ def test_weights_cut_short_are_refused(base, folder):
     file = folder / weights.SINGLE
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(BenchError, match="truncated"):
-        soundness.full(folder, base)
+        weight_checks.full(folder, base)
 
 
 def test_an_adapter_is_sound_where_it_learned(base, tmp_path):
     """Its digest is over its tensors; a share of changed numbers means nothing for it."""
     folder = tiny_lora.build(base, tmp_path / "adapter")
-    found = soundness.adapted(folder)
+    found = weight_checks.adapted(folder)
     assert len(found.sha256) == 64
     assert found.changed is None
 
@@ -111,4 +111,4 @@ def test_an_adapter_that_learned_nothing_or_broke_is_refused(base, tmp_path, val
     drawn = {name: tensor.fill_(value) if "lora_B" in name else tensor for name, tensor in tensors.items()}
     save_file(drawn, file, {"format": "pt"})
     with pytest.raises(BenchError):
-        soundness.adapted(folder)
+        weight_checks.adapted(folder)

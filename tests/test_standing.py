@@ -1,17 +1,17 @@
-"""judging.standing: each row against the right run of its own base, and never against any other."""
+"""analysis.board_comparisons: each row against the right run of its own base, and never against any other."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from baseline_bench.judging.compare import compare
-from baseline_bench.judging.families import seeds_interval
-from baseline_bench.judging.standing import Judged, discordance, judge, recipes
-from baseline_bench.pages import leaderboard
-from baseline_bench.store.board import Board, Row
-from baseline_bench.store.candidate import Merge, Training
-from baseline_bench.store.entry import Result
-from baseline_bench.store.lineage import Said
+from baseline_bench.analysis.board_comparisons import Judged, discordance, judge, recipes
+from baseline_bench.analysis.compare import compare
+from baseline_bench.analysis.multiple_testing import seeds_interval
+from baseline_bench.rendering import leaderboard
+from baseline_bench.results.board import Board, Row
+from baseline_bench.results.candidate import Merge, Training
+from baseline_bench.results.entry import Result
+from baseline_bench.results.retractions import Said
 from board_samples import retraction, right, row, trained
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -3,7 +3,7 @@
 from math import sqrt
 
 import pytest
-from baseline_bench.judging.statistics import (
+from baseline_bench.analysis.statistics import (
     Pairs,
     exact_power,
     items_exact,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny_study
-from baseline_bench.store import candidate, entries
+from baseline_bench.results import candidate, entries
 from samples import printed_entries
 from test_plugins import TASK
 from tiny_study import LIMIT, REAL, SCRIPTED, bench, names, only, rows

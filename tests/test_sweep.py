@@ -1,4 +1,4 @@
-"""training.sweep: real trainings of a tiny model, chosen by held-out train rows, and the winner's recipe."""
+"""commands.sweep: real trainings of a tiny model, chosen by held-out train rows, and the winner's recipe."""
 
 import io
 import json
@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 import tiny
-from baseline_bench import cli, plugins, runs
-from baseline_bench.display import Screen
-from baseline_bench.errors import BenchError
-from baseline_bench.store import candidate
-from baseline_bench.training import recipes, sweep
-from baseline_bench.types import Split
+from baseline_bench import cli
+from baseline_bench.commands import sweep
+from baseline_bench.core import plugins
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Split
+from baseline_bench.evaluation import runs
+from baseline_bench.results import candidate
+from baseline_bench.training import recipes
 
 RECIPE = """\
 base = "{base}"

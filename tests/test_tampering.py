@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from baseline_bench.errors import BenchError
-from baseline_bench.pages import leaderboard
-from baseline_bench.pages.checking import check
-from baseline_bench.regrading import Regrader
-from baseline_bench.store import entries
-from baseline_bench.store.entry import Entry
-from baseline_bench.store.records import decode, pretty
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.records import decode, pretty
+from baseline_bench.evaluation.regrading import Regrader
+from baseline_bench.rendering import leaderboard
+from baseline_bench.rendering.checking import check
+from baseline_bench.results import entries
+from baseline_bench.results.entry import Entry
 from samples import altered, leaves, sha
 
 BOARD = Path(__file__).resolve().parent.parent / "leaderboards" / "gsm8k"

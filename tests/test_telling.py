@@ -1,4 +1,4 @@
-"""judging.telling: what is said of two rows, the same words wherever they stand."""
+"""rendering.comparison_text: what is said of two rows, the same words wherever they stand."""
 
 from dataclasses import replace
 from functools import cache
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import samples
-from baseline_bench.judging.telling import markdown, names, score, seeds, tell, tell_seeds
-from baseline_bench.store import choosing
-from baseline_bench.store.candidate import Merge, Training
-from baseline_bench.store.entry import Entry, Solutions
+from baseline_bench.rendering.comparison_text import markdown, names, score, seeds, tell, tell_seeds
+from baseline_bench.results import lookup
+from baseline_bench.results.candidate import Merge, Training
+from baseline_bench.results.entry import Entry, Solutions
 from test_compare import CUT, LOOSE, RIGHT, UNREAD, WRONG, row
 
 GSM8K = Path(__file__).parent.parent / "leaderboards" / "gsm8k"
@@ -19,7 +19,7 @@ BASE = "smollm2-135m-it-q4_1"
 @cache
 def board() -> tuple[Entry, ...]:
     """The full rows that were on the committed GSM8K board when these tests were written."""
-    rows = [chosen.entry for chosen in choosing.rows(GSM8K)]
+    rows = [chosen.entry for chosen in lookup.rows(GSM8K)]
     return tuple(row for row in rows if row.result.selection.limit is None and row.created < "2026-11-22T18:54")
 
 

@@ -1,4 +1,4 @@
-"""template_checks: how a model is prompted and stopped, by its tokenizer and chat template alone."""
+"""models.template_checks: how a model is prompted and stopped, by its tokenizer and chat template alone."""
 
 import json
 from dataclasses import replace
@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pytest
 import tiny
-from baseline_bench import cli, template_checks, tokenizer, tokens
-from baseline_bench.checkpoints import models
-from baseline_bench.errors import BenchError
-from baseline_bench.types import Message, Model
+from baseline_bench import cli
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Message, Model
+from baseline_bench.models import registry, template_checks, tokenizer, tokens
 from corpus import data, templates
 from tiny_study import bench, build
 
 
 def speech(folder: Path) -> tokens.Speech:
     """Of a model's folder."""
-    return tokenizer.load(models.resolve(str(folder), folder / "cache"))
+    return tokenizer.load(registry.resolve(str(folder), folder / "cache"))
 
 
 def codes(folder: Path) -> list[tuple[str, str]]:
     """What the checks find in a model's folder."""
-    model = models.resolve(str(folder), folder / "cache")
+    model = registry.resolve(str(folder), folder / "cache")
     return sorted((one.code, one.severity) for one in template_checks.findings(tokenizer.load(model), model))
 
 
@@ -38,7 +38,7 @@ def test_a_bos_rule_of_models_toml_is_held_to_the_tokenizer(tmp_path, declared, 
     folder = tiny.build(tmp_path / "model", "gemma")
     template = folder / "chat_template.jinja"
     template.write_text(template.read_text().replace("{{ bos_token }}", ""))
-    model = replace(models.resolve(str(folder), tmp_path), bos=declared)
+    model = replace(registry.resolve(str(folder), tmp_path), bos=declared)
     assert {one.code for one in template_checks.findings(tokenizer.load(model), model)} == expected
 
 
@@ -143,7 +143,7 @@ def test_a_row_that_no_tokenizer_takes_is_named(tmp_path, capfd, case, command):
 
 TASK = '''
 """A task with text of its own."""
-from baseline_bench.types import Message, Problem, Sampling
+from baseline_bench.core.types import Message, Problem, Sampling
 from baseline_bench.tasks._answers import READER, grade
 LABEL, SAMPLING = "own@v1", Sampling(max_tokens=8)
 def problems(split):

@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 import tiny
-from baseline_bench import cli, evaluate, plugins, regenerating, runs, thoughts, tokenizer, tokens
-from baseline_bench.checkpoints import models
-from baseline_bench.errors import BenchError
-from baseline_bench.store import entries
-from baseline_bench.store.completions import commit, completions_of, to_lines, written
-from baseline_bench.store.entry import Entry
-from baseline_bench.thoughts import Piece
-from baseline_bench.tokens import Answers, Speech
-from baseline_bench.types import Completion, Message, Problem, Split
+from baseline_bench import cli
+from baseline_bench.commands import reproduce
+from baseline_bench.core import plugins
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Completion, Message, Problem, Split
+from baseline_bench.evaluation import evaluate, runs
+from baseline_bench.models import registry, thoughts, tokenizer, tokens
+from baseline_bench.models.thoughts import Piece
+from baseline_bench.models.tokens import Answers, Speech
+from baseline_bench.results import entries
+from baseline_bench.results.completions import commit, completions_of, to_lines, written
+from baseline_bench.results.entry import Entry
 from corpus import templates
 from tiny_study import bench
 from tokenizers import Tokenizer, decoders, pre_tokenizers
@@ -27,7 +30,7 @@ from transformers import PreTrainedTokenizerFast
 ITEMS = 6
 SUMS = f'''
 """Sums of two numbers."""
-from baseline_bench.types import Message, Problem, Sampling
+from baseline_bench.core.types import Message, Problem, Sampling
 from baseline_bench.tasks._answers import READER, grade
 LABEL, SAMPLING = "sums-0shot@v1", Sampling(max_tokens=64)
 def problems(split):
@@ -106,7 +109,7 @@ def test_the_answer_starts_behind_the_last_thought(said, family, answer):
 
 def speech(folder: Path) -> Speech:
     """Of a model's folder."""
-    return tokenizer.load(models.resolve(str(folder), folder / "cache"))
+    return tokenizer.load(registry.resolve(str(folder), folder / "cache"))
 
 
 @pytest.fixture(scope="module")
@@ -354,11 +357,11 @@ def test_older_entries_say_nothing_of_where_answers_start(thinking):
     """A line generated again is not altered because it says so now; another text is, and so is a newer entry's."""
     now = completions_of(entries.completions_path(row(thinking, "closed")[0]))
     then = tuple(replace(line, answer_starts=None) for line in now)
-    assert regenerating._altered(then, now, starts=False) == 0
-    assert regenerating._altered(then, now, starts=True) == ITEMS
-    assert regenerating._altered(now, now, starts=True) == 0
-    assert regenerating._altered(now, then, starts=True) == ITEMS
-    assert regenerating._altered([replace(line, text="4") for line in then], now, starts=False) == ITEMS
+    assert reproduce._altered(then, now, starts=False) == 0
+    assert reproduce._altered(then, now, starts=True) == ITEMS
+    assert reproduce._altered(now, now, starts=True) == 0
+    assert reproduce._altered(now, then, starts=True) == ITEMS
+    assert reproduce._altered([replace(line, text="4") for line in then], now, starts=False) == ITEMS
 
 
 def test_an_engine_s_own_tokens_are_read(thinking, tmp_path):

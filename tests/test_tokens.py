@@ -1,13 +1,13 @@
-"""tokens: one way from a conversation to token ids."""
+"""models.tokens: one way from a conversation to token ids."""
 
 from pathlib import Path
 
 import pytest
 import tiny
-from baseline_bench import tokens
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Message, Sample
+from baseline_bench.models import tokens
 from baseline_bench.training import rows
-from baseline_bench.types import Message, Sample
 from transformers import AutoTokenizer
 
 TURNS = (Message("user", "What is 2+3?"), Message("assistant", "#### 5"), Message("user", "What is 4+5?"))

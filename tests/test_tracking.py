@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 import tiny_study
-from baseline_bench.errors import BenchError
-from baseline_bench.store import candidate
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Step
+from baseline_bench.results import candidate
 from baseline_bench.training import tracking
-from baseline_bench.types import Step
 from tiny_study import bench, history, only
 
 STEP = Step(3, 9, 1.5, 0.25, None, 4, 100, 40, 2.0)

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import tiny
 import tiny_study
-from baseline_bench.checkpoints import weights
-from baseline_bench.provenance import of_this_program
-from baseline_bench.store import candidate
+from baseline_bench.evaluation.provenance import of_this_program
+from baseline_bench.models import weights
+from baseline_bench.results import candidate
 from tiny_study import SCRIPTED, STEPS, bench, history, only
 
 OWN = """\
 import shutil
 from dataclasses import dataclass
-from baseline_bench.errors import BenchError
-from baseline_bench.types import Step, Trained
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Step, Trained
 from safetensors.torch import load_file, save_file
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ def test_an_unfinished_training_is_neither_merged_nor_scored(here, capfd):
 def test_a_held_training_is_not_trained_twice_at_once(here, capfd):
     """Another process that holds the folder is told of."""
     run = only(here, "runs/*")
-    code = "import time; from pathlib import Path; from baseline_bench import runs; "
+    code = "import time; from pathlib import Path; from baseline_bench.evaluation import runs; "
     code += f"runs.held(Path({str(run)!r}), wait=False)"
     command = [tiny_study.sys.executable, "-c", f"{code}; print('held', flush=True); input()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:

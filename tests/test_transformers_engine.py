@@ -3,12 +3,12 @@
 import pytest
 import tiny
 import torch
-from baseline_bench.engines import _drawing as drawing
-from baseline_bench.engines import _teacher as teacher
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Model, Request, Row, Sampling
+from baseline_bench.engines import _teacher_forcing as teacher
+from baseline_bench.engines import _top_p_sampling as drawing
 from baseline_bench.engines import transformers as engine
 from baseline_bench.engines._cache import LEAST, ROOM, Growing, closed_up, growing, prefix
-from baseline_bench.errors import BenchError
-from baseline_bench.types import Model, Request, Row, Sampling
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer

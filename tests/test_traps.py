@@ -4,14 +4,15 @@ import pytest
 import tiny_lora
 import tiny_training
 import torch
-from baseline_bench import evaluate, plugins, tokenizer
-from baseline_bench.checkpoints import merge, soundness
-from baseline_bench.checkpoints.merge import MergeOptions
+from baseline_bench.core import plugins
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Request, Row, Sample, Sampling, Split
 from baseline_bench.engines import transformers as engine
-from baseline_bench.errors import BenchError
+from baseline_bench.evaluation import evaluate
+from baseline_bench.models import merge, tokenizer, weight_checks
+from baseline_bench.models.merge import MergeOptions
 from baseline_bench.trainers import _adapter, _network, _sft, full, lora, qlora
 from baseline_bench.training.rows import problems, tokenise
-from baseline_bench.types import Request, Row, Sample, Sampling, Split
 from safetensors.torch import load_file
 from transformers import GemmaConfig, GemmaForCausalLM
 
@@ -235,6 +236,6 @@ def test_a_pure_bf16_training_leaves_most_weights_where_they_were(base, tmp_path
     for kept in ("bf16", "fp32"):
         options = tiny_training.full(lr=1e-5, precision="bf16", weights=kept, optimizer="adamw_8bit", epochs=4)
         made = tiny_training.run(full.train, half, rows, tmp_path / kept, options)
-        changed[kept] = soundness.full(made.trained.weights, folder).changed
+        changed[kept] = weight_checks.full(made.trained.weights, folder).changed
     assert changed["bf16"] < 0.2
     assert changed["fp32"] > 0.95

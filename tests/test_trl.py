@@ -5,8 +5,8 @@ import json
 import pytest
 import tiny_study
 import tiny_training
-from baseline_bench import plugins
-from baseline_bench.store import candidate
+from baseline_bench.core import plugins
+from baseline_bench.results import candidate
 from baseline_bench.trainers import full, lora, trl
 from baseline_bench.training import recipes
 from tiny_study import bench, history, only

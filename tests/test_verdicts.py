@@ -1,12 +1,12 @@
-"""judging.verdicts: claims are judged on rows as registered, by the test they name, or not at all."""
+"""analysis.claims.judge: claims are judged on rows as registered, by the test they name, or not at all."""
 
 import random
 from dataclasses import replace
 
 import pytest
-from baseline_bench.judging.registration import Since
-from baseline_bench.judging.verdicts import judge
-from baseline_bench.pages import claims_page
+from baseline_bench.analysis.claims.judge import judge
+from baseline_bench.analysis.claims.registration import Since
+from baseline_bench.rendering import claims_page
 from claimed import (
     EARLY,
     LATE,

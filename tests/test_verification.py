@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from baseline_bench.errors import BenchError
-from baseline_bench.store.completions import compress, to_lines
-from baseline_bench.store.entries import completions_path, stem, verify, write
-from baseline_bench.store.entry import Entry
-from baseline_bench.store.records import decode, digest, pretty
-from baseline_bench.types import Verdict
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.records import decode, digest, pretty
+from baseline_bench.core.types import Verdict
+from baseline_bench.results.completions import compress, to_lines
+from baseline_bench.results.entries import completions_path, stem, verify, write
+from baseline_bench.results.entry import Entry
 from samples import LEAVES, add, altered, answers, entry, move, regrade, result
 
 BASE = result()

@@ -1,4 +1,4 @@
-"""stories.verifying: how far an entry can be checked again, and what each level takes."""
+"""commands.verifying: how far an entry can be checked again, and what each level takes."""
 
 import hashlib
 import io
@@ -10,17 +10,18 @@ from pathlib import Path
 
 import pytest
 import tiny
-from baseline_bench import cli, regenerating, runs
-from baseline_bench.display import Screen
-from baseline_bench.errors import BenchError
-from baseline_bench.store import entries, lineage, noise
-from baseline_bench.store.bits import Bits
-from baseline_bench.store.completions import CommittedCompletion, from_lines, read_lines, to_lines
-from baseline_bench.store.entry import Entry
-from baseline_bench.store.noise import Noise, NoiseRun
-from baseline_bench.store.records import digest
-from baseline_bench.stories import verifying
-from baseline_bench.stories.verifying import Verify
+from baseline_bench import cli
+from baseline_bench.commands import reproduce, verifying
+from baseline_bench.commands.verifying import Verify
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.records import digest
+from baseline_bench.evaluation import runs
+from baseline_bench.results import entries, noise, retractions
+from baseline_bench.results.bits import Bits
+from baseline_bench.results.completions import CommittedCompletion, from_lines, read_lines, to_lines
+from baseline_bench.results.entry import Entry
+from baseline_bench.results.noise import Noise, NoiseRun
 
 BOARD = Path(__file__).resolve().parent.parent / "leaderboards" / "gsm8k"
 OPTIONS = ("-o", "dtype=float32", "-o", "device=cpu", "-o", "batch_size=3")
@@ -73,9 +74,9 @@ def verified(asked: Verify) -> tuple[int, str]:
     return status, data.getvalue()
 
 
-def said(place: Path) -> tuple[lineage.Verification, ...]:
+def said(place: Path) -> tuple[retractions.Verification, ...]:
     """The records on the board."""
-    return lineage.read(entry_of(place).parent).verifications
+    return retractions.read(entry_of(place).parent).verifications
 
 
 def forge(place: Path, change: Callable[[CommittedCompletion], CommittedCompletion]) -> None:
@@ -143,7 +144,7 @@ def test_a_real_row_reaches_level_1_without_its_weights(tmp_path):
         shutil.copy(path, tmp_path / path.name)
     asked = Verify([tmp_path / source.name], 1, None, [], False, [], tmp_path, None, tmp_path, "bench verify", None)
     assert verified(asked)[0] == 0
-    (record,) = lineage.read(tmp_path).verifications
+    (record,) = retractions.read(tmp_path).verifications
     assert record.level == 1
     assert "those committed" in record.found[-1]
     assert "vllm 0.26.0" in record.missing[0]
@@ -160,7 +161,7 @@ def test_a_folder_without_the_task_s_data_says_nothing_against_a_row(tmp_path):
     asked = Verify([tmp_path / source.name], 1, None, [], False, [], tmp_path, mirror, tmp_path, "bench verify", None)
     status, page = verified(asked)
     assert status == 1
-    (record,) = lineage.read(tmp_path).verifications
+    (record,) = retractions.read(tmp_path).verifications
     assert record.level == 0
     assert "openai/gsm8k" in record.missing[0]
     assert "contradict" not in page
@@ -298,7 +299,7 @@ def test_a_score_outside_the_noise_does_not_reach_level_3(place):
     entry = entries.read(path)
     record = band(entry, (1, 1))
     here = verifying.Reached(1, (), ("level 2: ...", verifying.NEXT[2]), "CPU")
-    outcome = regenerating.Outcome(4, (1,), 0, entry.result.counts.correct + 1, (), "CPU", None)
+    outcome = reproduce.Outcome(4, (1,), 0, entry.result.counts.correct + 1, (), "CPU", None)
     noise.write(record, path.parent)
     found = verifying._inside(path, entry, outcome, here)
     assert found.level == 1

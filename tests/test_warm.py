@@ -1,4 +1,4 @@
-"""warm: a reload counts only where a proof with power says so; this file is the engine under test, too."""
+"""evaluation.engine_reuse: a reload counts only where a proof with power says so; this file is the engine too."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Completion, Model, Request, Sampling, Value
 from baseline_bench.engines import scripted
-from baseline_bench.errors import BenchError
-from baseline_bench.types import Completion, Model, Request, Sampling, Value
-from baseline_bench.warm import FLOOR, POSITIONS, Reference, Warm, agreement, distance, prove
+from baseline_bench.evaluation.engine_reuse import FLOOR, POSITIONS, Reference, Warm, agreement, distance, prove
 from safetensors.numpy import load_file, save_file
 
 VOCABULARY = 32

@@ -1,12 +1,12 @@
-"""trainers._watch: a loss that goes wrong stops the training, one that merely wobbles does not."""
+"""trainers._loss_monitor: a loss that goes wrong stops the training, one that merely wobbles does not."""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
-from baseline_bench.errors import BenchError
-from baseline_bench.trainers._watch import Watch
-from baseline_bench.types import Step
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Step
+from baseline_bench.trainers._loss_monitor import Watch
 
 
 def watched(losses, norms=None) -> tuple[list[Step], BenchError | None]:

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 import tiny
-from baseline_bench import findings, sitting, tokenizer
-from baseline_bench.checkpoints import adapter, examination, tensor_check, weights
-from baseline_bench.checkpoints.weights import SINGLE
+from baseline_bench.core import findings
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Model
 from baseline_bench.engines import scripted, vllm
-from baseline_bench.errors import BenchError
-from baseline_bench.named import checked
-from baseline_bench.store import answers, audit, completions, entries
-from baseline_bench.store.completions import CommittedCompletion
-from baseline_bench.types import Model
+from baseline_bench.evaluation import plan
+from baseline_bench.models import adapter, diagnose, tensor_check, tokenizer, weights
+from baseline_bench.models.weights import SINGLE
+from baseline_bench.results import answers, audit, completions, entries
+from baseline_bench.results.completions import CommittedCompletion
+from baseline_bench.training.resolve_candidate import checked
 from corpus import adapters, candidates
 from corpus import answers as corpus_answers
 from peft import LoraConfig
@@ -48,7 +49,7 @@ def codes(found) -> tuple[tuple[str, str], ...]:
 def test_every_candidate_has_its_findings_and_no_others(case, tmp_path):
     """By the files alone, for the engine that loads them through transformers."""
     made = model(case.build(tmp_path / "model"))
-    assert codes(examination.model(made, tokenizer.load(made), "transformers")) == case.expected
+    assert codes(diagnose.model(made, tokenizer.load(made), "transformers")) == case.expected
 
 
 @pytest.mark.parametrize("case", adapters.CASES, ids=lambda case: case.name)
@@ -70,14 +71,14 @@ def test_every_case_names_a_twin_that_is_its_opposite(cases):
 def test_other_engines_compare_plain_tensors_and_leave_quantised_ones_to_themselves(tmp_path):
     """An engine like vLLM brings its own kernels, and its own names for what they take."""
     unused = candidates.changed(candidates._add_lora)(tmp_path / "unused")
-    assert [one.code for one in examination.whole(unused, "vllm")] == ["weights-unused"]
-    assert examination.whole(candidates.gptq("gptq")(tmp_path / "gptq"), "vllm") == []
+    assert [one.code for one in diagnose.whole(unused, "vllm")] == ["weights-unused"]
+    assert diagnose.whole(candidates.gptq("gptq")(tmp_path / "gptq"), "vllm") == []
 
 
 def test_an_architecture_that_transformers_does_not_know_is_the_engine_s_to_judge(tmp_path):
     """No finding and no traceback."""
     folder = candidates.changed(model_type="nobody-knows", architectures=["Nobody"])(tmp_path / "model")
-    assert examination.whole(folder, "vllm") == []
+    assert diagnose.whole(folder, "vllm") == []
 
 
 def test_the_check_is_silent_and_restores_what_was_set(base, capfd):
@@ -161,7 +162,7 @@ def test_files_that_cannot_be_used_are_not_accepted(tmp_path, capfd):
 def test_the_revision_at_hand_is_the_one_that_the_adapter_names(base, tmp_path, revision, named, found):
     """By the hub's commit, or by the name that the user gives."""
     folder = adapters.made(config={"revision": adapters.COMMIT})(tmp_path)
-    assert tuple(one.code for one in examination.lora(folder, model(base, revision), named)) == found
+    assert tuple(one.code for one in diagnose.lora(folder, model(base, revision), named)) == found
 
 
 def test_the_base_of_the_hub_is_taken_at_the_revision_that_the_adapter_names(base, tmp_path, monkeypatch):
@@ -172,7 +173,7 @@ def test_the_base_of_the_hub_is_taken_at_the_revision_that_the_adapter_names(bas
         asked.append(name)
         return replace(model(base, adapters.COMMIT), source="hub:org/base")
 
-    monkeypatch.setattr("baseline_bench.checkpoints.models.resolve", resolve)
+    monkeypatch.setattr("baseline_bench.models.registry.resolve", resolve)
     folder = adapters.made(config={"revision": adapters.COMMIT, "base_model_name_or_path": "org/base"})(tmp_path)
     assert bench(tmp_path, "score", folder, *ASK, *SCRIPTED, "--with-base") == 0
     assert set(asked) == {f"org/base@{adapters.COMMIT}"}
@@ -226,7 +227,7 @@ def overflowing(folder: Path, factor: float) -> Path:
 
 
 SUMS = '''"""Sums, answered by the likeliest tokens or by draws."""
-from baseline_bench.types import Message, Problem, Sampling
+from baseline_bench.core.types import Message, Problem, Sampling
 from baseline_bench.tasks._answers import READER, grade
 LABEL, SAMPLING = "sums@v1", Sampling(max_tokens=4, {sampling})
 def problems(split):
@@ -285,7 +286,7 @@ def test_an_adapter_that_the_engine_puts_beside_the_weights_is_checked_too(tmp_p
     """As vLLM's option `adapter` does; an engine without such an option has nothing to check."""
     folder = next(case for case in adapters.CASES if case.name == "half of the layers").build(tmp_path)
     held = model(tmp_path / "base")
-    asked = sitting.Asked(None, ([], []), "vllm", "", vllm.Options(adapter=str(folder)))
-    assert [one.code for one in sitting._beside(asked, held)] == ["adapter-incomplete"]
-    assert sitting._beside(replace(asked, options=vllm.Options()), held) == []
-    assert sitting._beside(replace(asked, options=scripted.Options()), held) == []
+    asked = plan.Asked(None, ([], []), "vllm", "", vllm.Options(adapter=str(folder)))
+    assert [one.code for one in plan._beside(asked, held)] == ["adapter-incomplete"]
+    assert plan._beside(replace(asked, options=vllm.Options()), held) == []
+    assert plan._beside(replace(asked, options=scripted.Options()), held) == []

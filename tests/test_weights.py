@@ -1,4 +1,4 @@
-"""checkpoints.weights: which weights are these, and is the checkpoint whole."""
+"""models.weights: which weights are these, and is the checkpoint whole."""
 
 import json
 import shutil
@@ -7,8 +7,8 @@ import struct
 import pytest
 import tiny
 import torch
-from baseline_bench.checkpoints import untouched, weights
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
+from baseline_bench.models import file_cache, weights
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
@@ -212,7 +212,7 @@ def test_weights_that_were_read_are_not_read_again_until_a_file_changes(whole, t
     """Same bytes, same file: remembered. Another number in its place, size and name unchanged: read."""
     folder = tmp_path / "folder"
     shutil.copytree(whole, folder)
-    monkeypatch.setattr(untouched, "SETTLED", 0)
+    monkeypatch.setattr(file_cache, "SETTLED", 0)
     read, really = [], weights._sha256
     monkeypatch.setattr(weights, "_sha256", lambda tensors: read.append(1) or really(tensors))
     first = weights.sha256(folder)

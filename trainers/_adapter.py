@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Job
 from baseline_bench.trainers import _network
 from baseline_bench.trainers._options import Lora
-from baseline_bench.types import Job
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from accelerate import Accelerator
 from accelerate.utils import FullyShardedDataParallelPlugin
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
 from baseline_bench.trainers._options import Full
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from baseline_bench.contracts import Foreign
-from baseline_bench.errors import BenchError
-from baseline_bench.trainers import _history, _leash
-from baseline_bench.types import Job, Row, Trained
+from baseline_bench.core.contracts import Foreign
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Job, Row, Trained
+from baseline_bench.trainers import _child_guard, _history
 
 FOLDER, LOG = "foreign", "foreign.log"
 IGNORED = -100
@@ -40,7 +40,7 @@ print(json.dumps(found))
 
 
 def run(trainer: Foreign, job: Job) -> Trained:
-    """Train by a foreign trainer; see `baseline_bench.contracts.Foreign`.
+    """Train by a foreign trainer; see `baseline_bench.core.contracts.Foreign`.
 
     Raises:
         BenchError: the interpreter or the command is not there, the command fails, takes longer than the recipe's time
@@ -57,14 +57,14 @@ def run(trainer: Foreign, job: Job) -> Trained:
     _write(_files(trainer, job), place)
     command, began = _command(trainer, job), perf_counter()
     log = job.folder / LOG
-    from baseline_bench.trainers import _handed  # loads torch
+    from baseline_bench.trainers import _external_check  # loads torch
 
     try:
         _run(command, place, log, job.options.time_limit)
         found = _weights(trainer, job, place)
         logged = _history.read(place)
         steps = list(_history.steps(logged, job, perf_counter() - began))
-        taken: Trained = _handed.take(found, job)
+        taken: Trained = _external_check.take(found, job)
     except BenchError as error:
         name = Path(str(getattr(trainer, "__file__", trainer))).stem
         raise BenchError(f"{name}: {error.what}{_tail(log)}", error.way_out) from error
@@ -186,12 +186,14 @@ def _told(trainer: Foreign, member: str, job: Job) -> Any:
 
 def _broken(trainer: Foreign, member: str, expected: str) -> BenchError:
     where = getattr(trainer, "__file__", trainer)
-    return BenchError(f"{where}: {member}(job) must give {expected}", "see the class Foreign in harness/contracts.py")
+    return BenchError(
+        f"{where}: {member}(job) must give {expected}", "see the class Foreign in harness/core/contracts.py"
+    )
 
 
 def _run(command: Sequence[str], place: Path, log: Path, limit: float) -> None:
     """Run to the end, or to the end of the time; whatever happens, nothing of it is left running."""
-    leash = [sys.executable, str(Path(_leash.__file__)), *command]
+    leash = [sys.executable, str(Path(_child_guard.__file__)), *command]
     with log.open("wb") as printed:
         child = subprocess.Popen(
             leash,
@@ -221,7 +223,7 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
     if child.stdin is not None:
         child.stdin.close()
     with suppress(subprocess.TimeoutExpired):
-        child.wait(2 * _leash.GRACE)
+        child.wait(2 * _child_guard.GRACE)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
 from baseline_bench.trainers import _masks
 from baseline_bench.trainers._packing import Packed
 from torch.nn.functional import cross_entropy

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from baseline_bench.errors import BenchError
-from baseline_bench.types import Job, Row, Step
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Job, Row, Step
 
 FILE = "trainer_state.json"
 _WAY_OUT = f"let it log every step (logging_steps = 1) and write {FILE}, as transformers' Trainer.save_state does"

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 import transformers
-from baseline_bench import machine
-from baseline_bench.checkpoints import weights
-from baseline_bench.errors import BenchError
+from baseline_bench.core import machine
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Job
+from baseline_bench.models import weights
 from baseline_bench.trainers._options import Full
-from baseline_bench.types import Job
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -6,7 +6,7 @@ from types import MethodType
 from typing import Any
 
 import torch
-from baseline_bench.errors import BenchError
+from baseline_bench.core.errors import BenchError
 from baseline_bench.trainers._options import Full
 
 

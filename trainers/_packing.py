@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from baseline_bench.types import Row
+from baseline_bench.core.types import Row
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,13 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
-from baseline_bench.errors import BenchError
-from baseline_bench.trainers import _device, _masks, _network, _optimizer, _state
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Job, Row, Step, Trained
+from baseline_bench.trainers import _device, _masks, _network, _optimizer, _resume_state
 from baseline_bench.trainers._graphs import Graphs
+from baseline_bench.trainers._loss_monitor import LostTrainingError, Watch
 from baseline_bench.trainers._options import Full
 from baseline_bench.trainers._packing import Packed, pack, share, windows
-from baseline_bench.trainers._watch import LostTrainingError, Watch
-from baseline_bench.types import Job, Row, Step, Trained
 from torch.nn.functional import cross_entropy
 
 # How far towards seeing its neighbour a packed row may lean; rounding in bf16 makes a few hundredths.
@@ -73,7 +73,7 @@ class _Training:
 
     def __init__(self, job: Job, method: Method, accelerator: Accelerator) -> None:
         options: Full = job.options
-        _state.seed(job.seed)
+        _resume_state.seed(job.seed)
         network = method.build(job, accelerator.device)
         network.train()
         if options.gradient_checkpointing:
@@ -111,7 +111,7 @@ class _Training:
 
     def _steps(self, keep: Sequence[int]) -> None:
         """Every step that is left; weights and states are kept where they are due."""
-        first = _state.load(self.accelerator, self.network, self.optimizer, self.job.folder) + 1
+        first = _resume_state.load(self.accelerator, self.network, self.optimizer, self.job.folder) + 1
         if first == 1:
             self._require_blind()
         watch = Watch(self._report, len(self.plan), _READ_EVERY if self.accelerator.device.type == "cuda" else 1)
@@ -127,7 +127,7 @@ class _Training:
                 self._save(self._checkpoint(number))
             if often and number % often == 0 and number < len(self.plan):
                 watch.flush()
-                _state.save(self.accelerator, self.network, self.optimizer, number, self.job.folder)
+                _resume_state.save(self.accelerator, self.network, self.optimizer, number, self.job.folder)
         watch.flush()
 
     def _recorded(self) -> Graphs | None:
@@ -257,7 +257,7 @@ class _Training:
     def _finish(self) -> None:
         """The state to resume from is no longer needed."""
         if self.accelerator.is_main_process:
-            (self.job.folder / _state.FILE).unlink(missing_ok=True)
+            (self.job.folder / _resume_state.FILE).unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
 
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch
+from baseline_bench.core.types import Job, Trained
 from baseline_bench.trainers import _adapter, _network, _sft
 from baseline_bench.trainers._options import Lora as Options
-from baseline_bench.types import Job, Trained
 
 __all__ = ["Options", "train"]
 

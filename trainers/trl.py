@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from baseline_bench.core.types import Job
 from baseline_bench.trainers import _foreign
 from baseline_bench.trainers._options import PROJECTIONS, Foreign, require
-from baseline_bench.types import Job
 
 __all__ = ["LIBRARIES", "Options", "command", "files", "weights"]
 

@@ -1,1 +1,4 @@
-"""What generates: one file an engine."""
+"""Engines take token ids and return completions; each file without a leading underscore is one engine.
+
+Their public face is the contract `core.contracts.Engine`; `multi_gpu` runs one engine on several GPUs.
+"""

@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 import vllm
-from baseline_bench.checkpoints import adapter
-from baseline_bench.contracts import Logprobs
-from baseline_bench.engines import _vllm_needs as needs
-from baseline_bench.engines import _vllm_recorded as recorded
+from baseline_bench.core.contracts import Logprobs
+from baseline_bench.core.errors import BenchError, first_line
+from baseline_bench.core.types import Completion, Measured, Model, Request, Row, Sampling, Value
+from baseline_bench.engines import _vllm_cuda_graphs as recorded
+from baseline_bench.engines import _vllm_requirements as needs
 from baseline_bench.engines.vllm import Options, resolved
-from baseline_bench.errors import BenchError, first_line
-from baseline_bench.tokens import completion_text
-from baseline_bench.types import Completion, Measured, Model, Request, Row, Sampling, Value
+from baseline_bench.models import adapter
+from baseline_bench.models.tokens import completion_text
 from transformers import AutoTokenizer
 from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
@@ -81,7 +81,7 @@ class Vllm:
         """Read another model's weights into the running engine; its shape and tokenizer must be this one's.
 
         vLLM does not tell whether every weight was replaced (its CPU build keeps copies that stay old):
-        `harness/warm.py` proves it.
+        `harness/evaluation/engine_reuse.py` proves it.
 
         Raises:
             BenchError: answers under the old weights would stay in the prefix cache, or recorded steps go on with them.

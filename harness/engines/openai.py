@@ -14,9 +14,9 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import httpx2
-from baseline_bench.errors import BenchError
-from baseline_bench.tokens import completion_text
-from baseline_bench.types import Completion, Measured, Model, Request, Row, Sampling, Value
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Completion, Measured, Model, Request, Row, Sampling, Value
+from baseline_bench.models.tokens import completion_text
 from transformers import AutoTokenizer
 
 AGAIN = frozenset({429, 502, 503, 504})

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from baseline_bench.errors import BenchError
-from baseline_bench.types import Completion, Finish, Model, Request, Sampling, Value
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Completion, Finish, Model, Request, Sampling, Value
 
 
 @dataclass(frozen=True, slots=True)

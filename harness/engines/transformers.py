@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 import transformers
-from baseline_bench import machine
-from baseline_bench.checkpoints import weights
-from baseline_bench.engines import _drawing as drawing
-from baseline_bench.engines import _teacher as teacher
+from baseline_bench.core import machine
+from baseline_bench.core.errors import BenchError, first_line
+from baseline_bench.core.types import Completion, Measured, Model, Request, Row, Sampling, Value
+from baseline_bench.engines import _teacher_forcing as teacher
+from baseline_bench.engines import _top_p_sampling as drawing
 from baseline_bench.engines._cache import Prefix, closed_up, growing, prefix
-from baseline_bench.errors import BenchError, first_line
-from baseline_bench.tokens import completion_text, ends
-from baseline_bench.types import Completion, Measured, Model, Request, Row, Sampling, Value
+from baseline_bench.models import weights
+from baseline_bench.models.tokens import completion_text, ends
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

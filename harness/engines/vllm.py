@@ -6,11 +6,11 @@ The engine stands in `_vllm_engine`, and runs in a process of its own that begin
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from baseline_bench.contracts import Generator
-from baseline_bench.types import Model, Value
+from baseline_bench.core.contracts import Generator
+from baseline_bench.core.types import Model, Value
 
 LIBRARIES = ("vllm", "torch", "transformers")
-# A running engine can take another model of the same shape; see `baseline_bench.warm`.
+# A running engine can take another model of the same shape; see `baseline_bench.evaluation.engine_reuse`.
 RELOADS = True
 # Its memory comes back only when its process ends.
 APART = True

@@ -1,1 +1,4 @@
-"""From a recipe to whole weights: recipes, data, the training in its child process, merging, sweeps."""
+"""Turns a recipe into a candidate and merges its weights.
+
+Its public face is `recipes.read`, `train` and `merging`.
+"""

@@ -8,14 +8,14 @@ from typing import Any
 
 import datasets
 import pyarrow
-from baseline_bench import plugins
-from baseline_bench.contracts import Task
-from baseline_bench.errors import BenchError, first_line, gathered
-from baseline_bench.mirrors import as_it_lies
-from baseline_bench.quiet import no_bars
+from baseline_bench.core import plugins
+from baseline_bench.core.contracts import Task
+from baseline_bench.core.errors import BenchError, first_line, gathered
+from baseline_bench.core.mirrors import as_it_lies
+from baseline_bench.core.quiet import no_bars
+from baseline_bench.core.types import Message, Problem, Sample, Split
 from baseline_bench.training import recipes
 from baseline_bench.training.recipes import Recipe
-from baseline_bench.types import Message, Problem, Sample, Split
 from datasets.exceptions import DatasetsError
 from pyarrow import parquet
 

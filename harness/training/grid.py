@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 
-from baseline_bench.errors import BenchError, gathered
-from baseline_bench.store.candidate import Candidate
+from baseline_bench.core.errors import BenchError, gathered
+from baseline_bench.core.types import Verdict
+from baseline_bench.results.candidate import Candidate
 from baseline_bench.training import recipes
 from baseline_bench.training.recipes import Recipe
-from baseline_bench.types import Verdict
 
 LEVEL = 0.05
 
@@ -151,7 +151,7 @@ def _require_different(tried: Sequence[Try]) -> None:
 
 def _p(best: Outcome, other: Outcome) -> float:
     """How likely two tries of equal worth differ this much."""
-    from baseline_bench.judging import statistics  # loads scipy
+    from baseline_bench.analysis import statistics  # loads scipy
 
     both = list(zip(best.verdicts or (), other.verdicts or (), strict=True))
     kinds = ((True, True), (True, False), (False, True), (False, False))

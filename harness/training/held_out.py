@@ -4,16 +4,16 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from baseline_bench import evaluate, plugins, protocol
-from baseline_bench.contracts import Task
-from baseline_bench.errors import BenchError
-from baseline_bench.evaluate import Exam
-from baseline_bench.store import records
-from baseline_bench.tokens import prompt_ids
+from baseline_bench.core import plugins, records
+from baseline_bench.core.contracts import Task
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Completion, Problem, Request, Sample, Split
+from baseline_bench.evaluation import evaluate, protocol
+from baseline_bench.evaluation.evaluate import Exam
+from baseline_bench.models.tokens import prompt_ids
 from baseline_bench.training import recipes
 from baseline_bench.training.rows import Rows
 from baseline_bench.training.train import Plan
-from baseline_bench.types import Completion, Problem, Request, Sample, Split
 
 MOST = 256
 

@@ -9,16 +9,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from baseline_bench import findings, probes, runs, stage
-from baseline_bench.checkpoints import adapter as adapters
-from baseline_bench.checkpoints import examination, models, weights
-from baseline_bench.display import Screen
-from baseline_bench.errors import BenchError
-from baseline_bench.findings import Finding
-from baseline_bench.store import candidate, records
-from baseline_bench.store.candidate import Candidate, Merge, Training
+from baseline_bench.core import child_process, findings, records
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.findings import Finding
+from baseline_bench.core.types import Model
+from baseline_bench.evaluation import reload_reference, runs
+from baseline_bench.models import adapter as adapters
+from baseline_bench.models import diagnose, registry, weights
+from baseline_bench.results import candidate
+from baseline_bench.results.candidate import Candidate, Merge, Training
 from baseline_bench.training.train import ASKED
-from baseline_bench.types import Model
 
 RECORD = "merge-effect.json"
 # Above this mean KL (nats a token) or below this agreement the merged model is no longer the one that was trained.
@@ -61,7 +62,7 @@ def whole(folder: Path, step: int | None, cache: Path, screen: Screen, accept: S
     found: list[Finding] = []
     if made.kind == "adapter":
         place, whose = folder / ("merged" if step is None else f"merged-{step:06}"), base(made, folder, cache)
-        found = examination.lora(folder / kept, whose)
+        found = diagnose.lora(folder / kept, whose)
         findings.refuse(str(folder), found, accept)
         merge = _merged(made, folder / kept, place, whose, screen)
     digest = weights.sha256(place) if merge is None else merge.merged_sha256
@@ -107,7 +108,7 @@ def base(made: Candidate, folder: Path, cache: Path) -> Model:
     """
     named = str(runs.read_json(folder / ASKED).get("base", made.base.name))
     with runs.writing(cache):
-        found = models.resolve(named, cache)
+        found = registry.resolve(named, cache)
     if found.weights_sha256 != made.base.weights_sha256:
         raise BenchError(
             f"{named} holds other weights than the adapter was trained on", "restore the base, or train again"
@@ -128,18 +129,18 @@ def _merged(made: Candidate, adapter_folder: Path, place: Path, base: Model, scr
 def _run(adapter_folder: Path, base: Model, place: Path, asked: Mapping[str, Any], screen: Screen) -> Merge:
     if not (place / RECORD).is_file():
         screen.say(f"merging {adapter_folder} into {base.name}")
-        from baseline_bench import tokenizer  # loads transformers
+        from baseline_bench.models import tokenizer  # loads transformers
 
         speech = tokenizer.load(base)
         with runs.writing(place.parent):
-            stage.run(
+            child_process.run(
                 "baseline_bench.training.merging:work",
                 {
                     **asked,
                     "base": str(base.folder),
                     "adapter": str(adapter_folder),
                     "place": str(place),
-                    "sequences": probes.sequences(speech),
+                    "sequences": reload_reference.sequences(speech),
                 },
             )
     path = place / RECORD
@@ -174,10 +175,7 @@ def lost(merge: Merge) -> str | None:
 
 def work(asked: Mapping[str, Any], _screen: Screen, _rank: int) -> None:
     """The child process: fold, prove, look at the effect, and write the record last."""
-    from baseline_bench.checkpoints import (
-        fidelity,  # loads torch
-        merge,  # loads torch
-    )
+    from baseline_bench.models import fidelity, merge
 
     base, folder, place = (Path(asked[key]) for key in ("base", "adapter", "place"))
     options = merge.MergeOptions(

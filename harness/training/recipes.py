@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baseline_bench import plugins
-from baseline_bench.errors import BenchError, gathered, nearest
-from baseline_bench.options import WORDS, kinds_of
-from baseline_bench.store import records
+from baseline_bench.core import plugins, records
+from baseline_bench.core.errors import BenchError, gathered, nearest
+from baseline_bench.core.options import WORDS, kinds_of
 from baseline_bench.trainers import _options as trainer_options
 
 FOLDER = plugins.folder("trainer") / "recipes"

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from baseline_bench.errors import BenchError
-from baseline_bench.store.records import digest
-from baseline_bench.tokens import Manner, Tokenizer, begun, completion_ids, doubled_bos, prompt_ids, require_text
-from baseline_bench.types import Row, Sample
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.records import digest
+from baseline_bench.core.types import Row, Sample
+from baseline_bench.models.tokens import Manner, Tokenizer, begun, completion_ids, doubled_bos, prompt_ids, require_text
 
 _SHOWN = 5
 

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from baseline_bench.errors import BenchError, nearest
-from baseline_bench.types import Step, Value
+from baseline_bench.core.errors import BenchError, nearest
+from baseline_bench.core.types import Step, Value
 
 PROJECT = "bench"
 _PACKAGES = {"comet_ml": "comet-ml"}

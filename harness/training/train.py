@@ -18,16 +18,17 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from baseline_bench import plugins, runs, stage
-from baseline_bench.checkpoints import models
-from baseline_bench.display import Screen
-from baseline_bench.errors import BenchError
-from baseline_bench.store import candidate, entries, records
-from baseline_bench.tokens import Speech
-from baseline_bench.training import leaks, origins, recipes, tracking
+from baseline_bench.core import child_process, plugins, records
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Model, Row, Split, Value
+from baseline_bench.evaluation import runs
+from baseline_bench.models import registry
+from baseline_bench.models.tokens import Speech
+from baseline_bench.results import candidate, entries
+from baseline_bench.training import contamination, recipes, tracking
 from baseline_bench.training.recipes import Recipe
 from baseline_bench.training.rows import Rows, tokenise
-from baseline_bench.types import Model, Row, Split, Value
 
 ASKED = "training.json"
 
@@ -83,22 +84,24 @@ def prepare(order: Order, screen: Screen, tasks: Sequence[str] = ()) -> Plan:
         raise BenchError("--gpus is 1 or more, --checkpoints 0 or more, --seed 0 to 2^32 - 1", "mend the numbers")
     examined = dict.fromkeys([recipes.place(recipe, "task"), *tasks])
     for name in examined:
-        origins.require_apart(recipe.derived_from, recipes.place(recipe, "data"), name)
+        contamination.require_apart(recipe.derived_from, recipes.place(recipe, "data"), name)
     plugins.require(getattr(recipe.options, "LIBRARIES", ()), f"the trainer '{recipe.trainer}'")
     tracking.require(order.log)
     if order.gpus > 1 and 0 < (there := _gpus()) < order.gpus:
         raise BenchError(f"--gpus {order.gpus}, but {there} are here", f"--gpus {there}")
     screen.say(f"base {recipe.base}: looking for it, fetching what is missing")
     with runs.writing(order.cache):
-        model = models.resolve(recipes.place(recipe, "base"), order.cache)
-    from baseline_bench import tokenizer  # loads transformers
+        model = registry.resolve(recipes.place(recipe, "base"), order.cache)
+    from baseline_bench.models import tokenizer  # loads transformers
 
     speech = tokenizer.load(model)
     from baseline_bench.training import data  # loads datasets
 
     samples = data.load(recipe, order.mirror)
     for name in examined:
-        leaks.require_clean(leaks.check(samples, plugins.task(name).problems(Split("test", mirror=order.mirror))))
+        contamination.require_clean(
+            contamination.check(samples, plugins.task(name).problems(Split("test", mirror=order.mirror)))
+        )
     rows = tokenise(samples, speech.tokenizer, speech.manner, min(recipe.max_length, speech.context or sys.maxsize))
     return Plan(order, recipe, model, speech, rows, ())
 
@@ -129,7 +132,7 @@ def train(plan: Plan, screen: Screen) -> Path:
             return place
         _write_asked(plan, place)
         screen.say(f"training {plan.recipe.name} on {plan.model.name}: {len(plan.rows.rows):,} rows")
-        stage.run("baseline_bench.training.worker:work", _asked(plan, place), plan.order.gpus)
+        child_process.run("baseline_bench.training.worker:work", _asked(plan, place), plan.order.gpus)
     finally:
         os.close(lock)
     return place

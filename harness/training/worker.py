@@ -9,14 +9,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from baseline_bench import plugins, provenance, runs
-from baseline_bench.display import Screen
-from baseline_bench.errors import BenchError
-from baseline_bench.store import candidate
-from baseline_bench.store.candidate import Candidate, Losses
+from baseline_bench.core import plugins
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Job, Model, Row, Step, Trained, Value
+from baseline_bench.evaluation import provenance, runs
+from baseline_bench.results import candidate
+from baseline_bench.results.candidate import Candidate, Losses
 from baseline_bench.training import recipes, tracking
 from baseline_bench.training.recipes import Recipe
-from baseline_bench.types import Job, Model, Row, Step, Trained, Value
 
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "tokenizers")
 # Steps that the rate on the bar is over.
@@ -114,9 +115,9 @@ def _cost(steps: Sequence[Step], device: str, gpus: int, memory: int | None) -> 
 
 
 def _sound(trained: Trained, folder: Path, model: Model) -> Any:
-    from baseline_bench.checkpoints import soundness  # loads torch
+    from baseline_bench.models import weight_checks  # loads torch
 
-    return soundness.full(folder, model.folder) if trained.kind == "full" else soundness.adapted(folder)
+    return weight_checks.full(folder, model.folder) if trained.kind == "full" else weight_checks.adapted(folder)
 
 
 def _peak_memory() -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import tiny
 import tiny_lora
-from baseline_bench.checkpoints.weights import ADAPTER, ADAPTER_WEIGHTS
+from baseline_bench.models.weights import ADAPTER, ADAPTER_WEIGHTS
 from safetensors.torch import load_file, save_file
 
 from corpus.cases import Case

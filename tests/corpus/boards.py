@@ -5,7 +5,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from baseline_bench.store.entry import Identity, Result
+from baseline_bench.core.types import Identity
+from baseline_bench.results.entry import Result
 from samples import add, result, sha
 
 from corpus.cases import Case

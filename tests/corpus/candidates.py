@@ -7,7 +7,7 @@ from typing import Any
 
 import tiny
 import torch
-from baseline_bench.checkpoints.weights import SINGLE
+from baseline_bench.models.weights import SINGLE
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from baseline_bench import cli
-from baseline_bench.checkpoints import models
+from baseline_bench.models import registry
 
 MODEL = "smollm2-135m-it-q4_1"
 
@@ -30,4 +30,4 @@ def bench(tmp_path_factory):
 @pytest.fixture(scope="session")
 def model():
     """The embedded model, fetched and dequantised if need be."""
-    return models.resolve(MODEL, cli.parser().parse_args(["doctor", MODEL]).cache)
+    return registry.resolve(MODEL, cli.parser().parse_args(["doctor", MODEL]).cache)

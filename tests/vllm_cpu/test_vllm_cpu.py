@@ -10,9 +10,10 @@ import urllib.request
 
 import pytest
 import torch
-from baseline_bench import plugins, tokenizer
-from baseline_bench.tokens import prompt_ids
-from baseline_bench.types import Split
+from baseline_bench.core import plugins
+from baseline_bench.core.types import Split
+from baseline_bench.models import tokenizer
+from baseline_bench.models.tokens import prompt_ids
 from conftest import MODEL
 from transformers import AutoModelForCausalLM
 
@@ -104,7 +105,7 @@ def test_a_server_asked_by_token_ids_answers_like_the_engine(bench, by_vllm, end
 
 DRAWN = '''"""Three answers to a question, drawn."""
 
-from baseline_bench.types import Sampling
+from baseline_bench.core.types import Sampling
 from baseline_bench.tasks.word_problems import READER, grade, messages, problems
 
 LABEL = "drawn@v1"

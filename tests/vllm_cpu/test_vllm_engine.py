@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from baseline_bench import plugins
+from baseline_bench.core import plugins
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Request, Row, Sampling
 from baseline_bench.engines import _vllm_engine
-from baseline_bench.errors import BenchError
-from baseline_bench.types import Request, Row, Sampling
 from vllm.v1.engine.exceptions import EngineDeadError
 
 

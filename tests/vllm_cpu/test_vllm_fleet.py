@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from baseline_bench import plugins
-from baseline_bench.fleet import fleet
-from baseline_bench.types import Model, Request, Row, Sampling
+from baseline_bench.core import plugins
+from baseline_bench.core.types import Model, Request, Row, Sampling
+from baseline_bench.engines.multi_gpu import fleet
 
 sys.path.append(str(Path(__file__).parent.parent))
 tiny = importlib.import_module("tiny")

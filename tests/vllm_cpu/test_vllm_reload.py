@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from baseline_bench import plugins, probe
-from baseline_bench.checkpoints import weights
-from baseline_bench.engines import _vllm_recorded
-from baseline_bench.errors import BenchError
-from baseline_bench.types import Model, Request, Sampling
-from baseline_bench.warm import Warm
+from baseline_bench.core import plugins
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Model, Request, Sampling
+from baseline_bench.engines import _vllm_cuda_graphs
+from baseline_bench.evaluation import reload_reference
+from baseline_bench.evaluation.engine_reuse import Warm
+from baseline_bench.models import weights
 
 sys.path.append(str(Path(__file__).parent.parent))
 tiny = importlib.import_module("tiny")
@@ -34,7 +35,7 @@ def build(folder, manner) -> list[Model]:
 
 def warm(models, lines) -> Warm:
     """An engine in float32 over both, with a reference for each."""
-    found = probe.references([model.folder for model in models], SEQUENCES, "float32")
+    found = reload_reference.references([model.folder for model in models], SEQUENCES, "float32")
     references = {model.weights_sha256: one for model, one in zip(models, found, strict=True)}
     engine = plugins.engine("vllm")
     options = engine.Options(dtype="float32", context=512, kv_gib=1)
@@ -93,7 +94,7 @@ def test_a_head_of_its_own_is_reloaded_and_proved(tmp_path, lines, monkeypatch):
         assert second.drift() < 1e-4
         again, how = engine.generator(models[0])
         assert (again is second, how.path, lines) == (True, "reloaded", [])
-        steps = _vllm_recorded
+        steps = _vllm_cuda_graphs
         prompts = [[5 + number, 80, 9, 33, 200] for number in range(4)]
         stale = steps.written(again._engine.llm_engine, prompts)
         assert [len(ids) for ids, _ in stale] == [5 + steps.TOKENS] * 4

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from baseline_bench import plugins
-from baseline_bench.errors import BenchError
-from baseline_bench.types import Model, Request, Row, Sampling
+from baseline_bench.core import plugins
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Model, Request, Row, Sampling
 
 sys.path.append(str(Path(__file__).parent.parent))
 tiny = importlib.import_module("tiny")

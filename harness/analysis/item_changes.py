@@ -1,0 +1,151 @@
+"""Why single items moved: both answers to a question that one row got right and the other did not."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from baseline_bench.analysis.compare import Move, moves
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.markup import visible
+from baseline_bench.core.records import digest
+from baseline_bench.core.types import Completion, Finish, Problem, Verdict
+from baseline_bench.results import entries
+from baseline_bench.results.bits import hex_to_bits
+from baseline_bench.results.completions import CommittedCompletion, from_lines, read_lines, written
+from baseline_bench.results.entry import Entry
+
+Grade = Callable[[Problem, Completion], Verdict]
+_RESTORE = "restore the file from git"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one row wrote to a question, and what was made of it.
+
+    Attributes:
+        text: as it was committed.
+        finish: why it ended.
+        read: the answer that was read; None where nothing was.
+        rule: of the reader that fired, or why none did; None where the task's reader is not at hand.
+        correct: as the entry says.
+    """
+
+    text: str
+    finish: Finish
+    read: str | None
+    rule: str | None
+    correct: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Flipped:
+    """An item that exactly one of two rows got right. `question` is None where the task's data is not at hand."""
+
+    id: str
+    question: str | None
+    gold: str
+    move: Move
+    first: Answer
+    second: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A row with the completions that stand beside it, in item order."""
+
+    entry: Entry
+    lines: tuple[CommittedCompletion, ...]
+
+
+def side(path: Path, entry: Entry) -> Side:
+    """The completions beside the entry at `path`.
+
+    Raises:
+        BenchError: they are missing, or they are not those that the entry was made from.
+    """
+    beside = entries.completions_path(path)
+    if beside.is_symlink() or not beside.is_file():
+        raise BenchError(f"no completions {beside.name} beside {path}", _RESTORE)
+    data = read_lines(beside)
+    lines = from_lines(data, beside.name)
+    ids = digest([line.id for line in lines])
+    if hashlib.sha256(data).hexdigest() != entry.result.completions_sha256 or ids != entry.result.selection.ids_sha256:
+        raise BenchError(f"{beside}: not the completions that its entry was made from", _RESTORE)
+    return Side(entry, lines)
+
+
+def flipped(first: Side, second: Side, grade: Grade | None, questions: Mapping[str, str]) -> Iterator[Flipped]:
+    """Every item that exactly one of two rows got right, in item order; made one by one, as they are asked for.
+
+    Args:
+        first, second: the rows, comparable or as a system comparison.
+        grade: the reader of their task, to say what was read; None where it is not at hand.
+        questions: text by item id, as far as it is known.
+
+    Raises:
+        BenchError: the rows cannot be compared.
+    """
+    for move in moves(first.entry, second.entry):
+        if move.cause == "format":
+            continue
+        line = first.lines[move.place]
+        answers = [_answer(one, move.place, grade) for one in (first, second)]
+        yield Flipped(line.id, questions.get(line.id), line.gold, move, answers[0], answers[1])
+
+
+def markdown(items: Sequence[Flipped], first: str, second: str) -> str:
+    """The items as Markdown, each folded under its id; nothing that a model or a data set wrote can leave its block.
+
+    Args:
+        items: in the order in which they are to stand.
+        first, second: the rows' names; they are plain text.
+    """
+    return "\n".join(part for item in items for part in _block(item, (first, second)))
+
+
+def fenced(text: str) -> str:
+    """A fenced block that shows `text` line by line: its fence is longer than any run of backticks inside.
+
+    Characters that are invisible, turn the direction of text or command a terminal are spelled out.
+    """
+    shown = "\n".join(visible(line.replace("\t", "    ")) for line in re.split("\r\n|\n|\r", text))
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", shown)), default=0))
+    return f"{fence}text\n{shown}\n{fence}"
+
+
+def judged(answer: Answer, gold: str) -> str:
+    """What was made of an answer, in one line: right or wrong, what was read by which rule, and why it ended."""
+    if answer.rule is None:
+        read = "nothing read" if answer.read is None else "its reader is not here"
+    else:
+        read = f"read {'nothing' if answer.read is None else answer.read} by {answer.rule}"
+    ended = "cut at the token limit" if answer.finish == "length" else "stopped by itself"
+    return visible(f"{'right' if answer.correct else 'wrong'}: gold {gold}, {read}, {ended}")
+
+
+def _answer(one: Side, place: int, grade: Grade | None) -> Answer:
+    line, bits = one.lines[place], one.entry.result.bits
+    correct, unread = (hex_to_bits(each, len(one.lines))[place] for each in (bits.correct, bits.unread))
+    if grade is None:
+        return Answer(line.shown, line.finish, None if unread else "?", None, correct)
+    verdict = grade(Problem(line.id, "", line.gold, ""), written(line))
+    return Answer(line.shown, line.finish, verdict.answer, verdict.rule, correct)
+
+
+def _block(item: Flipped, names: tuple[str, str]) -> Iterator[str]:
+    won = "won" if item.move.won else "lost"
+    yield f"<details><summary>{won}: {_inline(item.id)} ({item.move.cause})</summary>"
+    yield ""
+    if item.question is not None:
+        yield from (fenced(item.question), "")
+    for name, answer in zip(names, (item.first, item.second), strict=True):
+        yield from (f"{_inline(name)}: {_inline(judged(answer, item.gold))}", "", fenced(answer.text), "")
+    yield from ("</details>", "")
+
+
+def _inline(text: str) -> str:
+    """Text from outside inside a line: every mark of Markdown and HTML as a number, and GitHub links nothing in it."""
+    marks = re.sub(r"[^\w .,()=+%-]|_", lambda match: f"&#{ord(match[0])};", visible(text))
+    return f"<code>{marks}</code>"

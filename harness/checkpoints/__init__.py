@@ -1,1 +1,0 @@
-"""Weights on disk: find them, read them, convert them, fold adapters into them, and prove what was written."""

@@ -1,0 +1,288 @@
+"""`bench compare` and `bench diff`: one row against another, and the answers to the questions on which they differ."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from baseline_bench.analysis import item_changes
+from baseline_bench.analysis.compare import Comparison, Flips, kind
+from baseline_bench.analysis.compare import compare as compared
+from baseline_bench.analysis.differences import Difference, differences
+from baseline_bench.analysis.item_changes import Answer, Flipped, Side
+from baseline_bench.core.contracts import Task
+from baseline_bench.core.display import Screen, plain, table
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.markup import code, visible
+from baseline_bench.core.records import pretty
+from baseline_bench.core.types import Split
+from baseline_bench.evaluation import protocol, regrading, runs
+from baseline_bench.rendering import comparison_text
+from baseline_bench.rendering.comparison_text import Seeds
+from baseline_bench.results import lookup
+from baseline_bench.results.entry import Entry, Solutions
+from baseline_bench.results.lookup import Chosen
+from rich import box
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+# Two answers side by side want this many columns; below, they stand one under the other.
+SIDE_BY_SIDE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """Two rows, each a path, a file name or a candidate of `board` (None for every board), and how to tell."""
+
+    first: str
+    second: str
+    leaderboards: Path
+    board: str | None
+    markdown: bool
+    as_json: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """Two rows as in Compare, and which of the items on which they differ.
+
+    Attributes:
+        only: "won", "lost", or those moved by "cut" or "unread"; "both" or None for all that were won and lost.
+        limit: items shown at most.
+        runs: folders of runs, whose questions are shown where the task's data is not at hand.
+        mirror: a folder of data sets, for the questions.
+    """
+
+    first: str
+    second: str
+    leaderboards: Path
+    board: str | None
+    only: str | None
+    limit: int
+    markdown: bool
+    runs: list[Path]
+    mirror: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The figures of a comparison; proportions of items, not percentages."""
+
+    won: int
+    lost: int
+    both: int
+    neither: int
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_mid: float
+    needed: int | None
+    at_odds: bool
+    flips: Flips
+
+    @classmethod
+    def of(cls, found: Comparison) -> "Numbers":
+        """Those of a comparison."""
+        pairs, interval = found.pairs, found.interval
+        counted = (pairs.first, pairs.second, pairs.both, pairs.neither)
+        doubt = (interval.low, interval.high, found.p, found.p_mid)
+        return cls(*counted, pairs.difference, *doubt, found.needed, found.at_odds, found.flips)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `bench compare --json` prints.
+
+    Attributes:
+        first, second: the files of the entries.
+        numbers: None for rows that are not comparable.
+        findings: codes of what the checks of either row found, as `Checks.marks` gives them.
+    """
+
+    first: str
+    second: str
+    kind: str
+    why: tuple[Difference, ...]
+    verdict: str
+    sentence: str
+    numbers: Numbers | None
+    solutions: tuple[Solutions | None, Solutions | None]
+    seeds: Seeds | None
+    differences: tuple[Difference, ...]
+    findings: tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def compare(order: Compare, screen: Screen) -> int:
+    """Print the verdict, the difference with its doubt, why items moved, and what else differs between two rows.
+
+    Raises:
+        BenchError: no such row, or more than one is meant.
+    """
+    first, second = _sides(order, screen)
+    among = comparison_text.seeds(first.entry, _board(first, order.leaderboards))
+    if order.as_json:
+        screen.write(pretty(_report(first, second, among)).decode())
+    elif order.markdown:
+        files = " and ".join(code(str(row.path)) for row in (first, second))
+        screen.write(f"{comparison_text.markdown(first.entry, second.entry, among)}\nEntries: {files}.\n")
+    else:
+        _print(first, second, among, screen)
+    return 0
+
+
+def diff(order: Diff, screen: Screen) -> int:
+    """Print the questions that exactly one of two rows got right, with both answers.
+
+    Raises:
+        BenchError: no such row, rows that cannot be compared, completions that are not there, or a limit below 1.
+    """
+    if order.limit < 1:
+        raise BenchError(f"--limit {order.limit} shows nothing", "give a number from 1")
+    first, second = _sides(order, screen)
+    task = regrading.reader(first.entry)
+    sides = [item_changes.side(row.path, row.entry) for row in (first, second)]
+    questions = _questions(order, task, sides[0], screen)
+    found = list(item_changes.flipped(sides[0], sides[1], None if task is None else task.grade, questions))
+    chosen = [item for item in found if _wanted(item, order.only)]
+    told = comparison_text.tell(first.entry, second.entry)
+    names = comparison_text.names(first.entry, second.entry, str)
+    won = sum(item.move.won for item in found)
+    count = f"{won} won, {len(found) - won} lost, {min(len(chosen), order.limit)} shown"
+    if len(chosen) > order.limit:
+        count += f" of {len(chosen)} asked for (--limit)"
+    if order.markdown:
+        files = " and ".join(code(str(row.path)) for row in (first, second))
+        head = f"### {code(names[0])} against {code(names[1])}\n\n**{told.verdict}**: {count}. Entries: {files}.\n\n"
+        screen.write(head + item_changes.markdown(chosen[: order.limit], *names))
+        return 0
+    _warn(first.entry, second.entry, screen)
+    screen.print(Text(told.title, style="bold"), *(Text(f"{what}: {value}") for what, value in told.rows[:-1]))
+    screen.print(*(Text(f"entry: {visible(str(row.path))}") for row in (first, second)))
+    for item in chosen[: order.limit]:
+        _show(item, names, screen)
+    screen.print(Text(count))
+    return 0
+
+
+def _sides(order: Compare | Diff, screen: Screen) -> tuple[Chosen, Chosen]:
+    """Both rows; where a name has several, those of the newest pair that is comparable."""
+    first, second = lookup.pair(
+        order.first,
+        order.second,
+        order.leaderboards,
+        order.board,
+        lambda one, other: kind(one, other).name == "comparable",
+    )
+    for row in (first, second):
+        if row.retraction is not None:
+            screen.warn(f"{row.path.name} was withdrawn: {row.retraction.why}")
+    return first, second
+
+
+def _board(row: Chosen, leaderboards: Path) -> list[Entry]:
+    """The rows that count on the row's board; none for a file from elsewhere, whose neighbours may be anything."""
+    folder = row.path.parent
+    if not row.counts or folder.resolve().parent != leaderboards.resolve():
+        return []
+    return [other.entry for other in lookup.rows(folder) if other.counts]
+
+
+def _warn(first: Entry, second: Entry, screen: Screen) -> None:
+    """What the checks found, before the verdict that it may explain."""
+    screen.print(*(Text(f"warned: {line}", style="yellow") for line in comparison_text.warned(first, second)))
+
+
+def _print(left: Chosen, right: Chosen, among: Seeds | None, screen: Screen) -> None:
+    first, second = left.entry, right.entry
+    _warn(first, second, screen)
+    told = comparison_text.tell(first, second)
+    sides = zip(comparison_text.names(first, second), (left, right), strict=True)
+    rows = [
+        *told.rows[:-1],
+        *([("among its seeds", comparison_text.tell_seeds(among))] if among else []),
+        told.rows[-1],
+    ]
+    screen.print(table(told.title, rows))
+    screen.print(Text(""))
+    for name, row in sides:
+        screen.print(Text(name, style="bold"))
+        screen.print(*(Text(f"  {line}") for line in (comparison_text.score(row.entry), visible(str(row.path)))))
+    others = differences(first, second)
+    if not others:
+        screen.print(Text("\nNothing else differs."))
+        return
+    made = Table(title="what else differs", title_justify="left", box=None, pad_edge=False)
+    for header in ("what", "first", "second"):
+        made.add_column(header, overflow="fold", ratio=None)
+    for one in others:
+        made.add_row(*(Text(visible(text)) for text in (one.what, one.first, one.second)))
+    screen.print(Text(""), made)
+
+
+def _report(first: Chosen, second: Chosen, among: Seeds | None) -> Report:
+    one, other = first.entry, second.entry
+    found, told = kind(one, other), comparison_text.tell(one, other)
+    numbers = None if found.name == "not comparable" else Numbers.of(compared(one, other, system=True))
+    return Report(
+        first=first.path.name,
+        second=second.path.name,
+        kind=found.name,
+        why=found.differs,
+        verdict=told.verdict,
+        sentence=told.sentence,
+        numbers=numbers,
+        solutions=(one.result.solutions, other.result.solutions),
+        seeds=among,
+        differences=differences(one, other),
+        findings=(one.result.marks, other.result.marks),
+    )
+
+
+def _questions(order: Diff, task: Task | None, side: Side, screen: Screen) -> Mapping[str, str]:
+    """Questions by item id: of the runs that were named, and of the task's data where it is at hand."""
+    golds = {line.id: line.gold for line in side.lines}
+    problems = [problem for folder in order.runs for problem in runs.read_problems(folder)]
+    if task is not None and regrading.at_hand(task, order.mirror):
+        items = task.problems(Split("test", mirror=order.mirror))
+        if protocol.items_sha256(items) == side.entry.result.task.items_sha256:
+            problems += items
+        else:
+            screen.warn(f"the items at hand are not those of {task.LABEL} in this entry: their text is not shown")
+    found = {problem.id: problem.question for problem in problems if golds.get(problem.id) == problem.answer}
+    if not found:
+        screen.say("questions are shown by their ids: give --datasets DIR, or --run DIR of a run that asked them")
+    return found
+
+
+def _wanted(item: Flipped, only: str | None) -> bool:
+    kinds = {
+        "won": item.move.won,
+        "lost": not item.move.won,
+        "cut": item.move.cause == "stopping",
+        "unread": item.move.cause == "unread",
+    }
+    return kinds.get(only or "both", True)
+
+
+def _show(item: Flipped, names: Sequence[str], screen: Screen) -> None:
+    won = "won" if item.move.won else "lost"
+    screen.data.print(Rule(Text(visible(f"{item.id}: {won} ({item.move.cause})")), align="left"))
+    if item.question is not None:
+        screen.print(Text(plain(item.question), style="bold"), Text(""))
+    answers = list(zip(names, (item.first, item.second), strict=True))
+    if screen.data.width < SIDE_BY_SIDE:
+        for name, answer in answers:
+            screen.print(Text(visible(name), style="bold underline"), *_told(answer, item.gold), Text(""))
+        return
+    made = Table(box=box.MINIMAL, expand=True, pad_edge=False)
+    for name in names:
+        made.add_column(Text(visible(name)), ratio=1, overflow="fold")
+    for pair in zip(*(_told(answer, item.gold) for _, answer in answers), strict=True):
+        made.add_row(*pair)
+    screen.print(made)
+
+
+def _told(answer: Answer, gold: str) -> Iterator[Text]:
+    yield Text(plain(answer.text.strip()))
+    yield Text(item_changes.judged(answer, gold), style="green" if answer.correct else "red")

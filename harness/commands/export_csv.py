@@ -1,0 +1,38 @@
+"""`bench export csv`: some rows of the boards as CSV, each number the one on its board."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from baseline_bench.analysis.board_comparisons import judge
+from baseline_bench.core.display import Screen
+from baseline_bench.rendering import leaderboard
+from baseline_bench.rendering.board_csv import sheet
+from baseline_bench.results import entries, lookup
+
+
+@dataclass(frozen=True, slots=True)
+class Csv:
+    """Rows, each a path, a file name or a candidate of `board` (None for every board)."""
+
+    entries: list[str]
+    leaderboards: Path
+    board: str | None
+
+
+def export(order: Csv, screen: Screen) -> int:
+    """Print the rows that are meant, board by board under one head, held against their bases as on their board.
+
+    Raises:
+        BenchError: no such entry, a board with one that is unsound, or a row without right and wrong items.
+    """
+    chosen = [lookup.choose(name, order.leaderboards, order.board).path for name in order.entries]
+    for path in chosen:
+        entries.read(path).result.require_bits()
+    sheets = []
+    for board in dict.fromkeys(path.parent for path in chosen):
+        files = {path.name for path in chosen if path.parent == board}
+        place = board.resolve()
+        sheets.append(sheet(judge(leaderboard.load(place.parent, place.name)), files))
+    head = sheets[0].partition("\n")[0]
+    screen.write(f"{head}\n" + "".join(text.partition("\n")[2] for text in sheets))
+    return 0

@@ -1,0 +1,138 @@
+"""Read what a model wrote, judge single completions: the commands that need no model."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from baseline_bench.core import plugins
+from baseline_bench.core.contracts import Task
+from baseline_bench.core.display import Screen, plain
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.markup import visible
+from baseline_bench.core.types import Completion, Problem, Verdict
+from baseline_bench.evaluation import stored_answers
+from baseline_bench.evaluation.stored_answers import Answered, answers
+from baseline_bench.results import entries
+from baseline_bench.training import recipes
+from rich.rule import Rule
+from rich.text import Text
+
+# As many draws of one question, and as many characters of what it is judged by, as a reader can take in.
+_DRAWS, _LONG = 8, 300
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """What to show: runs or entries, which of their answers, how many; or `recipe NAME`, with what differs from it."""
+
+    what: list[str]
+    only: str | None
+    most: int
+    sets: list[str]
+    base: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """One completion on stdin against `gold`, or a file of cases."""
+
+    gold: str | None
+    cases: Path | None
+
+
+def show(order: Show, screen: Screen) -> int:
+    """Print questions, completions and verdicts, those asked for; or a recipe as it would be trained."""
+    if order.what[0] == "recipe" and len(order.what) > 1:
+        screen.write("\n".join(recipes.show_recipe(name, order.sets, order.base) for name in order.what[1:]))
+        return 0
+    for what in order.what:
+        found = answers(Path(what))
+        chosen = [a for a in found if _wanted(a.verdict, order.only)]
+        for answered in chosen[: order.most]:
+            _print(answered, screen)
+        left = len(chosen) - min(len(chosen), order.most)
+        kind = order.only or "in all"
+        screen.print(
+            Text(f"{what}: {len(found)} answers, {len(chosen)} {kind}" + (f", {left} not shown (-n)" if left else ""))
+        )
+        entry = Path(what) if what.endswith(".json") else Path(what) / "entry.json"
+        checks = entries.read(entry).result.checks if entry.is_file() else None
+        if checks is not None:
+            screen.print(*(Text(visible(f"{name}: {value}")) for name, value in checks.facts))
+    return 0
+
+
+def grade(order: Grade, screen: Screen) -> int:
+    """Judge by the answer reader alone: one line of JSON for each completion, in order.
+
+    Raises:
+        BenchError: a line of the file is not {"completion", "gold"}.
+    """
+    task = plugins.task("word-problems")
+    if order.cases is None:
+        completion = sys.stdin.buffer.read().decode("utf-8", "replace")
+        screen.write(_judged(task, completion, _gold(task, str(order.gold))))
+        return 0
+    if not order.cases.is_file():
+        raise BenchError(f"no file {order.cases}", 'give a JSONL file of {"completion": "...", "gold": "..."} lines')
+    cases = []
+    for number, line in enumerate(order.cases.read_bytes().splitlines(), 1):
+        try:
+            value = json.loads(line)
+            cases.append((str(value["completion"]), _gold(task, str(value["gold"]))))
+        except (ValueError, KeyError, TypeError) as error:
+            raise BenchError(
+                f"{order.cases}, line {number} is not a case", 'write {"completion": "...", "gold": "..."}'
+            ) from error
+    screen.write("".join(_judged(task, completion, gold) for completion, gold in cases))
+    return 0
+
+
+def _gold(task: Task, text: str) -> str:
+    """The gold answer in the reader's own spelling, so that 70,000 and $5 may be given.
+
+    Raises:
+        BenchError: it is no number.
+    """
+    read = stored_answers.number(task, text)
+    if read is None:
+        raise BenchError(f"the gold answer '{text}' is no number", "give one, such as 18, 70,000 or 2.5")
+    return read
+
+
+def _judged(task: Task, completion: str, gold: str) -> str:
+    verdict = task.grade(Problem("stdin", "", gold, ""), Completion(completion, None, "stop"))
+    value = {"answer": verdict.answer, "correct": verdict.correct, "strict": verdict.strict, "rule": verdict.rule}
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def _wanted(verdict: Verdict, only: str | None) -> bool:
+    kinds = {"wrong": not verdict.correct, "cut": verdict.finish == "length", "unread": verdict.answer is None}
+    return only is None or kinds[only]
+
+
+def _print(answered: Answered, screen: Screen) -> None:
+    verdict = answered.verdict
+    screen.data.print(Rule(Text(answered.problem.id), align="left"))
+    if answered.problem.question:
+        screen.print(Text(plain(answered.problem.question), style="bold"))
+    draws = answered.completion.draws
+    for number, draw in enumerate(draws[:_DRAWS], 1):
+        if len(draws) > 1:
+            screen.print(Text(f"draw {number} of {len(draws)}", style="dim"))
+        if draw.answer_start:
+            screen.print(Text(plain(draw.text[: draw.answer_start]), style="dim"), Text("[the answer:]", style="dim"))
+        screen.print(Text(plain(draw.answer.text)))
+    if len(draws) > _DRAWS:
+        screen.print(Text(f"{len(draws) - _DRAWS} more draws, among the completions", style="dim"))
+    read = verdict.answer if verdict.answer is not None else "nothing"
+    judged = "right" if verdict.correct else "wrong"
+    style = "green" if verdict.correct else "red"
+    text = f"{judged}: gold {_short(answered.problem.answer)}, read {_short(read)} by {verdict.rule}, {verdict.finish}"
+    screen.print(Text(plain(text), style=style))
+
+
+def _short(text: str) -> str:
+    """A gold or what was read, which may be a whole document or program, as far as a line can say it."""
+    return text if len(text) <= _LONG else f"{text[:_LONG]}… ({len(text):,} characters)"

@@ -1,0 +1,231 @@
+"""`bench noise`: score one model several times with nothing changed, and say which differences mean nothing.
+
+Each run starts an engine of its own in a child process, so that two runs share nothing but their settings. Then one
+more engine answers a subset in several manners, to see whether an answer hangs on the prompts that share its batch.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from baseline_bench.analysis.noise import sentence
+from baseline_bench.core import child_process, records
+from baseline_bench.core.display import Screen, table
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Value
+from baseline_bench.evaluation import entry_builder, evaluate, plan, repeat, runs
+from baseline_bench.evaluation.plan import Order, Sitting
+from baseline_bench.rendering import leaderboard
+from baseline_bench.results import noise as store
+from baseline_bench.results.bits import Bits
+from baseline_bench.results.entries import slug
+from baseline_bench.results.entry import Selection
+from baseline_bench.results.noise import NoiseRun, Pair, Passes
+
+RECORD = "noise.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Noise(Order):
+    """A model to be scored several times; see `bench noise --help`.
+
+    Attributes:
+        times: runs over all items, each with an engine of its own.
+        passes: manners of asking, such as "all,shuffled,8,1", the first being what the others are compared with;
+            "none" leaves them out.
+        items: how many items each pass asks.
+    """
+
+    times: int
+    passes: str
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """A finished run: its record, and what tells each of its answers from another."""
+
+    run: NoiseRun
+    traces: tuple[str, ...]
+
+
+def noise(order: Noise, screen: Screen) -> int:
+    """Score the model as often as asked, compare the runs, and add one record to the board's folder.
+
+    Finished answers are kept: the same command goes on where it stood, and more `times` adds to the runs there are.
+
+    Raises:
+        BenchError: fewer than two runs or one item, an unknown manner, or runs that did not meet the same engine.
+    """
+    if order.times < 2:
+        raise BenchError(f"{order.times} runs show no noise", "give --runs 3 or more")
+    if order.items < 1:
+        raise BenchError(f"--items {order.items} leaves nothing to ask", "give 1 or more, or --passes none")
+    manners = _manners(order.passes)
+    seat = plan.prepare(order, screen)
+    place = _place(order, seat)
+    with runs.writing(place):
+        place.mkdir(parents=True, exist_ok=True)
+    lock = runs.held(place, wait=False)
+    try:
+        record = _record(order, seat, manners, place, screen)
+    finally:
+        os.close(lock)
+    path = leaderboard.keep(order.leaderboards / record.task.name, lambda board: store.write(record, board))
+    _tell(record, path, order.as_json, screen)
+    return 0
+
+
+def _manners(text: str) -> tuple[str, ...]:
+    """The passes' names as the record has them."""
+    if text.strip() in ("", "none"):
+        return ()
+    words = [word.strip() for word in text.split(",")]
+    for word in words:
+        if word not in (repeat.ALL, repeat.SHUFFLED) and not (word.isdecimal() and int(word) > 0):
+            raise BenchError(
+                f"no pass '{word}'", f"give --passes {repeat.ALL},{repeat.SHUFFLED},8,1 or other sizes, or none"
+            )
+    return tuple(dict.fromkeys(f"batch {int(word)}" if word.isdecimal() else word for word in words))
+
+
+def _place(order: Noise, seat: Sitting) -> Path:
+    """The folder of these runs, named by all that could change an answer; with `again` the first without a record."""
+    stem = "-".join(map(slug, ("noise", Path(order.task).stem, seat.model.name, seat.engine)))
+    stem += f"-{records.digest(seat.settings)[:8]}"
+    place, number = order.runs / stem, 1
+    while order.again and (place / RECORD).is_file():
+        number += 1
+        place = order.runs / f"{stem}-{number}"
+    return place
+
+
+def _record(order: Noise, seat: Sitting, manners: Sequence[str], place: Path, screen: Screen) -> store.Noise:
+    """The record, dated when it was first whole; made again only where other runs or passes are asked for."""
+    folders = [place / f"run-{number}" for number in range(1, order.times + 1)]
+    for number, folder in enumerate(folders, 1):
+        if not repeat.whole(folder, seat.exam.problems):
+            screen.say(f"run {number} of {order.times}, with an engine of its own")
+            child_process.run("baseline_bench.evaluation.repeat:run", {**repeat.asked(seat), "folder": str(folder)})
+    sat = repeat.part(seat, order.items)
+    beside = [place / f"pass-{order.items}-{slug(manner)}" for manner in manners]
+    _ask_passes(order, sat, manners, beside, screen)
+    resolved = _resolved([*folders, *beside])
+    done = [_answered(seat, folder, repeat.ALL) for folder in folders]
+    result = entry_builder.result(seat, *_judged(seat, folders[0]), resolved)
+    result.require_bits()
+    found = store.Noise(
+        schema=1,
+        created=runs.now(),
+        candidate=result.candidate,
+        task=result.task,
+        selection=result.selection,
+        model=result.model,
+        prompts_sha256=result.prompts_sha256,
+        engine=result.engine,
+        provenance=result.provenance,
+        runs=tuple(one.run for one in done),
+        pairs=store.pairs([one.traces for one in done]),
+        passes=_passes(sat, manners, beside) if manners else None,
+    )
+    return _kept(found, place / RECORD)
+
+
+def _kept(found: store.Noise, path: Path) -> store.Noise:
+    """What was found before, where nothing is new but the time and the program that tells it; else what was found."""
+    if path.is_file():
+        before = records.decode(store.Noise, records.parse(path.read_bytes(), str(path), ""), str(path), "use --again")
+        if replace(found, created=before.created, provenance=before.provenance) == before:
+            return before
+    with runs.writing(path.parent):
+        records.replace_file(path, records.pretty(found))
+    return found
+
+
+def _ask_passes(order: Noise, seat: Sitting, manners: Sequence[str], folders: Sequence[Path], screen: Screen) -> None:
+    """Let a child make the passes that are not whole, each from its beginning: the rest alone would be batched anew."""
+    waiting = []
+    for manner, folder in zip(manners, folders, strict=True):
+        if not repeat.whole(folder, seat.exam.problems):
+            for name in (*runs.FILES, repeat.SECONDS):
+                (folder / name).unlink(missing_ok=True)
+            waiting.append([manner, str(folder)])
+    if waiting:
+        screen.say(f"{len(waiting)} passes over {len(seat.exam.problems)} items, in one engine")
+        child_process.run(
+            "baseline_bench.evaluation.repeat:passes", {**repeat.asked(seat), "items": order.items, "passes": waiting}
+        )
+
+
+def _resolved(folders: Sequence[Path]) -> dict[str, Value]:
+    """What the engine was in every one of the runs; how many GPUs shared the questions may be another in each.
+
+    Raises:
+        BenchError: it was not the same: a library, a driver or a setting changed between them.
+    """
+    first, *others = [{**runs.read_json(folder / "engine.json"), **dict.fromkeys(runs.USUAL)} for folder in folders]
+    for folder, other in zip(folders[1:], others, strict=True):
+        keys = sorted(key for key in {*first, *other} if first.get(key) != other.get(key))
+        if keys:
+            told = "; ".join(f"{key} was {first.get(key)}, then {other.get(key)}" for key in keys)
+            raise BenchError(f"{folder} met another engine than {folders[0]} ({told})", "measure anew with --again")
+    return {key: value for key, value in first.items() if key not in runs.USUAL}
+
+
+def _judged(seat: Sitting, folder: Path) -> tuple[Any, Any]:
+    """(verdicts, committed completions) of a finished run."""
+    written = runs.read_completions(folder)
+    return evaluate.grade(seat.exam.task, seat.exam.problems, written), entry_builder.committed(
+        seat.exam.problems, written
+    )
+
+
+def _answered(seat: Sitting, folder: Path, how: str) -> _Answered:
+    verdicts, committed = _judged(seat, folder)
+    bits, traces = Bits.of(verdicts), tuple(map(store.trace, committed))
+    counts = [line.tokens for line in committed if line.tokens is not None]
+    seconds = runs.read_json(folder / repeat.SECONDS) if (folder / repeat.SECONDS).is_file() else None
+    tokens = sum(counts) if len(counts) == len(committed) else None
+    run = NoiseRun(how, len(committed), bits.correct, bits.unread, bits.cut, records.digest(traces), seconds, tokens)
+    return _Answered(run, traces)
+
+
+def _passes(seat: Sitting, manners: Sequence[str], folders: Sequence[Path]) -> Passes:
+    exam = seat.exam
+    done = [_answered(seat, folder, manner) for manner, folder in zip(manners, folders, strict=True)]
+    ids = records.digest([problem.id for problem in exam.problems])
+    return Passes(
+        selection=Selection(exam.total, len(exam.problems), exam.limit, exam.seed, ids),
+        runs=tuple(one.run for one in done),
+        pairs=store.pairs([one.traces for one in done]),
+    )
+
+
+def _tell(record: store.Noise, path: Path, as_json: bool, screen: Screen) -> None:
+    """Print the runs, what they have in common, and the one sentence; or the record itself."""
+    if as_json:
+        screen.write(records.pretty(record).decode())
+        return
+    rows = [(f"run {number}", _line(run)) for number, run in enumerate(record.runs, 1)]
+    rows += [(f"runs {pair.first + 1}, {pair.second + 1}", _common(record.runs, pair)) for pair in record.pairs]
+    made = record.passes
+    if made is not None:
+        against = {pair.second: f"; against {made.runs[0].how}: {_common(made.runs, pair)}" for pair in made.pairs
+                   if pair.first == 0}  # fmt: skip
+        rows += [(f"pass {run.how}", _line(run) + against.get(place, "")) for place, run in enumerate(made.runs)]
+    rows.append(("record", str(path)))
+    title = f"{record.candidate} on {record.task.label}, {len(record.runs)} times by {record.engine.version}"
+    screen.print(table(title, rows))
+    screen.write(sentence(record) + "\n")
+
+
+def _line(run: NoiseRun) -> str:
+    speed = run.tokens_per_second
+    return f"{run.right:,} of {run.items:,} right" + ("" if speed is None else f", {speed:,.0f} tokens/s")
+
+
+def _common(made: Sequence[NoiseRun], pair: Pair) -> str:
+    one, other = made[pair.first], made[pair.second]
+    return f"{store.flips(one, other):,} flips, {pair.equal:,} of {one.items:,} answers equal in every token"

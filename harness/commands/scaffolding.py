@@ -1,0 +1,75 @@
+"""`bench init`: all that a repository needs to have leaderboards of its own, written where nothing stands yet."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import baseline_bench
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.records import replace_file
+from baseline_bench.rendering import leaderboard
+
+FOLDER = Path(__file__).resolve().parent / "scaffold"
+# Where a file goes, and the template that it comes from; those that are read as part of a package end in .txt here.
+_FILES = {
+    "README.md": "README.md",
+    "recipes/my-lora.toml": "my-lora.toml",
+    "tasks/my_task.py": "my_task.py.txt",
+    ".github/workflows/bench.yml": "bench.yml",
+    ".github/workflows/bench-comment.yml": "bench-comment.yml",
+    ".gitattributes": "gitattributes.txt",
+    ".gitignore": "gitignore.txt",
+}
+_PAGE = "leaderboards/README.md"
+_NEXT = """\
+
+Next, in {folder}:
+  git config merge.bench-board.driver true                      once a clone; after a merge: bench board
+  bench baseline smollm2-135m-it-q4_1 --task tasks/my_task.py   the base first
+  bench check recipes/my-lora.toml                              then the recipe
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Init:
+    """Where to begin. `folder` is made if need be."""
+
+    folder: Path
+
+
+def init(order: Init, screen: Screen) -> int:
+    """Write what is not there, leave what is, and say which is which.
+
+    Raises:
+        BenchError: the folder, or one that it needs inside, is a file.
+    """
+    for name, text in _texts(order.folder):
+        path = order.folder / name
+        if path.is_symlink() or path.exists():
+            same = path.is_file() and path.read_bytes() == text.encode()
+            screen.write(f"there    {path}\n" if same else f"left     {path} is yours and stays; ours would be:\n")
+            screen.write("" if same else "".join(f"         | {line}\n" for line in text.splitlines()))
+            continue
+        _make(path.parent)
+        replace_file(path, text.encode())
+        screen.write(f"written  {path}\n")
+    screen.write(_NEXT.format(folder=order.folder))
+    return 0
+
+
+def _texts(folder: Path) -> Iterator[tuple[str, str]]:
+    """Every file's place and text; the page of the leaderboards is the one that `bench board` would render."""
+    for name, template in _FILES.items():
+        text = (FOLDER / template).read_text(encoding="utf-8")
+        yield name, text.replace("@VERSION@", baseline_bench.__version__)
+    boards = folder / _PAGE
+    _make(boards.parent)
+    yield _PAGE, leaderboard.render_all(boards.parent)["README.md"]
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise BenchError(f"{folder} is no folder", "give another place, or move that file") from None

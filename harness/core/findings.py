@@ -1,0 +1,104 @@
+"""Findings: what the checks noticed about a model, its prompts or its answers, each under a code that never changes.
+
+Entries and pages store codes; messages may be worded better in a later version. docs/findings.md explains every code.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from baseline_bench.core.errors import BenchError, nearest
+
+Severity = Literal["refuse", "warn"]
+
+# Code -> severity, and what it means in a few words.
+CODES: Mapping[str, tuple[Severity, str]] = {
+    "weights-unused": ("refuse", "the files hold tensors that the configuration does not use"),
+    "weights-missing": ("refuse", "the configuration asks for tensors that the files lack or hold in another shape"),
+    "weights-not-finite": ("refuse", "a tensor holds NaN or infinity"),
+    "weights-quantised": ("refuse", "the library that loads this quantised format is not installed"),
+    "head-dropped": ("refuse", "a head with numbers of its own is saved, and the configuration ties it away"),
+    "adapter-incomplete": ("refuse", "the adapter lacks pairs for layers that its configuration selects"),
+    "adapter-revision": ("refuse", "the adapter names another revision of its base than the one at hand"),
+    "template-bos-doubled": ("refuse", "the prompt begins with two BOS tokens"),
+    "template-unread": ("refuse", "chat_template.json holds a template that is not the one in use"),
+    "template-no-generation-prompt": ("warn", "the prompt does not open the assistant's turn"),
+    "template-not-prefix": ("warn", "a rendered conversation does not begin with its own prompt"),
+    "template-drops-turn": ("warn", "the template drops or changes a turn"),
+    "template-missing": ("warn", "an instruction-tuned name without a chat template"),
+    "template-not-base": ("warn", "the chat template is not the base's"),
+    "tokenizer-not-base": ("warn", "the tokenizer has tokens that the base's lacks"),
+    "prompt-trailing-space": ("warn", "the prompt ends with a space"),
+    "bos-missing": ("warn", "the tokenizer adds a BOS to plain text, and the prompts begin without one"),
+    "bos-declared": ("warn", "models.toml declares another BOS rule than tokenizer and template follow"),
+    "end-of-turn-not-token": ("warn", "what ends a turn in the template is not one token of the tokenizer"),
+    "end-token-untrained": ("warn", "the token that ends an answer has an untrained row"),
+    "unusable": ("refuse", "the files are not a model or an adapter that can be loaded"),
+    "not-of-base": ("warn", "the weights are not a training of the base that was named"),
+    "other-base": ("warn", "the adapter names another base than the one that was given"),
+    "answers-endless": ("warn", "no answer ended by itself"),
+    "answers-special-tokens": ("warn", "special tokens inside an answer"),
+    "answers-empty": ("warn", "every answer is empty; in doctor, one of the few that it asks for"),
+    "answers-constant": ("warn", "every answer is the same, or one repeated token"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a check noticed.
+
+    Attributes:
+        code: a key of `CODES`.
+        severity: "refuse" ends a run before it begins, unless the user accepts the code; "warn" goes on.
+        message: one sentence for the user: what was found, where, and the way out.
+    """
+
+    code: str
+    severity: Severity
+    message: str
+
+
+def finding(code: str, message: str) -> Finding:
+    """A finding with its code's severity."""
+    return Finding(code, CODES[code][0], message)
+
+
+def require_known(codes: Iterable[str]) -> None:
+    """Refuse a code of `--accept` that does not exist or does not refuse anything.
+
+    Raises:
+        BenchError: naming the nearest code.
+    """
+    refusing = [code for code, (severity, _) in CODES.items() if severity == "refuse" and code != "unusable"]
+    for code in codes:
+        if code not in refusing:
+            raise BenchError(f"no finding '{code}' can be accepted", nearest(code, refusing, "codes of --accept"))
+
+
+class RefusedError(BenchError):
+    """Findings refuse a model.
+
+    Args:
+        name: of the model or the adapter.
+        found: every finding about it, warnings too.
+        refusals: those of them that refuse it.
+    """
+
+    def __init__(self, name: str, found: Sequence[Finding], refusals: Sequence[Finding]) -> None:
+        self.findings = tuple(found)
+        messages = "; ".join(f"[{one.code}] {one.message}" for one in refusals)
+        codes = dict.fromkeys(one.code for one in refusals)
+        accepting = " ".join(f"--accept {code}" for code in codes)
+        way_out = None if "unusable" in codes else f"to go on all the same give {accepting}"
+        super().__init__(f"{name} is refused: {messages}", way_out)
+
+
+def refuse(name: str, found: Sequence[Finding], accepted: Sequence[str]) -> None:
+    """End where a finding refuses the model and the user has not accepted its code.
+
+    Raises:
+        RefusedError: naming every such finding in one line.
+    """
+    refusals = [one for one in found if one.severity == "refuse" and one.code not in accepted]
+    if refusals:
+        raise RefusedError(name, found, refusals)

@@ -1,0 +1,136 @@
+"""What this machine has left, asked before a download or a load begins, so that nobody waits an hour for "no space"."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from baseline_bench.core.errors import BenchError
+
+GIB = 2**30
+_ROOT = Path("/")
+_ACCELERATORS = ("dev/nvidiactl", "dev/kfd", "dev/dxg")
+_LARGER_DISK = "free some space, or name a folder on a larger disk with --cache DIR"
+_LESS_MEMORY = "take a smaller model or a smaller dtype, or close what else is running"
+
+
+def free_disk(path: Path) -> int:
+    """Bytes this user may still write under a path; the path itself need not exist yet."""
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def available_memory(root: Path = _ROOT) -> int | None:
+    """Bytes of main memory a new process can take without swapping; None where the system does not tell.
+
+    On Linux this is the least of the kernel's MemAvailable and the room under every control group above this process
+    (both hierarchies: a container's limit is usually one of them), where file cache counts as room. On macOS it is
+    the free, inactive, speculative and purgeable pages.
+
+    Args:
+        root: where /proc and /sys are found.
+    """
+    if sys.platform == "darwin" and root == _ROOT:
+        return _pages_free(_output("vm_stat"))
+    table = _text(root / "proc/meminfo")
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", table, re.MULTILINE)
+    if found is None:
+        return None
+    return max(0, min([int(found[1]) * 1024, *_group_rooms(root)]))
+
+
+def has_accelerator(root: Path = _ROOT) -> bool:
+    """Whether a GPU's device file is there (NVIDIA, AMD, WSL): such a machine need not hold a model in main memory."""
+    return any((root / name).exists() for name in _ACCELERATORS)
+
+
+def require_disk(path: Path, needed: int, what: str, way_out: str = _LARGER_DISK) -> None:
+    """Refuse to begin what would fill the disk.
+
+    Args:
+        path: the folder that will be written; need not exist.
+        needed: bytes.
+        what: the subject of the sentence, such as "downloading google/gemma-2b-it".
+        way_out: what to do where `--cache` does not rule over the path.
+
+    Raises:
+        BenchError: less is free; both numbers are told.
+    """
+    free = free_disk(path)
+    if free < needed:
+        raise BenchError(f"{what} needs {_gib(needed)} of disk under {path}, where {_gib(free)} are free", way_out)
+
+
+def require_memory(needed: int, what: str) -> None:
+    """Refuse to begin what would not fit into main memory; where the room is unknown, nothing is refused.
+
+    Args:
+        needed: bytes.
+        what: the subject of the sentence, such as "google/gemma-2b-it".
+
+    Raises:
+        BenchError: less is available; both numbers are told.
+    """
+    room = available_memory()
+    if room is not None and room < needed:
+        raise BenchError(f"{what} needs {_gib(needed)} of memory, and {_gib(room)} are available", _LESS_MEMORY)
+
+
+def _group_rooms(root: Path) -> list[int]:
+    """The room under each control group that has a limit."""
+    rooms = []
+    mounted = root / "sys/fs/cgroup"
+    for row in _text(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = row.split(":", 2)
+        bases: tuple[Path, ...]
+        if not controllers:
+            names = ("memory.max", "memory.current", "inactive_file")
+            bases = (mounted, mounted / "unified")
+        elif "memory" in controllers.split(","):
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            bases = (mounted / "memory",)
+        else:
+            continue
+        for base in bases:
+            deepest = base / path.strip("/")
+            folders = [deepest, *deepest.parents]
+            rooms += [room for folder in folders[: folders.index(base) + 1] for room in _room(folder, names)]
+    return rooms
+
+
+def _room(folder: Path, names: tuple[str, str, str]) -> list[int]:
+    """Limit less use plus reclaimable cache of one control group, or nothing where it has no limit."""
+    limit, used, cache = names
+    ceiling, use = _text(folder / limit).strip(), _text(folder / used).strip()
+    if not (ceiling.isdecimal() and use.isdecimal()):
+        return []
+    found = re.search(rf"^{cache} (\d+)$", _text(folder / "memory.stat"), re.MULTILINE)
+    return [int(ceiling) - int(use) + (int(found[1]) if found else 0)]
+
+
+def _pages_free(report: str) -> int | None:
+    """Bytes from the report of macOS's vm_stat."""
+    size = re.search(r"page size of (\d+) bytes", report)
+    pages = re.findall(r"^Pages (?:free|inactive|speculative|purgeable):\s+(\d+)\.", report, re.MULTILINE)
+    return int(size[1]) * sum(map(int, pages)) if size and pages else None
+
+
+def _output(command: str) -> str:
+    try:
+        return subprocess.run([command], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def _gib(count: int) -> str:
+    return f"{count / GIB:.1f} GiB"

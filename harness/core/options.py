@@ -1,0 +1,79 @@
+"""`-o key=value`: texts into a frozen dataclass, with nothing silently ignored."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from baseline_bench.core.errors import BenchError, gathered, nearest
+from baseline_bench.core.types import Value
+
+WORDS = {"true": True, "false": False, "yes": True, "no": False}
+
+
+def parse(kind: type[Any], pairs: Sequence[str], owner: str) -> Any:
+    """Build `kind` from `key=value` texts; every problem is gathered into one error.
+
+    Args:
+        kind: a frozen dataclass whose fields are str, int, float or bool, each possibly `| None`.
+        pairs: such as ["dtype=float32", "batch_size=8"].
+        owner: whose options these are, for the error ("engine vllm").
+
+    Raises:
+        BenchError: not `key=value`, an unknown key, a value of another type, or a value the class itself refuses.
+    """
+    hints = typing.get_type_hints(kind)
+    known = tuple(field.name for field in dataclasses.fields(kind))
+    values: dict[str, object] = {}
+    problems = []
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not sign:
+            problems.append(f"'{pair}' is not key=value")
+        elif key not in known:
+            problems.append(f"no option '{key}', " + nearest(key, known, f"options of {owner}"))
+        else:
+            try:
+                values[key] = _value(hints[key], text)
+            except ValueError:
+                problems.append(f"{key} takes {_named(hints[key])}, not '{text}'")
+    if problems:
+        raise gathered(problems, f"options of {owner}", "mend the -o options")
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise BenchError(f"options of {owner}: {error}", "mend the -o options") from error
+
+
+def kinds_of(hint: Any) -> tuple[Any, ...]:
+    """The types that a field takes."""
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def _value(hint: Any, text: str) -> object:
+    kinds = kinds_of(hint)
+    if type(None) in kinds and text.lower() == "none":
+        return None
+    if bool in kinds:
+        if text.lower() not in WORDS:
+            raise ValueError(text)
+        return WORDS[text.lower()]
+    for kind in (int, float):
+        if kind in kinds:
+            return kind(text)
+    return text
+
+
+def _named(hint: Any) -> str:
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
+    return " or ".join(words[kind] for kind in kinds_of(hint))
+
+
+def record(values: Any) -> dict[str, Value]:
+    """The options that a resumed run is held to, as plain settings.
+
+    Left out is what a field's metadata calls secret, and what it calls neutral: such an option changes no answer.
+    """
+    shown = [field.name for field in dataclasses.fields(values) if not field.metadata.keys() & {"secret", "neutral"}]
+    return {name: getattr(values, name) for name in shown}

@@ -1,0 +1,281 @@
+"""Find a task, an engine or a trainer: by file name here, by path, or by a package's entry point.
+
+The folders are the registry: a new file is a new name. Plug-ins are loaded by name and never imported by statement, so
+that a heavy library is only paid for by the command that needs it.
+"""
+
+import dataclasses
+import importlib
+import importlib.util
+import inspect
+import sys
+import typing
+from collections.abc import Iterator, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from baseline_bench.core.contracts import Engine, Foreign, Task, Trainer
+from baseline_bench.core.errors import BenchError, nearest
+from baseline_bench.core.types import Job, Trained
+
+Kind = Literal["task", "engine", "trainer"]
+
+PACKAGES: dict[Kind, str] = {kind: f"baseline_bench.{kind}s" for kind in typing.get_args(Kind)}
+MEMBERS: dict[Kind, tuple[str, ...]] = {
+    "task": ("LABEL", "READER", "SAMPLING", "problems", "messages", "grade"),
+    "engine": ("Options", "load"),
+    "trainer": ("Options", "train"),
+}
+# A trainer that is another program has these in place of `train`.
+FOREIGN = ("Options", "files", "command", "weights")
+_CALLS: dict[str, tuple[str, ...]] = {
+    "problems": ("split",),
+    "messages": ("problem",),
+    "grade": ("problem", "completion"),
+    "load": ("model", "options"),
+    **dict.fromkeys(("train", "files", "command", "weights"), ("job",)),
+}
+# Names such as lm-eval:gsm8k: tasks that another library defines, and the module that makes ours of them.
+ELSEWHERE = {"lm-eval": "baseline_bench.tasks._lm_eval"}
+# The module that makes a trainer of ours of one that is another program.
+FOREIGN_TRAINER = "baseline_bench.trainers._foreign"
+# Names under which the code was imported before it had one name.
+OLD_NAMES = ("harness", "tasks", "trainers")
+EXTRAS = {
+    "torch": "transformers",
+    "transformers": "transformers",
+    "gguf": "transformers",
+    "accelerate": "transformers",
+    "vllm": "vllm",
+    "peft": "train",
+    "bitsandbytes": "train",
+    "httpx2": "openai",
+    "lm_eval": "lm-eval",
+    "trl": "trl",
+}
+
+
+def names(kind: Kind) -> tuple[str, ...]:
+    """Every name of this kind, sorted: our files and the entry points of installed packages."""
+    return tuple(sorted({*_files(kind), *_entry_points(kind)}))
+
+
+def task(name: str) -> Task:
+    """The task of that name, of that file (`./my_task.py`), or of another library (`lm-eval:gsm8k`)."""
+    library, colon, theirs = name.partition(":")
+    if colon and library in ELSEWHERE:
+        foreign: Task = _adapter(ELSEWHERE[library], f"the task '{name}'").task(theirs)
+        return foreign
+    found: Task = _load("task", name)
+    return found
+
+
+def task_name(board: str, label: str) -> str | None:
+    """The name by which `task` finds what a row calls its task; None where it is not one of those here.
+
+    Args:
+        board: the task's name in the row, in a board's characters ("lm-eval-gsm8k").
+        label: the task's label in the row ("lm-eval/gsm8k@3.0").
+    """
+    library, slash, versioned = label.partition("/")
+    if slash and library in ELSEWHERE:
+        return f"{library}:{versioned.rpartition('@')[0]}"
+    return board if board in names("task") else None
+
+
+def elsewhere(label: str) -> bool:
+    """Whether a label is that of another library's task, which can judge an answer only where it has its items."""
+    return label.partition("/")[0] in ELSEWHERE
+
+
+def engine(name: str) -> Engine:
+    """The engine of that name; what it loads later and is not installed is told now."""
+    found: Engine = _load("engine", name)
+    require(getattr(found, "LIBRARIES", ()), f"the engine '{name}'")
+    return found
+
+
+def trainer(name: str) -> Trainer:
+    """The trainer of that name, or of that file (`./my_trainer.py`)."""
+    found = _load("trainer", name)
+    if _is_foreign(found):
+        return _Adapted(found, found.Options, found.__doc__)
+    made: Trainer = found
+    return made
+
+
+@dataclasses.dataclass
+class _Adapted:
+    """A foreign trainer's module as a trainer."""
+
+    module: Foreign
+    Options: type[Any]
+    __doc__: str | None
+
+    def train(self, job: Job) -> Trained:
+        """Run it; see `baseline_bench.trainers._foreign.run`."""
+        made: Trained = _adapter(FOREIGN_TRAINER, "this trainer").run(self.module, job)
+        return made
+
+
+def require(libraries: Sequence[str], what: str) -> None:
+    """Tell what is not installed, without loading anything.
+
+    Raises:
+        BenchError: a library is missing; the error names the extra that brings it.
+    """
+    for library in libraries:
+        if importlib.util.find_spec(library) is None:
+            raise missing(ModuleNotFoundError(name=library), f"{what} needs a library that is not installed")
+
+
+def _adapter(module: str, what: str) -> Any:
+    """The module that adapts plug-ins of another kind to ours; it is found by name, as plug-ins are.
+
+    Raises:
+        BenchError: a library is missing; the error names the extra that brings it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise missing(error, f"{what} needs a library that is not installed") from error
+
+
+def _load(kind: Kind, name: str) -> Any:
+    if name.endswith(".py"):
+        return _checked(kind, _from_path(kind, Path(name).expanduser()), name)
+    ours, theirs = _files(kind), _entry_points(kind)
+    if name in ours and name in theirs:
+        raise BenchError(
+            f"the {kind} '{name}' is defined here and by the package entry point '{theirs[name].value}'",
+            "uninstall that package or rename its entry point",
+        )
+    if name not in ours and name not in theirs:
+        raise BenchError(f"no {kind} '{name}'", nearest(name, names(kind), f"bench list {kind}s"))
+    try:
+        module = theirs[name].load() if name in theirs else _ours(kind, name)
+    except ModuleNotFoundError as error:
+        raise missing(error, f"the {kind} '{name}' needs a library that is not installed") from error
+    return _checked(kind, module, name)
+
+
+def _files(kind: Kind) -> dict[str, Path]:
+    found = (f for f in folder(kind).glob("*.py") if not f.name.startswith("_"))
+    return {file.stem.replace("_", "-"): file for file in found}
+
+
+def folder(kind: Kind) -> Path:
+    """The folder whose files are the plug-ins of this kind."""
+    return Path(importlib.import_module(PACKAGES[kind]).__path__[0])
+
+
+def _entry_points(kind: Kind) -> dict[str, EntryPoint]:
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=f"bench.{kind}s"):
+        if point.name in found and found[point.name].value != point.value:
+            raise BenchError(
+                f"two packages define the {kind} '{point.name}': '{found[point.name].value}' and '{point.value}'",
+                "uninstall one of them",
+            )
+        found[point.name] = point
+    return found
+
+
+def _ours(kind: Kind, name: str) -> ModuleType:
+    return importlib.import_module(f"{PACKAGES[kind]}.{name.replace('-', '_')}")
+
+
+def _from_path(kind: Kind, path: Path) -> ModuleType:
+    if not path.is_file():
+        raise BenchError(f"no file {path}", f"give the path of a {kind} file, or a name: {', '.join(names(kind))}")
+    name = f"bench_{kind}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise BenchError(f"{path} cannot be loaded as Python", "give a .py file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        raise missing(error, f"{path} needs a library that is not installed") from error
+    except SyntaxError as error:
+        raise BenchError(f"{path}, line {error.lineno}: {error.msg}", "mend the file") from error
+    return module
+
+
+def _checked(kind: Kind, module: Any, name: str) -> Any:
+    members, contract = (
+        (FOREIGN, "Foreign") if kind == "trainer" and _is_foreign(module) else (MEMBERS[kind], kind.capitalize())
+    )
+    problems = [problem for member in members if (problem := _problem(module, member, contract))]
+    absent = [member for member in members if not hasattr(module, member)]
+    problems = ([f"lacks {', '.join(absent)}"] if absent else []) + problems
+    if problems:
+        where = getattr(module, "__file__", name)
+        raise BenchError(
+            f"the {kind} '{name}' ({where}) {'; '.join(problems)}",
+            f"a {kind} has {', '.join(members)}: see the class {contract} in harness/core/contracts.py",
+        )
+    return module
+
+
+def _is_foreign(module: Any) -> bool:
+    return not hasattr(module, "train") and any(hasattr(module, member) for member in FOREIGN[1:])
+
+
+def _problem(module: Any, member: str, contract: str) -> str | None:
+    """What is wrong with a member that is there, as far as can be told without calling it."""
+    value = getattr(module, member, None)
+    if member == "Options" and value is not None:
+        return _problem_of_options(value, contract)
+    if member not in _CALLS or value is None:
+        return None
+    called = f"{member}({', '.join(_CALLS[member])})"
+    if not callable(value):
+        return f"has {member} that is no function: {called} is called"
+    try:
+        inspect.signature(value).bind(*_CALLS[member])
+    except TypeError:
+        return f"has {member}{inspect.signature(value)}, and {called} is called"
+    except ValueError:
+        return None  # written in C, without a signature
+    return None
+
+
+def _problem_of_options(kind: Any, contract: str) -> str | None:
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen):  # type: ignore[attr-defined]
+        return "has Options that are no frozen dataclass"
+    needed = ("python", "time_limit", "batch") if contract == "Foreign" else ()
+    absent = [name for name in needed if name not in kind.__dataclass_fields__]
+    return (
+        f"has Options without {', '.join(absent)}: make them a subclass of baseline_bench.trainers._options.Foreign"
+        if absent
+        else None
+    )
+
+
+def missing(error: ModuleNotFoundError, what: str = "this needs a library that is not installed") -> BenchError:
+    """What a user can do about a library that is not installed.
+
+    Raises:
+        ModuleNotFoundError: the error itself, where a module of ours is missing: a bug here.
+    """
+    library = (error.name or "").partition(".")[0]
+    if library == "baseline_bench":
+        raise error
+    if library in OLD_NAMES:
+        new = "baseline_bench" if library == "harness" else f"baseline_bench.{library}"
+        return BenchError(f"{error.name} is a name of earlier versions", f"import {new} instead of {library}")
+    extra = EXTRAS.get(library)
+    way_out = f"pip install 'baseline-bench[{extra}]'" if extra else f"pip install {library}"
+    return BenchError(f"{what}: {library}", way_out)
+
+
+def known(kind: Kind) -> Iterator[tuple[str, str]]:
+    """(name, where it comes from) of every plug-in, for `bench list`; nothing is imported."""
+    files = _files(kind)
+    points = _entry_points(kind)
+    for name in names(kind):
+        yield name, str(files[name]) if name in files else f"package entry point {points[name].value}"

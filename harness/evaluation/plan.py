@@ -1,0 +1,279 @@
+"""One model before one exam: everything that is worked out before an engine starts.
+
+All that could change an answer is gathered here as plain settings, so that a resumed run can be held to them.
+"""
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from baseline_bench.core import findings, options, plugins, records
+from baseline_bench.core.contracts import Task
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.findings import Finding, RefusedError
+from baseline_bench.core.types import Identity, Model, Problem, Split, Value
+from baseline_bench.engines.multi_gpu import gpus
+from baseline_bench.evaluation import evaluate, runs
+from baseline_bench.evaluation.evaluate import Exam
+from baseline_bench.models import diagnose, registry
+from baseline_bench.models.tokens import Speech, prompts_sha256
+from baseline_bench.results import entries
+from baseline_bench.results.candidate import Training
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the command line asked to be scored, and where things lie; see `bench baseline --help`.
+
+    Attributes:
+        model: a name, a folder, or what is trained first.
+        gpus: how many share the questions; None leaves it to the engine.
+        run: the folder of this very run, or None.
+        accept: codes of findings that would refuse the model, and do not.
+        words: the command as it was typed, without secrets.
+    """
+
+    model: str
+    task: str
+    name: str | None
+    engine: str | None
+    options: list[str]
+    gpus: int | None
+    limit: int | None
+    seed: int
+    leaderboards: Path
+    runs: Path
+    run: Path | None
+    again: bool
+    accept: list[str]
+    as_json: bool
+    mirror: Path | None
+    cache: Path
+    words: str
+    commit: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sitting:
+    """One model before one exam: all that was worked out before the engine starts.
+
+    Attributes:
+        findings: what the checks noticed; refusals among them were accepted by the user.
+        identity: what the model is apart from its tensors.
+    """
+
+    order: Order
+    engine: str
+    model: Model
+    speech: Speech
+    exam: Exam
+    settings: dict[str, Value]
+    training: Training | None
+    findings: tuple[Finding, ...] = ()
+    identity: Identity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an order asks of whatever model.
+
+    Attributes:
+        problems: every item, and the chosen ones.
+        why: this engine.
+        exams: what was made of the items for each tokenizer so far.
+    """
+
+    task: Task
+    problems: tuple[list[Problem], list[Problem]]
+    engine: str
+    why: str
+    options: Any
+    exams: list[tuple[Speech, Exam]] = field(default_factory=list)
+
+    def exam(self, speech: Speech, seed: int) -> Exam:
+        """The items as token ids, made once for all models that share a tokenizer."""
+        known = next((exam for whose, exam in self.exams if whose is speech), None)
+        if known is None:
+            known = evaluate.prepare(self.task, self.problems, speech, seed)
+            self.exams.append((speech, known))
+        return known
+
+
+def prepare(order: Order, screen: Screen, asked: Asked | None = None) -> Sitting:
+    """Check the order, find the model, turn the items into token ids. Nothing is written and no weights are loaded."""
+    asked = asked or ask(order)
+    screen.say(f"model {order.model}: looking for it, fetching what is missing")
+    with runs.writing(order.cache):
+        model = registry.resolve(order.model, order.cache)
+    return seat(order, screen, model, None, asked)
+
+
+def seat(
+    order: Order,
+    screen: Screen,
+    model: Model,
+    training: Training | None,
+    asked: Asked | None = None,
+    found: Sequence[Finding] = (),
+) -> Sitting:
+    """The same for a model that lies here already, such as one that was just trained.
+
+    Args:
+        order: what is scored.
+        screen: where to talk.
+        model: whole weights.
+        training: what made them, or None.
+        asked: of every model of the command; None works it out.
+        found: what checks of an adapter noticed before it was merged.
+
+    Raises:
+        BenchError: among others a finding that refuses the model and that the user has not accepted.
+    """
+    from baseline_bench.models import (
+        identity,  # loads transformers
+        tokenizer,  # loads transformers
+    )
+
+    asked = asked or ask(order)
+    screen.say(f"engine {asked.engine}: {asked.why}")
+    model = replace(model, name=order.name or model.name)
+    speech = tokenizer.load(model)
+    described = identity.describe(model, speech)
+    _require_own_name(model, described.identity, order.leaderboards)
+    noticed = [*found, *_beside(asked, model), *diagnose.model(model, speech, asked.engine)]
+    checked = _checked(order, screen, model.name, noticed)
+    exam = asked.exam(speech, order.seed)
+    if speech.context is not None:
+        evaluate.fits(exam, speech.context)
+    settings = {**_run_settings(order, asked, model, speech, exam), **described.settings}
+    return Sitting(order, asked.engine, model, speech, exam, settings, training, checked, described.identity)
+
+
+def _run_settings(order: Order, asked: Asked, model: Model, speech: Speech, exam: Exam) -> dict[str, Value]:
+    """What a resumed run must have in common with its beginning, besides the model's identity."""
+    return {
+        "task": order.task,
+        "protocol": exam.protocol_sha256,
+        "prompts": prompts_sha256(exam.requests),
+        "stop ids": " ".join(map(str, speech.manner.stop_ids)),
+        "limit": exam.limit,
+        "seed": exam.seed,
+        "model": model.name,
+        "weights": model.weights_sha256,
+        "engine": asked.engine,
+        **{f"option {key}": value for key, value in options.record(asked.options).items()},
+        # A run whose answers were graded with their thoughts does not resume.
+        **({} if speech.manner.thought is None else {"thought": speech.manner.thought}),
+    }
+
+
+def _beside(asked: Asked, model: Model) -> list[Finding]:
+    """What is wrong with an adapter that the engine puts beside the weights instead of merging it into them."""
+    folder = getattr(asked.options, "adapter", None)
+    return [] if folder is None else diagnose.lora(Path(folder), model)
+
+
+def _checked(order: Order, screen: Screen, name: str, found: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Show what the checks noticed, and end where a finding refuses the model."""
+    with refusing(order, screen):
+        findings.refuse(name, found, order.accept)
+    for one in found:
+        screen.warn(f"{name}: [{one.code}] {one.message}")
+    return tuple(found)
+
+
+@contextmanager
+def refusing(order: Order, screen: Screen) -> Iterator[None]:
+    """Write the findings of a refusal as JSON, where the user asks for JSON."""
+    try:
+        yield
+    except RefusedError as error:
+        if order.as_json:
+            screen.write(records.pretty({"findings": error.findings}).decode())
+        raise
+
+
+def ask(order: Order) -> Asked:
+    """Check what does not hang on a model: task, items, engine and its options."""
+    findings.require_known(order.accept)
+    task = plugins.task(order.task)
+    engine, why = (order.engine, "as asked") if order.engine else default_engine()
+    module = plugins.engine(engine)
+    chosen = options.parse(module.Options, order.options, f"engine {engine}")
+    gpus.shares(module, chosen, order.gpus)  # refused here, not after hours of training
+    require_able(task, engine, module)
+    problems = evaluate.choose(task, Split("test", mirror=order.mirror), order.limit, order.seed)
+    return Asked(task, problems, engine, why, chosen)
+
+
+def require_able(task: Task, name: str, engine: Any) -> None:
+    """Refuse a task that compares likelihoods where the engine measures none.
+
+    Raises:
+        BenchError: naming the task and the engine.
+    """
+    compares = getattr(task, "MEASURES", False) or getattr(task, "choices", None) is not None
+    if compares and getattr(engine, "measures", None) is None:
+        what = f"{task.LABEL} compares how likely given texts are, which the engine '{name}' cannot measure"
+        raise BenchError(what, "give --engine vllm or transformers")
+
+
+def folder(sitting: Sitting) -> Path:
+    """Where this run lies: the unfinished or equal one of this name, else the next free number."""
+    order = sitting.order
+    if order.run is not None and order.again:
+        raise BenchError("--again and --run do not go together", "name a new folder with --run, or leave --run out")
+    if order.run is not None:
+        return order.run
+    part = "" if sitting.exam.limit is None else f"-{sitting.exam.limit}-seed{sitting.exam.seed}"
+    names = (Path(order.task).stem, sitting.model.name, sitting.engine)
+    stem = "-".join(map(entries.slug, names)) + part
+    number = 1
+    place: Path = order.runs / stem
+    while (place / "run.json").exists():
+        finished, same = (place / "entry.json").exists(), _settings(place) == runs.recorded(place, sitting.settings)
+        if (same and not (order.again and finished)) or not (finished or order.again):
+            break
+        number += 1
+        place = order.runs / f"{stem}-{number}"
+    return place
+
+
+def _settings(place: Path) -> object:
+    """What a run was started with; None where its record is damaged."""
+    try:
+        return runs.read_json(place / "run.json")["settings"]
+    except (BenchError, KeyError, TypeError):
+        return None
+
+
+def _require_own_name(model: Model, identity: Identity, leaderboards: Path) -> None:
+    """Two models never share a name: noticed before anything is generated.
+
+    Raises:
+        BenchError: an entry of that name has other weights, or another configuration, tokenizer or template.
+    """
+    for path in sorted(leaderboards.glob("*/*.json")):
+        other = entries.read(path).result
+        if other.candidate != model.name:
+            continue
+        if other.model.weights_sha256 != model.weights_sha256:
+            raise BenchError(f"{path} is a row of '{model.name}' with other weights", "give --name NAME to this one")
+        if unlike := identity.unlike(other.model.identity):
+            what = f"{path} is a row of '{model.name}' with the same weights, and with another {unlike}"
+            raise BenchError(what, "give --name NAME to this one")
+
+
+def default_engine() -> tuple[str, str]:
+    """(name, why): vllm where a GPU and vllm are there, else transformers."""
+    if importlib.util.find_spec("vllm") is None:
+        return "transformers", "vllm is not installed"
+    import torch
+
+    if torch.cuda.device_count() == 0:
+        return "transformers", "no GPU is there"
+    return "vllm", "a GPU and vllm are there"

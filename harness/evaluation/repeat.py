@@ -1,0 +1,142 @@
+"""One model asked again: what a child process does, sitting the same exam as its parent, and what both keep."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from baseline_bench.core.contracts import Generator
+from baseline_bench.core.display import Screen
+from baseline_bench.core.types import Completion, Model, Problem, Request, Sampling
+from baseline_bench.evaluation import evaluate, pipeline, plan, protocol, runs
+from baseline_bench.evaluation.engine_reuse import How
+from baseline_bench.evaluation.plan import Order, Sitting
+
+SECONDS = "seconds.json"
+ALL, SHUFFLED = "all", "shuffled"
+
+
+def asked(seat: Sitting) -> dict[str, Any]:
+    """All that a child needs to sit the same exam, as JSON; the model lies here by now and is not looked for again."""
+    plain = {field.name: getattr(seat.order, field.name) for field in fields(Order)} | {"engine": seat.engine}
+    model = {field.name: getattr(seat.model, field.name) for field in fields(Model)}
+    return {what: {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+            for what, values in (("order", plain), ("model", model))}  # fmt: skip
+
+
+def _seat(told: Mapping[str, Any], screen: Screen) -> Sitting:
+    """The exam that `asked` tells of, in the child."""
+    order = told["order"]
+    places = {key: Path(order[key]) for key in ("leaderboards", "runs", "mirror", "cache") if order[key] is not None}
+    model = Model(**{**told["model"], "folder": Path(told["model"]["folder"])})
+    return plan.seat(Order(**{**order, **places}), screen, model, None)
+
+
+def run(told: Mapping[str, Any], screen: Screen, _rank: int) -> None:
+    """In a child process: answer all that one run lacks."""
+    seat = _seat(told, screen)
+    engine = pipeline.Engine([seat], screen)
+    try:
+        _generate(seat, Path(told["folder"]), engine, screen)
+    finally:
+        engine.close()
+
+
+def passes(told: Mapping[str, Any], screen: Screen, _rank: int) -> None:
+    """In a child process: one engine, every pass after the other."""
+    seat = part(_seat(told, screen), told["items"])
+    engine = _Held([seat], screen)
+    try:
+        generator, _ = engine.generator(seat)
+        # What an engine makes at its first answer is no part of any pass's time.
+        list(evaluate.answered(seat.exam.requests[:1], generator, seat.exam.task.SAMPLING, seat.speech.manner.stop_ids))
+        for manner, folder in told["passes"]:
+            engine.size = int(manner.partition(" ")[2]) if manner.startswith("batch ") else None
+            requests = _shuffled(seat) if manner == SHUFFLED else seat.exam.requests
+            settings = {**seat.settings, "pass": manner, "items": told["items"]}
+            _generate(
+                replace(seat, exam=replace(seat.exam, requests=requests), settings=settings),
+                Path(folder),
+                engine,
+                screen,
+            )
+    finally:
+        engine.close()
+
+
+def _generate(seat: Sitting, folder: Path, engine: pipeline.Engine, screen: Screen) -> None:
+    """Answer what a run lacks; its seconds are kept where this process answered all of it."""
+    with runs.Run(folder, seat.settings) as held:
+        whole = not held.finished
+        runs.write_problems(folder, seat.exam.problems)
+        _, timed = pipeline.generate(seat, held, engine, screen)
+        if whole:
+            runs.write_json(folder / SECONDS, round(timed["generate"], 3))
+
+
+class _Held(pipeline.Engine):
+    """One engine for every pass, started once; `size` prompts are handed to it at a time, None for all at once."""
+
+    most = 1  # a batch of a size is one engine's
+    size: int | None = None
+    _once: tuple[Generator, How] | None = None
+
+    def generator(self, seat: Sitting) -> tuple[Generator, How]:
+        """The same generator each time, asked in the manner of the moment."""
+        if self._once is None:
+            self._once = super().generator(seat)
+        generator, how = self._once
+        return _InTurn(generator, self.size), how
+
+
+class _InTurn:
+    """A generator that is handed so many prompts at a time, and the next ones when all of these are answered."""
+
+    def __init__(self, generator: Generator, size: int | None) -> None:
+        self._generator = generator
+        self._size = size
+        self.version = generator.version
+        self.settings = generator.settings
+        self.context = generator.context
+
+    def __getattr__(self, name: str) -> Any:
+        """What else the generator can do, such as measuring, in its own manner."""
+        return getattr(self._generator, name)
+
+    def complete(
+        self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
+    ) -> Iterator[tuple[str, Completion]]:
+        """What the generator yields, group by group."""
+        size = self._size or len(requests)
+        for start in range(0, len(requests), size):
+            yield from self._generator.complete(requests[start : start + size], sampling, stop_ids)
+
+    def close(self) -> None:
+        """Close the generator."""
+        self._generator.close()
+
+
+def part(seat: Sitting, items: int) -> Sitting:
+    """The same seat before a seeded subset of its items."""
+    exam = seat.exam
+    chosen = protocol.select(exam.problems, min(items, len(exam.problems)), seat.order.seed)
+    asked = {problem.id for problem in chosen}
+    requests = tuple(request for request in exam.requests if request.problem_id in asked)
+    partial = len(chosen) < exam.total
+    limit, seed = (len(chosen), seat.order.seed) if partial else (None, None)
+    return replace(seat, exam=replace(exam, problems=tuple(chosen), requests=requests, limit=limit, seed=seed))
+
+
+def _shuffled(seat: Sitting) -> tuple[Request, ...]:
+    """Another order, the same on every machine."""
+    return tuple(
+        sorted(seat.exam.requests, key=lambda request: hashlib.sha256(f"order:{request.id}".encode()).digest())
+    )
+
+
+def whole(folder: Path, problems: Sequence[Problem]) -> bool:
+    """Every one of these items, and nothing else, is answered in a run's folder."""
+    if not (folder / "completions.jsonl").is_file():
+        return False
+    return set(runs.read_completions(folder)) == {problem.id for problem in problems}

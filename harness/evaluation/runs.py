@@ -1,0 +1,338 @@
+"""The folder of one run: what was asked, what was answered, what was judged; a killed run goes on where it stood.
+
+run.json           the settings, fixed when the run begins; entry once it is complete
+problems.jsonl     the chosen items: id, question, gold answer
+completions.jsonl  one finished answer a line, appended as it comes
+requests.jsonl     of items that take several requests one answer a line, until the item is whole
+solutions.jsonl    how likely each worked solution is, where it was measured
+verdicts.jsonl     one judgement a line, in item order
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from baseline_bench.core import records
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import PARTS, Completion, LogLikelihood, Problem, Value, Verdict
+
+T = TypeVar("T")
+SCHEMA = 1
+# Told where it is not the usual, and no reason to refuse a resumption: how an engine came to hold the weights, and how
+# many GPUs shared the questions, which moves no more than the engine's own noise.
+PATH, GPUS = "setting weights", "setting gpus"
+USUAL: Mapping[str, Value] = {PATH: "loaded", GPUS: 1}
+_COMPLETIONS, _REQUESTS = "completions.jsonl", "requests.jsonl"
+FILES = ("run.json", "engine.json", "problems.jsonl", _COMPLETIONS, _REQUESTS)
+THEN = ", then "
+_ANEW = "the run is damaged: start it anew with --again"
+
+
+class Run:
+    """One run's folder, held by one process at a time.
+
+    Opened with the settings of the run about to start: a fresh folder records them, an unfinished one must have the
+    same. Every completion is one line written with one call, so that a kill at any moment costs at most a torn last
+    line, which is dropped. A run that fails before its first answer leaves nothing.
+
+    Args:
+        folder: created if absent.
+        settings: everything that could change an answer; equal settings mean the same run.
+
+    Raises:
+        BenchError: another process holds the folder, it cannot be written, or it holds other settings.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Value]) -> None:
+        self.folder = folder
+        self.settings = recorded(folder, settings)
+        self.key = _key(self.settings)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = held(folder, wait=False)
+        self._fresh = not any((folder / name).exists() for name in FILES)
+        try:
+            self._admit()
+            self.finished = self._completions(_COMPLETIONS)
+            self.kept = self._completions(_REQUESTS)
+            self._file = (folder / _COMPLETIONS).open("ab", buffering=0)
+        except BaseException:
+            self._vanish()
+            os.close(self._lock)
+            raise
+
+    def append(self, problem_id: str, completion: Completion) -> None:
+        """Keep one finished answer. Each problem is kept once.
+
+        Raises:
+            BenchError: the disk is full.
+        """
+        if problem_id in self.finished:
+            raise ValueError(f"{problem_id} was finished before")
+        self._write(self._file, problem_id, completion)
+        self.finished[problem_id] = completion
+
+    def keep(self, request_id: str, completion: Completion) -> None:
+        """Keep the answer to one of several requests that a problem takes; `kept` has it after a kill.
+
+        Raises:
+            BenchError: the disk is full.
+        """
+        with writing(self.folder), (self.folder / _REQUESTS).open("ab", buffering=0) as file:
+            self._write(file, request_id, completion)
+        self.kept[request_id] = completion
+
+    def _write(self, file: FileIO, name: str, completion: Completion) -> None:
+        line = {"key": self.key, "id": name, **_line(completion)}
+        with writing(self.folder):
+            data = json.dumps(line, ensure_ascii=True).encode() + b"\n"
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def confirm(self, resolved: Mapping[str, Value]) -> None:
+        """Record what the engine made of its settings; a resumed run must meet the same engine, device and dtype.
+
+        Raises:
+            BenchError: answers of this run were generated under other resolved settings.
+        """
+        path = self.folder / "engine.json"
+        before: dict[str, Value] = read_json(path) if (self.finished or self.kept) and path.exists() else {}
+        if before:
+            _refuse_difference(before, dict(resolved), self.folder)
+        told = {key: _in_turn(key, before, resolved) for key in USUAL}
+        unusual = {key: value for key, value in told.items() if value != USUAL[key]}
+        write_json(path, {**{key: value for key, value in resolved.items() if key not in USUAL}, **unusual})
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._file.close()
+        os.close(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if error is not None and not (self.finished or self.kept):
+            self._vanish()
+        self.close()
+
+    def _vanish(self) -> None:
+        for name in FILES if self._fresh else ():
+            (self.folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # --run may name a folder that holds more
+            self.folder.rmdir()
+
+    def _admit(self) -> None:
+        path = self.folder / "run.json"
+        if not path.exists():
+            value = {"schema": SCHEMA, "started": now(), "key": self.key, "settings": self.settings}
+            return write_json(path, value)
+        then = read_json(path)
+        return _refuse_difference(then["settings"], self.settings, self.folder)
+
+    def _completions(self, name: str) -> dict[str, Completion]:
+        """The answers in a file of this run, whose torn last line is cut off."""
+        path = self.folder / name
+        if not path.exists():
+            return {}
+        kept = _lines(path, lambda value: (value["key"], value["id"], _completion(value)))
+        finished = {problem_id: completion for _, problem_id, completion in kept}
+        if len(finished) < len(kept) or any(key != self.key for key, _, _ in kept):
+            raise BenchError(f"{path} holds answers of another run", "move it away, or give --run DIR")
+        with writing(self.folder), path.open("ab", buffering=0) as file:
+            file.truncate(path.read_bytes().rfind(b"\n") + 1)
+        return finished
+
+
+def held(folder: Path, *, wait: bool) -> int:
+    """Hold a folder against other processes until the descriptor that is returned is closed, however this one ends.
+
+    Raises:
+        BenchError: another process holds it and `wait` is False.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise BenchError(
+            f"another process is writing the run {folder}", "wait for it, or give this one --run DIR"
+        ) from error
+    return descriptor
+
+
+def recorded(folder: Path, settings: Mapping[str, Value]) -> dict[str, Value]:
+    """Today's settings as a run records them: a run finished by an older version does not know the model's identity."""
+    if not (folder / "entry.json").is_file():
+        return dict(settings)
+    try:
+        then = read_json(folder / "run.json")["settings"]
+        return {key: value for key, value in settings.items() if _knows_identity(then) or not _of_identity(key)}
+    except (BenchError, KeyError, TypeError):
+        return dict(settings)
+
+
+def read_completions(folder: Path) -> dict[str, Completion]:
+    """The finished answers of a run that need not be held: by problem id, a torn last line dropped."""
+    path = folder / "completions.jsonl"
+    if not path.is_file():
+        raise BenchError(f"no run in {folder}", "give the folder that a run printed as its files, or an entry's .json")
+    return dict(_lines(path, lambda value: (value["id"], _completion(value))))
+
+
+def write_problems(folder: Path, problems: Sequence[Problem]) -> None:
+    """Keep the chosen items, so that re-grading and reading need neither data set nor model."""
+    _write_lines(folder / "problems.jsonl", ({"id": p.id, "question": p.question, "gold": p.answer} for p in problems))
+
+
+def read_problems(folder: Path) -> list[Problem]:
+    """The chosen items of a run in item order; their solutions are not kept."""
+    path = folder / "problems.jsonl"
+    if not path.is_file():
+        raise BenchError(f"no run in {folder}", "give the folder that a run printed as its files")
+    return _lines(path, lambda value: Problem(value["id"], value["question"], value["gold"], ""))
+
+
+def write_verdicts(folder: Path, verdicts: Sequence[Verdict]) -> None:
+    """Keep the judgements in item order."""
+    _write_lines(folder / "verdicts.jsonl", (asdict(v) for v in verdicts))
+
+
+def read_verdicts(folder: Path) -> list[Verdict]:
+    """The judgements of a run in item order; none where it was never graded."""
+    path = folder / "verdicts.jsonl"
+    return _lines(path, lambda value: Verdict(**value)) if path.is_file() else []
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file whole or not at all."""
+    _write(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run.
+
+    Raises:
+        BenchError: it is absent or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BenchError(f"no {path.name} in {path.parent}", "give the folder of a run") from error
+    except ValueError as error:
+        raise BenchError(f"{path} is not JSON: {error}", _ANEW) from error
+
+
+def now() -> str:
+    """The time in UTC, ISO, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class writing:  # noqa: N801 - reads as a verb: `with writing(folder):`
+    """Turn what a full or locked disk says into one clear line."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if isinstance(error, OSError):
+            raise BenchError(
+                f"cannot write {self.folder}: {error.strerror}",
+                "free some space or make it writable, then give the same command again: finished answers are kept",
+            ) from error
+
+
+def _lines(path: Path, build: Callable[[Any], T]) -> list[T]:
+    """What the lines of a run's file stand for, a torn last line dropped.
+
+    Raises:
+        BenchError: a whole line is damaged.
+    """
+    made = []
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
+        if line.endswith(b"\n"):
+            try:
+                made.append(build(json.loads(line)))
+            except (ValueError, KeyError, TypeError) as error:
+                raise BenchError(f"{path}, line {number} is damaged", _ANEW) from error
+    return made
+
+
+def _line(completion: Completion) -> dict[str, object]:
+    told: dict[str, object] = {
+        "text": completion.text,
+        "token_ids": list(completion.token_ids) if completion.token_ids is not None else None,
+        "finish": completion.finish_reason,
+    }
+    if completion.answer_start:
+        told["answer_start"] = completion.answer_start
+    if completion.likelihoods:
+        told["likelihoods"] = [[each.logprob, each.greedy, each.tokens] for each in completion.likelihoods]
+    return {**told, "more": [_line(draw) for draw in completion.more]} if completion.more else told
+
+
+def _completion(value: Mapping[str, Any]) -> Completion:
+    ids = value["token_ids"]
+    more = tuple(_completion(draw) for draw in value.get("more", ()))
+    likelihoods = tuple(LogLikelihood(*each) for each in value.get("likelihoods", ()))
+    ids = tuple(ids) if ids is not None else None
+    start = value.get("answer_start", 0)
+    return Completion(value["text"], ids, value["finish"], more=more, answer_start=start, likelihoods=likelihoods)
+
+
+def _key(settings: Mapping[str, Value]) -> str:
+    return hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _in_turn(key: str, before: Mapping[str, Value], resolved: Mapping[str, Value]) -> Value:
+    """What a setting was in the processes that made one run: the one value, or each of them in its turn."""
+    now = resolved.get(key, USUAL[key])
+    then = str(before.get(key, USUAL[key])).split(THEN) if before else []
+    return now if set(then) <= {str(now)} else THEN.join(dict.fromkeys([*then, str(now)]))
+
+
+def _told(key: str, settings: Mapping[str, Value]) -> str:
+    return "the default" if key not in settings and _of_identity(key) else str(settings.get(key))
+
+
+def _of_identity(key: str) -> bool:
+    return key.startswith(PARTS)
+
+
+def _knows_identity(settings: Mapping[str, Value]) -> bool:
+    return any(map(_of_identity, settings))
+
+
+def _refuse_difference(then: Mapping[str, Value], today: Mapping[str, Value], folder: Path) -> None:
+    if _knows_identity(today) and not _knows_identity(then):
+        what = f"the unfinished run {folder} is by an older version, which did not record the model's configuration"
+        raise BenchError(what, "start again with --again, or give --run DIR for a folder of its own")
+    keys = sorted({*then, *today} - USUAL.keys())
+    changed = [f"{k} was {_told(k, then)}, now {_told(k, today)}" for k in keys if then.get(k) != today.get(k)]
+    if changed:
+        raise BenchError(
+            f"the unfinished run {folder} was started under other settings ({'; '.join(changed)})",
+            "give the same settings to resume it, --again to start anew, or --run DIR for a folder of its own",
+        )
+
+
+def _write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
+    _write(path, "".join(json.dumps(value, ensure_ascii=True) + "\n" for value in values))
+
+
+def _write(path: Path, text: str) -> None:
+    with writing(path.parent):
+        records.replace_file(path, text.encode("utf-8", "backslashreplace"))

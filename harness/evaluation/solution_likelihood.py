@@ -1,0 +1,123 @@
+"""Measure how likely a loaded model finds the task's own worked solutions: a signal where exact match is near 0.
+
+Each solution stands after its prompt as a training would put it there, the prompt being the very ids that were asked.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from baseline_bench.core import options, plugins
+from baseline_bench.core.contracts import Generator, Measuring
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError, NotFiniteError
+from baseline_bench.core.records import replace_file
+from baseline_bench.core.types import Measured, Row
+from baseline_bench.evaluation import runs
+from baseline_bench.evaluation.evaluate import Exam
+from baseline_bench.models.tokens import Speech, begun, completion_ids
+from baseline_bench.results import solutions
+from baseline_bench.results.entry import Entry, Solutions
+
+WITHOUT = "the row stands without its solutions' log-probabilities"
+_ANEW = "score the model anew with --again"
+
+
+def wanted(engine: str, pairs: Sequence[str]) -> bool:
+    """Whether an engine measures under these `key=value` options; one that says nothing of it does not."""
+    module = plugins.engine(engine)
+    measures = getattr(module, "measures", None)
+    return measures is not None and bool(measures(options.parse(module.Options, pairs, f"engine {engine}")))
+
+
+def lacking(run: Path, engine: str, pairs: Sequence[str]) -> bool:
+    """Whether a run is without what its engine would measure under these options."""
+    return not (run / solutions.FILE).is_file() and wanted(engine, pairs)
+
+
+def measure(exam: Exam, speech: Speech, generator: Generator, run: Path, screen: Screen) -> bool:
+    """Measure every scored item's solution and keep the lines in the run's folder, whole or not at all.
+
+    What cannot be measured is left out and said; the answers, which are what a row is about, stand.
+
+    Returns:
+        Whether they were measured here.
+
+    Raises:
+        NotFiniteError: a log-probability is NaN or infinite, so that the answers are not to be believed either.
+    """
+    if not isinstance(generator, Measuring):
+        return False
+    if absent := sum(not problem.solution.strip() for problem in exam.problems):
+        screen.say(f"solutions are not measured: {absent} of {len(exam.problems)} items have none")
+        return False
+    if len(exam.requests) > len(exam.problems):
+        screen.say("solutions are not measured: an item takes several requests")
+        return False
+    try:
+        asked = rows(exam, speech)
+        _fits(asked, generator.context)
+        found = _measured(asked, generator, screen)
+    except NotFiniteError:
+        raise
+    except BenchError as error:
+        screen.warn(f"{WITHOUT}: {error.what} ({error.way_out})")
+        return False
+    with runs.writing(run):
+        replace_file(run / solutions.FILE, found)
+    return True
+
+
+def rows(exam: Exam, speech: Speech) -> list[Row]:
+    """Prompt and worked solution of every scored item, in item order, stop token included."""
+    found = []
+    for problem, request in zip(exam.problems, exam.requests, strict=True):
+        goes_on = begun(exam.task.messages(problem))
+        solution = completion_ids(speech.tokenizer, speech.manner, problem.solution, goes_on=goes_on)
+        found.append(Row(problem.id, request.token_ids + solution, len(request.token_ids)))
+    return found
+
+
+def kept(run: Path) -> Solutions | None:
+    """What the lines in a run's folder come to; None where nothing was measured.
+
+    Raises:
+        BenchError: they are damaged.
+    """
+    path = run / solutions.FILE
+    return solutions.record(path.read_bytes(), str(path)) if path.is_file() else None
+
+
+def beside(entry: Entry, run: Path) -> bytes | None:
+    """The lines that belong beside the entry of a run; None where it names none.
+
+    Raises:
+        BenchError: the run has lost them.
+    """
+    if entry.result.solutions is None:
+        return None
+    path = run / solutions.FILE
+    if not path.is_file():
+        raise BenchError(f"{run} has lost its {solutions.FILE}", f"restore it, or {_ANEW}")
+    return path.read_bytes()
+
+
+def _fits(asked: list[Row], context: int) -> None:
+    # One more than it is long: vLLM always generates a token.
+    worst = max(asked, key=lambda row: len(row.token_ids))
+    if len(worst.token_ids) >= context:
+        raise BenchError(
+            f"prompt and solution of {worst.id} have {len(worst.token_ids)} tokens, the context has {context}",
+            "raise the engine's context (-o context=N) where the model allows",
+        )
+
+
+def _measured(asked: list[Row], generator: Measuring, screen: Screen) -> bytes:
+    # Judged once the engine has told everything: what is left in flight would answer the next question.
+    found: dict[str, Measured] = {}
+    tokens = 0
+    with screen.progress("solutions", len(asked)) as bar:
+        for name, measured in generator.logprobs(asked):
+            found[name] = measured
+            tokens += len(measured.logprobs)
+            bar(len(found), tokens)
+    return solutions.to_lines([solutions.likelihood(row.id, found[row.id].logprobs) for row in asked])

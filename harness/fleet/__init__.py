@@ -1,1 +1,0 @@
-"""Several engines of one model, a process each, that answer as one."""

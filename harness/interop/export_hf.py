@@ -1,0 +1,164 @@
+"""`bench export hf`: an entry as the Hugging Face hub shows results, in a model's own repository.
+
+`.eval_results/*.yaml` is what model pages and a data set's leaderboard are made of; the model index in the card's
+metadata is the older form of the same. Both are built by huggingface_hub's own classes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from baseline_bench.analysis.statistics import wilson
+from baseline_bench.core import plugins
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.records import replace_file
+from baseline_bench.evaluation import runs
+from baseline_bench.rendering.page import drawn
+from baseline_bench.results import entries, lookup
+from baseline_bench.results.entry import Entry, Result
+from baseline_bench.results.lookup import Chosen
+from huggingface_hub import (
+    EvalResult,
+    EvalResultEntry,
+    ModelCard,
+    ModelCardData,
+    eval_result_entries_to_yaml,
+)
+from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]  # it is public, and not listed
+
+FOLDER, CARD = ".eval_results", "README.md"
+_METRIC = "exact_match"
+_MEND = "mend the YAML at the top of the card"
+
+
+@dataclass(frozen=True, slots=True)
+class Hf:
+    """Which entry goes into which repository's folder.
+
+    Attributes:
+        entry: a path, a file name or a candidate of `board` (None for every board).
+        out: the folder; what else lies there, and the text of its card, stays.
+        task_id: of the task in the data set's eval.yaml; None takes the data set's own name.
+        source: where the entry can be read by anybody, or None.
+    """
+
+    entry: str
+    out: Path
+    task_id: str | None
+    source: str | None
+    leaderboards: Path
+    board: str | None
+
+
+def export(order: Hf, screen: Screen) -> int:
+    """Write both forms, naming the files.
+
+    Raises:
+        BenchError: an entry that was withdrawn or covers a subset, a task without a data set on the hub, or a card
+            whose metadata cannot be read.
+    """
+    chosen = lookup.choose(order.entry, order.leaderboards, order.board)
+    data = _data_set(chosen)
+    entry = chosen.entry
+    results = order.out / FOLDER / f"{entries.slug(entry.result.task.name)}.yaml"
+    card = order.out / CARD
+    text = _card(card, entry, data, order.source)
+    with runs.writing(order.out):
+        results.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(results, _results(entry, data, order).encode())
+        replace_file(card, text.encode())
+    screen.write(f"{results}\n{card}\n")
+    return 0
+
+
+def _data_set(chosen: Chosen) -> str:
+    """The hub's data set that the whole of an entry is about."""
+    result = chosen.entry.result
+    if chosen.retraction is not None:
+        raise BenchError(f"{chosen.path.name} was withdrawn: {chosen.retraction.why}", "export a row that counts")
+    if result.selection.limit is not None:
+        told = f"{result.selection.scored} of {result.selection.total} items"
+        raise BenchError(f"{chosen.path.name} covers {told}, and would be shown as the whole", "score every item")
+    name = result.task.name
+    task = plugins.task(name) if name in plugins.names("task") else None
+    repository: str | None = getattr(task, "REPOSITORY", None)
+    if repository is None:
+        raise BenchError(f"{name} is no data set of the hub", "export a row of a task that is (bench list tasks)")
+    return repository
+
+
+def percent(result: Result) -> float:
+    """Exact match in percent, two decimals; BenchError where no item is right or wrong."""
+    result.require_bits()
+    return round(100 * result.counts.correct / result.counts.total, 2)
+
+
+def _results(entry: Entry, data: str, order: Hf) -> str:
+    """The list of one that `.eval_results` holds; https://huggingface.co/docs/hub/eval-results."""
+    told = EvalResultEntry(
+        dataset_id=data,
+        task_id=order.task_id or data.partition("/")[2],
+        value=percent(entry.result),
+        date=entry.created,
+        source_url=order.source,
+        source_name=None if order.source is None else "bench entry",
+        notes=_notes(entry),
+    )
+    return str(yaml_dump(eval_result_entries_to_yaml([told])))
+
+
+def _notes(entry: Entry) -> str:
+    """What the number is, in one line: without it nobody could say what it may be compared with."""
+    result, counts = entry.result, entry.result.counts
+    interval = wilson(counts.correct, counts.total)
+    return (
+        f"{result.task.measure} in %, {counts.correct} of {counts.total}, 95 % interval {100 * interval.low:.1f} to "
+        f"{100 * interval.high:.1f}; {result.task.label}, reader {result.task.reader}, {drawn(result.sampling)}, "
+        f"at most {result.sampling.max_tokens} tokens, prompt style {result.model.prompt_style}; "
+        f"{result.engine.version} on {result.provenance.device}; bench {result.provenance.bench}, "
+        f"result {entry.result_sha256[:12]}"
+    )
+
+
+def _card(path: Path, entry: Entry, data: str, source: str | None) -> str:
+    """The card with the result in its metadata; others, and the text, stay as they are."""
+    result = entry.result
+    told = EvalResult(
+        task_type="text-generation",
+        dataset_type=data,
+        dataset_name=result.task.label,
+        dataset_config="main",
+        dataset_split="test",
+        metric_type=_METRIC,
+        metric_name=f"{result.task.measure} (%)",
+        metric_value=percent(result),
+        source_url=source,
+        source_name=None if source is None else "bench entry",
+    )
+    if not path.is_file():
+        fresh = ModelCardData(model_name=result.candidate, eval_results=[told], base_model=_base(result))
+        return f"---\n{fresh.to_yaml()}\n---\n"
+    card = _read(path)
+    metadata = card.data
+    if not isinstance(metadata, ModelCardData):
+        raise BenchError(f"{path} is no model's card", _MEND)
+    before = [other for other in metadata.eval_results or [] if not other.is_equal_except_value(told)]
+    metadata.model_name = metadata.model_name or result.candidate
+    metadata.eval_results = [*before, told]
+    return str(card)
+
+
+def _read(path: Path) -> ModelCard:
+    import yaml
+
+    text = path.read_text(encoding="utf-8")
+    try:
+        return ModelCard(text, ignore_metadata_errors=False)
+    except (ValueError, yaml.YAMLError) as error:
+        raise BenchError(f"{path}: its metadata cannot be read ({str(error).splitlines()[0]})", _MEND) from error
+
+
+def _base(result: Result) -> str | None:
+    """The hub's name of what it was trained from; None where it has none."""
+    made = None if result.training is None else result.training.candidate
+    return made.base.source.removeprefix("hub:") if made is not None and made.base.source.startswith("hub:") else None

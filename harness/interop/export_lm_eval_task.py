@@ -1,0 +1,140 @@
+"""`bench export lm-eval`: write a task of ours as a file that another program runs."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from baseline_bench.core import plugins
+from baseline_bench.core.contracts import Task
+from baseline_bench.core.display import Screen, table
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Message, Problem, Split
+from baseline_bench.results.board import version
+
+# Whose filters and metric judge in lm-eval: it has no reader of ours.
+JUDGED_LIKE = "gsm8k"
+# JSON is YAML, but for these characters, which YAML calls line breaks or refuses.
+_NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What to write; see `bench export --help`.
+
+    Attributes:
+        task: a name of `bench list tasks`, or a .py file.
+        folder: takes the files.
+        mirror: a folder of data sets, or None for the hub.
+    """
+
+    task: str
+    folder: Path
+    mirror: Path | None
+
+
+def export(order: Export, screen: Screen) -> int:
+    """Write the task as lm-eval's own files, one for models with a chat template and one for those without.
+
+    Raises:
+        BenchError: the task is lm-eval's own, draws several answers, or has prompts that no file of lm-eval can say.
+    """
+    if ":" in order.task and not order.task.endswith(".py"):
+        raise BenchError(f"{order.task} is lm-eval's own", f"lm_eval run --tasks {order.task.partition(':')[2]}")
+    task = plugins.task(order.task)
+    if task.SAMPLING.draws is not None:
+        what = f"{task.LABEL} draws several answers, of which lm-eval's {JUDGED_LIKE} judges the first alone"
+        raise BenchError(what, "score it with bench")
+    problems = list(task.problems(Split("test", mirror=order.mirror)))
+    shots, name = _shots(task, problems), _name(task)
+    judged = _judged(task)
+    chat = {"task": name, **_data(problems, order.folder, name), **_asked(task, shots), **judged}
+    text = {
+        **chat,
+        "task": f"{name}_text",
+        "doc_to_text": "Question: {{question}}\nAnswer:",
+        "target_delimiter": " ",
+        "fewshot_delimiter": "\n\n",
+    }
+    files = [_write(order.folder, task, each) for each in (chat, text)]
+    run = f"lm_eval run --model hf --model_args pretrained=MODEL --include_path {order.folder} --tasks"
+    rows = [("written", ", ".join(map(str, files)))]
+    rows += [("chat template", f"{run} {name} --apply_chat_template --fewshot_as_multiturn True")]
+    rows += [("none", f"{run} {name}_text")]
+    screen.print(table(f"{task.LABEL} for lm-eval", rows))
+    return 0
+
+
+def _shots(task: Task, problems: Sequence[Problem]) -> tuple[Message, ...]:
+    """The worked examples, which must be the same for every question."""
+    if not problems:
+        raise BenchError(f"{task.LABEL} has no problems", "check the data set")
+    shots = task.messages(problems[0])[:-1]
+    for problem in problems:
+        if task.messages(problem) != (*shots, Message("user", problem.question)):
+            what = f"{problem.id} of {task.LABEL} is not asked as the same examples and then its question"
+            raise BenchError(what, "lm-eval can draw such prompts by a program alone: score it with bench")
+    if [turn.role for turn in shots] != ["user", "assistant"] * (len(shots) // 2):
+        raise BenchError(f"the examples of {task.LABEL} are not question and answer by turns", "score it with bench")
+    return shots
+
+
+def _name(task: Task) -> str:
+    """The label in characters that suit lm-eval's command line: bench_gsm8k_1shot_v1."""
+    return "bench_" + re.sub(r"[^a-z0-9]+", "_", task.LABEL.lower()).strip("_")
+
+
+def _data(problems: Sequence[Problem], folder: Path, name: str) -> dict[str, object]:
+    """Where lm-eval finds the questions: a file of them written here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}.jsonl"
+    rows = [{"id": each.id, "question": each.question, "answer": each.solution} for each in problems]
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    files = {"data_files": {"test": str(file.resolve())}}
+    return {"dataset_path": "json", "dataset_kwargs": files, "test_split": "test"}
+
+
+def _asked(task: Task, shots: Sequence[Message]) -> dict[str, object]:
+    sampling = task.SAMPLING
+    pairs = zip(shots[::2], shots[1::2], strict=True)
+    examples = [{"question": asked.content, "answer": told.content} for asked, told in pairs]
+    return {
+        "output_type": "generate_until",
+        "doc_to_text": "question",
+        "doc_to_target": "answer",
+        "target_delimiter": "",
+        "fewshot_delimiter": "",
+        "num_fewshot": len(examples),
+        "fewshot_config": {"sampler": "first_n", "samples": examples},
+        "generation_kwargs": {
+            "until": list(sampling.stop),
+            "max_gen_toks": sampling.max_tokens,
+            "do_sample": sampling.temperature > 0,
+            "temperature": sampling.temperature,
+            **({} if sampling.top_p is None else {"top_p": sampling.top_p}),
+        },
+        "repeats": 1,
+    }
+
+
+def _judged(task: Task) -> dict[str, object]:
+    """lm-eval's filters and metric for numbers, as the installed lm-eval defines them."""
+    from baseline_bench.tasks import _lm_eval_numbers  # loads lm_eval
+
+    judge: Any = _lm_eval_numbers.NumberJudge(JUDGED_LIKE)
+    metadata = {"version": version(task.LABEL)[1], "label": task.LABEL, "judged_like": judge.label}
+    return {**judge.rules, "metadata": metadata}
+
+
+def _write(folder: Path, task: Task, config: Mapping[str, object]) -> Path:
+    file = folder / f"{config['task']}.yaml"
+    lines = [f"# {task.LABEL} as bench asks it; lm-eval's own filters and metric judge, not bench's reader."]
+    lines += [f"{key}: {_yaml(value)}" for key, value in config.items()]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
+def _yaml(value: object) -> str:
+    return _NOT_YAML.sub(lambda sign: f"\\u{ord(sign[0]):04x}", json.dumps(value, ensure_ascii=False))

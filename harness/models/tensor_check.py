@@ -1,0 +1,140 @@
+"""Whether a checkpoint's files hold the tensors that its configuration uses, as transformers itself loads them.
+
+The model is built on torch's meta device, which allocates no numbers: a check takes a tenth of a second.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from baseline_bench.core.errors import first_line
+from baseline_bench.core.findings import Finding, finding
+from baseline_bench.models.silence import silence
+from baseline_bench.models.weights import Tensor, read
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
+from transformers.quantizers import AutoHfQuantizer
+
+# Constants and causal masks (1 x 1 x n x n) of GPT-2, GPT-J and GPT-Neo that older versions of transformers saved.
+_CONSTANT = re.compile(r"(^|\.)masked_bias$")
+_MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")
+_SHOWN = 3
+
+
+def findings(folder: Path, tensors: Sequence[Tensor], engine: str) -> list[Finding]:
+    """Tensors that the configuration does not use, asks for in vain, or holds in a form that cannot be loaded.
+
+    A checkpoint that transformers cannot build is the engine's to judge: it gives no finding. Neither does a quantised
+    one under another engine than transformers, since engines differ in the names of its tensors.
+
+    Args:
+        folder: a whole checkpoint; see `weights.inspect` for what makes it one.
+        tensors: of that folder.
+        engine: the name of what would load it.
+    """
+    with silence():
+        try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            if (quantisation := _quantisation(config)) is not None:
+                if engine != "transformers":
+                    return []
+                if (lacking := _cannot_load(quantisation)) is not None:
+                    return [finding("weights-quantised", lacking)]
+            if (layers := config.get_text_config().num_hidden_layers) > len(tensors):  # 10^9 layers take hours to build
+                return [_missing([f"a layer {layers - 1}"])]
+            network, loaded = AutoModelForCausalLM.from_pretrained(
+                folder,
+                device_map="meta",
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+        except Exception:  # noqa: BLE001  # transformers raises any kind for what it does not know
+            return []
+    return list(_compared(network, loaded, {tensor.name: tensor.shape for tensor in tensors}))
+
+
+def ties(folder: Path) -> bool | None:
+    """Whether a model ties its head to its embedding, by the default of its class; None where that is not known."""
+    with silence():
+        try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            return bool(config.get_text_config().tie_word_embeddings)
+        except Exception:  # noqa: BLE001  # as above
+            return None
+
+
+def linear_layers(folder: Path) -> dict[str, bool]:
+    """A model's linear layers by name, and whether each is the head; none where transformers cannot build the model."""
+    with silence():
+        try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            if config.get_text_config().num_hidden_layers > len(read(folder)):  # as above
+                return {}
+            with torch.device("meta"):
+                network = AutoModelForCausalLM.from_config(config)
+        except Exception:  # noqa: BLE001  # as above
+            return {}
+    head = network.get_output_embeddings()
+    modules = network.named_modules()
+    return {name: module is head for name, module in modules if isinstance(module, torch.nn.Linear | Conv1D)}
+
+
+def _compared(network: Any, loaded: dict[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Finding]:
+    buffers = [name for name, _ in network.named_buffers()]
+    unused = sorted(name for name in loaded["unexpected_keys"] if not _is_derived(name, shapes.get(name, ()), buffers))
+    if unused:
+        is_adapter = any(".lora_" in name for name in unused)
+        way_out = (
+            "merge the adapter with PEFT's merge_and_unload and save the model again"
+            if is_adapter
+            else "restore the config.json that the weights were saved with, or save the model again"
+        )
+        message = f"the files hold {len(unused)} tensors that config.json does not use ({_some(unused)}): {way_out}"
+        yield finding("weights-unused", message)
+    missing = sorted([*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])])
+    if missing:
+        yield _missing(missing)
+
+
+def _missing(names: Sequence[str]) -> Finding:
+    message = (
+        f"config.json asks for {len(names)} tensors that the files lack or hold in another shape ({_some(names)}): "
+        "restore config.json and weights of one and the same checkpoint"
+    )
+    return finding("weights-missing", message)
+
+
+def _is_derived(name: str, shape: tuple[int, ...], buffers: Sequence[str]) -> bool:
+    """Whether the model computes a saved tensor itself, such as a causal mask or a table of positions."""
+    is_mask = len(shape) == 4 and shape[:2] == (1, 1) and shape[2] == shape[3] and _MASK.search(name) is not None
+    computed = any(buffer == name or buffer.endswith(f".{name}") for buffer in buffers)
+    return is_mask or computed or _CONSTANT.search(name) is not None
+
+
+def _quantisation(config: Any) -> Any:
+    """What config.json says of a quantisation; None where it says nothing."""
+    inner = config.get_text_config(decoder=True)
+    return getattr(config, "quantization_config", None) or getattr(inner, "quantization_config", None)
+
+
+def _cannot_load(quantisation: Any) -> str | None:
+    """Why transformers cannot load a quantised checkpoint on this machine, or None."""
+    method = quantisation.get("quant_method") if isinstance(quantisation, dict) else quantisation.quant_method
+    try:
+        if isinstance(quantisation, dict) and not AutoHfQuantizer.supports_quant_method(quantisation):
+            return f"the weights are quantised by {method}, which transformers {transformers.__version__} does not know"
+        AutoHfQuantizer.from_config(quantisation, pre_quantized=True).validate_environment(device_map=None)
+    except (ImportError, RuntimeError, ValueError, TypeError) as error:
+        reason = first_line(error)
+        return f"the weights are quantised by {method}, and transformers cannot load them here: {reason}"
+    return None
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")

@@ -1,0 +1,296 @@
+"""Reads a checkpoint's safetensors by the format alone: is the folder whole, how large, and which weights are they."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from baseline_bench.core.errors import BenchError, gathered
+from baseline_bench.models import file_cache
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"), ("vocab.txt",))
+
+_BITS = {
+    **dict.fromkeys(("F4",), 4),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
+    **dict.fromkeys(("U32", "I32", "F32"), 32),
+    **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
+}
+_LONGEST_HEADER = 100_000_000
+_CHUNK = 4 * 2**20
+_SHOWN = 5
+_WAY_OUT = "download or save the checkpoint anew"
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor and where its bytes lie.
+
+    Attributes:
+        name: as in the file.
+        dtype: in the format's own spelling ("BF16").
+        shape: of the array; () is a scalar.
+        file: the shard that holds it.
+        begin: first byte, counted from the start of the file.
+        size: number of bytes.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    file: Path
+    begin: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder an engine can load.
+
+    Attributes:
+        folder: holds config.json, the weights and the tokenizer.
+        tensors: of all shards, sorted by name.
+    """
+
+    folder: Path
+    tensors: tuple[Tensor, ...]
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all tensors: what they take in memory when loaded in the dtype they are stored in."""
+        return sum(tensor.size for tensor in self.tensors)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the checkpoint stores; tied tensors are stored once."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors)
+
+
+def inspect(folder: Path) -> Checkpoint:
+    """Make sure that a folder holds everything an engine loads; every problem is told at once.
+
+    An unknown architecture or one that brings its own code is the engine's to judge.
+
+    Raises:
+        BenchError: no such folder, an adapter, weights that are missing, truncated, pickled or ambiguous, no
+            config.json, no tokenizer.
+    """
+    _require_folder(folder)
+    problems = []
+    way_out = _WAY_OUT
+    tensors: tuple[Tensor, ...] = ()
+    try:
+        tensors = read(folder)
+    except BenchError as error:
+        problems.append(error.what.removeprefix(f"{folder}: "))
+        way_out = error.way_out or way_out
+    if not _is_object(folder / "config.json"):
+        problems.append("config.json is " + ("not a JSON object" if (folder / "config.json").exists() else "missing"))
+    if not has_tokenizer(folder):
+        way_out = way_out if problems else "copy the tokenizer's files and the chat template of its base into it"
+        problems.append("the tokenizer is missing (tokenizer.json or tokenizer.model)")
+    if problems:
+        raise gathered(problems, str(folder), way_out)
+    return Checkpoint(folder, tensors)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether the files of some kind of tokenizer lie in a folder."""
+    return any(all((folder / name).is_file() for name in names) for names in TOKENIZERS)
+
+
+def sha256(folder: Path) -> str:
+    """One digest for a set of weights, however it is cut into shards.
+
+    The hash runs over the tensors sorted by name; each adds the UTF-8 text `name:dtype:shape:` (shape as `576x49152`,
+    empty for a scalar) and then its bytes as stored. Memory is constant; 1 GB takes about a second, and what this
+    process has read before is not read again while its files stay untouched.
+
+    Raises:
+        BenchError: the weights are missing or broken.
+    """
+    tensors = tuple(read(folder))
+    return file_cache.once(sorted({tensor.file for tensor in tensors}), tensors, lambda: _sha256(tensors))
+
+
+def _sha256(tensors: Sequence[Tensor]) -> str:
+    digest = hashlib.sha256()
+    with ExitStack() as stack:
+        opened: dict[Path, FileIO] = {}
+        for tensor in tensors:
+            if tensor.file not in opened:
+                opened[tensor.file] = stack.enter_context(tensor.file.open("rb", buffering=0))
+            shape = "x".join(map(str, tensor.shape))
+            digest.update(f"{tensor.name}:{tensor.dtype}:{shape}:".encode())
+            for chunk in _chunks(opened[tensor.file], tensor):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def total_bytes(folder: Path) -> int:
+    """Bytes of all tensors of a folder, read from the headers alone.
+
+    Raises:
+        BenchError: the weights are missing or broken.
+    """
+    return sum(tensor.size for tensor in read(folder))
+
+
+def read(folder: Path) -> tuple[Tensor, ...]:
+    """Every tensor of a folder's weights, sorted by name; a tokenizer and a config are not asked for.
+
+    Raises:
+        BenchError: no such folder, an adapter, weights that are missing, truncated, pickled or ambiguous.
+    """
+    _require_folder(folder)
+    names = sorted(entry.name for entry in folder.iterdir())
+    claimed = weight_map(folder) if choose(names, str(folder)) == INDEX else {}
+    shards = sorted(set(claimed.values())) or [SINGLE]
+    problems = [f"{name} is missing" for name in shards if name not in names]
+    strays = [name for name in names if name.endswith(".safetensors") and name not in shards]
+    problems += [f"{name} is not part of the model, yet some engines would load it: move it away" for name in strays]
+    tensors: dict[str, Tensor] = {}
+    for name in [shard for shard in shards if shard in names]:
+        try:
+            for tensor in _header(folder / name):
+                if tensors.setdefault(tensor.name, tensor) is not tensor:
+                    problems.append(f"{tensor.name} lies in two shards")
+        except ValueError as error:
+            problems.append(f"{name} {error}")
+    if not problems:
+        problems = [f"{name} is not in {claimed[name]}" for name in sorted(set(claimed) - set(tensors))]
+    if problems:
+        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        raise gathered(problems[:_SHOWN] + more, str(folder), _WAY_OUT)
+    return tuple(tensors[name] for name in sorted(tensors))
+
+
+def choose(names: Sequence[str], where: str) -> str:
+    """Which of a checkpoint's files tells where the weights are: `SINGLE` or `INDEX`.
+
+    Args:
+        names: the file names of a folder, or of the top of a hub repository.
+        where: opens the sentence of an error.
+
+    Raises:
+        BenchError: neither is there, or both, or the weights are an adapter or pickled.
+    """
+    if ADAPTER in names:
+        raise BenchError(f"{where}: an adapter, not a whole model", "merge it into its base with `bench merge` first")
+    if SINGLE in names and INDEX in names:
+        raise BenchError(
+            f"{where}: holds both {SINGLE} and {INDEX}, and engines differ in which they load", "remove one"
+        )
+    if SINGLE in names or INDEX in names:
+        return SINGLE if SINGLE in names else INDEX
+    if any(name.startswith("pytorch_model_fsdp_") for name in names):
+        way_out = f"accelerate merge-weights {where}/pytorch_model_fsdp_0 OUT writes {SINGLE}"
+        raise BenchError(f"{where}: holds shards of FSDP, which no engine loads", way_out)
+    pickles = [name for name in names if name.endswith(PICKLES) and not name.startswith("optimizer.")]
+    if pickles:
+        raise BenchError(
+            f"{where}: pickled weights ({pickles[0]}) run code when they are loaded: safetensors only",
+            "where you trust them, load them with AutoModelForCausalLM.from_pretrained and write them anew with "
+            "save_pretrained",
+        )
+    other = [name for name in names if name.endswith((".safetensors", ".gguf"))]
+    seen = f"; {other[0]} is not a name that engines load" if other else ""
+    raise BenchError(
+        f"{where}: holds no weights ({SINGLE} or {INDEX}){seen}", "name a folder that save_pretrained wrote"
+    )
+
+
+def weight_map(folder: Path) -> dict[str, str]:
+    """Tensor name to shard, from a folder's index; shards are plain names, so that no index reaches out of its folder.
+
+    Raises:
+        BenchError: the index is no index.
+    """
+    try:
+        claimed = json.loads((folder / INDEX).read_bytes())["weight_map"]
+        sound = bool(claimed) and all(Path(shard).name == shard for shard in claimed.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        sound = False
+    if not sound:
+        raise BenchError(f"{folder}: {INDEX} is not an index of shards", _WAY_OUT)
+    return dict(claimed)
+
+
+def _require_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        state = "is a file" if folder.exists() else "does not exist"
+        raise BenchError(f"{folder} {state}", "name the folder that holds config.json, *.safetensors and the tokenizer")
+
+
+def _is_object(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_bytes()), dict)
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
+def _header(file: Path) -> list[Tensor]:
+    """The tensors of one file, checked against its length.
+
+    Raises:
+        ValueError: the file is broken; the text ends the sentence that begins with its name.
+    """
+    length = file.stat().st_size
+    with file.open("rb") as stream:
+        opening = stream.read(8)
+        if length < 1024 and opening == b"version ":
+            raise ValueError("is a pointer of Git LFS, not the weights (`git lfs pull` fetches them)")
+        size = int.from_bytes(opening, "little")
+        if len(opening) < 8 or size > min(_LONGEST_HEADER, length - 8):
+            raise ValueError("is truncated or no safetensors file")
+        header = stream.read(size)
+    try:
+        table = json.loads(header)
+        rows = [(name, _row(row)) for name, row in table.items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError("has a broken safetensors header") from None
+    rows.sort(key=lambda row: row[1][2])
+    expected = 0
+    for name, (dtype, shape, begin, end) in rows:
+        if begin != expected or _BITS[dtype] * math.prod(shape) != 8 * (end - begin):
+            raise ValueError(f"has a broken safetensors header ({name} does not fit its place)")
+        expected = end
+    data = 8 + size
+    if data + expected != length:
+        raise ValueError(
+            f"is {'truncated' if length < data + expected else 'too long'}: {length} bytes, not {data + expected}"
+        )
+    return [Tensor(name, dtype, shape, file, data + begin, end - begin) for name, (dtype, shape, begin, end) in rows]
+
+
+def _row(row: Any) -> tuple[str, tuple[int, ...], int, int]:
+    """dtype, shape, begin and end of one tensor of a header."""
+    begin, end = row["data_offsets"]
+    dtype, shape = row["dtype"], tuple(row["shape"])
+    if dtype not in _BITS or not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
+        raise ValueError
+    return dtype, shape, begin, end
+
+
+def _chunks(stream: FileIO, tensor: Tensor) -> Iterator[memoryview]:
+    """A tensor's bytes, a few MiB at a time, in one buffer that is overwritten."""
+    buffer = memoryview(bytearray(min(_CHUNK, tensor.size)))
+    stream.seek(tensor.begin)
+    left = tensor.size
+    while left:
+        count = stream.readinto(buffer[: min(left, len(buffer))])
+        if not count:
+            raise BenchError(f"{tensor.file} ended while it was read", _WAY_OUT)
+        yield buffer[:count]
+        left -= count

@@ -1,0 +1,116 @@
+"""The board as CSV: every row, exact counts, and what the page cannot hold; empty where something is unknown."""
+
+import csv
+import io
+import re
+from collections.abc import Collection, Iterator
+
+from baseline_bench.analysis.board_comparisons import Against, Judged
+from baseline_bench.analysis.statistics import points, wilson
+from baseline_bench.core.markup import csv_cell
+from baseline_bench.rendering.formatting import dtype, percent
+from baseline_bench.results.board import Row, ordered
+from baseline_bench.results.entry import Result
+from baseline_bench.results.retractions import Retraction
+
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?")
+Cell = tuple[str, str | int | None]
+
+
+def sheet(judged: Judged, files: Collection[str] | None = None) -> str:
+    """The board as CSV. Differences are in points, p is McNemar's exact one, losses are in nats.
+
+    Args:
+        judged: the board and where its rows stand.
+        files: of the entries to tell; None tells all.
+    """
+    gone = {record.entry: record for record in judged.board.said.retractions}
+    records = [
+        (
+            *_scored(row),
+            *_came_from(row),
+            *_judged(judged.against.get(row.file), gone.get(row.file)),
+            ("verified_level", judged.board.said.level(row.file)),
+            *_trained(row.result),
+            ("findings", "; ".join(row.result.marks)),
+        )
+        for row in ordered(judged.board.rows)
+        if files is None or row.file in files
+    ]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([name for name, _ in records[0]])
+    writer.writerows([_cell(value) for _, value in record] for record in records)
+    return text.getvalue()
+
+
+def _cell(value: str | int | None) -> str:
+    """Text that no spreadsheet computes; a number, negative ones too, as the number that it is."""
+    told = "" if value is None else str(value)
+    return told if _NUMBER.fullmatch(told) else csv_cell(told)
+
+
+def _scored(row: Row) -> Iterator[Cell]:
+    result, counts = row.result, row.result.counts
+    interval, speed = wilson(counts.correct, counts.total), row.entry.timings.tokens_per_second
+    yield "candidate", result.candidate
+    yield "label", result.task.label
+    yield "partial", _yes_no(row.partial)
+    yield "items", counts.total
+    yield "task_items", result.selection.total
+    yield "correct", counts.correct
+    yield "strict", counts.strict
+    yield "unread", counts.unread
+    yield "cut", counts.cut
+    yield "exact_match_percent", percent(counts.correct, counts.total, 2)
+    yield "low_percent", f"{100 * interval.low:.2f}"
+    yield "high_percent", f"{100 * interval.high:.2f}"
+    yield "prompt_style", result.model.prompt_style
+    yield "engine", result.engine.version
+    yield "dtype", dtype(result)
+    yield "device", result.provenance.device
+    yield "tokens_per_second", None if speed is None else f"{speed:.1f}"
+
+
+def _came_from(row: Row) -> Iterator[Cell]:
+    result = row.result
+    yield "model", result.model.name
+    yield "source", result.model.source
+    yield "revision", result.model.revision
+    yield "weights_sha256", result.model.weights_sha256
+    yield "protocol_sha256", result.task.protocol_sha256
+    yield "items_sha256", result.task.items_sha256
+    yield "git_commit", result.provenance.git_commit
+    yield "git_dirty", _yes_no(result.provenance.git_dirty)
+    yield "created", row.entry.created
+    yield "result_sha256", row.entry.result_sha256
+    yield "entry", row.file
+
+
+def _judged(against: Against | None, gone: Retraction | None) -> Iterator[Cell]:
+    yield "retracted", _yes_no(gone is not None)
+    yield "superseded_by", None if gone is None else gone.superseded_by
+    yield "base", None if against is None else against.base.file
+    yield "difference", None if against is None else _points(against.pairs.difference)
+    yield "difference_low", None if against is None else _points(against.interval.low)
+    yield "difference_high", None if against is None else _points(against.interval.high)
+    yield "p_exact", None if against is None else f"{against.p:.3g}"
+    yield "verdict", None if against is None else against.verdict
+
+
+def _trained(result: Result) -> Iterator[Cell]:
+    made = None if result.training is None else result.training.candidate
+    solutions = result.solutions
+    yield "recipe", None if made is None else made.recipe
+    yield "seed", None if made is None else made.seed
+    yield "final_loss", None if made is None else f"{made.final_loss:.4f}"
+    yield "solutions_mean_logprob", None if solutions is None else f"{solutions.mean_logprob:.4f}"
+
+
+def _points(value: float) -> str:
+    """In points, without the plus that a spreadsheet takes for a formula."""
+    return points(value).removeprefix("+")
+
+
+def _yes_no(value: bool | None) -> str | None:
+    return None if value is None else ("yes" if value else "no")

@@ -1,0 +1,207 @@
+"""The forest plot of a board: every row's exact match with its interval, beside the interval of its base."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from baseline_bench.analysis.board_comparisons import Against, Judged
+from baseline_bench.analysis.compare import comparable
+from baseline_bench.analysis.differences import untrained
+from baseline_bench.analysis.statistics import Interval, points, wilson
+from baseline_bench.rendering.drawing import Canvas, cut, ticks
+from baseline_bench.rendering.formatting import measure
+from baseline_bench.results.board import Row, Table
+
+MOST_ROWS = 100
+_WIDTH, _MARGIN = 960.0, 20.0
+_NAMES, _COLUMNS = 30.0, 36
+_LEFT, _RIGHT = 300.0, 740.0
+_RATES, _VERDICTS = 800.0, 816.0
+_LINE, _GAP, _HEAD, _FOOT = 22.0, 14.0, 56.0, 34.0
+_COLOURS = {"better": "better", "worse": "worse", "not resolved": "unresolved"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One line of the plot. `against` is None for a base and for a row without a comparable one."""
+
+    row: Row
+    rate: float
+    interval: Interval
+    against: Against | None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A base's runs and the candidates that compare with them.
+
+    Attributes:
+        title: the base's name.
+        apart: why these runs do not compare with those of the group before, where that has the same name; else empty.
+        base: the run that the others compare with; None where there is none.
+    """
+
+    title: str
+    apart: str
+    base: Mark | None
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Percent to pixels."""
+
+    low: float
+    high: float
+
+    def at(self, rate: float) -> float:
+        """Where a proportion lies, kept inside the plot."""
+        share = (100 * rate - self.low) / (self.high - self.low)
+        return _LEFT + (_RIGHT - _LEFT) * min(1.0, max(0.0, share))
+
+
+def draw(judged: Judged) -> str:
+    """The plot as SVG: a panel for each task, of its newest version; the newest hundred rows where there are more."""
+    panels = [table for table in judged.tables if table.newer is None and table.full]
+    grouped = [_groups(judged, table) for table in panels]
+    height = _MARGIN + sum(map(_height, grouped)) + _FOOT
+    rows = sum(len(table.full) for table in panels)
+    title = f"Exact match on {judged.board.name} with 95 % intervals"
+    canvas = Canvas(_WIDTH, height, title, f"{rows:,} rows. The numbers stand in the tables of {judged.board.name}.md.")
+    y = _MARGIN
+    for table, groups in zip(panels, grouped, strict=True):
+        _panel(canvas, y, table, groups)
+        y += _height(groups)
+    _legend(canvas, height - _FOOT / 2)
+    return canvas.render()
+
+
+def _groups(judged: Judged, table: Table) -> list[Group]:
+    newest = sorted(table.full, key=lambda row: (row.entry.created, row.file))[-MOST_ROWS:]
+    kept = {row.file for row in newest}
+    rows = [row for row in table.full if row.file in kept]
+    rows.sort(key=lambda row: _group(judged.home, row))  # stable: by name and time within
+    found: list[Group] = []
+    for _, group in groupby(rows, key=lambda row: _group(judged.home, row)):
+        alike = list(group)
+        home = judged.home.get(alike[0].file)
+        marks = tuple(_mark(row, judged.against.get(row.file)) for row in alike)
+        if home is None:
+            found.append(Group("no run to compare with", "", None, marks))
+        else:
+            found.append(Group(home.result.candidate, _apart(home, found), _mark(home, None), marks))
+    return found
+
+
+def _apart(home: Row, before: Sequence[Group]) -> str:
+    """In short what sets a base's runs apart from those drawn just above: "other engine settings"."""
+    last = before[-1].base if before else None
+    if last is None or last.row.result.candidate != home.result.candidate:
+        return ""
+    return (comparable(home.entry, last.row.entry) or "other weights").partition(" (")[0]
+
+
+def _group(home: Mapping[str, Row], row: Row) -> tuple[bool, str, str, str]:
+    """Groups by the name and the time of their base, those without one last."""
+    base = home.get(row.file)
+    return (True, "", "", "") if base is None else (False, base.result.candidate, base.entry.created, base.file)
+
+
+def _mark(row: Row, against: Against | None) -> Mark:
+    counts = row.result.counts
+    return Mark(row, counts.correct / counts.total, wilson(counts.correct, counts.total), against)
+
+
+def _height(groups: Sequence[Group]) -> float:
+    return _HEAD + sum(_LINE * (1 + len(group.marks)) + _GAP for group in groups) + _FOOT
+
+
+def _panel(canvas: Canvas, top: float, table: Table, groups: Sequence[Group]) -> None:
+    total = table.full[0].result.selection.total
+    canvas.text(_MARGIN, top + 16, cut(table.label, 60), "ink strong large")
+    shown = sum(len(group.marks) for group in groups)
+    of = "" if shown == len(table.full) else f"; the newest {shown:,} of {len(table.full):,} rows"
+    told = f"{measure(table.full)} %, {total:,} items, 95 % Wilson intervals{of}"
+    canvas.text(_MARGIN, top + 34, told, "muted small")
+    canvas.text(_RATES, top + 34, "%", "muted small", "end")
+    canvas.text(_VERDICTS, top + 34, "against its base", "muted small")
+    scale, bottom = _scale(groups), top + _height(groups) - _FOOT
+    y = top + _HEAD
+    for group in groups:
+        _band(canvas, y, group, scale)
+        y += _LINE * (1 + len(group.marks)) + _GAP
+    _axis(canvas, top + _HEAD - 6, bottom, scale)
+    y = top + _HEAD
+    for group in groups:
+        y = _rows(canvas, y, group, scale)
+
+
+def _scale(groups: Sequence[Group]) -> Scale:
+    """From 0 where rows are near the floor, else from a little below the lowest interval."""
+    shown = [mark.interval for group in groups for mark in (*group.marks, *([group.base] if group.base else []))]
+    low, high = 100 * min(one.low for one in shown), 100 * max(one.high for one in shown)
+    room = max(0.05 * (high - low), 0.05)
+    return Scale(0.0 if low < high - low else max(0.0, low - room), min(100.0, high + room))
+
+
+def _axis(canvas: Canvas, top: float, bottom: float, scale: Scale) -> None:
+    for tick in ticks(scale.low, scale.high, 8):
+        x = scale.at(tick / 100)
+        canvas.line(x, top, x, bottom, "grid")
+        canvas.text(x, bottom + 15, f"{tick:g}", "muted small", "middle")
+    canvas.line(_LEFT, bottom, _RIGHT, bottom, "grid")
+
+
+def _band(canvas: Canvas, y: float, group: Group, scale: Scale) -> None:
+    if group.base is not None:
+        low, high = (scale.at(end) for end in group.base.interval)
+        canvas.rect(low, y, high - low, _LINE * (1 + len(group.marks)), "band")
+
+
+def _rows(canvas: Canvas, y: float, group: Group, scale: Scale) -> float:
+    canvas.text(_MARGIN, y + 15, cut(group.title, _COLUMNS), "muted mono" if group.base is None else "ink mono strong")
+    if group.apart:
+        canvas.text(_VERDICTS, y + 15, cut(group.apart, 22), "muted small")
+    for mark in group.marks:
+        y += _LINE
+        _row(canvas, y + _LINE / 2, mark, group, scale)
+    return y + _LINE + _GAP
+
+
+def _row(canvas: Canvas, middle: float, mark: Mark, group: Group, scale: Scale) -> None:
+    against, base = mark.against, untrained(mark.row.entry)
+    colour = "ink" if against is None else _COLOURS.get(against.verdict, "unresolved")
+    warned = ", warned" if mark.row.result.marks else ""
+    name = cut(_short(mark.row, group), _COLUMNS - 1 - len(warned)) + warned
+    canvas.text(_NAMES, middle + 4, name, "muted mono" if base else "ink mono")
+    low, high = (scale.at(end) for end in mark.interval)
+    canvas.line(low, middle, high, middle, f"{colour} thick")
+    x = scale.at(mark.rate)
+    if base:
+        canvas.rect(x - 4, middle - 4, 8, 8, colour)
+    else:
+        canvas.circle(x, middle, 4.5, colour)
+    canvas.text(_RATES, middle + 4, f"{100 * mark.rate:.2f}", "ink", "end")
+    if against is not None:
+        canvas.text(_VERDICTS, middle + 4, f"{points(against.pairs.difference)} {against.verdict}", colour)
+
+
+def _short(row: Row, group: Group) -> str:
+    """Under its base's name a candidate is shown by the rest of its own, and a base's run by its day."""
+    name = row.result.candidate
+    if group.base is None or not name.startswith(group.title):
+        return name
+    return name.removeprefix(group.title) or f"base, {row.entry.created[:16].replace('T', ' ')}"
+
+
+def _legend(canvas: Canvas, y: float) -> None:
+    canvas.rect(_MARGIN, y - 5, 14, 10, "band")
+    canvas.text(_MARGIN + 20, y + 4, "95 % interval of the base", "muted small")
+    canvas.rect(_MARGIN + 183, y - 4, 8, 8, "ink")
+    canvas.text(_MARGIN + 198, y + 4, "base", "muted small")
+    canvas.text(_LEFT, y + 4, "against its base, exact McNemar on the same items, 5 %:", "muted small")
+    x = _LEFT + 330
+    for verdict, colour in _COLOURS.items():
+        canvas.circle(x, y, 4.5, colour)
+        canvas.text(x + 10, y + 4, verdict, "muted small")
+        x += 40 + 6 * len(verdict)

@@ -1,0 +1,259 @@
+"""The page of a claims file, and the lines that a board says of it: every contrast with its evidence, verdict first."""
+
+from collections.abc import Iterator, Sequence
+
+from baseline_bench.analysis.claims.claims_file import Claims, Contrast, Loss, Ratio, names
+from baseline_bench.analysis.claims.evidence import Evidence
+from baseline_bench.analysis.claims.judge import Finding, Findings, Judged
+from baseline_bench.analysis.multiple_testing import unpaired_power
+from baseline_bench.analysis.statistics import points, wilson
+from baseline_bench.core.markup import UNKNOWN, cell, code
+from baseline_bench.rendering.formatting import sentence
+
+# What is said of numbers that were known before their claim was written: they stand, they were not predicted.
+_READ_AGAIN = {
+    "supported": "stands",
+    "supported in part": "stands in part",
+    "refuted": "stands the other way round",
+}
+_HOW_TO_READ = """\
+## How to read it
+
+1. **better**, **worse**: as the claim predicts them. **right**: items that each of them got right. **difference**: \
+better less worse in points, with its 95 % interval. **cut**: answers that ended at the token limit, which may be why.
+2. **p**: of the test that the file names. **Holm p**: adjusted within the family, over the contrasts that could be \
+judged; it decides. A loss is judged by p alone, a ratio (first side over second) by its limit. Of several comparable \
+pairs of rows the newest is taken.
+3. **supported**, **refuted**: Holm p lies below the level, and the sign is the predicted one, or the other one. \
+**premise not met**: the side that was to end with the lower loss did not. **not judged**: there is no evidence yet.
+4. **not resolved**: the test finds neither; it is no proof of equality. The items are those on which the difference \
+seen would be found with 80 % power, at the level over the number of contrasts judged in the family.
+5. **post hoc**: a row is older than the contrast as it stands in git; it describes, and tests no prediction.
+"""
+_HOW_TO_READ_AGAIN = """\
+## How to read it
+
+1. **right**: items that each side got right; which ones is not known, so that rows cannot be paired. **difference**: \
+better less worse in points, with its 95 % interval (Newcombe's, of independent counts).
+2. **p**: Boschloo's exact test on the counts. **Holm p**: adjusted within the family; it decides.
+3. **stands**: Holm p lies below the level. The numbers were known before the claim was written: none is a prediction \
+that came true.
+4. **not resolved**: {items} could not tell it from chance; it is no proof of equality. The items needed are those on \
+which the difference seen would be found with 80 % power, at the level over the number of contrasts in the family.
+5. **power**: the chance of finding the difference seen, were it true, on all items of the task, at the level of one \
+test.
+"""
+
+
+def page(marker: str, findings: Findings) -> str:
+    """The Markdown page of one claims file, to lie beside it; nothing in it depends on the day.
+
+    It is the same before and after the commit that adds its file: what is new is post hoc for all rows that exist, and
+    a commit is only named where it is older than the rows.
+    """
+    claims = findings.claims
+    again = claims.source is not None
+    title = "The published table, read again" if again else "Claims"
+    items = f"{max((row.total for row in claims.rows), default=0):,} items"
+    return "\n\n".join(
+        [
+            marker,
+            f"# {title}: {code(claims.name)}",
+            _facts(claims),
+            *([_rows(claims)] if again else [_registered(findings)]),
+            "## Verdicts",
+            _verdicts(findings),
+            "## Contrasts",
+            _contrasts(findings),
+            "## Families",
+            _families(findings),
+            _HOW_TO_READ_AGAIN.format(items=items) if again else _HOW_TO_READ,
+        ]
+    )
+
+
+def summary(judged: Sequence[Findings]) -> str:
+    """The table for a board's page: one line a claim after the link to its file's page, tables of others last."""
+    lines = [
+        f"|[{findings.claims.name}](claims/{findings.claims.name}.md)|{cell(finding.claim.id)}"
+        f"|{sentence(finding.claim.hypothesis)}|{claim_verdict(finding)}|{counted(finding)}|"
+        for findings in sorted(judged, key=lambda one: bool(one.claims.rows))
+        for finding in findings.findings
+    ]
+    return "\n".join(["|claims|claim|hypothesis|verdict|contrasts|", "|---|---|---|---|---|", *lines])
+
+
+def claim_verdict(finding: Finding) -> str:
+    """The verdict of a claim in words, never a plain one where a contrast is younger than its rows."""
+    timings = [one.timing for one in finding.judged if one.evidence is not None]
+    word = _READ_AGAIN.get(finding.verdict, finding.verdict) if "published before" in timings else finding.verdict
+    for late in ("registration unknown", "post hoc"):
+        if times := timings.count(late):
+            return f"{late}: {word}" if times == len(timings) else f"{word}, {times} of {len(timings)} {late}"
+    return word
+
+
+def counted(finding: Finding) -> str:
+    """The contrasts of a claim by verdict: "supported on 5 of 8, not resolved on 3"."""
+    again = any(one.timing == "published before" for one in finding.judged)
+    parts = [
+        f"{_READ_AGAIN.get(word, word) if again else word} on {count}" for word, count in finding.counted.most_common()
+    ]
+    first, *rest = parts
+    return ", ".join([f"{first} of {len(finding.judged)}", *rest])
+
+
+def contrast_verdict(judged: Judged) -> str:
+    """The verdict of one contrast in words, with what would settle it, or why it is not judged."""
+    word: str = judged.verdict
+    if judged.timing == "published before":
+        word = _READ_AGAIN.get(word, word)
+    if judged.timing in ("post hoc", "registration unknown"):
+        word = f"{judged.timing}: {word}"
+    if judged.why:
+        return f"{word}: {cell(judged.why)}"
+    if judged.verdict == "not resolved":
+        word = f"{word} ({_needed(judged)})"
+    if judged.evidence is not None and judged.evidence.choices > 1:
+        word = f"{word}, newest of {judged.evidence.choices} pairs"
+    return word
+
+
+def _needed(judged: Judged) -> str:
+    if judged.needed is not None:
+        return f"takes about {float(f'{judged.needed:.3g}'):,.0f} items"
+    seen = judged.evidence is not None and judged.evidence.difference != 0
+    return "on the edge: the formula asks for no more items" if seen else "no difference was seen"
+
+
+def _facts(claims: Claims) -> str:
+    file, level = f"[`{claims.name}.toml`]({claims.name}.toml)", f"{100 * claims.alpha:g} %"
+    board = f"[{claims.board}](../{claims.board}.md)"
+    if claims.source is not None:
+        return (
+            f"{sentence(claims.source)}: {sentence(claims.task)}, in {file}, at the level of {level}. It was published "
+            f"before this repository had a row; what its own rows say stands on the board {board}."
+        )
+    return (
+        f"Hypotheses of {file}, judged on the rows of the board {board} under {code(claims.task)}, at the level of "
+        f"{level}, with at least {claims.least_items:,} scored items on both sides."
+    )
+
+
+def _registered(findings: Findings) -> str:
+    """Which of the judged contrasts were in git before their rows."""
+    judged = [one for finding in findings.findings for one in finding.judged if one.evidence is not None]
+    commits = sorted({one.since for one in judged if one.since is not None}, key=lambda since: since.time)
+    ahead = sum(one.timing == "registered" for one in judged)
+    unknown = sum(one.timing == "registration unknown" for one in judged)
+    if not judged:
+        return "No contrast can be judged yet."
+    if unknown:
+        return (
+            f"There is no git history here: whether the {len(judged)} judged contrasts came before their rows is open."
+        )
+    if not ahead:
+        return f"All {len(judged)} judged contrasts are post hoc: a row is older than the contrast as it stands in git."
+    named = ", ".join(f"`{since.commit[:12]}` ({since.time})" for since in commits)
+    told = (
+        f"{ahead} of {len(judged)} judged contrasts were committed before their rows were trained or scored: {named}."
+    )
+    return told if ahead == len(judged) else f"{told} The others are post hoc."
+
+
+def _rows(claims: Claims) -> str:
+    lines = [
+        f"|{cell(row.name)}|{row.right:,}|{row.total:,}|{100 * row.right / row.total:.1f}"
+        f"|{100 * low:.1f}–{100 * high:.1f}|"
+        for row in claims.rows
+        for low, high in [wilson(row.right, row.total)]
+    ]
+    return "\n".join(["|row|right|items|%|95 % interval|", "|---|---:|---:|---:|:---:|", *lines])
+
+
+def _verdicts(findings: Findings) -> str:
+    lines = [
+        f"|{cell(finding.claim.id)}|{sentence(finding.claim.hypothesis)}|{claim_verdict(finding)}|{counted(finding)}"
+        f"|{sentence(finding.claim.published)}|"
+        for finding in findings.findings
+    ]
+    return "\n".join(["|claim|hypothesis|verdict|contrasts|published|", "|---|---|---|---|---|", *lines])
+
+
+def _contrasts(findings: Findings) -> str:
+    """One line a contrast; a published table ends with the power on all items, ours with what beside scores counts."""
+    claims = findings.claims
+    last = ("cut %", "losses, speeds") if claims.all_items is None else (f"power on {claims.all_items:,} items",)
+    names_of = ("claim", "better", "worse", "right", "difference", "p", "Holm p", *last, "verdict")
+    aligned = ("---", "---", "---", ":---:", ":---:", "---:", "---:", *[":---:"] * len(last), "---")
+    lines = [
+        "|".join(["", cell(finding.claim.id), *_cells(claims, one), contrast_verdict(one), ""])
+        for finding in findings.findings
+        for one in finding.judged
+    ]
+    return "\n".join(["|".join(["", *row, ""]) for row in (names_of, aligned)] + lines)
+
+
+def _cells(claims: Claims, judged: Judged) -> Iterator[str]:
+    evidence, contrast = judged.evidence, judged.contrast
+    yield from _sides(claims, judged)
+    if evidence is None:
+        yield from [UNKNOWN] * (6 if claims.all_items is None else 5)
+        return
+    yield from [UNKNOWN] * 2 if isinstance(contrast, Ratio) else _scores(evidence)
+    yield _p(evidence.p)
+    yield _p(None if isinstance(contrast, Loss) else judged.adjusted)
+    if claims.all_items is not None:
+        yield _power(evidence, claims.all_items)
+        return
+    yield UNKNOWN if evidence.cut is None or isinstance(contrast, Ratio) else _cut(evidence, evidence.cut)
+    yield _measured(contrast, evidence)
+
+
+def _scores(evidence: Evidence) -> Iterator[str]:
+    (right, total), (other, asked) = evidence.counts
+    low, high = evidence.interval
+    of = f"of {total:,}" if total == asked else f"of {total:,} and {asked:,}"
+    yield f"{right:,} : {other:,} {of}"
+    yield f"{points(evidence.difference)} [{points(low)}, {points(high)}]"
+
+
+def _cut(evidence: Evidence, cut: tuple[int, int]) -> str:
+    return " : ".join(f"{100 * count / total:.1f}" for count, (_, total) in zip(cut, evidence.counts, strict=True))
+
+
+def _sides(claims: Claims, judged: Judged) -> Iterator[str]:
+    """Both names, linked to the entries that were taken."""
+    files = (None, None) if judged.evidence is None or judged.evidence.files is None else judged.evidence.files
+    for name, file in zip(names(judged.contrast), files, strict=True):
+        yield cell(name) if file is None else f"[{cell(name)}](../{claims.board}/{file})"
+
+
+def _power(evidence: Evidence, all_items: int) -> str:
+    (right, total), (other, asked) = evidence.counts
+    power = unpaired_power(right / total, other / asked, all_items)
+    return f"{power:.3f}" if power < 0.9995 else "above .999"
+
+
+def _measured(contrast: Contrast, evidence: Evidence) -> str:
+    if evidence.measured is None:
+        return UNKNOWN
+    one, another = evidence.measured
+    if isinstance(contrast, Ratio):
+        return f"{one:,.1f} : {another:,.1f} a second = {one / another:.2f}, at most {contrast.at_most:.2f}"
+    return f"{one:.3f} : {another:.3f} nats"
+
+
+def _families(findings: Findings) -> str:
+    lines = [
+        f"|{cell(name)}|{sentence(rule)}|{judged} of {total}|"
+        for name, rule in findings.claims.families.items()
+        for judged, total in [findings.family(name)]
+    ]
+    return "\n".join(["|family|rule|contrasts judged|", "|---|---|---:|", *lines])
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return UNKNOWN
+    return "<.0001" if value < 0.0001 else f"{value:.4f}"

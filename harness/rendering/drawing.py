@@ -1,0 +1,163 @@
+"""A small SVG writer: the same calls always give the same bytes, which a plotting library's next version would not."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from math import ceil, floor, log10
+from typing import Literal
+
+from baseline_bench.core.markup import visible
+
+Anchor = Literal["start", "middle", "end"]
+# Name, colour on white, colour on GitHub's dark page.
+_COLOURS = (
+    ("ink", "#1f2328", "#e6edf3"),
+    ("muted", "#59636e", "#9198a1"),
+    ("grid", "#d8dee4", "#2f353d"),
+    ("paper", "#ffffff", "#0d1117"),
+    ("band", "#eaeef2", "#1c2128"),
+    ("better", "#1a7f37", "#3fb950"),
+    ("worse", "#cf222e", "#f85149"),
+    ("unresolved", "#6e7781", "#8b949e"),
+    ("series-0", "#0969da", "#58a6ff"),
+    ("series-1", "#bc4c00", "#f0883e"),
+    ("series-2", "#1a7f37", "#3fb950"),
+    ("series-3", "#8250df", "#bc8cff"),
+    ("series-4", "#bf3989", "#f778ba"),
+    ("series-5", "#9a6700", "#d29922"),
+    ("series-6", "#0e7490", "#39c5cf"),
+    ("series-7", "#424a53", "#b1bac4"),
+)
+# Manners that a colour may be joined with: "muted small".
+_MANNERS = (
+    ("strong", "font-weight:600"),
+    ("small", "font-size:11px"),
+    ("large", "font-size:15px"),
+    ("mono", "font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace"),
+    ("dashed", "stroke-dasharray:4 3"),
+    ("thick", "stroke-width:2"),
+    ("hollow", "fill:none;stroke:currentColor;stroke-width:1.5"),
+    ("faint", "opacity:0.3"),
+)
+_CLASSES = frozenset(name for name, *_ in (*_COLOURS, *_MANNERS))
+_FONT = "font-family:system-ui,-apple-system,'Segoe UI',Helvetica,Arial,'DejaVu Sans',sans-serif"
+_SLACK = 1e-9  # a tick at the end of the range is in it, whatever the last bit says
+_WIDE = 0x1100  # from here on most scripts are drawn two columns wide
+
+
+class Canvas:
+    """A drawing, in CSS pixels from the upper left corner; colours follow the reader's light or dark page.
+
+    A class is one colour (ink, muted, grid, paper, band, better, worse, unresolved, series-0 to series-7) and any
+    manners (strong, small, large, mono, dashed, thick, hollow, faint), with spaces between. Any other is a ValueError.
+    """
+
+    def __init__(self, width: float, height: float, title: str, description: str) -> None:
+        """An empty sheet; title and description are what a screen reader says of it."""
+        self._size = _number(width), _number(height)
+        self._words = _text(title), _text(description)
+        self._drawn: list[str] = []
+        self.rect(0, 0, width, height, "paper")
+
+    def line(self, x1: float, y1: float, x2: float, y2: float, css_class: str) -> None:
+        """A straight line."""
+        ends = _attributes(x1=x1, y1=y1, x2=x2, y2=y2)
+        self._drawn.append(f"<line{_class(css_class)}{ends}/>")
+
+    def rect(self, x: float, y: float, width: float, height: float, css_class: str) -> None:
+        """A filled rectangle by its upper left corner; a negative size is drawn as none."""
+        sides = _attributes(x=x, y=y, width=max(0.0, width), height=max(0.0, height))
+        self._drawn.append(f"<rect{_class(css_class)}{sides}/>")
+
+    def circle(self, x: float, y: float, radius: float, css_class: str) -> None:
+        """A filled circle."""
+        self._drawn.append(f"<circle{_class(css_class)}{_attributes(cx=x, cy=y, r=radius)}/>")
+
+    def polyline(self, points: Iterable[tuple[float, float]], css_class: str) -> None:
+        """Straight lines from point to point."""
+        self._drawn.append(f'<polyline{_class(css_class)} points="{_points(points)}"/>')
+
+    def text(self, x: float, y: float, words: str, css_class: str, anchor: Anchor = "start") -> None:
+        """One line of text, (x, y) being the start, middle or end of its baseline; nothing in it is markup."""
+        where = "" if anchor == "start" else f' text-anchor="{anchor}"'
+        self._drawn.append(f"<text{_class(css_class)}{_attributes(x=x, y=y)}{where}>{_text(words)}</text>")
+
+    def render(self) -> str:
+        """The whole file."""
+        width, height = self._size
+        title, description = self._words
+        head = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+            f'viewBox="0 0 {width} {height}" role="img" aria-labelledby="title desc">'
+        )
+        told = [f'<title id="title">{title}</title>', f'<desc id="desc">{description}</desc>']
+        return "\n".join([head, *told, _style(), *self._drawn, "</svg>", ""])
+
+
+def cut(words: str, columns: int) -> str:
+    """The text as it may stand in `columns` of a monospaced font, its end an ellipsis where it is longer."""
+    shown = visible(words)
+    if sum(map(_columns, shown)) <= columns:
+        return shown
+    kept, left = [], columns - 1
+    for character in shown:
+        left -= _columns(character)
+        if left < 0:
+            break
+        kept.append(character)
+    return "".join(kept) + "…"
+
+
+def ticks(low: float, high: float, most: int = 6) -> Sequence[float]:
+    """Round numbers from `low` to `high`, at most `most`; their step is 1, 2 or 5 times a power of ten.
+
+    Raises:
+        ValueError: the range is empty, or fewer than two are asked for.
+    """
+    if not low < high or most < 2:
+        raise ValueError(f"no {most} ticks from {low} to {high}")
+    power = floor(log10((high - low) / most))
+    for step in (part * 10.0 ** (power + place) for place in range(3) for part in (1, 2, 5)):
+        first, last = ceil(low / step - _SLACK), floor(high / step + _SLACK)
+        if last - first < most:
+            return tuple(round(step * number, 9) for number in range(first, last + 1))
+    raise AssertionError("a step of a hundred times the range has one tick")
+
+
+def _columns(character: str) -> int:
+    return 2 if ord(character) >= _WIDE and not 0x2000 <= ord(character) < 0x2E80 else 1
+
+
+def _number(value: float) -> str:
+    """One decimal, and no minus before a zero: what the eye sees, whatever a platform makes of the last bit."""
+    told = f"{value:.1f}"
+    return "0" if told in ("0.0", "-0.0") else told.removesuffix(".0")
+
+
+def _attributes(**values: float) -> str:
+    return "".join(f' {name}="{_number(value)}"' for name, value in values.items())
+
+
+def _points(points: Iterable[tuple[float, float]]) -> str:
+    return " ".join(f"{_number(x)},{_number(y)}" for x, y in points)
+
+
+def _class(names: str) -> str:
+    if unknown := [name for name in names.split() if name not in _CLASSES]:
+        raise ValueError(f"no class {unknown[0]!r}; there are {', '.join(sorted(_CLASSES))}")
+    return f' class="{names}"'
+
+
+def _text(words: str) -> str:
+    return escape(visible(words))
+
+
+def _style() -> str:
+    """`color` and `currentColor`, for more programs know them than know CSS variables."""
+    light = "".join(f".{name}{{color:{colour}}}" for name, colour, _ in _COLOURS)
+    dark = "".join(f".{name}{{color:{colour}}}" for name, _, colour in _COLOURS)
+    manners = "".join(f".{name}{{{rule}}}" for name, rule in _MANNERS)
+    shapes = (
+        f"text{{fill:currentColor;font-size:12px;{_FONT}}}rect,circle,polygon{{fill:currentColor}}"
+        "line,polyline{stroke:currentColor;fill:none;stroke-width:1.5;stroke-linejoin:round}line.grid{stroke-width:1}"
+    )
+    return f"<style>{shapes}{light}{manners}@media (prefers-color-scheme:dark){{{dark}}}</style>"

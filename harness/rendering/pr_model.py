@@ -1,0 +1,101 @@
+"""A pull request's nouns: its new rows, what each was compared with, and what it withdraws."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from baseline_bench.analysis.compare import ALPHA, Comparison
+from baseline_bench.analysis.differences import Difference
+from baseline_bench.core.types import Step
+from baseline_bench.results.board import Row
+from baseline_bench.results.retractions import Retraction
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An item on which two rows differ: its id, its gold answer, what the older and the newer row wrote."""
+
+    id: str
+    gold: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """A new row against one other.
+
+    Attributes:
+        role: what the other row is to the new one.
+        against: that row.
+        found: the paired comparison, the new row first; a system comparison where more than the weights differs.
+        p: its exact McNemar p value, adjusted by Holm over the whole pull request.
+        gained, lost: examples; empty where the completions could not be read.
+    """
+
+    role: Literal["base", "incumbent"]
+    against: Row
+    found: Comparison
+    p: float
+    gained: tuple[Example, ...]
+    lost: tuple[Example, ...]
+
+    @property
+    def verdict(self) -> str:
+        """Worse, better or not resolved, by the adjusted p value at 5 %."""
+        if self.p >= ALPHA:
+            return "not resolved"
+        return "better" if self.found.pairs.first > self.found.pairs.second else "worse"
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A new row.
+
+    Attributes:
+        board: its board's name.
+        row: the entry.
+        contests: what it was compared with, its base first.
+        remarks: why something was not compared, one sentence each; made of our own words and `code` spans alone.
+        steps: its training's loss history; empty where it was not trained here.
+        changes: what else differs from the row it was last compared with, this row first.
+    """
+
+    board: str
+    row: Row
+    contests: tuple[Contest, ...]
+    remarks: tuple[str, ...]
+    steps: tuple[Step, ...]
+    changes: tuple[Difference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """A retraction that the pull request adds, with the board it is on."""
+
+    board: str
+    retraction: Retraction
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that the comment says.
+
+    Attributes:
+        base: the ref that was compared with.
+        commit: the merge-base.
+        link: where the repository's files can be read at the head's commit, without a slash at the end, or None.
+        prefix: of the leaderboards' folder inside the repository, such as "leaderboards/".
+        faults: what `bench board --check` says, a line each.
+        rows: the new rows, in the order of their boards and names.
+        retractions: the new ones.
+        unsound: new entries that do not hold together and are not judged.
+    """
+
+    base: str
+    commit: str
+    link: str | None
+    prefix: str
+    faults: tuple[str, ...]
+    rows: tuple[Proposed, ...]
+    retractions: tuple[Withdrawn, ...]
+    unsound: int

@@ -1,0 +1,137 @@
+"""A result that another harness found: kept beside a board's rows with its bits, never one of them.
+
+Nobody here has seen its weights, its prompts' ids or how its answers were read, so it is shown apart and compared with
+nothing. Each file is named by its content, stands in `foreign/` inside its board's folder, and never changes again.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from baseline_bench.core.errors import BenchError, gathered
+from baseline_bench.core.records import decode, keep_file, moment, parse, pretty
+from baseline_bench.results.bits import hex_to_bits
+from baseline_bench.results.entries import slug
+
+FOLDER = "foreign"
+_RESTORE = "restore the file from git, or read it with the version of bench that wrote it"
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """One result of another harness; what it does not tell is None.
+
+    Attributes:
+        created: when it was made, UTC as 2026-11-22T12:00:00Z.
+        candidate: what it is called here.
+        tool: the harness and its version, such as "lm-eval 0.4.13".
+        task, version: of the task, as that harness calls them.
+        metric, filter: which of its scores, such as "exact_match" and "flexible-extract".
+        shots: worked examples in the prompt.
+        total: items of the whole task.
+        items: how many of them were scored.
+        correct: one bit an item in the order of its ids, as in an entry.
+        ids_sha256: `digest` over the list of these ids.
+        engine, dtype, device: what generated, in which form and where.
+        template_sha256: of the chat template that its prompts were written by.
+        max_tokens: generated at most.
+        results_sha256, samples_sha256: of the files that it was read from.
+    """
+
+    schema: Literal[1]
+    created: str
+    candidate: str
+    tool: str
+    task: str
+    version: str | None
+    metric: str
+    filter: str
+    shots: int | None
+    total: int | None
+    items: int
+    correct: str
+    ids_sha256: str
+    engine: str | None
+    dtype: str | None
+    device: str | None
+    template_sha256: str | None
+    max_tokens: int | None
+    results_sha256: str
+    samples_sha256: str
+
+    @property
+    def right(self) -> int:
+        """Items answered right."""
+        return sum(hex_to_bits(self.correct, self.items))
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """What nobody here knows of it, in words: what the harness did not tell, and what none of its files tells."""
+        told = {
+            "shots": self.shots,
+            "dtype": self.dtype,
+            "device": self.device,
+            "chat template": self.template_sha256,
+            "token limit": self.max_tokens,
+        }
+        return ("weights", "prompt ids", *(name for name, value in told.items() if value is None))
+
+
+def write(record: Foreign, board: Path) -> Path:
+    """Add a record to a board's folder; the same record again changes nothing.
+
+    Raises:
+        ValueError: the parts of the record do not fit one another; nothing is written.
+    """
+    if problems := audit(record):
+        raise ValueError("; ".join(problems))
+    return keep_file(board / place(record), pretty(record))
+
+
+def place(record: Foreign) -> str:
+    """Where its file lies in its board's folder: `foreign/<date>-<candidate>-<12 hex of the file's sha256>.json`."""
+    digest = hashlib.sha256(pretty(record)).hexdigest()[:12]
+    return f"{FOLDER}/{record.created[:10]}-{slug(record.candidate)}-{digest}.json"
+
+
+def read(board: Path) -> tuple[Foreign, ...]:
+    """Every such record of a board, sorted by candidate, then by time.
+
+    Raises:
+        BenchError: a file that is none, that is unsound, or whose name does not follow from its content.
+    """
+    folder = board / FOLDER
+    paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    return tuple(sorted(map(_read, paths), key=lambda record: (record.candidate, record.created)))
+
+
+def _read(path: Path) -> Foreign:
+    if path.is_symlink():
+        raise BenchError(f"{path.name}: a link, not a file", _RESTORE)
+    data = path.read_bytes()
+    record = decode(Foreign, parse(data, path.name, _RESTORE), path.name, _RESTORE)
+    if problems := audit(record):
+        raise gathered(problems, path.name, _RESTORE)
+    if pretty(record) != data or f"{FOLDER}/{path.name}" != place(record):
+        raise BenchError(f"{path.name}: its name or spelling does not follow from its content", _RESTORE)
+    return record
+
+
+def audit(record: Foreign) -> list[str]:
+    """What is wrong with a record: digests that are none, bits of other items, counts that cannot be."""
+    problems = [] if moment(record.created) else [f"created is no UTC time: {record.created!r:.60}"]
+    digests = {name: getattr(record, name) for name in ("ids_sha256", "results_sha256", "samples_sha256")}
+    problems += [
+        f"{name} is no sha256: {value!r:.70}"
+        for name, value in digests.items()
+        if not re.fullmatch("[0-9a-f]{64}", value)
+    ]
+    if record.items < 1 or (record.total is not None and record.items > record.total):
+        problems.append(f"{record.items} of {record.total} items cannot be")
+    try:
+        hex_to_bits(record.correct, record.items)
+    except ValueError as error:
+        problems.append(f"correct: {error}")
+    return problems

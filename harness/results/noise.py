@@ -1,0 +1,236 @@
+"""How far the same command moves: a model scored several times with nothing changed, kept beside the rows it judges.
+
+Each file is named by its content, stands in `noise/` inside its board's folder, and never changes again.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Literal
+
+from baseline_bench.core.errors import BenchError, gathered
+from baseline_bench.core.records import decode, digest, keep_file, moment, parse, plain, pretty
+from baseline_bench.results.completions import CommittedCompletion
+from baseline_bench.results.entries import slug
+from baseline_bench.results.entry import EngineRecord, ModelRecord, Provenance, Selection, TaskRecord
+
+FOLDER = "noise"
+_RESTORE = "restore the file from git, or read it with the version of bench that wrote it"
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseRun:
+    """One time that the model was asked.
+
+    Attributes:
+        how: "all" (every prompt handed to the engine at once, in the task's order), "shuffled" (at once, in a seeded
+            other order) or "batch 8" (eight prompts, then the next eight, and so on).
+        items: how many.
+        correct, unread, cut: one bit an item in the task's order, as in an entry.
+        answers: `digest` over the list of the answers' traces (see `trace`), in the task's order.
+        seconds: to generate them all in one piece, loading left out; None where the run was interrupted and resumed.
+        tokens: generated; None where a server does not tell.
+    """
+
+    how: str
+    items: int
+    correct: str
+    unread: str
+    cut: str
+    answers: str
+    seconds: float | None
+    tokens: int | None
+
+    @property
+    def right(self) -> int:
+        """Items answered right."""
+        return int(self.correct or "0", 16).bit_count()
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """None where seconds or tokens are not known."""
+        return self.tokens / self.seconds if self.tokens is not None and self.seconds else None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two runs, by their places in the list, and how many of their answers are equal in every token."""
+
+    first: int
+    second: int
+    equal: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """A subset asked in several manners of one running engine: does it matter which prompts share a batch."""
+
+    selection: Selection
+    runs: tuple[NoiseRun, ...]
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """One model scored several times under the same settings, each time by an engine of its own.
+
+    Attributes:
+        created: UTC as 2026-11-22T12:00:00Z.
+        candidate to provenance: as in an entry; the same for every run.
+        runs: two or more.
+        pairs: every pair of them.
+        passes: None where none were asked for.
+    """
+
+    schema: Literal[1]
+    created: str
+    candidate: str
+    task: TaskRecord
+    selection: Selection
+    model: ModelRecord
+    prompts_sha256: str
+    engine: EngineRecord
+    provenance: Provenance
+    runs: tuple[NoiseRun, ...]
+    pairs: tuple[Pair, ...]
+    passes: Passes | None
+
+    @property
+    def items(self) -> int:
+        """Items that each run answered."""
+        return self.selection.scored
+
+    @property
+    def spread(self) -> tuple[int, int]:
+        """The least and the most items answered right by a run."""
+        right = [run.right for run in self.runs]
+        return min(right), max(right)
+
+    @property
+    def flip_rate(self) -> float:
+        """Share of the items that are right in one of two runs and wrong in the other, the mean over all pairs."""
+        return sum(flips(*pair) for pair in combinations(self.runs, 2)) / (len(self.pairs) * self.items)
+
+    @property
+    def equal_share(self) -> float:
+        """Share of the answers that are equal in every token, the mean over all pairs."""
+        return sum(pair.equal for pair in self.pairs) / (len(self.pairs) * self.items)
+
+    @property
+    def unsteady(self) -> int:
+        """Items on which the runs do not all agree about right and wrong."""
+        ever, always = 0, -1
+        for run in self.runs:
+            ever, always = ever | int(run.correct, 16), always & int(run.correct, 16)
+        return (ever ^ always).bit_count()
+
+
+def flips(first: NoiseRun, second: NoiseRun) -> int:
+    """Items that are right in one of the two and wrong in the other."""
+    return (int(first.correct, 16) ^ int(second.correct, 16)).bit_count()
+
+
+def trace(line: CommittedCompletion) -> str:
+    """What tells one answer from another: the digest of its token ids, or of its text where a server tells no ids."""
+    return line.ids_sha256 or digest(line.text if line.more is None else [line.text, *line.more])[:16]
+
+
+def pairs(traces: Sequence[Sequence[str]]) -> tuple[Pair, ...]:
+    """Every pair of runs, in order, given each run's traces in the order of the items."""
+    return tuple(
+        Pair(one, two, sum(a == b for a, b in zip(traces[one], traces[two], strict=True)))
+        for one, two in combinations(range(len(traces)), 2)
+    )
+
+
+def name(noise: Noise) -> str:
+    """`<date>-<candidate>-<12 hex of the file's sha256>.json`."""
+    return f"{noise.created[:10]}-{slug(noise.candidate)}-{hashlib.sha256(pretty(noise)).hexdigest()[:12]}.json"
+
+
+def write(noise: Noise, board_folder: Path) -> Path:
+    """Add a record to a board's folder; the same record again changes nothing.
+
+    Raises:
+        ValueError: the parts of the record do not fit one another; nothing is written.
+    """
+    if problems := audit(noise):
+        raise ValueError("; ".join(problems))
+    return keep_file(board_folder / FOLDER / name(noise), pretty(noise))
+
+
+def read(board_folder: Path) -> tuple[Noise, ...]:
+    """Every noise record of a board, sorted by time, then by file name.
+
+    Raises:
+        BenchError: a file that is none, that is unsound, or whose name does not follow from its content.
+    """
+    folder = board_folder / FOLDER
+    paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    return tuple(sorted(map(_read, paths), key=lambda noise: noise.created))
+
+
+def _read(path: Path) -> Noise:
+    if path.is_symlink():
+        raise BenchError(f"{path.name}: a link, not a file", _RESTORE)
+    data = path.read_bytes()
+    noise = decode(Noise, parse(data, path.name, _RESTORE), path.name, _RESTORE)
+    if problems := audit(noise):
+        raise gathered(problems, path.name, _RESTORE)
+    if pretty(noise) != data or path.name != name(noise):
+        raise BenchError(f"{path.name}: its name or spelling does not follow from its content", _RESTORE)
+    return noise
+
+
+def audit(noise: Noise) -> list[str]:
+    """What is wrong with a record: digests that are none, bits of other items, counts that cannot be."""
+    problems = [] if moment(noise.created) else [f"created is no UTC time: {noise.created!r:.60}"]
+    for part in (noise, noise.task, noise.selection, noise.model):
+        for key, value in plain(part).items():
+            if key.endswith("_sha256") and value is not None and not re.fullmatch("[0-9a-f]{64}", value):
+                problems.append(f"{key} is no sha256: {value!r:.70}")
+    if len(noise.runs) < 2:
+        return [*problems, "fewer than two runs show no noise"]
+    problems += _audit(noise.runs, noise.pairs, noise.selection)
+    if noise.passes is not None:
+        problems += _audit(noise.passes.runs, noise.passes.pairs, noise.passes.selection)
+    return problems
+
+
+def _audit(runs: Sequence[NoiseRun], found: Sequence[Pair], selection: Selection) -> list[str]:
+    asked = selection.total if selection.limit is None else selection.limit
+    if not 1 <= selection.scored == asked <= selection.total:
+        return [f"{selection.scored} of {selection.total} items scored does not fit the limit"]
+    problems = [problem for place, run in enumerate(runs, 1) for problem in _odd(run, place, selection.scored)]
+    wanted = list(combinations(range(len(runs)), 2))
+    if [(pair.first, pair.second) for pair in found] != wanted:
+        problems.append("pairs are not every pair of the runs in order")
+    return problems or list(_impossible(runs, found))
+
+
+def _odd(run: NoiseRun, place: int, items: int) -> Iterable[str]:
+    width, padding = -(-items // 4), -items % 4
+    numbers = [run.correct, run.unread, run.cut]
+    if run.items != items or not all(re.fullmatch(f"[0-9a-f]{{{width}}}", text) for text in numbers):
+        yield f"run {place}: the bits are not those of {items} items"
+    elif any(int(text, 16) & ((1 << padding) - 1) for text in numbers):
+        yield f"run {place}: a padding bit is set"
+    elif int(run.correct, 16) & int(run.unread, 16):
+        yield f"run {place}: an item is both correct and unread"
+    if not re.fullmatch("[0-9a-f]{64}", run.answers):
+        yield f"run {place}: answers is no sha256: {run.answers!r:.70}"
+    if (run.seconds or 0) < 0 or (run.tokens or 0) < 0:
+        yield f"run {place}: a count is negative"
+
+
+def _impossible(runs: Sequence[NoiseRun], found: Sequence[Pair]) -> Iterator[str]:
+    for pair in found:
+        one, two = runs[pair.first], runs[pair.second]
+        where = f"runs {pair.first + 1} and {pair.second + 1}"
+        if not 0 <= pair.equal <= one.items or (pair.equal == one.items) != (one.answers == two.answers):
+            yield f"{where}: {pair.equal} equal answers do not fit their digests"
+        elif flips(one, two) > one.items - pair.equal:
+            yield f"{where}: more answers changed their judgement than changed at all"

@@ -1,0 +1,77 @@
+"""How likely a model finds the task's own worked solutions, item by item: the lines that stand beside an entry."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from baseline_bench.core.errors import BenchError, NotFiniteError
+from baseline_bench.core.records import canonical, parse
+from baseline_bench.results.entry import Solutions
+
+FILE = "solutions.jsonl"
+# Decimals of an item's sum: a thousandth of a nat is far below what another batch changes in half precision, and far
+# above what adding up in another order changes in single precision.
+DECIMALS = 3
+_MEAN_DECIMALS = 6
+_RESTORE = "restore the file from git, or give the command that made the row again"
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """One item's worked solution, given its prompt.
+
+    Attributes:
+        id: the problem's id.
+        tokens: of the solution, the stop token that ends it counted.
+        logprob: the sum of their log-probabilities in nats, rounded to `DECIMALS`.
+    """
+
+    id: str
+    tokens: int
+    logprob: float
+
+
+def likelihood(problem_id: str, logprobs: Sequence[float]) -> Likelihood:
+    """An item of its solution's tokens, each in nats.
+
+    Raises:
+        NotFiniteError: a token has no finite log-probability.
+        BenchError: there is no token.
+    """
+    if not logprobs:
+        raise BenchError(f"the solution of {problem_id} has no tokens")
+    if not all(map(math.isfinite, logprobs)):
+        raise NotFiniteError(f"log-probabilities of the solution of {problem_id}")
+    total = math.fsum(logprobs)
+    # A certain token comes out as 1e-7 at times.
+    return Likelihood(problem_id, len(logprobs), min(0.0, round(total, DECIMALS)))
+
+
+def to_lines(items: Sequence[Likelihood]) -> bytes:
+    """The uncompressed content of the file: `[id, tokens, sum]` a line, in item order."""
+    return b"".join(canonical([item.id, item.tokens, item.logprob]) + b"\n" for item in items)
+
+
+def from_lines(lines: bytes, where: str) -> tuple[Likelihood, ...]:
+    """The items in the uncompressed content; BenchError naming the first line that is none."""
+    return tuple(
+        _item(parse(line, f"{where}:{number}", _RESTORE), f"{where}:{number}")
+        for number, line in enumerate(lines.removesuffix(b"\n").split(b"\n"), start=1)
+    )
+
+
+def record(lines: bytes, where: str) -> Solutions:
+    """What an entry says of the lines; errors as in `from_lines`."""
+    items = from_lines(lines, where)
+    tokens = sum(item.tokens for item in items)
+    mean = round(math.fsum(item.logprob for item in items) / tokens, _MEAN_DECIMALS)
+    return Solutions(mean_logprob=mean, tokens=tokens, sha256=hashlib.sha256(lines).hexdigest())
+
+
+def _item(value: object, where: str) -> Likelihood:
+    match value:
+        case [str(name), int(tokens), int() | float() as logprob] if tokens > 0 and not isinstance(logprob, bool):
+            if not isinstance(tokens, bool) and -math.inf < logprob <= 0:
+                return Likelihood(name, tokens, logprob)
+    raise BenchError(f"{where}: not [id, tokens, log-probability]", _RESTORE)

@@ -1,1 +1,0 @@
-"""What came out, and stays: entries, completions, candidates, and the pages rendered from them."""

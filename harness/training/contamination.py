@@ -1,0 +1,138 @@
+"""Are test items among the training data? Whole questions stop a run; shared runs of 13 words are told.
+
+Thirteen words are the length that GPT-3's authors looked for (Brown et al. 2020, arXiv:2005.14165, appendix C). A
+rewritten question escapes both, so data also declares which tasks it was made from: a score means nothing where data
+and task go back to the same test items.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from baseline_bench.core import plugins
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Problem, Sample
+
+_N = 13
+_SHORTEST = 5  # "What is 7 plus 5" may be a test item; fewer words stand in any text
+_SHOWN = 5
+_WORD = re.compile(r"[^\W_]+")
+
+Gram = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaks:
+    """What training data and test items have in common, as pairs (sample id, item id) in the data's order.
+
+    Attributes:
+        exact: an item's whole question stands in a text of the sample, but for case, signs and spaces.
+        ngram: other pairs that share at least `n` words in a row.
+        n: how many words.
+    """
+
+    exact: tuple[tuple[str, str], ...]
+    ngram: tuple[tuple[str, str], ...]
+    n: int = _N
+
+
+def check(samples: Sequence[Sample], items: Sequence[Problem]) -> Leaks:
+    """Compare every text of every sample, solutions too, with every item's question."""
+    questions = [_words(item.question) for item in items]
+    whole, long = _index(questions)
+    sizes = sorted({len(gram) for gram in whole})
+    exact: list[tuple[str, str]] = []
+    ngram: list[tuple[str, str]] = []
+    for sample in samples:
+        equal: set[int] = set()
+        shared: set[int] = set()
+        for text in (*(message.content for message in sample.messages), sample.solution):
+            words = _words(text)
+            for place in _found(long, _grams(words, _N)):
+                (equal if _holds(words, questions[place]) else shared).add(place)
+            for size in sizes:
+                equal |= _found(whole, _grams(words, size) if size >= _SHORTEST or len(words) == size else ())
+        exact += [(sample.id, items[place].id) for place in sorted(equal)]
+        ngram += [(sample.id, items[place].id) for place in sorted(shared - equal)]
+    return Leaks(tuple(exact), tuple(ngram))
+
+
+def require_clean(leaks: Leaks) -> None:
+    """Refuse data that holds test items.
+
+    Raises:
+        BenchError: naming the first of them.
+    """
+    if not leaks.exact:
+        return
+    named = ", ".join(f"{item} in {sample}" for sample, item in leaks.exact[:_SHOWN])
+    more = ", ..." if len(leaks.exact) > _SHOWN else ""
+    many = len({sample for sample, _ in leaks.exact})
+    what = f"{many} training rows hold test questions word for word: {named}{more}"
+    raise BenchError(what, "leave these rows out of the data; a score after training on them would mean nothing")
+
+
+def _index(questions: Sequence[Gram]) -> tuple[dict[Gram, list[int]], dict[Gram, list[int]]]:
+    """(questions of fewer than 13 words, the runs of 13 words of the others), each with the places of their items."""
+    whole: dict[Gram, list[int]] = {}
+    long: dict[Gram, list[int]] = {}
+    for place, words in enumerate(questions):
+        if 0 < len(words) < _N:
+            whole.setdefault(words, []).append(place)
+        for gram in set(_grams(words, _N)):
+            long.setdefault(gram, []).append(place)
+    return whole, long
+
+
+def _words(text: str) -> Gram:
+    return tuple(_WORD.findall(text.lower()))
+
+
+def _grams(words: Gram, size: int) -> Iterable[Gram]:
+    return zip(*(words[start:] for start in range(size)), strict=False)
+
+
+def _found(index: dict[Gram, list[int]], grams: Iterable[Gram]) -> set[int]:
+    return {place for gram in index.keys() & set(grams) for place in index[gram]} if index else set()
+
+
+def _holds(words: Gram, question: Gram) -> bool:
+    return question in _grams(words, len(question))
+
+
+def shared(derived_from: Sequence[str], data: str, task: str) -> str | None:
+    """The task from whose test items both the training data and this task's test items come; None where there is none.
+
+    Args:
+        derived_from: the tasks whose items the data was made from, as its recipe says.
+        data: what was trained on: a task's name stands for its train split, which may be made from another's test.
+        task: name or file of the task to be scored. Its own train split is held apart from its test by the task.
+    """
+    sources = {*derived_from, *(root for name in derived_from for root in _made_from(name, "test"))}
+    if data != task:
+        sources.update(_made_from(data, "train"))
+    return next((root for root in (task, *_made_from(task, "test")) if root in sources), None)
+
+
+def require_apart(derived_from: Sequence[str], data: str, task: str) -> None:
+    """Refuse to score a candidate on a task whose items, or the items behind them, its training data was made from.
+
+    Raises:
+        BenchError: data and task go back to the same test items.
+    """
+    root = shared(derived_from, data, task)
+    if root is None:
+        return
+    too = "" if root == task else f", as those of {task} were"
+    raise BenchError(
+        f"the training data was made from items of {root} (derived_from){too}, so a score on {task} would mean nothing",
+        "score the candidate on another task, or train on other data",
+    )
+
+
+def _made_from(name: str, split: str) -> tuple[str, ...]:
+    """The tasks whose test items this task's split was made from; nothing for what is no task here."""
+    if name not in plugins.names("task") and not (name.endswith(".py") and Path(name).is_file()):
+        return ()
+    return tuple(getattr(plugins.task(name), "DERIVED_FROM", {}).get(split, ()))

@@ -1,0 +1,221 @@
+"""What a user names as a candidate becomes whole weights: each kind of folder is told apart by its files.
+
+A trainer's output holds its last weights at the top, or only in the `checkpoint-N` folders that it wrote on the way.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from baseline_bench.core import findings
+from baseline_bench.core.display import Screen
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.findings import Finding, finding
+from baseline_bench.core.types import Model
+from baseline_bench.evaluation import runs
+from baseline_bench.models import diagnose, registry, weights
+from baseline_bench.results.entries import slug
+from baseline_bench.training import merging
+from baseline_bench.training.merging import Made
+from baseline_bench.training.train import ASKED
+
+Kind = Literal["training", "adapter", "whole"]
+
+_CHECKPOINT = re.compile(r"checkpoint-(?P<step>[0-9]+)")
+_TOP = (weights.ADAPTER, weights.SINGLE, weights.INDEX)
+# Pickles that a trainer writes beside the weights.
+_BESIDE = ("training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt")
+_LOOKED_FOR = (
+    f"{ASKED} (a training run), {weights.ADAPTER} (an adapter), {weights.SINGLE} or its index (whole weights), "
+    "checkpoint-N (a trainer's output)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a name stands for.
+
+    Attributes:
+        kind: a "training" run of `bench`, an "adapter" as PEFT writes it, or "whole" weights.
+        name: as models are named: a folder's path, or `org/name[@revision]` of the hub for whole weights there.
+        folder: that holds the files; None for whole weights of the hub, which are not fetched yet.
+        label: what a row may call it.
+        source: where an adapter came from; "adapter" for a folder, "adapter:org/name" for the hub.
+        revision: the commit of a hub's adapter, else None.
+    """
+
+    kind: Kind
+    name: str
+    folder: Path | None
+    label: str
+    source: str = "adapter"
+    revision: str | None = None
+
+
+def find(name: str, cache: Path, screen: Screen) -> Found:
+    """Tell what a name stands for; an adapter of the hub is fetched.
+
+    Args:
+        name: a folder, or `org/name[@revision]` of the hub.
+        cache: held while the hub's adapter is fetched.
+        screen: told where a trainer's last checkpoint is taken.
+
+    Raises:
+        BenchError: no such folder, one that holds no candidate, or a name that the hub does not give.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _in(folder, screen)
+    organisation, _, rest = name.partition("/")
+    if not rest or name.startswith((".", "/", "~")) or Path(organisation).is_dir():
+        raise BenchError(
+            f"no folder {folder}", "give a folder of weights, or org/name of the hub; `bench baseline` takes names"
+        )
+    with runs.writing(cache):
+        adapter = registry.hub_adapter(name)
+    if adapter is None:
+        return Found("whole", name, None, name)
+    held, repository, commit = adapter
+    return Found("adapter", name, held, repository.partition("/")[2], f"adapter:{repository}", commit)
+
+
+def whole(found: Found, cache: Path) -> Model:
+    """Whole weights, checked; those of a trainer's checkpoint are named after its output too."""
+    with runs.writing(cache):
+        model = registry.resolve(found.name, cache)
+    if found.folder is None:
+        return model
+    return replace(model, name=f"{found.label}@{str(model.weights_sha256)[:8]}")
+
+
+def weights_of(found: Found, cache: Path, screen: Screen, accept: Sequence[str] = ()) -> Model:
+    """Whole weights of what was found, an adapter merged into the base that it names; see `whole` and `merged`."""
+    if found.kind == "adapter":
+        return merged(found, None, cache, screen, accept=accept).model
+    return whole(found, cache)
+
+
+def merged(
+    found: Found, base: str | None, cache: Path, screen: Screen, out: Path | None = None, accept: Sequence[str] = ()
+) -> Made:
+    """An adapter merged into its base, proved as trained ones are.
+
+    Args:
+        found: the adapter.
+        base: the model to merge it into; None takes the one that the adapter names.
+        cache: where the base is found, and where a hub's adapter is merged.
+        screen: where to talk.
+        out: where the merged weights go; None is beside the adapter.
+        accept: codes of findings that would refuse the adapter, and do not.
+
+    Raises:
+        BenchError: the adapter names no base, or one that cannot be had; a finding refuses it; or the merge fails its
+            proofs.
+    """
+    folder = _folder(found)
+    model = base_of(folder, base, cache)
+    noticed = checked(folder, base, model)
+    findings.refuse(found.label, noticed, accept)
+    there = cache / "merged" / f"{slug(found.label)}-{(found.revision or '')[:12]}-{str(model.weights_sha256)[:12]}"
+    place = out or (folder / "merged" if found.revision is None else there)
+    made = merging.adapter(folder, model, place, screen)
+    digest = "" if made.training.merge is None else made.training.merge.adapter_sha256[:8]
+    called = replace(
+        made.model, name=f"{model.name}+{found.label}@{digest}", source=found.source, revision=found.revision
+    )
+    return replace(made, model=called, findings=tuple(noticed))
+
+
+def checked(folder: Path, base: str | None, model: Model) -> list[Finding]:
+    """What an adapter's files show beside its base.
+
+    Args:
+        folder: of the adapter.
+        base: as the user calls the base; None where the adapter names it.
+        model: the base.
+    """
+    found = diagnose.lora(folder, model, base or merging.base_of(folder))
+    if base is not None and (told := other_base(folder, base, model)) is not None:
+        message = f"{told}, and not on {base}: leave --base out, or name that model"
+        found.append(finding("other-base", message))
+    if weights.has_tokenizer(folder):
+        from baseline_bench.models import tokenizer  # loads transformers
+
+        load = tokenizer.load
+        found += diagnose.speech(load(replace(model, folder=folder)), load(model))
+    return found
+
+
+def base_of(folder: Path, base: str | None, cache: Path) -> Model:
+    """The model that an adapter is merged into: `base`, or the one which the adapter names.
+
+    Raises:
+        BenchError: neither the user nor the adapter names one, or it cannot be had.
+    """
+    if base is not None:
+        return resolved(base, cache)
+    named = merging.base_of(folder)
+    try:
+        return resolved(named, cache)
+    except BenchError as error:
+        what = f"{folder} says that it was trained on {named}, and that is not to be had: {error.what}"
+        raise BenchError(what, f"give its place with --base MODEL, or: {error.way_out}") from error
+
+
+def other_base(folder: Path, base: str, model: Model) -> str | None:
+    """Told where an adapter names another base than the user's; None where it names the same, or none."""
+    named = runs.read_json(folder / weights.ADAPTER).get("base_model_name_or_path")
+    if not isinstance(named, str) or not named:
+        return None
+    same = named == base or model.source == f"hub:{named}" or _is_place(named, model.folder)
+    return None if same else f"{folder} says that it was trained on {named}"
+
+
+def resolved(name: str, cache: Path) -> Model:
+    """A model by its name, `cache` held meanwhile; see `models.resolve`."""
+    with runs.writing(cache):
+        return registry.resolve(name, cache)
+
+
+def _is_place(named: str, folder: Path) -> bool:
+    place = Path(named).expanduser()
+    return place.is_dir() and place.resolve() == folder.resolve()
+
+
+def _in(folder: Path, screen: Screen) -> Found:
+    """What a folder holds; weights at the top win over checkpoints."""
+    names = {entry.name for entry in folder.iterdir()}
+    if ASKED in names:
+        return Found("training", str(folder), folder, folder.resolve().name)
+    if weights.ADAPTER in names:
+        return Found("adapter", str(folder.resolve()), folder, _label(folder))
+    if names.isdisjoint(_TOP):
+        steps = {int(matched["step"]): name for name in names if (matched := _CHECKPOINT.fullmatch(name))}
+        if steps:
+            last = folder / steps[max(steps)]
+            screen.warn(f"{folder} holds no weights at its top: taking {last.name}, the last of {len(steps)}")
+            return _in(last, screen)
+        if "config.json" not in names and not any(_is_weights(name) for name in names):
+            raise BenchError(
+                f"{folder} holds no candidate: looked for {_LOOKED_FOR}",
+                "name a folder that a trainer or save_pretrained wrote",
+            )
+    return Found("whole", str(folder.resolve()), folder, _label(folder))
+
+
+def _is_weights(name: str) -> bool:
+    return name.endswith((".safetensors", ".gguf", *weights.PICKLES)) and name not in _BESIDE
+
+
+def _label(folder: Path) -> str:
+    """A folder's own name; a checkpoint's is that of the trainer's output before it, for every output has one."""
+    place = folder.resolve()
+    return f"{place.parent.name}-{place.name}" if _CHECKPOINT.fullmatch(place.name) else place.name
+
+
+def _folder(found: Found) -> Path:
+    if found.folder is None:
+        raise BenchError(f"{found.name} is not an adapter", "give an adapter's folder or its name on the hub")
+    return found.folder

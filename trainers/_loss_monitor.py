@@ -1,0 +1,96 @@
+"""Follows the loss: hands every step on, and stops a training that went wrong before it costs more."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Row, Step
+
+SPAN = 10
+_LOWER = "lower the learning rate (--set lr=...) or lengthen the warm-up; the same command begins anew"
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A step whose numbers still lie on the device; reading them at every step would keep a GPU waiting."""
+
+    number: int
+    loss: Any
+    grad_norm: Any
+    lr: float
+    rows: int
+    tokens: int
+    supervised: int
+
+
+class LostTrainingError(BenchError):
+    """A training that nothing can save: it must begin anew."""
+
+
+class Watch:
+    """Collects steps and reports them in order.
+
+    Args:
+        report: gets every step.
+        total: steps of the whole training.
+        every: steps that may wait on the device before they are read.
+    """
+
+    def __init__(self, report: Callable[[Step], None], total: int, every: int) -> None:
+        self._report = report
+        self._total = total
+        self._every = every
+        self._waiting: list[_Waiting] = []
+        self._losses: list[float] = []
+        self._began = perf_counter()
+        self._told = 0.0
+
+    def add(self, number: int, loss: Any, grad_norm: Any, lr: float, window: Sequence[Row]) -> None:
+        """Take note of a step; loss and norm may be tensors on a device."""
+        tokens = sum(len(row.token_ids) for row in window)
+        prompt = sum(row.start for row in window)
+        self._waiting.append(_Waiting(number, loss, grad_norm, lr, len(window), tokens, tokens - prompt))
+        if len(self._waiting) >= self._every:
+            self.flush()
+
+    def flush(self) -> None:
+        """Read and report what waits; the time since the last reading is spread evenly over these steps.
+
+        Raises:
+            LostTrainingError: a loss or gradient is not finite, or the loss has risen far above where it began.
+        """
+        waiting, self._waiting = self._waiting, []
+        read = [(step, float(step.loss), float(step.grad_norm)) for step in waiting]
+        began, self._told = self._told, perf_counter() - self._began
+        for place, (step, loss, norm) in enumerate(read, 1):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                what = f"the loss became {loss}" if not math.isfinite(loss) else f"the gradient's norm became {norm}"
+                raise LostTrainingError(f"{what} at step {step.number} of {self._total}", _LOWER)
+            self._losses.append(loss)
+            self._report(
+                Step(
+                    number=step.number,
+                    total=self._total,
+                    loss=loss,
+                    lr=step.lr,
+                    grad_norm=norm,
+                    rows=step.rows,
+                    tokens=step.tokens,
+                    supervised=step.supervised,
+                    seconds=began + (self._told - began) * place / len(read),
+                )
+            )
+            self._require_sane(step.number)
+
+    def _require_sane(self, number: int) -> None:
+        if len(self._losses) < 2 * SPAN:
+            return
+        first, last = sum(self._losses[:SPAN]) / SPAN, sum(self._losses[-SPAN:]) / SPAN
+        if last > 2 * first + 1:
+            raise LostTrainingError(
+                f"training diverged: the loss rose from {first:.2f} to {last:.2f} by step {number} of {self._total}",
+                _LOWER,
+            )

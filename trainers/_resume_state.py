@@ -1,0 +1,99 @@
+"""What a killed training goes on from: step, trained numbers, optimizer and random states, in one file."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from baseline_bench.core import machine
+from baseline_bench.core.errors import BenchError
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+
+FILE = "state.pt"
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False)
+_SPREAD = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False, ignore_frozen_params=True, strict=False)
+
+
+def save(accelerator: Accelerator, network: Any, optimizer: Any, step: int, folder: Path) -> None:
+    """Keep the state after `step`, in place of the one before; written by the first process alone.
+
+    Raises:
+        BenchError: the disk has no room for it, told before anything is written; or it became full all the same.
+    """
+    state = {
+        "step": step,
+        "network": _trained(accelerator, network),
+        "optimizer": _of_optimizer(accelerator, network, optimizer),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+    if accelerator.is_main_process:
+        path = folder / FILE
+        machine.require_disk(
+            folder, _size(state), "a state to resume from", "free some space, or --set checkpoint_steps=0"
+        )
+        draft = path.with_suffix(".draft")
+        try:
+            torch.save(state, draft)
+            draft.replace(path)
+        except (RuntimeError, OSError) as error:  # torch raises the former whatever hinders its writing
+            raise BenchError(f"cannot write {path}: {error}", "free some space, or --set checkpoint_steps=0") from error
+        finally:
+            draft.unlink(missing_ok=True)
+    accelerator.wait_for_everyone()
+
+
+def load(accelerator: Accelerator, network: Any, optimizer: Any, folder: Path) -> int:
+    """Go on from the kept state; the step it was taken after, 0 where there is none."""
+    path = folder / FILE
+    if not path.is_file():
+        return 0
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if _sharded(accelerator):
+        set_model_state_dict(network, state["network"], options=_SPREAD)
+        set_optimizer_state_dict(network, optimizer, state["optimizer"], options=_SPREAD)
+    else:
+        accelerator.unwrap_model(network).load_state_dict(state["network"], strict=False)
+        optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+    return int(state["step"])
+
+
+def seed(number: int) -> None:
+    """Seed whatever is drawn: dropout, adapters' first values."""
+    random.seed(number)
+    torch.manual_seed(number)
+
+
+def _sharded(accelerator: Accelerator) -> bool:
+    return bool(accelerator.is_fsdp2)
+
+
+def _trained(accelerator: Accelerator, network: Any) -> dict[str, Any]:
+    if _sharded(accelerator):
+        return get_model_state_dict(network, options=_WHOLE)
+    plain = accelerator.unwrap_model(network)
+    return {name: value.detach() for name, value in plain.named_parameters() if value.requires_grad}
+
+
+def _of_optimizer(accelerator: Accelerator, network: Any, optimizer: Any) -> Any:
+    if _sharded(accelerator):
+        return get_optimizer_state_dict(network, optimizer, options=_WHOLE)
+    return optimizer.state_dict()
+
+
+def _size(value: Any) -> int:
+    if torch.is_tensor(value):
+        return int(value.numel() * value.element_size())
+    if isinstance(value, dict):
+        return sum(_size(part) for part in value.values())
+    return sum(_size(part) for part in value) if isinstance(value, list | tuple) else 0
