@@ -20,7 +20,7 @@ def adapter(base: Path, out: Path) -> None:
     """A LoRA over every linear layer of a base, lora_A as PEFT begins it, lora_B as a training might leave it."""
     draws = np.random.default_rng(0)
     tensors = {}
-    for tensor in weights.read(base):
+    for tensor in weights.read_tensors(base):
         module = tensor.name.removesuffix(".weight")
         if not module.endswith(TARGETS):
             continue
@@ -47,7 +47,7 @@ def peft(base: Path, out: Path, lora: Path) -> None:
 
 def fold(base: Path, out: Path, lora: Path) -> None:
     """Our fold with its proofs, without looking at its effect on predictions."""
-    merge.fold(base, lora, out, merge.MergeOptions())
+    merge.merge_adapter(base, lora, out, merge.MergeOptions())
 
 
 WAYS: Mapping[str, Callable[..., None]] = {"adapter": adapter, "peft": peft, "fold": fold}

@@ -60,7 +60,7 @@ def _task(mirror: Path | None) -> dict[str, object]:
     """lm-eval's own gsm8k but for shot, prompt and place of the data: a worked example as a turn, then the question."""
     from baseline_bench.tasks import gsm8k  # loads datasets
 
-    task = plugins.task("gsm8k")
+    task = plugins.load_task("gsm8k")
     question, answer = gsm8k.EXAMPLE
     return {
         "task": TASK,

@@ -48,14 +48,14 @@ class Places:
 
 def places() -> Places:
     """As the `bench` command takes them from BENCH_CACHE and BENCH_DATASETS."""
-    taken = cli.parser().parse_args(["doctor", SMALL])
+    taken = cli.build_parser().parse_args(["doctor", SMALL])
     return Places(taken.cache, taken.mirror)
 
 
 def small(where: Places) -> Model:
     """The embedded model, fetched and dequantised if need be: no arm pays for that."""
-    with runs.writing(where.cache):
-        return registry.resolve(SMALL, where.cache)
+    with runs.explaining_write_errors(where.cache):
+        return registry.resolve_model(SMALL, where.cache)
 
 
 def shaped(shape: Shape, where: Places) -> Model:
@@ -63,5 +63,5 @@ def shaped(shape: Shape, where: Places) -> Model:
     folder = where.cache / "shapes" / shape.name
     if not (folder / "config.json").is_file():
         asked = {"shape": asdict(shape), "folder": str(folder), "mirror": str(where.mirror) if where.mirror else None}
-        child_process.run("benchmarks._shapes:work", asked)
-    return Model(shape.name, "folder", None, folder, None, weights.sha256(folder))
+        child_process.call_in_child("benchmarks._shapes:work", asked)
+    return Model(shape.name, "folder", None, folder, None, weights.digest_weights(folder))

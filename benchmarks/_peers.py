@@ -6,9 +6,9 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from baseline_bench.core.display import Screen
-from baseline_bench.core.types import Row
-from baseline_bench.trainers._packing import windows
+from baseline_bench.core.display import Console
+from baseline_bench.core.types import TrainingExample
+from baseline_bench.trainers._packing import split_into_steps
 from baseline_bench.training import recipes
 from peft import LoraConfig, get_peft_model
 from torch.nn.utils.rnn import pad_sequence
@@ -20,9 +20,9 @@ _IGNORED = -100
 _DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def plain(asked: Mapping[str, Any], _screen: Screen, _rank: int) -> dict[str, float]:
+def plain(asked: Mapping[str, Any], _screen: Console, _rank: int) -> dict[str, float]:
     """The obvious loop: `asked["per_device"]` padded rows a pass, as many passes a step as the recipe's batch needs."""
-    options = recipes.read(asked["recipe"], asked["sets"], asked["folder"]).options
+    options = recipes.read_recipe(asked["recipe"], asked["sets"], asked["folder"]).options
     network = _network(asked, options, options.weights)
     if options.gradient_checkpointing:
         network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -30,7 +30,7 @@ def plain(asked: Mapping[str, Any], _screen: Screen, _rank: int) -> dict[str, fl
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = _optimizer(trained, options)
     count, began = 0, 0.0
-    for number, window in enumerate(windows(rows(asked), options.batch, 1, asked["seed"])[: asked["steps"]]):
+    for number, window in enumerate(split_into_steps(rows(asked), options.batch, 1, asked["seed"])[: asked["steps"]]):
         if number == asked["skip"]:
             _wait()
             count, began = 0, perf_counter()
@@ -47,14 +47,14 @@ def plain(asked: Mapping[str, Any], _screen: Screen, _rank: int) -> dict[str, fl
     return _measured(asked, perf_counter() - began, count, network)
 
 
-def trl(asked: Mapping[str, Any], _screen: Screen, _rank: int) -> dict[str, float]:
+def trl(asked: Mapping[str, Any], _screen: Console, _rank: int) -> dict[str, float]:
     """SFTTrainer over the same token ids, `asked["per_device"]` rows a pass, padded or (padding_free) in one row."""
     import trl as library
 
-    options = recipes.read(asked["recipe"], asked["sets"], asked["folder"]).options
+    options = recipes.read_recipe(asked["recipe"], asked["sets"], asked["folder"]).options
     table = [
         {"input_ids": list(row.token_ids), "completion_mask": _supervised(row)}
-        for window in windows(rows(asked), options.batch, 1, asked["seed"])
+        for window in split_into_steps(rows(asked), options.batch, 1, asked["seed"])
         for row in window
     ]
     clock = _Clock(asked["skip"])
@@ -127,7 +127,7 @@ def _optimizer(trained: Sequence[torch.nn.Parameter], options: Any) -> Any:
     return torch.optim.AdamW(trained, lr=options.lr, fused=True)
 
 
-def _padded(part: Sequence[Row]) -> dict[str, torch.Tensor]:
+def _padded(part: Sequence[TrainingExample]) -> dict[str, torch.Tensor]:
     ids = [torch.tensor(row.token_ids) for row in part]
     labels = [torch.tensor([_IGNORED] * row.start + list(row.token_ids[row.start :])) for row in part]
     made = {
@@ -138,7 +138,7 @@ def _padded(part: Sequence[Row]) -> dict[str, torch.Tensor]:
     return {name: tensor.to(_DEVICE) for name, tensor in made.items()}
 
 
-def _supervised(row: Row) -> list[int]:
+def _supervised(row: TrainingExample) -> list[int]:
     return [0] * row.start + [1] * (len(row.token_ids) - row.start)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.types import Step
 from torch.profiler import ProfilerActivity, profile
 
@@ -27,7 +27,7 @@ KINDS: Mapping[str, str] = {
 _SHOWN = 40
 
 
-def work(asked: Mapping[str, Any], screen: Screen, rank: int) -> dict[str, float]:
+def work(asked: Mapping[str, Any], screen: Console, rank: int) -> dict[str, float]:
     """Train as `_trainings.work` does, its last steps but the first of them under the profiler.
 
     Returns:

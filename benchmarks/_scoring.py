@@ -33,4 +33,4 @@ def rows(command: Sequence[str], place: Path) -> tuple[dict[str, float], list[En
     place.mkdir(parents=True, exist_ok=True)
     boards = place / "leaderboards"
     found = timed([*command, "--leaderboards", str(boards), "--again"], env=bench.environment(), cwd=place)
-    return found, [entries.read(path) for path in sorted(boards.glob("*/*.json"))]
+    return found, [entries.read_entry(path) for path in sorted(boards.glob("*/*.json"))]

@@ -11,7 +11,7 @@ from baseline_bench.core import plugins
 from baseline_bench.core.types import Model, Split
 from baseline_bench.evaluation import protocol
 from baseline_bench.models import tokenizer
-from baseline_bench.models.tokens import prompt_ids
+from baseline_bench.models.tokens import encode_prompt
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.cpu_scoring import MEASURED, MOST, Peer
@@ -26,12 +26,12 @@ def write(asked: Peer, mirror: str, limit: int) -> None:
     Raises:
         ValueError: the text gives other token ids.
     """
-    task = plugins.task(TASK)
+    task = plugins.load_task(TASK)
     everything = task.problems(Split("test", mirror=Path(mirror) if mirror else None))
-    speech = tokenizer.load(Model("asked", "folder", None, Path(asked.model), None, None))
+    speech = tokenizer.load_tokenizer(Model("asked", "folder", None, Path(asked.model), None, None))
     lines = []
-    for problem in protocol.select(everything, limit, 0):
-        ids = list(prompt_ids(speech.tokenizer, speech.manner, task.messages(problem)))
+    for problem in protocol.select_problems(everything, limit, 0):
+        ids = list(encode_prompt(speech.tokenizer, speech.manner, task.messages(problem)))
         text = speech.tokenizer.decode(ids, skip_special_tokens=False)
         if speech.tokenizer.encode(text, add_special_tokens=False) != ids:
             raise ValueError(f"{problem.id}: the prompt as text is another prompt")

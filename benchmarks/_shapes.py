@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from baseline_bench.core import plugins
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.types import Split
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
@@ -25,7 +25,7 @@ else message['role'] }}
 {% endif %}"""
 
 
-def work(asked: Mapping[str, Any], _screen: Screen, _rank: int) -> None:
+def work(asked: Mapping[str, Any], _screen: Console, _rank: int) -> None:
     """Write `asked["shape"]` to `asked["folder"]`, which appears whole."""
     folder, shape = Path(asked["folder"]), asked["shape"]
     draft = folder.with_name(f".{folder.name}.draft")
@@ -47,7 +47,7 @@ def _tokenizer(mirror: Path | None, words: int) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    problems = plugins.task("gsm8k").problems(Split("train", mirror=mirror))
+    problems = plugins.load_task("gsm8k").problems(Split("train", mirror=mirror))
     backend.train_from_iterator((f"{each.question}\n{each.solution}" for each in problems), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from baseline_bench.core.display import Screen
-from baseline_bench.core.types import Job, Model, Row, Step
+from baseline_bench.core.display import Console
+from baseline_bench.core.types import Job, Model, Step, TrainingExample
 from baseline_bench.trainers import _adapter, _sft, full, lora
 from baseline_bench.training import recipes
 from transformers import AutoConfig
@@ -20,10 +20,10 @@ _PEAK = {"H100": 989e12, "H200": 989e12}
 
 
 def work(
-    asked: Mapping[str, Any], _screen: Screen, rank: int, follow: Callable[[Step], None] = lambda _step: None
+    asked: Mapping[str, Any], _screen: Console, rank: int, follow: Callable[[Step], None] = lambda _step: None
 ) -> dict[str, float]:
     """Train `asked["steps"]` steps by one of our trainers as a recipe has it, and write no weights."""
-    recipe = recipes.read(asked["recipe"], asked["sets"], asked["folder"])
+    recipe = recipes.read_recipe(asked["recipe"], asked["sets"], asked["folder"])
     steps: list[Step] = []
 
     def report(step: Step) -> None:
@@ -42,7 +42,7 @@ def work(
             processes=asked["gpus"],
             report=report,
         )
-        trained = _sft.run(job, _METHODS[recipe.trainer])
+        trained = _sft.run_training(job, _METHODS[recipe.trainer])
     if rank > 0:
         return {}  # the first process alone is told of steps
     timed, before = steps[asked["skip"] :], steps[asked["skip"] - 1]
@@ -52,9 +52,9 @@ def work(
     )
 
 
-def rows(asked: Mapping[str, Any]) -> tuple[Row, ...]:
+def rows(asked: Mapping[str, Any]) -> tuple[TrainingExample, ...]:
     """The rows that were handed over."""
-    return tuple(Row(name, tuple(ids), start) for name, start, ids in asked["rows"])
+    return tuple(TrainingExample(name, tuple(ids), start) for name, start, ids in asked["rows"])
 
 
 def measures(
@@ -112,6 +112,6 @@ def _drop(_network: Any, _state: Mapping[str, torch.Tensor], _folder: Path, _job
 
 
 _METHODS = {
-    "full": _sft.Method("full", full._build, _drop),
-    "lora": _sft.Method("adapter", lora._build, _drop, _adapter.require_gradients),
+    "full": _sft.TrainingMethod("full", full._build_network, _drop),
+    "lora": _sft.TrainingMethod("adapter", lora._build_network, _drop, _adapter.require_gradients),
 }

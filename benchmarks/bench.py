@@ -3,7 +3,7 @@
 import os
 import sys
 
-from baseline_bench.evaluation.provenance import CHECKOUT
+from baseline_bench.evaluation.provenance import REPOSITORY_ROOT
 
 
 def command(*words: object) -> list[str]:
@@ -13,7 +13,7 @@ def command(*words: object) -> list[str]:
 
 def environment(**more: object) -> dict[str, str]:
     """What a child needs to find this tree and no other, whatever folder it runs in."""
-    path = os.pathsep.join(part for part in (str(CHECKOUT / ".dev"), os.environ.get("PYTHONPATH")) if part)
+    path = os.pathsep.join(part for part in (str(REPOSITORY_ROOT / ".dev"), os.environ.get("PYTHONPATH")) if part)
     return {"PYTHONPATH": path, **{name: str(value) for name, value in more.items()}}
 
 

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import pretty
-from baseline_bench.evaluation.provenance import CHECKOUT
+from baseline_bench.core.records import encode_indented
+from baseline_bench.evaluation.provenance import REPOSITORY_ROOT
 from baseline_bench.results import entries
 from baseline_bench.results.entry import Entry
 
@@ -51,7 +51,7 @@ def fill(board: Path, count: int) -> None:
     Raises:
         BenchError: this copy of the repository has no rows to copy.
     """
-    real = [entries.read(path) for path in sorted((CHECKOUT / "leaderboards" / "gsm8k").glob("*.json"))]
+    real = [entries.read_entry(path) for path in sorted((REPOSITORY_ROOT / "leaderboards" / "gsm8k").glob("*.json"))]
     found = [entry for entry in real if entry.result.training is None]
     if not found:
         raise BenchError("leaderboards/gsm8k holds no baseline to copy", "measure in a clone of the repository")
@@ -61,7 +61,7 @@ def fill(board: Path, count: int) -> None:
         result = replace(source.result, candidate=f"candidate-{number:04}")
         day = f"2026-{1 + number % 12:02}-{1 + number % 28:02}T12:00:00Z"
         entry = Entry.of(result, day, source.timings)
-        (board / f"{entries.stem(entry)}.json").write_bytes(pretty(entry))
+        (board / f"{entries.build_file_stem(entry)}.json").write_bytes(encode_indented(entry))
 
 
 def _ran(command: Sequence[str], folder: Path) -> Mapping[str, float]:

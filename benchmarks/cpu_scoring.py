@@ -81,7 +81,7 @@ def _ours(scene: Scene) -> Arm:
     def run() -> Mapping[str, float]:
         shutil.rmtree(scene.place / "run", ignore_errors=True)
         sample = timed(bench.command(*words, *place), env=bench.environment())
-        timings = entries.read(scene.place / "run" / "entry.json").timings
+        timings = entries.read_entry(scene.place / "run" / "entry.json").timings
         told = {"generate_seconds": timings.phases["generate"], "tokens_per_second": timings.tokens_per_second or 0.0}
         return {**sample, "tokens": float(timings.generated_tokens or 0), **told}
 

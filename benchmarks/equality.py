@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from baseline_bench.core import child_process, plugins
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.types import Model
 
 from benchmarks import _models, generation
@@ -56,7 +56,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def once(order: Mapping[str, Any], name: str, answers: dict[str, list[list[int]]]) -> Mapping[str, float]:
     """One engine in a child process, held to what the eager one wrote in the same round."""
-    told = child_process.run("benchmarks.equality:work", order)
+    told = child_process.call_in_child("benchmarks.equality:work", order)
     answers[name] = told["answers"]
     pairs = zip(answers[name], answers[EAGER], strict=True)
     return {
@@ -65,12 +65,12 @@ def once(order: Mapping[str, Any], name: str, answers: dict[str, list[list[int]]
     }
 
 
-def work(order: Mapping[str, Any], _screen: Screen, _rank: int) -> dict[str, Any]:
+def work(order: Mapping[str, Any], _screen: Console, _rank: int) -> dict[str, Any]:
     """The child: every answer by itself, then the drift of its steps."""
     model = Model("measured", "folder", None, Path(order["folder"]), None, None)
     where = _models.Places(Path(), None if order["mirror"] is None else Path(order["mirror"]))
     exam, speech = generation.examination(model, where, quick=order["small"])
-    engine = plugins.engine("vllm")
+    engine = plugins.load_engine("vllm")
     small = {"kv_gib": 1, "context": 2048} if order["small"] else {}
     loaded: Any = engine.load(model, engine.Options(**order["options"], **small))
     try:

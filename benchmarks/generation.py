@@ -12,12 +12,12 @@ from typing import Any
 
 from baseline_bench.core import plugins
 from baseline_bench.core.contracts import Generator, Task
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Model, Split
 from baseline_bench.evaluation import evaluate, runs
-from baseline_bench.evaluation.evaluate import Exam
-from baseline_bench.models.tokens import Speech
+from baseline_bench.evaluation.evaluate import PreparedTask
+from baseline_bench.models.tokens import ModelTokenizer
 
 from benchmarks import _models
 from benchmarks._models import Places
@@ -43,7 +43,7 @@ HOW = (
 
 def shortened(task: Task, max_tokens: int) -> Any:
     """The same task with fewer tokens an answer."""
-    kept = {name: getattr(task, name) for name in plugins.MEMBERS["task"]}
+    kept = {name: getattr(task, name) for name in plugins.REQUIRED_MEMBERS["task"]}
     return SimpleNamespace(**kept | {"SAMPLING": replace(task.SAMPLING, max_tokens=max_tokens)})
 
 
@@ -88,7 +88,7 @@ class Side:
     answers: Answers
 
 
-def sides(kind: str, engine: Any, exam: Exam, speech: Speech, place: Path) -> tuple[Side, Side]:
+def sides(kind: str, engine: Any, exam: PreparedTask, speech: ModelTokenizer, place: Path) -> tuple[Side, Side]:
     """Ours and raw vLLM's over one engine."""
     mine: Answers = {}
     theirs: Answers = {}
@@ -108,19 +108,21 @@ def sides(kind: str, engine: Any, exam: Exam, speech: Speech, place: Path) -> tu
     )
 
 
-def through_bench(engine: Generator, exam: Exam, speech: Speech, place: Path, answers: Answers) -> Mapping[str, float]:
+def through_bench(
+    engine: Generator, exam: PreparedTask, speech: ModelTokenizer, place: Path, answers: Answers
+) -> Mapping[str, float]:
     """The generation phase of a command: every answer on the disk."""
-    screen = Screen(sys.stdout, sys.stderr)
+    screen = Console(sys.stdout, sys.stderr)
     with tempfile.TemporaryDirectory(dir=place) as folder:
         began = perf_counter()
         with runs.Run(Path(folder) / "run", {}) as run, screen.progress("bench", len(exam.requests)) as bar:
-            tokens = evaluate.generate(exam, engine, run, speech, lambda p: bar(p.done, p.tokens))
+            tokens = evaluate.generate_completions(exam, engine, run, speech, lambda p: bar(p.done, p.tokens))
         seconds = perf_counter() - began
     answers.update({name: completion.token_ids or () for name, completion in run.finished.items()})
     return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds}
 
 
-def through_vllm(llm: Any, exam: Exam, stop_ids: Sequence[int], answers: Answers) -> Mapping[str, float]:
+def through_vllm(llm: Any, exam: PreparedTask, stop_ids: Sequence[int], answers: Answers) -> Mapping[str, float]:
     """`LLM.generate` with the sampling of `baseline_bench.engines.vllm`."""
     import vllm
 
@@ -143,19 +145,19 @@ def through_vllm(llm: Any, exam: Exam, stop_ids: Sequence[int], answers: Answers
     return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds}
 
 
-def examination(model: Model, where: Places, *, quick: bool) -> tuple[Exam, Speech]:
+def examination(model: Model, where: Places, *, quick: bool) -> tuple[PreparedTask, ModelTokenizer]:
     """Every test question as token ids; a few and short answers where it is quick."""
     from baseline_bench.models import tokenizer  # loads transformers
 
-    task = plugins.task("gsm8k")
-    speech = tokenizer.load(model)
-    chosen = evaluate.choose(task, Split("test", mirror=where.mirror), _QUICK if quick else None, 0)
-    exam = evaluate.prepare(task, chosen, speech, 0)
+    task = plugins.load_task("gsm8k")
+    speech = tokenizer.load_tokenizer(model)
+    chosen = evaluate.select_problems(task, Split("test", mirror=where.mirror), _QUICK if quick else None, 0)
+    exam = evaluate.prepare_task(task, chosen, speech, 0)
     return replace(exam, task=shortened(task, _QUICK_TOKENS)) if quick else exam, speech
 
 
 def _engine(model: Model, kind: Mapping[str, bool], *, quick: bool) -> Any:
-    vllm = plugins.engine("vllm")
+    vllm = plugins.load_engine("vllm")
     small = {"kv_gib": 1, "context": 2048} if quick else {}
     return vllm.load(model, vllm.Options(memory=0.2, **kind, **small))
 

@@ -172,7 +172,7 @@ def keep(  # noqa: PLR0913  # a question's part has so many sides, and each is n
     now = datetime.now(UTC)
     folder = record.FOLDER if results is None else results
     path, day = _day(folder, f"{now:%Y-%m-%d}", this_machine())
-    here = provenance.of_this_program("", os.environ.get("BENCH_COMMIT"), "cpu", None)
+    here = provenance.describe_program("", os.environ.get("BENCH_COMMIT"), "cpu", None)
     part = Question(
         title=title,
         how=how,
@@ -181,14 +181,14 @@ def keep(  # noqa: PLR0913  # a question's part has so many sides, and each is n
         commit=here.git_commit,
         dirty=here.git_dirty,
         python=here.python,
-        libraries=provenance.libraries(LIBRARIES),
+        libraries=provenance.list_library_versions(LIBRARIES),
         arms={name: _side(taken) for name, taken in samples.items()},
         targets=tuple(Goal(**asdict(target)) for target in targets),
     )
     for goal in part.targets:
         record.reached(goal, part.arms)
     folder.mkdir(parents=True, exist_ok=True)
-    records.replace_file(path, records.pretty(replace(day, questions={**day.questions, question: part})))
+    records.write_atomically(path, records.encode_indented(replace(day, questions={**day.questions, question: part})))
     return path
 
 
@@ -211,7 +211,7 @@ def this_machine() -> Machine:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     name = os.environ.get("BENCH_MACHINE") or _called(gpus) or f"{cores}-cores"
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / _GIB
-    return Machine(name, provenance.processor(), cores or 1, round(total, 1), gpus)
+    return Machine(name, provenance.find_processor_name(), cores or 1, round(total, 1), gpus)
 
 
 def _side(taken: Sequence[Mapping[str, float]]) -> Side:

@@ -34,7 +34,7 @@ def main(words: Sequence[str] | None = None) -> int:
     order = asked(__doc__ or "", 3, words)
     where = _models.places()
     base = _models.shaped(_models.TINY if order.quick else _models.GEMMA_2B, where).folder
-    size = weights.total_bytes(base)
+    size = weights.count_bytes(base)
     machine.require_disk(where.cache, 2 * size, "merging beside its base")
     with tempfile.TemporaryDirectory(prefix="merging-", dir=where.cache) as place:
         folder = Path(place)
@@ -69,7 +69,7 @@ class _Run:
 
 def _keep(samples: Mapping[str, Sequence[Mapping[str, float]]], order: Asked, base: Path) -> None:
     shards: dict[Path, int] = {}
-    for tensor in weights.read(base):
+    for tensor in weights.read_tensors(base):
         shards[tensor.file] = shards.get(tensor.file, 0) + tensor.size
     room = max(shards.values()) / 2**30 + _SPARE
     targets = [

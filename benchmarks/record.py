@@ -118,7 +118,7 @@ def read(path: Path) -> Day:
     Raises:
         BenchError: it is none.
     """
-    return records.decode(Day, records.parse(path.read_bytes(), path.name, _WAY_OUT), path.name, _WAY_OUT)
+    return records.decode_record(Day, records.parse_json(path.read_bytes(), path.name, _WAY_OUT), path.name, _WAY_OUT)
 
 
 def reached(goal: Goal, arms: Mapping[str, Side]) -> Reached:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from baseline_bench.core import records
 from baseline_bench.core.errors import BenchError
-from baseline_bench.evaluation.provenance import CHECKOUT
+from baseline_bench.evaluation.provenance import REPOSITORY_ROOT
 
 from benchmarks import record
 from benchmarks.record import Day, Goal, Machine, Question, Side, Spread
 
-PAGE = CHECKOUT / "docs" / "performance.md"
+PAGE = REPOSITORY_ROOT / "docs" / "performance.md"
 OPENING = """\
 # Performance
 
@@ -58,7 +58,7 @@ def main(words: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{asked.page.name} is not what the results give: python -m benchmarks.render\n")
         return 1
     if not asked.check:
-        records.replace_file(asked.page, rendered)
+        records.write_atomically(asked.page, rendered)
     return 0
 
 

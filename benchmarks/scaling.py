@@ -10,12 +10,12 @@ from typing import Any
 
 from baseline_bench.core import child_process, plugins
 from baseline_bench.core.contracts import Generator
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.types import Model, Request
 from baseline_bench.engines.multi_gpu import fleet, gpus
 from baseline_bench.evaluation import evaluate, runs
-from baseline_bench.evaluation.evaluate import Exam
-from baseline_bench.models.tokens import Speech
+from baseline_bench.evaluation.evaluate import PreparedTask
+from baseline_bench.models.tokens import ModelTokenizer
 
 from benchmarks import _models, generation, training
 from benchmarks._models import GEMMA_2B, TINY
@@ -65,11 +65,11 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def generated(order: Mapping[str, Any], count: int) -> Mapping[str, float]:
     """The generation phase in a child process, which holds the engines' processes."""
-    found: dict[str, float] = child_process.run("benchmarks.scaling:work", {**order, "gpus": count})
+    found: dict[str, float] = child_process.call_in_child("benchmarks.scaling:work", {**order, "gpus": count})
     return found
 
 
-def work(order: Mapping[str, Any], screen: Screen, _rank: int) -> dict[str, float]:
+def work(order: Mapping[str, Any], screen: Console, _rank: int) -> dict[str, float]:
     """The child: start the engines, then write every answer."""
     model = Model("measured", "folder", None, Path(order["folder"]), None, None)
     exam, speech = _many(order, model)
@@ -79,14 +79,14 @@ def work(order: Mapping[str, Any], screen: Screen, _rank: int) -> dict[str, floa
     try:
         with tempfile.TemporaryDirectory() as place, runs.Run(Path(place) / "run", {}) as run:
             began = perf_counter()
-            tokens = evaluate.generate(exam, engine, run, speech, lambda _progress: None)
+            tokens = evaluate.generate_completions(exam, engine, run, speech, lambda _progress: None)
             seconds = perf_counter() - began
     finally:
         engine.close()
     return {"tokens_per_second": tokens / seconds, "seconds": seconds, "tokens": tokens, "load_seconds": loaded}
 
 
-def _many(order: Mapping[str, Any], model: Model) -> tuple[Exam, Speech]:
+def _many(order: Mapping[str, Any], model: Model) -> tuple[PreparedTask, ModelTokenizer]:
     """The exam several times over, and a manner in which answers are ended by their length alone."""
     where = _models.Places(Path(), None if order["mirror"] is None else Path(order["mirror"]))
     exam, speech = generation.examination(model, where, quick=order["quick"])
@@ -99,15 +99,15 @@ def _many(order: Mapping[str, Any], model: Model) -> tuple[Exam, Speech]:
     return replace(exam, task=task, problems=problems, requests=requests), endless
 
 
-def _engine(model: Model, count: int, screen: Screen, *, quick: bool) -> Generator:
+def _engine(model: Model, count: int, screen: Console, *, quick: bool) -> Generator:
     """A process a GPU, as `bench` has them; on a CPU the transformers engine stands in."""
     name = "transformers" if quick else "vllm"
-    engine = plugins.engine(name)
+    engine = plugins.load_engine(name)
     chosen = engine.Options(dtype="float32") if quick else engine.Options(prefix_caching=False)
     if quick and count == 1:
         return engine.load(model, chosen)
-    devices = (None,) * count if quick else gpus.shares(engine, chosen, count)
-    return fleet.Start(name, devices, screen.warn).load(model, chosen)
+    devices = (None,) * count if quick else gpus.assign_gpus(engine, chosen, count)
+    return fleet.MultiGpuStarter(name, devices, screen.warn).load(model, chosen)
 
 
 def _called(count: int) -> str:

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from baseline_bench.core import child_process, plugins
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.types import Model
 
 from benchmarks import _models, bench, generation
@@ -78,7 +78,7 @@ def _arms(order: Mapping[str, Any], kept: Path, *, quick: bool) -> Iterator[Arm]
 
 def start(order: Mapping[str, Any]) -> Mapping[str, float]:
     """One start in a child process."""
-    found: dict[str, float] = child_process.run("benchmarks.startup:work", order)
+    found: dict[str, float] = child_process.call_in_child("benchmarks.startup:work", order)
     return found
 
 
@@ -88,7 +88,7 @@ def anew(order: Mapping[str, Any]) -> Mapping[str, float]:
     return start(order)
 
 
-def work(order: Mapping[str, Any], _screen: Screen, _rank: int) -> dict[str, float]:
+def work(order: Mapping[str, Any], _screen: Console, _rank: int) -> dict[str, float]:
     """The child: seconds to import, to load and to answer so many prompts."""
     import vllm
 
@@ -96,7 +96,7 @@ def work(order: Mapping[str, Any], _screen: Screen, _rank: int) -> dict[str, flo
     began = perf_counter()
     imported = perf_counter()
     model = Model("measured", "folder", None, Path(order["folder"]), None, None)
-    engine = plugins.engine("vllm")
+    engine = plugins.load_engine("vllm")
     small = {"kv_gib": 1, "context": 2048} if order["small"] else {}
     loaded: Any = engine.load(model, engine.Options(**order["options"], **small))
     found = {"import_seconds": imported - began, "load_seconds": perf_counter() - imported}

@@ -9,7 +9,7 @@ from typing import Any
 from baseline_bench.core import child_process
 from baseline_bench.core.types import Model
 from baseline_bench.training import recipes
-from baseline_bench.training.rows import tokenise
+from baseline_bench.training.rows import tokenise_samples
 
 from benchmarks import _models
 from benchmarks._models import GEMMA_2B, TINY, Places
@@ -143,7 +143,7 @@ def once(way: Way, model: Model, rows: Sequence[Sequence[Any]], *, quick: bool, 
         "per_device": way.per_device,
         "padding_free": way.padding_free,
     }
-    found: dict[str, float] = child_process.run(way.work, order, gpus)
+    found: dict[str, float] = child_process.call_in_child(way.work, order, gpus)
     return found
 
 
@@ -152,10 +152,10 @@ def taken(model: Model, where: Places, count: int) -> list[tuple[str, int, tuple
     from baseline_bench.models import tokenizer  # loads transformers
     from baseline_bench.training import data  # loads datasets
 
-    recipe = recipes.read("full-main", (), str(model.folder))
-    samples = data.load(recipe, where.mirror)[:count]
-    speech = tokenizer.load(model)
-    made = tokenise(samples, speech.tokenizer, speech.manner, recipe.max_length).rows
+    recipe = recipes.read_recipe("full-main", (), str(model.folder))
+    samples = data.load_samples(recipe, where.mirror)[:count]
+    speech = tokenizer.load_tokenizer(model)
+    made = tokenise_samples(samples, speech.tokenizer, speech.manner, recipe.max_length).rows
     return [(row.id, row.start, row.token_ids) for row in made]
 
 

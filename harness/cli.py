@@ -18,18 +18,18 @@ import baseline_bench
 from baseline_bench.commands.arguments.shared import Parser
 from baseline_bench.commands.table import COMMANDS
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.markup import visible
+from baseline_bench.core.markup import make_visible
 
 DESCRIPTION = "Did the fine-tune help, and may I believe the number?"
-STARTS = "Start with `bench quickstart`; `bench COMMAND --help` tells the rest."
-FULL = (errno.ENOSPC, errno.EDQUOT)
-_KEY = re.compile(r"^((?:-o|--o\w*=)?key=).*", re.DOTALL)
-_CREDENTIALS = re.compile(r"(://)[^/@]*@")
+GETTING_STARTED = "Start with `bench quickstart`; `bench COMMAND --help` tells the rest."
+DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+_KEY_OPTION = re.compile(r"^((?:-o|--o\w*=)?key=).*", re.DOTALL)
+_URL_CREDENTIALS = re.compile(r"(://)[^/@]*@")
 
 
-def parser() -> Parser:
+def build_parser() -> Parser:
     """The whole grammar; building it imports nothing."""
-    main_parser = Parser(prog="bench", description=DESCRIPTION, epilog=STARTS)
+    main_parser = Parser(prog="bench", description=DESCRIPTION, epilog=GETTING_STARTED)
     main_parser.add_argument("--version", action="version", version=f"bench {baseline_bench.__version__}")
     words = main_parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for command in COMMANDS:
@@ -42,48 +42,50 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status: 0 done, 1 something the user can mend, 2 wrong usage, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
-    arguments = vars(parser().parse_args(words))
+    arguments = vars(build_parser().parse_args(words))
     module_name, function, order = arguments.pop("story").split(":")
     arguments.pop("command")
     _hush_libraries()
-    with _own_stdout(for_good=argv is None) as data:
+    with _reserve_stdout(for_good=argv is None) as data:
         try:
             module = importlib.import_module(module_name, "baseline_bench")
-            screen = importlib.import_module("baseline_bench.core.display").Screen(data, sys.stderr)
+            screen = importlib.import_module("baseline_bench.core.display").Console(data, sys.stderr)
             fields = getattr(module, order).__dataclass_fields__
             given = {
-                "words": shlex.join(["bench", *map(_without_secret, words)]),
+                "words": shlex.join(["bench", *map(_mask_secrets, words)]),
                 "commit": os.environ.get("BENCH_COMMIT"),
                 **arguments,
             }
             asked = getattr(module, order)(**{name: value for name, value in given.items() if name in fields})
             return int(getattr(module, function)(asked, screen))
         except BenchError as error:
-            return _failed(str(error))
+            return _print_error(str(error))
         except ModuleNotFoundError as error:
             from baseline_bench.core import plugins  # only where something is missing
 
-            return _failed(str(plugins.missing(error)))
+            return _print_error(str(plugins.missing(error)))
         except KeyboardInterrupt:
             sys.stderr.write("bench: stopped; finished answers are kept, the same command goes on with the rest\n")
             return 130
         except BrokenPipeError:
             return 0
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in DISK_FULL_ERRORS:
                 raise
             where = error.filename or "stdout"
-            return _failed(f"cannot write {where}: {error.strerror}: free some space, then give the same command again")
+            return _print_error(
+                f"cannot write {where}: {error.strerror}: free some space, then give the same command again"
+            )
 
 
-def _failed(told: str) -> int:
+def _print_error(told: str) -> int:
     """One line, whatever a path, a library or a server put into it; nothing in it can command a terminal."""
-    sys.stderr.write(f"bench: {visible(' '.join(told.split()))}\n")
+    sys.stderr.write(f"bench: {make_visible(' '.join(told.split()))}\n")
     return 1
 
 
 @contextmanager
-def _own_stdout(for_good: bool) -> Iterator[TextIO]:
+def _reserve_stdout(for_good: bool) -> Iterator[TextIO]:
     """Keep stdout for data alone: whatever a library prints meanwhile goes to stderr.
 
     Args:
@@ -106,9 +108,9 @@ def _own_stdout(for_good: bool) -> Iterator[TextIO]:
             data.close()
 
 
-def _without_secret(word: str) -> str:
+def _mask_secrets(word: str) -> str:
     """A word of the command as it may stand in a committed entry."""
-    return _CREDENTIALS.sub(r"\1***@", _KEY.sub(r"\1***", word))
+    return _URL_CREDENTIALS.sub(r"\1***@", _KEY_OPTION.sub(r"\1***", word))
 
 
 def _hush_libraries() -> None:

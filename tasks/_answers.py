@@ -6,12 +6,24 @@ docs/reading-answers.md lists the rules in order and every choice of policy.
 import re
 from collections import Counter
 
-from baseline_bench.core.types import Completion, Problem, Verdict
+from baseline_bench.core.types import Completion, Judgement, Problem
 from baseline_bench.tasks._numbers import Number, equal, normalise, numbers
-from baseline_bench.tasks._spelling import NUMBER_WORD, opens_spelled, plain, with_digits
-from baseline_bench.tasks._statements import Reading, is_hedged, is_label, last_stated, relation, stated
+from baseline_bench.tasks._spelling import (
+    NUMBER_WORD,
+    normalise_signs,
+    write_numbers_as_digits,
+    write_opening_number_as_digits,
+)
+from baseline_bench.tasks._statements import (
+    Reading,
+    classify_gap,
+    is_hedged,
+    is_label,
+    read_last_statement,
+    read_statement,
+)
 
-__all__ = ["READER", "Reading", "equal", "grade", "read", "strict"]
+__all__ = ["READER", "Reading", "equal", "grade", "is_strict_answer", "read_answer"]
 
 READER = "final-number@v1"
 # No protocol generates this many characters; of what does, the end is read, so that megabytes cost milliseconds.
@@ -57,7 +69,7 @@ _STARTS = re.compile(r"\.{0,3}[0-9]")
 _DIGIT = re.compile(r"[0-9]")
 
 
-def read(text: str) -> Reading:
+def read_answer(text: str) -> Reading:
     r"""Read the final answer.
 
     The rules, first that fires: the last `####` line that opens with a number, the last `\boxed{}`, the last "the
@@ -67,7 +79,7 @@ def read(text: str) -> Reading:
     shown = _visible(text)
     if shown is None:
         return Reading(None, "unclosed-think")
-    shown = plain(shown[-LONGEST:])
+    shown = normalise_signs(shown[-LONGEST:])
     for rule in (_hash, _boxed, _cue, _last):
         reading = rule(shown)
         if reading is not None:
@@ -75,7 +87,7 @@ def read(text: str) -> Reading:
     return Reading(None, "no-number")
 
 
-def strict(text: str, gold: str) -> bool:
+def is_strict_answer(text: str, gold: str) -> bool:
     """Say whether the last `####` line is GSM8K's own `#### N`, the number alone on its line, and equals `gold`.
 
     The format of the data set's paper (Cobbe et al. 2021, arXiv:2110.14168) and of every published solution.
@@ -87,26 +99,26 @@ def strict(text: str, gold: str) -> bool:
     form = _STRICT.match(line)
     answer = None if form is None else normalise(form.group(1))
     # What is in the format and what is read must be one number, or a row could be strict and yet wrong.
-    return answer is not None and equal(answer, gold) and read(text) == Reading(answer, "hash")
+    return answer is not None and equal(answer, gold) and read_answer(text) == Reading(answer, "hash")
 
 
-def grade(problem: Problem, completion: Completion) -> Verdict:
+def grade(problem: Problem, completion: Completion) -> Judgement:
     """Judge one completion against the problem's gold answer; never raises for anything a model can write.
 
     Of several draws the answer that is read most often counts, the earliest of those (self-consistency, Wang et al.
     2023, arXiv:2203.11171); the rule and the format are those of the first draw that says it.
     """
-    readings = [read(draw.text) for draw in completion.draws]
+    readings = [read_answer(draw.text) for draw in completion.draws]
     votes = Counter(reading.answer for reading in readings if reading.answer)
     place = max(range(len(readings)), key=lambda number: votes[readings[number].answer or ""])  # the first of equals
     reading = readings[place]
     correct = reading.answer is not None and equal(reading.answer, problem.answer)
-    return Verdict(
+    return Judgement(
         problem_id=problem.id,
         answer=reading.answer,
         rule=reading.rule,
         correct=correct,
-        strict=correct and strict(completion.draws[place].text, problem.answer),
+        strict=correct and is_strict_answer(completion.draws[place].text, problem.answer),
         finish=completion.finish,
     )
 
@@ -137,7 +149,7 @@ def _hash(shown: str) -> Reading | None:
         opening = _opening(shown, line.start(1), line.end(), _OPENS_HASH)
         if opening is not None:
             field, number = opening
-            return stated(field, number, len(field), "hash")
+            return read_statement(field, number, len(field), "hash")
     return None
 
 
@@ -147,7 +159,7 @@ def _opening(shown: str, start: int, end: int, lead: re.Pattern[str]) -> tuple[s
     at = start if found is None else found.end()
     field: str | None = shown[start : min(end, start + _REACH)]
     if not _STARTS.match(shown, at, end):
-        spelled = opens_spelled(shown[at : min(end, start + _REACH)])
+        spelled = write_opening_number_as_digits(shown[at : min(end, start + _REACH)])
         field = None if spelled is None else shown[start:at] + spelled
     number = None if field is None else next(numbers(field), None)
     return None if field is None or number is None else (field, number)
@@ -158,7 +170,7 @@ def _boxed(shown: str) -> Reading | None:
     if not boxes:
         return None
     readings = [_content(shown, start, end) for _, start, end in boxes]
-    if len(boxes) == 2 and relation(shown[boxes[0][2] + 1 : boxes[1][0]]) in ("choice", "list"):
+    if len(boxes) == 2 and classify_gap(shown[boxes[0][2] + 1 : boxes[1][0]]) in ("choice", "list"):
         answers = [reading.answer for reading in readings if reading is not None and reading.answer is not None]
         return readings[1] if len(answers) == 2 and equal(*answers) else Reading(None, "ambiguous")
     return readings[-1]
@@ -169,7 +181,7 @@ def _content(shown: str, start: int, end: int) -> Reading | None:
     number = next(numbers(shown, start, end), None)
     if number is None:
         return None
-    return Reading(None, "ambiguous") if is_hedged(shown, number.start) else stated(shown, number, end, "boxed")
+    return Reading(None, "ambiguous") if is_hedged(shown, number.start) else read_statement(shown, number, end, "boxed")
 
 
 def _boxes(shown: str) -> list[tuple[int, int, int]]:
@@ -210,11 +222,15 @@ def _cue(shown: str) -> Reading | None:
             continue
         end = field.find("\n", number.start)
         hedged = is_hedged(field, number.start)
-        return Reading(None, "ambiguous") if hedged else stated(field, number, len(field) if end < 0 else end, "cue")
+        return (
+            Reading(None, "ambiguous")
+            if hedged
+            else read_statement(field, number, len(field) if end < 0 else end, "cue")
+        )
     return None
 
 
 def _last(shown: str) -> Reading | None:
     if _DIGIT.search(shown):
-        return last_stated(shown, "last-number")
-    return last_stated(with_digits(shown), "number-word")
+        return read_last_statement(shown, "last-number")
+    return read_last_statement(write_numbers_as_digits(shown), "number-word")

@@ -6,14 +6,14 @@ A task with `choices(problem)` takes READER, SAMPLING and `grade` from here: doc
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from baseline_bench.core.types import Completion, Problem, Sampling, Verdict
+from baseline_bench.core.types import Completion, Judgement, Problem, Sampling
 
-Per = Literal["text", "token", "character", "byte"]
+Normalisation = Literal["text", "token", "character", "byte"]
 # Nothing is generated.
 SAMPLING = Sampling(max_tokens=0)
 
 
-def reader(per: Per = "text") -> str:
+def build_reader_name(per: Normalisation = "text") -> str:
     """The READER of a task whose log-likelihoods are compared per text, token, character or byte.
 
     Of equally likely choices the first one counts, as in lm-eval, whose acc compares per text, acc_norm per character
@@ -22,7 +22,9 @@ def reader(per: Per = "text") -> str:
     return f"likeliest-choice-per-{per}-first@v1"
 
 
-def judge(choices: Callable[[Problem], Sequence[str]], per: Per = "text") -> Callable[[Problem, Completion], Verdict]:
+def build_grade(
+    choices: Callable[[Problem], Sequence[str]], per: Normalisation = "text"
+) -> Callable[[Problem, Completion], Judgement]:
     """The `grade` of a task: the likeliest choice is right where it is the problem's answer.
 
     Args:
@@ -30,7 +32,7 @@ def judge(choices: Callable[[Problem], Sequence[str]], per: Per = "text") -> Cal
         per: what a choice's log-likelihood is divided by the number of; "text" divides by nothing.
     """
 
-    def grade(problem: Problem, completion: Completion) -> Verdict:
+    def grade(problem: Problem, completion: Completion) -> Judgement:
         texts = choices(problem)
         found = completion.likelihoods
         if len(found) != len(texts):
@@ -44,7 +46,7 @@ def judge(choices: Callable[[Problem], Sequence[str]], per: Per = "text") -> Cal
         scores = [each.single / size for each, size in zip(found, sizes, strict=True)]
         chosen = texts[scores.index(max(scores))]
         right = chosen == problem.answer
-        return Verdict(
+        return Judgement(
             problem.id, chosen, f"likeliest per {per}", correct=right, strict=right, finish=completion.finish
         )
 

@@ -13,7 +13,7 @@ SAMPLING = Sampling(max_tokens=512, stop=("\nQuestion:",))
 Example = tuple[str, str]
 
 # Our own text, and in neither split.
-OWN: Example = (
+OWN_EXAMPLE: Example = (
     "A bakery bakes 9 trays of 14 rolls every morning. On Monday it sold 86 rolls before noon and half of what was "
     "left in the afternoon. How many rolls were not sold on Monday?",
     "The bakery bakes 9*14 = 126 rolls.\n"
@@ -22,16 +22,16 @@ OWN: Example = (
     "#### 20",
 )
 
-_MORE = Path(__file__).with_name("_gsm8k_examples.toml")
+_MORE_EXAMPLES = Path(__file__).with_name("_gsm8k_examples.toml")
 
 
-def shown(count: int) -> tuple[Example, ...]:
+def select_examples(count: int) -> tuple[Example, ...]:
     """The first `count` of eight worked examples of our own, that of `gsm8k` before the others."""
-    rows = tomllib.loads(_MORE.read_text(encoding="utf-8")).values()
-    return (OWN, *((row["question"], row["answer"]) for row in rows))[:count]
+    rows = tomllib.loads(_MORE_EXAMPLES.read_text(encoding="utf-8")).values()
+    return (OWN_EXAMPLE, *((row["question"], row["answer"]) for row in rows))[:count]
 
 
-def conversation(examples: Sequence[Example], problem: Problem) -> tuple[Message, ...]:
+def build_conversation(examples: Sequence[Example], problem: Problem) -> tuple[Message, ...]:
     """Each worked example as two turns, then the question; every prompt of a task shares its beginning."""
     shown = [(Message("user", question), Message("assistant", solution)) for question, solution in examples]
     return (*(turn for pair in shown for turn in pair), Message("user", problem.question))

@@ -4,8 +4,8 @@ from typing import Any
 
 import datasets
 from baseline_bench.core.errors import BenchError, first_line
-from baseline_bench.core.mirrors import as_it_lies
-from baseline_bench.core.quiet import no_bars
+from baseline_bench.core.mirrors import fresh_dataset_cache
+from baseline_bench.core.quiet import hide_progress_bars
 from baseline_bench.core.types import Problem, Split
 from baseline_bench.tasks._numbers import normalise
 from datasets.exceptions import DatasetsError
@@ -23,14 +23,16 @@ def problems(repository: str, split: Split) -> list[Problem]:
     Raises:
         BenchError: the data set cannot be reached, is empty, lacks a column, or a row's answer cannot be read.
     """
-    rows = _rows(repository, split)
+    rows = _load_rows(repository, split)
     missing = [column for column in COLUMNS if column not in rows.column_names]
     if missing:
         there = ", ".join(rows.column_names)
         raise BenchError(f"{repository} {split.config} lacks the columns {', '.join(missing)}", f"it has: {there}")
     if len(rows) == 0:
         raise BenchError(f"{repository} {split.config} {split.name} is empty", "fetch the data set again")
-    read = [(f"{split.name}-{number}", _problem(f"{split.name}-{number}", row)) for number, row in enumerate(rows)]
+    read = [
+        (f"{split.name}-{number}", _build_problem(f"{split.name}-{number}", row)) for number, row in enumerate(rows)
+    ]
     if unreadable := [name for name, problem in read if problem is None]:
         named = ", ".join(unreadable[:5]) + (", ..." if len(unreadable) > 5 else "")
         what = f"{len(unreadable)} rows of {repository} {split.config} end in no readable '#### N': {named}"
@@ -38,13 +40,13 @@ def problems(repository: str, split: Split) -> list[Problem]:
     return [problem for _, problem in read if problem is not None]
 
 
-def _rows(repository: str, split: Split) -> Any:
+def _load_rows(repository: str, split: Split) -> Any:
     where = repository if split.mirror is None else str(split.mirror / repository)
     offline = f"name a folder that holds {repository} in the hub's layout: --datasets DIR or BENCH_DATASETS"
     if split.mirror is not None and not (split.mirror / repository).is_dir():
         raise BenchError(f"no {repository} in the folder {split.mirror}", offline)
     try:
-        with no_bars(), as_it_lies(split.mirror and split.mirror / repository):
+        with hide_progress_bars(), fresh_dataset_cache(split.mirror and split.mirror / repository):
             return datasets.load_dataset(where, split.config, split=split.name)
     except (OSError, DatasetsError, StopIteration) as error:  # an empty .jsonl ends in StopIteration
         way_out = f"{offline}; or name a mirror of the hub: HF_ENDPOINT" if split.mirror is None else offline
@@ -53,7 +55,7 @@ def _rows(repository: str, split: Split) -> Any:
         raise BenchError(f"{where} has no {split.config}/{split.name}: {first_line(error)}", offline) from error
 
 
-def _problem(name: str, row: dict[str, Any]) -> Problem | None:
+def _build_problem(name: str, row: dict[str, Any]) -> Problem | None:
     """Make one problem; None where the row's answer does not end in a readable `#### N`."""
     question, solution = row["question"], row["answer"]
     if not (isinstance(question, str) and isinstance(solution, str)):

@@ -20,14 +20,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from baseline_bench.core.errors import BenchError, first_line, nearest
-from baseline_bench.core.mirrors import as_it_lies
-from baseline_bench.core.quiet import no_bars
+from baseline_bench.core.errors import BenchError, first_line, suggest_name
+from baseline_bench.core.mirrors import fresh_dataset_cache
+from baseline_bench.core.quiet import hide_progress_bars
 from baseline_bench.core.records import digest
-from baseline_bench.core.types import Completion, Evidence, LogLikelihood, Message, Problem, Request, Split, Verdict
-from baseline_bench.models.tokens import Speech
+from baseline_bench.core.types import (
+    Completion,
+    ItemEvidence,
+    Judgement,
+    LogLikelihood,
+    Message,
+    Problem,
+    Request,
+    Split,
+)
+from baseline_bench.models.tokens import ModelTokenizer
 from baseline_bench.tasks import _lm_eval_files as files
-from baseline_bench.tasks._lm_eval_files import GENERATION, ROLLING, Asked, Member
+from baseline_bench.tasks._lm_eval_files import GENERATION, ROLLING, MemberTask, TaskSpec
 from baseline_bench.tasks._lm_eval_model import EngineLM
 from datasets.exceptions import DatasetsError
 from lm_eval.api.instance import Instance
@@ -35,20 +44,20 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
 
 # What lm-eval's regex filters give where nothing matched.
-NOTHING = "[invalid]"
-OFFLINE = "name a folder that holds it in the hub's layout: --datasets DIR or BENCH_DATASETS"
-_UNSAID = Completion("", (), "stop", likelihoods=(LogLikelihood(0.0, greedy=False, tokens=1),))
+INVALID_ANSWER = "[invalid]"
+OFFLINE_HINT = "name a folder that holds it in the hub's layout: --datasets DIR or BENCH_DATASETS"
+_PLACEHOLDER = Completion("", (), "stop", likelihoods=(LogLikelihood(0.0, greedy=False, tokens=1),))
 # What lm-eval's functions raise where a file, a library or an answer is not as they want it.
 _ERRORS = (ArithmeticError, AssertionError, DatasetsError, ImportError, LookupError, OSError, TypeError, ValueError)
 
 
-class Turns(str):
+class SerialisedTurns(str):
     """A conversation as lm-eval hands it to a chat template, kept as JSON until the model is known."""
 
     __slots__ = ()
 
 
-class _Item(NamedTuple):
+class _Document(NamedTuple):
     """One document: the task that it belongs to, and what lm-eval asks of a model for it."""
 
     task: Any
@@ -68,11 +77,11 @@ class LmEvalTask:
         BenchError: lm-eval has no such task, or it cannot be a row, and why.
     """
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: TaskSpec) -> None:
         self._asked = asked
-        self._name, version, self._members = files.find(asked.name)
+        self._name, version, self._members = files.find_task(asked.name)
         first = self._members[0]
-        self._key, self.SAMPLING = _shared(self._name, self._members, asked)
+        self._key, self.SAMPLING = _require_common_metric(self._name, self._members, asked)
         metric, _, chosen = self._key.partition(",")
         self._strict = self._key
         if "strict-match" in first.filters and asked.filter is None:
@@ -86,7 +95,7 @@ class LmEvalTask:
         rules = [[str(each.get(key)) for key in ("filter_list", "metric_list", "process_results")] for each in named]
         self.READER = f"lm-eval/{counted}@{digest(rules)[:8]}"
         self._tasks: dict[str, Any] = {}
-        self._items: dict[str, dict[str, _Item]] = {}
+        self._items: dict[str, dict[str, _Document]] = {}
         self._mirror: Path | None = None
 
     def problems(self, split: Split) -> list[Problem]:
@@ -100,17 +109,17 @@ class LmEvalTask:
         if not self._items or split.mirror != self._mirror:
             self._tasks = {member.task_name: self._loaded(member, split.mirror) for member in self._members}
             self._items, self._mirror = {"template": dict(self._documents("template"))}, split.mirror
-        return [_problem(name, item) for name, item in self._items["template"].items()]
+        return [_build_problem(name, item) for name, item in self._items["template"].items()]
 
     def messages(self, problem: Problem) -> tuple[Message, ...]:
         """The conversation of the document's first request; a text that is measured whole stands as a user's turn."""
-        return tuple(Message(turn["role"], turn["content"]) for turn in _turns(self._item(problem)))
+        return tuple(Message(turn["role"], turn["content"]) for turn in _read_turns(self._item(problem)))
 
     def asked_sha256(self, problem: Problem, style: str = "template") -> str:
         """A digest of all requests of a document, as they are written for models with or without a chat template."""
         return digest([[each.request_type, *map(str, each.args)] for each in self._item(problem, style).instances])
 
-    def requests(self, problem: Problem, speech: Speech) -> list[Request]:
+    def requests(self, problem: Problem, speech: ModelTokenizer) -> list[Request]:
         """All that a model is asked for a document, written down by lm-eval's own methods.
 
         Raises:
@@ -120,35 +129,35 @@ class LmEvalTask:
 
         def write_down(asked: Sequence[Request]) -> list[Completion]:
             written.extend(asked)
-            return [_UNSAID] * len(asked)
+            return [_PLACEHOLDER] * len(asked)
 
         model = EngineLM(speech, write_down)
         for instance in self._item(problem, speech.manner.style).instances:
             context, *rest = instance.args
-            text = model.apply_chat_template(json.loads(context)) if isinstance(context, Turns) else context
+            text = model.apply_chat_template(json.loads(context)) if isinstance(context, SerialisedTurns) else context
             getattr(model, instance.request_type)([replace(instance, arguments=(text, *rest))])
         if len(written) == 1:
             return [replace(written[0], id=problem.id)]
         return [replace(each, id=f"{problem.id}, request {n}", item=problem.id) for n, each in enumerate(written, 1)]
 
-    def grade(self, problem: Problem, completion: Completion) -> Verdict:
+    def grade(self, problem: Problem, completion: Completion) -> Judgement:
         """lm-eval's own judgement; of a text that is measured whole there is none, and every bit is 0."""
         results, taken = self._judged(problem, completion)
         correct, strict = (bool(self._key) and self._right(problem, results, key) for key in (self._key, self._strict))
-        return Verdict(
+        return Judgement(
             problem_id=problem.id,
-            answer=None if taken == NOTHING else taken,
+            answer=None if taken == INVALID_ANSWER else taken,
             rule=self._key or "aggregates",
             correct=correct,
             strict=strict,
             finish=completion.finish,
         )
 
-    def evidence(self, problem: Problem, completion: Completion, style: str) -> Evidence:
+    def evidence(self, problem: Problem, completion: Completion, style: str) -> ItemEvidence:
         """The digest of the document's requests, and every metric that is a number for it."""
         results, _ = self._judged(problem, completion)
         numbers = {key: self._number(problem, key, value) for key, value in results.items()}
-        return Evidence(self.asked_sha256(problem, style), {k: v for k, v in numbers.items() if math.isfinite(v)})
+        return ItemEvidence(self.asked_sha256(problem, style), {k: v for k, v in numbers.items() if math.isfinite(v)})
 
     def aggregates(self, problems: Sequence[Problem], completions: Sequence[Completion]) -> dict[str, float] | None:
         """lm-eval's results of texts that are measured whole, which are neither right nor wrong; None for others."""
@@ -162,7 +171,7 @@ class LmEvalTask:
                 values[key][self._item(problem).task.task_name].append(value)
         found = {}
         for key, by_task in values.items():
-            sums = [len(each) * _aggregate(self._tasks[name], key, each) for name, each in by_task.items()]
+            sums = [len(each) * _aggregate_metric(self._tasks[name], key, each) for name, each in by_task.items()]
             found[key] = math.fsum(sums) / sum(map(len, by_task.values()))
         return {key: total for key, total in found.items() if math.isfinite(total)}
 
@@ -181,27 +190,29 @@ class LmEvalTask:
         task._instances = instances
         found: dict[str, Any] = {}
         try:
-            with redirect_stdout(io.StringIO()), _seeded():
+            with redirect_stdout(io.StringIO()), _seed_like_lm_eval():
                 task.apply_filters()
                 for name in instances[0].filtered_resps:
                     results = task.process_results(doc, [each.filtered_resps[name] for each in instances])
                     found |= {f"{metric},{name}": value for metric, value in results.items()}
         except _ERRORS as error:
-            raise BenchError(f"{self.LABEL} cannot judge {problem.id}: {first_line(error)}", files.ANOTHER) from error
+            raise BenchError(
+                f"{self.LABEL} cannot judge {problem.id}: {first_line(error)}", files.NAME_ANOTHER
+            ) from error
         if instances[0].request_type == GENERATION:
-            return found, str(instances[0].filtered_resps.get(self._key.partition(",")[2], NOTHING))
+            return found, str(instances[0].filtered_resps.get(self._key.partition(",")[2], INVALID_ANSWER))
         likeliest = max(instances, key=lambda each: each.resps[0])
         return found, str(likeliest.args[1] if len(instances) > 1 else likeliest.resps[0])
 
     def _right(self, problem: Problem, results: Mapping[str, Any], key: str) -> bool:
         metric, bar = key.partition(",")[0], self._asked.bar
         if key not in results:
-            way_out = nearest(key, list(results), f"--task lm-eval:{self._name},METRIC")
+            way_out = suggest_name(key, list(results), f"--task lm-eval:{self._name},METRIC")
             raise BenchError(f"{self.LABEL} gives no {metric} for an item", way_out)
         value = self._number(problem, key, results[key])
         if not bar and value not in (0, 1):
             what = f"{self.LABEL} gives {results[key]!s:.40} for {metric}, and a row counts right and wrong"
-            raise BenchError(what, f"a bar makes it so, such as {metric}=0.5; or {files.ANOTHER}")
+            raise BenchError(what, f"a bar makes it so, such as {metric}=0.5; or {files.NAME_ANOTHER}")
         least = float(bar[1:] or 1)
         return value <= least if self._less and bar else value >= least
 
@@ -211,16 +222,16 @@ class LmEvalTask:
             self._asked.bar and key in (self._key, self._strict)
         ):
             return float(value)
-        return _aggregate(self._item(problem).task, key, [value])
+        return _aggregate_metric(self._item(problem).task, key, [value])
 
-    def _item(self, problem: Problem, style: str = "template") -> _Item:
+    def _item(self, problem: Problem, style: str = "template") -> _Document:
         if style not in self._items and self._tasks:
             self._items[style] = dict(self._documents(style))
         if problem.id not in self._items.get(style, {}):
-            raise BenchError(f"the items of {self.LABEL} are not at hand", OFFLINE)
+            raise BenchError(f"the items of {self.LABEL} are not at hand", OFFLINE_HINT)
         return self._items[style][problem.id]
 
-    def _documents(self, style: str) -> Iterator[tuple[str, _Item]]:
+    def _documents(self, style: str) -> Iterator[tuple[str, _Document]]:
         """Each document with its requests, as lm-eval's evaluator has them built."""
         chat = style == "template"
         for name, task in self._tasks.items():
@@ -228,34 +239,40 @@ class LmEvalTask:
             task.set_fewshot_seed(DEFAULT_OTHER_SEED)
             with redirect_stderr(io.StringIO()):  # a bar
                 task.build_all_requests(
-                    apply_chat_template=chat, fewshot_as_multiturn=chat, chat_template=_kept if chat else None
+                    apply_chat_template=chat, fewshot_as_multiturn=chat, chat_template=_keep_turns if chat else None
                 )
             for number, found in groupby(task.instances, key=lambda each: each.doc_id):
                 instances = list(found)
-                yield f"{stem}-{number}", _Item(task, instances[0].doc, instances)
+                yield f"{stem}-{number}", _Document(task, instances[0].doc, instances)
 
-    def _loaded(self, member: Member, mirror: Path | None) -> Any:
+    def _loaded(self, member: MemberTask, mirror: Path | None) -> Any:
         """lm-eval's own task object around its data, from the hub or from a folder in the hub's layout."""
         repository, file = str(member.file["dataset_path"]), dict(member.file)
         folder = None if mirror is None else mirror / repository
         if folder is not None:
             if not folder.is_dir():
-                raise BenchError(f"no {repository} in the folder {mirror}, for {self.LABEL}", OFFLINE)
+                raise BenchError(f"no {repository} in the folder {mirror}, for {self.LABEL}", OFFLINE_HINT)
             file["dataset_path"] = str(folder)
         try:
-            with no_bars(), as_it_lies(folder), redirect_stdout(io.StringIO()), files.offline(), _seeded():
+            with (
+                hide_progress_bars(),
+                fresh_dataset_cache(folder),
+                redirect_stdout(io.StringIO()),
+                files.use_packaged_nltk(),
+                _seed_like_lm_eval(),
+            ):
                 return ConfigurableTask(config=file)
         except (StopIteration, *_ERRORS) as error:
-            raise BenchError(f"cannot load {repository} for {self.LABEL}: {first_line(error)}", OFFLINE) from error
+            raise BenchError(f"cannot load {repository} for {self.LABEL}: {first_line(error)}", OFFLINE_HINT) from error
 
 
 @cache
 def task(name: str) -> LmEvalTask:
     """The task that is named behind `lm-eval:`; each is made once, for lm-eval reads many files to find it."""
-    return LmEvalTask(Asked.of(name))
+    return LmEvalTask(TaskSpec.of(name))
 
 
-def _shared(name: str, members: Sequence[Member], asked: Asked) -> tuple[str, Any]:
+def _require_common_metric(name: str, members: Sequence[MemberTask], asked: TaskSpec) -> tuple[str, Any]:
     """What says right or wrong of all members' items, and how all of them are generated.
 
     Raises:
@@ -270,28 +287,28 @@ def _shared(name: str, members: Sequence[Member], asked: Asked) -> tuple[str, An
     return ways[0]
 
 
-def _kept(turns: Sequence[Mapping[str, str]], **_: object) -> Turns:
+def _keep_turns(turns: Sequence[Mapping[str, str]], **_: object) -> SerialisedTurns:
     """Stand in for a chat template, and keep the turns."""
-    return Turns(json.dumps(turns, ensure_ascii=False))
+    return SerialisedTurns(json.dumps(turns, ensure_ascii=False))
 
 
-def _turns(item: _Item) -> list[dict[str, Any]]:
+def _read_turns(item: _Document) -> list[dict[str, Any]]:
     context = item.instances[0].args[0]
-    found = json.loads(context) if isinstance(context, Turns) else [{"role": "user", "content": context}]
+    found = json.loads(context) if isinstance(context, SerialisedTurns) else [{"role": "user", "content": context}]
     return list(found)
 
 
-def _problem(name: str, item: _Item) -> Problem:
+def _build_problem(name: str, item: _Document) -> Problem:
     """A document as a problem; its gold is lm-eval's target as text."""
     target = item.task.doc_to_target(item.doc)
-    question = next((turn["content"] for turn in reversed(_turns(item)) if turn["role"] == "user"), "")
+    question = next((turn["content"] for turn in reversed(_read_turns(item)) if turn["role"] == "user"), "")
     if isinstance(target, int) and item.task.config.doc_to_choice is not None and not item.task.multiple_input:
         choices = item.task.doc_to_choice(item.doc)
         target = choices[target] if 0 <= target < len(choices) else target
     return Problem(name, question, str(target), "")
 
 
-def _aggregate(task: Any, key: str, values: list[Any]) -> float:
+def _aggregate_metric(task: Any, key: str, values: list[Any]) -> float:
     """lm-eval's aggregation; NaN where it gives no number."""
     try:
         return float(task.aggregation()[key.partition(",")[0]](values))
@@ -300,7 +317,7 @@ def _aggregate(task: Any, key: str, values: list[Any]) -> float:
 
 
 @contextmanager
-def _seeded() -> Iterator[None]:
+def _seed_like_lm_eval() -> Iterator[None]:
     """Throw dice as `lm_eval run` does, which seeds them before it loads a task; nobody else's are touched."""
     before = random.getstate(), np.random.get_state()
     random.seed(DEFAULT_RANDOM_SEED)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import lm_eval
 import nltk
-from baseline_bench.core.errors import BenchError, first_line, nearest
+from baseline_bench.core.errors import BenchError, first_line, suggest_name
 from baseline_bench.core.types import Sampling
 from lm_eval.api.group import Group
 from lm_eval.api.registry import DEFAULT_METRIC_REGISTRY
@@ -27,15 +27,15 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._factory import TaskFactory
 
-ANOTHER = "name another task of `lm_eval ls tasks`"
+NAME_ANOTHER = "name another task of `lm_eval ls tasks`"
 GENERATION, ROLLING = "generate_until", "loglikelihood_rolling"
-LENIENT = "flexible-extract"
+LENIENT_FILTER = "flexible-extract"
 # Metrics that are 0 or 1 for an item, in the order in which a task's own are looked through.
-BITS = ("acc", "exact_match", "em", "accuracy", "contains", "prompt_level_strict_acc", "acc_norm")
-_GENERATES_BY = ("until", "max_gen_toks", "do_sample", "temperature", "top_p")
+BINARY_METRICS = ("acc", "exact_match", "em", "accuracy", "contains", "prompt_level_strict_acc", "acc_norm")
+_GENERATION_KEYS = ("until", "max_gen_toks", "do_sample", "temperature", "top_p")
 
 
-class Asked(NamedTuple):
+class TaskSpec(NamedTuple):
     """What `lm-eval:NAME[,METRIC[,FILTER]][=BAR]` asks for; NAME may be the path of a YAML file."""
 
     name: str
@@ -44,7 +44,7 @@ class Asked(NamedTuple):
     bar: str
 
     @classmethod
-    def of(cls, text: str) -> "Asked":
+    def of(cls, text: str) -> "TaskSpec":
         """Parse what follows `lm-eval:`; BenchError for a bar that is no number."""
         words, equals, bar = text.partition("=")
         if equals and not re.fullmatch(r"[-+.0-9e]+", bar):
@@ -54,7 +54,7 @@ class Asked(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class MemberTask:
     """One task: its name in lm-eval's results, and all keys of its file, with functions resolved."""
 
     task_name: str
@@ -88,8 +88,8 @@ class Member:
         if self.output != GENERATION:
             return Sampling(max_tokens=0)
         config = self.config
-        if strange := [key for key in config.generation_kwargs if key not in _GENERATES_BY and key[:4] != "max_"]:
-            raise BenchError(f"no engine generates by {', '.join(strange)}, as '{self.task_name}' does", ANOTHER)
+        if strange := [key for key in config.generation_kwargs if key not in _GENERATION_KEYS and key[:4] != "max_"]:
+            raise BenchError(f"no engine generates by {', '.join(strange)}, as '{self.task_name}' does", NAME_ANOTHER)
         asked = normalize_gen_kwargs(dict(config.generation_kwargs), DEFAULT_MAX_GEN_TOKS)
         heat, share = float(asked.get("temperature", 0)), float(asked.get("top_p", 1))
         return Sampling(
@@ -101,7 +101,7 @@ class Member:
             draws=None if config.repeats == 1 else config.repeats,
         )
 
-    def counted(self, asked: Asked) -> str:
+    def counted(self, asked: TaskSpec) -> str:
         """The "metric,filter" that says right or wrong; empty for whole texts, of which none is.
 
         Raises:
@@ -110,7 +110,7 @@ class Member:
         if self.output == ROLLING:
             return ""
         named, metric = self.metrics, asked.metric
-        first = ("exact_match", *BITS) if self.output == GENERATION else BITS
+        first = ("exact_match", *BINARY_METRICS) if self.output == GENERATION else BINARY_METRICS
         metric = metric or next((name for name in first if name in named), None)
         if metric is None:
             way_out = f"say from which degree on it is right: lm-eval:{asked.name},{next(iter(named))}=0.5"
@@ -118,31 +118,31 @@ class Member:
         # A function may give numbers under other names than its own, which is known once it has judged.
         listed = self.file.get("metric_list") or ()
         own = callable(self.file.get("process_results")) or any(callable(each["metric"]) for each in listed)
-        usual = LENIENT if LENIENT in self.filters else self.filters[0]
+        usual = LENIENT_FILTER if LENIENT_FILTER in self.filters else self.filters[0]
         for kind, name, known in (("metric", metric, list(named)), ("filter", asked.filter or usual, self.filters)):
             if name not in known and not (kind == "metric" and own):
-                way_out = nearest(name, known, f"lm-eval:{asked.name},METRIC,FILTER")
+                way_out = suggest_name(name, known, f"lm-eval:{asked.name},METRIC,FILTER")
                 raise BenchError(f"lm-eval's '{self.task_name}' has no {kind} '{name}'", way_out)
         return f"{metric},{asked.filter or usual}"
 
 
-class Named(NamedTuple):
+class FoundTask(NamedTuple):
     """What a name stands for: its own name, the version that its file declares, and its tasks."""
 
     name: str
     version: str
-    members: tuple[Member, ...]
+    members: tuple[MemberTask, ...]
 
 
 @cache
-def find(name: str) -> Named:
+def find_task(name: str) -> FoundTask:
     """The task or group of that name, or of that YAML file.
 
     Raises:
         BenchError: lm-eval has none of that name, cannot read its file, or a member cannot be a row.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it tells of every key and every step
-    manager = _manager(name)
+    manager = _build_manager(name)
     entry: Any = manager.task_index.get(name)
     if name.endswith(".yaml"):
         there = (each for each in manager.task_index.values() if each.yaml_path is not None)
@@ -150,19 +150,19 @@ def find(name: str) -> Named:
     if entry is None:
         raise BenchError(f"{name} defines neither a task nor a group", "give it the key 'task' or 'group'")
     try:
-        with offline():
-            built = _Files().build(entry, registry=manager.task_index)
+        with use_packaged_nltk():
+            built = _ConfigurationFactory().build(entry, registry=manager.task_index)
     except (AttributeError, ImportError, LookupError, OSError, TypeError, ValueError) as error:
         told = first_line(error)
         raise BenchError(f"lm-eval cannot read its task '{entry.name}': {told}", "install what it names") from error
-    members = tuple(_members(built))
+    members = tuple(_iterate_members(built))
     versions = sorted({str(member.file["metadata"].get("version", "unversioned")) for member in members})
     own = (getattr(built, "metadata", None) or {}).get("version")
-    return Named(entry.name, str(own or "+".join(versions)), members)
+    return FoundTask(entry.name, str(own or "+".join(versions)), members)
 
 
 @contextmanager
-def offline() -> Iterator[None]:
+def use_packaged_nltk() -> Iterator[None]:
     """Let lm-eval's files find nltk's tokenizers where a package holds them, and download none."""
     package = find_spec("llama_index.core") if find_spec("llama_index") else None
     before = nltk.download, list(nltk.data.path)
@@ -179,28 +179,28 @@ def offline() -> Iterator[None]:
         nltk.download, nltk.data.path[:] = before
 
 
-class _Files(TaskFactory):  # type: ignore[misc]
+class _ConfigurationFactory(TaskFactory):  # type: ignore[misc]
     """lm-eval's own factory, which here reads configurations and builds no task around data."""
 
     def _build_task(self, entry: Any, overrides: dict[str, Any] | None) -> Any:
-        _require_possible(entry.name, entry.cfg or {})
+        _require_supported(entry.name, entry.cfg or {})
         file = self._load_full_config(entry, overrides)
         own = {key: value for key, value in file.items() if key not in ("tag", "group")}
-        return Member(file["task"], own)
+        return MemberTask(file["task"], own)
 
 
-def _members(built: Any) -> Iterator[Member]:
+def _iterate_members(built: Any) -> Iterator[MemberTask]:
     """The tasks of a group and of its groups, in lm-eval's order."""
-    if isinstance(built, Member):
+    if isinstance(built, MemberTask):
         yield built
     elif isinstance(built, list | Group):
         for child in built:
-            yield from _members(child)
+            yield from _iterate_members(child)
     else:
         raise BenchError(f"the group defines '{built.task_name}' inside itself", "give that task a file of its own")
 
 
-def _require_possible(name: str, file: Mapping[str, Any]) -> None:
+def _require_supported(name: str, file: Mapping[str, Any]) -> None:
     reasons = {
         "is a Python class and not a file of settings": "class" in file,
         "shows pictures or plays sounds": file.get("doc_to_image") or file.get("doc_to_audio"),
@@ -209,11 +209,11 @@ def _require_possible(name: str, file: Mapping[str, Any]) -> None:
         and os.environ.get("HF_ALLOW_CODE_EVAL") != "1",
     }
     if why := next((reason for reason, holds in reasons.items() if holds), None):
-        raise BenchError(f"lm-eval's '{name}' {why}", ANOTHER)
+        raise BenchError(f"lm-eval's '{name}' {why}", NAME_ANOTHER)
 
 
 @cache
-def _manager(name: str) -> TaskManager:
+def _build_manager(name: str) -> TaskManager:
     """Whatever of lm-eval knows the name: one folder, or all of it for groups, whose members are in others."""
     if name.endswith(".yaml"):
         if not (file := Path(name).expanduser()).is_file():
@@ -228,6 +228,6 @@ def _manager(name: str) -> TaskManager:
                 return manager
     manager = TaskManager()
     if name not in manager.all_tasks:
-        near = nearest(name, manager.all_tasks, "").partition("known:")[0]
+        near = suggest_name(name, manager.all_tasks, "").partition("known:")[0]
         raise BenchError(f"lm-eval has no task '{name}'", f"{near}lm_eval ls tasks lists them")
     return manager

@@ -9,15 +9,15 @@ from typing import Any
 
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Message, Request
-from baseline_bench.models.tokens import Speech, prompt_text, with_bos
+from baseline_bench.models.tokens import ModelTokenizer, encode_with_bos, render_prompt
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 # Of a model whose configuration names no limit, as in lm-eval.
-_CONTEXT = 2048
+_DEFAULT_CONTEXT = 2048
 # What answers requests, in their order.
-Ask = Callable[[Sequence[Request]], Sequence[Completion]]
+Responder = Callable[[Sequence[Request]], Sequence[Completion]]
 
 
 class EngineLM(TemplateLM):  # type: ignore[misc]
@@ -32,13 +32,13 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         ask: takes requests; of those with a `start` it returns one likelihood each.
     """
 
-    def __init__(self, speech: Speech, ask: Ask) -> None:
+    def __init__(self, speech: ModelTokenizer, ask: Responder) -> None:
         super().__init__()
         self.tokenizer = speech.tokenizer
         self._speech = speech
         self._ask = ask
         # One context stands before several choices.
-        self._encoded = lru_cache(maxsize=8)(lambda text: with_bos(speech.tokenizer, speech.manner, text))
+        self._encoded = lru_cache(maxsize=8)(lambda text: encode_with_bos(speech.tokenizer, speech.manner, text))
 
     @property
     def eot_token_id(self) -> int:
@@ -66,7 +66,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
     def apply_chat_template(self, chat_history: Sequence[dict[str, str]], add_generation_prompt: bool = True) -> str:  # noqa: ARG002 - lm-eval's signature
         """The conversation as the model's template writes it; it goes on where its last turn is the assistant's."""
         turns = [Message(turn["role"], turn["content"]) for turn in chat_history]  # type: ignore[arg-type]
-        return prompt_text(self._speech.tokenizer, turns)
+        return render_prompt(self._speech.tokenizer, turns)
 
     def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
         """(log-likelihood in nats, is greedy) of each continuation after its context.
@@ -97,7 +97,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         The text's own ids have no BOS, which is the first window's context, and a window leaves room for the token
         that vLLM always generates.
         """
-        longest = (self._speech.context or _CONTEXT) - 2
+        longest = (self._speech.context or _DEFAULT_CONTEXT) - 2
         sums = []
         for request in requests:
             ids = self.tok_encode(request.args[0], add_special_tokens=False)

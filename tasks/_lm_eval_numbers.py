@@ -8,7 +8,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 
 
-class Reading(NamedTuple):
+class FilterReading(NamedTuple):
     """What one filter takes out of a text (None where nothing matched), and whether that is right."""
 
     text: str | None
@@ -23,7 +23,7 @@ class NumberJudge:
     """
 
     def __init__(self, name: str) -> None:
-        found = files.find(name)
+        found = files.find_task(name)
         self.label = f"lm-eval/{found.name}@{found.version}"
         named = found.members[0].config.to_dict()
         self.rules: dict[str, Any] = {key: named[key] for key in ("metric_list", "filter_list")}
@@ -33,13 +33,13 @@ class NumberJudge:
             config={"task": name, "custom_dataset": lambda **_: rows, "test_split": "bench", **texts, **self.rules}
         )
 
-    def readings(self, gold: str, text: str) -> dict[str, Reading]:
+    def readings(self, gold: str, text: str) -> dict[str, FilterReading]:
         """What each filter makes of an answer, by its name."""
         asked = Instance("generate_until", {"gold": gold}, ("", {}), 0, ("", 0, 1), [text])
         self._task._instances = [asked]
         self._task.apply_filters()
         return {
-            name: Reading(
+            name: FilterReading(
                 None if taken == "[invalid]" else str(taken),
                 self._task.process_results(asked.doc, [taken])["exact_match"] == 1,
             )

@@ -49,7 +49,7 @@ _PHRASE = re.compile(
 )
 
 
-def plain(text: str) -> str:
+def normalise_signs(text: str) -> str:
     """Rewrite look-alike signs, the LaTeX of numbers and calculator marks; everything else stays as it was written."""
     text = text.replace("\r\n", "\n").replace("{,}", ",").replace("+/-", "±").translate(_SIGNS)
     if "\\" in text:
@@ -61,12 +61,12 @@ def plain(text: str) -> str:
     return _RUPEES.sub("₹", _SIGN_WORD.sub("-", text))
 
 
-def with_digits(text: str) -> str:
+def write_numbers_as_digits(text: str) -> str:
     """Write every number that is spelled out as digits ("forty-two" becomes "42"), save a lone "one"."""
     return _PHRASE.sub(_digits, text) if _ANY_WORD.search(text.lower()) else text
 
 
-def opens_spelled(text: str) -> str | None:
+def write_opening_number_as_digits(text: str) -> str | None:
     """Return `text` with the number it opens with as digits where that is spelled out, else None."""
     opening = _PHRASE.match(text)
     digits = None if opening is None else _digits(opening)

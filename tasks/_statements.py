@@ -53,7 +53,7 @@ class Reading:
     rule: str
 
 
-def stated(text: str, first: Number, end: int, rule: str) -> Reading:
+def read_statement(text: str, first: Number, end: int, rule: str) -> Reading:
     """Read the statement that begins with the number `first` and lies in `text[:end]`."""
     chain, gaps = [first], list[Relation]()
     for number in numbers(text, first.end, end):
@@ -69,7 +69,7 @@ def stated(text: str, first: Number, end: int, rule: str) -> Reading:
     return _settled(chain, gaps, rule)
 
 
-def last_stated(text: str, rule: str) -> Reading | None:
+def read_last_statement(text: str, rule: str) -> Reading | None:
     """Read the statement that ends with the last number of a text; None for a text without numbers."""
     spans = [span for span in last_runs(text, _LONGEST_CHAIN + 1) if not is_label(text, *span)]
     if not spans:
@@ -88,7 +88,7 @@ def last_stated(text: str, rule: str) -> Reading | None:
     return Reading(None, "ambiguous") if len(chain) == 1 and is_hedged(text, chain[0].start) else reading
 
 
-def relation(gap: str, after: str = "") -> Relation:
+def classify_gap(gap: str, after: str = "") -> Relation:
     """Name what the text between two numbers makes of them; `after` is what follows the second one."""
     if len(gap) > _LONGEST_GAP:
         return "prose"
@@ -115,12 +115,12 @@ def is_label(text: str, start: int, end: int) -> bool:
 
 
 def _between(text: str, first: Number, second: Number) -> Relation:
-    return relation(text[first.end : second.start], text[second.end : second.end + 10])
+    return classify_gap(text[first.end : second.start], text[second.end : second.end + 10])
 
 
 def _is_unfinished(text: str, start: int, end: int) -> bool:
     """Say whether an equals sign with nothing behind it follows: the text was cut before the result."""
-    return relation(text[start : min(end, start + _LONGEST_GAP)].rstrip()) == "equals"
+    return classify_gap(text[start : min(end, start + _LONGEST_GAP)].rstrip()) == "equals"
 
 
 def _chain_back(text: str, spans: Sequence[tuple[int, int]]) -> tuple[list[Number], list[Relation], Relation]:

@@ -18,9 +18,9 @@ LABEL = "gsm8k-1shot@v1"
 READER = _answers.READER
 SAMPLING = _gsm8k.SAMPLING
 REPOSITORY = _gsm8k.REPOSITORY
-EXAMPLE = _gsm8k.OWN
+EXAMPLE = _gsm8k.OWN_EXAMPLE
 
 problems = partial(_hub.problems, REPOSITORY)
 # One worked example as a turn of its own, then the question; every prompt shares this beginning.
-messages = partial(_gsm8k.conversation, (EXAMPLE,))
+messages = partial(_gsm8k.build_conversation, (EXAMPLE,))
 grade = _answers.grade

@@ -22,5 +22,5 @@ DERIVED_FROM = {"test": ("gsm8k",)}
 
 problems = partial(_hub.problems, REPOSITORY)
 # The question alone.
-messages = partial(_gsm8k.conversation, ())
+messages = partial(_gsm8k.build_conversation, ())
 grade = _answers.grade

@@ -19,9 +19,9 @@ READER = _answers.READER
 SAMPLING = _gsm8k.SAMPLING
 REPOSITORY = _gsm8k.REPOSITORY
 DERIVED_FROM = {"test": ("gsm8k",)}
-EXAMPLES = _gsm8k.shown(8)
+EXAMPLES = _gsm8k.select_examples(8)
 
 problems = partial(_hub.problems, REPOSITORY)
 # The eight worked examples as turns of their own, then the question; every prompt shares this beginning.
-messages = partial(_gsm8k.conversation, EXAMPLES)
+messages = partial(_gsm8k.build_conversation, EXAMPLES)
 grade = _answers.grade

@@ -24,7 +24,7 @@ SPLITS = ("test",)
 DERIVED_FROM = {"test": ("gsm8k",)}
 
 # The worked example of `gsm8k` as a turn of its own, then the question; every prompt shares this beginning.
-messages = partial(_gsm8k.conversation, (_gsm8k.OWN,))
+messages = partial(_gsm8k.build_conversation, (_gsm8k.OWN_EXAMPLE,))
 grade = _answers.grade
 
 

@@ -30,13 +30,13 @@ LIBRARIES = ("reasoning_gym",)
 DERIVED_FROM = {"test": ("gsm8k",), "train": ("gsm8k",)}
 
 # The worked example of `gsm8k` as a turn of its own, then the question; every prompt shares this beginning.
-messages = partial(_gsm8k.conversation, (_gsm8k.OWN,))
+messages = partial(_gsm8k.build_conversation, (_gsm8k.OWN_EXAMPLE,))
 grade = _answers.grade
 
 PACKAGE, VERSION = "reasoning-gym", "0.1.25"
 MADE_WITH = f"{PACKAGE} {VERSION}"
 # Found by 1,000 items of each template, with every division and every cut to whole numbers looked at.
-LEFT_OUT = frozenset(
+EXCLUDED_TEMPLATES = frozenset(
     {
         *(2, 3, 4, 40, 49, 60, 75, 99),  # a remainder is dropped on the way, so that the answer is wrong
         *(9, 17, 24),  # the answer can be nothing or less than that
@@ -53,7 +53,7 @@ _ATTEMPTS = 2000
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _INSTALL = "pip install 'baseline-bench[symbolic]'"
 
-Generator = Callable[[Random, float], dict[str, Any]]
+TemplateGenerator = Callable[[Random, float], dict[str, Any]]
 
 
 def problems(split: Split) -> list[Problem]:
@@ -64,7 +64,7 @@ def problems(split: Split) -> list[Problem]:
     """
     if split.config != "main":
         raise BenchError(f"gsm-symbolic has no config {split.config!r}", "it has: main")
-    makers = [_made(generator, split.name) for generator in templates(split.name).values()]
+    makers = [_generate_problems(generator, split.name) for generator in load_templates(split.name).values()]
     made = [item for items in zip(*makers, strict=True) for item in items]
     return [
         Problem(f"{split.name}-{number}", question, answer, solution)
@@ -72,7 +72,7 @@ def problems(split: Split) -> list[Problem]:
     ]
 
 
-def templates(split: str) -> dict[int, Generator]:
+def load_templates(split: str) -> dict[int, TemplateGenerator]:
     """The generators of one split by the number of their template, in order.
 
     Raises:
@@ -86,11 +86,11 @@ def templates(split: str) -> dict[int, Generator]:
     if installed != VERSION:
         raise BenchError(f"{LABEL} is made with {MADE_WITH}, and {installed} is installed", _INSTALL)
     generators = package.GSMSymbolicDataset(package.GSMSymbolicDatasetConfig(seed=0, size=1)).generators
-    kept = [number for number in sorted(package.tasks_ok) if number not in LEFT_OUT]
+    kept = [number for number in sorted(package.tasks_ok) if number not in EXCLUDED_TEMPLATES]
     return {number: generators[number] for number in kept if number % 2 == _REMAINDER[split]}
 
 
-def _made(generator: Generator, split: str) -> Iterator[tuple[str, str, str]]:
+def _generate_problems(generator: TemplateGenerator, split: str) -> Iterator[tuple[str, str, str]]:
     """Yield (question, answer, solution), no two with the same numbers, as many as every template of the split gives.
 
     Names and words do not count as a difference: a problem that changes only those is the same problem. A generator

@@ -41,16 +41,29 @@ EXAMPLE = (
 )
 
 _PER_TEMPLATE = {"test": 16, "train": 50}
-_SHE = ("Amara", "Clara", "Elif", "Freya", "Hana", "Ines", "Leila", "Mia", "Nadia", "Olga", "Priya", "Rosa")
-_HE = ("Anton", "Bilal", "Carlos", "Dmitri", "Emeka", "Felix", "Hugo", "Jonas", "Kenji", "Mateo", "Omar", "Tariq")
+_FEMALE_NAMES = ("Amara", "Clara", "Elif", "Freya", "Hana", "Ines", "Leila", "Mia", "Nadia", "Olga", "Priya", "Rosa")
+_MALE_NAMES = (
+    "Anton",
+    "Bilal",
+    "Carlos",
+    "Dmitri",
+    "Emeka",
+    "Felix",
+    "Hugo",
+    "Jonas",
+    "Kenji",
+    "Mateo",
+    "Omar",
+    "Tariq",
+)
 _ATTEMPTS = 1000
-_WORKED_OUT = re.compile(r"\{(\w+) = ([^{}]+)\}")
+_CALCULATION = re.compile(r"\{(\w+) = ([^{}]+)\}")
 
 Choice = TypeVar("Choice")
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SolutionStep:
     """One line of a solution: the sub-question, the sentence with a slot `working`, and the sum that goes there."""
 
     asked: str
@@ -60,7 +73,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class StoryTemplate:
     """One story with slots.
 
     Attributes:
@@ -75,7 +88,7 @@ class Template:
     numbers: tuple[tuple[str, range | str], ...]
     words: tuple[tuple[str, tuple[str, ...]], ...]
     question: str
-    steps: tuple[Step, ...]
+    steps: tuple[SolutionStep, ...]
 
 
 def problems(split: Split) -> list[Problem]:
@@ -86,7 +99,7 @@ def problems(split: Split) -> list[Problem]:
     """
     if split.config not in CONFIGS:
         raise BenchError(f"word-problems has no config {split.config!r}", f"it has: {', '.join(CONFIGS)}")
-    makers = [_written(template, split) for template in templates(split.name)]
+    makers = [_generate_problems(template, split) for template in load_templates(split.name)]
     made = [next(maker) for _ in range(_PER_TEMPLATE[split.name]) for maker in makers]
     return [
         Problem(f"{split.name}-{number}", question, answer, solution)
@@ -100,31 +113,31 @@ def messages(problem: Problem) -> tuple[Message, ...]:
     return (Message("user", question), Message("assistant", solution), Message("user", problem.question))
 
 
-def templates(split: Literal["train", "test"]) -> list[Template]:
+def load_templates(split: Literal["train", "test"]) -> list[StoryTemplate]:
     """The stories of one split, in the order of the file."""
     text = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
-    return [_template(name, entry) for name, entry in tomllib.loads(text)[split].items()]
+    return [_parse_template(name, entry) for name, entry in tomllib.loads(text)[split].items()]
 
 
-def _template(name: str, entry: Mapping[str, Any]) -> Template:
-    return Template(
+def _parse_template(name: str, entry: Mapping[str, Any]) -> StoryTemplate:
+    return StoryTemplate(
         name=name,
         numbers=tuple(
             (slot, how if isinstance(how, str) else range(how[0], how[1] + 1)) for slot, how in entry["numbers"].items()
         ),
         words=tuple((slot, tuple(choices)) for slot, choices in entry["words"].items()),
         question=entry["question"],
-        steps=tuple(_step(text) for text in entry["steps"]),
+        steps=tuple(_parse_step(text) for text in entry["steps"]),
     )
 
 
-def _step(text: str) -> Step:
+def _parse_step(text: str) -> SolutionStep:
     asked, told = text.split(" ** ")
-    ((result, expression),) = _WORKED_OUT.findall(told)
-    return Step(asked, _WORKED_OUT.sub("{working}", told), result, expression)
+    ((result, expression),) = _CALCULATION.findall(told)
+    return SolutionStep(asked, _CALCULATION.sub("{working}", told), result, expression)
 
 
-def _written(template: Template, split: Split) -> Iterator[tuple[str, str, str]]:
+def _generate_problems(template: StoryTemplate, split: Split) -> Iterator[tuple[str, str, str]]:
     """Yield (question, answer, solution), no two with the same numbers.
 
     Names and words do not count as a difference: a problem that changes only those is the same problem.
@@ -132,25 +145,25 @@ def _written(template: Template, split: Split) -> Iterator[tuple[str, str, str]]
     seen: set[tuple[int, ...]] = set()
     for attempt in range(_ATTEMPTS):
         key = f"{template.name}/{attempt}"
-        numbers = _numbers(template, key)
+        numbers = _draw_numbers(template, key)
         if tuple(numbers.values()) in seen:
             continue
         seen.add(tuple(numbers.values()))
-        words = _words(template, key)
-        lines, answer = _solved(template, numbers, words, socratic=split.config == "socratic")
+        words = _draw_words(template, key)
+        lines, answer = _solve_problem(template, numbers, words, socratic=split.config == "socratic")
         yield template.question.format_map(words | numbers), str(answer), "\n".join([*lines, f"#### {answer}"])
     raise ValueError(f"the ranges of template {template.name} give too few problems: {len(seen)}")
 
 
-def _solved(
-    template: Template, numbers: Mapping[str, int], words: Mapping[str, object], *, socratic: bool
+def _solve_problem(
+    template: StoryTemplate, numbers: Mapping[str, int], words: Mapping[str, object], *, socratic: bool
 ) -> tuple[list[str], int]:
     """The lines of the solution and its last result."""
     known = dict(numbers)
     lines = []
     answer = 0
     for step in template.steps:
-        answer = _value(step.expression, known)
+        answer = _evaluate_expression(step.expression, known)
         plain = re.sub(r"[a-z]\w*", lambda slot: str(known[slot[0]]), step.expression)
         slots = {**words, **known, "working": f"{plain} = {answer}"}
         told = step.told.format_map(slots)
@@ -159,19 +172,19 @@ def _solved(
     return lines, answer
 
 
-def _numbers(template: Template, key: str) -> dict[str, int]:
+def _draw_numbers(template: StoryTemplate, key: str) -> dict[str, int]:
     numbers: dict[str, int] = {}
     for slot, how in template.numbers:
-        numbers[slot] = _value(how, numbers) if isinstance(how, str) else _pick(f"{key}/{slot}", how)
+        numbers[slot] = _evaluate_expression(how, numbers) if isinstance(how, str) else _pick(f"{key}/{slot}", how)
     return numbers
 
 
-def _words(template: Template, key: str) -> dict[str, object]:
+def _draw_words(template: StoryTemplate, key: str) -> dict[str, object]:
     """The words of one problem: the template's own, two different people, and the first one's pronouns."""
     words: dict[str, object] = {slot: _pick(f"{key}/{slot}", choices) for slot, choices in template.words}
-    name = _pick(f"{key}/name", _SHE + _HE)
-    other = _pick(f"{key}/other", [person for person in _SHE + _HE if person != name])
-    she, her = ("she", "her") if name in _SHE else ("he", "his")
+    name = _pick(f"{key}/name", _FEMALE_NAMES + _MALE_NAMES)
+    other = _pick(f"{key}/other", [person for person in _FEMALE_NAMES + _MALE_NAMES if person != name])
+    she, her = ("she", "her") if name in _FEMALE_NAMES else ("he", "his")
     return words | {"name": name, "other": other, "she": she, "She": she.title(), "her": her, "Her": her.title()}
 
 
@@ -180,11 +193,11 @@ def _pick(key: str, choices: Sequence[Choice]) -> Choice:
     return choices[int.from_bytes(sha256(key.encode()).digest()[:8], "big") % len(choices)]
 
 
-def _value(expression: str, numbers: Mapping[str, int]) -> int:
-    return _worked_out(ast.parse(expression, mode="eval").body, numbers)
+def _evaluate_expression(expression: str, numbers: Mapping[str, int]) -> int:
+    return _evaluate_node(ast.parse(expression, mode="eval").body, numbers)
 
 
-def _worked_out(node: ast.expr, numbers: Mapping[str, int]) -> int:
+def _evaluate_node(node: ast.expr, numbers: Mapping[str, int]) -> int:
     """Work out + - * / over whole numbers; a division that leaves a rest is a mistake in a template and raises."""
     match node:
         case ast.Constant(value=int(value)):
@@ -192,7 +205,7 @@ def _worked_out(node: ast.expr, numbers: Mapping[str, int]) -> int:
         case ast.Name(id=name):
             return numbers[name]
         case ast.BinOp(left=left_node, op=op, right=right_node):
-            left, right = _worked_out(left_node, numbers), _worked_out(right_node, numbers)
+            left, right = _evaluate_node(left_node, numbers), _evaluate_node(right_node, numbers)
             match op:
                 case ast.Add():
                     return left + right

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from baseline_bench.models.weights import SINGLE
+from baseline_bench.models.weights import SINGLE_FILE
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ TABLE = (
     Row("show: no entry", "show {tiny}/config.json", ("config.json", "restore the file")),
     Row("regrade: no run", "regrade {tiny}", ("no run in", "give the folder")),
     Row("grade: no file", "grade --cases {world}/none", ("no file", "give a JSONL file")),
-    Row("grade: no text", f"grade --cases {{tiny}}/{SINGLE}", ("line 1 is not a case", 'write {"completion"')),
+    Row("grade: no text", f"grade --cases {{tiny}}/{SINGLE_FILE}", ("line 1 is not a case", 'write {"completion"')),
     Row("board: no folder", "board --leaderboards {world}/none", ("no folder", "give the folder")),
     Row("board: base alone", "board --base main", ("bench board --check --base main",)),
     Row("doctor: no folder", "doctor ./none", ("does not exist", "name the folder")),

@@ -4,15 +4,15 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 
-from baseline_bench.core.records import digest, pretty
+from baseline_bench.core.records import digest, encode_indented
 from baseline_bench.results import noise
 from baseline_bench.results.bits import Bits, bits_to_hex
 from baseline_bench.results.board import Board, Row
-from baseline_bench.results.candidate import Base, Candidate, Cost, Data, Training
-from baseline_bench.results.entries import stem
-from baseline_bench.results.entry import Result, Solutions
-from baseline_bench.results.noise import Noise, NoiseRun
-from baseline_bench.results.retractions import Retraction, Said, Verification
+from baseline_bench.results.candidate import BaseRecord, Candidate, DataRecord, TrainingCost, TrainingRecord
+from baseline_bench.results.entries import build_file_stem
+from baseline_bench.results.entry import Result, SolutionLikelihood
+from baseline_bench.results.noise import NoiseRecord, NoiseRun
+from baseline_bench.results.retractions import BoardRecords, Retraction, Verification
 from samples import counted, entry, partial, result, sha
 
 ITEMS = 1319
@@ -22,7 +22,7 @@ HOSTILE = "a|b` @octocat #12 $x$ <b> [l](http://e.vil) \u202e"
 def row(of: Result, created: str = "2026-11-22T12:00:00Z") -> Row:
     """A row as it is read from its file."""
     made = entry(of, created)
-    return Row(f"{stem(made)}.json", made)
+    return Row(f"{build_file_stem(made)}.json", made)
 
 
 def right(of: Result, places: Iterable[int], total: int = ITEMS) -> Result:
@@ -50,8 +50,8 @@ def trained(base: str, recipe: str, seed: int = 0, step: int | None = None) -> R
         recipe_sha256=sha(recipe),
         values={"lr": 1e-4},
         seed=seed,
-        base=Base(base, "hub:org/model", None, None, sha(base), sha("tokenizer"), None),
-        data=Data("rows", sha("rows"), 40, 1000, 100, ()),
+        base=BaseRecord(base, "hub:org/model", None, None, sha(base), sha("tokenizer"), None),
+        data=DataRecord("rows", sha("rows"), 40, 1000, 100, ()),
         kind="full",
         weights="weights",
         weights_sha256=sha(name),
@@ -63,25 +63,25 @@ def trained(base: str, recipe: str, seed: int = 0, step: int | None = None) -> R
         final_loss=0.5125,
         held_out_loss=None,
         losses_sha256=sha("losses"),
-        cost=Cost(10, 40, 1000, 100, 1.5, 12.5, 2**30, "CPU", 1),
+        cost=TrainingCost(10, 40, 1000, 100, 1.5, 12.5, 2**30, "CPU", 1),
         libraries={"torch": "2.11.0"},
     )
-    return replace(result(name), training=Training(made, step, None))
+    return replace(result(name), training=TrainingRecord(made, step, None))
 
 
 def retraction(of: Row, why: str, instead: Row | None = None, created: str = "2026-11-24T12:00:00Z") -> Retraction:
     """The record that withdraws a row."""
-    content = hashlib.sha256(pretty(of.entry)).hexdigest()
+    content = hashlib.sha256(encode_indented(of.entry)).hexdigest()
     return Retraction(1, created, of.file, content, why, None if instead is None else instead.file)
 
 
 def verification(of: Row, level: int) -> Verification:
     """The record of somebody who checked a row again."""
-    content = hashlib.sha256(pretty(of.entry)).hexdigest()
+    content = hashlib.sha256(encode_indented(of.entry)).hexdigest()
     return Verification(1, "2026-11-24T12:00:00Z", of.file, content, level, ("seen",), (), of.result.provenance)  # type: ignore[arg-type]
 
 
-def repeated(rights: Iterable[Iterable[int]]) -> Noise:
+def repeated(rights: Iterable[Iterable[int]]) -> NoiseRecord:
     """A model scored several times; the n-th run has these items right and n answers of other tokens."""
     of, none = result("base"), bits_to_hex([False] * ITEMS)
     runs, traces = [], []
@@ -91,7 +91,7 @@ def repeated(rights: Iterable[Iterable[int]]) -> Noise:
         correct = bits_to_hex([place in chosen for place in range(ITEMS)])
         runs.append(NoiseRun("all", ITEMS, correct, none, none, digest(traces[-1]), 2.0, 100))
     selection = replace(of.selection, total=ITEMS, scored=ITEMS)
-    return Noise(
+    return NoiseRecord(
         1,
         "2026-11-22T12:00:00Z",
         of.candidate,
@@ -102,7 +102,7 @@ def repeated(rights: Iterable[Iterable[int]]) -> Noise:
         of.engine,
         of.provenance,
         tuple(runs),
-        noise.pairs(traces),
+        noise.pair_runs(traces),
         None,
     )
 
@@ -119,10 +119,10 @@ def golden() -> Board:
     server = right(result(HOSTILE), range(ITEMS))
     server = replace(server, engine=replace(server.engine, name="openai", version="openai 1", settings={}))
     server = replace(server, model=replace(server.model, weights_sha256=None))
-    told = row(replace(right(result("told"), range(30)), solutions=Solutions(-0.8125, 100, sha("lines"))))
+    told = row(replace(right(result("told"), range(30)), solutions=SolutionLikelihood(-0.8125, 100, sha("lines"))))
     bad, gone = row(right(result("bad"), range(99))), row(right(result("gone"), range(98)), "2026-11-22T11:00:00Z")
     older = [row(labelled(counted(result(name), ITEMS, 9), "counting-0shot@v0")) for name in ("base", "old|one")]
     rows = (base, other, *seeds, lora, dirty, step, orphan, row(server), told, row(partial(result("base"))))
     retractions = (retraction(bad, "wrong | prompt #12", told), retraction(gone, "no reason to keep it"))
-    said = Said(retractions, (verification(base, 1), verification(lora, 2)))
+    said = BoardRecords(retractions, (verification(base, 1), verification(lora, 2)))
     return Board("counting", (*rows, bad, gone, *older), said)

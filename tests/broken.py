@@ -11,7 +11,7 @@ import pyarrow.parquet
 import tiny
 from baseline_bench.core import plugins
 from baseline_bench.core.types import Split
-from baseline_bench.models.weights import SINGLE
+from baseline_bench.models.weights import SINGLE_FILE
 from test_plugins import TASK, package
 
 CROWDED = '''
@@ -94,7 +94,7 @@ def trainings(world: Path) -> None:
     (world / "short.toml").write_text(recipe)
     (world / "rows.toml").write_text(f'{recipe}task = "word-problems"\ndata = "rows.jsonl"\nlr = 1e-4\n')
     (world / "words.toml").write_text("base = tiny\n")
-    item = plugins.task("word-problems").problems(Split("test"))[0]
+    item = plugins.load_task("word-problems").problems(Split("test"))[0]
     data = {"rows": ("How many are 2 and 3 apples?", "#### 5"), "leaky": (item.question, item.solution)}
     for name, (question, answer) in data.items():
         (world / f"{name}.jsonl").write_text(json.dumps({"question": question, "answer": answer}))
@@ -109,11 +109,11 @@ def models(world: Path) -> None:
     whole = tiny.build(world / "tiny")
     broken = {
         "no_config": {"config.json": None},
-        "no_weights": {SINGLE: None},
+        "no_weights": {SINGLE_FILE: None},
         "no_tokenizer": {"tokenizer.json": None},
-        "pickled": {SINGLE: None, "pytorch_model.bin": b"\x80\x04."},
-        "cut": {SINGLE: (whole / SINGLE).read_bytes()[:-1]},
-        "adapter": {SINGLE: None, "adapter_config.json": b"{}"},
+        "pickled": {SINGLE_FILE: None, "pytorch_model.bin": b"\x80\x04."},
+        "cut": {SINGLE_FILE: (whole / SINGLE_FILE).read_bytes()[:-1]},
+        "adapter": {SINGLE_FILE: None, "adapter_config.json": b"{}"},
         "deep": {"config.json": altered(whole, num_hidden_layers=3)},
         "short": {"config.json": altered(whole, max_position_embeddings=200)},
         "torn_tokenizer": {"tokenizer.json": b'{"model":'},

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from baseline_bench.analysis.claims.claims_file import Claims, parse
-from baseline_bench.analysis.claims.judge import Findings, Judged, judge
-from baseline_bench.analysis.claims.registration import Registration, Since
+from baseline_bench.analysis.claims.claims_file import ClaimsFile, parse_claims
+from baseline_bench.analysis.claims.judge import JudgedClaims, JudgedContrast, judge_claims
+from baseline_bench.analysis.claims.registration import Registration, RegistrationCommit
 from baseline_bench.core.types import Score
 from baseline_bench.results import entries
 from baseline_bench.results.bits import Bits, bits_to_hex
@@ -64,7 +64,7 @@ class Filed:
 
 def real(until: str = "2026-11-22T19:00:00Z") -> list[Filed]:
     """The rows of gsm8k that were scored until then."""
-    found = [Filed(path.name, entries.read(path)) for path in sorted((LEADERBOARDS / "gsm8k").glob("*.json"))]
+    found = [Filed(path.name, entries.read_entry(path)) for path in sorted((LEADERBOARDS / "gsm8k").glob("*.json"))]
     return [row for row in found if row.entry.created <= until]
 
 
@@ -97,24 +97,24 @@ def tuned(right: range, recipe: str = "tune", loss: float = 0.6, speed: float | 
     return Filed(row.file, entry(replace(row.entry.result, training=training), row.entry.created))
 
 
-def claims(*contrasts: str) -> Claims:
+def claims(*contrasts: str) -> ClaimsFile:
     """A file with one claim."""
-    return parse((HEAD + CLAIM + "".join(contrasts)).encode(), "mine.toml")
+    return parse_claims((HEAD + CLAIM + "".join(contrasts)).encode(), "mine.toml")
 
 
 def ahead(count: int = 1, time: str = EARLY) -> Registration:
     """Every contrast was committed at that time."""
-    return Registration(True, (Since("0" * 40, time),) * count)
+    return Registration(True, (RegistrationCommit("0" * 40, time),) * count)
 
 
 def judged(
-    of: Claims, *rows: Filed, registered: Registration | None = None, retracted: tuple[str, ...] = ()
-) -> Findings:
+    of: ClaimsFile, *rows: Filed, registered: Registration | None = None, retracted: tuple[str, ...] = ()
+) -> JudgedClaims:
     """The claims over these rows, registered early unless told otherwise."""
-    return judge(of, rows, lambda: registered or ahead(len(of.contrasts)), retracted)
+    return judge_claims(of, rows, lambda: registered or ahead(len(of.contrasts)), retracted)
 
 
-def only(findings: Findings) -> Judged:
+def only(findings: JudgedClaims) -> JudgedContrast:
     """The one contrast of a file that has one."""
     ((one,),) = [finding.judged for finding in findings.findings]
     return one

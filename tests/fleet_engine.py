@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Completion, Measured, Model, Request, Row, Sampling, Value
+from baseline_bench.core.types import Completion, Model, Request, Sampling, TokenLogprobs, TrainingExample, Value
 
 WAIT = "import threading; threading.Event().wait()"
 EVERY = "every"
@@ -63,11 +63,14 @@ class Number:
             text = f"#### {self.weight + sum(request.token_ids)}"
             yield request.id, Completion(text, tuple(text.encode()), "stop")
 
-    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, Measured]]:
+    def logprobs(self, rows: Sequence[TrainingExample]) -> Iterator[tuple[str, TokenLogprobs]]:
         """The same for rows."""
         for row in rows:
             self.fail()
-            yield row.id, Measured(tuple(-float(self.weight + i) for i in row.token_ids[row.start :]), greedy=False)
+            yield (
+                row.id,
+                TokenLogprobs(tuple(-float(self.weight + i) for i in row.token_ids[row.start :]), greedy=False),
+            )
 
     def reload(self, model: Model) -> None:
         """Take the other number, where the options let it."""

@@ -48,7 +48,7 @@ def hub_folder(place, repository, config, splits):
 
 def speech_of(folder):
     """A model's tokenizer as we speak to it."""
-    return tokenizer.load(Model("tiny", "folder", None, folder, None, None))
+    return tokenizer.load_tokenizer(Model("tiny", "folder", None, folder, None, None))
 
 
 def held(folder):
@@ -61,14 +61,14 @@ def held(folder):
 
 def ours(folder, sampling):
     """One of our engines as a model of lm-eval."""
-    engine = plugins.engine("transformers")
+    engine = plugins.load_engine("transformers")
     generator = engine.load(
         Model("tiny", "folder", None, folder, None, None), engine.Options(dtype="float32", device="cpu")
     )
     speech = speech_of(folder)
 
     def ask(requests):
-        found = dict(evaluate.answered(requests, generator, sampling, speech.manner.stop_ids))
+        found = dict(evaluate.stream_completions(requests, generator, sampling, speech.manner.stop_ids))
         return [found[request.id] for request in requests]
 
     return _lm_eval_model.EngineLM(speech, ask)
@@ -92,12 +92,12 @@ def evaluated(model, file, mirror, *, chat):
 
 def sampling_of(file):
     """How a file of this folder has answers generated."""
-    return _lm_eval_files.find(str(FILES / f"{file}.yaml")).members[0].sampling or Sampling(0)
+    return _lm_eval_files.find_task(str(FILES / f"{file}.yaml")).members[0].sampling or Sampling(0)
 
 
 def our_prompt(task, speech, problem):
     """The prompt as an engine's decoder would show it, and its ids."""
     chat = speech.manner.style == "template"
     text = getattr(task, "text", None)
-    told = text(problem) if text and not chat else tokens.prompt_text(speech.tokenizer, task.messages(problem))
-    return told, list(tokens.question(speech.tokenizer, speech.manner, task, problem).token_ids)
+    told = text(problem) if text and not chat else tokens.render_prompt(speech.tokenizer, task.messages(problem))
+    return told, list(tokens.build_request(speech.tokenizer, speech.manner, task, problem).token_ids)

@@ -8,8 +8,8 @@ from pathlib import Path
 from baseline_bench.commands.reporting import Report
 from baseline_bench.core.types import Step
 from baseline_bench.results import entries
-from baseline_bench.results.candidate import Losses, final_loss
-from baseline_bench.results.candidate import steps as read
+from baseline_bench.results.candidate import LossLog, compute_final_loss
+from baseline_bench.results.candidate import parse_steps as read
 from baseline_bench.results.completions import CommittedCompletion
 from baseline_bench.results.entry import Result
 from board_samples import trained
@@ -22,7 +22,7 @@ CREATED = "2026-11-22T12:00:00Z"
 def history(folder: Path, end: float, steps: int = 40) -> bytes:
     """The loss history of a training that falls from 2 to `end`."""
     folder.mkdir(parents=True, exist_ok=True)
-    losses = Losses(folder)
+    losses = LossLog(folder)
     losses.path.unlink(missing_ok=True)
     for number in range(1, steps + 1):
         loss = end + (2 - end) * (1 - number / steps)
@@ -39,7 +39,7 @@ def steps(losses: Sequence[float], supervised: Sequence[int] | None = None) -> l
 def base(board: Path, right: int, name: str = "base", created: str = CREATED) -> Path:
     """Score a model that nobody trained."""
     completions = answers(ITEMS, right, 3, 2)
-    return entries.write(entry(result(name, completions), created), completions, board)
+    return entries.write_entry(entry(result(name, completions), created), completions, board)
 
 
 def tuned(
@@ -59,7 +59,7 @@ def tuned(
     made = replace(
         made,
         losses_sha256=hashlib.sha256(losses).hexdigest(),
-        final_loss=final_loss(known),
+        final_loss=compute_final_loss(known),
         cost=replace(made.cost, steps=len(known)),
     )
     name = of.candidate if step is None else f"{of.candidate}-step{step}"
@@ -69,7 +69,7 @@ def tuned(
 
 def write(board: Path, of: Result, completions: Sequence[CommittedCompletion], losses: bytes | None = None) -> Path:
     """Add a row."""
-    return entries.write(entry(of, CREATED), completions, board, losses)
+    return entries.write_entry(entry(of, CREATED), completions, board, losses)
 
 
 def order(folder: Path, **changed: object) -> Report:

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from baseline_bench.core.records import digest, plain, pretty
-from baseline_bench.core.types import Completion, Problem, Sampling, Score, Verdict
+from baseline_bench.core.records import digest, encode_indented, to_json_value
+from baseline_bench.core.types import Completion, Judgement, Problem, Sampling, Score
 from baseline_bench.results import entries
 from baseline_bench.results.bits import Bits
-from baseline_bench.results.completions import CommittedCompletion, commit, to_lines
+from baseline_bench.results.completions import CommittedCompletion, build_committed_completion, serialise_completions
 from baseline_bench.results.entry import (
     EngineRecord,
     Entry,
@@ -29,7 +29,9 @@ from baseline_bench.results.entry import (
 def printed_entries(out: str) -> list[str]:
     """The entries that `--json` printed, each as its file spells it: without the findings that are told beside it."""
     told = [json.loads(part) for part in out.strip().replace("}\n{", "}\0{").split("\0")]
-    return [pretty({name: value for name, value in one.items() if name != "findings"}).decode() for one in told]
+    return [
+        encode_indented({name: value for name, value in one.items() if name != "findings"}).decode() for one in told
+    ]
 
 
 def sha(text: str) -> str:
@@ -44,17 +46,17 @@ def answers(total: int = 12, right: int = 5, unread: int = 2, cut: int = 1) -> t
         text = f"#### {i if i < right else -1}" if i < total - unread else "I do not know."
         finish = "length" if i >= total - cut else "stop"
         problem = Problem(id=f"test-{i}", question=f"{i}?", answer=str(i), solution="")
-        made.append(commit(problem, Completion(text=text, token_ids=(i, 7), finish_reason=finish)))
+        made.append(build_committed_completion(problem, Completion(text=text, token_ids=(i, 7), finish_reason=finish)))
     return tuple(made)
 
 
-def regrade(entry: Entry, completions: Sequence[CommittedCompletion]) -> list[Verdict]:
+def regrade(entry: Entry, completions: Sequence[CommittedCompletion]) -> list[Judgement]:
     """A reader of `#### N` and nothing else."""
     verdicts = []
     for item in completions:
         answer = item.text.removeprefix("#### ") if item.text.startswith("#### ") else None
         correct = answer == item.gold
-        verdicts.append(Verdict(item.id, answer, "hash" if answer else "none", correct, correct, item.finish))
+        verdicts.append(Judgement(item.id, answer, "hash" if answer else "none", correct, correct, item.finish))
     return verdicts
 
 
@@ -90,7 +92,7 @@ def result(candidate: str = "smollm2-135m-it", completions: Sequence[CommittedCo
         training=None,
         bits=bits,
         counts=bits.counts(total),
-        completions_sha256=hashlib.sha256(to_lines(completions)).hexdigest(),
+        completions_sha256=hashlib.sha256(serialise_completions(completions)).hexdigest(),
         provenance=Provenance(
             bench="0.1.0",
             git_commit="0123456789012345678901234567890123456789",
@@ -133,7 +135,7 @@ def counted(of: Result, total: int, correct: int) -> Result:
 
 def add(folder: Path, of: Result | None = None, created: str = "2026-11-22T12:00:00Z") -> Path:
     """Write an entry with the default completions."""
-    return entries.write(entry(of, created), answers(), folder)
+    return entries.write_entry(entry(of, created), answers(), folder)
 
 
 def move(path: Path, new: Path) -> None:
@@ -171,4 +173,4 @@ def altered(value: Any, at: tuple[str | int, ...]) -> Any:
     return value
 
 
-LEAVES = list(leaves(plain(entry())))
+LEAVES = list(leaves(to_json_value(entry())))

@@ -51,14 +51,14 @@ def replace(folder, change):
 def refusal(folder) -> BenchError:
     """The error of reading a folder; it always has a way out."""
     with pytest.raises(BenchError) as caught:
-        adapter.read(folder)
+        adapter.read_adapter(folder)
     assert caught.value.way_out
     return caught.value
 
 
 def test_an_adapter_is_read(sound, base):
     """Targets are the base's tensor names; rank, alpha, scale and shape are each module's."""
-    found = adapter.read(sound)
+    found = adapter.read_adapter(sound)
     assert adapter.is_adapter(sound)
     assert not adapter.is_adapter(base)
     assert found.base == str(base)
@@ -77,7 +77,7 @@ def test_scales_are_those_of_peft(base, tmp_path):
     }
     folder = tiny_lora.build(base, tmp_path / "lora", **settings)
     network = tiny_lora.wrapped(PeftModel.from_pretrained, AutoModelForCausalLM.from_pretrained(base), folder)
-    for pair in adapter.read(folder).pairs:
+    for pair in adapter.read_adapter(folder).pairs:
         module = network.base_model.model.get_submodule(pair.target.removesuffix(".weight"))
         assert pair.scale == pytest.approx(module.scaling["default"])
         assert pair.rank == module.r["default"]
@@ -88,16 +88,16 @@ def test_the_digest_is_the_documented_one(sound, copy):
     digest = hashlib.sha256()
     for name, tensor in sorted(load_file(sound / adapter.WEIGHTS).items()):
         digest.update(f"{name}:F32:{'x'.join(map(str, tensor.shape))}:".encode() + tensor.numpy().tobytes())
-    assert adapter.read(sound).sha256 == digest.hexdigest()
+    assert adapter.read_adapter(sound).sha256 == digest.hexdigest()
     replace(copy, lambda tensors: tensors[QUERY.format("A")].view(-1)[0].add_(1))
-    assert adapter.read(copy).sha256 != digest.hexdigest()
+    assert adapter.read_adapter(copy).sha256 != digest.hexdigest()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_read(copy, dtype):
     """Adapters are stored in bf16 and fp16 too, and their NaNs are found there."""
     replace(copy, lambda tensors: tensors.update({name: tensor.to(dtype) for name, tensor in tensors.items()}))
-    assert len(adapter.read(copy).pairs) == 14
+    assert len(adapter.read_adapter(copy).pairs) == 14
     replace(copy, lambda tensors: tensors[QUERY.format("B")].view(-1)[0].fill_(float("nan")))
     assert "not finite" in refusal(copy).what
 
@@ -162,7 +162,7 @@ def test_every_default_of_peft_is_understood(copy):
     """A configuration with all the keys that this PEFT writes by default is a plain LoRA."""
     plain = LoraConfig(r=4, lora_alpha=8).to_dict()
     configure(copy, **{key: value for key, value in plain.items() if isinstance(value, int | float | dict | None)})
-    assert adapter.read(copy).pairs
+    assert adapter.read_adapter(copy).pairs
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_tensors_that_make_no_adapter_are_refused(copy, change, told):
 def test_one_untrained_module_is_not_the_readers_affair(copy):
     """An adapter of which one lora_B is zero is read; merging then finds the target that did not change."""
     replace(copy, lambda tensors: tensors[QUERY.format("B")].zero_())
-    assert len(adapter.read(copy).pairs) == 14
+    assert len(adapter.read_adapter(copy).pairs) == 14
 
 
 def test_many_problems_are_counted_not_listed(copy):

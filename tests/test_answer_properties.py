@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 from baseline_bench.core.types import Completion, Problem
-from baseline_bench.tasks._answers import LONGEST, Reading, equal, grade, read, strict
+from baseline_bench.tasks._answers import LONGEST, Reading, equal, grade, is_strict_answer, read_answer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,18 +42,18 @@ HOSTILE = [
 @given(TEXTS)
 def test_any_text_gives_an_answer_or_a_reason(text):
     """The reader never raises; an answer comes with a rule, no answer with a reason."""
-    reading = read(text)
+    reading = read_answer(text)
     assert reading.rule in (REFUSALS if reading.answer is None else RULES)
 
 
 @given(TEXTS)
 def test_an_answer_reads_as_itself(text):
     """What was read is a plain number: it equals itself and is read as itself."""
-    answer = read(text).answer
+    answer = read_answer(text).answer
     if answer is not None:
         assert equal(answer, answer)
-        assert read(answer).answer == answer
-        assert read(f"#### {answer}").answer == answer
+        assert read_answer(answer).answer == answer
+        assert read_answer(f"#### {answer}").answer == answer
 
 
 @given(TEXTS, NUMBERS)
@@ -73,7 +73,7 @@ def test_a_number_comes_back_from_every_dress(dress, number, grouped):
     value = Fraction(number)
     whole, point, rest = number.lstrip("-").partition(".")
     written = ("-" if value < 0 else "") + (f"{int(whole):,}" if grouped else whole) + point + rest
-    answer = read(dress.format(written)).answer
+    answer = read_answer(dress.format(written)).answer
     assert answer is not None
     assert equal(answer, number)
 
@@ -83,7 +83,7 @@ def test_a_number_comes_back_from_every_dress(dress, number, grouped):
 def test_a_digit_more_is_another_number(dress, gold, digit):
     """A further digit behind the gold answer, a nonzero one before it, or another sign is never accepted."""
     for wrong in (f"{gold}{digit}", f"7{gold}", f"-{gold}", f"{gold}.{digit}1", f"0.{gold}1"):
-        answer = read(dress.format(wrong)).answer
+        answer = read_answer(dress.format(wrong)).answer
         assert answer is None or not equal(answer, gold)
 
 
@@ -96,7 +96,7 @@ def test_several_numbers_are_no_answer(one, other, between):
     """Alternatives, lists, ranges and calculations without result are unread, whatever the numbers."""
     if one != other:
         for dress in ("#### {}", "\\boxed{{{}}}", "The answer is {}.", "It is {}."):
-            assert read(dress.format(f"{one}{between}{other}")).answer is None
+            assert read_answer(dress.format(f"{one}{between}{other}")).answer is None
 
 
 @given(NUMBERS, NUMBERS)
@@ -155,16 +155,16 @@ def test_equality_never_raises(one, other):
 )
 def test_strict_is_the_format_of_the_data_set(text, expected):
     """Strict asks for the last `####` line to be `#### N` and nothing else; thousands commas may stand in N."""
-    assert strict(text, "18") == expected
-    assert strict(text.replace("18", "1,800"), "1800") == expected
+    assert is_strict_answer(text, "18") == expected
+    assert is_strict_answer(text.replace("18", "1,800"), "1800") == expected
 
 
 def test_the_longest_number_is_a_thousand_characters():
     """A number of 1,000 digits is read and compared; with one more it is malformed, whatever scale word follows."""
-    assert read("#### " + "9" * 1000) == Reading("9" * 1000, "hash")
+    assert read_answer("#### " + "9" * 1000) == Reading("9" * 1000, "hash")
     assert equal("9" * 1000, "9" * 1000)
-    assert read("#### " + "9" * 1001) == Reading(None, "malformed")
-    assert read("#### " + "9" * 1000 + " million") == Reading(None, "malformed")
+    assert read_answer("#### " + "9" * 1001) == Reading(None, "malformed")
+    assert read_answer("#### " + "9" * 1000 + " million") == Reading(None, "malformed")
 
 
 @pytest.mark.parametrize("piece", HOSTILE, ids=map(repr, HOSTILE))
@@ -180,19 +180,19 @@ def test_half_a_million_hostile_characters_are_read(piece):
 @pytest.mark.parametrize("opened", ["\\boxed{", "\\boxed{1", "\\boxed{x1", "{"])
 def test_a_hundred_thousand_nested_braces_are_matched(opened):
     """Nested boxes that all close are matched in one pass."""
-    assert read(opened * 100_000 + "}" * 100_000).answer in (None, "1")
+    assert read_answer(opened * 100_000 + "}" * 100_000).answer in (None, "1")
 
 
 @pytest.mark.parametrize("filler", ["m2 ", "eggs ", "3 eggs, ", "2 * "])
 def test_a_long_line_ends_like_a_short_one(filler):
     """What stands a hundred thousand characters before the last number does not change how that is read."""
     short, long = filler * 50, filler * 60_000
-    assert read(f"{long}so 18") == read(f"{short}so 18") == Reading("18", "last-number")
-    assert read(f"She has 18 eggs. {'m2 ' * 10_000}") == Reading("18", "last-number")
+    assert read_answer(f"{long}so 18") == read_answer(f"{short}so 18") == Reading("18", "last-number")
+    assert read_answer(f"She has 18 eggs. {'m2 ' * 10_000}") == Reading("18", "last-number")
 
 
 def test_of_a_text_longer_than_any_answer_the_end_is_read():
     """Megabytes cost milliseconds: what stands further from the end than LONGEST characters is not looked at."""
     far = "She has 18 eggs. " + "eggs " * (LONGEST // 5)
-    assert read(far) == Reading(None, "no-number")
-    assert read(far + "#### 7") == Reading("7", "hash")
+    assert read_answer(far) == Reading(None, "no-number")
+    assert read_answer(far + "#### 7") == Reading("7", "hash")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from baseline_bench.core.types import Completion, Problem
-from baseline_bench.tasks._answers import equal, grade, read
+from baseline_bench.tasks._answers import equal, grade, read_answer
 
 SHARED = [
     json.loads(line)
@@ -244,7 +244,7 @@ def test_shared_case(case):
 @pytest.mark.parametrize(("text", "answer"), OWN, ids=[repr(text) for text, _ in OWN])
 def test_own_case(text, answer):
     """Each text gives exactly this answer; what is no single finished number gives none."""
-    assert read(text).answer == answer
+    assert read_answer(text).answer == answer
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_own_case(text, answer):
 )
 def test_the_rule_that_fired_is_recorded(text, answer, rule):
     """`####` comes before a box, a box before a cue, a cue before the last number; a refusal says why."""
-    reading = read(text)
+    reading = read_answer(text)
     assert (reading.answer, reading.rule) == (answer, rule)
 
 
@@ -293,5 +293,5 @@ def test_the_rule_that_fired_is_recorded(text, answer, rule):
 )
 def test_slips_of_other_readers(wrong, gold):
     """No prefix, no tail, no rounding, no hundredfold, no first `####`, no dots, no NFKC, no lost sign, no code."""
-    reading = read(wrong)
+    reading = read_answer(wrong)
     assert reading.answer is None or not equal(reading.answer, gold)

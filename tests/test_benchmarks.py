@@ -93,7 +93,7 @@ def test_machines_of_one_name_and_other_cores_have_files_of_their_own(tmp_path, 
     cores = record.read(first).machine.cores
     value = json.loads(first.read_text())
     value["machine"]["cores"] = cores + 1
-    first.write_bytes(records.pretty(value))
+    first.write_bytes(records.encode_indented(value))
     second = keep(tmp_path, "study", title="A study")
     assert second.name == first.name.replace("here", f"here-{cores}-cores")
     assert keep(tmp_path) == second
@@ -102,7 +102,7 @@ def test_machines_of_one_name_and_other_cores_have_files_of_their_own(tmp_path, 
     assert sorted(record.read(second).questions) == ["merging", "study"]
     value["machine"]["cores"] = cores
     value["machine"]["processor"] = "another"
-    second.write_bytes(records.pretty(value))
+    second.write_bytes(records.encode_indented(value))
     with pytest.raises(BenchError, match="of another machine"):
         keep(tmp_path)
 

@@ -16,7 +16,7 @@ from baseline_bench.core.types import Completion, Model, Split
 from baseline_bench.models import tokenizer, weights
 from baseline_bench.tasks import gsm8k
 from baseline_bench.training import recipes
-from baseline_bench.training.rows import tokenise
+from baseline_bench.training.rows import tokenise_samples
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from benchmarks import (
@@ -101,7 +101,7 @@ def test_every_way_of_training_names_a_function_and_a_recipe_that_are_there():
     for way in (*training.OURS, *training.PADDED, *training.STUDY, *training.TRL):
         module, _, function = way.work.partition(":")
         assert callable(getattr(importlib.import_module(module), function))
-        assert recipes.read(way.recipe).options.batch == training.BATCH
+        assert recipes.read_recipe(way.recipe).options.batch == training.BATCH
 
 
 def test_gemma_2b_has_the_published_number_of_parameters():
@@ -116,10 +116,10 @@ def test_a_shape_is_a_whole_checkpoint_that_trains_as_gemma_does(gsm8k_mirror, t
     folder = tmp_path / "shape"
     asked = {"shape": asdict(_models.TINY), "folder": str(folder), "mirror": str(gsm8k_mirror)}
     _shapes.work(asked, None, 0)
-    weights.inspect(folder)
-    model = Model("shape", "folder", None, folder, None, weights.sha256(folder))
-    speech = tokenizer.load(model)
-    (row,) = tokenise(tiny_training.samples(1), speech.tokenizer, speech.manner, 4096).rows
+    weights.inspect_checkpoint(folder)
+    model = Model("shape", "folder", None, folder, None, weights.digest_weights(folder))
+    speech = tokenizer.load_tokenizer(model)
+    (row,) = tokenise_samples(tiny_training.samples(1), speech.tokenizer, speech.manner, 4096).rows
     assert row.token_ids[0] == speech.tokenizer.bos_token_id
     assert row.token_ids[-1] == speech.tokenizer.convert_tokens_to_ids("<end_of_turn>")
     assert max(row.token_ids) < _models.TINY.words
@@ -153,8 +153,8 @@ def test_a_study_trains_on_the_rows_that_bench_trains_on(gsm8k_mirror, base):
     """The first rows of the train split, without a shot."""
     rows = training.taken(base, _models.Places(Path(), gsm8k_mirror), 3)
     assert [name for name, _, _ in rows] == ["train-0", "train-1", "train-2"]
-    question = plugins.task("gsm8k").problems(Split("train", mirror=gsm8k_mirror))[0].question
-    assert question[:20] in tokenizer.load(base).tokenizer.decode(rows[0][2])
+    question = plugins.load_task("gsm8k").problems(Split("train", mirror=gsm8k_mirror))[0].question
+    assert question[:20] in tokenizer.load_tokenizer(base).tokenizer.decode(rows[0][2])
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Bits survive their hex digits and follow from verdicts."""
 
 import pytest
-from baseline_bench.core.types import Score, Verdict
+from baseline_bench.core.types import Judgement, Score
 from baseline_bench.results.bits import Bits, bits_to_hex, hex_to_bits
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,9 +46,9 @@ def test_hex_that_is_not_of_so_many_bits_is_refused(text: str, total: int) -> No
 def test_bits_and_counts_follow_from_verdicts() -> None:
     """Correct, strict, unread (no answer read) and cut (ended by length) each have their bits, in item order."""
     verdicts = [
-        Verdict("a", "1", "hash", True, True, "stop"),
-        Verdict("b", "2", "last-number", True, False, "length"),
-        Verdict("c", None, "none", False, False, "length"),
+        Judgement("a", "1", "hash", True, True, "stop"),
+        Judgement("b", "2", "last-number", True, False, "length"),
+        Judgement("c", None, "none", False, False, "length"),
     ]
     assert Bits.of(verdicts) == Bits(correct="c", strict="8", unread="2", cut="6")
     assert Bits.of(verdicts).counts(3) == Score(total=3, correct=2, strict=1, unread=1, cut=2)

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import tiny
 from baseline_bench import cli
-from baseline_bench.core.records import digest, pretty
+from baseline_bench.core.records import digest, encode_indented
 from baseline_bench.evaluation.regrading import Regrader
 from baseline_bench.rendering import checking
 from baseline_bench.results import entries
 from baseline_bench.results.bits import Bits, bits_to_hex
-from baseline_bench.results.completions import from_lines, read_lines, to_lines
+from baseline_bench.results.completions import decompress_file, parse_completions, serialise_completions
 from baseline_bench.results.entry import Entry
 
 SCORE = ("--task", "word-problems", "--engine", "scripted", "--limit", "6", "--json")
@@ -32,9 +32,9 @@ def board(tmp_path, monkeypatch) -> Path:
 def forged(board: Path, change) -> None:
     """Replace the board's entry by one with changed completions, every number and digest worked out again."""
     (path,) = board.glob("*/*.json")
-    entry = entries.read(path)
+    entry = entries.read_entry(path)
     beside = entries.completions_path(path)
-    lines = [change(line) for line in from_lines(read_lines(beside), beside.name)]
+    lines = [change(line) for line in parse_completions(decompress_file(beside), beside.name)]
     selection = replace(entry.result.selection, ids_sha256=digest([line.id for line in lines]))
     right = [line.text == f"#### {line.gold}" for line in lines]
     none = bits_to_hex([False] * len(right))
@@ -45,11 +45,11 @@ def forged(board: Path, change) -> None:
         selection=selection,
         bits=bits,
         counts=counts,
-        completions_sha256=hashlib.sha256(to_lines(lines)).hexdigest(),
+        completions_sha256=hashlib.sha256(serialise_completions(lines)).hexdigest(),
     )
     path.unlink()
     beside.unlink()
-    entries.write(Entry.of(result, entry.created, entry.timings), lines, path.parent)
+    entries.write_entry(Entry.of(result, entry.created, entry.timings), lines, path.parent)
     assert cli.main(["board"]) == 0
 
 
@@ -118,7 +118,9 @@ def own(tmp_path, monkeypatch) -> Path:
 def faults(*words: str) -> list[checking.Fault]:
     """What the check finds, as records; with the task's file where `words` name it."""
     base = "before" if "--base" in words else None
-    return checking.check(Path("leaderboards"), Regrader([word for word in words if word != "--base"], None), base)
+    return checking.find_faults(
+        Path("leaderboards"), Regrader([word for word in words if word != "--base"], None), base
+    )
 
 
 @pytest.mark.parametrize("words", [(), ("--base",)])
@@ -153,7 +155,7 @@ def test_what_the_checker_lacks_is_not_held_against_the_rows(own, change, capfd)
     """Another version of the task, another reader or other data: the rows are faults, and none is to be deleted."""
     Path("sums.py").write_text(change(TASK))
     (Path("data") / "others" / "sums").mkdir(parents=True)
-    found = checking.check(Path("leaderboards"), Regrader(["./sums.py"], Path("data")), "before")
+    found = checking.find_faults(Path("leaderboards"), Regrader(["./sums.py"], Path("data")), "before")
     assert all(fault.mend and "git" not in fault.mend for fault in found)
 
 
@@ -185,7 +187,7 @@ def rename(path: Path) -> None:
 
 def write_key(path: Path) -> None:
     """As a later version of bench may write it."""
-    path.write_bytes(pretty({**json.loads(path.read_bytes()), "later": 1}))
+    path.write_bytes(encode_indented({**json.loads(path.read_bytes()), "later": 1}))
 
 
 def lose_entry(path: Path) -> None:
@@ -202,16 +204,16 @@ def add_note(path: Path) -> None:
 def add_record(path: Path) -> None:
     """A record of a later version, about an entry that is not here."""
     (path.parent / "retractions").mkdir()
-    (path.parent / "retractions" / f"{path.stem}-0123456789ab.json").write_bytes(pretty({"schema": 2}))
+    (path.parent / "retractions" / f"{path.stem}-0123456789ab.json").write_bytes(encode_indented({"schema": 2}))
 
 
 def name_again(path: Path) -> None:
     """A second row of one name and other weights: which of them has the wrong name, only a person knows."""
-    entry = entries.read(harmed(path.parent, "one"))
+    entry = entries.read_entry(harmed(path.parent, "one"))
     weights = replace(entry.result.model, weights_sha256="f" * 64)
     made = Entry.of(replace(entry.result, model=weights), "2030-01-01T00:00:00Z", entry.timings)
     beside = entries.completions_path(harmed(path.parent, "one"))
-    entries.write(made, from_lines(read_lines(beside), beside.name), path.parent)
+    entries.write_entry(made, parse_completions(decompress_file(beside), beside.name), path.parent)
 
 
 def link(path: Path) -> None:

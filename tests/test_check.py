@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 from baseline_bench.commands import check
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Model, Sample, Split
 from baseline_bench.models import tokenizer
@@ -62,14 +62,14 @@ def chatml(tmp_path_factory):
 
 def speech(folder):
     """The model's tokenizer and manner."""
-    return tokenizer.load(Model("tiny", "folder", None, folder, None, None))
+    return tokenizer.load_tokenizer(Model("tiny", "folder", None, folder, None, None))
 
 
 def run(folder, cache, recipe: str | None = "quickstart-lora", **given):
     """(exit status, what was printed) of a check with this base."""
     out = io.StringIO()
     values = {"sets": [], "base": str(folder), "data": None, "task": None, "mirror": None, **given}
-    status = check.check(check.Check(recipe=recipe, cache=cache, **values), Screen(out, io.StringIO()))
+    status = check.check(check.Check(recipe=recipe, cache=cache, **values), Console(out, io.StringIO()))
     return status, out.getvalue()
 
 
@@ -82,9 +82,9 @@ def write_rows(folder, questions) -> str:
 
 def test_gemma_2b_has_the_numbers_that_its_shapes_give():
     """Golden: LoRA r 16 on all seven projections trains 19,611,648 of 2,525,784,064 numbers, adapters included."""
-    assert check.trainable(GEMMA_2B, recipes.read("lora-main").options) == (19_611_648, 2_525_784_064)
-    assert check.trainable(GEMMA_2B, recipes.read("qlora-main").options) == (19_611_648, 2_525_784_064)
-    assert check.trainable(GEMMA_2B, recipes.read("full-main").options) == (2_506_172_416,) * 2
+    assert check.count_trainable(GEMMA_2B, recipes.read_recipe("lora-main").options) == (19_611_648, 2_525_784_064)
+    assert check.count_trainable(GEMMA_2B, recipes.read_recipe("qlora-main").options) == (19_611_648, 2_525_784_064)
+    assert check.count_trainable(GEMMA_2B, recipes.read_recipe("full-main").options) == (2_506_172_416,) * 2
 
 
 # PEFT asks transformers for it by its old name.
@@ -96,33 +96,33 @@ def test_the_arithmetic_is_that_of_the_real_model_and_of_peft(family, more):
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     written = json.loads(config.to_json_string(use_diff=False))
-    assert check.trainable(written, recipes.read("full-main").options) == (model.num_parameters(),) * 2
-    options = recipes.read("lora-main", ["r=4", "targets=q_proj,v_proj,down_proj"]).options
+    assert check.count_trainable(written, recipes.read_recipe("full-main").options) == (model.num_parameters(),) * 2
+    options = recipes.read_recipe("lora-main", ["r=4", "targets=q_proj,v_proj,down_proj"]).options
     with torch.device("meta"):
         adapted = get_peft_model(model, LoraConfig(r=options.r, target_modules=list(options.targets)))
     trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-    assert check.trainable(written, options) == (trained, adapted.num_parameters())
+    assert check.count_trainable(written, options) == (trained, adapted.num_parameters())
 
 
 def test_a_family_that_is_not_known_is_not_guessed():
     """Neither numbers nor memory are made up."""
-    options = recipes.read("full-main").options
+    options = recipes.read_recipe("full-main").options
     for config in ({**GEMMA_2B, "model_type": "mamba"}, {"model_type": "llama"}):
-        assert check.trainable(config, options) is None
-        assert check.memory(config, options, 100, 50) is None
-    assert check.memory(GEMMA_2B, object(), 100, 50) is None
+        assert check.count_trainable(config, options) is None
+        assert check.estimate_memory(config, options, 100, 50) is None
+    assert check.estimate_memory(GEMMA_2B, object(), 100, 50) is None
 
 
 def test_a_model_inside_a_larger_one_is_counted_by_its_text_part():
     """Configurations that nest the language model are read there."""
     nested = {"model_type": "gemma3", "text_config": {**GEMMA_2B, "model_type": "gemma3_text"}}
-    assert check.shape(nested) == check.shape({**GEMMA_2B, "model_type": "gemma3_text"})
+    assert check.read_shape(nested) == check.read_shape({**GEMMA_2B, "model_type": "gemma3_text"})
 
 
 def test_memory_goes_by_what_is_held_and_what_is_trained():
     """Gemma-2B in fp32, its states too or in 8 bits, in bf16, as LoRA, in 4 bits: each part by its bytes a number."""
     parts = {
-        name: dict(check.memory(GEMMA_2B, recipes.read(name).options, 2048, 1000))
+        name: dict(check.estimate_memory(GEMMA_2B, recipes.read_recipe(name).options, 2048, 1000))
         for name in ("full-main", "seeds-full-main", "lora-main", "qlora-main")
     }
     numbers, embedding = 2_506_172_416, 256000 * 2048
@@ -130,8 +130,8 @@ def test_memory_goes_by_what_is_held_and_what_is_trained():
     assert parts["full-main"]["weights"] == 4 * numbers + 2 * linear
     assert parts["full-main"]["gradients"] == 4 * numbers
     assert parts["full-main"]["optimizer"] == 8 * numbers
-    eight_bit = recipes.read("full-main", ("optimizer=adamw_8bit",)).options
-    states = dict(check.memory(GEMMA_2B, eight_bit, 2048, 1000))["optimizer"]
+    eight_bit = recipes.read_recipe("full-main", ("optimizer=adamw_8bit",)).options
+    states = dict(check.estimate_memory(GEMMA_2B, eight_bit, 2048, 1000))["optimizer"]
     assert states == 2 * (numbers - embedding) + 8 * embedding
     assert parts["seeds-full-main"]["weights"] == parts["seeds-full-main"]["gradients"] == 2 * numbers
     assert parts["lora-main"]["weights"] == 2 * numbers + 4 * 19_611_648
@@ -153,9 +153,9 @@ def test_memory_goes_by_what_is_held_and_what_is_trained():
 )
 def test_steps_are_counted_with_the_last_window_s_rows(asked, told):
     """An epoch of GSM8K at 8 rows a step is 935 steps, the last of one row."""
-    assert check.steps(*asked) == told
+    assert check.count_steps(*asked) == told
     count, batch, epochs, most = asked
-    windows = _packing.windows(list(range(count)), batch, epochs, 0)[:most]
+    windows = _packing.split_into_steps(list(range(count)), batch, epochs, 0)[:most]
     assert told == (len(windows), len(windows[-1]))
 
 
@@ -164,12 +164,12 @@ def test_a_sound_recipe_has_no_findings(base, tmp_path):
     status, told = run(base, tmp_path)
     assert status == 0, told
     model = AutoModelForCausalLM.from_pretrained(base)
-    options = recipes.read("quickstart-lora").options
-    trained, total = check.trainable(json.loads((base / "config.json").read_text()), options)
+    options = recipes.read_recipe("quickstart-lora").options
+    trained, total = check.count_trainable(json.loads((base / "config.json").read_text()), options)
     assert total == model.num_parameters() + trained
     assert f"{trained:,} of {total:,} numbers" in told
     for part in (
-        recipes.digest(recipes.read("quickstart-lora", [], str(base))),
+        recipes.digest_recipe(recipes.read_recipe("quickstart-lora", [], str(base))),
         "25 of 8 rows, the last of 8",
         "as in scoring in 64 of 64 rows",
         "GiB of main memory",
@@ -277,17 +277,17 @@ def test_a_seam_unlike_the_scorer_s_is_found(base):
     known, problem = speech(base), word_problems.problems(Split("train"))[3]
     for messages in (word_problems.messages(problem), word_problems.messages(problem)[-1:]):
         sample = Sample("row", messages, problem.solution)
-        row = rows.tokenise([sample], known.tokenizer, known.manner, 10_000).rows[0]
-        assert check.seam(messages, row, word_problems, known) is None
+        row = rows.tokenise_samples([sample], known.tokenizer, known.manner, 10_000).rows[0]
+        assert check.describe_prompt_mismatch(messages, row, word_problems, known) is None
         for place in (row.start - 1, row.start - 8):
             ids = (*row.token_ids[:place], *row.token_ids[place + 1 :])
             broken = type(row)(row.id, ids, row.start - 1)
-            assert "differ" in check.seam(messages, broken, word_problems, known)
+            assert "differ" in check.describe_prompt_mismatch(messages, broken, word_problems, known)
 
 
 def test_rows_looked_at_are_spread_over_all():
     """First and last are among them, and never more than there are."""
-    assert check._spread(1) == [0]
-    assert check._spread(3) == [0, 1, 2]
-    places = check._spread(7473)
+    assert check._spread_evenly(1) == [0]
+    assert check._spread_evenly(3) == [0, 1, 2]
+    places = check._spread_evenly(7473)
     assert (len(places), places[0], places[-1]) == (64, 0, 7472)

@@ -64,7 +64,7 @@ def file(tmp_path_factory):
 def test_the_folder_holds_the_file_s_weights_and_tokenizer(file, tmp_path):
     """Weights are the file's in bf16, special tokens and template are the file's."""
     folder = tmp_path / "checkpoints" / "toy"
-    checkpoint.dequantise(file, folder)
+    checkpoint.convert_to_safetensors(file, folder)
     model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     stored = torch.from_numpy(tensors()["token_embd.weight"]).to(torch.bfloat16)
@@ -72,14 +72,14 @@ def test_the_folder_holds_the_file_s_weights_and_tokenizer(file, tmp_path):
     assert model.dtype == torch.bfloat16
     assert model.config.eos_token_id == tokenizer.eos_token_id == 2
     assert tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False) == "hi<|im_end|>"
-    assert weights.inspect(folder).parameters == model.num_parameters()
+    assert weights.inspect_checkpoint(folder).parameters == model.num_parameters()
     assert list(folder.parent.iterdir()) == [folder]
 
 
 def test_nothing_is_printed_and_every_setting_is_put_back(file, tmp_path, capfd):
     """Bars and warnings of the libraries stay away, for the time of the call only."""
     before = (logging.get_verbosity(), logging.is_progress_bar_enabled(), gguf.GGUFReader, gguf.get_tensor_name_map)
-    checkpoint.dequantise(file, tmp_path / "toy")
+    checkpoint.convert_to_safetensors(file, tmp_path / "toy")
     assert capfd.readouterr() == ("", "")
     after = (logging.get_verbosity(), logging.is_progress_bar_enabled(), gguf.GGUFReader, gguf.get_tensor_name_map)
     assert after == before
@@ -88,9 +88,9 @@ def test_nothing_is_printed_and_every_setting_is_put_back(file, tmp_path, capfd)
 def test_the_slower_of_two_processes_keeps_the_other_s_folder(file, tmp_path):
     """A folder that appeared meanwhile is checked and kept, and no draft is left."""
     folder = tmp_path / "toy"
-    checkpoint.dequantise(file, folder)
+    checkpoint.convert_to_safetensors(file, folder)
     (folder / "mark").touch()
-    checkpoint.dequantise(file, folder)
+    checkpoint.convert_to_safetensors(file, folder)
     assert (folder / "mark").exists()
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -101,7 +101,7 @@ def test_a_file_that_is_no_gguf_or_is_cut_leaves_nothing(file, tmp_path, length)
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(file.read_bytes()[:length])
     with pytest.raises(BenchError, match=r"broken\.gguf cannot be read as GGUF"):
-        checkpoint.dequantise(broken, tmp_path / "toy")
+        checkpoint.convert_to_safetensors(broken, tmp_path / "toy")
     assert list(tmp_path.iterdir()) == [broken]
 
 
@@ -110,4 +110,4 @@ def test_an_architecture_that_nobody_knows_is_told(file, tmp_path):
     other = tmp_path / "other.gguf"
     other.write_bytes(file.read_bytes().replace(b"llama", b"lllll"))
     with pytest.raises(BenchError, match=r"cannot unpack .*other\.gguf.*newer transformers"):
-        checkpoint.dequantise(other, tmp_path / "toy")
+        checkpoint.convert_to_safetensors(other, tmp_path / "toy")

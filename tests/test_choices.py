@@ -13,8 +13,8 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, LogLikelihood, Message, Model, Problem, Split
 from baseline_bench.evaluation import protocol
 from baseline_bench.models import tokenizer
-from baseline_bench.models.tokens import requests
-from baseline_bench.results.completions import completions_of
+from baseline_bench.models.tokens import build_requests
+from baseline_bench.results.completions import read_completions
 from baseline_bench.tasks import _choices as likeliest
 
 FRUIT = '''"""Which fruit? The likeliest of three words."""
@@ -46,19 +46,19 @@ grade = judge(choices, "character")
 def task(tmp_path):
     """The task of the file above."""
     (tmp_path / "fruit.py").write_text(FRUIT)
-    return plugins.task(str(tmp_path / "fruit.py"))
+    return plugins.load_task(str(tmp_path / "fruit.py"))
 
 
 def speech_of(folder):
     """A model's tokenizer as we speak to it."""
-    return tokenizer.load(Model("tiny", "folder", None, folder, None, None))
+    return tokenizer.load_tokenizer(Model("tiny", "folder", None, folder, None, None))
 
 
 def test_a_choice_stands_where_a_training_would_put_it(task, tmp_path):
     """Behind the very prompt that is asked, by the seam of training, without the token that ends an answer."""
     speech = speech_of(tiny.build(tmp_path / "model", "plain"))
     (first, *_), problem = task.problems(Split()), task.problems(Split())[0]
-    asked = requests(speech, task, problem)
+    asked = build_requests(speech, task, problem)
     assert [each.item for each in asked] == [first.id] * 3
     prompt = speech.tokenizer.decode(asked[0].token_ids[: asked[0].start], skip_special_tokens=False)
     texts = [speech.tokenizer.decode(each.token_ids[each.start :], skip_special_tokens=False) for each in asked]
@@ -71,11 +71,11 @@ def test_normalisation_decides_and_the_first_of_equals_counts(per, chosen):
     """Each divides by its own number; of equally likely choices the first one is taken, as in lm-eval."""
     words = ("four", "b", "a")
     found = tuple(LogLikelihood(value, False, tokens) for value, tokens in ((-4.0, 1), (-2.0, 1), (-3.0, 9)))
-    grade = likeliest.judge(lambda problem: words, per)
+    grade = likeliest.build_grade(lambda problem: words, per)
     verdict = grade(Problem("test-0", "", "four", ""), Completion("", (), "stop", likelihoods=found))
     assert (verdict.answer, verdict.correct) == (chosen, chosen == "four")
     tied = tuple(LogLikelihood(-2.0, False, 1) for _ in words)
-    first = likeliest.judge(lambda problem: words)(
+    first = likeliest.build_grade(lambda problem: words)(
         Problem("test-0", "", "four", ""), Completion("", (), "stop", likelihoods=tied)
     )
     assert first.answer == "four"
@@ -84,18 +84,18 @@ def test_normalisation_decides_and_the_first_of_equals_counts(per, chosen):
 def test_choices_and_normalisation_are_part_of_the_protocol(task):
     """Another word, another order or another normalisation is another task."""
     problems = task.problems(Split())
-    before = protocol.digest(task, problems)
+    before = protocol.digest_protocol(task, problems)
     digests = {before}
     for name, value in (
         ("choices", lambda problem: task.WORDS[::-1]),
         ("choices", lambda problem: ("a", "b")),
-        ("READER", likeliest.reader("byte")),
+        ("READER", likeliest.build_reader_name("byte")),
     ):
         kept, _ = getattr(task, name), setattr(task, name, value)
-        digests.add(protocol.digest(task, problems))
+        digests.add(protocol.digest_protocol(task, problems))
         setattr(task, name, kept)
     assert len(digests) == 4
-    assert protocol.digest(task, problems) == before
+    assert protocol.digest_protocol(task, problems) == before
 
 
 @pytest.mark.parametrize("words", [("one",), ("one", ""), ("one", " "), ("one", "one")])
@@ -104,7 +104,7 @@ def test_choices_that_mean_nothing_are_refused(words, task, tmp_path):
     speech, problem = speech_of(tiny.build(tmp_path / "model", "plain")), task.problems(Split())[0]
     task.choices = lambda problem: words
     with pytest.raises(BenchError, match="test-0") as caught:
-        requests(speech, task, problem)
+        build_requests(speech, task, problem)
     assert "\n" not in str(caught.value)
 
 
@@ -164,8 +164,8 @@ def test_a_server_that_returns_prompt_logprobs_measures_choices(task, server, tm
     capfd.readouterr()
     (entry,) = (tmp_path / "leaderboards" / "fruit").glob("*.json")
     speech = speech_of(model)
-    for line, problem in zip(completions_of(entry.with_suffix(".jsonl.gz")), task.problems(Split()), strict=True):
-        texts = [each.token_ids[each.start :] for each in requests(speech, task, problem)]
+    for line, problem in zip(read_completions(entry.with_suffix(".jsonl.gz")), task.problems(Split()), strict=True):
+        texts = [each.token_ids[each.start :] for each in build_requests(speech, task, problem)]
         assert [each.logprob for each in line.likelihoods] == [-sum(1 + token % 2 for token in ids) for ids in texts]
         assert not any(each.greedy for each in line.likelihoods)
     Telling.tells = False
@@ -182,7 +182,7 @@ def test_a_row_of_choices_is_measured_judged_again_and_checked(task, tmp_path, m
     assert main([*words, "--json"]) == 0
     result = json.loads(capfd.readouterr().out)["result"]
     (entry,) = (tmp_path / "leaderboards" / "fruit").glob("*.json")
-    lines = completions_of(entry.with_suffix(".jsonl.gz"))
+    lines = read_completions(entry.with_suffix(".jsonl.gz"))
     judged = [
         task.grade(Problem(line.id, "", line.gold, ""), Completion("", (), "stop", likelihoods=line.likelihoods))
         for line in lines

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import samples
-from baseline_bench.analysis.compare import kind
+from baseline_bench.analysis.compare import classify_comparison
 from baseline_bench.core.errors import BenchError
 from baseline_bench.results import entries, retractions
-from baseline_bench.results.lookup import choose, pair, rows
+from baseline_bench.results.lookup import find_entry, find_pair, read_board_entries
 from baseline_bench.results.retractions import Retraction
 
 DAY = "2026-11-{}T12:00:00Z"
@@ -26,14 +26,14 @@ def boards(tmp_path):
 
 def paths(boards, name):
     """The files of a candidate, by time."""
-    found = [path for path in (boards / "counting").glob("*.json") if entries.read(path).result.candidate == name]
-    return sorted(found, key=lambda path: entries.read(path).created)
+    found = [path for path in (boards / "counting").glob("*.json") if entries.read_entry(path).result.candidate == name]
+    return sorted(found, key=lambda path: entries.read_entry(path).created)
 
 
 def withdraw(path):
     """Retract an entry."""
     said = Retraction(1, DAY.format(23), path.name, samples.sha("x"), "a wrong template", None)
-    retractions.write(said, path.parent)
+    retractions.write_record(said, path.parent)
 
 
 def test_a_path_and_a_file_name_mean_that_very_file(boards):
@@ -41,35 +41,35 @@ def test_a_path_and_a_file_name_mean_that_very_file(boards):
     old = paths(boards, "base")[0]
     withdraw(old)
     for asked in (str(old), old.name, old.stem):
-        found = choose(asked, boards)
+        found = find_entry(asked, boards)
         assert (found.path, found.entry.created) == (old, DAY.format(20))
         assert found.retraction.why == "a wrong template"
         assert not found.counts
     subset = paths(boards, "base+tuned")[1]
-    assert choose(subset.stem, boards, "counting").entry.result.selection.limit == 12
+    assert find_entry(subset.stem, boards, "counting").entry.result.selection.limit == 12
 
 
 def test_a_name_means_the_newest_full_row(boards):
     """A partial run is newer and does not count."""
-    assert choose("base", boards).entry.created == DAY.format(21)
-    assert choose("base+tuned", boards).entry.created == DAY.format(20)
+    assert find_entry("base", boards).entry.created == DAY.format(21)
+    assert find_entry("base+tuned", boards).entry.created == DAY.format(20)
 
 
 def test_a_withdrawn_row_is_passed_over(boards):
     """The newest row that nobody withdrew is meant; without one, the files that there are get listed."""
     old, new = paths(boards, "base")
     withdraw(new)
-    assert choose("base", boards).path == old
+    assert find_entry("base", boards).path == old
     withdraw(old)
     with pytest.raises(BenchError, match="no full row that nobody withdrew") as caught:
-        choose("base", boards)
+        find_entry("base", boards)
     assert old.name in caught.value.way_out
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_one(boards):
     """And with the list, and with what else may be given."""
     with pytest.raises(BenchError, match="no row 'base-tuned'") as caught:
-        choose("base-tuned", boards)
+        find_entry("base-tuned", boards)
     assert "did you mean 'base+tuned'? known: base, base+tuned" in caught.value.way_out
     assert "file name of an entry" in caught.value.way_out
 
@@ -78,17 +78,17 @@ def test_a_name_on_two_boards_is_ambiguous(boards):
     """The error lists the rows; naming the board settles it."""
     samples.add(boards / "other", samples.result("base"), DAY.format(20))
     with pytest.raises(BenchError, match="rows of 2 boards") as caught:
-        choose("base", boards)
+        find_entry("base", boards)
     assert "--board: counting/" in caught.value.way_out
     assert "other/" in caught.value.way_out
-    assert choose("base", boards, "other").path.parent.name == "other"
+    assert find_entry("base", boards, "other").path.parent.name == "other"
 
 
 def test_a_file_on_two_boards_is_ambiguous(boards):
     """The same content has the same name wherever it lies."""
     samples.add(boards / "other", samples.result("base"), DAY.format(20))
     with pytest.raises(BenchError, match="lies on several boards"):
-        choose(paths(boards, "base")[0].name, boards)
+        find_entry(paths(boards, "base")[0].name, boards)
 
 
 @pytest.mark.parametrize(
@@ -105,17 +105,17 @@ def test_rows_that_no_rule_tells_apart_are_ambiguous(boards, change, what):
     """Two of one second, or of two versions of the task: their files are listed and none is taken."""
     samples.add(boards / "counting", change(samples.result("base")), DAY.format(21))
     with pytest.raises(BenchError, match=what) as caught:
-        choose("base", boards)
+        find_entry("base", boards)
     assert caught.value.way_out.count(".json") >= 2
 
 
 def test_a_board_that_is_not_there_is_named(boards):
     """So is a folder."""
     with pytest.raises(BenchError, match="no board 'count' in") as caught:
-        choose("base", boards, "count")
+        find_entry("base", boards, "count")
     assert "did you mean 'counting'?" in caught.value.way_out
     with pytest.raises(BenchError, match="no folder") as caught:
-        choose("base", boards / "nowhere")
+        find_entry("base", boards / "nowhere")
     assert "--leaderboards" in caught.value.way_out
 
 
@@ -124,19 +124,19 @@ def test_an_unsound_row_is_refused(boards):
     path = paths(boards, "base")[1]
     path.write_text(path.read_text().replace('"correct": 5', '"correct": 6'))
     with pytest.raises(BenchError, match=path.name):
-        choose("base+tuned", boards)
+        find_entry("base+tuned", boards)
 
 
 def test_every_row_of_a_board_is_read(boards):
     """Sorted by file name, those that count marked."""
-    found = rows(boards / "counting")
+    found = read_board_entries(boards / "counting")
     assert [row.path.name for row in found] == sorted(path.name for path in (boards / "counting").glob("*.json"))
     assert [row.counts for row in found].count(False) == 1
 
 
 def comparable(one, other):
     """What `bench compare` asks of two rows."""
-    return kind(one, other).name == "comparable"
+    return classify_comparison(one, other).name == "comparable"
 
 
 def by_engine(name, version):
@@ -147,7 +147,7 @@ def by_engine(name, version):
 
 def chosen(boards, first="base+tuned", second="base", board=None):
     """The times of the two rows that are paired."""
-    return tuple(row.entry.created for row in pair(first, second, boards, board, comparable))
+    return tuple(row.entry.created for row in find_pair(first, second, boards, board, comparable))
 
 
 def test_of_several_rows_the_newest_comparable_pair_is_taken(boards):

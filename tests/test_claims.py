@@ -1,7 +1,7 @@
 """analysis.claims.claims_file: a file of claims is read strictly, and every fault of it told at once."""
 
 import pytest
-from baseline_bench.analysis.claims.claims_file import parse
+from baseline_bench.analysis.claims.claims_file import parse_claims
 from baseline_bench.core.errors import BenchError
 from claimed import CLAIM, HEAD, LEADERBOARDS, LOSS, PAIRED
 
@@ -52,7 +52,7 @@ def test_a_faulty_file_is_refused_with_what_is_wrong(old: str, new: str, what: s
     """Unknown and missing keys, impossible values, references to nothing, and everything that stands twice."""
     text = (HEAD + CLAIM + PAIRED).replace(old, new, 1)
     with pytest.raises(BenchError) as caught:
-        parse(text.encode(), "mine.toml")
+        parse_claims(text.encode(), "mine.toml")
     assert what in caught.value.what
     assert caught.value.what.startswith("mine.toml: ")
 
@@ -66,7 +66,7 @@ def test_every_problem_of_a_file_is_told_at_once():
         .replace("published", "publshed")
     )
     with pytest.raises(BenchError, match=r"(?s)wald.*publshed.*alpha|publshed.*wald.*alpha"):
-        parse(text.encode(), "mine.toml")
+        parse_claims(text.encode(), "mine.toml")
 
 
 def test_a_published_table_names_its_rows_and_has_no_other_test():
@@ -80,12 +80,12 @@ def test_a_published_table_names_its_rows_and_has_no_other_test():
         ('name = "full-main"', 'name = "base"', "row 'base' stands twice"),
     ):
         with pytest.raises(BenchError) as caught:
-            parse(text.replace(old, new, 1).encode(), "published.toml")
+            parse_claims(text.replace(old, new, 1).encode(), "published.toml")
         assert what in caught.value.what
 
 
 def test_the_documented_file_is_one():
     """docs/claims.md shows a whole file; it is read as it stands, and asks what its text says."""
     shown = (LEADERBOARDS.parent / "docs" / "claims.md").read_text().partition("```toml\n")[2].partition("```")[0]
-    claims = parse(shown.encode(), "mine.toml")
+    claims = parse_claims(shown.encode(), "mine.toml")
     assert [(claim.id, contrast.test) for claim, contrast in claims.contrasts] == [("lora-helps", "mcnemar")]

@@ -43,7 +43,7 @@ def here(tmp_path, monkeypatch) -> Path:
 
 def script(file: Path) -> list[str]:
     """Six answers: three right, one wrong with an escape in it, one unread, one cut and unread; the ids in order."""
-    chosen = protocol.select(plugins.task("word-problems").problems(Split()), ITEMS, 0)
+    chosen = protocol.select_problems(plugins.load_task("word-problems").problems(Split()), ITEMS, 0)
     texts = [*(f"#### {p.answer}" for p in chosen[:3]), f"{ESCAPE}\n#### -1", "I do not know.", "word " * 100]
     lines = [json.dumps({"id": p.id, "text": text}) for p, text in zip(chosen, texts, strict=True)]
     file.write_text("\n".join(lines))
@@ -95,11 +95,11 @@ def test_help_loads_no_heavy_library(argv):
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("models", registry.names()),
-        ("tasks", plugins.names("task")),
-        ("engines", plugins.names("engine")),
-        ("trainers", plugins.names("trainer")),
-        ("recipes", sorted(path.stem for path in (plugins.folder("trainer") / "recipes").glob("*.toml"))),
+        ("models", registry.list_names()),
+        ("tasks", plugins.list_names("task")),
+        ("engines", plugins.list_names("engine")),
+        ("trainers", plugins.list_names("trainer")),
+        ("recipes", sorted(path.stem for path in (plugins.find_folder("trainer") / "recipes").glob("*.toml"))),
     ],
 )
 def test_list_prints_one_name_a_line_with_what_it_stands_for(kind, names, here, capfd):

@@ -4,11 +4,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from baseline_bench.analysis.compare import compare
-from baseline_bench.analysis.differences import differences
+from baseline_bench.analysis.compare import compare_entries
+from baseline_bench.analysis.differences import list_differences
 from baseline_bench.core.types import Step
-from baseline_bench.rendering.comment import LIMIT, MARK, fence, render
-from baseline_bench.rendering.pr_model import Contest, Example, Proposed, Report, Withdrawn
+from baseline_bench.rendering.comment import COMMENT_MARKER, MAX_COMMENT_BYTES, fence_text, render_comment
+from baseline_bench.rendering.pr_model import (
+    ItemExample,
+    ProposedComparison,
+    ProposedRetraction,
+    ProposedRow,
+    PullRequestReport,
+)
 from baseline_bench.results.board import Row
 from baseline_bench.results.entry import Entry
 from baseline_bench.results.retractions import Retraction
@@ -31,46 +37,51 @@ def named(made: Entry, candidate: str) -> Entry:
     return Entry.of(replace(made.result, candidate=candidate), made.created, made.timings)
 
 
-def contest(ups: int, downs: int, name: str = "new", p: float | None = None, **given: Any) -> tuple[Row, Contest]:
+def contest(
+    ups: int, downs: int, name: str = "new", p: float | None = None, **given: Any
+) -> tuple[Row, ProposedComparison]:
     """A row against another, with so many items won and lost of forty."""
     pairs = [(RIGHT, WRONG)] * ups + [(WRONG, RIGHT)] * downs + [(RIGHT, RIGHT)] * (40 - ups - downs)
     mine, other = (row(*kinds) for kinds in zip(*pairs, strict=True))
     mine, other = named(mine, name), named(other, given.pop("against", "old"))
-    found = compare(mine, other)
+    found = compare_entries(mine, other)
     values = {"role": "base", "gained": (), "lost": (), "p": found.p if p is None else p, **given}
-    return Row("new.json", mine), Contest(against=Row("old.json", other), found=found, **values)
+    return Row("new.json", mine), ProposedComparison(against=Row("old.json", other), found=found, **values)
 
 
-def proposed(*contests: tuple[Row, Contest], board: str = "counting", **given: Any) -> Proposed:
+def proposed(*contests: tuple[Row, ProposedComparison], board: str = "counting", **given: Any) -> ProposedRow:
     """One new row with its contests."""
     row, first = contests[0]
-    changes = differences(row.entry, first.against.entry)
+    changes = list_differences(row.entry, first.against.entry)
     values = {"remarks": (), "steps": (), "changes": changes, **given}
-    return Proposed(board=board, row=row, contests=tuple(one for _, one in contests), **values)
+    return ProposedRow(board=board, row=row, contests=tuple(one for _, one in contests), **values)
 
 
-def report(*rows: Proposed, **given: Any) -> Report:
+def report(*rows: ProposedRow, **given: Any) -> PullRequestReport:
     """A comment's content."""
     values = {"base": "origin/main", "commit": "0123456789abcdef", "link": None, "prefix": "leaderboards/"}
-    return Report(**{**values, "faults": (), "rows": rows, "retractions": (), "unsound": 0, **given})
+    return PullRequestReport(**{**values, "faults": (), "rows": rows, "retractions": (), "unsound": 0, **given})
 
 
 def test_a_pull_request_without_new_rows_is_one_line():
     """Nothing to judge, nothing to read, and the marker by which it is found again."""
-    assert render(report()) == f"{MARK}\n**bench**: no new rows against `origin/main` (merge-base `0123456789ab`).\n"
+    assert (
+        render_comment(report())
+        == f"{COMMENT_MARKER}\n**bench**: no new rows against `origin/main` (merge-base `0123456789ab`).\n"
+    )
 
 
 def test_worse_is_said_first():
     """In the title as in the list, whatever the order of the rows."""
     rows = [proposed(contest(9, 0, "up")), proposed(contest(2, 1, "flat")), proposed(contest(0, 9, "down"))]
-    told = render(report(*rows))
+    told = render_comment(report(*rows))
     assert "## bench: 1 worse, 1 better, 1 not resolved" in told
     assert told.index("**worse than") < told.index("**better than") < told.index("**not resolved against")
 
 
 def test_the_adjusted_p_value_decides():
     """What one test alone would call better is not resolved in its family, and both numbers are shown."""
-    told = render(report(proposed(contest(6, 0, p=0.25))))
+    told = render_comment(report(proposed(contest(6, 0, p=0.25))))
     assert "**not resolved against its base**" in told
     assert "p = 0.25 after Holm (0.0312 alone)" in told
     assert "The fine-tune helped" not in told
@@ -78,33 +89,39 @@ def test_the_adjusted_p_value_decides():
 
 def test_faults_come_before_verdicts():
     """A board that does not hold together is told before any number, and counted in the title."""
-    told = render(report(proposed(contest(9, 0)), faults=("leaderboards/x.json: changed since 0123; mend: `git`",)))
+    told = render_comment(
+        report(proposed(contest(9, 0)), faults=("leaderboards/x.json: changed since 0123; mend: `git`",))
+    )
     assert told.index("leaderboards/x.json: changed") < told.index("**better than")
     assert "## bench: 1 fault of the board, 1 better" in told
 
 
 def test_new_entries_that_do_not_hold_together_are_counted():
     """A pull request whose only entry is unsound does not look like an empty one."""
-    assert "**, and 2 new entries not judged, for faults." not in render(report())
-    assert "(merge-base `0123456789ab`), and 2 new entries not judged, for faults.\n" in render(report(unsound=2))
+    assert "**, and 2 new entries not judged, for faults." not in render_comment(report())
+    assert "(merge-base `0123456789ab`), and 2 new entries not judged, for faults.\n" in render_comment(
+        report(unsound=2)
+    )
 
 
 def test_retractions_are_listed_with_their_reasons():
     """File, board, why, and what takes its place."""
     said = Retraction(1, "2026-11-22T12:00:00Z", "old.json", "0" * 64, "trained on the test", "newer.json")
-    told = render(report(retractions=(Withdrawn("counting", said),)))
+    told = render_comment(report(retractions=(ProposedRetraction("counting", said),)))
     assert "|`old.json`|`counting`|`trained on the test`|`newer.json`|" in told
     assert "more: see the board" not in told
-    assert "\n\nand 3 more: see the board\n" in render(report(retractions=(Withdrawn("counting", said),) * 53))
+    assert "\n\nand 3 more: see the board\n" in render_comment(
+        report(retractions=(ProposedRetraction("counting", said),) * 53)
+    )
 
 
 def test_links_lead_to_the_files_at_the_head():
     """Under the address that was given, path and all; without one the files are named."""
     row = proposed(contest(9, 0), steps=(step(1, 2.0), step(2, 1.0)))
-    told = render(report(row, link="https://github.com/o/n/blob/abc"))
+    told = render_comment(report(row, link="https://github.com/o/n/blob/abc"))
     assert "[entry](https://github.com/o/n/blob/abc/leaderboards/counting/new.json)" in told
     assert "[loss history](https://github.com/o/n/blob/abc/leaderboards/counting/new.loss.jsonl.gz)" in told
-    assert "](" not in render(report(row))
+    assert "](" not in render_comment(report(row))
 
 
 def step(number: int, loss: float) -> Step:
@@ -114,20 +131,20 @@ def step(number: int, loss: float) -> Step:
 
 def test_the_training_is_told_by_its_first_and_last_loss():
     """In words, for a curve takes a picture."""
-    told = render(report(proposed(contest(9, 0), steps=(step(1, 2.5), step(2, 1.25)))))
+    told = render_comment(report(proposed(contest(9, 0), steps=(step(1, 2.5), step(2, 1.25)))))
     assert "Loss 2.5000 at step 1, 1.2500 at step 2 of 2" in told
 
 
-@pytest.mark.parametrize("limit", [LIMIT, 20_000, 6_000])
+@pytest.mark.parametrize("limit", [MAX_COMMENT_BYTES, 20_000, 6_000])
 def test_too_much_is_left_out_from_the_least_important_and_counted(limit):
     """Examples go first, verdicts and faults stay, and the last line says what is missing."""
-    shown = tuple(Example(f"test-{n}", "1", "a " * 300, "b " * 300) for n in range(5))
+    shown = tuple(ItemExample(f"test-{n}", "1", "a " * 300, "b " * 300) for n in range(5))
     rows = [proposed(contest(9, 0, f"new-{n}", gained=shown, lost=shown)) for n in range(20)]
-    told = render(report(*rows), limit)
+    told = render_comment(report(*rows), limit)
     assert len(told.encode()) <= limit
     assert "sets of examples. `bench show" in told.splitlines()[-1]
     assert told.count("**better than its base**") == 20
-    if limit == LIMIT:
+    if limit == MAX_COMMENT_BYTES:
         assert told.count("how to re-run</summary>") == 20
         assert 0 < told.count("items gained and lost") < 20
     else:
@@ -138,9 +155,9 @@ def test_too_much_is_left_out_from_the_least_important_and_counted(limit):
 def test_the_limit_holds_for_the_worst_of_names_and_counts(letter):
     """Hundreds of rows and faults with endless names are still one comment."""
     rows = [proposed(contest(9, 0, f"{n}{letter * 500}", against=letter * 500), remarks=(f"{n}",)) for n in range(200)]
-    told = render(report(*rows, base=letter * 500, faults=(letter * 5000,) * 500))
-    assert len(told.encode()) <= LIMIT
-    assert told.startswith(MARK)
+    told = render_comment(report(*rows, base=letter * 500, faults=(letter * 5000,) * 500))
+    assert len(told.encode()) <= MAX_COMMENT_BYTES
+    assert told.startswith(COMMENT_MARKER)
     assert "better than its base" in told
 
 
@@ -153,9 +170,9 @@ def kinds(text: str) -> list[str]:
     return found
 
 
-def hostile(text: str, link: str | None = None) -> Report:
+def hostile(text: str, link: str | None = None) -> PullRequestReport:
     """A comment in which everything that can come from outside is this text."""
-    shown = (Example(text, text, text, text),)
+    shown = (ItemExample(text, text, text, text),)
     mine, against = contest(6, 0, text, against=text, gained=shown, lost=shown)
     made = replace(mine.entry.result, provenance=replace(mine.entry.result.provenance, command=text, device=text))
     mine = Row(text, Entry.of(made, mine.entry.created, mine.entry.timings))
@@ -165,7 +182,7 @@ def hostile(text: str, link: str | None = None) -> Report:
         base=text,
         link=link,
         faults=(text,),
-        retractions=(Withdrawn(text, said),),
+        retractions=(ProposedRetraction(text, said),),
     )
 
 
@@ -177,13 +194,13 @@ def hostile(text: str, link: str | None = None) -> Report:
 def test_no_text_from_outside_changes_what_the_comment_is_made_of(text):
     """Whatever names, answers, reasons, commands and faults say, blocks, tables, code and links are those of `x`."""
     for link in (None, "https://example.org/o/n/blob/abc"):
-        assert kinds(render(hostile(text, link))) == kinds(render(hostile("x", link)))
+        assert kinds(render_comment(hostile(text, link))) == kinds(render_comment(hostile("x", link)))
 
 
 @given(TEXT)
 def test_a_fence_shows_the_text_and_ends_where_it_ends(text):
     """One block of code, then what follows, whatever runs of backticks or tildes stand inside."""
-    blocks = MARKDOWN.parse(f"{fence(text)}\n\nend")
+    blocks = MARKDOWN.parse(f"{fence_text(text)}\n\nend")
     assert [block.type for block in blocks] == ["fence", "paragraph_open", "inline", "paragraph_close"]
     assert blocks[0].content.count("\n") == text.count("\n") + 1
 
@@ -191,7 +208,7 @@ def test_a_fence_shows_the_text_and_ends_where_it_ends(text):
 @given(NASTY)
 def test_a_name_in_a_summary_is_text_and_no_tag(text):
     """Inside the HTML of a folded block a name opens nothing and closes nothing."""
-    told = render(hostile(text or "x"))
+    told = render_comment(hostile(text or "x"))
     opened = [line for line in told.splitlines() if line.startswith("<details><summary>")]
     assert opened
     for line in opened:
@@ -201,8 +218,8 @@ def test_a_name_in_a_summary_is_text_and_no_tag(text):
 
 def test_a_row_that_is_no_candidate_is_in_the_table_alone():
     """Without a contest there is a remark, a line of the table and no verdict."""
-    row = Proposed("counting", Row("new.json", entry(result("base"))), (), ("scored before",), (), ())
-    told = render(report(row))
+    row = ProposedRow("counting", Row("new.json", entry(result("base"))), (), ("scored before",), (), ())
+    told = render_comment(report(row))
     assert "## bench: nothing to compare" in told
     assert "- `base`: scored before" in told
     assert "|`base`|12|41.67|" in told

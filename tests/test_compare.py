@@ -3,12 +3,20 @@
 from dataclasses import replace
 
 import pytest
-from baseline_bench.analysis.compare import Flips, Move, comparable, compare, is_base, kind, moves
+from baseline_bench.analysis.compare import (
+    ChangeCounts,
+    ItemChange,
+    classify_comparison,
+    compare_entries,
+    explain_incomparability,
+    is_base,
+    list_item_changes,
+)
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Verdict
-from baseline_bench.evaluation.evaluate import score
+from baseline_bench.core.types import Judgement
+from baseline_bench.evaluation.evaluate import count_judgements
 from baseline_bench.results.bits import Bits
-from baseline_bench.results.candidate import Merge, Training
+from baseline_bench.results.candidate import MergeSummary, TrainingRecord
 from baseline_bench.results.entry import Entry, Result
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,23 +26,23 @@ RIGHT, LOOSE, WRONG, UNREAD, CUT = "right", "loose", "wrong", "unread", "cut"
 KINDS = (RIGHT, LOOSE, WRONG, UNREAD, CUT)
 
 
-def verdict(place: int, kind: str) -> Verdict:
+def verdict(place: int, kind: str) -> Judgement:
     """A judgement of this kind; `loose` is right but not in the task's own format."""
     answer = None if kind == UNREAD else "1"
     right = kind in (RIGHT, LOOSE)
-    return Verdict(f"test-{place}", answer, "hash", right, kind == RIGHT, "length" if kind == CUT else "stop")
+    return Judgement(f"test-{place}", answer, "hash", right, kind == RIGHT, "length" if kind == CUT else "stop")
 
 
 def row(*kinds: str, of: Result | None = None) -> Entry:
     """A row with these judgements, in item order."""
     verdicts = [verdict(place, kind) for place, kind in enumerate(kinds)]
-    return entry(replace(of or result(), bits=Bits.of(verdicts), counts=score(verdicts)))
+    return entry(replace(of or result(), bits=Bits.of(verdicts), counts=count_judgements(verdicts)))
 
 
 def compared(*pairs: tuple[str, str]):
     """One row against another, item by item."""
     first, second = zip(*pairs, strict=True)
-    return compare(row(*first), row(*second))
+    return compare_entries(row(*first), row(*second))
 
 
 def test_items_are_counted_by_who_got_them_right():
@@ -60,7 +68,7 @@ def test_equal_rows_show_nothing():
     found = compared(*[(RIGHT, RIGHT)] * 5, *[(WRONG, WRONG)] * 5)
     assert (found.verdict, found.p, found.p_mid, found.needed, found.at_odds) == ("not resolved", 1, 1, None, False)
     assert found.interval.low < 0 < found.interval.high
-    assert found.flips == Flips((0, 0), (0, 0), (0, 0), (0, 0))
+    assert found.flips == ChangeCounts((0, 0), (0, 0), (0, 0), (0, 0))
 
 
 def test_a_difference_that_is_not_resolved_tells_how_many_items_it_takes():
@@ -112,14 +120,14 @@ def test_interval_and_test_may_disagree_and_it_is_said():
 )
 def test_an_item_moves_for_one_cause(now, then, cause, counted):
     """Nothing read, cut short, another answer, or only another manner of stating it; gains and losses apart."""
-    none = Flips((0, 0), (0, 0), (0, 0), (0, 0))
+    none = ChangeCounts((0, 0), (0, 0), (0, 0), (0, 0))
     assert compared((now, then), (RIGHT, RIGHT), (WRONG, WRONG)).flips == replace(none, **{cause: counted})
 
 
 @pytest.mark.parametrize("pair", [(WRONG, UNREAD), (UNREAD, CUT), (WRONG, CUT), (LOOSE, LOOSE)])
 def test_what_was_wrong_and_stays_wrong_has_not_moved(pair):
     """Neither a gain nor a loss, whatever kept it from being right."""
-    assert compared(pair, pair[::-1]).flips == Flips((0, 0), (0, 0), (0, 0), (0, 0))
+    assert compared(pair, pair[::-1]).flips == ChangeCounts((0, 0), (0, 0), (0, 0), (0, 0))
 
 
 @given(st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(KINDS)), min_size=1, max_size=40))
@@ -129,7 +137,7 @@ def test_causes_add_up_to_what_was_won_and_lost(pairs):
     flips = found.flips
     assert sum(won for won, _ in (flips.unread, flips.stopping, flips.answer)) == found.pairs.first
     assert sum(lost for _, lost in (flips.unread, flips.stopping, flips.answer)) == found.pairs.second
-    assert back.flips == Flips(flips.unread[::-1], flips.stopping[::-1], flips.answer[::-1], flips.format[::-1])
+    assert back.flips == ChangeCounts(flips.unread[::-1], flips.stopping[::-1], flips.answer[::-1], flips.format[::-1])
     assert back.p == found.p
 
 
@@ -162,7 +170,11 @@ def test_moves_name_items_in_their_order():
     """The place of each, its cause, and who won it; items on which the rows agree are left out."""
     first = row(RIGHT, RIGHT, WRONG, LOOSE, UNREAD)
     second = row(RIGHT, WRONG, CUT, RIGHT, RIGHT)
-    assert moves(first, second) == (Move(1, "answer", True), Move(3, "format", False), Move(4, "unread", False))
+    assert list_item_changes(first, second) == (
+        ItemChange(1, "answer", True),
+        ItemChange(3, "format", False),
+        ItemChange(4, "unread", False),
+    )
 
 
 @pytest.mark.parametrize("lacking", [0, 1])
@@ -171,7 +183,7 @@ def test_a_missing_item_is_an_error_and_never_wrong(lacking):
     rows = [row(*[RIGHT] * 12), row(*[RIGHT] * 12)]
     rows[lacking] = row(*[RIGHT] * 11)
     with pytest.raises(BenchError, match="lacks some of 12 items") as caught:
-        compare(*rows)
+        compare_entries(*rows)
     assert "never counted as wrong" in caught.value.way_out
 
 
@@ -190,15 +202,15 @@ OTHERS = [
 def test_another_number_of_gpus_leaves_rows_comparable():
     """It is named among the differences, and moves no more than the engine's own noise."""
     shared = replace(BASE.engine, settings={**BASE.engine.settings, "gpus": 4})
-    assert comparable(entry(BASE), entry(replace(BASE, engine=shared), "2026-11-23T12:00:00Z")) is None
+    assert explain_incomparability(entry(BASE), entry(replace(BASE, engine=shared), "2026-11-23T12:00:00Z")) is None
 
 
 @pytest.mark.parametrize(("what", "other"), OTHERS, ids=[what for what, _ in OTHERS])
 def test_rows_that_differ_in_more_than_weights_are_not_comparable(what, other):
     """The part that differs is named with both values, and no difference is worked out."""
-    assert comparable(entry(BASE), entry(other)).startswith(f"other {what} (")
+    assert explain_incomparability(entry(BASE), entry(other)).startswith(f"other {what} (")
     with pytest.raises(BenchError, match=f"not comparable: other {what}") as caught:
-        compare(entry(other), entry(BASE))
+        compare_entries(entry(other), entry(BASE))
     assert caught.value.way_out
 
 
@@ -206,8 +218,8 @@ def test_weights_names_and_training_do_not_hinder():
     """They are what is compared; nor does it matter whether weights were loaded or reloaded, and when."""
     settings = {**BASE.engine.settings, "weights": "reloaded"}
     other = replace(result("tuned"), engine=replace(BASE.engine, settings=settings), training=None)
-    assert comparable(entry(BASE), entry(other, "2026-11-23T12:00:00Z")) is None
-    assert compare(entry(BASE), entry(other)).pairs.difference == 0
+    assert explain_incomparability(entry(BASE), entry(other, "2026-11-23T12:00:00Z")) is None
+    assert compare_entries(entry(BASE), entry(other)).pairs.difference == 0
 
 
 SYSTEMS = [(what, other) for what, other in OTHERS if what not in ("protocols", "items")]
@@ -219,14 +231,14 @@ MANNER = replace(BASE, task=replace(BASE.task, label="counting-8shot@v1", protoc
 )
 def test_the_same_items_asked_otherwise_are_a_system_comparison(what, other):
     """Allowed where it is asked for, with what differs named; refused where weights are to be compared."""
-    found = kind(entry(BASE), entry(other))
+    found = classify_comparison(entry(BASE), entry(other))
     assert found.name == "system comparison"
     assert [difference.what for difference in found.differs] == [what]
-    compared = compare(entry(BASE), entry(other), system=True)
+    compared = compare_entries(entry(BASE), entry(other), system=True)
     assert compared.system
     assert compared.differs == found.differs
     with pytest.raises(BenchError, match="not comparable"):
-        compare(entry(BASE), entry(other))
+        compare_entries(entry(BASE), entry(other))
 
 
 @pytest.mark.parametrize(
@@ -245,25 +257,27 @@ def test_the_same_items_asked_otherwise_are_a_system_comparison(what, other):
 )
 def test_another_exam_is_not_comparable_in_any_way(what, other):
     """Other items, another selection, another reader, another version: no difference, no items in common."""
-    found = kind(entry(BASE), entry(other))
+    found = classify_comparison(entry(BASE), entry(other))
     assert found.name == "not comparable"
     assert [difference.what for difference in found.differs] == [what]
     with pytest.raises(BenchError, match=f"not comparable: other {what}"):
-        compare(entry(BASE), entry(other), system=True)
+        compare_entries(entry(BASE), entry(other), system=True)
 
 
 def test_rows_of_one_exam_and_engine_are_comparable():
     """Nothing but the weights differs, and the kind says so."""
-    assert kind(entry(BASE), entry(result("tuned"))) == kind(entry(result("tuned")), entry(BASE))
-    assert kind(entry(BASE), entry(result("tuned"))).name == "comparable"
-    assert not compare(entry(BASE), entry(result("tuned")), system=True).system
+    assert classify_comparison(entry(BASE), entry(result("tuned"))) == classify_comparison(
+        entry(result("tuned")), entry(BASE)
+    )
+    assert classify_comparison(entry(BASE), entry(result("tuned"))).name == "comparable"
+    assert not compare_entries(entry(BASE), entry(result("tuned")), system=True).system
 
 
 def test_a_base_is_known_by_the_weights_that_were_trained_from():
     """Not by its name; a row without known weights is nobody's base."""
     base = entry(BASE)
-    merge = Merge("bfloat16", BASE.model.weights_sha256, "a", "b", 1, 1, 0.01, None, 0.0, 1.0, 1)
-    tuned = entry(replace(result("tuned"), training=Training(None, None, merge)))
+    merge = MergeSummary("bfloat16", BASE.model.weights_sha256, "a", "b", 1, 1, 0.01, None, 0.0, 1.0, 1)
+    tuned = entry(replace(result("tuned"), training=TrainingRecord(None, None, merge)))
     served = entry(replace(BASE, model=replace(BASE.model, weights_sha256=None)))
     assert is_base(base, tuned)
     assert not is_base(tuned, base)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import samples
 from baseline_bench.commands.comparing import Compare, Diff, compare, diff
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.results import entries, retractions
-from baseline_bench.results.entry import Checks
+from baseline_bench.results.entry import CheckResults
 from baseline_bench.results.retractions import Retraction
 from test_telling import BASE
 
@@ -27,7 +27,7 @@ class Terminal:
 
     def __init__(self, width: int = 140) -> None:
         self.out, self.err = StringIO(), StringIO()
-        self.screen = Screen(self.out, self.err)
+        self.screen = Console(self.out, self.err)
         self.screen.data.width = self.screen.talk.width = width
 
     def compare(self, first: str, second: str, boards: Path = BOARDS, **how) -> str:
@@ -48,7 +48,7 @@ def boards(tmp_path):
     """A board of two rows: `base` with 3 of 12 right, `better` with 5."""
     for name, right in (("base", 3), ("better", 5)):
         lines = samples.answers(right=right)
-        entries.write(samples.entry(samples.result(name, lines)), lines, tmp_path / "counting")
+        entries.write_entry(samples.entry(samples.result(name, lines)), lines, tmp_path / "counting")
     return tmp_path
 
 
@@ -101,8 +101,10 @@ def marked(folder, name, right, **checks):
     """Add a row whose checks found something."""
     made = samples.result(name, samples.answers(right=right))
     lines = samples.answers(right=right)
-    found = Checks(findings=("template-drops-turn",), accepted=("template-unread",), logits="finite")
-    return entries.write(samples.entry(replace(made, checks=replace(found, **checks))), lines, folder / "counting")
+    found = CheckResults(findings=("template-drops-turn",), accepted=("template-unread",), logits="finite")
+    return entries.write_entry(
+        samples.entry(replace(made, checks=replace(found, **checks))), lines, folder / "counting"
+    )
 
 
 def test_findings_of_a_row_come_before_the_verdict(boards):
@@ -174,7 +176,9 @@ def test_markdown_goes_into_a_comment(boards):
 def test_a_withdrawn_row_is_compared_with_a_warning(boards):
     """Only where its file is named, and the reason is told."""
     path = next((boards / "counting").glob("*better*.json"))
-    retractions.write(Retraction(1, "2026-11-23T12:00:00Z", path.name, "x", "a wrong template", None), path.parent)
+    retractions.write_record(
+        Retraction(1, "2026-11-23T12:00:00Z", path.name, "x", "a wrong template", None), path.parent
+    )
     terminal = Terminal()
     assert "better against base" in terminal.compare(path.name, "base", boards)
     assert f"{path.name} was withdrawn: a wrong template" in terminal.err.getvalue()
@@ -266,7 +270,7 @@ def test_control_characters_of_a_model_do_not_reach_the_terminal(tmp_path):
         made = [*samples.answers(right=right)]
         place = made[4]
         made[4] = type(place)(place.id, place.gold, place.finish, None, None, place.text + "\x1b[2J\r" * (right == 4))
-        entries.write(samples.entry(samples.result(name, made)), made, tmp_path / "counting")
+        entries.write_entry(samples.entry(samples.result(name, made)), made, tmp_path / "counting")
     out = Terminal().diff("a", "b", tmp_path)
     assert "�[2J" in out
     assert "\x1b[2J" not in out

@@ -12,10 +12,10 @@ from baseline_bench.evaluation import protocol
 from baseline_bench.training import recipes
 
 
-@pytest.fixture(params=plugins.names("task"))
+@pytest.fixture(params=plugins.list_names("task"))
 def task_and_split(request):
     """Each task whose library is installed, with the mirror for those whose data lies elsewhere."""
-    task = plugins.task(request.param)
+    task = plugins.load_task(request.param)
     missing = [name for name in getattr(task, "LIBRARIES", ()) if importlib.util.find_spec(name) is None]
     if missing:
         pytest.skip(f"{', '.join(missing)} is not installed")
@@ -40,8 +40,8 @@ def test_a_task_s_label_is_pinned_to_its_digest(task_and_split):
     """One label, one digest, for ever: a change to a task makes a new version."""
     task, split = task_and_split
     problems = task.problems(split("test"))
-    pinned = protocol.pinned()
-    assert pinned.get(task.LABEL) == protocol.digest(task, problems)
+    pinned = protocol.read_pinned_digests()
+    assert pinned.get(task.LABEL) == protocol.digest_protocol(task, problems)
 
 
 def test_a_task_s_prompts_end_with_the_question_and_have_no_system_turn(task_and_split):
@@ -53,30 +53,30 @@ def test_a_task_s_prompts_end_with_the_question_and_have_no_system_turn(task_and
         assert (messages[-1].role, messages[-1].content) == ("user", problem.question)
 
 
-@pytest.mark.parametrize("name", plugins.names("task"))
+@pytest.mark.parametrize("name", plugins.list_names("task"))
 def test_a_task_s_optional_members_are_of_their_kind(name):
     """What a task may leave out is looked for by name, so a slip of the pen would go unnoticed elsewhere."""
-    task = plugins.task(name)
+    task = plugins.load_task(name)
     assert isinstance(getattr(task, "REPOSITORY", ""), str)
     assert set(getattr(task, "SPLITS", ())) <= {"train", "test"}
     assert all(isinstance(library, str) for library in getattr(task, "LIBRARIES", ()))
     origins = getattr(task, "DERIVED_FROM", {})
     assert set(origins) <= set(getattr(task, "SPLITS", ("train", "test")))
-    assert {root for roots in origins.values() for root in roots} <= {*plugins.names("task")} - {name}
+    assert {root for roots in origins.values() for root in roots} <= {*plugins.list_names("task")} - {name}
 
 
-@pytest.mark.parametrize("name", [name for name in plugins.names("engine") if name != "vllm"])
+@pytest.mark.parametrize("name", [name for name in plugins.list_names("engine") if name != "vllm"])
 def test_an_engine_has_frozen_options_with_defaults(name):
     """`-o key=value` needs a frozen dataclass that can be made without arguments; vllm has a suite of its own."""
-    options = plugins.engine(name).Options()
+    options = plugins.load_engine(name).Options()
     assert dataclasses.is_dataclass(options)
     assert options.__dataclass_params__.frozen
 
 
-@pytest.mark.parametrize("name", plugins.names("trainer"))
+@pytest.mark.parametrize("name", plugins.list_names("trainer"))
 def test_a_trainer_has_frozen_options_with_defaults_and_trains_one_job(name):
     """A recipe's keys become the Options, every one of them a value that TOML can say; train takes a job alone."""
-    trainer = plugins.trainer(name)
+    trainer = plugins.load_trainer(name)
     options = trainer.Options()
     assert dataclasses.is_dataclass(options)
     assert options.__dataclass_params__.frozen
@@ -87,28 +87,28 @@ def test_a_trainer_has_frozen_options_with_defaults_and_trains_one_job(name):
     assert trainer.__doc__
 
 
-@pytest.mark.parametrize("name", plugins.names("trainer"))
+@pytest.mark.parametrize("name", plugins.list_names("trainer"))
 def test_a_trainer_s_options_say_what_they_are(name):
     """Every key of a recipe is explained where its default stands."""
-    kinds = plugins.trainer(name).Options.__mro__[:-1]
+    kinds = plugins.load_trainer(name).Options.__mro__[:-1]
     told = "".join(kind.__doc__ or "" for kind in kinds)
     assert [field.name for field in dataclasses.fields(kinds[0]) if field.name not in told] == []
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", recipes.list_recipes())
 def test_a_recipe_parses_and_states_every_key(name):
     """Only a key whose value is nothing may be absent, for TOML has no word for it."""
-    recipe = recipes.read(name)
-    values = recipes.values(recipe)
-    stated = tomllib.loads(recipes.path(name).read_text(encoding="utf-8"))
+    recipe = recipes.read_recipe(name)
+    values = recipes.collect_values(recipe)
+    stated = tomllib.loads(recipes.find_recipe_file(name).read_text(encoding="utf-8"))
     assert set(values) - set(stated) == {key for key, value in values.items() if value is None}
     assert {key: values[key] for key in stated} == stated
-    assert recipe.trainer in plugins.names("trainer")
-    assert isinstance(recipe.options, plugins.trainer(recipe.trainer).Options)
+    assert recipe.trainer in plugins.list_names("trainer")
+    assert isinstance(recipe.options, plugins.load_trainer(recipe.trainer).Options)
     assert recipe.task not in recipe.derived_from
 
 
 def test_the_study_s_recipes_are_there():
     """Full and LoRA on both manners of the solutions, QLoRA, and the study's own settings for comparison."""
     wanted = {"full-main", "full-socratic", "lora-main", "lora-socratic", "qlora-main"}
-    assert wanted | {"seeds-full-main", "seeds-lora-main", "quickstart-lora"} <= set(recipes.names())
+    assert wanted | {"seeds-full-main", "seeds-lora-main", "quickstart-lora"} <= set(recipes.list_recipes())

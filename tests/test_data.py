@@ -37,7 +37,7 @@ def recipe(tmp_path):
 
     def make(*sets: str):
         (tmp_path / "mine.toml").write_text(RECIPE, encoding="utf-8")
-        return recipes.read(str(tmp_path / "mine.toml"), sets)
+        return recipes.read_recipe(str(tmp_path / "mine.toml"), sets)
 
     return make
 
@@ -49,7 +49,7 @@ def of_lines(tmp_path, recipe):
     def load(rows: Sequence[object], *sets: str):
         text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
         (tmp_path / "rows.jsonl").write_text(text, encoding="utf-8")
-        return data.load(recipe(f"data={tmp_path / 'rows.jsonl'}", *sets), None)
+        return data.load_samples(recipe(f"data={tmp_path / 'rows.jsonl'}", *sets), None)
 
     return load
 
@@ -62,7 +62,7 @@ def turns(*contents):
 
 def test_a_task_s_train_split_is_asked_without_its_examples(recipe):
     """Shots 0: the question alone, with the task's own solution and id."""
-    samples = data.load(recipe(), None)
+    samples = data.load_samples(recipe(), None)
     problems = word_problems.problems(Split("train"))
     assert [sample.id for sample in samples] == [problem.id for problem in problems]
     assert samples[7].messages == (Message("user", problems[7].question),)
@@ -72,25 +72,25 @@ def test_a_task_s_train_split_is_asked_without_its_examples(recipe):
 def test_shots_are_the_task_s_own_examples(recipe, of_lines):
     """With all of its shots a row is asked as the task asks; more than there are is refused."""
     problems = word_problems.problems(Split("train", "socratic"))
-    samples = data.load(recipe("shots=1", "config=socratic"), None)
+    samples = data.load_samples(recipe("shots=1", "config=socratic"), None)
     assert samples[7].messages == word_problems.messages(problems[7])
     assert of_lines(PLAIN, "shots=1")[0].messages[:2] == samples[0].messages[:2]
     with pytest.raises(BenchError, match="asks for 2 shots, and word-problems-1shot@v1 has 1: set shots to 1 or less"):
-        data.load(recipe("shots=2"), None)
+        data.load_samples(recipe("shots=2"), None)
 
 
 def test_the_scored_split_is_not_for_training(recipe):
     """Neither a task's nor a hub data set's test split is ever trained on."""
     with pytest.raises(BenchError, match="split must be train for a task's data"):
-        data.load(recipe("split=test"), None)
+        data.load_samples(recipe("split=test"), None)
     with pytest.raises(BenchError, match="test splits are not for training"):
-        data.load(recipe("data=org/name", "split=train+test[:5]"), None)
+        data.load_samples(recipe("data=org/name", "split=train+test[:5]"), None)
 
 
 def test_gsm8k_is_read_as_the_task_reads_it(gsm8k_mirror):
     """Both configs give 7,473 rows with the task's ids, through the one path that scoring uses too."""
     for name in ("full-main", "full-socratic"):
-        samples = data.load(recipes.read(name), gsm8k_mirror)
+        samples = data.load_samples(recipes.read_recipe(name), gsm8k_mirror)
         assert [sample.id for sample in samples] == [f"train-{number}" for number in range(7473)]
     assert " ** " in samples[0].solution
 
@@ -103,7 +103,7 @@ def test_a_task_of_one_s_own_may_be_the_data(tmp_path, recipe):
         "def problems(split):\n    return [Problem(split.name, split.config, '1', '#### 1')]\n",
         encoding="utf-8",
     )
-    (sample,) = data.load(recipe(f"data={tmp_path / 'mine.py'}"), None)
+    (sample,) = data.load_samples(recipe(f"data={tmp_path / 'mine.py'}"), None)
     assert (sample.id, sample.messages[0].content) == ("train", "main")
 
 
@@ -121,10 +121,10 @@ def test_any_data_set_of_the_hub_will_do(tmp_path, recipe):
     """Question and answer, or messages; ids are those of the split, and no progress bar is left switched off."""
     shown = datasets.are_progress_bars_disabled()
     mirror = write_mirror(tmp_path / "mirror", PLAIN)
-    samples = data.load(recipe("data=org/name", "config=main"), mirror)
+    samples = data.load_samples(recipe("data=org/name", "config=main"), mirror)
     assert [(sample.id, sample.solution) for sample in samples] == [("train-0", "#### 5"), ("train-1", "#### 9")]
     with pytest.raises(BenchError, match=r"has no main/validation: .*set config and split"):
-        data.load(recipe("data=org/name", "config=main", "split=validation"), mirror)
+        data.load_samples(recipe("data=org/name", "config=main", "split=validation"), mirror)
     assert datasets.are_progress_bars_disabled() == shown
 
 
@@ -136,9 +136,9 @@ def test_an_unreachable_hub_is_told_with_the_ways_out(monkeypatch, recipe):
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
     with pytest.raises(BenchError, match=r"cannot load org/name: Couldn't reach the Hub: .*--datasets.*HF_ENDPOINT"):
-        data.load(recipe("data=org/name"), None)
+        data.load_samples(recipe("data=org/name"), None)
     with pytest.raises(BenchError, match=r"no data 'word-problem': give a task .gsm-symbolic, gsm8k, .*word-problems."):
-        data.load(recipe("data=word-problem"), None)
+        data.load_samples(recipe("data=word-problem"), None)
 
 
 def test_a_file_of_questions_and_answers(of_lines):
@@ -162,7 +162,7 @@ def test_a_file_of_conversations(of_lines):
 def test_parquet_gives_what_json_lines_give(tmp_path, recipe, of_lines, rows):
     """The same rows are the same samples, whichever way they are stored."""
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
-    assert data.load(recipe(f"data={tmp_path / 'rows.parquet'}"), None) == of_lines(rows)
+    assert data.load_samples(recipe(f"data={tmp_path / 'rows.parquet'}"), None) == of_lines(rows)
 
 
 def system():
@@ -200,24 +200,24 @@ def test_bad_rows_are_told_with_their_lines(of_lines, rows, told):
 def test_files_that_cannot_be_read_are_told(tmp_path, recipe):
     """A missing file and one that only pretends to be Parquet."""
     with pytest.raises(BenchError, match=r"no file .*gone.jsonl"):
-        data.load(recipe(f"data={tmp_path / 'gone.jsonl'}"), None)
+        data.load_samples(recipe(f"data={tmp_path / 'gone.jsonl'}"), None)
     (tmp_path / "noise.parquet").write_bytes(b"noise")
     with pytest.raises(BenchError, match=r"noise.parquet is no Parquet file"):
-        data.load(recipe(f"data={tmp_path / 'noise.parquet'}"), None)
+        data.load_samples(recipe(f"data={tmp_path / 'noise.parquet'}"), None)
     (tmp_path / "rows.csv").write_text("a,b\n")
     with pytest.raises(BenchError, match=r"neither .jsonl nor .parquet"):
-        data.texts(tmp_path / "rows.csv")
+        data.load_texts(tmp_path / "rows.csv")
 
 
 def test_every_text_of_any_file_can_be_looked_at(tmp_path):
     """To look for leaks, columns need no names that are known here."""
     rows = [{"prompt": "a", "extra": {"list": ["b", 1, None]}}, "c", turns("d", "e")]
     (tmp_path / "any.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    found = [[message.content for message in sample.messages] for sample in data.texts(tmp_path / "any.jsonl")]
+    found = [[message.content for message in sample.messages] for sample in data.load_texts(tmp_path / "any.jsonl")]
     assert found == [["a", "b"], ["c"], ["user", "d", "assistant", "e"]]
     (tmp_path / "any.jsonl").write_text("{\n")
     with pytest.raises(BenchError, match="line 1 is not JSON"):
-        data.texts(tmp_path / "any.jsonl")
+        data.load_texts(tmp_path / "any.jsonl")
     (tmp_path / "any.jsonl").write_text("")
     with pytest.raises(BenchError, match="is empty"):
-        data.texts(tmp_path / "any.jsonl")
+        data.load_texts(tmp_path / "any.jsonl")

@@ -51,7 +51,7 @@ def test_two_processes_train_what_one_does(base, alone, tmp_path, monkeypatch, s
     options = {"full": {}, "lora": {"r": 4, "alpha": 8}}
     trainings = [[name, str(tmp_path / name), OPTIONS | {"sharding": sharding} | options[name]] for name in TRAINERS]
     asked = {"base": str(base.folder), "rows": ROWS, "processes": 2, "trainings": trainings}
-    told = child_process.run("tiny_training:work", asked, processes=2)
+    told = child_process.call_in_child("tiny_training:work", asked, processes=2)
     for name, (losses, norms, held_out, trainable) in zip(TRAINERS, told, strict=True):
         wanted = alone[name]
         assert losses == pytest.approx(wanted.losses, abs=1e-5)
@@ -68,9 +68,9 @@ def test_a_sharded_training_goes_on_too(base, tmp_path, monkeypatch):
     asked = {"base": str(base.folder), "rows": ROWS, "processes": 2}
     one = asked | {"trainings": [["full", str(tmp_path / "broken"), options]], "killed": 5}
     with pytest.raises(BenchError, match="killed"):
-        child_process.run("tiny_training:work", one, processes=2)
+        child_process.call_in_child("tiny_training:work", one, processes=2)
     both = [["full", str(tmp_path / name), options] for name in ("broken", "whole")]
-    broken, whole = child_process.run("tiny_training:work", asked | {"trainings": both}, processes=2)
+    broken, whole = child_process.call_in_child("tiny_training:work", asked | {"trainings": both}, processes=2)
     assert broken[0] == whole[0][-len(broken[0]) :]
     assert len(broken[0]) == 9 - 4
     assert apart(tmp_path / "broken" / "weights", tmp_path / "whole" / "weights") == 0

@@ -83,7 +83,7 @@ def test_every_link_of_the_pages_leads_somewhere():
 def test_the_pages_name_every_task_and_engine():
     """Who adds a plug-in tells the reader."""
     text = README + (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert [name for kind in ("task", "engine") for name in plugins.names(kind) if name not in text] == []
+    assert [name for kind in ("task", "engine") for name in plugins.list_names(kind) if name not in text] == []
 
 
 def test_every_finding_is_explained():
@@ -93,10 +93,10 @@ def test_every_finding_is_explained():
     assert table.splitlines() == told
 
 
-@pytest.mark.parametrize("name", [name for name in plugins.names("engine") if name != "vllm"])
+@pytest.mark.parametrize("name", [name for name in plugins.list_names("engine") if name != "vllm"])
 def test_every_option_of_an_engine_is_told(name):
     """An option that no page names is one that nobody finds."""
     page = (ROOT / "docs" / "engines.md").read_text(encoding="utf-8")
     section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
-    options = [field.name for field in dataclasses.fields(plugins.engine(name).Options)]
+    options = [field.name for field in dataclasses.fields(plugins.load_engine(name).Options)]
     assert [option for option in options if f"`{option}`" not in section] == []

@@ -26,7 +26,7 @@ def prepared(tmp_path_factory) -> Path:
     tiny.build(folder / "untied", "plain")
     tiny.build(folder / "tuned", seed=2)
     adapter = tiny_lora.build(folder / "base", folder / "adapter", size=0.05)
-    config = adapter / weights.ADAPTER
+    config = adapter / weights.ADAPTER_CONFIG
     config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": "./base"}))
     return folder
 
@@ -48,7 +48,7 @@ def findings(here: Path, capfd, *words: object) -> list[str]:
     return lines
 
 
-def change(folder: Path, of, file: str = weights.SINGLE) -> None:
+def change(folder: Path, of, file: str = weights.SINGLE_FILE) -> None:
     """Change a folder's tensors."""
     tensors = load_file(folder / file)
     of(tensors)
@@ -129,7 +129,7 @@ def cut_end(here):
 
 def copy_base(here):
     """A training whose rate was too small."""
-    shutil.copy(here / "base" / weights.SINGLE, here / "tuned" / weights.SINGLE)
+    shutil.copy(here / "base" / weights.SINGLE_FILE, here / "tuned" / weights.SINGLE_FILE)
 
 
 def other_template(here):
@@ -203,9 +203,9 @@ def test_an_adapter_of_another_base_is_found(here, capfd):
     """Of the same shape it is told by its name, of another shape by its tensors."""
     (told,) = findings(here, capfd, "adapter", "--base", "./other")
     assert "says that it was trained on ./base, and not on ./other: leave --base out, or name that model" in told
-    half = {name: tensor[:128] for name, tensor in load_file(here / "other" / weights.SINGLE).items()}
+    half = {name: tensor[:128] for name, tensor in load_file(here / "other" / weights.SINGLE_FILE).items()}
     save_file(
-        {name: tensor.clone() for name, tensor in half.items()}, here / "other" / weights.SINGLE, {"format": "pt"}
+        {name: tensor.clone() for name, tensor in half.items()}, here / "other" / weights.SINGLE_FILE, {"format": "pt"}
     )
     told = findings(here, capfd, "adapter", "--base", "./other")
     assert "does not fit" in told[0]
@@ -226,7 +226,7 @@ def test_answers_that_never_end_are_told_with_the_padding_that_hides_their_end(h
     words = ("--engine", "transformers", "-o", "dtype=float32", "--answers", "1")
     (told,) = findings(here, capfd, "adapter", *words)
     assert "no answer ended by itself: 2 <|im_end|> was never learned" in told
-    assert (here / "adapter" / "merged" / weights.SINGLE).is_file()
+    assert (here / "adapter" / "merged" / weights.SINGLE_FILE).is_file()
     edit(here / "tuned" / "tokenizer_config.json", pad_token="<|im_end|>")
     (told,) = findings(here, capfd, "tuned", *words)
     assert "2 <|im_end|> ends answers and is the padding too, which trainers leave out of the loss" in told
@@ -234,7 +234,7 @@ def test_answers_that_never_end_are_told_with_the_padding_that_hides_their_end(h
 
 def test_pickled_weights_are_found_and_not_loaded(here, capfd):
     """The file is not opened."""
-    (here / "tuned" / weights.SINGLE).unlink()
+    (here / "tuned" / weights.SINGLE_FILE).unlink()
     torch.save({}, here / "tuned" / "pytorch_model.bin")
     (told,) = findings(here, capfd, "tuned")
     assert "pickled weights (pytorch_model.bin) run code when they are loaded: safetensors only" in told

@@ -3,8 +3,8 @@
 import xml.etree.ElementTree as ET
 
 import pytest
-from baseline_bench.core.markup import visible
-from baseline_bench.rendering.drawing import Canvas, cut, ticks
+from baseline_bench.core.markup import make_visible
+from baseline_bench.rendering.drawing import Canvas, choose_ticks, truncate_text
 from hypothesis import given
 from hypothesis import strategies as st
 from test_markup import NASTY
@@ -31,7 +31,7 @@ def test_any_words_give_well_formed_xml_that_shows_them(words: str) -> None:
     kinds = [element.tag.removeprefix(SVG) for element in root]
     assert kinds == ["title", "desc", "style", "rect", "line", "rect", "circle", "polyline", "text"]
     # XML reads no line end here: they are spelled out.
-    assert [root[0].text or "", root[1].text or "", root[-1].text or ""] == [visible(words)] * 3
+    assert [root[0].text or "", root[1].text or "", root[-1].text or ""] == [make_visible(words)] * 3
 
 
 @given(FINITE, FINITE)
@@ -69,23 +69,23 @@ def test_an_unknown_class_is_refused() -> None:
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(2, 12))
 def test_ticks_are_round_few_and_within(low: float, width: float, most: int) -> None:
     """At most as many as asked for, evenly apart, none outside the range."""
-    found = ticks(low, low + width, most)
+    found = choose_ticks(low, low + width, most)
     assert len(found) <= most
     assert all(low - 1e-6 * width - 1e-8 <= tick <= low + width + 1e-6 * width + 1e-8 for tick in found)
 
 
 def test_ticks_of_usual_ranges() -> None:
     """Steps of 1, 2 and 5."""
-    assert ticks(0, 7.1) == (0, 2, 4, 6)
-    assert ticks(0, 7.1, 8) == (0, 1, 2, 3, 4, 5, 6, 7)
-    assert ticks(0, 0.03) == (0, 0.01, 0.02, 0.03)
+    assert choose_ticks(0, 7.1) == (0, 2, 4, 6)
+    assert choose_ticks(0, 7.1, 8) == (0, 1, 2, 3, 4, 5, 6, 7)
+    assert choose_ticks(0, 0.03) == (0, 0.01, 0.02, 0.03)
     with pytest.raises(ValueError, match="no 6 ticks"):
-        ticks(1, 1)
+        choose_ticks(1, 1)
 
 
 def test_long_names_are_cut_by_columns() -> None:
     """Wide characters take two columns; what cannot be seen is spelled out first."""
-    assert cut("short", 5) == "short"
-    assert cut("longer", 5) == "long…"
-    assert cut("模型模型", 6) == "模型…"
-    assert cut("a\u202eb", 20) == "a\\u{202e}b"
+    assert truncate_text("short", 5) == "short"
+    assert truncate_text("longer", 5) == "long…"
+    assert truncate_text("模型模型", 6) == "模型…"
+    assert truncate_text("a\u202eb", 20) == "a\\u{202e}b"

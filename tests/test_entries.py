@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from baseline_bench.core import records
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import decode, plain, pretty
+from baseline_bench.core.records import decode_record, encode_indented, to_json_value
 from baseline_bench.results import audit, entries
-from baseline_bench.results.completions import from_lines, read_lines
-from baseline_bench.results.entries import completions_path, read, stem, verify, write
+from baseline_bench.results.completions import decompress_file, parse_completions
+from baseline_bench.results.entries import build_file_stem, completions_path, read_entry, verify_entry, write_entry
 from baseline_bench.results.entry import Entry, Result
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,10 +24,10 @@ BASE = result()
 def test_an_entry_is_written_read_and_verified(tmp_path: Path) -> None:
     """A written entry is read back equal, nothing is wrong with it, and its completions stand beside it."""
     path = add(tmp_path / "board")
-    assert read(path) == entry()
-    assert verify(path, regrade) == []
-    lines = read_lines(completions_path(path))
-    assert from_lines(lines, "here") == answers()
+    assert read_entry(path) == entry()
+    assert verify_entry(path, regrade) == []
+    lines = decompress_file(completions_path(path))
+    assert parse_completions(lines, "here") == answers()
     assert sorted(item.name for item in path.parent.iterdir()) == [path.name, completions_path(path).name]
 
 
@@ -38,10 +38,10 @@ def test_any_entry_survives_its_file(candidate: str, source: str, settings: dict
     """Whatever the names and settings, the JSON of an entry gives the same entry and the same bytes."""
     of = replace(BASE, candidate=candidate, model=replace(BASE.model, source=source))
     made = entry(replace(of, engine=replace(of.engine, settings=settings)))
-    again = decode(Entry, json.loads(pretty(made)), "here", "mend it")
+    again = decode_record(Entry, json.loads(encode_indented(made)), "here", "mend it")
     assert again == made
-    assert pretty(again) == pretty(made)
-    assert audit.numbers(again) == []
+    assert encode_indented(again) == encode_indented(made)
+    assert audit.check_numbers(again) == []
 
 
 @pytest.mark.parametrize("of", [BASE, partial(BASE)], ids=["full", "partial"])
@@ -49,7 +49,7 @@ def test_adding_an_entry_twice_changes_nothing(tmp_path: Path, of: Result) -> No
     """The second time writes no file, even where the completions were compressed by another program."""
     path = add(tmp_path, of)
     beside = completions_path(path)
-    beside.write_bytes(gzip.compress(read_lines(beside), compresslevel=1))
+    beside.write_bytes(gzip.compress(decompress_file(beside), compresslevel=1))
     before = {item: (item.read_bytes(), item.stat().st_mtime_ns, item.stat().st_ino) for item in tmp_path.iterdir()}
     assert add(tmp_path, of) == path
     assert before == {
@@ -63,7 +63,7 @@ def test_a_damaged_file_is_written_anew(tmp_path: Path) -> None:
     completions_path(path).write_bytes(b"\x1f\x8b torn")
     path.write_bytes(b"{")
     assert add(tmp_path) == path
-    assert verify(path, regrade) == []
+    assert verify_entry(path, regrade) == []
 
 
 def test_an_entry_never_stands_without_its_completions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,16 +79,16 @@ def test_an_entry_never_stands_without_its_completions(tmp_path: Path, monkeypat
         monkeypatch.setattr(module, "replace_file", die_at_the_entry)
     with pytest.raises(KeyboardInterrupt, match="power cut"):
         add(tmp_path)
-    assert [item.name for item in tmp_path.iterdir()] == [f"{stem(entry())}.jsonl.gz"]
+    assert [item.name for item in tmp_path.iterdir()] == [f"{build_file_stem(entry())}.jsonl.gz"]
 
 
 def test_parts_that_do_not_fit_are_never_written(tmp_path: Path) -> None:
     """Counts against the bits, or completions of another run, stop before any file."""
     wrong = replace(BASE, counts=replace(BASE.counts, correct=6))
     with pytest.raises(ValueError, match="counts do not follow"):
-        write(entry(wrong), answers(), tmp_path)
+        write_entry(entry(wrong), answers(), tmp_path)
     with pytest.raises(ValueError, match="completions_sha256"):
-        write(entry(), answers(right=4), tmp_path)
+        write_entry(entry(), answers(right=4), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -118,28 +118,28 @@ def test_a_hostile_name_gives_a_safe_file_name(tmp_path: Path, name: str) -> Non
     assert path.parent == tmp_path / "board"
     assert entries.re.fullmatch(r"2026-11-22-[a-z0-9]([a-z0-9._-]{0,58}[a-z0-9])?-[0-9a-f]{12}\.json", path.name)
     assert ".." not in path.name
-    assert verify(path, regrade) == []
+    assert verify_entry(path, regrade) == []
 
 
 def test_an_ordinary_name_stays_readable() -> None:
     """Dots, dashes and underscores of model names are kept."""
-    assert stem(entry(result("qwen2.5-0.5b_q4_1"))).startswith("2026-11-22-qwen2.5-0.5b_q4_1-")
+    assert build_file_stem(entry(result("qwen2.5-0.5b_q4_1"))).startswith("2026-11-22-qwen2.5-0.5b_q4_1-")
 
 
 def test_a_run_of_nothing_is_no_entry(tmp_path: Path) -> None:
     """Without a single item there is no score."""
     with pytest.raises(ValueError, match="0 of 0 items scored"):
-        write(entry(result("base", ())), (), tmp_path)
+        write_entry(entry(result("base", ())), (), tmp_path)
 
 
 def test_an_unknown_key_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     """An entry of another schema is not half understood."""
-    value = json.loads(pretty(entry()))
+    value = json.loads(encode_indented(entry()))
     value["timings"]["seconds"] = 1
     path = tmp_path / "x.json"
-    path.write_bytes(pretty(value))
+    path.write_bytes(encode_indented(value))
     with pytest.raises(BenchError, match="timings has unknown keys 'seconds' \\(known: phases, generated_tokens"):
-        read(path)
+        read_entry(path)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_an_unknown_key_is_refused_with_the_known_ones(tmp_path: Path) -> None:
         b"null",
         b"{}",
         b'{"schema": 2}',
-        pretty({**plain(entry()), "schema": True}),
+        encode_indented({**to_json_value(entry()), "schema": True}),
         b"\xff\xfe",
         b"[" * 100_000,
     ],
@@ -160,24 +160,24 @@ def test_what_is_no_entry_is_one_clear_error(tmp_path: Path, data: bytes) -> Non
     path = tmp_path / "x.json"
     path.write_bytes(data)
     with pytest.raises(BenchError):
-        read(path)
-    assert len(verify(path)) == 1
+        read_entry(path)
+    assert len(verify_entry(path)) == 1
 
 
 @pytest.mark.parametrize("created", ["2026-11-22", "2026-11-22T12:00:00+00:00", "2026-13-22T12:00:00Z", "../../x", ""])
 def test_time_is_utc_to_the_second(created: str) -> None:
     """Another spelling of the time is a problem, for the file's name comes from it."""
-    assert audit.numbers(entry(created=created)) == [
+    assert audit.check_numbers(entry(created=created)) == [
         f"created is no UTC time such as 2026-11-22T12:00:00Z: {created!r}"
     ]
 
 
 def test_a_digest_looks_like_one_and_a_timing_is_not_negative() -> None:
     """Fields named sha256 hold 64 hex digits, or null where unknown; seconds do not run backwards."""
-    assert audit.numbers(entry(replace(BASE, prompts_sha256="abc"))) == ["prompts_sha256 is no sha256: 'abc'"]
-    assert audit.numbers(entry(replace(BASE, model=replace(BASE.model, weights_sha256=None)))) == []
+    assert audit.check_numbers(entry(replace(BASE, prompts_sha256="abc"))) == ["prompts_sha256 is no sha256: 'abc'"]
+    assert audit.check_numbers(entry(replace(BASE, model=replace(BASE.model, weights_sha256=None)))) == []
     slow = replace(entry(), timings=replace(entry().timings, tokens_per_second=-1.0))
-    assert audit.numbers(slow) == ["a timing is negative"]
+    assert audit.check_numbers(slow) == ["a timing is negative"]
 
 
 @pytest.mark.parametrize(
@@ -187,14 +187,14 @@ def test_a_digest_looks_like_one_and_a_timing_is_not_negative() -> None:
 def test_the_number_of_items_follows_from_limit_and_total(selection: dict[str, int]) -> None:
     """A full run scores all items without limit and seed, a partial one its limit of them with a seed."""
     of = replace(BASE, selection=replace(BASE.selection, **selection))
-    assert audit.numbers(entry(of)) == [
+    assert audit.check_numbers(entry(of)) == [
         f"12 of {of.selection.total} items scored does not fit limit and seed",
     ]
-    assert audit.numbers(entry(partial(BASE))) == []
+    assert audit.check_numbers(entry(partial(BASE))) == []
 
 
 def test_timings_do_not_enter_the_result() -> None:
     """Two runs with the same answers have one digest however long they took."""
     slow = Entry.of(BASE, "2026-11-23T00:00:00Z", replace(entry().timings, tokens_per_second=None))
     assert slow.result_sha256 == entry().result_sha256
-    assert stem(slow) != stem(entry())
+    assert build_file_stem(slow) != build_file_stem(entry())

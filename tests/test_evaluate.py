@@ -4,7 +4,7 @@ import pytest
 import tiny
 from baseline_bench.core import plugins
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Completion, Problem, Split, Verdict
+from baseline_bench.core.types import Completion, Judgement, Problem, Split
 from baseline_bench.evaluation import evaluate, runs
 from baseline_bench.models import tokens
 from transformers import AutoTokenizer
@@ -32,24 +32,24 @@ class Forgetful:
 def speech(tmp_path_factory):
     """A tiny model's tokenizer and manner."""
     tokenizer = AutoTokenizer.from_pretrained(tiny.build(tmp_path_factory.mktemp("tiny"), "chatml"))
-    return tokens.Speech(tokenizer, tokens.manner(tokenizer, None, [], "llama"), None, "")
+    return tokens.ModelTokenizer(tokenizer, tokens.detect_prompt_format(tokenizer, None, [], "llama"), None, "")
 
 
 @pytest.fixture(scope="module")
 def exam(speech):
     """Twelve word problems for it."""
-    task = plugins.task("word-problems")
-    return evaluate.prepare(task, evaluate.choose(task, Split(), 12, 0), speech, 0)
+    task = plugins.load_task("word-problems")
+    return evaluate.prepare_task(task, evaluate.select_problems(task, Split(), 12, 0), speech, 0)
 
 
 def test_what_a_run_holds_is_not_asked_again(exam, speech, tmp_path):
     """A second generator gets only what the first left open."""
     first, second = Forgetful(5), Forgetful(12)
     with runs.Run(tmp_path, {}) as run, pytest.raises(BenchError, match="left 7 of 12 questions unanswered"):
-        evaluate.generate(exam, first, run, speech, lambda progress: None)
+        evaluate.generate_completions(exam, first, run, speech, lambda progress: None)
     with runs.Run(tmp_path, {}) as run:
         seen = []
-        assert evaluate.generate(exam, second, run, speech, seen.append) == 14
+        assert evaluate.generate_completions(exam, second, run, speech, seen.append) == 14
     assert second.asked == first.asked[5:]
     assert (seen[0].done, seen[-1].done, seen[-1].wanted) == (5, 12, 12)
 
@@ -57,22 +57,22 @@ def test_what_a_run_holds_is_not_asked_again(exam, speech, tmp_path):
 def test_a_missing_answer_is_an_error_and_never_a_zero(exam):
     """Grading half a run is refused."""
     with pytest.raises(BenchError, match="12 of 12 answers are missing"):
-        evaluate.grade(exam.task, exam.problems, {})
+        evaluate.judge_completions(exam.task, exam.problems, {})
 
 
 def test_prompts_that_leave_too_little_room_are_refused_with_the_longest(exam):
     """A context that cuts the protocol's tokens short would be a silent limit."""
     longest = max(exam.requests, key=lambda r: len(r.token_ids))
     room = len(longest.token_ids) + exam.task.SAMPLING.max_tokens
-    evaluate.fits(exam, room)
+    evaluate.require_context(exam, room)
     with pytest.raises(BenchError, match=f"1 prompts are too long: {longest.id}|prompts are too long: test-"):
-        evaluate.fits(exam, room - 1)
+        evaluate.require_context(exam, room - 1)
 
 
 def test_a_limit_of_everything_is_a_full_run(exam):
     """`--limit` with every item does not make the row a partial one."""
     task = exam.task
-    everything, chosen = evaluate.choose(task, Split(), exam.total, 0)
+    everything, chosen = evaluate.select_problems(task, Split(), exam.total, 0)
     assert (exam.limit, exam.seed) == (12, 0)
     assert chosen == everything
 
@@ -90,15 +90,15 @@ def test_an_empty_task_and_a_doubled_id_are_refused(exam, problems, told):
             return problems
 
     with pytest.raises(BenchError, match=told):
-        evaluate.choose(Task(), Split(), None, 0)
+        evaluate.select_problems(Task(), Split(), None, 0)
 
 
 def test_a_score_counts_each_kind_by_itself():
     """Right, strict, unread and cut are counted over the same items."""
     verdicts = [
-        Verdict("a", "1", "hash", True, True, "stop"),
-        Verdict("b", "1", "last-number", True, False, "length"),
-        Verdict("c", None, "no-number", False, False, "length"),
+        Judgement("a", "1", "hash", True, True, "stop"),
+        Judgement("b", "1", "last-number", True, False, "length"),
+        Judgement("c", None, "no-number", False, False, "length"),
     ]
-    counted = evaluate.score(verdicts)
+    counted = evaluate.count_judgements(verdicts)
     assert (counted.total, counted.correct, counted.strict, counted.unread, counted.cut) == (3, 2, 1, 1, 2)

@@ -116,7 +116,7 @@ def test_what_would_be_taken_for_more_than_it_is_is_not_handed_to_the_hub(here, 
     assert "was withdrawn: it was wrong: export a row" in refused(capfd, "export", "hf", path, "repository")
     samples.add(here / "leaderboards" / "counting")
     assert "counting is no data set of the hub" in refused(capfd, "export", "hf", "smollm2-135m-it", "repository")
-    assert retractions.read(board).retractions
+    assert retractions.read_records(board).retractions
     assert not Path("repository").exists()
 
 

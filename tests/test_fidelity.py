@@ -27,9 +27,9 @@ def pair(request, tmp_path_factory):
 def effect(pair, folder, dtype, quantised=None, **settings):
     """Merge and compare."""
     base, lora = pair
-    merge.fold(base, lora, folder, MergeOptions(dtype=dtype, quantised=quantised))
+    merge.merge_adapter(base, lora, folder, MergeOptions(dtype=dtype, quantised=quantised))
     options = FidelityOptions(dtype=dtype, quantised=quantised, device="cpu", **settings)
-    return fidelity.effect(base, lora, folder, PROBES, options)
+    return fidelity.measure_fidelity(base, lora, folder, PROBES, options)
 
 
 @pytest.mark.parametrize("quantised", [None, "nf4"])
@@ -54,11 +54,11 @@ def test_narrow_weights_compute_as_wide_ones(pair, monkeypatch, block):
     monkeypatch.setattr(fidelity, "_BLOCK", block)
     base, lora = pair
     device, options = torch.device("cpu"), FidelityOptions(device="cpu")
-    narrow = fidelity._unmerged(base, lora, device, options)
+    narrow = fidelity._load_unmerged(base, lora, device, options)
     with monkeypatch.context() as patched:
-        patched.setattr(fidelity, "_stored", lambda _base: torch.float32)
-        wide = fidelity._unmerged(base, lora, device, options)
-    for found, wanted in zip(*(fidelity._logits(each, PROBES, 64) for each in (narrow, wide)), strict=True):
+        patched.setattr(fidelity, "_find_stored_dtype", lambda _base: torch.float32)
+        wide = fidelity._load_unmerged(base, lora, device, options)
+    for found, wanted in zip(*(fidelity._compute_logits(each, PROBES, 64) for each in (narrow, wide)), strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
     matrices = [each for name, each in narrow.named_parameters() if each.ndim > 1 and "lora_" not in name]
     assert {each.dtype for each in matrices} == {torch.bfloat16}
@@ -66,10 +66,10 @@ def test_narrow_weights_compute_as_wide_ones(pair, monkeypatch, block):
 
 def test_probes_that_go_together_are_seen_as_alone(pair):
     """What fills a shorter one up changes none of its logits, nor where they are taken."""
-    network = fidelity._merged(pair[0], torch.device("cpu"), FidelityOptions(dtype="float32"))
+    network = fidelity._load_merged(pair[0], torch.device("cpu"), FidelityOptions(dtype="float32"))
     for last in (2, 64):
-        together = list(fidelity._logits(network, PROBES, last))
-        alone = [logits for probe in PROBES for logits in fidelity._logits(network, [probe], last)]
+        together = list(fidelity._compute_logits(network, PROBES, last))
+        alone = [logits for probe in PROBES for logits in fidelity._compute_logits(network, [probe], last)]
         assert [len(logits) for logits in together] == [min(len(probe), last) for probe in PROBES]
         for found, wanted in zip(together, alone, strict=True):
             torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
@@ -78,26 +78,26 @@ def test_probes_that_go_together_are_seen_as_alone(pair):
 def test_a_base_of_several_dtypes_is_loaded_wide(pair, tmp_path):
     """Narrowing any of its numbers would round them."""
     base, _ = pair
-    assert fidelity._stored(base) == torch.bfloat16
+    assert fidelity._find_stored_dtype(base) == torch.bfloat16
     shutil.copytree(base, tmp_path / "mixed")
     tensors = load_file(base / "model.safetensors")
     first = min(tensors)
     save_file({**tensors, first: tensors[first].float()}, tmp_path / "mixed" / "model.safetensors", {"format": "pt"})
-    assert fidelity._stored(tmp_path / "mixed") == torch.float32
+    assert fidelity._find_stored_dtype(tmp_path / "mixed") == torch.float32
 
 
 def test_a_base_that_forgot_its_4_bits_shows(pair, tmp_path):
     """Merging into the whole base what was trained over its 4-bit form moves the predictions visibly."""
     base, lora = pair
-    merge.fold(base, lora, tmp_path / "out", MergeOptions(dtype="float32"))
+    merge.merge_adapter(base, lora, tmp_path / "out", MergeOptions(dtype="float32"))
     options = FidelityOptions(dtype="float32", quantised="nf4", device="cpu")
-    assert fidelity.effect(base, lora, tmp_path / "out", PROBES, options).mean_kl > 1e-3
+    assert fidelity.measure_fidelity(base, lora, tmp_path / "out", PROBES, options).mean_kl > 1e-3
 
 
 def test_another_model_disagrees(pair, tmp_path):
     """The base in place of the merged model is far away."""
     base, lora = pair
-    found = fidelity.effect(base, lora, base, PROBES, FidelityOptions(device="cpu"))
+    found = fidelity.measure_fidelity(base, lora, base, PROBES, FidelityOptions(device="cpu"))
     assert found.mean_kl > 1e-3
 
 
@@ -109,18 +109,18 @@ def test_only_the_last_positions_count(pair, tmp_path):
 def test_the_divergence_is_kullback_and_leiblers():
     """Golden: KL of (1/2, 1/2) from (1/4, 3/4) is ln(2/sqrt(3)); never below zero."""
     wanted, found = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.25, 0.75]]).log()
-    assert float(fidelity._kl(wanted, found)) == pytest.approx(math.log(2 / math.sqrt(3)), rel=1e-6)
-    assert float(fidelity._kl(wanted, wanted + 1e-9)) == 0
+    assert float(fidelity._compute_kl(wanted, found)) == pytest.approx(math.log(2 / math.sqrt(3)), rel=1e-6)
+    assert float(fidelity._compute_kl(wanted, wanted + 1e-9)) == 0
 
 
 def test_what_cannot_be_compared_is_refused(pair, tmp_path):
     """No probe, and a folder that holds no model."""
     base, lora = pair
     with pytest.raises(BenchError, match="no probe"):
-        fidelity.effect(base, lora, base, [[]], FidelityOptions())
+        fidelity.measure_fidelity(base, lora, base, [[]], FidelityOptions())
     (tmp_path / "empty").mkdir()
     with pytest.raises(BenchError, match="cannot be compared"):
-        fidelity.effect(base, lora, tmp_path / "empty", PROBES, FidelityOptions(device="cpu"))
+        fidelity.measure_fidelity(base, lora, tmp_path / "empty", PROBES, FidelityOptions(device="cpu"))
 
 
 def test_options_are_checked():

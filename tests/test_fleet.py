@@ -15,19 +15,19 @@ import pytest
 import tiny
 from baseline_bench import cli
 from baseline_bench.core import plugins
-from baseline_bench.core.contracts import Measuring, Reloading, Several
+from baseline_bench.core.contracts import LogprobGenerator, ReloadableGenerator, ReloadableGeneratorGroup
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Model, Request, Row, Sampling
+from baseline_bench.core.types import Model, Request, Sampling, TrainingExample
 from baseline_bench.engines import scripted
 from baseline_bench.engines.multi_gpu import fleet, gpus
-from baseline_bench.engines.multi_gpu.messages import Done, Item
-from baseline_bench.engines.multi_gpu.workers import Worker
-from baseline_bench.evaluation.engine_reuse import Reference, Warm
+from baseline_bench.engines.multi_gpu.messages import ItemAnswered, RequestDone
+from baseline_bench.engines.multi_gpu.workers import EngineWorker
+from baseline_bench.evaluation.engine_reuse import ReferenceLogprobs, ReusableEngine
 
 ENGINE = fleet_engine.__file__
 PATIENCE = 60
 ASKED = [Request(f"q{i}", (i, 3 * i + 1)) for i in range(11)]
-ROWS = [Row(f"r{i}", (i, i + 1, i + 2), 1) for i in range(7)]
+ROWS = [TrainingExample(f"r{i}", (i, i + 1, i + 2), 1) for i in range(7)]
 SEQUENCES = tuple(tuple((7 * i * i + 31 * s) % 32 for i in range(40)) for s in range(4))
 HOLD = """\
 import threading
@@ -79,7 +79,7 @@ def build(folder: Path, number: int) -> Model:
 def start(model: Model, count: int, lines: list[str], **options):
     """A loaded fleet; its devices are names only."""
     devices = tuple(map(str, range(count)))
-    return fleet.Start(ENGINE, devices, lines.append).load(model, fleet_engine.Options(**options))
+    return fleet.MultiGpuStarter(ENGINE, devices, lines.append).load(model, fleet_engine.Options(**options))
 
 
 def answers(generator) -> dict[str, str]:
@@ -89,14 +89,14 @@ def answers(generator) -> dict[str, str]:
     return dict(told)
 
 
-def warm(models, devices, lines, **options) -> Warm:
+def warm(models, devices, lines, **options) -> ReusableEngine:
     """A warm fleet over these models."""
-    references = {m.weights_sha256: Reference.of(*single(m).prompt_logprobs(SEQUENCES)) for m in models}
+    references = {m.weights_sha256: ReferenceLogprobs.of(*single(m).prompt_logprobs(SEQUENCES)) for m in models}
 
     def load(model, chosen):
-        return fleet.Start(ENGINE, devices, lines.append).load(model, chosen)
+        return fleet.MultiGpuStarter(ENGINE, devices, lines.append).load(model, chosen)
 
-    return Warm(load, fleet_engine.Options(**options), references, SEQUENCES, lines.append)
+    return ReusableEngine(load, fleet_engine.Options(**options), references, SEQUENCES, lines.append)
 
 
 def single(model: Model) -> fleet_engine.Number:
@@ -132,12 +132,12 @@ def test_a_fleet_can_what_its_engines_can(models, lines, tmp_path):
     """One that neither reloads nor measures makes a fleet that does neither."""
     able = start(models[0], 2, lines)
     able.close()
-    plain = fleet.Start("scripted", (None, None), lines.append).load(models[0], scripted.Options())
+    plain = fleet.MultiGpuStarter("scripted", (None, None), lines.append).load(models[0], scripted.Options())
     try:
         assert answers(plain) == answers(scripted.load(models[0], scripted.Options()))
     finally:
         plain.close()
-    kinds = (Reloading, Several, Measuring)
+    kinds = (ReloadableGenerator, ReloadableGeneratorGroup, LogprobGenerator)
     assert [isinstance(able, kind) for kind in kinds] == [True] * 3
     assert [isinstance(plain, kind) for kind in kinds] == [False] * 3
 
@@ -159,7 +159,7 @@ def test_what_a_dead_worker_leaves_goes_to_the_others(models, lines, how, told):
         held.close()
 
 
-class Told(Worker):
+class Told(EngineWorker):
     """A worker without a process: what it says first lies in its pipe, what it says when it is asked again, then."""
 
     def __init__(self, number: int, first: list, then: list) -> None:
@@ -184,10 +184,10 @@ class Told(Worker):
 
 def test_a_worker_that_ends_while_another_is_done_leaves_its_items_to_it_once():
     """Both are heard in one go: what the other gets is begun after its own end was taken note of, not before."""
-    dies = Told(0, [Item("q0", 0)], [])
-    stays = Told(1, [Item("q1", 1), Done()], [Item("q2", 2), Done()])
+    dies = Told(0, [ItemAnswered("q0", 0)], [])
+    stays = Told(1, [ItemAnswered("q1", 1), RequestDone()], [ItemAnswered("q2", 2), RequestDone()])
     warned = []
-    dealt = fleet._Round("complete", (), warned.append, retires=True)
+    dealt = fleet._DistributedCall("complete", (), warned.append, retires=True)
     answered = list(dealt.run([Request(f"q{i}", (1,)) for i in range(3)], [dies, stays]))
     assert answered == [("q0", 0), ("q1", 1), ("q2", 2)]
     assert len(warned) == 1
@@ -230,7 +230,7 @@ def test_the_end_of_an_only_worker_is_told_as_it_is(models, lines, fails, told):
 
 def test_processes_may_begin_before_there_is_a_model(models, lines, pipe):
     """The ones that began are the ones that load, their libraries loaded by then; those without a model are ended."""
-    begun = fleet.Start(ENGINE, ("0", "1"), lines.append)
+    begun = fleet.MultiGpuStarter(ENGINE, ("0", "1"), lines.append)
     begun.begin()
     before = [worker.process for worker in begun._begun]
     held = begun.load(models[1], fleet_engine.Options())
@@ -255,9 +255,9 @@ def variant(folder: Path, *lines: str) -> str:
 
 def test_an_engine_that_stands_apart_has_a_process_even_alone(models, lines, tmp_path):
     """Any other engine is loaded in this process, where one is enough."""
-    assert fleet.start(ENGINE, fleet_engine.Options(), None, 9, lines.append) is None
+    assert fleet.build_starter(ENGINE, fleet_engine.Options(), None, 9, lines.append) is None
     apart = variant(tmp_path, "APART = True")
-    alone = fleet.start(apart, fleet_engine.Options(), None, 9, lines.append)
+    alone = fleet.build_starter(apart, fleet_engine.Options(), None, 9, lines.append)
     assert alone is not None
     held = alone.load(models[1], fleet_engine.Options())
     try:
@@ -270,7 +270,7 @@ def test_an_engine_that_stands_apart_has_a_process_even_alone(models, lines, tmp
 @pytest.mark.parametrize("does", ["os.mkdir(__file__ + '.begun')", "raise BenchError('no library', 'install it')"])
 def test_libraries_are_loaded_first_and_a_refusal_waits_for_the_model(models, lines, tmp_path, does):
     """A process begins with its engine's `begin`; what fails there is asked again where the model is loaded."""
-    held = fleet.Start(variant(tmp_path, "def begin():", f"    {does}"), (None,), lines.append).load(
+    held = fleet.MultiGpuStarter(variant(tmp_path, "def begin():", f"    {does}"), (None,), lines.append).load(
         models[1], fleet_engine.Options()
     )
     try:
@@ -390,11 +390,11 @@ def test_two_workers_of_transformers_write_the_tokens_of_one(tmp_path, lines):
     """A real model in fp32 on the CPU: every token id is the same."""
     folder = tiny.build(tmp_path / "tiny", "plain")
     model = Model("tiny", "folder", None, folder, None, None)
-    options = plugins.engine("transformers").Options(dtype="float32", device="cpu", batch_size=4)
+    options = plugins.load_engine("transformers").Options(dtype="float32", device="cpu", batch_size=4)
     asked = [Request(f"q{i}", tuple((11 * i * j + j + i) % 500 + 5 for j in range(9 + i % 5))) for i in range(14)]
-    one, two = plugins.engine("transformers").load(model, options), None
+    one, two = plugins.load_engine("transformers").load(model, options), None
     try:
-        two = fleet.Start("transformers", (None, None), lines.append).load(model, options)
+        two = fleet.MultiGpuStarter("transformers", (None, None), lines.append).load(model, options)
         written = [dict(each.complete(asked, Sampling(24), (2,))) for each in (one, two)]
     finally:
         one.close()
@@ -433,7 +433,7 @@ def test_gpus_are_chosen_among_those_that_are_visible(monkeypatch, engine, each,
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5,GPU-7,9,11,-1,13")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 5)
-    assert gpus.shares(engine, each, wanted) == found
+    assert gpus.assign_gpus(engine, each, wanted) == found
 
 
 @pytest.mark.parametrize(
@@ -453,14 +453,14 @@ def test_gpus_that_are_not_there_are_refused(monkeypatch, each, wanted, there, t
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
     with pytest.raises(BenchError) as caught:
-        gpus.shares(Takes, each, wanted)
+        gpus.assign_gpus(Takes, each, wanted)
     assert str(caught.value) == told
 
 
 def test_a_run_that_lost_every_engine_goes_on_with_other_gpus(tmp_path, monkeypatch, capfd):
     """One line and the way out; then the same command, with two GPUs for three, gives the row that one GPU gives."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(gpus, "visible", lambda: ("0", "1", "2"))
+    monkeypatch.setattr(gpus, "list_visible_gpus", lambda: ("0", "1", "2"))
     model = tiny.build(tmp_path / "model", "chatml")
     words = ["score", str(model), "--task", "word-problems", "--limit", "9", "--engine", ENGINE, "--json"]
     assert cli.main([*words, "--gpus", "3", "-o", "killed=every"]) == 1

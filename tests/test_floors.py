@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from baseline_bench.analysis.noise import apart, newest, within
-from baseline_bench.rendering.noise_table import floors
+from baseline_bench.analysis.noise import bound_difference, find_settings_flips, select_newest_records
+from baseline_bench.rendering.noise_table import render_noise_table
 from baseline_bench.results.board import Board
-from baseline_bench.results.noise import Noise, Pair
+from baseline_bench.results.noise import NoiseRecord, RunPair
 from board_samples import ITEMS, repeated, row
 from hypothesis import given, settings
 from markdown_it import MarkdownIt
@@ -18,7 +18,7 @@ EMPTY = Board("counting", ())
 EAGER = {"dtype": "bfloat16", "eager": True}
 
 
-def record(right: range, setup: Mapping[str, object] = EAGER, created: str = "2026-11-22T12:00:00Z") -> Noise:
+def record(right: range, setup: Mapping[str, object] = EAGER, created: str = "2026-11-22T12:00:00Z") -> NoiseRecord:
     """Two runs that have these items right and are equal in every token."""
     made = repeated([right])
     runs = made.runs * 2
@@ -27,13 +27,13 @@ def record(right: range, setup: Mapping[str, object] = EAGER, created: str = "20
         created=created,
         engine=replace(made.engine, settings=dict(setup)),
         runs=runs,
-        pairs=(Pair(0, 1, ITEMS),),
+        pairs=(RunPair(0, 1, ITEMS),),
     )
 
 
-def lines(*records: Noise, board: Board = EMPTY) -> list[list[str]]:
+def lines(*records: NoiseRecord, board: Board = EMPTY) -> list[list[str]]:
     """The cells of the table's lines, without its head."""
-    table = [line for line in floors(records, board).split("\n") if line.startswith("|")]
+    table = [line for line in render_noise_table(records, board).split("\n") if line.startswith("|")]
     return [line.strip("|").split("|") for line in table[2:]]
 
 
@@ -65,25 +65,25 @@ def test_settings_are_told_where_records_differ_or_no_row_shares_them() -> None:
 def test_of_records_under_the_same_settings_the_newest_counts() -> None:
     """The later one was asked for because it says more."""
     old, new = record(range(24)), record(range(25), created="2026-11-23T12:00:00Z")
-    assert newest([new, old]) == [new]
+    assert select_newest_records([new, old]) == [new]
     assert [cells[5] for cells in lines(new, old)] == ["25"]
 
 
 def test_settings_that_move_answers_are_told_beside_a_command_that_repeats_itself() -> None:
     """No run flips an item, and yet 20 items hang on the prefix cache: rounding's part that repetition hides."""
     on, off = record(range(24), {**EAGER, "prefix": True}), record(range(11, 33), {**EAGER, "prefix": False})
-    text = floors([on, off], EMPTY).split("\n")[-1]
+    text = render_noise_table([on, off], EMPTY).split("\n")[-1]
     assert text.startswith(
         "- Between `prefix=true` (24 right) and `prefix=false` (22 right) 20 items of `base` flip, 11 and 9: what "
         "rounding may decide"
     )
-    assert f"fewer than {1 + within(20)} items (0.76 points)" in text
+    assert f"fewer than {1 + bound_difference(20)} items (0.76 points)" in text
 
 
 def test_settings_that_change_the_score_are_not_called_rounding() -> None:
     """60 items lost and none won is no toss of a coin."""
     on, off = record(range(90), {"bits": 16}), record(range(30), {"bits": 4})
-    text = floors([on, off], EMPTY)
+    text = render_noise_table([on, off], EMPTY)
     assert "flip, 60 and 0: too uneven for rounding alone" in text
     assert "may be no more than that" not in text
 
@@ -92,22 +92,27 @@ def test_only_the_pair_farthest_apart_is_told_and_only_of_one_model() -> None:
     """Three settings make three pairs; another model, and settings that moved nothing, make none."""
     records = [record(range(count), {"kind": count}) for count in (20, 22, 30)]
     other = replace(records[0], candidate="other", model=replace(records[0].model, weights_sha256="0" * 64))
-    (found,) = apart(newest([*records, other]))
+    (found,) = find_settings_flips(select_newest_records([*records, other]))
     assert {found.first.runs[0].right, found.second.runs[0].right} == {20, 30}
-    assert apart(newest([records[0], replace(records[0], engine=replace(records[0].engine, settings={}))])) == []
+    assert (
+        find_settings_flips(
+            select_newest_records([records[0], replace(records[0], engine=replace(records[0].engine, settings={}))])
+        )
+        == []
+    )
 
 
 def test_another_device_is_told_first() -> None:
     """The same settings on two devices: what differs is the device."""
     here = record(range(20))
     there = replace(record(range(5, 25)), provenance=replace(here.provenance, device="another GPU"))
-    text = floors([here, there], EMPTY)
+    text = render_noise_table([here, there], EMPTY)
     assert "and `another GPU` (20 right) 10 items of `base` flip, 5 and 5" in text
 
 
 def test_settings_of_which_one_side_has_none_of_its_own() -> None:
     """An older record may lack a setting that a newer one has."""
-    text = floors([record(range(20), {}), record(range(5, 25), {"graphs": True})], EMPTY)
+    text = render_noise_table([record(range(20), {}), record(range(5, 25), {"graphs": True})], EMPTY)
     assert "Between the other's settings without them (20 right) and `graphs=true` (20 right)" in text
 
 
@@ -116,7 +121,7 @@ def test_settings_of_which_one_side_has_none_of_its_own() -> None:
 def test_no_name_breaks_the_table(name: str) -> None:
     """Names and settings come from outside: each stays in its cell."""
     made = replace(record(range(20), {name: name}), candidate=name)
-    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(floors([made], EMPTY))
+    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(render_noise_table([made], EMPTY))
     assert [token.type for token in tokens].count("td_open") == 8
     assert not [token for token in tokens if token.type == "html_block"]
 
@@ -125,4 +130,4 @@ def test_no_name_breaks_the_table(name: str) -> None:
 def test_records_in_any_order_make_the_same_text(count: int) -> None:
     """The page is a function of the set of records."""
     records = [record(range(20 + place), {"kind": place}) for place in range(count)]
-    assert floors(records, EMPTY) == floors(records[::-1], EMPTY)
+    assert render_noise_table(records, EMPTY) == render_noise_table(records[::-1], EMPTY)

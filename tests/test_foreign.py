@@ -61,7 +61,7 @@ def train(base, tmp_path):
     def run(script=SOUND, **over):
         path = tmp_path / "own.py"
         path.write_text(TRAINER.format(script=script.replace("\\", "\\\\")))
-        trainer = plugins.trainer(str(path))
+        trainer = plugins.load_trainer(str(path))
         given = {key: over.pop(key) for key in ("checkpoints", "processes") if key in over}
         options = trainer.Options(**{"batch": 3, "time_limit": 100.0} | over)
         return tiny_training.run(trainer.train, base, tiny_training.rows(base, 5), tmp_path / "run", options, **given)
@@ -164,7 +164,7 @@ def test_a_trainer_that_leaves_no_sound_training_leaves_no_weights(train, base, 
     with pytest.raises(BenchError, match=told):
         train(script)
     assert not (tmp_path / "run" / "weights").exists()
-    assert weights.sha256(base.folder) == base.weights_sha256
+    assert weights.digest_weights(base.folder) == base.weights_sha256
 
 
 @pytest.mark.parametrize("other", ["another", "wider"])
@@ -225,7 +225,7 @@ def test_what_an_interpreter_lacks_is_told_with_how_to_install_it(train, base, t
     """By the name of the package, into that interpreter."""
     path = tmp_path / "needy.py"
     path.write_text(TRAINER.format(script=SOUND) + '\nLIBRARIES = ("no-such-library",)\n')
-    trainer = plugins.trainer(str(path))
+    trainer = plugins.load_trainer(str(path))
     job = tiny_training.job(base, tiny_training.rows(base, 2), tmp_path / "run", trainer.Options())
     with pytest.raises(BenchError, match=r"lacks no-such-library: .*python.* -m pip install no-such-library"):
         trainer.train(job)
@@ -264,7 +264,7 @@ def test_a_foreign_trainer_that_breaks_its_contract_is_named(base, tmp_path, old
     path.write_text(text.replace(old, new))
 
     def train():
-        trainer = plugins.trainer(str(path))
+        trainer = plugins.load_trainer(str(path))
         options = trainer.Options(batch=3)
         trainer.train(tiny_training.job(base, tiny_training.rows(base, 2), tmp_path / "run", options))
 

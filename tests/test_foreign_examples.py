@@ -28,7 +28,7 @@ def example(request, base, tmp_path):
     section = PAGE.partition(f"\n## {request.param}\n")[2].partition("\n## ")[0]
     path = tmp_path / f"{request.param.lower().replace('-', '_')}.py"
     path.write_text(re.search(r"```python\n(.*?)```", section, re.DOTALL)[1])
-    trainer = plugins.trainer(str(path))
+    trainer = plugins.load_trainer(str(path))
     job = tiny_training.job(base, tiny_training.rows(base, 4), tmp_path / "run", trainer.Options())
     return section, trainer.module, replace(job, base=replace(base, folder=Path("/models/base")))
 
@@ -54,14 +54,14 @@ def test_a_rendered_number_is_a_number(example):
 def test_an_example_s_rows_are_ours(example, tmp_path):
     """Token ids, mask and labels, as the file format of each holds them."""
     _, module, job = example
-    _foreign._write(module.files(job), tmp_path / "place")
+    _foreign._write_files(module.files(job), tmp_path / "place")
     if (tmp_path / "place" / "rows").is_dir():
         found = load_from_disk(tmp_path / "place" / "rows")["train"].to_list()
     else:
         found = [yaml.safe_load(line) for line in (tmp_path / "place" / "rows.jsonl").read_text().splitlines()]
-    assert found == _foreign.columns(job.rows)
+    assert found == _foreign.build_columns(job.rows)
 
 
 def test_the_page_tells_every_key_that_foreign_recipes_share():
     """python, time_limit and batch."""
-    assert [key for key in _options.Foreign.__dataclass_fields__ if f"`{key}`" not in PAGE] == []
+    assert [key for key in _options.ExternalOptions.__dataclass_fields__ if f"`{key}`" not in PAGE] == []

@@ -5,8 +5,8 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 
-from baseline_bench.analysis.board_comparisons import judge
-from baseline_bench.rendering.board_svg import draw
+from baseline_bench.analysis.board_comparisons import compare_board
+from baseline_bench.rendering.board_svg import draw_forest_plot
 from baseline_bench.results.board import Board, Row
 from board_samples import ITEMS, golden, labelled, right, row, trained
 from hypothesis import given, settings
@@ -20,7 +20,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def plot(*rows: Row) -> str:
     """The plot of a board of these rows."""
-    return draw(judge(Board("counting", rows)))
+    return draw_forest_plot(compare_board(Board("counting", rows)))
 
 
 def words(drawn: str) -> list[str]:
@@ -30,14 +30,16 @@ def words(drawn: str) -> list[str]:
 
 def test_the_plot_is_the_golden_one() -> None:
     """A board with everything on it, byte for byte."""
-    assert draw(judge(golden())).encode() == GOLDEN.read_bytes()
+    assert draw_forest_plot(compare_board(golden())).encode() == GOLDEN.read_bytes()
 
 
 @settings(deadline=None, max_examples=20)
 @given(st.permutations(golden().rows))
 def test_a_plot_does_not_depend_on_the_order_of_entries(rows: list[Row]) -> None:
     """It is a function of the set of entries."""
-    assert draw(judge(replace(golden(), rows=tuple(rows)))) == draw(judge(golden()))
+    assert draw_forest_plot(compare_board(replace(golden(), rows=tuple(rows)))) == draw_forest_plot(
+        compare_board(golden())
+    )
 
 
 @settings(deadline=None, max_examples=50)

@@ -27,7 +27,7 @@ def vocabulary(model, rows, **given):
         **given,
     }
     tokens, kinds = zip(*rows, strict=True)
-    return gguf_tokenizer.Vocabulary(model=model, tokens=tokens, kinds=kinds, **settings)
+    return gguf_tokenizer.GgufVocabulary(model=model, tokens=tokens, kinds=kinds, **settings)
 
 
 def bytelevel(**given):
@@ -47,7 +47,7 @@ def sentencepiece(**given):
 
 def loaded(given, folder):
     """The tokenizer as transformers loads it from the written folder."""
-    gguf_tokenizer.save(given, folder)
+    gguf_tokenizer.save_tokenizer(given, folder)
     return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
@@ -110,7 +110,7 @@ def test_the_same_vocabulary_gives_the_same_bytes(tmp_path):
     """Nothing of the machine or the library's version is in the files."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        gguf_tokenizer.save(sentencepiece(), tmp_path / name)
+        gguf_tokenizer.save_tokenizer(sentencepiece(), tmp_path / name)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert "transformers" not in json.dumps(json.loads((tmp_path / "one" / "tokenizer_config.json").read_text()))
@@ -120,4 +120,4 @@ def test_the_same_vocabulary_gives_the_same_bytes(tmp_path):
 def test_an_unknown_kind_is_refused(tmp_path, model, pre):
     """A tokenizer whose splitting rules are not known here is not guessed at."""
     with pytest.raises(BenchError, match="no rules for the GGUF tokenizer"):
-        gguf_tokenizer.save(vocabulary(model, BYTES, pre=pre), tmp_path)
+        gguf_tokenizer.save_tokenizer(vocabulary(model, BYTES, pre=pre), tmp_path)

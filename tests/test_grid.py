@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Verdict
+from baseline_bench.core.types import Judgement
 from baseline_bench.training import grid, recipes
-from baseline_bench.training.grid import Outcome
+from baseline_bench.training.grid import TrialResult
 
 RECIPE = "quickstart-lora"
 
@@ -20,15 +20,15 @@ class Made:
 
 def tries(*texts, sets=()):
     """The tries of the quickstart's recipe."""
-    return grid.tries(RECIPE, sets, None, texts)
+    return grid.expand_grid(RECIPE, sets, None, texts)
 
 
 def outcome(tried, loss=None, right=None, failure=None):
     """A try with its held-out loss, and a text of 1 and 0 for right and wrong answers."""
     verdicts = None
     if right is not None:
-        verdicts = tuple(Verdict(str(i), "1", "hash", mark == "1", True, "stop") for i, mark in enumerate(right))
-    return Outcome(tried, None if failure else Made(loss), verdicts, failure)
+        verdicts = tuple(Judgement(str(i), "1", "hash", mark == "1", True, "stop") for i, mark in enumerate(right))
+    return TrialResult(tried, None if failure else Made(loss), verdicts, failure)
 
 
 def outcomes(*told):
@@ -53,7 +53,7 @@ def test_every_combination_is_a_recipe():
         (2e-4, 16),
     ]
     assert {each.recipe.options.batch for each in made} == {4}
-    assert made[1].recipe == recipes.read(RECIPE, ["batch=4", "lr=1e-4", "r=16"])
+    assert made[1].recipe == recipes.read_recipe(RECIPE, ["batch=4", "lr=1e-4", "r=16"])
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_grid_that_makes_no_sense_is_refused_in_one_line(texts, sets, told):
 def test_the_lowest_loss_wins_among_scores_that_cannot_be_told_apart():
     """Five items more are no significant gain (p = 0.0625), so the loss decides."""
     told = outcomes((1.0, "00000" + "1" * 15), (1.2, "1" * 20), (1.1, "00000" + "1" * 15))
-    winner, rule = grid.choose(told)
+    winner, rule = grid.choose_winner(told)
     assert winner is told[0]
     assert rule.startswith("by the lowest held-out loss among the 3 of 3 tries")
 
@@ -92,10 +92,10 @@ def test_the_lowest_loss_wins_among_scores_that_cannot_be_told_apart():
 def test_a_score_significantly_below_the_best_cannot_win():
     """Six items (p = 0.031) outweigh any loss."""
     told = outcomes((0.1, "0" * 6 + "1" * 14), (1.3, "1" * 20), (1.2, "0" * 5 + "1" * 15))
-    winner, rule = grid.choose(told)
+    winner, rule = grid.choose_winner(told)
     assert winner is told[2]
     assert "the 2 of 3 tries" in rule
-    winner, rule = grid.choose(told[:2])
+    winner, rule = grid.choose_winner(told[:2])
     assert winner is told[1]
     assert rule.startswith("by its score")
 
@@ -103,13 +103,13 @@ def test_a_score_significantly_below_the_best_cannot_win():
 def test_equal_losses_are_decided_by_the_score():
     """Nothing is left to the order of the grid that the measures can decide."""
     told = outcomes((1.0, "0011"), (1.0, "0111"))
-    assert grid.choose(told)[0] is told[1]
+    assert grid.choose_winner(told)[0] is told[1]
 
 
 def test_without_scores_the_loss_alone_decides():
     """And the rule says so."""
     told = outcomes((1.2,), (1.1,), (1.3,))
-    winner, rule = grid.choose(told)
+    winner, rule = grid.choose_winner(told)
     assert winner is told[1]
     assert "held-out loss alone" in rule
 
@@ -117,11 +117,11 @@ def test_without_scores_the_loss_alone_decides():
 def test_without_losses_the_score_alone_decides():
     """A trainer need not tell a held-out loss; without a score either there is no choice."""
     told = outcomes((None, "0011"), (None, "0111"))
-    winner, rule = grid.choose(told)
+    winner, rule = grid.choose_winner(told)
     assert winner is told[1]
     assert "held-out score alone" in rule
     with pytest.raises(BenchError, match="neither score nor held-out loss"):
-        grid.choose(outcomes((None,), (None,)))
+        grid.choose_winner(outcomes((None,), (None,)))
 
 
 def test_a_failed_try_cannot_win():
@@ -129,9 +129,9 @@ def test_a_failed_try_cannot_win():
     first, second = tries("lr=1,2")
     failed = outcome(first, failure="the loss became nan")
     good = outcome(second, 3.0, "01")
-    assert grid.choose([failed, good])[0] is good
+    assert grid.choose_winner([failed, good])[0] is good
     with pytest.raises(BenchError, match="every try failed: lr=1: the loss became nan; lr=2: no memory"):
-        grid.choose([failed, outcome(second, failure="no memory")])
+        grid.choose_winner([failed, outcome(second, failure="no memory")])
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,10 @@ def test_a_winner_at_the_end_of_an_axis_is_told(place, told):
     """What lies beyond was not tried; the order of the values does not matter."""
     made = tries("lr=2e-4,1e-4,3e-4")
     made = sorted(made, key=lambda each: each.recipe.options.lr)
-    assert list(grid.edges(made, made[place])) == told
+    assert list(grid.describe_grid_edges(made, made[place])) == told
 
 
 def test_axes_without_ends_are_not_told():
     """One value is no axis; words and switches have no order."""
     made = tries("optimizer=adamw,adamw_8bit", "gradient_checkpointing=true,false", "r=8")
-    assert list(grid.edges(made, made[0])) == []
+    assert list(grid.describe_grid_edges(made, made[0])) == []

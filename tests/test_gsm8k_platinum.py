@@ -33,7 +33,7 @@ def fresh_cache(tmp_path, monkeypatch):
 @pytest.fixture
 def task():
     """The task as a command finds it."""
-    return plugins.task("gsm8k-platinum")
+    return plugins.load_task("gsm8k-platinum")
 
 
 @pytest.fixture
@@ -60,13 +60,13 @@ def test_every_row_is_a_problem_and_its_solution_right(task, mirror):
 
 def test_it_is_asked_as_gsm8k_is_under_a_label_of_its_own(task, mirror):
     """One worked example, the same sampling and reader; items and label make another protocol."""
-    one = plugins.task("gsm8k")
+    one = plugins.load_task("gsm8k")
     problems = task.problems(Split(mirror=mirror))
     assert task.messages(problems[0]) == one.messages(problems[0])
     assert (task.SAMPLING, task.READER) == (one.SAMPLING, one.READER)
     assert task.LABEL != one.LABEL
     with pytest.raises(BenchError, match="gsm8k-1shot@v1 means protocol"):
-        protocol.digest(one, problems)
+        protocol.digest_protocol(one, problems)
 
 
 @pytest.mark.parametrize("mirrored", [True, False])

@@ -22,7 +22,7 @@ SIZES = {"test": 840, "train": 1800}
 @pytest.fixture
 def task():
     """The task as a command finds it."""
-    return plugins.task("gsm-symbolic")
+    return plugins.load_task("gsm-symbolic")
 
 
 @needs_the_package
@@ -45,7 +45,7 @@ def test_no_template_is_both_scored_and_trained_on(task):
     assert test.keys().isdisjoint(train)
     assert (test.keys() | train.keys()).isdisjoint(task.LEFT_OUT)
     samples = [Sample(p.id, (Message("user", p.question),), p.solution) for p in task.problems(Split("train"))]
-    found = contamination.check(samples, task.problems(Split()))
+    found = contamination.find_leaks(samples, task.problems(Split()))
     assert (found.exact, found.ngram) == ((), ())
 
 
@@ -70,10 +70,10 @@ def test_the_same_problems_are_made_every_time(task):
 def test_the_package_s_version_is_in_the_protocol(task, monkeypatch):
     """Equal items of another version are another protocol, and the label stands for one of them."""
     problems = task.problems(Split())
-    assert protocol.digest(task, problems) == protocol.pinned()[task.LABEL]
+    assert protocol.digest_protocol(task, problems) == protocol.read_pinned_digests()[task.LABEL]
     monkeypatch.setattr(task, "MADE_WITH", "reasoning-gym 0.1.24")
     with pytest.raises(BenchError, match="gsm-symbolic-1shot@v1 means protocol"):
-        protocol.digest(task, problems)
+        protocol.digest_protocol(task, problems)
 
 
 @needs_the_package
@@ -101,9 +101,9 @@ def test_a_missing_package_is_one_line_with_the_extra(task, monkeypatch):
 def test_stored_answers_are_read_again_without_the_package(task, monkeypatch):
     """A board with rows of this task is checked by the golds that were committed, where nothing can make its items."""
     monkeypatch.setattr(regrading, "find_spec", lambda name: None)
-    assert not regrading.at_hand(task, None)
+    assert not regrading.are_items_available(task, None)
     monkeypatch.setattr(regrading, "find_spec", lambda name: builtins)
-    assert regrading.at_hand(task, None)
+    assert regrading.are_items_available(task, None)
 
 
 def test_it_has_the_one_config(task):
@@ -114,6 +114,6 @@ def test_it_has_the_one_config(task):
 
 def test_it_is_asked_as_gsm8k_is(task):
     """What a change of names and numbers does is told by two rows with the same worked example, sampling and reader."""
-    one, problem = plugins.task("gsm8k"), Problem("test-0", "How many?", "1", "#### 1")
+    one, problem = plugins.load_task("gsm8k"), Problem("test-0", "How many?", "1", "#### 1")
     assert task.messages(problem) == one.messages(problem)
     assert (task.SAMPLING, task.READER) == (one.SAMPLING, one.READER)

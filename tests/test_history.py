@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from baseline_bench.core.errors import BenchError
 from baseline_bench.rendering import leaderboard
-from baseline_bench.rendering.checking import check
+from baseline_bench.rendering.checking import find_faults
 from baseline_bench.results.entries import completions_path
 from samples import add, regrade, result, sha
 
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "leaderboards"
     add(folder / "counting", result("base"))
     add(folder / "counting", result("tuned"))
-    leaderboard.write(folder)
+    leaderboard.update_pages(folder)
     return folder
 
 
@@ -62,8 +62,8 @@ def branch(folder: Path, git: Callable[..., str]) -> str:
 def test_added_entries_pass_the_base(folder: Path, branch: str) -> None:
     """A branch may add entries, committed or not, and nothing more is asked of it than of main."""
     add(folder / "counting", result("new"))
-    leaderboard.write(folder)
-    assert check(folder, regrade, base="main") == []
+    leaderboard.update_pages(folder)
+    assert find_faults(folder, regrade, base="main") == []
 
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl.gz"])
@@ -76,11 +76,11 @@ def test_a_changed_file_fails_against_the_base_and_is_mended_as_told(
     path.write_bytes(path.read_bytes() + b"\n")
     if committed:
         git("commit", "-am", "change")
-    faults = [fault for fault in check(folder, base="main") if fault.what.startswith("changed since")]
+    faults = [fault for fault in find_faults(folder, base="main") if fault.what.startswith("changed since")]
     assert [(fault.file, fault.what) for fault in faults] == [(path.as_posix(), f"changed since {branch[:12]}")]
     assert faults[0].mend == f"`git checkout {branch[:12]} -- {path.as_posix()}`"
     git(*shlex.split(faults[0].mend.strip("`"))[1:])
-    assert check(folder, regrade, base="main") == []
+    assert find_faults(folder, regrade, base="main") == []
 
 
 @pytest.mark.parametrize("committed", [False, True])
@@ -92,10 +92,10 @@ def test_a_removed_or_renamed_entry_fails_against_the_base(
     (folder / "elsewhere").mkdir()
     git("mv", str(path), str(folder / "elsewhere"))
     git("rm", "-q", str(completions_path(path)))
-    leaderboard.write(folder)
+    leaderboard.update_pages(folder)
     if committed:
         git("commit", "-am", "rename")
-    gone = [fault for fault in check(folder, base="main") if fault.what.startswith("removed or renamed since")]
+    gone = [fault for fault in find_faults(folder, base="main") if fault.what.startswith("removed or renamed since")]
     assert [fault.file for fault in gone] == [path.as_posix(), completions_path(path).as_posix()]
 
 
@@ -106,14 +106,14 @@ def test_a_replaced_entry_is_mended_from_the_base_and_a_new_bad_one_removed(fold
     """
     path = add(folder / "counting", result("new"))
     path.write_bytes(path.read_bytes().replace(b'"correct": 5', b'"correct": 6'))
-    mends = {fault.what: fault.mend for fault in check(folder, base="main") if fault.file == path.as_posix()}
+    mends = {fault.what: fault.mend for fault in find_faults(folder, base="main") if fault.file == path.as_posix()}
     assert [mend.startswith("`git rm -f -- ") for mend in mends.values()] == ["name" not in what for what in mends]
     path.write_bytes(b"{}")
-    (fault,) = [fault for fault in check(folder, base="main") if fault.file == path.as_posix()]
+    (fault,) = [fault for fault in find_faults(folder, base="main") if fault.file == path.as_posix()]
     assert "git" not in fault.mend.partition("`")[2]
     old = next((folder / "counting").glob("*-base-*.json"))
     old.write_bytes(b"{}")
-    mends = {fault.mend for fault in check(folder, base="main") if fault.file == old.as_posix()}
+    mends = {fault.mend for fault in find_faults(folder, base="main") if fault.file == old.as_posix()}
     assert mends == {f"`git checkout {branch[:12]} -- {old.as_posix()}`"}
 
 
@@ -121,15 +121,15 @@ def test_a_backdated_entry_does_not_shift_the_blame(folder: Path, branch: str) -
     """Between an entry of the base and a new one that contradicts it, the new one is at fault, whatever its date."""
     of = replace(BASE, task=replace(BASE.task, protocol_sha256=sha("x")))
     path = add(folder / "counting", of, created="2001-01-01T00:00:00Z")
-    leaderboard.write(folder)
-    assert [fault.file for fault in check(folder, base="main")] == [path.as_posix()]
+    leaderboard.update_pages(folder)
+    assert [fault.file for fault in find_faults(folder, base="main")] == [path.as_posix()]
 
 
 @pytest.mark.parametrize("ref", ["nowhere", "--help", "-x", ""])
 def test_an_unknown_base_is_one_clear_error(folder: Path, branch: str, ref: str) -> None:
     """A ref that git does not know, or that looks like an option, stops the check."""
     with pytest.raises(BenchError, match="git knows no commit"):
-        check(folder, base=ref)
+        find_faults(folder, base=ref)
 
 
 def test_a_base_without_common_history_is_one_clear_error(folder: Path, git: Callable[..., str], branch: str) -> None:
@@ -137,18 +137,18 @@ def test_a_base_without_common_history_is_one_clear_error(folder: Path, git: Cal
     git("checkout", "-q", "--orphan", "lone")
     git("commit", "-m", "lone")
     with pytest.raises(BenchError, match="no common commit here: fetch the whole history"):
-        check(folder, base="main")
+        find_faults(folder, base="main")
 
 
 def test_outside_a_repository_there_is_no_base(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without git, or outside a repository, the check with a base says so; without a base it works."""
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     with pytest.raises(BenchError, match="git knows no commit"):
-        check(folder, base="main")
+        find_faults(folder, base="main")
     monkeypatch.setenv("PATH", "")
     with pytest.raises(BenchError, match="git is not installed"):
-        check(folder, base="main")
-    assert check(folder) == []
+        find_faults(folder, base="main")
+    assert find_faults(folder) == []
 
 
 @pytest.mark.parametrize("change", ["edit", "remove"])
@@ -165,7 +165,7 @@ def test_records_beside_entries_are_frozen_too(
     git("branch", "-f", "main")
     git("checkout", "-q", "-b", "other")
     path.write_bytes(b"two") if change == "edit" else path.unlink()
-    frozen = [fault for fault in check(folder, base="main") if "since" in fault.what]
+    frozen = [fault for fault in find_faults(folder, base="main") if "since" in fault.what]
     what = "changed since" if change == "edit" else "removed or renamed since"
     assert [(fault.file, fault.what.startswith(what)) for fault in frozen] == [(path.as_posix(), True)]
 
@@ -175,10 +175,10 @@ def test_claims_may_grow_but_not_go(folder: Path, git: Callable[..., str]) -> No
     claims = folder / "claims" / "study.toml"
     claims.parent.mkdir()
     shutil.copy(STUDY, claims)
-    leaderboard.write(folder)
+    leaderboard.update_pages(folder)
     git("add", ".")
     git("commit", "-m", "claims")
     claims.write_text("# A word more.\n" + claims.read_text())
-    assert check(folder, regrade, base="main") == []
+    assert find_faults(folder, regrade, base="main") == []
     claims.unlink()
-    assert f"{claims.as_posix()}: removed or renamed since" in "\n".join(map(str, check(folder, base="main")))
+    assert f"{claims.as_posix()}: removed or renamed since" in "\n".join(map(str, find_faults(folder, base="main")))

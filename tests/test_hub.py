@@ -121,7 +121,7 @@ def hub(files):
         {
             "model": files,
             "gated": files,
-            "huge": {**texts, weights.SINGLE: b"x"},
+            "huge": {**texts, weights.SINGLE_FILE: b"x"},
             "pickled": {**texts, "pytorch_model.bin": b"x"},
             "adapter": {"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"},
             "incomplete": {name: data for name, data in files.items() if not name.startswith("model-00002")},
@@ -150,7 +150,7 @@ def test_a_commit_is_downloaded_once_and_then_used_without_network(hub, files, t
     assert commit == COMMIT
     kept = {name for name in files if name.endswith((".json", ".jinja", ".safetensors")) and "/" not in name}
     assert {path.name for path in Path(folder).iterdir()} == kept
-    assert weights.inspect(Path(folder)).total_bytes > 0
+    assert weights.inspect_checkpoint(Path(folder)).total_bytes > 0
     hub.asked.clear()
     assert download(tmp_path, "org/model", COMMIT, HF_ENDPOINT=hub.address).split() == [folder, commit]
     assert download(tmp_path, "org/model", HF_HUB_OFFLINE="1").split() == [folder, commit]
@@ -208,7 +208,7 @@ def test_an_adapter_of_the_hub_is_scored_over_the_base_that_it_names(hub, files,
         if "/" not in name and name not in ("pytorch_model.bin", "modeling_x.py"):
             (base / name).write_bytes(data)
     lora = tiny_lora.build(base, tmp_path / "lora", size=0.05)
-    config = lora / weights.ADAPTER
+    config = lora / weights.ADAPTER_CONFIG
     config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": "org/model"}))
     hub.files["lora"] = {path.name: path.read_bytes() for path in lora.iterdir()} | {"optimizer.pt": b"x"}
     words = ["score", "org/lora", "--task", "word-problems", "--engine", "scripted", "--limit", "4", "--cache", "cache"]
@@ -225,9 +225,9 @@ def test_an_adapter_of_the_hub_is_scored_over_the_base_that_it_names(hub, files,
     ]
     again = subprocess.run(code, env=home | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=True)
     assert again.stdout.split()[1:] == ["org/lora", COMMIT]
-    (row,) = [entries.read(path).result for path in tmp_path.glob("leaderboards/*/*.json")]
+    (row,) = [entries.read_entry(path).result for path in tmp_path.glob("leaderboards/*/*.json")]
     assert row.candidate == f"org/model@{COMMIT[:8]}+lora@{row.training.merge.adapter_sha256[:8]}"
     assert (row.model.source, row.model.revision) == ("adapter:org/lora", COMMIT)
-    assert row.training.merge.base_sha256 == weights.sha256(base)
+    assert row.training.merge.base_sha256 == weights.digest_weights(base)
     assert not [path for path in hub.asked if path.endswith("optimizer.pt")]
     assert list(tmp_path.glob("cache/merged/lora-*/*.safetensors"))

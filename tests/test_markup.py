@@ -5,7 +5,7 @@ import io
 from itertools import pairwise
 
 import pytest
-from baseline_bench.core.markup import cell, code, csv_cell, visible
+from baseline_bench.core.markup import code_span, csv_cell, make_visible, table_cell
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -51,7 +51,7 @@ HOSTILE = [
 
 def spoken(text: str) -> str:
     """What a cell is to show."""
-    shown = visible(text)
+    shown = make_visible(text)
     return shown if len(shown) <= 100 else shown[:99] + "…"
 
 
@@ -60,7 +60,7 @@ def spoken(text: str) -> str:
 @example("\\", "\\")
 def test_a_table_keeps_its_rows_and_columns_whatever_its_cells(left: str, right: str) -> None:
     """Two columns and two rows stay so, and every cell is one code span that shows the text and nothing else."""
-    row = f"|{cell(left)}|{cell(right)}|"
+    row = f"|{table_cell(left)}|{table_cell(right)}|"
     tokens = MARKDOWN.parse(f"|a|b|\n|---|---|\n{row}\n{row}\n\nend")
     kinds = [token.type for token in tokens]
     assert kinds.count("table_open") == kinds.count("table_close") == 1
@@ -75,7 +75,7 @@ def test_a_table_keeps_its_rows_and_columns_whatever_its_cells(left: str, right:
 @given(NASTY)
 def test_a_code_span_outside_a_table_shows_the_text(text: str) -> None:
     """In a heading the same text is one code span, nothing more."""
-    tokens = MARKDOWN.parse(f"## {code(text)}\n\nend")
+    tokens = MARKDOWN.parse(f"## {code_span(text)}\n\nend")
     assert [token.type for token in tokens[:3]] == ["heading_open", "inline", "heading_close"]
     (child,) = tokens[1].children or ()
     assert child.content == (spoken(text) or "–")
@@ -85,22 +85,24 @@ def test_a_code_span_outside_a_table_shows_the_text(text: str) -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_the_worst_texts_are_shown_as_they_are(text: str) -> None:
     """Bars, backslashes, backticks, spaces at the ends, mentions, links and tags appear letter by letter."""
-    html = MARKDOWN.render(f"|a|\n|---|\n|{cell(text)}|")
+    html = MARKDOWN.render(f"|a|\n|---|\n|{table_cell(text)}|")
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
     assert f"<td><code>{escaped}</code></td>" in html
 
 
 def test_a_long_name_is_cut_for_the_page() -> None:
     """Three hundred characters do not stretch the table; the sheet has them all."""
-    assert len(cell("x" * 300)) == 102
-    assert cell("x" * 300).endswith("…`")
+    assert len(table_cell("x" * 300)) == 102
+    assert table_cell("x" * 300).endswith("…`")
     assert csv_cell("x" * 300) == "x" * 300
 
 
 def test_what_cannot_be_seen_is_spelled_out() -> None:
     """Text that would reverse its neighbours, hide or break the line is written as its code point."""
-    assert visible("a\u202eb\u200bc\nd\u2028e\x00\ud800") == "a\\u{202e}b\\u{200b}c\\u{a}d\\u{2028}e\\u{0}\\u{d800}"
-    assert visible("é 模型 − 🧮") == "é 模型 − 🧮"
+    assert (
+        make_visible("a\u202eb\u200bc\nd\u2028e\x00\ud800") == "a\\u{202e}b\\u{200b}c\\u{a}d\\u{2028}e\\u{0}\\u{d800}"
+    )
+    assert make_visible("é 模型 − 🧮") == "é 模型 − 🧮"
 
 
 @pytest.mark.parametrize(

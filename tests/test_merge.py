@@ -9,7 +9,7 @@ import tiny
 import tiny_lora
 import torch
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import decode
+from baseline_bench.core.records import decode_record
 from baseline_bench.core.types import Model, Request, Sampling
 from baseline_bench.engines import transformers as engine
 from baseline_bench.models import adapter, merge, merge_tensors, nf4, weights
@@ -67,7 +67,7 @@ def refusal(base, lora, out, options=MergeOptions()) -> BenchError:  # noqa: B00
     """The error of a merge; it has a way out, and nothing is left beside what was there."""
     before = sorted(out.parent.iterdir())
     with pytest.raises(BenchError) as caught:
-        merge.fold(base, lora, out, options)
+        merge.merge_adapter(base, lora, out, options)
     assert caught.value.way_out
     assert sorted(out.parent.iterdir()) == before
     return caught.value
@@ -75,7 +75,7 @@ def refusal(base, lora, out, options=MergeOptions()) -> BenchError:  # noqa: B00
 
 def test_fp32_output_is_what_peft_merges(base, lora, tmp_path):
     """Within the rounding of fp32; nothing is lost; the base is cast and the record says so."""
-    record = merge.fold(base, lora, tmp_path / "out", MergeOptions(dtype="float32"))
+    record = merge.merge_adapter(base, lora, tmp_path / "out", MergeOptions(dtype="float32"))
     wanted = merged_by_peft(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), lora)
     found = tensors(tmp_path / "out")
     assert all(tensor.dtype == torch.float32 for tensor in found.values())
@@ -88,10 +88,10 @@ def test_fp32_output_is_what_peft_merges(base, lora, tmp_path):
 
 def test_bf16_output_is_the_fp32_sum_rounded_once(base, lora, tmp_path):
     """Targets equal the rounded sum bit for bit, everything else equals the base, and files beside it are copies."""
-    record = merge.fold(base, lora, tmp_path / "out", MergeOptions())
-    merge.fold(base, lora, tmp_path / "fp32", MergeOptions(dtype="float32"))
+    record = merge.merge_adapter(base, lora, tmp_path / "out", MergeOptions())
+    merge.merge_adapter(base, lora, tmp_path / "fp32", MergeOptions(dtype="float32"))
     found, whole, before = tensors(tmp_path / "out"), tensors(tmp_path / "fp32"), tensors(base)
-    targets = {pair.target for pair in adapter.read(lora).pairs}
+    targets = {pair.target for pair in adapter.read_adapter(lora).pairs}
     assert found.keys() == before.keys()
     for name, tensor in found.items():
         assert bits(tensor) == bits(whole[name].bfloat16() if name in targets else before[name])
@@ -105,20 +105,20 @@ def test_bf16_output_is_the_fp32_sum_rounded_once(base, lora, tmp_path):
 
 def test_the_head_stays_tied_or_untied(base, lora, tmp_path):
     """A head that the base does not store is not stored either."""
-    merge.fold(base, lora, tmp_path / "out", MergeOptions())
+    merge.merge_adapter(base, lora, tmp_path / "out", MergeOptions())
     assert ("lm_head.weight" in tensors(tmp_path / "out")) == ("lm_head.weight" in tensors(base))
 
 
 def test_a_merged_folder_is_a_model(base, lora, tmp_path):
     """It is inspected as whole, its digests are those of its weights, and the engine answers from it."""
     out = tmp_path / "out"
-    record = merge.fold(base, lora, out, MergeOptions(expected_base_sha256=weights.sha256(base)))
-    weights.inspect(out)
-    assert record.merged_sha256 == weights.sha256(out)
-    assert record.base_sha256 == weights.sha256(base)
-    assert record.adapter_sha256 == adapter.read(lora).sha256
-    told = json.loads((out / merge.RECORD).read_text())
-    assert decode(merge.MergeRecord, told, "merge.json", "-") == record
+    record = merge.merge_adapter(base, lora, out, MergeOptions(expected_base_sha256=weights.digest_weights(base)))
+    weights.inspect_checkpoint(out)
+    assert record.merged_sha256 == weights.digest_weights(out)
+    assert record.base_sha256 == weights.digest_weights(base)
+    assert record.adapter_sha256 == adapter.read_adapter(lora).sha256
+    told = json.loads((out / merge.RECORD_FILE).read_text())
+    assert decode_record(merge.MergeRecord, told, "merge.json", "-") == record
     network = engine.load(Model("m", "folder", None, out, None, None), engine.Options(dtype="float32", device="cpu"))
     ids = tuple(AutoTokenizer.from_pretrained(out).encode("Tom has 3 apples"))
     ((_, answer),) = network.complete([Request("q", ids)], Sampling(4), [])
@@ -127,12 +127,12 @@ def test_a_merged_folder_is_a_model(base, lora, tmp_path):
 
 def test_shards_and_index_are_the_bases(llama, query, tmp_path):
     """File names, index, headers and every byte that no target holds are the base's."""
-    merge.fold(llama, query, tmp_path / "out", MergeOptions())
+    merge.merge_adapter(llama, query, tmp_path / "out", MergeOptions())
     shards = sorted(file.name for file in llama.glob("*.safetensors"))
     assert len(shards) > 2
     assert sorted(file.name for file in (tmp_path / "out").glob("*.safetensors")) == shards
-    assert (tmp_path / "out" / weights.INDEX).read_bytes() == (llama / weights.INDEX).read_bytes()
-    touched = {tensor.file.name for tensor in weights.read(llama) if "q_proj" in tensor.name}
+    assert (tmp_path / "out" / weights.INDEX_FILE).read_bytes() == (llama / weights.INDEX_FILE).read_bytes()
+    touched = {tensor.file.name for tensor in weights.read_tensors(llama) if "q_proj" in tensor.name}
     same = [name for name in shards if (tmp_path / "out" / name).read_bytes() == (llama / name).read_bytes()]
     assert set(same) == set(shards) - touched
     AutoModelForCausalLM.from_pretrained(tmp_path / "out")
@@ -140,10 +140,10 @@ def test_shards_and_index_are_the_bases(llama, query, tmp_path):
 
 def test_an_index_tells_the_new_size_of_cast_shards(llama, query, tmp_path):
     """The index names the same shards and the bytes they hold now; the config's other keys stay."""
-    merge.fold(llama, query, tmp_path / "out", MergeOptions(dtype="float32"))
-    before, after = (json.loads((folder / weights.INDEX).read_text()) for folder in (llama, tmp_path / "out"))
+    merge.merge_adapter(llama, query, tmp_path / "out", MergeOptions(dtype="float32"))
+    before, after = (json.loads((folder / weights.INDEX_FILE).read_text()) for folder in (llama, tmp_path / "out"))
     assert after["weight_map"] == before["weight_map"]
-    assert after["metadata"]["total_size"] == weights.total_bytes(tmp_path / "out")
+    assert after["metadata"]["total_size"] == weights.count_bytes(tmp_path / "out")
     before, after = (json.loads((folder / "config.json").read_text()) for folder in (llama, tmp_path / "out"))
     assert after == before | {"dtype": "float32"}
 
@@ -154,13 +154,13 @@ def test_golden_what_a_grid_loses(dtype, least, most):
     generator = torch.Generator().manual_seed(0)
     base = (torch.randn(1000, 1000, generator=generator) * 0.02).bfloat16()
     delta = torch.randn(1000, 1000, generator=generator) * 1e-4
-    _, lost, moved = merge_tensors.folded(base, delta, DTYPES[dtype])
+    _, lost, moved = merge_tensors.fold_delta(base, delta, DTYPES[dtype])
     assert least < math.sqrt(lost / moved) < most
 
 
 def test_golden_fp32_loses_nothing():
     """The sum itself is what is written."""
-    out, lost, moved = merge_tensors.folded(
+    out, lost, moved = merge_tensors.fold_delta(
         torch.full((4, 4), 0.02).bfloat16(), torch.full((4, 4), 1e-4), torch.float32
     )
     assert lost == 0
@@ -170,9 +170,9 @@ def test_golden_fp32_loses_nothing():
 
 def test_blocks_do_not_show(base, lora, tmp_path, monkeypatch):
     """Work in blocks of one row gives the same bits as in one block."""
-    merge.fold(base, lora, tmp_path / "one", MergeOptions())
+    merge.merge_adapter(base, lora, tmp_path / "one", MergeOptions())
     monkeypatch.setattr(merge_tensors, "_BLOCK", 100)
-    merge.fold(base, lora, tmp_path / "many", MergeOptions())
+    merge.merge_adapter(base, lora, tmp_path / "many", MergeOptions())
     one, many = tensors(tmp_path / "one"), tensors(tmp_path / "many")
     for name, tensor in one.items():
         torch.testing.assert_close(tensor, many[name], rtol=2**-7, atol=0)
@@ -184,7 +184,7 @@ def test_files_that_are_no_weights_come_along(llama, query, tmp_path):
     for name in ("additional_chat_templates/tool.jinja", "original/w.pth", ".cache/x", "merge.json", "LICENSE"):
         (base / name).parent.mkdir(exist_ok=True)
         (base / name).write_text("{}")
-    merge.fold(base, query, tmp_path / "out", MergeOptions())
+    merge.merge_adapter(base, query, tmp_path / "out", MergeOptions())
     assert (tmp_path / "out" / "additional_chat_templates" / "tool.jinja").read_text() == "{}"
     assert (tmp_path / "out" / "LICENSE").is_file()
     assert not (tmp_path / "out" / "original").exists()
@@ -206,15 +206,15 @@ def test_another_base_is_refused_by_names_and_shapes(base, query, llama, tmp_pat
     kept = tensors(deep)
     name = "model.layers.0.self_attn.q_proj.weight"
     kept[name] = torch.zeros(256, 128)
-    save_file(kept, deep / weights.SINGLE)
+    save_file(kept, deep / weights.SINGLE_FILE)
     told = refusal(deep, query, tmp_path / "out")
     assert f"{name} is (256, 128) in the base and (128, 128) in the adapter" in told.what
     assert str(llama) in told.way_out
     del kept[name]
-    save_file(kept, deep / weights.SINGLE)
+    save_file(kept, deep / weights.SINGLE_FILE)
     assert f"the base has no {name}" in refusal(deep, query, tmp_path / "out").what
     kept[name] = torch.zeros(128, 128, dtype=torch.int8)
-    save_file(kept, deep / weights.SINGLE)
+    save_file(kept, deep / weights.SINGLE_FILE)
     assert f"{name} is held in I8" in refusal(deep, query, tmp_path / "out").what
 
 
@@ -234,7 +234,7 @@ def test_a_tied_head_is_no_target(tmp_path):
     head = tiny_lora.build(untied, tmp_path / "head", targets=("q_proj", "lm_head"))
     file = head / adapter.WEIGHTS
     save_file({k: t for k, t in load_file(file).items() if "lora_" in k}, file)
-    assert merge.fold(untied, head, tmp_path / "out", MergeOptions()).tensors == 3
+    assert merge.merge_adapter(untied, head, tmp_path / "out", MergeOptions()).tensors == 3
     tied = tiny.build(tmp_path / "tied")
     assert "lm_head.weight is tied" in refusal(tied, head, tmp_path / "second").what
     config = json.loads((untied / "config.json").read_text()) | {"tie_word_embeddings": True}
@@ -252,7 +252,7 @@ def test_a_target_that_does_not_move_is_caught(llama, tmp_path):
     """Deltas below half a step of bf16 leave weights as they were; fp32 shows them."""
     faint = tiny_lora.build(llama, tmp_path / "faint", size=1e-9)
     assert "14 merged tensors did not change" in refusal(llama, faint, tmp_path / "out").what
-    merge.fold(llama, faint, tmp_path / "out", MergeOptions(dtype="float32"))
+    merge.merge_adapter(llama, faint, tmp_path / "out", MergeOptions(dtype="float32"))
 
 
 def test_numbers_out_of_range_are_caught(llama, tmp_path):
@@ -265,16 +265,16 @@ def test_numbers_out_of_range_are_caught(llama, tmp_path):
 
 def write_and_tamper(llama, query, folder, name, change, options=MergeOptions()):  # noqa: B008  # frozen
     """A merge whose tensor `name` is changed on disk before the proofs are asked."""
-    parts = merge.plan(llama, adapter.read(query), options)
+    parts = merge.plan_tensors(llama, adapter.read_adapter(query), options)
     shutil.copytree(llama, folder, ignore=shutil.ignore_patterns("*.safetensors"))
-    written = merge_tensors.write(parts, folder)
-    merge.prove(parts, written, folder)
-    place = next(tensor.file for tensor in weights.read(folder) if tensor.name == name)
+    written = merge_tensors.write_tensors(parts, folder)
+    merge.verify_merge(parts, written, folder)
+    place = next(tensor.file for tensor in weights.read_tensors(folder) if tensor.name == name)
     held = load_file(place)
     held[name] = change(held[name])
     save_file(held, place, metadata={"format": "pt"})
     with pytest.raises(BenchError) as caught:
-        merge.prove(parts, written, folder)
+        merge.verify_merge(parts, written, folder)
     return caught.value.what
 
 
@@ -316,7 +316,7 @@ def test_a_base_in_4_bits_is_merged_as_it_was_trained_over(base, lora, tmp_path,
     )
     wanted = merged_by_peft(held.dequantize().float(), lora)
     options = MergeOptions(dtype="float32", quantised="nf4", double_quantization=double)
-    record = merge.fold(base, lora, tmp_path / "out", options)
+    record = merge.merge_adapter(base, lora, tmp_path / "out", options)
     for name, tensor in tensors(tmp_path / "out").items():
         torch.testing.assert_close(tensor, wanted[name], rtol=1e-6, atol=1e-7)
     assert (record.quantised, record.double_quantization, record.dequantised) == ("nf4", double, 0)
@@ -324,7 +324,7 @@ def test_a_base_in_4_bits_is_merged_as_it_was_trained_over(base, lora, tmp_path,
 
 def test_layers_beside_the_targets_were_in_4_bits_too(llama, query, tmp_path):
     """Every linear layer but the head is dequantised and counted; embeddings and norms stay as they are."""
-    record = merge.fold(llama, query, tmp_path / "out", MergeOptions(quantised="nf4"))
+    record = merge.merge_adapter(llama, query, tmp_path / "out", MergeOptions(quantised="nf4"))
     before, after = tensors(llama), tensors(tmp_path / "out")
     for name, tensor in before.items():
         if "proj" not in name:
@@ -346,8 +346,8 @@ def test_options_are_checked():
 
 def test_the_size_of_blocks_changes_no_bit(base, lora, tmp_path, monkeypatch):
     """Blocks are as large as a processor's cache likes; every row is summed and rounded by itself."""
-    merge.fold(base, lora, tmp_path / "whole", MergeOptions())
+    merge.merge_adapter(base, lora, tmp_path / "whole", MergeOptions())
     monkeypatch.setattr(merge_tensors, "_BLOCK", 1024)
-    merge.fold(base, lora, tmp_path / "blocks", MergeOptions())
+    merge.merge_adapter(base, lora, tmp_path / "blocks", MergeOptions())
     whole, blocks = tensors(tmp_path / "whole"), tensors(tmp_path / "blocks")
     assert {name: bits(tensor) for name, tensor in whole.items()} == {n: bits(t) for n, t in blocks.items()}

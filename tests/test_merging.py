@@ -65,10 +65,10 @@ def said(capfd) -> str:
 def test_a_training_s_adapter_becomes_whole_weights(prepared):
     """Beside their record, with the base's tokenizer and names; every target changed and nothing else."""
     run = only(prepared, "runs/*")
-    record = json.loads((run / "merged" / merging.RECORD).read_bytes())
-    base, merged = (load_file(folder / weights.SINGLE) for folder in (prepared / "base", run / "merged"))
-    assert weights.sha256(run / "merged") == record["merged_sha256"]
-    assert record["base_sha256"] == weights.sha256(prepared / "base")
+    record = json.loads((run / "merged" / merging.RECORD_FILE).read_bytes())
+    base, merged = (load_file(folder / weights.SINGLE_FILE) for folder in (prepared / "base", run / "merged"))
+    assert weights.digest_weights(run / "merged") == record["merged_sha256"]
+    assert record["base_sha256"] == weights.digest_weights(prepared / "base")
     assert base.keys() == merged.keys()
     changed = {name for name in base if not torch.equal(base[name].bfloat16(), merged[name].bfloat16())}
     assert len(changed) == record["targets"] == 14
@@ -80,7 +80,7 @@ def test_what_merging_lost_is_recorded_with_its_effect(prepared, capfd):
     """The norm of what rounding took, and what the merged model says of the probes beside the unmerged one."""
     run = only(prepared, "runs/*")
     assert bench(prepared, "merge", run) == 0
-    record, out = json.loads((run / "merged" / merging.RECORD).read_bytes()), capfd.readouterr().out
+    record, out = json.loads((run / "merged" / merging.RECORD_FILE).read_bytes()), capfd.readouterr().out
     assert 0 <= record["rel_err"] < 1
     assert 0 <= record["mean_kl"] < 0.05
     assert 0.8 < record["greedy_agreement"] <= 1
@@ -99,17 +99,17 @@ def test_a_merge_is_done_once(here):
 def test_a_merge_that_was_killed_is_done_again(here):
     """Without its record, which is written last, merged weights are taken for torn."""
     merged = only(here, "runs/*/merged")
-    (merged / merging.RECORD).unlink()
-    (merged / weights.SINGLE).write_bytes(b"torn")
+    (merged / merging.RECORD_FILE).unlink()
+    (merged / weights.SINGLE_FILE).write_bytes(b"torn")
     assert bench(here, "merge", only(here, "runs/*")) == 0
-    assert weights.sha256(merged) == json.loads((merged / merging.RECORD).read_bytes())["merged_sha256"]
+    assert weights.digest_weights(merged) == json.loads((merged / merging.RECORD_FILE).read_bytes())["merged_sha256"]
 
 
 def test_a_checkpoint_is_merged_beside_the_last(here):
     """`--step` names it; a step that was not kept is answered with those that were."""
     run = only(here, "runs/*")
     assert bench(here, "merge", run, "--step", 1) == 0
-    assert weights.sha256(run / "merged-000001") == weights.sha256(run / "merged")
+    assert weights.digest_weights(run / "merged-000001") == weights.digest_weights(run / "merged")
 
 
 def perturb(file: Path) -> None:
@@ -172,9 +172,9 @@ def test_an_adapter_of_another_shape_is_refused(here, capfd):
     tiny.build(here / "plain", "plain")
     config = here / "plain" / "config.json"
     shutil.rmtree(here / "adapter" / "merged")
-    tensors = load_file(here / "plain" / weights.SINGLE)
+    tensors = load_file(here / "plain" / weights.SINGLE_FILE)
     cut = {name: tensor for name, tensor in tensors.items() if ".layers.1." not in name}
-    save_file(cut, here / "plain" / weights.SINGLE, {"format": "pt"})
+    save_file(cut, here / "plain" / weights.SINGLE_FILE, {"format": "pt"})
     config.write_text(config.read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 1'))
     assert bench(here, "merge", "adapter", "--base", "./plain") == 1
     assert said(capfd)
@@ -187,7 +187,7 @@ def test_a_place_of_one_s_own_for_a_merged_adapter(here, capfd):
     before = sorted(path.name for path in (here / "adapter").iterdir())
     assert bench(here, "merge", "adapter", "--base", "./base", "--out", "there") == 0
     assert sorted(path.name for path in (here / "adapter").iterdir()) == before
-    weights.inspect(here / "there")
+    weights.inspect_checkpoint(here / "there")
     assert "there" in capfd.readouterr().out
 
 
@@ -200,7 +200,7 @@ def test_a_trained_run_is_scored_with_its_training(here, capfd):
     assert "own-s0 against base@" in capfd.readouterr().out
     base, made = rows(here)
     assert base.result.training is None
-    assert made.result.training.candidate == candidate.read(run)
+    assert made.result.training.candidate == candidate.read_candidate(run)
     assert made.result.training.merge.merged_sha256 == made.result.model.weights_sha256
     assert len(list(run.glob("word-problems-*/entry.json"))) == 1
     assert bench(here, "board", "--check") == 0
@@ -211,7 +211,7 @@ def test_an_adapter_from_elsewhere_is_scored_with_its_merge(here, capfd):
     assert bench(here, "score", "adapter", "--base", "./base", *TASK) == 0
     (row,) = rows(here)
     assert row.result.training.candidate is None
-    assert row.result.training.merge.base_sha256 == weights.sha256(here / "base")
+    assert row.result.training.merge.base_sha256 == weights.digest_weights(here / "base")
     assert row.result.candidate.endswith(f"+adapter@{row.result.training.merge.adapter_sha256[:8]}")
     assert not list(here.glob("leaderboards/*/*.loss.jsonl.gz"))
     assert bench(here, "board", "--check") == 0
@@ -242,8 +242,8 @@ def test_several_folders_are_scored_by_one_command(here, capfd):
 def test_a_candidate_is_not_scored_on_what_its_data_was_made_from(here, capfd):
     """Declared with the data, kept in the record, refused before anything is merged or asked."""
     run = only(here, "runs/*")
-    made = candidate.read(run)
-    candidate.write(replace(made, data=replace(made.data, derived_from=("word-problems",))), run)
+    made = candidate.read_candidate(run)
+    candidate.write_candidate(replace(made, data=replace(made.data, derived_from=("word-problems",))), run)
     assert bench(here, "score", run, *TASK) == 1
     assert "was made from items of word-problems" in said(capfd)
     assert not (here / "leaderboards").exists()
@@ -253,7 +253,7 @@ def test_weights_that_are_not_the_candidate_s_are_not_scored(here, capfd):
     """Whole weights are hashed before they are asked."""
     assert bench(here, "train", "full.toml") == 0
     run = only(here, "runs/full-*")
-    perturb(run / "weights" / weights.SINGLE)
+    perturb(run / "weights" / weights.SINGLE_FILE)
     capfd.readouterr()
     assert bench(here, "score", run, *TASK) == 1
     assert "holds other weights than candidate.json says" in said(capfd)
@@ -262,8 +262,8 @@ def test_weights_that_are_not_the_candidate_s_are_not_scored(here, capfd):
 @pytest.mark.parametrize(("kl", "agreement", "warned"), [(0.001, 0.99, False), (0.03, 0.99, True), (0.001, 0.9, True)])
 def test_a_merge_that_changed_the_model_is_warned_of(kl, agreement, warned):
     """By its effect and not by its norm: rounding that takes a third of the change may change no answer."""
-    merge = candidate.Merge("bfloat16", "", "", "", 14, 9, 0.32, None, kl, agreement, 300)
-    told = merging.lost(merge)
+    merge = candidate.MergeSummary("bfloat16", "", "", "", 14, 9, 0.32, None, kl, agreement, 300)
+    told = merging.describe_merge_loss(merge)
     assert (told is not None) == warned
     assert told is None or "--set output_dtype=float32 with -o dtype=float32 loses nothing" in told
 

@@ -133,4 +133,4 @@ def test_rebased_onto_one_another_they_stay_what_they_are(git, tmp_path, capfd):
     for before, branch in zip(("main", *BRANCHES), BRANCHES, strict=False):
         git("rebase", "-q", before, branch)
     sound(tmp_path / "clone", capfd)
-    assert all(entries.verify(path) == [] for path in (tmp_path / "clone").glob("leaderboards/sums/*.json"))
+    assert all(entries.verify_entry(path) == [] for path in (tmp_path / "clone").glob("leaderboards/sums/*.json"))

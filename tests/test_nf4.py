@@ -15,7 +15,7 @@ def test_the_linear_layers_are_those_that_transformers_holds_in_4_bits(manner, t
     how = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
     held = AutoModelForCausalLM.from_pretrained(base, quantization_config=how, device_map={"": "cpu"})
     wanted = {f"{name}.weight" for name, module in held.named_modules() if isinstance(module, Linear4bit)}
-    assert nf4.linear_names(base) == wanted
+    assert nf4.list_quantised_weights(base) == wanted
     assert len(wanted) == 14
 
 

@@ -8,10 +8,10 @@ import pytest
 import samples
 from baseline_bench.analysis import noise as judging
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import digest, pretty
+from baseline_bench.core.records import digest, encode_indented
 from baseline_bench.results import entries, noise
 from baseline_bench.results.bits import bits_to_hex, hex_to_bits
-from baseline_bench.results.noise import Noise, NoiseRun, Passes
+from baseline_bench.results.noise import BatchPasses, NoiseRecord, NoiseRun
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2, skellam
@@ -27,14 +27,14 @@ def run(right: set[int], traces: list[str], how: str = "all") -> NoiseRun:
     return NoiseRun(how, items, correct, none, none, digest(traces), 2.0, 10 * items)
 
 
-def record(rights: list[set[int]], changed: list[int] | None = None, items: int = 100) -> Noise:
+def record(rights: list[set[int]], changed: list[int] | None = None, items: int = 100) -> NoiseRecord:
     """Runs of which the n-th has other tokens in the first `changed[n]` items, right in these places."""
     changed = changed or [10 * number for number in range(len(rights))]
     traces = [
         [f"{number if place < most else 0}-{place}" for place in range(items)] for number, most in enumerate(changed)
     ]
     of = samples.result()
-    return Noise(
+    return NoiseRecord(
         schema=1,
         created="2026-11-22T12:00:00Z",
         candidate=of.candidate,
@@ -45,7 +45,7 @@ def record(rights: list[set[int]], changed: list[int] | None = None, items: int 
         engine=of.engine,
         provenance=of.provenance,
         runs=tuple(run(right, own) for right, own in zip(rights, traces, strict=True)),
-        pairs=noise.pairs(traces),
+        pairs=noise.pair_runs(traces),
         passes=None,
     )
 
@@ -53,20 +53,20 @@ def record(rights: list[set[int]], changed: list[int] | None = None, items: int 
 def test_a_record_comes_back_as_it_was_written(tmp_path):
     """Reading gives what was written; writing it again changes nothing; a board without noise has no records."""
     made = record([{1, 2}, {2}, {2, 3, 4}])
-    assert noise.read(tmp_path) == ()
-    path = noise.write(made, tmp_path)
-    assert noise.write(made, tmp_path) == path
+    assert noise.read_records(tmp_path) == ()
+    path = noise.write_record(made, tmp_path)
+    assert noise.write_record(made, tmp_path) == path
     assert path.parent == tmp_path / "noise"
-    assert path.name == noise.name(made)
-    assert noise.read(tmp_path) == (made,)
+    assert path.name == noise.build_record_name(made)
+    assert noise.read_records(tmp_path) == (made,)
 
 
 def test_records_are_sorted_by_time(tmp_path):
     """The newest one is the last, whatever the names are."""
     made = [replace(record([{1}, {2}]), created=f"2026-11-{day}T12:00:00Z") for day in ("23", "21", "22")]
     for one in made:
-        noise.write(one, tmp_path)
-    assert [one.created[8:10] for one in noise.read(tmp_path)] == ["21", "22", "23"]
+        noise.write_record(one, tmp_path)
+    assert [one.created[8:10] for one in noise.read_records(tmp_path)] == ["21", "22", "23"]
 
 
 def test_rates_are_means_over_all_pairs():
@@ -104,7 +104,7 @@ def test_rates_are_means_over_all_pairs():
             "more answers changed their judgement",
         ),
         (
-            lambda made: replace(made, passes=Passes(replace(made.selection, scored=3, limit=3), made.runs, ())),
+            lambda made: replace(made, passes=BatchPasses(replace(made.selection, scored=3, limit=3), made.runs, ())),
             "not those of 3 items",
         ),
     ],
@@ -113,17 +113,17 @@ def test_a_record_whose_parts_do_not_fit_is_refused(change, told, tmp_path):
     """It is neither written nor read, and what is wrong is named."""
     bad = change(record([{1, 2}, {2}, {2, 3, 4}]))
     with pytest.raises(ValueError, match=told):
-        noise.write(bad, tmp_path)
+        noise.write_record(bad, tmp_path)
     (tmp_path / "noise").mkdir()
-    (tmp_path / "noise" / noise.name(bad)).write_bytes(pretty(bad))
+    (tmp_path / "noise" / noise.build_record_name(bad)).write_bytes(encode_indented(bad))
     with pytest.raises(BenchError, match=told):
-        noise.read(tmp_path)
+        noise.read_records(tmp_path)
 
 
 def test_an_edited_file_is_refused(tmp_path):
     """Another spelling, another name, an unknown key and a link are all seen."""
     made = record([{1}, {2}])
-    path = noise.write(made, tmp_path)
+    path = noise.write_record(made, tmp_path)
     good = path.read_bytes()
     for bad, told in (
         (good.replace(b"  ", b" "), "does not follow from its content"),
@@ -132,17 +132,17 @@ def test_an_edited_file_is_refused(tmp_path):
     ):
         path.write_bytes(bad)
         with pytest.raises(BenchError, match=told):
-            noise.read(tmp_path)
+            noise.read_records(tmp_path)
     path.write_bytes(good)
     path.with_name("link.json").symlink_to(path)
     with pytest.raises(BenchError, match="a link"):
-        noise.read(tmp_path)
+        noise.read_records(tmp_path)
 
 
 @given(st.floats(0.01, 300))
 def test_the_range_is_that_of_skellams_distribution(flips):
     """It is the smallest whole number with 95 % of the differences inside, as scipy has it."""
-    reach = judging.within(flips)
+    reach = judging.bound_difference(flips)
     law = skellam(flips / 2, flips / 2)
     assert law.cdf(reach) - law.cdf(-reach - 1) >= 0.95 - 1e-9
     assert reach == 0 or law.cdf(reach - 1) - law.cdf(-reach) < 0.95 + 1e-9
@@ -151,20 +151,20 @@ def test_the_range_is_that_of_skellams_distribution(flips):
 @pytest.mark.parametrize("events", [0, 1, 3, 20, 200])
 def test_the_upper_limit_of_a_mean_is_garwoods(events):
     """Half the 95 % quantile of chi-squared with two degrees of freedom more than twice the events."""
-    assert judging._largest_mean(events) == pytest.approx(chi2.ppf(0.95, 2 * (events + 1)) / 2, rel=1e-9)
+    assert judging._poisson_upper_limit(events) == pytest.approx(chi2.ppf(0.95, 2 * (events + 1)) / 2, rel=1e-9)
 
 
 def test_the_floor_follows_from_the_larger_of_what_was_seen_and_what_flips_let_expect():
     """One way: three runs far apart; the other: many flips that happened to cancel."""
     apart = record([set(), set(range(9)), set()], changed=[0, 20, 0])
-    assert judging.floor(apart).seen == 9
-    assert judging.floor(apart).least == 10
+    assert judging.compute_noise_floor(apart).seen == 9
+    assert judging.compute_noise_floor(apart).least == 10
     level = record([set(range(8)), set(range(8, 16))], changed=[0, 20])
-    found = judging.floor(level)
-    assert (found.seen, found.expected) == (0, judging.within(16))
+    found = judging.compute_noise_floor(level)
+    assert (found.seen, found.expected) == (0, judging.bound_difference(16))
     assert found.least == found.expected + 1
     assert found.most > found.expected
-    assert judging.sentence(level) == (
+    assert judging.describe_noise_floor(level) == (
         f"a difference smaller than {found.least} items between two rows like {level.candidate}'s of 100 items on "
         f"transformers 5.17.0 and CPU "
         f"means nothing (2 runs: 0 was the largest difference seen, {found.expected} covers 95 % where 16 items flip, "
@@ -175,27 +175,29 @@ def test_the_floor_follows_from_the_larger_of_what_was_seen_and_what_flips_let_e
 def test_runs_that_never_flipped_still_leave_noise_possible():
     """Other tokens and no flip: a mean of 3.0 unsteady items would have stayed silent in one of twenty cases."""
     quiet = record([{1}, {1}, {1}])
-    found = judging.floor(quiet)
+    found = judging.compute_noise_floor(quiet)
     assert (found.seen, found.expected) == (0, 0)
-    assert found.most == judging.within(2 / 3 * 2.9957)
+    assert found.most == judging.bound_difference(2 / 3 * 2.9957)
     assert found.least == found.most + 1
-    assert "no item flipped" in judging.sentence(quiet)
+    assert "no item flipped" in judging.describe_noise_floor(quiet)
 
 
 def test_the_pair_with_the_most_flips_counts():
     """Two runs alike and a third one apart: a row of each kind may well be compared."""
     clusters = record([{1}, {1}, set(range(2, 14))], changed=[0, 0, 50])
-    found = judging.floor(clusters)
+    found = judging.compute_noise_floor(clusters)
     assert (found.seen, found.flips) == (11, 13)
-    assert found.expected == judging.within(13)
+    assert found.expected == judging.bound_difference(13)
     assert clusters.flip_rate == pytest.approx(26 / 300)
 
 
 def test_runs_equal_in_every_token_have_no_noise():
     """Then every difference counts, as far as so few runs tell."""
     same = record([{1}, {1}, {1}], changed=[0, 0, 0])
-    assert judging.floor(same).least == 1
-    assert judging.sentence(same).startswith("all 3 runs are equal in every token: as far as they tell, no difference")
+    assert judging.compute_noise_floor(same).least == 1
+    assert judging.describe_noise_floor(same).startswith(
+        "all 3 runs are equal in every token: as far as they tell, no difference"
+    )
 
 
 def test_equal_runs_of_an_engine_that_mixes_batches_prove_little():
@@ -203,16 +205,16 @@ def test_equal_runs_of_an_engine_that_mixes_batches_prove_little():
     same = record([{1}, {1}, {1}], changed=[0, 0, 0])
     traces = [["a", "b"], ["a", "c"]]
     runs = (run({0}, traces[0]), run({0}, traces[1], "batch 1"))
-    mixed = replace(same, passes=Passes(replace(same.selection, scored=2, limit=2), runs, noise.pairs(traces)))
-    assert noise.audit(mixed) == []
-    found = judging.floor(mixed)
+    mixed = replace(same, passes=BatchPasses(replace(same.selection, scored=2, limit=2), runs, noise.pair_runs(traces)))
+    assert noise.check_record(mixed) == []
+    found = judging.compute_noise_floor(mixed)
     assert found.least == found.most + 1
-    assert "not all of them where prompts shared their batches otherwise" in judging.sentence(mixed)
+    assert "not all of them where prompts shared their batches otherwise" in judging.describe_noise_floor(mixed)
 
 
 def test_the_boards_own_repetitions_lie_within_each_others_noise():
     """Three rows of one base on one H100, scored by three commands: what they differ by, the floor calls nothing."""
-    of = [entries.read(path) for path in sorted(BOARD.glob("2026-11-22-smollm2-135m-it-q4_1-*.json"))]
+    of = [entries.read_entry(path) for path in sorted(BOARD.glob("2026-11-22-smollm2-135m-it-q4_1-*.json"))]
     rows = [
         entry
         for entry in of
@@ -223,7 +225,7 @@ def test_the_boards_own_repetitions_lie_within_each_others_noise():
     assert len(rows) >= 3
     first = rows[0].result
     traces = [[str(bit) for bit in hex_to_bits(entry.result.bits.correct, 1319)] for entry in rows]
-    made = Noise(
+    made = NoiseRecord(
         schema=1,
         created="2026-11-22T12:00:00Z",
         candidate=first.candidate,
@@ -237,9 +239,9 @@ def test_the_boards_own_repetitions_lie_within_each_others_noise():
             NoiseRun("all", 1319, one.bits.correct, one.bits.unread, one.bits.cut, digest(own), None, None)
             for one, own in zip((entry.result for entry in rows), traces, strict=True)
         ),
-        pairs=noise.pairs(traces),
+        pairs=noise.pair_runs(traces),
         passes=None,
     )
-    assert noise.audit(made) == []
+    assert noise.check_record(made) == []
     low, high = made.spread
-    assert high - low < judging.floor(made).least
+    assert high - low < judging.compute_noise_floor(made).least

@@ -4,17 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
-from baseline_bench.analysis.board_comparisons import judge
-from baseline_bench.analysis.compare import compare
-from baseline_bench.analysis.statistics import newcombe, points
+from baseline_bench.analysis.board_comparisons import compare_board
+from baseline_bench.analysis.compare import compare_entries
+from baseline_bench.analysis.statistics import format_points, newcombe_interval
 from baseline_bench.rendering import comment, comparison_text
-from baseline_bench.rendering.board_csv import sheet
-from baseline_bench.rendering.page import page
-from baseline_bench.rendering.pr_model import Contest, Proposed, Report
+from baseline_bench.rendering.board_csv import render_csv
+from baseline_bench.rendering.page import render_board_page
+from baseline_bench.rendering.pr_model import ProposedComparison, ProposedRow, PullRequestReport
 from baseline_bench.rendering.report import deck
-from baseline_bench.rendering.report.data import Line
+from baseline_bench.rendering.report.data import ReportRow
 from baseline_bench.results.board import Board
-from baseline_bench.results.retractions import Said
+from baseline_bench.results.retractions import BoardRecords
 from board_samples import right, row, trained
 from samples import result
 
@@ -36,25 +36,27 @@ HARNESS = Path(__file__).resolve().parent.parent / "harness"
 )
 def test_a_difference_keeps_its_sign(proportion: float, text: str) -> None:
     """Two decimals; a loss that they cannot show is no gain, and only a true zero is none."""
-    assert points(proportion) == text
+    assert format_points(proportion) == text
 
 
 def test_a_bound_is_the_same_text_everywhere() -> None:
     """Nine items won and two lost of 1,319: the lower bound is under zero by less than a hundredth of a point."""
     base, tuned = row(right(result("base"), range(12))), row(right(trained("base", "full"), range(2, 21)))
-    found = compare(tuned.entry, base.entry)
-    assert -0.00005 < newcombe(found.pairs).low < 0
-    gap, low, high = (points(value) for value in (found.pairs.difference, *found.interval))
+    found = compare_entries(tuned.entry, base.entry)
+    assert -0.00005 < newcombe_interval(found.pairs).low < 0
+    gap, low, high = (format_points(value) for value in (found.pairs.difference, *found.interval))
     assert (gap, low) == ("+0.53", "-0.00")
-    judged = judge(Board("counting", (base, tuned), Said((), ())))
-    assert f"|{gap} ({low} to {high}) not resolved|" in page(judged)
-    assert f",{gap[1:]},{low},{high[1:]}," in sheet(judged)
-    assert f"{gap} points, 95 % interval {low} to {high}," in comparison_text.markdown(tuned.entry, base.entry)
-    contest = Contest("base", base, found, found.p, (), ())
-    told = Report("main", "0" * 40, None, "", (), (Proposed("counting", tuned, (contest,), (), (), ()),), (), 0)
-    assert f"{gap} points [{low}, {high}]" in comment.render(told)
-    line = Line(Path(tuned.file), tuned.entry, "base", (), gain=found, p=found.p)
-    assert deck.against_base(line)[0] == f"{gap} [{low}, {high}]"
+    judged = compare_board(Board("counting", (base, tuned), BoardRecords((), ())))
+    assert f"|{gap} ({low} to {high}) not resolved|" in render_board_page(judged)
+    assert f",{gap[1:]},{low},{high[1:]}," in render_csv(judged)
+    assert f"{gap} points, 95 % interval {low} to {high}," in comparison_text.render_markdown(tuned.entry, base.entry)
+    contest = ProposedComparison("base", base, found, found.p, (), ())
+    told = PullRequestReport(
+        "main", "0" * 40, None, "", (), (ProposedRow("counting", tuned, (contest,), (), (), ()),), (), 0
+    )
+    assert f"{gap} points [{low}, {high}]" in comment.render_comment(told)
+    line = ReportRow(Path(tuned.file), tuned.entry, "base", (), gain=found, p=found.p)
+    assert deck.format_base_comparison(line)[0] == f"{gap} [{low}, {high}]"
 
 
 def test_no_other_place_formats_a_difference() -> None:

@@ -42,14 +42,14 @@ def stepped(optimizer: torch.optim.Optimizer, network: Network) -> torch.optim.O
 def test_the_learning_rate_follows_its_schedule(schedule):
     """Golden: it rises in even steps without ever being 0, peaks once, and ends at `final_lr`."""
     options = Full(lr=1.0, schedule=schedule, warmup=0.25, final_lr=0.1)
-    rates = [_optimizer.learning_rate(step, 10, options) for step in range(1, 11)]
+    rates = [_optimizer.compute_learning_rate(step, 10, options) for step in range(1, 11)]
     assert rates == pytest.approx(RATES[schedule], abs=1e-6)
 
 
 def test_the_study_has_29_steps_of_warm_up():
     """3 % of 935 steps; the peak is step 30, the end a tenth of it."""
     options = Full(lr=1e-5)
-    rates = [_optimizer.learning_rate(step, 935, options) for step in range(1, 936)]
+    rates = [_optimizer.compute_learning_rate(step, 935, options) for step in range(1, 936)]
     assert rates.index(max(rates)) == 29
     assert max(rates) == 1e-5
     assert rates[-1] == pytest.approx(1e-6)
@@ -62,7 +62,7 @@ def test_the_study_has_29_steps_of_warm_up():
 def test_the_shortest_trainings_have_a_rate_too(schedule, total, warmup):
     """One step of training learns something, whatever the warm-up."""
     options = Full(lr=1.0, schedule=schedule, warmup=warmup)
-    assert all(0 < _optimizer.learning_rate(step, total, options) <= 1 for step in range(1, total + 1))
+    assert all(0 < _optimizer.compute_learning_rate(step, total, options) <= 1 for step in range(1, total + 1))
 
 
 @pytest.mark.parametrize("name", ["adamw", "adamw_8bit"])
@@ -70,7 +70,7 @@ def test_weight_decay_falls_on_matrices_alone(name):
     """Norms and biases are never pulled to 0, whatever the optimizer; its settings are the recipe's."""
     network = Network()
     options = Full(optimizer=name, lr=0.5, weight_decay=0.1, beta1=0.8, beta2=0.95, epsilon=1e-7)
-    matrices, others = _optimizer.build(network, options, 1).param_groups
+    matrices, others = _optimizer.build_optimizer(network, options, 1).param_groups
     assert [group["weight_decay"] for group in (matrices, others)] == [0.1, 0.0]
     assert {id(p) for p in matrices["params"]} == {id(network.table.weight), id(network.layer.weight)}
     assert {id(p) for p in others["params"]} == {id(network.norm.weight), id(network.norm.bias)}
@@ -83,7 +83,9 @@ def test_frozen_numbers_are_not_the_optimizers():
     network = Network()
     network.table.requires_grad_(requires_grad=False)
     held = [
-        id(p) for group in _optimizer.build(network, Full(optimizer="adamw"), 1).param_groups for p in group["params"]
+        id(p)
+        for group in _optimizer.build_optimizer(network, Full(optimizer="adamw"), 1).param_groups
+        for p in group["params"]
     ]
     assert id(network.table.weight) not in held
     assert len(held) == 3
@@ -92,7 +94,7 @@ def test_frozen_numbers_are_not_the_optimizers():
 def test_8_bit_adamw_keeps_embeddings_in_fp32():
     """The layer's states are 8-bit, or nothing was saved; the table's are fp32."""
     network = Network()
-    optimizer = stepped(_optimizer.build(network, Full(optimizer="adamw_8bit"), 1), network)
+    optimizer = stepped(_optimizer.build_optimizer(network, Full(optimizer="adamw_8bit"), 1), network)
     assert optimizer.state[network.layer.weight]["state1"].dtype == torch.uint8
     assert optimizer.state[network.table.weight]["state1"].dtype == torch.float32
     _optimizer.require_full_embeddings(network, optimizer)
@@ -101,7 +103,7 @@ def test_8_bit_adamw_keeps_embeddings_in_fp32():
 def test_one_optimizers_overrides_are_not_anothers():
     """The library keeps them by place and for the process: a second training still has 8-bit states."""
     for network in (Network(), torch.nn.Sequential(Network().layer)):
-        optimizer = _optimizer.build(network, Full(optimizer="adamw_8bit"), 1)
+        optimizer = _optimizer.build_optimizer(network, Full(optimizer="adamw_8bit"), 1)
     network(torch.ones(1, 256)).sum().backward()
     optimizer.step()
     assert optimizer.state[network[0].weight]["state1"].dtype == torch.uint8
@@ -120,24 +122,26 @@ def test_8_bit_states_of_embeddings_are_caught():
 def test_the_check_takes_fp32_states_and_frozen_tables():
     """Plain AdamW passes, and so does a table that is not trained, as under LoRA."""
     network = Network()
-    _optimizer.require_full_embeddings(network, stepped(_optimizer.build(network, Full(optimizer="adamw"), 1), network))
+    _optimizer.require_full_embeddings(
+        network, stepped(_optimizer.build_optimizer(network, Full(optimizer="adamw"), 1), network)
+    )
     frozen = Network()
     frozen.table.requires_grad_(requires_grad=False)
-    _optimizer.require_full_embeddings(frozen, stepped(_optimizer.build(frozen, Full(), 1), frozen))
+    _optimizer.require_full_embeddings(frozen, stepped(_optimizer.build_optimizer(frozen, Full(), 1), frozen))
 
 
 def test_8_bit_states_cannot_be_sharded():
     """FSDP shards states that 8-bit AdamW keeps in blocks of its own: refused with both ways out."""
     with pytest.raises(BenchError, match=r"cannot shard.*optimizer=adamw.*sharding=none"):
-        _optimizer.build(Network(), Full(optimizer="adamw_8bit", sharding="fsdp"), 2)
+        _optimizer.build_optimizer(Network(), Full(optimizer="adamw_8bit", sharding="fsdp"), 2)
 
 
 def test_states_in_bf16_are_refused():
     """PyTorch's AdamW would keep them so over bf16 weights; 8-bit AdamW has states of its own."""
     network = Network().bfloat16()
     with pytest.raises(BenchError, match=r"bf16 is too coarse.*weights=fp32, or --set optimizer=adamw_8bit"):
-        _optimizer.build(network, Full(optimizer="adamw", weights="bf16"), 1)
-    optimizer = stepped(_optimizer.build(network, Full(optimizer="adamw_8bit", weights="bf16"), 1), network)
+        _optimizer.build_optimizer(network, Full(optimizer="adamw", weights="bf16"), 1)
+    optimizer = stepped(_optimizer.build_optimizer(network, Full(optimizer="adamw_8bit", weights="bf16"), 1), network)
     _optimizer.require_full_embeddings(network, optimizer)
 
 
@@ -145,7 +149,7 @@ def test_8_bit_adamw_without_its_library_is_refused(monkeypatch):
     """Never swapped for another: told with what to install."""
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(BenchError, match=r"needs bitsandbytes: pip install 'baseline-bench\[train\]'"):
-        _optimizer.build(Network(), Full(optimizer="adamw_8bit"), 1)
+        _optimizer.build_optimizer(Network(), Full(optimizer="adamw_8bit"), 1)
 
 
 def test_sharding_over_one_process_is_refused(tmp_path):

@@ -24,15 +24,15 @@ class Options:
 
 def test_texts_become_the_fields_types():
     """Numbers, truth and none are read by the field's type; what is not given keeps its default."""
-    given = options.parse(Options, ["dtype=float32", "batch_size=8", "memory=1e-1", "eager=False"], "engine x")
+    given = options.parse_options(Options, ["dtype=float32", "batch_size=8", "memory=1e-1", "eager=False"], "engine x")
     assert given == Options("float32", 8, 0.1, False)
-    assert options.parse(Options, ["batch_size=none"], "engine x") == Options()
+    assert options.parse_options(Options, ["batch_size=none"], "engine x") == Options()
 
 
 def test_every_problem_is_told_at_once_with_the_way_out():
     """An unknown key names the nearest, a wrong value its type, a missing sign the form."""
     with pytest.raises(BenchError) as error:
-        options.parse(Options, ["dtyp=float32", "batch_size=many", "eager=perhaps", "loose"], "engine x")
+        options.parse_options(Options, ["dtyp=float32", "batch_size=many", "eager=perhaps", "loose"], "engine x")
     told = str(error.value)
     for part in (
         "did you mean 'dtype'",
@@ -46,15 +46,15 @@ def test_every_problem_is_told_at_once_with_the_way_out():
 def test_a_value_that_the_class_refuses_is_one_clear_line():
     """What the dataclass says is passed on."""
     with pytest.raises(BenchError, match="memory must not exceed 1"):
-        options.parse(Options, ["memory=2"], "engine x")
+        options.parse_options(Options, ["memory=2"], "engine x")
 
 
 def test_a_secret_is_recorded_nowhere():
     """A field that is called secret is in no record; the openai engine's key is one."""
-    key = options.parse(openai.Options, ["key=sk-123"], "engine openai")
-    assert (key.key, "key" in options.record(key), "sk-123" in repr(key)) == ("sk-123", False, False)
+    key = options.parse_options(openai.Options, ["key=sk-123"], "engine openai")
+    assert (key.key, "key" in options.record_options(key), "sk-123" in repr(key)) == ("sk-123", False, False)
 
 
 def test_the_record_of_options_is_plain():
     """Settings of a run are scalars by name."""
-    assert options.record(Options()) == {"dtype": "auto", "batch_size": None, "memory": 0.9, "eager": True}
+    assert options.record_options(Options()) == {"dtype": "auto", "batch_size": None, "memory": 0.9, "eager": True}

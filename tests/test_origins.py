@@ -13,16 +13,16 @@ GSM8K_ITEMS = ("gsm8k", "gsm8k-0shot", "gsm8k-5shot", "gsm8k-8shot", "gsm8k-plat
 
 def test_data_made_from_a_task_is_refused_there_and_only_there():
     """Rewritten questions escape every comparison of words, so data declares what it was made from."""
-    contamination.require_apart(["gsm8k"], "rows.jsonl", "word-problems")
+    contamination.require_separate_origins(["gsm8k"], "rows.jsonl", "word-problems")
     with pytest.raises(BenchError, match=r"made from items of gsm8k \(derived_from\), so a score on gsm8k would mean"):
-        contamination.require_apart(["gsm8k"], "rows.jsonl", "gsm8k")
+        contamination.require_separate_origins(["gsm8k"], "rows.jsonl", "gsm8k")
 
 
 @pytest.mark.parametrize("task", [*GSM8K_ITEMS, "gsm-symbolic"])
 @pytest.mark.parametrize("source", [*GSM8K_ITEMS, "gsm-symbolic"])
 def test_tasks_with_the_same_items_behind_them_are_one(source, task):
     """Who made data from GSM8K's test under any name, revised or as templates, is examined on none of them."""
-    root = contamination.shared([source], "rows.jsonl", task)
+    root = contamination.find_shared_origin([source], "rows.jsonl", task)
     assert root == (task if task in (source, "gsm8k") else "gsm8k")
 
 
@@ -31,22 +31,22 @@ def test_the_refusal_names_the_items_behind_a_task():
     with pytest.raises(
         BenchError, match=r"items of gsm8k .*, as those of gsm8k-platinum were, so a score on gsm8k-plat"
     ):
-        contamination.require_apart(["gsm8k-5shot"], "rows.jsonl", "gsm8k-platinum")
+        contamination.require_separate_origins(["gsm8k-5shot"], "rows.jsonl", "gsm8k-platinum")
 
 
 @pytest.mark.parametrize("task", GSM8K_ITEMS)
 def test_templates_of_test_items_are_no_training_data_for_these_items(task):
     """gsm-symbolic's train split is made from GSM8K's test too, from other questions than its own test."""
-    assert contamination.shared([], "gsm-symbolic", task) == "gsm8k"
-    assert contamination.shared([], "gsm-symbolic", "gsm-symbolic") is None
-    assert contamination.shared([], "gsm-symbolic", "word-problems") is None
+    assert contamination.find_shared_origin([], "gsm-symbolic", task) == "gsm8k"
+    assert contamination.find_shared_origin([], "gsm-symbolic", "gsm-symbolic") is None
+    assert contamination.find_shared_origin([], "gsm-symbolic", "word-problems") is None
 
 
 @pytest.mark.parametrize("data", ["gsm8k", "openai/gsm8k", "gsm8k-5shot", "word-problems"])
 @pytest.mark.parametrize("task", [*GSM8K_ITEMS, "gsm-symbolic"])
 def test_a_train_split_of_its_own_is_free(data, task):
     """GSM8K's train split was not made from its test, whatever name it goes by."""
-    assert contamination.shared([], data, task) is None
+    assert contamination.find_shared_origin([], data, task) is None
 
 
 def test_a_task_file_tells_its_origin_as_ours_do(tmp_path):
@@ -55,9 +55,9 @@ def test_a_task_file_tells_its_origin_as_ours_do(tmp_path):
     own.write_text(
         'LABEL = READER = SAMPLING = problems = messages = grade = None\nDERIVED_FROM = {"test": ("gsm8k",)}\n'
     )
-    assert contamination.shared(["gsm8k"], "rows.jsonl", str(own)) == "gsm8k"
-    assert contamination.shared([], str(own), "gsm8k") is None
-    assert contamination.shared(["long gone.py"], str(tmp_path / "gone.py"), "gsm8k") is None
+    assert contamination.find_shared_origin(["gsm8k"], "rows.jsonl", str(own)) == "gsm8k"
+    assert contamination.find_shared_origin([], str(own), "gsm8k") is None
+    assert contamination.find_shared_origin(["long gone.py"], str(tmp_path / "gone.py"), "gsm8k") is None
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,6 @@ def test_the_page_tells_every_task():
     """docs/tasks.md has one row for each task, its label and the package's version as they are."""
     page = (Path(__file__).parent.parent / "docs" / "tasks.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| `")]
-    for name in plugins.names("task"):
-        assert [row for row in rows if row.startswith(f"| `{name}` | `{plugins.task(name).LABEL}` |")], name
-    assert plugins.task("gsm-symbolic").MADE_WITH in page
+    for name in plugins.list_names("task"):
+        assert [row for row in rows if row.startswith(f"| `{name}` | `{plugins.load_task(name).LABEL}` |")], name
+    assert plugins.load_task("gsm-symbolic").MADE_WITH in page

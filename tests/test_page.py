@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from baseline_bench.analysis.board_comparisons import judge
+from baseline_bench.analysis.board_comparisons import compare_board
 from baseline_bench.rendering import board_csv as sheets
 from baseline_bench.rendering import page as pages
-from baseline_bench.rendering.page import index
+from baseline_bench.rendering.page import render_index
 from baseline_bench.results.board import Board, Row
-from baseline_bench.results.entries import stem
+from baseline_bench.results.entries import build_file_stem
 from baseline_bench.results.entry import Entry
-from baseline_bench.results.retractions import Said
+from baseline_bench.results.retractions import BoardRecords
 from board_samples import ITEMS, golden, labelled, repeated, retraction, right, row, trained
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,12 +30,12 @@ MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
 
 def page(board: Board) -> str:
     """The page of a board without claims and noise."""
-    return pages.page(judge(board))
+    return pages.render_board_page(compare_board(board))
 
 
 def sheet(board: Board) -> str:
     """The CSV of a board."""
-    return sheets.sheet(judge(board))
+    return sheets.render_csv(compare_board(board))
 
 
 def only(board: Board) -> dict[str, str]:
@@ -46,7 +46,7 @@ def only(board: Board) -> dict[str, str]:
 
 def test_the_page_is_the_golden_one() -> None:
     """The page of a board with everything on it, byte for byte."""
-    text = pages.page(judge(golden()), NOISE, CLAIMS)
+    text = pages.render_board_page(compare_board(golden()), NOISE, CLAIMS)
     assert text.encode() == (DATA / "golden_board.md").read_bytes()
 
 
@@ -63,7 +63,7 @@ def test_pages_do_not_depend_on_the_order_of_entries(rows: list[Row]) -> None:
     shuffled = replace(ordered, rows=tuple(rows))
     assert page(shuffled) == page(ordered)
     assert sheet(shuffled) == sheet(ordered)
-    assert index([shuffled], "1 MiB") == index([ordered], "1 MiB")
+    assert render_index([shuffled], "1 MiB") == render_index([ordered], "1 MiB")
 
 
 @settings(deadline=None, max_examples=50)
@@ -75,7 +75,7 @@ def test_no_text_of_an_entry_or_a_record_changes_the_shape_of_page_and_sheet(
     of = replace(labelled(BASE, label), candidate=name, engine=replace(BASE.engine, version=version))
     of = replace(of, provenance=replace(of.provenance, device=device))
     kept, gone = row(of), row(of, "2026-11-21T12:00:00Z")
-    board = Board("counting", (kept, gone), Said((retraction(gone, why, kept),), ()))
+    board = Board("counting", (kept, gone), BoardRecords((retraction(gone, why, kept),), ()))
     text = page(board)
     tokens = MARKDOWN.parse(text)
     kinds = [token.type for token in tokens]
@@ -97,7 +97,7 @@ def test_no_name_changes_the_sentences_about_recipes_versions_and_noise(name: st
     older = row(labelled(counted(replace(BASE, candidate=name), ITEMS, 9), "counting-0shot@v0"))
     noisy = replace(NOISE[0], candidate=label, provenance=replace(NOISE[0].provenance, device=device))
     board = Board("counting", (row(right(result("base"), range(24))), *seeds, older))
-    tokens = MARKDOWN.parse(pages.page(judge(board), (noisy,)))
+    tokens = MARKDOWN.parse(pages.render_board_page(compare_board(board), (noisy,)))
     kinds = [token.type for token in tokens]
     assert (kinds.count("table_open"), kinds.count("bullet_list_open"), kinds.count("list_item_open")) == (3, 1, 6)
     assert kinds.count("html_block") == 1
@@ -177,7 +177,7 @@ def test_unknown_values_are_a_dash_on_the_page_and_empty_in_the_sheet() -> None:
     of = replace(BASE, model=replace(BASE.model, weights_sha256=None))
     made = entry(of)
     made = Entry.of(of, made.created, replace(made.timings, tokens_per_second=None))
-    board = Board("counting", (Row(f"{stem(made)}.json", made),))
+    board = Board("counting", (Row(f"{build_file_stem(made)}.json", made),))
     values = only(board)
     unknown = ("weights_sha256", "tokens_per_second", "base", "difference", "p_exact", "verified_level", "recipe")
     assert {values[name] for name in (*unknown, "solutions_mean_logprob", "superseded_by")} == {""}
@@ -212,7 +212,7 @@ def test_a_served_adapter_without_a_base_here_has_a_dash() -> None:
 def test_a_board_of_withdrawn_runs_is_still_listed() -> None:
     """Its page tells why they are gone, and the list leads there."""
     gone = row(result("gone"))
-    text = index([Board("counting", (gone,), Said((retraction(gone, "wrong"),), ()))], "1 MiB")
+    text = render_index([Board("counting", (gone,), BoardRecords((retraction(gone, "wrong"),), ()))], "1 MiB")
     assert "|[counting](counting.md)|every run is withdrawn||0|0|" in text
 
 
@@ -230,14 +230,14 @@ def test_the_list_of_boards_counts_what_counts(count: int) -> None:
     """Full and partial runs, withdrawn ones left out."""
     rows = tuple(row(result(f"m{i}")) for i in range(count))
     gone, part = row(result("gone")), row(partial(result("part"), total=24))
-    board = Board("counting", (*rows, gone, part), Said((retraction(gone, "wrong"),), ()))
-    assert f"|[counting](counting.md)|`counting-0shot@v1`|12|{count}|1|" in index([board], "1 MiB")
+    board = Board("counting", (*rows, gone, part), BoardRecords((retraction(gone, "wrong"),), ()))
+    assert f"|[counting](counting.md)|`counting-0shot@v1`|12|{count}|1|" in render_index([board], "1 MiB")
 
 
 def test_of_several_noise_records_of_one_kind_the_last_counts() -> None:
     """Five runs asked for after three say more, and a page shows one floor for a model, an engine and its settings."""
     later = replace(NOISE[0], created="2026-12-01T00:00:00Z", runs=(*NOISE[0].runs, NOISE[0].runs[0]))
     other = replace(NOISE[0], engine=replace(NOISE[0].engine, settings={"batch_invariant": True}))
-    text = pages.page(judge(golden()), (later, NOISE[0], other))
+    text = pages.render_board_page(compare_board(golden()), (later, NOISE[0], other))
     told = [line.split("|")[5] for line in text.splitlines() if line.startswith("|`base`|`counting-0shot@v1`|")]
     assert sorted(told) == ["3", f"{len(later.runs)}"]

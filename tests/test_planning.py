@@ -4,14 +4,14 @@ import io
 
 import pytest
 from baseline_bench.commands.planning import Plan, plan
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 
 
 def told(**design: float | None) -> str:
     """What is printed, on one line."""
     data = io.StringIO()
-    assert plan(Plan(**design), Screen(data, io.StringIO())) == 0  # type: ignore[arg-type]
+    assert plan(Plan(**design), Console(data, io.StringIO())) == 0  # type: ignore[arg-type]
     return " ".join(data.getvalue().split())
 
 

@@ -27,25 +27,25 @@ def package(folder, name, entry_points, module="LABEL = 1\n"):
 
 def test_every_file_of_the_folders_is_a_name():
     """Files with a leading underscore are parts, not names; hyphens stand for underscores."""
-    assert {"gsm8k", "word-problems"} <= set(plugins.names("task"))
-    assert {"openai", "scripted", "transformers", "vllm"} == set(plugins.names("engine"))
-    assert not [name for name in plugins.names("task") if name.startswith(("_", "-"))]
+    assert {"gsm8k", "word-problems"} <= set(plugins.list_names("task"))
+    assert {"openai", "scripted", "transformers", "vllm"} == set(plugins.list_names("engine"))
+    assert not [name for name in plugins.list_names("task") if name.startswith(("_", "-"))]
 
 
 def test_a_file_of_one_s_own_works_by_path(tmp_path):
     """`--task ./my_task.py` needs no registration."""
     path = tmp_path / "my_task.py"
     path.write_text(TASK)
-    assert plugins.task(str(path)).LABEL == "sums-0shot@v1"
+    assert plugins.load_task(str(path)).LABEL == "sums-0shot@v1"
 
 
 def test_an_entry_point_of_an_installed_package_is_a_name(tmp_path, monkeypatch):
     """Group bench.tasks; the module is loaded only when asked for."""
     package(tmp_path, "sums_plugin", "[bench.tasks]\nsums = sums_plugin\n", TASK)
     monkeypatch.syspath_prepend(tmp_path)
-    assert "sums" in plugins.names("task")
+    assert "sums" in plugins.list_names("task")
     assert "sums_plugin" not in sys.modules
-    assert plugins.task("sums").LABEL == "sums-0shot@v1"
+    assert plugins.load_task("sums").LABEL == "sums-0shot@v1"
 
 
 def test_a_name_here_and_in_a_package_is_an_error(tmp_path, monkeypatch):
@@ -53,7 +53,7 @@ def test_a_name_here_and_in_a_package_is_an_error(tmp_path, monkeypatch):
     package(tmp_path, "clash_plugin", "[bench.tasks]\nword-problems = clash_plugin\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(BenchError, match="defined here and by the package entry point 'clash_plugin'"):
-        plugins.task("word-problems")
+        plugins.load_task("word-problems")
 
 
 def test_a_name_in_two_packages_is_an_error(tmp_path, monkeypatch):
@@ -62,7 +62,7 @@ def test_a_name_in_two_packages_is_an_error(tmp_path, monkeypatch):
     package(tmp_path, "two_plugin", "[bench.tasks]\nsame = two_plugin\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(BenchError, match="two packages define the task 'same'"):
-        plugins.task("same")
+        plugins.load_task("same")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,9 @@ def test_a_name_in_two_packages_is_an_error(tmp_path, monkeypatch):
 )
 def test_an_unknown_name_is_answered_with_the_nearest_and_the_list(kind, name, told):
     """One line that shows the way out."""
-    load = {"task": plugins.task, "engine": plugins.engine}.get(kind, lambda name: plugins._load(kind, name))
+    load = {"task": plugins.load_task, "engine": plugins.load_engine}.get(
+        kind, lambda name: plugins._load_plugin(kind, name)
+    )
     with pytest.raises(BenchError, match=told):
         load(name)
 
@@ -89,7 +91,7 @@ def test_a_plug_in_that_breaks_its_contract_is_named_with_what_it_lacks(tmp_path
     with pytest.raises(
         BenchError, match=r"half\.py.* lacks READER, SAMPLING, messages, grade.*harness/core/contracts\.py"
     ):
-        plugins.task(str(path))
+        plugins.load_task(str(path))
 
 
 def test_a_missing_library_is_answered_with_how_to_install_it(tmp_path):
@@ -97,7 +99,7 @@ def test_a_missing_library_is_answered_with_how_to_install_it(tmp_path):
     path = tmp_path / "needy.py"
     path.write_text("import no_such_library\n")
     with pytest.raises(BenchError, match="pip install no_such_library"):
-        plugins.task(str(path))
+        plugins.load_task(str(path))
     error = plugins.missing(ModuleNotFoundError(name="vllm.sampling_params"), "x")
     assert error.way_out == "pip install 'baseline-bench[vllm]'"
 
@@ -107,7 +109,7 @@ def test_a_file_with_a_syntax_error_is_named_with_its_line(tmp_path):
     path = tmp_path / "broken.py"
     path.write_text("a = 1\nb = (\n")
     with pytest.raises(BenchError, match=r"broken\.py, line 2"):
-        plugins.task(str(path))
+        plugins.load_task(str(path))
 
 
 @pytest.mark.parametrize(
@@ -126,5 +128,5 @@ def test_an_import_under_an_earlier_name_is_told_the_new_one(tmp_path, monkeypat
     path = tmp_path / "old.py"
     path.write_text(line)
     with pytest.raises(BenchError) as told:
-        plugins.task(str(path))
+        plugins.load_task(str(path))
     assert told.value.way_out == f"import {new}"

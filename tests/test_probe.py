@@ -6,10 +6,10 @@ import json
 import pytest
 import tiny
 import torch
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.evaluation import reload_reference
-from baseline_bench.evaluation.engine_reuse import POSITIONS, Reference, agreement, distance
+from baseline_bench.evaluation.engine_reuse import POSITIONS, ReferenceLogprobs, measure_agreement, measure_distance
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -24,7 +24,7 @@ def folder(request, tmp_path_factory):
 
 def test_a_reference_is_the_last_positions_of_a_forward_pass(folder):
     """Each log-probability is of the token that stands there given those before; the first token has none."""
-    (one,) = reload_reference.references([folder], SEQUENCES, "float32")
+    (one,) = reload_reference.measure_references([folder], SEQUENCES, "float32")
     network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     assert [len(row) for row in one.logprobs] == [len(row) for row in one.likeliest] == [POSITIONS, POSITIONS, 63, 1]
     for ids, logprobs, likeliest in zip(SEQUENCES, one.logprobs, one.likeliest, strict=True):
@@ -39,18 +39,18 @@ def test_a_reference_is_the_last_positions_of_a_forward_pass(folder):
 def test_other_weights_are_further_away_than_another_dtype(tmp_path):
     """What bfloat16 costs is small beside the distance of two models."""
     folders = [tiny.build(tmp_path / str(seed), "plain", seed) for seed in (0, 1)]
-    one, other = reload_reference.references(folders, SEQUENCES, "float32")
-    rounded = reload_reference.references(folders[:1], SEQUENCES, "bfloat16")[0]
-    assert 10 * distance(one, rounded) < distance(one, other)
-    assert agreement(one, rounded) > 0.8 + agreement(one, other)
+    one, other = reload_reference.measure_references(folders, SEQUENCES, "float32")
+    rounded = reload_reference.measure_references(folders[:1], SEQUENCES, "bfloat16")[0]
+    assert 10 * measure_distance(one, rounded) < measure_distance(one, other)
+    assert measure_agreement(one, rounded) > 0.8 + measure_agreement(one, other)
 
 
 def test_the_work_of_a_process_is_plain_json(folder):
     """What goes in and comes out survives JSON to the last bit, in the order of the folders."""
     spec = {"folders": [str(folder), str(folder)], "sequences": SEQUENCES, "dtype": "float32"}
-    screen = Screen(io.StringIO(), io.StringIO())
-    told = json.loads(json.dumps(reload_reference.work(json.loads(json.dumps(spec)), screen, 0)))
-    assert [Reference.of(**row) for row in told["references"]] == reload_reference.references(
+    screen = Console(io.StringIO(), io.StringIO())
+    told = json.loads(json.dumps(reload_reference.measure_in_child(json.loads(json.dumps(spec)), screen, 0)))
+    assert [ReferenceLogprobs.of(**row) for row in told["references"]] == reload_reference.measure_references(
         [folder] * 2, SEQUENCES, "float32"
     )
 
@@ -63,12 +63,12 @@ def test_weights_that_give_no_numbers_have_no_reference(tmp_path):
         tensors | {"model.norm.weight": tensors["model.norm.weight"] * float("nan")}, folder / "model.safetensors"
     )
     with pytest.raises(BenchError, match="no numbers"):
-        reload_reference.references([folder], SEQUENCES, "float32")
+        reload_reference.measure_references([folder], SEQUENCES, "float32")
 
 
 def test_a_folder_that_transformers_cannot_load_is_named(tmp_path):
     """The error says which and why."""
     (tmp_path / "config.json").write_text('{"model_type": "unheard-of"}')
     with pytest.raises(BenchError, match="cannot load") as told:
-        reload_reference.references([tmp_path], SEQUENCES, "float32")
+        reload_reference.measure_references([tmp_path], SEQUENCES, "float32")
     assert str(tmp_path) in str(told.value)

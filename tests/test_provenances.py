@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from baseline_bench.analysis.differences import Difference, differences
+from baseline_bench.analysis.differences import Difference, list_differences
 from samples import entry, result
 from test_telling import BASE, real
 
@@ -13,13 +13,13 @@ PLACE = ROW.provenance
 
 def found(first, second):
     """(what, first, second) of every difference."""
-    return {(one.what, one.first, one.second) for one in differences(entry(first), entry(second))}
+    return {(one.what, one.first, one.second) for one in list_differences(entry(first), entry(second))}
 
 
 def test_equal_rows_differ_in_nothing():
     """Times, counts and commands are no differences of provenance."""
     other = replace(ROW, provenance=replace(PLACE, command="bench score again"))
-    assert differences(entry(ROW), entry(other, "2026-11-23T12:00:00Z")) == ()
+    assert list_differences(entry(ROW), entry(other, "2026-11-23T12:00:00Z")) == ()
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_uncommitted_code_is_told_even_where_both_rows_have_it():
 
 def test_of_two_trainings_every_value_that_differs_is_told():
     """Real rows of full fine-tuning and LoRA: hyper-parameters, optimizer, merge; what is alike is left out."""
-    told = differences(real(f"{BASE}+full-main-s0"), real(f"{BASE}+lora-main-s0"))
+    told = list_differences(real(f"{BASE}+full-main-s0"), real(f"{BASE}+lora-main-s0"))
     named = {one.what: (one.first, one.second) for one in told}
     assert named["recipe's lr"] == ("0.0001", "0.001")
     assert named["recipe's optimizer"] == ("adamw_8bit", "adamw")
@@ -81,7 +81,7 @@ def test_of_two_trainings_every_value_that_differs_is_told():
 def test_other_data_and_seeds_are_told():
     """By the digest of the rows and by the seed."""
     main, socratic = real(f"{BASE}+lora-main-s1"), real(f"{BASE}+lora-socratic-s0")
-    named = {one.what: (one.first, one.second) for one in differences(main, socratic)}
+    named = {one.what: (one.first, one.second) for one in list_differences(main, socratic)}
     assert named["training seed"] == ("1", "0")
     assert named["recipe's config"] == ("main", "socratic")
     assert "b39f3a3529f1" in named["training data"][0]
@@ -89,7 +89,7 @@ def test_other_data_and_seeds_are_told():
 
 def test_a_training_against_none_is_one_difference():
     """Recipe, seed, base and data in one line, instead of every key against nothing."""
-    told = differences(real(f"{BASE}+lora-main-s0"), real(BASE))
+    told = list_differences(real(f"{BASE}+lora-main-s0"), real(BASE))
     assert told[0] == Difference(
         "training",
         "lora-main (a6aec690300e), seed 0, on smollm2-135m-it-q4_1, 7,473 rows of openai/gsm8k (b39f3a3529f1)",

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 import yaml
 from baseline_bench.commands.pull_request import Order, pr_report
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import canonical
+from baseline_bench.core.records import encode_canonical
 from baseline_bench.core.types import Step
 from baseline_bench.rendering import leaderboard
-from baseline_bench.rendering.comment import LIMIT, MARK
+from baseline_bench.rendering.comment import COMMENT_MARKER, MAX_COMMENT_BYTES
 from baseline_bench.results import entries, retractions
 from baseline_bench.results.bits import Bits
-from baseline_bench.results.candidate import Base, Candidate, Cost, Data, Training
+from baseline_bench.results.candidate import BaseRecord, Candidate, DataRecord, TrainingCost, TrainingRecord
 from baseline_bench.results.completions import CommittedCompletion
 from baseline_bench.results.entry import Result
 from baseline_bench.results.retractions import Retraction
@@ -30,7 +30,7 @@ from samples import answers, entry, move, regrade, result, sha
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = ROOT / ".github" / "workflows"
 ITEMS = 40
-LOSSES = b"".join(canonical(Step(n, 2, 2.5 / n, 1e-4, None, 4, 400, 200, 1.5 * n)) + b"\n" for n in (1, 2))
+LOSSES = b"".join(encode_canonical(Step(n, 2, 2.5 / n, 1e-4, None, 4, 400, 200, 1.5 * n)) + b"\n" for n in (1, 2))
 Tell = Callable[..., str]
 
 
@@ -51,10 +51,10 @@ def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     return run
 
 
-def trained(base: str, seed: int = 0) -> Training:
+def trained(base: str, seed: int = 0) -> TrainingRecord:
     """What an entry says of a training from weights of that name."""
-    origin = Base(base, "hub:org/model", None, "template", sha(base), sha("tokenizer"), None)
-    data = Data("sums", sha("data"), 8, 800, 400, ())
+    origin = BaseRecord(base, "hub:org/model", None, "template", sha(base), sha("tokenizer"), None)
+    data = DataRecord("sums", sha("data"), 8, 800, 400, ())
     made = Candidate(
         schema=1,
         created="2026-11-22T12:00:00Z",
@@ -75,10 +75,10 @@ def trained(base: str, seed: int = 0) -> Training:
         final_loss=1.25,
         held_out_loss=None,
         losses_sha256=hashlib.sha256(LOSSES).hexdigest(),
-        cost=Cost(2, 8, 800, 400, 3.0, None, 1000, "CPU", 1),
+        cost=TrainingCost(2, 8, 800, 400, 3.0, None, 1000, "CPU", 1),
         libraries={},
     )
-    return Training(made, None, None)
+    return TrainingRecord(made, None, None)
 
 
 def scored(name: str, right: int, **given: Any) -> tuple[Result, tuple[CommittedCompletion, ...]]:
@@ -91,7 +91,9 @@ def scored(name: str, right: int, **given: Any) -> tuple[Result, tuple[Committed
 def add(folder: Path, name: str, right: int, created: str = "2026-11-22T12:00:00Z", **given: Any) -> Path:
     """Write such a run."""
     of, lines = scored(name, right, **given)
-    return entries.write(entry(of, created), lines, folder / "counting", LOSSES if of.training is not None else None)
+    return entries.write_entry(
+        entry(of, created), lines, folder / "counting", LOSSES if of.training is not None else None
+    )
 
 
 @pytest.fixture
@@ -101,7 +103,7 @@ def folder(tmp_path: Path, git: Callable[..., str]) -> Path:
     add(folder, "base", 10)
     add(folder, "lesser", 12)
     add(folder, "best", 20)
-    leaderboard.write(folder)
+    leaderboard.update_pages(folder)
     git("add", ".")
     git("commit", "-m", "base")
     git("checkout", "-q", "-b", "work")
@@ -114,10 +116,10 @@ def tell(folder: Path) -> Tell:
 
     def run(**given: Any) -> str:
         if given.pop("render", True):
-            leaderboard.write(folder)
+            leaderboard.update_pages(folder)
         out = io.StringIO()
         values = {"base": "main", "out": None, "link": None, "tasks": [], "mirror": None, **given}
-        assert pr_report(Order(leaderboards=Path("leaderboards"), **values), Screen(out, io.StringIO())) == 0
+        assert pr_report(Order(leaderboards=Path("leaderboards"), **values), Console(out, io.StringIO())) == 0
         return out.getvalue()
 
     return run
@@ -185,7 +187,7 @@ def test_an_adapter_served_beside_the_base_is_not_the_base(folder: Path, tell: T
     of = result("base")
     engine = replace(of.engine, settings={**of.engine.settings, "adapter": sha("adapter")})
     add(folder, "served", 25, created="2026-11-22T13:00:00Z", engine=engine, model=of.model)
-    leaderboard.write(folder)
+    leaderboard.update_pages(folder)
     git("add", ".")
     git("commit", "-m", "an adapter, unmerged")
     git("branch", "-f", "main")
@@ -227,7 +229,7 @@ def retract(folder: Path, path: Path) -> None:
     """Withdraw an entry."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     said = Retraction(1, "2026-11-24T12:00:00Z", path.name, digest, "trained on the test", None)
-    retractions.write(said, folder / "counting")
+    retractions.write_record(said, folder / "counting")
 
 
 def test_a_row_retracted_before_is_no_incumbent_and_one_retracted_now_still_is(
@@ -253,7 +255,7 @@ def test_the_incumbent_is_read_from_the_merge_base(folder: Path, tell: Tell) -> 
     """An entry of main that the branch has edited or removed still counts as main has it, and the fault comes first."""
     best = next((folder / "counting").glob("*-best-*.json"))
     add(folder, "new", 30, training=trained("base"))
-    leaderboard.write(folder)
+    leaderboard.update_pages(folder)
     for path in (best, entries.completions_path(best)):
         path.unlink()
     told = tell(render=False)
@@ -275,7 +277,7 @@ def test_a_forged_entry_is_a_fault_and_gets_no_verdict(folder: Path, tell: Tell)
 def test_an_entry_without_its_completions_gets_no_verdict(folder: Path, tell: Tell) -> None:
     """Numbers that nobody can follow to the answers are not compared."""
     path = add(folder, "new", 30, training=trained("base"))
-    leaderboard.write(folder)
+    leaderboard.update_pages(folder)
     entries.completions_path(path).unlink()
     told = tell(render=False)
     assert "lacks its completions" in told
@@ -315,7 +317,7 @@ def test_the_comment_goes_to_a_file_and_a_link_must_be_one(folder: Path, tell: T
     add(folder, "new", 30)
     assert tell(out=tmp_path / "body.md", link="https://example.org/o/n/blob/abc") == ""
     told = (tmp_path / "body.md").read_text(encoding="utf-8")
-    assert told.startswith(MARK)
+    assert told.startswith(COMMENT_MARKER)
     assert "](https://example.org/o/n/blob/abc/leaderboards/counting/2026-11-22-new-" in told
     with pytest.raises(BenchError, match="is no address"):
         tell(link="https://example.org/a b)")
@@ -336,7 +338,7 @@ def test_real_rows_of_this_repository_are_told_as_its_board_tells_them(
     for name in ("smollm2-135m-it-q4_1-e914a0405fa4", "smollm2-135m-it-q4_1-seeds-full-main-s0-300e6f827f1f"):
         for path in (ROOT / "leaderboards" / "gsm8k").glob(f"*-{name}.*"):
             shutil.copy(path, board)
-        leaderboard.write(folder)
+        leaderboard.update_pages(folder)
         git("add", ".")
         git("commit", "-m", name)
     told = tell(base="HEAD~1")
@@ -345,7 +347,7 @@ def test_real_rows_of_this_repository_are_told_as_its_board_tells_them(
     assert "no incumbent: of the other full rows of its task at the merge-base there is none" in told
     assert "final loss (mean of the last tenth) 1.1271 nats a token; 7,473 rows in 370 s" in told
     assert (told.count("**gained "), told.count("**lost ")) == (5, 5)
-    assert len(told.encode()) < LIMIT
+    assert len(told.encode()) < MAX_COMMENT_BYTES
 
 
 def test_the_bits_of_the_samples_are_those_of_their_answers() -> None:
@@ -393,5 +395,5 @@ def test_the_comment_s_workflow_trusts_neither_number_nor_text() -> None:
     script = (WORKFLOWS / "bench-comment.yml").read_text(encoding="utf-8")
     assert "/^[1-9][0-9]{0,9}$/" in script
     assert "pull.head.sha !== context.payload.workflow_run.head_sha" in script
-    assert f"const MARK = '{MARK}'" in script
+    assert f"const MARK = '{COMMENT_MARKER}'" in script
     assert "const MOST = 65536" in script

@@ -42,25 +42,25 @@ def write(folder, text, name="mine"):
     return str(folder / f"{name}.toml")
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", recipes.list_recipes())
 def test_our_recipes_state_every_key_and_open_with_what_they_are_for(name):
     """No default hides behind a recipe of ours: whoever reads the file has read the training."""
-    text = recipes.path(name).read_text(encoding="utf-8")
-    recipe = recipes.read(name)
-    stated = {key for key, value in recipes.values(recipe).items() if value is not None}
+    text = recipes.find_recipe_file(name).read_text(encoding="utf-8")
+    recipe = recipes.read_recipe(name)
+    stated = {key for key, value in recipes.collect_values(recipe).items() if value is not None}
     assert set(tomllib.loads(text)) == stated
     assert text.startswith("# ")
     assert not text.splitlines()[1].startswith("#")
-    assert recipe.base in registry.names()
-    assert recipe.task in plugins.names("task")
+    assert recipe.base in registry.list_names()
+    assert recipe.task in plugins.list_names("task")
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", recipes.list_recipes())
 def test_a_recipe_written_and_read_again_is_the_same(name, tmp_path):
     """`bench show recipe` prints a file that trains the same."""
-    recipe = recipes.read(name, ["weight_decay=1e-7"])
-    again = recipes.read(write(tmp_path, recipes.text(recipe)))
-    assert recipes.digest(again) == recipes.digest(recipe)
+    recipe = recipes.read_recipe(name, ["weight_decay=1e-7"])
+    again = recipes.read_recipe(write(tmp_path, recipes.format_recipe(recipe)))
+    assert recipes.digest_recipe(again) == recipes.digest_recipe(recipe)
     assert dataclasses.replace(again, name=recipe.name, path=recipe.path, overridden=recipe.overridden) == recipe
 
 
@@ -71,19 +71,19 @@ TEXT = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1)
 def test_any_value_survives_writing_and_reading(tmp_path_factory, base, config, derived, lr, shots):
     """Quotes, control characters, large and small numbers: the TOML that is written says what was meant."""
     folder = tmp_path_factory.mktemp("recipes")
-    recipe = recipes.read(write(folder, OWN))
+    recipe = recipes.read_recipe(write(folder, OWN))
     options = dataclasses.replace(recipe.options, lr=lr)
     changed = dataclasses.replace(
         recipe, base=base, config=config, derived_from=tuple(derived), shots=shots, options=options
     )
-    again = recipes.read(write(folder, recipes.text(changed), "again"))
-    assert recipes.values(again) == recipes.values(changed)
+    again = recipes.read_recipe(write(folder, recipes.format_recipe(changed), "again"))
+    assert recipes.collect_values(again) == recipes.collect_values(changed)
 
 
-@pytest.mark.parametrize("name", plugins.names("trainer"))
+@pytest.mark.parametrize("name", plugins.list_names("trainer"))
 def test_the_options_read_without_torch_are_the_trainer_s(name):
     """A recipe is read by the class that the trainer is given."""
-    assert recipes._options(name) is plugins.trainer(name).Options
+    assert recipes._find_options_type(name) is plugins.load_trainer(name).Options
 
 
 def test_reading_our_recipes_loads_no_heavy_library():
@@ -96,26 +96,29 @@ def test_reading_our_recipes_loads_no_heavy_library():
 
 def test_keys_left_out_take_the_defaults_and_the_digest_is_the_same(tmp_path):
     """What counts is the value, not whether it was stated, nor what the file is called."""
-    short, long = recipes.read(write(tmp_path, OWN)), recipes.read(write(tmp_path, OWN + "r = 16\nshots = 0\n", "long"))
+    short, long = (
+        recipes.read_recipe(write(tmp_path, OWN)),
+        recipes.read_recipe(write(tmp_path, OWN + "r = 16\nshots = 0\n", "long")),
+    )
     assert (short.shots, short.max_length, short.split, short.derived_from) == (0, 1024, "train", ())
-    assert recipes.digest(short) == recipes.digest(long)
+    assert recipes.digest_recipe(short) == recipes.digest_recipe(long)
     assert (short.name, long.name) == ("mine", "long")
 
 
 def test_a_whole_number_will_do_where_a_number_is_wanted(tmp_path):
     """`epochs = 2` is 2.0."""
-    assert recipes.read(write(tmp_path, OWN + "epochs = 2\n")).options.epochs == 2.0
+    assert recipes.read_recipe(write(tmp_path, OWN + "epochs = 2\n")).options.epochs == 2.0
 
 
 def test_keys_are_set_from_outside_by_their_type(tmp_path):
     """Numbers, truth, lists and nothing are read as the key's type asks; --base is a key like any other."""
     sets = ["lr=1e-3", "batch=16", "gradient_checkpointing=true", "targets=q_proj, v_proj", "max_steps=none", "shots=1"]
-    recipe = recipes.read(write(tmp_path, OWN + "max_steps = 5\n"), sets, "smollm2-135m-it")
+    recipe = recipes.read_recipe(write(tmp_path, OWN + "max_steps = 5\n"), sets, "smollm2-135m-it")
     options = recipe.options
     assert (options.lr, options.batch, options.gradient_checkpointing) == (1e-3, 16, True)
     assert (options.targets, options.max_steps) == (("q_proj", "v_proj"), None)
     assert (recipe.shots, recipe.base) == (1, "smollm2-135m-it")
-    assert recipes.digest(recipe) != recipes.digest(recipes.read(str(recipe.path)))
+    assert recipes.digest_recipe(recipe) != recipes.digest_recipe(recipes.read_recipe(str(recipe.path)))
 
 
 BAD = [
@@ -155,7 +158,7 @@ BAD = [
 def test_what_is_wrong_in_a_recipe_is_told(tmp_path, text, sets, told):
     """Every mistake is named with the key and what it takes, in one line that opens with the file."""
     with pytest.raises(BenchError, match=told) as caught:
-        recipes.read(write(tmp_path, text), sets)
+        recipes.read_recipe(write(tmp_path, text), sets)
     assert "\n" not in str(caught.value)
     assert caught.value.way_out
 
@@ -163,51 +166,51 @@ def test_what_is_wrong_in_a_recipe_is_told(tmp_path, text, sets, told):
 def test_unknown_recipes_and_files_are_told(tmp_path):
     """A name has a nearest one; a path is looked for as it is."""
     with pytest.raises(BenchError, match=r"no recipe 'lora-mian': did you mean 'lora-main'.*bench list recipes"):
-        recipes.read("lora-mian")
+        recipes.read_recipe("lora-mian")
     with pytest.raises(BenchError, match=r"no file .*gone.toml"):
-        recipes.read(str(tmp_path / "gone.toml"))
+        recipes.read_recipe(str(tmp_path / "gone.toml"))
     (tmp_path / "noise.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(BenchError, match="is not UTF-8"):
-        recipes.read(str(tmp_path / "noise.toml"))
+        recipes.read_recipe(str(tmp_path / "noise.toml"))
 
 
 def test_a_trainer_of_one_s_own_lies_beside_the_recipe(tmp_path):
     """Its Options say which keys there are and which must be given; a learning rate is none of them here."""
     (tmp_path / "mine.py").write_text(FOREIGN, encoding="utf-8")
     text = OWN.replace('"lora"', '"mine.py"').replace("lr = 1e-4\n", "")
-    recipe = recipes.read(write(tmp_path, text + "rounds = 3\n"))
+    recipe = recipes.read_recipe(write(tmp_path, text + "rounds = 3\n"))
     assert (recipe.options.rounds, recipe.options.note) == (3, None)
     with pytest.raises(BenchError, match="lacks rounds"):
-        recipes.read(write(tmp_path, text))
+        recipes.read_recipe(write(tmp_path, text))
     (tmp_path / "mine.py").write_text(FOREIGN.replace("rounds", "shots"), encoding="utf-8")
     with pytest.raises(BenchError, match="has options that every recipe has: shots"):
-        recipes.read(write(tmp_path, text))
+        recipes.read_recipe(write(tmp_path, text))
 
 
 def test_paths_start_where_they_were_written(tmp_path, monkeypatch):
     """A path in a recipe starts from the recipe's folder, one on the command line from the current folder."""
     monkeypatch.chdir(tmp_path)
     file = write(tmp_path / "there", OWN.replace("openai/gsm8k", "rows.jsonl"))
-    inside, outside = recipes.read(file), recipes.read(file, ["data=rows.jsonl"], "./model")
-    assert recipes.place(inside, "data") == str(tmp_path / "there" / "rows.jsonl")
-    assert recipes.place(outside, "data") == str(tmp_path / "rows.jsonl")
-    assert recipes.place(outside, "base") == str(tmp_path / "model")
-    assert recipes.place(inside, "base") == "gemma-2b-it"
-    assert recipes.digest(inside) == recipes.digest(recipes.read(file, ["data=rows.jsonl"]))
+    inside, outside = recipes.read_recipe(file), recipes.read_recipe(file, ["data=rows.jsonl"], "./model")
+    assert recipes.resolve_path(inside, "data") == str(tmp_path / "there" / "rows.jsonl")
+    assert recipes.resolve_path(outside, "data") == str(tmp_path / "rows.jsonl")
+    assert recipes.resolve_path(outside, "base") == str(tmp_path / "model")
+    assert recipes.resolve_path(inside, "base") == "gemma-2b-it"
+    assert recipes.digest_recipe(inside) == recipes.digest_recipe(recipes.read_recipe(file, ["data=rows.jsonl"]))
 
 
 def test_the_study_is_kept_as_it_was():
     """One learning rate for both, bf16 weights without a master copy, a cosine to nothing: what it is shown against."""
     for name in ("seeds-full-main", "seeds-lora-main"):
-        options = recipes.read(name).options
+        options = recipes.read_recipe(name).options
         assert (options.lr, options.weights, options.final_lr, options.warmup) == (1e-5, "bf16", 0, 0)
         assert (options.optimizer, options.gradient_checkpointing) == ("adamw_8bit", True)
-    assert recipes.read("lora-main").options.lr == 20 * recipes.read("full-main").options.lr
+    assert recipes.read_recipe("lora-main").options.lr == 20 * recipes.read_recipe("full-main").options.lr
 
 
 def test_a_shown_recipe_is_the_file_and_its_digest():
     """What is printed may be saved as a recipe."""
-    shown = recipes.show_recipe("lora-main", ["lr=1e-3"], "smollm2-135m-it")
-    recipe = recipes.read("lora-main", ["lr=1e-3"], "smollm2-135m-it")
-    assert shown == f"{recipes.text(recipe)}# digest {recipes.digest(recipe)}\n"
+    shown = recipes.describe_recipe("lora-main", ["lr=1e-3"], "smollm2-135m-it")
+    recipe = recipes.read_recipe("lora-main", ["lr=1e-3"], "smollm2-135m-it")
+    assert shown == f"{recipes.format_recipe(recipe)}# digest {recipes.digest_recipe(recipe)}\n"
     assert tomllib.loads(shown)["lr"] == 1e-3

@@ -9,7 +9,16 @@ from typing import Any, Literal
 
 import pytest
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import canonical, decode, digest, moment, parse, plain, pretty, replace_file
+from baseline_bench.core.records import (
+    decode_record,
+    digest,
+    encode_canonical,
+    encode_indented,
+    parse_json,
+    parse_time,
+    to_json_value,
+    write_atomically,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,48 +60,48 @@ GOOD: dict[str, Any] = {
 @given(json_values)
 def test_canonical_json_is_stable_under_reading(value: Any) -> None:
     """Whoever reads canonical or pretty JSON and writes it canonically again gets the same bytes."""
-    assert canonical(json.loads(canonical(value))) == canonical(value)
-    assert canonical(json.loads(pretty(value))) == canonical(value)
+    assert encode_canonical(json.loads(encode_canonical(value))) == encode_canonical(value)
+    assert encode_canonical(json.loads(encode_indented(value))) == encode_canonical(value)
 
 
 def test_canonical_json_has_one_spelling() -> None:
     """Keys are sorted, nothing is padded, text is UTF-8, and 1 and 1.0 are one number but true is another thing."""
-    assert canonical({"b": 1.0, "a": ["é", None, True]}) == '{"a":["é",null,true],"b":1}'.encode()
+    assert encode_canonical({"b": 1.0, "a": ["é", None, True]}) == '{"a":["é",null,true],"b":1}'.encode()
     assert digest(1.0) == digest(1) != digest(True)
 
 
 def test_canonical_json_keeps_a_lone_surrogate() -> None:
     """A text that is no UTF-8 is written as the escape it came as, and read back the same."""
-    assert canonical("\ud800") == b'"\\ud800"'
-    assert json.loads(canonical("\ud800")) == "\ud800"
+    assert encode_canonical("\ud800") == b'"\\ud800"'
+    assert json.loads(encode_canonical("\ud800")) == "\ud800"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1: 2}, {1, 2}, object(), Inner])
 def test_what_has_no_json_form_is_refused(value: object) -> None:
     """NaN, infinity, keys that are no text and strange objects never reach a file."""
     with pytest.raises((TypeError, ValueError)):
-        canonical(value)
+        encode_canonical(value)
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"NaN", b"[-Infinity]", b"\xff", b"[" * 100_000, b"1" * 5000, b"{} {}"])
 def test_what_is_no_json_is_an_error_for_the_user(data: bytes) -> None:
     """Damaged, endless or nested input ends in one clear line."""
     with pytest.raises(BenchError, match="the file: not JSON"):
-        parse(data, "the file", "restore it")
+        parse_json(data, "the file", "restore it")
 
 
 def test_decode_gives_the_record_that_was_written() -> None:
     """A record survives its JSON form, an integer where a float stands included."""
-    record = decode(Outer, GOOD, "here", "mend it")
+    record = decode_record(Outer, GOOD, "here", "mend it")
     assert record == Outer("n", Inner("a", (1, 2)), 1.0, None, {"x": 1, "y": 0.5, "z": True, "w": None})
-    assert decode(Outer, json.loads(pretty(record)), "here", "mend it") == record
-    assert plain(record) == GOOD
+    assert decode_record(Outer, json.loads(encode_indented(record)), "here", "mend it") == record
+    assert to_json_value(record) == GOOD
 
 
 def test_decode_names_unknown_keys_and_the_known_ones() -> None:
     """A key that no field has is refused with the list of fields."""
     with pytest.raises(BenchError, match=r"inner has unknown keys 'idz' \(known: mode, ids\)") as error:
-        decode(Outer, GOOD | {"inner": {"mode": "a", "ids": [], "idz": []}}, "here", "mend it")
+        decode_record(Outer, GOOD | {"inner": {"mode": "a", "ids": [], "idz": []}}, "here", "mend it")
     assert error.value.way_out == "mend it"
 
 
@@ -100,7 +109,7 @@ def test_decode_gathers_every_problem() -> None:
     """All that is wrong with a record is said at once."""
     bad = {"name": 1, "inner": {"mode": "c", "ids": [1, True]}, "share": "x", "flag": 0, "settings": {"x": [1]}}
     with pytest.raises(BenchError) as error:
-        decode(Outer, bad, "here", "mend it")
+        decode_record(Outer, bad, "here", "mend it")
     for part in ("name must be", "inner.mode must be", "inner.ids[1] must be", "share must", "flag must", "settings."):
         assert part in error.value.what
 
@@ -109,13 +118,13 @@ def test_decode_gathers_every_problem() -> None:
 def test_decode_refuses_a_missing_key(key: str) -> None:
     """No field has a default: what is unknown is written as null."""
     with pytest.raises(BenchError, match=f"lacks {key}"):
-        decode(Outer, {name: value for name, value in GOOD.items() if name != key}, "here", "mend it")
+        decode_record(Outer, {name: value for name, value in GOOD.items() if name != key}, "here", "mend it")
 
 
 def test_decode_refuses_an_integer_that_no_float_holds() -> None:
     """Shares and roots are taken of counts: a longer one is refused where it is read, not where it is used."""
     with pytest.raises(BenchError, match=r"inner.ids\[1\] must be an integer below 2\^512"):
-        decode(Outer, {**GOOD, "inner": {"mode": "a", "ids": [2**511, 2**512]}}, "here", "mend it")
+        decode_record(Outer, {**GOOD, "inner": {"mode": "a", "ids": [2**511, 2**512]}}, "here", "mend it")
 
 
 @pytest.mark.parametrize(
@@ -123,27 +132,27 @@ def test_decode_refuses_an_integer_that_no_float_holds() -> None:
 )
 def test_a_moment_has_one_spelling_and_a_real_day(text: str) -> None:
     """What is compared as text must be spelled alike."""
-    assert moment("2026-11-22T12:00:00Z") == datetime(2026, 11, 22, 12, tzinfo=UTC)
-    assert moment(text) is None
+    assert parse_time("2026-11-22T12:00:00Z") == datetime(2026, 11, 22, 12, tzinfo=UTC)
+    assert parse_time(text) is None
 
 
 @pytest.mark.parametrize("value", [None, [], "x", {**GOOD, "share": 10**400}, json.loads('{"name": 1e999}')])
 def test_decode_refuses_what_is_no_record(value: object) -> None:
     """Another shape, and a number beyond all floats, are errors for the user."""
     with pytest.raises(BenchError):
-        decode(Outer, value, "here", "mend it")
+        decode_record(Outer, value, "here", "mend it")
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that dies half-way changes nothing that a reader can see."""
     path = tmp_path / "file"
-    replace_file(path, b"old")
+    write_atomically(path, b"old")
 
     def full(_: int) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="disk full"):
-        replace_file(path, b"new")
+        write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from baseline_bench.analysis.claims.claims_file import read
-from baseline_bench.analysis.claims.registration import Registration, since
+from baseline_bench.analysis.claims.claims_file import read_claims
+from baseline_bench.analysis.claims.registration import Registration, find_registration
 from baseline_bench.core.errors import BenchError
 
 TEXT = """
@@ -86,7 +86,7 @@ def found(folder: Path, text: str | None = None) -> Registration:
     path = folder / "mine.toml"
     if text is not None:
         path.write_text(text)
-    return since(path, read(path))
+    return find_registration(path, read_claims(path))
 
 
 def months(folder: Path, text: str | None = None) -> list[int | None]:

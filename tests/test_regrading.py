@@ -10,7 +10,7 @@ from baseline_bench.evaluation import regrading
 from baseline_bench.results.entry import Result
 from samples import add, entry, result
 
-TASK = plugins.task("word-problems")
+TASK = plugins.load_task("word-problems")
 
 
 def named(label: str, reader: str) -> Result:
@@ -25,24 +25,24 @@ def named(label: str, reader: str) -> Result:
 )
 def test_only_the_very_version_and_reader_read_an_entry_again(label: str, reader: str, here: bool):
     """Another version asks otherwise, another reader reads otherwise; neither stands in for the entry's own."""
-    assert (regrading.reader(entry(named(label, reader))) is not None) == here
+    assert (regrading.find_reader_task(entry(named(label, reader))) is not None) == here
 
 
 def test_a_task_that_is_not_here_reads_nothing():
     """A task of the user's own is known by its file alone."""
-    assert regrading.reader(entry(result())) is None
+    assert regrading.find_reader_task(entry(result())) is None
 
 
 def test_data_is_at_hand_where_a_task_brings_it_or_a_mirror_may_hold_it(tmp_path: Path):
     """word-problems is generated here; GSM8K lies on the hub. Where others lie and not it, the check of a board with
     several tasks goes on by the committed golds.
     """
-    assert regrading.at_hand(TASK, None)
-    assert not regrading.at_hand(plugins.task("gsm8k"), None)
-    assert regrading.at_hand(plugins.task("gsm8k"), tmp_path)
+    assert regrading.are_items_available(TASK, None)
+    assert not regrading.are_items_available(plugins.load_task("gsm8k"), None)
+    assert regrading.are_items_available(plugins.load_task("gsm8k"), tmp_path)
     (tmp_path / "madrylab" / "gsm8k-platinum").mkdir(parents=True)
-    assert not regrading.at_hand(plugins.task("gsm8k"), tmp_path)
-    assert regrading.at_hand(plugins.task("gsm8k-platinum"), tmp_path)
+    assert not regrading.are_items_available(plugins.load_task("gsm8k"), tmp_path)
+    assert regrading.are_items_available(plugins.load_task("gsm8k-platinum"), tmp_path)
 
 
 def test_answers_of_an_older_version_are_shown_as_they_were_judged_then(

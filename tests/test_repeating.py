@@ -9,10 +9,10 @@ from typing import ClassVar
 
 import pytest
 import tiny
-from baseline_bench.analysis.noise import sentence
+from baseline_bench.analysis.noise import describe_noise_floor
 from baseline_bench.commands import repeating
 from baseline_bench.commands.repeating import Noise
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Request, Sampling
 from baseline_bench.evaluation import repeat, runs
@@ -50,13 +50,13 @@ def order(place: Path, **changed: object) -> Noise:
 def told(asked: Noise) -> str:
     """What the story prints."""
     data = io.StringIO()
-    assert repeating.noise(asked, Screen(data, io.StringIO())) == 0
+    assert repeating.noise(asked, Console(data, io.StringIO())) == 0
     return data.getvalue()
 
 
-def records(asked: Noise) -> tuple[noise.Noise, ...]:
+def records(asked: Noise) -> tuple[noise.NoiseRecord, ...]:
     """The records of the board."""
-    return noise.read(asked.leaderboards / "word-problems")
+    return noise.read_records(asked.leaderboards / "word-problems")
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_a_model_on_a_cpu_in_float32_repeats_itself(real):
     assert all(run.seconds is not None and run.tokens is not None for run in made.runs)
     assert made.engine.settings["dtype"] == "float32"
     assert made.selection.limit == 4
-    assert sentence(made).startswith("all 2 runs are equal in every token")
+    assert describe_noise_floor(made).startswith("all 2 runs are equal in every token")
     assert [path.name for path in real.leaderboards.iterdir()] == ["word-problems"]
     assert list((real.leaderboards / "word-problems").glob("*.json")) == []
 
@@ -177,7 +177,7 @@ def test_again_measures_anew_in_a_folder_of_its_own(copied):
     told(replace(copied, again=True))
     folders = list(copied.runs.iterdir())
     assert len(folders) == 2
-    assert all((folder / repeating.RECORD).is_file() for folder in folders)
+    assert all((folder / repeating.RECORD_FILE).is_file() for folder in folders)
 
 
 class Listening:
@@ -204,7 +204,7 @@ def test_a_batch_is_handed_over_when_the_one_before_is_answered(size, groups):
     """Eight at a time means that the ninth prompt meets none of the first eight."""
     inner = Listening()
     requests = [Request(name, (1,)) for name in "abcde"]
-    answers = repeat._InTurn(inner, size).complete(requests, Sampling(8), [])
+    answers = repeat._BatchedGenerator(inner, size).complete(requests, Sampling(8), [])
     assert [name for name, _ in answers] == list("abcde")
     assert ["".join(group) for group in inner.handed] == groups
 

@@ -13,16 +13,21 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from baseline_bench.commands.reporting import drawn, render
+from baseline_bench.commands.reporting import draw_figures, render_report
 from baseline_bench.core.errors import BenchError
 from baseline_bench.rendering.report import data, deck
 from baseline_bench.rendering.report import findings as judged
 from baseline_bench.rendering.report import html as report_html
-from baseline_bench.rendering.report.answers import Answers, Item, Reading, read
-from baseline_bench.rendering.report.findings import Finding
-from baseline_bench.rendering.report.safe_text import Name, Prose, html, markdown, plain
+from baseline_bench.rendering.report.answers import (
+    GradedCompletions,
+    ReportCompletions,
+    ReportProblem,
+    read_report_completions,
+)
+from baseline_bench.rendering.report.findings import ReportedClaim
+from baseline_bench.rendering.report.safe_text import ExternalName, ReviewedText, to_html, to_markdown, to_plain_text
 from baseline_bench.results.bits import Bits
-from baseline_bench.results.completions import from_lines, to_lines
+from baseline_bench.results.completions import parse_completions, serialise_completions
 from baseline_bench.results.entries import completions_path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -90,12 +95,12 @@ def folder(tmp_path: Path) -> Path:
 
 def study(folder: Path) -> data.Study:
     """Its rows."""
-    return data.gather(folder, "counting", "tiny", None, ())
+    return data.gather_study(folder, "counting", "tiny", None, ())
 
 
 def page(folder: Path) -> str:
     """The page of the board."""
-    return render(order(folder), folder.parent / "out")["index.html"]
+    return render_report(order(folder), folder.parent / "out")["index.html"]
 
 
 def renamed(of: data.Study, name: str) -> data.Study:
@@ -105,12 +110,12 @@ def renamed(of: data.Study, name: str) -> data.Study:
     return replace(of, lines=(*of.lines[:-1], replace(line, entry=entry)))
 
 
-def reading(of: data.Study, text: str) -> Reading:
+def reading(of: data.Study, text: str) -> ReportCompletions:
     """Answers in which ids, golds, questions, what was read and rules are this text."""
     total = of.lines[0].entry.result.counts.total
     packed = gzip.compress(text.encode("utf-8", "surrogatepass"), mtime=0)
-    one = Answers(packed, (text,) * total, (text,) * total)
-    return Reading((Item(text, text, text),) * total, (one,) * len(of.lines))
+    one = GradedCompletions(packed, (text,) * total, (text,) * total)
+    return ReportCompletions((ReportProblem(text, text, text),) * total, (one,) * len(of.lines))
 
 
 def test_the_page_runs_its_own_script_and_nothing_else(folder: Path) -> None:
@@ -171,7 +176,7 @@ def test_every_answer_of_every_row_is_in_the_page(folder: Path) -> None:
     for place, line in enumerate(of.lines):
         packed = base64.b64decode(seen.script(f"packed-{place}"), validate=True)
         assert packed == completions_path(line.path).read_bytes()
-        assert len(from_lines(gzip.decompress(packed), "page")) == 40
+        assert len(parse_completions(gzip.decompress(packed), "page")) == 40
         row, bits = data["rows"][place], line.entry.result.bits
         assert Bits(**row["bits"]) == bits
         assert [one is None for one in row["read"]] == [i >= 37 for i in range(40)]
@@ -193,8 +198,12 @@ def test_rows_that_cannot_be_compared_are_said_to_be_so(folder: Path) -> None:
 
 def test_rounding_a_p_value_changes_no_verdict() -> None:
     """267 items that differ, 150 of them won, give p = .049983: better, and not at 5 % any more if rounded."""
-    assert report_html.rounded(0.04998317639678605) == 0.0499
-    assert (report_html.rounded(0.05), report_html.rounded(0.050001), report_html.rounded(0.0123456)) == (
+    assert report_html.round_p_value(0.04998317639678605) == 0.0499
+    assert (
+        report_html.round_p_value(0.05),
+        report_html.round_p_value(0.050001),
+        report_html.round_p_value(0.0123456),
+    ) == (
         0.05,
         0.05,
         0.0123,
@@ -204,12 +213,12 @@ def test_rounding_a_p_value_changes_no_verdict() -> None:
 def test_questions_are_in_the_page_only_where_they_are_wanted(gsm8k_mirror: Path) -> None:
     """With the data set at hand the page shows the questions; without leave, or without the data, none."""
     board = Path(__file__).parent.parent / "leaderboards"
-    of = data.gather(board, "gsm8k", "study", None, ["smollm2-135m-it-q4_1"])
-    shown = read(of, gsm8k_mirror, True)
+    of = data.gather_study(board, "gsm8k", "study", None, ["smollm2-135m-it-q4_1"])
+    shown = read_report_completions(of, gsm8k_mirror, True)
     assert shown.items[0].question is not None
     assert shown.items[0].question.startswith("Janet")
-    assert not read(of, gsm8k_mirror, False).with_questions
-    assert not read(of, None, True).with_questions
+    assert not read_report_completions(of, gsm8k_mirror, False).with_questions
+    assert not read_report_completions(of, None, True).with_questions
     assert sum(one is not None for one in shown.answers[0].read) == 1319 - of.lines[0].entry.result.counts.unread
 
 
@@ -220,10 +229,10 @@ def test_rows_of_other_items_are_refused(folder: Path) -> None:
     same = study(folder).lines[0].entry.result.selection.ids_sha256
     path = write(folder / "apart", of, turned)
     lines = study(folder).lines
-    other = data.gather(folder, "apart", "tiny", None, ()).lines
+    other = data.gather_study(folder, "apart", "tiny", None, ()).lines
     assert of.selection.ids_sha256 != same
     with pytest.raises(BenchError, match=f"{path.name}: its items are not those of"):
-        read(replace(study(folder), lines=(*lines, *other)), None, False)
+        read_report_completions(replace(study(folder), lines=(*lines, *other)), None, False)
 
 
 def test_missing_completions_are_told(folder: Path) -> None:
@@ -231,7 +240,7 @@ def test_missing_completions_are_told(folder: Path) -> None:
     of = study(folder)
     completions_path(of.lines[0].path).unlink()
     with pytest.raises(BenchError, match="restore"):
-        read(of, None, True)
+        read_report_completions(of, None, True)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
@@ -239,9 +248,18 @@ def test_missing_completions_are_told(folder: Path) -> None:
 def test_no_text_becomes_markup(folder: Path, text: str) -> None:
     """Whatever names, questions, answers and hypotheses hold, the page has the same elements, and the data the text."""
     of = study(folder)
-    told = Finding((Prose(text),), "open", "not resolved", (Name(text),), (Prose(text),), ((Name(text), ": x"),))
+    told = ReportedClaim(
+        (ReviewedText(text),),
+        "open",
+        "not resolved",
+        (ExternalName(text),),
+        (ReviewedText(text),),
+        ((ExternalName(text), ": x"),),
+    )
     plain_page, hostile = (
-        report_html.page(renamed(of, one), [replace(told, hypothesis=(Prose(one),))], drawn(of), reading(of, one), one)
+        report_html.render_page(
+            renamed(of, one), [replace(told, hypothesis=(ReviewedText(one),))], draw_figures(of), reading(of, one), one
+        )
         for one in ("plain", text)
     )
     seen = Seen(hostile)
@@ -258,10 +276,17 @@ def test_no_text_breaks_the_deck(folder: Path, text: str) -> None:
     of, parser = study(folder), MarkdownIt("commonmark", {"html": True}).enable("table")
     shapes = []
     for one in ("plain", text):
-        told = Finding(
-            (Prose(one),), "open", "not resolved", ("Not resolved",), ("x ", Prose(one)), ((Name(one), ": x"),)
+        told = ReportedClaim(
+            (ReviewedText(one),),
+            "open",
+            "not resolved",
+            ("Not resolved",),
+            ("x ", ReviewedText(one)),
+            ((ExternalName(one), ": x"),),
         )
-        tokens = parser.parse(deck.page(renamed(of, one), [told], drawn(renamed(of, one)), "bench report", "board.md"))
+        tokens = parser.parse(
+            deck.render_readme(renamed(of, one), [told], draw_figures(renamed(of, one)), "bench report", "board.md")
+        )
         inner = [
             child.type
             for token in tokens
@@ -275,29 +300,32 @@ def test_no_text_breaks_the_deck(folder: Path, text: str) -> None:
 def test_a_hostile_page_is_read_back_whole(folder: Path) -> None:
     """The worst text at once: tags as before, and a data block that ends where it should."""
     of = renamed(study(folder), HOSTILE)
-    text = report_html.page(of, [], drawn(of), reading(of, HOSTILE), "bench report")
+    text = report_html.render_page(of, [], draw_figures(of), reading(of, HOSTILE), "bench report")
     assert json.loads(Seen(text).script("data"))["items"]["golds"][0] == HOSTILE
     assert text.count("<script") == text.count("</script>") == 2 + len(of.lines)
 
 
 def test_words_are_spelled_for_where_they_stand() -> None:
     """A name is code, reviewed words are words, and neither is markup."""
-    sentence = ("a ", Name("x`<b>"), " ", Prose("50 % of *all* <b> #12"))
-    assert plain(sentence) == "a x`<b> 50 % of *all* <b> #12"
-    assert markdown(sentence) == "a ``x`<b>`` 50 % of \\*all\\* \\<b\\> \\#12"
-    assert html(sentence) == "a <code>x`&lt;b&gt;</code> 50 % of *all* &lt;b&gt; #12"
+    sentence = ("a ", ExternalName("x`<b>"), " ", ReviewedText("50 % of *all* <b> #12"))
+    assert to_plain_text(sentence) == "a x`<b> 50 % of *all* <b> #12"
+    assert to_markdown(sentence) == "a ``x`<b>`` 50 % of \\*all\\* \\<b\\> \\#12"
+    assert to_html(sentence) == "a <code>x`&lt;b&gt;</code> 50 % of *all* &lt;b&gt; #12"
 
 
 def test_the_tally_says_what_speaks_against_first() -> None:
     """Refuted before supported, and what is no prediction apart from what is."""
     kinds = (("supported", "holds"), ("supported", "late"), ("refuted", "fails"), ("not resolved", "open"))
-    told = [Finding((), kind, word, (), (), ()) for word, kind in kinds]  # type: ignore[arg-type]
-    assert plain(judged.tally(told)) == "Of 4 hypotheses: 1 refuted, 1 supported, 1 supported post hoc, 1 not resolved."
+    told = [ReportedClaim((), kind, word, (), (), ()) for word, kind in kinds]  # type: ignore[arg-type]
+    assert (
+        to_plain_text(judged.tally_claims(told))
+        == "Of 4 hypotheses: 1 refuted, 1 supported, 1 supported post hoc, 1 not resolved."
+    )
 
 
 def test_completions_are_what_was_committed() -> None:
     """The sample's lines are read back as they were written, so that the tests above look at real blocks."""
-    assert from_lines(to_lines(answers()), "here") == answers()
+    assert parse_completions(serialise_completions(answers()), "here") == answers()
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="nothing here reads a script: node is not installed")

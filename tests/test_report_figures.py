@@ -6,11 +6,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from baseline_bench.commands.reporting import drawn
+from baseline_bench.commands.reporting import draw_figures
 from baseline_bench.rendering.report import bar_charts, data, line_charts
-from baseline_bench.rendering.report.axes import Range, spread
-from baseline_bench.rendering.report.line_charts import smoothed, window
-from baseline_bench.rendering.report.safe_text import plain
+from baseline_bench.rendering.report.axes import AxisRange, spread_labels
+from baseline_bench.rendering.report.line_charts import choose_window, smooth_losses
+from baseline_bench.rendering.report.safe_text import to_plain_text
 from hypothesis import given
 from hypothesis import strategies as st
 from report_samples import base, steps, tuned
@@ -31,15 +31,15 @@ def folder(tmp_path: Path) -> Path:
 
 def study(folder: Path) -> data.Study:
     """Its rows."""
-    return data.gather(folder, "counting", "tiny", None, ())
+    return data.gather_study(folder, "counting", "tiny", None, ())
 
 
 @given(losses=LOSSES)
 def test_a_smoothed_curve_stays_within_its_losses(losses: list[float]) -> None:
     """A mean is never outside what it is the mean of, and every whole window has its point."""
     history = steps(losses)
-    points = smoothed(history)
-    assert len(points) == len(losses) - window(history) + 1
+    points = smooth_losses(history)
+    assert len(points) == len(losses) - choose_window(history) + 1
     assert all(min(losses) - 1e-9 <= value <= max(losses) + 1e-9 for _, value in points)
     assert [step for step, _ in points] == sorted(step for step, _ in points)
 
@@ -47,28 +47,30 @@ def test_a_smoothed_curve_stays_within_its_losses(losses: list[float]) -> None:
 def test_smoothing_weighs_by_supervised_tokens() -> None:
     """Forty steps have windows of two; a step with three times the tokens counts three times."""
     history = steps([1.0, 2.0] * 20, [100, 300] * 20)
-    assert window(history) == 2
-    assert smoothed(history)[0] == (1.5, 1.75)
+    assert choose_window(history) == 2
+    assert smooth_losses(history)[0] == (1.5, 1.75)
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=8))
 def test_labels_keep_their_order_and_their_distance(places: list[float]) -> None:
     """Labels beside one another are as far apart as their height, in the order of their curves."""
-    found = spread(places, 10, 0, 100)
+    found = spread_labels(places, 10, 0, 100)
     ordered = [place for _, place in sorted(zip(places, found, strict=True))]
     assert all(after - before >= 10 - 1e-6 for before, after in pairwise(ordered))
 
 
 def test_a_range_never_is_empty() -> None:
     """One value, even 0, has a field around it; from zero starts at zero."""
-    assert Range.around([0.0]).low < 0 < Range.around([0.0]).high
-    assert Range.around([3.0, 4.0], zero=True).low == 0
+    assert AxisRange.around([0.0]).low < 0 < AxisRange.around([0.0]).high
+    assert AxisRange.around([3.0, 4.0], zero=True).low == 0
 
 
 def test_the_takeaway_of_accuracy_is_the_paired_test_s(folder: Path) -> None:
     """One candidate is above its base; the other's lead of one item is not called one."""
-    figure = bar_charts.accuracy(study(folder))
-    assert plain(figure.takeaway) == "Of 2 candidates compared with their base: 1 above their base, 1 not resolved"
+    figure = bar_charts.draw_accuracy(study(folder))
+    assert (
+        to_plain_text(figure.takeaway) == "Of 2 candidates compared with their base: 1 above their base, 1 not resolved"
+    )
     assert 'class="better thick"' in figure.svg
     assert 'class="unresolved thick"' in figure.svg
     assert 'class="worse' not in figure.svg
@@ -81,23 +83,23 @@ def test_a_worse_candidate_is_said_first(tmp_path: Path) -> None:
     tuned(board, 2, "broken")
     tuned(board, 37, "full")
     tuned(board, 19, "lora")
-    figure = bar_charts.accuracy(study(board.parent))
+    figure = bar_charts.draw_accuracy(study(board.parent))
     told = "1 below their base, 1 above their base, 1 not resolved"
-    assert plain(figure.takeaway) == f"Of 3 candidates compared with their base: {told}"
+    assert to_plain_text(figure.takeaway) == f"Of 3 candidates compared with their base: {told}"
     assert 'class="worse thick"' in figure.svg
 
 
 def test_loss_against_score_is_counted_and_not_claimed(folder: Path) -> None:
     """Two candidates are one pair, and its note says that nothing was tested."""
-    figure = bar_charts.loss_and_score(study(folder))
+    figure = bar_charts.draw_loss_and_score(study(folder))
     assert figure is not None
-    assert plain(figure.takeaway) == (
+    assert to_plain_text(figure.takeaway) == (
         "In 1 of 1 pair of candidates on the same base the one with the lower loss scored higher, in 0 it scored lower"
     )
-    assert plain(figure.note).startswith("Counted, not tested")
+    assert to_plain_text(figure.note).startswith("Counted, not tested")
 
 
-def speed(line: data.Line, samples_per_second: float) -> data.Line:
+def speed(line: data.ReportRow, samples_per_second: float) -> data.ReportRow:
     """The same row, its training at another speed."""
     training = line.entry.result.training
     assert training is not None
@@ -111,30 +113,30 @@ def test_speeds_of_one_recipe_that_differ_are_the_takeaway(folder: Path) -> None
     """Where runs of one recipe disagree, the figure says so before anybody compares recipes by speed."""
     tuned(folder / "counting", 21, "full", seed=1)
     of = study(folder)
-    figure = bar_charts.cost(of)
+    figure = bar_charts.draw_cost(of)
     assert figure is not None
-    assert plain(figure.takeaway) == "Trainings made between 12.5 and 12.5 samples a second"
-    assert "Trained on CPU." in plain(figure.note)
+    assert to_plain_text(figure.takeaway) == "Trainings made between 12.5 and 12.5 samples a second"
+    assert "Trained on CPU." in to_plain_text(figure.note)
     lines = tuple(speed(line, 40.0) if line.name == "base+full-s1" else line for line in of.lines)
-    slower = bar_charts.cost(replace(of, lines=lines))
+    slower = bar_charts.draw_cost(replace(of, lines=lines))
     assert slower is not None
-    assert plain(slower.takeaway) == (
+    assert to_plain_text(slower.takeaway) == (
         "Speeds depend on more than the recipe: runs of base+full made between 12.5 and 40.0 samples a second"
     )
 
 
 def test_accuracy_by_checkpoint_needs_scored_weights_of_the_way(folder: Path) -> None:
     """Without them there is no figure; with them accuracy and loss share an axis of steps, the base at step 0."""
-    assert line_charts.checkpoints(study(folder)) is None
+    assert line_charts.draw_checkpoints(study(folder)) is None
     tuned(folder / "counting", 30, "full", step=20)
-    figure = line_charts.checkpoints(study(folder))
+    figure = line_charts.draw_checkpoints(study(folder))
     assert figure is not None
-    assert plain(figure.takeaway) == (
+    assert to_plain_text(figure.takeaway) == (
         "base+full-s0 scored highest, 75.0 %, at step 20: better than its last step's 50.0 % (exact McNemar p .0020)"
     )
     marks = [mark for mark in ElementTree.fromstring(figure.svg).iter() if mark.tag.endswith("circle")]
     assert len(marks) == 3
-    losses = line_charts.losses(study(folder))
+    losses = line_charts.draw_losses(study(folder))
     assert losses is not None
     assert losses.svg.count("<polyline") == 2  # weights of the way are no curve of their own
 
@@ -144,7 +146,7 @@ def test_rows_without_training_have_accuracy_alone(tmp_path: Path) -> None:
     board = tmp_path / "leaderboards" / "counting"
     base(board, 5)
     base(board, 7, "other")
-    assert [figure.file for figure in drawn(study(board.parent))] == ["accuracy.svg"]
+    assert [figure.file for figure in draw_figures(study(board.parent))] == ["accuracy.svg"]
 
 
 def test_no_name_breaks_a_figure(folder: Path) -> None:
@@ -152,7 +154,7 @@ def test_no_name_breaks_a_figure(folder: Path) -> None:
     board = folder / "counting"
     tuned(board, 9, HOSTILE, candidate=HOSTILE)
     tuned(board, 8, "x" * 500, seed=1, step=10)
-    figures = drawn(study(folder))
+    figures = draw_figures(study(folder))
     assert len(figures) == 6
     for figure in figures:
         tags = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(figure.svg).iter()}
@@ -161,7 +163,9 @@ def test_no_name_breaks_a_figure(folder: Path) -> None:
 
 def test_the_same_rows_give_the_same_figures(folder: Path) -> None:
     """A figure has no date, no place and no chance in it."""
-    assert [figure.svg for figure in drawn(study(folder))] == [figure.svg for figure in drawn(study(folder))]
+    assert [figure.svg for figure in draw_figures(study(folder))] == [
+        figure.svg for figure in draw_figures(study(folder))
+    ]
 
 
 def test_a_sixth_recipe_is_told_by_more_than_its_colour(tmp_path: Path) -> None:
@@ -169,7 +173,7 @@ def test_a_sixth_recipe_is_told_by_more_than_its_colour(tmp_path: Path) -> None:
     board = tmp_path / "leaderboards" / "counting"
     for place in range(6):
         tuned(board, 5 + place, f"recipe-{place}", end=0.5 + place / 10)
-    losses, scatter = line_charts.losses(study(board.parent)), bar_charts.loss_and_score(study(board.parent))
+    losses, scatter = line_charts.draw_losses(study(board.parent)), bar_charts.draw_loss_and_score(study(board.parent))
     assert losses is not None
     assert scatter is not None
     assert losses.svg.count('<polyline class="series-3 dashed"') == 1

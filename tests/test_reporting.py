@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from baseline_bench.commands.reporting import FIGURES, Report, render, report
-from baseline_bench.core.display import Screen
+from baseline_bench.commands.reporting import FIGURES, Report, render_report, report
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.rendering.report import bar_charts, data, deck, findings
 from baseline_bench.results import retractions
@@ -34,12 +34,12 @@ def folder(tmp_path: Path) -> Path:
 def say(given: Report) -> tuple[int, str]:
     """The exit status and what is printed."""
     data = io.StringIO()
-    return report(given, Screen(data, io.StringIO())), data.getvalue()
+    return report(given, Console(data, io.StringIO())), data.getvalue()
 
 
 def study(folder: Path, *wanted: str) -> data.Study:
     """The rows of the report."""
-    return data.gather(folder, "counting", "tiny", None, wanted)
+    return data.gather_study(folder, "counting", "tiny", None, wanted)
 
 
 def test_a_report_is_written_once_and_named(folder: Path) -> None:
@@ -97,7 +97,7 @@ def test_the_same_entries_give_the_same_bytes(folder: Path, tmp_path: Path, monk
     made = []
     for place in (tmp_path, tmp_path / "elsewhere"):
         monkeypatch.chdir(place)
-        made.append(render(order(Path("leaderboards"), out=None), Path("reports/tiny")))
+        made.append(render_report(order(Path("leaderboards"), out=None), Path("reports/tiny")))
     assert made[0] == made[1]
     assert "[counting](../../leaderboards/counting.md)" in made[0]["README.md"]
     assert "bench report tiny --board counting\n" in made[0]["README.md"]
@@ -105,7 +105,7 @@ def test_the_same_entries_give_the_same_bytes(folder: Path, tmp_path: Path, monk
 
 def test_the_answer_says_what_was_looked_at_and_what_is_not_resolved(folder: Path) -> None:
     """Three lines: the highest row with its doubt, every candidate against its base, the hypotheses."""
-    text = render(order(folder), folder.parent / "out")["README.md"]
+    text = render_report(order(folder), folder.parent / "out")["README.md"]
     answer = text.partition("## Today's answer")[2].partition("##")[0].strip().splitlines()
     assert answer[0].startswith("1. Highest of 3 rows: `base+full-s0` answers 50.00 % of 40 items right [35.2, 64.8]")
     assert answer[1].startswith("2. Of 2 candidates compared with their base: 1 above their base, 1 not resolved")
@@ -117,7 +117,7 @@ def test_retracted_rows_and_other_task_versions_are_left_out(folder: Path) -> No
     path = next((folder / "counting").glob("*lora*[0-9a-f].json"))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     why = Retraction(1, "2026-11-23T12:00:00Z", path.name, digest, "other data than it says", None)
-    retractions.write(why, folder / "counting")
+    retractions.write_record(why, folder / "counting")
     assert [line.name for line in study(folder).lines] == ["base", "base+full-s0"]
 
 
@@ -145,14 +145,14 @@ def test_a_base_stands_once_for_each_way_of_scoring(folder: Path) -> None:
     assert len({line.title for line in lines}) == len(lines)
     assert {line.label for line in lines if line.is_base} == {"base, as it came", "base, again 2026-11-22"}
     assert {line.name: line.gain.pairs.difference for line in lines if line.gain}["base+full-s1"] == 16 / ITEMS
-    assert render(order(folder), folder.parent / "out")["accuracy.svg"].count('class="band"') == 2
+    assert render_report(order(folder), folder.parent / "out")["accuracy.svg"].count('class="band"') == 2
 
 
 def test_the_luckiest_seed_is_told_beside_the_mean_of_its_recipe(folder: Path) -> None:
     """Three seeds of a recipe: the highest is not what the recipe does."""
     for seed, right in ((1, 14), (2, 17)):
         tuned(folder / "counting", right, "full", seed=seed)
-    text = render(order(folder), folder.parent / "out")["README.md"]
+    text = render_report(order(folder), folder.parent / "out")["README.md"]
     assert "`base+full-s0` answers 50.00 % of 40 items right" in text
     assert "; 3 seeds of its recipe have a mean of 42.50 %." in text
 
@@ -174,7 +174,7 @@ def test_wrong_names_are_refused(folder: Path) -> None:
     shutil.copy(REAL / "claims" / "study.toml", folder / "claims")
     with pytest.raises(BenchError, match="about the board 'gsm8k'"):
         say(order(folder, claims="study"))
-    assert findings.read(folder, "counting", "study", False).findings == ()
+    assert findings.judge_claims_file(folder, "counting", "study", False).findings == ()
 
 
 def test_a_candidate_alone_is_no_better_than_anything(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_candidate_alone_is_no_better_than_anything(tmp_path: Path) -> None:
     board = tmp_path / "leaderboards" / "counting"
     tuned(board, 20, "full")
     assert study(board.parent).lines[0].gain is None
-    text = render(order(board.parent), tmp_path / "out")["README.md"]
+    text = render_report(order(board.parent), tmp_path / "out")["README.md"]
     assert "No candidate can be compared with its base here" in text
 
 
@@ -196,7 +196,7 @@ def test_the_study_is_judged_on_real_rows(tmp_path: Path) -> None:
         for path in (REAL / "gsm8k").glob(f"*{stem}*"):
             shutil.copy(path, board)
     given = order(board.parent, name="study", board="gsm8k", questions=False)
-    text = render(given, tmp_path / "out")["README.md"]
+    text = render_report(given, tmp_path / "out")["README.md"]
     assert "### A candidate fine-tuned on GSM8K's train split scores higher than its base" in text
     assert "69 and 24 of 1,319 right, +3.41 points [+2.06, +4.84], exact McNemar, Holm p < .0001: supported" in text
     assert "not judged, no row of smollm2-135m-it-q4\\_1+full-socratic-s0" in text
@@ -223,8 +223,8 @@ def test_a_board_with_a_bar_says_right_where_others_say_exact_match(folder: Path
         (before, "exact match", "**exact match**: the answer read from the text equals the gold answer; the interval"),
         (after, "right", "**right**: `chrf` reaches `50`; the interval"),
     ):
-        figures = [bar_charts.accuracy(given), bar_charts.loss_and_score(given)]
-        page = deck.page(given, (), [figure for figure in figures if figure], "bench report", "counting.md")
+        figures = [bar_charts.draw_accuracy(given), bar_charts.draw_loss_and_score(given)]
+        page = deck.render_readme(given, (), [figure for figure in figures if figure], "bench report", "counting.md")
         assert f"|candidate|{measure} %|" in page
         assert right in page
         svg = "".join(figure.svg for figure in figures if figure)

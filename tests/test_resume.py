@@ -13,7 +13,7 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Step
 from baseline_bench.models import weights
 from baseline_bench.results import candidate
-from baseline_bench.results.candidate import Losses
+from baseline_bench.results.candidate import LossLog
 
 # PEFT asks transformers by an old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
@@ -75,7 +75,7 @@ class Fuse:
     """Keeps the losses as a training does, and ends the process without a word after one step."""
 
     def __init__(self, folder: Path, number: int | None) -> None:
-        self.losses = Losses(folder)
+        self.losses = LossLog(folder)
         self.number = number
 
     def __call__(self, step: Step) -> None:
@@ -89,7 +89,7 @@ def train(base, folder, kind, number=None):
     name, options = KINDS[kind]
     folder.mkdir(exist_ok=True)
     return tiny_training.run(
-        plugins.trainer(name).train,
+        plugins.load_trainer(name).train,
         base,
         tiny_training.rows(base, ROWS),
         folder,
@@ -109,7 +109,7 @@ def kill(base, folder, kind, number) -> None:
 
 def history(folder) -> list[tuple[int, float, float, float]]:
     """Everything that was kept of every step, but its seconds."""
-    return [(step.number, step.loss, step.grad_norm, step.lr) for step in Losses(folder).read()]
+    return [(step.number, step.loss, step.grad_norm, step.lr) for step in LossLog(folder).read()]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -118,7 +118,7 @@ def test_a_killed_training_ends_as_an_unbroken_one(base, tmp_path, kind):
     whole = train(base, tmp_path / "whole", kind)
     broken = tmp_path / "broken"
     kill(base, broken, kind, 5)
-    assert [step.number for step in Losses(broken).read()] == [1, 2, 3, 4, 5]
+    assert [step.number for step in LossLog(broken).read()] == [1, 2, 3, 4, 5]
     assert not (broken / "weights").exists()
     (broken / "state.draft").write_bytes(b"torn by another kill")
     kill(base, broken, kind, 7)
@@ -136,7 +136,7 @@ def test_a_killed_training_ends_as_an_unbroken_one(base, tmp_path, kind):
 def digest(folder: Path) -> bytes | str:
     """Over the tensors of weights or of an adapter."""
     file = folder / "adapter_model.safetensors"
-    return file.read_bytes() if file.is_file() else weights.sha256(folder)
+    return file.read_bytes() if file.is_file() else weights.digest_weights(folder)
 
 
 def test_a_training_killed_before_its_first_state_begins_anew(base, tmp_path):
@@ -156,10 +156,10 @@ def test_a_killed_training_is_no_candidate_until_the_same_command_has_ended_it(b
     assert cli.main(["train", "mine.toml"]) == 1
     assert "killed by the system" in capfd.readouterr().err
     (folder,) = (tmp_path / "runs").iterdir()
-    assert not (folder / candidate.FILE).exists()
+    assert not (folder / candidate.CANDIDATE_FILE).exists()
     with pytest.raises(BenchError, match=r"is no candidate: .*finish its training with the same command"):
-        candidate.read(folder)
+        candidate.read_candidate(folder)
     assert cli.main(["train", "mine.toml"]) == 0
     assert list((tmp_path / "runs").iterdir()) == [folder]
-    assert candidate.read(folder).cost.steps == 8
+    assert candidate.read_candidate(folder).cost.steps == 8
     assert [number for number, *_ in history(folder)] == list(range(1, 9))

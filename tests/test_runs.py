@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Completion, Problem, Verdict
+from baseline_bench.core.types import Completion, Judgement, Problem
 from baseline_bench.evaluation import runs
 
 SETTINGS = {"task": "sums", "dtype": "float32", "limit": None}
@@ -113,10 +113,13 @@ def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
 def test_problems_and_verdicts_come_back_in_order(tmp_path):
     """Line separators and control characters inside a question break nothing."""
     problems = [Problem("b", "two\u2028lines\x85 | and", "5", ""), Problem("a", "", "-1", "")]
-    verdicts = [Verdict("b", None, "no-number", False, False, "length"), Verdict("a", "5", "hash", True, True, "stop")]
+    verdicts = [
+        Judgement("b", None, "no-number", False, False, "length"),
+        Judgement("a", "5", "hash", True, True, "stop"),
+    ]
     runs.write_problems(tmp_path, problems)
-    runs.write_verdicts(tmp_path, verdicts)
-    assert (runs.read_problems(tmp_path), runs.read_verdicts(tmp_path)) == (problems, verdicts)
+    runs.write_judgements(tmp_path, verdicts)
+    assert (runs.read_problems(tmp_path), runs.read_judgements(tmp_path)) == (problems, verdicts)
 
 
 def test_a_folder_that_is_no_run_says_what_to_give(tmp_path):

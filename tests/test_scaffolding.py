@@ -9,7 +9,7 @@ import tiny
 import yaml
 from baseline_bench import cli
 from baseline_bench.commands.scaffolding import Init, init
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.training import recipes
 
@@ -30,7 +30,7 @@ TASK, RECIPE = "tasks/my_task.py", "recipes/my-lora.toml"
 def begun(folder: Path) -> str:
     """What `bench init` says."""
     out = io.StringIO()
-    assert init(Init(folder), Screen(out, io.StringIO())) == 0
+    assert init(Init(folder), Console(out, io.StringIO())) == 0
     return out.getvalue()
 
 
@@ -85,10 +85,10 @@ def test_a_file_in_a_folder_s_place_is_one_clear_error(tmp_path):
 
 def test_the_recipe_is_complete_and_is_read_from_where_it_lies(mine, capfd):
     """Every key is stated, and `bench show recipe` prints it; its task and data are the file beside it."""
-    recipe = recipes.read(RECIPE)
+    recipe = recipes.read_recipe(RECIPE)
     stated = {line.partition(" = ")[0] for line in Path(RECIPE).read_text().splitlines() if " = " in line}
-    assert {key for key, value in recipes.values(recipe).items() if value is not None} == stated - {"# "}
-    assert Path(recipes.place(recipe, "task")).resolve() == (mine / TASK).resolve()
+    assert {key for key, value in recipes.collect_values(recipe).items() if value is not None} == stated - {"# "}
+    assert Path(recipes.resolve_path(recipe, "task")).resolve() == (mine / TASK).resolve()
     assert cli.main(["show", "recipe", RECIPE]) == 0
     assert 'trainer = "lora"' in capfd.readouterr().out
 

@@ -6,7 +6,7 @@ import pytest
 import tiny_training
 import torch
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Row
+from baseline_bench.core.types import TrainingExample
 from baseline_bench.models import weight_checks
 from baseline_bench.trainers import _network, _sft, full
 from safetensors.torch import load_file
@@ -40,9 +40,9 @@ def first_gradient(base, rows, folder, **options) -> tuple[float, dict[str, torc
     def keep(network):
         kept.update({name: p.grad.clone() for name, p in network.named_parameters()})
 
-    method = _sft.Method("full", tiny_training.loaded, unwritten, keep)
+    method = _sft.TrainingMethod("full", tiny_training.loaded, unwritten, keep)
     settings = tiny_training.full(max_steps=1, **options)
-    made = tiny_training.run(lambda job: _sft.run(job, method), base, rows, folder, settings)
+    made = tiny_training.run(lambda job: _sft.run_training(job, method), base, rows, folder, settings)
     return made.losses[0], kept
 
 
@@ -89,7 +89,7 @@ def test_every_attention_has_the_same_gradient(base, tmp_path, attention):
 def test_rows_longer_than_a_sliding_window_have_the_same_gradient(tmp_path):
     """Gemma 2 looks back 256 tokens in every other layer, in the loop as in transformers itself."""
     base = tiny_training.model(tmp_path / "base", "gemma")
-    rows = [Row("long", tuple(7 + place % 400 for place in range(300)), 20), *tiny_training.rows(base, 2)]
+    rows = [TrainingExample("long", tuple(7 + place % 400 for place in range(300)), 20), *tiny_training.rows(base, 2)]
     near(first_gradient(base, rows, tmp_path / "run"), own_gradient(base, rows))
 
 
@@ -162,7 +162,7 @@ def test_soft_capped_attention_is_computed_as_the_model_means_it(tmp_path):
     for manner, wanted in (("gemma", "eager"), ("chatml", "sdpa")):
         base = tiny_training.model(tmp_path / manner, manner)
         job = tiny_training.job(base, (), tmp_path / "run", tiny_training.full())
-        assert _network.load(job, torch.float32).config._attn_implementation == wanted
+        assert _network.load_base(job, torch.float32).config._attn_implementation == wanted
 
 
 def test_the_held_out_loss_is_the_one_transformers_computes(each, tmp_path):
@@ -190,5 +190,5 @@ def test_intermediate_weights_are_spread_evenly(base, tmp_path, wanted, steps):
     made = tiny_training.run(full.train, base, tiny_training.rows(base, 8), tmp_path, options, checkpoints=wanted)
     assert sorted(made.trained.checkpoints) == steps
     folders = [*made.trained.checkpoints.values(), made.trained.weights]
-    digests = {weight_checks.full(folder, base.folder).sha256 for folder in folders}
+    digests = {weight_checks.check_full_weights(folder, base.folder).sha256 for folder in folders}
     assert len(digests) == len(steps) + 1

@@ -39,9 +39,9 @@ def test_an_engine_is_chosen_where_none_is_asked_for(tmp_path, monkeypatch, capf
 @pytest.mark.parametrize("word", ["key=SECRET", "-okey=SECRET", "--option=key=SECRET", "--opt=key=SECRET"])
 def test_a_secret_on_the_command_line_is_not_in_the_command_that_is_kept(word):
     """However it is spelled, what an entry tells of its command shows no key and no password of an address."""
-    assert "SECRET" not in cli._without_secret(word)
-    assert cli._without_secret("endpoint=http://me:SECRET@host/v1") == "endpoint=http://***@host/v1"
-    assert cli._without_secret("dtype=float32") == "dtype=float32"
+    assert "SECRET" not in cli._mask_secrets(word)
+    assert cli._mask_secrets("endpoint=http://me:SECRET@host/v1") == "endpoint=http://***@host/v1"
+    assert cli._mask_secrets("dtype=float32") == "dtype=float32"
 
 
 def test_again_resumes_its_own_unfinished_run(tmp_path, monkeypatch):
@@ -68,9 +68,9 @@ def test_again_and_run_do_not_go_together(tmp_path, monkeypatch, capfd):
 
 def test_options_that_change_no_answer_may_change_on_a_resume():
     """A longer timeout or another pace is no other run; a batch size is."""
-    assert options.record(scripted.Options(pace=1.0)) == options.record(scripted.Options())
-    assert options.record(openai.Options(timeout=5, tries=1)) == options.record(openai.Options())
-    assert "batch_size" in options.record(transformers.Options())
+    assert options.record_options(scripted.Options(pace=1.0)) == options.record_options(scripted.Options())
+    assert options.record_options(openai.Options(timeout=5, tries=1)) == options.record_options(openai.Options())
+    assert "batch_size" in options.record_options(transformers.Options())
 
 
 def test_models_of_one_tokenizer_share_their_exam(tmp_path):
@@ -79,9 +79,9 @@ def test_models_of_one_tokenizer_share_their_exam(tmp_path):
     template = folders[2] / "chat_template.jinja"
     template.write_text("{{ 'Hello. ' }}" + template.read_text())
     models = [Model(folder.name, "folder", None, folder, None, None) for folder in folders]
-    speeches = [tokenizer.load(model) for model in models]
-    task = plugins.task("word-problems")
-    asked = plan.Asked(task, evaluate.choose(task, Split("test"), 3, 0), "scripted", "as asked", None)
+    speeches = [tokenizer.load_tokenizer(model) for model in models]
+    task = plugins.load_task("word-problems")
+    asked = plan.TaskPlan(task, evaluate.select_problems(task, Split("test"), 3, 0), "scripted", "as asked", None)
     base, candidate, other = (asked.exam(speech, 0) for speech in speeches)
     assert speeches[0] is speeches[1]
     assert base is candidate

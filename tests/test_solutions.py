@@ -12,16 +12,16 @@ import torch
 from baseline_bench import cli
 from baseline_bench.core import plugins, records
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Measured, Split
+from baseline_bench.core.types import Split, TokenLogprobs
 from baseline_bench.engines import transformers as engine
 from baseline_bench.evaluation import pipeline
 from baseline_bench.models import tokenizer
-from baseline_bench.models.tokens import completion_ids, prompt_ids
+from baseline_bench.models.tokens import encode_completion, encode_prompt
 from baseline_bench.results import entries
 from baseline_bench.results import solutions as store
-from baseline_bench.results.completions import read_lines
-from baseline_bench.results.entry import Entry, Solutions
-from baseline_bench.results.solutions import Likelihood
+from baseline_bench.results.completions import decompress_file
+from baseline_bench.results.entry import Entry, SolutionLikelihood
+from baseline_bench.results.solutions import ItemLikelihood
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import answers, entry, regrade, result
@@ -67,33 +67,33 @@ def only(folder: Path, pattern: str) -> Path:
 def row(folder: Path) -> tuple[Path, Entry]:
     """The one entry of the board and its file."""
     path = only(folder, "leaderboards/*/*.json")
-    return path, entries.read(path)
+    return path, entries.read_entry(path)
 
 
-def measured(folder: Path) -> tuple[Likelihood, ...]:
+def measured(folder: Path) -> tuple[ItemLikelihood, ...]:
     """What stands beside the one entry."""
-    return store.from_lines(read_lines(entries.solutions_path(row(folder)[0])), "beside")
+    return store.parse_likelihoods(decompress_file(entries.solutions_path(row(folder)[0])), "beside")
 
 
-def sample(total: int = 12) -> tuple[Likelihood, ...]:
+def sample(total: int = 12) -> tuple[ItemLikelihood, ...]:
     """One likelihood for each of the samples' answers."""
-    return tuple(Likelihood(f"test-{i}", i + 1, -1.5 * (i + 1) - i / 1000) for i in range(total))
+    return tuple(ItemLikelihood(f"test-{i}", i + 1, -1.5 * (i + 1) - i / 1000) for i in range(total))
 
 
 def told(lines: bytes) -> Entry:
     """The samples' entry with what it says of these lines."""
-    return entry(replace(result(), solutions=store.record(lines, "here")))
+    return entry(replace(result(), solutions=store.summarise_likelihoods(lines, "here")))
 
 
 def test_each_solution_is_measured_as_a_plain_forward_pass_would(model, scored):
     """Prompt and solution as a training would join them, the stop token counted, to a thousandth of a nat."""
     network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    speech = tokenizer.load(engine.Model("tiny", "folder", None, model, None, None))
-    task = plugins.task("word-problems")
+    speech = tokenizer.load_tokenizer(engine.Model("tiny", "folder", None, model, None, None))
+    task = plugins.load_task("word-problems")
     problems = {problem.id: problem for problem in task.problems(Split())}
     for item in measured(scored):
-        prompt = prompt_ids(speech.tokenizer, speech.manner, task.messages(problems[item.id]))
-        solution = completion_ids(speech.tokenizer, speech.manner, problems[item.id].solution)
+        prompt = encode_prompt(speech.tokenizer, speech.manner, task.messages(problems[item.id]))
+        solution = encode_completion(speech.tokenizer, speech.manner, problems[item.id].solution)
         assert solution[-1] == speech.manner.end_id
         with torch.inference_mode():
             logprobs = network(torch.tensor([[*prompt, *solution]])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
@@ -109,9 +109,9 @@ def test_a_row_says_what_its_lines_come_to(scored):
     assert summed.tokens == sum(item.tokens for item in items)
     assert summed.mean_logprob == pytest.approx(sum(item.logprob for item in items) / summed.tokens, abs=1e-6)
     assert made.timings.phases["solutions"] >= 0
-    assert entries.verify(path) == []
+    assert entries.verify_entry(path) == []
     run = only(scored, "runs/*/solutions.jsonl")
-    assert run.read_bytes() == read_lines(entries.solutions_path(path))
+    assert run.read_bytes() == decompress_file(entries.solutions_path(path))
 
 
 def test_a_run_killed_before_or_while_it_measured_ends_in_the_unbroken_one_s_result(
@@ -119,19 +119,19 @@ def test_a_run_killed_before_or_while_it_measured_ends_in_the_unbroken_one_s_res
 ):
     """All answers are there and are not asked again; what was being measured is measured anew."""
     monkeypatch.chdir(tmp_path)
-    original = engine.Transformers.logprobs
+    original = engine.TransformersGenerator.logprobs
 
     def die(self, rows):
         yield next(original(self, rows))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine.Transformers, "logprobs", die)
+    monkeypatch.setattr(engine.TransformersGenerator, "logprobs", die)
     assert cli.main(["score", str(model), *SCORE]) == 130
     run = only(tmp_path, "runs/*")
     before = (run / "completions.jsonl").read_bytes()
     assert len(before.splitlines()) == ITEMS
     assert not (run / "solutions.jsonl").exists()
-    monkeypatch.setattr(engine.Transformers, "logprobs", original)
+    monkeypatch.setattr(engine.TransformersGenerator, "logprobs", original)
     assert cli.main(["score", str(model), *SCORE]) == 0
     assert (run / "completions.jsonl").read_bytes() == before
     resumed, unbroken = row(tmp_path)[1], row(scored)[1]
@@ -164,9 +164,9 @@ def test_a_run_killed_after_it_measured_starts_no_engine(model, here, monkeypatc
     run = only(here, "runs/*")
     for lost in (run / "entry.json", path):
         lost.unlink()
-    monkeypatch.setattr(pipeline, "generate", None)
+    monkeypatch.setattr(pipeline, "generate_completions", None)
     assert cli.main(["score", str(model), *SCORE]) == 0
-    again = entries.read(run / "entry.json")
+    again = entries.read_entry(run / "entry.json")
     assert again.result_sha256 == before.result_sha256
 
 
@@ -180,19 +180,19 @@ def test_the_same_command_again_changes_nothing(model, here):
 def test_regrading_keeps_them(here, monkeypatch):
     """They hang on no reader: a new entry of the same run has them too, and its file stands beside it."""
     old, before = row(here)
-    original = plugins.task("word-problems")
+    original = plugins.load_task("word-problems")
     wrong = {problem.id for problem in original.problems(Split())}
 
     def grade(problem, completion):
         return replace(original.grade(problem, completion), answer="0", correct=problem.id in wrong, strict=False)
 
     other = type("Task", (), {"LABEL": original.LABEL, "READER": original.READER, "grade": staticmethod(grade)})
-    monkeypatch.setattr(plugins, "task", lambda name: other)
+    monkeypatch.setattr(plugins, "load_task", lambda name: other)
     assert cli.main(["regrade", str(only(here, "runs/*")), "--leaderboards", "leaderboards"]) == 0
     (new,) = set(here.glob("leaderboards/*/*.json")) - {old}
-    assert entries.read(new).result.counts.correct == ITEMS
-    assert entries.read(new).result.solutions == before.result.solutions
-    assert entries.verify(new) == []
+    assert entries.read_entry(new).result.counts.correct == ITEMS
+    assert entries.read_entry(new).result.solutions == before.result.solutions
+    assert entries.verify_entry(new) == []
 
 
 def test_a_run_that_lost_them_is_told_so(here, capfd):
@@ -211,15 +211,15 @@ def test_an_engine_that_does_not_measure_gives_a_row_without(model, tmp_path, mo
     assert made.result.solutions is None
     assert b'"solutions":' not in path.read_bytes()
     assert not entries.solutions_path(path).exists()
-    assert entries.verify(path) == []
+    assert entries.verify_entry(path) == []
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("-inf")])
 def test_log_probabilities_that_are_not_finite_end_the_run(model, tmp_path, monkeypatch, capfd, number):
     """The answers come from the same numbers: there is no row, and the same command again makes none either."""
     monkeypatch.chdir(tmp_path)
-    broken = lambda self, rows: iter([(row.id, Measured((number, -1.0), False)) for row in rows])  # noqa: E731
-    monkeypatch.setattr(engine.Transformers, "logprobs", broken)
+    broken = lambda self, rows: iter([(row.id, TokenLogprobs((number, -1.0), False)) for row in rows])  # noqa: E731
+    monkeypatch.setattr(engine.TransformersGenerator, "logprobs", broken)
     for _ in range(2):
         assert cli.main(["score", str(model), *SCORE]) == 1
         assert "NaN or infinite" in capfd.readouterr().err
@@ -229,12 +229,12 @@ def test_log_probabilities_that_are_not_finite_end_the_run(model, tmp_path, monk
 def test_what_cannot_be_measured_is_said_and_the_answers_stand(model, tmp_path, monkeypatch, capfd):
     """A row is about its answers: it is made, without the rest, and the terminal says why."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(engine.Transformers, "logprobs", lambda self, rows: _refuse())
+    monkeypatch.setattr(engine.TransformersGenerator, "logprobs", lambda self, rows: _refuse())
     assert cli.main(["score", str(model), *SCORE]) == 0
     path, made = row(tmp_path)
     assert made.result.solutions is None
     assert "solutions" not in made.timings.phases
-    assert entries.verify(path) == []
+    assert entries.verify_entry(path) == []
     err = capfd.readouterr().err
     assert WITHOUT in err
     assert "out of memory" in err
@@ -266,24 +266,26 @@ def test_a_solution_that_is_absent_or_too_long_leaves_the_row_without(
 
 def test_an_entry_is_written_with_them_and_read_back(tmp_path):
     """The lines lie beside it, compressed the same on every machine, and adding it again writes nothing."""
-    lines = store.to_lines(sample())
-    path = entries.write(told(lines), answers(), tmp_path, solutions=lines)
+    lines = store.serialise_likelihoods(sample())
+    path = entries.write_entry(told(lines), answers(), tmp_path, solutions=lines)
     beside = entries.solutions_path(path)
     assert beside.name == path.name.removesuffix(".json") + ".solutions.jsonl.gz"
-    assert (entries.read(path), read_lines(beside)) == (told(lines), lines)
-    assert entries.verify(path, regrade) == []
+    assert (entries.read_entry(path), decompress_file(beside)) == (told(lines), lines)
+    assert entries.verify_entry(path, regrade) == []
     before = {item: item.stat().st_mtime_ns for item in tmp_path.iterdir()}
-    assert entries.write(told(lines), answers(), tmp_path, solutions=lines) == path
+    assert entries.write_entry(told(lines), answers(), tmp_path, solutions=lines) == path
     assert {item: item.stat().st_mtime_ns for item in tmp_path.iterdir()} == before
 
 
 @given(st.lists(st.tuples(st.text(), st.integers(1, 10**6), st.floats(-1e9, 0)), min_size=1, max_size=5))
 def test_any_lines_survive(values):
     """Whatever ids a task gives, the lines give the items, and the items the lines."""
-    items = tuple(Likelihood(name, tokens, round(logprob, store.DECIMALS)) for name, tokens, logprob in values)
-    lines = store.to_lines(items)
-    assert store.from_lines(lines, "here") == items
-    assert store.to_lines(store.from_lines(lines, "here")) == lines
+    items = tuple(
+        ItemLikelihood(name, tokens, round(logprob, store.LOGPROB_DECIMALS)) for name, tokens, logprob in values
+    )
+    lines = store.serialise_likelihoods(items)
+    assert store.parse_likelihoods(lines, "here") == items
+    assert store.serialise_likelihoods(store.parse_likelihoods(lines, "here")) == lines
 
 
 @pytest.mark.parametrize(
@@ -296,37 +298,37 @@ def test_any_lines_survive(values):
 def test_what_is_no_line_is_named(line):
     """Its number stands in the error."""
     with pytest.raises(BenchError, match="here:2"):
-        store.from_lines(b'["b",3,-2.5]\n' + line + b"\n", "here")
+        store.parse_likelihoods(b'["b",3,-2.5]\n' + line + b"\n", "here")
 
 
 def test_a_certain_token_is_no_better_than_certain():
     """Rounding never makes a probability greater than one, and nothing at all has none."""
-    assert store.likelihood("a", [1e-7, 1e-4, 0.01]) == Likelihood("a", 3, 0)
-    assert store.likelihood("a", [-0.12345, -1.0]) == Likelihood("a", 2, -1.123)
+    assert store.build_item_likelihood("a", [1e-7, 1e-4, 0.01]) == ItemLikelihood("a", 3, 0)
+    assert store.build_item_likelihood("a", [-0.12345, -1.0]) == ItemLikelihood("a", 2, -1.123)
     with pytest.raises(BenchError, match="no tokens"):
-        store.likelihood("a", [])
+        store.build_item_likelihood("a", [])
 
 
 def test_audit_finds_a_changed_line(tmp_path):
     """The digest no longer fits."""
-    lines = store.to_lines(sample())
-    path = entries.write(told(lines), answers(), tmp_path, solutions=lines)
+    lines = store.serialise_likelihoods(sample())
+    path = entries.write_entry(told(lines), answers(), tmp_path, solutions=lines)
     beside = entries.solutions_path(path)
     beside.write_bytes(gzip.compress(lines.replace(b"-1.5", b"-0.5", 1)))
-    assert entries.verify(path) == ["solutions.sha256 is not the digest of the solutions' log-probabilities"]
+    assert entries.verify_entry(path) == ["solutions.sha256 is not the digest of the solutions' log-probabilities"]
     beside.write_bytes(b"torn")
-    assert "cannot be decompressed" in entries.verify(path)[0]
+    assert "cannot be decompressed" in entries.verify_entry(path)[0]
     beside.unlink()
-    assert entries.verify(path) == ["lacks its solutions' log-probabilities"]
+    assert entries.verify_entry(path) == ["lacks its solutions' log-probabilities"]
     beside.symlink_to(path)
-    assert entries.verify(path) == [f"{beside.name} is a link, not a file"]
+    assert entries.verify_entry(path) == [f"{beside.name} is a link, not a file"]
 
 
 def test_audit_finds_lines_that_no_entry_names(tmp_path):
     """An older entry stands without."""
-    path = entries.write(entry(), answers(), tmp_path)
-    entries.solutions_path(path).write_bytes(gzip.compress(store.to_lines(sample())))
-    assert entries.verify(path) == ["solutions' log-probabilities stand beside it, but it names none"]
+    path = entries.write_entry(entry(), answers(), tmp_path)
+    entries.solutions_path(path).write_bytes(gzip.compress(store.serialise_likelihoods(sample())))
+    assert entries.verify_entry(path) == ["solutions' log-probabilities stand beside it, but it names none"]
 
 
 @pytest.mark.parametrize(
@@ -340,20 +342,20 @@ def test_audit_finds_lines_that_no_entry_names(tmp_path):
 )
 def test_numbers_that_do_not_follow_are_never_written(tmp_path, over, items, what):
     """Digests that fit do not help a forger."""
-    lines = store.to_lines(items)
-    forged = entry(replace(result(), solutions=replace(store.record(lines, "here"), **over)))
+    lines = store.serialise_likelihoods(items)
+    forged = entry(replace(result(), solutions=replace(store.summarise_likelihoods(lines, "here"), **over)))
     with pytest.raises(ValueError, match=what):
-        entries.write(forged, answers(), tmp_path, solutions=lines)
+        entries.write_entry(forged, answers(), tmp_path, solutions=lines)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_lines_that_cannot_be_read_are_one_problem(tmp_path):
     """Even where the digest is theirs."""
-    digest = store.record(store.to_lines(sample()), "here")
+    digest = store.summarise_likelihoods(store.serialise_likelihoods(sample()), "here")
     lines = b"[]\n"
     forged = replace(digest, sha256=records.hashlib.sha256(lines).hexdigest())
     with pytest.raises(ValueError, match="solutions:1: not"):
-        entries.write(entry(replace(result(), solutions=forged)), answers(), tmp_path, solutions=lines)
+        entries.write_entry(entry(replace(result(), solutions=forged)), answers(), tmp_path, solutions=lines)
 
 
 def test_the_rows_of_before_keep_their_bytes():
@@ -361,14 +363,14 @@ def test_the_rows_of_before_keep_their_bytes():
     older = [path for path in sorted(BOARDS.glob("gsm8k/*.json")) if b'"solutions"' not in path.read_bytes()]
     assert len(older) >= 20
     for path in older:
-        made = entries.read(path)
+        made = entries.read_entry(path)
         assert made.result.solutions is None
-        assert records.pretty(made) == path.read_bytes()
-        assert entries.verify(path) == []
+        assert records.encode_indented(made) == path.read_bytes()
+        assert entries.verify_entry(path) == []
 
 
 def test_an_entry_s_solutions_are_part_of_its_result():
     """Another mean is another result; none at all leaves the digest that an older program gave."""
-    some = Solutions(-1.5, 10, "0" * 64)
+    some = SolutionLikelihood(-1.5, 10, "0" * 64)
     assert entry(replace(result(), solutions=some)).result_sha256 != entry().result_sha256
-    assert "solutions" not in json.loads(records.canonical(result()))
+    assert "solutions" not in json.loads(records.encode_canonical(result()))

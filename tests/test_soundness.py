@@ -30,18 +30,18 @@ def folder(base, tmp_path) -> Path:
 
 def change(folder: Path, of: Callable[[dict[str, torch.Tensor]], object]) -> Path:
     """Change the tensors of a folder."""
-    tensors = load_file(folder / weights.SINGLE)
+    tensors = load_file(folder / weights.SINGLE_FILE)
     of(tensors)
-    save_file(tensors, folder / weights.SINGLE, {"format": "pt"})
+    save_file(tensors, folder / weights.SINGLE_FILE, {"format": "pt"})
     return folder
 
 
 def test_trained_weights_are_sound_and_their_share_is_told(base, folder):
     """One of 128 numbers of one tensor changed: the share is over every number of the model."""
     change(folder, lambda tensors: tensors[NORM][:64].add_(1))
-    found = weight_checks.full(folder, base)
-    total = sum(tensor.numel() for tensor in load_file(base / weights.SINGLE).values())
-    assert found.sha256 == weights.sha256(folder) != weights.sha256(base)
+    found = weight_checks.check_full_weights(folder, base)
+    total = sum(tensor.numel() for tensor in load_file(base / weights.SINGLE_FILE).values())
+    assert found.sha256 == weights.digest_weights(folder) != weights.digest_weights(base)
     assert found.changed == round(64 / total, 6) > 0
 
 
@@ -49,19 +49,19 @@ def test_rounding_alone_is_no_change(base, folder):
     """Weights that are only cast to another dtype were not trained."""
     change(folder, lambda tensors: tensors.update({name: t.bfloat16() for name, t in tensors.items()}))
     with pytest.raises(BenchError, match="training changed no weight"):
-        weight_checks.full(folder, base)
+        weight_checks.check_full_weights(folder, base)
 
 
 def test_a_change_below_the_dtype_s_grid_is_not_counted(base, folder):
     """Only what differs in the dtype that is scored has been learned."""
-    sizes = {name: tensor.numel() for name, tensor in load_file(base / weights.SINGLE).items()}
+    sizes = {name: tensor.numel() for name, tensor in load_file(base / weights.SINGLE_FILE).items()}
 
     def train(tensors):
         tensors[NORM].add_(1e-5)
         tensors[DOWN].add_(1)
         tensors.update({name: tensor.bfloat16() for name, tensor in tensors.items()})
 
-    found = weight_checks.full(change(folder, train), base)
+    found = weight_checks.check_full_weights(change(folder, train), base)
     assert found.changed == pytest.approx(sizes[DOWN] / sum(sizes.values()), rel=1e-3)
 
 
@@ -82,22 +82,22 @@ def test_what_is_no_training_s_result_is_refused(base, folder, of, told):
     """Each with the tensor that shows it and the way out."""
     change(folder, of)
     with pytest.raises(BenchError, match=told) as caught:
-        weight_checks.full(folder, base)
+        weight_checks.check_full_weights(folder, base)
     assert caught.value.way_out
 
 
 def test_weights_cut_short_are_refused(base, folder):
     """A disk that became full leaves no candidate."""
-    file = folder / weights.SINGLE
+    file = folder / weights.SINGLE_FILE
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(BenchError, match="truncated"):
-        weight_checks.full(folder, base)
+        weight_checks.check_full_weights(folder, base)
 
 
 def test_an_adapter_is_sound_where_it_learned(base, tmp_path):
     """Its digest is over its tensors; a share of changed numbers means nothing for it."""
     folder = tiny_lora.build(base, tmp_path / "adapter")
-    found = weight_checks.adapted(folder)
+    found = weight_checks.check_adapter(folder)
     assert len(found.sha256) == 64
     assert found.changed is None
 
@@ -111,4 +111,4 @@ def test_an_adapter_that_learned_nothing_or_broke_is_refused(base, tmp_path, val
     drawn = {name: tensor.fill_(value) if "lora_B" in name else tensor for name, tensor in tensors.items()}
     save_file(drawn, file, {"format": "pt"})
     with pytest.raises(BenchError):
-        weight_checks.adapted(folder)
+        weight_checks.check_adapter(folder)

@@ -95,7 +95,7 @@ def ended(reader: int) -> bool:
 
 def test_a_value_comes_back_from_another_process():
     """JSON goes in and comes out; one process is told of no others."""
-    told = child_process.run("test_stage:echo", {"a": [1, None, "ü"]})
+    told = child_process.call_in_child("test_stage:echo", {"a": [1, None, "ü"]})
     assert told["asked"] == {"a": [1, None, "ü"]}
     assert (told["rank"], told["world"]) == (0, None)
     assert told["pid"] != os.getpid()
@@ -103,57 +103,57 @@ def test_a_value_comes_back_from_another_process():
 
 def test_of_several_processes_the_first_is_heard():
     """Each finds its rank and their number where torch and accelerate look."""
-    told = child_process.run("test_stage:echo", None, processes=2)
+    told = child_process.call_in_child("test_stage:echo", None, processes=2)
     assert (told["rank"], told["world"]) == (0, "2")
 
 
 def test_nothing_is_a_value():
     """A stage that returns nothing has ended well."""
-    assert child_process.run("test_stage:talk", None) is None
+    assert child_process.call_in_child("test_stage:talk", None) is None
 
 
 @pytest.mark.parametrize("words", [["no such thing", "take another"], ["no such thing", None]])
 def test_an_error_for_the_user_comes_back_as_itself(words):
     """What and way out are those of the child, without a word of the process between."""
     with pytest.raises(BenchError) as caught:
-        child_process.run("test_stage:refuse", words)
+        child_process.call_in_child("test_stage:refuse", words)
     assert [caught.value.what, caught.value.way_out] == words
 
 
 def test_a_bug_keeps_its_traceback(capfd):
     """It is printed, and the error names the exit status."""
     with pytest.raises(BenchError, match="ended with status 1, its traceback is above"):
-        child_process.run("test_stage:crash", "the cause")
+        child_process.call_in_child("test_stage:crash", "the cause")
     assert "LookupError: the cause" in capfd.readouterr().err
 
 
 def test_an_end_without_a_word_is_no_success():
     """Neither a status nor a silent exit passes for a value."""
     with pytest.raises(BenchError, match="ended with status 3"):
-        child_process.run("test_stage:leave", 3)
+        child_process.call_in_child("test_stage:leave", 3)
     with pytest.raises(BenchError, match="ended with status 0"):
-        child_process.run("test_stage:leave", 0)
+        child_process.call_in_child("test_stage:leave", 0)
 
 
 @pytest.mark.parametrize(("number", "told"), [(9, "killed by the system.*memory"), (15, "ended by signal 15")])
 def test_a_signal_is_told(number, told):
     """SIGKILL is what a system without memory sends; any other is named."""
     with pytest.raises(BenchError, match=told):
-        child_process.run("test_stage:die", number)
+        child_process.call_in_child("test_stage:die", number)
 
 
 def test_a_full_disk_is_told_and_other_trouble_with_files_is_a_bug(capfd):
     """Only what free space mends is said to be mended by it."""
     with pytest.raises(BenchError, match="cannot write there: No space left on device: free some space"):
-        child_process.run("test_stage:write", errno.ENOSPC)
+        child_process.call_in_child("test_stage:write", errno.ENOSPC)
     with pytest.raises(BenchError, match="its traceback is above"):
-        child_process.run("test_stage:write", errno.ENOENT)
+        child_process.call_in_child("test_stage:write", errno.ENOENT)
     assert "FileNotFoundError" in capfd.readouterr().err
 
 
 def test_what_a_child_prints_is_not_data(capfd):
     """All of it goes to stderr, and only the first process has something to say."""
-    child_process.run("test_stage:talk", None, processes=2)
+    child_process.call_in_child("test_stage:talk", None, processes=2)
     out, err = capfd.readouterr()
     assert out == ""
     assert err.count("by descriptor") == err.count("by print") == 2
@@ -175,7 +175,7 @@ def test_when_one_process_fails_the_others_end_and_its_failure_is_told(pipe, kin
     starter = threading.Thread(target=begin)
     starter.start()
     with pytest.raises(BenchError, match=told):
-        child_process.run("test_stage:hold_or_fail", [str(pipe), kind], processes=2)
+        child_process.call_in_child("test_stage:hold_or_fail", [str(pipe), kind], processes=2)
     starter.join()
     assert ended(reader)
     os.close(reader)
@@ -207,16 +207,16 @@ def test_an_interrupt_leaves_no_child(pipe, monkeypatch):
         assert select.select([reader], [], [], PATIENCE)[0]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(child_process, "_wait", interrupted)
+    monkeypatch.setattr(child_process, "_wait_for_children", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        child_process.run("test_stage:hold", str(pipe))
+        child_process.call_in_child("test_stage:hold", str(pipe))
     assert ended(reader)
     os.close(reader)
 
 
 def test_a_process_that_was_begun_answers_later_and_only_then():
     """It has loaded its module by the time it is asked, and calls nothing before."""
-    with child_process.Stage("test_stage:echo") as begun:
+    with child_process.ChildProcess("test_stage:echo") as begun:
         (child,) = begun._children
         assert child.poll() is None
         told = begun.ask("late")
@@ -225,14 +225,14 @@ def test_a_process_that_was_begun_answers_later_and_only_then():
 
 def test_a_process_that_nobody_asks_is_ended():
     """Leaving the block is enough, whatever it was loading."""
-    with child_process.Stage("test_stage:hold", processes=2) as begun:
+    with child_process.ChildProcess("test_stage:hold", processes=2) as begun:
         children = list(begun._children)
     assert [child.poll() for child in children] == [-signal.SIGTERM] * 2
 
 
 def test_a_process_that_ended_before_it_was_asked_is_told_like_any_other():
     """Nobody listens any more when it is let go."""
-    with child_process.Stage("test_stage:echo") as begun:
+    with child_process.ChildProcess("test_stage:echo") as begun:
         (child,) = begun._children
         child.kill()
         child.wait()

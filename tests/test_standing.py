@@ -4,14 +4,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from baseline_bench.analysis.board_comparisons import Judged, discordance, judge, recipes
-from baseline_bench.analysis.compare import compare
+from baseline_bench.analysis.board_comparisons import (
+    ComparedBoard,
+    compare_board,
+    measure_discordance,
+    summarise_recipes,
+)
+from baseline_bench.analysis.compare import compare_entries
 from baseline_bench.analysis.multiple_testing import seeds_interval
 from baseline_bench.rendering import leaderboard
 from baseline_bench.results.board import Board, Row
-from baseline_bench.results.candidate import Merge, Training
+from baseline_bench.results.candidate import MergeSummary, TrainingRecord
 from baseline_bench.results.entry import Result
-from baseline_bench.results.retractions import Said
+from baseline_bench.results.retractions import BoardRecords
 from board_samples import retraction, right, row, trained
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,9 +27,9 @@ BASE = row(right(result("base"), range(24)))
 TUNED = row(right(trained("base", "full"), range(2, 60)))
 
 
-def judged(*rows: Row) -> Judged:
+def judged(*rows: Row) -> ComparedBoard:
     """A board of these rows, judged."""
-    return judge(Board("counting", rows))
+    return compare_board(Board("counting", rows))
 
 
 def elsewhere(of: Result) -> Result:
@@ -34,11 +39,11 @@ def elsewhere(of: Result) -> Result:
 
 def test_real_rows_stand_as_compare_says() -> None:
     """Pairs, interval, p and verdict are those of the comparison of the two entries, for every row of a real board."""
-    found = judge(leaderboard.load(LEADERBOARDS, "gsm8k"))
+    found = compare_board(leaderboard.load_board(LEADERBOARDS, "gsm8k"))
     by_file = {one.file: one for one in found.board.rows}
     assert len(found.against) >= 15
     for file, against in found.against.items():
-        told = compare(by_file[file].entry, against.base.entry)
+        told = compare_entries(by_file[file].entry, against.base.entry)
         assert (against.pairs, against.interval, against.p) == (told.pairs, told.interval, told.p)
         assert against.verdict == told.verdict
 
@@ -61,8 +66,8 @@ def test_a_row_without_a_comparable_run_of_its_base_stands_alone() -> None:
     others = replace(renamed, model=replace(renamed.model, weights_sha256=sha("other weights")))
     for rows in ((TUNED,), (TUNED, row(elsewhere(right(result("base"), range(9))))), (TUNED, row(others))):
         assert judged(*rows).against == {}
-    gone = Board("counting", (TUNED, BASE), Said((retraction(BASE, "wrong"),), ()))
-    assert judge(gone).against == {}
+    gone = Board("counting", (TUNED, BASE), BoardRecords((retraction(BASE, "wrong"),), ()))
+    assert compare_board(gone).against == {}
 
 
 def test_a_base_with_an_adapter_beside_it_is_a_candidate() -> None:
@@ -76,8 +81,8 @@ def test_a_base_with_an_adapter_beside_it_is_a_candidate() -> None:
 
 def test_an_adapter_from_elsewhere_is_compared_with_the_base_it_was_merged_into() -> None:
     """Its merge record holds the digest of the base's weights."""
-    merge = Merge("bfloat16", sha("base"), sha("a"), sha("m"), 1, 1, 0.01, None, 0.0, 1.0, 64)
-    foreign = row(replace(right(result("foreign"), range(50)), training=Training(None, None, merge)))
+    merge = MergeSummary("bfloat16", sha("base"), sha("a"), sha("m"), 1, 1, 0.01, None, 0.0, 1.0, 64)
+    foreign = row(replace(right(result("foreign"), range(50)), training=TrainingRecord(None, None, merge)))
     assert judged(BASE, foreign).against[foreign.file].base == BASE
 
 
@@ -87,9 +92,9 @@ def test_a_recipe_is_three_seeds_scored_alike() -> None:
     on_the_way = row(right(trained("base", "full", 2, 40), range(50)))
     far = row(elsewhere(right(trained("base", "full", 2), range(50))))
     (table,) = judged(*seeds[:2], on_the_way, far).tables
-    assert recipes(table) == []
+    assert summarise_recipes(table) == []
     (table,) = judged(*seeds, on_the_way, far, BASE).tables
-    (recipe,) = recipes(table)
+    (recipe,) = summarise_recipes(table)
     rates = [(50 + seed) / 1319 for seed in range(3)]
     assert (recipe.name, recipe.base, recipe.seeds) == ("full", "base", (0, 1, 2))
     assert recipe.mean == pytest.approx(sum(rates) / 3)
@@ -101,7 +106,7 @@ def test_a_seed_that_was_scored_twice_counts_once() -> None:
     seeds = [row(right(trained("base", "full", seed), range(50))) for seed in range(3)]
     again = row(right(trained("base", "full", 1), range(80)), "2026-11-23T12:00:00Z")
     (table,) = judged(*seeds, again).tables
-    (recipe,) = recipes(table)
+    (recipe,) = summarise_recipes(table)
     assert recipe.seeds == (0, 1, 2)
     assert recipe.mean == pytest.approx((50 + 80 + 50) / 3 / 1319)
 
@@ -114,5 +119,5 @@ def test_pairs_count_every_item_once(ours: set[int], theirs: set[int]) -> None:
     found = judged(tuned, base)
     pairs = found.against[tuned.file].pairs
     assert pairs == (len(ours & theirs), len(ours - theirs), len(theirs - ours), 1319 - len(ours | theirs))
-    seen = discordance(found, found.tables[0])
+    seen = measure_discordance(found, found.tables[0])
     assert seen == (len(ours ^ theirs) / 1319, 1)

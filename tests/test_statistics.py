@@ -4,15 +4,15 @@ from math import sqrt
 
 import pytest
 from baseline_bench.analysis.statistics import (
-    Pairs,
+    PairCounts,
     exact_power,
-    items_exact,
     items_needed,
-    mcnemar,
-    mcnemar_mid,
-    newcombe,
+    items_needed_exact,
+    mcnemar_mid_p_value,
+    mcnemar_p_value,
+    newcombe_interval,
     resolvable_difference,
-    wilson,
+    wilson_interval,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +27,7 @@ counts = st.integers(1, 5000).flatmap(lambda total: st.tuples(st.integers(0, tot
 )
 def test_wilson_gives_the_published_table_at_100_items(successes: int, low: float, high: float) -> None:
     """The intervals of the published table come out to its last digit."""
-    interval = wilson(successes, 100)
+    interval = wilson_interval(successes, 100)
     assert (round(100 * interval.low, 1), round(100 * interval.high, 1)) == (low, high)
 
 
@@ -36,29 +36,29 @@ def test_wilson_agrees_with_scipy(case: tuple[int, int], confidence: float) -> N
     """Every interval is the one that scipy's binomial test gives by the same method."""
     successes, total = case
     theirs = binomtest(successes, total).proportion_ci(confidence, method="wilson")
-    assert wilson(successes, total, confidence) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    assert wilson_interval(successes, total, confidence) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
 
 
 @given(counts)
 def test_wilson_holds_the_rate_and_stays_between_0_and_1(case: tuple[int, int]) -> None:
     """The interval contains the observed rate, has a width even at 0 and at all, and never leaves 0 to 1."""
     successes, total = case
-    low, high = wilson(successes, total)
+    low, high = wilson_interval(successes, total)
     assert 0 <= low <= successes / total <= high <= 1
     assert low < high
 
 
 def test_wilson_ends_are_exact_where_nothing_or_everything_is_right() -> None:
     """No right answer gives a lower end of exactly 0, all right an upper end of exactly 1."""
-    assert wilson(0, 1319).low == 0
-    assert wilson(1319, 1319).high == 1
+    assert wilson_interval(0, 1319).low == 0
+    assert wilson_interval(1319, 1319).high == 1
 
 
 @pytest.mark.parametrize(("successes", "total", "confidence"), [(1, 0, 0.95), (-1, 5, 0.95), (6, 5, 0.95), (1, 5, 1.0)])
 def test_wilson_refuses_impossible_counts(successes: int, total: int, confidence: float) -> None:
     """Counts that are no proportion, or a certain interval, are a mistake of the caller."""
     with pytest.raises(ValueError, match="is no pro"):
-        wilson(successes, total, confidence)
+        wilson_interval(successes, total, confidence)
 
 
 @given(st.integers(10, 100_000), st.floats(0.01, 1.0), st.floats(0.5, 0.99), st.floats(0.001, 0.2))
@@ -102,17 +102,17 @@ def test_the_resolvable_difference_refuses_an_impossible_design(arguments: tuple
 
 
 cells = st.integers(0, 400)
-tables = st.builds(Pairs, cells, cells, cells, cells).filter(lambda pairs: pairs.total > 0)
+tables = st.builds(PairCounts, cells, cells, cells, cells).filter(lambda pairs: pairs.total > 0)
 
 
-def swapped(pairs: Pairs) -> Pairs:
+def swapped(pairs: PairCounts) -> PairCounts:
     """The same table with its two rows exchanged."""
-    return Pairs(pairs.both, pairs.second, pairs.first, pairs.neither)
+    return PairCounts(pairs.both, pairs.second, pairs.first, pairs.neither)
 
 
 def test_pairs_count_items_and_give_their_difference() -> None:
     """Right in both, in the first, in the second, in neither: 32 of 50 against 22 of 50 are 20 points."""
-    pairs = Pairs(20, 12, 2, 16)
+    pairs = PairCounts(20, 12, 2, 16)
     assert (pairs.total, pairs.difference) == (50, 0.2)
 
 
@@ -127,32 +127,32 @@ def test_pairs_count_items_and_give_their_difference() -> None:
 )
 def test_newcombe_gives_the_intervals_of_method_10(cell: tuple[int, ...], low: float, high: float) -> None:
     """Published and hand-computed 2 x 2 tables come out to their last digit."""
-    interval = newcombe(Pairs(*cell))
+    interval = newcombe_interval(PairCounts(*cell))
     assert (round(interval.low, 4), round(interval.high, 4)) == (low, high)
 
 
 @given(tables, st.sampled_from([0.8, 0.95, 0.99]))
-def test_newcombe_stays_around_the_difference_and_within_bounds(pairs: Pairs, confidence: float) -> None:
+def test_newcombe_stays_around_the_difference_and_within_bounds(pairs: PairCounts, confidence: float) -> None:
     """The interval contains the difference seen, has a width, and never leaves -1 to 1."""
-    low, high = newcombe(pairs, confidence)
+    low, high = newcombe_interval(pairs, confidence)
     assert -1 <= low <= pairs.difference <= high <= 1
     assert low < high
 
 
 @given(tables)
-def test_exchanging_the_rows_turns_the_sign_and_keeps_the_test(pairs: Pairs) -> None:
+def test_exchanging_the_rows_turns_the_sign_and_keeps_the_test(pairs: PairCounts) -> None:
     """Which of two rows is named first changes no p value and mirrors the interval."""
-    there, back = newcombe(pairs), newcombe(swapped(pairs))
+    there, back = newcombe_interval(pairs), newcombe_interval(swapped(pairs))
     assert (back.low, back.high) == pytest.approx((-there.high, -there.low), abs=1e-12)
     assert swapped(pairs).difference == -pairs.difference
-    assert mcnemar(swapped(pairs)) == mcnemar(pairs)
-    assert mcnemar_mid(swapped(pairs)) == mcnemar_mid(pairs)
+    assert mcnemar_p_value(swapped(pairs)) == mcnemar_p_value(pairs)
+    assert mcnemar_mid_p_value(swapped(pairs)) == mcnemar_mid_p_value(pairs)
 
 
 @given(tables)
-def test_more_confidence_is_a_wider_interval(pairs: Pairs) -> None:
+def test_more_confidence_is_a_wider_interval(pairs: PairCounts) -> None:
     """The 99 % interval holds the 95 % one."""
-    narrow, wide = newcombe(pairs), newcombe(pairs, 0.99)
+    narrow, wide = newcombe_interval(pairs), newcombe_interval(pairs, 0.99)
     assert wide.low <= narrow.low
     assert narrow.high <= wide.high
 
@@ -161,22 +161,22 @@ def test_more_confidence_is_a_wider_interval(pairs: Pairs) -> None:
 def test_newcombe_refuses_impossible_counts(cell: tuple[int, ...]) -> None:
     """No item, or less than none, is a mistake of the caller."""
     with pytest.raises(ValueError, match="counts no items"):
-        newcombe(Pairs(*cell))
+        newcombe_interval(PairCounts(*cell))
 
 
 @given(tables)
-def test_mcnemar_agrees_with_scipy(pairs: Pairs) -> None:
+def test_mcnemar_agrees_with_scipy(pairs: PairCounts) -> None:
     """The exact test is the binomial test of the discordant pairs; concordant ones do not matter."""
     discordant = pairs.first + pairs.second
     theirs = binomtest(pairs.first, discordant, 0.5).pvalue if discordant else 1.0
-    assert mcnemar(pairs) == pytest.approx(theirs, abs=1e-12)
-    assert mcnemar(pairs._replace(both=0, neither=0)) == mcnemar(pairs)
+    assert mcnemar_p_value(pairs) == pytest.approx(theirs, abs=1e-12)
+    assert mcnemar_p_value(pairs._replace(both=0, neither=0)) == mcnemar_p_value(pairs)
 
 
 @given(tables)
-def test_the_mid_p_takes_half_of_what_was_seen(pairs: Pairs) -> None:
+def test_the_mid_p_takes_half_of_what_was_seen(pairs: PairCounts) -> None:
     """It never exceeds the exact p, and lies above the p of one pair less in the smaller cell."""
-    exact, mid = mcnemar(pairs), mcnemar_mid(pairs)
+    exact, mid = mcnemar_p_value(pairs), mcnemar_mid_p_value(pairs)
     assert 0 <= mid <= exact <= 1
     discordant, least = pairs.first + pairs.second, min(pairs.first, pairs.second)
     if pairs.first != pairs.second:
@@ -191,25 +191,25 @@ def test_the_mid_p_takes_half_of_what_was_seen(pairs: Pairs) -> None:
 )
 def test_mcnemar_gives_known_p_values(first: int, second: int, exact: float, mid: float) -> None:
     """Exact and mid-p of discordant cells, worked out from the binomial distribution."""
-    pairs = Pairs(5, first, second, 7)
-    assert (round(mcnemar(pairs), 4), round(mcnemar_mid(pairs), 4)) == (exact, mid)
+    pairs = PairCounts(5, first, second, 7)
+    assert (round(mcnemar_p_value(pairs), 4), round(mcnemar_mid_p_value(pairs), 4)) == (exact, mid)
 
 
 @given(cells.filter(bool), cells)
 def test_without_a_discordant_pair_there_is_nothing_to_test(both: int, neither: int) -> None:
     """Both p values are 1, and the interval is around 0 and still has a width."""
-    pairs = Pairs(both, 0, 0, neither)
-    assert (mcnemar(pairs), mcnemar_mid(pairs)) == (1.0, 1.0)
-    assert newcombe(pairs).low < 0 < newcombe(pairs).high
+    pairs = PairCounts(both, 0, 0, neither)
+    assert (mcnemar_p_value(pairs), mcnemar_mid_p_value(pairs)) == (1.0, 1.0)
+    assert newcombe_interval(pairs).low < 0 < newcombe_interval(pairs).high
 
 
 @given(st.integers(6, 2000), cells, cells)
 def test_a_perfect_separation_is_always_resolved(won: int, both: int, neither: int) -> None:
     """From six items on, all won and none lost is significant, whatever else there is; five can never be."""
-    assert mcnemar(Pairs(both, won, 0, neither)) < 0.05
-    assert mcnemar_mid(Pairs(both, won, 0, neither)) < 0.05
-    assert newcombe(Pairs(0, won, 0, 0)).low > 0
-    assert mcnemar(Pairs(both, 5, 0, neither)) > 0.05
+    assert mcnemar_p_value(PairCounts(both, won, 0, neither)) < 0.05
+    assert mcnemar_mid_p_value(PairCounts(both, won, 0, neither)) < 0.05
+    assert newcombe_interval(PairCounts(0, won, 0, 0)).low > 0
+    assert mcnemar_p_value(PairCounts(both, 5, 0, neither)) > 0.05
 
 
 @given(st.floats(0.01, 1.0), st.floats(0.01, 1.0), st.floats(0.5, 0.99), st.floats(0.001, 0.2))
@@ -257,7 +257,7 @@ def test_the_exact_power_is_that_of_the_exact_test(total: int, discordance: floa
     power = 0.0
     for discordant in range(total + 1):
         for losses in range(discordant + 1):
-            if 2 * losses < discordant and mcnemar(Pairs(0, discordant - losses, losses, 0)) < alpha:
+            if 2 * losses < discordant and mcnemar_p_value(PairCounts(0, discordant - losses, losses, 0)) < alpha:
                 chance = float(binom.pmf(discordant, total, min(1.0, won + lost)))
                 power += chance * float(binom.pmf(losses, discordant, max(0.0, lost / (won + lost))))
     assert exact_power(total, gap, discordance, alpha) == pytest.approx(power, abs=1e-9)
@@ -268,7 +268,7 @@ def test_the_exact_power_is_that_of_the_exact_test(total: int, discordance: floa
 def test_the_exact_test_takes_no_fewer_items_than_the_formula(discordance: float, share: float, power: float) -> None:
     """The number suffices, and one item less does not unless the formula says so."""
     gap = max(0.01, share * discordance)
-    formula, exact = items_needed(gap, discordance, power), items_exact(gap, discordance, power)
+    formula, exact = items_needed(gap, discordance, power), items_needed_exact(gap, discordance, power)
     assert formula is not None
     assert formula <= exact
     assert exact_power(exact, gap, discordance) >= power
@@ -277,13 +277,13 @@ def test_the_exact_test_takes_no_fewer_items_than_the_formula(discordance: float
 
 def test_the_exact_items_of_known_designs() -> None:
     """Five points of rows that disagree on a quarter take 817 items, by the formula 783; six where one always wins."""
-    assert (items_exact(0.05, 0.25), items_needed(0.05, 0.25)) == (817, 783)
-    assert items_exact(1.0, 1.0) == 6
+    assert (items_needed_exact(0.05, 0.25), items_needed(0.05, 0.25)) == (817, 783)
+    assert items_needed_exact(1.0, 1.0) == 6
 
 
 def test_a_tiny_gain_is_planned_by_the_formula() -> None:
     """Above a million items the formula is exact enough, and the sums would take minutes."""
-    assert items_exact(0.0001, 0.25) == items_needed(0.0001, 0.25)
+    assert items_needed_exact(0.0001, 0.25) == items_needed(0.0001, 0.25)
 
 
 @pytest.mark.parametrize(
@@ -294,4 +294,4 @@ def test_the_exact_power_refuses_impossible_rows(total: int, difference: float, 
     with pytest.raises(ValueError, match="no two rows have"):
         exact_power(total, difference, discordance)
     with pytest.raises(ValueError, match="finds a difference of 0"):
-        items_exact(0.0, 0.2)
+        items_needed_exact(0.0, 0.2)

@@ -71,7 +71,7 @@ def test_the_board_passes_its_check(study, capfd):
     """Entries, completions and loss histories fit one another, and the answers give their verdicts again."""
     assert bench(study, "board", "--check") == 0
     assert capfd.readouterr().out == ""
-    trained = [path for path in study.glob("leaderboards/*/*.json") if entries.read(path).result.training]
+    trained = [path for path in study.glob("leaderboards/*/*.json") if entries.read_entry(path).result.training]
     assert trained
     assert all(entries.losses_path(path).is_file() for path in trained)
 
@@ -116,7 +116,7 @@ def test_every_recipe_is_scored_beside_one_base(here):
     (here / "gentle.toml").write_text((here / "full.toml").read_text().replace("1e-2", "1e-3"))
     words = ("train-and-score", "full.toml", "gentle.toml", "--runs", "fresh", "--leaderboards", "new", *SCRIPTED)
     assert bench(here, *words) == 0
-    made = [entries.read(path).result.candidate.partition("+")[2] for path in here.glob("new/*/*.json")]
+    made = [entries.read_entry(path).result.candidate.partition("+")[2] for path in here.glob("new/*/*.json")]
     assert sorted(made) == ["", "full-s0", "gentle-s0"]
     assert len(list(here.glob("fresh/*/word-problems-base-*/entry.json"))) == 3
 
@@ -160,7 +160,7 @@ def test_a_name_of_one_s_own_is_given_to_each_set_of_weights_apart(here, capfd):
     """Checkpoints get their step behind it; the base keeps its own name."""
     words = ("train-and-score", "full.toml", "--checkpoints", 1, "--name", "mine", "--leaderboards", "new", *SCRIPTED)
     assert bench(here, *words) == 0
-    made = sorted(entries.read(path).result.candidate for path in here.glob("new/*/*.json"))
+    made = sorted(entries.read_entry(path).result.candidate for path in here.glob("new/*/*.json"))
     assert made[1:] == ["mine", "mine-step3"]
     assert made[0].startswith("base@")
     assert bench(here, "board", "--check", "--leaderboards", "new") == 0
@@ -227,7 +227,7 @@ def test_a_study_killed_while_scoring_goes_on(here):
     """Kill -9 among the candidate's answers: nothing is trained or asked again, and each row is there once."""
     words = ("train-and-score", "full.toml", "--leaderboards", "new", "--limit", 40, "--engine", "scripted")
     run = only(here, "runs/*")
-    record = (run / candidate.FILE).read_bytes()
+    record = (run / candidate.CANDIDATE_FILE).read_bytes()
     with tiny_study.start(here, *words, "-o", "pace=0.02") as process:
         killed(process, lambda: [f for f in run.glob("*-full-s0-scripted-40-*/completions.jsonl") if f.stat().st_size])
     answered = {path: path.read_bytes() for path in run.glob("*-scripted-40-*/completions.jsonl")}
@@ -236,7 +236,7 @@ def test_a_study_killed_while_scoring_goes_on(here):
     assert bench(here, *words) == 0
     assert all(path.read_bytes().startswith(lines.rpartition(b"\n")[0]) for path, lines in answered.items())
     assert [len(path.read_bytes().splitlines()) for path in answered] == [40, 40]
-    assert (run / candidate.FILE).read_bytes() == record
+    assert (run / candidate.CANDIDATE_FILE).read_bytes() == record
     assert len(list(here.glob("new/*/*.json"))) == 2
     assert bench(here, "board", "--check", "--leaderboards", "new") == 0
 
@@ -267,7 +267,9 @@ def test_the_entry_alone_is_printed_as_json(here, capfd):
 
 def test_a_withdrawn_row_of_the_base_is_not_compared_with(here, capfd):
     """`--reuse-base` passes over a base's row that was retracted."""
-    (name,) = (path.name for path in here.glob("leaderboards/*/*.json") if entries.read(path).result.training is None)
+    (name,) = (
+        path.name for path in here.glob("leaderboards/*/*.json") if entries.read_entry(path).result.training is None
+    )
     assert bench(here, "retract", name, "--why", "scored with another template") == 0
     assert bench(here, "train-and-score", "full.toml", "--seed", 2, "--reuse-base", *SCRIPTED) == 0
     assert "to compare with: leave --reuse-base out" in capfd.readouterr().err

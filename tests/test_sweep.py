@@ -10,7 +10,7 @@ import tiny
 from baseline_bench import cli
 from baseline_bench.commands import sweep
 from baseline_bench.core import plugins
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Split
 from baseline_bench.evaluation import runs
@@ -34,14 +34,14 @@ DIVERGES = "lr=1e30"
 def order(recipe: Path, *words: str) -> sweep.Sweep:
     """What the command line makes of the words."""
     given = ["sweep", str(recipe), "--engine", "transformers", "--runs", str(recipe.parent / "runs"), *words]
-    asked = vars(cli.parser().parse_args(given)) | {"words": "bench sweep", "commit": None}
+    asked = vars(cli.build_parser().parse_args(given)) | {"words": "bench sweep", "commit": None}
     return sweep.Sweep(**{name: asked[name] for name in sweep.Sweep.__dataclass_fields__})
 
 
 def run(recipe: Path, *words: str) -> tuple[str, str]:
     """(what a sweep prints, what it warns of)."""
     data, talk = io.StringIO(), io.StringIO()
-    assert sweep.sweep(order(recipe, *words), Screen(data, talk)) == 0
+    assert sweep.sweep(order(recipe, *words), Console(data, talk)) == 0
     return data.getvalue(), talk.getvalue()
 
 
@@ -72,7 +72,7 @@ def swept(base, tmp_path_factory) -> tuple[Path, list[str], str, str]:
 def made(recipe: Path) -> dict[float, Path]:
     """Folders of the candidates by their learning rates."""
     folders = [path.parent for path in sorted(recipe.parent.glob("runs/*/candidate.json"))]
-    return {float(candidate.read(folder).values["lr"]): folder for folder in folders}
+    return {float(candidate.read_candidate(folder).values["lr"]): folder for folder in folders}
 
 
 def test_every_try_is_a_line_and_the_base_the_first(swept):
@@ -83,11 +83,11 @@ def test_every_try_is_a_line_and_the_base_the_first(swept):
     assert lines[1].startswith("tiny@")
     assert "of 4)" in lines[1]
     for line, rate in zip(lines[2:4], ("1e-3", "1e-2"), strict=True):
-        found = candidate.read(made(recipe)[float(rate)])
+        found = candidate.read_candidate(made(recipe)[float(rate)])
         assert line.split()[:4] == [f"lr={rate}", "2", f"{found.final_loss:.4f}", f"{found.held_out_loss:.4f}"]
         assert "of 4)" in line
-    lowest = min(made(recipe).values(), key=lambda folder: candidate.read(folder).held_out_loss)
-    best = f"{candidate.read(lowest).values['lr']:g}"
+    lowest = min(made(recipe).values(), key=lambda folder: candidate.read_candidate(folder).held_out_loss)
+    best = f"{candidate.read_candidate(lowest).values['lr']:g}"
     (chosen,) = [line for line in lines[2:5] if line.rstrip().endswith("chosen")]
     assert float(chosen.split()[0].removeprefix("lr=")) == float(best)
     assert "4 of 2,000 train rows (seed 0), trained on 40; no test item was scored" in out
@@ -108,15 +108,15 @@ def test_the_written_recipe_is_the_winning_one(swept, monkeypatch):
     recipe, words, out, _ = swept
     file = Path(words[-1])
     monkeypatch.chdir("/")
-    read = recipes.read(str(file))
+    read = recipes.read_recipe(str(file))
     rates = {f"lr={rate}": folder for rate, folder in made(recipe).items()}
     (line,) = [line for line in out.splitlines() if line.startswith("chosen: ")]
     chosen = next(folder for text, folder in rates.items() if float(text[3:]) == float(line.split()[1][3:-1]))
-    assert recipes.values(read) == recipes.values(recipes.read(str(recipe), [f"lr={read.options.lr}"])) | {
-        "base": "../recipes/tiny"
-    }
-    assert read.options.lr == candidate.read(chosen).values["lr"]
-    assert Path(recipes.place(read, "base")).resolve() == (recipe.parent / "tiny").resolve()
+    assert recipes.collect_values(read) == recipes.collect_values(
+        recipes.read_recipe(str(recipe), [f"lr={read.options.lr}"])
+    ) | {"base": "../recipes/tiny"}
+    assert read.options.lr == candidate.read_candidate(chosen).values["lr"]
+    assert Path(recipes.resolve_path(read, "base")).resolve() == (recipe.parent / "tiny").resolve()
     comment = [line for line in file.read_text().splitlines() if line.startswith("# ")]
     assert comment[0] == "# Chosen by `bench sweep`: bench sweep"
     assert [line.split(" | ")[0] for line in comment if " | " in line][2:] == [
@@ -129,7 +129,7 @@ def test_the_written_recipe_is_the_winning_one(swept, monkeypatch):
 def test_what_chooses_is_train_data_that_no_try_has_seen(swept):
     """Both parts are recorded with every training; all tries share them, and no test item is among them."""
     recipe, _, _, _ = swept
-    tests = {problem.question for problem in plugins.task("word-problems").problems(Split("test"))}
+    tests = {problem.question for problem in plugins.load_task("word-problems").problems(Split("test"))}
     parts = set()
     for folder in made(recipe).values():
         kept, held = ([row[0] for row in json.loads((folder / f"{n}.json").read_bytes())] for n in ("rows", "held_out"))
@@ -181,8 +181,11 @@ def test_adapters_on_data_without_readable_answers_are_chosen_by_loss(base, tmp_
     assert "by the lowest held-out loss alone" in out
     assert "the best lr is the " in out
     (file,) = tmp_path.glob("mine-*.toml")
-    read = recipes.read(str(file))
-    assert recipes.digest(read) == candidate.read(made(tmp_path / "mine.toml")[read.options.lr]).recipe_sha256
+    read = recipes.read_recipe(str(file))
+    assert (
+        recipes.digest_recipe(read)
+        == candidate.read_candidate(made(tmp_path / "mine.toml")[read.options.lr]).recipe_sha256
+    )
     assert not list(tmp_path.rglob("completions.jsonl"))
 
 

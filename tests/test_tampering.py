@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import decode, pretty
+from baseline_bench.core.records import decode_record, encode_indented
 from baseline_bench.evaluation.regrading import Regrader
 from baseline_bench.rendering import leaderboard
-from baseline_bench.rendering.checking import check
+from baseline_bench.rendering.checking import find_faults
 from baseline_bench.results import entries
 from baseline_bench.results.entry import Entry
 from samples import altered, leaves, sha
@@ -133,7 +133,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in sorted(BOARD.iterdir()):
         if path.name.startswith((BASE, TRAINED)):
             shutil.copy(path, folder / "gsm8k")
-    leaderboard.write(folder)
+    leaderboard.update_pages(folder)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "rows"]):
         command = ["git", "-c", "user.name=T", "-c", "user.email=t@example.org", *words]
@@ -164,18 +164,18 @@ def grader() -> Any:
 def forge(folder: Path, at: tuple[str | int, ...]) -> Iterator[Path]:
     """The changed entry in the old one's place, its digest and its name worked out again, and after that undone."""
     old = folder / "gsm8k" / f"{TRAINED}.json"
-    made = decode(Entry, otherwise(at), "forged", "")
+    made = decode_record(Entry, otherwise(at), "forged", "")
     if at[0] != "result_sha256":
         made = Entry.of(made.result, made.created, made.timings)
-    new = old.with_name(f"{entries.stem(made)}.json")
+    new = old.with_name(f"{entries.build_file_stem(made)}.json")
     moved = [(path, path.with_name(path.name.replace(TRAINED, new.stem))) for path in old.parent.glob(f"{TRAINED}.*")]
     for here, there in moved:
         here.rename(there)
-    new.write_bytes(pretty(made))
+    new.write_bytes(encode_indented(made))
     try:
         yield new
     finally:
-        new.write_bytes(pretty(decode(Entry, ENTRY, "honest", "")))
+        new.write_bytes(encode_indented(decode_record(Entry, ENTRY, "honest", "")))
         for here, there in moved:
             there.rename(here)
 
@@ -183,7 +183,7 @@ def forge(folder: Path, at: tuple[str | int, ...]) -> Iterator[Path]:
 def tried(folder: Path, at: tuple[str | int, ...], regrade: Any) -> Forgery:
     """What the check says, pages left aside."""
     for new in forge(folder, at):
-        faults = check(folder, regrade, base="main")
+        faults = find_faults(folder, regrade, base="main")
         told = [fault.what for fault in faults if Path(fault.file).name.startswith(new.stem)]
         missed = [fault.what for fault in faults if Path(fault.file).name.startswith(TRAINED)]
         return Forgery(tuple(told), tuple(missed))
@@ -193,7 +193,7 @@ def tried(folder: Path, at: tuple[str | int, ...], regrade: Any) -> Forgery:
 def spelled(at: tuple[str | int, ...]) -> bool:
     """The changed value is one that an entry can have: others are refused when it is read."""
     try:
-        decode(Entry, otherwise(at), "forged", "")
+        decode_record(Entry, otherwise(at), "forged", "")
     except BenchError:
         return False
     return True
@@ -214,7 +214,7 @@ def test_a_changed_field_is_caught_or_listed_as_unknowable(
 
 def test_the_untouched_board_passes(honest: Path, grader: Any) -> None:
     """What is found above is found for the change alone."""
-    assert [fault.what for fault in check(honest, grader, base="main")] == []
+    assert [fault.what for fault in find_faults(honest, grader, base="main")] == []
 
 
 def test_a_field_that_cannot_be_spelled_otherwise_is_refused() -> None:
@@ -245,7 +245,7 @@ def test_a_changed_completion_is_caught(honest: Path, grader: Any) -> None:
     lines = gzip.decompress(kept).replace(b"####", b"###", 1)
     path.write_bytes(gzip.compress(lines, mtime=0))
     try:
-        whats = [fault.what for fault in check(honest, grader)]
+        whats = [fault.what for fault in find_faults(honest, grader)]
         assert "completions_sha256 is not the digest of the completions" in whats
     finally:
         path.write_bytes(kept)

@@ -6,10 +6,17 @@ from pathlib import Path
 
 import pytest
 import samples
-from baseline_bench.rendering.comparison_text import markdown, names, score, seeds, tell, tell_seeds
+from baseline_bench.rendering.comparison_text import (
+    compare_with_seeds,
+    describe_comparison,
+    describe_seeds,
+    format_score,
+    name_entries,
+    render_markdown,
+)
 from baseline_bench.results import lookup
-from baseline_bench.results.candidate import Merge, Training
-from baseline_bench.results.entry import Entry, Solutions
+from baseline_bench.results.candidate import MergeSummary, TrainingRecord
+from baseline_bench.results.entry import Entry, SolutionLikelihood
 from test_compare import CUT, LOOSE, RIGHT, UNREAD, WRONG, row
 
 GSM8K = Path(__file__).parent.parent / "leaderboards" / "gsm8k"
@@ -19,7 +26,7 @@ BASE = "smollm2-135m-it-q4_1"
 @cache
 def board() -> tuple[Entry, ...]:
     """The full rows that were on the committed GSM8K board when these tests were written."""
-    rows = [chosen.entry for chosen in lookup.rows(GSM8K)]
+    rows = [chosen.entry for chosen in lookup.read_board_entries(GSM8K)]
     return tuple(row for row in rows if row.result.selection.limit is None and row.created < "2026-11-22T18:54")
 
 
@@ -32,9 +39,9 @@ def real(name: str, created: str | None = None) -> Entry:
 def tuned(of: Entry, base: Entry) -> Entry:
     """The row as one whose weights were merged from an adapter on this base."""
     sha256, made = base.result.model.weights_sha256, of.result
-    merge = Merge("bfloat16", sha256, "a", "b", 1, 1, 0.01, None, 0.0, 1.0, 1)
+    merge = MergeSummary("bfloat16", sha256, "a", "b", 1, 1, 0.01, None, 0.0, 1.0, 1)
     model = replace(made.model, weights_sha256=samples.sha("merged"))
-    return replace(of, result=replace(made, candidate="tuned", model=model, training=Training(None, None, merge)))
+    return replace(of, result=replace(made, candidate="tuned", model=model, training=TrainingRecord(None, None, merge)))
 
 
 def told(*pairs: tuple[str, str], as_tuned: bool = True, prompts: str | None = None):
@@ -43,12 +50,12 @@ def told(*pairs: tuple[str, str], as_tuned: bool = True, prompts: str | None = N
     first = tuned(first, second) if as_tuned else first
     if prompts:
         first = replace(first, result=replace(first.result, prompts_sha256=samples.sha(prompts)))
-    return tell(first, second)
+    return describe_comparison(first, second)
 
 
 def test_a_real_fine_tune_is_told():
     """The verdict first, the difference with its interval and both p values, the items, the causes, one sentence."""
-    found = tell(real(f"{BASE}+full-main-s0"), real(BASE, "2026-11-22T18:52:05Z"))
+    found = describe_comparison(real(f"{BASE}+full-main-s0"), real(BASE, "2026-11-22T18:52:05Z"))
     assert found.title == f"{BASE}+full-main-s0 against {BASE}"
     assert found.rows == (
         ("verdict", "better"),
@@ -118,8 +125,8 @@ def test_a_gain_that_is_all_manner_is_told_as_all_of_it():
 def test_rows_that_are_not_base_and_candidate_are_told_by_name():
     """Nothing is said of a fine-tune where the second row is not the first one's base."""
     first, second = row(*[RIGHT] * 9, of=samples.result("one")), row(*[WRONG] * 9, of=samples.result("two"))
-    assert tell(first, second).sentence == "Better: one answers 9 items more than two."
-    assert tell(second, first).sentence == "Worse: two answers 9 items fewer than one."
+    assert describe_comparison(first, second).sentence == "Better: one answers 9 items more than two."
+    assert describe_comparison(second, first).sentence == "Worse: two answers 9 items fewer than one."
 
 
 @pytest.mark.parametrize(
@@ -153,14 +160,14 @@ def test_a_fine_tune_against_a_prompted_base_asks_if_training_was_needed(pairs, 
 
 def test_systems_of_two_models_are_not_credited_to_weights():
     """Real rows of two models under their own prompts: one answers more, and nobody says why."""
-    found = tell(real(BASE), real("gemma-3-270m-q4_k_m+lora-main-s0"))
+    found = describe_comparison(real(BASE), real("gemma-3-270m-q4_k_m+lora-main-s0"))
     assert (found.verdict, found.rows[0][1]) == ("worse", "system comparison: worse")
     assert "how much of that is the weights' cannot be told" in found.sentence
 
 
 def test_the_same_weights_twice_show_the_noise():
     """Two real runs of one model differ on 12 items; their names are told apart by their times."""
-    found = tell(real(BASE, "2026-11-22T16:37:22Z"), real(BASE, "2026-11-22T18:52:05Z"))
+    found = describe_comparison(real(BASE, "2026-11-22T16:37:22Z"), real(BASE, "2026-11-22T18:52:05Z"))
     assert found.title == f"{BASE} of 2026-11-22T16:37:22Z against {BASE} of 2026-11-22T18:52:05Z"
     assert found.sentence == "The same weights twice: that 12 items came out otherwise is noise."
 
@@ -169,7 +176,7 @@ def test_rows_of_two_exams_have_no_numbers():
     """The reason stands where the difference would."""
     base = samples.result()
     other = replace(base, task=replace(base.task, reader="hash@v2"))
-    found = tell(samples.entry(base), samples.entry(other))
+    found = describe_comparison(samples.entry(base), samples.entry(other))
     assert found.verdict == "not comparable"
     assert found.rows[0] == ("verdict", "not comparable: other readers (hash@v1, hash@v2)")
     assert len(found.rows) == 2
@@ -189,34 +196,37 @@ def test_format_is_explained_where_it_moved():
 @pytest.mark.parametrize(
     ("second", "said"),
     [
-        (Solutions(-1.5, 100, "s"), "mean log-probability -1.2500 over 100 tokens against -1.5000 over 100 tokens, "),
-        (Solutions(-1.5, 100, "s"), "in nats a token: +0.2500, likelier under the first"),
-        (Solutions(-1.5, 90, "s"), "in nats a token; in other tokens, so the two cannot be compared"),
+        (
+            SolutionLikelihood(-1.5, 100, "s"),
+            "mean log-probability -1.2500 over 100 tokens against -1.5000 over 100 tokens, ",
+        ),
+        (SolutionLikelihood(-1.5, 100, "s"), "in nats a token: +0.2500, likelier under the first"),
+        (SolutionLikelihood(-1.5, 90, "s"), "in nats a token; in other tokens, so the two cannot be compared"),
         (None, "mean log-probability -1.2500 over 100 tokens against not measured, in nats a token"),
     ],
 )
 def test_the_gold_solutions_likelihood_is_told_where_it_is_known(second, said):
     """For both rows, and compared only over the same tokens; where neither has it, nothing is said."""
     one, other = row(RIGHT, WRONG), row(WRONG, WRONG)
-    first = replace(one, result=replace(one.result, solutions=Solutions(-1.25, 100, "s")))
-    found = tell(first, replace(other, result=replace(other.result, solutions=second)))
+    first = replace(one, result=replace(one.result, solutions=SolutionLikelihood(-1.25, 100, "s")))
+    found = describe_comparison(first, replace(other, result=replace(other.result, solutions=second)))
     assert said in dict(found.rows)["gold solutions"]
-    assert "gold solutions" not in dict(tell(one, other).rows)
+    assert "gold solutions" not in dict(describe_comparison(one, other).rows)
 
 
 def test_a_row_is_told_with_its_own_interval():
     """Counts and shares, Wilson's interval beside exact match."""
-    assert score(real(f"{BASE}+full-main-s0")) == (
+    assert format_score(real(f"{BASE}+full-main-s0")) == (
         "5.23 % (69 of 1,319), 95 % interval 4.2 to 6.6 %; strict 5.2 %, unread 3.3 %, cut 9.2 %"
     )
 
 
 def test_a_row_stands_among_its_seeds():
     """Three seeds of one recipe on one base: where this one lies, and the t interval of the recipe's mean."""
-    found = seeds(real(f"{BASE}+full-main-s0"), board())
+    found = compare_with_seeds(real(f"{BASE}+full-main-s0"), board())
     assert found.scores == ((0, 69, 1319), (1, 71, 1319), (2, 71, 1319))
     assert (found.above, found.below) == (0, 2)
-    assert tell_seeds(found) == (
+    assert describe_seeds(found) == (
         "above 0 and below 2 of 2 other seeds of its recipe (s0 5.23, s1 5.38, s2 5.38 %); the recipe's mean 5.33 %, "
         "95 % t interval over seeds 5.11 to 5.55 %"
     )
@@ -225,13 +235,13 @@ def test_a_row_stands_among_its_seeds():
 @pytest.mark.parametrize("name", [BASE, f"{BASE}+full-socratic-s0"])
 def test_fewer_than_three_seeds_say_nothing_of_a_recipe(name):
     """Nor does a row that was not trained here."""
-    assert seeds(real(name), board()) is None
+    assert compare_with_seeds(real(name), board()) is None
 
 
 def test_markdown_begins_with_the_verdict_and_folds_what_else_differs():
     """Numbers of both rows stand beside the comparison."""
     first, second = real(f"{BASE}+full-main-s0"), real(BASE)
-    page = markdown(first, second, seeds(first, board()))
+    page = render_markdown(first, second, compare_with_seeds(first, board()))
     lines = page.splitlines()
     assert lines[0] == f"### `{BASE}+full-main-s0` against `{BASE}`"
     assert lines[2] == "**better.** The fine-tune helped: it answers 45 items more than its base."
@@ -246,7 +256,7 @@ def test_nothing_in_an_entry_breaks_the_markdown():
     evil = "a|b`c` @me <img>\n# d"
     first, second = row(RIGHT, of=samples.result(evil)), row(WRONG, of=samples.result("base"))
     second = replace(second, result=replace(second.result, engine=replace(second.result.engine, version=evil)))
-    page = markdown(first, second)
+    page = render_markdown(first, second)
     assert "**system comparison: not resolved.**" in page
     for line in page.splitlines():
         assert not line.startswith("#") or line.startswith("### ``a|b`c` @me <img>\\u{a}# d``")
@@ -258,4 +268,4 @@ def test_nothing_in_an_entry_breaks_the_markdown():
 def test_names_are_quoted_as_asked():
     """For a terminal what could command it is spelled out."""
     first, second = row(RIGHT, of=samples.result("a\x1b[2J")), row(RIGHT, of=samples.result("b"))
-    assert names(first, second) == ("a\\u{1b}[2J", "b")
+    assert name_entries(first, second) == ("a\\u{1b}[2J", "b")

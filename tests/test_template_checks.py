@@ -15,15 +15,17 @@ from corpus import data, templates
 from tiny_study import bench, build
 
 
-def speech(folder: Path) -> tokens.Speech:
+def speech(folder: Path) -> tokens.ModelTokenizer:
     """Of a model's folder."""
-    return tokenizer.load(registry.resolve(str(folder), folder / "cache"))
+    return tokenizer.load_tokenizer(registry.resolve_model(str(folder), folder / "cache"))
 
 
 def codes(folder: Path) -> list[tuple[str, str]]:
     """What the checks find in a model's folder."""
-    model = registry.resolve(str(folder), folder / "cache")
-    return sorted((one.code, one.severity) for one in template_checks.findings(tokenizer.load(model), model))
+    model = registry.resolve_model(str(folder), folder / "cache")
+    return sorted(
+        (one.code, one.severity) for one in template_checks.check_prompt_format(tokenizer.load_tokenizer(model), model)
+    )
 
 
 @pytest.mark.parametrize("case", templates.CASES, ids=lambda case: case.name)
@@ -38,8 +40,8 @@ def test_a_bos_rule_of_models_toml_is_held_to_the_tokenizer(tmp_path, declared, 
     folder = tiny.build(tmp_path / "model", "gemma")
     template = folder / "chat_template.jinja"
     template.write_text(template.read_text().replace("{{ bos_token }}", ""))
-    model = replace(registry.resolve(str(folder), tmp_path), bos=declared)
-    assert {one.code for one in template_checks.findings(tokenizer.load(model), model)} == expected
+    model = replace(registry.resolve_model(str(folder), tmp_path), bos=declared)
+    assert {one.code for one in template_checks.check_prompt_format(tokenizer.load_tokenizer(model), model)} == expected
 
 
 @pytest.mark.parametrize("manner", ["chatml", "gemma", "plain"])
@@ -110,7 +112,7 @@ def test_of_named_templates_the_default_asks(tmp_path):
     one, other = speech(templates.named(("default", "rag"), tmp_path / "a")), speech(tiny.build(tmp_path / "b"))
     asked = [Message("user", "2+3?")]
     assert one.manner == other.manner
-    assert tokens.prompt_ids(one.tokenizer, one.manner, asked) == tokens.prompt_ids(
+    assert tokens.encode_prompt(one.tokenizer, one.manner, asked) == tokens.encode_prompt(
         other.tokenizer, other.manner, asked
     )
 
@@ -179,7 +181,7 @@ def test_a_template_with_half_a_character_ends_in_one_line(tmp_path):
     config = folder / "tokenizer_config.json"
     config.write_text(config.read_text().replace("system", r"\ud83d", 1))
     with pytest.raises(BenchError, match="half of a surrogate pair"):
-        tokenizer.load(Model("a", "folder", None, folder, None, None))
+        tokenizer.load_tokenizer(Model("a", "folder", None, folder, None, None))
 
 
 def test_half_a_character_in_a_script_or_a_name_is_kept(tmp_path):

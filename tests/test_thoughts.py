@@ -16,10 +16,15 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Message, Problem, Split
 from baseline_bench.evaluation import evaluate, runs
 from baseline_bench.models import registry, thoughts, tokenizer, tokens
-from baseline_bench.models.thoughts import Piece
-from baseline_bench.models.tokens import Answers, Speech
+from baseline_bench.models.thoughts import TextPiece
+from baseline_bench.models.tokens import AnswerLocator, ModelTokenizer
 from baseline_bench.results import entries
-from baseline_bench.results.completions import commit, completions_of, to_lines, written
+from baseline_bench.results.completions import (
+    build_committed_completion,
+    read_completions,
+    restore_completion,
+    serialise_completions,
+)
 from baseline_bench.results.entry import Entry
 from corpus import templates
 from tiny_study import bench
@@ -59,16 +64,16 @@ ANALYSIS, FINAL = "<|channel|>analysis<|message|>", "<|channel|>final<|message|>
 )
 def test_a_thought_is_open_until_its_own_family_closes_it(text, family):
     """Every family's delimiters, and what is none."""
-    assert thoughts.opened(text) == family
+    assert thoughts.find_open_family(text) == family
 
 
-def pieces(text: str) -> list[Piece]:
+def pieces(text: str) -> list[TextPiece]:
     """Every part in «» as one special token."""
     parts = [(part.partition("»"), number) for number, part in enumerate(text.split("«"))]
     cut = [
         piece
         for (special, _, rest), number in parts
-        for piece in ((Piece(special, special=True), Piece(rest)) if number else (Piece(special),))
+        for piece in ((TextPiece(special, special=True), TextPiece(rest)) if number else (TextPiece(special),))
     ]
     return [piece for piece in cut if piece.text]
 
@@ -104,16 +109,16 @@ def test_the_answer_starts_behind_the_last_thought(said, family, answer):
     """Special tokens are not in the text that is stored; a thought that is never closed has no answer."""
     cut = pieces(said)
     text = "".join(piece.text for piece in cut if not piece.special)
-    assert text[thoughts.answer_start(cut, family) :] == answer
+    assert text[thoughts.find_answer_start(cut, family) :] == answer
 
 
-def speech(folder: Path) -> Speech:
+def speech(folder: Path) -> ModelTokenizer:
     """Of a model's folder."""
-    return tokenizer.load(registry.resolve(str(folder), folder / "cache"))
+    return tokenizer.load_tokenizer(registry.resolve_model(str(folder), folder / "cache"))
 
 
 @pytest.fixture(scope="module")
-def spoken(tmp_path_factory) -> dict[str, Speech]:
+def spoken(tmp_path_factory) -> dict[str, ModelTokenizer]:
     """Tiny models: one whose prompt opens a thought, one with special delimiters, harmony's, and ChatML."""
     place = tmp_path_factory.mktemp("models")
     special = dict.fromkeys(("[THINK]", "[/THINK]"), True)
@@ -168,21 +173,21 @@ PROBLEM = Problem("a", "2+3? Do not write <think>", "5", "")
 )
 def test_a_begun_answer_may_open_a_thought(spoken, model, task, family):
     """Where the task begins the answer, its words count and not the template's."""
-    assert tokens.thought(spoken[model].manner, task, PROBLEM) == family
+    assert tokens.find_open_thought(spoken[model].manner, task, PROBLEM) == family
 
 
 def test_a_text_of_the_task_s_own_may_open_a_thought(spoken):
     """As base models are asked to reason: `Assistant: <think>`."""
     how = replace(spoken["chatml"].manner, style="text")
     problem = replace(PROBLEM, question="2+3?")
-    assert tokens.thought(how, Asks(text="\nAssistant: <think>\n"), problem) == "</think>"
-    assert tokens.thought(how, Asks(text="\nAssistant:"), problem) is None
+    assert tokens.find_open_thought(how, Asks(text="\nAssistant: <think>\n"), problem) == "</think>"
+    assert tokens.find_open_thought(how, Asks(text="\nAssistant:"), problem) is None
 
 
-def said(one: Speech, text: str, *, stop: bool = True) -> Completion:
+def said(one: ModelTokenizer, text: str, *, stop: bool = True) -> Completion:
     """What a model wrote, token ids and stored text as an engine gives them."""
     ids = (*one.tokenizer.encode(text, add_special_tokens=False), *([one.manner.end_id] if stop else []))
-    return Completion(tokens.completion_text(one.tokenizer, ids, one.manner.stop_ids, ()), ids, "stop")
+    return Completion(tokens.decode_completion(one.tokenizer, ids, one.manner.stop_ids, ()), ids, "stop")
 
 
 @pytest.mark.parametrize(
@@ -204,7 +209,7 @@ def test_token_ids_say_where_an_answer_starts(spoken, model, text, stored, answe
     """The stored text has lost its special tokens; what is graded is behind the thought."""
     one = spoken[model]
     completion = said(one, text)
-    found = Answers(one, ()).started(completion, one.manner.thought)
+    found = AnswerLocator(one, ()).started(completion, one.manner.thought)
     assert (found.text, found.answer.text) == (stored, answer)
     assert found.token_ids == completion.token_ids
 
@@ -213,21 +218,21 @@ def test_every_draw_has_an_answer_of_its_own(spoken):
     """One thinks, one never ends, one answers at once."""
     one = spoken["special"]
     first, *more = (said(one, text) for text in ("[THINK]3[/THINK]4", "[THINK]3", "4"))
-    found = Answers(one, ()).started(replace(first, more=tuple(more)), None)
+    found = AnswerLocator(one, ()).started(replace(first, more=tuple(more)), None)
     assert [draw.answer_start for draw in found.draws] == [1, 1, 0]
     assert [draw.text for draw in found.answer.draws] == ["4", "", "4"]
-    line = commit(Problem("a", "", "4", ""), found)
+    line = build_committed_completion(Problem("a", "", "4", ""), found)
     assert line.answer_starts == (1, 1, 0)
-    assert [draw.text for draw in written(line).answer.draws] == ["4", "", "4"]
+    assert [draw.text for draw in restore_completion(line).answer.draws] == ["4", "", "4"]
 
 
 def test_a_text_that_ends_inside_a_thought_has_no_answer(spoken):
     """A stop text cuts what follows it, though the model wrote on and closed its thought."""
     one = spoken["special"]
     ids = one.tokenizer.encode("[THINK]3 Question: so[/THINK]4", add_special_tokens=False)
-    text = tokens.completion_text(one.tokenizer, ids, (), (" Question:",))
+    text = tokens.decode_completion(one.tokenizer, ids, (), (" Question:",))
     assert text == "3"
-    assert Answers(one, (" Question:",)).started(Completion(text, tuple(ids), "stop"), None).answer.text == ""
+    assert AnswerLocator(one, (" Question:",)).started(Completion(text, tuple(ids), "stop"), None).answer.text == ""
 
 
 def test_ids_that_are_no_tokenizer_s_say_nothing(spoken):
@@ -235,9 +240,9 @@ def test_ids_that_are_no_tokenizer_s_say_nothing(spoken):
     one = spoken["special"]
     opening = one.tokenizer.encode("[THINK]", add_special_tokens=False)[0]
     for ids in ((opening, 7), None):
-        assert Answers(one, ()).started(Completion("#### 4", ids, "stop"), None).answer_start == 0
-        assert Answers(one, ()).started(Completion("3[/THINK]4", ids, "stop"), "[/THINK]").answer.text == "4"
-        assert Answers(one, ()).started(Completion("#### 4", ids, "stop"), "[/THINK]").answer.text == ""
+        assert AnswerLocator(one, ()).started(Completion("#### 4", ids, "stop"), None).answer_start == 0
+        assert AnswerLocator(one, ()).started(Completion("3[/THINK]4", ids, "stop"), "[/THINK]").answer.text == "4"
+        assert AnswerLocator(one, ()).started(Completion("#### 4", ids, "stop"), "[/THINK]").answer.text == ""
 
 
 def test_a_tokenizer_that_drops_the_first_space_loses_no_character(spoken):
@@ -247,11 +252,11 @@ def test_a_tokenizer_that_drops_the_first_space_loses_no_character(spoken):
     backend.pre_tokenizer, backend.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
     special = ["[THINK]", "[/THINK]", "<x>"]
     own = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", additional_special_tokens=special)
-    one = Speech(own, tokens.manner(own, None, [], "llama"), None, "")
+    one = ModelTokenizer(own, tokens.detect_prompt_format(own, None, [], "llama"), None, "")
     ids = (0, 3, 4, 1, 3, 6, 5, 6, 5, 2)  # a special token of no family cuts the answer twice
-    text = tokens.completion_text(own, ids, one.manner.stop_ids, ())
+    text = tokens.decode_completion(own, ids, one.manner.stop_ids, ())
     assert text == "so 3 so 4 4"
-    assert Answers(one, ()).started(Completion(text, ids, "stop"), None).answer.text == " so 4 4"
+    assert AnswerLocator(one, ()).started(Completion(text, ids, "stop"), None).answer.text == " so 4 4"
 
 
 class Writes:
@@ -259,7 +264,7 @@ class Writes:
 
     version, context = "writes 1", 4096
 
-    def __init__(self, one: Speech, texts: list[str]) -> None:
+    def __init__(self, one: ModelTokenizer, texts: list[str]) -> None:
         self.one, self.texts, self.settings = one, texts, {}
 
     def complete(self, requests, sampling, stop_ids):
@@ -273,15 +278,15 @@ class Writes:
 
 def test_a_run_that_is_gone_on_with_keeps_where_answers_start(spoken, tmp_path):
     """In memory and in its file, before and after the interruption."""
-    one, task = spoken["special"], plugins.task("word-problems")
-    chosen = evaluate.choose(task, Split(), 3, 0)
-    exam = evaluate.prepare(task, chosen, one, 0)
+    one, task = spoken["special"], plugins.load_task("word-problems")
+    chosen = evaluate.select_problems(task, Split(), 3, 0)
+    exam = evaluate.prepare_task(task, chosen, one, 0)
     with runs.Run(tmp_path, {}) as run, pytest.raises(BenchError):
-        evaluate.generate(exam, Writes(one, ["[THINK]3[/THINK]4"]), run, one, lambda progress: None)
+        evaluate.generate_completions(exam, Writes(one, ["[THINK]3[/THINK]4"]), run, one, lambda progress: None)
     with runs.Run(tmp_path, {}) as run:
         assert [each.answer_start for each in run.finished.values()] == [1]
-        evaluate.generate(exam, Writes(one, ["[THINK]3", "4"]), run, one, lambda progress: None)
-        verdicts = evaluate.grade(task, exam.problems, run.finished)
+        evaluate.generate_completions(exam, Writes(one, ["[THINK]3", "4"]), run, one, lambda progress: None)
+        verdicts = evaluate.judge_completions(task, exam.problems, run.finished)
     assert [each.answer_start for each in runs.read_completions(tmp_path).values()] == [1, 1, 0]
     assert [verdict.answer for verdict in verdicts] == ["4", None, "4"]
 
@@ -305,7 +310,7 @@ def thinking(tmp_path_factory) -> Path:
 def row(here: Path, name: str) -> tuple[Path, Entry]:
     """The row of this name."""
     (path,) = here.glob(f"leaderboards/sums/*-{name}-*.json")
-    return path, entries.read(path)
+    return path, entries.read_entry(path)
 
 
 def test_a_thought_that_is_never_closed_is_not_graded(thinking):
@@ -318,7 +323,7 @@ def test_a_thought_that_is_closed_is_followed_by_its_answer(thinking):
     """The sound twin: every answer is right and in the task's own format."""
     path, entry = row(thinking, "closed")
     assert (entry.result.counts.correct, entry.result.counts.strict) == (ITEMS, ITEMS)
-    line = completions_of(entries.completions_path(path))[0]
+    line = read_completions(entries.completions_path(path))[0]
     assert line.text[line.answer_starts[0] :] == "\n\n#### 3"
 
 
@@ -335,13 +340,13 @@ def test_an_answer_start_that_was_changed_is_found(thinking, tmp_path, starts):
     """However well the digests are made again: it is not inside its text, or the bits are not what is read there."""
     here = shutil.copytree(thinking, tmp_path / "here")
     path, entry = row(here, "open")
-    lines = completions_of(entries.completions_path(path))
+    lines = read_completions(entries.completions_path(path))
     changed = tuple(replace(line, answer_starts=starts) for line in lines)
     forged = _forged(entry, changed)
     path.unlink()
     entries.completions_path(path).unlink()
     try:
-        entries.write(forged, changed, path.parent)
+        entries.write_entry(forged, changed, path.parent)
     except ValueError:
         assert starts not in (None, (1,))  # level 0
         return
@@ -349,19 +354,19 @@ def test_an_answer_start_that_was_changed_is_found(thinking, tmp_path, starts):
 
 
 def _forged(entry: Entry, lines) -> Entry:
-    result = replace(entry.result, completions_sha256=hashlib.sha256(to_lines(lines)).hexdigest())
+    result = replace(entry.result, completions_sha256=hashlib.sha256(serialise_completions(lines)).hexdigest())
     return Entry.of(result, entry.created, entry.timings)
 
 
 def test_older_entries_say_nothing_of_where_answers_start(thinking):
     """A line generated again is not altered because it says so now; another text is, and so is a newer entry's."""
-    now = completions_of(entries.completions_path(row(thinking, "closed")[0]))
+    now = read_completions(entries.completions_path(row(thinking, "closed")[0]))
     then = tuple(replace(line, answer_starts=None) for line in now)
-    assert reproduce._altered(then, now, starts=False) == 0
-    assert reproduce._altered(then, now, starts=True) == ITEMS
-    assert reproduce._altered(now, now, starts=True) == 0
-    assert reproduce._altered(now, then, starts=True) == ITEMS
-    assert reproduce._altered([replace(line, text="4") for line in then], now, starts=False) == ITEMS
+    assert reproduce._count_altered_lines(then, now, starts=False) == 0
+    assert reproduce._count_altered_lines(then, now, starts=True) == ITEMS
+    assert reproduce._count_altered_lines(now, now, starts=True) == 0
+    assert reproduce._count_altered_lines(now, then, starts=True) == ITEMS
+    assert reproduce._count_altered_lines([replace(line, text="4") for line in then], now, starts=False) == ITEMS
 
 
 def test_an_engine_s_own_tokens_are_read(thinking, tmp_path):
@@ -371,7 +376,7 @@ def test_an_engine_s_own_tokens_are_read(thinking, tmp_path):
     assert bench(here, "score", "model", "--name", "real", *words) == 0
     path, entry = row(here, "real")
     assert entry.result.counts.unread == ITEMS
-    lines = completions_of(entries.completions_path(path))
+    lines = read_completions(entries.completions_path(path))
     assert all(line.answer_starts == (len(line.text),) for line in lines)
 
 

@@ -17,13 +17,13 @@ def speaker(folder: Path, manner: str, **given):
     """A tiny model's tokenizer and the manner worked out for it."""
     tokenizer = AutoTokenizer.from_pretrained(tiny.build(folder, manner))
     settings = {"declared_bos": None, "eos_ids": [], "model_type": "gemma2" if manner == "gemma" else "llama", **given}
-    return tokenizer, tokens.manner(tokenizer, **settings)
+    return tokenizer, tokens.detect_prompt_format(tokenizer, **settings)
 
 
 def test_chatml_prompts_begin_with_their_own_turn_and_no_second_bos(tmp_path):
     """In ChatML the BOS opens every turn: nothing is put before the template's own beginning."""
     tokenizer, how = speaker(tmp_path, "chatml")
-    ids = tokens.prompt_ids(tokenizer, how, TURNS)
+    ids = tokens.encode_prompt(tokenizer, how, TURNS)
     assert (how.style, how.bos, how.bos_id) == ("template", "template", None)
     assert ids[0] == tokenizer.bos_token_id
     assert ids[1] != tokenizer.bos_token_id
@@ -33,7 +33,7 @@ def test_chatml_prompts_begin_with_their_own_turn_and_no_second_bos(tmp_path):
 def test_gemma_prompts_have_exactly_one_bos_in_front(tmp_path):
     """A Gemma prompt is BOS, then something that is not BOS."""
     tokenizer, how = speaker(tmp_path, "gemma")
-    ids = tokens.prompt_ids(tokenizer, how, TURNS)
+    ids = tokens.encode_prompt(tokenizer, how, TURNS)
     assert how.bos == "separate"
     assert (ids[0], ids.count(how.bos_id)) == (tokenizer.bos_token_id, 1)
 
@@ -41,7 +41,7 @@ def test_gemma_prompts_have_exactly_one_bos_in_front(tmp_path):
 def test_a_separate_bos_is_added_where_the_tokenizer_adds_none(tmp_path):
     """The tokenizer of a Gemma GGUF adds no BOS; the family's rule does."""
     tokenizer, how = speaker(tmp_path, "plain", declared_bos="separate", eos_ids=[2])
-    ids = tokens.prompt_ids(tokenizer, how, TURNS)
+    ids = tokens.encode_prompt(tokenizer, how, TURNS)
     assert tokenizer.encode("a", add_special_tokens=True)[0] != tokenizer.bos_token_id
     assert (ids[0], ids.count(tokenizer.bos_token_id)) == (tokenizer.bos_token_id, 1)
 
@@ -50,7 +50,7 @@ def test_a_model_without_a_template_is_asked_in_text(tmp_path):
     """Question and Answer in words, ending without a space."""
     tokenizer, how = speaker(tmp_path, "plain")
     assert how.style == "text"
-    assert tokens.prompt_text(tokenizer, TURNS) == (
+    assert tokens.render_prompt(tokenizer, TURNS) == (
         "Question: What is 2+3?\nAnswer: #### 5\n\nQuestion: What is 4+5?\nAnswer:"
     )
 
@@ -70,12 +70,12 @@ def test_every_eos_of_the_configurations_is_a_stop_id(tmp_path):
 def test_a_doubled_bos_is_one_at_the_very_beginning(tmp_path, kind):
     """ChatML's BOS opens every turn, and is doubled no more than another's that stands once."""
     tokenizer, how = speaker(tmp_path, kind)
-    ids = tokens.prompt_ids(tokenizer, how, TURNS)
-    assert not tokens.doubled_bos(tokenizer, ids)
-    assert tokens.doubled_bos(tokenizer, (tokenizer.bos_token_id,) * 2)
+    ids = tokens.encode_prompt(tokenizer, how, TURNS)
+    assert not tokens.has_doubled_bos(tokenizer, ids)
+    assert tokens.has_doubled_bos(tokenizer, (tokenizer.bos_token_id,) * 2)
     if how.style == "template":
         tokenizer.chat_template = "{{ bos_token }}" + tokenizer.chat_template
-        assert tokens.doubled_bos(tokenizer, tokens.prompt_ids(tokenizer, how, TURNS))
+        assert tokens.has_doubled_bos(tokenizer, tokens.encode_prompt(tokenizer, how, TURNS))
 
 
 def test_a_model_that_nothing_could_stop_is_refused(tmp_path):
@@ -83,7 +83,7 @@ def test_a_model_that_nothing_could_stop_is_refused(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(tiny.build(tmp_path, "plain"))
     tokenizer.eos_token = None
     with pytest.raises(BenchError, match="ends an answer"):
-        tokens.manner(tokenizer, None, [], "llama")
+        tokens.detect_prompt_format(tokenizer, None, [], "llama")
 
 
 def test_a_declared_bos_that_the_tokenizer_lacks_is_refused(tmp_path):
@@ -91,14 +91,14 @@ def test_a_declared_bos_that_the_tokenizer_lacks_is_refused(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(tiny.build(tmp_path, "plain"))
     tokenizer.bos_token = None
     with pytest.raises(BenchError, match="needs a separate BOS"):
-        tokens.manner(tokenizer, "separate", [2], "llama")
+        tokens.detect_prompt_format(tokenizer, "separate", [2], "llama")
 
 
 def test_a_template_that_prints_the_date_is_given_a_fixed_day(tmp_path):
     """A prompt may not change overnight."""
     tokenizer, _ = speaker(tmp_path, "chatml")
     tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}" + tokenizer.chat_template
-    assert tokens.prompt_text(tokenizer, TURNS).startswith("26 Jul 2024")
+    assert tokens.render_prompt(tokenizer, TURNS).startswith("26 Jul 2024")
 
 
 @pytest.mark.parametrize(
@@ -109,10 +109,10 @@ def test_an_answer_that_the_prompt_begins_goes_on_behind_its_last_word(tmp_path,
     """The turn is left open, and a solution that goes on is taken as it stands."""
     tokenizer, how = speaker(tmp_path, kind)
     asked = (Message("user", "12 + 7?"), Message("assistant", "It is"))
-    assert tokens.prompt_text(tokenizer, asked).endswith(end)
-    written = tokens.completion_ids(tokenizer, how, " 19.", goes_on=True)
+    assert tokens.render_prompt(tokenizer, asked).endswith(end)
+    written = tokens.encode_completion(tokenizer, how, " 19.", goes_on=True)
     assert (tokenizer.decode(written[:-1]), written[-1]) == (" 19.", how.end_id)
-    (row,) = rows.tokenise([Sample("train-0", asked, " 19.")], tokenizer, how, 64).rows
+    (row,) = rows.tokenise_samples([Sample("train-0", asked, " 19.")], tokenizer, how, 64).rows
     assert row.token_ids[row.start :] == written
 
 
@@ -121,11 +121,11 @@ def test_a_completion_ends_at_its_first_stop_id_and_before_its_first_stop_text(t
     tokenizer, how = speaker(tmp_path, "chatml")
     ids = tokenizer.encode("five\nQuestion: six", add_special_tokens=False)
     stop = tokenizer.eos_token_id
-    assert tokens.completion_text(tokenizer, [*ids, stop, *ids], how.stop_ids, ()) == "five\nQuestion: six"
-    assert tokens.completion_text(tokenizer, [*ids, stop], how.stop_ids, ("six", "\nQuestion:")) == "five"
+    assert tokens.decode_completion(tokenizer, [*ids, stop, *ids], how.stop_ids, ()) == "five\nQuestion: six"
+    assert tokens.decode_completion(tokenizer, [*ids, stop], how.stop_ids, ("six", "\nQuestion:")) == "five"
 
 
 def test_the_ids_digest_tells_order_and_borders():
     """The same ids cut otherwise give another digest."""
     cuts = [[(1, 2), (3,)], [(1,), (2, 3)], [(3,), (1, 2)], [(1, 2, 3)]]
-    assert len({tokens.ids_sha256(cut) for cut in cuts}) == len(cuts)
+    assert len({tokens.digest_id_sequences(cut) for cut in cuts}) == len(cuts)

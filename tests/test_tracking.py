@@ -58,7 +58,7 @@ def test_every_tracker_is_told_every_step_once_and_then_the_end(trackers, tmp_pa
     """Those that write files get the run's folder; a norm that a trainer does not tell is left out, as is a key without
     a value.
     """
-    with tracking.tracked(("plain", "filed"), tmp_path / "run", {"lr": 0.1, "max_steps": None}) as track:
+    with tracking.track_steps(("plain", "filed"), tmp_path / "run", {"lr": 0.1, "max_steps": None}) as track:
         assert trackers == []
         track(STEP)
         track(STEP)
@@ -72,7 +72,7 @@ def test_a_training_that_fails_ends_its_trackers(trackers, tmp_path):
     """Nothing is left open."""
 
     def fail():
-        with tracking.tracked(("plain",), tmp_path, {}) as track:
+        with tracking.track_steps(("plain",), tmp_path, {}) as track:
             track(STEP)
             raise KeyError
 
@@ -84,18 +84,18 @@ def test_a_training_that_fails_ends_its_trackers(trackers, tmp_path):
 def test_without_trackers_nothing_is_imported(monkeypatch, tmp_path):
     """Accelerate need not be there."""
     monkeypatch.setitem(sys.modules, "accelerate.tracking", None)
-    tracking.require(())
-    with tracking.tracked((), tmp_path, {}) as track:
+    tracking.require_trackers(())
+    with tracking.track_steps((), tmp_path, {}) as track:
         track(STEP)
 
 
 def test_a_tracker_that_cannot_be_told_is_named_before_anything_is_trained(trackers):
     """By what to install, or by those that there are."""
-    tracking.require(("plain", "filed"))
+    tracking.require_trackers(("plain", "filed"))
     with pytest.raises(BenchError, match=r"--log comet_ml needs a library that is not installed: pip install comet-ml"):
-        tracking.require(("plain", "comet_ml"))
+        tracking.require_trackers(("plain", "comet_ml"))
     with pytest.raises(BenchError, match=r"no tracker 'plan': did you mean 'plain'\? known: comet_ml, filed, plain"):
-        tracking.require(("plan",))
+        tracking.require_trackers(("plan",))
 
 
 def scalars(folder) -> list[tuple[int, str, float]]:
@@ -125,5 +125,5 @@ def test_tensorboard_s_files_lie_in_the_run_folder_and_hold_its_losses(tmp_path)
     assert told.keys() == losses.keys()
     assert [told[step] for step in losses] == pytest.approx(list(losses.values()), rel=1e-4)
     assert bench(folder, "train", "lora.toml", "--again", "--runs", "others") == 0
-    one, other = candidate.read(run), candidate.read(only(folder, "others/*"))
+    one, other = candidate.read_candidate(run), candidate.read_candidate(only(folder, "others/*"))
     assert (one.weights_sha256, one.recipe_sha256) == (other.weights_sha256, other.recipe_sha256)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tiny
 import tiny_study
-from baseline_bench.evaluation.provenance import of_this_program
+from baseline_bench.evaluation.provenance import describe_program
 from baseline_bench.models import weights
 from baseline_bench.results import candidate
 from tiny_study import SCRIPTED, STEPS, bench, history, only
@@ -76,17 +76,17 @@ def said(capfd) -> str:
 def test_a_training_leaves_a_candidate(prepared):
     """Weights, every step's loss, the recipe and the rows, and the record of it all."""
     run = only(prepared, "runs/*")
-    made = candidate.read(run)
+    made = candidate.read_candidate(run)
     assert run.name.startswith("full-base-")
     assert run.name.endswith("-s0")
     assert {path.name for path in run.iterdir()} == {
         *("candidate.json", "held_out.json", "loss.jsonl", "recipe.toml", "rows.json", "training.json", "weights")
     }
     assert (made.kind, made.cost.steps, made.cost.rows, made.data.rows) == ("full", STEPS, 24, 12)
-    assert made.weights_sha256 == weights.sha256(run / "weights") != made.base.weights_sha256
-    assert made.base.weights_sha256 == weights.sha256(prepared / "base")
+    assert made.weights_sha256 == weights.digest_weights(run / "weights") != made.base.weights_sha256
+    assert made.base.weights_sha256 == weights.digest_weights(prepared / "base")
     assert made.changed > 0.9
-    assert made.git_commit == of_this_program("", os.environ.get("BENCH_COMMIT"), "", None).git_commit
+    assert made.git_commit == describe_program("", os.environ.get("BENCH_COMMIT"), "", None).git_commit
     assert [step["number"] for step in history(run)] == [1, 2, 3, 4, 5, 6]
     assert made.final_loss < history(run)[0]["loss"]
 
@@ -121,9 +121,9 @@ def test_other_settings_train_in_a_folder_of_their_own(here, capfd):
         (("--again",), f"{first.name}-3"),
     ):
         assert bench(here, "train", "full.toml", *words) == 0
-        assert (here / "runs" / name / candidate.FILE).is_file()
+        assert (here / "runs" / name / candidate.CANDIDATE_FILE).is_file()
     assert before.items() <= tiny_study.contents(here).items()
-    made = {run.name: candidate.read(run) for run in (here / "runs").iterdir()}
+    made = {run.name: candidate.read_candidate(run) for run in (here / "runs").iterdir()}
     first_made = made.pop(first.name)
     assert made[f"{first.name}-3"].weights_sha256 == first_made.weights_sha256
     assert made[f"{first.name}-2"].recipe_sha256 != first_made.recipe_sha256
@@ -134,7 +134,7 @@ def test_other_settings_train_in_a_folder_of_their_own(here, capfd):
 def test_a_recipe_says_where_its_files_lie(prepared, tmp_path):
     """Base and data start from the recipe's folder, wherever the command is given."""
     assert bench(tmp_path, "train", prepared / "full.toml") == 0
-    made, first = candidate.read(only(tmp_path, "runs/*")), candidate.read(only(prepared, "runs/*"))
+    made, first = candidate.read_candidate(only(tmp_path, "runs/*")), candidate.read_candidate(only(prepared, "runs/*"))
     assert made.weights_sha256 == first.weights_sha256
     assert made.recipe_sha256 == first.recipe_sha256
 
@@ -143,15 +143,15 @@ def test_a_base_of_the_command_line_replaces_the_recipe_s(here, capfd):
     """The candidate is called after the base it was trained from."""
     other = tiny.build(here / "other", "plain", seed=3)
     assert bench(here, "train", "own.toml", "--base", "./other") == 0
-    made = candidate.read(only(here, "runs/own-other-*"))
-    assert made.base.weights_sha256 == weights.sha256(other)
+    made = candidate.read_candidate(only(here, "runs/own-other-*"))
+    assert made.base.weights_sha256 == weights.digest_weights(other)
     assert made.base.template_sha256 is None
 
 
 def test_a_trainer_of_one_s_own_makes_a_candidate(here):
     """A module with Options and train, beside the recipe; it is proved and counted like ours."""
     assert bench(here, "train", "own.toml") == 0
-    made = candidate.read(only(here, "runs/own-*"))
+    made = candidate.read_candidate(only(here, "runs/own-*"))
     assert (made.final_loss, made.cost.seconds, made.cost.steps, made.trainable) == (1.5, 0.25, 1, 10)
     assert 0 < made.changed < 0.01
 
@@ -179,7 +179,7 @@ def test_what_went_wrong_is_no_candidate(here, capfd, manner, told):
 def test_an_unfinished_training_is_neither_merged_nor_scored(here, capfd):
     """Without the record there is no candidate, whatever lies there."""
     run = only(here, "runs/*")
-    (run / candidate.FILE).unlink()
+    (run / candidate.CANDIDATE_FILE).unlink()
     for words in (("merge", run), ("score", run, "--task", "word-problems", *SCRIPTED)):
         assert bench(here, *words) == 1
         assert "finish its training with the same command" in said(capfd)
@@ -212,13 +212,13 @@ def test_a_killed_training_goes_on_where_it_stood(here, capfd):
     assert process.returncode == -9
     run = only(here, "runs/lora-*")
     before = history(run)
-    assert not (run / candidate.FILE).exists()
+    assert not (run / candidate.CANDIDATE_FILE).exists()
     assert bench(here, *words) == 0
     after = history(run)
     assert [step["number"] for step in after] == list(range(1, 121))
     assert after[:2] == before[:2]
-    whole = candidate.read(only(unbroken, "runs/lora-*"))
-    assert candidate.read(run).weights_sha256 == whole.weights_sha256
+    whole = candidate.read_candidate(only(unbroken, "runs/lora-*"))
+    assert candidate.read_candidate(run).weights_sha256 == whole.weights_sha256
     assert not (run / "state.pt").exists()
 
 

@@ -4,11 +4,18 @@ import pytest
 import tiny
 import torch
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Model, Request, Row, Sampling
+from baseline_bench.core.types import Model, Request, Sampling, TrainingExample
 from baseline_bench.engines import _teacher_forcing as teacher
 from baseline_bench.engines import _top_p_sampling as drawing
 from baseline_bench.engines import transformers as engine
-from baseline_bench.engines._cache import LEAST, ROOM, Growing, closed_up, growing, prefix
+from baseline_bench.engines._cache import (
+    MIN_PREFIX,
+    SPARE_POSITIONS,
+    GrowingLayer,
+    build_growing_cache,
+    compact_rows,
+    compute_shared_prefix,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -59,15 +66,15 @@ def test_batches_of_any_size_write_what_generate_writes_alone(model):
 def test_a_cache_that_grows_in_place_holds_what_transformers_own_holds():
     """Bit for bit, past the end of its room and after rows have left; what was handed out before stays as it was."""
     torch.manual_seed(0)
-    ours, theirs = Growing(), DynamicLayer()
+    ours, theirs = GrowingLayer(), DynamicLayer()
     rows, early = 4, None
-    for step in range(3 * ROOM):
+    for step in range(3 * SPARE_POSITIONS):
         states = [torch.randn(rows, 2, 7 if step == 0 else 1, 8) for _ in range(2)]
         told = [layer.update(*states) for layer in (ours, theirs)]
         assert all(torch.equal(a, b) for a, b in zip(*told, strict=True))
         assert ours.get_seq_length() == theirs.get_seq_length() == 7 + step
         early = early or (told[0][0], told[0][0].clone())
-        if step in (5, ROOM + 5):
+        if step in (5, SPARE_POSITIONS + 5):
             index = torch.tensor([0, 2, 3][: rows - 1])
             rows -= 1
             ours.batch_select_indices(index)
@@ -78,12 +85,12 @@ def test_a_cache_that_grows_in_place_holds_what_transformers_own_holds():
 @given(st.sets(st.integers(0, 11), min_size=1), st.integers(0, 2**16))
 def test_rows_that_leave_are_replaced_by_the_last_ones(places, seed):
     """Whoever stays among the first keeps its place, and the cache holds what transformers' own does."""
-    order = closed_up(sorted(places))
+    order = compact_rows(sorted(places))
     assert sorted(order) == sorted(places)
     assert [place for place in order if place < len(order)] == [place for place in range(len(order)) if place in places]
     assert all(row in (place, *range(len(order), 12)) for place, row in enumerate(order))
     torch.manual_seed(seed)
-    ours, theirs = Growing(), DynamicLayer()
+    ours, theirs = GrowingLayer(), DynamicLayer()
     for states in (torch.randn(12, 2, 5, 4), torch.randn(12, 2, 1, 4)):
         for layer in (ours, theirs):
             layer.update(states, states + 1)
@@ -99,7 +106,9 @@ def test_only_layers_that_keep_every_token_grow_in_place(model):
     config = AutoConfig.from_pretrained(model.folder)
     sliding = [kind == "sliding_attention" for kind in getattr(config, "layer_types", None) or []]
     sliding = sliding or [False] * config.num_hidden_layers
-    assert [isinstance(layer, Growing) for layer in growing(config).layers] == [not each for each in sliding]
+    assert [isinstance(layer, GrowingLayer) for layer in build_growing_cache(config).layers] == [
+        not each for each in sliding
+    ]
 
 
 def common(model, length=40) -> list[Request]:
@@ -125,15 +134,15 @@ def test_a_beginning_that_all_share_is_computed_once_and_changes_no_token(model)
         ([[1] * 40 + [2], [1] * 40 + [3, 4]], 40),
         ([[1] * 40, [1] * 40 + [3, 4]], 39),
         ([[1] * 40, [1] * 40], 39),
-        ([[1] * LEAST + [2], [1] * LEAST + [3]], LEAST),
-        ([[1] * (LEAST - 1) + [2], [1] * (LEAST - 1) + [3]], None),
+        ([[1] * MIN_PREFIX + [2], [1] * MIN_PREFIX + [3]], MIN_PREFIX),
+        ([[1] * (MIN_PREFIX - 1) + [2], [1] * (MIN_PREFIX - 1) + [3]], None),
         ([[1] * 40], None),
     ],
 )
 def test_of_every_prompt_something_is_left_to_be_computed(tmp_path_factory, prompts, length):
     """The shared beginning is no longer than the shortest prompt less one token; a short one is not worth a pass."""
     network = AutoModelForCausalLM.from_pretrained(tiny.build(tmp_path_factory.mktemp("plain") / "m", "plain"))
-    found = prefix(network, prompts)
+    found = compute_shared_prefix(network, prompts)
     assert (found.length if found else None) == length
     if found:
         plain = network(torch.tensor([prompts[0][:length]])).past_key_values.layers
@@ -148,7 +157,7 @@ def test_of_every_prompt_something_is_left_to_be_computed(tmp_path_factory, prom
 def test_a_sliding_window_shares_no_beginning(tmp_path_factory):
     """It counts places, and padding would stand among them."""
     network = AutoModelForCausalLM.from_pretrained(tiny.build(tmp_path_factory.mktemp("gemma") / "m", "gemma"))
-    assert prefix(network, [[5] * 40 + [6], [5] * 40 + [7]]) is None
+    assert compute_shared_prefix(network, [[5] * 40 + [6], [5] * 40 + [7]]) is None
 
 
 def test_a_stop_text_ends_an_answer_and_is_cut_from_it(model):
@@ -183,22 +192,22 @@ def test_drawn_answers_depend_on_the_seed_and_not_on_the_batch(model):
 def test_a_nucleus_is_the_fewest_likeliest_tokens_that_reach_the_share(model):
     """The one that crosses the share is the last; so small a share that one token reaches it is greedy."""
     odds = torch.tensor([[0.1, 0.5, 0.15, 0.25], [0.97, 0.01, 0.01, 0.01]])
-    assert drawing.nucleus(odds, 0.6).tolist() == [[0.0, 0.5, 0.0, 0.25], odds[1, :1].tolist() + [0.0] * 3]
-    assert drawing.nucleus(odds, 1.0).tolist() == odds.tolist()
+    assert drawing.apply_top_p(odds, 0.6).tolist() == [[0.0, 0.5, 0.0, 0.25], odds[1, :1].tolist() + [0.0] * 3]
+    assert drawing.apply_top_p(odds, 1.0).tolist() == odds.tolist()
     tight = answers(model, Sampling(8, temperature=1.0, seed=3, top_p=1e-6))
     assert {i: c.token_ids for i, c in tight.items()} == {
         i: c.token_ids for i, c in answers(model, Sampling(8)).items()
     }
 
 
-def rows(model) -> list[Row]:
+def rows(model) -> list[TrainingExample]:
     """Prompts of very different lengths, each before a solution of another length."""
     tokenizer = AutoTokenizer.from_pretrained(model.folder)
     solutions = [
         tuple(tokenizer.encode(text)) for text in ("#### 3", "He has 12 + 7 = 19 apples. #### 19", "5", "A", "no")
     ]
     asked = zip(asked_ids(model), solutions, strict=True)
-    return [Row(f"q{i}", prompt + solution, len(prompt)) for i, (prompt, solution) in enumerate(asked)]
+    return [TrainingExample(f"q{i}", prompt + solution, len(prompt)) for i, (prompt, solution) in enumerate(asked)]
 
 
 def asked_ids(model) -> list[tuple[int, ...]]:
@@ -206,7 +215,7 @@ def asked_ids(model) -> list[tuple[int, ...]]:
     return [request.token_ids for request in asked(model)]
 
 
-def forward(network, row: Row) -> list[float]:
+def forward(network, row: TrainingExample) -> list[float]:
     """The row alone through a plain forward pass of transformers."""
     with torch.inference_mode():
         logprobs = network(torch.tensor([row.token_ids])).logits[0].log_softmax(-1)
@@ -227,10 +236,10 @@ def test_log_probabilities_are_those_of_a_plain_forward_pass(model, size):
 def test_a_pass_makes_no_more_logits_than_memory_was_meant_for(model, monkeypatch):
     """Where two rows need too many, each goes alone; every row comes once, and no order changes a value."""
     wide = rows(model)
-    assert [len(batch) for batch in teacher.batches(wide, 64, 512)] == [5]
-    assert [len(batch) for batch in teacher.batches(wide, 2, 512)] == [2, 2, 1]
-    monkeypatch.setattr(teacher, "LOGITS", 512)
-    assert [len(batch) for batch in teacher.batches(wide, 64, 512)] == [1] * 5
+    assert [len(batch) for batch in teacher.group_batches(wide, 64, 512)] == [5]
+    assert [len(batch) for batch in teacher.group_batches(wide, 2, 512)] == [2, 2, 1]
+    monkeypatch.setattr(teacher, "MAX_LOGITS", 512)
+    assert [len(batch) for batch in teacher.group_batches(wide, 64, 512)] == [1] * 5
     generator = engine.load(model, engine.Options(dtype="float32", device="cpu"))
     alone = dict(generator.logprobs(wide))
     monkeypatch.undo()
@@ -247,7 +256,7 @@ def test_texts_behind_one_context_are_measured_as_if_alone(manner, caching, tmp_
     shared = tuple(5 + n % 400 for n in range(300))
     contexts = [(*shared, *range(10, 10 + 7 * n)) for n in range(1, 4)]
     texts = [(20,), (21, 22, 23), (24, 25)]
-    asked = [Row(f"{i}-{j}", (*c, *t), len(c)) for i, c in enumerate(contexts) for j, t in enumerate(texts)]
+    asked = [TrainingExample(f"{i}-{j}", (*c, *t), len(c)) for i, c in enumerate(contexts) for j, t in enumerate(texts)]
     options = engine.Options(dtype="float32", device="cpu", batch_size=4, prefix_caching=caching)
     found = dict(engine.load(Model("tiny", "folder", None, folder, None, None), options).logprobs(asked))
     assert sorted(found) == sorted(row.id for row in asked)

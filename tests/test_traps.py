@@ -6,13 +6,13 @@ import tiny_training
 import torch
 from baseline_bench.core import plugins
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Request, Row, Sample, Sampling, Split
+from baseline_bench.core.types import Request, Sample, Sampling, Split, TrainingExample
 from baseline_bench.engines import transformers as engine
 from baseline_bench.evaluation import evaluate
 from baseline_bench.models import merge, tokenizer, weight_checks
 from baseline_bench.models.merge import MergeOptions
 from baseline_bench.trainers import _adapter, _network, _sft, full, lora, qlora
-from baseline_bench.training.rows import problems, tokenise
+from baseline_bench.training.rows import check_example, tokenise_samples
 from safetensors.torch import load_file
 from transformers import GemmaConfig, GemmaForCausalLM
 
@@ -48,14 +48,14 @@ def answer(folder, row):
     """What a folder's model writes greedily after a row's prompt, by the engine that scores."""
     model = tiny_training.at(folder)
     generator = engine.load(model, engine.Options(dtype="float32", device="cpu"))
-    stop_ids = tokenizer.load(model).manner.stop_ids
+    stop_ids = tokenizer.load_tokenizer(model).manner.stop_ids
     request = Request(row.id, row.token_ids[: row.start])
     return dict(generator.complete([request], Sampling(len(row.token_ids)), stop_ids))[row.id]
 
 
 def test_every_row_ends_with_a_supervised_stop_token_and_supervises_its_solution_alone(each):
     """The supervised span, decoded, is the solution and the stop; what comes before it is the prompt."""
-    speech = tokenizer.load(each)
+    speech = tokenizer.load_tokenizer(each)
     samples = tiny_training.samples(9)
     for sample, row in zip(samples, tiny_training.rows(each, 9), strict=True):
         told = speech.tokenizer.decode(list(row.token_ids[row.start : -1]), skip_special_tokens=False)
@@ -64,13 +64,13 @@ def test_every_row_ends_with_a_supervised_stop_token_and_supervises_its_solution
         assert sample.messages[-1].content in speech.tokenizer.decode(
             list(row.token_ids[: row.start]), skip_special_tokens=False
         )
-        assert problems(row, speech.manner) == []
+        assert check_example(row, speech.manner) == []
 
 
 def test_every_row_begins_as_its_family_does(tmp_path):
     """One BOS for Gemma, which the template writes and the tokenizer would write again; none where there is no rule."""
     base = tiny_training.model(tmp_path, "gemma")
-    manner = tokenizer.load(base).manner
+    manner = tokenizer.load_tokenizer(base).manner
     assert manner.bos_id is not None
     for row in tiny_training.rows(base, 3):
         assert (row.token_ids[0], row.token_ids.count(manner.bos_id)) == (manner.bos_id, 1)
@@ -90,30 +90,30 @@ def test_every_row_begins_as_its_family_does(tmp_path):
 def test_a_row_that_is_wrong_is_seen(tmp_path, change, told):
     """Missing or double BOS, a stop that is cut or comes early, a prompt in the loss, a solution left out of it."""
     base = tiny_training.model(tmp_path, "gemma")
-    manner = tokenizer.load(base).manner
+    manner = tokenizer.load_tokenizer(base).manner
     (row,) = tiny_training.rows(base, 1)
     ids, start = change(row.token_ids, row.start, manner.bos_id)
-    assert told in problems(Row("bad", ids, start), manner)
+    assert told in check_example(TrainingExample("bad", ids, start), manner)
 
 
 def test_a_row_that_is_too_long_stops_the_run_by_name(base):
     """Nothing is cut: cutting would eat the answer, which stands at the end."""
-    speech = tokenizer.load(base)
+    speech = tokenizer.load_tokenizer(base)
     lengths = [len(row.token_ids) for row in tiny_training.rows(base, 9)]
     with pytest.raises(BenchError, match=rf"\d of 9 rows are longer .*train-\d.*max_length={max(lengths)} takes them"):
-        tokenise(tiny_training.samples(9), speech.tokenizer, speech.manner, max(lengths) - 1)
-    assert len(tokenise(tiny_training.samples(9), speech.tokenizer, speech.manner, max(lengths)).rows) == 9
+        tokenise_samples(tiny_training.samples(9), speech.tokenizer, speech.manner, max(lengths) - 1)
+    assert len(tokenise_samples(tiny_training.samples(9), speech.tokenizer, speech.manner, max(lengths)).rows) == 9
 
 
 def test_a_trained_prompt_is_the_scored_one(each):
     """With as many shots the whole of it; with none everything from the last question to the answer's first token."""
-    speech, task = tokenizer.load(each), plugins.task("word-problems")
-    asked = evaluate.choose(task, Split("test"), 3, 0)
-    scored = evaluate.prepare(task, asked, speech, 0)
+    speech, task = tokenizer.load_tokenizer(each), plugins.load_task("word-problems")
+    asked = evaluate.select_problems(task, Split("test"), 3, 0)
+    scored = evaluate.prepare_task(task, asked, speech, 0)
     for problem, request in zip(scored.problems, scored.requests, strict=True):
         messages = task.messages(problem)
         shown, bare = (
-            tokenise([Sample("a", turns, problem.solution)], speech.tokenizer, speech.manner, 4096).rows[0]
+            tokenise_samples([Sample("a", turns, problem.solution)], speech.tokenizer, speech.manner, 4096).rows[0]
             for turns in (messages, messages[-1:])
         )
         assert shown.token_ids[: shown.start] == request.token_ids
@@ -138,7 +138,7 @@ def test_an_adapter_that_learned_one_row_repeats_it_once_merged(base, tmp_path):
     (row,) = tiny_training.rows(base, 1)
     options = tiny_training.lora(lr=2e-2, epochs=80, r=8, alpha=16, gradient_checkpointing=True)
     made = tiny_training.run(lora.train, base, [row], tmp_path / "run", options)
-    merge.fold(base.folder, made.trained.weights, tmp_path / "whole", MergeOptions(dtype="float32"))
+    merge.merge_adapter(base.folder, made.trained.weights, tmp_path / "whole", MergeOptions(dtype="float32"))
     assert answer(tmp_path / "whole", row).token_ids == row.token_ids[row.start :]
 
 
@@ -167,16 +167,20 @@ def test_an_adapter_that_gets_no_gradient_stops_the_run(base, tmp_path):
     """Named, after the first backward pass."""
 
     def build(job, _device):
-        network = _adapter.attach(_network.load(job, torch.float32), job)
+        network = _adapter.attach_adapters(_network.load_base(job, torch.float32), job)
         for name, parameter in network.named_parameters():
             if "layers.1.mlp.up_proj.lora_B" in name:
                 parameter.requires_grad_(requires_grad=False)
         return network
 
-    method = _sft.Method("adapter", build, _adapter.save, _adapter.require_gradients)
+    method = _sft.TrainingMethod("adapter", build, _adapter.save_adapter, _adapter.require_gradients)
     with pytest.raises(BenchError, match=r"1 adapters get no gradient, .*layers\.1\.mlp\.up_proj\.lora_B"):
         tiny_training.run(
-            lambda job: _sft.run(job, method), base, tiny_training.rows(base, 2), tmp_path, tiny_training.lora()
+            lambda job: _sft.run_training(job, method),
+            base,
+            tiny_training.rows(base, 2),
+            tmp_path,
+            tiny_training.lora(),
         )
 
 
@@ -194,9 +198,9 @@ def test_the_study_trains_19_611_648_of_2_525_784_064_numbers(base, tmp_path):
     with torch.device("meta"):
         network = GemmaForCausalLM(config)
         job = tiny_training.job(base, (), tmp_path, tiny_training.lora(r=16, alpha=32))
-        adapted = _adapter.attach(network, job)
+        adapted = _adapter.attach_adapters(network, job)
     assert sum(p.numel() for p in adapted.parameters() if p.requires_grad) == 19_611_648
-    assert _network.parameters(adapted) == 2_525_784_064
+    assert _network.count_parameters(adapted) == 2_525_784_064
 
 
 def test_the_recipes_targets_are_trained_and_not_pefts(tmp_path):
@@ -236,6 +240,6 @@ def test_a_pure_bf16_training_leaves_most_weights_where_they_were(base, tmp_path
     for kept in ("bf16", "fp32"):
         options = tiny_training.full(lr=1e-5, precision="bf16", weights=kept, optimizer="adamw_8bit", epochs=4)
         made = tiny_training.run(full.train, half, rows, tmp_path / kept, options)
-        changed[kept] = weight_checks.full(made.trained.weights, folder).changed
+        changed[kept] = weight_checks.check_full_weights(made.trained.weights, folder).changed
     assert changed["bf16"] < 0.2
     assert changed["fp32"] > 0.95

@@ -42,7 +42,7 @@ def test_a_step_of_trl_is_a_step_of_our_own_loop(installed, base, tmp_path):
     ours = tiny_training.run(lora.train, base, rows, tmp_path / "ours", own, held_out=rows)
     options = trl.Options(**EXACT | keys | {"forward_rows": 3})
     theirs = tiny_training.run(
-        plugins.trainer("trl").train, base, rows, tmp_path / "theirs", options, held_out=rows, seed=1
+        plugins.load_trainer("trl").train, base, rows, tmp_path / "theirs", options, held_out=rows, seed=1
     )
     assert theirs.losses[0] == pytest.approx(ours.losses[0], abs=1e-4)
     assert theirs.losses[1] == pytest.approx(ours.losses[1], abs=2e-2)
@@ -63,7 +63,7 @@ def test_ten_steps_of_trl_are_ten_of_our_own_loop(installed, base, tmp_path):
     rows = tiny_training.rows(base, 6)
     ours = tiny_training.run(full.train, base, rows, tmp_path / "ours", tiny_training.full(**keys))
     options = trl.Options(**EXACT | keys | {"method": "full", "forward_rows": 3})
-    theirs = tiny_training.run(plugins.trainer("trl").train, base, rows, tmp_path / "theirs", options, seed=1)
+    theirs = tiny_training.run(plugins.load_trainer("trl").train, base, rows, tmp_path / "theirs", options, seed=1)
     assert ours.losses[-1] < ours.losses[0] - 0.5
     assert theirs.losses == pytest.approx(ours.losses, abs=1e-4)
     assert theirs.norms == pytest.approx(ours.norms, rel=1e-3)
@@ -80,7 +80,7 @@ def test_a_recipe_trains_by_trl_and_is_proved_like_any_other(installed, tmp_path
     words = ["train", "trl-lora-main", "--base", "./base", *sets]
     assert bench(folder, *words) == 0
     run = only(folder, "runs/*")
-    made = candidate.read(run)
+    made = candidate.read_candidate(run)
     assert (made.kind, made.cost.steps, made.cost.rows) == ("full", 6, 24)
     assert made.trainable == made.parameters
     assert 0 < made.changed < 1
@@ -157,7 +157,7 @@ def test_what_cannot_be_asked_of_it_is_told_before_anything_runs(over, told):
 
 def test_its_recipe_mirrors_that_of_our_own_lora():
     """Every key that both have has one value: what differs between their rows is the loop."""
-    ours, theirs = (recipes.values(recipes.read(name)) for name in ("lora-main", "trl-lora-main"))
+    ours, theirs = (recipes.collect_values(recipes.read_recipe(name)) for name in ("lora-main", "trl-lora-main"))
     both = (ours.keys() & theirs.keys()) - {"trainer"}
     assert {key: ours[key] for key in both} == {key: theirs[key] for key in both}
     assert {"lr", "batch", "r", "targets", "schedule", "data", "optimizer"} <= both
@@ -165,6 +165,9 @@ def test_its_recipe_mirrors_that_of_our_own_lora():
 
 def test_trl_need_not_be_here_where_another_interpreter_has_it():
     """What must be installed is asked of the interpreter that trains; where that is this one, an extra brings it."""
-    assert plugins._missing(ModuleNotFoundError(name="trl"), "x").way_out == "pip install 'baseline-bench[trl]'"
+    assert (
+        plugins._missing_library_error(ModuleNotFoundError(name="trl"), "x").way_out
+        == "pip install 'baseline-bench[trl]'"
+    )
     assert trl.Options().LIBRARIES == ("trl", "peft")
     assert trl.Options(python="python3").LIBRARIES == ()

@@ -4,8 +4,8 @@ import random
 from dataclasses import replace
 
 import pytest
-from baseline_bench.analysis.claims.judge import judge
-from baseline_bench.analysis.claims.registration import Since
+from baseline_bench.analysis.claims.judge import judge_claims
+from baseline_bench.analysis.claims.registration import RegistrationCommit
 from baseline_bench.rendering import claims_page
 from claimed import (
     EARLY,
@@ -29,7 +29,7 @@ def test_a_significant_difference_of_the_predicted_sign_supports():
     """Ten items won and none lost; the commit that registered it is told."""
     found = judged(claims(PAIRED), tuned(range(30)), base(range(20)))
     one = only(found)
-    assert (one.verdict, one.timing, one.since) == ("supported", "registered", Since("0" * 40, EARLY))
+    assert (one.verdict, one.timing, one.since) == ("supported", "registered", RegistrationCommit("0" * 40, EARLY))
     assert one.evidence.counts == ((30, 60), (20, 60))
     assert (one.evidence.p, one.adjusted) == (one.adjusted, pytest.approx(2 / 2**10))
     assert found.findings[0].verdict == "supported"
@@ -49,7 +49,7 @@ def test_what_the_test_does_not_find_is_not_resolved_with_the_items_it_takes():
     assert one.needed > TOTAL
     same = only(judged(claims(PAIRED), tuned(range(20)), base(range(20))))
     assert (same.verdict, same.needed) == ("not resolved", None)
-    assert "no difference was seen" in claims_page.contrast_verdict(same)
+    assert "no difference was seen" in claims_page.format_contrast_verdict(same)
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ def test_what_the_test_does_not_find_is_not_resolved_with_the_items_it_takes():
 def test_a_contrast_without_evidence_is_not_judged_and_says_why(rows: list[Filed], why: str):
     """Missing, retracted and short rows are never taken for a result, nor is git asked about them."""
     of = claims(PAIRED)
-    found = judge(of, rows, lambda: pytest.fail("asked git"), retracted=("gone.json",))
+    found = judge_claims(of, rows, lambda: pytest.fail("asked git"), retracted=("gone.json",))
     one = only(found)
     assert (one.verdict, one.why, one.evidence) == ("not judged", why, None)
     assert found.findings[0].verdict == "not judged"
-    assert f"not judged: `{why}`" in claims_page.page("", found)
+    assert f"not judged: `{why}`" in claims_page.render_page("", found)
 
 
 def test_partial_runs_and_checkpoints_are_no_evidence():
@@ -106,7 +106,7 @@ def test_the_newest_comparable_pair_is_taken_whatever_the_order():
         one = only(judged(claims(PAIRED), *rows))
         assert one.evidence.files == ("tune.json", "b.json")
         assert one.evidence.choices == 2
-    assert "supported, newest of 2 pairs" in claims_page.contrast_verdict(one)
+    assert "supported, newest of 2 pairs" in claims_page.format_contrast_verdict(one)
 
 
 def test_the_time_of_training_counts_as_the_run():
@@ -144,7 +144,7 @@ def test_p_values_are_adjusted_by_holm_over_what_could_be_judged():
     assert (one.adjusted, two.adjusted) == (pytest.approx(2 * one.evidence.p), pytest.approx(two.evidence.p))
     assert (three.adjusted, three.verdict) == (None, "not judged")
     assert found.family("base") == (2, 3)
-    assert claims_page.counted(found.findings[0]) == "supported on 2 of 3, not judged on 1"
+    assert claims_page.format_verdict_counts(found.findings[0]) == "supported on 2 of 3, not judged on 1"
     assert found.findings[0].verdict == "supported"
 
 
@@ -179,7 +179,7 @@ def test_a_loss_contrast_wants_the_lower_loss_and_no_higher_score(better, worse,
     rows = tuned(range(better), loss=losses[0]), tuned(range(worse), "other", loss=losses[1])
     found = judged(claims(LOSS), *rows)
     assert (only(found).verdict, found.findings[0].verdict) == (verdict, verdict)
-    assert f"{losses[0]:.3f} : {losses[1]:.3f} nats" in claims_page.page("", found)
+    assert f"{losses[0]:.3f} : {losses[1]:.3f} nats" in claims_page.render_page("", found)
 
 
 @pytest.mark.parametrize(("speed", "verdict"), [(12.5, "supported"), (12.6, "refuted"), (5.0, "supported")])
@@ -187,7 +187,7 @@ def test_a_ratio_is_judged_by_its_limit(speed: float, verdict: str):
     """At most 1.25 times; no p value, and no scores on its line."""
     found = judged(claims(RATIO), tuned(range(30), speed=speed), tuned(range(20), "other"))
     assert (only(found).verdict, only(found).evidence.p) == (verdict, None)
-    assert "|–|–|–|–|–|" in claims_page.page("", found)
+    assert "|–|–|–|–|–|" in claims_page.render_page("", found)
 
 
 @pytest.mark.parametrize(

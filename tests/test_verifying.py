@@ -13,15 +13,20 @@ import tiny
 from baseline_bench import cli
 from baseline_bench.commands import reproduce, verifying
 from baseline_bench.commands.verifying import Verify
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import digest
 from baseline_bench.evaluation import runs
 from baseline_bench.results import entries, noise, retractions
 from baseline_bench.results.bits import Bits
-from baseline_bench.results.completions import CommittedCompletion, from_lines, read_lines, to_lines
+from baseline_bench.results.completions import (
+    CommittedCompletion,
+    decompress_file,
+    parse_completions,
+    serialise_completions,
+)
 from baseline_bench.results.entry import Entry
-from baseline_bench.results.noise import Noise, NoiseRun
+from baseline_bench.results.noise import NoiseRecord, NoiseRun
 
 BOARD = Path(__file__).resolve().parent.parent / "leaderboards" / "gsm8k"
 OPTIONS = ("-o", "dtype=float32", "-o", "device=cpu", "-o", "batch_size=3")
@@ -70,34 +75,34 @@ def order(place: Path, level: int, **changed: object) -> Verify:
 def verified(asked: Verify) -> tuple[int, str]:
     """(exit status, what is printed)."""
     data = io.StringIO()
-    status = verifying.verify(asked, Screen(data, io.StringIO()))
+    status = verifying.verify(asked, Console(data, io.StringIO()))
     return status, data.getvalue()
 
 
 def said(place: Path) -> tuple[retractions.Verification, ...]:
     """The records on the board."""
-    return retractions.read(entry_of(place).parent).verifications
+    return retractions.read_records(entry_of(place).parent).verifications
 
 
 def forge(place: Path, change: Callable[[CommittedCompletion], CommittedCompletion]) -> None:
     """Replace the row by one whose completions are others, every digest worked out again."""
     path = entry_of(place)
-    entry, beside = entries.read(path), entries.completions_path(path)
-    lines = [change(line) for line in from_lines(read_lines(beside), beside.name)]
-    told = hashlib.sha256(to_lines(lines)).hexdigest()
+    entry, beside = entries.read_entry(path), entries.completions_path(path)
+    lines = [change(line) for line in parse_completions(decompress_file(beside), beside.name)]
+    told = hashlib.sha256(serialise_completions(lines)).hexdigest()
     result = replace(entry.result, completions_sha256=told, solutions=None)
     for old in path.parent.glob(f"{path.name.removesuffix('.json')}*"):
         old.unlink()
-    entries.write(Entry.of(result, entry.created, entry.timings), lines, path.parent)
+    entries.write_entry(Entry.of(result, entry.created, entry.timings), lines, path.parent)
 
 
-def band(entry: Entry, right: tuple[int, ...]) -> Noise:
+def band(entry: Entry, right: tuple[int, ...]) -> NoiseRecord:
     """A noise record of the entry's own model and engine, whose runs have so many of its items right."""
     of, items = entry.result, entry.result.counts.total
     none = Bits.of([]).correct.rjust(-(-items // 4), "0")
     traces = [[f"{place}-{place < count}" for place in range(items)] for count in right]
     ones = [f"{((1 << count) - 1) << (4 * len(none) - count):0{len(none)}x}" for count in right]
-    return Noise(
+    return NoiseRecord(
         schema=1,
         created="2026-11-22T12:00:00Z",
         candidate=of.candidate,
@@ -111,7 +116,7 @@ def band(entry: Entry, right: tuple[int, ...]) -> Noise:
             NoiseRun("all", items, bits, none, none, digest(own), None, None)
             for bits, own in zip(ones, traces, strict=True)
         ),
-        pairs=noise.pairs(traces),
+        pairs=noise.pair_runs(traces),
         passes=None,
     )
 
@@ -123,7 +128,7 @@ def test_level_0_takes_the_entry_alone(place):
     (record,) = said(place)
     assert record.level == 0
     assert record.entry_sha256 == hashlib.sha256(entry_of(place).read_bytes()).hexdigest()
-    assert record.missing == (verifying.NEXT[0],)
+    assert record.missing == (verifying.NEXT_LEVEL[0],)
     assert record.provenance.command == "bench verify entry"
     assert "0 (asked: 0)" in page
 
@@ -144,7 +149,7 @@ def test_a_real_row_reaches_level_1_without_its_weights(tmp_path):
         shutil.copy(path, tmp_path / path.name)
     asked = Verify([tmp_path / source.name], 1, None, [], False, [], tmp_path, None, tmp_path, "bench verify", None)
     assert verified(asked)[0] == 0
-    (record,) = retractions.read(tmp_path).verifications
+    (record,) = retractions.read_records(tmp_path).verifications
     assert record.level == 1
     assert "those committed" in record.found[-1]
     assert "vllm 0.26.0" in record.missing[0]
@@ -161,7 +166,7 @@ def test_a_folder_without_the_task_s_data_says_nothing_against_a_row(tmp_path):
     asked = Verify([tmp_path / source.name], 1, None, [], False, [], tmp_path, mirror, tmp_path, "bench verify", None)
     status, page = verified(asked)
     assert status == 1
-    (record,) = retractions.read(tmp_path).verifications
+    (record,) = retractions.read_records(tmp_path).verifications
     assert record.level == 0
     assert "openai/gsm8k" in record.missing[0]
     assert "contradict" not in page
@@ -174,7 +179,7 @@ def test_answers_that_come_out_token_for_token_again_reach_level_2(place):
     (record,) = said(place)
     assert record.level == 2
     assert record.found[-1] == "generated again: all 4 answers came out token for token again"
-    assert record.missing == (verifying.NEXT[2],)
+    assert record.missing == (verifying.NEXT_LEVEL[2],)
     assert "2 (asked: 2)" in page
     (folder,) = (place / "runs").iterdir()
     resolved = json.loads((folder / "engine.json").read_text())
@@ -184,7 +189,7 @@ def test_answers_that_come_out_token_for_token_again_reach_level_2(place):
 def test_a_completion_that_no_weights_gave_is_caught(place):
     """Every digest was made to fit and level 1 is content, for the number read is the same; the tokens are not."""
     path = entry_of(place)
-    first = from_lines(read_lines(entries.completions_path(path)), "here")[0]
+    first = parse_completions(decompress_file(entries.completions_path(path)), "here")[0]
     text = f"{first.text[:5]} ~ {first.text[8:]}"
     forged = replace(first, text=text, ids_sha256=digest([1, 2, 3])[:16])
     forge(place, lambda line: forged if line.id == first.id else line)
@@ -202,7 +207,7 @@ def test_a_completion_that_no_weights_gave_is_caught(place):
 @pytest.mark.parametrize("level", [2, 3])
 def test_a_text_that_its_tokens_do_not_give_is_caught(place, level):
     """Whoever edits a text and leaves the digest of its tokens reaches level 1 and no further, whatever the noise."""
-    noise.write(band(entries.read(entry_of(place)), (0, 4)), entry_of(place).parent)
+    noise.write_record(band(entries.read_entry(entry_of(place)), (0, 4)), entry_of(place).parent)
     forge(place, lambda line: replace(line, text=f"~{line.text}"))
     status, page = verified(order(place, level))
     assert status == 1
@@ -259,12 +264,12 @@ def test_an_entry_that_contradicts_itself_gets_no_record(place):
 def test_what_cannot_be_graded_here_does_not_contradict_itself(place, part):
     """A task or a reader that is not here keeps an entry at level 0, with a record; it is no fault of the entry."""
     path = entry_of(place)
-    entry, beside = entries.read(path), entries.completions_path(path)
-    lines = from_lines(read_lines(beside), beside.name)
+    entry, beside = entries.read_entry(path), entries.completions_path(path)
+    lines = parse_completions(decompress_file(beside), beside.name)
     result = replace(entry.result, task=replace(entry.result.task, **part), solutions=None)
     for old in path.parent.glob(f"{path.name.removesuffix('.json')}*"):
         old.unlink()
-    entries.write(Entry.of(result, entry.created, entry.timings), lines, path.parent)
+    entries.write_entry(Entry.of(result, entry.created, entry.timings), lines, path.parent)
     status, page = verified(order(place, 1))
     assert status == 1
     (record,) = said(place)
@@ -285,7 +290,7 @@ def test_level_3_lacks_a_noise_record(place):
 def test_level_3_is_a_score_inside_the_recorded_noise(place):
     """Tokens that differ do not keep a score from lying inside; the record says both."""
     forge(place, lambda line: replace(line, ids_sha256=digest([line.id])[:16]))
-    noise.write(band(entries.read(entry_of(place)), (0, 2, 1)), entry_of(place).parent)
+    noise.write_record(band(entries.read_entry(entry_of(place)), (0, 2, 1)), entry_of(place).parent)
     assert verified(order(place, 3))[0] == 0
     (record,) = said(place)
     assert (record.level, record.missing) == (3, ())
@@ -296,19 +301,19 @@ def test_level_3_is_a_score_inside_the_recorded_noise(place):
 def test_a_score_outside_the_noise_does_not_reach_level_3(place):
     """Runs that were equal in every token leave no room at all."""
     path = entry_of(place)
-    entry = entries.read(path)
+    entry = entries.read_entry(path)
     record = band(entry, (1, 1))
-    here = verifying.Reached(1, (), ("level 2: ...", verifying.NEXT[2]), "CPU")
-    outcome = reproduce.Outcome(4, (1,), 0, entry.result.counts.correct + 1, (), "CPU", None)
-    noise.write(record, path.parent)
-    found = verifying._inside(path, entry, outcome, here)
+    here = verifying.LevelReached(1, (), ("level 2: ...", verifying.NEXT_LEVEL[2]), "CPU")
+    outcome = reproduce.Reproduction(4, (1,), 0, entry.result.counts.correct + 1, (), "CPU", None)
+    noise.write_record(record, path.parent)
+    found = verifying._verify_within_noise(path, entry, outcome, here)
     assert found.level == 1
     assert "1 or more a difference" in found.missing[-1]
 
 
 def test_noise_of_another_engine_or_device_is_no_band(place):
     """Only a record of the same weights, prompts, engine, settings and device counts; of several the newest."""
-    entry = entries.read(entry_of(place))
+    entry = entries.read_entry(entry_of(place))
     fitting = band(entry, (0, 1))
     others = [
         replace(fitting, engine=replace(fitting.engine, version="transformers 1")),
@@ -317,9 +322,9 @@ def test_noise_of_another_engine_or_device_is_no_band(place):
         replace(fitting, model=replace(fitting.model, weights_sha256="0" * 64)),
         replace(fitting, prompts_sha256="0" * 64),
     ]
-    assert verifying.band(entry, others) is None
+    assert verifying.find_noise_record(entry, others) is None
     newer = replace(fitting, created="2026-11-23T12:00:00Z")
-    assert verifying.band(entry, [fitting, newer, *others]) is newer
+    assert verifying.find_noise_record(entry, [fitting, newer, *others]) is newer
 
 
 def test_the_same_finding_is_not_written_twice(place):

@@ -6,7 +6,7 @@ from baseline_bench.engines import vllm
 
 def chosen(gpu=True, **options) -> tuple[bool, bool]:
     """Whether steps are recorded, and whether vLLM schedules in our process."""
-    found = vllm.resolved(vllm.Options(**options), gpu)
+    found = vllm.resolve_options(vllm.Options(**options), gpu)
     return found.cuda_graphs, found.in_process
 
 

@@ -9,7 +9,15 @@ import pytest
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Model, Request, Sampling, Value
 from baseline_bench.engines import scripted
-from baseline_bench.evaluation.engine_reuse import FLOOR, POSITIONS, Reference, Warm, agreement, distance, prove
+from baseline_bench.evaluation.engine_reuse import (
+    MIN_BOUND,
+    POSITIONS,
+    ReferenceLogprobs,
+    ReusableEngine,
+    check_reload,
+    measure_agreement,
+    measure_distance,
+)
 from safetensors.numpy import load_file, save_file
 
 VOCABULARY = 32
@@ -101,15 +109,15 @@ def lines() -> list[str]:
     return []
 
 
-def reference(model: Model) -> Reference:
+def reference(model: Model) -> ReferenceLogprobs:
     """What these weights give without noise."""
-    return Reference.of(*Bigram(model, Options()).prompt_logprobs(SEQUENCES))
+    return ReferenceLogprobs.of(*Bigram(model, Options()).prompt_logprobs(SEQUENCES))
 
 
-def warm(models, lines, *, known=None, **options) -> Warm:
+def warm(models, lines, *, known=None, **options) -> ReusableEngine:
     """An engine over these models, with a reference for each or for those in `known`."""
     references = {m.weights_sha256: reference(m) for m in (models if known is None else known)}
-    return Warm(load, Options(**options), references, SEQUENCES, lines.append)
+    return ReusableEngine(load, Options(**options), references, SEQUENCES, lines.append)
 
 
 def answers(generator) -> dict[str, Completion]:
@@ -117,13 +125,13 @@ def answers(generator) -> dict[str, Completion]:
     return dict(generator.complete(ASKED, Sampling(12), ()))
 
 
-def noisy(one: Reference, noise: float, seed: int = 0) -> Reference:
+def noisy(one: ReferenceLogprobs, noise: float, seed: int = 0) -> ReferenceLogprobs:
     """The same weights through another engine: every log-probability is off a little."""
     draws = np.random.default_rng(seed)
     return replace(one, logprobs=tuple(tuple(x + noise * draws.standard_normal() for x in r) for r in one.logprobs))
 
 
-def between(new: Reference, old: Reference, share: float) -> Reference:
+def between(new: ReferenceLogprobs, old: ReferenceLogprobs, share: float) -> ReferenceLogprobs:
     """As if this share of the weights' effect had stayed old."""
     rows = zip(new.logprobs, old.logprobs, strict=True)
     return replace(new, logprobs=tuple(tuple(n + share * (o - n) for n, o in zip(*pair, strict=True)) for pair in rows))
@@ -133,25 +141,25 @@ def test_a_reference_keeps_the_last_positions_of_each_sequence(models):
     """However long the sequences, engines are compared over the same places."""
     one = reference(models[0])
     assert [len(row) for row in (*one.logprobs, *one.likeliest)] == [POSITIONS] * 8
-    assert Reference.of([[-1.0]], [[3]]) == Reference(((-1.0,),), ((3,),))
+    assert ReferenceLogprobs.of([[-1.0]], [[3]]) == ReferenceLogprobs(((-1.0,),), ((3,),))
 
 
 def test_distance_and_agreement_are_over_all_positions():
     """Two positions of three agree, and the third is 0.6 nats off; references of other shape are a bug."""
     left, right = (
-        Reference.of([[-1.0, -2.0], [-3.0]], [[1, 2], [3]]),
-        Reference.of([[-1.0, -2.0], [-3.6]], [[1, 2], [4]]),
+        ReferenceLogprobs.of([[-1.0, -2.0], [-3.0]], [[1, 2], [3]]),
+        ReferenceLogprobs.of([[-1.0, -2.0], [-3.6]], [[1, 2], [4]]),
     )
-    assert (distance(left, right), agreement(left, right)) == pytest.approx((0.2, 2 / 3))
+    assert (measure_distance(left, right), measure_agreement(left, right)) == pytest.approx((0.2, 2 / 3))
     with pytest.raises(ValueError, match="zip"):
-        distance(left, Reference.of([[-1.0]], [[1]]))
+        measure_distance(left, ReferenceLogprobs.of([[-1.0]], [[1]]))
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.005, 0.02, 0.1])
 def test_the_right_weights_are_proved_through_noise(models, noise):
     """An engine that is as near to the new reference as it was to its first one holds the new weights."""
     old, new = reference(models[0]), reference(models[1])
-    found = prove(noisy(new, noise, 1), new, old, distance(noisy(old, noise, 2), old))
+    found = check_reload(noisy(new, noise, 1), new, old, measure_distance(noisy(old, noise, 2), old))
     assert found.flaw is None
     assert found.to_new <= found.bound < found.to_old
     assert abs(found.lean) < 0.1
@@ -163,8 +171,10 @@ def test_the_right_weights_are_proved_through_noise(models, noise):
 def test_old_weights_left_behind_are_caught(models, noise, share):
     """Wholly or partly old; even where noise allows for the distance, the differences point to the old weights."""
     old, new = reference(models[0]), reference(models[1])
-    noise = noise * distance(old, new)
-    found = prove(noisy(between(new, old, share), noise, 1), new, old, distance(noisy(old, noise, 2), old))
+    noise = noise * measure_distance(old, new)
+    found = check_reload(
+        noisy(between(new, old, share), noise, 1), new, old, measure_distance(noisy(old, noise, 2), old)
+    )
     assert found.flaw is not None
     assert found.lean == pytest.approx(share, abs=0.05)
 
@@ -172,7 +182,7 @@ def test_old_weights_left_behind_are_caught(models, noise, share):
 def test_a_small_share_of_old_weights_is_seen_under_the_noise(models):
     """A fifth of the old weights' effect lies within the bound here, and its direction gives it away."""
     old, new = reference(models[0]), reference(models[1])
-    found = prove(between(new, old, 0.2), new, old, 0.1 * distance(old, new))
+    found = check_reload(between(new, old, 0.2), new, old, 0.1 * measure_distance(old, new))
     assert found.to_new <= found.bound
     assert found.to_old >= 3 * found.to_new
     assert found.flaw == "the reloaded weights lean by 20% to the old model"
@@ -181,18 +191,18 @@ def test_a_small_share_of_old_weights_is_seen_under_the_noise(models):
 def test_models_too_near_to_each_other_prove_nothing(models):
     """Where the old weights would pass as the new ones, even the right ones are no proof."""
     old = reference(models[0])
-    new = noisy(old, FLOOR / 2)
-    assert "too near" in prove(new, new, old, 0.0).flaw
-    assert "too near" in prove(old, old, old, 0.0).flaw
+    new = noisy(old, MIN_BOUND / 2)
+    assert "too near" in check_reload(new, new, old, 0.0).flaw
+    assert "too near" in check_reload(old, old, old, 0.0).flaw
 
 
 def test_what_contradicts_itself_is_no_proof(models):
     """A distance hardly better than the old one, the old model's choices, and what is no number."""
     old, new = reference(models[0]), reference(models[1])
-    apart = distance(old, new)
-    assert "from the old one" in prove(noisy(new, 0.8 * apart), new, old, 0.3 * apart).flaw
-    assert "agree with" in prove(replace(new, likeliest=old.likeliest), new, old, 0.0).flaw
-    assert prove(noisy(new, float("nan")), new, old, 0.0).flaw is not None
+    apart = measure_distance(old, new)
+    assert "from the old one" in check_reload(noisy(new, 0.8 * apart), new, old, 0.3 * apart).flaw
+    assert "agree with" in check_reload(replace(new, likeliest=old.likeliest), new, old, 0.0).flaw
+    assert check_reload(noisy(new, float("nan")), new, old, 0.0).flaw is not None
 
 
 def test_models_of_one_shape_go_through_one_engine(models, lines):
@@ -293,7 +303,7 @@ def test_the_same_weights_stay_where_they_are(models, lines):
 
 def test_an_engine_that_cannot_reload_is_loaded_for_every_model(models, lines):
     """Its generators are closed one after the other, and there is nothing to tell the user."""
-    engine = Warm(scripted.load, scripted.Options(), {}, SEQUENCES, lines.append)
+    engine = ReusableEngine(scripted.load, scripted.Options(), {}, SEQUENCES, lines.append)
     paths = [engine.generator(model)[1] for model in models]
     assert [(how.path, how.reload, how.proof, how.why) for how in paths] == [("loaded", None, None, None)] * 3
     assert lines == []

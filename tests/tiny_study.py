@@ -65,7 +65,7 @@ def only(folder: Path, pattern: str) -> Path:
 
 def rows(folder: Path) -> list[Entry]:
     """The rows of the folder's boards, by name."""
-    read = [entries.read(path) for path in folder.glob("leaderboards/*/*.json")]
+    read = [entries.read_entry(path) for path in folder.glob("leaderboards/*/*.json")]
     return sorted(read, key=lambda row: row.result.candidate)
 
 
@@ -81,12 +81,12 @@ def base_of(row: Entry) -> str:
 
 def history(run: Path) -> list[dict[str, object]]:
     """The steps of a training."""
-    return [asdict(step) for step in candidate.steps((run / candidate.LOSSES).read_bytes())]
+    return [asdict(step) for step in candidate.parse_steps((run / candidate.LOSS_FILE).read_bytes())]
 
 
 def first_test_problem() -> Problem:
     """The first item that candidates are scored on."""
-    return plugins.task("word-problems").problems(Split("test"))[0]
+    return plugins.load_task("word-problems").problems(Split("test"))[0]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

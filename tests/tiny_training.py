@@ -10,12 +10,12 @@ from typing import Any
 import tiny
 import torch
 from baseline_bench.core import plugins
-from baseline_bench.core.types import Job, Message, Model, Row, Sample, Step, Trained
+from baseline_bench.core.types import Job, Message, Model, Sample, Step, TrainingExample, TrainingResult
 from baseline_bench.models import tokenizer, weights
 from baseline_bench.trainers import _network, _sft
 from baseline_bench.trainers._options import Full, Lora, Qlora
-from baseline_bench.trainers._packing import Packed, pack
-from baseline_bench.training.rows import tokenise
+from baseline_bench.trainers._packing import PackedPass, pack_examples
+from baseline_bench.training.rows import tokenise_samples
 from transformers import AutoModelForCausalLM
 
 QUESTION = "Tom has {0} red apples and buys {1} more. How many apples does he have now?"
@@ -27,7 +27,7 @@ LONGER = "There were {0} birds on the first tree.\nTogether there are {0} + {1} 
 class Run:
     """A finished training and every step that it reported."""
 
-    trained: Trained
+    trained: TrainingResult
     steps: list[Step]
 
     @property
@@ -49,7 +49,7 @@ def model(folder: Path, manner: tiny.Manner = "chatml") -> Model:
 
 def at(folder: Path) -> Model:
     """A folder of weights as a base."""
-    return Model("tiny", "folder", None, folder, None, weights.sha256(folder))
+    return Model("tiny", "folder", None, folder, None, weights.digest_weights(folder))
 
 
 def samples(count: int) -> list[Sample]:
@@ -63,10 +63,10 @@ def samples(count: int) -> list[Sample]:
     return made
 
 
-def rows(base: Model, count: int) -> tuple[Row, ...]:
+def rows(base: Model, count: int) -> tuple[TrainingExample, ...]:
     """The same as checked token ids."""
-    speech = tokenizer.load(base)
-    return tokenise(samples(count), speech.tokenizer, speech.manner, 4096).rows
+    speech = tokenizer.load_tokenizer(base)
+    return tokenise_samples(samples(count), speech.tokenizer, speech.manner, 4096).rows
 
 
 def full(**over: Any) -> Full:
@@ -93,14 +93,14 @@ _EXACT: dict[str, Any] = {
 }
 
 
-def job(base: Model, rows: Sequence[Row], folder: Path, options: Any, **over: Any) -> Job:
+def job(base: Model, rows: Sequence[TrainingExample], folder: Path, options: Any, **over: Any) -> Job:
     """What a trainer is given; reports go nowhere unless told."""
     folder.mkdir(parents=True, exist_ok=True)
     given = {"held_out": (), "seed": 0, "checkpoints": 0, "processes": 1, "report": _nowhere}
     return Job(base=base, rows=rows, options=options, folder=folder, **(given | over))
 
 
-def run(train: Any, base: Model, rows: Sequence[Row], folder: Path, options: Any, **over: Any) -> Run:
+def run(train: Any, base: Model, rows: Sequence[TrainingExample], folder: Path, options: Any, **over: Any) -> Run:
     """Train on one thread; a `report` gets the steps too."""
     steps: list[Step] = []
     told = over.pop("report", _nowhere)
@@ -119,16 +119,16 @@ def run(train: Any, base: Model, rows: Sequence[Row], folder: Path, options: Any
 
 def loaded(job: Job, _device: torch.device) -> Any:
     """The base in fp32, as a method builds it."""
-    return _network.load(job, torch.float32)
+    return _network.load_base(job, torch.float32)
 
 
-def changed(change: Callable[[Any], Any]) -> Callable[[Job], Trained]:
+def changed(change: Callable[[Any], Any]) -> Callable[[Job], TrainingResult]:
     """A full trainer whose network was changed."""
 
     def build(job: Job, device: torch.device) -> Any:
         return change(loaded(job, device))
 
-    return lambda job: _sft.run(job, _sft.Method("full", build, _network.save))
+    return lambda job: _sft.run_training(job, _sft.TrainingMethod("full", build, _network.save_weights))
 
 
 def plain(folder: Path, attention: str = "eager") -> Any:
@@ -136,24 +136,24 @@ def plain(folder: Path, attention: str = "eager") -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
 
 
-def summed_loss(network: Any, row: Row) -> torch.Tensor:
+def summed_loss(network: Any, row: TrainingExample) -> torch.Tensor:
     """The loss of one row alone over its supervised tokens, by transformers' own loss."""
     labels = [-100] * row.start + list(row.token_ids[row.start :])
     loss = network(input_ids=torch.tensor([row.token_ids]), labels=torch.tensor([labels])).loss
     return loss * (len(row.token_ids) - row.start)
 
 
-def supervised(rows: Sequence[Row]) -> int:
+def supervised(rows: Sequence[TrainingExample]) -> int:
     """How many tokens the loss is over."""
     return sum(len(row.token_ids) - row.start for row in rows)
 
 
-def packed_loss(network: Any, rows: Sequence[Row]) -> torch.Tensor:
+def packed_loss(network: Any, rows: Sequence[TrainingExample]) -> torch.Tensor:
     """The summed loss of rows in one padding-free pass."""
-    return pass_loss(network, pack(rows))
+    return pass_loss(network, pack_examples(rows))
 
 
-def pass_loss(network: Any, packed: Packed) -> torch.Tensor:
+def pass_loss(network: Any, packed: PackedPass) -> torch.Tensor:
     """The summed loss of one pass; a network that fills a cache takes packed rows for one."""
     logits = network(
         input_ids=packed.ids, position_ids=packed.positions, logits_to_keep=packed.predict, use_cache=False
@@ -185,7 +185,7 @@ def work(asked: dict[str, Any], _screen: Any, rank: int) -> list[Any]:
     base = at(Path(asked["base"]))
     told = []
     for name, folder, options in asked["trainings"]:
-        trainer = plugins.trainer(name)
+        trainer = plugins.load_trainer(name)
         settings = trainer.Options(**(_EXACT | options))
         given = {"processes": asked["processes"], "held_out": rows(base, 3), "report": until(asked.get("killed"))}
         made = run(trainer.train, base, rows(base, asked["rows"]), Path(folder), settings, **given)

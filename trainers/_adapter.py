@@ -13,7 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 
 
-def attach(network: Any, job: Job) -> PeftModel:
+def attach_adapters(network: Any, job: Job) -> PeftModel:
     """Freeze the network and put an fp32 adapter beside every target.
 
     PEFT's own targets of Gemma are q and v alone; the recipe's are spelled out, and counted.
@@ -42,7 +42,7 @@ def attach(network: Any, job: Job) -> PeftModel:
     for parameter in made.parameters():
         if parameter.requires_grad and options.weights == "fp32":
             parameter.data = parameter.data.float()
-    _require_count(made, options)
+    _require_trainable_count(made, options)
     return made
 
 
@@ -64,15 +64,15 @@ def require_gradients(network: Any) -> None:
         )
 
 
-def save(network: PeftModel, state: Mapping[str, torch.Tensor], folder: Path, job: Job) -> None:
+def save_adapter(network: PeftModel, state: Mapping[str, torch.Tensor], folder: Path, job: Job) -> None:
     """Write the adapter as PEFT does, naming the base by its name and not by where it lies."""
     network.peft_config["default"].base_model_name_or_path = job.base.name
-    with _network.drafted(folder) as draft:
+    with _network.write_atomically(folder) as draft:
         network.save_pretrained(draft, state_dict=dict(state), save_embedding_layers=False)
         (draft / "README.md").unlink(missing_ok=True)
 
 
-def _require_count(network: Any, options: Lora) -> None:
+def _require_trainable_count(network: Any, options: Lora) -> None:
     layers = [module for module in network.modules() if isinstance(module, LoraLayer)]
     wanted = sum(options.r * (layer.in_features + layer.out_features) for layer in layers)
     trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

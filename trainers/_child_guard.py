@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 # Launchers of several processes put each into a session of its own, and end them when they are asked to end.
-GRACE = 10.0
-_SIGNALLED = 128
+GRACE_SECONDS = 10.0
+_SIGNAL_STATUS = 128
 
 
 def main(command: Sequence[str]) -> int:
     """Run it in this process's group; its exit status, 128 and the signal's number where a signal ended it."""
-    signal.signal(signal.SIGTERM, _nothing)  # a handler, unlike SIG_IGN, does not pass to the command
+    signal.signal(signal.SIGTERM, _ignore_signal)  # a handler, unlike SIG_IGN, does not pass to the command
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     ending = threading.Event()
     watch = threading.Thread(target=_end_with_parent, args=(child, ending), daemon=True)
@@ -23,10 +23,10 @@ def main(command: Sequence[str]) -> int:
     code = child.wait()
     if ending.is_set():
         watch.join()
-    return code if code >= 0 else _SIGNALLED - code
+    return code if code >= 0 else _SIGNAL_STATUS - code
 
 
-def _nothing(_signal: int, _frame: object) -> None:
+def _ignore_signal(_signal: int, _frame: object) -> None:
     """This process outlives what it ends."""
 
 
@@ -36,7 +36,7 @@ def _end_with_parent(child: "subprocess.Popen[bytes]", ending: threading.Event) 
     ending.set()
     os.killpg(0, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
-        child.wait(GRACE)
+        child.wait(GRACE_SECONDS)
     os.killpg(0, signal.SIGKILL)
 
 

@@ -10,7 +10,7 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.trainers._options import Full
 
 
-def accelerator(options: Full) -> Accelerator:
+def build_accelerator(options: Full) -> Accelerator:
     """DDP over the processes there are, or FSDP2 where the recipe shards."""
     # accelerate looks for several processes on a CPU only when it is told to stay there.
     cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
@@ -29,7 +29,7 @@ def accelerator(options: Full) -> Accelerator:
 
 
 @contextmanager
-def memory_told(options: Full, processes: int) -> Iterator[None]:
+def explain_out_of_memory(options: Full, processes: int) -> Iterator[None]:
     """Turn what a full device says into one line with the way out."""
     try:
         yield

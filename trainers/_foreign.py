@@ -17,16 +17,16 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from baseline_bench.core.contracts import Foreign
+from baseline_bench.core.contracts import ExternalTrainer
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Job, Row, Trained
+from baseline_bench.core.types import Job, TrainingExample, TrainingResult
 from baseline_bench.trainers import _child_guard, _history
 
 FOLDER, LOG = "foreign", "foreign.log"
-IGNORED = -100
+IGNORED_LABEL = -100
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "peft", "bitsandbytes", "datasets")
 _SHOWN_LINES, _SHOWN = 3, 400
-_VERSIONS = """\
+_VERSIONS_SCRIPT = """\
 import json, sys
 from importlib.metadata import PackageNotFoundError, version
 found = {}
@@ -39,8 +39,8 @@ print(json.dumps(found))
 """
 
 
-def run(trainer: Foreign, job: Job) -> Trained:
-    """Train by a foreign trainer; see `baseline_bench.core.contracts.Foreign`.
+def run_trainer(trainer: ExternalTrainer, job: Job) -> TrainingResult:
+    """Train by a foreign trainer; see `baseline_bench.core.contracts.ExternalTrainer`.
 
     Raises:
         BenchError: the interpreter or the command is not there, the command fails, takes longer than the recipe's time
@@ -53,49 +53,49 @@ def run(trainer: Foreign, job: Job) -> Trained:
         )
     place = job.folder / FOLDER
     shutil.rmtree(place, ignore_errors=True)
-    libraries = _libraries(trainer, job)
-    _write(_files(trainer, job), place)
-    command, began = _command(trainer, job), perf_counter()
+    libraries = _read_versions(trainer, job)
+    _write_files(_collect_files(trainer, job), place)
+    command, began = _build_command(trainer, job), perf_counter()
     log = job.folder / LOG
     from baseline_bench.trainers import _external_check  # loads torch
 
     try:
-        _run(command, place, log, job.options.time_limit)
-        found = _weights(trainer, job, place)
-        logged = _history.read(place)
-        steps = list(_history.steps(logged, job, perf_counter() - began))
-        taken: Trained = _external_check.take(found, job)
+        _run_command(command, place, log, job.options.time_limit)
+        found = _find_weights(trainer, job, place)
+        logged = _history.read_history(place)
+        steps = list(_history.build_steps(logged, job, perf_counter() - began))
+        taken: TrainingResult = _external_check.take_weights(found, job)
     except BenchError as error:
         name = Path(str(getattr(trainer, "__file__", trainer))).stem
-        raise BenchError(f"{name}: {error.what}{_tail(log)}", error.way_out) from error
+        raise BenchError(f"{name}: {error.what}{_read_log_tail(log)}", error.way_out) from error
     for step in steps:
         job.report(step)
     return replace(
         taken,
-        held_out_loss=_history.last(logged, "eval_loss") if job.held_out else None,
+        held_out_loss=_history.find_last_value(logged, "eval_loss") if job.held_out else None,
         libraries=libraries,
-        peak_memory=_history.last(logged, "peak_memory"),
+        peak_memory=_history.find_last_value(logged, "peak_memory"),
     )
 
 
-def jsonl(rows: Sequence[Row]) -> str:
+def format_jsonl(rows: Sequence[TrainingExample]) -> str:
     """Rows as most trainers take ready tokens: input_ids, attention_mask, labels with -100 where nothing is learned."""
-    return "".join(json.dumps(row) + "\n" for row in columns(rows))
+    return "".join(json.dumps(row) + "\n" for row in build_columns(rows))
 
 
-def columns(rows: Sequence[Row]) -> list[dict[str, list[int]]]:
+def build_columns(rows: Sequence[TrainingExample]) -> list[dict[str, list[int]]]:
     """The same as values, one dict a row."""
     return [
         {
             "input_ids": list(row.token_ids),
             "attention_mask": [1] * len(row.token_ids),
-            "labels": [IGNORED] * row.start + list(row.token_ids[row.start :]),
+            "labels": [IGNORED_LABEL] * row.start + list(row.token_ids[row.start :]),
         }
         for row in rows
     ]
 
 
-def interpreter(options: Any) -> Path:
+def find_interpreter(options: Any) -> Path:
     """The Python that a recipe names, this one where it names none. A link stays one: it is what makes a venv.
 
     Raises:
@@ -110,11 +110,11 @@ def interpreter(options: Any) -> Path:
     return Path(found)
 
 
-def _libraries(trainer: Foreign, job: Job) -> Mapping[str, str]:
+def _read_versions(trainer: ExternalTrainer, job: Job) -> Mapping[str, str]:
     """Versions in that interpreter of what trains there."""
-    python = interpreter(job.options)
+    python = find_interpreter(job.options)
     needed: Sequence[str] = getattr(trainer, "LIBRARIES", ())
-    asked = [str(python), "-c", _VERSIONS, *needed, *LIBRARIES]
+    asked = [str(python), "-c", _VERSIONS_SCRIPT, *needed, *LIBRARIES]
     told = subprocess.run(asked, capture_output=True, text=True, check=False)
     try:
         found: dict[str, str] = json.loads(told.stdout)
@@ -125,10 +125,10 @@ def _libraries(trainer: Foreign, job: Job) -> Mapping[str, str]:
     return found
 
 
-def _files(trainer: Foreign, job: Job) -> Mapping[str, str | bytes]:
-    given = _told(trainer, "files", job)
+def _collect_files(trainer: ExternalTrainer, job: Job) -> Mapping[str, str | bytes]:
+    given = _call_member(trainer, "files", job)
     if not isinstance(given, Mapping) or not all(_is_file(name, data) for name, data in given.items()):
-        raise _broken(trainer, "files", "names of files below its folder, each with a text or bytes")
+        raise _contract_error(trainer, "files", "names of files below its folder, each with a text or bytes")
     return given
 
 
@@ -140,7 +140,7 @@ def _is_below(name: str) -> bool:
     return bool(name) and not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
-def _write(files: Mapping[str, str | bytes], place: Path) -> None:
+def _write_files(files: Mapping[str, str | bytes], place: Path) -> None:
     place.mkdir(parents=True)
     for name, data in files.items():
         path = place / name
@@ -148,14 +148,14 @@ def _write(files: Mapping[str, str | bytes], place: Path) -> None:
         path.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
-def _command(trainer: Foreign, job: Job) -> list[str]:
+def _build_command(trainer: ExternalTrainer, job: Job) -> list[str]:
     """The words to run; "python", and programs that lie beside it, are those of the recipe's interpreter."""
-    words = _told(trainer, "command", job)
+    words = _call_member(trainer, "command", job)
     if isinstance(words, str) or not isinstance(words, Sequence) or not all(isinstance(w, str) for w in words):
-        raise _broken(trainer, "command", "a list of words, such as ['python', 'train.py']")
+        raise _contract_error(trainer, "command", "a list of words, such as ['python', 'train.py']")
     if not words:
-        raise _broken(trainer, "command", "a list of words, and gave none")
-    python = interpreter(job.options)
+        raise _contract_error(trainer, "command", "a list of words, and gave none")
+    python = find_interpreter(job.options)
     if words[0] == "python":
         return [str(python), *words[1:]]
     program = shutil.which(words[0], path=os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)]))
@@ -167,10 +167,10 @@ def _command(trainer: Foreign, job: Job) -> list[str]:
     return [program, *words[1:]]
 
 
-def _weights(trainer: Foreign, job: Job, place: Path) -> Path:
-    given = _told(trainer, "weights", job)
+def _find_weights(trainer: ExternalTrainer, job: Job, place: Path) -> Path:
+    given = _call_member(trainer, "weights", job)
     if not isinstance(given, str | Path) or not _is_below(str(given)):
-        raise _broken(trainer, "weights", "the path of a folder below its own")
+        raise _contract_error(trainer, "weights", "the path of a folder below its own")
     found = place / given
     if not found.is_dir() or not any(found.iterdir()):
         raise BenchError(f"it ended without an error and left no weights in {found}", "mend the trainer or its files")
@@ -179,19 +179,19 @@ def _weights(trainer: Foreign, job: Job, place: Path) -> Path:
     return found
 
 
-def _told(trainer: Foreign, member: str, job: Job) -> Any:
+def _call_member(trainer: ExternalTrainer, member: str, job: Job) -> Any:
     function: Callable[[Job], Any] = getattr(trainer, member)
     return function(job)
 
 
-def _broken(trainer: Foreign, member: str, expected: str) -> BenchError:
+def _contract_error(trainer: ExternalTrainer, member: str, expected: str) -> BenchError:
     where = getattr(trainer, "__file__", trainer)
     return BenchError(
         f"{where}: {member}(job) must give {expected}", "see the class Foreign in harness/core/contracts.py"
     )
 
 
-def _run(command: Sequence[str], place: Path, log: Path, limit: float) -> None:
+def _run_command(command: Sequence[str], place: Path, log: Path, limit: float) -> None:
     """Run to the end, or to the end of the time; whatever happens, nothing of it is left running."""
     leash = [sys.executable, str(Path(_child_guard.__file__)), *command]
     with log.open("wb") as printed:
@@ -211,25 +211,25 @@ def _run(command: Sequence[str], place: Path, log: Path, limit: float) -> None:
                 f"it was ended after {limit:g} seconds, the recipe's time_limit", "--set time_limit=SECONDS"
             ) from error
         finally:
-            _end(child)
+            _end_command(child)
     if code == 128 + signal.SIGKILL:
         raise BenchError("it was killed by the system, most likely for want of memory", f"look into {log}")
     if code:
         raise BenchError(f"its command ended with status {code}", f"look into {log}")
 
 
-def _end(child: "subprocess.Popen[bytes]") -> None:
+def _end_command(child: "subprocess.Popen[bytes]") -> None:
     """Let go of the leash, which ends what still runs; then what the command left behind in its group."""
     if child.stdin is not None:
         child.stdin.close()
     with suppress(subprocess.TimeoutExpired):
-        child.wait(2 * _child_guard.GRACE)
+        child.wait(2 * _child_guard.GRACE_SECONDS)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
 
 
-def _tail(log: Path) -> str:
+def _read_log_tail(log: Path) -> str:
     """The last lines of a log, on one line."""
     text = log.read_bytes().decode(errors="replace") if log.is_file() else ""
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()][-_SHOWN_LINES:]

@@ -11,47 +11,47 @@ from typing import Any
 import torch
 from baseline_bench.core.errors import BenchError
 from baseline_bench.trainers import _masks
-from baseline_bench.trainers._packing import Packed
+from baseline_bench.trainers._packing import PackedPass
 from torch.nn.functional import cross_entropy
 
-STEP = 512
-IGNORED = -100
+TOKEN_STEP = 512
+IGNORED_LABEL = -100
 # Rounding alone parts the replayed loss from the plain one.
-_APART = 0.02
+_REPLAY_TOLERANCE = 0.02
 
 Masks = torch.Tensor | dict[str, torch.Tensor] | None
-Size = tuple[int, int]
+PassSize = tuple[int, int]
 
 
-def size(packed: Packed) -> Size:
+def choose_size(packed: PackedPass) -> PassSize:
     """(tokens, predictions) to which a pass is padded: few sizes, little waste."""
-    tokens = -(-packed.ids.shape[1] // STEP) * STEP
+    tokens = -(-packed.ids.shape[1] // TOKEN_STEP) * TOKEN_STEP
     quarter = tokens // 4
     return tokens, -(-len(packed.predict) // quarter) * quarter or quarter
 
 
-def padded(packed: Packed, to: Size) -> Packed:
+def pad_pass(packed: PackedPass, to: PassSize) -> PackedPass:
     """The same pass at a size: a last row of zeros, and predictions that do not count."""
     tokens, predictions = to
     more, fewer = tokens - packed.ids.shape[1], predictions - len(packed.predict)
-    return Packed(
+    return PackedPass(
         ids=torch.cat([packed.ids, packed.ids.new_zeros(1, more)], 1),
         positions=torch.cat([packed.positions, torch.arange(more)[None]], 1),
         predict=torch.cat([packed.predict, packed.predict.new_zeros(fewer)]),
-        labels=torch.cat([packed.labels, packed.labels.new_full((fewer,), IGNORED)]),
+        labels=torch.cat([packed.labels, packed.labels.new_full((fewer,), IGNORED_LABEL)]),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Recorded:
+class _RecordedPass:
     graph: Any
-    given: Packed
+    given: PackedPass
     mask: Masks
     share: torch.Tensor
     loss: torch.Tensor
 
 
-class Graphs:
+class CudaGraphs:
     """Recorded passes by size; gradients are added to the parameters' own `.grad`, as a plain backward pass does.
 
     Args:
@@ -60,23 +60,23 @@ class Graphs:
         dtype: of the masks.
     """
 
-    def __init__(self, logits: Callable[[Packed, Masks], torch.Tensor], network: Any, dtype: torch.dtype) -> None:
+    def __init__(self, logits: Callable[[PackedPass, Masks], torch.Tensor], network: Any, dtype: torch.dtype) -> None:
         self._logits = logits
         self._network = network
         self._dtype = dtype
-        self._recorded: dict[Size, _Recorded] = {}
+        self._recorded: dict[PassSize, _RecordedPass] = {}
         self._pool: Any = None
 
-    def record(self, passes: Iterable[Packed]) -> None:
+    def record(self, passes: Iterable[PackedPass]) -> None:
         """Record every size that the passes take, the largest first, so that the others fit into its memory.
 
         Raises:
             BenchError: a pass cannot be recorded, or a replay does not give the loss of the plain pass.
         """
-        first = {size(packed): packed for packed in passes}
+        first = {choose_size(packed): packed for packed in passes}
         for wanted in sorted(first, reverse=True):
             try:
-                self._recorded[wanted] = self._record(padded(first[wanted], wanted))
+                self._recorded[wanted] = self._record(pad_pass(first[wanted], wanted))
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
@@ -87,17 +87,17 @@ class Graphs:
         for wanted, packed in first.items():
             self._require_equal(packed, wanted)
 
-    def backward(self, packed: Packed, share: float) -> torch.Tensor:
+    def backward(self, packed: PackedPass, share: float) -> torch.Tensor:
         """Add the gradients of `share` times the summed loss of a pass; that product."""
-        recorded = self._recorded[size(packed)]
-        self._give(recorded, padded(packed, size(packed)), share)
+        recorded = self._recorded[choose_size(packed)]
+        self._give(recorded, pad_pass(packed, choose_size(packed)), share)
         recorded.graph.replay()
         return recorded.loss.clone()
 
-    def _give(self, recorded: _Recorded, packed: Packed, share: float) -> None:
+    def _give(self, recorded: _RecordedPass, packed: PackedPass, share: float) -> None:
         for name in ("ids", "positions", "predict", "labels"):
             getattr(recorded.given, name).copy_(getattr(packed, name), non_blocking=True)
-        made = _masks.masks(self._network.config, recorded.given.positions, self._dtype)
+        made = _masks.build_masks(self._network.config, recorded.given.positions, self._dtype)
         if isinstance(recorded.mask, dict) and isinstance(made, dict):
             for kind, mask in made.items():
                 recorded.mask[kind].copy_(mask)
@@ -105,10 +105,10 @@ class Graphs:
             recorded.mask.copy_(made)
         recorded.share.fill_(share)
 
-    def _record(self, packed: Packed) -> _Recorded:
+    def _record(self, packed: PackedPass) -> _RecordedPass:
         device = next(self._network.parameters()).device
         given = packed.to(device)
-        mask = _masks.masks(self._network.config, given.positions, self._dtype)
+        mask = _masks.build_masks(self._network.config, given.positions, self._dtype)
         share = torch.zeros((), device=device)
         if self._pool is None:
             self._warm_up(given, mask, share)
@@ -116,9 +116,9 @@ class Graphs:
         with torch.cuda.graph(graph, pool=self._pool):
             loss = self._pass(given, mask, share)
         self._pool = graph.pool()
-        return _Recorded(graph, given, mask, share, loss)
+        return _RecordedPass(graph, given, mask, share, loss)
 
-    def _warm_up(self, given: Packed, mask: Masks, share: torch.Tensor) -> None:
+    def _warm_up(self, given: PackedPass, mask: Masks, share: torch.Tensor) -> None:
         """Two plain passes on a stream of their own: libraries set themselves up, and every `.grad` comes to be."""
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
@@ -127,21 +127,21 @@ class Graphs:
                 self._pass(given, mask, share)
         torch.cuda.current_stream().wait_stream(stream)
 
-    def _pass(self, given: Packed, mask: Masks, share: torch.Tensor) -> torch.Tensor:
+    def _pass(self, given: PackedPass, mask: Masks, share: torch.Tensor) -> torch.Tensor:
         logits = self._logits(given, mask)
-        loss = cross_entropy(logits, given.labels, reduction="sum", ignore_index=IGNORED) * share
+        loss = cross_entropy(logits, given.labels, reduction="sum", ignore_index=IGNORED_LABEL) * share
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def _require_equal(self, packed: Packed, wanted: Size) -> None:
+    def _require_equal(self, packed: PackedPass, wanted: PassSize) -> None:
         """A replay gives the loss of the plain, unpadded pass."""
         share = 1 / max(1, len(packed.predict))
         replayed = float(self.backward(packed, share))
         with torch.no_grad():
             here = packed.to(next(self._network.parameters()).device)
-            mask = _masks.masks(self._network.config, here.positions, self._dtype)
+            mask = _masks.build_masks(self._network.config, here.positions, self._dtype)
             plain = float(cross_entropy(self._logits(here, mask), here.labels, reduction="sum")) * share
-        if not abs(replayed - plain) <= _APART * max(1.0, abs(plain)):
+        if not abs(replayed - plain) <= _REPLAY_TOLERANCE * max(1.0, abs(plain)):
             raise BenchError(
                 f"a replayed pass of {wanted[0]} tokens has loss {replayed:.4f}, the plain one {plain:.4f}",
                 "--set cuda_graph=false",

@@ -7,32 +7,34 @@ from pathlib import Path
 from typing import Any
 
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Job, Row, Step
+from baseline_bench.core.types import Job, Step, TrainingExample
 
-FILE = "trainer_state.json"
-_WAY_OUT = f"let it log every step (logging_steps = 1) and write {FILE}, as transformers' Trainer.save_state does"
+HISTORY_FILE = "trainer_state.json"
+_WAY_OUT = (
+    f"let it log every step (logging_steps = 1) and write {HISTORY_FILE}, as transformers' Trainer.save_state does"
+)
 
 
-def read(place: Path) -> list[dict[str, Any]]:
+def read_history(place: Path) -> list[dict[str, Any]]:
     """What was logged, of the state with the most steps anywhere below a folder; checkpoints hold older ones.
 
     Raises:
         BenchError: there is none, or it is no such file.
     """
     logged: list[dict[str, Any]] = []
-    for path in sorted(place.rglob(FILE)):
+    for path in sorted(place.rglob(HISTORY_FILE)):
         try:
             found = [dict(entry) for entry in json.loads(path.read_bytes())["log_history"]]
         except (ValueError, KeyError, TypeError) as error:
             raise BenchError(f"{path} holds no log_history", _WAY_OUT) from error
-        if len(_losses(found)) >= len(_losses(logged)):
+        if len(_select_loss_entries(found)) >= len(_select_loss_entries(logged)):
             logged = found
-    if not _losses(logged):
+    if not _select_loss_entries(logged):
         raise BenchError("it told no loss", _WAY_OUT)
     return logged
 
 
-def steps(logged: Sequence[dict[str, Any]], job: Job, elapsed: float) -> Iterator[Step]:
+def build_steps(logged: Sequence[dict[str, Any]], job: Job, elapsed: float) -> Iterator[Step]:
     """The steps, in order.
 
     A foreign trainer shuffles by itself, so that a step's tokens are the mean row's times its rows, rounded so that
@@ -47,39 +49,39 @@ def steps(logged: Sequence[dict[str, Any]], job: Job, elapsed: float) -> Iterato
     Raises:
         BenchError: steps that are missing or twice there, or a loss that is not finite.
     """
-    entries = _losses(logged)
+    entries = _select_loss_entries(logged)
     total = len(entries)
     if [entry.get("step") for entry in entries] != list(range(1, total + 1)):
         raise BenchError(f"its history has not every step from 1 to {total}", _WAY_OUT)
     whole = next((float(entry["train_runtime"]) for entry in logged if "train_runtime" in entry), elapsed)
     seen = 0
     for number, entry in enumerate(entries, 1):
-        loss, rate = _number(entry, "loss", number), _number(entry, "learning_rate", number)
-        rows = _rows(number, len(job.rows), job.options.batch)
+        loss, rate = _require_number(entry, "loss", number), _require_number(entry, "learning_rate", number)
+        rows = _count_step_rows(number, len(job.rows), job.options.batch)
         yield Step(
             number=number,
             total=total,
             loss=loss,
             lr=rate,
-            grad_norm=_number(entry, "grad_norm", number) if entry.get("grad_norm") is not None else None,
+            grad_norm=_require_number(entry, "grad_norm", number) if entry.get("grad_norm") is not None else None,
             rows=rows,
-            tokens=_between(seen, seen + rows, _mean(job.rows, 0)),
-            supervised=_between(seen, seen + rows, _mean(job.rows, 1)),
+            tokens=_count_tokens_between(seen, seen + rows, _mean_tokens(job.rows, 0)),
+            supervised=_count_tokens_between(seen, seen + rows, _mean_tokens(job.rows, 1)),
             seconds=float(entry.get("seconds", whole * number / total)),
         )
         seen += rows
 
 
-def last(logged: Sequence[dict[str, Any]], key: str) -> Any:
+def find_last_value(logged: Sequence[dict[str, Any]], key: str) -> Any:
     """The last value of a key, or None."""
     return next((entry[key] for entry in reversed(logged) if key in entry), None)
 
 
-def _losses(logged: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _select_loss_entries(logged: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [entry for entry in logged if "loss" in entry]
 
 
-def _number(entry: dict[str, Any], key: str, step: int) -> float:
+def _require_number(entry: dict[str, Any], key: str, step: int) -> float:
     try:
         value = float(entry[key])
     except (KeyError, TypeError, ValueError) as error:
@@ -89,17 +91,17 @@ def _number(entry: dict[str, Any], key: str, step: int) -> float:
     return value
 
 
-def _rows(number: int, rows: int, batch: int) -> int:
+def _count_step_rows(number: int, rows: int, batch: int) -> int:
     """Rows of a step: a batch, and in the last step of an epoch what is left."""
     place = (number - 1) % -(-rows // batch)
     return min(batch, rows - place * batch)
 
 
-def _between(first: int, last: int, mean: float) -> int:
+def _count_tokens_between(first: int, last: int, mean: float) -> int:
     """Tokens of the rows from one to another, so that the parts of a whole add up to it."""
     return round(last * mean) - round(first * mean)
 
 
-def _mean(rows: Sequence[Row], part: int) -> float:
+def _mean_tokens(rows: Sequence[TrainingExample], part: int) -> float:
     """Tokens (0) or supervised tokens (1) of the mean row."""
     return sum(len(row.token_ids) - part * row.start for row in rows) / len(rows)

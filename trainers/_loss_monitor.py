@@ -7,14 +7,14 @@ from time import perf_counter
 from typing import Any
 
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Row, Step
+from baseline_bench.core.types import Step, TrainingExample
 
-SPAN = 10
-_LOWER = "lower the learning rate (--set lr=...) or lengthen the warm-up; the same command begins anew"
+SMOOTHING_STEPS = 10
+_LOWER_RATE = "lower the learning rate (--set lr=...) or lengthen the warm-up; the same command begins anew"
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _PendingStep:
     """A step whose numbers still lie on the device; reading them at every step would keep a GPU waiting."""
 
     number: int
@@ -26,11 +26,11 @@ class _Waiting:
     supervised: int
 
 
-class LostTrainingError(BenchError):
+class DivergedTrainingError(BenchError):
     """A training that nothing can save: it must begin anew."""
 
 
-class Watch:
+class LossMonitor:
     """Collects steps and reports them in order.
 
     Args:
@@ -43,16 +43,16 @@ class Watch:
         self._report = report
         self._total = total
         self._every = every
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[_PendingStep] = []
         self._losses: list[float] = []
         self._began = perf_counter()
         self._told = 0.0
 
-    def add(self, number: int, loss: Any, grad_norm: Any, lr: float, window: Sequence[Row]) -> None:
+    def add(self, number: int, loss: Any, grad_norm: Any, lr: float, window: Sequence[TrainingExample]) -> None:
         """Take note of a step; loss and norm may be tensors on a device."""
         tokens = sum(len(row.token_ids) for row in window)
         prompt = sum(row.start for row in window)
-        self._waiting.append(_Waiting(number, loss, grad_norm, lr, len(window), tokens, tokens - prompt))
+        self._waiting.append(_PendingStep(number, loss, grad_norm, lr, len(window), tokens, tokens - prompt))
         if len(self._waiting) >= self._every:
             self.flush()
 
@@ -68,7 +68,7 @@ class Watch:
         for place, (step, loss, norm) in enumerate(read, 1):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 what = f"the loss became {loss}" if not math.isfinite(loss) else f"the gradient's norm became {norm}"
-                raise LostTrainingError(f"{what} at step {step.number} of {self._total}", _LOWER)
+                raise DivergedTrainingError(f"{what} at step {step.number} of {self._total}", _LOWER_RATE)
             self._losses.append(loss)
             self._report(
                 Step(
@@ -86,11 +86,14 @@ class Watch:
             self._require_sane(step.number)
 
     def _require_sane(self, number: int) -> None:
-        if len(self._losses) < 2 * SPAN:
+        if len(self._losses) < 2 * SMOOTHING_STEPS:
             return
-        first, last = sum(self._losses[:SPAN]) / SPAN, sum(self._losses[-SPAN:]) / SPAN
+        first, last = (
+            sum(self._losses[:SMOOTHING_STEPS]) / SMOOTHING_STEPS,
+            sum(self._losses[-SMOOTHING_STEPS:]) / SMOOTHING_STEPS,
+        )
         if last > 2 * first + 1:
-            raise LostTrainingError(
+            raise DivergedTrainingError(
                 f"training diverged: the loss rose from {first:.2f} to {last:.2f} by step {number} of {self._total}",
-                _LOWER,
+                _LOWER_RATE,
             )

@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 
-WRITTEN = ("sdpa", "eager")
+SUPPORTED_ATTENTION = ("sdpa", "eager")
 
 
-def masks(config: Any, positions: torch.Tensor, dtype: torch.dtype) -> torch.Tensor | dict[str, torch.Tensor] | None:
+def build_masks(
+    config: Any, positions: torch.Tensor, dtype: torch.dtype
+) -> torch.Tensor | dict[str, torch.Tensor] | None:
     """What a model of transformers takes as its attention mask.
 
     Args:
@@ -24,16 +26,16 @@ def masks(config: Any, positions: torch.Tensor, dtype: torch.dtype) -> torch.Ten
         layer where the model has several; None for attention that finds the rows by itself.
     """
     text = config.get_text_config()
-    if text._attn_implementation not in WRITTEN:
+    if text._attn_implementation not in SUPPORTED_ATTENTION:
         return None
     window = getattr(text, "sliding_window", None)
     types = getattr(text, "layer_types", None)
     if types is None:
-        return _mask(positions, dtype, window)
-    return {kind: _mask(positions, dtype, window if kind == "sliding_attention" else None) for kind in set(types)}
+        return _build_mask(positions, dtype, window)
+    return {kind: _build_mask(positions, dtype, window if kind == "sliding_attention" else None) for kind in set(types)}
 
 
-def _mask(positions: torch.Tensor, dtype: torch.dtype, window: int | None) -> torch.Tensor:
+def _build_mask(positions: torch.Tensor, dtype: torch.dtype, window: int | None) -> torch.Tensor:
     places = torch.arange(positions.shape[1], device=positions.device)
     rows = (positions[0] == 0).cumsum(0)
     back = places[:, None] - places[None, :]

@@ -19,10 +19,10 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-SHARD = "5GB"
+SHARD_SIZE = "5GB"
 
 
-def load(job: Job, dtype: torch.dtype, **extra: Any) -> Any:
+def load_base(job: Job, dtype: torch.dtype, **extra: Any) -> Any:
     """The base as a causal language model on the CPU, in `dtype`, every tensor from its files.
 
     Args:
@@ -36,7 +36,7 @@ def load(job: Job, dtype: torch.dtype, **extra: Any) -> Any:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     folder = job.base.folder
-    numbers = sum(math.prod(tensor.shape) for tensor in weights.read(folder))
+    numbers = sum(math.prod(tensor.shape) for tensor in weights.read_tensors(folder))
     machine.require_memory(numbers * dtype.itemsize * job.processes, job.base.name)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -44,7 +44,7 @@ def load(job: Job, dtype: torch.dtype, **extra: Any) -> Any:
             folder,
             config=config,
             dtype=dtype,
-            attn_implementation=attention(job.options, config),
+            attn_implementation=choose_attention(job.options, config),
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
@@ -63,7 +63,7 @@ def load(job: Job, dtype: torch.dtype, **extra: Any) -> Any:
     return network
 
 
-def attention(options: Full, config: Any) -> str:
+def choose_attention(options: Full, config: Any) -> str:
     """The attention of a recipe; sdpa knows no soft-capping, which Gemma 2 needs, and would leave it out."""
     if options.attention != "auto":
         return options.attention
@@ -71,40 +71,44 @@ def attention(options: Full, config: Any) -> str:
     return "eager" if getattr(text, "attn_logit_softcapping", None) else "sdpa"
 
 
-def parameters(network: Any) -> int:
+def count_parameters(network: Any) -> int:
     """Numbers of the model; tied ones count once, and a quantised weight counts what it stands for."""
-    return sum(_numbers(parameter) for parameter in network.parameters())
+    return sum(_parameter_size(parameter) for parameter in network.parameters())
 
 
-def _numbers(parameter: Any) -> int:
+def _parameter_size(parameter: Any) -> int:
     """Numbers that a parameter stands for; bitsandbytes packs two into a byte."""
     state = getattr(parameter, "quant_state", None)
     return int(torch.Size(state.shape).numel()) if state is not None else int(parameter.numel())
 
 
-def save(network: Any, state: Mapping[str, torch.Tensor], folder: Path, job: Job) -> None:
+def save_weights(network: Any, state: Mapping[str, torch.Tensor], folder: Path, job: Job) -> None:
     """Write whole weights in the recipe's output dtype; whatever is no weight comes from the base byte for byte.
 
     Only the dtype that config.json states may differ from the base's.
     """
-    with drafted(folder) as draft:
-        network.save_pretrained(draft, state_dict=_cast(state, DTYPES[job.options.output_dtype]), max_shard_size=SHARD)
-        for file in [path for path in draft.iterdir() if not path.name.endswith((".safetensors", weights.INDEX))]:
+    with write_atomically(folder) as draft:
+        network.save_pretrained(
+            draft, state_dict=_cast_state(state, DTYPES[job.options.output_dtype]), max_shard_size=SHARD_SIZE
+        )
+        for file in [path for path in draft.iterdir() if not path.name.endswith((".safetensors", weights.INDEX_FILE))]:
             file.unlink()
-        companions(draft, job, job.options.output_dtype)
+        copy_companion_files(draft, job, job.options.output_dtype)
 
 
-def companions(folder: Path, job: Job, dtype: str | None) -> None:
+def copy_companion_files(folder: Path, job: Job, dtype: str | None) -> None:
     """Copy whatever of the base is no weight, byte for byte but for the dtype that config.json states."""
     for file in job.base.folder.iterdir():
-        if file.is_file() and not file.name.endswith((".safetensors", weights.INDEX, *weights.PICKLES, ".gguf")):
+        if file.is_file() and not file.name.endswith(
+            (".safetensors", weights.INDEX_FILE, *weights.PICKLE_SUFFIXES, ".gguf")
+        ):
             shutil.copyfile(file, folder / file.name)
     if dtype is not None:
-        _state_dtype(folder / "config.json", dtype)
+        _set_config_dtype(folder / "config.json", dtype)
 
 
 @contextmanager
-def drafted(folder: Path) -> Iterator[Path]:
+def write_atomically(folder: Path) -> Iterator[Path]:
     """A folder to write into, which takes the place of `folder` when all is written, and else goes.
 
     Raises:
@@ -122,7 +126,7 @@ def drafted(folder: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _cast(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+def _cast_state(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """The state in another dtype, on the CPU; what shared its memory (tied weights) shares it again."""
     made: dict[tuple[int, torch.Size], torch.Tensor] = {}
     for tensor in state.values():
@@ -132,7 +136,7 @@ def _cast(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, to
     return {name: made[tensor.data_ptr(), tensor.shape] for name, tensor in state.items()}
 
 
-def _state_dtype(path: Path, dtype: str) -> None:
+def _set_config_dtype(path: Path, dtype: str) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     stated = {key: dtype for key in ("dtype", "torch_dtype") if config.get(key) not in (None, dtype)}
     if stated:

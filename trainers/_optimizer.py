@@ -10,7 +10,7 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.trainers._options import Full
 
 
-def learning_rate(step: int, total: int, options: Full) -> float:
+def compute_learning_rate(step: int, total: int, options: Full) -> float:
     """The rate of one step: a linear warm-up from 0, then the schedule down to `final_lr` of the peak.
 
     Args:
@@ -28,7 +28,7 @@ def learning_rate(step: int, total: int, options: Full) -> float:
     return options.lr * (options.final_lr + (1 - options.final_lr) * left)
 
 
-def build(network: torch.nn.Module, options: Full, processes: int) -> torch.optim.Optimizer:
+def build_optimizer(network: torch.nn.Module, options: Full, processes: int) -> torch.optim.Optimizer:
     """AdamW over what is trainable; weight decay falls on matrices alone.
 
     Raises:
@@ -57,7 +57,7 @@ def build(network: torch.nn.Module, options: Full, processes: int) -> torch.opti
             "optimizer = adamw_8bit needs bitsandbytes",
             "pip install 'baseline-bench[train]', or --set optimizer=adamw",
         )
-    return _eight_bit(network, settings)
+    return _build_eight_bit(network, settings)
 
 
 def require_full_embeddings(network: torch.nn.Module, optimizer: Any) -> None:
@@ -68,7 +68,7 @@ def require_full_embeddings(network: torch.nn.Module, optimizer: Any) -> None:
     Raises:
         BenchError: an embedding's state is not fp32.
     """
-    for weight in _embeddings(network):
+    for weight in _find_embeddings(network):
         state = optimizer.state.get(weight, {})
         kept = [value for key, value in state.items() if key in ("state1", "exp_avg") and torch.is_tensor(value)]
         if kept and kept[0].dtype != torch.float32:
@@ -87,7 +87,7 @@ def _require_fp32(trained: list[torch.nn.Parameter]) -> None:
         )
 
 
-def _eight_bit(network: torch.nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
+def _build_eight_bit(network: torch.nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
     import bitsandbytes
 
     manager = bitsandbytes.optim.GlobalOptimManager.get_instance()
@@ -97,12 +97,12 @@ def _eight_bit(network: torch.nn.Module, settings: dict[str, Any]) -> torch.opti
         if isinstance(module, torch.nn.Embedding):
             manager.register_module_override(module, "weight", {"optim_bits": 32})
     made: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(**settings)
-    made.step = MethodType(_step, made)  # type: ignore[method-assign]
+    made.step = MethodType(_step_without_waiting, made)  # type: ignore[method-assign]
     return made
 
 
 @torch.no_grad()
-def _step(optimizer: Any, _closure: None = None) -> None:
+def _step_without_waiting(optimizer: Any, _closure: None = None) -> None:
     """The step of bitsandbytes less its wait for the GPU after every single tensor."""
     if not optimizer.initialized:
         optimizer.check_overrides()
@@ -118,6 +118,6 @@ def _step(optimizer: Any, _closure: None = None) -> None:
             optimizer.update_step(group, parameter, place, number)
 
 
-def _embeddings(network: torch.nn.Module) -> list[torch.nn.Parameter]:
+def _find_embeddings(network: torch.nn.Module) -> list[torch.nn.Parameter]:
     weights = [module.weight for module in network.modules() if isinstance(module, torch.nn.Embedding)]
     return [weight for weight in weights if isinstance(weight, torch.nn.Parameter) and weight.requires_grad]

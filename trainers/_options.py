@@ -15,7 +15,7 @@ CHOICES = {
     "sharding": ("none", "fsdp"),
     "output_dtype": ("bfloat16", "float16", "float32"),
 }
-_RANGES: tuple[tuple[tuple[str, ...], float, float, str], ...] = (
+_VALID_RANGES: tuple[tuple[tuple[str, ...], float, float, str], ...] = (
     (("lr", "epochs", "epsilon", "time_limit"), 1e-30, inf, "above 0"),
     (("batch", "forward_tokens", "max_steps"), 1, inf, "1 or more"),
     (("final_lr", "warmup", "beta1", "beta2"), 0, 1, "from 0 to 1"),
@@ -78,7 +78,7 @@ class Full:
     output_dtype: str = "bfloat16"
 
     def __post_init__(self) -> None:
-        require(self)
+        require_valid(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class Qlora(Lora):
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign:
+class ExternalOptions:
     """What every foreign trainer's options begin with.
 
     Attributes:
@@ -135,10 +135,10 @@ class Foreign:
     batch: int = 8
 
     def __post_init__(self) -> None:
-        require(self)
+        require_valid(self)
 
 
-def require(options: Any, wrong: Sequence[str] = ()) -> None:
+def require_valid(options: Any, wrong: Sequence[str] = ()) -> None:
     """Every option that has a known range or choice is within it.
 
     Args:
@@ -154,7 +154,7 @@ def require(options: Any, wrong: Sequence[str] = ()) -> None:
         for key, known in CHOICES.items()
         if key in given and given[key] not in known
     ]
-    for keys, least, most, told in _RANGES:
+    for keys, least, most, told in _VALID_RANGES:
         values = {key: given[key] for key in keys if given.get(key) is not None}
         found += [f"{key} must be {told}" for key, value in values.items() if not least <= value <= most]
     if found := [*found, *wrong]:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from baseline_bench.core.types import Row
+from baseline_bench.core.types import TrainingExample
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PackedPass:
     """One forward pass.
 
     Attributes:
@@ -28,14 +28,14 @@ class Packed:
     predict: torch.Tensor
     labels: torch.Tensor
 
-    def to(self, device: torch.device) -> "Packed":
+    def to(self, device: torch.device) -> "PackedPass":
         """The same on another device."""
-        return Packed(
+        return PackedPass(
             *(part.to(device, non_blocking=True) for part in (self.ids, self.positions, self.predict, self.labels))
         )
 
 
-def pack(rows: Sequence[Row]) -> Packed:
+def pack_examples(rows: Sequence[TrainingExample]) -> PackedPass:
     """Put rows one after another."""
     ids: list[int] = []
     positions: list[int] = []
@@ -47,10 +47,12 @@ def pack(rows: Sequence[Row]) -> Packed:
         positions += range(length)
         predict += range(begin + row.start - 1, begin + length - 1)
         labels += row.token_ids[row.start :]
-    return Packed(torch.tensor([ids]), torch.tensor([positions]), torch.tensor(predict), torch.tensor(labels))
+    return PackedPass(torch.tensor([ids]), torch.tensor([positions]), torch.tensor(predict), torch.tensor(labels))
 
 
-def windows(rows: Sequence[Row], batch: int, epochs: float, seed: int) -> list[list[Row]]:
+def split_into_steps(
+    rows: Sequence[TrainingExample], batch: int, epochs: float, seed: int
+) -> list[list[TrainingExample]]:
     """The rows of every optimizer step: each epoch shuffled anew by the seed, its last window as small as it comes.
 
     Args:
@@ -60,7 +62,7 @@ def windows(rows: Sequence[Row], batch: int, epochs: float, seed: int) -> list[l
         seed: the same seed gives the same order, whatever else is random.
     """
     whole, part = int(epochs), epochs - int(epochs)
-    made: list[list[Row]] = []
+    made: list[list[TrainingExample]] = []
     for epoch in range(whole + (part > 0)):
         order = list(rows)
         random.Random(f"{seed}:{epoch}").shuffle(order)
@@ -70,7 +72,9 @@ def windows(rows: Sequence[Row], batch: int, epochs: float, seed: int) -> list[l
     return made
 
 
-def share(window: Sequence[Row], rank: int, processes: int, forward_tokens: int) -> list[Packed]:
+def pack_process_share(
+    window: Sequence[TrainingExample], rank: int, processes: int, forward_tokens: int
+) -> list[PackedPass]:
     """What one process computes of a step: its part of the rows, cut into forward passes.
 
     Rows are dealt out by length, so that every process has about as many tokens. Every process gets the same number of
@@ -82,19 +86,19 @@ def share(window: Sequence[Row], rank: int, processes: int, forward_tokens: int)
         processes: how many there are.
         forward_tokens: tokens of one pass at most; a longer row has a pass of its own.
     """
-    dealt = [_deal(window, each, processes) for each in range(processes)]
-    groups = [_groups(rows, forward_tokens) for rows in dealt]
+    dealt = [_deal_rows(window, each, processes) for each in range(processes)]
+    groups = [_group_rows(rows, forward_tokens) for rows in dealt]
     passes = max(len(group) for group in groups)
-    mine = [pack(rows) for rows in groups[rank]]
-    return mine + [_nothing(window)] * (passes - len(mine))
+    mine = [pack_examples(rows) for rows in groups[rank]]
+    return mine + [_make_empty_pass(window)] * (passes - len(mine))
 
 
-def _deal(window: Sequence[Row], rank: int, processes: int) -> list[Row]:
+def _deal_rows(window: Sequence[TrainingExample], rank: int, processes: int) -> list[TrainingExample]:
     return sorted(window, key=lambda row: -len(row.token_ids))[rank::processes]
 
 
-def _groups(rows: Sequence[Row], forward_tokens: int) -> list[list[Row]]:
-    groups: list[list[Row]] = []
+def _group_rows(rows: Sequence[TrainingExample], forward_tokens: int) -> list[list[TrainingExample]]:
+    groups: list[list[TrainingExample]] = []
     used = 0
     for row in rows:
         if not groups or used + len(row.token_ids) > forward_tokens:
@@ -105,8 +109,8 @@ def _groups(rows: Sequence[Row], forward_tokens: int) -> list[list[Row]]:
     return groups
 
 
-def _nothing(window: Sequence[Row]) -> Packed:
+def _make_empty_pass(window: Sequence[TrainingExample]) -> PackedPass:
     """A pass that keeps a process in step with the others: two tokens, nothing supervised."""
     first = window[0].token_ids[:2]
     empty = torch.tensor([], dtype=torch.long)
-    return Packed(torch.tensor([list(first)]), torch.tensor([list(range(len(first)))]), empty, empty)
+    return PackedPass(torch.tensor([list(first)]), torch.tensor([list(range(len(first)))]), empty, empty)

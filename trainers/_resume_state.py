@@ -16,12 +16,14 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-FILE = "state.pt"
-_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False)
-_SPREAD = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False, ignore_frozen_params=True, strict=False)
+STATE_FILE = "state.pt"
+_FULL_STATE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False)
+_SHARDED_STATE = StateDictOptions(
+    full_state_dict=True, broadcast_from_rank0=False, ignore_frozen_params=True, strict=False
+)
 
 
-def save(accelerator: Accelerator, network: Any, optimizer: Any, step: int, folder: Path) -> None:
+def save_state(accelerator: Accelerator, network: Any, optimizer: Any, step: int, folder: Path) -> None:
     """Keep the state after `step`, in place of the one before; written by the first process alone.
 
     Raises:
@@ -29,15 +31,15 @@ def save(accelerator: Accelerator, network: Any, optimizer: Any, step: int, fold
     """
     state = {
         "step": step,
-        "network": _trained(accelerator, network),
-        "optimizer": _of_optimizer(accelerator, network, optimizer),
+        "network": _collect_parameters(accelerator, network),
+        "optimizer": _collect_optimizer_state(accelerator, network, optimizer),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
     if accelerator.is_main_process:
-        path = folder / FILE
+        path = folder / STATE_FILE
         machine.require_disk(
-            folder, _size(state), "a state to resume from", "free some space, or --set checkpoint_steps=0"
+            folder, _count_bytes(state), "a state to resume from", "free some space, or --set checkpoint_steps=0"
         )
         draft = path.with_suffix(".draft")
         try:
@@ -50,15 +52,15 @@ def save(accelerator: Accelerator, network: Any, optimizer: Any, step: int, fold
     accelerator.wait_for_everyone()
 
 
-def load(accelerator: Accelerator, network: Any, optimizer: Any, folder: Path) -> int:
+def load_state(accelerator: Accelerator, network: Any, optimizer: Any, folder: Path) -> int:
     """Go on from the kept state; the step it was taken after, 0 where there is none."""
-    path = folder / FILE
+    path = folder / STATE_FILE
     if not path.is_file():
         return 0
     state = torch.load(path, map_location="cpu", weights_only=True)
-    if _sharded(accelerator):
-        set_model_state_dict(network, state["network"], options=_SPREAD)
-        set_optimizer_state_dict(network, optimizer, state["optimizer"], options=_SPREAD)
+    if _is_sharded(accelerator):
+        set_model_state_dict(network, state["network"], options=_SHARDED_STATE)
+        set_optimizer_state_dict(network, optimizer, state["optimizer"], options=_SHARDED_STATE)
     else:
         accelerator.unwrap_model(network).load_state_dict(state["network"], strict=False)
         optimizer.load_state_dict(state["optimizer"])
@@ -68,32 +70,32 @@ def load(accelerator: Accelerator, network: Any, optimizer: Any, folder: Path) -
     return int(state["step"])
 
 
-def seed(number: int) -> None:
+def seed_randomness(number: int) -> None:
     """Seed whatever is drawn: dropout, adapters' first values."""
     random.seed(number)
     torch.manual_seed(number)
 
 
-def _sharded(accelerator: Accelerator) -> bool:
+def _is_sharded(accelerator: Accelerator) -> bool:
     return bool(accelerator.is_fsdp2)
 
 
-def _trained(accelerator: Accelerator, network: Any) -> dict[str, Any]:
-    if _sharded(accelerator):
-        return get_model_state_dict(network, options=_WHOLE)
+def _collect_parameters(accelerator: Accelerator, network: Any) -> dict[str, Any]:
+    if _is_sharded(accelerator):
+        return get_model_state_dict(network, options=_FULL_STATE)
     plain = accelerator.unwrap_model(network)
     return {name: value.detach() for name, value in plain.named_parameters() if value.requires_grad}
 
 
-def _of_optimizer(accelerator: Accelerator, network: Any, optimizer: Any) -> Any:
-    if _sharded(accelerator):
-        return get_optimizer_state_dict(network, optimizer, options=_WHOLE)
+def _collect_optimizer_state(accelerator: Accelerator, network: Any, optimizer: Any) -> Any:
+    if _is_sharded(accelerator):
+        return get_optimizer_state_dict(network, optimizer, options=_FULL_STATE)
     return optimizer.state_dict()
 
 
-def _size(value: Any) -> int:
+def _count_bytes(value: Any) -> int:
     if torch.is_tensor(value):
         return int(value.numel() * value.element_size())
     if isinstance(value, dict):
-        return sum(_size(part) for part in value.values())
-    return sum(_size(part) for part in value) if isinstance(value, list | tuple) else 0
+        return sum(_count_bytes(part) for part in value.values())
+    return sum(_count_bytes(part) for part in value) if isinstance(value, list | tuple) else 0

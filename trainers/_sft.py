@@ -15,25 +15,25 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Job, Row, Step, Trained
+from baseline_bench.core.types import Job, Step, TrainingExample, TrainingResult
 from baseline_bench.trainers import _device, _masks, _network, _optimizer, _resume_state
-from baseline_bench.trainers._graphs import Graphs
-from baseline_bench.trainers._loss_monitor import LostTrainingError, Watch
+from baseline_bench.trainers._graphs import CudaGraphs
+from baseline_bench.trainers._loss_monitor import DivergedTrainingError, LossMonitor
 from baseline_bench.trainers._options import Full
-from baseline_bench.trainers._packing import Packed, pack, share, windows
+from baseline_bench.trainers._packing import PackedPass, pack_examples, pack_process_share, split_into_steps
 from torch.nn.functional import cross_entropy
 
 # How far towards seeing its neighbour a packed row may lean; rounding in bf16 makes a few hundredths.
-_LEAN = 0.25
-_READ_EVERY = 10
+_MAX_LEAK_SHARE = 0.25
+_REPORT_EVERY = 10
 
 
-def _nothing(network: Any) -> None:
+def _check_nothing(network: Any) -> None:
     """Nothing to check."""
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
+class TrainingMethod:
     """What tells one trainer from another.
 
     Attributes:
@@ -47,59 +47,59 @@ class Method:
     kind: Literal["full", "adapter"]
     build: Callable[[Job, torch.device], Any]
     save: Callable[[Any, Mapping[str, torch.Tensor], Path, Job], None]
-    check: Callable[[Any], None] = _nothing
+    check: Callable[[Any], None] = _check_nothing
     quantised: str | None = None
 
 
-def run(job: Job, method: Method) -> Trained:
+def run_training(job: Job, method: TrainingMethod) -> TrainingResult:
     """Train and write.
 
     Raises:
         BenchError: the loss is not finite or rises for good, memory or disk ends, something should learn and does
             not, packed rows see one another, or the recipe asks for what this machine cannot run.
     """
-    accelerator = _device.accelerator(job.options)
+    accelerator = _device.build_accelerator(job.options)
     if accelerator.num_processes != job.processes:
         raise BenchError(
             f"{job.processes} processes were started, {accelerator.num_processes} found one another",
             "leave --gpus out, or check what accelerate finds (accelerate env)",
         )
-    with _device.memory_told(job.options, accelerator.num_processes):
-        return _Training(job, method, accelerator).run()
+    with _device.explain_out_of_memory(job.options, accelerator.num_processes):
+        return _TrainingLoop(job, method, accelerator).run()
 
 
-class _Training:
+class _TrainingLoop:
     """One training in one process; several of them, one a GPU, train one network."""
 
-    def __init__(self, job: Job, method: Method, accelerator: Accelerator) -> None:
+    def __init__(self, job: Job, method: TrainingMethod, accelerator: Accelerator) -> None:
         options: Full = job.options
-        _resume_state.seed(job.seed)
+        _resume_state.seed_randomness(job.seed)
         network = method.build(job, accelerator.device)
         network.train()
         if options.gradient_checkpointing:
             network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self.trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
-        self.parameters = _network.parameters(network)
-        optimizer = _optimizer.build(network, options, accelerator.num_processes)
+        self.parameters = _network.count_parameters(network)
+        optimizer = _optimizer.build_optimizer(network, options, accelerator.num_processes)
         self.job, self.method, self.accelerator, self.options = job, method, accelerator, options
         self.network, self.optimizer = accelerator.prepare(network, optimizer)
-        self.plan = windows(job.rows, options.batch, options.epochs, job.seed)[: options.max_steps]
+        self.plan = split_into_steps(job.rows, options.batch, options.epochs, job.seed)[: options.max_steps]
         exact = options.precision == "fp32" and options.weights == "fp32"
         self.dtype = torch.float32 if exact else torch.bfloat16
         self.graphs = self._recorded()
 
-    def run(self) -> Trained:
+    def run(self) -> TrainingResult:
         """Every step from where a killed run stood, then the weights."""
-        keep = _spread(len(self.plan), self.job.checkpoints)
+        keep = _spread_checkpoints(len(self.plan), self.job.checkpoints)
         try:
             self._steps(keep)
-        except LostTrainingError:
+        except DivergedTrainingError:
             self._finish()
             raise
         held_out = self._evaluate(self.job.held_out) if self.job.held_out else None
         self._save(self.job.folder / "weights")
         self._finish()
-        return Trained(
+        return TrainingResult(
             kind=self.method.kind,
             weights=self.job.folder / "weights",
             checkpoints={number: self._checkpoint(number) for number in keep},
@@ -111,14 +111,16 @@ class _Training:
 
     def _steps(self, keep: Sequence[int]) -> None:
         """Every step that is left; weights and states are kept where they are due."""
-        first = _resume_state.load(self.accelerator, self.network, self.optimizer, self.job.folder) + 1
+        first = _resume_state.load_state(self.accelerator, self.network, self.optimizer, self.job.folder) + 1
         if first == 1:
             self._require_blind()
-        watch = Watch(self._report, len(self.plan), _READ_EVERY if self.accelerator.device.type == "cuda" else 1)
+        watch = LossMonitor(
+            self._report, len(self.plan), _REPORT_EVERY if self.accelerator.device.type == "cuda" else 1
+        )
         often = self.options.checkpoint_steps
         for number in range(first, len(self.plan) + 1):
             window = self.plan[number - 1]
-            rate = _optimizer.learning_rate(number, len(self.plan), self.options)
+            rate = _optimizer.compute_learning_rate(number, len(self.plan), self.options)
             # The learning of a resumed run was seen in its first one.
             loss, norm = self._step(window, rate, check=number == 1)
             watch.add(number, loss, norm, rate, window)
@@ -127,22 +129,26 @@ class _Training:
                 self._save(self._checkpoint(number))
             if often and number % often == 0 and number < len(self.plan):
                 watch.flush()
-                _resume_state.save(self.accelerator, self.network, self.optimizer, number, self.job.folder)
+                _resume_state.save_state(self.accelerator, self.network, self.optimizer, number, self.job.folder)
         watch.flush()
 
-    def _recorded(self) -> Graphs | None:
+    def _recorded(self) -> CudaGraphs | None:
         """Every size of pass as a CUDA graph, where that can be: on one GPU, with nothing drawn or computed twice."""
         options, accelerator = self.options, self.accelerator
         alone = accelerator.num_processes == 1 and accelerator.device.type == "cuda"
         drawn = options.gradient_checkpointing or bool(getattr(options, "dropout", False))
         if drawn or not (options.cuda_graph and alone):
             return None
-        made = Graphs(self._predictions, self.network, self.dtype)
-        made.record(packed for window in self.plan for packed in share(window, 0, 1, options.forward_tokens))
+        made = CudaGraphs(self._predictions, self.network, self.dtype)
+        made.record(
+            packed for window in self.plan for packed in pack_process_share(window, 0, 1, options.forward_tokens)
+        )
         self.optimizer.zero_grad(set_to_none=False)
         return made
 
-    def _step(self, window: Sequence[Row], rate: float, *, check: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def _step(
+        self, window: Sequence[TrainingExample], rate: float, *, check: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(loss, gradient norm) of one step, both still on the device."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -157,11 +163,13 @@ class _Training:
         self.optimizer.zero_grad(set_to_none=self.graphs is None)
         return self.accelerator.reduce(loss, "sum"), norm
 
-    def _backward(self, window: Sequence[Row]) -> torch.Tensor:
+    def _backward(self, window: Sequence[TrainingExample]) -> torch.Tensor:
         """Add the gradient of the window's mean loss; this process's part of that loss."""
         accelerator = self.accelerator
         count = sum(len(row.token_ids) - row.start for row in window)
-        passes = share(window, accelerator.process_index, accelerator.num_processes, self.options.forward_tokens)
+        passes = pack_process_share(
+            window, accelerator.process_index, accelerator.num_processes, self.options.forward_tokens
+        )
         if self.graphs is not None:
             return torch.stack([self.graphs.backward(packed, 1 / count) for packed in passes]).sum()
         total = torch.zeros((), device=accelerator.device)
@@ -174,17 +182,17 @@ class _Training:
             total += loss.detach()
         return total
 
-    def _loss(self, packed: Packed) -> torch.Tensor:
+    def _loss(self, packed: PackedPass) -> torch.Tensor:
         """Summed over the supervised tokens, in nats; the vocabulary's logits are computed for these alone."""
         return cross_entropy(*self._logits(packed), reduction="sum")
 
-    def _logits(self, packed: Packed) -> tuple[torch.Tensor, torch.Tensor]:
+    def _logits(self, packed: PackedPass) -> tuple[torch.Tensor, torch.Tensor]:
         """([supervised, vocabulary] in fp32, labels)."""
         here = packed.to(self.accelerator.device)
         plain = self.accelerator.unwrap_model(self.network)
-        return self._predictions(here, _masks.masks(plain.config, here.positions, self.dtype)), here.labels
+        return self._predictions(here, _masks.build_masks(plain.config, here.positions, self.dtype)), here.labels
 
-    def _predictions(self, here: Packed, mask: Any) -> torch.Tensor:
+    def _predictions(self, here: PackedPass, mask: Any) -> torch.Tensor:
         with self._autocast():
             out = self.network(
                 input_ids=here.ids,
@@ -214,28 +222,30 @@ class _Training:
             return  # no two rows ever share a pass
         first, second = pair
         begun = len(first.token_ids)
-        joined = Row(second.id, first.token_ids + second.token_ids, begun + second.start)
-        with _drawing_nothing(self.network):
+        joined = TrainingExample(second.id, first.token_ids + second.token_ids, begun + second.start)
+        with _disable_dropout(self.network):
             alone, packed, seeing = (self._nats(rows) for rows in ([second], [first, second], [joined]))
         moved, whole = packed[-len(alone) :] - alone, seeing - alone
         lean = float((moved * whole).sum() / whole.square().sum().clamp(min=1e-12))
-        if abs(lean) > _LEAN:  # a NaN is told as such after the first step
+        if abs(lean) > _MAX_LEAK_SHARE:  # a NaN is told as such after the first step
             raise BenchError(
                 f"packed rows see one another: {second.id} moves {lean:.0%} towards a row that goes on from {first.id}",
                 "--set attention=eager, or --set forward_tokens=1 to train without packing",
             )
 
-    def _nats(self, rows: Sequence[Row]) -> torch.Tensor:
+    def _nats(self, rows: Sequence[TrainingExample]) -> torch.Tensor:
         """Loss of every supervised token of rows in one pass."""
-        return cross_entropy(*self._logits(pack(rows)), reduction="none")
+        return cross_entropy(*self._logits(pack_examples(rows)), reduction="none")
 
     @torch.no_grad()
-    def _evaluate(self, rows: Sequence[Row]) -> float:
+    def _evaluate(self, rows: Sequence[TrainingExample]) -> float:
         """Mean loss over the supervised tokens of these rows."""
         accelerator = self.accelerator
         total = torch.zeros((), device=accelerator.device)
-        passes = share(rows, accelerator.process_index, accelerator.num_processes, self.options.forward_tokens)
-        with _drawing_nothing(self.network):
+        passes = pack_process_share(
+            rows, accelerator.process_index, accelerator.num_processes, self.options.forward_tokens
+        )
+        with _disable_dropout(self.network):
             for packed in passes:
                 total += self._loss(packed)
         count = sum(len(row.token_ids) - row.start for row in rows)
@@ -257,12 +267,12 @@ class _Training:
     def _finish(self) -> None:
         """The state to resume from is no longer needed."""
         if self.accelerator.is_main_process:
-            (self.job.folder / _resume_state.FILE).unlink(missing_ok=True)
+            (self.job.folder / _resume_state.STATE_FILE).unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
 
 
 @contextmanager
-def _drawing_nothing(network: torch.nn.Module) -> Iterator[None]:
+def _disable_dropout(network: torch.nn.Module) -> Iterator[None]:
     """No dropout. What holds weights stays in training: in `eval` bitsandbytes packs 4-bit weights on a CPU for
     inference and for good, and adapters get no gradient any more.
     """
@@ -277,6 +287,6 @@ def _drawing_nothing(network: torch.nn.Module) -> Iterator[None]:
             part.training = True
 
 
-def _spread(total: int, wanted: int) -> tuple[int, ...]:
+def _spread_checkpoints(total: int, wanted: int) -> tuple[int, ...]:
     """The steps after which intermediate weights are kept, evenly spread, the last step left out."""
     return tuple(sorted({round(total * place / (wanted + 1)) for place in range(1, wanted + 1)} - {0, total}))

@@ -13,10 +13,10 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-OUT = Path("out")
+OUTPUT_FOLDER = Path("out")
 
 
-class Clock(TrainerCallback):  # type: ignore[misc]
+class StepTimer(TrainerCallback):  # type: ignore[misc]
     """Notes at every step how long it has been since the first began."""
 
     began = 0.0
@@ -42,29 +42,29 @@ def main() -> None:
     accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
     trainer = SFTTrainer(
         model=network,
-        args=SFTConfig(output_dir=str(OUT), use_cpu=not accelerated, **asked["arguments"]),
-        train_dataset=Dataset.from_list(_rows("rows.jsonl")),
+        args=SFTConfig(output_dir=str(OUTPUT_FOLDER), use_cpu=not accelerated, **asked["arguments"]),
+        train_dataset=Dataset.from_list(_read_rows("rows.jsonl")),
         processing_class=AutoTokenizer.from_pretrained(asked["base"], local_files_only=True),
         peft_config=LoraConfig(**asked["lora"]) if asked["lora"] else None,
-        callbacks=[Clock()],
+        callbacks=[StepTimer()],
     )
     trainer.train()
-    last = {"step": trainer.state.global_step, "peak_memory": _peak_memory()}
-    if held_out := _rows("held_out.jsonl"):
-        last["eval_loss"] = _loss(trainer.model, held_out)
+    last = {"step": trainer.state.global_step, "peak_memory": _measure_peak_memory()}
+    if held_out := _read_rows("held_out.jsonl"):
+        last["eval_loss"] = _compute_loss(trainer.model, held_out)
     trainer.state.log_history.append(last)
     trainer.save_state()
     made = trainer.model if asked["lora"] else trainer.model.to(getattr(torch, asked["output_dtype"]))
-    made.save_pretrained(OUT / "weights")
+    made.save_pretrained(OUTPUT_FOLDER / "weights")
 
 
-def _rows(name: str) -> list[dict[str, list[int]]]:
+def _read_rows(name: str) -> list[dict[str, list[int]]]:
     rows = [json.loads(line) for line in Path(name).read_text(encoding="utf-8").splitlines()]
     return [{"input_ids": row["input_ids"], "labels": row["labels"]} for row in rows]
 
 
 @torch.no_grad()
-def _loss(network: Any, rows: list[dict[str, list[int]]]) -> float:
+def _compute_loss(network: Any, rows: list[dict[str, list[int]]]) -> float:
     """Mean over the supervised tokens of all rows, in nats."""
     network.eval()
     total, count = 0.0, 0
@@ -75,7 +75,7 @@ def _loss(network: Any, rows: list[dict[str, list[int]]]) -> float:
     return total / count
 
 
-def _peak_memory() -> int:
+def _measure_peak_memory() -> int:
     used = int(torch.cuda.max_memory_reserved()) if torch.cuda.is_available() else 0
     scale = 1 if sys.platform == "darwin" else 1024
     return used or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale

@@ -3,17 +3,17 @@
 from typing import Any
 
 import torch
-from baseline_bench.core.types import Job, Trained
+from baseline_bench.core.types import Job, TrainingResult
 from baseline_bench.trainers import _network, _sft
 from baseline_bench.trainers._options import Full as Options
 
 __all__ = ["Options", "train"]
 
 
-def train(job: Job) -> Trained:
+def train(job: Job) -> TrainingResult:
     """Train every number of the base; see `_sft.run`."""
-    return _sft.run(job, _sft.Method("full", _build, _network.save))
+    return _sft.run_training(job, _sft.TrainingMethod("full", _build_network, _network.save_weights))
 
 
-def _build(job: Job, _device: torch.device) -> Any:
-    return _network.load(job, torch.float32 if job.options.weights == "fp32" else torch.bfloat16)
+def _build_network(job: Job, _device: torch.device) -> Any:
+    return _network.load_base(job, torch.float32 if job.options.weights == "fp32" else torch.bfloat16)

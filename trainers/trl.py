@@ -8,7 +8,7 @@ from typing import Any
 
 from baseline_bench.core.types import Job
 from baseline_bench.trainers import _foreign
-from baseline_bench.trainers._options import PROJECTIONS, Foreign, require
+from baseline_bench.trainers._options import PROJECTIONS, ExternalOptions, require_valid
 
 __all__ = ["LIBRARIES", "Options", "command", "files", "weights"]
 
@@ -18,7 +18,7 @@ _OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_8bit"}
 
 
 @dataclass(frozen=True, slots=True)
-class Options(Foreign):
+class Options(ExternalOptions):
     """Hyper-parameters by the names that our own trainers have; docs/foreign-trainers.md tells what TRL does else.
 
     Attributes:
@@ -66,13 +66,13 @@ class Options(Foreign):
     targets: tuple[str, ...] = PROJECTIONS
 
     def __post_init__(self) -> None:
-        Foreign.__post_init__(self)
+        ExternalOptions.__post_init__(self)
         wrong = [] if self.method in ("lora", "full") else [f"method must be lora or full, not '{self.method}'"]
         if self.forward_rows < 1 or self.batch % self.forward_rows:
             wrong.append("batch must be a multiple of forward_rows")
         if self.r < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1 or not self.targets:
             wrong.append("r must be 1 or more, alpha above 0, dropout from 0 to below 1, targets not empty")
-        require(self, wrong)
+        require_valid(self, wrong)
 
     @property
     def LIBRARIES(self) -> tuple[str, ...]:  # noqa: N802
@@ -84,9 +84,9 @@ def files(job: Job) -> dict[str, str]:
     """The script, its settings, and the rows."""
     return {
         "train.py": _SCRIPT.read_text(encoding="utf-8"),
-        "settings.json": json.dumps(_settings(job), indent=2) + "\n",
-        "rows.jsonl": _foreign.jsonl(job.rows),
-        "held_out.jsonl": _foreign.jsonl(job.held_out),
+        "settings.json": json.dumps(_build_settings(job), indent=2) + "\n",
+        "rows.jsonl": _foreign.format_jsonl(job.rows),
+        "held_out.jsonl": _foreign.format_jsonl(job.held_out),
     }
 
 
@@ -100,21 +100,21 @@ def weights(_job: Job) -> str:
     return "out/weights"
 
 
-def _settings(job: Job) -> dict[str, Any]:
+def _build_settings(job: Job) -> dict[str, Any]:
     options: Options = job.options
     lora = options.method == "lora"
     half = options.precision == "bf16" if lora else options.weights == "bf16"
     return {
         "base": str(job.base.folder),
         "dtype": "bfloat16" if half else "float32",
-        "attention": _attention(job),
+        "attention": _choose_attention(job),
         "output_dtype": options.output_dtype,
-        "arguments": {**_loop(job), **_optimisation(job)},
-        "lora": _lora(options) if lora else None,
+        "arguments": {**_loop_settings(job), **_optimizer_settings(job)},
+        "lora": _lora_settings(options) if lora else None,
     }
 
 
-def _loop(job: Job) -> dict[str, Any]:
+def _loop_settings(job: Job) -> dict[str, Any]:
     """How SFTTrainer goes over rows that nothing may be done to: no template, no truncation, no packing."""
     options: Options = job.options
     return {
@@ -123,7 +123,7 @@ def _loop(job: Job) -> dict[str, Any]:
         "per_device_train_batch_size": options.forward_rows,
         "gradient_accumulation_steps": options.batch // options.forward_rows,
         "num_train_epochs": options.epochs,
-        "max_steps": _steps(job) if options.max_steps else -1,
+        "max_steps": _count_steps(job) if options.max_steps else -1,
         "bf16": options.precision == "bf16",
         "gradient_checkpointing": options.gradient_checkpointing,
         "gradient_checkpointing_kwargs": {"use_reentrant": False},
@@ -137,14 +137,14 @@ def _loop(job: Job) -> dict[str, Any]:
     }
 
 
-def _optimisation(job: Job) -> dict[str, Any]:
+def _optimizer_settings(job: Job) -> dict[str, Any]:
     options: Options = job.options
-    name, more = _schedule(options)
+    name, more = _schedule_settings(options)
     return {
         "learning_rate": options.lr,
         "lr_scheduler_type": name,
         "lr_scheduler_kwargs": more,
-        "warmup_steps": math.ceil(options.warmup * _steps(job)),
+        "warmup_steps": math.ceil(options.warmup * _count_steps(job)),
         "optim": _OPTIMIZERS[options.optimizer],
         "adam_beta1": options.beta1,
         "adam_beta2": options.beta2,
@@ -154,14 +154,14 @@ def _optimisation(job: Job) -> dict[str, Any]:
     }
 
 
-def _steps(job: Job) -> int:
+def _count_steps(job: Job) -> int:
     """Steps of the whole training. transformers would go on to `max_steps` over more epochs than were asked for."""
     options: Options = job.options
     whole = math.ceil(options.epochs * math.ceil(len(job.rows) / options.batch))
     return min(whole, options.max_steps or whole)
 
 
-def _schedule(options: Options) -> tuple[str, dict[str, float]]:
+def _schedule_settings(options: Options) -> tuple[str, dict[str, float]]:
     """(name, arguments) of transformers' schedule."""
     if options.schedule == "constant" or options.final_lr == 1:
         return "constant_with_warmup", {}
@@ -172,7 +172,7 @@ def _schedule(options: Options) -> tuple[str, dict[str, float]]:
     return "linear", {}
 
 
-def _lora(options: Options) -> dict[str, Any]:
+def _lora_settings(options: Options) -> dict[str, Any]:
     return {
         "r": options.r,
         "lora_alpha": options.alpha,
@@ -183,7 +183,7 @@ def _lora(options: Options) -> dict[str, Any]:
     }
 
 
-def _attention(job: Job) -> str:
+def _choose_attention(job: Job) -> str:
     options: Options = job.options
     if options.attention != "auto":
         return options.attention

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from functools import cache
 from statistics import median
 
-from baseline_bench.analysis.compare import comparable, word
-from baseline_bench.analysis.differences import base_weights, recipe, untrained
-from baseline_bench.analysis.multiple_testing import LEAST_SEEDS, seeds_interval
-from baseline_bench.analysis.statistics import Interval, Pairs, mcnemar, newcombe
-from baseline_bench.results.board import Board, Row, Table, tables
+from baseline_bench.analysis.compare import classify_outcome, explain_incomparability
+from baseline_bench.analysis.differences import build_recipe_key, find_base_weights, is_untrained
+from baseline_bench.analysis.multiple_testing import MIN_SEEDS, seeds_interval
+from baseline_bench.analysis.statistics import Interval, PairCounts, mcnemar_p_value, newcombe_interval
+from baseline_bench.results.board import Board, BoardTable, Row, build_tables
 from baseline_bench.results.candidate import Candidate
 
 
 @dataclass(frozen=True, slots=True)
-class Against:
+class BaseComparison:
     """A row against its base.
 
     Attributes:
@@ -26,14 +26,14 @@ class Against:
     """
 
     base: Row
-    pairs: Pairs
+    pairs: PairCounts
     interval: Interval
     p: float
     verdict: str
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class RecipeSummary:
     """Three or more seeds of one recipe on one base, scored alike.
 
     Attributes:
@@ -51,7 +51,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ComparedBoard:
     """A board and where its rows stand.
 
     Attributes:
@@ -61,27 +61,27 @@ class Judged:
     """
 
     board: Board
-    tables: tuple[Table, ...]
-    against: Mapping[str, Against]
+    tables: tuple[BoardTable, ...]
+    against: Mapping[str, BaseComparison]
     home: Mapping[str, Row]
 
 
-def judge(board: Board) -> Judged:
+def compare_board(board: Board) -> ComparedBoard:
     """Every full row that counts, against the newest comparable row of its own base."""
     found, home = {}, {}
-    for table in (listed := tables(board)):
-        bases = _bases(table.full)
+    for table in (listed := build_tables(board)):
+        bases = _group_bases(table.full)
         for row in table.full:
-            base = _home(row, bases)
+            base = _find_base_row(row, bases)
             if base is None:
                 continue
             home[row.file] = base
-            if not untrained(row.entry):
-                found[row.file] = _against(row, base)
-    return Judged(board, tuple(listed), found, home)
+            if not is_untrained(row.entry):
+                found[row.file] = _compare_with_base(row, base)
+    return ComparedBoard(board, tuple(listed), found, home)
 
 
-def discordance(judged: Judged, table: Table) -> tuple[float, int] | None:
+def measure_discordance(judged: ComparedBoard, table: BoardTable) -> tuple[float, int] | None:
     """The median share of items on which a candidate of the table and its base disagree, and over how many pairs.
 
     None where there is no such pair.
@@ -90,30 +90,30 @@ def discordance(judged: Judged, table: Table) -> tuple[float, int] | None:
     return (median((pairs.first + pairs.second) / pairs.total for pairs in seen), len(seen)) if seen else None
 
 
-def recipes(table: Table) -> list[Recipe]:
+def summarise_recipes(table: BoardTable) -> list[RecipeSummary]:
     """What three or more seeds say of a recipe; of a seed that was scored twice the newest row counts."""
     of_one: dict[tuple[str, ...], list[Row]] = {}
     for row in table.full:
-        if (same := recipe(row.entry)) is not None and (made := _made(row)) is not None:
+        if (same := build_recipe_key(row.entry)) is not None and (made := _get_training(row)) is not None:
             of_one.setdefault((made.recipe, made.base.name, *same), []).append(row)
-    found = [_together(alike) for same in sorted(of_one) for alike in _alike(of_one[same])]
+    found = [_summarise_seeds(alike) for same in sorted(of_one) for alike in _group_comparable(of_one[same])]
     return [one for one in found if one is not None]
 
 
-def _bases(rows: Iterable[Row]) -> Mapping[str, list[list[Row]]]:
+def _group_bases(rows: Iterable[Row]) -> Mapping[str, list[list[Row]]]:
     """Weights to the runs of them, alike ones together, the newest first."""
     by_weights: dict[str, list[Row]] = {}
     for row in rows:
-        if untrained(row.entry) and (weights := base_weights(row.entry)) is not None:
+        if is_untrained(row.entry) and (weights := find_base_weights(row.entry)) is not None:
             by_weights.setdefault(weights, []).append(row)
-    return {weights: _alike(runs) for weights, runs in by_weights.items()}
+    return {weights: _group_comparable(runs) for weights, runs in by_weights.items()}
 
 
-def _alike(rows: Iterable[Row]) -> list[list[Row]]:
+def _group_comparable(rows: Iterable[Row]) -> list[list[Row]]:
     """The rows in groups of which each is comparable within, newest first: who compares with one, does with all."""
     groups: list[list[Row]] = []
     for row in sorted(rows, key=lambda row: (row.entry.created, row.file), reverse=True):
-        group = next((group for group in groups if comparable(row.entry, group[0].entry) is None), None)
+        group = next((group for group in groups if explain_incomparability(row.entry, group[0].entry) is None), None)
         if group is None:
             groups.append([row])
         else:
@@ -121,36 +121,36 @@ def _alike(rows: Iterable[Row]) -> list[list[Row]]:
     return groups
 
 
-def _home(row: Row, bases: Mapping[str, list[list[Row]]]) -> Row | None:
-    groups = bases.get(base_weights(row.entry) or "", [])
-    return next((group[0] for group in groups if comparable(row.entry, group[0].entry) is None), None)
+def _find_base_row(row: Row, bases: Mapping[str, list[list[Row]]]) -> Row | None:
+    groups = bases.get(find_base_weights(row.entry) or "", [])
+    return next((group[0] for group in groups if explain_incomparability(row.entry, group[0].entry) is None), None)
 
 
-def _against(row: Row, base: Row) -> Against:
+def _compare_with_base(row: Row, base: Row) -> BaseComparison:
     one, other = (int(of.result.bits.correct, 16) for of in (row, base))
     both, total = (one & other).bit_count(), row.result.counts.total
     first, second = one.bit_count() - both, other.bit_count() - both
-    pairs = Pairs(both, first, second, total - both - first - second)
-    interval, p = _doubt(pairs)
-    return Against(base, pairs, interval, p, word(pairs, p))
+    pairs = PairCounts(both, first, second, total - both - first - second)
+    interval, p = _compute_interval_and_p(pairs)
+    return BaseComparison(base, pairs, interval, p, classify_outcome(pairs, p))
 
 
 @cache
-def _doubt(pairs: Pairs) -> tuple[Interval, float]:
-    return newcombe(pairs), mcnemar(pairs)
+def _compute_interval_and_p(pairs: PairCounts) -> tuple[Interval, float]:
+    return newcombe_interval(pairs), mcnemar_p_value(pairs)
 
 
-def _made(row: Row) -> Candidate | None:
+def _get_training(row: Row) -> Candidate | None:
     return None if row.result.training is None else row.result.training.candidate
 
 
-def _together(alike: Sequence[Row]) -> Recipe | None:
+def _summarise_seeds(alike: Sequence[Row]) -> RecipeSummary | None:
     """The rows of one recipe, newest first, as a recipe; None for fewer than three seeds."""
-    by_seed = {made.seed: (made, row) for row in reversed(alike) if (made := _made(row)) is not None}
-    if len(by_seed) < LEAST_SEEDS:
+    by_seed = {made.seed: (made, row) for row in reversed(alike) if (made := _get_training(row)) is not None}
+    if len(by_seed) < MIN_SEEDS:
         return None
     seeds = tuple(sorted(by_seed))
     counts = [by_seed[seed][1].result.counts for seed in seeds]
     shares = [count.correct / count.total for count in counts]
     made = by_seed[seeds[0]][0]
-    return Recipe(made.recipe, made.base.name, seeds, sum(shares) / len(shares), seeds_interval(shares))
+    return RecipeSummary(made.recipe, made.base.name, seeds, sum(shares) / len(shares), seeds_interval(shares))

@@ -5,24 +5,37 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from baseline_bench.analysis.differences import Difference, differing, identities, settings, untrained
-from baseline_bench.analysis.statistics import Interval, Pairs, items_needed, mcnemar, mcnemar_mid, newcombe
+from baseline_bench.analysis.differences import (
+    Difference,
+    compare_identities,
+    compare_mappings,
+    compare_settings,
+    is_untrained,
+)
+from baseline_bench.analysis.statistics import (
+    Interval,
+    PairCounts,
+    items_needed,
+    mcnemar_mid_p_value,
+    mcnemar_p_value,
+    newcombe_interval,
+)
 from baseline_bench.core.errors import BenchError
 from baseline_bench.results.bits import hex_to_bits
 from baseline_bench.results.entry import Entry, Selection
 
-Cause = Literal["unread", "stopping", "answer", "format"]
-Word = Literal["worse", "better", "not resolved"]
+ChangeCause = Literal["unread", "stopping", "answer", "format"]
+ComparisonOutcome = Literal["worse", "better", "not resolved"]
 
 ALPHA = 0.05
 # Six items of which one row wins all are the fewest that the exact test tells from chance: 2 / 2^5 > 0.05 > 2 / 2^6.
-LEAST_DISCORDANT = 6
+MIN_DISCORDANT = 6
 # Settings that say which weights answered and how they came there, not how answers were made.
-_OF_THE_WEIGHTS = ("weights", "adapter")
+_WEIGHT_SETTINGS = ("weights", "adapter")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ComparisonKind:
     """What the difference of two rows may mean.
 
     Attributes:
@@ -36,7 +49,7 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class ItemChange:
     """An item on which two rows differ.
 
     Attributes:
@@ -46,12 +59,12 @@ class Move:
     """
 
     place: int
-    cause: Cause
+    cause: ChangeCause
     won: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Flips:
+class ChangeCounts:
     """Items on which two rows differ, by cause; each counts the first row's gains and losses.
 
     Attributes:
@@ -80,11 +93,11 @@ class Comparison:
         differs: what differs beside the weights; something only in a system comparison.
     """
 
-    pairs: Pairs
+    pairs: PairCounts
     interval: Interval
     p: float
     p_mid: float
-    flips: Flips
+    flips: ChangeCounts
     differs: tuple[Difference, ...] = ()
 
     @property
@@ -98,9 +111,9 @@ class Comparison:
         return self.pairs.first + self.pairs.second
 
     @property
-    def verdict(self) -> Word:
+    def verdict(self) -> ComparisonOutcome:
         """Worse, better, or not resolved, by the exact test at 5 %."""
-        return word(self.pairs, self.p)
+        return classify_outcome(self.pairs, self.p)
 
     @property
     def needed(self) -> int | None:
@@ -113,7 +126,7 @@ class Comparison:
             return None
         total = self.pairs.total
         found = items_needed(self.pairs.difference, self.discordant / total) or 0
-        found = max(found, ceil(LEAST_DISCORDANT * total / self.discordant))
+        found = max(found, ceil(MIN_DISCORDANT * total / self.discordant))
         return found if found > total else None
 
     @property
@@ -122,42 +135,42 @@ class Comparison:
         return (self.interval.low > 0 or self.interval.high < 0) != (self.p < ALPHA)
 
 
-def comparable(first: Entry, second: Entry) -> str | None:
+def explain_incomparability(first: Entry, second: Entry) -> str | None:
     """Why the difference of two rows would not be their weights'; None where it is.
 
     A candidate and its base share protocol, items, prompts as token ids, stop tokens, and what generated.
     """
     if first.result.aggregates is not None:
         return "no item is right or wrong"
-    return next((str(difference) for difference in _beside_the_weights(first, second)), None)
+    return next((str(difference) for difference in _list_system_differences(first, second)), None)
 
 
-def kind(first: Entry, second: Entry) -> Kind:
+def classify_comparison(first: Entry, second: Entry) -> ComparisonKind:
     """What the difference of two rows may mean.
 
     Rows of other items, of another version of the same task or of another reader have no difference that means
     anything. Items are never intersected: another selection is another exam.
     """
-    if reasons := tuple(_other_exam(first, second)):
-        return Kind("not comparable", reasons)
-    differs = tuple(_beside_the_weights(first, second))
-    return Kind("system comparison" if differs else "comparable", differs)
+    if reasons := tuple(_list_task_differences(first, second)):
+        return ComparisonKind("not comparable", reasons)
+    differs = tuple(_list_system_differences(first, second))
+    return ComparisonKind("system comparison" if differs else "comparable", differs)
 
 
 def is_base(base: Entry, tuned: Entry) -> bool:
     """The first row is of the weights, and of nothing beside them, that the second's were trained from."""
     own = tuned.result.base_sha256
-    return own is not None and own == base.result.model.weights_sha256 and untrained(base)
+    return own is not None and own == base.result.model.weights_sha256 and is_untrained(base)
 
 
-def word(pairs: Pairs, p: float) -> Word:
+def classify_outcome(pairs: PairCounts, p: float) -> ComparisonOutcome:
     """What the exact test's p value says of two rows at 5 %: the first is worse, better, or nobody can tell."""
     if p >= ALPHA:
         return "not resolved"
     return "better" if pairs.first > pairs.second else "worse"
 
 
-def compare(first: Entry, second: Entry, system: bool = False) -> Comparison:
+def compare_entries(first: Entry, second: Entry, system: bool = False) -> Comparison:
     """The first row against the second.
 
     Args:
@@ -168,35 +181,37 @@ def compare(first: Entry, second: Entry, system: bool = False) -> Comparison:
     Raises:
         BenchError: they cannot be compared, for the reason told, or one of them lacks items: those are never zeros.
     """
-    found = kind(first, second)
+    found = classify_comparison(first, second)
     why = "; ".join(map(str, found.differs)) if found.name == "not comparable" else None
-    why = why if system else comparable(first, second) or why
+    why = why if system else explain_incomparability(first, second) or why
     if why:
         names = f"{first.result.candidate} and {second.result.candidate}"
         raise BenchError(f"{names} are not comparable: {why}", "score both by one command, or with the same settings")
-    one, other = _both(first, second)
+    one, other = _read_both_bits(first, second)
     right = list(zip(one["correct"], other["correct"], strict=True))
-    pairs = Pairs(right.count((1, 1)), right.count((1, 0)), right.count((0, 1)), right.count((0, 0)))
-    flips = _flips(_moves(one, other))
-    return Comparison(pairs, newcombe(pairs), mcnemar(pairs), mcnemar_mid(pairs), flips, found.differs)
+    pairs = PairCounts(right.count((1, 1)), right.count((1, 0)), right.count((0, 1)), right.count((0, 0)))
+    flips = _count_changes(_iterate_changes(one, other))
+    return Comparison(
+        pairs, newcombe_interval(pairs), mcnemar_p_value(pairs), mcnemar_mid_p_value(pairs), flips, found.differs
+    )
 
 
-def moves(first: Entry, second: Entry) -> tuple[Move, ...]:
+def list_item_changes(first: Entry, second: Entry) -> tuple[ItemChange, ...]:
     """Every item on which two rows differ, in item order. Errors as in `compare` for a system comparison."""
-    compare(first, second, system=True)
-    return tuple(_moves(*_both(first, second)))
+    compare_entries(first, second, system=True)
+    return tuple(_iterate_changes(*_read_both_bits(first, second)))
 
 
-def _other_exam(first: Entry, second: Entry) -> Iterator[Difference]:
+def _list_task_differences(first: Entry, second: Entry) -> Iterator[Difference]:
     """What makes two rows the answers to different questions."""
     one, other = first.result, second.result
     if one.aggregates is not None or other.aggregates is not None:
         yield Difference("items that are right or wrong", "none", "none")
-    yield from differing(
+    yield from compare_mappings(
         *(
             {
                 "items": result.task.items_sha256[:12],
-                "selections": _selected(result.selection),
+                "selections": _format_selection(result.selection),
                 "readers": result.task.reader,
             }
             for result in (one, other)
@@ -210,32 +225,32 @@ def _other_exam(first: Entry, second: Entry) -> Iterator[Difference]:
         yield Difference("versions of the task", *told)
 
 
-def _selected(selection: Selection) -> str:
+def _format_selection(selection: Selection) -> str:
     return f"{selection.scored} of {selection.total}, {selection.ids_sha256[:12]}"
 
 
-def _beside_the_weights(first: Entry, second: Entry) -> Iterator[Difference]:
+def _list_system_differences(first: Entry, second: Entry) -> Iterator[Difference]:
     """What two rows must have in common if their weights alone are to be compared, digests shortened for the eye.
 
     Of equal weights that is the whole model. Other weights may come with another configuration: a training sets one.
     """
     one, other = first.result.model, second.result.model
     if one.weights_sha256 == other.weights_sha256 is not None:
-        yield from identities(one, other)
-    yield from differing(_shared(first), _shared(second))
-    others = list(settings(first.result.engine.settings, second.result.engine.settings, _OF_THE_WEIGHTS))
+        yield from compare_identities(one, other)
+    yield from compare_mappings(_describe_setup(first), _describe_setup(second))
+    others = list(compare_settings(first.result.engine.settings, second.result.engine.settings, _WEIGHT_SETTINGS))
     if others:
-        named = [", ".join(f"{one.what}={value}" for one, value in side) for side in _sides(others)]
+        named = [", ".join(f"{one.what}={value}" for one, value in side) for side in _split_sides(others)]
         yield Difference("engine settings", *named)
-    yield from differing(*({"devices": entry.result.provenance.device} for entry in (first, second)))
+    yield from compare_mappings(*({"devices": entry.result.provenance.device} for entry in (first, second)))
 
 
-def _sides(others: Sequence[Difference]) -> Iterator[list[tuple[Difference, str]]]:
+def _split_sides(others: Sequence[Difference]) -> Iterator[list[tuple[Difference, str]]]:
     yield [(one, one.first) for one in others]
     yield [(one, one.second) for one in others]
 
 
-def _shared(entry: Entry) -> Mapping[str, object]:
+def _describe_setup(entry: Entry) -> Mapping[str, object]:
     result = entry.result
     return {
         "protocols": result.task.protocol_sha256[:12],
@@ -246,12 +261,12 @@ def _shared(entry: Entry) -> Mapping[str, object]:
     }
 
 
-def _both(first: Entry, second: Entry) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+def _read_both_bits(first: Entry, second: Entry) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
     total = max(first.result.counts.total, second.result.counts.total)
-    return _bits(first, total), _bits(second, total)
+    return _read_bits(first, total), _read_bits(second, total)
 
 
-def _bits(entry: Entry, total: int) -> dict[str, tuple[int, ...]]:
+def _read_bits(entry: Entry, total: int) -> dict[str, tuple[int, ...]]:
     """The bits of every item by kind.
 
     Raises:
@@ -271,20 +286,22 @@ def _bits(entry: Entry, total: int) -> dict[str, tuple[int, ...]]:
         ) from None
 
 
-def _moves(one: Mapping[str, tuple[int, ...]], other: Mapping[str, tuple[int, ...]]) -> Iterator[Move]:
+def _iterate_changes(one: Mapping[str, tuple[int, ...]], other: Mapping[str, tuple[int, ...]]) -> Iterator[ItemChange]:
     def changed(kind: str, place: int) -> bool:
         return one[kind][place] != other[kind][place]
 
     for place, now in enumerate(one["correct"]):
         if changed("correct", place):
-            cause: Cause = "unread" if changed("unread", place) else "stopping" if changed("cut", place) else "answer"
-            yield Move(place, cause, bool(now))
+            cause: ChangeCause = (
+                "unread" if changed("unread", place) else "stopping" if changed("cut", place) else "answer"
+            )
+            yield ItemChange(place, cause, bool(now))
         elif changed("strict", place):
-            yield Move(place, "format", bool(one["strict"][place]))
+            yield ItemChange(place, "format", bool(one["strict"][place]))
 
 
-def _flips(found: Iterator[Move]) -> Flips:
-    counted: dict[Cause, list[int]] = {"unread": [0, 0], "stopping": [0, 0], "answer": [0, 0], "format": [0, 0]}
+def _count_changes(found: Iterator[ItemChange]) -> ChangeCounts:
+    counted: dict[ChangeCause, list[int]] = {"unread": [0, 0], "stopping": [0, 0], "answer": [0, 0], "format": [0, 0]}
     for move in found:
         counted[move.cause][0 if move.won else 1] += 1
-    return Flips(**{cause: (gained, lost) for cause, (gained, lost) in counted.items()})
+    return ChangeCounts(**{cause: (gained, lost) for cause, (gained, lost) in counted.items()})

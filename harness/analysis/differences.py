@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from baseline_bench.results.candidate import Candidate, Merge, Training
+from baseline_bench.results.candidate import Candidate, MergeSummary, TrainingRecord
 from baseline_bench.results.entry import Entry, ModelRecord, Result
 
 UNKNOWN, NONE = "unknown", "none"
-GPUS = "gpus"
+GPUS_SETTING = "gpus"
 # Said at their own place, or nothing but other names for what is said there.
-_SAID_ELSEWHERE = ("base", "trainer")
+_LISTED_SEPARATELY = ("base", "trainer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,33 +24,33 @@ class Difference:
         return f"other {self.what} ({self.first}, {self.second})"
 
 
-def differences(first: Entry, second: Entry) -> tuple[Difference, ...]:
+def list_differences(first: Entry, second: Entry) -> tuple[Difference, ...]:
     """Everything but the score in which two rows differ: training, weights, prompts, engine, program, machine.
 
     Of two trained rows every value of the recipe that differs; of one trained and one untrained row the training as a
     whole. Uncommitted code is said even where both rows have it: then the commit does not tell what ran.
     """
     one, other = first.result, second.result
-    set_here = settings(one.engine.settings, other.engine.settings)
+    set_here = compare_settings(one.engine.settings, other.engine.settings)
     return (
-        *_trainings(one.training, other.training),
-        *differing(*_models(one.model, other.model)),
-        *_partly_known(one.model, other.model),
-        *differing(_protocol(one), _protocol(other)),
-        *differing(_engine(one), _engine(other)),
+        *_compare_trainings(one.training, other.training),
+        *compare_mappings(*_describe_models(one.model, other.model)),
+        *_compare_identity_records(one.model, other.model),
+        *compare_mappings(_describe_protocol(one), _describe_protocol(other)),
+        *compare_mappings(_describe_engine(one), _describe_engine(other)),
         *(Difference(f"engine's {found.what}", found.first, found.second) for found in set_here),
-        *_programs(one, other),
-        *_versions("library", one.provenance.libraries, other.provenance.libraries),
+        *_compare_programs(one, other),
+        *_compare_versions("library", one.provenance.libraries, other.provenance.libraries),
     )
 
 
-def base_weights(entry: Entry) -> str | None:
+def find_base_weights(entry: Entry) -> str | None:
     """The digest of the weights that the row's candidate was made of; of a base its own; None where nobody knows."""
     result = entry.result
     return result.model.weights_sha256 if result.training is None else result.base_sha256
 
 
-def recipe(entry: Entry) -> tuple[str, str, str] | None:
+def build_recipe_key(entry: Entry) -> tuple[str, str, str] | None:
     """What seeds of one recipe share: the digests of the recipe, of the base's weights and of the training data.
 
     None unless the row scores the last step of a training that was made here.
@@ -61,57 +61,63 @@ def recipe(entry: Entry) -> tuple[str, str, str] | None:
     return made.recipe_sha256, made.base.weights_sha256, made.data.sha256
 
 
-def untrained(entry: Entry) -> bool:
+def is_untrained(entry: Entry) -> bool:
     """The row is a base's: nothing was trained here, and no adapter stood beside the weights."""
     return entry.result.training is None and entry.result.engine.settings.get("adapter") is None
 
 
-def identities(one: ModelRecord, other: ModelRecord) -> Iterator[Difference]:
+def compare_identities(one: ModelRecord, other: ModelRecord) -> Iterator[Difference]:
     """The parts apart from the weights in which two models differ; none where one of them is not known."""
     if one.unlike(other):
-        yield from differing(_parts(one), _parts(other))
+        yield from compare_mappings(_describe_identity(one), _describe_identity(other))
 
 
-def differing(one: Mapping[str, object], other: Mapping[str, object]) -> Iterator[Difference]:
+def compare_mappings(one: Mapping[str, object], other: Mapping[str, object]) -> Iterator[Difference]:
     """What two mappings with the same keys differ in; None is told as unknown."""
     for what, value in one.items():
         if value != other[what]:
-            yield Difference(what, _told(value), _told(other[what]))
+            yield Difference(what, _format_value(value), _format_value(other[what]))
 
 
-def settings(one: Mapping[str, object], other: Mapping[str, object], apart: Iterable[str] = ()) -> Iterator[Difference]:
+def compare_settings(
+    one: Mapping[str, object], other: Mapping[str, object], apart: Iterable[str] = ()
+) -> Iterator[Difference]:
     """The settings of two engines that differ, but for those in `apart`; one that is not there is told as such.
 
     How many GPUs shared the questions is none of them: it moves no more than the engine's own noise, which is measured
     (`bench noise`).
     """
-    for name in sorted({*one, *other} - {GPUS, *apart}):
+    for name in sorted({*one, *other} - {GPUS_SETTING, *apart}):
         if one.get(name) != other.get(name) or (name in one) != (name in other):
-            yield Difference(name, *(_told(side[name]) if name in side else "not recorded" for side in (one, other)))
+            yield Difference(
+                name, *(_format_value(side[name]) if name in side else "not recorded" for side in (one, other))
+            )
 
 
-def _trainings(one: Training | None, other: Training | None) -> Iterator[Difference]:
+def _compare_trainings(one: TrainingRecord | None, other: TrainingRecord | None) -> Iterator[Difference]:
     first, second = (None if made is None else made.candidate for made in (one, other))
     if first is None or second is None:
-        told = [_training(made) for made in (one, other)]
+        told = [_describe_training(made) for made in (one, other)]
         if told[0] != told[1]:
             yield Difference("training", *told)
     else:
-        yield from differing(_made(first), _made(second))
-        names = [name for name in {**first.values, **second.values} if name not in _SAID_ELSEWHERE]
+        yield from compare_mappings(_describe_candidate(first), _describe_candidate(second))
+        names = [name for name in {**first.values, **second.values} if name not in _LISTED_SEPARATELY]
         for name in names:
             if (value := first.values.get(name)) != (against := second.values.get(name)):
-                yield Difference(f"recipe's {name}", *("unset" if x is None else _told(x) for x in (value, against)))
-        yield from _versions("training library", first.libraries, second.libraries)
+                yield Difference(
+                    f"recipe's {name}", *("unset" if x is None else _format_value(x) for x in (value, against))
+                )
+        yield from _compare_versions("training library", first.libraries, second.libraries)
     steps = [None if made is None else made.step for made in (one, other)]
     if steps[0] != steps[1]:
         yield Difference("step", *("the last" if step is None else str(step) for step in steps))
-    merges = [_merge(None if made is None else made.merge) for made in (one, other)]
+    merges = [_describe_merge(None if made is None else made.merge) for made in (one, other)]
     if merges[0] != merges[1]:
         yield Difference("merge", *merges)
 
 
-def _training(made: Training | None) -> str:
+def _describe_training(made: TrainingRecord | None) -> str:
     if made is None:
         return NONE
     if made.candidate is None:
@@ -123,7 +129,7 @@ def _training(made: Training | None) -> str:
     )
 
 
-def _made(made: Candidate) -> Mapping[str, object]:
+def _describe_candidate(made: Candidate) -> Mapping[str, object]:
     return {
         "recipe": f"{made.recipe} ({made.recipe_sha256[:12]})",
         "training seed": made.seed,
@@ -136,46 +142,49 @@ def _made(made: Candidate) -> Mapping[str, object]:
     }
 
 
-def _merge(merge: Merge | None) -> str:
+def _describe_merge(merge: MergeSummary | None) -> str:
     if merge is None:
         return NONE
     through = "" if merge.quantised is None else f" through {merge.quantised}"
     return f"{merge.targets} tensors{through} in {merge.dtype}, rounding {100 * merge.rel_err:.1f} % of the change"
 
 
-def _models(*models: ModelRecord) -> Iterator[Mapping[str, object]]:
+def _describe_models(*models: ModelRecord) -> Iterator[Mapping[str, object]]:
     """What each model is: the parts of its identity where both are known, else the digests that older entries have."""
     known = all(model.identity is not None for model in models)
     for model in models:
-        older = {"tokenizer": _short(model.tokenizer_sha256), "chat template": _short(model.template_sha256)}
+        older = {
+            "tokenizer": _shorten_digest(model.tokenizer_sha256),
+            "chat template": _shorten_digest(model.template_sha256),
+        }
         yield {
-            "weights": _short(model.weights_sha256),
+            "weights": _shorten_digest(model.weights_sha256),
             "source": model.source,
-            "revision": _short(model.revision),
-            **(_parts(model) if known else older),
+            "revision": _shorten_digest(model.revision),
+            **(_describe_identity(model) if known else older),
             "prompt style": model.prompt_style,
             "begin-of-sequence rule": model.bos,
             "stop tokens": model.stop_ids,
         }
 
 
-def _parts(model: ModelRecord) -> Mapping[str, object]:
+def _describe_identity(model: ModelRecord) -> Mapping[str, object]:
     parts = () if model.identity is None else model.identity.parts
-    return {part: _short(value) or NONE for part, value in parts}
+    return {part: _shorten_digest(value) or NONE for part, value in parts}
 
 
-def _partly_known(*models: ModelRecord) -> Iterator[Difference]:
+def _compare_identity_records(*models: ModelRecord) -> Iterator[Difference]:
     """An entry of an older version, or of a server, does not tell config.json and generation_config.json."""
     told = ["known in part" if model.identity is None else "known" for model in models]
     if told[0] != told[1]:
         yield Difference("identity", *told)
 
 
-def _protocol(result: Result) -> Mapping[str, object]:
+def _describe_protocol(result: Result) -> Mapping[str, object]:
     task, sampling = result.task, result.sampling
     return {
         "task": f"{task.label} ({task.protocol_sha256[:12]})",
-        "prompts as token ids": _short(result.prompts_sha256),
+        "prompts as token ids": _shorten_digest(result.prompts_sha256),
         "token limit": sampling.max_tokens,
         "temperature": sampling.temperature,
         "top_p": NONE if sampling.top_p is None else sampling.top_p,
@@ -184,35 +193,38 @@ def _protocol(result: Result) -> Mapping[str, object]:
     }
 
 
-def _engine(result: Result) -> Mapping[str, object]:
+def _describe_engine(result: Result) -> Mapping[str, object]:
     return {
         "engine": result.engine.version,
-        "GPUs that shared the questions": result.engine.settings.get(GPUS, 1),
+        "GPUs that shared the questions": result.engine.settings.get(GPUS_SETTING, 1),
         "device": result.provenance.device,
         "driver": result.provenance.driver,
     }
 
 
-def _programs(one: Result, other: Result) -> Iterator[Difference]:
+def _compare_programs(one: Result, other: Result) -> Iterator[Difference]:
     programs = [result.provenance for result in (one, other)]
-    told = [{"bench": made.bench, "bench commit": _short(made.git_commit), "Python": made.python} for made in programs]
-    yield from differing(*told)
+    told = [
+        {"bench": made.bench, "bench commit": _shorten_digest(made.git_commit), "Python": made.python}
+        for made in programs
+    ]
+    yield from compare_mappings(*told)
     dirty = [made.git_dirty for made in programs]
     if any(dirty) or dirty[0] != dirty[1]:
-        yield Difference("uncommitted code", *(_told(value) for value in dirty))
+        yield Difference("uncommitted code", *(_format_value(value) for value in dirty))
 
 
-def _versions(what: str, one: Mapping[str, str], other: Mapping[str, str]) -> Iterator[Difference]:
+def _compare_versions(what: str, one: Mapping[str, str], other: Mapping[str, str]) -> Iterator[Difference]:
     for name in sorted({*one, *other}):
         if one.get(name) != other.get(name):
             yield Difference(f"{what} {name}", one.get(name, NONE), other.get(name, NONE))
 
 
-def _short(digest: str | None) -> str | None:
+def _shorten_digest(digest: str | None) -> str | None:
     return None if digest is None else digest[:12]
 
 
-def _told(value: object) -> str:
+def _format_value(value: object) -> str:
     if value is None:
         return UNKNOWN
     if isinstance(value, bool):

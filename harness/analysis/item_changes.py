@@ -6,22 +6,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from baseline_bench.analysis.compare import Move, moves
+from baseline_bench.analysis.compare import ItemChange, list_item_changes
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.markup import visible
+from baseline_bench.core.markup import make_visible
 from baseline_bench.core.records import digest
-from baseline_bench.core.types import Completion, Finish, Problem, Verdict
+from baseline_bench.core.types import Completion, Finish, Judgement, Problem
 from baseline_bench.results import entries
 from baseline_bench.results.bits import hex_to_bits
-from baseline_bench.results.completions import CommittedCompletion, from_lines, read_lines, written
+from baseline_bench.results.completions import (
+    CommittedCompletion,
+    decompress_file,
+    parse_completions,
+    restore_completion,
+)
 from baseline_bench.results.entry import Entry
 
-Grade = Callable[[Problem, Completion], Verdict]
-_RESTORE = "restore the file from git"
+GradeFunction = Callable[[Problem, Completion], Judgement]
+_RESTORE_ADVICE = "restore the file from git"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class JudgedCompletion:
     """What one row wrote to a question, and what was made of it.
 
     Attributes:
@@ -40,26 +45,26 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Flipped:
+class CompletionPair:
     """An item that exactly one of two rows got right. `question` is None where the task's data is not at hand."""
 
     id: str
     question: str | None
     gold: str
-    move: Move
-    first: Answer
-    second: Answer
+    move: ItemChange
+    first: JudgedCompletion
+    second: JudgedCompletion
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class EntryCompletions:
     """A row with the completions that stand beside it, in item order."""
 
     entry: Entry
     lines: tuple[CommittedCompletion, ...]
 
 
-def side(path: Path, entry: Entry) -> Side:
+def read_entry_completions(path: Path, entry: Entry) -> EntryCompletions:
     """The completions beside the entry at `path`.
 
     Raises:
@@ -67,16 +72,18 @@ def side(path: Path, entry: Entry) -> Side:
     """
     beside = entries.completions_path(path)
     if beside.is_symlink() or not beside.is_file():
-        raise BenchError(f"no completions {beside.name} beside {path}", _RESTORE)
-    data = read_lines(beside)
-    lines = from_lines(data, beside.name)
+        raise BenchError(f"no completions {beside.name} beside {path}", _RESTORE_ADVICE)
+    data = decompress_file(beside)
+    lines = parse_completions(data, beside.name)
     ids = digest([line.id for line in lines])
     if hashlib.sha256(data).hexdigest() != entry.result.completions_sha256 or ids != entry.result.selection.ids_sha256:
-        raise BenchError(f"{beside}: not the completions that its entry was made from", _RESTORE)
-    return Side(entry, lines)
+        raise BenchError(f"{beside}: not the completions that its entry was made from", _RESTORE_ADVICE)
+    return EntryCompletions(entry, lines)
 
 
-def flipped(first: Side, second: Side, grade: Grade | None, questions: Mapping[str, str]) -> Iterator[Flipped]:
+def iterate_changed_items(
+    first: EntryCompletions, second: EntryCompletions, grade: GradeFunction | None, questions: Mapping[str, str]
+) -> Iterator[CompletionPair]:
     """Every item that exactly one of two rows got right, in item order; made one by one, as they are asked for.
 
     Args:
@@ -87,65 +94,70 @@ def flipped(first: Side, second: Side, grade: Grade | None, questions: Mapping[s
     Raises:
         BenchError: the rows cannot be compared.
     """
-    for move in moves(first.entry, second.entry):
+    for move in list_item_changes(first.entry, second.entry):
         if move.cause == "format":
             continue
         line = first.lines[move.place]
-        answers = [_answer(one, move.place, grade) for one in (first, second)]
-        yield Flipped(line.id, questions.get(line.id), line.gold, move, answers[0], answers[1])
+        answers = [_judge_completion(one, move.place, grade) for one in (first, second)]
+        yield CompletionPair(line.id, questions.get(line.id), line.gold, move, answers[0], answers[1])
 
 
-def markdown(items: Sequence[Flipped], first: str, second: str) -> str:
+def render_markdown(items: Sequence[CompletionPair], first: str, second: str) -> str:
     """The items as Markdown, each folded under its id; nothing that a model or a data set wrote can leave its block.
 
     Args:
         items: in the order in which they are to stand.
         first, second: the rows' names; they are plain text.
     """
-    return "\n".join(part for item in items for part in _block(item, (first, second)))
+    return "\n".join(part for item in items for part in _render_item(item, (first, second)))
 
 
-def fenced(text: str) -> str:
+def fence_text(text: str) -> str:
     """A fenced block that shows `text` line by line: its fence is longer than any run of backticks inside.
 
     Characters that are invisible, turn the direction of text or command a terminal are spelled out.
     """
-    shown = "\n".join(visible(line.replace("\t", "    ")) for line in re.split("\r\n|\n|\r", text))
+    shown = "\n".join(make_visible(line.replace("\t", "    ")) for line in re.split("\r\n|\n|\r", text))
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", shown)), default=0))
     return f"{fence}text\n{shown}\n{fence}"
 
 
-def judged(answer: Answer, gold: str) -> str:
+def describe_judgement(answer: JudgedCompletion, gold: str) -> str:
     """What was made of an answer, in one line: right or wrong, what was read by which rule, and why it ended."""
     if answer.rule is None:
         read = "nothing read" if answer.read is None else "its reader is not here"
     else:
         read = f"read {'nothing' if answer.read is None else answer.read} by {answer.rule}"
     ended = "cut at the token limit" if answer.finish == "length" else "stopped by itself"
-    return visible(f"{'right' if answer.correct else 'wrong'}: gold {gold}, {read}, {ended}")
+    return make_visible(f"{'right' if answer.correct else 'wrong'}: gold {gold}, {read}, {ended}")
 
 
-def _answer(one: Side, place: int, grade: Grade | None) -> Answer:
+def _judge_completion(one: EntryCompletions, place: int, grade: GradeFunction | None) -> JudgedCompletion:
     line, bits = one.lines[place], one.entry.result.bits
     correct, unread = (hex_to_bits(each, len(one.lines))[place] for each in (bits.correct, bits.unread))
     if grade is None:
-        return Answer(line.shown, line.finish, None if unread else "?", None, correct)
-    verdict = grade(Problem(line.id, "", line.gold, ""), written(line))
-    return Answer(line.shown, line.finish, verdict.answer, verdict.rule, correct)
+        return JudgedCompletion(line.shown, line.finish, None if unread else "?", None, correct)
+    verdict = grade(Problem(line.id, "", line.gold, ""), restore_completion(line))
+    return JudgedCompletion(line.shown, line.finish, verdict.answer, verdict.rule, correct)
 
 
-def _block(item: Flipped, names: tuple[str, str]) -> Iterator[str]:
+def _render_item(item: CompletionPair, names: tuple[str, str]) -> Iterator[str]:
     won = "won" if item.move.won else "lost"
-    yield f"<details><summary>{won}: {_inline(item.id)} ({item.move.cause})</summary>"
+    yield f"<details><summary>{won}: {_escape_inline(item.id)} ({item.move.cause})</summary>"
     yield ""
     if item.question is not None:
-        yield from (fenced(item.question), "")
+        yield from (fence_text(item.question), "")
     for name, answer in zip(names, (item.first, item.second), strict=True):
-        yield from (f"{_inline(name)}: {_inline(judged(answer, item.gold))}", "", fenced(answer.text), "")
+        yield from (
+            f"{_escape_inline(name)}: {_escape_inline(describe_judgement(answer, item.gold))}",
+            "",
+            fence_text(answer.text),
+            "",
+        )
     yield from ("</details>", "")
 
 
-def _inline(text: str) -> str:
+def _escape_inline(text: str) -> str:
     """Text from outside inside a line: every mark of Markdown and HTML as a number, and GitHub links nothing in it."""
-    marks = re.sub(r"[^\w .,()=+%-]|_", lambda match: f"&#{ord(match[0])};", visible(text))
+    marks = re.sub(r"[^\w .,()=+%-]|_", lambda match: f"&#{ord(match[0])};", make_visible(text))
     return f"<code>{marks}</code>"

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from math import ceil, sqrt
 from statistics import fmean, stdev
 
-from baseline_bench.analysis.statistics import Interval, wilson
+from baseline_bench.analysis.statistics import Interval, wilson_interval
 from scipy.special import ndtr, ndtri
 from scipy.stats import boschloo_exact, nct
 from scipy.stats import t as student
 
 # Fewer seeds say something of checkpoints, not of the recipe that made them.
-LEAST_SEEDS = 3
-_MOST_SEEDS = 1000
+MIN_SEEDS = 3
+_MAX_SEEDS = 1000
 
 
-def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+def holm_adjust(p_values: Sequence[float]) -> tuple[float, ...]:
     """The p values adjusted for being one family, in the order given: below alpha is significant in the family.
 
     Holm's step-down method keeps the chance of any false finding below alpha, whatever the tests have to do with one
@@ -33,7 +33,7 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
-def boschloo(first: tuple[int, int], second: tuple[int, int]) -> float:
+def boschloo_p_value(first: tuple[int, int], second: tuple[int, int]) -> float:
     """The two-sided p value of Boschloo's exact test: have two groups, of which only counts are known, one rate.
 
     For rows whose single items nobody kept; rows on the same items are compared by McNemar's test, which finds more.
@@ -46,7 +46,7 @@ def boschloo(first: tuple[int, int], second: tuple[int, int]) -> float:
     Raises:
         ValueError: counts that are no proportions.
     """
-    _proportions(first, second)
+    _check_proportions(first, second)
     (right, total), (other, asked) = first, second
     # Groups are columns: scipy conditions on the column totals.
     return min(1.0, float(boschloo_exact([[right, other], [total - right, asked - other]]).pvalue))
@@ -60,10 +60,10 @@ def unpaired_interval(first: tuple[int, int], second: tuple[int, int], confidenc
     Raises:
         ValueError: counts that are no proportions.
     """
-    _proportions(first, second)
+    _check_proportions(first, second)
     rate, other = first[0] / first[1], second[0] / second[1]
-    low, high = wilson(*first, confidence)
-    least, most = wilson(*second, confidence)
+    low, high = wilson_interval(*first, confidence)
+    least, most = wilson_interval(*second, confidence)
     difference = rate - other
     return Interval(
         max(-1.0, difference - sqrt((rate - low) ** 2 + (most - other) ** 2)),
@@ -77,18 +77,18 @@ def unpaired_power(rate: float, other: float, each: int, alpha: float = 0.05) ->
     The normal formula, exact enough from some hundred items on. Fleiss, Levin and Paik, Statistical Methods for Rates
     and Proportions (3rd ed., 2003), ch. 4, without continuity correction.
     """
-    spread, pooled = _spreads(rate, other)
+    spread, pooled = _standard_deviations(rate, other)
     if spread == 0:  # every item is certain: 0 against 0 is no difference, 0 against 1 is found at once
         return float(rate != other)
     reach = (abs(rate - other) * sqrt(each) + float(ndtri(alpha / 2)) * pooled) / spread
     return float(ndtr(reach))
 
 
-def unpaired_items(rate: float, other: float, power: float = 0.80, alpha: float = 0.05) -> int | None:
+def unpaired_items_needed(rate: float, other: float, power: float = 0.80, alpha: float = 0.05) -> int | None:
     """Items a row that `unpaired_power` asks for; None for equal rates."""
     if rate == other:
         return None
-    spread, pooled = _spreads(rate, other)
+    spread, pooled = _standard_deviations(rate, other)
     return ceil(((float(ndtri(power)) * spread - float(ndtri(alpha / 2)) * pooled) / (rate - other)) ** 2)
 
 
@@ -100,7 +100,7 @@ def seeds_interval(rates: Sequence[float], confidence: float = 0.95) -> Interval
     Raises:
         ValueError: fewer than three seeds, or a confidence that is none.
     """
-    if len(rates) < LEAST_SEEDS or not 0 < confidence < 1:
+    if len(rates) < MIN_SEEDS or not 0 < confidence < 1:
         raise ValueError(f"{len(rates)} seeds and a confidence of {confidence} give no interval")
     half = float(student.ppf((1 + confidence) / 2, len(rates) - 1)) * stdev(rates) / sqrt(len(rates))
     return Interval(fmean(rates) - half, fmean(rates) + half)
@@ -119,7 +119,7 @@ def seeds_needed(gain: float, spread: float, power: float = 0.80, alpha: float =
     Returns:
         Seeds a recipe, at least three; None where a thousand do not suffice.
     """
-    for seeds in range(LEAST_SEEDS, _MOST_SEEDS + 1):
+    for seeds in range(MIN_SEEDS, _MAX_SEEDS + 1):
         if spread == 0:
             return seeds
         freedom, shift = arms * (seeds - 1), abs(gain) / (spread * sqrt(arms / seeds))
@@ -128,13 +128,13 @@ def seeds_needed(gain: float, spread: float, power: float = 0.80, alpha: float =
     return None
 
 
-def _spreads(rate: float, other: float) -> tuple[float, float]:
+def _standard_deviations(rate: float, other: float) -> tuple[float, float]:
     """Standard deviation of one item's difference where the rates are these, and where both are their mean."""
     mean = (rate + other) / 2
     return sqrt(rate * (1 - rate) + other * (1 - other)), sqrt(2 * mean * (1 - mean))
 
 
-def _proportions(*groups: tuple[int, int]) -> None:
+def _check_proportions(*groups: tuple[int, int]) -> None:
     for right, total in groups:
         if not 0 <= right <= total or total < 1:
             raise ValueError(f"{right} of {total} is no proportion")

@@ -6,13 +6,13 @@ from itertools import combinations, groupby
 from math import exp, lgamma, log, sqrt
 
 from baseline_bench.core.records import digest
-from baseline_bench.results.noise import Noise, flips
+from baseline_bench.results.noise import NoiseRecord, count_flips
 
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class Floor:
+class NoiseFloor:
     """What the runs of one model say about differences in items answered right.
 
     Attributes:
@@ -30,7 +30,7 @@ class Floor:
     least: int
 
 
-def floor(noise: Noise) -> Floor:
+def compute_noise_floor(noise: NoiseRecord) -> NoiseFloor:
     """The floor under any difference between two rows of the same engine and device.
 
     Two runs of one model are exchangeable: an item that flips between them is a gain or a loss with equal chance, so
@@ -44,18 +44,18 @@ def floor(noise: Noise) -> Floor:
     """
     low, high = noise.spread
     unsteady = noise.unsteady
-    worst = max(flips(one, other) for one, other in combinations(noise.runs, 2))
+    worst = max(count_flips(one, other) for one, other in combinations(noise.runs, 2))
     # One item on which a single run disagrees flips in this share of the pairs.
     share = worst / unsteady if unsteady else 2 / len(noise.runs)
-    seen, expected = high - low, within(worst)
-    most = within(min(share * _largest_mean(unsteady), float(noise.items)))
-    if noise.equal_share == 1 and not _mixed(noise):
-        return Floor(seen, worst, expected, most, 1)
-    return Floor(seen, worst, expected, most, 1 + (max(seen, expected) if unsteady else most))
+    seen, expected = high - low, bound_difference(worst)
+    most = bound_difference(min(share * _poisson_upper_limit(unsteady), float(noise.items)))
+    if noise.equal_share == 1 and not _depends_on_batch(noise):
+        return NoiseFloor(seen, worst, expected, most, 1)
+    return NoiseFloor(seen, worst, expected, most, 1 + (max(seen, expected) if unsteady else most))
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
+class SettingsFlips:
     """Two records of one model whose settings should ask it for the same, and do not.
 
     Attributes:
@@ -63,8 +63,8 @@ class Apart:
         won, lost: items that the second's first run alone has right, and the first's alone.
     """
 
-    first: Noise
-    second: Noise
+    first: NoiseRecord
+    second: NoiseRecord
     won: int
     lost: int
 
@@ -76,7 +76,7 @@ class Apart:
     @property
     def least(self) -> int:
         """The smallest difference in items that so many flips do not explain (see `floor`)."""
-        return 1 + within(self.flips)
+        return 1 + bound_difference(self.flips)
 
     @property
     def even(self) -> bool:
@@ -84,16 +84,16 @@ class Apart:
         return abs(self.won - self.lost) < self.least
 
 
-def newest(records: Iterable[Noise]) -> list[Noise]:
+def select_newest_records(records: Iterable[NoiseRecord]) -> list[NoiseRecord]:
     """Of records of the same model under the same settings the last one, by model: it was asked for as the better."""
     kinds = {
-        (_asked(one), digest(one.engine), one.provenance.device): one
+        (_request_key(one), digest(one.engine), one.provenance.device): one
         for one in sorted(records, key=lambda one: (one.created, digest(one.runs)))
     }
-    return sorted(kinds.values(), key=lambda one: (one.candidate, _asked(one), one.created, digest(one.engine)))
+    return sorted(kinds.values(), key=lambda one: (one.candidate, _request_key(one), one.created, digest(one.engine)))
 
 
-def apart(records: Sequence[Noise]) -> list[Apart]:
+def find_settings_flips(records: Sequence[NoiseRecord]) -> list[SettingsFlips]:
     """Of each model with several records, the two under unlike settings between which the most items flip.
 
     A command that repeats itself to the token only repeats how rounding fell: another share of prompts in a batch, or
@@ -103,20 +103,20 @@ def apart(records: Sequence[Noise]) -> list[Apart]:
         records: as `newest` gives them; records of one model stand together.
     """
     found = []
-    for _, group in groupby(records, _asked):
-        pairs = [_between(one, other) for one, other in combinations(group, 2)]
+    for _, group in groupby(records, _request_key):
+        pairs = [_count_settings_flips(one, other) for one, other in combinations(group, 2)]
         if moved := [pair for pair in pairs if pair.flips]:
             found.append(max(moved, key=lambda pair: pair.flips))
     return found
 
 
-def _between(one: Noise, other: Noise) -> Apart:
+def _count_settings_flips(one: NoiseRecord, other: NoiseRecord) -> SettingsFlips:
     first, second = (int(noise.runs[0].correct, 16) for noise in (one, other))
     won, lost = (second & ~first).bit_count(), (first & ~second).bit_count()
-    return Apart(one, other, won, lost)
+    return SettingsFlips(one, other, won, lost)
 
 
-def _asked(noise: Noise) -> tuple[str, ...]:
+def _request_key(noise: NoiseRecord) -> tuple[str, ...]:
     """What was asked of which model: records that are alike in it differ by engine, settings or device alone."""
     return (
         noise.model.weights_sha256 or noise.candidate,
@@ -127,9 +127,9 @@ def _asked(noise: Noise) -> tuple[str, ...]:
     )
 
 
-def sentence(noise: Noise) -> str:
+def describe_noise_floor(noise: NoiseRecord) -> str:
     """What a reader may take along, in one sentence."""
-    found, times, mixed = floor(noise), len(noise.runs), _mixed(noise)
+    found, times, mixed = compute_noise_floor(noise), len(noise.runs), _depends_on_batch(noise)
     where = (
         f"two rows like {noise.candidate}'s of {noise.items:,} items on {noise.engine.version} and "
         f"{noise.provenance.device}"
@@ -143,27 +143,27 @@ def sentence(noise: Noise) -> str:
         return f"{told}, {equal}{asked}: no item flipped, but so few runs leave a difference of {found.most} possible)"
     return (
         f"{told}: {found.seen} was the largest difference seen, {found.expected} covers 95 % where {found.flips:,} "
-        f"{_items(found.flips)}, as between two of them; so few runs leave {found.most} possible)"
+        f"{_pluralise_flips(found.flips)}, as between two of them; so few runs leave {found.most} possible)"
     )
 
 
-def _mixed(noise: Noise) -> bool:
+def _depends_on_batch(noise: NoiseRecord) -> bool:
     """Whether an answer hung on the prompts that shared its batch."""
     made = noise.passes
     return made is not None and any(pair.equal < made.selection.scored for pair in made.pairs)
 
 
-def _items(count: int) -> str:
+def _pluralise_flips(count: int) -> str:
     return "item flips" if count == 1 else "items flip"
 
 
-def within(mean: float) -> int:
+def bound_difference(mean: float) -> int:
     """The smallest whole number that 95 % of the differences between two runs do not exceed in size.
 
     Args:
         mean: items that change between right and wrong from one run to the next, on average.
     """
-    counts = _poisson(mean / 2)
+    counts = _poisson_probabilities(mean / 2)
     inside, reach = sum(one * one for one in counts), 0
     while inside < CONFIDENCE and reach < len(counts):
         reach += 1
@@ -171,7 +171,7 @@ def within(mean: float) -> int:
     return reach
 
 
-def _poisson(mean: float) -> list[float]:
+def _poisson_probabilities(mean: float) -> list[float]:
     """Probabilities of 0, 1, 2, ... events, as far as they matter."""
     if mean <= 0:
         return [1.0]
@@ -179,12 +179,12 @@ def _poisson(mean: float) -> list[float]:
     return [exp(count * log(mean) - mean - lgamma(count + 1)) for count in range(last + 1)]
 
 
-def _largest_mean(events: int) -> float:
+def _poisson_upper_limit(events: int) -> float:
     """The one-sided 95 % upper limit of a Poisson mean of which so many events were seen (Garwood, 1936)."""
     low, high = float(events), events + 10 * sqrt(events + 1) + 10
     for _ in range(60):
         middle = (low + high) / 2
-        if sum(_poisson(middle)[: events + 1]) > 1 - CONFIDENCE:
+        if sum(_poisson_probabilities(middle)[: events + 1]) > 1 - CONFIDENCE:
             low = middle
         else:
             high = middle

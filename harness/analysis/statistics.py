@@ -8,8 +8,8 @@ from scipy.special import ndtri
 from scipy.stats import binom
 
 # The share of items on which two rows are taken to disagree where nobody has looked.
-USUAL_DISCORDANCE = 0.25
-_LARGE = 1_000_000
+DEFAULT_DISCORDANCE = 0.25
+_EXACT_LIMIT = 1_000_000
 
 
 class Interval(NamedTuple):
@@ -19,7 +19,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def points(difference: float) -> str:
+def format_points(difference: float) -> str:
     """A difference of proportions, or a bound of one, in points: two decimals and its sign, wherever it is printed.
 
     What is too small for the decimals keeps its sign, so -0.00 is a loss; only a true zero is +0.00.
@@ -27,7 +27,7 @@ def points(difference: float) -> str:
     return f"{100 * difference + 0.0:+.2f}"
 
 
-def wilson(successes: int, total: int, confidence: float = 0.95) -> Interval:
+def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Interval:
     """Wilson's score interval of a proportion, without continuity correction.
 
     It never leaves 0 to 1 and stays honest at the floor, where a Wald interval shrinks to nothing.
@@ -43,7 +43,7 @@ def wilson(successes: int, total: int, confidence: float = 0.95) -> Interval:
     """
     if not 0 <= successes <= total or total < 1:
         raise ValueError(f"{successes} of {total} is no proportion")
-    z = _quantile((1 + confidence) / 2)
+    z = _normal_quantile((1 + confidence) / 2)
     rate = successes / total
     shrink = 1 + z * z / total
     centre = (rate + z * z / (2 * total)) / shrink
@@ -55,7 +55,7 @@ def wilson(successes: int, total: int, confidence: float = 0.95) -> Interval:
 
 
 def resolvable_difference(
-    total: int, discordance: float = USUAL_DISCORDANCE, power: float = 0.80, alpha: float = 0.05
+    total: int, discordance: float = DEFAULT_DISCORDANCE, power: float = 0.80, alpha: float = 0.05
 ) -> float | None:
     """The smallest true difference that McNemar's two-sided test finds between two rows on the same items.
 
@@ -76,7 +76,7 @@ def resolvable_difference(
     """
     if total < 1 or not 0 < discordance <= 1 or not 0 < alpha < 1 or not 0.5 <= power < 1:
         raise ValueError(f"no design has {total=}, {discordance=}, {power=}, {alpha=}")
-    z_alpha, z_power = _quantile(1 - alpha / 2), _quantile(power)
+    z_alpha, z_power = _normal_quantile(1 - alpha / 2), _normal_quantile(power)
     radicand = total + z_power**2 - z_alpha**2
     if radicand < 0:
         return None
@@ -84,7 +84,7 @@ def resolvable_difference(
     return difference if difference <= discordance else None
 
 
-class Pairs(NamedTuple):
+class PairCounts(NamedTuple):
     """Two rows on the same items, counted: right in both, in the first alone, in the second alone, in neither."""
 
     both: int
@@ -103,7 +103,7 @@ class Pairs(NamedTuple):
         return (self.first - self.second) / self.total
 
 
-def newcombe(pairs: Pairs, confidence: float = 0.95) -> Interval:
+def newcombe_interval(pairs: PairCounts, confidence: float = 0.95) -> Interval:
     """The interval of a paired difference of proportions: Newcombe's method 10, by Wilson's intervals and correlation.
 
     Newcombe, Stat. Med. 17 (1998) 2635-2650, with the continuity correction of the correlation that he gives there. It
@@ -120,10 +120,10 @@ def newcombe(pairs: Pairs, confidence: float = 0.95) -> Interval:
         raise ValueError(f"{pairs} counts no items")
     total = pairs.total
     right, other = pairs.both + pairs.first, pairs.both + pairs.second
-    low, high = wilson(right, total, confidence)
-    least, most = wilson(other, total, confidence)
+    low, high = wilson_interval(right, total, confidence)
+    least, most = wilson_interval(other, total, confidence)
     rate, against = right / total, other / total
-    phi = _correlation(pairs)
+    phi = _phi_coefficient(pairs)
     below, above = rate - low, most - against
     down = sqrt(max(0.0, below**2 - 2 * phi * below * above + above**2))
     below, above = against - least, high - rate
@@ -131,7 +131,7 @@ def newcombe(pairs: Pairs, confidence: float = 0.95) -> Interval:
     return Interval(max(-1.0, pairs.difference - down), min(1.0, pairs.difference + up))
 
 
-def mcnemar(pairs: Pairs) -> float:
+def mcnemar_p_value(pairs: PairCounts) -> float:
     """The two-sided p value of McNemar's exact test: are the discordant pairs a fair coin's.
 
     McNemar, Psychometrika 12 (1947) 153-157; exact by the binomial distribution. Without a discordant pair it is 1.
@@ -140,7 +140,7 @@ def mcnemar(pairs: Pairs) -> float:
     return min(1.0, 2 * float(binom.cdf(min(pairs.first, pairs.second), discordant, 0.5))) if discordant else 1.0
 
 
-def mcnemar_mid(pairs: Pairs) -> float:
+def mcnemar_mid_p_value(pairs: PairCounts) -> float:
     """The same with half of the observed outcome's probability: less conservative, nearly exact.
 
     Fagerland, Lydersen and Laake, BMC Med. Res. Methodol. 13 (2013) 91.
@@ -150,7 +150,7 @@ def mcnemar_mid(pairs: Pairs) -> float:
         return 1.0
     if pairs.first == pairs.second:
         return 1.0 - float(binom.pmf(least, discordant, 0.5)) / 2
-    return min(1.0, mcnemar(pairs) - float(binom.pmf(least, discordant, 0.5)))
+    return min(1.0, mcnemar_p_value(pairs) - float(binom.pmf(least, discordant, 0.5)))
 
 
 def items_needed(difference: float, discordance: float, power: float = 0.80, alpha: float = 0.05) -> int | None:
@@ -168,7 +168,7 @@ def items_needed(difference: float, discordance: float, power: float = 0.80, alp
     gap = abs(difference)
     if gap == 0:
         return None
-    z_alpha, z_power = _quantile(1 - alpha / 2), _quantile(power)
+    z_alpha, z_power = _normal_quantile(1 - alpha / 2), _normal_quantile(power)
     spread = max(discordance, gap)
     return ceil(((z_alpha * sqrt(spread) + z_power * sqrt(max(0.0, spread - gap * gap))) / gap) ** 2)
 
@@ -199,7 +199,7 @@ def exact_power(total: int, difference: float, discordance: float, alpha: float 
     return float(np.sum(binom.pmf(discordant, total, discordance) * found))
 
 
-def items_exact(difference: float, discordance: float, power: float = 0.80, alpha: float = 0.05) -> int:
+def items_needed_exact(difference: float, discordance: float, power: float = 0.80, alpha: float = 0.05) -> int:
     """Items on which McNemar's exact test finds a difference: Connor's number, raised until the exact power suffices.
 
     The exact test needs some more than the formula, which is of large numbers. Its power is not quite monotone in the
@@ -212,7 +212,7 @@ def items_exact(difference: float, discordance: float, power: float = 0.80, alph
     least = items_needed(difference, discordance, power, alpha)
     if least is None:
         raise ValueError("no number of items finds a difference of 0")
-    if least > _LARGE or exact_power(least, difference, discordance, alpha) >= power:
+    if least > _EXACT_LIMIT or exact_power(least, difference, discordance, alpha) >= power:
         return least
     step = 1
     while exact_power(least + step, difference, discordance, alpha) < power:
@@ -225,7 +225,7 @@ def items_exact(difference: float, discordance: float, power: float = 0.80, alph
     return enough
 
 
-def _correlation(pairs: Pairs) -> float:
+def _phi_coefficient(pairs: PairCounts) -> float:
     """Phi of the 2 x 2 table, its numerator corrected for continuity where it is positive; 0 where a margin is."""
     both, first, second, neither = pairs
     margins = (both + first) * (second + neither) * (both + second) * (first + neither)
@@ -236,7 +236,7 @@ def _correlation(pairs: Pairs) -> float:
     return float(corrected / sqrt(margins))
 
 
-def _quantile(probability: float) -> float:
+def _normal_quantile(probability: float) -> float:
     """The standard normal quantile."""
     if not 0 < probability < 1:
         raise ValueError(f"{probability} is no probability between 0 and 1")

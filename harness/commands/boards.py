@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.evaluation import runs
 from baseline_bench.evaluation.regrading import Regrader
@@ -26,7 +26,7 @@ class Board:
     mirror: Path | None
 
 
-def board(order: Board, screen: Screen) -> int:
+def board(order: Board, screen: Console) -> int:
     """Render, naming what changed; or check, one line a fault, exit status 1 where there is any. Notes are no faults.
 
     Raises:
@@ -35,17 +35,17 @@ def board(order: Board, screen: Screen) -> int:
     if not order.check:
         if order.base is not None:
             raise BenchError("--base goes with --check", f"bench board --check --base {order.base}")
-        with runs.writing(order.leaderboards):
-            changed = leaderboard.write(order.leaderboards)
+        with runs.explaining_write_errors(order.leaderboards):
+            changed = leaderboard.update_pages(order.leaderboards)
         screen.write("".join(f"{path}\n" for path in changed))
         return 0
     grader = Regrader(order.tasks, order.mirror)
-    found = checking.report(order.leaderboards, grader, order.base)
+    found = checking.check_leaderboards(order.leaderboards, grader, order.base)
     for label, why in sorted(grader.unchecked.items()):
         screen.warn(f"unchecked: the answers to {label} were not judged again: {why}")
     screen.write("".join(f"{line}\n" for line in (*found.faults, *found.notes)))
-    names = leaderboard.boards(order.leaderboards)
-    entries = sum(len(leaderboard.files(order.leaderboards / name, leaderboard.ENTRY)) for name in names)
+    names = leaderboard.list_boards(order.leaderboards)
+    entries = sum(len(leaderboard.list_files(order.leaderboards / name, leaderboard.ENTRY_SUFFIX)) for name in names)
     since = "" if order.base is None else f", the history since {order.base}"
     faults = f"{len(found.faults):,} faults"
     screen.say(f"checked {entries:,} entries on {len(names):,} boards, their records and pages{since}: {faults}")

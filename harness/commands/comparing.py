@@ -5,29 +5,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from baseline_bench.analysis import item_changes
-from baseline_bench.analysis.compare import Comparison, Flips, kind
-from baseline_bench.analysis.compare import compare as compared
-from baseline_bench.analysis.differences import Difference, differences
-from baseline_bench.analysis.item_changes import Answer, Flipped, Side
+from baseline_bench.analysis.compare import ChangeCounts, Comparison, classify_comparison
+from baseline_bench.analysis.compare import compare_entries as compared
+from baseline_bench.analysis.differences import Difference, list_differences
+from baseline_bench.analysis.item_changes import CompletionPair, EntryCompletions, JudgedCompletion
 from baseline_bench.core.contracts import Task
-from baseline_bench.core.display import Screen, plain, table
+from baseline_bench.core.display import Console, build_facts_table, replace_control_characters
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.markup import code, visible
-from baseline_bench.core.records import pretty
+from baseline_bench.core.markup import code_span, make_visible
+from baseline_bench.core.records import encode_indented
 from baseline_bench.core.types import Split
 from baseline_bench.evaluation import protocol, regrading, runs
 from baseline_bench.rendering import comparison_text
-from baseline_bench.rendering.comparison_text import Seeds
+from baseline_bench.rendering.comparison_text import SeedComparison
 from baseline_bench.results import lookup
-from baseline_bench.results.entry import Entry, Solutions
-from baseline_bench.results.lookup import Chosen
+from baseline_bench.results.entry import Entry, SolutionLikelihood
+from baseline_bench.results.lookup import FoundEntry
 from rich import box
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
 # Two answers side by side want this many columns; below, they stand one under the other.
-SIDE_BY_SIDE = 100
+MIN_SIDE_BY_SIDE_COLUMNS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Diff:
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class ComparisonNumbers:
     """The figures of a comparison; proportions of items, not percentages."""
 
     won: int
@@ -79,10 +79,10 @@ class Numbers:
     p_mid: float
     needed: int | None
     at_odds: bool
-    flips: Flips
+    flips: ChangeCounts
 
     @classmethod
-    def of(cls, found: Comparison) -> "Numbers":
+    def of(cls, found: Comparison) -> "ComparisonNumbers":
         """Those of a comparison."""
         pairs, interval = found.pairs, found.interval
         counted = (pairs.first, pairs.second, pairs.both, pairs.neither)
@@ -91,7 +91,7 @@ class Numbers:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ComparisonReport:
     """What `bench compare --json` prints.
 
     Attributes:
@@ -106,32 +106,32 @@ class Report:
     why: tuple[Difference, ...]
     verdict: str
     sentence: str
-    numbers: Numbers | None
-    solutions: tuple[Solutions | None, Solutions | None]
-    seeds: Seeds | None
+    numbers: ComparisonNumbers | None
+    solutions: tuple[SolutionLikelihood | None, SolutionLikelihood | None]
+    seeds: SeedComparison | None
     differences: tuple[Difference, ...]
     findings: tuple[tuple[str, ...], tuple[str, ...]]
 
 
-def compare(order: Compare, screen: Screen) -> int:
+def compare(order: Compare, screen: Console) -> int:
     """Print the verdict, the difference with its doubt, why items moved, and what else differs between two rows.
 
     Raises:
         BenchError: no such row, or more than one is meant.
     """
-    first, second = _sides(order, screen)
-    among = comparison_text.seeds(first.entry, _board(first, order.leaderboards))
+    first, second = _find_rows(order, screen)
+    among = comparison_text.compare_with_seeds(first.entry, _read_active_entries(first, order.leaderboards))
     if order.as_json:
-        screen.write(pretty(_report(first, second, among)).decode())
+        screen.write(encode_indented(_build_report(first, second, among)).decode())
     elif order.markdown:
-        files = " and ".join(code(str(row.path)) for row in (first, second))
-        screen.write(f"{comparison_text.markdown(first.entry, second.entry, among)}\nEntries: {files}.\n")
+        files = " and ".join(code_span(str(row.path)) for row in (first, second))
+        screen.write(f"{comparison_text.render_markdown(first.entry, second.entry, among)}\nEntries: {files}.\n")
     else:
-        _print(first, second, among, screen)
+        _print_comparison(first, second, among, screen)
     return 0
 
 
-def diff(order: Diff, screen: Screen) -> int:
+def diff(order: Diff, screen: Console) -> int:
     """Print the questions that exactly one of two rows got right, with both answers.
 
     Raises:
@@ -139,40 +139,45 @@ def diff(order: Diff, screen: Screen) -> int:
     """
     if order.limit < 1:
         raise BenchError(f"--limit {order.limit} shows nothing", "give a number from 1")
-    first, second = _sides(order, screen)
-    task = regrading.reader(first.entry)
-    sides = [item_changes.side(row.path, row.entry) for row in (first, second)]
-    questions = _questions(order, task, sides[0], screen)
-    found = list(item_changes.flipped(sides[0], sides[1], None if task is None else task.grade, questions))
-    chosen = [item for item in found if _wanted(item, order.only)]
-    told = comparison_text.tell(first.entry, second.entry)
-    names = comparison_text.names(first.entry, second.entry, str)
+    first, second = _find_rows(order, screen)
+    task = regrading.find_reader_task(first.entry)
+    sides = [item_changes.read_entry_completions(row.path, row.entry) for row in (first, second)]
+    questions = _read_questions(order, task, sides[0], screen)
+    found = list(
+        item_changes.iterate_changed_items(sides[0], sides[1], None if task is None else task.grade, questions)
+    )
+    chosen = [item for item in found if _is_wanted(item, order.only)]
+    told = comparison_text.describe_comparison(first.entry, second.entry)
+    names = comparison_text.name_entries(first.entry, second.entry, str)
     won = sum(item.move.won for item in found)
     count = f"{won} won, {len(found) - won} lost, {min(len(chosen), order.limit)} shown"
     if len(chosen) > order.limit:
         count += f" of {len(chosen)} asked for (--limit)"
     if order.markdown:
-        files = " and ".join(code(str(row.path)) for row in (first, second))
-        head = f"### {code(names[0])} against {code(names[1])}\n\n**{told.verdict}**: {count}. Entries: {files}.\n\n"
-        screen.write(head + item_changes.markdown(chosen[: order.limit], *names))
+        files = " and ".join(code_span(str(row.path)) for row in (first, second))
+        head = (
+            f"### {code_span(names[0])} against {code_span(names[1])}\n\n**{told.verdict}**: {count}. Entries: "
+            f"{files}.\n\n"
+        )
+        screen.write(head + item_changes.render_markdown(chosen[: order.limit], *names))
         return 0
-    _warn(first.entry, second.entry, screen)
+    _print_warnings(first.entry, second.entry, screen)
     screen.print(Text(told.title, style="bold"), *(Text(f"{what}: {value}") for what, value in told.rows[:-1]))
-    screen.print(*(Text(f"entry: {visible(str(row.path))}") for row in (first, second)))
+    screen.print(*(Text(f"entry: {make_visible(str(row.path))}") for row in (first, second)))
     for item in chosen[: order.limit]:
-        _show(item, names, screen)
+        _print_item(item, names, screen)
     screen.print(Text(count))
     return 0
 
 
-def _sides(order: Compare | Diff, screen: Screen) -> tuple[Chosen, Chosen]:
+def _find_rows(order: Compare | Diff, screen: Console) -> tuple[FoundEntry, FoundEntry]:
     """Both rows; where a name has several, those of the newest pair that is comparable."""
-    first, second = lookup.pair(
+    first, second = lookup.find_pair(
         order.first,
         order.second,
         order.leaderboards,
         order.board,
-        lambda one, other: kind(one, other).name == "comparable",
+        lambda one, other: classify_comparison(one, other).name == "comparable",
     )
     for row in (first, second):
         if row.retraction is not None:
@@ -180,35 +185,37 @@ def _sides(order: Compare | Diff, screen: Screen) -> tuple[Chosen, Chosen]:
     return first, second
 
 
-def _board(row: Chosen, leaderboards: Path) -> list[Entry]:
+def _read_active_entries(row: FoundEntry, leaderboards: Path) -> list[Entry]:
     """The rows that count on the row's board; none for a file from elsewhere, whose neighbours may be anything."""
     folder = row.path.parent
     if not row.counts or folder.resolve().parent != leaderboards.resolve():
         return []
-    return [other.entry for other in lookup.rows(folder) if other.counts]
+    return [other.entry for other in lookup.read_board_entries(folder) if other.counts]
 
 
-def _warn(first: Entry, second: Entry, screen: Screen) -> None:
+def _print_warnings(first: Entry, second: Entry, screen: Console) -> None:
     """What the checks found, before the verdict that it may explain."""
-    screen.print(*(Text(f"warned: {line}", style="yellow") for line in comparison_text.warned(first, second)))
+    screen.print(*(Text(f"warned: {line}", style="yellow") for line in comparison_text.list_warnings(first, second)))
 
 
-def _print(left: Chosen, right: Chosen, among: Seeds | None, screen: Screen) -> None:
+def _print_comparison(left: FoundEntry, right: FoundEntry, among: SeedComparison | None, screen: Console) -> None:
     first, second = left.entry, right.entry
-    _warn(first, second, screen)
-    told = comparison_text.tell(first, second)
-    sides = zip(comparison_text.names(first, second), (left, right), strict=True)
+    _print_warnings(first, second, screen)
+    told = comparison_text.describe_comparison(first, second)
+    sides = zip(comparison_text.name_entries(first, second), (left, right), strict=True)
     rows = [
         *told.rows[:-1],
-        *([("among its seeds", comparison_text.tell_seeds(among))] if among else []),
+        *([("among its seeds", comparison_text.describe_seeds(among))] if among else []),
         told.rows[-1],
     ]
-    screen.print(table(told.title, rows))
+    screen.print(build_facts_table(told.title, rows))
     screen.print(Text(""))
     for name, row in sides:
         screen.print(Text(name, style="bold"))
-        screen.print(*(Text(f"  {line}") for line in (comparison_text.score(row.entry), visible(str(row.path)))))
-    others = differences(first, second)
+        screen.print(
+            *(Text(f"  {line}") for line in (comparison_text.format_score(row.entry), make_visible(str(row.path))))
+        )
+    others = list_differences(first, second)
     if not others:
         screen.print(Text("\nNothing else differs."))
         return
@@ -216,15 +223,15 @@ def _print(left: Chosen, right: Chosen, among: Seeds | None, screen: Screen) -> 
     for header in ("what", "first", "second"):
         made.add_column(header, overflow="fold", ratio=None)
     for one in others:
-        made.add_row(*(Text(visible(text)) for text in (one.what, one.first, one.second)))
+        made.add_row(*(Text(make_visible(text)) for text in (one.what, one.first, one.second)))
     screen.print(Text(""), made)
 
 
-def _report(first: Chosen, second: Chosen, among: Seeds | None) -> Report:
+def _build_report(first: FoundEntry, second: FoundEntry, among: SeedComparison | None) -> ComparisonReport:
     one, other = first.entry, second.entry
-    found, told = kind(one, other), comparison_text.tell(one, other)
-    numbers = None if found.name == "not comparable" else Numbers.of(compared(one, other, system=True))
-    return Report(
+    found, told = classify_comparison(one, other), comparison_text.describe_comparison(one, other)
+    numbers = None if found.name == "not comparable" else ComparisonNumbers.of(compared(one, other, system=True))
+    return ComparisonReport(
         first=first.path.name,
         second=second.path.name,
         kind=found.name,
@@ -234,18 +241,18 @@ def _report(first: Chosen, second: Chosen, among: Seeds | None) -> Report:
         numbers=numbers,
         solutions=(one.result.solutions, other.result.solutions),
         seeds=among,
-        differences=differences(one, other),
+        differences=list_differences(one, other),
         findings=(one.result.marks, other.result.marks),
     )
 
 
-def _questions(order: Diff, task: Task | None, side: Side, screen: Screen) -> Mapping[str, str]:
+def _read_questions(order: Diff, task: Task | None, side: EntryCompletions, screen: Console) -> Mapping[str, str]:
     """Questions by item id: of the runs that were named, and of the task's data where it is at hand."""
     golds = {line.id: line.gold for line in side.lines}
     problems = [problem for folder in order.runs for problem in runs.read_problems(folder)]
-    if task is not None and regrading.at_hand(task, order.mirror):
+    if task is not None and regrading.are_items_available(task, order.mirror):
         items = task.problems(Split("test", mirror=order.mirror))
-        if protocol.items_sha256(items) == side.entry.result.task.items_sha256:
+        if protocol.digest_items(items) == side.entry.result.task.items_sha256:
             problems += items
         else:
             screen.warn(f"the items at hand are not those of {task.LABEL} in this entry: their text is not shown")
@@ -255,7 +262,7 @@ def _questions(order: Diff, task: Task | None, side: Side, screen: Screen) -> Ma
     return found
 
 
-def _wanted(item: Flipped, only: str | None) -> bool:
+def _is_wanted(item: CompletionPair, only: str | None) -> bool:
     kinds = {
         "won": item.move.won,
         "lost": not item.move.won,
@@ -265,24 +272,26 @@ def _wanted(item: Flipped, only: str | None) -> bool:
     return kinds.get(only or "both", True)
 
 
-def _show(item: Flipped, names: Sequence[str], screen: Screen) -> None:
+def _print_item(item: CompletionPair, names: Sequence[str], screen: Console) -> None:
     won = "won" if item.move.won else "lost"
-    screen.data.print(Rule(Text(visible(f"{item.id}: {won} ({item.move.cause})")), align="left"))
+    screen.data.print(Rule(Text(make_visible(f"{item.id}: {won} ({item.move.cause})")), align="left"))
     if item.question is not None:
-        screen.print(Text(plain(item.question), style="bold"), Text(""))
+        screen.print(Text(replace_control_characters(item.question), style="bold"), Text(""))
     answers = list(zip(names, (item.first, item.second), strict=True))
-    if screen.data.width < SIDE_BY_SIDE:
+    if screen.data.width < MIN_SIDE_BY_SIDE_COLUMNS:
         for name, answer in answers:
-            screen.print(Text(visible(name), style="bold underline"), *_told(answer, item.gold), Text(""))
+            screen.print(
+                Text(make_visible(name), style="bold underline"), *_render_completion(answer, item.gold), Text("")
+            )
         return
     made = Table(box=box.MINIMAL, expand=True, pad_edge=False)
     for name in names:
-        made.add_column(Text(visible(name)), ratio=1, overflow="fold")
-    for pair in zip(*(_told(answer, item.gold) for _, answer in answers), strict=True):
+        made.add_column(Text(make_visible(name)), ratio=1, overflow="fold")
+    for pair in zip(*(_render_completion(answer, item.gold) for _, answer in answers), strict=True):
         made.add_row(*pair)
     screen.print(made)
 
 
-def _told(answer: Answer, gold: str) -> Iterator[Text]:
-    yield Text(plain(answer.text.strip()))
-    yield Text(item_changes.judged(answer, gold), style="green" if answer.correct else "red")
+def _render_completion(answer: JudgedCompletion, gold: str) -> Iterator[Text]:
+    yield Text(replace_control_characters(answer.text.strip()))
+    yield Text(item_changes.describe_judgement(answer, gold), style="green" if answer.correct else "red")

@@ -6,18 +6,18 @@ from pathlib import Path
 
 from baseline_bench.core import options, plugins
 from baseline_bench.core.contracts import Task
-from baseline_bench.core.display import Screen, plain, table
+from baseline_bench.core.display import Console, build_facts_table, replace_control_characters
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.findings import Finding, finding
-from baseline_bench.core.records import pretty
+from baseline_bench.core.findings import Finding, build_finding
+from baseline_bench.core.records import encode_indented
 from baseline_bench.core.types import Completion, Model, Problem, Split
 from baseline_bench.evaluation import evaluate, plan
-from baseline_bench.evaluation.multi_sample import Draws
+from baseline_bench.evaluation.multi_sample import SampleCollector
 from baseline_bench.models import diagnose, registry, weights
-from baseline_bench.models.tokens import Answers, Speech, question, requests, thought
+from baseline_bench.models.tokens import AnswerLocator, ModelTokenizer, build_request, build_requests, find_open_thought
 from baseline_bench.results import candidate
 from baseline_bench.training import merging, resolve_candidate
-from baseline_bench.training.resolve_candidate import Found
+from baseline_bench.training.resolve_candidate import CandidateSource
 from rich.text import Text
 
 
@@ -37,7 +37,7 @@ class Doctor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Looked:
+class _InspectedFiles:
     """What the files show.
 
     Attributes:
@@ -60,121 +60,132 @@ class _Looked:
         return {what: None if place is None else str(place.resolve()) for what, place in places.items()}
 
 
-def doctor(order: Doctor, screen: Screen) -> int:
+def doctor(order: Doctor, screen: Console) -> int:
     """Print what was found; exit status 1 where something would make the model score wrongly."""
-    task = plugins.task(order.task)
-    _, chosen = evaluate.choose(task, Split("test", mirror=order.mirror), max(order.answers, 1), 0)
-    looked = _files(order, _found(order, screen), screen)
+    task = plugins.load_task(order.task)
+    _, chosen = evaluate.select_problems(task, Split("test", mirror=order.mirror), max(order.answers, 1), 0)
+    looked = _inspect_files(order, _find_source(order, screen), screen)
     if not order.as_json:
-        screen.print(*(Text(plain(f"{what}: {place}")) for what, place in looked.files.items() if place), Text(""))
-    found = [*looked.findings, *_model(order, task, looked, chosen, screen)]
+        screen.print(
+            *(Text(replace_control_characters(f"{what}: {place}")) for what, place in looked.files.items() if place),
+            Text(""),
+        )
+    found = [*looked.findings, *_check_model(order, task, looked, chosen, screen)]
     if order.as_json:
-        screen.write(pretty({"model": order.model, "files": looked.files, "findings": found}).decode())
+        screen.write(encode_indented({"model": order.model, "files": looked.files, "findings": found}).decode())
         return 1 if found else 0
     screen.print(Text("\nfindings:", style="bold"))
     for one in found:
-        screen.print(Text(f"- {one.severity} [{one.code}] {plain(one.message)}", style="red"))
+        screen.print(Text(f"- {one.severity} [{one.code}] {replace_control_characters(one.message)}", style="red"))
     if not found:
         screen.print(Text("- nothing that would make this model score wrongly", style="green"))
     return 1 if found else 0
 
 
-def _model(order: Doctor, task: Task, looked: _Looked, problems: list[Problem], screen: Screen) -> list[Finding]:
+def _check_model(
+    order: Doctor, task: Task, looked: _InspectedFiles, problems: list[Problem], screen: Console
+) -> list[Finding]:
     """The checks that every score runs, the prompt, and a few answers where nothing refuses the model."""
     if (model := looked.model) is None:
         return []
-    name = order.engine or plan.default_engine()[0]
+    name = order.engine or plan.choose_default_engine()[0]
     from baseline_bench.models import tokenizer  # loads transformers
 
     try:
-        speech = tokenizer.load(model)
+        speech = tokenizer.load_tokenizer(model)
     except BenchError as error:
-        return [finding("unusable", str(error))]
+        return [build_finding("unusable", str(error))]
     if not order.as_json:
-        ids = question(speech.tokenizer, speech.manner, task, problems[0]).token_ids
-        _show(model, speech, ids, screen)
-    found = diagnose.model(model, speech, name)
+        ids = build_request(speech.tokenizer, speech.manner, task, problems[0]).token_ids
+        _print_prompt(model, speech, ids, screen)
+    found = diagnose.diagnose_model(model, speech, name)
     sound = all(one.severity == "warn" for one in found)
     if looked.base is not None and looked.named:
-        found += _from_base(model.folder, looked.base, changed=sound)
+        found += _compare_with_base(model.folder, looked.base, changed=sound)
     if order.answers > 0 and sound:
-        found += _answers(order, task, model, speech, problems, screen)
+        found += _check_answers(order, task, model, speech, problems, screen)
     return found
 
 
-def _found(order: Doctor, screen: Screen) -> Found:
+def _find_source(order: Doctor, screen: Console) -> CandidateSource:
     """What is to be looked at; a name of the list, or one that nobody knows, is left to `models.resolve`."""
     name = order.model
     is_place = Path(name).expanduser().is_dir() or ("/" in name and not name.startswith((".", "/", "~")))
-    if name not in registry.names() and is_place:
-        return resolve_candidate.find(name, order.cache, screen)
-    return Found("whole", name, None, name)
+    if name not in registry.list_names() and is_place:
+        return resolve_candidate.find_source(name, order.cache, screen)
+    return CandidateSource("whole", name, None, name)
 
 
-def _files(order: Doctor, found: Found, screen: Screen) -> _Looked:
+def _inspect_files(order: Doctor, found: CandidateSource, screen: Console) -> _InspectedFiles:
     if found.kind == "training":
-        return _trained(order, Path(found.name), screen)
+        return _inspect_training(order, Path(found.name), screen)
     if found.kind == "adapter" and found.folder is not None:
-        return _adapter(order, found, found.folder, screen)
+        return _inspect_adapter(order, found, found.folder, screen)
     if found.folder is not None:
         try:
-            weights.inspect(found.folder)
+            weights.inspect_checkpoint(found.folder)
         except BenchError as error:
-            return _Looked(None, [finding("unusable", str(error))], found.folder)
-    model = resolve_candidate.whole(found, order.cache)
+            return _InspectedFiles(None, [build_finding("unusable", str(error))], found.folder)
+    model = resolve_candidate.load_whole_weights(found, order.cache)
     if order.base is None:
-        return _Looked(model, [], model.folder)
-    return _Looked(model, [], model.folder, resolve_candidate.resolved(order.base, order.cache), named=True)
+        return _InspectedFiles(model, [], model.folder)
+    return _InspectedFiles(
+        model, [], model.folder, resolve_candidate.resolve_model_locked(order.base, order.cache), named=True
+    )
 
 
-def _trained(order: Doctor, folder: Path, screen: Screen) -> _Looked:
+def _inspect_training(order: Doctor, folder: Path, screen: Console) -> _InspectedFiles:
     """A training run: what it made, merged where it is an adapter, beside the base of its own record."""
-    made = candidate.read(folder)
-    base = merging.base(made, folder, order.cache)
+    made = candidate.read_candidate(folder)
+    base = merging.find_base(made, folder, order.cache)
     place = folder / made.weights
-    findings = diagnose.lora(place, base) if made.kind == "adapter" else []
-    model = None if findings else merging.whole(folder, None, order.cache, screen).model
-    return _Looked(model, findings, place, base)
+    findings = diagnose.check_adapter(place, base) if made.kind == "adapter" else []
+    model = None if findings else merging.make_whole_weights(folder, None, order.cache, screen).model
+    return _InspectedFiles(model, findings, place, base)
 
 
-def _adapter(order: Doctor, found: Found, folder: Path, screen: Screen) -> _Looked:
+def _inspect_adapter(order: Doctor, found: CandidateSource, folder: Path, screen: Console) -> _InspectedFiles:
     """An adapter beside its base; merged where answers are asked for and nothing is wrong with it."""
-    base = resolve_candidate.base_of(folder, order.base, order.cache)
-    findings = resolve_candidate.checked(folder, order.base, base)
+    base = resolve_candidate.resolve_base(folder, order.base, order.cache)
+    findings = resolve_candidate.check_adapter(folder, order.base, base)
     if any(one.severity == "refuse" for one in findings):
-        return _Looked(None, findings, folder, base)
+        return _InspectedFiles(None, findings, folder, base)
     if order.answers > 0:
-        model = resolve_candidate.merged(found, order.base, order.cache, screen).model
+        model = resolve_candidate.merge_adapter(found, order.base, order.cache, screen).model
     else:
         model = replace(base, name=f"{base.name}, for {found.label}")
-    return _Looked(model, findings, folder, base)
+    return _InspectedFiles(model, findings, folder, base)
 
 
-def _from_base(folder: Path, base: Model, *, changed: bool) -> list[Finding]:
+def _compare_with_base(folder: Path, base: Model, *, changed: bool) -> list[Finding]:
     """What the comparison with its base shows, `changed` asking whether whole weights learned anything."""
     findings = []
     if changed:
         from baseline_bench.models import weight_checks  # loads torch
 
         try:
-            weight_checks.full(folder, base.folder)
+            weight_checks.check_full_weights(folder, base.folder)
         except BenchError as error:
-            findings.append(finding("not-of-base", str(error)))
+            findings.append(build_finding("not-of-base", str(error)))
     if weights.has_tokenizer(folder):
         from baseline_bench.models import tokenizer  # loads transformers
 
-        load = tokenizer.load
-        findings += diagnose.speech(load(replace(base, folder=folder)), load(base))
+        load = tokenizer.load_tokenizer
+        findings += diagnose.compare_tokenizers(load(replace(base, folder=folder)), load(base))
     return findings
 
 
-def _show(model: Model, speech: Speech, ids: tuple[int, ...], screen: Screen) -> None:
-    screen.print(table(f"{model.name} ({model.source}, {model.revision or 'no revision'})", _facts(speech, ids)))
+def _print_prompt(model: Model, speech: ModelTokenizer, ids: tuple[int, ...], screen: Console) -> None:
+    screen.print(
+        build_facts_table(
+            f"{model.name} ({model.source}, {model.revision or 'no revision'})", _list_prompt_facts(speech, ids)
+        )
+    )
     screen.print(Text("\nthe prompt, as the model sees it:", style="bold"))
-    screen.print(Text(plain(speech.tokenizer.decode(list(ids), skip_special_tokens=False))))
+    screen.print(Text(replace_control_characters(speech.tokenizer.decode(list(ids), skip_special_tokens=False))))
 
 
-def _facts(speech: Speech, ids: tuple[int, ...]) -> list[tuple[str, str]]:
+def _list_prompt_facts(speech: ModelTokenizer, ids: tuple[int, ...]) -> list[tuple[str, str]]:
     how, decode = speech.manner, speech.tokenizer.decode
     bos = "" if how.bos_id is None else f" ({how.bos_id} {decode([how.bos_id], skip_special_tokens=False)})"
     stops = ", ".join(f"{i} {decode([i], skip_special_tokens=False)}" for i in how.stop_ids)
@@ -188,39 +199,41 @@ def _facts(speech: Speech, ids: tuple[int, ...]) -> list[tuple[str, str]]:
     ]
 
 
-def _answers(
-    order: Doctor, task: Task, model: Model, speech: Speech, problems: list[Problem], screen: Screen
+def _check_answers(
+    order: Doctor, task: Task, model: Model, speech: ModelTokenizer, problems: list[Problem], screen: Console
 ) -> list[Finding]:
-    name = order.engine or plan.default_engine()[0]
-    engine = plugins.engine(name)
-    plan.require_able(task, name, engine)
+    name = order.engine or plan.choose_default_engine()[0]
+    engine = plugins.load_engine(name)
+    plan.require_measuring_engine(task, name, engine)
     screen.say(f"engine {name}: loading {model.name}")
-    generator = engine.load(model, options.parse(engine.Options, order.options, f"engine {name}"))
+    generator = engine.load(model, options.parse_options(engine.Options, order.options, f"engine {name}"))
     how = speech.manner
-    asked = (request for p in problems for request in requests(speech, task, p))
-    draws = Draws(asked, task.SAMPLING.draws or 1)
+    asked = (request for p in problems for request in build_requests(speech, task, p))
+    draws = SampleCollector(asked, task.SAMPLING.draws or 1)
     try:
-        found = evaluate.answered(draws.requests, generator, task.SAMPLING, how.stop_ids)
+        found = evaluate.stream_completions(draws.requests, generator, task.SAMPLING, how.stop_ids)
         written = dict(filter(None, starmap(draws.add, found)))
     finally:
         generator.close()
-    findings, answers = [], Answers(speech, task.SAMPLING.stop)
+    findings, answers = [], AnswerLocator(speech, task.SAMPLING.stop)
     for problem in problems:
-        completion = answers.started(written[problem.id], thought(how, task, problem))
-        verdict = evaluate.judge(task, problem, completion)
+        completion = answers.started(written[problem.id], find_open_thought(how, task, problem))
+        verdict = evaluate.judge_completion(task, problem, completion)
         judged = "right" if verdict.correct else "wrong"
         draws_shown = () if completion.likelihoods else completion.draws
         if not order.as_json:
             heading = f"\n{problem.id}: {judged}, read {verdict.answer} by {verdict.rule}, {verdict.finish}"
-            screen.print(Text(heading, style="bold"), *(Text(plain(draw.text)) for draw in draws_shown))
+            screen.print(
+                Text(heading, style="bold"), *(Text(replace_control_characters(draw.text)) for draw in draws_shown)
+            )
         for draw in draws_shown:
-            findings += _strange(problem, draw, speech)
+            findings += _find_strange_answers(problem, draw, speech)
     if all(draw.finish_reason == "length" for completion in written.values() for draw in completion.draws):
-        findings.append(finding("answers-endless", _endless(speech)))
+        findings.append(build_finding("answers-endless", _explain_endless_answers(speech)))
     return findings
 
 
-def _endless(speech: Speech) -> str:
+def _explain_endless_answers(speech: ModelTokenizer) -> str:
     """Why answers may run on to the limit, and what to do."""
     end = speech.manner.end_id
     token = f"{end} {speech.tokenizer.decode([end], skip_special_tokens=False)}"
@@ -235,10 +248,10 @@ def _endless(speech: Speech) -> str:
     )
 
 
-def _strange(problem: Problem, completion: Completion, speech: Speech) -> list[Finding]:
+def _find_strange_answers(problem: Problem, completion: Completion, speech: ModelTokenizer) -> list[Finding]:
     if not completion.text.strip():
         message = f"{problem.id}: the answer is empty: read the prompt above, its end above all"
-        return [finding("answers-empty", message)]
+        return [build_finding("answers-empty", message)]
     if completion.token_ids is None:
         return []
     special = [i for i in completion.token_ids[:-1] if i in set(speech.tokenizer.all_special_ids)]
@@ -247,4 +260,4 @@ def _strange(problem: Problem, completion: Completion, speech: Speech) -> list[F
     message = (
         f"{problem.id}: special tokens {special} inside the answer: if one of them ends it, add it to the stop ids"
     )
-    return [finding("answers-special-tokens", message)]
+    return [build_finding("answers-special-tokens", message)]

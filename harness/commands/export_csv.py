@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from baseline_bench.analysis.board_comparisons import judge
-from baseline_bench.core.display import Screen
+from baseline_bench.analysis.board_comparisons import compare_board
+from baseline_bench.core.display import Console
 from baseline_bench.rendering import leaderboard
-from baseline_bench.rendering.board_csv import sheet
+from baseline_bench.rendering.board_csv import render_csv
 from baseline_bench.results import entries, lookup
 
 
@@ -19,20 +19,20 @@ class Csv:
     board: str | None
 
 
-def export(order: Csv, screen: Screen) -> int:
+def export(order: Csv, screen: Console) -> int:
     """Print the rows that are meant, board by board under one head, held against their bases as on their board.
 
     Raises:
         BenchError: no such entry, a board with one that is unsound, or a row without right and wrong items.
     """
-    chosen = [lookup.choose(name, order.leaderboards, order.board).path for name in order.entries]
+    chosen = [lookup.find_entry(name, order.leaderboards, order.board).path for name in order.entries]
     for path in chosen:
-        entries.read(path).result.require_bits()
+        entries.read_entry(path).result.require_bits()
     sheets = []
     for board in dict.fromkeys(path.parent for path in chosen):
         files = {path.name for path in chosen if path.parent == board}
         place = board.resolve()
-        sheets.append(sheet(judge(leaderboard.load(place.parent, place.name)), files))
+        sheets.append(render_csv(compare_board(leaderboard.load_board(place.parent, place.name)), files))
     head = sheets[0].partition("\n")[0]
     screen.write(f"{head}\n" + "".join(text.partition("\n")[2] for text in sheets))
     return 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from baseline_bench.core import plugins
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.models import registry
 from baseline_bench.training import recipes
 
@@ -17,25 +17,28 @@ class Listing:
     kind: str
 
 
-def listing(order: Listing, screen: Screen) -> int:
+def listing(order: Listing, screen: Console) -> int:
     """Print one name a line with what it stands for."""
-    screen.write("".join(f"{name:<26} {text}\n" for name, text in _listed(order.kind)))
+    screen.write("".join(f"{name:<26} {text}\n" for name, text in _list_names(order.kind)))
     return 0
 
 
-def _listed(kind: str) -> Sequence[tuple[str, str]]:
+def _list_names(kind: str) -> Sequence[tuple[str, str]]:
     if kind == "models":
-        return [(each.name, _source(each)) for each in registry.read(registry.LISTED.read_text(encoding="utf-8"))]
+        return [
+            (each.name, _describe_source(each))
+            for each in registry.parse_registry(registry.REGISTRY_FILE.read_text(encoding="utf-8"))
+        ]
     if kind == "recipes":
-        return [(name, str(recipes.path(name))) for name in recipes.names()]
-    of_kind: dict[str, plugins.Kind] = {
+        return [(name, str(recipes.find_recipe_file(name))) for name in recipes.list_recipes()]
+    of_kind: dict[str, plugins.PluginKind] = {
         "tasks": "task",
         "engines": "engine",
         "trainers": "trainer",
     }
-    return list(plugins.known(of_kind[kind]))
+    return list(plugins.list_plugins(of_kind[kind]))
 
 
-def _source(listed: Any) -> str:
+def _describe_source(listed: Any) -> str:
     source = listed.source
     return f"hub {source}" if isinstance(source, str) else f"wheel {', '.join(source.wheels)}"

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from baseline_bench.core.display import Screen, table
+from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import BenchError
 
 # The test split of GSM8K, which the board scores whole.
-USUAL_ITEMS = 1319
-_SHARES = "give shares from 0 to 1: 0.20 for 20 %"
+DEFAULT_ITEMS = 1319
+_SHARE_ADVICE = "give shares from 0 to 1: 0.20 for 20 %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,34 +34,34 @@ class Plan:
     seed_sd: float | None = None
 
 
-def plan(order: Plan, screen: Screen) -> int:
+def plan(order: Plan, screen: Console) -> int:
     """Print what resolves the gain.
 
     Raises:
         BenchError: naming every number that is impossible.
     """
-    _refuse(order)
-    discordance, source = _discordance(order)
+    _check_design(order)
+    discordance, source = _choose_discordance(order)
     title = (
         f"{100 * order.baseline:.2f} % against {100 * (order.baseline + order.gain):.2f} %, "
         f"{100 * order.power:.0f} % power at the {100 * order.alpha:g} % level"
     )
-    sizes = dict.fromkeys(size for size in (order.items, USUAL_ITEMS) if size is not None)
+    sizes = dict.fromkeys(size for size in (order.items, DEFAULT_ITEMS) if size is not None)
     rows = [
         ("items that disagree", f"{100 * discordance:.1f} % of all, {source}"),
-        ("items needed", _needed(order, discordance)),
-        *((f"on {size:,} items", _on(order, discordance, size)) for size in sizes),
+        ("items needed", _describe_needed_items(order, discordance)),
+        *((f"on {size:,} items", _describe_resolution(order, discordance, size)) for size in sizes),
     ]
     if order.seed_sd is not None:
         rows += [
-            ("seeds, one recipe", _seeds(order, order.seed_sd, arms=1)),
-            ("seeds, two recipes", _seeds(order, order.seed_sd, arms=2)),
+            ("seeds, one recipe", _describe_seeds(order, order.seed_sd, arms=1)),
+            ("seeds, two recipes", _describe_seeds(order, order.seed_sd, arms=2)),
         ]
-    screen.print(table(title, rows))
+    screen.print(build_facts_table(title, rows))
     return 0
 
 
-def _refuse(order: Plan) -> None:
+def _check_design(order: Plan) -> None:
     better = order.baseline + order.gain
     problems = []
     if not 0 <= order.baseline <= 1:
@@ -79,12 +79,12 @@ def _refuse(order: Plan) -> None:
     if order.seed_sd is not None and not 0 <= order.seed_sd <= 0.5:
         problems.append(f"a spread of {order.seed_sd:g} between seeds lies outside 0 to 0.5")
     if not problems and order.discordance is not None:
-        problems += _impossible(order.discordance, order.baseline, better)
+        problems += _find_impossible(order.discordance, order.baseline, better)
     if problems:
-        raise BenchError("; ".join(problems), _SHARES)
+        raise BenchError("; ".join(problems), _SHARE_ADVICE)
 
 
-def _impossible(discordance: float, rate: float, other: float) -> list[str]:
+def _find_impossible(discordance: float, rate: float, other: float) -> list[str]:
     """Why no two rows with these scores disagree on that share of the items."""
     least, most = abs(rate - other), min(rate + other, 2 - rate - other)
     if least - 1e-12 <= discordance <= most + 1e-12:
@@ -92,7 +92,7 @@ def _impossible(discordance: float, rate: float, other: float) -> list[str]:
     return [f"rows of {rate:g} and {other:g} disagree on {least:.4g} to {most:.4g} of the items, not {discordance:g}"]
 
 
-def _discordance(order: Plan) -> tuple[float, str]:
+def _choose_discordance(order: Plan) -> tuple[float, str]:
     """The share of items on which the rows disagree, and where it comes from."""
     gap = abs(order.gain)
     if order.discordance is not None:
@@ -101,7 +101,7 @@ def _discordance(order: Plan) -> tuple[float, str]:
     unrelated = order.baseline * (1 - better) + better * (1 - order.baseline)
     from baseline_bench.analysis import statistics  # loads scipy
 
-    usual: float = statistics.USUAL_DISCORDANCE
+    usual: float = statistics.DEFAULT_DISCORDANCE
     if gap > usual:
         return gap, "the least that this gain allows"
     if unrelated < usual:
@@ -109,11 +109,11 @@ def _discordance(order: Plan) -> tuple[float, str]:
     return usual, "the boards' usual share; look at a comparison of yours and give --discordance"
 
 
-def _needed(order: Plan, discordance: float) -> str:
+def _describe_needed_items(order: Plan, discordance: float) -> str:
     from baseline_bench.analysis import statistics  # loads scipy
 
     formula = statistics.items_needed(order.gain, discordance, order.power, order.alpha)
-    exact = statistics.items_exact(order.gain, discordance, order.power, order.alpha)
+    exact = statistics.items_needed_exact(order.gain, discordance, order.power, order.alpha)
     if exact == formula:
         return f"{exact:,} that both rows answer"
     return (
@@ -121,19 +121,19 @@ def _needed(order: Plan, discordance: float) -> str:
     )
 
 
-def _on(order: Plan, discordance: float, items: int) -> str:
+def _describe_resolution(order: Plan, discordance: float, items: int) -> str:
     """What a number of items does for this gain, and the least gain that it resolves."""
     from baseline_bench.analysis import statistics  # loads scipy
 
     power = statistics.exact_power(items, order.gain, discordance, order.alpha)
     least = statistics.resolvable_difference(items, discordance, order.power, order.alpha)
-    found = f"this gain is found with {_percent(power)} probability; "
+    found = f"this gain is found with {_format_percent(power)} probability; "
     if least is None:
         return found + "no difference is resolved among rows that disagree so rarely"
     return found + f"a difference of {100 * least:.2f} points is resolved (by the formula)"
 
 
-def _seeds(order: Plan, spread: float, arms: int) -> str:
+def _describe_seeds(order: Plan, spread: float, arms: int) -> str:
     from baseline_bench.analysis import multiple_testing  # loads scipy
 
     needed = multiple_testing.seeds_needed(order.gain, spread, order.power, order.alpha, arms)
@@ -142,13 +142,13 @@ def _seeds(order: Plan, spread: float, arms: int) -> str:
         return f"more than a thousand {against}: the gain drowns in the spread of {100 * spread:.2f} points"
     least = (
         "; fewer than three say something of checkpoints, not of a recipe"
-        if needed == multiple_testing.LEAST_SEEDS
+        if needed == multiple_testing.MIN_SEEDS
         else ""
     )
     return f"{needed} {against} (t test of the seeds' scores, spread {100 * spread:.2f} points){least}"
 
 
-def _percent(share: float) -> str:
+def _format_percent(share: float) -> str:
     """A probability that is not told as certain, nor as impossible."""
     if share > 0.999:
         return "over 99.9 %"

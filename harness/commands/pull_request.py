@@ -6,26 +6,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from baseline_bench.analysis.compare import Comparison, comparable, compare, is_base, kind
-from baseline_bench.analysis.differences import differences, untrained
-from baseline_bench.analysis.multiple_testing import holm
-from baseline_bench.core.display import Screen
+from baseline_bench.analysis.compare import (
+    Comparison,
+    classify_comparison,
+    compare_entries,
+    explain_incomparability,
+    is_base,
+)
+from baseline_bench.analysis.differences import is_untrained, list_differences
+from baseline_bench.analysis.multiple_testing import holm_adjust
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.markup import code
-from baseline_bench.core.records import replace_file
+from baseline_bench.core.markup import code_span
+from baseline_bench.core.records import write_atomically
 from baseline_bench.core.types import Step
 from baseline_bench.evaluation.regrading import Regrader
 from baseline_bench.rendering import checking, comment
-from baseline_bench.rendering.pr_model import Contest, Example, Proposed, Report, Withdrawn
+from baseline_bench.rendering.pr_model import (
+    ItemExample,
+    ProposedComparison,
+    ProposedRetraction,
+    ProposedRow,
+    PullRequestReport,
+)
 from baseline_bench.results import entries, git_history
 from baseline_bench.results.bits import hex_to_bits
 from baseline_bench.results.board import Row
-from baseline_bench.results.candidate import steps
-from baseline_bench.results.completions import CommittedCompletion, read_lines
-from baseline_bench.results.git_history import Additions, Stand
+from baseline_bench.results.candidate import parse_steps
+from baseline_bench.results.completions import CommittedCompletion, decompress_file
+from baseline_bench.results.git_history import BoardChanges, BranchChanges
 
-_EXAMPLES = 5
-_LINK = re.compile(r"https?://[A-Za-z0-9._~:/%@-]+")
+_MAX_EXAMPLES = 5
+_LINK_PATTERN = re.compile(r"https?://[A-Za-z0-9._~:/%@-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +61,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bout:
+class _UnadjustedComparison:
     """A new row and one that it is compared with, before anything is adjusted."""
 
     role: Literal["base", "incumbent"]
@@ -57,80 +69,84 @@ class _Bout:
     found: Comparison
 
 
-def pr_report(order: Order, screen: Screen) -> int:
+def pr_report(order: Order, screen: Console) -> int:
     """Write the comment. Faults of the board are told in it and do not change the exit status: the check's does.
 
     Raises:
         BenchError: no repository, no such base, no such folder, or a link that is none.
     """
-    if order.link is not None and not _LINK.fullmatch(order.link):
+    if order.link is not None and not _LINK_PATTERN.fullmatch(order.link):
         raise BenchError(f"{order.link!r} is no address", "give one such as https://github.com/owner/name/blob/COMMIT")
-    told = comment.render(_report(order, git_history.since(order.leaderboards, order.base), _faults(order)))
+    told = comment.render_comment(
+        _build_report(order, git_history.find_branch_changes(order.leaderboards, order.base), _find_faults(order))
+    )
     if order.out is None:
         screen.write(told)
     else:
-        replace_file(order.out, told.encode())
+        write_atomically(order.out, told.encode())
     return 0
 
 
-def _report(order: Order, added: Additions, faults: tuple[str, ...]) -> Report:
-    rows = [(stand, row) for stand in added.boards for row in _ordered(stand.new)]
-    bouts = [_bouts(stand, row) for stand, row in rows]
+def _build_report(order: Order, added: BranchChanges, faults: tuple[str, ...]) -> PullRequestReport:
+    rows = [(stand, row) for stand in added.boards for row in _sort_rows(stand.new)]
+    bouts = [_compare_row(stand, row) for stand, row in rows]
     p_values = [bout.found.p for of_row, _ in bouts for bout in of_row]
-    adjusted = iter(holm(p_values))
+    adjusted = iter(holm_adjust(p_values))
     proposed = []
     for (stand, row), (of_row, remarks) in zip(rows, bouts, strict=True):
         contests = tuple(
-            _contest(order.leaderboards, added.commit, stand, row, (bout, next(adjusted))) for bout in of_row
+            _build_comparison(order.leaderboards, added.commit, stand, row, (bout, next(adjusted))) for bout in of_row
         )
         proposed.append(
-            Proposed(
+            ProposedRow(
                 board=stand.name,
                 row=row,
                 contests=contests,
                 remarks=tuple(remarks),
-                steps=_steps(order.leaderboards / stand.name / row.file),
-                changes=differences(row.entry, contests[-1].against.entry) if contests else (),
+                steps=_read_steps(order.leaderboards / stand.name / row.file),
+                changes=list_differences(row.entry, contests[-1].against.entry) if contests else (),
             )
         )
-    return Report(
+    return PullRequestReport(
         base=order.base,
         commit=added.commit,
         link=None if order.link is None else order.link.rstrip("/"),
         prefix=added.prefix,
         faults=faults,
         rows=tuple(proposed),
-        retractions=tuple(Withdrawn(stand.name, one) for stand in added.boards for one in stand.retracted),
+        retractions=tuple(ProposedRetraction(stand.name, one) for stand in added.boards for one in stand.retracted),
         unsound=sum(len(stand.unsound) for stand in added.boards),
     )
 
 
-def _faults(order: Order) -> tuple[str, ...]:
+def _find_faults(order: Order) -> tuple[str, ...]:
     """The faults of `bench board --check --base`."""
-    return tuple(map(str, checking.check(order.leaderboards, Regrader(order.tasks, order.mirror), order.base)))
+    return tuple(map(str, checking.find_faults(order.leaderboards, Regrader(order.tasks, order.mirror), order.base)))
 
 
-def _ordered(rows: Sequence[Row]) -> list[Row]:
+def _sort_rows(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (row.entry.result.candidate, row.entry.created, row.file))
 
 
-def _bouts(stand: Stand, row: Row) -> tuple[list[_Bout], list[str]]:
+def _compare_row(stand: BoardChanges, row: Row) -> tuple[list[_UnadjustedComparison], list[str]]:
     """What a new row is compared with, and why it is not compared with more."""
     if any(one.entry == row.file for one in stand.retracted):
         return [], ["retracted in this pull request, not judged"]
     own = row.entry.result.base_sha256
-    if own is None and _is_reference(stand, row):
+    if own is None and _is_reference_model(stand, row):
         return [], ["no candidate: the base of other rows, or scored before; shown in the table"]
-    base, no_base = _base(stand, row, own)
-    incumbent, no_incumbent = _incumbent(stand, row, own)
+    base, no_base = _find_base(stand, row, own)
+    incumbent, no_incumbent = _find_incumbent(stand, row, own)
     pairs: list[tuple[Literal["base", "incumbent"], Row | None]] = [("base", base), ("incumbent", incumbent)]
     bouts = [
-        _Bout(role, other, compare(row.entry, other.entry, system=True)) for role, other in pairs if other is not None
+        _UnadjustedComparison(role, other, compare_entries(row.entry, other.entry, system=True))
+        for role, other in pairs
+        if other is not None
     ]
     return bouts, [why for why in (no_base, no_incumbent) if why is not None]
 
 
-def _base(stand: Stand, row: Row, own: str | None) -> tuple[Row | None, str | None]:
+def _find_base(stand: BoardChanges, row: Row, own: str | None) -> tuple[Row | None, str | None]:
     """The newest row of the weights that this one was trained from, and why there is none.
 
     A comparable one, or else one that makes a system comparison; of the merge-base, or else of the pull request.
@@ -142,74 +158,79 @@ def _base(stand: Stand, row: Row, own: str | None) -> tuple[Row | None, str | No
     if not rows:
         return None, "no row of its base on the board: score it with `bench score RUN --with-base`"
     by_kind = {
-        name: [other for other in rows if kind(row.entry, other.entry).name == name]
+        name: [other for other in rows if classify_comparison(row.entry, other.entry).name == name]
         for name in ("comparable", "system comparison", "not comparable")
     }
     fit = by_kind["comparable"] or by_kind["system comparison"]
     if not fit:
-        why = "; ".join(map(str, kind(row.entry, rows[-1].entry).differs))
-        return None, f"**not comparable** with its base: {code(why)}"
+        why = "; ".join(map(str, classify_comparison(row.entry, rows[-1].entry).differs))
+        return None, f"**not comparable** with its base: {code_span(why)}"
     before = {other.file for other in stand.old}
     return max(fit, key=lambda other: (other.file in before, other.entry.created, other.file)), None
 
 
-def _incumbent(stand: Stand, row: Row, own: str | None) -> tuple[Row | None, str | None]:
+def _find_incumbent(stand: BoardChanges, row: Row, own: str | None) -> tuple[Row | None, str | None]:
     """The best full row of the same task at the merge-base that is comparable and stands, and why there is none."""
     if row.entry.result.selection.limit is not None:
         return None, "a partial run, so that it has no incumbent"
     gone = {one.entry for one in stand.withdrawn}
-    mine = {own, _weights(row)} - {None}
+    mine = {own, _get_weights(row)} - {None}
     rows = [
         other
         for other in stand.old
         if other.entry.result.task.label == row.entry.result.task.label
         and other.entry.result.selection.limit is None
         and other.file not in gone
-        and _weights(other) not in mine
+        and _get_weights(other) not in mine
     ]
-    fit = [other for other in rows if comparable(row.entry, other.entry) is None]
+    fit = [other for other in rows if explain_incomparability(row.entry, other.entry) is None]
     if not fit:
         why = "none is comparable" if rows else "there is none"
         return None, f"no incumbent: of the other full rows of its task at the merge-base {why}"
     return min(fit, key=lambda other: (-other.entry.result.counts.correct, other.entry.created, other.file)), None
 
 
-def _is_reference(stand: Stand, row: Row) -> bool:
+def _is_reference_model(stand: BoardChanges, row: Row) -> bool:
     """The weights of this row are the base of a new row, or were on the board at the merge-base."""
     bases = {other.entry.result.base_sha256 for other in stand.new}
-    known = {_weights(other) for other in stand.old}
-    return untrained(row.entry) and _weights(row) is not None and _weights(row) in bases | known
+    known = {_get_weights(other) for other in stand.old}
+    return is_untrained(row.entry) and _get_weights(row) is not None and _get_weights(row) in bases | known
 
 
-def _weights(row: Row) -> str | None:
+def _get_weights(row: Row) -> str | None:
     return row.entry.result.model.weights_sha256
 
 
-def _contest(folder: Path, commit: str, stand: Stand, row: Row, judged: tuple[_Bout, float]) -> Contest:
+def _build_comparison(
+    folder: Path, commit: str, stand: BoardChanges, row: Row, judged: tuple[_UnadjustedComparison, float]
+) -> ProposedComparison:
     bout, p = judged
     try:
-        now, then = (git_history.answers(folder, commit, f"{stand.name}/{one.file}") for one in (row, bout.against))
-        gained, lost = _moved((row, bout.against), (now, then))
+        now, then = (
+            git_history.read_committed_completions(folder, commit, f"{stand.name}/{one.file}")
+            for one in (row, bout.against)
+        )
+        gained, lost = _list_examples((row, bout.against), (now, then))
     except BenchError:  # of the row at the merge-base; the numbers stand without its answers
         gained, lost = (), ()
-    return Contest(bout.role, bout.against, bout.found, p, gained, lost)
+    return ProposedComparison(bout.role, bout.against, bout.found, p, gained, lost)
 
 
-def _moved(
+def _list_examples(
     rows: tuple[Row, Row], written: tuple[Sequence[CommittedCompletion], Sequence[CommittedCompletion]]
-) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+) -> tuple[tuple[ItemExample, ...], tuple[ItemExample, ...]]:
     """The first items that the first row gained, and those that it lost."""
     right = [hex_to_bits(row.entry.result.bits.correct, row.entry.result.counts.total) for row in rows]
     if [len(lines) for lines in written] != [len(bits) for bits in right]:
         return (), ()
-    gained: list[Example] = []
-    lost: list[Example] = []
+    gained: list[ItemExample] = []
+    lost: list[ItemExample] = []
     for now, then, one, other in zip(*written, *right, strict=True):
         if one != other:
-            (gained if one else lost).append(Example(now.id, now.gold, then.shown, now.shown))
-    return tuple(gained[:_EXAMPLES]), tuple(lost[:_EXAMPLES])
+            (gained if one else lost).append(ItemExample(now.id, now.gold, then.shown, now.shown))
+    return tuple(gained[:_MAX_EXAMPLES]), tuple(lost[:_MAX_EXAMPLES])
 
 
-def _steps(path: Path) -> tuple[Step, ...]:
+def _read_steps(path: Path) -> tuple[Step, ...]:
     losses = entries.losses_path(path)
-    return tuple(steps(read_lines(losses))) if losses.is_file() else ()
+    return tuple(parse_steps(decompress_file(losses))) if losses.is_file() else ()

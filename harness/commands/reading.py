@@ -7,19 +7,19 @@ from pathlib import Path
 
 from baseline_bench.core import plugins
 from baseline_bench.core.contracts import Task
-from baseline_bench.core.display import Screen, plain
+from baseline_bench.core.display import Console, replace_control_characters
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.markup import visible
-from baseline_bench.core.types import Completion, Problem, Verdict
+from baseline_bench.core.markup import make_visible
+from baseline_bench.core.types import Completion, Judgement, Problem
 from baseline_bench.evaluation import stored_answers
-from baseline_bench.evaluation.stored_answers import Answered, answers
+from baseline_bench.evaluation.stored_answers import JudgedProblem, read_judged_problems
 from baseline_bench.results import entries
 from baseline_bench.training import recipes
 from rich.rule import Rule
 from rich.text import Text
 
 # As many draws of one question, and as many characters of what it is judged by, as a reader can take in.
-_DRAWS, _LONG = 8, 300
+_MAX_DRAWS, _MAX_LENGTH = 8, 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,38 +41,38 @@ class Grade:
     cases: Path | None
 
 
-def show(order: Show, screen: Screen) -> int:
+def show(order: Show, screen: Console) -> int:
     """Print questions, completions and verdicts, those asked for; or a recipe as it would be trained."""
     if order.what[0] == "recipe" and len(order.what) > 1:
-        screen.write("\n".join(recipes.show_recipe(name, order.sets, order.base) for name in order.what[1:]))
+        screen.write("\n".join(recipes.describe_recipe(name, order.sets, order.base) for name in order.what[1:]))
         return 0
     for what in order.what:
-        found = answers(Path(what))
-        chosen = [a for a in found if _wanted(a.verdict, order.only)]
+        found = read_judged_problems(Path(what))
+        chosen = [a for a in found if _is_wanted(a.verdict, order.only)]
         for answered in chosen[: order.most]:
-            _print(answered, screen)
+            _print_problem(answered, screen)
         left = len(chosen) - min(len(chosen), order.most)
         kind = order.only or "in all"
         screen.print(
             Text(f"{what}: {len(found)} answers, {len(chosen)} {kind}" + (f", {left} not shown (-n)" if left else ""))
         )
         entry = Path(what) if what.endswith(".json") else Path(what) / "entry.json"
-        checks = entries.read(entry).result.checks if entry.is_file() else None
+        checks = entries.read_entry(entry).result.checks if entry.is_file() else None
         if checks is not None:
-            screen.print(*(Text(visible(f"{name}: {value}")) for name, value in checks.facts))
+            screen.print(*(Text(make_visible(f"{name}: {value}")) for name, value in checks.facts))
     return 0
 
 
-def grade(order: Grade, screen: Screen) -> int:
+def grade(order: Grade, screen: Console) -> int:
     """Judge by the answer reader alone: one line of JSON for each completion, in order.
 
     Raises:
         BenchError: a line of the file is not {"completion", "gold"}.
     """
-    task = plugins.task("word-problems")
+    task = plugins.load_task("word-problems")
     if order.cases is None:
         completion = sys.stdin.buffer.read().decode("utf-8", "replace")
-        screen.write(_judged(task, completion, _gold(task, str(order.gold))))
+        screen.write(_grade_as_json(task, completion, _parse_gold(task, str(order.gold))))
         return 0
     if not order.cases.is_file():
         raise BenchError(f"no file {order.cases}", 'give a JSONL file of {"completion": "...", "gold": "..."} lines')
@@ -80,59 +80,64 @@ def grade(order: Grade, screen: Screen) -> int:
     for number, line in enumerate(order.cases.read_bytes().splitlines(), 1):
         try:
             value = json.loads(line)
-            cases.append((str(value["completion"]), _gold(task, str(value["gold"]))))
+            cases.append((str(value["completion"]), _parse_gold(task, str(value["gold"]))))
         except (ValueError, KeyError, TypeError) as error:
             raise BenchError(
                 f"{order.cases}, line {number} is not a case", 'write {"completion": "...", "gold": "..."}'
             ) from error
-    screen.write("".join(_judged(task, completion, gold) for completion, gold in cases))
+    screen.write("".join(_grade_as_json(task, completion, gold) for completion, gold in cases))
     return 0
 
 
-def _gold(task: Task, text: str) -> str:
+def _parse_gold(task: Task, text: str) -> str:
     """The gold answer in the reader's own spelling, so that 70,000 and $5 may be given.
 
     Raises:
         BenchError: it is no number.
     """
-    read = stored_answers.number(task, text)
+    read = stored_answers.parse_number(task, text)
     if read is None:
         raise BenchError(f"the gold answer '{text}' is no number", "give one, such as 18, 70,000 or 2.5")
     return read
 
 
-def _judged(task: Task, completion: str, gold: str) -> str:
+def _grade_as_json(task: Task, completion: str, gold: str) -> str:
     verdict = task.grade(Problem("stdin", "", gold, ""), Completion(completion, None, "stop"))
     value = {"answer": verdict.answer, "correct": verdict.correct, "strict": verdict.strict, "rule": verdict.rule}
     return json.dumps(value, ensure_ascii=False) + "\n"
 
 
-def _wanted(verdict: Verdict, only: str | None) -> bool:
+def _is_wanted(verdict: Judgement, only: str | None) -> bool:
     kinds = {"wrong": not verdict.correct, "cut": verdict.finish == "length", "unread": verdict.answer is None}
     return only is None or kinds[only]
 
 
-def _print(answered: Answered, screen: Screen) -> None:
+def _print_problem(answered: JudgedProblem, screen: Console) -> None:
     verdict = answered.verdict
     screen.data.print(Rule(Text(answered.problem.id), align="left"))
     if answered.problem.question:
-        screen.print(Text(plain(answered.problem.question), style="bold"))
+        screen.print(Text(replace_control_characters(answered.problem.question), style="bold"))
     draws = answered.completion.draws
-    for number, draw in enumerate(draws[:_DRAWS], 1):
+    for number, draw in enumerate(draws[:_MAX_DRAWS], 1):
         if len(draws) > 1:
             screen.print(Text(f"draw {number} of {len(draws)}", style="dim"))
         if draw.answer_start:
-            screen.print(Text(plain(draw.text[: draw.answer_start]), style="dim"), Text("[the answer:]", style="dim"))
-        screen.print(Text(plain(draw.answer.text)))
-    if len(draws) > _DRAWS:
-        screen.print(Text(f"{len(draws) - _DRAWS} more draws, among the completions", style="dim"))
+            screen.print(
+                Text(replace_control_characters(draw.text[: draw.answer_start]), style="dim"),
+                Text("[the answer:]", style="dim"),
+            )
+        screen.print(Text(replace_control_characters(draw.answer.text)))
+    if len(draws) > _MAX_DRAWS:
+        screen.print(Text(f"{len(draws) - _MAX_DRAWS} more draws, among the completions", style="dim"))
     read = verdict.answer if verdict.answer is not None else "nothing"
     judged = "right" if verdict.correct else "wrong"
     style = "green" if verdict.correct else "red"
-    text = f"{judged}: gold {_short(answered.problem.answer)}, read {_short(read)} by {verdict.rule}, {verdict.finish}"
-    screen.print(Text(plain(text), style=style))
+    text = (
+        f"{judged}: gold {_shorten(answered.problem.answer)}, read {_shorten(read)} by {verdict.rule}, {verdict.finish}"
+    )
+    screen.print(Text(replace_control_characters(text), style=style))
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     """A gold or what was read, which may be a whole document or program, as far as a line can say it."""
-    return text if len(text) <= _LONG else f"{text[:_LONG]}… ({len(text):,} characters)"
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}… ({len(text):,} characters)"

@@ -10,21 +10,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from baseline_bench.analysis.noise import sentence
+from baseline_bench.analysis.noise import describe_noise_floor
 from baseline_bench.core import child_process, records
-from baseline_bench.core.display import Screen, table
+from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Value
 from baseline_bench.evaluation import entry_builder, evaluate, plan, repeat, runs
-from baseline_bench.evaluation.plan import Order, Sitting
+from baseline_bench.evaluation.plan import EvaluationPlan, Order
 from baseline_bench.rendering import leaderboard
 from baseline_bench.results import noise as store
 from baseline_bench.results.bits import Bits
-from baseline_bench.results.entries import slug
+from baseline_bench.results.entries import slugify
 from baseline_bench.results.entry import Selection
-from baseline_bench.results.noise import NoiseRun, Pair, Passes
+from baseline_bench.results.noise import BatchPasses, NoiseRun, RunPair
 
-RECORD = "noise.json"
+RECORD_FILE = "noise.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ class Noise(Order):
 
 
 @dataclass(frozen=True, slots=True)
-class _Answered:
+class _FinishedRun:
     """A finished run: its record, and what tells each of its answers from another."""
 
     run: NoiseRun
     traces: tuple[str, ...]
 
 
-def noise(order: Noise, screen: Screen) -> int:
+def noise(order: Noise, screen: Console) -> int:
     """Score the model as often as asked, compare the runs, and add one record to the board's folder.
 
     Finished answers are kept: the same command goes on where it stood, and more `times` adds to the runs there are.
@@ -63,22 +63,24 @@ def noise(order: Noise, screen: Screen) -> int:
         raise BenchError(f"{order.times} runs show no noise", "give --runs 3 or more")
     if order.items < 1:
         raise BenchError(f"--items {order.items} leaves nothing to ask", "give 1 or more, or --passes none")
-    manners = _manners(order.passes)
-    seat = plan.prepare(order, screen)
-    place = _place(order, seat)
-    with runs.writing(place):
+    manners = _parse_passes(order.passes)
+    seat = plan.plan_evaluation(order, screen)
+    place = _choose_folder(order, seat)
+    with runs.explaining_write_errors(place):
         place.mkdir(parents=True, exist_ok=True)
-    lock = runs.held(place, wait=False)
+    lock = runs.lock_folder(place, wait=False)
     try:
-        record = _record(order, seat, manners, place, screen)
+        record = _build_record(order, seat, manners, place, screen)
     finally:
         os.close(lock)
-    path = leaderboard.keep(order.leaderboards / record.task.name, lambda board: store.write(record, board))
-    _tell(record, path, order.as_json, screen)
+    path = leaderboard.write_and_render(
+        order.leaderboards / record.task.name, lambda board: store.write_record(record, board)
+    )
+    _print_record(record, path, order.as_json, screen)
     return 0
 
 
-def _manners(text: str) -> tuple[str, ...]:
+def _parse_passes(text: str) -> tuple[str, ...]:
     """The passes' names as the record has them."""
     if text.strip() in ("", "none"):
         return ()
@@ -91,34 +93,39 @@ def _manners(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"batch {int(word)}" if word.isdecimal() else word for word in words))
 
 
-def _place(order: Noise, seat: Sitting) -> Path:
+def _choose_folder(order: Noise, seat: EvaluationPlan) -> Path:
     """The folder of these runs, named by all that could change an answer; with `again` the first without a record."""
-    stem = "-".join(map(slug, ("noise", Path(order.task).stem, seat.model.name, seat.engine)))
+    stem = "-".join(map(slugify, ("noise", Path(order.task).stem, seat.model.name, seat.engine)))
     stem += f"-{records.digest(seat.settings)[:8]}"
     place, number = order.runs / stem, 1
-    while order.again and (place / RECORD).is_file():
+    while order.again and (place / RECORD_FILE).is_file():
         number += 1
         place = order.runs / f"{stem}-{number}"
     return place
 
 
-def _record(order: Noise, seat: Sitting, manners: Sequence[str], place: Path, screen: Screen) -> store.Noise:
+def _build_record(
+    order: Noise, seat: EvaluationPlan, manners: Sequence[str], place: Path, screen: Console
+) -> store.NoiseRecord:
     """The record, dated when it was first whole; made again only where other runs or passes are asked for."""
     folders = [place / f"run-{number}" for number in range(1, order.times + 1)]
     for number, folder in enumerate(folders, 1):
-        if not repeat.whole(folder, seat.exam.problems):
+        if not repeat.is_complete(folder, seat.exam.problems):
             screen.say(f"run {number} of {order.times}, with an engine of its own")
-            child_process.run("baseline_bench.evaluation.repeat:run", {**repeat.asked(seat), "folder": str(folder)})
-    sat = repeat.part(seat, order.items)
-    beside = [place / f"pass-{order.items}-{slug(manner)}" for manner in manners]
-    _ask_passes(order, sat, manners, beside, screen)
-    resolved = _resolved([*folders, *beside])
-    done = [_answered(seat, folder, repeat.ALL) for folder in folders]
-    result = entry_builder.result(seat, *_judged(seat, folders[0]), resolved)
+            child_process.call_in_child(
+                "baseline_bench.evaluation.repeat:generate_in_child",
+                {**repeat.serialise_plan(seat), "folder": str(folder)},
+            )
+    sat = repeat.select_subset(seat, order.items)
+    beside = [place / f"pass-{order.items}-{slugify(manner)}" for manner in manners]
+    _generate_passes(order, sat, manners, beside, screen)
+    resolved = _read_engine_settings([*folders, *beside])
+    done = [_read_run(seat, folder, repeat.ALL) for folder in folders]
+    result = entry_builder.build_result(seat, *_grade_run(seat, folders[0]), resolved)
     result.require_bits()
-    found = store.Noise(
+    found = store.NoiseRecord(
         schema=1,
-        created=runs.now(),
+        created=runs.current_time(),
         candidate=result.candidate,
         task=result.task,
         selection=result.selection,
@@ -127,105 +134,114 @@ def _record(order: Noise, seat: Sitting, manners: Sequence[str], place: Path, sc
         engine=result.engine,
         provenance=result.provenance,
         runs=tuple(one.run for one in done),
-        pairs=store.pairs([one.traces for one in done]),
-        passes=_passes(sat, manners, beside) if manners else None,
+        pairs=store.pair_runs([one.traces for one in done]),
+        passes=_build_passes(sat, manners, beside) if manners else None,
     )
-    return _kept(found, place / RECORD)
+    return _keep_equal_record(found, place / RECORD_FILE)
 
 
-def _kept(found: store.Noise, path: Path) -> store.Noise:
+def _keep_equal_record(found: store.NoiseRecord, path: Path) -> store.NoiseRecord:
     """What was found before, where nothing is new but the time and the program that tells it; else what was found."""
     if path.is_file():
-        before = records.decode(store.Noise, records.parse(path.read_bytes(), str(path), ""), str(path), "use --again")
+        before = records.decode_record(
+            store.NoiseRecord, records.parse_json(path.read_bytes(), str(path), ""), str(path), "use --again"
+        )
         if replace(found, created=before.created, provenance=before.provenance) == before:
             return before
-    with runs.writing(path.parent):
-        records.replace_file(path, records.pretty(found))
+    with runs.explaining_write_errors(path.parent):
+        records.write_atomically(path, records.encode_indented(found))
     return found
 
 
-def _ask_passes(order: Noise, seat: Sitting, manners: Sequence[str], folders: Sequence[Path], screen: Screen) -> None:
+def _generate_passes(
+    order: Noise, seat: EvaluationPlan, manners: Sequence[str], folders: Sequence[Path], screen: Console
+) -> None:
     """Let a child make the passes that are not whole, each from its beginning: the rest alone would be batched anew."""
     waiting = []
     for manner, folder in zip(manners, folders, strict=True):
-        if not repeat.whole(folder, seat.exam.problems):
-            for name in (*runs.FILES, repeat.SECONDS):
+        if not repeat.is_complete(folder, seat.exam.problems):
+            for name in (*runs.RUN_FILES, repeat.SECONDS_FILE):
                 (folder / name).unlink(missing_ok=True)
             waiting.append([manner, str(folder)])
     if waiting:
         screen.say(f"{len(waiting)} passes over {len(seat.exam.problems)} items, in one engine")
-        child_process.run(
-            "baseline_bench.evaluation.repeat:passes", {**repeat.asked(seat), "items": order.items, "passes": waiting}
+        child_process.call_in_child(
+            "baseline_bench.evaluation.repeat:generate_passes_in_child",
+            {**repeat.serialise_plan(seat), "items": order.items, "passes": waiting},
         )
 
 
-def _resolved(folders: Sequence[Path]) -> dict[str, Value]:
+def _read_engine_settings(folders: Sequence[Path]) -> dict[str, Value]:
     """What the engine was in every one of the runs; how many GPUs shared the questions may be another in each.
 
     Raises:
         BenchError: it was not the same: a library, a driver or a setting changed between them.
     """
-    first, *others = [{**runs.read_json(folder / "engine.json"), **dict.fromkeys(runs.USUAL)} for folder in folders]
+    first, *others = [
+        {**runs.read_json(folder / "engine.json"), **dict.fromkeys(runs.DEFAULT_SETTINGS)} for folder in folders
+    ]
     for folder, other in zip(folders[1:], others, strict=True):
         keys = sorted(key for key in {*first, *other} if first.get(key) != other.get(key))
         if keys:
             told = "; ".join(f"{key} was {first.get(key)}, then {other.get(key)}" for key in keys)
             raise BenchError(f"{folder} met another engine than {folders[0]} ({told})", "measure anew with --again")
-    return {key: value for key, value in first.items() if key not in runs.USUAL}
+    return {key: value for key, value in first.items() if key not in runs.DEFAULT_SETTINGS}
 
 
-def _judged(seat: Sitting, folder: Path) -> tuple[Any, Any]:
+def _grade_run(seat: EvaluationPlan, folder: Path) -> tuple[Any, Any]:
     """(verdicts, committed completions) of a finished run."""
     written = runs.read_completions(folder)
-    return evaluate.grade(seat.exam.task, seat.exam.problems, written), entry_builder.committed(
+    return evaluate.judge_completions(seat.exam.task, seat.exam.problems, written), entry_builder.commit_completions(
         seat.exam.problems, written
     )
 
 
-def _answered(seat: Sitting, folder: Path, how: str) -> _Answered:
-    verdicts, committed = _judged(seat, folder)
-    bits, traces = Bits.of(verdicts), tuple(map(store.trace, committed))
+def _read_run(seat: EvaluationPlan, folder: Path, how: str) -> _FinishedRun:
+    verdicts, committed = _grade_run(seat, folder)
+    bits, traces = Bits.of(verdicts), tuple(map(store.fingerprint_completion, committed))
     counts = [line.tokens for line in committed if line.tokens is not None]
-    seconds = runs.read_json(folder / repeat.SECONDS) if (folder / repeat.SECONDS).is_file() else None
+    seconds = runs.read_json(folder / repeat.SECONDS_FILE) if (folder / repeat.SECONDS_FILE).is_file() else None
     tokens = sum(counts) if len(counts) == len(committed) else None
     run = NoiseRun(how, len(committed), bits.correct, bits.unread, bits.cut, records.digest(traces), seconds, tokens)
-    return _Answered(run, traces)
+    return _FinishedRun(run, traces)
 
 
-def _passes(seat: Sitting, manners: Sequence[str], folders: Sequence[Path]) -> Passes:
+def _build_passes(seat: EvaluationPlan, manners: Sequence[str], folders: Sequence[Path]) -> BatchPasses:
     exam = seat.exam
-    done = [_answered(seat, folder, manner) for manner, folder in zip(manners, folders, strict=True)]
+    done = [_read_run(seat, folder, manner) for manner, folder in zip(manners, folders, strict=True)]
     ids = records.digest([problem.id for problem in exam.problems])
-    return Passes(
+    return BatchPasses(
         selection=Selection(exam.total, len(exam.problems), exam.limit, exam.seed, ids),
         runs=tuple(one.run for one in done),
-        pairs=store.pairs([one.traces for one in done]),
+        pairs=store.pair_runs([one.traces for one in done]),
     )
 
 
-def _tell(record: store.Noise, path: Path, as_json: bool, screen: Screen) -> None:
+def _print_record(record: store.NoiseRecord, path: Path, as_json: bool, screen: Console) -> None:
     """Print the runs, what they have in common, and the one sentence; or the record itself."""
     if as_json:
-        screen.write(records.pretty(record).decode())
+        screen.write(records.encode_indented(record).decode())
         return
-    rows = [(f"run {number}", _line(run)) for number, run in enumerate(record.runs, 1)]
-    rows += [(f"runs {pair.first + 1}, {pair.second + 1}", _common(record.runs, pair)) for pair in record.pairs]
+    rows = [(f"run {number}", _describe_run(run)) for number, run in enumerate(record.runs, 1)]
+    rows += [(f"runs {pair.first + 1}, {pair.second + 1}", _describe_pair(record.runs, pair)) for pair in record.pairs]
     made = record.passes
     if made is not None:
-        against = {pair.second: f"; against {made.runs[0].how}: {_common(made.runs, pair)}" for pair in made.pairs
-                   if pair.first == 0}  # fmt: skip
-        rows += [(f"pass {run.how}", _line(run) + against.get(place, "")) for place, run in enumerate(made.runs)]
+        first = f"; against {made.runs[0].how}"
+        against = {pair.second: f"{first}: {_describe_pair(made.runs, pair)}" for pair in made.pairs if pair.first == 0}
+        rows += [
+            (f"pass {run.how}", _describe_run(run) + against.get(place, "")) for place, run in enumerate(made.runs)
+        ]
     rows.append(("record", str(path)))
     title = f"{record.candidate} on {record.task.label}, {len(record.runs)} times by {record.engine.version}"
-    screen.print(table(title, rows))
-    screen.write(sentence(record) + "\n")
+    screen.print(build_facts_table(title, rows))
+    screen.write(describe_noise_floor(record) + "\n")
 
 
-def _line(run: NoiseRun) -> str:
+def _describe_run(run: NoiseRun) -> str:
     speed = run.tokens_per_second
     return f"{run.right:,} of {run.items:,} right" + ("" if speed is None else f", {speed:,.0f} tokens/s")
 
 
-def _common(made: Sequence[NoiseRun], pair: Pair) -> str:
+def _describe_pair(made: Sequence[NoiseRun], pair: RunPair) -> str:
     one, other = made[pair.first], made[pair.second]
-    return f"{store.flips(one, other):,} flips, {pair.equal:,} of {one.items:,} answers equal in every token"
+    return f"{store.count_flips(one, other):,} flips, {pair.equal:,} of {one.items:,} answers equal in every token"

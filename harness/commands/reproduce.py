@@ -9,27 +9,27 @@ from pathlib import Path
 from statistics import median_low
 
 from baseline_bench.core import plugins
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Model, Value
 from baseline_bench.evaluation import entry_builder, evaluate, pipeline, plan, repeat, runs
-from baseline_bench.evaluation.plan import Order, Sitting
+from baseline_bench.evaluation.plan import EvaluationPlan, Order
 from baseline_bench.models import registry
-from baseline_bench.models.tokens import completion_text
+from baseline_bench.models.tokens import decode_completion
 from baseline_bench.results import entries, retractions
 from baseline_bench.results.completions import CommittedCompletion
 from baseline_bench.results.entry import Entry
 from baseline_bench.training import merging
 from baseline_bench.training import resolve_candidate as candidates
-from baseline_bench.training.train import ASKED
+from baseline_bench.training.train import REQUEST_FILE
 
 # Settings that say which weights answered and how they came there: the one is proved by digest, the other no matter.
-_OF_THE_WEIGHTS = ("weights", "adapter")
-_WEIGHTS = "give --model: the folder of the weights, or the training's run"
+_WEIGHT_SETTINGS = ("weights", "adapter")
+_WEIGHTS_HINT = "give --model: the folder of the weights, or the training's run"
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class ReproductionOptions:
     """What generating again needs from the command line.
 
     Attributes:
@@ -51,7 +51,7 @@ class Where:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Reproduction:
     """What came of it.
 
     Attributes:
@@ -73,7 +73,7 @@ class Outcome:
     driver: Value
 
 
-def seat(path: Path, entry: Entry, where: Where, screen: Screen) -> Sitting:
+def plan_reproduction(path: Path, entry: Entry, where: ReproductionOptions, screen: Console) -> EvaluationPlan:
     """The entry's model before the entry's exam, proved to be both.
 
     Raises:
@@ -88,25 +88,26 @@ def seat(path: Path, entry: Entry, where: Where, screen: Screen) -> Sitting:
         task=where.task,
         name=result.candidate,
         engine=result.engine.name,
-        options=_options(entry, where.options),
+        options=_combine_engine_options(entry, where.options),
         gpus=None,
         limit=result.selection.limit,
         seed=result.selection.seed or 0,
-        leaderboards=path.parent / retractions.VERIFICATIONS,  # no row is added, and this name is the entry's own
+        leaderboards=path.parent
+        / retractions.VERIFICATIONS_FOLDER,  # no row is added, and this name is the entry's own
         runs=where.runs,
         run=None,
         again=False,
-        accept=_accepted(entry),
+        accept=_list_accepted_codes(entry),
         as_json=False,
         mirror=where.mirror,
         cache=where.cache,
         words=where.words,
         commit=where.commit,
     )
-    asked = plan.ask(order)
-    made = plan.seat(order, screen, _model(entry, where, screen), result.training, asked)
+    asked = plan.plan_task(order)
+    made = plan.plan_model(order, screen, _find_model(entry, where, screen), result.training, asked)
     if unlike := made.identity.unlike(result.model.identity) if made.identity is not None else "":
-        raise BenchError(f"the model has the entry's weights, and another {unlike}", _WEIGHTS)
+        raise BenchError(f"the model has the entry's weights, and another {unlike}", _WEIGHTS_HINT)
     for what, now, then in (
         ("protocol", made.exam.protocol_sha256, result.task.protocol_sha256),
         ("prompts as token ids", made.settings["prompts"], result.prompts_sha256),
@@ -118,7 +119,9 @@ def seat(path: Path, entry: Entry, where: Where, screen: Screen) -> Sitting:
     return made
 
 
-def generate(made: Sitting, path: Path, before: Sequence[CommittedCompletion], where: Where, screen: Screen) -> Outcome:
+def reproduce_completions(
+    made: EvaluationPlan, path: Path, before: Sequence[CommittedCompletion], where: ReproductionOptions, screen: Console
+) -> Reproduction:
     """Generate every answer and compare it with the committed one; an unfinished run of this entry is gone on with.
 
     Args:
@@ -131,32 +134,32 @@ def generate(made: Sitting, path: Path, before: Sequence[CommittedCompletion], w
     Raises:
         BenchError: whatever an engine raises; finished answers are kept.
     """
-    folder, exam = _place(path, where), made.exam
+    folder, exam = _choose_run_folder(path, where), made.exam
     with runs.Run(folder, {**made.settings, "verifies": path.name}) as run:
         runs.write_problems(folder, exam.problems)
-        if not repeat.whole(folder, exam.problems):
-            engine = pipeline.Engine([made], screen)
+        if not repeat.is_complete(folder, exam.problems):
+            engine = pipeline.EnginePool([made], screen)
             try:
-                pipeline.generate(made, run, engine, screen)
+                pipeline.generate_completions(made, run, engine, screen)
             finally:
                 engine.close()
         resolved: dict[str, Value] = runs.read_json(folder / "engine.json")
-        verdicts = evaluate.grade(exam.task, exam.problems, run.finished)
-        runs.write_verdicts(folder, verdicts)
+        verdicts = evaluate.judge_completions(exam.task, exam.problems, run.finished)
+        runs.write_judgements(folder, verdicts)
         written = dict(run.finished)
-    entry, again = entries.read(path), entry_builder.committed(exam.problems, written, made)
-    return Outcome(
+    entry, again = entries.read_entry(path), entry_builder.commit_completions(exam.problems, written, made)
+    return Reproduction(
         total=len(written),
-        departs=tuple(_departures(made, before, written)),
-        altered=_altered(before, again, starts=entry.result.checks is not None),
+        departs=tuple(_find_divergences(made, before, written)),
+        altered=_count_altered_lines(before, again, starts=entry.result.checks is not None),
         right=sum(verdict.correct for verdict in verdicts),
-        unlike=tuple(_unlike(entry, resolved)),
+        unlike=tuple(_list_differences(entry, resolved)),
         hardware=str(resolved["hardware"]),
         driver=resolved["driver"],
     )
 
 
-def told(outcome: Outcome) -> str:
+def describe_reproduction(outcome: Reproduction) -> str:
     """How many answers differ, and from which token on, in one line."""
     if not outcome.departs:
         return f"all {outcome.total:,} answers came out token for token again"
@@ -169,58 +172,62 @@ def told(outcome: Outcome) -> str:
     )
 
 
-def _options(entry: Entry, given: Sequence[str]) -> list[str]:
+def _combine_engine_options(entry: Entry, given: Sequence[str]) -> list[str]:
     """The entry's settings as far as its engine takes them, then what the command line says instead."""
     engine = entry.result.engine.name
-    settings = {**getattr(plugins.engine(engine), "ABSENT", {}), **entry.result.engine.settings}
+    settings = {**getattr(plugins.load_engine(engine), "ABSENT", {}), **entry.result.engine.settings}
     if settings.get("adapter") and not any(word.startswith("adapter=") for word in given):
         raise BenchError("an adapter stood beside its weights", "give -o adapter=FOLDER")
-    known = [field.name for field in fields(plugins.engine(engine).Options) if field.name not in _OF_THE_WEIGHTS]
-    return [*(f"{name}={_word(settings[name])}" for name in known if name in settings), *given]
+    known = [field.name for field in fields(plugins.load_engine(engine).Options) if field.name not in _WEIGHT_SETTINGS]
+    return [*(f"{name}={_format_option(settings[name])}" for name in known if name in settings), *given]
 
 
-def _accepted(entry: Entry) -> list[str]:
+def _list_accepted_codes(entry: Entry) -> list[str]:
     """The findings that would refuse the entry's model, and that its user accepted."""
     return [] if entry.result.checks is None else list(entry.result.checks.accepted)
 
 
-def _word(value: Value) -> str:
+def _format_option(value: Value) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
-def _model(entry: Entry, where: Where, screen: Screen) -> Model:
+def _find_model(entry: Entry, where: ReproductionOptions, screen: Console) -> Model:
     """The entry's weights on this machine's disk, told by their digest and spoken to as the entry's were."""
     record = entry.result.model
-    named = where.model or _named(entry)
-    accept = _accepted(entry)
+    named = where.model or _find_public_name(entry)
+    accept = _list_accepted_codes(entry)
     screen.say(f"model {named}: looking for it, fetching what is missing")
-    if (Path(named) / ASKED).is_file():
+    if (Path(named) / REQUEST_FILE).is_file():
         training = entry.result.training
         step = training.step if training else None
-        found = merging.whole(Path(named), step, where.cache, screen, accept).model
+        found = merging.make_whole_weights(Path(named), step, where.cache, screen, accept).model
     elif Path(named).is_dir() or record.source.startswith("adapter"):
-        found = candidates.weights_of(candidates.find(named, where.cache, screen), where.cache, screen, accept)
+        found = candidates.load_or_merge_weights(
+            candidates.find_source(named, where.cache, screen), where.cache, screen, accept
+        )
     else:
-        with runs.writing(where.cache):
-            found = registry.resolve(named, where.cache)
+        with runs.explaining_write_errors(where.cache):
+            found = registry.resolve_model(named, where.cache)
     if found.weights_sha256 != record.weights_sha256:
         here = str(found.weights_sha256)[:12]
-        raise BenchError(f"{named} holds weights {here}, the entry's are {str(record.weights_sha256)[:12]}", _WEIGHTS)
+        raise BenchError(
+            f"{named} holds weights {here}, the entry's are {str(record.weights_sha256)[:12]}", _WEIGHTS_HINT
+        )
     return replace(found, source=record.source, revision=record.revision, bos=record.bos)
 
 
-def _named(entry: Entry) -> str:
+def _find_public_name(entry: Entry) -> str:
     """What `bench` would call the entry's model."""
     record = entry.result.model
-    if record.name in registry.names():
+    if record.name in registry.list_names():
         return record.name
     kind, _, repository = record.source.partition(":")
     if kind in ("hub", "adapter") and repository:
         return repository + (f"@{record.revision}" if record.revision else "")
-    raise BenchError(f"the weights of {record.name} ({record.source}) have no public name", _WEIGHTS)
+    raise BenchError(f"the weights of {record.name} ({record.source}) have no public name", _WEIGHTS_HINT)
 
 
-def _place(path: Path, where: Where) -> Path:
+def _choose_run_folder(path: Path, where: ReproductionOptions) -> Path:
     """Where the answers go: the unfinished run of this entry, else the next free number."""
     stem, number = f"verify-{path.name.removesuffix('.json')}", 1
     folder = where.runs / stem
@@ -230,39 +237,41 @@ def _place(path: Path, where: Where) -> Path:
     return folder
 
 
-def _altered(before: Sequence[CommittedCompletion], after: Sequence[CommittedCompletion], *, starts: bool) -> int:
+def _count_altered_lines(
+    before: Sequence[CommittedCompletion], after: Sequence[CommittedCompletion], *, starts: bool
+) -> int:
     """Lines that say otherwise of the same tokens: their digest is kept by whoever edits the rest of a line."""
     return sum(
         now.ids_sha256 is not None
         and (now.ids_sha256, now.likelihoods) == (then.ids_sha256, then.likelihoods)
-        and (now if starts else _as_kept(then, now)) != then
+        and (now if starts else _match_stored_form(then, now)) != then
         for then, now in zip(before, after, strict=True)
     )
 
 
-def _as_kept(then: CommittedCompletion, now: CommittedCompletion) -> CommittedCompletion:
+def _match_stored_form(then: CommittedCompletion, now: CommittedCompletion) -> CommittedCompletion:
     """A line as the entry keeps it: older entries do not say where their answers start."""
     return now if then.answer_starts is not None else replace(now, answer_starts=None)
 
 
-def _departures(
-    made: Sitting, before: Sequence[CommittedCompletion], written: Mapping[str, Completion]
+def _find_divergences(
+    made: EvaluationPlan, before: Sequence[CommittedCompletion], written: Mapping[str, Completion]
 ) -> Iterator[int | None]:
     """For every answer whose tokens differ, from which one on."""
     stop_ids, stop = made.speech.manner.stop_ids, made.exam.task.SAMPLING.stop
 
     def say(ids: Sequence[int]) -> str:
-        return completion_text(made.speech.tokenizer, ids, stop_ids, stop)
+        return decode_completion(made.speech.tokenizer, ids, stop_ids, stop)
 
-    after = entry_builder.committed(made.exam.problems, written)
+    after = entry_builder.commit_completions(made.exam.problems, written)
     for then, now in zip(before, after, strict=True):
         if now.ids_sha256 is None or (now.ids_sha256, now.likelihoods) != (then.ids_sha256, then.likelihoods):
             draws = zip(written[now.id].draws, (then.text, *(then.more or ())), strict=True)
-            places = (departs(say, draw.token_ids or (), text) for draw, text in draws)
+            places = (find_divergence(say, draw.token_ids or (), text) for draw, text in draws)
             yield next((place for place in places if place is not None), None)
 
 
-def departs(say: Callable[[Sequence[int]], str], ids: Sequence[int], text: str) -> int | None:
+def find_divergence(say: Callable[[Sequence[int]], str], ids: Sequence[int], text: str) -> int | None:
     """The first token, counted from 1, after which `say` no longer gives the beginning of `text`.
 
     Entries keep a digest of the other answer's ids, not the ids: where the two part is read off the texts. An answer
@@ -279,7 +288,7 @@ def departs(say: Callable[[Sequence[int]], str], ids: Sequence[int], text: str) 
     )
 
 
-def _unlike(entry: Entry, resolved: Mapping[str, Value]) -> Iterator[str]:
+def _list_differences(entry: Entry, resolved: Mapping[str, Value]) -> Iterator[str]:
     """What is not as it was for the entry: versions, settings, hardware."""
     result = entry.result
     then = {
@@ -289,6 +298,6 @@ def _unlike(entry: Entry, resolved: Mapping[str, Value]) -> Iterator[str]:
         **{f"setting {name}": value for name, value in result.engine.settings.items()},
         **{f"library {name}": version for name, version in result.provenance.libraries.items()},
     }
-    for name in sorted({*then, *resolved} - {runs.PATH}):
+    for name in sorted({*then, *resolved} - {runs.WEIGHTS_SETTING}):
         if then.get(name) != resolved.get(name):
             yield f"{name}: {then.get(name)} for the entry, {resolved.get(name)} here"

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from baseline_bench.core.display import Screen
-from baseline_bench.core.errors import BenchError, nearest
+from baseline_bench.core.display import Console
+from baseline_bench.core.errors import BenchError, suggest_name
 from baseline_bench.evaluation import runs
 from baseline_bench.rendering import leaderboard
 from baseline_bench.results import entries, retractions
-from baseline_bench.results.retractions import Retraction, Said
+from baseline_bench.results.retractions import BoardRecords, Retraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Retract:
     superseded_by: str | None
 
 
-def retract(order: Retract, screen: Screen) -> int:
+def retract(order: Retract, screen: Console) -> int:
     """Write the record and render the pages, naming every file that changed.
 
     Withdrawing it again for the same reason changes nothing; for another, the newest record is the one that is shown.
@@ -38,32 +38,32 @@ def retract(order: Retract, screen: Screen) -> int:
     Raises:
         BenchError: no such entry, no reason, or a successor that cannot be one.
     """
-    why = _reason(order.why)
-    path = _find(order.entry, order.leaderboards, leaderboard.boards(order.leaderboards))
+    why = _check_reason(order.why)
+    path = _find_entry_file(order.entry, order.leaderboards, leaderboard.list_boards(order.leaderboards))
     board = path.parent
-    with runs.writing(order.leaderboards):
-        said = retractions.read(board)
-        successor = None if order.superseded_by is None else _successor(order, path, said)
-        record = _record(path, why, successor, said)
-        _unlooped(record, said)
-        written = retractions.write(record, board)
-        changed = leaderboard.write(order.leaderboards)
+    with runs.explaining_write_errors(order.leaderboards):
+        said = retractions.read_records(board)
+        successor = None if order.superseded_by is None else _find_successor(order, path, said)
+        record = _build_record(path, why, successor, said)
+        _refuse_loop(record, said)
+        written = retractions.write_record(record, board)
+        changed = leaderboard.update_pages(order.leaderboards)
     screen.write("".join(f"{file}\n" for file in (written, *changed)))
     return 0
 
 
-def _reason(told: str) -> str:
+def _check_reason(told: str) -> str:
     why = " ".join(told.split())
     if not why:
         raise BenchError("--why gives no reason", "say in one line what is wrong with the entry")
-    if len(why) > retractions.LONGEST:
+    if len(why) > retractions.MAX_REASON_LENGTH:
         raise BenchError(
-            f"--why has {len(why)} characters", f"say it in {retractions.LONGEST}, for it stands in a table"
+            f"--why has {len(why)} characters", f"say it in {retractions.MAX_REASON_LENGTH}, for it stands in a table"
         )
     return why
 
 
-def _find(asked: str, leaderboards: Path, boards: Sequence[str]) -> Path:
+def _find_entry_file(asked: str, leaderboards: Path, boards: Sequence[str]) -> Path:
     """The entry's file; BenchError where there is none, or the name lies on several boards."""
     known = [path for board in boards for path in sorted((leaderboards / board).glob("*.json"))]
     given = Path(asked)
@@ -76,15 +76,15 @@ def _find(asked: str, leaderboards: Path, boards: Sequence[str]) -> Path:
     places = [path for path in known if path.name == name]
     if not places:
         names = sorted({path.name for path in known})
-        raise BenchError(f"no entry {asked!r} in {leaderboards}", nearest(name, names, "or give its path"))
+        raise BenchError(f"no entry {asked!r} in {leaderboards}", suggest_name(name, names, "or give its path"))
     if len(places) > 1:
         raise BenchError(f"{asked} lies on several boards", "give its path")
     return places[0]
 
 
-def _successor(order: Retract, path: Path, said: Said) -> str:
+def _find_successor(order: Retract, path: Path, said: BoardRecords) -> str:
     asked = order.superseded_by or ""
-    other = _find(asked, order.leaderboards, leaderboard.boards(order.leaderboards))
+    other = _find_entry_file(asked, order.leaderboards, leaderboard.list_boards(order.leaderboards))
     if other == path:
         raise BenchError(f"{path.name} cannot supersede itself", "name the entry that takes its place")
     if other.parent != path.parent:
@@ -96,20 +96,20 @@ def _successor(order: Retract, path: Path, said: Said) -> str:
     return other.name
 
 
-def _record(path: Path, why: str, successor: str | None, said: Said) -> Retraction:
+def _build_record(path: Path, why: str, successor: str | None, said: BoardRecords) -> Retraction:
     """The record to write: the one that already says so, or a new one."""
-    entries.read(path)  # what is no entry is not withdrawn but removed
+    entries.read_entry(path)  # what is no entry is not withdrawn but removed
     before = said.retraction(path.name)
     content = hashlib.sha256(path.read_bytes()).hexdigest()
     if before is not None and (before.why, before.superseded_by, before.entry_sha256) == (why, successor, content):
         return before
     schema: Literal[1] = 1
-    return Retraction(schema, runs.now(), path.name, content, why, successor)
+    return Retraction(schema, runs.current_time(), path.name, content, why, successor)
 
 
-def _unlooped(record: Retraction, said: Said) -> None:
+def _refuse_loop(record: Retraction, said: BoardRecords) -> None:
     others = [one for one in said.retractions if one.entry != record.entry]
-    if retractions.loops([*others, record]):
+    if retractions.find_successor_loops([*others, record]):
         successor = record.superseded_by
         raise BenchError(
             f"{successor} is itself superseded, in the end by {record.entry}: a chain that comes back to its beginning",

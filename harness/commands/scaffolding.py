@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import baseline_bench
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import replace_file
+from baseline_bench.core.records import write_atomically
 from baseline_bench.rendering import leaderboard
 
-FOLDER = Path(__file__).resolve().parent / "scaffold"
+SCAFFOLD_FOLDER = Path(__file__).resolve().parent / "scaffold"
 # Where a file goes, and the template that it comes from; those that are read as part of a package end in .txt here.
 _FILES = {
     "README.md": "README.md",
@@ -21,8 +21,8 @@ _FILES = {
     ".gitattributes": "gitattributes.txt",
     ".gitignore": "gitignore.txt",
 }
-_PAGE = "leaderboards/README.md"
-_NEXT = """\
+_LEADERBOARDS_PAGE = "leaderboards/README.md"
+_NEXT_STEPS = """\
 
 Next, in {folder}:
   git config merge.bench-board.driver true                      once a clone; after a merge: bench board
@@ -38,37 +38,37 @@ class Init:
     folder: Path
 
 
-def init(order: Init, screen: Screen) -> int:
+def init(order: Init, screen: Console) -> int:
     """Write what is not there, leave what is, and say which is which.
 
     Raises:
         BenchError: the folder, or one that it needs inside, is a file.
     """
-    for name, text in _texts(order.folder):
+    for name, text in _render_files(order.folder):
         path = order.folder / name
         if path.is_symlink() or path.exists():
             same = path.is_file() and path.read_bytes() == text.encode()
             screen.write(f"there    {path}\n" if same else f"left     {path} is yours and stays; ours would be:\n")
             screen.write("" if same else "".join(f"         | {line}\n" for line in text.splitlines()))
             continue
-        _make(path.parent)
-        replace_file(path, text.encode())
+        _make_folder(path.parent)
+        write_atomically(path, text.encode())
         screen.write(f"written  {path}\n")
-    screen.write(_NEXT.format(folder=order.folder))
+    screen.write(_NEXT_STEPS.format(folder=order.folder))
     return 0
 
 
-def _texts(folder: Path) -> Iterator[tuple[str, str]]:
+def _render_files(folder: Path) -> Iterator[tuple[str, str]]:
     """Every file's place and text; the page of the leaderboards is the one that `bench board` would render."""
     for name, template in _FILES.items():
-        text = (FOLDER / template).read_text(encoding="utf-8")
+        text = (SCAFFOLD_FOLDER / template).read_text(encoding="utf-8")
         yield name, text.replace("@VERSION@", baseline_bench.__version__)
-    boards = folder / _PAGE
-    _make(boards.parent)
-    yield _PAGE, leaderboard.render_all(boards.parent)["README.md"]
+    boards = folder / _LEADERBOARDS_PAGE
+    _make_folder(boards.parent)
+    yield _LEADERBOARDS_PAGE, leaderboard.render_all(boards.parent)["README.md"]
 
 
-def _make(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):

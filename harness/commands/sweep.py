@@ -10,28 +10,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from baseline_bench.core import options, plugins, records
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.markup import UNKNOWN, visible
-from baseline_bench.core.types import Model, Value, Verdict
+from baseline_bench.core.markup import UNKNOWN_MARK, make_visible
+from baseline_bench.core.types import Judgement, Model, Value
 from baseline_bench.evaluation import evaluate, pipeline, runs
 from baseline_bench.evaluation import plan as planning
-from baseline_bench.evaluation.evaluate import Exam
-from baseline_bench.evaluation.plan import Order, Sitting
-from baseline_bench.models.tokens import prompts_sha256
+from baseline_bench.evaluation.evaluate import PreparedTask
+from baseline_bench.evaluation.plan import EvaluationPlan, Order
+from baseline_bench.models.tokens import digest_prompts
 from baseline_bench.results import candidate, entries
 from baseline_bench.training import grid, held_out, merging, recipes
 from baseline_bench.training import train as training
-from baseline_bench.training.grid import Outcome, Try
+from baseline_bench.training.grid import Trial, TrialResult
 from baseline_bench.training.recipes import Recipe
-from baseline_bench.training.train import Plan
+from baseline_bench.training.train import TrainingPlan
 from rich.table import Table
 from rich.text import Text
 
-MARK = "Chosen by `bench sweep`"
+HEADER_MARK = "Chosen by `bench sweep`"
 HEADINGS = ("tried", "steps", "training loss", "held-out loss", "held-out score, 95 % interval", "")
 
-Line = tuple[str, ...]
+TableLine = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Sweep(Order):
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class SweepSetup:
     """All that the tries share.
 
     Attributes:
@@ -68,75 +68,78 @@ class Setup:
     """
 
     order: Sweep
-    plan: Plan
-    exam: Exam | None
+    plan: TrainingPlan
+    exam: PreparedTask | None
     engine: str
     rows: int
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainedTrial:
     """A try before it is scored: its whole weights and the folder of its training; or why there are none."""
 
-    tried: Try
+    tried: Trial
     folder: Path | None
     model: Model | None
     failure: str | None
 
 
-def sweep(order: Sweep, screen: Screen) -> int:
+def sweep(order: Sweep, screen: Console) -> int:
     """Train every try, score them and the base on what none of them saw, choose one and write its recipe.
 
     Raises:
         BenchError: a grid, recipe, base, engine or data that cannot be used, told before anything is trained; or every
             try failed.
     """
-    tried = grid.tries(order.recipe, order.sets, order.base, order.grid)
-    setup = _prepared(order, tried[0], screen)
+    tried = grid.expand_grid(order.recipe, order.sets, order.base, order.grid)
+    setup = _prepare_sweep(order, tried[0], screen)
     name = setup.plan.model.name
-    file = order.write or Path(f"{entries.slug(setup.plan.recipe.name)}-{entries.slug(name)}.toml")
-    _require_ours(file)
-    base, outcomes = _scored(setup, [_trained(setup, each, screen) for each in tried], screen)
-    winner, rule = grid.choose(outcomes)
-    lines = [(f"{name}, untrained", UNKNOWN, UNKNOWN, UNKNOWN, _score(base), ""), *_lines(outcomes, winner)]
+    file = order.write or Path(f"{entries.slugify(setup.plan.recipe.name)}-{entries.slugify(name)}.toml")
+    _require_sweep_file(file)
+    base, outcomes = _score_trials(setup, [_train_trial(setup, each, screen) for each in tried], screen)
+    winner, rule = grid.choose_winner(outcomes)
+    lines = [
+        (f"{name}, untrained", UNKNOWN_MARK, UNKNOWN_MARK, UNKNOWN_MARK, _format_score(base), ""),
+        *_build_lines(outcomes, winner),
+    ]
     told = [
         f"held out: {len(setup.plan.held_out):,} of {setup.rows:,} train rows (seed {order.seed}), trained on "
         f"{len(setup.plan.rows.rows):,}; no test item was scored",
         f"chosen: {' '.join(winner.tried.sets)}, {rule}",
-        *grid.edges(tried, winner.tried),
+        *grid.describe_grid_edges(tried, winner.tried),
     ]
     if base and winner.correct <= sum(verdict.correct for verdict in base):
         told.append("the chosen one answers no more held-out problems than its base")
-    about = [f"{MARK}: {order.words}", *told, *(" | ".join(line).rstrip(" |") for line in [HEADINGS, *lines])]
-    with runs.writing(file.parent):
+    about = [f"{HEADER_MARK}: {order.words}", *told, *(" | ".join(line).rstrip(" |") for line in [HEADINGS, *lines])]
+    with runs.explaining_write_errors(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
-        text = "".join(f"# {visible(line)}\n" for line in about) + recipes.text(
-            _moved(winner.tried.recipe, file.parent)
+        text = "".join(f"# {make_visible(line)}\n" for line in about) + recipes.format_recipe(
+            _relocate_paths(winner.tried.recipe, file.parent)
         )
-        records.replace_file(file, text.encode())
-    screen.print(_table(lines), Text("\n".join([*told, f"recipe: {file} (bench train-and-score {file})"])))
+        records.write_atomically(file, text.encode())
+    screen.print(_build_table(lines), Text("\n".join([*told, f"recipe: {file} (bench train-and-score {file})"])))
     return 0
 
 
-def _prepared(order: Sweep, first: Try, screen: Screen) -> Setup:
+def _prepare_sweep(order: Sweep, first: Trial, screen: Console) -> SweepSetup:
     """Split, exam and engine: all that could fail before the first training."""
     if not 0 < order.fraction <= 1:
         raise BenchError(f"--fraction {order.fraction} is out of range", "give a number above 0, at most 1")
-    engine = order.engine or planning.default_engine()[0]
-    options.parse(plugins.engine(engine).Options, order.options, f"engine {engine}")
-    whole = training.prepare(_training(order, first), screen)
+    engine = order.engine or planning.choose_default_engine()[0]
+    options.parse_options(plugins.load_engine(engine).Options, order.options, f"engine {engine}")
+    whole = training.plan_training(_build_training_options(order, first), screen)
     from baseline_bench.training import data  # loads datasets
 
-    samples = data.load(whole.recipe, order.mirror)
-    plan = held_out.split(whole, samples, order.held_out, order.fraction)
-    exam = held_out.exam(plan, samples)
-    planning.require_able(exam.task, engine, plugins.engine(engine))
+    samples = data.load_samples(whole.recipe, order.mirror)
+    plan = held_out.split_held_out(whole, samples, order.held_out, order.fraction)
+    exam = held_out.prepare_held_out_task(plan, samples)
+    planning.require_measuring_engine(exam.task, engine, plugins.load_engine(engine))
     if unread := [problem.id for problem in exam.problems if not problem.answer]:
         screen.warn(f"no scores: {len(unread)} held-out solutions have no answer to be read, {unread[0]} first")
-    return Setup(order, plan, None if unread else exam, engine, len(whole.rows.rows))
+    return SweepSetup(order, plan, None if unread else exam, engine, len(whole.rows.rows))
 
 
-def _training(order: Sweep, tried: Try) -> training.Order:
+def _build_training_options(order: Sweep, tried: Trial) -> training.Order:
     return training.Order(
         recipe=order.recipe,
         sets=[*order.sets, *tried.sets],
@@ -151,128 +154,132 @@ def _training(order: Sweep, tried: Try) -> training.Order:
     )
 
 
-def _trained(setup: Setup, tried: Try, screen: Screen) -> Trained:
+def _train_trial(setup: SweepSetup, tried: Trial, screen: Console) -> TrainedTrial:
     """Train and merge one try; a failure is a line of the table, not the end of the sweep."""
     label = " ".join(tried.sets)
     screen.say(f"trying {label}")
     try:
-        folder = training.train(replace(setup.plan, order=_training(setup.order, tried), recipe=tried.recipe), screen)
-        model = merging.whole(folder, None, setup.order.cache, screen).model
+        folder = training.train_candidate(
+            replace(setup.plan, order=_build_training_options(setup.order, tried), recipe=tried.recipe), screen
+        )
+        model = merging.make_whole_weights(folder, None, setup.order.cache, screen).model
     except BenchError as error:
         screen.warn(f"{label} failed: {error.what}")
-        return Trained(tried, None, None, error.what)
-    return Trained(tried, folder, replace(model, name=f"{model.name} {label}"), None)
+        return TrainedTrial(tried, None, None, error.what)
+    return TrainedTrial(tried, folder, replace(model, name=f"{model.name} {label}"), None)
 
 
-def _scored(setup: Setup, tried: Sequence[Trained], screen: Screen) -> tuple[tuple[Verdict, ...] | None, list[Outcome]]:
+def _score_trials(
+    setup: SweepSetup, tried: Sequence[TrainedTrial], screen: Console
+) -> tuple[tuple[Judgement, ...] | None, list[TrialResult]]:
     """Verdicts of the base, and every outcome; one engine answers for all."""
     done = [(each.model, each.folder) for each in tried if each.model is not None and each.folder is not None]
-    verdicts: Iterator[tuple[Verdict, ...] | None] = iter([None] * (len(done) + 1))
+    verdicts: Iterator[tuple[Judgement, ...] | None] = iter([None] * (len(done) + 1))
     if setup.exam is not None and done:
-        verdicts = iter(_answered(setup, setup.exam, [(setup.plan.model, None), *done], screen))
+        verdicts = iter(_judge_models(setup, setup.exam, [(setup.plan.model, None), *done], screen))
     base = next(verdicts)
     return base, [
-        Outcome(each.tried, None, None, each.failure)
+        TrialResult(each.tried, None, None, each.failure)
         if each.folder is None
-        else Outcome(each.tried, candidate.read(each.folder), next(verdicts), None)
+        else TrialResult(each.tried, candidate.read_candidate(each.folder), next(verdicts), None)
         for each in tried
     ]
 
 
-def _answered(
-    setup: Setup, exam: Exam, models: Sequence[tuple[Model, Path | None]], screen: Screen
-) -> list[tuple[Verdict, ...]]:
+def _judge_models(
+    setup: SweepSetup, exam: PreparedTask, models: Sequence[tuple[Model, Path | None]], screen: Console
+) -> list[tuple[Judgement, ...]]:
     """Every model's verdicts on the exam; answers lie in the try's folder, the base's beside them."""
-    seats = [_seat(setup, exam, model) for model, _ in models]
-    places = [_place(seat, folder) for seat, (_, folder) in zip(seats, models, strict=True)]
+    seats = [_plan_model(setup, exam, model) for model, _ in models]
+    places = [_find_run_folder(seat, folder) for seat, (_, folder) in zip(seats, models, strict=True)]
     waiting = [seat for seat, at in zip(seats, places, strict=True) if not (at / "verdicts.jsonl").is_file()]
-    engine = pipeline.Engine(waiting, screen)
+    engine = pipeline.EnginePool(waiting, screen)
     found = []
     try:
         for seat, place in zip(seats, places, strict=True):
             with runs.Run(place, seat.settings) as run:
                 runs.write_problems(place, exam.problems)
                 if len(run.finished) < len(exam.problems):
-                    pipeline.generate(seat, run, engine, screen)
-                found.append(tuple(evaluate.grade(exam.task, exam.problems, run.finished)))
-                runs.write_verdicts(place, found[-1])
+                    pipeline.generate_completions(seat, run, engine, screen)
+                found.append(tuple(evaluate.judge_completions(exam.task, exam.problems, run.finished)))
+                runs.write_judgements(place, found[-1])
     finally:
         engine.close()
     return found
 
 
-def _seat(setup: Setup, exam: Exam, model: Model) -> Sitting:
+def _plan_model(setup: SweepSetup, exam: PreparedTask, model: Model) -> EvaluationPlan:
     """A model before the held-out exam; a candidate has its base's tokenizer, byte for byte."""
     from baseline_bench.models import identity  # loads transformers
 
     order, speech = setup.order, setup.plan.speech
-    chosen = options.parse(plugins.engine(setup.engine).Options, order.options, f"engine {setup.engine}")
-    described = identity.describe(model, speech)
+    chosen = options.parse_options(plugins.load_engine(setup.engine).Options, order.options, f"engine {setup.engine}")
+    described = identity.describe_model(model, speech)
     settings: dict[str, Value] = {
-        "task": recipes.place(setup.plan.recipe, "task"),
+        "task": recipes.resolve_path(setup.plan.recipe, "task"),
         "held out": exam.protocol_sha256,
-        "prompts": prompts_sha256(exam.requests),
+        "prompts": digest_prompts(exam.requests),
         "stop ids": " ".join(map(str, speech.manner.stop_ids)),
         "weights": model.weights_sha256,
         **described.settings,
         "engine": setup.engine,
-        **{f"option {key}": value for key, value in options.record(chosen).items()},
+        **{f"option {key}": value for key, value in options.record_options(chosen).items()},
     }
-    return Sitting(order, setup.engine, model, speech, exam, settings, None, identity=described.identity)
+    return EvaluationPlan(order, setup.engine, model, speech, exam, settings, None, identity=described.identity)
 
 
-def _place(seat: Sitting, folder: Path | None) -> Path:
+def _find_run_folder(seat: EvaluationPlan, folder: Path | None) -> Path:
     """Named by its settings, so that other weights, items or engines never meet in one run."""
-    stem = "held-out" if folder is not None else f"held-out-{entries.slug(seat.model.name)}"
+    stem = "held-out" if folder is not None else f"held-out-{entries.slugify(seat.model.name)}"
     return (folder or seat.order.runs) / f"{stem}-{records.digest(seat.settings)[:8]}"
 
 
-def _require_ours(file: Path) -> None:
+def _require_sweep_file(file: Path) -> None:
     """Told before hours of training: a file of the user's is never written over."""
-    if file.exists() and not (file.is_file() and file.read_text("utf-8", "replace").startswith(f"# {MARK}")):
+    if file.exists() and not (file.is_file() and file.read_text("utf-8", "replace").startswith(f"# {HEADER_MARK}")):
         raise BenchError(f"{file} exists and was not written by a sweep", "name another file with --write FILE")
 
 
-def _moved(recipe: Recipe, folder: Path) -> Recipe:
+def _relocate_paths(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with its paths as they read from another folder; names and absolute paths stay."""
-    base, trainer, task, data = (_from(folder, recipe, key) for key in ("base", "trainer", "task", "data"))
+    base, trainer, task, data = (_relocate_path(folder, recipe, key) for key in ("base", "trainer", "task", "data"))
     return replace(recipe, base=base, trainer=trainer, task=task, data=data)
 
 
-def _from(folder: Path, recipe: Recipe, key: str) -> str:
-    value, place = str(getattr(recipe, key)), recipes.place(recipe, key)
+def _relocate_path(folder: Path, recipe: Recipe, key: str) -> str:
+    value, place = str(getattr(recipe, key)), recipes.resolve_path(recipe, key)
     if place == value or value.startswith("~"):
         return value
     found = os.path.relpath(place, folder)
     return f"./{found}" if value.startswith(".") and not found.startswith(".") else found
 
 
-def _lines(outcomes: Sequence[Outcome], winner: Outcome) -> Iterator[Line]:
+def _build_lines(outcomes: Sequence[TrialResult], winner: TrialResult) -> Iterator[TableLine]:
     for outcome in outcomes:
         label, made = " ".join(outcome.tried.sets), outcome.made
         if made is None:
-            yield (label, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, f"failed: {outcome.failure}")
+            yield (label, UNKNOWN_MARK, UNKNOWN_MARK, UNKNOWN_MARK, UNKNOWN_MARK, f"failed: {outcome.failure}")
             continue
-        loss = UNKNOWN if math.isinf(outcome.loss) else f"{outcome.loss:.4f}"
+        loss = UNKNOWN_MARK if math.isinf(outcome.loss) else f"{outcome.loss:.4f}"
         mark = "chosen" if outcome is winner else ""
-        yield (label, f"{made.cost.steps:,}", f"{made.final_loss:.4f}", loss, _score(outcome.verdicts), mark)
+        yield (label, f"{made.cost.steps:,}", f"{made.final_loss:.4f}", loss, _format_score(outcome.verdicts), mark)
 
 
-def _score(verdicts: Sequence[Verdict] | None) -> str:
+def _format_score(verdicts: Sequence[Judgement] | None) -> str:
     if not verdicts:
-        return UNKNOWN
-    counts = evaluate.score(verdicts)
+        return UNKNOWN_MARK
+    counts = evaluate.count_judgements(verdicts)
     from baseline_bench.analysis import statistics  # loads scipy
 
-    low, high = statistics.wilson(counts.correct, counts.total)
+    low, high = statistics.wilson_interval(counts.correct, counts.total)
     share = f"{100 * counts.correct / counts.total:.1f} % ({counts.correct} of {counts.total})"
     return f"{share}, {100 * low:.1f} to {100 * high:.1f} %"
 
 
-def _table(lines: Sequence[Line]) -> Table:
+def _build_table(lines: Sequence[TableLine]) -> Table:
     made = Table(box=None, pad_edge=False)
     for place, heading in enumerate(HEADINGS):
         made.add_column(heading, justify="right" if 0 < place < 4 else "left", overflow="fold")
     for line in lines:
-        made.add_row(*(Text(visible(cell)) for cell in line))
+        made.add_row(*(Text(make_visible(cell)) for cell in line))
     return made

@@ -12,9 +12,9 @@ from typing import Literal
 
 from baseline_bench.analysis import noise as judging
 from baseline_bench.commands import reproduce
-from baseline_bench.commands.reproduce import Outcome, Where
+from baseline_bench.commands.reproduce import Reproduction, ReproductionOptions
 from baseline_bench.core import plugins
-from baseline_bench.core.display import Screen, table
+from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Value
 from baseline_bench.evaluation import provenance, runs
@@ -22,13 +22,13 @@ from baseline_bench.evaluation.regrading import Regrader
 from baseline_bench.interop import lm_eval_check
 from baseline_bench.rendering import leaderboard
 from baseline_bench.results import entries, noise, retractions
-from baseline_bench.results.completions import from_lines, read_lines
+from baseline_bench.results.completions import decompress_file, parse_completions
 from baseline_bench.results.entry import Entry, Result
 from baseline_bench.results.retractions import Verification
 
 Level = Literal[0, 1, 2, 3]
-COMMITTED = "those committed, for the task's data is not at hand (--datasets DIR)"
-NEXT = {
+COMMITTED_GOLDS = "those committed, for the task's data is not at hand (--datasets DIR)"
+NEXT_LEVEL = {
     0: "level 1: the committed completions, graded again on any CPU (--level 1)",
     1: "level 2: the weights, and a machine for {engine} (made on {device}), to generate again (--level 2 --model ...)",
     2: "level 3: a score inside the noise recorded for these weights, engine and device (--level 3)",
@@ -65,7 +65,7 @@ class Verify:
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class LevelReached:
     """How far one entry came.
 
     Attributes:
@@ -83,7 +83,7 @@ class Reached:
     stopped: str | None = None
 
 
-def verify(order: Verify, screen: Screen) -> int:
+def verify(order: Verify, screen: Console) -> int:
     """Check every entry, add a record for each that is sound, and say what the next level takes.
 
     Returns:
@@ -95,58 +95,60 @@ def verify(order: Verify, screen: Screen) -> int:
     if order.level not in (0, 1, 2, 3):
         raise BenchError(f"there is no level {order.level}", "give --level 0, 1, 2 or 3")
     if order.against is not None:
-        return int(lm_eval_check.against(order.entries, order.mirror, screen))
+        return int(lm_eval_check.compare_with_lm_eval(order.entries, order.mirror, screen))
     short = False
     for path in order.entries:
-        entry = entries.read(path)
-        reached = _climb(path, entry, order, screen)
-        record = None if reached.level is None else _keep(path, reached, order)
-        _tell(path, reached, record, order, screen)
+        entry = entries.read_entry(path)
+        reached = _verify_levels(path, entry, order, screen)
+        record = None if reached.level is None else _write_record(path, reached, order)
+        _print_progress(path, reached, record, order, screen)
         short = short or reached.level is None or reached.level < order.level
     return 1 if short else 0
 
 
-def _climb(path: Path, entry: Entry, order: Verify, screen: Screen) -> Reached:
+def _verify_levels(path: Path, entry: Entry, order: Verify, screen: Console) -> LevelReached:
     """From level 0 upwards, as far as is asked and as it goes."""
-    here = Reached(None, (), (), provenance.processor())
-    wrong = entries.audit_file(path, entry)
+    here = LevelReached(None, (), (), provenance.find_processor_name())
+    wrong = entries.check_entry_file(path, entry)
     if wrong:
-        return replace(here, missing=_each("level 0", wrong))
+        return replace(here, missing=_format_failures("level 0", wrong))
     found = ("level 0: the numbers follow from the bits, the digests and the file's name from the content",)
-    here = replace(here, level=0, found=found, missing=(NEXT[0],))
+    here = replace(here, level=0, found=found, missing=(NEXT_LEVEL[0],))
     if order.level == 0:
         return here
     grader = Regrader(order.tasks, order.mirror)
     lacking = grader.lacking(entry)
-    wrong = entries.verify(path, grader if lacking is None else None)
+    wrong = entries.verify_entry(path, grader if lacking is None else None)
     if wrong:
-        return replace(here, level=None, missing=_each("level 1", wrong))
+        return replace(here, level=None, missing=_format_failures("level 1", wrong))
     if lacking is not None:
         return replace(here, missing=(f"level 1 is unchecked: {lacking}",))
-    golds = "the task's own" if grader.own_golds(entry) else COMMITTED
+    golds = "the task's own" if grader.own_golds(entry) else COMMITTED_GOLDS
     line = f"level 1: the bits follow from the committed completions by {entry.result.task.reader}; golds: {golds}"
-    following = NEXT[1].format(engine=entry.result.engine.version, device=entry.result.provenance.device)
+    following = NEXT_LEVEL[1].format(engine=entry.result.engine.version, device=entry.result.provenance.device)
     here = replace(here, level=1, found=(*here.found, line), missing=(following,))
-    return here if order.level == 1 else _regenerated(path, entry, here, order, screen)
+    return here if order.level == 1 else _verify_by_regeneration(path, entry, here, order, screen)
 
 
-def _each(level: str, wrong: Sequence[str]) -> tuple[str, ...]:
+def _format_failures(level: str, wrong: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{level} fails: {problem}" for problem in wrong)
 
 
-def task_of(entry: Entry, files: Sequence[str]) -> str | None:
+def find_task(entry: Entry, files: Sequence[str]) -> str | None:
     """The name of the entry's task, or the file among these that has its label; None where it is not here."""
-    labels = {plugins.task(file).LABEL: file for file in files}
+    labels = {plugins.load_task(file).LABEL: file for file in files}
     asked = entry.result.task
-    return labels.get(asked.label) or plugins.task_name(asked.name, asked.label)
+    return labels.get(asked.label) or plugins.find_task_name(asked.name, asked.label)
 
 
-def _regenerated(path: Path, entry: Entry, here: Reached, order: Verify, screen: Screen) -> Reached:
+def _verify_by_regeneration(
+    path: Path, entry: Entry, here: LevelReached, order: Verify, screen: Console
+) -> LevelReached:
     """Levels 2 and 3, both from one generation."""
-    where = Where(
+    where = ReproductionOptions(
         model=order.model,
         options=order.options,
-        task=task_of(entry, order.tasks) or entry.result.task.name,
+        task=find_task(entry, order.tasks) or entry.result.task.name,
         again=order.again,
         runs=order.runs,
         mirror=order.mirror,
@@ -155,31 +157,34 @@ def _regenerated(path: Path, entry: Entry, here: Reached, order: Verify, screen:
         commit=order.commit,
     )
     try:
-        made = reproduce.seat(path, entry, where, screen)
+        made = reproduce.plan_reproduction(path, entry, where, screen)
     except BenchError as error:
         return replace(here, stopped=str(error))
-    before = from_lines(read_lines(entries.completions_path(path)), path.name)
-    outcome = reproduce.generate(made, path, before, where, screen)
-    lines = (f"generated again: {reproduce.told(outcome)}", *(f"unlike: {line}" for line in outcome.unlike))
+    before = parse_completions(decompress_file(entries.completions_path(path)), path.name)
+    outcome = reproduce.reproduce_completions(made, path, before, where, screen)
+    lines = (
+        f"generated again: {reproduce.describe_reproduction(outcome)}",
+        *(f"unlike: {line}" for line in outcome.unlike),
+    )
     here = replace(here, found=(*here.found, *lines), hardware=outcome.hardware, driver=outcome.driver)
     if outcome.altered:
         line = f"{outcome.altered:,} of {outcome.total:,} answers are committed otherwise than their tokens give them"
         return replace(here, missing=(f"levels 2 and 3: {line} (text, gold answer or ending)",))
     if outcome.departs:
-        here = replace(here, missing=("level 2: every answer equal in every token", NEXT[2]))
+        here = replace(here, missing=("level 2: every answer equal in every token", NEXT_LEVEL[2]))
     else:
-        here = replace(here, level=2, missing=(NEXT[2],))
-    return here if order.level == 2 else _inside(path, entry, outcome, here)
+        here = replace(here, level=2, missing=(NEXT_LEVEL[2],))
+    return here if order.level == 2 else _verify_within_noise(path, entry, outcome, here)
 
 
-def _inside(path: Path, entry: Entry, outcome: Outcome, here: Reached) -> Reached:
+def _verify_within_noise(path: Path, entry: Entry, outcome: Reproduction, here: LevelReached) -> LevelReached:
     """Level 3 where the score lies inside the noise that was recorded."""
-    record = band(entry, noise.read(path.parent))
+    record = find_noise_record(entry, noise.read_records(path.parent))
     name = entry.result.candidate
     if record is None:
         lacking = f"level 3: a noise record of {name} on {entry.result.engine.version} and its device (bench noise)"
         return replace(here, missing=(*here.missing[:-1], lacking))
-    then, least = entry.result.counts.correct, judging.floor(record).least
+    then, least = entry.result.counts.correct, judging.compute_noise_floor(record).least
     line = f"{outcome.right:,} right against the entry's {then:,} of {outcome.total:,}"
     rule = f"{len(record.runs)} runs of these weights call {least} or more a difference"
     if abs(outcome.right - then) >= least:
@@ -187,42 +192,42 @@ def _inside(path: Path, entry: Entry, outcome: Outcome, here: Reached) -> Reache
     return replace(here, level=3, found=(*here.found, f"level 3: {line}; {rule}"), missing=())
 
 
-def band(entry: Entry, records: Sequence[noise.Noise]) -> noise.Noise | None:
+def find_noise_record(entry: Entry, records: Sequence[noise.NoiseRecord]) -> noise.NoiseRecord | None:
     """The newest noise record of the same model, prompts, engine, settings and device, or None."""
-    wanted = _kind(entry.result.model.weights_sha256, entry.result)
+    wanted = _setup_key(entry.result.model.weights_sha256, entry.result)
     alike = [record for record in records if not record.model.unlike(entry.result.model)]
-    fitting = [record for record in alike if _kind(record.model.weights_sha256, record) == wanted]
+    fitting = [record for record in alike if _setup_key(record.model.weights_sha256, record) == wanted]
     return fitting[-1] if fitting and entry.result.model.weights_sha256 is not None else None
 
 
-def _kind(weights: str | None, record: noise.Noise | Result) -> tuple[object, ...]:
+def _setup_key(weights: str | None, record: noise.NoiseRecord | Result) -> tuple[object, ...]:
     settings = {name: value for name, value in record.engine.settings.items() if name not in ("weights", "gpus")}
     engine = (record.engine.name, record.engine.version, settings)
     return weights, record.prompts_sha256, record.selection.ids_sha256, engine, record.provenance.device
 
 
-def _keep(path: Path, reached: Reached, order: Verify) -> Path:
+def _write_record(path: Path, reached: LevelReached, order: Verify) -> Path:
     """The record's file; an equal finding by the same program on the same machine is not written twice."""
     if reached.level is None:
         raise ValueError("an unsound entry gets no record")
     record = Verification(
         schema=1,
-        created=runs.now(),
+        created=runs.current_time(),
         entry=path.name,
         entry_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         level=reached.level,
         found=reached.found,
         missing=reached.missing,
-        provenance=provenance.of_this_program(order.words, order.commit, reached.hardware, reached.driver),
+        provenance=provenance.describe_program(order.words, order.commit, reached.hardware, reached.driver),
     )
-    for before in retractions.read(path.parent).verifications:
+    for before in retractions.read_records(path.parent).verifications:
         kept = replace(before.provenance, command=record.provenance.command)
         if replace(before, created=record.created, provenance=kept) == record:
             record = before
-    return leaderboard.keep(path.parent, lambda board: retractions.write(record, board))
+    return leaderboard.write_and_render(path.parent, lambda board: retractions.write_record(record, board))
 
 
-def _tell(path: Path, reached: Reached, record: Path | None, order: Verify, screen: Screen) -> None:
+def _print_progress(path: Path, reached: LevelReached, record: Path | None, order: Verify, screen: Console) -> None:
     """Print how far the entry came, what was found, and what the next level takes."""
     level = "none: its files contradict one another" if reached.level is None else str(reached.level)
     rows = [("level reached", f"{level} (asked: {order.level})")]
@@ -230,4 +235,4 @@ def _tell(path: Path, reached: Reached, record: Path | None, order: Verify, scre
     rows += [("missing" if reached.level is not None else "wrong", line) for line in reached.missing]
     rows += [] if reached.stopped is None else [("stopped", f"before level 2: {reached.stopped}")]
     rows += [] if record is None else [("record", str(record))]
-    screen.print(table(path.name, rows))
+    screen.print(build_facts_table(path.name, rows))

@@ -20,20 +20,20 @@ from pathlib import Path
 from typing import Any, Self
 
 from baseline_bench.core import plugins, records
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 
-_GO = b"!"
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
-_CALLED = {"worker": "training", "reload_reference": "the engine's reference"}
-_HUSHED = {"PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+_START_BYTE = b"!"
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+_WORK_NAMES = {"worker": "training", "reload_reference": "the engine's reference"}
+_QUIET_ENVIRONMENT = {"PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 
 
-def run(function: str, asked: object, processes: int = 1) -> Any:
+def call_in_child(function: str, asked: object, processes: int = 1) -> Any:
     """Call `module:function(asked, screen, rank)` in child processes; what the first of them returns.
 
     Args:
-        function: such as "baseline_bench.training.worker:work"; in the first process it returns a JSON value.
+        function: such as "baseline_bench.training.worker:train_in_child"; in the first process it returns a JSON value.
         asked: a JSON value.
         processes: how many, one a GPU; each finds RANK, LOCAL_RANK and WORLD_SIZE in its environment.
 
@@ -41,11 +41,11 @@ def run(function: str, asked: object, processes: int = 1) -> Any:
         BenchError: the one that the child raised, or that it ended without a word: killed, or by a bug whose traceback
             it printed.
     """
-    with Stage(function, processes) as begun:
+    with ChildProcess(function, processes) as begun:
         return begun.ask(asked)
 
 
-class Stage:
+class ChildProcess:
     """Child processes that load the function's module at once, and call it when they are asked.
 
     A context manager, after which none of them is left, asked or not.
@@ -71,7 +71,7 @@ class Stage:
                     str(rank),
                 ]
                 # Their stdin is a pipe that ends when this process does, and with it the child.
-                environment = _environment(rank, processes, port)
+                environment = _build_environment(rank, processes, port)
                 self._children.append(subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=2))
         except OSError:
             self.close()
@@ -80,19 +80,19 @@ class Stage:
     def ask(self, asked: object) -> Any:
         """Call the function, once; arguments and errors are those of `run`."""
         folder = Path(self._place.name)
-        (folder / "asked.json").write_bytes(records.canonical(asked))
+        (folder / "asked.json").write_bytes(records.encode_canonical(asked))
         for child in self._children:
             if child.stdin is not None:
                 # One that has ended already is seen by its status.
                 with suppress(BrokenPipeError):
-                    os.write(child.stdin.fileno(), _GO)
-        code = _wait(self._children)
-        told = [_told(folder / f"{rank}.json") for rank in range(len(self._children))]
+                    os.write(child.stdin.fileno(), _START_BYTE)
+        code = _wait_for_children(self._children)
+        told = [_read_answer(folder / f"{rank}.json") for rank in range(len(self._children))]
         for value in told:
             if "error" in value:
                 raise BenchError(*value["error"])
         if code or "value" not in told[0]:
-            raise _ended(self._function, code)
+            raise _exit_error(self._function, code)
         return told[0]["value"]
 
     def close(self) -> None:
@@ -113,7 +113,7 @@ class Stage:
         self.close()
 
 
-def _wait(children: Sequence["subprocess.Popen[bytes]"]) -> int:
+def _wait_for_children(children: Sequence["subprocess.Popen[bytes]"]) -> int:
     """The first failure's exit code, or 0; when one fails the others are ended: they would wait for it for ever."""
     waiting, failure = list(children), 0
     while waiting:
@@ -131,8 +131,8 @@ def _wait(children: Sequence["subprocess.Popen[bytes]"]) -> int:
     return failure
 
 
-def _environment(rank: int, processes: int, port: int) -> Mapping[str, str]:
-    alone = {**_HUSHED, **os.environ}
+def _build_environment(rank: int, processes: int, port: int) -> Mapping[str, str]:
+    alone = {**_QUIET_ENVIRONMENT, **os.environ}
     if processes == 1:
         return {name: value for name, value in alone.items() if name not in ("WORLD_SIZE", "RANK", "LOCAL_RANK")}
     shared = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
@@ -147,13 +147,13 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _told(path: Path) -> dict[str, Any]:
+def _read_answer(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_bytes())) if path.is_file() else {}
 
 
-def _ended(function: str, code: int) -> BenchError:
+def _exit_error(function: str, code: int) -> BenchError:
     module = function.partition(":")[0].rpartition(".")[2]
-    what = _CALLED.get(module, module)
+    what = _WORK_NAMES.get(module, module)
     if code == -9:
         return BenchError(
             f"{what} was killed by the system, most likely for want of memory",
@@ -169,7 +169,7 @@ def _ended(function: str, code: int) -> BenchError:
     )
 
 
-def _serve(function: str, folder: Path, rank: int) -> int:
+def _serve_call(function: str, folder: Path, rank: int) -> int:
     """The child: do the work, write what came of it."""
     go = threading.Event()
     threading.Thread(target=_end_with_parent, args=(go,), daemon=True).start()
@@ -180,7 +180,7 @@ def _serve(function: str, folder: Path, rank: int) -> int:
         go.wait()
         asked = json.loads((folder / "asked.json").read_bytes())
         with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-            screen = Screen(sys.stdout, sys.stderr if rank == 0 else nowhere)
+            screen = Console(sys.stdout, sys.stderr if rank == 0 else nowhere)
             told = {"value": work(asked, screen, rank)}
     except BenchError as error:
         told = {"error": [error.what, error.way_out]}
@@ -188,24 +188,24 @@ def _serve(function: str, folder: Path, rank: int) -> int:
         absent = plugins.missing(error)
         told = {"error": [absent.what, absent.way_out]}
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in _DISK_ERRORS:
             raise
         what = f"cannot write {error.filename or 'a file'}: {error.strerror}"
         told = {"error": [what, "free some space or make it writable, then give the same command again"]}
     except KeyboardInterrupt:
         return 130
-    records.replace_file(folder / f"{rank}.json", records.canonical(told))
+    records.write_atomically(folder / f"{rank}.json", records.encode_canonical(told))
     return 1 if "error" in told else 0
 
 
 def _end_with_parent(go: threading.Event) -> None:
-    while os.read(0, 1) == _GO:
+    while os.read(0, 1) == _START_BYTE:
         go.set()
     os._exit(1)
 
 
 if __name__ == "__main__":
-    status = _serve(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    status = _serve_call(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
     sys.stdout.flush()
     sys.stderr.flush()
     # Libraries leave threads and process groups behind that can hang a normal exit.

@@ -10,17 +10,17 @@ from typing import Any, Protocol, runtime_checkable
 from baseline_bench.core.types import (
     Completion,
     Job,
-    Measured,
+    Judgement,
     Message,
     Model,
     Problem,
     Request,
-    Row,
     Sampling,
     Split,
-    Trained,
+    TokenLogprobs,
+    TrainingExample,
+    TrainingResult,
     Value,
-    Verdict,
 )
 
 # For each sequence the log-probability (nats) of the token at each place, and the id of the likeliest one there.
@@ -69,7 +69,7 @@ class Task(Protocol):
         """
         ...
 
-    def grade(self, problem: Problem, completion: Completion) -> Verdict:
+    def grade(self, problem: Problem, completion: Completion) -> Judgement:
         """Judge one completion. Never raises for anything a model can write."""
         ...
 
@@ -99,10 +99,10 @@ class Generator(Protocol):
 
 
 @runtime_checkable
-class Measuring(Protocol):
+class LogprobGenerator(Protocol):
     """A generator that also measures how likely it finds given token ids; optional, see `Engine.measures`."""
 
-    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, Measured]]:
+    def logprobs(self, rows: Sequence[TrainingExample]) -> Iterator[tuple[str, TokenLogprobs]]:
         """Yield (row id, what it measures of `token_ids[start:]`), in any order, each row once.
 
         Each token is given all those before it. Answers that are generated later are what they would have been.
@@ -114,7 +114,7 @@ class Measuring(Protocol):
 
 
 @runtime_checkable
-class Reloading(Protocol):
+class ReloadableGenerator(Protocol):
     """A generator that can take another model's weights while it runs; optional, proved by `engine_reuse`."""
 
     def reload(self, model: Model) -> None:
@@ -127,7 +127,7 @@ class Reloading(Protocol):
 
 
 @runtime_checkable
-class Several(Reloading, Protocol):
+class ReloadableGeneratorGroup(ReloadableGenerator, Protocol):
     """A generator behind which several engines stand, each of which must be proved."""
 
     def prompt_logprobs_of_each(self, sequences: Sequence[Sequence[int]]) -> Sequence[Logprobs]:
@@ -166,12 +166,12 @@ class Trainer(Protocol):
 
     Options: type[Any]
 
-    def train(self, job: Job) -> Trained:
+    def train(self, job: Job) -> TrainingResult:
         """Train and write weights under `job.folder`. What cannot run or went wrong raises BenchError."""
         ...
 
 
-class Foreign(Protocol):
+class ExternalTrainer(Protocol):
     """A trainer that is another program: three functions in place of `train`; the harness does the rest.
 
     Its command runs in a folder of its own below the run's, empty but for its files, under the recipe's time limit.

@@ -4,17 +4,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
-from baseline_bench.core.markup import visible
-from rich.console import Console
+from baseline_bench.core.markup import make_visible
+from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-WIDTH = 200
-_CONTROL = {code: "�" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+PIPE_WIDTH = 200
+_CONTROL_CHARACTERS = {code: "�" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
-class Screen:
+class Console:
     """Where a command writes.
 
     Args:
@@ -23,8 +23,8 @@ class Screen:
     """
 
     def __init__(self, data: TextIO, talk: TextIO) -> None:
-        self.data = Console(file=data, highlight=False, width=None if data.isatty() else WIDTH)
-        self.talk = Console(file=talk, highlight=False, stderr=False)
+        self.data = RichConsole(file=data, highlight=False, width=None if data.isatty() else PIPE_WIDTH)
+        self.talk = RichConsole(file=talk, highlight=False, stderr=False)
         self.watched = talk.isatty()
         self._data = data
 
@@ -35,7 +35,7 @@ class Screen:
 
     def warn(self, text: str) -> None:
         """One line that is told whether or not somebody watches."""
-        self.talk.print(Text(f"bench: {visible(text)}", style="yellow"), soft_wrap=True)
+        self.talk.print(Text(f"bench: {make_visible(text)}", style="yellow"), soft_wrap=True)
 
     def write(self, text: str) -> None:
         """Data as it is, byte for byte."""
@@ -68,7 +68,9 @@ class Screen:
 
             def report(done: int, tokens: int) -> None:
                 before[:] = before or [done]
-                bar.update(task, completed=done, rate=rate(done - before[0], tokens, bar.tasks[0].elapsed or 0.0))
+                bar.update(
+                    task, completed=done, rate=format_rate(done - before[0], tokens, bar.tasks[0].elapsed or 0.0)
+                )
 
             yield report
 
@@ -92,19 +94,19 @@ class Screen:
             yield report
 
 
-def rate(requests: int, tokens: int, seconds: float) -> str:
+def format_rate(requests: int, tokens: int, seconds: float) -> str:
     """Requests and, where any were generated, tokens a second; nothing before there is one."""
     if not requests or seconds <= 0:
         return ""
     return f"{requests / seconds:,.1f} requests/s" + (f", {tokens / seconds:,.0f} tokens/s" if tokens else "")
 
 
-def plain(text: str) -> str:
+def replace_control_characters(text: str) -> str:
     """A model's text made safe for a terminal: control characters are replaced, so that none can be obeyed."""
-    return text.translate(_CONTROL)
+    return text.translate(_CONTROL_CHARACTERS)
 
 
-def table(title: str, rows: Sequence[tuple[str, str]]) -> Table:
+def build_facts_table(title: str, rows: Sequence[tuple[str, str]]) -> Table:
     """Two columns: what, and its value."""
     made = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
     made.add_column(style="bold", no_wrap=True)

@@ -31,7 +31,7 @@ class NotFiniteError(BenchError):
         )
 
 
-def gathered(problems: list[str], where: str, way_out: str) -> BenchError:
+def combine_problems(problems: list[str], where: str, way_out: str) -> BenchError:
     """One error for every problem found in one place, so that nobody mends a file line by line."""
     return BenchError(f"{where}: " + "; ".join(problems), way_out)
 
@@ -41,7 +41,7 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def nearest(name: str, known: Sequence[str], listing: str) -> str:
+def suggest_name(name: str, known: Sequence[str], listing: str) -> str:
     """The way out of an unknown name: the likeliest one and the command that lists all."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return (f"did you mean '{close[0]}'? " if close else "") + f"known: {', '.join(known) or 'none'} ({listing})"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from baseline_bench.core.errors import BenchError, nearest
+from baseline_bench.core.errors import BenchError, suggest_name
 
 Severity = Literal["refuse", "warn"]
 
@@ -58,12 +58,12 @@ class Finding:
     message: str
 
 
-def finding(code: str, message: str) -> Finding:
+def build_finding(code: str, message: str) -> Finding:
     """A finding with its code's severity."""
     return Finding(code, CODES[code][0], message)
 
 
-def require_known(codes: Iterable[str]) -> None:
+def require_known_codes(codes: Iterable[str]) -> None:
     """Refuse a code of `--accept` that does not exist or does not refuse anything.
 
     Raises:
@@ -72,7 +72,7 @@ def require_known(codes: Iterable[str]) -> None:
     refusing = [code for code, (severity, _) in CODES.items() if severity == "refuse" and code != "unusable"]
     for code in codes:
         if code not in refusing:
-            raise BenchError(f"no finding '{code}' can be accepted", nearest(code, refusing, "codes of --accept"))
+            raise BenchError(f"no finding '{code}' can be accepted", suggest_name(code, refusing, "codes of --accept"))
 
 
 class RefusedError(BenchError):
@@ -93,7 +93,7 @@ class RefusedError(BenchError):
         super().__init__(f"{name} is refused: {messages}", way_out)
 
 
-def refuse(name: str, found: Sequence[Finding], accepted: Sequence[str]) -> None:
+def raise_refusals(name: str, found: Sequence[Finding], accepted: Sequence[str]) -> None:
     """End where a finding refuses the model and the user has not accepted its code.
 
     Raises:

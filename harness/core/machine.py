@@ -10,7 +10,7 @@ from baseline_bench.core.errors import BenchError
 
 GIB = 2**30
 _ROOT = Path("/")
-_ACCELERATORS = ("dev/nvidiactl", "dev/kfd", "dev/dxg")
+_ACCELERATOR_FILES = ("dev/nvidiactl", "dev/kfd", "dev/dxg")
 _LARGER_DISK = "free some space, or name a folder on a larger disk with --cache DIR"
 _LESS_MEMORY = "take a smaller model or a smaller dtype, or close what else is running"
 
@@ -34,17 +34,17 @@ def available_memory(root: Path = _ROOT) -> int | None:
         root: where /proc and /sys are found.
     """
     if sys.platform == "darwin" and root == _ROOT:
-        return _pages_free(_output("vm_stat"))
-    table = _text(root / "proc/meminfo")
+        return _parse_vm_stat(_run_command("vm_stat"))
+    table = _read_text(root / "proc/meminfo")
     found = re.search(r"^MemAvailable:\s+(\d+) kB", table, re.MULTILINE)
     if found is None:
         return None
-    return max(0, min([int(found[1]) * 1024, *_group_rooms(root)]))
+    return max(0, min([int(found[1]) * 1024, *_read_cgroup_headrooms(root)]))
 
 
 def has_accelerator(root: Path = _ROOT) -> bool:
     """Whether a GPU's device file is there (NVIDIA, AMD, WSL): such a machine need not hold a model in main memory."""
-    return any((root / name).exists() for name in _ACCELERATORS)
+    return any((root / name).exists() for name in _ACCELERATOR_FILES)
 
 
 def require_disk(path: Path, needed: int, what: str, way_out: str = _LARGER_DISK) -> None:
@@ -61,7 +61,9 @@ def require_disk(path: Path, needed: int, what: str, way_out: str = _LARGER_DISK
     """
     free = free_disk(path)
     if free < needed:
-        raise BenchError(f"{what} needs {_gib(needed)} of disk under {path}, where {_gib(free)} are free", way_out)
+        raise BenchError(
+            f"{what} needs {_format_gib(needed)} of disk under {path}, where {_format_gib(free)} are free", way_out
+        )
 
 
 def require_memory(needed: int, what: str) -> None:
@@ -76,14 +78,16 @@ def require_memory(needed: int, what: str) -> None:
     """
     room = available_memory()
     if room is not None and room < needed:
-        raise BenchError(f"{what} needs {_gib(needed)} of memory, and {_gib(room)} are available", _LESS_MEMORY)
+        raise BenchError(
+            f"{what} needs {_format_gib(needed)} of memory, and {_format_gib(room)} are available", _LESS_MEMORY
+        )
 
 
-def _group_rooms(root: Path) -> list[int]:
+def _read_cgroup_headrooms(root: Path) -> list[int]:
     """The room under each control group that has a limit."""
     rooms = []
     mounted = root / "sys/fs/cgroup"
-    for row in _text(root / "proc/self/cgroup").splitlines():
+    for row in _read_text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = row.split(":", 2)
         bases: tuple[Path, ...]
         if not controllers:
@@ -97,40 +101,40 @@ def _group_rooms(root: Path) -> list[int]:
         for base in bases:
             deepest = base / path.strip("/")
             folders = [deepest, *deepest.parents]
-            rooms += [room for folder in folders[: folders.index(base) + 1] for room in _room(folder, names)]
+            rooms += [room for folder in folders[: folders.index(base) + 1] for room in _read_headroom(folder, names)]
     return rooms
 
 
-def _room(folder: Path, names: tuple[str, str, str]) -> list[int]:
+def _read_headroom(folder: Path, names: tuple[str, str, str]) -> list[int]:
     """Limit less use plus reclaimable cache of one control group, or nothing where it has no limit."""
     limit, used, cache = names
-    ceiling, use = _text(folder / limit).strip(), _text(folder / used).strip()
+    ceiling, use = _read_text(folder / limit).strip(), _read_text(folder / used).strip()
     if not (ceiling.isdecimal() and use.isdecimal()):
         return []
-    found = re.search(rf"^{cache} (\d+)$", _text(folder / "memory.stat"), re.MULTILINE)
+    found = re.search(rf"^{cache} (\d+)$", _read_text(folder / "memory.stat"), re.MULTILINE)
     return [int(ceiling) - int(use) + (int(found[1]) if found else 0)]
 
 
-def _pages_free(report: str) -> int | None:
+def _parse_vm_stat(report: str) -> int | None:
     """Bytes from the report of macOS's vm_stat."""
     size = re.search(r"page size of (\d+) bytes", report)
     pages = re.findall(r"^Pages (?:free|inactive|speculative|purgeable):\s+(\d+)\.", report, re.MULTILINE)
     return int(size[1]) * sum(map(int, pages)) if size and pages else None
 
 
-def _output(command: str) -> str:
+def _run_command(command: str) -> str:
     try:
         return subprocess.run([command], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return ""
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError:
         return ""
 
 
-def _gib(count: int) -> str:
+def _format_gib(count: int) -> str:
     return f"{count / GIB:.1f} GiB"

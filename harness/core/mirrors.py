@@ -9,7 +9,7 @@ import datasets
 
 
 @contextmanager
-def as_it_lies(folder: Path | None) -> Iterator[None]:
+def fresh_dataset_cache(folder: Path | None) -> Iterator[None]:
     """Have the data-set library look at what a folder holds now, and not at rows that it kept of another time.
 
     The library keeps what it made of a folder under the folder's last name and the names of its files (datasets 5.2):
@@ -23,14 +23,14 @@ def as_it_lies(folder: Path | None) -> Iterator[None]:
         yield
         return
     before = datasets.config.HF_DATASETS_CACHE
-    datasets.config.HF_DATASETS_CACHE = Path(before) / "folders" / _stamp(folder)
+    datasets.config.HF_DATASETS_CACHE = Path(before) / "folders" / _digest_folder_state(folder)
     try:
         yield
     finally:
         datasets.config.HF_DATASETS_CACHE = before
 
 
-def _stamp(folder: Path) -> str:
+def _digest_folder_state(folder: Path) -> str:
     told = hashlib.sha256(str(folder.resolve()).encode())
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         found = path.stat()

@@ -6,13 +6,13 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
-from baseline_bench.core.errors import BenchError, gathered, nearest
+from baseline_bench.core.errors import BenchError, combine_problems, suggest_name
 from baseline_bench.core.types import Value
 
-WORDS = {"true": True, "false": False, "yes": True, "no": False}
+BOOLEAN_WORDS = {"true": True, "false": False, "yes": True, "no": False}
 
 
-def parse(kind: type[Any], pairs: Sequence[str], owner: str) -> Any:
+def parse_options(kind: type[Any], pairs: Sequence[str], owner: str) -> Any:
     """Build `kind` from `key=value` texts; every problem is gathered into one error.
 
     Args:
@@ -32,45 +32,45 @@ def parse(kind: type[Any], pairs: Sequence[str], owner: str) -> Any:
         if not sign:
             problems.append(f"'{pair}' is not key=value")
         elif key not in known:
-            problems.append(f"no option '{key}', " + nearest(key, known, f"options of {owner}"))
+            problems.append(f"no option '{key}', " + suggest_name(key, known, f"options of {owner}"))
         else:
             try:
-                values[key] = _value(hints[key], text)
+                values[key] = _parse_value(hints[key], text)
             except ValueError:
-                problems.append(f"{key} takes {_named(hints[key])}, not '{text}'")
+                problems.append(f"{key} takes {_describe_type(hints[key])}, not '{text}'")
     if problems:
-        raise gathered(problems, f"options of {owner}", "mend the -o options")
+        raise combine_problems(problems, f"options of {owner}", "mend the -o options")
     try:
         return kind(**values)
     except ValueError as error:
         raise BenchError(f"options of {owner}: {error}", "mend the -o options") from error
 
 
-def kinds_of(hint: Any) -> tuple[Any, ...]:
+def list_field_types(hint: Any) -> tuple[Any, ...]:
     """The types that a field takes."""
     return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
 
 
-def _value(hint: Any, text: str) -> object:
-    kinds = kinds_of(hint)
+def _parse_value(hint: Any, text: str) -> object:
+    kinds = list_field_types(hint)
     if type(None) in kinds and text.lower() == "none":
         return None
     if bool in kinds:
-        if text.lower() not in WORDS:
+        if text.lower() not in BOOLEAN_WORDS:
             raise ValueError(text)
-        return WORDS[text.lower()]
+        return BOOLEAN_WORDS[text.lower()]
     for kind in (int, float):
         if kind in kinds:
             return kind(text)
     return text
 
 
-def _named(hint: Any) -> str:
+def _describe_type(hint: Any) -> str:
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
-    return " or ".join(words[kind] for kind in kinds_of(hint))
+    return " or ".join(words[kind] for kind in list_field_types(hint))
 
 
-def record(values: Any) -> dict[str, Value]:
+def record_options(values: Any) -> dict[str, Value]:
     """The options that a resumed run is held to, as plain settings.
 
     Left out is what a field's metadata calls secret, and what it calls neutral: such an option changes no answer.

@@ -16,21 +16,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from baseline_bench.core.contracts import Engine, Foreign, Task, Trainer
-from baseline_bench.core.errors import BenchError, nearest
-from baseline_bench.core.types import Job, Trained
+from baseline_bench.core.contracts import Engine, ExternalTrainer, Task, Trainer
+from baseline_bench.core.errors import BenchError, suggest_name
+from baseline_bench.core.types import Job, TrainingResult
 
-Kind = Literal["task", "engine", "trainer"]
+PluginKind = Literal["task", "engine", "trainer"]
 
-PACKAGES: dict[Kind, str] = {kind: f"baseline_bench.{kind}s" for kind in typing.get_args(Kind)}
-MEMBERS: dict[Kind, tuple[str, ...]] = {
+PACKAGES: dict[PluginKind, str] = {kind: f"baseline_bench.{kind}s" for kind in typing.get_args(PluginKind)}
+REQUIRED_MEMBERS: dict[PluginKind, tuple[str, ...]] = {
     "task": ("LABEL", "READER", "SAMPLING", "problems", "messages", "grade"),
     "engine": ("Options", "load"),
     "trainer": ("Options", "train"),
 }
 # A trainer that is another program has these in place of `train`.
-FOREIGN = ("Options", "files", "command", "weights")
-_CALLS: dict[str, tuple[str, ...]] = {
+EXTERNAL_TRAINER_MEMBERS = ("Options", "files", "command", "weights")
+_PARAMETERS: dict[str, tuple[str, ...]] = {
     "problems": ("split",),
     "messages": ("problem",),
     "grade": ("problem", "completion"),
@@ -38,7 +38,7 @@ _CALLS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("train", "files", "command", "weights"), ("job",)),
 }
 # Names such as lm-eval:gsm8k: tasks that another library defines, and the module that makes ours of them.
-ELSEWHERE = {"lm-eval": "baseline_bench.tasks._lm_eval"}
+LIBRARY_ADAPTERS = {"lm-eval": "baseline_bench.tasks._lm_eval"}
 # The module that makes a trainer of ours of one that is another program.
 FOREIGN_TRAINER = "baseline_bench.trainers._foreign"
 # Names under which the code was imported before it had one name.
@@ -57,22 +57,22 @@ EXTRAS = {
 }
 
 
-def names(kind: Kind) -> tuple[str, ...]:
+def list_names(kind: PluginKind) -> tuple[str, ...]:
     """Every name of this kind, sorted: our files and the entry points of installed packages."""
-    return tuple(sorted({*_files(kind), *_entry_points(kind)}))
+    return tuple(sorted({*_find_files(kind), *_find_entry_points(kind)}))
 
 
-def task(name: str) -> Task:
+def load_task(name: str) -> Task:
     """The task of that name, of that file (`./my_task.py`), or of another library (`lm-eval:gsm8k`)."""
     library, colon, theirs = name.partition(":")
-    if colon and library in ELSEWHERE:
-        foreign: Task = _adapter(ELSEWHERE[library], f"the task '{name}'").task(theirs)
+    if colon and library in LIBRARY_ADAPTERS:
+        foreign: Task = _adapter(LIBRARY_ADAPTERS[library], f"the task '{name}'").task(theirs)
         return foreign
-    found: Task = _load("task", name)
+    found: Task = _load_plugin("task", name)
     return found
 
 
-def task_name(board: str, label: str) -> str | None:
+def find_task_name(board: str, label: str) -> str | None:
     """The name by which `task` finds what a row calls its task; None where it is not one of those here.
 
     Args:
@@ -80,47 +80,47 @@ def task_name(board: str, label: str) -> str | None:
         label: the task's label in the row ("lm-eval/gsm8k@3.0").
     """
     library, slash, versioned = label.partition("/")
-    if slash and library in ELSEWHERE:
+    if slash and library in LIBRARY_ADAPTERS:
         return f"{library}:{versioned.rpartition('@')[0]}"
-    return board if board in names("task") else None
+    return board if board in list_names("task") else None
 
 
-def elsewhere(label: str) -> bool:
+def is_library_task(label: str) -> bool:
     """Whether a label is that of another library's task, which can judge an answer only where it has its items."""
-    return label.partition("/")[0] in ELSEWHERE
+    return label.partition("/")[0] in LIBRARY_ADAPTERS
 
 
-def engine(name: str) -> Engine:
+def load_engine(name: str) -> Engine:
     """The engine of that name; what it loads later and is not installed is told now."""
-    found: Engine = _load("engine", name)
-    require(getattr(found, "LIBRARIES", ()), f"the engine '{name}'")
+    found: Engine = _load_plugin("engine", name)
+    require_libraries(getattr(found, "LIBRARIES", ()), f"the engine '{name}'")
     return found
 
 
-def trainer(name: str) -> Trainer:
+def load_trainer(name: str) -> Trainer:
     """The trainer of that name, or of that file (`./my_trainer.py`)."""
-    found = _load("trainer", name)
-    if _is_foreign(found):
-        return _Adapted(found, found.Options, found.__doc__)
+    found = _load_plugin("trainer", name)
+    if _is_external_trainer(found):
+        return _ExternalTrainerAdapter(found, found.Options, found.__doc__)
     made: Trainer = found
     return made
 
 
 @dataclasses.dataclass
-class _Adapted:
+class _ExternalTrainerAdapter:
     """A foreign trainer's module as a trainer."""
 
-    module: Foreign
+    module: ExternalTrainer
     Options: type[Any]
     __doc__: str | None
 
-    def train(self, job: Job) -> Trained:
-        """Run it; see `baseline_bench.trainers._foreign.run`."""
-        made: Trained = _adapter(FOREIGN_TRAINER, "this trainer").run(self.module, job)
+    def train(self, job: Job) -> TrainingResult:
+        """Run it; see `baseline_bench.trainers._foreign.run_trainer`."""
+        made: TrainingResult = _adapter(FOREIGN_TRAINER, "this trainer").run(self.module, job)
         return made
 
 
-def require(libraries: Sequence[str], what: str) -> None:
+def require_libraries(libraries: Sequence[str], what: str) -> None:
     """Tell what is not installed, without loading anything.
 
     Raises:
@@ -143,35 +143,35 @@ def _adapter(module: str, what: str) -> Any:
         raise missing(error, f"{what} needs a library that is not installed") from error
 
 
-def _load(kind: Kind, name: str) -> Any:
+def _load_plugin(kind: PluginKind, name: str) -> Any:
     if name.endswith(".py"):
-        return _checked(kind, _from_path(kind, Path(name).expanduser()), name)
-    ours, theirs = _files(kind), _entry_points(kind)
+        return _require_contract(kind, _import_file(kind, Path(name).expanduser()), name)
+    ours, theirs = _find_files(kind), _find_entry_points(kind)
     if name in ours and name in theirs:
         raise BenchError(
             f"the {kind} '{name}' is defined here and by the package entry point '{theirs[name].value}'",
             "uninstall that package or rename its entry point",
         )
     if name not in ours and name not in theirs:
-        raise BenchError(f"no {kind} '{name}'", nearest(name, names(kind), f"bench list {kind}s"))
+        raise BenchError(f"no {kind} '{name}'", suggest_name(name, list_names(kind), f"bench list {kind}s"))
     try:
-        module = theirs[name].load() if name in theirs else _ours(kind, name)
+        module = theirs[name].load() if name in theirs else _import_bundled(kind, name)
     except ModuleNotFoundError as error:
         raise missing(error, f"the {kind} '{name}' needs a library that is not installed") from error
-    return _checked(kind, module, name)
+    return _require_contract(kind, module, name)
 
 
-def _files(kind: Kind) -> dict[str, Path]:
-    found = (f for f in folder(kind).glob("*.py") if not f.name.startswith("_"))
+def _find_files(kind: PluginKind) -> dict[str, Path]:
+    found = (f for f in find_folder(kind).glob("*.py") if not f.name.startswith("_"))
     return {file.stem.replace("_", "-"): file for file in found}
 
 
-def folder(kind: Kind) -> Path:
+def find_folder(kind: PluginKind) -> Path:
     """The folder whose files are the plug-ins of this kind."""
     return Path(importlib.import_module(PACKAGES[kind]).__path__[0])
 
 
-def _entry_points(kind: Kind) -> dict[str, EntryPoint]:
+def _find_entry_points(kind: PluginKind) -> dict[str, EntryPoint]:
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=f"bench.{kind}s"):
         if point.name in found and found[point.name].value != point.value:
@@ -183,13 +183,13 @@ def _entry_points(kind: Kind) -> dict[str, EntryPoint]:
     return found
 
 
-def _ours(kind: Kind, name: str) -> ModuleType:
+def _import_bundled(kind: PluginKind, name: str) -> ModuleType:
     return importlib.import_module(f"{PACKAGES[kind]}.{name.replace('-', '_')}")
 
 
-def _from_path(kind: Kind, path: Path) -> ModuleType:
+def _import_file(kind: PluginKind, path: Path) -> ModuleType:
     if not path.is_file():
-        raise BenchError(f"no file {path}", f"give the path of a {kind} file, or a name: {', '.join(names(kind))}")
+        raise BenchError(f"no file {path}", f"give the path of a {kind} file, or a name: {', '.join(list_names(kind))}")
     name = f"bench_{kind}_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -205,11 +205,13 @@ def _from_path(kind: Kind, path: Path) -> ModuleType:
     return module
 
 
-def _checked(kind: Kind, module: Any, name: str) -> Any:
+def _require_contract(kind: PluginKind, module: Any, name: str) -> Any:
     members, contract = (
-        (FOREIGN, "Foreign") if kind == "trainer" and _is_foreign(module) else (MEMBERS[kind], kind.capitalize())
+        (EXTERNAL_TRAINER_MEMBERS, "Foreign")
+        if kind == "trainer" and _is_external_trainer(module)
+        else (REQUIRED_MEMBERS[kind], kind.capitalize())
     )
-    problems = [problem for member in members if (problem := _problem(module, member, contract))]
+    problems = [problem for member in members if (problem := _describe_member_problem(module, member, contract))]
     absent = [member for member in members if not hasattr(module, member)]
     problems = ([f"lacks {', '.join(absent)}"] if absent else []) + problems
     if problems:
@@ -221,22 +223,22 @@ def _checked(kind: Kind, module: Any, name: str) -> Any:
     return module
 
 
-def _is_foreign(module: Any) -> bool:
-    return not hasattr(module, "train") and any(hasattr(module, member) for member in FOREIGN[1:])
+def _is_external_trainer(module: Any) -> bool:
+    return not hasattr(module, "train") and any(hasattr(module, member) for member in EXTERNAL_TRAINER_MEMBERS[1:])
 
 
-def _problem(module: Any, member: str, contract: str) -> str | None:
+def _describe_member_problem(module: Any, member: str, contract: str) -> str | None:
     """What is wrong with a member that is there, as far as can be told without calling it."""
     value = getattr(module, member, None)
     if member == "Options" and value is not None:
-        return _problem_of_options(value, contract)
-    if member not in _CALLS or value is None:
+        return _describe_options_problem(value, contract)
+    if member not in _PARAMETERS or value is None:
         return None
-    called = f"{member}({', '.join(_CALLS[member])})"
+    called = f"{member}({', '.join(_PARAMETERS[member])})"
     if not callable(value):
         return f"has {member} that is no function: {called} is called"
     try:
-        inspect.signature(value).bind(*_CALLS[member])
+        inspect.signature(value).bind(*_PARAMETERS[member])
     except TypeError:
         return f"has {member}{inspect.signature(value)}, and {called} is called"
     except ValueError:
@@ -244,13 +246,14 @@ def _problem(module: Any, member: str, contract: str) -> str | None:
     return None
 
 
-def _problem_of_options(kind: Any, contract: str) -> str | None:
+def _describe_options_problem(kind: Any, contract: str) -> str | None:
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen):  # type: ignore[attr-defined]
         return "has Options that are no frozen dataclass"
     needed = ("python", "time_limit", "batch") if contract == "Foreign" else ()
     absent = [name for name in needed if name not in kind.__dataclass_fields__]
     return (
-        f"has Options without {', '.join(absent)}: make them a subclass of baseline_bench.trainers._options.Foreign"
+        f"has Options without {', '.join(absent)}: make them a subclass of "
+        "baseline_bench.trainers._options.ExternalOptions"
         if absent
         else None
     )
@@ -273,9 +276,9 @@ def missing(error: ModuleNotFoundError, what: str = "this needs a library that i
     return BenchError(f"{what}: {library}", way_out)
 
 
-def known(kind: Kind) -> Iterator[tuple[str, str]]:
+def list_plugins(kind: PluginKind) -> Iterator[tuple[str, str]]:
     """(name, where it comes from) of every plug-in, for `bench list`; nothing is imported."""
-    files = _files(kind)
-    points = _entry_points(kind)
-    for name in names(kind):
+    files = _find_files(kind)
+    points = _find_entry_points(kind)
+    for name in list_names(kind):
         yield name, str(files[name]) if name in files else f"package entry point {points[name].value}"

@@ -7,7 +7,7 @@ import datasets
 
 
 @contextmanager
-def no_bars() -> Iterator[None]:
+def hide_progress_bars() -> Iterator[None]:
     """No bars meanwhile; the library's setting is then as it was."""
     shown = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()

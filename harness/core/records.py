@@ -12,18 +12,18 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from baseline_bench.core.errors import BenchError, gathered
+from baseline_bench.core.errors import BenchError, combine_problems
 
 T = TypeVar("T")
 # Metadata of a field that came later: left out where it is None, so that older files keep their bytes and digests.
-LATER = {"later": True}
-_SPELLING = "%Y-%m-%dT%H:%M:%SZ"
+OMIT_WHEN_NONE = {"later": True}
+_TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 # Beyond any count and any seed, and small enough for a float to hold it and what is made of it.
-_LARGEST = 2**512
-_SCALARS = {str: "a text", int: "an integer", float: "a number", bool: "true or false", NoneType: "null"}
+_INTEGER_LIMIT = 2**512
+_SCALAR_NAMES = {str: "a text", int: "an integer", float: "a number", bool: "true or false", NoneType: "null"}
 
 
-def plain(value: object) -> Any:
+def to_json_value(value: object) -> Any:
     """The JSON value of a record, a mapping, a sequence or a scalar.
 
     An integral float becomes an integer, so that 0 and 0.0 are written, and digested, alike.
@@ -41,87 +41,87 @@ def plain(value: object) -> Any:
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
             raise TypeError("a JSON key is a text")
-        return {key: plain(item) for key, item in value.items()}
+        return {key: to_json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [to_json_value(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
         told = {field.name: getattr(value, field.name) for field in fields(value)}
         later = {field.name for field in fields(value) if field.metadata.get("later")}
-        return {name: plain(item) for name, item in told.items() if item is not None or name not in later}
+        return {name: to_json_value(item) for name, item in told.items() if item is not None or name not in later}
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def canonical(value: object) -> bytes:
+def encode_canonical(value: object) -> bytes:
     """Canonical JSON: keys sorted by code point, no spaces, UTF-8, integral floats without a point.
 
     A lone surrogate, which UTF-8 cannot hold, stays the JSON escape that it is. Errors as in `plain`.
     """
-    return _utf8(json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False))
+    return _encode_utf8(json.dumps(to_json_value(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False))
 
 
 def digest(value: object) -> str:
     """The sha256 of the canonical JSON, as 64 hex digits."""
-    return hashlib.sha256(canonical(value)).hexdigest()
+    return hashlib.sha256(encode_canonical(value)).hexdigest()
 
 
-def pretty(value: object) -> bytes:
+def encode_indented(value: object) -> bytes:
     """Indented JSON in the order of the fields, for people; the same value always gives the same bytes."""
-    return _utf8(json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n")
+    return _encode_utf8(json.dumps(to_json_value(value), indent=2, ensure_ascii=False) + "\n")
 
 
-def _utf8(text: str) -> bytes:
+def _encode_utf8(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def moment(text: str) -> datetime | None:
+def parse_time(text: str) -> datetime | None:
     """The time that a text such as 2026-11-22T12:00:00Z spells; None for any other spelling and for no day at all."""
     try:
-        found = datetime.strptime(text, _SPELLING).replace(tzinfo=UTC)
+        found = datetime.strptime(text, _TIME_FORMAT).replace(tzinfo=UTC)
     except ValueError:
         return None
-    return found if found.strftime(_SPELLING) == text else None
+    return found if found.strftime(_TIME_FORMAT) == text else None
 
 
-def parse(data: bytes, where: str, way_out: str) -> object:
+def parse_json(data: bytes, where: str, way_out: str) -> object:
     """The JSON value in `data`; BenchError for anything that is not one JSON value in UTF-8."""
     try:
-        return cast(object, json.loads(data.decode("utf-8"), parse_constant=_refuse))
+        return cast(object, json.loads(data.decode("utf-8"), parse_constant=_refuse_constant))
     except (ValueError, RecursionError) as error:
         raise BenchError(f"{where}: not JSON ({error})", way_out) from None
 
 
-def _refuse(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-def decode(kind: type[T], value: object, where: str, way_out: str) -> T:
+def decode_record(kind: type[T], value: object, where: str, way_out: str) -> T:
     """The record of dataclass `kind` that `value` spells, every key present, none unknown, every type exact.
 
     Raises:
         BenchError: naming every problem at once, and for an unknown key the known ones.
     """
     problems: list[str] = []
-    record = _decode(kind, value, "", problems)
+    record = _decode_value(kind, value, "", problems)
     if problems:
-        raise gathered(problems, where, way_out)
+        raise combine_problems(problems, where, way_out)
     return cast(T, record)
 
 
-def _decode(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
+def _decode_value(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
     if is_dataclass(kind):
-        return _record(kind, value, at, problems)
-    return _READERS.get(get_origin(kind), _scalar)(kind, value, at, problems)
+        return _decode_dataclass(kind, value, at, problems)
+    return _DECODERS.get(get_origin(kind), _decode_scalar)(kind, value, at, problems)
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
+def _field_types(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def _record(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
+def _decode_dataclass(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
     if not isinstance(value, dict):
-        return _wrong(at, "an object", value, problems)
-    known = _hints(kind)
+        return _add_type_problem(at, "an object", value, problems)
+    known = _field_types(kind)
     later = {field.name for field in fields(kind) if field.metadata.get("later")}
     unknown = [key for key in value if key not in known]
     missing = [key for key in known if key not in value and key not in later]
@@ -134,72 +134,72 @@ def _record(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
         return None
     before = len(problems)
     prefix = f"{at}." if at else ""
-    values = {name: _decode(hint, value.get(name), prefix + name, problems) for name, hint in known.items()}
+    values = {name: _decode_value(hint, value.get(name), prefix + name, problems) for name, hint in known.items()}
     return kind(**values) if len(problems) == before else None
 
 
-def _scalar(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
+def _decode_scalar(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
     if kind is float and type(value) is int:
         value = float(value) if abs(value) < 2**1023 else math.inf
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
-        return _wrong(at, _SCALARS[kind], value, problems)
-    if kind is int and abs(value) >= _LARGEST:
-        return _wrong(at, "an integer below 2^512", value, problems)
+        return _add_type_problem(at, _SCALAR_NAMES[kind], value, problems)
+    if kind is int and abs(value) >= _INTEGER_LIMIT:
+        return _add_type_problem(at, "an integer below 2^512", value, problems)
     return value
 
 
-def _literal(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
+def _decode_literal(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
     allowed = get_args(kind)
     if not any(type(value) is type(item) and value == item for item in allowed):
-        return _wrong(at, " or ".join(json.dumps(item) for item in allowed), value, problems)
+        return _add_type_problem(at, " or ".join(json.dumps(item) for item in allowed), value, problems)
     return value
 
 
-def _tuple(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
+def _decode_tuple(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
     if not isinstance(value, list):
-        return _wrong(at, "a list", value, problems)
-    return tuple(_decode(get_args(kind)[0], item, f"{at}[{i}]", problems) for i, item in enumerate(value))
+        return _add_type_problem(at, "a list", value, problems)
+    return tuple(_decode_value(get_args(kind)[0], item, f"{at}[{i}]", problems) for i, item in enumerate(value))
 
 
-def _mapping(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
+def _decode_mapping(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
     if not isinstance(value, dict):
-        return _wrong(at, "an object", value, problems)
-    return {key: _decode(get_args(kind)[1], item, f"{at}.{key!r:.60}", problems) for key, item in value.items()}
+        return _add_type_problem(at, "an object", value, problems)
+    return {key: _decode_value(get_args(kind)[1], item, f"{at}.{key!r:.60}", problems) for key, item in value.items()}
 
 
-def _union(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
+def _decode_union(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
     """Of several scalars the one whose type it is; else the one kind that is not null."""
     options = get_args(kind)
     if type(value) in options:
-        return _scalar(type(value), value, at, problems)
+        return _decode_scalar(type(value), value, at, problems)
     others = [option for option in options if option is not NoneType]
     if len(others) == 1:
-        return _decode(others[0], value, at, problems)
-    return _wrong(at, " or ".join(_SCALARS[option] for option in options), value, problems)
+        return _decode_value(others[0], value, at, problems)
+    return _add_type_problem(at, " or ".join(_SCALAR_NAMES[option] for option in options), value, problems)
 
 
-def _wrong(at: str, wanted: str, value: Any, problems: list[str]) -> None:
+def _add_type_problem(at: str, wanted: str, value: Any, problems: list[str]) -> None:
     problems.append(f"{at or 'the top level'} must be {wanted}, not {value!r:.60}")
 
 
-_READERS: Mapping[Any, Callable[[Any, Any, str, list[str]], Any]] = {
-    Literal: _literal,
-    tuple: _tuple,
-    Mapping: _mapping,
-    UnionType: _union,
-    Union: _union,
+_DECODERS: Mapping[Any, Callable[[Any, Any, str, list[str]], Any]] = {
+    Literal: _decode_literal,
+    tuple: _decode_tuple,
+    Mapping: _decode_mapping,
+    UnionType: _decode_union,
+    Union: _decode_union,
 }
 
 
-def keep_file(path: Path, data: bytes) -> Path:
+def write_if_changed(path: Path, data: bytes) -> Path:
     """Put `data` at `path`, in a folder made if need be; where just that lies there already, nothing happens."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file() or path.read_bytes() != data:
-        replace_file(path, data)
+        write_atomically(path, data)
     return path
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
     """Put `data` at `path` whole or not at all: a reader, or a crash, finds the old file or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -118,18 +118,18 @@ class LogLikelihood:
     @property
     def single(self) -> float:
         """The float32 itself, as lm-eval's models return it."""
-        return _single(self.logprob)
+        return _round_to_float32(self.logprob)
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class TokenLogprobs:
     """What an engine measures of a given text: the log-probability (nats) of each token, and whether all are greedy."""
 
     logprobs: tuple[float, ...]
     greedy: bool
 
     @classmethod
-    def of(cls, text: Sequence[int], places: Iterable[Mapping[int, float]]) -> "Measured":
+    def of(cls, text: Sequence[int], places: Iterable[Mapping[int, float]]) -> "TokenLogprobs":
         """From log-probabilities by token id at each place of a text; of equal ones the lowest id is greedy."""
         told = list(zip(text, places, strict=True))
         greedy = all(token == min(place, key=lambda other: (-place[other], other)) for token, place in told)
@@ -141,13 +141,13 @@ class Measured:
         total = math.fsum(self.logprobs)
         if not math.isfinite(total):
             raise ValueError(f"the sum of the log-probabilities is {total}")
-        exact = _single(total)
+        exact = _round_to_float32(total)
         shortest = (float(f"{exact:.{digits}g}") for digits in range(1, 10))
-        spelled = next(short for short in shortest if _single(short) == exact)
+        spelled = next(short for short in shortest if _round_to_float32(short) == exact)
         return LogLikelihood(spelled, self.greedy, len(self.logprobs))
 
 
-def _single(value: float) -> float:
+def _round_to_float32(value: float) -> float:
     """The float32 nearest to a value."""
     (found,) = struct.unpack("f", struct.pack("f", value))
     return float(found)
@@ -193,7 +193,7 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class ItemEvidence:
     """What an entry keeps of an item besides its answer, so that its bit can be followed without the task's data.
 
     Attributes:
@@ -206,7 +206,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Judgement:
     """One judgement.
 
     Attributes:
@@ -274,7 +274,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TrainingExample:
     """One training row as token ids, made by the same functions that make prompts.
 
     Attributes:
@@ -332,8 +332,8 @@ class Job:
     """
 
     base: Model
-    rows: Sequence[Row]
-    held_out: Sequence[Row]
+    rows: Sequence[TrainingExample]
+    held_out: Sequence[TrainingExample]
     options: Any
     seed: int
     folder: Path
@@ -343,7 +343,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainingResult:
     """What a trainer hands back.
 
     Attributes:
@@ -370,11 +370,11 @@ class Trained:
 
 
 # What a reader calls the parts of a model's identity, in its order.
-PARTS = ("config.json", "generation_config.json", "tokenizer", "chat template")
+IDENTITY_PARTS = ("config.json", "generation_config.json", "tokenizer", "chat template")
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class ModelIdentity:
     """What a model is apart from its tensors, as digests of normalised values; see `checkpoints.identity`.
 
     Attributes:
@@ -393,9 +393,9 @@ class Identity:
     def parts(self) -> tuple[tuple[str, str | None], ...]:
         """(what a reader calls it, digest) of each part."""
         values = (self.config_sha256, self.generation_sha256, self.tokenizer_sha256, self.template_sha256)
-        return tuple(zip(PARTS, values, strict=True))
+        return tuple(zip(IDENTITY_PARTS, values, strict=True))
 
-    def unlike(self, other: "Identity | None") -> str:
+    def unlike(self, other: "ModelIdentity | None") -> str:
         """The parts that differ, such as "config.json, tokenizer"; empty for equal ones, and beside an unknown one."""
         pairs = () if other is None else zip(self.parts, other.parts, strict=True)
         return ", ".join(name for (name, one), (_, theirs) in pairs if one != theirs)

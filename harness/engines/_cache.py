@@ -10,12 +10,12 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 # Places that are added when the room is used up.
-ROOM = 64
+SPARE_POSITIONS = 64
 # A shorter beginning that prompts share is not worth a pass of its own.
-LEAST = 16
+MIN_PREFIX = 16
 
 
-class Growing(DynamicLayer):  # type: ignore[misc]
+class GrowingLayer(DynamicLayer):  # type: ignore[misc]
     """A layer of the cache with room ahead; `keys` and `values` are views of what is written."""
 
     _room: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -56,13 +56,13 @@ class Growing(DynamicLayer):  # type: ignore[misc]
 
     def _wider(self, states: torch.Tensor, before: int, length: int, *, values: bool = False) -> torch.Tensor:
         """Room for more, with what is written copied."""
-        wide = states.new_empty((*states.shape[:-2], length + ROOM, states.shape[-1]))
+        wide = states.new_empty((*states.shape[:-2], length + SPARE_POSITIONS, states.shape[-1]))
         if before:
             wide[..., :before, :] = self.values if values else self.keys
         return wide
 
 
-def closed_up(places: Sequence[int]) -> list[int]:
+def compact_rows(places: Sequence[int]) -> list[int]:
     """The order in which to keep some rows of many: those behind fill the gaps before them, the others stay.
 
     Args:
@@ -73,19 +73,19 @@ def closed_up(places: Sequence[int]) -> list[int]:
     return [place if place in staying else next(behind) for place in range(count)]
 
 
-def growing(config: Any) -> DynamicCache:
+def build_growing_cache(config: Any) -> DynamicCache:
     """The model's own kind of cache, whose full-attention layers grow in place.
 
     Args:
         config: of the model; sliding and other layers stay transformers' own.
     """
     cache = DynamicCache(config=config)
-    cache.layers = [Growing() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 
 @dataclass(frozen=True, slots=True)
-class Prefix:
+class SharedPrefix:
     """What the network made of the token ids that all prompts begin with.
 
     Attributes:
@@ -98,14 +98,14 @@ class Prefix:
 
     def cache(self, config: Any, rows: int) -> DynamicCache:
         """A cache of so many rows that begin with it."""
-        cache = growing(config)
+        cache = build_growing_cache(config)
         for layer, (keys, values) in zip(cache.layers, self.states, strict=True):
             layer.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
         return cache
 
 
 @torch.inference_mode()
-def prefix(network: Any, prompts: Sequence[Sequence[int]]) -> Prefix | None:
+def compute_shared_prefix(network: Any, prompts: Sequence[Sequence[int]]) -> SharedPrefix | None:
     """Compute the beginning that all prompts share once; None where it is short, or some layer does not keep it whole.
 
     A sliding window counts places, and the padding between prefix and prompt would be counted with them.
@@ -116,9 +116,9 @@ def prefix(network: Any, prompts: Sequence[Sequence[int]]) -> Prefix | None:
     """
     shortest = min(len(prompt) for prompt in prompts) - 1
     same = sum(1 for _ in takewhile(lambda ids: len(set(ids)) == 1, zip(*prompts, strict=False)))
-    length, cache = min(shortest, same), growing(network.config)
-    if len(prompts) < 2 or length < LEAST or not all(isinstance(layer, Growing) for layer in cache.layers):
+    length, cache = min(shortest, same), build_growing_cache(network.config)
+    if len(prompts) < 2 or length < MIN_PREFIX or not all(isinstance(layer, GrowingLayer) for layer in cache.layers):
         return None
     ids = torch.tensor([list(prompts[0][:length])], device=network.device)
     network(input_ids=ids, past_key_values=cache, logits_to_keep=1)
-    return Prefix(length, tuple((layer.keys, layer.values) for layer in cache.layers))
+    return SharedPrefix(length, tuple((layer.keys, layer.values) for layer in cache.layers))

@@ -7,14 +7,14 @@ from baseline_bench.core.errors import NotFiniteError
 from baseline_bench.core.types import Sampling
 
 
-def generator(sampling: Sampling, row: str) -> torch.Generator | None:
+def build_generator(sampling: Sampling, row: str) -> torch.Generator | None:
     """What draws one row's tokens; None where nothing is drawn."""
     seed = sampling.seed_of(row)
     # The CPU generator looks at 32 bits of its seed only.
     return None if seed is None else torch.Generator().manual_seed(seed)
 
 
-def choose(logits: torch.Tensor, sampling: Sampling, draws: Sequence[torch.Generator | None]) -> list[int]:
+def choose_tokens(logits: torch.Tensor, sampling: Sampling, draws: Sequence[torch.Generator | None]) -> list[int]:
     """One token a row.
 
     Args:
@@ -25,16 +25,16 @@ def choose(logits: torch.Tensor, sampling: Sampling, draws: Sequence[torch.Gener
     Raises:
         BenchError: see `require_finite`.
     """
-    likeliest = require_finite(logits)
+    likeliest = find_likeliest(logits)
     if sampling.temperature == 0:
         return [int(token) for token in likeliest.tolist()]
     odds = (logits.float() / sampling.temperature).softmax(-1).cpu()
     if sampling.top_p is not None:
-        odds = nucleus(odds, sampling.top_p)
+        odds = apply_top_p(odds, sampling.top_p)
     return [int(torch.multinomial(row, 1, generator=draw)) for row, draw in zip(odds, draws, strict=True)]
 
 
-def require_finite(logits: torch.Tensor) -> torch.Tensor:
+def find_likeliest(logits: torch.Tensor) -> torch.Tensor:
     """The likeliest token of each row.
 
     Args:
@@ -49,7 +49,7 @@ def require_finite(logits: torch.Tensor) -> torch.Tensor:
     return likeliest
 
 
-def nucleus(odds: torch.Tensor, share: float) -> torch.Tensor:
+def apply_top_p(odds: torch.Tensor, share: float) -> torch.Tensor:
     """The odds of the fewest likeliest tokens that reach `share` together, and 0 for the others.
 
     Holtzman, Buys, Du, Forbes and Choi, The Curious Case of Neural Text Degeneration, ICLR 2020.

@@ -11,19 +11,19 @@ from baseline_bench.core.contracts import Logprobs
 from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind
 
-TEXTS = (
+PROBE_TEXTS = (
     "Sam has 3 boxes with 4 pens in each. He gives 5 pens away. How many pens are left? Sam has",
     "A train needs 2 hours to the sea and 3 hours back. It leaves at 9 and stays for 4 hours. It is back at",
     "Mia reads 12 pages a day. Her book has 156 pages, and she has read a quarter of it. She still needs",
     "The garden is 8 meters long and half as wide. A meter of fence costs 6 dollars. The whole fence costs",
 )
-TOKENS = 24
+SAMPLED_TOKENS = 24
 # New weights may write three times as far from what they read as the old ones did, and this far (nats) where that was
 # next to nothing.
 SLACK, FLOOR = 3.0, 1e-3
 
 
-def bound(before: float) -> float:
+def compute_bound(before: float) -> float:
     """The most that `drift` may be after a reload, in nats.
 
     Args:
@@ -32,7 +32,9 @@ def bound(before: float) -> float:
     return max(SLACK * before, FLOOR)
 
 
-def drift(core: Any, prompts: Sequence[Sequence[int]], read: Callable[[Sequence[Sequence[int]]], Logprobs]) -> float:
+def measure_drift(
+    core: Any, prompts: Sequence[Sequence[int]], read: Callable[[Sequence[Sequence[int]]], Logprobs]
+) -> float:
     """How far the steps that write tokens are from a pass that reads the same tokens.
 
     Args:
@@ -43,7 +45,7 @@ def drift(core: Any, prompts: Sequence[Sequence[int]], read: Callable[[Sequence[
     Returns:
         The mean absolute difference of the written tokens' log-probabilities, in nats.
     """
-    rows = written(core, prompts)
+    rows = sample_tokens(core, prompts)
     found, _ = read([ids for ids, _ in rows])
     apart = [
         abs(one - other)
@@ -53,7 +55,7 @@ def drift(core: Any, prompts: Sequence[Sequence[int]], read: Callable[[Sequence[
     return sum(apart) / len(apart)
 
 
-def written(core: Any, prompts: Sequence[Sequence[int]]) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
+def sample_tokens(core: Any, prompts: Sequence[Sequence[int]]) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
     """Draw `TOKENS` tokens after each prompt: (all token ids, log-probabilities of those drawn, in nats).
 
     They are drawn by their probability and not the likeliest ones, which any weights are sure of once a text repeats.
@@ -61,7 +63,7 @@ def written(core: Any, prompts: Sequence[Sequence[int]]) -> list[tuple[tuple[int
     params = SamplingParams(
         temperature=1.0,
         seed=0,
-        max_tokens=TOKENS,
+        max_tokens=SAMPLED_TOKENS,
         ignore_eos=True,
         logprobs=0,  # the drawn token alone
         detokenize=False,

@@ -13,24 +13,24 @@ import torch
 import vllm
 from baseline_bench.core.contracts import Logprobs
 from baseline_bench.core.errors import BenchError, first_line
-from baseline_bench.core.types import Completion, Measured, Model, Request, Row, Sampling, Value
+from baseline_bench.core.types import Completion, Model, Request, Sampling, TokenLogprobs, TrainingExample, Value
 from baseline_bench.engines import _vllm_cuda_graphs as recorded
 from baseline_bench.engines import _vllm_requirements as needs
-from baseline_bench.engines.vllm import Options, resolved
+from baseline_bench.engines.vllm import Options, resolve_options
 from baseline_bench.models import adapter
-from baseline_bench.models.tokens import completion_text
+from baseline_bench.models.tokens import decode_completion
 from transformers import AutoTokenizer
 from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
 from vllm.sampling_params import RequestOutputKind
 
 # Rows of one step that are recorded; another number is padded to the next of these.
-GRAPHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+CUDA_GRAPH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 # Rows in flight when likelihoods are measured: what is told of each position waits in memory until its row is done.
-FLIGHT = 256
+MAX_IN_FLIGHT = 256
 
 
-class Vllm:
+class VllmGenerator:
     """A model loaded by vLLM."""
 
     version = f"vllm {vllm.__version__}"
@@ -66,7 +66,9 @@ class Vllm:
             stop_token_ids=list(stop_ids),
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        with needs.alive("generated", "finished answers are kept, and the same command goes on with the rest"):
+        with needs.explain_dead_engine(
+            "generated", "finished answers are kept, and the same command goes on with the rest"
+        ):
             for request in requests:
                 prompt = {"prompt_token_ids": list(request.token_ids)}
                 own = params.clone()
@@ -88,8 +90,8 @@ class Vllm:
         """
         if self._engine is None:
             raise ValueError("the engine is closed")
-        most = recorded.bound(self.drift()) if self.settings.get("cuda_graphs") else None
-        with needs.alive("reloaded", "give the same command again"):
+        most = recorded.compute_bound(self.drift()) if self.settings.get("cuda_graphs") else None
+        with needs.explain_dead_engine("reloaded", "give the same command again"):
             self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(model.folder)})
             cleared = self._engine.reset_prefix_cache()
         if not cleared:
@@ -107,9 +109,9 @@ class Vllm:
         """
         if self._engine is None:
             raise ValueError("the engine is closed")
-        prompts = [self._tokenizer(text)["input_ids"] for text in recorded.TEXTS]
-        with needs.alive("was probed", "give the same command again"):
-            return recorded.drift(self._engine.llm_engine, prompts, self.prompt_logprobs)
+        prompts = [self._tokenizer(text)["input_ids"] for text in recorded.PROBE_TEXTS]
+        with needs.explain_dead_engine("was probed", "give the same command again"):
+            return recorded.measure_drift(self._engine.llm_engine, prompts, self.prompt_logprobs)
 
     def prompt_logprobs(self, sequences: Sequence[Sequence[int]]) -> Logprobs:
         """What the loaded weights make of given token ids.
@@ -126,7 +128,7 @@ class Vllm:
             temperature=0.0, max_tokens=1, prompt_logprobs=1, output_kind=RequestOutputKind.FINAL_ONLY
         )
         told: dict[str, list[dict[int, Any]]] = {}
-        with needs.alive("was probed", "give the same command again"):
+        with needs.explain_dead_engine("was probed", "give the same command again"):
             for number, ids in enumerate(sequences):
                 core.add_request(f"probe-{number}", {"prompt_token_ids": list(ids)}, params.clone())
             while core.has_unfinished_requests():
@@ -138,7 +140,7 @@ class Vllm:
         own = (zip(ids[1:], row, strict=True) for ids, row in zip(sequences, rows, strict=True))
         return tuple(tuple(float(tokens[token].logprob) for token, tokens in row) for row in own), likeliest
 
-    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, Measured]]:
+    def logprobs(self, rows: Sequence[TrainingExample]) -> Iterator[tuple[str, TokenLogprobs]]:
         """Ask for whole rows as prompts, a few in flight at a time, rows of one context one after the other.
 
         The prefix cache is not read, and what is written to it bears a salt, so that no answer ever begins from it.
@@ -149,7 +151,7 @@ class Vllm:
         if self._engine is None:
             raise ValueError("the engine is closed")
         core = self._engine.llm_engine
-        needs.require_logits(max(len(row.token_ids) for row in rows), int(core.model_config.get_vocab_size()))
+        needs.require_logits_memory(max(len(row.token_ids) for row in rows), int(core.model_config.get_vocab_size()))
         params = SamplingParams(
             temperature=0.0,
             max_tokens=1,
@@ -158,10 +160,10 @@ class Vllm:
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        with needs.alive("measured", "lower -o memory if it was memory"):
-            left, flight = iter(rows), dict[str, Row]()
+        with needs.explain_dead_engine("measured", "lower -o memory if it was memory"):
+            left, flight = iter(rows), dict[str, TrainingExample]()
             while True:
-                for row in islice(left, FLIGHT - len(flight)):
+                for row in islice(left, MAX_IN_FLIGHT - len(flight)):
                     flight[f"measured-{row.id}"] = row
                     prompt = {"prompt_token_ids": list(row.token_ids), "cache_salt": "measured"}
                     core.add_request(f"measured-{row.id}", prompt, params.clone(), lora_request=self._beside)
@@ -172,7 +174,7 @@ class Vllm:
                         row = flight.pop(output.request_id)
                         told = output.prompt_logprobs[row.start :]  # of every place, the first one being None
                         places = ({name: float(each.logprob) for name, each in place.items()} for place in told)
-                        yield row.id, Measured.of(row.token_ids[row.start :], places)
+                        yield row.id, TokenLogprobs.of(row.token_ids[row.start :], places)
 
     def close(self) -> None:
         """End vLLM's engine process and give its memory back."""
@@ -186,21 +188,21 @@ class Vllm:
         ids = tuple(int(token) for token in output.token_ids)
         if output.finish_reason not in ("stop", "length"):
             raise BenchError(f"vLLM ended an answer with '{output.finish_reason}'", "give the same command again")
-        return Completion(completion_text(self._tokenizer, ids, stop_ids, sampling.stop), ids, output.finish_reason)
+        return Completion(decode_completion(self._tokenizer, ids, stop_ids, sampling.stop), ids, output.finish_reason)
 
 
-def load(model: Model, options: Options) -> Vllm:
+def load(model: Model, options: Options) -> VllmGenerator:
     """Start vLLM on the model's folder.
 
     Raises:
         BenchError: too little memory, or an architecture or dtype this vLLM cannot run.
     """
     gpu = torch.cuda.is_available()
-    options = resolved(options, gpu)
-    needs.require(model, options, gpu)
-    beside = None if options.adapter is None else adapter.read(Path(options.adapter))
+    options = resolve_options(options, gpu)
+    needs.require_resources(model, options, gpu)
+    beside = None if options.adapter is None else adapter.read_adapter(Path(options.adapter))
     try:
-        with needs.switches(options):
+        with needs.set_environment(options):
             engine = LLM(
                 model=str(model.folder),
                 dtype=options.dtype,
@@ -213,34 +215,34 @@ def load(model: Model, options: Options) -> Vllm:
                 trust_remote_code=False,
                 disable_log_stats=True,
                 seed=0,
-                **_extra(options, beside, gpu),
+                **_build_extra_arguments(options, beside, gpu),
             )
-            settings = _settings(engine, options, gpu)
+            settings = _collect_settings(engine, options, gpu)
     except torch.OutOfMemoryError as error:
-        raise BenchError(f"{model.name} does not fit on the GPU", needs.LOWER) from error
+        raise BenchError(f"{model.name} does not fit on the GPU", needs.LOWER_MEMORY) from error
     except (ValueError, RuntimeError) as error:
         raise BenchError(
-            f"vLLM {vllm.__version__} cannot start {model.name}: {first_line(error)}", needs.LOWER
+            f"vLLM {vllm.__version__} cannot start {model.name}: {first_line(error)}", needs.LOWER_MEMORY
         ) from error
     if beside is not None:
         settings["adapter"] = beside.sha256
     tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
-    return Vllm(engine, tokenizer, settings, options.adapter)
+    return VllmGenerator(engine, tokenizer, settings, options.adapter)
 
 
-def _extra(options: Options, beside: adapter.Adapter | None, gpu: bool) -> dict[str, Any]:
+def _build_extra_arguments(options: Options, beside: adapter.Adapter | None, gpu: bool) -> dict[str, Any]:
     """What only some machines and options ask of vLLM."""
     extra: dict[str, Any] = {} if gpu else {"kv_cache_memory_bytes": options.kv_gib * needs.GIB}
     if options.cuda_graphs:
-        recorded = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": list(GRAPHS)}
+        recorded = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": list(CUDA_GRAPH_SIZES)}
         # A step that shares its prompts' beginning by cascade would not be replayed.
         extra |= {"compilation_config": recorded, "disable_cascade_attn": True}
     if beside is not None:
-        extra |= {"enable_lora": True, "max_lora_rank": needs.rank(beside)}
+        extra |= {"enable_lora": True, "max_lora_rank": needs.choose_kernel_rank(beside)}
     return extra
 
 
-def _settings(engine: LLM, options: Options, gpu: bool) -> dict[str, Value]:
+def _collect_settings(engine: LLM, options: Options, gpu: bool) -> dict[str, Value]:
     """What became of the options."""
     config = engine.llm_engine.model_config
     return {

@@ -15,13 +15,15 @@ from vllm.v1.engine.exceptions import EngineDeadError
 GIB = 2**30
 INVARIANT, OWN_PROCESS = "VLLM_BATCH_INVARIANT", "VLLM_ENABLE_V1_MULTIPROCESSING"
 # The sizes of adapter that vLLM has kernels for.
-RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 # vLLM makes the logits of a whole row at once, in the model's dtype, then in float32, then compares them for a rank.
-BYTES_A_LOGIT = 8
-LOWER = "lower -o context=2048 or -o memory=0.8, use -o tensor_parallel=2, or a smaller model; vLLM's log is above"
+BYTES_PER_LOGIT = 8
+LOWER_MEMORY = (
+    "lower -o context=2048 or -o memory=0.8, use -o tensor_parallel=2, or a smaller model; vLLM's log is above"
+)
 
 
-def require(model: Model, options: Any, gpu: bool) -> None:
+def require_resources(model: Model, options: Any, gpu: bool) -> None:
     """Refuse what could not be loaded, or not as it was asked.
 
     Args:
@@ -37,7 +39,7 @@ def require(model: Model, options: Any, gpu: bool) -> None:
         _require_invariance(gpu)
     if options.cuda_graphs and not gpu:
         raise BenchError("CUDA graphs need a GPU", "leave -o cuda_graphs=true out here")
-    needed = weights.total_bytes(model.folder) // options.tensor_parallel
+    needed = weights.count_bytes(model.folder) // options.tensor_parallel
     if not gpu:
         machine.require_memory(needed + options.kv_gib * GIB, f"{model.name} and its cache")
         return
@@ -45,11 +47,11 @@ def require(model: Model, options: Any, gpu: bool) -> None:
     if needed > options.memory * total or needed > free:
         raise BenchError(
             f"{model.name} needs {needed / GIB:.1f} GiB a GPU, {free / GIB:.1f} of {total / GIB:.1f} GiB are free",
-            LOWER,
+            LOWER_MEMORY,
         )
 
 
-def require_logits(longest: int, vocabulary: int) -> None:
+def require_logits_memory(longest: int, vocabulary: int) -> None:
     """Ask beforehand: an engine that runs out of memory ends, and with it the other models' turns.
 
     Args:
@@ -61,7 +63,7 @@ def require_logits(longest: int, vocabulary: int) -> None:
     """
     if not torch.cuda.is_available():
         return
-    needed, free = longest * vocabulary * BYTES_A_LOGIT, torch.cuda.mem_get_info()[0]
+    needed, free = longest * vocabulary * BYTES_PER_LOGIT, torch.cuda.mem_get_info()[0]
     if needed > free:
         raise BenchError(
             f"logits of {longest} tokens need {needed / GIB:.1f} GiB beside vLLM's share, {free / GIB:.1f} are free",
@@ -78,24 +80,24 @@ def _require_invariance(gpu: bool) -> None:
         raise BenchError("vLLM's batch invariance needs a GPU of compute capability 8.0 or more", out)
 
 
-def rank(beside: adapter.Adapter) -> int:
+def choose_kernel_rank(beside: adapter.Adapter) -> int:
     """The least of the sizes that vLLM has kernels for and that holds every rank of the adapter.
 
     Raises:
         BenchError: there is none.
     """
     most = max(pair.rank for pair in beside.pairs)
-    room = next((size for size in RANKS if size >= most), None)
+    room = next((size for size in LORA_RANKS if size >= most), None)
     if room is None:
         raise BenchError(
-            f"vLLM serves adapters of rank {RANKS[-1]} at most, not {most}",
+            f"vLLM serves adapters of rank {LORA_RANKS[-1]} at most, not {most}",
             "merge it: bench score ADAPTER --base MODEL",
         )
     return room
 
 
 @contextmanager
-def alive(doing: str, way_out: str) -> Iterator[None]:
+def explain_dead_engine(doing: str, way_out: str) -> Iterator[None]:
     """Say what vLLM was doing when the process that it schedules and computes in ended.
 
     Raises:
@@ -112,7 +114,7 @@ def alive(doing: str, way_out: str) -> Iterator[None]:
 
 
 @contextmanager
-def switches(options: Any) -> Iterator[None]:
+def set_environment(options: Any) -> Iterator[None]:
     """Let vLLM, and the processes that it starts meanwhile, find what it takes from the environment alone."""
     wanted = {INVARIANT: "1"} if options.batch_invariant else {}
     wanted |= {OWN_PROCESS: "0"} if options.in_process else {}

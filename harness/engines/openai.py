@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 
 import httpx2
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Completion, Measured, Model, Request, Row, Sampling, Value
-from baseline_bench.models.tokens import completion_text
+from baseline_bench.core.types import Completion, Model, Request, Sampling, TokenLogprobs, TrainingExample, Value
+from baseline_bench.models.tokens import decode_completion
 from transformers import AutoTokenizer
 
-AGAIN = frozenset({429, 502, 503, 504})
-Item = TypeVar("Item", Request, Row)
+RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+Item = TypeVar("Item", Request, TrainingExample)
 Answer = TypeVar("Answer")
 NEUTRAL = {"neutral": True}  # changes no answer: a resumed run may have another value
 
@@ -56,10 +56,10 @@ class Options:
             raise ValueError("concurrency, tries and timeout must be above 0")
 
 
-class Server:
+class ServerGenerator:
     """A model that a server holds."""
 
-    def __init__(self, client: httpx2.Client, tokenizer: Any, options: Options, found: "_Found") -> None:
+    def __init__(self, client: httpx2.Client, tokenizer: Any, options: Options, found: "_ServedModel") -> None:
         self._client = client
         self._tokenizer = tokenizer
         self._options = options
@@ -78,7 +78,7 @@ class Server:
         """
         yield from self._flying(requests, lambda request: self._one(request, sampling, tuple(stop_ids)))
 
-    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, Measured]]:
+    def logprobs(self, rows: Sequence[TrainingExample]) -> Iterator[tuple[str, TokenLogprobs]]:
         """Send whole rows as prompts, whose log-probabilities the server returns (`prompt_logprobs`, as vLLM does).
 
         Raises:
@@ -106,7 +106,7 @@ class Server:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _measured(self, row: Row) -> Measured:
+    def _measured(self, row: TrainingExample) -> TokenLogprobs:
         body = {
             "model": self._served,
             "prompt": list(row.token_ids),
@@ -115,16 +115,16 @@ class Server:
             "prompt_logprobs": 1,
             "add_special_tokens": False,
         }
-        answer = _sent(self._client, "POST", "completions", self._options.tries, body)
+        answer = _send_request(self._client, "POST", "completions", self._options.tries, body)
         try:
             told = answer["choices"][0].get("prompt_logprobs")
             if told is None:
                 raise BenchError("the server tells no prompt_logprobs", "take a vLLM server, or --engine transformers")
             start = row.start
             places = [{int(name): float(each["logprob"]) for name, each in place.items()} for place in told[start:]]
-            return Measured.of(row.token_ids[start:], places)
+            return TokenLogprobs.of(row.token_ids[start:], places)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise _nonsense(row.id, answer) from error
+            raise _protocol_error(row.id, answer) from error
 
     def close(self) -> None:
         """Close the connections; the server stays."""
@@ -146,7 +146,7 @@ class Server:
             "return_token_ids": True,
             "add_special_tokens": False,
         }
-        answer = _sent(self._client, "POST", "completions", self._options.tries, body)
+        answer = _send_request(self._client, "POST", "completions", self._options.tries, body)
         return self._completion(answer, request, sampling, stop_ids)
 
     def _completion(self, answer: Any, request: Request, sampling: Sampling, stop_ids: tuple[int, ...]) -> Completion:
@@ -154,18 +154,18 @@ class Server:
             choice = answer["choices"][0]
             text, finish, ids = choice["text"], choice["finish_reason"], choice.get("token_ids")
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise _nonsense(request.id, answer) from error
+            raise _protocol_error(request.id, answer) from error
         sound = ids is None or (isinstance(ids, list) and all(type(i) is int and 0 <= i < 2**31 for i in ids) and ids)
         if not isinstance(text, str) or finish not in ("stop", "length") or not sound:
-            raise _nonsense(request.id, answer)
+            raise _protocol_error(request.id, answer)
         if ids is None:
             cuts = [place for place in (text.find(mark) for mark in sampling.stop) if place >= 0]
             return Completion(text[: min(cuts)] if cuts else text, None, finish)
-        return Completion(completion_text(self._tokenizer, ids, stop_ids, sampling.stop), tuple(ids), finish)
+        return Completion(decode_completion(self._tokenizer, ids, stop_ids, sampling.stop), tuple(ids), finish)
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _ServedModel:
     """What a server says of itself."""
 
     name: str
@@ -178,7 +178,7 @@ def measures(options: Options) -> bool:
     return False
 
 
-def load(model: Model, options: Options) -> Server:
+def load(model: Model, options: Options) -> ServerGenerator:
     """Find the model on the server.
 
     Raises:
@@ -187,22 +187,22 @@ def load(model: Model, options: Options) -> Server:
     headers = {"Authorization": f"Bearer {options.key}"} if options.key else {}
     base = options.endpoint.rstrip("/") + "/"
     client = httpx2.Client(base_url=base, headers=headers, timeout=options.timeout, trust_env=False)
-    listed = _sent(client, "GET", "models", options.tries, None)
+    listed = _send_request(client, "GET", "models", options.tries, None)
     try:
         served = {str(card["id"]): card for card in listed["data"]}
     except (KeyError, TypeError) as error:
-        raise _nonsense("the list of models", listed) from error
+        raise _protocol_error("the list of models", listed) from error
     name = options.served or (next(iter(served)) if len(served) == 1 else "")
     if name not in served:
         raise BenchError(f"{options.endpoint} serves {', '.join(served) or 'nothing'}", "name one: -o served=NAME")
     context = served[name].get("max_model_len") or 1_000_000
     if type(context) is not int:
-        raise _nonsense("the list of models", listed)
+        raise _protocol_error("the list of models", listed)
     tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
-    return Server(client, tokenizer, options, _Found(name, _version(client), context))
+    return ServerGenerator(client, tokenizer, options, _ServedModel(name, _read_version(client), context))
 
 
-def _version(client: httpx2.Client) -> str:
+def _read_version(client: httpx2.Client) -> str:
     """What vLLM tells at /version; other servers do not say."""
     try:
         value = client.get("../version").json()
@@ -211,7 +211,7 @@ def _version(client: httpx2.Client) -> str:
         return "openai-compatible server"
 
 
-def _sent(client: httpx2.Client, method: str, path: str, tries: int, body: object) -> Any:
+def _send_request(client: httpx2.Client, method: str, path: str, tries: int, body: object) -> Any:
     """The JSON answer of one request; transport failures and busy servers are tried again with growing pauses."""
     for attempt in range(1, tries + 1):
         try:
@@ -223,15 +223,15 @@ def _sent(client: httpx2.Client, method: str, path: str, tries: int, body: objec
                     "start the server (vllm serve FOLDER) or give -o endpoint=http://HOST:PORT/v1",
                 ) from error
         except httpx2.DecodingError as error:
-            raise _nonsense(path, error) from error
+            raise _protocol_error(path, error) from error
         else:
-            if answer.status_code not in AGAIN or attempt == tries:
-                return _read(answer)
+            if answer.status_code not in RETRIED_STATUSES or attempt == tries:
+                return _parse_response(answer)
         time.sleep(random.uniform(0.5, 1.0) * min(2 ** (attempt - 1), 30))
     raise AssertionError("tries is at least 1")
 
 
-def _read(answer: httpx2.Response) -> Any:
+def _parse_response(answer: httpx2.Response) -> Any:
     if answer.status_code >= 400:
         raise BenchError(
             f"the server refused with {answer.status_code}: {' '.join(answer.text.split())[:300]}",
@@ -240,10 +240,10 @@ def _read(answer: httpx2.Response) -> Any:
     try:
         return answer.json()
     except ValueError as error:
-        raise _nonsense(str(answer.url), answer.text) from error
+        raise _protocol_error(str(answer.url), answer.text) from error
 
 
-def _nonsense(what: str, answer: object) -> BenchError:
+def _protocol_error(what: str, answer: object) -> BenchError:
     return BenchError(
         f"the server's answer for {what} is not the completions protocol: {str(answer)[:200]}",
         "check the endpoint; it should end in /v1",

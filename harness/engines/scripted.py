@@ -32,7 +32,7 @@ class Options:
             raise ValueError("pace must be between 0 and 3600 seconds")
 
 
-class Scripted:
+class ScriptedGenerator:
     """A generator that reads its lines."""
 
     version = "scripted 1"
@@ -53,7 +53,7 @@ class Scripted:
                 time.sleep(self._options.pace)
             text = self._answer(request.id)
             ids = tuple(text.encode("utf-8", "surrogatepass"))  # a script may hold what a server once answered
-            yield request.id, Completion(text, ids[: sampling.max_tokens], _finish(ids, sampling))
+            yield request.id, Completion(text, ids[: sampling.max_tokens], _find_finish_reason(ids, sampling))
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -68,18 +68,18 @@ class Scripted:
         return self._answers[request_id]
 
 
-def _finish(ids: Sequence[int], sampling: Sampling) -> Finish:
+def _find_finish_reason(ids: Sequence[int], sampling: Sampling) -> Finish:
     return "length" if len(ids) > sampling.max_tokens else "stop"
 
 
-def load(model: Model, options: Options) -> Scripted:
+def load(model: Model, options: Options) -> ScriptedGenerator:
     """Read the script; the model is not looked at.
 
     Raises:
         BenchError: the script is absent or a line is not {"id", "text"}.
     """
     if options.script is None:
-        return Scripted(None, options)
+        return ScriptedGenerator(None, options)
     path = Path(options.script).expanduser()
     if not path.is_file():
         raise BenchError(f"no script {path}", 'give a JSONL file of {"id": "...", "text": "..."} lines')
@@ -92,4 +92,4 @@ def load(model: Model, options: Options) -> Scripted:
             raise BenchError(
                 f"{path}, line {number} is not a scripted answer", 'write {"id": "...", "text": "..."}'
             ) from error
-    return Scripted(answers, options)
+    return ScriptedGenerator(answers, options)

@@ -14,12 +14,12 @@ import torch
 import transformers
 from baseline_bench.core import machine
 from baseline_bench.core.errors import BenchError, first_line
-from baseline_bench.core.types import Completion, Measured, Model, Request, Row, Sampling, Value
+from baseline_bench.core.types import Completion, Model, Request, Sampling, TokenLogprobs, TrainingExample, Value
 from baseline_bench.engines import _teacher_forcing as teacher
 from baseline_bench.engines import _top_p_sampling as drawing
-from baseline_bench.engines._cache import Prefix, closed_up, growing, prefix
+from baseline_bench.engines._cache import SharedPrefix, build_growing_cache, compact_rows, compute_shared_prefix
 from baseline_bench.models import weights
-from baseline_bench.models.tokens import completion_text, ends
+from baseline_bench.models.tokens import decode_completion, is_answer_finished
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -58,7 +58,7 @@ class Options:
             raise ValueError("batch_size and threads must be 1 or more")
 
 
-class Transformers:
+class TransformersGenerator:
     """A model loaded by transformers."""
 
     version = f"transformers {transformers.__version__}"
@@ -80,13 +80,15 @@ class Transformers:
         ordered = sorted(requests, key=lambda r: -len(r.token_ids))
         size = int(self.settings["batch_size"] or 1)
         caching = self.settings["prefix_caching"] and ordered
-        begun = prefix(self._network, [request.token_ids for request in ordered]) if caching else None
+        begun = compute_shared_prefix(self._network, [request.token_ids for request in ordered]) if caching else None
         for start in range(0, len(ordered), size):
             part = ordered[start : start + size]
             with self._memory(size):
-                yield from _Batch(self._network, self._tokenizer, part, begun).decode(sampling, frozenset(stop_ids))
+                yield from _DecodingBatch(self._network, self._tokenizer, part, begun).decode(
+                    sampling, frozenset(stop_ids)
+                )
 
-    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, Measured]]:
+    def logprobs(self, rows: Sequence[TrainingExample]) -> Iterator[tuple[str, TokenLogprobs]]:
         """Measure in batches of like length, longest first; only the logits asked for are made.
 
         What several rows have before the measured text is computed once, and so is the beginning of all of them.
@@ -96,10 +98,10 @@ class Transformers:
         """
         vocabulary = int(self._network.config.get_text_config().vocab_size)
         shared = {row.token_ids[: row.start] for row in rows} if self.settings["prefix_caching"] else ()
-        begun = prefix(self._network, list(shared)) if shared else None
-        for batch in teacher.batches(rows, int(self.settings["batch_size"] or 1), vocabulary):
+        begun = compute_shared_prefix(self._network, list(shared)) if shared else None
+        for batch in teacher.group_batches(rows, int(self.settings["batch_size"] or 1), vocabulary):
             with self._memory(sum(len(context.rows) for context in batch)):
-                found = list(teacher.measured(self._network, batch, begun))
+                found = list(teacher.measure_batch(self._network, batch, begun))
             yield from found
 
     @contextmanager
@@ -122,10 +124,10 @@ class Transformers:
             torch.cuda.empty_cache()
 
 
-class _Batch:
+class _DecodingBatch:
     """Rows that are decoded together; `rows` shrinks as they finish."""
 
-    def __init__(self, network: Any, tokenizer: Any, requests: Sequence[Request], begun: Prefix | None) -> None:
+    def __init__(self, network: Any, tokenizer: Any, requests: Sequence[Request], begun: SharedPrefix | None) -> None:
         self.network = network
         self.tokenizer = tokenizer
         self.begun = begun
@@ -136,16 +138,16 @@ class _Batch:
     def decode(self, sampling: Sampling, stop_ids: frozenset[int]) -> Iterator[tuple[str, Completion]]:
         device = self.network.device
         before = self.begun.length if self.begun else 0
-        ids, mask, positions = teacher.padded([row.token_ids[before:] for row in self.rows], device)
+        ids, mask, positions = teacher.pad_left([row.token_ids[before:] for row in self.rows], device)
         mask, positions = torch.cat([mask.new_ones(len(mask), before), mask], dim=1), positions + before
         config = self.network.config
-        cache = self.begun.cache(config, len(self.rows)) if self.begun else growing(config)
-        draws = {row.id: drawing.generator(sampling, row.id) for row in self.rows}
+        cache = self.begun.cache(config, len(self.rows)) if self.begun else build_growing_cache(config)
+        draws = {row.id: drawing.build_generator(sampling, row.id) for row in self.rows}
         while True:
             logits = self.network(
                 input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
             ).logits[:, -1]
-            chosen = drawing.choose(logits, sampling, [draws[row.id] for row in self.rows])
+            chosen = drawing.choose_tokens(logits, sampling, [draws[row.id] for row in self.rows])
             kept = []
             for place, (row, token) in enumerate(zip(list(self.rows), chosen, strict=True)):
                 finish = self._advance(row.id, token, sampling, stop_ids)
@@ -153,14 +155,14 @@ class _Batch:
                     kept.append(place)
                 else:
                     written = tuple(self.written[row.id])
-                    text = completion_text(self.tokenizer, written, sorted(stop_ids), sampling.stop)
+                    text = decode_completion(self.tokenizer, written, sorted(stop_ids), sampling.stop)
                     yield row.id, Completion(text, written, finish)
             if not kept:
                 return
             ids = torch.tensor([[token] for token in chosen], device=device)
             positions = positions[:, -1:] + 1
             if len(kept) < len(self.rows):
-                order = closed_up(kept)
+                order = compact_rows(kept)
                 index = torch.tensor(order, device=device)
                 self.rows = [self.rows[place] for place in order]
                 cache.batch_select_indices(index)
@@ -171,17 +173,17 @@ class _Batch:
         """Write one token of a row; why it ends here, or None."""
         written = self.written[row]
         written.append(token)
-        if ends(self.tokenizer, written, stop_ids, sampling.stop):
+        if is_answer_finished(self.tokenizer, written, stop_ids, sampling.stop):
             return "stop"
         return "length" if len(written) >= sampling.max_tokens else None
 
 
 def measures(options: Options) -> bool:
     """Whether the worked solutions are measured under these options; BenchError where there is no such device."""
-    return _device(options.device).type != "cpu" if options.solutions is None else options.solutions
+    return _choose_device(options.device).type != "cpu" if options.solutions is None else options.solutions
 
 
-def load(model: Model, options: Options) -> Transformers:
+def load(model: Model, options: Options) -> TransformersGenerator:
     """Load weights and tokenizer from the model's folder.
 
     Raises:
@@ -190,8 +192,8 @@ def load(model: Model, options: Options) -> Transformers:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(options.threads or torch.get_num_threads())
-    device = _device(options.device)
-    dtype = _dtype(options.dtype, device)
+    device = _choose_device(options.device)
+    dtype = _choose_dtype(options.dtype, device)
     _require_memory(model, device, dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
@@ -204,7 +206,7 @@ def load(model: Model, options: Options) -> Transformers:
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-        _require_whole(model, told)
+        _require_all_weights(model, told)
         network = network.to(device).eval()
     except torch.OutOfMemoryError as error:
         raise BenchError(f"{model.name} does not fit on {device}", "use a smaller model or -o device=cpu") from error
@@ -221,7 +223,7 @@ def load(model: Model, options: Options) -> Transformers:
         "attention": str(network.config._attn_implementation),
         "prefix_caching": options.prefix_caching,
     }
-    return Transformers(network, tokenizer, settings)
+    return TransformersGenerator(network, tokenizer, settings)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
@@ -229,7 +231,7 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in told or "can't allocate memory" in told
 
 
-def _require_whole(model: Model, told: dict[str, Any]) -> None:
+def _require_all_weights(model: Model, told: dict[str, Any]) -> None:
     """Refuse what transformers would fill up with random numbers, though the user accepts weights-missing."""
     lacking = sorted([*told["missing_keys"], *(key for key, *_ in told["mismatched_keys"])])
     if lacking:
@@ -240,7 +242,7 @@ def _require_whole(model: Model, told: dict[str, Any]) -> None:
         )
 
 
-def _device(wanted: str) -> torch.device:
+def _choose_device(wanted: str) -> torch.device:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
         return torch.device(next(name for name, present in there.items() if present))
@@ -253,7 +255,7 @@ def _device(wanted: str) -> torch.device:
         raise BenchError(f"'{wanted}' is no device", "give -o device= such as cpu, cuda or cuda:0") from error
 
 
-def _dtype(wanted: str, device: torch.device) -> str:
+def _choose_dtype(wanted: str, device: torch.device) -> str:
     if wanted != "auto":
         return wanted
     if device.type == "cuda":
@@ -266,7 +268,7 @@ def _dtype(wanted: str, device: torch.device) -> str:
 
 
 def _require_memory(model: Model, device: torch.device, dtype: str) -> None:
-    needed = sum(math.prod(tensor.shape) for tensor in weights.read(model.folder)) * DTYPES[dtype].itemsize
+    needed = sum(math.prod(tensor.shape) for tensor in weights.read_tensors(model.folder)) * DTYPES[dtype].itemsize
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
         if needed > free:

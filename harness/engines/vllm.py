@@ -77,7 +77,7 @@ class Options:
         return not self.batch_invariant if self.prefix_caching is None else self.prefix_caching
 
 
-def resolved(options: Options, gpu: bool) -> Options:
+def resolve_options(options: Options, gpu: bool) -> Options:
     """The options with what None of `cuda_graphs` and `in_process` comes to.
 
     It follows from the options and the kind of device alone, never from how much there is to do: a base and its

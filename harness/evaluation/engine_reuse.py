@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
-from baseline_bench.core.contracts import Generator, Reloading, Several
+from baseline_bench.core.contracts import Generator, ReloadableGenerator, ReloadableGeneratorGroup
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Model
 from baseline_bench.models import weights
@@ -23,19 +23,19 @@ POSITIONS = 64
 # Right weights may lie three times as far from their reference as the weights of the first load did from theirs, and
 # this far (nats) where that was next to nothing.
 SLACK = 3.0
-FLOOR = 1e-3
+MIN_BOUND = 1e-3
 # The old weights must lie this many times as far away as the new ones.
-POWER = 3.0
+MIN_SEPARATION = 3.0
 # This much of the way back to the old weights is taken for weights left behind.
-LEAN = 0.1
+MAX_OLD_SHARE = 0.1
 
-_OF_NO_SHAPE = ("_name_or_path", "transformers_version")
-_VOCABULARY = tuple(sorted({name for names in weights.TOKENIZERS for name in names}))
-_BESIDE = (*_VOCABULARY, "added_tokens.json", "tokenizer_config.json", "generation_config.json")
+_NON_SHAPE_KEYS = ("_name_or_path", "transformers_version")
+_VOCABULARY_FILES = tuple(sorted({name for names in weights.TOKENIZER_FILE_SETS for name in names}))
+_TOKENIZER_FILES = (*_VOCABULARY_FILES, "added_tokens.json", "tokenizer_config.json", "generation_config.json")
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class ReferenceLogprobs:
     """What a model makes of the probe's sequences, each position given the true tokens before it.
 
     Attributes:
@@ -47,7 +47,7 @@ class Reference:
     likeliest: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def of(cls, logprobs: Sequence[Sequence[float]], likeliest: Sequence[Sequence[int]]) -> "Reference":
+    def of(cls, logprobs: Sequence[Sequence[float]], likeliest: Sequence[Sequence[int]]) -> "ReferenceLogprobs":
         """Keep the last positions of each sequence, the same for every engine."""
         return cls(
             tuple(tuple(row[-POSITIONS:]) for row in logprobs), tuple(tuple(row[-POSITIONS:]) for row in likeliest)
@@ -55,7 +55,7 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class ReloadCheck:
     """How near a generator is to the weights it should hold, and to those it held before.
 
     Attributes:
@@ -80,7 +80,7 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
-class How:
+class LoadInfo:
     """How a generator came to hold a model's weights; every second is counted, those spent in vain too.
 
     Attributes:
@@ -100,32 +100,32 @@ class How:
     reload: float | None = None
     proof: float | None = None
     noise: float | None = None
-    found: Proof | None = None
+    found: ReloadCheck | None = None
     why: str | None = None
 
 
-def distance(left: Reference, right: Reference) -> float:
+def measure_distance(left: ReferenceLogprobs, right: ReferenceLogprobs) -> float:
     """Mean absolute difference of the log-probabilities, in nats."""
     pairs = list(zip(chain.from_iterable(left.logprobs), chain.from_iterable(right.logprobs), strict=True))
     return sum(abs(a - b) for a, b in pairs) / len(pairs)
 
 
-def agreement(left: Reference, right: Reference) -> float:
+def measure_agreement(left: ReferenceLogprobs, right: ReferenceLogprobs) -> float:
     """Share of the positions with the same likeliest token."""
     pairs = list(zip(chain.from_iterable(left.likeliest), chain.from_iterable(right.likeliest), strict=True))
     return sum(a == b for a, b in pairs) / len(pairs)
 
 
-def bound(noise: float) -> float:
+def compute_bound(noise: float) -> float:
     """How far from its reference a generator with the right weights may lie, in nats.
 
     Args:
         noise: distance from its own reference right after a load.
     """
-    return max(SLACK * noise, FLOOR)
+    return max(SLACK * noise, MIN_BOUND)
 
 
-def prove(found: Reference, new: Reference, old: Reference, noise: float) -> Proof:
+def check_reload(found: ReferenceLogprobs, new: ReferenceLogprobs, old: ReferenceLogprobs, noise: float) -> ReloadCheck:
     """Judge whether the weights that gave `found` are the new ones.
 
     Old weights whose effect is smaller than the engine's noise are not seen: in bfloat16 (0.01 nats) less than in
@@ -137,24 +137,33 @@ def prove(found: Reference, new: Reference, old: Reference, noise: float) -> Pro
         old: what the weights before the reload should give.
         noise: distance of this engine from its own reference right after a load, in nats.
     """
-    most, to_new, to_old, apart = bound(noise), distance(found, new), distance(found, old), distance(new, old)
-    agree_new, agree_old, lean = agreement(found, new), agreement(found, old), _lean(found, new, old)
+    most, to_new, to_old, apart = (
+        compute_bound(noise),
+        measure_distance(found, new),
+        measure_distance(found, old),
+        measure_distance(new, old),
+    )
+    agree_new, agree_old, lean = (
+        measure_agreement(found, new),
+        measure_agreement(found, old),
+        _compute_old_share(found, new, old),
+    )
     flaw = None
     # Written so that a NaN is a flaw.
     if not apart > most:
-        flaw = _too_near(apart, most)
+        flaw = _describe_too_similar(apart, most)
     elif not to_new <= most:
         flaw = f"the reloaded weights are {to_new:.4f} nats from the new model, {most:.4f} at most allowed"
-    elif not to_old >= POWER * to_new:
+    elif not to_old >= MIN_SEPARATION * to_new:
         flaw = f"the reloaded weights are {to_new:.4f} nats from the new model and {to_old:.4f} from the old one"
-    elif not abs(lean) <= LEAN:
+    elif not abs(lean) <= MAX_OLD_SHARE:
         flaw = f"the reloaded weights lean by {lean:.0%} to the old model"
     elif agree_new < agree_old:
         flaw = f"the reloaded weights agree with the new model at {agree_new:.0%}, with the old one at {agree_old:.0%}"
-    return Proof(most, to_new, to_old, apart, lean, agree_new, agree_old, flaw)
+    return ReloadCheck(most, to_new, to_old, apart, lean, agree_new, agree_old, flaw)
 
 
-class Warm:
+class ReusableEngine:
     """One engine over several models, one after the other.
 
     Args:
@@ -169,7 +178,7 @@ class Warm:
         self,
         load: Callable[[Model, Any], Generator],
         options: Any,
-        references: Mapping[str, Reference],
+        references: Mapping[str, ReferenceLogprobs],
         sequences: Sequence[Sequence[int]],
         say: Callable[[str], None],
     ) -> None:
@@ -182,15 +191,15 @@ class Warm:
         self._model: Model | None = None
         self._noise: float | None = None
 
-    def generator(self, model: Model) -> tuple[Generator, How]:
+    def generator(self, model: Model) -> tuple[Generator, LoadInfo]:
         """A generator that holds this model's weights; the one handed out before must not be used any more.
 
         Raises:
             BenchError: the engine cannot load the model.
         """
         held, self._model = self._model, None
-        how = How("loaded")
-        if self._generator is not None and isinstance(self._generator, Reloading) and held is not None:
+        how = LoadInfo("loaded")
+        if self._generator is not None and isinstance(self._generator, ReloadableGenerator) and held is not None:
             how = self._reloaded(self._generator, held, model)
             if how.why is None:
                 self._model = model
@@ -205,10 +214,10 @@ class Warm:
             self._generator.close()
         self._generator = self._model = self._noise = None
 
-    def _reloaded(self, generator: Reloading, held: Model, model: Model) -> How:
+    def _reloaded(self, generator: ReloadableGenerator, held: Model, model: Model) -> LoadInfo:
         """Try; `why` of what comes back is None where the generator holds the model's weights."""
-        how = How("reloaded", noise=self._noise)
-        why = _unlike(held.folder, model.folder)
+        how = LoadInfo("reloaded", noise=self._noise)
+        why = _describe_incompatibility(held.folder, model.folder)
         if why is not None:
             return replace(how, why=why)
         if held.weights_sha256 is not None and held.weights_sha256 == model.weights_sha256:
@@ -216,8 +225,8 @@ class Warm:
         old, new = self._reference(held), self._reference(model)
         if old is None or new is None or self._noise is None:
             return replace(how, why=f"there is no reference for {(model if new is None else held).name}")
-        if not distance(old, new) > bound(self._noise):
-            return replace(how, why=_too_near(distance(old, new), bound(self._noise)))
+        if not measure_distance(old, new) > compute_bound(self._noise):
+            return replace(how, why=_describe_too_similar(measure_distance(old, new), compute_bound(self._noise)))
         began = perf_counter()
         try:
             generator.reload(model)
@@ -225,41 +234,41 @@ class Warm:
             return replace(how, reload=perf_counter() - began, why=error.what)
         how = replace(how, reload=perf_counter() - began)
         began = perf_counter()
-        proofs = [prove(found, new, old, self._noise) for found in self._probed(generator)]
+        proofs = [check_reload(found, new, old, self._noise) for found in self._probed(generator)]
         # One flaw is enough; a NaN is one.
         found = max(proofs, key=lambda proof: (proof.flaw is not None, proof.to_new))
         return replace(how, proof=perf_counter() - began, found=found, why=found.flaw)
 
-    def _loaded(self, model: Model, how: How) -> tuple[Generator, How]:
+    def _loaded(self, model: Model, how: LoadInfo) -> tuple[Generator, LoadInfo]:
         """Start the engine on the model, and measure its noise where that can be of use."""
         self.close()
         began = perf_counter()
         generator = self._generator = self._load(model, self._options)
         how = replace(how, load=perf_counter() - began, noise=None)
         reference = self._reference(model)
-        if reference is not None and isinstance(generator, Reloading):
+        if reference is not None and isinstance(generator, ReloadableGenerator):
             began = perf_counter()
-            self._noise = _farthest([distance(found, reference) for found in self._probed(generator)])
+            self._noise = _find_largest([measure_distance(found, reference) for found in self._probed(generator)])
             how = replace(how, proof=(how.proof or 0.0) + perf_counter() - began, noise=self._noise)
         self._model = model
         return generator, how
 
-    def _probed(self, generator: Reloading) -> list[Reference]:
+    def _probed(self, generator: ReloadableGenerator) -> list[ReferenceLogprobs]:
         """What every engine behind the generator makes of the probe."""
-        if isinstance(generator, Several):
-            return [Reference.of(*told) for told in generator.prompt_logprobs_of_each(self._sequences)]
-        return [Reference.of(*generator.prompt_logprobs(self._sequences))]
+        if isinstance(generator, ReloadableGeneratorGroup):
+            return [ReferenceLogprobs.of(*told) for told in generator.prompt_logprobs_of_each(self._sequences)]
+        return [ReferenceLogprobs.of(*generator.prompt_logprobs(self._sequences))]
 
-    def _reference(self, model: Model) -> Reference | None:
+    def _reference(self, model: Model) -> ReferenceLogprobs | None:
         return None if model.weights_sha256 is None else self._references.get(model.weights_sha256)
 
 
-def _farthest(distances: Sequence[float]) -> float:
+def _find_largest(distances: Sequence[float]) -> float:
     """The largest; a NaN, beside which no comparison holds, counts as larger than any."""
     return max(distances, key=lambda one: (isnan(one), one))
 
 
-def _lean(found: Reference, new: Reference, old: Reference) -> float:
+def _compute_old_share(found: ReferenceLogprobs, new: ReferenceLogprobs, old: ReferenceLogprobs) -> float:
     """Least-squares share of the way from new to old: noise cancels over the positions, old weights do not."""
     here, zero, one = (list(chain.from_iterable(reference.logprobs)) for reference in (found, new, old))
     length = sum((b - a) ** 2 for a, b in zip(zero, one, strict=True))
@@ -267,24 +276,24 @@ def _lean(found: Reference, new: Reference, old: Reference) -> float:
     return along / length if length else float("nan")
 
 
-def _too_near(apart: float, most: float) -> str:
+def _describe_too_similar(apart: float, most: float) -> str:
     return f"the two models are {apart:.4f} nats apart, too near to tell which one is loaded ({most:.4f} needed)"
 
 
-def _unlike(old: Path, new: Path) -> str | None:
+def _describe_incompatibility(old: Path, new: Path) -> str | None:
     """Why one engine cannot hold both folders' weights in turn; None where it can."""
-    if _config(old) != _config(new):
+    if _read_shape_config(old) != _read_shape_config(new):
         return f"config.json of {old.name} and {new.name} differ"
-    left, right = ({(tensor.name, tensor.shape) for tensor in weights.read(folder)} for folder in (old, new))
+    left, right = ({(tensor.name, tensor.shape) for tensor in weights.read_tensors(folder)} for folder in (old, new))
     if left != right:
         return f"{len(left ^ right)} tensors of {old.name} and {new.name} differ in name or shape"
-    for name in _BESIDE:
+    for name in _TOKENIZER_FILES:
         there = [(folder / name).is_file() for folder in (old, new)]
         if any(there) and not (all(there) and filecmp.cmp(old / name, new / name, shallow=False)):
             return f"{name} of {old.name} and {new.name} differ"
     return None
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _read_shape_config(folder: Path) -> dict[str, Any]:
     config = json.loads((folder / "config.json").read_bytes())
-    return {key: value for key, value in config.items() if key not in _OF_NO_SHAPE}
+    return {key: value for key, value in config.items() if key not in _NON_SHAPE_KEYS}

@@ -10,38 +10,38 @@ from baseline_bench.core import plugins
 from baseline_bench.core.contracts import Task
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import digest
-from baseline_bench.core.types import Completion, Problem, Value, Verdict
+from baseline_bench.core.types import Completion, Judgement, Problem, Value
 from baseline_bench.evaluation import provenance, runs
-from baseline_bench.evaluation.evaluate import Exam, score
-from baseline_bench.evaluation.plan import Sitting
-from baseline_bench.models.tokens import prompts_sha256
+from baseline_bench.evaluation.evaluate import PreparedTask, count_judgements
+from baseline_bench.evaluation.plan import EvaluationPlan
+from baseline_bench.models.tokens import digest_prompts
 from baseline_bench.results.bits import Bits
-from baseline_bench.results.completions import CommittedCompletion, commit, to_lines
-from baseline_bench.results.completions import written as completion_of
+from baseline_bench.results.completions import CommittedCompletion, build_committed_completion, serialise_completions
+from baseline_bench.results.completions import restore_completion as completion_of
 from baseline_bench.results.entry import (
-    Checks,
+    CheckResults,
     EngineRecord,
     Entry,
     ModelRecord,
     Result,
     Selection,
-    Solutions,
+    SolutionLikelihood,
     TaskRecord,
     Timings,
 )
 
 
-def entry(result: Result, timings: Timings) -> Entry:
+def build_entry(result: Result, timings: Timings) -> Entry:
     """The entry, dated now."""
-    return Entry.of(result, runs.now(), timings)
+    return Entry.of(result, runs.current_time(), timings)
 
 
-def result(
-    seat: Sitting,
-    verdicts: Sequence[Verdict],
+def build_result(
+    seat: EvaluationPlan,
+    verdicts: Sequence[Judgement],
     committed: Sequence[CommittedCompletion],
     resolved: Mapping[str, Value],
-    solutions: Solutions | None = None,
+    solutions: SolutionLikelihood | None = None,
 ) -> Result:
     """All of a row but its timings."""
     exam = seat.exam
@@ -49,7 +49,7 @@ def result(
     met = {key.removeprefix("library "): str(value) for key, value in resolved.items() if key.startswith("library ")}
     return Result(
         candidate=seat.model.name,
-        task=_task(seat),
+        task=_build_task_record(seat),
         selection=Selection(
             total=exam.total,
             scored=len(exam.problems),
@@ -57,37 +57,39 @@ def result(
             seed=exam.seed,
             ids_sha256=digest([problem.id for problem in exam.problems]),
         ),
-        model=_model(seat, served=settings.get("device") == "server"),
-        prompts_sha256=prompts_sha256(exam.requests),
+        model=_build_model_record(seat, served=settings.get("device") == "server"),
+        prompts_sha256=digest_prompts(exam.requests),
         engine=EngineRecord(seat.engine, str(resolved["version"]), settings),
         sampling=exam.task.SAMPLING,
         training=seat.training,
         bits=Bits.of(verdicts),
-        counts=score(verdicts),
-        completions_sha256=hashlib.sha256(to_lines(committed)).hexdigest(),
-        provenance=provenance.of_this_program(
+        counts=count_judgements(verdicts),
+        completions_sha256=hashlib.sha256(serialise_completions(committed)).hexdigest(),
+        provenance=provenance.describe_program(
             seat.order.words, seat.order.commit, str(resolved["hardware"]), resolved["driver"], met
         ),
         solutions=solutions,
-        checks=_checks(seat, solutions, committed),
-        aggregates=_aggregates(exam, committed),
+        checks=_build_checks(seat, solutions, committed),
+        aggregates=_compute_aggregates(exam, committed),
     )
 
 
-def _checks(seat: Sitting, solutions: Solutions | None, committed: Sequence[CommittedCompletion]) -> Checks:
+def _build_checks(
+    seat: EvaluationPlan, solutions: SolutionLikelihood | None, committed: Sequence[CommittedCompletion]
+) -> CheckResults:
     """What was noticed, by code. Measured solutions show an engine's log-probabilities where it hides its logits."""
     codes = {
         severity: {one.code for one in seat.findings if one.severity == severity} for severity in ("warn", "refuse")
     }
     measured = solutions is not None or all(line.likelihoods for line in committed)
-    seen = measured or getattr(plugins.engine(seat.engine), "LOGITS", False)
-    return Checks(tuple(sorted(codes["warn"])), tuple(sorted(codes["refuse"])), "finite" if seen else "unchecked")
+    seen = measured or getattr(plugins.load_engine(seat.engine), "LOGITS", False)
+    return CheckResults(tuple(sorted(codes["warn"])), tuple(sorted(codes["refuse"])), "finite" if seen else "unchecked")
 
 
-def _task(seat: Sitting) -> TaskRecord:
+def _build_task_record(seat: EvaluationPlan) -> TaskRecord:
     exam = seat.exam
     return TaskRecord(
-        name=board(seat.order.task),
+        name=board_name(seat.order.task),
         label=exam.task.LABEL,
         protocol_sha256=exam.protocol_sha256,
         items_sha256=exam.items_sha256,
@@ -95,13 +97,13 @@ def _task(seat: Sitting) -> TaskRecord:
     )
 
 
-def _aggregates(exam: Exam, committed: Sequence[CommittedCompletion]) -> Mapping[str, float] | None:
+def _compute_aggregates(exam: PreparedTask, committed: Sequence[CommittedCompletion]) -> Mapping[str, float] | None:
     """The results of all items together, where the task says that an item has none of its own."""
     told = getattr(exam.task, "aggregates", None)
     return None if told is None else told(exam.problems, [completion_of(line) for line in committed])
 
 
-def _model(seat: Sitting, *, served: bool) -> ModelRecord:
+def _build_model_record(seat: EvaluationPlan, *, served: bool) -> ModelRecord:
     """Who answered; `served` where a server holds the weights."""
     return ModelRecord(
         name=seat.model.name,
@@ -118,8 +120,8 @@ def _model(seat: Sitting, *, served: bool) -> ModelRecord:
     )
 
 
-def committed(
-    problems: Sequence[Problem], written: Mapping[str, Completion], seat: Sitting | None = None
+def commit_completions(
+    problems: Sequence[Problem], written: Mapping[str, Completion], seat: EvaluationPlan | None = None
 ) -> list[CommittedCompletion]:
     """The completions as they are committed beside the entry, in item order.
 
@@ -130,12 +132,14 @@ def committed(
     """
     told = None if seat is None else getattr(seat.exam.task, "evidence", None)
     if seat is None or told is None:
-        return [commit(problem, written[problem.id]) for problem in problems]
+        return [build_committed_completion(problem, written[problem.id]) for problem in problems]
     style = seat.speech.manner.style
-    return [commit(each, written[each.id], told(each, written[each.id], style)) for each in problems]
+    return [
+        build_committed_completion(each, written[each.id], told(each, written[each.id], style)) for each in problems
+    ]
 
 
-def judged_again(before: Entry, task: Task, verdicts: Sequence[Verdict]) -> Entry:
+def rejudge_entry(before: Entry, task: Task, verdicts: Sequence[Judgement]) -> Entry:
     """The same run with new verdicts: a new entry, dated now, or the old one where no verdict is new.
 
     Raises:
@@ -147,13 +151,15 @@ def judged_again(before: Entry, task: Task, verdicts: Sequence[Verdict]) -> Entr
             f"the run was made under {then.label} read by {then.reader}, the task is now {task.LABEL} by {task.READER}",
             "score the model again under the task's new version",
         )
-    judged = replace(before.result, bits=Bits.of(verdicts), counts=score(verdicts))
+    judged = replace(before.result, bits=Bits.of(verdicts), counts=count_judgements(verdicts))
     if judged == before.result:
         return before
-    return Entry.of(judged, runs.now(), before.timings)
+    return Entry.of(judged, runs.current_time(), before.timings)
 
 
-def timings(exam: Exam, committed: Sequence[CommittedCompletion], phases: Mapping[str, float], tokens: int) -> Timings:
+def build_timings(
+    exam: PreparedTask, committed: Sequence[CommittedCompletion], phases: Mapping[str, float], tokens: int
+) -> Timings:
     """Seconds by phase of the process that ended the run, and tokens of the whole run.
 
     Args:
@@ -170,7 +176,7 @@ def timings(exam: Exam, committed: Sequence[CommittedCompletion], phases: Mappin
     )
 
 
-def board(task: str) -> str:
+def board_name(task: str) -> str:
     """The board a task's rows go to: its name, or that of its file, in characters that suit a file name."""
     library, colon, file = task.rpartition(":")
     name = f"{library}{colon}{Path(file).stem}" if file.endswith((".py", ".yaml", ".yml")) else task

@@ -3,17 +3,23 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from baseline_bench.core.contracts import Generator, Measuring, Task
+from baseline_bench.core.contracts import Generator, LogprobGenerator, Task
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Completion, Problem, Request, Row, Sampling, Score, Split, Verdict
+from baseline_bench.core.types import Completion, Judgement, Problem, Request, Sampling, Score, Split, TrainingExample
 from baseline_bench.evaluation import protocol
-from baseline_bench.evaluation.multi_sample import Draws
+from baseline_bench.evaluation.multi_sample import SampleCollector
 from baseline_bench.evaluation.runs import Run
-from baseline_bench.models.tokens import Answers, Speech, requests, require_text, thought
+from baseline_bench.models.tokens import (
+    AnswerLocator,
+    ModelTokenizer,
+    build_requests,
+    find_open_thought,
+    require_encodable,
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Exam:
+class PreparedTask:
     """A task made ready for one model: the chosen items and the requests that ask them, in item order.
 
     Attributes:
@@ -40,7 +46,7 @@ class Progress:
     tokens: int
 
 
-def choose(task: Task, split: Split, limit: int | None, seed: int) -> tuple[list[Problem], list[Problem]]:
+def select_problems(task: Task, split: Split, limit: int | None, seed: int) -> tuple[list[Problem], list[Problem]]:
     """(every item of the split, the chosen ones).
 
     Raises:
@@ -54,27 +60,29 @@ def choose(task: Task, split: Split, limit: int | None, seed: int) -> tuple[list
         double = next(i for i in ids if ids.count(i) > 1)
         raise BenchError(f"{task.LABEL} gives the id '{double}' twice", "make ids unique in its problems()")
     for name in ids:
-        require_text(f"{task.LABEL}: the id {name!r}", name)
-    return everything, protocol.select(everything, limit, seed)
+        require_encodable(f"{task.LABEL}: the id {name!r}", name)
+    return everything, protocol.select_problems(everything, limit, seed)
 
 
-def prepare(task: Task, problems: tuple[list[Problem], list[Problem]], speech: Speech, seed: int) -> Exam:
+def prepare_task(
+    task: Task, problems: tuple[list[Problem], list[Problem]], speech: ModelTokenizer, seed: int
+) -> PreparedTask:
     """Turn the chosen items into token ids and fix the protocol's digest."""
     everything, chosen = problems
     partial = len(chosen) < len(everything)
-    return Exam(
+    return PreparedTask(
         task=task,
         problems=tuple(chosen),
-        requests=tuple(request for p in chosen for request in requests(speech, task, p)),
+        requests=tuple(request for p in chosen for request in build_requests(speech, task, p)),
         total=len(everything),
         limit=len(chosen) if partial else None,
         seed=seed if partial else None,
-        protocol_sha256=protocol.digest(task, everything),
-        items_sha256=protocol.items_sha256(everything),
+        protocol_sha256=protocol.digest_protocol(task, everything),
+        items_sha256=protocol.digest_items(everything),
     )
 
 
-def fits(exam: Exam, context: int) -> None:
+def require_context(exam: PreparedTask, context: int) -> None:
     """Refuse prompts that leave less room than the protocol's max_tokens: a silent score limit otherwise.
 
     A text that is measured needs room for one more token, which vLLM always generates.
@@ -96,7 +104,9 @@ def fits(exam: Exam, context: int) -> None:
         )
 
 
-def generate(exam: Exam, generator: Generator, run: Run, speech: Speech, report: Callable[[Progress], None]) -> int:
+def generate_completions(
+    exam: PreparedTask, generator: Generator, run: Run, speech: ModelTokenizer, report: Callable[[Progress], None]
+) -> int:
     """Generate what the run lacks; each answer is kept, with the place where it starts, before the next is counted.
 
     Returns:
@@ -106,18 +116,20 @@ def generate(exam: Exam, generator: Generator, run: Run, speech: Speech, report:
         BenchError: the engine ended without answering every request.
     """
     sampling = exam.task.SAMPLING
-    draws = Draws((r for r in exam.requests if r.problem_id not in run.finished), sampling.draws or 1, run.kept)
-    problems, answers = {problem.id: problem for problem in exam.problems}, Answers(speech, sampling.stop)
+    draws = SampleCollector(
+        (r for r in exam.requests if r.problem_id not in run.finished), sampling.draws or 1, run.kept
+    )
+    problems, answers = {problem.id: problem for problem in exam.problems}, AnswerLocator(speech, sampling.stop)
 
     def keep(name: str, written: Completion) -> None:
-        run.append(name, answers.started(written, thought(speech.manner, exam.task, problems[name])))
+        run.append(name, answers.started(written, find_open_thought(speech.manner, exam.task, problems[name])))
 
     for ready in draws.ready:
         keep(*ready)
     wanted = len(exam.requests) * (sampling.draws or 1)
     done, tokens = wanted - len(draws.requests), 0
     report(Progress(done, wanted, tokens))
-    for request, completion in answered(draws.requests, generator, sampling, speech.manner.stop_ids):
+    for request, completion in stream_completions(draws.requests, generator, sampling, speech.manner.stop_ids):
         tokens += len(completion.token_ids or ())
         done += 1
         if draws.several(request):
@@ -133,7 +145,7 @@ def generate(exam: Exam, generator: Generator, run: Run, speech: Speech, report:
     return tokens
 
 
-def answered(
+def stream_completions(
     asked: Sequence[Request], generator: Generator, sampling: Sampling, stop_ids: Sequence[int]
 ) -> Iterator[tuple[str, Completion]]:
     """What the engine measures, then what it generates.
@@ -141,9 +153,9 @@ def answered(
     Raises:
         BenchError: the engine cannot measure, or finds a text impossible.
     """
-    measured = [Row(each.id, each.token_ids, each.start) for each in asked if each.start is not None]
+    measured = [TrainingExample(each.id, each.token_ids, each.start) for each in asked if each.start is not None]
     if measured:
-        if not isinstance(generator, Measuring):
+        if not isinstance(generator, LogprobGenerator):
             raise BenchError(f"{generator.version} measures no likelihoods", "give --engine vllm or transformers")
         for name, found in generator.logprobs(measured):
             try:
@@ -156,7 +168,9 @@ def answered(
         yield from generator.complete(generated, sampling, stop_ids)
 
 
-def grade(task: Task, problems: Sequence[Problem], completions: Mapping[str, Completion]) -> list[Verdict]:
+def judge_completions(
+    task: Task, problems: Sequence[Problem], completions: Mapping[str, Completion]
+) -> list[Judgement]:
     """One verdict a problem, in item order. A missing completion is an error and never a zero.
 
     Raises:
@@ -168,15 +182,15 @@ def grade(task: Task, problems: Sequence[Problem], completions: Mapping[str, Com
             f"{len(missing)} of {len(problems)} answers are missing, {missing[0]} first",
             "finish the run by giving its command again",
         )
-    return [judge(task, problem, completions[problem.id]) for problem in problems]
+    return [judge_completion(task, problem, completions[problem.id]) for problem in problems]
 
 
-def judge(task: Task, problem: Problem, completion: Completion) -> Verdict:
+def judge_completion(task: Task, problem: Problem, completion: Completion) -> Judgement:
     """The task's verdict on the answer; thoughts are never graded. The completion says why generation ended."""
     return replace(task.grade(problem, completion.answer), finish=completion.finish)
 
 
-def score(verdicts: Sequence[Verdict]) -> Score:
+def count_judgements(verdicts: Sequence[Judgement]) -> Score:
     """Count."""
     return Score(
         total=len(verdicts),

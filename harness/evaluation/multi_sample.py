@@ -6,7 +6,7 @@ from dataclasses import replace
 from baseline_bench.core.types import Completion, Request
 
 
-class Draws:
+class SampleCollector:
     """The requests for some questions, and the answers as they come in.
 
     Args:
@@ -54,7 +54,7 @@ class Draws:
         if len(found) < len(answers):
             return None
         del self._answers[problem]
-        return problem, _together(found)
+        return problem, _join_samples(found)
 
     @property
     def waiting(self) -> int:
@@ -62,7 +62,7 @@ class Draws:
         return len(self._answers)
 
 
-def _together(answers: Iterable[Completion]) -> Completion:
+def _join_samples(answers: Iterable[Completion]) -> Completion:
     """The answers to one problem as one: the texts in their order, and what was measured in its order."""
     parts = list(answers)
     texts = [part for part in parts if not part.likelihoods]

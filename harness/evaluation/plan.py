@@ -12,17 +12,17 @@ from typing import Any
 
 from baseline_bench.core import findings, options, plugins, records
 from baseline_bench.core.contracts import Task
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.findings import Finding, RefusedError
-from baseline_bench.core.types import Identity, Model, Problem, Split, Value
+from baseline_bench.core.types import Model, ModelIdentity, Problem, Split, Value
 from baseline_bench.engines.multi_gpu import gpus
 from baseline_bench.evaluation import evaluate, runs
-from baseline_bench.evaluation.evaluate import Exam
+from baseline_bench.evaluation.evaluate import PreparedTask
 from baseline_bench.models import diagnose, registry
-from baseline_bench.models.tokens import Speech, prompts_sha256
+from baseline_bench.models.tokens import ModelTokenizer, digest_prompts
 from baseline_bench.results import entries
-from baseline_bench.results.candidate import Training
+from baseline_bench.results.candidate import TrainingRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Sitting:
+class EvaluationPlan:
     """One model before one exam: all that was worked out before the engine starts.
 
     Attributes:
@@ -69,16 +69,16 @@ class Sitting:
     order: Order
     engine: str
     model: Model
-    speech: Speech
-    exam: Exam
+    speech: ModelTokenizer
+    exam: PreparedTask
     settings: dict[str, Value]
-    training: Training | None
+    training: TrainingRecord | None
     findings: tuple[Finding, ...] = ()
-    identity: Identity | None = None
+    identity: ModelIdentity | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TaskPlan:
     """What an order asks of whatever model.
 
     Attributes:
@@ -92,34 +92,34 @@ class Asked:
     engine: str
     why: str
     options: Any
-    exams: list[tuple[Speech, Exam]] = field(default_factory=list)
+    exams: list[tuple[ModelTokenizer, PreparedTask]] = field(default_factory=list)
 
-    def exam(self, speech: Speech, seed: int) -> Exam:
+    def exam(self, speech: ModelTokenizer, seed: int) -> PreparedTask:
         """The items as token ids, made once for all models that share a tokenizer."""
         known = next((exam for whose, exam in self.exams if whose is speech), None)
         if known is None:
-            known = evaluate.prepare(self.task, self.problems, speech, seed)
+            known = evaluate.prepare_task(self.task, self.problems, speech, seed)
             self.exams.append((speech, known))
         return known
 
 
-def prepare(order: Order, screen: Screen, asked: Asked | None = None) -> Sitting:
+def plan_evaluation(order: Order, screen: Console, asked: TaskPlan | None = None) -> EvaluationPlan:
     """Check the order, find the model, turn the items into token ids. Nothing is written and no weights are loaded."""
-    asked = asked or ask(order)
+    asked = asked or plan_task(order)
     screen.say(f"model {order.model}: looking for it, fetching what is missing")
-    with runs.writing(order.cache):
-        model = registry.resolve(order.model, order.cache)
-    return seat(order, screen, model, None, asked)
+    with runs.explaining_write_errors(order.cache):
+        model = registry.resolve_model(order.model, order.cache)
+    return plan_model(order, screen, model, None, asked)
 
 
-def seat(
+def plan_model(
     order: Order,
-    screen: Screen,
+    screen: Console,
     model: Model,
-    training: Training | None,
-    asked: Asked | None = None,
+    training: TrainingRecord | None,
+    asked: TaskPlan | None = None,
     found: Sequence[Finding] = (),
-) -> Sitting:
+) -> EvaluationPlan:
     """The same for a model that lies here already, such as one that was just trained.
 
     Args:
@@ -138,79 +138,81 @@ def seat(
         tokenizer,  # loads transformers
     )
 
-    asked = asked or ask(order)
+    asked = asked or plan_task(order)
     screen.say(f"engine {asked.engine}: {asked.why}")
     model = replace(model, name=order.name or model.name)
-    speech = tokenizer.load(model)
-    described = identity.describe(model, speech)
-    _require_own_name(model, described.identity, order.leaderboards)
-    noticed = [*found, *_beside(asked, model), *diagnose.model(model, speech, asked.engine)]
-    checked = _checked(order, screen, model.name, noticed)
+    speech = tokenizer.load_tokenizer(model)
+    described = identity.describe_model(model, speech)
+    _require_unused_name(model, described.identity, order.leaderboards)
+    noticed = [*found, *_check_unmerged_adapter(asked, model), *diagnose.diagnose_model(model, speech, asked.engine)]
+    checked = _report_findings(order, screen, model.name, noticed)
     exam = asked.exam(speech, order.seed)
     if speech.context is not None:
-        evaluate.fits(exam, speech.context)
-    settings = {**_run_settings(order, asked, model, speech, exam), **described.settings}
-    return Sitting(order, asked.engine, model, speech, exam, settings, training, checked, described.identity)
+        evaluate.require_context(exam, speech.context)
+    settings = {**_collect_run_settings(order, asked, model, speech, exam), **described.settings}
+    return EvaluationPlan(order, asked.engine, model, speech, exam, settings, training, checked, described.identity)
 
 
-def _run_settings(order: Order, asked: Asked, model: Model, speech: Speech, exam: Exam) -> dict[str, Value]:
+def _collect_run_settings(
+    order: Order, asked: TaskPlan, model: Model, speech: ModelTokenizer, exam: PreparedTask
+) -> dict[str, Value]:
     """What a resumed run must have in common with its beginning, besides the model's identity."""
     return {
         "task": order.task,
         "protocol": exam.protocol_sha256,
-        "prompts": prompts_sha256(exam.requests),
+        "prompts": digest_prompts(exam.requests),
         "stop ids": " ".join(map(str, speech.manner.stop_ids)),
         "limit": exam.limit,
         "seed": exam.seed,
         "model": model.name,
         "weights": model.weights_sha256,
         "engine": asked.engine,
-        **{f"option {key}": value for key, value in options.record(asked.options).items()},
+        **{f"option {key}": value for key, value in options.record_options(asked.options).items()},
         # A run whose answers were graded with their thoughts does not resume.
         **({} if speech.manner.thought is None else {"thought": speech.manner.thought}),
     }
 
 
-def _beside(asked: Asked, model: Model) -> list[Finding]:
+def _check_unmerged_adapter(asked: TaskPlan, model: Model) -> list[Finding]:
     """What is wrong with an adapter that the engine puts beside the weights instead of merging it into them."""
     folder = getattr(asked.options, "adapter", None)
-    return [] if folder is None else diagnose.lora(Path(folder), model)
+    return [] if folder is None else diagnose.check_adapter(Path(folder), model)
 
 
-def _checked(order: Order, screen: Screen, name: str, found: Sequence[Finding]) -> tuple[Finding, ...]:
+def _report_findings(order: Order, screen: Console, name: str, found: Sequence[Finding]) -> tuple[Finding, ...]:
     """Show what the checks noticed, and end where a finding refuses the model."""
-    with refusing(order, screen):
-        findings.refuse(name, found, order.accept)
+    with write_refusals_as_json(order, screen):
+        findings.raise_refusals(name, found, order.accept)
     for one in found:
         screen.warn(f"{name}: [{one.code}] {one.message}")
     return tuple(found)
 
 
 @contextmanager
-def refusing(order: Order, screen: Screen) -> Iterator[None]:
+def write_refusals_as_json(order: Order, screen: Console) -> Iterator[None]:
     """Write the findings of a refusal as JSON, where the user asks for JSON."""
     try:
         yield
     except RefusedError as error:
         if order.as_json:
-            screen.write(records.pretty({"findings": error.findings}).decode())
+            screen.write(records.encode_indented({"findings": error.findings}).decode())
         raise
 
 
-def ask(order: Order) -> Asked:
+def plan_task(order: Order) -> TaskPlan:
     """Check what does not hang on a model: task, items, engine and its options."""
-    findings.require_known(order.accept)
-    task = plugins.task(order.task)
-    engine, why = (order.engine, "as asked") if order.engine else default_engine()
-    module = plugins.engine(engine)
-    chosen = options.parse(module.Options, order.options, f"engine {engine}")
-    gpus.shares(module, chosen, order.gpus)  # refused here, not after hours of training
-    require_able(task, engine, module)
-    problems = evaluate.choose(task, Split("test", mirror=order.mirror), order.limit, order.seed)
-    return Asked(task, problems, engine, why, chosen)
+    findings.require_known_codes(order.accept)
+    task = plugins.load_task(order.task)
+    engine, why = (order.engine, "as asked") if order.engine else choose_default_engine()
+    module = plugins.load_engine(engine)
+    chosen = options.parse_options(module.Options, order.options, f"engine {engine}")
+    gpus.assign_gpus(module, chosen, order.gpus)  # refused here, not after hours of training
+    require_measuring_engine(task, engine, module)
+    problems = evaluate.select_problems(task, Split("test", mirror=order.mirror), order.limit, order.seed)
+    return TaskPlan(task, problems, engine, why, chosen)
 
 
-def require_able(task: Task, name: str, engine: Any) -> None:
+def require_measuring_engine(task: Task, name: str, engine: Any) -> None:
     """Refuse a task that compares likelihoods where the engine measures none.
 
     Raises:
@@ -222,7 +224,7 @@ def require_able(task: Task, name: str, engine: Any) -> None:
         raise BenchError(what, "give --engine vllm or transformers")
 
 
-def folder(sitting: Sitting) -> Path:
+def choose_run_folder(sitting: EvaluationPlan) -> Path:
     """Where this run lies: the unfinished or equal one of this name, else the next free number."""
     order = sitting.order
     if order.run is not None and order.again:
@@ -231,11 +233,14 @@ def folder(sitting: Sitting) -> Path:
         return order.run
     part = "" if sitting.exam.limit is None else f"-{sitting.exam.limit}-seed{sitting.exam.seed}"
     names = (Path(order.task).stem, sitting.model.name, sitting.engine)
-    stem = "-".join(map(entries.slug, names)) + part
+    stem = "-".join(map(entries.slugify, names)) + part
     number = 1
     place: Path = order.runs / stem
     while (place / "run.json").exists():
-        finished, same = (place / "entry.json").exists(), _settings(place) == runs.recorded(place, sitting.settings)
+        finished, same = (
+            (place / "entry.json").exists(),
+            _read_run_settings(place) == runs.match_recorded_settings(place, sitting.settings),
+        )
         if (same and not (order.again and finished)) or not (finished or order.again):
             break
         number += 1
@@ -243,7 +248,7 @@ def folder(sitting: Sitting) -> Path:
     return place
 
 
-def _settings(place: Path) -> object:
+def _read_run_settings(place: Path) -> object:
     """What a run was started with; None where its record is damaged."""
     try:
         return runs.read_json(place / "run.json")["settings"]
@@ -251,14 +256,14 @@ def _settings(place: Path) -> object:
         return None
 
 
-def _require_own_name(model: Model, identity: Identity, leaderboards: Path) -> None:
+def _require_unused_name(model: Model, identity: ModelIdentity, leaderboards: Path) -> None:
     """Two models never share a name: noticed before anything is generated.
 
     Raises:
         BenchError: an entry of that name has other weights, or another configuration, tokenizer or template.
     """
     for path in sorted(leaderboards.glob("*/*.json")):
-        other = entries.read(path).result
+        other = entries.read_entry(path).result
         if other.candidate != model.name:
             continue
         if other.model.weights_sha256 != model.weights_sha256:
@@ -268,7 +273,7 @@ def _require_own_name(model: Model, identity: Identity, leaderboards: Path) -> N
             raise BenchError(what, "give --name NAME to this one")
 
 
-def default_engine() -> tuple[str, str]:
+def choose_default_engine() -> tuple[str, str]:
     """(name, why): vllm where a GPU and vllm are there, else transformers."""
     if importlib.util.find_spec("vllm") is None:
         return "transformers", "vllm is not installed"

@@ -15,10 +15,10 @@ from baseline_bench.core.contracts import Task
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Problem
 
-PINNED = Path(__file__).with_name("protocols.toml")
+PINNED_FILE = Path(__file__).with_name("protocols.toml")
 
 
-def digest(task: Task, problems: Sequence[Problem]) -> str:
+def digest_protocol(task: Task, problems: Sequence[Problem]) -> str:
     """Sha256 over label, reader, sampling and every item with its prompt and gold answer, in canonical JSON.
 
     What it measures is part of it.
@@ -30,7 +30,7 @@ def digest(task: Task, problems: Sequence[Problem]) -> str:
     value: dict[str, object] = {
         "label": task.LABEL,
         "reader": task.READER,
-        "sampling": records.plain(task.SAMPLING),
+        "sampling": records.to_json_value(task.SAMPLING),
         "items": [[p.id, p.answer, [[m.role, m.content] for m in task.messages(p)]] for p in problems],
     }
     if (choices := getattr(task, "choices", None)) is not None:
@@ -40,7 +40,7 @@ def digest(task: Task, problems: Sequence[Problem]) -> str:
     if (made_with := getattr(task, "MADE_WITH", None)) is not None:
         value["made_with"] = made_with
     found = records.digest(value)
-    fixed = pinned().get(task.LABEL)
+    fixed = read_pinned_digests().get(task.LABEL)
     if fixed not in (None, found):
         raise BenchError(
             f"{task.LABEL} means protocol {fixed[:12]}, but these items, prompts and sampling are {found[:12]}",
@@ -49,17 +49,17 @@ def digest(task: Task, problems: Sequence[Problem]) -> str:
     return found
 
 
-def pinned() -> dict[str, str]:
+def read_pinned_digests() -> dict[str, str]:
     """The digest that each published label stands for."""
-    return {label: str(fixed) for label, fixed in tomllib.loads(PINNED.read_text(encoding="utf-8")).items()}
+    return {label: str(fixed) for label, fixed in tomllib.loads(PINNED_FILE.read_text(encoding="utf-8")).items()}
 
 
-def items_sha256(problems: Sequence[Problem]) -> str:
+def digest_items(problems: Sequence[Problem]) -> str:
     """Sha256 over ids, questions and gold answers in order: the same items under any prompt."""
     return records.digest([[p.id, p.question, p.answer] for p in problems])
 
 
-def select(problems: Sequence[Problem], limit: int | None, seed: int) -> list[Problem]:
+def select_problems(problems: Sequence[Problem], limit: int | None, seed: int) -> list[Problem]:
     """A seeded random subset of `limit` items in their own order; every item where limit is None.
 
     The first N items are never taken: a slice of the first 200 moved a real score by 4 points. Items are ranked by a

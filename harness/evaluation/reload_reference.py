@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baseline_bench.core import plugins
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Split
-from baseline_bench.evaluation.engine_reuse import POSITIONS, Reference
-from baseline_bench.models.tokens import Speech, completion_ids, prompt_ids
+from baseline_bench.evaluation.engine_reuse import POSITIONS, ReferenceLogprobs
+from baseline_bench.models.tokens import ModelTokenizer, encode_completion, encode_prompt
 
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-def work(spec: dict[str, Any], _screen: Screen, _rank: int) -> dict[str, Any]:
+def measure_in_child(spec: dict[str, Any], _screen: Console, _rank: int) -> dict[str, Any]:
     """The same for a process of its own: what goes in and what comes out has a JSON form.
 
     Args:
@@ -28,7 +28,7 @@ def work(spec: dict[str, Any], _screen: Screen, _rank: int) -> dict[str, Any]:
         {"references": [{"logprobs": [[...], ...], "likeliest": [[...], ...]}, ...]}, one for each folder in their
         order; `Reference.of(**row)` takes each.
     """
-    found = references([Path(folder) for folder in spec["folders"]], spec["sequences"], spec["dtype"])
+    found = measure_references([Path(folder) for folder in spec["folders"]], spec["sequences"], spec["dtype"])
     return {
         "references": [
             {"logprobs": [list(row) for row in one.logprobs], "likeliest": [list(row) for row in one.likeliest]}
@@ -37,7 +37,9 @@ def work(spec: dict[str, Any], _screen: Screen, _rank: int) -> dict[str, Any]:
     }
 
 
-def references(folders: Sequence[Path], sequences: Sequence[Sequence[int]], dtype: str) -> list[Reference]:
+def measure_references(
+    folders: Sequence[Path], sequences: Sequence[Sequence[int]], dtype: str
+) -> list[ReferenceLogprobs]:
     """One reference for each folder of weights, on the best device there is.
 
     Args:
@@ -57,18 +59,18 @@ def references(folders: Sequence[Path], sequences: Sequence[Sequence[int]], dtyp
     transformers.utils.logging.disable_progress_bar()
     there = (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()), ("cpu", True))
     device = torch.device(next(name for name, present in there if present))
-    return [_reference(folder, sequences, getattr(torch, dtype), device) for folder in folders]
+    return [_measure_reference(folder, sequences, getattr(torch, dtype), device) for folder in folders]
 
 
-def _reference(
+def _measure_reference(
     folder: Path, sequences: Sequence[Sequence[int]], dtype: "torch.dtype", device: "torch.device"
-) -> Reference:
+) -> ReferenceLogprobs:
     import torch
     import transformers
 
     try:
-        network = _load(folder, dtype).to(device).eval()
-        rows = [_row(network, ids) for ids in sequences]
+        network = _load_network(folder, dtype).to(device).eval()
+        rows = [_measure_sequence(network, ids) for ids in sequences]
     except torch.OutOfMemoryError as error:
         raise BenchError(f"{folder} does not fit on {device}", "free the GPU or take a smaller model") from error
     except (ValueError, OSError, KeyError) as error:
@@ -80,10 +82,10 @@ def _reference(
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    return Reference.of([row for row, _ in rows], [row for _, row in rows])
+    return ReferenceLogprobs.of([row for row, _ in rows], [row for _, row in rows])
 
 
-def _load(folder: Path, dtype: "torch.dtype") -> Any:
+def _load_network(folder: Path, dtype: "torch.dtype") -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -99,7 +101,7 @@ def _load(folder: Path, dtype: "torch.dtype") -> Any:
     )
 
 
-def _row(network: Any, ids: Sequence[int]) -> tuple[list[float], list[int]]:
+def _measure_sequence(network: Any, ids: Sequence[int]) -> tuple[list[float], list[int]]:
     """Log-probabilities of the last tokens of one sequence, and the likeliest token at each place."""
     import torch
 
@@ -116,15 +118,15 @@ def _row(network: Any, ids: Sequence[int]) -> tuple[list[float], list[int]]:
 if TYPE_CHECKING:
     import torch
 
-TASK = "word-problems"
-COUNT = 4
+PROBE_TASK = "word-problems"
+PROBE_COUNT = 4
 
 
-def sequences(speech: Speech) -> tuple[tuple[int, ...], ...]:
+def build_probe_sequences(speech: ModelTokenizer) -> tuple[tuple[int, ...], ...]:
     """The first test problems of the embedded task with their solutions, as this model is prompted and answers."""
-    task = plugins.task(TASK)
+    task = plugins.load_task(PROBE_TASK)
     return tuple(
-        prompt_ids(speech.tokenizer, speech.manner, task.messages(problem))
-        + completion_ids(speech.tokenizer, speech.manner, problem.solution)
-        for problem in task.problems(Split("test"))[:COUNT]
+        encode_prompt(speech.tokenizer, speech.manner, task.messages(problem))
+        + encode_completion(speech.tokenizer, speech.manner, problem.solution)
+        for problem in task.problems(Split("test"))[:PROBE_COUNT]
     )

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from baseline_bench.core.contracts import Generator
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.types import Completion, Model, Problem, Request, Sampling
 from baseline_bench.evaluation import evaluate, pipeline, plan, protocol, runs
-from baseline_bench.evaluation.engine_reuse import How
-from baseline_bench.evaluation.plan import Order, Sitting
+from baseline_bench.evaluation.engine_reuse import LoadInfo
+from baseline_bench.evaluation.plan import EvaluationPlan, Order
 
-SECONDS = "seconds.json"
+SECONDS_FILE = "seconds.json"
 ALL, SHUFFLED = "all", "shuffled"
 
 
-def asked(seat: Sitting) -> dict[str, Any]:
+def serialise_plan(seat: EvaluationPlan) -> dict[str, Any]:
     """All that a child needs to sit the same exam, as JSON; the model lies here by now and is not looked for again."""
     plain = {field.name: getattr(seat.order, field.name) for field in fields(Order)} | {"engine": seat.engine}
     model = {field.name: getattr(seat.model, field.name) for field in fields(Model)}
@@ -25,37 +25,41 @@ def asked(seat: Sitting) -> dict[str, Any]:
             for what, values in (("order", plain), ("model", model))}  # fmt: skip
 
 
-def _seat(told: Mapping[str, Any], screen: Screen) -> Sitting:
+def _restore_plan(told: Mapping[str, Any], screen: Console) -> EvaluationPlan:
     """The exam that `asked` tells of, in the child."""
     order = told["order"]
     places = {key: Path(order[key]) for key in ("leaderboards", "runs", "mirror", "cache") if order[key] is not None}
     model = Model(**{**told["model"], "folder": Path(told["model"]["folder"])})
-    return plan.seat(Order(**{**order, **places}), screen, model, None)
+    return plan.plan_model(Order(**{**order, **places}), screen, model, None)
 
 
-def run(told: Mapping[str, Any], screen: Screen, _rank: int) -> None:
+def generate_in_child(told: Mapping[str, Any], screen: Console, _rank: int) -> None:
     """In a child process: answer all that one run lacks."""
-    seat = _seat(told, screen)
-    engine = pipeline.Engine([seat], screen)
+    seat = _restore_plan(told, screen)
+    engine = pipeline.EnginePool([seat], screen)
     try:
-        _generate(seat, Path(told["folder"]), engine, screen)
+        _complete_run(seat, Path(told["folder"]), engine, screen)
     finally:
         engine.close()
 
 
-def passes(told: Mapping[str, Any], screen: Screen, _rank: int) -> None:
+def generate_passes_in_child(told: Mapping[str, Any], screen: Console, _rank: int) -> None:
     """In a child process: one engine, every pass after the other."""
-    seat = part(_seat(told, screen), told["items"])
-    engine = _Held([seat], screen)
+    seat = select_subset(_restore_plan(told, screen), told["items"])
+    engine = _SingleEnginePool([seat], screen)
     try:
         generator, _ = engine.generator(seat)
         # What an engine makes at its first answer is no part of any pass's time.
-        list(evaluate.answered(seat.exam.requests[:1], generator, seat.exam.task.SAMPLING, seat.speech.manner.stop_ids))
+        list(
+            evaluate.stream_completions(
+                seat.exam.requests[:1], generator, seat.exam.task.SAMPLING, seat.speech.manner.stop_ids
+            )
+        )
         for manner, folder in told["passes"]:
             engine.size = int(manner.partition(" ")[2]) if manner.startswith("batch ") else None
-            requests = _shuffled(seat) if manner == SHUFFLED else seat.exam.requests
+            requests = _shuffle_requests(seat) if manner == SHUFFLED else seat.exam.requests
             settings = {**seat.settings, "pass": manner, "items": told["items"]}
-            _generate(
+            _complete_run(
                 replace(seat, exam=replace(seat.exam, requests=requests), settings=settings),
                 Path(folder),
                 engine,
@@ -65,32 +69,32 @@ def passes(told: Mapping[str, Any], screen: Screen, _rank: int) -> None:
         engine.close()
 
 
-def _generate(seat: Sitting, folder: Path, engine: pipeline.Engine, screen: Screen) -> None:
+def _complete_run(seat: EvaluationPlan, folder: Path, engine: pipeline.EnginePool, screen: Console) -> None:
     """Answer what a run lacks; its seconds are kept where this process answered all of it."""
     with runs.Run(folder, seat.settings) as held:
         whole = not held.finished
         runs.write_problems(folder, seat.exam.problems)
-        _, timed = pipeline.generate(seat, held, engine, screen)
+        _, timed = pipeline.generate_completions(seat, held, engine, screen)
         if whole:
-            runs.write_json(folder / SECONDS, round(timed["generate"], 3))
+            runs.write_json(folder / SECONDS_FILE, round(timed["generate"], 3))
 
 
-class _Held(pipeline.Engine):
+class _SingleEnginePool(pipeline.EnginePool):
     """One engine for every pass, started once; `size` prompts are handed to it at a time, None for all at once."""
 
     most = 1  # a batch of a size is one engine's
     size: int | None = None
-    _once: tuple[Generator, How] | None = None
+    _once: tuple[Generator, LoadInfo] | None = None
 
-    def generator(self, seat: Sitting) -> tuple[Generator, How]:
+    def generator(self, seat: EvaluationPlan) -> tuple[Generator, LoadInfo]:
         """The same generator each time, asked in the manner of the moment."""
         if self._once is None:
             self._once = super().generator(seat)
         generator, how = self._once
-        return _InTurn(generator, self.size), how
+        return _BatchedGenerator(generator, self.size), how
 
 
-class _InTurn:
+class _BatchedGenerator:
     """A generator that is handed so many prompts at a time, and the next ones when all of these are answered."""
 
     def __init__(self, generator: Generator, size: int | None) -> None:
@@ -117,10 +121,10 @@ class _InTurn:
         self._generator.close()
 
 
-def part(seat: Sitting, items: int) -> Sitting:
+def select_subset(seat: EvaluationPlan, items: int) -> EvaluationPlan:
     """The same seat before a seeded subset of its items."""
     exam = seat.exam
-    chosen = protocol.select(exam.problems, min(items, len(exam.problems)), seat.order.seed)
+    chosen = protocol.select_problems(exam.problems, min(items, len(exam.problems)), seat.order.seed)
     asked = {problem.id for problem in chosen}
     requests = tuple(request for request in exam.requests if request.problem_id in asked)
     partial = len(chosen) < exam.total
@@ -128,14 +132,14 @@ def part(seat: Sitting, items: int) -> Sitting:
     return replace(seat, exam=replace(exam, problems=tuple(chosen), requests=requests, limit=limit, seed=seed))
 
 
-def _shuffled(seat: Sitting) -> tuple[Request, ...]:
+def _shuffle_requests(seat: EvaluationPlan) -> tuple[Request, ...]:
     """Another order, the same on every machine."""
     return tuple(
         sorted(seat.exam.requests, key=lambda request: hashlib.sha256(f"order:{request.id}".encode()).digest())
     )
 
 
-def whole(folder: Path, problems: Sequence[Problem]) -> bool:
+def is_complete(folder: Path, problems: Sequence[Problem]) -> bool:
     """Every one of these items, and nothing else, is answered in a run's folder."""
     if not (folder / "completions.jsonl").is_file():
         return False

@@ -24,18 +24,18 @@ from typing import Any, Self, TypeVar
 
 from baseline_bench.core import records
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import PARTS, Completion, LogLikelihood, Problem, Value, Verdict
+from baseline_bench.core.types import IDENTITY_PARTS, Completion, Judgement, LogLikelihood, Problem, Value
 
 T = TypeVar("T")
 SCHEMA = 1
 # Told where it is not the usual, and no reason to refuse a resumption: how an engine came to hold the weights, and how
 # many GPUs shared the questions, which moves no more than the engine's own noise.
-PATH, GPUS = "setting weights", "setting gpus"
-USUAL: Mapping[str, Value] = {PATH: "loaded", GPUS: 1}
-_COMPLETIONS, _REQUESTS = "completions.jsonl", "requests.jsonl"
-FILES = ("run.json", "engine.json", "problems.jsonl", _COMPLETIONS, _REQUESTS)
-THEN = ", then "
-_ANEW = "the run is damaged: start it anew with --again"
+WEIGHTS_SETTING, GPUS_SETTING = "setting weights", "setting gpus"
+DEFAULT_SETTINGS: Mapping[str, Value] = {WEIGHTS_SETTING: "loaded", GPUS_SETTING: 1}
+_COMPLETIONS_FILE, _REQUESTS_FILE = "completions.jsonl", "requests.jsonl"
+RUN_FILES = ("run.json", "engine.json", "problems.jsonl", _COMPLETIONS_FILE, _REQUESTS_FILE)
+VALUE_SEPARATOR = ", then "
+_START_AGAIN_ADVICE = "the run is damaged: start it anew with --again"
 
 
 class Run:
@@ -55,17 +55,17 @@ class Run:
 
     def __init__(self, folder: Path, settings: Mapping[str, Value]) -> None:
         self.folder = folder
-        self.settings = recorded(folder, settings)
-        self.key = _key(self.settings)
-        with writing(folder):
+        self.settings = match_recorded_settings(folder, settings)
+        self.key = _hash_settings(self.settings)
+        with explaining_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = held(folder, wait=False)
-        self._fresh = not any((folder / name).exists() for name in FILES)
+            self._lock = lock_folder(folder, wait=False)
+        self._fresh = not any((folder / name).exists() for name in RUN_FILES)
         try:
             self._admit()
-            self.finished = self._completions(_COMPLETIONS)
-            self.kept = self._completions(_REQUESTS)
-            self._file = (folder / _COMPLETIONS).open("ab", buffering=0)
+            self.finished = self._completions(_COMPLETIONS_FILE)
+            self.kept = self._completions(_REQUESTS_FILE)
+            self._file = (folder / _COMPLETIONS_FILE).open("ab", buffering=0)
         except BaseException:
             self._vanish()
             os.close(self._lock)
@@ -88,13 +88,13 @@ class Run:
         Raises:
             BenchError: the disk is full.
         """
-        with writing(self.folder), (self.folder / _REQUESTS).open("ab", buffering=0) as file:
+        with explaining_write_errors(self.folder), (self.folder / _REQUESTS_FILE).open("ab", buffering=0) as file:
             self._write(file, request_id, completion)
         self.kept[request_id] = completion
 
     def _write(self, file: FileIO, name: str, completion: Completion) -> None:
-        line = {"key": self.key, "id": name, **_line(completion)}
-        with writing(self.folder):
+        line = {"key": self.key, "id": name, **_encode_completion(completion)}
+        with explaining_write_errors(self.folder):
             data = json.dumps(line, ensure_ascii=True).encode() + b"\n"
             if file.write(data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -108,10 +108,10 @@ class Run:
         path = self.folder / "engine.json"
         before: dict[str, Value] = read_json(path) if (self.finished or self.kept) and path.exists() else {}
         if before:
-            _refuse_difference(before, dict(resolved), self.folder)
-        told = {key: _in_turn(key, before, resolved) for key in USUAL}
-        unusual = {key: value for key, value in told.items() if value != USUAL[key]}
-        write_json(path, {**{key: value for key, value in resolved.items() if key not in USUAL}, **unusual})
+            _refuse_changed_settings(before, dict(resolved), self.folder)
+        told = {key: _merge_setting(key, before, resolved) for key in DEFAULT_SETTINGS}
+        unusual = {key: value for key, value in told.items() if value != DEFAULT_SETTINGS[key]}
+        write_json(path, {**{key: value for key, value in resolved.items() if key not in DEFAULT_SETTINGS}, **unusual})
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -127,7 +127,7 @@ class Run:
         self.close()
 
     def _vanish(self) -> None:
-        for name in FILES if self._fresh else ():
+        for name in RUN_FILES if self._fresh else ():
             (self.folder / name).unlink(missing_ok=True)
         with suppress(OSError):  # --run may name a folder that holds more
             self.folder.rmdir()
@@ -135,26 +135,26 @@ class Run:
     def _admit(self) -> None:
         path = self.folder / "run.json"
         if not path.exists():
-            value = {"schema": SCHEMA, "started": now(), "key": self.key, "settings": self.settings}
+            value = {"schema": SCHEMA, "started": current_time(), "key": self.key, "settings": self.settings}
             return write_json(path, value)
         then = read_json(path)
-        return _refuse_difference(then["settings"], self.settings, self.folder)
+        return _refuse_changed_settings(then["settings"], self.settings, self.folder)
 
     def _completions(self, name: str) -> dict[str, Completion]:
         """The answers in a file of this run, whose torn last line is cut off."""
         path = self.folder / name
         if not path.exists():
             return {}
-        kept = _lines(path, lambda value: (value["key"], value["id"], _completion(value)))
+        kept = _read_lines(path, lambda value: (value["key"], value["id"], _decode_completion(value)))
         finished = {problem_id: completion for _, problem_id, completion in kept}
         if len(finished) < len(kept) or any(key != self.key for key, _, _ in kept):
             raise BenchError(f"{path} holds answers of another run", "move it away, or give --run DIR")
-        with writing(self.folder), path.open("ab", buffering=0) as file:
+        with explaining_write_errors(self.folder), path.open("ab", buffering=0) as file:
             file.truncate(path.read_bytes().rfind(b"\n") + 1)
         return finished
 
 
-def held(folder: Path, *, wait: bool) -> int:
+def lock_folder(folder: Path, *, wait: bool) -> int:
     """Hold a folder against other processes until the descriptor that is returned is closed, however this one ends.
 
     Raises:
@@ -171,13 +171,17 @@ def held(folder: Path, *, wait: bool) -> int:
     return descriptor
 
 
-def recorded(folder: Path, settings: Mapping[str, Value]) -> dict[str, Value]:
+def match_recorded_settings(folder: Path, settings: Mapping[str, Value]) -> dict[str, Value]:
     """Today's settings as a run records them: a run finished by an older version does not know the model's identity."""
     if not (folder / "entry.json").is_file():
         return dict(settings)
     try:
         then = read_json(folder / "run.json")["settings"]
-        return {key: value for key, value in settings.items() if _knows_identity(then) or not _of_identity(key)}
+        return {
+            key: value
+            for key, value in settings.items()
+            if _has_identity_settings(then) or not _is_identity_setting(key)
+        }
     except (BenchError, KeyError, TypeError):
         return dict(settings)
 
@@ -187,7 +191,7 @@ def read_completions(folder: Path) -> dict[str, Completion]:
     path = folder / "completions.jsonl"
     if not path.is_file():
         raise BenchError(f"no run in {folder}", "give the folder that a run printed as its files, or an entry's .json")
-    return dict(_lines(path, lambda value: (value["id"], _completion(value))))
+    return dict(_read_lines(path, lambda value: (value["id"], _decode_completion(value))))
 
 
 def write_problems(folder: Path, problems: Sequence[Problem]) -> None:
@@ -200,23 +204,23 @@ def read_problems(folder: Path) -> list[Problem]:
     path = folder / "problems.jsonl"
     if not path.is_file():
         raise BenchError(f"no run in {folder}", "give the folder that a run printed as its files")
-    return _lines(path, lambda value: Problem(value["id"], value["question"], value["gold"], ""))
+    return _read_lines(path, lambda value: Problem(value["id"], value["question"], value["gold"], ""))
 
 
-def write_verdicts(folder: Path, verdicts: Sequence[Verdict]) -> None:
+def write_judgements(folder: Path, verdicts: Sequence[Judgement]) -> None:
     """Keep the judgements in item order."""
     _write_lines(folder / "verdicts.jsonl", (asdict(v) for v in verdicts))
 
 
-def read_verdicts(folder: Path) -> list[Verdict]:
+def read_judgements(folder: Path) -> list[Judgement]:
     """The judgements of a run in item order; none where it was never graded."""
     path = folder / "verdicts.jsonl"
-    return _lines(path, lambda value: Verdict(**value)) if path.is_file() else []
+    return _read_lines(path, lambda value: Judgement(**value)) if path.is_file() else []
 
 
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file whole or not at all."""
-    _write(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    _write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -230,15 +234,15 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise BenchError(f"no {path.name} in {path.parent}", "give the folder of a run") from error
     except ValueError as error:
-        raise BenchError(f"{path} is not JSON: {error}", _ANEW) from error
+        raise BenchError(f"{path} is not JSON: {error}", _START_AGAIN_ADVICE) from error
 
 
-def now() -> str:
+def current_time() -> str:
     """The time in UTC, ISO, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class writing:  # noqa: N801 - reads as a verb: `with writing(folder):`
+class explaining_write_errors:  # noqa: N801 - reads as a verb: `with writing(folder):`
     """Turn what a full or locked disk says into one clear line."""
 
     def __init__(self, folder: Path) -> None:
@@ -255,7 +259,7 @@ class writing:  # noqa: N801 - reads as a verb: `with writing(folder):`
             ) from error
 
 
-def _lines(path: Path, build: Callable[[Any], T]) -> list[T]:
+def _read_lines(path: Path, build: Callable[[Any], T]) -> list[T]:
     """What the lines of a run's file stand for, a torn last line dropped.
 
     Raises:
@@ -267,11 +271,11 @@ def _lines(path: Path, build: Callable[[Any], T]) -> list[T]:
             try:
                 made.append(build(json.loads(line)))
             except (ValueError, KeyError, TypeError) as error:
-                raise BenchError(f"{path}, line {number} is damaged", _ANEW) from error
+                raise BenchError(f"{path}, line {number} is damaged", _START_AGAIN_ADVICE) from error
     return made
 
 
-def _line(completion: Completion) -> dict[str, object]:
+def _encode_completion(completion: Completion) -> dict[str, object]:
     told: dict[str, object] = {
         "text": completion.text,
         "token_ids": list(completion.token_ids) if completion.token_ids is not None else None,
@@ -281,47 +285,51 @@ def _line(completion: Completion) -> dict[str, object]:
         told["answer_start"] = completion.answer_start
     if completion.likelihoods:
         told["likelihoods"] = [[each.logprob, each.greedy, each.tokens] for each in completion.likelihoods]
-    return {**told, "more": [_line(draw) for draw in completion.more]} if completion.more else told
+    return {**told, "more": [_encode_completion(draw) for draw in completion.more]} if completion.more else told
 
 
-def _completion(value: Mapping[str, Any]) -> Completion:
+def _decode_completion(value: Mapping[str, Any]) -> Completion:
     ids = value["token_ids"]
-    more = tuple(_completion(draw) for draw in value.get("more", ()))
+    more = tuple(_decode_completion(draw) for draw in value.get("more", ()))
     likelihoods = tuple(LogLikelihood(*each) for each in value.get("likelihoods", ()))
     ids = tuple(ids) if ids is not None else None
     start = value.get("answer_start", 0)
     return Completion(value["text"], ids, value["finish"], more=more, answer_start=start, likelihoods=likelihoods)
 
 
-def _key(settings: Mapping[str, Value]) -> str:
+def _hash_settings(settings: Mapping[str, Value]) -> str:
     return hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _in_turn(key: str, before: Mapping[str, Value], resolved: Mapping[str, Value]) -> Value:
+def _merge_setting(key: str, before: Mapping[str, Value], resolved: Mapping[str, Value]) -> Value:
     """What a setting was in the processes that made one run: the one value, or each of them in its turn."""
-    now = resolved.get(key, USUAL[key])
-    then = str(before.get(key, USUAL[key])).split(THEN) if before else []
-    return now if set(then) <= {str(now)} else THEN.join(dict.fromkeys([*then, str(now)]))
+    now = resolved.get(key, DEFAULT_SETTINGS[key])
+    then = str(before.get(key, DEFAULT_SETTINGS[key])).split(VALUE_SEPARATOR) if before else []
+    return now if set(then) <= {str(now)} else VALUE_SEPARATOR.join(dict.fromkeys([*then, str(now)]))
 
 
-def _told(key: str, settings: Mapping[str, Value]) -> str:
-    return "the default" if key not in settings and _of_identity(key) else str(settings.get(key))
+def _format_setting(key: str, settings: Mapping[str, Value]) -> str:
+    return "the default" if key not in settings and _is_identity_setting(key) else str(settings.get(key))
 
 
-def _of_identity(key: str) -> bool:
-    return key.startswith(PARTS)
+def _is_identity_setting(key: str) -> bool:
+    return key.startswith(IDENTITY_PARTS)
 
 
-def _knows_identity(settings: Mapping[str, Value]) -> bool:
-    return any(map(_of_identity, settings))
+def _has_identity_settings(settings: Mapping[str, Value]) -> bool:
+    return any(map(_is_identity_setting, settings))
 
 
-def _refuse_difference(then: Mapping[str, Value], today: Mapping[str, Value], folder: Path) -> None:
-    if _knows_identity(today) and not _knows_identity(then):
+def _refuse_changed_settings(then: Mapping[str, Value], today: Mapping[str, Value], folder: Path) -> None:
+    if _has_identity_settings(today) and not _has_identity_settings(then):
         what = f"the unfinished run {folder} is by an older version, which did not record the model's configuration"
         raise BenchError(what, "start again with --again, or give --run DIR for a folder of its own")
-    keys = sorted({*then, *today} - USUAL.keys())
-    changed = [f"{k} was {_told(k, then)}, now {_told(k, today)}" for k in keys if then.get(k) != today.get(k)]
+    keys = sorted({*then, *today} - DEFAULT_SETTINGS.keys())
+    changed = [
+        f"{k} was {_format_setting(k, then)}, now {_format_setting(k, today)}"
+        for k in keys
+        if then.get(k) != today.get(k)
+    ]
     if changed:
         raise BenchError(
             f"the unfinished run {folder} was started under other settings ({'; '.join(changed)})",
@@ -330,9 +338,9 @@ def _refuse_difference(then: Mapping[str, Value], today: Mapping[str, Value], fo
 
 
 def _write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
-    _write(path, "".join(json.dumps(value, ensure_ascii=True) + "\n" for value in values))
+    _write_text(path, "".join(json.dumps(value, ensure_ascii=True) + "\n" for value in values))
 
 
-def _write(path: Path, text: str) -> None:
-    with writing(path.parent):
-        records.replace_file(path, text.encode("utf-8", "backslashreplace"))
+def _write_text(path: Path, text: str) -> None:
+    with explaining_write_errors(path.parent):
+        records.write_atomically(path, text.encode("utf-8", "backslashreplace"))

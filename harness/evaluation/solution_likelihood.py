@@ -7,34 +7,36 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from baseline_bench.core import options, plugins
-from baseline_bench.core.contracts import Generator, Measuring
-from baseline_bench.core.display import Screen
+from baseline_bench.core.contracts import Generator, LogprobGenerator
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError, NotFiniteError
-from baseline_bench.core.records import replace_file
-from baseline_bench.core.types import Measured, Row
+from baseline_bench.core.records import write_atomically
+from baseline_bench.core.types import TokenLogprobs, TrainingExample
 from baseline_bench.evaluation import runs
-from baseline_bench.evaluation.evaluate import Exam
-from baseline_bench.models.tokens import Speech, begun, completion_ids
+from baseline_bench.evaluation.evaluate import PreparedTask
+from baseline_bench.models.tokens import ModelTokenizer, encode_completion, starts_answer
 from baseline_bench.results import solutions
-from baseline_bench.results.entry import Entry, Solutions
+from baseline_bench.results.entry import Entry, SolutionLikelihood
 
-WITHOUT = "the row stands without its solutions' log-probabilities"
-_ANEW = "score the model anew with --again"
+WITHOUT_SOLUTIONS = "the row stands without its solutions' log-probabilities"
+_SCORE_AGAIN = "score the model anew with --again"
 
 
-def wanted(engine: str, pairs: Sequence[str]) -> bool:
+def should_measure(engine: str, pairs: Sequence[str]) -> bool:
     """Whether an engine measures under these `key=value` options; one that says nothing of it does not."""
-    module = plugins.engine(engine)
+    module = plugins.load_engine(engine)
     measures = getattr(module, "measures", None)
-    return measures is not None and bool(measures(options.parse(module.Options, pairs, f"engine {engine}")))
+    return measures is not None and bool(measures(options.parse_options(module.Options, pairs, f"engine {engine}")))
 
 
-def lacking(run: Path, engine: str, pairs: Sequence[str]) -> bool:
+def is_missing(run: Path, engine: str, pairs: Sequence[str]) -> bool:
     """Whether a run is without what its engine would measure under these options."""
-    return not (run / solutions.FILE).is_file() and wanted(engine, pairs)
+    return not (run / solutions.SOLUTIONS_FILE).is_file() and should_measure(engine, pairs)
 
 
-def measure(exam: Exam, speech: Speech, generator: Generator, run: Path, screen: Screen) -> bool:
+def measure_solutions(
+    exam: PreparedTask, speech: ModelTokenizer, generator: Generator, run: Path, screen: Console
+) -> bool:
     """Measure every scored item's solution and keep the lines in the run's folder, whole or not at all.
 
     What cannot be measured is left out and said; the answers, which are what a row is about, stand.
@@ -45,7 +47,7 @@ def measure(exam: Exam, speech: Speech, generator: Generator, run: Path, screen:
     Raises:
         NotFiniteError: a log-probability is NaN or infinite, so that the answers are not to be believed either.
     """
-    if not isinstance(generator, Measuring):
+    if not isinstance(generator, LogprobGenerator):
         return False
     if absent := sum(not problem.solution.strip() for problem in exam.problems):
         screen.say(f"solutions are not measured: {absent} of {len(exam.problems)} items have none")
@@ -54,40 +56,40 @@ def measure(exam: Exam, speech: Speech, generator: Generator, run: Path, screen:
         screen.say("solutions are not measured: an item takes several requests")
         return False
     try:
-        asked = rows(exam, speech)
-        _fits(asked, generator.context)
-        found = _measured(asked, generator, screen)
+        asked = build_examples(exam, speech)
+        _require_context(asked, generator.context)
+        found = _measure_lines(asked, generator, screen)
     except NotFiniteError:
         raise
     except BenchError as error:
-        screen.warn(f"{WITHOUT}: {error.what} ({error.way_out})")
+        screen.warn(f"{WITHOUT_SOLUTIONS}: {error.what} ({error.way_out})")
         return False
-    with runs.writing(run):
-        replace_file(run / solutions.FILE, found)
+    with runs.explaining_write_errors(run):
+        write_atomically(run / solutions.SOLUTIONS_FILE, found)
     return True
 
 
-def rows(exam: Exam, speech: Speech) -> list[Row]:
+def build_examples(exam: PreparedTask, speech: ModelTokenizer) -> list[TrainingExample]:
     """Prompt and worked solution of every scored item, in item order, stop token included."""
     found = []
     for problem, request in zip(exam.problems, exam.requests, strict=True):
-        goes_on = begun(exam.task.messages(problem))
-        solution = completion_ids(speech.tokenizer, speech.manner, problem.solution, goes_on=goes_on)
-        found.append(Row(problem.id, request.token_ids + solution, len(request.token_ids)))
+        goes_on = starts_answer(exam.task.messages(problem))
+        solution = encode_completion(speech.tokenizer, speech.manner, problem.solution, goes_on=goes_on)
+        found.append(TrainingExample(problem.id, request.token_ids + solution, len(request.token_ids)))
     return found
 
 
-def kept(run: Path) -> Solutions | None:
+def read_summary(run: Path) -> SolutionLikelihood | None:
     """What the lines in a run's folder come to; None where nothing was measured.
 
     Raises:
         BenchError: they are damaged.
     """
-    path = run / solutions.FILE
-    return solutions.record(path.read_bytes(), str(path)) if path.is_file() else None
+    path = run / solutions.SOLUTIONS_FILE
+    return solutions.summarise_likelihoods(path.read_bytes(), str(path)) if path.is_file() else None
 
 
-def beside(entry: Entry, run: Path) -> bytes | None:
+def read_lines(entry: Entry, run: Path) -> bytes | None:
     """The lines that belong beside the entry of a run; None where it names none.
 
     Raises:
@@ -95,13 +97,13 @@ def beside(entry: Entry, run: Path) -> bytes | None:
     """
     if entry.result.solutions is None:
         return None
-    path = run / solutions.FILE
+    path = run / solutions.SOLUTIONS_FILE
     if not path.is_file():
-        raise BenchError(f"{run} has lost its {solutions.FILE}", f"restore it, or {_ANEW}")
+        raise BenchError(f"{run} has lost its {solutions.SOLUTIONS_FILE}", f"restore it, or {_SCORE_AGAIN}")
     return path.read_bytes()
 
 
-def _fits(asked: list[Row], context: int) -> None:
+def _require_context(asked: list[TrainingExample], context: int) -> None:
     # One more than it is long: vLLM always generates a token.
     worst = max(asked, key=lambda row: len(row.token_ids))
     if len(worst.token_ids) >= context:
@@ -111,13 +113,15 @@ def _fits(asked: list[Row], context: int) -> None:
         )
 
 
-def _measured(asked: list[Row], generator: Measuring, screen: Screen) -> bytes:
+def _measure_lines(asked: list[TrainingExample], generator: LogprobGenerator, screen: Console) -> bytes:
     # Judged once the engine has told everything: what is left in flight would answer the next question.
-    found: dict[str, Measured] = {}
+    found: dict[str, TokenLogprobs] = {}
     tokens = 0
     with screen.progress("solutions", len(asked)) as bar:
         for name, measured in generator.logprobs(asked):
             found[name] = measured
             tokens += len(measured.logprobs)
             bar(len(found), tokens)
-    return solutions.to_lines([solutions.likelihood(row.id, found[row.id].logprobs) for row in asked])
+    return solutions.serialise_likelihoods(
+        [solutions.build_item_likelihood(row.id, found[row.id].logprobs) for row in asked]
+    )

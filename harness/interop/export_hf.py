@@ -7,16 +7,16 @@ metadata is the older form of the same. Both are built by huggingface_hub's own 
 from dataclasses import dataclass
 from pathlib import Path
 
-from baseline_bench.analysis.statistics import wilson
+from baseline_bench.analysis.statistics import wilson_interval
 from baseline_bench.core import plugins
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import replace_file
+from baseline_bench.core.records import write_atomically
 from baseline_bench.evaluation import runs
-from baseline_bench.rendering.page import drawn
+from baseline_bench.rendering.page import describe_sampling
 from baseline_bench.results import entries, lookup
 from baseline_bench.results.entry import Entry, Result
-from baseline_bench.results.lookup import Chosen
+from baseline_bench.results.lookup import FoundEntry
 from huggingface_hub import (
     EvalResult,
     EvalResultEntry,
@@ -26,9 +26,9 @@ from huggingface_hub import (
 )
 from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]  # it is public, and not listed
 
-FOLDER, CARD = ".eval_results", "README.md"
+RESULTS_FOLDER, CARD_FILE = ".eval_results", "README.md"
 _METRIC = "exact_match"
-_MEND = "mend the YAML at the top of the card"
+_CARD_ADVICE = "mend the YAML at the top of the card"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +50,28 @@ class Hf:
     board: str | None
 
 
-def export(order: Hf, screen: Screen) -> int:
+def export(order: Hf, screen: Console) -> int:
     """Write both forms, naming the files.
 
     Raises:
         BenchError: an entry that was withdrawn or covers a subset, a task without a data set on the hub, or a card
             whose metadata cannot be read.
     """
-    chosen = lookup.choose(order.entry, order.leaderboards, order.board)
-    data = _data_set(chosen)
+    chosen = lookup.find_entry(order.entry, order.leaderboards, order.board)
+    data = _find_data_set(chosen)
     entry = chosen.entry
-    results = order.out / FOLDER / f"{entries.slug(entry.result.task.name)}.yaml"
-    card = order.out / CARD
-    text = _card(card, entry, data, order.source)
-    with runs.writing(order.out):
+    results = order.out / RESULTS_FOLDER / f"{entries.slugify(entry.result.task.name)}.yaml"
+    card = order.out / CARD_FILE
+    text = _update_card(card, entry, data, order.source)
+    with runs.explaining_write_errors(order.out):
         results.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(results, _results(entry, data, order).encode())
-        replace_file(card, text.encode())
+        write_atomically(results, _render_results(entry, data, order).encode())
+        write_atomically(card, text.encode())
     screen.write(f"{results}\n{card}\n")
     return 0
 
 
-def _data_set(chosen: Chosen) -> str:
+def _find_data_set(chosen: FoundEntry) -> str:
     """The hub's data set that the whole of an entry is about."""
     result = chosen.entry.result
     if chosen.retraction is not None:
@@ -80,47 +80,48 @@ def _data_set(chosen: Chosen) -> str:
         told = f"{result.selection.scored} of {result.selection.total} items"
         raise BenchError(f"{chosen.path.name} covers {told}, and would be shown as the whole", "score every item")
     name = result.task.name
-    task = plugins.task(name) if name in plugins.names("task") else None
+    task = plugins.load_task(name) if name in plugins.list_names("task") else None
     repository: str | None = getattr(task, "REPOSITORY", None)
     if repository is None:
         raise BenchError(f"{name} is no data set of the hub", "export a row of a task that is (bench list tasks)")
     return repository
 
 
-def percent(result: Result) -> float:
+def score_percent(result: Result) -> float:
     """Exact match in percent, two decimals; BenchError where no item is right or wrong."""
     result.require_bits()
     return round(100 * result.counts.correct / result.counts.total, 2)
 
 
-def _results(entry: Entry, data: str, order: Hf) -> str:
+def _render_results(entry: Entry, data: str, order: Hf) -> str:
     """The list of one that `.eval_results` holds; https://huggingface.co/docs/hub/eval-results."""
     told = EvalResultEntry(
         dataset_id=data,
         task_id=order.task_id or data.partition("/")[2],
-        value=percent(entry.result),
+        value=score_percent(entry.result),
         date=entry.created,
         source_url=order.source,
         source_name=None if order.source is None else "bench entry",
-        notes=_notes(entry),
+        notes=_describe_result(entry),
     )
     return str(yaml_dump(eval_result_entries_to_yaml([told])))
 
 
-def _notes(entry: Entry) -> str:
+def _describe_result(entry: Entry) -> str:
     """What the number is, in one line: without it nobody could say what it may be compared with."""
     result, counts = entry.result, entry.result.counts
-    interval = wilson(counts.correct, counts.total)
+    interval = wilson_interval(counts.correct, counts.total)
     return (
         f"{result.task.measure} in %, {counts.correct} of {counts.total}, 95 % interval {100 * interval.low:.1f} to "
-        f"{100 * interval.high:.1f}; {result.task.label}, reader {result.task.reader}, {drawn(result.sampling)}, "
+        f"{100 * interval.high:.1f}; {result.task.label}, reader {result.task.reader}, "
+        f"{describe_sampling(result.sampling)}, "
         f"at most {result.sampling.max_tokens} tokens, prompt style {result.model.prompt_style}; "
         f"{result.engine.version} on {result.provenance.device}; bench {result.provenance.bench}, "
         f"result {entry.result_sha256[:12]}"
     )
 
 
-def _card(path: Path, entry: Entry, data: str, source: str | None) -> str:
+def _update_card(path: Path, entry: Entry, data: str, source: str | None) -> str:
     """The card with the result in its metadata; others, and the text, stay as they are."""
     result = entry.result
     told = EvalResult(
@@ -131,34 +132,34 @@ def _card(path: Path, entry: Entry, data: str, source: str | None) -> str:
         dataset_split="test",
         metric_type=_METRIC,
         metric_name=f"{result.task.measure} (%)",
-        metric_value=percent(result),
+        metric_value=score_percent(result),
         source_url=source,
         source_name=None if source is None else "bench entry",
     )
     if not path.is_file():
-        fresh = ModelCardData(model_name=result.candidate, eval_results=[told], base_model=_base(result))
+        fresh = ModelCardData(model_name=result.candidate, eval_results=[told], base_model=_find_base_model(result))
         return f"---\n{fresh.to_yaml()}\n---\n"
-    card = _read(path)
+    card = _read_card(path)
     metadata = card.data
     if not isinstance(metadata, ModelCardData):
-        raise BenchError(f"{path} is no model's card", _MEND)
+        raise BenchError(f"{path} is no model's card", _CARD_ADVICE)
     before = [other for other in metadata.eval_results or [] if not other.is_equal_except_value(told)]
     metadata.model_name = metadata.model_name or result.candidate
     metadata.eval_results = [*before, told]
     return str(card)
 
 
-def _read(path: Path) -> ModelCard:
+def _read_card(path: Path) -> ModelCard:
     import yaml
 
     text = path.read_text(encoding="utf-8")
     try:
         return ModelCard(text, ignore_metadata_errors=False)
     except (ValueError, yaml.YAMLError) as error:
-        raise BenchError(f"{path}: its metadata cannot be read ({str(error).splitlines()[0]})", _MEND) from error
+        raise BenchError(f"{path}: its metadata cannot be read ({str(error).splitlines()[0]})", _CARD_ADVICE) from error
 
 
-def _base(result: Result) -> str | None:
+def _find_base_model(result: Result) -> str | None:
     """The hub's name of what it was trained from; None where it has none."""
     made = None if result.training is None else result.training.candidate
     return made.base.source.removeprefix("hub:") if made is not None and made.base.source.startswith("hub:") else None

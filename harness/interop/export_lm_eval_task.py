@@ -9,13 +9,13 @@ from typing import Any
 
 from baseline_bench.core import plugins
 from baseline_bench.core.contracts import Task
-from baseline_bench.core.display import Screen, table
+from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Message, Problem, Split
-from baseline_bench.results.board import version
+from baseline_bench.results.board import split_task_label
 
 # Whose filters and metric judge in lm-eval: it has no reader of ours.
-JUDGED_LIKE = "gsm8k"
+LM_EVAL_TASK = "gsm8k"
 # JSON is YAML, but for these characters, which YAML calls line breaks or refuses.
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
@@ -35,7 +35,7 @@ class Export:
     mirror: Path | None
 
 
-def export(order: Export, screen: Screen) -> int:
+def export(order: Export, screen: Console) -> int:
     """Write the task as lm-eval's own files, one for models with a chat template and one for those without.
 
     Raises:
@@ -43,14 +43,19 @@ def export(order: Export, screen: Screen) -> int:
     """
     if ":" in order.task and not order.task.endswith(".py"):
         raise BenchError(f"{order.task} is lm-eval's own", f"lm_eval run --tasks {order.task.partition(':')[2]}")
-    task = plugins.task(order.task)
+    task = plugins.load_task(order.task)
     if task.SAMPLING.draws is not None:
-        what = f"{task.LABEL} draws several answers, of which lm-eval's {JUDGED_LIKE} judges the first alone"
+        what = f"{task.LABEL} draws several answers, of which lm-eval's {LM_EVAL_TASK} judges the first alone"
         raise BenchError(what, "score it with bench")
     problems = list(task.problems(Split("test", mirror=order.mirror)))
-    shots, name = _shots(task, problems), _name(task)
-    judged = _judged(task)
-    chat = {"task": name, **_data(problems, order.folder, name), **_asked(task, shots), **judged}
+    shots, name = _find_shots(task, problems), _build_task_name(task)
+    judged = _build_grading_config(task)
+    chat = {
+        "task": name,
+        **_write_questions(problems, order.folder, name),
+        **_build_prompt_config(task, shots),
+        **judged,
+    }
     text = {
         **chat,
         "task": f"{name}_text",
@@ -58,16 +63,16 @@ def export(order: Export, screen: Screen) -> int:
         "target_delimiter": " ",
         "fewshot_delimiter": "\n\n",
     }
-    files = [_write(order.folder, task, each) for each in (chat, text)]
+    files = [_write_task_file(order.folder, task, each) for each in (chat, text)]
     run = f"lm_eval run --model hf --model_args pretrained=MODEL --include_path {order.folder} --tasks"
     rows = [("written", ", ".join(map(str, files)))]
     rows += [("chat template", f"{run} {name} --apply_chat_template --fewshot_as_multiturn True")]
     rows += [("none", f"{run} {name}_text")]
-    screen.print(table(f"{task.LABEL} for lm-eval", rows))
+    screen.print(build_facts_table(f"{task.LABEL} for lm-eval", rows))
     return 0
 
 
-def _shots(task: Task, problems: Sequence[Problem]) -> tuple[Message, ...]:
+def _find_shots(task: Task, problems: Sequence[Problem]) -> tuple[Message, ...]:
     """The worked examples, which must be the same for every question."""
     if not problems:
         raise BenchError(f"{task.LABEL} has no problems", "check the data set")
@@ -81,12 +86,12 @@ def _shots(task: Task, problems: Sequence[Problem]) -> tuple[Message, ...]:
     return shots
 
 
-def _name(task: Task) -> str:
+def _build_task_name(task: Task) -> str:
     """The label in characters that suit lm-eval's command line: bench_gsm8k_1shot_v1."""
     return "bench_" + re.sub(r"[^a-z0-9]+", "_", task.LABEL.lower()).strip("_")
 
 
-def _data(problems: Sequence[Problem], folder: Path, name: str) -> dict[str, object]:
+def _write_questions(problems: Sequence[Problem], folder: Path, name: str) -> dict[str, object]:
     """Where lm-eval finds the questions: a file of them written here."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.jsonl"
@@ -96,7 +101,7 @@ def _data(problems: Sequence[Problem], folder: Path, name: str) -> dict[str, obj
     return {"dataset_path": "json", "dataset_kwargs": files, "test_split": "test"}
 
 
-def _asked(task: Task, shots: Sequence[Message]) -> dict[str, object]:
+def _build_prompt_config(task: Task, shots: Sequence[Message]) -> dict[str, object]:
     sampling = task.SAMPLING
     pairs = zip(shots[::2], shots[1::2], strict=True)
     examples = [{"question": asked.content, "answer": told.content} for asked, told in pairs]
@@ -119,22 +124,22 @@ def _asked(task: Task, shots: Sequence[Message]) -> dict[str, object]:
     }
 
 
-def _judged(task: Task) -> dict[str, object]:
+def _build_grading_config(task: Task) -> dict[str, object]:
     """lm-eval's filters and metric for numbers, as the installed lm-eval defines them."""
     from baseline_bench.tasks import _lm_eval_numbers  # loads lm_eval
 
-    judge: Any = _lm_eval_numbers.NumberJudge(JUDGED_LIKE)
-    metadata = {"version": version(task.LABEL)[1], "label": task.LABEL, "judged_like": judge.label}
+    judge: Any = _lm_eval_numbers.NumberJudge(LM_EVAL_TASK)
+    metadata = {"version": split_task_label(task.LABEL)[1], "label": task.LABEL, "judged_like": judge.label}
     return {**judge.rules, "metadata": metadata}
 
 
-def _write(folder: Path, task: Task, config: Mapping[str, object]) -> Path:
+def _write_task_file(folder: Path, task: Task, config: Mapping[str, object]) -> Path:
     file = folder / f"{config['task']}.yaml"
     lines = [f"# {task.LABEL} as bench asks it; lm-eval's own filters and metric judge, not bench's reader."]
-    lines += [f"{key}: {_yaml(value)}" for key, value in config.items()]
+    lines += [f"{key}: {_encode_yaml(value)}" for key, value in config.items()]
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file
 
 
-def _yaml(value: object) -> str:
+def _encode_yaml(value: object) -> str:
     return _NOT_YAML.sub(lambda sign: f"\\u{ord(sign[0]):04x}", json.dumps(value, ensure_ascii=False))

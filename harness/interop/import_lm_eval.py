@@ -8,18 +8,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from baseline_bench.core.display import Screen
-from baseline_bench.core.errors import BenchError, nearest
+from baseline_bench.core.display import Console
+from baseline_bench.core.errors import BenchError, suggest_name
 from baseline_bench.core.records import digest
 from baseline_bench.evaluation import runs
 from baseline_bench.rendering import leaderboard
 from baseline_bench.results import foreign
 from baseline_bench.results.bits import bits_to_hex
-from baseline_bench.results.foreign import Foreign
+from baseline_bench.results.foreign import ExternalResult
 
-_FILE = "give a results_*.json that `lm_eval run --log_samples --output_path` wrote"
+_FILE_ADVICE = "give a results_*.json that `lm_eval run --log_samples --output_path` wrote"
 # Its share is printed in full, so that the two differ by less than any item could make them.
-_SAME = 1e-9
+_SCORE_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,82 +44,82 @@ class ImportLmEval:
     leaderboards: Path
 
 
-def bring_in(order: ImportLmEval, screen: Screen) -> int:
+def bring_in(order: ImportLmEval, screen: Console) -> int:
     """Write the record and render the pages, naming every file that changed, and say what is not known.
 
     Raises:
         BenchError: files that are not lm-eval's, samples that do not give the score, or no such board.
     """
-    known = leaderboard.boards(order.leaderboards)
+    known = leaderboard.list_boards(order.leaderboards)
     if order.board not in known:
-        way_out = nearest(order.board, known, "score a model first, for a board is made of rows")
+        way_out = suggest_name(order.board, known, "score a model first, for a board is made of rows")
         raise BenchError(f"no board '{order.board}' in {order.leaderboards}", way_out)
-    record = _record(order)
-    with runs.writing(order.leaderboards):
-        written = foreign.write(record, order.leaderboards / order.board)
-        changed = leaderboard.write(order.leaderboards)
+    record = _build_result(order)
+    with runs.explaining_write_errors(order.leaderboards):
+        written = foreign.write_record(record, order.leaderboards / order.board)
+        changed = leaderboard.update_pages(order.leaderboards)
     screen.write("".join(f"{file}\n" for file in (written, *changed)))
     screen.warn(f"{record.candidate} is not verified and compared with nothing; not known: {', '.join(record.unknown)}")
     return 0
 
 
-def _record(order: ImportLmEval) -> Foreign:
-    found = _results(order.file)
-    task = _choice(order.of_task, list(found["results"]), f"{order.file} holds several tasks", "--task")
+def _build_result(order: ImportLmEval) -> ExternalResult:
+    found = _read_results(order.file)
+    task = _choose_one(order.of_task, list(found["results"]), f"{order.file} holds several tasks", "--task")
     scores, config = found["results"][task], found.get("configs", {}).get(task, {})
     names = [name for name in scores if "," in name and not name.partition(",")[0].endswith("_stderr")]
-    metric = _choice(order.metric, names, f"{task} has several scores", "--metric")
-    path = order.samples or _beside(order.file, task)
-    lines = _lines(path, *metric.split(",", 1))
-    right = [_bit(line[metric.partition(",")[0]], path) for line in lines]
-    if abs(sum(right) / len(right) - float(scores[metric])) > _SAME:
+    metric = _choose_one(order.metric, names, f"{task} has several scores", "--metric")
+    path = order.samples or _find_samples_file(order.file, task)
+    lines = _read_samples(path, *metric.split(",", 1))
+    right = [_parse_bit(line[metric.partition(",")[0]], path) for line in lines]
+    if abs(sum(right) / len(right) - float(scores[metric])) > _SCORE_TOLERANCE:
         raise BenchError(
             f"{path} gives {sum(right)} of {len(right)} right, {order.file} says {scores[metric]}",
             "give the samples of that very run with --samples FILE",
         )
     counts, settings = found.get("n-samples", {}).get(task, {}), found.get("config", {})
     arguments = settings.get("model_args")
-    return Foreign(
+    return ExternalResult(
         schema=1,
         created=datetime.fromtimestamp(int(found["date"]), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        candidate=order.name or _called(found),
+        candidate=order.name or _find_model_name(found),
         tool=f"lm-eval {found.get('lm_eval_version') or 'of an unknown version'}",
         task=task,
-        version=_text(found.get("versions", {}).get(task)),
+        version=_text_or_none(found.get("versions", {}).get(task)),
         metric=metric.partition(",")[0],
         filter=metric.partition(",")[2],
-        shots=_count(found.get("n-shot", {}).get(task)),
-        total=_count(counts.get("original")),
+        shots=_count_or_none(found.get("n-shot", {}).get(task)),
+        total=_count_or_none(counts.get("original")),
         items=len(right),
         correct=bits_to_hex(right),
         ids_sha256=digest([line["doc_id"] for line in lines]),
-        engine=_text(settings.get("model")),
-        dtype=_text(arguments.get("dtype")) if isinstance(arguments, dict) else None,
-        device=_text(settings.get("device")),
-        template_sha256=_text(found.get("chat_template_sha")),
-        max_tokens=_count(config.get("generation_kwargs", {}).get("max_gen_toks")),
+        engine=_text_or_none(settings.get("model")),
+        dtype=_text_or_none(arguments.get("dtype")) if isinstance(arguments, dict) else None,
+        device=_text_or_none(settings.get("device")),
+        template_sha256=_text_or_none(found.get("chat_template_sha")),
+        max_tokens=_count_or_none(config.get("generation_kwargs", {}).get("max_gen_toks")),
         results_sha256=hashlib.sha256(order.file.read_bytes()).hexdigest(),
         samples_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
 
 
-def _results(path: Path) -> Mapping[str, Any]:
+def _read_results(path: Path) -> Mapping[str, Any]:
     """The results file as far as it is read here: each part that is there is an object."""
     if not path.is_file():
-        raise BenchError(f"no file {path}", _FILE)
+        raise BenchError(f"no file {path}", _FILE_ADVICE)
     try:
         found: dict[str, Any] = json.loads(path.read_bytes())
     except ValueError as error:
-        raise BenchError(f"{path} is not JSON ({error})", _FILE) from error
+        raise BenchError(f"{path} is not JSON ({error})", _FILE_ADVICE) from error
     parts = ("results", "configs", "versions", "n-shot", "n-samples", "config")
     whole = isinstance(found, dict) and bool(found.get("results")) and isinstance(found.get("date"), int | float)
     whole = whole and all(isinstance(found.get(part, {}), dict) for part in parts)
     if not whole or not all(isinstance(each, dict) for part in parts[:2] for each in found.get(part, {}).values()):
-        raise BenchError(f"{path} is no results file of lm-eval", _FILE)
+        raise BenchError(f"{path} is no results file of lm-eval", _FILE_ADVICE)
     return found
 
 
-def _choice(asked: str | None, there: Sequence[str], several: str, option: str) -> str:
+def _choose_one(asked: str | None, there: Sequence[str], several: str, option: str) -> str:
     named = "; ".join(there) or "none"
     if asked is None and len(there) == 1:
         return there[0]
@@ -130,7 +130,7 @@ def _choice(asked: str | None, there: Sequence[str], several: str, option: str) 
     return asked
 
 
-def _beside(results: Path, task: str) -> Path:
+def _find_samples_file(results: Path, task: str) -> Path:
     """lm-eval gives both files of a run the same time."""
     path = results.with_name(f"samples_{task}_{results.stem.removeprefix('results_')}.jsonl")
     if not path.is_file():
@@ -138,39 +138,39 @@ def _beside(results: Path, task: str) -> Path:
     return path
 
 
-def _lines(path: Path, metric: str, chosen: str) -> list[dict[str, Any]]:
+def _read_samples(path: Path, metric: str, chosen: str) -> list[dict[str, Any]]:
     """The lines of one filter, in the order of their items; older versions of lm-eval name no filter."""
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
-        raise BenchError(f"{path} holds no JSON lines ({error})", _FILE) from error
+        raise BenchError(f"{path} holds no JSON lines ({error})", _FILE_ADVICE) from error
     if not all(isinstance(line, dict) and type(line.get("doc_id")) is int for line in lines):
-        raise BenchError(f"{path} is no samples file of lm-eval", _FILE)
+        raise BenchError(f"{path} is no samples file of lm-eval", _FILE_ADVICE)
     mine = sorted(
         (line for line in lines if line.get("filter", chosen) == chosen), key=lambda line: int(line["doc_id"])
     )
     if not mine or any(metric not in line for line in mine):
-        raise BenchError(f"{path} tells no {metric} of each item under the filter {chosen}", _FILE)
+        raise BenchError(f"{path} tells no {metric} of each item under the filter {chosen}", _FILE_ADVICE)
     if len({line["doc_id"] for line in mine}) != len(mine):
         raise BenchError(f"{path} tells an item twice", "give the samples of one run")
     return mine
 
 
-def _bit(value: object, path: Path) -> bool:
+def _parse_bit(value: object, path: Path) -> bool:
     if value not in (0, 1):
         raise BenchError(f"{path}: a score of {value!r} is neither right nor wrong", "give a metric of 0 and 1")
     return bool(value)
 
 
-def _called(found: Mapping[str, Any]) -> str:
+def _find_model_name(found: Mapping[str, Any]) -> str:
     """The model's name; of a folder its last part alone, for the rest says something of a machine."""
-    name = _text(found.get("model_name")) or "unnamed"
+    name = _text_or_none(found.get("model_name")) or "unnamed"
     return Path(name).name if name.startswith((".", "/", "~")) else name
 
 
-def _text(value: object) -> str | None:
+def _text_or_none(value: object) -> str | None:
     return None if value is None or value == "" else str(value)
 
 
-def _count(value: object) -> int | None:
+def _count_or_none(value: object) -> int | None:
     return value if type(value) is int and value >= 0 else None

@@ -11,32 +11,39 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from baseline_bench.core.errors import BenchError, gathered
-from baseline_bench.core.records import parse
-from baseline_bench.models.weights import ADAPTER, ADAPTER_WEIGHTS, PICKLES, Tensor
+from baseline_bench.core.errors import BenchError, combine_problems
+from baseline_bench.core.records import parse_json
+from baseline_bench.models.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PICKLE_SUFFIXES, Tensor
 from safetensors import SafetensorError, safe_open
 
 WEIGHTS = ADAPTER_WEIGHTS
 
-_NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
-_NUMPY = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_TENSOR_NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
+_NUMPY_DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 # Keys that say how an adapter was made, or that are read below; any other that is set changes what it computes.
-_ORIGIN = ("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type")
-_PLACES = ("exclude_modules", "layers_pattern", "layers_to_transform", "megatron_core", "target_modules")
-_START = ("init_lora_weights", "loftq_config", "eva_config", "corda_config", "lora_ga_config", "velora_config")
-_SHAPE = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "lora_dropout", "bias", "peft_type")
-_IDLE = ("qalora_group_size", "runtime_config", "ensure_weight_tying")
-_INERT = frozenset((*_ORIGIN, *_PLACES, *_START, *_SHAPE, *_IDLE))
-_OTHER_BASES = ("pissa", "olora", "loftq", "corda", "lora_ga")
+_ORIGIN_KEYS = ("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type")
+_TARGET_KEYS = ("exclude_modules", "layers_pattern", "layers_to_transform", "megatron_core", "target_modules")
+_INITIALISATION_KEYS = (
+    "init_lora_weights",
+    "loftq_config",
+    "eva_config",
+    "corda_config",
+    "lora_ga_config",
+    "velora_config",
+)
+_SHAPE_KEYS = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "lora_dropout", "bias", "peft_type")
+_UNUSED_KEYS = ("qalora_group_size", "runtime_config", "ensure_weight_tying")
+_HARMLESS_KEYS = frozenset((*_ORIGIN_KEYS, *_TARGET_KEYS, *_INITIALISATION_KEYS, *_SHAPE_KEYS, *_UNUSED_KEYS))
+_BASE_CHANGING_INITS = ("pissa", "olora", "loftq", "corda", "lora_ga")
 _HEAD = "lm_head.weight"
 _WRAPPERS = ("_fsdp_wrapped_module", "_orig_mod", "_checkpoint_wrapped_module")
-_SHOWN = 5
-_SAVE_ANEW = "save the adapter anew with PEFT's save_pretrained"
-_MERGE_THERE = "merge it with PEFT's merge_and_unload and name the merged folder"
+_MAX_SHOWN = 5
+_SAVE_AGAIN = "save the adapter anew with PEFT's save_pretrained"
+_MERGE_WITH_PEFT = "merge it with PEFT's merge_and_unload and name the merged folder"
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class LoraPair:
     """What is added to one tensor of the base: `scale * B @ A`.
 
     Attributes:
@@ -79,17 +86,17 @@ class Adapter:
     folder: Path
     base: str | None
     revision: str | None
-    pairs: tuple[Pair, ...]
+    pairs: tuple[LoraPair, ...]
     places: Mapping[str, Any]
 
     @property
     def sha256(self) -> str:
         """Over the tensors as `weights.sha256` does: sorted by name, `name:dtype:shape:` and then bytes."""
         digest = hashlib.sha256()
-        for tensor in sorted(_both(self.pairs), key=lambda tensor: tensor.name):
+        for tensor in sorted(_iterate_sides(self.pairs), key=lambda tensor: tensor.name):
             shape = "x".join(map(str, tensor.shape))
             digest.update(f"{tensor.name}:{tensor.dtype}:{shape}:".encode())
-            digest.update(_stored(tensor).tobytes())
+            digest.update(_read_stored(tensor).tobytes())
         return digest.hexdigest()
 
     def unpaired(self, layers: Mapping[str, bool]) -> list[str]:
@@ -106,16 +113,16 @@ class Adapter:
         return sorted(
             name
             for name, is_head in layers.items()
-            if name not in paired and selects(self.places, name, is_head=is_head)
+            if name not in paired and selects_layer(self.places, name, is_head=is_head)
         )
 
 
 def is_adapter(folder: Path) -> bool:
     """Whether a folder claims to be a PEFT adapter."""
-    return (folder / ADAPTER).is_file()
+    return (folder / ADAPTER_CONFIG).is_file()
 
 
-def read(folder: Path) -> Adapter:
+def read_adapter(folder: Path) -> Adapter:
     """Read an adapter and make sure that it is a plain, whole, trained LoRA.
 
     Raises:
@@ -123,26 +130,26 @@ def read(folder: Path) -> Adapter:
             together, numbers that are not finite, or an adapter that was never trained.
     """
     if not is_adapter(folder):
-        state = f"holds no {ADAPTER}" if folder.is_dir() else "is no folder"
+        state = f"holds no {ADAPTER_CONFIG}" if folder.is_dir() else "is no folder"
         raise BenchError(f"{folder} {state}", "name the folder that PEFT's save_pretrained wrote")
-    config = parse((folder / ADAPTER).read_bytes(), f"{folder / ADAPTER}", _SAVE_ANEW)
+    config = parse_json((folder / ADAPTER_CONFIG).read_bytes(), f"{folder / ADAPTER_CONFIG}", _SAVE_AGAIN)
     if not isinstance(config, dict):
-        raise BenchError(f"{folder / ADAPTER} is not a JSON object", _SAVE_ANEW)
+        raise BenchError(f"{folder / ADAPTER_CONFIG} is not a JSON object", _SAVE_AGAIN)
     kind = config.get("peft_type")
     if kind != "LORA":
-        raise BenchError(f"{folder} is an adapter of the kind {kind}, and only LORA is folded here", _MERGE_THERE)
-    if problems := _unsupported(config):
-        raise gathered(problems, str(folder), _MERGE_THERE)
-    if problems := _malformed(config):
-        raise gathered(problems, f"{folder / ADAPTER}", _SAVE_ANEW)
-    pairs = _pairs(folder, config)
+        raise BenchError(f"{folder} is an adapter of the kind {kind}, and only LORA is folded here", _MERGE_WITH_PEFT)
+    if problems := _find_unsupported(config):
+        raise combine_problems(problems, str(folder), _MERGE_WITH_PEFT)
+    if problems := _find_malformed(config):
+        raise combine_problems(problems, f"{folder / ADAPTER_CONFIG}", _SAVE_AGAIN)
+    pairs = _read_pairs(folder, config)
     _require_trained(folder, pairs)
     named = (config.get(key) for key in ("base_model_name_or_path", "revision"))
     base, revision = (text if isinstance(text, str) and text else None for text in named)
-    return Adapter(folder, base, revision, pairs, {key: config.get(key) for key in _PLACES})
+    return Adapter(folder, base, revision, pairs, {key: config.get(key) for key in _TARGET_KEYS})
 
 
-def require_fit(adapter: Adapter, base: Path, tensors: Mapping[str, Tensor], *, tied: bool) -> None:
+def require_fits_base(adapter: Adapter, base: Path, tensors: Mapping[str, Tensor], *, tied: bool) -> None:
     """Make sure that every target is there.
 
     Args:
@@ -163,13 +170,13 @@ def require_fit(adapter: Adapter, base: Path, tensors: Mapping[str, Tensor], *, 
             problems.append(f"the base has no {pair.target}")
         elif there.shape != pair.shape:
             problems.append(f"{pair.target} is {there.shape} in the base and {pair.shape} in the adapter")
-        elif there.dtype not in _NUMPY:
+        elif there.dtype not in _NUMPY_DTYPES:
             problems.append(f"{pair.target} is held in {there.dtype}")
     if problems:
-        raise gathered(_first(problems), f"{adapter.folder} does not fit {base}", _way_out(adapter, base))
+        raise combine_problems(_shorten(problems), f"{adapter.folder} does not fit {base}", _suggest_fix(adapter, base))
 
 
-def _way_out(adapter: Adapter, base: Path) -> str:
+def _suggest_fix(adapter: Adapter, base: Path) -> str:
     """What helps an adapter that does not fit its base, by the likeliest cause."""
     targets = [pair.target for pair in adapter.pairs]
     if any(wrapper in target for target in targets for wrapper in _WRAPPERS):
@@ -183,7 +190,7 @@ def _way_out(adapter: Adapter, base: Path) -> str:
     return f"it says that it was trained on {adapter.base}: give that with --base"
 
 
-def selects(places: Mapping[str, Any], layer: str, *, is_head: bool = False) -> bool:
+def selects_layer(places: Mapping[str, Any], layer: str, *, is_head: bool = False) -> bool:
     """Whether an adapter's configuration selects a linear layer, as `peft.tuners.tuners_utils` decides it.
 
     See `check_target_module_exists` and `_maybe_include_all_linear_layers` there.
@@ -194,23 +201,23 @@ def selects(places: Mapping[str, Any], layer: str, *, is_head: bool = False) -> 
         is_head: whether it gives the logits: "all-linear" leaves it out.
     """
     targets = places.get("target_modules")
-    if _names(places.get("exclude_modules"), layer):
+    if _matches_name(places.get("exclude_modules"), layer):
         return False
     if isinstance(targets, str):
-        return not is_head if targets.lower() == "all-linear" else _names(targets, layer)
+        return not is_head if targets.lower() == "all-linear" else _matches_name(targets, layer)
     if isinstance(targets, list) and layer in targets:  # by its whole name: then PEFT asks for no number
         return True
-    return _names(targets, layer) and _in_layers(places, layer)
+    return _matches_name(targets, layer) and _is_selected_block(places, layer)
 
 
-def _names(names: object, layer: str) -> bool:
+def _matches_name(names: object, layer: str) -> bool:
     """Whether a regular expression fits a layer's whole name, or one of several names is its end."""
     if isinstance(names, str):
         return re.fullmatch(names, layer) is not None
     return isinstance(names, list) and any(layer == name or layer.endswith(f".{name}") for name in names)
 
 
-def _in_layers(places: Mapping[str, Any], layer: str) -> bool:
+def _is_selected_block(places: Mapping[str, Any], layer: str) -> bool:
     """Whether a layer is in one of the blocks that `layers_to_transform` numbers."""
     wanted, patterns = places.get("layers_to_transform"), places.get("layers_pattern") or [r"[^.]*"]
     if wanted is None or wanted == []:
@@ -221,22 +228,22 @@ def _in_layers(places: Mapping[str, Any], layer: str) -> bool:
     return False
 
 
-def _first(problems: list[str]) -> list[str]:
-    return problems[:_SHOWN] + ([f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else [])
+def _shorten(problems: list[str]) -> list[str]:
+    return problems[:_MAX_SHOWN] + ([f"and {len(problems) - _MAX_SHOWN} more"] if len(problems) > _MAX_SHOWN else [])
 
 
-def _unsupported(config: Mapping[str, Any]) -> list[str]:
+def _find_unsupported(config: Mapping[str, Any]) -> list[str]:
     """What the configuration sets that `scale * B @ A` on linear layers would leave out."""
-    found = [f"sets {key}" for key, value in config.items() if value and key not in _INERT]
+    found = [f"sets {key}" for key, value in config.items() if value and key not in _HARMLESS_KEYS]
     if config.get("bias", "none") != "none":
         found.append(f"trains biases (bias = {config['bias']})")
     start = config.get("init_lora_weights", True)
-    if isinstance(start, str) and start.lower().startswith(_OTHER_BASES):
+    if isinstance(start, str) and start.lower().startswith(_BASE_CHANGING_INITS):
         found.append(f"began with {start}, which changes the base's own weights")
     return found
 
 
-def _malformed(config: Mapping[str, Any]) -> list[str]:
+def _find_malformed(config: Mapping[str, Any]) -> list[str]:
     problems = []
     if not _is_rank(config.get("r")):
         problems.append("r must be an integer above 0")
@@ -251,12 +258,12 @@ def _malformed(config: Mapping[str, Any]) -> list[str]:
     numbers, places = config.get("layers_to_transform"), config.get("layers_pattern")
     if not all(type(number) is int for number in (numbers if isinstance(numbers, list) else [numbers or 0])):
         problems.append("layers_to_transform must number layers")
-    if not all(isinstance(place, str) and _is_pattern(place) for place in _listed(places)):
+    if not all(isinstance(place, str) and _is_pattern(place) for place in _as_list(places)):
         problems.append("layers_pattern must be regular expressions")
     return problems
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
@@ -276,31 +283,31 @@ def _is_pattern(text: str) -> bool:
     return True
 
 
-def _pairs(folder: Path, config: Mapping[str, Any]) -> tuple[Pair, ...]:
+def _read_pairs(folder: Path, config: Mapping[str, Any]) -> tuple[LoraPair, ...]:
     sides: dict[str, dict[str, Tensor]] = {}
     problems = []
-    for tensor in _tensors(folder):
-        matched = _NAME.fullmatch(tensor.name)
+    for tensor in _read_tensors(folder):
+        matched = _TENSOR_NAME.fullmatch(tensor.name)
         if matched is None:
             problems.append(f"{tensor.name} is no lora_A or lora_B of a linear layer")
-        elif tensor.dtype not in _NUMPY:
+        elif tensor.dtype not in _NUMPY_DTYPES:
             problems.append(f"{tensor.name} is held in {tensor.dtype}")
         else:
             sides.setdefault(matched["module"], {})[matched["side"]] = tensor
     pairs = []
     for module, found in sorted(sides.items()):
         try:
-            pairs.append(_pair(module, found, config))
+            pairs.append(_build_pair(module, found, config))
         except ValueError as error:
             problems.append(f"{module} {error}")
     if problems:
-        raise gathered(_first(problems), str(folder), f"{_MERGE_THERE}, or {_SAVE_ANEW}")
+        raise combine_problems(_shorten(problems), str(folder), f"{_MERGE_WITH_PEFT}, or {_SAVE_AGAIN}")
     if not pairs:
-        raise BenchError(f"{folder}: {WEIGHTS} holds no lora_A and lora_B", _SAVE_ANEW)
+        raise BenchError(f"{folder}: {WEIGHTS} holds no lora_A and lora_B", _SAVE_AGAIN)
     return tuple(pairs)
 
 
-def _pair(module: str, found: Mapping[str, Tensor], config: Mapping[str, Any]) -> Pair:
+def _build_pair(module: str, found: Mapping[str, Tensor], config: Mapping[str, Any]) -> LoraPair:
     """The two sides of one module.
 
     Raises:
@@ -311,70 +318,70 @@ def _pair(module: str, found: Mapping[str, Tensor], config: Mapping[str, Any]) -
     a, b = found["A"], found["B"]
     if not len(a.shape) == len(b.shape) == 2 or a.shape[0] != b.shape[1]:
         raise ValueError(f"has a lora_B of {b.shape} that does not fit its lora_A of {a.shape}")
-    rank = _of_pattern(config.get("rank_pattern"), module, config["r"])
+    rank = _look_up_pattern(config.get("rank_pattern"), module, config["r"])
     if a.shape[0] != rank:
-        raise ValueError(f"has rank {a.shape[0]}, and {ADAPTER} says {rank}")
-    alpha = float(_of_pattern(config.get("alpha_pattern"), module, config["lora_alpha"]))
+        raise ValueError(f"has rank {a.shape[0]}, and {ADAPTER_CONFIG} says {rank}")
+    alpha = float(_look_up_pattern(config.get("alpha_pattern"), module, config["lora_alpha"]))
     scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    return Pair(f"{module}.weight", a, b, alpha, scale)
+    return LoraPair(f"{module}.weight", a, b, alpha, scale)
 
 
-def _of_pattern(table: Mapping[str, Any] | None, module: str, default: Any) -> Any:
+def _look_up_pattern(table: Mapping[str, Any] | None, module: str, default: Any) -> Any:
     """The first pattern that fits the end of a module's name decides, as in PEFT."""
     fitting = (value for key, value in (table or {}).items() if re.match(rf"(.*\.)?({key})$", module))
     return next(fitting, default)
 
 
-def _tensors(folder: Path) -> tuple[Tensor, ...]:
+def _read_tensors(folder: Path) -> tuple[Tensor, ...]:
     file = folder / WEIGHTS
     if not file.is_file():
-        pickled = next((entry.name for entry in sorted(folder.iterdir()) if entry.name.endswith(PICKLES)), None)
+        pickled = next((entry.name for entry in sorted(folder.iterdir()) if entry.name.endswith(PICKLE_SUFFIXES)), None)
         if pickled is not None:
             raise BenchError(
                 f"{folder}: pickled weights ({pickled}) run code when they are loaded: safetensors only",
                 "where you trust them, load them with PEFT and write them anew with save_pretrained",
             )
-        raise BenchError(f"{folder}: {WEIGHTS} is missing", _SAVE_ANEW)
+        raise BenchError(f"{folder}: {WEIGHTS} is missing", _SAVE_AGAIN)
     try:
         with safe_open(file, framework="np"):
             pass  # opening checks the header against the file's length
     except SafetensorError as error:
-        raise BenchError(f"{file} is truncated or no safetensors file ({error})", _SAVE_ANEW) from error
+        raise BenchError(f"{file} is truncated or no safetensors file ({error})", _SAVE_AGAIN) from error
     with file.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
         table = json.loads(stream.read(size))
-    return tuple(_placed(file, 8 + size, name, row) for name, row in table.items() if name != "__metadata__")
+    return tuple(_locate_tensor(file, 8 + size, name, row) for name, row in table.items() if name != "__metadata__")
 
 
-def _placed(file: Path, data: int, name: str, row: Mapping[str, Any]) -> Tensor:
+def _locate_tensor(file: Path, data: int, name: str, row: Mapping[str, Any]) -> Tensor:
     begin, end = row["data_offsets"]
     return Tensor(name, row["dtype"], tuple(row["shape"]), file, data + begin, end - begin)
 
 
-def _require_trained(folder: Path, pairs: tuple[Pair, ...]) -> None:
-    wrong = [tensor.name for tensor in _both(pairs) if not np.isfinite(_values(tensor)).all()]
+def _require_trained(folder: Path, pairs: tuple[LoraPair, ...]) -> None:
+    wrong = [tensor.name for tensor in _iterate_sides(pairs) if not np.isfinite(_read_values(tensor)).all()]
     if wrong:
         raise BenchError(
             f"{folder}: {len(wrong)} tensors hold numbers that are not finite, {wrong[0]} first",
             "the training went wrong: train again with a lower learning rate",
         )
-    if not any(_values(pair.b).any() for pair in pairs):
+    if not any(_read_values(pair.b).any() for pair in pairs):
         raise BenchError(
             f"{folder}: every lora_B is zero, so that the adapter changes nothing", "it was never trained: train it"
         )
 
 
-def _both(pairs: tuple[Pair, ...]) -> Iterator[Tensor]:
+def _iterate_sides(pairs: tuple[LoraPair, ...]) -> Iterator[Tensor]:
     for pair in pairs:
         yield from (pair.a, pair.b)
 
 
-def _stored(tensor: Tensor) -> npt.NDArray[Any]:
+def _read_stored(tensor: Tensor) -> npt.NDArray[Any]:
     """The numbers as they lie in the file; bf16, which numpy lacks, as 16-bit integers."""
-    kind = np.dtype(_NUMPY[tensor.dtype])
+    kind = np.dtype(_NUMPY_DTYPES[tensor.dtype])
     return np.fromfile(tensor.file, kind, tensor.size // kind.itemsize, offset=tensor.begin)
 
 
-def _values(tensor: Tensor) -> npt.NDArray[Any]:
-    stored = _stored(tensor)
+def _read_values(tensor: Tensor) -> npt.NDArray[Any]:
+    stored = _read_stored(tensor)
     return (stored.astype("<u4") << 16).view("<f4") if tensor.dtype == "BF16" else stored

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.findings import Finding, finding
+from baseline_bench.core.findings import Finding, build_finding
 from baseline_bench.core.types import Model
 from baseline_bench.models import adapter, template_checks, weights
-from baseline_bench.models.tokens import Speech
+from baseline_bench.models.tokens import ModelTokenizer
 
 # An exponent of ones is infinity or NaN; the bits are looked at as they lie, for numpy has no bf16.
 _EXPONENTS = {
@@ -21,11 +21,11 @@ _EXPONENTS = {
     "F32": ("<u4", 0x7F800000),
     "F64": ("<u8", 0x7FF0000000000000),
 }
-_HEAD, _EMBEDDINGS = "lm_head.weight", ("embed_tokens.weight", "wte.weight")
-_AT_ONCE = 2**24
+_HEAD_NAME, _EMBEDDINGS = "lm_head.weight", ("embed_tokens.weight", "wte.weight")
+_BLOCK = 2**24
 
 
-def model(looked_at: Model, speech: Speech, engine: str) -> list[Finding]:
+def diagnose_model(looked_at: Model, speech: ModelTokenizer, engine: str) -> list[Finding]:
     """Every check of whole weights, their configuration, tokenizer and chat template; nothing is loaded.
 
     Args:
@@ -34,39 +34,39 @@ def model(looked_at: Model, speech: Speech, engine: str) -> list[Finding]:
         engine: the name of what would load it.
     """
     return [
-        *whole(looked_at.folder, engine),
-        *template_checks.findings(speech, looked_at),
-        *end_of_answer(looked_at.folder, speech),
+        *check_weights(looked_at.folder, engine),
+        *template_checks.check_prompt_format(speech, looked_at),
+        *check_end_token(looked_at.folder, speech),
     ]
 
 
-def whole(folder: Path, engine: str) -> list[Finding]:
+def check_weights(folder: Path, engine: str) -> list[Finding]:
     """What is wrong with whole weights: tensors too many or too few, NaN, a head with numbers that are not used.
 
     Args:
         folder: a whole checkpoint; see `weights.inspect` for what makes it one.
         engine: the name of what would load it.
     """
-    tensors = weights.read(folder)
-    found = _compared(folder, tensors, engine)
-    wrong = [tensor.name for tensor in tensors if not _finite(tensor)]
+    tensors = weights.read_tensors(folder)
+    found = _compare_tensors(folder, tensors, engine)
+    wrong = [tensor.name for tensor in tensors if not _is_finite(tensor)]
     if wrong:
         message = f"{len(wrong)} tensors hold NaN or infinity, {wrong[0]} first: train again with a lower learning rate"
-        found.append(finding("weights-not-finite", message))
-    return [*found, *_head(folder, {tensor.name: tensor for tensor in tensors})]
+        found.append(build_finding("weights-not-finite", message))
+    return [*found, *_check_head(folder, {tensor.name: tensor for tensor in tensors})]
 
 
-def _compared(folder: Path, tensors: Sequence[weights.Tensor], engine: str) -> list[Finding]:
+def _compare_tensors(folder: Path, tensors: Sequence[weights.Tensor], engine: str) -> list[Finding]:
     """What `tensor_check` finds; nothing without torch, where the weights are a server's to load."""
     if importlib.util.find_spec("torch") is None:
         return []
     from baseline_bench.models import tensor_check  # loads torch
 
-    found: list[Finding] = tensor_check.findings(folder, tensors, engine)
+    found: list[Finding] = tensor_check.check_tensors(folder, tensors, engine)
     return found
 
 
-def lora(folder: Path, base: Model, named: str | None = None) -> list[Finding]:
+def check_adapter(folder: Path, base: Model, named: str | None = None) -> list[Finding]:
     """What is wrong with an adapter: files that cannot be used, pairs that it lacks, another revision of its base.
 
     Args:
@@ -75,30 +75,30 @@ def lora(folder: Path, base: Model, named: str | None = None) -> list[Finding]:
         named: as the user or the adapter calls that model, which may end in `@revision`.
     """
     try:
-        tensors = {tensor.name: tensor for tensor in weights.read(base.folder)}
-        found = adapter.read(folder)
-        adapter.require_fit(found, base.folder, tensors, tied=_ties(base.folder) is True)
+        tensors = {tensor.name: tensor for tensor in weights.read_tensors(base.folder)}
+        found = adapter.read_adapter(folder)
+        adapter.require_fits_base(found, base.folder, tensors, tied=_is_head_tied(base.folder) is True)
     except BenchError as error:
-        return [finding("unusable", str(error))]
-    return [*_incomplete(found, base), *_revision(found, base, named)]
+        return [build_finding("unusable", str(error))]
+    return [*_check_missing_pairs(found, base), *_check_base_revision(found, base, named)]
 
 
-def _incomplete(found: adapter.Adapter, base: Model) -> Iterator[Finding]:
+def _check_missing_pairs(found: adapter.Adapter, base: Model) -> Iterator[Finding]:
     """Whether a linear layer that the adapter's configuration selects has no pair."""
     if importlib.util.find_spec("torch") is None:
         return
     from baseline_bench.models import tensor_check  # loads torch
 
-    layers = tensor_check.linear_layers(base.folder)
+    layers = tensor_check.list_linear_layers(base.folder)
     if lacking := found.unpaired(layers):
         message = (
             f"{found.folder} has no pair for {len(lacking)} of the layers that its configuration selects in the base, "
             f"{lacking[0]} first: copy the whole adapter, or save it again with PEFT's save_pretrained"
         )
-        yield finding("adapter-incomplete", message)
+        yield build_finding("adapter-incomplete", message)
 
 
-def _revision(found: adapter.Adapter, base: Model, named: str | None) -> Iterator[Finding]:
+def _check_base_revision(found: adapter.Adapter, base: Model, named: str | None) -> Iterator[Finding]:
     """Whether the adapter names another revision of its base; a snapshot folder of the hub's cache bears its own."""
     wanted = found.revision
     if wanted in (None, "", "main") or (named is not None and named.endswith(f"@{wanted}")):
@@ -111,19 +111,20 @@ def _revision(found: adapter.Adapter, base: Model, named: str | None) -> Iterato
         f"{found.folder} was trained on revision {wanted} of {found.base}, and the base at hand is "
         f"{'of no known revision' if here is None else here}: give --base {found.base}@{wanted}"
     )
-    yield finding("adapter-revision", message)
+    yield build_finding("adapter-revision", message)
 
 
-def speech(own: Speech, base: Speech) -> list[Finding]:
+def compare_tokenizers(own: ModelTokenizer, base: ModelTokenizer) -> list[Finding]:
     """How a candidate's own tokenizer differs from its base's: another chat template, tokens that the base lacks."""
     findings = []
     if own.manner.template_sha256 != base.manner.template_sha256:
         one, other = (told.manner.template_sha256 for told in (own, base))
         message = (
-            f"its chat template is not its base's ({_short(one)}, its base's is {_short(other)}): put the template "
+            f"its chat template is not its base's ({_shorten_digest(one)}, its base's is "
+            f"{_shorten_digest(other)}): put the template "
             "that it was trained with into the folder that is scored, and score the base with its own"
         )
-        findings.append(finding("template-not-base", message))
+        findings.append(build_finding("template-not-base", message))
     known = {str(token) for token in base.tokenizer.added_tokens_decoder.values()}
     added = [str(token) for token in own.tokenizer.added_tokens_decoder.values() if str(token) not in known]
     if added:
@@ -131,16 +132,16 @@ def speech(own: Speech, base: Speech) -> list[Finding]:
             f"its tokenizer has tokens that its base's lacks ({', '.join(added[:5])}): an adapter trains no rows for "
             "them; train the embedding too, or use the base's own tokens"
         )
-        findings.append(finding("tokenizer-not-base", message))
+        findings.append(build_finding("tokenizer-not-base", message))
     return findings
 
 
-def end_of_answer(folder: Path, told: Speech) -> list[Finding]:
+def check_end_token(folder: Path, told: ModelTokenizer) -> list[Finding]:
     """Whether the token that ends an answer can be written; see `_end_of_answer`."""
-    return [finding("end-token-untrained", message) for message in _end_of_answer(folder, told)]
+    return [build_finding("end-token-untrained", message) for message in _describe_end_token_problems(folder, told)]
 
 
-def _end_of_answer(folder: Path, told: Speech) -> list[str]:
+def _describe_end_token_problems(folder: Path, told: ModelTokenizer) -> list[str]:
     """Whether the token that ends an answer can be written at all, by its row of the output matrix.
 
     A row that is zero, missing or also another token's is as it was made when the vocabulary was enlarged.
@@ -149,7 +150,7 @@ def _end_of_answer(folder: Path, told: Speech) -> list[str]:
         folder: a whole checkpoint.
         told: its tokenizer and manner.
     """
-    matrix = _output(folder)
+    matrix = _find_output_matrix(folder)
     if matrix is None or matrix.dtype not in _EXPONENTS or len(matrix.shape) != 2:
         return []
     end = told.manner.end_id
@@ -159,7 +160,7 @@ def _end_of_answer(folder: Path, told: Speech) -> list[str]:
             f"{token} is none of the {matrix.shape[0]} rows of {matrix.name}, and can never be written: enlarge the "
             "embedding (resize_token_embeddings) and train again"
         ]
-    rows = _numbers(matrix).reshape(matrix.shape)
+    rows = _map_bits(matrix).reshape(matrix.shape)
     row = rows[end]
     way_out = "it was never trained, so that no answer ends: train its row (modules_to_save) or end answers with eos"
     if not row.any():
@@ -171,40 +172,41 @@ def _end_of_answer(folder: Path, told: Speech) -> list[str]:
     return []
 
 
-def _head(folder: Path, tensors: Mapping[str, weights.Tensor]) -> Iterator[Finding]:
-    head = next((tensor for name, tensor in tensors.items() if name.endswith(_HEAD)), None)
-    embedding = _embedding(tensors)
-    if _ties(folder) and head is not None and embedding is not None and not _same(head, embedding):
+def _check_head(folder: Path, tensors: Mapping[str, weights.Tensor]) -> Iterator[Finding]:
+    head = next((tensor for name, tensor in tensors.items() if name.endswith(_HEAD_NAME)), None)
+    embedding = _find_embedding(tensors)
+    if _is_head_tied(folder) and head is not None and embedding is not None and not _are_equal(head, embedding):
         message = (
-            f"config.json ties the head to the embedding, and {_HEAD} is saved apart with other numbers, which engines "
+            f"config.json ties the head to the embedding, and {_HEAD_NAME} is saved apart with other numbers, "
+            "which engines "
             "drop: set tie_word_embeddings to false where the head was trained, else save the model again"
         )
-        yield finding("head-dropped", message)
+        yield build_finding("head-dropped", message)
 
 
-def _output(folder: Path) -> weights.Tensor | None:
-    tensors = {tensor.name: tensor for tensor in weights.read(folder)}
-    return _embedding(tensors) if _ties(folder) else tensors.get(_HEAD) or _embedding(tensors)
+def _find_output_matrix(folder: Path) -> weights.Tensor | None:
+    tensors = {tensor.name: tensor for tensor in weights.read_tensors(folder)}
+    return _find_embedding(tensors) if _is_head_tied(folder) else tensors.get(_HEAD_NAME) or _find_embedding(tensors)
 
 
-def _embedding(tensors: Mapping[str, weights.Tensor]) -> weights.Tensor | None:
+def _find_embedding(tensors: Mapping[str, weights.Tensor]) -> weights.Tensor | None:
     return next((tensor for name, tensor in tensors.items() if name.endswith(_EMBEDDINGS)), None)
 
 
-def _ties(folder: Path) -> bool | None:
+def _is_head_tied(folder: Path) -> bool | None:
     """Whether the head is the embedding, by config.json or else by its class's default; None where nobody knows."""
-    config = _config(folder)
+    config = _read_config(folder)
     inner = config.get("text_config")
     told = (inner if isinstance(inner, dict) else {}).get("tie_word_embeddings", config.get("tie_word_embeddings"))
     if isinstance(told, bool) or importlib.util.find_spec("torch") is None:
         return told if isinstance(told, bool) else None
     from baseline_bench.models import tensor_check  # loads torch
 
-    default: bool | None = tensor_check.ties(folder)
+    default: bool | None = tensor_check.ties_head_by_default(folder)
     return default
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         value = json.loads(path.read_bytes()) if path.is_file() else {}
@@ -213,25 +215,25 @@ def _config(folder: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _finite(tensor: weights.Tensor) -> bool:
+def _is_finite(tensor: weights.Tensor) -> bool:
     if tensor.dtype not in _EXPONENTS or tensor.size == 0:
         return True
-    mask, numbers = _EXPONENTS[tensor.dtype][1], _numbers(tensor)
-    parts = (numbers[begin : begin + _AT_ONCE] for begin in range(0, numbers.size, _AT_ONCE))
+    mask, numbers = _EXPONENTS[tensor.dtype][1], _map_bits(tensor)
+    parts = (numbers[begin : begin + _BLOCK] for begin in range(0, numbers.size, _BLOCK))
     return not any(bool(((part & mask) == mask).any()) for part in parts)
 
 
-def _same(one: weights.Tensor, other: weights.Tensor) -> bool:
+def _are_equal(one: weights.Tensor, other: weights.Tensor) -> bool:
     if (one.dtype, one.shape) != (other.dtype, other.shape) or one.dtype not in _EXPONENTS:
         return False
-    return bool(np.array_equal(_numbers(one), _numbers(other)))
+    return bool(np.array_equal(_map_bits(one), _map_bits(other)))
 
 
-def _numbers(tensor: weights.Tensor) -> npt.NDArray[Any]:
+def _map_bits(tensor: weights.Tensor) -> npt.NDArray[Any]:
     """The numbers' bits as they lie in the file, not read before they are looked at."""
     kind = np.dtype(_EXPONENTS[tensor.dtype][0])
     return np.memmap(tensor.file, kind, "r", offset=tensor.begin, shape=(tensor.size // kind.itemsize,))
 
 
-def _short(digest: str | None) -> str:
+def _shorten_digest(digest: str | None) -> str:
     return "none" if digest is None else digest[:12]

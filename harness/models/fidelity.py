@@ -19,10 +19,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
-_NARROW = {"BF16": torch.bfloat16, "F16": torch.float16}
+_NARROW_DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16}
 _MATRIX = 2
-_ROWS = 8
-_TOGETHER = 4
+_KL_ROWS = 8
+_PROBES_A_BATCH = 4
 _BLOCK = 2**26  # numbers: 256 MiB in fp32
 
 
@@ -68,7 +68,7 @@ class Fidelity:
     positions: int
 
 
-def effect(
+def measure_fidelity(
     base: Path, adapter: Path, merged: Path, sequences: Sequence[Sequence[int]], options: FidelityOptions
 ) -> Fidelity:
     """Compare, teacher-forced, over the last positions of each sequence; one model is in memory at a time.
@@ -76,7 +76,7 @@ def effect(
     Args:
         base: the adapter's base.
         adapter: a PEFT folder.
-        merged: what `baseline_bench.models.merge.fold` made of them.
+        merged: what `baseline_bench.models.merge.merge_adapter` made of them.
         sequences: token ids as the models would see them, BOS included.
         options: how.
 
@@ -91,12 +91,14 @@ def effect(
     words = AutoConfig.from_pretrained(base, local_files_only=True).get_text_config().vocab_size
     machine.require_memory(4 * positions * words, f"comparing {positions} positions over {words} tokens")
     try:
-        before = list(_logits(_unmerged(base, adapter, device, options), probes, options.last))
+        before = list(_compute_logits(_load_unmerged(base, adapter, device, options), probes, options.last))
         gc.collect()  # adapted layers and their model refer to each other
         divergence, agreed = 0.0, 0
-        for wanted, found in zip(before, _logits(_merged(merged, device, options), probes, options.last), strict=True):
-            parts = zip(torch.split(wanted, _ROWS), torch.split(found, _ROWS), strict=True)
-            divergence += sum(float(_kl(*part).sum()) for part in parts)
+        for wanted, found in zip(
+            before, _compute_logits(_load_merged(merged, device, options), probes, options.last), strict=True
+        ):
+            parts = zip(torch.split(wanted, _KL_ROWS), torch.split(found, _KL_ROWS), strict=True)
+            divergence += sum(float(_compute_kl(*part).sum()) for part in parts)
             agreed += int((wanted.argmax(-1) == found.argmax(-1)).sum())
     except torch.OutOfMemoryError as error:
         raise BenchError(
@@ -110,17 +112,19 @@ def effect(
     return Fidelity(divergence / positions, agreed / positions, positions)
 
 
-def _unmerged(base: Path, adapter: Path, device: torch.device, options: FidelityOptions) -> Any:
+def _load_unmerged(base: Path, adapter: Path, device: torch.device, options: FidelityOptions) -> Any:
     """Base and adapter side by side in fp32; a base in 4 bits as transformers loads it, taken out again."""
     if options.quantised is None:
-        network = widening(_load(base, device, dtype=_stored(base)), _unweighted(base))
+        network = compute_in_fp32(
+            _load_network(base, device, dtype=_find_stored_dtype(base)), _build_without_weights(base)
+        )
     else:
         how = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=options.double_quantization,
         )
-        held = _load(base, device, dtype=torch.bfloat16, device_map={"": str(device)}, quantization_config=how)
+        held = _load_network(base, device, dtype=torch.bfloat16, device_map={"": str(device)}, quantization_config=how)
         network = held.dequantize().float()  # kernels for 4-bit products round on their own
     with warnings.catch_warnings():
         # peft asks transformers for this by its old name
@@ -128,7 +132,7 @@ def _unmerged(base: Path, adapter: Path, device: torch.device, options: Fidelity
         return PeftModel.from_pretrained(network, adapter).to(device).eval()
 
 
-def widening(network: Any, wide: Any) -> Any:
+def compute_in_fp32(network: Any, wide: Any) -> Any:
     """Let a network whose weights are narrow compute as if all were fp32, one layer's weights wide at a time.
 
     Widening is exact, so each product is the one that fp32 weights give; a vocabulary's is made in blocks of rows,
@@ -149,28 +153,30 @@ def widening(network: Any, wide: Any) -> Any:
     for module in network.modules():
         narrow = [each for each in module.parameters(recurse=False) if each.dtype != torch.float32]
         if narrow and type(module) is torch.nn.Linear and module.weight.numel() > _BLOCK:
-            module.forward = partial(_in_blocks, module)  # type: ignore[method-assign]  # hooks cannot replace it
+            module.forward = partial(_multiply_in_blocks, module)  # type: ignore[method-assign]  # hooks cannot replace it
         elif narrow:
-            widen = _rows if isinstance(module, torch.nn.Embedding) else _widen
+            widen = _select_embedding_rows if isinstance(module, torch.nn.Embedding) else _widen_weights
             module.register_forward_pre_hook(widen)
-            put_back = partial(_put_back, narrow, [each.data for each in narrow], getattr(module, "padding_idx", None))
+            put_back = partial(
+                _restore_weights, narrow, [each.data for each in narrow], getattr(module, "padding_idx", None)
+            )
             module.register_forward_hook(put_back, always_call=True)
     return network
 
 
-def _in_blocks(layer: torch.nn.Linear, given: torch.Tensor) -> torch.Tensor:
+def _multiply_in_blocks(layer: torch.nn.Linear, given: torch.Tensor) -> torch.Tensor:
     """A wide layer's product, a block of outputs at a time."""
     blocks = torch.split(layer.weight, max(1, _BLOCK // layer.in_features))
     found = torch.cat([torch.nn.functional.linear(given, rows.float()) for rows in blocks], -1)
     return found if layer.bias is None else found + layer.bias
 
 
-def _widen(module: torch.nn.Module, _given: Any) -> None:
+def _widen_weights(module: torch.nn.Module, _given: Any) -> None:
     for parameter in module.parameters(recurse=False):
         parameter.data = parameter.data.float()
 
 
-def _rows(module: torch.nn.Embedding, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+def _select_embedding_rows(module: torch.nn.Embedding, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     """Of an embedding the rows that are asked for, and the ids that find them there."""
     wanted, places = torch.unique(given[0], return_inverse=True)
     module.weight.data = module.weight.data[wanted].float()
@@ -178,7 +184,7 @@ def _rows(module: torch.nn.Embedding, given: tuple[torch.Tensor, ...]) -> tuple[
     return places, *given[1:]
 
 
-def _put_back(
+def _restore_weights(
     narrow: Sequence[torch.nn.Parameter],
     stored: Sequence[torch.Tensor],
     padding: int | None,
@@ -191,7 +197,7 @@ def _put_back(
         module.padding_idx = padding
 
 
-def _unweighted(base: Path) -> Any:
+def _build_without_weights(base: Path) -> Any:
     """A base's network in fp32 with the buffers that it works out itself, its weights left out."""
     with init_empty_weights(include_buffers=False):
         return AutoModelForCausalLM.from_config(
@@ -199,17 +205,17 @@ def _unweighted(base: Path) -> Any:
         )
 
 
-def _stored(base: Path) -> torch.dtype:
+def _find_stored_dtype(base: Path) -> torch.dtype:
     """The one narrow dtype that all of a base's numbers are stored in, else fp32: no rounding on the way."""
-    dtypes = {tensor.dtype for tensor in weights.read(base)}
-    return _NARROW.get(min(dtypes), torch.float32) if len(dtypes) == 1 else torch.float32
+    dtypes = {tensor.dtype for tensor in weights.read_tensors(base)}
+    return _NARROW_DTYPES.get(min(dtypes), torch.float32) if len(dtypes) == 1 else torch.float32
 
 
-def _merged(folder: Path, device: torch.device, options: FidelityOptions) -> Any:
-    return _load(folder, device, dtype=DTYPES[options.dtype]).eval()
+def _load_merged(folder: Path, device: torch.device, options: FidelityOptions) -> Any:
+    return _load_network(folder, device, dtype=DTYPES[options.dtype]).eval()
 
 
-def _load(folder: Path, device: torch.device, **how: Any) -> Any:
+def _load_network(folder: Path, device: torch.device, **how: Any) -> Any:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -220,14 +226,14 @@ def _load(folder: Path, device: torch.device, **how: Any) -> Any:
 
 
 @torch.inference_mode()
-def _logits(network: Any, probes: Sequence[list[int]], last: int) -> Iterator[torch.Tensor]:
+def _compute_logits(network: Any, probes: Sequence[list[int]], last: int) -> Iterator[torch.Tensor]:
     """Per probe the logits of its last positions, in fp32 in main memory: positions x vocabulary.
 
     A few probes go together, so that weights are widened and read once for all; they are filled up at their ends, which
     no position before looks at.
     """
-    for start in range(0, len(probes), _TOGETHER):
-        batch = probes[start : start + _TOGETHER]
+    for start in range(0, len(probes), _PROBES_A_BATCH):
+        batch = probes[start : start + _PROBES_A_BATCH]
         width = max(map(len, batch))
         first = min(max(0, len(ids) - last) for ids in batch)
         given = torch.tensor([[*ids, *[ids[-1]] * (width - len(ids))] for ids in batch], device=network.device)
@@ -236,7 +242,7 @@ def _logits(network: Any, probes: Sequence[list[int]], last: int) -> Iterator[to
             yield row[max(0, len(ids) - last) - first : len(ids) - first].float().cpu()
 
 
-def _kl(wanted: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+def _compute_kl(wanted: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
     """KL(wanted || found) per position in nats, from logits; in fp64, where rounding is far below any effect."""
     before, after = wanted.double().log_softmax(-1), found.double().log_softmax(-1)
     return (before.exp() * (before - after)).sum(-1).clamp(min=0)

@@ -17,11 +17,11 @@ import torch
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.machine import require_disk, require_memory
 from baseline_bench.models import gguf_tokenizer, manifest, weights
-from baseline_bench.models.silence import silence
+from baseline_bench.models.silence import silence_libraries
 from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
 
 
-def dequantise(file: Path, folder: Path) -> None:
+def convert_to_safetensors(file: Path, folder: Path) -> None:
     """Write config, bf16 weights, tokenizer and manifest of a GGUF file into a folder that must not exist yet.
 
     Nothing is printed. The folder appears when it is complete; of two processes that write the same one, the first
@@ -36,16 +36,16 @@ def dequantise(file: Path, folder: Path) -> None:
     draft = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     draft.mkdir()
     try:
-        with silence(), _one_reading():
-            _write(file.resolve(), draft)
-        weights.inspect(draft)
-        manifest.write(draft)
+        with silence_libraries(), _parse_once():
+            _write_checkpoint(file.resolve(), draft)
+        weights.inspect_checkpoint(draft)
+        manifest.write_manifest(draft)
         _publish(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _write(file: Path, folder: Path) -> None:
+def _write_checkpoint(file: Path, folder: Path) -> None:
     try:
         reader = gguf.GGUFReader(str(file))
     except (OSError, ValueError, IndexError, KeyError) as error:
@@ -53,7 +53,7 @@ def _write(file: Path, folder: Path) -> None:
     size = 2 * sum(math.prod(map(int, tensor.shape)) for tensor in reader.tensors)
     require_disk(folder, size, f"unpacking {file.name}")
     require_memory(2 * size, f"unpacking {file.name}")
-    gguf_tokenizer.save(_vocabulary(reader), folder)
+    gguf_tokenizer.save_tokenizer(_read_vocabulary(reader), folder)
     place: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     try:
         config = AutoConfig.from_pretrained(**place)
@@ -65,7 +65,7 @@ def _write(file: Path, folder: Path) -> None:
     model.save_pretrained(folder)
 
 
-def _vocabulary(reader: Any) -> gguf_tokenizer.Vocabulary:
+def _read_vocabulary(reader: Any) -> gguf_tokenizer.GgufVocabulary:
     def value(key: str, default: Any = None) -> Any:
         field = reader.get_field(key)
         return default if field is None else field.contents()
@@ -73,7 +73,7 @@ def _vocabulary(reader: Any) -> gguf_tokenizer.Vocabulary:
     def of_tokenizer(key: str, default: Any = None) -> Any:
         return value(f"tokenizer.ggml.{key}", default)
 
-    return gguf_tokenizer.Vocabulary(
+    return gguf_tokenizer.GgufVocabulary(
         model=of_tokenizer("model", ""),
         pre=of_tokenizer("pre", "default"),
         tokens=tuple(of_tokenizer("tokens", ())),
@@ -96,11 +96,11 @@ def _publish(draft: Path, folder: Path) -> None:
     except OSError:
         if not folder.is_dir():
             raise
-        weights.inspect(folder)
+        weights.inspect_checkpoint(folder)
 
 
 @contextmanager
-def _one_reading() -> Iterator[None]:
+def _parse_once() -> Iterator[None]:
     """Let transformers parse the file once: it asks gguf for the same reader three times and for the same table of
     names once a module, which is most of the time it takes.
     """

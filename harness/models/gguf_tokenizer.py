@@ -14,11 +14,11 @@ from tokenizers.models import BPE
 
 _CONTROL, _USER_DEFINED, _BYTE = 3, 4, 6
 _SPACE = "▁"
-_DIGITS_APART = ("smollm",)
+_SPLITS_DIGITS = ("smollm",)
 
 
 @dataclass(frozen=True, slots=True)
-class Vocabulary:
+class GgufVocabulary:
     """The tokenizer's part of a GGUF file's metadata; ids are None where the file names none.
 
     Attributes:
@@ -47,23 +47,23 @@ class Vocabulary:
     context: int
 
 
-def save(vocabulary: Vocabulary, folder: Path) -> None:
+def save_tokenizer(vocabulary: GgufVocabulary, folder: Path) -> None:
     """Write tokenizer.json, tokenizer_config.json and, where there is one, chat_template.jinja.
 
     Raises:
         BenchError: a kind of tokenizer that is not among those whose splitting rules are known here.
     """
-    if vocabulary.model == "gpt2" and vocabulary.pre in _DIGITS_APART:
-        tokenizer = _byte_level(vocabulary)
+    if vocabulary.model == "gpt2" and vocabulary.pre in _SPLITS_DIGITS:
+        tokenizer = _build_byte_level(vocabulary)
     elif vocabulary.model == "llama":
-        tokenizer = _sentencepiece(vocabulary)
+        tokenizer = _build_sentencepiece(vocabulary)
     else:
         raise BenchError(
             f"no rules for the GGUF tokenizer {vocabulary.model!r} with pre-tokenizer {vocabulary.pre!r}",
             "name a folder or a hub repository that holds the original tokenizer.json",
         )
     _add_whole_tokens(tokenizer, vocabulary)
-    named = {f"{role}_token": _token(vocabulary, role) for role in ("bos", "eos", "unk", "pad")}
+    named = {f"{role}_token": _find_token_text(vocabulary, role) for role in ("bos", "eos", "unk", "pad")}
     if vocabulary.add_bos and vocabulary.bos is not None:
         bos = vocabulary.tokens[vocabulary.bos]
         tokenizer.post_processor = processors.TemplateProcessing(
@@ -81,7 +81,7 @@ def save(vocabulary: Vocabulary, folder: Path) -> None:
         (folder / "chat_template.jinja").write_text(vocabulary.chat_template, encoding="utf-8")
 
 
-def _byte_level(vocabulary: Vocabulary) -> Tokenizer:
+def _build_byte_level(vocabulary: GgufVocabulary) -> Tokenizer:
     """GPT-2's BPE over bytes, with every digit a token of its own."""
     merges = [(left, right) for left, _, right in (merge.partition(" ") for merge in vocabulary.merges)]
     tokenizer = Tokenizer(BPE(vocab={token: place for place, token in enumerate(vocabulary.tokens)}, merges=merges))
@@ -92,15 +92,15 @@ def _byte_level(vocabulary: Vocabulary) -> Tokenizer:
     return tokenizer
 
 
-def _sentencepiece(vocabulary: Vocabulary) -> Tokenizer:
+def _build_sentencepiece(vocabulary: GgufVocabulary) -> Tokenizer:
     """BPE over characters with spaces written as ▁ and unknown characters as bytes; no space is put before a text."""
     # llama.cpp spells runs of spaces as spaces; the model's own vocabulary has them as ▁.
     tokens = [_SPACE * len(token) if token and not token.strip(" ") else token for token in vocabulary.tokens]
     places = {token: place for place, token in enumerate(tokens)}
     model = BPE(
         vocab=places,
-        merges=_implied_merges(places, vocabulary.kinds),
-        unk_token=_token(vocabulary, "unk"),
+        merges=_derive_merges(places, vocabulary.kinds),
+        unk_token=_find_token_text(vocabulary, "unk"),
         fuse_unk=True,
         byte_fallback=True,
     )
@@ -111,7 +111,7 @@ def _sentencepiece(vocabulary: Vocabulary) -> Tokenizer:
     return tokenizer
 
 
-def _implied_merges(places: dict[str, int], kinds: tuple[int, ...]) -> list[tuple[str, str]]:
+def _derive_merges(places: dict[str, int], kinds: tuple[int, ...]) -> list[tuple[str, str]]:
     """The merges of a BPE vocabulary that lists none: each token's cuts into two tokens, in the order of ids."""
     merges = []
     for token, place in places.items():
@@ -125,7 +125,7 @@ def _implied_merges(places: dict[str, int], kinds: tuple[int, ...]) -> list[tupl
     return merges
 
 
-def _add_whole_tokens(tokenizer: Tokenizer, vocabulary: Vocabulary) -> None:
+def _add_whole_tokens(tokenizer: Tokenizer, vocabulary: GgufVocabulary) -> None:
     """Control tokens are never cut and never printed; user-defined ones are never cut."""
     pairs = list(zip(vocabulary.tokens, vocabulary.kinds, strict=True))
     control = [AddedToken(token, normalized=False, special=True) for token, kind in pairs if kind == _CONTROL]
@@ -135,6 +135,6 @@ def _add_whole_tokens(tokenizer: Tokenizer, vocabulary: Vocabulary) -> None:
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in whole])
 
 
-def _token(vocabulary: Vocabulary, role: str) -> str | None:
+def _find_token_text(vocabulary: GgufVocabulary, role: str) -> str | None:
     place = getattr(vocabulary, role)
     return None if place is None else vocabulary.tokens[place]

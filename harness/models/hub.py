@@ -18,15 +18,15 @@ from huggingface_hub.hf_api import ModelInfo
 
 # The hub's client changed its HTTP library between 1.x and 2.x; this name follows it.
 _HTTPError: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
-_TEXTS = (".json", ".jinja", ".model", ".txt")
-_SECONDS = 30.0
+_TEXT_SUFFIXES = (".json", ".jinja", ".model", ".txt")
+_TIMEOUT_SECONDS = 30.0
 _WITHOUT_NETWORK = (
     "name a folder instead, or a model that comes as a wheel (smollm2-135m-it-q4_1), or fill the hub's cache elsewhere,"
     " copy it here and set HF_HUB_OFFLINE=1"
 )
 
 
-def download(repository: str, revision: str | None, *, adapters: bool = False) -> tuple[Path, str]:
+def download_snapshot(repository: str, revision: str | None, *, adapters: bool = False) -> tuple[Path, str]:
     """A folder with config, safetensors and tokenizer of one commit, in the hub's own cache, and that commit.
 
     The revision is resolved first; access, disk and (where no GPU will hold the model) memory are checked before a byte
@@ -41,70 +41,72 @@ def download(repository: str, revision: str | None, *, adapters: bool = False) -
     Raises:
         BenchError: no such repository or revision, no access, no network, no safetensors, too little disk or memory.
     """
-    cached = _cached(repository, revision, adapters=adapters)
+    cached = _find_cached(repository, revision, adapters=adapters)
     if cached is not None and (is_offline_mode() or cached.name == revision):
         return cached, cached.name
     if is_offline_mode():
         asked = repository if revision is None else f"{repository}@{revision}"
         raise BenchError(f"{asked} is not in the hub's cache, and HF_HUB_OFFLINE=1 forbids to ask", _WITHOUT_NETWORK)
     try:
-        info = HfApi().model_info(repository, revision=revision, timeout=_SECONDS, files_metadata=True)
+        info = HfApi().model_info(repository, revision=revision, timeout=_TIMEOUT_SECONDS, files_metadata=True)
         if info.gated:
             HfApi().auth_check(repository)
         commit = str(info.sha)
-        files = _needed_files(info, commit, adapters=adapters)
-        _require_room(repository, commit, files)
+        files = _list_needed_files(info, commit, adapters=adapters)
+        _require_disk_and_memory(repository, commit, files)
         folder = snapshot_download(repository, revision=commit, allow_patterns=list(files))
         # Only a download by the branch's name notes in the cache which commit it stands for.
-        hf_hub_download(repository, weights.ADAPTER if weights.ADAPTER in files else "config.json", revision=revision)
+        hf_hub_download(
+            repository, weights.ADAPTER_CONFIG if weights.ADAPTER_CONFIG in files else "config.json", revision=revision
+        )
     except (_HTTPError, errors.LocalEntryNotFoundError) as error:
-        raise _explained(error, repository, revision, cached) from error
+        raise _explain_error(error, repository, revision, cached) from error
     except OSError as error:
         what = f"cannot use {error.filename or constants.HF_HOME}: {error.strerror or error}"
         raise BenchError(what, "free some space, or point HF_HOME at a folder on another disk") from error
     return Path(folder), commit
 
 
-def _cached(repository: str, revision: str | None, *, adapters: bool) -> Path | None:
+def _find_cached(repository: str, revision: str | None, *, adapters: bool) -> Path | None:
     """The snapshot in the hub's cache, where it is whole; its name is the commit."""
-    for name in (weights.ADAPTER, "config.json") if adapters else ("config.json",):
+    for name in (weights.ADAPTER_CONFIG, "config.json") if adapters else ("config.json",):
         config = try_to_load_from_cache(repository, name, revision=revision)
-        if isinstance(config, str) and _is_whole(Path(config).parent, adapters=adapters):
+        if isinstance(config, str) and _is_complete(Path(config).parent, adapters=adapters):
             return Path(config).parent
     return None
 
 
-def _is_whole(folder: Path, *, adapters: bool) -> bool:
-    if adapters and (folder / weights.ADAPTER).is_file():
+def _is_complete(folder: Path, *, adapters: bool) -> bool:
+    if adapters and (folder / weights.ADAPTER_CONFIG).is_file():
         return (folder / weights.ADAPTER_WEIGHTS).is_file()
     try:
-        weights.inspect(folder)
+        weights.inspect_checkpoint(folder)
     except BenchError:
         return False
     return True
 
 
-def _needed_files(info: ModelInfo, commit: str, *, adapters: bool) -> dict[str, int]:
+def _list_needed_files(info: ModelInfo, commit: str, *, adapters: bool) -> dict[str, int]:
     """Name and size of each file that engines load: texts at the top of the repository, and the weights' shards."""
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or () if "/" not in file.rfilename}
-    if adapters and weights.ADAPTER in sizes:
+    if adapters and weights.ADAPTER_CONFIG in sizes:
         if weights.ADAPTER_WEIGHTS not in sizes:
             raise BenchError(f"{info.id}: an adapter without {weights.ADAPTER_WEIGHTS}", "take another revision")
-        return {name: sizes[name] for name in sizes if name == weights.ADAPTER_WEIGHTS or name.endswith(_TEXTS)}
-    if weights.SINGLE in sizes:
-        sizes.pop(weights.INDEX, None)
-    chosen = weights.choose(sorted(sizes), info.id)
+        return {name: sizes[name] for name in sizes if name == weights.ADAPTER_WEIGHTS or name.endswith(_TEXT_SUFFIXES)}
+    if weights.SINGLE_FILE in sizes:
+        sizes.pop(weights.INDEX_FILE, None)
+    chosen = weights.choose_weights_file(sorted(sizes), info.id)
     shards = {chosen}
-    if chosen == weights.INDEX:
-        index = hf_hub_download(info.id, weights.INDEX, revision=commit)
-        shards = set(weights.weight_map(Path(index).parent).values())
+    if chosen == weights.INDEX_FILE:
+        index = hf_hub_download(info.id, weights.INDEX_FILE, revision=commit)
+        shards = set(weights.read_weight_map(Path(index).parent).values())
     lacking = sorted(shards - set(sizes))
     if lacking:
         raise BenchError(f"{info.id}: the repository lacks {', '.join(lacking)}", "take another revision")
-    return {name: size for name, size in sizes.items() if name in shards or name.endswith(_TEXTS)}
+    return {name: size for name, size in sizes.items() if name in shards or name.endswith(_TEXT_SUFFIXES)}
 
 
-def _require_room(repository: str, commit: str, files: dict[str, int]) -> None:
+def _require_disk_and_memory(repository: str, commit: str, files: dict[str, int]) -> None:
     """Compare what is still to come with the disk, and the weights with the memory of a machine without a GPU."""
     missing = [name for name in files if not isinstance(try_to_load_from_cache(repository, name, revision=commit), str)]
     require_disk(
@@ -117,7 +119,7 @@ def _require_room(repository: str, commit: str, files: dict[str, int]) -> None:
         require_memory(sum(size for name, size in files.items() if name.endswith(".safetensors")), repository)
 
 
-def _explained(error: Exception, repository: str, revision: str | None, cached: Path | None) -> BenchError:
+def _explain_error(error: Exception, repository: str, revision: str | None, cached: Path | None) -> BenchError:
     if isinstance(error, errors.GatedRepoError):
         return BenchError(
             f"{repository} is gated and this machine has no access",

@@ -14,26 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from baseline_bench.core.records import digest, plain
-from baseline_bench.core.types import Identity, Model, Value
+from baseline_bench.core.records import digest, to_json_value
+from baseline_bench.core.types import Model, ModelIdentity, Value
 from baseline_bench.models import file_cache
-from baseline_bench.models.tokens import Speech
+from baseline_bench.models.tokens import ModelTokenizer
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 # Who wrote the file, how numbers are stored, and how a program goes about it: the answers are the same.
-_BOOKKEEPING = ("transformers_version", "dtype", "torch_dtype", "use_cache", "auto_map", "unsloth_version")
-_NO_CONFIG = (
+_IGNORED_KEYS = ("transformers_version", "dtype", "torch_dtype", "use_cache", "auto_map", "unsloth_version")
+_CONFIG_ERRORS = (
     *(ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError),
     StrictDataclassError,
 )
 # Spaces, digits, accents and apostrophes: where the classes of tokenizers differ that read the same tokenizer.json.
-_SAMPLE = "Tom's 12 eggs cost 3.5 € each.\n\n  1/2 of them?\tÄpfel, 你好 ; don't"
+_SAMPLE_TEXT = "Tom's 12 eggs cost 3.5 € each.\n\n  1/2 of them?\tÄpfel, 你好 ; don't"
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
+class ModelDescription:
     """What identifies a model, as digests and as values.
 
     Attributes:
@@ -41,43 +41,43 @@ class Description:
         settings: the values by name, for a run's record; "config.json rope_parameters.rope_theta" is one.
     """
 
-    identity: Identity
+    identity: ModelIdentity
     settings: Mapping[str, Value]
 
 
-def describe(model: Model, speech: Speech) -> Description:
+def describe_model(model: Model, speech: ModelTokenizer) -> ModelDescription:
     """Read what identifies a model from its folder; no weights are loaded.
 
     Args:
         model: a whole checkpoint.
         speech: its tokenizer and manner, as loaded.
     """
-    config = _config(model.folder)
-    generation = _flat(_json(model.folder / "generation_config.json"))
-    identity = Identity(
+    config = _read_config(model.folder)
+    generation = _flatten(_read_json(model.folder / "generation_config.json"))
+    identity = ModelIdentity(
         config_sha256=digest(config),
         generation_sha256=digest(generation),
-        tokenizer_sha256=_tokenizer(model.folder, speech),
+        tokenizer_sha256=_digest_tokenizer(model.folder, speech),
         template_sha256=speech.manner.template_sha256,
     )
     names = [name for name, _ in identity.parts]
     values = [{f" {key}": value for key, value in sorted(part.items())} for part in (config, generation)]
     values += [{"": identity.tokenizer_sha256}, {"": identity.template_sha256}]
     settings = {name + key: value for name, part in zip(names, values, strict=True) for key, value in part.items()}
-    return Description(identity, settings)
+    return ModelDescription(identity, settings)
 
 
-def _config(folder: Path) -> dict[str, Value]:
+def _read_config(folder: Path) -> dict[str, Value]:
     """The values of config.json that are not its class's defaults, by dotted names."""
     transformers.utils.logging.set_verbosity_error()
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        return _beyond_defaults(config)
-    except _NO_CONFIG:  # an architecture that this transformers does not know
-        return _flat(_with_rope_parameters(_json(folder / "config.json")))
+        return _drop_defaults(config)
+    except _CONFIG_ERRORS:  # an architecture that this transformers does not know
+        return _flatten(_with_rope_parameters(_read_json(folder / "config.json")))
 
 
-def _beyond_defaults(config: Any) -> dict[str, Value]:
+def _drop_defaults(config: Any) -> dict[str, Value]:
     """What differs from the class's defaults, None where a default is taken away; the model's type always.
 
     A default is left out, so that a key that a newer transformers adds changes nothing. `architectures` counts where
@@ -87,10 +87,10 @@ def _beyond_defaults(config: Any) -> dict[str, Value]:
     inner = {key: part for key, part in vars(config).items() if isinstance(part, PreTrainedConfig)}
     usual["architectures"] = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)]
     told["architectures"] = told.get("architectures") or usual["architectures"]
-    one, other = (_flat({key: value for key, value in side.items() if key not in inner}) for side in (told, usual))
+    one, other = (_flatten({key: value for key, value in side.items() if key not in inner}) for side in (told, usual))
     found = {name: one.get(name) for name in {**one, **other} if one.get(name) != other.get(name)}
     for key, part in inner.items():
-        found |= {f"{key}.{name}": value for name, value in _beyond_defaults(part).items()}
+        found |= {f"{key}.{name}": value for name, value in _drop_defaults(part).items()}
     return {**found, "model_type": str(config.model_type)}
 
 
@@ -104,38 +104,40 @@ def _with_rope_parameters(config: dict[str, Any]) -> dict[str, Any]:
     return {**others, "rope_parameters": rope}
 
 
-def _flat(values: Mapping[Any, Any], before: str = "") -> dict[str, Value]:
+def _flatten(values: Mapping[Any, Any], before: str = "") -> dict[str, Value]:
     """Nested values by dotted names, lists as JSON; without bookkeeping, private keys and None, which is the same as
     absent.
     """
     found: dict[str, Value] = {}
     for key, value in values.items():
         name = f"{before}{key}"
-        if value is None or str(key).startswith("_") or key in _BOOKKEEPING:
+        if value is None or str(key).startswith("_") or key in _IGNORED_KEYS:
             continue
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{name}.")
+            found |= _flatten(value, f"{name}.")
         elif isinstance(value, list | tuple):
             found[name] = json.dumps(value)
         else:
-            found[name] = str(value) if isinstance(value, float) and not math.isfinite(value) else plain(value)
+            found[name] = str(value) if isinstance(value, float) and not math.isfinite(value) else to_json_value(value)
     return found
 
 
-def _tokenizer(folder: Path, speech: Speech) -> str:
+def _digest_tokenizer(folder: Path, speech: ModelTokenizer) -> str:
     """A digest of the vocabulary's file and of what the loaded tokenizer makes of it.
 
     Padding, truncation and what is put around a text are left out: prompts are encoded without them, and the sample
     shows whether BOS is added.
     """
     file, tokenizer = folder / "tokenizer.json", speech.tokenizer
-    vocabulary = file_cache.once([file], "identity", lambda: _vocabulary(file)) if file.is_file() else None
+    vocabulary = (
+        file_cache.compute_once([file], "identity", lambda: _digest_vocabulary(file)) if file.is_file() else None
+    )
     flags = ("special", "lstrip", "rstrip", "normalized", "single_word")
     added = {
         str(place): [str(token), *(bool(getattr(token, flag, False)) for flag in flags)]
         for place, token in tokenizer.added_tokens_decoder.items()
     }
-    sample = tokenizer.encode(_SAMPLE, add_special_tokens=True)
+    sample = tokenizer.encode(_SAMPLE_TEXT, add_special_tokens=True)
     return digest(
         {
             "vocabulary": vocabulary or speech.tokenizer_sha256,
@@ -147,9 +149,9 @@ def _tokenizer(folder: Path, speech: Speech) -> str:
     )
 
 
-def _vocabulary(file: Path) -> str:
+def _digest_vocabulary(file: Path) -> str:
     """A digest of tokenizer.json that neither key order nor the spelling of merges and of defaults changes."""
-    whole = _json(file)
+    whole = _read_json(file)
     model = whole.get("model")
     if isinstance(model, dict):
         model = {key: value for key, value in model.items() if not (value is None or value is False or value == "")}
@@ -159,7 +161,7 @@ def _vocabulary(file: Path) -> str:
     return hashlib.sha256(json.dumps({**rules, "model": model}, sort_keys=True).encode()).hexdigest()
 
 
-def _json(file: Path) -> dict[str, Any]:
+def _read_json(file: Path) -> dict[str, Any]:
     """The object that a file holds; the tokenizer's loader has refused what is not JSON. Empty without a file."""
     value = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return value if isinstance(value, dict) else {}

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import torch
 from baseline_bench.core.errors import BenchError
-from baseline_bench.models.adapter import Pair
+from baseline_bench.models.adapter import LoraPair
 from baseline_bench.models.weights import Tensor
 
 DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
@@ -19,7 +19,7 @@ _BLOCK = 2**20  # numbers; four times as many fall out of a processor's cache an
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class TensorPlan:
     """One tensor of the merged model.
 
     Attributes:
@@ -31,7 +31,7 @@ class Part:
 
     tensor: Tensor
     dtype: str
-    pair: Pair | None = None
+    pair: LoraPair | None = None
     double: bool | None = None
 
     @property
@@ -49,7 +49,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WriteStatistics:
     """What is known of a tensor once it is written.
 
     Attributes:
@@ -64,7 +64,7 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ReadBackCheck:
     """What reading a tensor back showed.
 
     Attributes:
@@ -79,21 +79,21 @@ class Compared:
     near: bool
 
 
-def write(parts: Sequence[Part], folder: Path) -> dict[str, Written]:
+def write_tensors(parts: Sequence[TensorPlan], folder: Path) -> dict[str, WriteStatistics]:
     """Write every part, in shards of the base's names and order; what is known of each by its name."""
-    shards: dict[Path, list[Part]] = {}
+    shards: dict[Path, list[TensorPlan]] = {}
     for part in sorted(parts, key=lambda part: (part.tensor.file, part.tensor.begin)):
         shards.setdefault(part.tensor.file, []).append(part)
     told = {}
     for shard, inside in shards.items():
         with shard.open("rb") as source, (folder / shard.name).open("wb") as sink:
-            sink.write(_header(source, inside))
+            sink.write(_build_header(source, inside))
             for part in inside:
-                told[part.tensor.name] = _write(part, source, sink)
+                told[part.tensor.name] = _write_tensor(part, source, sink)
     return told
 
 
-def compare(part: Part, told: Written, written: Tensor) -> Compared:
+def check_tensor(part: TensorPlan, told: WriteStatistics, written: Tensor) -> ReadBackCheck:
     """Read a tensor back from disk and hold it against the base's.
 
     Args:
@@ -105,24 +105,24 @@ def compare(part: Part, told: Written, written: Tensor) -> Compared:
     gap = size = 0.0
     digest = hashlib.sha256()
     with part.tensor.file.open("rb") as before, written.file.open("rb") as after:
-        bases = _stored(part.tensor, before, part.step) if told.alone is None else None
-        for block in _stored(written, after, part.step):
+        bases = _read_stored(part.tensor, before, part.step) if told.alone is None else None
+        for block in _read_stored(written, after, part.step):
             finite = finite and _is_finite(block)
             if bases is None:
-                digest.update(_raw(block))
+                digest.update(_as_bytes(block))
                 continue
             base = next(bases)
-            same = same and torch.equal(_bits(base.to(block.dtype)), _bits(block))
+            same = same and torch.equal(_as_integers(base.to(block.dtype)), _as_integers(block))
             if part.pair:
-                gap += _squares(block.float() - base.float())
-                size += _squares(base.float())
+                gap += _sum_squares(block.float() - base.float())
+                size += _sum_squares(base.float())
     if bases is None:
-        return Compared(told.alone == digest.hexdigest(), finite, True)
+        return ReadBackCheck(told.alone == digest.hexdigest(), finite, True)
     slack = math.sqrt(told.lost) + 1e-3 * math.sqrt(told.moved) + 1e-6 * math.sqrt(size)
-    return Compared(same, finite, not part.pair or abs(math.sqrt(gap) - math.sqrt(told.moved)) <= slack)
+    return ReadBackCheck(same, finite, not part.pair or abs(math.sqrt(gap) - math.sqrt(told.moved)) <= slack)
 
 
-def folded(base: torch.Tensor, delta: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, float, float]:
+def fold_delta(base: torch.Tensor, delta: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, float, float]:
     """W + D summed in fp32 and rounded once.
 
     Returns:
@@ -130,62 +130,62 @@ def folded(base: torch.Tensor, delta: torch.Tensor, dtype: torch.dtype) -> tuple
     """
     whole = base.float() + delta
     rounded = whole.to(dtype)
-    return rounded, _squares(whole - rounded), _squares(delta)
+    return rounded, _sum_squares(whole - rounded), _sum_squares(delta)
 
 
-def _squares(block: torch.Tensor) -> float:
+def _sum_squares(block: torch.Tensor) -> float:
     return float(torch.linalg.vector_norm(block)) ** 2
 
 
-def _write(part: Part, source: BinaryIO, sink: BinaryIO) -> Written:
+def _write_tensor(part: TensorPlan, source: BinaryIO, sink: BinaryIO) -> WriteStatistics:
     lost = moved = 0.0
     row = 0
     digest = hashlib.sha256()
-    sides = _sides(part.pair) if part.pair else None
-    for block in _base(part, source):
+    sides = _read_sides(part.pair) if part.pair else None
+    for block in _read_base(part, source):
         out = block.to(DTYPES[part.dtype]) if part.dtype in DTYPES else block
         if part.double is not None:
-            digest.update(_raw(out))
+            digest.update(_as_bytes(out))
         if part.pair and sides:
             a, b = sides
             rows = len(block) // part.pair.shape[1]
             delta = (b[row : row + rows] @ a).mul_(part.pair.scale)
-            out, more_lost, more_moved = folded(block.view_as(delta), delta, out.dtype)
+            out, more_lost, more_moved = fold_delta(block.view_as(delta), delta, out.dtype)
             lost, moved, row = lost + more_lost, moved + more_moved, row + rows
-        sink.write(_raw(out.flatten()))
-    return Written(lost, moved, digest.hexdigest() if part.double is not None else None)
+        sink.write(_as_bytes(out.flatten()))
+    return WriteStatistics(lost, moved, digest.hexdigest() if part.double is not None else None)
 
 
-def _base(part: Part, source: BinaryIO) -> Iterator[torch.Tensor]:
+def _read_base(part: TensorPlan, source: BinaryIO) -> Iterator[torch.Tensor]:
     """The base's numbers as training had them, a block at a time; what is no floating point as bytes."""
     if part.double is None:
-        yield from _stored(part.tensor, source, part.step)
+        yield from _read_stored(part.tensor, source, part.step)
         return
-    (whole,) = _stored(part.tensor, source, math.prod(part.tensor.shape))
+    (whole,) = _read_stored(part.tensor, source, math.prod(part.tensor.shape))
     from baseline_bench.models import nf4  # loads transformers
 
     weight: torch.Tensor = nf4.round_trip(whole.view(part.tensor.shape), double=part.double)
     yield from torch.split(weight.flatten(), part.step)
 
 
-def _sides(pair: Pair) -> tuple[torch.Tensor, torch.Tensor]:
+def _read_sides(pair: LoraPair) -> tuple[torch.Tensor, torch.Tensor]:
     """lora_A and lora_B in fp32."""
     sides = []
     for tensor in (pair.a, pair.b):
         with tensor.file.open("rb") as stream:
-            (whole,) = _stored(tensor, stream, math.prod(tensor.shape))
+            (whole,) = _read_stored(tensor, stream, math.prod(tensor.shape))
         sides.append(whole.view(tensor.shape).float())
     return sides[0], sides[1]
 
 
-def _stored(tensor: Tensor, stream: BinaryIO, step: int) -> Iterator[torch.Tensor]:
+def _read_stored(tensor: Tensor, stream: BinaryIO, step: int) -> Iterator[torch.Tensor]:
     """A tensor's numbers as they lie in its file, flat, `step` at a time; what is no floating point as bytes."""
     dtype = DTYPES.get(tensor.dtype, torch.uint8)
     left = tensor.size // dtype.itemsize
     stream.seek(tensor.begin)
     while left:
         block = torch.empty(min(step, left), dtype=dtype)
-        place = _raw(block)
+        place = _as_bytes(block)
         if stream.readinto(place) != len(place):  # type: ignore[attr-defined]  # every binary file has it
             raise BenchError(f"{tensor.file} ended while it was read", "download or save the checkpoint anew")
         yield block
@@ -197,16 +197,16 @@ def _is_finite(block: torch.Tensor) -> bool:
     return not block.is_floating_point() or all(bool(bound.isfinite()) for bound in torch.aminmax(block))
 
 
-def _bits(block: torch.Tensor) -> torch.Tensor:
+def _as_integers(block: torch.Tensor) -> torch.Tensor:
     """As integers, so that -0 differs from 0; eight bytes each where they come out even, which compares fastest."""
     return block.view(torch.uint8 if block.nbytes % 8 else torch.int64)
 
 
-def _raw(block: torch.Tensor) -> memoryview:
+def _as_bytes(block: torch.Tensor) -> memoryview:
     return block.view(torch.uint8).numpy().data
 
 
-def _header(source: BinaryIO, parts: Sequence[Part]) -> bytes:
+def _build_header(source: BinaryIO, parts: Sequence[TensorPlan]) -> bytes:
     """A shard's header: the base's own, with dtypes and places as they are written."""
     source.seek(0)
     table: Mapping[str, object] = json.loads(source.read(int.from_bytes(source.read(8), "little")))

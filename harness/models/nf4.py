@@ -12,7 +12,7 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 BLOCK = 64
 
 
-def linear_names(base: Path) -> frozenset[str]:
+def list_quantised_weights(base: Path) -> frozenset[str]:
     """The weights that transformers holds in 4 bits when asked to load a model so, by its own rule; none is read."""
     config = AutoConfig.from_pretrained(base, local_files_only=True)
     with torch.device("meta"):

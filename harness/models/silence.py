@@ -9,7 +9,7 @@ from transformers.utils import logging
 
 
 @contextmanager
-def silence() -> Iterator[None]:
+def silence_libraries() -> Iterator[None]:
     """Print nothing of the libraries; then restore what was set before."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

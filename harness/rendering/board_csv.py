@@ -5,19 +5,19 @@ import io
 import re
 from collections.abc import Collection, Iterator
 
-from baseline_bench.analysis.board_comparisons import Against, Judged
-from baseline_bench.analysis.statistics import points, wilson
+from baseline_bench.analysis.board_comparisons import BaseComparison, ComparedBoard
+from baseline_bench.analysis.statistics import format_points, wilson_interval
 from baseline_bench.core.markup import csv_cell
-from baseline_bench.rendering.formatting import dtype, percent
-from baseline_bench.results.board import Row, ordered
+from baseline_bench.rendering.formatting import find_dtype, format_percent
+from baseline_bench.results.board import Row, sort_rows
 from baseline_bench.results.entry import Result
 from baseline_bench.results.retractions import Retraction
 
-_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?")
-Cell = tuple[str, str | int | None]
+_NUMBER_PATTERN = re.compile(r"-?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?")
+NamedCell = tuple[str, str | int | None]
 
 
-def sheet(judged: Judged, files: Collection[str] | None = None) -> str:
+def render_csv(judged: ComparedBoard, files: Collection[str] | None = None) -> str:
     """The board as CSV. Differences are in points, p is McNemar's exact one, losses are in nats.
 
     Args:
@@ -27,52 +27,52 @@ def sheet(judged: Judged, files: Collection[str] | None = None) -> str:
     gone = {record.entry: record for record in judged.board.said.retractions}
     records = [
         (
-            *_scored(row),
-            *_came_from(row),
-            *_judged(judged.against.get(row.file), gone.get(row.file)),
+            *_score_cells(row),
+            *_origin_cells(row),
+            *_comparison_cells(judged.against.get(row.file), gone.get(row.file)),
             ("verified_level", judged.board.said.level(row.file)),
-            *_trained(row.result),
+            *_training_cells(row.result),
             ("findings", "; ".join(row.result.marks)),
         )
-        for row in ordered(judged.board.rows)
+        for row in sort_rows(judged.board.rows)
         if files is None or row.file in files
     ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([name for name, _ in records[0]])
-    writer.writerows([_cell(value) for _, value in record] for record in records)
+    writer.writerows([_format_cell(value) for _, value in record] for record in records)
     return text.getvalue()
 
 
-def _cell(value: str | int | None) -> str:
+def _format_cell(value: str | int | None) -> str:
     """Text that no spreadsheet computes; a number, negative ones too, as the number that it is."""
     told = "" if value is None else str(value)
-    return told if _NUMBER.fullmatch(told) else csv_cell(told)
+    return told if _NUMBER_PATTERN.fullmatch(told) else csv_cell(told)
 
 
-def _scored(row: Row) -> Iterator[Cell]:
+def _score_cells(row: Row) -> Iterator[NamedCell]:
     result, counts = row.result, row.result.counts
-    interval, speed = wilson(counts.correct, counts.total), row.entry.timings.tokens_per_second
+    interval, speed = wilson_interval(counts.correct, counts.total), row.entry.timings.tokens_per_second
     yield "candidate", result.candidate
     yield "label", result.task.label
-    yield "partial", _yes_no(row.partial)
+    yield "partial", _format_yes_no(row.partial)
     yield "items", counts.total
     yield "task_items", result.selection.total
     yield "correct", counts.correct
     yield "strict", counts.strict
     yield "unread", counts.unread
     yield "cut", counts.cut
-    yield "exact_match_percent", percent(counts.correct, counts.total, 2)
+    yield "exact_match_percent", format_percent(counts.correct, counts.total, 2)
     yield "low_percent", f"{100 * interval.low:.2f}"
     yield "high_percent", f"{100 * interval.high:.2f}"
     yield "prompt_style", result.model.prompt_style
     yield "engine", result.engine.version
-    yield "dtype", dtype(result)
+    yield "dtype", find_dtype(result)
     yield "device", result.provenance.device
     yield "tokens_per_second", None if speed is None else f"{speed:.1f}"
 
 
-def _came_from(row: Row) -> Iterator[Cell]:
+def _origin_cells(row: Row) -> Iterator[NamedCell]:
     result = row.result
     yield "model", result.model.name
     yield "source", result.model.source
@@ -81,24 +81,24 @@ def _came_from(row: Row) -> Iterator[Cell]:
     yield "protocol_sha256", result.task.protocol_sha256
     yield "items_sha256", result.task.items_sha256
     yield "git_commit", result.provenance.git_commit
-    yield "git_dirty", _yes_no(result.provenance.git_dirty)
+    yield "git_dirty", _format_yes_no(result.provenance.git_dirty)
     yield "created", row.entry.created
     yield "result_sha256", row.entry.result_sha256
     yield "entry", row.file
 
 
-def _judged(against: Against | None, gone: Retraction | None) -> Iterator[Cell]:
-    yield "retracted", _yes_no(gone is not None)
+def _comparison_cells(against: BaseComparison | None, gone: Retraction | None) -> Iterator[NamedCell]:
+    yield "retracted", _format_yes_no(gone is not None)
     yield "superseded_by", None if gone is None else gone.superseded_by
     yield "base", None if against is None else against.base.file
-    yield "difference", None if against is None else _points(against.pairs.difference)
-    yield "difference_low", None if against is None else _points(against.interval.low)
-    yield "difference_high", None if against is None else _points(against.interval.high)
+    yield "difference", None if against is None else _format_points(against.pairs.difference)
+    yield "difference_low", None if against is None else _format_points(against.interval.low)
+    yield "difference_high", None if against is None else _format_points(against.interval.high)
     yield "p_exact", None if against is None else f"{against.p:.3g}"
     yield "verdict", None if against is None else against.verdict
 
 
-def _trained(result: Result) -> Iterator[Cell]:
+def _training_cells(result: Result) -> Iterator[NamedCell]:
     made = None if result.training is None else result.training.candidate
     solutions = result.solutions
     yield "recipe", None if made is None else made.recipe
@@ -107,10 +107,10 @@ def _trained(result: Result) -> Iterator[Cell]:
     yield "solutions_mean_logprob", None if solutions is None else f"{solutions.mean_logprob:.4f}"
 
 
-def _points(value: float) -> str:
+def _format_points(value: float) -> str:
     """In points, without the plus that a spreadsheet takes for a formula."""
-    return points(value).removeprefix("+")
+    return format_points(value).removeprefix("+")
 
 
-def _yes_no(value: bool | None) -> str | None:
+def _format_yes_no(value: bool | None) -> str | None:
     return None if value is None else ("yes" if value else "no")

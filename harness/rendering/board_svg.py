@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from baseline_bench.analysis.board_comparisons import Against, Judged
-from baseline_bench.analysis.compare import comparable
-from baseline_bench.analysis.differences import untrained
-from baseline_bench.analysis.statistics import Interval, points, wilson
-from baseline_bench.rendering.drawing import Canvas, cut, ticks
-from baseline_bench.rendering.formatting import measure
-from baseline_bench.results.board import Row, Table
+from baseline_bench.analysis.board_comparisons import BaseComparison, ComparedBoard
+from baseline_bench.analysis.compare import explain_incomparability
+from baseline_bench.analysis.differences import is_untrained
+from baseline_bench.analysis.statistics import Interval, format_points, wilson_interval
+from baseline_bench.rendering.drawing import Canvas, choose_ticks, truncate_text
+from baseline_bench.rendering.formatting import name_measure
+from baseline_bench.results.board import BoardTable, Row
 
 MOST_ROWS = 100
 _WIDTH, _MARGIN = 960.0, 20.0
@@ -22,17 +22,17 @@ _COLOURS = {"better": "better", "worse": "worse", "not resolved": "unresolved"}
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class ForestRow:
     """One line of the plot. `against` is None for a base and for a row without a comparable one."""
 
     row: Row
     rate: float
     interval: Interval
-    against: Against | None
+    against: BaseComparison | None
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ForestGroup:
     """A base's runs and the candidates that compare with them.
 
     Attributes:
@@ -43,12 +43,12 @@ class Group:
 
     title: str
     apart: str
-    base: Mark | None
-    marks: tuple[Mark, ...]
+    base: ForestRow | None
+    marks: tuple[ForestRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class PercentScale:
     """Percent to pixels."""
 
     low: float
@@ -60,119 +60,125 @@ class Scale:
         return _LEFT + (_RIGHT - _LEFT) * min(1.0, max(0.0, share))
 
 
-def draw(judged: Judged) -> str:
+def draw_forest_plot(judged: ComparedBoard) -> str:
     """The plot as SVG: a panel for each task, of its newest version; the newest hundred rows where there are more."""
     panels = [table for table in judged.tables if table.newer is None and table.full]
-    grouped = [_groups(judged, table) for table in panels]
-    height = _MARGIN + sum(map(_height, grouped)) + _FOOT
+    grouped = [_build_groups(judged, table) for table in panels]
+    height = _MARGIN + sum(map(_measure_height, grouped)) + _FOOT
     rows = sum(len(table.full) for table in panels)
     title = f"Exact match on {judged.board.name} with 95 % intervals"
     canvas = Canvas(_WIDTH, height, title, f"{rows:,} rows. The numbers stand in the tables of {judged.board.name}.md.")
     y = _MARGIN
     for table, groups in zip(panels, grouped, strict=True):
-        _panel(canvas, y, table, groups)
-        y += _height(groups)
-    _legend(canvas, height - _FOOT / 2)
+        _draw_panel(canvas, y, table, groups)
+        y += _measure_height(groups)
+    _draw_legend(canvas, height - _FOOT / 2)
     return canvas.render()
 
 
-def _groups(judged: Judged, table: Table) -> list[Group]:
+def _build_groups(judged: ComparedBoard, table: BoardTable) -> list[ForestGroup]:
     newest = sorted(table.full, key=lambda row: (row.entry.created, row.file))[-MOST_ROWS:]
     kept = {row.file for row in newest}
     rows = [row for row in table.full if row.file in kept]
-    rows.sort(key=lambda row: _group(judged.home, row))  # stable: by name and time within
-    found: list[Group] = []
-    for _, group in groupby(rows, key=lambda row: _group(judged.home, row)):
+    rows.sort(key=lambda row: _group_sort_key(judged.home, row))  # stable: by name and time within
+    found: list[ForestGroup] = []
+    for _, group in groupby(rows, key=lambda row: _group_sort_key(judged.home, row)):
         alike = list(group)
         home = judged.home.get(alike[0].file)
-        marks = tuple(_mark(row, judged.against.get(row.file)) for row in alike)
+        marks = tuple(_build_forest_row(row, judged.against.get(row.file)) for row in alike)
         if home is None:
-            found.append(Group("no run to compare with", "", None, marks))
+            found.append(ForestGroup("no run to compare with", "", None, marks))
         else:
-            found.append(Group(home.result.candidate, _apart(home, found), _mark(home, None), marks))
+            found.append(
+                ForestGroup(
+                    home.result.candidate, _describe_group_difference(home, found), _build_forest_row(home, None), marks
+                )
+            )
     return found
 
 
-def _apart(home: Row, before: Sequence[Group]) -> str:
+def _describe_group_difference(home: Row, before: Sequence[ForestGroup]) -> str:
     """In short what sets a base's runs apart from those drawn just above: "other engine settings"."""
     last = before[-1].base if before else None
     if last is None or last.row.result.candidate != home.result.candidate:
         return ""
-    return (comparable(home.entry, last.row.entry) or "other weights").partition(" (")[0]
+    return (explain_incomparability(home.entry, last.row.entry) or "other weights").partition(" (")[0]
 
 
-def _group(home: Mapping[str, Row], row: Row) -> tuple[bool, str, str, str]:
+def _group_sort_key(home: Mapping[str, Row], row: Row) -> tuple[bool, str, str, str]:
     """Groups by the name and the time of their base, those without one last."""
     base = home.get(row.file)
     return (True, "", "", "") if base is None else (False, base.result.candidate, base.entry.created, base.file)
 
 
-def _mark(row: Row, against: Against | None) -> Mark:
+def _build_forest_row(row: Row, against: BaseComparison | None) -> ForestRow:
     counts = row.result.counts
-    return Mark(row, counts.correct / counts.total, wilson(counts.correct, counts.total), against)
+    return ForestRow(row, counts.correct / counts.total, wilson_interval(counts.correct, counts.total), against)
 
 
-def _height(groups: Sequence[Group]) -> float:
+def _measure_height(groups: Sequence[ForestGroup]) -> float:
     return _HEAD + sum(_LINE * (1 + len(group.marks)) + _GAP for group in groups) + _FOOT
 
 
-def _panel(canvas: Canvas, top: float, table: Table, groups: Sequence[Group]) -> None:
+def _draw_panel(canvas: Canvas, top: float, table: BoardTable, groups: Sequence[ForestGroup]) -> None:
     total = table.full[0].result.selection.total
-    canvas.text(_MARGIN, top + 16, cut(table.label, 60), "ink strong large")
+    canvas.text(_MARGIN, top + 16, truncate_text(table.label, 60), "ink strong large")
     shown = sum(len(group.marks) for group in groups)
     of = "" if shown == len(table.full) else f"; the newest {shown:,} of {len(table.full):,} rows"
-    told = f"{measure(table.full)} %, {total:,} items, 95 % Wilson intervals{of}"
+    told = f"{name_measure(table.full)} %, {total:,} items, 95 % Wilson intervals{of}"
     canvas.text(_MARGIN, top + 34, told, "muted small")
     canvas.text(_RATES, top + 34, "%", "muted small", "end")
     canvas.text(_VERDICTS, top + 34, "against its base", "muted small")
-    scale, bottom = _scale(groups), top + _height(groups) - _FOOT
+    scale, bottom = _choose_scale(groups), top + _measure_height(groups) - _FOOT
     y = top + _HEAD
     for group in groups:
-        _band(canvas, y, group, scale)
+        _draw_band(canvas, y, group, scale)
         y += _LINE * (1 + len(group.marks)) + _GAP
-    _axis(canvas, top + _HEAD - 6, bottom, scale)
+    _draw_axis(canvas, top + _HEAD - 6, bottom, scale)
     y = top + _HEAD
     for group in groups:
-        y = _rows(canvas, y, group, scale)
+        y = _draw_rows(canvas, y, group, scale)
 
 
-def _scale(groups: Sequence[Group]) -> Scale:
+def _choose_scale(groups: Sequence[ForestGroup]) -> PercentScale:
     """From 0 where rows are near the floor, else from a little below the lowest interval."""
     shown = [mark.interval for group in groups for mark in (*group.marks, *([group.base] if group.base else []))]
     low, high = 100 * min(one.low for one in shown), 100 * max(one.high for one in shown)
     room = max(0.05 * (high - low), 0.05)
-    return Scale(0.0 if low < high - low else max(0.0, low - room), min(100.0, high + room))
+    return PercentScale(0.0 if low < high - low else max(0.0, low - room), min(100.0, high + room))
 
 
-def _axis(canvas: Canvas, top: float, bottom: float, scale: Scale) -> None:
-    for tick in ticks(scale.low, scale.high, 8):
+def _draw_axis(canvas: Canvas, top: float, bottom: float, scale: PercentScale) -> None:
+    for tick in choose_ticks(scale.low, scale.high, 8):
         x = scale.at(tick / 100)
         canvas.line(x, top, x, bottom, "grid")
         canvas.text(x, bottom + 15, f"{tick:g}", "muted small", "middle")
     canvas.line(_LEFT, bottom, _RIGHT, bottom, "grid")
 
 
-def _band(canvas: Canvas, y: float, group: Group, scale: Scale) -> None:
+def _draw_band(canvas: Canvas, y: float, group: ForestGroup, scale: PercentScale) -> None:
     if group.base is not None:
         low, high = (scale.at(end) for end in group.base.interval)
         canvas.rect(low, y, high - low, _LINE * (1 + len(group.marks)), "band")
 
 
-def _rows(canvas: Canvas, y: float, group: Group, scale: Scale) -> float:
-    canvas.text(_MARGIN, y + 15, cut(group.title, _COLUMNS), "muted mono" if group.base is None else "ink mono strong")
+def _draw_rows(canvas: Canvas, y: float, group: ForestGroup, scale: PercentScale) -> float:
+    canvas.text(
+        _MARGIN, y + 15, truncate_text(group.title, _COLUMNS), "muted mono" if group.base is None else "ink mono strong"
+    )
     if group.apart:
-        canvas.text(_VERDICTS, y + 15, cut(group.apart, 22), "muted small")
+        canvas.text(_VERDICTS, y + 15, truncate_text(group.apart, 22), "muted small")
     for mark in group.marks:
         y += _LINE
-        _row(canvas, y + _LINE / 2, mark, group, scale)
+        _draw_row(canvas, y + _LINE / 2, mark, group, scale)
     return y + _LINE + _GAP
 
 
-def _row(canvas: Canvas, middle: float, mark: Mark, group: Group, scale: Scale) -> None:
-    against, base = mark.against, untrained(mark.row.entry)
+def _draw_row(canvas: Canvas, middle: float, mark: ForestRow, group: ForestGroup, scale: PercentScale) -> None:
+    against, base = mark.against, is_untrained(mark.row.entry)
     colour = "ink" if against is None else _COLOURS.get(against.verdict, "unresolved")
     warned = ", warned" if mark.row.result.marks else ""
-    name = cut(_short(mark.row, group), _COLUMNS - 1 - len(warned)) + warned
+    name = truncate_text(_shorten_name(mark.row, group), _COLUMNS - 1 - len(warned)) + warned
     canvas.text(_NAMES, middle + 4, name, "muted mono" if base else "ink mono")
     low, high = (scale.at(end) for end in mark.interval)
     canvas.line(low, middle, high, middle, f"{colour} thick")
@@ -183,10 +189,10 @@ def _row(canvas: Canvas, middle: float, mark: Mark, group: Group, scale: Scale) 
         canvas.circle(x, middle, 4.5, colour)
     canvas.text(_RATES, middle + 4, f"{100 * mark.rate:.2f}", "ink", "end")
     if against is not None:
-        canvas.text(_VERDICTS, middle + 4, f"{points(against.pairs.difference)} {against.verdict}", colour)
+        canvas.text(_VERDICTS, middle + 4, f"{format_points(against.pairs.difference)} {against.verdict}", colour)
 
 
-def _short(row: Row, group: Group) -> str:
+def _shorten_name(row: Row, group: ForestGroup) -> str:
     """Under its base's name a candidate is shown by the rest of its own, and a base's run by its day."""
     name = row.result.candidate
     if group.base is None or not name.startswith(group.title):
@@ -194,7 +200,7 @@ def _short(row: Row, group: Group) -> str:
     return name.removeprefix(group.title) or f"base, {row.entry.created[:16].replace('T', ' ')}"
 
 
-def _legend(canvas: Canvas, y: float) -> None:
+def _draw_legend(canvas: Canvas, y: float) -> None:
     canvas.rect(_MARGIN, y - 5, 14, 10, "band")
     canvas.text(_MARGIN + 20, y + 4, "95 % interval of the base", "muted small")
     canvas.rect(_MARGIN + 183, y - 4, 8, 8, "ink")

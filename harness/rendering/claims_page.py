@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 
-from baseline_bench.analysis.claims.claims_file import Claims, Contrast, Loss, Ratio, names
-from baseline_bench.analysis.claims.evidence import Evidence
-from baseline_bench.analysis.claims.judge import Finding, Findings, Judged
+from baseline_bench.analysis.claims.claims_file import ClaimsFile, Contrast, LossTest, RatioTest, name_sides
+from baseline_bench.analysis.claims.evidence import ContrastEvidence
+from baseline_bench.analysis.claims.judge import JudgedClaim, JudgedClaims, JudgedContrast
 from baseline_bench.analysis.multiple_testing import unpaired_power
-from baseline_bench.analysis.statistics import points, wilson
-from baseline_bench.core.markup import UNKNOWN, cell, code
-from baseline_bench.rendering.formatting import sentence
+from baseline_bench.analysis.statistics import format_points, wilson_interval
+from baseline_bench.core.markup import UNKNOWN_MARK, code_span, table_cell
+from baseline_bench.rendering.formatting import quote_sentence
 
 # What is said of numbers that were known before their claim was written: they stand, they were not predicted.
-_READ_AGAIN = {
+_REANALYSIS_VERDICTS = {
     "supported": "stands",
     "supported in part": "stands in part",
     "refuted": "stands the other way round",
@@ -45,7 +45,7 @@ test.
 """
 
 
-def page(marker: str, findings: Findings) -> str:
+def render_page(marker: str, findings: JudgedClaims) -> str:
     """The Markdown page of one claims file, to lie beside it; nothing in it depends on the day.
 
     It is the same before and after the commit that adds its file: what is new is post hoc for all rows that exist, and
@@ -58,89 +58,94 @@ def page(marker: str, findings: Findings) -> str:
     return "\n\n".join(
         [
             marker,
-            f"# {title}: {code(claims.name)}",
-            _facts(claims),
-            *([_rows(claims)] if again else [_registered(findings)]),
+            f"# {title}: {code_span(claims.name)}",
+            _render_facts(claims),
+            *([_render_published_rows(claims)] if again else [_describe_registration(findings)]),
             "## Verdicts",
-            _verdicts(findings),
+            _render_claims(findings),
             "## Contrasts",
-            _contrasts(findings),
+            _render_contrasts(findings),
             "## Families",
-            _families(findings),
+            _render_families(findings),
             _HOW_TO_READ_AGAIN.format(items=items) if again else _HOW_TO_READ,
         ]
     )
 
 
-def summary(judged: Sequence[Findings]) -> str:
+def render_summary(judged: Sequence[JudgedClaims]) -> str:
     """The table for a board's page: one line a claim after the link to its file's page, tables of others last."""
     lines = [
-        f"|[{findings.claims.name}](claims/{findings.claims.name}.md)|{cell(finding.claim.id)}"
-        f"|{sentence(finding.claim.hypothesis)}|{claim_verdict(finding)}|{counted(finding)}|"
+        f"|[{findings.claims.name}](claims/{findings.claims.name}.md)|{table_cell(finding.claim.id)}"
+        f"|{quote_sentence(finding.claim.hypothesis)}|{format_claim_verdict(finding)}|{format_verdict_counts(finding)}|"
         for findings in sorted(judged, key=lambda one: bool(one.claims.rows))
         for finding in findings.findings
     ]
     return "\n".join(["|claims|claim|hypothesis|verdict|contrasts|", "|---|---|---|---|---|", *lines])
 
 
-def claim_verdict(finding: Finding) -> str:
+def format_claim_verdict(finding: JudgedClaim) -> str:
     """The verdict of a claim in words, never a plain one where a contrast is younger than its rows."""
     timings = [one.timing for one in finding.judged if one.evidence is not None]
-    word = _READ_AGAIN.get(finding.verdict, finding.verdict) if "published before" in timings else finding.verdict
+    word = (
+        _REANALYSIS_VERDICTS.get(finding.verdict, finding.verdict) if "published before" in timings else finding.verdict
+    )
     for late in ("registration unknown", "post hoc"):
         if times := timings.count(late):
             return f"{late}: {word}" if times == len(timings) else f"{word}, {times} of {len(timings)} {late}"
     return word
 
 
-def counted(finding: Finding) -> str:
+def format_verdict_counts(finding: JudgedClaim) -> str:
     """The contrasts of a claim by verdict: "supported on 5 of 8, not resolved on 3"."""
     again = any(one.timing == "published before" for one in finding.judged)
     parts = [
-        f"{_READ_AGAIN.get(word, word) if again else word} on {count}" for word, count in finding.counted.most_common()
+        f"{_REANALYSIS_VERDICTS.get(word, word) if again else word} on {count}"
+        for word, count in finding.counted.most_common()
     ]
     first, *rest = parts
     return ", ".join([f"{first} of {len(finding.judged)}", *rest])
 
 
-def contrast_verdict(judged: Judged) -> str:
+def format_contrast_verdict(judged: JudgedContrast) -> str:
     """The verdict of one contrast in words, with what would settle it, or why it is not judged."""
     word: str = judged.verdict
     if judged.timing == "published before":
-        word = _READ_AGAIN.get(word, word)
+        word = _REANALYSIS_VERDICTS.get(word, word)
     if judged.timing in ("post hoc", "registration unknown"):
         word = f"{judged.timing}: {word}"
     if judged.why:
-        return f"{word}: {cell(judged.why)}"
+        return f"{word}: {table_cell(judged.why)}"
     if judged.verdict == "not resolved":
-        word = f"{word} ({_needed(judged)})"
+        word = f"{word} ({_format_needed_items(judged)})"
     if judged.evidence is not None and judged.evidence.choices > 1:
         word = f"{word}, newest of {judged.evidence.choices} pairs"
     return word
 
 
-def _needed(judged: Judged) -> str:
+def _format_needed_items(judged: JudgedContrast) -> str:
     if judged.needed is not None:
         return f"takes about {float(f'{judged.needed:.3g}'):,.0f} items"
     seen = judged.evidence is not None and judged.evidence.difference != 0
     return "on the edge: the formula asks for no more items" if seen else "no difference was seen"
 
 
-def _facts(claims: Claims) -> str:
+def _render_facts(claims: ClaimsFile) -> str:
     file, level = f"[`{claims.name}.toml`]({claims.name}.toml)", f"{100 * claims.alpha:g} %"
     board = f"[{claims.board}](../{claims.board}.md)"
     if claims.source is not None:
         return (
-            f"{sentence(claims.source)}: {sentence(claims.task)}, in {file}, at the level of {level}. It was published "
+            f"{quote_sentence(claims.source)}: {quote_sentence(claims.task)}, in {file}, at the level of {level}. "
+            "It was published "
             f"before this repository had a row; what its own rows say stands on the board {board}."
         )
     return (
-        f"Hypotheses of {file}, judged on the rows of the board {board} under {code(claims.task)}, at the level of "
+        f"Hypotheses of {file}, judged on the rows of the board {board} under {code_span(claims.task)}, at the "
+        "level of "
         f"{level}, with at least {claims.least_items:,} scored items on both sides."
     )
 
 
-def _registered(findings: Findings) -> str:
+def _describe_registration(findings: JudgedClaims) -> str:
     """Which of the judged contrasts were in git before their rows."""
     judged = [one for finding in findings.findings for one in finding.judged if one.evidence is not None]
     commits = sorted({one.since for one in judged if one.since is not None}, key=lambda since: since.time)
@@ -161,99 +166,101 @@ def _registered(findings: Findings) -> str:
     return told if ahead == len(judged) else f"{told} The others are post hoc."
 
 
-def _rows(claims: Claims) -> str:
+def _render_published_rows(claims: ClaimsFile) -> str:
     lines = [
-        f"|{cell(row.name)}|{row.right:,}|{row.total:,}|{100 * row.right / row.total:.1f}"
+        f"|{table_cell(row.name)}|{row.right:,}|{row.total:,}|{100 * row.right / row.total:.1f}"
         f"|{100 * low:.1f}–{100 * high:.1f}|"
         for row in claims.rows
-        for low, high in [wilson(row.right, row.total)]
+        for low, high in [wilson_interval(row.right, row.total)]
     ]
     return "\n".join(["|row|right|items|%|95 % interval|", "|---|---:|---:|---:|:---:|", *lines])
 
 
-def _verdicts(findings: Findings) -> str:
+def _render_claims(findings: JudgedClaims) -> str:
     lines = [
-        f"|{cell(finding.claim.id)}|{sentence(finding.claim.hypothesis)}|{claim_verdict(finding)}|{counted(finding)}"
-        f"|{sentence(finding.claim.published)}|"
+        f"|{table_cell(finding.claim.id)}|{quote_sentence(finding.claim.hypothesis)}|{format_claim_verdict(finding)}|{format_verdict_counts(finding)}"
+        f"|{quote_sentence(finding.claim.published)}|"
         for finding in findings.findings
     ]
     return "\n".join(["|claim|hypothesis|verdict|contrasts|published|", "|---|---|---|---|---|", *lines])
 
 
-def _contrasts(findings: Findings) -> str:
+def _render_contrasts(findings: JudgedClaims) -> str:
     """One line a contrast; a published table ends with the power on all items, ours with what beside scores counts."""
     claims = findings.claims
     last = ("cut %", "losses, speeds") if claims.all_items is None else (f"power on {claims.all_items:,} items",)
     names_of = ("claim", "better", "worse", "right", "difference", "p", "Holm p", *last, "verdict")
     aligned = ("---", "---", "---", ":---:", ":---:", "---:", "---:", *[":---:"] * len(last), "---")
     lines = [
-        "|".join(["", cell(finding.claim.id), *_cells(claims, one), contrast_verdict(one), ""])
+        "|".join(["", table_cell(finding.claim.id), *_contrast_cells(claims, one), format_contrast_verdict(one), ""])
         for finding in findings.findings
         for one in finding.judged
     ]
     return "\n".join(["|".join(["", *row, ""]) for row in (names_of, aligned)] + lines)
 
 
-def _cells(claims: Claims, judged: Judged) -> Iterator[str]:
+def _contrast_cells(claims: ClaimsFile, judged: JudgedContrast) -> Iterator[str]:
     evidence, contrast = judged.evidence, judged.contrast
-    yield from _sides(claims, judged)
+    yield from _link_sides(claims, judged)
     if evidence is None:
-        yield from [UNKNOWN] * (6 if claims.all_items is None else 5)
+        yield from [UNKNOWN_MARK] * (6 if claims.all_items is None else 5)
         return
-    yield from [UNKNOWN] * 2 if isinstance(contrast, Ratio) else _scores(evidence)
-    yield _p(evidence.p)
-    yield _p(None if isinstance(contrast, Loss) else judged.adjusted)
+    yield from [UNKNOWN_MARK] * 2 if isinstance(contrast, RatioTest) else _score_cells(evidence)
+    yield _format_p_value(evidence.p)
+    yield _format_p_value(None if isinstance(contrast, LossTest) else judged.adjusted)
     if claims.all_items is not None:
-        yield _power(evidence, claims.all_items)
+        yield _format_power(evidence, claims.all_items)
         return
-    yield UNKNOWN if evidence.cut is None or isinstance(contrast, Ratio) else _cut(evidence, evidence.cut)
-    yield _measured(contrast, evidence)
+    yield (
+        UNKNOWN_MARK if evidence.cut is None or isinstance(contrast, RatioTest) else _format_cut(evidence, evidence.cut)
+    )
+    yield _format_measured(contrast, evidence)
 
 
-def _scores(evidence: Evidence) -> Iterator[str]:
+def _score_cells(evidence: ContrastEvidence) -> Iterator[str]:
     (right, total), (other, asked) = evidence.counts
     low, high = evidence.interval
     of = f"of {total:,}" if total == asked else f"of {total:,} and {asked:,}"
     yield f"{right:,} : {other:,} {of}"
-    yield f"{points(evidence.difference)} [{points(low)}, {points(high)}]"
+    yield f"{format_points(evidence.difference)} [{format_points(low)}, {format_points(high)}]"
 
 
-def _cut(evidence: Evidence, cut: tuple[int, int]) -> str:
+def _format_cut(evidence: ContrastEvidence, cut: tuple[int, int]) -> str:
     return " : ".join(f"{100 * count / total:.1f}" for count, (_, total) in zip(cut, evidence.counts, strict=True))
 
 
-def _sides(claims: Claims, judged: Judged) -> Iterator[str]:
+def _link_sides(claims: ClaimsFile, judged: JudgedContrast) -> Iterator[str]:
     """Both names, linked to the entries that were taken."""
     files = (None, None) if judged.evidence is None or judged.evidence.files is None else judged.evidence.files
-    for name, file in zip(names(judged.contrast), files, strict=True):
-        yield cell(name) if file is None else f"[{cell(name)}](../{claims.board}/{file})"
+    for name, file in zip(name_sides(judged.contrast), files, strict=True):
+        yield table_cell(name) if file is None else f"[{table_cell(name)}](../{claims.board}/{file})"
 
 
-def _power(evidence: Evidence, all_items: int) -> str:
+def _format_power(evidence: ContrastEvidence, all_items: int) -> str:
     (right, total), (other, asked) = evidence.counts
     power = unpaired_power(right / total, other / asked, all_items)
     return f"{power:.3f}" if power < 0.9995 else "above .999"
 
 
-def _measured(contrast: Contrast, evidence: Evidence) -> str:
+def _format_measured(contrast: Contrast, evidence: ContrastEvidence) -> str:
     if evidence.measured is None:
-        return UNKNOWN
+        return UNKNOWN_MARK
     one, another = evidence.measured
-    if isinstance(contrast, Ratio):
+    if isinstance(contrast, RatioTest):
         return f"{one:,.1f} : {another:,.1f} a second = {one / another:.2f}, at most {contrast.at_most:.2f}"
     return f"{one:.3f} : {another:.3f} nats"
 
 
-def _families(findings: Findings) -> str:
+def _render_families(findings: JudgedClaims) -> str:
     lines = [
-        f"|{cell(name)}|{sentence(rule)}|{judged} of {total}|"
+        f"|{table_cell(name)}|{quote_sentence(rule)}|{judged} of {total}|"
         for name, rule in findings.claims.families.items()
         for judged, total in [findings.family(name)]
     ]
     return "\n".join(["|family|rule|contrasts judged|", "|---|---|---:|", *lines])
 
 
-def _p(value: float | None) -> str:
+def _format_p_value(value: float | None) -> str:
     if value is None:
-        return UNKNOWN
+        return UNKNOWN_MARK
     return "<.0001" if value < 0.0001 else f"{value:.4f}"

@@ -5,7 +5,7 @@ from html import escape
 from math import ceil, floor, log10
 from typing import Literal
 
-from baseline_bench.core.markup import visible
+from baseline_bench.core.markup import make_visible
 
 Anchor = Literal["start", "middle", "end"]
 # Name, colour on white, colour on GitHub's dark page.
@@ -28,7 +28,7 @@ _COLOURS = (
     ("series-7", "#424a53", "#b1bac4"),
 )
 # Manners that a colour may be joined with: "muted small".
-_MANNERS = (
+_TEXT_STYLES = (
     ("strong", "font-weight:600"),
     ("small", "font-size:11px"),
     ("large", "font-size:15px"),
@@ -38,10 +38,10 @@ _MANNERS = (
     ("hollow", "fill:none;stroke:currentColor;stroke-width:1.5"),
     ("faint", "opacity:0.3"),
 )
-_CLASSES = frozenset(name for name, *_ in (*_COLOURS, *_MANNERS))
+_CLASSES = frozenset(name for name, *_ in (*_COLOURS, *_TEXT_STYLES))
 _FONT = "font-family:system-ui,-apple-system,'Segoe UI',Helvetica,Arial,'DejaVu Sans',sans-serif"
-_SLACK = 1e-9  # a tick at the end of the range is in it, whatever the last bit says
-_WIDE = 0x1100  # from here on most scripts are drawn two columns wide
+_TICK_TOLERANCE = 1e-9  # a tick at the end of the range is in it, whatever the last bit says
+_FIRST_WIDE_CHARACTER = 0x1100  # from here on most scripts are drawn two columns wide
 
 
 class Canvas:
@@ -53,33 +53,35 @@ class Canvas:
 
     def __init__(self, width: float, height: float, title: str, description: str) -> None:
         """An empty sheet; title and description are what a screen reader says of it."""
-        self._size = _number(width), _number(height)
-        self._words = _text(title), _text(description)
+        self._size = _format_number(width), _format_number(height)
+        self._words = _escape_text(title), _escape_text(description)
         self._drawn: list[str] = []
         self.rect(0, 0, width, height, "paper")
 
     def line(self, x1: float, y1: float, x2: float, y2: float, css_class: str) -> None:
         """A straight line."""
-        ends = _attributes(x1=x1, y1=y1, x2=x2, y2=y2)
-        self._drawn.append(f"<line{_class(css_class)}{ends}/>")
+        ends = _format_attributes(x1=x1, y1=y1, x2=x2, y2=y2)
+        self._drawn.append(f"<line{_format_class(css_class)}{ends}/>")
 
     def rect(self, x: float, y: float, width: float, height: float, css_class: str) -> None:
         """A filled rectangle by its upper left corner; a negative size is drawn as none."""
-        sides = _attributes(x=x, y=y, width=max(0.0, width), height=max(0.0, height))
-        self._drawn.append(f"<rect{_class(css_class)}{sides}/>")
+        sides = _format_attributes(x=x, y=y, width=max(0.0, width), height=max(0.0, height))
+        self._drawn.append(f"<rect{_format_class(css_class)}{sides}/>")
 
     def circle(self, x: float, y: float, radius: float, css_class: str) -> None:
         """A filled circle."""
-        self._drawn.append(f"<circle{_class(css_class)}{_attributes(cx=x, cy=y, r=radius)}/>")
+        self._drawn.append(f"<circle{_format_class(css_class)}{_format_attributes(cx=x, cy=y, r=radius)}/>")
 
     def polyline(self, points: Iterable[tuple[float, float]], css_class: str) -> None:
         """Straight lines from point to point."""
-        self._drawn.append(f'<polyline{_class(css_class)} points="{_points(points)}"/>')
+        self._drawn.append(f'<polyline{_format_class(css_class)} points="{_format_points(points)}"/>')
 
     def text(self, x: float, y: float, words: str, css_class: str, anchor: Anchor = "start") -> None:
         """One line of text, (x, y) being the start, middle or end of its baseline; nothing in it is markup."""
         where = "" if anchor == "start" else f' text-anchor="{anchor}"'
-        self._drawn.append(f"<text{_class(css_class)}{_attributes(x=x, y=y)}{where}>{_text(words)}</text>")
+        self._drawn.append(
+            f"<text{_format_class(css_class)}{_format_attributes(x=x, y=y)}{where}>{_escape_text(words)}</text>"
+        )
 
     def render(self) -> str:
         """The whole file."""
@@ -90,24 +92,24 @@ class Canvas:
             f'viewBox="0 0 {width} {height}" role="img" aria-labelledby="title desc">'
         )
         told = [f'<title id="title">{title}</title>', f'<desc id="desc">{description}</desc>']
-        return "\n".join([head, *told, _style(), *self._drawn, "</svg>", ""])
+        return "\n".join([head, *told, _render_style(), *self._drawn, "</svg>", ""])
 
 
-def cut(words: str, columns: int) -> str:
+def truncate_text(words: str, columns: int) -> str:
     """The text as it may stand in `columns` of a monospaced font, its end an ellipsis where it is longer."""
-    shown = visible(words)
-    if sum(map(_columns, shown)) <= columns:
+    shown = make_visible(words)
+    if sum(map(_count_columns, shown)) <= columns:
         return shown
     kept, left = [], columns - 1
     for character in shown:
-        left -= _columns(character)
+        left -= _count_columns(character)
         if left < 0:
             break
         kept.append(character)
     return "".join(kept) + "…"
 
 
-def ticks(low: float, high: float, most: int = 6) -> Sequence[float]:
+def choose_ticks(low: float, high: float, most: int = 6) -> Sequence[float]:
     """Round numbers from `low` to `high`, at most `most`; their step is 1, 2 or 5 times a power of ten.
 
     Raises:
@@ -117,45 +119,45 @@ def ticks(low: float, high: float, most: int = 6) -> Sequence[float]:
         raise ValueError(f"no {most} ticks from {low} to {high}")
     power = floor(log10((high - low) / most))
     for step in (part * 10.0 ** (power + place) for place in range(3) for part in (1, 2, 5)):
-        first, last = ceil(low / step - _SLACK), floor(high / step + _SLACK)
+        first, last = ceil(low / step - _TICK_TOLERANCE), floor(high / step + _TICK_TOLERANCE)
         if last - first < most:
             return tuple(round(step * number, 9) for number in range(first, last + 1))
     raise AssertionError("a step of a hundred times the range has one tick")
 
 
-def _columns(character: str) -> int:
-    return 2 if ord(character) >= _WIDE and not 0x2000 <= ord(character) < 0x2E80 else 1
+def _count_columns(character: str) -> int:
+    return 2 if ord(character) >= _FIRST_WIDE_CHARACTER and not 0x2000 <= ord(character) < 0x2E80 else 1
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     """One decimal, and no minus before a zero: what the eye sees, whatever a platform makes of the last bit."""
     told = f"{value:.1f}"
     return "0" if told in ("0.0", "-0.0") else told.removesuffix(".0")
 
 
-def _attributes(**values: float) -> str:
-    return "".join(f' {name}="{_number(value)}"' for name, value in values.items())
+def _format_attributes(**values: float) -> str:
+    return "".join(f' {name}="{_format_number(value)}"' for name, value in values.items())
 
 
-def _points(points: Iterable[tuple[float, float]]) -> str:
-    return " ".join(f"{_number(x)},{_number(y)}" for x, y in points)
+def _format_points(points: Iterable[tuple[float, float]]) -> str:
+    return " ".join(f"{_format_number(x)},{_format_number(y)}" for x, y in points)
 
 
-def _class(names: str) -> str:
+def _format_class(names: str) -> str:
     if unknown := [name for name in names.split() if name not in _CLASSES]:
         raise ValueError(f"no class {unknown[0]!r}; there are {', '.join(sorted(_CLASSES))}")
     return f' class="{names}"'
 
 
-def _text(words: str) -> str:
-    return escape(visible(words))
+def _escape_text(words: str) -> str:
+    return escape(make_visible(words))
 
 
-def _style() -> str:
+def _render_style() -> str:
     """`color` and `currentColor`, for more programs know them than know CSS variables."""
     light = "".join(f".{name}{{color:{colour}}}" for name, colour, _ in _COLOURS)
     dark = "".join(f".{name}{{color:{colour}}}" for name, _, colour in _COLOURS)
-    manners = "".join(f".{name}{{{rule}}}" for name, rule in _MANNERS)
+    manners = "".join(f".{name}{{{rule}}}" for name, rule in _TEXT_STYLES)
     shapes = (
         f"text{{fill:currentColor;font-size:12px;{_FONT}}}rect,circle,polygon{{fill:currentColor}}"
         "line,polyline{stroke:currentColor;fill:none;stroke-width:1.5;stroke-linejoin:round}line.grid{stroke-width:1}"

@@ -2,20 +2,25 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from baseline_bench.analysis.board_comparisons import Judged, Recipe, discordance, recipes
-from baseline_bench.analysis.statistics import USUAL_DISCORDANCE, resolvable_difference
+from baseline_bench.analysis.board_comparisons import (
+    ComparedBoard,
+    RecipeSummary,
+    measure_discordance,
+    summarise_recipes,
+)
+from baseline_bench.analysis.statistics import DEFAULT_DISCORDANCE, resolvable_difference
 from baseline_bench.core.findings import CODES
-from baseline_bench.core.markup import cell, code
+from baseline_bench.core.markup import code_span, table_cell
 from baseline_bench.core.types import Sampling
 from baseline_bench.rendering import formatting
-from baseline_bench.rendering.noise_table import floors
-from baseline_bench.results.board import Board, Table, tables, withdrawn
+from baseline_bench.rendering.noise_table import render_noise_table
+from baseline_bench.results.board import Board, BoardTable, build_tables, list_withdrawn_rows
 from baseline_bench.results.entry import Result
-from baseline_bench.results.foreign import Foreign, place
-from baseline_bench.results.noise import Noise
+from baseline_bench.results.foreign import ExternalResult, record_path
+from baseline_bench.results.noise import NoiseRecord
 
 MARKER = "<!-- Rendered by `bench board` from the entries. Never edited: change nothing here, run it again. -->"
-_MOST_NAMES = 20
+_MAX_NAMES = 20
 _HOW_TO_READ = """\
 ## How to read a row
 
@@ -30,11 +35,11 @@ and says nothing about quality.
 5. **entry**: the row's record with one bit an item and every digest and setting, beside it all completions. Checked \
 again: L0 its numbers, L1 its grades, L2 its answers token for token; L3 only that its score lies in the noise.
 """
-_ELSEWHERE = """\
+_EXTERNAL_RESULTS_INTRO = """\
 ## From elsewhere, not verified
 
 What other harnesses found, as their files tell it: other prompts, readers and settings. Compared with nothing."""
-_STORE = """\
+_STORE_RULES = """\
 Every run is one entry, `<board>/<date>-<candidate>-<hash of its content>.json`, with all its completions beside it. \
 Entries are only ever added: `bench board --check --base REF` fails on one that was changed, renamed or removed; a \
 wrong one is withdrawn by `bench retract`, in a record that says why. The pages, tables and plots are rendered from \
@@ -42,7 +47,9 @@ the entries by `bench board`; after a merge conflict, run it again. This folder 
 """
 
 
-def page(judged: Judged, noise: Sequence[Noise] = (), claims: str = "", elsewhere: Sequence[Foreign] = ()) -> str:
+def render_board_page(
+    judged: ComparedBoard, noise: Sequence[NoiseRecord] = (), claims: str = "", elsewhere: Sequence[ExternalResult] = ()
+) -> str:
     """The Markdown page of a board: a section for each version of its tasks, then what was measured and withdrawn.
 
     Args:
@@ -51,82 +58,90 @@ def page(judged: Judged, noise: Sequence[Noise] = (), claims: str = "", elsewher
         claims: the summary of the claims that are judged on this board, as Markdown without a heading.
         elsewhere: results of other harnesses.
     """
-    board, gone = judged.board, withdrawn(judged.board)
-    parts = [MARKER, f"# {board.name}", *(part for found in judged.tables for part in _section(judged, found))]
+    board, gone = judged.board, list_withdrawn_rows(judged.board)
+    parts = [MARKER, f"# {board.name}", *(part for found in judged.tables for part in _render_section(judged, found))]
     parts += ["## Claims", claims] if claims else []
-    parts += ["## Noise", floors(noise, board)] if noise else []
-    parts += [_ELSEWHERE, "\n".join(_foreign(one, board.name) for one in elsewhere)] if elsewhere else []
-    parts += ["## Superseded and retracted", formatting.withdrawn(board.name, gone)] if gone else []
-    parts += legend(row.result for found in judged.tables for row in found.rows)
+    parts += ["## Noise", render_noise_table(noise, board)] if noise else []
+    parts += (
+        [_EXTERNAL_RESULTS_INTRO, "\n".join(_render_external_result(one, board.name) for one in elsewhere)]
+        if elsewhere
+        else []
+    )
+    parts += ["## Superseded and retracted", formatting.render_withdrawn_rows(board.name, gone)] if gone else []
+    parts += explain_finding_codes(row.result for found in judged.tables for row in found.rows)
     return "\n\n".join([*parts, _HOW_TO_READ])
 
 
-def legend(results: Iterable[Result]) -> Iterator[str]:
+def explain_finding_codes(results: Iterable[Result]) -> Iterator[str]:
     """What the codes after "warned" mean, in one line; nothing where no row has one."""
     noticed = [result.checks for result in results if result.checks is not None]
     codes = sorted({found for checks in noticed for found in (*checks.findings, *checks.accepted)})
     if codes:
-        told = "; ".join(f"{code(one)}: {CODES[one][1] if one in CODES else 'of another version'}" for one in codes)
+        told = "; ".join(
+            f"{code_span(one)}: {CODES[one][1] if one in CODES else 'of another version'}" for one in codes
+        )
         yield f"**warned**: what the checks found; (accepted) was scored although it is refused. {told}."
 
 
-def _foreign(one: Foreign, board: str) -> str:
+def _render_external_result(one: ExternalResult, board: str) -> str:
     """A result of another harness, with what nobody here knows of it."""
     score = f"{one.metric},{one.filter}"
     shots = "" if one.shots is None else f", {one.shots:,} shots"
     part = "" if one.total in (None, one.items) else f", a part of {one.total:,} items"
     where = ", ".join(text for text in (one.engine, one.dtype, one.device) if text)
-    right = f"{formatting.percent(one.right, one.items, 2)} % ({one.right:,} of {one.items:,}{part})"
+    right = f"{formatting.format_percent(one.right, one.items, 2)} % ({one.right:,} of {one.items:,}{part})"
     return (
-        f"- {code(one.candidate)}: {right}, "
-        f"{code(one.tool)}, {code(one.task)}{shots}, {code(score)}{', ' + code(where) if where else ''}; not known: "
-        f"{', '.join(one.unknown)}. [record]({board}/{place(one)})"
+        f"- {code_span(one.candidate)}: {right}, "
+        f"{code_span(one.tool)}, {code_span(one.task)}{shots}, "
+        f"{code_span(score)}{', ' + code_span(where) if where else ''}; not known: "
+        f"{', '.join(one.unknown)}. [record]({board}/{record_path(one)})"
     )
 
 
-def _section(judged: Judged, found: Table) -> Iterator[str]:
-    yield f"## {code(found.label)}"
-    yield _facts(judged, found)
+def _render_section(judged: ComparedBoard, found: BoardTable) -> Iterator[str]:
+    yield f"## {code_span(found.label)}"
+    yield _describe_protocol(judged, found)
     if found.newer is not None:
-        yield _waiting(found)
+        yield _list_incumbents_to_rescore(found)
     if found.full:
         if found.newer is None:
             name = judged.board.name
             yield f"![Exact match of each row with its 95 % interval, its base's as a band]({name}.svg)"
-        yield formatting.full(judged, found)
-        if told := [_recipe(recipe) for recipe in recipes(found)]:
+        yield formatting.render_full_rows(judged, found)
+        if told := [_describe_recipe(recipe) for recipe in summarise_recipes(found)]:
             yield "\n".join(told)
     if found.partial:
         yield "### Partial runs (not comparable with full ones)"
-        yield formatting.partial(judged, found)
+        yield formatting.render_partial_rows(judged, found)
 
 
-def _facts(judged: Judged, found: Table) -> str:
+def _describe_protocol(judged: ComparedBoard, found: BoardTable) -> str:
     result = found.rows[0].result
     bar = (
         ""
         if result.task.bar is None
-        else "Right is {} that reaches {}, whatever is called a match here. ".format(*map(code, result.task.bar))
+        else "Right is {} that reaches {}, whatever is called a match here. ".format(*map(code_span, result.task.bar))
     )
     return bar + (
-        f"{result.selection.total:,} items, reader {code(result.task.reader)}, {drawn(result.sampling)}, at most "
+        f"{result.selection.total:,} items, reader {code_span(result.task.reader)}, "
+        f"{describe_sampling(result.sampling)}, at most "
         f"{result.sampling.max_tokens:,} tokens, protocol `{result.task.protocol_sha256[:12]}`. "
-        f"{_resolution(result, discordance(judged, found))}"
+        f"{_describe_resolution(result, measure_discordance(judged, found))}"
     )
 
 
-def drawn(sampling: Sampling) -> str:
+def describe_sampling(sampling: Sampling) -> str:
     """How answers are drawn, in words."""
     nucleus = "" if sampling.top_p is None else f", top_p {sampling.top_p:g}"
     said = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:.2f}{nucleus}"
     return said if sampling.draws is None else f"{said}, {sampling.draws:,} draws an item judged together"
 
 
-def _resolution(result: Result, seen: tuple[float, int] | None) -> str:
+def _describe_resolution(result: Result, seen: tuple[float, int] | None) -> str:
     share, pairs = seen or (0.0, 0)
     told = f"{100 * share:.1f} % of the items"
     if share == 0:
-        share = USUAL_DISCORDANCE
+        share = DEFAULT_DISCORDANCE
         why = (
             "most rows here differ on none from their base"
             if pairs
@@ -146,39 +161,40 @@ def _resolution(result: Result, seen: tuple[float, int] | None) -> str:
     )
 
 
-def _waiting(found: Table) -> str:
-    newest = code(found.newer.label) if found.newer is not None else ""
+def _list_incumbents_to_rescore(found: BoardTable) -> str:
+    newest = code_span(found.newer.label) if found.newer is not None else ""
     if not found.waiting:
         return f"An older version of the task: every candidate here is scored under {newest}."
-    names = ", ".join(map(code, found.waiting[:_MOST_NAMES]))
-    more = len(found.waiting) - _MOST_NAMES
+    names = ", ".join(map(code_span, found.waiting[:_MAX_NAMES]))
+    more = len(found.waiting) - _MAX_NAMES
     rest = f" and {more:,} more" if more > 0 else ""
     return f"An older version of the task. Incumbents to score again under {newest}: {names}{rest}."
 
 
-def _recipe(recipe: Recipe) -> str:
+def _describe_recipe(recipe: RecipeSummary) -> str:
     low, high = recipe.interval
     return (
-        f"- Recipe {code(recipe.name)} on {code(recipe.base)}, seeds {', '.join(map(str, recipe.seeds))}: mean "
+        f"- Recipe {code_span(recipe.name)} on {code_span(recipe.base)}, seeds "
+        f"{', '.join(map(str, recipe.seeds))}: mean "
         f"{100 * recipe.mean:.2f} %, 95 % t interval over seeds {100 * low:.2f}–{100 * high:.2f} "
         f"(df = {len(recipe.seeds) - 1})."
     )
 
 
-def index(boards: Sequence[Board], budget: str) -> str:
+def render_index(boards: Sequence[Board], budget: str) -> str:
     """The page that lists the boards and the rules of the store."""
     head = "|board|task|items|full runs|partial runs|\n|---|---|---:|---:|---:|"
     lines = [line for board in sorted(boards, key=lambda board: board.name) for line in _index_lines(board)]
     listed = "\n".join([head, *lines]) if lines else "No runs yet."
-    return "\n\n".join([MARKER, "# Leaderboards", listed, _STORE.format(budget=budget)])
+    return "\n\n".join([MARKER, "# Leaderboards", listed, _STORE_RULES.format(budget=budget)])
 
 
 def _index_lines(board: Board) -> Iterator[str]:
-    if not (listed := tables(board)):
+    if not (listed := build_tables(board)):
         yield f"|[{board.name}]({board.name}.md)|every run is withdrawn||0|0|"
     for found in listed:
         total = found.rows[0].result.selection.total
         yield (
-            f"|[{board.name}]({board.name}.md)|{cell(found.label)}|{total:,}|{len(found.full):,}|"
+            f"|[{board.name}]({board.name}.md)|{table_cell(found.label)}|{total:,}|{len(found.full):,}|"
             f"{len(found.partial):,}|"
         )

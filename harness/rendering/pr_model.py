@@ -11,7 +11,7 @@ from baseline_bench.results.retractions import Retraction
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class ItemExample:
     """An item on which two rows differ: its id, its gold answer, what the older and the newer row wrote."""
 
     id: str
@@ -21,7 +21,7 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
+class ProposedComparison:
     """A new row against one other.
 
     Attributes:
@@ -36,8 +36,8 @@ class Contest:
     against: Row
     found: Comparison
     p: float
-    gained: tuple[Example, ...]
-    lost: tuple[Example, ...]
+    gained: tuple[ItemExample, ...]
+    lost: tuple[ItemExample, ...]
 
     @property
     def verdict(self) -> str:
@@ -48,7 +48,7 @@ class Contest:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposed:
+class ProposedRow:
     """A new row.
 
     Attributes:
@@ -62,14 +62,14 @@ class Proposed:
 
     board: str
     row: Row
-    contests: tuple[Contest, ...]
+    contests: tuple[ProposedComparison, ...]
     remarks: tuple[str, ...]
     steps: tuple[Step, ...]
     changes: tuple[Difference, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Withdrawn:
+class ProposedRetraction:
     """A retraction that the pull request adds, with the board it is on."""
 
     board: str
@@ -77,7 +77,7 @@ class Withdrawn:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class PullRequestReport:
     """All that the comment says.
 
     Attributes:
@@ -96,6 +96,6 @@ class Report:
     link: str | None
     prefix: str
     faults: tuple[str, ...]
-    rows: tuple[Proposed, ...]
-    retractions: tuple[Withdrawn, ...]
+    rows: tuple[ProposedRow, ...]
+    retractions: tuple[ProposedRetraction, ...]
     unsound: int

@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 
-from baseline_bench.core.findings import Finding, finding
+from baseline_bench.core.findings import Finding, build_finding
 from baseline_bench.results.completions import CommittedCompletion
 
-CODES = ("answers-empty", "answers-constant")
+FINDING_CODES = ("answers-empty", "answers-constant")
 # Fewer answers may well be equal by chance, and fewer short ones too: a letter of a choice, "yes", a small number.
-LEAST, LEAST_SHORT = 4, 16
-_SHORT = 16
+MIN_ANSWERS, MIN_SHORT_ANSWERS = 4, 16
+_MAX_SHORT_LENGTH = 16
 # An answer that repeats one piece of text so often is not language.
-_REPEATS = 8
+_MIN_REPEATS = 8
 
 
-def findings(completions: Sequence[CommittedCompletion]) -> tuple[Finding, ...]:
+def find_degenerate_answers(completions: Sequence[CommittedCompletion]) -> tuple[Finding, ...]:
     """What all answers of a run have in common that no working model's answers have.
 
     Args:
@@ -21,13 +21,15 @@ def findings(completions: Sequence[CommittedCompletion]) -> tuple[Finding, ...]:
     """
     texts = [line.text.strip() for line in completions if not line.likelihoods]
     if texts and not any(texts):
-        return (finding("answers-empty", f"all {len(texts)} answers are empty: read the prompt with `bench doctor`"),)
-    if len(texts) < LEAST:
+        return (
+            build_finding("answers-empty", f"all {len(texts)} answers are empty: read the prompt with `bench doctor`"),
+        )
+    if len(texts) < MIN_ANSWERS:
         return ()
-    if _are_equal(texts) or all(map(_is_one_piece, texts)):
+    if _are_identical(texts) or all(map(_is_repeated_piece, texts)):
         shown = texts[0][:20]
         return (
-            finding(
+            build_finding(
                 "answers-constant",
                 f"all {len(texts)} answers are the same, or one repeated piece of text ({shown!r}): read them with "
                 "`bench show`, and look at the model with `bench doctor`",
@@ -36,14 +38,14 @@ def findings(completions: Sequence[CommittedCompletion]) -> tuple[Finding, ...]:
     return ()
 
 
-def _are_equal(texts: Sequence[str]) -> bool:
+def _are_identical(texts: Sequence[str]) -> bool:
     """Whether all texts are the same, and not by chance."""
-    return len(set(texts)) == 1 and (len(texts) >= LEAST_SHORT or len(texts[0]) > _SHORT)
+    return len(set(texts)) == 1 and (len(texts) >= MIN_SHORT_ANSWERS or len(texts[0]) > _MAX_SHORT_LENGTH)
 
 
-def _is_one_piece(text: str) -> bool:
+def _is_repeated_piece(text: str) -> bool:
     """Whether a text is one short piece again and again; an empty one is such a text."""
-    for length in range(1, 1 + min(16, len(text) // _REPEATS)):
+    for length in range(1, 1 + min(16, len(text) // _MIN_REPEATS)):
         if text == (text[:length] * (len(text) // length + 1))[: len(text)]:
             return True
     return not text

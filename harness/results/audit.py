@@ -5,39 +5,41 @@ import re
 from collections.abc import Sequence
 
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import decode, digest, moment, parse, plain
-from baseline_bench.core.types import Step, Verdict
+from baseline_bench.core.records import decode_record, digest, parse_json, parse_time, to_json_value
+from baseline_bench.core.types import Judgement, Step
 from baseline_bench.results import answers, item_metrics
 from baseline_bench.results.bits import Bits, bits_to_hex
-from baseline_bench.results.candidate import Candidate, final_loss
+from baseline_bench.results.candidate import Candidate, compute_final_loss
 from baseline_bench.results.completions import CommittedCompletion
 from baseline_bench.results.entry import Entry, Result
-from baseline_bench.results.solutions import from_lines, record
+from baseline_bench.results.solutions import parse_likelihoods, summarise_likelihoods
 
 
-def numbers(entry: Entry) -> list[str]:
+def check_numbers(entry: Entry) -> list[str]:
     """Level L0 without files: the numbers follow from the bits and the digests from what they are over."""
     result, problems = entry.result, []
     trained = result.training.candidate if result.training is not None else None
     times = [entry.created] if trained is None else [entry.created, trained.created]
     problems += [
-        f"created is no UTC time such as 2026-11-22T12:00:00Z: {time!r:.60}" for time in times if moment(time) is None
+        f"created is no UTC time such as 2026-11-22T12:00:00Z: {time!r:.60}"
+        for time in times
+        if parse_time(time) is None
     ]
     if entry.result_sha256 != digest(result):
         problems.append("result_sha256 is not the digest of the result")
     for part in (result, result.task, result.selection, result.model, result.model.identity):
-        for name, value in (plain(part) or {}).items():
+        for name, value in (to_json_value(part) or {}).items():
             if name.endswith("_sha256") and value is not None and not re.fullmatch("[0-9a-f]{64}", value):
                 problems.append(f"{name} is no sha256: {value!r:.70}")
     if result.model.identity is not None and result.model.identity.template_sha256 != result.model.template_sha256:
         problems.append("the identity has another chat template than the model")
-    numbers = [*plain(entry.timings).values(), *entry.timings.phases.values()]
+    numbers = [*to_json_value(entry.timings).values(), *entry.timings.phases.values()]
     if any(isinstance(number, int | float) and number < 0 for number in numbers):
         problems.append("a timing is negative")
-    return problems + _audit_selection(result) + _audit_counts(result)
+    return problems + _check_selection(result) + _check_counts(result)
 
 
-def _audit_selection(result: Result) -> list[str]:
+def _check_selection(result: Result) -> list[str]:
     selection = result.selection
     asked = selection.total if selection.limit is None else min(selection.limit, selection.total)
     if (
@@ -49,7 +51,7 @@ def _audit_selection(result: Result) -> list[str]:
     return [f"{selection.scored} of {selection.total} items scored does not fit limit and seed"]
 
 
-def _audit_counts(result: Result) -> list[str]:
+def _check_counts(result: Result) -> list[str]:
     total = result.counts.total
     if total != result.selection.scored or total < 1:
         return ["counts.total does not follow from the selection"]
@@ -64,7 +66,7 @@ def _audit_counts(result: Result) -> list[str]:
     return []
 
 
-def completions(entry: Entry, completions: Sequence[CommittedCompletion], lines: bytes) -> list[str]:
+def check_completions(entry: Entry, completions: Sequence[CommittedCompletion], lines: bytes) -> list[str]:
     result, problems = entry.result, []
     if hashlib.sha256(lines).hexdigest() != result.completions_sha256:
         problems.append("completions_sha256 is not the digest of the completions")
@@ -73,26 +75,26 @@ def completions(entry: Entry, completions: Sequence[CommittedCompletion], lines:
     if len({completion.id for completion in completions}) != len(completions):
         problems.append("an item has two completions")
     draws = result.sampling.draws or 1
-    problems += item_metrics.faults(entry, completions)
+    problems += item_metrics.check_item_metrics(entry, completions)
     if any(len(completion.more or ()) + 1 != draws for completion in completions):
         problems.append(f"an item has not the number of draws that its sampling asks for, {draws}")
-    elif not all(map(_starts_fit, completions)):
+    elif not all(map(_answer_starts_fit, completions)):
         problems.append("an answer does not start inside its text")
     checks = result.checks
-    if checks is not None and not _follow(checks.findings, completions):
+    if checks is not None and not _findings_match(checks.findings, completions):
         problems.append("findings do not follow from the completions")
     if bits_to_hex([completion.finish == "length" for completion in completions]) != result.bits.cut:
         problems.append("the cut bits do not follow from the completions")
     return problems
 
 
-def _follow(codes: Sequence[str], completions: Sequence[CommittedCompletion]) -> bool:
+def _findings_match(codes: Sequence[str], completions: Sequence[CommittedCompletion]) -> bool:
     """Whether an entry says of empty and constant answers what its completions show."""
-    shown = {one.code for one in answers.findings(completions)}
-    return shown == set(codes).intersection(answers.CODES)
+    shown = {one.code for one in answers.find_degenerate_answers(completions)}
+    return shown == set(codes).intersection(answers.FINDING_CODES)
 
 
-def _starts_fit(line: CommittedCompletion) -> bool:
+def _answer_starts_fit(line: CommittedCompletion) -> bool:
     """Each draw's answer starts inside its text, or at its end where a thought was never closed."""
     texts = (line.text, *(line.more or ()))
     starts = line.answer_starts
@@ -103,7 +105,7 @@ def _starts_fit(line: CommittedCompletion) -> bool:
     )
 
 
-def losses(entry: Entry, losses: bytes | None) -> list[str]:
+def check_losses(entry: Entry, losses: bytes | None) -> list[str]:
     training = entry.result.training
     trained = training.candidate if training is not None else None
     if (trained is None) != (losses is None):
@@ -114,13 +116,13 @@ def losses(entry: Entry, losses: bytes | None) -> list[str]:
         return []
     if hashlib.sha256(losses).hexdigest() != trained.losses_sha256:
         return ["losses_sha256 is not the digest of the loss history"]
-    return _losses_follow(trained, losses)
+    return _check_loss_values(trained, losses)
 
 
-def _losses_follow(trained: Candidate, losses: bytes) -> list[str]:
+def _check_loss_values(trained: Candidate, losses: bytes) -> list[str]:
     try:
-        history = _history(losses)
-        follows = final_loss(history), len(history)
+        history = _parse_loss_history(losses)
+        follows = compute_final_loss(history), len(history)
     except BenchError as error:
         return [f"the loss history cannot be read: {error.what}"]
     except ZeroDivisionError:
@@ -130,11 +132,11 @@ def _losses_follow(trained: Candidate, losses: bytes) -> list[str]:
     return []
 
 
-def _history(losses: bytes) -> list[Step]:
+def _parse_loss_history(losses: bytes) -> list[Step]:
     """The steps of a loss history; BenchError for lines that no training writes."""
     history: list[Step] = []
     for place, line in enumerate(losses.splitlines(), start=1):
-        step = decode(Step, parse(line, f"line {place}", ""), f"line {place}", "")
+        step = decode_record(Step, parse_json(line, f"line {place}", ""), f"line {place}", "")
         if min(step.rows, step.tokens, step.supervised, step.seconds) < 0:
             raise BenchError(f"line {place}: rows, tokens or seconds are negative")
         if step.number <= (history[-1].number if history else 0):
@@ -145,7 +147,7 @@ def _history(losses: bytes) -> list[Step]:
     return history
 
 
-def solutions(entry: Entry, completions: Sequence[CommittedCompletion], lines: bytes | None) -> list[str]:
+def check_solutions(entry: Entry, completions: Sequence[CommittedCompletion], lines: bytes | None) -> list[str]:
     told = entry.result.solutions
     if told is None or lines is None:
         if told is not None:
@@ -154,7 +156,7 @@ def solutions(entry: Entry, completions: Sequence[CommittedCompletion], lines: b
     if hashlib.sha256(lines).hexdigest() != told.sha256:
         return ["solutions.sha256 is not the digest of the solutions' log-probabilities"]
     try:
-        items, follows = from_lines(lines, "solutions"), record(lines, "solutions")
+        items, follows = parse_likelihoods(lines, "solutions"), summarise_likelihoods(lines, "solutions")
     except BenchError as error:
         return [error.what]
     problems = []
@@ -165,7 +167,9 @@ def solutions(entry: Entry, completions: Sequence[CommittedCompletion], lines: b
     return problems
 
 
-def grades(entry: Entry, completions: Sequence[CommittedCompletion], verdicts: Sequence[Verdict]) -> list[str]:
+def check_judgements(
+    entry: Entry, completions: Sequence[CommittedCompletion], verdicts: Sequence[Judgement]
+) -> list[str]:
     if [verdict.problem_id for verdict in verdicts] != [completion.id for completion in completions]:
         return ["its items are not those that its limit and seed draw"]
     again, bits = Bits.of(verdicts), entry.result.bits

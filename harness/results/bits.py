@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from baseline_bench.core.types import Score, Verdict
+from baseline_bench.core.types import Judgement, Score
 
 
 def bits_to_hex(bits: Sequence[bool]) -> str:
@@ -17,11 +17,11 @@ def bits_to_hex(bits: Sequence[bool]) -> str:
 
 def hex_to_bits(text: str, total: int) -> tuple[bool, ...]:
     """The bits of `total` items; ValueError for another length, a digit that is none or a padding bit that is set."""
-    number = _number(text, total)
+    number = _parse_bits(text, total)
     return tuple(digit == "1" for digit in f"{number:0{total}b}") if total else ()
 
 
-def _number(text: str, total: int) -> int:
+def _parse_bits(text: str, total: int) -> int:
     """The bits as one integer, the last item lowest."""
     width = -(-total // 4)
     if len(text) != width or not re.fullmatch("[0-9a-f]*", text):
@@ -42,7 +42,7 @@ class Bits:
     cut: str
 
     @classmethod
-    def of(cls, verdicts: Sequence[Verdict]) -> Self:
+    def of(cls, verdicts: Sequence[Judgement]) -> Self:
         """The bits of verdicts in item order."""
         return cls(
             correct=bits_to_hex([verdict.correct for verdict in verdicts]),
@@ -54,6 +54,6 @@ class Bits:
     def counts(self, total: int) -> Score:
         """The counts that follow; ValueError for bits that are not those of `total` items."""
         correct, strict, unread, cut = (
-            _number(text, total).bit_count() for text in (self.correct, self.strict, self.unread, self.cut)
+            _parse_bits(text, total).bit_count() for text in (self.correct, self.strict, self.unread, self.cut)
         )
         return Score(total=total, correct=correct, strict=strict, unread=unread, cut=cut)

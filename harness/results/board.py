@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from baseline_bench.results.entry import Entry, Result
-from baseline_bench.results.retractions import Retraction, Said
+from baseline_bench.results.retractions import BoardRecords, Retraction
 
 _VERSION = re.compile(r"(.*)@v(\d{1,9})", re.DOTALL)
 
@@ -35,11 +35,11 @@ class Board:
 
     name: str
     rows: tuple[Row, ...]
-    said: Said = field(default_factory=lambda: Said((), ()))
+    said: BoardRecords = field(default_factory=lambda: BoardRecords((), ()))
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class BoardTable:
     """The rows that were asked the same, sorted by name and time, withdrawn ones left out.
 
     Attributes:
@@ -51,7 +51,7 @@ class Table:
     label: str
     full: tuple[Row, ...]
     partial: tuple[Row, ...]
-    newer: "Table | None" = None
+    newer: "BoardTable | None" = None
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -67,47 +67,49 @@ class Table:
         return tuple(sorted({row.result.candidate for row in self.full} - there))
 
 
-def version(label: str) -> tuple[str, int]:
+def split_task_label(label: str) -> tuple[str, int]:
     """`gsm8k-1shot@v2` is version 2 of `gsm8k-1shot`; a label of another form is its own only version."""
     match = _VERSION.fullmatch(label)
     return (match[1], int(match[2])) if match and match[2].isascii() else (label, 0)
 
 
-def ordered(rows: Sequence[Row]) -> list[Row]:
+def sort_rows(rows: Sequence[Row]) -> list[Row]:
     """The rows by task, newest version first, then by candidate, time and file, in whatever order they came."""
-    return sorted(rows, key=lambda row: (_asked(row), row.result.candidate, row.entry.created, row.file))
+    return sorted(rows, key=lambda row: (_task_sort_key(row), row.result.candidate, row.entry.created, row.file))
 
 
-def tables(board: Board) -> list[Table]:
+def build_tables(board: Board) -> list[BoardTable]:
     """The board's tables: tasks by name, of each the newest version first."""
-    found: list[Table] = []
-    newest: dict[str, Table] = {}
-    for _, group in groupby(ordered(counted(board)), key=_asked):
+    found: list[BoardTable] = []
+    newest: dict[str, BoardTable] = {}
+    for _, group in groupby(sort_rows(list_active_rows(board)), key=_task_sort_key):
         rows = tuple(group)
         label = rows[0].result.task.label
-        family, number = version(label)
+        family, number = split_task_label(label)
         newer = newest.get(family)
         full = tuple(row for row in rows if not row.partial)
         partial = tuple(row for row in rows if row.partial)
-        table = Table(label, full, partial, None if newer is None or version(newer.label)[1] == number else newer)
+        table = BoardTable(
+            label, full, partial, None if newer is None or split_task_label(newer.label)[1] == number else newer
+        )
         newest.setdefault(family, table)
         found.append(table)
     return found
 
 
-def counted(board: Board) -> list[Row]:
+def list_active_rows(board: Board) -> list[Row]:
     """The rows that nobody has withdrawn."""
     gone = {record.entry for record in board.said.retractions}
     return [row for row in board.rows if row.file not in gone]
 
 
-def withdrawn(board: Board) -> list[tuple[Row, Retraction]]:
+def list_withdrawn_rows(board: Board) -> list[tuple[Row, Retraction]]:
     """The rows that were retracted or superseded, each with the newest record that says so."""
     said = {record.entry: record for record in board.said.retractions}
-    return [(row, said[row.file]) for row in ordered(board.rows) if row.file in said]
+    return [(row, said[row.file]) for row in sort_rows(board.rows) if row.file in said]
 
 
-def _asked(row: Row) -> tuple[str, int, str, str, str]:
+def _task_sort_key(row: Row) -> tuple[str, int, str, str, str]:
     task = row.result.task
-    family, number = version(task.label)
+    family, number = split_task_label(task.label)
     return family, -number, task.label, task.protocol_sha256, task.items_sha256

@@ -10,13 +10,13 @@ from baseline_bench.core import records
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import BosRule, Step, Value
 
-FILE = "candidate.json"
-LOSSES = "loss.jsonl"
-_ANEW = "train again with --again"
+CANDIDATE_FILE = "candidate.json"
+LOSS_FILE = "loss.jsonl"
+_TRAIN_AGAIN = "train again with --again"
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class BaseRecord:
     """The model that a training began from. `bos` as models.toml declares it, None where it does not."""
 
     name: str
@@ -29,7 +29,7 @@ class Base:
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
+class DataRecord:
     """What was trained on. `sha256` is over token ids and supervised spans, in the data's order."""
 
     name: str
@@ -41,7 +41,7 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class TrainingCost:
     """What a training took.
 
     Attributes:
@@ -95,8 +95,8 @@ class Candidate:
     recipe_sha256: str
     values: Mapping[str, Value]
     seed: int
-    base: Base
-    data: Data
+    base: BaseRecord
+    data: DataRecord
     kind: Literal["full", "adapter"]
     weights: str
     weights_sha256: str
@@ -108,13 +108,13 @@ class Candidate:
     final_loss: float
     held_out_loss: float | None
     losses_sha256: str
-    cost: Cost
+    cost: TrainingCost
     libraries: Mapping[str, str]
-    git_commit: str | None = field(default=None, metadata=records.LATER)
+    git_commit: str | None = field(default=None, metadata=records.OMIT_WHEN_NONE)
 
 
 @dataclass(frozen=True, slots=True)
-class Merge:
+class MergeSummary:
     """How an adapter became whole weights, and what that lost.
 
     Attributes:
@@ -142,7 +142,7 @@ class Merge:
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class TrainingRecord:
     """What an entry says of how its weights were made.
 
     Attributes:
@@ -153,7 +153,7 @@ class Training:
 
     candidate: Candidate | None
     step: int | None
-    merge: Merge | None
+    merge: MergeSummary | None
 
     @property
     def base_sha256(self) -> str | None:
@@ -163,78 +163,82 @@ class Training:
         return None if self.merge is None else self.merge.base_sha256
 
 
-def name(base: str, recipe: str, seed: int, step: int | None) -> str:
+def build_candidate_name(base: str, recipe: str, seed: int, step: int | None) -> str:
     """What a candidate is called on boards where nobody names it; `step` is None for the last."""
     return f"{base}+{recipe}-s{seed}" + ("" if step is None else f"-step{step}")
 
 
-def write(candidate: Candidate, folder: Path) -> None:
+def write_candidate(candidate: Candidate, folder: Path) -> None:
     """Write the record whole; from here on the folder is a candidate."""
-    records.replace_file(folder / FILE, records.pretty(candidate))
+    records.write_atomically(folder / CANDIDATE_FILE, records.encode_indented(candidate))
 
 
-def read(folder: Path) -> Candidate:
+def read_candidate(folder: Path) -> Candidate:
     """The candidate in a folder.
 
     Raises:
         BenchError: the folder holds none: its training was never finished.
     """
-    path = folder / FILE
+    path = folder / CANDIDATE_FILE
     if not path.is_file():
-        raise BenchError(f"{folder} is no candidate: it has no {FILE}", "finish its training with the same command")
-    return records.decode(Candidate, records.parse(path.read_bytes(), str(path), _ANEW), str(path), _ANEW)
+        raise BenchError(
+            f"{folder} is no candidate: it has no {CANDIDATE_FILE}", "finish its training with the same command"
+        )
+    return records.decode_record(
+        Candidate, records.parse_json(path.read_bytes(), str(path), _TRAIN_AGAIN), str(path), _TRAIN_AGAIN
+    )
 
 
-class Losses:
+class LossLog:
     """The loss history of a training: one step a line, written as it comes."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / LOSSES
+        self.path = folder / LOSS_FILE
         self._last: int | None = None
 
     def append(self, step: Step) -> None:
         """Add a step; of a resumed training, the lines from this step on were of the killed one and go."""
         if self._last is None:
             before = [other for other in self.read() if other.number < step.number]
-            records.replace_file(self.path, b"".join(map(_line, before)))
+            records.write_atomically(self.path, b"".join(map(_serialise_step, before)))
         with self.path.open("ab", buffering=0) as file:
-            file.write(_line(step))
+            file.write(_serialise_step(step))
         self._last = step.number
 
     def read(self) -> list[Step]:
         """Every step so far, a torn last line dropped."""
-        return steps(self.path.read_bytes()) if self.path.is_file() else []
+        return parse_steps(self.path.read_bytes()) if self.path.is_file() else []
 
 
-def steps(lines: bytes) -> list[Step]:
+def parse_steps(lines: bytes) -> list[Step]:
     """The steps of a loss history, a torn last line dropped."""
     return [Step(**json.loads(line)) for line in lines.splitlines(keepends=True) if line.endswith(b"\n")]
 
 
-def seconds(steps: Sequence[Step]) -> float:
+def sum_seconds(steps: Sequence[Step]) -> float:
     """Seconds of all steps; a resumed training counts from 0 again, and both parts are added."""
-    parts = [step.seconds for step, after in zip(steps, [*steps[1:], None], strict=True) if _ends(step, after)]
+    parts = [step.seconds for step, after in zip(steps, [*steps[1:], None], strict=True) if _ends_session(step, after)]
     return round(sum(parts), 3)
 
 
-def samples_per_second(steps: Sequence[Step]) -> float | None:
+def compute_samples_per_second(steps: Sequence[Step]) -> float | None:
     """Rows a second in the last unbroken part, its first step left out: that one pays for what is set up once."""
-    ends = [place for place, step in enumerate(steps[:-1]) if _ends(step, steps[place + 1])]
+    ends = [place for place, step in enumerate(steps[:-1]) if _ends_session(step, steps[place + 1])]
     part = steps[ends[-1] + 1 :] if ends else steps
     elapsed = part[-1].seconds - part[0].seconds if part else 0.0
     return round(sum(step.rows for step in part[1:]) / elapsed, 2) if elapsed > 0 else None
 
 
-def final_loss(steps: Sequence[Step]) -> float:
+def compute_final_loss(steps: Sequence[Step]) -> float:
     """Mean loss over the last tenth of the steps, each weighted by its supervised tokens."""
     last = steps[-max(1, len(steps) // 10) :]
     return round(sum(step.loss * step.supervised for step in last) / sum(step.supervised for step in last), 6)
 
 
-def _ends(step: Step, after: Step | None) -> bool:
+def _ends_session(step: Step, after: Step | None) -> bool:
     return after is None or after.seconds < step.seconds
 
 
-def _line(step: Step) -> bytes:
+def _serialise_step(step: Step) -> bytes:
     rounded = {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in asdict(step).items()}
-    return records.canonical(rounded) + b"\n"
+    return records.encode_canonical(rounded) + b"\n"

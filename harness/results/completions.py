@@ -8,12 +8,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import LATER, canonical, decode, digest, parse, plain
-from baseline_bench.core.types import Completion, Evidence, Finish, LogLikelihood, Problem
+from baseline_bench.core.records import (
+    OMIT_WHEN_NONE,
+    decode_record,
+    digest,
+    encode_canonical,
+    parse_json,
+    to_json_value,
+)
+from baseline_bench.core.types import Completion, Finish, ItemEvidence, LogLikelihood, Problem
 
 # The text of a full run is a few MB; a small file that claims to be this large is an attack on the reader.
-MOST_BYTES = 256 * 1024 * 1024
-_RESTORE = "restore the file from git, or give the command that made the row again"
+MAX_BYTES = 256 * 1024 * 1024
+_RESTORE_ADVICE = "restore the file from git, or give the command that made the row again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +49,11 @@ class CommittedCompletion:
     tokens: int | None
     ids_sha256: str | None
     text: str
-    more: tuple[str, ...] | None = field(default=None, metadata=LATER)
-    answer_starts: tuple[int, ...] | None = field(default=None, metadata=LATER)
-    likelihoods: tuple[LogLikelihood, ...] | None = field(default=None, metadata=LATER)
-    asked_sha256: str | None = field(default=None, metadata=LATER)
-    metrics: Mapping[str, float] | None = field(default=None, metadata=LATER)
+    more: tuple[str, ...] | None = field(default=None, metadata=OMIT_WHEN_NONE)
+    answer_starts: tuple[int, ...] | None = field(default=None, metadata=OMIT_WHEN_NONE)
+    likelihoods: tuple[LogLikelihood, ...] | None = field(default=None, metadata=OMIT_WHEN_NONE)
+    asked_sha256: str | None = field(default=None, metadata=OMIT_WHEN_NONE)
+    metrics: Mapping[str, float] | None = field(default=None, metadata=OMIT_WHEN_NONE)
 
     @property
     def shown(self) -> str:
@@ -56,7 +63,9 @@ class CommittedCompletion:
         return text if self.more is None else f"{text}\n[the first of {len(self.more) + 1} draws]"
 
 
-def commit(problem: Problem, completion: Completion, evidence: Evidence | None = None) -> CommittedCompletion:
+def build_committed_completion(
+    problem: Problem, completion: Completion, evidence: ItemEvidence | None = None
+) -> CommittedCompletion:
     """What is kept of a completion beside the entry, with what its task tells of the item besides."""
     ids = [draw.token_ids for draw in completion.draws if draw.token_ids is not None]
     told = len(ids) == len(completion.draws)
@@ -76,7 +85,7 @@ def commit(problem: Problem, completion: Completion, evidence: Evidence | None =
     )
 
 
-def written(line: CommittedCompletion) -> Completion:
+def restore_completion(line: CommittedCompletion) -> Completion:
     """The completion as far as grading needs it: a line keeps no token ids, and one end for all draws."""
     texts = (line.text, *(line.more or ()))
     starts = line.answer_starts or (0,) * len(texts)
@@ -86,20 +95,25 @@ def written(line: CommittedCompletion) -> Completion:
     return replace(first, more=tuple(more), likelihoods=line.likelihoods or ())
 
 
-def to_lines(completions: Sequence[CommittedCompletion]) -> bytes:
+def serialise_completions(completions: Sequence[CommittedCompletion]) -> bytes:
     """The uncompressed content of the committed file: one canonical JSON object a line, in item order."""
-    return b"".join(canonical(plain(completion)) + b"\n" for completion in completions)
+    return b"".join(encode_canonical(to_json_value(completion)) + b"\n" for completion in completions)
 
 
-def from_lines(lines: bytes, where: str) -> tuple[CommittedCompletion, ...]:
+def parse_completions(lines: bytes, where: str) -> tuple[CommittedCompletion, ...]:
     """The completions in the uncompressed content; BenchError naming the first line that is none."""
     return tuple(
-        decode(CommittedCompletion, parse(line, f"{where}:{number}", _RESTORE), f"{where}:{number}", _RESTORE)
+        decode_record(
+            CommittedCompletion,
+            parse_json(line, f"{where}:{number}", _RESTORE_ADVICE),
+            f"{where}:{number}",
+            _RESTORE_ADVICE,
+        )
         for number, line in enumerate(lines.removesuffix(b"\n").split(b"\n"), start=1)
     )
 
 
-def compress(lines: bytes) -> bytes:
+def compress_lines(lines: bytes) -> bytes:
     """Gzip without name and time: the same lines give the same bytes on every machine with the same zlib."""
     buffer = io.BytesIO()
     # GzipFile rather than gzip.compress: that one lets zlib write the operating system into the header.
@@ -108,24 +122,24 @@ def compress(lines: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def read_lines(path: Path) -> bytes:
+def decompress_file(path: Path) -> bytes:
     """The uncompressed content of a committed file; BenchError for one that is damaged or absurdly large."""
     try:
         with gzip.open(path) as file:
-            lines = file.read(MOST_BYTES + 1)
+            lines = file.read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise BenchError(f"{path.name}: cannot be decompressed ({error})", _RESTORE) from None
-    if len(lines) > MOST_BYTES:
-        raise BenchError(f"{path.name}: more than {MOST_BYTES:,} bytes when decompressed", _RESTORE)
+        raise BenchError(f"{path.name}: cannot be decompressed ({error})", _RESTORE_ADVICE) from None
+    if len(lines) > MAX_BYTES:
+        raise BenchError(f"{path.name}: more than {MAX_BYTES:,} bytes when decompressed", _RESTORE_ADVICE)
     return lines
 
 
-def completions_of(path: Path) -> tuple[CommittedCompletion, ...]:
+def read_completions(path: Path) -> tuple[CommittedCompletion, ...]:
     """The completions in a committed file.
 
     Raises:
         BenchError: the file is missing, damaged, or a line of it is none.
     """
     if not path.is_file():
-        raise BenchError(f"{path.name} is missing", _RESTORE)
-    return from_lines(read_lines(path), path.name)
+        raise BenchError(f"{path.name} is missing", _RESTORE_ADVICE)
+    return parse_completions(decompress_file(path), path.name)

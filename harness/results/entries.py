@@ -7,24 +7,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import decode, keep_file, parse, pretty, replace_file
-from baseline_bench.core.types import Verdict
+from baseline_bench.core.records import decode_record, encode_indented, parse_json, write_atomically, write_if_changed
+from baseline_bench.core.types import Judgement
 from baseline_bench.results import audit
-from baseline_bench.results.completions import CommittedCompletion, compress, from_lines, read_lines, to_lines
+from baseline_bench.results.completions import (
+    CommittedCompletion,
+    compress_lines,
+    decompress_file,
+    parse_completions,
+    serialise_completions,
+)
 from baseline_bench.results.entry import Entry
 
-_RESTORE = "restore the file from git, or read it with the version of bench that wrote it"
+_RESTORE_ADVICE = "restore the file from git, or read it with the version of bench that wrote it"
 # A finished run keeps all that its row is made of.
-_AGAIN = "restore the file from git, or give the command that made the row again: it writes all files of the row"
+_RERUN_ADVICE = "restore the file from git, or give the command that made the row again: it writes all files of the row"
 
 # Judges committed completions again with the reader of the entry's task; the caller knows the tasks, this file none.
 # None where its reader is no longer here: an older version of a task stays as it was. It raises BenchError where the
 # checker lacks something: that says nothing against the entry, and its way out is what the checker can do.
-Regrade = Callable[[Entry, Sequence[CommittedCompletion]], Sequence[Verdict] | None]
+RegradeFunction = Callable[[Entry, Sequence[CommittedCompletion]], Sequence[Judgement] | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Flaw:
+class EntryFault:
     """One thing that is wrong with an entry's files, or that the checker lacks.
 
     Attributes:
@@ -36,17 +42,17 @@ class Flaw:
     advice: str | None = None
 
 
-def stem(entry: Entry) -> str:
+def build_file_stem(entry: Entry) -> str:
     """`<date>-<candidate>-<12 hex of the file's sha256>`: the file name of the entry without its suffix."""
-    return _stem(entry, pretty(entry))
+    return _build_file_stem(entry, encode_indented(entry))
 
 
-def _stem(entry: Entry, data: bytes) -> str:
+def _build_file_stem(entry: Entry, data: bytes) -> str:
     content = hashlib.sha256(data).hexdigest()[:12]
-    return f"{entry.created[:10]}-{slug(entry.result.candidate)}-{content}"
+    return f"{entry.created[:10]}-{slugify(entry.result.candidate)}-{content}"
 
 
-def slug(name: str) -> str:
+def slugify(name: str) -> str:
     """A part of a file name that every system and every URL takes, whatever the name; two names may share one."""
     safe = re.sub(r"[^a-z0-9_.]+", "-", name.lower().encode("ascii", "replace").decode())
     return re.sub(r"\.{2,}", ".", safe)[:60].strip("-._") or "unnamed"
@@ -67,7 +73,7 @@ def solutions_path(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".json") + ".solutions.jsonl.gz")
 
 
-def write(
+def write_entry(
     entry: Entry,
     completions: Sequence[CommittedCompletion],
     folder: Path,
@@ -86,21 +92,25 @@ def write(
     Raises:
         ValueError: the parts of the entry do not fit one another; nothing is written.
     """
-    lines, data = to_lines(completions), pretty(entry)
-    problems = audit.numbers(entry) + audit.completions(entry, completions, lines) + audit.losses(entry, losses)
-    problems += audit.solutions(entry, completions, solutions)
+    lines, data = serialise_completions(completions), encode_indented(entry)
+    problems = (
+        audit.check_numbers(entry)
+        + audit.check_completions(entry, completions, lines)
+        + audit.check_losses(entry, losses)
+    )
+    problems += audit.check_solutions(entry, completions, solutions)
     if problems:
         raise ValueError("; ".join(problems))
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{_stem(entry, data)}.json"
+    path = folder / f"{_build_file_stem(entry, data)}.json"
     there = {completions_path(path): lines, losses_path(path): losses, solutions_path(path): solutions}
     beside = {place: content for place, content in there.items() if content is not None}
     fresh = [place for place in beside if not place.exists()]
     try:
         for place, content in beside.items():
-            if not _holds(place, content):
-                replace_file(place, compress(content))
-        keep_file(path, data)
+            if not _has_content(place, content):
+                write_atomically(place, compress_lines(content))
+        write_if_changed(path, data)
     except OSError:
         for place in fresh:
             place.unlink(missing_ok=True)
@@ -108,74 +118,81 @@ def write(
     return path
 
 
-def _holds(path: Path, lines: bytes) -> bool:
+def _has_content(path: Path, lines: bytes) -> bool:
     """Another zlib compresses otherwise: a committed file with the right content is left as it is."""
     try:
-        return path.is_file() and read_lines(path) == lines
+        return path.is_file() and decompress_file(path) == lines
     except BenchError:
         return False
 
 
-def read(path: Path) -> Entry:
+def read_entry(path: Path) -> Entry:
     """The entry in a file; BenchError for anything but an entry of this schema. `verify` says if it is sound."""
     if path.is_symlink():
-        raise BenchError(f"{path.name}: a link, not a file", _RESTORE)
+        raise BenchError(f"{path.name}: a link, not a file", _RESTORE_ADVICE)
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise BenchError(f"{path.name}: cannot be read ({error.strerror})", _RESTORE) from None
-    return decode(Entry, parse(data, path.name, _RESTORE), path.name, _RESTORE)
+        raise BenchError(f"{path.name}: cannot be read ({error.strerror})", _RESTORE_ADVICE) from None
+    return decode_record(Entry, parse_json(data, path.name, _RESTORE_ADVICE), path.name, _RESTORE_ADVICE)
 
 
-def verify(path: Path, regrade: Regrade | None = None) -> list[str]:
+def verify_entry(path: Path, regrade: RegradeFunction | None = None) -> list[str]:
     """Everything that is wrong with a file: level L0, and with `regrade` L1 (the bits follow from the completions)."""
-    return [flaw.what for flaw in examine(path, regrade)]
+    return [flaw.what for flaw in find_entry_faults(path, regrade)]
 
 
-def examine(path: Path, regrade: Regrade | None = None) -> list[Flaw]:
+def find_entry_faults(path: Path, regrade: RegradeFunction | None = None) -> list[EntryFault]:
     """As `verify`, each with the way out where the entry itself may be sound."""
     try:
-        entry = read(path)
+        entry = read_entry(path)
     except BenchError as error:
-        return [Flaw(error.what, error.way_out or _RESTORE)]
-    flaws = [*map(Flaw, audit.numbers(entry)), *(Flaw(what, _AGAIN) for what in _spelled(path, entry))]
+        return [EntryFault(error.what, error.way_out or _RESTORE_ADVICE)]
+    flaws = [
+        *map(EntryFault, audit.check_numbers(entry)),
+        *(EntryFault(what, _RERUN_ADVICE) for what in _check_name_and_spelling(path, entry)),
+    ]
     try:
-        lines = _lines_beside(path)
-        completions = from_lines(lines, completions_path(path).name)
-        beside = audit.completions(entry, completions, lines) + audit.losses(entry, _beside(losses_path(path)))
-        beside += audit.solutions(entry, completions, _beside(solutions_path(path)))
+        lines = _read_completion_lines(path)
+        completions = parse_completions(lines, completions_path(path).name)
+        beside = audit.check_completions(entry, completions, lines) + audit.check_losses(
+            entry, _read_companion_file(losses_path(path))
+        )
+        beside += audit.check_solutions(entry, completions, _read_companion_file(solutions_path(path)))
     except BenchError as error:
-        return [*flaws, Flaw(error.what, _AGAIN)]
-    flaws += [Flaw(what, _AGAIN) for what in beside]
+        return [*flaws, EntryFault(error.what, _RERUN_ADVICE)]
+    flaws += [EntryFault(what, _RERUN_ADVICE) for what in beside]
     try:
         verdicts = None if regrade is None else regrade(entry, completions)
     except BenchError as error:
-        return [*flaws, Flaw(error.what, error.way_out or "check with what the row was scored with")]
-    return flaws if verdicts is None else [*flaws, *map(Flaw, audit.grades(entry, completions, verdicts))]
+        return [*flaws, EntryFault(error.what, error.way_out or "check with what the row was scored with")]
+    return (
+        flaws if verdicts is None else [*flaws, *map(EntryFault, audit.check_judgements(entry, completions, verdicts))]
+    )
 
 
-def audit_file(path: Path, entry: Entry) -> list[str]:
+def check_entry_file(path: Path, entry: Entry) -> list[str]:
     """What is wrong with the entry read from `path`, its completions left aside."""
-    return [*audit.numbers(entry), *_spelled(path, entry)]
+    return [*audit.check_numbers(entry), *_check_name_and_spelling(path, entry)]
 
 
-def _spelled(path: Path, entry: Entry) -> Iterator[str]:
-    data = pretty(entry)
+def _check_name_and_spelling(path: Path, entry: Entry) -> Iterator[str]:
+    data = encode_indented(entry)
     if path.read_bytes() != data:
         yield "is not spelled as bench spells entries"
-    name = f"{_stem(entry, data)}.json"
+    name = f"{_build_file_stem(entry, data)}.json"
     if path.name != name:
         yield f"its name does not follow from its content (that gives {name})"
 
 
-def _lines_beside(path: Path) -> bytes:
+def _read_completion_lines(path: Path) -> bytes:
     beside = completions_path(path)
     if beside.is_symlink() or not beside.is_file():
         raise BenchError(f"lacks its completions {beside.name}")
-    return read_lines(beside)
+    return decompress_file(beside)
 
 
-def _beside(beside: Path) -> bytes | None:
+def _read_companion_file(beside: Path) -> bytes | None:
     if beside.is_symlink():
         raise BenchError(f"{beside.name} is a link, not a file")
-    return read_lines(beside) if beside.is_file() else None
+    return decompress_file(beside) if beside.is_file() else None

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import Literal, Self
 
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import LATER, digest
-from baseline_bench.core.types import BosRule, Identity, Sampling, Score, Value
+from baseline_bench.core.records import OMIT_WHEN_NONE, digest
+from baseline_bench.core.types import BosRule, ModelIdentity, Sampling, Score, Value
 from baseline_bench.results.bits import Bits
-from baseline_bench.results.candidate import Training
+from baseline_bench.results.candidate import TrainingRecord
 
 # Such as lm-eval/acc,none@4a3e3581 and lm-eval/ter=50,none,less@4a3e3581.
-_COUNTED = re.compile(
+_READER_PATTERN = re.compile(
     r"[^/]+/(?P<metric>[^=,]+)(?:=(?P<bar>[^,]+))?,(?P<filter>.+?)(?P<less>,less)?@[0-9a-f]{8}", re.DOTALL
 )
 
@@ -30,7 +30,7 @@ class TaskRecord:
     @property
     def counted(self) -> re.Match[str] | None:
         """The metric, bar and filter of a reader that says right and wrong by them; None for another reader."""
-        return _COUNTED.fullmatch(self.reader)
+        return _READER_PATTERN.fullmatch(self.reader)
 
     @property
     def bar(self) -> tuple[str, str] | None:
@@ -71,7 +71,7 @@ class ModelRecord:
     prompt_style: Literal["template", "text"]
     bos: BosRule
     stop_ids: tuple[int, ...]
-    identity: Identity | None = field(default=None, metadata=LATER)
+    identity: ModelIdentity | None = field(default=None, metadata=OMIT_WHEN_NONE)
 
     def unlike(self, other: "ModelRecord") -> str:
         """The parts of the identity that differ from another model's; see `Identity.unlike`."""
@@ -102,7 +102,7 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
-class Solutions:
+class SolutionLikelihood:
     """How likely the model finds the task's own worked solutions, token by token (teacher-forced), given the prompts.
 
     Attributes:
@@ -117,7 +117,7 @@ class Solutions:
 
 
 @dataclass(frozen=True, slots=True)
-class Checks:
+class CheckResults:
     """What the checks before and after a run noticed.
 
     Attributes:
@@ -161,14 +161,14 @@ class Result:
     prompts_sha256: str
     engine: EngineRecord
     sampling: Sampling
-    training: Training | None
+    training: TrainingRecord | None
     bits: Bits
     counts: Score
     completions_sha256: str
     provenance: Provenance
-    solutions: Solutions | None = field(default=None, metadata=LATER)
-    checks: Checks | None = field(default=None, metadata=LATER)
-    aggregates: Mapping[str, float] | None = field(default=None, metadata=LATER)
+    solutions: SolutionLikelihood | None = field(default=None, metadata=OMIT_WHEN_NONE)
+    checks: CheckResults | None = field(default=None, metadata=OMIT_WHEN_NONE)
+    aggregates: Mapping[str, float] | None = field(default=None, metadata=OMIT_WHEN_NONE)
 
     @property
     def marks(self) -> tuple[str, ...]:

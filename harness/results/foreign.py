@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from baseline_bench.core.errors import BenchError, gathered
-from baseline_bench.core.records import decode, keep_file, moment, parse, pretty
+from baseline_bench.core.errors import BenchError, combine_problems
+from baseline_bench.core.records import decode_record, encode_indented, parse_json, parse_time, write_if_changed
 from baseline_bench.results.bits import hex_to_bits
-from baseline_bench.results.entries import slug
+from baseline_bench.results.entries import slugify
 
 FOLDER = "foreign"
-_RESTORE = "restore the file from git, or read it with the version of bench that wrote it"
+_RESTORE_ADVICE = "restore the file from git, or read it with the version of bench that wrote it"
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign:
+class ExternalResult:
     """One result of another harness; what it does not tell is None.
 
     Attributes:
@@ -79,24 +79,24 @@ class Foreign:
         return ("weights", "prompt ids", *(name for name, value in told.items() if value is None))
 
 
-def write(record: Foreign, board: Path) -> Path:
+def write_record(record: ExternalResult, board: Path) -> Path:
     """Add a record to a board's folder; the same record again changes nothing.
 
     Raises:
         ValueError: the parts of the record do not fit one another; nothing is written.
     """
-    if problems := audit(record):
+    if problems := check_record(record):
         raise ValueError("; ".join(problems))
-    return keep_file(board / place(record), pretty(record))
+    return write_if_changed(board / record_path(record), encode_indented(record))
 
 
-def place(record: Foreign) -> str:
+def record_path(record: ExternalResult) -> str:
     """Where its file lies in its board's folder: `foreign/<date>-<candidate>-<12 hex of the file's sha256>.json`."""
-    digest = hashlib.sha256(pretty(record)).hexdigest()[:12]
-    return f"{FOLDER}/{record.created[:10]}-{slug(record.candidate)}-{digest}.json"
+    digest = hashlib.sha256(encode_indented(record)).hexdigest()[:12]
+    return f"{FOLDER}/{record.created[:10]}-{slugify(record.candidate)}-{digest}.json"
 
 
-def read(board: Path) -> tuple[Foreign, ...]:
+def read_records(board: Path) -> tuple[ExternalResult, ...]:
     """Every such record of a board, sorted by candidate, then by time.
 
     Raises:
@@ -104,24 +104,24 @@ def read(board: Path) -> tuple[Foreign, ...]:
     """
     folder = board / FOLDER
     paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
-    return tuple(sorted(map(_read, paths), key=lambda record: (record.candidate, record.created)))
+    return tuple(sorted(map(_read_record, paths), key=lambda record: (record.candidate, record.created)))
 
 
-def _read(path: Path) -> Foreign:
+def _read_record(path: Path) -> ExternalResult:
     if path.is_symlink():
-        raise BenchError(f"{path.name}: a link, not a file", _RESTORE)
+        raise BenchError(f"{path.name}: a link, not a file", _RESTORE_ADVICE)
     data = path.read_bytes()
-    record = decode(Foreign, parse(data, path.name, _RESTORE), path.name, _RESTORE)
-    if problems := audit(record):
-        raise gathered(problems, path.name, _RESTORE)
-    if pretty(record) != data or f"{FOLDER}/{path.name}" != place(record):
-        raise BenchError(f"{path.name}: its name or spelling does not follow from its content", _RESTORE)
+    record = decode_record(ExternalResult, parse_json(data, path.name, _RESTORE_ADVICE), path.name, _RESTORE_ADVICE)
+    if problems := check_record(record):
+        raise combine_problems(problems, path.name, _RESTORE_ADVICE)
+    if encode_indented(record) != data or f"{FOLDER}/{path.name}" != record_path(record):
+        raise BenchError(f"{path.name}: its name or spelling does not follow from its content", _RESTORE_ADVICE)
     return record
 
 
-def audit(record: Foreign) -> list[str]:
+def check_record(record: ExternalResult) -> list[str]:
     """What is wrong with a record: digests that are none, bits of other items, counts that cannot be."""
-    problems = [] if moment(record.created) else [f"created is no UTC time: {record.created!r:.60}"]
+    problems = [] if parse_time(record.created) else [f"created is no UTC time: {record.created!r:.60}"]
     digests = {name: getattr(record, name) for name in ("ids_sha256", "results_sha256", "samples_sha256")}
     problems += [
         f"{name} is no sha256: {value!r:.70}"

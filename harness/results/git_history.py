@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import decode, parse
+from baseline_bench.core.records import decode_record, parse_json
 from baseline_bench.results import entries, history
 from baseline_bench.results.board import Row
-from baseline_bench.results.completions import CommittedCompletion, from_lines, read_lines
+from baseline_bench.results.completions import CommittedCompletion, decompress_file, parse_completions
 from baseline_bench.results.entry import Entry
-from baseline_bench.results.retractions import RETRACTIONS, Retraction
+from baseline_bench.results.retractions import RETRACTIONS_FOLDER, Retraction
 
-_ENTRY = ".json"
-_RESTORE = "restore the file from git"
-_FSCK = "check the repository: git fsck"
+_ENTRY_SUFFIX = ".json"
+_RESTORE_ADVICE = "restore the file from git"
+_FSCK_ADVICE = "check the repository: git fsck"
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
+class BoardChanges:
     """One board, before and after.
 
     Attributes:
@@ -41,7 +41,7 @@ class Stand:
 
 
 @dataclass(frozen=True, slots=True)
-class Additions:
+class BranchChanges:
     """Every board that a branch touches.
 
     Attributes:
@@ -52,10 +52,10 @@ class Additions:
 
     commit: str
     prefix: str
-    boards: tuple[Stand, ...]
+    boards: tuple[BoardChanges, ...]
 
 
-def since(folder: Path, ref: str) -> Additions:
+def find_branch_changes(folder: Path, ref: str) -> BranchChanges:
     """What the working tree adds to `folder` since HEAD left `ref`.
 
     A new entry whose name, numbers, completions and losses do not follow from one another is no row here:
@@ -64,17 +64,19 @@ def since(folder: Path, ref: str) -> Additions:
     Raises:
         BenchError: no repository, no such ref, or no common commit.
     """
-    past = history.since(folder, ref)
-    blobs = _blobs(folder, past.commit)
-    prefix = _git(folder, "rev-parse", "--show-prefix").decode("utf-8", "surrogateescape").strip("\n")
-    names = sorted({path.parent.name for path in folder.glob(f"*/*{_ENTRY}")} | {name.split("/")[0] for name in blobs})
-    stands = [_stand(folder, name, blobs) for name in names]
-    return Additions(
+    past = history.read_folder_history(folder, ref)
+    blobs = _list_blobs(folder, past.commit)
+    prefix = _run_git(folder, "rev-parse", "--show-prefix").decode("utf-8", "surrogateescape").strip("\n")
+    names = sorted(
+        {path.parent.name for path in folder.glob(f"*/*{_ENTRY_SUFFIX}")} | {name.split("/")[0] for name in blobs}
+    )
+    stands = [_compare_board(folder, name, blobs) for name in names]
+    return BranchChanges(
         past.commit, prefix, tuple(stand for stand in stands if stand.new or stand.retracted or stand.unsound)
     )
 
 
-def answers(folder: Path, commit: str, file: str) -> tuple[CommittedCompletion, ...]:
+def read_committed_completions(folder: Path, commit: str, file: str) -> tuple[CommittedCompletion, ...]:
     """The completions of an entry: as the merge-base has them, else as the working tree has.
 
     Args:
@@ -87,68 +89,75 @@ def answers(folder: Path, commit: str, file: str) -> tuple[CommittedCompletion, 
     """
     beside = entries.completions_path(folder / file)
     name = f"{Path(file).parent}/{beside.name}"
-    committed = _blobs(folder, commit, name)
+    committed = _list_blobs(folder, commit, name)
     if not committed:
-        return from_lines(read_lines(beside), beside.name)
+        return parse_completions(decompress_file(beside), beside.name)
     with tempfile.TemporaryDirectory() as place:
         copy = Path(place, beside.name)
-        copy.write_bytes(_contents(folder, committed)[name])
-        return from_lines(read_lines(copy), copy.name)
+        copy.write_bytes(_read_blobs(folder, committed)[name])
+        return parse_completions(decompress_file(copy), copy.name)
 
 
-def _stand(folder: Path, board: str, blobs: Mapping[str, str]) -> Stand:
-    of_board = {file: blob for file, blob in blobs.items() if file.startswith(f"{board}/") and file.endswith(_ENTRY)}
-    old = _contents(folder, {file: blob for file, blob in of_board.items() if file.count("/") == 1})
-    said = _contents(folder, {file: blob for file, blob in of_board.items() if _is_retraction(file)})
-    here = sorted((folder / board).glob(f"*{_ENTRY}"))
+def _compare_board(folder: Path, board: str, blobs: Mapping[str, str]) -> BoardChanges:
+    of_board = {
+        file: blob for file, blob in blobs.items() if file.startswith(f"{board}/") and file.endswith(_ENTRY_SUFFIX)
+    }
+    old = _read_blobs(folder, {file: blob for file, blob in of_board.items() if file.count("/") == 1})
+    said = _read_blobs(folder, {file: blob for file, blob in of_board.items() if _is_retraction_file(file)})
+    here = sorted((folder / board).glob(f"*{_ENTRY_SUFFIX}"))
     new = [path for path in here if f"{board}/{path.name}" not in blobs]
-    sound = _sound(new)
-    said_here = sorted((folder / board / RETRACTIONS).glob(f"*{_ENTRY}"))
+    sound = _read_sound_rows(new)
+    said_here = sorted((folder / board / RETRACTIONS_FOLDER).glob(f"*{_ENTRY_SUFFIX}"))
     later = [path for path in said_here if path.is_file() and not path.is_symlink()]
-    return Stand(
+    return BoardChanges(
         name=board,
-        old=_rows(old),
+        old=_parse_rows(old),
         new=sound,
-        withdrawn=_retractions(said),
-        retracted=_retractions(
-            {path.name: path.read_bytes() for path in later if f"{board}/{RETRACTIONS}/{path.name}" not in blobs}
+        withdrawn=_parse_retractions(said),
+        retracted=_parse_retractions(
+            {path.name: path.read_bytes() for path in later if f"{board}/{RETRACTIONS_FOLDER}/{path.name}" not in blobs}
         ),
         unsound=tuple(sorted({path.name for path in new} - {row.file for row in sound})),
     )
 
 
-def _is_retraction(file: str) -> bool:
-    return file.count("/") == 2 and file.split("/")[1] == RETRACTIONS
+def _is_retraction_file(file: str) -> bool:
+    return file.count("/") == 2 and file.split("/")[1] == RETRACTIONS_FOLDER
 
 
-def _rows(contents: Mapping[str, bytes]) -> tuple[Row, ...]:
+def _parse_rows(contents: Mapping[str, bytes]) -> tuple[Row, ...]:
     rows = []
     for file, data in sorted(contents.items()):
         try:
-            rows.append(Row(file.split("/")[1], decode(Entry, parse(data, file, _RESTORE), file, _RESTORE)))
+            rows.append(
+                Row(
+                    file.split("/")[1],
+                    decode_record(Entry, parse_json(data, file, _RESTORE_ADVICE), file, _RESTORE_ADVICE),
+                )
+            )
         except BenchError:
             continue
     return tuple(rows)
 
 
-def _sound(paths: list[Path]) -> tuple[Row, ...]:
+def _read_sound_rows(paths: list[Path]) -> tuple[Row, ...]:
     """The entries of which nothing is wrong at level L0."""
-    return tuple(Row(path.name, entries.read(path)) for path in paths if not entries.verify(path))
+    return tuple(Row(path.name, entries.read_entry(path)) for path in paths if not entries.verify_entry(path))
 
 
-def _retractions(contents: Mapping[str, bytes]) -> tuple[Retraction, ...]:
+def _parse_retractions(contents: Mapping[str, bytes]) -> tuple[Retraction, ...]:
     found = []
     for file, data in sorted(contents.items()):
         try:
-            found.append(decode(Retraction, parse(data, file, _RESTORE), file, _RESTORE))
+            found.append(decode_record(Retraction, parse_json(data, file, _RESTORE_ADVICE), file, _RESTORE_ADVICE))
         except BenchError:
             continue
     return tuple(found)
 
 
-def _blobs(folder: Path, commit: str, *paths: str) -> dict[str, str]:
+def _list_blobs(folder: Path, commit: str, *paths: str) -> dict[str, str]:
     """The files of the folder at a commit, by path relative to it, with the ids of their contents; no links."""
-    listed = _git(folder, "ls-tree", "-r", "-z", commit, "--", *paths).decode("utf-8", "surrogateescape")
+    listed = _run_git(folder, "ls-tree", "-r", "-z", commit, "--", *paths).decode("utf-8", "surrogateescape")
     found = {}
     for line in filter(None, listed.split("\0")):
         facts, _, path = line.partition("\t")
@@ -158,11 +167,11 @@ def _blobs(folder: Path, commit: str, *paths: str) -> dict[str, str]:
     return found
 
 
-def _contents(folder: Path, blobs: Mapping[str, str]) -> dict[str, bytes]:
+def _read_blobs(folder: Path, blobs: Mapping[str, str]) -> dict[str, bytes]:
     """The contents of blobs, by the names they are given here."""
     if not blobs:
         return {}
-    told = _git(folder, "cat-file", "--batch", given="".join(f"{blob}\n" for blob in blobs.values()).encode())
+    told = _run_git(folder, "cat-file", "--batch", given="".join(f"{blob}\n" for blob in blobs.values()).encode())
     contents, at = {}, 0
     for name in blobs:
         end = told.index(b"\n", at)
@@ -172,9 +181,9 @@ def _contents(folder: Path, blobs: Mapping[str, str]) -> dict[str, bytes]:
     return contents
 
 
-def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
+def _run_git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
     command = ["git", "-C", str(folder), *arguments]
     done = subprocess.run(command, input=given, capture_output=True, check=False)
     if done.returncode != 0:
-        raise BenchError(f"git cannot read {folder} ({' '.join(arguments[:1])})", _FSCK)
+        raise BenchError(f"git cannot read {folder} ({' '.join(arguments[:1])})", _FSCK_ADVICE)
     return done.stdout

@@ -8,7 +8,7 @@ from baseline_bench.core.errors import BenchError
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class FolderHistory:
     """A folder against the commit at which a branch left its base; paths are relative to the folder.
 
     Attributes:
@@ -22,7 +22,7 @@ class History:
     changed: tuple[str, ...]
 
 
-def since(folder: Path, ref: str) -> History:
+def read_folder_history(folder: Path, ref: str) -> FolderHistory:
     """The history of `folder` since HEAD left `ref`, the uncommitted changes counted.
 
     A renamed file is one that the working tree no longer has.
@@ -31,27 +31,27 @@ def since(folder: Path, ref: str) -> History:
         BenchError: no repository, no such ref, or no common commit.
     """
     # --end-of-options: a ref that begins with a dash is a ref that does not exist.
-    tip = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    tip = _git_output(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     if tip is None:
         raise BenchError(f"git knows no commit {ref!r}", "fetch it, or name another with --base")
-    base = _git(folder, "merge-base", tip.strip(), "HEAD")
+    base = _git_output(folder, "merge-base", tip.strip(), "HEAD")
     if base is None:
         raise BenchError(
             f"{ref} and HEAD have no common commit here", "fetch the whole history: git fetch --unshallow origin"
         )
     commit = base.strip()
-    listed = _git(folder, "ls-tree", "-r", "-z", "--name-only", commit)
+    listed = _git_output(folder, "ls-tree", "-r", "-z", "--name-only", commit)
     # Status of the working tree, staged or not; no renames, so that a moved file shows as one that is gone.
-    changed = _git(
+    changed = _git_output(
         folder, "diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", "--relative", commit, "--", "."
     )
     if listed is None or changed is None:
         raise BenchError(f"git cannot compare {folder} with {commit[:12]}", "check the repository: git fsck")
     frozen = frozenset(filter(None, listed.split("\0")))
-    return History(commit, frozen, tuple(sorted(frozen.intersection(changed.split("\0")))))
+    return FolderHistory(commit, frozen, tuple(sorted(frozen.intersection(changed.split("\0")))))
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def _git_output(folder: Path, *arguments: str) -> str | None:
     """What git prints, or None where it fails."""
     command = ["git", "-C", str(folder), *arguments]
     try:

@@ -7,7 +7,7 @@ from baseline_bench.results.completions import CommittedCompletion
 from baseline_bench.results.entry import Entry
 
 
-def faults(entry: Entry, completions: Sequence[CommittedCompletion]) -> list[str]:
+def check_item_metrics(entry: Entry, completions: Sequence[CommittedCompletion]) -> list[str]:
     """What contradicts the metrics; nothing for entries that keep none.
 
     An item is right whose metric is 1, or reaches the bar that the reader names.

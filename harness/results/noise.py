@@ -11,14 +11,22 @@ from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
-from baseline_bench.core.errors import BenchError, gathered
-from baseline_bench.core.records import decode, digest, keep_file, moment, parse, plain, pretty
+from baseline_bench.core.errors import BenchError, combine_problems
+from baseline_bench.core.records import (
+    decode_record,
+    digest,
+    encode_indented,
+    parse_json,
+    parse_time,
+    to_json_value,
+    write_if_changed,
+)
 from baseline_bench.results.completions import CommittedCompletion
-from baseline_bench.results.entries import slug
+from baseline_bench.results.entries import slugify
 from baseline_bench.results.entry import EngineRecord, ModelRecord, Provenance, Selection, TaskRecord
 
 FOLDER = "noise"
-_RESTORE = "restore the file from git, or read it with the version of bench that wrote it"
+_RESTORE_ADVICE = "restore the file from git, or read it with the version of bench that wrote it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,7 @@ class NoiseRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class RunPair:
     """Two runs, by their places in the list, and how many of their answers are equal in every token."""
 
     first: int
@@ -65,16 +73,16 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Passes:
+class BatchPasses:
     """A subset asked in several manners of one running engine: does it matter which prompts share a batch."""
 
     selection: Selection
     runs: tuple[NoiseRun, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[RunPair, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Noise:
+class NoiseRecord:
     """One model scored several times under the same settings, each time by an engine of its own.
 
     Attributes:
@@ -95,8 +103,8 @@ class Noise:
     engine: EngineRecord
     provenance: Provenance
     runs: tuple[NoiseRun, ...]
-    pairs: tuple[Pair, ...]
-    passes: Passes | None
+    pairs: tuple[RunPair, ...]
+    passes: BatchPasses | None
 
     @property
     def items(self) -> int:
@@ -112,7 +120,7 @@ class Noise:
     @property
     def flip_rate(self) -> float:
         """Share of the items that are right in one of two runs and wrong in the other, the mean over all pairs."""
-        return sum(flips(*pair) for pair in combinations(self.runs, 2)) / (len(self.pairs) * self.items)
+        return sum(count_flips(*pair) for pair in combinations(self.runs, 2)) / (len(self.pairs) * self.items)
 
     @property
     def equal_share(self) -> float:
@@ -128,41 +136,42 @@ class Noise:
         return (ever ^ always).bit_count()
 
 
-def flips(first: NoiseRun, second: NoiseRun) -> int:
+def count_flips(first: NoiseRun, second: NoiseRun) -> int:
     """Items that are right in one of the two and wrong in the other."""
     return (int(first.correct, 16) ^ int(second.correct, 16)).bit_count()
 
 
-def trace(line: CommittedCompletion) -> str:
+def fingerprint_completion(line: CommittedCompletion) -> str:
     """What tells one answer from another: the digest of its token ids, or of its text where a server tells no ids."""
     return line.ids_sha256 or digest(line.text if line.more is None else [line.text, *line.more])[:16]
 
 
-def pairs(traces: Sequence[Sequence[str]]) -> tuple[Pair, ...]:
+def pair_runs(traces: Sequence[Sequence[str]]) -> tuple[RunPair, ...]:
     """Every pair of runs, in order, given each run's traces in the order of the items."""
     return tuple(
-        Pair(one, two, sum(a == b for a, b in zip(traces[one], traces[two], strict=True)))
+        RunPair(one, two, sum(a == b for a, b in zip(traces[one], traces[two], strict=True)))
         for one, two in combinations(range(len(traces)), 2)
     )
 
 
-def name(noise: Noise) -> str:
+def build_record_name(noise: NoiseRecord) -> str:
     """`<date>-<candidate>-<12 hex of the file's sha256>.json`."""
-    return f"{noise.created[:10]}-{slug(noise.candidate)}-{hashlib.sha256(pretty(noise)).hexdigest()[:12]}.json"
+    digest = hashlib.sha256(encode_indented(noise)).hexdigest()
+    return f"{noise.created[:10]}-{slugify(noise.candidate)}-{digest[:12]}.json"
 
 
-def write(noise: Noise, board_folder: Path) -> Path:
+def write_record(noise: NoiseRecord, board_folder: Path) -> Path:
     """Add a record to a board's folder; the same record again changes nothing.
 
     Raises:
         ValueError: the parts of the record do not fit one another; nothing is written.
     """
-    if problems := audit(noise):
+    if problems := check_record(noise):
         raise ValueError("; ".join(problems))
-    return keep_file(board_folder / FOLDER / name(noise), pretty(noise))
+    return write_if_changed(board_folder / FOLDER / build_record_name(noise), encode_indented(noise))
 
 
-def read(board_folder: Path) -> tuple[Noise, ...]:
+def read_records(board_folder: Path) -> tuple[NoiseRecord, ...]:
     """Every noise record of a board, sorted by time, then by file name.
 
     Raises:
@@ -170,48 +179,48 @@ def read(board_folder: Path) -> tuple[Noise, ...]:
     """
     folder = board_folder / FOLDER
     paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
-    return tuple(sorted(map(_read, paths), key=lambda noise: noise.created))
+    return tuple(sorted(map(_read_record, paths), key=lambda noise: noise.created))
 
 
-def _read(path: Path) -> Noise:
+def _read_record(path: Path) -> NoiseRecord:
     if path.is_symlink():
-        raise BenchError(f"{path.name}: a link, not a file", _RESTORE)
+        raise BenchError(f"{path.name}: a link, not a file", _RESTORE_ADVICE)
     data = path.read_bytes()
-    noise = decode(Noise, parse(data, path.name, _RESTORE), path.name, _RESTORE)
-    if problems := audit(noise):
-        raise gathered(problems, path.name, _RESTORE)
-    if pretty(noise) != data or path.name != name(noise):
-        raise BenchError(f"{path.name}: its name or spelling does not follow from its content", _RESTORE)
+    noise = decode_record(NoiseRecord, parse_json(data, path.name, _RESTORE_ADVICE), path.name, _RESTORE_ADVICE)
+    if problems := check_record(noise):
+        raise combine_problems(problems, path.name, _RESTORE_ADVICE)
+    if encode_indented(noise) != data or path.name != build_record_name(noise):
+        raise BenchError(f"{path.name}: its name or spelling does not follow from its content", _RESTORE_ADVICE)
     return noise
 
 
-def audit(noise: Noise) -> list[str]:
+def check_record(noise: NoiseRecord) -> list[str]:
     """What is wrong with a record: digests that are none, bits of other items, counts that cannot be."""
-    problems = [] if moment(noise.created) else [f"created is no UTC time: {noise.created!r:.60}"]
+    problems = [] if parse_time(noise.created) else [f"created is no UTC time: {noise.created!r:.60}"]
     for part in (noise, noise.task, noise.selection, noise.model):
-        for key, value in plain(part).items():
+        for key, value in to_json_value(part).items():
             if key.endswith("_sha256") and value is not None and not re.fullmatch("[0-9a-f]{64}", value):
                 problems.append(f"{key} is no sha256: {value!r:.70}")
     if len(noise.runs) < 2:
         return [*problems, "fewer than two runs show no noise"]
-    problems += _audit(noise.runs, noise.pairs, noise.selection)
+    problems += _check_runs(noise.runs, noise.pairs, noise.selection)
     if noise.passes is not None:
-        problems += _audit(noise.passes.runs, noise.passes.pairs, noise.passes.selection)
+        problems += _check_runs(noise.passes.runs, noise.passes.pairs, noise.passes.selection)
     return problems
 
 
-def _audit(runs: Sequence[NoiseRun], found: Sequence[Pair], selection: Selection) -> list[str]:
+def _check_runs(runs: Sequence[NoiseRun], found: Sequence[RunPair], selection: Selection) -> list[str]:
     asked = selection.total if selection.limit is None else selection.limit
     if not 1 <= selection.scored == asked <= selection.total:
         return [f"{selection.scored} of {selection.total} items scored does not fit the limit"]
-    problems = [problem for place, run in enumerate(runs, 1) for problem in _odd(run, place, selection.scored)]
+    problems = [problem for place, run in enumerate(runs, 1) for problem in _check_run(run, place, selection.scored)]
     wanted = list(combinations(range(len(runs)), 2))
     if [(pair.first, pair.second) for pair in found] != wanted:
         problems.append("pairs are not every pair of the runs in order")
-    return problems or list(_impossible(runs, found))
+    return problems or list(_check_pairs(runs, found))
 
 
-def _odd(run: NoiseRun, place: int, items: int) -> Iterable[str]:
+def _check_run(run: NoiseRun, place: int, items: int) -> Iterable[str]:
     width, padding = -(-items // 4), -items % 4
     numbers = [run.correct, run.unread, run.cut]
     if run.items != items or not all(re.fullmatch(f"[0-9a-f]{{{width}}}", text) for text in numbers):
@@ -226,11 +235,11 @@ def _odd(run: NoiseRun, place: int, items: int) -> Iterable[str]:
         yield f"run {place}: a count is negative"
 
 
-def _impossible(runs: Sequence[NoiseRun], found: Sequence[Pair]) -> Iterator[str]:
+def _check_pairs(runs: Sequence[NoiseRun], found: Sequence[RunPair]) -> Iterator[str]:
     for pair in found:
         one, two = runs[pair.first], runs[pair.second]
         where = f"runs {pair.first + 1} and {pair.second + 1}"
         if not 0 <= pair.equal <= one.items or (pair.equal == one.items) != (one.answers == two.answers):
             yield f"{where}: {pair.equal} equal answers do not fit their digests"
-        elif flips(one, two) > one.items - pair.equal:
+        elif count_flips(one, two) > one.items - pair.equal:
             yield f"{where}: more answers changed their judgement than changed at all"

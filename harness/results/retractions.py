@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from baseline_bench.core.errors import BenchError, gathered
-from baseline_bench.core.records import decode, keep_file, moment, parse, pretty
+from baseline_bench.core.errors import BenchError, combine_problems
+from baseline_bench.core.records import decode_record, encode_indented, parse_json, parse_time, write_if_changed
 from baseline_bench.results.entry import Provenance
 
-RETRACTIONS, VERIFICATIONS = "retractions", "verifications"
+RETRACTIONS_FOLDER, VERIFICATIONS_FOLDER = "retractions", "verifications"
 # Characters of a reason, which stands whole in a table.
-LONGEST = 300
-_RESTORE = "restore the file from git, or read it with the version of bench that wrote it"
+MAX_REASON_LENGTH = 300
+_RESTORE_ADVICE = "restore the file from git, or read it with the version of bench that wrote it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class BoardRecords:
     """Everything said of a board's entries, each list sorted by time, then by file name."""
 
     retractions: tuple[Retraction, ...]
@@ -81,7 +81,7 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class RecordFault:
     """What is wrong with one record's file, which is named relative to the board's folder."""
 
     file: str
@@ -91,57 +91,60 @@ class Problem:
 Record = TypeVar("Record", Retraction, Verification)
 
 
-def write(record: Retraction | Verification, board: Path) -> Path:
+def write_record(record: Retraction | Verification, board: Path) -> Path:
     """Add a record to the board's folder; the same record again changes nothing."""
-    return keep_file(board / place(record), pretty(record))
+    return write_if_changed(board / record_path(record), encode_indented(record))
 
 
-def place(record: Retraction | Verification) -> str:
+def record_path(record: Retraction | Verification) -> str:
     """Where the record's file lies, relative to its board's folder."""
-    kind = RETRACTIONS if isinstance(record, Retraction) else VERIFICATIONS
-    return f"{kind}/{name(record.entry, pretty(record))}"
+    kind = RETRACTIONS_FOLDER if isinstance(record, Retraction) else VERIFICATIONS_FOLDER
+    return f"{kind}/{build_record_name(record.entry, encode_indented(record))}"
 
 
-def name(entry: str, data: bytes) -> str:
+def build_record_name(entry: str, data: bytes) -> str:
     """`<stem of the entry>-<12 hex of the record's own sha256>.json`."""
     return f"{entry.removesuffix('.json')}-{hashlib.sha256(data).hexdigest()[:12]}.json"
 
 
-def read(board: Path) -> Said:
+def read_records(board: Path) -> BoardRecords:
     """Every record of a board.
 
     Raises:
         BenchError: naming each file that is none, or whose name does not follow from its content.
     """
-    retractions, unsound = _read(Retraction, board / RETRACTIONS)
-    verifications, others = _read(Verification, board / VERIFICATIONS)
+    retractions, unsound = _read_record_folder(Retraction, board / RETRACTIONS_FOLDER)
+    verifications, others = _read_record_folder(Verification, board / VERIFICATIONS_FOLDER)
     if problems := unsound + others:
-        raise gathered([problem.what for problem in problems], str(board), "see bench board --check")
-    return Said(tuple(retractions), tuple(verifications))
+        raise combine_problems([problem.what for problem in problems], str(board), "see bench board --check")
+    return BoardRecords(tuple(retractions), tuple(verifications))
 
 
-def audit(board: Path) -> list[Problem]:
+def check_records(board: Path) -> list[RecordFault]:
     """What is wrong with the records of a board: each by itself, against its entry, and the chains that they form."""
-    retractions, unsound = _read(Retraction, board / RETRACTIONS)
-    verifications, others = _read(Verification, board / VERIFICATIONS)
+    retractions, unsound = _read_record_folder(Retraction, board / RETRACTIONS_FOLDER)
+    verifications, others = _read_record_folder(Verification, board / VERIFICATIONS_FOLDER)
     contents = {path.name: path.read_bytes() for path in board.glob("*.json") if path.is_file()}
     digests = {file: hashlib.sha256(data).hexdigest() for file, data in contents.items()}
     return [
         *unsound,
         *others,
-        *(problem for record in retractions for problem in _unfounded(record, digests)),
-        *(problem for record in verifications for problem in _unfounded(record, digests)),
-        *(Problem(place(record), "its chain of successors comes back to its entry") for record in loops(retractions)),
+        *(problem for record in retractions for problem in _check_references(record, digests)),
+        *(problem for record in verifications for problem in _check_references(record, digests)),
+        *(
+            RecordFault(record_path(record), "its chain of successors comes back to its entry")
+            for record in find_successor_loops(retractions)
+        ),
     ]
 
 
-def loops(retractions: Sequence[Retraction]) -> list[Retraction]:
+def find_successor_loops(retractions: Sequence[Retraction]) -> list[Retraction]:
     """The retractions from whose entry the successors, each by its newest record, lead back to that entry."""
-    after = {record.entry: record.superseded_by for record in sorted(retractions, key=_order)}
-    return [record for record in retractions if _returns(record.entry, after)]
+    after = {record.entry: record.superseded_by for record in sorted(retractions, key=_sort_key)}
+    return [record for record in retractions if _leads_back(record.entry, after)]
 
 
-def _returns(entry: str, after: Mapping[str, str | None]) -> bool:
+def _leads_back(entry: str, after: Mapping[str, str | None]) -> bool:
     seen: set[str] = set()
     step: str | None = after.get(entry)
     while step is not None and step != entry and step not in seen:
@@ -150,45 +153,45 @@ def _returns(entry: str, after: Mapping[str, str | None]) -> bool:
     return step == entry
 
 
-def _unfounded(record: Retraction | Verification, digests: Mapping[str, str]) -> Iterator[Problem]:
+def _check_references(record: Retraction | Verification, digests: Mapping[str, str]) -> Iterator[RecordFault]:
     """What the record says of entries that does not hold."""
-    file = place(record)
-    if moment(record.created) is None:
-        yield Problem(file, f"created is no UTC time such as 2026-11-22T12:00:00Z: {record.created!r:.60}")
+    file = record_path(record)
+    if parse_time(record.created) is None:
+        yield RecordFault(file, f"created is no UTC time such as 2026-11-22T12:00:00Z: {record.created!r:.60}")
     if record.entry not in digests:
-        yield Problem(file, f"names an entry that is not here: {record.entry!r:.100}")
+        yield RecordFault(file, f"names an entry that is not here: {record.entry!r:.100}")
     elif digests[record.entry] != record.entry_sha256:
-        yield Problem(file, f"was written of another content of {record.entry!r:.100}")
+        yield RecordFault(file, f"was written of another content of {record.entry!r:.100}")
     if isinstance(record, Retraction):
         if not record.why.strip():
-            yield Problem(file, "gives no reason")
-        if len(record.why) > LONGEST:
-            yield Problem(file, f"gives a reason longer than {LONGEST} characters")
+            yield RecordFault(file, "gives no reason")
+        if len(record.why) > MAX_REASON_LENGTH:
+            yield RecordFault(file, f"gives a reason longer than {MAX_REASON_LENGTH} characters")
         if record.superseded_by is not None and record.superseded_by not in digests:
-            yield Problem(file, f"names a successor that is not here: {record.superseded_by!r:.100}")
+            yield RecordFault(file, f"names a successor that is not here: {record.superseded_by!r:.100}")
 
 
-def _read(kind: type[Record], folder: Path) -> tuple[list[Record], list[Problem]]:
+def _read_record_folder(kind: type[Record], folder: Path) -> tuple[list[Record], list[RecordFault]]:
     """The records of a folder in order of time, and the files that are none."""
     records: list[Record] = []
-    problems: list[Problem] = []
+    problems: list[RecordFault] = []
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
         try:
-            records.append(_one(kind, path))
+            records.append(_read_record(kind, path))
         except BenchError as error:
-            problems.append(Problem(f"{folder.name}/{path.name}", error.what))
-    return sorted(records, key=_order), problems
+            problems.append(RecordFault(f"{folder.name}/{path.name}", error.what))
+    return sorted(records, key=_sort_key), problems
 
 
-def _order(record: Retraction | Verification) -> tuple[str, str]:
-    return record.created, place(record)
+def _sort_key(record: Retraction | Verification) -> tuple[str, str]:
+    return record.created, record_path(record)
 
 
-def _one(kind: type[Record], path: Path) -> Record:
+def _read_record(kind: type[Record], path: Path) -> Record:
     if path.is_symlink():
-        raise BenchError(f"{path.name}: a link, not a file", _RESTORE)
+        raise BenchError(f"{path.name}: a link, not a file", _RESTORE_ADVICE)
     data = path.read_bytes()
-    record = decode(kind, parse(data, path.name, _RESTORE), path.name, _RESTORE)
-    if pretty(record) != data or path.name != name(record.entry, data):
-        raise BenchError(f"{path.name}: its name or spelling does not follow from its content", _RESTORE)
+    record = decode_record(kind, parse_json(data, path.name, _RESTORE_ADVICE), path.name, _RESTORE_ADVICE)
+    if encode_indented(record) != data or path.name != build_record_name(record.entry, data):
+        raise BenchError(f"{path.name}: its name or spelling does not follow from its content", _RESTORE_ADVICE)
     return record

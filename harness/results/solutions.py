@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from baseline_bench.core.errors import BenchError, NotFiniteError
-from baseline_bench.core.records import canonical, parse
-from baseline_bench.results.entry import Solutions
+from baseline_bench.core.records import encode_canonical, parse_json
+from baseline_bench.results.entry import SolutionLikelihood
 
-FILE = "solutions.jsonl"
+SOLUTIONS_FILE = "solutions.jsonl"
 # Decimals of an item's sum: a thousandth of a nat is far below what another batch changes in half precision, and far
 # above what adding up in another order changes in single precision.
-DECIMALS = 3
+LOGPROB_DECIMALS = 3
 _MEAN_DECIMALS = 6
-_RESTORE = "restore the file from git, or give the command that made the row again"
+_RESTORE_ADVICE = "restore the file from git, or give the command that made the row again"
 
 
 @dataclass(frozen=True, slots=True)
-class Likelihood:
+class ItemLikelihood:
     """One item's worked solution, given its prompt.
 
     Attributes:
@@ -32,7 +32,7 @@ class Likelihood:
     logprob: float
 
 
-def likelihood(problem_id: str, logprobs: Sequence[float]) -> Likelihood:
+def build_item_likelihood(problem_id: str, logprobs: Sequence[float]) -> ItemLikelihood:
     """An item of its solution's tokens, each in nats.
 
     Raises:
@@ -45,33 +45,33 @@ def likelihood(problem_id: str, logprobs: Sequence[float]) -> Likelihood:
         raise NotFiniteError(f"log-probabilities of the solution of {problem_id}")
     total = math.fsum(logprobs)
     # A certain token comes out as 1e-7 at times.
-    return Likelihood(problem_id, len(logprobs), min(0.0, round(total, DECIMALS)))
+    return ItemLikelihood(problem_id, len(logprobs), min(0.0, round(total, LOGPROB_DECIMALS)))
 
 
-def to_lines(items: Sequence[Likelihood]) -> bytes:
+def serialise_likelihoods(items: Sequence[ItemLikelihood]) -> bytes:
     """The uncompressed content of the file: `[id, tokens, sum]` a line, in item order."""
-    return b"".join(canonical([item.id, item.tokens, item.logprob]) + b"\n" for item in items)
+    return b"".join(encode_canonical([item.id, item.tokens, item.logprob]) + b"\n" for item in items)
 
 
-def from_lines(lines: bytes, where: str) -> tuple[Likelihood, ...]:
+def parse_likelihoods(lines: bytes, where: str) -> tuple[ItemLikelihood, ...]:
     """The items in the uncompressed content; BenchError naming the first line that is none."""
     return tuple(
-        _item(parse(line, f"{where}:{number}", _RESTORE), f"{where}:{number}")
+        _parse_item(parse_json(line, f"{where}:{number}", _RESTORE_ADVICE), f"{where}:{number}")
         for number, line in enumerate(lines.removesuffix(b"\n").split(b"\n"), start=1)
     )
 
 
-def record(lines: bytes, where: str) -> Solutions:
+def summarise_likelihoods(lines: bytes, where: str) -> SolutionLikelihood:
     """What an entry says of the lines; errors as in `from_lines`."""
-    items = from_lines(lines, where)
+    items = parse_likelihoods(lines, where)
     tokens = sum(item.tokens for item in items)
     mean = round(math.fsum(item.logprob for item in items) / tokens, _MEAN_DECIMALS)
-    return Solutions(mean_logprob=mean, tokens=tokens, sha256=hashlib.sha256(lines).hexdigest())
+    return SolutionLikelihood(mean_logprob=mean, tokens=tokens, sha256=hashlib.sha256(lines).hexdigest())
 
 
-def _item(value: object, where: str) -> Likelihood:
+def _parse_item(value: object, where: str) -> ItemLikelihood:
     match value:
         case [str(name), int(tokens), int() | float() as logprob] if tokens > 0 and not isinstance(logprob, bool):
             if not isinstance(tokens, bool) and -math.inf < logprob <= 0:
-                return Likelihood(name, tokens, logprob)
-    raise BenchError(f"{where}: not [id, tokens, log-probability]", _RESTORE)
+                return ItemLikelihood(name, tokens, logprob)
+    raise BenchError(f"{where}: not [id, tokens, log-probability]", _RESTORE_ADVICE)

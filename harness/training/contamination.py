@@ -14,16 +14,16 @@ from baseline_bench.core import plugins
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Problem, Sample
 
-_N = 13
-_SHORTEST = 5  # "What is 7 plus 5" may be a test item; fewer words stand in any text
-_SHOWN = 5
+_NGRAM_WORDS = 13
+_SHORTEST_QUESTION = 5  # "What is 7 plus 5" may be a test item; fewer words stand in any text
+_MAX_SHOWN = 5
 _WORD = re.compile(r"[^\W_]+")
 
-Gram = tuple[str, ...]
+Ngram = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Leaks:
+class LeakReport:
     """What training data and test items have in common, as pairs (sample id, item id) in the data's order.
 
     Attributes:
@@ -34,13 +34,13 @@ class Leaks:
 
     exact: tuple[tuple[str, str], ...]
     ngram: tuple[tuple[str, str], ...]
-    n: int = _N
+    n: int = _NGRAM_WORDS
 
 
-def check(samples: Sequence[Sample], items: Sequence[Problem]) -> Leaks:
+def find_leaks(samples: Sequence[Sample], items: Sequence[Problem]) -> LeakReport:
     """Compare every text of every sample, solutions too, with every item's question."""
-    questions = [_words(item.question) for item in items]
-    whole, long = _index(questions)
+    questions = [_split_words(item.question) for item in items]
+    whole, long = _index_questions(questions)
     sizes = sorted({len(gram) for gram in whole})
     exact: list[tuple[str, str]] = []
     ngram: list[tuple[str, str]] = []
@@ -48,17 +48,19 @@ def check(samples: Sequence[Sample], items: Sequence[Problem]) -> Leaks:
         equal: set[int] = set()
         shared: set[int] = set()
         for text in (*(message.content for message in sample.messages), sample.solution):
-            words = _words(text)
-            for place in _found(long, _grams(words, _N)):
-                (equal if _holds(words, questions[place]) else shared).add(place)
+            words = _split_words(text)
+            for place in _look_up_ngrams(long, _build_ngrams(words, _NGRAM_WORDS)):
+                (equal if _contains_question(words, questions[place]) else shared).add(place)
             for size in sizes:
-                equal |= _found(whole, _grams(words, size) if size >= _SHORTEST or len(words) == size else ())
+                equal |= _look_up_ngrams(
+                    whole, _build_ngrams(words, size) if size >= _SHORTEST_QUESTION or len(words) == size else ()
+                )
         exact += [(sample.id, items[place].id) for place in sorted(equal)]
         ngram += [(sample.id, items[place].id) for place in sorted(shared - equal)]
-    return Leaks(tuple(exact), tuple(ngram))
+    return LeakReport(tuple(exact), tuple(ngram))
 
 
-def require_clean(leaks: Leaks) -> None:
+def require_no_leaks(leaks: LeakReport) -> None:
     """Refuse data that holds test items.
 
     Raises:
@@ -66,42 +68,42 @@ def require_clean(leaks: Leaks) -> None:
     """
     if not leaks.exact:
         return
-    named = ", ".join(f"{item} in {sample}" for sample, item in leaks.exact[:_SHOWN])
-    more = ", ..." if len(leaks.exact) > _SHOWN else ""
+    named = ", ".join(f"{item} in {sample}" for sample, item in leaks.exact[:_MAX_SHOWN])
+    more = ", ..." if len(leaks.exact) > _MAX_SHOWN else ""
     many = len({sample for sample, _ in leaks.exact})
     what = f"{many} training rows hold test questions word for word: {named}{more}"
     raise BenchError(what, "leave these rows out of the data; a score after training on them would mean nothing")
 
 
-def _index(questions: Sequence[Gram]) -> tuple[dict[Gram, list[int]], dict[Gram, list[int]]]:
+def _index_questions(questions: Sequence[Ngram]) -> tuple[dict[Ngram, list[int]], dict[Ngram, list[int]]]:
     """(questions of fewer than 13 words, the runs of 13 words of the others), each with the places of their items."""
-    whole: dict[Gram, list[int]] = {}
-    long: dict[Gram, list[int]] = {}
+    whole: dict[Ngram, list[int]] = {}
+    long: dict[Ngram, list[int]] = {}
     for place, words in enumerate(questions):
-        if 0 < len(words) < _N:
+        if 0 < len(words) < _NGRAM_WORDS:
             whole.setdefault(words, []).append(place)
-        for gram in set(_grams(words, _N)):
+        for gram in set(_build_ngrams(words, _NGRAM_WORDS)):
             long.setdefault(gram, []).append(place)
     return whole, long
 
 
-def _words(text: str) -> Gram:
+def _split_words(text: str) -> Ngram:
     return tuple(_WORD.findall(text.lower()))
 
 
-def _grams(words: Gram, size: int) -> Iterable[Gram]:
+def _build_ngrams(words: Ngram, size: int) -> Iterable[Ngram]:
     return zip(*(words[start:] for start in range(size)), strict=False)
 
 
-def _found(index: dict[Gram, list[int]], grams: Iterable[Gram]) -> set[int]:
+def _look_up_ngrams(index: dict[Ngram, list[int]], grams: Iterable[Ngram]) -> set[int]:
     return {place for gram in index.keys() & set(grams) for place in index[gram]} if index else set()
 
 
-def _holds(words: Gram, question: Gram) -> bool:
-    return question in _grams(words, len(question))
+def _contains_question(words: Ngram, question: Ngram) -> bool:
+    return question in _build_ngrams(words, len(question))
 
 
-def shared(derived_from: Sequence[str], data: str, task: str) -> str | None:
+def find_shared_origin(derived_from: Sequence[str], data: str, task: str) -> str | None:
     """The task from whose test items both the training data and this task's test items come; None where there is none.
 
     Args:
@@ -109,19 +111,19 @@ def shared(derived_from: Sequence[str], data: str, task: str) -> str | None:
         data: what was trained on: a task's name stands for its train split, which may be made from another's test.
         task: name or file of the task to be scored. Its own train split is held apart from its test by the task.
     """
-    sources = {*derived_from, *(root for name in derived_from for root in _made_from(name, "test"))}
+    sources = {*derived_from, *(root for name in derived_from for root in _find_source_tasks(name, "test"))}
     if data != task:
-        sources.update(_made_from(data, "train"))
-    return next((root for root in (task, *_made_from(task, "test")) if root in sources), None)
+        sources.update(_find_source_tasks(data, "train"))
+    return next((root for root in (task, *_find_source_tasks(task, "test")) if root in sources), None)
 
 
-def require_apart(derived_from: Sequence[str], data: str, task: str) -> None:
+def require_separate_origins(derived_from: Sequence[str], data: str, task: str) -> None:
     """Refuse to score a candidate on a task whose items, or the items behind them, its training data was made from.
 
     Raises:
         BenchError: data and task go back to the same test items.
     """
-    root = shared(derived_from, data, task)
+    root = find_shared_origin(derived_from, data, task)
     if root is None:
         return
     too = "" if root == task else f", as those of {task} were"
@@ -131,8 +133,8 @@ def require_apart(derived_from: Sequence[str], data: str, task: str) -> None:
     )
 
 
-def _made_from(name: str, split: str) -> tuple[str, ...]:
+def _find_source_tasks(name: str, split: str) -> tuple[str, ...]:
     """The tasks whose test items this task's split was made from; nothing for what is no task here."""
-    if name not in plugins.names("task") and not (name.endswith(".py") and Path(name).is_file()):
+    if name not in plugins.list_names("task") and not (name.endswith(".py") and Path(name).is_file()):
         return ()
-    return tuple(getattr(plugins.task(name), "DERIVED_FROM", {}).get(split, ()))
+    return tuple(getattr(plugins.load_task(name), "DERIVED_FROM", {}).get(split, ()))

@@ -10,9 +10,9 @@ import datasets
 import pyarrow
 from baseline_bench.core import plugins
 from baseline_bench.core.contracts import Task
-from baseline_bench.core.errors import BenchError, first_line, gathered
-from baseline_bench.core.mirrors import as_it_lies
-from baseline_bench.core.quiet import no_bars
+from baseline_bench.core.errors import BenchError, combine_problems, first_line
+from baseline_bench.core.mirrors import fresh_dataset_cache
+from baseline_bench.core.quiet import hide_progress_bars
 from baseline_bench.core.types import Message, Problem, Sample, Split
 from baseline_bench.training import recipes
 from baseline_bench.training.recipes import Recipe
@@ -20,13 +20,15 @@ from datasets.exceptions import DatasetsError
 from pyarrow import parquet
 
 COLUMNS = ("question", "answer")
-_SHOWN = 5
-_SHAPE = 'a row is {"question": "...", "answer": "..."} or {"messages": [{"role": "user", "content": "..."}, ...]}'
+_MAX_SHOWN = 5
+_EXPECTED_SHAPE = (
+    'a row is {"question": "...", "answer": "..."} or {"messages": [{"role": "user", "content": "..."}, ...]}'
+)
 
-Row = tuple[str, str, Any]
+RawRecord = tuple[str, str, Any]
 
 
-def load(recipe: Recipe, mirror: Path | None) -> list[Sample]:
+def load_samples(recipe: Recipe, mirror: Path | None) -> list[Sample]:
     """Every sample of a recipe's data, in the data's own order and with ids of its own.
 
     Args:
@@ -36,32 +38,32 @@ def load(recipe: Recipe, mirror: Path | None) -> list[Sample]:
         BenchError: data that cannot be reached, is empty or holds rows that are no samples; a split that is scored;
             more shots than the task has.
     """
-    task = plugins.task(recipes.place(recipe, "task"))
-    data = recipes.place(recipe, "data")
+    task = plugins.load_task(recipes.resolve_path(recipe, "task"))
+    data = recipes.resolve_path(recipe, "data")
     if data.endswith((".jsonl", ".parquet")):
-        return _samples(_file_rows(Path(data)), task, recipe.shots, data)
-    if data.endswith(".py") or data in (recipe.task, *plugins.names("task")):
-        return _of_task(plugins.task(data), task, recipe, mirror)
+        return _convert_records(_read_file(Path(data)), task, recipe.shots, data)
+    if data.endswith(".py") or data in (recipe.task, *plugins.list_names("task")):
+        return _load_task_samples(plugins.load_task(data), task, recipe, mirror)
     if data == getattr(task, "REPOSITORY", None):
-        return _of_task(task, task, recipe, mirror)
-    return _samples(_hub_rows(recipe, mirror), task, recipe.shots, recipe.data)
+        return _load_task_samples(task, task, recipe, mirror)
+    return _convert_records(_load_hub_rows(recipe, mirror), task, recipe.shots, recipe.data)
 
 
-def texts(path: Path) -> list[Sample]:
+def load_texts(path: Path) -> list[Sample]:
     """Every text in a file's rows, whatever its columns: enough to look for leaks in any file.
 
     Raises:
         BenchError: no file, neither .jsonl nor .parquet, empty, or not to be read.
     """
-    rows = list(_file_rows(path))
+    rows = list(_read_file(path))
     if wrong := [f"{where} is not JSON" for _, where, row in rows if isinstance(row, ValueError)]:
-        raise _refused(wrong, str(path))
+        raise _rows_error(wrong, str(path))
     if not rows:
         raise BenchError(f"{path} is empty", "give a file with rows")
-    return [Sample(name, tuple(Message("user", text) for text in _leaves(row)), "") for name, _, row in rows]
+    return [Sample(name, tuple(Message("user", text) for text in _iterate_texts(row)), "") for name, _, row in rows]
 
 
-def _of_task(source: Task, task: Task, recipe: Recipe, mirror: Path | None) -> list[Sample]:
+def _load_task_samples(source: Task, task: Task, recipe: Recipe, mirror: Path | None) -> list[Sample]:
     if recipe.split != "train":
         raise BenchError(
             f"{recipe.data} is a task, and its {recipe.split} split is not for training",
@@ -70,10 +72,10 @@ def _of_task(source: Task, task: Task, recipe: Recipe, mirror: Path | None) -> l
     problems = source.problems(Split("train", recipe.config or "main", mirror))
     if not problems:
         raise BenchError(f"the train split of {recipe.data} is empty", "name other data")
-    return [Sample(p.id, _asked(task, recipe.shots, p), p.solution) for p in problems]
+    return [Sample(p.id, _build_messages(task, recipe.shots, p), p.solution) for p in problems]
 
 
-def _asked(task: Task, shots: int, problem: Problem) -> tuple[Message, ...]:
+def _build_messages(task: Task, shots: int, problem: Problem) -> tuple[Message, ...]:
     """The task's own conversation, with its last `shots` worked examples.
 
     Raises:
@@ -88,39 +90,39 @@ def _asked(task: Task, shots: int, problem: Problem) -> tuple[Message, ...]:
     return messages[len(messages) - 1 - 2 * shots :]
 
 
-def _samples(rows: Iterator[Row], task: Task, shots: int, where: str) -> list[Sample]:
+def _convert_records(rows: Iterator[RawRecord], task: Task, shots: int, where: str) -> list[Sample]:
     """Rows as samples; whatever is wrong with them is told at once."""
     samples, wrong = [], []
     for name, place, row in rows:
         try:
-            turns, solution = _conversation(row)
+            turns, solution = _parse_record(row)
         except ValueError as error:
             wrong.append(f"{place} {error}")
             continue
-        asked = _asked(task, shots, Problem(name, turns[-1].content, "", solution))
+        asked = _build_messages(task, shots, Problem(name, turns[-1].content, "", solution))
         if len(turns) > 1:  # a conversation is kept as it is, behind the worked examples
             asked = (*asked[:-1], *turns)
         samples.append(Sample(name, asked, solution))
     if wrong:
-        raise _refused(wrong, where)
+        raise _rows_error(wrong, where)
     if not samples:
-        raise BenchError(f"{where} is empty", _SHAPE)
+        raise BenchError(f"{where} is empty", _EXPECTED_SHAPE)
     return samples
 
 
-def _refused(wrong: list[str], where: str) -> BenchError:
-    more = [f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
-    return gathered(wrong[:_SHOWN] + more, where, _SHAPE)
+def _rows_error(wrong: list[str], where: str) -> BenchError:
+    more = [f"and {len(wrong) - _MAX_SHOWN} more"] if len(wrong) > _MAX_SHOWN else []
+    return combine_problems(wrong[:_MAX_SHOWN] + more, where, _EXPECTED_SHAPE)
 
 
-def _conversation(row: Any) -> tuple[tuple[Message, ...], str]:
+def _parse_record(row: Any) -> tuple[tuple[Message, ...], str]:
     """(turns up to the last user's, solution); ValueError ends the sentence that begins with the row."""
     if isinstance(row, ValueError):
         raise ValueError("is not JSON")
     if not isinstance(row, Mapping):
         raise ValueError("is no object")
     if row.get("messages") is not None:
-        return _turns(row["messages"])
+        return _parse_messages(row["messages"])
     if missing := [column for column in COLUMNS if row.get(column) is None]:
         raise ValueError(f"lacks {' and '.join(missing)}")
     if odd := [column for column in COLUMNS if not (isinstance(row[column], str) and row[column].strip())]:
@@ -128,7 +130,7 @@ def _conversation(row: Any) -> tuple[tuple[Message, ...], str]:
     return (Message("user", row["question"]),), row["answer"]
 
 
-def _turns(messages: Any) -> tuple[tuple[Message, ...], str]:
+def _parse_messages(messages: Any) -> tuple[tuple[Message, ...], str]:
     if not isinstance(messages, Sequence) or not all(_is_turn(turn) for turn in messages) or len(messages) < 2:
         raise ValueError("has messages that are no list of two or more {role, content}")
     roles = [turn["role"] for turn in messages]
@@ -145,30 +147,30 @@ def _is_turn(turn: Any) -> bool:
     return isinstance(turn, Mapping) and all(isinstance(turn.get(key), str) for key in ("role", "content"))
 
 
-def _file_rows(path: Path) -> Iterator[Row]:
+def _read_file(path: Path) -> Iterator[RawRecord]:
     """(id, where it stands, value) of every row; a line that is not JSON comes as its error."""
     if not path.is_file():
         raise BenchError(f"no file {path}", "give a .jsonl or .parquet file; one in a recipe starts from the recipe's")
-    readers: dict[str, Callable[[Path], Iterator[Row]]] = {".jsonl": _json_lines, ".parquet": _parquet_rows}
+    readers: dict[str, Callable[[Path], Iterator[RawRecord]]] = {".jsonl": _read_jsonl, ".parquet": _read_parquet}
     if path.suffix not in readers:
         raise BenchError(f"{path} is neither .jsonl nor .parquet", "save it as one of them")
     return readers[path.suffix](path)
 
 
-def _json_lines(path: Path) -> Iterator[Row]:
+def _read_jsonl(path: Path) -> Iterator[RawRecord]:
     for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if line.strip():
-            yield f"{path.stem}-{number}", f"line {number}", _json(line)
+            yield f"{path.stem}-{number}", f"line {number}", _parse_json(line)
 
 
-def _json(line: bytes) -> Any:
+def _parse_json(line: bytes) -> Any:
     try:
         return json.loads(line.decode("utf-8"))
     except ValueError as error:
         return error
 
 
-def _parquet_rows(path: Path) -> Iterator[Row]:
+def _read_parquet(path: Path) -> Iterator[RawRecord]:
     try:
         rows = parquet.read_table(path).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
@@ -177,11 +179,11 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
         yield f"{path.stem}-{number}", f"row {number}", row
 
 
-def _hub_rows(recipe: Recipe, mirror: Path | None) -> Iterator[Row]:
+def _load_hub_rows(recipe: Recipe, mirror: Path | None) -> Iterator[RawRecord]:
     if re.search(r"\btest\b", recipe.split):
         raise BenchError(f"{recipe.data} {recipe.split}: test splits are not for training", "name another split")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", recipe.data):
-        known = ", ".join(plugins.names("task"))
+        known = ", ".join(plugins.list_names("task"))
         raise BenchError(
             f"no data '{recipe.data}'", f"give a task ({known}), org/name of the hub, or a .jsonl or .parquet file"
         )
@@ -189,7 +191,7 @@ def _hub_rows(recipe: Recipe, mirror: Path | None) -> Iterator[Row]:
     where = str(mirror / recipe.data) if mirror is not None and at_hand else recipe.data
     offline = f"name a folder that holds {recipe.data} in the hub's layout: --datasets DIR or BENCH_DATASETS"
     try:
-        with no_bars(), as_it_lies(Path(where) if at_hand else None):
+        with hide_progress_bars(), fresh_dataset_cache(Path(where) if at_hand else None):
             rows = datasets.load_dataset(where, recipe.config, split=recipe.split)
     except (OSError, DatasetsError, StopIteration) as error:  # an empty .jsonl ends in StopIteration
         way_out = offline if at_hand else f"{offline}; or name a mirror of the hub: HF_ENDPOINT"
@@ -201,12 +203,12 @@ def _hub_rows(recipe: Recipe, mirror: Path | None) -> Iterator[Row]:
         yield f"{recipe.split}-{number}", f"row {number}", row
 
 
-def _leaves(value: Any) -> Iterator[str]:
+def _iterate_texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _leaves(item)
+            yield from _iterate_texts(item)
     elif isinstance(value, Sequence) and not isinstance(value, bytes):
         for item in value:
-            yield from _leaves(item)
+            yield from _iterate_texts(item)

@@ -5,17 +5,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 
-from baseline_bench.core.errors import BenchError, gathered
-from baseline_bench.core.types import Verdict
+from baseline_bench.core.errors import BenchError, combine_problems
+from baseline_bench.core.types import Judgement
 from baseline_bench.results.candidate import Candidate
 from baseline_bench.training import recipes
 from baseline_bench.training.recipes import Recipe
 
-LEVEL = 0.05
+SIGNIFICANCE_LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
+class Trial:
     """One combination of the grid: `key=value` texts and the recipe they make."""
 
     sets: tuple[str, ...]
@@ -23,7 +23,7 @@ class Try:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrialResult:
     """What came of a try.
 
     Attributes:
@@ -32,9 +32,9 @@ class Outcome:
         failure: why there is no candidate.
     """
 
-    tried: Try
+    tried: Trial
     made: Candidate | None
-    verdicts: tuple[Verdict, ...] | None
+    verdicts: tuple[Judgement, ...] | None
     failure: str | None
 
     @property
@@ -49,7 +49,7 @@ class Outcome:
         return sum(verdict.correct for verdict in self.verdicts or ())
 
 
-def tries(recipe: str, sets: Sequence[str], base: str | None, grid: Sequence[str]) -> list[Try]:
+def expand_grid(recipe: str, sets: Sequence[str], base: str | None, grid: Sequence[str]) -> list[Trial]:
     """Every combination of the grid's values; the last key changes fastest.
 
     Args:
@@ -61,23 +61,27 @@ def tries(recipe: str, sets: Sequence[str], base: str | None, grid: Sequence[str
     Raises:
         BenchError: a text that is none, keys that are no hyper-parameters, values that do not fit, or two equal tries.
     """
-    axes = [(key.strip(), [value.strip() for value in values.split(",")]) for key, _, values in map(_parted, grid)]
+    axes = [
+        (key.strip(), [value.strip() for value in values.split(",")]) for key, _, values in map(_split_assignment, grid)
+    ]
     keys = [key for key, _ in axes]
-    fixed = [key.strip() for key, _, _ in map(_parted, sets)]
+    fixed = [key.strip() for key, _, _ in map(_split_assignment, sets)]
     wrong = [f"'{text}' is not key=value,value" for text, axis in zip(grid, axes, strict=True) if not _is_axis(axis)]
     wrong += [f"{key} is named twice" for key in dict.fromkeys(keys) if [*keys, *fixed].count(key) > 1]
     if wrong or not grid:
-        raise gathered(wrong or ["is empty"], "--grid", "name each hyper-parameter once, such as --grid lr=1e-4,2e-4")
+        raise combine_problems(
+            wrong or ["is empty"], "--grid", "name each hyper-parameter once, such as --grid lr=1e-4,2e-4"
+        )
     made = []
     for values in product(*(values for _, values in axes)):
         own = tuple(f"{key}={value}" for key, value in zip(keys, values, strict=True))
-        made.append(Try(own, recipes.read(recipe, [*sets, *own], base)))
+        made.append(Trial(own, recipes.read_recipe(recipe, [*sets, *own], base)))
     _require_single_values(keys, made[0].recipe)
     _require_different(made)
     return made
 
 
-def choose(outcomes: Sequence[Outcome]) -> tuple[Outcome, str]:
+def choose_winner(outcomes: Sequence[TrialResult]) -> tuple[TrialResult, str]:
     """The winner, and the rule that decided.
 
     Among the tries whose score is not significantly below the best one, the lowest held-out loss: on a few hundred
@@ -99,19 +103,22 @@ def choose(outcomes: Sequence[Outcome]) -> tuple[Outcome, str]:
     best = min(done, key=lambda outcome: (-outcome.correct, outcome.loss))
     if lossless:
         return best, "by the best held-out score alone, since the trainer tells no held-out loss"
-    level = [outcome for outcome in done if outcome is best or _p(best, outcome) >= LEVEL]
+    level = [outcome for outcome in done if outcome is best or _compute_p_value(best, outcome) >= SIGNIFICANCE_LEVEL]
     if len(level) == 1 < len(done):
-        return best, f"by its score, which every other one is significantly below (exact McNemar p < {LEVEL})"
+        return (
+            best,
+            f"by its score, which every other one is significantly below (exact McNemar p < {SIGNIFICANCE_LEVEL})",
+        )
     winner = min(level, key=lambda outcome: (outcome.loss, -outcome.correct))
     return winner, (
         f"by the lowest held-out loss among the {len(level)} of {len(outcomes)} tries whose score is not significantly "
-        f"below the best (exact McNemar p >= {LEVEL})"
+        f"below the best (exact McNemar p >= {SIGNIFICANCE_LEVEL})"
     )
 
 
-def edges(tried: Sequence[Try], winner: Try) -> Iterator[str]:
+def describe_grid_edges(tried: Sequence[Trial], winner: Trial) -> Iterator[str]:
     """What to tell of a winner at the end of a numeric axis, beyond which nothing was tried."""
-    for key, _, text in map(_parted, winner.sets):
+    for key, _, text in map(_split_assignment, winner.sets):
         values = {getattr(each.recipe.options, key) for each in tried}
         if len(values) < 2 or not all(type(value) in (int, float) for value in values):
             continue
@@ -121,7 +128,7 @@ def edges(tried: Sequence[Try], winner: Try) -> Iterator[str]:
                 yield f"the best {key} is the {name} tried ({text}): widen the grid"
 
 
-def _parted(text: str) -> tuple[str, str, str]:
+def _split_assignment(text: str) -> tuple[str, str, str]:
     return text.partition("=")
 
 
@@ -141,19 +148,19 @@ def _require_single_values(keys: Sequence[str], recipe: Recipe) -> None:
         )
 
 
-def _require_different(tried: Sequence[Try]) -> None:
-    seen: dict[str, Try] = {}
+def _require_different(tried: Sequence[Trial]) -> None:
+    seen: dict[str, Trial] = {}
     for each in tried:
-        other = seen.setdefault(recipes.digest(each.recipe), each)
+        other = seen.setdefault(recipes.digest_recipe(each.recipe), each)
         if other is not each:
             raise BenchError(f"--grid: {' '.join(other.sets)} and {' '.join(each.sets)} are the same", "leave one out")
 
 
-def _p(best: Outcome, other: Outcome) -> float:
+def _compute_p_value(best: TrialResult, other: TrialResult) -> float:
     """How likely two tries of equal worth differ this much."""
     from baseline_bench.analysis import statistics  # loads scipy
 
     both = list(zip(best.verdicts or (), other.verdicts or (), strict=True))
     kinds = ((True, True), (True, False), (False, True), (False, False))
     counts = [sum((first.correct, second.correct) == kind for first, second in both) for kind in kinds]
-    return float(statistics.mcnemar(statistics.Pairs(*counts)))
+    return float(statistics.mcnemar_p_value(statistics.PairCounts(*counts)))

@@ -9,16 +9,18 @@ from baseline_bench.core.contracts import Task
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Problem, Request, Sample, Split
 from baseline_bench.evaluation import evaluate, protocol
-from baseline_bench.evaluation.evaluate import Exam
-from baseline_bench.models.tokens import prompt_ids
+from baseline_bench.evaluation.evaluate import PreparedTask
+from baseline_bench.models.tokens import encode_prompt
 from baseline_bench.training import recipes
-from baseline_bench.training.rows import Rows
-from baseline_bench.training.train import Plan
+from baseline_bench.training.rows import TrainingSet
+from baseline_bench.training.train import TrainingPlan
 
-MOST = 256
+MAX_HELD_OUT = 256
 
 
-def split(plan: Plan, samples: Sequence[Sample], held_out: int | None, fraction: float) -> Plan:
+def split_held_out(
+    plan: TrainingPlan, samples: Sequence[Sample], held_out: int | None, fraction: float
+) -> TrainingPlan:
     """The plan with some rows held out and a part of the others to train on, both in the data's order.
 
     The seed is the training's. A row that asks a held-out question again belongs to neither.
@@ -32,8 +34,8 @@ def split(plan: Plan, samples: Sequence[Sample], held_out: int | None, fraction:
     Raises:
         BenchError: a part would be empty.
     """
-    rows, asked = plan.rows.rows, {sample.id: _question(sample) for sample in samples}
-    held, rest = _divided([row.id for row in rows], held_out, plan.order.seed)
+    rows, asked = plan.rows.rows, {sample.id: _normalise_question(sample) for sample in samples}
+    held, rest = _divide_ids([row.id for row in rows], held_out, plan.order.seed)
     taken = {asked[name] for name in held}
     rest = [name for name in rest if asked[name] not in taken]
     if not rest:
@@ -41,23 +43,23 @@ def split(plan: Plan, samples: Sequence[Sample], held_out: int | None, fraction:
     kept = set(rest[: max(1, round(fraction * len(rest)))])
     return replace(
         plan,
-        rows=Rows.of([row for row in rows if row.id in kept]),
+        rows=TrainingSet.of([row for row in rows if row.id in kept]),
         held_out=tuple(row for row in rows if row.id in held),
     )
 
 
-def exam(plan: Plan, samples: Sequence[Sample]) -> Exam:
+def prepare_held_out_task(plan: TrainingPlan, samples: Sequence[Sample]) -> PreparedTask:
     """The held-out rows as problems of the recipe's task, asked in the task's own way; an unread gold answer is empty.
 
     Raises:
         BenchError: a prompt leaves too little of the model's context.
     """
-    task = plugins.task(recipes.place(plan.recipe, "task"))
+    task = plugins.load_task(recipes.resolve_path(plan.recipe, "task"))
     by_id = {sample.id: sample for sample in samples}
-    problems = _problems(task, plan, [by_id[row.id] for row in plan.held_out])
-    speech, items = plan.speech, protocol.items_sha256(problems)
-    asked = [(p.id, prompt_ids(speech.tokenizer, speech.manner, task.messages(p))) for p in problems]
-    made = Exam(
+    problems = _build_problems(task, plan, [by_id[row.id] for row in plan.held_out])
+    speech, items = plan.speech, protocol.digest_items(problems)
+    asked = [(p.id, encode_prompt(speech.tokenizer, speech.manner, task.messages(p))) for p in problems]
+    made = PreparedTask(
         task=task,
         problems=tuple(problems),
         requests=tuple(Request(*each) for each in asked),
@@ -68,15 +70,15 @@ def exam(plan: Plan, samples: Sequence[Sample]) -> Exam:
         items_sha256=items,
     )
     if speech.context is not None:
-        evaluate.fits(made, speech.context)
+        evaluate.require_context(made, speech.context)
     return made
 
 
-def _problems(task: Task, plan: Plan, held_out: Sequence[Sample]) -> list[Problem]:
+def _build_problems(task: Task, plan: TrainingPlan, held_out: Sequence[Sample]) -> list[Problem]:
     """The task's own train problems where the data is theirs, else made of the samples."""
     recipe = plan.recipe
-    own = (recipe.task, recipes.place(recipe, "task"), getattr(task, "REPOSITORY", None))
-    if recipes.place(recipe, "data") in own:
+    own = (recipe.task, recipes.resolve_path(recipe, "task"), getattr(task, "REPOSITORY", None))
+    if recipes.resolve_path(recipe, "data") in own:
         train = Split("train", recipe.config or "main", plan.order.mirror)
         by_id = {problem.id: problem for problem in task.problems(train)}
         return [by_id[sample.id] for sample in held_out]
@@ -85,17 +87,17 @@ def _problems(task: Task, plan: Plan, held_out: Sequence[Sample]) -> list[Proble
     return [replace(problem, answer=answer or "") for problem, answer in zip(made, read, strict=True)]
 
 
-def _divided(names: Sequence[str], held_out: int | None, seed: int) -> tuple[set[str], list[str]]:
+def _divide_ids(names: Sequence[str], held_out: int | None, seed: int) -> tuple[set[str], list[str]]:
     """(ids held out, the others in the order in which they are taken to train on).
 
     Ids are ranked by a hash with the seed, as `protocol.select` does, so that a smaller part lies in a larger one.
     """
-    many = held_out if held_out is not None else max(1, min(MOST, len(names) // 10))
+    many = held_out if held_out is not None else max(1, min(MAX_HELD_OUT, len(names) // 10))
     if not 1 <= many < len(names):
         raise BenchError(f"--held-out {many} of {len(names)} rows is out of range", f"give 1 to {len(names) - 1}")
     ranked = sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
     return set(ranked[:many]), ranked[many:]
 
 
-def _question(sample: Sample) -> str:
+def _normalise_question(sample: Sample) -> str:
     return " ".join(word for message in sample.messages for word in message.content.lower().split())

@@ -5,14 +5,22 @@ from dataclasses import dataclass
 
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import digest
-from baseline_bench.core.types import Row, Sample
-from baseline_bench.models.tokens import Manner, Tokenizer, begun, completion_ids, doubled_bos, prompt_ids, require_text
+from baseline_bench.core.types import Sample, TrainingExample
+from baseline_bench.models.tokens import (
+    PromptFormat,
+    Tokenizer,
+    encode_completion,
+    encode_prompt,
+    has_doubled_bos,
+    require_encodable,
+    starts_answer,
+)
 
-_SHOWN = 5
+_MAX_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class TrainingSet:
     """Rows and what was counted over them.
 
     Attributes:
@@ -21,13 +29,13 @@ class Rows:
         supervised: tokens that the loss is over.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[TrainingExample, ...]
     sha256: str
     tokens: int
     supervised: int
 
     @classmethod
-    def of(cls, rows: Sequence[Row]) -> "Rows":
+    def of(cls, rows: Sequence[TrainingExample]) -> "TrainingSet":
         """Count."""
         return cls(
             rows=tuple(rows),
@@ -37,7 +45,9 @@ class Rows:
         )
 
 
-def tokenise(samples: Sequence[Sample], tokenizer: Tokenizer, how: Manner, max_length: int) -> Rows:
+def tokenise_samples(
+    samples: Sequence[Sample], tokenizer: Tokenizer, how: PromptFormat, max_length: int
+) -> TrainingSet:
     """One row a sample, none cut.
 
     Args:
@@ -48,20 +58,20 @@ def tokenise(samples: Sequence[Sample], tokenizer: Tokenizer, how: Manner, max_l
     """
     if not samples:
         raise BenchError("there is nothing to train on", "name another split or file")
-    rows = [_row(sample, tokenizer, how) for sample in samples]
+    rows = [_tokenise_sample(sample, tokenizer, how) for sample in samples]
     long = [row for row in rows if len(row.token_ids) > max_length]
     if long:
         worst = max(long, key=lambda row: len(row.token_ids))
-        named = ", ".join(row.id for row in long[:_SHOWN]) + (", ..." if len(long) > _SHOWN else "")
+        named = ", ".join(row.id for row in long[:_MAX_SHOWN]) + (", ..." if len(long) > _MAX_SHOWN else "")
         raise BenchError(
             f"{len(long)} of {len(rows)} rows are longer than max_length = {max_length} and would lose their answers: "
             f"{named}",
             f"--set max_length={len(worst.token_ids)} takes them all, or leave these rows out of the data",
         )
-    return Rows.of(rows)
+    return TrainingSet.of(rows)
 
 
-def problems(row: Row, how: Manner) -> list[str]:
+def check_example(row: TrainingExample, how: PromptFormat) -> list[str]:
     """What is wrong with one row: BOS, supervision, stop token; nothing where it is sound."""
     ids, found = row.token_ids, []
     if how.bos_id is not None and ids[:1] != (how.bos_id,):
@@ -77,15 +87,15 @@ def problems(row: Row, how: Manner) -> list[str]:
     return found
 
 
-def _row(sample: Sample, tokenizer: Tokenizer, how: Manner) -> Row:
+def _tokenise_sample(sample: Sample, tokenizer: Tokenizer, how: PromptFormat) -> TrainingExample:
     if not sample.solution.strip():
         raise BenchError(f"{sample.id} has an empty solution", "fill it in, or leave the row out of the data")
-    require_text(sample.id, "\n".join((*(turn.content for turn in sample.messages), sample.solution)))
-    prompt = prompt_ids(tokenizer, how, sample.messages)
-    written = completion_ids(tokenizer, how, sample.solution, goes_on=begun(sample.messages))
-    row = Row(sample.id, prompt + written, len(prompt))
-    wrong = problems(row, how)
-    if how.bos_id is None and doubled_bos(tokenizer, prompt):
+    require_encodable(sample.id, "\n".join((*(turn.content for turn in sample.messages), sample.solution)))
+    prompt = encode_prompt(tokenizer, how, sample.messages)
+    written = encode_completion(tokenizer, how, sample.solution, goes_on=starts_answer(sample.messages))
+    row = TrainingExample(sample.id, prompt + written, len(prompt))
+    wrong = check_example(row, how)
+    if how.bos_id is None and has_doubled_bos(tokenizer, prompt):
         wrong.append("begins with BOS twice")
     if wrong:
         raise BenchError(

@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from baseline_bench.core.errors import BenchError, nearest
+from baseline_bench.core.errors import BenchError, suggest_name
 from baseline_bench.core.types import Step, Value
 
 PROJECT = "bench"
 _PACKAGES = {"comet_ml": "comet-ml"}
 
 
-def require(names: Sequence[str]) -> None:
+def require_trackers(names: Sequence[str]) -> None:
     """Make sure that every tracker can be talked to, before anything is trained.
 
     Raises:
@@ -26,7 +26,7 @@ def require(names: Sequence[str]) -> None:
     there = [str(name) for name in get_available_trackers()]
     for name in names:
         if name not in known:
-            raise BenchError(f"no tracker '{name}'", nearest(name, known, "those that accelerate knows"))
+            raise BenchError(f"no tracker '{name}'", suggest_name(name, known, "those that accelerate knows"))
         if name not in there:
             raise BenchError(
                 f"--log {name} needs a library that is not installed", f"pip install {_PACKAGES.get(name, name)}"
@@ -34,7 +34,7 @@ def require(names: Sequence[str]) -> None:
 
 
 @contextmanager
-def tracked(names: Sequence[str], folder: Path, values: Mapping[str, Value]) -> Iterator[Callable[[Step], None]]:
+def track_steps(names: Sequence[str], folder: Path, values: Mapping[str, Value]) -> Iterator[Callable[[Step], None]]:
     """What to call with every step; at the end the trackers are told that there is no more.
 
     They are started by the first step: they ask accelerate which process this is, and only a trainer may settle that.
@@ -48,9 +48,9 @@ def tracked(names: Sequence[str], folder: Path, values: Mapping[str, Value]) -> 
 
     def track(step: Step) -> None:
         if names and not started:
-            started.extend(_started(name, folder, values) for name in names)
+            started.extend(_start_tracker(name, folder, values) for name in names)
         for tracker in started:
-            tracker.log(_measures(step), step=step.number)
+            tracker.log(_collect_metrics(step), step=step.number)
 
     try:
         yield track
@@ -59,7 +59,7 @@ def tracked(names: Sequence[str], folder: Path, values: Mapping[str, Value]) -> 
             tracker.finish()
 
 
-def _started(name: str, folder: Path, values: Mapping[str, Value]) -> Any:
+def _start_tracker(name: str, folder: Path, values: Mapping[str, Value]) -> Any:
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
     kind = LOGGER_TYPE_TO_CLASS[name]
@@ -70,6 +70,6 @@ def _started(name: str, folder: Path, values: Mapping[str, Value]) -> Any:
     return tracker
 
 
-def _measures(step: Step) -> dict[str, float]:
+def _collect_metrics(step: Step) -> dict[str, float]:
     told = {"loss": step.loss, "lr": step.lr, "grad_norm": step.grad_norm, "supervised": step.supervised}
     return {f"train/{name}": value for name, value in told.items() if value is not None}

@@ -19,18 +19,18 @@ from pathlib import Path
 from typing import Any
 
 from baseline_bench.core import child_process, plugins, records
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Model, Row, Split, Value
+from baseline_bench.core.types import Model, Split, TrainingExample, Value
 from baseline_bench.evaluation import runs
 from baseline_bench.models import registry
-from baseline_bench.models.tokens import Speech
+from baseline_bench.models.tokens import ModelTokenizer
 from baseline_bench.results import candidate, entries
 from baseline_bench.training import contamination, recipes, tracking
 from baseline_bench.training.recipes import Recipe
-from baseline_bench.training.rows import Rows, tokenise
+from baseline_bench.training.rows import TrainingSet, tokenise_samples
 
-ASKED = "training.json"
+REQUEST_FILE = "training.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +57,18 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingPlan:
     """A training made ready: everything that could fail before weights are loaded has been done."""
 
     order: Order
     recipe: Recipe
     model: Model
-    speech: Speech
-    rows: Rows
-    held_out: tuple[Row, ...]
+    speech: ModelTokenizer
+    rows: TrainingSet
+    held_out: tuple[TrainingExample, ...]
 
 
-def prepare(order: Order, screen: Screen, tasks: Sequence[str] = ()) -> Plan:
+def plan_training(order: Order, screen: Console, tasks: Sequence[str] = ()) -> TrainingPlan:
     """Read the recipe, find the base, turn the data into checked rows. Nothing is written.
 
     Args:
@@ -79,41 +79,43 @@ def prepare(order: Order, screen: Screen, tasks: Sequence[str] = ()) -> Plan:
     Raises:
         BenchError: a recipe, base or data that cannot be used, or data that holds test items.
     """
-    recipe = recipes.read(order.recipe, order.sets, order.base)
+    recipe = recipes.read_recipe(order.recipe, order.sets, order.base)
     if order.gpus < 1 or order.checkpoints < 0 or not 0 <= order.seed < 2**32:
         raise BenchError("--gpus is 1 or more, --checkpoints 0 or more, --seed 0 to 2^32 - 1", "mend the numbers")
-    examined = dict.fromkeys([recipes.place(recipe, "task"), *tasks])
+    examined = dict.fromkeys([recipes.resolve_path(recipe, "task"), *tasks])
     for name in examined:
-        contamination.require_apart(recipe.derived_from, recipes.place(recipe, "data"), name)
-    plugins.require(getattr(recipe.options, "LIBRARIES", ()), f"the trainer '{recipe.trainer}'")
-    tracking.require(order.log)
-    if order.gpus > 1 and 0 < (there := _gpus()) < order.gpus:
+        contamination.require_separate_origins(recipe.derived_from, recipes.resolve_path(recipe, "data"), name)
+    plugins.require_libraries(getattr(recipe.options, "LIBRARIES", ()), f"the trainer '{recipe.trainer}'")
+    tracking.require_trackers(order.log)
+    if order.gpus > 1 and 0 < (there := _count_gpus()) < order.gpus:
         raise BenchError(f"--gpus {order.gpus}, but {there} are here", f"--gpus {there}")
     screen.say(f"base {recipe.base}: looking for it, fetching what is missing")
-    with runs.writing(order.cache):
-        model = registry.resolve(recipes.place(recipe, "base"), order.cache)
+    with runs.explaining_write_errors(order.cache):
+        model = registry.resolve_model(recipes.resolve_path(recipe, "base"), order.cache)
     from baseline_bench.models import tokenizer  # loads transformers
 
-    speech = tokenizer.load(model)
+    speech = tokenizer.load_tokenizer(model)
     from baseline_bench.training import data  # loads datasets
 
-    samples = data.load(recipe, order.mirror)
+    samples = data.load_samples(recipe, order.mirror)
     for name in examined:
-        contamination.require_clean(
-            contamination.check(samples, plugins.task(name).problems(Split("test", mirror=order.mirror)))
+        contamination.require_no_leaks(
+            contamination.find_leaks(samples, plugins.load_task(name).problems(Split("test", mirror=order.mirror)))
         )
-    rows = tokenise(samples, speech.tokenizer, speech.manner, min(recipe.max_length, speech.context or sys.maxsize))
-    return Plan(order, recipe, model, speech, rows, ())
+    rows = tokenise_samples(
+        samples, speech.tokenizer, speech.manner, min(recipe.max_length, speech.context or sys.maxsize)
+    )
+    return TrainingPlan(order, recipe, model, speech, rows, ())
 
 
-def _gpus() -> int:
+def _count_gpus() -> int:
     """GPUs of this machine; 0 where a CPU does the work."""
     import torch
 
     return int(torch.cuda.device_count())
 
 
-def train(plan: Plan, screen: Screen) -> Path:
+def train_candidate(plan: TrainingPlan, screen: Console) -> Path:
     """Train, resuming what was killed; a finished training is reported and not repeated.
 
     Returns:
@@ -122,92 +124,99 @@ def train(plan: Plan, screen: Screen) -> Path:
     Raises:
         BenchError: whatever the trainer told, and no candidate.
     """
-    place = folder(plan)
-    with runs.writing(place):
+    place = choose_training_folder(plan)
+    with runs.explaining_write_errors(place):
         place.mkdir(parents=True, exist_ok=True)
-        lock = runs.held(place, wait=False)
+        lock = runs.lock_folder(place, wait=False)
     try:
-        if (place / candidate.FILE).is_file():
+        if (place / candidate.CANDIDATE_FILE).is_file():
             screen.say(f"{place} was trained before; --again trains anew")
             return place
-        _write_asked(plan, place)
+        _write_request(plan, place)
         screen.say(f"training {plan.recipe.name} on {plan.model.name}: {len(plan.rows.rows):,} rows")
-        child_process.run("baseline_bench.training.worker:work", _asked(plan, place), plan.order.gpus)
+        child_process.call_in_child(
+            "baseline_bench.training.worker:train_in_child", _build_worker_request(plan, place), plan.order.gpus
+        )
     finally:
         os.close(lock)
     return place
 
 
-def folder(plan: Plan) -> Path:
+def choose_training_folder(plan: TrainingPlan) -> Path:
     """Where this training lies: the one with the same settings, else the next free number."""
     order = plan.order
-    stem = entries.slug(f"{plan.recipe.name}-{plan.model.name}-s{order.seed}")
+    stem = entries.slugify(f"{plan.recipe.name}-{plan.model.name}-s{order.seed}")
     number, place = 1, order.runs / stem
-    while (place / ASKED).is_file():
-        same = runs.read_json(place / ASKED).get("settings") == settings(plan)
-        if same and not (order.again and (place / candidate.FILE).is_file()):
+    while (place / REQUEST_FILE).is_file():
+        same = runs.read_json(place / REQUEST_FILE).get("settings") == collect_settings(plan)
+        if same and not (order.again and (place / candidate.CANDIDATE_FILE).is_file()):
             break
         number += 1
         place = order.runs / f"{stem}-{number}"
     return place
 
 
-def require_free(name: str, plan: Plan, leaderboards: Path) -> None:
+def require_unused_name(name: str, plan: TrainingPlan, leaderboards: Path) -> None:
     """Two sets of weights never share a name, noticed before hours of training: what such a row holds was made here.
 
     Raises:
         BenchError: an entry of that name holds what this training has not made already.
     """
-    here = folder(plan)
-    made = candidate.read(here).weights_sha256 if (here / candidate.FILE).is_file() else None
+    here = choose_training_folder(plan)
+    made = candidate.read_candidate(here).weights_sha256 if (here / candidate.CANDIDATE_FILE).is_file() else None
     for path in sorted(leaderboards.glob("*/*.json")):
-        other = entries.read(path).result
+        other = entries.read_entry(path).result
         same = other.candidate == name or other.candidate.startswith(f"{name}-step")
         theirs = other.training.candidate if same and other.training is not None else None
         if same and (made is None or theirs is None or theirs.weights_sha256 != made):
             raise BenchError(f"{path} is a row of '{name}' from another training", "give --name NAME to this one")
 
 
-def settings(plan: Plan) -> dict[str, Value]:
+def collect_settings(plan: TrainingPlan) -> dict[str, Value]:
     """Everything that could change the weights; a training is resumed only under the same."""
     return {
-        "recipe": recipes.digest(plan.recipe),
+        "recipe": recipes.digest_recipe(plan.recipe),
         "data": plan.rows.sha256,
-        "held out": Rows.of(plan.held_out).sha256,
+        "held out": TrainingSet.of(plan.held_out).sha256,
         "base": plan.model.weights_sha256,
         "seed": plan.order.seed,
         "gpus": plan.order.gpus,
         "checkpoints": plan.order.checkpoints,
-        "trainer": _own_file(plan.recipe),
+        "trainer": _digest_trainer_file(plan.recipe),
     }
 
 
-def _own_file(recipe: Recipe) -> str | None:
+def _digest_trainer_file(recipe: Recipe) -> str | None:
     """Of a trainer that is a file, the sha256; None for those that have a name."""
-    place = Path(recipes.place(recipe, "trainer"))
+    place = Path(recipes.resolve_path(recipe, "trainer"))
     return sha256(place.read_bytes()).hexdigest() if place.suffix == ".py" else None
 
 
-def _write_asked(plan: Plan, folder: Path) -> None:
+def _write_request(plan: TrainingPlan, folder: Path) -> None:
     """Keep what was asked, once; a resumed training finds it as it was."""
-    if (folder / ASKED).is_file():
+    if (folder / REQUEST_FILE).is_file():
         return
-    with runs.writing(folder):
+    with runs.explaining_write_errors(folder):
         for name, rows in (("rows.json", plan.rows.rows), ("held_out.json", plan.held_out)):
             data = json.dumps([[row.id, row.start, row.token_ids] for row in rows], separators=(",", ":"))
-            records.replace_file(folder / name, data.encode())
-        records.replace_file(folder / "recipe.toml", recipes.text(plan.recipe).encode())
+            records.write_atomically(folder / name, data.encode())
+        records.write_atomically(folder / "recipe.toml", recipes.format_recipe(plan.recipe).encode())
     runs.write_json(
-        folder / ASKED, {"started": runs.now(), "base": recipes.place(plan.recipe, "base"), "settings": settings(plan)}
+        folder / REQUEST_FILE,
+        {
+            "started": runs.current_time(),
+            "base": recipes.resolve_path(plan.recipe, "base"),
+            "settings": collect_settings(plan),
+        },
     )
 
 
-def _asked(plan: Plan, folder: Path) -> dict[str, Any]:
+def _build_worker_request(plan: TrainingPlan, folder: Path) -> dict[str, Any]:
     model, speech, rows, order = plan.model, plan.speech, plan.rows, plan.order
     return {
         "folder": str(folder),
         "recipe": order.recipe,
-        "recipe_sha256": recipes.digest(plan.recipe),
+        "recipe_sha256": recipes.digest_recipe(plan.recipe),
         "sets": order.sets,
         "base": order.base,
         "seed": order.seed,

@@ -10,30 +10,32 @@ from pathlib import Path
 from typing import Any
 
 from baseline_bench.core import plugins
-from baseline_bench.core.display import Screen
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Job, Model, Row, Step, Trained, Value
+from baseline_bench.core.types import Job, Model, Step, TrainingExample, TrainingResult, Value
 from baseline_bench.evaluation import provenance, runs
 from baseline_bench.results import candidate
-from baseline_bench.results.candidate import Candidate, Losses
+from baseline_bench.results.candidate import Candidate, LossLog
 from baseline_bench.training import recipes, tracking
 from baseline_bench.training.recipes import Recipe
 
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "tokenizers")
 # Steps that the rate on the bar is over.
-_RECENT = 50
+_RECENT_STEPS = 50
 
 
-def work(asked: Mapping[str, Any], screen: Screen, rank: int) -> None:
+def train_in_child(asked: Mapping[str, Any], screen: Console, rank: int) -> None:
     """The child process: train, prove what was written, and write the candidate, rank 0 alone."""
     folder = Path(asked["folder"])
-    recipe = recipes.read(asked["recipe"], asked["sets"], asked["base"])
-    if recipes.digest(recipe) != asked["recipe_sha256"]:
+    recipe = recipes.read_recipe(asked["recipe"], asked["sets"], asked["base"])
+    if recipes.digest_recipe(recipe) != asked["recipe_sha256"]:
         raise BenchError(f"{asked['recipe']} was changed since the command began", "give the command again")
     model = Model(**{**asked["model"], "folder": Path(asked["model"]["folder"])})
-    rows, held_out = (_read_rows(folder / name) for name in ("rows.json", "held_out.json"))
-    losses, recent = Losses(folder), deque[Step](maxlen=_RECENT)
-    logged = tracking.tracked(asked["log"] if rank == 0 else (), folder, _flat(recipes.values(recipe)))
+    rows, held_out = (_read_examples(folder / name) for name in ("rows.json", "held_out.json"))
+    losses, recent = LossLog(folder), deque[Step](maxlen=_RECENT_STEPS)
+    logged = tracking.track_steps(
+        asked["log"] if rank == 0 else (), folder, _flatten_values(recipes.collect_values(recipe))
+    )
     with screen.steps(recipe.name) as bar, logged as track:
 
         def report(step: Step) -> None:
@@ -41,7 +43,7 @@ def work(asked: Mapping[str, Any], screen: Screen, rank: int) -> None:
                 losses.append(step)
                 track(step)
                 recent.append(step)
-                rate = candidate.samples_per_second(list(recent))
+                rate = candidate.compute_samples_per_second(list(recent))
                 bar(step.number, step.total, f"loss {step.loss:.3f}" + (f", {rate:,.1f} samples/s" if rate else ""))
 
         job = Job(
@@ -55,34 +57,34 @@ def work(asked: Mapping[str, Any], screen: Screen, rank: int) -> None:
             processes=asked["gpus"],
             report=report,
         )
-        trained = plugins.trainer(recipes.place(recipe, "trainer")).train(job)
+        trained = plugins.load_trainer(recipes.resolve_path(recipe, "trainer")).train(job)
     if rank == 0:
-        made = _candidate(asked, recipe, model, trained, losses.read())
-        candidate.write(made, folder)
+        made = _build_candidate(asked, recipe, model, trained, losses.read())
+        candidate.write_candidate(made, folder)
 
 
-def _candidate(
-    asked: Mapping[str, Any], recipe: Recipe, model: Model, trained: Trained, steps: Sequence[Step]
+def _build_candidate(
+    asked: Mapping[str, Any], recipe: Recipe, model: Model, trained: TrainingResult, steps: Sequence[Step]
 ) -> Candidate:
     """The record of what a trainer handed back, its weights checked first."""
     if not steps:
         raise BenchError(f"the trainer '{recipe.trainer}' reported no step", "let it call job.report after every step")
-    sound = _sound(trained, trained.weights, model)
+    sound = _check_weights(trained, trained.weights, model)
     for folder in trained.checkpoints.values():
-        _sound(trained, folder, model)
+        _check_weights(trained, folder, model)
     home = Path(asked["folder"])
     import torch
 
-    device, _ = provenance.hardware("cuda" if torch.cuda.is_available() else "cpu")
+    device, _ = provenance.describe_hardware("cuda" if torch.cuda.is_available() else "cpu")
     return Candidate(
         schema=1,
-        created=runs.now(),
+        created=runs.current_time(),
         recipe=recipe.name,
-        recipe_sha256=recipes.digest(recipe),
-        values=_flat(recipes.values(recipe)),
+        recipe_sha256=recipes.digest_recipe(recipe),
+        values=_flatten_values(recipes.collect_values(recipe)),
         seed=asked["seed"],
-        base=candidate.Base(**asked["base_record"]),
-        data=candidate.Data(**{**asked["data"], "derived_from": recipe.derived_from}),
+        base=candidate.BaseRecord(**asked["base_record"]),
+        data=candidate.DataRecord(**{**asked["data"], "derived_from": recipe.derived_from}),
         kind=trained.kind,
         weights=str(trained.weights.relative_to(home)),
         weights_sha256=sound.sha256,
@@ -91,36 +93,40 @@ def _candidate(
         parameters=trained.parameters,
         changed=sound.changed,
         quantised=trained.quantised,
-        final_loss=candidate.final_loss(steps),
+        final_loss=candidate.compute_final_loss(steps),
         held_out_loss=trained.held_out_loss,
-        losses_sha256=sha256((home / candidate.LOSSES).read_bytes()).hexdigest(),
-        cost=_cost(steps, device, asked["gpus"], trained.peak_memory),
-        libraries=dict(trained.libraries or provenance.libraries(LIBRARIES)),
-        git_commit=provenance.of_this_program("", asked["commit"], device, None).git_commit,
+        losses_sha256=sha256((home / candidate.LOSS_FILE).read_bytes()).hexdigest(),
+        cost=_sum_costs(steps, device, asked["gpus"], trained.peak_memory),
+        libraries=dict(trained.libraries or provenance.list_library_versions(LIBRARIES)),
+        git_commit=provenance.describe_program("", asked["commit"], device, None).git_commit,
     )
 
 
-def _cost(steps: Sequence[Step], device: str, gpus: int, memory: int | None) -> candidate.Cost:
-    return candidate.Cost(
+def _sum_costs(steps: Sequence[Step], device: str, gpus: int, memory: int | None) -> candidate.TrainingCost:
+    return candidate.TrainingCost(
         steps=len(steps),
         rows=sum(step.rows for step in steps),
         tokens=sum(step.tokens for step in steps),
         supervised=sum(step.supervised for step in steps),
-        seconds=candidate.seconds(steps),
-        samples_per_second=candidate.samples_per_second(steps),
-        peak_memory=memory or _peak_memory(),
+        seconds=candidate.sum_seconds(steps),
+        samples_per_second=candidate.compute_samples_per_second(steps),
+        peak_memory=memory or _measure_peak_memory(),
         device=device,
         gpus=gpus,
     )
 
 
-def _sound(trained: Trained, folder: Path, model: Model) -> Any:
+def _check_weights(trained: TrainingResult, folder: Path, model: Model) -> Any:
     from baseline_bench.models import weight_checks  # loads torch
 
-    return weight_checks.full(folder, model.folder) if trained.kind == "full" else weight_checks.adapted(folder)
+    return (
+        weight_checks.check_full_weights(folder, model.folder)
+        if trained.kind == "full"
+        else weight_checks.check_adapter(folder)
+    )
 
 
-def _peak_memory() -> int:
+def _measure_peak_memory() -> int:
     """Bytes: of the first GPU where one was used, recorded passes included, else of this process."""
     import torch
 
@@ -130,11 +136,11 @@ def _peak_memory() -> int:
     return used or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
-def _read_rows(path: Path) -> tuple[Row, ...]:
-    return tuple(Row(name, tuple(ids), start) for name, start, ids in json.loads(path.read_bytes()))
+def _read_examples(path: Path) -> tuple[TrainingExample, ...]:
+    return tuple(TrainingExample(name, tuple(ids), start) for name, start, ids in json.loads(path.read_bytes()))
 
 
-def _flat(values: Mapping[str, object]) -> dict[str, Value]:
+def _flatten_values(values: Mapping[str, object]) -> dict[str, Value]:
     """Scalars alone, lists joined by commas."""
     joined = {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in values.items()}
     return {key: value for key, value in joined.items() if value is None or isinstance(value, str | int | float | bool)}

@@ -11,7 +11,7 @@ from typing import Any
 
 import tiny
 import tiny_lora
-from baseline_bench.models.weights import ADAPTER, ADAPTER_WEIGHTS
+from baseline_bench.models.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from safetensors.torch import load_file, save_file
 
 from corpus.cases import Case
@@ -31,7 +31,7 @@ def made(lost: Sequence[str] = (), config: dict[str, Any] | None = None, **setti
         tensors = load_file(adapter / ADAPTER_WEIGHTS)
         kept = {name: tensor for name, tensor in tensors.items() if not any(part in name for part in lost)}
         save_file(kept, adapter / ADAPTER_WEIGHTS, {"format": "pt"})
-        file = adapter / ADAPTER
+        file = adapter / ADAPTER_CONFIG
         named = {"base_model_name_or_path": str(base), **(config or {})}
         file.write_text(json.dumps(json.loads(file.read_text()) | named))
         return adapter
@@ -45,7 +45,7 @@ def snapshot(folder: Path) -> Path:
     base = folder / "models--org--base" / "snapshots" / COMMIT
     base.parent.mkdir(parents=True)
     shutil.move(folder / "base", base)
-    file = adapter / ADAPTER
+    file = adapter / ADAPTER_CONFIG
     file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": str(base)}))
     return adapter
 

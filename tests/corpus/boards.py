@@ -5,17 +5,17 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from baseline_bench.core.types import Identity
+from baseline_bench.core.types import ModelIdentity
 from baseline_bench.results.entry import Result
 from samples import add, result, sha
 
 from corpus.cases import Case
 
-IDENTITY = Identity(sha("config"), sha("generation"), sha("rules"), sha("template"))
+IDENTITY = ModelIdentity(sha("config"), sha("generation"), sha("rules"), sha("template"))
 OTHER = replace(IDENTITY, config_sha256=sha("other config"))
 
 
-def row(name: str = "model", identity: Identity | None = IDENTITY, weights: str = "weights") -> Result:
+def row(name: str = "model", identity: ModelIdentity | None = IDENTITY, weights: str = "weights") -> Result:
     """A row of a model of these weights and this identity."""
     made = result(name)
     return replace(made, model=replace(made.model, weights_sha256=sha(weights), identity=identity))

@@ -7,7 +7,7 @@ from typing import Any
 
 import tiny
 import torch
-from baseline_bench.models.weights import SINGLE
+from baseline_bench.models.weights import SINGLE_FILE
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
@@ -44,9 +44,9 @@ def changed(change: Callable[[Tensors], None] | None = None, manner: tiny.Manner
     def build(folder: Path) -> Path:
         tiny.build(folder, manner)
         if change is not None:
-            tensors = load_file(folder / SINGLE)
+            tensors = load_file(folder / SINGLE_FILE)
             change(tensors)
-            save_file(tensors, folder / SINGLE, {"format": "pt"})
+            save_file(tensors, folder / SINGLE_FILE, {"format": "pt"})
         if config:
             file = folder / "config.json"
             file.write_text(json.dumps(json.loads(file.read_text()) | config))
@@ -62,15 +62,15 @@ def saved(
 
     def build(folder: Path) -> Path:
         tiny.build(folder, manner)
-        (folder / SINGLE).unlink()
+        (folder / SINGLE_FILE).unlink()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             network = make()
         network.save_pretrained(folder)
         if change is not None:
-            tensors = load_file(folder / SINGLE)
+            tensors = load_file(folder / SINGLE_FILE)
             change(tensors)
-            save_file(tensors, folder / SINGLE, {"format": "pt"})
+            save_file(tensors, folder / SINGLE_FILE, {"format": "pt"})
         return folder
 
     return build
@@ -174,7 +174,7 @@ def _gpt2() -> Any:
 def _sharded(folder: Path) -> Path:
     tiny.build(folder)
     network = AutoModelForCausalLM.from_pretrained(folder)
-    (folder / SINGLE).unlink()
+    (folder / SINGLE_FILE).unlink()
     network.save_pretrained(folder, max_shard_size="200KB")
     return folder
 

@@ -30,4 +30,4 @@ def bench(tmp_path_factory):
 @pytest.fixture(scope="session")
 def model():
     """The embedded model, fetched and dequantised if need be."""
-    return registry.resolve(MODEL, cli.parser().parse_args(["doctor", MODEL]).cache)
+    return registry.resolve_model(MODEL, cli.build_parser().parse_args(["doctor", MODEL]).cache)

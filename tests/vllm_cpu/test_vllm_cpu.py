@@ -13,7 +13,7 @@ import torch
 from baseline_bench.core import plugins
 from baseline_bench.core.types import Split
 from baseline_bench.models import tokenizer
-from baseline_bench.models.tokens import prompt_ids
+from baseline_bench.models.tokens import encode_prompt
 from conftest import MODEL
 from transformers import AutoModelForCausalLM
 
@@ -51,9 +51,9 @@ def test_vllm_and_transformers_write_the_same_tokens(bench, by_vllm, model):
 
 def prompt_of(model, problem_id: str) -> list[int]:
     """The prompt's token ids as the harness makes them."""
-    task, speech = plugins.task("word-problems"), tokenizer.load(model)
+    task, speech = plugins.load_task("word-problems"), tokenizer.load_tokenizer(model)
     problem = next(p for p in task.problems(Split()) if p.id == problem_id)
-    return list(prompt_ids(speech.tokenizer, speech.manner, task.messages(problem)))
+    return list(encode_prompt(speech.tokenizer, speech.manner, task.messages(problem)))
 
 
 @pytest.fixture(scope="session")

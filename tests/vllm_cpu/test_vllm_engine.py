@@ -4,7 +4,7 @@ import pytest
 import torch
 from baseline_bench.core import plugins
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Request, Row, Sampling
+from baseline_bench.core.types import Request, Sampling, TrainingExample
 from baseline_bench.engines import _vllm_engine
 from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -38,7 +38,7 @@ class Dead:
 @pytest.fixture
 def generator():
     """Loaded, as it seems."""
-    return _vllm_engine.Vllm(Dead(), None, {"context": 100}, None)
+    return _vllm_engine.VllmGenerator(Dead(), None, {"context": 100}, None)
 
 
 def test_vllm_that_ends_while_it_generates_is_one_clear_line(generator):
@@ -50,19 +50,19 @@ def test_vllm_that_ends_while_it_generates_is_one_clear_line(generator):
 def test_vllm_that_ends_while_it_measures_is_one_clear_line(generator):
     """The row can stand without."""
     with pytest.raises(BenchError, match="ended while it measured"):
-        list(generator.logprobs([Row("a", (1, 2), 1)]))
+        list(generator.logprobs([TrainingExample("a", (1, 2), 1)]))
 
 
 def test_invariant_batches_need_a_process_of_their_own():
     """The switch is read again at every step, and in this process it is taken back once the engine is there."""
-    options = plugins.engine("vllm").Options
+    options = plugins.load_engine("vllm").Options
     with pytest.raises(ValueError, match="in_process=true exclude each other"):
         options(batch_invariant=True, in_process=True)
 
 
 def test_an_engine_takes_as_many_gpus_as_share_its_weights():
     """More engines are started where more GPUs are."""
-    engine = plugins.engine("vllm")
+    engine = plugins.load_engine("vllm")
     assert [engine.gpus(engine.Options()), engine.gpus(engine.Options(tensor_parallel=4))] == [1, 4]
 
 

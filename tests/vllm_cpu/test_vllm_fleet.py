@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 from baseline_bench.core import plugins
-from baseline_bench.core.types import Model, Request, Row, Sampling
+from baseline_bench.core.types import Model, Request, Sampling, TrainingExample
 from baseline_bench.engines.multi_gpu import fleet
 
 sys.path.append(str(Path(__file__).parent.parent))
 tiny = importlib.import_module("tiny")
 
 ASKED = [Request(f"q{s}", tuple((5 * i * i + 3 * s + 7) % 500 + 5 for i in range(20 + s))) for s in range(12)]
-ROWS = [Row(request.id, (*request.token_ids, 9, 30), len(request.token_ids)) for request in ASKED]
+ROWS = [TrainingExample(request.id, (*request.token_ids, 9, 30), len(request.token_ids)) for request in ASKED]
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,9 @@ def alive(group: int) -> bool:
 
 def test_two_engines_answer_as_one_and_outlive_each_other(model):
     """Token ids in float32 are equal, solutions as likely; of a killed worker nothing stays, vLLM's own process too."""
-    engine, lines = plugins.engine("vllm"), []
+    engine, lines = plugins.load_engine("vllm"), []
     options = engine.Options(dtype="float32", context=512, kv_gib=1)
-    held = fleet.Start("vllm", (None, None), lines.append).load(model, options)
+    held = fleet.MultiGpuStarter("vllm", (None, None), lines.append).load(model, options)
     groups = [worker.process.pid for worker in held._workers]
     try:
         two = dict(held.complete(ASKED, Sampling(16), ()))

@@ -10,7 +10,7 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Model, Request, Sampling
 from baseline_bench.engines import _vllm_cuda_graphs
 from baseline_bench.evaluation import reload_reference
-from baseline_bench.evaluation.engine_reuse import Warm
+from baseline_bench.evaluation.engine_reuse import ReusableEngine
 from baseline_bench.models import weights
 
 sys.path.append(str(Path(__file__).parent.parent))
@@ -30,16 +30,16 @@ def lines():
 def build(folder, manner) -> list[Model]:
     """Two models of one shape; "chatml" ties its head to its embedding, "plain" does not."""
     folders = [tiny.build(folder / f"{manner}{seed}", manner, seed) for seed in (0, 1)]
-    return [Model(f.name, "folder", None, f, None, weights.sha256(f)) for f in folders]
+    return [Model(f.name, "folder", None, f, None, weights.digest_weights(f)) for f in folders]
 
 
-def warm(models, lines) -> Warm:
+def warm(models, lines) -> ReusableEngine:
     """An engine in float32 over both, with a reference for each."""
-    found = reload_reference.references([model.folder for model in models], SEQUENCES, "float32")
+    found = reload_reference.measure_references([model.folder for model in models], SEQUENCES, "float32")
     references = {model.weights_sha256: one for model, one in zip(models, found, strict=True)}
-    engine = plugins.engine("vllm")
+    engine = plugins.load_engine("vllm")
     options = engine.Options(dtype="float32", context=512, kv_gib=1)
-    return Warm(engine.load, options, references, SEQUENCES, lines.append)
+    return ReusableEngine(engine.load, options, references, SEQUENCES, lines.append)
 
 
 def answers(generator) -> dict[str, tuple[int, ...]]:
@@ -49,7 +49,7 @@ def answers(generator) -> dict[str, tuple[int, ...]]:
 
 def own_answers(model) -> dict[str, tuple[int, ...]]:
     """What the same weights write through transformers."""
-    engine = plugins.engine("transformers")
+    engine = plugins.load_engine("transformers")
     return answers(engine.load(model, engine.Options(dtype="float32", device="cpu")))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from baseline_bench.core import plugins
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Model, Request, Row, Sampling
+from baseline_bench.core.types import Model, Request, Sampling, TrainingExample
 
 sys.path.append(str(Path(__file__).parent.parent))
 tiny = importlib.import_module("tiny")
@@ -17,7 +17,7 @@ NEAR = 1e-4
 # More than are in flight at once, with a beginning in common that is longer than a block of the prefix cache.
 SHOT = tuple((5 * i * i + 3) % 500 + 5 for i in range(150))
 ROWS = [
-    Row(f"q{i}", (*SHOT, *((7 * k * k + i) % 500 + 5 for k in range(9 + i % 40))), len(SHOT) + 3 + i % 5)
+    TrainingExample(f"q{i}", (*SHOT, *((7 * k * k + i) % 500 + 5 for k in range(9 + i % 40))), len(SHOT) + 3 + i % 5)
     for i in range(70)
 ]
 ASKED = [Request(row.id, row.token_ids[: row.start]) for row in ROWS[:8]]
@@ -32,7 +32,7 @@ def model(tmp_path_factory) -> Model:
 
 def loaded(name, model, **options):
     """A generator in float32."""
-    engine = plugins.engine(name)
+    engine = plugins.load_engine(name)
     return engine.load(model, engine.Options(dtype="float32", **options))
 
 
@@ -68,14 +68,14 @@ def test_batch_invariance_is_refused_where_no_kernel_honours_it(model):
 
 def test_solutions_are_measured_on_a_cpu_where_that_is_asked_for():
     """A pass over every prompt takes long there."""
-    engine = plugins.engine("vllm")
+    engine = plugins.load_engine("vllm")
     measured = [engine.measures(engine.Options(solutions=asked)) for asked in (None, True, False)]
     assert measured == [False, True, False]
 
 
 def test_batch_invariance_turns_prefix_caching_off():
     """By itself, and not against what was asked."""
-    options = plugins.engine("vllm").Options
+    options = plugins.load_engine("vllm").Options
     assert options(batch_invariant=True).caching is False
     assert options().caching is options(prefix_caching=True).caching is True
     with pytest.raises(ValueError, match="exclude each other"):

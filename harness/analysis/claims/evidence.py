@@ -6,20 +6,29 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Protocol
 
-from baseline_bench.analysis.claims.claims_file import Claims, Contrast, Counted, Loss, Paired, Ratio, Side, sides
-from baseline_bench.analysis.compare import comparable, compare
-from baseline_bench.analysis.differences import untrained
-from baseline_bench.analysis.multiple_testing import boschloo, unpaired_interval
+from baseline_bench.analysis.claims.claims_file import (
+    ClaimsFile,
+    Contrast,
+    CountsTest,
+    LossTest,
+    PairedTest,
+    RatioTest,
+    RowSelector,
+    get_sides,
+)
+from baseline_bench.analysis.compare import compare_entries, explain_incomparability
+from baseline_bench.analysis.differences import is_untrained
+from baseline_bench.analysis.multiple_testing import boschloo_p_value, unpaired_interval
 from baseline_bench.analysis.statistics import Interval
-from baseline_bench.core.records import moment
+from baseline_bench.core.records import parse_time
 from baseline_bench.results.candidate import Candidate
 from baseline_bench.results.entry import Entry
 
-Count = tuple[int, int]
-_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+RightOfTotal = tuple[int, int]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Filed(Protocol):
+class EntryFile(Protocol):
     """An entry and the name of its file in the board's folder."""
 
     @property
@@ -30,7 +39,7 @@ class Filed(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class ContrastEvidence:
     """What a contrast is judged by; sides stand in the order better, worse (first, second).
 
     Attributes:
@@ -47,7 +56,7 @@ class Evidence:
         measured: training losses in nats for `loss`, samples a second for `ratio`.
     """
 
-    counts: tuple[Count, Count]
+    counts: tuple[RightOfTotal, RightOfTotal]
     files: tuple[str, str] | None
     choices: int
     begun: str | None
@@ -56,30 +65,34 @@ class Evidence:
     p: float | None
     discordance: float | None = None
     measured: tuple[float, float] | None = None
-    cut: Count | None = None
+    cut: RightOfTotal | None = None
 
 
-def look(claims: Claims, contrast: Contrast, rows: Sequence[Filed], retracted: Collection[str]) -> Evidence | str:
+def gather_evidence(
+    claims: ClaimsFile, contrast: Contrast, rows: Sequence[EntryFile], retracted: Collection[str]
+) -> ContrastEvidence | str:
     """The evidence on a contrast, or in one clause why there is none.
 
     Where a side has several rows, the newest pair that is comparable is taken: the one whose older row is newest. Only
     full runs of the claims' task count, none that is in `retracted`, and for a training its last step.
     """
-    if isinstance(contrast, Counted):
-        return _from_counts(claims, contrast)
-    found = [_of_side(claims, side, rows, retracted) for side in sides(contrast)]
+    if isinstance(contrast, CountsTest):
+        return _build_from_counts(claims, contrast)
+    found = [_find_side_rows(claims, side, rows, retracted) for side in get_sides(contrast)]
     if reasons := [one for one in found if isinstance(one, str)]:
         return "; ".join(dict.fromkeys(reasons))
     ours, theirs = ([row for row in one if not isinstance(row, str)] for one in found)
-    pairs = sorted(product(ours, theirs), key=_age, reverse=True)
-    refusals = [_refusal(contrast, better.entry, worse.entry) for better, worse in pairs]
+    pairs = sorted(product(ours, theirs), key=_pair_age, reverse=True)
+    refusals = [_explain_unfit_pair(contrast, better.entry, worse.entry) for better, worse in pairs]
     fit = [pair for pair, refusal in zip(pairs, refusals, strict=True) if refusal is None]
-    return _from_rows(contrast, *fit[0], len(fit)) if fit else f"not comparable: {refusals[0]}"
+    return _build_from_rows(contrast, *fit[0], len(fit)) if fit else f"not comparable: {refusals[0]}"
 
 
-def _of_side(claims: Claims, side: Side, rows: Sequence[Filed], retracted: Collection[str]) -> list[Filed] | str:
+def _find_side_rows(
+    claims: ClaimsFile, side: RowSelector, rows: Sequence[EntryFile], retracted: Collection[str]
+) -> list[EntryFile] | str:
     """The rows of a side that may be judged, or why there is none."""
-    named = [row for row in rows if row.entry.result.task.label == claims.task and _is(side, row.entry)]
+    named = [row for row in rows if row.entry.result.task.label == claims.task and _matches_side(side, row.entry)]
     if not named:
         return f"no row of {side.name}"
     valid = [row for row in named if row.file not in retracted]
@@ -92,83 +105,89 @@ def _of_side(claims: Claims, side: Side, rows: Sequence[Filed], retracted: Colle
     return enough or f"too few items of {side.name}: {claims.least_items:,} are asked for"
 
 
-def _is(side: Side, entry: Entry) -> bool:
+def _matches_side(side: RowSelector, entry: Entry) -> bool:
     training = entry.result.training
     if side.recipe is None:
-        return untrained(entry) and entry.result.model.name == side.base
+        return is_untrained(entry) and entry.result.model.name == side.base
     if training is None or training.candidate is None or training.step is not None:
         return False
     made = training.candidate
     return (made.recipe, made.base.name, made.seed) == (side.recipe, side.base, side.seed)
 
 
-def _age(pair: tuple[Filed, Filed]) -> tuple[str, str, str, str]:
+def _pair_age(pair: tuple[EntryFile, EntryFile]) -> tuple[str, str, str, str]:
     """A pair is as new as its older row; ties are settled by the newer one, then by name."""
     better, worse = pair
     times = better.entry.created, worse.entry.created
     return min(times), max(times), better.file, worse.file
 
 
-def _refusal(contrast: Paired | Loss | Ratio, better: Entry, worse: Entry) -> str | None:
+def _explain_unfit_pair(contrast: PairedTest | LossTest | RatioTest, better: Entry, worse: Entry) -> str | None:
     """Why two rows say nothing of the contrast. A speed is of one kind of machine, a score of one kind of exam."""
-    if isinstance(contrast, Paired):
-        return comparable(better, worse)
-    one, other = _trained(better), _trained(worse)
-    if isinstance(contrast, Loss):
-        return comparable(better, worse)
+    if isinstance(contrast, PairedTest):
+        return explain_incomparability(better, worse)
+    one, other = _get_training(better), _get_training(worse)
+    if isinstance(contrast, LossTest):
+        return explain_incomparability(better, worse)
     machines = [f"{made.cost.gpus} x {made.cost.device}" for made in (one, other)]
     if machines[0] != machines[1]:
         return f"trained on {machines[0]} and on {machines[1]}"
     return None if one.cost.samples_per_second and other.cost.samples_per_second else "a speed was not recorded"
 
 
-def _from_rows(contrast: Paired | Loss | Ratio, better: Filed, worse: Filed, choices: int) -> Evidence:
+def _build_from_rows(
+    contrast: PairedTest | LossTest | RatioTest, better: EntryFile, worse: EntryFile, choices: int
+) -> ContrastEvidence:
     one, other = (row.entry.result.counts for row in (better, worse))
-    evidence = Evidence(
+    evidence = ContrastEvidence(
         counts=((one.correct, one.total), (other.correct, other.total)),
         files=(better.file, worse.file),
         choices=choices,
-        begun=min(time for row in (better, worse) for time in _times(row.entry)),
+        begun=min(time for row in (better, worse) for time in _list_start_times(row.entry)),
         difference=one.correct / one.total - other.correct / other.total,
         interval=unpaired_interval((one.correct, one.total), (other.correct, other.total)),
         p=None,
         cut=(one.cut, other.cut),
     )
-    if isinstance(contrast, Ratio):
-        speeds = [_trained(row.entry).cost.samples_per_second or 0.0 for row in (better, worse)]
+    if isinstance(contrast, RatioTest):
+        speeds = [_get_training(row.entry).cost.samples_per_second or 0.0 for row in (better, worse)]
         return replace(evidence, measured=(speeds[0], speeds[1]))
-    found = compare(better.entry, worse.entry)
+    found = compare_entries(better.entry, worse.entry)
     discordance = (found.pairs.first + found.pairs.second) / found.pairs.total
     evidence = replace(evidence, interval=found.interval, p=found.p, discordance=discordance)
-    if isinstance(contrast, Loss):
-        return replace(evidence, measured=(_trained(better.entry).final_loss, _trained(worse.entry).final_loss))
+    if isinstance(contrast, LossTest):
+        return replace(
+            evidence, measured=(_get_training(better.entry).final_loss, _get_training(worse.entry).final_loss)
+        )
     return evidence
 
 
-def _from_counts(claims: Claims, contrast: Counted) -> Evidence:
+def _build_from_counts(claims: ClaimsFile, contrast: CountsTest) -> ContrastEvidence:
     rows = [claims.row(name) for name in (contrast.better, contrast.worse)]
     one, other = ((row.right, row.total) for row in rows)
     difference = one[0] / one[1] - other[0] / other[1]
-    return Evidence((one, other), None, 1, None, difference, unpaired_interval(one, other), boschloo(one, other))
+    return ContrastEvidence(
+        (one, other), None, 1, None, difference, unpaired_interval(one, other), boschloo_p_value(one, other)
+    )
 
 
-def _times(entry: Entry) -> Iterator[str]:
+def _list_start_times(entry: Entry) -> Iterator[str]:
     """When scoring and training began, as far as their records tell: these are dated at the end."""
-    yield _before(entry.created, sum(entry.timings.phases.values()))
+    yield _subtract_seconds(entry.created, sum(entry.timings.phases.values()))
     if entry.result.training is not None and (made := entry.result.training.candidate) is not None:
-        yield _before(made.created, made.cost.seconds)
+        yield _subtract_seconds(made.created, made.cost.seconds)
 
 
-def _before(time: str, seconds: float) -> str:
+def _subtract_seconds(time: str, seconds: float) -> str:
     """So many seconds before a time; an impossible number of them takes it back to the first of all times."""
-    ended = moment(time)
+    ended = parse_time(time)
     if ended is None:
         raise ValueError(f"{time!r:.60} is no time")
-    elapsed = timedelta(seconds=min(max(seconds, 0.0), (ended - _FIRST).total_seconds()))
+    elapsed = timedelta(seconds=min(max(seconds, 0.0), (ended - _EPOCH).total_seconds()))
     return (ended - elapsed).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _trained(entry: Entry) -> Candidate:
+def _get_training(entry: Entry) -> Candidate:
     """The training of a row that was found by its recipe."""
     training = entry.result.training
     if training is None or training.candidate is None:

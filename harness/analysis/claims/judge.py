@@ -5,18 +5,18 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from baseline_bench.analysis.claims.claims_file import Claim, Claims, Contrast, Loss, Ratio, family
-from baseline_bench.analysis.claims.evidence import Evidence, Filed, look
-from baseline_bench.analysis.claims.registration import Registration, Since
-from baseline_bench.analysis.multiple_testing import holm, unpaired_items
+from baseline_bench.analysis.claims.claims_file import Claim, ClaimsFile, Contrast, LossTest, RatioTest, find_family
+from baseline_bench.analysis.claims.evidence import ContrastEvidence, EntryFile, gather_evidence
+from baseline_bench.analysis.claims.registration import Registration, RegistrationCommit
+from baseline_bench.analysis.multiple_testing import holm_adjust, unpaired_items_needed
 from baseline_bench.analysis.statistics import items_needed
 
-Verdict = Literal["supported", "refuted", "not resolved", "premise not met", "not judged"]
-Timing = Literal["registered", "post hoc", "registration unknown", "published before"]
+ContrastVerdict = Literal["supported", "refuted", "not resolved", "premise not met", "not judged"]
+RegistrationTiming = Literal["registered", "post hoc", "registration unknown", "published before"]
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedContrast:
     """A contrast and its verdict.
 
     Attributes:
@@ -33,24 +33,24 @@ class Judged:
     """
 
     contrast: Contrast
-    verdict: Verdict
-    timing: Timing
-    evidence: Evidence | None = None
+    verdict: ContrastVerdict
+    timing: RegistrationTiming
+    evidence: ContrastEvidence | None = None
     why: str = ""
     adjusted: float | None = None
     needed: int | None = None
-    since: Since | None = None
+    since: RegistrationCommit | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class JudgedClaim:
     """A claim and what became of its contrasts."""
 
     claim: Claim
-    judged: tuple[Judged, ...]
+    judged: tuple[JudgedContrast, ...]
 
     @property
-    def counted(self) -> Counter[Verdict]:
+    def counted(self) -> Counter[ContrastVerdict]:
         """Contrasts by verdict."""
         return Counter(one.verdict for one in self.judged)
 
@@ -81,24 +81,24 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class JudgedClaims:
     """A file of claims, judged."""
 
-    claims: Claims
-    findings: tuple[Finding, ...]
+    claims: ClaimsFile
+    findings: tuple[JudgedClaim, ...]
 
     def family(self, name: str) -> tuple[int, int]:
         """(contrasts of the family that were judged, all of them)."""
-        ours = [one for finding in self.findings for one in finding.judged if family(one.contrast) == name]
+        ours = [one for finding in self.findings for one in finding.judged if find_family(one.contrast) == name]
         return sum(one.evidence is not None for one in ours), len(ours)
 
 
-def judge(
-    claims: Claims,
-    rows: Sequence[Filed],
+def judge_claims(
+    claims: ClaimsFile,
+    rows: Sequence[EntryFile],
     registered: Callable[[], Registration],
     retracted: Collection[str] = (),
-) -> Findings:
+) -> JudgedClaims:
     """Every claim of a file, over a board's entries.
 
     Args:
@@ -107,44 +107,56 @@ def judge(
         registered: asks git; called only if a contrast of a registered file can be judged.
         retracted: file names of entries that no longer count.
     """
-    looked = [look(claims, contrast, rows, retracted) for _, contrast in claims.contrasts]
-    adjusted = _adjusted(claims, looked)
-    ask = claims.source is None and any(isinstance(one, Evidence) for one in looked)
+    looked = [gather_evidence(claims, contrast, rows, retracted) for _, contrast in claims.contrasts]
+    adjusted = _adjust_p_values(claims, looked)
+    ask = claims.source is None and any(isinstance(one, ContrastEvidence) for one in looked)
     registration = registered() if ask else Registration(False, (None,) * len(looked))
-    found = iter(_judged(claims, place, looked[place], adjusted[place], registration) for place in range(len(looked)))
-    return Findings(
-        claims, tuple(Finding(claim, tuple(next(found) for _ in claim.contrasts)) for claim in claims.claims)
+    found = iter(
+        _judge_contrast(claims, place, looked[place], adjusted[place], registration) for place in range(len(looked))
+    )
+    return JudgedClaims(
+        claims, tuple(JudgedClaim(claim, tuple(next(found) for _ in claim.contrasts)) for claim in claims.claims)
     )
 
 
-def _adjusted(claims: Claims, looked: Sequence[Evidence | str]) -> list[tuple[float | None, int]]:
+def _adjust_p_values(claims: ClaimsFile, looked: Sequence[ContrastEvidence | str]) -> list[tuple[float | None, int]]:
     """For each contrast p by Holm within its family, and how many contrasts of the family were judged."""
-    adjusted: list[tuple[float | None, int]] = [(one.p if isinstance(one, Evidence) else None, 1) for one in looked]
+    adjusted: list[tuple[float | None, int]] = [
+        (one.p if isinstance(one, ContrastEvidence) else None, 1) for one in looked
+    ]
     for name in claims.families:
         tested = [
             (place, one.p)
             for place, one in enumerate(looked)
-            if isinstance(one, Evidence) and one.p is not None and family(claims.contrasts[place][1]) == name
+            if isinstance(one, ContrastEvidence)
+            and one.p is not None
+            and find_family(claims.contrasts[place][1]) == name
         ]
-        for (place, _), p in zip(tested, holm([p for _, p in tested]), strict=True):
+        for (place, _), p in zip(tested, holm_adjust([p for _, p in tested]), strict=True):
             adjusted[place] = p, len(tested)
     return adjusted
 
 
-def _judged(
-    claims: Claims, place: int, looked: Evidence | str, adjusted: tuple[float | None, int], registration: Registration
-) -> Judged:
+def _judge_contrast(
+    claims: ClaimsFile,
+    place: int,
+    looked: ContrastEvidence | str,
+    adjusted: tuple[float | None, int],
+    registration: Registration,
+) -> JudgedContrast:
     contrast, since = claims.contrasts[place][1], registration.since[place]
     if isinstance(looked, str):
-        return Judged(contrast, "not judged", _timing(claims, None, since, registration), why=looked)
+        return JudgedContrast(contrast, "not judged", _classify_timing(claims, None, since, registration), why=looked)
     p, size = adjusted
-    word = _word(contrast, looked, p, claims.alpha)
-    needed = _needed(looked, claims.alpha / size) if word == "not resolved" else None
-    timing = _timing(claims, looked, since, registration)
-    return Judged(contrast, word, timing, looked, "", p, needed, since if timing == "registered" else None)
+    word = _decide_verdict(contrast, looked, p, claims.alpha)
+    needed = _count_needed_items(looked, claims.alpha / size) if word == "not resolved" else None
+    timing = _classify_timing(claims, looked, since, registration)
+    return JudgedContrast(contrast, word, timing, looked, "", p, needed, since if timing == "registered" else None)
 
 
-def _timing(claims: Claims, evidence: Evidence | None, since: Since | None, registration: Registration) -> Timing:
+def _classify_timing(
+    claims: ClaimsFile, evidence: ContrastEvidence | None, since: RegistrationCommit | None, registration: Registration
+) -> RegistrationTiming:
     if claims.source is not None:
         return "published before"
     if evidence is None:
@@ -157,21 +169,25 @@ def _timing(claims: Claims, evidence: Evidence | None, since: Since | None, regi
     return "registered" if since.time < evidence.begun else "post hoc"
 
 
-def _word(contrast: Contrast, evidence: Evidence, p: float | None, alpha: float) -> Verdict:
-    if isinstance(contrast, Ratio) and evidence.measured is not None:
+def _decide_verdict(contrast: Contrast, evidence: ContrastEvidence, p: float | None, alpha: float) -> ContrastVerdict:
+    if isinstance(contrast, RatioTest) and evidence.measured is not None:
         return "supported" if evidence.measured[0] / evidence.measured[1] <= contrast.at_most else "refuted"
-    if isinstance(contrast, Loss) and evidence.measured is not None and evidence.measured[1] >= evidence.measured[0]:
+    if (
+        isinstance(contrast, LossTest)
+        and evidence.measured is not None
+        and evidence.measured[1] >= evidence.measured[0]
+    ):
         return "premise not met"
     if p is None or p >= alpha:
         return "not resolved"
     return "supported" if evidence.difference > 0 else "refuted"
 
 
-def _needed(evidence: Evidence, alpha: float) -> int | None:
+def _count_needed_items(evidence: ContrastEvidence, alpha: float) -> int | None:
     """Items a row that would show what was seen, were it true; paired ones by Connor, counts alone by Fleiss."""
     (right, total), (other, asked) = evidence.counts
     if evidence.discordance is not None:
         needed = items_needed(evidence.difference, evidence.discordance, alpha=alpha)
     else:
-        needed = unpaired_items(right / total, other / asked, alpha=alpha)
+        needed = unpaired_items_needed(right / total, other / asked, alpha=alpha)
     return needed if needed is not None and needed > total else None

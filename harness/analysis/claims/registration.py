@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from baseline_bench.analysis.claims import claims_file as reader
-from baseline_bench.analysis.claims.claims_file import Claim, Claims, Contrast, family
+from baseline_bench.analysis.claims.claims_file import Claim, ClaimsFile, Contrast, find_family
 from baseline_bench.core.errors import BenchError
 
 
 @dataclass(frozen=True, slots=True)
-class Since:
+class RegistrationCommit:
     """A commit, and the time at which it was committed (not authored), UTC as 2026-11-22T12:00:00Z."""
 
     commit: str
@@ -34,10 +34,10 @@ class Registration:
     """
 
     known: bool
-    since: tuple[Since | None, ...]
+    since: tuple[RegistrationCommit | None, ...]
 
 
-def since(path: Path, claims: Claims) -> Registration:
+def find_registration(path: Path, claims: ClaimsFile) -> Registration:
     """Since when each contrast of the claims in `path` has stood in git unchanged, up to HEAD.
 
     A contrast is unchanged while its claim's id and hypothesis, itself, its family's rule, and the file's board, task,
@@ -47,66 +47,72 @@ def since(path: Path, claims: Claims) -> Registration:
     Raises:
         BenchError: the clone is too shallow to tell.
     """
-    nothing: list[Since | None] = [None] * len(claims.contrasts)
-    if _git(path, "rev-parse", "--git-dir") is None:
+    nothing: list[RegistrationCommit | None] = [None] * len(claims.contrasts)
+    if _run_git(path, "rev-parse", "--git-dir") is None:
         return Registration(False, tuple(nothing))
     found, alive = nothing, set(range(len(nothing)))
-    for commit, old in _versions(path):
-        alive = {place for place in alive if old is not None and _stands(claims, place, old)}
+    for commit, old in _list_versions(path):
+        alive = {place for place in alive if old is not None and _is_unchanged(claims, place, old)}
         if not alive:
             break
         for place in alive:
             found[place] = commit
-    _refuse_shallow(path, {one.commit for one in found if one is not None})
+    _refuse_shallow_clone(path, {one.commit for one in found if one is not None})
     return Registration(True, tuple(found))
 
 
-def _versions(path: Path) -> Iterator[tuple[Since, Claims | None]]:
+def _list_versions(path: Path) -> Iterator[tuple[RegistrationCommit, ClaimsFile | None]]:
     """Every commit that changed the file, newest first, and the claims it holds; None where they cannot be read."""
     # A signature that the settings ask to show would stand between the lines.
-    listed = _git(path, "log", "--no-show-signature", "--topo-order", "--format=%H %ct", "--", path.name)
+    listed = _run_git(path, "log", "--no-show-signature", "--topo-order", "--format=%H %ct", "--", path.name)
     for line in (listed or b"").decode().splitlines():
         commit, seconds = line.split()
-        text = _git(path, "show", f"{commit}:./{path.name}")
+        text = _run_git(path, "show", f"{commit}:./{path.name}")
         time = datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        yield Since(commit, time), None if text is None else _read(text, path)
+        yield RegistrationCommit(commit, time), None if text is None else _parse_version(text, path)
 
 
-def _read(text: bytes, path: Path) -> Claims | None:
+def _parse_version(text: bytes, path: Path) -> ClaimsFile | None:
     try:
-        return reader.parse(text, path.name)
+        return reader.parse_claims(text, path.name)
     except BenchError:
         return None
 
 
-def _stands(now: Claims, place: int, old: Claims) -> bool:
+def _is_unchanged(now: ClaimsFile, place: int, old: ClaimsFile) -> bool:
     claim, contrast = now.contrasts[place]
     before = next((one for one in old.claims if (one.id, one.hypothesis) == (claim.id, claim.hypothesis)), None)
-    if before is None or contrast not in before.contrasts or _frame(now, contrast) != _frame(old, contrast):
+    if (
+        before is None
+        or contrast not in before.contrasts
+        or _describe_context(now, contrast) != _describe_context(old, contrast)
+    ):
         return False
-    return set(before.contrasts) <= set(claim.contrasts) and _members(old, contrast) <= _members(now, contrast)
+    return set(before.contrasts) <= set(claim.contrasts) and _list_family_members(
+        old, contrast
+    ) <= _list_family_members(now, contrast)
 
 
-def _frame(claims: Claims, contrast: Contrast) -> tuple[object, ...]:
+def _describe_context(claims: ClaimsFile, contrast: Contrast) -> tuple[object, ...]:
     """What decides about a contrast from outside it."""
-    one = family(contrast)
+    one = find_family(contrast)
     rule = None if one is None else claims.families.get(one)
     return claims.board, claims.task, claims.alpha, claims.least_items, claims.source, claims.rows, rule
 
 
-def _members(claims: Claims, contrast: Contrast) -> set[tuple[str, Contrast]]:
+def _list_family_members(claims: ClaimsFile, contrast: Contrast) -> set[tuple[str, Contrast]]:
     """The contrasts of the same family, each with its claim's id; none for a contrast without a family."""
-    one = family(contrast)
-    return {_named(*pair) for pair in claims.contrasts if one is not None and family(pair[1]) == one}
+    one = find_family(contrast)
+    return {_pair_with_claim_id(*pair) for pair in claims.contrasts if one is not None and find_family(pair[1]) == one}
 
 
-def _named(claim: Claim, contrast: Contrast) -> tuple[str, Contrast]:
+def _pair_with_claim_id(claim: Claim, contrast: Contrast) -> tuple[str, Contrast]:
     return claim.id, contrast
 
 
-def _refuse_shallow(path: Path, commits: set[str]) -> None:
+def _refuse_shallow_clone(path: Path, commits: set[str]) -> None:
     """A shallow clone's oldest commits seem to add every file; what stood before them is not there."""
-    place = _git(path, "rev-parse", "--git-path", "shallow")
+    place = _run_git(path, "rev-parse", "--git-path", "shallow")
     edges = path.parent / (place or b"").decode("utf-8", "surrogateescape").strip()
     if edges.is_file() and commits.intersection(edges.read_text().split()):
         raise BenchError(
@@ -115,7 +121,7 @@ def _refuse_shallow(path: Path, commits: set[str]) -> None:
         )
 
 
-def _git(path: Path, *arguments: str) -> bytes | None:
+def _run_git(path: Path, *arguments: str) -> bytes | None:
     """What git prints in the file's folder, or None where it fails or is not installed."""
     try:
         done = subprocess.run(["git", "-C", str(path.parent), *arguments], capture_output=True, check=False)

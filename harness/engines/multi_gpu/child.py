@@ -15,70 +15,76 @@ from queue import SimpleQueue
 from typing import Any
 
 from baseline_bench.core import plugins
-from baseline_bench.core.contracts import Generator, Measuring, Reloading
+from baseline_bench.core.contracts import Generator, LogprobGenerator, ReloadableGenerator
 from baseline_bench.core.errors import BenchError
-from baseline_bench.engines.multi_gpu.messages import Ask, Done, Item, Ready, Refused
+from baseline_bench.engines.multi_gpu.messages import (
+    EngineReady,
+    ItemAnswered,
+    RequestDone,
+    RequestRefused,
+    WorkerRequest,
+)
 
 
-def serve(engine: str, connection: "Connection[Any, Any]") -> None:
+def serve_engine(engine: str, connection: "Connection[Any, Any]") -> None:
     """Answer what the parent asks, one thing after the other, until it asks to close.
 
     Args:
         engine: as `plugins.engine` knows it.
         connection: to the parent.
     """
-    asks: SimpleQueue[Ask] = SimpleQueue()
+    asks: SimpleQueue[WorkerRequest] = SimpleQueue()
     # The end of the parent is to be noticed while the engine loads or generates, too.
-    threading.Thread(target=_listen, args=(connection, asks), daemon=True).start()
-    held, last = _Held(engine), ""
+    threading.Thread(target=_receive_requests, args=(connection, asks), daemon=True).start()
+    held, last = _EngineHolder(engine), ""
     # What is missing or broken is told where the model is to be loaded.
     with suppress(BenchError):
-        getattr(plugins.engine(engine), "begin", lambda: None)()
+        getattr(plugins.load_engine(engine), "begin", lambda: None)()
     while last != "close":
         ask = asks.get()
         last = ask.what
         try:
             for said in held.answer(ask):
-                _say(connection, said)
+                _send_message(connection, said)
         except BenchError as error:
-            _say(connection, Refused(error.what, error.way_out))
+            _send_message(connection, RequestRefused(error.what, error.way_out))
 
 
-class _Held:
+class _EngineHolder:
     """The generator, once it is loaded."""
 
     def __init__(self, engine: str) -> None:
         self._engine = engine
         self._generator: Any = None
 
-    def answer(self, ask: Ask) -> Iterator[Item | Done]:
+    def answer(self, ask: WorkerRequest) -> Iterator[ItemAnswered | RequestDone]:
         """Do it: every item as it comes, and that it is done."""
         if ask.what == "load":
             model, values = ask.arguments
-            engine = plugins.engine(self._engine)
+            engine = plugins.load_engine(self._engine)
             self._generator = engine.load(model, engine.Options(**dict(values)))
-            yield Done(_ready(self._generator))
+            yield RequestDone(_describe_generator(self._generator))
         elif ask.what in ("complete", "logprobs"):
             for name, value in getattr(self._generator, ask.what)(*ask.arguments):
-                yield Item(name, value)
-            yield Done()
+                yield ItemAnswered(name, value)
+            yield RequestDone()
         else:
-            yield Done(getattr(self._generator, ask.what)(*ask.arguments))
+            yield RequestDone(getattr(self._generator, ask.what)(*ask.arguments))
 
 
-def _ready(generator: Generator) -> Ready:
-    reloads, measures = isinstance(generator, Reloading), isinstance(generator, Measuring)
-    return Ready(generator.version, dict(generator.settings), generator.context, reloads, measures)
+def _describe_generator(generator: Generator) -> EngineReady:
+    reloads, measures = isinstance(generator, ReloadableGenerator), isinstance(generator, LogprobGenerator)
+    return EngineReady(generator.version, dict(generator.settings), generator.context, reloads, measures)
 
 
-def _say(connection: "Connection[Any, Any]", said: Item | Done | Refused) -> None:
+def _send_message(connection: "Connection[Any, Any]", said: ItemAnswered | RequestDone | RequestRefused) -> None:
     try:
         connection.send(said)
     except ConnectionError:
         _end_with_parent()
 
 
-def _listen(connection: "Connection[Any, Any]", asks: "SimpleQueue[Ask]") -> None:
+def _receive_requests(connection: "Connection[Any, Any]", asks: "SimpleQueue[WorkerRequest]") -> None:
     """Take in what is asked, as long as the parent lives."""
     try:
         while True:
@@ -98,7 +104,7 @@ if __name__ == "__main__":
     os.register_at_fork(after_in_child=parent.close)
     status = 1
     try:
-        serve(sys.argv[1], parent)
+        serve_engine(sys.argv[1], parent)
         status = 0
     finally:
         if status:

@@ -12,13 +12,26 @@ from typing import Any
 from baseline_bench.core import plugins
 from baseline_bench.core.contracts import Logprobs
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Completion, Measured, Model, Request, Row, Sampling, Value
+from baseline_bench.core.types import Completion, Model, Request, Sampling, TokenLogprobs, TrainingExample, Value
 from baseline_bench.engines.multi_gpu import gpus
-from baseline_bench.engines.multi_gpu.messages import Done, Ended, Item, Ready, Refused
-from baseline_bench.engines.multi_gpu.workers import ANEW, PATIENCE, Worker, answers, heard, why
+from baseline_bench.engines.multi_gpu.messages import (
+    EngineReady,
+    ItemAnswered,
+    RequestDone,
+    RequestRefused,
+    WorkerEnded,
+)
+from baseline_bench.engines.multi_gpu.workers import (
+    RUN_AGAIN,
+    SHUTDOWN_SECONDS,
+    EngineWorker,
+    collect_answers,
+    explain_failure,
+    receive_messages,
+)
 
 
-class Fleet:
+class MultiGpuGenerator:
     """A Generator made of workers that hold the same model.
 
     Args:
@@ -27,7 +40,7 @@ class Fleet:
         warn: takes one line for the user.
     """
 
-    def __init__(self, workers: Sequence[Worker], ready: Ready, warn: Callable[[str], None]) -> None:
+    def __init__(self, workers: Sequence[EngineWorker], ready: EngineReady, warn: Callable[[str], None]) -> None:
         self._workers = list(workers)
         self._started = len(workers)
         self._warn = warn
@@ -45,7 +58,9 @@ class Fleet:
             BenchError: the last worker ended too.
         """
         # An engine that fails while it generates is of no more use; the others may still finish.
-        yield from self._shared(_Round("complete", (sampling, tuple(stop_ids)), self._warn, retires=True), requests)
+        yield from self._shared(
+            _DistributedCall("complete", (sampling, tuple(stop_ids)), self._warn, retires=True), requests
+        )
 
     def close(self) -> None:
         """End every worker; may be called twice."""
@@ -53,10 +68,10 @@ class Fleet:
         for worker in idle:
             worker.ask("close")
         for worker in self._workers:
-            worker.end(PATIENCE if worker in idle else 0.0)
+            worker.end(SHUTDOWN_SECONDS if worker in idle else 0.0)
         self._workers = []
 
-    def _shared(self, dealt: "_Round", items: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    def _shared(self, dealt: "_DistributedCall", items: Sequence[Any]) -> Iterator[tuple[str, Any]]:
         if not self._workers:
             raise ValueError("the engine is closed")
         try:
@@ -74,13 +89,13 @@ class Fleet:
             BenchError: one refused or has ended, now or before.
         """
         if len(self._workers) < self._started:
-            raise BenchError(f"{self._started - len(self._workers)} of {self._started} engines have ended", ANEW)
+            raise BenchError(f"{self._started - len(self._workers)} of {self._started} engines have ended", RUN_AGAIN)
         for worker in self._workers:
             worker.ask(what, *arguments)
-        return answers(self._workers)
+        return collect_answers(self._workers)
 
 
-class _Reloads(Fleet):
+class _ReloadableMultiGpuGenerator(MultiGpuGenerator):
     """A fleet of engines that are Reloading."""
 
     def reload(self, model: Model) -> None:
@@ -100,31 +115,31 @@ class _Reloads(Fleet):
         return self._all("prompt_logprobs", sequences)
 
 
-class _Measures(Fleet):
+class _LogprobMultiGpuGenerator(MultiGpuGenerator):
     """A fleet of engines that are Measuring."""
 
-    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[str, Measured]]:
+    def logprobs(self, rows: Sequence[TrainingExample]) -> Iterator[tuple[str, TokenLogprobs]]:
         """Share the rows out as requests are.
 
         Raises:
             BenchError: a worker cannot measure its rows, told when the others are done, or the last worker ended.
         """
-        yield from self._shared(_Round("logprobs", (), self._warn, retires=False), rows)
+        yield from self._shared(_DistributedCall("logprobs", (), self._warn, retires=False), rows)
 
 
-class _ReloadsAndMeasures(_Reloads, _Measures):
+class _FullMultiGpuGenerator(_ReloadableMultiGpuGenerator, _LogprobMultiGpuGenerator):
     """A fleet of engines that are both."""
 
 
-_KINDS: Mapping[tuple[bool, bool], type[Fleet]] = {
-    (False, False): Fleet,
-    (True, False): _Reloads,
-    (False, True): _Measures,
-    (True, True): _ReloadsAndMeasures,
+_GENERATOR_CLASSES: Mapping[tuple[bool, bool], type[MultiGpuGenerator]] = {
+    (False, False): MultiGpuGenerator,
+    (True, False): _ReloadableMultiGpuGenerator,
+    (False, True): _LogprobMultiGpuGenerator,
+    (True, True): _FullMultiGpuGenerator,
 }
 
 
-class Start:
+class MultiGpuStarter:
     """How a fleet is started.
 
     Its processes may begin before there is a model for them: what an engine imports takes as long as finding the model.
@@ -139,14 +154,14 @@ class Start:
         self._engine = engine
         self._devices = devices
         self._warn = warn
-        self._begun: list[Worker] = []
+        self._begun: list[EngineWorker] = []
 
     def begin(self) -> None:
         """Start the processes, which load their libraries."""
         for number in range(len(self._begun), len(self._devices)):
-            self._begun.append(Worker(self._engine, (number, len(self._devices)), self._devices[number]))
+            self._begun.append(EngineWorker(self._engine, (number, len(self._devices)), self._devices[number]))
 
-    def load(self, model: Model, options: Any) -> Fleet:
+    def load(self, model: Model, options: Any) -> MultiGpuGenerator:
         """Start an engine in every one of the processes, all at the same time.
 
         Args:
@@ -162,7 +177,7 @@ class Start:
             self.begin()
             for worker in self._begun:
                 worker.ask("load", model, values)
-            first, *others = answers(self._begun)
+            first, *others = collect_answers(self._begun)
             for worker, ready in zip(self._begun[1:], others, strict=True):
                 if ready != first:
                     raise BenchError(
@@ -173,7 +188,7 @@ class Start:
             self.close()
             raise
         workers, self._begun = self._begun, []
-        return _KINDS[first.reloads, first.measures](workers, first, self._warn)
+        return _GENERATOR_CLASSES[first.reloads, first.measures](workers, first, self._warn)
 
     def close(self) -> None:
         """End what has begun and holds no model yet; may be called twice."""
@@ -182,7 +197,9 @@ class Start:
         self._begun = []
 
 
-def start(engine: str, options: Any, wanted: int | None, most: int, warn: Callable[[str], None]) -> Start | None:
+def build_starter(
+    engine: str, options: Any, wanted: int | None, most: int, warn: Callable[[str], None]
+) -> MultiGpuStarter | None:
     """How this engine is started on this machine's GPUs; None where one engine in this very process will do.
 
     Args:
@@ -195,14 +212,14 @@ def start(engine: str, options: Any, wanted: int | None, most: int, warn: Callab
     Raises:
         BenchError: fewer GPUs are here than wanted.
     """
-    module = plugins.engine(engine)
-    devices = gpus.shares(module, options, wanted)[:most]
+    module = plugins.load_engine(engine)
+    devices = gpus.assign_gpus(module, options, wanted)[:most]
     if len(devices) == 1 and not getattr(module, "APART", False):
         return None
-    return Start(engine, devices, warn)
+    return MultiGpuStarter(engine, devices, warn)
 
 
-class _Round:
+class _DistributedCall:
     """One sharing out of items over workers.
 
     Args:
@@ -216,11 +233,11 @@ class _Round:
         self._arguments = arguments
         self._warn = warn
         self._retires = retires
-        self._holds: dict[Worker, dict[str, Any]] = {}
-        self._next: dict[Worker, list[Any]] = {}
+        self._holds: dict[EngineWorker, dict[str, Any]] = {}
+        self._next: dict[EngineWorker, list[Any]] = {}
         self._refusal: BenchError | None = None
 
-    def run(self, items: Sequence[Any], crew: list[Worker]) -> Iterator[tuple[str, Any]]:
+    def run(self, items: Sequence[Any], crew: list[EngineWorker]) -> Iterator[tuple[str, Any]]:
         """Yield (id, what came of it) of every item; those that end leave the crew.
 
         Raises:
@@ -228,13 +245,13 @@ class _Round:
         """
         self._deal(items, crew)
         while busy := [worker for worker in crew if worker.busy]:
-            for worker, said in heard(busy):
-                if isinstance(said, Item):
+            for worker, said in receive_messages(busy):
+                if isinstance(said, ItemAnswered):
                     del self._holds[worker][said.id]
                     yield said.id, said.value
-                elif isinstance(said, Done):
+                elif isinstance(said, RequestDone):
                     self._begin(worker)
-                elif isinstance(said, Refused) and not self._retires:
+                elif isinstance(said, RequestRefused) and not self._retires:
                     self._refusal = self._refusal or BenchError(said.what, said.way_out)
                     self._begin(worker)
                 else:
@@ -242,20 +259,20 @@ class _Round:
         if self._refusal is not None:
             raise self._refusal
 
-    def _deal(self, items: Sequence[Any], crew: Sequence[Worker]) -> None:
+    def _deal(self, items: Sequence[Any], crew: Sequence[EngineWorker]) -> None:
         for place, worker in enumerate(crew):
             self._next.setdefault(worker, []).extend(items[place :: len(crew)])
             if not worker.busy:
                 self._begin(worker)
 
-    def _begin(self, worker: Worker) -> None:
+    def _begin(self, worker: EngineWorker) -> None:
         items, self._next[worker] = self._next[worker], []
         self._holds[worker] = {item.id: item for item in items}
         if items:
             worker.ask(self._what, items, *self._arguments)
 
-    def _retire(self, worker: Worker, said: Refused | Ended, crew: list[Worker]) -> None:
-        told = why(worker, said)
+    def _retire(self, worker: EngineWorker, said: RequestRefused | WorkerEnded, crew: list[EngineWorker]) -> None:
+        told = explain_failure(worker, said)
         crew.remove(worker)
         items = [*self._holds[worker].values(), *self._next[worker]]
         if not crew:

@@ -7,7 +7,7 @@ from baseline_bench.core.contracts import Engine
 from baseline_bench.core.errors import BenchError
 
 
-def shares(engine: Engine, options: Any, wanted: int | None) -> tuple[str | None, ...]:
+def assign_gpus(engine: Engine, options: Any, wanted: int | None) -> tuple[str | None, ...]:
     """The CUDA_VISIBLE_DEVICES of each engine process; (None,) is one engine in this process, on what it finds.
 
     Without a wish an engine that says how many GPUs one process of it takes is given all that are visible, as many
@@ -27,7 +27,7 @@ def shares(engine: Engine, options: Any, wanted: int | None) -> tuple[str | None
         raise BenchError(f"--gpus {wanted}, but one engine process takes {each}", f"give --gpus {each} or a multiple")
     if wanted == each or (wanted is None and told is None):
         return (None,)
-    there = visible()
+    there = list_visible_gpus()
     if wanted is not None and wanted > len(there):
         raise BenchError(
             f"--gpus {wanted}, but this machine's torch sees {len(there) or 'no'} GPU{'s' if len(there) > 1 else ''}",
@@ -37,7 +37,7 @@ def shares(engine: Engine, options: Any, wanted: int | None) -> tuple[str | None
     return tuple(",".join(there[i * each : (i + 1) * each]) for i in range(count)) if count > 1 else (None,)
 
 
-def visible() -> tuple[str, ...]:
+def list_visible_gpus() -> tuple[str, ...]:
     """What CUDA calls the GPUs that this process may use; those that it names already, where it does."""
     import torch
 

@@ -8,7 +8,7 @@ from baseline_bench.core.types import Value
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class WorkerRequest:
     """What a worker is to do: load, complete, logprobs, reload, prompt_logprobs or close."""
 
     what: str
@@ -16,7 +16,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ItemAnswered:
     """One answer of those that were asked for together."""
 
     id: str
@@ -24,14 +24,14 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class RequestDone:
     """All of what was asked is done; `value` is what it came to where it is one thing."""
 
     value: Any = None
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RequestRefused:
     """The BenchError that a worker met."""
 
     what: str
@@ -39,12 +39,12 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class WorkerEnded:
     """The worker is no more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class EngineReady:
     """A loaded generator, as it tells of itself, and whether it is Reloading and Measuring."""
 
     version: str

@@ -13,16 +13,22 @@ from multiprocessing.connection import Pipe, wait
 from typing import Any
 
 from baseline_bench.core.errors import BenchError
-from baseline_bench.engines.multi_gpu.messages import Ask, Done, Ended, Item, Refused
+from baseline_bench.engines.multi_gpu.messages import (
+    ItemAnswered,
+    RequestDone,
+    RequestRefused,
+    WorkerEnded,
+    WorkerRequest,
+)
 
 # Seconds that an engine may take to end by itself before its process group is killed.
-PATIENCE = 30.0
-ANEW = "give the same command again: finished answers are kept"
-_HUSHED = {"PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false"}
-_OF_A_STAGE = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+SHUTDOWN_SECONDS = 30.0
+RUN_AGAIN = "give the same command again: finished answers are kept"
+_QUIET_ENVIRONMENT = {"PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false"}
+_CHILD_PROCESS_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 
 
-class Worker:
+class EngineWorker:
     """The parent's end of one process that holds an engine; it leads a process group that ends with it.
 
     Args:
@@ -42,7 +48,7 @@ class Worker:
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "baseline_bench.engines.multi_gpu.child", engine, str(theirs.fileno())],
-                env=_environment(device, of),
+                env=_build_environment(device, of),
                 stdin=subprocess.DEVNULL,
                 stdout=2,
                 pass_fds=(theirs.fileno(),),
@@ -53,15 +59,15 @@ class Worker:
         """Begin; one thing at a time. That it has ended is heard, not found here."""
         self.busy = True
         with suppress(OSError):
-            self.connection.send(Ask(what, arguments))
+            self.connection.send(WorkerRequest(what, arguments))
 
     def hear(self) -> Any:
         """The next thing it says; waits for it."""
         try:
             said = self.connection.recv()
         except (EOFError, OSError):
-            return Ended()
-        self.busy = isinstance(said, Item)
+            return WorkerEnded()
+        self.busy = isinstance(said, ItemAnswered)
         return said
 
     def end(self, patience: float = 0.0) -> int:
@@ -84,22 +90,22 @@ class Worker:
         return self.process.wait()
 
 
-def why(worker: Worker, said: Refused | Ended) -> BenchError:
+def explain_failure(worker: EngineWorker, said: RequestRefused | WorkerEnded) -> BenchError:
     """End a worker that refused or has ended, and say why."""
-    if isinstance(said, Refused):
+    if isinstance(said, RequestRefused):
         worker.end()
         return BenchError(f"{worker.name}: {said.what}" if worker.of > 1 else said.what, said.way_out)
-    code = worker.end(PATIENCE)
+    code = worker.end(SHUTDOWN_SECONDS)
     if code == -signal.SIGKILL:
-        return BenchError(f"{worker.name} was killed, most likely for want of memory", ANEW)
+        return BenchError(f"{worker.name} was killed, most likely for want of memory", RUN_AGAIN)
     if code < 0:
-        return BenchError(f"{worker.name} was ended by signal {-code}", ANEW)
+        return BenchError(f"{worker.name} was ended by signal {-code}", RUN_AGAIN)
     return BenchError(
         f"{worker.name} ended with status {code}, its log is above", "report it, or mend the plug-in it names"
     )
 
 
-def heard(workers: Sequence[Worker]) -> Iterator[tuple[Worker, Any]]:
+def receive_messages(workers: Sequence[EngineWorker]) -> Iterator[tuple[EngineWorker, Any]]:
     """The next thing that each of those says that have something to say; waits for one of them.
 
     Each is heard when its turn comes: until then it is busy, and nobody gives it more to do.
@@ -110,23 +116,23 @@ def heard(workers: Sequence[Worker]) -> Iterator[tuple[Worker, Any]]:
             yield worker, worker.hear()
 
 
-def answers(workers: Sequence[Worker]) -> list[Any]:
+def collect_answers(workers: Sequence[EngineWorker]) -> list[Any]:
     """What each answers to a thing that all were asked, in their order.
 
     Raises:
         BenchError: the first that refuses or ends, at once.
     """
-    told: dict[Worker, Any] = {}
+    told: dict[EngineWorker, Any] = {}
     while waiting := [worker for worker in workers if worker not in told]:
-        for worker, said in heard(waiting):
-            if not isinstance(said, Done):
-                raise why(worker, said)
+        for worker, said in receive_messages(waiting):
+            if not isinstance(said, RequestDone):
+                raise explain_failure(worker, said)
             told[worker] = said.value
     return [told[worker] for worker in workers]
 
 
-def _environment(device: str | None, of: int) -> Mapping[str, str]:
+def _build_environment(device: str | None, of: int) -> Mapping[str, str]:
     threads = str(max(1, (os.cpu_count() or 1) // of))
-    kept = {name: value for name, value in os.environ.items() if name not in _OF_A_STAGE}
+    kept = {name: value for name, value in os.environ.items() if name not in _CHILD_PROCESS_VARIABLES}
     own = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
-    return {**_HUSHED, "OMP_NUM_THREADS": threads, **kept, **own}
+    return {**_QUIET_ENVIRONMENT, "OMP_NUM_THREADS": threads, **kept, **own}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from baseline_bench.rendering.drawing import Canvas, ticks
+from baseline_bench.rendering.drawing import Canvas, choose_ticks
 from baseline_bench.rendering.report.safe_text import Sentence
 
 WIDTH = 760.0
@@ -27,14 +27,14 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class AxisRange:
     """From `low` to `high`, in the unit of the data."""
 
     low: float
     high: float
 
     @classmethod
-    def around(cls, values: Sequence[float], zero: bool = False) -> "Range":
+    def around(cls, values: Sequence[float], zero: bool = False) -> "AxisRange":
         """A little wider than the values, so that no mark touches the frame; from 0 where `zero`."""
         low, high = min(values), max(values)
         slack = (high - low or abs(high) or 1.0) * 0.06
@@ -42,7 +42,7 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class PlotFrame:
     """A field of a canvas, in pixels, and the ranges that its sides stand for."""
 
     canvas: Canvas
@@ -50,8 +50,8 @@ class Frame:
     top: float
     width: float
     height: float
-    across: Range
-    up: Range
+    across: AxisRange
+    up: AxisRange
 
     def x(self, value: float) -> float:
         """Where a value stands from left to right."""
@@ -64,22 +64,22 @@ class Frame:
     def axis_below(self, title: str, most: int = 6) -> None:
         """Ticks and their numbers along the lower side, with faint lines through the field."""
         bottom = self.top + self.height
-        marks = ticks(self.across.low, self.across.high, most)
+        marks = choose_ticks(self.across.low, self.across.high, most)
         for mark in marks:
             self.canvas.line(self.x(mark), self.top, self.x(mark), bottom, "grid")
-            self.canvas.text(self.x(mark), bottom + 16, _told(mark, marks), "muted small", "middle")
+            self.canvas.text(self.x(mark), bottom + 16, _format_tick(mark, marks), "muted small", "middle")
         self.canvas.text(self.left + self.width / 2, bottom + 33, title, "muted", "middle")
 
     def axis_left(self, title: str, most: int = 6) -> None:
         """Ticks and their numbers along the left side, the title above the frame."""
-        marks = ticks(self.up.low, self.up.high, most)
+        marks = choose_ticks(self.up.low, self.up.high, most)
         for mark in marks:
             self.canvas.line(self.left, self.y(mark), self.left + self.width, self.y(mark), "grid")
-            self.canvas.text(self.left - 7, self.y(mark) + 4, _told(mark, marks), "muted small", "end")
+            self.canvas.text(self.left - 7, self.y(mark) + 4, _format_tick(mark, marks), "muted small", "end")
         self.canvas.text(self.left, self.top - 9, title, "muted")
 
 
-def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+def spread_labels(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Places for labels: each as near to its own as may be, `gap` from the next, in the same order."""
     order = sorted(range(len(places)), key=lambda index: places[index])
     found: dict[int, float] = {}
@@ -94,7 +94,7 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> list
     return [found[index] for index in range(len(places))]
 
 
-def _told(mark: float, marks: Sequence[float]) -> str:
+def _format_tick(mark: float, marks: Sequence[float]) -> str:
     """As many decimals as the step between marks needs."""
     step = marks[1] - marks[0] if len(marks) > 1 else 1.0
     decimals = next((places for places in range(6) if abs(step * 10**places - round(step * 10**places)) < 1e-6), 6)

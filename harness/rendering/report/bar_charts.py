@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from baseline_bench.analysis.compare import ALPHA
-from baseline_bench.analysis.statistics import wilson
-from baseline_bench.rendering.drawing import Canvas, cut
-from baseline_bench.rendering.report.axes import WIDTH, Figure, Frame, Range
-from baseline_bench.rendering.report.data import Line, Study
-from baseline_bench.rendering.report.safe_text import Name, Sentence, listed, number, plain
+from baseline_bench.analysis.statistics import wilson_interval
+from baseline_bench.rendering.drawing import Canvas, truncate_text
+from baseline_bench.rendering.report.axes import WIDTH, AxisRange, Figure, PlotFrame
+from baseline_bench.rendering.report.data import ReportRow, Study
+from baseline_bench.rendering.report.safe_text import ExternalName, Sentence, format_count, join_names, to_plain_text
 
 _LABELS, _ROW, _HEAD, _VALUE, _TOP = 196.0, 22.0, 30.0, 64.0, 34.0
 _GIB = 2**30
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class PlottedValue:
     """A value, its interval where it has one, and how it is written beside its mark."""
 
     value: float
@@ -26,57 +26,61 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ChartColumn:
     """One measure of every line: its axis title and its marks; `zero` where the axis begins at 0."""
 
     title: str
-    marks: tuple[Mark | None, ...]
+    marks: tuple[PlottedValue | None, ...]
     zero: bool = True
 
 
-def final_losses(study: Study) -> Figure | None:
+def draw_final_losses(study: Study) -> Figure | None:
     """Mean training loss over the last tenth of the steps; None without trained candidates."""
     lines = study.trained
     if not lines:
         return None
-    marks = tuple(Mark(line.loss, f"{line.loss:.3f}") if line.loss is not None else None for line in lines)
+    marks = tuple(PlottedValue(line.loss, f"{line.loss:.3f}") if line.loss is not None else None for line in lines)
     within = [(base, [line for line in group if line in lines]) for base, group in study.groups]
-    parts = [f"{min(_losses(group)):.3f} to {max(_losses(group)):.3f}" for _, group in within if group]
+    parts = [f"{min(_list_losses(group)):.3f} to {max(_list_losses(group)):.3f}" for _, group in within if group]
     names = [base for base, group in within if group]
-    takeaway: list[str | Name] = ["The final training loss is "]
+    takeaway: list[str | ExternalName] = ["The final training loss is "]
     for place, (part, name) in enumerate(zip(parts, names, strict=True)):
-        takeaway += ["; " if place else "", f"{part} on ", Name(name)]
+        takeaway += ["; " if place else "", f"{part} on ", ExternalName(name)]
     note: Sentence = (
         "Mean over the last tenth of the steps, weighted by supervised tokens, in nats. Losses on main and on socratic "
         "are over different texts, and losses of different bases over different tokens.",
     )
-    svg = _rows(study, lines, (Column("final training loss, nats a supervised token", marks, zero=False),), note)
-    return Figure("final-loss.svg", tuple(takeaway), note, svg(plain(tuple(takeaway))))
+    svg = _prepare_row_chart(
+        study, lines, (ChartColumn("final training loss, nats a supervised token", marks, zero=False),), note
+    )
+    return Figure("final-loss.svg", tuple(takeaway), note, svg(to_plain_text(tuple(takeaway))))
 
 
-def _losses(lines: Sequence[Line]) -> list[float]:
+def _list_losses(lines: Sequence[ReportRow]) -> list[float]:
     return [line.loss for line in lines if line.loss is not None]
 
 
-def cost(study: Study) -> Figure | None:
+def draw_cost(study: Study) -> Figure | None:
     """Samples a second and peak memory of every training; None without trained candidates."""
     lines = [(line, line.made.cost) for line in study.trained if line.made is not None]
     if not lines:
         return None
     speeds = tuple(
-        None if one.samples_per_second is None else Mark(one.samples_per_second, f"{one.samples_per_second:,.1f}")
+        None
+        if one.samples_per_second is None
+        else PlottedValue(one.samples_per_second, f"{one.samples_per_second:,.1f}")
         for _, one in lines
     )
-    memory = tuple(Mark(one.peak_memory / _GIB, f"{one.peak_memory / _GIB:.1f}") for _, one in lines)
-    takeaway = _cost_takeaway([line for line, _ in lines])
-    devices = listed(sorted({one.device for _, one in lines}))
+    memory = tuple(PlottedValue(one.peak_memory / _GIB, f"{one.peak_memory / _GIB:.1f}") for _, one in lines)
+    takeaway = _summarise_cost([line for line, _ in lines])
+    devices = join_names(sorted({one.device for _, one in lines}))
     note = ("Samples are training rows, after the first step; memory is the device's peak. Trained on ", *devices, ".")
-    columns = (Column("samples a second", speeds), Column("peak memory, GiB", memory))
-    svg = _rows(study, [line for line, _ in lines], columns, note)
-    return Figure("cost.svg", takeaway, note, svg(plain(takeaway)))
+    columns = (ChartColumn("samples a second", speeds), ChartColumn("peak memory, GiB", memory))
+    svg = _prepare_row_chart(study, [line for line, _ in lines], columns, note)
+    return Figure("cost.svg", takeaway, note, svg(to_plain_text(takeaway)))
 
 
-def _cost_takeaway(lines: Sequence[Line]) -> Sentence:
+def _summarise_cost(lines: Sequence[ReportRow]) -> Sentence:
     """Whether speeds mean anything: runs of one recipe on one base should agree among themselves."""
     worst, slow, fast, whose = 1.0, 0.0, 0.0, ""
     for line in lines:
@@ -91,7 +95,7 @@ def _cost_takeaway(lines: Sequence[Line]) -> Sentence:
     if worst > 1.25:
         return (
             "Speeds depend on more than the recipe: runs of ",
-            Name(whose),
+            ExternalName(whose),
             f" made between {slow:,.1f} and {fast:,.1f} samples a second",
         )
     known = [line.made.cost.samples_per_second for line in lines if line.made and line.made.cost.samples_per_second]
@@ -100,34 +104,36 @@ def _cost_takeaway(lines: Sequence[Line]) -> Sentence:
     return (f"Trainings made between {min(known):,.1f} and {max(known):,.1f} samples a second",)
 
 
-def accuracy(study: Study) -> Figure:
+def draw_accuracy(study: Study) -> Figure:
     """Exact match with 95 % Wilson intervals, each base's interval a band behind its candidates."""
     marks = []
     for line in study.lines:
         counts = line.entry.result.counts
-        low, high = wilson(counts.correct, counts.total)
-        marks.append(Mark(line.percent, f"{line.percent:.2f}", 100 * low, 100 * high))
-    takeaway = verdicts(study)
+        low, high = wilson_interval(counts.correct, counts.total)
+        marks.append(PlottedValue(line.percent, f"{line.percent:.2f}", 100 * low, 100 * high))
+    takeaway = summarise_outcomes(study)
     note: Sentence = (
         f"Points are {study.measure}, whiskers 95 % Wilson intervals, the band is the base's interval. Rows share "
         "their items, so the paired test decides, not the overlap of whiskers. Green: better than its base by the "
         "exact McNemar test with Holm's correction; red: worse; grey: not resolved, or nothing to compare with.",
     )
-    svg = _rows(study, study.lines, (Column(f"{study.measure}, %", tuple(marks)),), note, _standing)
-    return Figure("accuracy.svg", takeaway, note, svg(plain(takeaway)))
+    svg = _prepare_row_chart(
+        study, study.lines, (ChartColumn(f"{study.measure}, %", tuple(marks)),), note, _outcome_colour
+    )
+    return Figure("accuracy.svg", takeaway, note, svg(to_plain_text(takeaway)))
 
 
-def verdicts(study: Study) -> Sentence:
+def summarise_outcomes(study: Study) -> Sentence:
     """How many candidates the paired test finds worse, better, or cannot tell from their base."""
-    told = [_standing(line) for line in study.lines if line.gain is not None]
+    told = [_outcome_colour(line) for line in study.lines if line.gain is not None]
     if not told:
         return ("No candidate can be compared with its base here",)
     words = [("worse", "below their base"), ("better", "above their base"), ("unresolved", "not resolved")]
     parts = [f"{told.count(kind)} {word}" for kind, word in words if kind in told]
-    return (f"Of {number(len(told), 'candidate')} compared with their base: {', '.join(parts)}",)
+    return (f"Of {format_count(len(told), 'candidate')} compared with their base: {', '.join(parts)}",)
 
 
-def _standing(line: Line) -> str:
+def _outcome_colour(line: ReportRow) -> str:
     """The colour of a verdict: better, worse or unresolved, by the adjusted p value at 5 %."""
     if line.gain is None or line.p is None:
         return "ink" if line.is_base else "unresolved"
@@ -136,32 +142,32 @@ def _standing(line: Line) -> str:
     return "better" if line.gain.pairs.difference > 0 else "worse"
 
 
-def _rows(
+def _prepare_row_chart(
     study: Study,
-    lines: Sequence[Line],
-    columns: Sequence[Column],
+    lines: Sequence[ReportRow],
+    columns: Sequence[ChartColumn],
     note: Sentence,
-    colour: Callable[[Line], str] | None = None,
+    colour: Callable[[ReportRow], str] | None = None,
 ) -> Callable[[str], str]:
     """A drawing of lines under the names of their bases, their measures side by side; waits for its title."""
 
     def draw(title: str) -> str:
         groups = list(dict.fromkeys(line.group for line in lines))
         height = _TOP + len(lines) * _ROW + len(groups) * _HEAD
-        canvas = Canvas(WIDTH, height + 52, title, plain(note))
-        places = _places(canvas, lines, groups)
+        canvas = Canvas(WIDTH, height + 52, title, to_plain_text(note))
+        places = _place_rows(canvas, lines, groups)
         for line, y in zip(lines, places, strict=True):
-            canvas.text(_LABELS - 12, y + 4, cut(line.label, 25), "ink mono small", "end")
+            canvas.text(_LABELS - 12, y + 4, truncate_text(line.label, 25), "ink mono small", "end")
         wide = (WIDTH - _LABELS) / len(columns)
         for place, column in enumerate(columns):
             left = _LABELS + place * wide
-            _column(canvas, column, (left, wide - _VALUE - 8, height), lines, (places, colour or study.colour))
+            _draw_column(canvas, column, (left, wide - _VALUE - 8, height), lines, (places, colour or study.colour))
         return canvas.render()
 
     return draw
 
 
-def _places(canvas: Canvas, lines: Sequence[Line], groups: Sequence[str]) -> list[float]:
+def _place_rows(canvas: Canvas, lines: Sequence[ReportRow], groups: Sequence[str]) -> list[float]:
     """The height of every line; the names of the bases are written above theirs."""
     places, y = [], _TOP - 14
     seen: set[str] = set()
@@ -169,27 +175,27 @@ def _places(canvas: Canvas, lines: Sequence[Line], groups: Sequence[str]) -> lis
         if line.group not in seen:
             seen.add(line.group)
             y += _HEAD
-            canvas.text(14, y - 4, cut(line.group, 90), "ink strong")
+            canvas.text(14, y - 4, truncate_text(line.group, 90), "ink strong")
         y += _ROW
         places.append(y - 4)
     assert len(seen) == len(groups)
     return places
 
 
-def _column(
+def _draw_column(
     canvas: Canvas,
-    column: Column,
+    column: ChartColumn,
     size: tuple[float, float, float],
-    lines: Sequence[Line],
-    manner: tuple[Sequence[float], Callable[[Line], str]],
+    lines: Sequence[ReportRow],
+    manner: tuple[Sequence[float], Callable[[ReportRow], str]],
 ) -> None:
     left, width, bottom = size
     places, colour = manner
     values = [one for mark in column.marks if mark for one in (mark.value, mark.low, mark.high) if one is not None]
-    reach = Range.around(values or [0.0, 1.0], column.zero)
-    frame = Frame(canvas, left, _TOP, width, bottom - _TOP + 4, reach, Range(0, 1))
+    reach = AxisRange.around(values or [0.0, 1.0], column.zero)
+    frame = PlotFrame(canvas, left, _TOP, width, bottom - _TOP + 4, reach, AxisRange(0, 1))
     frame.axis_below(column.title, 6 if width > 300 else 4)
-    _bands(frame, column, lines, places)
+    _draw_bands(frame, column, lines, places)
     for line, mark, y in zip(lines, column.marks, places, strict=True):
         if mark is None:
             continue
@@ -205,7 +211,7 @@ def _column(
         canvas.text(frame.x(max(mark.value, mark.high or mark.value)) + 9, y + 4, mark.told, "ink small")
 
 
-def _bands(frame: Frame, column: Column, lines: Sequence[Line], places: Sequence[float]) -> None:
+def _draw_bands(frame: PlotFrame, column: ChartColumn, lines: Sequence[ReportRow], places: Sequence[float]) -> None:
     """Behind the candidates that a base's run stands beside the interval of that run."""
     for line, mark in zip(lines, column.marks, strict=True):
         if mark is None or mark.low is None or mark.high is None or not line.is_base:
@@ -216,29 +222,30 @@ def _bands(frame: Frame, column: Column, lines: Sequence[Line], places: Sequence
         frame.canvas.rect(x, own[0] - 11, frame.x(mark.high) - x, own[-1] - own[0] + 22, "band")
 
 
-def loss_and_score(study: Study) -> Figure | None:
+def draw_loss_and_score(study: Study) -> Figure | None:
     """Every trained candidate by final loss and score, one panel a base; None for fewer than two."""
     groups = [(base, [line for line in lines if line in study.trained]) for base, lines in study.groups]
     groups = [(base, lines) for base, lines in groups if lines]
-    lower, higher, even = _agreement([lines for _, lines in groups])
+    lower, higher, even = _count_agreement([lines for _, lines in groups])
     pairs = lower + higher + even
     if not pairs:
         return None
     takeaway: Sentence = (
-        f"In {lower} of {number(pairs, 'pair')} of candidates on the same base the one with the lower loss scored "
+        f"In {lower} of {format_count(pairs, 'pair')} of candidates on the same base the one with the lower loss "
+        "scored "
         f"higher, in {higher} it scored lower" + (f", in {even} they tied" if even else ""),
     )
     note: Sentence = (
         "Counted, not tested: the pairs share candidates, and a difference in score may be smaller than its doubt "
         "(whiskers: 95 % Wilson intervals).",
     )
-    canvas = Canvas(WIDTH, 300 * len(groups) + 4, plain(takeaway), plain(note))
+    canvas = Canvas(WIDTH, 300 * len(groups) + 4, to_plain_text(takeaway), to_plain_text(note))
     for place, group in enumerate(groups):
-        _scatter(canvas, study, group, 56 + 300 * place)
+        _draw_scatter(canvas, study, group, 56 + 300 * place)
     return Figure("loss-and-score.svg", takeaway, note, canvas.render())
 
 
-def _agreement(groups: Sequence[Sequence[Line]]) -> tuple[int, int, int]:
+def _count_agreement(groups: Sequence[Sequence[ReportRow]]) -> tuple[int, int, int]:
     """Pairs of one base where the lower loss has the higher score, the lower score, or the same in either."""
     lower = higher = even = 0
     for lines in groups:
@@ -248,12 +255,14 @@ def _agreement(groups: Sequence[Sequence[Line]]) -> tuple[int, int, int]:
     return lower, higher, even
 
 
-def _scatter(canvas: Canvas, study: Study, group: tuple[str, Sequence[Line]], top: float) -> None:
+def _draw_scatter(canvas: Canvas, study: Study, group: tuple[str, Sequence[ReportRow]], top: float) -> None:
     base, lines = group
-    ends = {line.name: wilson(line.entry.result.counts.correct, line.entry.result.counts.total) for line in lines}
-    up = Range.around([0.0, *(100 * end.high for end in ends.values())], zero=True)
-    frame = Frame(canvas, 52, top, WIDTH - 248, 200, Range.around(_losses(lines)), up)
-    canvas.text(52, top - 28, cut(base, 90), "ink strong")
+    ends = {
+        line.name: wilson_interval(line.entry.result.counts.correct, line.entry.result.counts.total) for line in lines
+    }
+    up = AxisRange.around([0.0, *(100 * end.high for end in ends.values())], zero=True)
+    frame = PlotFrame(canvas, 52, top, WIDTH - 248, 200, AxisRange.around(_list_losses(lines)), up)
+    canvas.text(52, top - 28, truncate_text(base, 90), "ink strong")
     frame.axis_left(f"{study.measure}, %", 5)
     frame.axis_below("final training loss, nats a supervised token")
     for line in lines:
@@ -267,4 +276,4 @@ def _scatter(canvas: Canvas, study: Study, group: tuple[str, Sequence[Line]], to
     for place, (recipe, colour, mark) in enumerate(recipes):
         y = top + 12 + 19 * place
         canvas.circle(WIDTH - 176, y - 4, 5, mark)
-        canvas.text(WIDTH - 164, y, cut(recipe or "", 22), f"{colour} strong")
+        canvas.text(WIDTH - 164, y, truncate_text(recipe or "", 22), f"{colour} strong")

@@ -8,18 +8,18 @@ from typing import Literal
 
 from baseline_bench.analysis.claims import claims_file as files
 from baseline_bench.analysis.claims import judge, registration
-from baseline_bench.analysis.claims.claims_file import Counted, Loss, Ratio, names
-from baseline_bench.analysis.claims.evidence import Evidence
-from baseline_bench.analysis.claims.judge import Judged
-from baseline_bench.analysis.statistics import points
+from baseline_bench.analysis.claims.claims_file import CountsTest, LossTest, RatioTest, name_sides
+from baseline_bench.analysis.claims.evidence import ContrastEvidence
+from baseline_bench.analysis.claims.judge import JudgedContrast
+from baseline_bench.analysis.statistics import format_points
 from baseline_bench.core.errors import BenchError
 from baseline_bench.rendering import leaderboard
-from baseline_bench.rendering.report.safe_text import Name, Prose, Sentence, number, probability
+from baseline_bench.rendering.report.safe_text import ExternalName, ReviewedText, Sentence, format_count, format_p_value
 from baseline_bench.results import retractions
 
-Kind = Literal["holds", "fails", "open", "late"]
+ClaimStatus = Literal["holds", "fails", "open", "late"]
 # The order in which they are said: what speaks against a hypothesis first.
-_WORDS = (
+_VERDICT_ORDER = (
     "refuted",
     "mixed",
     "supported",
@@ -28,11 +28,11 @@ _WORDS = (
     "not resolved",
     "not judged",
 )
-_KINDS: dict[str, Kind] = {"refuted": "fails", "supported": "holds"}
+_STATUS_BY_VERDICT: dict[str, ClaimStatus] = {"refuted": "fails", "supported": "holds"}
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ReportedClaim:
     """A judged hypothesis.
 
     Attributes:
@@ -44,7 +44,7 @@ class Finding:
     """
 
     hypothesis: Sentence
-    kind: Kind
+    kind: ClaimStatus
     word: str
     verdict: Sentence
     published: Sentence
@@ -52,14 +52,14 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class ReportedClaims:
     """A judged claims file: the task version it is of, and its findings; None and nothing where there is no file."""
 
     task: str | None
-    findings: tuple[Finding, ...]
+    findings: tuple[ReportedClaim, ...]
 
 
-def read(leaderboards: Path, board: str, name: str, wanted: bool) -> Judgement:
+def judge_claims_file(leaderboards: Path, board: str, name: str, wanted: bool) -> ReportedClaims:
     """Judge a claims file over a board's entries, all of them, whichever rows a report shows.
 
     Args:
@@ -75,80 +75,80 @@ def read(leaderboards: Path, board: str, name: str, wanted: bool) -> Judgement:
     if not path.is_file():
         if wanted:
             raise BenchError(f"no claims file {path}", "give the name of a file of leaderboards/claims")
-        return Judgement(None, ())
-    told = files.read(path)
+        return ReportedClaims(None, ())
+    told = files.read_claims(path)
     if told.board != board:
         if wanted:
             raise BenchError(f"{path.name} is about the board {told.board!r}", f"give --board {told.board}")
-        return Judgement(None, ())
-    rows = leaderboard.load(leaderboards, board).rows
-    retracted = {one.entry for one in retractions.read(leaderboards / board).retractions}
-    found = judge.judge(told, rows, lambda: registration.since(path, told), retracted)
-    return Judgement(None if told.source else told.task, tuple(map(_finding, found.findings)))
+        return ReportedClaims(None, ())
+    rows = leaderboard.load_board(leaderboards, board).rows
+    retracted = {one.entry for one in retractions.read_records(leaderboards / board).retractions}
+    found = judge.judge_claims(told, rows, lambda: registration.find_registration(path, told), retracted)
+    return ReportedClaims(None if told.source else told.task, tuple(map(_report_claim, found.findings)))
 
 
-def tally(findings: Sequence[Finding]) -> Sentence:
+def tally_claims(findings: Sequence[ReportedClaim]) -> Sentence:
     """How many hypotheses came out how."""
     if not findings:
         return ("No hypothesis was written down before these runs.",)
     counts = Counter((finding.word, finding.kind == "late") for finding in findings)
     parts = [
         f"{counts[word, late]} {word}{' post hoc' if late else ''}"
-        for word in _WORDS
+        for word in _VERDICT_ORDER
         for late in (False, True)
         if counts[word, late]
     ]
-    return (f"Of {number(len(findings), 'hypothesis', 'hypotheses')}: {', '.join(parts)}.",)
+    return (f"Of {format_count(len(findings), 'hypothesis', 'hypotheses')}: {', '.join(parts)}.",)
 
 
-def _finding(found: judge.Finding) -> Finding:
+def _report_claim(found: judge.JudgedClaim) -> ReportedClaim:
     word = found.verdict
-    kind = _KINDS.get(word, "open")
+    kind = _STATUS_BY_VERDICT.get(word, "open")
     late = f"; {found.late} not shown to be older than their runs" if found.late else ""
-    return Finding(
-        hypothesis=(Prose(found.claim.hypothesis[:1].upper() + found.claim.hypothesis[1:]),),
+    return ReportedClaim(
+        hypothesis=(ReviewedText(found.claim.hypothesis[:1].upper() + found.claim.hypothesis[1:]),),
         kind="late" if kind == "holds" and found.late else kind,
         word=word,
-        verdict=(f"{word.capitalize()}{_counted(found)}{late}",),
-        published=("Published before: ", Prose(found.claim.published), "."),
-        evidence=tuple(map(_contrast, found.judged)),
+        verdict=(f"{word.capitalize()}{_format_verdict_counts(found)}{late}",),
+        published=("Published before: ", ReviewedText(found.claim.published), "."),
+        evidence=tuple(map(_describe_contrast, found.judged)),
     )
 
 
-def _counted(found: judge.Finding) -> str:
+def _format_verdict_counts(found: judge.JudgedClaim) -> str:
     """How many contrasts came out how, where the one word for all of them does not say it."""
     of, counts = len(found.judged), found.counted
     if len(counts) == 1:
-        return f" in {of} of {number(of, 'contrast')}"
-    told = sorted(counts.items(), key=lambda one: _WORDS.index(one[0]))
-    return f": of {number(of, 'contrast')} " + ", ".join(f"{count} {word}" for word, count in told)
+        return f" in {of} of {format_count(of, 'contrast')}"
+    told = sorted(counts.items(), key=lambda one: _VERDICT_ORDER.index(one[0]))
+    return f": of {format_count(of, 'contrast')} " + ", ".join(f"{count} {word}" for word, count in told)
 
 
-def _contrast(judged: Judged) -> Sentence:
-    better, worse = names(judged.contrast)
-    start: Sentence = (Name(better), " against ", Name(worse), ": ")
+def _describe_contrast(judged: JudgedContrast) -> Sentence:
+    better, worse = name_sides(judged.contrast)
+    start: Sentence = (ExternalName(better), " against ", ExternalName(worse), ": ")
     if judged.evidence is None:
-        return (*start, "not judged, ", Prose(judged.why))
+        return (*start, "not judged, ", ReviewedText(judged.why))
     late = "" if judged.timing == "registered" else f" ({judged.timing})"
     needed = f"; {judged.needed:,} items would settle a difference of this size" if judged.needed else ""
-    return (*start, f"{_told(judged, judged.evidence)}: {judged.verdict}{late}{needed}")
+    return (*start, f"{_describe_evidence(judged, judged.evidence)}: {judged.verdict}{late}{needed}")
 
 
-def _told(judged: Judged, evidence: Evidence) -> str:
+def _describe_evidence(judged: JudgedContrast, evidence: ContrastEvidence) -> str:
     """The numbers that a contrast's test looks at."""
-    if isinstance(judged.contrast, Ratio) and evidence.measured is not None:
+    if isinstance(judged.contrast, RatioTest) and evidence.measured is not None:
         one, other = evidence.measured
         return (
             f"{one:,.1f} and {other:,.1f} samples a second, {one / other:.2f} times, "
             f"at most {judged.contrast.at_most:.2f} was said"
         )
     (right, total), (others, asked) = evidence.counts
-    low, high = map(points, evidence.interval)
-    gap = f"{points(evidence.difference)} points [{low}, {high}]"
+    low, high = map(format_points, evidence.interval)
+    gap = f"{format_points(evidence.difference)} points [{low}, {high}]"
     counted = f"{right:,} and {others:,} of {total:,}" if total == asked else f"{right} of {total}, {others} of {asked}"
     told = f"{counted} right, {gap}"
-    if isinstance(judged.contrast, Loss) and evidence.measured is not None:
+    if isinstance(judged.contrast, LossTest) and evidence.measured is not None:
         told = f"loss {evidence.measured[0]:.3f} and {evidence.measured[1]:.3f}; {told}"
-        return told if evidence.p is None else f"{told}, p {probability(evidence.p)}"
-    test = "Boschloo" if isinstance(judged.contrast, Counted) else "exact McNemar"
-    return told if judged.adjusted is None else f"{told}, {test}, Holm p {probability(judged.adjusted)}"
+        return told if evidence.p is None else f"{told}, p {format_p_value(evidence.p)}"
+    test = "Boschloo" if isinstance(judged.contrast, CountsTest) else "exact McNemar"
+    return told if judged.adjusted is None else f"{told}, {test}, Holm p {format_p_value(judged.adjusted)}"

@@ -3,28 +3,34 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from baseline_bench.analysis.compare import ALPHA, comparable, compare, word
-from baseline_bench.analysis.statistics import wilson
+from baseline_bench.analysis.compare import ALPHA, classify_outcome, compare_entries, explain_incomparability
+from baseline_bench.analysis.statistics import wilson_interval
 from baseline_bench.core.types import Step
-from baseline_bench.rendering.drawing import Canvas, cut
-from baseline_bench.rendering.report.axes import WIDTH, Figure, Frame, Range, spread
-from baseline_bench.rendering.report.data import Line, Study
-from baseline_bench.rendering.report.safe_text import Name, Sentence, number, plain, probability
+from baseline_bench.rendering.drawing import Canvas, truncate_text
+from baseline_bench.rendering.report.axes import WIDTH, AxisRange, Figure, PlotFrame, spread_labels
+from baseline_bench.rendering.report.data import ReportRow, Study
+from baseline_bench.rendering.report.safe_text import (
+    ExternalName,
+    Sentence,
+    format_count,
+    format_p_value,
+    to_plain_text,
+)
 
 Point = tuple[float, float]
 _LEFT, _RIGHT, _PANEL, _GAP = 52.0, 196.0, 230.0, 92.0
-_MOST_POINTS = 200
-_SHARE = 20  # the window of a curve is this part of the steps
+_MAX_POINTS = 200
+_WINDOW_DIVISOR = 20  # the window of a curve is this part of the steps
 
 
-def window(steps: Sequence[Step]) -> int:
+def choose_window(steps: Sequence[Step]) -> int:
     """Over how many steps a curve is averaged: a twentieth of them, at least one."""
-    return max(1, len(steps) // _SHARE)
+    return max(1, len(steps) // _WINDOW_DIVISOR)
 
 
-def smoothed(steps: Sequence[Step]) -> list[Point]:
+def smooth_losses(steps: Sequence[Step]) -> list[Point]:
     """(middle step, mean loss) of every whole window, each step weighted by its supervised tokens."""
-    wide = window(steps)
+    wide = choose_window(steps)
     total = sum(step.loss * step.supervised for step in steps[:wide])
     tokens = sum(step.supervised for step in steps[:wide])
     points = [((steps[0].number + steps[wide - 1].number) / 2, total / tokens)] if steps else []
@@ -35,64 +41,64 @@ def smoothed(steps: Sequence[Step]) -> list[Point]:
     return points
 
 
-def losses(study: Study) -> Figure | None:
+def draw_losses(study: Study) -> Figure | None:
     """Training loss by step, one line a candidate, one panel a base; None where no loss was kept."""
     panels = [(base, [line for line in lines if line.steps and line.step is None]) for base, lines in study.groups]
     panels = [(base, lines) for base, lines in panels if lines]
     if not panels:
         return None
-    takeaway = _loss_takeaway([line for _, lines in panels for line in lines])
-    windows = sorted({window(line.steps) for _, lines in panels for line in lines})
+    takeaway = _summarise_losses([line for _, lines in panels for line in lines])
+    windows = sorted({choose_window(line.steps) for _, lines in panels for line in lines})
     wide = " or ".join(f"{one:,}" for one in windows)
     note: Sentence = (
         f"Each point is the mean over {wide} steps, weighted by supervised tokens. Losses of different bases (other "
         "tokenizers) and of different data (main, socratic) are means over different tokens: compare lines of one base "
         "and one data set.",
     )
-    canvas = Canvas(WIDTH, 44 + len(panels) * (_PANEL + _GAP) - 30, plain(takeaway), plain(note))
+    canvas = Canvas(WIDTH, 44 + len(panels) * (_PANEL + _GAP) - 30, to_plain_text(takeaway), to_plain_text(note))
     for place, (base, lines) in enumerate(panels):
-        _panel(canvas, study, (base, lines), 56 + place * (_PANEL + _GAP))
+        _draw_panel(canvas, study, (base, lines), 56 + place * (_PANEL + _GAP))
     return Figure("loss.svg", takeaway, note, canvas.render())
 
 
-def _loss_takeaway(lines: Sequence[Line]) -> Sentence:
+def _summarise_losses(lines: Sequence[ReportRow]) -> Sentence:
     ended = [(line.loss, line) for line in lines if line.loss is not None]
     (low, least), (high, most) = min(ended, key=lambda one: one[0]), max(ended, key=lambda one: one[0])
     if least is most:
-        return (f"Training ended at a loss of {low:.3f}: ", Name(least.name))
+        return (f"Training ended at a loss of {low:.3f}: ", ExternalName(least.name))
     return (
         f"Training ended between a loss of {low:.3f} (",
-        Name(least.name),
+        ExternalName(least.name),
         f") and {high:.3f} (",
-        Name(most.name),
+        ExternalName(most.name),
         ")",
     )
 
 
-def _panel(canvas: Canvas, study: Study, group: tuple[str, Sequence[Line]], top: float) -> None:
+def _draw_panel(canvas: Canvas, study: Study, group: tuple[str, Sequence[ReportRow]], top: float) -> None:
     base, lines = group
-    curves = [_thinned(smoothed(line.steps)) for line in lines]
+    curves = [_thin_points(smooth_losses(line.steps)) for line in lines]
     values = [value for curve in curves for _, value in curve]
     last = max(line.steps[-1].number for line in lines)
-    frame = Frame(canvas, _LEFT, top, WIDTH - _LEFT - _RIGHT, _PANEL, Range(0, last), Range.around(values))
-    canvas.text(_LEFT, top - 28, cut(base, 70), "ink strong")
+    frame = PlotFrame(canvas, _LEFT, top, WIDTH - _LEFT - _RIGHT, _PANEL, AxisRange(0, last), AxisRange.around(values))
+    canvas.text(_LEFT, top - 28, truncate_text(base, 70), "ink strong")
     frame.axis_left("training loss, nats a supervised token")
     frame.axis_below("step")
     for line, curve in zip(lines, curves, strict=True):
         canvas.polyline([(frame.x(step), frame.y(value)) for step, value in curve], study.apart(line, "dashed"))
-    _labels(frame, study, list(zip(lines, curves, strict=True)))
+    _draw_labels(frame, study, list(zip(lines, curves, strict=True)))
 
 
-def _labels(frame: Frame, study: Study, drawn: Sequence[tuple[Line, Sequence[Point]]]) -> None:
+def _draw_labels(frame: PlotFrame, study: Study, drawn: Sequence[tuple[ReportRow, Sequence[Point]]]) -> None:
     """One label a recipe at the right end, at the mean height of where its curves end."""
-    ends: list[tuple[float, str, Line]] = []
+    ends: list[tuple[float, str, ReportRow]] = []
     for recipe, several in groupby(sorted(drawn, key=lambda one: one[0].recipe or ""), key=lambda one: one[0].recipe):
         group = list(several)
         value = sum(curve[-1][1] for _, curve in group) / len(group)
-        seeds = "" if len(group) == 1 else f" ({number(len(group), 'run')})"
-        ends.append((value, f"{cut(recipe or '', 16)}{seeds}", group[0][0]))
+        seeds = "" if len(group) == 1 else f" ({format_count(len(group), 'run')})"
+        ends.append((value, f"{truncate_text(recipe or '', 16)}{seeds}", group[0][0]))
     wanted = [frame.y(value) for value, _, _ in ends]
-    places = spread(wanted, 15, frame.top + 4, frame.top + frame.height)
+    places = spread_labels(wanted, 15, frame.top + 4, frame.top + frame.height)
     right = frame.left + frame.width
     for (_, label, line), place, own in zip(ends, places, wanted, strict=True):
         colour = study.colour(line)
@@ -100,78 +106,91 @@ def _labels(frame: Frame, study: Study, drawn: Sequence[tuple[Line, Sequence[Poi
         frame.canvas.text(right + 14, place + 4, label, f"{colour} strong")
 
 
-def _thinned(points: list[Point]) -> list[Point]:
+def _thin_points(points: list[Point]) -> list[Point]:
     """At most about two hundred points, the last among them."""
-    every = max(1, len(points) // _MOST_POINTS)
+    every = max(1, len(points) // _MAX_POINTS)
     kept = points[::every]
     return kept if kept[-1] == points[-1] else [*kept, points[-1]]
 
 
-def checkpoints(study: Study) -> Figure | None:
+def draw_checkpoints(study: Study) -> Figure | None:
     """Accuracy by step beside loss by step; None where no weights kept on the way were scored."""
-    runs = _runs(study)
+    runs = _group_runs(study)
     if not runs:
         return None
-    takeaway = _checkpoint_takeaway(runs)
+    takeaway = _summarise_checkpoints(runs)
     note: Sentence = (
         f"Above: {study.measure} with its 95 % Wilson interval at the step where the weights were kept; step 0 is the "
         "base. Below: training loss, smoothed over a twentieth of the steps. Points of one run share their items.",
     )
     height = 2 * (_PANEL - 40)
-    canvas = Canvas(WIDTH, 40 + len(runs) * (height + 150), plain(takeaway), plain(note))
+    canvas = Canvas(WIDTH, 40 + len(runs) * (height + 150), to_plain_text(takeaway), to_plain_text(note))
     for place, lines in enumerate(runs):
-        _course(canvas, study, lines, 60 + place * (height + 150))
+        _draw_run(canvas, study, lines, 60 + place * (height + 150))
     return Figure("checkpoints.svg", takeaway, note, canvas.render())
 
 
-def _runs(study: Study) -> list[list[Line]]:
+def _group_runs(study: Study) -> list[list[ReportRow]]:
     """The lines of every training of which weights were kept and scored, by step, the last ones at the end."""
-    found: dict[tuple[str, str, int], list[Line]] = {}
+    found: dict[tuple[str, str, int], list[ReportRow]] = {}
     for line in study.lines:
         if line.made is not None and line.steps:
             found.setdefault((line.group, line.made.recipe, line.made.seed), []).append(line)
-    return [sorted(lines, key=_at) for lines in found.values() if any(line.step is not None for line in lines)]
+    return [sorted(lines, key=_find_step) for lines in found.values() if any(line.step is not None for line in lines)]
 
 
-def _at(line: Line) -> int:
+def _find_step(line: ReportRow) -> int:
     return line.steps[-1].number if line.step is None else line.step
 
 
-def _checkpoint_takeaway(runs: Sequence[Sequence[Line]]) -> Sentence:
+def _summarise_checkpoints(runs: Sequence[Sequence[ReportRow]]) -> Sentence:
     """Where each run's score was highest; with several runs, of how many that was at the end."""
     if len(runs) == 1:
-        best, last = max(runs[0], key=lambda line: (line.percent, -_at(line))), runs[0][-1]
-        start: Sentence = (Name(last.name), f" scored highest, {best.percent:.1f} %, at step {_at(best):,}")
-        if best is last or comparable(best.entry, last.entry) is not None:
+        best, last = max(runs[0], key=lambda line: (line.percent, -_find_step(line))), runs[0][-1]
+        start: Sentence = (
+            ExternalName(last.name),
+            f" scored highest, {best.percent:.1f} %, at step {_find_step(best):,}",
+        )
+        if best is last or explain_incomparability(best.entry, last.entry) is not None:
             return start
-        found = compare(best.entry, last.entry)
-        told = f"{word(found.pairs, found.p)} than" if found.p < ALPHA else "not resolved against"
-        return (*start, f": {told} its last step's {last.percent:.1f} % (exact McNemar p {probability(found.p)})")
+        found = compare_entries(best.entry, last.entry)
+        told = f"{classify_outcome(found.pairs, found.p)} than" if found.p < ALPHA else "not resolved against"
+        return (*start, f": {told} its last step's {last.percent:.1f} % (exact McNemar p {format_p_value(found.p)})")
     ends = sum(max(lines, key=lambda line: line.percent).percent <= lines[-1].percent for lines in runs)
-    return (f"In {ends} of {number(len(runs), 'run')} no step scored higher than the last one",)
+    return (f"In {ends} of {format_count(len(runs), 'run')} no step scored higher than the last one",)
 
 
-def _course(canvas: Canvas, study: Study, lines: Sequence[Line], top: float) -> None:
+def _draw_run(canvas: Canvas, study: Study, lines: Sequence[ReportRow], top: float) -> None:
     colour, steps = study.colour(lines[0]), lines[0].steps
     base = next((line for line in study.lines if line.path.name == lines[0].home), None)
-    points = [(0, base), *((_at(line), line) for line in lines)] if base else [(_at(line), line) for line in lines]
-    intervals = [(at, line.percent, wilson(_right(line), line.entry.result.counts.total)) for at, line in points]
-    width, across, high = WIDTH - _LEFT - 30, Range(0, steps[-1].number), 100 * max(one.high for *_, one in intervals)
-    above = Frame(canvas, _LEFT, top, width, _PANEL - 60, across, Range.around([0.0, high], zero=True))
-    canvas.text(_LEFT, top - 28, cut(f"{lines[0].group} + {lines[0].recipe}", 80), "ink strong")
+    points = (
+        [(0, base), *((_find_step(line), line) for line in lines)]
+        if base
+        else [(_find_step(line), line) for line in lines]
+    )
+    intervals = [
+        (at, line.percent, wilson_interval(_count_correct(line), line.entry.result.counts.total)) for at, line in points
+    ]
+    width, across, high = (
+        WIDTH - _LEFT - 30,
+        AxisRange(0, steps[-1].number),
+        100 * max(one.high for *_, one in intervals),
+    )
+    above = PlotFrame(canvas, _LEFT, top, width, _PANEL - 60, across, AxisRange.around([0.0, high], zero=True))
+    canvas.text(_LEFT, top - 28, truncate_text(f"{lines[0].group} + {lines[0].recipe}", 80), "ink strong")
     above.axis_left(f"{study.measure}, %")
     above.axis_below("")
     canvas.polyline([(above.x(at), above.y(percent)) for at, percent, _ in intervals], f"{colour} faint")
     for at, percent, (low, most) in intervals:
         canvas.line(above.x(at), above.y(100 * low), above.x(at), above.y(100 * most), colour)
         canvas.circle(above.x(at), above.y(percent), 4, colour)
-    curve = _thinned(smoothed(steps))
-    values = Range.around([value for _, value in curve])
-    below = Frame(canvas, _LEFT, top + _PANEL, width, _PANEL - 60, across, values)
+    curve = _thin_points(smooth_losses(steps))
+    values = AxisRange.around([value for _, value in curve])
+    below = PlotFrame(canvas, _LEFT, top + _PANEL, width, _PANEL - 60, across, values)
     below.axis_left("training loss, nats a supervised token")
     below.axis_below("step")
     canvas.polyline([(below.x(step), below.y(value)) for step, value in curve], colour)
 
 
-def _right(line: Line) -> int:
+def _count_correct(line: ReportRow) -> int:
     return line.entry.result.counts.correct
