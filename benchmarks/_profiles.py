@@ -27,7 +27,7 @@ KINDS: Mapping[str, str] = {
 _SHOWN = 40
 
 
-def work(asked: Mapping[str, Any], screen: Console, rank: int) -> dict[str, float]:
+def work(asked: Mapping[str, Any], console: Console, rank: int) -> dict[str, float]:
     """Train as `_trainings.work` does, its last steps but the first of them under the profiler.
 
     Returns:
@@ -43,7 +43,7 @@ def work(asked: Mapping[str, Any], screen: Console, rank: int) -> dict[str, floa
             marks.append(step)
             (profiler.start if step.number == asked["skip"] else profiler.stop)()
 
-    _trainings.work(asked, screen, rank, follow)
+    _trainings.work(asked, console, rank, follow)
     if rank > 0:
         return {}
     began, ended = marks

@@ -112,10 +112,10 @@ def through_bench(
     engine: Generator, exam: PreparedTask, speech: ModelTokenizer, place: Path, answers: Answers
 ) -> Mapping[str, float]:
     """The generation phase of a command: every answer on the disk."""
-    screen = Console(sys.stdout, sys.stderr)
+    console = Console(sys.stdout, sys.stderr)
     with tempfile.TemporaryDirectory(dir=place) as folder:
         began = perf_counter()
-        with runs.Run(Path(folder) / "run", {}) as run, screen.progress("bench", len(exam.requests)) as bar:
+        with runs.Run(Path(folder) / "run", {}) as run, console.progress("bench", len(exam.requests)) as bar:
             tokens = evaluate.generate_completions(exam, engine, run, speech, lambda p: bar(p.done, p.tokens))
         seconds = perf_counter() - began
     answers.update({name: completion.token_ids or () for name, completion in run.finished.items()})

@@ -69,12 +69,12 @@ def generated(order: Mapping[str, Any], count: int) -> Mapping[str, float]:
     return found
 
 
-def work(order: Mapping[str, Any], screen: Console, _rank: int) -> dict[str, float]:
+def work(order: Mapping[str, Any], console: Console, _rank: int) -> dict[str, float]:
     """The child: start the engines, then write every answer."""
     model = Model("measured", "folder", None, Path(order["folder"]), None, None)
     exam, speech = _many(order, model)
     began = perf_counter()
-    engine = _engine(model, order["gpus"], screen, quick=order["quick"])
+    engine = _engine(model, order["gpus"], console, quick=order["quick"])
     loaded = perf_counter() - began
     try:
         with tempfile.TemporaryDirectory() as place, runs.Run(Path(place) / "run", {}) as run:
@@ -99,7 +99,7 @@ def _many(order: Mapping[str, Any], model: Model) -> tuple[PreparedTask, ModelTo
     return replace(exam, task=task, problems=problems, requests=requests), endless
 
 
-def _engine(model: Model, count: int, screen: Console, *, quick: bool) -> Generator:
+def _engine(model: Model, count: int, console: Console, *, quick: bool) -> Generator:
     """A process a GPU, as `bench` has them; on a CPU the transformers engine stands in."""
     name = "transformers" if quick else "vllm"
     engine = plugins.load_engine(name)
@@ -107,7 +107,7 @@ def _engine(model: Model, count: int, screen: Console, *, quick: bool) -> Genera
     if quick and count == 1:
         return engine.load(model, chosen)
     devices = (None,) * count if quick else gpus.assign_gpus(engine, chosen, count)
-    return fleet.MultiGpuStarter(name, devices, screen.warn).load(model, chosen)
+    return fleet.MultiGpuStarter(name, devices, console.warn).load(model, chosen)
 
 
 def _called(count: int) -> str:

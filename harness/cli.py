@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with _reserve_stdout(for_good=argv is None) as data:
         try:
             module = importlib.import_module(module_name, "baseline_bench")
-            screen = importlib.import_module("baseline_bench.core.display").Console(data, sys.stderr)
+            console = importlib.import_module("baseline_bench.core.display").Console(data, sys.stderr)
             fields = getattr(module, order).__dataclass_fields__
             given = {
                 "words": shlex.join(["bench", *map(_mask_secrets, words)]),
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 **arguments,
             }
             asked = getattr(module, order)(**{name: value for name, value in given.items() if name in fields})
-            return int(getattr(module, function)(asked, screen))
+            return int(getattr(module, function)(asked, console))
         except BenchError as error:
             return _print_error(str(error))
         except ModuleNotFoundError as error:

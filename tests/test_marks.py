@@ -139,7 +139,7 @@ def printed(checks: CheckResults | None, tmp_path: Path) -> tuple[str, str]:
     path = add(tmp_path, scored)
     out, read = StringIO(), StringIO()
     show_entry(
-        EvaluationResult(entries.read_entry(path), path, tmp_path), as_json=False, screen=Console(out, StringIO())
+        EvaluationResult(entries.read_entry(path), path, tmp_path), as_json=False, console=Console(out, StringIO())
     )
     assert show(Show([str(path)], None, 0, [], None), Console(read, StringIO())) == 0
     return out.getvalue(), read.getvalue()

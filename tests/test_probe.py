@@ -48,8 +48,8 @@ def test_other_weights_are_further_away_than_another_dtype(tmp_path):
 def test_the_work_of_a_process_is_plain_json(folder):
     """What goes in and comes out survives JSON to the last bit, in the order of the folders."""
     spec = {"folders": [str(folder), str(folder)], "sequences": SEQUENCES, "dtype": "float32"}
-    screen = Console(io.StringIO(), io.StringIO())
-    told = json.loads(json.dumps(reload_reference.measure_in_child(json.loads(json.dumps(spec)), screen, 0)))
+    console = Console(io.StringIO(), io.StringIO())
+    told = json.loads(json.dumps(reload_reference.measure_in_child(json.loads(json.dumps(spec)), console, 0)))
     assert [ReferenceLogprobs.of(**row) for row in told["references"]] == reload_reference.measure_references(
         [folder] * 2, SEQUENCES, "float32"
     )

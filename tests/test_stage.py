@@ -31,58 +31,58 @@ def pipe(tmp_path) -> Path:
     return tmp_path / "pipe"
 
 
-def echo(asked, screen, rank):
+def echo(asked, console, rank):
     """What a child knows of itself."""
     return {"asked": asked, "rank": rank, "world": os.environ.get("WORLD_SIZE"), "pid": os.getpid()}
 
 
-def refuse(asked, screen, rank):
+def refuse(asked, console, rank):
     """Fail as the user is meant to see it."""
     raise BenchError(*asked)
 
 
-def crash(asked, screen, rank):
+def crash(asked, console, rank):
     """Fail by a bug."""
     raise LookupError(asked)
 
 
-def die(asked, screen, rank):
+def die(asked, console, rank):
     """Get a signal."""
     os.kill(os.getpid(), asked)
 
 
-def leave(asked, screen, rank):
+def leave(asked, console, rank):
     """End without a word."""
     os._exit(asked)
 
 
-def talk(asked, screen, rank):
+def talk(asked, console, rank):
     """Print as libraries do."""
     sys.stdout.write("by print\n")
     os.write(1, b"by descriptor\n")
-    screen.say(f"by screen {rank}")
+    console.say(f"by screen {rank}")
 
 
-def write(asked, screen, rank):
+def write(asked, console, rank):
     """Fail as a file system does."""
     raise OSError(asked, os.strerror(asked), "there")
 
 
-def hold(asked, screen, rank):
+def hold(asked, console, rank):
     """Say so, and stay."""
     descriptor = os.open(asked, os.O_WRONLY)
     os.write(descriptor, b"!")
     threading.Event().wait()
 
 
-def hold_or_fail(asked, screen, rank):
+def hold_or_fail(asked, console, rank):
     """The first stays; the second fails once the first is there."""
     path, kind = asked
     if rank == 0:
-        hold(path, screen, rank)
+        hold(path, console, rank)
     descriptor = os.open(path.replace("pipe", "start"), os.O_RDONLY)
     os.read(descriptor, 1)
-    {"refuse": refuse, "die": die, "crash": crash}[kind]({"refuse": ["no"], "die": 9, "crash": "bug"}[kind], screen, 1)
+    {"refuse": refuse, "die": die, "crash": crash}[kind]({"refuse": ["no"], "die": 9, "crash": "bug"}[kind], console, 1)
 
 
 def ended(reader: int) -> bool:

@@ -85,96 +85,96 @@ class Study(Order):
     log: Sequence[str] = ()
 
 
-def baseline(order: Order, screen: Console) -> int:
+def baseline(order: Order, console: Console) -> int:
     """Score a model and add its row."""
     began = perf_counter()
     asked = planning.plan_task(order)
-    with pipeline.start_early(order, asked, screen) as ahead:
+    with pipeline.start_early(order, asked, console) as ahead:
         (scored,) = pipeline.evaluate_plans(
-            [planning.plan_evaluation(order, screen, asked)], screen, began, leaderboard.update_pages, ahead
+            [planning.plan_evaluation(order, console, asked)], console, began, leaderboard.update_pages, ahead
         )
-    summary.show_entry(scored, order.as_json, screen)
+    summary.show_entry(scored, order.as_json, console)
     return 0
 
 
-def train(order: Training, screen: Console) -> int:
+def train(order: Training, console: Console) -> int:
     """Train a candidate, and neither merge nor score it."""
-    folder = training.train_candidate(training.plan_training(order, screen), screen)
-    summary.show_training(folder, candidate.read_candidate(folder), screen)
+    folder = training.train_candidate(training.plan_training(order, console), console)
+    summary.show_training(folder, candidate.read_candidate(folder), console)
     return 0
 
 
-def merge(order: Merge, screen: Console) -> int:
+def merge(order: Merge, console: Console) -> int:
     """Make whole weights of a candidate's adapter, or of one from elsewhere."""
     findings.require_known_codes(order.accept)
-    found = resolve_candidate.find_source(order.folder, order.cache, screen)
-    made = _make_whole_weights(found, order, screen, order.step, order.out)
+    found = resolve_candidate.find_source(order.folder, order.cache, console)
+    made = _make_whole_weights(found, order, console, order.step, order.out)
     for one in made.findings:
-        screen.warn(f"{found.label}: [{one.code}] {one.message}")
-    summary.show_merge(made, screen)
+        console.warn(f"{found.label}: [{one.code}] {one.message}")
+    summary.show_merge(made, console)
     return 0
 
 
-def score(order: Score, screen: Console) -> int:
+def score(order: Score, console: Console) -> int:
     """Score trained candidates, adapters and folders of weights, all through one engine, and add their rows."""
     began = perf_counter()
     if len(order.folders) > 1 and (order.name or order.run):
         raise BenchError("--name and --run are for one folder", "score the folders one by one, or leave them out")
     asked = planning.plan_task(order)
-    with pipeline.start_early(order, asked, screen, len(order.folders) + order.with_base) as ahead:
-        seats = [_plan_candidate(order, asked, folder, screen) for folder in order.folders]
-        bases = _plan_bases(order, asked, seats, screen) if order.with_base else []
+    with pipeline.start_early(order, asked, console, len(order.folders) + order.with_base) as ahead:
+        seats = [_plan_candidate(order, asked, folder, console) for folder in order.folders]
+        bases = _plan_bases(order, asked, seats, console) if order.with_base else []
         rows = pipeline.evaluate_plans(
-            [*bases, *(seat for seat, _ in seats)], screen, began, leaderboard.update_pages, ahead
+            [*bases, *(seat for seat, _ in seats)], console, began, leaderboard.update_pages, ahead
         )
     for scored in rows:
-        summary.show_entry(scored, order.as_json, screen)
+        summary.show_entry(scored, order.as_json, console)
         base = _find_base_entry(scored.entry, order.leaderboards)
         if base is not None and not order.as_json:
-            summary.show_comparison(scored.entry, base, screen)
+            summary.show_comparison(scored.entry, base, console)
     return 0
 
 
-def train_and_score(order: Study, screen: Console) -> int:
+def train_and_score(order: Study, console: Console) -> int:
     """Train, merge, score base and candidates by one protocol through one engine, and say whether it helped."""
     began = perf_counter()
     plans = [
-        training.plan_training(_build_training_options(order, name), screen, [order.task] if order.task else [])
+        training.plan_training(_build_training_options(order, name), console, [order.task] if order.task else [])
         for name in order.recipes
     ]
     order = _resolve_task(order, plans)
     asked = planning.plan_task(order)
-    exams = [planning.plan_model(replace(order, name=None), screen, plan.model, None, asked) for plan in plans]
+    exams = [planning.plan_model(replace(order, name=None), console, plan.model, None, asked) for plan in plans]
     bases: dict[str | None, EvaluationPlan] = {}
     seats: list[EvaluationPlan] = []
     for plan, exam in zip(plans, exams, strict=True):
-        folder = training.train_candidate(plan, screen)
+        folder = training.train_candidate(plan, console)
         inside = replace(order, runs=folder)
         if not order.reuse_base:
             bases.setdefault(plan.model.weights_sha256, replace(exam, order=replace(inside, name=None)))
         for step in (*map(int, candidate.read_candidate(folder).checkpoints), None):
-            with planning.write_refusals_as_json(order, screen):
-                made = merging.make_whole_weights(folder, step, order.cache, screen, order.accept)
+            with planning.write_refusals_as_json(order, console):
+                made = merging.make_whole_weights(folder, step, order.cache, console, order.accept)
             named = f"{order.name}-step{step}" if order.name and step is not None else order.name
             seat = replace(inside, name=named)
-            seats.append(planning.plan_model(seat, screen, made.model, made.training, asked, made.findings))
-    rows = pipeline.evaluate_plans([*bases.values(), *seats], screen, began, leaderboard.update_pages)
-    _report_gains(order, rows[: len(bases)], rows[len(bases) :], screen)
+            seats.append(planning.plan_model(seat, console, made.model, made.training, asked, made.findings))
+    rows = pipeline.evaluate_plans([*bases.values(), *seats], console, began, leaderboard.update_pages)
+    _report_gains(order, rows[: len(bases)], rows[len(bases) :], console)
     return 0
 
 
-def quickstart(order: Study, screen: Console) -> int:
+def quickstart(order: Study, console: Console) -> int:
     """Baseline first: score the embedded model on the embedded task; then a short LoRA, and whether it helped."""
     if order.run is not None:
         raise BenchError("a quickstart makes two runs", "leave --run out")
-    baseline(order, screen)
-    train_and_score(replace(order, base=order.model, name=None), screen)
+    baseline(order, console)
+    train_and_score(replace(order, base=order.model, name=None), console)
     if not order.as_json:
-        summary.show_next_steps(order.leaderboards, entry_builder.board_name(order.task), screen)
+        summary.show_next_steps(order.leaderboards, entry_builder.board_name(order.task), console)
     return 0
 
 
-def regrade(order: Regrade, screen: Console) -> int:
+def regrade(order: Regrade, console: Console) -> int:
     """Judge a run's answers again by the reader of today; neither model nor data set is needed.
 
     Raises:
@@ -191,7 +191,7 @@ def regrade(order: Regrade, screen: Console) -> int:
         committed, losses = entry_builder.commit_completions(problems, written), pipeline.read_losses(order.run)
         path = pipeline.add_to_board(entry, committed, order.run, order.leaderboards, leaderboard.update_pages, losses)
     runs.write_judgements(order.run, verdicts)
-    summary.show_regrading(evaluate.count_judgements(verdicts), changed, path or order.run, screen)
+    summary.show_regrading(evaluate.count_judgements(verdicts), changed, path or order.run, console)
     return 0
 
 
@@ -227,24 +227,24 @@ def _build_training_options(order: Study, recipe: str) -> Training:
     )
 
 
-def _plan_candidate(order: Score, asked: TaskPlan, name: str, screen: Console) -> tuple[EvaluationPlan, str | None]:
+def _plan_candidate(order: Score, asked: TaskPlan, name: str, console: Console) -> tuple[EvaluationPlan, str | None]:
     """A candidate before its exam, and what its base is called; what a training made is scored in its own folder."""
-    found = resolve_candidate.find_source(name, order.cache, screen)
+    found = resolve_candidate.find_source(name, order.cache, console)
     if found.folder is not None and (found.folder.resolve().parent / training.REQUEST_FILE).is_file():
         parent = found.folder.parent
         raise BenchError(f"{found.folder} belongs to a training run", f"score the run: bench score {parent}")
     if found.kind == "whole":
-        screen.say(f"model {name}: looking for it, fetching what is missing")
+        console.say(f"model {name}: looking for it, fetching what is missing")
         return planning.plan_model(
-            order, screen, resolve_candidate.load_whole_weights(found, order.cache), None, asked
+            order, console, resolve_candidate.load_whole_weights(found, order.cache), None, asked
         ), None
-    with planning.write_refusals_as_json(order, screen):
-        made = _make_whole_weights(found, order, screen)
+    with planning.write_refusals_as_json(order, console):
+        made = _make_whole_weights(found, order, console)
     if made.training.candidate is not None:
         data = made.training.candidate.data
         contamination.require_separate_origins(data.derived_from, data.name, order.task)
     place = order if found.kind == "adapter" else replace(order, runs=Path(found.name))
-    seat = planning.plan_model(place, screen, made.model, made.training, asked, made.findings)
+    seat = planning.plan_model(place, console, made.model, made.training, asked, made.findings)
     return seat, _find_base_name(found, order.base)
 
 
@@ -256,7 +256,7 @@ def _find_base_name(found: CandidateSource, base: str | None) -> str | None:
 
 
 def _plan_bases(
-    order: Score, asked: TaskPlan, seats: Sequence[tuple[EvaluationPlan, str | None]], screen: Console
+    order: Score, asked: TaskPlan, seats: Sequence[tuple[EvaluationPlan, str | None]], console: Console
 ) -> list[EvaluationPlan]:
     """The base of every training run and adapter among the seats, once each."""
     made: dict[str | None, EvaluationPlan] = {}
@@ -269,12 +269,12 @@ def _plan_bases(
             model = registry.resolve_model(str(name), order.cache)
         there = replace(order, name=None, runs=seat.order.runs)
         if model.weights_sha256 not in made:
-            made[model.weights_sha256] = planning.plan_model(there, screen, model, None, asked)
+            made[model.weights_sha256] = planning.plan_model(there, console, model, None, asked)
     return list(made.values())
 
 
 def _make_whole_weights(
-    found: CandidateSource, order: Score | Merge, screen: Console, step: int | None = None, out: Path | None = None
+    found: CandidateSource, order: Score | Merge, console: Console, step: int | None = None, out: Path | None = None
 ) -> CandidateWeights:
     """Whole weights of a training run or of an adapter."""
     if found.kind == "training":
@@ -282,7 +282,7 @@ def _make_whole_weights(
             raise BenchError(
                 f"{found.name} is a training run, which has its base and its place", "leave --base and --out out"
             )
-        return merging.make_whole_weights(Path(found.name), step, order.cache, screen, order.accept)
+        return merging.make_whole_weights(Path(found.name), step, order.cache, console, order.accept)
     if found.kind == "whole":
         raise BenchError(
             f"{found.name} is neither a training run nor an adapter", "give a folder that holds one of them"
@@ -291,28 +291,28 @@ def _make_whole_weights(
         raise BenchError(
             f"{found.name} is an adapter, which has no steps", "leave --step out, or give the training run"
         )
-    return resolve_candidate.merge_adapter(found, order.base, order.cache, screen, out, order.accept)
+    return resolve_candidate.merge_adapter(found, order.base, order.cache, console, out, order.accept)
 
 
 def _report_gains(
-    order: Study, bases: Sequence[EvaluationResult], candidates: Sequence[EvaluationResult], screen: Console
+    order: Study, bases: Sequence[EvaluationResult], candidates: Sequence[EvaluationResult], console: Console
 ) -> None:
     """Every row, and what each candidate gained over its base."""
     for scored in [*bases, *candidates]:
-        summary.show_entry(scored, order.as_json, screen)
+        summary.show_entry(scored, order.as_json, console)
     if order.as_json:
         return
     own = {scored.entry.result.model.weights_sha256: scored.entry for scored in bases}
     if order.checkpoints:
-        summary.show_steps(candidates, screen)
+        summary.show_steps(candidates, console)
     for scored in candidates:
         base = own.get(scored.entry.result.base_sha256) or _find_base_entry(scored.entry, order.leaderboards)
         if base is None:
-            screen.warn(
+            console.warn(
                 f"no row of the base of {scored.entry.result.candidate} to compare with: leave --reuse-base out"
             )
         else:
-            summary.show_comparison(scored.entry, base, screen)
+            summary.show_comparison(scored.entry, base, console)
 
 
 def _find_base_entry(entry: Entry, leaderboards: Path) -> Entry | None:

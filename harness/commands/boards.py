@@ -26,7 +26,7 @@ class Board:
     mirror: Path | None
 
 
-def board(order: Board, screen: Console) -> int:
+def board(order: Board, console: Console) -> int:
     """Render, naming what changed; or check, one line a fault, exit status 1 where there is any. Notes are no faults.
 
     Raises:
@@ -37,16 +37,16 @@ def board(order: Board, screen: Console) -> int:
             raise BenchError("--base goes with --check", f"bench board --check --base {order.base}")
         with runs.explaining_write_errors(order.leaderboards):
             changed = leaderboard.update_pages(order.leaderboards)
-        screen.write("".join(f"{path}\n" for path in changed))
+        console.write("".join(f"{path}\n" for path in changed))
         return 0
     grader = Regrader(order.tasks, order.mirror)
     found = checking.check_leaderboards(order.leaderboards, grader, order.base)
     for label, why in sorted(grader.unchecked.items()):
-        screen.warn(f"unchecked: the answers to {label} were not judged again: {why}")
-    screen.write("".join(f"{line}\n" for line in (*found.faults, *found.notes)))
+        console.warn(f"unchecked: the answers to {label} were not judged again: {why}")
+    console.write("".join(f"{line}\n" for line in (*found.faults, *found.notes)))
     names = leaderboard.list_boards(order.leaderboards)
     entries = sum(len(leaderboard.list_files(order.leaderboards / name, leaderboard.ENTRY_SUFFIX)) for name in names)
     since = "" if order.base is None else f", the history since {order.base}"
     faults = f"{len(found.faults):,} faults"
-    screen.say(f"checked {entries:,} entries on {len(names):,} boards, their records and pages{since}: {faults}")
+    console.say(f"checked {entries:,} entries on {len(names):,} boards, their records and pages{since}: {faults}")
     return 1 if found.faults else 0

@@ -55,7 +55,7 @@ class DecoderShape:
     hidden: int
 
 
-def check(order: Check, screen: Console) -> int:
+def check(order: Check, console: Console) -> int:
     """Print what was found; exit status 1 where something would make the training, or its score, wrong.
 
     Raises:
@@ -64,7 +64,7 @@ def check(order: Check, screen: Console) -> int:
     if (order.recipe is None) == (order.data is None):
         raise BenchError("bench check looks at one thing", "give a recipe, or --data FILE")
     if order.data is not None:
-        return _check_file(order, screen)
+        return _check_file(order, console)
     if order.task is not None:
         raise BenchError("--task goes with --data, and a recipe names its own", f"--set task={order.task}")
     recipe = recipes.read_recipe(str(order.recipe), order.sets, order.base)
@@ -74,27 +74,27 @@ def check(order: Check, screen: Console) -> int:
     samples = training_data.load_samples(recipe, order.mirror)
     data = " ".join(part for part in (recipe.data, recipe.config, recipe.split) if part)
     facts = [("base", recipe.base), ("trainer", recipe.trainer), ("data", f"{data}, {recipe.shots} shots")]
-    screen.print(build_facts_table(recipe.name, [("digest", recipes.digest_recipe(recipe)), *facts]))
+    console.print(build_facts_table(recipe.name, [("digest", recipes.digest_recipe(recipe)), *facts]))
     findings: list[str] = []
     from baseline_bench.models import tokenizer  # loads transformers
 
     try:
-        screen.say(f"base {recipe.base}: looking for it, fetching what is missing")
+        console.say(f"base {recipe.base}: looking for it, fetching what is missing")
         with runs.explaining_write_errors(order.cache):
             model = registry.resolve_model(recipes.resolve_path(recipe, "base"), order.cache)
         speech = tokenizer.load_tokenizer(model)
     except BenchError as error:
         findings.append(f"rows and sizes were not looked at, since the base is not at hand: {error}; or --base MODEL")
     else:
-        findings += _check_rows(recipe, samples, speech, model, screen)
-    findings += _check_leaks(samples, task, order.mirror, screen)
+        findings += _check_rows(recipe, samples, speech, model, console)
+    findings += _check_leaks(samples, task, order.mirror, console)
     if root := contamination.find_shared_origin(
         recipe.derived_from, recipes.resolve_path(recipe, "data"), recipes.resolve_path(recipe, "task")
     ):
         findings.append(f"the data was made from items of {root}: scores on {recipe.task} would mean nothing")
-    screen.print(Text("\nfindings:", style="bold"))
+    console.print(Text("\nfindings:", style="bold"))
     for finding in findings or ["nothing that would make this recipe train wrongly"]:
-        screen.print(Text(f"- {replace_control_characters(finding)}", style="red" if findings else "green"))
+        console.print(Text(f"- {replace_control_characters(finding)}", style="red" if findings else "green"))
     return 1 if findings else 0
 
 
@@ -209,7 +209,7 @@ def _is_adapter(options: Any) -> bool:
 
 
 def _check_rows(
-    recipe: Recipe, samples: Sequence[Sample], speech: ModelTokenizer, model: Model, screen: Console
+    recipe: Recipe, samples: Sequence[Sample], speech: ModelTokenizer, model: Model, console: Console
 ) -> list[str]:
     """Rows, steps and sizes for this base."""
     try:
@@ -234,9 +234,9 @@ def _check_rows(
         ("seam", f"as in scoring in {sum(not why for _, why in odd)} of {len(looked)} rows looked at"),
         *_estimate_costs(recipe.options, config, made, len(longest.token_ids)),
     ]
-    screen.print(build_facts_table(f"\n{model.name} ({model.source}, {model.revision or 'no revision'})", facts))
+    console.print(build_facts_table(f"\n{model.name} ({model.source}, {model.revision or 'no revision'})", facts))
     for row in dict.fromkeys((made.rows[0], made.rows[-1])):
-        screen.print(
+        console.print(
             Text(f"\n{row.id}, ⟦supervised⟧:", style="bold"),
             Text(replace_control_characters(_mark_completion(row, speech))),
         )
@@ -301,23 +301,23 @@ def _describe_memory() -> str:
     return "not known" if room is None else f"{room / machine.GIB:.1f} GiB of main memory"
 
 
-def _check_file(order: Check, screen: Console) -> int:
+def _check_file(order: Check, console: Console) -> int:
     """Only the leaks, for any file; exit status 1 where a whole test question is in it."""
     from baseline_bench.training import data  # loads datasets
 
     samples = data.load_texts(Path(str(order.data)).expanduser())
-    found = _check_leaks(samples, plugins.load_task(order.task or "gsm8k"), order.mirror, screen)
+    found = _check_leaks(samples, plugins.load_task(order.task or "gsm8k"), order.mirror, console)
     return 1 if found else 0
 
 
-def _check_leaks(samples: Sequence[Sample], task: Task, mirror: Path | None, screen: Console) -> list[str]:
+def _check_leaks(samples: Sequence[Sample], task: Task, mirror: Path | None, console: Console) -> list[str]:
     """Every pair is printed; only whole questions are a finding, since people do write the same 13 words."""
     items = task.problems(Split("test", mirror=mirror))
     found = contamination.find_leaks(samples, items)
     shared = len({item for _, item in found.ngram})
     told = f"{len(found.exact)} exact; {shared} of {len(items)} items share {found.n} words in a row with a row"
-    screen.print(build_facts_table("\nleaks", [(task.LABEL, told)]))
+    console.print(build_facts_table("\nleaks", [(task.LABEL, told)]))
     for pairs, kind in ((found.exact, "exact"), (found.ngram, f"{found.n} words")):
-        screen.write("".join(f"{kind}: {item} in {sample}\n" for sample, item in pairs))
+        console.write("".join(f"{kind}: {item} in {sample}\n" for sample, item in pairs))
     many = len({sample for sample, _ in found.exact})
     return [f"{many} rows hold test questions of {task.LABEL} word for word"] if many else []

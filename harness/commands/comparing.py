@@ -113,25 +113,25 @@ class ComparisonReport:
     findings: tuple[tuple[str, ...], tuple[str, ...]]
 
 
-def compare(order: Compare, screen: Console) -> int:
+def compare(order: Compare, console: Console) -> int:
     """Print the verdict, the difference with its doubt, why items moved, and what else differs between two rows.
 
     Raises:
         BenchError: no such row, or more than one is meant.
     """
-    first, second = _find_rows(order, screen)
+    first, second = _find_rows(order, console)
     among = comparison_text.compare_with_seeds(first.entry, _read_active_entries(first, order.leaderboards))
     if order.as_json:
-        screen.write(encode_indented(_build_report(first, second, among)).decode())
+        console.write(encode_indented(_build_report(first, second, among)).decode())
     elif order.markdown:
         files = " and ".join(code_span(str(row.path)) for row in (first, second))
-        screen.write(f"{comparison_text.render_markdown(first.entry, second.entry, among)}\nEntries: {files}.\n")
+        console.write(f"{comparison_text.render_markdown(first.entry, second.entry, among)}\nEntries: {files}.\n")
     else:
-        _print_comparison(first, second, among, screen)
+        _print_comparison(first, second, among, console)
     return 0
 
 
-def diff(order: Diff, screen: Console) -> int:
+def diff(order: Diff, console: Console) -> int:
     """Print the questions that exactly one of two rows got right, with both answers.
 
     Raises:
@@ -139,10 +139,10 @@ def diff(order: Diff, screen: Console) -> int:
     """
     if order.limit < 1:
         raise BenchError(f"--limit {order.limit} shows nothing", "give a number from 1")
-    first, second = _find_rows(order, screen)
+    first, second = _find_rows(order, console)
     task = regrading.find_reader_task(first.entry)
     sides = [item_changes.read_entry_completions(row.path, row.entry) for row in (first, second)]
-    questions = _read_questions(order, task, sides[0], screen)
+    questions = _read_questions(order, task, sides[0], console)
     found = list(
         item_changes.iterate_changed_items(sides[0], sides[1], None if task is None else task.grade, questions)
     )
@@ -159,18 +159,18 @@ def diff(order: Diff, screen: Console) -> int:
             f"### {code_span(names[0])} against {code_span(names[1])}\n\n**{told.verdict}**: {count}. Entries: "
             f"{files}.\n\n"
         )
-        screen.write(head + item_changes.render_markdown(chosen[: order.limit], *names))
+        console.write(head + item_changes.render_markdown(chosen[: order.limit], *names))
         return 0
-    _print_warnings(first.entry, second.entry, screen)
-    screen.print(Text(told.title, style="bold"), *(Text(f"{what}: {value}") for what, value in told.rows[:-1]))
-    screen.print(*(Text(f"entry: {make_visible(str(row.path))}") for row in (first, second)))
+    _print_warnings(first.entry, second.entry, console)
+    console.print(Text(told.title, style="bold"), *(Text(f"{what}: {value}") for what, value in told.rows[:-1]))
+    console.print(*(Text(f"entry: {make_visible(str(row.path))}") for row in (first, second)))
     for item in chosen[: order.limit]:
-        _print_item(item, names, screen)
-    screen.print(Text(count))
+        _print_item(item, names, console)
+    console.print(Text(count))
     return 0
 
 
-def _find_rows(order: Compare | Diff, screen: Console) -> tuple[FoundEntry, FoundEntry]:
+def _find_rows(order: Compare | Diff, console: Console) -> tuple[FoundEntry, FoundEntry]:
     """Both rows; where a name has several, those of the newest pair that is comparable."""
     first, second = lookup.find_pair(
         order.first,
@@ -181,7 +181,7 @@ def _find_rows(order: Compare | Diff, screen: Console) -> tuple[FoundEntry, Foun
     )
     for row in (first, second):
         if row.retraction is not None:
-            screen.warn(f"{row.path.name} was withdrawn: {row.retraction.why}")
+            console.warn(f"{row.path.name} was withdrawn: {row.retraction.why}")
     return first, second
 
 
@@ -193,14 +193,14 @@ def _read_active_entries(row: FoundEntry, leaderboards: Path) -> list[Entry]:
     return [other.entry for other in lookup.read_board_entries(folder) if other.counts]
 
 
-def _print_warnings(first: Entry, second: Entry, screen: Console) -> None:
+def _print_warnings(first: Entry, second: Entry, console: Console) -> None:
     """What the checks found, before the verdict that it may explain."""
-    screen.print(*(Text(f"warned: {line}", style="yellow") for line in comparison_text.list_warnings(first, second)))
+    console.print(*(Text(f"warned: {line}", style="yellow") for line in comparison_text.list_warnings(first, second)))
 
 
-def _print_comparison(left: FoundEntry, right: FoundEntry, among: SeedComparison | None, screen: Console) -> None:
+def _print_comparison(left: FoundEntry, right: FoundEntry, among: SeedComparison | None, console: Console) -> None:
     first, second = left.entry, right.entry
-    _print_warnings(first, second, screen)
+    _print_warnings(first, second, console)
     told = comparison_text.describe_comparison(first, second)
     sides = zip(comparison_text.name_entries(first, second), (left, right), strict=True)
     rows = [
@@ -208,23 +208,23 @@ def _print_comparison(left: FoundEntry, right: FoundEntry, among: SeedComparison
         *([("among its seeds", comparison_text.describe_seeds(among))] if among else []),
         told.rows[-1],
     ]
-    screen.print(build_facts_table(told.title, rows))
-    screen.print(Text(""))
+    console.print(build_facts_table(told.title, rows))
+    console.print(Text(""))
     for name, row in sides:
-        screen.print(Text(name, style="bold"))
-        screen.print(
+        console.print(Text(name, style="bold"))
+        console.print(
             *(Text(f"  {line}") for line in (comparison_text.format_score(row.entry), make_visible(str(row.path))))
         )
     others = list_differences(first, second)
     if not others:
-        screen.print(Text("\nNothing else differs."))
+        console.print(Text("\nNothing else differs."))
         return
     made = Table(title="what else differs", title_justify="left", box=None, pad_edge=False)
     for header in ("what", "first", "second"):
         made.add_column(header, overflow="fold", ratio=None)
     for one in others:
         made.add_row(*(Text(make_visible(text)) for text in (one.what, one.first, one.second)))
-    screen.print(Text(""), made)
+    console.print(Text(""), made)
 
 
 def _build_report(first: FoundEntry, second: FoundEntry, among: SeedComparison | None) -> ComparisonReport:
@@ -246,7 +246,7 @@ def _build_report(first: FoundEntry, second: FoundEntry, among: SeedComparison |
     )
 
 
-def _read_questions(order: Diff, task: Task | None, side: EntryCompletions, screen: Console) -> Mapping[str, str]:
+def _read_questions(order: Diff, task: Task | None, side: EntryCompletions, console: Console) -> Mapping[str, str]:
     """Questions by item id: of the runs that were named, and of the task's data where it is at hand."""
     golds = {line.id: line.gold for line in side.lines}
     problems = [problem for folder in order.runs for problem in runs.read_problems(folder)]
@@ -255,10 +255,10 @@ def _read_questions(order: Diff, task: Task | None, side: EntryCompletions, scre
         if protocol.digest_items(items) == side.entry.result.task.items_sha256:
             problems += items
         else:
-            screen.warn(f"the items at hand are not those of {task.LABEL} in this entry: their text is not shown")
+            console.warn(f"the items at hand are not those of {task.LABEL} in this entry: their text is not shown")
     found = {problem.id: problem.question for problem in problems if golds.get(problem.id) == problem.answer}
     if not found:
-        screen.say("questions are shown by their ids: give --datasets DIR, or --run DIR of a run that asked them")
+        console.say("questions are shown by their ids: give --datasets DIR, or --run DIR of a run that asked them")
     return found
 
 
@@ -272,15 +272,15 @@ def _is_wanted(item: CompletionPair, only: str | None) -> bool:
     return kinds.get(only or "both", True)
 
 
-def _print_item(item: CompletionPair, names: Sequence[str], screen: Console) -> None:
+def _print_item(item: CompletionPair, names: Sequence[str], console: Console) -> None:
     won = "won" if item.move.won else "lost"
-    screen.data.print(Rule(Text(make_visible(f"{item.id}: {won} ({item.move.cause})")), align="left"))
+    console.data.print(Rule(Text(make_visible(f"{item.id}: {won} ({item.move.cause})")), align="left"))
     if item.question is not None:
-        screen.print(Text(replace_control_characters(item.question), style="bold"), Text(""))
+        console.print(Text(replace_control_characters(item.question), style="bold"), Text(""))
     answers = list(zip(names, (item.first, item.second), strict=True))
-    if screen.data.width < MIN_SIDE_BY_SIDE_COLUMNS:
+    if console.data.width < MIN_SIDE_BY_SIDE_COLUMNS:
         for name, answer in answers:
-            screen.print(
+            console.print(
                 Text(make_visible(name), style="bold underline"), *_render_completion(answer, item.gold), Text("")
             )
         return
@@ -289,7 +289,7 @@ def _print_item(item: CompletionPair, names: Sequence[str], screen: Console) -> 
         made.add_column(Text(make_visible(name)), ratio=1, overflow="fold")
     for pair in zip(*(_render_completion(answer, item.gold) for _, answer in answers), strict=True):
         made.add_row(*pair)
-    screen.print(made)
+    console.print(made)
 
 
 def _render_completion(answer: JudgedCompletion, gold: str) -> Iterator[Text]:

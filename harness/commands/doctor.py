@@ -60,30 +60,30 @@ class _InspectedFiles:
         return {what: None if place is None else str(place.resolve()) for what, place in places.items()}
 
 
-def doctor(order: Doctor, screen: Console) -> int:
+def doctor(order: Doctor, console: Console) -> int:
     """Print what was found; exit status 1 where something would make the model score wrongly."""
     task = plugins.load_task(order.task)
     _, chosen = evaluate.select_problems(task, Split("test", mirror=order.mirror), max(order.answers, 1), 0)
-    looked = _inspect_files(order, _find_source(order, screen), screen)
+    looked = _inspect_files(order, _find_source(order, console), console)
     if not order.as_json:
-        screen.print(
+        console.print(
             *(Text(replace_control_characters(f"{what}: {place}")) for what, place in looked.files.items() if place),
             Text(""),
         )
-    found = [*looked.findings, *_check_model(order, task, looked, chosen, screen)]
+    found = [*looked.findings, *_check_model(order, task, looked, chosen, console)]
     if order.as_json:
-        screen.write(encode_indented({"model": order.model, "files": looked.files, "findings": found}).decode())
+        console.write(encode_indented({"model": order.model, "files": looked.files, "findings": found}).decode())
         return 1 if found else 0
-    screen.print(Text("\nfindings:", style="bold"))
+    console.print(Text("\nfindings:", style="bold"))
     for one in found:
-        screen.print(Text(f"- {one.severity} [{one.code}] {replace_control_characters(one.message)}", style="red"))
+        console.print(Text(f"- {one.severity} [{one.code}] {replace_control_characters(one.message)}", style="red"))
     if not found:
-        screen.print(Text("- nothing that would make this model score wrongly", style="green"))
+        console.print(Text("- nothing that would make this model score wrongly", style="green"))
     return 1 if found else 0
 
 
 def _check_model(
-    order: Doctor, task: Task, looked: _InspectedFiles, problems: list[Problem], screen: Console
+    order: Doctor, task: Task, looked: _InspectedFiles, problems: list[Problem], console: Console
 ) -> list[Finding]:
     """The checks that every score runs, the prompt, and a few answers where nothing refuses the model."""
     if (model := looked.model) is None:
@@ -97,30 +97,30 @@ def _check_model(
         return [build_finding("unusable", str(error))]
     if not order.as_json:
         ids = build_request(speech.tokenizer, speech.manner, task, problems[0]).token_ids
-        _print_prompt(model, speech, ids, screen)
+        _print_prompt(model, speech, ids, console)
     found = diagnose.diagnose_model(model, speech, name)
     sound = all(one.severity == "warn" for one in found)
     if looked.base is not None and looked.named:
         found += _compare_with_base(model.folder, looked.base, changed=sound)
     if order.answers > 0 and sound:
-        found += _check_answers(order, task, model, speech, problems, screen)
+        found += _check_answers(order, task, model, speech, problems, console)
     return found
 
 
-def _find_source(order: Doctor, screen: Console) -> CandidateSource:
+def _find_source(order: Doctor, console: Console) -> CandidateSource:
     """What is to be looked at; a name of the list, or one that nobody knows, is left to `models.resolve`."""
     name = order.model
     is_place = Path(name).expanduser().is_dir() or ("/" in name and not name.startswith((".", "/", "~")))
     if name not in registry.list_names() and is_place:
-        return resolve_candidate.find_source(name, order.cache, screen)
+        return resolve_candidate.find_source(name, order.cache, console)
     return CandidateSource("whole", name, None, name)
 
 
-def _inspect_files(order: Doctor, found: CandidateSource, screen: Console) -> _InspectedFiles:
+def _inspect_files(order: Doctor, found: CandidateSource, console: Console) -> _InspectedFiles:
     if found.kind == "training":
-        return _inspect_training(order, Path(found.name), screen)
+        return _inspect_training(order, Path(found.name), console)
     if found.kind == "adapter" and found.folder is not None:
-        return _inspect_adapter(order, found, found.folder, screen)
+        return _inspect_adapter(order, found, found.folder, console)
     if found.folder is not None:
         try:
             weights.inspect_checkpoint(found.folder)
@@ -134,24 +134,24 @@ def _inspect_files(order: Doctor, found: CandidateSource, screen: Console) -> _I
     )
 
 
-def _inspect_training(order: Doctor, folder: Path, screen: Console) -> _InspectedFiles:
+def _inspect_training(order: Doctor, folder: Path, console: Console) -> _InspectedFiles:
     """A training run: what it made, merged where it is an adapter, beside the base of its own record."""
     made = candidate.read_candidate(folder)
     base = merging.find_base(made, folder, order.cache)
     place = folder / made.weights
     findings = diagnose.check_adapter(place, base) if made.kind == "adapter" else []
-    model = None if findings else merging.make_whole_weights(folder, None, order.cache, screen).model
+    model = None if findings else merging.make_whole_weights(folder, None, order.cache, console).model
     return _InspectedFiles(model, findings, place, base)
 
 
-def _inspect_adapter(order: Doctor, found: CandidateSource, folder: Path, screen: Console) -> _InspectedFiles:
+def _inspect_adapter(order: Doctor, found: CandidateSource, folder: Path, console: Console) -> _InspectedFiles:
     """An adapter beside its base; merged where answers are asked for and nothing is wrong with it."""
     base = resolve_candidate.resolve_base(folder, order.base, order.cache)
     findings = resolve_candidate.check_adapter(folder, order.base, base)
     if any(one.severity == "refuse" for one in findings):
         return _InspectedFiles(None, findings, folder, base)
     if order.answers > 0:
-        model = resolve_candidate.merge_adapter(found, order.base, order.cache, screen).model
+        model = resolve_candidate.merge_adapter(found, order.base, order.cache, console).model
     else:
         model = replace(base, name=f"{base.name}, for {found.label}")
     return _InspectedFiles(model, findings, folder, base)
@@ -175,14 +175,14 @@ def _compare_with_base(folder: Path, base: Model, *, changed: bool) -> list[Find
     return findings
 
 
-def _print_prompt(model: Model, speech: ModelTokenizer, ids: tuple[int, ...], screen: Console) -> None:
-    screen.print(
+def _print_prompt(model: Model, speech: ModelTokenizer, ids: tuple[int, ...], console: Console) -> None:
+    console.print(
         build_facts_table(
             f"{model.name} ({model.source}, {model.revision or 'no revision'})", _list_prompt_facts(speech, ids)
         )
     )
-    screen.print(Text("\nthe prompt, as the model sees it:", style="bold"))
-    screen.print(Text(replace_control_characters(speech.tokenizer.decode(list(ids), skip_special_tokens=False))))
+    console.print(Text("\nthe prompt, as the model sees it:", style="bold"))
+    console.print(Text(replace_control_characters(speech.tokenizer.decode(list(ids), skip_special_tokens=False))))
 
 
 def _list_prompt_facts(speech: ModelTokenizer, ids: tuple[int, ...]) -> list[tuple[str, str]]:
@@ -200,12 +200,12 @@ def _list_prompt_facts(speech: ModelTokenizer, ids: tuple[int, ...]) -> list[tup
 
 
 def _check_answers(
-    order: Doctor, task: Task, model: Model, speech: ModelTokenizer, problems: list[Problem], screen: Console
+    order: Doctor, task: Task, model: Model, speech: ModelTokenizer, problems: list[Problem], console: Console
 ) -> list[Finding]:
     name = order.engine or plan.choose_default_engine()[0]
     engine = plugins.load_engine(name)
     plan.require_measuring_engine(task, name, engine)
-    screen.say(f"engine {name}: loading {model.name}")
+    console.say(f"engine {name}: loading {model.name}")
     generator = engine.load(model, options.parse_options(engine.Options, order.options, f"engine {name}"))
     how = speech.manner
     asked = (request for p in problems for request in build_requests(speech, task, p))
@@ -223,7 +223,7 @@ def _check_answers(
         draws_shown = () if completion.likelihoods else completion.draws
         if not order.as_json:
             heading = f"\n{problem.id}: {judged}, read {verdict.answer} by {verdict.rule}, {verdict.finish}"
-            screen.print(
+            console.print(
                 Text(heading, style="bold"), *(Text(replace_control_characters(draw.text)) for draw in draws_shown)
             )
         for draw in draws_shown:

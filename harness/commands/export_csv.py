@@ -19,7 +19,7 @@ class Csv:
     board: str | None
 
 
-def export(order: Csv, screen: Console) -> int:
+def export(order: Csv, console: Console) -> int:
     """Print the rows that are meant, board by board under one head, held against their bases as on their board.
 
     Raises:
@@ -34,5 +34,5 @@ def export(order: Csv, screen: Console) -> int:
         place = board.resolve()
         sheets.append(render_csv(compare_board(leaderboard.load_board(place.parent, place.name)), files))
     head = sheets[0].partition("\n")[0]
-    screen.write(f"{head}\n" + "".join(text.partition("\n")[2] for text in sheets))
+    console.write(f"{head}\n" + "".join(text.partition("\n")[2] for text in sheets))
     return 0

@@ -17,9 +17,9 @@ class Listing:
     kind: str
 
 
-def listing(order: Listing, screen: Console) -> int:
+def listing(order: Listing, console: Console) -> int:
     """Print one name a line with what it stands for."""
-    screen.write("".join(f"{name:<26} {text}\n" for name, text in _list_names(order.kind)))
+    console.write("".join(f"{name:<26} {text}\n" for name, text in _list_names(order.kind)))
     return 0
 
 

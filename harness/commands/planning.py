@@ -34,7 +34,7 @@ class Plan:
     seed_sd: float | None = None
 
 
-def plan(order: Plan, screen: Console) -> int:
+def plan(order: Plan, console: Console) -> int:
     """Print what resolves the gain.
 
     Raises:
@@ -57,7 +57,7 @@ def plan(order: Plan, screen: Console) -> int:
             ("seeds, one recipe", _describe_seeds(order, order.seed_sd, arms=1)),
             ("seeds, two recipes", _describe_seeds(order, order.seed_sd, arms=2)),
         ]
-    screen.print(build_facts_table(title, rows))
+    console.print(build_facts_table(title, rows))
     return 0
 
 

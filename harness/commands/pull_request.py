@@ -69,7 +69,7 @@ class _UnadjustedComparison:
     found: Comparison
 
 
-def pr_report(order: Order, screen: Console) -> int:
+def pr_report(order: Order, console: Console) -> int:
     """Write the comment. Faults of the board are told in it and do not change the exit status: the check's does.
 
     Raises:
@@ -81,7 +81,7 @@ def pr_report(order: Order, screen: Console) -> int:
         _build_report(order, git_history.find_branch_changes(order.leaderboards, order.base), _find_faults(order))
     )
     if order.out is None:
-        screen.write(told)
+        console.write(told)
     else:
         write_atomically(order.out, told.encode())
     return 0

@@ -41,29 +41,29 @@ class Grade:
     cases: Path | None
 
 
-def show(order: Show, screen: Console) -> int:
+def show(order: Show, console: Console) -> int:
     """Print questions, completions and verdicts, those asked for; or a recipe as it would be trained."""
     if order.what[0] == "recipe" and len(order.what) > 1:
-        screen.write("\n".join(recipes.describe_recipe(name, order.sets, order.base) for name in order.what[1:]))
+        console.write("\n".join(recipes.describe_recipe(name, order.sets, order.base) for name in order.what[1:]))
         return 0
     for what in order.what:
         found = read_judged_problems(Path(what))
         chosen = [a for a in found if _is_wanted(a.verdict, order.only)]
         for answered in chosen[: order.most]:
-            _print_problem(answered, screen)
+            _print_problem(answered, console)
         left = len(chosen) - min(len(chosen), order.most)
         kind = order.only or "in all"
-        screen.print(
+        console.print(
             Text(f"{what}: {len(found)} answers, {len(chosen)} {kind}" + (f", {left} not shown (-n)" if left else ""))
         )
         entry = Path(what) if what.endswith(".json") else Path(what) / "entry.json"
         checks = entries.read_entry(entry).result.checks if entry.is_file() else None
         if checks is not None:
-            screen.print(*(Text(make_visible(f"{name}: {value}")) for name, value in checks.facts))
+            console.print(*(Text(make_visible(f"{name}: {value}")) for name, value in checks.facts))
     return 0
 
 
-def grade(order: Grade, screen: Console) -> int:
+def grade(order: Grade, console: Console) -> int:
     """Judge by the answer reader alone: one line of JSON for each completion, in order.
 
     Raises:
@@ -72,7 +72,7 @@ def grade(order: Grade, screen: Console) -> int:
     task = plugins.load_task("word-problems")
     if order.cases is None:
         completion = sys.stdin.buffer.read().decode("utf-8", "replace")
-        screen.write(_grade_as_json(task, completion, _parse_gold(task, str(order.gold))))
+        console.write(_grade_as_json(task, completion, _parse_gold(task, str(order.gold))))
         return 0
     if not order.cases.is_file():
         raise BenchError(f"no file {order.cases}", 'give a JSONL file of {"completion": "...", "gold": "..."} lines')
@@ -85,7 +85,7 @@ def grade(order: Grade, screen: Console) -> int:
             raise BenchError(
                 f"{order.cases}, line {number} is not a case", 'write {"completion": "...", "gold": "..."}'
             ) from error
-    screen.write("".join(_grade_as_json(task, completion, gold) for completion, gold in cases))
+    console.write("".join(_grade_as_json(task, completion, gold) for completion, gold in cases))
     return 0
 
 
@@ -112,30 +112,30 @@ def _is_wanted(verdict: Judgement, only: str | None) -> bool:
     return only is None or kinds[only]
 
 
-def _print_problem(answered: JudgedProblem, screen: Console) -> None:
+def _print_problem(answered: JudgedProblem, console: Console) -> None:
     verdict = answered.verdict
-    screen.data.print(Rule(Text(answered.problem.id), align="left"))
+    console.data.print(Rule(Text(answered.problem.id), align="left"))
     if answered.problem.question:
-        screen.print(Text(replace_control_characters(answered.problem.question), style="bold"))
+        console.print(Text(replace_control_characters(answered.problem.question), style="bold"))
     draws = answered.completion.draws
     for number, draw in enumerate(draws[:_MAX_DRAWS], 1):
         if len(draws) > 1:
-            screen.print(Text(f"draw {number} of {len(draws)}", style="dim"))
+            console.print(Text(f"draw {number} of {len(draws)}", style="dim"))
         if draw.answer_start:
-            screen.print(
+            console.print(
                 Text(replace_control_characters(draw.text[: draw.answer_start]), style="dim"),
                 Text("[the answer:]", style="dim"),
             )
-        screen.print(Text(replace_control_characters(draw.answer.text)))
+        console.print(Text(replace_control_characters(draw.answer.text)))
     if len(draws) > _MAX_DRAWS:
-        screen.print(Text(f"{len(draws) - _MAX_DRAWS} more draws, among the completions", style="dim"))
+        console.print(Text(f"{len(draws) - _MAX_DRAWS} more draws, among the completions", style="dim"))
     read = verdict.answer if verdict.answer is not None else "nothing"
     judged = "right" if verdict.correct else "wrong"
     style = "green" if verdict.correct else "red"
     text = (
         f"{judged}: gold {_shorten(answered.problem.answer)}, read {_shorten(read)} by {verdict.rule}, {verdict.finish}"
     )
-    screen.print(Text(replace_control_characters(text), style=style))
+    console.print(Text(replace_control_characters(text), style=style))
 
 
 def _shorten(text: str) -> str:

@@ -51,7 +51,7 @@ class _FinishedRun:
     traces: tuple[str, ...]
 
 
-def noise(order: Noise, screen: Console) -> int:
+def noise(order: Noise, console: Console) -> int:
     """Score the model as often as asked, compare the runs, and add one record to the board's folder.
 
     Finished answers are kept: the same command goes on where it stood, and more `times` adds to the runs there are.
@@ -64,19 +64,19 @@ def noise(order: Noise, screen: Console) -> int:
     if order.items < 1:
         raise BenchError(f"--items {order.items} leaves nothing to ask", "give 1 or more, or --passes none")
     manners = _parse_passes(order.passes)
-    seat = plan.plan_evaluation(order, screen)
+    seat = plan.plan_evaluation(order, console)
     place = _choose_folder(order, seat)
     with runs.explaining_write_errors(place):
         place.mkdir(parents=True, exist_ok=True)
     lock = runs.lock_folder(place, wait=False)
     try:
-        record = _build_record(order, seat, manners, place, screen)
+        record = _build_record(order, seat, manners, place, console)
     finally:
         os.close(lock)
     path = leaderboard.write_and_render(
         order.leaderboards / record.task.name, lambda board: store.write_record(record, board)
     )
-    _print_record(record, path, order.as_json, screen)
+    _print_record(record, path, order.as_json, console)
     return 0
 
 
@@ -105,20 +105,20 @@ def _choose_folder(order: Noise, seat: EvaluationPlan) -> Path:
 
 
 def _build_record(
-    order: Noise, seat: EvaluationPlan, manners: Sequence[str], place: Path, screen: Console
+    order: Noise, seat: EvaluationPlan, manners: Sequence[str], place: Path, console: Console
 ) -> store.NoiseRecord:
     """The record, dated when it was first whole; made again only where other runs or passes are asked for."""
     folders = [place / f"run-{number}" for number in range(1, order.times + 1)]
     for number, folder in enumerate(folders, 1):
         if not repeat.is_complete(folder, seat.exam.problems):
-            screen.say(f"run {number} of {order.times}, with an engine of its own")
+            console.say(f"run {number} of {order.times}, with an engine of its own")
             child_process.call_in_child(
                 "baseline_bench.evaluation.repeat:generate_in_child",
                 {**repeat.serialise_plan(seat), "folder": str(folder)},
             )
     sat = repeat.select_subset(seat, order.items)
     beside = [place / f"pass-{order.items}-{slugify(manner)}" for manner in manners]
-    _generate_passes(order, sat, manners, beside, screen)
+    _generate_passes(order, sat, manners, beside, console)
     resolved = _read_engine_settings([*folders, *beside])
     done = [_read_run(seat, folder, repeat.ALL) for folder in folders]
     result = entry_builder.build_result(seat, *_grade_run(seat, folders[0]), resolved)
@@ -154,7 +154,7 @@ def _keep_equal_record(found: store.NoiseRecord, path: Path) -> store.NoiseRecor
 
 
 def _generate_passes(
-    order: Noise, seat: EvaluationPlan, manners: Sequence[str], folders: Sequence[Path], screen: Console
+    order: Noise, seat: EvaluationPlan, manners: Sequence[str], folders: Sequence[Path], console: Console
 ) -> None:
     """Let a child make the passes that are not whole, each from its beginning: the rest alone would be batched anew."""
     waiting = []
@@ -164,7 +164,7 @@ def _generate_passes(
                 (folder / name).unlink(missing_ok=True)
             waiting.append([manner, str(folder)])
     if waiting:
-        screen.say(f"{len(waiting)} passes over {len(seat.exam.problems)} items, in one engine")
+        console.say(f"{len(waiting)} passes over {len(seat.exam.problems)} items, in one engine")
         child_process.call_in_child(
             "baseline_bench.evaluation.repeat:generate_passes_in_child",
             {**repeat.serialise_plan(seat), "items": order.items, "passes": waiting},
@@ -217,10 +217,10 @@ def _build_passes(seat: EvaluationPlan, manners: Sequence[str], folders: Sequenc
     )
 
 
-def _print_record(record: store.NoiseRecord, path: Path, as_json: bool, screen: Console) -> None:
+def _print_record(record: store.NoiseRecord, path: Path, as_json: bool, console: Console) -> None:
     """Print the runs, what they have in common, and the one sentence; or the record itself."""
     if as_json:
-        screen.write(records.encode_indented(record).decode())
+        console.write(records.encode_indented(record).decode())
         return
     rows = [(f"run {number}", _describe_run(run)) for number, run in enumerate(record.runs, 1)]
     rows += [(f"runs {pair.first + 1}, {pair.second + 1}", _describe_pair(record.runs, pair)) for pair in record.pairs]
@@ -233,8 +233,8 @@ def _print_record(record: store.NoiseRecord, path: Path, as_json: bool, screen: 
         ]
     rows.append(("record", str(path)))
     title = f"{record.candidate} on {record.task.label}, {len(record.runs)} times by {record.engine.version}"
-    screen.print(build_facts_table(title, rows))
-    screen.write(describe_noise_floor(record) + "\n")
+    console.print(build_facts_table(title, rows))
+    console.write(describe_noise_floor(record) + "\n")
 
 
 def _describe_run(run: NoiseRun) -> str:

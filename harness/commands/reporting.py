@@ -47,7 +47,7 @@ class Report:
     check: bool
 
 
-def report(order: Report, screen: Console) -> int:
+def report(order: Report, console: Console) -> int:
     """Write the report, naming every file that changed; or check it, exit status 1 where a file is not up to date.
 
     Raises:
@@ -62,7 +62,7 @@ def report(order: Report, screen: Console) -> int:
     if order.check:
         mend = build_command(order)
         lines = [f"{out / file}: is not what the entries give; mend: `{mend}`\n" for file in (*stale, *gone)]
-        screen.write("".join(lines))
+        console.write("".join(lines))
         return 1 if lines else 0
     _require_own_folder(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def report(order: Report, screen: Console) -> int:
         write_atomically(out / file, texts[file].encode())
     for file in gone:
         (out / file).unlink()
-    screen.write("".join(f"{out / file}\n" for file in (*stale, *gone)))
+    console.write("".join(f"{out / file}\n" for file in (*stale, *gone)))
     return 0
 
 

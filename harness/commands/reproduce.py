@@ -73,7 +73,7 @@ class Reproduction:
     driver: Value
 
 
-def plan_reproduction(path: Path, entry: Entry, where: ReproductionOptions, screen: Console) -> EvaluationPlan:
+def plan_reproduction(path: Path, entry: Entry, where: ReproductionOptions, console: Console) -> EvaluationPlan:
     """The entry's model before the entry's exam, proved to be both.
 
     Raises:
@@ -105,7 +105,7 @@ def plan_reproduction(path: Path, entry: Entry, where: ReproductionOptions, scre
         commit=where.commit,
     )
     asked = plan.plan_task(order)
-    made = plan.plan_model(order, screen, _find_model(entry, where, screen), result.training, asked)
+    made = plan.plan_model(order, console, _find_model(entry, where, console), result.training, asked)
     if unlike := made.identity.unlike(result.model.identity) if made.identity is not None else "":
         raise BenchError(f"the model has the entry's weights, and another {unlike}", _WEIGHTS_HINT)
     for what, now, then in (
@@ -120,7 +120,7 @@ def plan_reproduction(path: Path, entry: Entry, where: ReproductionOptions, scre
 
 
 def reproduce_completions(
-    made: EvaluationPlan, path: Path, before: Sequence[CommittedCompletion], where: ReproductionOptions, screen: Console
+    made: EvaluationPlan, path: Path, before: Sequence[CommittedCompletion], where: ReproductionOptions, console: Console
 ) -> Reproduction:
     """Generate every answer and compare it with the committed one; an unfinished run of this entry is gone on with.
 
@@ -129,7 +129,7 @@ def reproduce_completions(
         path: of the entry.
         before: its committed completions.
         where: as for `seat`.
-        screen: where to talk.
+        console: where to talk.
 
     Raises:
         BenchError: whatever an engine raises; finished answers are kept.
@@ -138,9 +138,9 @@ def reproduce_completions(
     with runs.Run(folder, {**made.settings, "verifies": path.name}) as run:
         runs.write_problems(folder, exam.problems)
         if not repeat.is_complete(folder, exam.problems):
-            engine = pipeline.EnginePool([made], screen)
+            engine = pipeline.EnginePool([made], console)
             try:
-                pipeline.generate_completions(made, run, engine, screen)
+                pipeline.generate_completions(made, run, engine, console)
             finally:
                 engine.close()
         resolved: dict[str, Value] = runs.read_json(folder / "engine.json")
@@ -191,19 +191,19 @@ def _format_option(value: Value) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
-def _find_model(entry: Entry, where: ReproductionOptions, screen: Console) -> Model:
+def _find_model(entry: Entry, where: ReproductionOptions, console: Console) -> Model:
     """The entry's weights on this machine's disk, told by their digest and spoken to as the entry's were."""
     record = entry.result.model
     named = where.model or _find_public_name(entry)
     accept = _list_accepted_codes(entry)
-    screen.say(f"model {named}: looking for it, fetching what is missing")
+    console.say(f"model {named}: looking for it, fetching what is missing")
     if (Path(named) / REQUEST_FILE).is_file():
         training = entry.result.training
         step = training.step if training else None
-        found = merging.make_whole_weights(Path(named), step, where.cache, screen, accept).model
+        found = merging.make_whole_weights(Path(named), step, where.cache, console, accept).model
     elif Path(named).is_dir() or record.source.startswith("adapter"):
         found = candidates.load_or_merge_weights(
-            candidates.find_source(named, where.cache, screen), where.cache, screen, accept
+            candidates.find_source(named, where.cache, console), where.cache, console, accept
         )
     else:
         with runs.explaining_write_errors(where.cache):

@@ -30,7 +30,7 @@ class Retract:
     superseded_by: str | None
 
 
-def retract(order: Retract, screen: Console) -> int:
+def retract(order: Retract, console: Console) -> int:
     """Write the record and render the pages, naming every file that changed.
 
     Withdrawing it again for the same reason changes nothing; for another, the newest record is the one that is shown.
@@ -48,7 +48,7 @@ def retract(order: Retract, screen: Console) -> int:
         _refuse_loop(record, said)
         written = retractions.write_record(record, board)
         changed = leaderboard.update_pages(order.leaderboards)
-    screen.write("".join(f"{file}\n" for file in (written, *changed)))
+    console.write("".join(f"{file}\n" for file in (written, *changed)))
     return 0
 
 

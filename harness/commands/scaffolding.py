@@ -38,7 +38,7 @@ class Init:
     folder: Path
 
 
-def init(order: Init, screen: Console) -> int:
+def init(order: Init, console: Console) -> int:
     """Write what is not there, leave what is, and say which is which.
 
     Raises:
@@ -48,13 +48,13 @@ def init(order: Init, screen: Console) -> int:
         path = order.folder / name
         if path.is_symlink() or path.exists():
             same = path.is_file() and path.read_bytes() == text.encode()
-            screen.write(f"there    {path}\n" if same else f"left     {path} is yours and stays; ours would be:\n")
-            screen.write("" if same else "".join(f"         | {line}\n" for line in text.splitlines()))
+            console.write(f"there    {path}\n" if same else f"left     {path} is yours and stays; ours would be:\n")
+            console.write("" if same else "".join(f"         | {line}\n" for line in text.splitlines()))
             continue
         _make_folder(path.parent)
         write_atomically(path, text.encode())
-        screen.write(f"written  {path}\n")
-    screen.write(_NEXT_STEPS.format(folder=order.folder))
+        console.write(f"written  {path}\n")
+    console.write(_NEXT_STEPS.format(folder=order.folder))
     return 0
 
 

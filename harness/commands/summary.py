@@ -15,11 +15,11 @@ from baseline_bench.training.merging import CandidateWeights
 from rich.text import Text
 
 
-def show_entry(scored: EvaluationResult, as_json: bool, screen: Console) -> None:
+def show_entry(scored: EvaluationResult, as_json: bool, console: Console) -> None:
     """Print the entry's table, or the entry itself as JSON."""
     entry, path, folder = scored.entry, scored.path, scored.folder
     if as_json:
-        screen.write(encode_indented({**to_json_value(entry), "findings": scored.findings}).decode())
+        console.write(encode_indented({**to_json_value(entry), "findings": scored.findings}).decode())
         return
     result, timings = entry.result, entry.timings
     selection = result.selection
@@ -34,10 +34,10 @@ def show_entry(scored: EvaluationResult, as_json: bool, screen: Console) -> None
     noticed = [] if result.checks is None else result.checks.facts
     rows = [*counted, *noticed, *bar, ("engine", engine), ("speed", f"{speed}seconds: {phases}"),
             ("answers", f"{folder} (read them: bench show {folder} --wrong)"), ("entry", str(path))]  # fmt: skip
-    screen.print(build_facts_table(f"{result.candidate} on {result.task.label}{part}", rows))
+    console.print(build_facts_table(f"{result.candidate} on {result.task.label}{part}", rows))
 
 
-def show_training(folder: Path, made: Candidate, screen: Console) -> None:
+def show_training(folder: Path, made: Candidate, console: Console) -> None:
     """Print what a training made and cost."""
     cost = made.cost
     speed = "" if cost.samples_per_second is None else f", {cost.samples_per_second:,.1f} samples/s"
@@ -48,10 +48,10 @@ def show_training(folder: Path, made: Candidate, screen: Console) -> None:
         ("cost", f"{cost.steps:,} steps, {cost.seconds:,.1f} s{speed}, peak {cost.peak_memory / 2**30:.1f} GiB"),
         ("candidate", f"{folder} (bench score {folder})"),
     ]
-    screen.print(build_facts_table(f"{made.recipe} on {made.base.name}, seed {made.seed}", rows))
+    console.print(build_facts_table(f"{made.recipe} on {made.base.name}, seed {made.seed}", rows))
 
 
-def show_merge(made: CandidateWeights, screen: Console) -> None:
+def show_merge(made: CandidateWeights, console: Console) -> None:
     """Print where whole weights lie, and what merging lost."""
     merge = made.training.merge
     rows = [("weights", str(made.model.folder))]
@@ -61,10 +61,10 @@ def show_merge(made: CandidateWeights, screen: Console) -> None:
             ("rounding", f"{100 * merge.rel_err:.2f} % of the change"),
             ("effect", f"KL {merge.mean_kl:.2g} nats a token, greedy agreement {100 * merge.greedy_agreement:.1f} %"),
         ]
-    screen.print(build_facts_table(made.model.name, rows))
+    console.print(build_facts_table(made.model.name, rows))
 
 
-def show_steps(candidates: Sequence[EvaluationResult], screen: Console) -> None:
+def show_steps(candidates: Sequence[EvaluationResult], console: Console) -> None:
     """Print loss and score of a training's weights side by side, step by step."""
     rows = []
     for scored in candidates:
@@ -75,27 +75,27 @@ def show_steps(candidates: Sequence[EvaluationResult], screen: Console) -> None:
         measure = scored.entry.result.task.measure
         told = f"loss {compute_final_loss(history):.4f}, {measure} {_format_percent(counts.correct, counts.total)}"
         rows.append((f"{made.candidate.recipe}, step {len(history)}", told))
-    screen.print(build_facts_table("loss (mean over the last tenth of the steps so far) and score", rows))
+    console.print(build_facts_table("loss (mean over the last tenth of the steps so far) and score", rows))
 
 
-def show_comparison(entry: Entry, base: Entry, screen: Console) -> None:
+def show_comparison(entry: Entry, base: Entry, console: Console) -> None:
     """Print whether a candidate is better than its base, with the doubt, and why single items moved."""
     told = comparison_text.describe_comparison(entry, base)
-    screen.print(build_facts_table(told.title, told.rows))
+    console.print(build_facts_table(told.title, told.rows))
 
 
-def show_regrading(score: Score, changed: Sequence[str], folder: Path, screen: Console) -> None:
+def show_regrading(score: Score, changed: Sequence[str], folder: Path, console: Console) -> None:
     """Print a re-graded run's counts and which verdicts changed."""
     told = "none" if not changed else f"{len(changed)}: {', '.join(changed[:10])}" + (" ..." if changed[10:] else "")
-    screen.print(build_facts_table(str(folder), [*_count_rows(score), ("verdicts changed", told)]))
+    console.print(build_facts_table(str(folder), [*_count_rows(score), ("verdicts changed", told)]))
 
 
-def show_next_steps(leaderboards: Path, task: str, screen: Console) -> None:
+def show_next_steps(leaderboards: Path, task: str, console: Console) -> None:
     """Print the board that a quickstart made, and what to try next."""
     page = leaderboards / f"{task}.md"
-    screen.print(Text(f"\n{page}\n", style="bold"))
-    screen.write(page.read_text(encoding="utf-8"))
-    screen.print(
+    console.print(Text(f"\n{page}\n", style="bold"))
+    console.write(page.read_text(encoding="utf-8"))
+    console.print(
         Text(
             "\nNext: bench show on the runs above, with --wrong, before you believe the numbers.\n"
             "Then: bench baseline MODEL (bench list models) scores GSM8K, bench train-and-score RECIPE asks whether a "

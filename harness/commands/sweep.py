@@ -84,7 +84,7 @@ class TrainedTrial:
     failure: str | None
 
 
-def sweep(order: Sweep, screen: Console) -> int:
+def sweep(order: Sweep, console: Console) -> int:
     """Train every try, score them and the base on what none of them saw, choose one and write its recipe.
 
     Raises:
@@ -92,11 +92,11 @@ def sweep(order: Sweep, screen: Console) -> int:
             try failed.
     """
     tried = grid.expand_grid(order.recipe, order.sets, order.base, order.grid)
-    setup = _prepare_sweep(order, tried[0], screen)
+    setup = _prepare_sweep(order, tried[0], console)
     name = setup.plan.model.name
     file = order.write or Path(f"{entries.slugify(setup.plan.recipe.name)}-{entries.slugify(name)}.toml")
     _require_sweep_file(file)
-    base, outcomes = _score_trials(setup, [_train_trial(setup, each, screen) for each in tried], screen)
+    base, outcomes = _score_trials(setup, [_train_trial(setup, each, console) for each in tried], console)
     winner, rule = grid.choose_winner(outcomes)
     lines = [
         (f"{name}, untrained", UNKNOWN_MARK, UNKNOWN_MARK, UNKNOWN_MARK, _format_score(base), ""),
@@ -117,17 +117,17 @@ def sweep(order: Sweep, screen: Console) -> int:
             _relocate_paths(winner.tried.recipe, file.parent)
         )
         records.write_atomically(file, text.encode())
-    screen.print(_build_table(lines), Text("\n".join([*told, f"recipe: {file} (bench train-and-score {file})"])))
+    console.print(_build_table(lines), Text("\n".join([*told, f"recipe: {file} (bench train-and-score {file})"])))
     return 0
 
 
-def _prepare_sweep(order: Sweep, first: Trial, screen: Console) -> SweepSetup:
+def _prepare_sweep(order: Sweep, first: Trial, console: Console) -> SweepSetup:
     """Split, exam and engine: all that could fail before the first training."""
     if not 0 < order.fraction <= 1:
         raise BenchError(f"--fraction {order.fraction} is out of range", "give a number above 0, at most 1")
     engine = order.engine or planning.choose_default_engine()[0]
     options.parse_options(plugins.load_engine(engine).Options, order.options, f"engine {engine}")
-    whole = training.plan_training(_build_training_options(order, first), screen)
+    whole = training.plan_training(_build_training_options(order, first), console)
     from baseline_bench.training import data  # loads datasets
 
     samples = data.load_samples(whole.recipe, order.mirror)
@@ -135,7 +135,7 @@ def _prepare_sweep(order: Sweep, first: Trial, screen: Console) -> SweepSetup:
     exam = held_out.prepare_held_out_task(plan, samples)
     planning.require_measuring_engine(exam.task, engine, plugins.load_engine(engine))
     if unread := [problem.id for problem in exam.problems if not problem.answer]:
-        screen.warn(f"no scores: {len(unread)} held-out solutions have no answer to be read, {unread[0]} first")
+        console.warn(f"no scores: {len(unread)} held-out solutions have no answer to be read, {unread[0]} first")
     return SweepSetup(order, plan, None if unread else exam, engine, len(whole.rows.rows))
 
 
@@ -154,29 +154,29 @@ def _build_training_options(order: Sweep, tried: Trial) -> training.Order:
     )
 
 
-def _train_trial(setup: SweepSetup, tried: Trial, screen: Console) -> TrainedTrial:
+def _train_trial(setup: SweepSetup, tried: Trial, console: Console) -> TrainedTrial:
     """Train and merge one try; a failure is a line of the table, not the end of the sweep."""
     label = " ".join(tried.sets)
-    screen.say(f"trying {label}")
+    console.say(f"trying {label}")
     try:
         folder = training.train_candidate(
-            replace(setup.plan, order=_build_training_options(setup.order, tried), recipe=tried.recipe), screen
+            replace(setup.plan, order=_build_training_options(setup.order, tried), recipe=tried.recipe), console
         )
-        model = merging.make_whole_weights(folder, None, setup.order.cache, screen).model
+        model = merging.make_whole_weights(folder, None, setup.order.cache, console).model
     except BenchError as error:
-        screen.warn(f"{label} failed: {error.what}")
+        console.warn(f"{label} failed: {error.what}")
         return TrainedTrial(tried, None, None, error.what)
     return TrainedTrial(tried, folder, replace(model, name=f"{model.name} {label}"), None)
 
 
 def _score_trials(
-    setup: SweepSetup, tried: Sequence[TrainedTrial], screen: Console
+    setup: SweepSetup, tried: Sequence[TrainedTrial], console: Console
 ) -> tuple[tuple[Judgement, ...] | None, list[TrialResult]]:
     """Verdicts of the base, and every outcome; one engine answers for all."""
     done = [(each.model, each.folder) for each in tried if each.model is not None and each.folder is not None]
     verdicts: Iterator[tuple[Judgement, ...] | None] = iter([None] * (len(done) + 1))
     if setup.exam is not None and done:
-        verdicts = iter(_judge_models(setup, setup.exam, [(setup.plan.model, None), *done], screen))
+        verdicts = iter(_judge_models(setup, setup.exam, [(setup.plan.model, None), *done], console))
     base = next(verdicts)
     return base, [
         TrialResult(each.tried, None, None, each.failure)
@@ -187,20 +187,20 @@ def _score_trials(
 
 
 def _judge_models(
-    setup: SweepSetup, exam: PreparedTask, models: Sequence[tuple[Model, Path | None]], screen: Console
+    setup: SweepSetup, exam: PreparedTask, models: Sequence[tuple[Model, Path | None]], console: Console
 ) -> list[tuple[Judgement, ...]]:
     """Every model's verdicts on the exam; answers lie in the try's folder, the base's beside them."""
     seats = [_plan_model(setup, exam, model) for model, _ in models]
     places = [_find_run_folder(seat, folder) for seat, (_, folder) in zip(seats, models, strict=True)]
     waiting = [seat for seat, at in zip(seats, places, strict=True) if not (at / "verdicts.jsonl").is_file()]
-    engine = pipeline.EnginePool(waiting, screen)
+    engine = pipeline.EnginePool(waiting, console)
     found = []
     try:
         for seat, place in zip(seats, places, strict=True):
             with runs.Run(place, seat.settings) as run:
                 runs.write_problems(place, exam.problems)
                 if len(run.finished) < len(exam.problems):
-                    pipeline.generate_completions(seat, run, engine, screen)
+                    pipeline.generate_completions(seat, run, engine, console)
                 found.append(tuple(evaluate.judge_completions(exam.task, exam.problems, run.finished)))
                 runs.write_judgements(place, found[-1])
     finally:

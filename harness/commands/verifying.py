@@ -83,7 +83,7 @@ class LevelReached:
     stopped: str | None = None
 
 
-def verify(order: Verify, screen: Console) -> int:
+def verify(order: Verify, console: Console) -> int:
     """Check every entry, add a record for each that is sound, and say what the next level takes.
 
     Returns:
@@ -95,18 +95,18 @@ def verify(order: Verify, screen: Console) -> int:
     if order.level not in (0, 1, 2, 3):
         raise BenchError(f"there is no level {order.level}", "give --level 0, 1, 2 or 3")
     if order.against is not None:
-        return int(lm_eval_check.compare_with_lm_eval(order.entries, order.mirror, screen))
+        return int(lm_eval_check.compare_with_lm_eval(order.entries, order.mirror, console))
     short = False
     for path in order.entries:
         entry = entries.read_entry(path)
-        reached = _verify_levels(path, entry, order, screen)
+        reached = _verify_levels(path, entry, order, console)
         record = None if reached.level is None else _write_record(path, reached, order)
-        _print_progress(path, reached, record, order, screen)
+        _print_progress(path, reached, record, order, console)
         short = short or reached.level is None or reached.level < order.level
     return 1 if short else 0
 
 
-def _verify_levels(path: Path, entry: Entry, order: Verify, screen: Console) -> LevelReached:
+def _verify_levels(path: Path, entry: Entry, order: Verify, console: Console) -> LevelReached:
     """From level 0 upwards, as far as is asked and as it goes."""
     here = LevelReached(None, (), (), provenance.find_processor_name())
     wrong = entries.check_entry_file(path, entry)
@@ -127,7 +127,7 @@ def _verify_levels(path: Path, entry: Entry, order: Verify, screen: Console) -> 
     line = f"level 1: the bits follow from the committed completions by {entry.result.task.reader}; golds: {golds}"
     following = NEXT_LEVEL[1].format(engine=entry.result.engine.version, device=entry.result.provenance.device)
     here = replace(here, level=1, found=(*here.found, line), missing=(following,))
-    return here if order.level == 1 else _verify_by_regeneration(path, entry, here, order, screen)
+    return here if order.level == 1 else _verify_by_regeneration(path, entry, here, order, console)
 
 
 def _format_failures(level: str, wrong: Sequence[str]) -> tuple[str, ...]:
@@ -142,7 +142,7 @@ def find_task(entry: Entry, files: Sequence[str]) -> str | None:
 
 
 def _verify_by_regeneration(
-    path: Path, entry: Entry, here: LevelReached, order: Verify, screen: Console
+    path: Path, entry: Entry, here: LevelReached, order: Verify, console: Console
 ) -> LevelReached:
     """Levels 2 and 3, both from one generation."""
     where = ReproductionOptions(
@@ -157,11 +157,11 @@ def _verify_by_regeneration(
         commit=order.commit,
     )
     try:
-        made = reproduce.plan_reproduction(path, entry, where, screen)
+        made = reproduce.plan_reproduction(path, entry, where, console)
     except BenchError as error:
         return replace(here, stopped=str(error))
     before = parse_completions(decompress_file(entries.completions_path(path)), path.name)
-    outcome = reproduce.reproduce_completions(made, path, before, where, screen)
+    outcome = reproduce.reproduce_completions(made, path, before, where, console)
     lines = (
         f"generated again: {reproduce.describe_reproduction(outcome)}",
         *(f"unlike: {line}" for line in outcome.unlike),
@@ -227,7 +227,7 @@ def _write_record(path: Path, reached: LevelReached, order: Verify) -> Path:
     return leaderboard.write_and_render(path.parent, lambda board: retractions.write_record(record, board))
 
 
-def _print_progress(path: Path, reached: LevelReached, record: Path | None, order: Verify, screen: Console) -> None:
+def _print_progress(path: Path, reached: LevelReached, record: Path | None, order: Verify, console: Console) -> None:
     """Print how far the entry came, what was found, and what the next level takes."""
     level = "none: its files contradict one another" if reached.level is None else str(reached.level)
     rows = [("level reached", f"{level} (asked: {order.level})")]
@@ -235,4 +235,4 @@ def _print_progress(path: Path, reached: LevelReached, record: Path | None, orde
     rows += [("missing" if reached.level is not None else "wrong", line) for line in reached.missing]
     rows += [] if reached.stopped is None else [("stopped", f"before level 2: {reached.stopped}")]
     rows += [] if record is None else [("record", str(record))]
-    screen.print(build_facts_table(path.name, rows))
+    console.print(build_facts_table(path.name, rows))

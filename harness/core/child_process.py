@@ -180,8 +180,8 @@ def _serve_call(function: str, folder: Path, rank: int) -> int:
         go.wait()
         asked = json.loads((folder / "asked.json").read_bytes())
         with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-            screen = Console(sys.stdout, sys.stderr if rank == 0 else nowhere)
-            told = {"value": work(asked, screen, rank)}
+            console = Console(sys.stdout, sys.stderr if rank == 0 else nowhere)
+            told = {"value": work(asked, console, rank)}
     except BenchError as error:
         told = {"error": [error.what, error.way_out]}
     except ModuleNotFoundError as error:

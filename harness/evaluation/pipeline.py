@@ -61,16 +61,16 @@ class EarlyProcesses:
 
 
 @contextmanager
-def start_early(order: Order, asked: TaskPlan, screen: Console, models: int = 1) -> Iterator[EarlyProcesses]:
+def start_early(order: Order, asked: TaskPlan, console: Console, models: int = 1) -> Iterator[EarlyProcesses]:
     """What can begin while the models are still looked for; processes that nobody needed are ended.
 
     Args:
         order: what is scored.
         asked: of every model.
-        screen: where to warn.
+        console: where to warn.
         models: how many there will be.
     """
-    start = fleet.build_starter(asked.engine, asked.options, order.gpus, len(asked.problems[1]), screen.warn)
+    start = fleet.build_starter(asked.engine, asked.options, order.gpus, len(asked.problems[1]), console.warn)
     if start is None:
         yield EarlyProcesses()
         return
@@ -84,7 +84,7 @@ def start_early(order: Order, asked: TaskPlan, screen: Console, models: int = 1)
 
 
 def evaluate_plans(
-    seats: Sequence[EvaluationPlan], screen: Console, began: float, render: Render, ahead: EarlyProcesses | None = None
+    seats: Sequence[EvaluationPlan], console: Console, began: float, render: Render, ahead: EarlyProcesses | None = None
 ) -> list[EvaluationResult]:
     """Score every seat; a run that was finished before is reported and not repeated.
 
@@ -93,7 +93,7 @@ def evaluate_plans(
 
     Args:
         seats: the models, the base first.
-        screen: where to talk.
+        console: where to talk.
         began: when the command began, so that preparing is counted.
         render: brings the pages of the leaderboards' folder up to date, after every entry.
         ahead: the processes that were begun before.
@@ -101,10 +101,10 @@ def evaluate_plans(
     folders = [plan.choose_run_folder(seat) for seat in seats]
     phases = {"prepare": (perf_counter() - began) / len(seats)}
     waiting = [seat for seat, folder in zip(seats, folders, strict=True) if not (folder / "entry.json").is_file()]
-    warm = EnginePool(waiting, screen, ahead)
+    warm = EnginePool(waiting, console, ahead)
     try:
         pairs = zip(seats, folders, strict=True)
-        return [_evaluate_plan(seat, folder, warm, dict(phases), screen, render) for seat, folder in pairs]
+        return [_evaluate_plan(seat, folder, warm, dict(phases), console, render) for seat, folder in pairs]
     finally:
         warm.close()
 
@@ -118,9 +118,9 @@ class EnginePool:
 
     most: int | None = None
 
-    def __init__(self, seats: Sequence[EvaluationPlan], screen: Console, ahead: EarlyProcesses | None = None) -> None:
+    def __init__(self, seats: Sequence[EvaluationPlan], console: Console, ahead: EarlyProcesses | None = None) -> None:
         self._seats = seats
-        self._screen = screen
+        self._screen = console
         self._start = None if ahead is None else ahead.start
         self._reference = None if ahead is None else ahead.reference
         self._warm: ReusableEngine | None = None
@@ -174,12 +174,12 @@ def _supports_reload(engine: str) -> bool:
 
 
 def _evaluate_plan(
-    seat: EvaluationPlan, folder: Path, engine: EnginePool, phases: dict[str, float], screen: Console, render: Render
+    seat: EvaluationPlan, folder: Path, engine: EnginePool, phases: dict[str, float], console: Console, render: Render
 ) -> EvaluationResult:
     with runs.Run(folder, seat.settings) as run:
         done = folder / "entry.json"
         if done.is_file():
-            screen.say(f"{folder} was finished before; --again scores anew")
+            console.say(f"{folder} was finished before; --again scores anew")
             entry, committed = (
                 entries.read_entry(done),
                 entry_builder.commit_completions(seat.exam.problems, run.finished, seat),
@@ -190,17 +190,17 @@ def _evaluate_plan(
         tokens, answered = 0, len(run.finished) == len(seat.exam.problems)
         if not answered or _needs_solutions(seat, folder):
             try:
-                tokens, timed = generate_completions(seat, run, engine, screen, measure=True)
+                tokens, timed = generate_completions(seat, run, engine, console, measure=True)
                 phases |= timed
             except BenchError as error:
                 if not answered or isinstance(error, NotFiniteError):
                     raise
-                screen.warn(f"{solution_likelihood.WITHOUT_SOLUTIONS}: {error.what} ({error.way_out})")
-        return _store_result(seat, run, phases, tokens, screen, render)
+                console.warn(f"{solution_likelihood.WITHOUT_SOLUTIONS}: {error.what} ({error.way_out})")
+        return _store_result(seat, run, phases, tokens, console, render)
 
 
 def generate_completions(
-    seat: EvaluationPlan, run: runs.Run, engine: EnginePool, screen: Console, *, measure: bool = False
+    seat: EvaluationPlan, run: runs.Run, engine: EnginePool, console: Console, *, measure: bool = False
 ) -> tuple[int, dict[str, float]]:
     """Generate what the run lacks: (tokens generated, seconds to load or reload, to prove and to generate).
 
@@ -208,21 +208,21 @@ def generate_completions(
         seat: the model before its exam.
         run: held by this process.
         engine: of all seats.
-        screen: where to talk.
+        console: where to talk.
         measure: then measure the solutions too, after the last answer, so that no answer is touched by it.
     """
     generator, how = engine.generator(seat)
     run.confirm(_collect_resolved_settings(generator, how))
     evaluate.require_context(seat.exam, generator.context)
     loaded = perf_counter()
-    with screen.progress(seat.model.name, len(seat.exam.requests)) as bar:
+    with console.progress(seat.model.name, len(seat.exam.requests)) as bar:
         tokens = evaluate.generate_completions(seat.exam, generator, run, seat.speech, lambda p: bar(p.done, p.tokens))
     spent = {"load": how.load, "reload": how.reload, "proof": how.proof}
     told = {name: seconds for name, seconds in spent.items() if seconds is not None}
     told["generate"] = perf_counter() - loaded
     if measure and _needs_solutions(seat, run.folder):
         generated = perf_counter()
-        if solution_likelihood.measure_solutions(seat.exam, seat.speech, generator, run.folder, screen):
+        if solution_likelihood.measure_solutions(seat.exam, seat.speech, generator, run.folder, console):
             told["solutions"] = perf_counter() - generated
     return tokens, told
 
@@ -241,7 +241,7 @@ def _collect_resolved_settings(generator: Generator, how: LoadInfo) -> dict[str,
 
 
 def _store_result(
-    seat: EvaluationPlan, run: runs.Run, phases: dict[str, float], tokens: int, screen: Console, render: Render
+    seat: EvaluationPlan, run: runs.Run, phases: dict[str, float], tokens: int, console: Console, render: Render
 ) -> EvaluationResult:
     """Grade, and write verdicts, completions and entry; the entry appears last and whole."""
     began = perf_counter()
@@ -253,7 +253,7 @@ def _store_result(
     phases["grade"] = perf_counter() - began
     noticed = answers.find_degenerate_answers(committed)
     for one in noticed:
-        screen.warn(f"{seat.model.name}: [{one.code}] {one.message}")
+        console.warn(f"{seat.model.name}: [{one.code}] {one.message}")
     seat = replace(seat, findings=(*seat.findings, *noticed))
     result = entry_builder.build_result(
         seat, verdicts, committed, resolved, solution_likelihood.read_summary(run.folder)

@@ -103,18 +103,18 @@ class TaskPlan:
         return known
 
 
-def plan_evaluation(order: Order, screen: Console, asked: TaskPlan | None = None) -> EvaluationPlan:
+def plan_evaluation(order: Order, console: Console, asked: TaskPlan | None = None) -> EvaluationPlan:
     """Check the order, find the model, turn the items into token ids. Nothing is written and no weights are loaded."""
     asked = asked or plan_task(order)
-    screen.say(f"model {order.model}: looking for it, fetching what is missing")
+    console.say(f"model {order.model}: looking for it, fetching what is missing")
     with runs.explaining_write_errors(order.cache):
         model = registry.resolve_model(order.model, order.cache)
-    return plan_model(order, screen, model, None, asked)
+    return plan_model(order, console, model, None, asked)
 
 
 def plan_model(
     order: Order,
-    screen: Console,
+    console: Console,
     model: Model,
     training: TrainingRecord | None,
     asked: TaskPlan | None = None,
@@ -124,7 +124,7 @@ def plan_model(
 
     Args:
         order: what is scored.
-        screen: where to talk.
+        console: where to talk.
         model: whole weights.
         training: what made them, or None.
         asked: of every model of the command; None works it out.
@@ -139,13 +139,13 @@ def plan_model(
     )
 
     asked = asked or plan_task(order)
-    screen.say(f"engine {asked.engine}: {asked.why}")
+    console.say(f"engine {asked.engine}: {asked.why}")
     model = replace(model, name=order.name or model.name)
     speech = tokenizer.load_tokenizer(model)
     described = identity.describe_model(model, speech)
     _require_unused_name(model, described.identity, order.leaderboards)
     noticed = [*found, *_check_unmerged_adapter(asked, model), *diagnose.diagnose_model(model, speech, asked.engine)]
-    checked = _report_findings(order, screen, model.name, noticed)
+    checked = _report_findings(order, console, model.name, noticed)
     exam = asked.exam(speech, order.seed)
     if speech.context is not None:
         evaluate.require_context(exam, speech.context)
@@ -179,23 +179,23 @@ def _check_unmerged_adapter(asked: TaskPlan, model: Model) -> list[Finding]:
     return [] if folder is None else diagnose.check_adapter(Path(folder), model)
 
 
-def _report_findings(order: Order, screen: Console, name: str, found: Sequence[Finding]) -> tuple[Finding, ...]:
+def _report_findings(order: Order, console: Console, name: str, found: Sequence[Finding]) -> tuple[Finding, ...]:
     """Show what the checks noticed, and end where a finding refuses the model."""
-    with write_refusals_as_json(order, screen):
+    with write_refusals_as_json(order, console):
         findings.raise_refusals(name, found, order.accept)
     for one in found:
-        screen.warn(f"{name}: [{one.code}] {one.message}")
+        console.warn(f"{name}: [{one.code}] {one.message}")
     return tuple(found)
 
 
 @contextmanager
-def write_refusals_as_json(order: Order, screen: Console) -> Iterator[None]:
+def write_refusals_as_json(order: Order, console: Console) -> Iterator[None]:
     """Write the findings of a refusal as JSON, where the user asks for JSON."""
     try:
         yield
     except RefusedError as error:
         if order.as_json:
-            screen.write(records.encode_indented({"findings": error.findings}).decode())
+            console.write(records.encode_indented({"findings": error.findings}).decode())
         raise
 
 

@@ -25,28 +25,28 @@ def serialise_plan(seat: EvaluationPlan) -> dict[str, Any]:
             for what, values in (("order", plain), ("model", model))}  # fmt: skip
 
 
-def _restore_plan(told: Mapping[str, Any], screen: Console) -> EvaluationPlan:
+def _restore_plan(told: Mapping[str, Any], console: Console) -> EvaluationPlan:
     """The exam that `asked` tells of, in the child."""
     order = told["order"]
     places = {key: Path(order[key]) for key in ("leaderboards", "runs", "mirror", "cache") if order[key] is not None}
     model = Model(**{**told["model"], "folder": Path(told["model"]["folder"])})
-    return plan.plan_model(Order(**{**order, **places}), screen, model, None)
+    return plan.plan_model(Order(**{**order, **places}), console, model, None)
 
 
-def generate_in_child(told: Mapping[str, Any], screen: Console, _rank: int) -> None:
+def generate_in_child(told: Mapping[str, Any], console: Console, _rank: int) -> None:
     """In a child process: answer all that one run lacks."""
-    seat = _restore_plan(told, screen)
-    engine = pipeline.EnginePool([seat], screen)
+    seat = _restore_plan(told, console)
+    engine = pipeline.EnginePool([seat], console)
     try:
-        _complete_run(seat, Path(told["folder"]), engine, screen)
+        _complete_run(seat, Path(told["folder"]), engine, console)
     finally:
         engine.close()
 
 
-def generate_passes_in_child(told: Mapping[str, Any], screen: Console, _rank: int) -> None:
+def generate_passes_in_child(told: Mapping[str, Any], console: Console, _rank: int) -> None:
     """In a child process: one engine, every pass after the other."""
-    seat = select_subset(_restore_plan(told, screen), told["items"])
-    engine = _SingleEnginePool([seat], screen)
+    seat = select_subset(_restore_plan(told, console), told["items"])
+    engine = _SingleEnginePool([seat], console)
     try:
         generator, _ = engine.generator(seat)
         # What an engine makes at its first answer is no part of any pass's time.
@@ -63,18 +63,18 @@ def generate_passes_in_child(told: Mapping[str, Any], screen: Console, _rank: in
                 replace(seat, exam=replace(seat.exam, requests=requests), settings=settings),
                 Path(folder),
                 engine,
-                screen,
+                console,
             )
     finally:
         engine.close()
 
 
-def _complete_run(seat: EvaluationPlan, folder: Path, engine: pipeline.EnginePool, screen: Console) -> None:
+def _complete_run(seat: EvaluationPlan, folder: Path, engine: pipeline.EnginePool, console: Console) -> None:
     """Answer what a run lacks; its seconds are kept where this process answered all of it."""
     with runs.Run(folder, seat.settings) as held:
         whole = not held.finished
         runs.write_problems(folder, seat.exam.problems)
-        _, timed = pipeline.generate_completions(seat, held, engine, screen)
+        _, timed = pipeline.generate_completions(seat, held, engine, console)
         if whole:
             runs.write_json(folder / SECONDS_FILE, round(timed["generate"], 3))
 

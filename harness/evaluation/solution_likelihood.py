@@ -35,7 +35,7 @@ def is_missing(run: Path, engine: str, pairs: Sequence[str]) -> bool:
 
 
 def measure_solutions(
-    exam: PreparedTask, speech: ModelTokenizer, generator: Generator, run: Path, screen: Console
+    exam: PreparedTask, speech: ModelTokenizer, generator: Generator, run: Path, console: Console
 ) -> bool:
     """Measure every scored item's solution and keep the lines in the run's folder, whole or not at all.
 
@@ -50,19 +50,19 @@ def measure_solutions(
     if not isinstance(generator, LogprobGenerator):
         return False
     if absent := sum(not problem.solution.strip() for problem in exam.problems):
-        screen.say(f"solutions are not measured: {absent} of {len(exam.problems)} items have none")
+        console.say(f"solutions are not measured: {absent} of {len(exam.problems)} items have none")
         return False
     if len(exam.requests) > len(exam.problems):
-        screen.say("solutions are not measured: an item takes several requests")
+        console.say("solutions are not measured: an item takes several requests")
         return False
     try:
         asked = build_examples(exam, speech)
         _require_context(asked, generator.context)
-        found = _measure_lines(asked, generator, screen)
+        found = _measure_lines(asked, generator, console)
     except NotFiniteError:
         raise
     except BenchError as error:
-        screen.warn(f"{WITHOUT_SOLUTIONS}: {error.what} ({error.way_out})")
+        console.warn(f"{WITHOUT_SOLUTIONS}: {error.what} ({error.way_out})")
         return False
     with runs.explaining_write_errors(run):
         write_atomically(run / solutions.SOLUTIONS_FILE, found)
@@ -113,11 +113,11 @@ def _require_context(asked: list[TrainingExample], context: int) -> None:
         )
 
 
-def _measure_lines(asked: list[TrainingExample], generator: LogprobGenerator, screen: Console) -> bytes:
+def _measure_lines(asked: list[TrainingExample], generator: LogprobGenerator, console: Console) -> bytes:
     # Judged once the engine has told everything: what is left in flight would answer the next question.
     found: dict[str, TokenLogprobs] = {}
     tokens = 0
-    with screen.progress("solutions", len(asked)) as bar:
+    with console.progress("solutions", len(asked)) as bar:
         for name, measured in generator.logprobs(asked):
             found[name] = measured
             tokens += len(measured.logprobs)

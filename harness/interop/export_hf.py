@@ -50,7 +50,7 @@ class Hf:
     board: str | None
 
 
-def export(order: Hf, screen: Console) -> int:
+def export(order: Hf, console: Console) -> int:
     """Write both forms, naming the files.
 
     Raises:
@@ -67,7 +67,7 @@ def export(order: Hf, screen: Console) -> int:
         results.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(results, _render_results(entry, data, order).encode())
         write_atomically(card, text.encode())
-    screen.write(f"{results}\n{card}\n")
+    console.write(f"{results}\n{card}\n")
     return 0
 
 

@@ -35,7 +35,7 @@ class Export:
     mirror: Path | None
 
 
-def export(order: Export, screen: Console) -> int:
+def export(order: Export, console: Console) -> int:
     """Write the task as lm-eval's own files, one for models with a chat template and one for those without.
 
     Raises:
@@ -68,7 +68,7 @@ def export(order: Export, screen: Console) -> int:
     rows = [("written", ", ".join(map(str, files)))]
     rows += [("chat template", f"{run} {name} --apply_chat_template --fewshot_as_multiturn True")]
     rows += [("none", f"{run} {name}_text")]
-    screen.print(build_facts_table(f"{task.LABEL} for lm-eval", rows))
+    console.print(build_facts_table(f"{task.LABEL} for lm-eval", rows))
     return 0
 
 

@@ -44,7 +44,7 @@ class ImportLmEval:
     leaderboards: Path
 
 
-def bring_in(order: ImportLmEval, screen: Console) -> int:
+def bring_in(order: ImportLmEval, console: Console) -> int:
     """Write the record and render the pages, naming every file that changed, and say what is not known.
 
     Raises:
@@ -58,8 +58,8 @@ def bring_in(order: ImportLmEval, screen: Console) -> int:
     with runs.explaining_write_errors(order.leaderboards):
         written = foreign.write_record(record, order.leaderboards / order.board)
         changed = leaderboard.update_pages(order.leaderboards)
-    screen.write("".join(f"{file}\n" for file in (written, *changed)))
-    screen.warn(f"{record.candidate} is not verified and compared with nothing; not known: {', '.join(record.unknown)}")
+    console.write("".join(f"{file}\n" for file in (written, *changed)))
+    console.warn(f"{record.candidate} is not verified and compared with nothing; not known: {', '.join(record.unknown)}")
     return 0
 
 

@@ -44,7 +44,7 @@ class JudgementDifference:
     why: str
 
 
-def compare_with_lm_eval(paths: Sequence[Path], mirror: Path | None, screen: Console) -> int:
+def compare_with_lm_eval(paths: Sequence[Path], mirror: Path | None, console: Console) -> int:
     """Judge the completions of runs and entries by lm-eval as well, and list every question judged otherwise.
 
     Of an answer to one of lm-eval's own tasks no two readers speak; all of its metrics are told instead, as lm-eval
@@ -63,13 +63,13 @@ def compare_with_lm_eval(paths: Sequence[Path], mirror: Path | None, screen: Con
     for path in paths:
         answers, name = stored_answers.read_judged_problems(path), stored_answers.find_task_name(path) or ""
         if name.startswith("lm-eval:"):
-            _print_lm_eval_metrics(path, answers, plugins.load_task(name), mirror, screen)
+            _print_lm_eval_metrics(path, answers, plugins.load_task(name), mirror, console)
             continue
         _require_number_task(path, answers, numbers)
         found = [judge.readings(each.problem.answer, each.completion.answer.text) for each in answers]
         pairs = list(zip(answers, found, strict=True))
         differences = [one for answered, theirs in pairs for one in _find_differences(answered, theirs, numbers)]
-        _print_differences(path, pairs, differences, screen)
+        _print_differences(path, pairs, differences, console)
     return 0
 
 
@@ -133,7 +133,7 @@ def _shorten(text: str) -> str:
 
 
 def _print_lm_eval_metrics(
-    path: Path, answers: Sequence[JudgedProblem], task: Any, mirror: Path | None, screen: Console
+    path: Path, answers: Sequence[JudgedProblem], task: Any, mirror: Path | None, console: Console
 ) -> None:
     """Print what lm-eval itself would tell of the answers to a task of its own: every metric, in its own sum."""
     rows = [("judged by", f"lm-eval {version('lm_eval')}, its own {task.LABEL}; {len(answers):,} answers")]
@@ -142,11 +142,11 @@ def _print_lm_eval_metrics(
     by_id = {problem.id: problem for problem in task.problems(Split("test", mirror=mirror))}
     totals = task.totals([by_id[each.problem.id] for each in answers], [each.completion.answer for each in answers])
     rows += [(name, f"{total:.6g}") for name, total in totals.items()]
-    screen.print(build_facts_table(path.name, rows))
+    console.print(build_facts_table(path.name, rows))
 
 
 def _print_differences(
-    path: Path, pairs: Sequence[tuple[JudgedProblem, Any]], found: Sequence[JudgementDifference], screen: Console
+    path: Path, pairs: Sequence[tuple[JudgedProblem, Any]], found: Sequence[JudgementDifference], console: Console
 ) -> None:
     """Print the counts of both, the reasons, and then every question."""
     rows = [("judged by", f"lm-eval {version('lm_eval')}, its own {DEFAULT_TASK}; {len(pairs):,} answers")]
@@ -159,8 +159,8 @@ def _print_differences(
         rows.append((verdict, f"{told}, {len(apart) - alone:,} for theirs alone"))
     for (verdict, why), many in Counter((one.verdict, one.why) for one in found).most_common():
         rows.append((f"{many:,} x", f"{verdict}: {why}"))
-    screen.print(build_facts_table(path.name, rows))
+    console.print(build_facts_table(path.name, rows))
     for one in found:
         side = "right for ours alone" if one.ours else "right for theirs alone"
         line = make_visible(f"{one.problem_id}: {one.verdict}, {side}: {one.told}: {one.why}")
-        screen.data.print(Text(line), soft_wrap=True)
+        console.data.print(Text(line), soft_wrap=True)

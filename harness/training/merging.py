@@ -41,7 +41,7 @@ class CandidateWeights:
 
 
 def make_whole_weights(
-    folder: Path, step: int | None, cache: Path, screen: Console, accept: Sequence[str] = ()
+    folder: Path, step: int | None, cache: Path, console: Console, accept: Sequence[str] = ()
 ) -> CandidateWeights:
     """The weights of a finished training as an engine takes them, merged now where that was not done before.
 
@@ -49,7 +49,7 @@ def make_whole_weights(
         folder: of the training.
         step: after which step the weights were kept; None takes the last.
         cache: where the base is found.
-        screen: where to talk.
+        console: where to talk.
         accept: codes of findings that would refuse the adapter, and do not.
 
     Raises:
@@ -66,7 +66,7 @@ def make_whole_weights(
         place, whose = folder / ("merged" if step is None else f"merged-{step:06}"), find_base(made, folder, cache)
         found = diagnose.check_adapter(folder / kept, whose)
         findings.raise_refusals(str(folder), found, accept)
-        merge = _merge_candidate(made, folder / kept, place, whose, screen)
+        merge = _merge_candidate(made, folder / kept, place, whose, console)
     digest = weights.digest_weights(place) if merge is None else merge.merged_sha256
     if merge is None and step is None and digest != made.weights_sha256:
         raise BenchError(
@@ -79,10 +79,10 @@ def make_whole_weights(
     )
 
 
-def merge_adapter(folder: Path, base: Model, place: Path, screen: Console) -> CandidateWeights:
+def merge_adapter(folder: Path, base: Model, place: Path, console: Console) -> CandidateWeights:
     """An adapter from anywhere, merged into the base that the user names."""
     asked = {"dtype": "bfloat16", "quantised": None, "double_quantization": False, "expected": base.weights_sha256}
-    merge = _run_merge(folder, base, place, asked, screen)
+    merge = _run_merge(folder, base, place, asked, console)
     name = f"{base.name}+{folder.resolve().name}@{merge.adapter_sha256[:8]}"
     return CandidateWeights(
         Model(name, "adapter", None, place, base.bos, merge.merged_sha256), TrainingRecord(None, None, merge)
@@ -124,21 +124,21 @@ def find_base(made: Candidate, folder: Path, cache: Path) -> Model:
     return found
 
 
-def _merge_candidate(made: Candidate, adapter_folder: Path, place: Path, base: Model, screen: Console) -> MergeSummary:
+def _merge_candidate(made: Candidate, adapter_folder: Path, place: Path, base: Model, console: Console) -> MergeSummary:
     asked = {
         "dtype": made.values.get("output_dtype") or "bfloat16",
         "quantised": made.quantised,
         "double_quantization": bool(made.values.get("double_quantization", False)),
         "expected": made.base.weights_sha256,
     }
-    return _run_merge(adapter_folder, base, place, asked, screen)
+    return _run_merge(adapter_folder, base, place, asked, console)
 
 
 def _run_merge(
-    adapter_folder: Path, base: Model, place: Path, asked: Mapping[str, Any], screen: Console
+    adapter_folder: Path, base: Model, place: Path, asked: Mapping[str, Any], console: Console
 ) -> MergeSummary:
     if not (place / RECORD_FILE).is_file():
-        screen.say(f"merging {adapter_folder} into {base.name}")
+        console.say(f"merging {adapter_folder} into {base.name}")
         from baseline_bench.models import tokenizer  # loads transformers
 
         speech = tokenizer.load_tokenizer(base)
@@ -159,7 +159,7 @@ def _run_merge(
     )
     _require_unchanged(merge, adapter_folder, base, place)
     if warning := describe_merge_loss(merge):
-        screen.warn(warning)
+        console.warn(warning)
     return merge
 
 

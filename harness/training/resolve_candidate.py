@@ -55,20 +55,20 @@ class CandidateSource:
     revision: str | None = None
 
 
-def find_source(name: str, cache: Path, screen: Console) -> CandidateSource:
+def find_source(name: str, cache: Path, console: Console) -> CandidateSource:
     """Tell what a name stands for; an adapter of the hub is fetched.
 
     Args:
         name: a folder, or `org/name[@revision]` of the hub.
         cache: held while the hub's adapter is fetched.
-        screen: told where a trainer's last checkpoint is taken.
+        console: told where a trainer's last checkpoint is taken.
 
     Raises:
         BenchError: no such folder, one that holds no candidate, or a name that the hub does not give.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _inspect_folder(folder, screen)
+        return _inspect_folder(folder, console)
     organisation, _, rest = name.partition("/")
     if not rest or name.startswith((".", "/", "~")) or Path(organisation).is_dir():
         raise BenchError(
@@ -91,10 +91,10 @@ def load_whole_weights(found: CandidateSource, cache: Path) -> Model:
     return replace(model, name=f"{found.label}@{str(model.weights_sha256)[:8]}")
 
 
-def load_or_merge_weights(found: CandidateSource, cache: Path, screen: Console, accept: Sequence[str] = ()) -> Model:
+def load_or_merge_weights(found: CandidateSource, cache: Path, console: Console, accept: Sequence[str] = ()) -> Model:
     """Whole weights of what was found, an adapter merged into the base that it names; see `whole` and `merged`."""
     if found.kind == "adapter":
-        return merge_adapter(found, None, cache, screen, accept=accept).model
+        return merge_adapter(found, None, cache, console, accept=accept).model
     return load_whole_weights(found, cache)
 
 
@@ -102,7 +102,7 @@ def merge_adapter(
     found: CandidateSource,
     base: str | None,
     cache: Path,
-    screen: Console,
+    console: Console,
     out: Path | None = None,
     accept: Sequence[str] = (),
 ) -> CandidateWeights:
@@ -112,7 +112,7 @@ def merge_adapter(
         found: the adapter.
         base: the model to merge it into; None takes the one that the adapter names.
         cache: where the base is found, and where a hub's adapter is merged.
-        screen: where to talk.
+        console: where to talk.
         out: where the merged weights go; None is beside the adapter.
         accept: codes of findings that would refuse the adapter, and do not.
 
@@ -126,7 +126,7 @@ def merge_adapter(
     findings.raise_refusals(found.label, noticed, accept)
     there = cache / "merged" / f"{slugify(found.label)}-{(found.revision or '')[:12]}-{str(model.weights_sha256)[:12]}"
     place = out or (folder / "merged" if found.revision is None else there)
-    made = merging.merge_adapter(folder, model, place, screen)
+    made = merging.merge_adapter(folder, model, place, console)
     digest = "" if made.training.merge is None else made.training.merge.adapter_sha256[:8]
     called = replace(
         made.model, name=f"{model.name}+{found.label}@{digest}", source=found.source, revision=found.revision
@@ -190,7 +190,7 @@ def _names_folder(named: str, folder: Path) -> bool:
     return place.is_dir() and place.resolve() == folder.resolve()
 
 
-def _inspect_folder(folder: Path, screen: Console) -> CandidateSource:
+def _inspect_folder(folder: Path, console: Console) -> CandidateSource:
     """What a folder holds; weights at the top win over checkpoints."""
     names = {entry.name for entry in folder.iterdir()}
     if REQUEST_FILE in names:
@@ -201,8 +201,8 @@ def _inspect_folder(folder: Path, screen: Console) -> CandidateSource:
         steps = {int(matched["step"]): name for name in names if (matched := _CHECKPOINT.fullmatch(name))}
         if steps:
             last = folder / steps[max(steps)]
-            screen.warn(f"{folder} holds no weights at its top: taking {last.name}, the last of {len(steps)}")
-            return _inspect_folder(last, screen)
+            console.warn(f"{folder} holds no weights at its top: taking {last.name}, the last of {len(steps)}")
+            return _inspect_folder(last, console)
         if "config.json" not in names and not any(_is_weights_file(name) for name in names):
             raise BenchError(
                 f"{folder} holds no candidate: looked for {_EXPECTED_FILES}",

@@ -68,12 +68,12 @@ class TrainingPlan:
     held_out: tuple[TrainingExample, ...]
 
 
-def plan_training(order: Order, screen: Console, tasks: Sequence[str] = ()) -> TrainingPlan:
+def plan_training(order: Order, console: Console, tasks: Sequence[str] = ()) -> TrainingPlan:
     """Read the recipe, find the base, turn the data into checked rows. Nothing is written.
 
     Args:
         order: what is asked.
-        screen: where to talk.
+        console: where to talk.
         tasks: further tasks that the candidate will be scored on; the recipe's own is always looked at.
 
     Raises:
@@ -89,7 +89,7 @@ def plan_training(order: Order, screen: Console, tasks: Sequence[str] = ()) -> T
     tracking.require_trackers(order.log)
     if order.gpus > 1 and 0 < (there := _count_gpus()) < order.gpus:
         raise BenchError(f"--gpus {order.gpus}, but {there} are here", f"--gpus {there}")
-    screen.say(f"base {recipe.base}: looking for it, fetching what is missing")
+    console.say(f"base {recipe.base}: looking for it, fetching what is missing")
     with runs.explaining_write_errors(order.cache):
         model = registry.resolve_model(recipes.resolve_path(recipe, "base"), order.cache)
     from baseline_bench.models import tokenizer  # loads transformers
@@ -115,7 +115,7 @@ def _count_gpus() -> int:
     return int(torch.cuda.device_count())
 
 
-def train_candidate(plan: TrainingPlan, screen: Console) -> Path:
+def train_candidate(plan: TrainingPlan, console: Console) -> Path:
     """Train, resuming what was killed; a finished training is reported and not repeated.
 
     Returns:
@@ -130,10 +130,10 @@ def train_candidate(plan: TrainingPlan, screen: Console) -> Path:
         lock = runs.lock_folder(place, wait=False)
     try:
         if (place / candidate.CANDIDATE_FILE).is_file():
-            screen.say(f"{place} was trained before; --again trains anew")
+            console.say(f"{place} was trained before; --again trains anew")
             return place
         _write_request(plan, place)
-        screen.say(f"training {plan.recipe.name} on {plan.model.name}: {len(plan.rows.rows):,} rows")
+        console.say(f"training {plan.recipe.name} on {plan.model.name}: {len(plan.rows.rows):,} rows")
         child_process.call_in_child(
             "baseline_bench.training.worker:train_in_child", _build_worker_request(plan, place), plan.order.gpus
         )

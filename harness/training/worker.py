@@ -24,7 +24,7 @@ LIBRARIES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "tok
 _RECENT_STEPS = 50
 
 
-def train_in_child(asked: Mapping[str, Any], screen: Console, rank: int) -> None:
+def train_in_child(asked: Mapping[str, Any], console: Console, rank: int) -> None:
     """The child process: train, prove what was written, and write the candidate, rank 0 alone."""
     folder = Path(asked["folder"])
     recipe = recipes.read_recipe(asked["recipe"], asked["sets"], asked["base"])
@@ -36,7 +36,7 @@ def train_in_child(asked: Mapping[str, Any], screen: Console, rank: int) -> None
     logged = tracking.track_steps(
         asked["log"] if rank == 0 else (), folder, _flatten_values(recipes.collect_values(recipe))
     )
-    with screen.steps(recipe.name) as bar, logged as track:
+    with console.steps(recipe.name) as bar, logged as track:
 
         def report(step: Step) -> None:
             if rank == 0:
