@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from baseline_bench import cli
 from baseline_bench.core import child_process
+from baseline_bench.core.command_options import cache_folder, datasets_folder
 from baseline_bench.core.types import Model
 from baseline_bench.evaluation import runs
 from baseline_bench.models import registry, weights
@@ -48,8 +48,7 @@ class Places:
 
 def places() -> Places:
     """As the `bench` command takes them from BENCH_CACHE and BENCH_DATASETS."""
-    taken = cli.build_parser().parse_args(["doctor", SMALL])
-    return Places(taken.cache, taken.mirror)
+    return Places(cache_folder(), datasets_folder())
 
 
 def small(where: Places) -> Model:

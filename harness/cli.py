@@ -1,9 +1,10 @@
-"""The `bench` command: parse, call one story, print. The only place that reads environment variables.
+"""The `bench` command: find the command, parse its options, run it, and turn errors into one line and an exit code.
 
-A story is a function `story(order, screen)` in a module that is imported only once its command is known, so that
-`bench --help` costs no library.
+A command is a module of `baseline_bench.commands` with a frozen dataclass `Options` and a function
+`run(options, console)`. It is imported only when its command is given, so that `bench --help` loads no library.
 """
 
+import argparse
 import errno
 import importlib
 import os
@@ -12,84 +13,148 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from types import ModuleType
+from typing import Any, TextIO
 
 import baseline_bench
-from baseline_bench.commands.arguments.shared import Parser
-from baseline_bench.commands.table import COMMANDS
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.command_options import add_arguments
+from baseline_bench.core.errors import BenchError, suggest_name
 from baseline_bench.core.markup import make_visible
 
 DESCRIPTION = "Did the fine-tune help, and may I believe the number?"
-GETTING_STARTED = "Start with `bench quickstart`; `bench COMMAND --help` tells the rest."
-DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
-_KEY_OPTION = re.compile(r"^((?:-o|--o\w*=)?key=).*", re.DOTALL)
-_URL_CREDENTIALS = re.compile(r"(://)[^/@]*@")
-
-
-def build_parser() -> Parser:
-    """The whole grammar; building it imports nothing."""
-    main_parser = Parser(prog="bench", description=DESCRIPTION, epilog=GETTING_STARTED)
-    main_parser.add_argument("--version", action="version", version=f"bench {baseline_bench.__version__}")
-    words = main_parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for command in COMMANDS:
-        sub = words.add_parser(command.name, help=command.help, description=command.help.capitalize() + ".")
-        command.arguments(sub)
-        sub.set_defaults(story=command.story)
-    return main_parser
+EPILOG = "Start with `bench quickstart`; `bench COMMAND --help` says what a command takes."
+COMMANDS = {
+    "Score": {
+        "quickstart": "baseline, fine-tune, outcome: a small real model, on this machine, in minutes",
+        "baseline": "score a model and add its row to the leaderboard",
+        "score": "score training runs, adapters and folders of weights",
+        "train-and-score": "train candidates, score them and their base, and say whether it helped",
+        "noise": "score a model several times, and say which differences mean nothing",
+    },
+    "Compare and publish": {
+        "compare": "compare two rows with a paired test: better, worse, or not resolved",
+        "diff": "read both answers to the questions on which two rows differ",
+        "plan": "say how many items or seeds would resolve a gain",
+        "board": "render the leaderboard's pages, or check them",
+        "pr-report": "describe a pull request's new rows in one comment",
+        "report": "render a study's report, and a page to read every answer on",
+    },
+    "Check": {
+        "doctor": "find what would make a model score wrongly",
+        "check": "check a recipe before any GPU minute",
+        "verify": "check an entry again, up to generating its answers again",
+        "show": "read what a model wrote",
+        "grade": "grade completions by the answer reader alone",
+        "regrade": "grade a run's answers again, without its model",
+        "retract": "withdraw an entry, and say why",
+    },
+    "Train": {
+        "train": "train a candidate, without scoring it",
+        "sweep": "choose hyper-parameters on held-out train data",
+        "merge": "merge an adapter into whole weights, and check the result",
+    },
+    "Exchange": {
+        "export csv": "print entries as CSV, as on their board",
+        "export hf": "write .eval_results and model-card metadata for the Hugging Face hub",
+        "export lm-eval": "write a task as files that lm-eval runs",
+        "import lm-eval": "import a score of lm-eval with its items; it is shown apart and compared with nothing",
+        "init": "write what a repository of your own needs",
+        "list": "list the models, tasks, engines, trainers and recipes",
+    },
+}
+HELP = {name: text for group in COMMANDS.values() for name, text in group.items()}
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_KEY = re.compile(r"^((?:-o|--o\w*=)?key=).*", re.DOTALL)
+_CREDENTIALS = re.compile(r"(://)[^/@]*@")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status: 0 done, 1 something the user can mend, 2 wrong usage, 130 interrupted."""
+    """Run one command.
+
+    Returns:
+        0 done, 1 something the user can correct, 2 wrong usage, 130 interrupted.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
-    arguments = vars(build_parser().parse_args(words))
-    module_name, function, order = arguments.pop("story").split(":")
-    arguments.pop("command")
-    _hush_libraries()
-    with _reserve_stdout(for_good=argv is None) as data:
-        try:
-            module = importlib.import_module(module_name, "baseline_bench")
-            console = importlib.import_module("baseline_bench.core.display").Console(data, sys.stderr)
-            fields = getattr(module, order).__dataclass_fields__
-            given = {
-                "words": shlex.join(["bench", *map(_mask_secrets, words)]),
-                "commit": os.environ.get("BENCH_COMMIT"),
-                **arguments,
-            }
-            asked = getattr(module, order)(**{name: value for name, value in given.items() if name in fields})
-            return int(getattr(module, function)(asked, console))
-        except BenchError as error:
-            return _print_error(str(error))
-        except ModuleNotFoundError as error:
-            from baseline_bench.core import plugins  # only where something is missing
-
-            return _print_error(str(plugins.missing(error)))
-        except KeyboardInterrupt:
-            sys.stderr.write("bench: stopped; finished answers are kept, the same command goes on with the rest\n")
-            return 130
-        except BrokenPipeError:
-            return 0
-        except OSError as error:
-            if error.errno not in DISK_FULL_ERRORS:
-                raise
-            where = error.filename or "stdout"
-            return _print_error(
-                f"cannot write {where}: {error.strerror}: free some space, then give the same command again"
-            )
+    name, rest = split_command(words)
+    _quieten_libraries()
+    try:
+        options = parse_options(name, rest)
+        display = importlib.import_module("baseline_bench.core.display")  # rich, once the options are right
+        with _own_stdout(until_exit=argv is None) as data:
+            return int(load_command(name).run(options, display.Console(data, sys.stderr)))
+    except BenchError as error:
+        return _fail(str(error))
+    except ModuleNotFoundError as error:
+        return _fail(str(importlib.import_module("baseline_bench.core.plugins").missing(error)))
+    except KeyboardInterrupt:
+        sys.stderr.write("bench: stopped; finished answers are kept, the same command goes on with the rest\n")
+        return 130
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        where = error.filename or "stdout"
+        return _fail(f"cannot write {where}: {error.strerror}: free some space, then give the same command again")
 
 
-def _print_error(told: str) -> int:
-    """One line, whatever a path, a library or a server put into it; nothing in it can command a terminal."""
-    sys.stderr.write(f"bench: {make_visible(' '.join(told.split()))}\n")
+def load_command(name: str) -> ModuleType:
+    """The module of a command."""
+    return importlib.import_module(f"baseline_bench.commands.{re.sub('[ -]', '_', name)}")
+
+
+def parse_options(name: str, words: Sequence[str]) -> Any:
+    """The Options of a command from the words after its name; ends the program with a usage error or its help."""
+    kind = load_command(name).Options
+    text = HELP[name]
+    parser = argparse.ArgumentParser(prog=f"bench {name}", description=f"{text[0].upper()}{text[1:]}.")
+    add_arguments(parser, kind)
+    given = vars(parser.parse_args(list(words)))
+    typed = {"words": _quote([*name.split(), *words]), "commit": os.environ.get("BENCH_COMMIT")}
+    return kind(**given, **{key: value for key, value in typed.items() if key in kind.__dataclass_fields__})
+
+
+def split_command(words: Sequence[str]) -> tuple[str, list[str]]:
+    """Split into the command and its own words; ends the program with help or a usage error where there is none."""
+    for count in (2, 1):
+        if (name := " ".join(words[:count])) in HELP and len(words) >= count:
+            return name, list(words[count:])
+    top = argparse.ArgumentParser(
+        prog="bench",
+        usage="bench [-h] [--version] COMMAND ...",
+        description=DESCRIPTION,
+        epilog=_list_commands(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"bench {baseline_bench.__version__}")
+    top.add_argument("command", metavar="COMMAND", nargs="+", help=argparse.SUPPRESS)
+    unknown = " ".join(top.parse_args(list(words[:1])).command)
+    forms = [name for name in HELP if name.startswith(f"{unknown} ")]
+    if forms:
+        top.error(f"'{unknown}' needs one more word: {', '.join(forms)}")
+    top.error(f"no command '{unknown}': {suggest_name(unknown, tuple(HELP), 'bench --help')}")
+    raise AssertionError("argparse ends the program")
+
+
+def _list_commands() -> str:
+    lines = []
+    for group, commands in COMMANDS.items():
+        lines += [f"{group}:", *(f"  {name:<16} {text}" for name, text in commands.items()), ""]
+    return "\n".join([*lines, EPILOG])
+
+
+def _fail(text: str) -> int:
+    """Print one line, whatever a path, a library or a server put into it; nothing in it can command a terminal."""
+    sys.stderr.write(f"bench: {make_visible(' '.join(text.split()))}\n")
     return 1
 
 
 @contextmanager
-def _reserve_stdout(for_good: bool) -> Iterator[TextIO]:
+def _own_stdout(until_exit: bool) -> Iterator[TextIO]:
     """Keep stdout for data alone: whatever a library prints meanwhile goes to stderr.
 
     Args:
-        for_good: what libraries print when the process ends goes there as well; else stdout is given back.
+        until_exit: what libraries print when the process ends goes to stderr as well; else stdout is given back.
     """
     sys.stdout.flush()
     try:
@@ -102,23 +167,23 @@ def _reserve_stdout(for_good: bool) -> Iterator[TextIO]:
         yield data
     finally:
         sys.stdout.flush()
-        if not for_good:
+        if not until_exit:
             os.dup2(data.fileno(), 1)
-        with suppress(OSError):  # told already, or nobody reads
+        with suppress(OSError):  # reported already, or nobody reads
             data.close()
 
 
-def _mask_secrets(word: str) -> str:
-    """A word of the command as it may stand in a committed entry."""
-    return _URL_CREDENTIALS.sub(r"\1***@", _KEY_OPTION.sub(r"\1***", word))
+def _quote(words: Sequence[str]) -> str:
+    """The command as it may stand in a committed entry: quoted for a shell, without secrets."""
+    return shlex.join(["bench", *(_CREDENTIALS.sub(r"\1***@", _KEY.sub(r"\1***", word)) for word in words)])
 
 
-def _hush_libraries() -> None:
-    """Defaults for libraries that would talk over the progress bar; what the user has set stays."""
+def _quieten_libraries() -> None:
+    """Set defaults for libraries that would print over the progress bar; what the user has set stays."""
     for name, value in (
         ("DATASETS_VERBOSITY", "critical"),
         ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
-        ("OMP_WAIT_POLICY", "PASSIVE"),  # threads that spin beside another program made answers nine times slower
+        ("OMP_WAIT_POLICY", "PASSIVE"),  # spinning threads next to another program made answers nine times slower
         ("TOKENIZERS_PARALLELISM", "false"),
         ("TRANSFORMERS_VERBOSITY", "error"),
         ("VLLM_LOGGING_LEVEL", "ERROR"),

@@ -18,7 +18,7 @@ CROWDED = '''
 """An engine whose GPU has no memory left when the first batch is computed."""
 import torch
 from transformers import AutoConfig, AutoTokenizer
-from baseline_bench.engines.transformers import Options, Transformers
+from baseline_bench.engines.transformers import Options, TransformersGenerator
 
 class Network:
     device = torch.device("cpu")
@@ -30,7 +30,7 @@ class Network:
 def load(model, options):
     tokenizer = AutoTokenizer.from_pretrained(model.folder)
     settings = {"device": "cuda", "batch_size": options.batch_size or 64, "prefix_caching": False}
-    return Transformers(Network(AutoConfig.from_pretrained(model.folder)), tokenizer, settings)
+    return TransformersGenerator(Network(AutoConfig.from_pretrained(model.folder)), tokenizer, settings)
 '''
 CARDS = {"data": [{"id": "m"}]}
 README = "---\nconfigs:\n- config_name: main\n  data_files:\n  - split: test\n    path: main/test-*\n---\n"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from baseline_bench.commands.reporting import Report
+from baseline_bench.commands.report import Options
 from baseline_bench.core.types import Step
 from baseline_bench.results import entries
 from baseline_bench.results.candidate import LossLog, compute_final_loss
@@ -72,7 +72,7 @@ def write(board: Path, of: Result, completions: Sequence[CommittedCompletion], l
     return entries.write_entry(entry(of, CREATED), completions, board, losses)
 
 
-def order(folder: Path, **changed: object) -> Report:
+def order(folder: Path, **changed: object) -> Options:
     """The order of a report on that board, into a folder beside it."""
-    plain = Report("tiny", "counting", None, folder.parent / "out", [], folder, None, True, False)
+    plain = Options(name="tiny", board="counting", out=folder.parent / "out", leaderboards=folder, mirror=None)
     return replace(plain, **changed)  # type: ignore[arg-type]

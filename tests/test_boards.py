@@ -1,4 +1,4 @@
-"""commands.boards: what `bench board --check` finds on a board of real runs, however well a forger counts."""
+"""commands.board: what `bench board --check` finds on a board of real runs, however well a forger counts."""
 
 import hashlib
 import json

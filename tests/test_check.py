@@ -69,7 +69,7 @@ def run(folder, cache, recipe: str | None = "quickstart-lora", **given):
     """(exit status, what was printed) of a check with this base."""
     out = io.StringIO()
     values = {"sets": [], "base": str(folder), "data": None, "task": None, "mirror": None, **given}
-    status = check.check(check.Check(recipe=recipe, cache=cache, **values), Console(out, io.StringIO()))
+    status = check.run(check.Options(recipe=recipe, cache=cache, **values), Console(out, io.StringIO()))
     return status, out.getvalue()
 
 

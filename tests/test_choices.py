@@ -20,9 +20,9 @@ from baseline_bench.tasks import _choices as likeliest
 FRUIT = '''"""Which fruit? The likeliest of three words."""
 
 from baseline_bench.core.types import Message, Problem
-from baseline_bench.tasks._choices import SAMPLING, judge, reader
+from baseline_bench.tasks._choices import SAMPLING, build_grade, build_reader_name
 
-LABEL, READER = "fruit@v1", reader("character")
+LABEL, READER = "fruit@v1", build_reader_name("character")
 WORDS = ("apples", "eggs and birds", "trees")
 
 
@@ -38,7 +38,7 @@ def choices(problem):
     return WORDS
 
 
-grade = judge(choices, "character")
+grade = build_grade(choices, "character")
 '''
 
 

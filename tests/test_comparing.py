@@ -1,4 +1,4 @@
-"""commands.comparing: `bench compare` and `bench diff`, on real rows and small ones."""
+"""commands.compare and commands.diff: `bench compare` and `bench diff`, on real rows and small ones."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import samples
-from baseline_bench.commands.comparing import Compare, Diff, compare, diff
+from baseline_bench.commands import compare, diff
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.results import entries, retractions
@@ -33,13 +33,13 @@ class Terminal:
     def compare(self, first: str, second: str, boards: Path = BOARDS, **how) -> str:
         """`bench compare`; what it printed."""
         asked = {"board": None, "markdown": False, "as_json": False, **how}
-        assert compare(Compare(first, second, boards, **asked), self.screen) == 0
+        assert compare.run(compare.Options(first=first, second=second, leaderboards=boards, **asked), self.screen) == 0
         return self.out.getvalue()
 
     def diff(self, first: str, second: str, boards: Path = BOARDS, **how) -> str:
         """`bench diff`; what it printed."""
         asked = {"board": None, "only": None, "limit": 20, "markdown": False, "runs": [], "mirror": None, **how}
-        assert diff(Diff(first, second, boards, **asked), self.screen) == 0
+        assert diff.run(diff.Options(first=first, second=second, leaderboards=boards, **asked), self.screen) == 0
         return self.out.getvalue()
 
 

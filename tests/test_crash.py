@@ -15,7 +15,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
         "transformers",
-        "baseline_bench.commands.bench",
+        "baseline_bench.commands.baseline",
         "baseline_bench.models.tokenizer",
         "baseline_bench.rendering.leaderboard",
     ]

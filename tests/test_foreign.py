@@ -17,15 +17,15 @@ from safetensors.torch import load_file, save_file
 
 # A whole foreign trainer; its script moves every norm of the base, or does whatever replaces it.
 TRAINER = '''
-from baseline_bench.trainers._foreign import jsonl
-from baseline_bench.trainers._options import Foreign as Options
+from baseline_bench.trainers._foreign import format_jsonl
+from baseline_bench.trainers._options import ExternalOptions as Options
 
 SCRIPT = """
 {script}
 """
 
 def files(job):
-    return {{"train.py": SCRIPT.replace("BASE", str(job.base.folder)), "rows.jsonl": jsonl(job.rows)}}
+    return {{"train.py": SCRIPT.replace("BASE", str(job.base.folder)), "rows.jsonl": format_jsonl(job.rows)}}
 
 def command(job):
     return ["python", "train.py"]
@@ -246,14 +246,14 @@ def test_what_a_foreign_trainer_cannot_share_is_refused(train, over):
             "own.py) lacks command: a trainer has Options, files, command, weights",
         ),
         ("def command(job):", "def command():", "has command(), and command(job) is called"),
-        ("import Foreign as Options", "import Full as Options", "has Options without python, time_limit"),
+        ("import ExternalOptions as Options", "import Full as Options", "has Options without python, time_limit"),
         ("def weights(job):", "weights = 'out'\ndef other(job):", "has weights that is no function"),
         ('return ["python", "train.py"]', 'return "python train.py"', "own.py: command(job) must give a list of words"),
         ('return ["python", "train.py"]', "return []", "own.py: command(job) must give a list of words"),
         ('return ["python", "train.py"]', 'return ["no-such-program"]', "there is no program no-such-program"),
         ('return "out"', 'return "/out"', "own.py: weights(job) must give the path of a folder below its own"),
         ('"rows.jsonl":', '"../rows.jsonl":', "own.py: files(job) must give names of files below its folder"),
-        ("jsonl(job.rows)", "job.rows", "own.py: files(job) must give names of files below its folder"),
+        ("format_jsonl(job.rows)", "job.rows", "own.py: files(job) must give names of files below its folder"),
     ],
 )
 def test_a_foreign_trainer_that_breaks_its_contract_is_named(base, tmp_path, old, new, told):

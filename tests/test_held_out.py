@@ -36,7 +36,7 @@ def prepare(base):
 
     def made(folder: Path, data: str):
         (folder / "mine.toml").write_text(RECIPE.format(base=base, data=data))
-        order = training.Order(str(folder / "mine.toml"), [], None, 0, 1, 0, folder, False, None, folder)
+        order = training.TrainingOptions(recipe=str(folder / "mine.toml"), runs=folder, mirror=None, cache=folder)
         plan = training.plan_training(order, Console(io.StringIO(), io.StringIO()))
         return plan, training_data.load_samples(plan.recipe, None)
 
@@ -82,7 +82,7 @@ def test_a_smaller_part_lies_in_a_larger_one(whole):
     assert {*ids(few.held_out)} < {*ids(many.held_out)}
     part = held_out.split_held_out(plan, samples, 20, 0.1)
     assert {*ids(part.rows.rows)} < {*ids(few.rows.rows)}
-    other = held_out.split_held_out(replace(plan, order=replace(plan.order, seed=1)), samples, 20, 0.1)
+    other = held_out.split_held_out(replace(plan, options=replace(plan.options, seed=1)), samples, 20, 0.1)
     assert {*ids(other.held_out)} != {*ids(part.held_out)}
 
 

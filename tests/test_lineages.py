@@ -1,10 +1,10 @@
-"""commands.retracting: `bench retract` writes a record and renders, and refuses what would make no sense."""
+"""commands.retract: `bench retract` writes a record and renders, and refuses what would make no sense."""
 
 import io
 from pathlib import Path
 
 import pytest
-from baseline_bench.commands.retracting import Retract, retract
+from baseline_bench.commands.retract import Options, run
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.rendering import leaderboard
@@ -33,7 +33,9 @@ def file(folder: Path, name: str) -> Path:
 def told(folder: Path, entry: str, why: str = "wrong prompt", instead: str | None = None) -> str:
     """What the command prints."""
     out = io.StringIO()
-    assert retract(Retract(folder, entry, why, instead), Console(out, io.StringIO())) == 0
+    assert (
+        run(Options(leaderboards=folder, entry=entry, why=why, superseded_by=instead), Console(out, io.StringIO())) == 0
+    )
     return out.getvalue()
 
 

@@ -112,11 +112,11 @@ def test_every_verdict_that_differs_is_listed_with_the_reason(tmp_path, monkeypa
 def test_answers_that_are_no_numbers_are_not_judged_by_gsm8k(tmp_path, monkeypatch, capfd):
     """lm-eval's gsm8k would call every such answer wrong."""
     (tmp_path / "words.py").write_text(
-        "from baseline_bench.core.types import Message, Problem, Sampling, Verdict\n"
+        "from baseline_bench.core.types import Message, Problem, Sampling, Judgement\n"
         "LABEL, READER, SAMPLING = 'words@v1', 'word@v1', Sampling(max_tokens=4)\n"
         "def problems(split): return [Problem('a', 'Say yes.', 'yes', 'yes')]\n"
         "def messages(problem): return (Message('user', problem.question),)\n"
-        "def grade(p, c): return Verdict(p.id, c.text, 'all', c.text == p.answer, True, c.finish_reason)\n"
+        "def grade(p, c): return Judgement(p.id, c.text, 'all', c.text == p.answer, True, c.finish_reason)\n"
     )
     model = tiny.build(tmp_path / "model", "chatml")
     monkeypatch.chdir(tmp_path)

@@ -10,8 +10,8 @@ import pytest
 import report_samples
 from baseline_bench.analysis.board_comparisons import compare_board
 from baseline_bench.analysis.compare import compare_entries
-from baseline_bench.commands.reading import Show, show
-from baseline_bench.commands.reporting import render_report
+from baseline_bench.commands import show
+from baseline_bench.commands.report import render_report
 from baseline_bench.commands.summary import show_entry
 from baseline_bench.core.display import Console
 from baseline_bench.core.findings import CODES
@@ -141,7 +141,7 @@ def printed(checks: CheckResults | None, tmp_path: Path) -> tuple[str, str]:
     show_entry(
         EvaluationResult(entries.read_entry(path), path, tmp_path), as_json=False, console=Console(out, StringIO())
     )
-    assert show(Show([str(path)], None, 0, [], None), Console(read, StringIO())) == 0
+    assert show.run(show.Options(what=[str(path)], most=0), Console(read, StringIO())) == 0
     return out.getvalue(), read.getvalue()
 
 

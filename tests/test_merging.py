@@ -21,7 +21,7 @@ COPIED = """\
 import shutil
 from pathlib import Path
 from dataclasses import dataclass
-from baseline_bench.core.types import Step, Trained
+from baseline_bench.core.types import Step, TrainingResult
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -32,7 +32,7 @@ def train(job):
         shutil.copytree(job.options.adapter, job.folder / name)
     job.report(Step(1, 2, 2.0, 0.1, None, 1, 10, 5, 0.5))
     job.report(Step(2, 2, 1.0, 0.1, None, 1, 10, 5, 1.0))
-    return Trained("adapter", job.folder / "weights", {1: job.folder / "checkpoint-000001"}, 10, 100)
+    return TrainingResult("adapter", job.folder / "weights", {1: job.folder / "checkpoint-000001"}, 10, 100)
 """
 
 

@@ -1,9 +1,9 @@
-"""commands.planning: what `bench plan` says of a design, before any GPU minute."""
+"""commands.plan: what `bench plan` says of a design, before any GPU minute."""
 
 import io
 
 import pytest
-from baseline_bench.commands.planning import Plan, plan
+from baseline_bench.commands.plan import Options, run
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 
@@ -11,7 +11,7 @@ from baseline_bench.core.errors import BenchError
 def told(**design: float | None) -> str:
     """What is printed, on one line."""
     data = io.StringIO()
-    assert plan(Plan(**design), Console(data, io.StringIO())) == 0  # type: ignore[arg-type]
+    assert run(Options(**design), Console(data, io.StringIO())) == 0  # type: ignore[arg-type]
     return " ".join(data.getvalue().split())
 
 

@@ -8,11 +8,11 @@ from baseline_bench.core import plugins
 from baseline_bench.core.errors import BenchError
 
 TASK = """
-from baseline_bench.core.types import Message, Problem, Sampling, Split, Verdict
+from baseline_bench.core.types import Message, Problem, Sampling, Split, Judgement
 LABEL, READER, SAMPLING = "sums-0shot@v1", "exact@v1", Sampling(max_tokens=8)
 def problems(split): return [Problem("a", "1+1?", "2", "2")]
 def messages(problem): return (Message("user", problem.question),)
-def grade(problem, completion): return Verdict(problem.id, completion.text, "all", True, True, "stop")
+def grade(problem, completion): return Judgement(problem.id, completion.text, "all", True, True, "stop")
 """
 
 

@@ -1,4 +1,4 @@
-"""commands.pull_request, in real repositories: what a branch adds is judged against what stood where it left."""
+"""commands.pr_report, in real repositories: what a branch adds is judged against what stood where it left."""
 
 import hashlib
 import io
@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from baseline_bench.commands.pull_request import Order, pr_report
+from baseline_bench.commands.pr_report import Options
+from baseline_bench.commands.pr_report import run as pr_report
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import encode_canonical
@@ -119,7 +120,7 @@ def tell(folder: Path) -> Tell:
             leaderboard.update_pages(folder)
         out = io.StringIO()
         values = {"base": "main", "out": None, "link": None, "tasks": [], "mirror": None, **given}
-        assert pr_report(Order(leaderboards=Path("leaderboards"), **values), Console(out, io.StringIO())) == 0
+        assert pr_report(Options(leaderboards=Path("leaderboards"), **values), Console(out, io.StringIO())) == 0
         return out.getvalue()
 
     return run

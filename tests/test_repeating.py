@@ -1,4 +1,4 @@
-"""commands.repeating: the same model several times, each time by an engine of its own, and one record of it."""
+"""commands.noise: the same model several times, each time by an engine of its own, and one record of it."""
 
 import io
 import json
@@ -10,8 +10,8 @@ from typing import ClassVar
 import pytest
 import tiny
 from baseline_bench.analysis.noise import describe_noise_floor
-from baseline_bench.commands import repeating
-from baseline_bench.commands.repeating import Noise
+from baseline_bench.commands import noise as noise_command
+from baseline_bench.commands.noise import Options
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Request, Sampling
@@ -19,9 +19,9 @@ from baseline_bench.evaluation import repeat, runs
 from baseline_bench.results import noise
 
 
-def order(place: Path, **changed: object) -> Noise:
+def order(place: Path, **changed: object) -> Options:
     """Two runs of a tiny model by scripted answers, without passes."""
-    plain = Noise(
+    plain = Options(
         model=str(place / "model"),
         task="word-problems",
         name="tiny",
@@ -47,20 +47,20 @@ def order(place: Path, **changed: object) -> Noise:
     return replace(plain, **changed)
 
 
-def told(asked: Noise) -> str:
+def told(asked: Options) -> str:
     """What the story prints."""
     data = io.StringIO()
-    assert repeating.noise(asked, Console(data, io.StringIO())) == 0
+    assert noise_command.run(asked, Console(data, io.StringIO())) == 0
     return data.getvalue()
 
 
-def records(asked: Noise) -> tuple[noise.NoiseRecord, ...]:
+def records(asked: Options) -> tuple[noise.NoiseRecord, ...]:
     """The records of the board."""
     return noise.read_records(asked.leaderboards / "word-problems")
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory) -> Noise:
+def real(tmp_path_factory) -> Options:
     """Two runs and four passes that the transformers engine really made, in three child processes."""
     place = tmp_path_factory.mktemp("real")
     tiny.build(place / "model", "chatml")
@@ -72,7 +72,7 @@ def real(tmp_path_factory) -> Noise:
 
 
 @pytest.fixture(scope="module")
-def rehearsed(tmp_path_factory) -> Noise:
+def rehearsed(tmp_path_factory) -> Options:
     """Two runs of scripted answers."""
     made = order(tmp_path_factory.mktemp("scripted"))
     tiny.build(Path(made.model), "chatml")
@@ -81,7 +81,7 @@ def rehearsed(tmp_path_factory) -> Noise:
 
 
 @pytest.fixture
-def copied(rehearsed, tmp_path) -> Noise:
+def copied(rehearsed, tmp_path) -> Options:
     """The scripted runs, to be changed; every run is whole, so that no engine is started for them."""
     shutil.copytree(Path(rehearsed.model).parent, tmp_path / "there")
     there = tmp_path / "there"
@@ -177,7 +177,7 @@ def test_again_measures_anew_in_a_folder_of_its_own(copied):
     told(replace(copied, again=True))
     folders = list(copied.runs.iterdir())
     assert len(folders) == 2
-    assert all((folder / repeating.RECORD_FILE).is_file() for folder in folders)
+    assert all((folder / noise_command.RECORD_FILE).is_file() for folder in folders)
 
 
 class Listening:

@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from baseline_bench.commands.reporting import draw_figures, render_report
+from baseline_bench.commands.report import draw_figures, render_report
 from baseline_bench.core.errors import BenchError
 from baseline_bench.rendering.report import data, deck
 from baseline_bench.rendering.report import findings as judged

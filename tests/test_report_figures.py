@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from baseline_bench.commands.reporting import draw_figures
+from baseline_bench.commands.report import draw_figures
 from baseline_bench.rendering.report import bar_charts, data, line_charts
 from baseline_bench.rendering.report.axes import AxisRange, spread_labels
 from baseline_bench.rendering.report.line_charts import choose_window, smooth_losses

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from baseline_bench.commands.reporting import FIGURES, Report, render_report, report
+from baseline_bench.commands.report import FIGURES, Options, render_report, run
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.rendering.report import bar_charts, data, deck, findings
@@ -31,10 +31,10 @@ def folder(tmp_path: Path) -> Path:
     return board.parent
 
 
-def say(given: Report) -> tuple[int, str]:
+def say(given: Options) -> tuple[int, str]:
     """The exit status and what is printed."""
     data = io.StringIO()
-    return report(given, Console(data, io.StringIO())), data.getvalue()
+    return run(given, Console(data, io.StringIO())), data.getvalue()
 
 
 def study(folder: Path, *wanted: str) -> data.Study:

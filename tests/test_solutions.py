@@ -251,12 +251,12 @@ def test_a_solution_that_is_absent_or_too_long_leaves_the_row_without(
     """A mean over the other items would be one over others than the score's; a task that has none is no news."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sums.py").write_text(
-        "from baseline_bench.core.types import Message, Problem, Sampling, Verdict\n"
+        "from baseline_bench.core.types import Message, Problem, Sampling, Judgement\n"
         "LABEL, READER, SAMPLING = 'sums@v1', 'last@v1', Sampling(max_tokens=4)\n"
         f"def problems(split):\n    return [Problem('a', '1+1?', '2', '2'), Problem('b', '1+2?', '3', {solution!r})]\n"
         "def messages(problem):\n    return (Message('user', problem.question),)\n"
         "def grade(problem, completion):\n"
-        "    return Verdict(problem.id, '0', 'last', False, False, completion.finish_reason)\n"
+        "    return Judgement(problem.id, '0', 'last', False, False, completion.finish_reason)\n"
     )
     assert cli.main(["score", str(model), "--task", "./sums.py", *ENGINE, "-o", "solutions=true"]) == 0
     assert row(tmp_path)[1].result.solutions is None

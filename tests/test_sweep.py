@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,17 +32,16 @@ precision = "fp32"
 DIVERGES = "lr=1e30"
 
 
-def order(recipe: Path, *words: str) -> sweep.Sweep:
+def order(recipe: Path, *words: str) -> sweep.Options:
     """What the command line makes of the words."""
-    given = ["sweep", str(recipe), "--engine", "transformers", "--runs", str(recipe.parent / "runs"), *words]
-    asked = vars(cli.build_parser().parse_args(given)) | {"words": "bench sweep", "commit": None}
-    return sweep.Sweep(**{name: asked[name] for name in sweep.Sweep.__dataclass_fields__})
+    given = [str(recipe), "--engine", "transformers", "--runs", str(recipe.parent / "runs"), *words]
+    return replace(cli.parse_options("sweep", given), words="bench sweep", commit=None)
 
 
 def run(recipe: Path, *words: str) -> tuple[str, str]:
     """(what a sweep prints, what it warns of)."""
     data, talk = io.StringIO(), io.StringIO()
-    assert sweep.sweep(order(recipe, *words), Console(data, talk)) == 0
+    assert sweep.run(order(recipe, *words), Console(data, talk)) == 0
     return data.getvalue(), talk.getvalue()
 
 

@@ -18,7 +18,7 @@ OWN = """\
 import shutil
 from dataclasses import dataclass
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Step, Trained
+from baseline_bench.core.types import Step, TrainingResult
 from safetensors.torch import load_file, save_file
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def train(job):
     save_file(tensors, file, {"format": "pt"})
     if manner != "silent":
         job.report(Step(1, 1, 1.5, 0.1, None, len(job.rows), 100, 10, 0.25))
-    return Trained("full", folder, {}, 10, 100)
+    return TrainingResult("full", folder, {}, 10, 100)
 """
 
 

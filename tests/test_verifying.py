@@ -1,4 +1,4 @@
-"""commands.verifying: how far an entry can be checked again, and what each level takes."""
+"""commands.verify: how far an entry can be checked again, and what each level takes."""
 
 import hashlib
 import io
@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import tiny
 from baseline_bench import cli
-from baseline_bench.commands import reproduce, verifying
-from baseline_bench.commands.verifying import Verify
+from baseline_bench.commands import reproduce, verify
+from baseline_bench.commands.verify import Options
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import digest
@@ -54,9 +54,9 @@ def entry_of(place: Path) -> Path:
     return path
 
 
-def order(place: Path, level: int, **changed: object) -> Verify:
+def order(place: Path, level: int, **changed: object) -> Options:
     """The row to be checked with the model beside it."""
-    plain = Verify(
+    plain = Options(
         entries=[entry_of(place)],
         level=level,
         model=str(place / "model"),
@@ -72,10 +72,15 @@ def order(place: Path, level: int, **changed: object) -> Verify:
     return replace(plain, **changed)
 
 
-def verified(asked: Verify) -> tuple[int, str]:
+def options_in(folder: Path, name: str, mirror: Path | None = None) -> Options:
+    """An entry to be graded again, everything in one folder."""
+    return Options(entries=[folder / name], runs=folder, cache=folder, mirror=mirror, words="bench verify")
+
+
+def verified(asked: Options) -> tuple[int, str]:
     """(exit status, what is printed)."""
     data = io.StringIO()
-    status = verifying.verify(asked, Console(data, io.StringIO()))
+    status = verify.run(asked, Console(data, io.StringIO()))
     return status, data.getvalue()
 
 
@@ -128,7 +133,7 @@ def test_level_0_takes_the_entry_alone(place):
     (record,) = said(place)
     assert record.level == 0
     assert record.entry_sha256 == hashlib.sha256(entry_of(place).read_bytes()).hexdigest()
-    assert record.missing == (verifying.NEXT_LEVEL[0],)
+    assert record.missing == (verify.NEXT_LEVEL[0],)
     assert record.provenance.command == "bench verify entry"
     assert "0 (asked: 0)" in page
 
@@ -147,7 +152,7 @@ def test_a_real_row_reaches_level_1_without_its_weights(tmp_path):
     source = next(iter(sorted(BOARD.glob("2026-11-22-smollm2-135m-it-q4_1-full-main-s0-*.json"))))
     for path in BOARD.glob(f"{source.name.removesuffix('.json')}*"):
         shutil.copy(path, tmp_path / path.name)
-    asked = Verify([tmp_path / source.name], 1, None, [], False, [], tmp_path, None, tmp_path, "bench verify", None)
+    asked = options_in(tmp_path, source.name)
     assert verified(asked)[0] == 0
     (record,) = retractions.read_records(tmp_path).verifications
     assert record.level == 1
@@ -163,7 +168,7 @@ def test_a_folder_without_the_task_s_data_says_nothing_against_a_row(tmp_path):
         shutil.copy(path, tmp_path / path.name)
     (tmp_path / "empty").mkdir()
     mirror = tmp_path / "empty"
-    asked = Verify([tmp_path / source.name], 1, None, [], False, [], tmp_path, mirror, tmp_path, "bench verify", None)
+    asked = options_in(tmp_path, source.name, mirror)
     status, page = verified(asked)
     assert status == 1
     (record,) = retractions.read_records(tmp_path).verifications
@@ -179,7 +184,7 @@ def test_answers_that_come_out_token_for_token_again_reach_level_2(place):
     (record,) = said(place)
     assert record.level == 2
     assert record.found[-1] == "generated again: all 4 answers came out token for token again"
-    assert record.missing == (verifying.NEXT_LEVEL[2],)
+    assert record.missing == (verify.NEXT_LEVEL[2],)
     assert "2 (asked: 2)" in page
     (folder,) = (place / "runs").iterdir()
     resolved = json.loads((folder / "engine.json").read_text())
@@ -303,10 +308,10 @@ def test_a_score_outside_the_noise_does_not_reach_level_3(place):
     path = entry_of(place)
     entry = entries.read_entry(path)
     record = band(entry, (1, 1))
-    here = verifying.LevelReached(1, (), ("level 2: ...", verifying.NEXT_LEVEL[2]), "CPU")
+    here = verify.LevelReached(1, (), ("level 2: ...", verify.NEXT_LEVEL[2]), "CPU")
     outcome = reproduce.Reproduction(4, (1,), 0, entry.result.counts.correct + 1, (), "CPU", None)
     noise.write_record(record, path.parent)
-    found = verifying._verify_within_noise(path, entry, outcome, here)
+    found = verify._verify_within_noise(path, entry, outcome, here)
     assert found.level == 1
     assert "1 or more a difference" in found.missing[-1]
 
@@ -322,9 +327,9 @@ def test_noise_of_another_engine_or_device_is_no_band(place):
         replace(fitting, model=replace(fitting.model, weights_sha256="0" * 64)),
         replace(fitting, prompts_sha256="0" * 64),
     ]
-    assert verifying.find_noise_record(entry, others) is None
+    assert verify.find_noise_record(entry, others) is None
     newer = replace(fitting, created="2026-11-23T12:00:00Z")
-    assert verifying.find_noise_record(entry, [fitting, newer, *others]) is newer
+    assert verify.find_noise_record(entry, [fitting, newer, *others]) is newer
 
 
 def test_the_same_finding_is_not_written_twice(place):

@@ -8,6 +8,14 @@ from sys import maxsize
 from typing import Any
 
 from baseline_bench.core import machine, plugins
+from baseline_bench.core.command_options import (
+    argument,
+    cache_option,
+    datasets_option,
+    option,
+    recipe_base_option,
+    recipe_keys_option,
+)
 from baseline_bench.core.contracts import Task
 from baseline_bench.core.display import Console, build_facts_table, replace_control_characters
 from baseline_bench.core.errors import BenchError
@@ -28,17 +36,17 @@ _NORMS_PER_BLOCK = {"llama": 2, "mistral": 2, "qwen2": 2, "qwen3": 2, "gemma": 2
 _MEMORY_OPTIONS = {"precision", "weights", "optimizer", "batch", "forward_tokens", "gradient_checkpointing"}
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A recipe to look at, with what is to differ from it; or a file to look for leaks in."""
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """A recipe to look at, with what is to differ from it; or a file to look for a task's test items in."""
 
-    recipe: str | None
-    sets: list[str]
-    base: str | None
-    data: str | None
-    task: str | None
-    mirror: Path | None
-    cache: Path
+    recipe: str | None = argument("a name of `bench list recipes`, or a .toml file", "RECIPE", None)
+    base: str | None = recipe_base_option()
+    sets: list[str] = recipe_keys_option()
+    data: str | None = option("--data", "look in this file alone for a task's test items", "FILE")
+    task: str | None = option("--task", "whose test items (default: the recipe's task, else gsm8k)", "NAME")
+    mirror: Path | None = datasets_option()
+    cache: Path = cache_option()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +63,23 @@ class DecoderShape:
     hidden: int
 
 
-def check(order: Check, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     """Print what was found; exit status 1 where something would make the training, or its score, wrong.
 
     Raises:
         BenchError: the recipe, its data or its task cannot be read, or neither recipe nor data is given.
     """
-    if (order.recipe is None) == (order.data is None):
+    if (options.recipe is None) == (options.data is None):
         raise BenchError("bench check looks at one thing", "give a recipe, or --data FILE")
-    if order.data is not None:
-        return _check_file(order, console)
-    if order.task is not None:
-        raise BenchError("--task goes with --data, and a recipe names its own", f"--set task={order.task}")
-    recipe = recipes.read_recipe(str(order.recipe), order.sets, order.base)
+    if options.data is not None:
+        return _check_file(options, console)
+    if options.task is not None:
+        raise BenchError("--task goes with --data, and a recipe names its own", f"--set task={options.task}")
+    recipe = recipes.read_recipe(str(options.recipe), options.sets, options.base)
     task = plugins.load_task(recipes.resolve_path(recipe, "task"))
     from baseline_bench.training import data as training_data  # loads datasets
 
-    samples = training_data.load_samples(recipe, order.mirror)
+    samples = training_data.load_samples(recipe, options.mirror)
     data = " ".join(part for part in (recipe.data, recipe.config, recipe.split) if part)
     facts = [("base", recipe.base), ("trainer", recipe.trainer), ("data", f"{data}, {recipe.shots} shots")]
     console.print(build_facts_table(recipe.name, [("digest", recipes.digest_recipe(recipe)), *facts]))
@@ -80,14 +88,14 @@ def check(order: Check, console: Console) -> int:
 
     try:
         console.say(f"base {recipe.base}: looking for it, fetching what is missing")
-        with runs.explaining_write_errors(order.cache):
-            model = registry.resolve_model(recipes.resolve_path(recipe, "base"), order.cache)
+        with runs.explaining_write_errors(options.cache):
+            model = registry.resolve_model(recipes.resolve_path(recipe, "base"), options.cache)
         speech = tokenizer.load_tokenizer(model)
     except BenchError as error:
         findings.append(f"rows and sizes were not looked at, since the base is not at hand: {error}; or --base MODEL")
     else:
         findings += _check_rows(recipe, samples, speech, model, console)
-    findings += _check_leaks(samples, task, order.mirror, console)
+    findings += _check_leaks(samples, task, options.mirror, console)
     if root := contamination.find_shared_origin(
         recipe.derived_from, recipes.resolve_path(recipe, "data"), recipes.resolve_path(recipe, "task")
     ):
@@ -301,12 +309,12 @@ def _describe_memory() -> str:
     return "not known" if room is None else f"{room / machine.GIB:.1f} GiB of main memory"
 
 
-def _check_file(order: Check, console: Console) -> int:
+def _check_file(options: Options, console: Console) -> int:
     """Only the leaks, for any file; exit status 1 where a whole test question is in it."""
     from baseline_bench.training import data  # loads datasets
 
-    samples = data.load_texts(Path(str(order.data)).expanduser())
-    found = _check_leaks(samples, plugins.load_task(order.task or "gsm8k"), order.mirror, console)
+    samples = data.load_texts(Path(str(options.data)).expanduser())
+    found = _check_leaks(samples, plugins.load_task(options.task or "gsm8k"), options.mirror, console)
     return 1 if found else 0
 
 

@@ -4,11 +4,20 @@ from dataclasses import dataclass, replace
 from itertools import starmap
 from pathlib import Path
 
-from baseline_bench.core import options, plugins
+from baseline_bench.core import plugins
+from baseline_bench.core.command_options import (
+    argument,
+    cache_option,
+    datasets_option,
+    engine_option,
+    engine_settings_option,
+    option,
+)
 from baseline_bench.core.contracts import Task
 from baseline_bench.core.display import Console, build_facts_table, replace_control_characters
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.findings import Finding, build_finding
+from baseline_bench.core.options import parse_options
 from baseline_bench.core.records import encode_indented
 from baseline_bench.core.types import Completion, Model, Problem, Split
 from baseline_bench.evaluation import evaluate, plan
@@ -21,19 +30,22 @@ from baseline_bench.training.resolve_candidate import CandidateSource
 from rich.text import Text
 
 
-@dataclass(frozen=True, slots=True)
-class Doctor:
-    """Which model to look at, with whose prompts, and how many answers to generate; `base` is what it came from."""
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which model to examine, with whose prompts, and how many answers to generate."""
 
-    model: str
-    base: str | None
-    task: str
-    answers: int
-    engine: str | None
-    options: list[str]
-    mirror: Path | None
-    cache: Path
-    as_json: bool = False
+    model: str = argument(
+        "a name of `bench list models`, org/name[@revision], a folder of weights, an adapter, or a training run",
+        "MODEL",
+    )
+    base: str | None = option("--base", "what it was trained from (default: as an adapter names it)", "MODEL")
+    task: str = option("--task", "whose prompts to look at", "NAME", "word-problems")
+    answers: int = option("--answers", "answers to generate (default: %(default)s)", "N", 3)
+    as_json: bool = option("--json", "print the findings alone, as JSON", default=False)
+    engine: str | None = engine_option()
+    options: list[str] = engine_settings_option()
+    mirror: Path | None = datasets_option()
+    cache: Path = cache_option()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +72,19 @@ class _InspectedFiles:
         return {what: None if place is None else str(place.resolve()) for what, place in places.items()}
 
 
-def doctor(order: Doctor, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     """Print what was found; exit status 1 where something would make the model score wrongly."""
-    task = plugins.load_task(order.task)
-    _, chosen = evaluate.select_problems(task, Split("test", mirror=order.mirror), max(order.answers, 1), 0)
-    looked = _inspect_files(order, _find_source(order, console), console)
-    if not order.as_json:
+    task = plugins.load_task(options.task)
+    _, chosen = evaluate.select_problems(task, Split("test", mirror=options.mirror), max(options.answers, 1), 0)
+    looked = _inspect_files(options, _find_source(options, console), console)
+    if not options.as_json:
         console.print(
             *(Text(replace_control_characters(f"{what}: {place}")) for what, place in looked.files.items() if place),
             Text(""),
         )
-    found = [*looked.findings, *_check_model(order, task, looked, chosen, console)]
-    if order.as_json:
-        console.write(encode_indented({"model": order.model, "files": looked.files, "findings": found}).decode())
+    found = [*looked.findings, *_check_model(options, task, looked, chosen, console)]
+    if options.as_json:
+        console.write(encode_indented({"model": options.model, "files": looked.files, "findings": found}).decode())
         return 1 if found else 0
     console.print(Text("\nfindings:", style="bold"))
     for one in found:
@@ -83,75 +95,75 @@ def doctor(order: Doctor, console: Console) -> int:
 
 
 def _check_model(
-    order: Doctor, task: Task, looked: _InspectedFiles, problems: list[Problem], console: Console
+    options: Options, task: Task, looked: _InspectedFiles, problems: list[Problem], console: Console
 ) -> list[Finding]:
     """The checks that every score runs, the prompt, and a few answers where nothing refuses the model."""
     if (model := looked.model) is None:
         return []
-    name = order.engine or plan.choose_default_engine()[0]
+    name = options.engine or plan.choose_default_engine()[0]
     from baseline_bench.models import tokenizer  # loads transformers
 
     try:
         speech = tokenizer.load_tokenizer(model)
     except BenchError as error:
         return [build_finding("unusable", str(error))]
-    if not order.as_json:
+    if not options.as_json:
         ids = build_request(speech.tokenizer, speech.manner, task, problems[0]).token_ids
         _print_prompt(model, speech, ids, console)
     found = diagnose.diagnose_model(model, speech, name)
     sound = all(one.severity == "warn" for one in found)
     if looked.base is not None and looked.named:
         found += _compare_with_base(model.folder, looked.base, changed=sound)
-    if order.answers > 0 and sound:
-        found += _check_answers(order, task, model, speech, problems, console)
+    if options.answers > 0 and sound:
+        found += _check_answers(options, task, model, speech, problems, console)
     return found
 
 
-def _find_source(order: Doctor, console: Console) -> CandidateSource:
+def _find_source(options: Options, console: Console) -> CandidateSource:
     """What is to be looked at; a name of the list, or one that nobody knows, is left to `models.resolve`."""
-    name = order.model
+    name = options.model
     is_place = Path(name).expanduser().is_dir() or ("/" in name and not name.startswith((".", "/", "~")))
     if name not in registry.list_names() and is_place:
-        return resolve_candidate.find_source(name, order.cache, console)
+        return resolve_candidate.find_source(name, options.cache, console)
     return CandidateSource("whole", name, None, name)
 
 
-def _inspect_files(order: Doctor, found: CandidateSource, console: Console) -> _InspectedFiles:
+def _inspect_files(options: Options, found: CandidateSource, console: Console) -> _InspectedFiles:
     if found.kind == "training":
-        return _inspect_training(order, Path(found.name), console)
+        return _inspect_training(options, Path(found.name), console)
     if found.kind == "adapter" and found.folder is not None:
-        return _inspect_adapter(order, found, found.folder, console)
+        return _inspect_adapter(options, found, found.folder, console)
     if found.folder is not None:
         try:
             weights.inspect_checkpoint(found.folder)
         except BenchError as error:
             return _InspectedFiles(None, [build_finding("unusable", str(error))], found.folder)
-    model = resolve_candidate.load_whole_weights(found, order.cache)
-    if order.base is None:
+    model = resolve_candidate.load_whole_weights(found, options.cache)
+    if options.base is None:
         return _InspectedFiles(model, [], model.folder)
     return _InspectedFiles(
-        model, [], model.folder, resolve_candidate.resolve_model_locked(order.base, order.cache), named=True
+        model, [], model.folder, resolve_candidate.resolve_model_locked(options.base, options.cache), named=True
     )
 
 
-def _inspect_training(order: Doctor, folder: Path, console: Console) -> _InspectedFiles:
+def _inspect_training(options: Options, folder: Path, console: Console) -> _InspectedFiles:
     """A training run: what it made, merged where it is an adapter, beside the base of its own record."""
     made = candidate.read_candidate(folder)
-    base = merging.find_base(made, folder, order.cache)
+    base = merging.find_base(made, folder, options.cache)
     place = folder / made.weights
     findings = diagnose.check_adapter(place, base) if made.kind == "adapter" else []
-    model = None if findings else merging.make_whole_weights(folder, None, order.cache, console).model
+    model = None if findings else merging.make_whole_weights(folder, None, options.cache, console).model
     return _InspectedFiles(model, findings, place, base)
 
 
-def _inspect_adapter(order: Doctor, found: CandidateSource, folder: Path, console: Console) -> _InspectedFiles:
+def _inspect_adapter(options: Options, found: CandidateSource, folder: Path, console: Console) -> _InspectedFiles:
     """An adapter beside its base; merged where answers are asked for and nothing is wrong with it."""
-    base = resolve_candidate.resolve_base(folder, order.base, order.cache)
-    findings = resolve_candidate.check_adapter(folder, order.base, base)
+    base = resolve_candidate.resolve_base(folder, options.base, options.cache)
+    findings = resolve_candidate.check_adapter(folder, options.base, base)
     if any(one.severity == "refuse" for one in findings):
         return _InspectedFiles(None, findings, folder, base)
-    if order.answers > 0:
-        model = resolve_candidate.merge_adapter(found, order.base, order.cache, console).model
+    if options.answers > 0:
+        model = resolve_candidate.merge_adapter(found, options.base, options.cache, console).model
     else:
         model = replace(base, name=f"{base.name}, for {found.label}")
     return _InspectedFiles(model, findings, folder, base)
@@ -200,13 +212,13 @@ def _list_prompt_facts(speech: ModelTokenizer, ids: tuple[int, ...]) -> list[tup
 
 
 def _check_answers(
-    order: Doctor, task: Task, model: Model, speech: ModelTokenizer, problems: list[Problem], console: Console
+    options: Options, task: Task, model: Model, speech: ModelTokenizer, problems: list[Problem], console: Console
 ) -> list[Finding]:
-    name = order.engine or plan.choose_default_engine()[0]
+    name = options.engine or plan.choose_default_engine()[0]
     engine = plugins.load_engine(name)
     plan.require_measuring_engine(task, name, engine)
     console.say(f"engine {name}: loading {model.name}")
-    generator = engine.load(model, options.parse_options(engine.Options, order.options, f"engine {name}"))
+    generator = engine.load(model, parse_options(engine.Options, options.options, f"engine {name}"))
     how = speech.manner
     asked = (request for p in problems for request in build_requests(speech, task, p))
     draws = SampleCollector(asked, task.SAMPLING.draws or 1)
@@ -221,7 +233,7 @@ def _check_answers(
         verdict = evaluate.judge_completion(task, problem, completion)
         judged = "right" if verdict.correct else "wrong"
         draws_shown = () if completion.likelihoods else completion.draws
-        if not order.as_json:
+        if not options.as_json:
             heading = f"\n{problem.id}: {judged}, read {verdict.answer} by {verdict.rule}, {verdict.finish}"
             console.print(
                 Text(heading, style="bold"), *(Text(replace_control_characters(draw.text)) for draw in draws_shown)

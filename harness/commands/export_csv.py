@@ -4,28 +4,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from baseline_bench.analysis.board_comparisons import compare_board
+from baseline_bench.core.command_options import ENTRY, argument, board_option, leaderboards_option
 from baseline_bench.core.display import Console
 from baseline_bench.rendering import leaderboard
 from baseline_bench.rendering.board_csv import render_csv
 from baseline_bench.results import entries, lookup
 
 
-@dataclass(frozen=True, slots=True)
-class Csv:
-    """Rows, each a path, a file name or a candidate of `board` (None for every board)."""
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Rows, each a path, a file name or a candidate's name."""
 
-    entries: list[str]
-    leaderboards: Path
-    board: str | None
+    entries: list[str] = argument(ENTRY, "ENTRY")
+    leaderboards: Path = leaderboards_option()
+    board: str | None = board_option()
 
 
-def export(order: Csv, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     """Print the rows that are meant, board by board under one head, held against their bases as on their board.
 
     Raises:
         BenchError: no such entry, a board with one that is unsound, or a row without right and wrong items.
     """
-    chosen = [lookup.find_entry(name, order.leaderboards, order.board).path for name in order.entries]
+    chosen = [lookup.find_entry(name, options.leaderboards, options.board).path for name in options.entries]
     for path in chosen:
         entries.read_entry(path).result.require_bits()
     sheets = []

@@ -13,7 +13,7 @@ from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Model, Value
 from baseline_bench.evaluation import entry_builder, evaluate, pipeline, plan, repeat, runs
-from baseline_bench.evaluation.plan import EvaluationPlan, Order
+from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions
 from baseline_bench.models import registry
 from baseline_bench.models.tokens import decode_completion
 from baseline_bench.results import entries, retractions
@@ -83,7 +83,7 @@ def plan_reproduction(path: Path, entry: Entry, where: ReproductionOptions, cons
     result = entry.result
     if result.model.weights_sha256 is None:
         raise BenchError("nobody has seen the weights that its server held", "score the model, by another engine")
-    order = Order(
+    options = ScoringOptions(
         model="",
         task=where.task,
         name=result.candidate,
@@ -104,8 +104,8 @@ def plan_reproduction(path: Path, entry: Entry, where: ReproductionOptions, cons
         words=where.words,
         commit=where.commit,
     )
-    asked = plan.plan_task(order)
-    made = plan.plan_model(order, console, _find_model(entry, where, console), result.training, asked)
+    asked = plan.plan_task(options)
+    made = plan.plan_model(options, console, _find_model(entry, where, console), result.training, asked)
     if unlike := made.identity.unlike(result.model.identity) if made.identity is not None else "":
         raise BenchError(f"the model has the entry's weights, and another {unlike}", _WEIGHTS_HINT)
     for what, now, then in (
@@ -120,7 +120,11 @@ def plan_reproduction(path: Path, entry: Entry, where: ReproductionOptions, cons
 
 
 def reproduce_completions(
-    made: EvaluationPlan, path: Path, before: Sequence[CommittedCompletion], where: ReproductionOptions, console: Console
+    made: EvaluationPlan,
+    path: Path,
+    before: Sequence[CommittedCompletion],
+    where: ReproductionOptions,
+    console: Console,
 ) -> Reproduction:
     """Generate every answer and compare it with the committed one; an unfinished run of this entry is gone on with.
 

@@ -6,18 +6,20 @@ A sweep is no result: it adds no row, and what it writes is a recipe. Killed, th
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from baseline_bench.core import options, plugins, records
+from baseline_bench.core import plugins, records
+from baseline_bench.core.command_options import MUST_BE_GIVEN, argument, option, recipe_base_option, recipe_keys_option
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.markup import UNKNOWN_MARK, make_visible
+from baseline_bench.core.options import parse_options, record_options
 from baseline_bench.core.types import Judgement, Model, Value
 from baseline_bench.evaluation import evaluate, pipeline, runs
 from baseline_bench.evaluation import plan as planning
 from baseline_bench.evaluation.evaluate import PreparedTask
-from baseline_bench.evaluation.plan import EvaluationPlan, Order
+from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions
 from baseline_bench.models.tokens import digest_prompts
 from baseline_bench.results import candidate, entries
 from baseline_bench.training import grid, held_out, merging, recipes
@@ -34,26 +36,39 @@ HEADINGS = ("tried", "steps", "training loss", "held-out loss", "held-out score,
 TableLine = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Sweep(Order):
-    """What is to be tried; see `bench sweep --help`.
+@dataclass(frozen=True, kw_only=True)
+class Options(ScoringOptions):
+    """What to try, and how much of the data to train on.
 
-    Attributes:
-        seed: of the split and of every training.
-        grid: `key=value,value` texts; every combination of their values is tried.
-        fraction: share of the rows that are not held out to train on, above 0 and at most 1.
-        held_out: how many rows; None takes 256, and a tenth of the data at most.
-        write: where the winner goes; None names the file after recipe and base.
+    `seed` is that of the split and of every training. A sweep scores its own items and adds no row.
     """
 
-    recipe: str
-    sets: list[str]
-    base: str | None
-    gpus: int
-    grid: list[str]
-    fraction: float
-    held_out: int | None
-    write: Path | None
+    recipe: str = argument("a name of `bench list recipes`, or a .toml file", "RECIPE")
+    grid: list[str] = option(
+        "--grid",
+        "values of a hyper-parameter, such as lr=1e-4,2e-4; repeated, every combination is tried",
+        "KEY=V,V",
+        MUST_BE_GIVEN,
+    )
+    base: str | None = recipe_base_option()
+    sets: list[str] = recipe_keys_option()
+    fraction: float = option("--fraction", "share of the rest to train on (default: %(default)s)", "F", 0.25)
+    held_out: int | None = option("--held-out", "train rows kept to choose by (default: 256, a tenth at most)", "N")
+    seed: int = option("--seed", "of split and training (default: %(default)s)", "S", 0)
+    gpus: int = option("--gpus", "processes that share the work (default: %(default)s)", "N", 1)
+    runs: Path = option("--runs", "the folder of the tries (default: %(default)s)", "DIR", Path("runs/sweep"))
+    write: Path | None = option(
+        "--write", "where the winning recipe goes (default: RECIPE-BASE.toml, in this folder)", "FILE"
+    )
+    model: str = ""
+    task: str = ""
+    name: str | None = None
+    limit: int | None = None
+    run: Path | None = None
+    again: bool = False
+    as_json: bool = False
+    accept: list[str] = field(default_factory=list)
+    leaderboards: Path = Path("leaderboards")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +82,7 @@ class SweepSetup:
         rows: of the whole data.
     """
 
-    order: Sweep
+    options: Options
     plan: TrainingPlan
     exam: PreparedTask | None
     engine: str
@@ -84,17 +99,17 @@ class TrainedTrial:
     failure: str | None
 
 
-def sweep(order: Sweep, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     """Train every try, score them and the base on what none of them saw, choose one and write its recipe.
 
     Raises:
         BenchError: a grid, recipe, base, engine or data that cannot be used, told before anything is trained; or every
             try failed.
     """
-    tried = grid.expand_grid(order.recipe, order.sets, order.base, order.grid)
-    setup = _prepare_sweep(order, tried[0], console)
+    tried = grid.expand_grid(options.recipe, options.sets, options.base, options.grid)
+    setup = _prepare_sweep(options, tried[0], console)
     name = setup.plan.model.name
-    file = order.write or Path(f"{entries.slugify(setup.plan.recipe.name)}-{entries.slugify(name)}.toml")
+    file = options.write or Path(f"{entries.slugify(setup.plan.recipe.name)}-{entries.slugify(name)}.toml")
     _require_sweep_file(file)
     base, outcomes = _score_trials(setup, [_train_trial(setup, each, console) for each in tried], console)
     winner, rule = grid.choose_winner(outcomes)
@@ -103,14 +118,14 @@ def sweep(order: Sweep, console: Console) -> int:
         *_build_lines(outcomes, winner),
     ]
     told = [
-        f"held out: {len(setup.plan.held_out):,} of {setup.rows:,} train rows (seed {order.seed}), trained on "
+        f"held out: {len(setup.plan.held_out):,} of {setup.rows:,} train rows (seed {options.seed}), trained on "
         f"{len(setup.plan.rows.rows):,}; no test item was scored",
         f"chosen: {' '.join(winner.tried.sets)}, {rule}",
         *grid.describe_grid_edges(tried, winner.tried),
     ]
     if base and winner.correct <= sum(verdict.correct for verdict in base):
         told.append("the chosen one answers no more held-out problems than its base")
-    about = [f"{HEADER_MARK}: {order.words}", *told, *(" | ".join(line).rstrip(" |") for line in [HEADINGS, *lines])]
+    about = [f"{HEADER_MARK}: {options.words}", *told, *(" | ".join(line).rstrip(" |") for line in [HEADINGS, *lines])]
     with runs.explaining_write_errors(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
         text = "".join(f"# {make_visible(line)}\n" for line in about) + recipes.format_recipe(
@@ -121,36 +136,36 @@ def sweep(order: Sweep, console: Console) -> int:
     return 0
 
 
-def _prepare_sweep(order: Sweep, first: Trial, console: Console) -> SweepSetup:
+def _prepare_sweep(options: Options, first: Trial, console: Console) -> SweepSetup:
     """Split, exam and engine: all that could fail before the first training."""
-    if not 0 < order.fraction <= 1:
-        raise BenchError(f"--fraction {order.fraction} is out of range", "give a number above 0, at most 1")
-    engine = order.engine or planning.choose_default_engine()[0]
-    options.parse_options(plugins.load_engine(engine).Options, order.options, f"engine {engine}")
-    whole = training.plan_training(_build_training_options(order, first), console)
+    if not 0 < options.fraction <= 1:
+        raise BenchError(f"--fraction {options.fraction} is out of range", "give a number above 0, at most 1")
+    engine = options.engine or planning.choose_default_engine()[0]
+    parse_options(plugins.load_engine(engine).Options, options.options, f"engine {engine}")
+    whole = training.plan_training(_build_training_options(options, first), console)
     from baseline_bench.training import data  # loads datasets
 
-    samples = data.load_samples(whole.recipe, order.mirror)
-    plan = held_out.split_held_out(whole, samples, order.held_out, order.fraction)
+    samples = data.load_samples(whole.recipe, options.mirror)
+    plan = held_out.split_held_out(whole, samples, options.held_out, options.fraction)
     exam = held_out.prepare_held_out_task(plan, samples)
     planning.require_measuring_engine(exam.task, engine, plugins.load_engine(engine))
     if unread := [problem.id for problem in exam.problems if not problem.answer]:
         console.warn(f"no scores: {len(unread)} held-out solutions have no answer to be read, {unread[0]} first")
-    return SweepSetup(order, plan, None if unread else exam, engine, len(whole.rows.rows))
+    return SweepSetup(options, plan, None if unread else exam, engine, len(whole.rows.rows))
 
 
-def _build_training_options(order: Sweep, tried: Trial) -> training.Order:
-    return training.Order(
-        recipe=order.recipe,
-        sets=[*order.sets, *tried.sets],
-        base=order.base,
-        seed=order.seed,
-        gpus=order.gpus,
+def _build_training_options(options: Options, tried: Trial) -> training.TrainingOptions:
+    return training.TrainingOptions(
+        recipe=options.recipe,
+        sets=[*options.sets, *tried.sets],
+        base=options.base,
+        seed=options.seed,
+        gpus=options.gpus,
         checkpoints=0,
-        runs=order.runs,
+        runs=options.runs,
         again=False,
-        mirror=order.mirror,
-        cache=order.cache,
+        mirror=options.mirror,
+        cache=options.cache,
     )
 
 
@@ -160,9 +175,9 @@ def _train_trial(setup: SweepSetup, tried: Trial, console: Console) -> TrainedTr
     console.say(f"trying {label}")
     try:
         folder = training.train_candidate(
-            replace(setup.plan, order=_build_training_options(setup.order, tried), recipe=tried.recipe), console
+            replace(setup.plan, options=_build_training_options(setup.options, tried), recipe=tried.recipe), console
         )
-        model = merging.make_whole_weights(folder, None, setup.order.cache, console).model
+        model = merging.make_whole_weights(folder, None, setup.options.cache, console).model
     except BenchError as error:
         console.warn(f"{label} failed: {error.what}")
         return TrainedTrial(tried, None, None, error.what)
@@ -212,8 +227,8 @@ def _plan_model(setup: SweepSetup, exam: PreparedTask, model: Model) -> Evaluati
     """A model before the held-out exam; a candidate has its base's tokenizer, byte for byte."""
     from baseline_bench.models import identity  # loads transformers
 
-    order, speech = setup.order, setup.plan.speech
-    chosen = options.parse_options(plugins.load_engine(setup.engine).Options, order.options, f"engine {setup.engine}")
+    options, speech = setup.options, setup.plan.speech
+    chosen = parse_options(plugins.load_engine(setup.engine).Options, options.options, f"engine {setup.engine}")
     described = identity.describe_model(model, speech)
     settings: dict[str, Value] = {
         "task": recipes.resolve_path(setup.plan.recipe, "task"),
@@ -223,15 +238,15 @@ def _plan_model(setup: SweepSetup, exam: PreparedTask, model: Model) -> Evaluati
         "weights": model.weights_sha256,
         **described.settings,
         "engine": setup.engine,
-        **{f"option {key}": value for key, value in options.record_options(chosen).items()},
+        **{f"option {key}": value for key, value in record_options(chosen).items()},
     }
-    return EvaluationPlan(order, setup.engine, model, speech, exam, settings, None, identity=described.identity)
+    return EvaluationPlan(options, setup.engine, model, speech, exam, settings, None, identity=described.identity)
 
 
 def _find_run_folder(seat: EvaluationPlan, folder: Path | None) -> Path:
     """Named by its settings, so that other weights, items or engines never meet in one run."""
     stem = "held-out" if folder is not None else f"held-out-{entries.slugify(seat.model.name)}"
-    return (folder or seat.order.runs) / f"{stem}-{records.digest(seat.settings)[:8]}"
+    return (folder or seat.options.runs) / f"{stem}-{records.digest(seat.settings)[:8]}"
 
 
 def _require_sweep_file(file: Path) -> None:

@@ -66,7 +66,7 @@ def build_result(
         counts=count_judgements(verdicts),
         completions_sha256=hashlib.sha256(serialise_completions(committed)).hexdigest(),
         provenance=provenance.describe_program(
-            seat.order.words, seat.order.commit, str(resolved["hardware"]), resolved["driver"], met
+            seat.options.words, seat.options.commit, str(resolved["hardware"]), resolved["driver"], met
         ),
         solutions=solutions,
         checks=_build_checks(seat, solutions, committed),
@@ -89,7 +89,7 @@ def _build_checks(
 def _build_task_record(seat: EvaluationPlan) -> TaskRecord:
     exam = seat.exam
     return TaskRecord(
-        name=board_name(seat.order.task),
+        name=board_name(seat.options.task),
         label=exam.task.LABEL,
         protocol_sha256=exam.protocol_sha256,
         items_sha256=exam.items_sha256,

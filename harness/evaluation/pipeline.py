@@ -8,12 +8,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from baseline_bench.core import options, plugins, records
+from baseline_bench.core import plugins, records
 from baseline_bench.core.child_process import ChildProcess
 from baseline_bench.core.contracts import Generator
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError, NotFiniteError
 from baseline_bench.core.findings import Finding
+from baseline_bench.core.options import parse_options
 from baseline_bench.core.types import Model, Value
 from baseline_bench.engines.multi_gpu import fleet
 from baseline_bench.engines.multi_gpu.fleet import MultiGpuStarter
@@ -27,7 +28,7 @@ from baseline_bench.evaluation import (
     solution_likelihood,
 )
 from baseline_bench.evaluation.engine_reuse import LoadInfo, ReferenceLogprobs, ReusableEngine
-from baseline_bench.evaluation.plan import EvaluationPlan, Order, TaskPlan
+from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions, TaskPlan
 from baseline_bench.results import answers, entries
 from baseline_bench.results.candidate import LOSS_FILE
 from baseline_bench.results.completions import CommittedCompletion
@@ -61,16 +62,18 @@ class EarlyProcesses:
 
 
 @contextmanager
-def start_early(order: Order, asked: TaskPlan, console: Console, models: int = 1) -> Iterator[EarlyProcesses]:
+def start_early(
+    options: ScoringOptions, asked: TaskPlan, console: Console, models: int = 1
+) -> Iterator[EarlyProcesses]:
     """What can begin while the models are still looked for; processes that nobody needed are ended.
 
     Args:
-        order: what is scored.
+        options: what is scored.
         asked: of every model.
         console: where to warn.
         models: how many there will be.
     """
-    start = fleet.build_starter(asked.engine, asked.options, order.gpus, len(asked.problems[1]), console.warn)
+    start = fleet.build_starter(asked.engine, asked.options, options.gpus, len(asked.problems[1]), console.warn)
     if start is None:
         yield EarlyProcesses()
         return
@@ -128,8 +131,8 @@ class EnginePool:
     def generator(self, seat: EvaluationPlan) -> tuple[Generator, LoadInfo]:
         """A generator that holds the seat's weights."""
         if self._warm is None:
-            chosen = options.parse_options(
-                plugins.load_engine(seat.engine).Options, seat.order.options, f"engine {seat.engine}"
+            chosen = parse_options(
+                plugins.load_engine(seat.engine).Options, seat.options.options, f"engine {seat.engine}"
             )
             sequences = reload_reference.build_probe_sequences(seat.speech)
             load = self._load(seat, chosen)
@@ -148,7 +151,7 @@ class EnginePool:
         """What starts the engine: in this process, in one of its own, or one on each of several GPUs."""
         if self._start is None:
             most = self.most or max(len(each.exam.requests) for each in self._seats)
-            self._start = fleet.build_starter(seat.engine, chosen, seat.order.gpus, most, self._screen.warn)
+            self._start = fleet.build_starter(seat.engine, chosen, seat.options.gpus, most, self._screen.warn)
         if self._start is None:
             return plugins.load_engine(seat.engine).load
         # It loads its libraries while the references are made.
@@ -184,7 +187,9 @@ def _evaluate_plan(
                 entries.read_entry(done),
                 entry_builder.commit_completions(seat.exam.problems, run.finished, seat),
             )
-            path = add_to_board(entry, committed, folder, seat.order.leaderboards, render, _read_training_losses(seat))
+            path = add_to_board(
+                entry, committed, folder, seat.options.leaderboards, render, _read_training_losses(seat)
+            )
             return EvaluationResult(entry, path, folder, (*seat.findings, *answers.find_degenerate_answers(committed)))
         runs.write_problems(folder, seat.exam.problems)
         tokens, answered = 0, len(run.finished) == len(seat.exam.problems)
@@ -228,7 +233,7 @@ def generate_completions(
 
 
 def _needs_solutions(seat: EvaluationPlan, folder: Path) -> bool:
-    return solution_likelihood.is_missing(folder, seat.engine, seat.order.options)
+    return solution_likelihood.is_missing(folder, seat.engine, seat.options.options)
 
 
 def _collect_resolved_settings(generator: Generator, how: LoadInfo) -> dict[str, Value]:
@@ -259,7 +264,7 @@ def _store_result(
         seat, verdicts, committed, resolved, solution_likelihood.read_summary(run.folder)
     )
     entry = entry_builder.build_entry(result, entry_builder.build_timings(exam, committed, phases, tokens))
-    path = add_to_board(entry, committed, run.folder, seat.order.leaderboards, render, _read_training_losses(seat))
+    path = add_to_board(entry, committed, run.folder, seat.options.leaderboards, render, _read_training_losses(seat))
     return EvaluationResult(entry, path, run.folder, seat.findings)
 
 

@@ -10,11 +10,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from baseline_bench.core import findings, options, plugins, records
+from baseline_bench.core import findings, plugins, records
+from baseline_bench.core.command_options import (
+    accept_option,
+    argument,
+    cache_option,
+    datasets_option,
+    engine_option,
+    engine_settings_option,
+    leaderboards_option,
+    option,
+)
 from baseline_bench.core.contracts import Task
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.findings import Finding, RefusedError
+from baseline_bench.core.options import parse_options, record_options
 from baseline_bench.core.types import Model, ModelIdentity, Problem, Split, Value
 from baseline_bench.engines.multi_gpu import gpus
 from baseline_bench.evaluation import evaluate, runs
@@ -25,36 +36,39 @@ from baseline_bench.results import entries
 from baseline_bench.results.candidate import TrainingRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What the command line asked to be scored, and where things lie; see `bench baseline --help`.
+@dataclass(frozen=True, kw_only=True)
+class ScoringOptions:
+    """What is scored, how, and where results go: the options that every command which asks a model shares.
 
     Attributes:
-        model: a name, a folder, or what is trained first.
-        gpus: how many share the questions; None leaves it to the engine.
-        run: the folder of this very run, or None.
-        accept: codes of findings that would refuse the model, and do not.
         words: the command as it was typed, without secrets.
+        commit: of this program where it runs without its repository, or None.
     """
 
-    model: str
-    task: str
-    name: str | None
-    engine: str | None
-    options: list[str]
-    gpus: int | None
-    limit: int | None
-    seed: int
-    leaderboards: Path
-    runs: Path
-    run: Path | None
-    again: bool
-    accept: list[str]
-    as_json: bool
-    mirror: Path | None
-    cache: Path
-    words: str
-    commit: str | None
+    model: str = argument("a name of `bench list models`, org/name[@revision], or a folder", "MODEL")
+    task: str = option(
+        "--task", "a name of `bench list tasks`, a .py file, or lm-eval:NAME[,METRIC[,FILTER][=BAR]]", "NAME", "gsm8k"
+    )
+    name: str | None = option("--name", "the name of the row (default: the model's name)", "NAME")
+    engine: str | None = engine_option()
+    options: list[str] = engine_settings_option()
+    gpus: int | None = option(
+        "--gpus", "how many share the questions, an engine on each (default: all for vllm, else 1)", "N"
+    )
+    limit: int | None = option("--limit", "score a seeded random subset of N items", "N")
+    seed: int = option("--seed", "which subset (default: %(default)s)", "S", 0)
+    run: Path | None = option("--run", "the folder of this very run", "DIR")
+    leaderboards: Path = leaderboards_option()
+    runs: Path = option("--runs", "the folder of runs (default: %(default)s)", "DIR", Path("runs"))
+    again: bool = option(
+        "--again", "start from the beginning instead of resuming or reporting a finished run", default=False
+    )
+    as_json: bool = option("--json", "print entry and findings alone, as JSON", default=False)
+    accept: list[str] = accept_option()
+    mirror: Path | None = datasets_option()
+    cache: Path = cache_option()
+    words: str = ""
+    commit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +80,7 @@ class EvaluationPlan:
         identity: what the model is apart from its tensors.
     """
 
-    order: Order
+    options: ScoringOptions
     engine: str
     model: Model
     speech: ModelTokenizer
@@ -103,17 +117,17 @@ class TaskPlan:
         return known
 
 
-def plan_evaluation(order: Order, console: Console, asked: TaskPlan | None = None) -> EvaluationPlan:
+def plan_evaluation(options: ScoringOptions, console: Console, asked: TaskPlan | None = None) -> EvaluationPlan:
     """Check the order, find the model, turn the items into token ids. Nothing is written and no weights are loaded."""
-    asked = asked or plan_task(order)
-    console.say(f"model {order.model}: looking for it, fetching what is missing")
-    with runs.explaining_write_errors(order.cache):
-        model = registry.resolve_model(order.model, order.cache)
-    return plan_model(order, console, model, None, asked)
+    asked = asked or plan_task(options)
+    console.say(f"model {options.model}: looking for it, fetching what is missing")
+    with runs.explaining_write_errors(options.cache):
+        model = registry.resolve_model(options.model, options.cache)
+    return plan_model(options, console, model, None, asked)
 
 
 def plan_model(
-    order: Order,
+    options: ScoringOptions,
     console: Console,
     model: Model,
     training: TrainingRecord | None,
@@ -123,7 +137,7 @@ def plan_model(
     """The same for a model that lies here already, such as one that was just trained.
 
     Args:
-        order: what is scored.
+        options: what is scored.
         console: where to talk.
         model: whole weights.
         training: what made them, or None.
@@ -138,27 +152,27 @@ def plan_model(
         tokenizer,  # loads transformers
     )
 
-    asked = asked or plan_task(order)
+    asked = asked or plan_task(options)
     console.say(f"engine {asked.engine}: {asked.why}")
-    model = replace(model, name=order.name or model.name)
+    model = replace(model, name=options.name or model.name)
     speech = tokenizer.load_tokenizer(model)
     described = identity.describe_model(model, speech)
-    _require_unused_name(model, described.identity, order.leaderboards)
+    _require_unused_name(model, described.identity, options.leaderboards)
     noticed = [*found, *_check_unmerged_adapter(asked, model), *diagnose.diagnose_model(model, speech, asked.engine)]
-    checked = _report_findings(order, console, model.name, noticed)
-    exam = asked.exam(speech, order.seed)
+    checked = _report_findings(options, console, model.name, noticed)
+    exam = asked.exam(speech, options.seed)
     if speech.context is not None:
         evaluate.require_context(exam, speech.context)
-    settings = {**_collect_run_settings(order, asked, model, speech, exam), **described.settings}
-    return EvaluationPlan(order, asked.engine, model, speech, exam, settings, training, checked, described.identity)
+    settings = {**_collect_run_settings(options, asked, model, speech, exam), **described.settings}
+    return EvaluationPlan(options, asked.engine, model, speech, exam, settings, training, checked, described.identity)
 
 
 def _collect_run_settings(
-    order: Order, asked: TaskPlan, model: Model, speech: ModelTokenizer, exam: PreparedTask
+    options: ScoringOptions, asked: TaskPlan, model: Model, speech: ModelTokenizer, exam: PreparedTask
 ) -> dict[str, Value]:
     """What a resumed run must have in common with its beginning, besides the model's identity."""
     return {
-        "task": order.task,
+        "task": options.task,
         "protocol": exam.protocol_sha256,
         "prompts": digest_prompts(exam.requests),
         "stop ids": " ".join(map(str, speech.manner.stop_ids)),
@@ -167,7 +181,7 @@ def _collect_run_settings(
         "model": model.name,
         "weights": model.weights_sha256,
         "engine": asked.engine,
-        **{f"option {key}": value for key, value in options.record_options(asked.options).items()},
+        **{f"option {key}": value for key, value in record_options(asked.options).items()},
         # A run whose answers were graded with their thoughts does not resume.
         **({} if speech.manner.thought is None else {"thought": speech.manner.thought}),
     }
@@ -179,36 +193,38 @@ def _check_unmerged_adapter(asked: TaskPlan, model: Model) -> list[Finding]:
     return [] if folder is None else diagnose.check_adapter(Path(folder), model)
 
 
-def _report_findings(order: Order, console: Console, name: str, found: Sequence[Finding]) -> tuple[Finding, ...]:
+def _report_findings(
+    options: ScoringOptions, console: Console, name: str, found: Sequence[Finding]
+) -> tuple[Finding, ...]:
     """Show what the checks noticed, and end where a finding refuses the model."""
-    with write_refusals_as_json(order, console):
-        findings.raise_refusals(name, found, order.accept)
+    with write_refusals_as_json(options, console):
+        findings.raise_refusals(name, found, options.accept)
     for one in found:
         console.warn(f"{name}: [{one.code}] {one.message}")
     return tuple(found)
 
 
 @contextmanager
-def write_refusals_as_json(order: Order, console: Console) -> Iterator[None]:
+def write_refusals_as_json(options: ScoringOptions, console: Console) -> Iterator[None]:
     """Write the findings of a refusal as JSON, where the user asks for JSON."""
     try:
         yield
     except RefusedError as error:
-        if order.as_json:
+        if options.as_json:
             console.write(records.encode_indented({"findings": error.findings}).decode())
         raise
 
 
-def plan_task(order: Order) -> TaskPlan:
+def plan_task(options: ScoringOptions) -> TaskPlan:
     """Check what does not hang on a model: task, items, engine and its options."""
-    findings.require_known_codes(order.accept)
-    task = plugins.load_task(order.task)
-    engine, why = (order.engine, "as asked") if order.engine else choose_default_engine()
+    findings.require_known_codes(options.accept)
+    task = plugins.load_task(options.task)
+    engine, why = (options.engine, "as asked") if options.engine else choose_default_engine()
     module = plugins.load_engine(engine)
-    chosen = options.parse_options(module.Options, order.options, f"engine {engine}")
-    gpus.assign_gpus(module, chosen, order.gpus)  # refused here, not after hours of training
+    chosen = parse_options(module.Options, options.options, f"engine {engine}")
+    gpus.assign_gpus(module, chosen, options.gpus)  # refused here, not after hours of training
     require_measuring_engine(task, engine, module)
-    problems = evaluate.select_problems(task, Split("test", mirror=order.mirror), order.limit, order.seed)
+    problems = evaluate.select_problems(task, Split("test", mirror=options.mirror), options.limit, options.seed)
     return TaskPlan(task, problems, engine, why, chosen)
 
 
@@ -226,25 +242,25 @@ def require_measuring_engine(task: Task, name: str, engine: Any) -> None:
 
 def choose_run_folder(sitting: EvaluationPlan) -> Path:
     """Where this run lies: the unfinished or equal one of this name, else the next free number."""
-    order = sitting.order
-    if order.run is not None and order.again:
+    options = sitting.options
+    if options.run is not None and options.again:
         raise BenchError("--again and --run do not go together", "name a new folder with --run, or leave --run out")
-    if order.run is not None:
-        return order.run
+    if options.run is not None:
+        return options.run
     part = "" if sitting.exam.limit is None else f"-{sitting.exam.limit}-seed{sitting.exam.seed}"
-    names = (Path(order.task).stem, sitting.model.name, sitting.engine)
+    names = (Path(options.task).stem, sitting.model.name, sitting.engine)
     stem = "-".join(map(entries.slugify, names)) + part
     number = 1
-    place: Path = order.runs / stem
+    place: Path = options.runs / stem
     while (place / "run.json").exists():
         finished, same = (
             (place / "entry.json").exists(),
             _read_run_settings(place) == runs.match_recorded_settings(place, sitting.settings),
         )
-        if (same and not (order.again and finished)) or not (finished or order.again):
+        if (same and not (options.again and finished)) or not (finished or options.again):
             break
         number += 1
-        place = order.runs / f"{stem}-{number}"
+        place = options.runs / f"{stem}-{number}"
     return place
 
 

@@ -11,7 +11,7 @@ from baseline_bench.core.display import Console
 from baseline_bench.core.types import Completion, Model, Problem, Request, Sampling
 from baseline_bench.evaluation import evaluate, pipeline, plan, protocol, runs
 from baseline_bench.evaluation.engine_reuse import LoadInfo
-from baseline_bench.evaluation.plan import EvaluationPlan, Order
+from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions
 
 SECONDS_FILE = "seconds.json"
 ALL, SHUFFLED = "all", "shuffled"
@@ -19,7 +19,9 @@ ALL, SHUFFLED = "all", "shuffled"
 
 def serialise_plan(seat: EvaluationPlan) -> dict[str, Any]:
     """All that a child needs to sit the same exam, as JSON; the model lies here by now and is not looked for again."""
-    plain = {field.name: getattr(seat.order, field.name) for field in fields(Order)} | {"engine": seat.engine}
+    plain = {field.name: getattr(seat.options, field.name) for field in fields(ScoringOptions)} | {
+        "engine": seat.engine
+    }
     model = {field.name: getattr(seat.model, field.name) for field in fields(Model)}
     return {what: {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
             for what, values in (("order", plain), ("model", model))}  # fmt: skip
@@ -27,10 +29,12 @@ def serialise_plan(seat: EvaluationPlan) -> dict[str, Any]:
 
 def _restore_plan(told: Mapping[str, Any], console: Console) -> EvaluationPlan:
     """The exam that `asked` tells of, in the child."""
-    order = told["order"]
-    places = {key: Path(order[key]) for key in ("leaderboards", "runs", "mirror", "cache") if order[key] is not None}
+    options = told["order"]
+    places = {
+        key: Path(options[key]) for key in ("leaderboards", "runs", "mirror", "cache") if options[key] is not None
+    }
     model = Model(**{**told["model"], "folder": Path(told["model"]["folder"])})
-    return plan.plan_model(Order(**{**order, **places}), console, model, None)
+    return plan.plan_model(ScoringOptions(**{**options, **places}), console, model, None)
 
 
 def generate_in_child(told: Mapping[str, Any], console: Console, _rank: int) -> None:
@@ -124,11 +128,11 @@ class _BatchedGenerator:
 def select_subset(seat: EvaluationPlan, items: int) -> EvaluationPlan:
     """The same seat before a seeded subset of its items."""
     exam = seat.exam
-    chosen = protocol.select_problems(exam.problems, min(items, len(exam.problems)), seat.order.seed)
+    chosen = protocol.select_problems(exam.problems, min(items, len(exam.problems)), seat.options.seed)
     asked = {problem.id for problem in chosen}
     requests = tuple(request for request in exam.requests if request.problem_id in asked)
     partial = len(chosen) < exam.total
-    limit, seed = (len(chosen), seat.order.seed) if partial else (None, None)
+    limit, seed = (len(chosen), seat.options.seed) if partial else (None, None)
     return replace(seat, exam=replace(exam, problems=tuple(chosen), requests=requests, limit=limit, seed=seed))
 
 

@@ -6,10 +6,11 @@ Each solution stands after its prompt as a training would put it there, the prom
 from collections.abc import Sequence
 from pathlib import Path
 
-from baseline_bench.core import options, plugins
+from baseline_bench.core import plugins
 from baseline_bench.core.contracts import Generator, LogprobGenerator
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError, NotFiniteError
+from baseline_bench.core.options import parse_options
 from baseline_bench.core.records import write_atomically
 from baseline_bench.core.types import TokenLogprobs, TrainingExample
 from baseline_bench.evaluation import runs
@@ -26,7 +27,7 @@ def should_measure(engine: str, pairs: Sequence[str]) -> bool:
     """Whether an engine measures under these `key=value` options; one that says nothing of it does not."""
     module = plugins.load_engine(engine)
     measures = getattr(module, "measures", None)
-    return measures is not None and bool(measures(options.parse_options(module.Options, pairs, f"engine {engine}")))
+    return measures is not None and bool(measures(parse_options(module.Options, pairs, f"engine {engine}")))
 
 
 def is_missing(run: Path, engine: str, pairs: Sequence[str]) -> bool:

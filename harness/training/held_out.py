@@ -35,7 +35,7 @@ def split_held_out(
         BenchError: a part would be empty.
     """
     rows, asked = plan.rows.rows, {sample.id: _normalise_question(sample) for sample in samples}
-    held, rest = _divide_ids([row.id for row in rows], held_out, plan.order.seed)
+    held, rest = _divide_ids([row.id for row in rows], held_out, plan.options.seed)
     taken = {asked[name] for name in held}
     rest = [name for name in rest if asked[name] not in taken]
     if not rest:
@@ -79,7 +79,7 @@ def _build_problems(task: Task, plan: TrainingPlan, held_out: Sequence[Sample]) 
     recipe = plan.recipe
     own = (recipe.task, recipes.resolve_path(recipe, "task"), getattr(task, "REPOSITORY", None))
     if recipes.resolve_path(recipe, "data") in own:
-        train = Split("train", recipe.config or "main", plan.order.mirror)
+        train = Split("train", recipe.config or "main", plan.options.mirror)
         by_id = {problem.id: problem for problem in task.problems(train)}
         return [by_id[sample.id] for sample in held_out]
     made = [Problem(each.id, each.messages[-1].content, "0", each.solution) for each in held_out]

@@ -19,6 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from baseline_bench.core import child_process, plugins, records
+from baseline_bench.core.command_options import (
+    argument,
+    cache_option,
+    checkpoints_option,
+    datasets_option,
+    option,
+    recipe_base_option,
+    recipe_keys_option,
+    trackers_option,
+)
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Model, Split, TrainingExample, Value
@@ -33,34 +43,34 @@ from baseline_bench.training.rows import TrainingSet, tokenise_samples
 REQUEST_FILE = "training.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be trained; see `bench train --help`.
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What to train.
 
     Attributes:
         commit: of this program where it runs without its repository, or None.
-        log: trackers that are told every step; they change no number and no setting.
+        log: trackers that receive every step; they change no number and no setting.
     """
 
-    recipe: str
-    sets: list[str]
-    base: str | None
-    seed: int
-    gpus: int
-    checkpoints: int
-    runs: Path
-    again: bool
-    mirror: Path | None
-    cache: Path
+    recipe: str = argument("a name of `bench list recipes`, or a .toml file", "RECIPE")
+    base: str | None = recipe_base_option()
+    sets: list[str] = recipe_keys_option()
+    seed: int = option("--seed", "of the training (default: %(default)s)", "S", 0)
+    checkpoints: int = checkpoints_option()
+    log: list[str] = trackers_option()
+    gpus: int = option("--gpus", "processes that share the work (default: %(default)s)", "N", 1)
+    runs: Path = option("--runs", "the folder of runs (default: %(default)s)", "DIR", Path("runs"))
+    again: bool = option("--again", "train again from the start, in another folder", default=False)
+    mirror: Path | None = datasets_option()
+    cache: Path = cache_option()
     commit: str | None = None
-    log: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
     """A training made ready: everything that could fail before weights are loaded has been done."""
 
-    order: Order
+    options: TrainingOptions
     recipe: Recipe
     model: Model
     speech: ModelTokenizer
@@ -68,44 +78,44 @@ class TrainingPlan:
     held_out: tuple[TrainingExample, ...]
 
 
-def plan_training(order: Order, console: Console, tasks: Sequence[str] = ()) -> TrainingPlan:
+def plan_training(options: TrainingOptions, console: Console, tasks: Sequence[str] = ()) -> TrainingPlan:
     """Read the recipe, find the base, turn the data into checked rows. Nothing is written.
 
     Args:
-        order: what is asked.
+        options: what is asked.
         console: where to talk.
         tasks: further tasks that the candidate will be scored on; the recipe's own is always looked at.
 
     Raises:
         BenchError: a recipe, base or data that cannot be used, or data that holds test items.
     """
-    recipe = recipes.read_recipe(order.recipe, order.sets, order.base)
-    if order.gpus < 1 or order.checkpoints < 0 or not 0 <= order.seed < 2**32:
+    recipe = recipes.read_recipe(options.recipe, options.sets, options.base)
+    if options.gpus < 1 or options.checkpoints < 0 or not 0 <= options.seed < 2**32:
         raise BenchError("--gpus is 1 or more, --checkpoints 0 or more, --seed 0 to 2^32 - 1", "mend the numbers")
     examined = dict.fromkeys([recipes.resolve_path(recipe, "task"), *tasks])
     for name in examined:
         contamination.require_separate_origins(recipe.derived_from, recipes.resolve_path(recipe, "data"), name)
     plugins.require_libraries(getattr(recipe.options, "LIBRARIES", ()), f"the trainer '{recipe.trainer}'")
-    tracking.require_trackers(order.log)
-    if order.gpus > 1 and 0 < (there := _count_gpus()) < order.gpus:
-        raise BenchError(f"--gpus {order.gpus}, but {there} are here", f"--gpus {there}")
+    tracking.require_trackers(options.log)
+    if options.gpus > 1 and 0 < (there := _count_gpus()) < options.gpus:
+        raise BenchError(f"--gpus {options.gpus}, but {there} are here", f"--gpus {there}")
     console.say(f"base {recipe.base}: looking for it, fetching what is missing")
-    with runs.explaining_write_errors(order.cache):
-        model = registry.resolve_model(recipes.resolve_path(recipe, "base"), order.cache)
+    with runs.explaining_write_errors(options.cache):
+        model = registry.resolve_model(recipes.resolve_path(recipe, "base"), options.cache)
     from baseline_bench.models import tokenizer  # loads transformers
 
     speech = tokenizer.load_tokenizer(model)
     from baseline_bench.training import data  # loads datasets
 
-    samples = data.load_samples(recipe, order.mirror)
+    samples = data.load_samples(recipe, options.mirror)
     for name in examined:
         contamination.require_no_leaks(
-            contamination.find_leaks(samples, plugins.load_task(name).problems(Split("test", mirror=order.mirror)))
+            contamination.find_leaks(samples, plugins.load_task(name).problems(Split("test", mirror=options.mirror)))
         )
     rows = tokenise_samples(
         samples, speech.tokenizer, speech.manner, min(recipe.max_length, speech.context or sys.maxsize)
     )
-    return TrainingPlan(order, recipe, model, speech, rows, ())
+    return TrainingPlan(options, recipe, model, speech, rows, ())
 
 
 def _count_gpus() -> int:
@@ -135,7 +145,7 @@ def train_candidate(plan: TrainingPlan, console: Console) -> Path:
         _write_request(plan, place)
         console.say(f"training {plan.recipe.name} on {plan.model.name}: {len(plan.rows.rows):,} rows")
         child_process.call_in_child(
-            "baseline_bench.training.worker:train_in_child", _build_worker_request(plan, place), plan.order.gpus
+            "baseline_bench.training.worker:train_in_child", _build_worker_request(plan, place), plan.options.gpus
         )
     finally:
         os.close(lock)
@@ -144,15 +154,15 @@ def train_candidate(plan: TrainingPlan, console: Console) -> Path:
 
 def choose_training_folder(plan: TrainingPlan) -> Path:
     """Where this training lies: the one with the same settings, else the next free number."""
-    order = plan.order
-    stem = entries.slugify(f"{plan.recipe.name}-{plan.model.name}-s{order.seed}")
-    number, place = 1, order.runs / stem
+    options = plan.options
+    stem = entries.slugify(f"{plan.recipe.name}-{plan.model.name}-s{options.seed}")
+    number, place = 1, options.runs / stem
     while (place / REQUEST_FILE).is_file():
         same = runs.read_json(place / REQUEST_FILE).get("settings") == collect_settings(plan)
-        if same and not (order.again and (place / candidate.CANDIDATE_FILE).is_file()):
+        if same and not (options.again and (place / candidate.CANDIDATE_FILE).is_file()):
             break
         number += 1
-        place = order.runs / f"{stem}-{number}"
+        place = options.runs / f"{stem}-{number}"
     return place
 
 
@@ -179,9 +189,9 @@ def collect_settings(plan: TrainingPlan) -> dict[str, Value]:
         "data": plan.rows.sha256,
         "held out": TrainingSet.of(plan.held_out).sha256,
         "base": plan.model.weights_sha256,
-        "seed": plan.order.seed,
-        "gpus": plan.order.gpus,
-        "checkpoints": plan.order.checkpoints,
+        "seed": plan.options.seed,
+        "gpus": plan.options.gpus,
+        "checkpoints": plan.options.checkpoints,
         "trainer": _digest_trainer_file(plan.recipe),
     }
 
@@ -212,18 +222,18 @@ def _write_request(plan: TrainingPlan, folder: Path) -> None:
 
 
 def _build_worker_request(plan: TrainingPlan, folder: Path) -> dict[str, Any]:
-    model, speech, rows, order = plan.model, plan.speech, plan.rows, plan.order
+    model, speech, rows, options = plan.model, plan.speech, plan.rows, plan.options
     return {
         "folder": str(folder),
-        "recipe": order.recipe,
+        "recipe": options.recipe,
         "recipe_sha256": recipes.digest_recipe(plan.recipe),
-        "sets": order.sets,
-        "base": order.base,
-        "seed": order.seed,
-        "gpus": order.gpus,
-        "checkpoints": order.checkpoints,
-        "commit": order.commit,
-        "log": list(order.log),
+        "sets": options.sets,
+        "base": options.base,
+        "seed": options.seed,
+        "gpus": options.gpus,
+        "checkpoints": options.checkpoints,
+        "commit": options.commit,
+        "log": list(options.log),
         "model": {
             "name": model.name,
             "source": model.source,

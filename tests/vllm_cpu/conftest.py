@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from baseline_bench import cli
+from baseline_bench.core.command_options import cache_folder
 from baseline_bench.models import registry
 
 MODEL = "smollm2-135m-it-q4_1"
@@ -30,4 +30,4 @@ def bench(tmp_path_factory):
 @pytest.fixture(scope="session")
 def model():
     """The embedded model, fetched and dequantised if need be."""
-    return registry.resolve_model(MODEL, cli.build_parser().parse_args(["doctor", MODEL]).cache)
+    return registry.resolve_model(MODEL, cache_folder())

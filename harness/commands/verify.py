@@ -14,6 +14,7 @@ from baseline_bench.analysis import noise as judging
 from baseline_bench.commands import reproduce
 from baseline_bench.commands.reproduce import Reproduction, ReproductionOptions
 from baseline_bench.core import plugins
+from baseline_bench.core.command_options import argument, cache_option, datasets_option, option, own_tasks_option
 from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Value
@@ -35,33 +36,34 @@ NEXT_LEVEL = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Verify:
-    """Entries to be checked again; see `bench verify --help`.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Entries to be checked again, and how far."""
 
-    Attributes:
-        entries: files of entries, each in its board's folder.
-        level: how far to go, 0 to 3.
-        model: where the weights are: a name, a folder, or a training's run; None follows the entry.
-        options: of the entry's engine, over the settings that the entry names.
-        again: generate anew, even where an unfinished run of the entry lies.
-        tasks: files of tasks that are none of ours.
-        words: the command as it was typed, without secrets.
-        against: "lm-eval": judge by its filters, and do nothing else; None otherwise.
-    """
-
-    entries: list[Path]
-    level: int
-    model: str | None
-    options: list[str]
-    again: bool
-    tasks: list[str]
-    runs: Path
-    mirror: Path | None
-    cache: Path
-    words: str
-    commit: str | None
-    against: str | None = None
+    entries: list[Path] = argument("an entry's .json in its board's folder", "ENTRY")
+    against: Literal["lm-eval"] | None = option(
+        "--against", "judge the completions of entries or runs by lm-eval too, and list every judgement that differs"
+    )
+    level: Literal[0, 1, 2, 3] = option(
+        "--level", "0 numbers, 1 graded again, 2 generated again, 3 inside the noise (default: 1)", default=1
+    )
+    model: str | None = option(
+        "--model",
+        "where the weights are: a name, a folder, or a training's run (default: as the entry names them)",
+        "MODEL",
+    )
+    options: list[str] = option(
+        "-o --option", "of the entry's engine, over the settings that the entry names", "KEY=VALUE", list
+    )
+    again: bool = option(
+        "--again", "generate again from the start instead of resuming an unfinished check", default=False
+    )
+    tasks: list[str] = own_tasks_option()
+    runs: Path = option("--runs", "the folder of runs (default: %(default)s)", "DIR", Path("runs"))
+    mirror: Path | None = datasets_option()
+    cache: Path = cache_option()
+    words: str = ""
+    commit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class LevelReached:
     stopped: str | None = None
 
 
-def verify(order: Verify, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     """Check every entry, add a record for each that is sound, and say what the next level takes.
 
     Returns:
@@ -92,21 +94,21 @@ def verify(order: Verify, console: Console) -> int:
     Raises:
         BenchError: no such entry, a level that there is not, or an engine's own.
     """
-    if order.level not in (0, 1, 2, 3):
-        raise BenchError(f"there is no level {order.level}", "give --level 0, 1, 2 or 3")
-    if order.against is not None:
-        return int(lm_eval_check.compare_with_lm_eval(order.entries, order.mirror, console))
+    if options.level not in (0, 1, 2, 3):
+        raise BenchError(f"there is no level {options.level}", "give --level 0, 1, 2 or 3")
+    if options.against is not None:
+        return int(lm_eval_check.compare_with_lm_eval(options.entries, options.mirror, console))
     short = False
-    for path in order.entries:
+    for path in options.entries:
         entry = entries.read_entry(path)
-        reached = _verify_levels(path, entry, order, console)
-        record = None if reached.level is None else _write_record(path, reached, order)
-        _print_progress(path, reached, record, order, console)
-        short = short or reached.level is None or reached.level < order.level
+        reached = _verify_levels(path, entry, options, console)
+        record = None if reached.level is None else _write_record(path, reached, options)
+        _print_progress(path, reached, record, options, console)
+        short = short or reached.level is None or reached.level < options.level
     return 1 if short else 0
 
 
-def _verify_levels(path: Path, entry: Entry, order: Verify, console: Console) -> LevelReached:
+def _verify_levels(path: Path, entry: Entry, options: Options, console: Console) -> LevelReached:
     """From level 0 upwards, as far as is asked and as it goes."""
     here = LevelReached(None, (), (), provenance.find_processor_name())
     wrong = entries.check_entry_file(path, entry)
@@ -114,9 +116,9 @@ def _verify_levels(path: Path, entry: Entry, order: Verify, console: Console) ->
         return replace(here, missing=_format_failures("level 0", wrong))
     found = ("level 0: the numbers follow from the bits, the digests and the file's name from the content",)
     here = replace(here, level=0, found=found, missing=(NEXT_LEVEL[0],))
-    if order.level == 0:
+    if options.level == 0:
         return here
-    grader = Regrader(order.tasks, order.mirror)
+    grader = Regrader(options.tasks, options.mirror)
     lacking = grader.lacking(entry)
     wrong = entries.verify_entry(path, grader if lacking is None else None)
     if wrong:
@@ -127,7 +129,7 @@ def _verify_levels(path: Path, entry: Entry, order: Verify, console: Console) ->
     line = f"level 1: the bits follow from the committed completions by {entry.result.task.reader}; golds: {golds}"
     following = NEXT_LEVEL[1].format(engine=entry.result.engine.version, device=entry.result.provenance.device)
     here = replace(here, level=1, found=(*here.found, line), missing=(following,))
-    return here if order.level == 1 else _verify_by_regeneration(path, entry, here, order, console)
+    return here if options.level == 1 else _verify_by_regeneration(path, entry, here, options, console)
 
 
 def _format_failures(level: str, wrong: Sequence[str]) -> tuple[str, ...]:
@@ -142,19 +144,19 @@ def find_task(entry: Entry, files: Sequence[str]) -> str | None:
 
 
 def _verify_by_regeneration(
-    path: Path, entry: Entry, here: LevelReached, order: Verify, console: Console
+    path: Path, entry: Entry, here: LevelReached, options: Options, console: Console
 ) -> LevelReached:
     """Levels 2 and 3, both from one generation."""
     where = ReproductionOptions(
-        model=order.model,
-        options=order.options,
-        task=find_task(entry, order.tasks) or entry.result.task.name,
-        again=order.again,
-        runs=order.runs,
-        mirror=order.mirror,
-        cache=order.cache,
-        words=order.words,
-        commit=order.commit,
+        model=options.model,
+        options=options.options,
+        task=find_task(entry, options.tasks) or entry.result.task.name,
+        again=options.again,
+        runs=options.runs,
+        mirror=options.mirror,
+        cache=options.cache,
+        words=options.words,
+        commit=options.commit,
     )
     try:
         made = reproduce.plan_reproduction(path, entry, where, console)
@@ -174,7 +176,7 @@ def _verify_by_regeneration(
         here = replace(here, missing=("level 2: every answer equal in every token", NEXT_LEVEL[2]))
     else:
         here = replace(here, level=2, missing=(NEXT_LEVEL[2],))
-    return here if order.level == 2 else _verify_within_noise(path, entry, outcome, here)
+    return here if options.level == 2 else _verify_within_noise(path, entry, outcome, here)
 
 
 def _verify_within_noise(path: Path, entry: Entry, outcome: Reproduction, here: LevelReached) -> LevelReached:
@@ -206,7 +208,7 @@ def _setup_key(weights: str | None, record: noise.NoiseRecord | Result) -> tuple
     return weights, record.prompts_sha256, record.selection.ids_sha256, engine, record.provenance.device
 
 
-def _write_record(path: Path, reached: LevelReached, order: Verify) -> Path:
+def _write_record(path: Path, reached: LevelReached, options: Options) -> Path:
     """The record's file; an equal finding by the same program on the same machine is not written twice."""
     if reached.level is None:
         raise ValueError("an unsound entry gets no record")
@@ -218,7 +220,7 @@ def _write_record(path: Path, reached: LevelReached, order: Verify) -> Path:
         level=reached.level,
         found=reached.found,
         missing=reached.missing,
-        provenance=provenance.describe_program(order.words, order.commit, reached.hardware, reached.driver),
+        provenance=provenance.describe_program(options.words, options.commit, reached.hardware, reached.driver),
     )
     for before in retractions.read_records(path.parent).verifications:
         kept = replace(before.provenance, command=record.provenance.command)
@@ -227,10 +229,10 @@ def _write_record(path: Path, reached: LevelReached, order: Verify) -> Path:
     return leaderboard.write_and_render(path.parent, lambda board: retractions.write_record(record, board))
 
 
-def _print_progress(path: Path, reached: LevelReached, record: Path | None, order: Verify, console: Console) -> None:
+def _print_progress(path: Path, reached: LevelReached, record: Path | None, options: Options, console: Console) -> None:
     """Print how far the entry came, what was found, and what the next level takes."""
     level = "none: its files contradict one another" if reached.level is None else str(reached.level)
-    rows = [("level reached", f"{level} (asked: {order.level})")]
+    rows = [("level reached", f"{level} (asked: {options.level})")]
     rows += [("found", line) for line in reached.found]
     rows += [("missing" if reached.level is not None else "wrong", line) for line in reached.missing]
     rows += [] if reached.stopped is None else [("stopped", f"before level 2: {reached.stopped}")]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from baseline_bench.core import plugins
+from baseline_bench.core.command_options import argument, datasets_option
 from baseline_bench.core.contracts import Task
 from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import BenchError
@@ -20,39 +21,33 @@ LM_EVAL_TASK = "gsm8k"
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
-    """What to write; see `bench export --help`.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which task to write, and where."""
 
-    Attributes:
-        task: a name of `bench list tasks`, or a .py file.
-        folder: takes the files.
-        mirror: a folder of data sets, or None for the hub.
-    """
-
-    task: str
-    folder: Path
-    mirror: Path | None
+    task: str = argument("a name of `bench list tasks`, or a .py file", "TASK")
+    folder: Path = argument("default: %(default)s", "DIR", Path("lm-eval"))
+    mirror: Path | None = datasets_option()
 
 
-def export(order: Export, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     """Write the task as lm-eval's own files, one for models with a chat template and one for those without.
 
     Raises:
         BenchError: the task is lm-eval's own, draws several answers, or has prompts that no file of lm-eval can say.
     """
-    if ":" in order.task and not order.task.endswith(".py"):
-        raise BenchError(f"{order.task} is lm-eval's own", f"lm_eval run --tasks {order.task.partition(':')[2]}")
-    task = plugins.load_task(order.task)
+    if ":" in options.task and not options.task.endswith(".py"):
+        raise BenchError(f"{options.task} is lm-eval's own", f"lm_eval run --tasks {options.task.partition(':')[2]}")
+    task = plugins.load_task(options.task)
     if task.SAMPLING.draws is not None:
         what = f"{task.LABEL} draws several answers, of which lm-eval's {LM_EVAL_TASK} judges the first alone"
         raise BenchError(what, "score it with bench")
-    problems = list(task.problems(Split("test", mirror=order.mirror)))
+    problems = list(task.problems(Split("test", mirror=options.mirror)))
     shots, name = _find_shots(task, problems), _build_task_name(task)
     judged = _build_grading_config(task)
     chat = {
         "task": name,
-        **_write_questions(problems, order.folder, name),
+        **_write_questions(problems, options.folder, name),
         **_build_prompt_config(task, shots),
         **judged,
     }
@@ -63,8 +58,8 @@ def export(order: Export, console: Console) -> int:
         "target_delimiter": " ",
         "fewshot_delimiter": "\n\n",
     }
-    files = [_write_task_file(order.folder, task, each) for each in (chat, text)]
-    run = f"lm_eval run --model hf --model_args pretrained=MODEL --include_path {order.folder} --tasks"
+    files = [_write_task_file(options.folder, task, each) for each in (chat, text)]
+    run = f"lm_eval run --model hf --model_args pretrained=MODEL --include_path {options.folder} --tasks"
     rows = [("written", ", ".join(map(str, files)))]
     rows += [("chat template", f"{run} {name} --apply_chat_template --fewshot_as_multiturn True")]
     rows += [("none", f"{run} {name}_text")]

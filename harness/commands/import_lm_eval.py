@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from baseline_bench.core.command_options import argument, leaderboards_option, option
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError, suggest_name
 from baseline_bench.core.records import digest
@@ -22,59 +23,54 @@ _FILE_ADVICE = "give a results_*.json that `lm_eval run --log_samples --output_p
 _SCORE_TOLERANCE = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class ImportLmEval:
-    """Which result to take in.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which result to import, and beside which rows it is shown."""
 
-    Attributes:
-        file: lm-eval's results file.
-        samples: its samples file; None is the one beside it.
-        of_task: which of its tasks; None where it has one.
-        metric: "metric,filter"; None where it has one.
-        name: what the record is called; None takes the model's own name.
-        board: beside whose rows it is shown.
-    """
-
-    file: Path
-    samples: Path | None
-    of_task: str | None
-    metric: str | None
-    name: str | None
-    board: str
-    leaderboards: Path
+    file: Path = argument("a results_*.json of lm-eval", "FILE")
+    samples: Path | None = option("--samples", "its samples (default: those in the same folder)", "FILE")
+    of_task: str | None = option("--task", "which of its tasks (default: the only one)", "NAME")
+    metric: str | None = option(
+        "--metric", "which of its scores, as exact_match,strict-match (default: the only one)", "METRIC,FILTER"
+    )
+    name: str | None = option("--name", "the name of its line (default: the model's name)", "NAME")
+    board: str = option("--board", "the board that shows it (default: %(default)s)", "NAME", "gsm8k")
+    leaderboards: Path = leaderboards_option()
 
 
-def bring_in(order: ImportLmEval, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     """Write the record and render the pages, naming every file that changed, and say what is not known.
 
     Raises:
         BenchError: files that are not lm-eval's, samples that do not give the score, or no such board.
     """
-    known = leaderboard.list_boards(order.leaderboards)
-    if order.board not in known:
-        way_out = suggest_name(order.board, known, "score a model first, for a board is made of rows")
-        raise BenchError(f"no board '{order.board}' in {order.leaderboards}", way_out)
-    record = _build_result(order)
-    with runs.explaining_write_errors(order.leaderboards):
-        written = foreign.write_record(record, order.leaderboards / order.board)
-        changed = leaderboard.update_pages(order.leaderboards)
+    known = leaderboard.list_boards(options.leaderboards)
+    if options.board not in known:
+        way_out = suggest_name(options.board, known, "score a model first, for a board is made of rows")
+        raise BenchError(f"no board '{options.board}' in {options.leaderboards}", way_out)
+    record = _build_result(options)
+    with runs.explaining_write_errors(options.leaderboards):
+        written = foreign.write_record(record, options.leaderboards / options.board)
+        changed = leaderboard.update_pages(options.leaderboards)
     console.write("".join(f"{file}\n" for file in (written, *changed)))
-    console.warn(f"{record.candidate} is not verified and compared with nothing; not known: {', '.join(record.unknown)}")
+    console.warn(
+        f"{record.candidate} is not verified and compared with nothing; not known: {', '.join(record.unknown)}"
+    )
     return 0
 
 
-def _build_result(order: ImportLmEval) -> ExternalResult:
-    found = _read_results(order.file)
-    task = _choose_one(order.of_task, list(found["results"]), f"{order.file} holds several tasks", "--task")
+def _build_result(options: Options) -> ExternalResult:
+    found = _read_results(options.file)
+    task = _choose_one(options.of_task, list(found["results"]), f"{options.file} holds several tasks", "--task")
     scores, config = found["results"][task], found.get("configs", {}).get(task, {})
     names = [name for name in scores if "," in name and not name.partition(",")[0].endswith("_stderr")]
-    metric = _choose_one(order.metric, names, f"{task} has several scores", "--metric")
-    path = order.samples or _find_samples_file(order.file, task)
+    metric = _choose_one(options.metric, names, f"{task} has several scores", "--metric")
+    path = options.samples or _find_samples_file(options.file, task)
     lines = _read_samples(path, *metric.split(",", 1))
     right = [_parse_bit(line[metric.partition(",")[0]], path) for line in lines]
     if abs(sum(right) / len(right) - float(scores[metric])) > _SCORE_TOLERANCE:
         raise BenchError(
-            f"{path} gives {sum(right)} of {len(right)} right, {order.file} says {scores[metric]}",
+            f"{path} gives {sum(right)} of {len(right)} right, {options.file} says {scores[metric]}",
             "give the samples of that very run with --samples FILE",
         )
     counts, settings = found.get("n-samples", {}).get(task, {}), found.get("config", {})
@@ -82,7 +78,7 @@ def _build_result(order: ImportLmEval) -> ExternalResult:
     return ExternalResult(
         schema=1,
         created=datetime.fromtimestamp(int(found["date"]), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        candidate=order.name or _find_model_name(found),
+        candidate=options.name or _find_model_name(found),
         tool=f"lm-eval {found.get('lm_eval_version') or 'of an unknown version'}",
         task=task,
         version=_text_or_none(found.get("versions", {}).get(task)),
@@ -98,7 +94,7 @@ def _build_result(order: ImportLmEval) -> ExternalResult:
         device=_text_or_none(settings.get("device")),
         template_sha256=_text_or_none(found.get("chat_template_sha")),
         max_tokens=_count_or_none(config.get("generation_kwargs", {}).get("max_gen_toks")),
-        results_sha256=hashlib.sha256(order.file.read_bytes()).hexdigest(),
+        results_sha256=hashlib.sha256(options.file.read_bytes()).hexdigest(),
         samples_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
 

@@ -12,11 +12,12 @@ from typing import Any
 
 from baseline_bench.analysis.noise import describe_noise_floor
 from baseline_bench.core import child_process, records
+from baseline_bench.core.command_options import option
 from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Value
 from baseline_bench.evaluation import entry_builder, evaluate, plan, repeat, runs
-from baseline_bench.evaluation.plan import EvaluationPlan, Order
+from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions
 from baseline_bench.rendering import leaderboard
 from baseline_bench.results import noise as store
 from baseline_bench.results.bits import Bits
@@ -27,20 +28,24 @@ from baseline_bench.results.noise import BatchPasses, NoiseRun, RunPair
 RECORD_FILE = "noise.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Noise(Order):
-    """A model to be scored several times; see `bench noise --help`.
+@dataclass(frozen=True, kw_only=True)
+class Options(ScoringOptions):
+    """A model to be scored several times, and further ways of asking it."""
 
-    Attributes:
-        times: runs over all items, each with an engine of its own.
-        passes: manners of asking, such as "all,shuffled,8,1", the first being what the others are compared with;
-            "none" leaves them out.
-        items: how many items each pass asks.
-    """
-
-    times: int
-    passes: str
-    items: int
+    task: str = option("--task", "a name of `bench list tasks`, or a .py file", "NAME", "gsm8k")
+    name: str | None = option("--name", "the name of its rows (default: the model's name)", "NAME")
+    times: int = option("--runs", "how often to score it (default: %(default)s)", "K", 3)
+    passes: str = option(
+        "--passes",
+        "ways to ask in one more engine: all at once, shuffled, batches of N, or none (default: %(default)s)",
+        "HOW,HOW",
+        "all,shuffled,8,1",
+    )
+    items: int = option("--items", "items of each such pass (default: %(default)s)", "N", 64)
+    runs: Path = option("--runs-dir", "the folder of runs (default: %(default)s)", "DIR", Path("runs"))
+    run: Path | None = None
+    again: bool = option("--again", "measure again, in another folder", default=False)
+    as_json: bool = option("--json", "print the record alone, as JSON", default=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ class _FinishedRun:
     traces: tuple[str, ...]
 
 
-def noise(order: Noise, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     """Score the model as often as asked, compare the runs, and add one record to the board's folder.
 
     Finished answers are kept: the same command goes on where it stood, and more `times` adds to the runs there are.
@@ -59,24 +64,24 @@ def noise(order: Noise, console: Console) -> int:
     Raises:
         BenchError: fewer than two runs or one item, an unknown manner, or runs that did not meet the same engine.
     """
-    if order.times < 2:
-        raise BenchError(f"{order.times} runs show no noise", "give --runs 3 or more")
-    if order.items < 1:
-        raise BenchError(f"--items {order.items} leaves nothing to ask", "give 1 or more, or --passes none")
-    manners = _parse_passes(order.passes)
-    seat = plan.plan_evaluation(order, console)
-    place = _choose_folder(order, seat)
+    if options.times < 2:
+        raise BenchError(f"{options.times} runs show no noise", "give --runs 3 or more")
+    if options.items < 1:
+        raise BenchError(f"--items {options.items} leaves nothing to ask", "give 1 or more, or --passes none")
+    manners = _parse_passes(options.passes)
+    seat = plan.plan_evaluation(options, console)
+    place = _choose_folder(options, seat)
     with runs.explaining_write_errors(place):
         place.mkdir(parents=True, exist_ok=True)
     lock = runs.lock_folder(place, wait=False)
     try:
-        record = _build_record(order, seat, manners, place, console)
+        record = _build_record(options, seat, manners, place, console)
     finally:
         os.close(lock)
     path = leaderboard.write_and_render(
-        order.leaderboards / record.task.name, lambda board: store.write_record(record, board)
+        options.leaderboards / record.task.name, lambda board: store.write_record(record, board)
     )
-    _print_record(record, path, order.as_json, console)
+    _print_record(record, path, options.as_json, console)
     return 0
 
 
@@ -93,32 +98,32 @@ def _parse_passes(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"batch {int(word)}" if word.isdecimal() else word for word in words))
 
 
-def _choose_folder(order: Noise, seat: EvaluationPlan) -> Path:
+def _choose_folder(options: Options, seat: EvaluationPlan) -> Path:
     """The folder of these runs, named by all that could change an answer; with `again` the first without a record."""
-    stem = "-".join(map(slugify, ("noise", Path(order.task).stem, seat.model.name, seat.engine)))
+    stem = "-".join(map(slugify, ("noise", Path(options.task).stem, seat.model.name, seat.engine)))
     stem += f"-{records.digest(seat.settings)[:8]}"
-    place, number = order.runs / stem, 1
-    while order.again and (place / RECORD_FILE).is_file():
+    place, number = options.runs / stem, 1
+    while options.again and (place / RECORD_FILE).is_file():
         number += 1
-        place = order.runs / f"{stem}-{number}"
+        place = options.runs / f"{stem}-{number}"
     return place
 
 
 def _build_record(
-    order: Noise, seat: EvaluationPlan, manners: Sequence[str], place: Path, console: Console
+    options: Options, seat: EvaluationPlan, manners: Sequence[str], place: Path, console: Console
 ) -> store.NoiseRecord:
     """The record, dated when it was first whole; made again only where other runs or passes are asked for."""
-    folders = [place / f"run-{number}" for number in range(1, order.times + 1)]
+    folders = [place / f"run-{number}" for number in range(1, options.times + 1)]
     for number, folder in enumerate(folders, 1):
         if not repeat.is_complete(folder, seat.exam.problems):
-            console.say(f"run {number} of {order.times}, with an engine of its own")
+            console.say(f"run {number} of {options.times}, with an engine of its own")
             child_process.call_in_child(
                 "baseline_bench.evaluation.repeat:generate_in_child",
                 {**repeat.serialise_plan(seat), "folder": str(folder)},
             )
-    sat = repeat.select_subset(seat, order.items)
-    beside = [place / f"pass-{order.items}-{slugify(manner)}" for manner in manners]
-    _generate_passes(order, sat, manners, beside, console)
+    sat = repeat.select_subset(seat, options.items)
+    beside = [place / f"pass-{options.items}-{slugify(manner)}" for manner in manners]
+    _generate_passes(options, sat, manners, beside, console)
     resolved = _read_engine_settings([*folders, *beside])
     done = [_read_run(seat, folder, repeat.ALL) for folder in folders]
     result = entry_builder.build_result(seat, *_grade_run(seat, folders[0]), resolved)
@@ -154,7 +159,7 @@ def _keep_equal_record(found: store.NoiseRecord, path: Path) -> store.NoiseRecor
 
 
 def _generate_passes(
-    order: Noise, seat: EvaluationPlan, manners: Sequence[str], folders: Sequence[Path], console: Console
+    options: Options, seat: EvaluationPlan, manners: Sequence[str], folders: Sequence[Path], console: Console
 ) -> None:
     """Let a child make the passes that are not whole, each from its beginning: the rest alone would be batched anew."""
     waiting = []
@@ -167,7 +172,7 @@ def _generate_passes(
         console.say(f"{len(waiting)} passes over {len(seat.exam.problems)} items, in one engine")
         child_process.call_in_child(
             "baseline_bench.evaluation.repeat:generate_passes_in_child",
-            {**repeat.serialise_plan(seat), "items": order.items, "passes": waiting},
+            {**repeat.serialise_plan(seat), "items": options.items, "passes": waiting},
         )
 
 

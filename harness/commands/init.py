@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import baseline_bench
+from baseline_bench.core.command_options import argument
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import write_atomically
@@ -31,21 +32,21 @@ Next, in {folder}:
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Init:
-    """Where to begin. `folder` is made if need be."""
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The folder to write into; it is created if need be."""
 
-    folder: Path
+    folder: Path = argument("default: the current folder", "DIR", Path())
 
 
-def init(order: Init, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     """Write what is not there, leave what is, and say which is which.
 
     Raises:
         BenchError: the folder, or one that it needs inside, is a file.
     """
-    for name, text in _render_files(order.folder):
-        path = order.folder / name
+    for name, text in _render_files(options.folder):
+        path = options.folder / name
         if path.is_symlink() or path.exists():
             same = path.is_file() and path.read_bytes() == text.encode()
             console.write(f"there    {path}\n" if same else f"left     {path} is yours and stays; ours would be:\n")
@@ -54,7 +55,7 @@ def init(order: Init, console: Console) -> int:
         _make_folder(path.parent)
         write_atomically(path, text.encode())
         console.write(f"written  {path}\n")
-    console.write(_NEXT_STEPS.format(folder=order.folder))
+    console.write(_NEXT_STEPS.format(folder=options.folder))
     return 0
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from baseline_bench.core.command_options import MUST_BE_GIVEN, argument, leaderboards_option, option
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError, suggest_name
 from baseline_bench.evaluation import runs
@@ -14,23 +15,17 @@ from baseline_bench.results import entries, retractions
 from baseline_bench.results.retractions import BoardRecords, Retraction
 
 
-@dataclass(frozen=True, slots=True)
-class Retract:
-    """Which entry to withdraw.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which entry to withdraw, and why."""
 
-    Attributes:
-        entry: its path, or its file name on any board, with or without .json.
-        why: one line for the reader of the board.
-        superseded_by: the entry of the same board that takes its place, named alike; None for a plain retraction.
-    """
-
-    leaderboards: Path
-    entry: str
-    why: str
-    superseded_by: str | None
+    entry: str = argument("its path, or its file name on any board", "ENTRY")
+    why: str = option("--why", "one line for the reader of the board", "TEXT", MUST_BE_GIVEN)
+    superseded_by: str | None = option("--superseded-by", "the entry of the same board that takes its place", "ENTRY")
+    leaderboards: Path = leaderboards_option()
 
 
-def retract(order: Retract, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     """Write the record and render the pages, naming every file that changed.
 
     Withdrawing it again for the same reason changes nothing; for another, the newest record is the one that is shown.
@@ -38,16 +33,16 @@ def retract(order: Retract, console: Console) -> int:
     Raises:
         BenchError: no such entry, no reason, or a successor that cannot be one.
     """
-    why = _check_reason(order.why)
-    path = _find_entry_file(order.entry, order.leaderboards, leaderboard.list_boards(order.leaderboards))
+    why = _check_reason(options.why)
+    path = _find_entry_file(options.entry, options.leaderboards, leaderboard.list_boards(options.leaderboards))
     board = path.parent
-    with runs.explaining_write_errors(order.leaderboards):
+    with runs.explaining_write_errors(options.leaderboards):
         said = retractions.read_records(board)
-        successor = None if order.superseded_by is None else _find_successor(order, path, said)
+        successor = None if options.superseded_by is None else _find_successor(options, path, said)
         record = _build_record(path, why, successor, said)
         _refuse_loop(record, said)
         written = retractions.write_record(record, board)
-        changed = leaderboard.update_pages(order.leaderboards)
+        changed = leaderboard.update_pages(options.leaderboards)
     console.write("".join(f"{file}\n" for file in (written, *changed)))
     return 0
 
@@ -82,9 +77,9 @@ def _find_entry_file(asked: str, leaderboards: Path, boards: Sequence[str]) -> P
     return places[0]
 
 
-def _find_successor(order: Retract, path: Path, said: BoardRecords) -> str:
-    asked = order.superseded_by or ""
-    other = _find_entry_file(asked, order.leaderboards, leaderboard.list_boards(order.leaderboards))
+def _find_successor(options: Options, path: Path, said: BoardRecords) -> str:
+    asked = options.superseded_by or ""
+    other = _find_entry_file(asked, options.leaderboards, leaderboard.list_boards(options.leaderboards))
     if other == path:
         raise BenchError(f"{path.name} cannot supersede itself", "name the entry that takes its place")
     if other.parent != path.parent:

@@ -15,6 +15,7 @@ from baseline_bench.analysis.compare import (
 )
 from baseline_bench.analysis.differences import is_untrained, list_differences
 from baseline_bench.analysis.multiple_testing import holm_adjust
+from baseline_bench.core.command_options import datasets_option, leaderboards_option, option, own_tasks_option
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.markup import code_span
@@ -40,24 +41,18 @@ _MAX_EXAMPLES = 5
 _LINK_PATTERN = re.compile(r"https?://[A-Za-z0-9._~:/%@-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What to report.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to describe."""
 
-    Attributes:
-        base: the ref that the branch is to be merged into.
-        out: the file that takes the comment; None for stdout.
-        link: where the repository's files can be read at the head's commit, or None.
-        tasks: files of tasks that are none of ours, for the check.
-        mirror: a folder of data sets, for the check.
-    """
-
-    leaderboards: Path
-    base: str
-    out: Path | None
-    link: str | None
-    tasks: list[str]
-    mirror: Path | None
+    base: str = option("--base", "the branch that takes the pull request (default: %(default)s)", "REF", "origin/main")
+    leaderboards: Path = leaderboards_option()
+    out: Path | None = option("--out", "where the comment goes (default: stdout)", "FILE")
+    link: str | None = option(
+        "--link", "where files can be read, as https://github.com/owner/name/blob/COMMIT (default: no links)", "URL"
+    )
+    tasks: list[str] = own_tasks_option()
+    mirror: Path | None = datasets_option()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +64,29 @@ class _UnadjustedComparison:
     found: Comparison
 
 
-def pr_report(order: Order, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     """Write the comment. Faults of the board are told in it and do not change the exit status: the check's does.
 
     Raises:
         BenchError: no repository, no such base, no such folder, or a link that is none.
     """
-    if order.link is not None and not _LINK_PATTERN.fullmatch(order.link):
-        raise BenchError(f"{order.link!r} is no address", "give one such as https://github.com/owner/name/blob/COMMIT")
+    if options.link is not None and not _LINK_PATTERN.fullmatch(options.link):
+        raise BenchError(
+            f"{options.link!r} is no address", "give one such as https://github.com/owner/name/blob/COMMIT"
+        )
     told = comment.render_comment(
-        _build_report(order, git_history.find_branch_changes(order.leaderboards, order.base), _find_faults(order))
+        _build_report(
+            options, git_history.find_branch_changes(options.leaderboards, options.base), _find_faults(options)
+        )
     )
-    if order.out is None:
+    if options.out is None:
         console.write(told)
     else:
-        write_atomically(order.out, told.encode())
+        write_atomically(options.out, told.encode())
     return 0
 
 
-def _build_report(order: Order, added: BranchChanges, faults: tuple[str, ...]) -> PullRequestReport:
+def _build_report(options: Options, added: BranchChanges, faults: tuple[str, ...]) -> PullRequestReport:
     rows = [(stand, row) for stand in added.boards for row in _sort_rows(stand.new)]
     bouts = [_compare_row(stand, row) for stand, row in rows]
     p_values = [bout.found.p for of_row, _ in bouts for bout in of_row]
@@ -95,7 +94,7 @@ def _build_report(order: Order, added: BranchChanges, faults: tuple[str, ...]) -
     proposed = []
     for (stand, row), (of_row, remarks) in zip(rows, bouts, strict=True):
         contests = tuple(
-            _build_comparison(order.leaderboards, added.commit, stand, row, (bout, next(adjusted))) for bout in of_row
+            _build_comparison(options.leaderboards, added.commit, stand, row, (bout, next(adjusted))) for bout in of_row
         )
         proposed.append(
             ProposedRow(
@@ -103,14 +102,14 @@ def _build_report(order: Order, added: BranchChanges, faults: tuple[str, ...]) -
                 row=row,
                 contests=contests,
                 remarks=tuple(remarks),
-                steps=_read_steps(order.leaderboards / stand.name / row.file),
+                steps=_read_steps(options.leaderboards / stand.name / row.file),
                 changes=list_differences(row.entry, contests[-1].against.entry) if contests else (),
             )
         )
     return PullRequestReport(
-        base=order.base,
+        base=options.base,
         commit=added.commit,
-        link=None if order.link is None else order.link.rstrip("/"),
+        link=None if options.link is None else options.link.rstrip("/"),
         prefix=added.prefix,
         faults=faults,
         rows=tuple(proposed),
@@ -119,9 +118,11 @@ def _build_report(order: Order, added: BranchChanges, faults: tuple[str, ...]) -
     )
 
 
-def _find_faults(order: Order) -> tuple[str, ...]:
+def _find_faults(options: Options) -> tuple[str, ...]:
     """The faults of `bench board --check --base`."""
-    return tuple(map(str, checking.find_faults(order.leaderboards, Regrader(order.tasks, order.mirror), order.base)))
+    return tuple(
+        map(str, checking.find_faults(options.leaderboards, Regrader(options.tasks, options.mirror), options.base))
+    )
 
 
 def _sort_rows(rows: Sequence[Row]) -> list[Row]:

@@ -2,24 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from baseline_bench.core import plugins
+from baseline_bench.core.command_options import argument
 from baseline_bench.core.display import Console
 from baseline_bench.models import registry
 from baseline_bench.training import recipes
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+@dataclass(frozen=True, kw_only=True)
+class Options:
     """What to list."""
 
-    kind: str
+    kind: Literal["models", "tasks", "engines", "trainers", "recipes"] = argument("what to list")
 
 
-def listing(order: Listing, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     """Print one name a line with what it stands for."""
-    console.write("".join(f"{name:<26} {text}\n" for name, text in _list_names(order.kind)))
+    console.write("".join(f"{name:<26} {text}\n" for name, text in _list_names(options.kind)))
     return 0
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from baseline_bench.core.command_options import argument, datasets_option, leaderboards_option, option
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import write_atomically
@@ -21,46 +22,35 @@ _OWN_MARKERS = (deck.MARKER.encode(), b'<p class="eyebrow">bench report')
 _NAME_PATTERN = re.compile("[a-z0-9][a-z0-9_-]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What to report.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to report."""
 
-    Attributes:
-        name: of the report, and of the claims file where `claims` names no other.
-        board: whose rows.
-        claims: a file of `claims/`; None for the one called as the report, where there is one.
-        out: the folder; None for reports/<name>.
-        rows: candidates to show; empty for all.
-        mirror: a folder of data sets, for the questions' text.
-        questions: whether the page may hold that text.
-        check: write nothing; fail where the files are not what the entries give.
-    """
-
-    name: str
-    board: str
-    claims: str | None
-    out: Path | None
-    rows: list[str]
-    leaderboards: Path
-    mirror: Path | None
-    questions: bool
-    check: bool
+    name: str = argument("of the report (default: study)", "NAME", "study")
+    board: str = option("--board", "whose rows (default: %(default)s)", "NAME", "gsm8k")
+    claims: str | None = option("--claims", "a file of leaderboards/claims (default: NAME, where there is one)", "NAME")
+    out: Path | None = option("--out", "where it goes (default: reports/NAME)", "DIR")
+    rows: list[str] = option("--row", "a row to show; may be repeated (default: all)", "CANDIDATE", list)
+    leaderboards: Path = leaderboards_option()
+    questions: bool = option("--without-questions", "leave the questions' text out", default=True)
+    check: bool = option("--check", "write nothing; fail where a file is not what entries give", default=False)
+    mirror: Path | None = datasets_option()
 
 
-def report(order: Report, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     """Write the report, naming every file that changed; or check it, exit status 1 where a file is not up to date.
 
     Raises:
         BenchError: a name that is none, no such rows, an unsound entry, or a folder whose README is somebody's own.
     """
-    if not _NAME_PATTERN.fullmatch(order.name):
-        raise BenchError(f"{order.name!r} is no name for a report", "use a-z, 0-9, - and _")
-    out = order.out if order.out is not None else Path("reports") / order.name
-    texts = render_report(order, out)
+    if not _NAME_PATTERN.fullmatch(options.name):
+        raise BenchError(f"{options.name!r} is no name for a report", "use a-z, 0-9, - and _")
+    out = options.out if options.out is not None else Path("reports") / options.name
+    texts = render_report(options, out)
     stale = [file for file, text in texts.items() if not _has_content(out / file, text)]
     gone = [file for file in FIGURES if file not in texts and (out / file).is_file()]
-    if order.check:
-        mend = build_command(order)
+    if options.check:
+        mend = build_command(options)
         lines = [f"{out / file}: is not what the entries give; mend: `{mend}`\n" for file in (*stale, *gone)]
         console.write("".join(lines))
         return 1 if lines else 0
@@ -81,17 +71,17 @@ def _require_own_folder(out: Path) -> None:
         raise BenchError(f"{told[0]} is no report's", "give another folder with --out")
 
 
-def render_report(order: Report, out: Path) -> dict[str, str]:
+def render_report(options: Options, out: Path) -> dict[str, str]:
     """Every file of the report by its name; nothing is written. The same entries give the same texts."""
     judged = findings.judge_claims_file(
-        order.leaderboards, order.board, order.claims or order.name, order.claims is not None
+        options.leaderboards, options.board, options.claims or options.name, options.claims is not None
     )
-    study = data.gather_study(order.leaderboards, order.board, order.name, judged.task, order.rows)
-    reading = answers.read_report_completions(study, order.mirror, order.questions)
+    study = data.gather_study(options.leaderboards, options.board, options.name, judged.task, options.rows)
+    reading = answers.read_report_completions(study, options.mirror, options.questions)
     figures = draw_figures(study)
-    told = build_command(order)
+    told = build_command(options)
     return {
-        "README.md": deck.render_readme(study, judged.findings, figures, told, _link_board(order, out)),
+        "README.md": deck.render_readme(study, judged.findings, figures, told, _link_board(options, out)),
         "index.html": html.render_page(study, judged.findings, figures, reading, told),
         **{figure.file: figure.svg for figure in figures},
     }
@@ -110,25 +100,25 @@ def draw_figures(study: Study) -> Sequence[Figure]:
     return [figure for figure in made if figure is not None]
 
 
-def build_command(order: Report) -> str:
+def build_command(options: Options) -> str:
     """The command that makes this report from the repository's folder; where data sets lie is the reader's own."""
-    words = ["bench", "report", order.name]
-    if order.board != "gsm8k":
-        words += ["--board", order.board]
-    if order.claims is not None:
-        words += ["--claims", order.claims]
-    if order.out is not None:
-        words += ["--out", str(order.out)]
-    if order.leaderboards != Path("leaderboards"):
-        words += ["--leaderboards", str(order.leaderboards)]
-    if order.rows:
-        words += ["--rows", *order.rows]
-    return shlex.join(words if order.questions else [*words, "--without-questions"])
+    words = ["bench", "report", options.name]
+    if options.board != "gsm8k":
+        words += ["--board", options.board]
+    if options.claims is not None:
+        words += ["--claims", options.claims]
+    if options.out is not None:
+        words += ["--out", str(options.out)]
+    if options.leaderboards != Path("leaderboards"):
+        words += ["--leaderboards", str(options.leaderboards)]
+    if options.rows:
+        words += ["--rows", *options.rows]
+    return shlex.join(words if options.questions else [*words, "--without-questions"])
 
 
-def _link_board(order: Report, out: Path) -> str:
+def _link_board(options: Options, out: Path) -> str:
     """The link from the report to the board's page."""
-    path = os.path.relpath(order.leaderboards / f"{order.board}.md", out)
+    path = os.path.relpath(options.leaderboards / f"{options.board}.md", out)
     return quote(Path(path).as_posix())
 
 

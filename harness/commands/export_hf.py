@@ -9,6 +9,7 @@ from pathlib import Path
 
 from baseline_bench.analysis.statistics import wilson_interval
 from baseline_bench.core import plugins
+from baseline_bench.core.command_options import ENTRY, argument, board_option, leaderboards_option, option
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import write_atomically
@@ -31,41 +32,34 @@ _METRIC = "exact_match"
 _CARD_ADVICE = "mend the YAML at the top of the card"
 
 
-@dataclass(frozen=True, slots=True)
-class Hf:
-    """Which entry goes into which repository's folder.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which entry goes into which repository's folder."""
 
-    Attributes:
-        entry: a path, a file name or a candidate of `board` (None for every board).
-        out: the folder; what else lies there, and the text of its card, stays.
-        task_id: of the task in the data set's eval.yaml; None takes the data set's own name.
-        source: where the entry can be read by anybody, or None.
-    """
-
-    entry: str
-    out: Path
-    task_id: str | None
-    source: str | None
-    leaderboards: Path
-    board: str | None
+    entry: str = argument(ENTRY, "ENTRY")
+    out: Path = argument("the folder of the model's repository; it is created if need be", "DIR")
+    task_id: str | None = option("--task-id", "of the data set's eval.yaml (default: the data set's own name)", "ID")
+    source: str | None = option("--source", "where the entry can be read by anybody", "URL")
+    leaderboards: Path = leaderboards_option()
+    board: str | None = board_option()
 
 
-def export(order: Hf, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     """Write both forms, naming the files.
 
     Raises:
         BenchError: an entry that was withdrawn or covers a subset, a task without a data set on the hub, or a card
             whose metadata cannot be read.
     """
-    chosen = lookup.find_entry(order.entry, order.leaderboards, order.board)
+    chosen = lookup.find_entry(options.entry, options.leaderboards, options.board)
     data = _find_data_set(chosen)
     entry = chosen.entry
-    results = order.out / RESULTS_FOLDER / f"{entries.slugify(entry.result.task.name)}.yaml"
-    card = order.out / CARD_FILE
-    text = _update_card(card, entry, data, order.source)
-    with runs.explaining_write_errors(order.out):
+    results = options.out / RESULTS_FOLDER / f"{entries.slugify(entry.result.task.name)}.yaml"
+    card = options.out / CARD_FILE
+    text = _update_card(card, entry, data, options.source)
+    with runs.explaining_write_errors(options.out):
         results.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(results, _render_results(entry, data, order).encode())
+        write_atomically(results, _render_results(entry, data, options).encode())
         write_atomically(card, text.encode())
     console.write(f"{results}\n{card}\n")
     return 0
@@ -93,15 +87,15 @@ def score_percent(result: Result) -> float:
     return round(100 * result.counts.correct / result.counts.total, 2)
 
 
-def _render_results(entry: Entry, data: str, order: Hf) -> str:
+def _render_results(entry: Entry, data: str, options: Options) -> str:
     """The list of one that `.eval_results` holds; https://huggingface.co/docs/hub/eval-results."""
     told = EvalResultEntry(
         dataset_id=data,
-        task_id=order.task_id or data.partition("/")[2],
+        task_id=options.task_id or data.partition("/")[2],
         value=score_percent(entry.result),
         date=entry.created,
-        source_url=order.source,
-        source_name=None if order.source is None else "bench entry",
+        source_url=options.source,
+        source_name=None if options.source is None else "bench entry",
         notes=_describe_result(entry),
     )
     return str(yaml_dump(eval_result_entries_to_yaml([told])))

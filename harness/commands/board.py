@@ -1,0 +1,48 @@
+"""`bench board`: render every page from the entries, or say where pages, entries, records and completions disagree."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from baseline_bench.core.command_options import datasets_option, leaderboards_option, option, own_tasks_option
+from baseline_bench.core.display import Console
+from baseline_bench.core.errors import BenchError
+from baseline_bench.evaluation import runs
+from baseline_bench.evaluation.regrading import Regrader
+from baseline_bench.rendering import checking, leaderboard
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to render or to check."""
+
+    leaderboards: Path = leaderboards_option()
+    check: bool = option("--check", "write nothing; fail where pages and entries do not agree", default=False)
+    base: str | None = option("--base", "with --check: fail too where an entry of REF was changed", "REF")
+    tasks: list[str] = own_tasks_option()
+    mirror: Path | None = datasets_option()
+
+
+def run(options: Options, console: Console) -> int:
+    """Render, naming what changed; or check, one line a fault, exit status 1 where there is any. Notes are no faults.
+
+    Raises:
+        BenchError: --base without --check, or no such folder.
+    """
+    if not options.check:
+        if options.base is not None:
+            raise BenchError("--base goes with --check", f"bench board --check --base {options.base}")
+        with runs.explaining_write_errors(options.leaderboards):
+            changed = leaderboard.update_pages(options.leaderboards)
+        console.write("".join(f"{path}\n" for path in changed))
+        return 0
+    grader = Regrader(options.tasks, options.mirror)
+    found = checking.check_leaderboards(options.leaderboards, grader, options.base)
+    for label, why in sorted(grader.unchecked.items()):
+        console.warn(f"unchecked: the answers to {label} were not judged again: {why}")
+    console.write("".join(f"{line}\n" for line in (*found.faults, *found.notes)))
+    names = leaderboard.list_boards(options.leaderboards)
+    entries = sum(len(leaderboard.list_files(options.leaderboards / name, leaderboard.ENTRY_SUFFIX)) for name in names)
+    since = "" if options.base is None else f", the history since {options.base}"
+    faults = f"{len(found.faults):,} faults"
+    console.say(f"checked {entries:,} entries on {len(names):,} boards, their records and pages{since}: {faults}")
+    return 1 if found.faults else 0

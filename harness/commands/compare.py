@@ -1,0 +1,179 @@
+"""`bench compare`: two rows, by a paired test on the same problems."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from baseline_bench.analysis.compare import ChangeCounts, Comparison, classify_comparison
+from baseline_bench.analysis.compare import compare_entries as compared
+from baseline_bench.analysis.differences import Difference, list_differences
+from baseline_bench.core.command_options import ENTRY, argument, board_option, leaderboards_option, option
+from baseline_bench.core.display import Console, build_facts_table
+from baseline_bench.core.markup import code_span, make_visible
+from baseline_bench.core.records import encode_indented
+from baseline_bench.rendering import comparison_text
+from baseline_bench.rendering.comparison_text import SeedComparison
+from baseline_bench.results import lookup
+from baseline_bench.results.entry import Entry, SolutionLikelihood
+from baseline_bench.results.lookup import FoundEntry
+from rich.table import Table
+from rich.text import Text
+
+# Two answers side by side want this many columns; below, they stand one under the other.
+MIN_SIDE_BY_SIDE_COLUMNS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Two rows, each a path, a file name or a candidate's name, and how to print their comparison."""
+
+    first: str = argument(f"the row that wins or loses: {ENTRY}", "FIRST")
+    second: str = argument(f"the row that it is compared with: {ENTRY}", "SECOND")
+    leaderboards: Path = leaderboards_option()
+    board: str | None = board_option()
+    markdown: bool = option("--markdown", "print Markdown, for a pull request", default=False, one_of="format")
+    as_json: bool = option("--json", "print one JSON record", default=False, one_of="format")
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonNumbers:
+    """The figures of a comparison; proportions of items, not percentages."""
+
+    won: int
+    lost: int
+    both: int
+    neither: int
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_mid: float
+    needed: int | None
+    at_odds: bool
+    flips: ChangeCounts
+
+    @classmethod
+    def of(cls, found: Comparison) -> "ComparisonNumbers":
+        """Those of a comparison."""
+        pairs, interval = found.pairs, found.interval
+        counted = (pairs.first, pairs.second, pairs.both, pairs.neither)
+        doubt = (interval.low, interval.high, found.p, found.p_mid)
+        return cls(*counted, pairs.difference, *doubt, found.needed, found.at_odds, found.flips)
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonReport:
+    """What `bench compare --json` prints.
+
+    Attributes:
+        first, second: the files of the entries.
+        numbers: None for rows that are not comparable.
+        findings: codes of what the checks of either row found, as `Checks.marks` gives them.
+    """
+
+    first: str
+    second: str
+    kind: str
+    why: tuple[Difference, ...]
+    verdict: str
+    sentence: str
+    numbers: ComparisonNumbers | None
+    solutions: tuple[SolutionLikelihood | None, SolutionLikelihood | None]
+    seeds: SeedComparison | None
+    differences: tuple[Difference, ...]
+    findings: tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def run(options: Options, console: Console) -> int:
+    """Print the verdict, the difference with its doubt, why items moved, and what else differs between two rows.
+
+    Raises:
+        BenchError: no such row, or more than one is meant.
+    """
+    first, second = find_rows(options.first, options.second, options.leaderboards, options.board, console)
+    among = comparison_text.compare_with_seeds(first.entry, _read_active_entries(first, options.leaderboards))
+    if options.as_json:
+        console.write(encode_indented(_build_report(first, second, among)).decode())
+    elif options.markdown:
+        files = " and ".join(code_span(str(row.path)) for row in (first, second))
+        console.write(f"{comparison_text.render_markdown(first.entry, second.entry, among)}\nEntries: {files}.\n")
+    else:
+        _print_comparison(first, second, among, console)
+    return 0
+
+
+def find_rows(
+    first_name: str, second_name: str, leaderboards: Path, board: str | None, console: Console
+) -> tuple[FoundEntry, FoundEntry]:
+    """Both rows; where a name has several, those of the newest pair that is comparable."""
+    first, second = lookup.find_pair(
+        first_name,
+        second_name,
+        leaderboards,
+        board,
+        lambda one, other: classify_comparison(one, other).name == "comparable",
+    )
+    for row in (first, second):
+        if row.retraction is not None:
+            console.warn(f"{row.path.name} was withdrawn: {row.retraction.why}")
+    return first, second
+
+
+def _read_active_entries(row: FoundEntry, leaderboards: Path) -> list[Entry]:
+    """The rows that count on the row's board; none for a file from elsewhere, whose neighbours may be anything."""
+    folder = row.path.parent
+    if not row.counts or folder.resolve().parent != leaderboards.resolve():
+        return []
+    return [other.entry for other in lookup.read_board_entries(folder) if other.counts]
+
+
+def print_warnings(first: Entry, second: Entry, console: Console) -> None:
+    """What the checks found, before the verdict that it may explain."""
+    console.print(*(Text(f"warned: {line}", style="yellow") for line in comparison_text.list_warnings(first, second)))
+
+
+def _print_comparison(left: FoundEntry, right: FoundEntry, among: SeedComparison | None, console: Console) -> None:
+    first, second = left.entry, right.entry
+    print_warnings(first, second, console)
+    told = comparison_text.describe_comparison(first, second)
+    sides = zip(comparison_text.name_entries(first, second), (left, right), strict=True)
+    rows = [
+        *told.rows[:-1],
+        *([("among its seeds", comparison_text.describe_seeds(among))] if among else []),
+        told.rows[-1],
+    ]
+    console.print(build_facts_table(told.title, rows))
+    console.print(Text(""))
+    for name, row in sides:
+        console.print(Text(name, style="bold"))
+        console.print(
+            *(Text(f"  {line}") for line in (comparison_text.format_score(row.entry), make_visible(str(row.path))))
+        )
+    others = list_differences(first, second)
+    if not others:
+        console.print(Text("\nNothing else differs."))
+        return
+    made = Table(title="what else differs", title_justify="left", box=None, pad_edge=False)
+    for header in ("what", "first", "second"):
+        made.add_column(header, overflow="fold", ratio=None)
+    for one in others:
+        made.add_row(*(Text(make_visible(text)) for text in (one.what, one.first, one.second)))
+    console.print(Text(""), made)
+
+
+def _build_report(first: FoundEntry, second: FoundEntry, among: SeedComparison | None) -> ComparisonReport:
+    one, other = first.entry, second.entry
+    found, told = classify_comparison(one, other), comparison_text.describe_comparison(one, other)
+    numbers = None if found.name == "not comparable" else ComparisonNumbers.of(compared(one, other, system=True))
+    return ComparisonReport(
+        first=first.path.name,
+        second=second.path.name,
+        kind=found.name,
+        why=found.differs,
+        verdict=told.verdict,
+        sentence=told.sentence,
+        numbers=numbers,
+        solutions=(one.result.solutions, other.result.solutions),
+        seeds=among,
+        differences=list_differences(one, other),
+        findings=(one.result.marks, other.result.marks),
+    )

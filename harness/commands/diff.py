@@ -1,0 +1,141 @@
+"""`bench diff`: both answers to the questions on which two rows differ."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from baseline_bench.analysis import item_changes
+from baseline_bench.analysis.item_changes import CompletionPair, EntryCompletions, JudgedCompletion
+from baseline_bench.commands.compare import find_rows, print_warnings
+from baseline_bench.core.command_options import (
+    ENTRY,
+    argument,
+    board_option,
+    datasets_option,
+    leaderboards_option,
+    option,
+)
+from baseline_bench.core.contracts import Task
+from baseline_bench.core.display import Console, replace_control_characters
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.markup import code_span, make_visible
+from baseline_bench.core.types import Split
+from baseline_bench.evaluation import protocol, regrading, runs
+from baseline_bench.rendering import comparison_text
+from rich import box
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+# Two answers side by side want this many columns; below, they stand one under the other.
+MIN_SIDE_BY_SIDE_COLUMNS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Two rows, and which of the questions on which they differ."""
+
+    first: str = argument(f"the row that wins or loses: {ENTRY}", "FIRST")
+    second: str = argument(f"the row that it is compared with: {ENTRY}", "SECOND")
+    leaderboards: Path = leaderboards_option()
+    board: str | None = board_option()
+    only: Literal["won", "lost", "both", "cut", "unread"] | None = option(
+        "--only", "questions won, lost, or changed by a completion that was cut or unread (default: won and lost)"
+    )
+    limit: int = option("--limit", "at most N questions (default: %(default)s)", "N", 20)
+    markdown: bool = option("--markdown", "print Markdown, each question folded", default=False)
+    runs: list[Path] = option(
+        "--run", "a run's folder, for the questions where the data set is not at hand; may be repeated", "DIR", list
+    )
+    mirror: Path | None = datasets_option()
+
+
+def run(options: Options, console: Console) -> int:
+    """Print the questions that exactly one of two rows got right, with both answers.
+
+    Raises:
+        BenchError: no such row, rows that cannot be compared, completions that are not there, or a limit below 1.
+    """
+    if options.limit < 1:
+        raise BenchError(f"--limit {options.limit} shows nothing", "give a number from 1")
+    first, second = find_rows(options.first, options.second, options.leaderboards, options.board, console)
+    task = regrading.find_reader_task(first.entry)
+    sides = [item_changes.read_entry_completions(row.path, row.entry) for row in (first, second)]
+    questions = _read_questions(options, task, sides[0], console)
+    found = list(
+        item_changes.iterate_changed_items(sides[0], sides[1], None if task is None else task.grade, questions)
+    )
+    chosen = [item for item in found if _is_wanted(item, options.only)]
+    told = comparison_text.describe_comparison(first.entry, second.entry)
+    names = comparison_text.name_entries(first.entry, second.entry, str)
+    won = sum(item.move.won for item in found)
+    count = f"{won} won, {len(found) - won} lost, {min(len(chosen), options.limit)} shown"
+    if len(chosen) > options.limit:
+        count += f" of {len(chosen)} asked for (--limit)"
+    if options.markdown:
+        files = " and ".join(code_span(str(row.path)) for row in (first, second))
+        head = (
+            f"### {code_span(names[0])} against {code_span(names[1])}\n\n**{told.verdict}**: {count}. Entries: "
+            f"{files}.\n\n"
+        )
+        console.write(head + item_changes.render_markdown(chosen[: options.limit], *names))
+        return 0
+    print_warnings(first.entry, second.entry, console)
+    console.print(Text(told.title, style="bold"), *(Text(f"{what}: {value}") for what, value in told.rows[:-1]))
+    console.print(*(Text(f"entry: {make_visible(str(row.path))}") for row in (first, second)))
+    for item in chosen[: options.limit]:
+        _print_item(item, names, console)
+    console.print(Text(count))
+    return 0
+
+
+def _read_questions(options: Options, task: Task | None, side: EntryCompletions, console: Console) -> Mapping[str, str]:
+    """Questions by item id: of the runs that were named, and of the task's data where it is at hand."""
+    golds = {line.id: line.gold for line in side.lines}
+    problems = [problem for folder in options.runs for problem in runs.read_problems(folder)]
+    if task is not None and regrading.are_items_available(task, options.mirror):
+        items = task.problems(Split("test", mirror=options.mirror))
+        if protocol.digest_items(items) == side.entry.result.task.items_sha256:
+            problems += items
+        else:
+            console.warn(f"the items at hand are not those of {task.LABEL} in this entry: their text is not shown")
+    found = {problem.id: problem.question for problem in problems if golds.get(problem.id) == problem.answer}
+    if not found:
+        console.say("questions are shown by their ids: give --datasets DIR, or --run DIR of a run that asked them")
+    return found
+
+
+def _is_wanted(item: CompletionPair, only: str | None) -> bool:
+    kinds = {
+        "won": item.move.won,
+        "lost": not item.move.won,
+        "cut": item.move.cause == "stopping",
+        "unread": item.move.cause == "unread",
+    }
+    return kinds.get(only or "both", True)
+
+
+def _print_item(item: CompletionPair, names: Sequence[str], console: Console) -> None:
+    won = "won" if item.move.won else "lost"
+    console.data.print(Rule(Text(make_visible(f"{item.id}: {won} ({item.move.cause})")), align="left"))
+    if item.question is not None:
+        console.print(Text(replace_control_characters(item.question), style="bold"), Text(""))
+    answers = list(zip(names, (item.first, item.second), strict=True))
+    if console.data.width < MIN_SIDE_BY_SIDE_COLUMNS:
+        for name, answer in answers:
+            console.print(
+                Text(make_visible(name), style="bold underline"), *_render_completion(answer, item.gold), Text("")
+            )
+        return
+    made = Table(box=box.MINIMAL, expand=True, pad_edge=False)
+    for name in names:
+        made.add_column(Text(make_visible(name)), ratio=1, overflow="fold")
+    for pair in zip(*(_render_completion(answer, item.gold) for _, answer in answers), strict=True):
+        made.add_row(*pair)
+    console.print(made)
+
+
+def _render_completion(answer: JudgedCompletion, gold: str) -> Iterator[Text]:
+    yield Text(replace_control_characters(answer.text.strip()))
+    yield Text(item_changes.describe_judgement(answer, gold), style="green" if answer.correct else "red")

@@ -1,0 +1,69 @@
+"""`bench grade`: the answer reader alone, on completions from stdin or a file."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from baseline_bench.core import plugins
+from baseline_bench.core.command_options import option
+from baseline_bench.core.contracts import Task
+from baseline_bench.core.display import Console
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Completion, Problem
+from baseline_bench.evaluation import stored_answers
+
+# As many draws of one question, and as many characters of what it is judged by, as a reader can take in.
+_MAX_DRAWS, _MAX_LENGTH = 8, 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """One completion on stdin and its gold answer, or a file of cases."""
+
+    gold: str | None = option("--gold", "judge the completion on stdin against this answer", "N", one_of="input!")
+    cases: Path | None = option("--cases", "judge a JSONL file of {completion, gold} lines", "FILE", one_of="input!")
+
+
+def run(options: Options, console: Console) -> int:
+    """Judge by the answer reader alone: one line of JSON for each completion, in order.
+
+    Raises:
+        BenchError: a line of the file is not {"completion", "gold"}.
+    """
+    task = plugins.load_task("word-problems")
+    if options.cases is None:
+        completion = sys.stdin.buffer.read().decode("utf-8", "replace")
+        console.write(_grade_as_json(task, completion, _parse_gold(task, str(options.gold))))
+        return 0
+    if not options.cases.is_file():
+        raise BenchError(f"no file {options.cases}", 'give a JSONL file of {"completion": "...", "gold": "..."} lines')
+    cases = []
+    for number, line in enumerate(options.cases.read_bytes().splitlines(), 1):
+        try:
+            value = json.loads(line)
+            cases.append((str(value["completion"]), _parse_gold(task, str(value["gold"]))))
+        except (ValueError, KeyError, TypeError) as error:
+            raise BenchError(
+                f"{options.cases}, line {number} is not a case", 'write {"completion": "...", "gold": "..."}'
+            ) from error
+    console.write("".join(_grade_as_json(task, completion, gold) for completion, gold in cases))
+    return 0
+
+
+def _parse_gold(task: Task, text: str) -> str:
+    """The gold answer in the reader's own spelling, so that 70,000 and $5 may be given.
+
+    Raises:
+        BenchError: it is no number.
+    """
+    read = stored_answers.parse_number(task, text)
+    if read is None:
+        raise BenchError(f"the gold answer '{text}' is no number", "give one, such as 18, 70,000 or 2.5")
+    return read
+
+
+def _grade_as_json(task: Task, completion: str, gold: str) -> str:
+    verdict = task.grade(Problem("stdin", "", gold, ""), Completion(completion, None, "stop"))
+    value = {"answer": verdict.answer, "correct": verdict.correct, "strict": verdict.strict, "rule": verdict.rule}
+    return json.dumps(value, ensure_ascii=False) + "\n"

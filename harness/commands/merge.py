@@ -1,0 +1,78 @@
+"""`bench merge`: merge an adapter into whole weights, and check the result."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from baseline_bench.commands import summary
+from baseline_bench.core import findings
+from baseline_bench.core.command_options import accept_option, argument, cache_option, option
+from baseline_bench.core.display import Console
+from baseline_bench.core.errors import BenchError
+from baseline_bench.training import merging, resolve_candidate
+from baseline_bench.training.merging import CandidateWeights
+from baseline_bench.training.resolve_candidate import CandidateSource
+
+
+class MergeableOptions(Protocol):
+    """What merging takes of a command's options."""
+
+    @property
+    def base(self) -> str | None:
+        """The base of an adapter; None for the one that it names."""
+
+    @property
+    def accept(self) -> list[str]:
+        """Codes of findings that would refuse the model, and do not."""
+
+    @property
+    def cache(self) -> Path:
+        """Where models are kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """A candidate or an adapter to be merged into whole weights."""
+
+    folder: str = argument("a training run, an adapter's folder, or org/name[@revision] of the hub", "RUN|ADAPTER")
+    base: str | None = option("--base", "the base of an adapter (default: the one that it names)", "MODEL")
+    step: int | None = option("--step", "the weights kept after this step (default: the last)", "N")
+    out: Path | None = option("--out", "where an adapter's merged weights go", "DIR")
+    accept: list[str] = accept_option()
+    cache: Path = cache_option()
+
+
+def run(options: Options, console: Console) -> int:
+    """Make whole weights of a candidate's adapter, or of one from elsewhere."""
+    findings.require_known_codes(options.accept)
+    found = resolve_candidate.find_source(options.folder, options.cache, console)
+    made = make_whole_weights(found, options, console, options.step, options.out)
+    for one in made.findings:
+        console.warn(f"{found.label}: [{one.code}] {one.message}")
+    summary.show_merge(made, console)
+    return 0
+
+
+def make_whole_weights(
+    found: CandidateSource,
+    options: MergeableOptions,
+    console: Console,
+    step: int | None = None,
+    out: Path | None = None,
+) -> CandidateWeights:
+    """Whole weights of a training run or of an adapter."""
+    if found.kind == "training":
+        if options.base is not None or out is not None:
+            raise BenchError(
+                f"{found.name} is a training run, which has its base and its place", "leave --base and --out out"
+            )
+        return merging.make_whole_weights(Path(found.name), step, options.cache, console, options.accept)
+    if found.kind == "whole":
+        raise BenchError(
+            f"{found.name} is neither a training run nor an adapter", "give a folder that holds one of them"
+        )
+    if step is not None:
+        raise BenchError(
+            f"{found.name} is an adapter, which has no steps", "leave --step out, or give the training run"
+        )
+    return resolve_candidate.merge_adapter(found, options.base, options.cache, console, out, options.accept)

@@ -1,0 +1,133 @@
+"""`bench train-and-score`: train candidates, score them and their base, and say whether it helped."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+from baseline_bench.commands import summary
+from baseline_bench.commands.score import find_base_entry
+from baseline_bench.core.command_options import (
+    argument,
+    checkpoints_option,
+    option,
+    recipe_base_option,
+    recipe_keys_option,
+    trackers_option,
+)
+from baseline_bench.core.display import Console
+from baseline_bench.core.errors import BenchError
+from baseline_bench.evaluation import pipeline
+from baseline_bench.evaluation import plan as planning
+from baseline_bench.evaluation.pipeline import EvaluationResult
+from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions
+from baseline_bench.rendering import leaderboard
+from baseline_bench.results import candidate
+from baseline_bench.training import merging, recipes
+from baseline_bench.training import train as training
+from baseline_bench.training.train import TrainingOptions, TrainingPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(ScoringOptions):
+    """Recipes to be trained and scored with their base."""
+
+    recipes: list[str] = argument("names of `bench list recipes`, or .toml files; one base each", "RECIPE")
+    base: str | None = recipe_base_option()
+    sets: list[str] = recipe_keys_option()
+    train_seed: int = option("--seed", "of the training (default: %(default)s)", "S", 0)
+    checkpoints: int = checkpoints_option()
+    log: list[str] = trackers_option()
+    gpus: int | None = option(
+        "--gpus", "how many train together, and then share the questions (default: 1, and as in `bench score`)", "N"
+    )
+    task: str = option("--task", "the task to score on (default: the recipe's own task)", "NAME", "")
+    name: str | None = option("--name", "the name of the row (default: base, recipe and seed)", "NAME")
+    reuse_base: bool = option(
+        "--reuse-base", "compare with the base's newest comparable row, do not score it again", default=False
+    )
+    model: str = ""
+    run: Path | None = None
+    seed: int = 0
+
+
+def run(options: Options, console: Console) -> int:
+    """Train, merge, score base and candidates by one protocol through one engine, and say whether it helped."""
+    began = perf_counter()
+    plans = [
+        training.plan_training(_build_training_options(options, name), console, [options.task] if options.task else [])
+        for name in options.recipes
+    ]
+    options = _resolve_task(options, plans)
+    asked = planning.plan_task(options)
+    exams = [planning.plan_model(replace(options, name=None), console, plan.model, None, asked) for plan in plans]
+    bases: dict[str | None, EvaluationPlan] = {}
+    seats: list[EvaluationPlan] = []
+    for plan, exam in zip(plans, exams, strict=True):
+        folder = training.train_candidate(plan, console)
+        inside = replace(options, runs=folder)
+        if not options.reuse_base:
+            bases.setdefault(plan.model.weights_sha256, replace(exam, options=replace(inside, name=None)))
+        for step in (*map(int, candidate.read_candidate(folder).checkpoints), None):
+            with planning.write_refusals_as_json(options, console):
+                made = merging.make_whole_weights(folder, step, options.cache, console, options.accept)
+            named = f"{options.name}-step{step}" if options.name and step is not None else options.name
+            seat = replace(inside, name=named)
+            seats.append(planning.plan_model(seat, console, made.model, made.training, asked, made.findings))
+    rows = pipeline.evaluate_plans([*bases.values(), *seats], console, began, leaderboard.update_pages)
+    _report_gains(options, rows[: len(bases)], rows[len(bases) :], console)
+    return 0
+
+
+def _resolve_task(options: Options, plans: Sequence[TrainingPlan]) -> Options:
+    """The order with its exam named, and what would fail after hours of training told before."""
+    own = {recipes.resolve_path(plan.recipe, "task") for plan in plans}
+    if not options.task and len(own) > 1:
+        raise BenchError(f"the recipes have several tasks: {', '.join(sorted(own))}", "name the exam with --task")
+    names = [
+        options.name or candidate.build_candidate_name(p.model.name, p.recipe.name, options.train_seed, None)
+        for p in plans
+    ]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise BenchError(f"two candidates would be called '{twice}'", "train and score the recipes one by one")
+    for name, plan in zip(names, plans, strict=True):
+        training.require_unused_name(name, plan, options.leaderboards)
+    return replace(options, task=options.task or own.pop())
+
+
+def _build_training_options(options: Options, recipe: str) -> TrainingOptions:
+    return TrainingOptions(
+        recipe=recipe,
+        sets=options.sets,
+        base=options.base,
+        seed=options.train_seed,
+        gpus=options.gpus or 1,
+        checkpoints=options.checkpoints,
+        runs=options.runs,
+        again=options.again,
+        mirror=options.mirror,
+        cache=options.cache,
+        commit=options.commit,
+        log=options.log,
+    )
+
+
+def _report_gains(
+    options: Options, bases: Sequence[EvaluationResult], candidates: Sequence[EvaluationResult], console: Console
+) -> None:
+    """Every row, and what each candidate gained over its base."""
+    for scored in [*bases, *candidates]:
+        summary.show_entry(scored, options.as_json, console)
+    if options.as_json:
+        return
+    own = {scored.entry.result.model.weights_sha256: scored.entry for scored in bases}
+    if options.checkpoints:
+        summary.show_steps(candidates, console)
+    for scored in candidates:
+        base = own.get(scored.entry.result.base_sha256) or find_base_entry(scored.entry, options.leaderboards)
+        if base is None:
+            console.warn(
+                f"no row of the base of {scored.entry.result.candidate} to compare with: leave --reuse-base out"
+            )
+        else:
+            summary.show_comparison(scored.entry, base, console)
