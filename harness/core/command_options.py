@@ -100,7 +100,7 @@ def _keywords(field: dataclasses.Field[Any], hint: Any, declared: dict[str, Any]
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
-    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
 
 
 # Options that several commands share. Each call makes a field of its own, as dataclasses need.

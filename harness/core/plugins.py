@@ -116,7 +116,7 @@ class _ExternalTrainerAdapter:
 
     def train(self, job: Job) -> TrainingResult:
         """Run it; see `baseline_bench.trainers._foreign.run_trainer`."""
-        made: TrainingResult = _adapter(FOREIGN_TRAINER, "this trainer").run(self.module, job)
+        made: TrainingResult = _adapter(FOREIGN_TRAINER, "this trainer").run_trainer(self.module, job)
         return made
 
 
