@@ -1,0 +1,268 @@
+"""analysis.compare: what two rows' difference may mean, how large it is with its doubt, and why items moved."""
+
+from dataclasses import replace
+
+import pytest
+from baseline_bench.analysis.compare import (
+    ChangeCounts,
+    ItemChange,
+    classify_comparison,
+    compare_entries,
+    explain_incomparability,
+    is_base,
+    list_item_changes,
+)
+from baseline_bench.core.errors import BenchError
+from baseline_bench.results.candidate import MergeSummary, TrainingRecord
+from hypothesis import given
+from hypothesis import strategies as st
+from judged_rows import CUT, KINDS, LOOSE, RIGHT, UNREAD, WRONG, row
+from samples import entry, result, sha
+
+
+def compared(*pairs: tuple[str, str]):
+    """One row against another, item by item."""
+    first, second = zip(*pairs, strict=True)
+    return compare_entries(row(*first), row(*second))
+
+
+def test_items_are_counted_by_who_got_them_right():
+    """Both, the first alone, the second alone, neither."""
+    found = compared((RIGHT, RIGHT), (RIGHT, WRONG), (RIGHT, WRONG), (WRONG, RIGHT), (WRONG, WRONG))
+    assert found.pairs == (1, 2, 1, 1)
+    assert found.pairs.difference == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "word"),
+    [(6, 0, "better"), (0, 6, "worse"), (5, 0, "not resolved"), (12, 2, "better"), (6, 16, "not resolved")],
+)
+def test_the_exact_test_says_better_worse_or_not_resolved(won, lost, word):
+    """At 5 %; a difference that chance could make is called neither better nor worse."""
+    found = compared(*[(RIGHT, WRONG)] * won, *[(WRONG, RIGHT)] * lost, *[(RIGHT, RIGHT)] * 10)
+    assert found.verdict == word
+    assert (found.p < 0.05) == (word != "not resolved")
+
+
+def test_equal_rows_show_nothing():
+    """No difference, p of 1, an interval around 0, and no number of items that would show it."""
+    found = compared(*[(RIGHT, RIGHT)] * 5, *[(WRONG, WRONG)] * 5)
+    assert (found.verdict, found.p, found.p_mid, found.needed, found.at_odds) == ("not resolved", 1, 1, None, False)
+    assert found.interval.low < 0 < found.interval.high
+    assert found.flips == ChangeCounts((0, 0), (0, 0), (0, 0), (0, 0))
+
+
+def test_a_difference_that_is_not_resolved_tells_how_many_items_it_takes():
+    """More than there are, by Connor's formula; the exact test wants six that differ, whatever the formula says."""
+    pairs = [*[(RIGHT, WRONG)] * 6, *[(WRONG, RIGHT)] * 3, *[(WRONG, WRONG)] * 11]
+    assert compared(*pairs).needed > len(pairs)
+    assert compared(*[(RIGHT, WRONG)] * 5).needed == 6
+    assert compared(*[(RIGHT, WRONG)] * 5, *[(WRONG, RIGHT)] * 5).needed is None
+
+
+@pytest.mark.parametrize("kinds", [(RIGHT, WRONG), (WRONG, RIGHT)])
+@pytest.mark.parametrize("items", [6, 40, 1319])
+def test_a_perfect_separation_is_resolved(kinds, items):
+    """Every item won, or every item lost, has no variance at all and a tiny p; that is never read as no difference."""
+    found = compared(*[kinds] * items)
+    assert found.verdict == ("better" if kinds[0] == RIGHT else "worse")
+    assert found.p == pytest.approx(2 * 0.5**items)
+    assert abs(found.pairs.difference) == 1
+    assert found.interval.low > 0 or found.interval.high < 0
+
+
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(KINDS)), min_size=1, max_size=60))
+def test_what_is_not_resolved_says_what_would(pairs):
+    """More items than there are, wherever a difference was seen."""
+    found = compared(*pairs)
+    if found.verdict == "not resolved":
+        assert (found.needed is None) == (found.pairs.first == found.pairs.second)
+        assert found.needed is None or found.needed > len(pairs)
+
+
+def test_interval_and_test_may_disagree_and_it_is_said():
+    """Five of five won: the interval lies above 0, and the exact test cannot tell."""
+    assert compared(*[(RIGHT, WRONG)] * 5).at_odds
+    assert not compared(*[(RIGHT, WRONG)] * 8).at_odds
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "cause", "counted"),
+    [
+        (RIGHT, UNREAD, "unread", (1, 0)),
+        (UNREAD, RIGHT, "unread", (0, 1)),
+        (RIGHT, CUT, "stopping", (1, 0)),
+        (CUT, LOOSE, "stopping", (0, 1)),
+        (RIGHT, WRONG, "answer", (1, 0)),
+        (WRONG, LOOSE, "answer", (0, 1)),
+        (RIGHT, LOOSE, "format", (1, 0)),
+        (LOOSE, RIGHT, "format", (0, 1)),
+    ],
+)
+def test_an_item_moves_for_one_cause(now, then, cause, counted):
+    """Nothing read, cut short, another answer, or only another manner of stating it; gains and losses apart."""
+    none = ChangeCounts((0, 0), (0, 0), (0, 0), (0, 0))
+    assert compared((now, then), (RIGHT, RIGHT), (WRONG, WRONG)).flips == replace(none, **{cause: counted})
+
+
+@pytest.mark.parametrize("pair", [(WRONG, UNREAD), (UNREAD, CUT), (WRONG, CUT), (LOOSE, LOOSE)])
+def test_what_was_wrong_and_stays_wrong_has_not_moved(pair):
+    """Neither a gain nor a loss, whatever kept it from being right."""
+    assert compared(pair, pair[::-1]).flips == ChangeCounts((0, 0), (0, 0), (0, 0), (0, 0))
+
+
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(KINDS)), min_size=1, max_size=40))
+def test_causes_add_up_to_what_was_won_and_lost(pairs):
+    """Every item that changed sides has one cause, and exchanging the rows exchanges gains and losses."""
+    found, back = compared(*pairs), compared(*(pair[::-1] for pair in pairs))
+    flips = found.flips
+    assert sum(won for won, _ in (flips.unread, flips.stopping, flips.answer)) == found.pairs.first
+    assert sum(lost for _, lost in (flips.unread, flips.stopping, flips.answer)) == found.pairs.second
+    assert back.flips == ChangeCounts(flips.unread[::-1], flips.stopping[::-1], flips.answer[::-1], flips.format[::-1])
+    assert back.p == found.p
+
+
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(KINDS)), min_size=1, max_size=40))
+def test_exchanging_the_rows_mirrors_the_difference(pairs):
+    """The difference changes its sign, the interval is mirrored, and both p values stay."""
+    found, back = compared(*pairs), compared(*(pair[::-1] for pair in pairs))
+    assert back.pairs.difference == -found.pairs.difference
+    assert back.interval == pytest.approx((-found.interval.high, -found.interval.low), abs=1e-12)
+    assert (back.p, back.p_mid) == (found.p, found.p_mid)
+    assert {found.verdict, back.verdict} in ({"better", "worse"}, {"not resolved"})
+
+
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(KINDS)), min_size=1, max_size=40))
+def test_the_interval_is_around_the_difference_and_within_1(pairs):
+    """Whatever the items; the mid-p never exceeds the exact p, and both are probabilities."""
+    found = compared(*pairs)
+    assert -1 <= found.interval.low <= found.pairs.difference <= found.interval.high <= 1
+    assert 0 < found.p_mid <= found.p <= 1
+
+
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(KINDS)), min_size=1, max_size=30), st.randoms())
+def test_the_order_of_the_items_does_not_matter(pairs, random):
+    """The same items in another order give the same comparison."""
+    shuffled = random.sample(pairs, len(pairs))
+    assert compared(*shuffled) == compared(*pairs)
+
+
+def test_moves_name_items_in_their_order():
+    """The place of each, its cause, and who won it; items on which the rows agree are left out."""
+    first = row(RIGHT, RIGHT, WRONG, LOOSE, UNREAD)
+    second = row(RIGHT, WRONG, CUT, RIGHT, RIGHT)
+    assert list_item_changes(first, second) == (
+        ItemChange(1, "answer", True),
+        ItemChange(3, "format", False),
+        ItemChange(4, "unread", False),
+    )
+
+
+@pytest.mark.parametrize("lacking", [0, 1])
+def test_a_missing_item_is_an_error_and_never_wrong(lacking):
+    """The row that answered fewer items is named, whichever it is, and nothing is compared on the rest."""
+    rows = [row(*[RIGHT] * 12), row(*[RIGHT] * 12)]
+    rows[lacking] = row(*[RIGHT] * 11)
+    with pytest.raises(BenchError, match="lacks some of 12 items") as caught:
+        compare_entries(*rows)
+    assert "never counted as wrong" in caught.value.way_out
+
+
+BASE = result()
+OTHERS = [
+    ("protocols", replace(BASE, task=replace(BASE.task, protocol_sha256=sha("other")))),
+    ("items", replace(BASE, selection=replace(BASE.selection, ids_sha256=sha("other")))),
+    ("prompts as token ids", replace(BASE, prompts_sha256=sha("other"))),
+    ("stop tokens", replace(BASE, model=replace(BASE.model, stop_ids=(2,)))),
+    ("engines", replace(BASE, engine=replace(BASE.engine, version="transformers 5.23.0"))),
+    ("engine settings", replace(BASE, engine=replace(BASE.engine, settings={"dtype": "bfloat16"}))),
+    ("devices", replace(BASE, provenance=replace(BASE.provenance, device="GPU"))),
+]
+
+
+def test_another_number_of_gpus_leaves_rows_comparable():
+    """It is named among the differences, and moves no more than the engine's own noise."""
+    shared = replace(BASE.engine, settings={**BASE.engine.settings, "gpus": 4})
+    assert explain_incomparability(entry(BASE), entry(replace(BASE, engine=shared), "2026-11-23T12:00:00Z")) is None
+
+
+@pytest.mark.parametrize(("what", "other"), OTHERS, ids=[what for what, _ in OTHERS])
+def test_rows_that_differ_in_more_than_weights_are_not_comparable(what, other):
+    """The part that differs is named with both values, and no difference is worked out."""
+    assert explain_incomparability(entry(BASE), entry(other)).startswith(f"other {what} (")
+    with pytest.raises(BenchError, match=f"not comparable: other {what}") as caught:
+        compare_entries(entry(other), entry(BASE))
+    assert caught.value.way_out
+
+
+def test_weights_names_and_training_do_not_hinder():
+    """They are what is compared; nor does it matter whether weights were loaded or reloaded, and when."""
+    settings = {**BASE.engine.settings, "weights": "reloaded"}
+    other = replace(result("tuned"), engine=replace(BASE.engine, settings=settings), training=None)
+    assert explain_incomparability(entry(BASE), entry(other, "2026-11-23T12:00:00Z")) is None
+    assert compare_entries(entry(BASE), entry(other)).pairs.difference == 0
+
+
+SYSTEMS = [(what, other) for what, other in OTHERS if what not in ("protocols", "items")]
+MANNER = replace(BASE, task=replace(BASE.task, label="counting-8shot@v1", protocol_sha256=sha("8 shots")))
+
+
+@pytest.mark.parametrize(
+    ("what", "other"), [*SYSTEMS, ("protocols", MANNER)], ids=[*(what for what, _ in SYSTEMS), "manner"]
+)
+def test_the_same_items_asked_otherwise_are_a_system_comparison(what, other):
+    """Allowed where it is asked for, with what differs named; refused where weights are to be compared."""
+    found = classify_comparison(entry(BASE), entry(other))
+    assert found.name == "system comparison"
+    assert [difference.what for difference in found.differs] == [what]
+    compared = compare_entries(entry(BASE), entry(other), system=True)
+    assert compared.system
+    assert compared.differs == found.differs
+    with pytest.raises(BenchError, match="not comparable"):
+        compare_entries(entry(BASE), entry(other))
+
+
+@pytest.mark.parametrize(
+    ("what", "other"),
+    [
+        ("items", replace(BASE, task=replace(BASE.task, items_sha256=sha("other")))),
+        ("selections", replace(BASE, selection=replace(BASE.selection, ids_sha256=sha("other")))),
+        ("selections", replace(BASE, selection=replace(BASE.selection, total=99, limit=12, seed=0))),
+        ("readers", replace(BASE, task=replace(BASE.task, reader="hash@v2"))),
+        (
+            "versions of the task",
+            replace(BASE, task=replace(BASE.task, label="counting-0shot@v2", protocol_sha256=sha("2"))),
+        ),
+        ("versions of the task", replace(BASE, task=replace(BASE.task, protocol_sha256=sha("other")))),
+    ],
+)
+def test_another_exam_is_not_comparable_in_any_way(what, other):
+    """Other items, another selection, another reader, another version: no difference, no items in common."""
+    found = classify_comparison(entry(BASE), entry(other))
+    assert found.name == "not comparable"
+    assert [difference.what for difference in found.differs] == [what]
+    with pytest.raises(BenchError, match=f"not comparable: other {what}"):
+        compare_entries(entry(BASE), entry(other), system=True)
+
+
+def test_rows_of_one_exam_and_engine_are_comparable():
+    """Nothing but the weights differs, and the kind says so."""
+    assert classify_comparison(entry(BASE), entry(result("tuned"))) == classify_comparison(
+        entry(result("tuned")), entry(BASE)
+    )
+    assert classify_comparison(entry(BASE), entry(result("tuned"))).name == "comparable"
+    assert not compare_entries(entry(BASE), entry(result("tuned")), system=True).system
+
+
+def test_a_base_is_known_by_the_weights_that_were_trained_from():
+    """Not by its name; a row without known weights is nobody's base."""
+    base = entry(BASE)
+    merge = MergeSummary("bfloat16", BASE.model.weights_sha256, "a", "b", 1, 1, 0.01, None, 0.0, 1.0, 1)
+    tuned = entry(replace(result("tuned"), training=TrainingRecord(None, None, merge)))
+    served = entry(replace(BASE, model=replace(BASE.model, weights_sha256=None)))
+    assert is_base(base, tuned)
+    assert not is_base(tuned, base)
+    assert not is_base(entry(result("other")), tuned)
+    assert not is_base(served, tuned)
+    beside = replace(BASE, engine=replace(BASE.engine, settings={**BASE.engine.settings, "adapter": "0" * 64}))
+    assert not is_base(entry(beside), tuned)

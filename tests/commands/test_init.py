@@ -1,0 +1,133 @@
+"""commands.init: what `bench init` writes works as a newcomer uses it, and nothing is overwritten."""
+
+import io
+from pathlib import Path
+
+import baseline_bench
+import pytest
+import tiny
+import yaml
+from baseline_bench import cli
+from baseline_bench.commands.init import Options, run
+from baseline_bench.core.display import Console
+from baseline_bench.core.errors import BenchError
+from baseline_bench.training import recipes
+from paths import ROOT
+
+WRITTEN = {
+    ".gitattributes",
+    ".github/workflows/bench-comment.yml",
+    ".github/workflows/bench.yml",
+    ".gitignore",
+    "README.md",
+    "leaderboards/README.md",
+    "recipes/my-lora.toml",
+    "tasks/my_task.py",
+}
+TASK, RECIPE = "tasks/my_task.py", "recipes/my-lora.toml"
+
+
+def begun(folder: Path) -> str:
+    """What `bench init` says."""
+    out = io.StringIO()
+    assert run(Options(folder=folder), Console(out, io.StringIO())) == 0
+    return out.getvalue()
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch) -> Path:
+    """A repository of one's own, just begun, as the current folder."""
+    begun(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path / "mine")
+    return tmp_path / "mine"
+
+
+def files(folder: Path) -> set[str]:
+    """Every file, relative to the folder."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_everything_that_a_repository_needs_is_written_and_named(tmp_path):
+    """Into a folder that need not be there, with what to do next."""
+    told = begun(tmp_path / "a" / "b")
+    assert files(tmp_path / "a" / "b") == WRITTEN
+    assert all(f"written  {tmp_path / 'a' / 'b' / name}\n" in told for name in WRITTEN)
+    assert "bench baseline smollm2-135m-it-q4_1 --task tasks/my_task.py" in told
+
+
+def test_what_is_there_is_left_and_named_and_ours_is_shown(tmp_path):
+    """A file of the user's keeps its bytes, a link stays a link, and the rest is written all the same."""
+    (tmp_path / "README.md").write_bytes(b"mine\r\n")
+    (tmp_path / ".gitattributes").symlink_to("nowhere")
+    told = begun(tmp_path)
+    assert (tmp_path / "README.md").read_bytes() == b"mine\r\n"
+    assert (tmp_path / ".gitattributes").is_symlink()
+    assert f"left     {tmp_path / 'README.md'} is yours" in told
+    assert "         | leaderboards/**/*.jsonl.gz binary linguist-generated\n" in told
+    assert files(tmp_path) == WRITTEN - {".gitattributes"}
+
+
+def test_a_second_time_changes_nothing(tmp_path):
+    """Every file is there already."""
+    begun(tmp_path)
+    before = {name: (tmp_path / name).read_bytes() for name in WRITTEN}
+    told = begun(tmp_path)
+    assert {name: (tmp_path / name).read_bytes() for name in WRITTEN} == before
+    assert told.count("there    ") == len(WRITTEN)
+
+
+def test_a_file_in_a_folder_s_place_is_one_clear_error(tmp_path):
+    """Nothing is moved out of the way."""
+    (tmp_path / "tasks").write_text("")
+    with pytest.raises(BenchError, match="tasks is no folder"):
+        begun(tmp_path)
+
+
+def test_the_recipe_is_complete_and_is_read_from_where_it_lies(mine, capfd):
+    """Every key is stated, and `bench show recipe` prints it; its task and data are the file beside it."""
+    recipe = recipes.read_recipe(RECIPE)
+    stated = {line.partition(" = ")[0] for line in Path(RECIPE).read_text().splitlines() if " = " in line}
+    assert {key for key, value in recipes.collect_values(recipe).items() if value is not None} == stated - {"# "}
+    assert Path(recipes.resolve_path(recipe, "task")).resolve() == (mine / TASK).resolve()
+    assert cli.main(["show", "recipe", RECIPE]) == 0
+    assert 'trainer = "lora"' in capfd.readouterr().out
+
+
+def test_the_recipe_passes_the_check(mine, capfd):
+    """`bench check` finds neither a leak between the task's splits nor anything that would train wrongly."""
+    base = tiny.build(mine / "model")
+    assert cli.main(["check", RECIPE, "--base", str(base)]) == 0
+    told = capfd.readouterr().out
+    assert "0 exact; 0 of 32 items share" in told
+    assert "nothing that would make this recipe train wrongly" in told
+
+
+def test_a_first_row_is_scored_and_the_board_checks(mine, capfd):
+    """`bench baseline` on the scaffolded task adds a row; `bench board --check` finds nothing wrong."""
+    model = tiny.build(mine / "model")
+    assert cli.main(["board", "--check"]) == 0
+    assert cli.main(["baseline", str(model), "--task", TASK, "--engine", "scripted", "--json"]) == 0
+    (page,) = [path for path in mine.glob("leaderboards/*.md") if path.name != "README.md"]
+    assert "`my-task-0shot@v1`" in page.read_text()
+    capfd.readouterr()
+    assert cli.main(["board", "--check", "--task", TASK]) == 0
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["bench", "bench-comment"])
+def test_the_workflows_are_ours_but_for_the_install(mine, name):
+    """What this repository uses is what users get, with the version that wrote the pages."""
+    own = (ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8").splitlines()
+    theirs = (mine / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8").splitlines()
+    different = [line.strip() for line, other in zip(theirs, own, strict=True) if line != other]
+    pinned = f'run: python -m pip install "baseline-bench=={baseline_bench.__version__}"'
+    assert [line.partition(" #")[0] for line in different] == ([pinned] if name == "bench" else [])
+    assert yaml.safe_load("\n".join(theirs))["jobs"]
+
+
+def test_every_command_that_is_told_exists(mine):
+    """In the README as in the workflow."""
+    text = Path("README.md").read_text() + Path(".github/workflows/bench.yml").read_text()
+    named = {line.split()[1] for line in text.replace("`", "\n").splitlines() if line.strip().startswith("bench ")}
+    assert {"baseline", "board", "check", "train-and-score"} <= named
+    assert named <= set(cli.HELP) | {"pr-report"}

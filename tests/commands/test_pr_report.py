@@ -1,0 +1,400 @@
+"""commands.pr_report, in real repositories: what a branch adds is judged against what stood where it left."""
+
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from baseline_bench.commands.pr_report import Options
+from baseline_bench.commands.pr_report import run as pr_report
+from baseline_bench.core.display import Console
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.records import encode_canonical
+from baseline_bench.core.types import Step
+from baseline_bench.rendering import leaderboard
+from baseline_bench.rendering.comment import COMMENT_MARKER, MAX_COMMENT_BYTES
+from baseline_bench.results import entries, retractions
+from baseline_bench.results.bits import Bits
+from baseline_bench.results.candidate import BaseRecord, Candidate, DataRecord, TrainingCost, TrainingRecord
+from baseline_bench.results.completions import CommittedCompletion
+from baseline_bench.results.entry import Result
+from baseline_bench.results.retractions import Retraction
+from paths import ROOT
+from samples import answers, entry, move, regrade, result, sha
+
+WORKFLOWS = ROOT / ".github" / "workflows"
+ITEMS = 40
+LOSSES = b"".join(encode_canonical(Step(n, 2, 2.5 / n, 1e-4, None, 4, 400, 200, 1.5 * n)) + b"\n" for n in (1, 2))
+Tell = Callable[..., str]
+
+
+@pytest.fixture
+def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Git in `tmp_path`, deaf to the repository and the settings of whoever runs the tests."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> str:
+        command = ["git", "-c", "user.name=T", "-c", "user.email=t@example.org", *arguments]
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
+
+    run("init", "-b", "main")
+    return run
+
+
+def trained(base: str, seed: int = 0) -> TrainingRecord:
+    """What an entry says of a training from weights of that name."""
+    origin = BaseRecord(base, "hub:org/model", None, "template", sha(base), sha("tokenizer"), None)
+    data = DataRecord("sums", sha("data"), 8, 800, 400, ())
+    made = Candidate(
+        schema=1,
+        created="2026-11-22T12:00:00Z",
+        recipe="lora-main",
+        recipe_sha256=sha("recipe"),
+        values={"lr": 1e-4},
+        seed=seed,
+        base=origin,
+        data=data,
+        kind="adapter",
+        weights="weights",
+        weights_sha256=sha("weights"),
+        checkpoints={},
+        trainable=8,
+        parameters=80,
+        changed=None,
+        quantised=None,
+        final_loss=1.25,
+        held_out_loss=None,
+        losses_sha256=hashlib.sha256(LOSSES).hexdigest(),
+        cost=TrainingCost(2, 8, 800, 400, 3.0, None, 1000, "CPU", 1),
+        libraries={},
+    )
+    return TrainingRecord(made, None, None)
+
+
+def scored(name: str, right: int, **given: Any) -> tuple[Result, tuple[CommittedCompletion, ...]]:
+    """A run of forty items of which the first `right` are right."""
+    lines = answers(ITEMS, right, 0, 0)
+    of = replace(result(name, lines), **given)
+    return of, lines
+
+
+def add(folder: Path, name: str, right: int, created: str = "2026-11-22T12:00:00Z", **given: Any) -> Path:
+    """Write such a run."""
+    of, lines = scored(name, right, **given)
+    return entries.write_entry(
+        entry(of, created), lines, folder / "counting", LOSSES if of.training is not None else None
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, git: Callable[..., str]) -> Path:
+    """Leaderboards with a base of 10 and two incumbents of 12 and 20 right of 40, committed on main; on a branch."""
+    folder = tmp_path / "leaderboards"
+    add(folder, "base", 10)
+    add(folder, "lesser", 12)
+    add(folder, "best", 20)
+    leaderboard.update_pages(folder)
+    git("add", ".")
+    git("commit", "-m", "base")
+    git("checkout", "-q", "-b", "work")
+    return folder
+
+
+@pytest.fixture
+def tell(folder: Path) -> Tell:
+    """The comment for the branch, the pages rendered before."""
+
+    def run(**given: Any) -> str:
+        if given.pop("render", True):
+            leaderboard.update_pages(folder)
+        out = io.StringIO()
+        values = {"base": "main", "out": None, "link": None, "tasks": [], "mirror": None, **given}
+        assert pr_report(Options(leaderboards=Path("leaderboards"), **values), Console(out, io.StringIO())) == 0
+        return out.getvalue()
+
+    return run
+
+
+def test_a_branch_without_new_rows_is_one_line(tell: Tell, git: Callable[..., str]) -> None:
+    """What main has is not the branch's, and an empty pull request says so."""
+    told = tell(base="HEAD")
+    assert f"**bench**: no new rows against `HEAD` (merge-base `{git('rev-parse', 'HEAD')[:12]}`)." in told
+    assert "### Board" not in told
+
+
+def test_a_candidate_meets_its_base_and_the_best_row_of_the_merge_base(folder: Path, tell: Tell) -> None:
+    """Two comparisons, Holm over both, and the examples show what either row wrote."""
+    add(folder, "new", 30, training=trained("base"))
+    told = tell()
+    assert "## bench: " in told
+    assert "2 better" in told.splitlines()[1]
+    assert "- **better than its base**: `new` 75.00 % against `base` 25.00 %" in told
+    assert "20 items won and 0 lost of 40, p = 3.81e-06 after Holm (1.91e-06 alone)" in told
+    assert "- **better than the incumbent**: `new` 75.00 % against `best` 50.00 %" in told
+    assert "p = 0.00195 after Holm (0.00195 alone)" in told
+    assert "Holm over the 2 comparisons" in told
+    assert (
+        "**gained 1**: `test-10`, gold `10`; before, then after\n\n```text\n#### -1\n```\n\n```text\n#### 10\n```"
+        in told
+    )
+    assert "**gained 5**" in told
+    assert "**gained 6**" not in told
+    assert "Loss 2.5000 at step 1, 1.2500 at step 2 of 2; final loss (mean of the last tenth) 1.2500" in told
+    assert "bench score smollm2-135m-it" in told
+
+
+def test_a_worse_candidate_is_said_to_be_worse(folder: Path, tell: Tell) -> None:
+    """First in the title, and with the items that it lost."""
+    add(folder, "new", 2, training=trained("base"))
+    told = tell()
+    assert "2 worse" in told.splitlines()[1]
+    assert "0 items won and 8 lost of 40" in told
+    assert "**lost 1**: `test-2`" in told
+
+
+def test_the_base_may_come_with_the_pull_request_and_is_no_candidate(folder: Path, tell: Tell) -> None:
+    """The newest of its rows counts, and the base itself is compared with nothing."""
+    add(folder, "fresh", 9)
+    add(folder, "fresh", 11, created="2026-11-23T12:00:00Z")
+    add(folder, "new", 30, training=trained("fresh"))
+    told = tell()
+    assert "against `fresh` 27.50 %" in told
+    assert "- `fresh`, `fresh`: no candidate" in told
+    assert "Holm over the 2 comparisons" in told
+
+
+def test_a_base_scored_again_is_not_what_a_candidate_is_held_to(folder: Path, tell: Tell) -> None:
+    """A comparable row of the merge-base goes first, so that no branch picks the base's weakest repetition."""
+    add(folder, "base", 6, created="2026-11-23T12:00:00Z")
+    add(folder, "new", 30, training=trained("base"))
+    told = tell()
+    assert "**better than its base**: `new` 75.00 % against `base` 25.00 %" in told
+    assert "- `base`: no candidate" in told
+
+
+def test_an_adapter_served_beside_the_base_is_not_the_base(folder: Path, tell: Tell, git: Callable[..., str]) -> None:
+    """Its weights' digest is the base's, and yet its row is a candidate's."""
+    of = result("base")
+    engine = replace(of.engine, settings={**of.engine.settings, "adapter": sha("adapter")})
+    add(folder, "served", 25, created="2026-11-22T13:00:00Z", engine=engine, model=of.model)
+    leaderboard.update_pages(folder)
+    git("add", ".")
+    git("commit", "-m", "an adapter, unmerged")
+    git("branch", "-f", "main")
+    add(folder, "new", 30, training=trained("base"))
+    assert "**better than its base**: `new` 75.00 % against `base` 25.00 %" in tell()
+
+
+def test_own_base_and_own_weights_are_no_incumbents(folder: Path, tell: Tell, git: Callable[..., str]) -> None:
+    """A candidate of the best row meets the next best one; scored again, it does not meet itself."""
+    add(folder, "new", 30, training=trained("best"))
+    told = tell()
+    assert "**better than its base**: `new` 75.00 % against `best`" in told
+    assert "**better than the incumbent**: `new` 75.00 % against `lesser`" in told
+    git("add", ".")
+    git("commit", "-m", "new")
+    add(folder, "new", 31, created="2026-11-23T12:00:00Z", training=trained("best"))
+    told = tell(base="HEAD")
+    assert "`new` 77.50 % against `lesser`" in told
+
+
+def test_what_is_not_comparable_is_no_incumbent_and_a_base_of_another_engine_is_a_system_comparison(
+    folder: Path, tell: Tell
+) -> None:
+    """The reader is told what differs, not given a number without it."""
+    other = scored("new", 30)[0]
+    add(folder, "new", 30, training=trained("base"), engine=replace(other.engine, version="vllm 0.26.0"))
+    told = tell()
+    assert "**better than its base, a system comparison (more than the weights differs)**" in told
+    assert "- `new`: no incumbent: of the other full rows of its task at the merge-base none is comparable" in told
+
+
+def test_a_base_without_a_row_is_told(folder: Path, tell: Tell) -> None:
+    """A candidate that nobody can compare with its base says so, and how to mend it."""
+    add(folder, "new", 30, training=trained("elsewhere"))
+    assert "no row of its base on the board: score it with `bench score RUN --with-base`" in tell()
+
+
+def retract(folder: Path, path: Path) -> None:
+    """Withdraw an entry."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    said = Retraction(1, "2026-11-24T12:00:00Z", path.name, digest, "trained on the test", None)
+    retractions.write_record(said, folder / "counting")
+
+
+def test_a_row_retracted_before_is_no_incumbent_and_one_retracted_now_still_is(
+    folder: Path, tell: Tell, git: Callable[..., str]
+) -> None:
+    """A pull request cannot take the row away that it is to beat; what it withdraws is listed."""
+    best = next((folder / "counting").glob("*-best-*.json"))
+    add(folder, "new", 30, training=trained("base"))
+    retract(folder, best)
+    told = tell()
+    assert "against `best` 50.00 %" in told
+    assert f"|`{best.name}`|`counting`|" in told
+    assert "|`trained on the test`|" in told
+    git("checkout", "-q", "main")
+    git("add", "leaderboards/counting/retractions")
+    git("commit", "-m", "retracted")
+    git("checkout", "-q", "work")
+    git("merge", "-q", "main")
+    assert "against `lesser` 30.00 %" in tell()
+
+
+def test_the_incumbent_is_read_from_the_merge_base(folder: Path, tell: Tell) -> None:
+    """An entry of main that the branch has edited or removed still counts as main has it, and the fault comes first."""
+    best = next((folder / "counting").glob("*-best-*.json"))
+    add(folder, "new", 30, training=trained("base"))
+    leaderboard.update_pages(folder)
+    for path in (best, entries.completions_path(best)):
+        path.unlink()
+    told = tell(render=False)
+    assert "removed or renamed since" in told
+    assert told.index("removed or renamed since") < told.index("**better than the incumbent**: `new` 75.00 %")
+    assert "**gained 1**: `test-20`" in told
+
+
+def test_a_forged_entry_is_a_fault_and_gets_no_verdict(folder: Path, tell: Tell) -> None:
+    """Counts that do not follow from bits, or a name that does not follow from the content, are judged by nobody."""
+    path = add(folder, "new", 30, training=trained("base"))
+    move(path, path.with_name("2026-11-22-new-000000000000.json"))
+    told = tell(render=False)
+    assert "its name does not follow from its content" in told
+    assert "and 1 new entry not judged, for faults." in told
+    assert "better" not in told
+
+
+def test_an_entry_without_its_completions_gets_no_verdict(folder: Path, tell: Tell) -> None:
+    """Numbers that nobody can follow to the answers are not compared."""
+    path = add(folder, "new", 30, training=trained("base"))
+    leaderboard.update_pages(folder)
+    entries.completions_path(path).unlink()
+    told = tell(render=False)
+    assert "lacks its completions" in told
+    assert "and 1 new entry not judged, for faults." in told
+    assert "better" not in told
+
+
+def test_a_row_that_the_same_pull_request_retracts_is_not_judged(folder: Path, tell: Tell) -> None:
+    """It stands in the table, its retraction in the list."""
+    retract(folder, add(folder, "new", 30, training=trained("base")))
+    assert "- `new`: retracted in this pull request, not judged" in tell()
+
+
+def test_a_link_among_the_retractions_is_a_fault(folder: Path, tell: Tell) -> None:
+    """One to nowhere keeps no reviewer from his comment, and nothing is withdrawn by it."""
+    place = folder / "counting" / "retractions"
+    place.mkdir()
+    (place / "link.json").symlink_to("/nowhere")
+    told = tell(render=False)
+    assert "**The board has faults." in told
+    assert "link.json" in told
+    assert "### Retractions" not in told
+
+
+def test_a_partial_run_meets_no_incumbent(folder: Path, tell: Tell) -> None:
+    """Nor does it become one."""
+    of, _ = scored("new", 30)
+    selection = replace(of.selection, total=1319, limit=ITEMS, seed=0)
+    add(folder, "new", 30, training=trained("base"), selection=selection)
+    told = tell()
+    assert "a partial run, so that it has no incumbent" in told
+    assert "|40 (partial)|" in told
+
+
+def test_the_comment_goes_to_a_file_and_a_link_must_be_one(folder: Path, tell: Tell, tmp_path: Path) -> None:
+    """`--out` takes the whole comment; an address that could break a link is refused."""
+    add(folder, "new", 30)
+    assert tell(out=tmp_path / "body.md", link="https://example.org/o/n/blob/abc") == ""
+    told = (tmp_path / "body.md").read_text(encoding="utf-8")
+    assert told.startswith(COMMENT_MARKER)
+    assert "](https://example.org/o/n/blob/abc/leaderboards/counting/2026-11-22-new-" in told
+    with pytest.raises(BenchError, match="is no address"):
+        tell(link="https://example.org/a b)")
+
+
+def test_an_unknown_base_is_one_clear_error(tell: Tell) -> None:
+    """As in the check."""
+    with pytest.raises(BenchError, match="git knows no commit"):
+        tell(base="nowhere")
+
+
+def test_real_rows_of_this_repository_are_told_as_its_board_tells_them(
+    folder: Path, tell: Tell, git: Callable[..., str]
+) -> None:
+    """A full fine-tune of SmolLM2 with the study's settings against its base: 20 won, 20 lost, nothing resolved."""
+    board = folder / "gsm8k"
+    board.mkdir()
+    for name in ("smollm2-135m-it-q4_1-e914a0405fa4", "smollm2-135m-it-q4_1-seeds-full-main-s0-300e6f827f1f"):
+        for path in (ROOT / "leaderboards" / "gsm8k").glob(f"*-{name}.*"):
+            shutil.copy(path, board)
+        leaderboard.update_pages(folder)
+        git("add", ".")
+        git("commit", "-m", name)
+    told = tell(base="HEAD~1")
+    assert "- **not resolved against its base**: `smollm2-135m-it-q4_1+seeds-full-main-s0` 1.82 %" in told
+    assert "+0.00 points [-0.99, +0.99], 20 items won and 20 lost of 1,319, p = 1 after Holm (1 alone)" in told
+    assert "no incumbent: of the other full rows of its task at the merge-base there is none" in told
+    assert "final loss (mean of the last tenth) 1.1271 nats a token; 7,473 rows in 370 s" in told
+    assert (told.count("**gained "), told.count("**lost ")) == (5, 5)
+    assert len(told.encode()) < MAX_COMMENT_BYTES
+
+
+def test_the_bits_of_the_samples_are_those_of_their_answers() -> None:
+    """What the tests above take for granted."""
+    of, lines = scored("x", 30)
+    assert Bits.of(regrade(None, lines)) == of.bits  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["bench", "bench-comment"])
+def test_a_workflow_may_do_what_it_must_and_no_more(name: str) -> None:
+    """YAML that parses, permissions stated, actions of GitHub's own alone, by major version."""
+    flow = yaml.safe_load((WORKFLOWS / f"{name}.yml").read_text(encoding="utf-8"))
+    (trigger,) = [flow[key] for key in flow if key is True or key == "on"]  # YAML 1.1 reads `on` as true
+    (job,) = flow["jobs"].values()
+    used = [step["uses"] for step in job["steps"] if "uses" in step]
+    assert all(use.startswith("actions/") and use.rpartition("@v")[2].isdecimal() for use in used)
+    assert "timeout-minutes" in job
+    if name == "bench":
+        assert trigger == "pull_request"
+        assert flow["permissions"] == {"contents": "read"}
+        assert job["steps"][0]["with"]["fetch-depth"] == 0
+        assert job["steps"][0]["with"]["persist-credentials"] is False
+    else:
+        assert trigger == {"workflow_run": {"workflows": ["bench"], "types": ["completed"]}}
+        assert flow["permissions"] == {"actions": "read", "pull-requests": "write"}
+        assert not [use for use in used if use.startswith("actions/checkout")]
+        assert job["if"] == "github.event.workflow_run.event == 'pull_request'"
+
+
+@pytest.mark.parametrize("name", ["bench", "bench-comment"])
+def test_no_script_of_a_workflow_holds_an_expression(name: str) -> None:
+    """A branch's name or a title that GitHub writes into a script would run there; values come by environment."""
+    flow = yaml.safe_load((WORKFLOWS / f"{name}.yml").read_text(encoding="utf-8"))
+    text = (WORKFLOWS / f"{name}.yml").read_text(encoding="utf-8")
+    (job,) = flow["jobs"].values()
+    scripts = [step.get("run", "") + step.get("with", {}).get("script", "") for step in job["steps"]]
+    assert any(scripts)
+    assert not [script for script in scripts if "${{" in script]
+    assert "secrets." not in text
+    assert "pull_request_target" not in text
+
+
+def test_the_comment_s_workflow_trusts_neither_number_nor_text() -> None:
+    """Digits, the head's commit asked of the API, the marker and the limit stand in its script."""
+    script = (WORKFLOWS / "bench-comment.yml").read_text(encoding="utf-8")
+    assert "/^[1-9][0-9]{0,9}$/" in script
+    assert "pull.head.sha !== context.payload.workflow_run.head_sha" in script
+    assert f"const MARK = '{COMMENT_MARKER}'" in script
+    assert "const MOST = 65536" in script

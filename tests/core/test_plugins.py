@@ -1,0 +1,117 @@
+"""core.plugins: the folder is the registry; a path or a package's entry point works as well."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from baseline_bench.core import plugins
+from baseline_bench.core.errors import BenchError
+from own_task import TASK, package
+from paths import ROOT
+
+
+def test_every_file_of_the_folders_is_a_name():
+    """Files with a leading underscore are parts, not names; hyphens stand for underscores."""
+    assert {"gsm8k", "word-problems"} <= set(plugins.list_names("task"))
+    assert {"openai", "scripted", "transformers", "vllm"} == set(plugins.list_names("engine"))
+    assert not [name for name in plugins.list_names("task") if name.startswith(("_", "-"))]
+
+
+def test_a_file_of_one_s_own_works_by_path(tmp_path):
+    """`--task ./my_task.py` needs no registration."""
+    path = tmp_path / "my_task.py"
+    path.write_text(TASK)
+    assert plugins.load_task(str(path)).LABEL == "sums-0shot@v1"
+
+
+def test_an_entry_point_of_an_installed_package_is_a_name(tmp_path, monkeypatch):
+    """Group bench.tasks; the module is loaded only when asked for."""
+    package(tmp_path, "sums_plugin", "[bench.tasks]\nsums = sums_plugin\n", TASK)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "sums" in plugins.list_names("task")
+    assert "sums_plugin" not in sys.modules
+    assert plugins.load_task("sums").LABEL == "sums-0shot@v1"
+
+
+def test_a_name_here_and_in_a_package_is_an_error(tmp_path, monkeypatch):
+    """Neither wins silently."""
+    package(tmp_path, "clash_plugin", "[bench.tasks]\nword-problems = clash_plugin\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(BenchError, match="defined here and by the package entry point 'clash_plugin'"):
+        plugins.load_task("word-problems")
+
+
+def test_a_name_in_two_packages_is_an_error(tmp_path, monkeypatch):
+    """Both packages are named."""
+    package(tmp_path, "one_plugin", "[bench.tasks]\nsame = one_plugin\n")
+    package(tmp_path, "two_plugin", "[bench.tasks]\nsame = two_plugin\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(BenchError, match="two packages define the task 'same'"):
+        plugins.load_task("same")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "told"),
+    [
+        ("task", "gsm8", "did you mean 'gsm8k'"),
+        ("task", "zzz", "known: gsm-symbolic, gsm8k"),
+        ("engine", "vlm", "did you mean 'vllm'"),
+        ("trainer", "lorra", "did you mean 'lora'.*bench list trainers"),
+        ("task", "./absent.py", "no file absent.py"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest_and_the_list(kind, name, told):
+    """One line that shows the way out."""
+    load = {"task": plugins.load_task, "engine": plugins.load_engine}.get(
+        kind, lambda name: plugins._load_plugin(kind, name)
+    )
+    with pytest.raises(BenchError, match=told):
+        load(name)
+
+
+def test_a_plug_in_that_breaks_its_contract_is_named_with_what_it_lacks(tmp_path):
+    """File, missing members and where the contract stands."""
+    path = tmp_path / "half.py"
+    path.write_text("LABEL = 'half@v1'\ndef problems(split): return []\n")
+    with pytest.raises(
+        BenchError, match=r"half\.py.* lacks READER, SAMPLING, messages, grade.*harness/core/contracts\.py"
+    ):
+        plugins.load_task(str(path))
+
+
+def test_a_missing_library_is_answered_with_how_to_install_it(tmp_path):
+    """The extra where one brings it, else the library itself."""
+    path = tmp_path / "needy.py"
+    path.write_text("import no_such_library\n")
+    with pytest.raises(BenchError, match="pip install no_such_library"):
+        plugins.load_task(str(path))
+    error = plugins.missing(ModuleNotFoundError(name="vllm.sampling_params"), "x")
+    assert error.way_out == "pip install 'baseline-bench[vllm]'"
+
+
+def test_a_file_with_a_syntax_error_is_named_with_its_line(tmp_path):
+    """The user's file, the line, and no traceback."""
+    path = tmp_path / "broken.py"
+    path.write_text("a = 1\nb = (\n")
+    with pytest.raises(BenchError, match=r"broken\.py, line 2"):
+        plugins.load_task(str(path))
+
+
+@pytest.mark.parametrize(
+    ("line", "new"),
+    [
+        ("from harness.types import Problem", "baseline_bench instead of harness"),
+        ("from tasks._answers import grade", "baseline_bench.tasks instead of tasks"),
+        ("import trainers", "baseline_bench.trainers instead of trainers"),
+    ],
+)
+def test_an_import_under_an_earlier_name_is_told_the_new_one(tmp_path, monkeypatch, line, new):
+    """One line with the name to import instead, for files written before the code had one name."""
+    # pytest puts the checkout on the path, where the three folders can be imported by accident.
+    checkout = ROOT
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if Path(place).resolve() != checkout])
+    path = tmp_path / "old.py"
+    path.write_text(line)
+    with pytest.raises(BenchError) as told:
+        plugins.load_task(str(path))
+    assert told.value.way_out == f"import {new}"

@@ -1,0 +1,253 @@
+"""rendering.comparison_text: what is said of two rows, the same words wherever they stand."""
+
+from dataclasses import replace
+
+import pytest
+import samples
+from baseline_bench.rendering.comparison_text import (
+    compare_with_seeds,
+    describe_comparison,
+    describe_seeds,
+    format_score,
+    name_entries,
+    render_markdown,
+)
+from baseline_bench.results.candidate import MergeSummary, TrainingRecord
+from baseline_bench.results.entry import Entry, SolutionLikelihood
+from committed_rows import BASE, board, real
+from judged_rows import CUT, LOOSE, RIGHT, UNREAD, WRONG, row
+
+
+def tuned(of: Entry, base: Entry) -> Entry:
+    """The row as one whose weights were merged from an adapter on this base."""
+    sha256, made = base.result.model.weights_sha256, of.result
+    merge = MergeSummary("bfloat16", sha256, "a", "b", 1, 1, 0.01, None, 0.0, 1.0, 1)
+    model = replace(made.model, weights_sha256=samples.sha("merged"))
+    return replace(of, result=replace(made, candidate="tuned", model=model, training=TrainingRecord(None, None, merge)))
+
+
+def told(*pairs: tuple[str, str], as_tuned: bool = True, prompts: str | None = None):
+    """The telling of a fine-tune against its base, item by item; `prompts` gives the fine-tune other ones."""
+    first, second = (row(*kinds) for kinds in zip(*pairs, strict=True))
+    first = tuned(first, second) if as_tuned else first
+    if prompts:
+        first = replace(first, result=replace(first.result, prompts_sha256=samples.sha(prompts)))
+    return describe_comparison(first, second)
+
+
+def test_a_real_fine_tune_is_told():
+    """The verdict first, the difference with its interval and both p values, the items, the causes, one sentence."""
+    found = describe_comparison(real(f"{BASE}+full-main-s0"), real(BASE, "2026-11-22T18:52:05Z"))
+    assert found.title == f"{BASE}+full-main-s0 against {BASE}"
+    assert found.rows == (
+        ("verdict", "better"),
+        (
+            "difference",
+            "+3.41 points, 95 % interval +2.06 to +4.84, exact McNemar p = 1.03e-06 (mid-p 6.67e-07)",
+        ),
+        ("items", "65 won, 20 lost, 4 right in both, 1,230 in neither, of 1,319"),
+        ("why", "unread +1 -0, stopping +9 -2, answer +55 -18"),
+        ("in short", "The fine-tune helped: it answers 45 items more than its base."),
+    )
+
+
+@pytest.mark.parametrize(
+    ("pairs", "word", "verdict", "sentence"),
+    [
+        ([(WRONG, RIGHT)] * 9, "worse", "worse", "The fine-tune hurt: it answers 9 items fewer than its base."),
+        ([(RIGHT, WRONG)] * 9, "better", "better", "The fine-tune helped: it answers 9 items more than its base."),
+        (
+            [(RIGHT, WRONG)] * 6 + [(WRONG, RIGHT)] * 3 + [(WRONG, WRONG)] * 11,
+            "not resolved",
+            "not resolved; a difference like this one takes 155 items",
+            "Nobody can tell from these items whether the fine-tune helped: that takes 155 items.",
+        ),
+        (
+            [(RIGHT, WRONG)] * 5,
+            "not resolved",
+            "not resolved; a difference like this one takes 6 items (at least 6 must differ); "
+            "interval and test disagree, and the test decides",
+            "Nobody can tell from these items whether the fine-tune helped: that takes 6 items.",
+        ),
+        (
+            [(RIGHT, WRONG), (WRONG, RIGHT)],
+            "not resolved",
+            "not resolved: as many items won as lost",
+            "Nobody can tell from these items whether the fine-tune helped.",
+        ),
+        (
+            [(RIGHT, RIGHT), (WRONG, UNREAD)],
+            "not resolved",
+            "not resolved: no item differs",
+            "Both rows are right on the same items: nothing moved.",
+        ),
+    ],
+)
+def test_a_verdict_has_its_sentence(pairs, word, verdict, sentence):
+    """Worse, better, not resolved with the items that would resolve it, and nothing moved."""
+    found = told(*pairs)
+    assert (found.verdict, found.rows[0], found.sentence) == (word, ("verdict", verdict), sentence)
+    assert found.rows[-1] == ("in short", sentence)
+
+
+@pytest.mark.parametrize("manner", [UNREAD, CUT])
+def test_a_gain_in_manner_points_at_a_prompt(manner):
+    """Where half of the gain is answers that now end or can be read, training was perhaps not needed."""
+    found = told(*[(RIGHT, manner)] * 6, *[(RIGHT, WRONG)] * 6)
+    assert "but 6 of them for answers that now end or can be read, which a prompt instead might give" in found.sentence
+    assert "prompt instead" not in told(*[(RIGHT, manner)] * 5, *[(RIGHT, WRONG)] * 6).sentence
+
+
+def test_a_gain_that_is_all_manner_is_told_as_all_of_it():
+    """More may be won by manner than is won in all, where answers were lost: never more than all of the gain."""
+    found = told(*[(RIGHT, UNREAD)] * 12, *[(WRONG, RIGHT)] * 2)
+    assert "answers 10 items more than its base, but all of them for answers that now end" in found.sentence
+
+
+def test_rows_that_are_not_base_and_candidate_are_told_by_name():
+    """Nothing is said of a fine-tune where the second row is not the first one's base."""
+    first, second = row(*[RIGHT] * 9, of=samples.result("one")), row(*[WRONG] * 9, of=samples.result("two"))
+    assert describe_comparison(first, second).sentence == "Better: one answers 9 items more than two."
+    assert describe_comparison(second, first).sentence == "Worse: two answers 9 items fewer than one."
+
+
+@pytest.mark.parametrize(
+    ("pairs", "verdict", "sentence"),
+    [
+        (
+            [(RIGHT, WRONG)] * 9,
+            "system comparison: better",
+            "Fine-tune: tuned answers 9 items more than its base does under the other prompt.",
+        ),
+        (
+            [(WRONG, RIGHT)] * 9,
+            "system comparison: worse",
+            "Prompt instead: without any training smollm2-135m-it answers 9 items more than tuned.",
+        ),
+        (
+            [(RIGHT, WRONG), (WRONG, WRONG)],
+            "system comparison: not resolved; a difference like this one takes 14 items (at least 6 must differ)",
+            "Nobody can tell from these items whether the fine-tune beats a prompt instead: that takes 14 items.",
+        ),
+    ],
+)
+def test_a_fine_tune_against_a_prompted_base_asks_if_training_was_needed(pairs, verdict, sentence):
+    """It is labelled a system comparison, what differs is named, and the answer is fine-tune, prompt or neither yet."""
+    found = told(*pairs, prompts="own")
+    rows = dict(found.rows)
+    assert (rows["verdict"], found.sentence) == (verdict, sentence)
+    assert rows["beside the weights"].startswith("other prompts as token ids (")
+    assert found.kind.name == "system comparison"
+
+
+def test_systems_of_two_models_are_not_credited_to_weights():
+    """Real rows of two models under their own prompts: one answers more, and nobody says why."""
+    found = describe_comparison(real(BASE), real("gemma-3-270m-q4_k_m+lora-main-s0"))
+    assert (found.verdict, found.rows[0][1]) == ("worse", "system comparison: worse")
+    assert "how much of that is the weights' cannot be told" in found.sentence
+
+
+def test_the_same_weights_twice_show_the_noise():
+    """Two real runs of one model differ on 12 items; their names are told apart by their times."""
+    found = describe_comparison(real(BASE, "2026-11-22T16:37:22Z"), real(BASE, "2026-11-22T18:52:05Z"))
+    assert found.title == f"{BASE} of 2026-11-22T16:37:22Z against {BASE} of 2026-11-22T18:52:05Z"
+    assert found.sentence == "The same weights twice: that 12 items came out otherwise is noise."
+
+
+def test_rows_of_two_exams_have_no_numbers():
+    """The reason stands where the difference would."""
+    base = samples.result()
+    other = replace(base, task=replace(base.task, reader="hash@v2"))
+    found = describe_comparison(samples.entry(base), samples.entry(other))
+    assert found.verdict == "not comparable"
+    assert found.rows[0] == ("verdict", "not comparable: other readers (hash@v1, hash@v2)")
+    assert len(found.rows) == 2
+
+
+def test_a_p_value_is_never_zero():
+    """Of 1,319 items all won it is smaller than a float can hold."""
+    assert "exact McNemar p < 1e-300" in dict(told(*[(RIGHT, WRONG)] * 1319).rows)["difference"]
+
+
+def test_format_is_explained_where_it_moved():
+    """Right as before, stated otherwise; elsewhere the note is left out."""
+    assert "format +1 -0 (format: right as before" in dict(told((RIGHT, LOOSE), (RIGHT, WRONG)).rows)["why"]
+    assert "format" not in dict(told((RIGHT, WRONG)).rows)["why"]
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (
+            SolutionLikelihood(-1.5, 100, "s"),
+            "mean log-probability -1.2500 over 100 tokens against -1.5000 over 100 tokens, ",
+        ),
+        (SolutionLikelihood(-1.5, 100, "s"), "in nats a token: +0.2500, likelier under the first"),
+        (SolutionLikelihood(-1.5, 90, "s"), "in nats a token; in other tokens, so the two cannot be compared"),
+        (None, "mean log-probability -1.2500 over 100 tokens against not measured, in nats a token"),
+    ],
+)
+def test_the_gold_solutions_likelihood_is_told_where_it_is_known(second, said):
+    """For both rows, and compared only over the same tokens; where neither has it, nothing is said."""
+    one, other = row(RIGHT, WRONG), row(WRONG, WRONG)
+    first = replace(one, result=replace(one.result, solutions=SolutionLikelihood(-1.25, 100, "s")))
+    found = describe_comparison(first, replace(other, result=replace(other.result, solutions=second)))
+    assert said in dict(found.rows)["gold solutions"]
+    assert "gold solutions" not in dict(describe_comparison(one, other).rows)
+
+
+def test_a_row_is_told_with_its_own_interval():
+    """Counts and shares, Wilson's interval beside exact match."""
+    assert format_score(real(f"{BASE}+full-main-s0")) == (
+        "5.23 % (69 of 1,319), 95 % interval 4.2 to 6.6 %; strict 5.2 %, unread 3.3 %, cut 9.2 %"
+    )
+
+
+def test_a_row_stands_among_its_seeds():
+    """Three seeds of one recipe on one base: where this one lies, and the t interval of the recipe's mean."""
+    found = compare_with_seeds(real(f"{BASE}+full-main-s0"), board())
+    assert found.scores == ((0, 69, 1319), (1, 71, 1319), (2, 71, 1319))
+    assert (found.above, found.below) == (0, 2)
+    assert describe_seeds(found) == (
+        "above 0 and below 2 of 2 other seeds of its recipe (s0 5.23, s1 5.38, s2 5.38 %); the recipe's mean 5.33 %, "
+        "95 % t interval over seeds 5.11 to 5.55 %"
+    )
+
+
+@pytest.mark.parametrize("name", [BASE, f"{BASE}+full-socratic-s0"])
+def test_fewer_than_three_seeds_say_nothing_of_a_recipe(name):
+    """Nor does a row that was not trained here."""
+    assert compare_with_seeds(real(name), board()) is None
+
+
+def test_markdown_begins_with_the_verdict_and_folds_what_else_differs():
+    """Numbers of both rows stand beside the comparison."""
+    first, second = real(f"{BASE}+full-main-s0"), real(BASE)
+    page = render_markdown(first, second, compare_with_seeds(first, board()))
+    lines = page.splitlines()
+    assert lines[0] == f"### `{BASE}+full-main-s0` against `{BASE}`"
+    assert lines[2] == "**better.** The fine-tune helped: it answers 45 items more than its base."
+    assert "|why|unread +1 -0, stopping +9 -2, answer +55 -18|" in lines
+    assert any(line.startswith("|among its seeds|above 0 and below 2") for line in lines)
+    assert "<details><summary>What else differs (6)</summary>" in lines
+    assert page.endswith("</details>\n")
+
+
+def test_nothing_in_an_entry_breaks_the_markdown():
+    """Names with bars, ticks, mentions and line breaks stay in code spans inside their cells."""
+    evil = "a|b`c` @me <img>\n# d"
+    first, second = row(RIGHT, of=samples.result(evil)), row(WRONG, of=samples.result("base"))
+    second = replace(second, result=replace(second.result, engine=replace(second.result.engine, version=evil)))
+    page = render_markdown(first, second)
+    assert "**system comparison: not resolved.**" in page
+    for line in page.splitlines():
+        assert not line.startswith("#") or line.startswith("### ``a|b`c` @me <img>\\u{a}# d``")
+        if line.startswith("|"):
+            assert line.endswith("|")
+            assert line.replace("\\|", "").count("|") in (3, 4)
+
+
+def test_names_are_quoted_as_asked():
+    """For a terminal what could command it is spelled out."""
+    first, second = row(RIGHT, of=samples.result("a\x1b[2J")), row(RIGHT, of=samples.result("b"))
+    assert name_entries(first, second) == ("a\\u{1b}[2J", "b")

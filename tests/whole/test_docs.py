@@ -1,0 +1,101 @@
+"""What README and docs say can be done is done here, word for word."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import tiny
+from baseline_bench import cli
+from baseline_bench.core import plugins
+from baseline_bench.core.findings import CODES
+from paths import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def first_python(path: str) -> str:
+    """The first block of Python of a page."""
+    return re.search(r"```python\n(.*?)```", (ROOT / path).read_text(encoding="utf-8"), re.DOTALL)[1]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/add-a-task.md"])
+def test_the_task_in_ten_lines_is_scored(page, tmp_path, monkeypatch, capfd):
+    """The block is a whole task: saved as a file, it gives an entry on a board of its own, and the board checks."""
+    code = first_python(page)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    (tmp_path / "sums.py").write_text(code)
+    model = tiny.build(tmp_path / "model", "chatml")
+    monkeypatch.chdir(tmp_path)
+    words = ["score", str(model), "--task", "./sums.py", "--engine", "scripted", "--limit", "9", "--json"]
+    assert cli.main(words) == 0
+    entry = json.loads(capfd.readouterr().out)
+    assert (entry["result"]["task"]["name"], entry["result"]["counts"]["total"]) == ("sums", 9)
+    assert cli.main(["board", "--check", "--task", "./sums.py"]) == 0
+
+
+def test_the_trainer_in_ten_lines_makes_a_candidate(tmp_path, monkeypatch, capfd):
+    """The block is a whole trainer: saved as a file and named in a recipe, it is trained, proved and scored."""
+    code = first_python("docs/add-a-trainer.md")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    (tmp_path / "norms.py").write_text(code)
+    base = tiny.build(tmp_path / "base", "chatml")
+    monkeypatch.chdir(tmp_path)
+    keys = ("trainer=./norms.py", "data=word-problems", "task=word-problems", "max_steps=2", "lr=0.1")
+    sets = [word for key in (*keys, "optimizer=adamw", "precision=fp32") for word in ("--set", key)]
+    words = ["train-and-score", "full-main", "--base", str(base), *sets, "--engine", "transformers", "--limit", "4"]
+    assert cli.main([*words, "--json"]) == 0
+    rows = capfd.readouterr().out.strip().replace("}\n{", "}\0{").split("\0")
+    made = json.loads(rows[1])["result"]["training"]["candidate"]
+    assert made["values"]["trainer"] == "./norms.py"
+    assert 0 < made["trainable"] < made["parameters"] / 100
+    assert 0 < made["changed"] < 0.01
+
+
+def test_the_verdict_of_readme_is_what_the_command_above_it_prints():
+    """In this repository, on the rows of its board; only the spaces that fill a line are left out."""
+    shown = re.search(r"```sh\n(bench compare [^\n]*)\n```\n\n```\n(.*?)```", README, re.DOTALL)
+    script = f'bench() {{ "{sys.executable}" -m baseline_bench.cli "$@"; }}; {shown[1]}'
+    ran = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [line.rstrip() for line in ran.stdout.splitlines()] == shown[2].splitlines()
+
+
+def test_every_command_that_the_pages_name_exists():
+    """A page that shows a command that is not there fails here."""
+    commands = {name.partition(" ")[0] for name in cli.HELP}
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    named = set(re.findall(r"(?:`|^)bench ([a-z][a-z-]+)\b", text, re.MULTILINE))
+    assert named
+    assert named <= commands
+
+
+def test_every_link_of_the_pages_leads_somewhere():
+    """Relative links of README and docs name files that are there."""
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+            assert target.startswith("http") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_pages_name_every_task_and_engine():
+    """Who adds a plug-in tells the reader."""
+    text = README + (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert [name for kind in ("task", "engine") for name in plugins.list_names(kind) if name not in text] == []
+
+
+def test_every_finding_is_explained():
+    """The table is that of the code: each code with its severity and its meaning, in the same order."""
+    table = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8").partition("|---|---|---|\n")[2]
+    told = [f"|`{code}`|{severity}|{meaning}|" for code, (severity, meaning) in CODES.items()]
+    assert table.splitlines() == told
+
+
+@pytest.mark.parametrize("name", [name for name in plugins.list_names("engine") if name != "vllm"])
+def test_every_option_of_an_engine_is_told(name):
+    """An option that no page names is one that nobody finds."""
+    page = (ROOT / "docs" / "engines.md").read_text(encoding="utf-8")
+    section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    options = [field.name for field in dataclasses.fields(plugins.load_engine(name).Options)]
+    assert [option for option in options if f"`{option}`" not in section] == []
