@@ -1,0 +1,93 @@
+"""The structure of the code: packages and arrows as docs/architecture.md draws them, and names that mean one thing."""
+
+import ast
+import re
+from collections import Counter
+from pathlib import Path
+
+import grimp
+import pytest
+from paths import ROOT
+
+FOLDERS = ("harness", "tasks", "trainers")
+PACKAGES = sorted(place for place in (ROOT / "harness").rglob("__init__.py") if place.parent.name != "harness")
+# What every plug-in calls its options, and what a command does.
+SHARED_NAMES = {"Options"}
+# Words of the code before its restructuring, which a reader of today does not find.
+OLD_WORDS = set(
+    """sitting scoring turns regenerating warm probe probes row named solutions draws stage fleet checkpoints stories store
+    judging pages telling standing why families provenances verdicts sheet forest floors table proposal material frames
+    bars curves browser wording lineage choosing coherence additions origins leaks untouched soundness examination folding
+    arguments _drawing _handed _leash _watch _state _teacher _vllm_recorded _vllm_needs""".split()
+)
+OLD_NAMES = set(
+    """Sitting Exam Asked Order Ahead Warm How Proof Found Telling Stage Screen Verdict Row Foreign Speech Manner ask seat
+    begun told room""".split()
+)
+
+
+def files() -> list[Path]:
+    """Every module of the product."""
+    return [file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def definitions(file: Path) -> list[str]:
+    """The names that a module defines at its top level."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
+
+
+def test_the_page_draws_the_arrows_that_there_are():
+    """Every arrow between two packages, but for those into core, which all of them import."""
+    graph = grimp.build_graph("baseline_bench", cache_dir=None)
+    arrows = {
+        (module.split(".")[1], imported.split(".")[1])
+        for module in graph.modules - {"baseline_bench"}
+        for imported in graph.find_modules_directly_imported_by(module) - {"baseline_bench"}
+    }
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = set(re.findall(r"^    (\w+) --> (\w+)$", page, re.MULTILINE))
+    assert drawn == {(above, below) for above, below in arrows if below not in (above, "core")}
+
+
+def test_few_modules_are_in_no_package():
+    """Three at most: a newcomer opens the folder and sees packages."""
+    assert len(list((ROOT / "harness").glob("*.py"))) <= 3
+
+
+@pytest.mark.parametrize("place", PACKAGES, ids=lambda place: place.parent.name)
+def test_a_package_says_what_it_is_for_and_where_to_start(place):
+    """In two sentences."""
+    text = ast.get_docstring(ast.parse(place.read_text(encoding="utf-8"))) or ""
+    assert len(re.findall(r"[.;:](?:\s|$)", text)) >= 2
+
+
+def test_no_two_classes_share_a_name():
+    """A name that is read anywhere means one class."""
+    names = Counter(
+        node.name
+        for file in files()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1 and name not in SHARED_NAMES] == []
+
+
+def test_no_old_word_names_a_module_or_a_public_function_or_class():
+    """One word for each concept: the glossary of docs/architecture.md."""
+    assert [str(file) for file in files() if file.stem in OLD_WORDS] == []
+    assert [f"{file}: {name}" for file in files() for name in definitions(file) if name in OLD_NAMES] == []
+
+
+def test_our_own_modules_are_imported_by_statement():
+    """But for commands, plug-ins and the work of child processes, which are found by name."""
+    by_name = re.compile(r"import_module\(")
+    found = {file.relative_to(ROOT).as_posix() for file in files() if by_name.search(file.read_text(encoding="utf-8"))}
+    assert found <= {
+        "harness/__init__.py",  # public names, loaded when they are used
+        "harness/cli.py",
+        "harness/core/child_process.py",
+        "harness/core/plugins.py",
+        "tasks/gsm_symbolic.py",  # another library
+        "trainers/__init__.py",
+    }
