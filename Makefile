@@ -3,13 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM := .venv-vllm
+FAST := tests/core tests/analysis tests/results tests/rendering tests/whole/test_architecture.py
 PIP := -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test test-vllm lint links benchmarks check help
+.PHONY: quickstart test test-fast test-vllm lint links benchmarks check help
 
 help:
 	@echo "make quickstart  install into $(VENV), then baseline, fine-tune and compare a small real model here"
 	@echo "make test        the whole suite"
+	@echo "make test-fast   what needs no model, in about a minute"
 	@echo "make test-vllm   the suite of the real vLLM on this CPU, in an environment of its own"
 	@echo "make lint        ruff, mypy --strict, import-linter"
 	@echo "make benchmarks  what a CPU can tell of docs/performance.md, measured here: about an hour on 2 idle cores"
@@ -20,6 +22,10 @@ quickstart: $(VENV)/installed
 # As many tests at a time as there are cores, four at most, each with a thread of its own.
 test: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+# What needs no model: seconds, while you work.
+test-fast: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile $(FAST)
 
 test-vllm:
 	@tests/vllm_cpu/run.sh $(PYTHON) $(VLLM)
@@ -45,6 +51,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (torch is large: this takes a few minutes the first time)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP) --editable '.[transformers,train]'
+	@$(MAKE) --no-print-directory links
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
