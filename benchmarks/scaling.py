@@ -12,7 +12,7 @@ from baseline_bench.core import child_process, plugins
 from baseline_bench.core.contracts import Generator
 from baseline_bench.core.display import Console
 from baseline_bench.core.types import Model, Request
-from baseline_bench.engines.multi_gpu import fleet, gpus
+from baseline_bench.engines.multi_gpu import distributed, gpus
 from baseline_bench.evaluation import evaluate, runs
 from baseline_bench.evaluation.evaluate import PreparedTask
 from baseline_bench.models.tokens import ModelTokenizer
@@ -107,7 +107,7 @@ def _engine(model: Model, count: int, console: Console, *, quick: bool) -> Gener
     if quick and count == 1:
         return engine.load(model, chosen)
     devices = (None,) * count if quick else gpus.assign_gpus(engine, chosen, count)
-    return fleet.MultiGpuStarter(name, devices, console.warn).load(model, chosen)
+    return distributed.MultiGpuStarter(name, devices, console.warn).load(model, chosen)
 
 
 def _called(count: int) -> str:

@@ -1,7 +1,7 @@
-"""The `bench` command: find the command, parse its options, run it, and turn errors into one line and an exit code.
+"""The `bench` program: find the command, parse its options, run it, and turn errors into one line and an exit code.
 
 A command is a module of `baseline_bench.commands` with a frozen dataclass `Options` and a function
-`run(options, console)`. It is imported only when its command is given, so that `bench --help` loads no library.
+`run(options, console)`. Only the given command's module is imported, so that `bench --help` loads no library.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 done, 1 something the user can correct, 2 wrong usage, 130 interrupted.
+        0 success, 1 an error that the user can fix, 2 wrong usage, 130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     name, rest = split_command(words)
@@ -99,40 +99,40 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def load_command(name: str) -> ModuleType:
-    """The module of a command."""
+    """Import the module of a command."""
     return importlib.import_module(f"baseline_bench.commands.{re.sub('[ -]', '_', name)}")
 
 
 def parse_options(name: str, words: Sequence[str]) -> Any:
-    """The Options of a command from the words after its name; ends the program with a usage error or its help."""
+    """Parse the words after a command's name into its Options; exit with help or a usage error if argparse does."""
     kind = load_command(name).Options
     text = HELP[name]
     parser = argparse.ArgumentParser(prog=f"bench {name}", description=f"{text[0].upper()}{text[1:]}.")
     add_arguments(parser, kind)
-    given = vars(parser.parse_args(list(words)))
+    values = vars(parser.parse_args(list(words)))
     typed = {"words": _quote([*name.split(), *words]), "commit": os.environ.get("BENCH_COMMIT")}
-    return kind(**given, **{key: value for key, value in typed.items() if key in kind.__dataclass_fields__})
+    return kind(**values, **{key: value for key, value in typed.items() if key in kind.__dataclass_fields__})
 
 
 def split_command(words: Sequence[str]) -> tuple[str, list[str]]:
-    """Split into the command and its own words; ends the program with help or a usage error where there is none."""
+    """Split into the command's name and its own words; exit with help or a usage error if there is no command."""
     for count in (2, 1):
         if (name := " ".join(words[:count])) in HELP and len(words) >= count:
             return name, list(words[count:])
-    top = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="bench",
         usage="bench [-h] [--version] COMMAND ...",
         description=DESCRIPTION,
         epilog=_list_commands(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action="version", version=f"bench {baseline_bench.__version__}")
-    top.add_argument("command", metavar="COMMAND", nargs="+", help=argparse.SUPPRESS)
-    unknown = " ".join(top.parse_args(list(words[:1])).command)
+    parser.add_argument("--version", action="version", version=f"bench {baseline_bench.__version__}")
+    parser.add_argument("command", metavar="COMMAND", nargs="+", help=argparse.SUPPRESS)
+    unknown = " ".join(parser.parse_args(list(words[:1])).command)
     forms = [name for name in HELP if name.startswith(f"{unknown} ")]
     if forms:
-        top.error(f"'{unknown}' needs one more word: {', '.join(forms)}")
-    top.error(f"no command '{unknown}': {suggest_name(unknown, tuple(HELP), 'bench --help')}")
+        parser.error(f"'{unknown}' needs one more word: {', '.join(forms)}")
+    parser.error(f"no command '{unknown}': {suggest_name(unknown, tuple(HELP), 'bench --help')}")
     raise AssertionError("argparse ends the program")
 
 
@@ -144,17 +144,17 @@ def _list_commands() -> str:
 
 
 def _fail(text: str) -> int:
-    """Print one line, whatever a path, a library or a server put into it; nothing in it can command a terminal."""
+    """Print an error as one line; control characters in it are made visible, so that a terminal obeys none."""
     sys.stderr.write(f"bench: {make_visible(' '.join(text.split()))}\n")
     return 1
 
 
 @contextmanager
 def _own_stdout(until_exit: bool) -> Iterator[TextIO]:
-    """Keep stdout for data alone: whatever a library prints meanwhile goes to stderr.
+    """Reserve stdout for data; redirect to stderr whatever libraries print meanwhile.
 
     Args:
-        until_exit: what libraries print when the process ends goes to stderr as well; else stdout is given back.
+        until_exit: keep the redirection until the process exits; else restore stdout at the end of the context.
     """
     sys.stdout.flush()
     try:
@@ -174,12 +174,12 @@ def _own_stdout(until_exit: bool) -> Iterator[TextIO]:
 
 
 def _quote(words: Sequence[str]) -> str:
-    """The command as it may stand in a committed entry: quoted for a shell, without secrets."""
+    """Return the command as a committed entry may store it: quoted for a shell, without secrets."""
     return shlex.join(["bench", *(_CREDENTIALS.sub(r"\1***@", _KEY.sub(r"\1***", word)) for word in words)])
 
 
 def _quieten_libraries() -> None:
-    """Set defaults for libraries that would print over the progress bar; what the user has set stays."""
+    """Set quiet defaults for libraries that print over the progress bar; keep what the user has set."""
     for name, value in (
         ("DATASETS_VERBOSITY", "critical"),
         ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),

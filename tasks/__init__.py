@@ -1,6 +1,6 @@
-"""What is asked and how it is graded: one module a task, whose name is that of the task.
+"""Tasks: what is asked and how answers are judged. Each module is one task and has the task's name.
 
-Tasks of your own import the two readers from here; everything else in this package is a task or is private.
+Your own tasks import the two readers from here; everything else in this package is a task or is private.
 """
 
 from baseline_bench.tasks._answers import READER as FINAL_NUMBER

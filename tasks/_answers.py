@@ -1,4 +1,4 @@
-"""Read the final number out of what a model wrote, and judge it: no right answer lost to dress, no wrong one let in.
+"""Read the final number from a model's text and judge it, whatever the formatting of a right or wrong answer.
 
 docs/reading-answers.md lists the rules in order and every choice of policy.
 """
@@ -26,7 +26,7 @@ from baseline_bench.tasks._statements import (
 __all__ = ["READER", "Reading", "equal", "grade", "is_strict_answer", "read_answer"]
 
 READER = "final-number@v1"
-# No protocol generates this many characters; of what does, the end is read, so that megabytes cost milliseconds.
+# No protocol generates this many characters; of longer texts only the end is read, so megabytes cost milliseconds.
 LONGEST = 50_000
 
 _REACH = 2000
@@ -42,7 +42,7 @@ _MARK = re.compile(
 _STRICT = re.compile(r"^#### (-?[0-9][0-9,]*(?:\.[0-9]+)?)[ \t\r]*$")
 _BRACE = re.compile(r"\\boxed\s{0,3}\{|\\[{}]|[{}]")
 
-# What may stand between a marker and its number: dress, soft words, "x =".
+# What may come between a marker and its number: punctuation, filler words, "x =".
 _DRESS = r"[\s:*_`~≈$€£¥₹(\[{\\\"'}>=|&+±-]"
 _SOFT = r"(?:so|thus|therefore|hence|that|then|simply|just|only|exactly|about|approximately|equal to|a total of|is)\b"
 _LEAD = rf"(?:{_DRESS}|{_SOFT}|[A-Za-z]\w? *=)*+"
@@ -57,7 +57,7 @@ _CUE = re.compile(
     rf"(?={_LEAD}{_NUMBER}|{_SENTENCE}\.{{0,3}}[0-9])",
     re.IGNORECASE,
 )
-# Markdown numbers its headings too: "#### 2. Add the eggs", and then some text.
+# A numbered Markdown heading, not an answer: "#### 2. Add the eggs", and then some text.
 _HEADING = re.compile(rf"{_HASH_LEAD}[0-9]{{1,2}}[.)][ \t]+[*_]*[A-Za-z]", re.IGNORECASE)
 _OPENS_HASH, _OPENS, _OPENS_SENTENCE = (re.compile(lead, re.IGNORECASE) for lead in (_HASH_LEAD, _LEAD, _SENTENCE))
 _WORKING = re.compile(
@@ -72,73 +72,73 @@ _DIGIT = re.compile(r"[0-9]")
 def read_answer(text: str) -> Reading:
     r"""Read the final answer.
 
-    The rules, first that fires: the last `####` line that opens with a number, the last `\boxed{}`, the last "the
-    answer is" or "Answer:" with the first number after it, the last number; number words only where no digit stands.
+    The first rule that matches: the last `####` line that opens with a number, the last `\boxed{}`, the last "the
+    answer is" or "Answer:" with the first number after it, the last number; number words only in a text without digits.
     Runs in linear time on the last `LONGEST` characters, evaluates nothing and never raises.
     """
-    shown = _visible(text)
-    if shown is None:
+    visible_text = _visible(text)
+    if visible_text is None:
         return Reading(None, "unclosed-think")
-    shown = normalise_signs(shown[-LONGEST:])
+    visible_text = normalise_signs(visible_text[-LONGEST:])
     for rule in (_hash, _boxed, _cue, _last):
-        reading = rule(shown)
+        reading = rule(visible_text)
         if reading is not None:
             return reading
     return Reading(None, "no-number")
 
 
 def is_strict_answer(text: str, gold: str) -> bool:
-    """Say whether the last `####` line is GSM8K's own `#### N`, the number alone on its line, and equals `gold`.
+    """Tell whether the last `####` line is GSM8K's own `#### N`, a number alone on its line, and equals `gold`.
 
     The format of the data set's paper (Cobbe et al. 2021, arXiv:2110.14168) and of every published solution.
     """
-    shown = _visible(text)
-    if shown is None or "####" not in shown:
+    visible_text = _visible(text)
+    if visible_text is None or "####" not in visible_text:
         return False
-    line = shown[shown.rfind("\n", 0, shown.rfind("####")) + 1 :].partition("\n")[0]
-    form = _STRICT.match(line)
-    answer = None if form is None else normalise(form.group(1))
-    # What is in the format and what is read must be one number, or a row could be strict and yet wrong.
+    line = visible_text[visible_text.rfind("\n", 0, visible_text.rfind("####")) + 1 :].partition("\n")[0]
+    match = _STRICT.match(line)
+    answer = None if match is None else normalise(match.group(1))
+    # The formatted number and the number read must be equal, or an answer could be strict but wrong.
     return answer is not None and equal(answer, gold) and read_answer(text) == Reading(answer, "hash")
 
 
 def grade(problem: Problem, completion: Completion) -> Judgement:
     """Judge one completion against the problem's gold answer; never raises for anything a model can write.
 
-    Of several draws the answer that is read most often counts, the earliest of those (self-consistency, Wang et al.
-    2023, arXiv:2203.11171); the rule and the format are those of the first draw that says it.
+    Of several draws the most frequent answer counts, the earliest of equally frequent ones (self-consistency, Wang et
+    al. 2023, arXiv:2203.11171); rule and format are those of the first draw with that answer.
     """
     readings = [read_answer(draw.text) for draw in completion.draws]
     votes = Counter(reading.answer for reading in readings if reading.answer)
-    place = max(range(len(readings)), key=lambda number: votes[readings[number].answer or ""])  # the first of equals
-    reading = readings[place]
+    chosen = max(range(len(readings)), key=lambda number: votes[readings[number].answer or ""])  # the first of ties
+    reading = readings[chosen]
     correct = reading.answer is not None and equal(reading.answer, problem.answer)
     return Judgement(
         problem_id=problem.id,
         answer=reading.answer,
         rule=reading.rule,
         correct=correct,
-        strict=correct and is_strict_answer(completion.draws[place].text, problem.answer),
+        strict=correct and is_strict_answer(completion.draws[chosen].text, problem.answer),
         finish=completion.finish,
     )
 
 
 def _visible(text: str) -> str | None:
-    """Cut what a model wrote after its turn and drop its thoughts; None where a thought was never closed."""
+    """Drop text after the model's turn and its thoughts; None if a thought was never closed."""
     end = _END_OF_TURN.search(text)
     text = text if end is None else text[: end.start()]
-    kept, start, thinking = list[str](), 0, False
+    parts, start, thinking = list[str](), 0, False
     for mark in _MARK.finditer(text):
         if mark["close"]:
-            # A template may open the thought in the prompt: a lone end then closes all that stands before it.
-            kept, start, thinking = kept if thinking else [], mark.end(), False
+            # A template may open the thought in the prompt: a lone end tag then closes everything before it.
+            parts, start, thinking = parts if thinking else [], mark.end(), False
         elif mark.group().startswith("<"):
             if not thinking:
-                kept.append(text[start : mark.start()])
+                parts.append(text[start : mark.start()])
             thinking = True
         elif not thinking:
-            return "".join(kept) + text[start : mark.start()]
-    return None if thinking else "".join(kept) + text[start:]
+            return "".join(parts) + text[start : mark.start()]
+    return None if thinking else "".join(parts) + text[start:]
 
 
 def _hash(shown: str) -> Reading | None:
@@ -154,13 +154,13 @@ def _hash(shown: str) -> Reading | None:
 
 
 def _opening(shown: str, start: int, end: int, lead: re.Pattern[str]) -> tuple[str, Number] | None:
-    """Return a field, at most `_REACH` long, and the number it opens with behind its `lead`; None if there is none."""
-    found = lead.match(shown, start, end)
-    at = start if found is None else found.end()
+    """Return a field, at most `_REACH` long, and the number that opens it after `lead`; None if there is none."""
+    lead_match = lead.match(shown, start, end)
+    number_start = start if lead_match is None else lead_match.end()
     field: str | None = shown[start : min(end, start + _REACH)]
-    if not _STARTS.match(shown, at, end):
-        spelled = write_opening_number_as_digits(shown[at : min(end, start + _REACH)])
-        field = None if spelled is None else shown[start:at] + spelled
+    if not _STARTS.match(shown, number_start, end):
+        spelled = write_opening_number_as_digits(shown[number_start : min(end, start + _REACH)])
+        field = None if spelled is None else shown[start:number_start] + spelled
     number = None if field is None else next(numbers(field), None)
     return None if field is None or number is None else (field, number)
 
@@ -185,7 +185,7 @@ def _content(shown: str, start: int, end: int) -> Reading | None:
 
 
 def _boxes(shown: str) -> list[tuple[int, int, int]]:
-    """Return of the last two closed boxes with a digit where they, their content and their end stand."""
+    """Return the spans of the last two closed boxes with a digit: start, start of the content, end."""
     if "\\boxed" not in shown:
         return []
     boxes, opened = list[tuple[int, int, int]](), list[re.Match[str]]()
@@ -197,14 +197,14 @@ def _boxes(shown: str) -> list[tuple[int, int, int]]:
                 boxes.append((opening.start(), opening.end(), brace.start()))
         elif sign == "{" or sign.startswith("\\boxed"):
             opened.append(brace)
-    filled, searched, digit = list[tuple[int, int, int]](), len(shown), len(shown)
-    # Boxes nest: looking only at what no inner box has been searched for keeps this linear.
+    boxes_with_digit, searched, digit = list[tuple[int, int, int]](), len(shown), len(shown)
+    # Boxes nest: searching only what no inner box has searched keeps this linear.
     for box in sorted(boxes, reverse=True):
-        found = _DIGIT.search(shown, box[1], searched)
-        searched, digit = box[1], digit if found is None else found.start()
-        if digit < box[2] and len(filled) < 2:
-            filled.insert(0, box)
-    return filled
+        digit_match = _DIGIT.search(shown, box[1], searched)
+        searched, digit = box[1], digit if digit_match is None else digit_match.start()
+        if digit < box[2] and len(boxes_with_digit) < 2:
+            boxes_with_digit.insert(0, box)
+    return boxes_with_digit
 
 
 def _cue(shown: str) -> Reading | None:

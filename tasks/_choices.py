@@ -1,4 +1,4 @@
-"""Judge a problem by the likeliest of its choices, as measured: normalisation and tie rule are part of the reader.
+"""Judge a problem by its most likely choice: the normalisation and the tie rule are part of the reader.
 
 A task with `choices(problem)` takes READER, SAMPLING and `grade` from here: docs/add-a-task.md.
 """
@@ -9,12 +9,12 @@ from typing import Literal
 from baseline_bench.core.types import Completion, Judgement, Problem, Sampling
 
 Normalisation = Literal["text", "token", "character", "byte"]
-# Nothing is generated.
+# Choices are measured; nothing is generated.
 SAMPLING = Sampling(max_tokens=0)
 
 
 def build_reader_name(per: Normalisation = "text") -> str:
-    """The READER of a task whose log-likelihoods are compared per text, token, character or byte.
+    """Build the READER of a task that compares log-likelihoods per text, token, character or byte.
 
     Of equally likely choices the first one counts, as in lm-eval, whose acc compares per text, acc_norm per character
     and acc_bytes per byte.
@@ -25,25 +25,25 @@ def build_reader_name(per: Normalisation = "text") -> str:
 def build_grade(
     choices: Callable[[Problem], Sequence[str]], per: Normalisation = "text"
 ) -> Callable[[Problem, Completion], Judgement]:
-    """The `grade` of a task: the likeliest choice is right where it is the problem's answer.
+    """Build a task's `grade`: the most likely choice is right if it is the problem's answer.
 
     Args:
-        choices: the task's own.
-        per: what a choice's log-likelihood is divided by the number of; "text" divides by nothing.
+        choices: the task's function.
+        per: the unit whose count divides a choice's log-likelihood; "text" does not divide.
     """
 
     def grade(problem: Problem, completion: Completion) -> Judgement:
         texts = choices(problem)
-        found = completion.likelihoods
-        if len(found) != len(texts):
-            raise ValueError(f"{problem.id} has {len(texts)} choices, and {len(found)} were measured")
+        likelihoods = completion.likelihoods
+        if len(likelihoods) != len(texts):
+            raise ValueError(f"{problem.id} has {len(texts)} choices, and {len(likelihoods)} were measured")
         sizes = {
             "text": [1] * len(texts),
-            "token": [each.tokens for each in found],
+            "token": [likelihood.tokens for likelihood in likelihoods],
             "character": [len(text) for text in texts],
             "byte": [len(text.encode()) for text in texts],
         }[per]
-        scores = [each.single / size for each, size in zip(found, sizes, strict=True)]
+        scores = [likelihood.single / size for likelihood, size in zip(likelihoods, sizes, strict=True)]
         chosen = texts[scores.index(max(scores))]
         right = chosen == problem.answer
         return Judgement(

@@ -1,4 +1,4 @@
-"""Number problems of a data set of the hub whose solutions end in `#### N`; heavy, so few tasks load it."""
+"""Load number problems from a hub data set whose solutions end in `#### N`. Heavy imports: few tasks use it."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ COLUMNS = ("question", "answer")
 
 
 def problems(repository: str, split: Split) -> list[Problem]:
-    """Every row of the split in the data set's own order; further columns are passed over.
+    """Return every row of the split in the data set's own order; further columns are ignored.
 
     Args:
         repository: the data set's name on the hub, and its folder in a mirror.
@@ -24,39 +24,41 @@ def problems(repository: str, split: Split) -> list[Problem]:
         BenchError: the data set cannot be reached, is empty, lacks a column, or a row's answer cannot be read.
     """
     rows = _load_rows(repository, split)
-    missing = [column for column in COLUMNS if column not in rows.column_names]
-    if missing:
-        there = ", ".join(rows.column_names)
-        raise BenchError(f"{repository} {split.config} lacks the columns {', '.join(missing)}", f"it has: {there}")
+    missing_columns = [column for column in COLUMNS if column not in rows.column_names]
+    if missing_columns:
+        known_columns = ", ".join(rows.column_names)
+        raise BenchError(
+            f"{repository} {split.config} lacks the columns {', '.join(missing_columns)}", f"it has: {known_columns}"
+        )
     if len(rows) == 0:
         raise BenchError(f"{repository} {split.config} {split.name} is empty", "fetch the data set again")
     read = [
         (f"{split.name}-{number}", _build_problem(f"{split.name}-{number}", row)) for number, row in enumerate(rows)
     ]
     if unreadable := [name for name, problem in read if problem is None]:
-        named = ", ".join(unreadable[:5]) + (", ..." if len(unreadable) > 5 else "")
-        what = f"{len(unreadable)} rows of {repository} {split.config} end in no readable '#### N': {named}"
-        raise BenchError(what, "mend these rows, or fetch the data set again")
+        names = ", ".join(unreadable[:5]) + (", ..." if len(unreadable) > 5 else "")
+        message = f"{len(unreadable)} rows of {repository} {split.config} end in no readable '#### N': {names}"
+        raise BenchError(message, "mend these rows, or fetch the data set again")
     return [problem for _, problem in read if problem is not None]
 
 
 def _load_rows(repository: str, split: Split) -> Any:
-    where = repository if split.mirror is None else str(split.mirror / repository)
-    offline = f"name a folder that holds {repository} in the hub's layout: --datasets DIR or BENCH_DATASETS"
+    source = repository if split.mirror is None else str(split.mirror / repository)
+    advice = f"name a folder that holds {repository} in the hub's layout: --datasets DIR or BENCH_DATASETS"
     if split.mirror is not None and not (split.mirror / repository).is_dir():
-        raise BenchError(f"no {repository} in the folder {split.mirror}", offline)
+        raise BenchError(f"no {repository} in the folder {split.mirror}", advice)
     try:
         with hide_progress_bars(), fresh_dataset_cache(split.mirror and split.mirror / repository):
-            return datasets.load_dataset(where, split.config, split=split.name)
+            return datasets.load_dataset(source, split.config, split=split.name)
     except (OSError, DatasetsError, StopIteration) as error:  # an empty .jsonl ends in StopIteration
-        way_out = f"{offline}; or name a mirror of the hub: HF_ENDPOINT" if split.mirror is None else offline
-        raise BenchError(f"cannot load {where}: {first_line(error.__cause__ or error)}", way_out) from error
+        way_out = f"{advice}; or name a mirror of the hub: HF_ENDPOINT" if split.mirror is None else advice
+        raise BenchError(f"cannot load {source}: {first_line(error.__cause__ or error)}", way_out) from error
     except ValueError as error:
-        raise BenchError(f"{where} has no {split.config}/{split.name}: {first_line(error)}", offline) from error
+        raise BenchError(f"{source} has no {split.config}/{split.name}: {first_line(error)}", advice) from error
 
 
 def _build_problem(name: str, row: dict[str, Any]) -> Problem | None:
-    """Make one problem; None where the row's answer does not end in a readable `#### N`."""
+    """Build one problem; None if the row's answer does not end in a readable `#### N`."""
     question, solution = row["question"], row["answer"]
     if not (isinstance(question, str) and isinstance(solution, str)):
         return None

@@ -1,7 +1,7 @@
-"""What the files of the installed lm-eval say of a task or a group, before any of its data is read.
+"""Read the files of the installed lm-eval for a task or a group, before any of its data is read.
 
-lm-eval builds an object only with its data, and its index of all files takes ten seconds: the folder that defines a
-name is looked for first, and configurations are read as lm-eval's own factory reads them.
+lm-eval builds an object only with its data, and indexing all its files takes ten seconds. This module first searches
+the folder that defines a name, then reads configurations as lm-eval's own factory does.
 """
 
 import logging
@@ -30,13 +30,13 @@ from lm_eval.tasks._factory import TaskFactory
 NAME_ANOTHER = "name another task of `lm_eval ls tasks`"
 GENERATION, ROLLING = "generate_until", "loglikelihood_rolling"
 LENIENT_FILTER = "flexible-extract"
-# Metrics that are 0 or 1 for an item, in the order in which a task's own are looked through.
+# Metrics that are 0 or 1 for an item, in order of preference.
 BINARY_METRICS = ("acc", "exact_match", "em", "accuracy", "contains", "prompt_level_strict_acc", "acc_norm")
 _GENERATION_KEYS = ("until", "max_gen_toks", "do_sample", "temperature", "top_p")
 
 
 class TaskSpec(NamedTuple):
-    """What `lm-eval:NAME[,METRIC[,FILTER]][=BAR]` asks for; NAME may be the path of a YAML file."""
+    """The parts of `lm-eval:NAME[,METRIC[,FILTER]][=BAR]`; NAME may be the path of a YAML file."""
 
     name: str
     metric: str | None
@@ -45,7 +45,7 @@ class TaskSpec(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> "TaskSpec":
-        """Parse what follows `lm-eval:`; BenchError for a bar that is no number."""
+        """Parse what follows `lm-eval:`; BenchError for a threshold that is not a number."""
         words, equals, bar = text.partition("=")
         if equals and not re.fullmatch(r"[-+.0-9e]+", bar):
             raise BenchError(f"'{bar}' is no number", f"say it as lm-eval:{words}=0.5")
@@ -62,7 +62,7 @@ class MemberTask:
 
     @property
     def config(self) -> Any:
-        """lm-eval's own reading of the file."""
+        """The file as parsed by lm-eval."""
         return TaskConfig(**dict(self.file))
 
     @property
@@ -72,62 +72,71 @@ class MemberTask:
 
     @property
     def metrics(self) -> dict[str, bool]:
-        """The names of its metrics in lm-eval's order, and whether more is better (where the file does not say)."""
-        named = self.file.get("metric_list") or [{"metric": each} for each in DEFAULT_METRIC_REGISTRY[self.output]]
-        names = [getattr(each["metric"], "__name__", str(each["metric"])) for each in named]
-        return {name: each.get("higher_is_better", True) for name, each in zip(names, named, strict=True)}
+        """The names of its metrics in lm-eval's order, and whether higher is better (the default)."""
+        metric_list = self.file.get("metric_list") or [
+            {"metric": metric} for metric in DEFAULT_METRIC_REGISTRY[self.output]
+        ]
+        names = [getattr(metric["metric"], "__name__", str(metric["metric"])) for metric in metric_list]
+        return {name: metric.get("higher_is_better", True) for name, metric in zip(names, metric_list, strict=True)}
 
     @property
     def filters(self) -> list[str]:
-        """The names of what takes answers out of responses, in lm-eval's order."""
+        """The names of the filters that extract answers from responses, in lm-eval's order."""
         return [each["name"] for each in self.file.get("filter_list") or [{"name": "none"}]]
 
     @property
     def sampling(self) -> Sampling:
-        """How answers are generated; no token where likelihoods are measured. BenchError for an unknown manner."""
+        """How answers are generated; no tokens for likelihoods. BenchError for an unsupported setting."""
         if self.output != GENERATION:
             return Sampling(max_tokens=0)
         config = self.config
-        if strange := [key for key in config.generation_kwargs if key not in _GENERATION_KEYS and key[:4] != "max_"]:
-            raise BenchError(f"no engine generates by {', '.join(strange)}, as '{self.task_name}' does", NAME_ANOTHER)
-        asked = normalize_gen_kwargs(dict(config.generation_kwargs), DEFAULT_MAX_GEN_TOKS)
-        heat, share = float(asked.get("temperature", 0)), float(asked.get("top_p", 1))
+        if unsupported := [
+            key for key in config.generation_kwargs if key not in _GENERATION_KEYS and key[:4] != "max_"
+        ]:
+            raise BenchError(
+                f"no engine generates by {', '.join(unsupported)}, as '{self.task_name}' does", NAME_ANOTHER
+            )
+        settings = normalize_gen_kwargs(dict(config.generation_kwargs), DEFAULT_MAX_GEN_TOKS)
+        temperature, top_p = float(settings.get("temperature", 0)), float(settings.get("top_p", 1))
         return Sampling(
-            max_tokens=int(asked["max_gen_toks"]),
-            temperature=heat,
-            stop=tuple(asked["until"]),
-            seed=DEFAULT_OTHER_SEED if heat else None,
-            top_p=share if heat and share < 1 else None,
+            max_tokens=int(settings["max_gen_toks"]),
+            temperature=temperature,
+            stop=tuple(settings["until"]),
+            seed=DEFAULT_OTHER_SEED if temperature else None,
+            top_p=top_p if temperature and top_p < 1 else None,
             draws=None if config.repeats == 1 else config.repeats,
         )
 
-    def counted(self, asked: TaskSpec) -> str:
-        """The "metric,filter" that says right or wrong; empty for whole texts, of which none is.
+    def counted(self, spec: TaskSpec) -> str:
+        """Choose the "metric,filter" that judges items; empty for texts measured as a whole.
 
         Raises:
-            BenchError: it has no such metric or filter, or none of 0 and 1 and no bar is asked for.
+            BenchError: the task has no such metric or filter, or no metric of 0 and 1 and the spec has no threshold.
         """
         if self.output == ROLLING:
             return ""
-        named, metric = self.metrics, asked.metric
-        first = ("exact_match", *BINARY_METRICS) if self.output == GENERATION else BINARY_METRICS
-        metric = metric or next((name for name in first if name in named), None)
+        metrics, metric = self.metrics, spec.metric
+        preferred = ("exact_match", *BINARY_METRICS) if self.output == GENERATION else BINARY_METRICS
+        metric = metric or next((name for name in preferred if name in metrics), None)
         if metric is None:
-            way_out = f"say from which degree on it is right: lm-eval:{asked.name},{next(iter(named))}=0.5"
-            raise BenchError(f"lm-eval's '{self.task_name}' is judged by degrees alone: {', '.join(named)}", way_out)
-        # A function may give numbers under other names than its own, which is known once it has judged.
+            way_out = f"say from which degree on it is right: lm-eval:{spec.name},{next(iter(metrics))}=0.5"
+            raise BenchError(f"lm-eval's '{self.task_name}' is judged by degrees alone: {', '.join(metrics)}", way_out)
+        # A function may return metrics under names other than its own; they are known only once it has judged.
         listed = self.file.get("metric_list") or ()
-        own = callable(self.file.get("process_results")) or any(callable(each["metric"]) for each in listed)
-        usual = LENIENT_FILTER if LENIENT_FILTER in self.filters else self.filters[0]
-        for kind, name, known in (("metric", metric, list(named)), ("filter", asked.filter or usual, self.filters)):
-            if name not in known and not (kind == "metric" and own):
-                way_out = suggest_name(name, known, f"lm-eval:{asked.name},METRIC,FILTER")
+        has_function = callable(self.file.get("process_results")) or any(callable(each["metric"]) for each in listed)
+        default_filter = LENIENT_FILTER if LENIENT_FILTER in self.filters else self.filters[0]
+        for kind, name, known in (
+            ("metric", metric, list(metrics)),
+            ("filter", spec.filter or default_filter, self.filters),
+        ):
+            if name not in known and not (kind == "metric" and has_function):
+                way_out = suggest_name(name, known, f"lm-eval:{spec.name},METRIC,FILTER")
                 raise BenchError(f"lm-eval's '{self.task_name}' has no {kind} '{name}'", way_out)
-        return f"{metric},{asked.filter or usual}"
+        return f"{metric},{spec.filter or default_filter}"
 
 
 class FoundTask(NamedTuple):
-    """What a name stands for: its own name, the version that its file declares, and its tasks."""
+    """The task or group behind a name: its own name, the version that its file declares, and its tasks."""
 
     name: str
     version: str
@@ -136,36 +145,38 @@ class FoundTask(NamedTuple):
 
 @cache
 def find_task(name: str) -> FoundTask:
-    """The task or group of that name, or of that YAML file.
+    """Find the task or group with that name, or of that YAML file.
 
     Raises:
-        BenchError: lm-eval has none of that name, cannot read its file, or a member cannot be a row.
+        BenchError: lm-eval has no such name, cannot read its file, or a member cannot be a row.
     """
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it tells of every key and every step
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it logs every key and every step
     manager = _build_manager(name)
     entry: Any = manager.task_index.get(name)
     if name.endswith(".yaml"):
-        there = (each for each in manager.task_index.values() if each.yaml_path is not None)
-        entry = next((each for each in there if Path(each.yaml_path).samefile(Path(name).expanduser())), None)
+        entries_with_files = (each for each in manager.task_index.values() if each.yaml_path is not None)
+        entry = next(
+            (each for each in entries_with_files if Path(each.yaml_path).samefile(Path(name).expanduser())), None
+        )
     if entry is None:
         raise BenchError(f"{name} defines neither a task nor a group", "give it the key 'task' or 'group'")
     try:
         with use_packaged_nltk():
             built = _ConfigurationFactory().build(entry, registry=manager.task_index)
     except (AttributeError, ImportError, LookupError, OSError, TypeError, ValueError) as error:
-        told = first_line(error)
-        raise BenchError(f"lm-eval cannot read its task '{entry.name}': {told}", "install what it names") from error
+        message = first_line(error)
+        raise BenchError(f"lm-eval cannot read its task '{entry.name}': {message}", "install what it names") from error
     members = tuple(_iterate_members(built))
     versions = sorted({str(member.file["metadata"].get("version", "unversioned")) for member in members})
-    own = (getattr(built, "metadata", None) or {}).get("version")
-    return FoundTask(entry.name, str(own or "+".join(versions)), members)
+    group_version = (getattr(built, "metadata", None) or {}).get("version")
+    return FoundTask(entry.name, str(group_version or "+".join(versions)), members)
 
 
 @contextmanager
 def use_packaged_nltk() -> Iterator[None]:
-    """Let lm-eval's files find nltk's tokenizers where a package holds them, and download none."""
+    """Let lm-eval's files find nltk's tokenizers in an installed package, and refuse downloads."""
     package = find_spec("llama_index.core") if find_spec("llama_index") else None
-    before = nltk.download, list(nltk.data.path)
+    saved = nltk.download, list(nltk.data.path)
     if package is not None and package.origin:
         nltk.data.path.append(str(Path(package.origin).parent / "_static" / "nltk_cache"))
 
@@ -176,21 +187,21 @@ def use_packaged_nltk() -> Iterator[None]:
     try:
         yield
     finally:
-        nltk.download, nltk.data.path[:] = before
+        nltk.download, nltk.data.path[:] = saved
 
 
 class _ConfigurationFactory(TaskFactory):  # type: ignore[misc]
-    """lm-eval's own factory, which here reads configurations and builds no task around data."""
+    """lm-eval's factory, changed to read configurations without building tasks and loading data."""
 
     def _build_task(self, entry: Any, overrides: dict[str, Any] | None) -> Any:
         _require_supported(entry.name, entry.cfg or {})
         file = self._load_full_config(entry, overrides)
-        own = {key: value for key, value in file.items() if key not in ("tag", "group")}
-        return MemberTask(file["task"], own)
+        task_file = {key: value for key, value in file.items() if key not in ("tag", "group")}
+        return MemberTask(file["task"], task_file)
 
 
 def _iterate_members(built: Any) -> Iterator[MemberTask]:
-    """The tasks of a group and of its groups, in lm-eval's order."""
+    """Yield the tasks of a group and of its subgroups, in lm-eval's order."""
     if isinstance(built, MemberTask):
         yield built
     elif isinstance(built, list | Group):
@@ -214,7 +225,7 @@ def _require_supported(name: str, file: Mapping[str, Any]) -> None:
 
 @cache
 def _build_manager(name: str) -> TaskManager:
-    """Whatever of lm-eval knows the name: one folder, or all of it for groups, whose members are in others."""
+    """Build a manager that knows the name: of one folder, or of all lm-eval for groups, whose members are elsewhere."""
     if name.endswith(".yaml"):
         if not (file := Path(name).expanduser()).is_file():
             raise BenchError(f"no file {file}", "give the path of a YAML file of lm-eval's, or a task's name")

@@ -1,4 +1,4 @@
-"""lm-eval's filters and metric for one number as an answer, applied to a text and a gold alone; no data set is read."""
+"""Apply lm-eval's filters and metric for a numeric answer to a text and a gold answer; no data set is read."""
 
 from typing import Any, NamedTuple
 
@@ -9,24 +9,24 @@ from lm_eval.api.task import ConfigurableTask
 
 
 class FilterReading(NamedTuple):
-    """What one filter takes out of a text (None where nothing matched), and whether that is right."""
+    """The answer that one filter extracts from a text (None without a match), and whether it is right."""
 
     text: str | None
     correct: bool
 
 
 class NumberJudge:
-    """lm-eval's own object of a task such as gsm8k, around golds alone.
+    """lm-eval's own task object, such as gsm8k, that judges against gold answers without a data set.
 
     Args:
         name: of the task.
     """
 
     def __init__(self, name: str) -> None:
-        found = files.find_task(name)
-        self.label = f"lm-eval/{found.name}@{found.version}"
-        named = found.members[0].config.to_dict()
-        self.rules: dict[str, Any] = {key: named[key] for key in ("metric_list", "filter_list")}
+        found_task = files.find_task(name)
+        self.label = f"lm-eval/{found_task.name}@{found_task.version}"
+        config = found_task.members[0].config.to_dict()
+        self.rules: dict[str, Any] = {key: config[key] for key in ("metric_list", "filter_list")}
         rows = {"bench": datasets.Dataset.from_list([{"gold": ""}])}
         texts = dict.fromkeys(("doc_to_text", "doc_to_target"), "gold")
         self._task = ConfigurableTask(
@@ -34,14 +34,14 @@ class NumberJudge:
         )
 
     def readings(self, gold: str, text: str) -> dict[str, FilterReading]:
-        """What each filter makes of an answer, by its name."""
-        asked = Instance("generate_until", {"gold": gold}, ("", {}), 0, ("", 0, 1), [text])
-        self._task._instances = [asked]
+        """Return what each filter extracts from an answer, by the filter's name."""
+        instance = Instance("generate_until", {"gold": gold}, ("", {}), 0, ("", 0, 1), [text])
+        self._task._instances = [instance]
         self._task.apply_filters()
         return {
             name: FilterReading(
-                None if taken == "[invalid]" else str(taken),
-                self._task.process_results(asked.doc, [taken])["exact_match"] == 1,
+                None if filtered == "[invalid]" else str(filtered),
+                self._task.process_results(instance.doc, [filtered])["exact_match"] == 1,
             )
-            for name, taken in asked.filtered_resps.items()
+            for name, filtered in instance.filtered_resps.items()
         }

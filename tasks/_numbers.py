@@ -1,4 +1,4 @@
-"""Recognise numbers as people and models dress them, exactly: digits that do not form one number are malformed."""
+"""Recognise numbers as people and models format them, exactly: digits that do not form one number are malformed."""
 
 import re
 import unicodedata
@@ -11,14 +11,14 @@ LONGEST = 1000
 
 _WINDOW = 100_000
 _CURRENCY = "$€£¥₹¢"
-# Behind this come the scripts without spaces between words, such as Chinese: there a number may follow a letter.
+# Code points from here on include scripts without spaces, such as Chinese, where a number may follow a letter.
 _UNSPACED = "\u0530"
 _SIGNS = "-+±"
 _SPACES = " \u00a0\u2007\u2009\u202f"
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12} | {"k": 3, "m": 6, "b": 9, "bn": 9}
 
-# A run of digits with whatever glues further digits to it, taken whole so that no part of it can be read as a number.
-# It never begins behind an ASCII letter ("m2", "x^2") or inside such a name ("m2.5"); `_in_name` knows the rarer ones.
+# A run of digits with everything that joins further digits to it, so that no part of it can be read as a number.
+# It never begins after an ASCII letter ("m2", "x^2") or inside such a name ("m2.5"); `_in_name` covers rarer cases.
 _RUN = re.compile(
     r"(?<![A-Za-z0-9])(?<![0-9][.,:'’_/^])(?<![A-Za-z]\^)"
     r"(?:(?<![A-Za-z0-9.)\]])\.)?[0-9]++(?:"
@@ -40,7 +40,7 @@ _VALUE = re.compile(r"-?[0-9]+(?:\.[0-9]+|/0*[1-9][0-9]*)?")
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number where it stands.
+    """A number and its position in a text.
 
     Attributes:
         start: index of its first character, sign and currency mark included.
@@ -54,9 +54,9 @@ class Number:
 
 
 def numbers(text: str, start: int = 0, end: int | None = None) -> Iterator[Number]:
-    """Yield the numbers of `text[start:end]` in order; digits inside names (`m2`, `x_1`, `m^2`) are none.
+    """Yield the numbers of `text[start:end]` in order, without digits inside names (`m2`, `x_1`, `m^2`).
 
-    `start` also counts as the beginning of a field: a minus that stands there alone ("#### - 5") is a sign.
+    `start` also counts as the beginning of a field: a lone minus there ("#### - 5") is a sign.
     """
     for run in _RUN.finditer(text, start, len(text) if end is None else end):
         if not _in_name(text, run.start()):
@@ -64,9 +64,9 @@ def numbers(text: str, start: int = 0, end: int | None = None) -> Iterator[Numbe
 
 
 def last_runs(text: str, most: int) -> list[tuple[int, int]]:
-    """Return the spans of the last `most` runs of digits, names excluded: numbers not yet parsed."""
+    """Return the spans of the last `most` runs of digits, not yet parsed and without names."""
     spans = _runs(text, max(0, len(text) - _WINDOW))
-    # The window may open inside a run, so its first run is not trusted; too few runs, and the whole text is read.
+    # The window may open inside a run, so its first run is not trusted; with too few runs the whole text is searched.
     if len(spans) <= most and len(text) > _WINDOW:
         spans = _runs(text, 0)
     return spans[-most:]
@@ -96,19 +96,19 @@ def number_at(text: str, start: int, end: int, field: int = -1) -> Number:
 
 
 def equal(answer: str, gold: str) -> bool:
-    """Say whether two normalised numbers are the same number, exactly: 18 = 18.00 = 36/2, and 18 is not 18.000001.
+    """Tell whether two normalised numbers are exactly equal: 18 = 18.00 = 36/2, and 18 is not 18.000001.
 
-    Text that is no such number, or is longer than `LONGEST`, equals nothing.
+    Text that is not such a number, or is longer than `LONGEST`, equals nothing.
     """
     if max(len(answer), len(gold)) > LONGEST + 1 or not (_VALUE.fullmatch(answer) and _VALUE.fullmatch(gold)):
         return False
     return Fraction(answer) == Fraction(gold)
 
 
-def normalise(written: str) -> str | None:
-    """Normalise one number that stands alone, such as a published "70,000"; None where it is not one."""
-    sign = "-" if written.startswith("-") else ""
-    value = _normalised(written[len(sign) :], 0)
+def normalise(text: str) -> str | None:
+    """Normalise a text that is one number, such as a published "70,000"; None if it is not one."""
+    sign = "-" if text.startswith("-") else ""
+    value = _normalised(text[len(sign) :], 0)
     return value if value in (None, "0") else f"{sign}{value}"
 
 
@@ -123,18 +123,18 @@ def _normalised(run: str, shift: int) -> str | None:
         part = decimal.group(2) or ""
         digits = decimal.group(1) + part.ljust(shift, "0")
         point = len(decimal.group(1)) + shift
-        whole, rest = digits[:point].lstrip("0") or "0", digits[point:].rstrip("0")
-        return f"{whole}.{rest}" if rest else whole
+        whole, fraction_digits = digits[:point].lstrip("0") or "0", digits[point:].rstrip("0")
+        return f"{whole}.{fraction_digits}" if fraction_digits else whole
     fraction = _FRACTION.fullmatch(run)
     if fraction is None or shift or int(fraction.group(3)) == 0:
         return None
-    whole_part, above, below = (int(part or 0) for part in fraction.groups())
+    whole_part, numerator, denominator = (int(part or 0) for part in fraction.groups())
     # str() of a Fraction is reduced: "36/2" becomes "18", "2 1/2" becomes "5/2".
-    return str(whole_part + Fraction(above, below))
+    return str(whole_part + Fraction(numerator, denominator))
 
 
 def _in_name(text: str, start: int) -> bool:
-    """Say whether the digit at `start` belongs to a name or to the exponent of one: `m2`, `x_1`, `cm^2`, `m^{2}`."""
+    """Tell whether the digit at `start` belongs to a name or to the exponent of one: `m2`, `x_1`, `cm^2`, `m^{2}`."""
     base = text[start - 1] if start else ""
     if base and base in "^_{":
         before = text[max(0, start - 4) : start]
@@ -143,9 +143,9 @@ def _in_name(text: str, start: int) -> bool:
 
 
 def _glued(text: str, start: int, end: int) -> bool:
-    """Say whether something touches the digits that makes them part of another number: 10², x.5, ١٨, 10^2, --5."""
+    """Tell whether a neighbour makes the digits part of another number: 10², x.5, ١٨, 10^2, --5."""
     before, after = text[max(0, start - 3) : start], text[end : end + 1]
-    # Not translated on purpose: superscripts, the digits of other scripts, keycaps and strike-through change a number.
+    # Deliberately not translated: superscripts, digits of other scripts, keycaps and strike-through change a number.
     if any(char.isnumeric() or unicodedata.category(char).startswith("M") for char in (before[-1:], after) if char):
         return True
     if text.startswith("^", end):
@@ -154,7 +154,7 @@ def _glued(text: str, start: int, end: int) -> bool:
 
 
 def _sign(text: str, start: int, field: int) -> tuple[int, str]:
-    """Find the sign and the currency mark before the digits, in either order; return where they start and the sign."""
+    """Find sign and currency mark before the digits, in either order; return where they start and the sign."""
     floor = max(field, 0)
     first, signed = start, -1
     if first > floor and text[first - 1] in _SIGNS:
@@ -168,7 +168,7 @@ def _sign(text: str, start: int, field: int) -> tuple[int, str]:
         mark = _unspaced(text, first, floor)
         if mark > floor and text[mark - 1] in _SIGNS and (mark == tight or _opens(text, mark - 1, field)):
             first = signed = mark - 1
-    # "16-3", "(a)-3", "12-hour": there the dash joins or subtracts and is no sign.
+    # In "16-3", "(a)-3" and "12-hour" the dash joins or subtracts and is not a sign.
     if signed >= 0 and first > floor and (text[first - 1].isalnum() or text[first - 1] in ")]}%"):
         return signed + 1, ""
     return first, "" if signed < 0 else text[signed]
@@ -188,6 +188,6 @@ def _unspaced(text: str, index: int, floor: int) -> int:
 
 
 def _opens(text: str, index: int, field: int) -> bool:
-    """Say whether nothing but an opening stands before a lone minus, so that "= - 5" is negative and "9 - 5" is not."""
+    """Tell whether only an opening comes before a lone minus: "= - 5" is negative, "9 - 5" is not."""
     before = text[max(0, field, index - 8) : index].rstrip(" *($[{\\")
     return before.endswith(("=", ":")) or (field >= 0 and not before and index - field < 8)

@@ -1,4 +1,4 @@
-"""Give each sign one spelling, so that the rules that read an answer meet no LaTeX, look-alikes or number words."""
+"""Normalise the spelling of signs, so that the rules that read an answer see no LaTeX, look-alikes or number words."""
 
 import re
 
@@ -7,7 +7,7 @@ _DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212\ufe63"), "-")
 _INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u202a\u202b\u202c\u202d\u202e"))
 _LINES = dict.fromkeys(map(ord, "\r\x0b\x0c\x85\u2028\u2029"), "\n")
 _OTHER = {0xFFE5: "¥", 0xFFE1: "£", 0x3000: " ", 0x2044: "/", 0x2217: "×", 0x22C5: "×"}
-# Nothing more than this is translated: NFKC would turn 10² into 102 and 3⅓ into 31/3.
+# Nothing else is translated: NFKC would turn 10² into 102 and 3⅓ into 31/3.
 _SIGNS = {**_FULL_WIDTH, **_DASHES, **_INVISIBLE, **_LINES, **_OTHER}
 
 _VULGAR = {
@@ -41,7 +41,7 @@ NUMBER_WORD = rf"(?:{'|'.join(sorted(_VALUES, key=len, reverse=True))})"
 """Pattern of a word that begins a number; case is to be ignored."""
 _ANY_WORD = re.compile(NUMBER_WORD)
 _JOINED = rf"(?:[ -](?:and )?(?:{NUMBER_WORD}|{'|'.join(_POWERS)})\b)"
-# "one of them", "two thirds", "three point five" are other things than the number they begin with.
+# "one of them", "two thirds" and "three point five" do not mean the number that they begin with.
 _PHRASE = re.compile(
     rf"(?<![\w-])(?=[efmnostz])(?:(negative|minus)[ ])?({NUMBER_WORD}\b{_JOINED}*+)"
     r"(?![\w-]|[ ](?:of|point|half|halves|and a|thirds?|fifths?)\b)",
@@ -50,7 +50,7 @@ _PHRASE = re.compile(
 
 
 def normalise_signs(text: str) -> str:
-    """Rewrite look-alike signs, the LaTeX of numbers and calculator marks; everything else stays as it was written."""
+    """Rewrite look-alike signs, the LaTeX of numbers and calculator marks; leave everything else unchanged."""
     text = text.replace("\r\n", "\n").replace("{,}", ",").replace("+/-", "±").translate(_SIGNS)
     if "\\" in text:
         text = _without_latex(text)
@@ -67,7 +67,7 @@ def write_numbers_as_digits(text: str) -> str:
 
 
 def write_opening_number_as_digits(text: str) -> str | None:
-    """Return `text` with the number it opens with as digits where that is spelled out, else None."""
+    """Return `text` with its opening number as digits if that is spelled out, else None."""
     opening = _PHRASE.match(text)
     digits = None if opening is None else _digits(opening)
     return None if opening is None or digits == opening.group() else f"{digits}{text[opening.end() :]}"
@@ -76,14 +76,14 @@ def write_opening_number_as_digits(text: str) -> str | None:
 def _without_latex(text: str) -> str:
     for written, meant in _LATEX.items():
         text = text.replace(written, meant)
-    text = _COMMAND.sub(lambda found: _COMMANDS[found.group(1)], text)
+    text = _COMMAND.sub(lambda match: _COMMANDS[match.group(1)], text)
     text = _WRAPPED.sub(r" \1 ", text)
     return _FRAC.sub(_slashed, text)
 
 
-def _slashed(found: re.Match[str]) -> str:
-    above, below = found.group(2) or found.group(4), found.group(3) or found.group(5)
-    return f"{found.group(1)} {above}/{below}" if found.group(1) else f"{above}/{below}"
+def _slashed(match: re.Match[str]) -> str:
+    numerator, denominator = match.group(2) or match.group(4), match.group(3) or match.group(5)
+    return f"{match.group(1)} {numerator}/{denominator}" if match.group(1) else f"{numerator}/{denominator}"
 
 
 def _digits(phrase: re.Match[str]) -> str:
@@ -95,7 +95,7 @@ def _digits(phrase: re.Match[str]) -> str:
 
 
 def _value(words: list[str]) -> int | None:
-    """Add number words up as English does; None for a row of words that is no single number ("two three")."""
+    """Add number words up as English does; None for words that are not a single number ("two three")."""
     total, below_thousand, last_power = 0, 0, 10**12
     for word in words:
         if word in _POWERS and word != "hundred":

@@ -1,4 +1,4 @@
-"""Decide which number a statement states: the result of an equation, never an operand, a bound or one of several."""
+"""Decide which number a statement asserts: the result of an equation, never an operand, a bound or one of several."""
 
 import re
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ _HEDGE = re.compile(
     r"(?:(?:\b(?:not|never|neither|nor|between|than|cannot)\b|n['’]t\b|[≠≤≥])\s*(?:[A-Za-z]+ ){0,2}[ *_$({\\]*|"
     r"\w >=? ?|<=? ?)$"
 )
-# "2 hours and 30 minutes", "5 feet 6 inches": neither number is the answer.
+# In "2 hours and 30 minutes" and "5 feet 6 inches" neither number is the answer.
 _COMPOUND = re.compile(
     r" ?(?:(?:hours?|hrs?|h)\b.*\b(?:minutes?|mins?|m)|(?:minutes?|mins?)\b.*\b(?:seconds?|secs?)|days?\b.*\bhours?|"
     r"weeks?\b.*\bdays?|months?\b.*\b(?:weeks?|days?)|years?\b.*\bmonths?|(?:feet|foot|ft)\b.*\b(?:inch(?:es)?|in)|"
@@ -40,11 +40,11 @@ _LISTED = re.compile(r"[.)][ \t]+[*_]*[A-Za-z]")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was read as the final answer.
+    """The final answer read from a text.
 
     Attributes:
-        answer: an exact number in plain text ("70000", "-3", "2.5", "1/2"); None when nothing was read.
-        rule: the rule that fired ("hash", "boxed", "cue", "last-number", "number-word"), or why none did:
+        answer: an exact number in plain text ("70000", "-3", "2.5", "1/2"); None if none was read.
+        rule: the rule that matched ("hash", "boxed", "cue", "last-number", "number-word"), or why none did:
             "no-number", "ambiguous" (several answers, or a bound), "malformed" (digits that are not one number),
             "unfinished" (arithmetic without its result), "unclosed-think".
     """
@@ -54,7 +54,7 @@ class Reading:
 
 
 def read_statement(text: str, first: Number, end: int, rule: str) -> Reading:
-    """Read the statement that begins with the number `first` and lies in `text[:end]`."""
+    """Read the statement that begins with the number `first` and ends before `end`."""
     chain, gaps = [first], list[Relation]()
     for number in numbers(text, first.end, end):
         kind = _between(text, chain[-1], number)
@@ -81,15 +81,15 @@ def read_last_statement(text: str, rule: str) -> Reading | None:
         return Reading(None, "unfinished")
     reading = _settled(chain, gaps, rule, at_end=True)
     if before == "aside" and reading.rule == "unfinished":
-        # "She makes $18 (9 * 2).": the bracket says how, the number before it what.
+        # In "She makes $18 (9 * 2)." the bracket explains the number before it.
         chain, gaps, before = _chain_back(text, spans[: len(spans) - len(chain)])
         reading = _settled(chain, gaps, rule, at_end=True)
-    # In "more than Tom has: 9 - 5 = 4" the bound is no part of what the equation states.
+    # In "more than Tom has: 9 - 5 = 4" the bound does not apply to the equation's result.
     return Reading(None, "ambiguous") if len(chain) == 1 and is_hedged(text, chain[0].start) else reading
 
 
 def classify_gap(gap: str, after: str = "") -> Relation:
-    """Name what the text between two numbers makes of them; `after` is what follows the second one."""
+    """Classify how the text between two numbers relates them; `after` is what follows the second one."""
     if len(gap) > _LONGEST_GAP:
         return "prose"
     gap = gap.replace("**", "").replace("$", "")
@@ -99,13 +99,13 @@ def classify_gap(gap: str, after: str = "") -> Relation:
 
 
 def is_hedged(text: str, start: int) -> bool:
-    """Say whether the number at `start` is denied or only a bound: "not 18", "more than 18", "between 18 and 20"."""
+    """Tell whether the number at `start` is denied or only a bound: "not 18", "more than 18", "between 18 and 20"."""
     lead = text[max(0, start - 40) : start]
     return _HEDGE.search(lead) is not None
 
 
 def is_label(text: str, start: int, end: int) -> bool:
-    """Say whether the digits only count the parts of a text: "2. Add them", "Step 3"."""
+    """Tell whether the digits only number the parts of a text: "2. Add them", "Step 3"."""
     if end - start > 2:
         return False
     lead = text[max(0, start - 12) : start].rstrip(" \t#*_->")
@@ -119,12 +119,12 @@ def _between(text: str, first: Number, second: Number) -> Relation:
 
 
 def _is_unfinished(text: str, start: int, end: int) -> bool:
-    """Say whether an equals sign with nothing behind it follows: the text was cut before the result."""
+    """Tell whether an equals sign without a result follows: the text was cut before it."""
     return classify_gap(text[start : min(end, start + _LONGEST_GAP)].rstrip()) == "equals"
 
 
 def _chain_back(text: str, spans: Sequence[tuple[int, int]]) -> tuple[list[Number], list[Relation], Relation]:
-    """Collect, from the last number backwards, the numbers that belong to one statement; say what ended it."""
+    """Collect, from the last number backwards, the numbers of one statement; return also what ended it."""
     chain, gaps = [number_at(text, *spans[-1])], list[Relation]()
     for span in reversed(spans[:-1]):
         number = number_at(text, *span)
@@ -137,7 +137,7 @@ def _chain_back(text: str, spans: Sequence[tuple[int, int]]) -> tuple[list[Numbe
 
 
 def _settled(chain: Sequence[Number], gaps: Sequence[Relation], rule: str, *, at_end: bool = False) -> Reading:
-    """Give the one answer that a chain of numbers states."""
+    """Return the one answer that a chain of numbers asserts."""
     if len(chain) > _LONGEST_CHAIN:
         return Reading(None, "ambiguous")
     groups: list[list[list[Number]]] = [[[chain[0]]]]
@@ -148,7 +148,7 @@ def _settled(chain: Sequence[Number], gaps: Sequence[Relation], rule: str, *, at
             groups[-1][-1].append(number)
         else:
             groups.append([[number]])
-    # "16-3=13, 13*2=26" is a calculation in steps and its last result counts; "16, 17, 18" are three answers.
+    # "16-3=13, 13*2=26" is a calculation in steps, whose last result counts; "16, 17, 18" are three answers.
     steps = "choice" not in gaps and len(groups[-1]) > 1
     if steps and (at_end or all(len(group) > 1 for group in groups)):
         groups = groups[-1:]
@@ -161,7 +161,7 @@ def _settled(chain: Sequence[Number], gaps: Sequence[Relation], rule: str, *, at
 
 
 def _result(sides: Sequence[Sequence[Number]], rule: str) -> Reading:
-    """Read one equation, or one number: the last side, or the first where only the others are calculations."""
+    """Read one equation or one number: the last side, or the first if only the others are calculations."""
     side = sides[-1] if len(sides[-1]) == 1 or len(sides) == 1 else sides[0]
     if len(side) > 1:
         return Reading(None, "unfinished")

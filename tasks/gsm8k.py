@@ -7,7 +7,7 @@ Question: Ben buys 4 boxes of 6 crayons and finds 5 more in a drawer. How many c
     #### 29
 
 The data is the hub's `openai/gsm8k` (test 1,319, train 7,473; configs main and socratic), or a mirror in a folder. The
-worked example of every prompt is our own and in neither split, so that no candidate has trained on it.
+worked example of every prompt is bench's own and in neither split, so no candidate has trained on it.
 """
 
 from functools import partial

@@ -1,4 +1,4 @@
-"""GSM8K, no shot: the items of `gsm8k` asked without worked examples.
+"""GSM8K, zero shots: the items of `gsm8k` asked without worked examples.
 
 Question: Ben buys 4 boxes of 6 crayons and finds 5 more in a drawer. How many crayons does he have?
 
@@ -6,8 +6,8 @@ Question: Ben buys 4 boxes of 6 crayons and finds 5 more in a drawer. How many c
     With those from the drawer he has 24+5=<<24+5=29>>29 crayons.
     #### 29
 
-Nothing is said of the form of the answer, so `strict` counts only what a model or its fine-tuning brings along. For
-numbers that were published without examples, and to see what the examples of the others are worth.
+The prompt does not state the answer format, so `strict` counts only models that learned it in training. Use it to
+compare with scores published without examples, and to measure what the examples of other tasks contribute.
 """
 
 from functools import partial

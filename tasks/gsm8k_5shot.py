@@ -1,4 +1,4 @@
-"""GSM8K, five shots: the items of `gsm8k` asked behind five worked examples.
+"""GSM8K, five shots: the items of `gsm8k` asked after five worked examples.
 
 Question: Ben buys 4 boxes of 6 crayons and finds 5 more in a drawer. How many crayons does he have?
 
@@ -6,8 +6,8 @@ Question: Ben buys 4 boxes of 6 crayons and finds 5 more in a drawer. How many c
     With those from the drawer he has 24+5=<<24+5=29>>29 crayons.
     #### 29
 
-The examples are our own and in neither split (that of `gsm8k`, then `_gsm8k_examples.toml`), each as two turns of the
-conversation. Published five-shot numbers had rows of the train split in their place.
+The examples are bench's own and in neither split (that of `gsm8k`, then `_gsm8k_examples.toml`), each as two turns of
+the conversation. Published five-shot scores used rows of the train split instead.
 """
 
 from functools import partial

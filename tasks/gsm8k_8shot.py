@@ -1,4 +1,4 @@
-"""GSM8K, eight shots: the items of `gsm8k` asked behind eight worked examples.
+"""GSM8K, eight shots: the items of `gsm8k` asked after eight worked examples.
 
 Question: Ben buys 4 boxes of 6 crayons and finds 5 more in a drawer. How many crayons does he have?
 
@@ -6,8 +6,8 @@ Question: Ben buys 4 boxes of 6 crayons and finds 5 more in a drawer. How many c
     With those from the drawer he has 24+5=<<24+5=29>>29 crayons.
     #### 29
 
-The examples are our own and in neither split (that of `gsm8k`, then `_gsm8k_examples.toml`), each as two turns of the
-conversation. Eight is the number that Wei et al. 2022 (arXiv:2201.11903) showed; their texts are others.
+The examples are bench's own and in neither split (that of `gsm8k`, then `_gsm8k_examples.toml`), each as two turns of
+the conversation. Wei et al. 2022 (arXiv:2201.11903) also used eight, with other texts.
 """
 
 from functools import partial

@@ -1,4 +1,4 @@
-"""GSM8K-Platinum, one shot: GSM8K's test again, its labels revised by hand (Vendrow et al. 2025, arXiv:2502.03461).
+"""GSM8K-Platinum, one shot: GSM8K's test split with labels revised by hand (Vendrow et al. 2025, arXiv:2502.03461).
 
 Question: Ben buys 4 boxes of 6 crayons and finds 5 more in a drawer. How many crayons does he have?
 
@@ -6,8 +6,8 @@ Question: Ben buys 4 boxes of 6 crayons and finds 5 more in a drawer. How many c
     With those from the drawer he has 24+5=<<24+5=29>>29 crayons.
     #### 29
 
-The data is the hub's `madrylab/gsm8k-platinum` (test 1,209; config main), or a mirror in a folder: wrong answers mended
-and ambiguous questions left out. It is asked as `gsm8k` is. A column `cleaning_status` says how a row came through.
+The data is the hub's `madrylab/gsm8k-platinum` (test 1,209; config main), or a mirror in a folder: wrong answers are
+corrected, ambiguous questions left out. Prompts are those of `gsm8k`. The column `cleaning_status` says what changed.
 """
 
 from functools import partial
@@ -29,11 +29,11 @@ grade = _answers.grade
 
 
 def problems(split: Split) -> list[Problem]:
-    """Every row of the test split in the data set's own order.
+    """Return every row of the test split in the data set's own order.
 
     Raises:
-        BenchError: the train split is wanted, or the data set cannot be reached, is empty, lacks a column, or a row's
-            answer cannot be read.
+        BenchError: the train split is requested, or the data set cannot be reached, is empty, lacks a column, or a
+            row's answer cannot be read.
     """
     if split.name not in SPLITS:
         way_out = f"train on GSM8K's own: data = {_gsm8k.REPOSITORY}"

@@ -1,4 +1,4 @@
-"""Word problems of two to four steps, made here from templates, so that a whole run needs no data set and no network.
+"""Word problems of two to four steps, generated from templates, so that a run needs no data set and no network.
 
 Question: Kenji buys 5 jars with 4 figs in each jar. At home he has 5 more figs. How many figs does he have in all?
 
@@ -6,9 +6,9 @@ Question: Kenji buys 5 jars with 4 figs in each jar. At home he has 5 more figs.
     At home he has 5 more figs, so in all he has 20 + 5 = 25 figs.
     #### 25
 
-The manner is GSM8K's: one step a line, the answer after `####`; config `socratic` puts the question that a step answers
+The format is GSM8K's: one step a line, the answer after `####`; config `socratic` puts the question that a step answers
 before it, with ` ** ` between. GSM8K's calculator marks are left out: SmolLM2-135M-Instruct was right half as often
-with them. `word_problems.toml` holds the templates: other stories are scored than are trained on.
+with them. `word_problems.toml` holds the templates: those for scoring and those for training are different.
 """
 
 import ast
@@ -26,7 +26,7 @@ from baseline_bench.tasks import _answers
 
 LABEL = "word-problems-1shot@v1"
 READER = _answers.READER
-# The longest solution, a socratic one, takes 157 tokens where every digit is one; a fifth more is room for other words.
+# The longest solution, a socratic one, takes 157 tokens with one token a digit; a fifth more allows for other words.
 SAMPLING = Sampling(max_tokens=192, stop=("\nQuestion:",))
 
 grade = _answers.grade
@@ -64,7 +64,7 @@ Choice = TypeVar("Choice")
 
 @dataclass(frozen=True, slots=True)
 class SolutionStep:
-    """One line of a solution: the sub-question, the sentence with a slot `working`, and the sum that goes there."""
+    """One line of a solution: sub-question, sentence with a slot `working`, and the calculation that fills it."""
 
     asked: str
     told: str
@@ -74,12 +74,12 @@ class SolutionStep:
 
 @dataclass(frozen=True, slots=True)
 class StoryTemplate:
-    """One story with slots.
+    """One word problem with slots.
 
     Attributes:
-        name: unique; every choice made for a problem hangs on it.
-        numbers: (slot, how) in order; how is what it is drawn from or an expression over the slots before it.
-        words: (slot, what it may hold).
+        name: unique; it seeds every choice made for a problem.
+        numbers: (slot, rule) in order; the rule is a range to draw from or an expression over the slots before it.
+        words: (slot, choices).
         question: the text with slots.
         steps: the solution; the last result is the answer.
     """
@@ -92,29 +92,29 @@ class StoryTemplate:
 
 
 def problems(split: Split) -> list[Problem]:
-    """Every problem of the split; the templates take turns, so that each stretch of it is mixed.
+    """Return every problem of the split, cycling through the templates so that each stretch of it is mixed.
 
     Raises:
         BenchError: the config is neither "main" nor "socratic".
     """
     if split.config not in CONFIGS:
         raise BenchError(f"word-problems has no config {split.config!r}", f"it has: {', '.join(CONFIGS)}")
-    makers = [_generate_problems(template, split) for template in load_templates(split.name)]
-    made = [next(maker) for _ in range(_PER_TEMPLATE[split.name]) for maker in makers]
+    problem_streams = [_generate_problems(template, split) for template in load_templates(split.name)]
+    texts = [next(stream) for _ in range(_PER_TEMPLATE[split.name]) for stream in problem_streams]
     return [
         Problem(f"{split.name}-{number}", question, answer, solution)
-        for number, (question, answer, solution) in enumerate(made)
+        for number, (question, answer, solution) in enumerate(texts)
     ]
 
 
 def messages(problem: Problem) -> tuple[Message, ...]:
-    """One worked example as a turn of its own, then the question; every prompt shares this beginning."""
+    """Build the prompt: one worked example as a turn of its own, then the question; all prompts share this start."""
     question, solution = EXAMPLE
     return (Message("user", question), Message("assistant", solution), Message("user", problem.question))
 
 
 def load_templates(split: Literal["train", "test"]) -> list[StoryTemplate]:
-    """The stories of one split, in the order of the file."""
+    """Load the templates of one split, in the order of the file."""
     text = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
     return [_parse_template(name, entry) for name, entry in tomllib.loads(text)[split].items()]
 
@@ -123,7 +123,8 @@ def _parse_template(name: str, entry: Mapping[str, Any]) -> StoryTemplate:
     return StoryTemplate(
         name=name,
         numbers=tuple(
-            (slot, how if isinstance(how, str) else range(how[0], how[1] + 1)) for slot, how in entry["numbers"].items()
+            (slot, rule if isinstance(rule, str) else range(rule[0], rule[1] + 1))
+            for slot, rule in entry["numbers"].items()
         ),
         words=tuple((slot, tuple(choices)) for slot, choices in entry["words"].items()),
         question=entry["question"],
@@ -132,15 +133,15 @@ def _parse_template(name: str, entry: Mapping[str, Any]) -> StoryTemplate:
 
 
 def _parse_step(text: str) -> SolutionStep:
-    asked, told = text.split(" ** ")
-    ((result, expression),) = _CALCULATION.findall(told)
-    return SolutionStep(asked, _CALCULATION.sub("{working}", told), result, expression)
+    sub_question, sentence = text.split(" ** ")
+    ((result, expression),) = _CALCULATION.findall(sentence)
+    return SolutionStep(sub_question, _CALCULATION.sub("{working}", sentence), result, expression)
 
 
 def _generate_problems(template: StoryTemplate, split: Split) -> Iterator[tuple[str, str, str]]:
     """Yield (question, answer, solution), no two with the same numbers.
 
-    Names and words do not count as a difference: a problem that changes only those is the same problem.
+    Problems that differ only in names and words count as the same.
     """
     seen: set[tuple[int, ...]] = set()
     for attempt in range(_ATTEMPTS):
@@ -158,29 +159,29 @@ def _generate_problems(template: StoryTemplate, split: Split) -> Iterator[tuple[
 def _solve_problem(
     template: StoryTemplate, numbers: Mapping[str, int], words: Mapping[str, object], *, socratic: bool
 ) -> tuple[list[str], int]:
-    """The lines of the solution and its last result."""
+    """Return the lines of the solution and its last result."""
     known = dict(numbers)
     lines = []
     answer = 0
     for step in template.steps:
         answer = _evaluate_expression(step.expression, known)
-        plain = re.sub(r"[a-z]\w*", lambda slot: str(known[slot[0]]), step.expression)
-        slots = {**words, **known, "working": f"{plain} = {answer}"}
-        told = step.told.format_map(slots)
-        lines.append(f"{step.asked.format_map(slots)} ** {told}" if socratic else told)
+        calculation = re.sub(r"[a-z]\w*", lambda slot: str(known[slot[0]]), step.expression)
+        slots = {**words, **known, "working": f"{calculation} = {answer}"}
+        sentence = step.told.format_map(slots)
+        lines.append(f"{step.asked.format_map(slots)} ** {sentence}" if socratic else sentence)
         known[step.result] = answer
     return lines, answer
 
 
 def _draw_numbers(template: StoryTemplate, key: str) -> dict[str, int]:
     numbers: dict[str, int] = {}
-    for slot, how in template.numbers:
-        numbers[slot] = _evaluate_expression(how, numbers) if isinstance(how, str) else _pick(f"{key}/{slot}", how)
+    for slot, rule in template.numbers:
+        numbers[slot] = _evaluate_expression(rule, numbers) if isinstance(rule, str) else _pick(f"{key}/{slot}", rule)
     return numbers
 
 
 def _draw_words(template: StoryTemplate, key: str) -> dict[str, object]:
-    """The words of one problem: the template's own, two different people, and the first one's pronouns."""
+    """Draw the words of one problem: the template's own, two different people, and the first one's pronouns."""
     words: dict[str, object] = {slot: _pick(f"{key}/{slot}", choices) for slot, choices in template.words}
     name = _pick(f"{key}/name", _FEMALE_NAMES + _MALE_NAMES)
     other = _pick(f"{key}/other", [person for person in _FEMALE_NAMES + _MALE_NAMES if person != name])
@@ -189,7 +190,7 @@ def _draw_words(template: StoryTemplate, key: str) -> dict[str, object]:
 
 
 def _pick(key: str, choices: Sequence[Choice]) -> Choice:
-    """One of the choices, by the key alone: a hash stays what it is where a library's generator may change."""
+    """Pick a choice by hashing the key; unlike a library's random generator, a hash never changes."""
     return choices[int.from_bytes(sha256(key.encode()).digest()[:8], "big") % len(choices)]
 
 
@@ -198,7 +199,7 @@ def _evaluate_expression(expression: str, numbers: Mapping[str, int]) -> int:
 
 
 def _evaluate_node(node: ast.expr, numbers: Mapping[str, int]) -> int:
-    """Work out + - * / over whole numbers; a division that leaves a rest is a mistake in a template and raises."""
+    """Evaluate + - * / over whole numbers; a division with a remainder is a mistake in a template and raises."""
     match node:
         case ast.Constant(value=int(value)):
             return value

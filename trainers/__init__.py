@@ -1,6 +1,6 @@
-"""What makes candidates: one module a trainer, whose name is that of the trainer.
+"""Trainers: examples in, weights out. Each module is one trainer and has the trainer's name.
 
-Trainers of your own import the parts below from here; they are loaded when they are used, for most need torch.
+Your own trainers import the parts below from here. They are loaded on first use, since most need torch.
 """
 
 import importlib

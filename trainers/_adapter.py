@@ -1,4 +1,4 @@
-"""Adapters by PEFT, with what goes wrong silently checked: targets that are missing, adapters that never learn."""
+"""PEFT adapters, with checks for silent failures: missing targets, and adapters that never learn."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,19 +14,19 @@ from peft.tuners.lora import LoraLayer
 
 
 def attach_adapters(network: Any, job: Job) -> PeftModel:
-    """Freeze the network and put an fp32 adapter beside every target.
+    """Freeze the network and attach an fp32 adapter to every target.
 
-    PEFT's own targets of Gemma are q and v alone; the recipe's are spelled out, and counted.
+    PEFT's default targets for Gemma are only q and v; the recipe lists its targets, and they are counted.
 
     Raises:
-        BenchError: a target that the model does not have, or a count that does not follow from the shapes.
+        BenchError: the model lacks a target, or the number of trained parameters does not follow from the shapes.
     """
     options: Lora = job.options
-    leaves = {name.rpartition(".")[2] for name, _ in network.named_modules()}
-    absent = [target for target in options.targets if target not in leaves]
-    if absent:
+    layer_names = {name.rpartition(".")[2] for name, _ in network.named_modules()}
+    missing_targets = [target for target in options.targets if target not in layer_names]
+    if missing_targets:
         raise BenchError(
-            f"{job.base.name} has no layers named {', '.join(absent)}",
+            f"{job.base.name} has no layers named {', '.join(missing_targets)}",
             "mend `targets` of the recipe (bench check shows it)",
         )
     network.requires_grad_(requires_grad=False)
@@ -38,34 +38,34 @@ def attach_adapters(network: Any, job: Job) -> PeftModel:
         bias="none",
         task_type="CAUSAL_LM",
     )
-    made = get_peft_model(network, config, autocast_adapter_dtype=True)
-    for parameter in made.parameters():
+    adapted = get_peft_model(network, config, autocast_adapter_dtype=True)
+    for parameter in adapted.parameters():
         if parameter.requires_grad and options.weights == "fp32":
             parameter.data = parameter.data.float()
-    _require_trainable_count(made, options)
-    return made
+    _require_trainable_count(adapted, options)
+    return adapted
 
 
 def require_gradients(network: Any) -> None:
-    """After the first backward pass: every adapter's B has a gradient.
+    """Check, after the first backward pass, that every adapter's B has a gradient.
 
     Raises:
-        BenchError: naming adapters that learn nothing, as under some ways of gradient checkpointing.
+        BenchError: an adapter learns nothing, as under some kinds of gradient checkpointing; the first one is named.
     """
-    still = [
+    without_gradient = [
         name
         for name, parameter in network.named_parameters()
         if ".lora_B." in name and (parameter.grad is None or not bool(torch.count_nonzero(parameter.grad)))
     ]
-    if still:
+    if without_gradient:
         raise BenchError(
-            f"{len(still)} adapters get no gradient, {still[0]} first",
+            f"{len(without_gradient)} adapters get no gradient, {without_gradient[0]} first",
             "--set gradient_checkpointing=false, or other targets",
         )
 
 
 def save_adapter(network: PeftModel, state: Mapping[str, torch.Tensor], folder: Path, job: Job) -> None:
-    """Write the adapter as PEFT does, naming the base by its name and not by where it lies."""
+    """Save the adapter as PEFT does, but record the base's name instead of its path."""
     network.peft_config["default"].base_model_name_or_path = job.base.name
     with _network.write_atomically(folder) as draft:
         network.save_pretrained(draft, state_dict=dict(state), save_embedding_layers=False)
@@ -74,10 +74,10 @@ def save_adapter(network: PeftModel, state: Mapping[str, torch.Tensor], folder: 
 
 def _require_trainable_count(network: Any, options: Lora) -> None:
     layers = [module for module in network.modules() if isinstance(module, LoraLayer)]
-    wanted = sum(options.r * (layer.in_features + layer.out_features) for layer in layers)
+    expected = sum(options.r * (layer.in_features + layer.out_features) for layer in layers)
     trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
-    if trained != wanted or not layers:
+    if trained != expected or not layers:
         raise BenchError(
-            f"{trained:,} numbers would be trained, the shapes of {len(layers)} adapters give {wanted:,}",
+            f"{trained:,} numbers would be trained, the shapes of {len(layers)} adapters give {expected:,}",
             "another version of peft, or other targets",
         )

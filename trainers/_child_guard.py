@@ -1,4 +1,4 @@
-"""Runs a command that ends when whoever asked for it does: this script's stdin is a pipe that nobody writes to."""
+"""Run a command that ends when its parent does: this script's stdin is a pipe that nobody writes to."""
 
 import os
 import signal
@@ -8,13 +8,13 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
-# Launchers of several processes put each into a session of its own, and end them when they are asked to end.
+# Launchers of several processes give each its own session, and end them on SIGTERM.
 GRACE_SECONDS = 10.0
 _SIGNAL_STATUS = 128
 
 
 def main(command: Sequence[str]) -> int:
-    """Run it in this process's group; its exit status, 128 and the signal's number where a signal ended it."""
+    """Run it in this process's group; return its exit status, or 128 + N if signal N ended it."""
     signal.signal(signal.SIGTERM, _ignore_signal)  # a handler, unlike SIG_IGN, does not pass to the command
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     ending = threading.Event()
@@ -27,11 +27,11 @@ def main(command: Sequence[str]) -> int:
 
 
 def _ignore_signal(_signal: int, _frame: object) -> None:
-    """This process outlives what it ends."""
+    """Ignore SIGTERM, so that this process outlives the group that it ends."""
 
 
 def _end_with_parent(child: "subprocess.Popen[bytes]", ending: threading.Event) -> None:
-    """Ask the whole group to end, and after a while make it."""
+    """Wait for the parent to end, then send the whole group SIGTERM, and SIGKILL after the grace period."""
     os.read(0, 1)
     ending.set()
     os.killpg(0, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The GPUs or the CPU of a training: which there are, how they share the work, what a full one says."""
+"""Set up a training's GPUs or CPU, and explain out-of-memory errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +11,8 @@ from baseline_bench.trainers._options import Full
 
 
 def build_accelerator(options: Full) -> Accelerator:
-    """DDP over the processes there are, or FSDP2 where the recipe shards."""
-    # accelerate looks for several processes on a CPU only when it is told to stay there.
+    """Build DDP over the started processes, or FSDP2 if the recipe shards."""
+    # accelerate supports several processes on a CPU only with cpu=True.
     cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
     if options.sharding == "none":
         return Accelerator(cpu=cpu)
@@ -22,29 +22,29 @@ def build_accelerator(options: Full) -> Accelerator:
         cpu_ram_efficient_loading=False,
         state_dict_type="FULL_STATE_DICT",
     )
-    made = Accelerator(cpu=cpu, fsdp_plugin=plugin)
-    if made.num_processes == 1:
+    accelerator = Accelerator(cpu=cpu, fsdp_plugin=plugin)
+    if accelerator.num_processes == 1:
         raise BenchError("sharding = fsdp needs several GPUs", "--gpus 2 or more, or --set sharding=none")
-    return made
+    return accelerator
 
 
 @contextmanager
 def explain_out_of_memory(options: Full, processes: int) -> Iterator[None]:
-    """Turn what a full device says into one line with the way out."""
+    """Turn an out-of-memory error into a BenchError with a way out."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError; a CPU raises the plain one
         if not _is_out_of_memory(error):
             raise
-        ways = []
+        remedies = []
         if options.forward_tokens > 1024:
-            ways.append(f"--set forward_tokens={options.forward_tokens // 2}")
+            remedies.append(f"--set forward_tokens={options.forward_tokens // 2}")
         if not options.gradient_checkpointing:
-            ways.append("--set gradient_checkpointing=true")
+            remedies.append("--set gradient_checkpointing=true")
         if options.optimizer == "adamw" and type(options) is Full:
-            ways.append("--set optimizer=adamw_8bit")
-        ways.append("--set sharding=fsdp with --gpus" if processes == 1 else "a smaller model")
-        raise BenchError("training ran out of memory", ", or ".join(ways)) from error
+            remedies.append("--set optimizer=adamw_8bit")
+        remedies.append("--set sharding=fsdp with --gpus" if processes == 1 else "a smaller model")
+        raise BenchError("training ran out of memory", ", or ".join(remedies)) from error
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

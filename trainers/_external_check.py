@@ -1,4 +1,4 @@
-"""What a foreign trainer left, looked at before it is called trained: is it the base's, did it learn, does it fit."""
+"""Check an external trainer's weights before they become a candidate: right base, trained, loadable."""
 
 import json
 import math
@@ -12,60 +12,64 @@ from baseline_bench.models import adapter, weight_checks, weights
 from baseline_bench.trainers import _network
 from safetensors import safe_open
 
-# Fine-tuning turns a model's matrices by a few degrees; those of another model stand at a right angle to them.
+# Fine-tuning rotates a model's matrices by a few degrees; those of another model are nearly orthogonal to them.
 _MIN_COSINE = 0.5
 _DTYPE_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
-def take_weights(found: Path, job: Job) -> TrainingResult:
-    """Check weights and keep them under `job.folder / "weights"`, where nothing stays if a check fails.
+def take_weights(weights_folder: Path, job: Job) -> TrainingResult:
+    """Check weights and move them to `job.folder / "weights"`, where nothing is left if a check fails.
 
     Raises:
         BenchError: an adapter that does not fit, was not trained or names another base; whole weights with other
-            tensors or shapes, numbers that are not finite, the base again, or another model's.
+            tensors or shapes, with values that are not finite, equal to the base's, or another model's.
     """
-    return _take_adapter(found, job) if adapter.is_adapter(found) else _take_full_weights(found, job)
+    return (
+        _take_adapter(weights_folder, job)
+        if adapter.is_adapter(weights_folder)
+        else _take_full_weights(weights_folder, job)
+    )
 
 
-def _take_adapter(found: Path, job: Job) -> TrainingResult:
-    made = adapter.read_adapter(found)
-    if made.base is not None and not _is_base(made.base, job):
+def _take_adapter(weights_folder: Path, job: Job) -> TrainingResult:
+    loaded = adapter.read_adapter(weights_folder)
+    if loaded.base is not None and not _is_base(loaded.base, job):
         raise BenchError(
-            f"its adapter says that it was trained on {made.base}, not on {job.base.name}",
+            f"its adapter says that it was trained on {loaded.base}, not on {job.base.name}",
             "let it train what it is given",
         )
     tensors = {tensor.name: tensor for tensor in weights.read_tensors(job.base.folder)}
-    adapter.require_fits_base(made, job.base.folder, tensors, tied=_is_tied(job.base.folder))
+    adapter.require_fits_base(loaded, job.base.folder, tensors, tied=_is_tied(job.base.folder))
     folder = job.folder / "weights"
     with _network.write_atomically(folder) as draft:
         draft.mkdir()
-        config = json.loads((found / weights.ADAPTER_CONFIG).read_bytes())
+        config = json.loads((weights_folder / weights.ADAPTER_CONFIG).read_bytes())
         config["base_model_name_or_path"] = job.base.name
         (draft / weights.ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        shutil.move(found / adapter.WEIGHTS, draft / adapter.WEIGHTS)
-    trained = sum(math.prod(side.shape) for pair in made.pairs for side in (pair.a, pair.b))
+        shutil.move(weights_folder / adapter.WEIGHTS, draft / adapter.WEIGHTS)
+    trained = sum(math.prod(side.shape) for pair in loaded.pairs for side in (pair.a, pair.b))
     return TrainingResult("adapter", folder, {}, trained, _count_parameters(job.base.folder) + trained)
 
 
-def _take_full_weights(found: Path, job: Job) -> TrainingResult:
+def _take_full_weights(weights_folder: Path, job: Job) -> TrainingResult:
     folder = job.folder / "weights"
-    files = {tensor.file for tensor in weights.read_tensors(found)}
+    files = {tensor.file for tensor in weights.read_tensors(weights_folder)}
     with _network.write_atomically(folder) as draft:
         draft.mkdir()
-        for file in [*files, *found.glob(weights.INDEX_FILE)]:
+        for file in [*files, *weights_folder.glob(weights.INDEX_FILE)]:
             shutil.move(file, draft / file.name)
-        held = {tensor.dtype for tensor in weights.read_tensors(draft)}
-        _network.copy_companion_files(draft, job, _DTYPE_NAMES.get(held.pop()) if len(held) == 1 else None)
+        dtypes = {tensor.dtype for tensor in weights.read_tensors(draft)}
+        _network.copy_companion_files(draft, job, _DTYPE_NAMES.get(dtypes.pop()) if len(dtypes) == 1 else None)
         weight_checks.check_full_weights(draft, job.base.folder)
         _require_similar(draft, job)
     count = _count_parameters(folder)
     return TrainingResult("full", folder, {}, count, count)
 
 
-def _is_base(named: str, job: Job) -> bool:
+def _is_base(name: str, job: Job) -> bool:
     return (
-        named in (job.base.name, job.base.source.removeprefix("hub:"))
-        or Path(named).expanduser().resolve() == job.base.folder.resolve()
+        name in (job.base.name, job.base.source.removeprefix("hub:"))
+        or Path(name).expanduser().resolve() == job.base.folder.resolve()
     )
 
 
@@ -74,25 +78,31 @@ def _is_tied(folder: Path) -> bool:
 
 
 def _count_parameters(folder: Path) -> int:
-    """Numbers of a model, a tied head counted once."""
+    """Count a model's parameters, a tied head once."""
     tied = _is_tied(folder)
-    kept = [tensor for tensor in weights.read_tensors(folder) if not (tied and tensor.name == "lm_head.weight")]
-    return sum(math.prod(tensor.shape) for tensor in kept)
+    counted = [tensor for tensor in weights.read_tensors(folder) if not (tied and tensor.name == "lm_head.weight")]
+    return sum(math.prod(tensor.shape) for tensor in counted)
 
 
 def _require_similar(folder: Path, job: Job) -> None:
-    """The matrices point where the base's do: their cosine, over all of them together, is far from another model's."""
-    base = {tensor.name: tensor for tensor in weights.read_tensors(job.base.folder)}
-    both = made = began = 0.0
+    """Check that the matrices resemble the base's: their cosine over all of them is far from another model's."""
+    base_tensors = {tensor.name: tensor for tensor in weights.read_tensors(job.base.folder)}
+    dot_product = new_squares = base_squares = 0.0
     for tensor in weights.read_tensors(folder):
         if len(tensor.shape) < 2:
             continue
-        now, then = (_read_tensor(each).double().flatten() for each in (tensor, base[tensor.name]))
-        both, made, began = both + float(now @ then), made + float(now @ now), began + float(then @ then)
-    alike = both / math.sqrt(made * began) if made and began else 1.0
-    if alike < _MIN_COSINE:
+        new_values, base_values = (
+            _read_tensor(each).double().flatten() for each in (tensor, base_tensors[tensor.name])
+        )
+        dot_product, new_squares, base_squares = (
+            dot_product + float(new_values @ base_values),
+            new_squares + float(new_values @ new_values),
+            base_squares + float(base_values @ base_values),
+        )
+    cosine = dot_product / math.sqrt(new_squares * base_squares) if new_squares and base_squares else 1.0
+    if cosine < _MIN_COSINE:
         raise BenchError(
-            f"it wrote another model's weights: their cosine to those of {job.base.name} is {alike:.2f}",
+            f"it wrote another model's weights: their cosine to those of {job.base.name} is {cosine:.2f}",
             "let it start from the base that it is given; or a far lower learning rate",
         )
 

@@ -1,7 +1,7 @@
-"""Runs a foreign trainer: writes its files, runs its command in a child process, takes the weights that it leaves.
+"""Run an external trainer: write its files, run its command in a child process, take the weights it leaves.
 
-foreign/         in the run's folder: what the trainer's `files` gave, and whatever its command writes
-foreign.log      what the command printed
+foreign/         in the run's folder: the files from the trainer's `files`, and whatever its command writes
+foreign.log      the command's output
 """
 
 import json
@@ -40,51 +40,51 @@ print(json.dumps(found))
 
 
 def run_trainer(trainer: ExternalTrainer, job: Job) -> TrainingResult:
-    """Train by a foreign trainer; see `baseline_bench.core.contracts.ExternalTrainer`.
+    """Train by an external trainer; see `baseline_bench.core.contracts.ExternalTrainer`.
 
     Raises:
-        BenchError: the interpreter or the command is not there, the command fails, takes longer than the recipe's time
-            limit, or leaves no sound weights of this base or no loss history. The end of its log stands in the error.
+        BenchError: the interpreter or the command is missing, the command fails, exceeds the recipe's time limit, or
+            leaves no valid weights of this base or no loss history. The error quotes the end of its log.
     """
     if job.processes > 1 or job.checkpoints:
         raise BenchError(
             "a foreign trainer shares no work by --gpus and keeps no --checkpoints",
             "leave both out; its own command may start several processes",
         )
-    place = job.folder / FOLDER
-    shutil.rmtree(place, ignore_errors=True)
+    work_folder = job.folder / FOLDER
+    shutil.rmtree(work_folder, ignore_errors=True)
     libraries = _read_versions(trainer, job)
-    _write_files(_collect_files(trainer, job), place)
-    command, began = _build_command(trainer, job), perf_counter()
+    _write_files(_collect_files(trainer, job), work_folder)
+    command, start_time = _build_command(trainer, job), perf_counter()
     log = job.folder / LOG
     from baseline_bench.trainers import _external_check  # loads torch
 
     try:
-        _run_command(command, place, log, job.options.time_limit)
-        found = _find_weights(trainer, job, place)
-        logged = _history.read_history(place)
-        steps = list(_history.build_steps(logged, job, perf_counter() - began))
-        taken: TrainingResult = _external_check.take_weights(found, job)
+        _run_command(command, work_folder, log, job.options.time_limit)
+        weights_folder = _find_weights(trainer, job, work_folder)
+        history = _history.read_history(work_folder)
+        steps = list(_history.build_steps(history, job, perf_counter() - start_time))
+        result: TrainingResult = _external_check.take_weights(weights_folder, job)
     except BenchError as error:
         name = Path(str(getattr(trainer, "__file__", trainer))).stem
         raise BenchError(f"{name}: {error.what}{_read_log_tail(log)}", error.way_out) from error
     for step in steps:
         job.report(step)
     return replace(
-        taken,
-        held_out_loss=_history.find_last_value(logged, "eval_loss") if job.held_out else None,
+        result,
+        held_out_loss=_history.find_last_value(history, "eval_loss") if job.held_out else None,
         libraries=libraries,
-        peak_memory=_history.find_last_value(logged, "peak_memory"),
+        peak_memory=_history.find_last_value(history, "peak_memory"),
     )
 
 
 def format_jsonl(rows: Sequence[TrainingExample]) -> str:
-    """Rows as most trainers take ready tokens: input_ids, attention_mask, labels with -100 where nothing is learned."""
+    """Format rows as JSON lines with input_ids, attention_mask and labels (-100 where not supervised)."""
     return "".join(json.dumps(row) + "\n" for row in build_columns(rows))
 
 
 def build_columns(rows: Sequence[TrainingExample]) -> list[dict[str, list[int]]]:
-    """The same as values, one dict a row."""
+    """Build the same rows as dicts."""
     return [
         {
             "input_ids": list(row.token_ids),
@@ -96,40 +96,40 @@ def build_columns(rows: Sequence[TrainingExample]) -> list[dict[str, list[int]]]
 
 
 def find_interpreter(options: Any) -> Path:
-    """The Python that a recipe names, this one where it names none. A link stays one: it is what makes a venv.
+    """Find the recipe's Python, by default this one. A link is not resolved, since the link makes the venv.
 
     Raises:
-        BenchError: it is not there.
+        BenchError: there is no such interpreter.
     """
     if options.python is None:
         return Path(sys.executable)
-    named = Path(options.python).expanduser()
-    found = shutil.which(options.python) if named.name == options.python else str(named.absolute())
-    if found is None or not os.access(found, os.X_OK):
+    requested = Path(options.python).expanduser()
+    path = shutil.which(options.python) if requested.name == options.python else str(requested.absolute())
+    if path is None or not os.access(path, os.X_OK):
         raise BenchError(f"the recipe's python {options.python} is not there", "--set python=PATH of an interpreter")
-    return Path(found)
+    return Path(path)
 
 
 def _read_versions(trainer: ExternalTrainer, job: Job) -> Mapping[str, str]:
-    """Versions in that interpreter of what trains there."""
+    """Read the versions of the training libraries in that interpreter."""
     python = find_interpreter(job.options)
     needed: Sequence[str] = getattr(trainer, "LIBRARIES", ())
-    asked = [str(python), "-c", _VERSIONS_SCRIPT, *needed, *LIBRARIES]
-    told = subprocess.run(asked, capture_output=True, text=True, check=False)
+    command = [str(python), "-c", _VERSIONS_SCRIPT, *needed, *LIBRARIES]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
-        found: dict[str, str] = json.loads(told.stdout)
+        versions: dict[str, str] = json.loads(result.stdout)
     except ValueError as error:
         raise BenchError(f"{python} is no Python that runs", "--set python=PATH of an interpreter") from error
-    if absent := [name for name in needed if name not in found]:
-        raise BenchError(f"{python} lacks {', '.join(absent)}", f"{python} -m pip install {' '.join(absent)}")
-    return found
+    if missing := [name for name in needed if name not in versions]:
+        raise BenchError(f"{python} lacks {', '.join(missing)}", f"{python} -m pip install {' '.join(missing)}")
+    return versions
 
 
 def _collect_files(trainer: ExternalTrainer, job: Job) -> Mapping[str, str | bytes]:
-    given = _call_member(trainer, "files", job)
-    if not isinstance(given, Mapping) or not all(_is_file(name, data) for name, data in given.items()):
+    files = _call_member(trainer, "files", job)
+    if not isinstance(files, Mapping) or not all(_is_file(name, data) for name, data in files.items()):
         raise _contract_error(trainer, "files", "names of files below its folder, each with a text or bytes")
-    return given
+    return files
 
 
 def _is_file(name: object, data: object) -> bool:
@@ -140,16 +140,16 @@ def _is_below(name: str) -> bool:
     return bool(name) and not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
-def _write_files(files: Mapping[str, str | bytes], place: Path) -> None:
-    place.mkdir(parents=True)
+def _write_files(files: Mapping[str, str | bytes], work_folder: Path) -> None:
+    work_folder.mkdir(parents=True)
     for name, data in files.items():
-        path = place / name
+        path = work_folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 def _build_command(trainer: ExternalTrainer, job: Job) -> list[str]:
-    """The words to run; "python", and programs that lie beside it, are those of the recipe's interpreter."""
+    """Build the command; "python", and programs in its folder, are those of the recipe's interpreter."""
     words = _call_member(trainer, "command", job)
     if isinstance(words, str) or not isinstance(words, Sequence) or not all(isinstance(w, str) for w in words):
         raise _contract_error(trainer, "command", "a list of words, such as ['python', 'train.py']")
@@ -167,16 +167,20 @@ def _build_command(trainer: ExternalTrainer, job: Job) -> list[str]:
     return [program, *words[1:]]
 
 
-def _find_weights(trainer: ExternalTrainer, job: Job, place: Path) -> Path:
-    given = _call_member(trainer, "weights", job)
-    if not isinstance(given, str | Path) or not _is_below(str(given)):
+def _find_weights(trainer: ExternalTrainer, job: Job, work_folder: Path) -> Path:
+    relative_path = _call_member(trainer, "weights", job)
+    if not isinstance(relative_path, str | Path) or not _is_below(str(relative_path)):
         raise _contract_error(trainer, "weights", "the path of a folder below its own")
-    found = place / given
-    if not found.is_dir() or not any(found.iterdir()):
-        raise BenchError(f"it ended without an error and left no weights in {found}", "mend the trainer or its files")
-    if not found.resolve().is_relative_to(place.resolve()):
-        raise BenchError(f"{found} leads out of the run's folder", "let it write its weights, not link to some")
-    return found
+    weights_folder = work_folder / relative_path
+    if not weights_folder.is_dir() or not any(weights_folder.iterdir()):
+        raise BenchError(
+            f"it ended without an error and left no weights in {weights_folder}", "mend the trainer or its files"
+        )
+    if not weights_folder.resolve().is_relative_to(work_folder.resolve()):
+        raise BenchError(
+            f"{weights_folder} leads out of the run's folder", "let it write its weights, not link to some"
+        )
+    return weights_folder
 
 
 def _call_member(trainer: ExternalTrainer, member: str, job: Job) -> Any:
@@ -191,16 +195,16 @@ def _contract_error(trainer: ExternalTrainer, member: str, expected: str) -> Ben
     )
 
 
-def _run_command(command: Sequence[str], place: Path, log: Path, limit: float) -> None:
-    """Run to the end, or to the end of the time; whatever happens, nothing of it is left running."""
-    leash = [sys.executable, str(Path(_child_guard.__file__)), *command]
-    with log.open("wb") as printed:
+def _run_command(command: Sequence[str], work_folder: Path, log: Path, limit: float) -> None:
+    """Run until the end or the time limit; in any case leave no process running."""
+    guarded_command = [sys.executable, str(Path(_child_guard.__file__)), *command]
+    with log.open("wb") as output:
         child = subprocess.Popen(
-            leash,
-            cwd=place,
+            guarded_command,
+            cwd=work_folder,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.PIPE,
-            stdout=printed,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
@@ -219,7 +223,7 @@ def _run_command(command: Sequence[str], place: Path, log: Path, limit: float) -
 
 
 def _end_command(child: "subprocess.Popen[bytes]") -> None:
-    """Let go of the leash, which ends what still runs; then what the command left behind in its group."""
+    """Close the guard's stdin, which ends the command; then kill what is left in its group."""
     if child.stdin is not None:
         child.stdin.close()
     with suppress(subprocess.TimeoutExpired):
@@ -230,7 +234,7 @@ def _end_command(child: "subprocess.Popen[bytes]") -> None:
 
 
 def _read_log_tail(log: Path) -> str:
-    """The last lines of a log, on one line."""
+    """Return the last lines of a log, on one line."""
     text = log.read_bytes().decode(errors="replace") if log.is_file() else ""
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()][-_SHOWN_LINES:]
     return f"; its log ends: {' | '.join(lines)[-_SHOWN:]}" if lines else "; its log is empty"

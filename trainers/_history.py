@@ -1,4 +1,4 @@
-"""The loss history of a foreign trainer: `trainer_state.json`, as what builds on transformers' Trainer writes it."""
+"""Read an external trainer's loss history: `trainer_state.json`, as transformers' Trainer writes it."""
 
 import json
 import math
@@ -15,46 +15,46 @@ _WAY_OUT = (
 )
 
 
-def read_history(place: Path) -> list[dict[str, Any]]:
-    """What was logged, of the state with the most steps anywhere below a folder; checkpoints hold older ones.
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """Read the log of the state with the most steps anywhere below a folder; checkpoints hold older ones.
 
     Raises:
-        BenchError: there is none, or it is no such file.
+        BenchError: there is none, or it has another format.
     """
     logged: list[dict[str, Any]] = []
-    for path in sorted(place.rglob(HISTORY_FILE)):
+    for path in sorted(folder.rglob(HISTORY_FILE)):
         try:
-            found = [dict(entry) for entry in json.loads(path.read_bytes())["log_history"]]
+            entries = [dict(entry) for entry in json.loads(path.read_bytes())["log_history"]]
         except (ValueError, KeyError, TypeError) as error:
             raise BenchError(f"{path} holds no log_history", _WAY_OUT) from error
-        if len(_select_loss_entries(found)) >= len(_select_loss_entries(logged)):
-            logged = found
+        if len(_select_loss_entries(entries)) >= len(_select_loss_entries(logged)):
+            logged = entries
     if not _select_loss_entries(logged):
         raise BenchError("it told no loss", _WAY_OUT)
     return logged
 
 
 def build_steps(logged: Sequence[dict[str, Any]], job: Job, elapsed: float) -> Iterator[Step]:
-    """The steps, in order.
+    """Yield the steps, in order.
 
-    A foreign trainer shuffles by itself, so that a step's tokens are the mean row's times its rows, rounded so that
-    whole epochs have the tokens of their rows. An entry may carry `seconds` since the first step began; without, the
-    whole time is spread evenly.
+    An external trainer shuffles by itself, so a step's tokens are estimated as its rows times the mean row's tokens,
+    rounded so that whole epochs add up. An entry may have `seconds` since the first step began; without them the whole
+    time is spread evenly.
 
     Args:
-        logged: what `read` gave.
-        job: rows and the batch are read.
-        elapsed: seconds, where the history does not say how long the training took.
+        logged: as `read_history` returns it.
+        job: its rows and batch size are used.
+        elapsed: seconds of the training, used if the history does not state them.
 
     Raises:
-        BenchError: steps that are missing or twice there, or a loss that is not finite.
+        BenchError: steps that are missing or duplicate, or a loss that is not finite.
     """
     entries = _select_loss_entries(logged)
     total = len(entries)
     if [entry.get("step") for entry in entries] != list(range(1, total + 1)):
         raise BenchError(f"its history has not every step from 1 to {total}", _WAY_OUT)
-    whole = next((float(entry["train_runtime"]) for entry in logged if "train_runtime" in entry), elapsed)
-    seen = 0
+    total_seconds = next((float(entry["train_runtime"]) for entry in logged if "train_runtime" in entry), elapsed)
+    rows_before = 0
     for number, entry in enumerate(entries, 1):
         loss, rate = _require_number(entry, "loss", number), _require_number(entry, "learning_rate", number)
         rows = _count_step_rows(number, len(job.rows), job.options.batch)
@@ -65,15 +65,15 @@ def build_steps(logged: Sequence[dict[str, Any]], job: Job, elapsed: float) -> I
             lr=rate,
             grad_norm=_require_number(entry, "grad_norm", number) if entry.get("grad_norm") is not None else None,
             rows=rows,
-            tokens=_count_tokens_between(seen, seen + rows, _mean_tokens(job.rows, 0)),
-            supervised=_count_tokens_between(seen, seen + rows, _mean_tokens(job.rows, 1)),
-            seconds=float(entry.get("seconds", whole * number / total)),
+            tokens=_count_tokens_between(rows_before, rows_before + rows, _mean_tokens(job.rows, 0)),
+            supervised=_count_tokens_between(rows_before, rows_before + rows, _mean_tokens(job.rows, 1)),
+            seconds=float(entry.get("seconds", total_seconds * number / total)),
         )
-        seen += rows
+        rows_before += rows
 
 
 def find_last_value(logged: Sequence[dict[str, Any]], key: str) -> Any:
-    """The last value of a key, or None."""
+    """Return the last value of a key, or None."""
     return next((entry[key] for entry in reversed(logged) if key in entry), None)
 
 
@@ -92,16 +92,16 @@ def _require_number(entry: dict[str, Any], key: str, step: int) -> float:
 
 
 def _count_step_rows(number: int, rows: int, batch: int) -> int:
-    """Rows of a step: a batch, and in the last step of an epoch what is left."""
-    place = (number - 1) % -(-rows // batch)
-    return min(batch, rows - place * batch)
+    """Count the rows of a step: a batch, and in the last step of an epoch the rest."""
+    index = (number - 1) % -(-rows // batch)
+    return min(batch, rows - index * batch)
 
 
 def _count_tokens_between(first: int, last: int, mean: float) -> int:
-    """Tokens of the rows from one to another, so that the parts of a whole add up to it."""
+    """Estimate the tokens of the rows from one to another, so that the parts of a whole add up to it."""
     return round(last * mean) - round(first * mean)
 
 
 def _mean_tokens(rows: Sequence[TrainingExample], part: int) -> float:
-    """Tokens (0) or supervised tokens (1) of the mean row."""
+    """Compute the mean tokens (part 0) or supervised tokens (part 1) of a row."""
     return sum(len(row.token_ids) - part * row.start for row in rows) / len(rows)

@@ -1,4 +1,4 @@
-"""Follows the loss: hands every step on, and stops a training that went wrong before it costs more."""
+"""Report the loss of every step, and stop a training that has diverged."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ _LOWER_RATE = "lower the learning rate (--set lr=...) or lengthen the warm-up; t
 
 @dataclass(frozen=True, slots=True)
 class _PendingStep:
-    """A step whose numbers still lie on the device; reading them at every step would keep a GPU waiting."""
+    """A step whose values are still on the device; reading them at every step would make the GPU wait."""
 
     number: int
     loss: Any
@@ -27,16 +27,16 @@ class _PendingStep:
 
 
 class DivergedTrainingError(BenchError):
-    """A training that nothing can save: it must begin anew."""
+    """Raised when a training diverged and must start again from the beginning."""
 
 
 class LossMonitor:
     """Collects steps and reports them in order.
 
     Args:
-        report: gets every step.
+        report: called with every step.
         total: steps of the whole training.
-        every: steps that may wait on the device before they are read.
+        every: number of steps that stay on the device before they are read.
     """
 
     def __init__(self, report: Callable[[Step], None], total: int, every: int) -> None:
@@ -49,7 +49,7 @@ class LossMonitor:
         self._told = 0.0
 
     def add(self, number: int, loss: Any, grad_norm: Any, lr: float, window: Sequence[TrainingExample]) -> None:
-        """Take note of a step; loss and norm may be tensors on a device."""
+        """Add a step; loss and norm may be tensors on a device."""
         tokens = sum(len(row.token_ids) for row in window)
         prompt = sum(row.start for row in window)
         self._waiting.append(_PendingStep(number, loss, grad_norm, lr, len(window), tokens, tokens - prompt))
@@ -57,18 +57,18 @@ class LossMonitor:
             self.flush()
 
     def flush(self) -> None:
-        """Read and report what waits; the time since the last reading is spread evenly over these steps.
+        """Read and report the pending steps; the time since the last flush is spread evenly over them.
 
         Raises:
-            LostTrainingError: a loss or gradient is not finite, or the loss has risen far above where it began.
+            DivergedTrainingError: a loss or gradient is not finite, or the loss has risen far above its start.
         """
         waiting, self._waiting = self._waiting, []
-        read = [(step, float(step.loss), float(step.grad_norm)) for step in waiting]
-        began, self._told = self._told, perf_counter() - self._began
-        for place, (step, loss, norm) in enumerate(read, 1):
+        values = [(step, float(step.loss), float(step.grad_norm)) for step in waiting]
+        previous_time, self._told = self._told, perf_counter() - self._began
+        for index, (step, loss, norm) in enumerate(values, 1):
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                what = f"the loss became {loss}" if not math.isfinite(loss) else f"the gradient's norm became {norm}"
-                raise DivergedTrainingError(f"{what} at step {step.number} of {self._total}", _LOWER_RATE)
+                message = f"the loss became {loss}" if not math.isfinite(loss) else f"the gradient's norm became {norm}"
+                raise DivergedTrainingError(f"{message} at step {step.number} of {self._total}", _LOWER_RATE)
             self._losses.append(loss)
             self._report(
                 Step(
@@ -80,7 +80,7 @@ class LossMonitor:
                     rows=step.rows,
                     tokens=step.tokens,
                     supervised=step.supervised,
-                    seconds=began + (self._told - began) * place / len(read),
+                    seconds=previous_time + (self._told - previous_time) * index / len(values),
                 )
             )
             self._require_sane(step.number)

@@ -1,7 +1,7 @@
-"""Attention masks of packed rows: each row sees itself alone, and no further back than its layer's window.
+"""Attention masks of packed rows: each row sees only itself, and no further back than its layer's window.
 
-transformers can work these masks out of the positions, but asks the device while it does so, which stalls a GPU at
-every pass and cannot be recorded in a CUDA graph.
+transformers can derive these masks from the positions, but synchronises with the device to do so, which stalls a GPU
+at every pass and cannot be recorded in a CUDA graph.
 """
 
 from typing import Any
@@ -14,16 +14,16 @@ SUPPORTED_ATTENTION = ("sdpa", "eager")
 def build_masks(
     config: Any, positions: torch.Tensor, dtype: torch.dtype
 ) -> torch.Tensor | dict[str, torch.Tensor] | None:
-    """What a model of transformers takes as its attention mask.
+    """Build the attention mask in the form that a transformers model takes.
 
     Args:
-        config: of the model; layer_types and sliding_window are read.
+        config: of the model; its layer_types and sliding_window are used.
         positions: [1, tokens], 0 where a row begins.
-        dtype: in which attention is computed.
+        dtype: of the attention computation.
 
     Returns:
-        Added to the attention's scores: [1, 1, tokens, tokens] of 0 and the dtype's lowest number; one for each type of
-        layer where the model has several; None for attention that finds the rows by itself.
+        A mask to add to attention scores: [1, 1, tokens, tokens] of 0 and the dtype's lowest number; one per layer type
+        if the model has several; None for an attention implementation that finds the rows by itself.
     """
     text = config.get_text_config()
     if text._attn_implementation not in SUPPORTED_ATTENTION:
@@ -36,11 +36,11 @@ def build_masks(
 
 
 def _build_mask(positions: torch.Tensor, dtype: torch.dtype, window: int | None) -> torch.Tensor:
-    places = torch.arange(positions.shape[1], device=positions.device)
+    indices = torch.arange(positions.shape[1], device=positions.device)
     rows = (positions[0] == 0).cumsum(0)
-    back = places[:, None] - places[None, :]
-    seen = (rows[:, None] == rows[None, :]) & (back >= 0)
+    distance = indices[:, None] - indices[None, :]
+    visible = (rows[:, None] == rows[None, :]) & (distance >= 0)
     if window is not None:
-        seen &= back < window
-    hidden = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=positions.device)
-    return torch.where(seen, torch.zeros((), dtype=dtype, device=positions.device), hidden)[None, None]
+        visible &= distance < window
+    masked = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=positions.device)
+    return torch.where(visible, torch.zeros((), dtype=dtype, device=positions.device), masked)[None, None]

@@ -1,4 +1,4 @@
-"""A base model into memory as a recipe wants it trained, and trained weights back into a folder."""
+"""Load a base model for training, and save trained weights."""
 
 import json
 import math
@@ -23,24 +23,24 @@ SHARD_SIZE = "5GB"
 
 
 def load_base(job: Job, dtype: torch.dtype, **extra: Any) -> Any:
-    """The base as a causal language model on the CPU, in `dtype`, every tensor from its files.
+    """Load the base as a causal language model on the CPU, in `dtype`, every tensor from its files.
 
     Args:
-        job: base and options are read.
-        dtype: of the weights in memory. Asked for, since transformers 5 otherwise takes the checkpoint's own.
+        job: its base and options are used.
+        dtype: of the weights in memory; by default transformers 5 takes the checkpoint's own.
         extra: further arguments of `from_pretrained`.
 
     Raises:
-        BenchError: an architecture this transformers does not know, weights that do not fit it, too little memory.
+        BenchError: an architecture unknown to this transformers, weights that do not fit it, or too little memory.
     """
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     folder = job.base.folder
-    numbers = sum(math.prod(tensor.shape) for tensor in weights.read_tensors(folder))
-    machine.require_memory(numbers * dtype.itemsize * job.processes, job.base.name)
+    parameter_count = sum(math.prod(tensor.shape) for tensor in weights.read_tensors(folder))
+    machine.require_memory(parameter_count * dtype.itemsize * job.processes, job.base.name)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        network, told = AutoModelForCausalLM.from_pretrained(
+        network, loading_info = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=dtype,
@@ -56,7 +56,7 @@ def load_base(job: Job, dtype: torch.dtype, **extra: Any) -> Any:
             f"transformers {transformers.__version__} cannot load {folder}: {str(error).strip().splitlines()[0]}",
             "check `attention` of the recipe; a newer transformers may know this architecture",
         ) from error
-    absent = [*told["missing_keys"], *told["mismatched_keys"]]
+    absent = [*loading_info["missing_keys"], *loading_info["mismatched_keys"]]
     if absent:
         raise BenchError(f"{job.base.name} lacks weights: {', '.join(map(str, absent[:3]))}", "fetch the model again")
     network.config.use_cache = False
@@ -64,7 +64,7 @@ def load_base(job: Job, dtype: torch.dtype, **extra: Any) -> Any:
 
 
 def choose_attention(options: Full, config: Any) -> str:
-    """The attention of a recipe; sdpa knows no soft-capping, which Gemma 2 needs, and would leave it out."""
+    """Return the recipe's attention; auto avoids sdpa for Gemma 2, whose soft-capping it would leave out."""
     if options.attention != "auto":
         return options.attention
     text = config.get_text_config()
@@ -72,20 +72,20 @@ def choose_attention(options: Full, config: Any) -> str:
 
 
 def count_parameters(network: Any) -> int:
-    """Numbers of the model; tied ones count once, and a quantised weight counts what it stands for."""
+    """Count the model's parameters; tied ones once, quantised ones by their original number."""
     return sum(_parameter_size(parameter) for parameter in network.parameters())
 
 
 def _parameter_size(parameter: Any) -> int:
-    """Numbers that a parameter stands for; bitsandbytes packs two into a byte."""
+    """Return the original size of a parameter; bitsandbytes packs two values into a byte."""
     state = getattr(parameter, "quant_state", None)
     return int(torch.Size(state.shape).numel()) if state is not None else int(parameter.numel())
 
 
 def save_weights(network: Any, state: Mapping[str, torch.Tensor], folder: Path, job: Job) -> None:
-    """Write whole weights in the recipe's output dtype; whatever is no weight comes from the base byte for byte.
+    """Save whole weights in the recipe's output dtype; all other files are the base's, byte for byte.
 
-    Only the dtype that config.json states may differ from the base's.
+    Only the dtype in config.json may differ from the base's.
     """
     with write_atomically(folder) as draft:
         network.save_pretrained(
@@ -97,7 +97,7 @@ def save_weights(network: Any, state: Mapping[str, torch.Tensor], folder: Path, 
 
 
 def copy_companion_files(folder: Path, job: Job, dtype: str | None) -> None:
-    """Copy whatever of the base is no weight, byte for byte but for the dtype that config.json states."""
+    """Copy all files of the base that are not weights, changing only the dtype in config.json."""
     for file in job.base.folder.iterdir():
         if file.is_file() and not file.name.endswith(
             (".safetensors", weights.INDEX_FILE, *weights.PICKLE_SUFFIXES, ".gguf")
@@ -109,10 +109,10 @@ def copy_companion_files(folder: Path, job: Job, dtype: str | None) -> None:
 
 @contextmanager
 def write_atomically(folder: Path) -> Iterator[Path]:
-    """A folder to write into, which takes the place of `folder` when all is written, and else goes.
+    """Yield a draft folder that replaces `folder` when all is written and is deleted on an error.
 
     Raises:
-        BenchError: it cannot be written, most likely because the disk is full.
+        BenchError: it cannot be written, probably because the disk is full.
     """
     draft = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
@@ -127,13 +127,13 @@ def write_atomically(folder: Path) -> Iterator[Path]:
 
 
 def _cast_state(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """The state in another dtype, on the CPU; what shared its memory (tied weights) shares it again."""
-    made: dict[tuple[int, torch.Size], torch.Tensor] = {}
+    """Cast the state to another dtype on the CPU; tensors that share memory (tied weights) still share it."""
+    cast_tensors: dict[tuple[int, torch.Size], torch.Tensor] = {}
     for tensor in state.values():
-        made.setdefault(
+        cast_tensors.setdefault(
             (tensor.data_ptr(), tensor.shape), tensor.to("cpu", dtype if tensor.is_floating_point() else None)
         )
-    return {name: made[tensor.data_ptr(), tensor.shape] for name, tensor in state.items()}
+    return {name: cast_tensors[tensor.data_ptr(), tensor.shape] for name, tensor in state.items()}
 
 
 def _set_config_dtype(path: Path, dtype: str) -> None:

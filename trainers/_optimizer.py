@@ -1,4 +1,4 @@
-"""Learning rates by step, and the optimizers that a recipe names; what cannot run is refused, never swapped."""
+"""Learning rates by step, and the recipe's optimizers; an optimizer that cannot run is refused, never replaced."""
 
 import importlib.util
 import math
@@ -11,25 +11,25 @@ from baseline_bench.trainers._options import Full
 
 
 def compute_learning_rate(step: int, total: int, options: Full) -> float:
-    """The rate of one step: a linear warm-up from 0, then the schedule down to `final_lr` of the peak.
+    """Compute the rate of one step: linear warm-up from 0, then the schedule down to `final_lr` of the peak.
 
     Args:
         step: counted from 1.
         total: steps of the whole training.
-        options: lr, warmup, schedule and final_lr are read.
+        options: its lr, warmup, schedule and final_lr are used.
     """
-    warm = math.ceil(options.warmup * total)
-    if step <= warm:
-        return options.lr * step / (warm + 1)
+    warmup_steps = math.ceil(options.warmup * total)
+    if step <= warmup_steps:
+        return options.lr * step / (warmup_steps + 1)
     if options.schedule == "constant":
         return options.lr
-    done = (step - warm - 1) / max(1, total - warm - 1)
-    left = (1 + math.cos(math.pi * done)) / 2 if options.schedule == "cosine" else 1 - done
-    return options.lr * (options.final_lr + (1 - options.final_lr) * left)
+    progress = (step - warmup_steps - 1) / max(1, total - warmup_steps - 1)
+    remaining = (1 + math.cos(math.pi * progress)) / 2 if options.schedule == "cosine" else 1 - progress
+    return options.lr * (options.final_lr + (1 - options.final_lr) * remaining)
 
 
 def build_optimizer(network: torch.nn.Module, options: Full, processes: int) -> torch.optim.Optimizer:
-    """AdamW over what is trainable; weight decay falls on matrices alone.
+    """Build AdamW over the trainable parameters; weight decay applies only to matrices.
 
     Raises:
         BenchError: the optimizer cannot run in this sharding mode or over these weights, or its library is missing.
@@ -61,25 +61,25 @@ def build_optimizer(network: torch.nn.Module, options: Full, processes: int) -> 
 
 
 def require_full_embeddings(network: torch.nn.Module, optimizer: Any) -> None:
-    """After a step: embeddings keep optimizer states in fp32, whatever the others have.
+    """Check, after a step, that embeddings have optimizer states in fp32, whatever the others have.
 
-    8-bit states of a table of which each step touches a few rows are too coarse (bitsandbytes' own advice).
+    8-bit states are too coarse for a table of which each step updates a few rows (bitsandbytes' own advice).
 
     Raises:
         BenchError: an embedding's state is not fp32.
     """
     for weight in _find_embeddings(network):
         state = optimizer.state.get(weight, {})
-        kept = [value for key, value in state.items() if key in ("state1", "exp_avg") and torch.is_tensor(value)]
-        if kept and kept[0].dtype != torch.float32:
+        states = [value for key, value in state.items() if key in ("state1", "exp_avg") and torch.is_tensor(value)]
+        if states and states[0].dtype != torch.float32:
             raise BenchError(
-                f"the optimizer keeps embeddings in {kept[0].dtype}, not float32",
+                f"the optimizer keeps embeddings in {states[0].dtype}, not float32",
                 "--set optimizer=adamw, or another version of bitsandbytes",
             )
 
 
 def _require_fp32(trained: list[torch.nn.Parameter]) -> None:
-    """PyTorch's AdamW keeps states in the dtype of the weights, and in bf16 the second moment stands still."""
+    """Refuse bf16 weights: PyTorch's AdamW keeps states in their dtype, too coarse for the second moment."""
     if any(parameter.dtype != torch.float32 for parameter in trained):
         raise BenchError(
             "optimizer = adamw keeps its states in the weights' own dtype, and weights = bf16 is too coarse for them",
@@ -91,31 +91,31 @@ def _build_eight_bit(network: torch.nn.Module, settings: dict[str, Any]) -> torc
     import bitsandbytes
 
     manager = bitsandbytes.optim.GlobalOptimManager.get_instance()
-    # It keeps overrides by place and for the whole process: another optimizer's would hold for this one, too.
+    # The manager keeps overrides by index for the whole process: without this, another optimizer's would apply here.
     manager.initialize()
     for module in network.modules():
         if isinstance(module, torch.nn.Embedding):
             manager.register_module_override(module, "weight", {"optim_bits": 32})
-    made: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(**settings)
-    made.step = MethodType(_step_without_waiting, made)  # type: ignore[method-assign]
-    return made
+    optimizer: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(**settings)
+    optimizer.step = MethodType(_step_without_waiting, optimizer)  # type: ignore[method-assign]
+    return optimizer
 
 
 @torch.no_grad()
 def _step_without_waiting(optimizer: Any, _closure: None = None) -> None:
-    """The step of bitsandbytes less its wait for the GPU after every single tensor."""
+    """Do bitsandbytes' step without its wait for the GPU after every tensor."""
     if not optimizer.initialized:
         optimizer.check_overrides()
         optimizer.to_gpu()
         optimizer.initialized = True
-    for place, group in enumerate(optimizer.param_groups):
-        for number, parameter in enumerate(group["params"]):
+    for group_index, group in enumerate(optimizer.param_groups):
+        for parameter_index, parameter in enumerate(group["params"]):
             if parameter.grad is None:
                 continue
             if not optimizer.state[parameter]:
-                optimizer.init_state(group, parameter, place, number)
+                optimizer.init_state(group, parameter, group_index, parameter_index)
             optimizer.prefetch_state(parameter)
-            optimizer.update_step(group, parameter, place, number)
+            optimizer.update_step(group, parameter, group_index, parameter_index)
 
 
 def _find_embeddings(network: torch.nn.Module) -> list[torch.nn.Parameter]:

@@ -1,4 +1,4 @@
-"""The hyper-parameters that recipes set, one frozen class a trainer; light, so that a recipe is read without torch."""
+"""The hyper-parameters that recipes set, one frozen class a trainer; imports no torch, so recipes are read quickly."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,28 +28,28 @@ class Full:
     """Full supervised fine-tuning.
 
     Attributes:
-        LIBRARIES: what must be installed; asked for before anything else is done.
+        LIBRARIES: what must be installed; checked before anything else.
         lr: peak learning rate.
         schedule: cosine, linear or constant, after the warm-up.
-        final_lr: where the schedule ends, as a share of `lr`.
+        final_lr: learning rate at the end of the schedule, as a share of `lr`.
         warmup: share of the steps over which the learning rate rises from 0.
         epochs: passes over the rows.
-        max_steps: stop after so many steps; the schedule ends there too.
+        max_steps: stop after this many steps; the schedule ends there too.
         batch: rows of one optimizer step, over all GPUs.
         optimizer: adamw (fused, states in fp32) or adamw_8bit (bitsandbytes; embeddings keep fp32 states).
         beta1, beta2, epsilon, weight_decay: of AdamW.
         clip: the gradient's L2 norm is clipped to this; 0 never clips.
         precision: bf16 computes under autocast, fp32 does not.
         weights: dtype of the weights being trained. fp32 is a master copy under autocast; bf16 has none, and at small
-            learning rates most of its weights never move.
+            learning rates most of its updates round to nothing.
         gradient_checkpointing: compute activations twice to save memory.
-        forward_tokens: tokens of one forward pass at most; a step's rows are split where they are more.
-        cuda_graph: replay passes as CUDA graphs, where one GPU trains without checkpointing and dropout; the numbers
-            stay the same up to rounding.
-        attention: auto takes eager for models with soft-capped attention, else sdpa.
+        forward_tokens: most tokens of one forward pass; a step with more is split into several passes.
+        cuda_graph: replay passes as CUDA graphs, if one GPU trains without checkpointing and dropout; results are
+            the same up to rounding.
+        attention: auto uses eager for models with soft-capped attention, else sdpa.
         sharding: over several GPUs: none copies the model to each (DDP), fsdp shards it (FSDP2).
-        checkpoint_steps: steps between two states to resume from; 0 keeps none.
-        output_dtype: of the weights as they are scored.
+        checkpoint_steps: steps between two saved states to resume from; 0 saves none.
+        output_dtype: of the saved weights, as they are scored.
     """
 
     LIBRARIES: ClassVar[tuple[str, ...]] = ("torch", "accelerate")
@@ -83,7 +83,7 @@ class Full:
 
 @dataclass(frozen=True, slots=True)
 class Lora(Full):
-    """Low-rank adapters beside frozen weights (Hu et al. 2021, arXiv:2106.09685); the adapters are trained in fp32.
+    """Low-rank adapters on frozen weights (Hu et al. 2021, arXiv:2106.09685); the adapters are trained in fp32.
 
     Attributes:
         r: rank.
@@ -109,7 +109,7 @@ class Lora(Full):
 
 @dataclass(frozen=True, slots=True)
 class Qlora(Lora):
-    """LoRA over a base held in 4 bits (Dettmers et al. 2023, arXiv:2305.14314).
+    """LoRA on a base quantised to 4 bits (Dettmers et al. 2023, arXiv:2305.14314).
 
     Attributes:
         double_quantization: quantise the quantisation constants too.
@@ -122,11 +122,11 @@ class Qlora(Lora):
 
 @dataclass(frozen=True, slots=True)
 class ExternalOptions:
-    """What every foreign trainer's options begin with.
+    """The options that every external trainer has first.
 
     Attributes:
-        python: the interpreter to train in, a path or a name on the PATH; none is the one that bench runs in.
-        time_limit: seconds after which the training is ended.
+        python: the interpreter to train in, a path or a name on the PATH; None is bench's own.
+        time_limit: seconds after which the training is stopped.
         batch: rows of one optimizer step.
     """
 
@@ -139,23 +139,23 @@ class ExternalOptions:
 
 
 def require_valid(options: Any, wrong: Sequence[str] = ()) -> None:
-    """Every option that has a known range or choice is within it.
+    """Check every option that has a known range or set of choices.
 
     Args:
-        options: any trainer's; names that are not known here are its own.
-        wrong: what was found wrong before.
+        options: any trainer's; names unknown here are the trainer's own and are not checked.
+        wrong: problems that the caller has already found.
 
     Raises:
-        ValueError: all that is wrong.
+        ValueError: naming all problems.
     """
-    given = {key: getattr(options, key) for key in options.__dataclass_fields__}
-    found = [
-        f"{key} must be {', '.join(known)}, not '{given[key]}'"
-        for key, known in CHOICES.items()
-        if key in given and given[key] not in known
+    values_by_name = {key: getattr(options, key) for key in options.__dataclass_fields__}
+    problems = [
+        f"{key} must be {', '.join(choices)}, not '{values_by_name[key]}'"
+        for key, choices in CHOICES.items()
+        if key in values_by_name and values_by_name[key] not in choices
     ]
-    for keys, least, most, told in _VALID_RANGES:
-        values = {key: given[key] for key in keys if given.get(key) is not None}
-        found += [f"{key} must be {told}" for key, value in values.items() if not least <= value <= most]
-    if found := [*found, *wrong]:
-        raise ValueError("; ".join(found))
+    for keys, least, most, range_text in _VALID_RANGES:
+        values = {key: values_by_name[key] for key in keys if values_by_name.get(key) is not None}
+        problems += [f"{key} must be {range_text}" for key, value in values.items() if not least <= value <= most]
+    if problems := [*problems, *wrong]:
+        raise ValueError("; ".join(problems))

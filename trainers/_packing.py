@@ -1,7 +1,7 @@
-"""Rows of one optimizer step into padding-free batches: several rows in one sequence, each blind to the others.
+"""Pack the rows of an optimizer step into padding-free passes: several rows in one sequence, blind to one another.
 
-Positions restart at every row, which is how transformers tells where a row begins (its masks are block-diagonal
-then). Nothing is padded, and the loss is over supervised tokens alone, so that packing changes no gradient.
+Positions restart at every row, by which transformers finds where a row begins (its masks are then block-diagonal).
+Nothing is padded, and the loss is only over supervised tokens, so packing changes no gradient.
 """
 
 import random
@@ -19,7 +19,7 @@ class PackedPass:
     Attributes:
         ids: [1, tokens].
         positions: [1, tokens]; 0 where a row begins.
-        predict: places in the sequence whose next token is supervised.
+        predict: indices in the sequence whose next token is supervised.
         labels: these next tokens.
     """
 
@@ -29,14 +29,14 @@ class PackedPass:
     labels: torch.Tensor
 
     def to(self, device: torch.device) -> "PackedPass":
-        """The same on another device."""
+        """Copy the pass to another device."""
         return PackedPass(
             *(part.to(device, non_blocking=True) for part in (self.ids, self.positions, self.predict, self.labels))
         )
 
 
 def pack_examples(rows: Sequence[TrainingExample]) -> PackedPass:
-    """Put rows one after another."""
+    """Pack rows one after another."""
     ids: list[int] = []
     positions: list[int] = []
     predict: list[int] = []
@@ -53,7 +53,7 @@ def pack_examples(rows: Sequence[TrainingExample]) -> PackedPass:
 def split_into_steps(
     rows: Sequence[TrainingExample], batch: int, epochs: float, seed: int
 ) -> list[list[TrainingExample]]:
-    """The rows of every optimizer step: each epoch shuffled anew by the seed, its last window as small as it comes.
+    """Split the rows into optimizer steps: each epoch has its own seeded shuffle, its last step may be smaller.
 
     Args:
         rows: all rows.
@@ -61,36 +61,36 @@ def split_into_steps(
         epochs: may be a fraction; the steps of the last, partial epoch are rounded up.
         seed: the same seed gives the same order, whatever else is random.
     """
-    whole, part = int(epochs), epochs - int(epochs)
-    made: list[list[TrainingExample]] = []
-    for epoch in range(whole + (part > 0)):
+    whole_epochs, fraction = int(epochs), epochs - int(epochs)
+    steps: list[list[TrainingExample]] = []
+    for epoch in range(whole_epochs + (fraction > 0)):
         order = list(rows)
         random.Random(f"{seed}:{epoch}").shuffle(order)
-        if epoch == whole:
-            order = order[: max(1, round(part * len(order)))]
-        made += [order[start : start + batch] for start in range(0, len(order), batch)]
-    return made
+        if epoch == whole_epochs:
+            order = order[: max(1, round(fraction * len(order)))]
+        steps += [order[start : start + batch] for start in range(0, len(order), batch)]
+    return steps
 
 
 def pack_process_share(
     window: Sequence[TrainingExample], rank: int, processes: int, forward_tokens: int
 ) -> list[PackedPass]:
-    """What one process computes of a step: its part of the rows, cut into forward passes.
+    """Pack one process's share of a step: its part of the rows, split into forward passes.
 
-    Rows are dealt out by length, so that every process has about as many tokens. Every process gets the same number of
-    passes, since processes wait for one another in each: where rows run out, a pass has nothing to predict.
+    Rows are dealt out by length, so that processes have about equally many tokens. Every process gets the same number
+    of passes, since processes wait for one another in each: where rows run out, a pass has nothing to predict.
 
     Args:
         window: rows of the step.
         rank: of this process.
-        processes: how many there are.
-        forward_tokens: tokens of one pass at most; a longer row has a pass of its own.
+        processes: number of processes.
+        forward_tokens: most tokens of one pass; a longer row has a pass of its own.
     """
-    dealt = [_deal_rows(window, each, processes) for each in range(processes)]
-    groups = [_group_rows(rows, forward_tokens) for rows in dealt]
-    passes = max(len(group) for group in groups)
-    mine = [pack_examples(rows) for rows in groups[rank]]
-    return mine + [_make_empty_pass(window)] * (passes - len(mine))
+    rows_by_rank = [_deal_rows(window, other_rank, processes) for other_rank in range(processes)]
+    groups = [_group_rows(rows, forward_tokens) for rows in rows_by_rank]
+    pass_count = max(len(group) for group in groups)
+    own_passes = [pack_examples(rows) for rows in groups[rank]]
+    return own_passes + [_make_empty_pass(window)] * (pass_count - len(own_passes))
 
 
 def _deal_rows(window: Sequence[TrainingExample], rank: int, processes: int) -> list[TrainingExample]:
@@ -99,18 +99,18 @@ def _deal_rows(window: Sequence[TrainingExample], rank: int, processes: int) -> 
 
 def _group_rows(rows: Sequence[TrainingExample], forward_tokens: int) -> list[list[TrainingExample]]:
     groups: list[list[TrainingExample]] = []
-    used = 0
+    token_count = 0
     for row in rows:
-        if not groups or used + len(row.token_ids) > forward_tokens:
+        if not groups or token_count + len(row.token_ids) > forward_tokens:
             groups.append([])
-            used = 0
+            token_count = 0
         groups[-1].append(row)
-        used += len(row.token_ids)
+        token_count += len(row.token_ids)
     return groups
 
 
 def _make_empty_pass(window: Sequence[TrainingExample]) -> PackedPass:
-    """A pass that keeps a process in step with the others: two tokens, nothing supervised."""
+    """Make a pass that keeps a process in step with the others: two tokens, nothing supervised."""
     first = window[0].token_ids[:2]
     empty = torch.tensor([], dtype=torch.long)
     return PackedPass(torch.tensor([list(first)]), torch.tensor([list(range(len(first)))]), empty, empty)

@@ -1,4 +1,4 @@
-"""What a killed training goes on from: step, trained numbers, optimizer and random states, in one file."""
+"""Save and load the state to resume a training: step, trained parameters, optimizer and random states, in one file."""
 
 import random
 from pathlib import Path
@@ -24,10 +24,10 @@ _SHARDED_STATE = StateDictOptions(
 
 
 def save_state(accelerator: Accelerator, network: Any, optimizer: Any, step: int, folder: Path) -> None:
-    """Keep the state after `step`, in place of the one before; written by the first process alone.
+    """Save the state after `step` in place of the previous one; only the first process writes.
 
     Raises:
-        BenchError: the disk has no room for it, told before anything is written; or it became full all the same.
+        BenchError: the disk lacks room for it, checked before anything is written; or the disk fills up all the same.
     """
     state = {
         "step": step,
@@ -45,7 +45,7 @@ def save_state(accelerator: Accelerator, network: Any, optimizer: Any, step: int
         try:
             torch.save(state, draft)
             draft.replace(path)
-        except (RuntimeError, OSError) as error:  # torch raises the former whatever hinders its writing
+        except (RuntimeError, OSError) as error:  # torch raises RuntimeError for every write error
             raise BenchError(f"cannot write {path}: {error}", "free some space, or --set checkpoint_steps=0") from error
         finally:
             draft.unlink(missing_ok=True)
@@ -53,7 +53,7 @@ def save_state(accelerator: Accelerator, network: Any, optimizer: Any, step: int
 
 
 def load_state(accelerator: Accelerator, network: Any, optimizer: Any, folder: Path) -> int:
-    """Go on from the kept state; the step it was taken after, 0 where there is none."""
+    """Load the saved state; return the step after which it was saved, 0 if there is none."""
     path = folder / STATE_FILE
     if not path.is_file():
         return 0
@@ -71,7 +71,7 @@ def load_state(accelerator: Accelerator, network: Any, optimizer: Any, folder: P
 
 
 def seed_randomness(number: int) -> None:
-    """Seed whatever is drawn: dropout, adapters' first values."""
+    """Seed everything random: dropout and the initial values of adapters."""
     random.seed(number)
     torch.manual_seed(number)
 

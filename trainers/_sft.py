@@ -1,8 +1,8 @@
-"""The one training loop: supervised fine-tuning, padding-free, normalised by supervised tokens, resumable.
+"""The training loop: supervised fine-tuning, padding-free, normalised by supervised tokens, resumable.
 
-`full`, `lora` and `qlora` say only which numbers are trained and how they are written. One step sees the whole
-effective batch, whatever the number of GPUs and forward passes: its loss is the sum over all supervised tokens divided
-by their number, so that 8 x 1, 1 x 8 and one packed pass give the same gradient.
+`full`, `lora` and `qlora` only choose which parameters are trained and how they are saved. The loss of a step is the
+mean over the supervised tokens of the whole effective batch, whatever the number of GPUs and forward passes: 8 x 1,
+1 x 8 and one packed pass give the same gradient.
 """
 
 import math
@@ -23,25 +23,25 @@ from baseline_bench.trainers._options import Full
 from baseline_bench.trainers._packing import PackedPass, pack_examples, pack_process_share, split_into_steps
 from torch.nn.functional import cross_entropy
 
-# How far towards seeing its neighbour a packed row may lean; rounding in bf16 makes a few hundredths.
+# Largest share of the effect of seeing its neighbour that a packed row may show; bf16 rounding gives a few hundredths.
 _MAX_LEAK_SHARE = 0.25
 _REPORT_EVERY = 10
 
 
 def _check_nothing(network: Any) -> None:
-    """Nothing to check."""
+    """Check nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingMethod:
-    """What tells one trainer from another.
+    """The parts in which trainers differ.
 
     Attributes:
-        kind: what is written.
-        build: (job, device) to the network, exactly what is trained requiring gradients.
-        save: (network, its whole state, folder, job) writes what was trained.
-        check: after the first backward pass, everything that should learn does, or BenchError.
-        quantised: how the base is held while training, or None.
+        kind: what is saved.
+        build: (job, device) to the network, in which exactly the trained parameters require gradients.
+        save: (network, its whole state, folder, job) writes the trained weights.
+        check: runs after the first backward pass; raises BenchError if a parameter that should learn does not.
+        quantised: the quantised format of the base while training, or None.
     """
 
     kind: Literal["full", "adapter"]
@@ -52,11 +52,11 @@ class TrainingMethod:
 
 
 def run_training(job: Job, method: TrainingMethod) -> TrainingResult:
-    """Train and write.
+    """Train and save the weights.
 
     Raises:
-        BenchError: the loss is not finite or rises for good, memory or disk ends, something should learn and does
-            not, packed rows see one another, or the recipe asks for what this machine cannot run.
+        BenchError: the loss is not finite or diverges, memory or disk is full, a parameter that should learn does not,
+            packed rows see one another, or this machine cannot run the recipe.
     """
     accelerator = _device.build_accelerator(job.options)
     if accelerator.num_processes != job.processes:
@@ -69,7 +69,7 @@ def run_training(job: Job, method: TrainingMethod) -> TrainingResult:
 
 
 class _TrainingLoop:
-    """One training in one process; several of them, one a GPU, train one network."""
+    """One process's part of a training; several processes, one a GPU, train one network."""
 
     def __init__(self, job: Job, method: TrainingMethod, accelerator: Accelerator) -> None:
         options: Full = job.options
@@ -89,10 +89,10 @@ class _TrainingLoop:
         self.graphs = self._recorded()
 
     def run(self) -> TrainingResult:
-        """Every step from where a killed run stood, then the weights."""
-        keep = _spread_checkpoints(len(self.plan), self.job.checkpoints)
+        """Run every step from the last saved state on, then save the weights."""
+        checkpoint_steps = _spread_checkpoints(len(self.plan), self.job.checkpoints)
         try:
-            self._steps(keep)
+            self._steps(checkpoint_steps)
         except DivergedTrainingError:
             self._finish()
             raise
@@ -102,54 +102,54 @@ class _TrainingLoop:
         return TrainingResult(
             kind=self.method.kind,
             weights=self.job.folder / "weights",
-            checkpoints={number: self._checkpoint(number) for number in keep},
+            checkpoints={number: self._checkpoint(number) for number in checkpoint_steps},
             trainable=self.trainable,
             parameters=self.parameters,
             held_out_loss=held_out,
             quantised=self.method.quantised,
         )
 
-    def _steps(self, keep: Sequence[int]) -> None:
-        """Every step that is left; weights and states are kept where they are due."""
+    def _steps(self, checkpoint_steps: Sequence[int]) -> None:
+        """Run the remaining steps; save weights and states when they are due."""
         first = _resume_state.load_state(self.accelerator, self.network, self.optimizer, self.job.folder) + 1
         if first == 1:
             self._require_blind()
-        watch = LossMonitor(
+        monitor = LossMonitor(
             self._report, len(self.plan), _REPORT_EVERY if self.accelerator.device.type == "cuda" else 1
         )
-        often = self.options.checkpoint_steps
+        save_interval = self.options.checkpoint_steps
         for number in range(first, len(self.plan) + 1):
             window = self.plan[number - 1]
             rate = _optimizer.compute_learning_rate(number, len(self.plan), self.options)
-            # The learning of a resumed run was seen in its first one.
+            # A resumed run was already checked in its first session.
             loss, norm = self._step(window, rate, check=number == 1)
-            watch.add(number, loss, norm, rate, window)
-            if number in keep:
-                watch.flush()
+            monitor.add(number, loss, norm, rate, window)
+            if number in checkpoint_steps:
+                monitor.flush()
                 self._save(self._checkpoint(number))
-            if often and number % often == 0 and number < len(self.plan):
-                watch.flush()
+            if save_interval and number % save_interval == 0 and number < len(self.plan):
+                monitor.flush()
                 _resume_state.save_state(self.accelerator, self.network, self.optimizer, number, self.job.folder)
-        watch.flush()
+        monitor.flush()
 
     def _recorded(self) -> CudaGraphs | None:
-        """Every size of pass as a CUDA graph, where that can be: on one GPU, with nothing drawn or computed twice."""
+        """Record every pass size as a CUDA graph where possible: on one GPU, without dropout or checkpointing."""
         options, accelerator = self.options, self.accelerator
-        alone = accelerator.num_processes == 1 and accelerator.device.type == "cuda"
-        drawn = options.gradient_checkpointing or bool(getattr(options, "dropout", False))
-        if drawn or not (options.cuda_graph and alone):
+        is_single_gpu = accelerator.num_processes == 1 and accelerator.device.type == "cuda"
+        prevents_graphs = options.gradient_checkpointing or bool(getattr(options, "dropout", False))
+        if prevents_graphs or not (options.cuda_graph and is_single_gpu):
             return None
-        made = CudaGraphs(self._predictions, self.network, self.dtype)
-        made.record(
+        graphs = CudaGraphs(self._predictions, self.network, self.dtype)
+        graphs.record(
             packed for window in self.plan for packed in pack_process_share(window, 0, 1, options.forward_tokens)
         )
         self.optimizer.zero_grad(set_to_none=False)
-        return made
+        return graphs
 
     def _step(
         self, window: Sequence[TrainingExample], rate: float, *, check: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(loss, gradient norm) of one step, both still on the device."""
+        """Run one step; return (loss, gradient norm), both still on the device."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss = self._backward(window)
@@ -164,7 +164,7 @@ class _TrainingLoop:
         return self.accelerator.reduce(loss, "sum"), norm
 
     def _backward(self, window: Sequence[TrainingExample]) -> torch.Tensor:
-        """Add the gradient of the window's mean loss; this process's part of that loss."""
+        """Add the gradient of the window's mean loss; return this process's part of that loss."""
         accelerator = self.accelerator
         count = sum(len(row.token_ids) - row.start for row in window)
         passes = pack_process_share(
@@ -173,73 +173,77 @@ class _TrainingLoop:
         if self.graphs is not None:
             return torch.stack([self.graphs.backward(packed, 1 / count) for packed in passes]).sum()
         total = torch.zeros((), device=accelerator.device)
-        for place, packed in enumerate(passes, 1):
-            last = place == len(passes)
+        for number, packed in enumerate(passes, 1):
+            last = number == len(passes)
             with nullcontext() if last else accelerator.no_sync(self.network):
                 loss = self._loss(packed) / count
-                # Processes are averaged when gradients are shared; the sum is wanted.
+                # Gradients are averaged over processes, but the sum is needed.
                 accelerator.backward(loss * accelerator.num_processes)
             total += loss.detach()
         return total
 
     def _loss(self, packed: PackedPass) -> torch.Tensor:
-        """Summed over the supervised tokens, in nats; the vocabulary's logits are computed for these alone."""
+        """Compute the sum over supervised tokens, in nats; logits are computed only for these."""
         return cross_entropy(*self._logits(packed), reduction="sum")
 
     def _logits(self, packed: PackedPass) -> tuple[torch.Tensor, torch.Tensor]:
-        """([supervised, vocabulary] in fp32, labels)."""
-        here = packed.to(self.accelerator.device)
+        """Compute ([supervised, vocabulary] logits in fp32, labels)."""
+        device_pass = packed.to(self.accelerator.device)
         plain = self.accelerator.unwrap_model(self.network)
-        return self._predictions(here, _masks.build_masks(plain.config, here.positions, self.dtype)), here.labels
+        return self._predictions(
+            device_pass, _masks.build_masks(plain.config, device_pass.positions, self.dtype)
+        ), device_pass.labels
 
-    def _predictions(self, here: PackedPass, mask: Any) -> torch.Tensor:
+    def _predictions(self, device_pass: PackedPass, mask: Any) -> torch.Tensor:
         with self._autocast():
             out = self.network(
-                input_ids=here.ids,
-                position_ids=here.positions,
+                input_ids=device_pass.ids,
+                position_ids=device_pass.positions,
                 attention_mask=mask,
-                logits_to_keep=here.predict,
+                logits_to_keep=device_pass.predict,
                 use_cache=False,
             )
         logits: torch.Tensor = out.logits[0].float()
         return logits
 
     def _autocast(self) -> Any:
-        wanted = self.options.precision == "bf16"
-        return torch.autocast(self.accelerator.device.type, torch.bfloat16) if wanted else nullcontext()
+        uses_bf16 = self.options.precision == "bf16"
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16) if uses_bf16 else nullcontext()
 
     @torch.no_grad()
     def _require_blind(self) -> None:
-        """The second of two packed rows is scored as if it stood alone, and not as if it went on from the first.
+        """Check that the second of two packed rows is scored as if alone, not as a continuation of the first.
 
-        Rounding moves a row, too, but in no direction; seeing the first moves it the whole way.
+        Rounding changes its loss too, but in no direction; seeing the first row changes it as the joined row shows.
 
         Raises:
-            BenchError: it sees the first one.
+            BenchError: it sees the first row.
         """
         pair = sorted(self.job.rows, key=lambda row: len(row.token_ids))[:2]
         if len(pair) < 2 or sum(len(row.token_ids) for row in pair) > self.options.forward_tokens:
             return  # no two rows ever share a pass
         first, second = pair
-        begun = len(first.token_ids)
-        joined = TrainingExample(second.id, first.token_ids + second.token_ids, begun + second.start)
+        first_length = len(first.token_ids)
+        joined = TrainingExample(second.id, first.token_ids + second.token_ids, first_length + second.start)
         with _disable_dropout(self.network):
-            alone, packed, seeing = (self._nats(rows) for rows in ([second], [first, second], [joined]))
-        moved, whole = packed[-len(alone) :] - alone, seeing - alone
-        lean = float((moved * whole).sum() / whole.square().sum().clamp(min=1e-12))
-        if abs(lean) > _MAX_LEAK_SHARE:  # a NaN is told as such after the first step
+            unpacked_loss, packed_loss, joined_loss = (
+                self._nats(rows) for rows in ([second], [first, second], [joined])
+            )
+        packed_change, joined_change = packed_loss[-len(unpacked_loss) :] - unpacked_loss, joined_loss - unpacked_loss
+        leak = float((packed_change * joined_change).sum() / joined_change.square().sum().clamp(min=1e-12))
+        if abs(leak) > _MAX_LEAK_SHARE:  # a NaN is reported as such after the first step
             raise BenchError(
-                f"packed rows see one another: {second.id} moves {lean:.0%} towards a row that goes on from {first.id}",
+                f"packed rows see one another: {second.id} moves {leak:.0%} towards a row that goes on from {first.id}",
                 "--set attention=eager, or --set forward_tokens=1 to train without packing",
             )
 
     def _nats(self, rows: Sequence[TrainingExample]) -> torch.Tensor:
-        """Loss of every supervised token of rows in one pass."""
+        """Compute the loss of every supervised token of rows in one pass."""
         return cross_entropy(*self._logits(pack_examples(rows)), reduction="none")
 
     @torch.no_grad()
     def _evaluate(self, rows: Sequence[TrainingExample]) -> float:
-        """Mean loss over the supervised tokens of these rows."""
+        """Compute the mean loss over the supervised tokens of these rows."""
         accelerator = self.accelerator
         total = torch.zeros((), device=accelerator.device)
         passes = pack_process_share(
@@ -265,7 +269,7 @@ class _TrainingLoop:
             self.job.report(step)
 
     def _finish(self) -> None:
-        """The state to resume from is no longer needed."""
+        """Delete the saved state, which is no longer needed."""
         if self.accelerator.is_main_process:
             (self.job.folder / _resume_state.STATE_FILE).unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
@@ -273,20 +277,22 @@ class _TrainingLoop:
 
 @contextmanager
 def _disable_dropout(network: torch.nn.Module) -> Iterator[None]:
-    """No dropout. What holds weights stays in training: in `eval` bitsandbytes packs 4-bit weights on a CPU for
-    inference and for good, and adapters get no gradient any more.
+    """Turn off dropout. Modules with weights stay in training mode: in `eval` bitsandbytes permanently packs 4-bit
+    weights on a CPU for inference, and adapters then get no gradient.
     """
-    # Attention draws by itself, without a module of torch's.
-    drawing = [part for part in network.modules() if part.training and not list(part.parameters(recurse=False))]
-    for part in drawing:
-        part.training = False
+    # Attention applies dropout itself, without a dropout module.
+    weightless_modules = [
+        module for module in network.modules() if module.training and not list(module.parameters(recurse=False))
+    ]
+    for module in weightless_modules:
+        module.training = False
     try:
         yield
     finally:
-        for part in drawing:
-            part.training = True
+        for module in weightless_modules:
+            module.training = True
 
 
-def _spread_checkpoints(total: int, wanted: int) -> tuple[int, ...]:
-    """The steps after which intermediate weights are kept, evenly spread, the last step left out."""
-    return tuple(sorted({round(total * place / (wanted + 1)) for place in range(1, wanted + 1)} - {0, total}))
+def _spread_checkpoints(total: int, count: int) -> tuple[int, ...]:
+    """Choose the steps after which intermediate weights are saved, evenly spread, without the last step."""
+    return tuple(sorted({round(total * index / (count + 1)) for index in range(1, count + 1)} - {0, total}))

@@ -1,4 +1,4 @@
-"""Runs TRL's SFTTrainer over ready token ids; a file of its own that `trl` hands to the interpreter of a recipe."""
+"""Run TRL's SFTTrainer on token ids; `trl` copies this file and runs it in the recipe's interpreter."""
 
 import json
 import resource
@@ -17,7 +17,7 @@ OUTPUT_FOLDER = Path("out")
 
 
 class StepTimer(TrainerCallback):  # type: ignore[misc]
-    """Notes at every step how long it has been since the first began."""
+    """Logs at every step the seconds since training began."""
 
     began = 0.0
 
@@ -30,11 +30,11 @@ class StepTimer(TrainerCallback):  # type: ignore[misc]
 
 def main() -> None:
     """Train by settings.json over rows.jsonl; weights, and the history with the loss of held_out.jsonl, go to out/."""
-    asked = json.loads(Path("settings.json").read_bytes())
+    settings = json.loads(Path("settings.json").read_bytes())
     network = AutoModelForCausalLM.from_pretrained(
-        asked["base"],
-        dtype=getattr(torch, asked["dtype"]),
-        attn_implementation=asked["attention"],
+        settings["base"],
+        dtype=getattr(torch, settings["dtype"]),
+        attn_implementation=settings["attention"],
         local_files_only=True,
         use_safetensors=True,
     )
@@ -42,10 +42,10 @@ def main() -> None:
     accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
     trainer = SFTTrainer(
         model=network,
-        args=SFTConfig(output_dir=str(OUTPUT_FOLDER), use_cpu=not accelerated, **asked["arguments"]),
+        args=SFTConfig(output_dir=str(OUTPUT_FOLDER), use_cpu=not accelerated, **settings["arguments"]),
         train_dataset=Dataset.from_list(_read_rows("rows.jsonl")),
-        processing_class=AutoTokenizer.from_pretrained(asked["base"], local_files_only=True),
-        peft_config=LoraConfig(**asked["lora"]) if asked["lora"] else None,
+        processing_class=AutoTokenizer.from_pretrained(settings["base"], local_files_only=True),
+        peft_config=LoraConfig(**settings["lora"]) if settings["lora"] else None,
         callbacks=[StepTimer()],
     )
     trainer.train()
@@ -54,8 +54,8 @@ def main() -> None:
         last["eval_loss"] = _compute_loss(trainer.model, held_out)
     trainer.state.log_history.append(last)
     trainer.save_state()
-    made = trainer.model if asked["lora"] else trainer.model.to(getattr(torch, asked["output_dtype"]))
-    made.save_pretrained(OUTPUT_FOLDER / "weights")
+    trained = trainer.model if settings["lora"] else trainer.model.to(getattr(torch, settings["output_dtype"]))
+    trained.save_pretrained(OUTPUT_FOLDER / "weights")
 
 
 def _read_rows(name: str) -> list[dict[str, list[int]]]:
@@ -65,13 +65,13 @@ def _read_rows(name: str) -> list[dict[str, list[int]]]:
 
 @torch.no_grad()
 def _compute_loss(network: Any, rows: list[dict[str, list[int]]]) -> float:
-    """Mean over the supervised tokens of all rows, in nats."""
+    """Compute the mean loss over the supervised tokens of all rows, in nats."""
     network.eval()
     total, count = 0.0, 0
     for row in rows:
         supervised = sum(label >= 0 for label in row["labels"])
-        given = {name: torch.tensor([ids], device=network.device) for name, ids in row.items()}
-        total, count = total + float(network(**given).loss) * supervised, count + supervised
+        inputs = {name: torch.tensor([ids], device=network.device) for name, ids in row.items()}
+        total, count = total + float(network(**inputs).loss) * supervised, count + supervised
     return total / count
 
 

@@ -1,4 +1,4 @@
-"""Full supervised fine-tuning: every number is trained, over a master copy in fp32 unless a recipe says otherwise."""
+"""Full supervised fine-tuning: trains every parameter, over an fp32 master copy unless the recipe says otherwise."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ __all__ = ["Options", "train"]
 
 
 def train(job: Job) -> TrainingResult:
-    """Train every number of the base; see `_sft.run`."""
+    """Train every parameter of the base; see `_sft.run_training`."""
     return _sft.run_training(job, _sft.TrainingMethod("full", _build_network, _network.save_weights))
 
 

@@ -1,4 +1,4 @@
-"""LoRA: low-rank adapters in fp32 beside frozen weights (Hu et al. 2021, arXiv:2106.09685)."""
+"""LoRA: trains low-rank fp32 adapters on top of frozen weights (Hu et al. 2021, arXiv:2106.09685)."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ __all__ = ["Options", "train"]
 
 
 def train(job: Job) -> TrainingResult:
-    """Train adapters beside the base; see `_sft.run`."""
+    """Train adapters on the frozen base; see `_sft.run_training`."""
     return _sft.run_training(
         job, _sft.TrainingMethod("adapter", _build_network, _adapter.save_adapter, _adapter.require_gradients)
     )

@@ -1,4 +1,4 @@
-"""QLoRA: LoRA beside a base that is held in 4 bits, NF4 (Dettmers et al. 2023, arXiv:2305.14314)."""
+"""QLoRA: LoRA on a base quantised to 4 bits, NF4 (Dettmers et al. 2023, arXiv:2305.14314)."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ __all__ = ["Options", "train"]
 
 
 def train(job: Job) -> TrainingResult:
-    """Train adapters beside the quantised base; see `_sft.run`."""
+    """Train adapters on the quantised base; see `_sft.run_training`."""
     return _sft.run_training(
         job, _sft.TrainingMethod("adapter", _build_network, _adapter.save_adapter, _adapter.require_gradients, "nf4")
     )

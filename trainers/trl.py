@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer as a foreign trainer: our token ids and labels, its loop, in the interpreter of the recipe."""
+"""TRL's SFTTrainer as an external trainer: bench's token ids and labels, TRL's loop, the recipe's interpreter."""
 
 import json
 import math
@@ -19,25 +19,25 @@ _OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_8bit"}
 
 @dataclass(frozen=True, slots=True)
 class Options(ExternalOptions):
-    """Hyper-parameters by the names that our own trainers have; docs/foreign-trainers.md tells what TRL does else.
+    """Hyper-parameters, named as in bench's own trainers; docs/foreign-trainers.md says what TRL does differently.
 
     Attributes:
         method: lora or full.
         lr: peak learning rate.
         schedule: cosine, linear or constant, after the warm-up.
-        final_lr: where the schedule ends, as a share of `lr`.
+        final_lr: learning rate at the end of the schedule, as a share of `lr`.
         warmup: share of the steps over which the learning rate rises from 0.
         epochs: passes over the rows.
-        max_steps: stop after so many steps.
+        max_steps: stop after this many steps.
         forward_rows: rows of one padded forward pass; `batch` is a multiple of it.
         optimizer: adamw (fused) or adamw_8bit (bitsandbytes).
         beta1, beta2, epsilon, weight_decay: of AdamW.
         clip: the gradient's L2 norm is clipped to this; 0 never clips.
         precision: bf16 computes under autocast, fp32 does not.
-        weights: dtype of the whole weights being trained; a LoRA's base is held in the precision it computes in.
+        weights: dtype of the weights in full training; a LoRA's base is in the dtype of `precision`.
         gradient_checkpointing: compute activations twice to save memory.
-        attention: auto takes eager for models with soft-capped attention, else sdpa.
-        output_dtype: of the weights as they are scored.
+        attention: auto uses eager for models with soft-capped attention, else sdpa.
+        output_dtype: of the saved weights, as they are scored.
         r, alpha, dropout, targets: of a LoRA, as in the trainer lora.
     """
 
@@ -76,12 +76,12 @@ class Options(ExternalOptions):
 
     @property
     def LIBRARIES(self) -> tuple[str, ...]:  # noqa: N802
-        """What must be installed here: nothing where another interpreter trains."""
+        """The libraries that bench's interpreter needs: none if another interpreter trains."""
         return LIBRARIES if self.python is None else ()
 
 
 def files(job: Job) -> dict[str, str]:
-    """The script, its settings, and the rows."""
+    """Return the script, its settings, and the rows."""
     return {
         "train.py": _SCRIPT.read_text(encoding="utf-8"),
         "settings.json": json.dumps(_build_settings(job), indent=2) + "\n",
@@ -91,12 +91,12 @@ def files(job: Job) -> dict[str, str]:
 
 
 def command(_job: Job) -> list[str]:
-    """The script alone."""
+    """Return the command that runs the script."""
     return ["python", "train.py"]
 
 
 def weights(_job: Job) -> str:
-    """Where the script saves an adapter or a whole model."""
+    """Return the folder where the script saves an adapter or a whole model."""
     return "out/weights"
 
 
@@ -115,7 +115,7 @@ def _build_settings(job: Job) -> dict[str, Any]:
 
 
 def _loop_settings(job: Job) -> dict[str, Any]:
-    """How SFTTrainer goes over rows that nothing may be done to: no template, no truncation, no packing."""
+    """Return SFTTrainer's settings for rows to be used as they are: no template, truncation or packing."""
     options: Options = job.options
     return {
         "max_length": None,
@@ -155,14 +155,14 @@ def _optimizer_settings(job: Job) -> dict[str, Any]:
 
 
 def _count_steps(job: Job) -> int:
-    """Steps of the whole training. transformers would go on to `max_steps` over more epochs than were asked for."""
+    """Count all steps. transformers would repeat epochs beyond `epochs` to reach `max_steps`."""
     options: Options = job.options
-    whole = math.ceil(options.epochs * math.ceil(len(job.rows) / options.batch))
-    return min(whole, options.max_steps or whole)
+    all_steps = math.ceil(options.epochs * math.ceil(len(job.rows) / options.batch))
+    return min(all_steps, options.max_steps or all_steps)
 
 
 def _schedule_settings(options: Options) -> tuple[str, dict[str, float]]:
-    """(name, arguments) of transformers' schedule."""
+    """Return (name, arguments) of transformers' schedule."""
     if options.schedule == "constant" or options.final_lr == 1:
         return "constant_with_warmup", {}
     if options.schedule == "cosine":

@@ -1,4 +1,4 @@
-"""Computes outcomes from numbers: statistics, comparisons of two rows, corrections for many tests, and claims.
+"""Compute outcomes from numbers: statistics, comparisons of two rows, corrections for many tests, and claims.
 
-Its public face is `compare`, `statistics` and `claims`; it renders nothing.
+Start with `compare`, `statistics` and `claims`. Nothing here renders text.
 """

@@ -1,4 +1,4 @@
-"""Where the rows of a board stand: each against its own base, and the seeds of one recipe together."""
+"""Compare each row of a board with its own base, and summarise the seeds of each recipe."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from baseline_bench.results.candidate import Candidate
 
 @dataclass(frozen=True, slots=True)
 class BaseComparison:
-    """A row against its base.
+    """A row compared with its base.
 
     Attributes:
-        base: the newest row of the base that is comparable: the same prompts, engine, settings and device.
-        pairs: their items.
+        base: the newest comparable row of the base: the same prompts, engine, settings and device.
+        pairs: counts of their items.
         interval: of the difference, 95 %, Newcombe's method 10.
         p: of McNemar's exact test.
         verdict: "better", "worse" or "not resolved", by that test at 5 %.
@@ -34,12 +34,12 @@ class BaseComparison:
 
 @dataclass(frozen=True, slots=True)
 class RecipeSummary:
-    """Three or more seeds of one recipe on one base, scored alike.
+    """Three or more seeds of one recipe on one base, scored under the same conditions.
 
     Attributes:
-        name, base: of the recipe and of the model it began from.
+        name, base: of the recipe and of the model that it trains.
         seeds: sorted.
-        mean: of the seeds' exact match, a proportion.
+        mean: of the seeds' scores, a proportion.
         interval: 95 % t interval of that mean over training seeds, df = seeds - 1.
     """
 
@@ -52,12 +52,12 @@ class RecipeSummary:
 
 @dataclass(frozen=True, slots=True)
 class ComparedBoard:
-    """A board and where its rows stand.
+    """A board with the comparisons of its rows.
 
     Attributes:
         tables: its tables, in the page's order.
-        against: a row's file to its comparison; only rows that have a comparable base.
-        home: a full row's file to the base row in whose group it stands; a base's is the newest run of its own kind.
+        against: maps a row's file to its comparison; only rows that have a comparable base.
+        home: maps a full row's file to its group's base row; a base's is its own newest comparable run.
     """
 
     board: Board
@@ -67,41 +67,49 @@ class ComparedBoard:
 
 
 def compare_board(board: Board) -> ComparedBoard:
-    """Every full row that counts, against the newest comparable row of its own base."""
-    found, home = {}, {}
-    for table in (listed := build_tables(board)):
+    """Compare every full row that is not withdrawn with the newest comparable row of its own base."""
+    comparisons, base_rows = {}, {}
+    for table in (tables := build_tables(board)):
         bases = _group_bases(table.full)
         for row in table.full:
             base = _find_base_row(row, bases)
             if base is None:
                 continue
-            home[row.file] = base
+            base_rows[row.file] = base
             if not is_untrained(row.entry):
-                found[row.file] = _compare_with_base(row, base)
-    return ComparedBoard(board, tuple(listed), found, home)
+                comparisons[row.file] = _compare_with_base(row, base)
+    return ComparedBoard(board, tuple(tables), comparisons, base_rows)
 
 
-def measure_discordance(judged: ComparedBoard, table: BoardTable) -> tuple[float, int] | None:
-    """The median share of items on which a candidate of the table and its base disagree, and over how many pairs.
+def measure_discordance(compared: ComparedBoard, table: BoardTable) -> tuple[float, int] | None:
+    """Return the median share of items on which candidate and base disagree, and the number of pairs.
 
-    None where there is no such pair.
+    None if the table has no such pair.
     """
-    seen = [judged.against[row.file].pairs for row in table.full if row.file in judged.against]
-    return (median((pairs.first + pairs.second) / pairs.total for pairs in seen), len(seen)) if seen else None
+    pair_counts = [compared.against[row.file].pairs for row in table.full if row.file in compared.against]
+    return (
+        (median((pairs.first + pairs.second) / pairs.total for pairs in pair_counts), len(pair_counts))
+        if pair_counts
+        else None
+    )
 
 
 def summarise_recipes(table: BoardTable) -> list[RecipeSummary]:
-    """What three or more seeds say of a recipe; of a seed that was scored twice the newest row counts."""
-    of_one: dict[tuple[str, ...], list[Row]] = {}
+    """Summarise each recipe with three or more seeds; of a seed scored twice the newest row counts."""
+    rows_by_recipe: dict[tuple[str, ...], list[Row]] = {}
     for row in table.full:
-        if (same := build_recipe_key(row.entry)) is not None and (made := _get_training(row)) is not None:
-            of_one.setdefault((made.recipe, made.base.name, *same), []).append(row)
-    found = [_summarise_seeds(alike) for same in sorted(of_one) for alike in _group_comparable(of_one[same])]
-    return [one for one in found if one is not None]
+        if (key := build_recipe_key(row.entry)) is not None and (candidate := _get_training(row)) is not None:
+            rows_by_recipe.setdefault((candidate.recipe, candidate.base.name, *key), []).append(row)
+    summaries = [
+        _summarise_seeds(comparable_rows)
+        for key in sorted(rows_by_recipe)
+        for comparable_rows in _group_comparable(rows_by_recipe[key])
+    ]
+    return [summary for summary in summaries if summary is not None]
 
 
 def _group_bases(rows: Iterable[Row]) -> Mapping[str, list[list[Row]]]:
-    """Weights to the runs of them, alike ones together, the newest first."""
+    """Map weights to the base rows with them, grouped by comparability, newest first."""
     by_weights: dict[str, list[Row]] = {}
     for row in rows:
         if is_untrained(row.entry) and (weights := find_base_weights(row.entry)) is not None:
@@ -110,7 +118,7 @@ def _group_bases(rows: Iterable[Row]) -> Mapping[str, list[list[Row]]]:
 
 
 def _group_comparable(rows: Iterable[Row]) -> list[list[Row]]:
-    """The rows in groups of which each is comparable within, newest first: who compares with one, does with all."""
+    """Group rows that are comparable with one another, newest first; comparability is transitive."""
     groups: list[list[Row]] = []
     for row in sorted(rows, key=lambda row: (row.entry.created, row.file), reverse=True):
         group = next((group for group in groups if explain_incomparability(row.entry, group[0].entry) is None), None)
@@ -127,10 +135,10 @@ def _find_base_row(row: Row, bases: Mapping[str, list[list[Row]]]) -> Row | None
 
 
 def _compare_with_base(row: Row, base: Row) -> BaseComparison:
-    one, other = (int(of.result.bits.correct, 16) for of in (row, base))
-    both, total = (one & other).bit_count(), row.result.counts.total
-    first, second = one.bit_count() - both, other.bit_count() - both
-    pairs = PairCounts(both, first, second, total - both - first - second)
+    own_bits, base_bits = (int(side.result.bits.correct, 16) for side in (row, base))
+    both, total = (own_bits & base_bits).bit_count(), row.result.counts.total
+    row_only, base_only = own_bits.bit_count() - both, base_bits.bit_count() - both
+    pairs = PairCounts(both, row_only, base_only, total - both - row_only - base_only)
     interval, p = _compute_interval_and_p(pairs)
     return BaseComparison(base, pairs, interval, p, classify_outcome(pairs, p))
 
@@ -144,13 +152,17 @@ def _get_training(row: Row) -> Candidate | None:
     return None if row.result.training is None else row.result.training.candidate
 
 
-def _summarise_seeds(alike: Sequence[Row]) -> RecipeSummary | None:
-    """The rows of one recipe, newest first, as a recipe; None for fewer than three seeds."""
-    by_seed = {made.seed: (made, row) for row in reversed(alike) if (made := _get_training(row)) is not None}
+def _summarise_seeds(rows: Sequence[Row]) -> RecipeSummary | None:
+    """Summarise one recipe's rows, newest first; None for fewer than three seeds."""
+    by_seed = {
+        candidate.seed: (candidate, row) for row in reversed(rows) if (candidate := _get_training(row)) is not None
+    }
     if len(by_seed) < MIN_SEEDS:
         return None
     seeds = tuple(sorted(by_seed))
     counts = [by_seed[seed][1].result.counts for seed in seeds]
     shares = [count.correct / count.total for count in counts]
-    made = by_seed[seeds[0]][0]
-    return RecipeSummary(made.recipe, made.base.name, seeds, sum(shares) / len(shares), seeds_interval(shares))
+    candidate = by_seed[seeds[0]][0]
+    return RecipeSummary(
+        candidate.recipe, candidate.base.name, seeds, sum(shares) / len(shares), seeds_interval(shares)
+    )

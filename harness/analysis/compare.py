@@ -1,4 +1,4 @@
-"""Two rows on the same items: what their difference may mean, how large it is with its doubt, and why it moved."""
+"""Compare two rows on the same items: what may be concluded, the difference with its interval, and its causes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,20 +28,20 @@ ChangeCause = Literal["unread", "stopping", "answer", "format"]
 ComparisonOutcome = Literal["worse", "better", "not resolved"]
 
 ALPHA = 0.05
-# Six items of which one row wins all are the fewest that the exact test tells from chance: 2 / 2^5 > 0.05 > 2 / 2^6.
+# With fewer than six discordant items the exact test is never significant: 2 / 2^5 > 0.05 > 2 / 2^6.
 MIN_DISCORDANT = 6
-# Settings that say which weights answered and how they came there, not how answers were made.
+# Settings that name the weights and how they were loaded, not how answers were generated.
 _WEIGHT_SETTINGS = ("weights", "adapter")
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonKind:
-    """What the difference of two rows may mean.
+    """What may be concluded from the difference of two rows.
 
     Attributes:
         name: "comparable" (the weights alone differ), "system comparison" (the same items, but prompts, engine or
             machine differ as well) or "not comparable" (other items, another version of the task, another reader).
-        differs: what differs beside the weights; of rows that are not comparable, why they are not.
+        differs: what differs besides the weights; for rows that are not comparable, the reasons.
     """
 
     name: Literal["comparable", "system comparison", "not comparable"]
@@ -53,9 +53,9 @@ class ItemChange:
     """An item on which two rows differ.
 
     Attributes:
-        place: of the item in the rows' order, from 0.
-        cause: as in `Flips`.
-        won: the first row is the one that is right (strictly, for the cause "format").
+        place: index of the item in the rows' order, from 0.
+        cause: as in `ChangeCounts`.
+        won: the first row is right and the second wrong (strictly, for the cause "format").
     """
 
     place: int
@@ -68,10 +68,10 @@ class ChangeCounts:
     """Items on which two rows differ, by cause; each counts the first row's gains and losses.
 
     Attributes:
-        unread: right changed, and in one of the rows nothing could be read.
-        stopping: right changed, and one of the answers was cut at the token limit.
-        answer: right changed, for the answer itself is another.
-        format: right did not change, but strict did: only the manner of stating the answer is another.
+        unread: correctness changed, and one row has no readable answer.
+        stopping: correctness changed, and one answer was cut at the token limit.
+        answer: correctness changed because the answer itself changed.
+        format: correctness did not change, but strict correctness did: only the answer's format changed.
     """
 
     unread: tuple[int, int]
@@ -82,15 +82,15 @@ class ChangeCounts:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One row against another.
+    """One row compared with another by a paired test.
 
     Attributes:
         pairs: items right in both, in the first alone, in the second alone, in neither.
         interval: of the difference, 95 %, Newcombe's method 10.
-        p: exact McNemar, which decides.
-        p_mid: McNemar's mid-p, shown beside it.
-        flips: why single items moved.
-        differs: what differs beside the weights; something only in a system comparison.
+        p: exact McNemar, which decides the outcome.
+        p_mid: McNemar's mid-p, for information.
+        flips: changed items by cause.
+        differs: what differs besides the weights; empty unless this is a system comparison.
     """
 
     pairs: PairCounts
@@ -102,12 +102,12 @@ class Comparison:
 
     @property
     def system(self) -> bool:
-        """More than the weights differs."""
+        """Whether more than the weights differs."""
         return bool(self.differs)
 
     @property
     def discordant(self) -> int:
-        """Items that exactly one of the rows gets right."""
+        """Number of items that exactly one of the rows gets right."""
         return self.pairs.first + self.pairs.second
 
     @property
@@ -117,28 +117,28 @@ class Comparison:
 
     @property
     def needed(self) -> int | None:
-        """Items on which a difference like this one would be resolved; None where none was seen, or not more are.
+        """Items needed to resolve a difference like this one; None without a difference or if there are enough items.
 
-        Connor's formula is of large numbers: of five items, all won, it would say that four are enough. The exact test
-        wants six items that differ, whatever the formula says.
+        Connor's formula holds for large numbers: of five items, all won, it says that four are enough. The exact test
+        needs at least six discordant items.
         """
         if self.pairs.first == self.pairs.second:
             return None
         total = self.pairs.total
-        found = items_needed(self.pairs.difference, self.discordant / total) or 0
-        found = max(found, ceil(MIN_DISCORDANT * total / self.discordant))
-        return found if found > total else None
+        needed_items = items_needed(self.pairs.difference, self.discordant / total) or 0
+        needed_items = max(needed_items, ceil(MIN_DISCORDANT * total / self.discordant))
+        return needed_items if needed_items > total else None
 
     @property
     def at_odds(self) -> bool:
-        """Interval and test disagree about whether there is a difference."""
+        """Whether the interval and the test disagree about whether there is a difference."""
         return (self.interval.low > 0 or self.interval.high < 0) != (self.p < ALPHA)
 
 
 def explain_incomparability(first: Entry, second: Entry) -> str | None:
-    """Why the difference of two rows would not be their weights'; None where it is.
+    """Return why the difference of two rows cannot be attributed to their weights; None if it can.
 
-    A candidate and its base share protocol, items, prompts as token ids, stop tokens, and what generated.
+    A candidate and its base share protocol, items, prompts as token ids, stop tokens, engine and device.
     """
     if first.result.aggregates is not None:
         return "no item is right or wrong"
@@ -146,10 +146,10 @@ def explain_incomparability(first: Entry, second: Entry) -> str | None:
 
 
 def classify_comparison(first: Entry, second: Entry) -> ComparisonKind:
-    """What the difference of two rows may mean.
+    """Classify what may be concluded from the difference of two rows.
 
-    Rows of other items, of another version of the same task or of another reader have no difference that means
-    anything. Items are never intersected: another selection is another exam.
+    Rows of other items, of another version of the same task or of another reader are not comparable. Items are never
+    intersected: another selection is another test.
     """
     if reasons := tuple(_list_task_differences(first, second)):
         return ComparisonKind("not comparable", reasons)
@@ -158,52 +158,54 @@ def classify_comparison(first: Entry, second: Entry) -> ComparisonKind:
 
 
 def is_base(base: Entry, tuned: Entry) -> bool:
-    """The first row is of the weights, and of nothing beside them, that the second's were trained from."""
-    own = tuned.result.base_sha256
-    return own is not None and own == base.result.model.weights_sha256 and is_untrained(base)
+    """Tell whether the first row scores, without an adapter, the weights from which the second's were trained."""
+    base_sha256 = tuned.result.base_sha256
+    return base_sha256 is not None and base_sha256 == base.result.model.weights_sha256 and is_untrained(base)
 
 
 def classify_outcome(pairs: PairCounts, p: float) -> ComparisonOutcome:
-    """What the exact test's p value says of two rows at 5 %: the first is worse, better, or nobody can tell."""
+    """Classify the exact test's p value at 5 %: the first row is better or worse, or it is not resolved."""
     if p >= ALPHA:
         return "not resolved"
     return "better" if pairs.first > pairs.second else "worse"
 
 
 def compare_entries(first: Entry, second: Entry, system: bool = False) -> Comparison:
-    """The first row against the second.
+    """Compare the first row with the second by McNemar's exact test.
 
     Args:
         first: the row that wins or loses.
-        second: what it is held against.
-        system: more than the weights may differ; the comparison then says what does.
+        second: the row that it is compared with.
+        system: more than the weights may differ; the comparison then lists what does.
 
     Raises:
-        BenchError: they cannot be compared, for the reason told, or one of them lacks items: those are never zeros.
+        BenchError: they cannot be compared, or one of them lacks items: a missing item never counts as wrong.
     """
-    found = classify_comparison(first, second)
-    why = "; ".join(map(str, found.differs)) if found.name == "not comparable" else None
-    why = why if system else explain_incomparability(first, second) or why
-    if why:
+    kind = classify_comparison(first, second)
+    reason = "; ".join(map(str, kind.differs)) if kind.name == "not comparable" else None
+    reason = reason if system else explain_incomparability(first, second) or reason
+    if reason:
         names = f"{first.result.candidate} and {second.result.candidate}"
-        raise BenchError(f"{names} are not comparable: {why}", "score both by one command, or with the same settings")
-    one, other = _read_both_bits(first, second)
-    right = list(zip(one["correct"], other["correct"], strict=True))
+        raise BenchError(
+            f"{names} are not comparable: {reason}", "score both by one command, or with the same settings"
+        )
+    first_bits, second_bits = _read_both_bits(first, second)
+    right = list(zip(first_bits["correct"], second_bits["correct"], strict=True))
     pairs = PairCounts(right.count((1, 1)), right.count((1, 0)), right.count((0, 1)), right.count((0, 0)))
-    flips = _count_changes(_iterate_changes(one, other))
+    flips = _count_changes(_iterate_changes(first_bits, second_bits))
     return Comparison(
-        pairs, newcombe_interval(pairs), mcnemar_p_value(pairs), mcnemar_mid_p_value(pairs), flips, found.differs
+        pairs, newcombe_interval(pairs), mcnemar_p_value(pairs), mcnemar_mid_p_value(pairs), flips, kind.differs
     )
 
 
 def list_item_changes(first: Entry, second: Entry) -> tuple[ItemChange, ...]:
-    """Every item on which two rows differ, in item order. Errors as in `compare` for a system comparison."""
+    """List every item on which two rows differ, in order. Errors as in `compare_entries` with `system`."""
     compare_entries(first, second, system=True)
     return tuple(_iterate_changes(*_read_both_bits(first, second)))
 
 
 def _list_task_differences(first: Entry, second: Entry) -> Iterator[Difference]:
-    """What makes two rows the answers to different questions."""
+    """Yield what makes two rows answers to different questions."""
     one, other = first.result, second.result
     if one.aggregates is not None or other.aggregates is not None:
         yield Difference("items that are right or wrong", "none", "none")
@@ -217,12 +219,12 @@ def _list_task_differences(first: Entry, second: Entry) -> Iterator[Difference]:
             for result in (one, other)
         )
     )
-    # gsm8k-1shot@v1 and gsm8k-0shot@v1 ask the same otherwise; @v1 and @v2 of one manner are two exams.
-    manners = [task.label.rpartition("@")[0] or task.label for task in (one.task, other.task)]
-    same_manner = manners[0] == manners[1]
-    if same_manner and one.task.protocol_sha256 != other.task.protocol_sha256:
-        told = [f"{task.label} {task.protocol_sha256[:12]}" for task in (one.task, other.task)]
-        yield Difference("versions of the task", *told)
+    # gsm8k-1shot@v1 and gsm8k-0shot@v1 ask the same with other prompts; @v1 and @v2 of one prompt style are two tests.
+    prompt_styles = [task.label.rpartition("@")[0] or task.label for task in (one.task, other.task)]
+    same_style = prompt_styles[0] == prompt_styles[1]
+    if same_style and one.task.protocol_sha256 != other.task.protocol_sha256:
+        version_labels = [f"{task.label} {task.protocol_sha256[:12]}" for task in (one.task, other.task)]
+        yield Difference("versions of the task", *version_labels)
 
 
 def _format_selection(selection: Selection) -> str:
@@ -230,24 +232,24 @@ def _format_selection(selection: Selection) -> str:
 
 
 def _list_system_differences(first: Entry, second: Entry) -> Iterator[Difference]:
-    """What two rows must have in common if their weights alone are to be compared, digests shortened for the eye.
+    """Yield what else differs where the weights alone should, digests shortened for display.
 
-    Of equal weights that is the whole model. Other weights may come with another configuration: a training sets one.
+    Equal weights must have an equal model identity. Other weights may come with another config: training writes one.
     """
     one, other = first.result.model, second.result.model
     if one.weights_sha256 == other.weights_sha256 is not None:
         yield from compare_identities(one, other)
     yield from compare_mappings(_describe_setup(first), _describe_setup(second))
-    others = list(compare_settings(first.result.engine.settings, second.result.engine.settings, _WEIGHT_SETTINGS))
-    if others:
-        named = [", ".join(f"{one.what}={value}" for one, value in side) for side in _split_sides(others)]
-        yield Difference("engine settings", *named)
+    settings = list(compare_settings(first.result.engine.settings, second.result.engine.settings, _WEIGHT_SETTINGS))
+    if settings:
+        settings_text = [", ".join(f"{one.what}={value}" for one, value in side) for side in _split_sides(settings)]
+        yield Difference("engine settings", *settings_text)
     yield from compare_mappings(*({"devices": entry.result.provenance.device} for entry in (first, second)))
 
 
-def _split_sides(others: Sequence[Difference]) -> Iterator[list[tuple[Difference, str]]]:
-    yield [(one, one.first) for one in others]
-    yield [(one, one.second) for one in others]
+def _split_sides(settings: Sequence[Difference]) -> Iterator[list[tuple[Difference, str]]]:
+    yield [(one, one.first) for one in settings]
+    yield [(one, one.second) for one in settings]
 
 
 def _describe_setup(entry: Entry) -> Mapping[str, object]:
@@ -267,14 +269,14 @@ def _read_both_bits(first: Entry, second: Entry) -> tuple[dict[str, tuple[int, .
 
 
 def _read_bits(entry: Entry, total: int) -> dict[str, tuple[int, ...]]:
-    """The bits of every item by kind.
+    """Read the bits of every item by kind.
 
     Raises:
-        BenchError: they are not those of `total` items.
+        BenchError: they are not the bits of `total` items.
     """
     result = entry.result
     try:
-        # Their hex digits alone would not tell 11 items from 12 of which the last is wrong.
+        # The hex digits alone do not distinguish 11 items from 12 of which the last is wrong.
         if result.counts.total != total:
             raise ValueError(f"it has {result.counts.total:,}")
         kinds = ("correct", "strict", "unread", "cut")
@@ -286,22 +288,24 @@ def _read_bits(entry: Entry, total: int) -> dict[str, tuple[int, ...]]:
         ) from None
 
 
-def _iterate_changes(one: Mapping[str, tuple[int, ...]], other: Mapping[str, tuple[int, ...]]) -> Iterator[ItemChange]:
-    def changed(kind: str, place: int) -> bool:
-        return one[kind][place] != other[kind][place]
+def _iterate_changes(
+    first_bits: Mapping[str, tuple[int, ...]], second_bits: Mapping[str, tuple[int, ...]]
+) -> Iterator[ItemChange]:
+    def changed(kind: str, index: int) -> bool:
+        return first_bits[kind][index] != second_bits[kind][index]
 
-    for place, now in enumerate(one["correct"]):
-        if changed("correct", place):
+    for index, is_right in enumerate(first_bits["correct"]):
+        if changed("correct", index):
             cause: ChangeCause = (
-                "unread" if changed("unread", place) else "stopping" if changed("cut", place) else "answer"
+                "unread" if changed("unread", index) else "stopping" if changed("cut", index) else "answer"
             )
-            yield ItemChange(place, cause, bool(now))
-        elif changed("strict", place):
-            yield ItemChange(place, "format", bool(one["strict"][place]))
+            yield ItemChange(index, cause, bool(is_right))
+        elif changed("strict", index):
+            yield ItemChange(index, "format", bool(first_bits["strict"][index]))
 
 
-def _count_changes(found: Iterator[ItemChange]) -> ChangeCounts:
-    counted: dict[ChangeCause, list[int]] = {"unread": [0, 0], "stopping": [0, 0], "answer": [0, 0], "format": [0, 0]}
-    for move in found:
-        counted[move.cause][0 if move.won else 1] += 1
-    return ChangeCounts(**{cause: (gained, lost) for cause, (gained, lost) in counted.items()})
+def _count_changes(changes: Iterator[ItemChange]) -> ChangeCounts:
+    counts: dict[ChangeCause, list[int]] = {"unread": [0, 0], "stopping": [0, 0], "answer": [0, 0], "format": [0, 0]}
+    for change in changes:
+        counts[change.cause][0 if change.won else 1] += 1
+    return ChangeCounts(**{cause: (gained, lost) for cause, (gained, lost) in counts.items()})

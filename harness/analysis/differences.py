@@ -1,4 +1,4 @@
-"""Where rows come from: what each was made of, and what differs between two beside the score."""
+"""List what differs between two rows besides the score, and describe what each was made from."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from baseline_bench.results.entry import Entry, ModelRecord, Result
 
 UNKNOWN, NONE = "unknown", "none"
 GPUS_SETTING = "gpus"
-# Said at their own place, or nothing but other names for what is said there.
+# Listed separately, or only other names for what is listed there.
 _LISTED_SEPARATELY = ("base", "trainer")
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing in which two rows differ, and its value in either."""
+    """One property in which two rows differ, with both values."""
 
     what: str
     first: str
@@ -25,67 +25,69 @@ class Difference:
 
 
 def list_differences(first: Entry, second: Entry) -> tuple[Difference, ...]:
-    """Everything but the score in which two rows differ: training, weights, prompts, engine, program, machine.
+    """List everything but the score in which two rows differ: training, weights, prompts, engine, code, machine.
 
-    Of two trained rows every value of the recipe that differs; of one trained and one untrained row the training as a
-    whole. Uncommitted code is said even where both rows have it: then the commit does not tell what ran.
+    Two trained rows are compared by every recipe value; a trained and an untrained row by the training as a whole.
+    Uncommitted code is listed even if both rows have it: then the commit does not identify what ran.
     """
     one, other = first.result, second.result
-    set_here = compare_settings(one.engine.settings, other.engine.settings)
+    setting_differences = compare_settings(one.engine.settings, other.engine.settings)
     return (
         *_compare_trainings(one.training, other.training),
         *compare_mappings(*_describe_models(one.model, other.model)),
         *_compare_identity_records(one.model, other.model),
         *compare_mappings(_describe_protocol(one), _describe_protocol(other)),
         *compare_mappings(_describe_engine(one), _describe_engine(other)),
-        *(Difference(f"engine's {found.what}", found.first, found.second) for found in set_here),
+        *(
+            Difference(f"engine's {difference.what}", difference.first, difference.second)
+            for difference in setting_differences
+        ),
         *_compare_programs(one, other),
         *_compare_versions("library", one.provenance.libraries, other.provenance.libraries),
     )
 
 
 def find_base_weights(entry: Entry) -> str | None:
-    """The digest of the weights that the row's candidate was made of; of a base its own; None where nobody knows."""
+    """Return the digest of the base's weights, for a base its own; None where it is unknown."""
     result = entry.result
     return result.model.weights_sha256 if result.training is None else result.base_sha256
 
 
 def build_recipe_key(entry: Entry) -> tuple[str, str, str] | None:
-    """What seeds of one recipe share: the digests of the recipe, of the base's weights and of the training data.
+    """Return what seeds of one recipe share: the digests of the recipe, the base's weights and the training data.
 
-    None unless the row scores the last step of a training that was made here.
+    None unless the row scores the last step of a training by bench.
     """
     training = entry.result.training
-    if training is None or training.step is not None or (made := training.candidate) is None:
+    if training is None or training.step is not None or (candidate := training.candidate) is None:
         return None
-    return made.recipe_sha256, made.base.weights_sha256, made.data.sha256
+    return candidate.recipe_sha256, candidate.base.weights_sha256, candidate.data.sha256
 
 
 def is_untrained(entry: Entry) -> bool:
-    """The row is a base's: nothing was trained here, and no adapter stood beside the weights."""
+    """Tell whether the row is a base's: no training by bench, and no adapter."""
     return entry.result.training is None and entry.result.engine.settings.get("adapter") is None
 
 
 def compare_identities(one: ModelRecord, other: ModelRecord) -> Iterator[Difference]:
-    """The parts apart from the weights in which two models differ; none where one of them is not known."""
+    """Yield the parts other than weights in which two models differ; none if an identity is unknown."""
     if one.unlike(other):
         yield from compare_mappings(_describe_identity(one), _describe_identity(other))
 
 
 def compare_mappings(one: Mapping[str, object], other: Mapping[str, object]) -> Iterator[Difference]:
-    """What two mappings with the same keys differ in; None is told as unknown."""
-    for what, value in one.items():
-        if value != other[what]:
-            yield Difference(what, _format_value(value), _format_value(other[what]))
+    """Yield the keys in which two mappings with the same keys differ; None is shown as unknown."""
+    for name, value in one.items():
+        if value != other[name]:
+            yield Difference(name, _format_value(value), _format_value(other[name]))
 
 
 def compare_settings(
     one: Mapping[str, object], other: Mapping[str, object], apart: Iterable[str] = ()
 ) -> Iterator[Difference]:
-    """The settings of two engines that differ, but for those in `apart`; one that is not there is told as such.
+    """Yield the settings in which two engines differ, except those in `apart`; absent ones are "not recorded".
 
-    How many GPUs shared the questions is none of them: it moves no more than the engine's own noise, which is measured
-    (`bench noise`).
+    The number of GPUs is excluded: its effect is within the engine's own noise, which `bench noise` measures.
     """
     for name in sorted({*one, *other} - {GPUS_SETTING, *apart}):
         if one.get(name) != other.get(name) or (name in one) != (name in other):
@@ -95,50 +97,50 @@ def compare_settings(
 
 
 def _compare_trainings(one: TrainingRecord | None, other: TrainingRecord | None) -> Iterator[Difference]:
-    first, second = (None if made is None else made.candidate for made in (one, other))
+    first, second = (None if training is None else training.candidate for training in (one, other))
     if first is None or second is None:
-        told = [_describe_training(made) for made in (one, other)]
-        if told[0] != told[1]:
-            yield Difference("training", *told)
+        descriptions = [_describe_training(training) for training in (one, other)]
+        if descriptions[0] != descriptions[1]:
+            yield Difference("training", *descriptions)
     else:
         yield from compare_mappings(_describe_candidate(first), _describe_candidate(second))
         names = [name for name in {**first.values, **second.values} if name not in _LISTED_SEPARATELY]
         for name in names:
-            if (value := first.values.get(name)) != (against := second.values.get(name)):
+            if (value := first.values.get(name)) != (other_value := second.values.get(name)):
                 yield Difference(
-                    f"recipe's {name}", *("unset" if x is None else _format_value(x) for x in (value, against))
+                    f"recipe's {name}", *("unset" if x is None else _format_value(x) for x in (value, other_value))
                 )
         yield from _compare_versions("training library", first.libraries, second.libraries)
-    steps = [None if made is None else made.step for made in (one, other)]
+    steps = [None if training is None else training.step for training in (one, other)]
     if steps[0] != steps[1]:
         yield Difference("step", *("the last" if step is None else str(step) for step in steps))
-    merges = [_describe_merge(None if made is None else made.merge) for made in (one, other)]
+    merges = [_describe_merge(None if training is None else training.merge) for training in (one, other)]
     if merges[0] != merges[1]:
         yield Difference("merge", *merges)
 
 
-def _describe_training(made: TrainingRecord | None) -> str:
-    if made is None:
+def _describe_training(training: TrainingRecord | None) -> str:
+    if training is None:
         return NONE
-    if made.candidate is None:
+    if training.candidate is None:
         return "an adapter from elsewhere"
-    recipe, data = made.candidate, made.candidate.data
+    candidate, data = training.candidate, training.candidate.data
     return (
-        f"{recipe.recipe} ({recipe.recipe_sha256[:12]}), seed {recipe.seed}, on {recipe.base.name}, "
+        f"{candidate.recipe} ({candidate.recipe_sha256[:12]}), seed {candidate.seed}, on {candidate.base.name}, "
         f"{data.rows:,} rows of {data.name} ({data.sha256[:12]})"
     )
 
 
-def _describe_candidate(made: Candidate) -> Mapping[str, object]:
+def _describe_candidate(candidate: Candidate) -> Mapping[str, object]:
     return {
-        "recipe": f"{made.recipe} ({made.recipe_sha256[:12]})",
-        "training seed": made.seed,
-        "trainer": made.values.get("trainer"),
-        "base": f"{made.base.name} ({made.base.weights_sha256[:12]})",
-        "training data": f"{made.data.name}, {made.data.rows:,} rows ({made.data.sha256[:12]})",
-        "kind of weights": made.kind,
-        "form of the base in training": made.quantised or "as it is",
-        "training device": f"{made.cost.device}, {made.cost.gpus} in all",
+        "recipe": f"{candidate.recipe} ({candidate.recipe_sha256[:12]})",
+        "training seed": candidate.seed,
+        "trainer": candidate.values.get("trainer"),
+        "base": f"{candidate.base.name} ({candidate.base.weights_sha256[:12]})",
+        "training data": f"{candidate.data.name}, {candidate.data.rows:,} rows ({candidate.data.sha256[:12]})",
+        "kind of weights": candidate.kind,
+        "form of the base in training": candidate.quantised or "as it is",
+        "training device": f"{candidate.cost.device}, {candidate.cost.gpus} in all",
     }
 
 
@@ -150,7 +152,7 @@ def _describe_merge(merge: MergeSummary | None) -> str:
 
 
 def _describe_models(*models: ModelRecord) -> Iterator[Mapping[str, object]]:
-    """What each model is: the parts of its identity where both are known, else the digests that older entries have."""
+    """Describe each model: by identity if both are known, else by the digests that older entries have."""
     known = all(model.identity is not None for model in models)
     for model in models:
         older = {
@@ -174,10 +176,10 @@ def _describe_identity(model: ModelRecord) -> Mapping[str, object]:
 
 
 def _compare_identity_records(*models: ModelRecord) -> Iterator[Difference]:
-    """An entry of an older version, or of a server, does not tell config.json and generation_config.json."""
-    told = ["known in part" if model.identity is None else "known" for model in models]
-    if told[0] != told[1]:
-        yield Difference("identity", *told)
+    """Note if only one identity is known: older entries and servers have no config.json digests."""
+    descriptions = ["known in part" if model.identity is None else "known" for model in models]
+    if descriptions[0] != descriptions[1]:
+        yield Difference("identity", *descriptions)
 
 
 def _describe_protocol(result: Result) -> Mapping[str, object]:
@@ -203,21 +205,21 @@ def _describe_engine(result: Result) -> Mapping[str, object]:
 
 
 def _compare_programs(one: Result, other: Result) -> Iterator[Difference]:
-    programs = [result.provenance for result in (one, other)]
-    told = [
-        {"bench": made.bench, "bench commit": _shorten_digest(made.git_commit), "Python": made.python}
-        for made in programs
+    provenances = [result.provenance for result in (one, other)]
+    descriptions = [
+        {"bench": provenance.bench, "bench commit": _shorten_digest(provenance.git_commit), "Python": provenance.python}
+        for provenance in provenances
     ]
-    yield from compare_mappings(*told)
-    dirty = [made.git_dirty for made in programs]
+    yield from compare_mappings(*descriptions)
+    dirty = [provenance.git_dirty for provenance in provenances]
     if any(dirty) or dirty[0] != dirty[1]:
         yield Difference("uncommitted code", *(_format_value(value) for value in dirty))
 
 
-def _compare_versions(what: str, one: Mapping[str, str], other: Mapping[str, str]) -> Iterator[Difference]:
+def _compare_versions(kind: str, one: Mapping[str, str], other: Mapping[str, str]) -> Iterator[Difference]:
     for name in sorted({*one, *other}):
         if one.get(name) != other.get(name):
-            yield Difference(f"{what} {name}", one.get(name, NONE), other.get(name, NONE))
+            yield Difference(f"{kind} {name}", one.get(name, NONE), other.get(name, NONE))
 
 
 def _shorten_digest(digest: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Why single items moved: both answers to a question that one row got right and the other did not."""
+"""Show why single items changed: both answers to each question that exactly one row got right."""
 
 import hashlib
 import re
@@ -27,14 +27,14 @@ _RESTORE_ADVICE = "restore the file from git"
 
 @dataclass(frozen=True, slots=True)
 class JudgedCompletion:
-    """What one row wrote to a question, and what was made of it.
+    """What one row generated for a question, and how it was judged.
 
     Attributes:
         text: as it was committed.
-        finish: why it ended.
-        read: the answer that was read; None where nothing was.
-        rule: of the reader that fired, or why none did; None where the task's reader is not at hand.
-        correct: as the entry says.
+        finish: why generation ended.
+        read: the answer that was read; None if none was.
+        rule: of the reader that matched, or why none did; None where the task's reader is not available.
+        correct: as the entry records it.
     """
 
     text: str
@@ -46,7 +46,7 @@ class JudgedCompletion:
 
 @dataclass(frozen=True, slots=True)
 class CompletionPair:
-    """An item that exactly one of two rows got right. `question` is None where the task's data is not at hand."""
+    """An item that exactly one of two rows got right. `question` is None where the task's data is not available."""
 
     id: str
     question: str | None
@@ -58,38 +58,38 @@ class CompletionPair:
 
 @dataclass(frozen=True, slots=True)
 class EntryCompletions:
-    """A row with the completions that stand beside it, in item order."""
+    """A row with its committed completions, in item order."""
 
     entry: Entry
     lines: tuple[CommittedCompletion, ...]
 
 
 def read_entry_completions(path: Path, entry: Entry) -> EntryCompletions:
-    """The completions beside the entry at `path`.
+    """Read the completions of the entry at `path`.
 
     Raises:
-        BenchError: they are missing, or they are not those that the entry was made from.
+        BenchError: they are missing, or their digests are not those of the entry.
     """
-    beside = entries.completions_path(path)
-    if beside.is_symlink() or not beside.is_file():
-        raise BenchError(f"no completions {beside.name} beside {path}", _RESTORE_ADVICE)
-    data = decompress_file(beside)
-    lines = parse_completions(data, beside.name)
+    completions_file = entries.completions_path(path)
+    if completions_file.is_symlink() or not completions_file.is_file():
+        raise BenchError(f"no completions {completions_file.name} beside {path}", _RESTORE_ADVICE)
+    data = decompress_file(completions_file)
+    lines = parse_completions(data, completions_file.name)
     ids = digest([line.id for line in lines])
     if hashlib.sha256(data).hexdigest() != entry.result.completions_sha256 or ids != entry.result.selection.ids_sha256:
-        raise BenchError(f"{beside}: not the completions that its entry was made from", _RESTORE_ADVICE)
+        raise BenchError(f"{completions_file}: not the completions that its entry was made from", _RESTORE_ADVICE)
     return EntryCompletions(entry, lines)
 
 
 def iterate_changed_items(
     first: EntryCompletions, second: EntryCompletions, grade: GradeFunction | None, questions: Mapping[str, str]
 ) -> Iterator[CompletionPair]:
-    """Every item that exactly one of two rows got right, in item order; made one by one, as they are asked for.
+    """Yield every item that exactly one of two rows got right, lazily and in item order.
 
     Args:
         first, second: the rows, comparable or as a system comparison.
-        grade: the reader of their task, to say what was read; None where it is not at hand.
-        questions: text by item id, as far as it is known.
+        grade: the reader of their task, to show what was read; None where it is not available.
+        questions: text by item id, where known.
 
     Raises:
         BenchError: the rows cannot be compared.
@@ -103,19 +103,19 @@ def iterate_changed_items(
 
 
 def render_markdown(items: Sequence[CompletionPair], first: str, second: str) -> str:
-    """The items as Markdown, each folded under its id; nothing that a model or a data set wrote can leave its block.
+    """Render the items as Markdown, each folded under its id; no text of a model or data set can leave its block.
 
     Args:
-        items: in the order in which they are to stand.
-        first, second: the rows' names; they are plain text.
+        items: in the order of the output.
+        first, second: the rows' names, as plain text.
     """
     return "\n".join(part for item in items for part in _render_item(item, (first, second)))
 
 
 def fence_text(text: str) -> str:
-    """A fenced block that shows `text` line by line: its fence is longer than any run of backticks inside.
+    """Return a fenced block that shows `text`: its fence is longer than any run of backticks inside.
 
-    Characters that are invisible, turn the direction of text or command a terminal are spelled out.
+    Invisible characters, direction marks and terminal control characters are spelled out.
     """
     shown = "\n".join(make_visible(line.replace("\t", "    ")) for line in re.split("\r\n|\n|\r", text))
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", shown)), default=0))
@@ -123,7 +123,7 @@ def fence_text(text: str) -> str:
 
 
 def describe_judgement(answer: JudgedCompletion, gold: str) -> str:
-    """What was made of an answer, in one line: right or wrong, what was read by which rule, and why it ended."""
+    """Describe a judgement in one line: right or wrong, what was read by which rule, and why generation ended."""
     if answer.rule is None:
         read = "nothing read" if answer.read is None else "its reader is not here"
     else:
@@ -132,13 +132,13 @@ def describe_judgement(answer: JudgedCompletion, gold: str) -> str:
     return make_visible(f"{'right' if answer.correct else 'wrong'}: gold {gold}, {read}, {ended}")
 
 
-def _judge_completion(one: EntryCompletions, place: int, grade: GradeFunction | None) -> JudgedCompletion:
-    line, bits = one.lines[place], one.entry.result.bits
-    correct, unread = (hex_to_bits(each, len(one.lines))[place] for each in (bits.correct, bits.unread))
+def _judge_completion(row: EntryCompletions, index: int, grade: GradeFunction | None) -> JudgedCompletion:
+    line, bits = row.lines[index], row.entry.result.bits
+    correct, unread = (hex_to_bits(bit_text, len(row.lines))[index] for bit_text in (bits.correct, bits.unread))
     if grade is None:
         return JudgedCompletion(line.shown, line.finish, None if unread else "?", None, correct)
-    verdict = grade(Problem(line.id, "", line.gold, ""), restore_completion(line))
-    return JudgedCompletion(line.shown, line.finish, verdict.answer, verdict.rule, correct)
+    judgement = grade(Problem(line.id, "", line.gold, ""), restore_completion(line))
+    return JudgedCompletion(line.shown, line.finish, judgement.answer, judgement.rule, correct)
 
 
 def _render_item(item: CompletionPair, names: tuple[str, str]) -> Iterator[str]:
@@ -158,6 +158,6 @@ def _render_item(item: CompletionPair, names: tuple[str, str]) -> Iterator[str]:
 
 
 def _escape_inline(text: str) -> str:
-    """Text from outside inside a line: every mark of Markdown and HTML as a number, and GitHub links nothing in it."""
+    """Escape untrusted text within a line: every Markdown and HTML mark becomes a number, and GitHub links nothing."""
     marks = re.sub(r"[^\w .,()=+%-]|_", lambda match: f"&#{ord(match[0])};", make_visible(text))
     return f"<code>{marks}</code>"

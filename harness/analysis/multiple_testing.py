@@ -1,4 +1,4 @@
-"""More than one test at a time, counts of different items, and several seeds: what one p value cannot say."""
+"""Several tests at once, counts over different items, and several seeds: what one p value cannot answer."""
 
 from collections.abc import Sequence
 from math import ceil, sqrt
@@ -9,73 +9,80 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import boschloo_exact, nct
 from scipy.stats import t as student
 
-# Fewer seeds say something of checkpoints, not of the recipe that made them.
+# Fewer seeds describe single checkpoints, not the recipe that made them.
 MIN_SEEDS = 3
 _MAX_SEEDS = 1000
 
 
 def holm_adjust(p_values: Sequence[float]) -> tuple[float, ...]:
-    """The p values adjusted for being one family, in the order given: below alpha is significant in the family.
+    """Adjust the p values of one family, in the order given: below alpha means significant in the family.
 
-    Holm's step-down method keeps the chance of any false finding below alpha, whatever the tests have to do with one
-    another. Holm, Scand. J. Stat. 6 (1979) 65-70. An adjusted value is never below its own, nor above 1, and the order
-    by size stays.
+    Holm's step-down method keeps the chance of any false finding below alpha, however the tests depend on one another.
+    Holm, Scand. J. Stat. 6 (1979) 65-70. An adjusted value is never below the original, nor above 1, and the order by
+    size is kept.
 
     Raises:
-        ValueError: a value is no probability.
+        ValueError: a value is not a probability.
     """
     if not all(0 <= p <= 1 for p in p_values):
         raise ValueError(f"{list(p_values)} are no p values")
     adjusted, running = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = running
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = running
     return tuple(adjusted)
 
 
 def boschloo_p_value(first: tuple[int, int], second: tuple[int, int]) -> float:
-    """The two-sided p value of Boschloo's exact test: have two groups, of which only counts are known, one rate.
+    """Compute the two-sided p value of Boschloo's exact test that two groups, known by counts, have one rate.
 
-    For rows whose single items nobody kept; rows on the same items are compared by McNemar's test, which finds more.
+    For rows without item-level results; McNemar's test compares rows on the same items with more power.
     Boschloo, Stat. Neerl. 24 (1970) 1-35.
 
     Args:
-        first: (right, asked) of one group.
-        second: (right, asked) of the other.
+        first: (right, total) of one group.
+        second: (right, total) of the other.
 
     Raises:
-        ValueError: counts that are no proportions.
+        ValueError: the counts are impossible.
     """
     _check_proportions(first, second)
-    (right, total), (other, asked) = first, second
+    (first_right, first_total), (second_right, second_total) = first, second
     # Groups are columns: scipy conditions on the column totals.
-    return min(1.0, float(boschloo_exact([[right, other], [total - right, asked - other]]).pvalue))
+    return min(
+        1.0,
+        float(
+            boschloo_exact(
+                [[first_right, second_right], [first_total - first_right, second_total - second_right]]
+            ).pvalue
+        ),
+    )
 
 
 def unpaired_interval(first: tuple[int, int], second: tuple[int, int], confidence: float = 0.95) -> Interval:
-    """The interval of the difference of two independent proportions, first less second, by their Wilson intervals.
+    """Compute the interval of the difference of two independent proportions, first less second.
 
-    Newcombe, Stat. Med. 17 (1998) 873-890, method 10 there.
+    From their Wilson intervals: Newcombe, Stat. Med. 17 (1998) 873-890, method 10 there.
 
     Raises:
-        ValueError: counts that are no proportions.
+        ValueError: the counts are impossible.
     """
     _check_proportions(first, second)
     rate, other = first[0] / first[1], second[0] / second[1]
     low, high = wilson_interval(*first, confidence)
-    least, most = wilson_interval(*second, confidence)
+    other_low, other_high = wilson_interval(*second, confidence)
     difference = rate - other
     return Interval(
-        max(-1.0, difference - sqrt((rate - low) ** 2 + (most - other) ** 2)),
-        min(1.0, difference + sqrt((high - rate) ** 2 + (other - least) ** 2)),
+        max(-1.0, difference - sqrt((rate - low) ** 2 + (other_high - other) ** 2)),
+        min(1.0, difference + sqrt((high - rate) ** 2 + (other - other_low) ** 2)),
     )
 
 
 def unpaired_power(rate: float, other: float, each: int, alpha: float = 0.05) -> float:
-    """The probability that two rows of `each` items, compared by their counts alone, show their true difference.
+    """Compute the power of comparing two rows of `each` items by their counts alone.
 
-    The normal formula, exact enough from some hundred items on. Fleiss, Levin and Paik, Statistical Methods for Rates
-    and Proportions (3rd ed., 2003), ch. 4, without continuity correction.
+    The normal approximation, accurate enough from about a hundred items on, without continuity correction. Fleiss,
+    Levin and Paik, Statistical Methods for Rates and Proportions (3rd ed., 2003), ch. 4.
     """
     spread, pooled = _standard_deviations(rate, other)
     if spread == 0:  # every item is certain: 0 against 0 is no difference, 0 against 1 is found at once
@@ -85,7 +92,7 @@ def unpaired_power(rate: float, other: float, each: int, alpha: float = 0.05) ->
 
 
 def unpaired_items_needed(rate: float, other: float, power: float = 0.80, alpha: float = 0.05) -> int | None:
-    """Items a row that `unpaired_power` asks for; None for equal rates."""
+    """Compute the items a row for which `unpaired_power` reaches `power`; None for equal rates."""
     if rate == other:
         return None
     spread, pooled = _standard_deviations(rate, other)
@@ -93,12 +100,12 @@ def unpaired_items_needed(rate: float, other: float, power: float = 0.80, alpha:
 
 
 def seeds_interval(rates: Sequence[float], confidence: float = 0.95) -> Interval:
-    """The t interval of a recipe's mean score over training seeds, each seed one observation (df = seeds - 1).
+    """Compute the t interval of a recipe's mean score, each training seed one observation (df = seeds - 1).
 
-    Items are not observations here: seeds answer the same ones. The ends may leave 0 to 1; few seeds say little.
+    Items are not observations here: all seeds answer the same ones. The ends may leave 0 to 1.
 
     Raises:
-        ValueError: fewer than three seeds, or a confidence that is none.
+        ValueError: fewer than three seeds, or a confidence outside 0 to 1.
     """
     if len(rates) < MIN_SEEDS or not 0 < confidence < 1:
         raise ValueError(f"{len(rates)} seeds and a confidence of {confidence} give no interval")
@@ -107,7 +114,7 @@ def seeds_interval(rates: Sequence[float], confidence: float = 0.95) -> Interval
 
 
 def seeds_needed(gain: float, spread: float, power: float = 0.80, alpha: float = 0.05, arms: int = 1) -> int | None:
-    """Training seeds on which a two-sided t test finds a gain of the mean, in its own direction.
+    """Compute how many training seeds a two-sided t test needs to find a gain of the mean, in its own direction.
 
     Args:
         gain: true difference of the mean score, as a proportion; its sign does not matter.
@@ -129,7 +136,7 @@ def seeds_needed(gain: float, spread: float, power: float = 0.80, alpha: float =
 
 
 def _standard_deviations(rate: float, other: float) -> tuple[float, float]:
-    """Standard deviation of one item's difference where the rates are these, and where both are their mean."""
+    """Return the standard deviation of one item's difference at these rates, and with both at their mean."""
     mean = (rate + other) / 2
     return sqrt(rate * (1 - rate) + other * (1 - other)), sqrt(2 * mean * (1 - mean))
 

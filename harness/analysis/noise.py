@@ -1,4 +1,4 @@
-"""How small a difference between two rows means nothing, judged from a model that was scored several times."""
+"""The noise floor: how small a difference of two rows means nothing, from several runs of one model."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class NoiseFloor:
-    """What the runs of one model say about differences in items answered right.
+    """What several runs of one model imply for differences in items answered right.
 
     Attributes:
         seen: the largest difference between two of the runs.
-        flips: the most items that flipped between two of them.
-        expected: 95 % of the differences between two runs with so many flips lie within plus and minus this.
-        most: the same for the most flips that so few runs leave possible (95 %, one-sided).
-        least: the smallest difference that need not be noise, in items.
+        flips: the largest number of items that flipped between two of them.
+        expected: 95 % of the differences between two runs with so many flips are within plus and minus this.
+        most: the same for the upper limit of flips compatible with so few runs (95 %, one-sided).
+        least: the smallest difference above the noise, in items.
     """
 
     seen: int
@@ -31,15 +31,15 @@ class NoiseFloor:
 
 
 def compute_noise_floor(noise: NoiseRecord) -> NoiseFloor:
-    """The floor under any difference between two rows of the same engine and device.
+    """Compute the noise floor of differences between two rows of the same engine and device.
 
     Two runs of one model are exchangeable: an item that flips between them is a gain or a loss with equal chance, so
     the variance of their difference is the expected number of flips, however unlike the items are, and the difference
     of Poisson many gains and losses follows Skellam's distribution (J. R. Stat. Soc. A 109 (1946) 296). The pair with
-    the most flips counts, not the mean: runs come in clusters of one schedule, and two rows may be of two of them.
+    the most flips counts, not the mean: runs cluster by batch schedule, and two rows may be of two clusters.
 
     `least` is one more than the larger of `seen` and `expected`. Where no item flipped it is one more than `most`,
-    since silence of few runs is weak evidence; where every answer of every run, and of every pass, is equal in every
+    since few runs without a flip are weak evidence; where every answer of every run and every pass is equal in every
     token, it is 1.
     """
     low, high = noise.spread
@@ -56,11 +56,11 @@ def compute_noise_floor(noise: NoiseRecord) -> NoiseFloor:
 
 @dataclass(frozen=True, slots=True)
 class SettingsFlips:
-    """Two records of one model whose settings should ask it for the same, and do not.
+    """Two records of one model under settings that should give equal answers but do not.
 
     Attributes:
         first, second: the records.
-        won, lost: items that the second's first run alone has right, and the first's alone.
+        won, lost: items right only in the second's first run, and only in the first's.
     """
 
     first: NoiseRecord
@@ -70,44 +70,47 @@ class SettingsFlips:
 
     @property
     def flips(self) -> int:
-        """Items on which the two do not agree."""
+        """Number of items that are right in one record and wrong in the other."""
         return self.won + self.lost
 
     @property
     def least(self) -> int:
-        """The smallest difference in items that so many flips do not explain (see `floor`)."""
+        """The smallest difference in items that so many flips do not explain (see `compute_noise_floor`)."""
         return 1 + bound_difference(self.flips)
 
     @property
     def even(self) -> bool:
-        """Whether gains and losses are balanced as chance leaves them, so that rounding may be all that differs."""
+        """Whether gains and losses are balanced within chance, so that rounding alone may explain them."""
         return abs(self.won - self.lost) < self.least
 
 
 def select_newest_records(records: Iterable[NoiseRecord]) -> list[NoiseRecord]:
-    """Of records of the same model under the same settings the last one, by model: it was asked for as the better."""
-    kinds = {
-        (_request_key(one), digest(one.engine), one.provenance.device): one
-        for one in sorted(records, key=lambda one: (one.created, digest(one.runs)))
+    """Select the newest record of each model, settings and device, sorted by model."""
+    newest_records = {
+        (_request_key(record), digest(record.engine), record.provenance.device): record
+        for record in sorted(records, key=lambda record: (record.created, digest(record.runs)))
     }
-    return sorted(kinds.values(), key=lambda one: (one.candidate, _request_key(one), one.created, digest(one.engine)))
+    return sorted(
+        newest_records.values(),
+        key=lambda record: (record.candidate, _request_key(record), record.created, digest(record.engine)),
+    )
 
 
 def find_settings_flips(records: Sequence[NoiseRecord]) -> list[SettingsFlips]:
-    """Of each model with several records, the two under unlike settings between which the most items flip.
+    """Find, for each model with several records, the two settings between which the most items flip.
 
-    A command that repeats itself to the token only repeats how rounding fell: another share of prompts in a batch, or
-    another kernel, lets it fall otherwise. What then flips is the part of an answer's luck that repetition hides.
+    A run that reproduces every token also reproduces its rounding errors; another batch composition or another kernel
+    rounds differently. The items that then flip are noise that repeated runs do not show.
 
     Args:
-        records: as `newest` gives them; records of one model stand together.
+        records: as `select_newest_records` returns them; records of one model are adjacent.
     """
-    found = []
+    settings_flips = []
     for _, group in groupby(records, _request_key):
         pairs = [_count_settings_flips(one, other) for one, other in combinations(group, 2)]
-        if moved := [pair for pair in pairs if pair.flips]:
-            found.append(max(moved, key=lambda pair: pair.flips))
-    return found
+        if unequal_pairs := [pair for pair in pairs if pair.flips]:
+            settings_flips.append(max(unequal_pairs, key=lambda pair: pair.flips))
+    return settings_flips
 
 
 def _count_settings_flips(one: NoiseRecord, other: NoiseRecord) -> SettingsFlips:
@@ -117,7 +120,7 @@ def _count_settings_flips(one: NoiseRecord, other: NoiseRecord) -> SettingsFlips
 
 
 def _request_key(noise: NoiseRecord) -> tuple[str, ...]:
-    """What was asked of which model: records that are alike in it differ by engine, settings or device alone."""
+    """Identify what was asked of which model: records with one key differ only by engine, settings or device."""
     return (
         noise.model.weights_sha256 or noise.candidate,
         digest(noise.model.identity),
@@ -128,29 +131,33 @@ def _request_key(noise: NoiseRecord) -> tuple[str, ...]:
 
 
 def describe_noise_floor(noise: NoiseRecord) -> str:
-    """What a reader may take along, in one sentence."""
-    found, times, mixed = compute_noise_floor(noise), len(noise.runs), _depends_on_batch(noise)
-    where = (
+    """Describe the noise floor in one sentence."""
+    floor, runs, mixed = compute_noise_floor(noise), len(noise.runs), _depends_on_batch(noise)
+    subject = (
         f"two rows like {noise.candidate}'s of {noise.items:,} items on {noise.engine.version} and "
         f"{noise.provenance.device}"
     )
-    if found.least == 1:
-        return f"all {times} runs are equal in every token: as far as they tell, no difference between {where} is noise"
-    told = f"a difference smaller than {found.least} items between {where} means nothing ({times} runs"
+    if floor.least == 1:
+        return (
+            f"all {runs} runs are equal in every token: as far as they tell, no difference between {subject} is noise"
+        )
+    summary = f"a difference smaller than {floor.least} items between {subject} means nothing ({runs} runs"
     if noise.unsteady == 0:
         equal = f"{100 * noise.equal_share:.1f} % of the answers equal in every token"
-        asked = ", not all of them where prompts shared their batches otherwise" if mixed else ""
-        return f"{told}, {equal}{asked}: no item flipped, but so few runs leave a difference of {found.most} possible)"
+        note = ", not all of them where prompts shared their batches otherwise" if mixed else ""
+        return (
+            f"{summary}, {equal}{note}: no item flipped, but so few runs leave a difference of {floor.most} possible)"
+        )
     return (
-        f"{told}: {found.seen} was the largest difference seen, {found.expected} covers 95 % where {found.flips:,} "
-        f"{_pluralise_flips(found.flips)}, as between two of them; so few runs leave {found.most} possible)"
+        f"{summary}: {floor.seen} was the largest difference seen, {floor.expected} covers 95 % where {floor.flips:,} "
+        f"{_pluralise_flips(floor.flips)}, as between two of them; so few runs leave {floor.most} possible)"
     )
 
 
 def _depends_on_batch(noise: NoiseRecord) -> bool:
-    """Whether an answer hung on the prompts that shared its batch."""
-    made = noise.passes
-    return made is not None and any(pair.equal < made.selection.scored for pair in made.pairs)
+    """Tell whether any answer depended on the other prompts in its batch."""
+    passes = noise.passes
+    return passes is not None and any(pair.equal < passes.selection.scored for pair in passes.pairs)
 
 
 def _pluralise_flips(count: int) -> str:
@@ -158,21 +165,21 @@ def _pluralise_flips(count: int) -> str:
 
 
 def bound_difference(mean: float) -> int:
-    """The smallest whole number that 95 % of the differences between two runs do not exceed in size.
+    """Compute the smallest whole number that 95 % of the differences between two runs do not exceed.
 
     Args:
         mean: items that change between right and wrong from one run to the next, on average.
     """
     counts = _poisson_probabilities(mean / 2)
-    inside, reach = sum(one * one for one in counts), 0
+    inside, reach = sum(probability * probability for probability in counts), 0
     while inside < CONFIDENCE and reach < len(counts):
         reach += 1
-        inside += 2 * sum(one * other for one, other in zip(counts, counts[reach:], strict=False))
+        inside += 2 * sum(probability * shifted for probability, shifted in zip(counts, counts[reach:], strict=False))
     return reach
 
 
 def _poisson_probabilities(mean: float) -> list[float]:
-    """Probabilities of 0, 1, 2, ... events, as far as they matter."""
+    """Return the probabilities of 0, 1, 2, ... events, as far as they matter."""
     if mean <= 0:
         return [1.0]
     last = int(mean + 12 * sqrt(mean) + 20)
@@ -180,7 +187,7 @@ def _poisson_probabilities(mean: float) -> list[float]:
 
 
 def _poisson_upper_limit(events: int) -> float:
-    """The one-sided 95 % upper limit of a Poisson mean of which so many events were seen (Garwood, 1936)."""
+    """Compute the one-sided 95 % upper limit of a Poisson mean, given an event count (Garwood, 1936)."""
     low, high = float(events), events + 10 * sqrt(events + 1) + 10
     for _ in range(60):
         middle = (low + high) / 2

@@ -1,4 +1,4 @@
-"""How far a score may be believed: the interval of one row, and the difference that two rows can show."""
+"""Intervals of one row's score and of the difference of two rows, with the tests and sample sizes for them."""
 
 from math import ceil, sqrt
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats import binom
 
-# The share of items on which two rows are taken to disagree where nobody has looked.
+# The share of items on which two rows are assumed to disagree before they are measured.
 DEFAULT_DISCORDANCE = 0.25
 _EXACT_LIMIT = 1_000_000
 
@@ -20,17 +20,17 @@ class Interval(NamedTuple):
 
 
 def format_points(difference: float) -> str:
-    """A difference of proportions, or a bound of one, in points: two decimals and its sign, wherever it is printed.
+    """Format a difference of proportions, or a bound of one, in points: two decimals and its sign.
 
-    What is too small for the decimals keeps its sign, so -0.00 is a loss; only a true zero is +0.00.
+    A value too small for the decimals keeps its sign, so -0.00 is a loss; only a true zero is +0.00.
     """
     return f"{100 * difference + 0.0:+.2f}"
 
 
 def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval of a proportion, without continuity correction.
+    """Compute Wilson's score interval of a proportion, without continuity correction.
 
-    It never leaves 0 to 1 and stays honest at the floor, where a Wald interval shrinks to nothing.
+    It stays within 0 to 1 and keeps its width near 0 and 1, where a Wald interval shrinks to nothing.
     Wilson, JASA 22 (1927) 209-212; recommended by Brown, Cai and DasGupta, Stat. Sci. 16 (2001) 101-133.
 
     Args:
@@ -57,7 +57,7 @@ def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Int
 def resolvable_difference(
     total: int, discordance: float = DEFAULT_DISCORDANCE, power: float = 0.80, alpha: float = 0.05
 ) -> float | None:
-    """The smallest true difference that McNemar's two-sided test finds between two rows on the same items.
+    """Compute the smallest true difference that McNemar's two-sided test finds between two rows on the same items.
 
     Connor's sample size for paired proportions (Biometrics 43 (1987) 207-211, p. 209),
     n = ((z(1 - alpha/2) sqrt(psi) + z(power) sqrt(psi - d^2)) / d)^2 with psi the discordance, solved for d.
@@ -69,7 +69,7 @@ def resolvable_difference(
         alpha: two-sided significance level.
 
     Returns:
-        The difference as a proportion; None where even one-sided discordance would not be found on so few items.
+        The difference as a proportion; None if even fully one-sided discordance is not found with so few items.
 
     Raises:
         ValueError: an argument is impossible.
@@ -85,7 +85,7 @@ def resolvable_difference(
 
 
 class PairCounts(NamedTuple):
-    """Two rows on the same items, counted: right in both, in the first alone, in the second alone, in neither."""
+    """Item counts of two rows on the same items: right in both, only in the first, only in the second, in neither."""
 
     both: int
     first: int
@@ -94,7 +94,7 @@ class PairCounts(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Items."""
+        """Number of items."""
         return sum(self)
 
     @property
@@ -104,10 +104,10 @@ class PairCounts(NamedTuple):
 
 
 def newcombe_interval(pairs: PairCounts, confidence: float = 0.95) -> Interval:
-    """The interval of a paired difference of proportions: Newcombe's method 10, by Wilson's intervals and correlation.
+    """Compute the interval of a paired difference of proportions: Newcombe's method 10, from Wilson's intervals.
 
-    Newcombe, Stat. Med. 17 (1998) 2635-2650, with the continuity correction of the correlation that he gives there. It
-    stays within -1 to 1 and does not shrink to nothing where no pair is discordant.
+    Newcombe, Stat. Med. 17 (1998) 2635-2650, with the continuity correction of the correlation given there. It stays
+    within -1 to 1 and does not shrink to nothing where no pair is discordant.
 
     Args:
         pairs: counts of at least one item.
@@ -121,18 +121,18 @@ def newcombe_interval(pairs: PairCounts, confidence: float = 0.95) -> Interval:
     total = pairs.total
     right, other = pairs.both + pairs.first, pairs.both + pairs.second
     low, high = wilson_interval(right, total, confidence)
-    least, most = wilson_interval(other, total, confidence)
-    rate, against = right / total, other / total
+    other_low, other_high = wilson_interval(other, total, confidence)
+    rate, other_rate = right / total, other / total
     phi = _phi_coefficient(pairs)
-    below, above = rate - low, most - against
+    below, above = rate - low, other_high - other_rate
     down = sqrt(max(0.0, below**2 - 2 * phi * below * above + above**2))
-    below, above = against - least, high - rate
+    below, above = other_rate - other_low, high - rate
     up = sqrt(max(0.0, below**2 - 2 * phi * below * above + above**2))
     return Interval(max(-1.0, pairs.difference - down), min(1.0, pairs.difference + up))
 
 
 def mcnemar_p_value(pairs: PairCounts) -> float:
-    """The two-sided p value of McNemar's exact test: are the discordant pairs a fair coin's.
+    """Compute the two-sided p value of McNemar's exact test that discordant pairs are equally likely either way.
 
     McNemar, Psychometrika 12 (1947) 153-157; exact by the binomial distribution. Without a discordant pair it is 1.
     """
@@ -141,7 +141,7 @@ def mcnemar_p_value(pairs: PairCounts) -> float:
 
 
 def mcnemar_mid_p_value(pairs: PairCounts) -> float:
-    """The same with half of the observed outcome's probability: less conservative, nearly exact.
+    """Compute the mid-p value, with half of the observed outcome's probability: less conservative, nearly exact.
 
     Fagerland, Lydersen and Laake, BMC Med. Res. Methodol. 13 (2013) 91.
     """
@@ -154,7 +154,7 @@ def mcnemar_mid_p_value(pairs: PairCounts) -> float:
 
 
 def items_needed(difference: float, discordance: float, power: float = 0.80, alpha: float = 0.05) -> int | None:
-    """Items on which McNemar's two-sided test would find a difference; Connor's sample size, as above.
+    """Compute the items with which McNemar's two-sided test finds a difference, by Connor's sample size as above.
 
     Args:
         difference: the true one, as a proportion.
@@ -174,40 +174,40 @@ def items_needed(difference: float, discordance: float, power: float = 0.80, alp
 
 
 def exact_power(total: int, difference: float, discordance: float, alpha: float = 0.05) -> float:
-    """The probability that McNemar's exact two-sided test finds a true difference, and finds it in its own direction.
+    """Compute the probability that McNemar's exact two-sided test finds a true difference in its own direction.
 
-    The number of discordant pairs is binomial, and among them the better row's wins are: both sums are taken whole but
-    for discordant counts of a probability below 1e-15 on either side.
+    The number of discordant pairs is binomial, and so are the better row's wins among them. Both sums are complete but
+    for discordant counts in either tail of probability below 1e-15.
 
     Args:
         total: items that both rows answer, at least 1.
         difference: the true one, as a proportion; its sign does not matter.
         discordance: share of items that exactly one of the two rows gets right; at least the difference.
-        alpha: two-sided significance level; found is p below it.
+        alpha: two-sided significance level; a difference is found if p is below it.
 
     Raises:
-        ValueError: no two rows differ so.
+        ValueError: no two rows can differ like this.
     """
     gap = abs(difference)
     if total < 1 or not 0 < gap <= discordance <= 1 or not 0 < alpha < 1:
         raise ValueError(f"no two rows have {total=}, {difference=}, {discordance=}, {alpha=}")
     least, most = binom.ppf(1e-15, total, discordance), binom.isf(1e-15, total, discordance)
     discordant = np.arange(max(0, int(least)), int(most) + 1)
-    # The most losses that still are significant: one less than the first count whose tail reaches half of alpha.
+    # The most losses that are still significant: one less than the first count whose tail reaches half of alpha.
     losses = binom.ppf(alpha / 2, discordant, 0.5) - 1
-    found = binom.cdf(losses, discordant, (1 - gap / discordance) / 2)
-    return float(np.sum(binom.pmf(discordant, total, discordance) * found))
+    power_given_discordant = binom.cdf(losses, discordant, (1 - gap / discordance) / 2)
+    return float(np.sum(binom.pmf(discordant, total, discordance) * power_given_discordant))
 
 
 def items_needed_exact(difference: float, discordance: float, power: float = 0.80, alpha: float = 0.05) -> int:
-    """Items on which McNemar's exact test finds a difference: Connor's number, raised until the exact power suffices.
+    """Compute the items with which McNemar's exact test reaches the power: Connor's number, raised as needed.
 
-    The exact test needs some more than the formula, which is of large numbers. Its power is not quite monotone in the
-    items; this is a number that suffices while one item less does not, or the formula's own where that does. Above a
-    million items the two differ by less than 0.2 %, and the formula's number is given.
+    The exact test needs a few more than the formula, which holds for large numbers. Its power is not quite monotone in
+    the items; the result suffices while one item less does not, unless the formula's own number suffices. Above a
+    million items the two differ by less than 0.2 %, and the formula's number is returned.
 
     Raises:
-        ValueError: no two rows differ so.
+        ValueError: no two rows can differ like this.
     """
     least = items_needed(difference, discordance, power, alpha)
     if least is None:
@@ -226,7 +226,7 @@ def items_needed_exact(difference: float, discordance: float, power: float = 0.8
 
 
 def _phi_coefficient(pairs: PairCounts) -> float:
-    """Phi of the 2 x 2 table, its numerator corrected for continuity where it is positive; 0 where a margin is."""
+    """Compute phi of the 2 x 2 table, a positive numerator corrected for continuity; 0 if a margin is 0."""
     both, first, second, neither = pairs
     margins = (both + first) * (second + neither) * (both + second) * (first + neither)
     if margins == 0:
@@ -237,7 +237,7 @@ def _phi_coefficient(pairs: PairCounts) -> float:
 
 
 def _normal_quantile(probability: float) -> float:
-    """The standard normal quantile."""
+    """Compute the standard normal quantile."""
     if not 0 < probability < 1:
         raise ValueError(f"{probability} is no probability between 0 and 1")
     return float(ndtri(probability))

@@ -1,4 +1,4 @@
-"""Holds one module for each group of commands: its options, and the function that runs it.
+"""Holds one module for each command: its `Options`, and `run`, the function that runs it.
 
-Its public face is `table.COMMANDS`; `baseline_bench.cli` imports a command's module when the command runs.
+Start at `COMMANDS` in `baseline_bench.cli`, which imports a command's module when the command runs.
 """

@@ -14,11 +14,15 @@ Options = ScoringOptions
 
 def run(options: Options, console: Console) -> int:
     """Score a model and add its row."""
-    began = perf_counter()
-    asked = planning.plan_task(options)
-    with pipeline.start_early(options, asked, console) as ahead:
+    start_time = perf_counter()
+    task_plan = planning.plan_task(options)
+    with pipeline.start_early(options, task_plan, console) as early_processes:
         (scored,) = pipeline.evaluate_plans(
-            [planning.plan_evaluation(options, console, asked)], console, began, leaderboard.update_pages, ahead
+            [planning.plan_evaluation(options, console, task_plan)],
+            console,
+            start_time,
+            leaderboard.update_pages,
+            early_processes,
         )
     summary.show_entry(scored, options.as_json, console)
     return 0

@@ -1,4 +1,4 @@
-"""`bench board`: render every page from the entries, or say where pages, entries, records and completions disagree."""
+"""`bench board`: render every page from the entries, or report where pages, entries, records and completions differ."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ class Options:
 
 
 def run(options: Options, console: Console) -> int:
-    """Render, naming what changed; or check, one line a fault, exit status 1 where there is any. Notes are no faults.
+    """Render and print the changed files; or check, print one line per fault and exit with 1. Notes are not faults.
 
     Raises:
         BenchError: --base without --check, or no such folder.
@@ -36,13 +36,15 @@ def run(options: Options, console: Console) -> int:
         console.write("".join(f"{path}\n" for path in changed))
         return 0
     grader = Regrader(options.tasks, options.mirror)
-    found = checking.check_leaderboards(options.leaderboards, grader, options.base)
-    for label, why in sorted(grader.unchecked.items()):
-        console.warn(f"unchecked: the answers to {label} were not judged again: {why}")
-    console.write("".join(f"{line}\n" for line in (*found.faults, *found.notes)))
-    names = leaderboard.list_boards(options.leaderboards)
-    entries = sum(len(leaderboard.list_files(options.leaderboards / name, leaderboard.ENTRY_SUFFIX)) for name in names)
+    checked = checking.check_leaderboards(options.leaderboards, grader, options.base)
+    for label, reason in sorted(grader.unchecked.items()):
+        console.warn(f"unchecked: the answers to {label} were not judged again: {reason}")
+    console.write("".join(f"{line}\n" for line in (*checked.faults, *checked.notes)))
+    board_names = leaderboard.list_boards(options.leaderboards)
+    entries = sum(
+        len(leaderboard.list_files(options.leaderboards / name, leaderboard.ENTRY_SUFFIX)) for name in board_names
+    )
     since = "" if options.base is None else f", the history since {options.base}"
-    faults = f"{len(found.faults):,} faults"
-    console.say(f"checked {entries:,} entries on {len(names):,} boards, their records and pages{since}: {faults}")
-    return 1 if found.faults else 0
+    faults = f"{len(checked.faults):,} faults"
+    console.say(f"checked {entries:,} entries on {len(board_names):,} boards, their records and pages{since}: {faults}")
+    return 1 if checked.faults else 0

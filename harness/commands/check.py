@@ -1,4 +1,4 @@
-"""`bench check`: what would make a recipe train wrongly, told in seconds on a CPU, before any weights are loaded."""
+"""`bench check`: find what would make a recipe train wrongly, in seconds on a CPU, before any weights are loaded."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ _MEMORY_OPTIONS = {"precision", "weights", "optimizer", "batch", "forward_tokens
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """A recipe to look at, with what is to differ from it; or a file to look for a task's test items in."""
+    """A recipe to check, with changes to its keys; or a file to search for a task's test items."""
 
     recipe: str | None = argument("a name of `bench list recipes`, or a .toml file", "RECIPE", None)
     base: str | None = recipe_base_option()
@@ -51,8 +51,8 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class DecoderShape:
-    """A decoder's size: blocks, (name, inputs, outputs) of each linear layer of a block, the other numbers of a block
-    (norms, biases), numbers outside the blocks (a tied head counted once), tokens of the vocabulary, width.
+    """A decoder's size: its blocks, (name, inputs, outputs) of each linear layer of a block, the other parameters of a
+    block (norms, biases), the parameters outside the blocks (a tied head counted once), vocabulary size and width.
     """
 
     layers: int
@@ -64,7 +64,7 @@ class DecoderShape:
 
 
 def run(options: Options, console: Console) -> int:
-    """Print what was found; exit status 1 where something would make the training, or its score, wrong.
+    """Print the findings; exit with 1 if one of them would make the training, or its score, wrong.
 
     Raises:
         BenchError: the recipe, its data or its task cannot be read, or neither recipe nor data is given.
@@ -90,11 +90,11 @@ def run(options: Options, console: Console) -> int:
         console.say(f"base {recipe.base}: looking for it, fetching what is missing")
         with runs.explaining_write_errors(options.cache):
             model = registry.resolve_model(recipes.resolve_path(recipe, "base"), options.cache)
-        speech = tokenizer.load_tokenizer(model)
+        model_tokenizer = tokenizer.load_tokenizer(model)
     except BenchError as error:
         findings.append(f"rows and sizes were not looked at, since the base is not at hand: {error}; or --base MODEL")
     else:
-        findings += _check_rows(recipe, samples, speech, model, console)
+        findings += _check_rows(recipe, samples, model_tokenizer, model, console)
     findings += _check_leaks(samples, task, options.mirror, console)
     if root := contamination.find_shared_origin(
         recipe.derived_from, recipes.resolve_path(recipe, "data"), recipes.resolve_path(recipe, "task")
@@ -107,16 +107,16 @@ def run(options: Options, console: Console) -> int:
 
 
 def count_steps(count: int, batch: int, epochs: float, max_steps: int | None) -> tuple[int, int]:
-    """(steps of an optimizer, rows of the last one); a part of an epoch takes that part of the rows."""
+    """Return (optimizer steps, rows of the last one); a fraction of an epoch takes that fraction of the rows."""
     whole, part = int(epochs), epochs - int(epochs)
     epoch_rows = [count] * whole + ([max(1, round(part * count))] if part > 0 else [])
-    windows = [min(batch, left - start) for left in epoch_rows for start in range(0, left, batch)]
+    windows = [min(batch, remaining - start) for remaining in epoch_rows for start in range(0, remaining, batch)]
     windows = windows[:max_steps]
     return len(windows), windows[-1]
 
 
 def read_shape(config: Mapping[str, Any]) -> DecoderShape | None:
-    """Sizes of a decoder from its config.json alone; None for a family whose arithmetic is not known here."""
+    """Read a decoder's size from its config.json alone; return None for an unknown model family."""
     text = config.get("text_config", config)
     kind = text.get("model_type")
     needed = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
@@ -146,70 +146,76 @@ def read_shape(config: Mapping[str, Any]) -> DecoderShape | None:
 
 
 def count_trainable(config: Mapping[str, Any], options: Any) -> tuple[int, int] | None:
-    """(numbers trained with these options, numbers in all with adapters); None where the family is not known here.
+    """Return (trained parameters, all parameters including adapters); None for an unknown model family.
 
-    Options with `r` and `targets` are adapters: r * (inputs + outputs) numbers for every linear layer they target.
+    Options with `r` and `targets` are adapters: r * (inputs + outputs) parameters for every linear layer they target.
     """
-    found = read_shape(config)
-    if found is None:
+    shape = read_shape(config)
+    if shape is None:
         return None
-    base = found.outside + found.layers * (found.others + sum(i * o for _, i, o in found.linears))
+    base = shape.outside + shape.layers * (shape.others + sum(i * o for _, i, o in shape.linears))
     if not _is_adapter(options):
         return base, base
-    each = sum(options.r * (i + o) for name, i, o in found.linears if name in options.targets)
-    return found.layers * each, base + found.layers * each
+    per_layer = sum(options.r * (i + o) for name, i, o in shape.linears if name in options.targets)
+    return shape.layers * per_layer, base + shape.layers * per_layer
 
 
 def estimate_memory(
     config: Mapping[str, Any], options: Any, tokens: int, supervised: int
 ) -> tuple[tuple[str, float], ...] | None:
-    """(what, bytes) of a training on one device, good for "will it fit" and for nothing finer; None where not known.
+    """Estimate the bytes of a training on one device as (what, bytes); good only for "will it fit". None if unknown.
 
     Args:
-        tokens: of one forward pass.
-        supervised: those of them that have logits.
+        tokens: tokens of one forward pass.
+        supervised: how many of them have logits.
     """
-    found, size = read_shape(config), count_trainable(config, options)
-    if found is None or size is None or not all(hasattr(options, key) for key in _MEMORY_OPTIONS):
+    shape, size = read_shape(config), count_trainable(config, options)
+    if shape is None or size is None or not all(hasattr(options, key) for key in _MEMORY_OPTIONS):
         return None
     (trained, total), half = size, 2 if options.precision == "bf16" else 4
-    linear = found.layers * sum(i * o for _, i, o in found.linears)
+    linear = shape.layers * sum(i * o for _, i, o in shape.linears)
     if _is_adapter(options):
-        held = 2 if "bf16" in (options.precision, options.weights) else 4
-        packed = (held - _NF4_BYTES) * linear if hasattr(options, "double_quantization") else 0.0
-        weights, gradients, embedded = held * (total - trained) - packed + 4 * trained, 4 * trained, 0
+        bytes_per_weight = 2 if "bf16" in (options.precision, options.weights) else 4
+        packed = (bytes_per_weight - _NF4_BYTES) * linear if hasattr(options, "double_quantization") else 0.0
+        weights, gradients, embedded = bytes_per_weight * (total - trained) - packed + 4 * trained, 4 * trained, 0
     else:
-        held = 4 if options.weights == "fp32" else 2
-        weights = held * total + (half * linear if half < held else 0.0)  # autocast keeps a cast copy
-        gradients, embedded = held * trained, found.vocabulary * found.hidden
+        bytes_per_weight = 4 if options.weights == "fp32" else 2
+        weights = bytes_per_weight * total + (
+            half * linear if half < bytes_per_weight else 0.0
+        )  # autocast keeps a cast copy
+        gradients, embedded = bytes_per_weight * trained, shape.vocabulary * shape.hidden
     states = 8 * trained if options.optimizer == "adamw" else 2 * (trained - embedded) + 8 * embedded
-    block = half * sum(i + o for _, i, o in found.linears) + 8 * found.hidden
-    blocks = half * found.hidden * found.layers + block if options.gradient_checkpointing else block * found.layers
-    activations = tokens * blocks + supervised * found.vocabulary * 8
+    block = half * sum(i + o for _, i, o in shape.linears) + 8 * shape.hidden
+    blocks = half * shape.hidden * shape.layers + block if options.gradient_checkpointing else block * shape.layers
+    activations = tokens * blocks + supervised * shape.vocabulary * 8
     return ("weights", weights), ("gradients", gradients), ("optimizer", states), ("activations", activations)
 
 
 def describe_prompt_mismatch(
-    messages: Sequence[Message], row: TrainingExample, task: Task, speech: ModelTokenizer
+    messages: Sequence[Message], row: TrainingExample, task: Task, model_tokenizer: ModelTokenizer
 ) -> str | None:
-    """Why a row's prompt is not the scorer's for the same question, from the last user turn on; None where it is.
+    """Return how a row's prompt differs from the scorer's for the same question, from the last user turn on, or None.
 
-    Where the row has all of the task's worked examples, the whole prompt must be the scorer's.
+    If the row has all of the task's worked examples, the whole prompt must equal the scorer's.
     """
-    tokenizer, how, last = speech.tokenizer, speech.manner, messages[-1]
+    tokenizer, prompt_format, last = model_tokenizer.tokenizer, model_tokenizer.manner, messages[-1]
     shots = task.messages(Problem(row.id, last.content, "", ""))[:-1]
-    scored, trained = encode_prompt(tokenizer, how, (*shots, last)), row.token_ids[: row.start]
+    scored, trained = encode_prompt(tokenizer, prompt_format, (*shots, last)), row.token_ids[: row.start]
     if tuple(messages[:-1]) == shots:
         return None if trained == scored else "the whole prompt differs"
-    alone = encode_prompt(tokenizer, how, (last,))
-    turn = len(alone) - _count_common_prefix(alone, encode_prompt(tokenizer, how, (Message("user", "?"),)))
+    single_turn = encode_prompt(tokenizer, prompt_format, (last,))
+    turn = len(single_turn) - _count_common_prefix(
+        single_turn, encode_prompt(tokenizer, prompt_format, (Message("user", "?"),))
+    )
     same = _count_common_prefix(trained[::-1], scored[::-1])
     return None if same >= turn else f"{turn - same} of the last turn's {turn} tokens differ"
 
 
-def _count_common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many leading ids two sequences share."""
-    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+def _count_common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """Count the leading ids that two sequences share."""
+    return next(
+        (n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
 
 
 def _is_adapter(options: Any) -> bool:
@@ -217,42 +223,40 @@ def _is_adapter(options: Any) -> bool:
 
 
 def _check_rows(
-    recipe: Recipe, samples: Sequence[Sample], speech: ModelTokenizer, model: Model, console: Console
+    recipe: Recipe, samples: Sequence[Sample], model_tokenizer: ModelTokenizer, model: Model, console: Console
 ) -> list[str]:
-    """Rows, steps and sizes for this base."""
+    """Check the rows against this base and print rows, steps and sizes; return the findings."""
     try:
-        made = rows.tokenise_samples(samples, speech.tokenizer, speech.manner, maxsize)
+        training_set = rows.tokenise_samples(samples, model_tokenizer.tokenizer, model_tokenizer.manner, maxsize)
     except BenchError as error:
         return [str(error)]
-    task, config = (
-        plugins.load_task(recipes.resolve_path(recipe, "task")),
-        json.loads((model.folder / "config.json").read_bytes()),
-    )
-    longest = max(made.rows, key=lambda row: len(row.token_ids))
-    over = [row.id for row in made.rows if len(row.token_ids) > recipe.max_length]
-    share, looked = made.supervised / made.tokens, _spread_evenly(len(made.rows))
-    odd = [(made.rows[n].id, describe_prompt_mismatch(samples[n].messages, made.rows[n], task, speech)) for n in looked]
-    findings = [f"the seam of {name} is not the scorer's: {why}" for name, why in odd if why][:_MAX_SHOWN]
+    task = plugins.load_task(recipes.resolve_path(recipe, "task"))
+    config = json.loads((model.folder / "config.json").read_bytes())
+    longest = max(training_set.rows, key=lambda row: len(row.token_ids))
+    too_long = [row.id for row in training_set.rows if len(row.token_ids) > recipe.max_length]
+    share = training_set.supervised / training_set.tokens
+    mismatches, seam = _check_seams(samples, training_set, task, model_tokenizer)
+    findings = mismatches[:_MAX_SHOWN]
     facts = [
-        ("rows", f"{len(made.rows):,}, digest {made.sha256[:12]}"),
-        ("tokens", f"{made.tokens:,}, {made.tokens / len(made.rows):.0f} a row"),
-        ("supervised", f"{made.supervised:,} tokens, {share:.1%}"),
-        ("longest row", f"{len(longest.token_ids)} tokens ({longest.id}); {len(over)} over {recipe.max_length}"),
+        ("rows", f"{len(training_set.rows):,}, digest {training_set.sha256[:12]}"),
+        ("tokens", f"{training_set.tokens:,}, {training_set.tokens / len(training_set.rows):.0f} a row"),
+        ("supervised", f"{training_set.supervised:,} tokens, {share:.1%}"),
+        ("longest row", f"{len(longest.token_ids)} tokens ({longest.id}); {len(too_long)} over {recipe.max_length}"),
         ("BOS, stop token", "as this model needs them, in every row"),
-        ("seam", f"as in scoring in {sum(not why for _, why in odd)} of {len(looked)} rows looked at"),
-        *_estimate_costs(recipe.options, config, made, len(longest.token_ids)),
+        ("seam", seam),
+        *_estimate_costs(recipe.options, config, training_set, len(longest.token_ids)),
     ]
     console.print(build_facts_table(f"\n{model.name} ({model.source}, {model.revision or 'no revision'})", facts))
-    for row in dict.fromkeys((made.rows[0], made.rows[-1])):
+    for row in dict.fromkeys((training_set.rows[0], training_set.rows[-1])):
         console.print(
             Text(f"\n{row.id}, ⟦supervised⟧:", style="bold"),
-            Text(replace_control_characters(_mark_completion(row, speech))),
+            Text(replace_control_characters(_mark_completion(row, model_tokenizer))),
         )
-    if over:
-        named = ", ".join(over[:_MAX_SHOWN]) + (", ..." if len(over) > _MAX_SHOWN else "")
-        findings.append(f"{len(over)} rows are longer than max_length = {recipe.max_length}: {named}")
-    if speech.context is not None and len(longest.token_ids) > speech.context:
-        findings.append(f"{longest.id} has {len(longest.token_ids)} tokens, the model takes {speech.context}")
+    if too_long:
+        listed = ", ".join(too_long[:_MAX_SHOWN]) + (", ..." if len(too_long) > _MAX_SHOWN else "")
+        findings.append(f"{len(too_long)} rows are longer than max_length = {recipe.max_length}: {listed}")
+    if model_tokenizer.context is not None and len(longest.token_ids) > model_tokenizer.context:
+        findings.append(f"{longest.id} has {len(longest.token_ids)} tokens, the model takes {model_tokenizer.context}")
     if not USUAL_SUPERVISED_SHARE[0] <= share <= USUAL_SUPERVISED_SHARE[1]:
         findings.append(
             f"{share:.1%} of the tokens are supervised, where {USUAL_SUPERVISED_SHARE[0]:.0%} to "
@@ -261,71 +265,87 @@ def _check_rows(
     return findings + _find_missing_targets(recipe.options, config)
 
 
+def _check_seams(
+    samples: Sequence[Sample], training_set: TrainingSet, task: Task, model_tokenizer: ModelTokenizer
+) -> tuple[list[str], str]:
+    """Return one finding per checked row whose prompt is not the scorer's, and a line with their number."""
+    findings, indices = [], _spread_evenly(len(training_set.rows))
+    for index in indices:
+        row = training_set.rows[index]
+        if mismatch := describe_prompt_mismatch(samples[index].messages, row, task, model_tokenizer):
+            findings.append(f"the seam of {row.id} is not the scorer's: {mismatch}")
+    return findings, f"as in scoring in {len(indices) - len(findings)} of {len(indices)} rows looked at"
+
+
 def _spread_evenly(count: int) -> list[int]:
-    """At most 64 places among so many, evenly spread, first and last included."""
+    """Return at most 64 evenly spread indices below `count`, including the first and the last."""
     return sorted({round(n * (count - 1) / (_SEAM_CHECKS - 1)) for n in range(_SEAM_CHECKS)})
 
 
-def _mark_completion(row: TrainingExample, speech: ModelTokenizer) -> str:
+def _mark_completion(row: TrainingExample, model_tokenizer: ModelTokenizer) -> str:
     parts = (row.token_ids[: row.start], row.token_ids[row.start :])
-    prompt, completion = (speech.tokenizer.decode(list(part), skip_special_tokens=False) for part in parts)
+    prompt, completion = (model_tokenizer.tokenizer.decode(list(part), skip_special_tokens=False) for part in parts)
     return f"{prompt}⟦{completion}⟧"
 
 
-def _estimate_costs(options: Any, config: Mapping[str, Any], made: TrainingSet, longest: int) -> list[tuple[str, str]]:
-    """Steps, numbers and memory, as far as this trainer's options and this family tell."""
+def _estimate_costs(
+    options: Any, config: Mapping[str, Any], training_set: TrainingSet, longest: int
+) -> list[tuple[str, str]]:
+    """Return steps, parameters and memory, as far as the trainer's options and the model family give them."""
     facts, size = [], count_trainable(config, options)
     batch = getattr(options, "batch", None)
     if batch is not None and hasattr(options, "epochs"):
-        count, last = count_steps(len(made.rows), batch, options.epochs, getattr(options, "max_steps", None))
+        count, last = count_steps(len(training_set.rows), batch, options.epochs, getattr(options, "max_steps", None))
         facts.append(("steps", f"{count:,} of {batch} rows, the last of {last}"))
     if size is None:
         return [*facts, ("trained", f"not worked out for model_type {config.get('model_type')}")]
     facts.append(("trained", f"{size[0]:,} of {size[1]:,} numbers, {size[0] / size[1]:.2%}"))
     tokens = max(longest, min(getattr(options, "forward_tokens", 0), longest * (batch or 1)))
-    if need := estimate_memory(config, options, tokens, round(tokens * made.supervised / made.tokens)):
-        told = ", ".join(f"{what} {part / machine.GIB:.1f}" for what, part in need)
-        total = sum(part for _, part in need) / machine.GIB
-        facts.append(("memory", f"about {total:.1f} GiB ({told}); here: {_describe_memory()}"))
+    if memory := estimate_memory(
+        config, options, tokens, round(tokens * training_set.supervised / training_set.tokens)
+    ):
+        parts = ", ".join(f"{what} {part / machine.GIB:.1f}" for what, part in memory)
+        total = sum(part for _, part in memory) / machine.GIB
+        facts.append(("memory", f"about {total:.1f} GiB ({parts}); here: {_describe_memory()}"))
     return facts
 
 
 def _find_missing_targets(options: Any, config: Mapping[str, Any]) -> list[str]:
-    """Targets that no layer is called: PEFT passes over them in silence as long as one target is found."""
-    found = read_shape(config)
-    there = [name for name, _, _ in found.linears] if found else []
-    lost = [name for name in getattr(options, "targets", ()) if there and name not in there]
-    return [f"no layer of the base is called {', '.join(lost)}; it has {', '.join(there)}"] if lost else []
+    """Report targets that match no layer: PEFT silently ignores them as long as one target matches."""
+    shape = read_shape(config)
+    layer_names = [name for name, _, _ in shape.linears] if shape else []
+    missing = [name for name in getattr(options, "targets", ()) if layer_names and name not in layer_names]
+    return [f"no layer of the base is called {', '.join(missing)}; it has {', '.join(layer_names)}"] if missing else []
 
 
 def _describe_memory() -> str:
-    """The first GPU's memory where there is one, else main memory."""
+    """Describe the first GPU's memory, or main memory if there is no GPU."""
     if machine.has_accelerator():
         import torch
 
         if torch.cuda.device_count():
             return f"{torch.cuda.get_device_properties(0).total_memory / machine.GIB:.1f} GiB on the GPU"
-    room = machine.available_memory()
-    return "not known" if room is None else f"{room / machine.GIB:.1f} GiB of main memory"
+    available = machine.available_memory()
+    return "not known" if available is None else f"{available / machine.GIB:.1f} GiB of main memory"
 
 
 def _check_file(options: Options, console: Console) -> int:
-    """Only the leaks, for any file; exit status 1 where a whole test question is in it."""
+    """Check any file for leaks alone; return 1 if it contains a whole test question."""
     from baseline_bench.training import data  # loads datasets
 
     samples = data.load_texts(Path(str(options.data)).expanduser())
-    found = _check_leaks(samples, plugins.load_task(options.task or "gsm8k"), options.mirror, console)
-    return 1 if found else 0
+    findings = _check_leaks(samples, plugins.load_task(options.task or "gsm8k"), options.mirror, console)
+    return 1 if findings else 0
 
 
 def _check_leaks(samples: Sequence[Sample], task: Task, mirror: Path | None, console: Console) -> list[str]:
-    """Every pair is printed; only whole questions are a finding, since people do write the same 13 words."""
+    """Print every leaking pair; only whole questions are findings, since people do write the same 13 words."""
     items = task.problems(Split("test", mirror=mirror))
-    found = contamination.find_leaks(samples, items)
-    shared = len({item for _, item in found.ngram})
-    told = f"{len(found.exact)} exact; {shared} of {len(items)} items share {found.n} words in a row with a row"
-    console.print(build_facts_table("\nleaks", [(task.LABEL, told)]))
-    for pairs, kind in ((found.exact, "exact"), (found.ngram, f"{found.n} words")):
+    leaks = contamination.find_leaks(samples, items)
+    shared = len({item for _, item in leaks.ngram})
+    counts = f"{len(leaks.exact)} exact; {shared} of {len(items)} items share {leaks.n} words in a row with a row"
+    console.print(build_facts_table("\nleaks", [(task.LABEL, counts)]))
+    for pairs, kind in ((leaks.exact, "exact"), (leaks.ngram, f"{leaks.n} words")):
         console.write("".join(f"{kind}: {item} in {sample}\n" for sample, item in pairs))
-    many = len({sample for sample, _ in found.exact})
-    return [f"{many} rows hold test questions of {task.LABEL} word for word"] if many else []
+    leaking_rows = len({sample for sample, _ in leaks.exact})
+    return [f"{leaking_rows} rows hold test questions of {task.LABEL} word for word"] if leaking_rows else []

@@ -1,4 +1,4 @@
-"""`bench compare`: two rows, by a paired test on the same problems."""
+"""`bench compare`: compare two rows by a paired test on the same problems."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from baseline_bench.results.lookup import FoundEntry
 from rich.table import Table
 from rich.text import Text
 
-# Two answers side by side want this many columns; below, they stand one under the other.
+# Two answers side by side need this many columns; on a narrower screen one goes below the other.
 MIN_SIDE_BY_SIDE_COLUMNS = 100
 
 
@@ -52,12 +52,12 @@ class ComparisonNumbers:
     flips: ChangeCounts
 
     @classmethod
-    def of(cls, found: Comparison) -> "ComparisonNumbers":
-        """Those of a comparison."""
-        pairs, interval = found.pairs, found.interval
+    def of(cls, comparison: Comparison) -> "ComparisonNumbers":
+        """Take the figures of a comparison."""
+        pairs, interval = comparison.pairs, comparison.interval
         counted = (pairs.first, pairs.second, pairs.both, pairs.neither)
-        doubt = (interval.low, interval.high, found.p, found.p_mid)
-        return cls(*counted, pairs.difference, *doubt, found.needed, found.at_odds, found.flips)
+        doubt = (interval.low, interval.high, comparison.p, comparison.p_mid)
+        return cls(*counted, pairs.difference, *doubt, comparison.needed, comparison.at_odds, comparison.flips)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,8 @@ class ComparisonReport:
 
     Attributes:
         first, second: the files of the entries.
-        numbers: None for rows that are not comparable.
-        findings: codes of what the checks of either row found, as `Checks.marks` gives them.
+        numbers: None if the rows are not comparable.
+        findings: codes of the findings of each row's checks, as in `Checks.marks`.
     """
 
     first: str
@@ -84,27 +84,29 @@ class ComparisonReport:
 
 
 def run(options: Options, console: Console) -> int:
-    """Print the verdict, the difference with its doubt, why items moved, and what else differs between two rows.
+    """Print the outcome, the difference with its uncertainty, why items changed, and what else differs.
 
     Raises:
-        BenchError: no such row, or more than one is meant.
+        BenchError: no such row, or the name is ambiguous.
     """
     first, second = find_rows(options.first, options.second, options.leaderboards, options.board, console)
-    among = comparison_text.compare_with_seeds(first.entry, _read_active_entries(first, options.leaderboards))
+    seed_comparison = comparison_text.compare_with_seeds(first.entry, _read_active_entries(first, options.leaderboards))
     if options.as_json:
-        console.write(encode_indented(_build_report(first, second, among)).decode())
+        console.write(encode_indented(_build_report(first, second, seed_comparison)).decode())
     elif options.markdown:
         files = " and ".join(code_span(str(row.path)) for row in (first, second))
-        console.write(f"{comparison_text.render_markdown(first.entry, second.entry, among)}\nEntries: {files}.\n")
+        console.write(
+            f"{comparison_text.render_markdown(first.entry, second.entry, seed_comparison)}\nEntries: {files}.\n"
+        )
     else:
-        _print_comparison(first, second, among, console)
+        _print_comparison(first, second, seed_comparison, console)
     return 0
 
 
 def find_rows(
     first_name: str, second_name: str, leaderboards: Path, board: str | None, console: Console
 ) -> tuple[FoundEntry, FoundEntry]:
-    """Both rows; where a name has several, those of the newest pair that is comparable."""
+    """Find both rows; if a name matches several, take the newest comparable pair."""
     first, second = lookup.find_pair(
         first_name,
         second_name,
@@ -119,7 +121,7 @@ def find_rows(
 
 
 def _read_active_entries(row: FoundEntry, leaderboards: Path) -> list[Entry]:
-    """The rows that count on the row's board; none for a file from elsewhere, whose neighbours may be anything."""
+    """Read the entries that count on the row's board; none for a file outside the leaderboards folder."""
     folder = row.path.parent
     if not row.counts or folder.resolve().parent != leaderboards.resolve():
         return []
@@ -127,53 +129,62 @@ def _read_active_entries(row: FoundEntry, leaderboards: Path) -> list[Entry]:
 
 
 def print_warnings(first: Entry, second: Entry, console: Console) -> None:
-    """What the checks found, before the verdict that it may explain."""
+    """Print the findings of both rows' checks, since they may explain the outcome."""
     console.print(*(Text(f"warned: {line}", style="yellow") for line in comparison_text.list_warnings(first, second)))
 
 
-def _print_comparison(left: FoundEntry, right: FoundEntry, among: SeedComparison | None, console: Console) -> None:
+def _print_comparison(
+    left: FoundEntry, right: FoundEntry, seed_comparison: SeedComparison | None, console: Console
+) -> None:
     first, second = left.entry, right.entry
     print_warnings(first, second, console)
-    told = comparison_text.describe_comparison(first, second)
+    comparison = comparison_text.describe_comparison(first, second)
     sides = zip(comparison_text.name_entries(first, second), (left, right), strict=True)
     rows = [
-        *told.rows[:-1],
-        *([("among its seeds", comparison_text.describe_seeds(among))] if among else []),
-        told.rows[-1],
+        *comparison.rows[:-1],
+        *([("among its seeds", comparison_text.describe_seeds(seed_comparison))] if seed_comparison else []),
+        comparison.rows[-1],
     ]
-    console.print(build_facts_table(told.title, rows))
+    console.print(build_facts_table(comparison.title, rows))
     console.print(Text(""))
     for name, row in sides:
         console.print(Text(name, style="bold"))
         console.print(
             *(Text(f"  {line}") for line in (comparison_text.format_score(row.entry), make_visible(str(row.path))))
         )
-    others = list_differences(first, second)
-    if not others:
+    differences = list_differences(first, second)
+    if not differences:
         console.print(Text("\nNothing else differs."))
         return
-    made = Table(title="what else differs", title_justify="left", box=None, pad_edge=False)
+    table = Table(title="what else differs", title_justify="left", box=None, pad_edge=False)
     for header in ("what", "first", "second"):
-        made.add_column(header, overflow="fold", ratio=None)
-    for one in others:
-        made.add_row(*(Text(make_visible(text)) for text in (one.what, one.first, one.second)))
-    console.print(Text(""), made)
+        table.add_column(header, overflow="fold", ratio=None)
+    for difference in differences:
+        table.add_row(*(Text(make_visible(text)) for text in (difference.what, difference.first, difference.second)))
+    console.print(Text(""), table)
 
 
-def _build_report(first: FoundEntry, second: FoundEntry, among: SeedComparison | None) -> ComparisonReport:
-    one, other = first.entry, second.entry
-    found, told = classify_comparison(one, other), comparison_text.describe_comparison(one, other)
-    numbers = None if found.name == "not comparable" else ComparisonNumbers.of(compared(one, other, system=True))
+def _build_report(first: FoundEntry, second: FoundEntry, seed_comparison: SeedComparison | None) -> ComparisonReport:
+    first_entry, second_entry = first.entry, second.entry
+    kind, comparison = (
+        classify_comparison(first_entry, second_entry),
+        comparison_text.describe_comparison(first_entry, second_entry),
+    )
+    numbers = (
+        None
+        if kind.name == "not comparable"
+        else ComparisonNumbers.of(compared(first_entry, second_entry, system=True))
+    )
     return ComparisonReport(
         first=first.path.name,
         second=second.path.name,
-        kind=found.name,
-        why=found.differs,
-        verdict=told.verdict,
-        sentence=told.sentence,
+        kind=kind.name,
+        why=kind.differs,
+        verdict=comparison.verdict,
+        sentence=comparison.sentence,
         numbers=numbers,
-        solutions=(one.result.solutions, other.result.solutions),
-        seeds=among,
-        differences=list_differences(one, other),
-        findings=(one.result.marks, other.result.marks),
+        solutions=(first_entry.result.solutions, second_entry.result.solutions),
+        seeds=seed_comparison,
+        differences=list_differences(first_entry, second_entry),
+        findings=(first_entry.result.marks, second_entry.result.marks),
     )

@@ -1,4 +1,4 @@
-"""`bench diff`: both answers to the questions on which two rows differ."""
+"""`bench diff`: show both answers to the questions on which two rows differ."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,13 +28,13 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-# Two answers side by side want this many columns; below, they stand one under the other.
+# Two answers side by side need this many columns; on a narrower screen one goes below the other.
 MIN_SIDE_BY_SIDE_COLUMNS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Two rows, and which of the questions on which they differ."""
+    """Two rows, and which of their differing questions to show."""
 
     first: str = argument(f"the row that wins or loses: {ENTRY}", "FIRST")
     second: str = argument(f"the row that it is compared with: {ENTRY}", "SECOND")
@@ -52,10 +52,10 @@ class Options:
 
 
 def run(options: Options, console: Console) -> int:
-    """Print the questions that exactly one of two rows got right, with both answers.
+    """Print the questions that exactly one of the two rows answers correctly, with both answers.
 
     Raises:
-        BenchError: no such row, rows that cannot be compared, completions that are not there, or a limit below 1.
+        BenchError: no such row, rows that cannot be compared, missing completions, or a limit below 1.
     """
     if options.limit < 1:
         raise BenchError(f"--limit {options.limit} shows nothing", "give a number from 1")
@@ -63,26 +63,28 @@ def run(options: Options, console: Console) -> int:
     task = regrading.find_reader_task(first.entry)
     sides = [item_changes.read_entry_completions(row.path, row.entry) for row in (first, second)]
     questions = _read_questions(options, task, sides[0], console)
-    found = list(
+    changed_items = list(
         item_changes.iterate_changed_items(sides[0], sides[1], None if task is None else task.grade, questions)
     )
-    chosen = [item for item in found if _is_wanted(item, options.only)]
-    told = comparison_text.describe_comparison(first.entry, second.entry)
+    chosen = [item for item in changed_items if _is_wanted(item, options.only)]
+    comparison = comparison_text.describe_comparison(first.entry, second.entry)
     names = comparison_text.name_entries(first.entry, second.entry, str)
-    won = sum(item.move.won for item in found)
-    count = f"{won} won, {len(found) - won} lost, {min(len(chosen), options.limit)} shown"
+    won = sum(item.move.won for item in changed_items)
+    count = f"{won} won, {len(changed_items) - won} lost, {min(len(chosen), options.limit)} shown"
     if len(chosen) > options.limit:
         count += f" of {len(chosen)} asked for (--limit)"
     if options.markdown:
         files = " and ".join(code_span(str(row.path)) for row in (first, second))
         head = (
-            f"### {code_span(names[0])} against {code_span(names[1])}\n\n**{told.verdict}**: {count}. Entries: "
+            f"### {code_span(names[0])} against {code_span(names[1])}\n\n**{comparison.verdict}**: {count}. Entries: "
             f"{files}.\n\n"
         )
         console.write(head + item_changes.render_markdown(chosen[: options.limit], *names))
         return 0
     print_warnings(first.entry, second.entry, console)
-    console.print(Text(told.title, style="bold"), *(Text(f"{what}: {value}") for what, value in told.rows[:-1]))
+    console.print(
+        Text(comparison.title, style="bold"), *(Text(f"{what}: {value}") for what, value in comparison.rows[:-1])
+    )
     console.print(*(Text(f"entry: {make_visible(str(row.path))}") for row in (first, second)))
     for item in chosen[: options.limit]:
         _print_item(item, names, console)
@@ -91,7 +93,7 @@ def run(options: Options, console: Console) -> int:
 
 
 def _read_questions(options: Options, task: Task | None, side: EntryCompletions, console: Console) -> Mapping[str, str]:
-    """Questions by item id: of the runs that were named, and of the task's data where it is at hand."""
+    """Read the questions by item id, from the named runs and from the task's data if available."""
     golds = {line.id: line.gold for line in side.lines}
     problems = [problem for folder in options.runs for problem in runs.read_problems(folder)]
     if task is not None and regrading.are_items_available(task, options.mirror):
@@ -100,10 +102,10 @@ def _read_questions(options: Options, task: Task | None, side: EntryCompletions,
             problems += items
         else:
             console.warn(f"the items at hand are not those of {task.LABEL} in this entry: their text is not shown")
-    found = {problem.id: problem.question for problem in problems if golds.get(problem.id) == problem.answer}
-    if not found:
+    questions = {problem.id: problem.question for problem in problems if golds.get(problem.id) == problem.answer}
+    if not questions:
         console.say("questions are shown by their ids: give --datasets DIR, or --run DIR of a run that asked them")
-    return found
+    return questions
 
 
 def _is_wanted(item: CompletionPair, only: str | None) -> bool:
@@ -128,12 +130,12 @@ def _print_item(item: CompletionPair, names: Sequence[str], console: Console) ->
                 Text(make_visible(name), style="bold underline"), *_render_completion(answer, item.gold), Text("")
             )
         return
-    made = Table(box=box.MINIMAL, expand=True, pad_edge=False)
+    table = Table(box=box.MINIMAL, expand=True, pad_edge=False)
     for name in names:
-        made.add_column(Text(make_visible(name)), ratio=1, overflow="fold")
+        table.add_column(Text(make_visible(name)), ratio=1, overflow="fold")
     for pair in zip(*(_render_completion(answer, item.gold) for _, answer in answers), strict=True):
-        made.add_row(*pair)
-    console.print(made)
+        table.add_row(*pair)
+    console.print(table)
 
 
 def _render_completion(answer: JudgedCompletion, gold: str) -> Iterator[Text]:

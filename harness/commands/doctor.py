@@ -1,4 +1,4 @@
-"""`bench doctor`: look at one model before its score is believed: files, prompt, BOS, stop ids, and a few answers."""
+"""`bench doctor`: inspect one model before trusting its score: files, prompt, BOS, stop ids, and a few answers."""
 
 from dataclasses import dataclass, replace
 from itertools import starmap
@@ -32,7 +32,7 @@ from rich.text import Text
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Which model to examine, with whose prompts, and how many answers to generate."""
+    """The model to inspect, the task whose prompts to use, and how many answers to generate."""
 
     model: str = argument(
         "a name of `bench list models`, org/name[@revision], a folder of weights, an adapter, or a training run",
@@ -50,13 +50,13 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class _InspectedFiles:
-    """What the files show.
+    """The result of inspecting a model's files.
 
     Attributes:
-        model: whole weights to go on with; an adapter's base where no answers are asked for, None where they are unfit.
-        folder: of the files that were looked at: of a trainer's output the checkpoint that was taken.
-        base: what the model is compared with, or is merged into, where there is one.
-        named: the user names the base of whole weights, which are then compared with it.
+        model: whole weights to check further; an adapter's base if no answers are requested, None if they are unusable.
+        folder: the inspected folder; for a trainer's output, the checkpoint that was chosen.
+        base: the model that this one is compared with or merged into, or None.
+        named: whether the user named the base of whole weights, which are then compared with it.
     """
 
     model: Model | None
@@ -67,60 +67,68 @@ class _InspectedFiles:
 
     @property
     def files(self) -> dict[str, str | None]:
-        """Which folders were looked at, for the user."""
-        places = {"model": self.folder, "base": None if self.base is None else self.base.folder}
-        return {what: None if place is None else str(place.resolve()) for what, place in places.items()}
+        """Return the inspected folders, for the user."""
+        folders = {"model": self.folder, "base": None if self.base is None else self.base.folder}
+        return {what: None if folder is None else str(folder.resolve()) for what, folder in folders.items()}
 
 
 def run(options: Options, console: Console) -> int:
-    """Print what was found; exit status 1 where something would make the model score wrongly."""
+    """Print the findings; exit with 1 if one of them would make the model score wrongly."""
     task = plugins.load_task(options.task)
-    _, chosen = evaluate.select_problems(task, Split("test", mirror=options.mirror), max(options.answers, 1), 0)
-    looked = _inspect_files(options, _find_source(options, console), console)
+    _, problems = evaluate.select_problems(task, Split("test", mirror=options.mirror), max(options.answers, 1), 0)
+    inspected = _inspect_files(options, _find_source(options, console), console)
     if not options.as_json:
         console.print(
-            *(Text(replace_control_characters(f"{what}: {place}")) for what, place in looked.files.items() if place),
+            *(
+                Text(replace_control_characters(f"{what}: {folder}"))
+                for what, folder in inspected.files.items()
+                if folder
+            ),
             Text(""),
         )
-    found = [*looked.findings, *_check_model(options, task, looked, chosen, console)]
+    findings = [*inspected.findings, *_check_model(options, task, inspected, problems, console)]
     if options.as_json:
-        console.write(encode_indented({"model": options.model, "files": looked.files, "findings": found}).decode())
-        return 1 if found else 0
+        console.write(
+            encode_indented({"model": options.model, "files": inspected.files, "findings": findings}).decode()
+        )
+        return 1 if findings else 0
     console.print(Text("\nfindings:", style="bold"))
-    for one in found:
-        console.print(Text(f"- {one.severity} [{one.code}] {replace_control_characters(one.message)}", style="red"))
-    if not found:
+    for finding in findings:
+        console.print(
+            Text(f"- {finding.severity} [{finding.code}] {replace_control_characters(finding.message)}", style="red")
+        )
+    if not findings:
         console.print(Text("- nothing that would make this model score wrongly", style="green"))
-    return 1 if found else 0
+    return 1 if findings else 0
 
 
 def _check_model(
-    options: Options, task: Task, looked: _InspectedFiles, problems: list[Problem], console: Console
+    options: Options, task: Task, inspected: _InspectedFiles, problems: list[Problem], console: Console
 ) -> list[Finding]:
-    """The checks that every score runs, the prompt, and a few answers where nothing refuses the model."""
-    if (model := looked.model) is None:
+    """Run the checks that precede every score; print the prompt and check a few answers if the model is usable."""
+    if (model := inspected.model) is None:
         return []
     name = options.engine or plan.choose_default_engine()[0]
     from baseline_bench.models import tokenizer  # loads transformers
 
     try:
-        speech = tokenizer.load_tokenizer(model)
+        model_tokenizer = tokenizer.load_tokenizer(model)
     except BenchError as error:
         return [build_finding("unusable", str(error))]
     if not options.as_json:
-        ids = build_request(speech.tokenizer, speech.manner, task, problems[0]).token_ids
-        _print_prompt(model, speech, ids, console)
-    found = diagnose.diagnose_model(model, speech, name)
-    sound = all(one.severity == "warn" for one in found)
-    if looked.base is not None and looked.named:
-        found += _compare_with_base(model.folder, looked.base, changed=sound)
+        ids = build_request(model_tokenizer.tokenizer, model_tokenizer.manner, task, problems[0]).token_ids
+        _print_prompt(model, model_tokenizer, ids, console)
+    findings = diagnose.diagnose_model(model, model_tokenizer, name)
+    sound = all(finding.severity == "warn" for finding in findings)
+    if inspected.base is not None and inspected.named:
+        findings += _compare_with_base(model.folder, inspected.base, changed=sound)
     if options.answers > 0 and sound:
-        found += _check_answers(options, task, model, speech, problems, console)
-    return found
+        findings += _check_answers(options, task, model, model_tokenizer, problems, console)
+    return findings
 
 
 def _find_source(options: Options, console: Console) -> CandidateSource:
-    """What is to be looked at; a name of the list, or one that nobody knows, is left to `models.resolve`."""
+    """Find what the name refers to; leave registered and unknown names to `registry.resolve_model`."""
     name = options.model
     is_place = Path(name).expanduser().is_dir() or ("/" in name and not name.startswith((".", "/", "~")))
     if name not in registry.list_names() and is_place:
@@ -128,17 +136,17 @@ def _find_source(options: Options, console: Console) -> CandidateSource:
     return CandidateSource("whole", name, None, name)
 
 
-def _inspect_files(options: Options, found: CandidateSource, console: Console) -> _InspectedFiles:
-    if found.kind == "training":
-        return _inspect_training(options, Path(found.name), console)
-    if found.kind == "adapter" and found.folder is not None:
-        return _inspect_adapter(options, found, found.folder, console)
-    if found.folder is not None:
+def _inspect_files(options: Options, source: CandidateSource, console: Console) -> _InspectedFiles:
+    if source.kind == "training":
+        return _inspect_training(options, Path(source.name), console)
+    if source.kind == "adapter" and source.folder is not None:
+        return _inspect_adapter(options, source, source.folder, console)
+    if source.folder is not None:
         try:
-            weights.inspect_checkpoint(found.folder)
+            weights.inspect_checkpoint(source.folder)
         except BenchError as error:
-            return _InspectedFiles(None, [build_finding("unusable", str(error))], found.folder)
-    model = resolve_candidate.load_whole_weights(found, options.cache)
+            return _InspectedFiles(None, [build_finding("unusable", str(error))], source.folder)
+    model = resolve_candidate.load_whole_weights(source, options.cache)
     if options.base is None:
         return _InspectedFiles(model, [], model.folder)
     return _InspectedFiles(
@@ -147,30 +155,30 @@ def _inspect_files(options: Options, found: CandidateSource, console: Console) -
 
 
 def _inspect_training(options: Options, folder: Path, console: Console) -> _InspectedFiles:
-    """A training run: what it made, merged where it is an adapter, beside the base of its own record."""
-    made = candidate.read_candidate(folder)
-    base = merging.find_base(made, folder, options.cache)
-    place = folder / made.weights
-    findings = diagnose.check_adapter(place, base) if made.kind == "adapter" else []
+    """Inspect a training run: its candidate, merged if it is an adapter, and the base in its own record."""
+    record = candidate.read_candidate(folder)
+    base = merging.find_base(record, folder, options.cache)
+    weights_folder = folder / record.weights
+    findings = diagnose.check_adapter(weights_folder, base) if record.kind == "adapter" else []
     model = None if findings else merging.make_whole_weights(folder, None, options.cache, console).model
-    return _InspectedFiles(model, findings, place, base)
+    return _InspectedFiles(model, findings, weights_folder, base)
 
 
-def _inspect_adapter(options: Options, found: CandidateSource, folder: Path, console: Console) -> _InspectedFiles:
-    """An adapter beside its base; merged where answers are asked for and nothing is wrong with it."""
+def _inspect_adapter(options: Options, source: CandidateSource, folder: Path, console: Console) -> _InspectedFiles:
+    """Inspect an adapter and its base; merge them if answers are requested and nothing refuses the adapter."""
     base = resolve_candidate.resolve_base(folder, options.base, options.cache)
     findings = resolve_candidate.check_adapter(folder, options.base, base)
-    if any(one.severity == "refuse" for one in findings):
+    if any(finding.severity == "refuse" for finding in findings):
         return _InspectedFiles(None, findings, folder, base)
     if options.answers > 0:
-        model = resolve_candidate.merge_adapter(found, options.base, options.cache, console).model
+        model = resolve_candidate.merge_adapter(source, options.base, options.cache, console).model
     else:
-        model = replace(base, name=f"{base.name}, for {found.label}")
+        model = replace(base, name=f"{base.name}, for {source.label}")
     return _InspectedFiles(model, findings, folder, base)
 
 
 def _compare_with_base(folder: Path, base: Model, *, changed: bool) -> list[Finding]:
-    """What the comparison with its base shows, `changed` asking whether whole weights learned anything."""
+    """Compare a model with its base; `changed` also checks whether whole weights learned anything."""
     findings = []
     if changed:
         from baseline_bench.models import weight_checks  # loads torch
@@ -187,69 +195,81 @@ def _compare_with_base(folder: Path, base: Model, *, changed: bool) -> list[Find
     return findings
 
 
-def _print_prompt(model: Model, speech: ModelTokenizer, ids: tuple[int, ...], console: Console) -> None:
+def _print_prompt(model: Model, model_tokenizer: ModelTokenizer, ids: tuple[int, ...], console: Console) -> None:
     console.print(
         build_facts_table(
-            f"{model.name} ({model.source}, {model.revision or 'no revision'})", _list_prompt_facts(speech, ids)
+            f"{model.name} ({model.source}, {model.revision or 'no revision'})",
+            _list_prompt_facts(model_tokenizer, ids),
         )
     )
     console.print(Text("\nthe prompt, as the model sees it:", style="bold"))
-    console.print(Text(replace_control_characters(speech.tokenizer.decode(list(ids), skip_special_tokens=False))))
+    console.print(
+        Text(replace_control_characters(model_tokenizer.tokenizer.decode(list(ids), skip_special_tokens=False)))
+    )
 
 
-def _list_prompt_facts(speech: ModelTokenizer, ids: tuple[int, ...]) -> list[tuple[str, str]]:
-    how, decode = speech.manner, speech.tokenizer.decode
-    bos = "" if how.bos_id is None else f" ({how.bos_id} {decode([how.bos_id], skip_special_tokens=False)})"
-    stops = ", ".join(f"{i} {decode([i], skip_special_tokens=False)}" for i in how.stop_ids)
+def _list_prompt_facts(model_tokenizer: ModelTokenizer, ids: tuple[int, ...]) -> list[tuple[str, str]]:
+    prompt_format, decode = model_tokenizer.manner, model_tokenizer.tokenizer.decode
+    bos = (
+        ""
+        if prompt_format.bos_id is None
+        else f" ({prompt_format.bos_id} {decode([prompt_format.bos_id], skip_special_tokens=False)})"
+    )
+    stops = ", ".join(f"{i} {decode([i], skip_special_tokens=False)}" for i in prompt_format.stop_ids)
     return [
-        ("prompt", "chat template" if how.style == "template" else "text (the model has no chat template)"),
-        ("template sha256", how.template_sha256 or "-"),
-        ("BOS", how.bos + bos),
+        ("prompt", "chat template" if prompt_format.style == "template" else "text (the model has no chat template)"),
+        ("template sha256", prompt_format.template_sha256 or "-"),
+        ("BOS", prompt_format.bos + bos),
         ("stop ids", stops),
-        ("context", str(speech.context) if speech.context else "not stated"),
+        ("context", str(model_tokenizer.context) if model_tokenizer.context else "not stated"),
         ("first ids", " ".join(map(str, ids[:12]))),
     ]
 
 
 def _check_answers(
-    options: Options, task: Task, model: Model, speech: ModelTokenizer, problems: list[Problem], console: Console
+    options: Options,
+    task: Task,
+    model: Model,
+    model_tokenizer: ModelTokenizer,
+    problems: list[Problem],
+    console: Console,
 ) -> list[Finding]:
     name = options.engine or plan.choose_default_engine()[0]
     engine = plugins.load_engine(name)
     plan.require_measuring_engine(task, name, engine)
     console.say(f"engine {name}: loading {model.name}")
     generator = engine.load(model, parse_options(engine.Options, options.options, f"engine {name}"))
-    how = speech.manner
-    asked = (request for p in problems for request in build_requests(speech, task, p))
-    draws = SampleCollector(asked, task.SAMPLING.draws or 1)
+    prompt_format = model_tokenizer.manner
+    requests = (request for p in problems for request in build_requests(model_tokenizer, task, p))
+    collector = SampleCollector(requests, task.SAMPLING.draws or 1)
     try:
-        found = evaluate.stream_completions(draws.requests, generator, task.SAMPLING, how.stop_ids)
-        written = dict(filter(None, starmap(draws.add, found)))
+        completions = evaluate.stream_completions(collector.requests, generator, task.SAMPLING, prompt_format.stop_ids)
+        completions_by_id = dict(filter(None, starmap(collector.add, completions)))
     finally:
         generator.close()
-    findings, answers = [], AnswerLocator(speech, task.SAMPLING.stop)
+    findings, answers = [], AnswerLocator(model_tokenizer, task.SAMPLING.stop)
     for problem in problems:
-        completion = answers.started(written[problem.id], find_open_thought(how, task, problem))
-        verdict = evaluate.judge_completion(task, problem, completion)
-        judged = "right" if verdict.correct else "wrong"
-        draws_shown = () if completion.likelihoods else completion.draws
+        completion = answers.started(completions_by_id[problem.id], find_open_thought(prompt_format, task, problem))
+        judgement = evaluate.judge_completion(task, problem, completion)
+        judged = "right" if judgement.correct else "wrong"
+        shown_draws = () if completion.likelihoods else completion.draws
         if not options.as_json:
-            heading = f"\n{problem.id}: {judged}, read {verdict.answer} by {verdict.rule}, {verdict.finish}"
+            heading = f"\n{problem.id}: {judged}, read {judgement.answer} by {judgement.rule}, {judgement.finish}"
             console.print(
-                Text(heading, style="bold"), *(Text(replace_control_characters(draw.text)) for draw in draws_shown)
+                Text(heading, style="bold"), *(Text(replace_control_characters(draw.text)) for draw in shown_draws)
             )
-        for draw in draws_shown:
-            findings += _find_strange_answers(problem, draw, speech)
-    if all(draw.finish_reason == "length" for completion in written.values() for draw in completion.draws):
-        findings.append(build_finding("answers-endless", _explain_endless_answers(speech)))
+        for draw in shown_draws:
+            findings += _find_strange_answers(problem, draw, model_tokenizer)
+    if all(draw.finish_reason == "length" for completion in completions_by_id.values() for draw in completion.draws):
+        findings.append(build_finding("answers-endless", _explain_endless_answers(model_tokenizer)))
     return findings
 
 
-def _explain_endless_answers(speech: ModelTokenizer) -> str:
-    """Why answers may run on to the limit, and what to do."""
-    end = speech.manner.end_id
-    token = f"{end} {speech.tokenizer.decode([end], skip_special_tokens=False)}"
-    if getattr(speech.tokenizer, "pad_token_id", None) == end:
+def _explain_endless_answers(model_tokenizer: ModelTokenizer) -> str:
+    """Explain why answers may run on to the limit, and what to do."""
+    end = model_tokenizer.manner.end_id
+    token = f"{end} {model_tokenizer.tokenizer.decode([end], skip_special_tokens=False)}"
+    if getattr(model_tokenizer.tokenizer, "pad_token_id", None) == end:
         return (
             f"no answer ended by itself: {token} ends answers and is the padding too, which trainers leave out of the "
             "loss, so that it may never have been trained: train with another pad token"
@@ -260,13 +280,13 @@ def _explain_endless_answers(speech: ModelTokenizer) -> str:
     )
 
 
-def _find_strange_answers(problem: Problem, completion: Completion, speech: ModelTokenizer) -> list[Finding]:
+def _find_strange_answers(problem: Problem, completion: Completion, model_tokenizer: ModelTokenizer) -> list[Finding]:
     if not completion.text.strip():
         message = f"{problem.id}: the answer is empty: read the prompt above, its end above all"
         return [build_finding("answers-empty", message)]
     if completion.token_ids is None:
         return []
-    special = [i for i in completion.token_ids[:-1] if i in set(speech.tokenizer.all_special_ids)]
+    special = [i for i in completion.token_ids[:-1] if i in set(model_tokenizer.tokenizer.all_special_ids)]
     if not special:
         return []
     message = (

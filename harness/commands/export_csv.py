@@ -1,4 +1,4 @@
-"""`bench export csv`: some rows of the boards as CSV, each number the one on its board."""
+"""`bench export csv`: export rows of the boards as CSV, with the numbers that their boards show."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,10 @@ class Options:
 
 
 def run(options: Options, console: Console) -> int:
-    """Print the rows that are meant, board by board under one head, held against their bases as on their board.
+    """Print the chosen rows, grouped by board under one header, compared with their bases as on their board.
 
     Raises:
-        BenchError: no such entry, a board with one that is unsound, or a row without right and wrong items.
+        BenchError: no such entry, a board with an unsound entry, or a row without right and wrong items.
     """
     chosen = [lookup.find_entry(name, options.leaderboards, options.board).path for name in options.entries]
     for path in chosen:
@@ -32,8 +32,8 @@ def run(options: Options, console: Console) -> int:
     sheets = []
     for board in dict.fromkeys(path.parent for path in chosen):
         files = {path.name for path in chosen if path.parent == board}
-        place = board.resolve()
-        sheets.append(render_csv(compare_board(leaderboard.load_board(place.parent, place.name)), files))
+        folder = board.resolve()
+        sheets.append(render_csv(compare_board(leaderboard.load_board(folder.parent, folder.name)), files))
     head = sheets[0].partition("\n")[0]
     console.write(f"{head}\n" + "".join(text.partition("\n")[2] for text in sheets))
     return 0

@@ -1,7 +1,7 @@
-"""`bench export hf`: an entry as the Hugging Face hub shows results, in a model's own repository.
+"""`bench export hf`: write an entry as results of the Hugging Face hub, into a model's own repository.
 
-`.eval_results/*.yaml` is what model pages and a data set's leaderboard are made of; the model index in the card's
-metadata is the older form of the same. Both are built by huggingface_hub's own classes.
+Model pages and data sets' leaderboards read `.eval_results/*.yaml`; the model index in the card's metadata is the
+older form of the same. huggingface_hub's own classes build both.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ _CARD_ADVICE = "mend the YAML at the top of the card"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Which entry goes into which repository's folder."""
+    """An entry, and the folder of the repository that it goes into."""
 
     entry: str = argument(ENTRY, "ENTRY")
     out: Path = argument("the folder of the model's repository; it is created if need be", "DIR")
@@ -45,10 +45,10 @@ class Options:
 
 
 def run(options: Options, console: Console) -> int:
-    """Write both forms, naming the files.
+    """Write both forms and print the file names.
 
     Raises:
-        BenchError: an entry that was withdrawn or covers a subset, a task without a data set on the hub, or a card
+        BenchError: an entry that is withdrawn or covers a subset, a task without a data set on the hub, or a card
             whose metadata cannot be read.
     """
     chosen = lookup.find_entry(options.entry, options.leaderboards, options.board)
@@ -66,13 +66,13 @@ def run(options: Options, console: Console) -> int:
 
 
 def _find_data_set(chosen: FoundEntry) -> str:
-    """The hub's data set that the whole of an entry is about."""
+    """Return the hub's data set of an entry's task; refuse an entry that is withdrawn or covers only a part."""
     result = chosen.entry.result
     if chosen.retraction is not None:
         raise BenchError(f"{chosen.path.name} was withdrawn: {chosen.retraction.why}", "export a row that counts")
     if result.selection.limit is not None:
-        told = f"{result.selection.scored} of {result.selection.total} items"
-        raise BenchError(f"{chosen.path.name} covers {told}, and would be shown as the whole", "score every item")
+        coverage = f"{result.selection.scored} of {result.selection.total} items"
+        raise BenchError(f"{chosen.path.name} covers {coverage}, and would be shown as the whole", "score every item")
     name = result.task.name
     task = plugins.load_task(name) if name in plugins.list_names("task") else None
     repository: str | None = getattr(task, "REPOSITORY", None)
@@ -82,14 +82,14 @@ def _find_data_set(chosen: FoundEntry) -> str:
 
 
 def score_percent(result: Result) -> float:
-    """Exact match in percent, two decimals; BenchError where no item is right or wrong."""
+    """Return the exact match in percent, two decimals; raise BenchError if items are not right or wrong."""
     result.require_bits()
     return round(100 * result.counts.correct / result.counts.total, 2)
 
 
 def _render_results(entry: Entry, data: str, options: Options) -> str:
-    """The list of one that `.eval_results` holds; https://huggingface.co/docs/hub/eval-results."""
-    told = EvalResultEntry(
+    """Render the one-element list of an `.eval_results` file; https://huggingface.co/docs/hub/eval-results."""
+    eval_result = EvalResultEntry(
         dataset_id=data,
         task_id=options.task_id or data.partition("/")[2],
         value=score_percent(entry.result),
@@ -98,11 +98,11 @@ def _render_results(entry: Entry, data: str, options: Options) -> str:
         source_name=None if options.source is None else "bench entry",
         notes=_describe_result(entry),
     )
-    return str(yaml_dump(eval_result_entries_to_yaml([told])))
+    return str(yaml_dump(eval_result_entries_to_yaml([eval_result])))
 
 
 def _describe_result(entry: Entry) -> str:
-    """What the number is, in one line: without it nobody could say what it may be compared with."""
+    """Describe in one line how the number was measured, so that readers know what it compares with."""
     result, counts = entry.result, entry.result.counts
     interval = wilson_interval(counts.correct, counts.total)
     return (
@@ -116,9 +116,9 @@ def _describe_result(entry: Entry) -> str:
 
 
 def _update_card(path: Path, entry: Entry, data: str, source: str | None) -> str:
-    """The card with the result in its metadata; others, and the text, stay as they are."""
+    """Add the result to the card's metadata; keep other results and the text as they are."""
     result = entry.result
-    told = EvalResult(
+    eval_result = EvalResult(
         task_type="text-generation",
         dataset_type=data,
         dataset_name=result.task.label,
@@ -131,15 +131,17 @@ def _update_card(path: Path, entry: Entry, data: str, source: str | None) -> str
         source_name=None if source is None else "bench entry",
     )
     if not path.is_file():
-        fresh = ModelCardData(model_name=result.candidate, eval_results=[told], base_model=_find_base_model(result))
-        return f"---\n{fresh.to_yaml()}\n---\n"
+        card_data = ModelCardData(
+            model_name=result.candidate, eval_results=[eval_result], base_model=_find_base_model(result)
+        )
+        return f"---\n{card_data.to_yaml()}\n---\n"
     card = _read_card(path)
     metadata = card.data
     if not isinstance(metadata, ModelCardData):
         raise BenchError(f"{path} is no model's card", _CARD_ADVICE)
-    before = [other for other in metadata.eval_results or [] if not other.is_equal_except_value(told)]
+    other_results = [other for other in metadata.eval_results or [] if not other.is_equal_except_value(eval_result)]
     metadata.model_name = metadata.model_name or result.candidate
-    metadata.eval_results = [*before, told]
+    metadata.eval_results = [*other_results, eval_result]
     return str(card)
 
 
@@ -154,6 +156,10 @@ def _read_card(path: Path) -> ModelCard:
 
 
 def _find_base_model(result: Result) -> str | None:
-    """The hub's name of what it was trained from; None where it has none."""
-    made = None if result.training is None else result.training.candidate
-    return made.base.source.removeprefix("hub:") if made is not None and made.base.source.startswith("hub:") else None
+    """Return the hub's name of the model that was trained; None if it has none."""
+    candidate = None if result.training is None else result.training.candidate
+    return (
+        candidate.base.source.removeprefix("hub:")
+        if candidate is not None and candidate.base.source.startswith("hub:")
+        else None
+    )

@@ -1,4 +1,4 @@
-"""`bench export lm-eval`: write a task of ours as a file that another program runs."""
+"""`bench export lm-eval`: write one of bench's tasks as files that lm-eval runs."""
 
 import json
 import re
@@ -15,15 +15,15 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Message, Problem, Split
 from baseline_bench.results.board import split_task_label
 
-# Whose filters and metric judge in lm-eval: it has no reader of ours.
+# The task whose filters and metric judge in lm-eval, which does not have bench's reader.
 LM_EVAL_TASK = "gsm8k"
-# JSON is YAML, but for these characters, which YAML calls line breaks or refuses.
+# JSON is valid YAML except for these characters, which YAML treats as line breaks or refuses.
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Which task to write, and where."""
+    """The task to write, and the folder to write it to."""
 
     task: str = argument("a name of `bench list tasks`, or a .py file", "TASK")
     folder: Path = argument("default: %(default)s", "DIR", Path("lm-eval"))
@@ -34,7 +34,7 @@ def run(options: Options, console: Console) -> int:
     """Write the task as lm-eval's own files, one for models with a chat template and one for those without.
 
     Raises:
-        BenchError: the task is lm-eval's own, draws several answers, or has prompts that no file of lm-eval can say.
+        BenchError: the task is lm-eval's own, draws several answers, or has prompts that lm-eval files cannot express.
     """
     if ":" in options.task and not options.task.endswith(".py"):
         raise BenchError(f"{options.task} is lm-eval's own", f"lm_eval run --tasks {options.task.partition(':')[2]}")
@@ -44,12 +44,12 @@ def run(options: Options, console: Console) -> int:
         raise BenchError(what, "score it with bench")
     problems = list(task.problems(Split("test", mirror=options.mirror)))
     shots, name = _find_shots(task, problems), _build_task_name(task)
-    judged = _build_grading_config(task)
+    grading = _build_grading_config(task)
     chat = {
         "task": name,
         **_write_questions(problems, options.folder, name),
         **_build_prompt_config(task, shots),
-        **judged,
+        **grading,
     }
     text = {
         **chat,
@@ -58,7 +58,7 @@ def run(options: Options, console: Console) -> int:
         "target_delimiter": " ",
         "fewshot_delimiter": "\n\n",
     }
-    files = [_write_task_file(options.folder, task, each) for each in (chat, text)]
+    files = [_write_task_file(options.folder, task, config) for config in (chat, text)]
     run = f"lm_eval run --model hf --model_args pretrained=MODEL --include_path {options.folder} --tasks"
     rows = [("written", ", ".join(map(str, files)))]
     rows += [("chat template", f"{run} {name} --apply_chat_template --fewshot_as_multiturn True")]
@@ -68,7 +68,7 @@ def run(options: Options, console: Console) -> int:
 
 
 def _find_shots(task: Task, problems: Sequence[Problem]) -> tuple[Message, ...]:
-    """The worked examples, which must be the same for every question."""
+    """Return the worked examples, which must be the same for every question."""
     if not problems:
         raise BenchError(f"{task.LABEL} has no problems", "check the data set")
     shots = task.messages(problems[0])[:-1]
@@ -82,15 +82,15 @@ def _find_shots(task: Task, problems: Sequence[Problem]) -> tuple[Message, ...]:
 
 
 def _build_task_name(task: Task) -> str:
-    """The label in characters that suit lm-eval's command line: bench_gsm8k_1shot_v1."""
+    """Turn the label into characters that suit lm-eval's command line: bench_gsm8k_1shot_v1."""
     return "bench_" + re.sub(r"[^a-z0-9]+", "_", task.LABEL.lower()).strip("_")
 
 
 def _write_questions(problems: Sequence[Problem], folder: Path, name: str) -> dict[str, object]:
-    """Where lm-eval finds the questions: a file of them written here."""
+    """Write the questions to a file and return the settings by which lm-eval finds it."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.jsonl"
-    rows = [{"id": each.id, "question": each.question, "answer": each.solution} for each in problems]
+    rows = [{"id": problem.id, "question": problem.question, "answer": problem.solution} for problem in problems]
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     files = {"data_files": {"test": str(file.resolve())}}
     return {"dataset_path": "json", "dataset_kwargs": files, "test_split": "test"}
@@ -99,7 +99,7 @@ def _write_questions(problems: Sequence[Problem], folder: Path, name: str) -> di
 def _build_prompt_config(task: Task, shots: Sequence[Message]) -> dict[str, object]:
     sampling = task.SAMPLING
     pairs = zip(shots[::2], shots[1::2], strict=True)
-    examples = [{"question": asked.content, "answer": told.content} for asked, told in pairs]
+    examples = [{"question": question.content, "answer": answer.content} for question, answer in pairs]
     return {
         "output_type": "generate_until",
         "doc_to_text": "question",
@@ -120,7 +120,7 @@ def _build_prompt_config(task: Task, shots: Sequence[Message]) -> dict[str, obje
 
 
 def _build_grading_config(task: Task) -> dict[str, object]:
-    """lm-eval's filters and metric for numbers, as the installed lm-eval defines them."""
+    """Return lm-eval's filters and metric for numbers, as the installed lm-eval defines them."""
     from baseline_bench.tasks import _lm_eval_numbers  # loads lm_eval
 
     judge: Any = _lm_eval_numbers.NumberJudge(LM_EVAL_TASK)

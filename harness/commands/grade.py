@@ -1,4 +1,4 @@
-"""`bench grade`: the answer reader alone, on completions from stdin or a file."""
+"""`bench grade`: run the answer reader alone, on completions from stdin or a file."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Problem
 from baseline_bench.evaluation import stored_answers
 
-# As many draws of one question, and as many characters of what it is judged by, as a reader can take in.
+# The most draws of one question, and characters of its gold answer, that a reader can take in.
 _MAX_DRAWS, _MAX_LENGTH = 8, 300
 
 
@@ -26,7 +26,7 @@ class Options:
 
 
 def run(options: Options, console: Console) -> int:
-    """Judge by the answer reader alone: one line of JSON for each completion, in order.
+    """Judge completions with the answer reader alone: print one line of JSON for each completion, in order.
 
     Raises:
         BenchError: a line of the file is not {"completion", "gold"}.
@@ -52,18 +52,23 @@ def run(options: Options, console: Console) -> int:
 
 
 def _parse_gold(task: Task, text: str) -> str:
-    """The gold answer in the reader's own spelling, so that 70,000 and $5 may be given.
+    """Parse the gold answer into the reader's own spelling, so that the user may give 70,000 or $5.
 
     Raises:
-        BenchError: it is no number.
+        BenchError: the text is not a number.
     """
-    read = stored_answers.parse_number(task, text)
-    if read is None:
+    number = stored_answers.parse_number(task, text)
+    if number is None:
         raise BenchError(f"the gold answer '{text}' is no number", "give one, such as 18, 70,000 or 2.5")
-    return read
+    return number
 
 
 def _grade_as_json(task: Task, completion: str, gold: str) -> str:
-    verdict = task.grade(Problem("stdin", "", gold, ""), Completion(completion, None, "stop"))
-    value = {"answer": verdict.answer, "correct": verdict.correct, "strict": verdict.strict, "rule": verdict.rule}
+    judgement = task.grade(Problem("stdin", "", gold, ""), Completion(completion, None, "stop"))
+    value = {
+        "answer": judgement.answer,
+        "correct": judgement.correct,
+        "strict": judgement.strict,
+        "rule": judgement.rule,
+    }
     return json.dumps(value, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""`bench import lm-eval`: a result of lm-eval comes in as a record beside a board's rows, unverified, with its bits."""
+"""`bench import lm-eval`: import a result of lm-eval as an unverified record of a board, with its bits."""
 
 import hashlib
 import json
@@ -19,13 +19,13 @@ from baseline_bench.results.bits import bits_to_hex
 from baseline_bench.results.foreign import ExternalResult
 
 _FILE_ADVICE = "give a results_*.json that `lm_eval run --log_samples --output_path` wrote"
-# Its share is printed in full, so that the two differ by less than any item could make them.
+# lm-eval prints its score in full precision, so one item more or less would differ by more than this.
 _SCORE_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Which result to import, and beside which rows it is shown."""
+    """The result to import, and the board that shows it."""
 
     file: Path = argument("a results_*.json of lm-eval", "FILE")
     samples: Path | None = option("--samples", "its samples (default: those in the same folder)", "FILE")
@@ -39,10 +39,10 @@ class Options:
 
 
 def run(options: Options, console: Console) -> int:
-    """Write the record and render the pages, naming every file that changed, and say what is not known.
+    """Write the record, render the pages, print every changed file, and warn about what is unknown.
 
     Raises:
-        BenchError: files that are not lm-eval's, samples that do not give the score, or no such board.
+        BenchError: files that are not lm-eval's, samples that do not yield the score, or no such board.
     """
     known = leaderboard.list_boards(options.leaderboards)
     if options.board not in known:
@@ -60,9 +60,9 @@ def run(options: Options, console: Console) -> int:
 
 
 def _build_result(options: Options) -> ExternalResult:
-    found = _read_results(options.file)
-    task = _choose_one(options.of_task, list(found["results"]), f"{options.file} holds several tasks", "--task")
-    scores, config = found["results"][task], found.get("configs", {}).get(task, {})
+    results = _read_results(options.file)
+    task = _choose_one(options.of_task, list(results["results"]), f"{options.file} holds several tasks", "--task")
+    scores, config = results["results"][task], results.get("configs", {}).get(task, {})
     names = [name for name in scores if "," in name and not name.partition(",")[0].endswith("_stderr")]
     metric = _choose_one(options.metric, names, f"{task} has several scores", "--metric")
     path = options.samples or _find_samples_file(options.file, task)
@@ -73,18 +73,18 @@ def _build_result(options: Options) -> ExternalResult:
             f"{path} gives {sum(right)} of {len(right)} right, {options.file} says {scores[metric]}",
             "give the samples of that very run with --samples FILE",
         )
-    counts, settings = found.get("n-samples", {}).get(task, {}), found.get("config", {})
+    counts, settings = results.get("n-samples", {}).get(task, {}), results.get("config", {})
     arguments = settings.get("model_args")
     return ExternalResult(
         schema=1,
-        created=datetime.fromtimestamp(int(found["date"]), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        candidate=options.name or _find_model_name(found),
-        tool=f"lm-eval {found.get('lm_eval_version') or 'of an unknown version'}",
+        created=datetime.fromtimestamp(int(results["date"]), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        candidate=options.name or _find_model_name(results),
+        tool=f"lm-eval {results.get('lm_eval_version') or 'of an unknown version'}",
         task=task,
-        version=_text_or_none(found.get("versions", {}).get(task)),
+        version=_text_or_none(results.get("versions", {}).get(task)),
         metric=metric.partition(",")[0],
         filter=metric.partition(",")[2],
-        shots=_count_or_none(found.get("n-shot", {}).get(task)),
+        shots=_count_or_none(results.get("n-shot", {}).get(task)),
         total=_count_or_none(counts.get("original")),
         items=len(right),
         correct=bits_to_hex(right),
@@ -92,7 +92,7 @@ def _build_result(options: Options) -> ExternalResult:
         engine=_text_or_none(settings.get("model")),
         dtype=_text_or_none(arguments.get("dtype")) if isinstance(arguments, dict) else None,
         device=_text_or_none(settings.get("device")),
-        template_sha256=_text_or_none(found.get("chat_template_sha")),
+        template_sha256=_text_or_none(results.get("chat_template_sha")),
         max_tokens=_count_or_none(config.get("generation_kwargs", {}).get("max_gen_toks")),
         results_sha256=hashlib.sha256(options.file.read_bytes()).hexdigest(),
         samples_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -100,34 +100,38 @@ def _build_result(options: Options) -> ExternalResult:
 
 
 def _read_results(path: Path) -> Mapping[str, Any]:
-    """The results file as far as it is read here: each part that is there is an object."""
+    """Read the results file and check that every part in use is an object."""
     if not path.is_file():
         raise BenchError(f"no file {path}", _FILE_ADVICE)
     try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
+        results: dict[str, Any] = json.loads(path.read_bytes())
     except ValueError as error:
         raise BenchError(f"{path} is not JSON ({error})", _FILE_ADVICE) from error
     parts = ("results", "configs", "versions", "n-shot", "n-samples", "config")
-    whole = isinstance(found, dict) and bool(found.get("results")) and isinstance(found.get("date"), int | float)
-    whole = whole and all(isinstance(found.get(part, {}), dict) for part in parts)
-    if not whole or not all(isinstance(each, dict) for part in parts[:2] for each in found.get(part, {}).values()):
+    complete = (
+        isinstance(results, dict) and bool(results.get("results")) and isinstance(results.get("date"), int | float)
+    )
+    complete = complete and all(isinstance(results.get(part, {}), dict) for part in parts)
+    if not complete or not all(
+        isinstance(value, dict) for part in parts[:2] for value in results.get(part, {}).values()
+    ):
         raise BenchError(f"{path} is no results file of lm-eval", _FILE_ADVICE)
-    return found
+    return results
 
 
-def _choose_one(asked: str | None, there: Sequence[str], several: str, option: str) -> str:
-    named = "; ".join(there) or "none"
-    if asked is None and len(there) == 1:
-        return there[0]
-    if asked is None:
-        raise BenchError(several if there else f"there is nothing for {option}", f"name one with {option}: {named}")
-    if asked not in there:
-        raise BenchError(f"no '{asked}'", f"there is {named}")
-    return asked
+def _choose_one(name: str | None, choices: Sequence[str], several: str, option: str) -> str:
+    listed = "; ".join(choices) or "none"
+    if name is None and len(choices) == 1:
+        return choices[0]
+    if name is None:
+        raise BenchError(several if choices else f"there is nothing for {option}", f"name one with {option}: {listed}")
+    if name not in choices:
+        raise BenchError(f"no '{name}'", f"there is {listed}")
+    return name
 
 
 def _find_samples_file(results: Path, task: str) -> Path:
-    """lm-eval gives both files of a run the same time."""
+    """Find the samples by the timestamp, which lm-eval gives to both files of a run."""
     path = results.with_name(f"samples_{task}_{results.stem.removeprefix('results_')}.jsonl")
     if not path.is_file():
         raise BenchError(f"no samples beside {results}: no {path.name}", "run lm-eval with --log_samples, or --samples")
@@ -135,21 +139,21 @@ def _find_samples_file(results: Path, task: str) -> Path:
 
 
 def _read_samples(path: Path, metric: str, chosen: str) -> list[dict[str, Any]]:
-    """The lines of one filter, in the order of their items; older versions of lm-eval name no filter."""
+    """Read the lines of one filter in item order; lines of older lm-eval versions name no filter and count too."""
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise BenchError(f"{path} holds no JSON lines ({error})", _FILE_ADVICE) from error
     if not all(isinstance(line, dict) and type(line.get("doc_id")) is int for line in lines):
         raise BenchError(f"{path} is no samples file of lm-eval", _FILE_ADVICE)
-    mine = sorted(
+    matching = sorted(
         (line for line in lines if line.get("filter", chosen) == chosen), key=lambda line: int(line["doc_id"])
     )
-    if not mine or any(metric not in line for line in mine):
+    if not matching or any(metric not in line for line in matching):
         raise BenchError(f"{path} tells no {metric} of each item under the filter {chosen}", _FILE_ADVICE)
-    if len({line["doc_id"] for line in mine}) != len(mine):
+    if len({line["doc_id"] for line in matching}) != len(matching):
         raise BenchError(f"{path} tells an item twice", "give the samples of one run")
-    return mine
+    return matching
 
 
 def _parse_bit(value: object, path: Path) -> bool:
@@ -158,9 +162,9 @@ def _parse_bit(value: object, path: Path) -> bool:
     return bool(value)
 
 
-def _find_model_name(found: Mapping[str, Any]) -> str:
-    """The model's name; of a folder its last part alone, for the rest says something of a machine."""
-    name = _text_or_none(found.get("model_name")) or "unnamed"
+def _find_model_name(results: Mapping[str, Any]) -> str:
+    """Return the model's name; of a folder the last part alone, since the rest is specific to a machine."""
+    name = _text_or_none(results.get("model_name")) or "unnamed"
     return Path(name).name if name.startswith((".", "/", "~")) else name
 
 

@@ -1,4 +1,4 @@
-"""`bench init`: all that a repository needs to have leaderboards of its own, written where nothing stands yet."""
+"""`bench init`: write all that a repository needs for its own leaderboards, without overwriting anything."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from baseline_bench.core.records import write_atomically
 from baseline_bench.rendering import leaderboard
 
 SCAFFOLD_FOLDER = Path(__file__).resolve().parent / "scaffold"
-# Where a file goes, and the template that it comes from; those that are read as part of a package end in .txt here.
+# Target path and template of each file; templates that a tool would read as part of this package end in .txt.
 _FILES = {
     "README.md": "README.md",
     "recipes/my-lora.toml": "my-lora.toml",
@@ -34,16 +34,16 @@ Next, in {folder}:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The folder to write into; it is created if need be."""
+    """The folder to write into; created if it does not exist."""
 
     folder: Path = argument("default: the current folder", "DIR", Path())
 
 
 def run(options: Options, console: Console) -> int:
-    """Write what is not there, leave what is, and say which is which.
+    """Write the missing files, leave existing ones, and print which is which.
 
     Raises:
-        BenchError: the folder, or one that it needs inside, is a file.
+        BenchError: the folder, or a subfolder that is needed, is a file.
     """
     for name, text in _render_files(options.folder):
         path = options.folder / name
@@ -60,7 +60,7 @@ def run(options: Options, console: Console) -> int:
 
 
 def _render_files(folder: Path) -> Iterator[tuple[str, str]]:
-    """Every file's place and text; the page of the leaderboards is the one that `bench board` would render."""
+    """Yield every file's path and text; the leaderboards page is the one that `bench board` would render."""
     for name, template in _FILES.items():
         text = (SCAFFOLD_FOLDER / template).read_text(encoding="utf-8")
         yield name, text.replace("@VERSION@", baseline_bench.__version__)

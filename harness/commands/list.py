@@ -1,4 +1,4 @@
-"""List what there is; a module of its own, so that a list costs no reader of runs and no table."""
+"""`bench list`: list what is available. It imports no reader of runs and no tables, to stay fast."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Options:
 
 
 def run(options: Options, console: Console) -> int:
-    """Print one name a line with what it stands for."""
+    """Print one name per line with a description."""
     console.write("".join(f"{name:<26} {text}\n" for name, text in _list_names(options.kind)))
     return 0
 
@@ -27,8 +27,8 @@ def run(options: Options, console: Console) -> int:
 def _list_names(kind: str) -> Sequence[tuple[str, str]]:
     if kind == "models":
         return [
-            (each.name, _describe_source(each))
-            for each in registry.parse_registry(registry.REGISTRY_FILE.read_text(encoding="utf-8"))
+            (listed.name, _describe_source(listed))
+            for listed in registry.parse_registry(registry.REGISTRY_FILE.read_text(encoding="utf-8"))
         ]
     if kind == "recipes":
         return [(name, str(recipes.find_recipe_file(name))) for name in recipes.list_recipes()]

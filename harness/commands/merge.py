@@ -15,24 +15,24 @@ from baseline_bench.training.resolve_candidate import CandidateSource
 
 
 class MergeableOptions(Protocol):
-    """What merging takes of a command's options."""
+    """The options of a command that merging needs."""
 
     @property
     def base(self) -> str | None:
-        """The base of an adapter; None for the one that it names."""
+        """Return the base of an adapter; None for the one that it names."""
 
     @property
     def accept(self) -> list[str]:
-        """Codes of findings that would refuse the model, and do not."""
+        """Return the codes of refusals that the user accepts."""
 
     @property
     def cache(self) -> Path:
-        """Where models are kept."""
+        """Return the folder of downloaded models."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """A candidate or an adapter to be merged into whole weights."""
+    """A candidate or an adapter to merge into whole weights."""
 
     folder: str = argument("a training run, an adapter's folder, or org/name[@revision] of the hub", "RUN|ADAPTER")
     base: str | None = option("--base", "the base of an adapter (default: the one that it names)", "MODEL")
@@ -43,36 +43,36 @@ class Options:
 
 
 def run(options: Options, console: Console) -> int:
-    """Make whole weights of a candidate's adapter, or of one from elsewhere."""
+    """Make whole weights of a candidate's adapter, or of an adapter from elsewhere."""
     findings.require_known_codes(options.accept)
-    found = resolve_candidate.find_source(options.folder, options.cache, console)
-    made = make_whole_weights(found, options, console, options.step, options.out)
-    for one in made.findings:
-        console.warn(f"{found.label}: [{one.code}] {one.message}")
-    summary.show_merge(made, console)
+    source = resolve_candidate.find_source(options.folder, options.cache, console)
+    weights = make_whole_weights(source, options, console, options.step, options.out)
+    for finding in weights.findings:
+        console.warn(f"{source.label}: [{finding.code}] {finding.message}")
+    summary.show_merge(weights, console)
     return 0
 
 
 def make_whole_weights(
-    found: CandidateSource,
+    source: CandidateSource,
     options: MergeableOptions,
     console: Console,
     step: int | None = None,
     out: Path | None = None,
 ) -> CandidateWeights:
-    """Whole weights of a training run or of an adapter."""
-    if found.kind == "training":
+    """Return the whole weights of a training run or of an adapter."""
+    if source.kind == "training":
         if options.base is not None or out is not None:
             raise BenchError(
-                f"{found.name} is a training run, which has its base and its place", "leave --base and --out out"
+                f"{source.name} is a training run, which has its base and its place", "leave --base and --out out"
             )
-        return merging.make_whole_weights(Path(found.name), step, options.cache, console, options.accept)
-    if found.kind == "whole":
+        return merging.make_whole_weights(Path(source.name), step, options.cache, console, options.accept)
+    if source.kind == "whole":
         raise BenchError(
-            f"{found.name} is neither a training run nor an adapter", "give a folder that holds one of them"
+            f"{source.name} is neither a training run nor an adapter", "give a folder that holds one of them"
         )
     if step is not None:
         raise BenchError(
-            f"{found.name} is an adapter, which has no steps", "leave --step out, or give the training run"
+            f"{source.name} is an adapter, which has no steps", "leave --step out, or give the training run"
         )
-    return resolve_candidate.merge_adapter(found, options.base, options.cache, console, out, options.accept)
+    return resolve_candidate.merge_adapter(source, options.base, options.cache, console, out, options.accept)

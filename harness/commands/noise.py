@@ -1,7 +1,7 @@
-"""`bench noise`: score one model several times with nothing changed, and say which differences mean nothing.
+"""`bench noise`: score one model several times with nothing changed, and report which differences are noise.
 
-Each run starts an engine of its own in a child process, so that two runs share nothing but their settings. Then one
-more engine answers a subset in several manners, to see whether an answer hangs on the prompts that share its batch.
+Each run starts its own engine in a child process, so that two runs share nothing but their settings. Then one more
+engine answers a subset in several ways, to see whether an answer depends on the prompts that share its batch.
 """
 
 import os
@@ -30,7 +30,7 @@ RECORD_FILE = "noise.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ScoringOptions):
-    """A model to be scored several times, and further ways of asking it."""
+    """A model to score several times, and further ways to batch its prompts."""
 
     task: str = option("--task", "a name of `bench list tasks`, or a .py file", "NAME", "gsm8k")
     name: str | None = option("--name", "the name of its rows (default: the model's name)", "NAME")
@@ -50,32 +50,32 @@ class Options(ScoringOptions):
 
 @dataclass(frozen=True, slots=True)
 class _FinishedRun:
-    """A finished run: its record, and what tells each of its answers from another."""
+    """A finished run: its record, and a fingerprint of each answer."""
 
     run: NoiseRun
     traces: tuple[str, ...]
 
 
 def run(options: Options, console: Console) -> int:
-    """Score the model as often as asked, compare the runs, and add one record to the board's folder.
+    """Score the model as often as requested, compare the runs, and add one record to the board's folder.
 
-    Finished answers are kept: the same command goes on where it stood, and more `times` adds to the runs there are.
+    Finished answers are kept: the same command resumes, and a larger `times` adds runs to the existing ones.
 
     Raises:
-        BenchError: fewer than two runs or one item, an unknown manner, or runs that did not meet the same engine.
+        BenchError: fewer than two runs or one item, an unknown pass, or runs by different engines.
     """
     if options.times < 2:
         raise BenchError(f"{options.times} runs show no noise", "give --runs 3 or more")
     if options.items < 1:
         raise BenchError(f"--items {options.items} leaves nothing to ask", "give 1 or more, or --passes none")
-    manners = _parse_passes(options.passes)
-    seat = plan.plan_evaluation(options, console)
-    place = _choose_folder(options, seat)
-    with runs.explaining_write_errors(place):
-        place.mkdir(parents=True, exist_ok=True)
-    lock = runs.lock_folder(place, wait=False)
+    pass_names = _parse_passes(options.passes)
+    evaluation_plan = plan.plan_evaluation(options, console)
+    runs_folder = _choose_folder(options, evaluation_plan)
+    with runs.explaining_write_errors(runs_folder):
+        runs_folder.mkdir(parents=True, exist_ok=True)
+    lock = runs.lock_folder(runs_folder, wait=False)
     try:
-        record = _build_record(options, seat, manners, place, console)
+        record = _build_record(options, evaluation_plan, pass_names, runs_folder, console)
     finally:
         os.close(lock)
     path = leaderboard.write_and_render(
@@ -86,7 +86,7 @@ def run(options: Options, console: Console) -> int:
 
 
 def _parse_passes(text: str) -> tuple[str, ...]:
-    """The passes' names as the record has them."""
+    """Parse the passes' names into those of the record."""
     if text.strip() in ("", "none"):
         return ()
     words = [word.strip() for word in text.split(",")]
@@ -98,37 +98,39 @@ def _parse_passes(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"batch {int(word)}" if word.isdecimal() else word for word in words))
 
 
-def _choose_folder(options: Options, seat: EvaluationPlan) -> Path:
-    """The folder of these runs, named by all that could change an answer; with `again` the first without a record."""
-    stem = "-".join(map(slugify, ("noise", Path(options.task).stem, seat.model.name, seat.engine)))
-    stem += f"-{records.digest(seat.settings)[:8]}"
-    place, number = options.runs / stem, 1
-    while options.again and (place / RECORD_FILE).is_file():
+def _choose_folder(options: Options, evaluation_plan: EvaluationPlan) -> Path:
+    """Name the folder after all that could change an answer; with `again`, take the first without a record."""
+    stem = "-".join(
+        map(slugify, ("noise", Path(options.task).stem, evaluation_plan.model.name, evaluation_plan.engine))
+    )
+    stem += f"-{records.digest(evaluation_plan.settings)[:8]}"
+    folder, number = options.runs / stem, 1
+    while options.again and (folder / RECORD_FILE).is_file():
         number += 1
-        place = options.runs / f"{stem}-{number}"
-    return place
+        folder = options.runs / f"{stem}-{number}"
+    return folder
 
 
 def _build_record(
-    options: Options, seat: EvaluationPlan, manners: Sequence[str], place: Path, console: Console
+    options: Options, evaluation_plan: EvaluationPlan, pass_names: Sequence[str], runs_folder: Path, console: Console
 ) -> store.NoiseRecord:
-    """The record, dated when it was first whole; made again only where other runs or passes are asked for."""
-    folders = [place / f"run-{number}" for number in range(1, options.times + 1)]
+    """Run what is missing and build the record; keep its date if the runs and passes are the same as before."""
+    folders = [runs_folder / f"run-{number}" for number in range(1, options.times + 1)]
     for number, folder in enumerate(folders, 1):
-        if not repeat.is_complete(folder, seat.exam.problems):
+        if not repeat.is_complete(folder, evaluation_plan.exam.problems):
             console.say(f"run {number} of {options.times}, with an engine of its own")
             child_process.call_in_child(
                 "baseline_bench.evaluation.repeat:generate_in_child",
-                {**repeat.serialise_plan(seat), "folder": str(folder)},
+                {**repeat.serialise_plan(evaluation_plan), "folder": str(folder)},
             )
-    sat = repeat.select_subset(seat, options.items)
-    beside = [place / f"pass-{options.items}-{slugify(manner)}" for manner in manners]
-    _generate_passes(options, sat, manners, beside, console)
-    resolved = _read_engine_settings([*folders, *beside])
-    done = [_read_run(seat, folder, repeat.ALL) for folder in folders]
-    result = entry_builder.build_result(seat, *_grade_run(seat, folders[0]), resolved)
+    pass_plan = repeat.select_subset(evaluation_plan, options.items)
+    pass_folders = [runs_folder / f"pass-{options.items}-{slugify(pass_name)}" for pass_name in pass_names]
+    _generate_passes(options, pass_plan, pass_names, pass_folders, console)
+    resolved = _read_engine_settings([*folders, *pass_folders])
+    finished_runs = [_read_run(evaluation_plan, folder, repeat.ALL) for folder in folders]
+    result = entry_builder.build_result(evaluation_plan, *_grade_run(evaluation_plan, folders[0]), resolved)
     result.require_bits()
-    found = store.NoiseRecord(
+    record = store.NoiseRecord(
         schema=1,
         created=runs.current_time(),
         candidate=result.candidate,
@@ -138,49 +140,49 @@ def _build_record(
         prompts_sha256=result.prompts_sha256,
         engine=result.engine,
         provenance=result.provenance,
-        runs=tuple(one.run for one in done),
-        pairs=store.pair_runs([one.traces for one in done]),
-        passes=_build_passes(sat, manners, beside) if manners else None,
+        runs=tuple(finished.run for finished in finished_runs),
+        pairs=store.pair_runs([finished.traces for finished in finished_runs]),
+        passes=_build_passes(pass_plan, pass_names, pass_folders) if pass_names else None,
     )
-    return _keep_equal_record(found, place / RECORD_FILE)
+    return _keep_equal_record(record, runs_folder / RECORD_FILE)
 
 
-def _keep_equal_record(found: store.NoiseRecord, path: Path) -> store.NoiseRecord:
-    """What was found before, where nothing is new but the time and the program that tells it; else what was found."""
+def _keep_equal_record(record: store.NoiseRecord, path: Path) -> store.NoiseRecord:
+    """Return the stored record if only its time or program differs; otherwise store the new one."""
     if path.is_file():
-        before = records.decode_record(
+        stored = records.decode_record(
             store.NoiseRecord, records.parse_json(path.read_bytes(), str(path), ""), str(path), "use --again"
         )
-        if replace(found, created=before.created, provenance=before.provenance) == before:
-            return before
+        if replace(record, created=stored.created, provenance=stored.provenance) == stored:
+            return stored
     with runs.explaining_write_errors(path.parent):
-        records.write_atomically(path, records.encode_indented(found))
-    return found
+        records.write_atomically(path, records.encode_indented(record))
+    return record
 
 
 def _generate_passes(
-    options: Options, seat: EvaluationPlan, manners: Sequence[str], folders: Sequence[Path], console: Console
+    options: Options, pass_plan: EvaluationPlan, pass_names: Sequence[str], folders: Sequence[Path], console: Console
 ) -> None:
-    """Let a child make the passes that are not whole, each from its beginning: the rest alone would be batched anew."""
+    """Generate unfinished passes in a child process, each from its start: resuming would change the batches."""
     waiting = []
-    for manner, folder in zip(manners, folders, strict=True):
-        if not repeat.is_complete(folder, seat.exam.problems):
+    for pass_name, folder in zip(pass_names, folders, strict=True):
+        if not repeat.is_complete(folder, pass_plan.exam.problems):
             for name in (*runs.RUN_FILES, repeat.SECONDS_FILE):
                 (folder / name).unlink(missing_ok=True)
-            waiting.append([manner, str(folder)])
+            waiting.append([pass_name, str(folder)])
     if waiting:
-        console.say(f"{len(waiting)} passes over {len(seat.exam.problems)} items, in one engine")
+        console.say(f"{len(waiting)} passes over {len(pass_plan.exam.problems)} items, in one engine")
         child_process.call_in_child(
             "baseline_bench.evaluation.repeat:generate_passes_in_child",
-            {**repeat.serialise_plan(seat), "items": options.items, "passes": waiting},
+            {**repeat.serialise_plan(pass_plan), "items": options.items, "passes": waiting},
         )
 
 
 def _read_engine_settings(folders: Sequence[Path]) -> dict[str, Value]:
-    """What the engine was in every one of the runs; how many GPUs shared the questions may be another in each.
+    """Return the engine settings that all runs share, except how many GPUs shared the questions.
 
     Raises:
-        BenchError: it was not the same: a library, a driver or a setting changed between them.
+        BenchError: a library, a driver or a setting changed between the runs.
     """
     first, *others = [
         {**runs.read_json(folder / "engine.json"), **dict.fromkeys(runs.DEFAULT_SETTINGS)} for folder in folders
@@ -188,53 +190,59 @@ def _read_engine_settings(folders: Sequence[Path]) -> dict[str, Value]:
     for folder, other in zip(folders[1:], others, strict=True):
         keys = sorted(key for key in {*first, *other} if first.get(key) != other.get(key))
         if keys:
-            told = "; ".join(f"{key} was {first.get(key)}, then {other.get(key)}" for key in keys)
-            raise BenchError(f"{folder} met another engine than {folders[0]} ({told})", "measure anew with --again")
+            changes = "; ".join(f"{key} was {first.get(key)}, then {other.get(key)}" for key in keys)
+            raise BenchError(f"{folder} met another engine than {folders[0]} ({changes})", "measure anew with --again")
     return {key: value for key, value in first.items() if key not in runs.DEFAULT_SETTINGS}
 
 
-def _grade_run(seat: EvaluationPlan, folder: Path) -> tuple[Any, Any]:
-    """(verdicts, committed completions) of a finished run."""
-    written = runs.read_completions(folder)
-    return evaluate.judge_completions(seat.exam.task, seat.exam.problems, written), entry_builder.commit_completions(
-        seat.exam.problems, written
-    )
+def _grade_run(evaluation_plan: EvaluationPlan, folder: Path) -> tuple[Any, Any]:
+    """Return (judgements, committed completions) of a finished run."""
+    completions = runs.read_completions(folder)
+    return evaluate.judge_completions(
+        evaluation_plan.exam.task, evaluation_plan.exam.problems, completions
+    ), entry_builder.commit_completions(evaluation_plan.exam.problems, completions)
 
 
-def _read_run(seat: EvaluationPlan, folder: Path, how: str) -> _FinishedRun:
-    verdicts, committed = _grade_run(seat, folder)
-    bits, traces = Bits.of(verdicts), tuple(map(store.fingerprint_completion, committed))
+def _read_run(evaluation_plan: EvaluationPlan, folder: Path, pass_name: str) -> _FinishedRun:
+    judgements, committed = _grade_run(evaluation_plan, folder)
+    bits, traces = Bits.of(judgements), tuple(map(store.fingerprint_completion, committed))
     counts = [line.tokens for line in committed if line.tokens is not None]
     seconds = runs.read_json(folder / repeat.SECONDS_FILE) if (folder / repeat.SECONDS_FILE).is_file() else None
     tokens = sum(counts) if len(counts) == len(committed) else None
-    run = NoiseRun(how, len(committed), bits.correct, bits.unread, bits.cut, records.digest(traces), seconds, tokens)
+    run = NoiseRun(
+        pass_name, len(committed), bits.correct, bits.unread, bits.cut, records.digest(traces), seconds, tokens
+    )
     return _FinishedRun(run, traces)
 
 
-def _build_passes(seat: EvaluationPlan, manners: Sequence[str], folders: Sequence[Path]) -> BatchPasses:
-    exam = seat.exam
-    done = [_read_run(seat, folder, manner) for manner, folder in zip(manners, folders, strict=True)]
-    ids = records.digest([problem.id for problem in exam.problems])
+def _build_passes(pass_plan: EvaluationPlan, pass_names: Sequence[str], folders: Sequence[Path]) -> BatchPasses:
+    prepared = pass_plan.exam
+    finished_runs = [
+        _read_run(pass_plan, folder, pass_name) for pass_name, folder in zip(pass_names, folders, strict=True)
+    ]
+    ids = records.digest([problem.id for problem in prepared.problems])
     return BatchPasses(
-        selection=Selection(exam.total, len(exam.problems), exam.limit, exam.seed, ids),
-        runs=tuple(one.run for one in done),
-        pairs=store.pair_runs([one.traces for one in done]),
+        selection=Selection(prepared.total, len(prepared.problems), prepared.limit, prepared.seed, ids),
+        runs=tuple(finished.run for finished in finished_runs),
+        pairs=store.pair_runs([finished.traces for finished in finished_runs]),
     )
 
 
 def _print_record(record: store.NoiseRecord, path: Path, as_json: bool, console: Console) -> None:
-    """Print the runs, what they have in common, and the one sentence; or the record itself."""
+    """Print the runs, what they have in common, and the noise floor; or the record itself."""
     if as_json:
         console.write(records.encode_indented(record).decode())
         return
     rows = [(f"run {number}", _describe_run(run)) for number, run in enumerate(record.runs, 1)]
     rows += [(f"runs {pair.first + 1}, {pair.second + 1}", _describe_pair(record.runs, pair)) for pair in record.pairs]
-    made = record.passes
-    if made is not None:
-        first = f"; against {made.runs[0].how}"
-        against = {pair.second: f"{first}: {_describe_pair(made.runs, pair)}" for pair in made.pairs if pair.first == 0}
+    passes = record.passes
+    if passes is not None:
+        first = f"; against {passes.runs[0].how}"
+        against = {
+            pair.second: f"{first}: {_describe_pair(passes.runs, pair)}" for pair in passes.pairs if pair.first == 0
+        }
         rows += [
-            (f"pass {run.how}", _describe_run(run) + against.get(place, "")) for place, run in enumerate(made.runs)
+            (f"pass {run.how}", _describe_run(run) + against.get(index, "")) for index, run in enumerate(passes.runs)
         ]
     rows.append(("record", str(path)))
     title = f"{record.candidate} on {record.task.label}, {len(record.runs)} times by {record.engine.version}"
@@ -247,6 +255,6 @@ def _describe_run(run: NoiseRun) -> str:
     return f"{run.right:,} of {run.items:,} right" + ("" if speed is None else f", {speed:,.0f} tokens/s")
 
 
-def _describe_pair(made: Sequence[NoiseRun], pair: RunPair) -> str:
-    one, other = made[pair.first], made[pair.second]
-    return f"{store.count_flips(one, other):,} flips, {pair.equal:,} of {one.items:,} answers equal in every token"
+def _describe_pair(noise_runs: Sequence[NoiseRun], pair: RunPair) -> str:
+    first, second = noise_runs[pair.first], noise_runs[pair.second]
+    return f"{store.count_flips(first, second):,} flips, {pair.equal:,} of {first.items:,} answers equal in every token"

@@ -1,4 +1,4 @@
-"""Before any GPU minute: how many items, and how many seeds, would resolve a gain; and what a given number resolves."""
+"""`bench plan`: compute before any GPU time how many items and seeds resolve a gain, and what a number resolves."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ _SHARE_ADVICE = "give shares from 0 to 1: 0.20 for 20 %"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """A design to look at; every number but `items` is a share from 0 to 1."""
+    """A study design; every number but `items` is a share from 0 to 1."""
 
     baseline: float = option("--baseline", "the score to beat, 0.20 for 20 %%", "P", MUST_BE_GIVEN)
     gain: float = option("--gain", "what the other row has more, 0.05 for 5 points", "G", MUST_BE_GIVEN)
@@ -31,10 +31,10 @@ class Options:
 
 
 def run(options: Options, console: Console) -> int:
-    """Print what resolves the gain.
+    """Print how many items and seeds resolve the gain.
 
     Raises:
-        BenchError: naming every number that is impossible.
+        BenchError: a number is impossible; the message names all of them.
     """
     _check_design(options)
     discordance, source = _choose_discordance(options)
@@ -81,7 +81,7 @@ def _check_design(options: Options) -> None:
 
 
 def _find_impossible(discordance: float, rate: float, other: float) -> list[str]:
-    """Why no two rows with these scores disagree on that share of the items."""
+    """Explain why no two rows with these scores disagree on that share of the items."""
     least, most = abs(rate - other), min(rate + other, 2 - rate - other)
     if least - 1e-12 <= discordance <= most + 1e-12:
         return []
@@ -89,7 +89,7 @@ def _find_impossible(discordance: float, rate: float, other: float) -> list[str]
 
 
 def _choose_discordance(options: Options) -> tuple[float, str]:
-    """The share of items on which the rows disagree, and where it comes from."""
+    """Return the share of items on which the rows disagree, and where it comes from."""
     gap = abs(options.gain)
     if options.discordance is not None:
         return max(options.discordance, gap), "as given"
@@ -118,15 +118,15 @@ def _describe_needed_items(options: Options, discordance: float) -> str:
 
 
 def _describe_resolution(options: Options, discordance: float, items: int) -> str:
-    """What a number of items does for this gain, and the least gain that it resolves."""
+    """Describe the chance that this many items find the gain, and the smallest gain that they resolve."""
     from baseline_bench.analysis import statistics  # loads scipy
 
     power = statistics.exact_power(items, options.gain, discordance, options.alpha)
     least = statistics.resolvable_difference(items, discordance, options.power, options.alpha)
-    found = f"this gain is found with {_format_percent(power)} probability; "
+    text = f"this gain is found with {_format_percent(power)} probability; "
     if least is None:
-        return found + "no difference is resolved among rows that disagree so rarely"
-    return found + f"a difference of {100 * least:.2f} points is resolved (by the formula)"
+        return text + "no difference is resolved among rows that disagree so rarely"
+    return text + f"a difference of {100 * least:.2f} points is resolved (by the formula)"
 
 
 def _describe_seeds(options: Options, spread: float, arms: int) -> str:
@@ -145,7 +145,7 @@ def _describe_seeds(options: Options, spread: float, arms: int) -> str:
 
 
 def _format_percent(share: float) -> str:
-    """A probability that is not told as certain, nor as impossible."""
+    """Format a probability, never as certain or impossible."""
     if share > 0.999:
         return "over 99.9 %"
     return "under 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"

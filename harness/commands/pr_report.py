@@ -1,4 +1,4 @@
-"""`bench pr-report`: what a branch adds to the leaderboards, judged and told in one comment for its reviewer."""
+"""`bench pr-report`: describe and judge what a branch adds to the leaderboards, in one comment for its reviewer."""
 
 import re
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ _LINK_PATTERN = re.compile(r"https?://[A-Za-z0-9._~:/%@-]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What to describe."""
+    """The branch to compare with, and where the comment goes."""
 
     base: str = option("--base", "the branch that takes the pull request (default: %(default)s)", "REF", "origin/main")
     leaderboards: Path = leaderboards_option()
@@ -57,7 +57,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class _UnadjustedComparison:
-    """A new row and one that it is compared with, before anything is adjusted."""
+    """A new row and one that it is compared with, before the p values are adjusted."""
 
     role: Literal["base", "incumbent"]
     against: Row
@@ -65,61 +65,66 @@ class _UnadjustedComparison:
 
 
 def run(options: Options, console: Console) -> int:
-    """Write the comment. Faults of the board are told in it and do not change the exit status: the check's does.
+    """Write the comment. It lists the board's faults, which leave the exit status alone: `bench board --check` sets it.
 
     Raises:
-        BenchError: no repository, no such base, no such folder, or a link that is none.
+        BenchError: no repository, no such base, no such folder, or an invalid link.
     """
     if options.link is not None and not _LINK_PATTERN.fullmatch(options.link):
         raise BenchError(
             f"{options.link!r} is no address", "give one such as https://github.com/owner/name/blob/COMMIT"
         )
-    told = comment.render_comment(
+    text = comment.render_comment(
         _build_report(
             options, git_history.find_branch_changes(options.leaderboards, options.base), _find_faults(options)
         )
     )
     if options.out is None:
-        console.write(told)
+        console.write(text)
     else:
-        write_atomically(options.out, told.encode())
+        write_atomically(options.out, text.encode())
     return 0
 
 
-def _build_report(options: Options, added: BranchChanges, faults: tuple[str, ...]) -> PullRequestReport:
-    rows = [(stand, row) for stand in added.boards for row in _sort_rows(stand.new)]
-    bouts = [_compare_row(stand, row) for stand, row in rows]
-    p_values = [bout.found.p for of_row, _ in bouts for bout in of_row]
+def _build_report(options: Options, changes: BranchChanges, faults: tuple[str, ...]) -> PullRequestReport:
+    rows = [(board, row) for board in changes.boards for row in _sort_rows(board.new)]
+    comparisons = [_compare_row(board, row) for board, row in rows]
+    p_values = [comparison.found.p for of_row, _ in comparisons for comparison in of_row]
     adjusted = iter(holm_adjust(p_values))
     proposed = []
-    for (stand, row), (of_row, remarks) in zip(rows, bouts, strict=True):
-        contests = tuple(
-            _build_comparison(options.leaderboards, added.commit, stand, row, (bout, next(adjusted))) for bout in of_row
+    for (board, row), (of_row, remarks) in zip(rows, comparisons, strict=True):
+        adjusted_comparisons = tuple(
+            _build_comparison(options.leaderboards, changes.commit, board, row, (comparison, next(adjusted)))
+            for comparison in of_row
         )
         proposed.append(
             ProposedRow(
-                board=stand.name,
+                board=board.name,
                 row=row,
-                contests=contests,
+                contests=adjusted_comparisons,
                 remarks=tuple(remarks),
-                steps=_read_steps(options.leaderboards / stand.name / row.file),
-                changes=list_differences(row.entry, contests[-1].against.entry) if contests else (),
+                steps=_read_steps(options.leaderboards / board.name / row.file),
+                changes=list_differences(row.entry, adjusted_comparisons[-1].against.entry)
+                if adjusted_comparisons
+                else (),
             )
         )
     return PullRequestReport(
         base=options.base,
-        commit=added.commit,
+        commit=changes.commit,
         link=None if options.link is None else options.link.rstrip("/"),
-        prefix=added.prefix,
+        prefix=changes.prefix,
         faults=faults,
         rows=tuple(proposed),
-        retractions=tuple(ProposedRetraction(stand.name, one) for stand in added.boards for one in stand.retracted),
-        unsound=sum(len(stand.unsound) for stand in added.boards),
+        retractions=tuple(
+            ProposedRetraction(board.name, retraction) for board in changes.boards for retraction in board.retracted
+        ),
+        unsound=sum(len(board.unsound) for board in changes.boards),
     )
 
 
 def _find_faults(options: Options) -> tuple[str, ...]:
-    """The faults of `bench board --check --base`."""
+    """Find the faults that `bench board --check --base` finds."""
     return tuple(
         map(str, checking.find_faults(options.leaderboards, Regrader(options.tasks, options.mirror), options.base))
     )
@@ -129,72 +134,78 @@ def _sort_rows(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (row.entry.result.candidate, row.entry.created, row.file))
 
 
-def _compare_row(stand: BoardChanges, row: Row) -> tuple[list[_UnadjustedComparison], list[str]]:
-    """What a new row is compared with, and why it is not compared with more."""
-    if any(one.entry == row.file for one in stand.retracted):
+def _compare_row(board: BoardChanges, row: Row) -> tuple[list[_UnadjustedComparison], list[str]]:
+    """Compare a new row with its base and the incumbent; explain comparisons that are not made."""
+    if any(retraction.entry == row.file for retraction in board.retracted):
         return [], ["retracted in this pull request, not judged"]
-    own = row.entry.result.base_sha256
-    if own is None and _is_reference_model(stand, row):
+    base_sha256 = row.entry.result.base_sha256
+    if base_sha256 is None and _is_reference_model(board, row):
         return [], ["no candidate: the base of other rows, or scored before; shown in the table"]
-    base, no_base = _find_base(stand, row, own)
-    incumbent, no_incumbent = _find_incumbent(stand, row, own)
+    base, no_base = _find_base(board, row, base_sha256)
+    incumbent, no_incumbent = _find_incumbent(board, row, base_sha256)
     pairs: list[tuple[Literal["base", "incumbent"], Row | None]] = [("base", base), ("incumbent", incumbent)]
-    bouts = [
+    comparisons = [
         _UnadjustedComparison(role, other, compare_entries(row.entry, other.entry, system=True))
         for role, other in pairs
         if other is not None
     ]
-    return bouts, [why for why in (no_base, no_incumbent) if why is not None]
+    return comparisons, [reason for reason in (no_base, no_incumbent) if reason is not None]
 
 
-def _find_base(stand: BoardChanges, row: Row, own: str | None) -> tuple[Row | None, str | None]:
-    """The newest row of the weights that this one was trained from, and why there is none.
+def _find_base(board: BoardChanges, row: Row, base_sha256: str | None) -> tuple[Row | None, str | None]:
+    """Return the newest row of the weights that this one was trained from, or why there is none.
 
-    A comparable one, or else one that makes a system comparison; of the merge-base, or else of the pull request.
+    Prefer a comparable row to a system comparison, then a row of the merge-base to one of the pull request.
     """
-    if own is None:
+    if base_sha256 is None:
         return None, "not trained here, so that no base is known"
-    gone = {one.entry for one in (*stand.withdrawn, *stand.retracted)}
-    rows = [other for other in (*stand.old, *stand.new) if is_base(other.entry, row.entry) and other.file not in gone]
+    retracted_files = {retraction.entry for retraction in (*board.withdrawn, *board.retracted)}
+    rows = [
+        other
+        for other in (*board.old, *board.new)
+        if is_base(other.entry, row.entry) and other.file not in retracted_files
+    ]
     if not rows:
         return None, "no row of its base on the board: score it with `bench score RUN --with-base`"
     by_kind = {
         name: [other for other in rows if classify_comparison(row.entry, other.entry).name == name]
         for name in ("comparable", "system comparison", "not comparable")
     }
-    fit = by_kind["comparable"] or by_kind["system comparison"]
-    if not fit:
-        why = "; ".join(map(str, classify_comparison(row.entry, rows[-1].entry).differs))
-        return None, f"**not comparable** with its base: {code_span(why)}"
-    before = {other.file for other in stand.old}
-    return max(fit, key=lambda other: (other.file in before, other.entry.created, other.file)), None
+    comparable = by_kind["comparable"] or by_kind["system comparison"]
+    if not comparable:
+        reasons = "; ".join(map(str, classify_comparison(row.entry, rows[-1].entry).differs))
+        return None, f"**not comparable** with its base: {code_span(reasons)}"
+    old_files = {other.file for other in board.old}
+    return max(comparable, key=lambda other: (other.file in old_files, other.entry.created, other.file)), None
 
 
-def _find_incumbent(stand: BoardChanges, row: Row, own: str | None) -> tuple[Row | None, str | None]:
-    """The best full row of the same task at the merge-base that is comparable and stands, and why there is none."""
+def _find_incumbent(board: BoardChanges, row: Row, base_sha256: str | None) -> tuple[Row | None, str | None]:
+    """Return the best comparable full row of the task that counts at the merge-base, or why there is none."""
     if row.entry.result.selection.limit is not None:
         return None, "a partial run, so that it has no incumbent"
-    gone = {one.entry for one in stand.withdrawn}
-    mine = {own, _get_weights(row)} - {None}
+    retracted_files = {retraction.entry for retraction in board.withdrawn}
+    own_weights = {base_sha256, _get_weights(row)} - {None}
     rows = [
         other
-        for other in stand.old
+        for other in board.old
         if other.entry.result.task.label == row.entry.result.task.label
         and other.entry.result.selection.limit is None
-        and other.file not in gone
-        and _get_weights(other) not in mine
+        and other.file not in retracted_files
+        and _get_weights(other) not in own_weights
     ]
-    fit = [other for other in rows if explain_incomparability(row.entry, other.entry) is None]
-    if not fit:
-        why = "none is comparable" if rows else "there is none"
-        return None, f"no incumbent: of the other full rows of its task at the merge-base {why}"
-    return min(fit, key=lambda other: (-other.entry.result.counts.correct, other.entry.created, other.file)), None
+    comparable = [other for other in rows if explain_incomparability(row.entry, other.entry) is None]
+    if not comparable:
+        reason = "none is comparable" if rows else "there is none"
+        return None, f"no incumbent: of the other full rows of its task at the merge-base {reason}"
+    return min(
+        comparable, key=lambda other: (-other.entry.result.counts.correct, other.entry.created, other.file)
+    ), None
 
 
-def _is_reference_model(stand: BoardChanges, row: Row) -> bool:
-    """The weights of this row are the base of a new row, or were on the board at the merge-base."""
-    bases = {other.entry.result.base_sha256 for other in stand.new}
-    known = {_get_weights(other) for other in stand.old}
+def _is_reference_model(board: BoardChanges, row: Row) -> bool:
+    """Tell whether a row's weights are the base of a new row, or were on the board at the merge-base."""
+    bases = {other.entry.result.base_sha256 for other in board.new}
+    known = {_get_weights(other) for other in board.old}
     return is_untrained(row.entry) and _get_weights(row) is not None and _get_weights(row) in bases | known
 
 
@@ -203,32 +214,32 @@ def _get_weights(row: Row) -> str | None:
 
 
 def _build_comparison(
-    folder: Path, commit: str, stand: BoardChanges, row: Row, judged: tuple[_UnadjustedComparison, float]
+    folder: Path, commit: str, board: BoardChanges, row: Row, judged: tuple[_UnadjustedComparison, float]
 ) -> ProposedComparison:
-    bout, p = judged
+    comparison, p = judged
     try:
-        now, then = (
-            git_history.read_committed_completions(folder, commit, f"{stand.name}/{one.file}")
-            for one in (row, bout.against)
+        new, old = (
+            git_history.read_committed_completions(folder, commit, f"{board.name}/{compared.file}")
+            for compared in (row, comparison.against)
         )
-        gained, lost = _list_examples((row, bout.against), (now, then))
-    except BenchError:  # of the row at the merge-base; the numbers stand without its answers
+        gained, lost = _list_examples((row, comparison.against), (new, old))
+    except BenchError:  # of the row at the merge-base; the numbers do not need its answers
         gained, lost = (), ()
-    return ProposedComparison(bout.role, bout.against, bout.found, p, gained, lost)
+    return ProposedComparison(comparison.role, comparison.against, comparison.found, p, gained, lost)
 
 
 def _list_examples(
-    rows: tuple[Row, Row], written: tuple[Sequence[CommittedCompletion], Sequence[CommittedCompletion]]
+    rows: tuple[Row, Row], completions: tuple[Sequence[CommittedCompletion], Sequence[CommittedCompletion]]
 ) -> tuple[tuple[ItemExample, ...], tuple[ItemExample, ...]]:
-    """The first items that the first row gained, and those that it lost."""
+    """Return the first items that the first row gained, and the first that it lost."""
     right = [hex_to_bits(row.entry.result.bits.correct, row.entry.result.counts.total) for row in rows]
-    if [len(lines) for lines in written] != [len(bits) for bits in right]:
+    if [len(lines) for lines in completions] != [len(bits) for bits in right]:
         return (), ()
     gained: list[ItemExample] = []
     lost: list[ItemExample] = []
-    for now, then, one, other in zip(*written, *right, strict=True):
-        if one != other:
-            (gained if one else lost).append(ItemExample(now.id, now.gold, then.shown, now.shown))
+    for new, old, is_right, was_right in zip(*completions, *right, strict=True):
+        if is_right != was_right:
+            (gained if is_right else lost).append(ItemExample(new.id, new.gold, old.shown, new.shown))
     return tuple(gained[:_MAX_EXAMPLES]), tuple(lost[:_MAX_EXAMPLES])
 
 

@@ -1,4 +1,4 @@
-"""`bench quickstart`: baseline, a short fine-tune and its outcome, with a small real model."""
+"""`bench quickstart`: run a baseline, a short fine-tune and their comparison with a small real model."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ PLACE = Path("quickstart")
 
 @dataclass(frozen=True, kw_only=True)
 class Options(train_and_score.Options):
-    """The same as for train-and-score, with an embedded model and a short recipe."""
+    """The options of train-and-score, with an embedded model and a short recipe."""
 
     model: str = option("--model", "default: %(default)s", "MODEL", "smollm2-135m-it-q4_1")
     task: str = option("--task", "the task to score on (default: %(default)s)", "NAME", "word-problems")
@@ -32,7 +32,7 @@ class Options(train_and_score.Options):
 
 
 def run(options: Options, console: Console) -> int:
-    """Baseline first: score the embedded model on the embedded task; then a short LoRA, and whether it helped."""
+    """Score the embedded model on the embedded task, then train a short LoRA and report whether it helped."""
     baseline.run(options, console)
     train_and_score.run(replace(options, base=options.model, name=None), console)
     if not options.as_json:

@@ -14,7 +14,7 @@ from baseline_bench.results import entries
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """A run to be graded again."""
+    """The run to grade again."""
 
     run: Path = argument("a run's folder", "RUN")
     task: str | None = option("--task", "the task's file, where the task is not one of ours", "FILE")
@@ -22,23 +22,23 @@ class Options:
 
 
 def run(options: Options, console: Console) -> int:
-    """Judge a run's answers again by the reader of today; neither model nor data set is needed.
+    """Judge a run's answers again with today's reader; this needs neither model nor data set.
 
     Raises:
-        BenchError: the run is incomplete, or there is none.
+        BenchError: the run is missing or incomplete.
     """
-    problems, written = runs.read_problems(options.run), runs.read_completions(options.run)
+    problems, completions = runs.read_problems(options.run), runs.read_completions(options.run)
     task = plugins.load_task(options.task or str(runs.read_json(options.run / "run.json")["settings"]["task"]))
-    before = {verdict.problem_id: verdict for verdict in runs.read_judgements(options.run)}
-    verdicts = evaluate.judge_completions(task, problems, written)
-    changed = [v.problem_id for v in verdicts if v.problem_id in before and before[v.problem_id] != v]
+    previous = {judgement.problem_id: judgement for judgement in runs.read_judgements(options.run)}
+    judgements = evaluate.judge_completions(task, problems, completions)
+    changed = [v.problem_id for v in judgements if v.problem_id in previous and previous[v.problem_id] != v]
     path = None
     if options.leaderboards is not None:
-        entry = entry_builder.rejudge_entry(entries.read_entry(options.run / "entry.json"), task, verdicts)
-        committed, losses = entry_builder.commit_completions(problems, written), pipeline.read_losses(options.run)
+        entry = entry_builder.rejudge_entry(entries.read_entry(options.run / "entry.json"), task, judgements)
+        committed, losses = entry_builder.commit_completions(problems, completions), pipeline.read_losses(options.run)
         path = pipeline.add_to_board(
             entry, committed, options.run, options.leaderboards, leaderboard.update_pages, losses
         )
-    runs.write_judgements(options.run, verdicts)
-    summary.show_regrading(evaluate.count_judgements(verdicts), changed, path or options.run, console)
+    runs.write_judgements(options.run, judgements)
+    summary.show_regrading(evaluate.count_judgements(judgements), changed, path or options.run, console)
     return 0

@@ -1,4 +1,4 @@
-"""`bench report`: the study's deck from measured runs, as Markdown with figures and as one page to browse."""
+"""`bench report`: write a study's deck from measured runs, as Markdown with figures and as one HTML page."""
 
 import os
 import re
@@ -17,14 +17,14 @@ from baseline_bench.rendering.report.axes import Figure
 from baseline_bench.rendering.report.data import Study
 
 FIGURES = ("loss.svg", "final-loss.svg", "cost.svg", "accuracy.svg", "checkpoints.svg", "loss-and-score.svg")
-# Either tells a report, so that one whose other page was edited can be mended.
+# Either marker identifies a report, so that one whose other page was edited can be rendered again.
 _OWN_MARKERS = (deck.MARKER.encode(), b'<p class="eyebrow">bench report')
 _NAME_PATTERN = re.compile("[a-z0-9][a-z0-9_-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What to report."""
+    """The report's name, rows and folder."""
 
     name: str = argument("of the report (default: study)", "NAME", "study")
     board: str = option("--board", "whose rows (default: %(default)s)", "NAME", "gsm8k")
@@ -38,58 +38,61 @@ class Options:
 
 
 def run(options: Options, console: Console) -> int:
-    """Write the report, naming every file that changed; or check it, exit status 1 where a file is not up to date.
+    """Write the report and print every changed file; or check it and exit with 1 if a file is out of date.
 
     Raises:
-        BenchError: a name that is none, no such rows, an unsound entry, or a folder whose README is somebody's own.
+        BenchError: an invalid name, no such rows, an unsound entry, or a folder that holds something else.
     """
     if not _NAME_PATTERN.fullmatch(options.name):
         raise BenchError(f"{options.name!r} is no name for a report", "use a-z, 0-9, - and _")
     out = options.out if options.out is not None else Path("reports") / options.name
     texts = render_report(options, out)
-    stale = [file for file, text in texts.items() if not _has_content(out / file, text)]
-    gone = [file for file in FIGURES if file not in texts and (out / file).is_file()]
+    stale_files = [file for file, text in texts.items() if not _has_content(out / file, text)]
+    removed_files = [file for file in FIGURES if file not in texts and (out / file).is_file()]
     if options.check:
-        mend = build_command(options)
-        lines = [f"{out / file}: is not what the entries give; mend: `{mend}`\n" for file in (*stale, *gone)]
+        command = build_command(options)
+        lines = [
+            f"{out / file}: is not what the entries give; mend: `{command}`\n"
+            for file in (*stale_files, *removed_files)
+        ]
         console.write("".join(lines))
         return 1 if lines else 0
     _require_own_folder(out)
     out.mkdir(parents=True, exist_ok=True)
-    for file in stale:
+    for file in stale_files:
         write_atomically(out / file, texts[file].encode())
-    for file in gone:
+    for file in removed_files:
         (out / file).unlink()
-    console.write("".join(f"{out / file}\n" for file in (*stale, *gone)))
+    console.write("".join(f"{out / file}\n" for file in (*stale_files, *removed_files)))
     return 0
 
 
 def _require_own_folder(out: Path) -> None:
-    """Refuse a folder of something else: its files of the report's names would be overwritten or removed."""
-    told = [out / name for name in ("README.md", "index.html") if (out / name).is_file()]
-    if told and not any(mark in path.read_bytes() for path in told for mark in _OWN_MARKERS):
-        raise BenchError(f"{told[0]} is no report's", "give another folder with --out")
+    """Refuse a folder that is not a report's, since its files of the same names would be overwritten or removed."""
+    pages = [out / name for name in ("README.md", "index.html") if (out / name).is_file()]
+    if pages and not any(mark in path.read_bytes() for path in pages for mark in _OWN_MARKERS):
+        raise BenchError(f"{pages[0]} is no report's", "give another folder with --out")
 
 
 def render_report(options: Options, out: Path) -> dict[str, str]:
-    """Every file of the report by its name; nothing is written. The same entries give the same texts."""
+    """Return the text of every file of the report by name and write nothing; equal entries give equal texts."""
     judged = findings.judge_claims_file(
         options.leaderboards, options.board, options.claims or options.name, options.claims is not None
     )
     study = data.gather_study(options.leaderboards, options.board, options.name, judged.task, options.rows)
     reading = answers.read_report_completions(study, options.mirror, options.questions)
     figures = draw_figures(study)
-    told = build_command(options)
+    command = build_command(options)
     return {
-        "README.md": deck.render_readme(study, judged.findings, figures, told, _link_board(options, out)),
-        "index.html": html.render_page(study, judged.findings, figures, reading, told),
+        "README.md": deck.render_readme(study, judged.findings, figures, command, _link_board(options, out)),
+        "index.html": html.render_page(study, judged.findings, figures, reading, command),
         **{figure.file: figure.svg for figure in figures},
     }
 
 
 def draw_figures(study: Study) -> Sequence[Figure]:
-    """The figures that the rows give, in the order of the deck."""
-    made = (
+    """Draw the figures that the rows support, in the order of the deck."""
+    figures = (
         line_charts.draw_losses(study),
         bar_charts.draw_final_losses(study),
         bar_charts.draw_cost(study),
@@ -97,11 +100,11 @@ def draw_figures(study: Study) -> Sequence[Figure]:
         line_charts.draw_checkpoints(study),
         bar_charts.draw_loss_and_score(study),
     )
-    return [figure for figure in made if figure is not None]
+    return [figure for figure in figures if figure is not None]
 
 
 def build_command(options: Options) -> str:
-    """The command that makes this report from the repository's folder; where data sets lie is the reader's own."""
+    """Build the command that makes this report from the repository's folder, without the user's data set paths."""
     words = ["bench", "report", options.name]
     if options.board != "gsm8k":
         words += ["--board", options.board]
@@ -117,7 +120,7 @@ def build_command(options: Options) -> str:
 
 
 def _link_board(options: Options, out: Path) -> str:
-    """The link from the report to the board's page."""
+    """Return the link from the report to the board's page."""
     path = os.path.relpath(options.leaderboards / f"{options.board}.md", out)
     return quote(Path(path).as_posix())
 

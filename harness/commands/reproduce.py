@@ -1,6 +1,6 @@
-"""Generate an entry's answers again with the same weights, and see whether they come out token for token.
+"""Generate an entry's answers again with the same weights, and check whether the tokens are the same.
 
-Whatever could not be had alike (a library, a setting, a device) is named; equal tokens count all the same.
+Every difference of the setup (a library, a setting, a device) is reported; equal tokens count all the same.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,20 +23,20 @@ from baseline_bench.training import merging
 from baseline_bench.training import resolve_candidate as candidates
 from baseline_bench.training.train import REQUEST_FILE
 
-# Settings that say which weights answered and how they came there: the one is proved by digest, the other no matter.
+# Settings that say which weights answered, which their digest proves, and how they got there, which does not matter.
 _WEIGHT_SETTINGS = ("weights", "adapter")
 _WEIGHTS_HINT = "give --model: the folder of the weights, or the training's run"
 
 
 @dataclass(frozen=True, slots=True)
 class ReproductionOptions:
-    """What generating again needs from the command line.
+    """The command-line options that generating again needs.
 
     Attributes:
-        model: a name, a folder, or a training's run; None follows the entry.
-        options: of the engine, over the settings that the entry names.
-        task: the task's name, or the file of one that is none of ours.
-        again: start anew, even where an unfinished run of this entry lies.
+        model: a name, a folder, or a training run; None takes the model that the entry names.
+        options: engine options, which override the settings of the entry.
+        task: the task's name, or the file of a user's own task.
+        again: start over even if there is an unfinished run of this entry.
     """
 
     model: str | None
@@ -52,16 +52,16 @@ class ReproductionOptions:
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
-    """What came of it.
+    """The result of generating an entry's answers again.
 
     Attributes:
-        total: answers.
-        departs: for each answer whose tokens differ the first token, counted from 1, whose text is another; None where
-            the texts are the same.
-        altered: answers whose tokens are the same and that are committed with another text, gold answer or ending.
-        right: items answered right this time.
-        unlike: what was not as it was for the entry, one line each.
-        hardware, driver: what generated.
+        total: number of answers.
+        departs: for each answer with different tokens, the first token, counted from 1, where the text differs; None
+            if the texts are the same.
+        altered: number of answers with equal tokens that are committed with another text, gold answer or ending.
+        right: number of items answered right this time.
+        unlike: differences from the entry's setup, one line each.
+        hardware, driver: of this generation.
     """
 
     total: int
@@ -73,90 +73,89 @@ class Reproduction:
     driver: Value
 
 
-def plan_reproduction(path: Path, entry: Entry, where: ReproductionOptions, console: Console) -> EvaluationPlan:
-    """The entry's model before the entry's exam, proved to be both.
+def plan_reproduction(path: Path, entry: Entry, options: ReproductionOptions, console: Console) -> EvaluationPlan:
+    """Plan to run the entry's model on the entry's task, and verify that both are the same.
 
     Raises:
-        BenchError: other weights or configuration, other prompts, another task, or something is not at hand; and what
-            to do about it.
+        BenchError: other weights or configuration, other prompts, another task, or something is not available; the
+            error says what to do.
     """
     result = entry.result
     if result.model.weights_sha256 is None:
         raise BenchError("nobody has seen the weights that its server held", "score the model, by another engine")
-    options = ScoringOptions(
+    scoring_options = ScoringOptions(
         model="",
-        task=where.task,
+        task=options.task,
         name=result.candidate,
         engine=result.engine.name,
-        options=_combine_engine_options(entry, where.options),
+        options=_combine_engine_options(entry, options.options),
         gpus=None,
         limit=result.selection.limit,
         seed=result.selection.seed or 0,
-        leaderboards=path.parent
-        / retractions.VERIFICATIONS_FOLDER,  # no row is added, and this name is the entry's own
-        runs=where.runs,
+        leaderboards=path.parent / retractions.VERIFICATIONS_FOLDER,  # adds no row; the entry has this name already
+        runs=options.runs,
         run=None,
         again=False,
         accept=_list_accepted_codes(entry),
         as_json=False,
-        mirror=where.mirror,
-        cache=where.cache,
-        words=where.words,
-        commit=where.commit,
+        mirror=options.mirror,
+        cache=options.cache,
+        words=options.words,
+        commit=options.commit,
     )
-    asked = plan.plan_task(options)
-    made = plan.plan_model(options, console, _find_model(entry, where, console), result.training, asked)
-    if unlike := made.identity.unlike(result.model.identity) if made.identity is not None else "":
+    task_plan = plan.plan_task(scoring_options)
+    model = _find_model(entry, options, console)
+    entry_plan = plan.plan_model(scoring_options, console, model, result.training, task_plan)
+    if unlike := entry_plan.identity.unlike(result.model.identity) if entry_plan.identity is not None else "":
         raise BenchError(f"the model has the entry's weights, and another {unlike}", _WEIGHTS_HINT)
-    for what, now, then in (
-        ("protocol", made.exam.protocol_sha256, result.task.protocol_sha256),
-        ("prompts as token ids", made.settings["prompts"], result.prompts_sha256),
-        ("stop tokens", made.speech.manner.stop_ids, result.model.stop_ids),
+    for what, current, stored in (
+        ("protocol", entry_plan.exam.protocol_sha256, result.task.protocol_sha256),
+        ("prompts as token ids", entry_plan.settings["prompts"], result.prompts_sha256),
+        ("stop tokens", entry_plan.speech.manner.stop_ids, result.model.stop_ids),
     ):
-        if now != then:
-            told = f"{what} are {str(now)[:24]} here and {str(then)[:24]} in the entry"
-            raise BenchError(told, "use the program, task and tokenizer of the entry's own time (see its provenance)")
-    return made
+        if current != stored:
+            text = f"{what} are {str(current)[:24]} here and {str(stored)[:24]} in the entry"
+            raise BenchError(text, "use the program, task and tokenizer of the entry's own time (see its provenance)")
+    return entry_plan
 
 
 def reproduce_completions(
-    made: EvaluationPlan,
+    entry_plan: EvaluationPlan,
     path: Path,
-    before: Sequence[CommittedCompletion],
-    where: ReproductionOptions,
+    stored: Sequence[CommittedCompletion],
+    options: ReproductionOptions,
     console: Console,
 ) -> Reproduction:
-    """Generate every answer and compare it with the committed one; an unfinished run of this entry is gone on with.
+    """Generate every answer and compare it with the committed one; resume an unfinished run of this entry.
 
     Args:
-        made: from `seat`.
-        path: of the entry.
-        before: its committed completions.
-        where: as for `seat`.
-        console: where to talk.
+        entry_plan: from `plan_reproduction`, with the same `options`.
+        path: the entry's file.
+        stored: its committed completions.
 
     Raises:
         BenchError: whatever an engine raises; finished answers are kept.
     """
-    folder, exam = _choose_run_folder(path, where), made.exam
-    with runs.Run(folder, {**made.settings, "verifies": path.name}) as run:
-        runs.write_problems(folder, exam.problems)
-        if not repeat.is_complete(folder, exam.problems):
-            engine = pipeline.EnginePool([made], console)
+    folder, prepared = _choose_run_folder(path, options), entry_plan.exam
+    with runs.Run(folder, {**entry_plan.settings, "verifies": path.name}) as run:
+        runs.write_problems(folder, prepared.problems)
+        if not repeat.is_complete(folder, prepared.problems):
+            engine = pipeline.EnginePool([entry_plan], console)
             try:
-                pipeline.generate_completions(made, run, engine, console)
+                pipeline.generate_completions(entry_plan, run, engine, console)
             finally:
                 engine.close()
         resolved: dict[str, Value] = runs.read_json(folder / "engine.json")
-        verdicts = evaluate.judge_completions(exam.task, exam.problems, run.finished)
-        runs.write_judgements(folder, verdicts)
-        written = dict(run.finished)
-    entry, again = entries.read_entry(path), entry_builder.commit_completions(exam.problems, written, made)
+        judgements = evaluate.judge_completions(prepared.task, prepared.problems, run.finished)
+        runs.write_judgements(folder, judgements)
+        completions = dict(run.finished)
+    entry = entries.read_entry(path)
+    regenerated = entry_builder.commit_completions(prepared.problems, completions, entry_plan)
     return Reproduction(
-        total=len(written),
-        departs=tuple(_find_divergences(made, before, written)),
-        altered=_count_altered_lines(before, again, starts=entry.result.checks is not None),
-        right=sum(verdict.correct for verdict in verdicts),
+        total=len(completions),
+        departs=tuple(_find_divergences(entry_plan, stored, completions)),
+        altered=_count_altered_lines(stored, regenerated, starts=entry.result.checks is not None),
+        right=sum(judgement.correct for judgement in judgements),
         unlike=tuple(_list_differences(entry, resolved)),
         hardware=str(resolved["hardware"]),
         driver=resolved["driver"],
@@ -164,30 +163,29 @@ def reproduce_completions(
 
 
 def describe_reproduction(outcome: Reproduction) -> str:
-    """How many answers differ, and from which token on, in one line."""
+    """Describe in one line how many answers differ, and from which token on."""
     if not outcome.departs:
         return f"all {outcome.total:,} answers came out token for token again"
     line = f"{len(outcome.departs):,} of {outcome.total:,} answers differ in their tokens"
-    places = [place for place in outcome.departs if place is not None]
-    if not places:
+    positions = [position for position in outcome.departs if position is not None]
+    if not positions:
         return f"{line}, none of them in its text"
-    return (
-        f"{line}, the earliest from token {min(places):,} on, half of them from token {median_low(places):,} or before"
-    )
+    earliest, median = min(positions), median_low(positions)
+    return f"{line}, the earliest from token {earliest:,} on, half of them from token {median:,} or before"
 
 
-def _combine_engine_options(entry: Entry, given: Sequence[str]) -> list[str]:
-    """The entry's settings as far as its engine takes them, then what the command line says instead."""
+def _combine_engine_options(entry: Entry, overrides: Sequence[str]) -> list[str]:
+    """Combine the entry's settings that its engine accepts with the command line's, which override them."""
     engine = entry.result.engine.name
     settings = {**getattr(plugins.load_engine(engine), "ABSENT", {}), **entry.result.engine.settings}
-    if settings.get("adapter") and not any(word.startswith("adapter=") for word in given):
+    if settings.get("adapter") and not any(word.startswith("adapter=") for word in overrides):
         raise BenchError("an adapter stood beside its weights", "give -o adapter=FOLDER")
     known = [field.name for field in fields(plugins.load_engine(engine).Options) if field.name not in _WEIGHT_SETTINGS]
-    return [*(f"{name}={_format_option(settings[name])}" for name in known if name in settings), *given]
+    return [*(f"{name}={_format_option(settings[name])}" for name in known if name in settings), *overrides]
 
 
 def _list_accepted_codes(entry: Entry) -> list[str]:
-    """The findings that would refuse the entry's model, and that its user accepted."""
+    """List the codes of refusals that the entry's user accepted."""
     return [] if entry.result.checks is None else list(entry.result.checks.accepted)
 
 
@@ -195,33 +193,33 @@ def _format_option(value: Value) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
-def _find_model(entry: Entry, where: ReproductionOptions, console: Console) -> Model:
-    """The entry's weights on this machine's disk, told by their digest and spoken to as the entry's were."""
+def _find_model(entry: Entry, options: ReproductionOptions, console: Console) -> Model:
+    """Find the entry's weights on this machine, check their digest, and return them as the entry names them."""
     record = entry.result.model
-    named = where.model or _find_public_name(entry)
+    name = options.model or _find_public_name(entry)
     accept = _list_accepted_codes(entry)
-    console.say(f"model {named}: looking for it, fetching what is missing")
-    if (Path(named) / REQUEST_FILE).is_file():
+    console.say(f"model {name}: looking for it, fetching what is missing")
+    if (Path(name) / REQUEST_FILE).is_file():
         training = entry.result.training
         step = training.step if training else None
-        found = merging.make_whole_weights(Path(named), step, where.cache, console, accept).model
-    elif Path(named).is_dir() or record.source.startswith("adapter"):
-        found = candidates.load_or_merge_weights(
-            candidates.find_source(named, where.cache, console), where.cache, console, accept
+        model = merging.make_whole_weights(Path(name), step, options.cache, console, accept).model
+    elif Path(name).is_dir() or record.source.startswith("adapter"):
+        model = candidates.load_or_merge_weights(
+            candidates.find_source(name, options.cache, console), options.cache, console, accept
         )
     else:
-        with runs.explaining_write_errors(where.cache):
-            found = registry.resolve_model(named, where.cache)
-    if found.weights_sha256 != record.weights_sha256:
-        here = str(found.weights_sha256)[:12]
+        with runs.explaining_write_errors(options.cache):
+            model = registry.resolve_model(name, options.cache)
+    if model.weights_sha256 != record.weights_sha256:
+        actual = str(model.weights_sha256)[:12]
         raise BenchError(
-            f"{named} holds weights {here}, the entry's are {str(record.weights_sha256)[:12]}", _WEIGHTS_HINT
+            f"{name} holds weights {actual}, the entry's are {str(record.weights_sha256)[:12]}", _WEIGHTS_HINT
         )
-    return replace(found, source=record.source, revision=record.revision, bos=record.bos)
+    return replace(model, source=record.source, revision=record.revision, bos=record.bos)
 
 
 def _find_public_name(entry: Entry) -> str:
-    """What `bench` would call the entry's model."""
+    """Return the name by which `bench` finds the entry's model."""
     record = entry.result.model
     if record.name in registry.list_names():
         return record.name
@@ -231,77 +229,77 @@ def _find_public_name(entry: Entry) -> str:
     raise BenchError(f"the weights of {record.name} ({record.source}) have no public name", _WEIGHTS_HINT)
 
 
-def _choose_run_folder(path: Path, where: ReproductionOptions) -> Path:
-    """Where the answers go: the unfinished run of this entry, else the next free number."""
+def _choose_run_folder(path: Path, options: ReproductionOptions) -> Path:
+    """Return the folder of this entry's unfinished run, or the next free one."""
     stem, number = f"verify-{path.name.removesuffix('.json')}", 1
-    folder = where.runs / stem
-    while (folder / "verdicts.jsonl").is_file() or (where.again and (folder / "run.json").is_file()):
+    folder = options.runs / stem
+    while (folder / "verdicts.jsonl").is_file() or (options.again and (folder / "run.json").is_file()):
         number += 1
-        folder = where.runs / f"{stem}-{number}"
+        folder = options.runs / f"{stem}-{number}"
     return folder
 
 
 def _count_altered_lines(
-    before: Sequence[CommittedCompletion], after: Sequence[CommittedCompletion], *, starts: bool
+    stored_lines: Sequence[CommittedCompletion], new_lines: Sequence[CommittedCompletion], *, starts: bool
 ) -> int:
-    """Lines that say otherwise of the same tokens: their digest is kept by whoever edits the rest of a line."""
+    """Count lines that differ though their tokens are equal: editing a line can leave its digest intact."""
     return sum(
-        now.ids_sha256 is not None
-        and (now.ids_sha256, now.likelihoods) == (then.ids_sha256, then.likelihoods)
-        and (now if starts else _match_stored_form(then, now)) != then
-        for then, now in zip(before, after, strict=True)
+        new.ids_sha256 is not None
+        and (new.ids_sha256, new.likelihoods) == (stored.ids_sha256, stored.likelihoods)
+        and (new if starts else _match_stored_form(stored, new)) != stored
+        for stored, new in zip(stored_lines, new_lines, strict=True)
     )
 
 
-def _match_stored_form(then: CommittedCompletion, now: CommittedCompletion) -> CommittedCompletion:
-    """A line as the entry keeps it: older entries do not say where their answers start."""
-    return now if then.answer_starts is not None else replace(now, answer_starts=None)
+def _match_stored_form(stored: CommittedCompletion, new: CommittedCompletion) -> CommittedCompletion:
+    """Drop the answer's start from a line if the stored line, of an older entry, does not have it."""
+    return new if stored.answer_starts is not None else replace(new, answer_starts=None)
 
 
 def _find_divergences(
-    made: EvaluationPlan, before: Sequence[CommittedCompletion], written: Mapping[str, Completion]
+    entry_plan: EvaluationPlan, stored_lines: Sequence[CommittedCompletion], completions: Mapping[str, Completion]
 ) -> Iterator[int | None]:
-    """For every answer whose tokens differ, from which one on."""
-    stop_ids, stop = made.speech.manner.stop_ids, made.exam.task.SAMPLING.stop
+    """Yield where each answer with different tokens diverges."""
+    stop_ids, stop = entry_plan.speech.manner.stop_ids, entry_plan.exam.task.SAMPLING.stop
 
-    def say(ids: Sequence[int]) -> str:
-        return decode_completion(made.speech.tokenizer, ids, stop_ids, stop)
+    def decode(ids: Sequence[int]) -> str:
+        return decode_completion(entry_plan.speech.tokenizer, ids, stop_ids, stop)
 
-    after = entry_builder.commit_completions(made.exam.problems, written)
-    for then, now in zip(before, after, strict=True):
-        if now.ids_sha256 is None or (now.ids_sha256, now.likelihoods) != (then.ids_sha256, then.likelihoods):
-            draws = zip(written[now.id].draws, (then.text, *(then.more or ())), strict=True)
-            places = (find_divergence(say, draw.token_ids or (), text) for draw, text in draws)
-            yield next((place for place in places if place is not None), None)
+    new_lines = entry_builder.commit_completions(entry_plan.exam.problems, completions)
+    for stored, new in zip(stored_lines, new_lines, strict=True):
+        if new.ids_sha256 is None or (new.ids_sha256, new.likelihoods) != (stored.ids_sha256, stored.likelihoods):
+            draws = zip(completions[new.id].draws, (stored.text, *(stored.more or ())), strict=True)
+            positions = (find_divergence(decode, draw.token_ids or (), text) for draw, text in draws)
+            yield next((position for position in positions if position is not None), None)
 
 
-def find_divergence(say: Callable[[Sequence[int]], str], ids: Sequence[int], text: str) -> int | None:
-    """The first token, counted from 1, after which `say` no longer gives the beginning of `text`.
+def find_divergence(decode: Callable[[Sequence[int]], str], ids: Sequence[int], text: str) -> int | None:
+    """Return the first token, counted from 1, after which the decoded ids no longer match the start of `text`.
 
-    Entries keep a digest of the other answer's ids, not the ids: where the two part is read off the texts. An answer
-    that only ends earlier parts at its last token.
+    Entries keep only a digest of their ids, so the texts are compared. An answer that only ends earlier diverges at
+    its last token.
 
     Returns:
-        None where the texts are equal.
+        None if the texts are equal.
     """
-    if say(ids) == text:
+    if decode(ids) == text:
         return None
-    # A token may end within a character, which decodes to a replacement mark until the rest is there.
+    # A token may end inside a character, which decodes to a replacement mark until the next token completes it.
     return next(
-        (count for count in range(1, len(ids)) if not text.startswith(say(ids[:count]).rstrip("\ufffd"))), len(ids)
+        (count for count in range(1, len(ids)) if not text.startswith(decode(ids[:count]).rstrip("\ufffd"))), len(ids)
     )
 
 
 def _list_differences(entry: Entry, resolved: Mapping[str, Value]) -> Iterator[str]:
-    """What is not as it was for the entry: versions, settings, hardware."""
+    """Yield each difference from the entry's setup: versions, settings, hardware."""
     result = entry.result
-    then = {
+    stored = {
         "version": result.engine.version,
         "hardware": result.provenance.device,
         "driver": result.provenance.driver,
         **{f"setting {name}": value for name, value in result.engine.settings.items()},
         **{f"library {name}": version for name, version in result.provenance.libraries.items()},
     }
-    for name in sorted({*then, *resolved} - {runs.WEIGHTS_SETTING}):
-        if then.get(name) != resolved.get(name):
-            yield f"{name}: {then.get(name)} for the entry, {resolved.get(name)} here"
+    for name in sorted({*stored, *resolved} - {runs.WEIGHTS_SETTING}):
+        if stored.get(name) != resolved.get(name):
+            yield f"{name}: {stored.get(name)} for the entry, {resolved.get(name)} here"

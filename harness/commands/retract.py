@@ -1,4 +1,4 @@
-"""`bench retract`: an entry that no longer counts is never edited or removed; a record beside it says why."""
+"""`bench retract`: withdraw an entry. The entry stays unchanged; a separate record says why it no longer counts."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from baseline_bench.results.retractions import BoardRecords, Retraction
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Which entry to withdraw, and why."""
+    """The entry to withdraw, and why."""
 
     entry: str = argument("its path, or its file name on any board", "ENTRY")
     why: str = option("--why", "one line for the reader of the board", "TEXT", MUST_BE_GIVEN)
@@ -26,29 +26,29 @@ class Options:
 
 
 def run(options: Options, console: Console) -> int:
-    """Write the record and render the pages, naming every file that changed.
+    """Write the record, render the pages, and print every changed file.
 
-    Withdrawing it again for the same reason changes nothing; for another, the newest record is the one that is shown.
+    Retracting again for the same reason changes nothing; for another reason, the pages show the newest record.
 
     Raises:
-        BenchError: no such entry, no reason, or a successor that cannot be one.
+        BenchError: no such entry, no reason, or an invalid successor.
     """
     why = _check_reason(options.why)
     path = _find_entry_file(options.entry, options.leaderboards, leaderboard.list_boards(options.leaderboards))
     board = path.parent
     with runs.explaining_write_errors(options.leaderboards):
-        said = retractions.read_records(board)
-        successor = None if options.superseded_by is None else _find_successor(options, path, said)
-        record = _build_record(path, why, successor, said)
-        _refuse_loop(record, said)
+        board_records = retractions.read_records(board)
+        successor = None if options.superseded_by is None else _find_successor(options, path, board_records)
+        record = _build_record(path, why, successor, board_records)
+        _refuse_loop(record, board_records)
         written = retractions.write_record(record, board)
         changed = leaderboard.update_pages(options.leaderboards)
     console.write("".join(f"{file}\n" for file in (written, *changed)))
     return 0
 
 
-def _check_reason(told: str) -> str:
-    why = " ".join(told.split())
+def _check_reason(text: str) -> str:
+    why = " ".join(text.split())
     if not why:
         raise BenchError("--why gives no reason", "say in one line what is wrong with the entry")
     if len(why) > retractions.MAX_REASON_LENGTH:
@@ -58,52 +58,58 @@ def _check_reason(told: str) -> str:
     return why
 
 
-def _find_entry_file(asked: str, leaderboards: Path, boards: Sequence[str]) -> Path:
-    """The entry's file; BenchError where there is none, or the name lies on several boards."""
+def _find_entry_file(name: str, leaderboards: Path, boards: Sequence[str]) -> Path:
+    """Return the entry's file; raise BenchError if there is none, or the name is on several boards."""
     known = [path for board in boards for path in sorted((leaderboards / board).glob("*.json"))]
-    given = Path(asked)
-    if given.suffix == ".json" and given.is_file():
-        match = next((path for path in known if path.samefile(given)), None)
+    given_path = Path(name)
+    if given_path.suffix == ".json" and given_path.is_file():
+        match = next((path for path in known if path.samefile(given_path)), None)
         if match is None:
-            raise BenchError(f"{asked} is no entry of a board in {leaderboards}", "give its folder with --leaderboards")
+            raise BenchError(f"{name} is no entry of a board in {leaderboards}", "give its folder with --leaderboards")
         return match
-    name = asked if asked.endswith(".json") else f"{asked}.json"
-    places = [path for path in known if path.name == name]
-    if not places:
+    file_name = name if name.endswith(".json") else f"{name}.json"
+    matches = [path for path in known if path.name == file_name]
+    if not matches:
         names = sorted({path.name for path in known})
-        raise BenchError(f"no entry {asked!r} in {leaderboards}", suggest_name(name, names, "or give its path"))
-    if len(places) > 1:
-        raise BenchError(f"{asked} lies on several boards", "give its path")
-    return places[0]
+        raise BenchError(f"no entry {name!r} in {leaderboards}", suggest_name(file_name, names, "or give its path"))
+    if len(matches) > 1:
+        raise BenchError(f"{name} lies on several boards", "give its path")
+    return matches[0]
 
 
-def _find_successor(options: Options, path: Path, said: BoardRecords) -> str:
-    asked = options.superseded_by or ""
-    other = _find_entry_file(asked, options.leaderboards, leaderboard.list_boards(options.leaderboards))
+def _find_successor(options: Options, path: Path, board_records: BoardRecords) -> str:
+    name = options.superseded_by or ""
+    other = _find_entry_file(name, options.leaderboards, leaderboard.list_boards(options.leaderboards))
     if other == path:
         raise BenchError(f"{path.name} cannot supersede itself", "name the entry that takes its place")
     if other.parent != path.parent:
-        here, there = path.parent.name, other.parent.name
-        raise BenchError(f"{other.name} is on the board {there}, not on {here}", f"name an entry of {here}")
-    gone = said.retraction(other.name)
-    if gone is not None and gone.superseded_by is None:
-        raise BenchError(f"{other.name} is retracted itself: {gone.why}", "name an entry that counts")
+        own_board, other_board = path.parent.name, other.parent.name
+        raise BenchError(
+            f"{other.name} is on the board {other_board}, not on {own_board}", f"name an entry of {own_board}"
+        )
+    retraction = board_records.retraction(other.name)
+    if retraction is not None and retraction.superseded_by is None:
+        raise BenchError(f"{other.name} is retracted itself: {retraction.why}", "name an entry that counts")
     return other.name
 
 
-def _build_record(path: Path, why: str, successor: str | None, said: BoardRecords) -> Retraction:
-    """The record to write: the one that already says so, or a new one."""
-    entries.read_entry(path)  # what is no entry is not withdrawn but removed
-    before = said.retraction(path.name)
+def _build_record(path: Path, why: str, successor: str | None, board_records: BoardRecords) -> Retraction:
+    """Return the existing record if it already says so, or else a new one."""
+    entries.read_entry(path)  # raises if it is not an entry: then remove the file
+    previous = board_records.retraction(path.name)
     content = hashlib.sha256(path.read_bytes()).hexdigest()
-    if before is not None and (before.why, before.superseded_by, before.entry_sha256) == (why, successor, content):
-        return before
+    if previous is not None and (previous.why, previous.superseded_by, previous.entry_sha256) == (
+        why,
+        successor,
+        content,
+    ):
+        return previous
     schema: Literal[1] = 1
     return Retraction(schema, runs.current_time(), path.name, content, why, successor)
 
 
-def _refuse_loop(record: Retraction, said: BoardRecords) -> None:
-    others = [one for one in said.retractions if one.entry != record.entry]
+def _refuse_loop(record: Retraction, board_records: BoardRecords) -> None:
+    others = [retraction for retraction in board_records.retractions if retraction.entry != record.entry]
     if retractions.find_successor_loops([*others, record]):
         successor = record.superseded_by
         raise BenchError(

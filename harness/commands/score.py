@@ -25,7 +25,7 @@ from baseline_bench.training.resolve_candidate import CandidateSource
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ScoringOptions):
-    """Candidates to be scored: training runs, adapters, trainers' outputs or whole weights."""
+    """Candidates to score: training runs, adapters, trainers' outputs or whole weights."""
 
     folders: list[str] = argument(
         "a training run, an adapter, a trainer's output, a folder of weights, or org/name[@revision] of the hub",
@@ -39,16 +39,16 @@ class Options(ScoringOptions):
 
 
 def run(options: Options, console: Console) -> int:
-    """Score trained candidates, adapters and folders of weights, all through one engine, and add their rows."""
-    began = perf_counter()
+    """Score trained candidates, adapters and folders of weights through one engine, and add their rows."""
+    start_time = perf_counter()
     if len(options.folders) > 1 and (options.name or options.run):
         raise BenchError("--name and --run are for one folder", "score the folders one by one, or leave them out")
-    asked = planning.plan_task(options)
-    with pipeline.start_early(options, asked, console, len(options.folders) + options.with_base) as ahead:
-        seats = [_plan_candidate(options, asked, folder, console) for folder in options.folders]
-        bases = _plan_bases(options, asked, seats, console) if options.with_base else []
+    task_plan = planning.plan_task(options)
+    with pipeline.start_early(options, task_plan, console, len(options.folders) + options.with_base) as early_processes:
+        plans = [_plan_candidate(options, task_plan, folder, console) for folder in options.folders]
+        bases = _plan_bases(options, task_plan, plans, console) if options.with_base else []
         rows = pipeline.evaluate_plans(
-            [*bases, *(seat for seat, _ in seats)], console, began, leaderboard.update_pages, ahead
+            [*bases, *(plan for plan, _ in plans)], console, start_time, leaderboard.update_pages, early_processes
         )
     for scored in rows:
         summary.show_entry(scored, options.as_json, console)
@@ -59,59 +59,65 @@ def run(options: Options, console: Console) -> int:
 
 
 def _plan_candidate(
-    options: Options, asked: TaskPlan, name: str, console: Console
+    options: Options, task_plan: TaskPlan, name: str, console: Console
 ) -> tuple[EvaluationPlan, str | None]:
-    """A candidate before its exam, and what its base is called; what a training made is scored in its own folder."""
-    found = resolve_candidate.find_source(name, options.cache, console)
-    if found.folder is not None and (found.folder.resolve().parent / training.REQUEST_FILE).is_file():
-        parent = found.folder.parent
-        raise BenchError(f"{found.folder} belongs to a training run", f"score the run: bench score {parent}")
-    if found.kind == "whole":
+    """Plan a candidate's evaluation and name its base; a training run is scored in its own folder."""
+    source = resolve_candidate.find_source(name, options.cache, console)
+    if source.folder is not None and (source.folder.resolve().parent / training.REQUEST_FILE).is_file():
+        parent = source.folder.parent
+        raise BenchError(f"{source.folder} belongs to a training run", f"score the run: bench score {parent}")
+    if source.kind == "whole":
         console.say(f"model {name}: looking for it, fetching what is missing")
         return planning.plan_model(
-            options, console, resolve_candidate.load_whole_weights(found, options.cache), None, asked
+            options, console, resolve_candidate.load_whole_weights(source, options.cache), None, task_plan
         ), None
     with planning.write_refusals_as_json(options, console):
-        made = make_whole_weights(found, options, console)
-    if made.training.candidate is not None:
-        data = made.training.candidate.data
+        weights = make_whole_weights(source, options, console)
+    if weights.training.candidate is not None:
+        data = weights.training.candidate.data
         contamination.require_separate_origins(data.derived_from, data.name, options.task)
-    place = options if found.kind == "adapter" else replace(options, runs=Path(found.name))
-    seat = planning.plan_model(place, console, made.model, made.training, asked, made.findings)
-    return seat, _find_base_name(found, options.base)
+    plan_options = options if source.kind == "adapter" else replace(options, runs=Path(source.name))
+    plan = planning.plan_model(plan_options, console, weights.model, weights.training, task_plan, weights.findings)
+    return plan, _find_base_name(source, options.base)
 
 
-def _find_base_name(found: CandidateSource, base: str | None) -> str | None:
-    """What an adapter's base is called; a training run knows its own."""
+def _find_base_name(source: CandidateSource, base: str | None) -> str | None:
+    """Return the name of an adapter's base; None for a training run, which records its own."""
     return (
-        base or merging.read_base_name(found.folder) if found.kind == "adapter" and found.folder is not None else None
+        base or merging.read_base_name(source.folder)
+        if source.kind == "adapter" and source.folder is not None
+        else None
     )
 
 
 def _plan_bases(
-    options: Options, asked: TaskPlan, seats: Sequence[tuple[EvaluationPlan, str | None]], console: Console
+    options: Options, task_plan: TaskPlan, plans: Sequence[tuple[EvaluationPlan, str | None]], console: Console
 ) -> list[EvaluationPlan]:
-    """The base of every training run and adapter among the seats, once each."""
-    made: dict[str | None, EvaluationPlan] = {}
-    for seat, name in seats:
-        if seat.training is None:
+    """Plan the base of every training run and adapter among the plans, once each."""
+    base_plans: dict[str | None, EvaluationPlan] = {}
+    for plan, name in plans:
+        if plan.training is None:
             continue
-        if seat.training.candidate is not None:
-            model = merging.find_base(seat.training.candidate, seat.options.runs, options.cache)
+        if plan.training.candidate is not None:
+            model = merging.find_base(plan.training.candidate, plan.options.runs, options.cache)
         else:
             model = registry.resolve_model(str(name), options.cache)
-        there = replace(options, name=None, runs=seat.options.runs)
-        if model.weights_sha256 not in made:
-            made[model.weights_sha256] = planning.plan_model(there, console, model, None, asked)
-    return list(made.values())
+        base_options = replace(options, name=None, runs=plan.options.runs)
+        if model.weights_sha256 not in base_plans:
+            base_plans[model.weights_sha256] = planning.plan_model(base_options, console, model, None, task_plan)
+    return list(base_plans.values())
 
 
 def find_base_entry(entry: Entry, leaderboards: Path) -> Entry | None:
-    """The newest row on the board of the base that this one was trained from, comparable and not withdrawn."""
+    """Return the newest comparable, not retracted entry on the board of the base that this one was trained from."""
     if entry.result.base_sha256 is None:
         return None
     board = leaderboards / entry.result.task.name
-    said = retractions.read_records(board)
-    rows = [entries.read_entry(path) for path in sorted(board.glob("*.json")) if said.retraction(path.name) is None]
-    fit = [row for row in rows if compare.is_base(row, entry) and not compare.explain_incomparability(entry, row)]
-    return max(fit, key=lambda row: row.created, default=None)
+    board_records = retractions.read_records(board)
+    rows = [
+        entries.read_entry(path) for path in sorted(board.glob("*.json")) if board_records.retraction(path.name) is None
+    ]
+    comparable = [
+        row for row in rows if compare.is_base(row, entry) and not compare.explain_incomparability(entry, row)
+    ]
+    return max(comparable, key=lambda row: row.created, default=None)

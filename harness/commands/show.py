@@ -1,4 +1,4 @@
-"""`bench show`: read what a model wrote."""
+"""`bench show`: print what a model wrote."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,13 @@ from baseline_bench.training import recipes
 from rich.rule import Rule
 from rich.text import Text
 
-# As many draws of one question, and as many characters of what it is judged by, as a reader can take in.
+# The most draws of one question, and characters of an answer, that a reader can take in.
 _MAX_DRAWS, _MAX_LENGTH = 8, 300
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Runs or entries, and which of their answers; or `recipe NAME`, with what differs from it."""
+    """Runs or entries, and which of their answers; or `recipe NAME`, with changes to its keys."""
 
     what: list[str] = argument("a run's folder or a leaderboard entry (.json); or `recipe NAME`", "RUN")
     wrong: bool = option("--wrong", "only answers that are wrong", default=False, one_of="only")
@@ -31,24 +31,27 @@ class Options:
 
     @property
     def only(self) -> str | None:
-        """The one kind of answers that is asked for, or None."""
+        """Return the one requested kind of answers, or None."""
         return next((kind for kind in ("wrong", "cut", "unread") if getattr(self, kind)), None)
 
 
 def run(options: Options, console: Console) -> int:
-    """Print questions, completions and verdicts, those asked for; or a recipe as it would be trained."""
+    """Print the requested questions, completions and judgements; or a recipe as it would be trained."""
     if options.what[0] == "recipe" and len(options.what) > 1:
         console.write("\n".join(recipes.describe_recipe(name, options.sets, options.base) for name in options.what[1:]))
         return 0
     for what in options.what:
-        found = read_judged_problems(Path(what))
-        chosen = [a for a in found if _is_wanted(a.verdict, options.only)]
-        for answered in chosen[: options.most]:
-            _print_problem(answered, console)
-        left = len(chosen) - min(len(chosen), options.most)
+        problems = read_judged_problems(Path(what))
+        chosen = [problem for problem in problems if _is_wanted(problem.verdict, options.only)]
+        for judged_problem in chosen[: options.most]:
+            _print_problem(judged_problem, console)
+        hidden = len(chosen) - min(len(chosen), options.most)
         kind = options.only or "in all"
         console.print(
-            Text(f"{what}: {len(found)} answers, {len(chosen)} {kind}" + (f", {left} not shown (-n)" if left else ""))
+            Text(
+                f"{what}: {len(problems)} answers, {len(chosen)} {kind}"
+                + (f", {hidden} not shown (-n)" if hidden else "")
+            )
         )
         entry = Path(what) if what.endswith(".json") else Path(what) / "entry.json"
         checks = entries.read_entry(entry).result.checks if entry.is_file() else None
@@ -57,17 +60,17 @@ def run(options: Options, console: Console) -> int:
     return 0
 
 
-def _is_wanted(verdict: Judgement, only: str | None) -> bool:
-    kinds = {"wrong": not verdict.correct, "cut": verdict.finish == "length", "unread": verdict.answer is None}
+def _is_wanted(judgement: Judgement, only: str | None) -> bool:
+    kinds = {"wrong": not judgement.correct, "cut": judgement.finish == "length", "unread": judgement.answer is None}
     return only is None or kinds[only]
 
 
-def _print_problem(answered: JudgedProblem, console: Console) -> None:
-    verdict = answered.verdict
-    console.data.print(Rule(Text(answered.problem.id), align="left"))
-    if answered.problem.question:
-        console.print(Text(replace_control_characters(answered.problem.question), style="bold"))
-    draws = answered.completion.draws
+def _print_problem(judged_problem: JudgedProblem, console: Console) -> None:
+    judgement = judged_problem.verdict
+    console.data.print(Rule(Text(judged_problem.problem.id), align="left"))
+    if judged_problem.problem.question:
+        console.print(Text(replace_control_characters(judged_problem.problem.question), style="bold"))
+    draws = judged_problem.completion.draws
     for number, draw in enumerate(draws[:_MAX_DRAWS], 1):
         if len(draws) > 1:
             console.print(Text(f"draw {number} of {len(draws)}", style="dim"))
@@ -79,15 +82,14 @@ def _print_problem(answered: JudgedProblem, console: Console) -> None:
         console.print(Text(replace_control_characters(draw.answer.text)))
     if len(draws) > _MAX_DRAWS:
         console.print(Text(f"{len(draws) - _MAX_DRAWS} more draws, among the completions", style="dim"))
-    read = verdict.answer if verdict.answer is not None else "nothing"
-    judged = "right" if verdict.correct else "wrong"
-    style = "green" if verdict.correct else "red"
-    text = (
-        f"{judged}: gold {_shorten(answered.problem.answer)}, read {_shorten(read)} by {verdict.rule}, {verdict.finish}"
-    )
+    read = judgement.answer if judgement.answer is not None else "nothing"
+    judged = "right" if judgement.correct else "wrong"
+    style = "green" if judgement.correct else "red"
+    gold = _shorten(judged_problem.problem.answer)
+    text = f"{judged}: gold {gold}, read {_shorten(read)} by {judgement.rule}, {judgement.finish}"
     console.print(Text(replace_control_characters(text), style=style))
 
 
 def _shorten(text: str) -> str:
-    """A gold or what was read, which may be a whole document or program, as far as a line can say it."""
+    """Shorten a gold or read answer, which may be a whole document or program, to fit on a line."""
     return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}… ({len(text):,} characters)"

@@ -1,4 +1,4 @@
-"""What a command says when it is done: the score with its doubt, what it cost, and where the files are."""
+"""Print what a command reports at its end: the score with its uncertainty, the cost, and where the files are."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,67 +27,71 @@ def show_entry(scored: EvaluationResult, as_json: bool, console: Console) -> Non
     phases = ", ".join(f"{name} {seconds:.1f}" for name, seconds in timings.phases.items())
     speed = "" if timings.tokens_per_second is None else f"{timings.tokens_per_second:,.0f} tokens/s, "
     settings = result.engine.settings
-    version = ", ".join(str(told) for told in (result.engine.version, settings.get("dtype")) if told)
+    version = ", ".join(str(piece) for piece in (result.engine.version, settings.get("dtype")) if piece)
     engine = f"{version} on {result.provenance.device}"
-    bar = [] if result.task.bar is None else [("right is", "{} that reaches {}".format(*result.task.bar))]
-    counted = aggregates.format_aggregates(result) or _count_rows(result.counts, result.task.measure)
-    noticed = [] if result.checks is None else result.checks.facts
-    rows = [*counted, *noticed, *bar, ("engine", engine), ("speed", f"{speed}seconds: {phases}"),
+    bar_row = [] if result.task.bar is None else [("right is", "{} that reaches {}".format(*result.task.bar))]
+    counts = aggregates.format_aggregates(result) or _count_rows(result.counts, result.task.measure)
+    check_facts = [] if result.checks is None else result.checks.facts
+    rows = [*counts, *check_facts, *bar_row, ("engine", engine), ("speed", f"{speed}seconds: {phases}"),
             ("answers", f"{folder} (read them: bench show {folder} --wrong)"), ("entry", str(path))]  # fmt: skip
     console.print(build_facts_table(f"{result.candidate} on {result.task.label}{part}", rows))
 
 
-def show_training(folder: Path, made: Candidate, console: Console) -> None:
-    """Print what a training made and cost."""
-    cost = made.cost
+def show_training(folder: Path, candidate: Candidate, console: Console) -> None:
+    """Print the result and the cost of a training."""
+    cost = candidate.cost
     speed = "" if cost.samples_per_second is None else f", {cost.samples_per_second:,.1f} samples/s"
-    moved = "" if made.changed is None else f"; {100 * made.changed:.1f} % of the weights moved"
+    moved = "" if candidate.changed is None else f"; {100 * candidate.changed:.1f} % of the weights moved"
     rows = [
-        ("trained", f"{made.trainable:,} of {made.parameters:,} numbers ({made.kind}){moved}"),
-        ("loss", f"{made.final_loss:.4f} nats a supervised token over the last tenth"),
+        ("trained", f"{candidate.trainable:,} of {candidate.parameters:,} numbers ({candidate.kind}){moved}"),
+        ("loss", f"{candidate.final_loss:.4f} nats a supervised token over the last tenth"),
         ("cost", f"{cost.steps:,} steps, {cost.seconds:,.1f} s{speed}, peak {cost.peak_memory / 2**30:.1f} GiB"),
         ("candidate", f"{folder} (bench score {folder})"),
     ]
-    console.print(build_facts_table(f"{made.recipe} on {made.base.name}, seed {made.seed}", rows))
+    console.print(build_facts_table(f"{candidate.recipe} on {candidate.base.name}, seed {candidate.seed}", rows))
 
 
-def show_merge(made: CandidateWeights, console: Console) -> None:
-    """Print where whole weights lie, and what merging lost."""
-    merge = made.training.merge
-    rows = [("weights", str(made.model.folder))]
+def show_merge(candidate_weights: CandidateWeights, console: Console) -> None:
+    """Print where whole weights are, and what merging lost."""
+    merge = candidate_weights.training.merge
+    rows = [("weights", str(candidate_weights.model.folder))]
     if merge is not None:
         rows += [
             ("merged", f"{merge.targets} tensors in {merge.dtype}, {merge.others} others are the base's own"),
             ("rounding", f"{100 * merge.rel_err:.2f} % of the change"),
             ("effect", f"KL {merge.mean_kl:.2g} nats a token, greedy agreement {100 * merge.greedy_agreement:.1f} %"),
         ]
-    console.print(build_facts_table(made.model.name, rows))
+    console.print(build_facts_table(candidate_weights.model.name, rows))
 
 
 def show_steps(candidates: Sequence[EvaluationResult], console: Console) -> None:
     """Print loss and score of a training's weights side by side, step by step."""
     rows = []
     for scored in candidates:
-        made, counts = scored.entry.result.training, scored.entry.result.counts
-        if made is None or made.candidate is None:
+        training, counts = scored.entry.result.training, scored.entry.result.counts
+        if training is None or training.candidate is None:
             continue
-        history = parse_steps((scored.folder / LOSS_FILE).read_bytes())[: made.step]
+        history = parse_steps((scored.folder / LOSS_FILE).read_bytes())[: training.step]
         measure = scored.entry.result.task.measure
-        told = f"loss {compute_final_loss(history):.4f}, {measure} {_format_percent(counts.correct, counts.total)}"
-        rows.append((f"{made.candidate.recipe}, step {len(history)}", told))
+        loss_and_score = (
+            f"loss {compute_final_loss(history):.4f}, {measure} {_format_percent(counts.correct, counts.total)}"
+        )
+        rows.append((f"{training.candidate.recipe}, step {len(history)}", loss_and_score))
     console.print(build_facts_table("loss (mean over the last tenth of the steps so far) and score", rows))
 
 
 def show_comparison(entry: Entry, base: Entry, console: Console) -> None:
-    """Print whether a candidate is better than its base, with the doubt, and why single items moved."""
-    told = comparison_text.describe_comparison(entry, base)
-    console.print(build_facts_table(told.title, told.rows))
+    """Print whether a candidate is better than its base, with the uncertainty, and why items changed."""
+    comparison = comparison_text.describe_comparison(entry, base)
+    console.print(build_facts_table(comparison.title, comparison.rows))
 
 
 def show_regrading(score: Score, changed: Sequence[str], folder: Path, console: Console) -> None:
-    """Print a re-graded run's counts and which verdicts changed."""
-    told = "none" if not changed else f"{len(changed)}: {', '.join(changed[:10])}" + (" ..." if changed[10:] else "")
-    console.print(build_facts_table(str(folder), [*_count_rows(score), ("verdicts changed", told)]))
+    """Print a regraded run's counts and which judgements changed."""
+    changed_text = (
+        "none" if not changed else f"{len(changed)}: {', '.join(changed[:10])}" + (" ..." if changed[10:] else "")
+    )
+    console.print(build_facts_table(str(folder), [*_count_rows(score), ("verdicts changed", changed_text)]))
 
 
 def show_next_steps(leaderboards: Path, task: str, console: Console) -> None:

@@ -1,6 +1,6 @@
 """`bench sweep`: choose hyper-parameters by loss and score on a held-out part of the train data, never on test.
 
-A sweep is no result: it adds no row, and what it writes is a recipe. Killed, the same command goes on where it stood.
+A sweep adds no row: it only writes a recipe. If it is killed, the same command resumes it.
 """
 
 import math
@@ -38,9 +38,9 @@ TableLine = tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ScoringOptions):
-    """What to try, and how much of the data to train on.
+    """The hyper-parameters to try, and how much of the data to train on.
 
-    `seed` is that of the split and of every training. A sweep scores its own items and adds no row.
+    `seed` is used for the split and for every training. A sweep scores its own items and adds no row.
     """
 
     recipe: str = argument("a name of `bench list recipes`, or a .toml file", "RECIPE")
@@ -73,13 +73,13 @@ class Options(ScoringOptions):
 
 @dataclass(frozen=True, slots=True)
 class SweepSetup:
-    """All that the tries share.
+    """What all trials share.
 
     Attributes:
-        plan: of a try, with the rows to train on and those held out.
-        exam: the held-out rows as problems; None where not every gold answer can be read.
-        engine: its name.
-        rows: of the whole data.
+        plan: the training plan of a trial, with the rows to train on and those held out.
+        exam: the held-out rows as problems; None if some gold answer cannot be read.
+        engine: the engine's name.
+        rows: number of rows in the whole data.
     """
 
     options: Options
@@ -91,7 +91,7 @@ class SweepSetup:
 
 @dataclass(frozen=True, slots=True)
 class TrainedTrial:
-    """A try before it is scored: its whole weights and the folder of its training; or why there are none."""
+    """A trial before it is scored: its whole weights and its training folder, or why it failed."""
 
     tried: Trial
     folder: Path | None
@@ -100,64 +100,68 @@ class TrainedTrial:
 
 
 def run(options: Options, console: Console) -> int:
-    """Train every try, score them and the base on what none of them saw, choose one and write its recipe.
+    """Train every trial, score them and the base on held-out rows, choose the winner and write its recipe.
 
     Raises:
-        BenchError: a grid, recipe, base, engine or data that cannot be used, told before anything is trained; or every
-            try failed.
+        BenchError: before any training, a grid, recipe, base, engine or data that cannot be used; or every trial
+            failed.
     """
-    tried = grid.expand_grid(options.recipe, options.sets, options.base, options.grid)
-    setup = _prepare_sweep(options, tried[0], console)
+    trials = grid.expand_grid(options.recipe, options.sets, options.base, options.grid)
+    setup = _prepare_sweep(options, trials[0], console)
     name = setup.plan.model.name
     file = options.write or Path(f"{entries.slugify(setup.plan.recipe.name)}-{entries.slugify(name)}.toml")
     _require_sweep_file(file)
-    base, outcomes = _score_trials(setup, [_train_trial(setup, each, console) for each in tried], console)
-    winner, rule = grid.choose_winner(outcomes)
+    base_judgements, results = _score_trials(setup, [_train_trial(setup, trial, console) for trial in trials], console)
+    winner, rule = grid.choose_winner(results)
     lines = [
-        (f"{name}, untrained", UNKNOWN_MARK, UNKNOWN_MARK, UNKNOWN_MARK, _format_score(base), ""),
-        *_build_lines(outcomes, winner),
+        (f"{name}, untrained", UNKNOWN_MARK, UNKNOWN_MARK, UNKNOWN_MARK, _format_score(base_judgements), ""),
+        *_build_lines(results, winner),
     ]
-    told = [
+    notes = [
         f"held out: {len(setup.plan.held_out):,} of {setup.rows:,} train rows (seed {options.seed}), trained on "
         f"{len(setup.plan.rows.rows):,}; no test item was scored",
         f"chosen: {' '.join(winner.tried.sets)}, {rule}",
-        *grid.describe_grid_edges(tried, winner.tried),
+        *grid.describe_grid_edges(trials, winner.tried),
     ]
-    if base and winner.correct <= sum(verdict.correct for verdict in base):
-        told.append("the chosen one answers no more held-out problems than its base")
-    about = [f"{HEADER_MARK}: {options.words}", *told, *(" | ".join(line).rstrip(" |") for line in [HEADINGS, *lines])]
+    if base_judgements and winner.correct <= sum(judgement.correct for judgement in base_judgements):
+        notes.append("the chosen one answers no more held-out problems than its base")
+    comments = [
+        f"{HEADER_MARK}: {options.words}",
+        *notes,
+        *(" | ".join(line).rstrip(" |") for line in [HEADINGS, *lines]),
+    ]
     with runs.explaining_write_errors(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
-        text = "".join(f"# {make_visible(line)}\n" for line in about) + recipes.format_recipe(
+        text = "".join(f"# {make_visible(line)}\n" for line in comments) + recipes.format_recipe(
             _relocate_paths(winner.tried.recipe, file.parent)
         )
         records.write_atomically(file, text.encode())
-    console.print(_build_table(lines), Text("\n".join([*told, f"recipe: {file} (bench train-and-score {file})"])))
+    console.print(_build_table(lines), Text("\n".join([*notes, f"recipe: {file} (bench train-and-score {file})"])))
     return 0
 
 
 def _prepare_sweep(options: Options, first: Trial, console: Console) -> SweepSetup:
-    """Split, exam and engine: all that could fail before the first training."""
+    """Prepare split, held-out task and engine: all that could fail before the first training."""
     if not 0 < options.fraction <= 1:
         raise BenchError(f"--fraction {options.fraction} is out of range", "give a number above 0, at most 1")
     engine = options.engine or planning.choose_default_engine()[0]
     parse_options(plugins.load_engine(engine).Options, options.options, f"engine {engine}")
-    whole = training.plan_training(_build_training_options(options, first), console)
+    whole_plan = training.plan_training(_build_training_options(options, first), console)
     from baseline_bench.training import data  # loads datasets
 
-    samples = data.load_samples(whole.recipe, options.mirror)
-    plan = held_out.split_held_out(whole, samples, options.held_out, options.fraction)
-    exam = held_out.prepare_held_out_task(plan, samples)
-    planning.require_measuring_engine(exam.task, engine, plugins.load_engine(engine))
-    if unread := [problem.id for problem in exam.problems if not problem.answer]:
+    samples = data.load_samples(whole_plan.recipe, options.mirror)
+    plan = held_out.split_held_out(whole_plan, samples, options.held_out, options.fraction)
+    prepared = held_out.prepare_held_out_task(plan, samples)
+    planning.require_measuring_engine(prepared.task, engine, plugins.load_engine(engine))
+    if unread := [problem.id for problem in prepared.problems if not problem.answer]:
         console.warn(f"no scores: {len(unread)} held-out solutions have no answer to be read, {unread[0]} first")
-    return SweepSetup(options, plan, None if unread else exam, engine, len(whole.rows.rows))
+    return SweepSetup(options, plan, None if unread else prepared, engine, len(whole_plan.rows.rows))
 
 
-def _build_training_options(options: Options, tried: Trial) -> training.TrainingOptions:
+def _build_training_options(options: Options, trial: Trial) -> training.TrainingOptions:
     return training.TrainingOptions(
         recipe=options.recipe,
-        sets=[*options.sets, *tried.sets],
+        sets=[*options.sets, *trial.sets],
         base=options.base,
         seed=options.seed,
         gpus=options.gpus,
@@ -169,121 +173,132 @@ def _build_training_options(options: Options, tried: Trial) -> training.Training
     )
 
 
-def _train_trial(setup: SweepSetup, tried: Trial, console: Console) -> TrainedTrial:
-    """Train and merge one try; a failure is a line of the table, not the end of the sweep."""
-    label = " ".join(tried.sets)
+def _train_trial(setup: SweepSetup, trial: Trial, console: Console) -> TrainedTrial:
+    """Train and merge one trial; a failure becomes a line of the table and does not end the sweep."""
+    label = " ".join(trial.sets)
     console.say(f"trying {label}")
     try:
         folder = training.train_candidate(
-            replace(setup.plan, options=_build_training_options(setup.options, tried), recipe=tried.recipe), console
+            replace(setup.plan, options=_build_training_options(setup.options, trial), recipe=trial.recipe), console
         )
         model = merging.make_whole_weights(folder, None, setup.options.cache, console).model
     except BenchError as error:
         console.warn(f"{label} failed: {error.what}")
-        return TrainedTrial(tried, None, None, error.what)
-    return TrainedTrial(tried, folder, replace(model, name=f"{model.name} {label}"), None)
+        return TrainedTrial(trial, None, None, error.what)
+    return TrainedTrial(trial, folder, replace(model, name=f"{model.name} {label}"), None)
 
 
 def _score_trials(
-    setup: SweepSetup, tried: Sequence[TrainedTrial], console: Console
+    setup: SweepSetup, trained: Sequence[TrainedTrial], console: Console
 ) -> tuple[tuple[Judgement, ...] | None, list[TrialResult]]:
-    """Verdicts of the base, and every outcome; one engine answers for all."""
-    done = [(each.model, each.folder) for each in tried if each.model is not None and each.folder is not None]
-    verdicts: Iterator[tuple[Judgement, ...] | None] = iter([None] * (len(done) + 1))
-    if setup.exam is not None and done:
-        verdicts = iter(_judge_models(setup, setup.exam, [(setup.plan.model, None), *done], console))
-    base = next(verdicts)
-    return base, [
-        TrialResult(each.tried, None, None, each.failure)
-        if each.folder is None
-        else TrialResult(each.tried, candidate.read_candidate(each.folder), next(verdicts), None)
-        for each in tried
+    """Return the base's judgements and every trial's result; one engine answers for all."""
+    models = [(trial.model, trial.folder) for trial in trained if trial.model is not None and trial.folder is not None]
+    judgements: Iterator[tuple[Judgement, ...] | None] = iter([None] * (len(models) + 1))
+    if setup.exam is not None and models:
+        judgements = iter(_judge_models(setup, setup.exam, [(setup.plan.model, None), *models], console))
+    base_judgements = next(judgements)
+    return base_judgements, [
+        TrialResult(trial.tried, None, None, trial.failure)
+        if trial.folder is None
+        else TrialResult(trial.tried, candidate.read_candidate(trial.folder), next(judgements), None)
+        for trial in trained
     ]
 
 
 def _judge_models(
-    setup: SweepSetup, exam: PreparedTask, models: Sequence[tuple[Model, Path | None]], console: Console
+    setup: SweepSetup, prepared: PreparedTask, models: Sequence[tuple[Model, Path | None]], console: Console
 ) -> list[tuple[Judgement, ...]]:
-    """Every model's verdicts on the exam; answers lie in the try's folder, the base's beside them."""
-    seats = [_plan_model(setup, exam, model) for model, _ in models]
-    places = [_find_run_folder(seat, folder) for seat, (_, folder) in zip(seats, models, strict=True)]
-    waiting = [seat for seat, at in zip(seats, places, strict=True) if not (at / "verdicts.jsonl").is_file()]
-    engine = pipeline.EnginePool(waiting, console)
-    found = []
+    """Judge every model on the held-out problems; answers go to the trial's folder, the base's to the runs folder."""
+    plans = [_plan_model(setup, prepared, model) for model, _ in models]
+    run_folders = [_find_run_folder(plan, folder) for plan, (_, folder) in zip(plans, models, strict=True)]
+    unfinished = [plan for plan, at in zip(plans, run_folders, strict=True) if not (at / "verdicts.jsonl").is_file()]
+    engine = pipeline.EnginePool(unfinished, console)
+    judgements_by_model = []
     try:
-        for seat, place in zip(seats, places, strict=True):
-            with runs.Run(place, seat.settings) as run:
-                runs.write_problems(place, exam.problems)
-                if len(run.finished) < len(exam.problems):
-                    pipeline.generate_completions(seat, run, engine, console)
-                found.append(tuple(evaluate.judge_completions(exam.task, exam.problems, run.finished)))
-                runs.write_judgements(place, found[-1])
+        for plan, run_folder in zip(plans, run_folders, strict=True):
+            with runs.Run(run_folder, plan.settings) as run:
+                runs.write_problems(run_folder, prepared.problems)
+                if len(run.finished) < len(prepared.problems):
+                    pipeline.generate_completions(plan, run, engine, console)
+                judgements_by_model.append(
+                    tuple(evaluate.judge_completions(prepared.task, prepared.problems, run.finished))
+                )
+                runs.write_judgements(run_folder, judgements_by_model[-1])
     finally:
         engine.close()
-    return found
+    return judgements_by_model
 
 
-def _plan_model(setup: SweepSetup, exam: PreparedTask, model: Model) -> EvaluationPlan:
-    """A model before the held-out exam; a candidate has its base's tokenizer, byte for byte."""
+def _plan_model(setup: SweepSetup, prepared: PreparedTask, model: Model) -> EvaluationPlan:
+    """Plan a model's evaluation on the held-out problems; a candidate has exactly its base's tokenizer."""
     from baseline_bench.models import identity  # loads transformers
 
-    options, speech = setup.options, setup.plan.speech
-    chosen = parse_options(plugins.load_engine(setup.engine).Options, options.options, f"engine {setup.engine}")
-    described = identity.describe_model(model, speech)
+    options, model_tokenizer = setup.options, setup.plan.speech
+    engine_options = parse_options(plugins.load_engine(setup.engine).Options, options.options, f"engine {setup.engine}")
+    description = identity.describe_model(model, model_tokenizer)
     settings: dict[str, Value] = {
         "task": recipes.resolve_path(setup.plan.recipe, "task"),
-        "held out": exam.protocol_sha256,
-        "prompts": digest_prompts(exam.requests),
-        "stop ids": " ".join(map(str, speech.manner.stop_ids)),
+        "held out": prepared.protocol_sha256,
+        "prompts": digest_prompts(prepared.requests),
+        "stop ids": " ".join(map(str, model_tokenizer.manner.stop_ids)),
         "weights": model.weights_sha256,
-        **described.settings,
+        **description.settings,
         "engine": setup.engine,
-        **{f"option {key}": value for key, value in record_options(chosen).items()},
+        **{f"option {key}": value for key, value in record_options(engine_options).items()},
     }
-    return EvaluationPlan(options, setup.engine, model, speech, exam, settings, None, identity=described.identity)
+    return EvaluationPlan(
+        options, setup.engine, model, model_tokenizer, prepared, settings, None, identity=description.identity
+    )
 
 
-def _find_run_folder(seat: EvaluationPlan, folder: Path | None) -> Path:
-    """Named by its settings, so that other weights, items or engines never meet in one run."""
-    stem = "held-out" if folder is not None else f"held-out-{entries.slugify(seat.model.name)}"
-    return (folder or seat.options.runs) / f"{stem}-{records.digest(seat.settings)[:8]}"
+def _find_run_folder(plan: EvaluationPlan, folder: Path | None) -> Path:
+    """Name the folder by the settings, so that other weights, items or engines never share a run."""
+    stem = "held-out" if folder is not None else f"held-out-{entries.slugify(plan.model.name)}"
+    return (folder or plan.options.runs) / f"{stem}-{records.digest(plan.settings)[:8]}"
 
 
 def _require_sweep_file(file: Path) -> None:
-    """Told before hours of training: a file of the user's is never written over."""
+    """Refuse, before hours of training, to overwrite a file that no sweep wrote."""
     if file.exists() and not (file.is_file() and file.read_text("utf-8", "replace").startswith(f"# {HEADER_MARK}")):
         raise BenchError(f"{file} exists and was not written by a sweep", "name another file with --write FILE")
 
 
 def _relocate_paths(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe with its paths as they read from another folder; names and absolute paths stay."""
+    """Rewrite the recipe's relative paths for another folder; keep names and absolute paths."""
     base, trainer, task, data = (_relocate_path(folder, recipe, key) for key in ("base", "trainer", "task", "data"))
     return replace(recipe, base=base, trainer=trainer, task=task, data=data)
 
 
 def _relocate_path(folder: Path, recipe: Recipe, key: str) -> str:
-    value, place = str(getattr(recipe, key)), recipes.resolve_path(recipe, key)
-    if place == value or value.startswith("~"):
+    value, path = str(getattr(recipe, key)), recipes.resolve_path(recipe, key)
+    if path == value or value.startswith("~"):
         return value
-    found = os.path.relpath(place, folder)
-    return f"./{found}" if value.startswith(".") and not found.startswith(".") else found
+    relative = os.path.relpath(path, folder)
+    return f"./{relative}" if value.startswith(".") and not relative.startswith(".") else relative
 
 
-def _build_lines(outcomes: Sequence[TrialResult], winner: TrialResult) -> Iterator[TableLine]:
-    for outcome in outcomes:
-        label, made = " ".join(outcome.tried.sets), outcome.made
-        if made is None:
-            yield (label, UNKNOWN_MARK, UNKNOWN_MARK, UNKNOWN_MARK, UNKNOWN_MARK, f"failed: {outcome.failure}")
+def _build_lines(results: Sequence[TrialResult], winner: TrialResult) -> Iterator[TableLine]:
+    for result in results:
+        label, trained = " ".join(result.tried.sets), result.made
+        if trained is None:
+            yield (label, UNKNOWN_MARK, UNKNOWN_MARK, UNKNOWN_MARK, UNKNOWN_MARK, f"failed: {result.failure}")
             continue
-        loss = UNKNOWN_MARK if math.isinf(outcome.loss) else f"{outcome.loss:.4f}"
-        mark = "chosen" if outcome is winner else ""
-        yield (label, f"{made.cost.steps:,}", f"{made.final_loss:.4f}", loss, _format_score(outcome.verdicts), mark)
+        loss = UNKNOWN_MARK if math.isinf(result.loss) else f"{result.loss:.4f}"
+        mark = "chosen" if result is winner else ""
+        yield (
+            label,
+            f"{trained.cost.steps:,}",
+            f"{trained.final_loss:.4f}",
+            loss,
+            _format_score(result.verdicts),
+            mark,
+        )
 
 
-def _format_score(verdicts: Sequence[Judgement] | None) -> str:
-    if not verdicts:
+def _format_score(judgements: Sequence[Judgement] | None) -> str:
+    if not judgements:
         return UNKNOWN_MARK
-    counts = evaluate.count_judgements(verdicts)
+    counts = evaluate.count_judgements(judgements)
     from baseline_bench.analysis import statistics  # loads scipy
 
     low, high = statistics.wilson_interval(counts.correct, counts.total)
@@ -292,9 +307,9 @@ def _format_score(verdicts: Sequence[Judgement] | None) -> str:
 
 
 def _build_table(lines: Sequence[TableLine]) -> Table:
-    made = Table(box=None, pad_edge=False)
-    for place, heading in enumerate(HEADINGS):
-        made.add_column(heading, justify="right" if 0 < place < 4 else "left", overflow="fold")
+    table = Table(box=None, pad_edge=False)
+    for column, heading in enumerate(HEADINGS):
+        table.add_column(heading, justify="right" if 0 < column < 4 else "left", overflow="fold")
     for line in lines:
-        made.add_row(*(Text(make_visible(cell)) for cell in line))
-    return made
+        table.add_row(*(Text(make_visible(cell)) for cell in line))
+    return table

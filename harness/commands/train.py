@@ -10,7 +10,7 @@ Options = TrainingOptions
 
 
 def run(options: Options, console: Console) -> int:
-    """Train a candidate, and neither merge nor score it."""
+    """Train a candidate without merging or scoring it."""
     folder = training.train_candidate(training.plan_training(options, console), console)
     summary.show_training(folder, candidate.read_candidate(folder), console)
     return 0

@@ -1,4 +1,4 @@
-"""`bench train-and-score`: train candidates, score them and their base, and say whether it helped."""
+"""`bench train-and-score`: train candidates, score them and their base, and report whether training helped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ from baseline_bench.training.train import TrainingOptions, TrainingPlan
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ScoringOptions):
-    """Recipes to be trained and scored with their base."""
+    """Recipes to train and score together with their base."""
 
     recipes: list[str] = argument("names of `bench list recipes`, or .toml files; one base each", "RECIPE")
     base: str | None = recipe_base_option()
@@ -52,47 +52,55 @@ class Options(ScoringOptions):
 
 
 def run(options: Options, console: Console) -> int:
-    """Train, merge, score base and candidates by one protocol through one engine, and say whether it helped."""
-    began = perf_counter()
+    """Train, merge, score base and candidates through one engine, and report whether training helped."""
+    start_time = perf_counter()
     plans = [
         training.plan_training(_build_training_options(options, name), console, [options.task] if options.task else [])
         for name in options.recipes
     ]
     options = _resolve_task(options, plans)
-    asked = planning.plan_task(options)
-    exams = [planning.plan_model(replace(options, name=None), console, plan.model, None, asked) for plan in plans]
+    task_plan = planning.plan_task(options)
+    base_plans = [
+        planning.plan_model(replace(options, name=None), console, plan.model, None, task_plan) for plan in plans
+    ]
     bases: dict[str | None, EvaluationPlan] = {}
-    seats: list[EvaluationPlan] = []
-    for plan, exam in zip(plans, exams, strict=True):
+    candidate_plans: list[EvaluationPlan] = []
+    for plan, base_plan in zip(plans, base_plans, strict=True):
         folder = training.train_candidate(plan, console)
-        inside = replace(options, runs=folder)
+        folder_options = replace(options, runs=folder)
         if not options.reuse_base:
-            bases.setdefault(plan.model.weights_sha256, replace(exam, options=replace(inside, name=None)))
+            bases.setdefault(plan.model.weights_sha256, replace(base_plan, options=replace(folder_options, name=None)))
         for step in (*map(int, candidate.read_candidate(folder).checkpoints), None):
             with planning.write_refusals_as_json(options, console):
-                made = merging.make_whole_weights(folder, step, options.cache, console, options.accept)
-            named = f"{options.name}-step{step}" if options.name and step is not None else options.name
-            seat = replace(inside, name=named)
-            seats.append(planning.plan_model(seat, console, made.model, made.training, asked, made.findings))
-    rows = pipeline.evaluate_plans([*bases.values(), *seats], console, began, leaderboard.update_pages)
+                weights = merging.make_whole_weights(folder, step, options.cache, console, options.accept)
+            candidate_name = f"{options.name}-step{step}" if options.name and step is not None else options.name
+            candidate_options = replace(folder_options, name=candidate_name)
+            candidate_plans.append(
+                planning.plan_model(
+                    candidate_options, console, weights.model, weights.training, task_plan, weights.findings
+                )
+            )
+    rows = pipeline.evaluate_plans([*bases.values(), *candidate_plans], console, start_time, leaderboard.update_pages)
     _report_gains(options, rows[: len(bases)], rows[len(bases) :], console)
     return 0
 
 
 def _resolve_task(options: Options, plans: Sequence[TrainingPlan]) -> Options:
-    """The order with its exam named, and what would fail after hours of training told before."""
-    own = {recipes.resolve_path(plan.recipe, "task") for plan in plans}
-    if not options.task and len(own) > 1:
-        raise BenchError(f"the recipes have several tasks: {', '.join(sorted(own))}", "name the exam with --task")
+    """Return the options with their task set; fail now for what would fail after hours of training."""
+    recipe_tasks = {recipes.resolve_path(plan.recipe, "task") for plan in plans}
+    if not options.task and len(recipe_tasks) > 1:
+        raise BenchError(
+            f"the recipes have several tasks: {', '.join(sorted(recipe_tasks))}", "name the exam with --task"
+        )
     names = [
         options.name or candidate.build_candidate_name(p.model.name, p.recipe.name, options.train_seed, None)
         for p in plans
     ]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise BenchError(f"two candidates would be called '{twice}'", "train and score the recipes one by one")
+    if duplicate := next((name for name in names if names.count(name) > 1), None):
+        raise BenchError(f"two candidates would be called '{duplicate}'", "train and score the recipes one by one")
     for name, plan in zip(names, plans, strict=True):
         training.require_unused_name(name, plan, options.leaderboards)
-    return replace(options, task=options.task or own.pop())
+    return replace(options, task=options.task or recipe_tasks.pop())
 
 
 def _build_training_options(options: Options, recipe: str) -> TrainingOptions:
@@ -115,16 +123,16 @@ def _build_training_options(options: Options, recipe: str) -> TrainingOptions:
 def _report_gains(
     options: Options, bases: Sequence[EvaluationResult], candidates: Sequence[EvaluationResult], console: Console
 ) -> None:
-    """Every row, and what each candidate gained over its base."""
+    """Print every row, and what each candidate gained over its base."""
     for scored in [*bases, *candidates]:
         summary.show_entry(scored, options.as_json, console)
     if options.as_json:
         return
-    own = {scored.entry.result.model.weights_sha256: scored.entry for scored in bases}
+    base_entries = {scored.entry.result.model.weights_sha256: scored.entry for scored in bases}
     if options.checkpoints:
         summary.show_steps(candidates, console)
     for scored in candidates:
-        base = own.get(scored.entry.result.base_sha256) or find_base_entry(scored.entry, options.leaderboards)
+        base = base_entries.get(scored.entry.result.base_sha256) or find_base_entry(scored.entry, options.leaderboards)
         if base is None:
             console.warn(
                 f"no row of the base of {scored.entry.result.candidate} to compare with: leave --reuse-base out"

@@ -1,7 +1,7 @@
-"""`bench verify`: check an entry again, as far as is asked, and keep what was found in a record of its own beside it.
+"""`bench verify`: check an entry again, up to the requested level, and store the result in a separate record.
 
-Levels 0 and 1 need the files alone; 2 and 3 need the weights and a machine that runs the entry's engine. Level 3 does
-not take level 2 for granted: it is what an engine can still show whose tokens do not come out the same every time.
+Levels 0 and 1 need only the files; 2 and 3 need the weights and a machine that runs the entry's engine. Level 3 does
+not require level 2: it is for engines whose tokens are not the same in every run.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ NEXT_LEVEL = {
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Entries to be checked again, and how far."""
+    """The entries to check again, and up to which level."""
 
     entries: list[Path] = argument("an entry's .json in its board's folder", "ENTRY")
     against: Literal["lm-eval"] | None = option(
@@ -68,13 +68,13 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class LevelReached:
-    """How far one entry came.
+    """The level that one entry reached.
 
     Attributes:
-        level: None where its own files contradict one another: then it gets no record.
+        level: None if its own files contradict one another; then it gets no record.
         found, missing: as in the record.
-        hardware, driver: of what generated, or of this machine.
-        stopped: why nothing was generated again, which says nothing of the entry and is only told; None otherwise.
+        hardware, driver: of the generation, or of this machine.
+        stopped: why nothing was generated again, which is printed but not recorded; None otherwise.
     """
 
     level: Level | None
@@ -86,68 +86,68 @@ class LevelReached:
 
 
 def run(options: Options, console: Console) -> int:
-    """Check every entry, add a record for each that is sound, and say what the next level takes.
+    """Check every entry, add a record for each sound one, and print what the next level needs.
 
     Returns:
-        0, or 1 where an entry did not reach the level that was asked for.
+        0, or 1 if an entry did not reach the requested level.
 
     Raises:
-        BenchError: no such entry, a level that there is not, or an engine's own.
+        BenchError: no such entry, no such level, or an error of the engine.
     """
     if options.level not in (0, 1, 2, 3):
         raise BenchError(f"there is no level {options.level}", "give --level 0, 1, 2 or 3")
     if options.against is not None:
         return int(lm_eval_check.compare_with_lm_eval(options.entries, options.mirror, console))
-    short = False
+    fell_short = False
     for path in options.entries:
         entry = entries.read_entry(path)
         reached = _verify_levels(path, entry, options, console)
         record = None if reached.level is None else _write_record(path, reached, options)
         _print_progress(path, reached, record, options, console)
-        short = short or reached.level is None or reached.level < options.level
-    return 1 if short else 0
+        fell_short = fell_short or reached.level is None or reached.level < options.level
+    return 1 if fell_short else 0
 
 
 def _verify_levels(path: Path, entry: Entry, options: Options, console: Console) -> LevelReached:
-    """From level 0 upwards, as far as is asked and as it goes."""
-    here = LevelReached(None, (), (), provenance.find_processor_name())
-    wrong = entries.check_entry_file(path, entry)
-    if wrong:
-        return replace(here, missing=_format_failures("level 0", wrong))
-    found = ("level 0: the numbers follow from the bits, the digests and the file's name from the content",)
-    here = replace(here, level=0, found=found, missing=(NEXT_LEVEL[0],))
+    """Check the entry from level 0 upwards until a check fails or the requested level is reached."""
+    progress = LevelReached(None, (), (), provenance.find_processor_name())
+    faults = entries.check_entry_file(path, entry)
+    if faults:
+        return replace(progress, missing=_format_failures("level 0", faults))
+    finding = ("level 0: the numbers follow from the bits, the digests and the file's name from the content",)
+    progress = replace(progress, level=0, found=finding, missing=(NEXT_LEVEL[0],))
     if options.level == 0:
-        return here
+        return progress
     grader = Regrader(options.tasks, options.mirror)
-    lacking = grader.lacking(entry)
-    wrong = entries.verify_entry(path, grader if lacking is None else None)
-    if wrong:
-        return replace(here, level=None, missing=_format_failures("level 1", wrong))
-    if lacking is not None:
-        return replace(here, missing=(f"level 1 is unchecked: {lacking}",))
+    obstacle = grader.lacking(entry)
+    faults = entries.verify_entry(path, grader if obstacle is None else None)
+    if faults:
+        return replace(progress, level=None, missing=_format_failures("level 1", faults))
+    if obstacle is not None:
+        return replace(progress, missing=(f"level 1 is unchecked: {obstacle}",))
     golds = "the task's own" if grader.own_golds(entry) else COMMITTED_GOLDS
     line = f"level 1: the bits follow from the committed completions by {entry.result.task.reader}; golds: {golds}"
-    following = NEXT_LEVEL[1].format(engine=entry.result.engine.version, device=entry.result.provenance.device)
-    here = replace(here, level=1, found=(*here.found, line), missing=(following,))
-    return here if options.level == 1 else _verify_by_regeneration(path, entry, here, options, console)
+    next_level = NEXT_LEVEL[1].format(engine=entry.result.engine.version, device=entry.result.provenance.device)
+    progress = replace(progress, level=1, found=(*progress.found, line), missing=(next_level,))
+    return progress if options.level == 1 else _verify_by_regeneration(path, entry, progress, options, console)
 
 
-def _format_failures(level: str, wrong: Sequence[str]) -> tuple[str, ...]:
-    return tuple(f"{level} fails: {problem}" for problem in wrong)
+def _format_failures(level: str, faults: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{level} fails: {problem}" for problem in faults)
 
 
 def find_task(entry: Entry, files: Sequence[str]) -> str | None:
-    """The name of the entry's task, or the file among these that has its label; None where it is not here."""
+    """Return the name of the entry's task, or the file among `files` with its label; None if there is neither."""
     labels = {plugins.load_task(file).LABEL: file for file in files}
-    asked = entry.result.task
-    return labels.get(asked.label) or plugins.find_task_name(asked.name, asked.label)
+    task = entry.result.task
+    return labels.get(task.label) or plugins.find_task_name(task.name, task.label)
 
 
 def _verify_by_regeneration(
-    path: Path, entry: Entry, here: LevelReached, options: Options, console: Console
+    path: Path, entry: Entry, progress: LevelReached, options: Options, console: Console
 ) -> LevelReached:
-    """Levels 2 and 3, both from one generation."""
-    where = ReproductionOptions(
+    """Check levels 2 and 3, both with one generation."""
+    reproduction_options = ReproductionOptions(
         model=options.model,
         options=options.options,
         task=find_task(entry, options.tasks) or entry.result.task.name,
@@ -159,47 +159,52 @@ def _verify_by_regeneration(
         commit=options.commit,
     )
     try:
-        made = reproduce.plan_reproduction(path, entry, where, console)
+        evaluation_plan = reproduce.plan_reproduction(path, entry, reproduction_options, console)
     except BenchError as error:
-        return replace(here, stopped=str(error))
-    before = parse_completions(decompress_file(entries.completions_path(path)), path.name)
-    outcome = reproduce.reproduce_completions(made, path, before, where, console)
+        return replace(progress, stopped=str(error))
+    stored = parse_completions(decompress_file(entries.completions_path(path)), path.name)
+    reproduction = reproduce.reproduce_completions(evaluation_plan, path, stored, reproduction_options, console)
     lines = (
-        f"generated again: {reproduce.describe_reproduction(outcome)}",
-        *(f"unlike: {line}" for line in outcome.unlike),
+        f"generated again: {reproduce.describe_reproduction(reproduction)}",
+        *(f"unlike: {line}" for line in reproduction.unlike),
     )
-    here = replace(here, found=(*here.found, *lines), hardware=outcome.hardware, driver=outcome.driver)
-    if outcome.altered:
-        line = f"{outcome.altered:,} of {outcome.total:,} answers are committed otherwise than their tokens give them"
-        return replace(here, missing=(f"levels 2 and 3: {line} (text, gold answer or ending)",))
-    if outcome.departs:
-        here = replace(here, missing=("level 2: every answer equal in every token", NEXT_LEVEL[2]))
+    progress = replace(
+        progress, found=(*progress.found, *lines), hardware=reproduction.hardware, driver=reproduction.driver
+    )
+    if reproduction.altered:
+        answers = f"{reproduction.altered:,} of {reproduction.total:,} answers"
+        line = f"{answers} are committed otherwise than their tokens give them"
+        return replace(progress, missing=(f"levels 2 and 3: {line} (text, gold answer or ending)",))
+    if reproduction.departs:
+        progress = replace(progress, missing=("level 2: every answer equal in every token", NEXT_LEVEL[2]))
     else:
-        here = replace(here, level=2, missing=(NEXT_LEVEL[2],))
-    return here if options.level == 2 else _verify_within_noise(path, entry, outcome, here)
+        progress = replace(progress, level=2, missing=(NEXT_LEVEL[2],))
+    return progress if options.level == 2 else _verify_within_noise(path, entry, reproduction, progress)
 
 
-def _verify_within_noise(path: Path, entry: Entry, outcome: Reproduction, here: LevelReached) -> LevelReached:
-    """Level 3 where the score lies inside the noise that was recorded."""
+def _verify_within_noise(path: Path, entry: Entry, reproduction: Reproduction, progress: LevelReached) -> LevelReached:
+    """Check level 3: whether the score is inside the recorded noise."""
     record = find_noise_record(entry, noise.read_records(path.parent))
     name = entry.result.candidate
     if record is None:
-        lacking = f"level 3: a noise record of {name} on {entry.result.engine.version} and its device (bench noise)"
-        return replace(here, missing=(*here.missing[:-1], lacking))
-    then, least = entry.result.counts.correct, judging.compute_noise_floor(record).least
-    line = f"{outcome.right:,} right against the entry's {then:,} of {outcome.total:,}"
+        missing = f"level 3: a noise record of {name} on {entry.result.engine.version} and its device (bench noise)"
+        return replace(progress, missing=(*progress.missing[:-1], missing))
+    stored, least = entry.result.counts.correct, judging.compute_noise_floor(record).least
+    line = f"{reproduction.right:,} right against the entry's {stored:,} of {reproduction.total:,}"
     rule = f"{len(record.runs)} runs of these weights call {least} or more a difference"
-    if abs(outcome.right - then) >= least:
-        return replace(here, missing=(*here.missing[:-1], f"level 3: a score inside the noise: {line}, and {rule}"))
-    return replace(here, level=3, found=(*here.found, f"level 3: {line}; {rule}"), missing=())
+    if abs(reproduction.right - stored) >= least:
+        return replace(
+            progress, missing=(*progress.missing[:-1], f"level 3: a score inside the noise: {line}, and {rule}")
+        )
+    return replace(progress, level=3, found=(*progress.found, f"level 3: {line}; {rule}"), missing=())
 
 
 def find_noise_record(entry: Entry, records: Sequence[noise.NoiseRecord]) -> noise.NoiseRecord | None:
-    """The newest noise record of the same model, prompts, engine, settings and device, or None."""
-    wanted = _setup_key(entry.result.model.weights_sha256, entry.result)
-    alike = [record for record in records if not record.model.unlike(entry.result.model)]
-    fitting = [record for record in alike if _setup_key(record.model.weights_sha256, record) == wanted]
-    return fitting[-1] if fitting and entry.result.model.weights_sha256 is not None else None
+    """Return the newest noise record of the same model, prompts, engine, settings and device, or None."""
+    wanted_setup = _setup_key(entry.result.model.weights_sha256, entry.result)
+    same_model = [record for record in records if not record.model.unlike(entry.result.model)]
+    matching = [record for record in same_model if _setup_key(record.model.weights_sha256, record) == wanted_setup]
+    return matching[-1] if matching and entry.result.model.weights_sha256 is not None else None
 
 
 def _setup_key(weights: str | None, record: noise.NoiseRecord | Result) -> tuple[object, ...]:
@@ -209,7 +214,7 @@ def _setup_key(weights: str | None, record: noise.NoiseRecord | Result) -> tuple
 
 
 def _write_record(path: Path, reached: LevelReached, options: Options) -> Path:
-    """The record's file; an equal finding by the same program on the same machine is not written twice."""
+    """Write the record and return its file; reuse an equal record of the same program and machine."""
     if reached.level is None:
         raise ValueError("an unsound entry gets no record")
     record = Verification(
@@ -222,15 +227,15 @@ def _write_record(path: Path, reached: LevelReached, options: Options) -> Path:
         missing=reached.missing,
         provenance=provenance.describe_program(options.words, options.commit, reached.hardware, reached.driver),
     )
-    for before in retractions.read_records(path.parent).verifications:
-        kept = replace(before.provenance, command=record.provenance.command)
-        if replace(before, created=record.created, provenance=kept) == record:
-            record = before
+    for previous in retractions.read_records(path.parent).verifications:
+        same_command = replace(previous.provenance, command=record.provenance.command)
+        if replace(previous, created=record.created, provenance=same_command) == record:
+            record = previous
     return leaderboard.write_and_render(path.parent, lambda board: retractions.write_record(record, board))
 
 
 def _print_progress(path: Path, reached: LevelReached, record: Path | None, options: Options, console: Console) -> None:
-    """Print how far the entry came, what was found, and what the next level takes."""
+    """Print the reached level, what was found, and what the next level needs."""
     level = "none: its files contradict one another" if reached.level is None else str(reached.level)
     rows = [("level reached", f"{level} (asked: {options.level})")]
     rows += [("found", line) for line in reached.found]

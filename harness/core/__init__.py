@@ -1,4 +1,4 @@
-"""What every other package builds on: types, contracts, errors, records, files, plug-ins and child processes.
+"""Define what every other package builds on: types, contracts, errors, records, files, plug-ins and child processes.
 
-Its public face is `types`, `contracts`, `errors` and `plugins`; it imports no other package of ours.
+The public modules are `types`, `contracts`, `errors` and `plugins`; the package imports no other package of bench.
 """

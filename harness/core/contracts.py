@@ -1,6 +1,6 @@
-"""The contracts: a *task* says what is asked and judges answers, an *engine* generates, a *trainer* makes candidates.
+"""The plug-in contracts: a *task* asks problems and judges answers, an *engine* generates, a *trainer* trains.
 
-Each is a module that satisfies a Protocol below; nothing is registered, the folder is the list.
+A plug-in is a module that satisfies a Protocol below. There is no registry: the files of a folder are the list.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from baseline_bench.core.types import (
     Value,
 )
 
-# For each sequence the log-probability (nats) of the token at each place, and the id of the likeliest one there.
+# For each sequence: the log-probability (nats) of the token at each position, and the id of the likeliest token there.
 Logprobs = tuple[Sequence[Sequence[float]], Sequence[Sequence[int]]]
 
 
@@ -31,26 +31,26 @@ class Task(Protocol):
     """A module `tasks/<name>.py`, or a user's own file.
 
     Attributes:
-        LABEL: name, prompt manner and version, such as "gsm8k-1shot@v1". One label means one protocol for ever.
+        LABEL: name, prompt style and version, such as "gsm8k-1shot@v1". One label means one protocol for ever.
         READER: name and version of the rules that read an answer; part of the protocol.
-        SAMPLING: how answers are drawn.
+        SAMPLING: the sampling settings; part of the protocol.
         text: optional; `text(problem) -> str` is the whole prompt for a model without a chat template. Without it the
             conversation is written as `Question: ...` and `Answer: ...`.
-        choices: optional; `choices(problem) -> Sequence[str]` are possible answers, of which the likeliest one is
-            judged. See `tasks/_choices.py`.
-        requests: optional; `requests(problem, speech) -> Sequence[Request]` is all that is asked of a model for one
-            problem, where that is not its conversation.
-        asked_sha256: optional; `asked_sha256(problem) -> str` is over all of that, and a part of the protocol.
+        choices: optional; `choices(problem) -> Sequence[str]` are possible answers; the likeliest one is judged. See
+            `tasks/_choices.py`.
+        requests: optional; `requests(problem, speech) -> Sequence[Request]` are all requests for one problem, if they
+            are not simply its conversation.
+        asked_sha256: optional; `asked_sha256(problem) -> str` digests these requests; part of the protocol.
         MEASURES: optional; whether its requests measure how likely given texts are, which not every engine can.
-        evidence: optional; `evidence(problem, completion, style) -> Evidence` is what else an entry keeps of an item.
-        aggregates: optional; `aggregates(problems, completions) -> Mapping[str, float] | None` are the results of all
-            items together, where an item is neither right nor wrong; None where each is.
-        REPOSITORY: optional; the data set of the hub that holds the items, where the task does not bring them.
-        LIBRARIES: optional; what `problems` needs installed and grading does not.
-        MADE_WITH: optional; package and version that make the items, a part of the protocol.
-        SPLITS: optional; the splits it has, where that is not both.
-        DERIVED_FROM: optional; by split, the tasks whose test items its own were made from. A candidate is refused on a
-            task where its training data goes back to the same items.
+        evidence: optional; `evidence(problem, completion, style) -> ItemEvidence` is what an entry adds to an item.
+        aggregates: optional; `aggregates(problems, completions) -> Mapping[str, float] | None` are results over all
+            items together, for tasks whose single items are neither right nor wrong; None for all others.
+        REPOSITORY: optional; the data set on the hub that holds the items, if the task does not bring them.
+        LIBRARIES: optional; libraries that `problems` needs and grading does not.
+        MADE_WITH: optional; package and version that generate the items; part of the protocol.
+        SPLITS: optional; the splits that the task has, if not both.
+        DERIVED_FROM: optional; by split, the tasks whose test items this task's items were derived from. A candidate is
+            refused on a task if its training data derives from the same items.
     """
 
     LABEL: str
@@ -58,14 +58,14 @@ class Task(Protocol):
     SAMPLING: Sampling
 
     def problems(self, split: Split) -> Sequence[Problem]:
-        """Every problem of the split, in the order that fixes the bits of an entry."""
+        """Return every problem of the split, in the order of the bits of an entry."""
         ...
 
     def messages(self, problem: Problem) -> tuple[Message, ...]:
-        """The conversation that asks this problem, worked examples included; it ends with the user's turn.
+        """Return the conversation that asks this problem, worked examples included; it ends with the user's turn.
 
-        A last turn of the assistant's is what the answer begins with, and `Problem.solution` goes on from there. A
-        system turn may open it, which some models' templates refuse.
+        If it ends with an assistant's turn, the answer begins with that text, and `Problem.solution` continues it. It
+        may open with a system turn, which some models' templates refuse.
         """
         ...
 
@@ -79,8 +79,8 @@ class Generator(Protocol):
 
     Attributes:
         version: the engine's library and version, such as "vllm 0.26.0".
-        settings: every setting as it was resolved (dtype, device, ...); enters the entry.
-        context: the longest prompt plus completion in tokens.
+        settings: every setting as resolved (dtype, device, ...); stored in the entry.
+        context: the maximum length of prompt plus completion in tokens.
     """
 
     version: str
@@ -90,11 +90,11 @@ class Generator(Protocol):
     def complete(
         self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
     ) -> Iterator[tuple[str, Completion]]:
-        """Yield (request id, completion) as each is finished, in any order, each request once."""
+        """Yield (request id, completion) as each finishes, in any order, each request once."""
         ...
 
     def close(self) -> None:
-        """Give back memory and processes; may be called twice."""
+        """Release memory and processes; may be called twice."""
         ...
 
 
@@ -103,35 +103,35 @@ class LogprobGenerator(Protocol):
     """A generator that also measures how likely it finds given token ids; optional, see `Engine.measures`."""
 
     def logprobs(self, rows: Sequence[TrainingExample]) -> Iterator[tuple[str, TokenLogprobs]]:
-        """Yield (row id, what it measures of `token_ids[start:]`), in any order, each row once.
+        """Yield (row id, log-probabilities of `token_ids[start:]`), in any order, each row once.
 
-        Each token is given all those before it. Answers that are generated later are what they would have been.
+        Each token is conditioned on all those before it. Measuring does not change answers that are generated later.
 
         Raises:
-            BenchError: it cannot measure these, and why; the row of the board then stands without.
+            BenchError: why it cannot measure these; the entry is then stored without them.
         """
         ...
 
 
 @runtime_checkable
 class ReloadableGenerator(Protocol):
-    """A generator that can take another model's weights while it runs; optional, proved by `engine_reuse`."""
+    """A generator that can load another model's weights while it runs; optional, verified by `engine_reuse`."""
 
     def reload(self, model: Model) -> None:
         """Read the model's weights into the running engine and drop every cache of the old ones."""
         ...
 
     def prompt_logprobs(self, sequences: Sequence[Sequence[int]]) -> Logprobs:
-        """What it makes of given token ids, at every position but the first."""
+        """Return the log-probabilities of given token ids, at every position but the first."""
         ...
 
 
 @runtime_checkable
 class ReloadableGeneratorGroup(ReloadableGenerator, Protocol):
-    """A generator behind which several engines stand, each of which must be proved."""
+    """A generator that drives several engines, each of which must be verified after a reload."""
 
     def prompt_logprobs_of_each(self, sequences: Sequence[Sequence[int]]) -> Sequence[Logprobs]:
-        """What `prompt_logprobs` tells, of every engine."""
+        """Return what `prompt_logprobs` returns, for every engine."""
         ...
 
 
@@ -140,20 +140,20 @@ class Engine(Protocol):
 
     Attributes:
         Options: a frozen dataclass of the engine's settings with defaults; `-o key=value` sets them.
-        measures: optional; an engine that has it loads what is `Measuring`. `measures(options) -> bool` says whether
-            worked solutions are measured. Tasks that compare likelihoods are refused with engines that have none.
-        gpus: optional; `gpus(options) -> int` says how many GPUs one process of it takes. Where there are more, as many
-            processes share the questions out as fit; without it there is one, unless `--gpus` asks for more.
-        APART: optional; whether it runs in a process of its own even where it is the only one.
-        begin: optional; `begin()` loads its libraries, in that process, before there is a model for it.
-        LIBRARIES: optional; what it needs installed and does not import itself.
-        ABSENT: optional; options that came later, with what an entry from before them was made under.
+        measures: optional; an engine that has it loads a `LogprobGenerator`. `measures(options) -> bool` says whether
+            worked solutions are measured. Without it, tasks that compare likelihoods are refused.
+        gpus: optional; `gpus(options) -> int` says how many GPUs one process takes. If there are more, as many
+            processes as fit share the questions; without it there is one process, unless `--gpus` asks for more.
+        APART: optional; whether the engine runs in a process of its own even if it is the only one.
+        begin: optional; `begin()` loads the engine's libraries, in that process, before the model is known.
+        LIBRARIES: optional; libraries that it needs and does not import itself.
+        ABSENT: optional; options added later, each with the value that applied to entries from before.
     """
 
     Options: type[Any]
 
     def load(self, model: Model, options: Any) -> Generator:
-        """Load the model. A missing library, too little memory or unusable weights raise BenchError."""
+        """Load the model; raise BenchError for a missing library, too little memory or unusable weights."""
         ...
 
 
@@ -167,32 +167,32 @@ class Trainer(Protocol):
     Options: type[Any]
 
     def train(self, job: Job) -> TrainingResult:
-        """Train and write weights under `job.folder`. What cannot run or went wrong raises BenchError."""
+        """Train and write weights under `job.folder`; raise BenchError if the training cannot run or fails."""
         ...
 
 
 class ExternalTrainer(Protocol):
-    """A trainer that is another program: three functions in place of `train`; the harness does the rest.
+    """A trainer that is another program: three functions in place of `train`; bench does the rest.
 
-    Its command runs in a folder of its own below the run's, empty but for its files, under the recipe's time limit.
-    Paths that these functions give start there. It leaves weights as save_pretrained writes them, an adapter's or the
-    whole model's, and a trainer_state.json with the loss of every step.
+    Its command runs under the recipe's time limit, in a folder below the run's with only its own files. Paths that
+    these functions return are relative to that folder. The program must write weights as save_pretrained does, of an
+    adapter or the whole model, and a trainer_state.json with the loss of every step.
 
     Attributes:
-        Options: as a trainer's, with `python`, `time_limit` and `batch`: a subclass of that in `trainers/_options.py`.
-        LIBRARIES: optional; what must be installed in the interpreter that the recipe names.
+        Options: as a trainer's, with `python`, `time_limit` and `batch`: a subclass of `_options.ExternalOptions`.
+        LIBRARIES: optional; libraries that the interpreter named in the recipe needs.
     """
 
     Options: type[Any]
 
     def files(self, job: Job) -> Mapping[str, str | bytes]:
-        """Name to content of what the command reads: data from `job.rows`, and a configuration."""
+        """Return name to content of the command's input files: data from `job.rows`, and a configuration."""
         ...
 
     def command(self, job: Job) -> Sequence[str]:
-        """The words to run. "python" is the recipe's interpreter; other programs are looked for beside it first."""
+        """Return the words to run; "python" is the recipe's interpreter; others are searched in its folder first."""
         ...
 
     def weights(self, job: Job) -> str | Path:
-        """The folder that holds the weights when the command has ended."""
+        """Return the folder that holds the weights after the command ends."""
         ...

@@ -1,18 +1,18 @@
-"""The one error a user is meant to see: what is wrong, where, and the way out."""
+"""The one error that users see: what is wrong, where, and how to fix it."""
 
 import difflib
 from collections.abc import Sequence
 
 
 class BenchError(Exception):
-    """Something the user can mend.
+    """An error that the user can fix.
 
-    Printed by the command line as one line without a traceback, exit status 1. Any other exception is a bug of
-    ours and keeps its traceback.
+    The command line prints it as one line without a traceback and exits with status 1. Any other exception is a bug
+    in bench and keeps its traceback.
 
     Args:
         what: what is wrong and where, in one sentence without a full stop.
-        way_out: what to do about it, in one sentence without a full stop; None only where `what` already says so.
+        way_out: how to fix it, in one sentence without a full stop; None only if `what` already says so.
     """
 
     def __init__(self, what: str, way_out: str | None = None) -> None:
@@ -22,7 +22,7 @@ class BenchError(Exception):
 
 
 class NotFiniteError(BenchError):
-    """A model computes NaN or infinity: whatever it answers is not its own, so that the run ends."""
+    """A model computes NaN or infinity, which makes its answers meaningless; the run ends."""
 
     def __init__(self, where: str) -> None:
         super().__init__(
@@ -32,16 +32,16 @@ class NotFiniteError(BenchError):
 
 
 def combine_problems(problems: list[str], where: str, way_out: str) -> BenchError:
-    """One error for every problem found in one place, so that nobody mends a file line by line."""
+    """Build one error from all problems found in one place, so that a user can fix them all at once."""
     return BenchError(f"{where}: " + "; ".join(problems), way_out)
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says first; its kind where it says nothing."""
+    """Return the first line of another library's error; its class name if it has no text."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def suggest_name(name: str, known: Sequence[str], listing: str) -> str:
-    """The way out of an unknown name: the likeliest one and the command that lists all."""
+    """Describe how to fix an unknown name: the closest known name and the command that lists all."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return (f"did you mean '{close[0]}'? " if close else "") + f"known: {', '.join(known) or 'none'} ({listing})"

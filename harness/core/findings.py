@@ -1,6 +1,6 @@
-"""Findings: what the checks noticed about a model, its prompts or its answers, each under a code that never changes.
+"""Findings: what the checks notice about a model, its prompts or its answers, each under a code that never changes.
 
-Entries and pages store codes; messages may be worded better in a later version. docs/findings.md explains every code.
+Entries and pages store codes; messages may change in later versions. docs/findings.md explains every code.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from baseline_bench.core.errors import BenchError, suggest_name
 
 Severity = Literal["refuse", "warn"]
 
-# Code -> severity, and what it means in a few words.
+# Code -> (severity, short meaning).
 CODES: Mapping[str, tuple[Severity, str]] = {
     "weights-unused": ("refuse", "the files hold tensors that the configuration does not use"),
     "weights-missing": ("refuse", "the configuration asks for tensors that the files lack or hold in another shape"),
@@ -49,8 +49,8 @@ class Finding:
 
     Attributes:
         code: a key of `CODES`.
-        severity: "refuse" ends a run before it begins, unless the user accepts the code; "warn" goes on.
-        message: one sentence for the user: what was found, where, and the way out.
+        severity: "refuse" stops a run before it begins, unless the user accepts the code; "warn" does not.
+        message: one sentence for the user: what was found, where, and how to fix it.
     """
 
     code: str
@@ -59,7 +59,7 @@ class Finding:
 
 
 def build_finding(code: str, message: str) -> Finding:
-    """A finding with its code's severity."""
+    """Build a finding with its code's severity."""
     return Finding(code, CODES[code][0], message)
 
 
@@ -67,7 +67,7 @@ def require_known_codes(codes: Iterable[str]) -> None:
     """Refuse a code of `--accept` that does not exist or does not refuse anything.
 
     Raises:
-        BenchError: naming the nearest code.
+        BenchError: names the nearest code.
     """
     refusing = [code for code, (severity, _) in CODES.items() if severity == "refuse" and code != "unusable"]
     for code in codes:
@@ -76,29 +76,29 @@ def require_known_codes(codes: Iterable[str]) -> None:
 
 
 class RefusedError(BenchError):
-    """Findings refuse a model.
+    """The error for a model that findings refuse.
 
     Args:
         name: of the model or the adapter.
-        found: every finding about it, warnings too.
-        refusals: those of them that refuse it.
+        findings: every finding about it, warnings included.
+        refusals: the findings that refuse it.
     """
 
-    def __init__(self, name: str, found: Sequence[Finding], refusals: Sequence[Finding]) -> None:
-        self.findings = tuple(found)
-        messages = "; ".join(f"[{one.code}] {one.message}" for one in refusals)
-        codes = dict.fromkeys(one.code for one in refusals)
+    def __init__(self, name: str, findings: Sequence[Finding], refusals: Sequence[Finding]) -> None:
+        self.findings = tuple(findings)
+        messages = "; ".join(f"[{finding.code}] {finding.message}" for finding in refusals)
+        codes = dict.fromkeys(finding.code for finding in refusals)
         accepting = " ".join(f"--accept {code}" for code in codes)
         way_out = None if "unusable" in codes else f"to go on all the same give {accepting}"
         super().__init__(f"{name} is refused: {messages}", way_out)
 
 
-def raise_refusals(name: str, found: Sequence[Finding], accepted: Sequence[str]) -> None:
-    """End where a finding refuses the model and the user has not accepted its code.
+def raise_refusals(name: str, findings: Sequence[Finding], accepted: Sequence[str]) -> None:
+    """Refuse the model if a finding has severity "refuse" and the user has not accepted its code.
 
     Raises:
-        RefusedError: naming every such finding in one line.
+        RefusedError: names every such finding in one line.
     """
-    refusals = [one for one in found if one.severity == "refuse" and one.code not in accepted]
+    refusals = [finding for finding in findings if finding.severity == "refuse" and finding.code not in accepted]
     if refusals:
-        raise RefusedError(name, found, refusals)
+        raise RefusedError(name, findings, refusals)

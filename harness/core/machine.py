@@ -1,4 +1,4 @@
-"""What this machine has left, asked before a download or a load begins, so that nobody waits an hour for "no space"."""
+"""Free disk and memory, checked before a download or a load begins, so that "no space" does not come an hour later."""
 
 import re
 import shutil
@@ -16,48 +16,48 @@ _LESS_MEMORY = "take a smaller model or a smaller dtype, or close what else is r
 
 
 def free_disk(path: Path) -> int:
-    """Bytes this user may still write under a path; the path itself need not exist yet."""
-    place = path.absolute()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
+    """Return the bytes this user may still write under a path, which need not exist yet."""
+    existing = path.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    return shutil.disk_usage(existing).free
 
 
 def available_memory(root: Path = _ROOT) -> int | None:
-    """Bytes of main memory a new process can take without swapping; None where the system does not tell.
+    """Return the bytes of main memory a new process can use without swapping; None if the system does not report it.
 
-    On Linux this is the least of the kernel's MemAvailable and the room under every control group above this process
-    (both hierarchies: a container's limit is usually one of them), where file cache counts as room. On macOS it is
+    On Linux this is the minimum of the kernel's MemAvailable and the headroom of every control group above this process
+    (both hierarchies: a container's limit is usually one of them), where file cache counts as free. On macOS it is
     the free, inactive, speculative and purgeable pages.
 
     Args:
-        root: where /proc and /sys are found.
+        root: the parent of /proc and /sys.
     """
     if sys.platform == "darwin" and root == _ROOT:
         return _parse_vm_stat(_run_command("vm_stat"))
     table = _read_text(root / "proc/meminfo")
-    found = re.search(r"^MemAvailable:\s+(\d+) kB", table, re.MULTILINE)
-    if found is None:
+    match = re.search(r"^MemAvailable:\s+(\d+) kB", table, re.MULTILINE)
+    if match is None:
         return None
-    return max(0, min([int(found[1]) * 1024, *_read_cgroup_headrooms(root)]))
+    return max(0, min([int(match[1]) * 1024, *_read_cgroup_headrooms(root)]))
 
 
 def has_accelerator(root: Path = _ROOT) -> bool:
-    """Whether a GPU's device file is there (NVIDIA, AMD, WSL): such a machine need not hold a model in main memory."""
+    """Return whether a GPU's device file exists (NVIDIA, AMD, WSL); then a model need not fit in main memory."""
     return any((root / name).exists() for name in _ACCELERATOR_FILES)
 
 
 def require_disk(path: Path, needed: int, what: str, way_out: str = _LARGER_DISK) -> None:
-    """Refuse to begin what would fill the disk.
+    """Refuse work that would fill the disk.
 
     Args:
         path: the folder that will be written; need not exist.
         needed: bytes.
         what: the subject of the sentence, such as "downloading google/gemma-2b-it".
-        way_out: what to do where `--cache` does not rule over the path.
+        way_out: what to do if `--cache` does not control the path.
 
     Raises:
-        BenchError: less is free; both numbers are told.
+        BenchError: less is free; names both numbers.
     """
     free = free_disk(path)
     if free < needed:
@@ -67,14 +67,14 @@ def require_disk(path: Path, needed: int, what: str, way_out: str = _LARGER_DISK
 
 
 def require_memory(needed: int, what: str) -> None:
-    """Refuse to begin what would not fit into main memory; where the room is unknown, nothing is refused.
+    """Refuse work that would not fit into main memory; if the available memory is unknown, refuse nothing.
 
     Args:
         needed: bytes.
         what: the subject of the sentence, such as "google/gemma-2b-it".
 
     Raises:
-        BenchError: less is available; both numbers are told.
+        BenchError: less is available; names both numbers.
     """
     room = available_memory()
     if room is not None and room < needed:
@@ -84,7 +84,7 @@ def require_memory(needed: int, what: str) -> None:
 
 
 def _read_cgroup_headrooms(root: Path) -> list[int]:
-    """The room under each control group that has a limit."""
+    """Return the headroom of each control group that has a limit."""
     rooms = []
     mounted = root / "sys/fs/cgroup"
     for row in _read_text(root / "proc/self/cgroup").splitlines():
@@ -106,17 +106,17 @@ def _read_cgroup_headrooms(root: Path) -> list[int]:
 
 
 def _read_headroom(folder: Path, names: tuple[str, str, str]) -> list[int]:
-    """Limit less use plus reclaimable cache of one control group, or nothing where it has no limit."""
+    """Return limit minus usage plus reclaimable cache of one control group; empty if it has no limit."""
     limit, used, cache = names
     ceiling, use = _read_text(folder / limit).strip(), _read_text(folder / used).strip()
     if not (ceiling.isdecimal() and use.isdecimal()):
         return []
-    found = re.search(rf"^{cache} (\d+)$", _read_text(folder / "memory.stat"), re.MULTILINE)
-    return [int(ceiling) - int(use) + (int(found[1]) if found else 0)]
+    match = re.search(rf"^{cache} (\d+)$", _read_text(folder / "memory.stat"), re.MULTILINE)
+    return [int(ceiling) - int(use) + (int(match[1]) if match else 0)]
 
 
 def _parse_vm_stat(report: str) -> int | None:
-    """Bytes from the report of macOS's vm_stat."""
+    """Parse the available bytes from the report of macOS's vm_stat."""
     size = re.search(r"page size of (\d+) bytes", report)
     pages = re.findall(r"^Pages (?:free|inactive|speculative|purgeable):\s+(\d+)\.", report, re.MULTILINE)
     return int(size[1]) * sum(map(int, pages)) if size and pages else None

@@ -1,4 +1,4 @@
-"""`-o key=value`: texts into a frozen dataclass, with nothing silently ignored."""
+"""Parse `-o key=value` texts into a frozen dataclass, with nothing silently ignored."""
 
 import dataclasses
 import types
@@ -13,7 +13,7 @@ BOOLEAN_WORDS = {"true": True, "false": False, "yes": True, "no": False}
 
 
 def parse_options(kind: type[Any], pairs: Sequence[str], owner: str) -> Any:
-    """Build `kind` from `key=value` texts; every problem is gathered into one error.
+    """Build `kind` from `key=value` texts; report all problems in one error.
 
     Args:
         kind: a frozen dataclass whose fields are str, int, float or bool, each possibly `| None`.
@@ -21,7 +21,7 @@ def parse_options(kind: type[Any], pairs: Sequence[str], owner: str) -> Any:
         owner: whose options these are, for the error ("engine vllm").
 
     Raises:
-        BenchError: not `key=value`, an unknown key, a value of another type, or a value the class itself refuses.
+        BenchError: not `key=value`, an unknown key, a value of another type, or one that the class refuses.
     """
     hints = typing.get_type_hints(kind)
     known = tuple(field.name for field in dataclasses.fields(kind))
@@ -47,7 +47,7 @@ def parse_options(kind: type[Any], pairs: Sequence[str], owner: str) -> Any:
 
 
 def list_field_types(hint: Any) -> tuple[Any, ...]:
-    """The types that a field takes."""
+    """Return the types that a field accepts."""
     return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
 
 
@@ -71,9 +71,9 @@ def _describe_type(hint: Any) -> str:
 
 
 def record_options(values: Any) -> dict[str, Value]:
-    """The options that a resumed run is held to, as plain settings.
+    """Return the options that a resumed run must repeat, as plain settings.
 
-    Left out is what a field's metadata calls secret, and what it calls neutral: such an option changes no answer.
+    Fields whose metadata says secret or neutral are omitted; a neutral option changes no answer.
     """
     shown = [field.name for field in dataclasses.fields(values) if not field.metadata.keys() & {"secret", "neutral"}]
     return {name: getattr(values, name) for name in shown}

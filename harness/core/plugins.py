@@ -1,7 +1,7 @@
-"""Find a task, an engine or a trainer: by file name here, by path, or by a package's entry point.
+"""Find a task, an engine or a trainer by the name of a bundled file, by path, or by a package's entry point.
 
 The folders are the registry: a new file is a new name. Plug-ins are loaded by name and never imported by statement, so
-that a heavy library is only paid for by the command that needs it.
+that only the command that needs a heavy library loads it.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ REQUIRED_MEMBERS: dict[PluginKind, tuple[str, ...]] = {
     "engine": ("Options", "load"),
     "trainer": ("Options", "train"),
 }
-# A trainer that is another program has these in place of `train`.
+# A trainer that is another program defines these in place of `train`.
 EXTERNAL_TRAINER_MEMBERS = ("Options", "files", "command", "weights")
 _PARAMETERS: dict[str, tuple[str, ...]] = {
     "problems": ("split",),
@@ -37,11 +37,11 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
     "load": ("model", "options"),
     **dict.fromkeys(("train", "files", "command", "weights"), ("job",)),
 }
-# Names such as lm-eval:gsm8k: tasks that another library defines, and the module that makes ours of them.
+# Prefixes of tasks that another library defines (lm-eval:gsm8k), and the module that adapts them.
 LIBRARY_ADAPTERS = {"lm-eval": "baseline_bench.tasks._lm_eval"}
-# The module that makes a trainer of ours of one that is another program.
+# The module that adapts a trainer that is another program.
 FOREIGN_TRAINER = "baseline_bench.trainers._foreign"
-# Names under which the code was imported before it had one name.
+# Import names of earlier versions.
 OLD_NAMES = ("harness", "tasks", "trainers")
 EXTRAS = {
     "torch": "transformers",
@@ -58,26 +58,26 @@ EXTRAS = {
 
 
 def list_names(kind: PluginKind) -> tuple[str, ...]:
-    """Every name of this kind, sorted: our files and the entry points of installed packages."""
+    """List every name of this kind, sorted: bundled files and the entry points of installed packages."""
     return tuple(sorted({*_find_files(kind), *_find_entry_points(kind)}))
 
 
 def load_task(name: str) -> Task:
-    """The task of that name, of that file (`./my_task.py`), or of another library (`lm-eval:gsm8k`)."""
-    library, colon, theirs = name.partition(":")
+    """Load the task of that name, of that file (`./my_task.py`), or of another library (`lm-eval:gsm8k`)."""
+    library, colon, task_name = name.partition(":")
     if colon and library in LIBRARY_ADAPTERS:
-        foreign: Task = _adapter(LIBRARY_ADAPTERS[library], f"the task '{name}'").task(theirs)
-        return foreign
-    found: Task = _load_plugin("task", name)
-    return found
+        library_task: Task = _adapter(LIBRARY_ADAPTERS[library], f"the task '{name}'").task(task_name)
+        return library_task
+    task: Task = _load_plugin("task", name)
+    return task
 
 
 def find_task_name(board: str, label: str) -> str | None:
-    """The name by which `task` finds what a row calls its task; None where it is not one of those here.
+    """Find the name by which `load_task` loads an entry's task; None if the task is not installed here.
 
     Args:
-        board: the task's name in the row, in a board's characters ("lm-eval-gsm8k").
-        label: the task's label in the row ("lm-eval/gsm8k@3.0").
+        board: the task's name in the entry, in a board's characters ("lm-eval-gsm8k").
+        label: the task's label in the entry ("lm-eval/gsm8k@3.0").
     """
     library, slash, versioned = label.partition("/")
     if slash and library in LIBRARY_ADAPTERS:
@@ -86,45 +86,45 @@ def find_task_name(board: str, label: str) -> str | None:
 
 
 def is_library_task(label: str) -> bool:
-    """Whether a label is that of another library's task, which can judge an answer only where it has its items."""
+    """Return whether a label names another library's task, which needs its items to judge an answer."""
     return label.partition("/")[0] in LIBRARY_ADAPTERS
 
 
 def load_engine(name: str) -> Engine:
-    """The engine of that name; what it loads later and is not installed is told now."""
-    found: Engine = _load_plugin("engine", name)
-    require_libraries(getattr(found, "LIBRARIES", ()), f"the engine '{name}'")
-    return found
+    """Load the engine of that name; raise BenchError now if a library that it imports later is not installed."""
+    engine: Engine = _load_plugin("engine", name)
+    require_libraries(getattr(engine, "LIBRARIES", ()), f"the engine '{name}'")
+    return engine
 
 
 def load_trainer(name: str) -> Trainer:
-    """The trainer of that name, or of that file (`./my_trainer.py`)."""
-    found = _load_plugin("trainer", name)
-    if _is_external_trainer(found):
-        return _ExternalTrainerAdapter(found, found.Options, found.__doc__)
-    made: Trainer = found
-    return made
+    """Load the trainer of that name, or of that file (`./my_trainer.py`)."""
+    module = _load_plugin("trainer", name)
+    if _is_external_trainer(module):
+        return _ExternalTrainerAdapter(module, module.Options, module.__doc__)
+    trainer: Trainer = module
+    return trainer
 
 
 @dataclasses.dataclass
 class _ExternalTrainerAdapter:
-    """A foreign trainer's module as a trainer."""
+    """Makes an external trainer's module usable as a `Trainer`."""
 
     module: ExternalTrainer
     Options: type[Any]
     __doc__: str | None
 
     def train(self, job: Job) -> TrainingResult:
-        """Run it; see `baseline_bench.trainers._foreign.run_trainer`."""
-        made: TrainingResult = _adapter(FOREIGN_TRAINER, "this trainer").run_trainer(self.module, job)
-        return made
+        """Run the external program; see `baseline_bench.trainers._foreign.run_trainer`."""
+        result: TrainingResult = _adapter(FOREIGN_TRAINER, "this trainer").run_trainer(self.module, job)
+        return result
 
 
 def require_libraries(libraries: Sequence[str], what: str) -> None:
-    """Tell what is not installed, without loading anything.
+    """Refuse if a library is not installed, without importing any.
 
     Raises:
-        BenchError: a library is missing; the error names the extra that brings it.
+        BenchError: a library is missing; the error names the extra that installs it.
     """
     for library in libraries:
         if importlib.util.find_spec(library) is None:
@@ -132,10 +132,10 @@ def require_libraries(libraries: Sequence[str], what: str) -> None:
 
 
 def _adapter(module: str, what: str) -> Any:
-    """The module that adapts plug-ins of another kind to ours; it is found by name, as plug-ins are.
+    """Import the module that adapts external plug-ins to the contracts, by name as plug-ins are.
 
     Raises:
-        BenchError: a library is missing; the error names the extra that brings it.
+        BenchError: a library is missing; the error names the extra that installs it.
     """
     try:
         return importlib.import_module(module)
@@ -146,41 +146,41 @@ def _adapter(module: str, what: str) -> Any:
 def _load_plugin(kind: PluginKind, name: str) -> Any:
     if name.endswith(".py"):
         return _require_contract(kind, _import_file(kind, Path(name).expanduser()), name)
-    ours, theirs = _find_files(kind), _find_entry_points(kind)
-    if name in ours and name in theirs:
+    files, points = _find_files(kind), _find_entry_points(kind)
+    if name in files and name in points:
         raise BenchError(
-            f"the {kind} '{name}' is defined here and by the package entry point '{theirs[name].value}'",
+            f"the {kind} '{name}' is defined here and by the package entry point '{points[name].value}'",
             "uninstall that package or rename its entry point",
         )
-    if name not in ours and name not in theirs:
+    if name not in files and name not in points:
         raise BenchError(f"no {kind} '{name}'", suggest_name(name, list_names(kind), f"bench list {kind}s"))
     try:
-        module = theirs[name].load() if name in theirs else _import_bundled(kind, name)
+        module = points[name].load() if name in points else _import_bundled(kind, name)
     except ModuleNotFoundError as error:
         raise missing(error, f"the {kind} '{name}' needs a library that is not installed") from error
     return _require_contract(kind, module, name)
 
 
 def _find_files(kind: PluginKind) -> dict[str, Path]:
-    found = (f for f in find_folder(kind).glob("*.py") if not f.name.startswith("_"))
-    return {file.stem.replace("_", "-"): file for file in found}
+    files = (f for f in find_folder(kind).glob("*.py") if not f.name.startswith("_"))
+    return {file.stem.replace("_", "-"): file for file in files}
 
 
 def find_folder(kind: PluginKind) -> Path:
-    """The folder whose files are the plug-ins of this kind."""
+    """Return the folder whose files are the plug-ins of this kind."""
     return Path(importlib.import_module(PACKAGES[kind]).__path__[0])
 
 
 def _find_entry_points(kind: PluginKind) -> dict[str, EntryPoint]:
-    found: dict[str, EntryPoint] = {}
+    points: dict[str, EntryPoint] = {}
     for point in entry_points(group=f"bench.{kind}s"):
-        if point.name in found and found[point.name].value != point.value:
+        if point.name in points and points[point.name].value != point.value:
             raise BenchError(
-                f"two packages define the {kind} '{point.name}': '{found[point.name].value}' and '{point.value}'",
+                f"two packages define the {kind} '{point.name}': '{points[point.name].value}' and '{point.value}'",
                 "uninstall one of them",
             )
-        found[point.name] = point
-    return found
+        points[point.name] = point
+    return points
 
 
 def _import_bundled(kind: PluginKind, name: str) -> ModuleType:
@@ -215,9 +215,9 @@ def _require_contract(kind: PluginKind, module: Any, name: str) -> Any:
     absent = [member for member in members if not hasattr(module, member)]
     problems = ([f"lacks {', '.join(absent)}"] if absent else []) + problems
     if problems:
-        where = getattr(module, "__file__", name)
+        file = getattr(module, "__file__", name)
         raise BenchError(
-            f"the {kind} '{name}' ({where}) {'; '.join(problems)}",
+            f"the {kind} '{name}' ({file}) {'; '.join(problems)}",
             f"a {kind} has {', '.join(members)}: see the class {contract} in harness/core/contracts.py",
         )
     return module
@@ -228,7 +228,7 @@ def _is_external_trainer(module: Any) -> bool:
 
 
 def _describe_member_problem(module: Any, member: str, contract: str) -> str | None:
-    """What is wrong with a member that is there, as far as can be told without calling it."""
+    """Describe what is wrong with a member, as far as possible without calling it; None if nothing is."""
     value = getattr(module, member, None)
     if member == "Options" and value is not None:
         return _describe_options_problem(value, contract)
@@ -260,10 +260,10 @@ def _describe_options_problem(kind: Any, contract: str) -> str | None:
 
 
 def missing(error: ModuleNotFoundError, what: str = "this needs a library that is not installed") -> BenchError:
-    """What a user can do about a library that is not installed.
+    """Return the error that tells a user how to install a missing library.
 
     Raises:
-        ModuleNotFoundError: the error itself, where a module of ours is missing: a bug here.
+        ModuleNotFoundError: the error itself if a module of bench is missing, which is a bug.
     """
     library = (error.name or "").partition(".")[0]
     if library == "baseline_bench":
@@ -277,7 +277,7 @@ def missing(error: ModuleNotFoundError, what: str = "this needs a library that i
 
 
 def list_plugins(kind: PluginKind) -> Iterator[tuple[str, str]]:
-    """(name, where it comes from) of every plug-in, for `bench list`; nothing is imported."""
+    """Yield (name, file or entry point) of every plug-in, for `bench list`, without importing any."""
     files = _find_files(kind)
     points = _find_entry_points(kind)
     for name in list_names(kind):

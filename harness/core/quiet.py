@@ -1,4 +1,4 @@
-"""Keeps the progress bars of the data-set library off the screen."""
+"""Hide the progress bars of the data-set library."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import datasets
 
 @contextmanager
 def hide_progress_bars() -> Iterator[None]:
-    """No bars meanwhile; the library's setting is then as it was."""
+    """Disable the bars inside the context and restore the library's setting after it."""
     shown = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:

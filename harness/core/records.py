@@ -1,4 +1,4 @@
-"""Records as JSON: one canonical form to take digests over, and a strict reader that refuses what it does not know."""
+"""Records as JSON: one canonical form to digest, and a strict decoder that refuses unknown keys and wrong types."""
 
 import hashlib
 import json
@@ -15,21 +15,21 @@ from typing import Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_o
 from baseline_bench.core.errors import BenchError, combine_problems
 
 T = TypeVar("T")
-# Metadata of a field that came later: left out where it is None, so that older files keep their bytes and digests.
+# Metadata of a field added later: omitted from JSON if None, so that older files keep their bytes and digests.
 OMIT_WHEN_NONE = {"later": True}
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
-# Beyond any count and any seed, and small enough for a float to hold it and what is made of it.
+# Above any count and any seed, and small enough that floats computed from it do not overflow.
 _INTEGER_LIMIT = 2**512
 _SCALAR_NAMES = {str: "a text", int: "an integer", float: "a number", bool: "true or false", NoneType: "null"}
 
 
 def to_json_value(value: object) -> Any:
-    """The JSON value of a record, a mapping, a sequence or a scalar.
+    """Return the JSON value of a record, a mapping, a sequence or a scalar.
 
-    An integral float becomes an integer, so that 0 and 0.0 are written, and digested, alike.
+    An integral float becomes an integer, so that 0 and 0.0 have the same bytes and digest.
 
     Raises:
-        TypeError: something has no JSON form here (a set, an object, a key that is no text).
+        TypeError: a value has no JSON form here (a set, an object, a key that is not a string).
         ValueError: a float is not finite.
     """
     if value is None or isinstance(value, bool | int | str):
@@ -45,27 +45,31 @@ def to_json_value(value: object) -> Any:
     if isinstance(value, list | tuple):
         return [to_json_value(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
-        told = {field.name: getattr(value, field.name) for field in fields(value)}
-        later = {field.name for field in fields(value) if field.metadata.get("later")}
-        return {name: to_json_value(item) for name, item in told.items() if item is not None or name not in later}
+        values = {field.name: getattr(value, field.name) for field in fields(value)}
+        optional_fields = {field.name for field in fields(value) if field.metadata.get("later")}
+        return {
+            name: to_json_value(item)
+            for name, item in values.items()
+            if item is not None or name not in optional_fields
+        }
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def encode_canonical(value: object) -> bytes:
-    """Canonical JSON: keys sorted by code point, no spaces, UTF-8, integral floats without a point.
+    """Encode as canonical JSON: keys sorted by code point, no spaces, UTF-8, integral floats without a point.
 
-    A lone surrogate, which UTF-8 cannot hold, stays the JSON escape that it is. Errors as in `plain`.
+    A lone surrogate, which UTF-8 cannot encode, becomes a JSON escape. Errors as in `to_json_value`.
     """
     return _encode_utf8(json.dumps(to_json_value(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False))
 
 
 def digest(value: object) -> str:
-    """The sha256 of the canonical JSON, as 64 hex digits."""
+    """Return the sha256 of the canonical JSON, as 64 hex digits."""
     return hashlib.sha256(encode_canonical(value)).hexdigest()
 
 
 def encode_indented(value: object) -> bytes:
-    """Indented JSON in the order of the fields, for people; the same value always gives the same bytes."""
+    """Encode as indented JSON in the order of the fields, for people; equal values give equal bytes."""
     return _encode_utf8(json.dumps(to_json_value(value), indent=2, ensure_ascii=False) + "\n")
 
 
@@ -74,16 +78,16 @@ def _encode_utf8(text: str) -> bytes:
 
 
 def parse_time(text: str) -> datetime | None:
-    """The time that a text such as 2026-11-22T12:00:00Z spells; None for any other spelling and for no day at all."""
+    """Parse a time such as 2026-11-22T12:00:00Z; None for any other format and for dates that do not exist."""
     try:
-        found = datetime.strptime(text, _TIME_FORMAT).replace(tzinfo=UTC)
+        time = datetime.strptime(text, _TIME_FORMAT).replace(tzinfo=UTC)
     except ValueError:
         return None
-    return found if found.strftime(_TIME_FORMAT) == text else None
+    return time if time.strftime(_TIME_FORMAT) == text else None
 
 
 def parse_json(data: bytes, where: str, way_out: str) -> object:
-    """The JSON value in `data`; BenchError for anything that is not one JSON value in UTF-8."""
+    """Parse the JSON value in `data`; raise BenchError for anything that is not one JSON value in UTF-8."""
     try:
         return cast(object, json.loads(data.decode("utf-8"), parse_constant=_refuse_constant))
     except (ValueError, RecursionError) as error:
@@ -95,10 +99,10 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def decode_record(kind: type[T], value: object, where: str, way_out: str) -> T:
-    """The record of dataclass `kind` that `value` spells, every key present, none unknown, every type exact.
+    """Decode a record of dataclass `kind`: every key must be present and known, and every type exact.
 
     Raises:
-        BenchError: naming every problem at once, and for an unknown key the known ones.
+        BenchError: names all problems at once, and for an unknown key the known ones.
     """
     problems: list[str] = []
     record = _decode_value(kind, value, "", problems)
@@ -107,10 +111,10 @@ def decode_record(kind: type[T], value: object, where: str, way_out: str) -> T:
     return cast(T, record)
 
 
-def _decode_value(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
+def _decode_value(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
     if is_dataclass(kind):
-        return _decode_dataclass(kind, value, at, problems)
-    return _DECODERS.get(get_origin(kind), _decode_scalar)(kind, value, at, problems)
+        return _decode_dataclass(kind, value, path, problems)
+    return _DECODERS.get(get_origin(kind), _decode_scalar)(kind, value, path, problems)
 
 
 @cache
@@ -118,68 +122,68 @@ def _field_types(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def _decode_dataclass(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
+def _decode_dataclass(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
     if not isinstance(value, dict):
-        return _add_type_problem(at, "an object", value, problems)
+        return _add_type_problem(path, "an object", value, problems)
     known = _field_types(kind)
-    later = {field.name for field in fields(kind) if field.metadata.get("later")}
+    optional_fields = {field.name for field in fields(kind) if field.metadata.get("later")}
     unknown = [key for key in value if key not in known]
-    missing = [key for key in known if key not in value and key not in later]
+    missing = [key for key in known if key not in value and key not in optional_fields]
     if unknown:
         names = ", ".join(f"{key!r:.60}" for key in unknown[:5])
-        problems.append(f"{at or 'the top level'} has unknown keys {names} (known: {', '.join(known)})")
+        problems.append(f"{path or 'the top level'} has unknown keys {names} (known: {', '.join(known)})")
     if missing:
-        problems.append(f"{at or 'the top level'} lacks {', '.join(missing)}")
+        problems.append(f"{path or 'the top level'} lacks {', '.join(missing)}")
     if unknown or missing:
         return None
-    before = len(problems)
-    prefix = f"{at}." if at else ""
+    problem_count = len(problems)
+    prefix = f"{path}." if path else ""
     values = {name: _decode_value(hint, value.get(name), prefix + name, problems) for name, hint in known.items()}
-    return kind(**values) if len(problems) == before else None
+    return kind(**values) if len(problems) == problem_count else None
 
 
-def _decode_scalar(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
+def _decode_scalar(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
     if kind is float and type(value) is int:
         value = float(value) if abs(value) < 2**1023 else math.inf
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
-        return _add_type_problem(at, _SCALAR_NAMES[kind], value, problems)
+        return _add_type_problem(path, _SCALAR_NAMES[kind], value, problems)
     if kind is int and abs(value) >= _INTEGER_LIMIT:
-        return _add_type_problem(at, "an integer below 2^512", value, problems)
+        return _add_type_problem(path, "an integer below 2^512", value, problems)
     return value
 
 
-def _decode_literal(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
+def _decode_literal(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
     allowed = get_args(kind)
     if not any(type(value) is type(item) and value == item for item in allowed):
-        return _add_type_problem(at, " or ".join(json.dumps(item) for item in allowed), value, problems)
+        return _add_type_problem(path, " or ".join(json.dumps(item) for item in allowed), value, problems)
     return value
 
 
-def _decode_tuple(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
+def _decode_tuple(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
     if not isinstance(value, list):
-        return _add_type_problem(at, "a list", value, problems)
-    return tuple(_decode_value(get_args(kind)[0], item, f"{at}[{i}]", problems) for i, item in enumerate(value))
+        return _add_type_problem(path, "a list", value, problems)
+    return tuple(_decode_value(get_args(kind)[0], item, f"{path}[{i}]", problems) for i, item in enumerate(value))
 
 
-def _decode_mapping(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
+def _decode_mapping(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
     if not isinstance(value, dict):
-        return _add_type_problem(at, "an object", value, problems)
-    return {key: _decode_value(get_args(kind)[1], item, f"{at}.{key!r:.60}", problems) for key, item in value.items()}
+        return _add_type_problem(path, "an object", value, problems)
+    return {key: _decode_value(get_args(kind)[1], item, f"{path}.{key!r:.60}", problems) for key, item in value.items()}
 
 
-def _decode_union(kind: Any, value: Any, at: str, problems: list[str]) -> Any:
-    """Of several scalars the one whose type it is; else the one kind that is not null."""
+def _decode_union(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
+    """Decode as the scalar type that the value has; else as the one type that is not null."""
     options = get_args(kind)
     if type(value) in options:
-        return _decode_scalar(type(value), value, at, problems)
+        return _decode_scalar(type(value), value, path, problems)
     others = [option for option in options if option is not NoneType]
     if len(others) == 1:
-        return _decode_value(others[0], value, at, problems)
-    return _add_type_problem(at, " or ".join(_SCALAR_NAMES[option] for option in options), value, problems)
+        return _decode_value(others[0], value, path, problems)
+    return _add_type_problem(path, " or ".join(_SCALAR_NAMES[option] for option in options), value, problems)
 
 
-def _add_type_problem(at: str, wanted: str, value: Any, problems: list[str]) -> None:
-    problems.append(f"{at or 'the top level'} must be {wanted}, not {value!r:.60}")
+def _add_type_problem(path: str, expected: str, value: Any, problems: list[str]) -> None:
+    problems.append(f"{path or 'the top level'} must be {expected}, not {value!r:.60}")
 
 
 _DECODERS: Mapping[Any, Callable[[Any, Any, str, list[str]], Any]] = {
@@ -192,7 +196,7 @@ _DECODERS: Mapping[Any, Callable[[Any, Any, str, list[str]], Any]] = {
 
 
 def write_if_changed(path: Path, data: bytes) -> Path:
-    """Put `data` at `path`, in a folder made if need be; where just that lies there already, nothing happens."""
+    """Write `data` to `path` and create its folder; do nothing if the file already holds exactly that."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file() or path.read_bytes() != data:
         write_atomically(path, data)
@@ -200,7 +204,7 @@ def write_if_changed(path: Path, data: bytes) -> Path:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Put `data` at `path` whole or not at all: a reader, or a crash, finds the old file or the new one."""
+    """Write `data` to `path` atomically: a reader sees the old file or the new one, even after a crash."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:

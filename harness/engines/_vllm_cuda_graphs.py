@@ -1,7 +1,7 @@
-"""Whether recorded steps took new weights: the proof of a reload reads prompts, and only writing replays a graph.
+"""Check that CUDA graphs use the new weights after a reload, which only generating shows, since reading replays none.
 
-A graph replays the addresses that it was recorded with. vLLM reloads into these addresses; should it ever not, answers
-would be written by the old weights while every prompt is read by the new ones.
+A graph replays the memory addresses that it was recorded with. vLLM reloads into these addresses; if it ever did not,
+the old weights would generate the answers while the new ones read every prompt.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,16 +18,15 @@ PROBE_TEXTS = (
     "The garden is 8 meters long and half as wide. A meter of fence costs 6 dollars. The whole fence costs",
 )
 SAMPLED_TOKENS = 24
-# New weights may write three times as far from what they read as the old ones did, and this far (nats) where that was
-# next to nothing.
+# The drift of new weights may be up to SLACK times that of the old ones, and up to FLOOR (nats) in any case.
 SLACK, FLOOR = 3.0, 1e-3
 
 
 def compute_bound(before: float) -> float:
-    """The most that `drift` may be after a reload, in nats.
+    """Return the largest drift to accept after a reload, in nats.
 
     Args:
-        before: what it was under the weights that the steps were recorded with.
+        before: the drift under the weights that the steps were recorded with.
     """
     return max(SLACK * before, FLOOR)
 
@@ -35,30 +34,30 @@ def compute_bound(before: float) -> float:
 def measure_drift(
     core: Any, prompts: Sequence[Sequence[int]], read: Callable[[Sequence[Sequence[int]]], Logprobs]
 ) -> float:
-    """How far the steps that write tokens are from a pass that reads the same tokens.
+    """Measure how far generating tokens differs from a pass that reads the same tokens.
 
     Args:
         core: vLLM's engine.
         prompts: token ids.
-        read: log-probabilities of given token ids, at every position but the first.
+        read: returns the log-probabilities of given token ids, at every position but the first.
 
     Returns:
-        The mean absolute difference of the written tokens' log-probabilities, in nats.
+        The mean absolute difference of the generated tokens' log-probabilities, in nats.
     """
     rows = sample_tokens(core, prompts)
-    found, _ = read([ids for ids, _ in rows])
-    apart = [
+    logprobs, _ = read([ids for ids, _ in rows])
+    differences = [
         abs(one - other)
-        for (_, told), row in zip(rows, found, strict=True)
-        for one, other in zip(told, row[-len(told) :], strict=True)
+        for (_, drawn), row in zip(rows, logprobs, strict=True)
+        for one, other in zip(drawn, row[-len(drawn) :], strict=True)
     ]
-    return sum(apart) / len(apart)
+    return sum(differences) / len(differences)
 
 
 def sample_tokens(core: Any, prompts: Sequence[Sequence[int]]) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
-    """Draw `TOKENS` tokens after each prompt: (all token ids, log-probabilities of those drawn, in nats).
+    """Draw `SAMPLED_TOKENS` tokens after each prompt: (all token ids, log-probabilities of those drawn, in nats).
 
-    They are drawn by their probability and not the likeliest ones, which any weights are sure of once a text repeats.
+    Samples instead of taking the likeliest tokens, of which any weights are certain once a text repeats itself.
     """
     params = SamplingParams(
         temperature=1.0,
@@ -76,8 +75,8 @@ def sample_tokens(core: Any, prompts: Sequence[Sequence[int]]) -> list[tuple[tup
         drawn |= {output.request_id: output.outputs[0] for output in core.step() if output.finished}
     rows = []
     for number, ids in enumerate(prompts):
-        told = drawn[f"step-{number}"]
-        new = tuple(int(token) for token in told.token_ids)
-        chances = tuple(float(each[token].logprob) for token, each in zip(new, told.logprobs, strict=True))
-        rows.append(((*ids, *new), chances))
+        output = drawn[f"step-{number}"]
+        new_ids = tuple(int(token) for token in output.token_ids)
+        drawn_logprobs = tuple(float(each[token].logprob) for token, each in zip(new_ids, output.logprobs, strict=True))
+        rows.append(((*ids, *new_ids), drawn_logprobs))
     return rows

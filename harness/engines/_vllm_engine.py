@@ -1,7 +1,7 @@
-"""The vLLM engine itself: every prompt in flight at once, each answer handed on as soon as it is finished.
+"""Run vLLM: put every prompt in flight at once, and yield each answer as soon as it is finished.
 
-The engine is stepped by hand, since `LLM.generate` returns only when the last answer is done and a killed run would
-lose them all. Sampling is spelled out, so that no model's generation_config leaks into a score.
+Steps the engine itself, since `LLM.generate` returns only after the last answer, and a killed run would lose them all.
+Sets every sampling parameter, so that no model's generation_config affects a score.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +24,9 @@ from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
 from vllm.sampling_params import RequestOutputKind
 
-# Rows of one step that are recorded; another number is padded to the next of these.
+# Rows per recorded step; vLLM pads another number of rows to the next of these.
 CUDA_GRAPH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
-# Rows in flight when likelihoods are measured: what is told of each position waits in memory until its row is done.
+# Rows in flight while measuring: vLLM keeps the log-probabilities of a row in memory until the row is done.
 MAX_IN_FLIGHT = 256
 
 
@@ -35,9 +35,11 @@ class VllmGenerator:
 
     version = f"vllm {vllm.__version__}"
 
-    def __init__(self, engine: LLM, tokenizer: Any, settings: dict[str, Value], beside: str | None) -> None:
+    def __init__(self, engine: LLM, tokenizer: Any, settings: dict[str, Value], adapter_folder: str | None) -> None:
         self._engine: LLM | None = engine
-        self._beside = None if beside is None else LoRARequest("adapter", 1, str(Path(beside).resolve()))
+        self._beside = (
+            None if adapter_folder is None else LoRARequest("adapter", 1, str(Path(adapter_folder).resolve()))
+        )
         self._tokenizer = tokenizer
         self.settings: Mapping[str, Value] = settings
         self.context = int(settings["context"] or 0)
@@ -71,41 +73,41 @@ class VllmGenerator:
         ):
             for request in requests:
                 prompt = {"prompt_token_ids": list(request.token_ids)}
-                own = params.clone()
-                own.seed = sampling.seed_of(request.id)
-                core.add_request(request.id, prompt, own, lora_request=self._beside)
+                request_params = params.clone()
+                request_params.seed = sampling.seed_of(request.id)
+                core.add_request(request.id, prompt, request_params, lora_request=self._beside)
             while core.has_unfinished_requests():
                 for output in core.step():
                     if output.finished:
                         yield output.request_id, self._completion(output.outputs[0], sampling, stop_ids)
 
     def reload(self, model: Model) -> None:
-        """Read another model's weights into the running engine; its shape and tokenizer must be this one's.
+        """Read another model's weights into the running engine; architecture and tokenizer must be the same.
 
-        vLLM does not tell whether every weight was replaced (its CPU build keeps copies that stay old):
-        `harness/evaluation/engine_reuse.py` proves it.
+        vLLM does not report whether it replaced every weight (its CPU build keeps old copies):
+        `harness/evaluation/engine_reuse.py` verifies it.
 
         Raises:
-            BenchError: answers under the old weights would stay in the prefix cache, or recorded steps go on with them.
+            BenchError: the prefix cache cannot be cleared, or recorded steps still use the old weights.
         """
         if self._engine is None:
             raise ValueError("the engine is closed")
-        most = recorded.compute_bound(self.drift()) if self.settings.get("cuda_graphs") else None
+        bound = recorded.compute_bound(self.drift()) if self.settings.get("cuda_graphs") else None
         with needs.explain_dead_engine("reloaded", "give the same command again"):
             self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(model.folder)})
             cleared = self._engine.reset_prefix_cache()
         if not cleared:
             raise BenchError("vLLM could not clear its prefix cache", "start the engine anew for the next model")
-        if most is not None and not (found := self.drift()) <= most:
+        if bound is not None and not (drift := self.drift()) <= bound:
             raise BenchError(
-                f"recorded steps write {found:.4f} nats from what the new weights read, {most:.4f} at most allowed",
+                f"recorded steps write {drift:.4f} nats from what the new weights read, {bound:.4f} at most allowed",
                 "start the engine anew for the next model, or use -o cuda_graphs=false",
             )
 
     def drift(self) -> float:
-        """How far writing is from reading: the mean absolute difference of log-probabilities, in nats.
+        """Return how far generating is from reading: the mean absolute difference of log-probabilities, in nats.
 
-        Both are the same weights' where a reload reached the steps that were recorded before it.
+        It stays small if a reload reached the recorded steps, since both then use the same weights.
         """
         if self._engine is None:
             raise ValueError("the engine is closed")
@@ -114,12 +116,12 @@ class VllmGenerator:
             return recorded.measure_drift(self._engine.llm_engine, prompts, self.prompt_logprobs)
 
     def prompt_logprobs(self, sequences: Sequence[Sequence[int]]) -> Logprobs:
-        """What the loaded weights make of given token ids.
+        """Measure given token ids under the loaded weights.
 
         Returns:
-            For each sequence and each of its positions but the first the log-probability (nats) of the token that is
-            there, given those before, and for the same positions the id of the likeliest token. Nothing of it is read
-            from the prefix cache (vLLM skips it for such requests).
+            For each sequence and each position but the first: the log-probability (nats) of the token there, given
+            those before, and in the second tuple the id of the likeliest token. vLLM skips the prefix cache for such
+            requests.
         """
         if self._engine is None:
             raise ValueError("the engine is closed")
@@ -127,23 +129,23 @@ class VllmGenerator:
         params = SamplingParams(
             temperature=0.0, max_tokens=1, prompt_logprobs=1, output_kind=RequestOutputKind.FINAL_ONLY
         )
-        told: dict[str, list[dict[int, Any]]] = {}
+        logprobs_by_id: dict[str, list[dict[int, Any]]] = {}
         with needs.explain_dead_engine("was probed", "give the same command again"):
             for number, ids in enumerate(sequences):
                 core.add_request(f"probe-{number}", {"prompt_token_ids": list(ids)}, params.clone())
             while core.has_unfinished_requests():
                 for output in core.step():
                     if output.finished:
-                        told[output.request_id] = output.prompt_logprobs[1:]
-        rows = [told[f"probe-{number}"] for number in range(len(sequences))]
+                        logprobs_by_id[output.request_id] = output.prompt_logprobs[1:]
+        rows = [logprobs_by_id[f"probe-{number}"] for number in range(len(sequences))]
         likeliest = tuple(tuple(min(tokens, key=lambda i: tokens[i].rank) for tokens in row) for row in rows)
-        own = (zip(ids[1:], row, strict=True) for ids, row in zip(sequences, rows, strict=True))
-        return tuple(tuple(float(tokens[token].logprob) for token, tokens in row) for row in own), likeliest
+        pairs = (zip(ids[1:], row, strict=True) for ids, row in zip(sequences, rows, strict=True))
+        return tuple(tuple(float(tokens[token].logprob) for token, tokens in row) for row in pairs), likeliest
 
     def logprobs(self, rows: Sequence[TrainingExample]) -> Iterator[tuple[str, TokenLogprobs]]:
-        """Ask for whole rows as prompts, a few in flight at a time, rows of one context one after the other.
+        """Send whole rows as prompts, a few in flight at a time, in the given order.
 
-        The prefix cache is not read, and what is written to it bears a salt, so that no answer ever begins from it.
+        Does not read the prefix cache, and writes to it with a salt, so that no answer ever uses these entries.
 
         Raises:
             BenchError: the GPU lacks the memory for the longest row's logits, or vLLM's process ended.
@@ -156,14 +158,14 @@ class VllmGenerator:
             temperature=0.0,
             max_tokens=1,
             prompt_logprobs=1,  # the given token and the likeliest one
-            flat_logprobs=True,  # no object a token
+            flat_logprobs=True,  # avoids one object per token
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         with needs.explain_dead_engine("measured", "lower -o memory if it was memory"):
-            left, flight = iter(rows), dict[str, TrainingExample]()
+            remaining, flight = iter(rows), dict[str, TrainingExample]()
             while True:
-                for row in islice(left, MAX_IN_FLIGHT - len(flight)):
+                for row in islice(remaining, MAX_IN_FLIGHT - len(flight)):
                     flight[f"measured-{row.id}"] = row
                     prompt = {"prompt_token_ids": list(row.token_ids), "cache_salt": "measured"}
                     core.add_request(f"measured-{row.id}", prompt, params.clone(), lora_request=self._beside)
@@ -172,12 +174,14 @@ class VllmGenerator:
                 for output in core.step():
                     if output.finished:
                         row = flight.pop(output.request_id)
-                        told = output.prompt_logprobs[row.start :]  # of every place, the first one being None
-                        places = ({name: float(each.logprob) for name, each in place.items()} for place in told)
-                        yield row.id, TokenLogprobs.of(row.token_ids[row.start :], places)
+                        logprobs = output.prompt_logprobs[row.start :]  # one item per position; the first is None
+                        position_logprobs = (
+                            {name: float(each.logprob) for name, each in position.items()} for position in logprobs
+                        )
+                        yield row.id, TokenLogprobs.of(row.token_ids[row.start :], position_logprobs)
 
     def close(self) -> None:
-        """End vLLM's engine process and give its memory back."""
+        """End vLLM's engine process and free its memory."""
         if self._engine is not None:
             self._engine.llm_engine.engine_core.shutdown()
             self._engine = None
@@ -200,7 +204,7 @@ def load(model: Model, options: Options) -> VllmGenerator:
     gpu = torch.cuda.is_available()
     options = resolve_options(options, gpu)
     needs.require_resources(model, options, gpu)
-    beside = None if options.adapter is None else adapter.read_adapter(Path(options.adapter))
+    lora = None if options.adapter is None else adapter.read_adapter(Path(options.adapter))
     try:
         with needs.set_environment(options):
             engine = LLM(
@@ -215,7 +219,7 @@ def load(model: Model, options: Options) -> VllmGenerator:
                 trust_remote_code=False,
                 disable_log_stats=True,
                 seed=0,
-                **_build_extra_arguments(options, beside, gpu),
+                **_build_extra_arguments(options, lora, gpu),
             )
             settings = _collect_settings(engine, options, gpu)
     except torch.OutOfMemoryError as error:
@@ -224,26 +228,26 @@ def load(model: Model, options: Options) -> VllmGenerator:
         raise BenchError(
             f"vLLM {vllm.__version__} cannot start {model.name}: {first_line(error)}", needs.LOWER_MEMORY
         ) from error
-    if beside is not None:
-        settings["adapter"] = beside.sha256
+    if lora is not None:
+        settings["adapter"] = lora.sha256
     tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
     return VllmGenerator(engine, tokenizer, settings, options.adapter)
 
 
-def _build_extra_arguments(options: Options, beside: adapter.Adapter | None, gpu: bool) -> dict[str, Any]:
-    """What only some machines and options ask of vLLM."""
+def _build_extra_arguments(options: Options, lora: adapter.Adapter | None, gpu: bool) -> dict[str, Any]:
+    """Build the arguments that only some machines and options need."""
     extra: dict[str, Any] = {} if gpu else {"kv_cache_memory_bytes": options.kv_gib * needs.GIB}
     if options.cuda_graphs:
         recorded = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": list(CUDA_GRAPH_SIZES)}
-        # A step that shares its prompts' beginning by cascade would not be replayed.
+        # vLLM does not replay steps that use cascade attention for a shared prefix.
         extra |= {"compilation_config": recorded, "disable_cascade_attn": True}
-    if beside is not None:
-        extra |= {"enable_lora": True, "max_lora_rank": needs.choose_kernel_rank(beside)}
+    if lora is not None:
+        extra |= {"enable_lora": True, "max_lora_rank": needs.choose_kernel_rank(lora)}
     return extra
 
 
 def _collect_settings(engine: LLM, options: Options, gpu: bool) -> dict[str, Value]:
-    """What became of the options."""
+    """Collect the settings that vLLM chose from the options."""
     config = engine.llm_engine.model_config
     return {
         "dtype": str(config.dtype).removeprefix("torch."),

@@ -1,4 +1,4 @@
-"""What vLLM needs of the machine, asked before it starts or measures: what it lacks itself it tells late or never."""
+"""Check what vLLM needs of the machine before it starts or measures: vLLM itself reports a lack late or never."""
 
 import os
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 GIB = 2**30
 INVARIANT, OWN_PROCESS = "VLLM_BATCH_INVARIANT", "VLLM_ENABLE_V1_MULTIPROCESSING"
-# The sizes of adapter that vLLM has kernels for.
+# The adapter ranks that vLLM has kernels for.
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-# vLLM makes the logits of a whole row at once, in the model's dtype, then in float32, then compares them for a rank.
+# vLLM computes the logits of a whole row at once, in the model's dtype, then in float32, then compares them.
 BYTES_PER_LOGIT = 8
 LOWER_MEMORY = (
     "lower -o context=2048 or -o memory=0.8, use -o tensor_parallel=2, or a smaller model; vLLM's log is above"
@@ -24,16 +24,16 @@ LOWER_MEMORY = (
 
 
 def require_resources(model: Model, options: Any, gpu: bool) -> None:
-    """Refuse what could not be loaded, or not as it was asked.
+    """Refuse a model that does not fit, and options that the device cannot fulfil.
 
     Args:
-        model: what is to be loaded.
+        model: the model to load.
         options: of the engine.
-        gpu: whether one is used.
+        gpu: whether vLLM runs on a GPU.
 
     Raises:
-        BenchError: the weights, and on a CPU the cache, need more than is free, or kernels that no batch changes are
-            asked of a device that lacks them, or CUDA graphs without a GPU.
+        BenchError: the weights (on a CPU with the cache) need more memory than is free, the device has no
+            batch-invariant kernels, or CUDA graphs without a GPU.
     """
     if options.batch_invariant:
         _require_invariance(gpu)
@@ -52,11 +52,11 @@ def require_resources(model: Model, options: Any, gpu: bool) -> None:
 
 
 def require_logits_memory(longest: int, vocabulary: int) -> None:
-    """Ask beforehand: an engine that runs out of memory ends, and with it the other models' turns.
+    """Check memory for logits first: an engine that runs out of memory ends, and the other models lose it too.
 
     Args:
         longest: tokens of the longest row.
-        vocabulary: how many tokens there are.
+        vocabulary: size of the vocabulary.
 
     Raises:
         BenchError: the GPU has less memory left.
@@ -72,7 +72,7 @@ def require_logits_memory(longest: int, vocabulary: int) -> None:
 
 
 def _require_invariance(gpu: bool) -> None:
-    """Refuse where vLLM would take the switch and not honour it, which it does without a word."""
+    """Refuse batch invariance where vLLM would accept the switch and silently ignore it."""
     out = "leave -o batch_invariant=true out here"
     if not gpu:
         raise BenchError("vLLM's batch invariance is for GPUs, a CPU build does not honour it", out)
@@ -80,28 +80,28 @@ def _require_invariance(gpu: bool) -> None:
         raise BenchError("vLLM's batch invariance needs a GPU of compute capability 8.0 or more", out)
 
 
-def choose_kernel_rank(beside: adapter.Adapter) -> int:
-    """The least of the sizes that vLLM has kernels for and that holds every rank of the adapter.
+def choose_kernel_rank(lora: adapter.Adapter) -> int:
+    """Return the smallest rank that vLLM has kernels for and that fits every rank of the adapter.
 
     Raises:
-        BenchError: there is none.
+        BenchError: the adapter's rank is too large.
     """
-    most = max(pair.rank for pair in beside.pairs)
-    room = next((size for size in LORA_RANKS if size >= most), None)
-    if room is None:
+    rank = max(pair.rank for pair in lora.pairs)
+    kernel_rank = next((size for size in LORA_RANKS if size >= rank), None)
+    if kernel_rank is None:
         raise BenchError(
-            f"vLLM serves adapters of rank {LORA_RANKS[-1]} at most, not {most}",
+            f"vLLM serves adapters of rank {LORA_RANKS[-1]} at most, not {rank}",
             "merge it: bench score ADAPTER --base MODEL",
         )
-    return room
+    return kernel_rank
 
 
 @contextmanager
 def explain_dead_engine(doing: str, way_out: str) -> Iterator[None]:
-    """Say what vLLM was doing when the process that it schedules and computes in ended.
+    """Report what vLLM was doing when its scheduler process ended.
 
     Raises:
-        BenchError: it did, or the GPU lacked memory where vLLM schedules in this process.
+        BenchError: it ended, or (with the scheduler in this process) the GPU ran out of memory.
     """
     try:
         yield
@@ -115,14 +115,14 @@ def explain_dead_engine(doing: str, way_out: str) -> Iterator[None]:
 
 @contextmanager
 def set_environment(options: Any) -> Iterator[None]:
-    """Let vLLM, and the processes that it starts meanwhile, find what it takes from the environment alone."""
-    wanted = {INVARIANT: "1"} if options.batch_invariant else {}
-    wanted |= {OWN_PROCESS: "0"} if options.in_process else {}
-    before = {name: os.environ[name] for name in wanted if name in os.environ}
-    os.environ |= wanted
+    """Set the environment variables that vLLM and the processes it starts read, and restore them at the end."""
+    variables = {INVARIANT: "1"} if options.batch_invariant else {}
+    variables |= {OWN_PROCESS: "0"} if options.in_process else {}
+    previous = {name: os.environ[name] for name in variables if name in os.environ}
+    os.environ |= variables
     try:
         yield
     finally:
-        for name in wanted:
+        for name in variables:
             os.environ.pop(name)
-        os.environ |= before
+        os.environ |= previous

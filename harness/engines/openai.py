@@ -1,8 +1,7 @@
 """Generate through any server that speaks OpenAI's completions protocol, such as a cluster behind `vllm serve`.
 
-Prompts are sent as token ids, so that the server cannot prompt the model another way. Transport errors and busy servers
-(429, 502, 503, 504) are tried again; a request that a server refuses stops the run, since grading it as wrong would
-score the server.
+Sends prompts as token ids, so that the server cannot change them. Retries after transport errors and from busy servers
+(429, 502, 503, 504). A request that the server refuses stops the run, since grading it as wrong would score the server.
 """
 
 import random
@@ -22,7 +21,7 @@ from transformers import AutoTokenizer
 RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 Item = TypeVar("Item", Request, TrainingExample)
 Answer = TypeVar("Answer")
-NEUTRAL = {"neutral": True}  # changes no answer: a resumed run may have another value
+NEUTRAL = {"neutral": True}  # changes no answer: a resumed run may use another value
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +31,11 @@ class Options:
     Attributes:
         endpoint: the address up to and with /v1, such as http://127.0.0.1:8000/v1.
         served: the server's name for the model; none takes the only one it serves.
-        send: ids, or text for servers that take no token ids (the prompt is then decoded; BOS is up to the server).
+        send: ids, or text for servers that take no token ids (decodes the prompt; the server then decides about BOS).
         concurrency: requests in flight at most.
-        tries: how often one request is sent when the connection or the server fails.
+        tries: how often to send one request when the connection or the server fails.
         timeout: seconds to wait for one answer.
-        key: the bearer token, where the server wants one; recorded nowhere.
+        key: the bearer token, if the server wants one; never recorded.
     """
 
     endpoint: str = "http://127.0.0.1:8000/v1"
@@ -57,16 +56,16 @@ class Options:
 
 
 class ServerGenerator:
-    """A model that a server holds."""
+    """A model that a server runs."""
 
-    def __init__(self, client: httpx2.Client, tokenizer: Any, options: Options, found: "_ServedModel") -> None:
+    def __init__(self, client: httpx2.Client, tokenizer: Any, options: Options, served_model: "_ServedModel") -> None:
         self._client = client
         self._tokenizer = tokenizer
         self._options = options
-        self._served = found.name
-        self.version = found.version
-        self.context = found.context
-        self.settings: dict[str, Value] = {"served": found.name, "send": options.send, "device": "server"}
+        self._served = served_model.name
+        self.version = served_model.version
+        self.context = served_model.context
+        self.settings: dict[str, Value] = {"served": served_model.name, "send": options.send, "device": "server"}
 
     def complete(
         self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
@@ -82,23 +81,23 @@ class ServerGenerator:
         """Send whole rows as prompts, whose log-probabilities the server returns (`prompt_logprobs`, as vLLM does).
 
         Raises:
-            BenchError: as `complete`, or the server tells none, or is sent texts.
+            BenchError: as `complete`, or the server returns none, or `send` is text.
         """
         if self._options.send != "ids":
             raise BenchError("likelihoods are measured of token ids, and -o send=text sends none", "leave it out")
         yield from self._flying(rows, self._measured)
 
     def _flying(self, items: Sequence[Item], ask: Callable[[Item], Answer]) -> Iterator[tuple[str, Answer]]:
-        left = iter(items)
+        remaining = iter(items)
         pool = ThreadPoolExecutor(self._options.concurrency)
-        flight = {pool.submit(ask, item): item for item in islice(left, self._options.concurrency)}
+        flight = {pool.submit(ask, item): item for item in islice(remaining, self._options.concurrency)}
         try:
             while flight:
                 done, _ = wait(flight, return_when=FIRST_COMPLETED)
                 for future in sorted(done, key=lambda each: each.exception() is not None):
                     item = flight.pop(future)
                     yield item.id, future.result()
-                    for following in islice(left, 1):
+                    for following in islice(remaining, 1):
                         flight[pool.submit(ask, following)] = following
         except BaseException:
             self._client.close()  # ends what is still in flight after a refusal or an interruption
@@ -117,12 +116,15 @@ class ServerGenerator:
         }
         answer = _send_request(self._client, "POST", "completions", self._options.tries, body)
         try:
-            told = answer["choices"][0].get("prompt_logprobs")
-            if told is None:
+            prompt_logprobs = answer["choices"][0].get("prompt_logprobs")
+            if prompt_logprobs is None:
                 raise BenchError("the server tells no prompt_logprobs", "take a vLLM server, or --engine transformers")
             start = row.start
-            places = [{int(name): float(each["logprob"]) for name, each in place.items()} for place in told[start:]]
-            return TokenLogprobs.of(row.token_ids[start:], places)
+            position_logprobs = [
+                {int(name): float(value["logprob"]) for name, value in position.items()}
+                for position in prompt_logprobs[start:]
+            ]
+            return TokenLogprobs.of(row.token_ids[start:], position_logprobs)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise _protocol_error(row.id, answer) from error
 
@@ -159,14 +161,14 @@ class ServerGenerator:
         if not isinstance(text, str) or finish not in ("stop", "length") or not sound:
             raise _protocol_error(request.id, answer)
         if ids is None:
-            cuts = [place for place in (text.find(mark) for mark in sampling.stop) if place >= 0]
+            cuts = [position for position in (text.find(mark) for mark in sampling.stop) if position >= 0]
             return Completion(text[: min(cuts)] if cuts else text, None, finish)
         return Completion(decode_completion(self._tokenizer, ids, stop_ids, sampling.stop), tuple(ids), finish)
 
 
 @dataclass(frozen=True, slots=True)
 class _ServedModel:
-    """What a server says of itself."""
+    """What a server reports about itself."""
 
     name: str
     version: str
@@ -174,7 +176,7 @@ class _ServedModel:
 
 
 def measures(options: Options) -> bool:
-    """A server's worked solutions are not measured; what a task asks to measure is."""
+    """Return False: never measure worked solutions on a server; tasks that need log-probabilities still get them."""
     return False
 
 
@@ -203,7 +205,7 @@ def load(model: Model, options: Options) -> ServerGenerator:
 
 
 def _read_version(client: httpx2.Client) -> str:
-    """What vLLM tells at /version; other servers do not say."""
+    """Read vLLM's version from /version, which other servers lack."""
     try:
         value = client.get("../version").json()
         return f"vllm {value['version']} (server)"
@@ -212,7 +214,7 @@ def _read_version(client: httpx2.Client) -> str:
 
 
 def _send_request(client: httpx2.Client, method: str, path: str, tries: int, body: object) -> Any:
-    """The JSON answer of one request; transport failures and busy servers are tried again with growing pauses."""
+    """Send one request and return its JSON answer; retry transport failures and busy servers with growing pauses."""
     for attempt in range(1, tries + 1):
         try:
             answer = client.request(method, path, json=body)

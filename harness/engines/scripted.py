@@ -1,6 +1,6 @@
-"""Says what it is told: for rehearsals without a model, and for tests that need an engine they can predict.
+"""Answer from a script: for rehearsals without a model, and for tests that need predictable answers.
 
-Answers come from a JSONL file of {"id": ..., "text": ...} lines; without a file every question is answered by a number
+Reads answers from a JSONL file of {"id": ..., "text": ...} lines; without a file it answers every problem with a number
 that depends on its id alone.
 """
 
@@ -20,7 +20,7 @@ class Options:
     """Settings of the scripted engine.
 
     Attributes:
-        script: a JSONL file of {"id", "text"} lines; every asked id must be in it.
+        script: a JSONL file of {"id", "text"} lines; it must hold every requested id.
         pace: seconds to wait before each answer, to rehearse progress and interruption.
     """
 
@@ -33,7 +33,7 @@ class Options:
 
 
 class ScriptedGenerator:
-    """A generator that reads its lines."""
+    """A generator that answers from a script."""
 
     version = "scripted 1"
     context = 1_000_000
@@ -52,11 +52,11 @@ class ScriptedGenerator:
             if self._options.pace:
                 time.sleep(self._options.pace)
             text = self._answer(request.id)
-            ids = tuple(text.encode("utf-8", "surrogatepass"))  # a script may hold what a server once answered
+            ids = tuple(text.encode("utf-8", "surrogatepass"))  # a script may hold a server's earlier answers
             yield request.id, Completion(text, ids[: sampling.max_tokens], _find_finish_reason(ids, sampling))
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is nothing to free."""
 
     def _answer(self, request_id: str) -> str:
         if self._answers is None:
@@ -73,7 +73,7 @@ def _find_finish_reason(ids: Sequence[int], sampling: Sampling) -> Finish:
 
 
 def load(model: Model, options: Options) -> ScriptedGenerator:
-    """Read the script; the model is not looked at.
+    """Read the script; ignore the model.
 
     Raises:
         BenchError: the script is absent or a line is not {"id", "text"}.

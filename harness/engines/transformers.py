@@ -1,7 +1,7 @@
-"""Generate with transformers: the embedded default, on cuda, mps or cpu.
+"""Generate with transformers: the default engine, on cuda, mps or cpu.
 
-One decode loop of our own instead of `generate`: a row that is finished is yielded at once and leaves the batch, so a
-killed run keeps it and nobody computes padding for it.
+Runs its own decode loop instead of `generate`: it yields a finished row at once and drops it from the batch, so that
+a killed run keeps the row and no padding is computed for it.
 """
 
 import math
@@ -23,9 +23,9 @@ from baseline_bench.models.tokens import decode_completion, is_answer_finished
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# What an entry was made with that was written before there was such an option.
+# The values that entries older than these options were made with.
 ABSENT: Mapping[str, Value] = {"prefix_caching": False}
-# Every logit that decides a token is looked at: NaN and infinity end the run.
+# This engine checks every logit that decides a token: NaN and infinity end the run.
 LOGITS = True
 
 
@@ -35,11 +35,11 @@ class Options:
 
     Attributes:
         dtype: float32, bfloat16, float16, or auto: bfloat16 where the device computes it fast, else float32.
-        device: cuda, mps, cpu, or auto: the first of these that is there.
-        batch_size: rows decoded together; none asks the device: 32 on a CPU, 64 elsewhere.
+        device: cuda, mps, cpu, or auto: the first of these that is available.
+        batch_size: rows decoded together; none means 32 on a CPU and 64 elsewhere.
         threads: CPU threads; none leaves torch's choice.
-        prefix_caching: compute the prompts' common beginning once, where no layer has a sliding window.
-        solutions: then measure how likely the worked solutions are; none does so but on a CPU, where it takes long.
+        prefix_caching: compute the prompts' common beginning once, unless a layer has a sliding window.
+        solutions: also measure how likely the worked solutions are; none means yes, except on a CPU, where it is slow.
     """
 
     dtype: str = "auto"
@@ -72,7 +72,7 @@ class TransformersGenerator:
     def complete(
         self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
     ) -> Iterator[tuple[str, Completion]]:
-        """Decode in batches of like length, longest first, so that memory fails early if at all.
+        """Decode in batches of similar length, longest first, so that a lack of memory shows early.
 
         Raises:
             BenchError: the device runs out of memory, or the logits are not finite.
@@ -80,36 +80,38 @@ class TransformersGenerator:
         ordered = sorted(requests, key=lambda r: -len(r.token_ids))
         size = int(self.settings["batch_size"] or 1)
         caching = self.settings["prefix_caching"] and ordered
-        begun = compute_shared_prefix(self._network, [request.token_ids for request in ordered]) if caching else None
+        shared_prefix = (
+            compute_shared_prefix(self._network, [request.token_ids for request in ordered]) if caching else None
+        )
         for start in range(0, len(ordered), size):
             part = ordered[start : start + size]
             with self._memory(size):
-                yield from _DecodingBatch(self._network, self._tokenizer, part, begun).decode(
+                yield from _DecodingBatch(self._network, self._tokenizer, part, shared_prefix).decode(
                     sampling, frozenset(stop_ids)
                 )
 
     def logprobs(self, rows: Sequence[TrainingExample]) -> Iterator[tuple[str, TokenLogprobs]]:
-        """Measure in batches of like length, longest first; only the logits asked for are made.
+        """Measure in batches of similar length, longest first, and compute only the needed logits.
 
-        What several rows have before the measured text is computed once, and so is the beginning of all of them.
+        Computes what several rows share before the measured text once, and so the common beginning of all rows.
 
         Raises:
             BenchError: the device runs out of memory.
         """
         vocabulary = int(self._network.config.get_text_config().vocab_size)
         shared = {row.token_ids[: row.start] for row in rows} if self.settings["prefix_caching"] else ()
-        begun = compute_shared_prefix(self._network, list(shared)) if shared else None
+        shared_prefix = compute_shared_prefix(self._network, list(shared)) if shared else None
         for batch in teacher.group_batches(rows, int(self.settings["batch_size"] or 1), vocabulary):
             with self._memory(sum(len(context.rows) for context in batch)):
-                found = list(teacher.measure_batch(self._network, batch, begun))
-            yield from found
+                measured = list(teacher.measure_batch(self._network, batch, shared_prefix))
+            yield from measured
 
     @contextmanager
     def _memory(self, size: int) -> Iterator[None]:
-        """Say what helps where `size` rows together are too many for the device."""
+        """Turn an out-of-memory error over `size` rows into a BenchError that suggests a smaller batch."""
         try:
             yield
-        except RuntimeError as error:  # torch.OutOfMemoryError is one; mps and cpu raise the plain class
+        except RuntimeError as error:  # the base of torch.OutOfMemoryError; mps and cpu raise it directly
             if not _is_out_of_memory(error):
                 raise
             raise BenchError(
@@ -125,21 +127,23 @@ class TransformersGenerator:
 
 
 class _DecodingBatch:
-    """Rows that are decoded together; `rows` shrinks as they finish."""
+    """A batch of rows that are decoded together; `rows` shrinks as they finish."""
 
-    def __init__(self, network: Any, tokenizer: Any, requests: Sequence[Request], begun: SharedPrefix | None) -> None:
+    def __init__(
+        self, network: Any, tokenizer: Any, requests: Sequence[Request], shared_prefix: SharedPrefix | None
+    ) -> None:
         self.network = network
         self.tokenizer = tokenizer
-        self.begun = begun
+        self.begun = shared_prefix
         self.rows = list(requests)
         self.written: dict[str, list[int]] = {request.id: [] for request in requests}
 
     @torch.inference_mode()
     def decode(self, sampling: Sampling, stop_ids: frozenset[int]) -> Iterator[tuple[str, Completion]]:
         device = self.network.device
-        before = self.begun.length if self.begun else 0
-        ids, mask, positions = teacher.pad_left([row.token_ids[before:] for row in self.rows], device)
-        mask, positions = torch.cat([mask.new_ones(len(mask), before), mask], dim=1), positions + before
+        prefix_length = self.begun.length if self.begun else 0
+        ids, mask, positions = teacher.pad_left([row.token_ids[prefix_length:] for row in self.rows], device)
+        mask, positions = torch.cat([mask.new_ones(len(mask), prefix_length), mask], dim=1), positions + prefix_length
         config = self.network.config
         cache = self.begun.cache(config, len(self.rows)) if self.begun else build_growing_cache(config)
         draws = {row.id: drawing.build_generator(sampling, row.id) for row in self.rows}
@@ -148,29 +152,29 @@ class _DecodingBatch:
                 input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
             ).logits[:, -1]
             chosen = drawing.choose_tokens(logits, sampling, [draws[row.id] for row in self.rows])
-            kept = []
-            for place, (row, token) in enumerate(zip(list(self.rows), chosen, strict=True)):
+            unfinished = []
+            for row_index, (row, token) in enumerate(zip(list(self.rows), chosen, strict=True)):
                 finish = self._advance(row.id, token, sampling, stop_ids)
                 if finish is None:
-                    kept.append(place)
+                    unfinished.append(row_index)
                 else:
                     written = tuple(self.written[row.id])
                     text = decode_completion(self.tokenizer, written, sorted(stop_ids), sampling.stop)
                     yield row.id, Completion(text, written, finish)
-            if not kept:
+            if not unfinished:
                 return
             ids = torch.tensor([[token] for token in chosen], device=device)
             positions = positions[:, -1:] + 1
-            if len(kept) < len(self.rows):
-                order = compact_rows(kept)
+            if len(unfinished) < len(self.rows):
+                order = compact_rows(unfinished)
                 index = torch.tensor(order, device=device)
-                self.rows = [self.rows[place] for place in order]
+                self.rows = [self.rows[row_index] for row_index in order]
                 cache.batch_select_indices(index)
                 ids, mask, positions = ids[index], mask[index], positions[index]
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
 
     def _advance(self, row: str, token: int, sampling: Sampling, stop_ids: frozenset[int]) -> Any:
-        """Write one token of a row; why it ends here, or None."""
+        """Append one token to a row; return why the row ends here, or None."""
         written = self.written[row]
         written.append(token)
         if is_answer_finished(self.tokenizer, written, stop_ids, sampling.stop):
@@ -179,7 +183,7 @@ class _DecodingBatch:
 
 
 def measures(options: Options) -> bool:
-    """Whether the worked solutions are measured under these options; BenchError where there is no such device."""
+    """Return whether to measure the worked solutions; raise a BenchError if the device is not available."""
     return _choose_device(options.device).type != "cpu" if options.solutions is None else options.solutions
 
 
@@ -187,7 +191,7 @@ def load(model: Model, options: Options) -> TransformersGenerator:
     """Load weights and tokenizer from the model's folder.
 
     Raises:
-        BenchError: no such device, too little memory, code to be trusted, or an architecture that is not known here.
+        BenchError: no such device, too little memory, a model that needs its own code, or an unknown architecture.
     """
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -197,7 +201,7 @@ def load(model: Model, options: Options) -> TransformersGenerator:
     _require_memory(model, device, dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
-        network, told = AutoModelForCausalLM.from_pretrained(
+        network, loading_info = AutoModelForCausalLM.from_pretrained(
             model.folder,
             dtype=DTYPES[dtype],
             local_files_only=True,
@@ -206,7 +210,7 @@ def load(model: Model, options: Options) -> TransformersGenerator:
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-        _require_all_weights(model, told)
+        _require_all_weights(model, loading_info)
         network = network.to(device).eval()
     except torch.OutOfMemoryError as error:
         raise BenchError(f"{model.name} does not fit on {device}", "use a smaller model or -o device=cpu") from error
@@ -227,13 +231,13 @@ def load(model: Model, options: Options) -> TransformersGenerator:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    told = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in told or "can't allocate memory" in told
+    message = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in message or "can't allocate memory" in message
 
 
-def _require_all_weights(model: Model, told: dict[str, Any]) -> None:
-    """Refuse what transformers would fill up with random numbers, though the user accepts weights-missing."""
-    lacking = sorted([*told["missing_keys"], *(key for key, *_ in told["mismatched_keys"])])
+def _require_all_weights(model: Model, loading_info: dict[str, Any]) -> None:
+    """Refuse a model whose missing weights transformers would fill with random numbers, even if the user accepts it."""
+    lacking = sorted([*loading_info["missing_keys"], *(key for key, *_ in loading_info["mismatched_keys"])])
     if lacking:
         raise BenchError(
             f"config.json of {model.folder} asks for {len(lacking)} tensors that its weights lack or hold in another "
@@ -243,11 +247,11 @@ def _require_all_weights(model: Model, told: dict[str, Any]) -> None:
 
 
 def _choose_device(wanted: str) -> torch.device:
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
-        return torch.device(next(name for name, present in there.items() if present))
-    if not there[wanted.partition(":")[0]]:
-        usable = ", ".join(name for name, present in there.items() if present)
+        return torch.device(next(name for name, present in available.items() if present))
+    if not available[wanted.partition(":")[0]]:
+        usable = ", ".join(name for name, present in available.items() if present)
         raise BenchError(f"this machine's torch sees no {wanted}", f"give -o device= one of: {usable}")
     try:
         return torch.device(wanted)

@@ -1,6 +1,6 @@
-"""Generate with vLLM: what can be told of it without loading it, since `import vllm` alone takes up to 20 seconds.
+"""Generate with vLLM: the options, without importing vllm, which alone takes up to 20 seconds.
 
-The engine stands in `_vllm_engine`, and runs in a process of its own that begins while the model is still looked for.
+`_vllm_engine` holds the engine. It runs in a separate process, which starts while bench is still resolving the model.
 """
 
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from baseline_bench.core.contracts import Generator
 from baseline_bench.core.types import Model, Value
 
 LIBRARIES = ("vllm", "torch", "transformers")
-# A running engine can take another model of the same shape; see `baseline_bench.evaluation.engine_reuse`.
+# A running engine can load another model of the same architecture; see `baseline_bench.evaluation.engine_reuse`.
 RELOADS = True
-# Its memory comes back only when its process ends.
+# vLLM frees its memory only when its process ends.
 APART = True
-# What stood fixed before there was an option, and stands in no entry of that time.
+# The fixed values before these options existed, which entries of that time do not record.
 ABSENT: Mapping[str, Value] = {"cuda_graphs": False, "in_process": False}
 
 
@@ -24,20 +24,20 @@ class Options:
 
     Attributes:
         dtype: auto (vLLM's choice: bfloat16 or float16), float32, bfloat16 or float16.
-        context: tokens of prompt and completion together; none takes the model's own.
+        context: tokens of prompt and completion together; none takes the model's limit.
         memory: the share of a GPU's memory that vLLM may take.
-        eager: compile nothing; compiling takes longer than it ever saves on a model that is scored.
-        cuda_graphs: beside `eager`, record the steps that generate one token each, and replay them: two seconds of
-            start, and no step waits for the processor any more. None does so where one GPU holds a model.
+        eager: compile nothing; compiling takes longer than it saves in a scoring.
+        cuda_graphs: with `eager`, record the decoding steps as CUDA graphs and replay them: costs two seconds at the
+            start, and then no step waits for the CPU. None means yes if one GPU holds the model.
         tensor_parallel: GPUs that share one copy of the weights.
-        prefix_caching: compute the prompts' common beginning once; none does so unless `batch_invariant`.
-        adapter: a folder that PEFT wrote, put beside the weights by vLLM itself instead of being merged into them.
-        in_process: schedule where the requests come from, not in one more process of vLLM's own, which takes a second
-            import of it: they then wait for the first step, and every run forms the same batches. None does so where
-            one GPU holds a model.
+        prefix_caching: compute the prompts' common beginning once; none means yes unless `batch_invariant`.
+        adapter: a PEFT folder that vLLM applies at run time instead of merging it into the weights.
+        in_process: run vLLM's scheduler in this process, not in another one, which would import vllm again. All
+            requests are queued before the first step, so every run forms the same batches. None means yes if one GPU
+            holds the model.
         kv_gib: memory for the key-value cache on a CPU, in GiB.
-        solutions: then measure how likely the worked solutions are; none does so on a GPU.
-        batch_invariant: kernels whose sums do not depend on what else is in the batch (beta in vLLM; slower).
+        solutions: also measure how likely the worked solutions are; none means yes on a GPU.
+        batch_invariant: use kernels whose sums do not depend on the rest of the batch (beta in vLLM; slower).
     """
 
     dtype: str = "auto"
@@ -73,27 +73,29 @@ class Options:
 
     @property
     def caching(self) -> bool:
-        """Whether the prompts' common beginning is computed once, as it was asked or as it follows."""
+        """Whether to compute the prompts' common beginning once: `prefix_caching`, or its default."""
         return not self.batch_invariant if self.prefix_caching is None else self.prefix_caching
 
 
 def resolve_options(options: Options, gpu: bool) -> Options:
-    """The options with what None of `cuda_graphs` and `in_process` comes to.
+    """Replace None in `cuda_graphs` and `in_process` by the default.
 
-    It follows from the options and the kind of device alone, never from how much there is to do: a base and its
-    candidates are always served alike.
+    Depends on the options and the kind of device alone, never on the amount of work, so that a base and its candidates
+    always run alike.
 
     Args:
-        options: as they were asked for.
-        gpu: whether there is one.
+        options: as the user gave them.
+        gpu: whether there is a GPU.
     """
-    alone = gpu and options.tensor_parallel == 1 and not options.batch_invariant
-    graphs = alone and options.eager if options.cuda_graphs is None else options.cuda_graphs
-    return replace(options, cuda_graphs=graphs, in_process=alone if options.in_process is None else options.in_process)
+    owns_gpu = gpu and options.tensor_parallel == 1 and not options.batch_invariant
+    graphs = owns_gpu and options.eager if options.cuda_graphs is None else options.cuda_graphs
+    return replace(
+        options, cuda_graphs=graphs, in_process=owns_gpu if options.in_process is None else options.in_process
+    )
 
 
 def measures(options: Options) -> bool:
-    """Whether the worked solutions are measured under these options."""
+    """Return whether to measure the worked solutions under these options."""
     if options.solutions is not None:
         return options.solutions
     import torch
@@ -102,12 +104,12 @@ def measures(options: Options) -> bool:
 
 
 def gpus(options: Options) -> int:
-    """GPUs that one engine takes; where there are more, more engines share the questions out."""
+    """Return the GPUs that one engine takes; on more GPUs, several engines share the problems."""
     return options.tensor_parallel
 
 
 def begin() -> None:
-    """Load the library, before there is a model for it."""
+    """Import vllm early, before the model is known."""
     from baseline_bench.engines import _vllm_engine  # noqa: F401 (loads vllm)
 
 

@@ -1,4 +1,4 @@
-"""Turns a plan into completions, judgements and a stored entry, and resumes where it was interrupted.
+"""Turn a plan into completions, judgements and a stored entry; an interrupted run resumes where it stopped.
 
-Its public face is `plan` and `pipeline.score`; it renders nothing and knows no command.
+The public modules are `plan` and `pipeline`; the package renders nothing and knows no command.
 """

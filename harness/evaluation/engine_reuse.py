@@ -1,7 +1,7 @@
-"""Keep one engine warm over several models of one shape: weights are reloaded, and a proof tells whether they were.
+"""Reuse one engine for several models of the same architecture: reload the weights and verify that they took effect.
 
-Starting an engine takes a minute, reloading its weights half a second; but a reload may leave old weights behind and
-say nothing, so it counts only where the answers to a probe are the new weights' own and clearly not the old ones'.
+Starting an engine takes a minute, reloading its weights half a second. But a reload may silently leave old weights
+behind, so it counts only if the answers to a probe match the new weights and clearly not the old ones.
 """
 
 import filecmp
@@ -20,13 +20,13 @@ from baseline_bench.core.types import Model
 from baseline_bench.models import weights
 
 POSITIONS = 64
-# Right weights may lie three times as far from their reference as the weights of the first load did from theirs, and
-# this far (nats) where that was next to nothing.
+# Correct weights may be three times as far from their reference as the first load's weights were from theirs, and at
+# least this far (nats) if that distance was almost zero.
 SLACK = 3.0
 MIN_BOUND = 1e-3
-# The old weights must lie this many times as far away as the new ones.
+# The old weights must be this many times as far away as the new ones.
 MIN_SEPARATION = 3.0
-# This much of the way back to the old weights is taken for weights left behind.
+# A lean of this share towards the old weights means that old weights were left behind.
 MAX_OLD_SHARE = 0.1
 
 _NON_SHAPE_KEYS = ("_name_or_path", "transformers_version")
@@ -36,11 +36,11 @@ _TOKENIZER_FILES = (*_VOCABULARY_FILES, "added_tokens.json", "tokenizer_config.j
 
 @dataclass(frozen=True, slots=True)
 class ReferenceLogprobs:
-    """What a model makes of the probe's sequences, each position given the true tokens before it.
+    """A model's log-probabilities of the probe's sequences, each position given the true tokens before it.
 
     Attributes:
-        logprobs: for each sequence the log-probability (nats) of each of its last tokens, `POSITIONS` at most.
-        likeliest: for the same positions the id of the likeliest token.
+        logprobs: for each sequence, the log-probability (nats) of each of its last tokens, at most `POSITIONS`.
+        likeliest: for the same positions, the id of the likeliest token.
     """
 
     logprobs: tuple[tuple[float, ...], ...]
@@ -56,17 +56,17 @@ class ReferenceLogprobs:
 
 @dataclass(frozen=True, slots=True)
 class ReloadCheck:
-    """How near a generator is to the weights it should hold, and to those it held before.
+    """How close a reloaded generator is to the new weights and to the old ones.
 
     Attributes:
-        bound: the most that `to_new` may be; this and the distances are mean absolute differences of log-probabilities.
+        bound: the maximum of `to_new`; this and the distances are mean absolute differences of log-probabilities.
         to_new: distance from the new weights' reference.
         to_old: distance from the old weights' reference.
         apart: distance between the two references.
-        lean: how far towards the old weights the differences from the new ones point: 0 is new, 1 is old.
+        lean: the generator's position on the way from the new weights to the old: 0 is new, 1 is old.
         agree_new: share of positions where the likeliest token is the new reference's.
         agree_old: share of positions where it is the old reference's.
-        flaw: why this proves nothing; None where the generator holds the new weights.
+        flaw: why the check failed; None if the generator holds the new weights.
     """
 
     bound: float
@@ -81,18 +81,18 @@ class ReloadCheck:
 
 @dataclass(frozen=True, slots=True)
 class LoadInfo:
-    """How a generator came to hold a model's weights; every second is counted, those spent in vain too.
+    """How a generator loaded a model's weights; the seconds include failed attempts.
 
     Attributes:
-        path: "loaded" (an engine's first model, or every model where it cannot reload), "reloaded" (into the running
-            engine, proved) or "restarted" (an engine that could reload was started anew).
-        load: seconds to start the engine; None where none was started.
-        reload: seconds to reload; None where nothing was reloaded.
-        proof: seconds to probe, after a load (for `noise`) and after a reload; None where nothing was probed.
-        noise: distance of the engine from its own weights' reference at the last load; None where there is none. Of
-            several engines the farthest.
-        found: what the probe found after a reload; None where nothing was reloaded. Of several engines the worst.
-        why: of a restart; None otherwise.
+        path: "loaded" (an engine's first model, or every model if it cannot reload), "reloaded" (into the running
+            engine, verified) or "restarted" (the reload failed and the engine was started again).
+        load: seconds to start the engine; None if none was started.
+        reload: seconds to reload; None if nothing was reloaded.
+        proof: seconds to probe, after a load (for `noise`) and after a reload; None if nothing was probed.
+        noise: distance of the engine from its own weights' reference at the last load; None without a reference. Of
+            several engines the largest.
+        found: the check after a reload; None if nothing was reloaded. Of several engines the worst.
+        why: the reason for a restart; None otherwise.
     """
 
     path: Literal["loaded", "reloaded", "restarted"]
@@ -104,20 +104,20 @@ class LoadInfo:
     why: str | None = None
 
 
-def measure_distance(left: ReferenceLogprobs, right: ReferenceLogprobs) -> float:
-    """Mean absolute difference of the log-probabilities, in nats."""
-    pairs = list(zip(chain.from_iterable(left.logprobs), chain.from_iterable(right.logprobs), strict=True))
+def measure_distance(first: ReferenceLogprobs, second: ReferenceLogprobs) -> float:
+    """Return the mean absolute difference of the log-probabilities, in nats."""
+    pairs = list(zip(chain.from_iterable(first.logprobs), chain.from_iterable(second.logprobs), strict=True))
     return sum(abs(a - b) for a, b in pairs) / len(pairs)
 
 
-def measure_agreement(left: ReferenceLogprobs, right: ReferenceLogprobs) -> float:
-    """Share of the positions with the same likeliest token."""
-    pairs = list(zip(chain.from_iterable(left.likeliest), chain.from_iterable(right.likeliest), strict=True))
+def measure_agreement(first: ReferenceLogprobs, second: ReferenceLogprobs) -> float:
+    """Return the share of positions with the same likeliest token."""
+    pairs = list(zip(chain.from_iterable(first.likeliest), chain.from_iterable(second.likeliest), strict=True))
     return sum(a == b for a, b in pairs) / len(pairs)
 
 
 def compute_bound(noise: float) -> float:
-    """How far from its reference a generator with the right weights may lie, in nats.
+    """Return how far from its reference a generator with the correct weights may be, in nats.
 
     Args:
         noise: distance from its own reference right after a load.
@@ -125,53 +125,55 @@ def compute_bound(noise: float) -> float:
     return max(SLACK * noise, MIN_BOUND)
 
 
-def check_reload(found: ReferenceLogprobs, new: ReferenceLogprobs, old: ReferenceLogprobs, noise: float) -> ReloadCheck:
-    """Judge whether the weights that gave `found` are the new ones.
+def check_reload(
+    observed: ReferenceLogprobs, new: ReferenceLogprobs, old: ReferenceLogprobs, noise: float
+) -> ReloadCheck:
+    """Check whether the weights that gave `observed` are the new ones.
 
-    Old weights whose effect is smaller than the engine's noise are not seen: in bfloat16 (0.01 nats) less than in
-    float32 (1e-6).
+    Old weights whose effect is smaller than the engine's noise stay undetected: bfloat16 (noise 0.01 nats) hides more
+    than float32 (1e-6).
 
     Args:
-        found: by the generator after its reload.
-        new: what the new weights should give.
-        old: what the weights before the reload should give.
+        observed: measured with the generator after its reload.
+        new: the reference of the new weights.
+        old: the reference of the weights before the reload.
         noise: distance of this engine from its own reference right after a load, in nats.
     """
-    most, to_new, to_old, apart = (
+    bound, to_new, to_old, separation = (
         compute_bound(noise),
-        measure_distance(found, new),
-        measure_distance(found, old),
+        measure_distance(observed, new),
+        measure_distance(observed, old),
         measure_distance(new, old),
     )
-    agree_new, agree_old, lean = (
-        measure_agreement(found, new),
-        measure_agreement(found, old),
-        _compute_old_share(found, new, old),
+    agree_new, agree_old, old_share = (
+        measure_agreement(observed, new),
+        measure_agreement(observed, old),
+        _compute_old_share(observed, new, old),
     )
     flaw = None
     # Written so that a NaN is a flaw.
-    if not apart > most:
-        flaw = _describe_too_similar(apart, most)
-    elif not to_new <= most:
-        flaw = f"the reloaded weights are {to_new:.4f} nats from the new model, {most:.4f} at most allowed"
+    if not separation > bound:
+        flaw = _describe_too_similar(separation, bound)
+    elif not to_new <= bound:
+        flaw = f"the reloaded weights are {to_new:.4f} nats from the new model, {bound:.4f} at most allowed"
     elif not to_old >= MIN_SEPARATION * to_new:
         flaw = f"the reloaded weights are {to_new:.4f} nats from the new model and {to_old:.4f} from the old one"
-    elif not abs(lean) <= MAX_OLD_SHARE:
-        flaw = f"the reloaded weights lean by {lean:.0%} to the old model"
+    elif not abs(old_share) <= MAX_OLD_SHARE:
+        flaw = f"the reloaded weights lean by {old_share:.0%} to the old model"
     elif agree_new < agree_old:
         flaw = f"the reloaded weights agree with the new model at {agree_new:.0%}, with the old one at {agree_old:.0%}"
-    return ReloadCheck(most, to_new, to_old, apart, lean, agree_new, agree_old, flaw)
+    return ReloadCheck(bound, to_new, to_old, separation, old_share, agree_new, agree_old, flaw)
 
 
 class ReusableEngine:
-    """One engine over several models, one after the other.
+    """One engine that serves several models, one after the other.
 
     Args:
-        load: of an engine, or of several as if they were one.
+        load: the `load` of an engine, or of several as if they were one.
         options: the engine's own Options.
-        references: of the models to come, by their weights_sha256; a model without one is loaded anew.
-        sequences: the probe's token ids, the same that the references were made with.
-        say: takes one line for the user.
+        references: of the models to come, by weights_sha256; a model without one restarts the engine.
+        sequences: the probe's token ids, those that the references were measured with.
+        say: prints one line for the user.
     """
 
     def __init__(
@@ -192,21 +194,25 @@ class ReusableEngine:
         self._noise: float | None = None
 
     def generator(self, model: Model) -> tuple[Generator, LoadInfo]:
-        """A generator that holds this model's weights; the one handed out before must not be used any more.
+        """Return a generator that holds this model's weights; the one returned before must not be used any more.
 
         Raises:
             BenchError: the engine cannot load the model.
         """
-        held, self._model = self._model, None
-        how = LoadInfo("loaded")
-        if self._generator is not None and isinstance(self._generator, ReloadableGenerator) and held is not None:
-            how = self._reloaded(self._generator, held, model)
-            if how.why is None:
+        loaded_model, self._model = self._model, None
+        load_info = LoadInfo("loaded")
+        if (
+            self._generator is not None
+            and isinstance(self._generator, ReloadableGenerator)
+            and loaded_model is not None
+        ):
+            load_info = self._reloaded(self._generator, loaded_model, model)
+            if load_info.why is None:
                 self._model = model
-                return self._generator, how
-            self._say(f"engine starts anew for {model.name}: {how.why}")
-            how = replace(how, path="restarted")
-        return self._loaded(model, how)
+                return self._generator, load_info
+            self._say(f"engine starts anew for {model.name}: {load_info.why}")
+            load_info = replace(load_info, path="restarted")
+        return self._loaded(model, load_info)
 
     def close(self) -> None:
         """Close the engine; may be called twice."""
@@ -214,49 +220,51 @@ class ReusableEngine:
             self._generator.close()
         self._generator = self._model = self._noise = None
 
-    def _reloaded(self, generator: ReloadableGenerator, held: Model, model: Model) -> LoadInfo:
-        """Try; `why` of what comes back is None where the generator holds the model's weights."""
-        how = LoadInfo("reloaded", noise=self._noise)
-        why = _describe_incompatibility(held.folder, model.folder)
-        if why is not None:
-            return replace(how, why=why)
-        if held.weights_sha256 is not None and held.weights_sha256 == model.weights_sha256:
-            return how
-        old, new = self._reference(held), self._reference(model)
+    def _reloaded(self, generator: ReloadableGenerator, loaded_model: Model, model: Model) -> LoadInfo:
+        """Try to reload; in the result `why` is None if the generator holds the model's weights."""
+        load_info = LoadInfo("reloaded", noise=self._noise)
+        reason = _describe_incompatibility(loaded_model.folder, model.folder)
+        if reason is not None:
+            return replace(load_info, why=reason)
+        if loaded_model.weights_sha256 is not None and loaded_model.weights_sha256 == model.weights_sha256:
+            return load_info
+        old, new = self._reference(loaded_model), self._reference(model)
         if old is None or new is None or self._noise is None:
-            return replace(how, why=f"there is no reference for {(model if new is None else held).name}")
+            return replace(load_info, why=f"there is no reference for {(model if new is None else loaded_model).name}")
         if not measure_distance(old, new) > compute_bound(self._noise):
-            return replace(how, why=_describe_too_similar(measure_distance(old, new), compute_bound(self._noise)))
-        began = perf_counter()
+            return replace(load_info, why=_describe_too_similar(measure_distance(old, new), compute_bound(self._noise)))
+        start_time = perf_counter()
         try:
             generator.reload(model)
         except BenchError as error:
-            return replace(how, reload=perf_counter() - began, why=error.what)
-        how = replace(how, reload=perf_counter() - began)
-        began = perf_counter()
-        proofs = [check_reload(found, new, old, self._noise) for found in self._probed(generator)]
-        # One flaw is enough; a NaN is one.
-        found = max(proofs, key=lambda proof: (proof.flaw is not None, proof.to_new))
-        return replace(how, proof=perf_counter() - began, found=found, why=found.flaw)
+            return replace(load_info, reload=perf_counter() - start_time, why=error.what)
+        load_info = replace(load_info, reload=perf_counter() - start_time)
+        start_time = perf_counter()
+        checks = [check_reload(observed, new, old, self._noise) for observed in self._probed(generator)]
+        # One failed engine is enough; a NaN fails.
+        worst = max(checks, key=lambda check: (check.flaw is not None, check.to_new))
+        return replace(load_info, proof=perf_counter() - start_time, found=worst, why=worst.flaw)
 
-    def _loaded(self, model: Model, how: LoadInfo) -> tuple[Generator, LoadInfo]:
-        """Start the engine on the model, and measure its noise where that can be of use."""
+    def _loaded(self, model: Model, load_info: LoadInfo) -> tuple[Generator, LoadInfo]:
+        """Start the engine on the model, and measure its noise if later reloads need it."""
         self.close()
-        began = perf_counter()
+        start_time = perf_counter()
         generator = self._generator = self._load(model, self._options)
-        how = replace(how, load=perf_counter() - began, noise=None)
+        load_info = replace(load_info, load=perf_counter() - start_time, noise=None)
         reference = self._reference(model)
         if reference is not None and isinstance(generator, ReloadableGenerator):
-            began = perf_counter()
-            self._noise = _find_largest([measure_distance(found, reference) for found in self._probed(generator)])
-            how = replace(how, proof=(how.proof or 0.0) + perf_counter() - began, noise=self._noise)
+            start_time = perf_counter()
+            self._noise = _find_largest([measure_distance(observed, reference) for observed in self._probed(generator)])
+            load_info = replace(
+                load_info, proof=(load_info.proof or 0.0) + perf_counter() - start_time, noise=self._noise
+            )
         self._model = model
-        return generator, how
+        return generator, load_info
 
     def _probed(self, generator: ReloadableGenerator) -> list[ReferenceLogprobs]:
-        """What every engine behind the generator makes of the probe."""
+        """Measure the probe with every engine behind the generator."""
         if isinstance(generator, ReloadableGeneratorGroup):
-            return [ReferenceLogprobs.of(*told) for told in generator.prompt_logprobs_of_each(self._sequences)]
+            return [ReferenceLogprobs.of(*logprobs) for logprobs in generator.prompt_logprobs_of_each(self._sequences)]
         return [ReferenceLogprobs.of(*generator.prompt_logprobs(self._sequences))]
 
     def _reference(self, model: Model) -> ReferenceLogprobs | None:
@@ -264,32 +272,34 @@ class ReusableEngine:
 
 
 def _find_largest(distances: Sequence[float]) -> float:
-    """The largest; a NaN, beside which no comparison holds, counts as larger than any."""
-    return max(distances, key=lambda one: (isnan(one), one))
+    """Return the largest; a NaN, which compares with nothing, counts as larger than any."""
+    return max(distances, key=lambda distance: (isnan(distance), distance))
 
 
-def _compute_old_share(found: ReferenceLogprobs, new: ReferenceLogprobs, old: ReferenceLogprobs) -> float:
-    """Least-squares share of the way from new to old: noise cancels over the positions, old weights do not."""
-    here, zero, one = (list(chain.from_iterable(reference.logprobs)) for reference in (found, new, old))
-    length = sum((b - a) ** 2 for a, b in zip(zero, one, strict=True))
-    along = sum((x - a) * (b - a) for x, a, b in zip(here, zero, one, strict=True))
-    return along / length if length else float("nan")
+def _compute_old_share(observed: ReferenceLogprobs, new: ReferenceLogprobs, old: ReferenceLogprobs) -> float:
+    """Return the least-squares share of the way from new to old: noise cancels over positions, old weights do not."""
+    observed_values, new_values, old_values = (
+        list(chain.from_iterable(reference.logprobs)) for reference in (observed, new, old)
+    )
+    squared_distance = sum((b - a) ** 2 for a, b in zip(new_values, old_values, strict=True))
+    projection = sum((x - a) * (b - a) for x, a, b in zip(observed_values, new_values, old_values, strict=True))
+    return projection / squared_distance if squared_distance else float("nan")
 
 
-def _describe_too_similar(apart: float, most: float) -> str:
-    return f"the two models are {apart:.4f} nats apart, too near to tell which one is loaded ({most:.4f} needed)"
+def _describe_too_similar(separation: float, bound: float) -> str:
+    return f"the two models are {separation:.4f} nats apart, too near to tell which one is loaded ({bound:.4f} needed)"
 
 
 def _describe_incompatibility(old: Path, new: Path) -> str | None:
-    """Why one engine cannot hold both folders' weights in turn; None where it can."""
+    """Describe why one engine cannot load both folders' weights in turn; None if it can."""
     if _read_shape_config(old) != _read_shape_config(new):
         return f"config.json of {old.name} and {new.name} differ"
     left, right = ({(tensor.name, tensor.shape) for tensor in weights.read_tensors(folder)} for folder in (old, new))
     if left != right:
         return f"{len(left ^ right)} tensors of {old.name} and {new.name} differ in name or shape"
     for name in _TOKENIZER_FILES:
-        there = [(folder / name).is_file() for folder in (old, new)]
-        if any(there) and not (all(there) and filecmp.cmp(old / name, new / name, shallow=False)):
+        present = [(folder / name).is_file() for folder in (old, new)]
+        if any(present) and not (all(present) and filecmp.cmp(old / name, new / name, shallow=False)):
             return f"{name} of {old.name} and {new.name} differ"
     return None
 

@@ -1,4 +1,4 @@
-"""Build the entry of a finished run: everything a reviewer needs to repeat the row and to check it."""
+"""Build the entry of a finished run: everything a reviewer needs to repeat and check it."""
 
 import hashlib
 import re
@@ -16,8 +16,12 @@ from baseline_bench.evaluation.evaluate import PreparedTask, count_judgements
 from baseline_bench.evaluation.plan import EvaluationPlan
 from baseline_bench.models.tokens import digest_prompts
 from baseline_bench.results.bits import Bits
-from baseline_bench.results.completions import CommittedCompletion, build_committed_completion, serialise_completions
-from baseline_bench.results.completions import restore_completion as completion_of
+from baseline_bench.results.completions import (
+    CommittedCompletion,
+    build_committed_completion,
+    restore_completion,
+    serialise_completions,
+)
 from baseline_bench.results.entry import (
     CheckResults,
     EngineRecord,
@@ -32,138 +36,146 @@ from baseline_bench.results.entry import (
 
 
 def build_entry(result: Result, timings: Timings) -> Entry:
-    """The entry, dated now."""
+    """Build the entry, dated now."""
     return Entry.of(result, runs.current_time(), timings)
 
 
 def build_result(
-    seat: EvaluationPlan,
-    verdicts: Sequence[Judgement],
+    plan: EvaluationPlan,
+    judgements: Sequence[Judgement],
     committed: Sequence[CommittedCompletion],
     resolved: Mapping[str, Value],
     solutions: SolutionLikelihood | None = None,
 ) -> Result:
-    """All of a row but its timings."""
-    exam = seat.exam
+    """Build all of an entry except its timings."""
+    prepared = plan.exam
     settings = {key.removeprefix("setting "): value for key, value in resolved.items() if key.startswith("setting ")}
-    met = {key.removeprefix("library "): str(value) for key, value in resolved.items() if key.startswith("library ")}
+    libraries = {
+        key.removeprefix("library "): str(value) for key, value in resolved.items() if key.startswith("library ")
+    }
     return Result(
-        candidate=seat.model.name,
-        task=_build_task_record(seat),
+        candidate=plan.model.name,
+        task=_build_task_record(plan),
         selection=Selection(
-            total=exam.total,
-            scored=len(exam.problems),
-            limit=exam.limit,
-            seed=exam.seed,
-            ids_sha256=digest([problem.id for problem in exam.problems]),
+            total=prepared.total,
+            scored=len(prepared.problems),
+            limit=prepared.limit,
+            seed=prepared.seed,
+            ids_sha256=digest([problem.id for problem in prepared.problems]),
         ),
-        model=_build_model_record(seat, served=settings.get("device") == "server"),
-        prompts_sha256=digest_prompts(exam.requests),
-        engine=EngineRecord(seat.engine, str(resolved["version"]), settings),
-        sampling=exam.task.SAMPLING,
-        training=seat.training,
-        bits=Bits.of(verdicts),
-        counts=count_judgements(verdicts),
+        model=_build_model_record(plan, served=settings.get("device") == "server"),
+        prompts_sha256=digest_prompts(prepared.requests),
+        engine=EngineRecord(plan.engine, str(resolved["version"]), settings),
+        sampling=prepared.task.SAMPLING,
+        training=plan.training,
+        bits=Bits.of(judgements),
+        counts=count_judgements(judgements),
         completions_sha256=hashlib.sha256(serialise_completions(committed)).hexdigest(),
         provenance=provenance.describe_program(
-            seat.options.words, seat.options.commit, str(resolved["hardware"]), resolved["driver"], met
+            plan.options.words, plan.options.commit, str(resolved["hardware"]), resolved["driver"], libraries
         ),
         solutions=solutions,
-        checks=_build_checks(seat, solutions, committed),
-        aggregates=_compute_aggregates(exam, committed),
+        checks=_build_checks(plan, solutions, committed),
+        aggregates=_compute_aggregates(prepared, committed),
     )
 
 
 def _build_checks(
-    seat: EvaluationPlan, solutions: SolutionLikelihood | None, committed: Sequence[CommittedCompletion]
+    plan: EvaluationPlan, solutions: SolutionLikelihood | None, committed: Sequence[CommittedCompletion]
 ) -> CheckResults:
-    """What was noticed, by code. Measured solutions show an engine's log-probabilities where it hides its logits."""
+    """Collect the findings' codes; values count as checked if the engine exposes logits or texts were measured."""
     codes = {
-        severity: {one.code for one in seat.findings if one.severity == severity} for severity in ("warn", "refuse")
+        severity: {finding.code for finding in plan.findings if finding.severity == severity}
+        for severity in ("warn", "refuse")
     }
     measured = solutions is not None or all(line.likelihoods for line in committed)
-    seen = measured or getattr(plugins.load_engine(seat.engine), "LOGITS", False)
-    return CheckResults(tuple(sorted(codes["warn"])), tuple(sorted(codes["refuse"])), "finite" if seen else "unchecked")
-
-
-def _build_task_record(seat: EvaluationPlan) -> TaskRecord:
-    exam = seat.exam
-    return TaskRecord(
-        name=board_name(seat.options.task),
-        label=exam.task.LABEL,
-        protocol_sha256=exam.protocol_sha256,
-        items_sha256=exam.items_sha256,
-        reader=exam.task.READER,
+    logits_checked = measured or getattr(plugins.load_engine(plan.engine), "LOGITS", False)
+    return CheckResults(
+        tuple(sorted(codes["warn"])), tuple(sorted(codes["refuse"])), "finite" if logits_checked else "unchecked"
     )
 
 
-def _compute_aggregates(exam: PreparedTask, committed: Sequence[CommittedCompletion]) -> Mapping[str, float] | None:
-    """The results of all items together, where the task says that an item has none of its own."""
-    told = getattr(exam.task, "aggregates", None)
-    return None if told is None else told(exam.problems, [completion_of(line) for line in committed])
+def _build_task_record(plan: EvaluationPlan) -> TaskRecord:
+    prepared = plan.exam
+    return TaskRecord(
+        name=board_name(plan.options.task),
+        label=prepared.task.LABEL,
+        protocol_sha256=prepared.protocol_sha256,
+        items_sha256=prepared.items_sha256,
+        reader=prepared.task.READER,
+    )
 
 
-def _build_model_record(seat: EvaluationPlan, *, served: bool) -> ModelRecord:
-    """Who answered; `served` where a server holds the weights."""
+def _compute_aggregates(prepared: PreparedTask, committed: Sequence[CommittedCompletion]) -> Mapping[str, float] | None:
+    """Compute the task's results over all items; None if its items have results of their own."""
+    aggregate = getattr(prepared.task, "aggregates", None)
+    return None if aggregate is None else aggregate(prepared.problems, [restore_completion(line) for line in committed])
+
+
+def _build_model_record(plan: EvaluationPlan, *, served: bool) -> ModelRecord:
+    """Build the record of the model that answered; `served` if a server holds the weights."""
     return ModelRecord(
-        name=seat.model.name,
-        source=seat.model.source,
-        revision=seat.model.revision,
-        # Nobody here has seen the weights that a server holds.
-        weights_sha256=None if served else seat.model.weights_sha256,
-        tokenizer_sha256=seat.speech.tokenizer_sha256,
-        template_sha256=seat.speech.manner.template_sha256,
-        prompt_style=seat.speech.manner.style,
-        bos=seat.speech.manner.bos,
-        stop_ids=seat.speech.manner.stop_ids,
-        identity=None if served else seat.identity,
+        name=plan.model.name,
+        source=plan.model.source,
+        revision=plan.model.revision,
+        # bench has not read the weights that a server holds.
+        weights_sha256=None if served else plan.model.weights_sha256,
+        tokenizer_sha256=plan.speech.tokenizer_sha256,
+        template_sha256=plan.speech.manner.template_sha256,
+        prompt_style=plan.speech.manner.style,
+        bos=plan.speech.manner.bos,
+        stop_ids=plan.speech.manner.stop_ids,
+        identity=None if served else plan.identity,
     )
 
 
 def commit_completions(
-    problems: Sequence[Problem], written: Mapping[str, Completion], seat: EvaluationPlan | None = None
+    problems: Sequence[Problem], completions: Mapping[str, Completion], plan: EvaluationPlan | None = None
 ) -> list[CommittedCompletion]:
-    """The completions as they are committed beside the entry, in item order.
+    """Build the completions as committed with the entry, in item order.
 
     Args:
-        problems: that were asked.
-        written: an answer to each.
-        seat: whose task may tell more of an item; None keeps the answers alone.
+        problems: the chosen items.
+        completions: an answer to each, by id.
+        plan: its task may add evidence to each item; None stores the answers only.
     """
-    told = None if seat is None else getattr(seat.exam.task, "evidence", None)
-    if seat is None or told is None:
-        return [build_committed_completion(problem, written[problem.id]) for problem in problems]
-    style = seat.speech.manner.style
+    extract_evidence = None if plan is None else getattr(plan.exam.task, "evidence", None)
+    if plan is None or extract_evidence is None:
+        return [build_committed_completion(problem, completions[problem.id]) for problem in problems]
+    style = plan.speech.manner.style
     return [
-        build_committed_completion(each, written[each.id], told(each, written[each.id], style)) for each in problems
+        build_committed_completion(
+            problem, completions[problem.id], extract_evidence(problem, completions[problem.id], style)
+        )
+        for problem in problems
     ]
 
 
-def rejudge_entry(before: Entry, task: Task, verdicts: Sequence[Judgement]) -> Entry:
-    """The same run with new verdicts: a new entry, dated now, or the old one where no verdict is new.
+def rejudge_entry(old_entry: Entry, task: Task, judgements: Sequence[Judgement]) -> Entry:
+    """Return a new entry with these judgements, dated now; return the old one if no judgement changed.
 
     Raises:
-        BenchError: the task has moved on to another version, whose protocol this run did not follow.
+        BenchError: the task now has another version, whose protocol this run did not follow.
     """
-    then = before.result.task
-    if (then.label, then.reader) != (task.LABEL, task.READER):
+    old = old_entry.result.task
+    if (old.label, old.reader) != (task.LABEL, task.READER):
         raise BenchError(
-            f"the run was made under {then.label} read by {then.reader}, the task is now {task.LABEL} by {task.READER}",
+            f"the run was made under {old.label} read by {old.reader}, the task is now {task.LABEL} by {task.READER}",
             "score the model again under the task's new version",
         )
-    judged = replace(before.result, bits=Bits.of(verdicts), counts=count_judgements(verdicts))
-    if judged == before.result:
-        return before
-    return Entry.of(judged, runs.current_time(), before.timings)
+    judged = replace(old_entry.result, bits=Bits.of(judgements), counts=count_judgements(judgements))
+    if judged == old_entry.result:
+        return old_entry
+    return Entry.of(judged, runs.current_time(), old_entry.timings)
 
 
 def build_timings(
-    exam: PreparedTask, committed: Sequence[CommittedCompletion], phases: Mapping[str, float], tokens: int
+    prepared: PreparedTask, committed: Sequence[CommittedCompletion], phases: Mapping[str, float], tokens: int
 ) -> Timings:
-    """Seconds by phase of the process that ended the run, and tokens of the whole run.
+    """Build the timings: seconds by phase of the process that finished the run, and tokens of the whole run.
 
     Args:
-        tokens: generated by this very process, for tokens a second; a resumed run generated others before.
+        tokens: generated by this process, for tokens per second; earlier processes of a resumed run do not count.
     """
     counts = [line.tokens for line in committed]
     known = [count for count in counts if count is not None]
@@ -171,13 +183,13 @@ def build_timings(
     return Timings(
         phases={name: round(value, 3) for name, value in phases.items()},
         generated_tokens=sum(known) if len(known) == len(counts) else None,
-        prompt_tokens=sum(len(request.token_ids) for request in exam.requests),
+        prompt_tokens=sum(len(request.token_ids) for request in prepared.requests),
         tokens_per_second=round(tokens / seconds, 1) if seconds and tokens else None,
     )
 
 
 def board_name(task: str) -> str:
-    """The board a task's rows go to: its name, or that of its file, in characters that suit a file name."""
+    """Return the name of a task's board: the task's name, or its file's, in characters that suit a file name."""
     library, colon, file = task.rpartition(":")
     name = f"{library}{colon}{Path(file).stem}" if file.endswith((".py", ".yaml", ".yml")) else task
     return re.sub(r"[^a-z0-9_-]+", "-", name.lower().replace("_", "-")).strip("-_") or "task"

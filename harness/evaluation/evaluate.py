@@ -1,4 +1,4 @@
-"""Run a task on a loaded model: ask what is not yet answered, keep each answer as it comes, judge them all."""
+"""Run a task on a loaded model: generate the missing answers, store each as it arrives, judge them all."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +20,10 @@ from baseline_bench.models.tokens import (
 
 @dataclass(frozen=True, slots=True)
 class PreparedTask:
-    """A task made ready for one model: the chosen items and the requests that ask them, in item order.
+    """A task prepared for one model: the chosen items and their requests, in item order.
 
     Attributes:
-        total: items of the whole task; more than `len(problems)` for a partial run.
+        total: the number of items of the whole task; more than `len(problems)` for a partial run.
         protocol_sha256: over the whole task, not the selection.
     """
 
@@ -39,7 +39,7 @@ class PreparedTask:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far it is: requests answered and wanted, tokens generated in this process."""
+    """The progress of a run: requests answered, requests in all, tokens generated in this process."""
 
     done: int
     wanted: int
@@ -47,33 +47,33 @@ class Progress:
 
 
 def select_problems(task: Task, split: Split, limit: int | None, seed: int) -> tuple[list[Problem], list[Problem]]:
-    """(every item of the split, the chosen ones).
+    """Return (every item of the split, the chosen ones).
 
     Raises:
-        BenchError: the task is empty, repeats an id or has one that is no text, or the limit is out of range.
+        BenchError: the task is empty, an id is repeated or cannot be encoded as UTF-8, or the limit is out of range.
     """
     everything = list(task.problems(split))
     if not everything:
         raise BenchError(f"{task.LABEL} has no problems in its {split.name} split", "check the data set")
     ids = [problem.id for problem in everything]
     if len(set(ids)) != len(ids):
-        double = next(i for i in ids if ids.count(i) > 1)
-        raise BenchError(f"{task.LABEL} gives the id '{double}' twice", "make ids unique in its problems()")
+        repeated_id = next(i for i in ids if ids.count(i) > 1)
+        raise BenchError(f"{task.LABEL} gives the id '{repeated_id}' twice", "make ids unique in its problems()")
     for name in ids:
         require_encodable(f"{task.LABEL}: the id {name!r}", name)
     return everything, protocol.select_problems(everything, limit, seed)
 
 
 def prepare_task(
-    task: Task, problems: tuple[list[Problem], list[Problem]], speech: ModelTokenizer, seed: int
+    task: Task, problems: tuple[list[Problem], list[Problem]], model_tokenizer: ModelTokenizer, seed: int
 ) -> PreparedTask:
-    """Turn the chosen items into token ids and fix the protocol's digest."""
+    """Tokenize the chosen items and compute the protocol's digest."""
     everything, chosen = problems
     partial = len(chosen) < len(everything)
     return PreparedTask(
         task=task,
         problems=tuple(chosen),
-        requests=tuple(request for p in chosen for request in build_requests(speech, task, p)),
+        requests=tuple(request for p in chosen for request in build_requests(model_tokenizer, task, p)),
         total=len(everything),
         limit=len(chosen) if partial else None,
         seed=seed if partial else None,
@@ -82,88 +82,92 @@ def prepare_task(
     )
 
 
-def require_context(exam: PreparedTask, context: int) -> None:
-    """Refuse prompts that leave less room than the protocol's max_tokens: a silent score limit otherwise.
+def require_context(prepared: PreparedTask, context: int) -> None:
+    """Refuse prompts that leave less room than the protocol's max_tokens, which would silently limit the score.
 
     A text that is measured needs room for one more token, which vLLM always generates.
 
     Raises:
-        BenchError: naming the longest prompt.
+        BenchError: names the longest prompt.
     """
 
-    def more(request: Request) -> int:
-        return exam.task.SAMPLING.max_tokens if request.start is None else 1
+    def tokens_after(request: Request) -> int:
+        return prepared.task.SAMPLING.max_tokens if request.start is None else 1
 
-    long = [r for r in exam.requests if len(r.token_ids) + more(r) > context]
+    long = [r for r in prepared.requests if len(r.token_ids) + tokens_after(r) > context]
     if long:
         worst = max(long, key=lambda r: len(r.token_ids))
         raise BenchError(
             f"{len(long)} prompts are too long: {worst.id} has {len(worst.token_ids)} tokens, and "
-            f"{more(worst)} more must fit into a context of {context}",
+            f"{tokens_after(worst)} more must fit into a context of {context}",
             "score a model with a longer context, or raise the engine's context (-o context=N) where the model allows",
         )
 
 
 def generate_completions(
-    exam: PreparedTask, generator: Generator, run: Run, speech: ModelTokenizer, report: Callable[[Progress], None]
+    prepared: PreparedTask,
+    generator: Generator,
+    run: Run,
+    model_tokenizer: ModelTokenizer,
+    report: Callable[[Progress], None],
 ) -> int:
-    """Generate what the run lacks; each answer is kept, with the place where it starts, before the next is counted.
-
-    Returns:
-        The tokens generated in this process.
+    """Generate the run's missing answers, store each as it arrives, and return the number of tokens generated here.
 
     Raises:
         BenchError: the engine ended without answering every request.
     """
-    sampling = exam.task.SAMPLING
-    draws = SampleCollector(
-        (r for r in exam.requests if r.problem_id not in run.finished), sampling.draws or 1, run.kept
-    )
-    problems, answers = {problem.id: problem for problem in exam.problems}, AnswerLocator(speech, sampling.stop)
+    sampling, stop_ids = prepared.task.SAMPLING, model_tokenizer.manner.stop_ids
+    unanswered = (r for r in prepared.requests if r.problem_id not in run.finished)
+    collector = SampleCollector(unanswered, sampling.draws or 1, run.kept)
+    problems = {problem.id: problem for problem in prepared.problems}
+    answers = AnswerLocator(model_tokenizer, sampling.stop)
 
     def keep(name: str, written: Completion) -> None:
-        run.append(name, answers.started(written, find_open_thought(speech.manner, exam.task, problems[name])))
+        thought = find_open_thought(model_tokenizer.manner, prepared.task, problems[name])
+        run.append(name, answers.started(written, thought))
 
-    for ready in draws.ready:
+    for ready in collector.ready:
         keep(*ready)
-    wanted = len(exam.requests) * (sampling.draws or 1)
-    done, tokens = wanted - len(draws.requests), 0
-    report(Progress(done, wanted, tokens))
-    for request, completion in stream_completions(draws.requests, generator, sampling, speech.manner.stop_ids):
+    request_count = len(prepared.requests) * (sampling.draws or 1)
+    done, tokens = request_count - len(collector.requests), 0
+    report(Progress(done, request_count, tokens))
+    for request, completion in stream_completions(collector.requests, generator, sampling, stop_ids):
         tokens += len(completion.token_ids or ())
         done += 1
-        if draws.several(request):
+        if collector.several(request):
             run.keep(request, completion)
-        if whole := draws.add(request, completion):
-            keep(*whole)
-        report(Progress(done, wanted, tokens))
-    if draws.waiting:
-        raise BenchError(
-            f"the engine left {draws.waiting} of {len(exam.problems)} questions unanswered",
-            "give the same command again: finished answers are kept",
-        )
+        if finished := collector.add(request, completion):
+            keep(*finished)
+        report(Progress(done, request_count, tokens))
+    if collector.waiting:
+        what = f"the engine left {collector.waiting} of {len(prepared.problems)} questions unanswered"
+        raise BenchError(what, "give the same command again: finished answers are kept")
     return tokens
 
 
 def stream_completions(
-    asked: Sequence[Request], generator: Generator, sampling: Sampling, stop_ids: Sequence[int]
+    requests: Sequence[Request], generator: Generator, sampling: Sampling, stop_ids: Sequence[int]
 ) -> Iterator[tuple[str, Completion]]:
-    """What the engine measures, then what it generates.
+    """Yield (request id, completion) of every request: first those to measure, then those to generate.
 
     Raises:
-        BenchError: the engine cannot measure, or finds a text impossible.
+        BenchError: the engine cannot measure, or a text's log-probability is not finite.
     """
-    measured = [TrainingExample(each.id, each.token_ids, each.start) for each in asked if each.start is not None]
+    measured = [
+        TrainingExample(request.id, request.token_ids, request.start)
+        for request in requests
+        if request.start is not None
+    ]
     if measured:
         if not isinstance(generator, LogprobGenerator):
             raise BenchError(f"{generator.version} measures no likelihoods", "give --engine vllm or transformers")
-        for name, found in generator.logprobs(measured):
+        for name, token_logprobs in generator.logprobs(measured):
             try:
-                likelihoods = (found.likelihood,)
+                likelihoods = (token_logprobs.likelihood,)
             except ValueError as error:
                 raise BenchError(f"{name}: {error}", "look at the weights, or take -o dtype=float32") from error
             yield name, Completion("", (), "stop", likelihoods=likelihoods)
-    generated = [each for each in asked if each.start is None]
+    generated = [request for request in requests if request.start is None]
     if generated:
         yield from generator.complete(generated, sampling, stop_ids)
 
@@ -171,10 +175,10 @@ def stream_completions(
 def judge_completions(
     task: Task, problems: Sequence[Problem], completions: Mapping[str, Completion]
 ) -> list[Judgement]:
-    """One verdict a problem, in item order. A missing completion is an error and never a zero.
+    """Return one judgement per problem, in item order; a missing completion is an error and never a zero.
 
     Raises:
-        BenchError: naming how many answers are missing.
+        BenchError: says how many answers are missing.
     """
     missing = [p.id for p in problems if p.id not in completions]
     if missing:
@@ -186,16 +190,16 @@ def judge_completions(
 
 
 def judge_completion(task: Task, problem: Problem, completion: Completion) -> Judgement:
-    """The task's verdict on the answer; thoughts are never graded. The completion says why generation ended."""
+    """Judge one answer without its thoughts, and add why its generation ended."""
     return replace(task.grade(problem, completion.answer), finish=completion.finish)
 
 
-def count_judgements(verdicts: Sequence[Judgement]) -> Score:
-    """Count."""
+def count_judgements(judgements: Sequence[Judgement]) -> Score:
+    """Count correct, strict, unread and cut answers."""
     return Score(
-        total=len(verdicts),
-        correct=sum(v.correct for v in verdicts),
-        strict=sum(v.strict for v in verdicts),
-        unread=sum(v.answer is None for v in verdicts),
-        cut=sum(v.finish == "length" for v in verdicts),
+        total=len(judgements),
+        correct=sum(v.correct for v in judgements),
+        strict=sum(v.strict for v in judgements),
+        unread=sum(v.answer is None for v in judgements),
+        cut=sum(v.finish == "length" for v in judgements),
     )

@@ -1,4 +1,4 @@
-"""Score models one after another through one engine: generate what is not yet answered, grade, keep, add the row."""
+"""Score models one after another with one engine: generate missing answers, grade them, store the entry."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,31 +16,30 @@ from baseline_bench.core.errors import BenchError, NotFiniteError
 from baseline_bench.core.findings import Finding
 from baseline_bench.core.options import parse_options
 from baseline_bench.core.types import Model, Value
-from baseline_bench.engines.multi_gpu import fleet
-from baseline_bench.engines.multi_gpu.fleet import MultiGpuStarter
+from baseline_bench.engines.multi_gpu import distributed
+from baseline_bench.engines.multi_gpu.distributed import MultiGpuStarter
 from baseline_bench.evaluation import (
     entry_builder,
     evaluate,
-    plan,
     provenance,
     reload_reference,
     runs,
     solution_likelihood,
 )
 from baseline_bench.evaluation.engine_reuse import LoadInfo, ReferenceLogprobs, ReusableEngine
-from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions, TaskPlan
+from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions, TaskPlan, choose_run_folder
 from baseline_bench.results import answers, entries
 from baseline_bench.results.candidate import LOSS_FILE
 from baseline_bench.results.completions import CommittedCompletion
 from baseline_bench.results.entry import Entry
 
 _REFERENCE_FUNCTION = "baseline_bench.evaluation.reload_reference:measure_in_child"
-Render = Callable[[Path], object]  # brings the pages of a leaderboards' folder up to date
+Render = Callable[[Path], object]  # updates the pages of a leaderboards' folder
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:
-    """A finished row: the entry, its file on the board, the run's folder, and what the checks noticed."""
+    """A finished evaluation: the entry, its file on the board, the run's folder, and the findings."""
 
     entry: Entry
     path: Path
@@ -50,11 +49,11 @@ class EvaluationResult:
 
 @dataclass(frozen=True, slots=True)
 class EarlyProcesses:
-    """Processes that load their libraries before there is anything for them.
+    """Processes that load their libraries while the models are still being prepared.
 
     Attributes:
-        start: the engine's; None where it runs in this one.
-        reference: of what a reload is held to; None where nothing will be reloaded.
+        start: starts the engine's processes; None if the engine runs in this process.
+        reference: measures the references that verify a reload; None if nothing will be reloaded.
     """
 
     start: MultiGpuStarter | None = None
@@ -63,17 +62,19 @@ class EarlyProcesses:
 
 @contextmanager
 def start_early(
-    options: ScoringOptions, asked: TaskPlan, console: Console, models: int = 1
+    options: ScoringOptions, task_plan: TaskPlan, console: Console, models: int = 1
 ) -> Iterator[EarlyProcesses]:
-    """What can begin while the models are still looked for; processes that nobody needed are ended.
+    """Start processes while the models are still being prepared; end those that were not needed.
 
     Args:
         options: what is scored.
-        asked: of every model.
-        console: where to warn.
+        task_plan: shared by all models.
+        console: for warnings.
         models: how many there will be.
     """
-    start = fleet.build_starter(asked.engine, asked.options, options.gpus, len(asked.problems[1]), console.warn)
+    start = distributed.build_starter(
+        task_plan.engine, task_plan.options, options.gpus, len(task_plan.problems[1]), console.warn
+    )
     if start is None:
         yield EarlyProcesses()
         return
@@ -81,95 +82,105 @@ def start_early(
         processes.callback(start.close)
         start.begin()
         reference = None
-        if models > 1 and _supports_reload(asked.engine):
+        if models > 1 and _supports_reload(task_plan.engine):
             reference = processes.enter_context(ChildProcess(_REFERENCE_FUNCTION))
         yield EarlyProcesses(start, reference)
 
 
 def evaluate_plans(
-    seats: Sequence[EvaluationPlan], console: Console, began: float, render: Render, ahead: EarlyProcesses | None = None
+    plans: Sequence[EvaluationPlan],
+    console: Console,
+    start_time: float,
+    render: Render,
+    early_processes: EarlyProcesses | None = None,
 ) -> list[EvaluationResult]:
-    """Score every seat; a run that was finished before is reported and not repeated.
+    """Score every plan; report a run that was finished before and do not repeat it.
 
-    All seats ask the same engine with the same options. It is started once, where the first answer is wanted, and goes
-    from model to model by reloading weights where that can be proved; on several GPUs it is one process on each.
+    All plans use the same engine with the same options. It starts once, when the first answer is needed, and goes from
+    model to model by reloading weights if the reload can be verified; on several GPUs it is one process on each.
 
     Args:
-        seats: the models, the base first.
-        console: where to talk.
-        began: when the command began, so that preparing is counted.
-        render: brings the pages of the leaderboards' folder up to date, after every entry.
-        ahead: the processes that were begun before.
+        plans: one per model, the base first.
+        console: for messages and progress.
+        start_time: when the command began, so that preparation is counted.
+        render: updates the pages of the leaderboards' folder, after every entry.
+        early_processes: processes that were started before.
     """
-    folders = [plan.choose_run_folder(seat) for seat in seats]
-    phases = {"prepare": (perf_counter() - began) / len(seats)}
-    waiting = [seat for seat, folder in zip(seats, folders, strict=True) if not (folder / "entry.json").is_file()]
-    warm = EnginePool(waiting, console, ahead)
+    folders = [choose_run_folder(plan) for plan in plans]
+    phases = {"prepare": (perf_counter() - start_time) / len(plans)}
+    waiting = [plan for plan, folder in zip(plans, folders, strict=True) if not (folder / "entry.json").is_file()]
+    engine = EnginePool(waiting, console, early_processes)
     try:
-        pairs = zip(seats, folders, strict=True)
-        return [_evaluate_plan(seat, folder, warm, dict(phases), console, render) for seat, folder in pairs]
+        pairs = zip(plans, folders, strict=True)
+        return [_evaluate_plan(plan, folder, engine, dict(phases), console, render) for plan, folder in pairs]
     finally:
-        warm.close()
+        engine.close()
 
 
 class EnginePool:
-    """The engine of all seats, not started before it is needed.
+    """The engine of all plans, started when it is first needed.
 
     Attributes:
-        most: so many engines at most share the questions; None has as many as there are GPUs for.
+        most: the maximum number of engines that share the questions; None allows as many as there are GPUs for.
     """
 
     most: int | None = None
 
-    def __init__(self, seats: Sequence[EvaluationPlan], console: Console, ahead: EarlyProcesses | None = None) -> None:
-        self._seats = seats
+    def __init__(
+        self, plans: Sequence[EvaluationPlan], console: Console, early_processes: EarlyProcesses | None = None
+    ) -> None:
+        self._seats = plans
         self._screen = console
-        self._start = None if ahead is None else ahead.start
-        self._reference = None if ahead is None else ahead.reference
+        self._start = None if early_processes is None else early_processes.start
+        self._reference = None if early_processes is None else early_processes.reference
         self._warm: ReusableEngine | None = None
 
-    def generator(self, seat: EvaluationPlan) -> tuple[Generator, LoadInfo]:
-        """A generator that holds the seat's weights."""
+    def generator(self, plan: EvaluationPlan) -> tuple[Generator, LoadInfo]:
+        """Return a generator that holds the plan's weights."""
         if self._warm is None:
-            chosen = parse_options(
-                plugins.load_engine(seat.engine).Options, seat.options.options, f"engine {seat.engine}"
+            engine_options = parse_options(
+                plugins.load_engine(plan.engine).Options, plan.options.options, f"engine {plan.engine}"
             )
-            sequences = reload_reference.build_probe_sequences(seat.speech)
-            load = self._load(seat, chosen)
-            self._warm = ReusableEngine(load, chosen, self._references(sequences), sequences, self._screen.say)
-        self._screen.say(f"engine {seat.engine}: loading {seat.model.name}")
-        return self._warm.generator(seat.model)
+            sequences = reload_reference.build_probe_sequences(plan.speech)
+            load = self._load(plan, engine_options)
+            self._warm = ReusableEngine(load, engine_options, self._references(sequences), sequences, self._screen.say)
+        self._screen.say(f"engine {plan.engine}: loading {plan.model.name}")
+        return self._warm.generator(plan.model)
 
     def close(self) -> None:
-        """Give the memory back."""
+        """End the engine and release its memory."""
         if self._warm is not None:
             self._warm.close()
         if self._start is not None:
             self._start.close()
 
-    def _load(self, seat: EvaluationPlan, chosen: Any) -> Callable[[Model, Any], Generator]:
-        """What starts the engine: in this process, in one of its own, or one on each of several GPUs."""
+    def _load(self, plan: EvaluationPlan, engine_options: Any) -> Callable[[Model, Any], Generator]:
+        """Return what loads the engine: in this process, in one of its own, or in one on each of several GPUs."""
         if self._start is None:
-            most = self.most or max(len(each.exam.requests) for each in self._seats)
-            self._start = fleet.build_starter(seat.engine, chosen, seat.options.gpus, most, self._screen.warn)
+            max_engines = self.most or max(len(each.exam.requests) for each in self._seats)
+            self._start = distributed.build_starter(
+                plan.engine, engine_options, plan.options.gpus, max_engines, self._screen.warn
+            )
         if self._start is None:
-            return plugins.load_engine(seat.engine).load
-        # It loads its libraries while the references are made.
+            return plugins.load_engine(plan.engine).load
+        # The engine loads its libraries while the references are measured.
         self._start.begin()
         return self._start.load
 
     def _references(self, sequences: Sequence[Sequence[int]]) -> Mapping[str, ReferenceLogprobs]:
-        """What each model's own weights make of the probes, found before the engine takes the memory."""
-        # The probe's ids are those of one tokenizer; a model with another is loaded anew.
-        kin = [seat for seat in self._seats if seat.speech.tokenizer_sha256 == self._seats[0].speech.tokenizer_sha256]
-        places = {seat.model.weights_sha256: seat.model.folder for seat in kin if seat.model.weights_sha256}
-        if len(places) < 2 or not _supports_reload(self._seats[0].engine):
+        """Measure each model's log-probabilities of the probe sequences before the engine takes the memory."""
+        # The probe's ids belong to one tokenizer; models with another tokenizer restart the engine.
+        same_tokenizer = [
+            plan for plan in self._seats if plan.speech.tokenizer_sha256 == self._seats[0].speech.tokenizer_sha256
+        ]
+        folders = {plan.model.weights_sha256: plan.model.folder for plan in same_tokenizer if plan.model.weights_sha256}
+        if len(folders) < 2 or not _supports_reload(self._seats[0].engine):
             return {}
-        self._screen.say(f"references of {len(places)} models, to prove what the engine will hold")
-        asked = {"folders": [str(folder) for folder in places.values()], "sequences": sequences, "dtype": "bfloat16"}
+        self._screen.say(f"references of {len(folders)} models, to prove what the engine will hold")
+        request = {"folders": [str(folder) for folder in folders.values()], "sequences": sequences, "dtype": "bfloat16"}
         with self._reference or ChildProcess(_REFERENCE_FUNCTION) as reference:
-            found = reference.ask(asked)["references"]
-        return {digest: ReferenceLogprobs.of(**told) for digest, told in zip(places, found, strict=True)}
+            references = reference.ask(request)["references"]
+        return {digest: ReferenceLogprobs.of(**values) for digest, values in zip(folders, references, strict=True)}
 
 
 def _supports_reload(engine: str) -> bool:
@@ -177,95 +188,102 @@ def _supports_reload(engine: str) -> bool:
 
 
 def _evaluate_plan(
-    seat: EvaluationPlan, folder: Path, engine: EnginePool, phases: dict[str, float], console: Console, render: Render
+    plan: EvaluationPlan, folder: Path, engine: EnginePool, phases: dict[str, float], console: Console, render: Render
 ) -> EvaluationResult:
-    with runs.Run(folder, seat.settings) as run:
+    with runs.Run(folder, plan.settings) as run:
         done = folder / "entry.json"
         if done.is_file():
             console.say(f"{folder} was finished before; --again scores anew")
             entry, committed = (
                 entries.read_entry(done),
-                entry_builder.commit_completions(seat.exam.problems, run.finished, seat),
+                entry_builder.commit_completions(plan.exam.problems, run.finished, plan),
             )
             path = add_to_board(
-                entry, committed, folder, seat.options.leaderboards, render, _read_training_losses(seat)
+                entry, committed, folder, plan.options.leaderboards, render, _read_training_losses(plan)
             )
-            return EvaluationResult(entry, path, folder, (*seat.findings, *answers.find_degenerate_answers(committed)))
-        runs.write_problems(folder, seat.exam.problems)
-        tokens, answered = 0, len(run.finished) == len(seat.exam.problems)
-        if not answered or _needs_solutions(seat, folder):
+            return EvaluationResult(entry, path, folder, (*plan.findings, *answers.find_degenerate_answers(committed)))
+        runs.write_problems(folder, plan.exam.problems)
+        tokens, answered = 0, len(run.finished) == len(plan.exam.problems)
+        if not answered or _needs_solutions(plan, folder):
             try:
-                tokens, timed = generate_completions(seat, run, engine, console, measure=True)
+                tokens, timed = generate_completions(plan, run, engine, console, measure=True)
                 phases |= timed
             except BenchError as error:
                 if not answered or isinstance(error, NotFiniteError):
                     raise
                 console.warn(f"{solution_likelihood.WITHOUT_SOLUTIONS}: {error.what} ({error.way_out})")
-        return _store_result(seat, run, phases, tokens, console, render)
+        return _store_result(plan, run, phases, tokens, console, render)
 
 
 def generate_completions(
-    seat: EvaluationPlan, run: runs.Run, engine: EnginePool, console: Console, *, measure: bool = False
+    plan: EvaluationPlan, run: runs.Run, engine: EnginePool, console: Console, *, measure: bool = False
 ) -> tuple[int, dict[str, float]]:
-    """Generate what the run lacks: (tokens generated, seconds to load or reload, to prove and to generate).
+    """Generate the missing answers; return (tokens generated, seconds by phase: load, reload, proof, generate).
 
     Args:
-        seat: the model before its exam.
-        run: held by this process.
-        engine: of all seats.
-        console: where to talk.
-        measure: then measure the solutions too, after the last answer, so that no answer is touched by it.
+        plan: the model and its prepared task.
+        run: locked by this process.
+        engine: of all plans.
+        console: for progress.
+        measure: also measure the solutions, after the last answer, so that measuring affects no answer.
     """
-    generator, how = engine.generator(seat)
-    run.confirm(_collect_resolved_settings(generator, how))
-    evaluate.require_context(seat.exam, generator.context)
+    generator, load_info = engine.generator(plan)
+    run.confirm(_collect_resolved_settings(generator, load_info))
+    evaluate.require_context(plan.exam, generator.context)
     loaded = perf_counter()
-    with console.progress(seat.model.name, len(seat.exam.requests)) as bar:
-        tokens = evaluate.generate_completions(seat.exam, generator, run, seat.speech, lambda p: bar(p.done, p.tokens))
-    spent = {"load": how.load, "reload": how.reload, "proof": how.proof}
-    told = {name: seconds for name, seconds in spent.items() if seconds is not None}
-    told["generate"] = perf_counter() - loaded
-    if measure and _needs_solutions(seat, run.folder):
+    with console.progress(plan.model.name, len(plan.exam.requests)) as bar:
+        tokens = evaluate.generate_completions(plan.exam, generator, run, plan.speech, lambda p: bar(p.done, p.tokens))
+    spent = {"load": load_info.load, "reload": load_info.reload, "proof": load_info.proof}
+    seconds_by_phase = {name: seconds for name, seconds in spent.items() if seconds is not None}
+    seconds_by_phase["generate"] = perf_counter() - loaded
+    if measure and _needs_solutions(plan, run.folder):
         generated = perf_counter()
-        if solution_likelihood.measure_solutions(seat.exam, seat.speech, generator, run.folder, console):
-            told["solutions"] = perf_counter() - generated
-    return tokens, told
+        if solution_likelihood.measure_solutions(plan.exam, plan.speech, generator, run.folder, console):
+            seconds_by_phase["solutions"] = perf_counter() - generated
+    return tokens, seconds_by_phase
 
 
-def _needs_solutions(seat: EvaluationPlan, folder: Path) -> bool:
-    return solution_likelihood.is_missing(folder, seat.engine, seat.options.options)
+def _needs_solutions(plan: EvaluationPlan, folder: Path) -> bool:
+    return solution_likelihood.is_missing(folder, plan.engine, plan.options.options)
 
 
-def _collect_resolved_settings(generator: Generator, how: LoadInfo) -> dict[str, Value]:
-    """What the engine made of its options, and the hardware: a resumed run must meet all of it again."""
+def _collect_resolved_settings(generator: Generator, load_info: LoadInfo) -> dict[str, Value]:
+    """Collect the engine's resolved settings and the hardware; a resumed run must match all of them."""
     device, driver = provenance.describe_hardware(str(generator.settings.get("device", "cpu")))
-    found = {f"library {name}": version for name, version in provenance.list_library_versions().items()}
-    used = {f"setting {name}": value for name, value in generator.settings.items()}
-    path = {runs.WEIGHTS_SETTING: how.path} if how.path != "loaded" else {}
-    return {"version": generator.version, "hardware": device, "driver": driver, **found, **used, **path}
+    library_versions = {f"library {name}": version for name, version in provenance.list_library_versions().items()}
+    engine_settings = {f"setting {name}": value for name, value in generator.settings.items()}
+    load_path = {runs.WEIGHTS_SETTING: load_info.path} if load_info.path != "loaded" else {}
+    return {
+        "version": generator.version,
+        "hardware": device,
+        "driver": driver,
+        **library_versions,
+        **engine_settings,
+        **load_path,
+    }
 
 
 def _store_result(
-    seat: EvaluationPlan, run: runs.Run, phases: dict[str, float], tokens: int, console: Console, render: Render
+    plan: EvaluationPlan, run: runs.Run, phases: dict[str, float], tokens: int, console: Console, render: Render
 ) -> EvaluationResult:
-    """Grade, and write verdicts, completions and entry; the entry appears last and whole."""
-    began = perf_counter()
-    exam = seat.exam
-    verdicts = evaluate.judge_completions(exam.task, exam.problems, run.finished)
-    runs.write_judgements(run.folder, verdicts)
-    committed = entry_builder.commit_completions(exam.problems, run.finished, seat)
+    """Grade, then write judgements, completions and entry; the entry comes last and is written atomically."""
+    start_time = perf_counter()
+    prepared = plan.exam
+    judgements = evaluate.judge_completions(prepared.task, prepared.problems, run.finished)
+    runs.write_judgements(run.folder, judgements)
+    committed = entry_builder.commit_completions(prepared.problems, run.finished, plan)
     resolved = runs.read_json(run.folder / "engine.json")
-    phases["grade"] = perf_counter() - began
+    phases["grade"] = perf_counter() - start_time
     noticed = answers.find_degenerate_answers(committed)
-    for one in noticed:
-        console.warn(f"{seat.model.name}: [{one.code}] {one.message}")
-    seat = replace(seat, findings=(*seat.findings, *noticed))
+    for finding in noticed:
+        console.warn(f"{plan.model.name}: [{finding.code}] {finding.message}")
+    plan = replace(plan, findings=(*plan.findings, *noticed))
     result = entry_builder.build_result(
-        seat, verdicts, committed, resolved, solution_likelihood.read_summary(run.folder)
+        plan, judgements, committed, resolved, solution_likelihood.read_summary(run.folder)
     )
-    entry = entry_builder.build_entry(result, entry_builder.build_timings(exam, committed, phases, tokens))
-    path = add_to_board(entry, committed, run.folder, seat.options.leaderboards, render, _read_training_losses(seat))
-    return EvaluationResult(entry, path, run.folder, seat.findings)
+    entry = entry_builder.build_entry(result, entry_builder.build_timings(prepared, committed, phases, tokens))
+    path = add_to_board(entry, committed, run.folder, plan.options.leaderboards, render, _read_training_losses(plan))
+    return EvaluationResult(entry, path, run.folder, plan.findings)
 
 
 def add_to_board(
@@ -276,7 +294,7 @@ def add_to_board(
     render: Render,
     losses: bytes | None = None,
 ) -> Path:
-    """Let the run remember its entry, so that it never makes a second one, then add it to its board and pages.
+    """Store the entry in the run, so that the run never creates a second one, then add it to its board and pages.
 
     Raises:
         BenchError: the run has lost lines that the entry names.
@@ -298,12 +316,12 @@ def add_to_board(
 
 
 def read_losses(run: Path) -> bytes | None:
-    """The loss history that a run keeps of its weights, or None."""
+    """Read the loss history of the run's weights, or None."""
     path = run / LOSS_FILE
     return path.read_bytes() if path.is_file() else None
 
 
-def _read_training_losses(seat: EvaluationPlan) -> bytes | None:
-    """The history beside the folder of weights that a training wrote."""
-    trained = seat.training is not None and seat.training.candidate is not None
-    return read_losses(seat.model.folder.parent) if trained else None
+def _read_training_losses(plan: EvaluationPlan) -> bytes | None:
+    """Read the loss history next to the folder of weights that a training wrote, or None."""
+    trained = plan.training is not None and plan.training.candidate is not None
+    return read_losses(plan.model.folder.parent) if trained else None

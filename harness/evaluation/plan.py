@@ -1,6 +1,6 @@
-"""One model before one exam: everything that is worked out before an engine starts.
+"""Plan the evaluation of one model on one task: everything that is decided before an engine starts.
 
-All that could change an answer is gathered here as plain settings, so that a resumed run can be held to them.
+A plan collects all that could change an answer as plain settings, so that a resumed run can be checked against them.
 """
 
 import importlib.util
@@ -38,11 +38,11 @@ from baseline_bench.results.candidate import TrainingRecord
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringOptions:
-    """What is scored, how, and where results go: the options that every command which asks a model shares.
+    """The options shared by every command that scores a model: what is scored, how, and where results go.
 
     Attributes:
-        words: the command as it was typed, without secrets.
-        commit: of this program where it runs without its repository, or None.
+        words: the command as typed, without secrets.
+        commit: the commit of bench if it runs without its repository, or None.
     """
 
     model: str = argument("a name of `bench list models`, org/name[@revision], or a folder", "MODEL")
@@ -73,11 +73,11 @@ class ScoringOptions:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPlan:
-    """One model before one exam: all that was worked out before the engine starts.
+    """The plan for one model on one task: all that is decided before the engine starts.
 
     Attributes:
-        findings: what the checks noticed; refusals among them were accepted by the user.
-        identity: what the model is apart from its tensors.
+        findings: what the checks noticed; the user has accepted the refusals among them.
+        identity: digests of the model's configuration, tokenizer and template.
     """
 
     options: ScoringOptions
@@ -93,12 +93,12 @@ class EvaluationPlan:
 
 @dataclass(frozen=True, slots=True)
 class TaskPlan:
-    """What an order asks of whatever model.
+    """The part of a plan that does not depend on the model: task, items and engine.
 
     Attributes:
-        problems: every item, and the chosen ones.
-        why: this engine.
-        exams: what was made of the items for each tokenizer so far.
+        problems: (every item, the chosen items).
+        why: the reason for this engine.
+        exams: the prepared task for each tokenizer so far.
     """
 
     task: Task
@@ -108,22 +108,22 @@ class TaskPlan:
     options: Any
     exams: list[tuple[ModelTokenizer, PreparedTask]] = field(default_factory=list)
 
-    def exam(self, speech: ModelTokenizer, seed: int) -> PreparedTask:
-        """The items as token ids, made once for all models that share a tokenizer."""
-        known = next((exam for whose, exam in self.exams if whose is speech), None)
+    def exam(self, model_tokenizer: ModelTokenizer, seed: int) -> PreparedTask:
+        """Return the items as token ids, prepared once for all models that share a tokenizer."""
+        known = next((prepared for known_tokenizer, prepared in self.exams if known_tokenizer is model_tokenizer), None)
         if known is None:
-            known = evaluate.prepare_task(self.task, self.problems, speech, seed)
-            self.exams.append((speech, known))
+            known = evaluate.prepare_task(self.task, self.problems, model_tokenizer, seed)
+            self.exams.append((model_tokenizer, known))
         return known
 
 
-def plan_evaluation(options: ScoringOptions, console: Console, asked: TaskPlan | None = None) -> EvaluationPlan:
-    """Check the order, find the model, turn the items into token ids. Nothing is written and no weights are loaded."""
-    asked = asked or plan_task(options)
+def plan_evaluation(options: ScoringOptions, console: Console, task_plan: TaskPlan | None = None) -> EvaluationPlan:
+    """Check the options, find the model and tokenize the items; write nothing and load no weights."""
+    task_plan = task_plan or plan_task(options)
     console.say(f"model {options.model}: looking for it, fetching what is missing")
     with runs.explaining_write_errors(options.cache):
         model = registry.resolve_model(options.model, options.cache)
-    return plan_model(options, console, model, None, asked)
+    return plan_model(options, console, model, None, task_plan)
 
 
 def plan_model(
@@ -131,82 +131,82 @@ def plan_model(
     console: Console,
     model: Model,
     training: TrainingRecord | None,
-    asked: TaskPlan | None = None,
-    found: Sequence[Finding] = (),
+    task_plan: TaskPlan | None = None,
+    adapter_findings: Sequence[Finding] = (),
 ) -> EvaluationPlan:
-    """The same for a model that lies here already, such as one that was just trained.
+    """Plan the evaluation of a model that is already on disk, such as one that was just trained.
 
     Args:
         options: what is scored.
-        console: where to talk.
+        console: for messages.
         model: whole weights.
-        training: what made them, or None.
-        asked: of every model of the command; None works it out.
-        found: what checks of an adapter noticed before it was merged.
+        training: the record of the training that made them, or None.
+        task_plan: shared by every model of the command; None plans it here.
+        adapter_findings: findings about an adapter from before it was merged.
 
     Raises:
         BenchError: among others a finding that refuses the model and that the user has not accepted.
     """
-    from baseline_bench.models import (
-        identity,  # loads transformers
-        tokenizer,  # loads transformers
-    )
+    from baseline_bench.models import identity, tokenizer  # both load transformers
 
-    asked = asked or plan_task(options)
-    console.say(f"engine {asked.engine}: {asked.why}")
+    task_plan = task_plan or plan_task(options)
+    console.say(f"engine {task_plan.engine}: {task_plan.why}")
     model = replace(model, name=options.name or model.name)
-    speech = tokenizer.load_tokenizer(model)
-    described = identity.describe_model(model, speech)
-    _require_unused_name(model, described.identity, options.leaderboards)
-    noticed = [*found, *_check_unmerged_adapter(asked, model), *diagnose.diagnose_model(model, speech, asked.engine)]
+    model_tokenizer = tokenizer.load_tokenizer(model)
+    description = identity.describe_model(model, model_tokenizer)
+    _require_unused_name(model, description.identity, options.leaderboards)
+    noticed = [*adapter_findings, *_check_unmerged_adapter(task_plan, model)]
+    noticed += diagnose.diagnose_model(model, model_tokenizer, task_plan.engine)
     checked = _report_findings(options, console, model.name, noticed)
-    exam = asked.exam(speech, options.seed)
-    if speech.context is not None:
-        evaluate.require_context(exam, speech.context)
-    settings = {**_collect_run_settings(options, asked, model, speech, exam), **described.settings}
-    return EvaluationPlan(options, asked.engine, model, speech, exam, settings, training, checked, described.identity)
+    prepared = task_plan.exam(model_tokenizer, options.seed)
+    if model_tokenizer.context is not None:
+        evaluate.require_context(prepared, model_tokenizer.context)
+    settings = {**_collect_run_settings(options, task_plan, model, model_tokenizer, prepared), **description.settings}
+    return EvaluationPlan(
+        options, task_plan.engine, model, model_tokenizer, prepared, settings, training, checked, description.identity
+    )
 
 
 def _collect_run_settings(
-    options: ScoringOptions, asked: TaskPlan, model: Model, speech: ModelTokenizer, exam: PreparedTask
+    options: ScoringOptions, task_plan: TaskPlan, model: Model, model_tokenizer: ModelTokenizer, prepared: PreparedTask
 ) -> dict[str, Value]:
-    """What a resumed run must have in common with its beginning, besides the model's identity."""
+    """Collect what a resumed run must have in common with its first process, besides the model's identity."""
     return {
         "task": options.task,
-        "protocol": exam.protocol_sha256,
-        "prompts": digest_prompts(exam.requests),
-        "stop ids": " ".join(map(str, speech.manner.stop_ids)),
-        "limit": exam.limit,
-        "seed": exam.seed,
+        "protocol": prepared.protocol_sha256,
+        "prompts": digest_prompts(prepared.requests),
+        "stop ids": " ".join(map(str, model_tokenizer.manner.stop_ids)),
+        "limit": prepared.limit,
+        "seed": prepared.seed,
         "model": model.name,
         "weights": model.weights_sha256,
-        "engine": asked.engine,
-        **{f"option {key}": value for key, value in record_options(asked.options).items()},
-        # A run whose answers were graded with their thoughts does not resume.
-        **({} if speech.manner.thought is None else {"thought": speech.manner.thought}),
+        "engine": task_plan.engine,
+        **{f"option {key}": value for key, value in record_options(task_plan.options).items()},
+        # A run from a version that graded answers with their thoughts must not resume.
+        **({} if model_tokenizer.manner.thought is None else {"thought": model_tokenizer.manner.thought}),
     }
 
 
-def _check_unmerged_adapter(asked: TaskPlan, model: Model) -> list[Finding]:
-    """What is wrong with an adapter that the engine puts beside the weights instead of merging it into them."""
-    folder = getattr(asked.options, "adapter", None)
+def _check_unmerged_adapter(task_plan: TaskPlan, model: Model) -> list[Finding]:
+    """Check an adapter that the engine applies without merging it into the weights."""
+    folder = getattr(task_plan.options, "adapter", None)
     return [] if folder is None else diagnose.check_adapter(Path(folder), model)
 
 
 def _report_findings(
-    options: ScoringOptions, console: Console, name: str, found: Sequence[Finding]
+    options: ScoringOptions, console: Console, name: str, noticed: Sequence[Finding]
 ) -> tuple[Finding, ...]:
-    """Show what the checks noticed, and end where a finding refuses the model."""
+    """Print the findings, and raise RefusedError if one refuses the model."""
     with write_refusals_as_json(options, console):
-        findings.raise_refusals(name, found, options.accept)
-    for one in found:
-        console.warn(f"{name}: [{one.code}] {one.message}")
-    return tuple(found)
+        findings.raise_refusals(name, noticed, options.accept)
+    for finding in noticed:
+        console.warn(f"{name}: [{finding.code}] {finding.message}")
+    return tuple(noticed)
 
 
 @contextmanager
 def write_refusals_as_json(options: ScoringOptions, console: Console) -> Iterator[None]:
-    """Write the findings of a refusal as JSON, where the user asks for JSON."""
+    """Write the findings of a refusal as JSON if the user asks for JSON."""
     try:
         yield
     except RefusedError as error:
@@ -216,23 +216,23 @@ def write_refusals_as_json(options: ScoringOptions, console: Console) -> Iterato
 
 
 def plan_task(options: ScoringOptions) -> TaskPlan:
-    """Check what does not hang on a model: task, items, engine and its options."""
+    """Check what does not depend on a model: task, items, engine and its options."""
     findings.require_known_codes(options.accept)
     task = plugins.load_task(options.task)
-    engine, why = (options.engine, "as asked") if options.engine else choose_default_engine()
+    engine, reason = (options.engine, "as asked") if options.engine else choose_default_engine()
     module = plugins.load_engine(engine)
-    chosen = parse_options(module.Options, options.options, f"engine {engine}")
-    gpus.assign_gpus(module, chosen, options.gpus)  # refused here, not after hours of training
+    engine_options = parse_options(module.Options, options.options, f"engine {engine}")
+    gpus.assign_gpus(module, engine_options, options.gpus)  # refused here, not after hours of training
     require_measuring_engine(task, engine, module)
     problems = evaluate.select_problems(task, Split("test", mirror=options.mirror), options.limit, options.seed)
-    return TaskPlan(task, problems, engine, why, chosen)
+    return TaskPlan(task, problems, engine, reason, engine_options)
 
 
 def require_measuring_engine(task: Task, name: str, engine: Any) -> None:
-    """Refuse a task that compares likelihoods where the engine measures none.
+    """Refuse a task that compares likelihoods if the engine measures none.
 
     Raises:
-        BenchError: naming the task and the engine.
+        BenchError: names the task and the engine.
     """
     compares = getattr(task, "MEASURES", False) or getattr(task, "choices", None) is not None
     if compares and getattr(engine, "measures", None) is None:
@@ -240,40 +240,40 @@ def require_measuring_engine(task: Task, name: str, engine: Any) -> None:
         raise BenchError(what, "give --engine vllm or transformers")
 
 
-def choose_run_folder(sitting: EvaluationPlan) -> Path:
-    """Where this run lies: the unfinished or equal one of this name, else the next free number."""
-    options = sitting.options
+def choose_run_folder(plan: EvaluationPlan) -> Path:
+    """Choose the run's folder: an unfinished or identical run of this name, else the next free number."""
+    options = plan.options
     if options.run is not None and options.again:
         raise BenchError("--again and --run do not go together", "name a new folder with --run, or leave --run out")
     if options.run is not None:
         return options.run
-    part = "" if sitting.exam.limit is None else f"-{sitting.exam.limit}-seed{sitting.exam.seed}"
-    names = (Path(options.task).stem, sitting.model.name, sitting.engine)
+    part = "" if plan.exam.limit is None else f"-{plan.exam.limit}-seed{plan.exam.seed}"
+    names = (Path(options.task).stem, plan.model.name, plan.engine)
     stem = "-".join(map(entries.slugify, names)) + part
     number = 1
-    place: Path = options.runs / stem
-    while (place / "run.json").exists():
+    folder: Path = options.runs / stem
+    while (folder / "run.json").exists():
         finished, same = (
-            (place / "entry.json").exists(),
-            _read_run_settings(place) == runs.match_recorded_settings(place, sitting.settings),
+            (folder / "entry.json").exists(),
+            _read_run_settings(folder) == runs.match_recorded_settings(folder, plan.settings),
         )
         if (same and not (options.again and finished)) or not (finished or options.again):
             break
         number += 1
-        place = options.runs / f"{stem}-{number}"
-    return place
+        folder = options.runs / f"{stem}-{number}"
+    return folder
 
 
-def _read_run_settings(place: Path) -> object:
-    """What a run was started with; None where its record is damaged."""
+def _read_run_settings(folder: Path) -> object:
+    """Return the settings that a run was started with; None if its record is damaged."""
     try:
-        return runs.read_json(place / "run.json")["settings"]
+        return runs.read_json(folder / "run.json")["settings"]
     except (BenchError, KeyError, TypeError):
         return None
 
 
 def _require_unused_name(model: Model, identity: ModelIdentity, leaderboards: Path) -> None:
-    """Two models never share a name: noticed before anything is generated.
+    """Refuse a name that another model has, before anything is generated.
 
     Raises:
         BenchError: an entry of that name has other weights, or another configuration, tokenizer or template.
@@ -290,7 +290,7 @@ def _require_unused_name(model: Model, identity: ModelIdentity, leaderboards: Pa
 
 
 def choose_default_engine() -> tuple[str, str]:
-    """(name, why): vllm where a GPU and vllm are there, else transformers."""
+    """Return (name, reason): vllm if a GPU and vllm are available, else transformers."""
     if importlib.util.find_spec("vllm") is None:
         return "transformers", "vllm is not installed"
     import torch

@@ -1,8 +1,8 @@
-"""What a task version fixes, as one digest: items and their order, prompts, sampling, answer reader.
+"""Digest what a task version fixes: items and their order, prompts, sampling, answer reader.
 
-Two rows may be compared only where this digest is the same. A label such as "gsm8k-1shot@v1" stands for exactly one
-digest; the published labels are pinned in protocols.toml, so that a changed data set or an edited prompt is noticed
-before a single answer is generated.
+Two entries may be compared only if this digest is the same. A label such as "gsm8k-1shot@v1" means exactly one digest;
+published labels are pinned in protocols.toml, so that bench notices a changed data set or an edited prompt before it
+generates a single answer.
 """
 
 import hashlib
@@ -19,10 +19,10 @@ PINNED_FILE = Path(__file__).with_name("protocols.toml")
 
 
 def digest_protocol(task: Task, problems: Sequence[Problem]) -> str:
-    """Sha256 over label, reader, sampling and every item with its prompt and gold answer, in canonical JSON.
+    """Return the sha256 over label, reader, sampling and every item with its prompt and gold, in canonical JSON.
 
-    What it measures is part of it.
-    Where another's package makes the items, its name and version are in it too (`MADE_WITH`).
+    It includes the texts that a task measures. If another package generates the items, it also includes the package's
+    name and version (`MADE_WITH`).
 
     Raises:
         BenchError: the label is pinned to another digest.
@@ -35,35 +35,35 @@ def digest_protocol(task: Task, problems: Sequence[Problem]) -> str:
     }
     if (choices := getattr(task, "choices", None)) is not None:
         value["choices"] = [[*choices(p)] for p in problems]
-    if (asked := getattr(task, "asked_sha256", None)) is not None:
-        value["asked"] = [asked(p) for p in problems]
-    if (made_with := getattr(task, "MADE_WITH", None)) is not None:
-        value["made_with"] = made_with
-    found = records.digest(value)
-    fixed = read_pinned_digests().get(task.LABEL)
-    if fixed not in (None, found):
+    if (hash_requests := getattr(task, "asked_sha256", None)) is not None:
+        value["asked"] = [hash_requests(p) for p in problems]
+    if (generator_version := getattr(task, "MADE_WITH", None)) is not None:
+        value["made_with"] = generator_version
+    actual = records.digest(value)
+    pinned = read_pinned_digests().get(task.LABEL)
+    if pinned not in (None, actual):
         raise BenchError(
-            f"{task.LABEL} means protocol {fixed[:12]}, but these items, prompts and sampling are {found[:12]}",
+            f"{task.LABEL} means protocol {pinned[:12]}, but these items, prompts and sampling are {actual[:12]}",
             "the data set or the task file has changed: restore it, or give the task a new version in its LABEL",
         )
-    return found
+    return actual
 
 
 def read_pinned_digests() -> dict[str, str]:
-    """The digest that each published label stands for."""
-    return {label: str(fixed) for label, fixed in tomllib.loads(PINNED_FILE.read_text(encoding="utf-8")).items()}
+    """Read the pinned digest of each published label."""
+    return {label: str(digest) for label, digest in tomllib.loads(PINNED_FILE.read_text(encoding="utf-8")).items()}
 
 
 def digest_items(problems: Sequence[Problem]) -> str:
-    """Sha256 over ids, questions and gold answers in order: the same items under any prompt."""
+    """Return the sha256 over ids, questions and gold answers in order; it does not depend on the prompt."""
     return records.digest([[p.id, p.question, p.answer] for p in problems])
 
 
 def select_problems(problems: Sequence[Problem], limit: int | None, seed: int) -> list[Problem]:
-    """A seeded random subset of `limit` items in their own order; every item where limit is None.
+    """Select a seeded random subset of `limit` items, in their original order; every item if limit is None.
 
-    The first N items are never taken: a slice of the first 200 moved a real score by 4 points. Items are ranked by a
-    hash of seed and id, so that a smaller limit is part of a larger one and no random generator's version matters.
+    Never take the first N items: a slice of the first 200 changed a real score by 4 points. Items are ranked by a
+    hash of seed and id, so that a smaller subset is part of a larger one and no random generator's version matters.
 
     Raises:
         BenchError: the limit is not between 1 and the number of items.

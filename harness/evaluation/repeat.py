@@ -1,4 +1,4 @@
-"""One model asked again: what a child process does, sitting the same exam as its parent, and what both keep."""
+"""Repeat one model's evaluation in child processes that rebuild their parent's plan, and store the results."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,62 +9,60 @@ from typing import Any
 from baseline_bench.core.contracts import Generator
 from baseline_bench.core.display import Console
 from baseline_bench.core.types import Completion, Model, Problem, Request, Sampling
-from baseline_bench.evaluation import evaluate, pipeline, plan, protocol, runs
+from baseline_bench.evaluation import evaluate, pipeline, protocol, runs
 from baseline_bench.evaluation.engine_reuse import LoadInfo
-from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions
+from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions, plan_model
 
 SECONDS_FILE = "seconds.json"
 ALL, SHUFFLED = "all", "shuffled"
 
 
-def serialise_plan(seat: EvaluationPlan) -> dict[str, Any]:
-    """All that a child needs to sit the same exam, as JSON; the model lies here by now and is not looked for again."""
-    plain = {field.name: getattr(seat.options, field.name) for field in fields(ScoringOptions)} | {
-        "engine": seat.engine
+def serialise_plan(plan: EvaluationPlan) -> dict[str, Any]:
+    """Serialise as JSON what a child needs to rebuild the plan; it takes the model from its folder."""
+    plain = {field.name: getattr(plan.options, field.name) for field in fields(ScoringOptions)} | {
+        "engine": plan.engine
     }
-    model = {field.name: getattr(seat.model, field.name) for field in fields(Model)}
-    return {what: {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
-            for what, values in (("order", plain), ("model", model))}  # fmt: skip
+    model = {field.name: getattr(plan.model, field.name) for field in fields(Model)}
+    return {part: {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+            for part, values in (("order", plain), ("model", model))}  # fmt: skip
 
 
-def _restore_plan(told: Mapping[str, Any], console: Console) -> EvaluationPlan:
-    """The exam that `asked` tells of, in the child."""
-    options = told["order"]
-    places = {
-        key: Path(options[key]) for key in ("leaderboards", "runs", "mirror", "cache") if options[key] is not None
-    }
-    model = Model(**{**told["model"], "folder": Path(told["model"]["folder"])})
-    return plan.plan_model(ScoringOptions(**{**options, **places}), console, model, None)
+def _restore_plan(plan_json: Mapping[str, Any], console: Console) -> EvaluationPlan:
+    """Rebuild, in the child, the plan from the JSON of `serialise_plan`."""
+    options = plan_json["order"]
+    paths = {key: Path(options[key]) for key in ("leaderboards", "runs", "mirror", "cache") if options[key] is not None}
+    model = Model(**{**plan_json["model"], "folder": Path(plan_json["model"]["folder"])})
+    return plan_model(ScoringOptions(**{**options, **paths}), console, model, None)
 
 
-def generate_in_child(told: Mapping[str, Any], console: Console, _rank: int) -> None:
-    """In a child process: answer all that one run lacks."""
-    seat = _restore_plan(told, console)
-    engine = pipeline.EnginePool([seat], console)
+def generate_in_child(plan_json: Mapping[str, Any], console: Console, _rank: int) -> None:
+    """Generate, in a child process, one run's missing answers."""
+    plan = _restore_plan(plan_json, console)
+    engine = pipeline.EnginePool([plan], console)
     try:
-        _complete_run(seat, Path(told["folder"]), engine, console)
+        _complete_run(plan, Path(plan_json["folder"]), engine, console)
     finally:
         engine.close()
 
 
-def generate_passes_in_child(told: Mapping[str, Any], console: Console, _rank: int) -> None:
-    """In a child process: one engine, every pass after the other."""
-    seat = select_subset(_restore_plan(told, console), told["items"])
-    engine = _SingleEnginePool([seat], console)
+def generate_passes_in_child(plan_json: Mapping[str, Any], console: Console, _rank: int) -> None:
+    """Run, in a child process, all passes one after the other on one engine."""
+    plan = select_subset(_restore_plan(plan_json, console), plan_json["items"])
+    engine = _SingleEnginePool([plan], console)
     try:
-        generator, _ = engine.generator(seat)
-        # What an engine makes at its first answer is no part of any pass's time.
+        generator, _ = engine.generator(plan)
+        # The engine's setup at its first answer does not count in the time of any pass.
         list(
             evaluate.stream_completions(
-                seat.exam.requests[:1], generator, seat.exam.task.SAMPLING, seat.speech.manner.stop_ids
+                plan.exam.requests[:1], generator, plan.exam.task.SAMPLING, plan.speech.manner.stop_ids
             )
         )
-        for manner, folder in told["passes"]:
-            engine.size = int(manner.partition(" ")[2]) if manner.startswith("batch ") else None
-            requests = _shuffle_requests(seat) if manner == SHUFFLED else seat.exam.requests
-            settings = {**seat.settings, "pass": manner, "items": told["items"]}
+        for pass_name, folder in plan_json["passes"]:
+            engine.size = int(pass_name.partition(" ")[2]) if pass_name.startswith("batch ") else None
+            requests = _shuffle_requests(plan) if pass_name == SHUFFLED else plan.exam.requests
+            settings = {**plan.settings, "pass": pass_name, "items": plan_json["items"]}
             _complete_run(
-                replace(seat, exam=replace(seat.exam, requests=requests), settings=settings),
+                replace(plan, exam=replace(plan.exam, requests=requests), settings=settings),
                 Path(folder),
                 engine,
                 console,
@@ -73,33 +71,33 @@ def generate_passes_in_child(told: Mapping[str, Any], console: Console, _rank: i
         engine.close()
 
 
-def _complete_run(seat: EvaluationPlan, folder: Path, engine: pipeline.EnginePool, console: Console) -> None:
-    """Answer what a run lacks; its seconds are kept where this process answered all of it."""
-    with runs.Run(folder, seat.settings) as held:
-        whole = not held.finished
-        runs.write_problems(folder, seat.exam.problems)
-        _, timed = pipeline.generate_completions(seat, held, engine, console)
-        if whole:
+def _complete_run(plan: EvaluationPlan, folder: Path, engine: pipeline.EnginePool, console: Console) -> None:
+    """Generate a run's missing answers; store the seconds if this process generated all of them."""
+    with runs.Run(folder, plan.settings) as run:
+        nothing_done_before = not run.finished
+        runs.write_problems(folder, plan.exam.problems)
+        _, timed = pipeline.generate_completions(plan, run, engine, console)
+        if nothing_done_before:
             runs.write_json(folder / SECONDS_FILE, round(timed["generate"], 3))
 
 
 class _SingleEnginePool(pipeline.EnginePool):
-    """One engine for every pass, started once; `size` prompts are handed to it at a time, None for all at once."""
+    """One engine for all passes, started once; it gets `size` prompts at a time, None gives all at once."""
 
-    most = 1  # a batch of a size is one engine's
+    most = 1  # several engines would split a batch
     size: int | None = None
     _once: tuple[Generator, LoadInfo] | None = None
 
-    def generator(self, seat: EvaluationPlan) -> tuple[Generator, LoadInfo]:
-        """The same generator each time, asked in the manner of the moment."""
+    def generator(self, plan: EvaluationPlan) -> tuple[Generator, LoadInfo]:
+        """Return the same generator each time, with the current batch size."""
         if self._once is None:
-            self._once = super().generator(seat)
-        generator, how = self._once
-        return _BatchedGenerator(generator, self.size), how
+            self._once = super().generator(plan)
+        generator, load_info = self._once
+        return _BatchedGenerator(generator, self.size), load_info
 
 
 class _BatchedGenerator:
-    """A generator that is handed so many prompts at a time, and the next ones when all of these are answered."""
+    """A generator that gets `size` prompts at a time, and the next ones when all of these are answered."""
 
     def __init__(self, generator: Generator, size: int | None) -> None:
         self._generator = generator
@@ -109,13 +107,13 @@ class _BatchedGenerator:
         self.context = generator.context
 
     def __getattr__(self, name: str) -> Any:
-        """What else the generator can do, such as measuring, in its own manner."""
+        """Forward everything else, such as measuring, to the generator."""
         return getattr(self._generator, name)
 
     def complete(
         self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
     ) -> Iterator[tuple[str, Completion]]:
-        """What the generator yields, group by group."""
+        """Yield the generator's completions, group by group."""
         size = self._size or len(requests)
         for start in range(0, len(requests), size):
             yield from self._generator.complete(requests[start : start + size], sampling, stop_ids)
@@ -125,26 +123,26 @@ class _BatchedGenerator:
         self._generator.close()
 
 
-def select_subset(seat: EvaluationPlan, items: int) -> EvaluationPlan:
-    """The same seat before a seeded subset of its items."""
-    exam = seat.exam
-    chosen = protocol.select_problems(exam.problems, min(items, len(exam.problems)), seat.options.seed)
-    asked = {problem.id for problem in chosen}
-    requests = tuple(request for request in exam.requests if request.problem_id in asked)
-    partial = len(chosen) < exam.total
-    limit, seed = (len(chosen), seat.options.seed) if partial else (None, None)
-    return replace(seat, exam=replace(exam, problems=tuple(chosen), requests=requests, limit=limit, seed=seed))
+def select_subset(plan: EvaluationPlan, items: int) -> EvaluationPlan:
+    """Return the same plan on a seeded subset of its items."""
+    prepared = plan.exam
+    chosen = protocol.select_problems(prepared.problems, min(items, len(prepared.problems)), plan.options.seed)
+    selected_ids = {problem.id for problem in chosen}
+    requests = tuple(request for request in prepared.requests if request.problem_id in selected_ids)
+    partial = len(chosen) < prepared.total
+    limit, seed = (len(chosen), plan.options.seed) if partial else (None, None)
+    return replace(plan, exam=replace(prepared, problems=tuple(chosen), requests=requests, limit=limit, seed=seed))
 
 
-def _shuffle_requests(seat: EvaluationPlan) -> tuple[Request, ...]:
-    """Another order, the same on every machine."""
+def _shuffle_requests(plan: EvaluationPlan) -> tuple[Request, ...]:
+    """Return the requests in a shuffled order that is the same on every machine."""
     return tuple(
-        sorted(seat.exam.requests, key=lambda request: hashlib.sha256(f"order:{request.id}".encode()).digest())
+        sorted(plan.exam.requests, key=lambda request: hashlib.sha256(f"order:{request.id}".encode()).digest())
     )
 
 
 def is_complete(folder: Path, problems: Sequence[Problem]) -> bool:
-    """Every one of these items, and nothing else, is answered in a run's folder."""
+    """Return whether a run's folder answers exactly these items."""
     if not (folder / "completions.jsonl").is_file():
         return False
     return set(runs.read_completions(folder)) == {problem.id for problem in problems}

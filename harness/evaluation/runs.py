@@ -1,11 +1,11 @@
-"""The folder of one run: what was asked, what was answered, what was judged; a killed run goes on where it stood.
+"""The folder of one run: settings, problems, completions and judgements; a killed run resumes from it.
 
-run.json           the settings, fixed when the run begins; entry once it is complete
+run.json           the settings, fixed when the run begins; entry.json follows once the run is complete
 problems.jsonl     the chosen items: id, question, gold answer
-completions.jsonl  one finished answer a line, appended as it comes
-requests.jsonl     of items that take several requests one answer a line, until the item is whole
-solutions.jsonl    how likely each worked solution is, where it was measured
-verdicts.jsonl     one judgement a line, in item order
+completions.jsonl  one finished answer per line, appended as it arrives
+requests.jsonl     for items with several requests: one answer per line, until the item is complete
+solutions.jsonl    the likelihood of each worked solution, if measured
+verdicts.jsonl     one judgement per line, in item order
 """
 
 import errno
@@ -28,8 +28,8 @@ from baseline_bench.core.types import IDENTITY_PARTS, Completion, Judgement, Log
 
 T = TypeVar("T")
 SCHEMA = 1
-# Told where it is not the usual, and no reason to refuse a resumption: how an engine came to hold the weights, and how
-# many GPUs shared the questions, which moves no more than the engine's own noise.
+# Recorded only if not the default, and no reason to refuse to resume: how the engine loaded the weights, and how many
+# GPUs shared the questions, which changes answers no more than the engine's own noise.
 WEIGHTS_SETTING, GPUS_SETTING = "setting weights", "setting gpus"
 DEFAULT_SETTINGS: Mapping[str, Value] = {WEIGHTS_SETTING: "loaded", GPUS_SETTING: 1}
 _COMPLETIONS_FILE, _REQUESTS_FILE = "completions.jsonl", "requests.jsonl"
@@ -39,18 +39,18 @@ _START_AGAIN_ADVICE = "the run is damaged: start it anew with --again"
 
 
 class Run:
-    """One run's folder, held by one process at a time.
+    """The folder of one run, locked by one process at a time.
 
-    Opened with the settings of the run about to start: a fresh folder records them, an unfinished one must have the
-    same. Every completion is one line written with one call, so that a kill at any moment costs at most a torn last
-    line, which is dropped. A run that fails before its first answer leaves nothing.
+    A new folder records the settings; an unfinished one must have the same. Each completion is one line, written with
+    one call, so that a kill at any moment costs at most a torn last line, which is dropped. A run that fails before its
+    first answer leaves nothing.
 
     Args:
         folder: created if absent.
         settings: everything that could change an answer; equal settings mean the same run.
 
     Raises:
-        BenchError: another process holds the folder, it cannot be written, or it holds other settings.
+        BenchError: another process has locked the folder, it cannot be written, or it has other settings.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Value]) -> None:
@@ -72,7 +72,7 @@ class Run:
             raise
 
     def append(self, problem_id: str, completion: Completion) -> None:
-        """Keep one finished answer. Each problem is kept once.
+        """Store one finished answer; each problem is stored once.
 
         Raises:
             BenchError: the disk is full.
@@ -83,7 +83,7 @@ class Run:
         self.finished[problem_id] = completion
 
     def keep(self, request_id: str, completion: Completion) -> None:
-        """Keep the answer to one of several requests that a problem takes; `kept` has it after a kill.
+        """Store the answer to one of a problem's several requests; `kept` still has it after a kill.
 
         Raises:
             BenchError: the disk is full.
@@ -100,21 +100,21 @@ class Run:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def confirm(self, resolved: Mapping[str, Value]) -> None:
-        """Record what the engine made of its settings; a resumed run must meet the same engine, device and dtype.
+        """Record the engine's resolved settings; a resumed run must have the same engine, device and dtype.
 
         Raises:
-            BenchError: answers of this run were generated under other resolved settings.
+            BenchError: earlier answers of this run were generated with other resolved settings.
         """
         path = self.folder / "engine.json"
-        before: dict[str, Value] = read_json(path) if (self.finished or self.kept) and path.exists() else {}
-        if before:
-            _refuse_changed_settings(before, dict(resolved), self.folder)
-        told = {key: _merge_setting(key, before, resolved) for key in DEFAULT_SETTINGS}
-        unusual = {key: value for key, value in told.items() if value != DEFAULT_SETTINGS[key]}
+        previous: dict[str, Value] = read_json(path) if (self.finished or self.kept) and path.exists() else {}
+        if previous:
+            _refuse_changed_settings(previous, dict(resolved), self.folder)
+        values = {key: _merge_setting(key, previous, resolved) for key in DEFAULT_SETTINGS}
+        unusual = {key: value for key, value in values.items() if value != DEFAULT_SETTINGS[key]}
         write_json(path, {**{key: value for key, value in resolved.items() if key not in DEFAULT_SETTINGS}, **unusual})
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Close the files and unlock the folder."""
         self._file.close()
         os.close(self._lock)
 
@@ -137,17 +137,17 @@ class Run:
         if not path.exists():
             value = {"schema": SCHEMA, "started": current_time(), "key": self.key, "settings": self.settings}
             return write_json(path, value)
-        then = read_json(path)
-        return _refuse_changed_settings(then["settings"], self.settings, self.folder)
+        recorded = read_json(path)
+        return _refuse_changed_settings(recorded["settings"], self.settings, self.folder)
 
     def _completions(self, name: str) -> dict[str, Completion]:
-        """The answers in a file of this run, whose torn last line is cut off."""
+        """Read the answers in a file of this run and truncate a torn last line."""
         path = self.folder / name
         if not path.exists():
             return {}
-        kept = _read_lines(path, lambda value: (value["key"], value["id"], _decode_completion(value)))
-        finished = {problem_id: completion for _, problem_id, completion in kept}
-        if len(finished) < len(kept) or any(key != self.key for key, _, _ in kept):
+        complete_lines = _read_lines(path, lambda value: (value["key"], value["id"], _decode_completion(value)))
+        finished = {problem_id: completion for _, problem_id, completion in complete_lines}
+        if len(finished) < len(complete_lines) or any(key != self.key for key, _, _ in complete_lines):
             raise BenchError(f"{path} holds answers of another run", "move it away, or give --run DIR")
         with explaining_write_errors(self.folder), path.open("ab", buffering=0) as file:
             file.truncate(path.read_bytes().rfind(b"\n") + 1)
@@ -155,10 +155,10 @@ class Run:
 
 
 def lock_folder(folder: Path, *, wait: bool) -> int:
-    """Hold a folder against other processes until the descriptor that is returned is closed, however this one ends.
+    """Lock a folder against other processes until the returned descriptor is closed, however this process ends.
 
     Raises:
-        BenchError: another process holds it and `wait` is False.
+        BenchError: another process has locked it and `wait` is False.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -172,22 +172,22 @@ def lock_folder(folder: Path, *, wait: bool) -> int:
 
 
 def match_recorded_settings(folder: Path, settings: Mapping[str, Value]) -> dict[str, Value]:
-    """Today's settings as a run records them: a run finished by an older version does not know the model's identity."""
+    """Return the settings as a run recorded them; runs finished by older versions lack the model's identity."""
     if not (folder / "entry.json").is_file():
         return dict(settings)
     try:
-        then = read_json(folder / "run.json")["settings"]
+        recorded = read_json(folder / "run.json")["settings"]
         return {
             key: value
             for key, value in settings.items()
-            if _has_identity_settings(then) or not _is_identity_setting(key)
+            if _has_identity_settings(recorded) or not _is_identity_setting(key)
         }
     except (BenchError, KeyError, TypeError):
         return dict(settings)
 
 
 def read_completions(folder: Path) -> dict[str, Completion]:
-    """The finished answers of a run that need not be held: by problem id, a torn last line dropped."""
+    """Read a run's finished answers by problem id without locking it; drop a torn last line."""
     path = folder / "completions.jsonl"
     if not path.is_file():
         raise BenchError(f"no run in {folder}", "give the folder that a run printed as its files, or an entry's .json")
@@ -195,31 +195,31 @@ def read_completions(folder: Path) -> dict[str, Completion]:
 
 
 def write_problems(folder: Path, problems: Sequence[Problem]) -> None:
-    """Keep the chosen items, so that re-grading and reading need neither data set nor model."""
+    """Write the chosen items, so that re-grading and reading need neither data set nor model."""
     _write_lines(folder / "problems.jsonl", ({"id": p.id, "question": p.question, "gold": p.answer} for p in problems))
 
 
 def read_problems(folder: Path) -> list[Problem]:
-    """The chosen items of a run in item order; their solutions are not kept."""
+    """Read the chosen items of a run in item order; their solutions are not stored."""
     path = folder / "problems.jsonl"
     if not path.is_file():
         raise BenchError(f"no run in {folder}", "give the folder that a run printed as its files")
     return _read_lines(path, lambda value: Problem(value["id"], value["question"], value["gold"], ""))
 
 
-def write_judgements(folder: Path, verdicts: Sequence[Judgement]) -> None:
-    """Keep the judgements in item order."""
-    _write_lines(folder / "verdicts.jsonl", (asdict(v) for v in verdicts))
+def write_judgements(folder: Path, judgements: Sequence[Judgement]) -> None:
+    """Write the judgements in item order."""
+    _write_lines(folder / "verdicts.jsonl", (asdict(judgement) for judgement in judgements))
 
 
 def read_judgements(folder: Path) -> list[Judgement]:
-    """The judgements of a run in item order; none where it was never graded."""
+    """Read the judgements of a run in item order; empty if it was never graded."""
     path = folder / "verdicts.jsonl"
     return _read_lines(path, lambda value: Judgement(**value)) if path.is_file() else []
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a JSON file whole or not at all."""
+    """Write a JSON file atomically."""
     _write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
@@ -227,7 +227,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file of a run.
 
     Raises:
-        BenchError: it is absent or not JSON.
+        BenchError: the file is absent or not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -238,12 +238,12 @@ def read_json(path: Path) -> Any:
 
 
 def current_time() -> str:
-    """The time in UTC, ISO, to the second."""
+    """Return the current time in UTC, ISO format, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class explaining_write_errors:  # noqa: N801 - reads as a verb: `with writing(folder):`
-    """Turn what a full or locked disk says into one clear line."""
+class explaining_write_errors:  # noqa: N801 - reads as a verb: `with explaining_write_errors(folder):`
+    """A context that turns an OSError of a full or read-only disk into a BenchError."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -260,32 +260,32 @@ class explaining_write_errors:  # noqa: N801 - reads as a verb: `with writing(fo
 
 
 def _read_lines(path: Path, build: Callable[[Any], T]) -> list[T]:
-    """What the lines of a run's file stand for, a torn last line dropped.
+    """Build a value from each line of a run's file; drop a torn last line.
 
     Raises:
-        BenchError: a whole line is damaged.
+        BenchError: a complete line is damaged.
     """
-    made = []
+    values = []
     for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
         if line.endswith(b"\n"):
             try:
-                made.append(build(json.loads(line)))
+                values.append(build(json.loads(line)))
             except (ValueError, KeyError, TypeError) as error:
                 raise BenchError(f"{path}, line {number} is damaged", _START_AGAIN_ADVICE) from error
-    return made
+    return values
 
 
 def _encode_completion(completion: Completion) -> dict[str, object]:
-    told: dict[str, object] = {
+    fields: dict[str, object] = {
         "text": completion.text,
         "token_ids": list(completion.token_ids) if completion.token_ids is not None else None,
         "finish": completion.finish_reason,
     }
     if completion.answer_start:
-        told["answer_start"] = completion.answer_start
+        fields["answer_start"] = completion.answer_start
     if completion.likelihoods:
-        told["likelihoods"] = [[each.logprob, each.greedy, each.tokens] for each in completion.likelihoods]
-    return {**told, "more": [_encode_completion(draw) for draw in completion.more]} if completion.more else told
+        fields["likelihoods"] = [[each.logprob, each.greedy, each.tokens] for each in completion.likelihoods]
+    return {**fields, "more": [_encode_completion(draw) for draw in completion.more]} if completion.more else fields
 
 
 def _decode_completion(value: Mapping[str, Any]) -> Completion:
@@ -301,11 +301,13 @@ def _hash_settings(settings: Mapping[str, Value]) -> str:
     return hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _merge_setting(key: str, before: Mapping[str, Value], resolved: Mapping[str, Value]) -> Value:
-    """What a setting was in the processes that made one run: the one value, or each of them in its turn."""
-    now = resolved.get(key, DEFAULT_SETTINGS[key])
-    then = str(before.get(key, DEFAULT_SETTINGS[key])).split(VALUE_SEPARATOR) if before else []
-    return now if set(then) <= {str(now)} else VALUE_SEPARATOR.join(dict.fromkeys([*then, str(now)]))
+def _merge_setting(key: str, recorded: Mapping[str, Value], resolved: Mapping[str, Value]) -> Value:
+    """Return a setting over all processes of one run: the one value, or the values in order, joined."""
+    current = resolved.get(key, DEFAULT_SETTINGS[key])
+    previous = str(recorded.get(key, DEFAULT_SETTINGS[key])).split(VALUE_SEPARATOR) if recorded else []
+    return (
+        current if set(previous) <= {str(current)} else VALUE_SEPARATOR.join(dict.fromkeys([*previous, str(current)]))
+    )
 
 
 def _format_setting(key: str, settings: Mapping[str, Value]) -> str:
@@ -320,15 +322,15 @@ def _has_identity_settings(settings: Mapping[str, Value]) -> bool:
     return any(map(_is_identity_setting, settings))
 
 
-def _refuse_changed_settings(then: Mapping[str, Value], today: Mapping[str, Value], folder: Path) -> None:
-    if _has_identity_settings(today) and not _has_identity_settings(then):
+def _refuse_changed_settings(previous: Mapping[str, Value], current: Mapping[str, Value], folder: Path) -> None:
+    if _has_identity_settings(current) and not _has_identity_settings(previous):
         what = f"the unfinished run {folder} is by an older version, which did not record the model's configuration"
         raise BenchError(what, "start again with --again, or give --run DIR for a folder of its own")
-    keys = sorted({*then, *today} - DEFAULT_SETTINGS.keys())
+    keys = sorted({*previous, *current} - DEFAULT_SETTINGS.keys())
     changed = [
-        f"{k} was {_format_setting(k, then)}, now {_format_setting(k, today)}"
+        f"{k} was {_format_setting(k, previous)}, now {_format_setting(k, current)}"
         for k in keys
-        if then.get(k) != today.get(k)
+        if previous.get(k) != current.get(k)
     ]
     if changed:
         raise BenchError(

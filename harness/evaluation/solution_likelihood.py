@@ -1,6 +1,6 @@
-"""Measure how likely a loaded model finds the task's own worked solutions: a signal where exact match is near 0.
+"""Measure how likely a loaded model finds the task's own worked solutions: a signal if exact match is near 0.
 
-Each solution stands after its prompt as a training would put it there, the prompt being the very ids that were asked.
+Each solution follows its prompt as in training; the prompt has exactly the token ids of the request.
 """
 
 from collections.abc import Sequence
@@ -24,64 +24,66 @@ _SCORE_AGAIN = "score the model anew with --again"
 
 
 def should_measure(engine: str, pairs: Sequence[str]) -> bool:
-    """Whether an engine measures under these `key=value` options; one that says nothing of it does not."""
+    """Return whether an engine measures under these `key=value` options; one without `measures` does not."""
     module = plugins.load_engine(engine)
     measures = getattr(module, "measures", None)
     return measures is not None and bool(measures(parse_options(module.Options, pairs, f"engine {engine}")))
 
 
 def is_missing(run: Path, engine: str, pairs: Sequence[str]) -> bool:
-    """Whether a run is without what its engine would measure under these options."""
+    """Return whether a run lacks the solutions that its engine would measure under these options."""
     return not (run / solutions.SOLUTIONS_FILE).is_file() and should_measure(engine, pairs)
 
 
 def measure_solutions(
-    exam: PreparedTask, speech: ModelTokenizer, generator: Generator, run: Path, console: Console
+    prepared: PreparedTask, model_tokenizer: ModelTokenizer, generator: Generator, run: Path, console: Console
 ) -> bool:
-    """Measure every scored item's solution and keep the lines in the run's folder, whole or not at all.
+    """Measure every scored item's solution and write the lines to the run's folder atomically.
 
-    What cannot be measured is left out and said; the answers, which are what a row is about, stand.
+    If they cannot be measured, print why and leave them out; the answers remain valid.
 
     Returns:
         Whether they were measured here.
 
     Raises:
-        NotFiniteError: a log-probability is NaN or infinite, so that the answers are not to be believed either.
+        NotFiniteError: a log-probability is NaN or infinite, so that the answers cannot be trusted either.
     """
     if not isinstance(generator, LogprobGenerator):
         return False
-    if absent := sum(not problem.solution.strip() for problem in exam.problems):
-        console.say(f"solutions are not measured: {absent} of {len(exam.problems)} items have none")
+    if absent := sum(not problem.solution.strip() for problem in prepared.problems):
+        console.say(f"solutions are not measured: {absent} of {len(prepared.problems)} items have none")
         return False
-    if len(exam.requests) > len(exam.problems):
+    if len(prepared.requests) > len(prepared.problems):
         console.say("solutions are not measured: an item takes several requests")
         return False
     try:
-        asked = build_examples(exam, speech)
-        _require_context(asked, generator.context)
-        found = _measure_lines(asked, generator, console)
+        examples = build_examples(prepared, model_tokenizer)
+        _require_context(examples, generator.context)
+        lines = _measure_lines(examples, generator, console)
     except NotFiniteError:
         raise
     except BenchError as error:
         console.warn(f"{WITHOUT_SOLUTIONS}: {error.what} ({error.way_out})")
         return False
     with runs.explaining_write_errors(run):
-        write_atomically(run / solutions.SOLUTIONS_FILE, found)
+        write_atomically(run / solutions.SOLUTIONS_FILE, lines)
     return True
 
 
-def build_examples(exam: PreparedTask, speech: ModelTokenizer) -> list[TrainingExample]:
-    """Prompt and worked solution of every scored item, in item order, stop token included."""
-    found = []
-    for problem, request in zip(exam.problems, exam.requests, strict=True):
-        goes_on = starts_answer(exam.task.messages(problem))
-        solution = encode_completion(speech.tokenizer, speech.manner, problem.solution, goes_on=goes_on)
-        found.append(TrainingExample(problem.id, request.token_ids + solution, len(request.token_ids)))
-    return found
+def build_examples(prepared: PreparedTask, model_tokenizer: ModelTokenizer) -> list[TrainingExample]:
+    """Tokenize prompt and worked solution of every scored item, in item order, stop token included."""
+    examples = []
+    for problem, request in zip(prepared.problems, prepared.requests, strict=True):
+        goes_on = starts_answer(prepared.task.messages(problem))
+        solution = encode_completion(
+            model_tokenizer.tokenizer, model_tokenizer.manner, problem.solution, goes_on=goes_on
+        )
+        examples.append(TrainingExample(problem.id, request.token_ids + solution, len(request.token_ids)))
+    return examples
 
 
 def read_summary(run: Path) -> SolutionLikelihood | None:
-    """What the lines in a run's folder come to; None where nothing was measured.
+    """Summarise the lines in a run's folder; None if nothing was measured.
 
     Raises:
         BenchError: they are damaged.
@@ -91,7 +93,7 @@ def read_summary(run: Path) -> SolutionLikelihood | None:
 
 
 def read_lines(entry: Entry, run: Path) -> bytes | None:
-    """The lines that belong beside the entry of a run; None where it names none.
+    """Read the lines to store with the entry of a run; None if the entry names none.
 
     Raises:
         BenchError: the run has lost them.
@@ -104,9 +106,9 @@ def read_lines(entry: Entry, run: Path) -> bytes | None:
     return path.read_bytes()
 
 
-def _require_context(asked: list[TrainingExample], context: int) -> None:
-    # One more than it is long: vLLM always generates a token.
-    worst = max(asked, key=lambda row: len(row.token_ids))
+def _require_context(examples: list[TrainingExample], context: int) -> None:
+    # One token more than the text: vLLM always generates one.
+    worst = max(examples, key=lambda example: len(example.token_ids))
     if len(worst.token_ids) >= context:
         raise BenchError(
             f"prompt and solution of {worst.id} have {len(worst.token_ids)} tokens, the context has {context}",
@@ -114,15 +116,15 @@ def _require_context(asked: list[TrainingExample], context: int) -> None:
         )
 
 
-def _measure_lines(asked: list[TrainingExample], generator: LogprobGenerator, console: Console) -> bytes:
-    # Judged once the engine has told everything: what is left in flight would answer the next question.
-    found: dict[str, TokenLogprobs] = {}
+def _measure_lines(examples: list[TrainingExample], generator: LogprobGenerator, console: Console) -> bytes:
+    # Read all results before checking any: results left in flight would answer the next request.
+    logprobs_by_id: dict[str, TokenLogprobs] = {}
     tokens = 0
-    with console.progress("solutions", len(asked)) as bar:
-        for name, measured in generator.logprobs(asked):
-            found[name] = measured
+    with console.progress("solutions", len(examples)) as bar:
+        for name, measured in generator.logprobs(examples):
+            logprobs_by_id[name] = measured
             tokens += len(measured.logprobs)
-            bar(len(found), tokens)
+            bar(len(logprobs_by_id), tokens)
     return solutions.serialise_likelihoods(
-        [solutions.build_item_likelihood(row.id, found[row.id].logprobs) for row in asked]
+        [solutions.build_item_likelihood(example.id, logprobs_by_id[example.id].logprobs) for example in examples]
     )

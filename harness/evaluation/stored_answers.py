@@ -1,4 +1,4 @@
-"""The answers that a run or an entry keeps, each with its judgement."""
+"""Read the answers that a run or an entry stores, each with its judgement."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from baseline_bench.results.completions import decompress_file, parse_completion
 
 @dataclass(frozen=True, slots=True)
 class JudgedProblem:
-    """A problem with what was written and how it was judged."""
+    """A problem with its completion and judgement."""
 
     problem: Problem
     completion: Completion
@@ -23,47 +23,49 @@ class JudgedProblem:
 
 
 def read_judged_problems(path: Path) -> list[JudgedProblem]:
-    """Every answer of a run's folder, or of an entry's committed completions, with its verdict."""
+    """Read every answer of a run's folder, or of an entry's committed completions, with its judgement."""
     if path.suffix == ".json":
         return _read_committed(path)
     problems, completions = runs.read_problems(path), runs.read_completions(path)
-    verdicts = {v.problem_id: v for v in runs.read_judgements(path)}
-    done = [p for p in problems if p.id in completions]
-    unjudged = [p for p in done if p.id not in verdicts]
+    judgements = {judgement.problem_id: judgement for judgement in runs.read_judgements(path)}
+    done = [problem for problem in problems if problem.id in completions]
+    unjudged = [problem for problem in done if problem.id not in judgements]
     if unjudged:
         task = plugins.load_task(str(runs.read_json(path / "run.json")["settings"]["task"]))
-        verdicts |= {p.id: evaluate.judge_completion(task, p, completions[p.id]) for p in unjudged}
-    return [JudgedProblem(p, completions[p.id], verdicts[p.id]) for p in done]
+        judgements |= {
+            problem.id: evaluate.judge_completion(task, problem, completions[problem.id]) for problem in unjudged
+        }
+    return [JudgedProblem(problem, completions[problem.id], judgements[problem.id]) for problem in done]
 
 
 def find_task_name(path: Path) -> str | None:
-    """The name of the task that a run or an entry answers; None where no task here is of that name."""
+    """Return the name of a run's or an entry's task; None if no installed task has that name."""
     if path.suffix == ".json":
-        asked = entries.read_entry(path).result.task
-        return plugins.find_task_name(asked.name, asked.label)
+        record = entries.read_entry(path).result.task
+        return plugins.find_task_name(record.name, record.label)
     return str(runs.read_json(path / "run.json")["settings"]["task"])
 
 
 def _read_committed(path: Path) -> list[JudgedProblem]:
     entry = entries.read_entry(path)
-    beside = path.with_suffix(".jsonl.gz")
-    if not beside.is_file():
-        raise BenchError(f"no completions beside {path}", f"restore {beside.name} from git")
-    lines, bits = parse_completions(decompress_file(beside), str(beside)), entry.result.bits
+    completions_file = path.with_suffix(".jsonl.gz")
+    if not completions_file.is_file():
+        raise BenchError(f"no completions beside {path}", f"restore {completions_file.name} from git")
+    lines, bits = parse_completions(decompress_file(completions_file), str(completions_file)), entry.result.bits
     problems = [Problem(line.id, "", line.gold, "") for line in lines]
     completions = [restore_completion(line) for line in lines]
     task = regrading.find_reader_task(entry)
     if task is not None:
         return list(map(JudgedProblem, problems, completions, regrading.grade_completions(task, lines)))
-    # What a reader that is not here read is not in an entry; whether it was right is.
+    # An entry stores whether each answer is right, but not what an unavailable reader read.
     kinds = zip(*(hex_to_bits(each, len(lines)) for each in (bits.correct, bits.strict, bits.unread)), strict=True)
-    verdicts = [
+    judgements = [
         Judgement(line.id, None if unread else "?", "its own task", correct, strict, line.finish)
         for line, (correct, strict, unread) in zip(lines, kinds, strict=True)
     ]
-    return list(map(JudgedProblem, problems, completions, verdicts))
+    return list(map(JudgedProblem, problems, completions, judgements))
 
 
 def parse_number(task: Task, text: str) -> str | None:
-    """The number that a text is, in the reader's own spelling; None where it is none."""
+    """Return the number in a text, in the reader's own spelling; None if it has none."""
     return task.grade(Problem("gold", "", "0", ""), Completion(f"#### {text}", None, "stop")).answer

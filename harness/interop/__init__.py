@@ -1,4 +1,4 @@
-"""Reads and writes the formats of other tools: lm-eval and the Hugging Face hub.
+"""Compares stored completions with lm-eval's own judgements of them.
 
-Its public face is one module for each format; only commands import it.
+Its public face is one module for each tool; only commands import it.
 """

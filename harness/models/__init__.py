@@ -1,4 +1,4 @@
-"""Finds, reads, converts, tokenises, prompts, checks and merges model weights.
+"""Find, read, convert, check and merge models, and build their prompts.
 
-Its public face is `registry.resolve` for a name, `weights` for a folder, `tokenizer.load` and `merge.merge`.
+Start with `registry.resolve_model` (a name), `weights` (a folder), `tokenizer.load_tokenizer`, `merge.merge_adapter`.
 """

@@ -1,4 +1,4 @@
-"""Reads a LoRA adapter as PEFT writes it, by its files alone, and refuses what could not be folded exactly."""
+"""Read a LoRA adapter that PEFT wrote, from its files alone, and refuse any that cannot be merged exactly."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ WEIGHTS = ADAPTER_WEIGHTS
 
 _TENSOR_NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 _NUMPY_DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-# Keys that say how an adapter was made, or that are read below; any other that is set changes what it computes.
+# Keys that describe how an adapter was made, or that are read below; any other key that is set changes its output.
 _ORIGIN_KEYS = ("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type")
 _TARGET_KEYS = ("exclude_modules", "layers_pattern", "layers_to_transform", "megatron_core", "target_modules")
 _INITIALISATION_KEYS = (
@@ -44,10 +44,10 @@ _MERGE_WITH_PEFT = "merge it with PEFT's merge_and_unload and name the merged fo
 
 @dataclass(frozen=True, slots=True)
 class LoraPair:
-    """What is added to one tensor of the base: `scale * B @ A`.
+    """The update of one tensor of the base: `scale * B @ A`.
 
     Attributes:
-        target: the base's tensor, such as "model.layers.0.self_attn.q_proj.weight".
+        target: the tensor's name in the base, such as "model.layers.0.self_attn.q_proj.weight".
         a: lora_A, of shape rank x inputs.
         b: lora_B, of shape outputs x rank.
         alpha: numerator of the scale.
@@ -62,7 +62,7 @@ class LoraPair:
 
     @property
     def rank(self) -> int:
-        """The inner dimension."""
+        """The inner dimension of B @ A."""
         return self.a.shape[0]
 
     @property
@@ -73,14 +73,14 @@ class LoraPair:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """A LoRA adapter that can be folded.
+    """A LoRA adapter that can be merged.
 
     Attributes:
         folder: holds adapter_config.json and adapter_model.safetensors.
-        base: the model it says it was trained on; None where it does not say.
-        revision: of that model; None where it does not say.
+        base: the model that its configuration names as its base, or None.
+        revision: of that model, or None.
         pairs: sorted by target.
-        places: what its configuration says of the layers that it selects, by `_PLACES`' keys.
+        places: the configuration keys that select its layers (`_TARGET_KEYS`).
     """
 
     folder: Path
@@ -91,7 +91,7 @@ class Adapter:
 
     @property
     def sha256(self) -> str:
-        """Over the tensors as `weights.sha256` does: sorted by name, `name:dtype:shape:` and then bytes."""
+        """SHA-256 of the tensors, as `weights.digest_weights`: sorted by name, `name:dtype:shape:` and then bytes."""
         digest = hashlib.sha256()
         for tensor in sorted(_iterate_sides(self.pairs), key=lambda tensor: tensor.name):
             shape = "x".join(map(str, tensor.shape))
@@ -100,9 +100,9 @@ class Adapter:
         return digest.hexdigest()
 
     def unpaired(self, layers: Mapping[str, bool]) -> list[str]:
-        """The linear layers that the configuration selects and that have no pair, sorted.
+        """List, sorted, the linear layers that the configuration selects and that have no pair.
 
-        None where no pair is of any of these layers: the adapter then follows other names than transformers' own.
+        Empty if no pair targets any of these layers: the adapter then does not use transformers' names.
 
         Args:
             layers: the base's linear layers by name, and whether each is the head.
@@ -118,16 +118,16 @@ class Adapter:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder claims to be a PEFT adapter."""
+    """Return whether a folder holds a PEFT adapter's configuration."""
     return (folder / ADAPTER_CONFIG).is_file()
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """Read an adapter and make sure that it is a plain, whole, trained LoRA.
+    """Read an adapter and check that it is a plain, complete, trained LoRA.
 
     Raises:
-        BenchError: no adapter, a pickled one, a kind other than plain LoRA on linear layers, tensors that do not fit
-            together, numbers that are not finite, or an adapter that was never trained.
+        BenchError: no adapter, a pickled one, another kind than plain LoRA on linear layers, tensors that do not fit
+            together, numbers that are not finite, or an untrained adapter.
     """
     if not is_adapter(folder):
         state = f"holds no {ADAPTER_CONFIG}" if folder.is_dir() else "is no folder"
@@ -150,34 +150,34 @@ def read_adapter(folder: Path) -> Adapter:
 
 
 def require_fits_base(adapter: Adapter, base: Path, tensors: Mapping[str, Tensor], *, tied: bool) -> None:
-    """Make sure that every target is there.
+    """Check that the base holds every target tensor in the right shape.
 
     Args:
-        adapter: what is to be folded.
+        adapter: the adapter to merge.
         base: the base's folder, for the error.
         tensors: of the base, by name.
         tied: whether the base's configuration ties its head to its embedding.
 
     Raises:
-        BenchError: targets that the base lacks, holds in another shape or a quantised form, or ties to others.
+        BenchError: the base lacks a target, holds it in another shape or quantised, or ties it to another tensor.
     """
     problems = []
     for pair in adapter.pairs:
-        there = tensors.get(pair.target)
-        if pair.target == _HEAD and (tied or there is None):
+        base_tensor = tensors.get(pair.target)
+        if pair.target == _HEAD and (tied or base_tensor is None):
             problems.append(f"{_HEAD} is tied to the embedding, and what is added to one would change both")
-        elif there is None:
+        elif base_tensor is None:
             problems.append(f"the base has no {pair.target}")
-        elif there.shape != pair.shape:
-            problems.append(f"{pair.target} is {there.shape} in the base and {pair.shape} in the adapter")
-        elif there.dtype not in _NUMPY_DTYPES:
-            problems.append(f"{pair.target} is held in {there.dtype}")
+        elif base_tensor.shape != pair.shape:
+            problems.append(f"{pair.target} is {base_tensor.shape} in the base and {pair.shape} in the adapter")
+        elif base_tensor.dtype not in _NUMPY_DTYPES:
+            problems.append(f"{pair.target} is held in {base_tensor.dtype}")
     if problems:
         raise combine_problems(_shorten(problems), f"{adapter.folder} does not fit {base}", _suggest_fix(adapter, base))
 
 
 def _suggest_fix(adapter: Adapter, base: Path) -> str:
-    """What helps an adapter that does not fit its base, by the likeliest cause."""
+    """Suggest what helps an adapter that does not fit its base, by the likeliest cause."""
     targets = [pair.target for pair in adapter.pairs]
     if any(wrapper in target for target in targets for wrapper in _WRAPPERS):
         return (
@@ -190,41 +190,44 @@ def _suggest_fix(adapter: Adapter, base: Path) -> str:
     return f"it says that it was trained on {adapter.base}: give that with --base"
 
 
-def selects_layer(places: Mapping[str, Any], layer: str, *, is_head: bool = False) -> bool:
-    """Whether an adapter's configuration selects a linear layer, as `peft.tuners.tuners_utils` decides it.
+def selects_layer(target_config: Mapping[str, Any], layer: str, *, is_head: bool = False) -> bool:
+    """Return whether an adapter's configuration selects a linear layer, by the rules of `peft.tuners.tuners_utils`.
 
     See `check_target_module_exists` and `_maybe_include_all_linear_layers` there.
 
     Args:
-        places: what the configuration says under `_PLACES`' keys.
+        target_config: the values of the configuration's `_TARGET_KEYS`.
         layer: the layer's name in transformers' model.
-        is_head: whether it gives the logits: "all-linear" leaves it out.
+        is_head: whether it computes the logits: "all-linear" leaves it out.
     """
-    targets = places.get("target_modules")
-    if _matches_name(places.get("exclude_modules"), layer):
+    targets = target_config.get("target_modules")
+    if _matches_name(target_config.get("exclude_modules"), layer):
         return False
     if isinstance(targets, str):
         return not is_head if targets.lower() == "all-linear" else _matches_name(targets, layer)
-    if isinstance(targets, list) and layer in targets:  # by its whole name: then PEFT asks for no number
+    if isinstance(targets, list) and layer in targets:  # for a full name PEFT ignores layers_to_transform
         return True
-    return _matches_name(targets, layer) and _is_selected_block(places, layer)
+    return _matches_name(targets, layer) and _is_selected_block(target_config, layer)
 
 
 def _matches_name(names: object, layer: str) -> bool:
-    """Whether a regular expression fits a layer's whole name, or one of several names is its end."""
+    """Return whether a regular expression matches a layer's full name, or one of several names is its end."""
     if isinstance(names, str):
         return re.fullmatch(names, layer) is not None
     return isinstance(names, list) and any(layer == name or layer.endswith(f".{name}") for name in names)
 
 
-def _is_selected_block(places: Mapping[str, Any], layer: str) -> bool:
-    """Whether a layer is in one of the blocks that `layers_to_transform` numbers."""
-    wanted, patterns = places.get("layers_to_transform"), places.get("layers_pattern") or [r"[^.]*"]
-    if wanted is None or wanted == []:
+def _is_selected_block(target_config: Mapping[str, Any], layer: str) -> bool:
+    """Return whether a layer is in one of the blocks that `layers_to_transform` numbers."""
+    block_numbers, patterns = (
+        target_config.get("layers_to_transform"),
+        target_config.get("layers_pattern") or [r"[^.]*"],
+    )
+    if block_numbers is None or block_numbers == []:
         return True
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         if matched := re.match(rf"(?:^|.*?\.){pattern}\.(?P<number>\d+)\.", layer):
-            return int(matched["number"]) in ([wanted] if isinstance(wanted, int) else wanted)
+            return int(matched["number"]) in ([block_numbers] if isinstance(block_numbers, int) else block_numbers)
     return False
 
 
@@ -233,14 +236,14 @@ def _shorten(problems: list[str]) -> list[str]:
 
 
 def _find_unsupported(config: Mapping[str, Any]) -> list[str]:
-    """What the configuration sets that `scale * B @ A` on linear layers would leave out."""
-    found = [f"sets {key}" for key, value in config.items() if value and key not in _HARMLESS_KEYS]
+    """List the settings that `scale * B @ A` on linear layers does not reproduce."""
+    unsupported = [f"sets {key}" for key, value in config.items() if value and key not in _HARMLESS_KEYS]
     if config.get("bias", "none") != "none":
-        found.append(f"trains biases (bias = {config['bias']})")
+        unsupported.append(f"trains biases (bias = {config['bias']})")
     start = config.get("init_lora_weights", True)
     if isinstance(start, str) and start.lower().startswith(_BASE_CHANGING_INITS):
-        found.append(f"began with {start}, which changes the base's own weights")
-    return found
+        unsupported.append(f"began with {start}, which changes the base's own weights")
+    return unsupported
 
 
 def _find_malformed(config: Mapping[str, Any]) -> list[str]:
@@ -255,10 +258,10 @@ def _find_malformed(config: Mapping[str, Any]) -> list[str]:
         table = config.get(key) or {}
         if not isinstance(table, dict) or not all(_is_pattern(k) and sound(v) for k, v in table.items()):
             problems.append(f"{key} must give a number for each pattern")
-    numbers, places = config.get("layers_to_transform"), config.get("layers_pattern")
+    numbers, layer_patterns = config.get("layers_to_transform"), config.get("layers_pattern")
     if not all(type(number) is int for number in (numbers if isinstance(numbers, list) else [numbers or 0])):
         problems.append("layers_to_transform must number layers")
-    if not all(isinstance(place, str) and _is_pattern(place) for place in _as_list(places)):
+    if not all(isinstance(pattern, str) and _is_pattern(pattern) for pattern in _as_list(layer_patterns)):
         problems.append("layers_pattern must be regular expressions")
     return problems
 
@@ -295,9 +298,9 @@ def _read_pairs(folder: Path, config: Mapping[str, Any]) -> tuple[LoraPair, ...]
         else:
             sides.setdefault(matched["module"], {})[matched["side"]] = tensor
     pairs = []
-    for module, found in sorted(sides.items()):
+    for module, by_side in sorted(sides.items()):
         try:
-            pairs.append(_build_pair(module, found, config))
+            pairs.append(_build_pair(module, by_side, config))
         except ValueError as error:
             problems.append(f"{module} {error}")
     if problems:
@@ -307,15 +310,15 @@ def _read_pairs(folder: Path, config: Mapping[str, Any]) -> tuple[LoraPair, ...]
     return tuple(pairs)
 
 
-def _build_pair(module: str, found: Mapping[str, Tensor], config: Mapping[str, Any]) -> LoraPair:
-    """The two sides of one module.
+def _build_pair(module: str, by_side: Mapping[str, Tensor], config: Mapping[str, Any]) -> LoraPair:
+    """Build one module's pair from its two sides.
 
     Raises:
-        ValueError: they do not fit; the text ends the sentence that begins with the module's name.
+        ValueError: they do not fit; the message completes a sentence that begins with the module's name.
     """
-    if len(found) < 2:
-        raise ValueError(f"has a lora_{next(iter(found))} alone")
-    a, b = found["A"], found["B"]
+    if len(by_side) < 2:
+        raise ValueError(f"has a lora_{next(iter(by_side))} alone")
+    a, b = by_side["A"], by_side["B"]
     if not len(a.shape) == len(b.shape) == 2 or a.shape[0] != b.shape[1]:
         raise ValueError(f"has a lora_B of {b.shape} that does not fit its lora_A of {a.shape}")
     rank = _look_up_pattern(config.get("rank_pattern"), module, config["r"])
@@ -327,7 +330,7 @@ def _build_pair(module: str, found: Mapping[str, Tensor], config: Mapping[str, A
 
 
 def _look_up_pattern(table: Mapping[str, Any] | None, module: str, default: Any) -> Any:
-    """The first pattern that fits the end of a module's name decides, as in PEFT."""
+    """Return the value of the first pattern that matches the end of a module's name, as in PEFT."""
     fitting = (value for key, value in (table or {}).items() if re.match(rf"(.*\.)?({key})$", module))
     return next(fitting, default)
 
@@ -377,7 +380,7 @@ def _iterate_sides(pairs: tuple[LoraPair, ...]) -> Iterator[Tensor]:
 
 
 def _read_stored(tensor: Tensor) -> npt.NDArray[Any]:
-    """The numbers as they lie in the file; bf16, which numpy lacks, as 16-bit integers."""
+    """Read the numbers in their stored dtype; bf16, which numpy lacks, as 16-bit integers."""
     kind = np.dtype(_NUMPY_DTYPES[tensor.dtype])
     return np.fromfile(tensor.file, kind, tensor.size // kind.itemsize, offset=tensor.begin)
 

@@ -1,4 +1,4 @@
-"""What a model's files alone show that would make it score wrongly; the same checks before every run and in doctor."""
+"""Find faults in a model's files that would make it score wrongly; every run and `bench doctor` use these checks."""
 
 import importlib.util
 import json
@@ -14,7 +14,7 @@ from baseline_bench.core.types import Model
 from baseline_bench.models import adapter, template_checks, weights
 from baseline_bench.models.tokens import ModelTokenizer
 
-# An exponent of ones is infinity or NaN; the bits are looked at as they lie, for numpy has no bf16.
+# An exponent of all ones is infinity or NaN. The raw bits are checked, because numpy has no bf16.
 _EXPONENTS = {
     "BF16": ("<u2", 0x7F80),
     "F16": ("<u2", 0x7C00),
@@ -25,103 +25,103 @@ _HEAD_NAME, _EMBEDDINGS = "lm_head.weight", ("embed_tokens.weight", "wte.weight"
 _BLOCK = 2**24
 
 
-def diagnose_model(looked_at: Model, speech: ModelTokenizer, engine: str) -> list[Finding]:
-    """Every check of whole weights, their configuration, tokenizer and chat template; nothing is loaded.
+def diagnose_model(model: Model, model_tokenizer: ModelTokenizer, engine: str) -> list[Finding]:
+    """Check a model's weights, configuration, tokenizer and chat template, without loading it.
 
     Args:
-        looked_at: a whole checkpoint; see `weights.inspect` for what makes it one.
-        speech: its tokenizer and manner.
-        engine: the name of what would load it.
+        model: a whole checkpoint, as `weights.inspect_checkpoint` checks it.
+        model_tokenizer: its tokenizer and prompt format.
+        engine: the name of the engine that would load it.
     """
     return [
-        *check_weights(looked_at.folder, engine),
-        *template_checks.check_prompt_format(speech, looked_at),
-        *check_end_token(looked_at.folder, speech),
+        *check_weights(model.folder, engine),
+        *template_checks.check_prompt_format(model_tokenizer, model),
+        *check_end_token(model.folder, model_tokenizer),
     ]
 
 
 def check_weights(folder: Path, engine: str) -> list[Finding]:
-    """What is wrong with whole weights: tensors too many or too few, NaN, a head with numbers that are not used.
+    """Check whole weights for extra or missing tensors, NaN, and a saved head that engines ignore.
 
     Args:
-        folder: a whole checkpoint; see `weights.inspect` for what makes it one.
-        engine: the name of what would load it.
+        folder: a whole checkpoint, as `weights.inspect_checkpoint` checks it.
+        engine: the name of the engine that would load it.
     """
     tensors = weights.read_tensors(folder)
-    found = _compare_tensors(folder, tensors, engine)
+    findings = _compare_tensors(folder, tensors, engine)
     wrong = [tensor.name for tensor in tensors if not _is_finite(tensor)]
     if wrong:
         message = f"{len(wrong)} tensors hold NaN or infinity, {wrong[0]} first: train again with a lower learning rate"
-        found.append(build_finding("weights-not-finite", message))
-    return [*found, *_check_head(folder, {tensor.name: tensor for tensor in tensors})]
+        findings.append(build_finding("weights-not-finite", message))
+    return [*findings, *_check_head(folder, {tensor.name: tensor for tensor in tensors})]
 
 
 def _compare_tensors(folder: Path, tensors: Sequence[weights.Tensor], engine: str) -> list[Finding]:
-    """What `tensor_check` finds; nothing without torch, where the weights are a server's to load."""
+    """Run `tensor_check`, except without torch, where a server loads the weights."""
     if importlib.util.find_spec("torch") is None:
         return []
     from baseline_bench.models import tensor_check  # loads torch
 
-    found: list[Finding] = tensor_check.check_tensors(folder, tensors, engine)
-    return found
+    findings: list[Finding] = tensor_check.check_tensors(folder, tensors, engine)
+    return findings
 
 
 def check_adapter(folder: Path, base: Model, named: str | None = None) -> list[Finding]:
-    """What is wrong with an adapter: files that cannot be used, pairs that it lacks, another revision of its base.
+    """Check an adapter for unusable files, missing pairs, and another revision of its base.
 
     Args:
-        folder: as PEFT writes it.
-        base: the model that it is to be merged into.
-        named: as the user or the adapter calls that model, which may end in `@revision`.
+        folder: a PEFT folder.
+        base: the model to merge it into.
+        named: that model's name as the user or the adapter gave it, perhaps with `@revision`.
     """
     try:
         tensors = {tensor.name: tensor for tensor in weights.read_tensors(base.folder)}
-        found = adapter.read_adapter(folder)
-        adapter.require_fits_base(found, base.folder, tensors, tied=_is_head_tied(base.folder) is True)
+        lora = adapter.read_adapter(folder)
+        adapter.require_fits_base(lora, base.folder, tensors, tied=_is_head_tied(base.folder) is True)
     except BenchError as error:
         return [build_finding("unusable", str(error))]
-    return [*_check_missing_pairs(found, base), *_check_base_revision(found, base, named)]
+    return [*_check_missing_pairs(lora, base), *_check_base_revision(lora, base, named)]
 
 
-def _check_missing_pairs(found: adapter.Adapter, base: Model) -> Iterator[Finding]:
-    """Whether a linear layer that the adapter's configuration selects has no pair."""
+def _check_missing_pairs(lora: adapter.Adapter, base: Model) -> Iterator[Finding]:
+    """Check that every linear layer that the adapter's configuration selects has a pair."""
     if importlib.util.find_spec("torch") is None:
         return
     from baseline_bench.models import tensor_check  # loads torch
 
     layers = tensor_check.list_linear_layers(base.folder)
-    if lacking := found.unpaired(layers):
+    if lacking := lora.unpaired(layers):
         message = (
-            f"{found.folder} has no pair for {len(lacking)} of the layers that its configuration selects in the base, "
+            f"{lora.folder} has no pair for {len(lacking)} of the layers that its configuration selects in the base, "
             f"{lacking[0]} first: copy the whole adapter, or save it again with PEFT's save_pretrained"
         )
         yield build_finding("adapter-incomplete", message)
 
 
-def _check_base_revision(found: adapter.Adapter, base: Model, named: str | None) -> Iterator[Finding]:
-    """Whether the adapter names another revision of its base; a snapshot folder of the hub's cache bears its own."""
-    wanted = found.revision
-    if wanted in (None, "", "main") or (named is not None and named.endswith(f"@{wanted}")):
+def _check_base_revision(lora: adapter.Adapter, base: Model, named: str | None) -> Iterator[Finding]:
+    """Check that the adapter names this revision of its base; a hub snapshot folder's name is its revision."""
+    revision = lora.revision
+    if revision in (None, "", "main") or (named is not None and named.endswith(f"@{revision}")):
         return
-    place = base.folder.resolve()
-    here = base.revision or (place.name if place.parent.name == "snapshots" else None)
-    if here is not None and here.startswith(str(wanted)):
+    snapshot = base.folder.resolve()
+    base_revision = base.revision or (snapshot.name if snapshot.parent.name == "snapshots" else None)
+    if base_revision is not None and base_revision.startswith(str(revision)):
         return
     message = (
-        f"{found.folder} was trained on revision {wanted} of {found.base}, and the base at hand is "
-        f"{'of no known revision' if here is None else here}: give --base {found.base}@{wanted}"
+        f"{lora.folder} was trained on revision {revision} of {lora.base}, and the base at hand is "
+        f"{'of no known revision' if base_revision is None else base_revision}: give --base {lora.base}@{revision}"
     )
     yield build_finding("adapter-revision", message)
 
 
 def compare_tokenizers(own: ModelTokenizer, base: ModelTokenizer) -> list[Finding]:
-    """How a candidate's own tokenizer differs from its base's: another chat template, tokens that the base lacks."""
+    """Report how a candidate's tokenizer differs from its base's: another chat template, additional tokens."""
     findings = []
     if own.manner.template_sha256 != base.manner.template_sha256:
-        one, other = (told.manner.template_sha256 for told in (own, base))
+        own_digest, base_digest = (each.manner.template_sha256 for each in (own, base))
         message = (
-            f"its chat template is not its base's ({_shorten_digest(one)}, its base's is "
-            f"{_shorten_digest(other)}): put the template "
+            f"its chat template is not its base's ({_shorten_digest(own_digest)}, its base's is "
+            f"{_shorten_digest(base_digest)}): put the template "
             "that it was trained with into the folder that is scored, and score the base with its own"
         )
         findings.append(build_finding("template-not-base", message))
@@ -136,25 +136,28 @@ def compare_tokenizers(own: ModelTokenizer, base: ModelTokenizer) -> list[Findin
     return findings
 
 
-def check_end_token(folder: Path, told: ModelTokenizer) -> list[Finding]:
-    """Whether the token that ends an answer can be written; see `_end_of_answer`."""
-    return [build_finding("end-token-untrained", message) for message in _describe_end_token_problems(folder, told)]
+def check_end_token(folder: Path, model_tokenizer: ModelTokenizer) -> list[Finding]:
+    """Check that the model can write the token that ends an answer; see `_describe_end_token_problems`."""
+    return [
+        build_finding("end-token-untrained", message)
+        for message in _describe_end_token_problems(folder, model_tokenizer)
+    ]
 
 
-def _describe_end_token_problems(folder: Path, told: ModelTokenizer) -> list[str]:
-    """Whether the token that ends an answer can be written at all, by its row of the output matrix.
+def _describe_end_token_problems(folder: Path, model_tokenizer: ModelTokenizer) -> list[str]:
+    """Describe why the end-of-answer token cannot be written, by its row of the output matrix.
 
-    A row that is zero, missing or also another token's is as it was made when the vocabulary was enlarged.
+    A row that is zero, missing or equal to another token's was never trained after the vocabulary was enlarged.
 
     Args:
         folder: a whole checkpoint.
-        told: its tokenizer and manner.
+        model_tokenizer: its tokenizer and prompt format.
     """
     matrix = _find_output_matrix(folder)
     if matrix is None or matrix.dtype not in _EXPONENTS or len(matrix.shape) != 2:
         return []
-    end = told.manner.end_id
-    token = f"its end-of-answer token {end} {told.tokenizer.decode([end], skip_special_tokens=False)}"
+    end = model_tokenizer.manner.end_id
+    token = f"its end-of-answer token {end} {model_tokenizer.tokenizer.decode([end], skip_special_tokens=False)}"
     if end >= matrix.shape[0]:
         return [
             f"{token} is none of the {matrix.shape[0]} rows of {matrix.name}, and can never be written: enlarge the "
@@ -194,12 +197,12 @@ def _find_embedding(tensors: Mapping[str, weights.Tensor]) -> weights.Tensor | N
 
 
 def _is_head_tied(folder: Path) -> bool | None:
-    """Whether the head is the embedding, by config.json or else by its class's default; None where nobody knows."""
+    """Return whether the head is the embedding, by config.json or else its class's default; None if unknown."""
     config = _read_config(folder)
     inner = config.get("text_config")
-    told = (inner if isinstance(inner, dict) else {}).get("tie_word_embeddings", config.get("tie_word_embeddings"))
-    if isinstance(told, bool) or importlib.util.find_spec("torch") is None:
-        return told if isinstance(told, bool) else None
+    tied = (inner if isinstance(inner, dict) else {}).get("tie_word_embeddings", config.get("tie_word_embeddings"))
+    if isinstance(tied, bool) or importlib.util.find_spec("torch") is None:
+        return tied if isinstance(tied, bool) else None
     from baseline_bench.models import tensor_check  # loads torch
 
     default: bool | None = tensor_check.ties_head_by_default(folder)
@@ -230,7 +233,7 @@ def _are_equal(one: weights.Tensor, other: weights.Tensor) -> bool:
 
 
 def _map_bits(tensor: weights.Tensor) -> npt.NDArray[Any]:
-    """The numbers' bits as they lie in the file, not read before they are looked at."""
+    """Map the numbers' raw bits from the file; access reads them."""
     kind = np.dtype(_EXPONENTS[tensor.dtype][0])
     return np.memmap(tensor.file, kind, "r", offset=tensor.begin, shape=(tensor.size // kind.itemsize,))
 

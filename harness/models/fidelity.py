@@ -1,4 +1,4 @@
-"""What merging did to a model's predictions: the merged model as it is served against base plus adapter in fp32."""
+"""Measure how merging changed a model's predictions: the merged model as served against base plus adapter in fp32."""
 
 import gc
 import warnings
@@ -28,14 +28,14 @@ _BLOCK = 2**26  # numbers: 256 MiB in fp32
 
 @dataclass(frozen=True, slots=True)
 class FidelityOptions:
-    """How two models are compared.
+    """Options for comparing the merged and the unmerged model.
 
     Attributes:
         dtype: in which the merged model is served.
-        quantised: "nf4" where the adapter was trained over a base in that form.
-        double_quantization: of that form: whether its constants were quantised too.
-        last: positions of each sequence at most, counted from its end.
-        device: cuda or cpu; None takes cuda where it is there.
+        quantised: "nf4" if the adapter was trained over a base in NF4.
+        double_quantization: whether that form's constants were quantised too.
+        last: compare at most so many positions at the end of each sequence.
+        device: cuda or cpu; None takes cuda if available.
     """
 
     dtype: str = "bfloat16"
@@ -59,8 +59,8 @@ class Fidelity:
 
     Attributes:
         mean_kl: KL(unmerged || merged) of the next token, in nats, mean over the positions.
-        greedy_agreement: share of positions where both find the same token likeliest.
-        positions: how many were compared.
+        greedy_agreement: share of positions where both have the same likeliest token.
+        positions: number of positions compared.
     """
 
     mean_kl: float
@@ -71,14 +71,14 @@ class Fidelity:
 def measure_fidelity(
     base: Path, adapter: Path, merged: Path, sequences: Sequence[Sequence[int]], options: FidelityOptions
 ) -> Fidelity:
-    """Compare, teacher-forced, over the last positions of each sequence; one model is in memory at a time.
+    """Compare both, teacher-forced, over the last positions of each sequence, with one model in memory at a time.
 
     Args:
         base: the adapter's base.
         adapter: a PEFT folder.
-        merged: what `baseline_bench.models.merge.merge_adapter` made of them.
+        merged: the folder that `baseline_bench.models.merge.merge_adapter` wrote.
         sequences: token ids as the models would see them, BOS included.
-        options: how.
+        options: how to compare.
 
     Raises:
         BenchError: no sequence, a model that cannot be loaded, a missing library, or too little memory.
@@ -88,18 +88,18 @@ def measure_fidelity(
         raise BenchError("there is no probe to compare the merged model on", "give at least one prompt")
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     positions = sum(min(len(ids), options.last) for ids in probes)
-    words = AutoConfig.from_pretrained(base, local_files_only=True).get_text_config().vocab_size
-    machine.require_memory(4 * positions * words, f"comparing {positions} positions over {words} tokens")
+    vocabulary = AutoConfig.from_pretrained(base, local_files_only=True).get_text_config().vocab_size
+    machine.require_memory(4 * positions * vocabulary, f"comparing {positions} positions over {vocabulary} tokens")
     try:
-        before = list(_compute_logits(_load_unmerged(base, adapter, device, options), probes, options.last))
+        references = list(_compute_logits(_load_unmerged(base, adapter, device, options), probes, options.last))
         gc.collect()  # adapted layers and their model refer to each other
         divergence, agreed = 0.0, 0
-        for wanted, found in zip(
-            before, _compute_logits(_load_merged(merged, device, options), probes, options.last), strict=True
+        for reference, served in zip(
+            references, _compute_logits(_load_merged(merged, device, options), probes, options.last), strict=True
         ):
-            parts = zip(torch.split(wanted, _KL_ROWS), torch.split(found, _KL_ROWS), strict=True)
+            parts = zip(torch.split(reference, _KL_ROWS), torch.split(served, _KL_ROWS), strict=True)
             divergence += sum(float(_compute_kl(*part).sum()) for part in parts)
-            agreed += int((wanted.argmax(-1) == found.argmax(-1)).sum())
+            agreed += int((reference.argmax(-1) == served.argmax(-1)).sum())
     except torch.OutOfMemoryError as error:
         raise BenchError(
             f"comparing the merged model does not fit on {device}", "give fewer or shorter probes"
@@ -113,34 +113,36 @@ def measure_fidelity(
 
 
 def _load_unmerged(base: Path, adapter: Path, device: torch.device, options: FidelityOptions) -> Any:
-    """Base and adapter side by side in fp32; a base in 4 bits as transformers loads it, taken out again."""
+    """Load the base in fp32 with its adapter, unmerged; quantise and dequantise a 4-bit base first."""
     if options.quantised is None:
         network = compute_in_fp32(
             _load_network(base, device, dtype=_find_stored_dtype(base)), _build_without_weights(base)
         )
     else:
-        how = BitsAndBytesConfig(
+        quantisation = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=options.double_quantization,
         )
-        held = _load_network(base, device, dtype=torch.bfloat16, device_map={"": str(device)}, quantization_config=how)
-        network = held.dequantize().float()  # kernels for 4-bit products round on their own
+        quantised = _load_network(
+            base, device, dtype=torch.bfloat16, device_map={"": str(device)}, quantization_config=quantisation
+        )
+        network = quantised.dequantize().float()  # kernels for 4-bit products round on their own
     with warnings.catch_warnings():
-        # peft asks transformers for this by its old name
+        # peft uses transformers' old name for this
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         return PeftModel.from_pretrained(network, adapter).to(device).eval()
 
 
 def compute_in_fp32(network: Any, wide: Any) -> Any:
-    """Let a network whose weights are narrow compute as if all were fp32, one layer's weights wide at a time.
+    """Make a network with 16-bit weights compute in fp32, by widening one layer's weights at a time.
 
-    Widening is exact, so each product is the one that fp32 weights give; a vocabulary's is made in blocks of rows,
-    which fp32 may round otherwise in the last bit. Memory is that of the narrow weights and of one layer.
+    Widening is exact, so each product equals that of fp32 weights; a vocabulary's is computed in blocks of rows, which
+    fp32 may round differently in the last bit. Needs the memory of the 16-bit weights and of one fp32 layer.
 
     Args:
         network: loaded in the dtype that its weights are stored in.
-        wide: the same in fp32, with buffers and without weights: what is worked out is worked out in fp32.
+        wide: the same network in fp32 without weights, whose buffers replace the network's computed ones.
     """
     stored = network.state_dict().keys()
     for name, buffer in wide.named_buffers():
@@ -164,24 +166,24 @@ def compute_in_fp32(network: Any, wide: Any) -> Any:
     return network
 
 
-def _multiply_in_blocks(layer: torch.nn.Linear, given: torch.Tensor) -> torch.Tensor:
-    """A wide layer's product, a block of outputs at a time."""
+def _multiply_in_blocks(layer: torch.nn.Linear, inputs: torch.Tensor) -> torch.Tensor:
+    """Compute a large layer's product, a block of outputs at a time."""
     blocks = torch.split(layer.weight, max(1, _BLOCK // layer.in_features))
-    found = torch.cat([torch.nn.functional.linear(given, rows.float()) for rows in blocks], -1)
-    return found if layer.bias is None else found + layer.bias
+    outputs = torch.cat([torch.nn.functional.linear(inputs, rows.float()) for rows in blocks], -1)
+    return outputs if layer.bias is None else outputs + layer.bias
 
 
-def _widen_weights(module: torch.nn.Module, _given: Any) -> None:
+def _widen_weights(module: torch.nn.Module, _inputs: Any) -> None:
     for parameter in module.parameters(recurse=False):
         parameter.data = parameter.data.float()
 
 
-def _select_embedding_rows(module: torch.nn.Embedding, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """Of an embedding the rows that are asked for, and the ids that find them there."""
-    wanted, places = torch.unique(given[0], return_inverse=True)
-    module.weight.data = module.weight.data[wanted].float()
-    module.padding_idx = None  # of the whole vocabulary; training alone looks at it
-    return places, *given[1:]
+def _select_embedding_rows(module: torch.nn.Embedding, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Widen only the embedding rows that the inputs need, and map the input ids to them."""
+    token_ids, row_indices = torch.unique(inputs[0], return_inverse=True)
+    module.weight.data = module.weight.data[token_ids].float()
+    module.padding_idx = None  # an id of the whole vocabulary; only training uses it
+    return row_indices, *inputs[1:]
 
 
 def _restore_weights(
@@ -189,16 +191,16 @@ def _restore_weights(
     stored: Sequence[torch.Tensor],
     padding: int | None,
     module: torch.nn.Module,
-    *_told: Any,
+    *_hook_arguments: Any,
 ) -> None:
-    for parameter, before in zip(narrow, stored, strict=True):
-        parameter.data = before
+    for parameter, values in zip(narrow, stored, strict=True):
+        parameter.data = values
     if isinstance(module, torch.nn.Embedding):
         module.padding_idx = padding
 
 
 def _build_without_weights(base: Path) -> Any:
-    """A base's network in fp32 with the buffers that it works out itself, its weights left out."""
+    """Build a base's network in fp32 with its computed buffers and without weights."""
     with init_empty_weights(include_buffers=False):
         return AutoModelForCausalLM.from_config(
             AutoConfig.from_pretrained(base, local_files_only=True), dtype=torch.float32
@@ -206,7 +208,7 @@ def _build_without_weights(base: Path) -> Any:
 
 
 def _find_stored_dtype(base: Path) -> torch.dtype:
-    """The one narrow dtype that all of a base's numbers are stored in, else fp32: no rounding on the way."""
+    """Return the 16-bit dtype if all of a base's numbers are stored in it, else fp32, so that loading never rounds."""
     dtypes = {tensor.dtype for tensor in weights.read_tensors(base)}
     return _NARROW_DTYPES.get(min(dtypes), torch.float32) if len(dtypes) == 1 else torch.float32
 
@@ -215,34 +217,34 @@ def _load_merged(folder: Path, device: torch.device, options: FidelityOptions) -
     return _load_network(folder, device, dtype=DTYPES[options.dtype]).eval()
 
 
-def _load_network(folder: Path, device: torch.device, **how: Any) -> Any:
+def _load_network(folder: Path, device: torch.device, **load_options: Any) -> Any:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     if getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None:
-        how["attn_implementation"] = "eager"  # others leave the cap out
-    network = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True, **how)
-    return network if "device_map" in how else network.to(device)
+        load_options["attn_implementation"] = "eager"  # other implementations ignore the cap
+    network = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True, **load_options)
+    return network if "device_map" in load_options else network.to(device)
 
 
 @torch.inference_mode()
 def _compute_logits(network: Any, probes: Sequence[list[int]], last: int) -> Iterator[torch.Tensor]:
-    """Per probe the logits of its last positions, in fp32 in main memory: positions x vocabulary.
+    """Yield each probe's logits at its last positions, in fp32 in main memory: positions x vocabulary.
 
-    A few probes go together, so that weights are widened and read once for all; they are filled up at their ends, which
-    no position before looks at.
+    Batches a few probes, so that weights are widened and read once for all of them. Pads on the right, which earlier
+    positions do not attend to.
     """
     for start in range(0, len(probes), _PROBES_A_BATCH):
         batch = probes[start : start + _PROBES_A_BATCH]
         width = max(map(len, batch))
         first = min(max(0, len(ids) - last) for ids in batch)
-        given = torch.tensor([[*ids, *[ids[-1]] * (width - len(ids))] for ids in batch], device=network.device)
-        logits = network(input_ids=given, logits_to_keep=width - first, use_cache=False).logits
+        padded_ids = torch.tensor([[*ids, *[ids[-1]] * (width - len(ids))] for ids in batch], device=network.device)
+        logits = network(input_ids=padded_ids, logits_to_keep=width - first, use_cache=False).logits
         for row, ids in zip(logits, batch, strict=True):
             yield row[max(0, len(ids) - last) - first : len(ids) - first].float().cpu()
 
 
-def _compute_kl(wanted: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
-    """KL(wanted || found) per position in nats, from logits; in fp64, where rounding is far below any effect."""
-    before, after = wanted.double().log_softmax(-1), found.double().log_softmax(-1)
-    return (before.exp() * (before - after)).sum(-1).clamp(min=0)
+def _compute_kl(reference: torch.Tensor, served: torch.Tensor) -> torch.Tensor:
+    """Compute KL(reference || served) per position in nats, from logits; fp64 keeps rounding far below any effect."""
+    reference_logprobs, served_logprobs = reference.double().log_softmax(-1), served.double().log_softmax(-1)
+    return (reference_logprobs.exp() * (reference_logprobs - served_logprobs)).sum(-1).clamp(min=0)

@@ -1,35 +1,35 @@
-"""What was worked out from files, kept in this process for as long as nobody touches them."""
+"""Cache values computed from files, in this process, for as long as the files do not change."""
 
 import time
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
-# A file changed a moment ago could change again without its time telling.
+# A file changed a moment ago could change again without a new timestamp.
 SETTLED_NANOSECONDS = 5 * 10**9
 
 _FileStamps = tuple[tuple[int, ...], ...]
 _CACHE: dict[tuple[Hashable, _FileStamps], str] = {}
 
 
-def compute_once(files: Sequence[Path], which: Hashable, found: Callable[[], str]) -> str:
-    """What `found` returns, which is called again only where one of the files may have changed since.
+def compute_once(files: Sequence[Path], key: Hashable, compute: Callable[[], str]) -> str:
+    """Return `compute()`, and call it again only after one of the files may have changed.
 
     Args:
-        files: all that it reads.
-        which: tells it from other things worked out from these files.
-        found: reads them.
+        files: every file that `compute` reads.
+        key: distinguishes it from other values computed from these files.
+        compute: reads the files.
     """
-    before = _read_stamps(files)
-    if (which, before) in _CACHE:
-        return _CACHE[which, before]
-    made = found()
+    stamps = _read_stamps(files)
+    if (key, stamps) in _CACHE:
+        return _CACHE[key, stamps]
+    value = compute()
     long_ago = time.time_ns() - SETTLED_NANOSECONDS
-    if before == _read_stamps(files) and all(changed < long_ago for *_, changed in before):
-        _CACHE[which, before] = made
-    return made
+    if stamps == _read_stamps(files) and all(changed < long_ago for *_, changed in stamps):
+        _CACHE[key, stamps] = value
+    return value
 
 
 def _read_stamps(files: Sequence[Path]) -> _FileStamps:
-    """What a change of a file changes: (device, inode, size, time of the last change in ns) of each."""
-    told = [file.stat() for file in files]
-    return tuple((one.st_dev, one.st_ino, one.st_size, one.st_ctime_ns) for one in told)
+    """Return (device, inode, size, time of the last change in ns) of each file; any change shows in one of them."""
+    stats = [file.stat() for file in files]
+    return tuple((stat.st_dev, stat.st_ino, stat.st_size, stat.st_ctime_ns) for stat in stats)

@@ -1,4 +1,4 @@
-"""Turns a GGUF file into the folder of bf16 safetensors that engines and trainers load; whole, or not at all."""
+"""Convert a GGUF file to a folder of bf16 safetensors that engines and trainers load; all or nothing."""
 
 import functools
 import importlib.util
@@ -24,8 +24,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
 def convert_to_safetensors(file: Path, folder: Path) -> None:
     """Write config, bf16 weights, tokenizer and manifest of a GGUF file into a folder that must not exist yet.
 
-    Nothing is printed. The folder appears when it is complete; of two processes that write the same one, the first
-    wins and the other's work is dropped. A model of 135M parameters takes about 10 s.
+    Prints nothing. The folder appears when it is complete; if two processes write the same one, the first wins and
+    the other discards its copy. A model of 135M parameters takes about 10 s.
 
     Raises:
         BenchError: not a GGUF file, an architecture that transformers does not know, too little disk or memory.
@@ -54,11 +54,11 @@ def _write_checkpoint(file: Path, folder: Path) -> None:
     require_disk(folder, size, f"unpacking {file.name}")
     require_memory(2 * size, f"unpacking {file.name}")
     gguf_tokenizer.save_tokenizer(_read_vocabulary(reader), folder)
-    place: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    source: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     try:
-        config = AutoConfig.from_pretrained(**place)
+        config = AutoConfig.from_pretrained(**source)
         model = AutoModelForCausalLM.from_pretrained(
-            **place, config=config, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
+            **source, config=config, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
         )
     except (ValueError, NotImplementedError) as error:
         raise BenchError(f"transformers cannot unpack {file} ({error})", "use a newer transformers") from error
@@ -90,7 +90,7 @@ def _read_vocabulary(reader: Any) -> gguf_tokenizer.GgufVocabulary:
 
 
 def _publish(draft: Path, folder: Path) -> None:
-    """Give the finished folder its name, unless another process was faster."""
+    """Rename the finished folder to its final name, unless another process was faster."""
     try:
         os.rename(draft, folder)  # noqa: PTH104  # Path.rename
     except OSError:
@@ -101,22 +101,22 @@ def _publish(draft: Path, folder: Path) -> None:
 
 @contextmanager
 def _parse_once() -> Iterator[None]:
-    """Let transformers parse the file once: it asks gguf for the same reader three times and for the same table of
-    names once a module, which is most of the time it takes.
+    """Make transformers parse the file once. It builds the same reader three times and the same table of names once
+    per module, which takes most of its time.
     """
     names = ("GGUFReader", "get_tensor_name_map")
-    before: dict[str, Callable[..., Any]] = {name: getattr(gguf, name) for name in names}
+    originals: dict[str, Callable[..., Any]] = {name: getattr(gguf, name) for name in names}
     gguf.GGUFReader = functools.cache(_QuickReader)
     gguf.get_tensor_name_map = functools.cache(gguf.get_tensor_name_map)
     try:
         yield
     finally:
-        for name, original in before.items():
+        for name, original in originals.items():
             setattr(gguf, name, original)
 
 
 class _QuickReader(gguf.GGUFReader):  # type: ignore[misc]  # gguf ships no types
-    """Slices the mapped file as a plain array: four times faster than as numpy's memmap."""
+    """A reader that slices the mapped file as a plain array, four times faster than numpy's memmap."""
 
     @property
     def data(self) -> Any:

@@ -1,7 +1,7 @@
-"""Writes a GGUF file's tokenizer as a tokenizer.json, the same on every machine.
+"""Write a GGUF file's tokenizer as a tokenizer.json, the same on every machine.
 
-What transformers itself converts depends on its version: 5.17 cuts Gemma's words into other, shorter tokens than 5.23,
-and takes SmolLM2's start token for its end token; the score of a model would move with the library.
+transformers' own conversion depends on its version: 5.17 splits Gemma's words into shorter tokens than 5.23 does, and
+takes SmolLM2's start token for its end token. A model's score would then change with the library.
 """
 
 import json
@@ -19,16 +19,16 @@ _SPLITS_DIGITS = ("smollm",)
 
 @dataclass(frozen=True, slots=True)
 class GgufVocabulary:
-    """The tokenizer's part of a GGUF file's metadata; ids are None where the file names none.
+    """The tokenizer's part of a GGUF file's metadata; ids that the file does not name are None.
 
     Attributes:
         model: "gpt2" (byte-level BPE) or "llama" (SentencePiece BPE).
-        pre: how text is cut before BPE, in llama.cpp's names.
+        pre: the pre-tokenizer, by llama.cpp's name.
         tokens: by id.
         kinds: llama.cpp's token type of each (1 normal, 3 control, 4 user-defined, 6 byte).
-        merges: "left right" pairs, best first; empty where the file has none.
+        merges: "left right" pairs, best first; empty if the file has none.
         bos: id of the begin-of-sequence token; likewise eos, unk and pad.
-        add_bos: the tokenizer puts BOS before a text by itself.
+        add_bos: whether the tokenizer itself puts BOS before a text.
         chat_template: Jinja source; None for a base model.
         context: the longest sequence the model was made for.
     """
@@ -48,10 +48,10 @@ class GgufVocabulary:
 
 
 def save_tokenizer(vocabulary: GgufVocabulary, folder: Path) -> None:
-    """Write tokenizer.json, tokenizer_config.json and, where there is one, chat_template.jinja.
+    """Write tokenizer.json, tokenizer_config.json and the chat template, if any, as chat_template.jinja.
 
     Raises:
-        BenchError: a kind of tokenizer that is not among those whose splitting rules are known here.
+        BenchError: a tokenizer whose splitting rules are not implemented here.
     """
     if vocabulary.model == "gpt2" and vocabulary.pre in _SPLITS_DIGITS:
         tokenizer = _build_byte_level(vocabulary)
@@ -82,9 +82,11 @@ def save_tokenizer(vocabulary: GgufVocabulary, folder: Path) -> None:
 
 
 def _build_byte_level(vocabulary: GgufVocabulary) -> Tokenizer:
-    """GPT-2's BPE over bytes, with every digit a token of its own."""
+    """Build GPT-2's BPE over bytes, with every digit a separate token."""
     merges = [(left, right) for left, _, right in (merge.partition(" ") for merge in vocabulary.merges)]
-    tokenizer = Tokenizer(BPE(vocab={token: place for place, token in enumerate(vocabulary.tokens)}, merges=merges))
+    tokenizer = Tokenizer(
+        BPE(vocab={token: token_id for token_id, token in enumerate(vocabulary.tokens)}, merges=merges)
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
@@ -93,13 +95,13 @@ def _build_byte_level(vocabulary: GgufVocabulary) -> Tokenizer:
 
 
 def _build_sentencepiece(vocabulary: GgufVocabulary) -> Tokenizer:
-    """BPE over characters with spaces written as ▁ and unknown characters as bytes; no space is put before a text."""
-    # llama.cpp spells runs of spaces as spaces; the model's own vocabulary has them as ▁.
+    """Build BPE over characters: spaces become ▁, unknown characters bytes, and no space is put before a text."""
+    # llama.cpp stores runs of spaces as spaces; the model's own vocabulary has them as ▁.
     tokens = [_SPACE * len(token) if token and not token.strip(" ") else token for token in vocabulary.tokens]
-    places = {token: place for place, token in enumerate(tokens)}
+    ids = {token: token_id for token_id, token in enumerate(tokens)}
     model = BPE(
-        vocab=places,
-        merges=_derive_merges(places, vocabulary.kinds),
+        vocab=ids,
+        merges=_derive_merges(ids, vocabulary.kinds),
         unk_token=_find_token_text(vocabulary, "unk"),
         fuse_unk=True,
         byte_fallback=True,
@@ -111,22 +113,20 @@ def _build_sentencepiece(vocabulary: GgufVocabulary) -> Tokenizer:
     return tokenizer
 
 
-def _derive_merges(places: dict[str, int], kinds: tuple[int, ...]) -> list[tuple[str, str]]:
-    """The merges of a BPE vocabulary that lists none: each token's cuts into two tokens, in the order of ids."""
+def _derive_merges(ids: dict[str, int], kinds: tuple[int, ...]) -> list[tuple[str, str]]:
+    """Derive the merges of a BPE vocabulary that lists none: each token's splits into two tokens, ordered by ids."""
     merges = []
-    for token, place in places.items():
-        if kinds[place] in (_CONTROL, _BYTE):
+    for token, token_id in ids.items():
+        if kinds[token_id] in (_CONTROL, _BYTE):
             continue
         cuts = ((token[:cut], token[cut:]) for cut in range(1, len(token)))
-        known = [
-            (places[left], places[right], left, right) for left, right in cuts if left in places and right in places
-        ]
+        known = [(ids[left], ids[right], left, right) for left, right in cuts if left in ids and right in ids]
         merges += [(left, right) for _, _, left, right in sorted(known)]
     return merges
 
 
 def _add_whole_tokens(tokenizer: Tokenizer, vocabulary: GgufVocabulary) -> None:
-    """Control tokens are never cut and never printed; user-defined ones are never cut."""
+    """Add control tokens (never split, never printed) and user-defined ones (never split)."""
     pairs = list(zip(vocabulary.tokens, vocabulary.kinds, strict=True))
     control = [AddedToken(token, normalized=False, special=True) for token, kind in pairs if kind == _CONTROL]
     tokenizer.add_special_tokens(control)
@@ -136,5 +136,5 @@ def _add_whole_tokens(tokenizer: Tokenizer, vocabulary: GgufVocabulary) -> None:
 
 
 def _find_token_text(vocabulary: GgufVocabulary, role: str) -> str | None:
-    place = getattr(vocabulary, role)
-    return None if place is None else vocabulary.tokens[place]
+    token_id = getattr(vocabulary, role)
+    return None if token_id is None else vocabulary.tokens[token_id]

@@ -1,4 +1,4 @@
-"""Brings one commit of a hub repository to this machine's disk, after asking everything that could go wrong later."""
+"""Download one commit of a hub repository, after checking access, disk space and memory."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from huggingface_hub import (
 )
 from huggingface_hub.hf_api import ModelInfo
 
-# The hub's client changed its HTTP library between 1.x and 2.x; this name follows it.
+# huggingface_hub changed its HTTP library between 1.x and 2.x; this name works with both.
 _HTTPError: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
 _TEXT_SUFFIXES = (".json", ".jinja", ".model", ".txt")
 _TIMEOUT_SECONDS = 30.0
@@ -27,16 +27,16 @@ _WITHOUT_NETWORK = (
 
 
 def download_snapshot(repository: str, revision: str | None, *, adapters: bool = False) -> tuple[Path, str]:
-    """A folder with config, safetensors and tokenizer of one commit, in the hub's own cache, and that commit.
+    """Download config, safetensors and tokenizer into the hub's own cache; return their folder and the commit.
 
-    The revision is resolved first; access, disk and (where no GPU will hold the model) memory are checked before a byte
-    of the weights is asked for. Pickles and code are never downloaded. A commit that lies whole in the cache is used
-    without network; a branch only under HF_HUB_OFFLINE=1, since it may have moved.
+    Resolves the revision, then checks access, disk and (on a machine without a GPU) memory before it downloads any
+    weights. Never downloads pickles or code. Uses a commit that is complete in the cache without network; a cached
+    branch only under HF_HUB_OFFLINE=1, since the branch may have moved.
 
     Args:
         repository: "org/name".
         revision: a commit, branch or tag; None is the main branch.
-        adapters: take an adapter too, instead of refusing it.
+        adapters: accept an adapter instead of refusing it.
 
     Raises:
         BenchError: no such repository or revision, no access, no network, no safetensors, too little disk or memory.
@@ -45,8 +45,8 @@ def download_snapshot(repository: str, revision: str | None, *, adapters: bool =
     if cached is not None and (is_offline_mode() or cached.name == revision):
         return cached, cached.name
     if is_offline_mode():
-        asked = repository if revision is None else f"{repository}@{revision}"
-        raise BenchError(f"{asked} is not in the hub's cache, and HF_HUB_OFFLINE=1 forbids to ask", _WITHOUT_NETWORK)
+        named = repository if revision is None else f"{repository}@{revision}"
+        raise BenchError(f"{named} is not in the hub's cache, and HF_HUB_OFFLINE=1 forbids to ask", _WITHOUT_NETWORK)
     try:
         info = HfApi().model_info(repository, revision=revision, timeout=_TIMEOUT_SECONDS, files_metadata=True)
         if info.gated:
@@ -55,7 +55,7 @@ def download_snapshot(repository: str, revision: str | None, *, adapters: bool =
         files = _list_needed_files(info, commit, adapters=adapters)
         _require_disk_and_memory(repository, commit, files)
         folder = snapshot_download(repository, revision=commit, allow_patterns=list(files))
-        # Only a download by the branch's name notes in the cache which commit it stands for.
+        # Only a download by the branch's name records in the cache which commit the branch points to.
         hf_hub_download(
             repository, weights.ADAPTER_CONFIG if weights.ADAPTER_CONFIG in files else "config.json", revision=revision
         )
@@ -68,7 +68,7 @@ def download_snapshot(repository: str, revision: str | None, *, adapters: bool =
 
 
 def _find_cached(repository: str, revision: str | None, *, adapters: bool) -> Path | None:
-    """The snapshot in the hub's cache, where it is whole; its name is the commit."""
+    """Return the snapshot folder in the hub's cache if it is complete; its name is the commit."""
     for name in (weights.ADAPTER_CONFIG, "config.json") if adapters else ("config.json",):
         config = try_to_load_from_cache(repository, name, revision=revision)
         if isinstance(config, str) and _is_complete(Path(config).parent, adapters=adapters):
@@ -87,7 +87,7 @@ def _is_complete(folder: Path, *, adapters: bool) -> bool:
 
 
 def _list_needed_files(info: ModelInfo, commit: str, *, adapters: bool) -> dict[str, int]:
-    """Name and size of each file that engines load: texts at the top of the repository, and the weights' shards."""
+    """Return name and size of each file that engines load: top-level text files and the weights' shards."""
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or () if "/" not in file.rfilename}
     if adapters and weights.ADAPTER_CONFIG in sizes:
         if weights.ADAPTER_WEIGHTS not in sizes:
@@ -107,7 +107,7 @@ def _list_needed_files(info: ModelInfo, commit: str, *, adapters: bool) -> dict[
 
 
 def _require_disk_and_memory(repository: str, commit: str, files: dict[str, int]) -> None:
-    """Compare what is still to come with the disk, and the weights with the memory of a machine without a GPU."""
+    """Check that the missing files fit on the disk, and the weights in memory if the machine has no GPU."""
     missing = [name for name in files if not isinstance(try_to_load_from_cache(repository, name, revision=commit), str)]
     require_disk(
         Path(constants.HF_HUB_CACHE),
@@ -137,5 +137,7 @@ def _explain_error(error: Exception, repository: str, revision: str | None, cach
         if status in (401, 403):
             return BenchError(f"the hub refused {repository} ({status})", "run `hf auth login` or renew HF_TOKEN")
         return BenchError(f"the hub answered {status} for {repository}", "try again later")
-    held = f"; this machine holds {repository}@{cached.name}" if cached else ""
-    return BenchError(f"the hub cannot be reached for {repository} ({type(error).__name__}){held}", _WITHOUT_NETWORK)
+    cached_note = f"; this machine holds {repository}@{cached.name}" if cached else ""
+    return BenchError(
+        f"the hub cannot be reached for {repository} ({type(error).__name__}){cached_note}", _WITHOUT_NETWORK
+    )

@@ -1,8 +1,8 @@
-"""What a model is apart from its tensors: configuration, generation settings, tokenizer and chat template.
+"""Digest what identifies a model besides its tensors: configuration, generation settings, tokenizer and template.
 
-The same tensors under another config.json, tokenizer or template give other answers. Values are normalised, so that a
-checkpoint which another version of transformers saved again keeps its digests. Needs transformers, so only scoring
-loads it, by name.
+The same tensors give other answers under another config.json, tokenizer or template. Values are normalised, so that a
+checkpoint keeps its digests when another version of transformers saves it again. Imports transformers, so other
+modules import it lazily.
 """
 
 import hashlib
@@ -22,19 +22,19 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-# Who wrote the file, how numbers are stored, and how a program goes about it: the answers are the same.
+# Who wrote the file, how numbers are stored, how a program runs the model: none changes an answer.
 _IGNORED_KEYS = ("transformers_version", "dtype", "torch_dtype", "use_cache", "auto_map", "unsloth_version")
 _CONFIG_ERRORS = (
     *(ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError),
     StrictDataclassError,
 )
-# Spaces, digits, accents and apostrophes: where the classes of tokenizers differ that read the same tokenizer.json.
+# Spaces, digits, accents and apostrophes, where tokenizer classes differ that read the same tokenizer.json.
 _SAMPLE_TEXT = "Tom's 12 eggs cost 3.5 € each.\n\n  1/2 of them?\tÄpfel, 你好 ; don't"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """What identifies a model, as digests and as values.
+    """A description of a model besides its tensors, as digests and as values.
 
     Attributes:
         identity: the digests, as an entry stores them.
@@ -45,20 +45,20 @@ class ModelDescription:
     settings: Mapping[str, Value]
 
 
-def describe_model(model: Model, speech: ModelTokenizer) -> ModelDescription:
-    """Read what identifies a model from its folder; no weights are loaded.
+def describe_model(model: Model, model_tokenizer: ModelTokenizer) -> ModelDescription:
+    """Read what identifies a model from its folder, without its weights.
 
     Args:
         model: a whole checkpoint.
-        speech: its tokenizer and manner, as loaded.
+        model_tokenizer: its tokenizer and prompt format, as loaded.
     """
     config = _read_config(model.folder)
     generation = _flatten(_read_json(model.folder / "generation_config.json"))
     identity = ModelIdentity(
         config_sha256=digest(config),
         generation_sha256=digest(generation),
-        tokenizer_sha256=_digest_tokenizer(model.folder, speech),
-        template_sha256=speech.manner.template_sha256,
+        tokenizer_sha256=_digest_tokenizer(model.folder, model_tokenizer),
+        template_sha256=model_tokenizer.manner.template_sha256,
     )
     names = [name for name, _ in identity.parts]
     values = [{f" {key}": value for key, value in sorted(part.items())} for part in (config, generation)]
@@ -68,7 +68,7 @@ def describe_model(model: Model, speech: ModelTokenizer) -> ModelDescription:
 
 
 def _read_config(folder: Path) -> dict[str, Value]:
-    """The values of config.json that are not its class's defaults, by dotted names."""
+    """Read the values of config.json that differ from its class's defaults, by dotted names."""
     transformers.utils.logging.set_verbosity_error()
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -78,24 +78,30 @@ def _read_config(folder: Path) -> dict[str, Value]:
 
 
 def _drop_defaults(config: Any) -> dict[str, Value]:
-    """What differs from the class's defaults, None where a default is taken away; the model's type always.
+    """Return what differs from the class's defaults (None for a removed default), and always the model's type.
 
-    A default is left out, so that a key that a newer transformers adds changes nothing. `architectures` counts where
-    it is not what transformers loads for this type: vLLM follows it.
+    Without the defaults, a key that a newer transformers adds changes nothing. `architectures` counts if it is not
+    what transformers loads for this type, because vLLM follows it.
     """
-    told, usual = config.to_dict(), type(config)().to_dict()
+    values, defaults = config.to_dict(), type(config)().to_dict()
     inner = {key: part for key, part in vars(config).items() if isinstance(part, PreTrainedConfig)}
-    usual["architectures"] = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)]
-    told["architectures"] = told.get("architectures") or usual["architectures"]
-    one, other = (_flatten({key: value for key, value in side.items() if key not in inner}) for side in (told, usual))
-    found = {name: one.get(name) for name in {**one, **other} if one.get(name) != other.get(name)}
+    defaults["architectures"] = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)]
+    values["architectures"] = values.get("architectures") or defaults["architectures"]
+    flat_values, flat_defaults = (
+        _flatten({key: value for key, value in side.items() if key not in inner}) for side in (values, defaults)
+    )
+    changed = {
+        name: flat_values.get(name)
+        for name in {**flat_values, **flat_defaults}
+        if flat_values.get(name) != flat_defaults.get(name)
+    }
     for key, part in inner.items():
-        found |= {f"{key}.{name}": value for name, value in _drop_defaults(part).items()}
-    return {**found, "model_type": str(config.model_type)}
+        changed |= {f"{key}.{name}": value for name, value in _drop_defaults(part).items()}
+    return {**changed, "model_type": str(config.model_type)}
 
 
 def _with_rope_parameters(config: dict[str, Any]) -> dict[str, Any]:
-    """The rotary values of an unknown architecture in transformers 5's spelling."""
+    """Spell the rotary values of an unknown architecture as transformers 5 does."""
     rope = {"rope_type": "default", "rope_theta": config.get("rope_theta")}
     for spelled in ("rope_scaling", "rope_parameters"):
         if isinstance(values := config.get(spelled), dict):
@@ -104,43 +110,43 @@ def _with_rope_parameters(config: dict[str, Any]) -> dict[str, Any]:
     return {**others, "rope_parameters": rope}
 
 
-def _flatten(values: Mapping[Any, Any], before: str = "") -> dict[str, Value]:
-    """Nested values by dotted names, lists as JSON; without bookkeeping, private keys and None, which is the same as
+def _flatten(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Value]:
+    """Flatten nested values to dotted names, lists to JSON; drop `_IGNORED_KEYS`, private keys and None, which equals
     absent.
     """
-    found: dict[str, Value] = {}
+    flat: dict[str, Value] = {}
     for key, value in values.items():
-        name = f"{before}{key}"
+        name = f"{prefix}{key}"
         if value is None or str(key).startswith("_") or key in _IGNORED_KEYS:
             continue
         if isinstance(value, Mapping):
-            found |= _flatten(value, f"{name}.")
+            flat |= _flatten(value, f"{name}.")
         elif isinstance(value, list | tuple):
-            found[name] = json.dumps(value)
+            flat[name] = json.dumps(value)
         else:
-            found[name] = str(value) if isinstance(value, float) and not math.isfinite(value) else to_json_value(value)
-    return found
+            flat[name] = str(value) if isinstance(value, float) and not math.isfinite(value) else to_json_value(value)
+    return flat
 
 
-def _digest_tokenizer(folder: Path, speech: ModelTokenizer) -> str:
-    """A digest of the vocabulary's file and of what the loaded tokenizer makes of it.
+def _digest_tokenizer(folder: Path, model_tokenizer: ModelTokenizer) -> str:
+    """Digest the vocabulary's file and the behaviour of the loaded tokenizer.
 
-    Padding, truncation and what is put around a text are left out: prompts are encoded without them, and the sample
+    Leaves out padding, truncation and the tokens put around a text: prompts are encoded without them, and the sample
     shows whether BOS is added.
     """
-    file, tokenizer = folder / "tokenizer.json", speech.tokenizer
+    file, tokenizer = folder / "tokenizer.json", model_tokenizer.tokenizer
     vocabulary = (
         file_cache.compute_once([file], "identity", lambda: _digest_vocabulary(file)) if file.is_file() else None
     )
     flags = ("special", "lstrip", "rstrip", "normalized", "single_word")
     added = {
-        str(place): [str(token), *(bool(getattr(token, flag, False)) for flag in flags)]
-        for place, token in tokenizer.added_tokens_decoder.items()
+        str(token_id): [str(token), *(bool(getattr(token, flag, False)) for flag in flags)]
+        for token_id, token in tokenizer.added_tokens_decoder.items()
     }
     sample = tokenizer.encode(_SAMPLE_TEXT, add_special_tokens=True)
     return digest(
         {
-            "vocabulary": vocabulary or speech.tokenizer_sha256,
+            "vocabulary": vocabulary or model_tokenizer.tokenizer_sha256,
             "ids": [getattr(tokenizer, f"{role}_token_id", None) for role in ("bos", "eos", "unk")],
             "added": added,
             "clean_up": bool(getattr(tokenizer, "clean_up_tokenization_spaces", False)),
@@ -150,7 +156,7 @@ def _digest_tokenizer(folder: Path, speech: ModelTokenizer) -> str:
 
 
 def _digest_vocabulary(file: Path) -> str:
-    """A digest of tokenizer.json that neither key order nor the spelling of merges and of defaults changes."""
+    """Digest tokenizer.json independently of key order and of how merges and defaults are spelled."""
     whole = _read_json(file)
     model = whole.get("model")
     if isinstance(model, dict):
@@ -162,6 +168,6 @@ def _digest_vocabulary(file: Path) -> str:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    """The object that a file holds; the tokenizer's loader has refused what is not JSON. Empty without a file."""
+    """Read a file's JSON object, empty without a file; the tokenizer's loader has already refused invalid JSON."""
     value = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""A converted checkpoint's manifest: what every file of its folder was when the conversion ended."""
+"""Write and check a converted checkpoint's manifest: the digest of every file when the conversion ended."""
 
 import hashlib
 import json
@@ -12,18 +12,18 @@ MANIFEST_FILE = ".manifest.json"
 
 
 def write_manifest(folder: Path) -> None:
-    """Write the manifest of a folder that is complete."""
+    """Write the manifest of a complete folder."""
     write_atomically(folder / MANIFEST_FILE, encode_canonical(_digest_files(folder)))
 
 
 def describe_change(folder: Path) -> str | None:
-    """Why a folder is not what its conversion wrote; None for one that is.
+    """Explain how a folder differs from what its conversion wrote; None if it does not.
 
-    Costs what `weights.sha256` does, and that does not read the tensors a second time in this process.
+    Costs as much as `weights.digest_weights`, which then need not read the tensors again in this process.
     """
     try:
-        noted, found = json.loads((folder / MANIFEST_FILE).read_bytes()), _digest_files(folder)
-        changed = sorted(name for name in {**noted, **found} if noted.get(name) != found.get(name))
+        recorded, current = json.loads((folder / MANIFEST_FILE).read_bytes()), _digest_files(folder)
+        changed = sorted(name for name in {**recorded, **current} if recorded.get(name) != current.get(name))
     except FileNotFoundError:
         return f"{MANIFEST_FILE} is missing"
     except BenchError as error:
@@ -34,7 +34,7 @@ def describe_change(folder: Path) -> str | None:
 
 
 def _digest_files(folder: Path) -> dict[str, str]:
-    """File name -> sha256, and one over all tensors. Hidden files do not count: nothing reads them."""
+    """Return file name -> sha256, and one digest of all tensors. Leaves out hidden files, which nothing reads."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
     return {"tensors": weights.digest_weights(folder)} | {
         path.relative_to(folder).as_posix(): _digest_file(path) for path in files
@@ -42,7 +42,7 @@ def _digest_files(folder: Path) -> dict[str, str]:
 
 
 def _digest_file(path: Path) -> str:
-    """Of a file; of weights only the header, which `weights.sha256` has checked against the length."""
+    """Digest a file; of weights only the header, which `weights.digest_weights` checks against the length."""
     with path.open("rb") as stream:
         if path.suffix == ".safetensors":
             return hashlib.sha256(stream.read(int.from_bytes(stream.read(8), "little"))).hexdigest()

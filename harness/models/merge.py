@@ -1,4 +1,4 @@
-"""Folds a LoRA adapter into its base once, in the dtype it will be served in, and proves what was written."""
+"""Merge a LoRA adapter into its base, in the dtype to serve, and verify the written weights."""
 
 import json
 import math
@@ -38,13 +38,13 @@ _MERGE_AGAIN = "merge again; should it fail again, the disk or this program is a
 
 @dataclass(frozen=True, slots=True)
 class MergeOptions:
-    """How an adapter is folded.
+    """Options of a merge.
 
     Attributes:
         dtype: of the merged weights: bfloat16, float16 or float32.
-        quantised: "nf4" where the adapter was trained over a base in that form; merging then starts from what it held.
-        double_quantization: of that form: whether its constants were quantised too.
-        expected_base_sha256: of the weights that the adapter was trained on; None where nobody noted it.
+        quantised: "nf4" if the adapter was trained over a base in NF4; merging then starts from the dequantised base.
+        double_quantization: whether that form's constants were quantised too.
+        expected_base_sha256: of the weights that the adapter was trained on; None if unknown.
     """
 
     dtype: str = "bfloat16"
@@ -61,21 +61,21 @@ class MergeOptions:
 
 @dataclass(frozen=True, slots=True)
 class MergeRecord:
-    """What was merged, and what the output's grid lost of it.
+    """A record of what was merged, and of how much rounding to the output dtype lost.
 
     Attributes:
         dtype: of the merged weights.
-        quantised: "nf4" where the base was taken through that form first, else None.
-        double_quantization: of that form; None without it.
-        base_sha256: of the base as it lies on disk.
+        quantised: "nf4" if the base was quantised and dequantised first, else None.
+        double_quantization: whether the constants were quantised too; None without quantisation.
+        base_sha256: of the base as stored on disk.
         adapter_sha256: of the adapter's tensors.
         merged_sha256: of the merged weights, read back from disk.
-        tensors: how many the adapter targets.
-        others: how many it does not.
-        cast: those of the others that changed their dtype.
-        dequantised: those of the others that were held in 4 bits while the adapter was trained.
+        tensors: number of tensors that the adapter targets.
+        others: number of tensors that it does not.
+        cast: how many of the others changed their dtype.
+        dequantised: how many of the others were held in 4 bits during training.
         rel_err: Frobenius norm of round(W + D) - (W + D) over that of D, over all targets; W + D is summed in fp32.
-        seconds: of the whole merge, proofs included.
+        seconds: of the whole merge, verification included.
     """
 
     dtype: str
@@ -93,33 +93,33 @@ class MergeRecord:
 
 
 def merge_adapter(base: Path, adapter: Path, out: Path, options: MergeOptions) -> MergeRecord:
-    """Write the merged model into a folder that must not exist yet; it appears when everything is proved, or never.
+    """Write the merged model into a folder that must not exist yet; it appears only after everything is verified.
 
-    Tokenizer, templates and generation config are the base's, byte for byte; shards bear the base's names. Memory is a
-    few blocks of 4 MiB; for a base in 4 bits a few times the largest tensor.
+    Copies the base's tokenizer, templates and generation config unchanged, and keeps its shard names. Uses a few blocks
+    of 4 MiB of memory; for a base in 4 bits a few times the largest tensor.
 
     Raises:
         BenchError: a base or an adapter that cannot be merged, another base than the adapter's, a missing library, too
-            little disk, or a proof that failed.
+            little disk, or a failed verification.
     """
-    began = time.monotonic()
+    start_time = time.monotonic()
     if out.exists():
         raise BenchError(f"{out} exists already", "remove it, or name another folder")
     if options.expected_base_sha256 is not None:
         _require_base(base, options.expected_base_sha256)
-    found = adapters.read_adapter(adapter)
-    parts = plan_tensors(base, found, options)
-    beside = _list_other_files(base)
-    needed = sum(part.size for part in parts) + sum((base / name).stat().st_size for name in beside)
+    lora = adapters.read_adapter(adapter)
+    plans = plan_tensors(base, lora, options)
+    other_files = _list_other_files(base)
+    needed = sum(plan.size for plan in plans) + sum((base / name).stat().st_size for name in other_files)
     machine.require_disk(out, needed, f"merging {adapter}", "free some space, or merge to a larger disk")
     draft = out.with_name(f".{out.name}-{uuid.uuid4().hex}")
     draft.mkdir(parents=True)
     try:
-        _copy_files(base, beside, draft)
-        _write_index_and_config(base, draft, parts, options.dtype)
-        written = write_tensors(parts, draft)
-        base_sha256, merged_sha256 = _verify_and_digest(base, draft, parts, written, options)
-        record = _build_record(parts, written, options, (base_sha256, found.sha256, merged_sha256), began)
+        _copy_files(base, other_files, draft)
+        _write_index_and_config(base, draft, plans, options.dtype)
+        written = write_tensors(plans, draft)
+        base_sha256, merged_sha256 = _verify_and_digest(base, draft, plans, written, options)
+        record = _build_record(plans, written, options, (base_sha256, lora.sha256, merged_sha256), start_time)
         (draft / RECORD_FILE).write_bytes(encode_indented(record))
         os.rename(draft, out)  # noqa: PTH104  # Path.rename
     finally:
@@ -128,10 +128,10 @@ def merge_adapter(base: Path, adapter: Path, out: Path, options: MergeOptions) -
 
 
 def plan_tensors(base: Path, adapter: Adapter, options: MergeOptions) -> tuple[TensorPlan, ...]:
-    """What becomes of each tensor of the base, sorted by name.
+    """Plan the merge of each tensor of the base, sorted by name.
 
     Raises:
-        BenchError: the base is broken, an adapter, held in a quantised form, or not the one that the adapter fits.
+        BenchError: the base is broken, an adapter, stored quantised, or does not fit the adapter.
     """
     tensors = {tensor.name: tensor for tensor in weights.inspect_checkpoint(base).tensors}
     config = _read_json(base / "config.json")
@@ -159,72 +159,76 @@ def plan_tensors(base: Path, adapter: Adapter, options: MergeOptions) -> tuple[T
     )
 
 
-def verify_merge(parts: Sequence[TensorPlan], written: Mapping[str, WriteStatistics], folder: Path) -> None:
+def verify_merge(plans: Sequence[TensorPlan], written: Mapping[str, WriteStatistics], folder: Path) -> None:
     """Read a merged model back from disk and compare it with its base.
 
     Raises:
         BenchError: other names, shapes or dtypes than planned, numbers that are not finite, a target that did not
-            change or is not as far away as the adapter moves it, or another tensor that changed.
+            change or changed by another amount than the adapter's, or a change in a tensor that is no target.
     """
-    there = {tensor.name: tensor for tensor in weights.inspect_checkpoint(folder).tensors}
-    planned = [(part.tensor.name, part.dtype, part.tensor.shape) for part in parts]
-    if planned != [(tensor.name, tensor.dtype, tensor.shape) for tensor in there.values()]:
+    merged_tensors = {tensor.name: tensor for tensor in weights.inspect_checkpoint(folder).tensors}
+    planned = [(plan.tensor.name, plan.dtype, plan.tensor.shape) for plan in plans]
+    if planned != [(tensor.name, tensor.dtype, tensor.shape) for tensor in merged_tensors.values()]:
         raise BenchError("the merged weights differ from the base's in names, shapes or dtypes", _MERGE_AGAIN)
-    read = {part: check_tensor(part, written[part.tensor.name], there[part.tensor.name]) for part in parts}
+    checks = {plan: check_tensor(plan, written[plan.tensor.name], merged_tensors[plan.tensor.name]) for plan in plans}
     findings = (
         (
-            [part for part in parts if not read[part].finite],
+            [plan for plan in plans if not checks[plan].finite],
             "hold numbers that are not finite",
             "merge into bfloat16 or float32",
         ),
         (
-            [part for part in parts if not part.pair and not read[part].same],
+            [plan for plan in plans if not plan.pair and not checks[plan].same],
             "changed, though the adapter does not target them",
             _MERGE_AGAIN,
         ),
         (
-            [part for part in parts if part.pair and read[part].same],
+            [plan for plan in plans if plan.pair and checks[plan].same],
             "did not change, though the adapter targets them",
             "the adapter is hardly trained there: train longer, or merge into float32",
         ),
-        ([part for part in parts if not read[part].near], "are not where the adapter moves them", _MERGE_AGAIN),
+        ([plan for plan in plans if not checks[plan].near], "are not where the adapter moves them", _MERGE_AGAIN),
     )
-    for found, what, way_out in findings:
-        if found:
-            names = ", ".join(part.tensor.name for part in found[:_MAX_SHOWN]) + (", ..." if found[_MAX_SHOWN:] else "")
-            raise BenchError(f"{len(found)} merged tensors {what}: {names}", way_out)
+    for failing, what, way_out in findings:
+        if failing:
+            names = ", ".join(plan.tensor.name for plan in failing[:_MAX_SHOWN]) + (
+                ", ..." if failing[_MAX_SHOWN:] else ""
+            )
+            raise BenchError(f"{len(failing)} merged tensors {what}: {names}", way_out)
 
 
 def _require_base(base: Path, expected: str) -> None:
-    found = weights.digest_weights(base)
-    if found != expected:
+    digest = weights.digest_weights(base)
+    if digest != expected:
         raise BenchError(
-            f"{base} is not what the adapter was trained on: its weights are {found[:12]}, not {expected[:12]}",
+            f"{base} is not what the adapter was trained on: its weights are {digest[:12]}, not {expected[:12]}",
             "name that base, in the same revision and dtype",
         )
 
 
 def _verify_and_digest(
-    base: Path, draft: Path, parts: Sequence[TensorPlan], written: Mapping[str, WriteStatistics], options: MergeOptions
+    base: Path, draft: Path, plans: Sequence[TensorPlan], written: Mapping[str, WriteStatistics], options: MergeOptions
 ) -> tuple[str, str]:
-    """The digests of base and merged weights, taken beside the proofs: hashing leaves the interpreter free."""
+    """Verify the merge, and meanwhile digest base and merged weights in threads (hashing releases the GIL)."""
     with ThreadPoolExecutor(2) as pool:
-        merged = pool.submit(weights.digest_weights, draft)
-        known = options.expected_base_sha256
-        before = pool.submit(weights.digest_weights, base) if known is None else None
-        verify_merge(parts, written, draft)
-    return (before.result() if before else str(known)), merged.result()
+        merged_digest = pool.submit(weights.digest_weights, draft)
+        known_digest = options.expected_base_sha256
+        base_digest = pool.submit(weights.digest_weights, base) if known_digest is None else None
+        verify_merge(plans, written, draft)
+    return (base_digest.result() if base_digest else str(known_digest)), merged_digest.result()
 
 
 def _build_record(
-    parts: Sequence[TensorPlan],
+    plans: Sequence[TensorPlan],
     written: Mapping[str, WriteStatistics],
     options: MergeOptions,
     digests: tuple[str, str, str],
-    began: float,
+    start_time: float,
 ) -> MergeRecord:
-    others = [part for part in parts if part.pair is None]
-    lost, moved = (math.fsum(getattr(told, key) for told in written.values()) for key in ("lost", "moved"))
+    others = [plan for plan in plans if plan.pair is None]
+    lost_squares, moved_squares = (
+        math.fsum(getattr(statistics, key) for statistics in written.values()) for key in ("lost", "moved")
+    )
     return MergeRecord(
         dtype=options.dtype,
         quantised=options.quantised,
@@ -232,17 +236,17 @@ def _build_record(
         base_sha256=digests[0],
         adapter_sha256=digests[1],
         merged_sha256=digests[2],
-        tensors=len(parts) - len(others),
+        tensors=len(plans) - len(others),
         others=len(others),
-        cast=sum(part.dtype != part.tensor.dtype for part in others),
-        dequantised=sum(part.double is not None for part in others),
-        rel_err=math.sqrt(lost / moved),
-        seconds=time.monotonic() - began,
+        cast=sum(plan.dtype != plan.tensor.dtype for plan in others),
+        dequantised=sum(plan.double is not None for plan in others),
+        rel_err=math.sqrt(lost_squares / moved_squares),
+        seconds=time.monotonic() - start_time,
     )
 
 
 def _list_other_files(base: Path) -> list[Path]:
-    """Every file of a model that holds no weights, relative to its folder; hidden ones are not the model's."""
+    """List a model's files that hold no weights, relative to its folder, without hidden ones."""
     names = (file.relative_to(base) for file in sorted(base.rglob("*")) if file.is_file())
     return [
         name
@@ -261,21 +265,21 @@ def _copy_files(base: Path, names: Sequence[Path], draft: Path) -> None:
         shutil.copyfile(base / name, draft / name)
 
 
-def _write_index_and_config(base: Path, draft: Path, parts: Sequence[TensorPlan], dtype: str) -> None:
-    """Write the index, and let config.json name the dtype where it is another than the base's."""
-    cast = any(part.dtype != part.tensor.dtype for part in parts)
+def _write_index_and_config(base: Path, draft: Path, plans: Sequence[TensorPlan], dtype: str) -> None:
+    """Write the index, and update the dtype in config.json if the merge changes it."""
+    cast = any(plan.dtype != plan.tensor.dtype for plan in plans)
     if cast:
         _write_json(draft / "config.json", _with_dtype(_read_json(base / "config.json"), dtype))
     if (base / weights.INDEX_FILE).is_file():
         shutil.copyfile(base / weights.INDEX_FILE, draft / weights.INDEX_FILE)
         index = _read_json(base / weights.INDEX_FILE)
         if cast and "total_size" in index.get("metadata", {}):
-            index["metadata"]["total_size"] = sum(part.size for part in parts)
+            index["metadata"]["total_size"] = sum(plan.size for plan in plans)
             _write_json(draft / weights.INDEX_FILE, index)
 
 
 def _with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
-    """A configuration that names another dtype wherever it names one, parts of a larger model included."""
+    """Replace the dtype wherever a configuration names one, nested configurations included."""
     return {
         key: dtype
         if key in ("dtype", "torch_dtype") and value is not None

@@ -1,4 +1,4 @@
-"""One tensor after another of a merged model: read from the base, folded in fp32, rounded once, written, read back."""
+"""Merge tensor by tensor: read from the base, add the update in fp32, round once, write, and read back to check."""
 
 import hashlib
 import json
@@ -15,18 +15,18 @@ from baseline_bench.models.weights import Tensor
 
 DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
 
-_BLOCK = 2**20  # numbers; four times as many fall out of a processor's cache and take twice as long
+_BLOCK = 2**20  # numbers; four times as many exceed the CPU's cache and take twice as long
 
 
 @dataclass(frozen=True, slots=True)
 class TensorPlan:
-    """One tensor of the merged model.
+    """A plan for computing one tensor of the merged model.
 
     Attributes:
         tensor: the base's.
-        dtype: as it is written, in the format's own spelling.
-        pair: what is added to it; None leaves it as it is.
-        double: whether the constants of its 4-bit form were quantised too; None where training held it whole.
+        dtype: of the output, as safetensors spells it.
+        pair: the update to add; None for none.
+        double: whether the constants of its 4-bit form were quantised too; None if training did not quantise it.
     """
 
     tensor: Tensor
@@ -43,19 +43,19 @@ class TensorPlan:
 
     @property
     def step(self) -> int:
-        """How many numbers are worked on together: whole rows of a target."""
+        """Numbers per block: whole rows of a target."""
         columns = self.tensor.shape[-1] if self.pair else 1
         return max(_BLOCK // max(columns, 1), 1) * max(columns, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class WriteStatistics:
-    """What is known of a tensor once it is written.
+    """Measurements from writing one tensor.
 
     Attributes:
         lost: sum of squares of round(W + D) - (W + D).
         moved: sum of squares of D.
-        alone: for a tensor that training held in 4 bits, the sha256 of what it would be without the adapter, else None.
+        alone: for a tensor that training held in 4 bits, its sha256 without the adapter's update; else None.
     """
 
     lost: float
@@ -65,13 +65,13 @@ class WriteStatistics:
 
 @dataclass(frozen=True, slots=True)
 class ReadBackCheck:
-    """What reading a tensor back showed.
+    """The result of reading one tensor back.
 
     Attributes:
-        same: it is what the base alone would give, bit for bit.
-        finite: every number is.
-        near: a target is as far from the base as the adapter moves it, give or take what rounding lost (the triangle
-            inequality) and fp32's own rounding; True where the base was in 4 bits.
+        same: it equals the base without the adapter, bit for bit.
+        finite: every number is finite.
+        near: a target's distance from the base is the update's norm, up to what rounding lost (by the triangle
+            inequality) and fp32's own rounding; True if the base was in 4 bits.
     """
 
     same: bool
@@ -79,54 +79,54 @@ class ReadBackCheck:
     near: bool
 
 
-def write_tensors(parts: Sequence[TensorPlan], folder: Path) -> dict[str, WriteStatistics]:
-    """Write every part, in shards of the base's names and order; what is known of each by its name."""
+def write_tensors(plans: Sequence[TensorPlan], folder: Path) -> dict[str, WriteStatistics]:
+    """Write every tensor, in shards of the base's names and order; return the statistics by tensor name."""
     shards: dict[Path, list[TensorPlan]] = {}
-    for part in sorted(parts, key=lambda part: (part.tensor.file, part.tensor.begin)):
-        shards.setdefault(part.tensor.file, []).append(part)
-    told = {}
-    for shard, inside in shards.items():
+    for plan in sorted(plans, key=lambda plan: (plan.tensor.file, plan.tensor.begin)):
+        shards.setdefault(plan.tensor.file, []).append(plan)
+    statistics = {}
+    for shard, shard_plans in shards.items():
         with shard.open("rb") as source, (folder / shard.name).open("wb") as sink:
-            sink.write(_build_header(source, inside))
-            for part in inside:
-                told[part.tensor.name] = _write_tensor(part, source, sink)
-    return told
+            sink.write(_build_header(source, shard_plans))
+            for plan in shard_plans:
+                statistics[plan.tensor.name] = _write_tensor(plan, source, sink)
+    return statistics
 
 
-def check_tensor(part: TensorPlan, told: WriteStatistics, written: Tensor) -> ReadBackCheck:
-    """Read a tensor back from disk and hold it against the base's.
+def check_tensor(plan: TensorPlan, statistics: WriteStatistics, written: Tensor) -> ReadBackCheck:
+    """Read a tensor back from disk and compare it with the base's.
 
     Args:
-        part: what was planned.
-        told: what writing it told.
+        plan: how it was computed.
+        statistics: what writing it measured.
         written: the tensor of the merged model.
     """
     same = finite = True
     gap = size = 0.0
     digest = hashlib.sha256()
-    with part.tensor.file.open("rb") as before, written.file.open("rb") as after:
-        bases = _read_stored(part.tensor, before, part.step) if told.alone is None else None
-        for block in _read_stored(written, after, part.step):
+    with plan.tensor.file.open("rb") as before, written.file.open("rb") as after:
+        bases = _read_stored(plan.tensor, before, plan.step) if statistics.alone is None else None
+        for block in _read_stored(written, after, plan.step):
             finite = finite and _is_finite(block)
             if bases is None:
                 digest.update(_as_bytes(block))
                 continue
             base = next(bases)
             same = same and torch.equal(_as_integers(base.to(block.dtype)), _as_integers(block))
-            if part.pair:
+            if plan.pair:
                 gap += _sum_squares(block.float() - base.float())
                 size += _sum_squares(base.float())
     if bases is None:
-        return ReadBackCheck(told.alone == digest.hexdigest(), finite, True)
-    slack = math.sqrt(told.lost) + 1e-3 * math.sqrt(told.moved) + 1e-6 * math.sqrt(size)
-    return ReadBackCheck(same, finite, not part.pair or abs(math.sqrt(gap) - math.sqrt(told.moved)) <= slack)
+        return ReadBackCheck(statistics.alone == digest.hexdigest(), finite, True)
+    slack = math.sqrt(statistics.lost) + 1e-3 * math.sqrt(statistics.moved) + 1e-6 * math.sqrt(size)
+    return ReadBackCheck(same, finite, not plan.pair or abs(math.sqrt(gap) - math.sqrt(statistics.moved)) <= slack)
 
 
 def fold_delta(base: torch.Tensor, delta: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, float, float]:
-    """W + D summed in fp32 and rounded once.
+    """Add W + D in fp32 and round once.
 
     Returns:
-        The sum in `dtype`, the sum of squares of what rounding lost, and that of D.
+        The sum in `dtype`, the sum of squares of the rounding errors, and that of D.
     """
     whole = base.float() + delta
     rounded = whole.to(dtype)
@@ -137,39 +137,39 @@ def _sum_squares(block: torch.Tensor) -> float:
     return float(torch.linalg.vector_norm(block)) ** 2
 
 
-def _write_tensor(part: TensorPlan, source: BinaryIO, sink: BinaryIO) -> WriteStatistics:
+def _write_tensor(plan: TensorPlan, source: BinaryIO, sink: BinaryIO) -> WriteStatistics:
     lost = moved = 0.0
     row = 0
     digest = hashlib.sha256()
-    sides = _read_sides(part.pair) if part.pair else None
-    for block in _read_base(part, source):
-        out = block.to(DTYPES[part.dtype]) if part.dtype in DTYPES else block
-        if part.double is not None:
+    sides = _read_sides(plan.pair) if plan.pair else None
+    for block in _read_base(plan, source):
+        out = block.to(DTYPES[plan.dtype]) if plan.dtype in DTYPES else block
+        if plan.double is not None:
             digest.update(_as_bytes(out))
-        if part.pair and sides:
+        if plan.pair and sides:
             a, b = sides
-            rows = len(block) // part.pair.shape[1]
-            delta = (b[row : row + rows] @ a).mul_(part.pair.scale)
+            rows = len(block) // plan.pair.shape[1]
+            delta = (b[row : row + rows] @ a).mul_(plan.pair.scale)
             out, more_lost, more_moved = fold_delta(block.view_as(delta), delta, out.dtype)
             lost, moved, row = lost + more_lost, moved + more_moved, row + rows
         sink.write(_as_bytes(out.flatten()))
-    return WriteStatistics(lost, moved, digest.hexdigest() if part.double is not None else None)
+    return WriteStatistics(lost, moved, digest.hexdigest() if plan.double is not None else None)
 
 
-def _read_base(part: TensorPlan, source: BinaryIO) -> Iterator[torch.Tensor]:
-    """The base's numbers as training had them, a block at a time; what is no floating point as bytes."""
-    if part.double is None:
-        yield from _read_stored(part.tensor, source, part.step)
+def _read_base(plan: TensorPlan, source: BinaryIO) -> Iterator[torch.Tensor]:
+    """Yield the base's numbers as training used them, a block at a time; other dtypes than floating point as bytes."""
+    if plan.double is None:
+        yield from _read_stored(plan.tensor, source, plan.step)
         return
-    (whole,) = _read_stored(part.tensor, source, math.prod(part.tensor.shape))
+    (whole,) = _read_stored(plan.tensor, source, math.prod(plan.tensor.shape))
     from baseline_bench.models import nf4  # loads transformers
 
-    weight: torch.Tensor = nf4.round_trip(whole.view(part.tensor.shape), double=part.double)
-    yield from torch.split(weight.flatten(), part.step)
+    weight: torch.Tensor = nf4.round_trip(whole.view(plan.tensor.shape), double=plan.double)
+    yield from torch.split(weight.flatten(), plan.step)
 
 
 def _read_sides(pair: LoraPair) -> tuple[torch.Tensor, torch.Tensor]:
-    """lora_A and lora_B in fp32."""
+    """Read lora_A and lora_B in fp32."""
     sides = []
     for tensor in (pair.a, pair.b):
         with tensor.file.open("rb") as stream:
@@ -179,26 +179,26 @@ def _read_sides(pair: LoraPair) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _read_stored(tensor: Tensor, stream: BinaryIO, step: int) -> Iterator[torch.Tensor]:
-    """A tensor's numbers as they lie in its file, flat, `step` at a time; what is no floating point as bytes."""
+    """Yield a tensor's stored numbers, flat, `step` at a time; other dtypes than floating point as bytes."""
     dtype = DTYPES.get(tensor.dtype, torch.uint8)
-    left = tensor.size // dtype.itemsize
+    remaining = tensor.size // dtype.itemsize
     stream.seek(tensor.begin)
-    while left:
-        block = torch.empty(min(step, left), dtype=dtype)
-        place = _as_bytes(block)
-        if stream.readinto(place) != len(place):  # type: ignore[attr-defined]  # every binary file has it
+    while remaining:
+        block = torch.empty(min(step, remaining), dtype=dtype)
+        buffer = _as_bytes(block)
+        if stream.readinto(buffer) != len(buffer):  # type: ignore[attr-defined]  # every binary file has it
             raise BenchError(f"{tensor.file} ended while it was read", "download or save the checkpoint anew")
         yield block
-        left -= len(block)
+        remaining -= len(block)
 
 
 def _is_finite(block: torch.Tensor) -> bool:
-    """Least and greatest tell: NaN shows in both, and finding them is much faster than asking every number."""
+    """Check minimum and maximum only: NaN shows in both, and it is much faster than checking every number."""
     return not block.is_floating_point() or all(bool(bound.isfinite()) for bound in torch.aminmax(block))
 
 
 def _as_integers(block: torch.Tensor) -> torch.Tensor:
-    """As integers, so that -0 differs from 0; eight bytes each where they come out even, which compares fastest."""
+    """View as integers, so that -0 differs from 0; as 8-byte ones where the size allows, which compares fastest."""
     return block.view(torch.uint8 if block.nbytes % 8 else torch.int64)
 
 
@@ -206,17 +206,17 @@ def _as_bytes(block: torch.Tensor) -> memoryview:
     return block.view(torch.uint8).numpy().data
 
 
-def _build_header(source: BinaryIO, parts: Sequence[TensorPlan]) -> bytes:
-    """A shard's header: the base's own, with dtypes and places as they are written."""
+def _build_header(source: BinaryIO, plans: Sequence[TensorPlan]) -> bytes:
+    """Build a shard's header: the base's, with the dtypes and offsets of the output."""
     source.seek(0)
     table: Mapping[str, object] = json.loads(source.read(int.from_bytes(source.read(8), "little")))
     header: dict[str, object] = {key: value for key, value in table.items() if key == "__metadata__"}
     end = 0
-    for part in parts:
-        begin, end = end, end + part.size
-        header[part.tensor.name] = {
-            "dtype": part.dtype,
-            "shape": list(part.tensor.shape),
+    for plan in plans:
+        begin, end = end, end + plan.size
+        header[plan.tensor.name] = {
+            "dtype": plan.dtype,
+            "shape": list(plan.tensor.shape),
             "data_offsets": [begin, end],
         }
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()

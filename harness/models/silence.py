@@ -1,4 +1,4 @@
-"""Keeps transformers' progress bars, log lines and warnings off the screen."""
+"""Keep transformers' progress bars, log lines and warnings off the screen."""
 
 import io
 import warnings
@@ -10,7 +10,7 @@ from transformers.utils import logging
 
 @contextmanager
 def silence_libraries() -> Iterator[None]:
-    """Print nothing of the libraries; then restore what was set before."""
+    """Suppress all output of the libraries, then restore their settings."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""What is wrong with how a model is prompted and stopped, by its tokenizer and chat template alone."""
+"""Check how a model is prompted and stopped, from its tokenizer and chat template alone."""
 
 import json
 import re
@@ -20,26 +20,26 @@ _PROCESSOR_TEMPLATE = "chat_template.json"
 _TURNS = (Message("user", "What is 2+3?"), Message("assistant", "#### 5"), Message("user", "What is 4+5?"))
 
 
-def check_prompt_format(speech: ModelTokenizer, model: Model) -> list[Finding]:
-    """Every check of the prompts' manner.
+def check_prompt_format(model_tokenizer: ModelTokenizer, model: Model) -> list[Finding]:
+    """Run every check of a model's prompt format.
 
     Args:
-        speech: the model's tokenizer and manner.
-        model: for its name, its files and the BOS rule that models.toml declares.
+        model_tokenizer: the model's tokenizer and prompt format.
+        model: for its name, its files and the BOS rule in models.toml.
     """
     return [
-        *_check_turns_present(speech),
-        *_check_answer_start(speech),
-        *_check_end_of_turn(speech),
-        *_check_processor_template(speech, model),
-        *_check_bos(speech, model),
-        *_check_style(speech, model),
+        *_check_turns_present(model_tokenizer),
+        *_check_answer_start(model_tokenizer),
+        *_check_end_of_turn(model_tokenizer),
+        *_check_processor_template(model_tokenizer, model),
+        *_check_bos(model_tokenizer, model),
+        *_check_style(model_tokenizer, model),
     ]
 
 
-def _check_turns_present(speech: ModelTokenizer) -> Iterator[Finding]:
-    """Whether every turn is in the prompt, and the prompt ends where an answer can begin."""
-    text = render_prompt(speech.tokenizer, _TURNS)
+def _check_turns_present(model_tokenizer: ModelTokenizer) -> Iterator[Finding]:
+    """Check that every turn is in the prompt, and that the prompt does not end with a space."""
+    text = render_prompt(model_tokenizer.tokenizer, _TURNS)
     if text != text.rstrip(" "):
         message = (
             "the prompt ends with a space, so that every answer begins with an odd token: correct its template's end"
@@ -51,26 +51,26 @@ def _check_turns_present(speech: ModelTokenizer) -> Iterator[Finding]:
             yield build_finding("template-drops-turn", message)
 
 
-def _check_answer_start(speech: ModelTokenizer) -> Iterator[Finding]:
-    """Whether the prompt opens the assistant's turn as a whole conversation has it; what opens a thought is no matter.
+def _check_answer_start(model_tokenizer: ModelTokenizer) -> Iterator[Finding]:
+    """Check that the prompt opens the assistant's turn as a whole conversation does, apart from an opened thought.
 
-    A template that ignores `add_generation_prompt` is sound where nothing but blanks come between question and answer,
-    as in Mistral's `[INST] question [/INST] answer`.
+    A template may ignore `add_generation_prompt` if only blanks separate question and answer, as in Mistral's
+    `[INST] question [/INST] answer`.
     """
-    if speech.manner.style == "text":
+    if model_tokenizer.manner.style == "text":
         return
-    asked, answer = _TURNS[:1], _TURNS[1]
-    prompt = render_prompt(speech.tokenizer, asked)
-    whole = render_conversation(speech.tokenizer, (*asked, answer), generation=False)
-    head, said, tail = prompt.rpartition(asked[0].content)
-    opened = (head + said + thoughts.cut_before_thought(tail)).rstrip()
-    start, found, _ = whole.rpartition(answer.content)
-    if not found:  # a turn that the template drops
+    question, answer = _TURNS[:1], _TURNS[1]
+    prompt = render_prompt(model_tokenizer.tokenizer, question)
+    whole = render_conversation(model_tokenizer.tokenizer, (*question, answer), generation=False)
+    head, content, tail = prompt.rpartition(question[0].content)
+    opened = (head + content + thoughts.cut_before_thought(tail)).rstrip()
+    start, answer_text, _ = whole.rpartition(answer.content)
+    if not answer_text:  # a turn that the template drops
         return
     if not start.startswith(opened):
         message = "a conversation with its answer does not begin as the prompt does: restore the model's own template"
         yield build_finding("template-not-prefix", message)
-    elif prompt == render_conversation(speech.tokenizer, asked, generation=False):
+    elif prompt == render_conversation(model_tokenizer.tokenizer, question, generation=False):
         header = start[len(opened) :].strip()
         if header:
             message = (
@@ -80,11 +80,11 @@ def _check_answer_start(speech: ModelTokenizer) -> Iterator[Finding]:
             yield build_finding("template-no-generation-prompt", message)
 
 
-def _check_end_of_turn(speech: ModelTokenizer) -> Iterator[Finding]:
-    """Whether a token of its own ends the assistant's turn; a template that writes nothing there leaves it to eos."""
-    if speech.manner.style == "text":
+def _check_end_of_turn(model_tokenizer: ModelTokenizer) -> Iterator[Finding]:
+    """Check that a single token ends the assistant's turn; a template that writes nothing there relies on eos."""
+    if model_tokenizer.manner.style == "text":
         return
-    tail, tokens = find_turn_ending(speech.tokenizer)
+    tail, tokens = find_turn_ending(model_tokenizer.tokenizer)
     if tail.strip() and not tokens:
         message = (
             f"its template ends a turn with {tail.strip()!r}, which its tokenizer splits into pieces, so that nothing "
@@ -93,8 +93,8 @@ def _check_end_of_turn(speech: ModelTokenizer) -> Iterator[Finding]:
         yield build_finding("end-of-turn-not-token", message)
 
 
-def _check_processor_template(speech: ModelTokenizer, model: Model) -> Iterator[Finding]:
-    """Whether chat_template.json, which transformers reads for pictures and sounds alone, says something else."""
+def _check_processor_template(model_tokenizer: ModelTokenizer, model: Model) -> Iterator[Finding]:
+    """Check chat_template.json, which transformers reads only for images and audio, against the template in use."""
     path = model.folder / _PROCESSOR_TEMPLATE
     if not path.is_file():
         return
@@ -102,10 +102,12 @@ def _check_processor_template(speech: ModelTokenizer, model: Model) -> Iterator[
         value = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
         value = None
-    held = value.get("chat_template") if isinstance(value, dict) else None
-    used = speech.tokenizer.chat_template
-    if not isinstance(held, str) or held.removesuffix("\n") != (used or "").removesuffix("\n"):
-        asks = "the model is asked without a template" if used is None else "another template asks"
+    saved_template = value.get("chat_template") if isinstance(value, dict) else None
+    used_template = model_tokenizer.tokenizer.chat_template
+    if not isinstance(saved_template, str) or saved_template.removesuffix("\n") != (used_template or "").removesuffix(
+        "\n"
+    ):
+        asks = "the model is asked without a template" if used_template is None else "another template asks"
         message = (
             f"{_PROCESSOR_TEMPLATE} is not read, and {asks}: save the right one as chat_template.jinja, delete "
             "the other"
@@ -113,39 +115,39 @@ def _check_processor_template(speech: ModelTokenizer, model: Model) -> Iterator[
         yield build_finding("template-unread", message)
 
 
-def _check_bos(speech: ModelTokenizer, model: Model) -> Iterator[Finding]:
-    """Whether the prompt begins with BOS as often as its family wants."""
-    tokenizer, how = speech.tokenizer, speech.manner
+def _check_bos(model_tokenizer: ModelTokenizer, model: Model) -> Iterator[Finding]:
+    """Check that the prompt has as many BOS tokens as its family needs."""
+    tokenizer, prompt_format = model_tokenizer.tokenizer, model_tokenizer.manner
     bos = tokenizer.bos_token_id
-    ids = encode_prompt(tokenizer, how, _TURNS)
-    if how.bos == "none" and bos is not None and bos in tokenizer.encode("a", add_special_tokens=True):
+    ids = encode_prompt(tokenizer, prompt_format, _TURNS)
+    if prompt_format.bos == "none" and bos is not None and bos in tokenizer.encode("a", add_special_tokens=True):
         message = "its tokenizer adds a BOS to plain text, but its prompts begin without one: let the template write it"
         yield build_finding("bos-missing", message)
-    if has_doubled_bos(tokenizer, ids) or (how.bos == "separate" and ids.count(how.bos_id) != 1):
+    if has_doubled_bos(tokenizer, ids) or (prompt_format.bos == "separate" and ids.count(prompt_format.bos_id) != 1):
         message = (
             f"the prompt has {ids.count(bos)} BOS tokens: write it once, in the template or by add_bos_token in "
             "tokenizer_config.json"
         )
         yield build_finding("template-bos-doubled", message)
-    if model.bos is not None and not _follows_declared_bos(speech, model):
+    if model.bos is not None and not _follows_declared_bos(model_tokenizer, model):
         message = f"models.toml says bos = {model.bos}, its tokenizer and template differ: models.toml is followed"
         yield build_finding("bos-declared", message)
 
 
-def _check_style(speech: ModelTokenizer, model: Model) -> Iterator[Finding]:
-    """Whether a chat model has its template."""
-    if speech.manner.style == "text" and not {"it", "instruct", "chat"}.isdisjoint(
+def _check_style(model_tokenizer: ModelTokenizer, model: Model) -> Iterator[Finding]:
+    """Check that a chat model has its template."""
+    if model_tokenizer.manner.style == "text" and not {"it", "instruct", "chat"}.isdisjoint(
         re.split("[-_/@]", model.name.lower())
     ):
         message = "an instruction-tuned name without a chat template: copy chat_template.jinja of its original"
         yield build_finding("template-missing", message)
 
 
-def _follows_declared_bos(speech: ModelTokenizer, model: Model) -> bool:
-    """The declared rule is what tokenizer and template do; the tokenizer of a Gemma GGUF, which adds no BOS, is not."""
-    tokenizer = speech.tokenizer
+def _follows_declared_bos(model_tokenizer: ModelTokenizer, model: Model) -> bool:
+    """Return whether tokenizer and template follow the declared BOS rule; a Gemma GGUF's tokenizer adds no BOS."""
+    tokenizer = model_tokenizer.tokenizer
     adds = tokenizer.encode("a", add_special_tokens=True)[:1] == [tokenizer.bos_token_id]
-    writes = bool(tokenizer.chat_template) and encode_prompt(tokenizer, speech.manner, [Message("user", "a")])[:1] == (
-        tokenizer.bos_token_id,
-    )
+    writes = bool(tokenizer.chat_template) and encode_prompt(tokenizer, model_tokenizer.manner, [Message("user", "a")])[
+        :1
+    ] == (tokenizer.bos_token_id,)
     return {"separate": adds or writes, "template": writes and not adds, "none": not adds}[model.bos or "none"]

@@ -1,6 +1,6 @@
-"""Whether a checkpoint's files hold the tensors that its configuration uses, as transformers itself loads them.
+"""Check that a checkpoint's files hold the tensors that its configuration uses, as transformers itself loads them.
 
-The model is built on torch's meta device, which allocates no numbers: a check takes a tenth of a second.
+Builds the model on torch's meta device, which allocates no numbers, so a check takes a tenth of a second.
 """
 
 import re
@@ -25,15 +25,15 @@ _MAX_SHOWN = 3
 
 
 def check_tensors(folder: Path, tensors: Sequence[Tensor], engine: str) -> list[Finding]:
-    """Tensors that the configuration does not use, asks for in vain, or holds in a form that cannot be loaded.
+    """Report unused tensors, missing tensors, and quantised weights that cannot be loaded.
 
-    A checkpoint that transformers cannot build is the engine's to judge: it gives no finding. Neither does a quantised
-    one under another engine than transformers, since engines differ in the names of its tensors.
+    Reports nothing for a checkpoint that transformers cannot build, which the engine refuses itself, nor for a
+    quantised one under another engine than transformers, since engines name its tensors differently.
 
     Args:
-        folder: a whole checkpoint; see `weights.inspect` for what makes it one.
+        folder: a whole checkpoint, as `weights.inspect_checkpoint` checks it.
         tensors: of that folder.
-        engine: the name of what would load it.
+        engine: the name of the engine that would load it.
     """
     with silence_libraries():
         try:
@@ -54,13 +54,13 @@ def check_tensors(folder: Path, tensors: Sequence[Tensor], engine: str) -> list[
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-        except Exception:  # noqa: BLE001  # transformers raises any kind for what it does not know
+        except Exception:  # noqa: BLE001  # transformers raises exceptions of any type here
             return []
     return list(_compare_tensors(network, loaded, {tensor.name: tensor.shape for tensor in tensors}))
 
 
 def ties_head_by_default(folder: Path) -> bool | None:
-    """Whether a model ties its head to its embedding, by the default of its class; None where that is not known."""
+    """Return whether a model's class ties its head to its embedding by default; None if unknown."""
     with silence_libraries():
         try:
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -70,7 +70,7 @@ def ties_head_by_default(folder: Path) -> bool | None:
 
 
 def list_linear_layers(folder: Path) -> dict[str, bool]:
-    """A model's linear layers by name, and whether each is the head; none where transformers cannot build the model."""
+    """Return a model's linear layers by name, and whether each is the head; empty if transformers cannot build it."""
     with silence_libraries():
         try:
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -114,20 +114,20 @@ def _report_missing(names: Sequence[str]) -> Finding:
 
 
 def _is_derived(name: str, shape: tuple[int, ...], buffers: Sequence[str]) -> bool:
-    """Whether the model computes a saved tensor itself, such as a causal mask or a table of positions."""
+    """Return whether the model computes a saved tensor itself, such as a causal mask or a table of positions."""
     is_mask = len(shape) == 4 and shape[:2] == (1, 1) and shape[2] == shape[3] and _MASK_NAME.search(name) is not None
     computed = any(buffer == name or buffer.endswith(f".{name}") for buffer in buffers)
     return is_mask or computed or _CONSTANT_NAME.search(name) is not None
 
 
 def _read_quantisation(config: Any) -> Any:
-    """What config.json says of a quantisation; None where it says nothing."""
+    """Return the quantisation settings of config.json, or None."""
     inner = config.get_text_config(decoder=True)
     return getattr(config, "quantization_config", None) or getattr(inner, "quantization_config", None)
 
 
 def _describe_unloadable(quantisation: Any) -> str | None:
-    """Why transformers cannot load a quantised checkpoint on this machine, or None."""
+    """Explain why transformers cannot load a quantised checkpoint on this machine; None if it can."""
     method = quantisation.get("quant_method") if isinstance(quantisation, dict) else quantisation.quant_method
     try:
         if isinstance(quantisation, dict) and not AutoHfQuantizer.supports_quant_method(quantisation):

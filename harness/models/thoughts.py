@@ -1,15 +1,14 @@
-"""Thoughts: the delimiters of each model family, whether a prompt opens a thought, and where the answer starts.
+"""Find thoughts in prompts and completions: each model family's delimiters, and where the answer starts.
 
-A thought is what a reasoning model writes for itself before it answers. Nothing in it is ever graded. See
-docs/reading-answers.md.
+A thought is what a reasoning model writes before its answer. It is never graded. See docs/reading-answers.md.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-# How each family opens a thought and closes it, as patterns. The key names the family in `Manner.thought`; it is how
-# the family closes a thought. In gpt-oss's harmony format every channel but "final" is a thought.
+# The patterns that open and close each family's thoughts. The key, the closing delimiter, names the family in
+# `PromptFormat.thought`. In gpt-oss's harmony format every channel but "final" is a thought.
 _FAMILIES = {
     "</think>": (r"<think(?:ing)?>", r"</think(?:ing)?>"),
     "</thought>": (r"<thought>", r"</thought>"),
@@ -33,8 +32,8 @@ class TextPiece:
     """Part of what a model wrote.
 
     Attributes:
-        text: as the tokenizer spells it.
-        special: it is one special token, which the stored text does not show.
+        text: as the tokenizer decodes it.
+        special: whether it is one special token, which the stored text leaves out.
     """
 
     text: str
@@ -50,67 +49,67 @@ class _Delimiter:
 
 
 def is_delimiter(token: str) -> bool:
-    """Whether a token alone is, or begins, one of the delimiters."""
+    """Return whether a token by itself is, or begins, a delimiter."""
     return _DELIMITER.match(token) is not None
 
 
 def find_open_family(text: str) -> str | None:
-    """The family of the thought that a text opens and does not close; None where it leaves none open."""
+    """Return the family of the thought that a text opens and does not close, or None."""
     return _scan_delimiters(_find_delimiters(text))[1]
 
 
 def cut_before_thought(text: str) -> str:
-    """The text up to the first thought that it opens."""
+    """Return the text up to the first thought that it opens."""
     return next((text[: mark.start] for mark in _find_delimiters(text) if mark.opens), text)
 
 
 def find_answer_start(pieces: Sequence[TextPiece], family: str | None) -> int:
-    """Where the answer starts behind the last thought, as a character of the text without special tokens.
+    """Return where the answer starts after the last thought, as an index into the text without special tokens.
 
-    Delimiters in ordinary text count only for a family that the prompt or a special token brings into play: what else
-    looks like a delimiter is left to the task's reader.
+    Delimiters in ordinary text count only for a family that the prompt or a special token has introduced; the task's
+    reader handles anything else that looks like a delimiter.
 
     Args:
         pieces: everything that the model wrote, in order.
         family: of the thought that the prompt opened, or None.
 
     Returns:
-        0 where no family is in play; the length of the text where a thought was never closed.
+        0 without any such family; the length of the text if a thought was never closed.
     """
-    places = _piece_offsets(pieces)
-    special = {place for place, piece in zip(places, pieces, strict=False) if piece.special}
+    offsets = _piece_offsets(pieces)
+    special = {offset for offset, piece in zip(offsets, pieces, strict=False) if piece.special}
     marks = list(_find_delimiters("".join(piece.text for piece in pieces)))
     families = {family, *(mark.family for mark in marks if mark.start in special)}
     start, open_family = _scan_delimiters((mark for mark in marks if mark.family in families), family)
     if open_family is not None:
-        start = places[-1]
+        start = offsets[-1]
     return sum(
-        min(max(start - place, 0), len(piece.text))
-        for place, piece in zip(places, pieces, strict=False)
+        min(max(start - offset, 0), len(piece.text))
+        for offset, piece in zip(offsets, pieces, strict=False)
         if not piece.special
     )
 
 
 def _piece_offsets(pieces: Sequence[TextPiece]) -> list[int]:
-    """Where each piece begins when all are written one after the other, and where the last one ends."""
-    places = [0]
+    """Return the offset of each piece in their concatenation, and the end of the last."""
+    offsets = [0]
     for piece in pieces:
-        places.append(places[-1] + len(piece.text))
-    return places
+        offsets.append(offsets[-1] + len(piece.text))
+    return offsets
 
 
 def _find_delimiters(text: str) -> Iterator[_Delimiter]:
-    for found in _DELIMITER.finditer(text):
-        kind = found.lastgroup or ""
+    for match in _DELIMITER.finditer(text):
+        kind = match.lastgroup or ""
         number = int(kind.removeprefix("open").removeprefix("close"))
-        yield _Delimiter(_NAMES[number], kind.startswith("open"), found.start(), found.end())
+        yield _Delimiter(_NAMES[number], kind.startswith("open"), match.start(), match.end())
 
 
 def _scan_delimiters(marks: Iterator[_Delimiter], family: str | None = None) -> tuple[int, str | None]:
-    """(the end of the last delimiter that closed a thought, the family of the thought that is open at the end).
+    """Return (the end of the last delimiter that closed a thought, the family of the thought still open at the end).
 
-    A thought ends with its own family's delimiter only. One that closes what was never opened ends a thought all the
-    same: some servers and templates drop its beginning.
+    A thought ends only with its own family's delimiter. A closing delimiter counts without an opening one, because
+    some servers and templates drop the beginning.
     """
     start = 0
     for mark in marks:

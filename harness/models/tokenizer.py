@@ -1,4 +1,4 @@
-"""Load a model's tokenizer and work out its manner; needs transformers, so only scoring loads it, by name."""
+"""Load a model's tokenizer and detect its prompt format. Imports transformers, so other modules import it lazily."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json")
 
 
-# All that a tokenizer's class is chosen and made by, as any version of transformers names it.
+# Every file from which any version of transformers chooses and builds a tokenizer.
 _FILE_PATTERNS = (
     "*token*",
     "vocab*",
@@ -28,22 +28,22 @@ _CACHE: dict[str, ModelTokenizer] = {}
 
 
 def load_tokenizer(model: Model) -> ModelTokenizer:
-    """Read tokenizer and configuration from the model's folder; no weights are loaded.
+    """Read tokenizer and configuration from the model's folder, without its weights.
 
-    Folders with the same bytes in all of these files, such as a base and what was trained from it, share one.
+    Folders whose tokenizer files are identical, such as a base and a model trained from it, share one.
 
     Raises:
         BenchError: the folder holds no tokenizer that transformers can load without trusting code, or a template that
-            cannot write a conversation.
+            cannot render a conversation.
     """
-    said = _digest_files(model)
-    if said not in _CACHE:
-        _CACHE[said] = _read_tokenizer(model)
-    return _CACHE[said]
+    digest = _digest_files(model)
+    if digest not in _CACHE:
+        _CACHE[digest] = _read_tokenizer(model)
+    return _CACHE[digest]
 
 
 def _digest_files(model: Model) -> str:
-    """A digest of every file that `_read` or transformers looks into."""
+    """Digest every file that `_read_tokenizer` or transformers reads."""
     digest = hashlib.sha256(repr(model.bos).encode())
     for path in sorted({path for pattern in _FILE_PATTERNS for path in model.folder.glob(pattern) if path.is_file()}):
         digest.update(f"\0{path.relative_to(model.folder)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
@@ -54,10 +54,10 @@ def _read_tokenizer(model: Model) -> ModelTokenizer:
     transformers.utils.logging.set_verbosity_error()
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # libraries raise any kind for files that others wrote
-        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    except Exception as error:  # libraries raise exceptions of any type for a broken file
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         way_out = "copy tokenizer.json and tokenizer_config.json of the base model into it"
-        raise BenchError(f"no usable tokenizer in {model.folder}: {said}", way_out) from error
+        raise BenchError(f"no usable tokenizer in {model.folder}: {reason}", way_out) from error
     tokenizer.chat_template = _choose_template(model, tokenizer.chat_template)
     config = _read_json(model, "config.json")
     inner = config.get("text_config")
@@ -67,38 +67,38 @@ def _read_tokenizer(model: Model) -> ModelTokenizer:
         text.get("eos_token_id", config.get("eos_token_id")),
     ]
     try:
-        how = detect_prompt_format(
+        prompt_format = detect_prompt_format(
             tokenizer, model.bos, [i for value in eos for i in _list_ids(value)], str(text.get("model_type", ""))
         )
         render_prompt(tokenizer, (Message("user", "a"), Message("assistant", "b"), Message("user", "c")))
     except BenchError:
         raise
-    except Exception as error:  # a template is a program that others wrote
+    except Exception as error:  # a template is a foreign program, and can raise anything
         what = f"the chat template in {model.folder} cannot write a conversation: {str(error) or type(error).__name__}"
         raise BenchError(what, "restore it from its model") from error
     digest = hashlib.sha256()
     for name in TOKENIZER_FILES:
         if (model.folder / name).is_file():
             digest.update(name.encode() + b"\0" + (model.folder / name).read_bytes())
-    return ModelTokenizer(tokenizer, how, text.get("max_position_embeddings"), digest.hexdigest())
+    return ModelTokenizer(tokenizer, prompt_format, text.get("max_position_embeddings"), digest.hexdigest())
 
 
-def _choose_template(model: Model, found: object) -> str | None:
-    """The one chat template that asks; of several with names the one called "default", as transformers takes it.
+def _choose_template(model: Model, template: object) -> str | None:
+    """Return the chat template to use; of several named ones the one called "default", as transformers does.
 
     Raises:
-        BenchError: none of them is called so.
+        BenchError: none of them has that name.
     """
-    if found is None or isinstance(found, str):
-        return found
-    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+    if template is None or isinstance(template, str):
+        return template
+    if not isinstance(template, dict) or not all(isinstance(text, str) for text in template.values()):
         raise BenchError(f"the chat template in {model.folder} is not a text", "restore it from its model")
-    if "default" not in found:
+    if "default" not in template:
         raise BenchError(
-            f"the chat templates in {model.folder} are named {', '.join(sorted(found))}, and none is named default",
+            f"the chat templates in {model.folder} are named {', '.join(sorted(template))}, and none is named default",
             "save the one to ask with as chat_template.jinja",
         )
-    return str(found["default"])
+    return str(template["default"])
 
 
 def _read_json(model: Model, name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether weights that a trainer wrote are weights: right names and shapes, finite, and not the base again."""
+"""Check the weights that a trainer wrote: right names and shapes, finite, and different from the base."""
 
 import json
 from pathlib import Path
@@ -10,17 +10,17 @@ from baseline_bench.models import adapter, weights
 from safetensors import safe_open
 
 _MAX_SHOWN = 3
-# What older files hold beside the parameters, though it follows from the configuration; as does a tied head.
+# Older files hold these besides the parameters, though the configuration determines them, as it does a tied head.
 _COMPUTED_TENSORS = ("rotary_emb.inv_freq",)
 _WAY_OUT = "the trainer wrote something else: nothing was kept as a candidate"
 
 
 class WeightsCheck(NamedTuple):
-    """What was found.
+    """The result of checking trained weights.
 
     Attributes:
-        sha256: over the tensors.
-        changed: share of the base's numbers that are others now; None for an adapter.
+        sha256: of the tensors.
+        changed: share of the base's numbers that changed; None for an adapter.
     """
 
     sha256: str
@@ -31,30 +31,32 @@ def check_full_weights(folder: Path, base: Path) -> WeightsCheck:
     """Check whole weights against their base, tensor by tensor.
 
     Raises:
-        BenchError: another set of tensors, another shape, a number that is not finite, or nothing changed at all.
+        BenchError: another set of tensors, another shape, a number that is not finite, or no change at all.
     """
     weights.inspect_checkpoint(folder)
-    made, began = ({tensor.name: tensor for tensor in weights.read_tensors(place)} for place in (folder, base))
+    new_tensors, base_tensors = (
+        {tensor.name: tensor for tensor in weights.read_tensors(path)} for path in (folder, base)
+    )
     derived = (*_COMPUTED_TENSORS, "lm_head.weight") if _is_tied(folder) else _COMPUTED_TENSORS
-    spare = {name for name in began.keys() - made.keys() if name.endswith(derived)}
-    if odd := sorted((made.keys() ^ began.keys()) - spare):
-        raise BenchError(f"{folder} has not the tensors of its base: {', '.join(odd[:_MAX_SHOWN])}", _WAY_OUT)
+    spare = {name for name in base_tensors.keys() - new_tensors.keys() if name.endswith(derived)}
+    if unmatched := sorted((new_tensors.keys() ^ base_tensors.keys()) - spare):
+        raise BenchError(f"{folder} has not the tensors of its base: {', '.join(unmatched[:_MAX_SHOWN])}", _WAY_OUT)
     changed = total = 0
-    for name, tensor in made.items():
-        if tensor.shape != began[name].shape:
-            raise BenchError(f"{name} is {tensor.shape}, its base's {began[name].shape}", _WAY_OUT)
-        now, then = _read_tensor(tensor), _read_tensor(began[name])
-        if not bool(torch.isfinite(now).all()):
+    for name, tensor in new_tensors.items():
+        if tensor.shape != base_tensors[name].shape:
+            raise BenchError(f"{name} is {tensor.shape}, its base's {base_tensors[name].shape}", _WAY_OUT)
+        new_values, base_values = _read_tensor(tensor), _read_tensor(base_tensors[name])
+        if not bool(torch.isfinite(new_values).all()):
             raise BenchError(f"{name} of {folder} holds NaN or infinity", "lower the learning rate and train again")
-        changed += int((now.float() != then.to(now.dtype).float()).sum())
-        total += now.numel()
+        changed += int((new_values.float() != base_values.to(new_values.dtype).float()).sum())
+        total += new_values.numel()
     if changed == 0:
         raise BenchError("training changed no weight", "raise the learning rate, or train with weights = fp32")
     return WeightsCheck(weights.digest_weights(folder), round(changed / total, 6))
 
 
 def check_adapter(folder: Path) -> WeightsCheck:
-    """Check an adapter: complete, finite, and not as it began; see `baseline_bench.models.adapter.read_adapter`."""
+    """Check that an adapter is complete, finite and trained; see `baseline_bench.models.adapter.read_adapter`."""
     return WeightsCheck(adapter.read_adapter(folder).sha256, None)
 
 

@@ -1,4 +1,4 @@
-"""Reads a checkpoint's safetensors by the format alone: is the folder whole, how large, and which weights are they."""
+"""Read a checkpoint's safetensors headers: is the folder complete, how large is it, and what is its digest."""
 
 import hashlib
 import json
@@ -35,11 +35,11 @@ _WAY_OUT = "download or save the checkpoint anew"
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor and where its bytes lie.
+    """One tensor and the location of its bytes.
 
     Attributes:
         name: as in the file.
-        dtype: in the format's own spelling ("BF16").
+        dtype: as safetensors spells it ("BF16").
         shape: of the array; () is a scalar.
         file: the shard that holds it.
         begin: first byte, counted from the start of the file.
@@ -56,7 +56,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A folder an engine can load.
+    """A folder that an engine can load.
 
     Attributes:
         folder: holds config.json, the weights and the tokenizer.
@@ -68,19 +68,19 @@ class Checkpoint:
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of all tensors: what they take in memory when loaded in the dtype they are stored in."""
+        """Bytes of all tensors: their size in memory when loaded in the stored dtype."""
         return sum(tensor.size for tensor in self.tensors)
 
     @property
     def parameters(self) -> int:
-        """How many numbers the checkpoint stores; tied tensors are stored once."""
+        """Number of stored parameters; tied tensors count once."""
         return sum(math.prod(tensor.shape) for tensor in self.tensors)
 
 
 def inspect_checkpoint(folder: Path) -> Checkpoint:
-    """Make sure that a folder holds everything an engine loads; every problem is told at once.
+    """Check that a folder holds everything an engine loads; report every problem at once.
 
-    An unknown architecture or one that brings its own code is the engine's to judge.
+    Leaves it to the engine to refuse an unknown architecture or one that needs its own code.
 
     Raises:
         BenchError: no such folder, an adapter, weights that are missing, truncated, pickled or ambiguous, no
@@ -106,16 +106,16 @@ def inspect_checkpoint(folder: Path) -> Checkpoint:
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether the files of some kind of tokenizer lie in a folder."""
+    """Return whether a folder holds all files of some kind of tokenizer."""
     return any(all((folder / name).is_file() for name in names) for names in TOKENIZER_FILE_SETS)
 
 
 def digest_weights(folder: Path) -> str:
-    """One digest for a set of weights, however it is cut into shards.
+    """Return one SHA-256 for a set of weights, independent of how it is split into shards.
 
-    The hash runs over the tensors sorted by name; each adds the UTF-8 text `name:dtype:shape:` (shape as `576x49152`,
-    empty for a scalar) and then its bytes as stored. Memory is constant; 1 GB takes about a second, and what this
-    process has read before is not read again while its files stay untouched.
+    Hashes the tensors sorted by name; each adds the UTF-8 text `name:dtype:shape:` (shape as `576x49152`, empty for a
+    scalar) and then its bytes as stored. Memory is constant and 1 GB takes about a second. Within one process, files
+    that have not changed are read only once.
 
     Raises:
         BenchError: the weights are missing or broken.
@@ -141,7 +141,7 @@ def _digest_tensors(tensors: Sequence[Tensor]) -> str:
 
 
 def count_bytes(folder: Path) -> int:
-    """Bytes of all tensors of a folder, read from the headers alone.
+    """Return the bytes of all tensors of a folder, from the headers alone.
 
     Raises:
         BenchError: the weights are missing or broken.
@@ -150,7 +150,7 @@ def count_bytes(folder: Path) -> int:
 
 
 def read_tensors(folder: Path) -> tuple[Tensor, ...]:
-    """Every tensor of a folder's weights, sorted by name; a tokenizer and a config are not asked for.
+    """Return every tensor of a folder's weights, sorted by name; needs neither tokenizer nor config.
 
     Raises:
         BenchError: no such folder, an adapter, weights that are missing, truncated, pickled or ambiguous.
@@ -179,14 +179,14 @@ def read_tensors(folder: Path) -> tuple[Tensor, ...]:
 
 
 def choose_weights_file(names: Sequence[str], where: str) -> str:
-    """Which of a checkpoint's files tells where the weights are: `SINGLE` or `INDEX`.
+    """Return which file locates a checkpoint's weights: `SINGLE_FILE` or `INDEX_FILE`.
 
     Args:
-        names: the file names of a folder, or of the top of a hub repository.
-        where: opens the sentence of an error.
+        names: the file names of a folder, or of the top level of a hub repository.
+        where: the folder or repository, with which an error begins.
 
     Raises:
-        BenchError: neither is there, or both, or the weights are an adapter or pickled.
+        BenchError: neither or both are present, or the weights are an adapter or pickled.
     """
     if ADAPTER_CONFIG in names:
         raise BenchError(f"{where}: an adapter, not a whole model", "merge it into its base with `bench merge` first")
@@ -207,17 +207,18 @@ def choose_weights_file(names: Sequence[str], where: str) -> str:
             "save_pretrained",
         )
     other = [name for name in names if name.endswith((".safetensors", ".gguf"))]
-    seen = f"; {other[0]} is not a name that engines load" if other else ""
+    other_note = f"; {other[0]} is not a name that engines load" if other else ""
     raise BenchError(
-        f"{where}: holds no weights ({SINGLE_FILE} or {INDEX_FILE}){seen}", "name a folder that save_pretrained wrote"
+        f"{where}: holds no weights ({SINGLE_FILE} or {INDEX_FILE}){other_note}",
+        "name a folder that save_pretrained wrote",
     )
 
 
 def read_weight_map(folder: Path) -> dict[str, str]:
-    """Tensor name to shard, from a folder's index; shards are plain names, so that no index reaches out of its folder.
+    """Read tensor name -> shard from a folder's index; refuse shards with a path, which could leave the folder.
 
     Raises:
-        BenchError: the index is no index.
+        BenchError: the index is missing or malformed.
     """
     try:
         claimed = json.loads((folder / INDEX_FILE).read_bytes())["weight_map"]
@@ -243,7 +244,7 @@ def _is_json_object(path: Path) -> bool:
 
 
 def _read_header(file: Path) -> list[Tensor]:
-    """The tensors of one file, checked against its length.
+    """Read the tensors of one file and check them against its length.
 
     Raises:
         ValueError: the file is broken; the text ends the sentence that begins with its name.
@@ -277,7 +278,7 @@ def _read_header(file: Path) -> list[Tensor]:
 
 
 def _parse_header_row(row: Any) -> tuple[str, tuple[int, ...], int, int]:
-    """dtype, shape, begin and end of one tensor of a header."""
+    """Return dtype, shape, begin and end of one tensor of a header."""
     begin, end = row["data_offsets"]
     dtype, shape = row["dtype"], tuple(row["shape"])
     if dtype not in _DTYPE_BITS or not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
@@ -286,13 +287,13 @@ def _parse_header_row(row: Any) -> tuple[str, tuple[int, ...], int, int]:
 
 
 def _read_chunks(stream: FileIO, tensor: Tensor) -> Iterator[memoryview]:
-    """A tensor's bytes, a few MiB at a time, in one buffer that is overwritten."""
+    """Yield a tensor's bytes, a few MiB at a time, in one buffer that each step overwrites."""
     buffer = memoryview(bytearray(min(_CHUNK, tensor.size)))
     stream.seek(tensor.begin)
-    left = tensor.size
-    while left:
-        count = stream.readinto(buffer[: min(left, len(buffer))])
+    remaining = tensor.size
+    while remaining:
+        count = stream.readinto(buffer[: min(remaining, len(buffer))])
         if not count:
             raise BenchError(f"{tensor.file} ended while it was read", _WAY_OUT)
         yield buffer[:count]
-        left -= count
+        remaining -= count

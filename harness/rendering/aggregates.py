@@ -1,4 +1,4 @@
-"""The page of a board whose items are neither right nor wrong: results of all items together, compared with nothing."""
+"""Renders the page of a board whose rows have aggregates over all items instead of right and wrong items."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,30 +14,34 @@ paired test and no verdict is given, and rows are compared with nothing."""
 
 
 def has_aggregates(board: Board) -> bool:
-    """Whether the board's rows are such."""
+    """Return whether a row of the board has aggregates."""
     return any(row.result.aggregates is not None for row in board.rows)
 
 
 def render_page(board: Board, marker: str) -> str:
-    """The Markdown page: a table for each version of the task."""
+    """Render the Markdown page: a table for each version of the task."""
     parts = [marker, f"# {board.name}", _LEGEND]
-    for found in build_tables(board):
-        names = sorted({name for row in found.rows for name in row.result.aggregates or {}})
+    for table in build_tables(board):
+        names = sorted({name for row in table.rows for name in row.result.aggregates or {}})
         columns = [
             ("candidate", ALIGN_LEFT),
             ("items", ALIGN_RIGHT),
             *((name, ALIGN_RIGHT) for name in names),
             ("engine", ALIGN_LEFT),
         ]
-        lines = [_row_cells(board.name, row, names) for row in found.rows]
-        parts += [f"## {code_span(found.label)}", render_table((*columns, ("entry", ALIGN_LEFT)), lines)]
-    gone = list_withdrawn_rows(board)
-    parts += ["## Superseded and retracted", formatting.render_withdrawn_rows(board.name, gone)] if gone else []
+        lines = [_row_cells(board.name, row, names) for row in table.rows]
+        parts += [f"## {code_span(table.label)}", render_table((*columns, ("entry", ALIGN_LEFT)), lines)]
+    withdrawn_rows = list_withdrawn_rows(board)
+    parts += (
+        ["## Superseded and retracted", formatting.render_withdrawn_rows(board.name, withdrawn_rows)]
+        if withdrawn_rows
+        else []
+    )
     return "\n\n".join(parts) + "\n"
 
 
 def format_aggregates(result: Result) -> list[tuple[str, str]]:
-    """(name, value) of each aggregate, to be printed."""
+    """Return (name, printable value) of each aggregate."""
     return [(name, f"{value:.6g}") for name, value in (result.aggregates or {}).items()]
 
 

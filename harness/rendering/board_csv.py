@@ -1,4 +1,4 @@
-"""The board as CSV: every row, exact counts, and what the page cannot hold; empty where something is unknown."""
+"""Renders a board as CSV: every row, exact counts, and more than fits the page; unknown cells are empty."""
 
 import csv
 import io
@@ -18,18 +18,18 @@ NamedCell = tuple[str, str | int | None]
 
 
 def render_csv(judged: ComparedBoard, files: Collection[str] | None = None) -> str:
-    """The board as CSV. Differences are in points, p is McNemar's exact one, losses are in nats.
+    """Render the board as CSV. Differences are in points, p is McNemar's exact one, losses are in nats.
 
     Args:
-        judged: the board and where its rows stand.
-        files: of the entries to tell; None tells all.
+        judged: the board, its rows compared with their bases.
+        files: of the entries to include; None includes all.
     """
-    gone = {record.entry: record for record in judged.board.said.retractions}
+    retraction_by_file = {record.entry: record for record in judged.board.said.retractions}
     records = [
         (
             *_score_cells(row),
             *_origin_cells(row),
-            *_comparison_cells(judged.against.get(row.file), gone.get(row.file)),
+            *_comparison_cells(judged.against.get(row.file), retraction_by_file.get(row.file)),
             ("verified_level", judged.board.said.level(row.file)),
             *_training_cells(row.result),
             ("findings", "; ".join(row.result.marks)),
@@ -45,9 +45,9 @@ def render_csv(judged: ComparedBoard, files: Collection[str] | None = None) -> s
 
 
 def _format_cell(value: str | int | None) -> str:
-    """Text that no spreadsheet computes; a number, negative ones too, as the number that it is."""
-    told = "" if value is None else str(value)
-    return told if _NUMBER_PATTERN.fullmatch(told) else csv_cell(told)
+    """Format a cell: a number, also a negative one, as it is; text so that no spreadsheet computes it."""
+    text = "" if value is None else str(value)
+    return text if _NUMBER_PATTERN.fullmatch(text) else csv_cell(text)
 
 
 def _score_cells(row: Row) -> Iterator[NamedCell]:
@@ -87,9 +87,9 @@ def _origin_cells(row: Row) -> Iterator[NamedCell]:
     yield "entry", row.file
 
 
-def _comparison_cells(against: BaseComparison | None, gone: Retraction | None) -> Iterator[NamedCell]:
-    yield "retracted", _format_yes_no(gone is not None)
-    yield "superseded_by", None if gone is None else gone.superseded_by
+def _comparison_cells(against: BaseComparison | None, retraction: Retraction | None) -> Iterator[NamedCell]:
+    yield "retracted", _format_yes_no(retraction is not None)
+    yield "superseded_by", None if retraction is None else retraction.superseded_by
     yield "base", None if against is None else against.base.file
     yield "difference", None if against is None else _format_points(against.pairs.difference)
     yield "difference_low", None if against is None else _format_points(against.interval.low)
@@ -99,16 +99,16 @@ def _comparison_cells(against: BaseComparison | None, gone: Retraction | None) -
 
 
 def _training_cells(result: Result) -> Iterator[NamedCell]:
-    made = None if result.training is None else result.training.candidate
+    candidate = None if result.training is None else result.training.candidate
     solutions = result.solutions
-    yield "recipe", None if made is None else made.recipe
-    yield "seed", None if made is None else made.seed
-    yield "final_loss", None if made is None else f"{made.final_loss:.4f}"
+    yield "recipe", None if candidate is None else candidate.recipe
+    yield "seed", None if candidate is None else candidate.seed
+    yield "final_loss", None if candidate is None else f"{candidate.final_loss:.4f}"
     yield "solutions_mean_logprob", None if solutions is None else f"{solutions.mean_logprob:.4f}"
 
 
 def _format_points(value: float) -> str:
-    """In points, without the plus that a spreadsheet takes for a formula."""
+    """Format points without the plus sign, which a spreadsheet takes for a formula."""
     return format_points(value).removeprefix("+")
 
 

@@ -1,4 +1,4 @@
-"""The forest plot of a board: every row's exact match with its interval, beside the interval of its base."""
+"""Draws the forest plot of a board: each row's exact match with its interval, over the interval of its base."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _COLOURS = {"better": "better", "worse": "worse", "not resolved": "unresolved"}
 
 @dataclass(frozen=True, slots=True)
 class ForestRow:
-    """One line of the plot. `against` is None for a base and for a row without a comparable one."""
+    """A line of the plot. `against` is None for a base and for a row without a comparable base."""
 
     row: Row
     rate: float
@@ -33,11 +33,11 @@ class ForestRow:
 
 @dataclass(frozen=True, slots=True)
 class ForestGroup:
-    """A base's runs and the candidates that compare with them.
+    """A run of a base and the candidates that are compared with it.
 
     Attributes:
         title: the base's name.
-        apart: why these runs do not compare with those of the group before, where that has the same name; else empty.
+        apart: why these rows do not compare with the group before, where that has the same title; else empty.
         base: the run that the others compare with; None where there is none.
     """
 
@@ -49,19 +49,19 @@ class ForestGroup:
 
 @dataclass(frozen=True, slots=True)
 class PercentScale:
-    """Percent to pixels."""
+    """A horizontal scale from percent to pixels."""
 
     low: float
     high: float
 
     def at(self, rate: float) -> float:
-        """Where a proportion lies, kept inside the plot."""
+        """Return the x of a proportion, kept inside the plot."""
         share = (100 * rate - self.low) / (self.high - self.low)
         return _LEFT + (_RIGHT - _LEFT) * min(1.0, max(0.0, share))
 
 
 def draw_forest_plot(judged: ComparedBoard) -> str:
-    """The plot as SVG: a panel for each task, of its newest version; the newest hundred rows where there are more."""
+    """Draw the SVG plot: a panel for the newest version of each task, with at most its newest hundred rows."""
     panels = [table for table in judged.tables if table.newer is None and table.full]
     grouped = [_build_groups(judged, table) for table in panels]
     height = _MARGIN + sum(map(_measure_height, grouped)) + _FOOT
@@ -78,27 +78,30 @@ def draw_forest_plot(judged: ComparedBoard) -> str:
 
 def _build_groups(judged: ComparedBoard, table: BoardTable) -> list[ForestGroup]:
     newest = sorted(table.full, key=lambda row: (row.entry.created, row.file))[-MOST_ROWS:]
-    kept = {row.file for row in newest}
-    rows = [row for row in table.full if row.file in kept]
+    newest_files = {row.file for row in newest}
+    rows = [row for row in table.full if row.file in newest_files]
     rows.sort(key=lambda row: _group_sort_key(judged.home, row))  # stable: by name and time within
-    found: list[ForestGroup] = []
+    groups: list[ForestGroup] = []
     for _, group in groupby(rows, key=lambda row: _group_sort_key(judged.home, row)):
-        alike = list(group)
-        home = judged.home.get(alike[0].file)
-        marks = tuple(_build_forest_row(row, judged.against.get(row.file)) for row in alike)
+        group_rows = list(group)
+        home = judged.home.get(group_rows[0].file)
+        marks = tuple(_build_forest_row(row, judged.against.get(row.file)) for row in group_rows)
         if home is None:
-            found.append(ForestGroup("no run to compare with", "", None, marks))
+            groups.append(ForestGroup("no run to compare with", "", None, marks))
         else:
-            found.append(
+            groups.append(
                 ForestGroup(
-                    home.result.candidate, _describe_group_difference(home, found), _build_forest_row(home, None), marks
+                    home.result.candidate,
+                    _describe_group_difference(home, groups),
+                    _build_forest_row(home, None),
+                    marks,
                 )
             )
-    return found
+    return groups
 
 
 def _describe_group_difference(home: Row, before: Sequence[ForestGroup]) -> str:
-    """In short what sets a base's runs apart from those drawn just above: "other engine settings"."""
+    """Say in short how a base's run differs from the one drawn just above, such as "other engine settings"."""
     last = before[-1].base if before else None
     if last is None or last.row.result.candidate != home.result.candidate:
         return ""
@@ -106,7 +109,7 @@ def _describe_group_difference(home: Row, before: Sequence[ForestGroup]) -> str:
 
 
 def _group_sort_key(home: Mapping[str, Row], row: Row) -> tuple[bool, str, str, str]:
-    """Groups by the name and the time of their base, those without one last."""
+    """Sort groups by the name and the time of their base; rows without a base come last."""
     base = home.get(row.file)
     return (True, "", "", "") if base is None else (False, base.result.candidate, base.entry.created, base.file)
 
@@ -125,8 +128,8 @@ def _draw_panel(canvas: Canvas, top: float, table: BoardTable, groups: Sequence[
     canvas.text(_MARGIN, top + 16, truncate_text(table.label, 60), "ink strong large")
     shown = sum(len(group.marks) for group in groups)
     of = "" if shown == len(table.full) else f"; the newest {shown:,} of {len(table.full):,} rows"
-    told = f"{name_measure(table.full)} %, {total:,} items, 95 % Wilson intervals{of}"
-    canvas.text(_MARGIN, top + 34, told, "muted small")
+    caption = f"{name_measure(table.full)} %, {total:,} items, 95 % Wilson intervals{of}"
+    canvas.text(_MARGIN, top + 34, caption, "muted small")
     canvas.text(_RATES, top + 34, "%", "muted small", "end")
     canvas.text(_VERDICTS, top + 34, "against its base", "muted small")
     scale, bottom = _choose_scale(groups), top + _measure_height(groups) - _FOOT
@@ -141,7 +144,7 @@ def _draw_panel(canvas: Canvas, top: float, table: BoardTable, groups: Sequence[
 
 
 def _choose_scale(groups: Sequence[ForestGroup]) -> PercentScale:
-    """From 0 where rows are near the floor, else from a little below the lowest interval."""
+    """Start the scale at 0 where rows are near it, else a little below the lowest interval."""
     shown = [mark.interval for group in groups for mark in (*group.marks, *([group.base] if group.base else []))]
     low, high = 100 * min(one.low for one in shown), 100 * max(one.high for one in shown)
     room = max(0.05 * (high - low), 0.05)
@@ -193,7 +196,7 @@ def _draw_row(canvas: Canvas, middle: float, mark: ForestRow, group: ForestGroup
 
 
 def _shorten_name(row: Row, group: ForestGroup) -> str:
-    """Under its base's name a candidate is shown by the rest of its own, and a base's run by its day."""
+    """Drop the base's name from the start of a candidate's; show a run of the base itself by its time."""
     name = row.result.candidate
     if group.base is None or not name.startswith(group.title):
         return name

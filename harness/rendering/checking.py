@@ -1,4 +1,4 @@
-"""The check of the leaderboards: nothing was made up, edited, renamed or removed; and how each fault is mended."""
+"""Checks the leaderboards for entries that were made up, edited, renamed or removed, and says how to fix each fault."""
 
 import json
 import shlex
@@ -24,7 +24,7 @@ _COMPANION_SUFFIXES = (".loss.jsonl.gz", ".solutions.jsonl.gz", _COMPLETIONS_SUF
 _RECORD_FOLDERS = (retractions.RETRACTIONS_FOLDER, retractions.VERIFICATIONS_FOLDER, noise.FOLDER, foreign.FOLDER)
 _RENDERED_SUFFIXES = (".md", ".csv", ".svg")
 _RECORD_ADVICE = "restore the file or what it names from git, or write it again with the command that made it"
-# What a label fixes, and what a name fixes: a second value under the same one is a fault of the later entry.
+# What all entries of a label share: a second value under the same label is a fault of the later entry.
 _FIXED_BY_LABEL: Mapping[str, Callable[[Entry], object]] = {
     "protocol": lambda entry: entry.result.task.protocol_sha256,
     "items": lambda entry: entry.result.task.items_sha256,
@@ -37,7 +37,7 @@ _FIXED_BY_LABEL: Mapping[str, Callable[[Entry], object]] = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong, in one line: the file, what it is, and what mends it."""
+    """One fault, shown in one line: the file, what is wrong with it, and what fixes it (`mend`)."""
 
     file: str
     what: str
@@ -49,7 +49,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class CheckedEntry:
-    """One entry's file: relative to the folder, what it holds where it can be read, and what is wrong with it."""
+    """An entry's file, relative to the folder; its entry, or None where it cannot be read; and its problems."""
 
     file: str
     entry: Entry | None
@@ -58,42 +58,45 @@ class CheckedEntry:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What is wrong in a folder, sorted by file; and what is right and yet worth a line."""
+    """The faults of a folder, sorted by file, and notes on what is no fault but may surprise."""
 
     faults: tuple[Fault, ...]
     notes: tuple[str, ...]
 
 
 def find_faults(folder: Path, regrade: RegradeFunction | None = None, base: str | None = None) -> list[Fault]:
-    """The faults alone; see `report`."""
+    """Return the faults alone; see `check_leaderboards`."""
     return list(check_leaderboards(folder, regrade, base).faults)
 
 
 def check_leaderboards(folder: Path, regrade: RegradeFunction | None = None, base: str | None = None) -> CheckReport:
-    """Read every file of the folder once, and say what is wrong or worth a line.
+    """Read every file of the folder once; return its faults and notes.
 
     Args:
         folder: the leaderboards.
-        regrade: grades committed completions again (level L1); None leaves that out.
-        base: a git ref; records that the commit at which HEAD left it holds must be here unchanged.
+        regrade: grades committed completions again (level L1); None skips that.
+        base: a git ref; every record in its merge-base with HEAD must be here unchanged.
 
     Raises:
-        BenchError: no such folder, no git repository, or a base that git does not know.
+        BenchError: there is no such folder or no git repository, or git does not know the base.
     """
     names = leaderboard.list_boards(folder)
-    past = None if base is None else history.read_folder_history(folder, base)
-    found = {name: [_check_entry(folder, path, regrade) for path in _list_entry_files(folder / name)] for name in names}
-    files = [one for board in found.values() for one in board]
+    base_history = None if base is None else history.read_folder_history(folder, base)
+    entries_by_board = {
+        name: [_check_entry(folder, path, regrade) for path in _list_entry_files(folder / name)] for name in names
+    }
+    checked_entries = [checked for board in entries_by_board.values() for checked in board]
     faults = [
-        *_find_changed_files(folder, past),
-        *_find_entry_faults(folder, files, past),
-        *_find_record_faults(folder, past),
+        *_find_changed_files(folder, base_history),
+        *_find_entry_faults(folder, checked_entries, base_history),
+        *_find_record_faults(folder, base_history),
         *_find_stray_files(folder),
-        *_find_stale_pages(folder, found),
+        *_find_stale_pages(folder, entries_by_board),
         *_check_size(folder),
     ]
     return CheckReport(
-        tuple(sorted(faults, key=lambda fault: (fault.file, fault.what))), tuple(_note_equal_weights(folder, files))
+        tuple(sorted(faults, key=lambda fault: (fault.file, fault.what))),
+        tuple(_note_equal_weights(folder, checked_entries)),
     )
 
 
@@ -108,7 +111,7 @@ def _check_entry(folder: Path, path: Path, regrade: RegradeFunction | None) -> C
     except BenchError as error:
         return CheckedEntry(file, None, (EntryFault(error.what, error.way_out),))
     flaws = [*entries.find_entry_faults(path, regrade), *map(EntryFault, consistency.check_training(entry))]
-    # What stands beside it is read once more only where it is whole: else that is the fault.
+    # Check the contents of its companion files only where the entry has no fault yet.
     return CheckedEntry(file, entry, tuple(flaws or map(EntryFault, _check_companion_files(path, entry))))
 
 
@@ -129,7 +132,7 @@ def _format_path(folder: Path, file: str) -> str:
 
 
 def _is_record_file(file: str) -> bool:
-    """An entry or what stands beside it, one level below the leaderboards; or what was said of it, two levels below."""
+    """Return whether the file is an entry or its companion (one level deep), or a record about it (two levels deep)."""
     parts = file.split("/")
     if len(parts) == 2:
         return file.endswith((leaderboard.ENTRY_SUFFIX, _COMPLETIONS_SUFFIX))
@@ -137,36 +140,38 @@ def _is_record_file(file: str) -> bool:
 
 
 def _is_claims_file(file: str) -> bool:
-    """A file of hypotheses: it may grow, and its contrasts' age tells a change; none goes because it came out badly."""
+    """Return whether it is a claims file: it may change, which its contrasts' age shows, but must not be removed."""
     return file.startswith(f"{leaderboard.CLAIMS_FOLDER}/") and file.endswith(".toml")
 
 
-def _find_changed_files(folder: Path, past: FolderHistory | None) -> Iterator[Fault]:
-    if past is None:
+def _find_changed_files(folder: Path, base_history: FolderHistory | None) -> Iterator[Fault]:
+    if base_history is None:
         return
-    for file in past.changed:
-        there = (folder / file).exists()
-        if not _is_record_file(file) and (there or not _is_claims_file(file)):
+    for file in base_history.changed:
+        exists = (folder / file).exists()
+        if not _is_record_file(file) and (exists or not _is_claims_file(file)):
             continue
-        what = "changed" if there else "removed or renamed"
+        what = "changed" if exists else "removed or renamed"
         yield Fault(
-            _format_path(folder, file), f"{what} since {past.commit[:12]}", _advise_restoring(folder, file, past)
+            _format_path(folder, file),
+            f"{what} since {base_history.commit[:12]}",
+            _advise_restoring(folder, file, base_history),
         )
 
 
-def _advise_restoring(folder: Path, file: str, past: FolderHistory | None, advice: str | None = None) -> str:
-    """What brings back a file that was sound once; else the advice, or the removal of an entry that never was sound."""
-    if past is not None and file in (past.frozen if advice is None else past.changed):
-        return _format_command("git", "checkout", past.commit[:12], "--", _format_path(folder, file))
+def _advise_restoring(folder: Path, file: str, base_history: FolderHistory | None, advice: str | None = None) -> str:
+    """Advise how to restore a file that was sound before; else return `advice`, or advise to remove the entry."""
+    if base_history is not None and file in (base_history.frozen if advice is None else base_history.changed):
+        return _format_command("git", "checkout", base_history.commit[:12], "--", _format_path(folder, file))
     if advice is not None:
         return advice
-    if past is None:
+    if base_history is None:
         return _format_command("git", "checkout", "--", _format_path(folder, file))
     return _advise_removing(folder, file)
 
 
 def _advise_removing(folder: Path, file: str) -> str:
-    """Delete an entry that was proved to be unsound, with all that belongs to it."""
+    """Advise to delete an entry that is proved to be unsound, with all its files."""
     stem = _strip_suffix(file).removesuffix(leaderboard.ENTRY_SUFFIX)
     parts = [
         stem + suffix
@@ -179,42 +184,44 @@ def _advise_removing(folder: Path, file: str) -> str:
 
 
 def _strip_suffix(file: str) -> str:
-    """The name without the suffix of what stands beside an entry."""
+    """Return the name without the suffix of an entry's companion file."""
     return file.removesuffix(next((suffix for suffix in _COMPANION_SUFFIXES if file.endswith(suffix)), ""))
 
 
-def _find_entry_faults(folder: Path, found: Iterable[CheckedEntry], past: FolderHistory | None) -> Iterator[Fault]:
+def _find_entry_faults(
+    folder: Path, checked_entries: Iterable[CheckedEntry], base_history: FolderHistory | None
+) -> Iterator[Fault]:
     readable: list[tuple[str, Entry]] = []
-    for one in found:
-        for flaw in one.problems:
-            # Of an entry that can be read, a flaw with advice is one of what it is read with or of another file.
-            mend = flaw.advice if one.entry is not None else None
+    for checked in checked_entries:
+        for flaw in checked.problems:
+            # Where the entry is readable, a flaw with advice lies in another file or in what reads the entry.
+            fix = flaw.advice if checked.entry is not None else None
             yield Fault(
-                _format_path(folder, one.file),
+                _format_path(folder, checked.file),
                 flaw.what,
-                mend or _advise_restoring(folder, one.file, past, flaw.advice),
+                fix or _advise_restoring(folder, checked.file, base_history, flaw.advice),
             )
-        if one.entry is not None:
-            readable.append((one.file, one.entry))
-    # What stood at the base is right and what came later is not, whatever time an entry gives itself.
-    frozen = past.frozen if past is not None else frozenset()
+        if checked.entry is not None:
+            readable.append((checked.file, checked.entry))
+    # Entries of the base come first and count as right, whatever time a later entry gives itself.
+    frozen = base_history.frozen if base_history is not None else frozenset()
     readable.sort(key=lambda item: (item[0] not in frozen, item[1].created, item[0]))
-    for file, what, where in _find_contradictions(readable):
-        compare = _format_command("bench", "compare", _format_path(folder, where), _format_path(folder, file))
-        mend = f"see what differs by {compare}; score again what has the wrong name or label, under its own (--name)"
-        yield Fault(_format_path(folder, file), f"{what} than in {where}", f"{mend}, and do not commit this row")
+    for file, what, other_file in _find_contradictions(readable):
+        compare = _format_command("bench", "compare", _format_path(folder, other_file), _format_path(folder, file))
+        fix = f"see what differs by {compare}; score again what has the wrong name or label, under its own (--name)"
+        yield Fault(_format_path(folder, file), f"{what} than in {other_file}", f"{fix}, and do not commit this row")
 
 
 def _find_contradictions(readable: Iterable[tuple[str, Entry]]) -> Iterator[tuple[str, str, str]]:
-    """(file, what, the other file): entries that give a label or a name a second meaning, the first one being right."""
-    first: dict[tuple[str, str], tuple[object, str]] = {}
+    """Yield (file, what, first file) of entries that give a label or a name another meaning than the first one does."""
+    first_seen: dict[tuple[str, str], tuple[object, str]] = {}
     for file, entry in readable:
         for subject, what, value in _list_fixed_values(entry):
-            if value is None:  # unknown, as the weights behind a server are
+            if value is None:  # unknown, such as the weights behind a server
                 continue
-            meant, where = first.setdefault((subject, what), (value, file))
-            if value != meant:
-                yield file, f"{subject} has another {what}", where
+            first_value, first_file = first_seen.setdefault((subject, what), (value, file))
+            if value != first_value:
+                yield file, f"{subject} has another {what}", first_file
 
 
 def _list_fixed_values(entry: Entry) -> Iterator[tuple[str, str, object]]:
@@ -227,29 +234,35 @@ def _list_fixed_values(entry: Entry) -> Iterator[tuple[str, str, object]]:
             yield f"{kind} {name!r:.80}", part, digested
 
 
-def _note_equal_weights(folder: Path, found: Iterable[CheckedEntry]) -> Iterator[str]:
-    """Rows of equal weights under two names that are not the same model, one line a name."""
-    rows = [(one.entry.created, one.file, one.entry.result) for one in found if one.entry is not None]
-    first: dict[str, tuple[str, Result]] = {}
-    named: set[tuple[str, str]] = set()
+def _note_equal_weights(folder: Path, checked_entries: Iterable[CheckedEntry]) -> Iterator[str]:
+    """Note rows with equal weights whose names and models differ, one line a name."""
+    rows = [
+        (checked.entry.created, checked.file, checked.entry.result)
+        for checked in checked_entries
+        if checked.entry is not None
+    ]
+    first_seen: dict[str, tuple[str, Result]] = {}
+    noted_models: set[tuple[str, str]] = set()
     for _, file, result in sorted(rows, key=lambda row: row[:2]):
         weights = result.model.weights_sha256
         if weights is None or result.model.identity is None:
             continue
-        where, before = first.setdefault(weights, (file, result))
-        unlike = before.model.unlike(result.model) if before.candidate != result.candidate else ""
-        if unlike and (weights, result.candidate) not in named:
-            named.add((weights, result.candidate))
-            what = f"the same weights as in {_format_path(folder, where)}, with another {unlike}"
+        first_file, first_result = first_seen.setdefault(weights, (file, result))
+        unlike = first_result.model.unlike(result.model) if first_result.candidate != result.candidate else ""
+        if unlike and (weights, result.candidate) not in noted_models:
+            noted_models.add((weights, result.candidate))
+            what = f"the same weights as in {_format_path(folder, first_file)}, with another {unlike}"
             yield make_visible(f"note: {_format_path(folder, file)}: {what}")
 
 
-def _find_record_faults(folder: Path, past: FolderHistory | None) -> Iterator[Fault]:
-    """Retractions, verifications, noise and foreign records that are none, or speak of what is not there."""
+def _find_record_faults(folder: Path, base_history: FolderHistory | None) -> Iterator[Fault]:
+    """Find faulty retractions, verifications, noise and external records, and those about absent entries."""
     for board in leaderboard.list_folders(folder):
         for problem in retractions.check_records(board):
             file = f"{board.name}/{problem.file}"
-            yield Fault(_format_path(folder, file), problem.what, _advise_restoring(folder, file, past, _RECORD_ADVICE))
+            yield Fault(
+                _format_path(folder, file), problem.what, _advise_restoring(folder, file, base_history, _RECORD_ADVICE)
+            )
         for kind in (noise, foreign):
             try:
                 kind.read_records(board)
@@ -259,24 +272,24 @@ def _find_record_faults(folder: Path, past: FolderHistory | None) -> Iterator[Fa
 
 
 def _find_stray_files(folder: Path) -> Iterator[Fault]:
-    """Files of a board that no entry stands for, and files among its records that are none."""
+    """Find companion files without their entry, and files in the record folders that are no records."""
     for board in leaderboard.list_folders(folder):
         stems = {path.name.removesuffix(leaderboard.ENTRY_SUFFIX) for path in _list_entry_files(board)}
         for path in leaderboard.list_files(board, _COMPLETIONS_SUFFIX):
             if _strip_suffix(path.name) not in stems:
-                mend = (
+                fix = (
                     f"restore {_strip_suffix(path.name)}{leaderboard.ENTRY_SUFFIX}, or move this file out of the "
                     "board's folder"
                 )
-                yield Fault(path.as_posix(), "completions or losses without their entry", mend)
+                yield Fault(path.as_posix(), "completions or losses without their entry", fix)
         for path in sorted(other for kind in _RECORD_FOLDERS for other in board.glob(f"{kind}/*")):
             if path.suffix != ".json" or path.is_dir():
                 yield Fault(path.as_posix(), "is no record", "move it out of the board's folder")
 
 
-def _find_stale_pages(folder: Path, found: Mapping[str, Sequence[CheckedEntry]]) -> Iterator[Fault]:
-    loaded, texts, unsound = [], {}, False
-    for name, files in found.items():
+def _find_stale_pages(folder: Path, entries_by_board: Mapping[str, Sequence[CheckedEntry]]) -> Iterator[Fault]:
+    loaded, texts, claims_unsound = [], {}, False
+    for name, files in entries_by_board.items():
         try:
             loaded.append(leaderboard.build_board(folder, name, _select_sound_rows(folder, files)))
         except BenchError:
@@ -285,39 +298,39 @@ def _find_stale_pages(folder: Path, found: Mapping[str, Sequence[CheckedEntry]])
     try:
         for board in loaded:
             texts.update(leaderboard.render_board(folder, board))
-        texts.update(leaderboard.render_claims_without_board(folder, list(found)))
+        texts.update(leaderboard.render_claims_without_board(folder, list(entries_by_board)))
     except BenchError as error:
-        unsound = True
+        claims_unsound = True
         yield Fault(
             _format_path(folder, leaderboard.CLAIMS_FOLDER), error.what, error.way_out or "mend the claims first"
         )
-    if len(loaded) == len(found):  # it lists every board
+    if len(loaded) == len(entries_by_board):  # the README lists every board
         texts["README.md"] = leaderboard.render_readme(loaded)
     for file, text in texts.items():
         if leaderboard.is_stale(folder / file, text):
             yield Fault(_format_path(folder, file), "is not what the entries give", "`bench board`")
-    yield from _find_orphaned_pages(folder, [*found, *(Path(file).stem for file in texts)], unsound)
+    yield from _find_orphaned_pages(folder, [*entries_by_board, *(Path(file).stem for file in texts)], claims_unsound)
 
 
-def _find_orphaned_pages(folder: Path, known: Collection[str], unsound: bool) -> Iterator[Fault]:
-    """Rendered files of no board and of no claims."""
-    claimed = [] if unsound else (folder / leaderboard.CLAIMS_FOLDER).glob("*.md")
-    for path in sorted([*folder.glob("*.md"), *claimed]):
+def _find_orphaned_pages(folder: Path, known: Collection[str], claims_unsound: bool) -> Iterator[Fault]:
+    """Find rendered files whose board or claims file is gone."""
+    claims_pages = [] if claims_unsound else (folder / leaderboard.CLAIMS_FOLDER).glob("*.md")
+    for path in sorted([*folder.glob("*.md"), *claims_pages]):
         if path.stem not in (*known, "README") and path.read_bytes().startswith(MARKER.encode()):
             parts = [path.with_suffix(suffix) for suffix in _RENDERED_SUFFIXES if path.with_suffix(suffix).exists()]
-            mend = _format_command("git", "rm", "-f", "--", *(part.as_posix() for part in parts))
+            fix = _format_command("git", "rm", "-f", "--", *(part.as_posix() for part in parts))
             what = "is the page of no board" if path.parent == folder else "is the page of no claims"
-            yield Fault(path.as_posix(), what, mend)
+            yield Fault(path.as_posix(), what, fix)
 
 
 def _select_sound_rows(folder: Path, files: Iterable[CheckedEntry]) -> list[Row]:
-    """The rows of a board whose numbers all follow; completions that are missing or lie do not hide its page."""
+    """Return a board's rows if all their numbers are sound; missing or wrong completions do not hide its page."""
     rows = []
-    for one in files:
-        path = folder / one.file
-        if one.entry is None or (one.problems and entries.check_entry_file(path, one.entry)):
-            raise BenchError(f"{one.file} is not sound")
-        rows.append(Row(path.name, one.entry))
+    for checked in files:
+        path = folder / checked.file
+        if checked.entry is None or (checked.problems and entries.check_entry_file(path, checked.entry)):
+            raise BenchError(f"{checked.file} is not sound")
+        rows.append(Row(path.name, checked.entry))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The page of a claims file, and the lines that a board says of it: every contrast with its evidence, verdict first."""
+"""Renders the page of a claims file, with the evidence of every contrast, and its summary on a board's page."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ from baseline_bench.analysis.statistics import format_points, wilson_interval
 from baseline_bench.core.markup import UNKNOWN_MARK, code_span, table_cell
 from baseline_bench.rendering.formatting import quote_sentence
 
-# What is said of numbers that were known before their claim was written: they stand, they were not predicted.
+# Words for numbers that were known before their claim was written: they were not predicted.
 _REANALYSIS_VERDICTS = {
     "supported": "stands",
     "supported in part": "stands in part",
@@ -46,34 +46,34 @@ test.
 
 
 def render_page(marker: str, findings: JudgedClaims) -> str:
-    """The Markdown page of one claims file, to lie beside it; nothing in it depends on the day.
+    """Render the Markdown page of one claims file; nothing in it depends on the day.
 
-    It is the same before and after the commit that adds its file: what is new is post hoc for all rows that exist, and
-    a commit is only named where it is older than the rows.
+    The page is the same before and after the commit that adds its file: a new contrast is post hoc for all existing
+    rows, and a commit is named only where it is older than the rows.
     """
     claims = findings.claims
-    again = claims.source is not None
-    title = "The published table, read again" if again else "Claims"
+    is_published = claims.source is not None
+    title = "The published table, read again" if is_published else "Claims"
     items = f"{max((row.total for row in claims.rows), default=0):,} items"
     return "\n\n".join(
         [
             marker,
             f"# {title}: {code_span(claims.name)}",
             _render_facts(claims),
-            *([_render_published_rows(claims)] if again else [_describe_registration(findings)]),
+            *([_render_published_rows(claims)] if is_published else [_describe_registration(findings)]),
             "## Verdicts",
             _render_claims(findings),
             "## Contrasts",
             _render_contrasts(findings),
             "## Families",
             _render_families(findings),
-            _HOW_TO_READ_AGAIN.format(items=items) if again else _HOW_TO_READ,
+            _HOW_TO_READ_AGAIN.format(items=items) if is_published else _HOW_TO_READ,
         ]
     )
 
 
 def render_summary(judged: Sequence[JudgedClaims]) -> str:
-    """The table for a board's page: one line a claim after the link to its file's page, tables of others last."""
+    """Render the table for a board's page: one line a claim, with a link to its page; published tables last."""
     lines = [
         f"|[{findings.claims.name}](claims/{findings.claims.name}.md)|{table_cell(finding.claim.id)}"
         f"|{quote_sentence(finding.claim.hypothesis)}|{format_claim_verdict(finding)}|{format_verdict_counts(finding)}|"
@@ -84,7 +84,7 @@ def render_summary(judged: Sequence[JudgedClaims]) -> str:
 
 
 def format_claim_verdict(finding: JudgedClaim) -> str:
-    """The verdict of a claim in words, never a plain one where a contrast is younger than its rows."""
+    """Format the verdict of a claim, marked as late where a contrast is younger than its rows."""
     timings = [one.timing for one in finding.judged if one.evidence is not None]
     word = (
         _REANALYSIS_VERDICTS.get(finding.verdict, finding.verdict) if "published before" in timings else finding.verdict
@@ -96,10 +96,10 @@ def format_claim_verdict(finding: JudgedClaim) -> str:
 
 
 def format_verdict_counts(finding: JudgedClaim) -> str:
-    """The contrasts of a claim by verdict: "supported on 5 of 8, not resolved on 3"."""
-    again = any(one.timing == "published before" for one in finding.judged)
+    """Count the contrasts of a claim by verdict: "supported on 5 of 8, not resolved on 3"."""
+    is_published = any(one.timing == "published before" for one in finding.judged)
     parts = [
-        f"{_REANALYSIS_VERDICTS.get(word, word) if again else word} on {count}"
+        f"{_REANALYSIS_VERDICTS.get(word, word) if is_published else word} on {count}"
         for word, count in finding.counted.most_common()
     ]
     first, *rest = parts
@@ -107,7 +107,7 @@ def format_verdict_counts(finding: JudgedClaim) -> str:
 
 
 def format_contrast_verdict(judged: JudgedContrast) -> str:
-    """The verdict of one contrast in words, with what would settle it, or why it is not judged."""
+    """Format the verdict of one contrast, with the items that would settle it, or why it is not judged."""
     word: str = judged.verdict
     if judged.timing == "published before":
         word = _REANALYSIS_VERDICTS.get(word, word)
@@ -146,24 +146,25 @@ def _render_facts(claims: ClaimsFile) -> str:
 
 
 def _describe_registration(findings: JudgedClaims) -> str:
-    """Which of the judged contrasts were in git before their rows."""
+    """Say which judged contrasts were committed to git before their rows."""
     judged = [one for finding in findings.findings for one in finding.judged if one.evidence is not None]
     commits = sorted({one.since for one in judged if one.since is not None}, key=lambda since: since.time)
-    ahead = sum(one.timing == "registered" for one in judged)
-    unknown = sum(one.timing == "registration unknown" for one in judged)
+    registered_count = sum(one.timing == "registered" for one in judged)
+    unknown_count = sum(one.timing == "registration unknown" for one in judged)
     if not judged:
         return "No contrast can be judged yet."
-    if unknown:
+    if unknown_count:
         return (
             f"There is no git history here: whether the {len(judged)} judged contrasts came before their rows is open."
         )
-    if not ahead:
+    if not registered_count:
         return f"All {len(judged)} judged contrasts are post hoc: a row is older than the contrast as it stands in git."
-    named = ", ".join(f"`{since.commit[:12]}` ({since.time})" for since in commits)
-    told = (
-        f"{ahead} of {len(judged)} judged contrasts were committed before their rows were trained or scored: {named}."
+    commit_names = ", ".join(f"`{since.commit[:12]}` ({since.time})" for since in commits)
+    registered_text = (
+        f"{registered_count} of {len(judged)} judged contrasts were committed before their rows were trained or "
+        f"scored: {commit_names}."
     )
-    return told if ahead == len(judged) else f"{told} The others are post hoc."
+    return registered_text if registered_count == len(judged) else f"{registered_text} The others are post hoc."
 
 
 def _render_published_rows(claims: ClaimsFile) -> str:
@@ -186,7 +187,7 @@ def _render_claims(findings: JudgedClaims) -> str:
 
 
 def _render_contrasts(findings: JudgedClaims) -> str:
-    """One line a contrast; a published table ends with the power on all items, ours with what beside scores counts."""
+    """Render one line a contrast; a published table ends with the power on all items, others with cuts and losses."""
     claims = findings.claims
     last = ("cut %", "losses, speeds") if claims.all_items is None else (f"power on {claims.all_items:,} items",)
     names_of = ("claim", "better", "worse", "right", "difference", "p", "Holm p", *last, "verdict")
@@ -218,10 +219,10 @@ def _contrast_cells(claims: ClaimsFile, judged: JudgedContrast) -> Iterator[str]
 
 
 def _score_cells(evidence: ContrastEvidence) -> Iterator[str]:
-    (right, total), (other, asked) = evidence.counts
+    (right, total), (other_right, other_total) = evidence.counts
     low, high = evidence.interval
-    of = f"of {total:,}" if total == asked else f"of {total:,} and {asked:,}"
-    yield f"{right:,} : {other:,} {of}"
+    of = f"of {total:,}" if total == other_total else f"of {total:,} and {other_total:,}"
+    yield f"{right:,} : {other_right:,} {of}"
     yield f"{format_points(evidence.difference)} [{format_points(low)}, {format_points(high)}]"
 
 
@@ -230,25 +231,25 @@ def _format_cut(evidence: ContrastEvidence, cut: tuple[int, int]) -> str:
 
 
 def _link_sides(claims: ClaimsFile, judged: JudgedContrast) -> Iterator[str]:
-    """Both names, linked to the entries that were taken."""
+    """Yield both names, linked to the entries that were compared."""
     files = (None, None) if judged.evidence is None or judged.evidence.files is None else judged.evidence.files
     for name, file in zip(name_sides(judged.contrast), files, strict=True):
         yield table_cell(name) if file is None else f"[{table_cell(name)}](../{claims.board}/{file})"
 
 
 def _format_power(evidence: ContrastEvidence, all_items: int) -> str:
-    (right, total), (other, asked) = evidence.counts
-    power = unpaired_power(right / total, other / asked, all_items)
+    (right, total), (other_right, other_total) = evidence.counts
+    power = unpaired_power(right / total, other_right / other_total, all_items)
     return f"{power:.3f}" if power < 0.9995 else "above .999"
 
 
 def _format_measured(contrast: Contrast, evidence: ContrastEvidence) -> str:
     if evidence.measured is None:
         return UNKNOWN_MARK
-    one, another = evidence.measured
+    first, second = evidence.measured
     if isinstance(contrast, RatioTest):
-        return f"{one:,.1f} : {another:,.1f} a second = {one / another:.2f}, at most {contrast.at_most:.2f}"
-    return f"{one:.3f} : {another:.3f} nats"
+        return f"{first:,.1f} : {second:,.1f} a second = {first / second:.2f}, at most {contrast.at_most:.2f}"
+    return f"{first:.3f} : {second:.3f} nats"
 
 
 def _render_families(findings: JudgedClaims) -> str:

@@ -1,4 +1,4 @@
-"""The Markdown of a pull request's comment: verdicts first, and what is too much is left out from the end and told."""
+"""Renders the Markdown comment of a pull request: outcomes first; what exceeds the limit is left out and counted."""
 
 import re
 from collections import Counter
@@ -22,14 +22,14 @@ from baseline_bench.rendering.pr_model import (
 )
 from baseline_bench.results.board import Row
 
-# What GitHub takes as one comment. Counted here in bytes of UTF-8, of which there are never fewer than characters.
+# GitHub's limit for a comment, in characters. Counted here in bytes of UTF-8, which are never fewer.
 MAX_COMMENT_BYTES = 65_536
 COMMENT_MARKER = "<!-- bench pr-report -->"
 _MAX_ANSWER_LENGTH, _MAX_LINE_LENGTH, _MAX_NAME_LENGTH = 600, 300, 100
 _MAX_ITEMS = {"verdicts": 30, "faults": 20, "rows": 50, "facts": 40, "names": 4}
 _NO_VALUE = "–"
 _OUTCOME_ORDER = ("worse", "better", "not resolved")
-# Parts by weight: faults and verdicts stay, these go from the last kind and, within a kind, from the last candidate.
+# Parts that may be left out (faults and verdicts stay): the last kind first and, within a kind, the last candidate.
 _OPTIONAL_PARTS = ("retractions", "tables", "moves", "changes", "trainings", "commands", "examples")
 _PART_NAMES = {
     "retractions": "retractions",
@@ -49,19 +49,19 @@ class _CommentPart:
 
 
 def render_comment(report: PullRequestReport, limit: int = MAX_COMMENT_BYTES) -> str:
-    """The comment, at most `limit` bytes of UTF-8, beginning with `MARK`.
+    """Render the comment, at most `limit` bytes of UTF-8; it begins with `COMMENT_MARKER`.
 
-    Faults and verdicts always stay (they have limits of their own, together below the limit of GitHub); what else does
-    not fit is left out, examples first, and the last line counts what is missing.
+    Faults and verdicts always stay: their own limits are together below GitHub's. Other parts that do not fit are left
+    out, examples first, and the last line counts them.
     """
     return _fit_to_limit(list(_build_parts(report)), limit)
 
 
 def fence_text(text: str) -> str:
-    """A fenced block that shows `text`, with a fence longer than any run of backticks in it.
+    """Return a fenced block that shows `text`, with a fence longer than any run of backticks in it.
 
-    Line ends stay, every other control or invisible character is spelled out; nothing inside is Markdown, a mention, a
-    link or LaTeX.
+    Line ends stay, every other control or invisible character is spelled out; GitHub renders nothing inside as
+    Markdown, a mention, a link or LaTeX.
     """
     lines = [make_visible(line.replace("\t", "    ")) for line in text.split("\n")]
     shown = "\n".join(lines)
@@ -120,15 +120,17 @@ def _render_headline(report: PullRequestReport) -> str:
     if not report.rows:
         return f"**bench**: no new rows {since}{left}."
     counts = Counter(contest.verdict for row in report.rows for contest in row.contests)
-    told = [f"{counts[word]} {word}" for word in _OUTCOME_ORDER if counts[word]] or ["nothing to compare"]
+    outcome_counts = [f"{counts[word]} {word}" for word in _OUTCOME_ORDER if counts[word]] or ["nothing to compare"]
     faults = [f"{_pluralise(len(report.faults), 'fault')} of the board"] if report.faults else []
-    return f"## bench: {', '.join([*faults, *told])}\n\n{_pluralise(len(report.rows), 'new row')} {since}{left}."
+    return (
+        f"## bench: {', '.join([*faults, *outcome_counts])}\n\n{_pluralise(len(report.rows), 'new row')} {since}{left}."
+    )
 
 
 def _render_faults(faults: Sequence[str]) -> str:
     shown = [_truncate(fault, _MAX_LINE_LENGTH) for fault in faults[: _MAX_ITEMS["faults"]]]
-    rest = len(faults) - len(shown)
-    more = f"\n\n{rest:,} more: run `bench board --check`." if rest else ""
+    hidden_count = len(faults) - len(shown)
+    more = f"\n\n{hidden_count:,} more: run `bench board --check`." if hidden_count else ""
     head = "**The board has faults. Believe no number below before they are mended** (`bench board --check --base`):"
     return f"{head}\n\n{fence_text(chr(10).join(shown))}{more}"
 
@@ -139,20 +141,20 @@ def _render_outcomes(report: PullRequestReport) -> str:
     lines = [*_list_warnings(report.rows), *(_render_outcome(row, contest) for row, contest in contests)]
     lines += _list_remarks(report.rows)
     shown = lines[: _MAX_ITEMS["verdicts"]]
-    if rest := len(lines) - len(shown):
-        shown.append(f"- and {rest:,} more, in the table")
+    if hidden_count := len(lines) - len(shown):
+        shown.append(f"- and {hidden_count:,} more, in the table")
     return "\n".join(shown) + (f"\n\n{_describe_tests(len(contests))}" if contests else "")
 
 
 def _list_warnings(rows: Sequence[ProposedRow]) -> Iterator[str]:
-    """What the checks of the new rows found, a line each, before any verdict that it may explain."""
+    """List what the checks of the new rows found, a line a row; it may explain the outcomes that follow."""
     for result in (row.row.entry.result for row in rows):
         if result.marks:
             yield f"- **warned**: {code_span(result.candidate)}: {', '.join(map(code_span, result.marks))}"
 
 
 def _list_remarks(rows: Sequence[ProposedRow]) -> Iterator[str]:
-    """Each remark once, with the candidates that it is about."""
+    """List each remark once, with the candidates that it is about."""
     for remark in dict.fromkeys(remark for row in rows for remark in row.remarks):
         names = [code_span(row.row.entry.result.candidate) for row in rows if remark in row.remarks]
         rest = f" and {len(names) - _MAX_ITEMS['names']:,} more" if len(names) > _MAX_ITEMS["names"] else ""
@@ -160,18 +162,18 @@ def _list_remarks(rows: Sequence[ProposedRow]) -> Iterator[str]:
 
 
 def _render_outcome(row: ProposedRow, contest: ProposedComparison) -> str:
-    found, other = contest.found, contest.against.entry.result
+    comparison, other = contest.found, contest.against.entry.result
     word = {"worse": "worse than", "better": "better than", "not resolved": "not resolved against"}[contest.verdict]
-    whose = "its base" if contest.role == "base" else "the incumbent"
-    whose += ", a system comparison (more than the weights differs)" if found.system else ""
-    needed = f"; a difference like this one takes {found.needed:,} items" if found.needed else ""
-    odds = "; interval and test disagree" if found.at_odds else ""
+    opponent = "its base" if contest.role == "base" else "the incumbent"
+    opponent += ", a system comparison (more than the weights differs)" if comparison.system else ""
+    needed = f"; a difference like this one takes {comparison.needed:,} items" if comparison.needed else ""
+    odds = "; interval and test disagree" if comparison.at_odds else ""
     return (
-        f"- **{word} {whose}**: {code_span(row.row.entry.result.candidate)} {_format_rate(row.row)} against "
-        f"{code_span(other.candidate)} {_format_rate(contest.against)}: {_format_difference(found)}, "
-        f"{found.pairs.first:,} items won and "
-        f"{found.pairs.second:,} lost of {found.pairs.total:,}, p = {contest.p:.3g} after Holm "
-        f"({found.p:.3g} alone){needed if contest.verdict == 'not resolved' else ''}{odds}"
+        f"- **{word} {opponent}**: {code_span(row.row.entry.result.candidate)} {_format_rate(row.row)} against "
+        f"{code_span(other.candidate)} {_format_rate(contest.against)}: {_format_difference(comparison)}, "
+        f"{comparison.pairs.first:,} items won and "
+        f"{comparison.pairs.second:,} lost of {comparison.pairs.total:,}, p = {contest.p:.3g} after Holm "
+        f"({comparison.p:.3g} alone){needed if contest.verdict == 'not resolved' else ''}{odds}"
     )
 
 
@@ -187,11 +189,13 @@ def _describe_tests(number: int) -> str:
 def _render_retractions(retractions: Sequence[ProposedRetraction]) -> str:
     lines = ["|retracted entry|board|why|superseded by|", "|---|---|---|---|"]
     for one in retractions[: _MAX_ITEMS["rows"]]:
-        said = one.retraction
-        later = table_cell(said.superseded_by) if said.superseded_by else _NO_VALUE
-        lines.append(f"|{table_cell(said.entry)}|{table_cell(one.board)}|{table_cell(said.why)}|{later}|")
-    rest = len(retractions) - _MAX_ITEMS["rows"]
-    more = f"\n\nand {rest:,} more: see the board" if rest > 0 else ""
+        retraction = one.retraction
+        successor = table_cell(retraction.superseded_by) if retraction.superseded_by else _NO_VALUE
+        lines.append(
+            f"|{table_cell(retraction.entry)}|{table_cell(one.board)}|{table_cell(retraction.why)}|{successor}|"
+        )
+    hidden_count = len(retractions) - _MAX_ITEMS["rows"]
+    more = f"\n\nand {hidden_count:,} more: see the board" if hidden_count > 0 else ""
     return "### Retractions\n\n" + "\n".join(lines) + more
 
 
@@ -202,8 +206,8 @@ def _render_table(report: PullRequestReport, board: str) -> str:
     lines = ["|" + "|".join((*head, "against its base", "against the incumbent", "entry")) + "|"]
     lines.append("|---|---:|---:|:---:|---:|---:|---:|---|---|---|")
     lines += ["|" + "|".join(_row_cells(report, row)) + "|" for row in rows[: _MAX_ITEMS["rows"]]]
-    rest = len(rows) - _MAX_ITEMS["rows"]
-    more = f"\n\nand {rest:,} more: see the board" if rest > 0 else ""
+    hidden_count = len(rows) - _MAX_ITEMS["rows"]
+    more = f"\n\nand {hidden_count:,} more: see the board" if hidden_count > 0 else ""
     return f"### Board {code_span(board)}\n\n" + "\n".join(lines) + more
 
 
@@ -223,14 +227,18 @@ def _row_cells(report: PullRequestReport, row: ProposedRow) -> Iterator[str]:
 
 
 def _build_details(report: PullRequestReport, row: ProposedRow) -> Iterator[_CommentPart]:
-    """Everything about one candidate, in folded blocks that each may go alone."""
+    """Build everything about one candidate, in folded blocks; each may be left out alone."""
     name = row.row.entry.result.candidate
     for contest in row.contests:
-        whose = _describe_role(contest)
-        yield _CommentPart("moves", _fold_block(f"why items moved, {whose}", name, _render_item_changes(row, contest)))
+        opponent = _describe_role(contest)
+        yield _CommentPart(
+            "moves", _fold_block(f"why items moved, {opponent}", name, _render_item_changes(row, contest))
+        )
         if contest.gained or contest.lost:
-            told = "\n\n".join([*_render_examples("gained", contest.gained), *_render_examples("lost", contest.lost)])
-            yield _CommentPart("examples", _fold_block(f"items gained and lost, {whose}", name, told))
+            examples_text = "\n\n".join(
+                [*_render_examples("gained", contest.gained), *_render_examples("lost", contest.lost)]
+            )
+            yield _CommentPart("examples", _fold_block(f"items gained and lost, {opponent}", name, examples_text))
     if row.changes:
         yield _CommentPart(
             "changes", _fold_block(f"what changed, {_describe_role(row.contests[-1])}", name, _render_differences(row))
@@ -245,16 +253,16 @@ def _describe_role(contest: ProposedComparison) -> str:
 
 
 def _fold_block(what: str, name: str, body: str) -> str:
-    """A folded block. Nothing is Markdown inside its summary, so the name stands there as escaped HTML."""
+    """Render a folded block. GitHub renders no Markdown in its summary, so the name is escaped as HTML."""
     shown = make_visible(name)
     shown = shown if len(shown) <= _MAX_NAME_LENGTH else f"{shown[: _MAX_NAME_LENGTH - 1]}…"
     return f"<details><summary><code>{escape(shown)}</code>: {what}</summary>\n\n{body}\n\n</details>"
 
 
 def _render_item_changes(row: ProposedRow, contest: ProposedComparison) -> str:
-    """What is told of two rows anywhere, but for the verdict: here that is the one after Holm."""
-    told = describe_comparison(row.row.entry, contest.against.entry, table_cell)
-    rows = told.rows[1:] if told.verdict == contest.verdict else told.rows[1:-1]
+    """Render the numbers of the comparison, and its conclusion unless Holm's correction changes the outcome."""
+    text = describe_comparison(row.row.entry, contest.against.entry, table_cell)
+    rows = text.rows[1:] if text.verdict == contest.verdict else text.rows[1:-1]
     return "\n".join(["|what|found|", "|---|---|", *(f"|{what}|{value}|" for what, value in rows)])
 
 
@@ -268,29 +276,29 @@ def _render_examples(word: str, examples: Sequence[ItemExample]) -> Iterator[str
 def _render_differences(row: ProposedRow) -> str:
     shown = row.changes[: _MAX_ITEMS["facts"]]
     lines = [f"|{table_cell(one.what)}|{table_cell(one.second)}|{table_cell(one.first)}|" for one in shown]
-    rest = len(row.changes) - len(shown)
-    more = f"\n\nand {rest:,} more" if rest else ""
+    hidden_count = len(row.changes) - len(shown)
+    more = f"\n\nand {hidden_count:,} more" if hidden_count else ""
     return "|what|before|now|\n|---|---|---|\n" + "\n".join(lines) + more
 
 
 def _describe_training(report: PullRequestReport, row: ProposedRow) -> str:
-    made = row.row.entry.result.training
+    training = row.row.entry.result.training
     first, last = row.steps[0], row.steps[-1]
-    told = f"{first.loss:.4f} at step {first.number:,}, {last.loss:.4f} at step {last.number:,} of {last.total:,}"
-    if made is not None and made.candidate is not None:
-        cost = made.candidate.cost
-        told += f"; final loss (mean of the last tenth) {made.candidate.final_loss:.4f} nats a token"
-        told += f"; {cost.rows:,} rows in {cost.seconds:,.0f} s"
-    beside = row.row.file.removesuffix(".json") + ".loss.jsonl.gz"
-    return f"Loss {told}; {_link_file(report, row, beside, 'loss history')}"
+    loss_text = f"{first.loss:.4f} at step {first.number:,}, {last.loss:.4f} at step {last.number:,} of {last.total:,}"
+    if training is not None and training.candidate is not None:
+        cost = training.candidate.cost
+        loss_text += f"; final loss (mean of the last tenth) {training.candidate.final_loss:.4f} nats a token"
+        loss_text += f"; {cost.rows:,} rows in {cost.seconds:,.0f} s"
+    losses_file = row.row.file.removesuffix(".json") + ".loss.jsonl.gz"
+    return f"Loss {loss_text}; {_link_file(report, row, losses_file, 'loss history')}"
 
 
 def _render_rerun_command(row: Row) -> str:
-    where = row.entry.result.provenance
-    lines = [where.command]
-    if where.git_commit is not None:
-        dirty = "; the code had uncommitted changes" if where.git_dirty else ""
-        lines.insert(0, f"# bench {where.bench}, commit {where.git_commit}{dirty}")
+    provenance = row.entry.result.provenance
+    lines = [provenance.command]
+    if provenance.git_commit is not None:
+        dirty = "; the code had uncommitted changes" if provenance.git_dirty else ""
+        lines.insert(0, f"# bench {provenance.bench}, commit {provenance.git_commit}{dirty}")
     return fence_text("\n".join(_truncate(line, 2000) for line in lines))
 
 
@@ -304,9 +312,9 @@ def _format_rate(row: Row) -> str:
     return f"{100 * row.entry.result.counts.correct / row.entry.result.counts.total:.2f} %"
 
 
-def _format_difference(found: Comparison) -> str:
-    low, high = map(format_points, found.interval)
-    return f"{format_points(found.pairs.difference)} points [{low}, {high}]"
+def _format_difference(comparison: Comparison) -> str:
+    low, high = map(format_points, comparison.interval)
+    return f"{format_points(comparison.pairs.difference)} points [{low}, {high}]"
 
 
 def _pluralise(number: int, one: str, more: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""What is said of two rows, said once: the words are the same in a terminal, on a page and in a record."""
+"""Describes the comparison of two rows, in the same words for a terminal, a page and a record."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -29,8 +29,8 @@ class ComparisonText:
     Attributes:
         title: which row against which.
         kind: of the comparison.
-        verdict: its word; that of a system comparison holds for the systems, not for the weights.
-        sentence: what a reader takes home, in one sentence.
+        verdict: its outcome; for a system comparison that of the systems, not of the weights.
+        sentence: the conclusion, in one sentence.
         rows: (what, value), the verdict first and the sentence last.
     """
 
@@ -43,7 +43,7 @@ class ComparisonText:
 
 @dataclass(frozen=True, slots=True)
 class SeedComparison:
-    """A row among the rows of its recipe and base under other training seeds.
+    """A row compared with the rows of its recipe and base under other training seeds.
 
     Attributes:
         scores: (seed, right, items) by seed.
@@ -58,46 +58,46 @@ class SeedComparison:
 
 
 def describe_comparison(first: Entry, second: Entry, quote: QuoteFunction = make_visible) -> ComparisonText:
-    """What there is to say of the first row against the second.
+    """Describe the first row against the second.
 
     Args:
         first: the row that wins or loses.
-        second: what it is held against.
-        quote: how text from entries (names, versions, devices) is made safe where the words are to stand.
+        second: the row it is compared with.
+        quote: makes text from entries (names, versions, devices) safe for the place where it is shown.
 
     Raises:
-        BenchError: a row lacks items.
+        BenchError: an item of the task is missing in a row.
     """
-    found = classify_comparison(first, second)
+    kind = classify_comparison(first, second)
     title = " against ".join(name_entries(first, second, quote))
-    if found.name == "not comparable":
-        why = f"not comparable: {_format_differences(found.differs, quote)}"
+    if kind.name == "not comparable":
+        reason = f"not comparable: {_format_differences(kind.differs, quote)}"
         sentence = "The two rows answer different exams, and their difference means nothing."
-        return ComparisonText(title, found, "not comparable", sentence, (("verdict", why), ("in short", sentence)))
-    compared = compare_entries(first, second, system=True)
-    sentence = _conclude(first, second, compared, quote)
-    rows = [("verdict", _format_outcome(compared)), *_list_numbers(compared), *_compare_solutions(first, second)]
-    if compared.system:
-        rows.append(("beside the weights", _format_differences(compared.differs, quote)))
-    return ComparisonText(title, found, compared.verdict, sentence, (*rows, ("in short", sentence)))
+        return ComparisonText(title, kind, "not comparable", sentence, (("verdict", reason), ("in short", sentence)))
+    comparison = compare_entries(first, second, system=True)
+    sentence = _conclude(first, second, comparison, quote)
+    rows = [("verdict", _format_outcome(comparison)), *_list_numbers(comparison), *_compare_solutions(first, second)]
+    if comparison.system:
+        rows.append(("beside the weights", _format_differences(comparison.differs, quote)))
+    return ComparisonText(title, kind, comparison.verdict, sentence, (*rows, ("in short", sentence)))
 
 
 def name_entries(first: Entry, second: Entry, quote: QuoteFunction = make_visible) -> tuple[str, str]:
-    """What the two rows are called; two of one name are told apart by their time."""
-    called = [quote(entry.result.candidate) for entry in (first, second)]
+    """Return the names of the two rows; equal names are distinguished by their time."""
+    names = [quote(entry.result.candidate) for entry in (first, second)]
     if first.result.candidate == second.result.candidate:
-        called = [f"{name} of {quote(entry.created)}" for name, entry in zip(called, (first, second), strict=True)]
-    return called[0], called[1]
+        names = [f"{name} of {quote(entry.created)}" for name, entry in zip(names, (first, second), strict=True)]
+    return names[0], names[1]
 
 
 def list_warnings(first: Entry, second: Entry, quote: QuoteFunction = make_visible) -> tuple[str, ...]:
-    """Which findings the checks of either row made, a line for each row that has some."""
-    called = zip(name_entries(first, second, quote), (first.result.marks, second.result.marks), strict=True)
-    return tuple(f"{name}: {', '.join(map(quote, marks))}" for name, marks in called if marks)
+    """List the findings of the checks, a line for each row that has some."""
+    named_marks = zip(name_entries(first, second, quote), (first.result.marks, second.result.marks), strict=True)
+    return tuple(f"{name}: {', '.join(map(quote, marks))}" for name, marks in named_marks if marks)
 
 
 def format_score(entry: Entry) -> str:
-    """A row's own counts, exact match with its 95 % Wilson interval."""
+    """Format a row's counts, and its exact match with the 95 % Wilson interval."""
     counts = entry.result.counts
     low, high = wilson_interval(counts.correct, counts.total)
     parts = ((counts.strict, "strict"), (counts.unread, "unread"), (counts.cut, "cut"))
@@ -109,51 +109,55 @@ def format_score(entry: Entry) -> str:
 
 
 def compare_with_seeds(entry: Entry, board: Sequence[Entry]) -> SeedComparison | None:
-    """How a row stands among the seeds of its recipe on its base; None for fewer than three of them.
+    """Compare a row with the other seeds of its recipe on its base; None for fewer than three seeds.
 
-    Only rows that are comparable with it count, of each seed the newest.
+    Only rows that are comparable with it count, and only the newest of each seed.
 
     Args:
         entry: the row.
-        board: the rows that count, the row itself among them.
+        board: the rows to consider, with the row itself.
     """
-    if (own := build_recipe_key(entry)) is None:
+    if (recipe_key := build_recipe_key(entry)) is None:
         return None
-    fellows = [
-        one for one in board if build_recipe_key(one) == own and classify_comparison(entry, one).name == "comparable"
+    same_recipe_rows = [
+        one
+        for one in board
+        if build_recipe_key(one) == recipe_key and classify_comparison(entry, one).name == "comparable"
     ]
-    newest = {_get_seed(one): one for one in sorted(fellows, key=lambda one: one.created)} | {_get_seed(entry): entry}
+    newest = {_get_seed(one): one for one in sorted(same_recipe_rows, key=lambda one: one.created)} | {
+        _get_seed(entry): entry
+    }
     if len(newest) < MIN_SEEDS:
         return None
     scores = tuple((seed, row.result.counts.correct, row.result.counts.total) for seed, row in sorted(newest.items()))
     rates = [right / total for _, right, total in scores]
-    mine = entry.result.counts.correct / entry.result.counts.total
-    above, below = sum(rate < mine for rate in rates), sum(rate > mine for rate in rates)
+    own_rate = entry.result.counts.correct / entry.result.counts.total
+    above, below = sum(rate < own_rate for rate in rates), sum(rate > own_rate for rate in rates)
     return SeedComparison(scores, seeds_interval(rates), above, below)
 
 
-def describe_seeds(found: SeedComparison) -> str:
-    """How a row stands among its seeds, in words."""
-    rates = [100 * right / total for _, right, total in found.scores]
-    each = ", ".join(f"s{seed} {rate:.2f}" for (seed, _, _), rate in zip(found.scores, rates, strict=True))
-    low, high = (100 * end for end in found.interval)
+def describe_seeds(seeds: SeedComparison) -> str:
+    """Describe how a row compares with its other seeds."""
+    rates = [100 * right / total for _, right, total in seeds.scores]
+    each = ", ".join(f"s{seed} {rate:.2f}" for (seed, _, _), rate in zip(seeds.scores, rates, strict=True))
+    low, high = (100 * end for end in seeds.interval)
     return (
-        f"above {found.above} and below {found.below} of {len(rates) - 1} other seeds of its recipe ({each} %); the "
+        f"above {seeds.above} and below {seeds.below} of {len(rates) - 1} other seeds of its recipe ({each} %); the "
         f"recipe's mean {sum(rates) / len(rates):.2f} %, 95 % t interval over seeds {low:.2f} to {high:.2f} %"
     )
 
 
-def render_markdown(first: Entry, second: Entry, among: SeedComparison | None = None) -> str:
-    """The comparison as Markdown: the verdict first, then the numbers, then what else differs, folded."""
-    told, plain = describe_comparison(first, second, table_cell), describe_comparison(first, second, code_span)
+def render_markdown(first: Entry, second: Entry, seeds: SeedComparison | None = None) -> str:
+    """Render the comparison as Markdown: the outcome, then the numbers, then a folded list of other differences."""
+    text, plain = describe_comparison(first, second, table_cell), describe_comparison(first, second, code_span)
     sides = zip(name_entries(first, second, table_cell), map(format_score, (first, second)), strict=True)
-    rows = [*told.rows[:-1], *sides, *([("among its seeds", describe_seeds(among))] if among else [])]
-    system = "system comparison: " if told.kind.name == "system comparison" else ""
+    rows = [*text.rows[:-1], *sides, *([("among its seeds", describe_seeds(seeds))] if seeds else [])]
+    system = "system comparison: " if text.kind.name == "system comparison" else ""
     lines = [
         f"### {plain.title}",
         "",
         *(part for line in list_warnings(first, second, code_span) for part in (f"Warned: {line}", "")),
-        f"**{system}{told.verdict}.** {plain.sentence}",
+        f"**{system}{text.verdict}.** {plain.sentence}",
         "",
         *("|".join(["", *row, ""]) for row in (("", ""), ("---", "---"), *rows)),
         "",
@@ -162,134 +166,148 @@ def render_markdown(first: Entry, second: Entry, among: SeedComparison | None = 
     return "\n".join(lines) + "\n"
 
 
-def _render_differences(found: Sequence[Difference]) -> Iterator[str]:
-    if not found:
+def _render_differences(differences: Sequence[Difference]) -> Iterator[str]:
+    if not differences:
         yield "Nothing else differs."
         return
     yield from (
-        f"<details><summary>What else differs ({len(found)})</summary>",
+        f"<details><summary>What else differs ({len(differences)})</summary>",
         "",
         "|what|first|second|",
         "|---|---|---|",
     )
-    yield from (f"|{table_cell(one.what)}|{table_cell(one.first)}|{table_cell(one.second)}|" for one in found)
+    yield from (
+        f"|{table_cell(difference.what)}|{table_cell(difference.first)}|{table_cell(difference.second)}|"
+        for difference in differences
+    )
     yield from ("", "</details>")
 
 
-def _format_outcome(found: Comparison) -> str:
-    label = "system comparison: " if found.system else ""
-    odds = "; interval and test disagree, and the test decides" if found.at_odds else ""
-    if found.verdict != "not resolved":
-        return label + found.verdict + odds
-    if not found.discordant:
+def _format_outcome(comparison: Comparison) -> str:
+    label = "system comparison: " if comparison.system else ""
+    odds = "; interval and test disagree, and the test decides" if comparison.at_odds else ""
+    if comparison.verdict != "not resolved":
+        return label + comparison.verdict + odds
+    if not comparison.discordant:
         return f"{label}not resolved: no item differs"
-    if found.needed is None:
+    if comparison.needed is None:
         return f"{label}not resolved: as many items won as lost{odds}"
-    few = f" (at least {MIN_DISCORDANT} must differ)" if found.discordant < MIN_DISCORDANT else ""
-    return f"{label}not resolved; a difference like this one takes {found.needed:,} items{few}{odds}"
+    few = f" (at least {MIN_DISCORDANT} must differ)" if comparison.discordant < MIN_DISCORDANT else ""
+    return f"{label}not resolved; a difference like this one takes {comparison.needed:,} items{few}{odds}"
 
 
-def _list_numbers(found: Comparison) -> Iterator[tuple[str, str]]:
-    pairs = found.pairs
+def _list_numbers(comparison: Comparison) -> Iterator[tuple[str, str]]:
+    pairs = comparison.pairs
     yield (
         "difference",
-        f"{format_points(pairs.difference)} points, 95 % interval {format_points(found.interval.low)} to "
-        f"{format_points(found.interval.high)}, exact McNemar p {_format_p_value(found.p)} (mid-p {found.p_mid:.3g})",
+        f"{format_points(pairs.difference)} points, 95 % interval {format_points(comparison.interval.low)} to "
+        f"{format_points(comparison.interval.high)}, exact McNemar p {_format_p_value(comparison.p)} "
+        f"(mid-p {comparison.p_mid:.3g})",
     )
     yield (
         "items",
         f"{pairs.first:,} won, {pairs.second:,} lost, {pairs.both:,} right in both, {pairs.neither:,} in neither, "
         f"of {pairs.total:,}",
     )
-    moved = [f"{cause} +{won} -{lost}" for cause, (won, lost) in asdict(found.flips).items() if won or lost]
-    note = " (format: right as before, stated otherwise)" if any(found.flips.format) else ""
+    moved = [f"{cause} +{won} -{lost}" for cause, (won, lost) in asdict(comparison.flips).items() if won or lost]
+    note = " (format: right as before, stated otherwise)" if any(comparison.flips.format) else ""
     yield "why", (", ".join(moved) or "nothing moved") + note
 
 
 def _format_p_value(value: float) -> str:
-    """Of more than a thousand items all won, the p value is less than a float can hold; it is never 0."""
+    """Format a p value, never as 0: with more than a thousand items all won it is below what a float holds."""
     return f"= {value:.3g}" if value else "< 1e-300"
 
 
 def _compare_solutions(first: Entry, second: Entry) -> Iterator[tuple[str, str]]:
-    """How likely either model finds the gold solutions: a signal even where few answers are right."""
-    one, other = first.result.solutions, second.result.solutions
-    if one is None and other is None:
+    """Compare how likely either model finds the gold solutions: a signal even where few answers are right."""
+    first_solutions, second_solutions = first.result.solutions, second.result.solutions
+    if first_solutions is None and second_solutions is None:
         return
-    told = ["not measured" if it is None else f"{it.mean_logprob:.4f} over {it.tokens:,} tokens" for it in (one, other)]
-    beyond = ""
-    if one is not None and other is not None:
-        same = (one.tokens, first.result.model.tokenizer_sha256) == (other.tokens, second.result.model.tokenizer_sha256)
-        gap = one.mean_logprob - other.mean_logprob
+    measures = [
+        "not measured" if solutions is None else f"{solutions.mean_logprob:.4f} over {solutions.tokens:,} tokens"
+        for solutions in (first_solutions, second_solutions)
+    ]
+    difference = ""
+    if first_solutions is not None and second_solutions is not None:
+        same = (first_solutions.tokens, first.result.model.tokenizer_sha256) == (
+            second_solutions.tokens,
+            second.result.model.tokenizer_sha256,
+        )
+        gap = first_solutions.mean_logprob - second_solutions.mean_logprob
         way = "likelier under the first" if gap > 0 else "likelier under the second" if gap < 0 else "alike"
-        beyond = f": {gap:+.4f}, {way}" if same else "; in other tokens, so the two cannot be compared"
-    yield "gold solutions", f"mean log-probability {told[0]} against {told[1]}, in nats a token{beyond}"
+        difference = f": {gap:+.4f}, {way}" if same else "; in other tokens, so the two cannot be compared"
+    yield "gold solutions", f"mean log-probability {measures[0]} against {measures[1]}, in nats a token{difference}"
 
 
-def _conclude(first: Entry, second: Entry, found: Comparison, quote: QuoteFunction) -> str:
-    if found.system:
-        return _conclude_for_systems(first, second, found, quote)
-    if not found.discordant:
+def _conclude(first: Entry, second: Entry, comparison: Comparison, quote: QuoteFunction) -> str:
+    if comparison.system:
+        return _conclude_for_systems(first, second, comparison, quote)
+    if not comparison.discordant:
         return "Both rows are right on the same items: nothing moved."
     if _have_same_weights(first, second):
-        if found.verdict != "not resolved":
+        if comparison.verdict != "not resolved":
             return "The same weights twice, and apart by more than chance: something beside them moved."
-        return f"The same weights twice: that {_format_items(found.discordant)} came out otherwise is noise."
-    return _conclude_for_weights(found, name_entries(first, second, quote), tuned=is_base(second, first))
+        return f"The same weights twice: that {_format_items(comparison.discordant)} came out otherwise is noise."
+    return _conclude_for_weights(comparison, name_entries(first, second, quote), tuned=is_base(second, first))
 
 
-def _conclude_for_weights(found: Comparison, called: tuple[str, str], tuned: bool) -> str:
-    """Rows that differ in nothing but weights; `tuned` where the second is the first one's own base."""
-    one, other = called
-    gap = abs(found.pairs.first - found.pairs.second)
-    if found.verdict == "not resolved":
+def _conclude_for_weights(comparison: Comparison, names: tuple[str, str], tuned: bool) -> str:
+    """Conclude for rows that differ only in weights; `tuned` where the second row is the base of the first."""
+    one, other = names
+    gap = abs(comparison.pairs.first - comparison.pairs.second)
+    if comparison.verdict == "not resolved":
         what = "whether the fine-tune helped" if tuned else f"whether {one} is better or worse than {other}"
-        return f"Nobody can tell from these items {what}{_format_needed_items(found)}."
-    if found.verdict == "worse":
+        return f"Nobody can tell from these items {what}{_format_needed_items(comparison)}."
+    if comparison.verdict == "worse":
         subject, against = ("The fine-tune hurt: it", "its base") if tuned else (f"Worse: {one}", other)
         return f"{subject} answers {_format_items(gap)} fewer than {against}."
     subject, against = ("The fine-tune helped: it", "its base") if tuned else (f"Better: {one}", other)
-    told = f"{subject} answers {_format_items(gap)} more than {against}"
-    manner = sum(won - lost for won, lost in (found.flips.unread, found.flips.stopping))
-    if 2 * manner >= gap:
-        share = "all" if manner >= gap else manner
-        told += f", but {share} of them for answers that now end or can be read, which a prompt instead might give too"
-    return told + "."
+    sentence = f"{subject} answers {_format_items(gap)} more than {against}"
+    format_gain = sum(won - lost for won, lost in (comparison.flips.unread, comparison.flips.stopping))
+    if 2 * format_gain >= gap:
+        share = "all" if format_gain >= gap else format_gain
+        sentence += (
+            f", but {share} of them for answers that now end or can be read, which a prompt instead might give too"
+        )
+    return sentence + "."
 
 
-def _conclude_for_systems(first: Entry, second: Entry, found: Comparison, quote: QuoteFunction) -> str:
-    """A fine-tune against its own base under another prompt asks if training was needed at all."""
-    called = name_entries(first, second, quote)
-    gap = found.pairs.first - found.pairs.second
-    ahead, behind = called if gap > 0 else called[::-1]
+def _conclude_for_systems(first: Entry, second: Entry, comparison: Comparison, quote: QuoteFunction) -> str:
+    """Conclude for systems; a fine-tune against its base under another prompt shows if training was needed."""
+    names = name_entries(first, second, quote)
+    gap = comparison.pairs.first - comparison.pairs.second
+    ahead, behind = names if gap > 0 else names[::-1]
     tuned = (is_base(second, first), is_base(first, second))
-    if not found.discordant:
+    if not comparison.discordant:
         return "As systems, both are right on the same items: nothing moved."
     if not any(tuned) or first.result.prompts_sha256 == second.result.prompts_sha256:
-        if found.verdict == "not resolved":
-            return f"Nobody can tell from these items which system is better{_format_needed_items(found)}."
-        told = f"As a system, {ahead} answers {_format_items(abs(gap))} more than {behind}"
-        return f"{told}; how much of that is the weights' cannot be told."
-    if found.verdict == "not resolved":
+        if comparison.verdict == "not resolved":
+            return f"Nobody can tell from these items which system is better{_format_needed_items(comparison)}."
+        sentence = f"As a system, {ahead} answers {_format_items(abs(gap))} more than {behind}"
+        return f"{sentence}; how much of that is the weights' cannot be told."
+    if comparison.verdict == "not resolved":
         return (
             "Nobody can tell from these items whether the fine-tune beats a prompt "
-            f"instead{_format_needed_items(found)}."
+            f"instead{_format_needed_items(comparison)}."
         )
     if tuned[0] == (gap > 0):
         return f"Fine-tune: {ahead} answers {_format_items(abs(gap))} more than its base does under the other prompt."
     return f"Prompt instead: without any training {ahead} answers {_format_items(abs(gap))} more than {behind}."
 
 
-def _format_needed_items(found: Comparison) -> str:
-    return "" if found.needed is None else f": that takes {found.needed:,} items"
+def _format_needed_items(comparison: Comparison) -> str:
+    return "" if comparison.needed is None else f": that takes {comparison.needed:,} items"
 
 
 def _format_items(number: int) -> str:
     return "1 item" if number == 1 else f"{number:,} items"
 
 
-def _format_differences(found: Sequence[Difference], quote: QuoteFunction) -> str:
-    return "; ".join(f"other {one.what} ({quote(one.first)}, {quote(one.second)})" for one in found)
+def _format_differences(differences: Sequence[Difference], quote: QuoteFunction) -> str:
+    return "; ".join(
+        f"other {difference.what} ({quote(difference.first)}, {quote(difference.second)})" for difference in differences
+    )
 
 
 def _have_same_weights(first: Entry, second: Entry) -> bool:
@@ -300,5 +318,5 @@ def _have_same_weights(first: Entry, second: Entry) -> bool:
 
 
 def _get_seed(entry: Entry) -> int:
-    made = entry.result.training
-    return -1 if made is None or made.candidate is None else made.candidate.seed
+    training = entry.result.training
+    return -1 if training is None or training.candidate is None else training.candidate.seed

@@ -1,4 +1,4 @@
-"""A small SVG writer: the same calls always give the same bytes, which a plotting library's next version would not."""
+"""A small SVG writer: the same calls always give the same bytes, unlike successive versions of a plotting library."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -27,7 +27,7 @@ _COLOURS = (
     ("series-6", "#0e7490", "#39c5cf"),
     ("series-7", "#424a53", "#b1bac4"),
 )
-# Manners that a colour may be joined with: "muted small".
+# Styles that a colour may be combined with: "muted small".
 _TEXT_STYLES = (
     ("strong", "font-weight:600"),
     ("small", "font-size:11px"),
@@ -40,80 +40,80 @@ _TEXT_STYLES = (
 )
 _CLASSES = frozenset(name for name, *_ in (*_COLOURS, *_TEXT_STYLES))
 _FONT = "font-family:system-ui,-apple-system,'Segoe UI',Helvetica,Arial,'DejaVu Sans',sans-serif"
-_TICK_TOLERANCE = 1e-9  # a tick at the end of the range is in it, whatever the last bit says
+_TICK_TOLERANCE = 1e-9  # keeps a tick at the end of the range despite rounding
 _FIRST_WIDE_CHARACTER = 0x1100  # from here on most scripts are drawn two columns wide
 
 
 class Canvas:
-    """A drawing, in CSS pixels from the upper left corner; colours follow the reader's light or dark page.
+    """An SVG drawing, in CSS pixels from the upper left corner; colours follow the reader's light or dark page.
 
-    A class is one colour (ink, muted, grid, paper, band, better, worse, unresolved, series-0 to series-7) and any
-    manners (strong, small, large, mono, dashed, thick, hollow, faint), with spaces between. Any other is a ValueError.
+    A `css_class` is one colour (ink, muted, grid, paper, band, better, worse, unresolved, series-0 to series-7) and any
+    styles (strong, small, large, mono, dashed, thick, hollow, faint), separated by spaces; others raise a ValueError.
     """
 
     def __init__(self, width: float, height: float, title: str, description: str) -> None:
-        """An empty sheet; title and description are what a screen reader says of it."""
+        """Start an empty drawing; a screen reader reads out the title and the description."""
         self._size = _format_number(width), _format_number(height)
         self._words = _escape_text(title), _escape_text(description)
         self._drawn: list[str] = []
         self.rect(0, 0, width, height, "paper")
 
     def line(self, x1: float, y1: float, x2: float, y2: float, css_class: str) -> None:
-        """A straight line."""
+        """Draw a straight line."""
         ends = _format_attributes(x1=x1, y1=y1, x2=x2, y2=y2)
         self._drawn.append(f"<line{_format_class(css_class)}{ends}/>")
 
     def rect(self, x: float, y: float, width: float, height: float, css_class: str) -> None:
-        """A filled rectangle by its upper left corner; a negative size is drawn as none."""
+        """Draw a filled rectangle from its upper left corner; a negative size counts as 0."""
         sides = _format_attributes(x=x, y=y, width=max(0.0, width), height=max(0.0, height))
         self._drawn.append(f"<rect{_format_class(css_class)}{sides}/>")
 
     def circle(self, x: float, y: float, radius: float, css_class: str) -> None:
-        """A filled circle."""
+        """Draw a filled circle."""
         self._drawn.append(f"<circle{_format_class(css_class)}{_format_attributes(cx=x, cy=y, r=radius)}/>")
 
     def polyline(self, points: Iterable[tuple[float, float]], css_class: str) -> None:
-        """Straight lines from point to point."""
+        """Draw straight lines from point to point."""
         self._drawn.append(f'<polyline{_format_class(css_class)} points="{_format_points(points)}"/>')
 
     def text(self, x: float, y: float, words: str, css_class: str, anchor: Anchor = "start") -> None:
-        """One line of text, (x, y) being the start, middle or end of its baseline; nothing in it is markup."""
+        """Write one line of text, escaped; (x, y) is the start, middle or end of its baseline."""
         where = "" if anchor == "start" else f' text-anchor="{anchor}"'
         self._drawn.append(
             f"<text{_format_class(css_class)}{_format_attributes(x=x, y=y)}{where}>{_escape_text(words)}</text>"
         )
 
     def render(self) -> str:
-        """The whole file."""
+        """Return the whole SVG file."""
         width, height = self._size
         title, description = self._words
         head = (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
             f'viewBox="0 0 {width} {height}" role="img" aria-labelledby="title desc">'
         )
-        told = [f'<title id="title">{title}</title>', f'<desc id="desc">{description}</desc>']
-        return "\n".join([head, *told, _render_style(), *self._drawn, "</svg>", ""])
+        labels = [f'<title id="title">{title}</title>', f'<desc id="desc">{description}</desc>']
+        return "\n".join([head, *labels, _render_style(), *self._drawn, "</svg>", ""])
 
 
 def truncate_text(words: str, columns: int) -> str:
-    """The text as it may stand in `columns` of a monospaced font, its end an ellipsis where it is longer."""
+    """Return the text cut to `columns` of a monospaced font, with an ellipsis at the end where it is longer."""
     shown = make_visible(words)
     if sum(map(_count_columns, shown)) <= columns:
         return shown
-    kept, left = [], columns - 1
+    characters, left = [], columns - 1
     for character in shown:
         left -= _count_columns(character)
         if left < 0:
             break
-        kept.append(character)
-    return "".join(kept) + "…"
+        characters.append(character)
+    return "".join(characters) + "…"
 
 
 def choose_ticks(low: float, high: float, most: int = 6) -> Sequence[float]:
-    """Round numbers from `low` to `high`, at most `most`; their step is 1, 2 or 5 times a power of ten.
+    """Return at most `most` round numbers from `low` to `high`; their step is 1, 2 or 5 times a power of ten.
 
     Raises:
-        ValueError: the range is empty, or fewer than two are asked for.
+        ValueError: the range is empty, or `most` is below two.
     """
     if not low < high or most < 2:
         raise ValueError(f"no {most} ticks from {low} to {high}")
@@ -130,9 +130,9 @@ def _count_columns(character: str) -> int:
 
 
 def _format_number(value: float) -> str:
-    """One decimal, and no minus before a zero: what the eye sees, whatever a platform makes of the last bit."""
-    told = f"{value:.1f}"
-    return "0" if told in ("0.0", "-0.0") else told.removesuffix(".0")
+    """Format with one decimal and no minus before a zero, so that the last bit of a float does not show."""
+    number_text = f"{value:.1f}"
+    return "0" if number_text in ("0.0", "-0.0") else number_text.removesuffix(".0")
 
 
 def _format_attributes(**values: float) -> str:
@@ -154,7 +154,7 @@ def _escape_text(words: str) -> str:
 
 
 def _render_style() -> str:
-    """`color` and `currentColor`, for more programs know them than know CSS variables."""
+    """Render the style with `color` and `currentColor`, which more programs support than CSS variables."""
     light = "".join(f".{name}{{color:{colour}}}" for name, colour, _ in _COLOURS)
     dark = "".join(f".{name}{{color:{colour}}}" for name, _, colour in _COLOURS)
     manners = "".join(f".{name}{{{rule}}}" for name, rule in _TEXT_STYLES)

@@ -1,4 +1,4 @@
-"""The tables of a page: one line a row, at most eleven columns, no padding, fixed decimals."""
+"""Formats the tables of a board's page: one line a row, at most eleven columns, no padding, fixed decimals."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
@@ -46,14 +46,14 @@ _WITHDRAWN_COLUMNS = (
 
 
 def render_full_rows(judged: ComparedBoard, table: BoardTable) -> str:
-    """The table of the full runs."""
+    """Render the table of the full runs."""
     return render_table(
         _name_measure_column(_FULL_COLUMNS, table.full), [_full_row_cells(judged, row) for row in table.full]
     )
 
 
 def render_partial_rows(judged: ComparedBoard, table: BoardTable) -> str:
-    """The table of the partial runs: the number of items stands where full ones have a comparison and a speed."""
+    """Render the table of the partial runs, with the number of items instead of a comparison and a speed."""
     return render_table(
         _name_measure_column(_PARTIAL_COLUMNS, table.partial),
         [_partial_row_cells(judged, row) for row in table.partial],
@@ -61,44 +61,44 @@ def render_partial_rows(judged: ComparedBoard, table: BoardTable) -> str:
 
 
 def render_withdrawn_rows(board: str, rows: Sequence[tuple[Row, Retraction]]) -> str:
-    """The table of the rows that do not count, each with its reason."""
+    """Render the table of the withdrawn rows, each with its reason."""
     columns = _name_measure_column(_WITHDRAWN_COLUMNS, [row for row, _ in rows])
     return render_table(columns, [_withdrawn_row_cells(board, row, record) for row, record in rows])
 
 
 def name_measure(rows: Iterable[Row]) -> str:
-    """What the share of right items is called in a table of these rows."""
+    """Return what the share of right items is called in a table of these rows."""
     return next((row.result.task.measure for row in rows if row.result.task.bar is not None), EXACT_MATCH)
 
 
 def format_percent(count: int, total: int, decimals: int) -> str:
-    """A share in percent."""
+    """Format a share in percent, without the sign."""
     return f"{100 * count / total:.{decimals}f}"
 
 
 def format_interval(interval: Interval) -> str:
-    """An interval of proportions in percent."""
+    """Format an interval of proportions in percent."""
     return f"{100 * interval.low:.1f}–{100 * interval.high:.1f}"
 
 
 def quote_sentence(text: str) -> str:
-    """A sentence from outside in a cell, whole: code spans that nothing in it can leave."""
+    """Quote a whole sentence from outside for a table cell, in code spans that its text cannot end."""
     return " ".join(table_cell(part) for part in wrap(make_visible(text), 90)) or UNKNOWN_MARK
 
 
 def format_warnings(result: Result) -> str:
-    """What the checks of a row found, to end a cell; nothing where they found nothing."""
+    """Format what the checks of a row found, as the end of a cell; empty where they found nothing."""
     return f", warned: {', '.join(map(table_cell, result.marks))}" if result.marks else ""
 
 
 def find_dtype(result: Result) -> str | None:
-    """Of the weights while generating; None where an engine does not tell."""
-    told = result.engine.settings.get("dtype")
-    return None if told is None else str(told)
+    """Return the dtype of the weights while generating; None where the engine does not report it."""
+    dtype = result.engine.settings.get("dtype")
+    return None if dtype is None else str(dtype)
 
 
 def render_table(columns: Sequence[tuple[str, str]], rows: Sequence[Iterator[str]]) -> str:
-    """A Markdown table of columns, each a heading and its alignment, and of rows of finished cells."""
+    """Render a Markdown table from columns (heading, alignment) and rows of finished cells."""
     head = ["|".join(["", *names, ""]) for names in zip(*columns, strict=True)]
     return "\n".join([*head, *("|".join(["", *cells, ""]) for cells in rows)])
 

@@ -1,4 +1,4 @@
-"""The leaderboards' folder: boards read from their files, and pages, sheets and plots rendered from boards."""
+"""The leaderboards folder: load its boards, and render their pages, CSV files and plots."""
 
 import os
 import re
@@ -26,10 +26,10 @@ ENTRY_SUFFIX, CLAIMS_FOLDER = ".json", "claims"
 
 
 def load_board(folder: Path, board: str) -> Board:
-    """The entries of a board, their numbers checked against their bits and digests, and what is said of them.
+    """Load the entries and records of a board; check each entry's numbers against its bits and digests.
 
     Raises:
-        BenchError: naming every entry and record that is unsound, or there is none.
+        BenchError: there is no such board, or entries or records are faulty; the message names each of them.
     """
     if board not in list_boards(folder):
         raise BenchError(f"no board {board!r} in {folder}", f"boards: {', '.join(list_boards(folder)) or 'none'}")
@@ -47,38 +47,38 @@ def load_board(folder: Path, board: str) -> Board:
 
 
 def build_board(folder: Path, board: str, rows: Sequence[Row]) -> Board:
-    """The board of rows that are known to be sound.
+    """Build a board from rows that are already checked, with the records about them.
 
     Raises:
-        BenchError: a name that no board can have, or unsound records of what is said of the rows.
+        BenchError: the name is not allowed for a board, or records about its rows are faulty.
     """
     if not BOARD_NAME_PATTERN.fullmatch(board):
         raise BenchError(f"{board!r} is no name for a board", "name the folder with a-z, 0-9, - and _")
     if problems := retractions.check_records(folder / board):
-        told = [f"{problem.file}: {problem.what}" for problem in problems]
-        raise combine_problems(told, str(folder / board), "see bench board --check")
+        problem_lines = [f"{problem.file}: {problem.what}" for problem in problems]
+        raise combine_problems(problem_lines, str(folder / board), "see bench board --check")
     noise.read_records(folder / board)
     foreign.read_records(folder / board)
     return Board(board, tuple(rows), retractions.read_records(folder / board))
 
 
 def list_boards(folder: Path) -> list[str]:
-    """The names of the sub-folders that hold entries, sorted."""
+    """Return the sorted names of the sub-folders that hold entries."""
     if not folder.is_dir():
         raise BenchError(f"no folder {folder}", "give the folder of the leaderboards")
     return [path.name for path in list_folders(folder) if list_files(path, ENTRY_SUFFIX)]
 
 
 def load_and_render_board(folder: Path, board: str) -> dict[str, str]:
-    """Page, CSV and plot of one board and its claims' pages, by path relative to `folder`. Nothing is written.
+    """Render a board's page, CSV, plot and claims pages, by path relative to `folder`; write nothing.
 
-    Errors as in `load`, and for claims that cannot be read or whose history git does not have.
+    Raises as `load_board` does, and for claims that cannot be read or whose history is not in git.
     """
     return render_board(folder, load_board(folder, board))
 
 
 def render_all(folder: Path) -> dict[str, str]:
-    """Every rendered file and the README that lists the boards, by path relative to `folder`. Errors as in `render`."""
+    """Render all boards, claims and the README, by path relative to `folder`. Raises as `load_and_render_board`."""
     loaded = [load_board(folder, board) for board in list_boards(folder)]
     rendered = {path: text for board in loaded for path, text in render_board(folder, board).items()}
     return {
@@ -89,77 +89,88 @@ def render_all(folder: Path) -> dict[str, str]:
 
 
 def render_board(folder: Path, board: Board) -> dict[str, str]:
-    """What is rendered of one board, by path relative to `folder`. Errors as in `render`."""
+    """Render the files of one board, by path relative to `folder`. Raises as `load_and_render_board`."""
     if aggregates.has_aggregates(board):
         return {f"{board.name}.md": aggregates.render_page(board, MARKER)}
     judged = compare_board(board)
-    findings = [
-        _judge_claims_file(path, one, board) for path, one in _read_claims_files(folder) if one.board == board.name
+    judged_claims = [
+        _judge_claims_file(path, claims, board)
+        for path, claims in _read_claims_files(folder)
+        if claims.board == board.name
     ]
-    told = claims_page.render_summary(findings) if findings else ""
+    claims_summary = claims_page.render_summary(judged_claims) if judged_claims else ""
     return {
         f"{board.name}.md": render_board_page(
-            judged, noise.read_records(folder / board.name), told, foreign.read_records(folder / board.name)
+            judged, noise.read_records(folder / board.name), claims_summary, foreign.read_records(folder / board.name)
         ),
         f"{board.name}.csv": render_csv(judged),
         f"{board.name}.svg": draw_forest_plot(judged),
-        **_render_claims_pages(findings),
+        **_render_claims_pages(judged_claims),
     }
 
 
 def render_claims_without_board(folder: Path, names: Sequence[str]) -> dict[str, str]:
-    """The pages of claims about boards that have no entries yet. Errors as in `render`."""
-    alone = [(path, one) for path, one in _read_claims_files(folder) if one.board not in names]
-    return _render_claims_pages([_judge_claims_file(path, one, Board(one.board, ())) for path, one in alone])
+    """Render the pages of claims about boards that have no entries yet. Raises as `load_and_render_board`."""
+    without_board = [(path, claims) for path, claims in _read_claims_files(folder) if claims.board not in names]
+    return _render_claims_pages(
+        [_judge_claims_file(path, claims, Board(claims.board, ())) for path, claims in without_board]
+    )
 
 
 def _read_claims_files(folder: Path) -> list[tuple[Path, ClaimsFile]]:
-    place = folder / CLAIMS_FOLDER
-    return [(path, claims_file.read_claims(path)) for path in (list_files(place, ".toml") if place.is_dir() else [])]
+    claims_folder = folder / CLAIMS_FOLDER
+    return [
+        (path, claims_file.read_claims(path))
+        for path in (list_files(claims_folder, ".toml") if claims_folder.is_dir() else [])
+    ]
 
 
-def _judge_claims_file(path: Path, one: ClaimsFile, board: Board) -> JudgedClaims:
-    gone = {record.entry for record in board.said.retractions}
-    return judges.judge_claims(one, board.rows, lambda: registration.find_registration(path, one), gone)
+def _judge_claims_file(path: Path, claims: ClaimsFile, board: Board) -> JudgedClaims:
+    retracted_files = {record.entry for record in board.said.retractions}
+    return judges.judge_claims(
+        claims, board.rows, lambda: registration.find_registration(path, claims), retracted_files
+    )
 
 
-def _render_claims_pages(findings: Sequence[JudgedClaims]) -> dict[str, str]:
-    return {f"{CLAIMS_FOLDER}/{one.claims.name}.md": claims_page.render_page(MARKER, one) for one in findings}
+def _render_claims_pages(judged_claims: Sequence[JudgedClaims]) -> dict[str, str]:
+    return {
+        f"{CLAIMS_FOLDER}/{judged.claims.name}.md": claims_page.render_page(MARKER, judged) for judged in judged_claims
+    }
 
 
 def render_readme(loaded: Sequence[Board]) -> str:
-    """The README that lists the boards."""
+    """Render the README that lists the boards."""
     return render_index(loaded, f"{SIZE_BUDGET // 1024**2} MiB")
 
 
 def update_pages(folder: Path) -> list[Path]:
-    """Bring every rendered file up to date; the ones that changed. Errors as in `load`: then nothing is written."""
-    late = [
+    """Rewrite every stale file and return the paths. Raises as `load_and_render_board`, before anything is written."""
+    stale_files = [
         (folder / path, text.encode()) for path, text in render_all(folder).items() if is_stale(folder / path, text)
     ]
-    for path, data in late:
+    for path, data in stale_files:
         path.parent.mkdir(exist_ok=True)
         write_atomically(path, data)
-    return [path for path, _ in late]
+    return [path for path, _ in stale_files]
 
 
 def list_folders(folder: Path) -> list[Path]:
-    """The sub-folders, sorted; a link is none."""
+    """Return the sub-folders, sorted; links are left out."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
 
 
 def list_files(folder: Path, suffix: str) -> list[Path]:
-    """The files of that suffix, sorted; hidden ones are none."""
+    """Return the files with this suffix, sorted; hidden ones are left out."""
     return sorted(path for path in folder.iterdir() if path.name.endswith(suffix) and not path.name.startswith("."))
 
 
 def is_stale(path: Path, text: str) -> bool:
-    """The file is absent or holds something else."""
+    """Return whether the file is absent or holds anything but `text`."""
     return not path.is_file() or path.read_bytes() != text.encode()
 
 
 def write_and_render(board: Path, add: Callable[[Path], Path]) -> Path:
-    """Let `add` add its file to a board's folder, and bring the page up to date where the board has one."""
+    """Call `add` to write its file to a board's folder; update the rendered files where the board has a page."""
     leaderboards, name = board.absolute().parent, board.absolute().name
     with runs.explaining_write_errors(board):
         board.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What repeated runs say on a board's page: under which differences nothing is told, and what other settings move."""
+"""Renders the noise section of a board's page: the noise floors, and the items that other settings flip."""
 
 from collections.abc import Iterator, Sequence
 
@@ -21,16 +21,20 @@ _LEGEND = (
 
 
 def render_noise_table(noise: Sequence[NoiseRecord], board: Board) -> str:
-    """The newest record of each model and settings as a line of a table, then what moved between unlike settings."""
+    """Render one line for the newest record of each model and settings, then the items that flip between settings."""
     records = select_newest_records(noise)
     lines = [_row_cells(one, records, board) for one in records]
     parts = [_LEGEND, render_table(_COLUMNS, lines)]
-    parts += ["\n".join(map(_describe_settings_flips, found))] if (found := find_settings_flips(records)) else []
+    parts += (
+        ["\n".join(map(_describe_settings_flips, settings_flips))]
+        if (settings_flips := find_settings_flips(records))
+        else []
+    )
     return "\n\n".join(parts)
 
 
 def _row_cells(noise: NoiseRecord, records: Sequence[NoiseRecord], board: Board) -> Iterator[str]:
-    (least, most), beyond = noise.spread, compute_noise_floor(noise).least
+    (least, most), floor = noise.spread, compute_noise_floor(noise).least
     yield table_cell(noise.candidate)
     yield table_cell(noise.task.label)
     yield table_cell(f"{noise.engine.version}, {noise.provenance.device}")
@@ -38,49 +42,52 @@ def _row_cells(noise: NoiseRecord, records: Sequence[NoiseRecord], board: Board)
     yield f"{len(noise.runs)}"
     yield f"{least:,}" if least == most else f"{least:,}–{most:,}"
     yield f"{100 * noise.flip_rate:.1f}"
-    told = f"{beyond:,} of {noise.items:,} items ({100 * beyond / noise.items:.2f} points)"
-    yield "none: every answer was equal in every token" if beyond == 1 else told
+    floor_text = f"{floor:,} of {noise.items:,} items ({100 * floor / noise.items:.2f} points)"
+    yield "none: every answer was equal in every token" if floor == 1 else floor_text
 
 
 def _describe_settings(noise: NoiseRecord, records: Sequence[NoiseRecord], board: Board) -> str:
-    """The settings that tell a record from the others of its model, and those that no row of the board shares."""
-    mine = noise.engine.settings
+    """List the settings that differ among the model's records, and those that no row of the board has."""
+    own_settings = noise.engine.settings
     others = [one.engine.settings for one in records if one.candidate == noise.candidate]
     shared = {pair for row in board.rows for pair in row.result.engine.settings.items()}
-    alone = {pair for pair in mine.items() if board.rows and pair not in shared}
-    unlike = {pair for pair in mine.items() if any(other.get(pair[0]) != pair[1] for other in others)}
-    told = [
-        table_cell(_format_setting(name, mine[name])) + (" (no row here)" if (name, mine[name]) in alone else "")
+    alone = {pair for pair in own_settings.items() if board.rows and pair not in shared}
+    unlike = {pair for pair in own_settings.items() if any(other.get(pair[0]) != pair[1] for other in others)}
+    setting_texts = [
+        table_cell(_format_setting(name, own_settings[name]))
+        + (" (no row here)" if (name, own_settings[name]) in alone else "")
         for name in sorted({name for name, _ in alone | unlike})
     ]
-    return ", ".join(told) or UNKNOWN_MARK
+    return ", ".join(setting_texts) or UNKNOWN_MARK
 
 
 def _format_setting(name: str, value: object) -> str:
     return f"{name}={str(value).lower()}"
 
 
-def _describe_settings_flips(found: SettingsFlips) -> str:
-    """Two settings that ask a model for the same, and how many items they do not agree on."""
-    one, other = found.first, found.second
-    told = (
-        f"- Between {_describe_record(one, other)} ({one.runs[0].right:,} right) and {_describe_record(other, one)} "
-        f"({other.runs[0].right:,} right) {found.flips:,} items of {code_span(one.candidate)} flip, {found.lost:,} and "
-        f"{found.won:,}: "
+def _describe_settings_flips(settings_flips: SettingsFlips) -> str:
+    """Describe on how many items two settings of one model disagree, and whether rounding may explain it."""
+    first, second = settings_flips.first, settings_flips.second
+    summary = (
+        f"- Between {_describe_record(first, second)} ({first.runs[0].right:,} right) and "
+        f"{_describe_record(second, first)} ({second.runs[0].right:,} right) {settings_flips.flips:,} items of "
+        f"{code_span(first.candidate)} flip, {settings_flips.lost:,} and {settings_flips.won:,}: "
     )
-    if not found.even:
-        return f"{told}too uneven for rounding alone, so rows of the one and of the other are no measure of each other."
-    points = 100 * found.least / one.items
+    if not settings_flips.even:
+        return (
+            f"{summary}too uneven for rounding alone, so rows of the one and of the other are no measure of each other."
+        )
+    points = 100 * settings_flips.least / first.items
     return (
-        f"{told}what rounding may decide, also where a command repeats itself. Between rows of unlike settings a "
-        f"difference of fewer than {found.least:,} items ({points:.2f} points) may be no more than that."
+        f"{summary}what rounding may decide, also where a command repeats itself. Between rows of unlike settings a "
+        f"difference of fewer than {settings_flips.least:,} items ({points:.2f} points) may be no more than that."
     )
 
 
 def _describe_record(one: NoiseRecord, other: NoiseRecord) -> str:
-    """What one record has that the other has not, its version and device first."""
+    """Describe how one record differs from the other: version and device first, then settings."""
     places = (one.engine.version, other.engine.version), (one.provenance.device, other.provenance.device)
-    told = [str(mine) for mine, theirs in places if mine != theirs]
+    parts = [str(mine) for mine, theirs in places if mine != theirs]
     mine, theirs = one.engine.settings, other.engine.settings
-    told += [_format_setting(name, mine[name]) for name in sorted(mine) if (name, mine[name]) not in theirs.items()]
-    return ", ".join(map(code_span, told)) or "the other's settings without them"
+    parts += [_format_setting(name, mine[name]) for name in sorted(mine) if (name, mine[name]) not in theirs.items()]
+    return ", ".join(map(code_span, parts)) or "the other's settings without them"

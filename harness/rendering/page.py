@@ -1,4 +1,4 @@
-"""The page of a board, and the page that lists the boards: Markdown that no text in a record can break or decorate."""
+"""Renders a board's page and the index of boards, as Markdown that no text in a record can break or decorate."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -50,41 +50,45 @@ the entries by `bench board`; after a merge conflict, run it again. This folder 
 def render_board_page(
     judged: ComparedBoard, noise: Sequence[NoiseRecord] = (), claims: str = "", elsewhere: Sequence[ExternalResult] = ()
 ) -> str:
-    """The Markdown page of a board: a section for each version of its tasks, then what was measured and withdrawn.
+    """Render the page of a board: a section for each version of its tasks, then claims, noise and withdrawn rows.
 
     Args:
-        judged: the board and where its rows stand.
+        judged: the board, its rows compared with their bases.
         noise: the board's noise records.
-        claims: the summary of the claims that are judged on this board, as Markdown without a heading.
+        claims: the summary of the claims judged on this board, as Markdown without a heading.
         elsewhere: results of other harnesses.
     """
-    board, gone = judged.board, list_withdrawn_rows(judged.board)
-    parts = [MARKER, f"# {board.name}", *(part for found in judged.tables for part in _render_section(judged, found))]
+    board, withdrawn_rows = judged.board, list_withdrawn_rows(judged.board)
+    parts = [MARKER, f"# {board.name}", *(part for table in judged.tables for part in _render_section(judged, table))]
     parts += ["## Claims", claims] if claims else []
     parts += ["## Noise", render_noise_table(noise, board)] if noise else []
     parts += (
-        [_EXTERNAL_RESULTS_INTRO, "\n".join(_render_external_result(one, board.name) for one in elsewhere)]
+        [_EXTERNAL_RESULTS_INTRO, "\n".join(_render_external_result(result, board.name) for result in elsewhere)]
         if elsewhere
         else []
     )
-    parts += ["## Superseded and retracted", formatting.render_withdrawn_rows(board.name, gone)] if gone else []
-    parts += explain_finding_codes(row.result for found in judged.tables for row in found.rows)
+    parts += (
+        ["## Superseded and retracted", formatting.render_withdrawn_rows(board.name, withdrawn_rows)]
+        if withdrawn_rows
+        else []
+    )
+    parts += explain_finding_codes(row.result for table in judged.tables for row in table.rows)
     return "\n\n".join([*parts, _HOW_TO_READ])
 
 
 def explain_finding_codes(results: Iterable[Result]) -> Iterator[str]:
-    """What the codes after "warned" mean, in one line; nothing where no row has one."""
-    noticed = [result.checks for result in results if result.checks is not None]
-    codes = sorted({found for checks in noticed for found in (*checks.findings, *checks.accepted)})
+    """Yield one line that explains the codes after "warned"; nothing where no row has a code."""
+    all_checks = [result.checks for result in results if result.checks is not None]
+    codes = sorted({code for checks in all_checks for code in (*checks.findings, *checks.accepted)})
     if codes:
-        told = "; ".join(
-            f"{code_span(one)}: {CODES[one][1] if one in CODES else 'of another version'}" for one in codes
+        meanings = "; ".join(
+            f"{code_span(code)}: {CODES[code][1] if code in CODES else 'of another version'}" for code in codes
         )
-        yield f"**warned**: what the checks found; (accepted) was scored although it is refused. {told}."
+        yield f"**warned**: what the checks found; (accepted) was scored although it is refused. {meanings}."
 
 
 def _render_external_result(one: ExternalResult, board: str) -> str:
-    """A result of another harness, with what nobody here knows of it."""
+    """Render a result of another harness, with a list of what is not known about it."""
     score = f"{one.metric},{one.filter}"
     shots = "" if one.shots is None else f", {one.shots:,} shots"
     part = "" if one.total in (None, one.items) else f", a part of {one.total:,} items"
@@ -98,25 +102,25 @@ def _render_external_result(one: ExternalResult, board: str) -> str:
     )
 
 
-def _render_section(judged: ComparedBoard, found: BoardTable) -> Iterator[str]:
-    yield f"## {code_span(found.label)}"
-    yield _describe_protocol(judged, found)
-    if found.newer is not None:
-        yield _list_incumbents_to_rescore(found)
-    if found.full:
-        if found.newer is None:
+def _render_section(judged: ComparedBoard, table: BoardTable) -> Iterator[str]:
+    yield f"## {code_span(table.label)}"
+    yield _describe_protocol(judged, table)
+    if table.newer is not None:
+        yield _list_incumbents_to_rescore(table)
+    if table.full:
+        if table.newer is None:
             name = judged.board.name
             yield f"![Exact match of each row with its 95 % interval, its base's as a band]({name}.svg)"
-        yield formatting.render_full_rows(judged, found)
-        if told := [_describe_recipe(recipe) for recipe in summarise_recipes(found)]:
-            yield "\n".join(told)
-    if found.partial:
+        yield formatting.render_full_rows(judged, table)
+        if recipe_lines := [_describe_recipe(recipe) for recipe in summarise_recipes(table)]:
+            yield "\n".join(recipe_lines)
+    if table.partial:
         yield "### Partial runs (not comparable with full ones)"
-        yield formatting.render_partial_rows(judged, found)
+        yield formatting.render_partial_rows(judged, table)
 
 
-def _describe_protocol(judged: ComparedBoard, found: BoardTable) -> str:
-    result = found.rows[0].result
+def _describe_protocol(judged: ComparedBoard, table: BoardTable) -> str:
+    result = table.rows[0].result
     bar = (
         ""
         if result.task.bar is None
@@ -126,47 +130,50 @@ def _describe_protocol(judged: ComparedBoard, found: BoardTable) -> str:
         f"{result.selection.total:,} items, reader {code_span(result.task.reader)}, "
         f"{describe_sampling(result.sampling)}, at most "
         f"{result.sampling.max_tokens:,} tokens, protocol `{result.task.protocol_sha256[:12]}`. "
-        f"{_describe_resolution(result, measure_discordance(judged, found))}"
+        f"{_describe_resolution(result, measure_discordance(judged, table))}"
     )
 
 
 def describe_sampling(sampling: Sampling) -> str:
-    """How answers are drawn, in words."""
+    """Describe in words how answers are sampled."""
     nucleus = "" if sampling.top_p is None else f", top_p {sampling.top_p:g}"
-    said = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:.2f}{nucleus}"
-    return said if sampling.draws is None else f"{said}, {sampling.draws:,} draws an item judged together"
+    description = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:.2f}{nucleus}"
+    return description if sampling.draws is None else f"{description}, {sampling.draws:,} draws an item judged together"
 
 
-def _describe_resolution(result: Result, seen: tuple[float, int] | None) -> str:
-    share, pairs = seen or (0.0, 0)
-    told = f"{100 * share:.1f} % of the items"
+def _describe_resolution(result: Result, discordance: tuple[float, int] | None) -> str:
+    share, pairs = discordance or (0.0, 0)
+    disagreement = f"{100 * share:.1f} % of the items"
     if share == 0:
         share = DEFAULT_DISCORDANCE
-        why = (
+        reason = (
             "most rows here differ on none from their base"
             if pairs
             else "no row here has a base to say how many it really is"
         )
-        told = f"{100 * share:.0f} % of the items; {why}"
+        disagreement = f"{100 * share:.0f} % of the items; {reason}"
     elif pairs == 1:
-        told += ", as the one candidate here and its base do"
+        disagreement += ", as the one candidate here and its base do"
     else:
-        told += f", the median of the {pairs:,} candidates here against their bases"
+        disagreement += f", the median of the {pairs:,} candidates here against their bases"
     difference = resolvable_difference(result.selection.total, share)
     if difference is None:
-        return f"Too few items to resolve any difference between two rows (80 % power, rows that disagree on {told})."
+        return (
+            "Too few items to resolve any difference between two rows (80 % power, rows that disagree on "
+            f"{disagreement})."
+        )
     return (
         f"Two full rows can resolve a difference of {100 * difference:.1f} points (80 % power at the 5 % level, rows "
-        f"that disagree on {told})."
+        f"that disagree on {disagreement})."
     )
 
 
-def _list_incumbents_to_rescore(found: BoardTable) -> str:
-    newest = code_span(found.newer.label) if found.newer is not None else ""
-    if not found.waiting:
+def _list_incumbents_to_rescore(table: BoardTable) -> str:
+    newest = code_span(table.newer.label) if table.newer is not None else ""
+    if not table.waiting:
         return f"An older version of the task: every candidate here is scored under {newest}."
-    names = ", ".join(map(code_span, found.waiting[:_MAX_NAMES]))
-    more = len(found.waiting) - _MAX_NAMES
+    names = ", ".join(map(code_span, table.waiting[:_MAX_NAMES]))
+    more = len(table.waiting) - _MAX_NAMES
     rest = f" and {more:,} more" if more > 0 else ""
     return f"An older version of the task. Incumbents to score again under {newest}: {names}{rest}."
 
@@ -182,7 +189,7 @@ def _describe_recipe(recipe: RecipeSummary) -> str:
 
 
 def render_index(boards: Sequence[Board], budget: str) -> str:
-    """The page that lists the boards and the rules of the store."""
+    """Render the page that lists the boards and says how results are stored."""
     head = "|board|task|items|full runs|partial runs|\n|---|---|---:|---:|---:|"
     lines = [line for board in sorted(boards, key=lambda board: board.name) for line in _index_lines(board)]
     listed = "\n".join([head, *lines]) if lines else "No runs yet."
@@ -190,11 +197,11 @@ def render_index(boards: Sequence[Board], budget: str) -> str:
 
 
 def _index_lines(board: Board) -> Iterator[str]:
-    if not (listed := build_tables(board)):
+    if not (tables := build_tables(board)):
         yield f"|[{board.name}]({board.name}.md)|every run is withdrawn||0|0|"
-    for found in listed:
-        total = found.rows[0].result.selection.total
+    for table in tables:
+        total = table.rows[0].result.selection.total
         yield (
-            f"|[{board.name}]({board.name}.md)|{table_cell(found.label)}|{total:,}|{len(found.full):,}|"
-            f"{len(found.partial):,}|"
+            f"|[{board.name}]({board.name}.md)|{table_cell(table.label)}|{total:,}|{len(table.full):,}|"
+            f"{len(table.partial):,}|"
         )

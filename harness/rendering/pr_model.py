@@ -1,4 +1,4 @@
-"""A pull request's nouns: its new rows, what each was compared with, and what it withdraws."""
+"""The data of a pull request's comment: its new rows, their comparisons, and its retractions."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +12,7 @@ from baseline_bench.results.retractions import Retraction
 
 @dataclass(frozen=True, slots=True)
 class ItemExample:
-    """An item on which two rows differ: its id, its gold answer, what the older and the newer row wrote."""
+    """An item on which two rows differ: its id, its gold answer, and what the older and the newer row wrote."""
 
     id: str
     gold: str
@@ -22,7 +22,7 @@ class ItemExample:
 
 @dataclass(frozen=True, slots=True)
 class ProposedComparison:
-    """A new row against one other.
+    """A new row compared with one other.
 
     Attributes:
         role: what the other row is to the new one.
@@ -41,7 +41,7 @@ class ProposedComparison:
 
     @property
     def verdict(self) -> str:
-        """Worse, better or not resolved, by the adjusted p value at 5 %."""
+        """Return worse, better or not resolved, by the adjusted p value at 5 %."""
         if self.p >= ALPHA:
             return "not resolved"
         return "better" if self.found.pairs.first > self.found.pairs.second else "worse"
@@ -55,8 +55,8 @@ class ProposedRow:
         board: its board's name.
         row: the entry.
         contests: what it was compared with, its base first.
-        remarks: why something was not compared, one sentence each; made of our own words and `code` spans alone.
-        steps: its training's loss history; empty where it was not trained here.
+        remarks: why something was not compared, one sentence each; only bench's words and `code` spans.
+        steps: the loss history of its training; empty where bench did not train it.
         changes: what else differs from the row it was last compared with, this row first.
     """
 
@@ -78,7 +78,7 @@ class ProposedRetraction:
 
 @dataclass(frozen=True, slots=True)
 class PullRequestReport:
-    """All that the comment says.
+    """Everything that the comment shows.
 
     Attributes:
         base: the ref that was compared with.
@@ -88,7 +88,7 @@ class PullRequestReport:
         faults: what `bench board --check` says, a line each.
         rows: the new rows, in the order of their boards and names.
         retractions: the new ones.
-        unsound: new entries that do not hold together and are not judged.
+        unsound: how many new entries have faults and are not judged.
     """
 
     base: str

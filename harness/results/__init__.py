@@ -1,4 +1,4 @@
-"""Reads and writes the files that stay: entries, completions, records and board folders, with their git history.
+"""Read and write stored files: entries, completions, records and board folders, with their git history.
 
-Its public face is `entry.Entry`, `entries` for files and `board.Board` for a folder.
+Start with `entry.Entry` (a stored result), `entries` (its files) and `board.Board` (a folder of entries).
 """

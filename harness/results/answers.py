@@ -1,4 +1,4 @@
-"""Whether a run's answers say anything at all: empty ones, or one and the same for every question."""
+"""Find degenerate answers of a run: all empty, or the same for every question."""
 
 from collections.abc import Sequence
 
@@ -6,18 +6,18 @@ from baseline_bench.core.findings import Finding, build_finding
 from baseline_bench.results.completions import CommittedCompletion
 
 FINDING_CODES = ("answers-empty", "answers-constant")
-# Fewer answers may well be equal by chance, and fewer short ones too: a letter of a choice, "yes", a small number.
+# Fewer answers may be equal by chance, as may fewer short ones: a letter of a choice, "yes", a small number.
 MIN_ANSWERS, MIN_SHORT_ANSWERS = 4, 16
 _MAX_SHORT_LENGTH = 16
-# An answer that repeats one piece of text so often is not language.
+# An answer that repeats one piece of text at least this often is degenerate.
 _MIN_REPEATS = 8
 
 
 def find_degenerate_answers(completions: Sequence[CommittedCompletion]) -> tuple[Finding, ...]:
-    """What all answers of a run have in common that no working model's answers have.
+    """Find patterns shared by all answers of a run that no working model produces.
 
     Args:
-        completions: of every item of the run; a text that is measured and not written says nothing here.
+        completions: of every item of the run; items whose text was measured, not generated, are ignored.
     """
     texts = [line.text.strip() for line in completions if not line.likelihoods]
     if texts and not any(texts):
@@ -39,12 +39,12 @@ def find_degenerate_answers(completions: Sequence[CommittedCompletion]) -> tuple
 
 
 def _are_identical(texts: Sequence[str]) -> bool:
-    """Whether all texts are the same, and not by chance."""
+    """Tell whether all texts are the same, and not by chance."""
     return len(set(texts)) == 1 and (len(texts) >= MIN_SHORT_ANSWERS or len(texts[0]) > _MAX_SHORT_LENGTH)
 
 
 def _is_repeated_piece(text: str) -> bool:
-    """Whether a text is one short piece again and again; an empty one is such a text."""
+    """Tell whether a text is one short piece repeated; an empty text counts."""
     for length in range(1, 1 + min(16, len(text) // _MIN_REPEATS)):
         if text == (text[:length] * (len(text) // length + 1))[: len(text)]:
             return True

@@ -1,4 +1,4 @@
-"""Whether the parts of an entry fit one another: numbers, bits, digests, completions, loss history, solutions."""
+"""Check that the parts of an entry agree: numbers, bits, digests, completions, loss history, solutions."""
 
 import hashlib
 import re
@@ -16,10 +16,10 @@ from baseline_bench.results.solutions import parse_likelihoods, summarise_likeli
 
 
 def check_numbers(entry: Entry) -> list[str]:
-    """Level L0 without files: the numbers follow from the bits and the digests from what they are over."""
+    """Check at level L0, without other files, that numbers follow from bits and digests from their content."""
     result, problems = entry.result, []
-    trained = result.training.candidate if result.training is not None else None
-    times = [entry.created] if trained is None else [entry.created, trained.created]
+    candidate = result.training.candidate if result.training is not None else None
+    times = [entry.created] if candidate is None else [entry.created, candidate.created]
     problems += [
         f"created is no UTC time such as 2026-11-22T12:00:00Z: {time!r:.60}"
         for time in times
@@ -41,10 +41,10 @@ def check_numbers(entry: Entry) -> list[str]:
 
 def _check_selection(result: Result) -> list[str]:
     selection = result.selection
-    asked = selection.total if selection.limit is None else min(selection.limit, selection.total)
+    expected = selection.total if selection.limit is None else min(selection.limit, selection.total)
     if (
         selection.total >= 1
-        and selection.scored == asked >= 1
+        and selection.scored == expected >= 1
         and (selection.limit is None) == (selection.seed is None)
     ):
         return []
@@ -89,58 +89,60 @@ def check_completions(entry: Entry, completions: Sequence[CommittedCompletion], 
 
 
 def _findings_match(codes: Sequence[str], completions: Sequence[CommittedCompletion]) -> bool:
-    """Whether an entry says of empty and constant answers what its completions show."""
-    shown = {one.code for one in answers.find_degenerate_answers(completions)}
-    return shown == set(codes).intersection(answers.FINDING_CODES)
+    """Tell whether an entry's findings on empty and constant answers follow from its completions."""
+    expected_codes = {finding.code for finding in answers.find_degenerate_answers(completions)}
+    return expected_codes == set(codes).intersection(answers.FINDING_CODES)
 
 
 def _answer_starts_fit(line: CommittedCompletion) -> bool:
-    """Each draw's answer starts inside its text, or at its end where a thought was never closed."""
+    """Tell whether each draw's answer starts inside its text, or at its end if a thought was never closed."""
     texts = (line.text, *(line.more or ()))
     starts = line.answer_starts
     return starts is None or (
         len(starts) == len(texts)
         and any(starts)
-        and all(0 <= at <= len(text) for at, text in zip(starts, texts, strict=True))
+        and all(0 <= start <= len(text) for start, text in zip(starts, texts, strict=True))
     )
 
 
 def check_losses(entry: Entry, losses: bytes | None) -> list[str]:
     training = entry.result.training
-    trained = training.candidate if training is not None else None
-    if (trained is None) != (losses is None):
+    candidate = training.candidate if training is not None else None
+    if (candidate is None) != (losses is None):
         return [
-            "a loss history stands beside it, but nothing was trained" if trained is None else "lacks its loss history"
+            "a loss history stands beside it, but nothing was trained"
+            if candidate is None
+            else "lacks its loss history"
         ]
-    if trained is None or losses is None:
+    if candidate is None or losses is None:
         return []
-    if hashlib.sha256(losses).hexdigest() != trained.losses_sha256:
+    if hashlib.sha256(losses).hexdigest() != candidate.losses_sha256:
         return ["losses_sha256 is not the digest of the loss history"]
-    return _check_loss_values(trained, losses)
+    return _check_loss_values(candidate, losses)
 
 
-def _check_loss_values(trained: Candidate, losses: bytes) -> list[str]:
+def _check_loss_values(candidate: Candidate, losses: bytes) -> list[str]:
     try:
         history = _parse_loss_history(losses)
-        follows = compute_final_loss(history), len(history)
+        computed = compute_final_loss(history), len(history)
     except BenchError as error:
         return [f"the loss history cannot be read: {error.what}"]
     except ZeroDivisionError:
         return ["final_loss cannot follow from a loss history without supervised tokens at its end"]
-    if follows != (trained.final_loss, trained.cost.steps):
+    if computed != (candidate.final_loss, candidate.cost.steps):
         return ["final_loss and steps do not follow from the loss history"]
     return []
 
 
 def _parse_loss_history(losses: bytes) -> list[Step]:
-    """The steps of a loss history; BenchError for lines that no training writes."""
+    """Parse a loss history; BenchError for lines that no training writes."""
     history: list[Step] = []
-    for place, line in enumerate(losses.splitlines(), start=1):
-        step = decode_record(Step, parse_json(line, f"line {place}", ""), f"line {place}", "")
+    for line_number, line in enumerate(losses.splitlines(), start=1):
+        step = decode_record(Step, parse_json(line, f"line {line_number}", ""), f"line {line_number}", "")
         if min(step.rows, step.tokens, step.supervised, step.seconds) < 0:
-            raise BenchError(f"line {place}: rows, tokens or seconds are negative")
+            raise BenchError(f"line {line_number}: rows, tokens or seconds are negative")
         if step.number <= (history[-1].number if history else 0):
-            raise BenchError(f"line {place}: step {step.number} does not come after the one before")
+            raise BenchError(f"line {line_number}: step {step.number} does not come after the one before")
         history.append(step)
     if not history:
         raise BenchError("it holds no step")
@@ -148,33 +150,33 @@ def _parse_loss_history(losses: bytes) -> list[Step]:
 
 
 def check_solutions(entry: Entry, completions: Sequence[CommittedCompletion], lines: bytes | None) -> list[str]:
-    told = entry.result.solutions
-    if told is None or lines is None:
-        if told is not None:
+    recorded = entry.result.solutions
+    if recorded is None or lines is None:
+        if recorded is not None:
             return ["lacks its solutions' log-probabilities"]
         return [] if lines is None else ["solutions' log-probabilities stand beside it, but it names none"]
-    if hashlib.sha256(lines).hexdigest() != told.sha256:
+    if hashlib.sha256(lines).hexdigest() != recorded.sha256:
         return ["solutions.sha256 is not the digest of the solutions' log-probabilities"]
     try:
-        items, follows = parse_likelihoods(lines, "solutions"), summarise_likelihoods(lines, "solutions")
+        items, computed = parse_likelihoods(lines, "solutions"), summarise_likelihoods(lines, "solutions")
     except BenchError as error:
         return [error.what]
     problems = []
     if [item.id for item in items] != [completion.id for completion in completions]:
         problems.append("the solutions are not those of the completions' items")
-    if follows != told:
-        problems.append(f"solutions do not follow from their lines, which give {follows}")
+    if computed != recorded:
+        problems.append(f"solutions do not follow from their lines, which give {computed}")
     return problems
 
 
 def check_judgements(
-    entry: Entry, completions: Sequence[CommittedCompletion], verdicts: Sequence[Judgement]
+    entry: Entry, completions: Sequence[CommittedCompletion], judgements: Sequence[Judgement]
 ) -> list[str]:
-    if [verdict.problem_id for verdict in verdicts] != [completion.id for completion in completions]:
+    if [judgement.problem_id for judgement in judgements] != [completion.id for completion in completions]:
         return ["its items are not those that its limit and seed draw"]
-    again, bits = Bits.of(verdicts), entry.result.bits
+    recomputed_bits, recorded_bits = Bits.of(judgements), entry.result.bits
     return [
         f"the {name} bits do not follow from the completions"
         for name in ("correct", "strict", "unread", "cut")
-        if getattr(again, name) != getattr(bits, name)
+        if getattr(recomputed_bits, name) != getattr(recorded_bits, name)
     ]

@@ -1,4 +1,4 @@
-"""One bit an item: answered right, strictly, not at all, or cut; so that two rows can be paired item by item."""
+"""One bit an item (right, strictly right, unread, cut), so that two rows can be paired item by item."""
 
 import re
 from collections.abc import Sequence
@@ -9,20 +9,20 @@ from baseline_bench.core.types import Judgement, Score
 
 
 def bits_to_hex(bits: Sequence[bool]) -> str:
-    """One bit an item, the first item in the highest bit of the first digit, zero bits up to a whole digit."""
+    """Encode one bit an item: the first item is the highest bit of the first digit, padded with zero bits."""
     width = -(-len(bits) // 4)
     number = int("".join("1" if bit else "0" for bit in bits).ljust(4 * width, "0") or "0", 2)
     return f"{number:0{width}x}" if width else ""
 
 
 def hex_to_bits(text: str, total: int) -> tuple[bool, ...]:
-    """The bits of `total` items; ValueError for another length, a digit that is none or a padding bit that is set."""
+    """Decode the bits of `total` items; ValueError for a wrong length, a wrong digit or a set padding bit."""
     number = _parse_bits(text, total)
     return tuple(digit == "1" for digit in f"{number:0{total}b}") if total else ()
 
 
 def _parse_bits(text: str, total: int) -> int:
-    """The bits as one integer, the last item lowest."""
+    """Parse the bits as one integer, the last item lowest."""
     width = -(-total // 4)
     if len(text) != width or not re.fullmatch("[0-9a-f]*", text):
         raise ValueError(f"{total} items are {width} lower-case hex digits")
@@ -42,17 +42,17 @@ class Bits:
     cut: str
 
     @classmethod
-    def of(cls, verdicts: Sequence[Judgement]) -> Self:
-        """The bits of verdicts in item order."""
+    def of(cls, judgements: Sequence[Judgement]) -> Self:
+        """Build the bits of judgements in item order."""
         return cls(
-            correct=bits_to_hex([verdict.correct for verdict in verdicts]),
-            strict=bits_to_hex([verdict.strict for verdict in verdicts]),
-            unread=bits_to_hex([verdict.answer is None for verdict in verdicts]),
-            cut=bits_to_hex([verdict.finish == "length" for verdict in verdicts]),
+            correct=bits_to_hex([judgement.correct for judgement in judgements]),
+            strict=bits_to_hex([judgement.strict for judgement in judgements]),
+            unread=bits_to_hex([judgement.answer is None for judgement in judgements]),
+            cut=bits_to_hex([judgement.finish == "length" for judgement in judgements]),
         )
 
     def counts(self, total: int) -> Score:
-        """The counts that follow; ValueError for bits that are not those of `total` items."""
+        """Count the set bits of each kind; ValueError for bits that are not those of `total` items."""
         correct, strict, unread, cut = (
             _parse_bits(text, total).bit_count() for text in (self.correct, self.strict, self.unread, self.cut)
         )

@@ -1,4 +1,4 @@
-"""A board in memory: its rows, what was said of them later, and which of them stand in one table."""
+"""A board in memory: its rows, the later retractions and verifications, and which rows share a table."""
 
 import re
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ class Row:
 
     @property
     def partial(self) -> bool:
-        """Only a subset of the items was scored."""
+        """Whether only a subset of the items was scored."""
         return self.entry.result.selection.limit is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """The entries of one folder, in any order, and what its other records say of them."""
+    """The entries of one folder, in any order, with its retractions and verifications."""
 
     name: str
     rows: tuple[Row, ...]
@@ -40,12 +40,12 @@ class Board:
 
 @dataclass(frozen=True, slots=True)
 class BoardTable:
-    """The rows that were asked the same, sorted by name and time, withdrawn ones left out.
+    """The rows that share a protocol and items, sorted by name and time, without withdrawn ones.
 
     Attributes:
         label: of the task's version.
         full, partial: rows of all items, and of subsets.
-        newer: the full runs' table of the newest version, where this one is not of that version.
+        newer: the table of the task's newest version; None if this is it.
     """
 
     label: str
@@ -55,7 +55,7 @@ class BoardTable:
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """Full ones first."""
+        """All rows, full runs first."""
         return self.full + self.partial
 
     @property
@@ -63,24 +63,24 @@ class BoardTable:
         """Candidates with a full run here and none under the newest version: incumbents to score again."""
         if self.newer is None:
             return ()
-        there = {row.result.candidate for row in self.newer.full}
-        return tuple(sorted({row.result.candidate for row in self.full} - there))
+        newest_candidates = {row.result.candidate for row in self.newer.full}
+        return tuple(sorted({row.result.candidate for row in self.full} - newest_candidates))
 
 
 def split_task_label(label: str) -> tuple[str, int]:
-    """`gsm8k-1shot@v2` is version 2 of `gsm8k-1shot`; a label of another form is its own only version."""
+    """Split `gsm8k-1shot@v2` into `gsm8k-1shot` and 2; a label of another form is its own version 0."""
     match = _VERSION.fullmatch(label)
     return (match[1], int(match[2])) if match and match[2].isascii() else (label, 0)
 
 
 def sort_rows(rows: Sequence[Row]) -> list[Row]:
-    """The rows by task, newest version first, then by candidate, time and file, in whatever order they came."""
+    """Sort the rows by task, newest version first, then by candidate, time and file."""
     return sorted(rows, key=lambda row: (_task_sort_key(row), row.result.candidate, row.entry.created, row.file))
 
 
 def build_tables(board: Board) -> list[BoardTable]:
-    """The board's tables: tasks by name, of each the newest version first."""
-    found: list[BoardTable] = []
+    """Group a board's rows into tables: tasks by name, the newest version of each first."""
+    board_tables: list[BoardTable] = []
     newest: dict[str, BoardTable] = {}
     for _, group in groupby(sort_rows(list_active_rows(board)), key=_task_sort_key):
         rows = tuple(group)
@@ -93,20 +93,20 @@ def build_tables(board: Board) -> list[BoardTable]:
             label, full, partial, None if newer is None or split_task_label(newer.label)[1] == number else newer
         )
         newest.setdefault(family, table)
-        found.append(table)
-    return found
+        board_tables.append(table)
+    return board_tables
 
 
 def list_active_rows(board: Board) -> list[Row]:
-    """The rows that nobody has withdrawn."""
-    gone = {record.entry for record in board.said.retractions}
-    return [row for row in board.rows if row.file not in gone]
+    """List the rows that are not withdrawn."""
+    retracted_files = {record.entry for record in board.said.retractions}
+    return [row for row in board.rows if row.file not in retracted_files]
 
 
 def list_withdrawn_rows(board: Board) -> list[tuple[Row, Retraction]]:
-    """The rows that were retracted or superseded, each with the newest record that says so."""
-    said = {record.entry: record for record in board.said.retractions}
-    return [(row, said[row.file]) for row in sort_rows(board.rows) if row.file in said]
+    """List the retracted or superseded rows, each with the newest record that withdraws it."""
+    retractions_by_file = {record.entry: record for record in board.said.retractions}
+    return [(row, retractions_by_file[row.file]) for row in sort_rows(board.rows) if row.file in retractions_by_file]
 
 
 def _task_sort_key(row: Row) -> tuple[str, int, str, str, str]:

@@ -1,4 +1,4 @@
-"""A candidate: what a training made, in a record that is written last and is the only mark of success."""
+"""The record of a trained candidate. It is written last, so a folder with this record holds a finished training."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _TRAIN_AGAIN = "train again with --again"
 
 @dataclass(frozen=True, slots=True)
 class BaseRecord:
-    """The model that a training began from. `bos` as models.toml declares it, None where it does not."""
+    """The model that a training started from. `bos` is as models.toml declares it, None where it does not."""
 
     name: str
     source: str
@@ -30,7 +30,7 @@ class BaseRecord:
 
 @dataclass(frozen=True, slots=True)
 class DataRecord:
-    """What was trained on. `sha256` is over token ids and supervised spans, in the data's order."""
+    """The training data. `sha256` is over token ids and supervised spans, in the data's order."""
 
     name: str
     sha256: str
@@ -42,15 +42,15 @@ class DataRecord:
 
 @dataclass(frozen=True, slots=True)
 class TrainingCost:
-    """What a training took.
+    """What a training cost.
 
     Attributes:
         steps: optimizer steps.
-        rows, tokens, supervised: over all steps, repeated rows counted again.
-        seconds: of the steps alone, in all processes that took part in turn; not start-up, not writing.
-        samples_per_second: rows a second after the first step, None for one step.
-        peak_memory: bytes that the allocator held of the first process's device, or of that process on a CPU.
-        device: its name as the driver tells.
+        rows, tokens, supervised: over all steps; repeated rows count again.
+        seconds: of the steps alone, summed over resumed sessions, without start-up and writing.
+        samples_per_second: rows a second after the first step; None for one step.
+        peak_memory: bytes held by the allocator on the first process's device, or by that process on a CPU.
+        device: its name as the driver reports it.
         gpus: processes that shared the work.
     """
 
@@ -67,7 +67,7 @@ class TrainingCost:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Trained weights and all that made them.
+    """Trained weights and everything that determined them.
 
     Attributes:
         created: UTC, ISO.
@@ -78,15 +78,15 @@ class Candidate:
         kind: "full" weights or an "adapter".
         weights: the folder, relative to this record's.
         weights_sha256: over its tensors.
-        checkpoints: step to folder, for weights that were kept on the way.
-        trainable, parameters: numbers trained, and of the whole model.
-        changed: share of the base's numbers that differ from it in the weights as written; None for an adapter.
-        quantised: the form in which the base was held while training, or None.
+        checkpoints: step to folder, for weights that were kept during training.
+        trainable, parameters: parameter counts, trained and of the whole model.
+        changed: share of parameters that differ from the base in the written weights; None for an adapter.
+        quantised: the quantised format of the base during training, or None.
         final_loss: mean loss over the last tenth of the steps, in nats a supervised token.
-        held_out_loss: of rows kept from training; None without any.
+        held_out_loss: of rows held out from training; None without any.
         losses_sha256: of the loss history.
-        libraries: versions of what trained.
-        git_commit: of the program that trained; None for older candidates, and where nobody could tell.
+        libraries: versions of the training libraries.
+        git_commit: of bench when it trained; None for older candidates and where it is unknown.
     """
 
     schema: Literal[1]
@@ -115,17 +115,17 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class MergeSummary:
-    """How an adapter became whole weights, and what that lost.
+    """How an adapter was merged into whole weights, and the error of the merge.
 
     Attributes:
         dtype: of the whole weights.
         base_sha256, adapter_sha256, merged_sha256: over the tensors of each.
-        targets: tensors that were changed; others: tensors that are the base's own, bit for bit.
-        rel_err: |round(W + D) - W - D| / |D| over all targets, what rounding to `dtype` took from the change D.
-        quantised: the form through which the base's weights were taken first, or None.
-        mean_kl: of the merged model as it is served from the unmerged one in fp32, in nats a probe position.
-        greedy_agreement: share of the probe positions where both find the same token likeliest.
-        positions: how many were looked at.
+        targets: tensors that were changed; others: tensors equal to the base's, bit for bit.
+        rel_err: |round(W + D) - W - D| / |D| over all targets, the share of the change D lost by rounding to `dtype`.
+        quantised: the format to which the base's weights were quantised and back first, or None.
+        mean_kl: of the merged model as served from the unmerged one in fp32, in nats a probe position.
+        greedy_agreement: share of the probe positions where both have the same most likely token.
+        positions: number of probe positions.
     """
 
     dtype: str
@@ -143,11 +143,11 @@ class MergeSummary:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRecord:
-    """What an entry says of how its weights were made.
+    """What an entry records of how its weights were made.
 
     Attributes:
-        candidate: the training; None for an adapter that came from elsewhere.
-        step: after which of its steps the weights were kept; None for the last.
+        candidate: the training; None for an adapter that was trained elsewhere.
+        step: the step after which the weights were saved; None for the last.
         merge: how an adapter was merged; None for whole weights.
     """
 
@@ -157,27 +157,27 @@ class TrainingRecord:
 
     @property
     def base_sha256(self) -> str | None:
-        """Of the weights that it began from; None where nothing says which."""
+        """The digest of the base's weights; None where the base is unknown."""
         if self.candidate is not None:
             return self.candidate.base.weights_sha256
         return None if self.merge is None else self.merge.base_sha256
 
 
 def build_candidate_name(base: str, recipe: str, seed: int, step: int | None) -> str:
-    """What a candidate is called on boards where nobody names it; `step` is None for the last."""
+    """Build a candidate's default name on boards; `step` is None for the last."""
     return f"{base}+{recipe}-s{seed}" + ("" if step is None else f"-step{step}")
 
 
 def write_candidate(candidate: Candidate, folder: Path) -> None:
-    """Write the record whole; from here on the folder is a candidate."""
+    """Write the record atomically; from here on the folder counts as a candidate."""
     records.write_atomically(folder / CANDIDATE_FILE, records.encode_indented(candidate))
 
 
 def read_candidate(folder: Path) -> Candidate:
-    """The candidate in a folder.
+    """Read the candidate in a folder.
 
     Raises:
-        BenchError: the folder holds none: its training was never finished.
+        BenchError: the folder has no record: its training was never finished.
     """
     path = folder / CANDIDATE_FILE
     if not path.is_file():
@@ -190,49 +190,51 @@ def read_candidate(folder: Path) -> Candidate:
 
 
 class LossLog:
-    """The loss history of a training: one step a line, written as it comes."""
+    """The loss history of a training, one step a line, appended after each step."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOSS_FILE
         self._last: int | None = None
 
     def append(self, step: Step) -> None:
-        """Add a step; of a resumed training, the lines from this step on were of the killed one and go."""
+        """Add a step; a resumed training first drops the lines of the interrupted run from this step on."""
         if self._last is None:
-            before = [other for other in self.read() if other.number < step.number]
-            records.write_atomically(self.path, b"".join(map(_serialise_step, before)))
+            previous_steps = [other for other in self.read() if other.number < step.number]
+            records.write_atomically(self.path, b"".join(map(_serialise_step, previous_steps)))
         with self.path.open("ab", buffering=0) as file:
             file.write(_serialise_step(step))
         self._last = step.number
 
     def read(self) -> list[Step]:
-        """Every step so far, a torn last line dropped."""
+        """Read every step so far, without a truncated last line."""
         return parse_steps(self.path.read_bytes()) if self.path.is_file() else []
 
 
 def parse_steps(lines: bytes) -> list[Step]:
-    """The steps of a loss history, a torn last line dropped."""
+    """Parse a loss history, without a truncated last line."""
     return [Step(**json.loads(line)) for line in lines.splitlines(keepends=True) if line.endswith(b"\n")]
 
 
 def sum_seconds(steps: Sequence[Step]) -> float:
-    """Seconds of all steps; a resumed training counts from 0 again, and both parts are added."""
+    """Sum the seconds of all steps; a resumed training counts from 0 again, and all sessions are added."""
     parts = [step.seconds for step, after in zip(steps, [*steps[1:], None], strict=True) if _ends_session(step, after)]
     return round(sum(parts), 3)
 
 
 def compute_samples_per_second(steps: Sequence[Step]) -> float | None:
-    """Rows a second in the last unbroken part, its first step left out: that one pays for what is set up once."""
-    ends = [place for place, step in enumerate(steps[:-1]) if _ends_session(step, steps[place + 1])]
-    part = steps[ends[-1] + 1 :] if ends else steps
-    elapsed = part[-1].seconds - part[0].seconds if part else 0.0
-    return round(sum(step.rows for step in part[1:]) / elapsed, 2) if elapsed > 0 else None
+    """Compute rows a second in the last session, without its first step, which includes one-time set-up."""
+    ends = [index for index, step in enumerate(steps[:-1]) if _ends_session(step, steps[index + 1])]
+    session_steps = steps[ends[-1] + 1 :] if ends else steps
+    elapsed = session_steps[-1].seconds - session_steps[0].seconds if session_steps else 0.0
+    return round(sum(step.rows for step in session_steps[1:]) / elapsed, 2) if elapsed > 0 else None
 
 
 def compute_final_loss(steps: Sequence[Step]) -> float:
-    """Mean loss over the last tenth of the steps, each weighted by its supervised tokens."""
-    last = steps[-max(1, len(steps) // 10) :]
-    return round(sum(step.loss * step.supervised for step in last) / sum(step.supervised for step in last), 6)
+    """Compute the mean loss over the last tenth of the steps, weighted by supervised tokens."""
+    last_steps = steps[-max(1, len(steps) // 10) :]
+    return round(
+        sum(step.loss * step.supervised for step in last_steps) / sum(step.supervised for step in last_steps), 6
+    )
 
 
 def _ends_session(step: Step, after: Step | None) -> bool:

@@ -1,4 +1,4 @@
-"""The completions an entry stands on, as they are committed beside it, so that anybody can grade them again."""
+"""The completions behind an entry, committed with it so that anybody can judge them again."""
 
 import gzip
 import io
@@ -18,29 +18,29 @@ from baseline_bench.core.records import (
 )
 from baseline_bench.core.types import Completion, Finish, ItemEvidence, LogLikelihood, Problem
 
-# The text of a full run is a few MB; a small file that claims to be this large is an attack on the reader.
+# The text of a full run is a few MB; a small file that decompresses to more than this is a zip bomb.
 MAX_BYTES = 256 * 1024 * 1024
 _RESTORE_ADVICE = "restore the file from git, or give the command that made the row again"
 
 
 @dataclass(frozen=True, slots=True)
 class CommittedCompletion:
-    """One line of the committed file: all that grading needs, and a trace of the token ids.
+    """One line of the committed file: all that judging needs, and a digest of the token ids.
 
     Attributes:
         id: the problem's id.
-        gold: the answer it was graded against.
+        gold: the answer it was judged against.
         finish: why generation ended; "length" where any of several draws was cut.
-        tokens: generated tokens, the stop tokens counted; None where a server does not tell.
+        tokens: generated tokens including stop tokens; None where a server does not report them.
         ids_sha256: the first 16 hex digits of `digest` over the list of generated token ids, of several draws over the
             list of their lists, or None.
-        text: what the model wrote, at the first draw.
-        more: what it wrote at the further ones, where the task draws several.
-        answer_starts: for each draw the character of its text where the answer begins, behind the model's thought; None
-            where every text is an answer from its beginning.
+        text: the generated text of the first draw.
+        more: the texts of further draws, where the task draws several.
+        answer_starts: for each draw the index of the character where the answer begins, after the model's thought;
+            None where every answer begins at 0.
         likelihoods: of the texts that were measured, in the order of the item's requests.
-        asked_sha256: over the item's requests as text, where its task tells.
-        metrics: of the item, by name, where its task tells.
+        asked_sha256: over the item's requests as text, where its task provides them.
+        metrics: of the item, by name, where its task provides them.
     """
 
     id: str
@@ -57,7 +57,7 @@ class CommittedCompletion:
 
     @property
     def shown(self) -> str:
-        """The text, with a word on where its answer starts, and on further draws, which are judged with it."""
+        """The text, with a note on where its answer starts and on further draws, which are judged with it."""
         start = self.answer_starts[0] if self.answer_starts else 0
         text = f"{self.text[:start]}\n[the answer:]\n{self.text[start:]}" if start else self.text
         return text if self.more is None else f"{text}\n[the first of {len(self.more) + 1} draws]"
@@ -66,16 +66,16 @@ class CommittedCompletion:
 def build_committed_completion(
     problem: Problem, completion: Completion, evidence: ItemEvidence | None = None
 ) -> CommittedCompletion:
-    """What is kept of a completion beside the entry, with what its task tells of the item besides."""
+    """Build the line to store for a completion, with its task's evidence on the item."""
     ids = [draw.token_ids for draw in completion.draws if draw.token_ids is not None]
-    told = len(ids) == len(completion.draws)
+    has_all_ids = len(ids) == len(completion.draws)
     starts = tuple(draw.answer_start for draw in completion.draws)
     return CommittedCompletion(
         id=problem.id,
         gold=problem.answer,
         finish=completion.finish,
-        tokens=sum(map(len, ids)) if told else None,
-        ids_sha256=digest(ids if completion.more else ids[0])[:16] if told else None,
+        tokens=sum(map(len, ids)) if has_all_ids else None,
+        ids_sha256=digest(ids if completion.more else ids[0])[:16] if has_all_ids else None,
         text=completion.text,
         more=tuple(draw.text for draw in completion.more) or None,
         answer_starts=starts if any(starts) else None,
@@ -86,7 +86,7 @@ def build_committed_completion(
 
 
 def restore_completion(line: CommittedCompletion) -> Completion:
-    """The completion as far as grading needs it: a line keeps no token ids, and one end for all draws."""
+    """Restore the completion as far as judging needs it: a line has no token ids and one finish for all draws."""
     texts = (line.text, *(line.more or ()))
     starts = line.answer_starts or (0,) * len(texts)
     first, *more = (
@@ -96,12 +96,12 @@ def restore_completion(line: CommittedCompletion) -> Completion:
 
 
 def serialise_completions(completions: Sequence[CommittedCompletion]) -> bytes:
-    """The uncompressed content of the committed file: one canonical JSON object a line, in item order."""
+    """Return the uncompressed content of the committed file: one canonical JSON object a line, in item order."""
     return b"".join(encode_canonical(to_json_value(completion)) + b"\n" for completion in completions)
 
 
 def parse_completions(lines: bytes, where: str) -> tuple[CommittedCompletion, ...]:
-    """The completions in the uncompressed content; BenchError naming the first line that is none."""
+    """Parse the uncompressed content; BenchError names the first faulty line."""
     return tuple(
         decode_record(
             CommittedCompletion,
@@ -114,16 +114,16 @@ def parse_completions(lines: bytes, where: str) -> tuple[CommittedCompletion, ..
 
 
 def compress_lines(lines: bytes) -> bytes:
-    """Gzip without name and time: the same lines give the same bytes on every machine with the same zlib."""
+    """Compress with gzip without name and time, so that the same zlib gives the same bytes on every machine."""
     buffer = io.BytesIO()
-    # GzipFile rather than gzip.compress: that one lets zlib write the operating system into the header.
+    # GzipFile, since gzip.compress lets zlib write the operating system into the header.
     with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=buffer, mtime=0) as file:
         file.write(lines)
     return buffer.getvalue()
 
 
 def decompress_file(path: Path) -> bytes:
-    """The uncompressed content of a committed file; BenchError for one that is damaged or absurdly large."""
+    """Decompress a committed file; BenchError if it is damaged or larger than `MAX_BYTES`."""
     try:
         with gzip.open(path) as file:
             lines = file.read(MAX_BYTES + 1)
@@ -135,10 +135,10 @@ def decompress_file(path: Path) -> bytes:
 
 
 def read_completions(path: Path) -> tuple[CommittedCompletion, ...]:
-    """The completions in a committed file.
+    """Read a committed file of completions.
 
     Raises:
-        BenchError: the file is missing, damaged, or a line of it is none.
+        BenchError: the file is missing or damaged, or a line is not a completion.
     """
     if not path.is_file():
         raise BenchError(f"{path.name} is missing", _RESTORE_ADVICE)

@@ -1,4 +1,4 @@
-"""An entry: one row of a board and all it takes to repeat and to check it, in a file that never changes again."""
+"""Read, write and verify entry files. An entry file never changes once it is written."""
 
 import hashlib
 import re
@@ -20,22 +20,22 @@ from baseline_bench.results.completions import (
 from baseline_bench.results.entry import Entry
 
 _RESTORE_ADVICE = "restore the file from git, or read it with the version of bench that wrote it"
-# A finished run keeps all that its row is made of.
+# A finished run keeps everything that its row is built from.
 _RERUN_ADVICE = "restore the file from git, or give the command that made the row again: it writes all files of the row"
 
-# Judges committed completions again with the reader of the entry's task; the caller knows the tasks, this file none.
-# None where its reader is no longer here: an older version of a task stays as it was. It raises BenchError where the
-# checker lacks something: that says nothing against the entry, and its way out is what the checker can do.
+# Judges committed completions again with the reader of the entry's task; only the caller knows the tasks.
+# Returns None where that reader no longer exists (an older version of the task). Raises BenchError where the checker's
+# machine lacks something; that is no fault of the entry, and the error's way out says what to install or fetch.
 RegradeFunction = Callable[[Entry, Sequence[CommittedCompletion]], Sequence[Judgement] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class EntryFault:
-    """One thing that is wrong with an entry's files, or that the checker lacks.
+    """One fault of an entry's files, or one thing that the checker lacks.
 
     Attributes:
-        what: it, in one sentence.
-        advice: the way out where the entry may be sound; None where the entry itself was proved to be unsound.
+        what: the fault, in one sentence.
+        advice: what to do where the entry may be sound; None where the entry itself is proved to be faulty.
     """
 
     what: str
@@ -43,7 +43,7 @@ class EntryFault:
 
 
 def build_file_stem(entry: Entry) -> str:
-    """`<date>-<candidate>-<12 hex of the file's sha256>`: the file name of the entry without its suffix."""
+    """Return the entry's file name without suffix: `<date>-<candidate>-<12 hex of the file's sha256>`."""
     return _build_file_stem(entry, encode_indented(entry))
 
 
@@ -53,23 +53,23 @@ def _build_file_stem(entry: Entry, data: bytes) -> str:
 
 
 def slugify(name: str) -> str:
-    """A part of a file name that every system and every URL takes, whatever the name; two names may share one."""
+    """Turn any name into a part of a file name that is safe on every system and in URLs; two names may share one."""
     safe = re.sub(r"[^a-z0-9_.]+", "-", name.lower().encode("ascii", "replace").decode())
     return re.sub(r"\.{2,}", ".", safe)[:60].strip("-._") or "unnamed"
 
 
 def completions_path(path: Path) -> Path:
-    """The completions that stand beside the entry at `path`."""
+    """Return the path of the completions that belong to the entry at `path`."""
     return path.with_name(path.name.removesuffix(".json") + ".jsonl.gz")
 
 
 def losses_path(path: Path) -> Path:
-    """The loss history that stands beside the entry at `path`, where its weights were trained here."""
+    """Return the path of the loss history that belongs to the entry at `path` if its weights were trained here."""
     return path.with_name(path.name.removesuffix(".json") + ".loss.jsonl.gz")
 
 
 def solutions_path(path: Path) -> Path:
-    """The solutions' log-probabilities that stand beside the entry at `path`, where they were measured."""
+    """Return the path of the solutions' log-probabilities of the entry at `path`, if they were measured."""
     return path.with_name(path.name.removesuffix(".json") + ".solutions.jsonl.gz")
 
 
@@ -80,17 +80,17 @@ def write_entry(
     losses: bytes | None = None,
     solutions: bytes | None = None,
 ) -> Path:
-    """Add an entry to a board's folder, what stands beside it first; adding it again changes nothing.
+    """Add an entry to a board's folder, companion files first; adding it again changes nothing.
 
     Args:
         entry: the row.
-        completions: all that its bits were read from.
-        folder: of the board; made if need be.
+        completions: of every scored item; the bits follow from them.
+        folder: of the board; created if missing.
         losses: the loss history, where its weights were trained here.
         solutions: the lines of its solutions' log-probabilities, where they were measured.
 
     Raises:
-        ValueError: the parts of the entry do not fit one another; nothing is written.
+        ValueError: the parts of the entry contradict one another; nothing is written.
     """
     lines, data = serialise_completions(completions), encode_indented(entry)
     problems = (
@@ -103,23 +103,23 @@ def write_entry(
         raise ValueError("; ".join(problems))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_build_file_stem(entry, data)}.json"
-    there = {completions_path(path): lines, losses_path(path): losses, solutions_path(path): solutions}
-    beside = {place: content for place, content in there.items() if content is not None}
-    fresh = [place for place in beside if not place.exists()]
+    contents_by_path = {completions_path(path): lines, losses_path(path): losses, solutions_path(path): solutions}
+    companion_files = {companion: content for companion, content in contents_by_path.items() if content is not None}
+    new_paths = [companion for companion in companion_files if not companion.exists()]
     try:
-        for place, content in beside.items():
-            if not _has_content(place, content):
-                write_atomically(place, compress_lines(content))
+        for companion, content in companion_files.items():
+            if not _has_content(companion, content):
+                write_atomically(companion, compress_lines(content))
         write_if_changed(path, data)
     except OSError:
-        for place in fresh:
-            place.unlink(missing_ok=True)
+        for companion in new_paths:
+            companion.unlink(missing_ok=True)
         raise
     return path
 
 
 def _has_content(path: Path, lines: bytes) -> bool:
-    """Another zlib compresses otherwise: a committed file with the right content is left as it is."""
+    """Tell whether the file has this content: another zlib's compression of it must not rewrite a committed file."""
     try:
         return path.is_file() and decompress_file(path) == lines
     except BenchError:
@@ -127,7 +127,7 @@ def _has_content(path: Path, lines: bytes) -> bool:
 
 
 def read_entry(path: Path) -> Entry:
-    """The entry in a file; BenchError for anything but an entry of this schema. `verify` says if it is sound."""
+    """Read an entry file; BenchError if it is not an entry of this schema. `verify_entry` checks that it is sound."""
     if path.is_symlink():
         raise BenchError(f"{path.name}: a link, not a file", _RESTORE_ADVICE)
     try:
@@ -138,41 +138,43 @@ def read_entry(path: Path) -> Entry:
 
 
 def verify_entry(path: Path, regrade: RegradeFunction | None = None) -> list[str]:
-    """Everything that is wrong with a file: level L0, and with `regrade` L1 (the bits follow from the completions)."""
-    return [flaw.what for flaw in find_entry_faults(path, regrade)]
+    """List the faults of an entry's files at level L0, with `regrade` also L1 (bits follow from completions)."""
+    return [fault.what for fault in find_entry_faults(path, regrade)]
 
 
 def find_entry_faults(path: Path, regrade: RegradeFunction | None = None) -> list[EntryFault]:
-    """As `verify`, each with the way out where the entry itself may be sound."""
+    """Find the same faults as `verify_entry`, each with advice where the entry itself may be sound."""
     try:
         entry = read_entry(path)
     except BenchError as error:
         return [EntryFault(error.what, error.way_out or _RESTORE_ADVICE)]
-    flaws = [
+    faults = [
         *map(EntryFault, audit.check_numbers(entry)),
-        *(EntryFault(what, _RERUN_ADVICE) for what in _check_name_and_spelling(path, entry)),
+        *(EntryFault(message, _RERUN_ADVICE) for message in _check_name_and_spelling(path, entry)),
     ]
     try:
         lines = _read_completion_lines(path)
         completions = parse_completions(lines, completions_path(path).name)
-        beside = audit.check_completions(entry, completions, lines) + audit.check_losses(
+        companion_faults = audit.check_completions(entry, completions, lines) + audit.check_losses(
             entry, _read_companion_file(losses_path(path))
         )
-        beside += audit.check_solutions(entry, completions, _read_companion_file(solutions_path(path)))
+        companion_faults += audit.check_solutions(entry, completions, _read_companion_file(solutions_path(path)))
     except BenchError as error:
-        return [*flaws, EntryFault(error.what, _RERUN_ADVICE)]
-    flaws += [EntryFault(what, _RERUN_ADVICE) for what in beside]
+        return [*faults, EntryFault(error.what, _RERUN_ADVICE)]
+    faults += [EntryFault(message, _RERUN_ADVICE) for message in companion_faults]
     try:
-        verdicts = None if regrade is None else regrade(entry, completions)
+        judgements = None if regrade is None else regrade(entry, completions)
     except BenchError as error:
-        return [*flaws, EntryFault(error.what, error.way_out or "check with what the row was scored with")]
+        return [*faults, EntryFault(error.what, error.way_out or "check with what the row was scored with")]
     return (
-        flaws if verdicts is None else [*flaws, *map(EntryFault, audit.check_judgements(entry, completions, verdicts))]
+        faults
+        if judgements is None
+        else [*faults, *map(EntryFault, audit.check_judgements(entry, completions, judgements))]
     )
 
 
 def check_entry_file(path: Path, entry: Entry) -> list[str]:
-    """What is wrong with the entry read from `path`, its completions left aside."""
+    """List the faults of the entry read from `path`; its completions are not checked."""
     return [*audit.check_numbers(entry), *_check_name_and_spelling(path, entry)]
 
 
@@ -186,13 +188,13 @@ def _check_name_and_spelling(path: Path, entry: Entry) -> Iterator[str]:
 
 
 def _read_completion_lines(path: Path) -> bytes:
-    beside = completions_path(path)
-    if beside.is_symlink() or not beside.is_file():
-        raise BenchError(f"lacks its completions {beside.name}")
-    return decompress_file(beside)
+    companion_path = completions_path(path)
+    if companion_path.is_symlink() or not companion_path.is_file():
+        raise BenchError(f"lacks its completions {companion_path.name}")
+    return decompress_file(companion_path)
 
 
-def _read_companion_file(beside: Path) -> bytes | None:
-    if beside.is_symlink():
-        raise BenchError(f"{beside.name} is a link, not a file")
-    return decompress_file(beside) if beside.is_file() else None
+def _read_companion_file(companion_path: Path) -> bytes | None:
+    if companion_path.is_symlink():
+        raise BenchError(f"{companion_path.name} is a link, not a file")
+    return decompress_file(companion_path) if companion_path.is_file() else None

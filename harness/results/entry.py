@@ -1,4 +1,4 @@
-"""An entry's nouns: one row of a board and all it takes to repeat and to check it."""
+"""The data classes of an entry: the stored result of one run, with all that is needed to repeat and check it."""
 
 import re
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _READER_PATTERN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """What was asked. `items_sha256` is over all items of the task, whichever of them were scored."""
+    """The task that was run. `items_sha256` is over all items of the task, whichever of them were scored."""
 
     name: str
     label: str
@@ -29,22 +29,22 @@ class TaskRecord:
 
     @property
     def counted(self) -> re.Match[str] | None:
-        """The metric, bar and filter of a reader that says right and wrong by them; None for another reader."""
+        """The reader's metric, threshold and filter; None for a reader that does not judge by a metric."""
         return _READER_PATTERN.fullmatch(self.reader)
 
     @property
     def bar(self) -> tuple[str, str] | None:
-        """(metric, degree that an answer must reach to be right) where the reader judges by degrees; None elsewhere."""
-        found = self.counted
-        return (found["metric"], found["bar"]) if found and found["bar"] else None
+        """(metric, threshold that makes an answer right) where the reader uses a threshold; None elsewhere."""
+        match = self.counted
+        return (match["metric"], match["bar"]) if match and match["bar"] else None
 
     @property
     def measure(self) -> str:
-        """What the share of right items is called; a bar says by itself what is right, another metric its name."""
+        """The name of the share of right items: "right" under a threshold, else the name of the metric."""
         if self.bar is not None:
             return "right"
-        found = self.counted
-        return "exact match" if found is None or found["metric"] == "exact_match" else found["metric"]
+        match = self.counted
+        return "exact match" if match is None or match["metric"] == "exact_match" else match["metric"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class ModelRecord:
-    """Who answered, and how its prompts were made. `identity` is None in older entries, and behind a server."""
+    """The model and how its prompts were built. `identity` is None in older entries and for remote servers."""
 
     name: str
     source: str
@@ -74,13 +74,13 @@ class ModelRecord:
     identity: ModelIdentity | None = field(default=None, metadata=OMIT_WHEN_NONE)
 
     def unlike(self, other: "ModelRecord") -> str:
-        """The parts of the identity that differ from another model's; see `Identity.unlike`."""
+        """Name the parts of the identity that differ from another model's; see `Identity.unlike`."""
         return "" if self.identity is None else self.identity.unlike(other.identity)
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRecord:
-    """What generated, with every setting as it was resolved."""
+    """The inference engine, with every setting as it was resolved."""
 
     name: str
     version: str
@@ -89,7 +89,7 @@ class EngineRecord:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where the row comes from: program, command, libraries, machine."""
+    """What produced the row: program, command, libraries, machine."""
 
     bench: str
     git_commit: str | None
@@ -103,12 +103,12 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class SolutionLikelihood:
-    """How likely the model finds the task's own worked solutions, token by token (teacher-forced), given the prompts.
+    """The teacher-forced log-likelihood of the task's own worked solutions, given the prompts.
 
     Attributes:
-        mean_logprob: over all tokens of all scored items' solutions, in nats; nearer to 0 is likelier.
-        tokens: how many.
-        sha256: of the lines beside the entry that hold it item by item.
+        mean_logprob: mean over all tokens of all scored items' solutions, in nats; nearer to 0 is likelier.
+        tokens: number of these tokens.
+        sha256: of the entry's companion file with one line per item.
     """
 
     mean_logprob: float
@@ -118,13 +118,13 @@ class SolutionLikelihood:
 
 @dataclass(frozen=True, slots=True)
 class CheckResults:
-    """What the checks before and after a run noticed.
+    """The results of the checks before and after a run.
 
     Attributes:
         findings: codes of the warnings (see `baseline_bench.core.findings`), sorted.
         accepted: codes of the refusals that the user overrode with `--accept`, sorted.
-        logits: "finite" where the engine looked at every logit or log-probability that it chose by; "unchecked" where
-            nobody could.
+        logits: "finite" where the engine checked every logit or log-probability that it chose by; "unchecked" where
+            it cannot check them.
     """
 
     findings: tuple[str, ...]
@@ -133,25 +133,25 @@ class CheckResults:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Every code that a reader of the row should see, overridden refusals marked."""
+        """Every code to show with the row; overridden refusals are marked."""
         return (*self.findings, *(f"{code} (accepted)" for code in self.accepted))
 
     @property
     def facts(self) -> tuple[tuple[str, str], ...]:
-        """(what, value) for a person at a terminal: the codes, and that nobody could look at the logits."""
-        unseen = "unchecked: nobody could see whether they were finite"
-        found = (("findings", ", ".join(self.marks)),) if self.marks else ()
-        return (*found, *((("logits", unseen),) if self.logits == "unchecked" else ()))
+        """(label, value) pairs for the terminal: the codes, and whether the logits were unchecked."""
+        unchecked = "unchecked: nobody could see whether they were finite"
+        marks = (("findings", ", ".join(self.marks)),) if self.marks else ()
+        return (*marks, *((("logits", unchecked),) if self.logits == "unchecked" else ()))
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """All of a row but its timings, so that a resumed run and an unbroken one have the same digest.
+    """All of an entry but its timings, so that a resumed run and an uninterrupted one have the same digest.
 
     Attributes:
         solutions: None for entries older than this measurement, and for engines that cannot make it.
         checks: None for entries older than these checks.
-        aggregates: the results of all items together, where an item is neither right nor wrong; None where each is.
+        aggregates: results over all items together, where single items are not right or wrong; None where they are.
     """
 
     candidate: str
@@ -172,24 +172,24 @@ class Result:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """The codes of the findings that a reader of the row should see; none for entries older than the checks."""
+        """The finding codes to show with the row; empty for entries older than the checks."""
         return () if self.checks is None else self.checks.marks
 
     def require_bits(self) -> None:
-        """Refuse what counts items that are right; BenchError where an item is neither right nor wrong."""
+        """Raise BenchError if single items are not right or wrong, so that right items cannot be counted."""
         if self.aggregates is not None:
-            what = f"{self.candidate} has results of all items of {self.task.label} together, none is right or wrong"
-            raise BenchError(what, "read them on its board, or name a row of another task")
+            message = f"{self.candidate} has results of all items of {self.task.label} together, none is right or wrong"
+            raise BenchError(message, "read them on its board, or name a row of another task")
 
     @property
     def base_sha256(self) -> str | None:
-        """Of the weights that these were trained from; None for what was not trained, or nobody knows from what."""
+        """The digest of the base's weights; None for an untrained model and where the base is unknown."""
         return None if self.training is None else self.training.base_sha256
 
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds by phase (prepare, load, generate, grade) and tokens; None where a server does not tell."""
+    """Seconds by phase (prepare, load, generate, grade) and tokens; None where a server does not report them."""
 
     phases: Mapping[str, float]
     generated_tokens: int | None
@@ -209,5 +209,5 @@ class Entry:
 
     @classmethod
     def of(cls, result: Result, created: str, timings: Timings) -> Self:
-        """The entry of a result, its digest added."""
+        """Build the entry of a result and add its digest."""
         return cls(schema=1, created=created, result=result, result_sha256=digest(result), timings=timings)

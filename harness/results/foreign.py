@@ -1,7 +1,7 @@
-"""A result that another harness found: kept beside a board's rows with its bits, never one of them.
+"""Results of other harnesses: stored with a board's rows and shown apart from them.
 
-Nobody here has seen its weights, its prompts' ids or how its answers were read, so it is shown apart and compared with
-nothing. Each file is named by its content, stands in `foreign/` inside its board's folder, and never changes again.
+bench cannot check their weights, prompt ids or answer reader, so it compares them with nothing. Each file is in
+`foreign/` inside its board's folder, is named by its content, and never changes again.
 """
 
 import hashlib
@@ -21,23 +21,23 @@ _RESTORE_ADVICE = "restore the file from git, or read it with the version of ben
 
 @dataclass(frozen=True, slots=True)
 class ExternalResult:
-    """One result of another harness; what it does not tell is None.
+    """One result of another harness; what the harness does not report is None.
 
     Attributes:
-        created: when it was made, UTC as 2026-11-22T12:00:00Z.
-        candidate: what it is called here.
+        created: UTC as 2026-11-22T12:00:00Z.
+        candidate: its name on this board.
         tool: the harness and its version, such as "lm-eval 0.4.13".
         task, version: of the task, as that harness calls them.
         metric, filter: which of its scores, such as "exact_match" and "flexible-extract".
-        shots: worked examples in the prompt.
+        shots: number of worked examples in the prompt.
         total: items of the whole task.
         items: how many of them were scored.
         correct: one bit an item in the order of its ids, as in an entry.
         ids_sha256: `digest` over the list of these ids.
-        engine, dtype, device: what generated, in which form and where.
-        template_sha256: of the chat template that its prompts were written by.
-        max_tokens: generated at most.
-        results_sha256, samples_sha256: of the files that it was read from.
+        engine, dtype, device: what generated, in which number format and on which device.
+        template_sha256: of the chat template of its prompts.
+        max_tokens: limit of generated tokens.
+        results_sha256, samples_sha256: of the files from which it was imported.
     """
 
     schema: Literal[1]
@@ -63,27 +63,27 @@ class ExternalResult:
 
     @property
     def right(self) -> int:
-        """Items answered right."""
+        """Number of items answered right."""
         return sum(hex_to_bits(self.correct, self.items))
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """What nobody here knows of it, in words: what the harness did not tell, and what none of its files tells."""
-        told = {
+        """Names of what is unknown: the fields that the harness did not report, and what no harness's files contain."""
+        reported = {
             "shots": self.shots,
             "dtype": self.dtype,
             "device": self.device,
             "chat template": self.template_sha256,
             "token limit": self.max_tokens,
         }
-        return ("weights", "prompt ids", *(name for name, value in told.items() if value is None))
+        return ("weights", "prompt ids", *(name for name, value in reported.items() if value is None))
 
 
 def write_record(record: ExternalResult, board: Path) -> Path:
     """Add a record to a board's folder; the same record again changes nothing.
 
     Raises:
-        ValueError: the parts of the record do not fit one another; nothing is written.
+        ValueError: the parts of the record contradict one another; nothing is written.
     """
     if problems := check_record(record):
         raise ValueError("; ".join(problems))
@@ -91,16 +91,16 @@ def write_record(record: ExternalResult, board: Path) -> Path:
 
 
 def record_path(record: ExternalResult) -> str:
-    """Where its file lies in its board's folder: `foreign/<date>-<candidate>-<12 hex of the file's sha256>.json`."""
+    """Return its path in the board's folder: `foreign/<date>-<candidate>-<12 hex of the file's sha256>.json`."""
     digest = hashlib.sha256(encode_indented(record)).hexdigest()[:12]
     return f"{FOLDER}/{record.created[:10]}-{slugify(record.candidate)}-{digest}.json"
 
 
 def read_records(board: Path) -> tuple[ExternalResult, ...]:
-    """Every such record of a board, sorted by candidate, then by time.
+    """Read every external result of a board, sorted by candidate, then by time.
 
     Raises:
-        BenchError: a file that is none, that is unsound, or whose name does not follow from its content.
+        BenchError: a file is not such a record, is faulty, or has a name that does not follow from its content.
     """
     folder = board / FOLDER
     paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
@@ -120,7 +120,7 @@ def _read_record(path: Path) -> ExternalResult:
 
 
 def check_record(record: ExternalResult) -> list[str]:
-    """What is wrong with a record: digests that are none, bits of other items, counts that cannot be."""
+    """List the faults of a record: malformed digests, bits of other items, impossible counts."""
     problems = [] if parse_time(record.created) else [f"created is no UTC time: {record.created!r:.60}"]
     digests = {name: getattr(record, name) for name in ("ids_sha256", "results_sha256", "samples_sha256")}
     problems += [

@@ -1,4 +1,4 @@
-"""What a branch adds to the leaderboards, and what stood on them where it left its base: by git, names and content."""
+"""Find what a branch adds to the leaderboards, and the rows at its merge-base, by git, file names and content."""
 
 import subprocess
 import tempfile
@@ -21,15 +21,15 @@ _FSCK_ADVICE = "check the repository: git fsck"
 
 @dataclass(frozen=True, slots=True)
 class BoardChanges:
-    """One board, before and after.
+    """One board before and after a branch.
 
     Attributes:
         name: of the board.
-        old: the rows of the merge-base, read from git, whatever the working tree has made of them.
+        old: the rows at the merge-base, read from git, even if the working tree has changed them.
         new: the rows that only the working tree has, committed or not.
-        withdrawn: the retractions of the merge-base, read from git.
+        withdrawn: the retractions at the merge-base, read from git.
         retracted: the retractions that only the working tree has.
-        unsound: the names of new entries that are left out of `new`, for they do not hold together.
+        unsound: the names of new entries that fail the audit, so are not in `new`.
     """
 
     name: str
@@ -42,7 +42,7 @@ class BoardChanges:
 
 @dataclass(frozen=True, slots=True)
 class BranchChanges:
-    """Every board that a branch touches.
+    """The boards that a branch changes.
 
     Attributes:
         commit: the merge-base.
@@ -56,28 +56,30 @@ class BranchChanges:
 
 
 def find_branch_changes(folder: Path, ref: str) -> BranchChanges:
-    """What the working tree adds to `folder` since HEAD left `ref`.
+    """Find what the working tree adds to `folder` since HEAD left `ref`.
 
-    A new entry whose name, numbers, completions and losses do not follow from one another is no row here:
-    `bench board --check` says what is wrong with it.
+    A new entry whose name, numbers, completions and losses contradict one another is left out:
+    `bench board --check` lists its faults.
 
     Raises:
         BenchError: no repository, no such ref, or no common commit.
     """
-    past = history.read_folder_history(folder, ref)
-    blobs = _list_blobs(folder, past.commit)
+    base_history = history.read_folder_history(folder, ref)
+    blobs = _list_blobs(folder, base_history.commit)
     prefix = _run_git(folder, "rev-parse", "--show-prefix").decode("utf-8", "surrogateescape").strip("\n")
     names = sorted(
         {path.parent.name for path in folder.glob(f"*/*{_ENTRY_SUFFIX}")} | {name.split("/")[0] for name in blobs}
     )
-    stands = [_compare_board(folder, name, blobs) for name in names]
+    board_changes = [_compare_board(folder, name, blobs) for name in names]
     return BranchChanges(
-        past.commit, prefix, tuple(stand for stand in stands if stand.new or stand.retracted or stand.unsound)
+        base_history.commit,
+        prefix,
+        tuple(changes for changes in board_changes if changes.new or changes.retracted or changes.unsound),
     )
 
 
 def read_committed_completions(folder: Path, commit: str, file: str) -> tuple[CommittedCompletion, ...]:
-    """The completions of an entry: as the merge-base has them, else as the working tree has.
+    """Read an entry's completions: from the merge-base if it has them, else from the working tree.
 
     Args:
         folder: the leaderboards.
@@ -87,13 +89,13 @@ def read_committed_completions(folder: Path, commit: str, file: str) -> tuple[Co
     Raises:
         BenchError: they are missing or damaged.
     """
-    beside = entries.completions_path(folder / file)
-    name = f"{Path(file).parent}/{beside.name}"
+    completions_file = entries.completions_path(folder / file)
+    name = f"{Path(file).parent}/{completions_file.name}"
     committed = _list_blobs(folder, commit, name)
     if not committed:
-        return parse_completions(decompress_file(beside), beside.name)
-    with tempfile.TemporaryDirectory() as place:
-        copy = Path(place, beside.name)
+        return parse_completions(decompress_file(completions_file), completions_file.name)
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory, completions_file.name)
         copy.write_bytes(_read_blobs(folder, committed)[name])
         return parse_completions(decompress_file(copy), copy.name)
 
@@ -102,22 +104,26 @@ def _compare_board(folder: Path, board: str, blobs: Mapping[str, str]) -> BoardC
     of_board = {
         file: blob for file, blob in blobs.items() if file.startswith(f"{board}/") and file.endswith(_ENTRY_SUFFIX)
     }
-    old = _read_blobs(folder, {file: blob for file, blob in of_board.items() if file.count("/") == 1})
-    said = _read_blobs(folder, {file: blob for file, blob in of_board.items() if _is_retraction_file(file)})
-    here = sorted((folder / board).glob(f"*{_ENTRY_SUFFIX}"))
-    new = [path for path in here if f"{board}/{path.name}" not in blobs]
-    sound = _read_sound_rows(new)
-    said_here = sorted((folder / board / RETRACTIONS_FOLDER).glob(f"*{_ENTRY_SUFFIX}"))
-    later = [path for path in said_here if path.is_file() and not path.is_symlink()]
+    old_entries = _read_blobs(folder, {file: blob for file, blob in of_board.items() if file.count("/") == 1})
+    old_retractions = _read_blobs(folder, {file: blob for file, blob in of_board.items() if _is_retraction_file(file)})
+    entry_paths = sorted((folder / board).glob(f"*{_ENTRY_SUFFIX}"))
+    new_paths = [path for path in entry_paths if f"{board}/{path.name}" not in blobs]
+    new_rows = _read_sound_rows(new_paths)
+    retraction_paths = sorted((folder / board / RETRACTIONS_FOLDER).glob(f"*{_ENTRY_SUFFIX}"))
+    readable_paths = [path for path in retraction_paths if path.is_file() and not path.is_symlink()]
     return BoardChanges(
         name=board,
-        old=_parse_rows(old),
-        new=sound,
-        withdrawn=_parse_retractions(said),
+        old=_parse_rows(old_entries),
+        new=new_rows,
+        withdrawn=_parse_retractions(old_retractions),
         retracted=_parse_retractions(
-            {path.name: path.read_bytes() for path in later if f"{board}/{RETRACTIONS_FOLDER}/{path.name}" not in blobs}
+            {
+                path.name: path.read_bytes()
+                for path in readable_paths
+                if f"{board}/{RETRACTIONS_FOLDER}/{path.name}" not in blobs
+            }
         ),
-        unsound=tuple(sorted({path.name for path in new} - {row.file for row in sound})),
+        unsound=tuple(sorted({path.name for path in new_paths} - {row.file for row in new_rows})),
     )
 
 
@@ -141,49 +147,51 @@ def _parse_rows(contents: Mapping[str, bytes]) -> tuple[Row, ...]:
 
 
 def _read_sound_rows(paths: list[Path]) -> tuple[Row, ...]:
-    """The entries of which nothing is wrong at level L0."""
+    """Read the entries that have no fault at level L0."""
     return tuple(Row(path.name, entries.read_entry(path)) for path in paths if not entries.verify_entry(path))
 
 
 def _parse_retractions(contents: Mapping[str, bytes]) -> tuple[Retraction, ...]:
-    found = []
+    retractions = []
     for file, data in sorted(contents.items()):
         try:
-            found.append(decode_record(Retraction, parse_json(data, file, _RESTORE_ADVICE), file, _RESTORE_ADVICE))
+            retractions.append(
+                decode_record(Retraction, parse_json(data, file, _RESTORE_ADVICE), file, _RESTORE_ADVICE)
+            )
         except BenchError:
             continue
-    return tuple(found)
+    return tuple(retractions)
 
 
 def _list_blobs(folder: Path, commit: str, *paths: str) -> dict[str, str]:
-    """The files of the folder at a commit, by path relative to it, with the ids of their contents; no links."""
+    """Map the folder's files at a commit, by path relative to it, to their blob ids; links are left out."""
     listed = _run_git(folder, "ls-tree", "-r", "-z", commit, "--", *paths).decode("utf-8", "surrogateescape")
-    found = {}
+    blob_ids = {}
     for line in filter(None, listed.split("\0")):
-        facts, _, path = line.partition("\t")
-        mode, kind, blob = facts.split(" ")
+        attributes, _, path = line.partition("\t")
+        mode, kind, blob = attributes.split(" ")
         if kind == "blob" and mode != "120000":
-            found[path] = blob
-    return found
+            blob_ids[path] = blob
+    return blob_ids
 
 
 def _read_blobs(folder: Path, blobs: Mapping[str, str]) -> dict[str, bytes]:
-    """The contents of blobs, by the names they are given here."""
+    """Read the contents of blobs, keyed by the same names."""
     if not blobs:
         return {}
-    told = _run_git(folder, "cat-file", "--batch", given="".join(f"{blob}\n" for blob in blobs.values()).encode())
-    contents, at = {}, 0
+    output = _run_git(folder, "cat-file", "--batch", given="".join(f"{blob}\n" for blob in blobs.values()).encode())
+    contents, position = {}, 0
     for name in blobs:
-        end = told.index(b"\n", at)
-        size = int(told[at:end].split(b" ")[2])
-        contents[name] = told[end + 1 : end + 1 + size]
-        at = end + 1 + size + 1
+        end = output.index(b"\n", position)
+        size = int(output[position:end].split(b" ")[2])
+        contents[name] = output[end + 1 : end + 1 + size]
+        position = end + 1 + size + 1
     return contents
 
 
 def _run_git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
     command = ["git", "-C", str(folder), *arguments]
-    done = subprocess.run(command, input=given, capture_output=True, check=False)
-    if done.returncode != 0:
+    result = subprocess.run(command, input=given, capture_output=True, check=False)
+    if result.returncode != 0:
         raise BenchError(f"git cannot read {folder} ({' '.join(arguments[:1])})", _FSCK_ADVICE)
-    return done.stdout
+    return result.stdout

@@ -1,4 +1,4 @@
-"""What git says about a folder since a branch left its base: entries are only ever added."""
+"""What git knows of a folder since a branch left its base: entries may only be added."""
 
 import subprocess
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from baseline_bench.core.errors import BenchError
 
 @dataclass(frozen=True, slots=True)
 class FolderHistory:
-    """A folder against the commit at which a branch left its base; paths are relative to the folder.
+    """A folder compared with the merge-base of a branch; paths are relative to the folder.
 
     Attributes:
         commit: the merge-base.
         frozen: the files it holds.
-        changed: those of them that the working tree has with other content, or no longer has.
+        changed: those of them that the working tree has changed or deleted.
     """
 
     commit: str
@@ -23,14 +23,14 @@ class FolderHistory:
 
 
 def read_folder_history(folder: Path, ref: str) -> FolderHistory:
-    """The history of `folder` since HEAD left `ref`, the uncommitted changes counted.
+    """Read the history of `folder` since HEAD left `ref`, including uncommitted changes.
 
-    A renamed file is one that the working tree no longer has.
+    A renamed file counts as deleted.
 
     Raises:
         BenchError: no repository, no such ref, or no common commit.
     """
-    # --end-of-options: a ref that begins with a dash is a ref that does not exist.
+    # --end-of-options: a ref that begins with a dash must not be read as an option.
     tip = _git_output(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     if tip is None:
         raise BenchError(f"git knows no commit {ref!r}", "fetch it, or name another with --base")
@@ -41,7 +41,7 @@ def read_folder_history(folder: Path, ref: str) -> FolderHistory:
         )
     commit = base.strip()
     listed = _git_output(folder, "ls-tree", "-r", "-z", "--name-only", commit)
-    # Status of the working tree, staged or not; no renames, so that a moved file shows as one that is gone.
+    # The working tree, staged or not; no renames, so that a moved file shows as deleted.
     changed = _git_output(
         folder, "diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", "--relative", commit, "--", "."
     )
@@ -52,10 +52,10 @@ def read_folder_history(folder: Path, ref: str) -> FolderHistory:
 
 
 def _git_output(folder: Path, *arguments: str) -> str | None:
-    """What git prints, or None where it fails."""
+    """Return what git prints, or None if it fails."""
     command = ["git", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, check=False)
+        result = subprocess.run(command, capture_output=True, check=False)
     except FileNotFoundError:
         raise BenchError("git is not installed", "install it, or check without --base") from None
-    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else None
+    return result.stdout.decode("utf-8", "surrogateescape") if result.returncode == 0 else None

@@ -1,4 +1,4 @@
-"""Find the entry that somebody means: by path, by file name, or by the name of a candidate on a board."""
+"""Find an entry by path, by file name, or by a candidate's name on a board."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _NAME_ONE_ADVICE = "give one of their file names"
 
 @dataclass(frozen=True, slots=True)
 class FoundEntry:
-    """An entry, its file, and the newest word that withdraws it, if there is one."""
+    """An entry, its file, and the newest retraction of it, if any."""
 
     path: Path
     entry: Entry
@@ -23,78 +23,78 @@ class FoundEntry:
 
     @property
     def counts(self) -> bool:
-        """A full run that nobody withdrew."""
+        """Whether it is a full run that is not withdrawn."""
         return self.entry.result.selection.limit is None and self.retraction is None
 
 
-def find_entry(asked: str, leaderboards: Path, board: str | None = None) -> FoundEntry:
-    """The entry that is meant.
+def find_entry(name: str, leaderboards: Path, board: str | None = None) -> FoundEntry:
+    """Find the entry with a path, file name or candidate name.
 
-    A path and a file name mean that very file, also one that was withdrawn or covers a subset. A candidate's name means
-    its newest full row that nobody withdrew.
+    A path or a file name selects that file, even if it is withdrawn or covers a subset. A candidate's name selects its
+    newest full row that is not withdrawn.
 
     Args:
-        asked: the path of an entry, its file name with or without `.json`, or a candidate's name.
+        name: the path of an entry, its file name with or without `.json`, or a candidate's name.
         leaderboards: the folder of the boards.
-        board: look there alone; None for every board.
+        board: the only board to search; None for every board.
 
     Raises:
-        BenchError: nothing is called so, or more than one thing is; the way out lists what there is.
+        BenchError: no entry matches, or more than one; the way out lists the known ones.
     """
-    return _select_newest(asked, _find_matches(asked, leaderboards, board, lambda: _read_boards(leaderboards, board)))
+    return _select_newest(name, _find_matches(name, leaderboards, board, lambda: _read_boards(leaderboards, board)))
 
 
 def find_pair(
     first: str, second: str, leaderboards: Path, board: str | None, fit: Callable[[Entry, Entry], bool]
 ) -> tuple[FoundEntry, FoundEntry]:
-    """The two entries that are meant: where a name has several rows, those of the newest pair that fits.
+    """Find two entries; where a name has several rows, take the newest pair that fits.
 
-    A pair is as old as the older of its two rows. Where no pair fits, each is the one that `choose` gives.
+    A pair is as old as the older of its two rows. Where no pair fits, each is the one that `find_entry` returns.
 
     Args:
-        first, second, leaderboards, board: as in `choose`.
-        fit: whether two rows can be compared.
+        first, second, leaderboards, board: as in `find_entry`.
+        fit: tells whether two rows can be compared.
 
     Raises:
-        BenchError: as in `choose`; of several boards or versions of a task only where pairs of more than one fit.
+        BenchError: as in `find_entry`; for several boards or task versions only where pairs of more than one fit.
     """
-    found = cache(lambda: _read_boards(leaderboards, board))
-    ones, others = (_find_matches(asked, leaderboards, board, found) for asked in (first, second))
-    pairs = [(one, other) for one in ones for other in others if fit(one.entry, other.entry)]
+    read_rows = cache(lambda: _read_boards(leaderboards, board))
+    first_matches, second_matches = (_find_matches(name, leaderboards, board, read_rows) for name in (first, second))
+    pairs = [(one, other) for one in first_matches for other in second_matches if fit(one.entry, other.entry)]
     if not pairs:
-        return _select_newest(first, ones), _select_newest(second, others)
+        return _select_newest(first, first_matches), _select_newest(second, second_matches)
     _require_one_board_and_version(first, [one for one, _ in pairs])
     _require_one_board_and_version(second, [other for _, other in pairs])
-    last = max(map(_pair_age, pairs))
-    newest = [each for each in pairs if _pair_age(each) == last]
+    newest_time = max(map(_pair_age, pairs))
+    newest = [pair for pair in pairs if _pair_age(pair) == newest_time]
     if len(newest) > 1:
         raise BenchError(
             f"'{first}' and '{second}' have several pairs of one second",
             f"{_NAME_ONE_ADVICE}: "
-            f"{_format_file_names(list({row.path: row for each in newest for row in each}.values()))}",
+            f"{_format_file_names(list({row.path: row for pair in newest for row in pair}.values()))}",
         )
     return newest[0]
 
 
 def read_board_entries(folder: Path) -> tuple[FoundEntry, ...]:
-    """Every entry of a board, sorted by file name.
+    """Read every entry of a board, sorted by file name.
 
     Raises:
-        BenchError: one of them is unsound, or a record that withdraws or verifies one is.
+        BenchError: an entry is faulty, or a retraction or verification is.
     """
-    said = retractions.read_records(folder)
-    return tuple(_read_sound_entry(path, said) for path in _list_entry_files(folder))
+    records = retractions.read_records(folder)
+    return tuple(_read_sound_entry(path, records) for path in _list_entry_files(folder))
 
 
 def _list_board_folders(leaderboards: Path, board: str | None) -> list[Path]:
     if not leaderboards.is_dir():
         raise BenchError(f"no folder {leaderboards}", "give the folder of the leaderboards with --leaderboards")
     folders = sorted(path for path in leaderboards.iterdir() if path.is_dir() and not path.is_symlink())
-    there = [folder for folder in folders if _list_entry_files(folder)]
+    board_folders = [folder for folder in folders if _list_entry_files(folder)]
     if board is None:
-        return there
-    if board not in [folder.name for folder in there]:
-        names = [folder.name for folder in there]
+        return board_folders
+    if board not in [folder.name for folder in board_folders]:
+        names = [folder.name for folder in board_folders]
         raise BenchError(f"no board '{board}' in {leaderboards}", suggest_name(board, names, "bench board"))
     return [leaderboards / board]
 
@@ -103,11 +103,11 @@ def _list_entry_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
 
 
-def _read_sound_entry(path: Path, said: retractions.BoardRecords) -> FoundEntry:
+def _read_sound_entry(path: Path, records: retractions.BoardRecords) -> FoundEntry:
     entry = entries.read_entry(path)
     if problems := audit.check_numbers(entry):
         raise combine_problems(problems, str(path), "see bench board --check")
-    return FoundEntry(path, entry, said.retraction(path.name))
+    return FoundEntry(path, entry, records.retraction(path.name))
 
 
 def _read_boards(leaderboards: Path, board: str | None) -> list[FoundEntry]:
@@ -115,26 +115,26 @@ def _read_boards(leaderboards: Path, board: str | None) -> list[FoundEntry]:
 
 
 def _find_matches(
-    asked: str, leaderboards: Path, board: str | None, on_boards: Callable[[], Sequence[FoundEntry]]
+    name: str, leaderboards: Path, board: str | None, on_boards: Callable[[], Sequence[FoundEntry]]
 ) -> Sequence[FoundEntry]:
-    """The very file, or every row of a name that counts."""
-    if asked.endswith(".json") and Path(asked).is_file():
-        path = Path(asked)
+    """Return the named file, or every full row of a candidate that is not withdrawn."""
+    if name.endswith(".json") and Path(name).is_file():
+        path = Path(name)
         return [_read_sound_entry(path, retractions.read_records(path.parent))]
-    found = on_boards()
-    if named := [row for row in found if asked.removesuffix(".json") == row.path.name.removesuffix(".json")]:
-        return [_require_single(asked, named, "lies on several boards", "name one with --board")]
-    named = [row for row in found if asked == row.entry.result.candidate]
-    if not named:
-        known = sorted({row.entry.result.candidate for row in found})
-        where = str(leaderboards if board is None else leaderboards / board)
+    rows = on_boards()
+    if matches := [row for row in rows if name.removesuffix(".json") == row.path.name.removesuffix(".json")]:
+        return [_require_single(name, matches, "lies on several boards", "name one with --board")]
+    matches = [row for row in rows if name == row.entry.result.candidate]
+    if not matches:
+        known = sorted({row.entry.result.candidate for row in rows})
+        searched_folder = str(leaderboards if board is None else leaderboards / board)
         raise BenchError(
-            f"no row '{asked}' in {where}", suggest_name(asked, known, "or the path or file name of an entry")
+            f"no row '{name}' in {searched_folder}", suggest_name(name, known, "or the path or file name of an entry")
         )
-    if counting := [row for row in named if row.counts]:
-        return counting
+    if full_rows := [row for row in matches if row.counts]:
+        return full_rows
     raise BenchError(
-        f"'{asked}' has no full row that nobody withdrew", f"{_NAME_ONE_ADVICE}: {_format_file_names(named)}"
+        f"'{name}' has no full row that nobody withdrew", f"{_NAME_ONE_ADVICE}: {_format_file_names(matches)}"
     )
 
 
@@ -143,29 +143,29 @@ def _pair_age(rows: tuple[FoundEntry, FoundEntry]) -> tuple[str, str]:
     return one, other
 
 
-def _select_newest(asked: str, named: Sequence[FoundEntry]) -> FoundEntry:
-    _require_one_board_and_version(asked, named)
-    last = max(row.entry.created for row in named)
+def _select_newest(name: str, matches: Sequence[FoundEntry]) -> FoundEntry:
+    _require_one_board_and_version(name, matches)
+    newest_time = max(row.entry.created for row in matches)
     return _require_single(
-        asked, [row for row in named if row.entry.created == last], "has rows of one second", _NAME_ONE_ADVICE
+        name, [row for row in matches if row.entry.created == newest_time], "has rows of one second", _NAME_ONE_ADVICE
     )
 
 
-def _require_one_board_and_version(asked: str, named: Sequence[FoundEntry]) -> None:
-    for what, values in (
-        ("boards", {row.path.parent for row in named}),
-        ("versions of a task", {row.entry.result.task.protocol_sha256 for row in named}),
+def _require_one_board_and_version(name: str, matches: Sequence[FoundEntry]) -> None:
+    for kind, values in (
+        ("boards", {row.path.parent for row in matches}),
+        ("versions of a task", {row.entry.result.task.protocol_sha256 for row in matches}),
     ):
         if len(values) > 1:
-            way_out = "name one with --board" if what == "boards" else _NAME_ONE_ADVICE
-            raise BenchError(f"'{asked}' has rows of {len(values)} {what}", f"{way_out}: {_format_file_names(named)}")
+            way_out = "name one with --board" if kind == "boards" else _NAME_ONE_ADVICE
+            raise BenchError(f"'{name}' has rows of {len(values)} {kind}", f"{way_out}: {_format_file_names(matches)}")
 
 
-def _require_single(asked: str, found: Sequence[FoundEntry], what: str, way_out: str) -> FoundEntry:
-    if len(found) > 1:
-        raise BenchError(f"'{asked}' {what}", f"{way_out}: {_format_file_names(found)}")
-    return found[0]
+def _require_single(name: str, matches: Sequence[FoundEntry], problem: str, way_out: str) -> FoundEntry:
+    if len(matches) > 1:
+        raise BenchError(f"'{name}' {problem}", f"{way_out}: {_format_file_names(matches)}")
+    return matches[0]
 
 
-def _format_file_names(found: Sequence[FoundEntry]) -> str:
-    return ", ".join(f"{row.path.parent.name}/{row.path.name}" for row in found)
+def _format_file_names(rows: Sequence[FoundEntry]) -> str:
+    return ", ".join(f"{row.path.parent.name}/{row.path.name}" for row in rows)

@@ -1,6 +1,6 @@
-"""How far the same command moves: a model scored several times with nothing changed, kept beside the rows it judges.
+"""Noise records: one model scored several times with nothing changed, to measure how much the score moves.
 
-Each file is named by its content, stands in `noise/` inside its board's folder, and never changes again.
+Each file is in `noise/` inside its board's folder, is named by its content, and never changes again.
 """
 
 import hashlib
@@ -31,16 +31,16 @@ _RESTORE_ADVICE = "restore the file from git, or read it with the version of ben
 
 @dataclass(frozen=True, slots=True)
 class NoiseRun:
-    """One time that the model was asked.
+    """One scoring of the model.
 
     Attributes:
-        how: "all" (every prompt handed to the engine at once, in the task's order), "shuffled" (at once, in a seeded
-            other order) or "batch 8" (eight prompts, then the next eight, and so on).
-        items: how many.
+        how: "all" (every prompt passed to the engine at once, in the task's order), "shuffled" (at once, in a seeded
+            random order) or "batch 8" (eight prompts, then the next eight, and so on).
+        items: number of items.
         correct, unread, cut: one bit an item in the task's order, as in an entry.
-        answers: `digest` over the list of the answers' traces (see `trace`), in the task's order.
-        seconds: to generate them all in one piece, loading left out; None where the run was interrupted and resumed.
-        tokens: generated; None where a server does not tell.
+        answers: `digest` over the answers' fingerprints (see `fingerprint_completion`), in the task's order.
+        seconds: to generate all answers, without loading; None if the run was interrupted and resumed.
+        tokens: generated; None where a server does not report them.
     """
 
     how: str
@@ -54,18 +54,18 @@ class NoiseRun:
 
     @property
     def right(self) -> int:
-        """Items answered right."""
+        """Number of items answered right."""
         return int(self.correct or "0", 16).bit_count()
 
     @property
     def tokens_per_second(self) -> float | None:
-        """None where seconds or tokens are not known."""
+        """Generated tokens a second; None where seconds or tokens are not known."""
         return self.tokens / self.seconds if self.tokens is not None and self.seconds else None
 
 
 @dataclass(frozen=True, slots=True)
 class RunPair:
-    """Two runs, by their places in the list, and how many of their answers are equal in every token."""
+    """Two runs, by their indices in the list, and how many of their answers are equal in every token."""
 
     first: int
     second: int
@@ -74,7 +74,7 @@ class RunPair:
 
 @dataclass(frozen=True, slots=True)
 class BatchPasses:
-    """A subset asked in several manners of one running engine: does it matter which prompts share a batch."""
+    """A subset run in several batch compositions on one loaded engine, to see whether batching changes answers."""
 
     selection: Selection
     runs: tuple[NoiseRun, ...]
@@ -83,14 +83,14 @@ class BatchPasses:
 
 @dataclass(frozen=True, slots=True)
 class NoiseRecord:
-    """One model scored several times under the same settings, each time by an engine of its own.
+    """One model scored several times under the same settings, each time with a newly started engine.
 
     Attributes:
         created: UTC as 2026-11-22T12:00:00Z.
         candidate to provenance: as in an entry; the same for every run.
         runs: two or more.
-        pairs: every pair of them.
-        passes: None where none were asked for.
+        pairs: every pair of the runs.
+        passes: None if no batch passes were requested.
     """
 
     schema: Literal[1]
@@ -108,12 +108,12 @@ class NoiseRecord:
 
     @property
     def items(self) -> int:
-        """Items that each run answered."""
+        """Number of items in each run."""
         return self.selection.scored
 
     @property
     def spread(self) -> tuple[int, int]:
-        """The least and the most items answered right by a run."""
+        """The smallest and the largest number of items answered right by a run."""
         right = [run.right for run in self.runs]
         return min(right), max(right)
 
@@ -129,7 +129,7 @@ class NoiseRecord:
 
     @property
     def unsteady(self) -> int:
-        """Items on which the runs do not all agree about right and wrong."""
+        """Number of items that are right in some runs and wrong in others."""
         ever, always = 0, -1
         for run in self.runs:
             ever, always = ever | int(run.correct, 16), always & int(run.correct, 16)
@@ -137,17 +137,17 @@ class NoiseRecord:
 
 
 def count_flips(first: NoiseRun, second: NoiseRun) -> int:
-    """Items that are right in one of the two and wrong in the other."""
+    """Count the items that are right in one run and wrong in the other."""
     return (int(first.correct, 16) ^ int(second.correct, 16)).bit_count()
 
 
 def fingerprint_completion(line: CommittedCompletion) -> str:
-    """What tells one answer from another: the digest of its token ids, or of its text where a server tells no ids."""
+    """Return the digest of an answer's token ids, or of its text where a server reports no ids."""
     return line.ids_sha256 or digest(line.text if line.more is None else [line.text, *line.more])[:16]
 
 
 def pair_runs(traces: Sequence[Sequence[str]]) -> tuple[RunPair, ...]:
-    """Every pair of runs, in order, given each run's traces in the order of the items."""
+    """Pair all runs, in order, and count equal answers, given each run's fingerprints in item order."""
     return tuple(
         RunPair(one, two, sum(a == b for a, b in zip(traces[one], traces[two], strict=True)))
         for one, two in combinations(range(len(traces)), 2)
@@ -155,7 +155,7 @@ def pair_runs(traces: Sequence[Sequence[str]]) -> tuple[RunPair, ...]:
 
 
 def build_record_name(noise: NoiseRecord) -> str:
-    """`<date>-<candidate>-<12 hex of the file's sha256>.json`."""
+    """Build the file name `<date>-<candidate>-<12 hex of the file's sha256>.json`."""
     digest = hashlib.sha256(encode_indented(noise)).hexdigest()
     return f"{noise.created[:10]}-{slugify(noise.candidate)}-{digest[:12]}.json"
 
@@ -164,7 +164,7 @@ def write_record(noise: NoiseRecord, board_folder: Path) -> Path:
     """Add a record to a board's folder; the same record again changes nothing.
 
     Raises:
-        ValueError: the parts of the record do not fit one another; nothing is written.
+        ValueError: the parts of the record contradict one another; nothing is written.
     """
     if problems := check_record(noise):
         raise ValueError("; ".join(problems))
@@ -172,10 +172,10 @@ def write_record(noise: NoiseRecord, board_folder: Path) -> Path:
 
 
 def read_records(board_folder: Path) -> tuple[NoiseRecord, ...]:
-    """Every noise record of a board, sorted by time, then by file name.
+    """Read every noise record of a board, sorted by time, then by file name.
 
     Raises:
-        BenchError: a file that is none, that is unsound, or whose name does not follow from its content.
+        BenchError: a file is not such a record, is faulty, or has a name that does not follow from its content.
     """
     folder = board_folder / FOLDER
     paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
@@ -195,7 +195,7 @@ def _read_record(path: Path) -> NoiseRecord:
 
 
 def check_record(noise: NoiseRecord) -> list[str]:
-    """What is wrong with a record: digests that are none, bits of other items, counts that cannot be."""
+    """List the faults of a record: malformed digests, bits of other items, impossible counts."""
     problems = [] if parse_time(noise.created) else [f"created is no UTC time: {noise.created!r:.60}"]
     for part in (noise, noise.task, noise.selection, noise.model):
         for key, value in to_json_value(part).items():
@@ -209,34 +209,36 @@ def check_record(noise: NoiseRecord) -> list[str]:
     return problems
 
 
-def _check_runs(runs: Sequence[NoiseRun], found: Sequence[RunPair], selection: Selection) -> list[str]:
-    asked = selection.total if selection.limit is None else selection.limit
-    if not 1 <= selection.scored == asked <= selection.total:
+def _check_runs(runs: Sequence[NoiseRun], run_pairs: Sequence[RunPair], selection: Selection) -> list[str]:
+    expected_items = selection.total if selection.limit is None else selection.limit
+    if not 1 <= selection.scored == expected_items <= selection.total:
         return [f"{selection.scored} of {selection.total} items scored does not fit the limit"]
-    problems = [problem for place, run in enumerate(runs, 1) for problem in _check_run(run, place, selection.scored)]
-    wanted = list(combinations(range(len(runs)), 2))
-    if [(pair.first, pair.second) for pair in found] != wanted:
+    problems = [
+        problem for run_number, run in enumerate(runs, 1) for problem in _check_run(run, run_number, selection.scored)
+    ]
+    expected_pairs = list(combinations(range(len(runs)), 2))
+    if [(pair.first, pair.second) for pair in run_pairs] != expected_pairs:
         problems.append("pairs are not every pair of the runs in order")
-    return problems or list(_check_pairs(runs, found))
+    return problems or list(_check_pairs(runs, run_pairs))
 
 
-def _check_run(run: NoiseRun, place: int, items: int) -> Iterable[str]:
+def _check_run(run: NoiseRun, run_number: int, items: int) -> Iterable[str]:
     width, padding = -(-items // 4), -items % 4
-    numbers = [run.correct, run.unread, run.cut]
-    if run.items != items or not all(re.fullmatch(f"[0-9a-f]{{{width}}}", text) for text in numbers):
-        yield f"run {place}: the bits are not those of {items} items"
-    elif any(int(text, 16) & ((1 << padding) - 1) for text in numbers):
-        yield f"run {place}: a padding bit is set"
+    bit_texts = [run.correct, run.unread, run.cut]
+    if run.items != items or not all(re.fullmatch(f"[0-9a-f]{{{width}}}", text) for text in bit_texts):
+        yield f"run {run_number}: the bits are not those of {items} items"
+    elif any(int(text, 16) & ((1 << padding) - 1) for text in bit_texts):
+        yield f"run {run_number}: a padding bit is set"
     elif int(run.correct, 16) & int(run.unread, 16):
-        yield f"run {place}: an item is both correct and unread"
+        yield f"run {run_number}: an item is both correct and unread"
     if not re.fullmatch("[0-9a-f]{64}", run.answers):
-        yield f"run {place}: answers is no sha256: {run.answers!r:.70}"
+        yield f"run {run_number}: answers is no sha256: {run.answers!r:.70}"
     if (run.seconds or 0) < 0 or (run.tokens or 0) < 0:
-        yield f"run {place}: a count is negative"
+        yield f"run {run_number}: a count is negative"
 
 
-def _check_pairs(runs: Sequence[NoiseRun], found: Sequence[RunPair]) -> Iterator[str]:
-    for pair in found:
+def _check_pairs(runs: Sequence[NoiseRun], run_pairs: Sequence[RunPair]) -> Iterator[str]:
+    for pair in run_pairs:
         one, two = runs[pair.first], runs[pair.second]
         where = f"runs {pair.first + 1} and {pair.second + 1}"
         if not 0 <= pair.equal <= one.items or (pair.equal == one.items) != (one.answers == two.answers):

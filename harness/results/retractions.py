@@ -1,7 +1,7 @@
-"""What is said of an entry later, in files of their own beside it: that it is withdrawn, that it was checked again.
+"""Retractions and verifications of entries, each in a file of its own in the board's folder.
 
-Each file names its entry by file name and content, is named by its own content, and never changes again. Of several
-about one entry the newest retraction is shown and the highest verification counts; neither is ever taken back.
+Each file identifies its entry by file name and digest, is named by its own content, and never changes again. If an
+entry has several, the newest retraction is shown and the highest verification counts; none is ever taken back.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from baseline_bench.core.records import decode_record, encode_indented, parse_js
 from baseline_bench.results.entry import Provenance
 
 RETRACTIONS_FOLDER, VERIFICATIONS_FOLDER = "retractions", "verifications"
-# Characters of a reason, which stands whole in a table.
+# Characters of a reason; a table shows it in full.
 MAX_REASON_LENGTH = 300
 _RESTORE_ADVICE = "restore the file from git, or read it with the version of bench that wrote it"
 
@@ -42,15 +42,15 @@ class Retraction:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """An entry that was checked again.
+    """The result of checking an entry again.
 
     Attributes:
         created: UTC.
         entry, entry_sha256: file name and content of the entry, as in a retraction.
-        level: 0 numbers follow from bits, 1 bits from completions, 2 completions came out token for token again,
-            3 the score came out inside the recorded noise.
-        found: what was looked at, one line each.
-        missing: what the next level would take; empty after the last.
+        level: 0 numbers follow from bits, 1 bits from completions, 2 completions were reproduced token for token,
+            3 the score was reproduced within the recorded noise.
+        found: what was checked, one line each.
+        missing: what the next level needs; empty after the last.
         provenance: of the program and the machine that checked.
     """
 
@@ -66,23 +66,23 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class BoardRecords:
-    """Everything said of a board's entries, each list sorted by time, then by file name."""
+    """All retractions and verifications of a board, each list sorted by time, then by file name."""
 
     retractions: tuple[Retraction, ...]
     verifications: tuple[Verification, ...]
 
     def retraction(self, file: str) -> Retraction | None:
-        """The newest retraction of an entry, or None."""
-        return next((one for one in reversed(self.retractions) if one.entry == file), None)
+        """Return the newest retraction of an entry, or None."""
+        return next((record for record in reversed(self.retractions) if record.entry == file), None)
 
     def level(self, file: str) -> int | None:
-        """The highest level at which an entry was verified, or None."""
-        return max((one.level for one in self.verifications if one.entry == file), default=None)
+        """Return the highest level at which an entry was verified, or None."""
+        return max((record.level for record in self.verifications if record.entry == file), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordFault:
-    """What is wrong with one record's file, which is named relative to the board's folder."""
+    """One fault of a record's file; `file` is relative to the board's folder."""
 
     file: str
     what: str
@@ -97,38 +97,38 @@ def write_record(record: Retraction | Verification, board: Path) -> Path:
 
 
 def record_path(record: Retraction | Verification) -> str:
-    """Where the record's file lies, relative to its board's folder."""
+    """Return the path of the record's file, relative to its board's folder."""
     kind = RETRACTIONS_FOLDER if isinstance(record, Retraction) else VERIFICATIONS_FOLDER
     return f"{kind}/{build_record_name(record.entry, encode_indented(record))}"
 
 
 def build_record_name(entry: str, data: bytes) -> str:
-    """`<stem of the entry>-<12 hex of the record's own sha256>.json`."""
+    """Build the file name `<stem of the entry>-<12 hex of the record's own sha256>.json`."""
     return f"{entry.removesuffix('.json')}-{hashlib.sha256(data).hexdigest()[:12]}.json"
 
 
 def read_records(board: Path) -> BoardRecords:
-    """Every record of a board.
+    """Read every retraction and verification of a board.
 
     Raises:
-        BenchError: naming each file that is none, or whose name does not follow from its content.
+        BenchError: naming each file that is not a record or whose name does not follow from its content.
     """
-    retractions, unsound = _read_record_folder(Retraction, board / RETRACTIONS_FOLDER)
-    verifications, others = _read_record_folder(Verification, board / VERIFICATIONS_FOLDER)
-    if problems := unsound + others:
+    retractions, faulty_retractions = _read_record_folder(Retraction, board / RETRACTIONS_FOLDER)
+    verifications, faulty_verifications = _read_record_folder(Verification, board / VERIFICATIONS_FOLDER)
+    if problems := faulty_retractions + faulty_verifications:
         raise combine_problems([problem.what for problem in problems], str(board), "see bench board --check")
     return BoardRecords(tuple(retractions), tuple(verifications))
 
 
 def check_records(board: Path) -> list[RecordFault]:
-    """What is wrong with the records of a board: each by itself, against its entry, and the chains that they form."""
-    retractions, unsound = _read_record_folder(Retraction, board / RETRACTIONS_FOLDER)
-    verifications, others = _read_record_folder(Verification, board / VERIFICATIONS_FOLDER)
+    """List the faults of a board's records: of each file, of its references, and of the successor chains."""
+    retractions, faulty_retractions = _read_record_folder(Retraction, board / RETRACTIONS_FOLDER)
+    verifications, faulty_verifications = _read_record_folder(Verification, board / VERIFICATIONS_FOLDER)
     contents = {path.name: path.read_bytes() for path in board.glob("*.json") if path.is_file()}
     digests = {file: hashlib.sha256(data).hexdigest() for file, data in contents.items()}
     return [
-        *unsound,
-        *others,
+        *faulty_retractions,
+        *faulty_verifications,
         *(problem for record in retractions for problem in _check_references(record, digests)),
         *(problem for record in verifications for problem in _check_references(record, digests)),
         *(
@@ -139,22 +139,22 @@ def check_records(board: Path) -> list[RecordFault]:
 
 
 def find_successor_loops(retractions: Sequence[Retraction]) -> list[Retraction]:
-    """The retractions from whose entry the successors, each by its newest record, lead back to that entry."""
-    after = {record.entry: record.superseded_by for record in sorted(retractions, key=_sort_key)}
-    return [record for record in retractions if _leads_back(record.entry, after)]
+    """Find the retractions whose successors, each by its newest record, lead back to the same entry."""
+    successors = {record.entry: record.superseded_by for record in sorted(retractions, key=_sort_key)}
+    return [record for record in retractions if _leads_back(record.entry, successors)]
 
 
-def _leads_back(entry: str, after: Mapping[str, str | None]) -> bool:
-    seen: set[str] = set()
-    step: str | None = after.get(entry)
-    while step is not None and step != entry and step not in seen:
-        seen.add(step)
-        step = after.get(step)
-    return step == entry
+def _leads_back(entry: str, successors: Mapping[str, str | None]) -> bool:
+    visited: set[str] = set()
+    successor: str | None = successors.get(entry)
+    while successor is not None and successor != entry and successor not in visited:
+        visited.add(successor)
+        successor = successors.get(successor)
+    return successor == entry
 
 
 def _check_references(record: Retraction | Verification, digests: Mapping[str, str]) -> Iterator[RecordFault]:
-    """What the record says of entries that does not hold."""
+    """Yield what is wrong in the record's references to entries, its time and its reason."""
     file = record_path(record)
     if parse_time(record.created) is None:
         yield RecordFault(file, f"created is no UTC time such as 2026-11-22T12:00:00Z: {record.created!r:.60}")
@@ -172,7 +172,7 @@ def _check_references(record: Retraction | Verification, digests: Mapping[str, s
 
 
 def _read_record_folder(kind: type[Record], folder: Path) -> tuple[list[Record], list[RecordFault]]:
-    """The records of a folder in order of time, and the files that are none."""
+    """Read a folder's records, sorted by time, and list the files that are not valid records."""
     records: list[Record] = []
     problems: list[RecordFault] = []
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:

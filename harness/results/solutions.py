@@ -1,4 +1,4 @@
-"""How likely a model finds the task's own worked solutions, item by item: the lines that stand beside an entry."""
+"""Per-item log-likelihoods of the task's own worked solutions, in a companion file of the entry."""
 
 import hashlib
 import math
@@ -10,8 +10,8 @@ from baseline_bench.core.records import encode_canonical, parse_json
 from baseline_bench.results.entry import SolutionLikelihood
 
 SOLUTIONS_FILE = "solutions.jsonl"
-# Decimals of an item's sum: a thousandth of a nat is far below what another batch changes in half precision, and far
-# above what adding up in another order changes in single precision.
+# Decimals of an item's sum: a thousandth of a nat is far below the effect of another batch in half precision, and far
+# above the effect of another order of addition in single precision.
 LOGPROB_DECIMALS = 3
 _MEAN_DECIMALS = 6
 _RESTORE_ADVICE = "restore the file from git, or give the command that made the row again"
@@ -23,8 +23,8 @@ class ItemLikelihood:
 
     Attributes:
         id: the problem's id.
-        tokens: of the solution, the stop token that ends it counted.
-        logprob: the sum of their log-probabilities in nats, rounded to `DECIMALS`.
+        tokens: of the solution, including the stop token that ends it.
+        logprob: the sum of their log-probabilities in nats, rounded to `LOGPROB_DECIMALS`.
     """
 
     id: str
@@ -33,7 +33,7 @@ class ItemLikelihood:
 
 
 def build_item_likelihood(problem_id: str, logprobs: Sequence[float]) -> ItemLikelihood:
-    """An item of its solution's tokens, each in nats.
+    """Build an item from the log-probabilities of its solution's tokens, in nats.
 
     Raises:
         NotFiniteError: a token has no finite log-probability.
@@ -44,17 +44,17 @@ def build_item_likelihood(problem_id: str, logprobs: Sequence[float]) -> ItemLik
     if not all(map(math.isfinite, logprobs)):
         raise NotFiniteError(f"log-probabilities of the solution of {problem_id}")
     total = math.fsum(logprobs)
-    # A certain token comes out as 1e-7 at times.
+    # A certain token's log-probability is sometimes computed as +1e-7.
     return ItemLikelihood(problem_id, len(logprobs), min(0.0, round(total, LOGPROB_DECIMALS)))
 
 
 def serialise_likelihoods(items: Sequence[ItemLikelihood]) -> bytes:
-    """The uncompressed content of the file: `[id, tokens, sum]` a line, in item order."""
+    """Return the uncompressed content of the file: `[id, tokens, sum]` a line, in item order."""
     return b"".join(encode_canonical([item.id, item.tokens, item.logprob]) + b"\n" for item in items)
 
 
 def parse_likelihoods(lines: bytes, where: str) -> tuple[ItemLikelihood, ...]:
-    """The items in the uncompressed content; BenchError naming the first line that is none."""
+    """Parse the uncompressed content; BenchError names the first faulty line."""
     return tuple(
         _parse_item(parse_json(line, f"{where}:{number}", _RESTORE_ADVICE), f"{where}:{number}")
         for number, line in enumerate(lines.removesuffix(b"\n").split(b"\n"), start=1)
@@ -62,7 +62,7 @@ def parse_likelihoods(lines: bytes, where: str) -> tuple[ItemLikelihood, ...]:
 
 
 def summarise_likelihoods(lines: bytes, where: str) -> SolutionLikelihood:
-    """What an entry says of the lines; errors as in `from_lines`."""
+    """Summarise the lines for the entry; errors as in `parse_likelihoods`."""
     items = parse_likelihoods(lines, where)
     tokens = sum(item.tokens for item in items)
     mean = round(math.fsum(item.logprob for item in items) / tokens, _MEAN_DECIMALS)

@@ -1,4 +1,4 @@
-"""Turns a recipe into a candidate and merges its weights.
+"""Trains a candidate from a recipe and merges its weights.
 
-Its public face is `recipes.read`, `train` and `merging`.
+Its public face is `recipes.read_recipe`, `train` and `merging`.
 """

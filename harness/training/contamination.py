@@ -1,8 +1,8 @@
-"""Are test items among the training data? Whole questions stop a run; shared runs of 13 words are told.
+"""Find test items among training data. Whole questions stop a run; shared runs of 13 words are reported.
 
-Thirteen words are the length that GPT-3's authors looked for (Brown et al. 2020, arXiv:2005.14165, appendix C). A
-rewritten question escapes both, so data also declares which tasks it was made from: a score means nothing where data
-and task go back to the same test items.
+Thirteen words is the length that GPT-3's authors used (Brown et al. 2020, arXiv:2005.14165, appendix C). A rewritten
+question escapes both checks, so data also declares which tasks it was made from: a score means nothing if data and
+task come from the same test items.
 """
 
 import re
@@ -15,7 +15,7 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Problem, Sample
 
 _NGRAM_WORDS = 13
-_SHORTEST_QUESTION = 5  # "What is 7 plus 5" may be a test item; fewer words stand in any text
+_SHORTEST_QUESTION = 5  # "What is 7 plus 5" may be a test item; fewer words occur in any text
 _MAX_SHOWN = 5
 _WORD = re.compile(r"[^\W_]+")
 
@@ -24,12 +24,12 @@ Ngram = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class LeakReport:
-    """What training data and test items have in common, as pairs (sample id, item id) in the data's order.
+    """Test items found in training data, as pairs (sample id, item id) in the data's order.
 
     Attributes:
-        exact: an item's whole question stands in a text of the sample, but for case, signs and spaces.
+        exact: a text of the sample contains the item's whole question, ignoring case, punctuation and spaces.
         ngram: other pairs that share at least `n` words in a row.
-        n: how many words.
+        n: the number of words.
     """
 
     exact: tuple[tuple[str, str], ...]
@@ -49,14 +49,14 @@ def find_leaks(samples: Sequence[Sample], items: Sequence[Problem]) -> LeakRepor
         shared: set[int] = set()
         for text in (*(message.content for message in sample.messages), sample.solution):
             words = _split_words(text)
-            for place in _look_up_ngrams(long, _build_ngrams(words, _NGRAM_WORDS)):
-                (equal if _contains_question(words, questions[place]) else shared).add(place)
+            for item_index in _look_up_ngrams(long, _build_ngrams(words, _NGRAM_WORDS)):
+                (equal if _contains_question(words, questions[item_index]) else shared).add(item_index)
             for size in sizes:
                 equal |= _look_up_ngrams(
                     whole, _build_ngrams(words, size) if size >= _SHORTEST_QUESTION or len(words) == size else ()
                 )
-        exact += [(sample.id, items[place].id) for place in sorted(equal)]
-        ngram += [(sample.id, items[place].id) for place in sorted(shared - equal)]
+        exact += [(sample.id, items[item_index].id) for item_index in sorted(equal)]
+        ngram += [(sample.id, items[item_index].id) for item_index in sorted(shared - equal)]
     return LeakReport(tuple(exact), tuple(ngram))
 
 
@@ -64,26 +64,26 @@ def require_no_leaks(leaks: LeakReport) -> None:
     """Refuse data that holds test items.
 
     Raises:
-        BenchError: naming the first of them.
+        BenchError: the data holds test items; the message names the first ones.
     """
     if not leaks.exact:
         return
-    named = ", ".join(f"{item} in {sample}" for sample, item in leaks.exact[:_MAX_SHOWN])
+    listed = ", ".join(f"{item} in {sample}" for sample, item in leaks.exact[:_MAX_SHOWN])
     more = ", ..." if len(leaks.exact) > _MAX_SHOWN else ""
-    many = len({sample for sample, _ in leaks.exact})
-    what = f"{many} training rows hold test questions word for word: {named}{more}"
+    leaking_rows = len({sample for sample, _ in leaks.exact})
+    what = f"{leaking_rows} training rows hold test questions word for word: {listed}{more}"
     raise BenchError(what, "leave these rows out of the data; a score after training on them would mean nothing")
 
 
 def _index_questions(questions: Sequence[Ngram]) -> tuple[dict[Ngram, list[int]], dict[Ngram, list[int]]]:
-    """(questions of fewer than 13 words, the runs of 13 words of the others), each with the places of their items."""
+    """Return (questions of under 13 words, runs of 13 words of the others), each with the indices of their items."""
     whole: dict[Ngram, list[int]] = {}
     long: dict[Ngram, list[int]] = {}
-    for place, words in enumerate(questions):
+    for item_index, words in enumerate(questions):
         if 0 < len(words) < _NGRAM_WORDS:
-            whole.setdefault(words, []).append(place)
+            whole.setdefault(words, []).append(item_index)
         for gram in set(_build_ngrams(words, _NGRAM_WORDS)):
-            long.setdefault(gram, []).append(place)
+            long.setdefault(gram, []).append(item_index)
     return whole, long
 
 
@@ -96,7 +96,7 @@ def _build_ngrams(words: Ngram, size: int) -> Iterable[Ngram]:
 
 
 def _look_up_ngrams(index: dict[Ngram, list[int]], grams: Iterable[Ngram]) -> set[int]:
-    return {place for gram in index.keys() & set(grams) for place in index[gram]} if index else set()
+    return {item_index for gram in index.keys() & set(grams) for item_index in index[gram]} if index else set()
 
 
 def _contains_question(words: Ngram, question: Ngram) -> bool:
@@ -104,12 +104,12 @@ def _contains_question(words: Ngram, question: Ngram) -> bool:
 
 
 def find_shared_origin(derived_from: Sequence[str], data: str, task: str) -> str | None:
-    """The task from whose test items both the training data and this task's test items come; None where there is none.
+    """Return the task from whose test items both the training data and this task come, or None.
 
     Args:
         derived_from: the tasks whose items the data was made from, as its recipe says.
-        data: what was trained on: a task's name stands for its train split, which may be made from another's test.
-        task: name or file of the task to be scored. Its own train split is held apart from its test by the task.
+        data: the training data; a task's name means its train split, which may be made from another task's test.
+        task: name or file of the task to score; it keeps its own train split apart from its test split.
     """
     sources = {*derived_from, *(root for name in derived_from for root in _find_source_tasks(name, "test"))}
     if data != task:
@@ -118,10 +118,10 @@ def find_shared_origin(derived_from: Sequence[str], data: str, task: str) -> str
 
 
 def require_separate_origins(derived_from: Sequence[str], data: str, task: str) -> None:
-    """Refuse to score a candidate on a task whose items, or the items behind them, its training data was made from.
+    """Refuse to score a candidate on a task if its training data was made from the task's items or their sources.
 
     Raises:
-        BenchError: data and task go back to the same test items.
+        BenchError: data and task come from the same test items.
     """
     root = find_shared_origin(derived_from, data, task)
     if root is None:
@@ -134,7 +134,7 @@ def require_separate_origins(derived_from: Sequence[str], data: str, task: str) 
 
 
 def _find_source_tasks(name: str, split: str) -> tuple[str, ...]:
-    """The tasks whose test items this task's split was made from; nothing for what is no task here."""
+    """Return the tasks whose test items this task's split was made from; empty for an unknown task."""
     if name not in plugins.list_names("task") and not (name.endswith(".py") and Path(name).is_file()):
         return ()
     return tuple(getattr(plugins.load_task(name), "DERIVED_FROM", {}).get(split, ()))

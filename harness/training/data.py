@@ -1,4 +1,4 @@
-"""Training data as samples: a task's train split, a data set of the hub, or a file; heavy, so loaded by name."""
+"""Load training data as samples, from a task's train split, the hub or a file; import lazily, it loads datasets."""
 
 import json
 import re
@@ -29,14 +29,14 @@ RawRecord = tuple[str, str, Any]
 
 
 def load_samples(recipe: Recipe, mirror: Path | None) -> list[Sample]:
-    """Every sample of a recipe's data, in the data's own order and with ids of its own.
+    """Load every sample of a recipe's data, in the data's order and with unique ids.
 
     Args:
-        mirror: a folder that holds data sets in the hub's layout, or None for the hub.
+        mirror: a folder with data sets in the hub's layout, or None for the hub.
 
     Raises:
-        BenchError: data that cannot be reached, is empty or holds rows that are no samples; a split that is scored;
-            more shots than the task has.
+        BenchError: data that cannot be reached, is empty or has invalid rows; a split that is used for scoring; more
+            shots than the task has.
     """
     task = plugins.load_task(recipes.resolve_path(recipe, "task"))
     data = recipes.resolve_path(recipe, "data")
@@ -50,14 +50,14 @@ def load_samples(recipe: Recipe, mirror: Path | None) -> list[Sample]:
 
 
 def load_texts(path: Path) -> list[Sample]:
-    """Every text in a file's rows, whatever its columns: enough to look for leaks in any file.
+    """Load every text in a file's rows, whatever its columns: enough to find leaks in any file.
 
     Raises:
-        BenchError: no file, neither .jsonl nor .parquet, empty, or not to be read.
+        BenchError: no file, neither .jsonl nor .parquet, empty, or unreadable.
     """
     rows = list(_read_file(path))
-    if wrong := [f"{where} is not JSON" for _, where, row in rows if isinstance(row, ValueError)]:
-        raise _rows_error(wrong, str(path))
+    if problems := [f"{location} is not JSON" for _, location, row in rows if isinstance(row, ValueError)]:
+        raise _rows_error(problems, str(path))
     if not rows:
         raise BenchError(f"{path} is empty", "give a file with rows")
     return [Sample(name, tuple(Message("user", text) for text in _iterate_texts(row)), "") for name, _, row in rows]
@@ -76,47 +76,47 @@ def _load_task_samples(source: Task, task: Task, recipe: Recipe, mirror: Path | 
 
 
 def _build_messages(task: Task, shots: int, problem: Problem) -> tuple[Message, ...]:
-    """The task's own conversation, with its last `shots` worked examples.
+    """Return the task's own conversation with its last `shots` worked examples.
 
     Raises:
         BenchError: the task has fewer.
     """
     messages = task.messages(problem)
-    there = (len(messages) - 1) // 2
-    if shots > there:
+    available = (len(messages) - 1) // 2
+    if shots > available:
         raise BenchError(
-            f"the recipe asks for {shots} shots, and {task.LABEL} has {there}", f"set shots to {there} or less"
+            f"the recipe asks for {shots} shots, and {task.LABEL} has {available}", f"set shots to {available} or less"
         )
     return messages[len(messages) - 1 - 2 * shots :]
 
 
-def _convert_records(rows: Iterator[RawRecord], task: Task, shots: int, where: str) -> list[Sample]:
-    """Rows as samples; whatever is wrong with them is told at once."""
-    samples, wrong = [], []
-    for name, place, row in rows:
+def _convert_records(rows: Iterator[RawRecord], task: Task, shots: int, source_name: str) -> list[Sample]:
+    """Convert rows to samples; raise one BenchError with all problems."""
+    samples, problems = [], []
+    for name, location, row in rows:
         try:
             turns, solution = _parse_record(row)
         except ValueError as error:
-            wrong.append(f"{place} {error}")
+            problems.append(f"{location} {error}")
             continue
-        asked = _build_messages(task, shots, Problem(name, turns[-1].content, "", solution))
-        if len(turns) > 1:  # a conversation is kept as it is, behind the worked examples
-            asked = (*asked[:-1], *turns)
-        samples.append(Sample(name, asked, solution))
-    if wrong:
-        raise _rows_error(wrong, where)
+        prompt = _build_messages(task, shots, Problem(name, turns[-1].content, "", solution))
+        if len(turns) > 1:  # keep a conversation unchanged, after the worked examples
+            prompt = (*prompt[:-1], *turns)
+        samples.append(Sample(name, prompt, solution))
+    if problems:
+        raise _rows_error(problems, source_name)
     if not samples:
-        raise BenchError(f"{where} is empty", _EXPECTED_SHAPE)
+        raise BenchError(f"{source_name} is empty", _EXPECTED_SHAPE)
     return samples
 
 
-def _rows_error(wrong: list[str], where: str) -> BenchError:
-    more = [f"and {len(wrong) - _MAX_SHOWN} more"] if len(wrong) > _MAX_SHOWN else []
-    return combine_problems(wrong[:_MAX_SHOWN] + more, where, _EXPECTED_SHAPE)
+def _rows_error(problems: list[str], source_name: str) -> BenchError:
+    more = [f"and {len(problems) - _MAX_SHOWN} more"] if len(problems) > _MAX_SHOWN else []
+    return combine_problems(problems[:_MAX_SHOWN] + more, source_name, _EXPECTED_SHAPE)
 
 
 def _parse_record(row: Any) -> tuple[tuple[Message, ...], str]:
-    """(turns up to the last user's, solution); ValueError ends the sentence that begins with the row."""
+    """Return (turns up to the last user turn, solution); a ValueError's text continues "row N ..."."""
     if isinstance(row, ValueError):
         raise ValueError("is not JSON")
     if not isinstance(row, Mapping):
@@ -125,8 +125,8 @@ def _parse_record(row: Any) -> tuple[tuple[Message, ...], str]:
         return _parse_messages(row["messages"])
     if missing := [column for column in COLUMNS if row.get(column) is None]:
         raise ValueError(f"lacks {' and '.join(missing)}")
-    if odd := [column for column in COLUMNS if not (isinstance(row[column], str) and row[column].strip())]:
-        raise ValueError(f"has no text in {' and '.join(odd)}")
+    if without_text := [column for column in COLUMNS if not (isinstance(row[column], str) and row[column].strip())]:
+        raise ValueError(f"has no text in {' and '.join(without_text)}")
     return (Message("user", row["question"]),), row["answer"]
 
 
@@ -148,7 +148,7 @@ def _is_turn(turn: Any) -> bool:
 
 
 def _read_file(path: Path) -> Iterator[RawRecord]:
-    """(id, where it stands, value) of every row; a line that is not JSON comes as its error."""
+    """Yield (id, location, value) of every row; a line that is not JSON has its error as value."""
     if not path.is_file():
         raise BenchError(f"no file {path}", "give a .jsonl or .parquet file; one in a recipe starts from the recipe's")
     readers: dict[str, Callable[[Path], Iterator[RawRecord]]] = {".jsonl": _read_jsonl, ".parquet": _read_parquet}
@@ -188,16 +188,16 @@ def _load_hub_rows(recipe: Recipe, mirror: Path | None) -> Iterator[RawRecord]:
             f"no data '{recipe.data}'", f"give a task ({known}), org/name of the hub, or a .jsonl or .parquet file"
         )
     at_hand = mirror is not None and (mirror / recipe.data).is_dir()
-    where = str(mirror / recipe.data) if mirror is not None and at_hand else recipe.data
+    source_name = str(mirror / recipe.data) if mirror is not None and at_hand else recipe.data
     offline = f"name a folder that holds {recipe.data} in the hub's layout: --datasets DIR or BENCH_DATASETS"
     try:
-        with hide_progress_bars(), fresh_dataset_cache(Path(where) if at_hand else None):
-            rows = datasets.load_dataset(where, recipe.config, split=recipe.split)
+        with hide_progress_bars(), fresh_dataset_cache(Path(source_name) if at_hand else None):
+            rows = datasets.load_dataset(source_name, recipe.config, split=recipe.split)
     except (OSError, DatasetsError, StopIteration) as error:  # an empty .jsonl ends in StopIteration
         way_out = offline if at_hand else f"{offline}; or name a mirror of the hub: HF_ENDPOINT"
-        raise BenchError(f"cannot load {where}: {first_line(error.__cause__ or error)}", way_out) from error
+        raise BenchError(f"cannot load {source_name}: {first_line(error.__cause__ or error)}", way_out) from error
     except ValueError as error:
-        what = f"{where} has no {recipe.config or 'default'}/{recipe.split}: {first_line(error)}"
+        what = f"{source_name} has no {recipe.config or 'default'}/{recipe.split}: {first_line(error)}"
         raise BenchError(what, "set config and split") from error
     for number, row in enumerate(rows):
         yield f"{recipe.split}-{number}", f"row {number}", row

@@ -1,4 +1,4 @@
-"""A part of the train data held out to choose hyper-parameters by: the split, and the exam made of it."""
+"""Hold out a part of the train data to choose hyper-parameters by: the split, and the task made of it."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,35 +21,35 @@ MAX_HELD_OUT = 256
 def split_held_out(
     plan: TrainingPlan, samples: Sequence[Sample], held_out: int | None, fraction: float
 ) -> TrainingPlan:
-    """The plan with some rows held out and a part of the others to train on, both in the data's order.
+    """Return the plan with some rows held out and a part of the others to train on, both in the data's order.
 
-    The seed is the training's. A row that asks a held-out question again belongs to neither.
+    The seed is the training's. A row that repeats a held-out question belongs to neither part.
 
     Args:
-        plan: of the whole data.
+        plan: the plan for the whole data.
         samples: the same data as text.
-        held_out: rows; None takes 256, and a tenth of the data at most.
-        fraction: of the rows that are left, above 0 and at most 1.
+        held_out: number of rows; None takes 256, and a tenth of the data at most.
+        fraction: share of the remaining rows, above 0 and at most 1.
 
     Raises:
         BenchError: a part would be empty.
     """
-    rows, asked = plan.rows.rows, {sample.id: _normalise_question(sample) for sample in samples}
-    held, rest = _divide_ids([row.id for row in rows], held_out, plan.options.seed)
-    taken = {asked[name] for name in held}
-    rest = [name for name in rest if asked[name] not in taken]
-    if not rest:
+    rows, questions = plan.rows.rows, {sample.id: _normalise_question(sample) for sample in samples}
+    held_out_ids, other_ids = _divide_ids([row.id for row in rows], held_out, plan.options.seed)
+    held_out_questions = {questions[name] for name in held_out_ids}
+    other_ids = [name for name in other_ids if questions[name] not in held_out_questions]
+    if not other_ids:
         raise BenchError("every row left to train on asks a held-out question", "lower --held-out, or mend the data")
-    kept = set(rest[: max(1, round(fraction * len(rest)))])
+    training_ids = set(other_ids[: max(1, round(fraction * len(other_ids)))])
     return replace(
         plan,
-        rows=TrainingSet.of([row for row in rows if row.id in kept]),
-        held_out=tuple(row for row in rows if row.id in held),
+        rows=TrainingSet.of([row for row in rows if row.id in training_ids]),
+        held_out=tuple(row for row in rows if row.id in held_out_ids),
     )
 
 
 def prepare_held_out_task(plan: TrainingPlan, samples: Sequence[Sample]) -> PreparedTask:
-    """The held-out rows as problems of the recipe's task, asked in the task's own way; an unread gold answer is empty.
+    """Turn the held-out rows into problems of the recipe's task; a gold answer that cannot be read is empty.
 
     Raises:
         BenchError: a prompt leaves too little of the model's context.
@@ -57,46 +57,48 @@ def prepare_held_out_task(plan: TrainingPlan, samples: Sequence[Sample]) -> Prep
     task = plugins.load_task(recipes.resolve_path(plan.recipe, "task"))
     by_id = {sample.id: sample for sample in samples}
     problems = _build_problems(task, plan, [by_id[row.id] for row in plan.held_out])
-    speech, items = plan.speech, protocol.digest_items(problems)
-    asked = [(p.id, encode_prompt(speech.tokenizer, speech.manner, task.messages(p))) for p in problems]
-    made = PreparedTask(
+    model_tokenizer, items = plan.speech, protocol.digest_items(problems)
+    prompts = [
+        (p.id, encode_prompt(model_tokenizer.tokenizer, model_tokenizer.manner, task.messages(p))) for p in problems
+    ]
+    prepared = PreparedTask(
         task=task,
         problems=tuple(problems),
-        requests=tuple(Request(*each) for each in asked),
+        requests=tuple(Request(*prompt) for prompt in prompts),
         total=len(problems),
         limit=None,
         seed=None,
         protocol_sha256=records.digest(["held out", task.LABEL, task.READER, items]),
         items_sha256=items,
     )
-    if speech.context is not None:
-        evaluate.require_context(made, speech.context)
-    return made
+    if model_tokenizer.context is not None:
+        evaluate.require_context(prepared, model_tokenizer.context)
+    return prepared
 
 
 def _build_problems(task: Task, plan: TrainingPlan, held_out: Sequence[Sample]) -> list[Problem]:
-    """The task's own train problems where the data is theirs, else made of the samples."""
+    """Return the task's own train problems if the data is the task's, else build them from the samples."""
     recipe = plan.recipe
-    own = (recipe.task, recipes.resolve_path(recipe, "task"), getattr(task, "REPOSITORY", None))
-    if recipes.resolve_path(recipe, "data") in own:
+    task_names = (recipe.task, recipes.resolve_path(recipe, "task"), getattr(task, "REPOSITORY", None))
+    if recipes.resolve_path(recipe, "data") in task_names:
         train = Split("train", recipe.config or "main", plan.options.mirror)
         by_id = {problem.id: problem for problem in task.problems(train)}
         return [by_id[sample.id] for sample in held_out]
-    made = [Problem(each.id, each.messages[-1].content, "0", each.solution) for each in held_out]
-    read = [task.grade(problem, Completion(problem.solution, None, "stop")).answer for problem in made]
-    return [replace(problem, answer=answer or "") for problem, answer in zip(made, read, strict=True)]
+    problems = [Problem(row.id, row.messages[-1].content, "0", row.solution) for row in held_out]
+    answers = [task.grade(problem, Completion(problem.solution, None, "stop")).answer for problem in problems]
+    return [replace(problem, answer=answer or "") for problem, answer in zip(problems, answers, strict=True)]
 
 
 def _divide_ids(names: Sequence[str], held_out: int | None, seed: int) -> tuple[set[str], list[str]]:
-    """(ids held out, the others in the order in which they are taken to train on).
+    """Return (held-out ids, the other ids in the order in which they are taken to train on).
 
-    Ids are ranked by a hash with the seed, as `protocol.select` does, so that a smaller part lies in a larger one.
+    A hash with the seed ranks the ids, as in `protocol.select_problems`, so that a larger part includes a smaller one.
     """
-    many = held_out if held_out is not None else max(1, min(MAX_HELD_OUT, len(names) // 10))
-    if not 1 <= many < len(names):
-        raise BenchError(f"--held-out {many} of {len(names)} rows is out of range", f"give 1 to {len(names) - 1}")
+    count = held_out if held_out is not None else max(1, min(MAX_HELD_OUT, len(names) // 10))
+    if not 1 <= count < len(names):
+        raise BenchError(f"--held-out {count} of {len(names)} rows is out of range", f"give 1 to {len(names) - 1}")
     ranked = sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
-    return set(ranked[:many]), ranked[many:]
+    return set(ranked[:count]), ranked[count:]
 
 
 def _normalise_question(sample: Sample) -> str:

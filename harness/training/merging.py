@@ -1,6 +1,6 @@
-"""`bench merge`: what a training made becomes whole weights that an engine loads, an adapter by a proved merge.
+"""`bench merge`: turn a training's result into whole weights for an engine; merge an adapter and check the merge.
 
-The merge runs in a child process, so that its memory is free again; it is done once, and kept beside its record.
+The merge runs in a child process, which frees its memory; it runs once and is stored together with its record.
 """
 
 import shutil
@@ -22,17 +22,17 @@ from baseline_bench.results.candidate import Candidate, MergeSummary, TrainingRe
 from baseline_bench.training.train import REQUEST_FILE
 
 RECORD_FILE = "merge-effect.json"
-# Above this mean KL (nats a token) or below this agreement the merged model is no longer the one that was trained.
+# Above this mean KL (nats per token) or below this agreement the merged model is no longer the trained one.
 WORST_KL, LEAST_AGREEMENT = 0.02, 0.95
 _MERGE_AGAIN = "remove the folder and merge again"
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateWeights:
-    """Whole weights that came out of a training, ready to be scored.
+    """Whole weights of a training, ready to be scored.
 
     Attributes:
-        findings: what the checks of an adapter noticed before it was merged; the user accepts refusals among them.
+        findings: findings of an adapter's checks before the merge; the user accepted the refusals among them.
     """
 
     model: Model
@@ -43,139 +43,144 @@ class CandidateWeights:
 def make_whole_weights(
     folder: Path, step: int | None, cache: Path, console: Console, accept: Sequence[str] = ()
 ) -> CandidateWeights:
-    """The weights of a finished training as an engine takes them, merged now where that was not done before.
+    """Return the weights of a finished training as an engine loads them, merging them if that is not done yet.
 
     Args:
-        folder: of the training.
-        step: after which step the weights were kept; None takes the last.
-        cache: where the base is found.
-        console: where to talk.
-        accept: codes of findings that would refuse the adapter, and do not.
+        folder: the training's folder.
+        step: the step after which the weights were kept; None takes the last.
+        cache: the folder of downloaded models, which has the base.
+        console: for progress.
+        accept: codes of refusals that the user accepts.
 
     Raises:
         BenchError: no candidate, no such step, weights that are not the candidate's, an adapter that a finding refuses,
-            or a merge that fails its proofs.
+            or a merge that fails its checks.
     """
-    made = candidate.read_candidate(folder)
-    kept = made.weights if step is None else made.checkpoints.get(str(step))
-    if kept is None:
-        raise BenchError(f"{folder} kept no weights of step {step}", f"steps: {', '.join(made.checkpoints) or 'none'}")
-    place, merge = folder / kept, None
-    found: list[Finding] = []
-    if made.kind == "adapter":
-        place, whose = folder / ("merged" if step is None else f"merged-{step:06}"), find_base(made, folder, cache)
-        found = diagnose.check_adapter(folder / kept, whose)
-        findings.raise_refusals(str(folder), found, accept)
-        merge = _merge_candidate(made, folder / kept, place, whose, console)
-    digest = weights.digest_weights(place) if merge is None else merge.merged_sha256
-    if merge is None and step is None and digest != made.weights_sha256:
+    record = candidate.read_candidate(folder)
+    weights_name = record.weights if step is None else record.checkpoints.get(str(step))
+    if weights_name is None:
+        steps = ", ".join(record.checkpoints) or "none"
+        raise BenchError(f"{folder} kept no weights of step {step}", f"steps: {steps}")
+    weights_folder, merge = folder / weights_name, None
+    adapter_findings: list[Finding] = []
+    if record.kind == "adapter":
+        weights_folder = folder / ("merged" if step is None else f"merged-{step:06}")
+        base = find_base(record, folder, cache)
+        adapter_findings = diagnose.check_adapter(folder / weights_name, base)
+        findings.raise_refusals(str(folder), adapter_findings, accept)
+        merge = _merge_candidate(record, folder / weights_name, weights_folder, base, console)
+    digest = weights.digest_weights(weights_folder) if merge is None else merge.merged_sha256
+    if merge is None and step is None and digest != record.weights_sha256:
         raise BenchError(
-            f"{place} holds other weights than {candidate.CANDIDATE_FILE} says", "train again with --again"
+            f"{weights_folder} holds other weights than {candidate.CANDIDATE_FILE} says", "train again with --again"
         )
-    name = candidate.build_candidate_name(made.base.name, made.recipe, made.seed, step)
-    source = f"trained:{made.recipe}@{made.recipe_sha256[:12]}"
-    return CandidateWeights(
-        Model(name, source, None, place, made.base.bos, digest), TrainingRecord(made, step, merge), tuple(found)
-    )
+    name = candidate.build_candidate_name(record.base.name, record.recipe, record.seed, step)
+    source = f"trained:{record.recipe}@{record.recipe_sha256[:12]}"
+    model = Model(name, source, None, weights_folder, record.base.bos, digest)
+    return CandidateWeights(model, TrainingRecord(record, step, merge), tuple(adapter_findings))
 
 
-def merge_adapter(folder: Path, base: Model, place: Path, console: Console) -> CandidateWeights:
-    """An adapter from anywhere, merged into the base that the user names."""
-    asked = {"dtype": "bfloat16", "quantised": None, "double_quantization": False, "expected": base.weights_sha256}
-    merge = _run_merge(folder, base, place, asked, console)
+def merge_adapter(folder: Path, base: Model, merged_folder: Path, console: Console) -> CandidateWeights:
+    """Merge an adapter from anywhere into the base that the user names."""
+    request = {"dtype": "bfloat16", "quantised": None, "double_quantization": False, "expected": base.weights_sha256}
+    merge = _run_merge(folder, base, merged_folder, request, console)
     name = f"{base.name}+{folder.resolve().name}@{merge.adapter_sha256[:8]}"
     return CandidateWeights(
-        Model(name, "adapter", None, place, base.bos, merge.merged_sha256), TrainingRecord(None, None, merge)
+        Model(name, "adapter", None, merged_folder, base.bos, merge.merged_sha256), TrainingRecord(None, None, merge)
     )
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter as PEFT writes it."""
+    """Tell whether a folder holds an adapter as PEFT writes it."""
     return (folder / weights.ADAPTER_CONFIG).is_file()
 
 
 def read_base_name(folder: Path) -> str:
-    """The base that an adapter's own configuration names, a hub's with the revision that it names.
+    """Return the base that an adapter's own configuration names, with the revision if it is on the hub.
 
     Raises:
-        BenchError: it names none.
+        BenchError: it does not name one.
     """
     config = runs.read_json(folder / weights.ADAPTER_CONFIG)
-    named, revision = config.get("base_model_name_or_path"), config.get("revision")
-    if not named:
+    name, revision = config.get("base_model_name_or_path"), config.get("revision")
+    if not name:
         raise BenchError(f"{folder} does not name its base", "give --base MODEL")
-    is_place = str(named).startswith((".", "/", "~")) or Path(str(named)).is_dir()
-    return f"{named}@{revision}" if revision and "/" in str(named) and not is_place else str(named)
+    is_place = str(name).startswith((".", "/", "~")) or Path(str(name)).is_dir()
+    return f"{name}@{revision}" if revision and "/" in str(name) and not is_place else str(name)
 
 
-def find_base(made: Candidate, folder: Path, cache: Path) -> Model:
-    """The base of a candidate again, with the weights that it was trained from.
+def find_base(record: Candidate, folder: Path, cache: Path) -> Model:
+    """Find a candidate's base with the weights that it was trained from.
 
     Raises:
-        BenchError: what goes by that name now holds other weights.
+        BenchError: the model of that name has other weights now.
     """
-    named = str(runs.read_json(folder / REQUEST_FILE).get("base", made.base.name))
+    name = str(runs.read_json(folder / REQUEST_FILE).get("base", record.base.name))
     with runs.explaining_write_errors(cache):
-        found = registry.resolve_model(named, cache)
-    if found.weights_sha256 != made.base.weights_sha256:
+        base = registry.resolve_model(name, cache)
+    if base.weights_sha256 != record.base.weights_sha256:
         raise BenchError(
-            f"{named} holds other weights than the adapter was trained on", "restore the base, or train again"
+            f"{name} holds other weights than the adapter was trained on", "restore the base, or train again"
         )
-    return found
+    return base
 
 
-def _merge_candidate(made: Candidate, adapter_folder: Path, place: Path, base: Model, console: Console) -> MergeSummary:
-    asked = {
-        "dtype": made.values.get("output_dtype") or "bfloat16",
-        "quantised": made.quantised,
-        "double_quantization": bool(made.values.get("double_quantization", False)),
-        "expected": made.base.weights_sha256,
+def _merge_candidate(
+    record: Candidate, adapter_folder: Path, merged_folder: Path, base: Model, console: Console
+) -> MergeSummary:
+    request = {
+        "dtype": record.values.get("output_dtype") or "bfloat16",
+        "quantised": record.quantised,
+        "double_quantization": bool(record.values.get("double_quantization", False)),
+        "expected": record.base.weights_sha256,
     }
-    return _run_merge(adapter_folder, base, place, asked, console)
+    return _run_merge(adapter_folder, base, merged_folder, request, console)
 
 
 def _run_merge(
-    adapter_folder: Path, base: Model, place: Path, asked: Mapping[str, Any], console: Console
+    adapter_folder: Path, base: Model, merged_folder: Path, request: Mapping[str, Any], console: Console
 ) -> MergeSummary:
-    if not (place / RECORD_FILE).is_file():
+    if not (merged_folder / RECORD_FILE).is_file():
         console.say(f"merging {adapter_folder} into {base.name}")
         from baseline_bench.models import tokenizer  # loads transformers
 
-        speech = tokenizer.load_tokenizer(base)
-        with runs.explaining_write_errors(place.parent):
+        model_tokenizer = tokenizer.load_tokenizer(base)
+        with runs.explaining_write_errors(merged_folder.parent):
             child_process.call_in_child(
                 "baseline_bench.training.merging:merge_in_child",
                 {
-                    **asked,
+                    **request,
                     "base": str(base.folder),
                     "adapter": str(adapter_folder),
-                    "place": str(place),
-                    "sequences": reload_reference.build_probe_sequences(speech),
+                    "place": str(merged_folder),
+                    "sequences": reload_reference.build_probe_sequences(model_tokenizer),
                 },
             )
-    path = place / RECORD_FILE
+    path = merged_folder / RECORD_FILE
     merge = records.decode_record(
         MergeSummary, records.parse_json(path.read_bytes(), str(path), _MERGE_AGAIN), str(path), _MERGE_AGAIN
     )
-    _require_unchanged(merge, adapter_folder, base, place)
+    _require_unchanged(merge, adapter_folder, base, merged_folder)
     if warning := describe_merge_loss(merge):
         console.warn(warning)
     return merge
 
 
-def _require_unchanged(merge: MergeSummary, folder: Path, base: Model, place: Path) -> None:
-    """What was merged once is taken again only where adapter, base and merged weights are still those."""
-    found = {
+def _require_unchanged(merge: MergeSummary, folder: Path, base: Model, merged_folder: Path) -> None:
+    """Check that adapter, base and merged weights are still those of the earlier merge."""
+    digests = {
         "the base": (merge.base_sha256, base.weights_sha256),
         "the adapter": (merge.adapter_sha256, adapters.read_adapter(folder).sha256),
-        "the merged weights": (merge.merged_sha256, weights.digest_weights(place)),
+        "the merged weights": (merge.merged_sha256, weights.digest_weights(merged_folder)),
     }
-    if changed := [what for what, (then, now) in found.items() if then != now]:
-        raise BenchError(f"{place} was merged before, and since then {', '.join(changed)} changed", _MERGE_AGAIN)
+    if changed := [what for what, (recorded, current) in digests.items() if recorded != current]:
+        raise BenchError(
+            f"{merged_folder} was merged before, and since then {', '.join(changed)} changed", _MERGE_AGAIN
+        )
 
 
 def describe_merge_loss(merge: MergeSummary) -> str | None:
-    """What a merge took from what was trained, where that is more than rounding usually takes."""
+    """Describe what a merge lost of the trained change, if it is more than usual rounding loses."""
     if merge.mean_kl <= WORST_KL and merge.greedy_agreement >= LEAST_AGREEMENT:
         return None
     return (
@@ -185,25 +190,25 @@ def describe_merge_loss(merge: MergeSummary) -> str | None:
     )
 
 
-def merge_in_child(asked: Mapping[str, Any], _screen: Console, _rank: int) -> None:
-    """The child process: fold, prove, look at the effect, and write the record last."""
+def merge_in_child(request: Mapping[str, Any], _screen: Console, _rank: int) -> None:
+    """Run in the child process: merge, check, measure the effect, and write the record last."""
     from baseline_bench.models import fidelity, merge
 
-    base, folder, place = (Path(asked[key]) for key in ("base", "adapter", "place"))
+    base, folder, merged_folder = (Path(request[key]) for key in ("base", "adapter", "place"))
     options = merge.MergeOptions(
-        dtype=asked["dtype"],
-        quantised=asked["quantised"],
-        double_quantization=asked["double_quantization"],
-        expected_base_sha256=asked["expected"],
+        dtype=request["dtype"],
+        quantised=request["quantised"],
+        double_quantization=request["double_quantization"],
+        expected_base_sha256=request["expected"],
     )
-    if (place / merge.RECORD_FILE).is_file():  # of a merge that was killed before its effect was known
-        shutil.rmtree(place)
-    record = merge.merge_adapter(base, folder, place, options)
-    looked = fidelity.FidelityOptions(
-        dtype=asked["dtype"], quantised=asked["quantised"], double_quantization=asked["double_quantization"]
+    if (merged_folder / merge.RECORD_FILE).is_file():  # left by a merge that was killed before its effect was measured
+        shutil.rmtree(merged_folder)
+    record = merge.merge_adapter(base, folder, merged_folder, options)
+    fidelity_options = fidelity.FidelityOptions(
+        dtype=request["dtype"], quantised=request["quantised"], double_quantization=request["double_quantization"]
     )
-    effect = fidelity.measure_fidelity(base, folder, place, asked["sequences"], looked)
-    made = MergeSummary(
+    effect = fidelity.measure_fidelity(base, folder, merged_folder, request["sequences"], fidelity_options)
+    summary = MergeSummary(
         dtype=record.dtype,
         base_sha256=record.base_sha256,
         adapter_sha256=record.adapter_sha256,
@@ -216,4 +221,4 @@ def merge_in_child(asked: Mapping[str, Any], _screen: Console, _rank: int) -> No
         greedy_agreement=round(effect.greedy_agreement, 6),
         positions=effect.positions,
     )
-    records.write_atomically(place / RECORD_FILE, records.encode_indented(asdict(made)))
+    records.write_atomically(merged_folder / RECORD_FILE, records.encode_indented(asdict(summary)))

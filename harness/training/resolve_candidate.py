@@ -1,6 +1,6 @@
-"""What a user names as a candidate becomes whole weights: each kind of folder is told apart by its files.
+"""Turn what a user names as a candidate into whole weights; the files in a folder decide its kind.
 
-A trainer's output holds its last weights at the top, or only in the `checkpoint-N` folders that it wrote on the way.
+A trainer's output has its last weights at the top level, or only in the `checkpoint-N` folders written on the way.
 """
 
 import re
@@ -25,7 +25,7 @@ CandidateKind = Literal["training", "adapter", "whole"]
 
 _CHECKPOINT = re.compile(r"checkpoint-(?P<step>[0-9]+)")
 _TOP_LEVEL_WEIGHTS = (weights.ADAPTER_CONFIG, weights.SINGLE_FILE, weights.INDEX_FILE)
-# Pickles that a trainer writes beside the weights.
+# Pickles that a trainer writes next to the weights.
 _TRAINER_STATE_FILES = ("training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt")
 _EXPECTED_FILES = (
     f"{REQUEST_FILE} (a training run), {weights.ADAPTER_CONFIG} (an adapter), {weights.SINGLE_FILE} or its index "
@@ -36,13 +36,13 @@ _EXPECTED_FILES = (
 
 @dataclass(frozen=True, slots=True)
 class CandidateSource:
-    """What a name stands for.
+    """The candidate that a name refers to.
 
     Attributes:
         kind: a "training" run of `bench`, an "adapter" as PEFT writes it, or "whole" weights.
-        name: as models are named: a folder's path, or `org/name[@revision]` of the hub for whole weights there.
-        folder: that holds the files; None for whole weights of the hub, which are not fetched yet.
-        label: what a row may call it.
+        name: a folder's path, or `org/name[@revision]` for whole weights on the hub.
+        folder: the folder of the files; None for whole weights on the hub, which are not fetched yet.
+        label: the name for a row.
         source: where an adapter came from; "adapter" for a folder, "adapter:org/name" for the hub.
         revision: the commit of a hub's adapter, else None.
     """
@@ -56,15 +56,15 @@ class CandidateSource:
 
 
 def find_source(name: str, cache: Path, console: Console) -> CandidateSource:
-    """Tell what a name stands for; an adapter of the hub is fetched.
+    """Find what a name refers to; fetch it if it is an adapter on the hub.
 
     Args:
         name: a folder, or `org/name[@revision]` of the hub.
-        cache: held while the hub's adapter is fetched.
-        console: told where a trainer's last checkpoint is taken.
+        cache: the folder of downloaded models.
+        console: for a warning if a trainer's last checkpoint is taken.
 
     Raises:
-        BenchError: no such folder, one that holds no candidate, or a name that the hub does not give.
+        BenchError: no such folder, a folder without a candidate, or a name that the hub does not have.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -78,120 +78,124 @@ def find_source(name: str, cache: Path, console: Console) -> CandidateSource:
         adapter = registry.fetch_hub_adapter(name)
     if adapter is None:
         return CandidateSource("whole", name, None, name)
-    held, repository, commit = adapter
-    return CandidateSource("adapter", name, held, repository.partition("/")[2], f"adapter:{repository}", commit)
+    snapshot_folder, repository, commit = adapter
+    return CandidateSource(
+        "adapter", name, snapshot_folder, repository.partition("/")[2], f"adapter:{repository}", commit
+    )
 
 
-def load_whole_weights(found: CandidateSource, cache: Path) -> Model:
-    """Whole weights, checked; those of a trainer's checkpoint are named after its output too."""
+def load_whole_weights(source: CandidateSource, cache: Path) -> Model:
+    """Load whole weights, checked; a folder's weights are named by its label and digest."""
     with runs.explaining_write_errors(cache):
-        model = registry.resolve_model(found.name, cache)
-    if found.folder is None:
+        model = registry.resolve_model(source.name, cache)
+    if source.folder is None:
         return model
-    return replace(model, name=f"{found.label}@{str(model.weights_sha256)[:8]}")
+    return replace(model, name=f"{source.label}@{str(model.weights_sha256)[:8]}")
 
 
-def load_or_merge_weights(found: CandidateSource, cache: Path, console: Console, accept: Sequence[str] = ()) -> Model:
-    """Whole weights of what was found, an adapter merged into the base that it names; see `whole` and `merged`."""
-    if found.kind == "adapter":
-        return merge_adapter(found, None, cache, console, accept=accept).model
-    return load_whole_weights(found, cache)
+def load_or_merge_weights(source: CandidateSource, cache: Path, console: Console, accept: Sequence[str] = ()) -> Model:
+    """Load whole weights, or merge an adapter into the base that it names."""
+    if source.kind == "adapter":
+        return merge_adapter(source, None, cache, console, accept=accept).model
+    return load_whole_weights(source, cache)
 
 
 def merge_adapter(
-    found: CandidateSource,
+    source: CandidateSource,
     base: str | None,
     cache: Path,
     console: Console,
     out: Path | None = None,
     accept: Sequence[str] = (),
 ) -> CandidateWeights:
-    """An adapter merged into its base, proved as trained ones are.
+    """Merge an adapter into its base, with the checks that trained adapters get.
 
     Args:
-        found: the adapter.
+        source: the adapter.
         base: the model to merge it into; None takes the one that the adapter names.
-        cache: where the base is found, and where a hub's adapter is merged.
-        console: where to talk.
-        out: where the merged weights go; None is beside the adapter.
-        accept: codes of findings that would refuse the adapter, and do not.
+        cache: the folder of downloaded models, where a hub's adapter is merged too.
+        console: for progress.
+        out: the folder for the merged weights; None is next to the adapter.
+        accept: codes of refusals that the user accepts.
 
     Raises:
-        BenchError: the adapter names no base, or one that cannot be had; a finding refuses it; or the merge fails its
-            proofs.
+        BenchError: the adapter names no base, or an unavailable one; a finding refuses it; or the merge fails its
+            checks.
     """
-    folder = _require_folder(found)
+    folder = _require_folder(source)
     model = resolve_base(folder, base, cache)
-    noticed = check_adapter(folder, base, model)
-    findings.raise_refusals(found.label, noticed, accept)
-    there = cache / "merged" / f"{slugify(found.label)}-{(found.revision or '')[:12]}-{str(model.weights_sha256)[:12]}"
-    place = out or (folder / "merged" if found.revision is None else there)
-    made = merging.merge_adapter(folder, model, place, console)
-    digest = "" if made.training.merge is None else made.training.merge.adapter_sha256[:8]
-    called = replace(
-        made.model, name=f"{model.name}+{found.label}@{digest}", source=found.source, revision=found.revision
+    adapter_findings = check_adapter(folder, base, model)
+    findings.raise_refusals(source.label, adapter_findings, accept)
+    cache_folder = (
+        cache / "merged" / f"{slugify(source.label)}-{(source.revision or '')[:12]}-{str(model.weights_sha256)[:12]}"
     )
-    return replace(made, model=called, findings=tuple(noticed))
+    merged_folder = out or (folder / "merged" if source.revision is None else cache_folder)
+    merged = merging.merge_adapter(folder, model, merged_folder, console)
+    digest = "" if merged.training.merge is None else merged.training.merge.adapter_sha256[:8]
+    named_model = replace(
+        merged.model, name=f"{model.name}+{source.label}@{digest}", source=source.source, revision=source.revision
+    )
+    return replace(merged, model=named_model, findings=tuple(adapter_findings))
 
 
 def check_adapter(folder: Path, base: str | None, model: Model) -> list[Finding]:
-    """What an adapter's files show beside its base.
+    """Check an adapter's files against its base.
 
     Args:
-        folder: of the adapter.
-        base: as the user calls the base; None where the adapter names it.
+        folder: the adapter's folder.
+        base: the user's name for the base; None if the adapter names it.
         model: the base.
     """
-    found = diagnose.check_adapter(folder, model, base or merging.read_base_name(folder))
-    if base is not None and (told := describe_base_mismatch(folder, base, model)) is not None:
-        message = f"{told}, and not on {base}: leave --base out, or name that model"
-        found.append(build_finding("other-base", message))
+    adapter_findings = diagnose.check_adapter(folder, model, base or merging.read_base_name(folder))
+    if base is not None and (mismatch := describe_base_mismatch(folder, base, model)) is not None:
+        message = f"{mismatch}, and not on {base}: leave --base out, or name that model"
+        adapter_findings.append(build_finding("other-base", message))
     if weights.has_tokenizer(folder):
         from baseline_bench.models import tokenizer  # loads transformers
 
         load = tokenizer.load_tokenizer
-        found += diagnose.compare_tokenizers(load(replace(model, folder=folder)), load(model))
-    return found
+        adapter_findings += diagnose.compare_tokenizers(load(replace(model, folder=folder)), load(model))
+    return adapter_findings
 
 
 def resolve_base(folder: Path, base: str | None, cache: Path) -> Model:
-    """The model that an adapter is merged into: `base`, or the one which the adapter names.
+    """Return the model to merge an adapter into: `base`, or the one that the adapter names.
 
     Raises:
-        BenchError: neither the user nor the adapter names one, or it cannot be had.
+        BenchError: neither the user nor the adapter names one, or it is unavailable.
     """
     if base is not None:
         return resolve_model_locked(base, cache)
-    named = merging.read_base_name(folder)
+    name = merging.read_base_name(folder)
     try:
-        return resolve_model_locked(named, cache)
+        return resolve_model_locked(name, cache)
     except BenchError as error:
-        what = f"{folder} says that it was trained on {named}, and that is not to be had: {error.what}"
+        what = f"{folder} says that it was trained on {name}, and that is not to be had: {error.what}"
         raise BenchError(what, f"give its place with --base MODEL, or: {error.way_out}") from error
 
 
 def describe_base_mismatch(folder: Path, base: str, model: Model) -> str | None:
-    """Told where an adapter names another base than the user's; None where it names the same, or none."""
-    named = runs.read_json(folder / weights.ADAPTER_CONFIG).get("base_model_name_or_path")
-    if not isinstance(named, str) or not named:
+    """Say if an adapter names another base than the user's; None if it names the same, or none."""
+    recorded_base = runs.read_json(folder / weights.ADAPTER_CONFIG).get("base_model_name_or_path")
+    if not isinstance(recorded_base, str) or not recorded_base:
         return None
-    same = named == base or model.source == f"hub:{named}" or _names_folder(named, model.folder)
-    return None if same else f"{folder} says that it was trained on {named}"
+    same = recorded_base == base or model.source == f"hub:{recorded_base}" or _names_folder(recorded_base, model.folder)
+    return None if same else f"{folder} says that it was trained on {recorded_base}"
 
 
 def resolve_model_locked(name: str, cache: Path) -> Model:
-    """A model by its name, `cache` held meanwhile; see `models.resolve`."""
+    """Resolve a model by its name and explain failures to write to `cache`; see `registry.resolve_model`."""
     with runs.explaining_write_errors(cache):
         return registry.resolve_model(name, cache)
 
 
-def _names_folder(named: str, folder: Path) -> bool:
-    place = Path(named).expanduser()
-    return place.is_dir() and place.resolve() == folder.resolve()
+def _names_folder(name: str, folder: Path) -> bool:
+    path = Path(name).expanduser()
+    return path.is_dir() and path.resolve() == folder.resolve()
 
 
 def _inspect_folder(folder: Path, console: Console) -> CandidateSource:
-    """What a folder holds; weights at the top win over checkpoints."""
+    """Find what a folder holds; weights at the top level win over checkpoints."""
     names = {entry.name for entry in folder.iterdir()}
     if REQUEST_FILE in names:
         return CandidateSource("training", str(folder), folder, folder.resolve().name)
@@ -216,12 +220,12 @@ def _is_weights_file(name: str) -> bool:
 
 
 def _build_label(folder: Path) -> str:
-    """A folder's own name; a checkpoint's is that of the trainer's output before it, for every output has one."""
-    place = folder.resolve()
-    return f"{place.parent.name}-{place.name}" if _CHECKPOINT.fullmatch(place.name) else place.name
+    """Return the folder's name; for a checkpoint, with the name of the trainer's output before it."""
+    path = folder.resolve()
+    return f"{path.parent.name}-{path.name}" if _CHECKPOINT.fullmatch(path.name) else path.name
 
 
-def _require_folder(found: CandidateSource) -> Path:
-    if found.folder is None:
-        raise BenchError(f"{found.name} is not an adapter", "give an adapter's folder or its name on the hub")
-    return found.folder
+def _require_folder(source: CandidateSource) -> Path:
+    if source.folder is None:
+        raise BenchError(f"{source.name} is not an adapter", "give an adapter's folder or its name on the hub")
+    return source.folder

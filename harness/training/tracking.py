@@ -1,4 +1,4 @@
-"""A training's steps to TensorBoard and other trackers, by accelerate's own integrations; no number changes by it."""
+"""Send a training's steps to TensorBoard and other trackers through accelerate; they change no number."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,21 +13,21 @@ _PACKAGES = {"comet_ml": "comet-ml"}
 
 
 def require_trackers(names: Sequence[str]) -> None:
-    """Make sure that every tracker can be talked to, before anything is trained.
+    """Check that every tracker is usable, before anything is trained.
 
     Raises:
-        BenchError: no tracker of accelerate's has that name, or its package is not installed.
+        BenchError: accelerate has no tracker of that name, or its package is not installed.
     """
     if not names:
         return
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
     known = tuple(sorted(LOGGER_TYPE_TO_CLASS))
-    there = [str(name) for name in get_available_trackers()]
+    installed = [str(name) for name in get_available_trackers()]
     for name in names:
         if name not in known:
             raise BenchError(f"no tracker '{name}'", suggest_name(name, known, "those that accelerate knows"))
-        if name not in there:
+        if name not in installed:
             raise BenchError(
                 f"--log {name} needs a library that is not installed", f"pip install {_PACKAGES.get(name, name)}"
             )
@@ -35,13 +35,13 @@ def require_trackers(names: Sequence[str]) -> None:
 
 @contextmanager
 def track_steps(names: Sequence[str], folder: Path, values: Mapping[str, Value]) -> Iterator[Callable[[Step], None]]:
-    """What to call with every step; at the end the trackers are told that there is no more.
+    """Yield the function to call with every step; finish the trackers at the end.
 
-    They are started by the first step: they ask accelerate which process this is, and only a trainer may settle that.
+    The first step starts them: they ask accelerate which process this is, and only a trainer may decide that.
 
     Args:
-        names: of trackers; without any, nothing is imported.
-        folder: the run's; trackers that write files do so in a folder of their own name below it.
+        names: tracker names; if empty, nothing is imported.
+        folder: the run's folder; trackers that write files use a subfolder of their own name.
         values: the recipe's keys.
     """
     started: list[Any] = []
@@ -65,11 +65,11 @@ def _start_tracker(name: str, folder: Path, values: Mapping[str, Value]) -> Any:
     kind = LOGGER_TYPE_TO_CLASS[name]
     tracker = kind(name, str(folder)) if kind.requires_logging_directory else kind(PROJECT)
     tracker.start()
-    told = {key: value for key, value in values.items() if value is not None}
-    tracker.store_init_configuration({"run": folder.name, **told})
+    stated = {key: value for key, value in values.items() if value is not None}
+    tracker.store_init_configuration({"run": folder.name, **stated})
     return tracker
 
 
 def _collect_metrics(step: Step) -> dict[str, float]:
-    told = {"loss": step.loss, "lr": step.lr, "grad_norm": step.grad_norm, "supervised": step.supervised}
-    return {f"train/{name}": value for name, value in told.items() if value is not None}
+    metrics = {"loss": step.loss, "lr": step.lr, "grad_norm": step.grad_norm, "supervised": step.supervised}
+    return {f"train/{name}": value for name, value in metrics.items() if value is not None}

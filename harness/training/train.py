@@ -1,12 +1,12 @@
-"""`bench train`: a recipe, a base and token ids become a candidate, in a child process that ends before scoring begins.
+"""`bench train`: turn a recipe, a base and token ids into a candidate, in a child process that ends before scoring.
 
-training.json    what was asked, fixed when the training begins
+training.json    the request, written once when the training begins
 recipe.toml      the recipe as resolved
-rows.json        the token ids that are trained on; held_out.json: those that are only looked at
-loss.jsonl       one step a line, as it comes
-state.pt         what a killed training goes on from
-weights/         what was trained, or the adapter; checkpoint-*/ on the way; merged*/ made of them
-candidate.json   written last: without it nothing here is a candidate
+rows.json        the token ids to train on; held_out.json: those only to measure the held-out loss on
+loss.jsonl       one step per line, written as it happens
+state.pt         what a killed training resumes from
+weights/         what was trained, or the adapter; checkpoint-*/ on the way; merged*/ made from them
+candidate.json   written last: without it the folder holds no candidate
 """
 
 import json
@@ -45,10 +45,10 @@ REQUEST_FILE = "training.json"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """What to train.
+    """The recipe to train, with seed, folder and devices.
 
     Attributes:
-        commit: of this program where it runs without its repository, or None.
+        commit: this program's commit if it runs outside its repository, or None.
         log: trackers that receive every step; they change no number and no setting.
     """
 
@@ -68,7 +68,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """A training made ready: everything that could fail before weights are loaded has been done."""
+    """A prepared training: all that could fail before the weights are loaded is done."""
 
     options: TrainingOptions
     recipe: Recipe
@@ -79,12 +79,12 @@ class TrainingPlan:
 
 
 def plan_training(options: TrainingOptions, console: Console, tasks: Sequence[str] = ()) -> TrainingPlan:
-    """Read the recipe, find the base, turn the data into checked rows. Nothing is written.
+    """Read the recipe, find the base, turn the data into checked rows; write nothing.
 
     Args:
-        options: what is asked.
-        console: where to talk.
-        tasks: further tasks that the candidate will be scored on; the recipe's own is always looked at.
+        options: the request.
+        console: for progress.
+        tasks: further tasks that the candidate will be scored on; the recipe's own is always checked.
 
     Raises:
         BenchError: a recipe, base or data that cannot be used, or data that holds test items.
@@ -92,98 +92,101 @@ def plan_training(options: TrainingOptions, console: Console, tasks: Sequence[st
     recipe = recipes.read_recipe(options.recipe, options.sets, options.base)
     if options.gpus < 1 or options.checkpoints < 0 or not 0 <= options.seed < 2**32:
         raise BenchError("--gpus is 1 or more, --checkpoints 0 or more, --seed 0 to 2^32 - 1", "mend the numbers")
-    examined = dict.fromkeys([recipes.resolve_path(recipe, "task"), *tasks])
-    for name in examined:
+    task_names = dict.fromkeys([recipes.resolve_path(recipe, "task"), *tasks])
+    for name in task_names:
         contamination.require_separate_origins(recipe.derived_from, recipes.resolve_path(recipe, "data"), name)
     plugins.require_libraries(getattr(recipe.options, "LIBRARIES", ()), f"the trainer '{recipe.trainer}'")
     tracking.require_trackers(options.log)
-    if options.gpus > 1 and 0 < (there := _count_gpus()) < options.gpus:
-        raise BenchError(f"--gpus {options.gpus}, but {there} are here", f"--gpus {there}")
+    if options.gpus > 1 and 0 < (available := _count_gpus()) < options.gpus:
+        raise BenchError(f"--gpus {options.gpus}, but {available} are here", f"--gpus {available}")
     console.say(f"base {recipe.base}: looking for it, fetching what is missing")
     with runs.explaining_write_errors(options.cache):
         model = registry.resolve_model(recipes.resolve_path(recipe, "base"), options.cache)
     from baseline_bench.models import tokenizer  # loads transformers
 
-    speech = tokenizer.load_tokenizer(model)
+    model_tokenizer = tokenizer.load_tokenizer(model)
     from baseline_bench.training import data  # loads datasets
 
     samples = data.load_samples(recipe, options.mirror)
-    for name in examined:
+    for name in task_names:
         contamination.require_no_leaks(
             contamination.find_leaks(samples, plugins.load_task(name).problems(Split("test", mirror=options.mirror)))
         )
-    rows = tokenise_samples(
-        samples, speech.tokenizer, speech.manner, min(recipe.max_length, speech.context or sys.maxsize)
-    )
-    return TrainingPlan(options, recipe, model, speech, rows, ())
+    max_length = min(recipe.max_length, model_tokenizer.context or sys.maxsize)
+    rows = tokenise_samples(samples, model_tokenizer.tokenizer, model_tokenizer.manner, max_length)
+    return TrainingPlan(options, recipe, model, model_tokenizer, rows, ())
 
 
 def _count_gpus() -> int:
-    """GPUs of this machine; 0 where a CPU does the work."""
+    """Count the GPUs of this machine; 0 if it trains on the CPU."""
     import torch
 
     return int(torch.cuda.device_count())
 
 
 def train_candidate(plan: TrainingPlan, console: Console) -> Path:
-    """Train, resuming what was killed; a finished training is reported and not repeated.
+    """Train, resuming a killed training; report a finished one and do not repeat it.
 
     Returns:
         The candidate's folder.
 
     Raises:
-        BenchError: whatever the trainer told, and no candidate.
+        BenchError: the trainer's error; then there is no candidate.
     """
-    place = choose_training_folder(plan)
-    with runs.explaining_write_errors(place):
-        place.mkdir(parents=True, exist_ok=True)
-        lock = runs.lock_folder(place, wait=False)
+    training_folder = choose_training_folder(plan)
+    with runs.explaining_write_errors(training_folder):
+        training_folder.mkdir(parents=True, exist_ok=True)
+        lock = runs.lock_folder(training_folder, wait=False)
     try:
-        if (place / candidate.CANDIDATE_FILE).is_file():
-            console.say(f"{place} was trained before; --again trains anew")
-            return place
-        _write_request(plan, place)
+        if (training_folder / candidate.CANDIDATE_FILE).is_file():
+            console.say(f"{training_folder} was trained before; --again trains anew")
+            return training_folder
+        _write_request(plan, training_folder)
         console.say(f"training {plan.recipe.name} on {plan.model.name}: {len(plan.rows.rows):,} rows")
         child_process.call_in_child(
-            "baseline_bench.training.worker:train_in_child", _build_worker_request(plan, place), plan.options.gpus
+            "baseline_bench.training.worker:train_in_child",
+            _build_worker_request(plan, training_folder),
+            plan.options.gpus,
         )
     finally:
         os.close(lock)
-    return place
+    return training_folder
 
 
 def choose_training_folder(plan: TrainingPlan) -> Path:
-    """Where this training lies: the one with the same settings, else the next free number."""
+    """Return the folder of the training with these settings, or the next free one."""
     options = plan.options
     stem = entries.slugify(f"{plan.recipe.name}-{plan.model.name}-s{options.seed}")
-    number, place = 1, options.runs / stem
-    while (place / REQUEST_FILE).is_file():
-        same = runs.read_json(place / REQUEST_FILE).get("settings") == collect_settings(plan)
-        if same and not (options.again and (place / candidate.CANDIDATE_FILE).is_file()):
+    number, folder = 1, options.runs / stem
+    while (folder / REQUEST_FILE).is_file():
+        same = runs.read_json(folder / REQUEST_FILE).get("settings") == collect_settings(plan)
+        if same and not (options.again and (folder / candidate.CANDIDATE_FILE).is_file()):
             break
         number += 1
-        place = options.runs / f"{stem}-{number}"
-    return place
+        folder = options.runs / f"{stem}-{number}"
+    return folder
 
 
 def require_unused_name(name: str, plan: TrainingPlan, leaderboards: Path) -> None:
-    """Two sets of weights never share a name, noticed before hours of training: what such a row holds was made here.
+    """Refuse, before hours of training, a row name that another training's weights already have.
 
     Raises:
-        BenchError: an entry of that name holds what this training has not made already.
+        BenchError: an entry of that name holds weights that this training has not made.
     """
-    here = choose_training_folder(plan)
-    made = candidate.read_candidate(here).weights_sha256 if (here / candidate.CANDIDATE_FILE).is_file() else None
+    folder = choose_training_folder(plan)
+    own_weights = (
+        candidate.read_candidate(folder).weights_sha256 if (folder / candidate.CANDIDATE_FILE).is_file() else None
+    )
     for path in sorted(leaderboards.glob("*/*.json")):
         other = entries.read_entry(path).result
         same = other.candidate == name or other.candidate.startswith(f"{name}-step")
-        theirs = other.training.candidate if same and other.training is not None else None
-        if same and (made is None or theirs is None or theirs.weights_sha256 != made):
+        other_candidate = other.training.candidate if same and other.training is not None else None
+        if same and (own_weights is None or other_candidate is None or other_candidate.weights_sha256 != own_weights):
             raise BenchError(f"{path} is a row of '{name}' from another training", "give --name NAME to this one")
 
 
 def collect_settings(plan: TrainingPlan) -> dict[str, Value]:
-    """Everything that could change the weights; a training is resumed only under the same."""
+    """Return everything that could change the weights; a training resumes only under equal settings."""
     return {
         "recipe": recipes.digest_recipe(plan.recipe),
         "data": plan.rows.sha256,
@@ -197,13 +200,13 @@ def collect_settings(plan: TrainingPlan) -> dict[str, Value]:
 
 
 def _digest_trainer_file(recipe: Recipe) -> str | None:
-    """Of a trainer that is a file, the sha256; None for those that have a name."""
-    place = Path(recipes.resolve_path(recipe, "trainer"))
-    return sha256(place.read_bytes()).hexdigest() if place.suffix == ".py" else None
+    """Return the sha256 of a trainer that is a file; None for a built-in trainer."""
+    path = Path(recipes.resolve_path(recipe, "trainer"))
+    return sha256(path.read_bytes()).hexdigest() if path.suffix == ".py" else None
 
 
 def _write_request(plan: TrainingPlan, folder: Path) -> None:
-    """Keep what was asked, once; a resumed training finds it as it was."""
+    """Write the request once; a resumed training reads it unchanged."""
     if (folder / REQUEST_FILE).is_file():
         return
     with runs.explaining_write_errors(folder):
@@ -222,7 +225,7 @@ def _write_request(plan: TrainingPlan, folder: Path) -> None:
 
 
 def _build_worker_request(plan: TrainingPlan, folder: Path) -> dict[str, Any]:
-    model, speech, rows, options = plan.model, plan.speech, plan.rows, plan.options
+    model, model_tokenizer, rows, options = plan.model, plan.speech, plan.rows, plan.options
     return {
         "folder": str(folder),
         "recipe": options.recipe,
@@ -248,8 +251,8 @@ def _build_worker_request(plan: TrainingPlan, folder: Path) -> dict[str, Any]:
             "revision": model.revision,
             "bos": model.bos,
             "weights_sha256": model.weights_sha256,
-            "tokenizer_sha256": speech.tokenizer_sha256,
-            "template_sha256": speech.manner.template_sha256,
+            "tokenizer_sha256": model_tokenizer.tokenizer_sha256,
+            "template_sha256": model_tokenizer.manner.template_sha256,
         },
         "data": {
             "name": plan.recipe.data,

@@ -1,4 +1,4 @@
-"""The child process of a training: call the trainer, prove what it wrote, and write the candidate."""
+"""Run a training in a child process: call the trainer, check what it wrote, and write the candidate."""
 
 import json
 import resource
@@ -20,23 +20,23 @@ from baseline_bench.training import recipes, tracking
 from baseline_bench.training.recipes import Recipe
 
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "tokenizers")
-# Steps that the rate on the bar is over.
+# The progress bar shows the rate over this many steps.
 _RECENT_STEPS = 50
 
 
-def train_in_child(asked: Mapping[str, Any], console: Console, rank: int) -> None:
-    """The child process: train, prove what was written, and write the candidate, rank 0 alone."""
-    folder = Path(asked["folder"])
-    recipe = recipes.read_recipe(asked["recipe"], asked["sets"], asked["base"])
-    if recipes.digest_recipe(recipe) != asked["recipe_sha256"]:
-        raise BenchError(f"{asked['recipe']} was changed since the command began", "give the command again")
-    model = Model(**{**asked["model"], "folder": Path(asked["model"]["folder"])})
+def train_in_child(request: Mapping[str, Any], console: Console, rank: int) -> None:
+    """Train in the child process and check the result; rank 0 alone writes the candidate."""
+    folder = Path(request["folder"])
+    recipe = recipes.read_recipe(request["recipe"], request["sets"], request["base"])
+    if recipes.digest_recipe(recipe) != request["recipe_sha256"]:
+        raise BenchError(f"{request['recipe']} was changed since the command began", "give the command again")
+    model = Model(**{**request["model"], "folder": Path(request["model"]["folder"])})
     rows, held_out = (_read_examples(folder / name) for name in ("rows.json", "held_out.json"))
     losses, recent = LossLog(folder), deque[Step](maxlen=_RECENT_STEPS)
-    logged = tracking.track_steps(
-        asked["log"] if rank == 0 else (), folder, _flatten_values(recipes.collect_values(recipe))
+    tracked = tracking.track_steps(
+        request["log"] if rank == 0 else (), folder, _flatten_values(recipes.collect_values(recipe))
     )
-    with console.steps(recipe.name) as bar, logged as track:
+    with console.steps(recipe.name) as bar, tracked as track:
 
         def report(step: Step) -> None:
             if rank == 0:
@@ -51,28 +51,28 @@ def train_in_child(asked: Mapping[str, Any], console: Console, rank: int) -> Non
             rows=rows,
             held_out=held_out,
             options=recipe.options,
-            seed=asked["seed"],
+            seed=request["seed"],
             folder=folder,
-            checkpoints=asked["checkpoints"],
-            processes=asked["gpus"],
+            checkpoints=request["checkpoints"],
+            processes=request["gpus"],
             report=report,
         )
         trained = plugins.load_trainer(recipes.resolve_path(recipe, "trainer")).train(job)
     if rank == 0:
-        made = _build_candidate(asked, recipe, model, trained, losses.read())
-        candidate.write_candidate(made, folder)
+        record = _build_candidate(request, recipe, model, trained, losses.read())
+        candidate.write_candidate(record, folder)
 
 
 def _build_candidate(
-    asked: Mapping[str, Any], recipe: Recipe, model: Model, trained: TrainingResult, steps: Sequence[Step]
+    request: Mapping[str, Any], recipe: Recipe, model: Model, trained: TrainingResult, steps: Sequence[Step]
 ) -> Candidate:
-    """The record of what a trainer handed back, its weights checked first."""
+    """Check the trainer's weights and build the record of its result."""
     if not steps:
         raise BenchError(f"the trainer '{recipe.trainer}' reported no step", "let it call job.report after every step")
-    sound = _check_weights(trained, trained.weights, model)
+    check = _check_weights(trained, trained.weights, model)
     for folder in trained.checkpoints.values():
         _check_weights(trained, folder, model)
-    home = Path(asked["folder"])
+    training_folder = Path(request["folder"])
     import torch
 
     device, _ = provenance.describe_hardware("cuda" if torch.cuda.is_available() else "cpu")
@@ -82,23 +82,25 @@ def _build_candidate(
         recipe=recipe.name,
         recipe_sha256=recipes.digest_recipe(recipe),
         values=_flatten_values(recipes.collect_values(recipe)),
-        seed=asked["seed"],
-        base=candidate.BaseRecord(**asked["base_record"]),
-        data=candidate.DataRecord(**{**asked["data"], "derived_from": recipe.derived_from}),
+        seed=request["seed"],
+        base=candidate.BaseRecord(**request["base_record"]),
+        data=candidate.DataRecord(**{**request["data"], "derived_from": recipe.derived_from}),
         kind=trained.kind,
-        weights=str(trained.weights.relative_to(home)),
-        weights_sha256=sound.sha256,
-        checkpoints={str(step): str(place.relative_to(home)) for step, place in trained.checkpoints.items()},
+        weights=str(trained.weights.relative_to(training_folder)),
+        weights_sha256=check.sha256,
+        checkpoints={
+            str(step): str(checkpoint.relative_to(training_folder)) for step, checkpoint in trained.checkpoints.items()
+        },
         trainable=trained.trainable,
         parameters=trained.parameters,
-        changed=sound.changed,
+        changed=check.changed,
         quantised=trained.quantised,
         final_loss=candidate.compute_final_loss(steps),
         held_out_loss=trained.held_out_loss,
-        losses_sha256=sha256((home / candidate.LOSS_FILE).read_bytes()).hexdigest(),
-        cost=_sum_costs(steps, device, asked["gpus"], trained.peak_memory),
+        losses_sha256=sha256((training_folder / candidate.LOSS_FILE).read_bytes()).hexdigest(),
+        cost=_sum_costs(steps, device, request["gpus"], trained.peak_memory),
         libraries=dict(trained.libraries or provenance.list_library_versions(LIBRARIES)),
-        git_commit=provenance.describe_program("", asked["commit"], device, None).git_commit,
+        git_commit=provenance.describe_program("", request["commit"], device, None).git_commit,
     )
 
 
@@ -127,13 +129,13 @@ def _check_weights(trained: TrainingResult, folder: Path, model: Model) -> Any:
 
 
 def _measure_peak_memory() -> int:
-    """Bytes: of the first GPU where one was used, recorded passes included, else of this process."""
+    """Return peak bytes: of the first GPU, CUDA graphs included, or else of this process."""
     import torch
 
     cuda = torch.cuda
-    used = int(cuda.max_memory_reserved()) if cuda.is_available() else 0
+    gpu_bytes = int(cuda.max_memory_reserved()) if cuda.is_available() else 0
     scale = 1 if sys.platform == "darwin" else 1024
-    return used or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+    return gpu_bytes or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
 def _read_examples(path: Path) -> tuple[TrainingExample, ...]:
@@ -141,6 +143,6 @@ def _read_examples(path: Path) -> tuple[TrainingExample, ...]:
 
 
 def _flatten_values(values: Mapping[str, object]) -> dict[str, Value]:
-    """Scalars alone, lists joined by commas."""
+    """Keep scalars alone; join lists with commas."""
     joined = {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in values.items()}
     return {key: value for key, value in joined.items() if value is None or isinstance(value, str | int | float | bool)}

@@ -19,7 +19,7 @@ from baseline_bench.core.contracts import LogprobGenerator, ReloadableGenerator,
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Model, Request, Sampling, TrainingExample
 from baseline_bench.engines import scripted
-from baseline_bench.engines.multi_gpu import fleet, gpus
+from baseline_bench.engines.multi_gpu import distributed, gpus
 from baseline_bench.engines.multi_gpu.messages import ItemAnswered, RequestDone
 from baseline_bench.engines.multi_gpu.workers import EngineWorker
 from baseline_bench.evaluation.engine_reuse import ReferenceLogprobs, ReusableEngine
@@ -33,10 +33,11 @@ HOLD = """\
 import threading
 from pathlib import Path
 from baseline_bench.core import plugins
-from baseline_bench.engines.multi_gpu import fleet
+from baseline_bench.engines.multi_gpu import distributed
 from baseline_bench.core.types import Model
 options = plugins.engine({engine!r}).Options(pipe={pipe!r})
-held = fleet.Start({engine!r}, ("0", "1"), print).load(Model("m", "folder", None, Path({folder!r}), None, "m"), options)
+model = Model("m", "folder", None, Path({folder!r}), None, "m")
+held = distributed.MultiGpuStarter({engine!r}, ("0", "1"), print).load(model, options)
 threading.Event().wait()
 """
 
@@ -79,7 +80,7 @@ def build(folder: Path, number: int) -> Model:
 def start(model: Model, count: int, lines: list[str], **options):
     """A loaded fleet; its devices are names only."""
     devices = tuple(map(str, range(count)))
-    return fleet.MultiGpuStarter(ENGINE, devices, lines.append).load(model, fleet_engine.Options(**options))
+    return distributed.MultiGpuStarter(ENGINE, devices, lines.append).load(model, fleet_engine.Options(**options))
 
 
 def answers(generator) -> dict[str, str]:
@@ -94,7 +95,7 @@ def warm(models, devices, lines, **options) -> ReusableEngine:
     references = {m.weights_sha256: ReferenceLogprobs.of(*single(m).prompt_logprobs(SEQUENCES)) for m in models}
 
     def load(model, chosen):
-        return fleet.MultiGpuStarter(ENGINE, devices, lines.append).load(model, chosen)
+        return distributed.MultiGpuStarter(ENGINE, devices, lines.append).load(model, chosen)
 
     return ReusableEngine(load, fleet_engine.Options(**options), references, SEQUENCES, lines.append)
 
@@ -132,7 +133,7 @@ def test_a_fleet_can_what_its_engines_can(models, lines, tmp_path):
     """One that neither reloads nor measures makes a fleet that does neither."""
     able = start(models[0], 2, lines)
     able.close()
-    plain = fleet.MultiGpuStarter("scripted", (None, None), lines.append).load(models[0], scripted.Options())
+    plain = distributed.MultiGpuStarter("scripted", (None, None), lines.append).load(models[0], scripted.Options())
     try:
         assert answers(plain) == answers(scripted.load(models[0], scripted.Options()))
     finally:
@@ -187,7 +188,7 @@ def test_a_worker_that_ends_while_another_is_done_leaves_its_items_to_it_once():
     dies = Told(0, [ItemAnswered("q0", 0)], [])
     stays = Told(1, [ItemAnswered("q1", 1), RequestDone()], [ItemAnswered("q2", 2), RequestDone()])
     warned = []
-    dealt = fleet._DistributedCall("complete", (), warned.append, retires=True)
+    dealt = distributed._DistributedCall("complete", (), warned.append, retires=True)
     answered = list(dealt.run([Request(f"q{i}", (1,)) for i in range(3)], [dies, stays]))
     assert answered == [("q0", 0), ("q1", 1), ("q2", 2)]
     assert len(warned) == 1
@@ -230,7 +231,7 @@ def test_the_end_of_an_only_worker_is_told_as_it_is(models, lines, fails, told):
 
 def test_processes_may_begin_before_there_is_a_model(models, lines, pipe):
     """The ones that began are the ones that load, their libraries loaded by then; those without a model are ended."""
-    begun = fleet.MultiGpuStarter(ENGINE, ("0", "1"), lines.append)
+    begun = distributed.MultiGpuStarter(ENGINE, ("0", "1"), lines.append)
     begun.begin()
     before = [worker.process for worker in begun._begun]
     held = begun.load(models[1], fleet_engine.Options())
@@ -255,9 +256,9 @@ def variant(folder: Path, *lines: str) -> str:
 
 def test_an_engine_that_stands_apart_has_a_process_even_alone(models, lines, tmp_path):
     """Any other engine is loaded in this process, where one is enough."""
-    assert fleet.build_starter(ENGINE, fleet_engine.Options(), None, 9, lines.append) is None
+    assert distributed.build_starter(ENGINE, fleet_engine.Options(), None, 9, lines.append) is None
     apart = variant(tmp_path, "APART = True")
-    alone = fleet.build_starter(apart, fleet_engine.Options(), None, 9, lines.append)
+    alone = distributed.build_starter(apart, fleet_engine.Options(), None, 9, lines.append)
     assert alone is not None
     held = alone.load(models[1], fleet_engine.Options())
     try:
@@ -270,7 +271,7 @@ def test_an_engine_that_stands_apart_has_a_process_even_alone(models, lines, tmp
 @pytest.mark.parametrize("does", ["os.mkdir(__file__ + '.begun')", "raise BenchError('no library', 'install it')"])
 def test_libraries_are_loaded_first_and_a_refusal_waits_for_the_model(models, lines, tmp_path, does):
     """A process begins with its engine's `begin`; what fails there is asked again where the model is loaded."""
-    held = fleet.MultiGpuStarter(variant(tmp_path, "def begin():", f"    {does}"), (None,), lines.append).load(
+    held = distributed.MultiGpuStarter(variant(tmp_path, "def begin():", f"    {does}"), (None,), lines.append).load(
         models[1], fleet_engine.Options()
     )
     try:
@@ -394,7 +395,7 @@ def test_two_workers_of_transformers_write_the_tokens_of_one(tmp_path, lines):
     asked = [Request(f"q{i}", tuple((11 * i * j + j + i) % 500 + 5 for j in range(9 + i % 5))) for i in range(14)]
     one, two = plugins.load_engine("transformers").load(model, options), None
     try:
-        two = fleet.MultiGpuStarter("transformers", (None, None), lines.append).load(model, options)
+        two = distributed.MultiGpuStarter("transformers", (None, None), lines.append).load(model, options)
         written = [dict(each.complete(asked, Sampling(24), (2,))) for each in (one, two)]
     finally:
         one.close()

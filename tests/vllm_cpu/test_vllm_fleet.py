@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from baseline_bench.core import plugins
 from baseline_bench.core.types import Model, Request, Sampling, TrainingExample
-from baseline_bench.engines.multi_gpu import fleet
+from baseline_bench.engines.multi_gpu import distributed
 
 sys.path.append(str(Path(__file__).parent.parent))
 tiny = importlib.import_module("tiny")
@@ -41,7 +41,7 @@ def test_two_engines_answer_as_one_and_outlive_each_other(model):
     """Token ids in float32 are equal, solutions as likely; of a killed worker nothing stays, vLLM's own process too."""
     engine, lines = plugins.load_engine("vllm"), []
     options = engine.Options(dtype="float32", context=512, kv_gib=1)
-    held = fleet.MultiGpuStarter("vllm", (None, None), lines.append).load(model, options)
+    held = distributed.MultiGpuStarter("vllm", (None, None), lines.append).load(model, options)
     groups = [worker.process.pid for worker in held._workers]
     try:
         two = dict(held.complete(ASKED, Sampling(16), ()))

@@ -1,4 +1,4 @@
-"""Judges claims that were written down before their rows existed.
+"""Judge claims that were written down before their rows existed.
 
-Its public face is `claims_file` to read a file of claims and `judge` to decide each of them.
+Start with `claims_file`, which reads a file of claims, and `judge`, which decides each of them.
 """

@@ -1,4 +1,4 @@
-"""A claims file: hypotheses about rows, written down before the rows exist, each with the tests that will judge it."""
+"""A claims file: hypotheses about rows, written down before the rows exist, each with its tests."""
 
 import re
 import tomllib
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RowSelector:
-    """A row of the board: the candidate of this recipe, base and seed, or without a recipe the base itself."""
+    """Selects a row of the board: the candidate of this recipe, base and seed, or the base itself without a recipe."""
 
     base: str
     recipe: str | None = field(default=None, metadata=OMIT_WHEN_NONE)
@@ -26,7 +26,7 @@ class RowSelector:
 
     @property
     def name(self) -> str:
-        """As a row of a board is called."""
+        """The name of the row on a board."""
         return self.base if self.recipe is None else f"{self.base}+{self.recipe}-s{self.seed}"
 
 
@@ -81,7 +81,7 @@ _TEST_TYPES: Mapping[str, type[Contrast]] = {
 
 @dataclass(frozen=True, slots=True)
 class PublishedCount:
-    """A row of a published table: `right` of `total` items; which items is not known."""
+    """A row of a published table: `right` of `total` items; the single items are not known."""
 
     name: str
     right: int
@@ -104,15 +104,15 @@ class ClaimsFile:
 
     Attributes:
         name: the file's stem.
-        board: on whose page the claims are told.
+        board: the board whose page shows the claims.
         task: the label that rows must have.
         alpha: the level of every family, and of tests outside a family.
         least_items: scored items that both sides need; for a published table 1.
-        families: name and rule of each; p values are adjusted by Holm within one.
+        families: name and rule of each; p values are adjusted by Holm within a family.
         claims: in the file's order.
-        source: of a table that was published before; None for claims that are judged on the board's rows.
-        all_items: items of the whole task, of which that table has some; None elsewhere.
-        rows: of that table.
+        source: of a published table; None for claims that are judged on the board's rows.
+        all_items: number of items of the whole task, for a published table; None elsewhere.
+        rows: of the published table.
     """
 
     name: str
@@ -128,17 +128,17 @@ class ClaimsFile:
 
     @property
     def contrasts(self) -> tuple[tuple[Claim, Contrast], ...]:
-        """Every contrast with its claim, in the file's order: a contrast's place here is its number."""
+        """Every contrast with its claim, in the file's order; the index here is the contrast's number."""
         return tuple((claim, contrast) for claim in self.claims for contrast in claim.contrasts)
 
     def row(self, name: str) -> PublishedCount:
-        """The row of the published table with that name."""
+        """Return the row of the published table with that name."""
         return next(row for row in self.rows if row.name == name)
 
 
 @dataclass(frozen=True, slots=True)
 class _RegisteredHeader:
-    """The top of a file that is judged on the board's rows."""
+    """The top-level keys of a file that is judged on the board's rows."""
 
     schema: Literal[1]
     name: str
@@ -151,7 +151,7 @@ class _RegisteredHeader:
 
 @dataclass(frozen=True, slots=True)
 class _PublishedHeader:
-    """The top of a file that reads a published table again; `registered = false` marks it."""
+    """The top-level keys of a file that judges a published table; `registered = false` marks it."""
 
     schema: Literal[1]
     registered: Literal[False]
@@ -175,12 +175,12 @@ class _ClaimHeader:
 
 
 def find_family(contrast: Contrast) -> str | None:
-    """Its family, or None."""
+    """Return the contrast's family, or None."""
     return contrast.family if isinstance(contrast, PairedTest | CountsTest) else None
 
 
 def name_sides(contrast: Contrast) -> tuple[str, str]:
-    """What its two sides are called, the one that is said to be better first."""
+    """Return the names of both sides, the one claimed to be better first."""
     if isinstance(contrast, CountsTest):
         return contrast.better, contrast.worse
     better, worse = get_sides(contrast)
@@ -188,103 +188,112 @@ def name_sides(contrast: Contrast) -> tuple[str, str]:
 
 
 def read_claims(path: Path) -> ClaimsFile:
-    """The claims of a file that exists. Errors as in `parse`."""
+    """Read the claims of an existing file. Errors as in `parse_claims`."""
     return parse_claims(path.read_bytes(), path.name)
 
 
 def parse_claims(data: bytes, where: str) -> ClaimsFile:
-    """The claims that TOML spells, every key known and every reference sound.
+    """Parse claims from TOML and check every key and reference.
 
     Raises:
-        BenchError: naming every problem at once, and for an unknown key the known ones.
+        BenchError: naming all problems at once, and for an unknown key the known ones.
     """
     try:
-        spelled = tomllib.loads(data.decode())
+        document = tomllib.loads(data.decode())
     except ValueError as error:
         raise BenchError(f"{where}: not TOML ({error})", _FIX_ADVICE) from None
     problems: list[str] = []
-    claims = _decode_claims(spelled.pop("claims", None), problems)
+    claims = _decode_claims(document.pop("claims", None), problems)
     kind: type[_PublishedHeader | _RegisteredHeader] = (
-        _PublishedHeader if "registered" in spelled else _RegisteredHeader
+        _PublishedHeader if "registered" in document else _RegisteredHeader
     )
-    top = _decode_part(kind, spelled, "the file", problems)
-    made = None if top is None else _build_claims_file(top, claims)
-    if made is None or (problems := [*problems, *_check_claims(made, where)]):
+    header = _decode_part(kind, document, "the file", problems)
+    claims_file = None if header is None else _build_claims_file(header, claims)
+    if claims_file is None or (problems := [*problems, *_check_claims(claims_file, where)]):
         raise combine_problems(problems, where, _FIX_ADVICE)
-    return made
+    return claims_file
 
 
-def _build_claims_file(top: _RegisteredHeader | _PublishedHeader, claims: tuple[Claim, ...]) -> ClaimsFile:
-    made = ClaimsFile(top.name, top.board, top.task, top.alpha, 1, top.families, claims)
-    if isinstance(top, _PublishedHeader):
-        return replace(made, source=top.source, all_items=top.all_items, rows=top.rows)
-    return replace(made, least_items=top.least_items)
+def _build_claims_file(header: _RegisteredHeader | _PublishedHeader, claims: tuple[Claim, ...]) -> ClaimsFile:
+    claims_file = ClaimsFile(header.name, header.board, header.task, header.alpha, 1, header.families, claims)
+    if isinstance(header, _PublishedHeader):
+        return replace(claims_file, source=header.source, all_items=header.all_items, rows=header.rows)
+    return replace(claims_file, least_items=header.least_items)
 
 
-def _decode_part(kind: type[T], value: object, at: str, problems: list[str]) -> T | None:
+def _decode_part(kind: type[T], value: object, toml_path: str, problems: list[str]) -> T | None:
     try:
-        return decode_record(kind, value, at, "")
+        return decode_record(kind, value, toml_path, "")
     except BenchError as error:
         problems.append(error.what.replace(": the top level ", " "))
         return None
 
 
 def _decode_claims(value: object, problems: list[str]) -> tuple[Claim, ...]:
-    """Every claim that can be read; the others are problems."""
+    """Decode every readable claim and add the others to `problems`."""
     if not isinstance(value, list) or not value:
         problems.append("the file has no [[claims]]")
         return ()
-    made = []
+    decoded_claims = []
     for number, item in enumerate(value, start=1):
-        at = f"claim {number}"
+        toml_path = f"claim {number}"
         if not isinstance(item, dict) or not isinstance(item.get("contrasts"), list) or not item["contrasts"]:
-            problems.append(f"{at} has no [[claims.contrasts]]")
+            problems.append(f"{toml_path} has no [[claims.contrasts]]")
             continue
-        told = _decode_part(_ClaimHeader, {key: part for key, part in item.items() if key != "contrasts"}, at, problems)
-        read = [_decode_contrast(part, f"{at}, contrast {i}", problems) for i, part in enumerate(item["contrasts"], 1)]
-        if told is not None:
-            made.append(Claim(told.id, told.hypothesis, told.published, tuple(filter(None, read))))
-    return tuple(made)
+        header = _decode_part(
+            _ClaimHeader, {key: part for key, part in item.items() if key != "contrasts"}, toml_path, problems
+        )
+        contrasts = [
+            _decode_contrast(part, f"{toml_path}, contrast {i}", problems)
+            for i, part in enumerate(item["contrasts"], 1)
+        ]
+        if header is not None:
+            decoded_claims.append(Claim(header.id, header.hypothesis, header.published, tuple(filter(None, contrasts))))
+    return tuple(decoded_claims)
 
 
-def _decode_contrast(value: Any, at: str, problems: list[str]) -> Contrast | None:
+def _decode_contrast(value: Any, toml_path: str, problems: list[str]) -> Contrast | None:
     test = value.get("test") if isinstance(value, dict) else None
     if not isinstance(test, str) or test not in _TEST_TYPES:
-        problems.append(f"{at}: test must be one of {', '.join(_TEST_TYPES)}, not {test!r:.60}")
+        problems.append(f"{toml_path}: test must be one of {', '.join(_TEST_TYPES)}, not {test!r:.60}")
         return None
-    return _decode_part(_TEST_TYPES[test], value, at, problems)
+    return _decode_part(_TEST_TYPES[test], value, toml_path, problems)
 
 
-def _check_claims(made: ClaimsFile, where: str) -> list[str]:
-    """What no type can say."""
-    problems = [] if made.name == Path(where).stem else [f"name is {made.name!r:.60}, not the file's"]
-    if not _NAME_PATTERN.fullmatch(made.name) or not _NAME_PATTERN.fullmatch(made.board):
+def _check_claims(claims_file: ClaimsFile, where: str) -> list[str]:
+    """List the problems that types cannot express."""
+    problems = [] if claims_file.name == Path(where).stem else [f"name is {claims_file.name!r:.60}, not the file's"]
+    if not _NAME_PATTERN.fullmatch(claims_file.name) or not _NAME_PATTERN.fullmatch(claims_file.board):
         problems.append("name and board are made of a-z, 0-9, - and _")
-    if not 0 < made.alpha < 1:
-        problems.append(f"alpha must lie between 0 and 1, not {made.alpha}")
-    if made.least_items < 1 or (made.all_items is not None and made.all_items < 1):
+    if not 0 < claims_file.alpha < 1:
+        problems.append(f"alpha must lie between 0 and 1, not {claims_file.alpha}")
+    if claims_file.least_items < 1 or (claims_file.all_items is not None and claims_file.all_items < 1):
         problems.append("least_items and all_items are at least 1")
-    wrong = [row for row in made.rows if not 0 <= row.right <= row.total or not 1 <= row.total <= _MAX_PUBLISHED_ITEMS]
-    no = f"no count of 1 to {_MAX_PUBLISHED_ITEMS:,} items"
-    problems += [f"row {row.name!r:.60}: {row.right} of {row.total} is {no}" for row in wrong]
-    problems += _check_duplicates("claim", [claim.id for claim in made.claims])
-    problems += _check_duplicates("row", [row.name for row in made.rows])
-    for claim in made.claims:
+    wrong = [
+        row for row in claims_file.rows if not 0 <= row.right <= row.total or not 1 <= row.total <= _MAX_PUBLISHED_ITEMS
+    ]
+    reason = f"no count of 1 to {_MAX_PUBLISHED_ITEMS:,} items"
+    problems += [f"row {row.name!r:.60}: {row.right} of {row.total} is {reason}" for row in wrong]
+    problems += _check_duplicates("claim", [claim.id for claim in claims_file.claims])
+    problems += _check_duplicates("row", [row.name for row in claims_file.rows])
+    for claim in claims_file.claims:
         problems += _check_duplicates(
             f"{claim.id!r:.60}: contrast", [_format_contrast(contrast) for contrast in claim.contrasts]
         )
         for number, contrast in enumerate(claim.contrasts, start=1):
-            problems += [f"{claim.id!r:.60}, contrast {number}: {what}" for what in _check_contrast(made, contrast)]
+            problems += [
+                f"{claim.id!r:.60}, contrast {number}: {problem}" for problem in _check_contrast(claims_file, contrast)
+            ]
     return problems
 
 
-def _check_contrast(made: ClaimsFile, contrast: Contrast) -> list[str]:
-    stray = (made.source is not None) != isinstance(contrast, CountsTest)
+def _check_contrast(claims_file: ClaimsFile, contrast: Contrast) -> list[str]:
+    stray = (claims_file.source is not None) != isinstance(contrast, CountsTest)
     problems = ["boschloo is for published tables, which have no other test"] * stray
-    if (one := find_family(contrast)) is not None and one not in made.families:
-        problems.append(f"no family {one!r:.60} (known: {', '.join(made.families)})")
+    if (family := find_family(contrast)) is not None and family not in claims_file.families:
+        problems.append(f"no family {family!r:.60} (known: {', '.join(claims_file.families)})")
     if isinstance(contrast, CountsTest):
-        rows = [row.name for row in made.rows]
+        rows = [row.name for row in claims_file.rows]
         problems += [
             f"no row {name!r:.60} (known: {', '.join(rows)})" for name in name_sides(contrast) if name not in rows
         ]
@@ -299,7 +308,7 @@ def _check_contrast(made: ClaimsFile, contrast: Contrast) -> list[str]:
 
 
 def get_sides(contrast: PairedTest | LossTest | RatioTest) -> tuple[RowSelector, RowSelector]:
-    """The two sides, the one that is said to be better first."""
+    """Return the two sides, the one claimed to be better first."""
     return (contrast.first, contrast.second) if isinstance(contrast, RatioTest) else (contrast.better, contrast.worse)
 
 
@@ -307,5 +316,5 @@ def _format_contrast(contrast: Contrast) -> str:
     return f"{contrast.test} of {' and '.join(name_sides(contrast))} ({digest(contrast)[:8]})"
 
 
-def _check_duplicates(what: str, values: Sequence[str]) -> list[str]:
-    return [f"{what} {value!r:.90} stands twice" for value in sorted(set(values)) if values.count(value) > 1]
+def _check_duplicates(kind: str, values: Sequence[str]) -> list[str]:
+    return [f"{kind} {value!r:.90} stands twice" for value in sorted(set(values)) if values.count(value) > 1]

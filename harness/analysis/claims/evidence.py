@@ -1,4 +1,4 @@
-"""The evidence on a contrast: which rows of a board, or which published counts, and what the named test finds."""
+"""Gather the evidence on a contrast: the rows or published counts, and the result of the named test."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -40,19 +40,19 @@ class EntryFile(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ContrastEvidence:
-    """What a contrast is judged by; sides stand in the order better, worse (first, second).
+    """The evidence for judging a contrast; sides are in the order better, worse (first, second).
 
     Attributes:
         counts: (right, items) of each side.
         cut: answers of each side that ended at the token limit; None for a published table.
         files: of the two entries; None for a published table.
-        choices: pairs of rows that could have been taken; the newest was.
-        begun: when the training or the scoring of one of the rows began at the latest, the earlier one, UTC: the time
-            of its record less the seconds that it counts; None for a published table.
+        choices: number of pairs of rows that were eligible; the newest was taken.
+        begun: the latest time by which training or scoring of either row had begun, UTC: the earliest record time
+            less the seconds that the record counts; None for a published table.
         difference: of the rates, better less worse.
-        interval: of it, 95 %.
+        interval: of the difference, 95 %.
         p: of the test before adjustment; None for a ratio.
-        discordance: share of items that exactly one side gets right; None where items are not known one by one.
+        discordance: share of items that exactly one side gets right; None without item-level results.
         measured: training losses in nats for `loss`, samples a second for `ratio`.
     """
 
@@ -71,31 +71,35 @@ class ContrastEvidence:
 def gather_evidence(
     claims: ClaimsFile, contrast: Contrast, rows: Sequence[EntryFile], retracted: Collection[str]
 ) -> ContrastEvidence | str:
-    """The evidence on a contrast, or in one clause why there is none.
+    """Gather the evidence on a contrast, or return in one clause why there is none.
 
-    Where a side has several rows, the newest pair that is comparable is taken: the one whose older row is newest. Only
-    full runs of the claims' task count, none that is in `retracted`, and for a training its last step.
+    Where a side has several rows, the newest comparable pair is taken: the one whose older row is newest. Only full
+    runs of the claims' task count that are not in `retracted`, and only the last step of a training.
     """
     if isinstance(contrast, CountsTest):
         return _build_from_counts(claims, contrast)
-    found = [_find_side_rows(claims, side, rows, retracted) for side in get_sides(contrast)]
-    if reasons := [one for one in found if isinstance(one, str)]:
+    rows_or_reasons = [_find_side_rows(claims, side, rows, retracted) for side in get_sides(contrast)]
+    if reasons := [side_rows for side_rows in rows_or_reasons if isinstance(side_rows, str)]:
         return "; ".join(dict.fromkeys(reasons))
-    ours, theirs = ([row for row in one if not isinstance(row, str)] for one in found)
-    pairs = sorted(product(ours, theirs), key=_pair_age, reverse=True)
+    better_rows, worse_rows = ([row for row in side_rows if not isinstance(row, str)] for side_rows in rows_or_reasons)
+    pairs = sorted(product(better_rows, worse_rows), key=_pair_age, reverse=True)
     refusals = [_explain_unfit_pair(contrast, better.entry, worse.entry) for better, worse in pairs]
-    fit = [pair for pair, refusal in zip(pairs, refusals, strict=True) if refusal is None]
-    return _build_from_rows(contrast, *fit[0], len(fit)) if fit else f"not comparable: {refusals[0]}"
+    comparable_pairs = [pair for pair, refusal in zip(pairs, refusals, strict=True) if refusal is None]
+    return (
+        _build_from_rows(contrast, *comparable_pairs[0], len(comparable_pairs))
+        if comparable_pairs
+        else f"not comparable: {refusals[0]}"
+    )
 
 
 def _find_side_rows(
     claims: ClaimsFile, side: RowSelector, rows: Sequence[EntryFile], retracted: Collection[str]
 ) -> list[EntryFile] | str:
-    """The rows of a side that may be judged, or why there is none."""
-    named = [row for row in rows if row.entry.result.task.label == claims.task and _matches_side(side, row.entry)]
-    if not named:
+    """Find the rows of a side that may be judged, or return why there are none."""
+    side_rows = [row for row in rows if row.entry.result.task.label == claims.task and _matches_side(side, row.entry)]
+    if not side_rows:
         return f"no row of {side.name}"
-    valid = [row for row in named if row.file not in retracted]
+    valid = [row for row in side_rows if row.file not in retracted]
     if not valid:
         return f"retracted: every row of {side.name}"
     full = [row for row in valid if row.entry.result.selection.limit is None]
@@ -111,25 +115,25 @@ def _matches_side(side: RowSelector, entry: Entry) -> bool:
         return is_untrained(entry) and entry.result.model.name == side.base
     if training is None or training.candidate is None or training.step is not None:
         return False
-    made = training.candidate
-    return (made.recipe, made.base.name, made.seed) == (side.recipe, side.base, side.seed)
+    candidate = training.candidate
+    return (candidate.recipe, candidate.base.name, candidate.seed) == (side.recipe, side.base, side.seed)
 
 
 def _pair_age(pair: tuple[EntryFile, EntryFile]) -> tuple[str, str, str, str]:
-    """A pair is as new as its older row; ties are settled by the newer one, then by name."""
+    """Return the sort key of a pair: it is as new as its older row; ties are broken by the newer one, then by name."""
     better, worse = pair
     times = better.entry.created, worse.entry.created
     return min(times), max(times), better.file, worse.file
 
 
 def _explain_unfit_pair(contrast: PairedTest | LossTest | RatioTest, better: Entry, worse: Entry) -> str | None:
-    """Why two rows say nothing of the contrast. A speed is of one kind of machine, a score of one kind of exam."""
+    """Return why two rows cannot be compared for the contrast; speeds are comparable on equal machines only."""
     if isinstance(contrast, PairedTest):
         return explain_incomparability(better, worse)
     one, other = _get_training(better), _get_training(worse)
     if isinstance(contrast, LossTest):
         return explain_incomparability(better, worse)
-    machines = [f"{made.cost.gpus} x {made.cost.device}" for made in (one, other)]
+    machines = [f"{candidate.cost.gpus} x {candidate.cost.device}" for candidate in (one, other)]
     if machines[0] != machines[1]:
         return f"trained on {machines[0]} and on {machines[1]}"
     return None if one.cost.samples_per_second and other.cost.samples_per_second else "a speed was not recorded"
@@ -152,9 +156,9 @@ def _build_from_rows(
     if isinstance(contrast, RatioTest):
         speeds = [_get_training(row.entry).cost.samples_per_second or 0.0 for row in (better, worse)]
         return replace(evidence, measured=(speeds[0], speeds[1]))
-    found = compare_entries(better.entry, worse.entry)
-    discordance = (found.pairs.first + found.pairs.second) / found.pairs.total
-    evidence = replace(evidence, interval=found.interval, p=found.p, discordance=discordance)
+    comparison = compare_entries(better.entry, worse.entry)
+    discordance = (comparison.pairs.first + comparison.pairs.second) / comparison.pairs.total
+    evidence = replace(evidence, interval=comparison.interval, p=comparison.p, discordance=discordance)
     if isinstance(contrast, LossTest):
         return replace(
             evidence, measured=(_get_training(better.entry).final_loss, _get_training(worse.entry).final_loss)
@@ -172,14 +176,14 @@ def _build_from_counts(claims: ClaimsFile, contrast: CountsTest) -> ContrastEvid
 
 
 def _list_start_times(entry: Entry) -> Iterator[str]:
-    """When scoring and training began, as far as their records tell: these are dated at the end."""
+    """Yield when scoring and training began: the time of each record, written at the end, less its seconds."""
     yield _subtract_seconds(entry.created, sum(entry.timings.phases.values()))
-    if entry.result.training is not None and (made := entry.result.training.candidate) is not None:
-        yield _subtract_seconds(made.created, made.cost.seconds)
+    if entry.result.training is not None and (candidate := entry.result.training.candidate) is not None:
+        yield _subtract_seconds(candidate.created, candidate.cost.seconds)
 
 
 def _subtract_seconds(time: str, seconds: float) -> str:
-    """So many seconds before a time; an impossible number of them takes it back to the first of all times."""
+    """Subtract seconds from a time; too many of them give 1970-01-01."""
     ended = parse_time(time)
     if ended is None:
         raise ValueError(f"{time!r:.60} is no time")
@@ -188,7 +192,7 @@ def _subtract_seconds(time: str, seconds: float) -> str:
 
 
 def _get_training(entry: Entry) -> Candidate:
-    """The training of a row that was found by its recipe."""
+    """Return the training of a row that was selected by its recipe."""
     training = entry.result.training
     if training is None or training.candidate is None:
         raise ValueError(f"{entry.result.candidate} was not trained here")

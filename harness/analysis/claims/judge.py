@@ -1,4 +1,4 @@
-"""What a board's rows say of claims: each contrast judged by the test it named, in its family, or why it cannot be."""
+"""Judge claims on a board's rows: each contrast by the test that it names, corrected within its family."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -17,18 +17,18 @@ RegistrationTiming = Literal["registered", "post hoc", "registration unknown", "
 
 @dataclass(frozen=True, slots=True)
 class JudgedContrast:
-    """A contrast and its verdict.
+    """A contrast with its verdict.
 
     Attributes:
-        contrast: what was to be judged.
+        contrast: the contrast that was judged.
         verdict: "supported" or "refuted" by the test at its level; "not resolved" where the test finds neither;
-            "premise not met" where the side that was to have the lower loss has not; "not judged" without evidence.
-        timing: "post hoc" where a row is older than the contrast; such a verdict is no test of a prediction.
+            "premise not met" where the side expected to have the lower loss does not; "not judged" without evidence.
+        timing: "post hoc" where a row is older than the contrast; such a verdict tests no prediction.
         evidence: None where it is not judged.
-        why: the reason for that; else empty.
+        why: why it is not judged; else empty.
         adjusted: p by Holm within the family, or p itself without a family.
-        needed: items a row on which the difference seen would be found with 80 % power at `alpha` over the number of
-            contrasts judged in the family; None where nothing differs or the verdict is reached.
+        needed: items a row that find the observed difference with 80 % power at `alpha` over the number of
+            contrasts judged in the family; None without a difference or if the verdict is reached.
         since: the commit that registered it.
     """
 
@@ -44,40 +44,42 @@ class JudgedContrast:
 
 @dataclass(frozen=True, slots=True)
 class JudgedClaim:
-    """A claim and what became of its contrasts."""
+    """A claim with its judged contrasts."""
 
     claim: Claim
     judged: tuple[JudgedContrast, ...]
 
     @property
     def counted(self) -> Counter[ContrastVerdict]:
-        """Contrasts by verdict."""
-        return Counter(one.verdict for one in self.judged)
+        """Number of contrasts by verdict."""
+        return Counter(contrast.verdict for contrast in self.judged)
 
     @property
     def verdict(self) -> str:
         """One word for the claim.
 
-        "supported" or "refuted": every contrast that could be judged is; "refuted" too where some are, none is
-        supported and the rest is open. "supported in part": some are, none is refuted. "mixed": both happened. "not
-        resolved": neither did. "not judged": no contrast could be.
+        "supported": every judged contrast is. "refuted": at least one is, and none is supported. "supported in
+        part": some are, none is refuted. "mixed": some are supported, some refuted. "not resolved": none is either.
+        "not judged": no contrast could be judged.
         """
         counts = self.counted
-        told = len(self.judged) - counts["not judged"]
-        if not told:
+        judged_count = len(self.judged) - counts["not judged"]
+        if not judged_count:
             return "not judged"
         if counts["supported"] and counts["refuted"]:
             return "mixed"
         if counts["refuted"]:
             return "refuted"
         if counts["supported"]:
-            return "supported" if counts["supported"] == told else "supported in part"
-        return "premise not met" if counts["premise not met"] == told else "not resolved"
+            return "supported" if counts["supported"] == judged_count else "supported in part"
+        return "premise not met" if counts["premise not met"] == judged_count else "not resolved"
 
     @property
     def late(self) -> int:
-        """Judged contrasts of which it is not shown that they were registered before their rows."""
-        return sum(one.timing in ("post hoc", "registration unknown") for one in self.judged if one.evidence)
+        """Number of judged contrasts not proven to be registered before their rows."""
+        return sum(
+            contrast.timing in ("post hoc", "registration unknown") for contrast in self.judged if contrast.evidence
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +90,14 @@ class JudgedClaims:
     findings: tuple[JudgedClaim, ...]
 
     def family(self, name: str) -> tuple[int, int]:
-        """(contrasts of the family that were judged, all of them)."""
-        ours = [one for finding in self.findings for one in finding.judged if find_family(one.contrast) == name]
-        return sum(one.evidence is not None for one in ours), len(ours)
+        """Return (judged contrasts of the family, all contrasts of the family)."""
+        members = [
+            contrast
+            for finding in self.findings
+            for contrast in finding.judged
+            if find_family(contrast.contrast) == name
+        ]
+        return sum(contrast.evidence is not None for contrast in members), len(members)
 
 
 def judge_claims(
@@ -99,59 +106,69 @@ def judge_claims(
     registered: Callable[[], Registration],
     retracted: Collection[str] = (),
 ) -> JudgedClaims:
-    """Every claim of a file, over a board's entries.
+    """Judge every claim of a file on a board's entries.
 
     Args:
-        claims: what to judge.
-        rows: entries in any order; which of several is taken does not depend on it.
+        claims: the claims to judge.
+        rows: entries in any order; the result does not depend on the order.
         registered: asks git; called only if a contrast of a registered file can be judged.
         retracted: file names of entries that no longer count.
     """
-    looked = [gather_evidence(claims, contrast, rows, retracted) for _, contrast in claims.contrasts]
-    adjusted = _adjust_p_values(claims, looked)
-    ask = claims.source is None and any(isinstance(one, ContrastEvidence) for one in looked)
-    registration = registered() if ask else Registration(False, (None,) * len(looked))
-    found = iter(
-        _judge_contrast(claims, place, looked[place], adjusted[place], registration) for place in range(len(looked))
+    evidence_or_reasons = [gather_evidence(claims, contrast, rows, retracted) for _, contrast in claims.contrasts]
+    adjusted = _adjust_p_values(claims, evidence_or_reasons)
+    needs_git = claims.source is None and any(
+        isinstance(evidence, ContrastEvidence) for evidence in evidence_or_reasons
+    )
+    registration = registered() if needs_git else Registration(False, (None,) * len(evidence_or_reasons))
+    judged_contrasts = iter(
+        _judge_contrast(claims, index, evidence_or_reasons[index], adjusted[index], registration)
+        for index in range(len(evidence_or_reasons))
     )
     return JudgedClaims(
-        claims, tuple(JudgedClaim(claim, tuple(next(found) for _ in claim.contrasts)) for claim in claims.claims)
+        claims,
+        tuple(JudgedClaim(claim, tuple(next(judged_contrasts) for _ in claim.contrasts)) for claim in claims.claims),
     )
 
 
-def _adjust_p_values(claims: ClaimsFile, looked: Sequence[ContrastEvidence | str]) -> list[tuple[float | None, int]]:
-    """For each contrast p by Holm within its family, and how many contrasts of the family were judged."""
+def _adjust_p_values(
+    claims: ClaimsFile, evidence_or_reasons: Sequence[ContrastEvidence | str]
+) -> list[tuple[float | None, int]]:
+    """Return, for each contrast, p by Holm within its family and the number of judged contrasts of the family."""
     adjusted: list[tuple[float | None, int]] = [
-        (one.p if isinstance(one, ContrastEvidence) else None, 1) for one in looked
+        (evidence.p if isinstance(evidence, ContrastEvidence) else None, 1) for evidence in evidence_or_reasons
     ]
     for name in claims.families:
         tested = [
-            (place, one.p)
-            for place, one in enumerate(looked)
-            if isinstance(one, ContrastEvidence)
-            and one.p is not None
-            and find_family(claims.contrasts[place][1]) == name
+            (index, evidence.p)
+            for index, evidence in enumerate(evidence_or_reasons)
+            if isinstance(evidence, ContrastEvidence)
+            and evidence.p is not None
+            and find_family(claims.contrasts[index][1]) == name
         ]
-        for (place, _), p in zip(tested, holm_adjust([p for _, p in tested]), strict=True):
-            adjusted[place] = p, len(tested)
+        for (index, _), p in zip(tested, holm_adjust([p for _, p in tested]), strict=True):
+            adjusted[index] = p, len(tested)
     return adjusted
 
 
 def _judge_contrast(
     claims: ClaimsFile,
-    place: int,
-    looked: ContrastEvidence | str,
+    index: int,
+    evidence_or_reason: ContrastEvidence | str,
     adjusted: tuple[float | None, int],
     registration: Registration,
 ) -> JudgedContrast:
-    contrast, since = claims.contrasts[place][1], registration.since[place]
-    if isinstance(looked, str):
-        return JudgedContrast(contrast, "not judged", _classify_timing(claims, None, since, registration), why=looked)
-    p, size = adjusted
-    word = _decide_verdict(contrast, looked, p, claims.alpha)
-    needed = _count_needed_items(looked, claims.alpha / size) if word == "not resolved" else None
-    timing = _classify_timing(claims, looked, since, registration)
-    return JudgedContrast(contrast, word, timing, looked, "", p, needed, since if timing == "registered" else None)
+    contrast, since = claims.contrasts[index][1], registration.since[index]
+    if isinstance(evidence_or_reason, str):
+        return JudgedContrast(
+            contrast, "not judged", _classify_timing(claims, None, since, registration), why=evidence_or_reason
+        )
+    p, family_size = adjusted
+    verdict = _decide_verdict(contrast, evidence_or_reason, p, claims.alpha)
+    needed = _count_needed_items(evidence_or_reason, claims.alpha / family_size) if verdict == "not resolved" else None
+    timing = _classify_timing(claims, evidence_or_reason, since, registration)
+    return JudgedContrast(
+        contrast, verdict, timing, evidence_or_reason, "", p, needed, since if timing == "registered" else None
+    )
 
 
 def _classify_timing(
@@ -160,12 +177,12 @@ def _classify_timing(
     if claims.source is not None:
         return "published before"
     if evidence is None:
-        return "registered"  # nothing was run: a contrast still is ahead of its rows
+        return "registered"  # nothing was run: the contrast has no rows yet
     if not registration.known:
         return "registration unknown"
     if since is None or evidence.begun is None:
         return "post hoc"
-    # Both are UTC in one spelling, in which the order of texts is the order of times.
+    # Both are UTC in one format, so comparing texts compares times.
     return "registered" if since.time < evidence.begun else "post hoc"
 
 
@@ -184,10 +201,10 @@ def _decide_verdict(contrast: Contrast, evidence: ContrastEvidence, p: float | N
 
 
 def _count_needed_items(evidence: ContrastEvidence, alpha: float) -> int | None:
-    """Items a row that would show what was seen, were it true; paired ones by Connor, counts alone by Fleiss."""
-    (right, total), (other, asked) = evidence.counts
+    """Compute the items a row that would show the observed difference: paired by Connor, counts by Fleiss."""
+    (right, total), (other_right, other_total) = evidence.counts
     if evidence.discordance is not None:
         needed = items_needed(evidence.difference, evidence.discordance, alpha=alpha)
     else:
-        needed = unpaired_items_needed(right / total, other / asked, alpha=alpha)
+        needed = unpaired_items_needed(right / total, other_right / other_total, alpha=alpha)
     return needed if needed is not None and needed > total else None

@@ -1,7 +1,7 @@
-"""Since when git has held a contrast as it stands, so that a hypothesis can be told from an afterthought.
+"""Since when git has held a contrast unchanged, to tell a hypothesis from an afterthought.
 
-The times are those of commits, and whoever commits sets them: they keep honest people from fooling themselves. A rebase
-or a squash makes a claim as young as itself.
+The times are commit times, which the committer controls: they keep honest people from fooling themselves. A rebase or
+a squash resets a claim's time to its own.
 """
 
 import subprocess
@@ -17,7 +17,7 @@ from baseline_bench.core.errors import BenchError
 
 @dataclass(frozen=True, slots=True)
 class RegistrationCommit:
-    """A commit, and the time at which it was committed (not authored), UTC as 2026-11-22T12:00:00Z."""
+    """A commit and its commit time (not author time), UTC as 2026-11-22T12:00:00Z."""
 
     commit: str
     time: str
@@ -28,9 +28,9 @@ class Registration:
     """What git knows of a claims file.
 
     Attributes:
-        known: there is a repository; without one nothing can be said.
-        since: for each contrast, in the order of `Claims.contrasts`, the oldest commit from which on it stood
-            unchanged; None where no commit holds it as it stands.
+        known: there is a repository; without one registration is unknown.
+        since: for each contrast, in the order of `ClaimsFile.contrasts`, the oldest commit since which it is
+            unchanged; None where no commit holds it in its present form.
     """
 
     known: bool
@@ -38,32 +38,32 @@ class Registration:
 
 
 def find_registration(path: Path, claims: ClaimsFile) -> Registration:
-    """Since when each contrast of the claims in `path` has stood in git unchanged, up to HEAD.
+    """Find since when each contrast of the claims in `path` has been in git unchanged, up to HEAD.
 
     A contrast is unchanged while its claim's id and hypothesis, itself, its family's rule, and the file's board, task,
     alpha and least items are, and while no contrast was taken out of its family or its claim: that would make the
-    others look better. Adding contrasts changes nothing. A renamed file begins anew.
+    others look better. Adding contrasts changes nothing. A renamed file counts as new.
 
     Raises:
         BenchError: the clone is too shallow to tell.
     """
-    nothing: list[RegistrationCommit | None] = [None] * len(claims.contrasts)
+    no_commits: list[RegistrationCommit | None] = [None] * len(claims.contrasts)
     if _run_git(path, "rev-parse", "--git-dir") is None:
-        return Registration(False, tuple(nothing))
-    found, alive = nothing, set(range(len(nothing)))
+        return Registration(False, tuple(no_commits))
+    registration_commits, unchanged = no_commits, set(range(len(no_commits)))
     for commit, old in _list_versions(path):
-        alive = {place for place in alive if old is not None and _is_unchanged(claims, place, old)}
-        if not alive:
+        unchanged = {index for index in unchanged if old is not None and _is_unchanged(claims, index, old)}
+        if not unchanged:
             break
-        for place in alive:
-            found[place] = commit
-    _refuse_shallow_clone(path, {one.commit for one in found if one is not None})
-    return Registration(True, tuple(found))
+        for index in unchanged:
+            registration_commits[index] = commit
+    _refuse_shallow_clone(path, {one.commit for one in registration_commits if one is not None})
+    return Registration(True, tuple(registration_commits))
 
 
 def _list_versions(path: Path) -> Iterator[tuple[RegistrationCommit, ClaimsFile | None]]:
-    """Every commit that changed the file, newest first, and the claims it holds; None where they cannot be read."""
-    # A signature that the settings ask to show would stand between the lines.
+    """Yield every commit that changed the file, newest first, with its claims; None where they cannot be read."""
+    # A signature shown by the user's git settings would break the line format.
     listed = _run_git(path, "log", "--no-show-signature", "--topo-order", "--format=%H %ct", "--", path.name)
     for line in (listed or b"").decode().splitlines():
         commit, seconds = line.split()
@@ -79,31 +79,33 @@ def _parse_version(text: bytes, path: Path) -> ClaimsFile | None:
         return None
 
 
-def _is_unchanged(now: ClaimsFile, place: int, old: ClaimsFile) -> bool:
-    claim, contrast = now.contrasts[place]
-    before = next((one for one in old.claims if (one.id, one.hypothesis) == (claim.id, claim.hypothesis)), None)
+def _is_unchanged(now: ClaimsFile, index: int, old: ClaimsFile) -> bool:
+    claim, contrast = now.contrasts[index]
+    old_claim = next((one for one in old.claims if (one.id, one.hypothesis) == (claim.id, claim.hypothesis)), None)
     if (
-        before is None
-        or contrast not in before.contrasts
+        old_claim is None
+        or contrast not in old_claim.contrasts
         or _describe_context(now, contrast) != _describe_context(old, contrast)
     ):
         return False
-    return set(before.contrasts) <= set(claim.contrasts) and _list_family_members(
+    return set(old_claim.contrasts) <= set(claim.contrasts) and _list_family_members(
         old, contrast
     ) <= _list_family_members(now, contrast)
 
 
 def _describe_context(claims: ClaimsFile, contrast: Contrast) -> tuple[object, ...]:
-    """What decides about a contrast from outside it."""
-    one = find_family(contrast)
-    rule = None if one is None else claims.families.get(one)
+    """Return everything outside a contrast that affects its verdict."""
+    family = find_family(contrast)
+    rule = None if family is None else claims.families.get(family)
     return claims.board, claims.task, claims.alpha, claims.least_items, claims.source, claims.rows, rule
 
 
 def _list_family_members(claims: ClaimsFile, contrast: Contrast) -> set[tuple[str, Contrast]]:
-    """The contrasts of the same family, each with its claim's id; none for a contrast without a family."""
-    one = find_family(contrast)
-    return {_pair_with_claim_id(*pair) for pair in claims.contrasts if one is not None and find_family(pair[1]) == one}
+    """List the contrasts of the same family, each with its claim's id; empty for a contrast without a family."""
+    family = find_family(contrast)
+    return {
+        _pair_with_claim_id(*pair) for pair in claims.contrasts if family is not None and find_family(pair[1]) == family
+    }
 
 
 def _pair_with_claim_id(claim: Claim, contrast: Contrast) -> tuple[str, Contrast]:
@@ -111,10 +113,10 @@ def _pair_with_claim_id(claim: Claim, contrast: Contrast) -> tuple[str, Contrast
 
 
 def _refuse_shallow_clone(path: Path, commits: set[str]) -> None:
-    """A shallow clone's oldest commits seem to add every file; what stood before them is not there."""
-    place = _run_git(path, "rev-parse", "--git-path", "shallow")
-    edges = path.parent / (place or b"").decode("utf-8", "surrogateescape").strip()
-    if edges.is_file() and commits.intersection(edges.read_text().split()):
+    """Raise BenchError if a commit is the edge of a shallow clone, which seems to add every file."""
+    shallow_path = _run_git(path, "rev-parse", "--git-path", "shallow")
+    shallow_file = path.parent / (shallow_path or b"").decode("utf-8", "surrogateescape").strip()
+    if shallow_file.is_file() and commits.intersection(shallow_file.read_text().split()):
         raise BenchError(
             f"{path.name}: this clone is too shallow to tell since when its claims stand",
             "fetch the whole history: git fetch --unshallow (on GitHub: fetch-depth: 0)",
@@ -122,9 +124,9 @@ def _refuse_shallow_clone(path: Path, commits: set[str]) -> None:
 
 
 def _run_git(path: Path, *arguments: str) -> bytes | None:
-    """What git prints in the file's folder, or None where it fails or is not installed."""
+    """Return what git prints in the file's folder, or None if it fails or is not installed."""
     try:
-        done = subprocess.run(["git", "-C", str(path.parent), *arguments], capture_output=True, check=False)
+        result = subprocess.run(["git", "-C", str(path.parent), *arguments], capture_output=True, check=False)
     except FileNotFoundError:
         return None
-    return done.stdout if done.returncode == 0 else None
+    return result.stdout if result.returncode == 0 else None

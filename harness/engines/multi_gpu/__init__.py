@@ -1,4 +1,4 @@
-"""Runs one engine in several processes, one on each GPU, behind a single generator.
+"""Run one engine in several processes, one on each GPU, behind a single generator.
 
-Its public face is `fleet.start` and `gpus.shares`.
+Start with `distributed.build_starter` and `gpus.assign_gpus`.
 """

@@ -1,4 +1,4 @@
-"""The child's side of a fleet: hold one engine, do what is asked, and end with all one started when the parent ends.
+"""Run one engine as a worker process: answer the parent's requests, and end all its processes when the parent ends.
 
 Started as `python -m baseline_bench.engines.multi_gpu.child ENGINE DESCRIPTOR`, the leader of its own process group.
 """
@@ -27,49 +27,49 @@ from baseline_bench.engines.multi_gpu.messages import (
 
 
 def serve_engine(engine: str, connection: "Connection[Any, Any]") -> None:
-    """Answer what the parent asks, one thing after the other, until it asks to close.
+    """Answer the parent's requests one after the other, until it asks to close.
 
     Args:
-        engine: as `plugins.engine` knows it.
+        engine: its name, for `plugins.load_engine`.
         connection: to the parent.
     """
-    asks: SimpleQueue[WorkerRequest] = SimpleQueue()
-    # The end of the parent is to be noticed while the engine loads or generates, too.
-    threading.Thread(target=_receive_requests, args=(connection, asks), daemon=True).start()
-    held, last = _EngineHolder(engine), ""
-    # What is missing or broken is told where the model is to be loaded.
+    requests: SimpleQueue[WorkerRequest] = SimpleQueue()
+    # A thread, so that the parent's end is noticed while the engine loads or generates.
+    threading.Thread(target=_receive_requests, args=(connection, requests), daemon=True).start()
+    holder, last = _EngineHolder(engine), ""
+    # Loading the model reports what is missing or broken.
     with suppress(BenchError):
         getattr(plugins.load_engine(engine), "begin", lambda: None)()
     while last != "close":
-        ask = asks.get()
-        last = ask.what
+        request = requests.get()
+        last = request.what
         try:
-            for said in held.answer(ask):
-                _send_message(connection, said)
+            for message in holder.answer(request):
+                _send_message(connection, message)
         except BenchError as error:
             _send_message(connection, RequestRefused(error.what, error.way_out))
 
 
 class _EngineHolder:
-    """The generator, once it is loaded."""
+    """A holder of the engine's generator, once it is loaded."""
 
     def __init__(self, engine: str) -> None:
         self._engine = engine
         self._generator: Any = None
 
-    def answer(self, ask: WorkerRequest) -> Iterator[ItemAnswered | RequestDone]:
-        """Do it: every item as it comes, and that it is done."""
-        if ask.what == "load":
-            model, values = ask.arguments
+    def answer(self, request: WorkerRequest) -> Iterator[ItemAnswered | RequestDone]:
+        """Carry out a request: yield each item as it is answered, then that the request is done."""
+        if request.what == "load":
+            model, values = request.arguments
             engine = plugins.load_engine(self._engine)
             self._generator = engine.load(model, engine.Options(**dict(values)))
             yield RequestDone(_describe_generator(self._generator))
-        elif ask.what in ("complete", "logprobs"):
-            for name, value in getattr(self._generator, ask.what)(*ask.arguments):
+        elif request.what in ("complete", "logprobs"):
+            for name, value in getattr(self._generator, request.what)(*request.arguments):
                 yield ItemAnswered(name, value)
             yield RequestDone()
         else:
-            yield RequestDone(getattr(self._generator, ask.what)(*ask.arguments))
+            yield RequestDone(getattr(self._generator, request.what)(*request.arguments))
 
 
 def _describe_generator(generator: Generator) -> EngineReady:
@@ -77,30 +77,30 @@ def _describe_generator(generator: Generator) -> EngineReady:
     return EngineReady(generator.version, dict(generator.settings), generator.context, reloads, measures)
 
 
-def _send_message(connection: "Connection[Any, Any]", said: ItemAnswered | RequestDone | RequestRefused) -> None:
+def _send_message(connection: "Connection[Any, Any]", message: ItemAnswered | RequestDone | RequestRefused) -> None:
     try:
-        connection.send(said)
+        connection.send(message)
     except ConnectionError:
         _end_with_parent()
 
 
-def _receive_requests(connection: "Connection[Any, Any]", asks: "SimpleQueue[WorkerRequest]") -> None:
-    """Take in what is asked, as long as the parent lives."""
+def _receive_requests(connection: "Connection[Any, Any]", requests: "SimpleQueue[WorkerRequest]") -> None:
+    """Queue the parent's requests until the parent ends; then end this process."""
     try:
         while True:
-            asks.put(connection.recv())
+            requests.put(connection.recv())
     except (EOFError, OSError):
         _end_with_parent()
 
 
 def _end_with_parent() -> None:
-    """End this process and all that it started."""
+    """End this process and all the processes that it started."""
     os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":
     parent: "Connection[Any, Any]" = Connection(int(sys.argv[2]))
-    # A fork that outlives this process must not look like it.
+    # A forked process that outlives this one must not keep the connection open.
     os.register_at_fork(after_in_child=parent.close)
     status = 1
     try:

@@ -1,4 +1,4 @@
-"""What a fleet and its workers say to each other."""
+"""Define the messages between the parent and its worker processes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from baseline_bench.core.types import Value
 
 @dataclass(frozen=True, slots=True)
 class WorkerRequest:
-    """What a worker is to do: load, complete, logprobs, reload, prompt_logprobs or close."""
+    """A request to a worker: load, complete, logprobs, reload, prompt_logprobs or close."""
 
     what: str
     arguments: tuple[Any, ...] = ()
@@ -17,7 +17,7 @@ class WorkerRequest:
 
 @dataclass(frozen=True, slots=True)
 class ItemAnswered:
-    """One answer of those that were asked for together."""
+    """The answer to one item of a request."""
 
     id: str
     value: Any
@@ -25,14 +25,14 @@ class ItemAnswered:
 
 @dataclass(frozen=True, slots=True)
 class RequestDone:
-    """All of what was asked is done; `value` is what it came to where it is one thing."""
+    """The end of a request; `value` is its result if it has a single one."""
 
     value: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class RequestRefused:
-    """The BenchError that a worker met."""
+    """The BenchError that a worker raised."""
 
     what: str
     way_out: str | None
@@ -40,12 +40,12 @@ class RequestRefused:
 
 @dataclass(frozen=True, slots=True)
 class WorkerEnded:
-    """The worker is no more."""
+    """The end of a worker process."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineReady:
-    """A loaded generator, as it tells of itself, and whether it is Reloading and Measuring."""
+    """A loaded generator's description; `reloads` and `measures`: is it a ReloadableGenerator, a LogprobGenerator."""
 
     version: str
     settings: Mapping[str, Value]

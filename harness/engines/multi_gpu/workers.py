@@ -1,6 +1,6 @@
-"""The parent's end of a worker: one process that holds an engine, and what it says.
+"""Start, call and end a worker from the parent: one process that holds an engine.
 
-It leads a process group of its own, which is killed with it: an engine has processes of its own too.
+Each worker leads its own process group, which is killed with it, because engines start processes too.
 """
 
 import os
@@ -21,7 +21,7 @@ from baseline_bench.engines.multi_gpu.messages import (
     WorkerRequest,
 )
 
-# Seconds that an engine may take to end by itself before its process group is killed.
+# Seconds that an engine has to end by itself before its process group is killed.
 SHUTDOWN_SECONDS = 30.0
 RUN_AGAIN = "give the same command again: finished answers are kept"
 _QUIET_ENVIRONMENT = {"PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false"}
@@ -32,56 +32,62 @@ class EngineWorker:
     """The parent's end of one process that holds an engine; it leads a process group that ends with it.
 
     Args:
-        engine: as `plugins.engine` knows it.
-        place: (which worker, of how many), counted from 0.
+        engine: its name, for `plugins.load_engine`.
+        position: (which worker, of how many), counted from 0.
         device: its CUDA_VISIBLE_DEVICES; None leaves this process's.
     """
 
-    def __init__(self, engine: str, place: tuple[int, int], device: str | None) -> None:
-        number, of = place
+    def __init__(self, engine: str, position: tuple[int, int], device: str | None) -> None:
+        number, of = position
         self.of = of
         self.name = f"engine {number + 1} of {of}" if of > 1 else "the engine's process"
         self.name += "" if device is None else f" (GPU {device})"
         self.gpus = 1 if device is None else device.count(",") + 1
         self.busy = False
-        self.connection, theirs = Pipe()
-        with theirs:
+        self.connection, child_connection = Pipe()
+        with child_connection:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "baseline_bench.engines.multi_gpu.child", engine, str(theirs.fileno())],
+                [
+                    sys.executable,
+                    "-m",
+                    "baseline_bench.engines.multi_gpu.child",
+                    engine,
+                    str(child_connection.fileno()),
+                ],
                 env=_build_environment(device, of),
                 stdin=subprocess.DEVNULL,
                 stdout=2,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(child_connection.fileno(),),
                 start_new_session=True,
             )
 
     def ask(self, what: str, *arguments: Any) -> None:
-        """Begin; one thing at a time. That it has ended is heard, not found here."""
+        """Send a request, one at a time. If the worker has ended, `hear` reports it."""
         self.busy = True
         with suppress(OSError):
             self.connection.send(WorkerRequest(what, arguments))
 
     def hear(self) -> Any:
-        """The next thing it says; waits for it."""
+        """Wait for the worker's next message and return it."""
         try:
-            said = self.connection.recv()
+            message = self.connection.recv()
         except (EOFError, OSError):
             return WorkerEnded()
-        self.busy = isinstance(said, ItemAnswered)
-        return said
+        self.busy = isinstance(message, ItemAnswered)
+        return message
 
     def end(self, patience: float = 0.0) -> int:
-        """End it and all that it started; its exit status. May be called twice.
+        """End it and all its processes, and return its exit status; may be called twice.
 
         Args:
-            patience: seconds that it may take to end by itself.
+            patience: seconds that it has to end by itself.
         """
         try:
             if patience:
                 with suppress(subprocess.TimeoutExpired):
                     self.process.wait(patience)
         finally:
-            # Afterwards the number of its group may be another's.
+            # After that the process group id may belong to another process.
             if not self.connection.closed:
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(self.process.pid, signal.SIGKILL)
@@ -90,11 +96,11 @@ class EngineWorker:
         return self.process.wait()
 
 
-def explain_failure(worker: EngineWorker, said: RequestRefused | WorkerEnded) -> BenchError:
-    """End a worker that refused or has ended, and say why."""
-    if isinstance(said, RequestRefused):
+def explain_failure(worker: EngineWorker, message: RequestRefused | WorkerEnded) -> BenchError:
+    """End a worker that refused or has ended, and return the error that explains why."""
+    if isinstance(message, RequestRefused):
         worker.end()
-        return BenchError(f"{worker.name}: {said.what}" if worker.of > 1 else said.what, said.way_out)
+        return BenchError(f"{worker.name}: {message.what}" if worker.of > 1 else message.what, message.way_out)
     code = worker.end(SHUTDOWN_SECONDS)
     if code == -signal.SIGKILL:
         return BenchError(f"{worker.name} was killed, most likely for want of memory", RUN_AGAIN)
@@ -106,9 +112,9 @@ def explain_failure(worker: EngineWorker, said: RequestRefused | WorkerEnded) ->
 
 
 def receive_messages(workers: Sequence[EngineWorker]) -> Iterator[tuple[EngineWorker, Any]]:
-    """The next thing that each of those says that have something to say; waits for one of them.
+    """Wait for a message, and yield (worker, message) for each worker that has one.
 
-    Each is heard when its turn comes: until then it is busy, and nobody gives it more to do.
+    Receives each message only when its turn comes: until then the worker counts as busy and gets no more work.
     """
     ready: list[Any] = wait([worker.connection for worker in workers])
     for worker in workers:
@@ -117,22 +123,22 @@ def receive_messages(workers: Sequence[EngineWorker]) -> Iterator[tuple[EngineWo
 
 
 def collect_answers(workers: Sequence[EngineWorker]) -> list[Any]:
-    """What each answers to a thing that all were asked, in their order.
+    """Collect the answers to a request that all workers were sent, in their order.
 
     Raises:
-        BenchError: the first that refuses or ends, at once.
+        BenchError: as soon as one refuses or ends.
     """
-    told: dict[EngineWorker, Any] = {}
-    while waiting := [worker for worker in workers if worker not in told]:
-        for worker, said in receive_messages(waiting):
-            if not isinstance(said, RequestDone):
-                raise explain_failure(worker, said)
-            told[worker] = said.value
-    return [told[worker] for worker in workers]
+    answers: dict[EngineWorker, Any] = {}
+    while waiting := [worker for worker in workers if worker not in answers]:
+        for worker, message in receive_messages(waiting):
+            if not isinstance(message, RequestDone):
+                raise explain_failure(worker, message)
+            answers[worker] = message.value
+    return [answers[worker] for worker in workers]
 
 
 def _build_environment(device: str | None, of: int) -> Mapping[str, str]:
     threads = str(max(1, (os.cpu_count() or 1) // of))
-    kept = {name: value for name, value in os.environ.items() if name not in _CHILD_PROCESS_VARIABLES}
-    own = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
-    return {**_QUIET_ENVIRONMENT, "OMP_NUM_THREADS": threads, **kept, **own}
+    inherited = {name: value for name, value in os.environ.items() if name not in _CHILD_PROCESS_VARIABLES}
+    gpu_variables = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
+    return {**_QUIET_ENVIRONMENT, "OMP_NUM_THREADS": threads, **inherited, **gpu_variables}

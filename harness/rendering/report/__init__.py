@@ -1,4 +1,4 @@
-"""Renders a study's report: Markdown with figures, and a page with every answer.
+"""Renders a study's report: a Markdown README with figures, and an HTML page with every answer.
 
-Its public face is `data.gather`, `deck.render` and `html.render`.
+Start at `data.gather_study`, `deck.render_readme` and `html.render_page`.
 """

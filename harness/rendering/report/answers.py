@@ -1,4 +1,4 @@
-"""Every answer of a report's rows with what was read in it, and the questions where the task's data is at hand."""
+"""Reads all answers of a report's rows, the values extracted from them, and the questions where available."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from baseline_bench.results.entry import Entry
 
 @dataclass(frozen=True, slots=True)
 class ReportProblem:
-    """One item; `question` is None where it is left out or not at hand."""
+    """One item; `question` is None where it is left out or not available."""
 
     id: str
     gold: str
@@ -26,12 +26,12 @@ class ReportProblem:
 
 @dataclass(frozen=True, slots=True)
 class GradedCompletions:
-    """What one row answered.
+    """The answers of one row.
 
     Attributes:
-        packed: the committed completions, gzip as they lie beside the entry.
-        read: the answer read from each, None where nothing was; a question mark where the reader is not here.
-        rules: the rule of the reader that fired for each.
+        packed: the committed completions, gzip as in their file.
+        read: the answer read from each; None where none was found, a question mark where its reader is not available.
+        rules: the rule of the reader that matched each.
     """
 
     packed: bytes
@@ -41,37 +41,37 @@ class GradedCompletions:
 
 @dataclass(frozen=True, slots=True)
 class ReportCompletions:
-    """All that can be browsed: the items, and the answers of every line in the study's order."""
+    """All that the page lets readers browse: the items, and the answers of every line in the study's order."""
 
     items: tuple[ReportProblem, ...]
     answers: tuple[GradedCompletions, ...]
 
     @property
     def with_questions(self) -> bool:
-        """The questions' text is part of it."""
+        """Return whether the text of the questions is included."""
         return any(item.question is not None for item in self.items)
 
 
 def read_report_completions(study: Study, mirror: Path | None, questions: bool) -> ReportCompletions:
-    """Read the committed completions of every line again.
+    """Read and grade the committed completions of every line.
 
     Args:
-        study: whose lines.
-        mirror: a folder of data sets, for tasks that do not bring their own.
-        questions: whether their text is wanted; it is left out too where it is not at hand.
+        study: the study with the lines.
+        mirror: a folder of data sets, for tasks that do not ship their own.
+        questions: whether to include their text, where it is available.
 
     Raises:
         BenchError: completions are missing or damaged, or rows of one task have other items.
     """
     first = study.lines[0].entry
     task = regrading.find_reader_task(first)
-    asked = _read_questions(task, first, mirror) if questions and task is not None else {}
-    found = [(line, *_read_completions(line)) for line in study.lines]
-    items = tuple(ReportProblem(one.id, one.gold, asked.get(one.id)) for one in found[0][2])
-    for line, _, completions in found:
+    question_by_id = _read_questions(task, first, mirror) if questions and task is not None else {}
+    read_lines = [(line, *_read_completions(line)) for line in study.lines]
+    items = tuple(ReportProblem(one.id, one.gold, question_by_id.get(one.id)) for one in read_lines[0][2])
+    for line, _, completions in read_lines:
         if [(one.id, one.gold) for one in completions] != [(item.id, item.gold) for item in items]:
             raise BenchError(f"{line.path.name}: its items are not those of {study.lines[0].path.name}", _CHECK_ADVICE)
-    answers = (_grade_completions(task, line.entry, packed, completions) for line, packed, completions in found)
+    answers = (_grade_completions(task, line.entry, packed, completions) for line, packed, completions in read_lines)
     return ReportCompletions(items, tuple(answers))
 
 
@@ -79,7 +79,7 @@ _CHECK_ADVICE = "see bench board --check"
 
 
 def _read_questions(task: Task, entry: Entry, mirror: Path | None) -> dict[str, str]:
-    """Question by id, of a task that brings its data or finds it in the mirror; none elsewhere."""
+    """Read the questions by id, where the task ships its data or finds it in the mirror; else return none."""
     if not regrading.are_items_available(task, mirror):
         return {}
     problems = list(task.problems(Split("test", mirror=mirror)))
@@ -103,5 +103,5 @@ def _grade_completions(
         return GradedCompletions(
             packed, tuple(None if one else "?" for one in unread), ("its own task",) * len(completions)
         )
-    verdicts = regrading.grade_completions(task, completions)
-    return GradedCompletions(packed, tuple(one.answer for one in verdicts), tuple(one.rule for one in verdicts))
+    judgements = regrading.grade_completions(task, completions)
+    return GradedCompletions(packed, tuple(one.answer for one in judgements), tuple(one.rule for one in judgements))

@@ -1,4 +1,4 @@
-"""What every figure shares: a sheet with its takeaway, and a frame with axes that turns values into places."""
+"""What all figures share: the finished figure with its takeaway, and a frame with axes that maps values to pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Figure:
     Attributes:
         file: its name in the report's folder.
         takeaway: what it shows, in one sentence computed from the data.
-        note: how to read it, and what it does not say.
+        note: how to read it, and what it does not show.
         svg: the whole file.
     """
 
@@ -28,14 +28,14 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class AxisRange:
-    """From `low` to `high`, in the unit of the data."""
+    """A range from `low` to `high`, in the unit of the data."""
 
     low: float
     high: float
 
     @classmethod
     def around(cls, values: Sequence[float], zero: bool = False) -> "AxisRange":
-        """A little wider than the values, so that no mark touches the frame; from 0 where `zero`."""
+        """Return a range a little wider than the values, so that no mark touches the frame; from 0 where `zero`."""
         low, high = min(values), max(values)
         slack = (high - low or abs(high) or 1.0) * 0.06
         return cls(0.0 if zero else low - slack, high + slack)
@@ -43,7 +43,7 @@ class AxisRange:
 
 @dataclass(frozen=True, slots=True)
 class PlotFrame:
-    """A field of a canvas, in pixels, and the ranges that its sides stand for."""
+    """A rectangle of a canvas, in pixels, and the ranges of data that its sides show."""
 
     canvas: Canvas
     left: float
@@ -54,15 +54,15 @@ class PlotFrame:
     up: AxisRange
 
     def x(self, value: float) -> float:
-        """Where a value stands from left to right."""
+        """Return the pixel of a value from left to right."""
         return self.left + (value - self.across.low) / (self.across.high - self.across.low) * self.width
 
     def y(self, value: float) -> float:
-        """Where a value stands from bottom to top."""
+        """Return the pixel of a value from bottom to top."""
         return self.top + self.height - (value - self.up.low) / (self.up.high - self.up.low) * self.height
 
     def axis_below(self, title: str, most: int = 6) -> None:
-        """Ticks and their numbers along the lower side, with faint lines through the field."""
+        """Draw ticks and their numbers along the lower side, with faint lines through the frame."""
         bottom = self.top + self.height
         marks = choose_ticks(self.across.low, self.across.high, most)
         for mark in marks:
@@ -71,7 +71,7 @@ class PlotFrame:
         self.canvas.text(self.left + self.width / 2, bottom + 33, title, "muted", "middle")
 
     def axis_left(self, title: str, most: int = 6) -> None:
-        """Ticks and their numbers along the left side, the title above the frame."""
+        """Draw ticks and their numbers along the left side, with the title above the frame."""
         marks = choose_ticks(self.up.low, self.up.high, most)
         for mark in marks:
             self.canvas.line(self.left, self.y(mark), self.left + self.width, self.y(mark), "grid")
@@ -80,22 +80,22 @@ class PlotFrame:
 
 
 def spread_labels(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places for labels: each as near to its own as may be, `gap` from the next, in the same order."""
+    """Return positions for labels: each as near to its own as possible, `gap` from the next, in the same order."""
     order = sorted(range(len(places)), key=lambda index: places[index])
-    found: dict[int, float] = {}
+    positions: dict[int, float] = {}
     below = low - gap
     for index in order:
         below = max(places[index], below + gap)
-        found[index] = below
+        positions[index] = below
     above = high + gap
     for index in reversed(order):
-        above = min(found[index], above - gap)
-        found[index] = above
-    return [found[index] for index in range(len(places))]
+        above = min(positions[index], above - gap)
+        positions[index] = above
+    return [positions[index] for index in range(len(places))]
 
 
 def _format_tick(mark: float, marks: Sequence[float]) -> str:
-    """As many decimals as the step between marks needs."""
+    """Format with as many decimals as the step between marks needs."""
     step = marks[1] - marks[0] if len(marks) > 1 else 1.0
     decimals = next((places for places in range(6) if abs(step * 10**places - round(step * 10**places)) < 1e-6), 6)
     return f"{mark:,.{decimals}f}"

@@ -1,4 +1,4 @@
-"""Figures with one line a candidate: final loss, cost, accuracy; and loss against score."""
+"""Draws figures with one line a candidate (final loss, cost, accuracy), and loss against score."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class PlottedValue:
-    """A value, its interval where it has one, and how it is written beside its mark."""
+    """A value, its interval where it has one, and the text next to its mark (`told`)."""
 
     value: float
     told: str
@@ -27,7 +27,7 @@ class PlottedValue:
 
 @dataclass(frozen=True, slots=True)
 class ChartColumn:
-    """One measure of every line: its axis title and its marks; `zero` where the axis begins at 0."""
+    """A measure of every line: its axis title and its marks; `zero` where the axis starts at 0."""
 
     title: str
     marks: tuple[PlottedValue | None, ...]
@@ -35,17 +35,19 @@ class ChartColumn:
 
 
 def draw_final_losses(study: Study) -> Figure | None:
-    """Mean training loss over the last tenth of the steps; None without trained candidates."""
+    """Draw the mean training loss over the last tenth of the steps; None without trained candidates."""
     lines = study.trained
     if not lines:
         return None
     marks = tuple(PlottedValue(line.loss, f"{line.loss:.3f}") if line.loss is not None else None for line in lines)
-    within = [(base, [line for line in group if line in lines]) for base, group in study.groups]
-    parts = [f"{min(_list_losses(group)):.3f} to {max(_list_losses(group)):.3f}" for _, group in within if group]
-    names = [base for base, group in within if group]
+    trained_groups = [(base, [line for line in group if line in lines]) for base, group in study.groups]
+    parts = [
+        f"{min(_list_losses(group)):.3f} to {max(_list_losses(group)):.3f}" for _, group in trained_groups if group
+    ]
+    names = [base for base, group in trained_groups if group]
     takeaway: list[str | ExternalName] = ["The final training loss is "]
-    for place, (part, name) in enumerate(zip(parts, names, strict=True)):
-        takeaway += ["; " if place else "", f"{part} on ", ExternalName(name)]
+    for index, (part, name) in enumerate(zip(parts, names, strict=True)):
+        takeaway += ["; " if index else "", f"{part} on ", ExternalName(name)]
     note: Sentence = (
         "Mean over the last tenth of the steps, weighted by supervised tokens, in nats. Losses on main and on socratic "
         "are over different texts, and losses of different bases over different tokens.",
@@ -61,19 +63,19 @@ def _list_losses(lines: Sequence[ReportRow]) -> list[float]:
 
 
 def draw_cost(study: Study) -> Figure | None:
-    """Samples a second and peak memory of every training; None without trained candidates."""
+    """Draw samples a second and peak memory of every training; None without trained candidates."""
     lines = [(line, line.made.cost) for line in study.trained if line.made is not None]
     if not lines:
         return None
     speeds = tuple(
         None
-        if one.samples_per_second is None
-        else PlottedValue(one.samples_per_second, f"{one.samples_per_second:,.1f}")
-        for _, one in lines
+        if cost.samples_per_second is None
+        else PlottedValue(cost.samples_per_second, f"{cost.samples_per_second:,.1f}")
+        for _, cost in lines
     )
-    memory = tuple(PlottedValue(one.peak_memory / _GIB, f"{one.peak_memory / _GIB:.1f}") for _, one in lines)
+    memory = tuple(PlottedValue(cost.peak_memory / _GIB, f"{cost.peak_memory / _GIB:.1f}") for _, cost in lines)
     takeaway = _summarise_cost([line for line, _ in lines])
-    devices = join_names(sorted({one.device for _, one in lines}))
+    devices = join_names(sorted({cost.device for _, cost in lines}))
     note = ("Samples are training rows, after the first step; memory is the device's peak. Trained on ", *devices, ".")
     columns = (ChartColumn("samples a second", speeds), ChartColumn("peak memory, GiB", memory))
     svg = _prepare_row_chart(study, [line for line, _ in lines], columns, note)
@@ -81,21 +83,26 @@ def draw_cost(study: Study) -> Figure | None:
 
 
 def _summarise_cost(lines: Sequence[ReportRow]) -> Sentence:
-    """Whether speeds mean anything: runs of one recipe on one base should agree among themselves."""
-    worst, slow, fast, whose = 1.0, 0.0, 0.0, ""
+    """Say whether speeds mean anything: runs of one recipe on one base should be about equally fast."""
+    worst_ratio, slow, fast, slowest_recipe = 1.0, 0.0, 0.0, ""
     for line in lines:
-        same = [
+        speeds = [
             other.made.cost.samples_per_second
             for other in lines
             if other.made is not None and (other.group, other.recipe) == (line.group, line.recipe)
         ]
-        known = [speed for speed in same if speed]
-        if known and max(known) / min(known) > worst:
-            worst, slow, fast, whose = max(known) / min(known), min(known), max(known), f"{line.group}+{line.recipe}"
-    if worst > 1.25:
+        known = [speed for speed in speeds if speed]
+        if known and max(known) / min(known) > worst_ratio:
+            worst_ratio, slow, fast, slowest_recipe = (
+                max(known) / min(known),
+                min(known),
+                max(known),
+                f"{line.group}+{line.recipe}",
+            )
+    if worst_ratio > 1.25:
         return (
             "Speeds depend on more than the recipe: runs of ",
-            ExternalName(whose),
+            ExternalName(slowest_recipe),
             f" made between {slow:,.1f} and {fast:,.1f} samples a second",
         )
     known = [line.made.cost.samples_per_second for line in lines if line.made and line.made.cost.samples_per_second]
@@ -105,7 +112,7 @@ def _summarise_cost(lines: Sequence[ReportRow]) -> Sentence:
 
 
 def draw_accuracy(study: Study) -> Figure:
-    """Exact match with 95 % Wilson intervals, each base's interval a band behind its candidates."""
+    """Draw accuracy with 95 % Wilson intervals, and each base's interval as a band behind its candidates."""
     marks = []
     for line in study.lines:
         counts = line.entry.result.counts
@@ -124,17 +131,17 @@ def draw_accuracy(study: Study) -> Figure:
 
 
 def summarise_outcomes(study: Study) -> Sentence:
-    """How many candidates the paired test finds worse, better, or cannot tell from their base."""
-    told = [_outcome_colour(line) for line in study.lines if line.gain is not None]
-    if not told:
+    """Count the candidates that the paired test finds worse or better than their base, or not resolved."""
+    colours = [_outcome_colour(line) for line in study.lines if line.gain is not None]
+    if not colours:
         return ("No candidate can be compared with its base here",)
     words = [("worse", "below their base"), ("better", "above their base"), ("unresolved", "not resolved")]
-    parts = [f"{told.count(kind)} {word}" for kind, word in words if kind in told]
-    return (f"Of {format_count(len(told), 'candidate')} compared with their base: {', '.join(parts)}",)
+    parts = [f"{colours.count(kind)} {word}" for kind, word in words if kind in colours]
+    return (f"Of {format_count(len(colours), 'candidate')} compared with their base: {', '.join(parts)}",)
 
 
 def _outcome_colour(line: ReportRow) -> str:
-    """The colour of a verdict: better, worse or unresolved, by the adjusted p value at 5 %."""
+    """Return the colour of an outcome: better, worse or unresolved, by the adjusted p value at 5 %."""
     if line.gain is None or line.p is None:
         return "ink" if line.is_base else "unresolved"
     if line.p >= ALPHA:
@@ -149,37 +156,43 @@ def _prepare_row_chart(
     note: Sentence,
     colour: Callable[[ReportRow], str] | None = None,
 ) -> Callable[[str], str]:
-    """A drawing of lines under the names of their bases, their measures side by side; waits for its title."""
+    """Return a function that draws, under a title, lines grouped by base with their measures side by side."""
 
     def draw(title: str) -> str:
         groups = list(dict.fromkeys(line.group for line in lines))
         height = _TOP + len(lines) * _ROW + len(groups) * _HEAD
         canvas = Canvas(WIDTH, height + 52, title, to_plain_text(note))
-        places = _place_rows(canvas, lines, groups)
-        for line, y in zip(lines, places, strict=True):
+        row_positions = _place_rows(canvas, lines, groups)
+        for line, y in zip(lines, row_positions, strict=True):
             canvas.text(_LABELS - 12, y + 4, truncate_text(line.label, 25), "ink mono small", "end")
-        wide = (WIDTH - _LABELS) / len(columns)
-        for place, column in enumerate(columns):
-            left = _LABELS + place * wide
-            _draw_column(canvas, column, (left, wide - _VALUE - 8, height), lines, (places, colour or study.colour))
+        column_width = (WIDTH - _LABELS) / len(columns)
+        for column_index, column in enumerate(columns):
+            left = _LABELS + column_index * column_width
+            _draw_column(
+                canvas,
+                column,
+                (left, column_width - _VALUE - 8, height),
+                lines,
+                (row_positions, colour or study.colour),
+            )
         return canvas.render()
 
     return draw
 
 
 def _place_rows(canvas: Canvas, lines: Sequence[ReportRow], groups: Sequence[str]) -> list[float]:
-    """The height of every line; the names of the bases are written above theirs."""
-    places, y = [], _TOP - 14
-    seen: set[str] = set()
+    """Draw the names of the bases above their lines; return the y of every line."""
+    row_positions, y = [], _TOP - 14
+    groups_seen: set[str] = set()
     for line in lines:
-        if line.group not in seen:
-            seen.add(line.group)
+        if line.group not in groups_seen:
+            groups_seen.add(line.group)
             y += _HEAD
             canvas.text(14, y - 4, truncate_text(line.group, 90), "ink strong")
         y += _ROW
-        places.append(y - 4)
-    assert len(seen) == len(groups)
-    return places
+        row_positions.append(y - 4)
+    assert len(groups_seen) == len(groups)
+    return row_positions
 
 
 def _draw_column(
@@ -187,16 +200,16 @@ def _draw_column(
     column: ChartColumn,
     size: tuple[float, float, float],
     lines: Sequence[ReportRow],
-    manner: tuple[Sequence[float], Callable[[ReportRow], str]],
+    layout: tuple[Sequence[float], Callable[[ReportRow], str]],
 ) -> None:
     left, width, bottom = size
-    places, colour = manner
+    row_positions, colour = layout
     values = [one for mark in column.marks if mark for one in (mark.value, mark.low, mark.high) if one is not None]
     reach = AxisRange.around(values or [0.0, 1.0], column.zero)
     frame = PlotFrame(canvas, left, _TOP, width, bottom - _TOP + 4, reach, AxisRange(0, 1))
     frame.axis_below(column.title, 6 if width > 300 else 4)
-    _draw_bands(frame, column, lines, places)
-    for line, mark, y in zip(lines, column.marks, places, strict=True):
+    _draw_bands(frame, column, lines, row_positions)
+    for line, mark, y in zip(lines, column.marks, row_positions, strict=True):
         if mark is None:
             continue
         shade = colour(line)
@@ -211,19 +224,25 @@ def _draw_column(
         canvas.text(frame.x(max(mark.value, mark.high or mark.value)) + 9, y + 4, mark.told, "ink small")
 
 
-def _draw_bands(frame: PlotFrame, column: ChartColumn, lines: Sequence[ReportRow], places: Sequence[float]) -> None:
-    """Behind the candidates that a base's run stands beside the interval of that run."""
+def _draw_bands(
+    frame: PlotFrame, column: ChartColumn, lines: Sequence[ReportRow], row_positions: Sequence[float]
+) -> None:
+    """Draw the interval of each base's run as a band behind the candidates that are compared with it."""
     for line, mark in zip(lines, column.marks, strict=True):
         if mark is None or mark.low is None or mark.high is None or not line.is_base:
             continue
-        stands = (line.group, line.home)
-        own = [y for other, y in zip(lines, places, strict=True) if (other.group, other.home) == stands]
+        group_key = (line.group, line.home)
+        band_positions = [
+            y for other, y in zip(lines, row_positions, strict=True) if (other.group, other.home) == group_key
+        ]
         x = frame.x(mark.low)
-        frame.canvas.rect(x, own[0] - 11, frame.x(mark.high) - x, own[-1] - own[0] + 22, "band")
+        frame.canvas.rect(
+            x, band_positions[0] - 11, frame.x(mark.high) - x, band_positions[-1] - band_positions[0] + 22, "band"
+        )
 
 
 def draw_loss_and_score(study: Study) -> Figure | None:
-    """Every trained candidate by final loss and score, one panel a base; None for fewer than two."""
+    """Draw trained candidates by final loss and score, one panel a base; None without a pair on one base."""
     groups = [(base, [line for line in lines if line in study.trained]) for base, lines in study.groups]
     groups = [(base, lines) for base, lines in groups if lines]
     lower, higher, even = _count_agreement([lines for _, lines in groups])
@@ -240,13 +259,13 @@ def draw_loss_and_score(study: Study) -> Figure | None:
         "(whiskers: 95 % Wilson intervals).",
     )
     canvas = Canvas(WIDTH, 300 * len(groups) + 4, to_plain_text(takeaway), to_plain_text(note))
-    for place, group in enumerate(groups):
-        _draw_scatter(canvas, study, group, 56 + 300 * place)
+    for panel_index, group in enumerate(groups):
+        _draw_scatter(canvas, study, group, 56 + 300 * panel_index)
     return Figure("loss-and-score.svg", takeaway, note, canvas.render())
 
 
 def _count_agreement(groups: Sequence[Sequence[ReportRow]]) -> tuple[int, int, int]:
-    """Pairs of one base where the lower loss has the higher score, the lower score, or the same in either."""
+    """Count pairs of one base where the lower loss has the higher score, the lower score, or where they tie."""
     lower = higher = even = 0
     for lines in groups:
         for one, other in combinations([line for line in lines if line.loss is not None], 2):
@@ -273,7 +292,7 @@ def _draw_scatter(canvas: Canvas, study: Study, group: tuple[str, Sequence[Repor
         if line.loss is not None:
             canvas.circle(frame.x(line.loss), frame.y(line.percent), 5, study.apart(line, "hollow"))
     recipes = dict.fromkeys((line.recipe, study.colour(line), study.apart(line, "hollow")) for line in lines)
-    for place, (recipe, colour, mark) in enumerate(recipes):
-        y = top + 12 + 19 * place
+    for index, (recipe, colour, mark) in enumerate(recipes):
+        y = top + 12 + 19 * index
         canvas.circle(WIDTH - 176, y - 4, 5, mark)
         canvas.text(WIDTH - 164, y, truncate_text(recipe or "", 22), f"{colour} strong")

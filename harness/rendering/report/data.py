@@ -1,4 +1,4 @@
-"""What a report is drawn from: one full row a candidate, with its training, its loss history and its base."""
+"""The data of a report: one full row a candidate, with its training, its loss history and its base."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from baseline_bench.results.completions import decompress_file
 from baseline_bench.results.entries import losses_path
 from baseline_bench.results.entry import Entry
 
-# The palette's colours in an order whose first five stay apart for people with protanopia and deuteranopia (simulated
+# The palette's colours; people with protanopia and deuteranopia can tell the first five apart (simulated
 # after Machado, Oliveira and Fernandes 2009: at least 10 in CIE76 on white and on dark; blue and violet are 4 apart).
 _COLOURS = (0, 5, 4, 2, 6, 3, 1, 7)
 _DISTINCT_COLOURS = 5
@@ -31,11 +31,11 @@ class ReportRow:
     Attributes:
         path: of its entry.
         group: the base that it is shown under; its own name for a base.
-        steps: its loss history; empty where no training of ours made it.
-        home: the file of the base's row that it stands beside, as on the board: scored in the same way; a base's is
-            its own; None where there is no such row.
-        again: a base that stands here a second time, since candidates were scored in another way.
-        gain: against that row; None for the base itself, and where there is none.
+        steps: its loss history; empty where bench did not train it.
+        home: the entry file of its base's run that was scored in the same way, as on the board; a base's own file;
+            None where there is no such run.
+        again: whether this is a further run of a base, because some candidates were scored in another way.
+        gain: the comparison with that run; None for the base itself, and where there is no such run.
         p: the exact test's p value, adjusted by Holm over every gain of the report.
     """
 
@@ -50,46 +50,46 @@ class ReportRow:
 
     @property
     def name(self) -> str:
-        """What the board calls it."""
+        """Return the name that the board shows."""
         return self.entry.result.candidate
 
     @property
     def is_base(self) -> bool:
-        """The model as it came, under whose name others stand."""
+        """Return whether this is the base itself, under whose name other rows are shown."""
         return self.name == self.group
 
     @property
     def title(self) -> str:
-        """Its name, unlike that of every other line."""
+        """Return a name that no other line has."""
         return f"{self.name}, again {self.entry.created}" if self.again else self.name
 
     @property
     def label(self) -> str:
-        """Its name under the heading of its base."""
+        """Return its name under the heading of its base."""
         if self.is_base:
             return f"base, again {self.entry.created[:10]}" if self.again else "base, as it came"
         return self.name.removeprefix(f"{self.group}+")
 
     @property
     def made(self) -> Candidate | None:
-        """Its training, where it was made by one of ours."""
+        """Return its training; None where bench did not train it."""
         training = self.entry.result.training
         return None if training is None else training.candidate
 
     @property
     def step(self) -> int | None:
-        """After which step its weights were kept; None for the last one, and for a base."""
+        """Return the step after which its weights were kept; None for the last step and for a base."""
         training = self.entry.result.training
         return None if training is None else training.step
 
     @property
     def recipe(self) -> str | None:
-        """The recipe's name, which gives a line its colour."""
+        """Return the recipe's name, which decides the colour of the line."""
         return None if self.made is None else self.made.recipe
 
     @property
     def loss(self) -> float | None:
-        """Mean training loss over the last tenth of the steps that made these weights, nats a supervised token."""
+        """Return the mean training loss over the last tenth of these weights' steps, in nats a supervised token."""
         if self.made is None:
             return None
         if self.step is None:
@@ -98,7 +98,7 @@ class ReportRow:
 
     @property
     def percent(self) -> float:
-        """Exact match."""
+        """Return the share of right items in percent."""
         self.entry.result.require_bits()
         return 100 * self.entry.result.counts.correct / self.entry.result.counts.total
 
@@ -114,48 +114,48 @@ class Study:
 
     @property
     def measure(self) -> str:
-        """What the share of right items is called on this board."""
+        """Return what the share of right items is called on this board."""
         return self.lines[0].entry.result.task.measure
 
     @property
     def right(self) -> Sentence:
-        """When an item counts as right."""
+        """Say when an item counts as right."""
         if (bar := self.lines[0].entry.result.task.bar) is None:
             return ("the answer read from the text equals the gold answer",)
         return ExternalName(bar[0]), " reaches ", ExternalName(bar[1])
 
     @property
     def groups(self) -> tuple[tuple[str, tuple[ReportRow, ...]], ...]:
-        """Every base with its lines, in order."""
+        """Return every base with its lines, in order."""
         names = dict.fromkeys(line.group for line in self.lines)
         return tuple((name, tuple(line for line in self.lines if line.group == name)) for name in names)
 
     @property
     def trained(self) -> tuple[ReportRow, ...]:
-        """The lines of finished trainings, weights kept on the way left out."""
+        """Return the lines of finished trainings, without the checkpoints on the way."""
         return tuple(line for line in self.lines if line.made is not None and line.step is None)
 
     @property
     def colours(self) -> dict[str, str]:
-        """A colour for each recipe, the same in every figure."""
+        """Return a colour for each recipe, the same in every figure."""
         return {recipe: f"series-{_COLOURS[place % 8]}" for place, recipe in enumerate(self._recipes)}
 
     @property
     def _recipes(self) -> list[str]:
         return sorted({line.recipe for line in self.lines if line.recipe is not None})
 
-    def apart(self, line: ReportRow, manner: str) -> str:
-        """The colour of a line, and that manner where somebody may not tell the colour from an earlier one."""
-        told = line.recipe is None or self._recipes.index(line.recipe) < _DISTINCT_COLOURS
-        return self.colour(line) if told else f"{self.colour(line)} {manner}"
+    def apart(self, line: ReportRow, style: str) -> str:
+        """Return the colour of a line, with `style` added where colour-blind readers may confuse it with another."""
+        is_distinct = line.recipe is None or self._recipes.index(line.recipe) < _DISTINCT_COLOURS
+        return self.colour(line) if is_distinct else f"{self.colour(line)} {style}"
 
     def colour(self, line: ReportRow) -> str:
-        """The colour of a line's recipe; muted for rows without one."""
+        """Return the colour of a line's recipe; muted for lines without a recipe."""
         return "muted" if line.recipe is None else self.colours[line.recipe]
 
 
 def gather_study(folder: Path, board: str, name: str, label: str | None, wanted: Sequence[str]) -> Study:
-    """The rows of a report: full, not retracted, of one task label, one for each candidate.
+    """Gather the rows of a report: full, not retracted, of one task label, one for each candidate.
 
     Args:
         folder: the leaderboards.
@@ -167,15 +167,19 @@ def gather_study(folder: Path, board: str, name: str, label: str | None, wanted:
     Raises:
         BenchError: there is nothing to show, or a wanted candidate has no such row.
     """
-    said = retractions.read_records(folder / board)
-    found = leaderboard.load_board(folder, board)
-    full = [row for row in found.rows if row.entry.result.selection.limit is None and said.retraction(row.file) is None]
+    records = retractions.read_records(folder / board)
+    loaded_board = leaderboard.load_board(folder, board)
+    full = [
+        row
+        for row in loaded_board.rows
+        if row.entry.result.selection.limit is None and records.retraction(row.file) is None
+    ]
     if label is None and full:
         label = max(full, key=_row_age).entry.result.task.label
     rows = [row for row in full if row.entry.result.task.label == label]
     if not rows:
         raise BenchError(f"{board} has no full row of {label or 'any task'}", "score a model first: bench baseline")
-    judged = compare_board(found)
+    judged = compare_board(loaded_board)
     shown = _use_compared_bases(_select_row_per_candidate(rows, wanted), judged, wanted)
     bases = {row.entry.result.candidate for row in rows if row.entry.result.training is None}
     lines = sorted((_build_report_row(folder / board, row, bases, judged) for row in shown), key=_sort_key)
@@ -187,7 +191,7 @@ def _row_age(row: Row) -> tuple[str, str]:
 
 
 def _select_row_per_candidate(rows: Sequence[Row], wanted: Sequence[str]) -> list[Row]:
-    """For each candidate the row that most others can be compared with, of those the newest."""
+    """Select each candidate's row that is comparable with most other rows; of several the newest."""
     names = sorted({row.entry.result.candidate for row in rows})
     for name in wanted:
         if name not in names:
@@ -206,17 +210,21 @@ def _select_row_per_candidate(rows: Sequence[Row], wanted: Sequence[str]) -> lis
 
 
 def _use_compared_bases(shown: Sequence[Row], judged: ComparedBoard, wanted: Sequence[str]) -> list[Row]:
-    """The rows, each base by the very runs that the others are compared with."""
-    used = {against.base.file: against.base for row in shown if (against := judged.against.get(row.file)) is not None}
-    kept = {file: base for file, base in used.items() if not wanted or base.entry.result.candidate in wanted}
-    names = {base.entry.result.candidate for base in kept.values()}
-    return [*(row for row in shown if row.entry.result.candidate not in names), *kept.values()]
+    """Replace each base's row by the runs of the base that the shown candidates are compared with."""
+    compared_bases = {
+        against.base.file: against.base for row in shown if (against := judged.against.get(row.file)) is not None
+    }
+    shown_bases = {
+        file: base for file, base in compared_bases.items() if not wanted or base.entry.result.candidate in wanted
+    }
+    names = {base.entry.result.candidate for base in shown_bases.values()}
+    return [*(row for row in shown if row.entry.result.candidate not in names), *shown_bases.values()]
 
 
 def _build_report_row(board: Path, row: Row, bases: Iterable[str], judged: ComparedBoard) -> ReportRow:
     path, result = board / row.file, row.entry.result
-    beside = losses_path(path)
-    history = tuple(parse_steps(decompress_file(beside))) if beside.is_file() else ()
+    losses_file = losses_path(path)
+    history = tuple(parse_steps(decompress_file(losses_file))) if losses_file.is_file() else ()
     home = judged.home.get(row.file)
     return ReportRow(
         path,
@@ -228,22 +236,22 @@ def _build_report_row(board: Path, row: Row, bases: Iterable[str], judged: Compa
 
 
 def _mark_repeated_bases(lines: Sequence[ReportRow]) -> list[ReportRow]:
-    """Of a base that stands more than once all but the first are said to stand again."""
+    """Mark all runs of a base but the first with `again`."""
     firsts = {line.group: line for line in reversed(lines) if line.is_base}
     return [replace(line, again=line.is_base and firsts[line.group] is not line) for line in lines]
 
 
 def _find_base_name(name: str, entry: Entry, bases: Iterable[str]) -> str:
-    """The base that a training names; for other rows the part of the name before a `+`, where that is a row."""
+    """Return the base of the training; for other rows the name's part before a `+`, where that is a base."""
     training = entry.result.training
     if training is not None and training.candidate is not None:
         return training.candidate.base.name
-    before = name.partition("+")[0]
-    return before if before in bases else name
+    prefix = name.partition("+")[0]
+    return prefix if prefix in bases else name
 
 
 def _add_gains(lines: Sequence[ReportRow], judged: ComparedBoard) -> list[ReportRow]:
-    """Every line with its gain over its base's row, p values adjusted by Holm over all of them."""
+    """Add each line's gain over its base's run, with p values adjusted by Holm over all gains."""
     bases = [judged.against.get(line.path.name) for line in lines]
     gains = [
         None if against is None else compare_entries(line.entry, against.base.entry)
@@ -257,7 +265,7 @@ def _add_gains(lines: Sequence[ReportRow], judged: ComparedBoard) -> list[Report
 
 
 def _sort_key(line: ReportRow) -> tuple[str, str, bool, str, int, int, str]:
-    """Under each base's name the lines of one of its runs, the earlier day first, that run itself on top."""
-    made = line.made
-    seed = -1 if made is None else made.seed
+    """Sort lines by base, then by run of that base, each run before its candidates, then by recipe, seed and step."""
+    candidate = line.made
+    seed = -1 if candidate is None else candidate.seed
     return line.group, line.home or "~", not line.is_base, line.recipe or "~", seed, line.step or 10**9, line.name

@@ -1,4 +1,4 @@
-"""The deck: a page of Markdown that says today's answer, shows the figures, and stands behind each finding."""
+"""Renders the report's README: the answer in three lines, the findings with their evidence, figures and all rows."""
 
 from collections.abc import Iterator, Sequence
 from statistics import fmean
@@ -42,7 +42,7 @@ NO_CHECKPOINTS = (
 
 
 def summarise_study(study: Study, findings: Sequence[ReportedClaim]) -> tuple[Sentence, Sentence, Sentence]:
-    """Today's answer in three lines: the highest score, all candidates, the hypotheses."""
+    """Summarise the study in three lines: the highest score, all candidates, the hypotheses."""
     return (
         _describe_highest_row(study),
         (*summarise_outcomes(study), " (exact McNemar, Holm over all of them)."),
@@ -51,12 +51,12 @@ def summarise_study(study: Study, findings: Sequence[ReportedClaim]) -> tuple[Se
 
 
 def _describe_highest_row(study: Study) -> Sentence:
-    """The highest row with its doubt, and that it was looked for."""
+    """Describe the highest row, with its interval and the number of rows it was selected from."""
     best = max(study.lines, key=lambda line: (line.percent, line.gain is not None))
     counts = best.entry.result.counts
     low, high = wilson_interval(counts.correct, counts.total)
     ties = sum(line.percent == best.percent for line in study.lines)
-    beside = f", as {format_count(ties - 1, 'other row does', 'other rows do')}" if ties > 1 else ""
+    ties_text = f", as {format_count(ties - 1, 'other row does', 'other rows do')}" if ties > 1 else ""
     start: Sentence = (
         f"Highest of {format_count(len(study.lines), 'row')}: ",
         ExternalName(best.name),
@@ -64,34 +64,34 @@ def _describe_highest_row(study: Study) -> Sentence:
         f"{100 * high:.1f}]",
     )
     if best.gain is None:
-        return (*start, f"{beside}{_describe_seeds(study, best)}.")
+        return (*start, f"{ties_text}{_describe_seeds(study, best)}.")
     gain = best.gain
     least, most = map(format_points, gain.interval)
-    told = f"{format_points(gain.pairs.difference)} points [{least}, {most}] against its base"
-    return (*start, f"{beside}; {told}{_describe_seeds(study, best)}.")
+    gain_text = f"{format_points(gain.pairs.difference)} points [{least}, {most}] against its base"
+    return (*start, f"{ties_text}; {gain_text}{_describe_seeds(study, best)}.")
 
 
 def _describe_seeds(study: Study, best: ReportRow) -> str:
-    """What the recipe of the highest row does on the whole, since the luckiest of its seeds is what was found."""
-    alike = [line for line in study.trained if (line.home, line.recipe) == (best.home, best.recipe)]
-    if best.made is None or len(alike) < MIN_SEEDS:
+    """Give the mean over the seeds of the highest row's recipe, since the highest row is its luckiest seed."""
+    seed_rows = [line for line in study.trained if (line.home, line.recipe) == (best.home, best.recipe)]
+    if best.made is None or len(seed_rows) < MIN_SEEDS:
         return ""
     return (
-        f"; {format_count(len(alike), 'seed')} of its recipe have a mean of "
-        f"{fmean(line.percent for line in alike):.2f} %"
+        f"; {format_count(len(seed_rows), 'seed')} of its recipe have a mean of "
+        f"{fmean(line.percent for line in seed_rows):.2f} %"
     )
 
 
 def render_readme(
-    study: Study, findings: Sequence[ReportedClaim], figures: Sequence[Figure], again: str, board: str
+    study: Study, findings: Sequence[ReportedClaim], figures: Sequence[Figure], command: str, board: str
 ) -> str:
-    """The whole README.
+    """Render the whole README.
 
     Args:
         study: the rows.
         findings: the judged hypotheses, in the order of their file.
-        figures: those that there are.
-        again: the command that makes the report.
+        figures: the figures that could be drawn.
+        command: the command that makes the report.
         board: the link to the board's page.
     """
     lines = enumerate(summarise_study(study, findings), 1)
@@ -109,7 +109,7 @@ def render_readme(
         _render_table(study),
         _HOW_TO_READ.format(measure=study.measure, right=to_markdown(study.right)),
         "## Again",
-        f"The same entries give the same bytes:\n\n```\n{again}\n```",
+        f"The same entries give the same bytes:\n\n```\n{command}\n```",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -166,7 +166,7 @@ def _row_cells(line: ReportRow) -> Iterator[str]:
 
 
 def format_base_comparison(line: ReportRow) -> tuple[str, str]:
-    """(difference from the base in points with its interval, Holm p), or dashes where there is none."""
+    """Format (difference from the base in points with its interval, Holm p), or dashes where there is none."""
     if line.gain is None or line.p is None:
         return UNKNOWN_MARK, UNKNOWN_MARK
     low, high = map(format_points, line.gain.interval)

@@ -1,4 +1,4 @@
-"""What a report says of each hypothesis: its verdict, and the evidence one line a contrast."""
+"""Judges the hypotheses of a report: the verdict of each, and its evidence with one line a contrast."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from baseline_bench.rendering.report.safe_text import ExternalName, ReviewedText
 from baseline_bench.results import retractions
 
 ClaimStatus = Literal["holds", "fails", "open", "late"]
-# The order in which they are said: what speaks against a hypothesis first.
+# The order in which verdicts are listed: those against a hypothesis first.
 _VERDICT_ORDER = (
     "refuted",
     "mixed",
@@ -36,10 +36,10 @@ class ReportedClaim:
     """A judged hypothesis.
 
     Attributes:
-        kind: how it came out, for its colour; "late" where it is supported, but not shown to be older than its runs.
+        kind: its colour on the page; "late" where it is supported but not shown to be older than its runs.
         word: the verdict in one word or two.
         verdict: the verdict with the number of contrasts behind it.
-        published: what was reported before this repository's runs.
+        published: what others reported before this repository's runs.
         evidence: one sentence a contrast.
     """
 
@@ -53,42 +53,42 @@ class ReportedClaim:
 
 @dataclass(frozen=True, slots=True)
 class ReportedClaims:
-    """A judged claims file: the task version it is of, and its findings; None and nothing where there is no file."""
+    """A judged claims file: its task version and findings; None and empty where there is no file."""
 
     task: str | None
     findings: tuple[ReportedClaim, ...]
 
 
 def judge_claims_file(leaderboards: Path, board: str, name: str, wanted: bool) -> ReportedClaims:
-    """Judge a claims file over a board's entries, all of them, whichever rows a report shows.
+    """Judge a claims file over all entries of a board, whichever rows the report shows.
 
     Args:
-        leaderboards: the folder; claims lie in `claims/` there.
-        board: whose entries.
+        leaderboards: the folder; it has the claims files in `claims/`.
+        board: the board with the entries.
         name: of the claims file.
-        wanted: an absent file, or one of another board, is an error.
+        wanted: whether an absent file, or one of another board, is an error.
 
     Raises:
-        BenchError: the file is no sound claims file, or it is wanted and not there or not of this board.
+        BenchError: the claims file is faulty; or it is wanted, and absent or about another board.
     """
     path = leaderboards / "claims" / f"{name}.toml"
     if not path.is_file():
         if wanted:
             raise BenchError(f"no claims file {path}", "give the name of a file of leaderboards/claims")
         return ReportedClaims(None, ())
-    told = files.read_claims(path)
-    if told.board != board:
+    claims = files.read_claims(path)
+    if claims.board != board:
         if wanted:
-            raise BenchError(f"{path.name} is about the board {told.board!r}", f"give --board {told.board}")
+            raise BenchError(f"{path.name} is about the board {claims.board!r}", f"give --board {claims.board}")
         return ReportedClaims(None, ())
     rows = leaderboard.load_board(leaderboards, board).rows
     retracted = {one.entry for one in retractions.read_records(leaderboards / board).retractions}
-    found = judge.judge_claims(told, rows, lambda: registration.find_registration(path, told), retracted)
-    return ReportedClaims(None if told.source else told.task, tuple(map(_report_claim, found.findings)))
+    judged_claims = judge.judge_claims(claims, rows, lambda: registration.find_registration(path, claims), retracted)
+    return ReportedClaims(None if claims.source else claims.task, tuple(map(_report_claim, judged_claims.findings)))
 
 
 def tally_claims(findings: Sequence[ReportedClaim]) -> Sentence:
-    """How many hypotheses came out how."""
+    """Count the hypotheses by verdict."""
     if not findings:
         return ("No hypothesis was written down before these runs.",)
     counts = Counter((finding.word, finding.kind == "late") for finding in findings)
@@ -101,27 +101,27 @@ def tally_claims(findings: Sequence[ReportedClaim]) -> Sentence:
     return (f"Of {format_count(len(findings), 'hypothesis', 'hypotheses')}: {', '.join(parts)}.",)
 
 
-def _report_claim(found: judge.JudgedClaim) -> ReportedClaim:
-    word = found.verdict
+def _report_claim(judged_claim: judge.JudgedClaim) -> ReportedClaim:
+    word = judged_claim.verdict
     kind = _STATUS_BY_VERDICT.get(word, "open")
-    late = f"; {found.late} not shown to be older than their runs" if found.late else ""
+    late = f"; {judged_claim.late} not shown to be older than their runs" if judged_claim.late else ""
     return ReportedClaim(
-        hypothesis=(ReviewedText(found.claim.hypothesis[:1].upper() + found.claim.hypothesis[1:]),),
-        kind="late" if kind == "holds" and found.late else kind,
+        hypothesis=(ReviewedText(judged_claim.claim.hypothesis[:1].upper() + judged_claim.claim.hypothesis[1:]),),
+        kind="late" if kind == "holds" and judged_claim.late else kind,
         word=word,
-        verdict=(f"{word.capitalize()}{_format_verdict_counts(found)}{late}",),
-        published=("Published before: ", ReviewedText(found.claim.published), "."),
-        evidence=tuple(map(_describe_contrast, found.judged)),
+        verdict=(f"{word.capitalize()}{_format_verdict_counts(judged_claim)}{late}",),
+        published=("Published before: ", ReviewedText(judged_claim.claim.published), "."),
+        evidence=tuple(map(_describe_contrast, judged_claim.judged)),
     )
 
 
-def _format_verdict_counts(found: judge.JudgedClaim) -> str:
-    """How many contrasts came out how, where the one word for all of them does not say it."""
-    of, counts = len(found.judged), found.counted
+def _format_verdict_counts(judged_claim: judge.JudgedClaim) -> str:
+    """Count the contrasts by verdict; all equal ones as "in 3 of 3 contrasts"."""
+    total, counts = len(judged_claim.judged), judged_claim.counted
     if len(counts) == 1:
-        return f" in {of} of {format_count(of, 'contrast')}"
-    told = sorted(counts.items(), key=lambda one: _VERDICT_ORDER.index(one[0]))
-    return f": of {format_count(of, 'contrast')} " + ", ".join(f"{count} {word}" for word, count in told)
+        return f" in {total} of {format_count(total, 'contrast')}"
+    sorted_counts = sorted(counts.items(), key=lambda one: _VERDICT_ORDER.index(one[0]))
+    return f": of {format_count(total, 'contrast')} " + ", ".join(f"{count} {word}" for word, count in sorted_counts)
 
 
 def _describe_contrast(judged: JudgedContrast) -> Sentence:
@@ -135,20 +135,28 @@ def _describe_contrast(judged: JudgedContrast) -> Sentence:
 
 
 def _describe_evidence(judged: JudgedContrast, evidence: ContrastEvidence) -> str:
-    """The numbers that a contrast's test looks at."""
+    """Describe the numbers that a contrast's test compares."""
     if isinstance(judged.contrast, RatioTest) and evidence.measured is not None:
         one, other = evidence.measured
         return (
             f"{one:,.1f} and {other:,.1f} samples a second, {one / other:.2f} times, "
             f"at most {judged.contrast.at_most:.2f} was said"
         )
-    (right, total), (others, asked) = evidence.counts
+    (right, total), (other_right, other_total) = evidence.counts
     low, high = map(format_points, evidence.interval)
     gap = f"{format_points(evidence.difference)} points [{low}, {high}]"
-    counted = f"{right:,} and {others:,} of {total:,}" if total == asked else f"{right} of {total}, {others} of {asked}"
-    told = f"{counted} right, {gap}"
+    counted = (
+        f"{right:,} and {other_right:,} of {total:,}"
+        if total == other_total
+        else f"{right} of {total}, {other_right} of {other_total}"
+    )
+    evidence_text = f"{counted} right, {gap}"
     if isinstance(judged.contrast, LossTest) and evidence.measured is not None:
-        told = f"loss {evidence.measured[0]:.3f} and {evidence.measured[1]:.3f}; {told}"
-        return told if evidence.p is None else f"{told}, p {format_p_value(evidence.p)}"
+        evidence_text = f"loss {evidence.measured[0]:.3f} and {evidence.measured[1]:.3f}; {evidence_text}"
+        return evidence_text if evidence.p is None else f"{evidence_text}, p {format_p_value(evidence.p)}"
     test = "Boschloo" if isinstance(judged.contrast, CountsTest) else "exact McNemar"
-    return told if judged.adjusted is None else f"{told}, {test}, Holm p {format_p_value(judged.adjusted)}"
+    return (
+        evidence_text
+        if judged.adjusted is None
+        else f"{evidence_text}, {test}, Holm p {format_p_value(judged.adjusted)}"
+    )

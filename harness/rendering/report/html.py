@@ -1,7 +1,7 @@
-"""One self-contained page of HTML: the deck's findings and figures, and every answer of every row to browse.
+"""Renders one self-contained HTML page: the README's findings and figures, and every answer of every row to browse.
 
-Nothing is fetched, and nothing from a model or a name is ever markup: texts written here are escaped, and those that
-the script shows are set as text.
+The page fetches nothing, and text from a model or a name is never markup: texts written here are escaped, and the
+script sets its texts as text.
 """
 
 import base64
@@ -30,9 +30,9 @@ _STYLE_PATTERN = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 
 
 def render_page(
-    study: Study, findings: Sequence[ReportedClaim], figures: Sequence[Figure], reading: ReportCompletions, again: str
+    study: Study, findings: Sequence[ReportedClaim], figures: Sequence[Figure], reading: ReportCompletions, command: str
 ) -> str:
-    """The whole page; `again` is the command that makes it. It works from a file, without a network."""
+    """Render the whole page; `command` is what makes the report. The page works from a file, without a network."""
     style = (_HERE / "page.css").read_text(encoding="utf-8") + _collect_style(figures)
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     template = Template((_HERE / "page.html").read_text(encoding="utf-8"))
@@ -47,15 +47,15 @@ def render_page(
         rows=len(study.lines),
         answer="".join(f"<li>{to_html(sentence)}</li>" for sentence in summarise_study(study, findings)),
         findings="".join(map(_render_claim, findings)) or "<p>No claims file was judged.</p>",
-        figures="".join(_render_figure(place, figure) for place, figure in enumerate(figures))
+        figures="".join(_render_figure(index, figure) for index, figure in enumerate(figures))
         + _explain_absent_figures(figures),
         table="".join(_render_group(base, lines) for base, lines in study.groups),
         questions="" if reading.with_questions else _QUESTIONS_OMITTED.format(name=escape(study.name)),
-        again=escape(again),
+        again=escape(command),
         style=style,
         script=script,
         data=_encode_json(_build_page_data(study, reading)),
-        packed="".join(_render_data_block(place, one) for place, one in enumerate(reading.answers)),
+        packed="".join(_render_data_block(index, completions) for index, completions in enumerate(reading.answers)),
     )
 
 
@@ -70,16 +70,16 @@ def _hash_for_policy(text: str) -> str:
 
 
 def _collect_style(figures: Sequence[Figure]) -> str:
-    """The style that the figures share, once, and only for what is drawn in them."""
+    """Collect the figures' styles, each once."""
     styles = dict.fromkeys(style for figure in figures for style in _STYLE_PATTERN.findall(figure.svg))
     return "".join(f"\n{style}" for style in styles)
 
 
-def _render_figure(place: int, figure: Figure) -> str:
+def _render_figure(index: int, figure: Figure) -> str:
     svg = _STYLE_PATTERN.sub("", figure.svg)
     for part in ("title", "desc"):
-        svg = svg.replace(f'<{part} id="{part}">', f'<{part} id="figure-{place}-{part}">', 1)
-    svg = svg.replace('"title desc"', f'"figure-{place}-title figure-{place}-desc"', 1)
+        svg = svg.replace(f'<{part} id="{part}">', f'<{part} id="figure-{index}-{part}">', 1)
+    svg = svg.replace('"title desc"', f'"figure-{index}-title figure-{index}-desc"', 1)
     return (
         f'<figure><h3>{to_html(figure.takeaway)}</h3><div class="scroll" tabindex="0">{svg}</div>'
         f"<figcaption>{to_html(figure.note)}</figcaption></figure>"
@@ -114,18 +114,18 @@ def _render_row(line: ReportRow) -> str:
     marks = line.entry.result.marks
     warned = f", warned: {escape(make_visible(', '.join(marks)))}" if marks else ""
     name = f'<th scope="row"><code>{escape(make_visible(line.label))}</code>{warned}</th>'
-    return f"<tr>{name}{''.join(f'<td>{escape(one)}</td>' for one in cells)}</tr>"
+    return f"<tr>{name}{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
 
 
-def _render_data_block(place: int, answers: GradedCompletions) -> str:
-    """A block of data, which no browser runs; base64 has no character that could end it."""
-    return f'<script type="text/plain" id="packed-{place}">{base64.b64encode(answers.packed).decode()}</script>\n'
+def _render_data_block(index: int, answers: GradedCompletions) -> str:
+    """Render a block of data, which no browser runs; base64 has no character that could end it."""
+    return f'<script type="text/plain" id="packed-{index}">{base64.b64encode(answers.packed).decode()}</script>\n'
 
 
 def _encode_json(value: Any) -> str:
-    """JSON that cannot end its script element, nor open a comment in it: no <, > or & stands in it."""
-    told = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return told.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    """Encode JSON without <, > and &, so that it cannot end its script element or open a comment in it."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _build_page_data(study: Study, reading: ReportCompletions) -> dict[str, Any]:
@@ -134,9 +134,9 @@ def _build_page_data(study: Study, reading: ReportCompletions) -> dict[str, Any]
         "golds": [item.gold for item in reading.items],
         "questions": [item.question for item in reading.items] if reading.with_questions else None,
     }
-    files = {line.path.name: place for place, line in enumerate(study.lines)}
-    told = zip(study.lines, reading.answers, strict=True)
-    rows = [_build_row_data(line, answers, files.get(line.home or "")) for line, answers in told]
+    files = {line.path.name: index for index, line in enumerate(study.lines)}
+    lines_with_answers = zip(study.lines, reading.answers, strict=True)
+    rows = [_build_row_data(line, answers, files.get(line.home or "")) for line, answers in lines_with_answers]
     return {"items": items, "rows": rows, "pairs": _compare_all_pairs(study.lines)}
 
 
@@ -155,20 +155,23 @@ def _build_row_data(line: ReportRow, answers: GradedCompletions, base: int | Non
 
 
 def _compare_all_pairs(lines: Sequence[ReportRow]) -> dict[str, Any]:
-    """For every two rows the difference in points, its interval and exact p; or why they cannot be compared."""
-    told: dict[str, Any] = {}
-    for (one, first), (other, second) in combinations(enumerate(lines), 2):
-        why = explain_incomparability(first.entry, second.entry)
-        if why is None:
-            found = compare_entries(first.entry, second.entry)
-            numbers = (100 * found.pairs.difference, 100 * found.interval.low, 100 * found.interval.high)
-            told[f"{one}-{other}"] = [*(round(number, 6) for number in numbers), round_p_value(found.p)]
+    """Return for each two rows the difference in points, its interval and exact p; or why they are incomparable."""
+    pairs: dict[str, Any] = {}
+    for (first_index, first), (second_index, second) in combinations(enumerate(lines), 2):
+        reason = explain_incomparability(first.entry, second.entry)
+        if reason is None:
+            comparison = compare_entries(first.entry, second.entry)
+            numbers = (100 * comparison.pairs.difference, 100 * comparison.interval.low, 100 * comparison.interval.high)
+            pairs[f"{first_index}-{second_index}"] = [
+                *(round(number, 6) for number in numbers),
+                round_p_value(comparison.p),
+            ]
         else:
-            told[f"{one}-{other}"] = why
-    return told
+            pairs[f"{first_index}-{second_index}"] = reason
+    return pairs
 
 
 def round_p_value(p: float) -> float:
-    """Three digits, on the same side of 5 % as the p value: the page's verdict for two rows is read off them."""
-    told = float(f"{p:.3g}")
-    return told if (told < ALPHA) == (p < ALPHA) else 0.0499
+    """Round to three digits, on the same side of 5 % as before: the page derives the outcome from the rounded value."""
+    rounded = float(f"{p:.3g}")
+    return rounded if (rounded < ALPHA) == (p < ALPHA) else 0.0499

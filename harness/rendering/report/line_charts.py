@@ -1,4 +1,4 @@
-"""Figures over training steps: the loss of every candidate, and accuracy beside loss for weights kept on the way."""
+"""Draws figures over training steps: the loss of every candidate, and accuracy with loss for checkpoints."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -24,40 +24,40 @@ _WINDOW_DIVISOR = 20  # the window of a curve is this part of the steps
 
 
 def choose_window(steps: Sequence[Step]) -> int:
-    """Over how many steps a curve is averaged: a twentieth of them, at least one."""
+    """Return over how many steps a curve is averaged: a twentieth of them, at least one."""
     return max(1, len(steps) // _WINDOW_DIVISOR)
 
 
 def smooth_losses(steps: Sequence[Step]) -> list[Point]:
-    """(middle step, mean loss) of every whole window, each step weighted by its supervised tokens."""
-    wide = choose_window(steps)
-    total = sum(step.loss * step.supervised for step in steps[:wide])
-    tokens = sum(step.supervised for step in steps[:wide])
-    points = [((steps[0].number + steps[wide - 1].number) / 2, total / tokens)] if steps else []
-    for gone, come in zip(steps, steps[wide:], strict=False):
-        total += come.loss * come.supervised - gone.loss * gone.supervised
-        tokens += come.supervised - gone.supervised
-        points.append(((gone.number + 1 + come.number) / 2, total / tokens))
+    """Return (middle step, mean loss) of every whole window, each step weighted by its supervised tokens."""
+    window = choose_window(steps)
+    total = sum(step.loss * step.supervised for step in steps[:window])
+    tokens = sum(step.supervised for step in steps[:window])
+    points = [((steps[0].number + steps[window - 1].number) / 2, total / tokens)] if steps else []
+    for leaving, entering in zip(steps, steps[window:], strict=False):
+        total += entering.loss * entering.supervised - leaving.loss * leaving.supervised
+        tokens += entering.supervised - leaving.supervised
+        points.append(((leaving.number + 1 + entering.number) / 2, total / tokens))
     return points
 
 
 def draw_losses(study: Study) -> Figure | None:
-    """Training loss by step, one line a candidate, one panel a base; None where no loss was kept."""
+    """Draw training loss by step, one line a candidate, one panel a base; None where no loss was kept."""
     panels = [(base, [line for line in lines if line.steps and line.step is None]) for base, lines in study.groups]
     panels = [(base, lines) for base, lines in panels if lines]
     if not panels:
         return None
     takeaway = _summarise_losses([line for _, lines in panels for line in lines])
     windows = sorted({choose_window(line.steps) for _, lines in panels for line in lines})
-    wide = " or ".join(f"{one:,}" for one in windows)
+    window_text = " or ".join(f"{window:,}" for window in windows)
     note: Sentence = (
-        f"Each point is the mean over {wide} steps, weighted by supervised tokens. Losses of different bases (other "
-        "tokenizers) and of different data (main, socratic) are means over different tokens: compare lines of one base "
-        "and one data set.",
+        f"Each point is the mean over {window_text} steps, weighted by supervised tokens. Losses of different bases "
+        "(other tokenizers) and of different data (main, socratic) are means over different tokens: compare lines of "
+        "one base and one data set.",
     )
     canvas = Canvas(WIDTH, 44 + len(panels) * (_PANEL + _GAP) - 30, to_plain_text(takeaway), to_plain_text(note))
-    for place, (base, lines) in enumerate(panels):
-        _draw_panel(canvas, study, (base, lines), 56 + place * (_PANEL + _GAP))
+    for panel_index, (base, lines) in enumerate(panels):
+        _draw_panel(canvas, study, (base, lines), 56 + panel_index * (_PANEL + _GAP))
     return Figure("loss.svg", takeaway, note, canvas.render())
 
 
@@ -90,31 +90,33 @@ def _draw_panel(canvas: Canvas, study: Study, group: tuple[str, Sequence[ReportR
 
 
 def _draw_labels(frame: PlotFrame, study: Study, drawn: Sequence[tuple[ReportRow, Sequence[Point]]]) -> None:
-    """One label a recipe at the right end, at the mean height of where its curves end."""
+    """Draw one label a recipe at the right end, at the mean height of its curves' ends."""
     ends: list[tuple[float, str, ReportRow]] = []
-    for recipe, several in groupby(sorted(drawn, key=lambda one: one[0].recipe or ""), key=lambda one: one[0].recipe):
-        group = list(several)
+    for recipe, recipe_lines in groupby(
+        sorted(drawn, key=lambda one: one[0].recipe or ""), key=lambda one: one[0].recipe
+    ):
+        group = list(recipe_lines)
         value = sum(curve[-1][1] for _, curve in group) / len(group)
         seeds = "" if len(group) == 1 else f" ({format_count(len(group), 'run')})"
         ends.append((value, f"{truncate_text(recipe or '', 16)}{seeds}", group[0][0]))
     wanted = [frame.y(value) for value, _, _ in ends]
-    places = spread_labels(wanted, 15, frame.top + 4, frame.top + frame.height)
+    positions = spread_labels(wanted, 15, frame.top + 4, frame.top + frame.height)
     right = frame.left + frame.width
-    for (_, label, line), place, own in zip(ends, places, wanted, strict=True):
+    for (_, label, line), position, own in zip(ends, positions, wanted, strict=True):
         colour = study.colour(line)
-        frame.canvas.line(right - 6, own, right + 10, place, f"{colour} faint")
-        frame.canvas.text(right + 14, place + 4, label, f"{colour} strong")
+        frame.canvas.line(right - 6, own, right + 10, position, f"{colour} faint")
+        frame.canvas.text(right + 14, position + 4, label, f"{colour} strong")
 
 
 def _thin_points(points: list[Point]) -> list[Point]:
-    """At most about two hundred points, the last among them."""
+    """Keep about two hundred points, with the last one."""
     every = max(1, len(points) // _MAX_POINTS)
-    kept = points[::every]
-    return kept if kept[-1] == points[-1] else [*kept, points[-1]]
+    thinned = points[::every]
+    return thinned if thinned[-1] == points[-1] else [*thinned, points[-1]]
 
 
 def draw_checkpoints(study: Study) -> Figure | None:
-    """Accuracy by step beside loss by step; None where no weights kept on the way were scored."""
+    """Draw accuracy by step above loss by step; None where no checkpoints were scored."""
     runs = _group_runs(study)
     if not runs:
         return None
@@ -125,18 +127,18 @@ def draw_checkpoints(study: Study) -> Figure | None:
     )
     height = 2 * (_PANEL - 40)
     canvas = Canvas(WIDTH, 40 + len(runs) * (height + 150), to_plain_text(takeaway), to_plain_text(note))
-    for place, lines in enumerate(runs):
-        _draw_run(canvas, study, lines, 60 + place * (height + 150))
+    for run_index, lines in enumerate(runs):
+        _draw_run(canvas, study, lines, 60 + run_index * (height + 150))
     return Figure("checkpoints.svg", takeaway, note, canvas.render())
 
 
 def _group_runs(study: Study) -> list[list[ReportRow]]:
-    """The lines of every training of which weights were kept and scored, by step, the last ones at the end."""
-    found: dict[tuple[str, str, int], list[ReportRow]] = {}
+    """Group the lines of every training with scored checkpoints, sorted by step."""
+    runs: dict[tuple[str, str, int], list[ReportRow]] = {}
     for line in study.lines:
         if line.made is not None and line.steps:
-            found.setdefault((line.group, line.made.recipe, line.made.seed), []).append(line)
-    return [sorted(lines, key=_find_step) for lines in found.values() if any(line.step is not None for line in lines)]
+            runs.setdefault((line.group, line.made.recipe, line.made.seed), []).append(line)
+    return [sorted(lines, key=_find_step) for lines in runs.values() if any(line.step is not None for line in lines)]
 
 
 def _find_step(line: ReportRow) -> int:
@@ -144,7 +146,7 @@ def _find_step(line: ReportRow) -> int:
 
 
 def _summarise_checkpoints(runs: Sequence[Sequence[ReportRow]]) -> Sentence:
-    """Where each run's score was highest; with several runs, of how many that was at the end."""
+    """Say where the run's score was highest; of several runs, how many were highest at the end."""
     if len(runs) == 1:
         best, last = max(runs[0], key=lambda line: (line.percent, -_find_step(line))), runs[0][-1]
         start: Sentence = (
@@ -153,9 +155,16 @@ def _summarise_checkpoints(runs: Sequence[Sequence[ReportRow]]) -> Sentence:
         )
         if best is last or explain_incomparability(best.entry, last.entry) is not None:
             return start
-        found = compare_entries(best.entry, last.entry)
-        told = f"{classify_outcome(found.pairs, found.p)} than" if found.p < ALPHA else "not resolved against"
-        return (*start, f": {told} its last step's {last.percent:.1f} % (exact McNemar p {format_p_value(found.p)})")
+        comparison = compare_entries(best.entry, last.entry)
+        outcome_text = (
+            f"{classify_outcome(comparison.pairs, comparison.p)} than"
+            if comparison.p < ALPHA
+            else "not resolved against"
+        )
+        return (
+            *start,
+            f": {outcome_text} its last step's {last.percent:.1f} % (exact McNemar p {format_p_value(comparison.p)})",
+        )
     ends = sum(max(lines, key=lambda line: line.percent).percent <= lines[-1].percent for lines in runs)
     return (f"In {ends} of {format_count(len(runs), 'run')} no step scored higher than the last one",)
 

@@ -1,4 +1,4 @@
-"""Sentences of our own words with names from outside in them, spelled for plain text, Markdown and HTML alike."""
+"""Sentences that mix bench's own words with names from outside, rendered safely as plain text, Markdown or HTML."""
 
 import re
 from collections.abc import Sequence
@@ -17,24 +17,24 @@ class ExternalName:
 
 @dataclass(frozen=True, slots=True)
 class ReviewedText:
-    """Words from a file that people wrote and reviewed, such as a hypothesis; shown as words and no markup."""
+    """Text from a file that people wrote and reviewed, such as a hypothesis; shown as text, never as markup."""
 
     text: str
 
 
-# Parts that follow one another; a str is written by us and holds no markup.
+# A sentence is a tuple of parts; a str is text of bench itself and holds no markup.
 SentencePart = str | ExternalName | ReviewedText
 Sentence = tuple[SentencePart, ...]
 _MARKUP = re.compile(r"([\\`*_\[\]<>#|~$&!{}@]|(?<=:)//|(?<=www)[.])")
 
 
 def to_plain_text(sentence: Sentence) -> str:
-    """For SVG titles and other places that know no markup; controls are spelled out."""
+    """Render for SVG titles and other places without markup; control characters are spelled out."""
     return "".join(part if isinstance(part, str) else make_visible(part.text) for part in sentence)
 
 
 def to_markdown(sentence: Sentence) -> str:
-    """For a page: names as code spans, which nothing inside can end; other words with every sign of markup escaped."""
+    """Render for Markdown: names as code spans that their text cannot end, reviewed text with all markup escaped."""
     return "".join(_part_to_markdown(part) for part in sentence)
 
 
@@ -45,7 +45,7 @@ def _part_to_markdown(part: SentencePart) -> str:
 
 
 def to_html(sentence: Sentence) -> str:
-    """For a page of HTML: everything escaped, names as code."""
+    """Render for HTML: everything escaped, names as code."""
     return "".join(_part_to_html(part) for part in sentence)
 
 
@@ -55,20 +55,20 @@ def _part_to_html(part: SentencePart) -> str:
 
 
 def join_names(names: Sequence[str]) -> Sentence:
-    """`a, b and c`."""
+    """Join names as `a, b and c`."""
     parts: list[SentencePart] = []
-    for place, name in enumerate(names):
-        if place:
-            parts.append(" and " if place == len(names) - 1 else ", ")
+    for index, name in enumerate(names):
+        if index:
+            parts.append(" and " if index == len(names) - 1 else ", ")
         parts.append(ExternalName(name))
     return tuple(parts)
 
 
 def format_count(count: int, one: str, many: str | None = None) -> str:
-    """`1 row`, `1,319 rows`."""
+    """Format a count as `1 row` or `1,319 rows`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def format_p_value(p: float) -> str:
-    """A p value with as many digits as a reader needs."""
+    """Format a p value with four decimals, or as below .0001."""
     return "< .0001" if p < 0.0001 else f"{p:.4f}".removeprefix("0")

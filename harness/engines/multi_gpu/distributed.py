@@ -1,8 +1,8 @@
-"""A generator made of several engines, each a process on a GPU of its own.
+"""Combine several engine processes, each on its own GPU, into one generator.
 
-Item i of what is asked goes to worker i mod N: it follows from the order of the questions alone, every worker gets as
-many as the others to within one, and neighbours of like length, as in a task sorted by difficulty, are spread over all.
-What a worker that ends has left unanswered is dealt to the others by the same rule.
+Item i goes to worker i mod N. This depends on the order of the items alone, gives all workers the same number of items
+to within one, and spreads neighbours of similar length (as in a task sorted by difficulty) over all workers. When a
+worker ends, its unanswered items go to the others by the same rule.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,11 +32,11 @@ from baseline_bench.engines.multi_gpu.workers import (
 
 
 class MultiGpuGenerator:
-    """A Generator made of workers that hold the same model.
+    """A Generator that distributes its work over workers that hold the same model.
 
     Args:
-        workers: loaded.
-        ready: what they told of themselves, all the same.
+        workers: each with the model loaded.
+        ready: what each reported after loading, the same for all.
         warn: takes one line for the user.
     """
 
@@ -57,7 +57,7 @@ class MultiGpuGenerator:
         Raises:
             BenchError: the last worker ended too.
         """
-        # An engine that fails while it generates is of no more use; the others may still finish.
+        # An engine that fails while it generates cannot be used again; the others may still finish.
         yield from self._shared(
             _DistributedCall("complete", (sampling, tuple(stop_ids)), self._warn, retires=True), requests
         )
@@ -71,22 +71,22 @@ class MultiGpuGenerator:
             worker.end(SHUTDOWN_SECONDS if worker in idle else 0.0)
         self._workers = []
 
-    def _shared(self, dealt: "_DistributedCall", items: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    def _shared(self, call: "_DistributedCall", items: Sequence[Any]) -> Iterator[tuple[str, Any]]:
         if not self._workers:
             raise ValueError("the engine is closed")
         try:
-            yield from dealt.run(items, self._workers)
+            yield from call.run(items, self._workers)
         finally:
-            # Whoever is busy still, since the caller went away, would answer the next question with this one's answers.
+            # If the caller stopped early, a busy worker would answer the next call with this one's answers.
             for worker in [worker for worker in self._workers if worker.busy]:
                 worker.end()
                 self._workers.remove(worker)
 
     def _all(self, what: str, *arguments: Any) -> list[Any]:
-        """What every worker answers.
+        """Send one call to every worker and return their answers.
 
         Raises:
-            BenchError: one refused or has ended, now or before.
+            BenchError: a worker refused, or has ended now or before.
         """
         if len(self._workers) < self._started:
             raise BenchError(f"{self._started - len(self._workers)} of {self._started} engines have ended", RUN_AGAIN)
@@ -96,39 +96,39 @@ class MultiGpuGenerator:
 
 
 class _ReloadableMultiGpuGenerator(MultiGpuGenerator):
-    """A fleet of engines that are Reloading."""
+    """A multi-GPU generator of engines that are ReloadableGenerators."""
 
     def reload(self, model: Model) -> None:
-        """Let every worker read the model's weights.
+        """Make every worker load the model's weights.
 
         Raises:
-            BenchError: one could not, or has ended.
+            BenchError: a worker could not, or has ended.
         """
         self._all("reload", model)
 
     def prompt_logprobs(self, sequences: Sequence[Sequence[int]]) -> Logprobs:
-        """What the first worker makes of them."""
+        """Return the first worker's log-probabilities."""
         return self.prompt_logprobs_of_each(sequences)[0]
 
     def prompt_logprobs_of_each(self, sequences: Sequence[Sequence[int]]) -> list[Logprobs]:
-        """What every worker makes of all of them: each is proved by itself."""
+        """Return every worker's log-probabilities of all sequences, so that each reload can be checked."""
         return self._all("prompt_logprobs", sequences)
 
 
 class _LogprobMultiGpuGenerator(MultiGpuGenerator):
-    """A fleet of engines that are Measuring."""
+    """A multi-GPU generator of engines that are LogprobGenerators."""
 
     def logprobs(self, rows: Sequence[TrainingExample]) -> Iterator[tuple[str, TokenLogprobs]]:
-        """Share the rows out as requests are.
+        """Distribute the rows as `complete` distributes requests.
 
         Raises:
-            BenchError: a worker cannot measure its rows, told when the others are done, or the last worker ended.
+            BenchError: a worker cannot measure its rows (raised after the others finish), or the last worker ended.
         """
         yield from self._shared(_DistributedCall("logprobs", (), self._warn, retires=False), rows)
 
 
 class _FullMultiGpuGenerator(_ReloadableMultiGpuGenerator, _LogprobMultiGpuGenerator):
-    """A fleet of engines that are both."""
+    """A multi-GPU generator of engines that are both."""
 
 
 _GENERATOR_CLASSES: Mapping[tuple[bool, bool], type[MultiGpuGenerator]] = {
@@ -140,12 +140,12 @@ _GENERATOR_CLASSES: Mapping[tuple[bool, bool], type[MultiGpuGenerator]] = {
 
 
 class MultiGpuStarter:
-    """How a fleet is started.
+    """A starter of the worker processes.
 
-    Its processes may begin before there is a model for them: what an engine imports takes as long as finding the model.
+    They may start before the model is known: an engine's imports take as long as resolving the model.
 
     Args:
-        engine: as `plugins.engine` knows it.
+        engine: its name, for `plugins.load_engine`.
         devices: the CUDA_VISIBLE_DEVICES of each worker; None leaves this process's.
         warn: takes one line for the user.
     """
@@ -157,21 +157,21 @@ class MultiGpuStarter:
         self._begun: list[EngineWorker] = []
 
     def begin(self) -> None:
-        """Start the processes, which load their libraries."""
+        """Start the processes, which import their libraries."""
         for number in range(len(self._begun), len(self._devices)):
             self._begun.append(EngineWorker(self._engine, (number, len(self._devices)), self._devices[number]))
 
     def load(self, model: Model, options: Any) -> MultiGpuGenerator:
-        """Start an engine in every one of the processes, all at the same time.
+        """Load the model in all processes at the same time.
 
         Args:
-            model: what all of them load.
+            model: the model that all load.
             options: the engine's own Options.
 
         Raises:
-            BenchError: one could not load it, or their settings came out unlike.
+            BenchError: a process could not load it, or their settings differ.
         """
-        # Not the Options themselves: of an engine that is a file each process has a class of its own.
+        # Not the Options object itself: each process imports an engine given as a file as a separate class.
         values = tuple((field.name, getattr(options, field.name)) for field in fields(options))
         try:
             self.begin()
@@ -191,7 +191,7 @@ class MultiGpuStarter:
         return _GENERATOR_CLASSES[first.reloads, first.measures](workers, first, self._warn)
 
     def close(self) -> None:
-        """End what has begun and holds no model yet; may be called twice."""
+        """End the processes that hold no model yet; may be called twice."""
         for worker in self._begun:
             worker.end()
         self._begun = []
@@ -200,13 +200,13 @@ class MultiGpuStarter:
 def build_starter(
     engine: str, options: Any, wanted: int | None, most: int, warn: Callable[[str], None]
 ) -> MultiGpuStarter | None:
-    """How this engine is started on this machine's GPUs; None where one engine in this very process will do.
+    """Build the starter for this engine on this machine's GPUs; None if one engine in this process is enough.
 
     Args:
-        engine: as `plugins.engine` knows it.
+        engine: its name, for `plugins.load_engine`.
         options: the engine's own Options.
         wanted: GPUs in all; None leaves it to the engine.
-        most: so many processes at most.
+        most: maximum number of processes.
         warn: takes one line for the user.
 
     Raises:
@@ -220,12 +220,12 @@ def build_starter(
 
 
 class _DistributedCall:
-    """One sharing out of items over workers.
+    """One call whose items are distributed over the workers.
 
     Args:
-        what: is asked of them, after the items with `arguments`.
+        what: the generator's method to call with the items and then `arguments`.
         warn: takes one line for the user.
-        retires: a worker that refuses is ended and its items go to the others; else its refusal is raised at the end.
+        retires: end a worker that refuses and give its items to the others; else raise its refusal at the end.
     """
 
     def __init__(self, what: str, arguments: tuple[Any, ...], warn: Callable[[str], None], *, retires: bool) -> None:
@@ -237,31 +237,31 @@ class _DistributedCall:
         self._next: dict[EngineWorker, list[Any]] = {}
         self._refusal: BenchError | None = None
 
-    def run(self, items: Sequence[Any], crew: list[EngineWorker]) -> Iterator[tuple[str, Any]]:
-        """Yield (id, what came of it) of every item; those that end leave the crew.
+    def run(self, items: Sequence[Any], workers: list[EngineWorker]) -> Iterator[tuple[str, Any]]:
+        """Yield (id, answer) of every item; remove workers that end from `workers`.
 
         Raises:
-            BenchError: the last of them ended, or one refused for good.
+            BenchError: the last worker ended, or one refused and `retires` is False.
         """
-        self._deal(items, crew)
-        while busy := [worker for worker in crew if worker.busy]:
-            for worker, said in receive_messages(busy):
-                if isinstance(said, ItemAnswered):
-                    del self._holds[worker][said.id]
-                    yield said.id, said.value
-                elif isinstance(said, RequestDone):
+        self._deal(items, workers)
+        while busy := [worker for worker in workers if worker.busy]:
+            for worker, message in receive_messages(busy):
+                if isinstance(message, ItemAnswered):
+                    del self._holds[worker][message.id]
+                    yield message.id, message.value
+                elif isinstance(message, RequestDone):
                     self._begin(worker)
-                elif isinstance(said, RequestRefused) and not self._retires:
-                    self._refusal = self._refusal or BenchError(said.what, said.way_out)
+                elif isinstance(message, RequestRefused) and not self._retires:
+                    self._refusal = self._refusal or BenchError(message.what, message.way_out)
                     self._begin(worker)
                 else:
-                    self._retire(worker, said, crew)
+                    self._retire(worker, message, workers)
         if self._refusal is not None:
             raise self._refusal
 
-    def _deal(self, items: Sequence[Any], crew: Sequence[EngineWorker]) -> None:
-        for place, worker in enumerate(crew):
-            self._next.setdefault(worker, []).extend(items[place :: len(crew)])
+    def _deal(self, items: Sequence[Any], workers: Sequence[EngineWorker]) -> None:
+        for index, worker in enumerate(workers):
+            self._next.setdefault(worker, []).extend(items[index :: len(workers)])
             if not worker.busy:
                 self._begin(worker)
 
@@ -271,11 +271,11 @@ class _DistributedCall:
         if items:
             worker.ask(self._what, items, *self._arguments)
 
-    def _retire(self, worker: EngineWorker, said: RequestRefused | WorkerEnded, crew: list[EngineWorker]) -> None:
-        told = explain_failure(worker, said)
-        crew.remove(worker)
+    def _retire(self, worker: EngineWorker, message: RequestRefused | WorkerEnded, workers: list[EngineWorker]) -> None:
+        error = explain_failure(worker, message)
+        workers.remove(worker)
         items = [*self._holds[worker].values(), *self._next[worker]]
-        if not crew:
-            raise BenchError(f"no engine is left: {told.what}", told.way_out) if worker.of > 1 else told
-        self._warn(f"{told.what}; its {len(items):,} unfinished items go to the others")
-        self._deal(items, crew)
+        if not workers:
+            raise BenchError(f"no engine is left: {error.what}", error.way_out) if worker.of > 1 else error
+        self._warn(f"{error.what}; its {len(items):,} unfinished items go to the others")
+        self._deal(items, workers)
