@@ -107,9 +107,9 @@ def test_a_file_with_a_syntax_error_is_named_with_its_line(tmp_path):
 )
 def test_an_import_under_an_earlier_name_is_told_the_new_one(tmp_path, monkeypatch, line, new):
     """One line with the name to import instead, for files written before the code had one name."""
-    # pytest puts the checkout on the path, where the three folders can be imported by accident.
-    checkout = ROOT
-    monkeypatch.setattr(sys, "path", [place for place in sys.path if Path(place).resolve() != checkout])
+    # pytest puts the checkout and its tests on the path, where folders of these names can be imported by accident.
+    elsewhere = [place for place in sys.path if Path(place).resolve() not in (ROOT, ROOT / "tests")]
+    monkeypatch.setattr(sys, "path", elsewhere)
     path = tmp_path / "old.py"
     path.write_text(line)
     with pytest.raises(BenchError) as told:

@@ -35,7 +35,7 @@ from pathlib import Path
 from baseline_bench.core import plugins
 from baseline_bench.engines.multi_gpu import distributed
 from baseline_bench.core.types import Model
-options = plugins.engine({engine!r}).Options(pipe={pipe!r})
+options = plugins.load_engine({engine!r}).Options(pipe={pipe!r})
 model = Model("m", "folder", None, Path({folder!r}), None, "m")
 held = distributed.MultiGpuStarter({engine!r}, ("0", "1"), print).load(model, options)
 threading.Event().wait()

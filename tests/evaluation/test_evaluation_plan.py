@@ -39,9 +39,9 @@ def test_an_engine_is_chosen_where_none_is_asked_for(tmp_path, monkeypatch, capf
 @pytest.mark.parametrize("word", ["key=SECRET", "-okey=SECRET", "--option=key=SECRET", "--opt=key=SECRET"])
 def test_a_secret_on_the_command_line_is_not_in_the_command_that_is_kept(word):
     """However it is spelled, what an entry tells of its command shows no key and no password of an address."""
-    assert "SECRET" not in cli._mask_secrets(word)
-    assert cli._mask_secrets("endpoint=http://me:SECRET@host/v1") == "endpoint=http://***@host/v1"
-    assert cli._mask_secrets("dtype=float32") == "dtype=float32"
+    assert "SECRET" not in cli._quote([word])
+    words = ["endpoint=http://me:SECRET@host/v1", "dtype=float32"]
+    assert cli._quote(words) == "bench 'endpoint=http://***@host/v1' dtype=float32"
 
 
 def test_again_resumes_its_own_unfinished_run(tmp_path, monkeypatch):

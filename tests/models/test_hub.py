@@ -21,7 +21,7 @@ import sys
 from baseline_bench.models import hub
 from baseline_bench.core.errors import BenchError
 try:
-    print(*hub.download(sys.argv[1], sys.argv[2] or None))
+    print(*hub.download_snapshot(sys.argv[1], sys.argv[2] or None))
 except BenchError as error:
     print(f"BenchError {error}")
 """
@@ -61,7 +61,7 @@ def hub(files):
 
 
 def download(home, repository, revision="", **settings):
-    """What `hub.download` gives in a process of its own, since the client reads its settings once."""
+    """What `hub.download_snapshot` gives in a process of its own, since the client reads its settings once."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     environment = {**kept, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1", **settings}
     command = [sys.executable, "-c", SCRIPT, repository, revision]
@@ -146,7 +146,7 @@ def test_an_adapter_of_the_hub_is_scored_over_the_base_that_it_names(hub, files,
     code = [
         sys.executable,
         "-c",
-        "from baseline_bench.models import registry as models; print(*models.hub_adapter('org/lora'))",
+        "from baseline_bench.models import registry as models; print(*models.fetch_hub_adapter('org/lora'))",
     ]
     again = subprocess.run(code, env=home | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=True)
     assert again.stdout.split()[1:] == ["org/lora", COMMIT]

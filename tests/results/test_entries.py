@@ -68,7 +68,7 @@ def test_a_damaged_file_is_written_anew(tmp_path: Path) -> None:
 
 def test_an_entry_never_stands_without_its_completions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that dies before the last step leaves no entry."""
-    original = entries.replace_file
+    original = entries.write_atomically
 
     def die_at_the_entry(path: Path, data: bytes) -> None:
         if path.suffix == ".json":
@@ -76,7 +76,7 @@ def test_an_entry_never_stands_without_its_completions(tmp_path: Path, monkeypat
         original(path, data)
 
     for module in (entries, records):
-        monkeypatch.setattr(module, "replace_file", die_at_the_entry)
+        monkeypatch.setattr(module, "write_atomically", die_at_the_entry)
     with pytest.raises(KeyboardInterrupt, match="power cut"):
         add(tmp_path)
     assert [item.name for item in tmp_path.iterdir()] == [f"{build_file_stem(entry())}.jsonl.gz"]

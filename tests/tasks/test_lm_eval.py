@@ -162,10 +162,10 @@ def test_without_lm_eval_an_entry_s_own_evidence_is_checked_and_the_rest_is_unch
 
 
 def rewritten(entry, change):
-    """The entry with changed committed lines and their new digest; the path of what `entries.write` makes of them."""
+    """The entry with changed committed lines and their new digest, and the lines."""
     lines = [change(line) for line in read_completions(entry.with_suffix(".jsonl.gz"))]
     result = entries.read_entry(entry).result
-    digest = hashlib.sha256(entries.to_lines(lines)).hexdigest()
+    digest = hashlib.sha256(entries.serialise_completions(lines)).hexdigest()
     made = entries.Entry.of(
         replace(result, completions_sha256=digest), "2026-11-30T00:00:00Z", entries.read_entry(entry).timings
     )

@@ -88,7 +88,7 @@ def test_the_options_read_without_torch_are_the_trainer_s(name):
 
 def test_reading_our_recipes_loads_no_heavy_library():
     """A recipe is shown on a machine without torch, and at once."""
-    reading = "[recipes.read(name) for name in recipes.names()]"
+    reading = "[recipes.read_recipe(name) for name in recipes.list_recipes()]"
     code = f"import sys; from baseline_bench.training import recipes; {reading}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert {"torch", "transformers", "datasets"}.isdisjoint(loaded)

@@ -190,7 +190,7 @@ def test_a_held_training_is_not_trained_twice_at_once(here, capfd):
     """Another process that holds the folder is told of."""
     run = only(here, "runs/*")
     code = "import time; from pathlib import Path; from baseline_bench.evaluation import runs; "
-    code += f"runs.held(Path({str(run)!r}), wait=False)"
+    code += f"runs.lock_folder(Path({str(run)!r}), wait=False)"
     command = [tiny_study.sys.executable, "-c", f"{code}; print('held', flush=True); input()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline() == b"held\n"
