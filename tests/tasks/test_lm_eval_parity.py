@@ -115,7 +115,7 @@ def test_ties_are_decided_as_lm_eval_s_model_decides_them(tmp_path):
     teacher = _teacher_forcing
     logits = torch.zeros(1, 8)
     logits[0, 5] = logits[0, 3] = 2.0
-    assert [teacher._read(logits, [token]).greedy for token in (3, 5, 0)] == [True, False, False]
+    assert [teacher._read_logprobs(logits, [token]).greedy for token in (3, 5, 0)] == [True, False, False]
     folder = tiny.build(tmp_path / "model", "plain")
     lm, task = side.ours(folder, side.sampling_of("letters")), instance.Instance
     pair = [task("loglikelihood", {}, ("Answer:", " A"), n, ("t", 0, 1)) for n in range(2)]
