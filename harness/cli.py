@@ -109,7 +109,8 @@ def parse_options(name: str, words: Sequence[str]) -> Any:
     text = HELP[name]
     parser = argparse.ArgumentParser(prog=f"bench {name}", description=f"{text[0].upper()}{text[1:]}.")
     add_arguments(parser, kind)
-    values = vars(parser.parse_args(list(words)))
+    parsed = vars(parser.parse_args(list(words)))
+    values = {key: tuple(value) if parser.get_default(key) == () else value for key, value in parsed.items()}
     typed = {"words": _quote([*name.split(), *words]), "commit": os.environ.get("BENCH_COMMIT")}
     return kind(**values, **{key: value for key, value in typed.items() if key in kind.__dataclass_fields__})
 

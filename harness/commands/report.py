@@ -30,7 +30,7 @@ class Options:
     board: str = option("--board", "whose rows (default: %(default)s)", "NAME", "gsm8k")
     claims: str | None = option("--claims", "a file of leaderboards/claims (default: NAME, where there is one)", "NAME")
     out: Path | None = option("--out", "where it goes (default: reports/NAME)", "DIR")
-    rows: list[str] = option("--row", "a row to show; may be repeated (default: all)", "CANDIDATE", list)
+    rows: tuple[str, ...] = option("--rows", "the rows to show (default: all)", "CANDIDATE", ())
     leaderboards: Path = leaderboards_option()
     questions: bool = option("--without-questions", "leave the questions' text out", default=True)
     check: bool = option("--check", "write nothing; fail where a file is not what entries give", default=False)

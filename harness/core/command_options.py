@@ -1,7 +1,7 @@
 """Derive a command's arguments from its Options, a frozen dataclass whose fields carry their help text.
 
 Fields declared with `argument` or `option` are on the command line; any other field keeps its default. The annotation
-gives the type: `bool` is a switch, `list` may be repeated, `Literal` lists the choices.
+gives the type: `bool` is a switch, `list` may be repeated, `tuple` takes several values, `Literal` lists the choices.
 """
 
 import argparse
@@ -92,6 +92,9 @@ def _keywords(field: dataclasses.Field[Any], hint: Any, declared: dict[str, Any]
     if typing.get_origin(kind) is list:
         (kind,) = typing.get_args(kind)
         keywords |= {"nargs": "+" if required else "*"} if positional else {"action": "append"}
+    elif typing.get_origin(kind) is tuple:
+        kind = typing.get_args(kind)[0]
+        keywords["nargs"] = "+"
     elif positional and not required:
         keywords["nargs"] = "?"
     if typing.get_origin(kind) is Literal:

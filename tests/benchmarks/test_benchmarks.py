@@ -185,7 +185,9 @@ def test_the_page_tells_the_newest_result_of_each_question_and_machine(tmp_path,
     path = keep(tmp_path, notes=["A note."])
     day = record.read(path)
     later = replace(day.questions["merging"], measured="2999-01-01T00:00:00Z", title="Merging, later")
-    (tmp_path / "2999-01-01-here.json").write_bytes(record.records.encode_indented(replace(day, questions={"merging": later})))
+    (tmp_path / "2999-01-01-here.json").write_bytes(
+        record.records.encode_indented(replace(day, questions={"merging": later}))
+    )
     page = render.page(tmp_path).decode()
     assert "## Merging, later: here" in page
     assert "## Merging: here" not in page

@@ -2,12 +2,14 @@
 
 import hashlib
 import io
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from baseline_bench.commands.report import FIGURES, Options, render_report, run
+from baseline_bench import cli
+from baseline_bench.commands.report import FIGURES, Options, build_command, render_report, run
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.rendering.report import bar_charts, data, deck, findings
@@ -163,6 +165,14 @@ def test_chosen_candidates_are_shown_and_unknown_ones_answered(folder: Path) -> 
     assert [line.name for line in study(folder, "base", "base+full-s0").lines] == ["base", "base+full-s0"]
     with pytest.raises(BenchError, match="did you mean 'base\\+full-s0'"):
         study(folder, "base+full-s")
+
+
+def test_the_command_on_the_page_is_parsed_into_the_same_options(folder: Path) -> None:
+    """Whoever copies it from a report makes that report."""
+    given = order(folder, rows=("base", "base+full-s0"), questions=False, claims="study")
+    words = shlex.split(build_command(given))
+    assert words[:2] == ["bench", "report"]
+    assert replace(cli.parse_options("report", words[2:]), mirror=given.mirror) == given
 
 
 def test_wrong_names_are_refused(folder: Path) -> None:

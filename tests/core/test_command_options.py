@@ -20,6 +20,7 @@ class Options:
     kind: Literal["a", "b"] | None = option("--kind", "which")
     level: Literal[0, 1] = option("--level", "how far", default=1)
     sets: list[str] = option("--set", "settings", "KEY=VALUE", list)
+    rows: tuple[str, ...] = option("--rows", "several", "ROW", ())
     quick: bool = option("--quick", "be quick", default=False)
     careful: bool = option("--careless", "be careless", default=True)
     one: str | None = option("--one", "one", one_of="group")
@@ -44,10 +45,10 @@ def test_defaults_are_those_of_the_fields():
 def test_values_have_the_types_of_their_annotations():
     """Each form of flag, several values, repeated options and switches in both directions."""
     words = ["a", "b", "-n", "3", "--share", "0.5", "--kind", "b", "--level", "0", "--set", "x=1", "--set", "y=2"]
-    found = parsed(*words, "--place", "there", "--quick", "--careless", "--one", "1")
+    found = parsed(*words, "--place", "there", "--quick", "--careless", "--one", "1", "--rows", "r", "s")
     wanted = Options(
         names=["a", "b"], count=3, share=0.5, kind="b", level=0, sets=["x=1", "y=2"], place=Path("there"), quick=True,
-        careful=False, one="1",
+        careful=False, one="1", rows=["r", "s"],  # argparse gives a list; `parse_options` makes a tuple of it
     )  # fmt: skip
     assert found == wanted
 
