@@ -96,9 +96,8 @@ def run(options: Options, console: Console) -> int:
     else:
         findings += _check_rows(recipe, samples, model_tokenizer, model, console)
     findings += _check_leaks(samples, task, options.mirror, console)
-    if root := contamination.find_shared_origin(
-        recipe.derived_from, recipes.resolve_path(recipe, "data"), recipes.resolve_path(recipe, "task")
-    ):
+    data, scored_on = (recipes.resolve_path(recipe, key) for key in ("data", "task"))
+    if root := contamination.find_shared_origin(recipe.derived_from, data, scored_on):
         findings.append(f"the data was made from items of {root}: scores on {recipe.task} would mean nothing")
     console.print(Text("\nfindings:", style="bold"))
     for finding in findings or ["nothing that would make this recipe train wrongly"]:
@@ -257,11 +256,9 @@ def _check_rows(
         findings.append(f"{len(too_long)} rows are longer than max_length = {recipe.max_length}: {listed}")
     if model_tokenizer.context is not None and len(longest.token_ids) > model_tokenizer.context:
         findings.append(f"{longest.id} has {len(longest.token_ids)} tokens, the model takes {model_tokenizer.context}")
-    if not USUAL_SUPERVISED_SHARE[0] <= share <= USUAL_SUPERVISED_SHARE[1]:
-        findings.append(
-            f"{share:.1%} of the tokens are supervised, where {USUAL_SUPERVISED_SHARE[0]:.0%} to "
-            f"{USUAL_SUPERVISED_SHARE[1]:.0%} is usual"
-        )
+    low, high = USUAL_SUPERVISED_SHARE
+    if not low <= share <= high:
+        findings.append(f"{share:.1%} of the tokens are supervised, where {low:.0%} to {high:.0%} is usual")
     return findings + _find_missing_targets(recipe.options, config)
 
 

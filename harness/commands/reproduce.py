@@ -89,15 +89,11 @@ def plan_reproduction(path: Path, entry: Entry, options: ReproductionOptions, co
         name=result.candidate,
         engine=result.engine.name,
         options=_combine_engine_options(entry, options.options),
-        gpus=None,
         limit=result.selection.limit,
         seed=result.selection.seed or 0,
         leaderboards=path.parent / retractions.VERIFICATIONS_FOLDER,  # adds no row; the entry has this name already
         runs=options.runs,
-        run=None,
-        again=False,
         accept=_list_accepted_codes(entry),
-        as_json=False,
         mirror=options.mirror,
         cache=options.cache,
         words=options.words,
@@ -131,7 +127,6 @@ def reproduce_completions(
     Args:
         entry_plan: from `plan_reproduction`, with the same `options`.
         path: the entry's file.
-        stored: its committed completions.
 
     Raises:
         BenchError: whatever an engine raises; finished answers are kept.

@@ -215,9 +215,8 @@ def load(model: Model, options: Options) -> TransformersGenerator:
     except torch.OutOfMemoryError as error:
         raise BenchError(f"{model.name} does not fit on {device}", "use a smaller model or -o device=cpu") from error
     except (ValueError, OSError, KeyError, ImportError, RuntimeError) as error:
-        reason = first_line(error)
         raise BenchError(
-            f"transformers {transformers.__version__} cannot load {model.folder}: {reason}",
+            f"transformers {transformers.__version__} cannot load {model.folder}: {first_line(error)}",
             "a newer transformers may know this architecture; code from a repository is never trusted",
         ) from error
     settings: dict[str, Value] = {

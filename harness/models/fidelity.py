@@ -78,7 +78,6 @@ def measure_fidelity(
         adapter: a PEFT folder.
         merged: the folder that `baseline_bench.models.merge.merge_adapter` wrote.
         sequences: token ids as the models would see them, BOS included.
-        options: how to compare.
 
     Raises:
         BenchError: no sequence, a model that cannot be loaded, a missing library, or too little memory.
@@ -101,9 +100,8 @@ def measure_fidelity(
             divergence += sum(float(_compute_kl(*part).sum()) for part in parts)
             agreed += int((reference.argmax(-1) == served.argmax(-1)).sum())
     except torch.OutOfMemoryError as error:
-        raise BenchError(
-            f"comparing the merged model does not fit on {device}", "give fewer or shorter probes"
-        ) from error
+        what = f"comparing the merged model does not fit on {device}"
+        raise BenchError(what, "give fewer or shorter probes") from error
     except (ValueError, OSError, ImportError) as error:
         raise BenchError(
             f"the merged model cannot be compared: {str(error).splitlines()[0]}",

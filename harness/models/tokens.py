@@ -110,12 +110,8 @@ def detect_prompt_format(
     rule = declared_bos or _derive_bos_rule(tokenizer, style, model_type)
     if rule == "separate" and tokenizer.bos_token_id is None:
         raise BenchError("the model needs a separate BOS, but its tokenizer has none", "check tokenizer_config.json")
-    stop = set(eos_ids)
-    if tokenizer.eos_token_id is not None:
-        stop.add(tokenizer.eos_token_id)
     end_of_turn = _find_end_of_turn(tokenizer) if style == "template" else None
-    if end_of_turn is not None:
-        stop.add(end_of_turn)
+    stop = {*eos_ids, *(token for token in (tokenizer.eos_token_id, end_of_turn) if token is not None)}
     if not stop:
         raise BenchError(
             "neither tokenizer, generation config nor template names a token that ends an answer",

@@ -93,12 +93,8 @@ def write_entry(
         ValueError: the parts of the entry contradict one another; nothing is written.
     """
     lines, data = serialise_completions(completions), encode_indented(entry)
-    problems = (
-        audit.check_numbers(entry)
-        + audit.check_completions(entry, completions, lines)
-        + audit.check_losses(entry, losses)
-    )
-    problems += audit.check_solutions(entry, completions, solutions)
+    problems = audit.check_numbers(entry) + audit.check_completions(entry, completions, lines)
+    problems += audit.check_losses(entry, losses) + audit.check_solutions(entry, completions, solutions)
     if problems:
         raise ValueError("; ".join(problems))
     folder.mkdir(parents=True, exist_ok=True)
