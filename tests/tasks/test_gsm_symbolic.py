@@ -40,10 +40,10 @@ def test_answers_are_whole_numbers_and_solutions_end_in_them(task, name):
 @needs_the_package
 def test_no_template_is_both_scored_and_trained_on(task):
     """Other stories are scored than are trained on: no template, no question and no 13 words in a row are shared."""
-    test, train = task.templates("test"), task.templates("train")
+    test, train = task.load_templates("test"), task.load_templates("train")
     assert (len(test), len(train)) == (35, 30)
     assert test.keys().isdisjoint(train)
-    assert (test.keys() | train.keys()).isdisjoint(task.LEFT_OUT)
+    assert (test.keys() | train.keys()).isdisjoint(task.EXCLUDED_TEMPLATES)
     samples = [Sample(p.id, (Message("user", p.question),), p.solution) for p in task.problems(Split("train"))]
     found = contamination.find_leaks(samples, task.problems(Split()))
     assert (found.exact, found.ngram) == ((), ())
@@ -53,7 +53,7 @@ def test_no_template_is_both_scored_and_trained_on(task):
 def test_no_two_problems_differ_by_names_only(task):
     """Among the problems of one template, numbers and answer together stand once; every template gives as many."""
     for name, size in SIZES.items():
-        problems, count = task.problems(Split(name)), len(task.templates(name))
+        problems, count = task.problems(Split(name)), len(task.load_templates(name))
         assert len({problem.question for problem in problems}) == size
         for start in range(count):
             own = problems[start::count]

@@ -67,6 +67,6 @@ def test_no_other_place_formats_a_difference() -> None:
         for path in HARNESS.rglob("*.py")
     }
     assert {file: len(found) for file, found in signed.items() if found} == {
-        "judging/statistics.py": 1,
-        "judging/telling.py": 1,
+        "analysis/statistics.py": 1,
+        "rendering/comparison_text.py": 1,
     }
