@@ -41,7 +41,7 @@ def test_an_option_that_came_later_is_what_it_then_was_without_a_name(monkeypatc
     """Today's default is another one; what the entry names, and then the command line, win."""
     from baseline_bench.engines import vllm  # what it tells of itself, without vLLM
 
-    monkeypatch.setattr(reproduce.plugins, "engine", {"vllm": vllm}.__getitem__)
+    monkeypatch.setattr(reproduce.plugins, "load_engine", {"vllm": vllm}.__getitem__)
     entry = entries.read_entry(next(iter(sorted(BOARD.glob("2026-11-22-smollm2-135m-it-q4_1-full-main-s0-*.json")))))
     assert not {"cuda_graphs", "in_process"} & set(entry.result.engine.settings)
     words = reproduce._combine_engine_options(entry, [])
