@@ -56,12 +56,12 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def once(order: Mapping[str, Any], name: str, answers: dict[str, list[list[int]]]) -> Mapping[str, float]:
     """One engine in a child process, held to what the eager one wrote in the same round."""
-    told = child_process.call_in_child("benchmarks.equality:work", order)
-    answers[name] = told["answers"]
+    result = child_process.call_in_child("benchmarks.equality:work", order)
+    answers[name] = result["answers"]
     pairs = zip(answers[name], answers[EAGER], strict=True)
     return {
-        "equal_to_eager": sum(one == other for one, other in pairs) / len(told["answers"]),
-        "drift_nats": told["drift"],
+        "equal_to_eager": sum(one == other for one, other in pairs) / len(result["answers"]),
+        "drift_nats": result["drift"],
     }
 
 

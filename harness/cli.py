@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BenchError as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:
-        return _fail(str(importlib.import_module("baseline_bench.core.plugins").missing(error)))
+        return _fail(str(importlib.import_module("baseline_bench.core.plugins").explain_missing_library(error)))
     except KeyboardInterrupt:
         sys.stderr.write("bench: stopped; finished answers are kept, the same command goes on with the rest\n")
         return 130

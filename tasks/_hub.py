@@ -38,7 +38,7 @@ def problems(repository: str, split: Split) -> list[Problem]:
     if unreadable := [name for name, problem in read if problem is None]:
         names = ", ".join(unreadable[:5]) + (", ..." if len(unreadable) > 5 else "")
         message = f"{len(unreadable)} rows of {repository} {split.config} end in no readable '#### N': {names}"
-        raise BenchError(message, "mend these rows, or fetch the data set again")
+        raise BenchError(message, "correct these rows, or fetch the data set again")
     return [problem for _, problem in read if problem is not None]
 
 

@@ -79,7 +79,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         for request in requests:
             if not request.args[1].strip():
                 raise BenchError(
-                    f"{request.task_name} has an empty choice in document {request.doc_id}", "mend the data"
+                    f"{request.task_name} has an empty choice in document {request.doc_id}", "correct the data"
                 )
         likelihoods: list[tuple[float, bool]] = super().loglikelihood(list(requests), disable_tqdm=disable_tqdm)
         return likelihoods

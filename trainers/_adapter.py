@@ -27,7 +27,7 @@ def attach_adapters(network: Any, job: Job) -> PeftModel:
     if missing_targets:
         raise BenchError(
             f"{job.base.name} has no layers named {', '.join(missing_targets)}",
-            "mend `targets` of the recipe (bench check shows it)",
+            "correct `targets` of the recipe (bench check shows it)",
         )
     network.requires_grad_(requires_grad=False)
     config = LoraConfig(

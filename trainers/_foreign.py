@@ -161,7 +161,7 @@ def _build_command(trainer: ExternalTrainer, job: Job) -> list[str]:
     program = shutil.which(words[0], path=os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)]))
     if program is None:
         raise BenchError(
-            f"there is no program {words[0]}, neither beside {python} nor on the PATH",
+            f"there is no program {words[0]}, neither next to {python} nor on the PATH",
             "install it, or --set python=PATH of the interpreter that has it",
         )
     return [program, *words[1:]]
@@ -174,7 +174,7 @@ def _find_weights(trainer: ExternalTrainer, job: Job, work_folder: Path) -> Path
     weights_folder = work_folder / relative_path
     if not weights_folder.is_dir() or not any(weights_folder.iterdir()):
         raise BenchError(
-            f"it ended without an error and left no weights in {weights_folder}", "mend the trainer or its files"
+            f"it ended without an error and left no weights in {weights_folder}", "correct the trainer or its files"
         )
     if not weights_folder.resolve().is_relative_to(work_folder.resolve()):
         raise BenchError(

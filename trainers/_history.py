@@ -30,7 +30,7 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
         if len(_select_loss_entries(entries)) >= len(_select_loss_entries(logged)):
             logged = entries
     if not _select_loss_entries(logged):
-        raise BenchError("it told no loss", _WAY_OUT)
+        raise BenchError("it reported no loss", _WAY_OUT)
     return logged
 
 

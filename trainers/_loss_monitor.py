@@ -10,7 +10,9 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Step, TrainingExample
 
 SMOOTHING_STEPS = 10
-_LOWER_RATE = "lower the learning rate (--set lr=...) or lengthen the warm-up; the same command begins anew"
+_LOWER_RATE = (
+    "lower the learning rate (--set lr=...) or lengthen the warm-up; the same command starts from the beginning"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,7 +150,7 @@ def _inspect_files(options: Options, source: CandidateSource, console: Console) 
     if options.base is None:
         return _InspectedFiles(model, [], model.folder)
     return _InspectedFiles(
-        model, [], model.folder, resolve_candidate.resolve_model_locked(options.base, options.cache), named=True
+        model, [], model.folder, resolve_candidate.resolve_base_model(options.base, options.cache), named=True
     )
 
 

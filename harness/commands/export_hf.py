@@ -29,7 +29,7 @@ from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]  # it 
 
 RESULTS_FOLDER, CARD_FILE = ".eval_results", "README.md"
 _METRIC = "exact_match"
-_CARD_ADVICE = "mend the YAML at the top of the card"
+_CARD_ADVICE = "correct the YAML at the top of the card"
 
 
 @dataclass(frozen=True, kw_only=True)

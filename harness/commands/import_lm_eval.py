@@ -134,7 +134,9 @@ def _find_samples_file(results: Path, task: str) -> Path:
     """Find the samples by the timestamp, which lm-eval gives to both files of a run."""
     path = results.with_name(f"samples_{task}_{results.stem.removeprefix('results_')}.jsonl")
     if not path.is_file():
-        raise BenchError(f"no samples beside {results}: no {path.name}", "run lm-eval with --log_samples, or --samples")
+        raise BenchError(
+            f"no samples next to {results}: no {path.name}", "run lm-eval with --log_samples, or --samples"
+        )
     return path
 
 
@@ -150,9 +152,9 @@ def _read_samples(path: Path, metric: str, chosen: str) -> list[dict[str, Any]]:
         (line for line in lines if line.get("filter", chosen) == chosen), key=lambda line: int(line["doc_id"])
     )
     if not matching or any(metric not in line for line in matching):
-        raise BenchError(f"{path} tells no {metric} of each item under the filter {chosen}", _FILE_ADVICE)
+        raise BenchError(f"{path} has no {metric} for each item under the filter {chosen}", _FILE_ADVICE)
     if len({line["doc_id"] for line in matching}) != len(matching):
-        raise BenchError(f"{path} tells an item twice", "give the samples of one run")
+        raise BenchError(f"{path} has an item twice", "give the samples of one run")
     return matching
 
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from baseline_bench.commands import summary
 from baseline_bench.core import findings
-from baseline_bench.core.command_options import accept_option, argument, cache_option, option
+from baseline_bench.core.command_options import accepted_findings_option, argument, cache_option, option
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.training import merging, resolve_candidate
@@ -38,7 +38,7 @@ class Options:
     base: str | None = option("--base", "the base of an adapter (default: the one that it names)", "MODEL")
     step: int | None = option("--step", "the weights kept after this step (default: the last)", "N")
     out: Path | None = option("--out", "where an adapter's merged weights go", "DIR")
-    accept: list[str] = accept_option()
+    accept: list[str] = accepted_findings_option()
     cache: Path = cache_option()
 
 

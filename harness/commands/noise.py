@@ -191,7 +191,9 @@ def _read_engine_settings(folders: Sequence[Path]) -> dict[str, Value]:
         keys = sorted(key for key in {*first, *other} if first.get(key) != other.get(key))
         if keys:
             changes = "; ".join(f"{key} was {first.get(key)}, then {other.get(key)}" for key in keys)
-            raise BenchError(f"{folder} met another engine than {folders[0]} ({changes})", "measure anew with --again")
+            raise BenchError(
+                f"{folder} ran on another engine than {folders[0]} ({changes})", "measure again with --again"
+            )
     return {key: value for key, value in first.items() if key not in runs.DEFAULT_SETTINGS}
 
 

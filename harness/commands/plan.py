@@ -67,13 +67,13 @@ def _check_design(options: Options) -> None:
     if not 0.0001 <= abs(options.gain) <= 1:
         problems.append(f"a gain of {options.gain:g} is none that can be planned for: 0.0001 at least")
     if not 0.5 <= options.power <= 0.999:
-        problems.append(f"a power of {options.power:g} lies outside 0.5 to 0.999")
+        problems.append(f"a power of {options.power:g} is outside 0.5 to 0.999")
     if not 0.0001 <= options.alpha <= 0.5:
-        problems.append(f"an alpha of {options.alpha:g} lies outside 0.0001 to 0.5")
+        problems.append(f"an alpha of {options.alpha:g} is outside 0.0001 to 0.5")
     if options.items is not None and not 1 <= options.items <= 10_000_000:
         problems.append(f"{options.items:,} items are outside 1 to 10,000,000")
     if options.seed_sd is not None and not 0 <= options.seed_sd <= 0.5:
-        problems.append(f"a spread of {options.seed_sd:g} between seeds lies outside 0 to 0.5")
+        problems.append(f"a spread of {options.seed_sd:g} between seeds is outside 0 to 0.5")
     if not problems and options.discordance is not None:
         problems += _find_impossible(options.discordance, options.baseline, better)
     if problems:

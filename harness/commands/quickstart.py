@@ -36,5 +36,5 @@ def run(options: Options, console: Console) -> int:
     baseline.run(options, console)
     train_and_score.run(replace(options, base=options.model, name=None), console)
     if not options.as_json:
-        summary.show_next_steps(options.leaderboards, entry_builder.board_name(options.task), console)
+        summary.show_board_and_next_steps(options.leaderboards, entry_builder.board_name(options.task), console)
     return 0

@@ -52,8 +52,7 @@ def run(options: Options, console: Console) -> int:
     if options.check:
         command = build_command(options)
         lines = [
-            f"{out / file}: is not what the entries give; mend: `{command}`\n"
-            for file in (*stale_files, *removed_files)
+            f"{out / file}: is not what the entries give; fix: `{command}`\n" for file in (*stale_files, *removed_files)
         ]
         console.write("".join(lines))
         return 1 if lines else 0

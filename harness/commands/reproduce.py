@@ -82,7 +82,9 @@ def plan_reproduction(path: Path, entry: Entry, options: ReproductionOptions, co
     """
     result = entry.result
     if result.model.weights_sha256 is None:
-        raise BenchError("nobody has seen the weights that its server held", "score the model, by another engine")
+        raise BenchError(
+            "this entry has no weights digest: it came from a remote server", "score the model, by another engine"
+        )
     scoring_options = ScoringOptions(
         model="",
         task=options.task,
@@ -174,7 +176,7 @@ def _combine_engine_options(entry: Entry, overrides: Sequence[str]) -> list[str]
     engine = entry.result.engine.name
     settings = {**getattr(plugins.load_engine(engine), "ABSENT", {}), **entry.result.engine.settings}
     if settings.get("adapter") and not any(word.startswith("adapter=") for word in overrides):
-        raise BenchError("an adapter stood beside its weights", "give -o adapter=FOLDER")
+        raise BenchError("an adapter was served next to its weights", "give -o adapter=FOLDER")
     known = [field.name for field in fields(plugins.load_engine(engine).Options) if field.name not in _WEIGHT_SETTINGS]
     return [*(f"{name}={_format_option(settings[name])}" for name in known if name in settings), *overrides]
 

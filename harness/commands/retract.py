@@ -53,7 +53,7 @@ def _check_reason(text: str) -> str:
         raise BenchError("--why gives no reason", "say in one line what is wrong with the entry")
     if len(why) > retractions.MAX_REASON_LENGTH:
         raise BenchError(
-            f"--why has {len(why)} characters", f"say it in {retractions.MAX_REASON_LENGTH}, for it stands in a table"
+            f"--why has {len(why)} characters", f"say it in {retractions.MAX_REASON_LENGTH}, since a table shows it"
         )
     return why
 
@@ -73,7 +73,7 @@ def _find_entry_file(name: str, leaderboards: Path, boards: Sequence[str]) -> Pa
         names = sorted({path.name for path in known})
         raise BenchError(f"no entry {name!r} in {leaderboards}", suggest_name(file_name, names, "or give its path"))
     if len(matches) > 1:
-        raise BenchError(f"{name} lies on several boards", "give its path")
+        raise BenchError(f"{name} is on several boards", "give its path")
     return matches[0]
 
 

@@ -94,7 +94,7 @@ def show_regrading(score: Score, changed: Sequence[str], folder: Path, console: 
     console.print(build_facts_table(str(folder), [*_count_rows(score), ("verdicts changed", changed_text)]))
 
 
-def show_next_steps(leaderboards: Path, task: str, console: Console) -> None:
+def show_board_and_next_steps(leaderboards: Path, task: str, console: Console) -> None:
     """Print the board that a quickstart made, and what to try next."""
     page = leaderboards / f"{task}.md"
     console.print(Text(f"\n{page}\n", style="bold"))

@@ -165,7 +165,8 @@ def _exit_error(function: str, code: int) -> BenchError:
             f"{work_name} was ended by signal {-code}", "give the same command again: it goes on where it stood"
         )
     return BenchError(
-        f"{work_name} ended with status {code}, its traceback is above", "report it, or mend the plug-in it names"
+        f"{work_name} ended with status {code}, its traceback is above",
+        "report it, or correct the plug-in that it names",
     )
 
 
@@ -185,7 +186,7 @@ def _serve_call(function: str, folder: Path, rank: int) -> int:
     except BenchError as error:
         answer = {"error": [error.what, error.way_out]}
     except ModuleNotFoundError as error:
-        missing_library = plugins.missing(error)
+        missing_library = plugins.explain_missing_library(error)
         answer = {"error": [missing_library.what, missing_library.way_out]}
     except OSError as error:
         if error.errno not in _DISK_ERRORS:

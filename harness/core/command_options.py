@@ -144,7 +144,7 @@ def engine_settings_option() -> Any:
     return option("-o --option", text, "KEY=VALUE", list)
 
 
-def accept_option() -> Any:
+def accepted_findings_option() -> Any:
     """Declare `--accept`, codes of findings."""
     text = "go on with a model that this finding would refuse, and record it; may be repeated"
     return option("--accept", text, "CODE", list)

@@ -39,11 +39,11 @@ def parse_options(kind: type[Any], pairs: Sequence[str], owner: str) -> Any:
             except ValueError:
                 problems.append(f"{key} takes {_describe_type(hints[key])}, not '{text}'")
     if problems:
-        raise combine_problems(problems, f"options of {owner}", "mend the -o options")
+        raise combine_problems(problems, f"options of {owner}", "correct the -o options")
     try:
         return kind(**values)
     except ValueError as error:
-        raise BenchError(f"options of {owner}: {error}", "mend the -o options") from error
+        raise BenchError(f"options of {owner}: {error}", "correct the -o options") from error
 
 
 def list_field_types(hint: Any) -> tuple[Any, ...]:

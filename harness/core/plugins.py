@@ -40,7 +40,7 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
 # Prefixes of tasks that another library defines (lm-eval:gsm8k), and the module that adapts them.
 LIBRARY_ADAPTERS = {"lm-eval": "baseline_bench.tasks._lm_eval"}
 # The module that adapts a trainer that is another program.
-FOREIGN_TRAINER = "baseline_bench.trainers._foreign"
+EXTERNAL_TRAINER_ADAPTER = "baseline_bench.trainers._foreign"
 # Import names of earlier versions.
 OLD_NAMES = ("harness", "tasks", "trainers")
 EXTRAS = {
@@ -66,7 +66,7 @@ def load_task(name: str) -> Task:
     """Load the task of that name, of that file (`./my_task.py`), or of another library (`lm-eval:gsm8k`)."""
     library, colon, task_name = name.partition(":")
     if colon and library in LIBRARY_ADAPTERS:
-        library_task: Task = _adapter(LIBRARY_ADAPTERS[library], f"the task '{name}'").task(task_name)
+        library_task: Task = _import_adapter(LIBRARY_ADAPTERS[library], f"the task '{name}'").task(task_name)
         return library_task
     task: Task = _load_plugin("task", name)
     return task
@@ -116,7 +116,7 @@ class _ExternalTrainerAdapter:
 
     def train(self, job: Job) -> TrainingResult:
         """Run the external program; see `baseline_bench.trainers._foreign.run_trainer`."""
-        result: TrainingResult = _adapter(FOREIGN_TRAINER, "this trainer").run_trainer(self.module, job)
+        result: TrainingResult = _import_adapter(EXTERNAL_TRAINER_ADAPTER, "this trainer").run_trainer(self.module, job)
         return result
 
 
@@ -128,10 +128,12 @@ def require_libraries(libraries: Sequence[str], what: str) -> None:
     """
     for library in libraries:
         if importlib.util.find_spec(library) is None:
-            raise missing(ModuleNotFoundError(name=library), f"{what} needs a library that is not installed")
+            raise explain_missing_library(
+                ModuleNotFoundError(name=library), f"{what} needs a library that is not installed"
+            )
 
 
-def _adapter(module: str, what: str) -> Any:
+def _import_adapter(module: str, what: str) -> Any:
     """Import the module that adapts external plug-ins to the contracts, by name as plug-ins are.
 
     Raises:
@@ -140,7 +142,7 @@ def _adapter(module: str, what: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise missing(error, f"{what} needs a library that is not installed") from error
+        raise explain_missing_library(error, f"{what} needs a library that is not installed") from error
 
 
 def _load_plugin(kind: PluginKind, name: str) -> Any:
@@ -157,7 +159,7 @@ def _load_plugin(kind: PluginKind, name: str) -> Any:
     try:
         module = points[name].load() if name in points else _import_bundled(kind, name)
     except ModuleNotFoundError as error:
-        raise missing(error, f"the {kind} '{name}' needs a library that is not installed") from error
+        raise explain_missing_library(error, f"the {kind} '{name}' needs a library that is not installed") from error
     return _require_contract(kind, module, name)
 
 
@@ -199,9 +201,9 @@ def _import_file(kind: PluginKind, path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except ModuleNotFoundError as error:
-        raise missing(error, f"{path} needs a library that is not installed") from error
+        raise explain_missing_library(error, f"{path} needs a library that is not installed") from error
     except SyntaxError as error:
-        raise BenchError(f"{path}, line {error.lineno}: {error.msg}", "mend the file") from error
+        raise BenchError(f"{path}, line {error.lineno}: {error.msg}", "correct the file") from error
     return module
 
 
@@ -248,7 +250,7 @@ def _describe_member_problem(module: Any, member: str, contract: str) -> str | N
 
 def _describe_options_problem(kind: Any, contract: str) -> str | None:
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen):  # type: ignore[attr-defined]
-        return "has Options that are no frozen dataclass"
+        return "has Options that must be a frozen dataclass"
     needed = ("python", "time_limit", "batch") if contract == "Foreign" else ()
     absent = [name for name in needed if name not in kind.__dataclass_fields__]
     return (
@@ -259,7 +261,9 @@ def _describe_options_problem(kind: Any, contract: str) -> str | None:
     )
 
 
-def missing(error: ModuleNotFoundError, what: str = "this needs a library that is not installed") -> BenchError:
+def explain_missing_library(
+    error: ModuleNotFoundError, what: str = "this needs a library that is not installed"
+) -> BenchError:
     """Return the error that tells a user how to install a missing library.
 
     Raises:

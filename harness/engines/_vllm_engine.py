@@ -97,11 +97,11 @@ class VllmGenerator:
             self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(model.folder)})
             cleared = self._engine.reset_prefix_cache()
         if not cleared:
-            raise BenchError("vLLM could not clear its prefix cache", "start the engine anew for the next model")
+            raise BenchError("vLLM could not clear its prefix cache", "restart the engine for the next model")
         if bound is not None and not (drift := self.drift()) <= bound:
             raise BenchError(
                 f"recorded steps write {drift:.4f} nats from what the new weights read, {bound:.4f} at most allowed",
-                "start the engine anew for the next model, or use -o cuda_graphs=false",
+                "restart the engine for the next model, or use -o cuda_graphs=false",
             )
 
     def drift(self) -> float:

@@ -66,8 +66,8 @@ def require_logits_memory(longest: int, vocabulary: int) -> None:
     needed, free = longest * vocabulary * BYTES_PER_LOGIT, torch.cuda.mem_get_info()[0]
     if needed > free:
         raise BenchError(
-            f"logits of {longest} tokens need {needed / GIB:.1f} GiB beside vLLM's share, {free / GIB:.1f} are free",
-            "start anew with a smaller share: -o memory=0.8 --again",
+            f"logits of {longest} tokens need {needed / GIB:.1f} GiB next to vLLM's share, {free / GIB:.1f} are free",
+            "start again with a smaller share: -o memory=0.8 --again",
         )
 
 

@@ -118,7 +118,9 @@ class ServerGenerator:
         try:
             prompt_logprobs = answer["choices"][0].get("prompt_logprobs")
             if prompt_logprobs is None:
-                raise BenchError("the server tells no prompt_logprobs", "take a vLLM server, or --engine transformers")
+                raise BenchError(
+                    "the server returns no prompt_logprobs", "take a vLLM server, or --engine transformers"
+                )
             start = row.start
             position_logprobs = [
                 {int(name): float(value["logprob"]) for name, value in position.items()}

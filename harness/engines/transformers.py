@@ -116,7 +116,7 @@ class TransformersGenerator:
                 raise
             raise BenchError(
                 f"out of memory on {self.settings['device']} with {size} rows together",
-                f"start anew with a smaller batch: -o batch_size={max(1, size // 2)} --again",
+                f"start again with a smaller batch: -o batch_size={max(1, size // 2)} --again",
             ) from error
 
     def close(self) -> None:

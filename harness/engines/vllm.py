@@ -57,12 +57,12 @@ class Options:
         if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
             raise ValueError(f"dtype must be auto, float32, bfloat16 or float16, not '{self.dtype}'")
         if not 0 < self.memory <= 1:
-            raise ValueError("memory must lie between 0 and 1")
+            raise ValueError("memory must be between 0 and 1")
         if self.cuda_graphs and not self.eager:
             raise ValueError("cuda_graphs=true is for eager=true; what eager=false compiles has its own graphs")
         if self.batch_invariant and self.prefix_caching:
             raise ValueError(
-                "batch_invariant=true and prefix_caching=true exclude each other: what stands in the cache when a "
+                "batch_invariant=true and prefix_caching=true exclude each other: what is in the cache when a "
                 "prompt arrives would change its sums"
             )
         if self.batch_invariant and self.in_process:

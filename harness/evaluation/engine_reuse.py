@@ -210,7 +210,7 @@ class ReusableEngine:
             if load_info.why is None:
                 self._model = model
                 return self._generator, load_info
-            self._say(f"engine starts anew for {model.name}: {load_info.why}")
+            self._say(f"the engine restarts for {model.name}: {load_info.why}")
             load_info = replace(load_info, path="restarted")
         return self._loaded(model, load_info)
 

@@ -193,7 +193,7 @@ def _evaluate_plan(
     with runs.Run(folder, plan.settings) as run:
         done = folder / "entry.json"
         if done.is_file():
-            console.say(f"{folder} was finished before; --again scores anew")
+            console.say(f"{folder} was finished before; --again scores it again")
             entry, committed = (
                 entries.read_entry(done),
                 entry_builder.commit_completions(plan.exam.problems, run.finished, plan),

@@ -12,7 +12,7 @@ from typing import Any
 
 from baseline_bench.core import findings, plugins, records
 from baseline_bench.core.command_options import (
-    accept_option,
+    accepted_findings_option,
     argument,
     cache_option,
     datasets_option,
@@ -64,7 +64,7 @@ class ScoringOptions:
         "--again", "start from the beginning instead of resuming or reporting a finished run", default=False
     )
     as_json: bool = option("--json", "print entry and findings alone, as JSON", default=False)
-    accept: list[str] = accept_option()
+    accept: list[str] = accepted_findings_option()
     mirror: Path | None = datasets_option()
     cache: Path = cache_option()
     words: str = ""

@@ -35,7 +35,7 @@ DEFAULT_SETTINGS: Mapping[str, Value] = {WEIGHTS_SETTING: "loaded", GPUS_SETTING
 _COMPLETIONS_FILE, _REQUESTS_FILE = "completions.jsonl", "requests.jsonl"
 RUN_FILES = ("run.json", "engine.json", "problems.jsonl", _COMPLETIONS_FILE, _REQUESTS_FILE)
 VALUE_SEPARATOR = ", then "
-_START_AGAIN_ADVICE = "the run is damaged: start it anew with --again"
+_START_AGAIN_ADVICE = "the run is damaged: start it from the beginning with --again"
 
 
 class Run:
@@ -335,7 +335,8 @@ def _refuse_changed_settings(previous: Mapping[str, Value], current: Mapping[str
     if changed:
         raise BenchError(
             f"the unfinished run {folder} was started under other settings ({'; '.join(changed)})",
-            "give the same settings to resume it, --again to start anew, or --run DIR for a folder of its own",
+            "give the same settings to resume it, --again to start from the beginning, or --run DIR for a folder "
+            "of its own",
         )
 
 

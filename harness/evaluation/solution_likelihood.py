@@ -19,8 +19,8 @@ from baseline_bench.models.tokens import ModelTokenizer, encode_completion, star
 from baseline_bench.results import solutions
 from baseline_bench.results.entry import Entry, SolutionLikelihood
 
-WITHOUT_SOLUTIONS = "the row stands without its solutions' log-probabilities"
-_SCORE_AGAIN = "score the model anew with --again"
+WITHOUT_SOLUTIONS = "the row has no record of its solutions' log-probabilities"
+_SCORE_AGAIN = "score the model again with --again"
 
 
 def should_measure(engine: str, pairs: Sequence[str]) -> bool:

@@ -50,7 +50,7 @@ def _read_committed(path: Path) -> list[JudgedProblem]:
     entry = entries.read_entry(path)
     completions_file = path.with_suffix(".jsonl.gz")
     if not completions_file.is_file():
-        raise BenchError(f"no completions beside {path}", f"restore {completions_file.name} from git")
+        raise BenchError(f"no completions next to {path}", f"restore {completions_file.name} from git")
     lines, bits = parse_completions(decompress_file(completions_file), str(completions_file)), entry.result.bits
     problems = [Problem(line.id, "", line.gold, "") for line in lines]
     completions = [restore_completion(line) for line in lines]

@@ -126,7 +126,7 @@ def _explain_strict(answer: JudgedProblem, reading: Any, number_task: Any) -> st
         return "the same number, which theirs compares as text" if same else "theirs wants one space behind ####"
     if not answer.verdict.correct:
         return f"another number: ours by {answer.verdict.rule}"
-    return "theirs does not mind what else stands on the line"
+    return "theirs does not mind what else is on the line"
 
 
 def _shorten(text: str) -> str:

@@ -38,7 +38,7 @@ _BASE_CHANGING_INITS = ("pissa", "olora", "loftq", "corda", "lora_ga")
 _HEAD = "lm_head.weight"
 _WRAPPERS = ("_fsdp_wrapped_module", "_orig_mod", "_checkpoint_wrapped_module")
 _MAX_SHOWN = 5
-_SAVE_AGAIN = "save the adapter anew with PEFT's save_pretrained"
+_SAVE_AGAIN = "save the adapter again with PEFT's save_pretrained"
 _MERGE_WITH_PEFT = "merge it with PEFT's merge_and_unload and name the merged folder"
 
 
@@ -342,7 +342,7 @@ def _read_tensors(folder: Path) -> tuple[Tensor, ...]:
         if pickled is not None:
             raise BenchError(
                 f"{folder}: pickled weights ({pickled}) run code when they are loaded: safetensors only",
-                "where you trust them, load them with PEFT and write them anew with save_pretrained",
+                "where you trust them, load them with PEFT and write them again with save_pretrained",
             )
         raise BenchError(f"{folder}: {WEIGHTS} is missing", _SAVE_AGAIN)
     try:

@@ -49,7 +49,7 @@ def _write_checkpoint(file: Path, folder: Path) -> None:
     try:
         reader = gguf.GGUFReader(str(file))
     except (OSError, ValueError, IndexError, KeyError) as error:
-        raise BenchError(f"{file} cannot be read as GGUF ({error})", "fetch the file anew") from error
+        raise BenchError(f"{file} cannot be read as GGUF ({error})", "fetch the file again") from error
     size = 2 * sum(math.prod(map(int, tensor.shape)) for tensor in reader.tensors)
     require_disk(folder, size, f"unpacking {file.name}")
     require_memory(2 * size, f"unpacking {file.name}")

@@ -187,7 +187,7 @@ def _read_stored(tensor: Tensor, stream: BinaryIO, step: int) -> Iterator[torch.
         block = torch.empty(min(step, remaining), dtype=dtype)
         buffer = _as_bytes(block)
         if stream.readinto(buffer) != len(buffer):  # type: ignore[attr-defined]  # every binary file has it
-            raise BenchError(f"{tensor.file} ended while it was read", "download or save the checkpoint anew")
+            raise BenchError(f"{tensor.file} ended while it was read", "download or save the checkpoint again")
         yield block
         remaining -= len(block)
 

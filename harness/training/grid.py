@@ -93,7 +93,7 @@ def choose_winner(results: Sequence[TrialResult]) -> tuple[TrialResult, str]:
     trained = [result for result in results if result.made is not None]
     if not trained:
         failures = "; ".join(f"{' '.join(result.tried.sets)}: {result.failure}" for result in results)
-        raise BenchError(f"every try failed: {failures}", "lower the learning rates, or mend what the failures name")
+        raise BenchError(f"every try failed: {failures}", "lower the learning rates, or correct what the failures name")
     lossless = all(math.isinf(result.loss) for result in trained)
     if any(result.verdicts is None for result in trained):
         if lossless:
@@ -102,7 +102,7 @@ def choose_winner(results: Sequence[TrialResult]) -> tuple[TrialResult, str]:
         return lowest, "by the lowest held-out loss alone, since not every held-out solution has an answer to be read"
     best = min(trained, key=lambda result: (-result.correct, result.loss))
     if lossless:
-        return best, "by the best held-out score alone, since the trainer tells no held-out loss"
+        return best, "by the best held-out score alone, since the trainer reports no held-out loss"
     contenders = [
         result for result in trained if result is best or _compute_p_value(best, result) >= SIGNIFICANCE_LEVEL
     ]

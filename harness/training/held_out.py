@@ -39,7 +39,7 @@ def split_held_out(
     held_out_questions = {questions[name] for name in held_out_ids}
     other_ids = [name for name in other_ids if questions[name] not in held_out_questions]
     if not other_ids:
-        raise BenchError("every row left to train on asks a held-out question", "lower --held-out, or mend the data")
+        raise BenchError("every row left to train on asks a held-out question", "lower --held-out, or correct the data")
     training_ids = set(other_ids[: max(1, round(fraction * len(other_ids)))])
     return replace(
         plan,

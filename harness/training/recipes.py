@@ -158,7 +158,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
-        raise BenchError(f"{file} is not TOML: {error}", "correct that line; texts stand in quotes") from error
+        raise BenchError(f"{file} is not TOML: {error}", "correct that line; texts need quotes") from error
     except ValueError as error:
         raise BenchError(f"{file} is not UTF-8: {error}", "save the file as UTF-8") from error
 

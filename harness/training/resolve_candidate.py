@@ -165,10 +165,10 @@ def resolve_base(folder: Path, base: str | None, cache: Path) -> Model:
         BenchError: neither the user nor the adapter names one, or it is unavailable.
     """
     if base is not None:
-        return resolve_model_locked(base, cache)
+        return resolve_base_model(base, cache)
     name = merging.read_base_name(folder)
     try:
-        return resolve_model_locked(name, cache)
+        return resolve_base_model(name, cache)
     except BenchError as error:
         what = f"{folder} says that it was trained on {name}, and that is not to be had: {error.what}"
         raise BenchError(what, f"give its place with --base MODEL, or: {error.way_out}") from error
@@ -183,7 +183,7 @@ def describe_base_mismatch(folder: Path, base: str, model: Model) -> str | None:
     return None if same else f"{folder} says that it was trained on {recorded_base}"
 
 
-def resolve_model_locked(name: str, cache: Path) -> Model:
+def resolve_base_model(name: str, cache: Path) -> Model:
     """Resolve a model by its name and explain failures to write to `cache`; see `registry.resolve_model`."""
     with runs.explaining_write_errors(cache):
         return registry.resolve_model(name, cache)

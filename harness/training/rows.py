@@ -99,6 +99,6 @@ def _tokenise_sample(sample: Sample, tokenizer: Tokenizer, prompt_format: Prompt
         problems.append("begins with BOS twice")
     if problems:
         raise BenchError(
-            f"{sample.id} {'; '.join(problems)}", "`bench check RECIPE` shows the row; mend the data or the template"
+            f"{sample.id} {'; '.join(problems)}", "`bench check RECIPE` shows the row; correct the data or the template"
         )
     return row

@@ -91,7 +91,7 @@ def plan_training(options: TrainingOptions, console: Console, tasks: Sequence[st
     """
     recipe = recipes.read_recipe(options.recipe, options.sets, options.base)
     if options.gpus < 1 or options.checkpoints < 0 or not 0 <= options.seed < 2**32:
-        raise BenchError("--gpus is 1 or more, --checkpoints 0 or more, --seed 0 to 2^32 - 1", "mend the numbers")
+        raise BenchError("--gpus is 1 or more, --checkpoints 0 or more, --seed 0 to 2^32 - 1", "correct the numbers")
     task_names = dict.fromkeys([recipes.resolve_path(recipe, "task"), *tasks])
     for name in task_names:
         contamination.require_separate_origins(recipe.derived_from, recipes.resolve_path(recipe, "data"), name)
@@ -139,7 +139,7 @@ def train_candidate(plan: TrainingPlan, console: Console) -> Path:
         lock = runs.lock_folder(training_folder, wait=False)
     try:
         if (training_folder / candidate.CANDIDATE_FILE).is_file():
-            console.say(f"{training_folder} was trained before; --again trains anew")
+            console.say(f"{training_folder} was trained before; --again trains it again")
             return training_folder
         _write_request(plan, training_folder)
         console.say(f"training {plan.recipe.name} on {plan.model.name}: {len(plan.rows.rows):,} rows")

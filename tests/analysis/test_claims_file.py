@@ -16,7 +16,7 @@ from claimed import CLAIM, HEAD, LEADERBOARDS, LOSS, PAIRED
             "the file has unknown keys 'beta' (known: schema, name, board, task",
         ),
         ("alpha = 0.05\n", "", "the file lacks alpha"),
-        ("alpha = 0.05", "alpha = 5", "alpha must lie between 0 and 1, not 5"),
+        ("alpha = 0.05", "alpha = 5", "alpha must be between 0 and 1, not 5"),
         ('name = "mine"', 'name = "other"', "name is 'other', not the file's"),
         ('board = "counting"', 'board = "../x"', "name and board are made of a-z"),
         ("least_items = 60", "least_items = true", "least_items must be an integer, not True"),
@@ -31,7 +31,7 @@ from claimed import CLAIM, HEAD, LEADERBOARDS, LOSS, PAIRED
         (", seed = 0 }", " }", "a side names a recipe and a seed, or neither"),
         (PAIRED, "", "claim 1 has no [[claims.contrasts]]"),
         (PAIRED, PAIRED + PAIRED, "stands twice"),
-        (PAIRED, PAIRED + CLAIM + PAIRED, "claim 'it-helps' stands twice"),
+        (PAIRED, PAIRED + CLAIM + PAIRED, "claim 'it-helps' appears twice"),
         (CLAIM + PAIRED, "", "the file has no [[claims]]"),
         (
             PAIRED,
@@ -49,7 +49,7 @@ from claimed import CLAIM, HEAD, LEADERBOARDS, LOSS, PAIRED
     ],
 )
 def test_a_faulty_file_is_refused_with_what_is_wrong(old: str, new: str, what: str):
-    """Unknown and missing keys, impossible values, references to nothing, and everything that stands twice."""
+    """Unknown and missing keys, impossible values, references to nothing, and everything that appears twice."""
     text = (HEAD + CLAIM + PAIRED).replace(old, new, 1)
     with pytest.raises(BenchError) as caught:
         parse_claims(text.encode(), "mine.toml")
@@ -77,7 +77,7 @@ def test_a_published_table_names_its_rows_and_has_no_other_test():
         ("right = 31", "right = 131", "row 'full-main': 131 of 100 is no count"),
         ("right = 31\ntotal = 100", "right = 31\ntotal = 2001", "31 of 2001 is no count of 1 to 2,000 items"),
         ("registered = false", "registered = true", "registered must be false, not True"),
-        ('name = "full-main"', 'name = "base"', "row 'base' stands twice"),
+        ('name = "full-main"', 'name = "base"', "row 'base' appears twice"),
     ):
         with pytest.raises(BenchError) as caught:
             parse_claims(text.replace(old, new, 1).encode(), "published.toml")

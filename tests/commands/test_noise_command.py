@@ -159,7 +159,7 @@ def test_runs_that_met_another_engine_are_not_compared(copied):
     """A driver that changed between two runs is named."""
     path = next(copied.runs.glob("*/run-2")) / "engine.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "driver": "999.1"}))
-    with pytest.raises(BenchError, match=r"met another engine than .* \(driver was None, then 999\.1\)"):
+    with pytest.raises(BenchError, match=r"ran on another engine than .* \(driver was None, then 999\.1\)"):
         told(copied)
 
 

@@ -75,7 +75,7 @@ def test_the_check_names_each_file_that_is_not_what_the_entries_give(folder: Pat
     assert status == 1
     named = [line.partition(":")[0] for line in told.splitlines()]
     assert named == [str(out / file) for file in ("README.md", "loss.svg", "checkpoints.svg")]
-    assert "mend: `bench report tiny --board counting" in told
+    assert "fix: `bench report tiny --board counting" in told
     assert (out / "README.md").read_text() == "better"
     say(order(folder))
     assert not (out / "checkpoints.svg").exists()

@@ -85,7 +85,7 @@ def test_a_missing_library_is_answered_with_how_to_install_it(tmp_path):
     path.write_text("import no_such_library\n")
     with pytest.raises(BenchError, match="pip install no_such_library"):
         plugins.load_task(str(path))
-    error = plugins.missing(ModuleNotFoundError(name="vllm.sampling_params"), "x")
+    error = plugins.explain_missing_library(ModuleNotFoundError(name="vllm.sampling_params"), "x")
     assert error.way_out == "pip install 'baseline-bench[vllm]'"
 
 

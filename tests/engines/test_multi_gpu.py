@@ -384,7 +384,7 @@ def test_one_worker_with_old_weights_costs_a_restart_of_all(models, lines, stale
         assert answers(held) == answers(single(models[1]))
     finally:
         engine.close()
-    assert lines == [f"engine starts anew for tuned: {how.why}"]
+    assert lines == [f"the engine restarts for tuned: {how.why}"]
 
 
 def test_two_workers_of_transformers_write_the_tokens_of_one(tmp_path, lines):

@@ -235,7 +235,7 @@ def test_weights_left_behind_cost_a_restart(models, lines, left):
     assert how.found.flaw == how.why
     assert None not in (how.load, how.reload, how.proof)
     assert how.noise == pytest.approx(0, abs=1e-6)
-    assert lines == [f"engine starts anew for first: {how.why}"]
+    assert lines == [f"the engine restarts for first: {how.why}"]
     assert answers(second) == answers(Bigram(models[1], Options()))
 
 
@@ -245,7 +245,7 @@ def test_a_refused_reload_costs_a_restart(models, lines):
     engine.generator(models[0])
     generator, how = engine.generator(models[1])
     assert (how.path, how.why, how.proof is None) == ("restarted", "the prefix cache is in use", False)
-    assert lines == ["engine starts anew for first: the prefix cache is in use"]
+    assert lines == ["the engine restarts for first: the prefix cache is in use"]
     assert answers(generator) == answers(Bigram(models[1], Options()))
 
 

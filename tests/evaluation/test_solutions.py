@@ -32,7 +32,7 @@ BOARDS = ROOT / "leaderboards"
 ITEMS = 6
 ENGINE = ("--engine", "transformers", "-o", "dtype=float32", "-o", "device=cpu")
 SCORE = ("--task", "word-problems", "--limit", str(ITEMS), *ENGINE, "-o", "solutions=true")
-WITHOUT = "the row stands without its solutions' log-probabilities"
+WITHOUT = "the row has no record of its solutions' log-probabilities"
 
 
 @pytest.fixture(scope="module")
@@ -329,7 +329,7 @@ def test_audit_finds_lines_that_no_entry_names(tmp_path):
     """An older entry stands without."""
     path = entries.write_entry(entry(), answers(), tmp_path)
     entries.solutions_path(path).write_bytes(gzip.compress(store.serialise_likelihoods(sample())))
-    assert entries.verify_entry(path) == ["solutions' log-probabilities stand beside it, but it names none"]
+    assert entries.verify_entry(path) == ["solutions' log-probabilities are stored next to it, but it names none"]
 
 
 @pytest.mark.parametrize(

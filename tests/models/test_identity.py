@@ -124,7 +124,7 @@ def test_a_run_that_an_older_version_began_is_refused_as_that(
 def test_a_run_that_an_older_version_finished_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """It is neither refused nor repeated; --again scores anew."""
+    """It is neither refused nor repeated; --again scores it again."""
     monkeypatch.chdir(tmp_path)
     words = ["score", str(tiny.build(tmp_path / "model", "chatml")), *QUICK]
     assert cli.main(words) == 0

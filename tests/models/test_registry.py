@@ -125,7 +125,7 @@ def test_a_missing_library_is_told_with_the_extra(tmp_path, monkeypatch):
     monkeypatch.delattr("baseline_bench.models.gguf", raising=False)
     with pytest.raises(ModuleNotFoundError, match="gguf") as told:
         registry.resolve_model(REAL, tmp_path)
-    assert "pip install 'baseline-bench[transformers]'" in str(plugins.missing(told.value))
+    assert "pip install 'baseline-bench[transformers]'" in str(plugins.explain_missing_library(told.value))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -180,7 +180,7 @@ def test_a_tensor_in_two_shards_is_refused(sharded, tmp_path):
     shutil.copytree(sharded, folder)
     first, second = sorted(folder.glob("model-*.safetensors"))[:2]
     shutil.copy(first, second)
-    with pytest.raises(BenchError, match="lies in two shards"):
+    with pytest.raises(BenchError, match="is in two shards"):
         weights.inspect_checkpoint(folder)
 
 

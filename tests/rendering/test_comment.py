@@ -90,7 +90,7 @@ def test_the_adjusted_p_value_decides():
 def test_faults_come_before_verdicts():
     """A board that does not hold together is told before any number, and counted in the title."""
     told = render_comment(
-        report(proposed(contest(9, 0)), faults=("leaderboards/x.json: changed since 0123; mend: `git`",))
+        report(proposed(contest(9, 0)), faults=("leaderboards/x.json: changed since 0123; fix: `git`",))
     )
     assert told.index("leaderboards/x.json: changed") < told.index("**better than")
     assert "## bench: 1 fault of the board, 1 better" in told

@@ -104,7 +104,7 @@ def test_a_page_that_differs_by_one_byte_is_stale(
     else:
         path.write_bytes(spoil(path.read_bytes()))
     (fault,) = find_faults(folder)
-    assert str(fault) == f"{path.as_posix()}: is not what the entries give; mend: `bench board`"
+    assert str(fault) == f"{path.as_posix()}: is not what the entries give; fix: `bench board`"
     leaderboard.update_pages(folder)
     assert find_faults(folder) == []
 

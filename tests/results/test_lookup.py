@@ -87,7 +87,7 @@ def test_a_name_on_two_boards_is_ambiguous(boards):
 def test_a_file_on_two_boards_is_ambiguous(boards):
     """The same content has the same name wherever it lies."""
     samples.add(boards / "other", samples.result("base"), DAY.format(20))
-    with pytest.raises(BenchError, match="lies on several boards"):
+    with pytest.raises(BenchError, match="is on several boards"):
         find_entry(paths(boards, "base")[0].name, boards)
 
 

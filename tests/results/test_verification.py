@@ -81,7 +81,7 @@ def test_cut_bits_need_no_reader(tmp_path: Path) -> None:
 
 
 def test_an_entry_has_one_spelling(tmp_path: Path) -> None:
-    """Another blank, and a key that stands twice, are found although the values are the same."""
+    """Another blank, and a key that appears twice, are found although the values are the same."""
     path = add(tmp_path)
     data = path.read_bytes()
     for other in (data + b"\n", data.replace(b'"schema": 1,', b'"schema": 1,\n  "schema": 1,')):

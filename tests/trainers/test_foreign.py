@@ -149,7 +149,7 @@ def running(place: str) -> list[str]:
     [
         ("print('done')", "ended without an error and left no weights in .*out; its log ends: done"),
         ("import os; os.mkdir('out')", "left no weights in .*out; its log is empty"),
-        (SOUND.replace("trainer_state.json", "other.json"), "it told no loss; .*logging_steps = 1"),
+        (SOUND.replace("trainer_state.json", "other.json"), "it reported no loss; .*logging_steps = 1"),
         (SOUND.replace('"step": n', '"step": 10 * n'), "not every step from 1 to 2"),
         (SOUND.replace("3.0 - n", "float('nan')"), "its loss became nan at step 1; .*lower the learning rate"),
         (SOUND.replace('"learning_rate": 0.1', '"rate": 1'), "step 1 of its history has no learning_rate"),

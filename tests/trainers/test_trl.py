@@ -165,6 +165,9 @@ def test_its_recipe_mirrors_that_of_our_own_lora():
 
 def test_trl_need_not_be_here_where_another_interpreter_has_it():
     """What must be installed is asked of the interpreter that trains; where that is this one, an extra brings it."""
-    assert plugins.missing(ModuleNotFoundError(name="trl"), "x").way_out == "pip install 'baseline-bench[trl]'"
+    assert (
+        plugins.explain_missing_library(ModuleNotFoundError(name="trl"), "x").way_out
+        == "pip install 'baseline-bench[trl]'"
+    )
     assert trl.Options().LIBRARIES == ("trl", "peft")
     assert trl.Options(python="python3").LIBRARIES == ()

@@ -66,7 +66,7 @@ def test_a_tied_head_left_behind_costs_a_restart(tmp_path, lines):
         assert how.path == "restarted"
         assert how.found.to_new > 100 * how.found.bound
         assert how.noise < 1e-4
-        assert lines == [f"engine starts anew for chatml1: {how.found.flaw}"]
+        assert lines == [f"the engine restarts for chatml1: {how.found.flaw}"]
         assert answers(second) == own_answers(models[1]) != own_answers(models[0])
     finally:
         engine.close()

@@ -206,7 +206,7 @@ def test_board_renders_what_is_stale_and_checks_what_was_touched(scored, here, c
     assert told(capfd, "board") == told(capfd, "board", "--check") == ""
     page.write_text(text.replace("50.00", "90.00"))
     assert main(["board", "--check"]) == 1
-    assert capfd.readouterr().out == f"{page}: is not what the entries give; mend: `bench board`\n"
+    assert capfd.readouterr().out == f"{page}: is not what the entries give; fix: `bench board`\n"
     assert told(capfd, "board") == f"{page}\n"
     assert page.read_text() == text
 

@@ -219,7 +219,7 @@ def test_the_recipes_targets_are_trained_and_not_pefts(tmp_path):
 def test_targets_that_the_model_does_not_have_are_refused(base, tmp_path):
     """All of them named, also where others are there."""
     options = tiny_training.lora(targets=("q_proj", "c_attn", "wi"))
-    with pytest.raises(BenchError, match="has no layers named c_attn, wi: mend `targets`"):
+    with pytest.raises(BenchError, match="has no layers named c_attn, wi: correct `targets`"):
         tiny_training.run(lora.train, base, tiny_training.rows(base, 1), tmp_path, options)
 
 

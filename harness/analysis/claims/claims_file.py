@@ -11,7 +11,7 @@ from baseline_bench.core.errors import BenchError, combine_problems
 from baseline_bench.core.records import OMIT_WHEN_NONE, decode_record, digest
 
 _NAME_PATTERN = re.compile("[a-z0-9][a-z0-9_-]*")
-_FIX_ADVICE = "mend the file; leaderboards/claims/study.toml shows every key"
+_FIX_ADVICE = "correct the file; leaderboards/claims/study.toml shows every key"
 _MAX_PUBLISHED_ITEMS = 2_000  # of a published row: Boschloo's test takes half a minute at 1,300
 T = TypeVar("T")
 
@@ -266,7 +266,7 @@ def _check_claims(claims_file: ClaimsFile, where: str) -> list[str]:
     if not _NAME_PATTERN.fullmatch(claims_file.name) or not _NAME_PATTERN.fullmatch(claims_file.board):
         problems.append("name and board are made of a-z, 0-9, - and _")
     if not 0 < claims_file.alpha < 1:
-        problems.append(f"alpha must lie between 0 and 1, not {claims_file.alpha}")
+        problems.append(f"alpha must be between 0 and 1, not {claims_file.alpha}")
     if claims_file.least_items < 1 or (claims_file.all_items is not None and claims_file.all_items < 1):
         problems.append("least_items and all_items are at least 1")
     wrong = [
@@ -317,4 +317,4 @@ def _format_contrast(contrast: Contrast) -> str:
 
 
 def _check_duplicates(kind: str, values: Sequence[str]) -> list[str]:
-    return [f"{kind} {value!r:.90} stands twice" for value in sorted(set(values)) if values.count(value) > 1]
+    return [f"{kind} {value!r:.90} appears twice" for value in sorted(set(values)) if values.count(value) > 1]

@@ -118,7 +118,7 @@ def _refuse_shallow_clone(path: Path, commits: set[str]) -> None:
     shallow_file = path.parent / (shallow_path or b"").decode("utf-8", "surrogateescape").strip()
     if shallow_file.is_file() and commits.intersection(shallow_file.read_text().split()):
         raise BenchError(
-            f"{path.name}: this clone is too shallow to tell since when its claims stand",
+            f"{path.name}: this clone is too shallow to find since when its claims are unchanged",
             "fetch the whole history: git fetch --unshallow (on GitHub: fetch-depth: 0)",
         )
 

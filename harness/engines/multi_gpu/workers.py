@@ -107,7 +107,7 @@ def explain_failure(worker: EngineWorker, message: RequestRefused | WorkerEnded)
     if code < 0:
         return BenchError(f"{worker.name} was ended by signal {-code}", RUN_AGAIN)
     return BenchError(
-        f"{worker.name} ended with status {code}, its log is above", "report it, or mend the plug-in it names"
+        f"{worker.name} ended with status {code}, its log is above", "report it, or correct the plug-in that it names"
     )
 
 
