@@ -123,7 +123,7 @@ def _find_matches(
         return [_read_sound_entry(path, retractions.read_records(path.parent))]
     rows = on_boards()
     if matches := [row for row in rows if name.removesuffix(".json") == row.path.name.removesuffix(".json")]:
-        return [_require_single(name, matches, "lies on several boards", "name one with --board")]
+        return [_require_single(name, matches, "is on several boards", "name one with --board")]
     matches = [row for row in rows if name == row.entry.result.candidate]
     if not matches:
         known = sorted({row.entry.result.candidate for row in rows})

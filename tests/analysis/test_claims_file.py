@@ -30,7 +30,7 @@ from claimed import CLAIM, HEAD, LEADERBOARDS, LOSS, PAIRED
         ("seed = 0 }", "sed = 0 }", "better has unknown keys 'sed' (known: base, recipe, seed)"),
         (", seed = 0 }", " }", "a side names a recipe and a seed, or neither"),
         (PAIRED, "", "claim 1 has no [[claims.contrasts]]"),
-        (PAIRED, PAIRED + PAIRED, "stands twice"),
+        (PAIRED, PAIRED + PAIRED, "appears twice"),
         (PAIRED, PAIRED + CLAIM + PAIRED, "claim 'it-helps' appears twice"),
         (CLAIM + PAIRED, "", "the file has no [[claims]]"),
         (
