@@ -94,7 +94,7 @@ def test_nothing_compares_with_a_foreign_result(here, capfd):
             (),
             "gives 1 of 2",
         ),
-        (lambda: Path(SAMPLES).unlink(), (), "no samples beside"),
+        (lambda: Path(SAMPLES).unlink(), (), "no samples next to"),
         (lambda: Path(SAMPLES).write_text("{"), (), "holds no JSON lines"),
         (lambda: Path(SAMPLES).write_text("{}"), (), "is no samples file of lm-eval"),
         (lambda: Path(RESULTS).write_text("{"), (), "is not JSON"),
@@ -129,7 +129,7 @@ def test_a_score_that_is_no_bit_and_an_item_told_twice_are_refused(here, capfd):
     write([{**lines[0], "exact_match": 0.5}, lines[1]])
     assert "a score of 0.5 is neither right nor wrong" in bring(capfd)[2]
     write([lines[0], {**lines[1], "doc_id": 0}])
-    assert "tells an item twice" in bring(capfd)[2]
+    assert "has an item twice" in bring(capfd)[2]
 
 
 def test_a_foreign_record_that_was_touched_fails_the_board_s_check(here, capfd):
