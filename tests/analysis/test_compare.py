@@ -57,6 +57,8 @@ def test_a_difference_that_is_not_resolved_tells_how_many_items_it_takes():
     pairs = [*[(RIGHT, WRONG)] * 6, *[(WRONG, RIGHT)] * 3, *[(WRONG, WRONG)] * 11]
     assert compared(*pairs).needed > len(pairs)
     assert compared(*[(RIGHT, WRONG)] * 5).needed == 6
+    # Six that differ, where five of six do, take 7.2 items; the formula says 7.
+    assert compared(*[(RIGHT, WRONG)] * 5, (RIGHT, RIGHT)).needed == 8
     assert compared(*[(RIGHT, WRONG)] * 5, *[(WRONG, RIGHT)] * 5).needed is None
 
 

@@ -1,5 +1,7 @@
 """core.machine: what is left on disk and in memory, and who is turned away."""
 
+from types import SimpleNamespace
+
 import pytest
 from baseline_bench.core import machine
 from baseline_bench.core.errors import BenchError
@@ -108,9 +110,15 @@ def test_macos_pages_are_counted_in_the_size_the_report_names():
     assert machine._parse_vm_stat("") is None
 
 
-def test_disk_is_that_of_the_nearest_folder_that_exists(tmp_path):
-    """A cache that is not there yet lies on its parent's disk."""
-    assert machine.free_disk(tmp_path / "not" / "yet") > 0
+def test_disk_is_that_of_the_nearest_folder_that_exists(tmp_path, monkeypatch):
+    """A cache that is not there yet lies on its parent's disk, and what root keeps to itself is not free."""
+    asked = []
+    monkeypatch.setattr(
+        "shutil.disk_usage", lambda path: asked.append(path) or SimpleNamespace(total=9, used=3, free=5)
+    )
+    assert machine.free_disk(tmp_path / "not" / "yet" / "there") == 5
+    assert machine.free_disk(tmp_path) == 5
+    assert asked == [tmp_path, tmp_path]
 
 
 def test_too_little_disk_is_refused_with_both_numbers(tmp_path):

@@ -301,6 +301,16 @@ def test_the_same_weights_stay_where_they_are(models, lines):
     assert engine.generator(models[0])[1].path == "loaded"
 
 
+def test_models_of_unknown_digest_are_not_taken_for_the_same(models, lines):
+    """Two unknown digests are equal, and say nothing about the weights."""
+    engine = warm(models, lines)
+    unknown = [replace(model, weights_sha256=None) for model in models]
+    engine.generator(unknown[0])
+    generator, how = engine.generator(unknown[1])
+    assert (how.path, how.why) == ("restarted", "there is no reference for first")
+    assert answers(generator) == answers(Bigram(models[1], Options()))
+
+
 def test_an_engine_that_cannot_reload_is_loaded_for_every_model(models, lines):
     """Its generators are closed one after the other, and there is nothing to tell the user."""
     engine = ReusableEngine(scripted.load, scripted.Options(), {}, SEQUENCES, lines.append)

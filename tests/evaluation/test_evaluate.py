@@ -62,19 +62,26 @@ def test_a_missing_answer_is_an_error_and_never_a_zero(exam):
 
 def test_prompts_that_leave_too_little_room_are_refused_with_the_longest(exam):
     """A context that cuts the protocol's tokens short would be a silent limit."""
-    longest = max(exam.requests, key=lambda r: len(r.token_ids))
-    room = len(longest.token_ids) + exam.task.SAMPLING.max_tokens
+    lengths = {request.id: len(request.token_ids) for request in exam.requests}
+    longest, *_, shortest = sorted(lengths, key=lengths.__getitem__, reverse=True)
+    room = lengths[longest] + exam.task.SAMPLING.max_tokens
     evaluate.require_context(exam, room)
-    with pytest.raises(BenchError, match=f"1 prompts are too long: {longest.id}|prompts are too long: test-"):
+    many = sum(length == lengths[longest] for length in lengths.values())
+    told = f"prompts are too long: {longest} has {lengths[longest]} tokens"
+    with pytest.raises(BenchError, match=f"^{many} {told}"):
         evaluate.require_context(exam, room - 1)
+    with pytest.raises(BenchError, match=f"^12 {told}"):
+        evaluate.require_context(exam, lengths[shortest] + exam.task.SAMPLING.max_tokens - 1)
 
 
-def test_a_limit_of_everything_is_a_full_run(exam):
-    """`--limit` with every item does not make the row a partial one."""
-    task = exam.task
-    everything, chosen = evaluate.select_problems(task, Split(), exam.total, 0)
-    assert (exam.limit, exam.seed) == (12, 0)
-    assert chosen == everything
+def test_a_limit_of_everything_is_a_full_run(exam, speech):
+    """`--limit` with every item does not make the row a partial one; with one item less it does."""
+    whole, part = (
+        evaluate.prepare_task(exam.task, evaluate.select_problems(exam.task, Split(), limit, 3), speech, 3)
+        for limit in (exam.total, exam.total - 1)
+    )
+    assert (len(whole.problems), whole.limit, whole.seed) == (exam.total, None, None)
+    assert (len(part.problems), part.limit, part.seed) == (exam.total - 1, exam.total - 1, 3)
 
 
 @pytest.mark.parametrize(

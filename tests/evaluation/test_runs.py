@@ -82,6 +82,49 @@ def test_a_run_belongs_to_one_process_at_a_time(tmp_path):
         assert set(run.finished) == {"test-0"}
 
 
+def fail(folder, *answered: str) -> None:
+    """Open a run, store these answers, and fail."""
+    with runs.Run(folder, SETTINGS) as run:
+        for name in answered:
+            run.append(name, ANSWER)
+        raise KeyError
+
+
+def test_a_run_that_fails_before_its_first_answer_leaves_nothing(tmp_path):
+    """A folder that held something else keeps it; with an answer the run stays, to be resumed."""
+    with pytest.raises(KeyError):
+        fail(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(KeyError):
+        fail(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    with pytest.raises(KeyError):
+        fail(tmp_path / "run", "test-0")
+    with pytest.raises(KeyError):
+        fail(tmp_path / "run")
+    with runs.Run(tmp_path / "run", SETTINGS) as run:
+        assert set(run.finished) == {"test-0"}
+
+
+def test_a_run_that_is_refused_lets_go_of_its_folder(tmp_path):
+    """It keeps the files that were there, and the right settings open it at once."""
+    runs.Run(tmp_path, SETTINGS).close()
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(BenchError, match="other settings"):
+        runs.Run(tmp_path, {**SETTINGS, "limit": 8})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
+    runs.Run(tmp_path, SETTINGS).close()
+
+
+def test_a_new_run_that_cannot_be_opened_leaves_nothing(tmp_path, monkeypatch):
+    """Its settings were written before, and are removed."""
+    monkeypatch.setattr(runs.Run, "_completions", lambda run, name: {}[name])
+    with pytest.raises(KeyError):
+        runs.Run(tmp_path / "run", SETTINGS)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_answers_of_another_run_are_not_taken_over(tmp_path):
     """Each line carries its run's key; model B never gets model A's answers."""
     with runs.Run(tmp_path / "a", SETTINGS) as run:

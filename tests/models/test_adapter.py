@@ -158,11 +158,13 @@ def test_another_kind_of_adapter_is_refused(copy, keys, told):
     assert told in refusal(copy).what
 
 
-def test_every_default_of_peft_is_understood(copy):
-    """A configuration with all the keys that this PEFT writes by default is a plain LoRA."""
-    plain = LoraConfig(r=4, lora_alpha=8).to_dict()
-    configure(copy, **{key: value for key, value in plain.items() if isinstance(value, int | float | dict | None)})
-    assert adapter.read_adapter(copy).pairs
+def test_every_default_of_peft_is_understood(sound, copy):
+    """The file that this PEFT writes by default, with all its keys, is a plain LoRA of the same scales."""
+    LoraConfig(r=4, lora_alpha=8).save_pretrained(copy)
+    written = json.loads((copy / "adapter_config.json").read_text())
+    assert written.keys() == LoraConfig().to_dict().keys()
+    scales = [[(p.target, p.rank, p.scale) for p in adapter.read_adapter(each).pairs] for each in (sound, copy)]
+    assert scales[0] == scales[1]
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ def test_fp32_output_is_what_peft_merges(base, lora, tmp_path):
     for name, tensor in found.items():
         torch.testing.assert_close(tensor, wanted[name], rtol=1e-6, atol=1e-7)
     assert record.rel_err == 0
+    assert record.base_sha256 == weights.digest_weights(base)
     assert (record.tensors, record.others, record.cast) == (14, len(found) - 14, len(found) - 14)
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "float32"
 
@@ -146,6 +147,44 @@ def test_an_index_tells_the_new_size_of_cast_shards(llama, query, tmp_path):
     assert after["metadata"]["total_size"] == weights.count_bytes(tmp_path / "out")
     before, after = (json.loads((folder / "config.json").read_text()) for folder in (llama, tmp_path / "out"))
     assert after == before | {"dtype": "float32"}
+
+
+def test_a_base_of_mixed_dtypes_becomes_one_of_a_single_dtype(llama, query, tmp_path):
+    """One tensor that is cast is enough for config and index to change."""
+    base = shutil.copytree(llama, tmp_path / "base")
+    shard = next(tensor.file for tensor in weights.read_tensors(base) if tensor.name == "model.norm.weight")
+    held = load_file(shard)
+    save_file(held | {"model.norm.weight": held["model.norm.weight"].float()}, shard, metadata={"format": "pt"})
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"dtype": "float32"}))
+    assert merge.merge_adapter(base, query, tmp_path / "out", MergeOptions()).cast == 1
+    assert json.loads((tmp_path / "out" / "config.json").read_text()) == config | {"dtype": "bfloat16"}
+    index = json.loads((tmp_path / "out" / weights.INDEX_FILE).read_text())
+    assert index["metadata"]["total_size"] == weights.count_bytes(llama) == weights.count_bytes(tmp_path / "out")
+
+
+def test_a_shard_that_is_cut_while_it_is_merged_is_an_error(llama, query, tmp_path):
+    """It was whole when the merge was planned: a disk that fails, or another process."""
+    base = shutil.copytree(llama, tmp_path / "base")
+    plans = merge.plan_tensors(base, adapter.read_adapter(query), MergeOptions())
+    shard = plans[0].tensor.file
+    shard.write_bytes(shard.read_bytes()[:-2])
+    with pytest.raises(BenchError, match=f"{shard.name} ended while it was read"):
+        merge_tensors.write_tensors(plans, tmp_path)
+
+
+def test_a_base_without_a_layer_that_was_in_4_bits_is_refused(llama, query, tmp_path):
+    """What training held in 4 bits must be there to be merged; without 4 bits only the targets must."""
+    base = shutil.copytree(llama, tmp_path / "base")
+    name = "model.layers.0.mlp.up_proj.weight"
+    shard = next(tensor.file for tensor in weights.read_tensors(base) if tensor.name == name)
+    held = load_file(shard)
+    save_file({key: tensor for key, tensor in held.items() if key != name}, shard, metadata={"format": "pt"})
+    index = json.loads((base / weights.INDEX_FILE).read_text())
+    del index["weight_map"][name]
+    (base / weights.INDEX_FILE).write_text(json.dumps(index))
+    assert f"holds no {name}" in refusal(base, query, tmp_path / "out", MergeOptions(quantised="nf4")).what
+    assert merge.merge_adapter(base, query, tmp_path / "out", MergeOptions()).tensors == 2
 
 
 @pytest.mark.parametrize(("dtype", "least", "most"), [("bfloat16", 0.27, 0.37), ("float16", 0.03, 0.05)])

@@ -8,7 +8,7 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Message, Sample
 from baseline_bench.models import tokens
 from baseline_bench.training import rows
-from transformers import AutoTokenizer
+from transformers import AddedToken, AutoTokenizer
 
 TURNS = (Message("user", "What is 2+3?"), Message("assistant", "#### 5"), Message("user", "What is 4+5?"))
 
@@ -123,6 +123,26 @@ def test_a_completion_ends_at_its_first_stop_id_and_before_its_first_stop_text(t
     stop = tokenizer.eos_token_id
     assert tokens.decode_completion(tokenizer, [*ids, stop, *ids], how.stop_ids, ()) == "five\nQuestion: six"
     assert tokens.decode_completion(tokenizer, [*ids, stop], how.stop_ids, ("six", "\nQuestion:")) == "five"
+
+
+def test_special_tokens_and_the_stop_id_are_no_part_of_an_answer(tmp_path):
+    """Neither a special token within it nor the id that ends it, even where that is an ordinary token."""
+    tokenizer, _ = speaker(tmp_path, "chatml")
+    five, six = (tokenizer.encode(text, add_special_tokens=False) for text in ("five", " six"))
+    (stop,) = tokenizer.encode("!", add_special_tokens=False)
+    assert tokens.decode_completion(tokenizer, [*five, tokenizer.pad_token_id, *six, stop], [stop], ()) == "five six"
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_only_an_added_token_behind_a_turn_ends_it(tmp_path, special):
+    """Ordinary tokens that the template writes before it end no answer, nor does a line break that was added."""
+    tokenizer, _ = speaker(tmp_path, "chatml")
+    tokenizer.add_tokens([AddedToken("\n\n", special=False), AddedToken("<end>", special=special)])
+    end = tokenizer.convert_tokens_to_ids("<end>")
+    tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }} so.\n\n<end>{% endfor %}"
+    how = tokens.detect_prompt_format(tokenizer, None, [], "llama")
+    assert tokens.find_turn_ending(tokenizer) == (" so.\n\n<end>", (end,))
+    assert set(how.stop_ids) == {tokenizer.eos_token_id, end}
 
 
 def test_the_ids_digest_tells_order_and_borders():

@@ -122,12 +122,14 @@ def test_8_bit_states_of_embeddings_are_caught():
 def test_the_check_takes_fp32_states_and_frozen_tables():
     """Plain AdamW passes, and so does a table that is not trained, as under LoRA."""
     network = Network()
-    _optimizer.require_full_embeddings(
-        network, stepped(_optimizer.build_optimizer(network, Full(optimizer="adamw"), 1), network)
-    )
-    frozen = Network()
-    frozen.table.requires_grad_(requires_grad=False)
-    _optimizer.require_full_embeddings(frozen, stepped(_optimizer.build_optimizer(frozen, Full(), 1), frozen))
+    optimizer = stepped(_optimizer.build_optimizer(network, Full(optimizer="adamw"), 1), network)
+    assert optimizer.state[network.table.weight]["exp_avg"].dtype == torch.float32
+    _optimizer.require_full_embeddings(network, optimizer)
+    optimizer.state[network.table.weight]["exp_avg"] = optimizer.state[network.table.weight]["exp_avg"].bfloat16()
+    with pytest.raises(BenchError, match=r"keeps embeddings in torch\.bfloat16"):
+        _optimizer.require_full_embeddings(network, optimizer)
+    network.table.requires_grad_(requires_grad=False)
+    _optimizer.require_full_embeddings(network, optimizer)
 
 
 def test_8_bit_states_cannot_be_sharded():

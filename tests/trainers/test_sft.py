@@ -150,11 +150,35 @@ def test_a_model_with_dropout_of_its_own_is_not_taken_for_one_that_peeks(tmp_pat
     shutil.copytree(base.folder, folder)
     config = folder / "config.json"
     config.write_text(config.read_text().replace('"attention_dropout": 0.0', '"attention_dropout": 0.3'))
-    dropping = tiny_training.at(folder)
-    made = tiny_training.run(
-        full.train, dropping, tiny_training.rows(base, 3), tmp_path / "run", tiny_training.full(attention="eager")
+    rows, options = tiny_training.rows(base, 3), tiny_training.full(attention="eager")
+    made, plain = (
+        tiny_training.run(full.train, model, rows, tmp_path / name, options)
+        for name, model in (("dropping", tiny_training.at(folder)), ("plain", base))
     )
-    assert made.losses[0] > 0
+    assert made.losses[0] != plain.losses[0]  # dropout is on while training
+
+
+def test_frozen_parameters_are_not_counted_as_trained(base, tmp_path):
+    """A row says how many numbers were trained, and of how many."""
+
+    def freeze(network):
+        network.model.embed_tokens.requires_grad_(requires_grad=False)
+        return network
+
+    rows, options = tiny_training.rows(base, 2), tiny_training.full(max_steps=1)
+    made = tiny_training.run(tiny_training.changed(freeze), base, rows, tmp_path, options).trained
+    assert made.parameters - made.trainable == 512 * 128
+
+
+def test_states_are_saved_at_every_interval_and_not_after_the_last_step(base, tmp_path, monkeypatch):
+    """The weights themselves follow the last step."""
+    saved = []
+    monkeypatch.setattr("baseline_bench.trainers._resume_state.save_state", lambda *given: saved.append(given[3]))
+    for interval in (0, 2, 3):
+        options = tiny_training.full(batch=1, checkpoint_steps=interval)
+        tiny_training.run(full.train, base, tiny_training.rows(base, 6), tmp_path / str(interval), options)
+        saved.append("end")
+    assert saved == ["end", 2, 4, "end", 3, "end"]
 
 
 def test_soft_capped_attention_is_computed_as_the_model_means_it(tmp_path):

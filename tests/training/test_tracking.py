@@ -12,6 +12,8 @@ from baseline_bench.results import candidate
 from baseline_bench.training import tracking
 from tiny_study import bench, history, only
 
+pytestmark = pytest.mark.usefixtures("forked_children")
+
 STEP = Step(3, 9, 1.5, 0.25, None, 4, 100, 40, 2.0)
 
 
@@ -82,10 +84,15 @@ def test_a_training_that_fails_ends_its_trackers(trackers, tmp_path):
 
 
 def test_without_trackers_nothing_is_imported(monkeypatch, tmp_path):
-    """Accelerate need not be there."""
+    """Accelerate need not be there; with one it must."""
     monkeypatch.setitem(sys.modules, "accelerate.tracking", None)
     tracking.require_trackers(())
     with tracking.track_steps((), tmp_path, {}) as track:
+        track(STEP)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ImportError):
+        tracking.require_trackers(("plain",))
+    with tracking.track_steps(("plain",), tmp_path, {}) as track, pytest.raises(ImportError):
         track(STEP)
 
 
