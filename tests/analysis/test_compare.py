@@ -266,5 +266,6 @@ def test_a_base_is_known_by_the_weights_that_were_trained_from():
     assert not is_base(tuned, base)
     assert not is_base(entry(result("other")), tuned)
     assert not is_base(served, tuned)
+    assert not is_base(served, served)
     beside = replace(BASE, engine=replace(BASE.engine, settings={**BASE.engine.settings, "adapter": "0" * 64}))
     assert not is_base(entry(beside), tuned)

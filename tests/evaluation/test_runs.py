@@ -51,6 +51,13 @@ def test_a_resume_under_other_settings_is_refused_with_all_that_differs(tmp_path
     assert "--again" in str(error.value)
 
 
+def test_an_unfinished_run_that_recorded_no_identity_is_of_an_older_version(tmp_path):
+    """What the model's configuration was is not known: it is neither resumed nor told as a change of settings."""
+    runs.Run(tmp_path, SETTINGS).close()
+    with pytest.raises(BenchError, match="by an older version"):
+        runs.Run(tmp_path, {**SETTINGS, "chat template": "0" * 12})
+
+
 def test_a_run_may_go_on_with_another_number_of_gpus(tmp_path):
     """All numbers are told in their turn, one where it was one throughout is not, and nothing is refused."""
     told = []
@@ -105,6 +112,23 @@ def test_a_run_that_fails_before_its_first_answer_leaves_nothing(tmp_path):
         fail(tmp_path / "run")
     with runs.Run(tmp_path / "run", SETTINGS) as run:
         assert set(run.finished) == {"test-0"}
+
+
+def test_a_run_that_fails_keeps_the_answers_to_single_requests(tmp_path):
+    """A problem of several requests may have been answered in part; the engine must be the same then, too."""
+
+    def fail_half_way():
+        with runs.Run(tmp_path, SETTINGS) as run:
+            run.confirm({"device": "cpu"})
+            run.keep("test-0, choice 1", ANSWER)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_half_way()
+    with runs.Run(tmp_path, SETTINGS) as run:
+        assert (run.finished, run.kept) == ({}, {"test-0, choice 1": ANSWER})
+        with pytest.raises(BenchError, match="device was cpu, now cuda"):
+            run.confirm({"device": "cuda"})
 
 
 def test_a_run_that_is_refused_lets_go_of_its_folder(tmp_path):
