@@ -1,5 +1,8 @@
 """Builds real models of two layers, one for each way in which a family wants to be spoken to, in a second each."""
 
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -68,6 +71,15 @@ def build(folder: Path, manner: Manner = "chatml", seed: int = 0) -> Path:
             template, and a tokenizer that adds no BOS).
         seed: of the weights; the tokenizer is always the same.
     """
+    shutil.copytree(_made(manner, seed).name, folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    return folder
+
+
+@cache
+def _made(manner: Manner, seed: int) -> "tempfile.TemporaryDirectory[str]":
+    """The checkpoint, made once a process and removed at its end."""
+    place = tempfile.TemporaryDirectory(prefix="tiny-", ignore_cleanup_errors=True)
+    folder = Path(place.name)
     tokenizer = _tokenizer(manner)
     tokenizer.save_pretrained(folder)
     ids = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in ("bos", "eos", "pad")}
@@ -77,7 +89,7 @@ def build(folder: Path, manner: Manner = "chatml", seed: int = 0) -> Path:
         model = Gemma2ForCausalLM(config) if manner == "gemma" else LlamaForCausalLM(config)
     model.generation_config = GenerationConfig(**ids)
     model.save_pretrained(folder)
-    return folder
+    return place
 
 
 def _tokenizer(manner: Manner) -> PreTrainedTokenizerFast:
