@@ -10,6 +10,15 @@ settings.register_profile("bench", deadline=None)
 settings.load_profile("bench")
 
 
+@pytest.fixture(scope="module")
+def forked_children():
+    """The program's children are forked, with their libraries imported already; see forked_children.py."""
+    import forked_children
+
+    with forked_children.forking():
+        yield
+
+
 @pytest.fixture(scope="session")
 def gsm8k_mirror() -> Path:
     """The folder that holds openai/gsm8k in the hub's layout."""

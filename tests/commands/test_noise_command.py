@@ -18,6 +18,8 @@ from baseline_bench.core.types import Completion, Request, Sampling
 from baseline_bench.evaluation import repeat, runs
 from baseline_bench.results import noise
 
+pytestmark = pytest.mark.usefixtures("forked_children")
+
 
 def order(place: Path, **changed: object) -> Options:
     """Two runs of a tiny model by scripted answers, without passes."""

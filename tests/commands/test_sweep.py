@@ -18,6 +18,8 @@ from baseline_bench.evaluation import runs
 from baseline_bench.results import candidate
 from baseline_bench.training import recipes
 
+pytestmark = pytest.mark.usefixtures("forked_children")
+
 RECIPE = """\
 base = "{base}"
 trainer = "{trainer}"

@@ -1,6 +1,5 @@
 """A training that is killed and started again ends as one that was never broken, bit for bit."""
 
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -14,14 +13,13 @@ from baseline_bench.core.types import Step
 from baseline_bench.models import weights
 from baseline_bench.results import candidate
 from baseline_bench.results.candidate import LossLog
+from forked_children import CONTEXT
 
 # PEFT asks transformers by an old name.
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
-
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["baseline_bench.trainers.full", "baseline_bench.trainers.lora", "bitsandbytes", "tiny_training"]
-)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),
+    pytest.mark.usefixtures("forked_children"),
+]
 
 ROWS, STEPS = 17, 9
 KINDS = {

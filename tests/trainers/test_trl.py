@@ -11,6 +11,8 @@ from baseline_bench.trainers import full, lora, trl
 from baseline_bench.training import recipes
 from tiny_study import bench, history, only
 
+pytestmark = pytest.mark.usefixtures("forked_children")
+
 EXACT = {"precision": "fp32", "lr": 1e-3, "warmup": 0.0, "output_dtype": "float32", "batch": 4, "forward_rows": 4}
 
 

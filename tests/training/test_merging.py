@@ -16,6 +16,8 @@ from baseline_bench.training import merging
 from safetensors.torch import load_file, save_file
 from tiny_study import SCRIPTED, bench, only, rows
 
+pytestmark = pytest.mark.usefixtures("forked_children")
+
 TASK = ("--task", "word-problems", *SCRIPTED)
 COPIED = """\
 import shutil

@@ -15,6 +15,8 @@ from baseline_bench.models import weights
 from baseline_bench.training import resolve_candidate
 from tiny_study import REAL, SCRIPTED, bench, rows
 
+pytestmark = pytest.mark.usefixtures("forked_children")
+
 TASK = ("--task", "word-problems", *SCRIPTED)
 
 

@@ -14,6 +14,8 @@ from baseline_bench.models import weights
 from baseline_bench.results import candidate
 from tiny_study import SCRIPTED, STEPS, bench, history, only
 
+pytestmark = pytest.mark.usefixtures("forked_children")
+
 OWN = """\
 import shutil
 from dataclasses import dataclass
@@ -201,23 +203,24 @@ def test_a_held_training_is_not_trained_twice_at_once(here, capfd):
 
 def test_a_killed_training_goes_on_where_it_stood(here, capfd):
     """Kill -9 at a moment after a kept state: no step before it is done again, and the weights are those unbroken."""
-    words = ("train", "lora.toml", "--set", "epochs=40")
+    words = ("train", "long.toml")
+    (here / "long.toml").write_text((here / "full.toml").read_text().replace("epochs = 2.0", "epochs = 20.0"))
     unbroken = shutil.copytree(here, here.with_name("unbroken"))
     assert bench(unbroken, *words) == 0
     with tiny_study.start(here, *words) as process:
-        while not list(here.glob("runs/lora-*/state.pt")) and process.poll() is None:
+        while not list(here.glob("runs/long-*/state.pt")) and process.poll() is None:
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(timeout=0.02)
         process.kill()
     assert process.returncode == -9
-    run = only(here, "runs/lora-*")
+    run = only(here, "runs/long-*")
     before = history(run)
     assert not (run / candidate.CANDIDATE_FILE).exists()
     assert bench(here, *words) == 0
     after = history(run)
-    assert [step["number"] for step in after] == list(range(1, 121))
+    assert [step["number"] for step in after] == list(range(1, 61))
     assert after[:2] == before[:2]
-    whole = candidate.read_candidate(only(unbroken, "runs/lora-*"))
+    whole = candidate.read_candidate(only(unbroken, "runs/long-*"))
     assert candidate.read_candidate(run).weights_sha256 == whole.weights_sha256
     assert not (run / "state.pt").exists()
 

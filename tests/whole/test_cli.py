@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from baseline_bench.models import registry
 from own_task import TASK
 from paths import DATA
 from samples import printed_entries
+
+pytestmark = pytest.mark.usefixtures("forked_children")
 
 HELP = DATA / "help.txt"
 HEAVY = {"datasets", "huggingface_hub", "numpy", "rich", "scipy", "tokenizers", "torch", "transformers", "vllm"}
@@ -219,9 +222,14 @@ def test_a_board_check_finds_completions_that_were_edited(scored, capfd):
     assert all(line.startswith(str(scored[1])) for line in capfd.readouterr().out.splitlines())
 
 
-def test_quickstart_prints_the_board_and_where_to_go(model, here, capfd):
-    """Everything it writes lies in one folder of its own."""
-    out = told(capfd, "quickstart", "--model", str(model), "--limit", "4", "--engine", "scripted")
+def test_quickstart_prints_the_board_and_where_to_go(model, here, capfd, monkeypatch):
+    """Everything it writes lies in one folder of its own; two of its recipe's steps show the way as well as all."""
+    short = replace(
+        cli.parse_options("quickstart", ["--model", str(model), "--limit", "4", "--engine", "scripted"]),
+        sets=["max_steps=2", "batch=2"],
+    )
+    monkeypatch.setattr(cli, "parse_options", lambda name, words: short)
+    out = told(capfd, "quickstart")
     assert (here / "quickstart" / "leaderboards" / "word-problems.md").read_text() in out
     assert "bench baseline MODEL" in out
     assert [path.name for path in here.iterdir()] == ["quickstart"]

@@ -13,6 +13,8 @@ from baseline_bench.core import plugins
 from baseline_bench.core.findings import CODES
 from paths import ROOT
 
+pytestmark = pytest.mark.usefixtures("forked_children")
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -15,6 +15,8 @@ import tiny_lora
 from baseline_bench import cli
 from paths import ROOT
 
+pytestmark = pytest.mark.usefixtures("forked_children")
+
 PAGE = (ROOT / "docs" / "interop.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^## (.*?)$.*?(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
 NEEDS = {"Trained by somebody else": ("trl", "tensorboardX"), "lm-eval, both ways": ("lm_eval",)}

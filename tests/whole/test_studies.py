@@ -11,6 +11,8 @@ from own_task import TASK
 from samples import printed_entries
 from tiny_study import LIMIT, REAL, SCRIPTED, bench, names, only, rows
 
+pytestmark = pytest.mark.usefixtures("forked_children")
+
 
 @pytest.fixture(scope="module")
 def adapters(tmp_path_factory) -> Path:
@@ -243,12 +245,13 @@ def test_a_study_killed_while_scoring_goes_on(here):
 
 def test_a_study_killed_while_training_goes_on(here):
     """Kill -9 after a kept state: the same command finishes the training and scores it; one row each."""
-    words = ("train-and-score", "lora.toml", "--set", "epochs=20", "--leaderboards", "new", *SCRIPTED)
+    (here / "long.toml").write_text((here / "full.toml").read_text().replace("epochs = 2.0", "epochs = 20.0"))
+    words = ("train-and-score", "long.toml", "--leaderboards", "new", *SCRIPTED)
     with tiny_study.start(here, *words) as process:
-        killed(process, lambda: list(here.glob("runs/lora-*/state.pt")))
+        killed(process, lambda: list(here.glob("runs/long-*/state.pt")))
     assert not (here / "new").exists()
     assert bench(here, *words) == 0
-    steps = [step["number"] for step in tiny_study.history(only(here, "runs/lora-*"))]
+    steps = [step["number"] for step in tiny_study.history(only(here, "runs/long-*"))]
     assert steps == list(range(1, 61))
     assert len(list(here.glob("new/*/*.json"))) == 2
     assert bench(here, "board", "--check", "--leaderboards", "new") == 0

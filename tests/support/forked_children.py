@@ -1,0 +1,82 @@
+"""Forks the program's child processes from a server that has imported torch, transformers and PEFT already.
+
+Importing them takes a child ten seconds, and what it does to a tiny model less than one. How children are really
+started is tested by tests/core/test_child_process.py, and by every test that runs the program in a process of its own.
+"""
+
+import multiprocessing
+import os
+import subprocess
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from baseline_bench.core import child_process
+
+CONTEXT = multiprocessing.get_context("forkserver")
+# One list for every user: the server is one for the whole process and imports once.
+CONTEXT.set_forkserver_preload(
+    [
+        "baseline_bench.trainers.full",
+        "baseline_bench.trainers.lora",
+        "baseline_bench.training.worker",
+        "baseline_bench.training.merging",
+        "baseline_bench.models.fidelity",
+        "bitsandbytes",
+        "tiny_training",
+    ]
+)
+
+
+class ForkedChild:
+    """A child that is used like the Popen of `python -m baseline_bench.core.child_process FUNCTION FOLDER RANK`."""
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], stdin: int, stdout: int) -> None:
+        assert (command[1:3], stdin, stdout) == (["-m", "baseline_bench.core.child_process"], subprocess.PIPE, 2)
+        reader, self.stdin = CONTEXT.Pipe(duplex=False)
+        with reader, Connection(os.dup(2), readable=False) as stderr:
+            given = (command[3:], dict(env), str(Path.cwd()), reader, stderr)
+            self._process = CONTEXT.Process(target=_serve, args=given)
+            self._process.start()
+        self.pid = self._process.pid
+        self.terminate, self.kill = self._process.terminate, self._process.kill
+
+    @property
+    def returncode(self) -> int | None:
+        """Its status, -9 where a signal ended it; None while it runs."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """As `returncode`."""
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its status, once it has ended."""
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired("child_process", timeout or 0)
+        return self.returncode
+
+
+def _serve(words: Sequence[str], env: Mapping[str, str], cwd: str, stdin: Connection, stderr: Connection) -> None:
+    """Become what the command would have started."""
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    for source, target in ((stdin, 0), (stderr, 1), (stderr, 2)):
+        os.dup2(source.fileno(), target)
+    warnings.simplefilter("ignore")
+    os._exit(child_process._serve_call(words[0], Path(words[1]), int(words[2])))
+
+
+@contextmanager
+def forking():
+    """Within it, the program forks its children."""
+    names = {"PIPE": subprocess.PIPE, "TimeoutExpired": subprocess.TimeoutExpired}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(child_process, "subprocess", SimpleNamespace(Popen=ForkedChild, **names))
+        yield
