@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
-from math import exp, lgamma, log, sqrt
 
 from baseline_bench.core.records import digest
 from baseline_bench.results.noise import NoiseRecord, count_flips
+from scipy.stats import chi2, skellam
 
 CONFIDENCE = 0.95
 
@@ -170,29 +170,9 @@ def bound_difference(mean: float) -> int:
     Args:
         mean: items that change between right and wrong from one run to the next, on average.
     """
-    counts = _poisson_probabilities(mean / 2)
-    inside, reach = sum(probability * probability for probability in counts), 0
-    while inside < CONFIDENCE and reach < len(counts):
-        reach += 1
-        inside += 2 * sum(probability * shifted for probability, shifted in zip(counts, counts[reach:], strict=False))
-    return reach
-
-
-def _poisson_probabilities(mean: float) -> list[float]:
-    """Return the probabilities of 0, 1, 2, ... events, as far as they matter."""
-    if mean <= 0:
-        return [1.0]
-    last = int(mean + 12 * sqrt(mean) + 20)
-    return [exp(count * log(mean) - mean - lgamma(count + 1)) for count in range(last + 1)]
+    return int(skellam.ppf((1 + CONFIDENCE) / 2, mean / 2, mean / 2)) if mean > 0 else 0
 
 
 def _poisson_upper_limit(events: int) -> float:
     """Compute the one-sided 95 % upper limit of a Poisson mean, given an event count (Garwood, 1936)."""
-    low, high = float(events), events + 10 * sqrt(events + 1) + 10
-    for _ in range(60):
-        middle = (low + high) / 2
-        if sum(_poisson_probabilities(middle)[: events + 1]) > 1 - CONFIDENCE:
-            low = middle
-        else:
-            high = middle
-    return high
+    return float(chi2.ppf(CONFIDENCE, 2 * (events + 1))) / 2

@@ -14,7 +14,7 @@ from baseline_bench.results.noise import BatchPasses, NoiseRecord, NoiseRun
 from hypothesis import given
 from hypothesis import strategies as st
 from paths import ROOT
-from scipy.stats import chi2, skellam
+from scipy.stats import poisson, skellam
 
 BOARD = ROOT / "leaderboards" / "gsm8k"
 
@@ -150,8 +150,8 @@ def test_the_range_is_that_of_skellams_distribution(flips):
 
 @pytest.mark.parametrize("events", [0, 1, 3, 20, 200])
 def test_the_upper_limit_of_a_mean_is_garwoods(events):
-    """Half the 95 % quantile of chi-squared with two degrees of freedom more than twice the events."""
-    assert judging._poisson_upper_limit(events) == pytest.approx(chi2.ppf(0.95, 2 * (events + 1)) / 2, rel=1e-9)
+    """With this mean, so few events have a probability of 5 %."""
+    assert poisson.cdf(events, judging._poisson_upper_limit(events)) == pytest.approx(0.05, rel=1e-9)
 
 
 def test_the_floor_follows_from_the_larger_of_what_was_seen_and_what_flips_let_expect():
