@@ -33,7 +33,7 @@ class Options:
     rows: tuple[str, ...] = option("--rows", "the rows to show (default: all)", "CANDIDATE", ())
     leaderboards: Path = leaderboards_option()
     questions: bool = option("--without-questions", "leave the questions' text out", default=True)
-    check: bool = option("--check", "write nothing; fail where a file is not what entries give", default=False)
+    check: bool = option("--check", "write nothing; fail where a file in git is not what entries give", default=False)
     mirror: Path | None = datasets_option()
 
 
@@ -74,19 +74,21 @@ def _require_own_folder(out: Path) -> None:
 
 
 def render_report(options: Options, out: Path) -> dict[str, str]:
-    """Return the text of every file of the report by name and write nothing; equal entries give equal texts."""
+    """Return the text of every file of the report by name and write nothing; equal entries give equal texts.
+
+    A check needs only what is committed, so it leaves the HTML page out.
+    """
     judged = findings.judge_claims_file(
         options.leaderboards, options.board, options.claims or options.name, options.claims is not None
     )
     study = data.gather_study(options.leaderboards, options.board, options.name, judged.task, options.rows)
-    reading = answers.read_report_completions(study, options.mirror, options.questions)
     figures = draw_figures(study)
     command = build_command(options)
-    return {
-        "README.md": deck.render_readme(study, judged.findings, figures, command, _link_board(options, out)),
-        "index.html": html.render_page(study, judged.findings, figures, reading, command),
-        **{figure.file: figure.svg for figure in figures},
-    }
+    texts = {"README.md": deck.render_readme(study, judged.findings, figures, command, _link_board(options, out))}
+    if not options.check:
+        reading = answers.read_report_completions(study, options.mirror, options.questions)
+        texts["index.html"] = html.render_page(study, judged.findings, figures, reading, command)
+    return texts | {figure.file: figure.svg for figure in figures}
 
 
 def draw_figures(study: Study) -> Sequence[Figure]:

@@ -98,8 +98,8 @@ def render_readme(
     parts = [
         MARKER,
         f"# {study.name}: what the runs say",
-        f"Task {code_span(study.label)}, board [{study.board}]({board}). Every question and "
-        "every answer can be read in [index.html](index.html): download it and open it in a browser.",
+        f"Task {code_span(study.label)}, board [{study.board}]({board}). To read every answer, run the command at the "
+        "end and open `index.html`, which it writes next to this file, in a browser.",
         "## Today's answer",
         "\n".join(f"{place}. {to_markdown(sentence)}" for place, sentence in lines),
         "## Findings",
