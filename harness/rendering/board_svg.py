@@ -10,6 +10,7 @@ from baseline_bench.analysis.differences import is_untrained
 from baseline_bench.analysis.statistics import Interval, format_points, wilson_interval
 from baseline_bench.rendering.drawing import Canvas, choose_ticks, truncate_text
 from baseline_bench.rendering.formatting import name_measure
+from baseline_bench.rendering.report.axes import AxisRange, PlotFrame
 from baseline_bench.results.board import BoardTable, Row
 
 MOST_ROWS = 100
@@ -45,19 +46,6 @@ class ForestGroup:
     apart: str
     base: ForestRow | None
     marks: tuple[ForestRow, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PercentScale:
-    """A horizontal scale from percent to pixels."""
-
-    low: float
-    high: float
-
-    def at(self, rate: float) -> float:
-        """Return the x of a proportion, kept inside the plot."""
-        share = (100 * rate - self.low) / (self.high - self.low)
-        return _LEFT + (_RIGHT - _LEFT) * min(1.0, max(0.0, share))
 
 
 def draw_forest_plot(judged: ComparedBoard) -> str:
@@ -132,60 +120,61 @@ def _draw_panel(canvas: Canvas, top: float, table: BoardTable, groups: Sequence[
     canvas.text(_MARGIN, top + 34, caption, "muted small")
     canvas.text(_RATES, top + 34, "%", "muted small", "end")
     canvas.text(_VERDICTS, top + 34, "against its base", "muted small")
-    scale, bottom = _choose_scale(groups), top + _measure_height(groups) - _FOOT
+    height = _measure_height(groups) - _FOOT - _HEAD + 6
+    frame = PlotFrame(canvas, _LEFT, top + _HEAD - 6, _RIGHT - _LEFT, height, _choose_range(groups), AxisRange(0, 1))
     y = top + _HEAD
     for group in groups:
-        _draw_band(canvas, y, group, scale)
+        _draw_band(frame, y, group)
         y += _LINE * (1 + len(group.marks)) + _GAP
-    _draw_axis(canvas, top + _HEAD - 6, bottom, scale)
+    _draw_axis(frame)
     y = top + _HEAD
     for group in groups:
-        y = _draw_rows(canvas, y, group, scale)
+        y = _draw_rows(frame, y, group)
 
 
-def _choose_scale(groups: Sequence[ForestGroup]) -> PercentScale:
-    """Start the scale at 0 where rows are near it, else a little below the lowest interval."""
+def _choose_range(groups: Sequence[ForestGroup]) -> AxisRange:
+    """Start the range, in percent, at 0 where rows are near it, else a little below the lowest interval."""
     shown = [mark.interval for group in groups for mark in (*group.marks, *([group.base] if group.base else []))]
     low, high = 100 * min(one.low for one in shown), 100 * max(one.high for one in shown)
     room = max(0.05 * (high - low), 0.05)
-    return PercentScale(0.0 if low < high - low else max(0.0, low - room), min(100.0, high + room))
+    return AxisRange(0.0 if low < high - low else max(0.0, low - room), min(100.0, high + room))
 
 
-def _draw_axis(canvas: Canvas, top: float, bottom: float, scale: PercentScale) -> None:
-    for tick in choose_ticks(scale.low, scale.high, 8):
-        x = scale.at(tick / 100)
-        canvas.line(x, top, x, bottom, "grid")
-        canvas.text(x, bottom + 15, f"{tick:g}", "muted small", "middle")
-    canvas.line(_LEFT, bottom, _RIGHT, bottom, "grid")
+def _draw_axis(frame: PlotFrame) -> None:
+    bottom = frame.top + frame.height
+    for tick in choose_ticks(frame.across.low, frame.across.high, 8):
+        x = frame.x(tick)
+        frame.canvas.line(x, frame.top, x, bottom, "grid")
+        frame.canvas.text(x, bottom + 15, f"{tick:g}", "muted small", "middle")
+    frame.canvas.line(_LEFT, bottom, _RIGHT, bottom, "grid")
 
 
-def _draw_band(canvas: Canvas, y: float, group: ForestGroup, scale: PercentScale) -> None:
+def _draw_band(frame: PlotFrame, y: float, group: ForestGroup) -> None:
     if group.base is not None:
-        low, high = (scale.at(end) for end in group.base.interval)
-        canvas.rect(low, y, high - low, _LINE * (1 + len(group.marks)), "band")
+        low, high = (frame.x(100 * end) for end in group.base.interval)
+        frame.canvas.rect(low, y, high - low, _LINE * (1 + len(group.marks)), "band")
 
 
-def _draw_rows(canvas: Canvas, y: float, group: ForestGroup, scale: PercentScale) -> float:
-    canvas.text(
-        _MARGIN, y + 15, truncate_text(group.title, _COLUMNS), "muted mono" if group.base is None else "ink mono strong"
-    )
+def _draw_rows(frame: PlotFrame, y: float, group: ForestGroup) -> float:
+    canvas, style = frame.canvas, "muted mono" if group.base is None else "ink mono strong"
+    canvas.text(_MARGIN, y + 15, truncate_text(group.title, _COLUMNS), style)
     if group.apart:
         canvas.text(_VERDICTS, y + 15, truncate_text(group.apart, 22), "muted small")
     for mark in group.marks:
         y += _LINE
-        _draw_row(canvas, y + _LINE / 2, mark, group, scale)
+        _draw_row(frame, y + _LINE / 2, mark, group)
     return y + _LINE + _GAP
 
 
-def _draw_row(canvas: Canvas, middle: float, mark: ForestRow, group: ForestGroup, scale: PercentScale) -> None:
-    against, base = mark.against, is_untrained(mark.row.entry)
+def _draw_row(frame: PlotFrame, middle: float, mark: ForestRow, group: ForestGroup) -> None:
+    canvas, against, base = frame.canvas, mark.against, is_untrained(mark.row.entry)
     colour = "ink" if against is None else _COLOURS.get(against.verdict, "unresolved")
     warned = ", warned" if mark.row.result.marks else ""
     name = truncate_text(_shorten_name(mark.row, group), _COLUMNS - 1 - len(warned)) + warned
     canvas.text(_NAMES, middle + 4, name, "muted mono" if base else "ink mono")
-    low, high = (scale.at(end) for end in mark.interval)
+    low, high = (frame.x(100 * end) for end in mark.interval)
     canvas.line(low, middle, high, middle, f"{colour} thick")
-    x = scale.at(mark.rate)
+    x = frame.x(100 * mark.rate)
     if base:
         canvas.rect(x - 4, middle - 4, 8, 8, colour)
     else:

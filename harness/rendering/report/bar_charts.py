@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from baseline_bench.analysis.compare import ALPHA
-from baseline_bench.analysis.statistics import wilson_interval
 from baseline_bench.rendering.drawing import Canvas, truncate_text
 from baseline_bench.rendering.report.axes import WIDTH, AxisRange, Figure, PlotFrame
 from baseline_bench.rendering.report.data import ReportRow, Study
@@ -52,10 +51,8 @@ def draw_final_losses(study: Study) -> Figure | None:
         "Mean over the last tenth of the steps, weighted by supervised tokens, in nats. Losses on main and on socratic "
         "are over different texts, and losses of different bases over different tokens.",
     )
-    svg = _prepare_row_chart(
-        study, lines, (ChartColumn("final training loss, nats a supervised token", marks, zero=False),), note
-    )
-    return Figure("final-loss.svg", tuple(takeaway), note, svg(to_plain_text(tuple(takeaway))))
+    column = ChartColumn("final training loss, nats a supervised token", marks, zero=False)
+    return _draw_row_chart("final-loss.svg", (tuple(takeaway), note), lines, [column], study.colour)
 
 
 def _list_losses(lines: Sequence[ReportRow]) -> list[float]:
@@ -78,8 +75,7 @@ def draw_cost(study: Study) -> Figure | None:
     devices = join_names(sorted({cost.device for _, cost in lines}))
     note = ("Samples are training rows, after the first step; memory is the device's peak. Trained on ", *devices, ".")
     columns = (ChartColumn("samples a second", speeds), ChartColumn("peak memory, GiB", memory))
-    svg = _prepare_row_chart(study, [line for line, _ in lines], columns, note)
-    return Figure("cost.svg", takeaway, note, svg(to_plain_text(takeaway)))
+    return _draw_row_chart("cost.svg", (takeaway, note), [line for line, _ in lines], columns, study.colour)
 
 
 def _summarise_cost(lines: Sequence[ReportRow]) -> Sentence:
@@ -113,21 +109,18 @@ def _summarise_cost(lines: Sequence[ReportRow]) -> Sentence:
 
 def draw_accuracy(study: Study) -> Figure:
     """Draw accuracy with 95 % Wilson intervals, and each base's interval as a band behind its candidates."""
-    marks = []
-    for line in study.lines:
-        counts = line.entry.result.counts
-        low, high = wilson_interval(counts.correct, counts.total)
-        marks.append(PlottedValue(line.percent, f"{line.percent:.2f}", 100 * low, 100 * high))
+    marks = tuple(
+        PlottedValue(line.percent, f"{line.percent:.2f}", 100 * line.interval.low, 100 * line.interval.high)
+        for line in study.lines
+    )
     takeaway = summarise_outcomes(study)
     note: Sentence = (
         f"Points are {study.measure}, whiskers 95 % Wilson intervals, the band is the base's interval. Rows share "
         "their items, so the paired test decides, not the overlap of whiskers. Green: better than its base by the "
         "exact McNemar test with Holm's correction; red: worse; grey: not resolved, or nothing to compare with.",
     )
-    svg = _prepare_row_chart(
-        study, study.lines, (ChartColumn(f"{study.measure}, %", tuple(marks)),), note, _outcome_colour
-    )
-    return Figure("accuracy.svg", takeaway, note, svg(to_plain_text(takeaway)))
+    column = ChartColumn(f"{study.measure}, %", marks)
+    return _draw_row_chart("accuracy.svg", (takeaway, note), study.lines, [column], _outcome_colour)
 
 
 def summarise_outcomes(study: Study) -> Sentence:
@@ -149,38 +142,34 @@ def _outcome_colour(line: ReportRow) -> str:
     return "better" if line.gain.pairs.difference > 0 else "worse"
 
 
-def _prepare_row_chart(
-    study: Study,
+def _draw_row_chart(
+    file: str,
+    words: tuple[Sentence, Sentence],
     lines: Sequence[ReportRow],
     columns: Sequence[ChartColumn],
-    note: Sentence,
-    colour: Callable[[ReportRow], str] | None = None,
-) -> Callable[[str], str]:
-    """Return a function that draws, under a title, lines grouped by base with their measures side by side."""
-
-    def draw(title: str) -> str:
-        groups = list(dict.fromkeys(line.group for line in lines))
-        height = _TOP + len(lines) * _ROW + len(groups) * _HEAD
-        canvas = Canvas(WIDTH, height + 52, title, to_plain_text(note))
-        row_positions = _place_rows(canvas, lines, groups)
-        for line, y in zip(lines, row_positions, strict=True):
-            canvas.text(_LABELS - 12, y + 4, truncate_text(line.label, 25), "ink mono small", "end")
-        column_width = (WIDTH - _LABELS) / len(columns)
-        for column_index, column in enumerate(columns):
-            left = _LABELS + column_index * column_width
-            _draw_column(
-                canvas,
-                column,
-                (left, column_width - _VALUE - 8, height),
-                lines,
-                (row_positions, colour or study.colour),
-            )
-        return canvas.render()
-
-    return draw
+    colour: Callable[[ReportRow], str],
+) -> Figure:
+    """Draw lines grouped by base with their measures side by side; `words` are the takeaway and the note."""
+    height = _TOP + len(lines) * _ROW + len({line.group for line in lines}) * _HEAD
+    canvas = Canvas(WIDTH, height + 52, *map(to_plain_text, words))
+    row_positions = _place_rows(canvas, lines)
+    for line, y in zip(lines, row_positions, strict=True):
+        canvas.text(_LABELS - 12, y + 4, truncate_text(line.label, 25), "ink mono small", "end")
+    width = (WIDTH - _LABELS) / len(columns)
+    for index, column in enumerate(columns):
+        values = [one for mark in column.marks if mark for one in (mark.value, mark.low, mark.high) if one is not None]
+        across = AxisRange.around(values or [0.0, 1.0], column.zero)
+        left = _LABELS + index * width
+        frame = PlotFrame(canvas, left, _TOP, width - _VALUE - 8, height - _TOP + 4, across, AxisRange(0, 1))
+        frame.axis_below(column.title, 6 if frame.width > 300 else 4)
+        _draw_bands(frame, column, lines, row_positions)
+        for line, mark, y in zip(lines, column.marks, row_positions, strict=True):
+            if mark is not None:
+                _draw_mark(frame, mark, y, colour(line), column.zero)
+    return Figure(file, *words, canvas.render())
 
 
-def _place_rows(canvas: Canvas, lines: Sequence[ReportRow], groups: Sequence[str]) -> list[float]:
+def _place_rows(canvas: Canvas, lines: Sequence[ReportRow]) -> list[float]:
     """Draw the names of the bases above their lines; return the y of every line."""
     row_positions, y = [], _TOP - 14
     groups_seen: set[str] = set()
@@ -191,37 +180,19 @@ def _place_rows(canvas: Canvas, lines: Sequence[ReportRow], groups: Sequence[str
             canvas.text(14, y - 4, truncate_text(line.group, 90), "ink strong")
         y += _ROW
         row_positions.append(y - 4)
-    assert len(groups_seen) == len(groups)
     return row_positions
 
 
-def _draw_column(
-    canvas: Canvas,
-    column: ChartColumn,
-    size: tuple[float, float, float],
-    lines: Sequence[ReportRow],
-    layout: tuple[Sequence[float], Callable[[ReportRow], str]],
-) -> None:
-    left, width, bottom = size
-    row_positions, colour = layout
-    values = [one for mark in column.marks if mark for one in (mark.value, mark.low, mark.high) if one is not None]
-    reach = AxisRange.around(values or [0.0, 1.0], column.zero)
-    frame = PlotFrame(canvas, left, _TOP, width, bottom - _TOP + 4, reach, AxisRange(0, 1))
-    frame.axis_below(column.title, 6 if width > 300 else 4)
-    _draw_bands(frame, column, lines, row_positions)
-    for line, mark, y in zip(lines, column.marks, row_positions, strict=True):
-        if mark is None:
-            continue
-        shade = colour(line)
-        if mark.low is not None and mark.high is not None:
-            canvas.line(frame.x(mark.low), y, frame.x(mark.high), y, f"{shade} thick")
-        elif column.zero:
-            canvas.rect(frame.x(0), y - 5, frame.x(mark.value) - frame.x(0), 10, shade)
-        else:
-            canvas.line(frame.x(reach.low), y, frame.x(mark.value), y, f"{shade} faint")
-        if mark.low is not None or not column.zero:
-            canvas.circle(frame.x(mark.value), y, 4.5, shade)
-        canvas.text(frame.x(max(mark.value, mark.high or mark.value)) + 9, y + 4, mark.told, "ink small")
+def _draw_mark(frame: PlotFrame, mark: PlottedValue, y: float, colour: str, zero: bool) -> None:
+    if mark.low is not None and mark.high is not None:
+        frame.canvas.line(frame.x(mark.low), y, frame.x(mark.high), y, f"{colour} thick")
+    elif zero:
+        frame.canvas.rect(frame.x(0), y - 5, frame.x(mark.value) - frame.x(0), 10, colour)
+    else:
+        frame.canvas.line(frame.x(frame.across.low), y, frame.x(mark.value), y, f"{colour} faint")
+    if mark.low is not None or not zero:
+        frame.canvas.circle(frame.x(mark.value), y, 4.5, colour)
+    frame.canvas.text(frame.x(max(mark.value, mark.high or mark.value)) + 9, y + 4, mark.told, "ink small")
 
 
 def _draw_bands(
@@ -276,18 +247,15 @@ def _count_agreement(groups: Sequence[Sequence[ReportRow]]) -> tuple[int, int, i
 
 def _draw_scatter(canvas: Canvas, study: Study, group: tuple[str, Sequence[ReportRow]], top: float) -> None:
     base, lines = group
-    ends = {
-        line.name: wilson_interval(line.entry.result.counts.correct, line.entry.result.counts.total) for line in lines
-    }
-    up = AxisRange.around([0.0, *(100 * end.high for end in ends.values())], zero=True)
+    up = AxisRange.around([0.0, *(100 * line.interval.high for line in lines)], zero=True)
     frame = PlotFrame(canvas, 52, top, WIDTH - 248, 200, AxisRange.around(_list_losses(lines)), up)
     canvas.text(52, top - 28, truncate_text(base, 90), "ink strong")
     frame.axis_left(f"{study.measure}, %", 5)
     frame.axis_below("final training loss, nats a supervised token")
     for line in lines:
         if line.loss is not None:
-            x, end = frame.x(line.loss), ends[line.name]
-            canvas.line(x, frame.y(100 * end.low), x, frame.y(100 * end.high), f"{study.colour(line)} faint")
+            x, (low, high) = frame.x(line.loss), line.interval
+            canvas.line(x, frame.y(100 * low), x, frame.y(100 * high), f"{study.colour(line)} faint")
     for line in lines:
         if line.loss is not None:
             canvas.circle(frame.x(line.loss), frame.y(line.percent), 5, study.apart(line, "hollow"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from baseline_bench.analysis.board_comparisons import ComparedBoard, compare_board
 from baseline_bench.analysis.compare import Comparison, compare_entries, explain_incomparability
 from baseline_bench.analysis.multiple_testing import holm_adjust
+from baseline_bench.analysis.statistics import Interval, wilson_interval
 from baseline_bench.core.errors import BenchError, suggest_name
 from baseline_bench.core.types import Step
 from baseline_bench.rendering import leaderboard
@@ -95,6 +96,12 @@ class ReportRow:
         if self.step is None:
             return self.made.final_loss
         return compute_final_loss(self.steps[: self.step]) if self.steps else None
+
+    @property
+    def interval(self) -> Interval:
+        """Return the 95 % Wilson interval of the share of right items."""
+        counts = self.entry.result.counts
+        return wilson_interval(counts.correct, counts.total)
 
     @property
     def percent(self) -> float:

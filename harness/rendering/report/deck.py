@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from baseline_bench.analysis.multiple_testing import MIN_SEEDS
-from baseline_bench.analysis.statistics import format_points, wilson_interval
+from baseline_bench.analysis.statistics import format_points
 from baseline_bench.core.markup import UNKNOWN_MARK, code_span, table_cell
 from baseline_bench.rendering.formatting import format_warnings
 from baseline_bench.rendering.report.axes import Figure
@@ -54,7 +54,7 @@ def _describe_highest_row(study: Study) -> Sentence:
     """Describe the highest row, with its interval and the number of rows it was selected from."""
     best = max(study.lines, key=lambda line: (line.percent, line.gain is not None))
     counts = best.entry.result.counts
-    low, high = wilson_interval(counts.correct, counts.total)
+    low, high = best.interval
     ties = sum(line.percent == best.percent for line in study.lines)
     ties_text = f", as {format_count(ties - 1, 'other row does', 'other rows do')}" if ties > 1 else ""
     start: Sentence = (
@@ -152,7 +152,7 @@ def _render_table(study: Study) -> str:
 
 def _row_cells(line: ReportRow) -> Iterator[str]:
     counts = line.entry.result.counts
-    low, high = wilson_interval(counts.correct, counts.total)
+    low, high = line.interval
     yield table_cell(line.title) + format_warnings(line.entry.result)
     yield f"{line.percent:.2f}"
     yield f"{100 * low:.1f}–{100 * high:.1f}"

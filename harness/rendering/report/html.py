@@ -16,7 +16,6 @@ from string import Template
 from typing import Any
 
 from baseline_bench.analysis.compare import ALPHA, compare_entries, explain_incomparability
-from baseline_bench.analysis.statistics import wilson_interval
 from baseline_bench.core.markup import UNKNOWN_MARK, make_visible
 from baseline_bench.rendering.report.answers import GradedCompletions, ReportCompletions
 from baseline_bench.rendering.report.axes import Figure
@@ -107,7 +106,7 @@ def _render_group(base: str, lines: Sequence[ReportRow]) -> str:
 
 def _render_row(line: ReportRow) -> str:
     counts = line.entry.result.counts
-    low, high = wilson_interval(counts.correct, counts.total)
+    low, high = line.interval
     cells = [f"{line.percent:.2f}", f"{100 * low:.1f}–{100 * high:.1f}", *format_base_comparison(line)]
     cells += [f"{100 * count / counts.total:.1f}" for count in (counts.strict, counts.unread, counts.cut)]
     cells.append(UNKNOWN_MARK if line.loss is None else f"{line.loss:.3f}")

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from baseline_bench.analysis.compare import ALPHA, classify_outcome, compare_entries, explain_incomparability
-from baseline_bench.analysis.statistics import wilson_interval
 from baseline_bench.core.types import Step
 from baseline_bench.rendering.drawing import Canvas, truncate_text
 from baseline_bench.rendering.report.axes import WIDTH, AxisRange, Figure, PlotFrame, spread_labels
@@ -172,34 +171,21 @@ def _summarise_checkpoints(runs: Sequence[Sequence[ReportRow]]) -> Sentence:
 def _draw_run(canvas: Canvas, study: Study, lines: Sequence[ReportRow], top: float) -> None:
     colour, steps = study.colour(lines[0]), lines[0].steps
     base = next((line for line in study.lines if line.path.name == lines[0].home), None)
-    points = (
-        [(0, base), *((_find_step(line), line) for line in lines)]
-        if base
-        else [(_find_step(line), line) for line in lines]
-    )
-    intervals = [
-        (at, line.percent, wilson_interval(_count_correct(line), line.entry.result.counts.total)) for at, line in points
-    ]
-    width, across, high = (
-        WIDTH - _LEFT - 30,
-        AxisRange(0, steps[-1].number),
-        100 * max(one.high for *_, one in intervals),
-    )
+    points = [*([(0, base)] if base else []), *((_find_step(line), line) for line in lines)]
+    width, across = WIDTH - _LEFT - 30, AxisRange(0, steps[-1].number)
+    high = 100 * max(line.interval.high for _, line in points)
     above = PlotFrame(canvas, _LEFT, top, width, _PANEL - 60, across, AxisRange.around([0.0, high], zero=True))
     canvas.text(_LEFT, top - 28, truncate_text(f"{lines[0].group} + {lines[0].recipe}", 80), "ink strong")
     above.axis_left(f"{study.measure}, %")
     above.axis_below("")
-    canvas.polyline([(above.x(at), above.y(percent)) for at, percent, _ in intervals], f"{colour} faint")
-    for at, percent, (low, most) in intervals:
-        canvas.line(above.x(at), above.y(100 * low), above.x(at), above.y(100 * most), colour)
-        canvas.circle(above.x(at), above.y(percent), 4, colour)
+    canvas.polyline([(above.x(at), above.y(line.percent)) for at, line in points], f"{colour} faint")
+    for at, line in points:
+        x, (low, high) = above.x(at), line.interval
+        canvas.line(x, above.y(100 * low), x, above.y(100 * high), colour)
+        canvas.circle(x, above.y(line.percent), 4, colour)
     curve = _thin_points(smooth_losses(steps))
     values = AxisRange.around([value for _, value in curve])
     below = PlotFrame(canvas, _LEFT, top + _PANEL, width, _PANEL - 60, across, values)
     below.axis_left("training loss, nats a supervised token")
     below.axis_below("step")
     canvas.polyline([(below.x(step), below.y(value)) for step, value in curve], colour)
-
-
-def _count_correct(line: ReportRow) -> int:
-    return line.entry.result.counts.correct
