@@ -1,40 +1,203 @@
-"""Call a function in child processes, so that its GPU memory is released for certain; they end with their parent.
+"""Start, call and end child processes, so that their GPU memory is released for certain; they end with their parent.
 
-A child imports a module. The parent writes the argument as JSON and sends a start byte; the child then calls the
-function and writes its result. Several children get the rendezvous variables that torch and accelerate read.
+A child answers its parent's requests over a connection, one after the other (`core.child_server`). It leads its own
+process group, which is killed with it, because libraries and engines start processes too.
 """
 
-import errno
 import importlib
-import json
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Pipe, wait
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from baseline_bench.core import plugins, records
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 
-_START_BYTE = b"!"
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+# Seconds that a child has to end by itself before its process group is killed.
+SHUTDOWN_SECONDS = 30.0
 _WORK_NAMES = {"worker": "training", "reload_reference": "the engine's reference"}
 _QUIET_ENVIRONMENT = {"PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+_RANK_VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRequest:
+    """A request to a child: call, or what an engine's generator does (load, complete, ..., close)."""
+
+    what: str
+    arguments: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ItemAnswered:
+    """The answer to one item of a request."""
+
+    id: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDone:
+    """The end of a request; `value` is its result if it has a single one."""
+
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """The BenchError that a child raised."""
+
+    what: str
+    way_out: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEnded:
+    """The end of a child process."""
+
+
+class Worker:
+    """The parent's end of one child process.
+
+    Args:
+        factory: "module:name"; the child calls it with the arguments at once, and its result with every request: that
+            yields the messages of the answer.
+        arguments: strings.
+        environment: the child's whole environment.
+        name: how errors call the child.
+        of: how many children work on the same requests.
+    """
+
+    memory_advice = (
+        "close what else is running; a training takes less with --set forward_tokens=2048 or "
+        "--set gradient_checkpointing=true"
+    )
+    run_again = "give the same command again: it goes on where it stood"
+
+    def __init__(
+        self, factory: str, arguments: Sequence[str], environment: Mapping[str, str], name: str, of: int = 1
+    ) -> None:
+        self.name = name
+        self.of = of
+        self.busy = False
+        self.connection, child_connection = Pipe()
+        with child_connection:
+            number = child_connection.fileno()
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "baseline_bench.core.child_server", str(number), factory, *arguments],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=2,
+                pass_fds=(number,),
+                start_new_session=True,
+            )
+
+    def ask(self, what: str, *arguments: Any) -> None:
+        """Send a request, one at a time. If the child has ended, `hear` reports it."""
+        self.busy = True
+        with suppress(OSError):
+            self.connection.send(WorkerRequest(what, arguments))
+
+    def hear(self) -> Any:
+        """Wait for the child's next message and return it."""
+        try:
+            message = self.connection.recv()
+        except (EOFError, OSError):
+            return WorkerEnded()
+        self.busy = isinstance(message, ItemAnswered)
+        return message
+
+    def end(self, patience: float = 0.0) -> int:
+        """End it and all its processes, and return its exit status; may be called twice.
+
+        Args:
+            patience: seconds that it has to end by itself.
+        """
+        try:
+            if patience:
+                with suppress(subprocess.TimeoutExpired):
+                    self.process.wait(patience)
+        finally:
+            # After that the process group id may belong to another process.
+            if not self.connection.closed:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.process.pid, signal.SIGKILL)
+            self.busy = False
+            self.connection.close()
+        return self.process.wait()
+
+    def explain_failure(self, message: RequestRefused | WorkerEnded) -> BenchError:
+        """End a child that refused or has ended, and return the error that explains why."""
+        if isinstance(message, RequestRefused):
+            self.end()
+            return BenchError(f"{self.name}: {message.what}" if self.of > 1 else message.what, message.way_out)
+        code = self.end(SHUTDOWN_SECONDS)
+        if code == -signal.SIGKILL:
+            return BenchError(
+                f"{self.name} was killed by the system, most likely for want of memory", self.memory_advice
+            )
+        if code < 0:
+            return BenchError(f"{self.name} was ended by signal {-code}", self.run_again)
+        return BenchError(
+            f"{self.name} ended with status {code}, its traceback is above",
+            "report it, or correct the plug-in that it names",
+        )
+
+
+AnyWorker = TypeVar("AnyWorker", bound=Worker)
+
+
+def receive_messages(workers: Sequence[AnyWorker]) -> Iterator[tuple[AnyWorker, Any]]:
+    """Wait for a message, and yield (worker, message) for each worker that has one.
+
+    Receives each message only when its turn comes: until then the worker counts as busy and gets no more work.
+    """
+    ready: list[Any] = wait([worker.connection for worker in workers])
+    for worker in workers:
+        if worker.connection in ready:
+            yield worker, worker.hear()
+
+
+def collect_answers(workers: Sequence[Worker]) -> list[Any]:
+    """Collect the answers to a request that all workers were sent, in their order.
+
+    Raises:
+        BenchError: as soon as one refuses or ends.
+    """
+    answers: dict[Worker, Any] = {}
+    while waiting := [worker for worker in workers if worker not in answers]:
+        for worker, message in receive_messages(waiting):
+            if not isinstance(message, RequestDone):
+                raise worker.explain_failure(message)
+            answers[worker] = message.value
+    return [answers[worker] for worker in workers]
+
+
+def build_environment(defaults: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, str]:
+    """Build a child's environment: the parent's without its rank, over `defaults` and under `variables`."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _RANK_VARIABLES}
+    return {**_QUIET_ENVIRONMENT, **defaults, **inherited, **variables}
+
+
+def share_threads(processes: int) -> dict[str, str]:
+    """Return the variable that gives each process an equal share of the cores."""
+    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
 
 
 def call_in_child(function: str, argument: object, processes: int = 1) -> Any:
     """Call `module:function(argument, console, rank)` in child processes and return the first one's result.
 
     Args:
-        function: such as "baseline_bench.training.worker:train_in_child"; in the first process it returns a JSON value.
-        argument: a JSON value.
+        function: such as "baseline_bench.training.worker:train_in_child".
+        argument: is pickled, as the result is.
         processes: how many, one per GPU; each has RANK, LOCAL_RANK and WORLD_SIZE in its environment.
 
     Raises:
@@ -56,55 +219,28 @@ class ChildProcess:
     """
 
     def __init__(self, function: str, processes: int = 1) -> None:
-        self._function = function
-        self._place = tempfile.TemporaryDirectory(prefix="bench-")
-        self._children: list[subprocess.Popen[bytes]] = []
+        module = function.partition(":")[0].rpartition(".")[2]
         port = _free_port() if processes > 1 else 0
+        self.workers: list[Worker] = []
         try:
             for rank in range(processes):
-                command = [
-                    sys.executable,
-                    "-m",
-                    "baseline_bench.core.child_process",
-                    function,
-                    self._place.name,
-                    str(rank),
-                ]
-                # Their stdin is a pipe that closes when this process ends; the child then ends too.
-                environment = _build_environment(rank, processes, port)
-                self._children.append(subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=2))
+                environment = _build_rank_environment(rank, processes, port)
+                factory, name = f"{__name__}:FunctionServer", _WORK_NAMES.get(module, module)
+                self.workers.append(Worker(factory, (function, str(rank)), environment, name))
         except OSError:
             self.close()
             raise
 
     def ask(self, argument: object) -> Any:
         """Call the function, once; argument and errors are those of `call_in_child`."""
-        folder = Path(self._place.name)
-        (folder / "asked.json").write_bytes(records.encode_canonical(argument))
-        for child in self._children:
-            if child.stdin is not None:
-                # The exit status shows a child that has ended already.
-                with suppress(BrokenPipeError):
-                    os.write(child.stdin.fileno(), _START_BYTE)
-        code = _wait_for_children(self._children)
-        answers = [_read_answer(folder / f"{rank}.json") for rank in range(len(self._children))]
-        for answer in answers:
-            if "error" in answer:
-                raise BenchError(*answer["error"])
-        if code or "value" not in answers[0]:
-            raise _exit_error(self._function, code)
-        return answers[0]["value"]
+        for worker in self.workers:
+            worker.ask("call", argument)
+        return collect_answers(self.workers)[0]
 
     def close(self) -> None:
         """End the processes; may be called twice."""
-        for child in self._children:
-            if child.poll() is None:
-                child.terminate()
-        for child in self._children:
-            child.wait()
-            if child.stdin is not None:
-                child.stdin.close()
-        self._place.cleanup()
+        for worker in self.workers:
+            worker.end()
 
     def __enter__(self) -> Self:
         return self
@@ -113,32 +249,14 @@ class ChildProcess:
         self.close()
 
 
-def _wait_for_children(children: Sequence["subprocess.Popen[bytes]"]) -> int:
-    """Return the first failure's exit code, or 0; when one fails end the others, which would wait for it for ever."""
-    waiting, failure = list(children), 0
-    while waiting:
-        for child in list(waiting):
-            timeout = 0.2 if len(waiting) > 1 else None
-            try:
-                code = child.wait(timeout)
-            except subprocess.TimeoutExpired:
-                continue
-            waiting.remove(child)
-            if code != 0 and failure == 0:
-                failure = code
-                for other in waiting:
-                    other.terminate()
-    return failure
-
-
-def _build_environment(rank: int, processes: int, port: int) -> Mapping[str, str]:
-    inherited = {**_QUIET_ENVIRONMENT, **os.environ}
+def _build_rank_environment(rank: int, processes: int, port: int) -> Mapping[str, str]:
+    """Build the environment of one process; of several, with the variables that torch and accelerate read."""
     if processes == 1:
-        return {name: value for name, value in inherited.items() if name not in ("WORLD_SIZE", "RANK", "LOCAL_RANK")}
-    network_variables = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
-    threads = str(max(1, (os.cpu_count() or 1) // processes))
-    rank_variables = {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_PORT": str(port)}
-    return {"OMP_NUM_THREADS": threads, **inherited, **network_variables, **rank_variables}
+        return build_environment({}, {})
+    size_variables = dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(processes))
+    rank_variables = dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank))
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return build_environment(share_threads(processes), {**size_variables, **rank_variables, **address})
 
 
 def _free_port() -> int:
@@ -147,67 +265,23 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _read_answer(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_bytes())) if path.is_file() else {}
+class FunctionServer:
+    """In the child: calls the function with the argument of each request; only rank 0 shows its progress."""
 
+    def __init__(self, function: str, rank: str) -> None:
+        logging.disable(logging.WARNING)  # of libraries that would print over the progress bar
+        self._function, self._rank = import_object(function), int(rank)
 
-def _exit_error(function: str, code: int) -> BenchError:
-    module = function.partition(":")[0].rpartition(".")[2]
-    work_name = _WORK_NAMES.get(module, module)
-    if code == -9:
-        return BenchError(
-            f"{work_name} was killed by the system, most likely for want of memory",
-            "close what else is running; a training takes less with --set forward_tokens=2048 or "
-            "--set gradient_checkpointing=true",
-        )
-    if code < 0:
-        return BenchError(
-            f"{work_name} was ended by signal {-code}", "give the same command again: it goes on where it stood"
-        )
-    return BenchError(
-        f"{work_name} ended with status {code}, its traceback is above",
-        "report it, or correct the plug-in that it names",
-    )
-
-
-def _serve_call(function: str, folder: Path, rank: int) -> int:
-    """Call the function in the child and write its result or error."""
-    go = threading.Event()
-    threading.Thread(target=_end_with_parent, args=(go,), daemon=True).start()
-    logging.disable(logging.WARNING)  # of libraries that would print over the progress bar
-    module, name = function.split(":")
-    try:
-        called = getattr(importlib.import_module(module), name)
-        go.wait()
-        argument = json.loads((folder / "asked.json").read_bytes())
+    def __call__(self, request: WorkerRequest) -> Iterator[RequestDone]:
+        """Yield the function's result."""
         with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-            console = Console(sys.stdout, sys.stderr if rank == 0 else nowhere)
-            answer = {"value": called(argument, console, rank)}
-    except BenchError as error:
-        answer = {"error": [error.what, error.way_out]}
-    except ModuleNotFoundError as error:
-        missing_library = plugins.explain_missing_library(error)
-        answer = {"error": [missing_library.what, missing_library.way_out]}
-    except OSError as error:
-        if error.errno not in _DISK_ERRORS:
-            raise
-        what = f"cannot write {error.filename or 'a file'}: {error.strerror}"
-        answer = {"error": [what, "free some space or make it writable, then give the same command again"]}
-    except KeyboardInterrupt:
-        return 130
-    records.write_atomically(folder / f"{rank}.json", records.encode_canonical(answer))
-    return 1 if "error" in answer else 0
+            console = Console(sys.stdout, sys.stderr if self._rank == 0 else nowhere)
+            value = self._function(*request.arguments, console, self._rank)
+        sys.stdout.flush()
+        yield RequestDone(value)
 
 
-def _end_with_parent(go: threading.Event) -> None:
-    while os.read(0, 1) == _START_BYTE:
-        go.set()
-    os._exit(1)
-
-
-if __name__ == "__main__":
-    status = _serve_call(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Libraries leave threads and process groups that can hang a normal exit.
-    os._exit(status)
+def import_object(name: str) -> Any:
+    """Import what "module:name" names."""
+    module, attribute = name.split(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -177,10 +177,9 @@ class EnginePool:
         if len(folders) < 2 or not _supports_reload(self._seats[0].engine):
             return {}
         self._screen.say(f"references of {len(folders)} models, to prove what the engine will hold")
-        request = {"folders": [str(folder) for folder in folders.values()], "sequences": sequences, "dtype": "bfloat16"}
         with self._reference or ChildProcess(_REFERENCE_FUNCTION) as reference:
-            references = reference.ask(request)["references"]
-        return {digest: ReferenceLogprobs.of(**values) for digest, values in zip(folders, references, strict=True)}
+            references = reference.ask((list(folders.values()), sequences, "bfloat16"))
+        return dict(zip(folders, references, strict=True))
 
 
 def _supports_reload(engine: str) -> bool:

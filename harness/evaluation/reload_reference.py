@@ -18,26 +18,11 @@ from baseline_bench.models.tokens import ModelTokenizer, encode_completion, enco
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-def measure_in_child(spec: dict[str, Any], _console: Console, _rank: int) -> dict[str, Any]:
-    """Call `measure_references` in a child process, with a JSON argument and a JSON result.
-
-    Args:
-        spec: {"folders": [...], "sequences": [[...], ...], "dtype": "bfloat16"}.
-
-    Returns:
-        {"references": [{"logprobs": [[...], ...], "likeliest": [[...], ...]}, ...]}, one per folder, in order; pass
-        each to `ReferenceLogprobs.of(**row)`.
-    """
-    references = measure_references([Path(folder) for folder in spec["folders"]], spec["sequences"], spec["dtype"])
-    return {
-        "references": [
-            {
-                "logprobs": [list(row) for row in reference.logprobs],
-                "likeliest": [list(row) for row in reference.likeliest],
-            }
-            for reference in references
-        ]
-    }
+def measure_in_child(
+    arguments: tuple[Sequence[Path], Sequence[Sequence[int]], str], _console: Console, _rank: int
+) -> list[ReferenceLogprobs]:
+    """Call `measure_references` with these arguments in a child process."""
+    return measure_references(*arguments)
 
 
 def measure_references(

@@ -30,7 +30,6 @@ def train_in_child(request: Mapping[str, Any], console: Console, rank: int) -> N
     recipe = recipes.read_recipe(request["recipe"], request["sets"], request["base"])
     if recipes.digest_recipe(recipe) != request["recipe_sha256"]:
         raise BenchError(f"{request['recipe']} was changed since the command began", "give the command again")
-    model = Model(**{**request["model"], "folder": Path(request["model"]["folder"])})
     rows, held_out = (_read_examples(folder / name) for name in ("rows.json", "held_out.json"))
     losses, recent = LossLog(folder), deque[Step](maxlen=_RECENT_STEPS)
     tracked = tracking.track_steps(
@@ -47,7 +46,7 @@ def train_in_child(request: Mapping[str, Any], console: Console, rank: int) -> N
                 bar(step.number, step.total, f"loss {step.loss:.3f}" + (f", {rate:,.1f} samples/s" if rate else ""))
 
         job = Job(
-            base=model,
+            base=request["model"],
             rows=rows,
             held_out=held_out,
             options=recipe.options,
@@ -59,19 +58,19 @@ def train_in_child(request: Mapping[str, Any], console: Console, rank: int) -> N
         )
         trained = plugins.load_trainer(recipes.resolve_path(recipe, "trainer")).train(job)
     if rank == 0:
-        record = _build_candidate(request, recipe, model, trained, losses.read())
+        record = _build_candidate(request, recipe, trained, losses.read())
         candidate.write_candidate(record, folder)
 
 
 def _build_candidate(
-    request: Mapping[str, Any], recipe: Recipe, model: Model, trained: TrainingResult, steps: Sequence[Step]
+    request: Mapping[str, Any], recipe: Recipe, trained: TrainingResult, steps: Sequence[Step]
 ) -> Candidate:
     """Check the trainer's weights and build the record of its result."""
     if not steps:
         raise BenchError(f"the trainer '{recipe.trainer}' reported no step", "let it call job.report after every step")
-    check = _check_weights(trained, trained.weights, model)
+    check = _check_weights(trained, trained.weights, request["model"])
     for folder in trained.checkpoints.values():
-        _check_weights(trained, folder, model)
+        _check_weights(trained, folder, request["model"])
     training_folder = Path(request["folder"])
     import torch
 
@@ -83,8 +82,8 @@ def _build_candidate(
         recipe_sha256=recipes.digest_recipe(recipe),
         values=_flatten_values(recipes.collect_values(recipe)),
         seed=request["seed"],
-        base=candidate.BaseRecord(**request["base_record"]),
-        data=candidate.DataRecord(**{**request["data"], "derived_from": recipe.derived_from}),
+        base=request["base_record"],
+        data=request["data"],
         kind=trained.kind,
         weights=str(trained.weights.relative_to(training_folder)),
         weights_sha256=check.sha256,

@@ -207,7 +207,7 @@ def test_an_interrupt_leaves_no_child(pipe, monkeypatch):
         assert select.select([reader], [], [], PATIENCE)[0]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(child_process, "_wait_for_children", interrupted)
+    monkeypatch.setattr(child_process, "collect_answers", interrupted)
     with pytest.raises(KeyboardInterrupt):
         child_process.call_in_child("test_child_process:hold", str(pipe))
     assert ended(reader)
@@ -217,7 +217,7 @@ def test_an_interrupt_leaves_no_child(pipe, monkeypatch):
 def test_a_process_that_was_begun_answers_later_and_only_then():
     """It has loaded its module by the time it is asked, and calls nothing before."""
     with child_process.ChildProcess("test_child_process:echo") as begun:
-        (child,) = begun._children
+        child = begun.workers[0].process
         assert child.poll() is None
         told = begun.ask("late")
     assert (told["asked"], told["pid"]) == ("late", child.pid)
@@ -226,14 +226,14 @@ def test_a_process_that_was_begun_answers_later_and_only_then():
 def test_a_process_that_nobody_asks_is_ended():
     """Leaving the block is enough, whatever it was loading."""
     with child_process.ChildProcess("test_child_process:hold", processes=2) as begun:
-        children = list(begun._children)
-    assert [child.poll() for child in children] == [-signal.SIGTERM] * 2
+        children = [worker.process for worker in begun.workers]
+    assert [child.poll() for child in children] == [-signal.SIGKILL] * 2
 
 
 def test_a_process_that_ended_before_it_was_asked_is_told_like_any_other():
     """Nobody listens any more when it is let go."""
     with child_process.ChildProcess("test_child_process:echo") as begun:
-        (child,) = begun._children
+        child = begun.workers[0].process
         child.kill()
         child.wait()
         with pytest.raises(BenchError, match="killed by the system"):

@@ -15,12 +15,12 @@ import pytest
 import tiny
 from baseline_bench import cli
 from baseline_bench.core import plugins
+from baseline_bench.core.child_process import ItemAnswered, RequestDone
 from baseline_bench.core.contracts import LogprobGenerator, ReloadableGenerator, ReloadableGeneratorGroup
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Model, Request, Sampling, TrainingExample
 from baseline_bench.engines import scripted
 from baseline_bench.engines.multi_gpu import distributed, gpus
-from baseline_bench.engines.multi_gpu.messages import ItemAnswered, RequestDone
 from baseline_bench.engines.multi_gpu.workers import EngineWorker
 from baseline_bench.evaluation.engine_reuse import ReferenceLogprobs, ReusableEngine
 
@@ -143,7 +143,9 @@ def test_a_fleet_can_what_its_engines_can(models, lines, tmp_path):
     assert [isinstance(plain, kind) for kind in kinds] == [False] * 3
 
 
-@pytest.mark.parametrize(("how", "told"), [("killed", "was killed, most likely"), ("refuses", "its engine has ended")])
+@pytest.mark.parametrize(
+    ("how", "told"), [("killed", "was killed by the system, most likely"), ("refuses", "its engine has ended")]
+)
 def test_what_a_dead_worker_leaves_goes_to_the_others(models, lines, how, told):
     """One of three dies in the middle, by kill -9 or by its engine's end: nothing is lost or doubled."""
     held = start(models[0], 3, lines, **{how: "1"})
@@ -212,7 +214,7 @@ def test_when_the_last_worker_dies_what_was_answered_is_there(models, lines):
     [
         (
             "killed",
-            "the engine's process (GPU 0) was killed, most likely for want of memory: give the same command again",
+            "the engine's process (GPU 0) was killed by the system, most likely for want of memory: give the same",
         ),
         ("refuses", "its engine has ended: see its log"),
     ],
@@ -327,7 +329,7 @@ def test_engines_that_come_out_unlike_are_refused(models, lines):
 def test_a_bug_keeps_its_traceback(models, lines, capfd):
     """It is printed by the worker, and the error names its exit status."""
     lost = replace(models[0], folder=None)
-    with pytest.raises(BenchError, match=r"the engine's process .*ended with status 1, its log is above"):
+    with pytest.raises(BenchError, match=r"the engine's process .*ended with status 1, its traceback is above"):
         start(lost, 1, lines)
     assert "TypeError" in capfd.readouterr().err
 

@@ -1,15 +1,11 @@
 """evaluation.reload_reference: the reference is what a plain forward pass of transformers says."""
 
-import io
-import json
-
 import pytest
 import tiny
 import torch
-from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.evaluation import reload_reference
-from baseline_bench.evaluation.engine_reuse import POSITIONS, ReferenceLogprobs, measure_agreement, measure_distance
+from baseline_bench.evaluation.engine_reuse import POSITIONS, measure_agreement, measure_distance
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -43,16 +39,6 @@ def test_other_weights_are_further_away_than_another_dtype(tmp_path):
     rounded = reload_reference.measure_references(folders[:1], SEQUENCES, "bfloat16")[0]
     assert 10 * measure_distance(one, rounded) < measure_distance(one, other)
     assert measure_agreement(one, rounded) > 0.8 + measure_agreement(one, other)
-
-
-def test_the_work_of_a_process_is_plain_json(folder):
-    """What goes in and comes out survives JSON to the last bit, in the order of the folders."""
-    spec = {"folders": [str(folder), str(folder)], "sequences": SEQUENCES, "dtype": "float32"}
-    console = Console(io.StringIO(), io.StringIO())
-    told = json.loads(json.dumps(reload_reference.measure_in_child(json.loads(json.dumps(spec)), console, 0)))
-    assert [ReferenceLogprobs.of(**row) for row in told["references"]] == reload_reference.measure_references(
-        [folder] * 2, SEQUENCES, "float32"
-    )
 
 
 def test_weights_that_give_no_numbers_have_no_reference(tmp_path):

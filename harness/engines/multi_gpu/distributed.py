@@ -10,25 +10,21 @@ from dataclasses import fields
 from typing import Any
 
 from baseline_bench.core import plugins
-from baseline_bench.core.contracts import Logprobs
-from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Completion, Model, Request, Sampling, TokenLogprobs, TrainingExample, Value
-from baseline_bench.engines.multi_gpu import gpus
-from baseline_bench.engines.multi_gpu.messages import (
-    EngineReady,
+from baseline_bench.core.child_process import (
+    SHUTDOWN_SECONDS,
     ItemAnswered,
     RequestDone,
     RequestRefused,
     WorkerEnded,
-)
-from baseline_bench.engines.multi_gpu.workers import (
-    RUN_AGAIN,
-    SHUTDOWN_SECONDS,
-    EngineWorker,
     collect_answers,
-    explain_failure,
     receive_messages,
 )
+from baseline_bench.core.contracts import Logprobs
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Completion, Model, Request, Sampling, TokenLogprobs, TrainingExample, Value
+from baseline_bench.engines.multi_gpu import gpus
+from baseline_bench.engines.multi_gpu.child import EngineReady
+from baseline_bench.engines.multi_gpu.workers import EngineWorker
 
 
 class MultiGpuGenerator:
@@ -89,7 +85,8 @@ class MultiGpuGenerator:
             BenchError: a worker refused, or has ended now or before.
         """
         if len(self._workers) < self._started:
-            raise BenchError(f"{self._started - len(self._workers)} of {self._started} engines have ended", RUN_AGAIN)
+            ended = self._started - len(self._workers)
+            raise BenchError(f"{ended} of {self._started} engines have ended", EngineWorker.run_again)
         for worker in self._workers:
             worker.ask(what, *arguments)
         return collect_answers(self._workers)
@@ -272,7 +269,7 @@ class _DistributedCall:
             worker.ask(self._what, items, *self._arguments)
 
     def _retire(self, worker: EngineWorker, message: RequestRefused | WorkerEnded, workers: list[EngineWorker]) -> None:
-        error = explain_failure(worker, message)
+        error = worker.explain_failure(message)
         workers.remove(worker)
         items = [*self._holds[worker].values(), *self._next[worker]]
         if not workers:
