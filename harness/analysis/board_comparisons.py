@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from statistics import median
 
 from baseline_bench.analysis.compare import classify_outcome, explain_incomparability
@@ -72,7 +71,9 @@ def compare_board(board: Board) -> ComparedBoard:
     for table in (tables := build_tables(board)):
         bases = _group_bases(table.full)
         for row in table.full:
-            base = _find_base_row(row, bases)
+            groups = bases.get(find_base_weights(row.entry) or "", [])
+            comparable = (group[0] for group in groups if explain_incomparability(row.entry, group[0].entry) is None)
+            base = next(comparable, None)
             if base is None:
                 continue
             base_rows[row.file] = base
@@ -129,23 +130,13 @@ def _group_comparable(rows: Iterable[Row]) -> list[list[Row]]:
     return groups
 
 
-def _find_base_row(row: Row, bases: Mapping[str, list[list[Row]]]) -> Row | None:
-    groups = bases.get(find_base_weights(row.entry) or "", [])
-    return next((group[0] for group in groups if explain_incomparability(row.entry, group[0].entry) is None), None)
-
-
 def _compare_with_base(row: Row, base: Row) -> BaseComparison:
     own_bits, base_bits = (int(side.result.bits.correct, 16) for side in (row, base))
     both, total = (own_bits & base_bits).bit_count(), row.result.counts.total
     row_only, base_only = own_bits.bit_count() - both, base_bits.bit_count() - both
     pairs = PairCounts(both, row_only, base_only, total - both - row_only - base_only)
-    interval, p = _compute_interval_and_p(pairs)
-    return BaseComparison(base, pairs, interval, p, classify_outcome(pairs, p))
-
-
-@cache
-def _compute_interval_and_p(pairs: PairCounts) -> tuple[Interval, float]:
-    return newcombe_interval(pairs), mcnemar_p_value(pairs)
+    p = mcnemar_p_value(pairs)
+    return BaseComparison(base, pairs, newcombe_interval(pairs), p, classify_outcome(pairs, p))
 
 
 def _get_training(row: Row) -> Candidate | None:

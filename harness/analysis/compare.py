@@ -1,6 +1,6 @@
 """Compare two rows on the same items: what may be concluded, the difference with its interval, and its causes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
@@ -22,7 +22,7 @@ from baseline_bench.analysis.statistics import (
 )
 from baseline_bench.core.errors import BenchError
 from baseline_bench.results.bits import hex_to_bits
-from baseline_bench.results.entry import Entry, Selection
+from baseline_bench.results.entry import Entry
 
 ChangeCause = Literal["unread", "stopping", "answer", "format"]
 ComparisonOutcome = Literal["worse", "better", "not resolved"]
@@ -213,7 +213,8 @@ def _list_task_differences(first: Entry, second: Entry) -> Iterator[Difference]:
         *(
             {
                 "items": result.task.items_sha256[:12],
-                "selections": _format_selection(result.selection),
+                "selections": f"{result.selection.scored} of {result.selection.total}, "
+                f"{result.selection.ids_sha256[:12]}",
                 "readers": result.task.reader,
             }
             for result in (one, other)
@@ -227,10 +228,6 @@ def _list_task_differences(first: Entry, second: Entry) -> Iterator[Difference]:
         yield Difference("versions of the task", *version_labels)
 
 
-def _format_selection(selection: Selection) -> str:
-    return f"{selection.scored} of {selection.total}, {selection.ids_sha256[:12]}"
-
-
 def _list_system_differences(first: Entry, second: Entry) -> Iterator[Difference]:
     """Yield what else differs where the weights alone should, digests shortened for display.
 
@@ -242,14 +239,9 @@ def _list_system_differences(first: Entry, second: Entry) -> Iterator[Difference
     yield from compare_mappings(_describe_setup(first), _describe_setup(second))
     settings = list(compare_settings(first.result.engine.settings, second.result.engine.settings, _WEIGHT_SETTINGS))
     if settings:
-        settings_text = [", ".join(f"{one.what}={value}" for one, value in side) for side in _split_sides(settings)]
-        yield Difference("engine settings", *settings_text)
+        first_text = ", ".join(f"{one.what}={one.first}" for one in settings)
+        yield Difference("engine settings", first_text, ", ".join(f"{one.what}={one.second}" for one in settings))
     yield from compare_mappings(*({"devices": entry.result.provenance.device} for entry in (first, second)))
-
-
-def _split_sides(settings: Sequence[Difference]) -> Iterator[list[tuple[Difference, str]]]:
-    yield [(one, one.first) for one in settings]
-    yield [(one, one.second) for one in settings]
 
 
 def _describe_setup(entry: Entry) -> Mapping[str, object]:

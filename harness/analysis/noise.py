@@ -150,7 +150,8 @@ def describe_noise_floor(noise: NoiseRecord) -> str:
         )
     return (
         f"{summary}: {floor.seen} was the largest difference seen, {floor.expected} covers 95 % where {floor.flips:,} "
-        f"{_pluralise_flips(floor.flips)}, as between two of them; so few runs leave {floor.most} possible)"
+        f"{'item flips' if floor.flips == 1 else 'items flip'}, as between two of them; so few runs leave {floor.most} "
+        "possible)"
     )
 
 
@@ -158,10 +159,6 @@ def _depends_on_batch(noise: NoiseRecord) -> bool:
     """Tell whether any answer depended on the other prompts in its batch."""
     passes = noise.passes
     return passes is not None and any(pair.equal < passes.selection.scored for pair in passes.pairs)
-
-
-def _pluralise_flips(count: int) -> str:
-    return "item flips" if count == 1 else "items flip"
 
 
 def bound_difference(mean: float) -> int:

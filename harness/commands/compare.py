@@ -18,9 +18,6 @@ from baseline_bench.results.lookup import FoundEntry
 from rich.table import Table
 from rich.text import Text
 
-# Two answers side by side need this many columns; on a narrower screen one goes below the other.
-MIN_SIDE_BY_SIDE_COLUMNS = 100
-
 
 @dataclass(frozen=True, kw_only=True)
 class Options:

@@ -13,9 +13,6 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Problem
 from baseline_bench.evaluation import stored_answers
 
-# The most draws of one question, and characters of its gold answer, that a reader can take in.
-_MAX_DRAWS, _MAX_LENGTH = 8, 300
-
 
 @dataclass(frozen=True, kw_only=True)
 class Options:

@@ -74,11 +74,9 @@ def run(options: Options, console: Console) -> int:
         raise BenchError(
             f"{options.link!r} is no address", "give one such as https://github.com/owner/name/blob/COMMIT"
         )
-    text = comment.render_comment(
-        _build_report(
-            options, git_history.find_branch_changes(options.leaderboards, options.base), _find_faults(options)
-        )
-    )
+    changes = git_history.find_branch_changes(options.leaderboards, options.base)
+    faults = checking.find_faults(options.leaderboards, Regrader(options.tasks, options.mirror), options.base)
+    text = comment.render_comment(_build_report(options, changes, tuple(map(str, faults))))
     if options.out is None:
         console.write(text)
     else:
@@ -87,7 +85,11 @@ def run(options: Options, console: Console) -> int:
 
 
 def _build_report(options: Options, changes: BranchChanges, faults: tuple[str, ...]) -> PullRequestReport:
-    rows = [(board, row) for board in changes.boards for row in _sort_rows(board.new)]
+    rows = [
+        (board, row)
+        for board in changes.boards
+        for row in sorted(board.new, key=lambda row: (row.entry.result.candidate, row.entry.created, row.file))
+    ]
     comparisons = [_compare_row(board, row) for board, row in rows]
     p_values = [comparison.found.p for of_row, _ in comparisons for comparison in of_row]
     adjusted = iter(holm_adjust(p_values))
@@ -121,17 +123,6 @@ def _build_report(options: Options, changes: BranchChanges, faults: tuple[str, .
         ),
         unsound=sum(len(board.unsound) for board in changes.boards),
     )
-
-
-def _find_faults(options: Options) -> tuple[str, ...]:
-    """Find the faults that `bench board --check --base` finds."""
-    return tuple(
-        map(str, checking.find_faults(options.leaderboards, Regrader(options.tasks, options.mirror), options.base))
-    )
-
-
-def _sort_rows(rows: Sequence[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: (row.entry.result.candidate, row.entry.created, row.file))
 
 
 def _compare_row(board: BoardChanges, row: Row) -> tuple[list[_UnadjustedComparison], list[str]]:

@@ -157,7 +157,11 @@ def _load_plugin(kind: PluginKind, name: str) -> Any:
     if name not in files and name not in points:
         raise BenchError(f"no {kind} '{name}'", suggest_name(name, list_names(kind), f"bench list {kind}s"))
     try:
-        module = points[name].load() if name in points else _import_bundled(kind, name)
+        module = (
+            points[name].load()
+            if name in points
+            else importlib.import_module(f"{PACKAGES[kind]}.{name.replace('-', '_')}")
+        )
     except ModuleNotFoundError as error:
         raise explain_missing_library(error, f"the {kind} '{name}' needs a library that is not installed") from error
     return _require_contract(kind, module, name)
@@ -183,10 +187,6 @@ def _find_entry_points(kind: PluginKind) -> dict[str, EntryPoint]:
             )
         points[point.name] = point
     return points
-
-
-def _import_bundled(kind: PluginKind, name: str) -> ModuleType:
-    return importlib.import_module(f"{PACKAGES[kind]}.{name.replace('-', '_')}")
 
 
 def _import_file(kind: PluginKind, path: Path) -> ModuleType:

@@ -53,7 +53,8 @@ class ScriptedGenerator:
                 time.sleep(self._options.pace)
             text = self._answer(request.id)
             ids = tuple(text.encode("utf-8", "surrogatepass"))  # a script may hold a server's earlier answers
-            yield request.id, Completion(text, ids[: sampling.max_tokens], _find_finish_reason(ids, sampling))
+            finish: Finish = "length" if len(ids) > sampling.max_tokens else "stop"
+            yield request.id, Completion(text, ids[: sampling.max_tokens], finish)
 
     def close(self) -> None:
         """Do nothing: there is nothing to free."""
@@ -66,10 +67,6 @@ class ScriptedGenerator:
                 f"{self._options.script} has no line for {request_id}", 'add {"id": "...", "text": "..."} for it'
             )
         return self._answers[request_id]
-
-
-def _find_finish_reason(ids: Sequence[int], sampling: Sampling) -> Finish:
-    return "length" if len(ids) > sampling.max_tokens else "stop"
 
 
 def load(model: Model, options: Options) -> ScriptedGenerator:

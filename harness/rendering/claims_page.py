@@ -212,9 +212,11 @@ def _contrast_cells(claims: ClaimsFile, judged: JudgedContrast) -> Iterator[str]
     if claims.all_items is not None:
         yield _format_power(evidence, claims.all_items)
         return
-    yield (
-        UNKNOWN_MARK if evidence.cut is None or isinstance(contrast, RatioTest) else _format_cut(evidence, evidence.cut)
-    )
+    if evidence.cut is None or isinstance(contrast, RatioTest):
+        yield UNKNOWN_MARK
+    else:
+        cut_counts = zip(evidence.cut, evidence.counts, strict=True)
+        yield " : ".join(f"{100 * count / total:.1f}" for count, (_, total) in cut_counts)
     yield _format_measured(contrast, evidence)
 
 
@@ -224,10 +226,6 @@ def _score_cells(evidence: ContrastEvidence) -> Iterator[str]:
     of = f"of {total:,}" if total == other_total else f"of {total:,} and {other_total:,}"
     yield f"{right:,} : {other_right:,} {of}"
     yield f"{format_points(evidence.difference)} [{format_points(low)}, {format_points(high)}]"
-
-
-def _format_cut(evidence: ContrastEvidence, cut: tuple[int, int]) -> str:
-    return " : ".join(f"{100 * count / total:.1f}" for count, (_, total) in zip(cut, evidence.counts, strict=True))
 
 
 def _link_sides(claims: ClaimsFile, judged: JudgedContrast) -> Iterator[str]:

@@ -74,7 +74,8 @@ class Canvas:
 
     def polyline(self, points: Iterable[tuple[float, float]], css_class: str) -> None:
         """Draw straight lines from point to point."""
-        self._drawn.append(f'<polyline{_format_class(css_class)} points="{_format_points(points)}"/>')
+        pairs = " ".join(f"{_format_number(x)},{_format_number(y)}" for x, y in points)
+        self._drawn.append(f'<polyline{_format_class(css_class)} points="{pairs}"/>')
 
     def text(self, x: float, y: float, words: str, css_class: str, anchor: Anchor = "start") -> None:
         """Write one line of text, escaped; (x, y) is the start, middle or end of its baseline."""
@@ -137,10 +138,6 @@ def _format_number(value: float) -> str:
 
 def _format_attributes(**values: float) -> str:
     return "".join(f' {name}="{_format_number(value)}"' for name, value in values.items())
-
-
-def _format_points(points: Iterable[tuple[float, float]]) -> str:
-    return " ".join(f"{_format_number(x)},{_format_number(y)}" for x, y in points)
 
 
 def _format_class(names: str) -> str:

@@ -8,7 +8,7 @@ from baseline_bench.analysis.differences import is_untrained
 from baseline_bench.analysis.statistics import Interval, format_points, wilson_interval
 from baseline_bench.core.markup import UNKNOWN_MARK, make_visible, table_cell
 from baseline_bench.results.board import BoardTable, Row
-from baseline_bench.results.entry import Entry, Result
+from baseline_bench.results.entry import Result
 from baseline_bench.results.retractions import Retraction, record_path
 
 ALIGN_LEFT, ALIGN_RIGHT, _ALIGN_CENTRE = "---", "---:", ":---:"
@@ -114,7 +114,8 @@ def _full_row_cells(judged: ComparedBoard, row: Row) -> Iterator[str]:
     against = judged.against.get(row.file)
     yield _format_difference(against) if against is not None else "" if is_untrained(row.entry) else UNKNOWN_MARK
     yield from _setup_cells(row.result)
-    yield _format_speed(row.entry)
+    speed = row.entry.timings.tokens_per_second
+    yield UNKNOWN_MARK if speed is None else f"{speed:,.0f}"
     yield _link_entry(judged, row)
 
 
@@ -158,10 +159,6 @@ def _format_difference(against: BaseComparison) -> str:
 def _setup_cells(result: Result) -> Iterator[str]:
     yield result.model.prompt_style
     yield table_cell(f"{result.engine.version}, {find_dtype(result) or UNKNOWN_MARK}, {result.provenance.device}")
-
-
-def _format_speed(entry: Entry) -> str:
-    return UNKNOWN_MARK if entry.timings.tokens_per_second is None else f"{entry.timings.tokens_per_second:,.0f}"
 
 
 def _link_entry(judged: ComparedBoard, row: Row) -> str:

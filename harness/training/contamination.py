@@ -50,7 +50,9 @@ def find_leaks(samples: Sequence[Sample], items: Sequence[Problem]) -> LeakRepor
         for text in (*(message.content for message in sample.messages), sample.solution):
             words = _split_words(text)
             for item_index in _look_up_ngrams(long, _build_ngrams(words, _NGRAM_WORDS)):
-                (equal if _contains_question(words, questions[item_index]) else shared).add(item_index)
+                (equal if questions[item_index] in _build_ngrams(words, len(questions[item_index])) else shared).add(
+                    item_index
+                )
             for size in sizes:
                 equal |= _look_up_ngrams(
                     whole, _build_ngrams(words, size) if size >= _SHORTEST_QUESTION or len(words) == size else ()
@@ -97,10 +99,6 @@ def _build_ngrams(words: Ngram, size: int) -> Iterable[Ngram]:
 
 def _look_up_ngrams(index: dict[Ngram, list[int]], grams: Iterable[Ngram]) -> set[int]:
     return {item_index for gram in index.keys() & set(grams) for item_index in index[gram]} if index else set()
-
-
-def _contains_question(words: Ngram, question: Ngram) -> bool:
-    return question in _build_ngrams(words, len(question))
 
 
 def find_shared_origin(derived_from: Sequence[str], data: str, task: str) -> str | None:

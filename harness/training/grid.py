@@ -66,7 +66,11 @@ def expand_grid(recipe: str, sets: Sequence[str], base: str | None, grid: Sequen
     ]
     keys = [key for key, _ in axes]
     fixed = [key.strip() for key, _, _ in map(_split_assignment, sets)]
-    problems = [f"'{text}' is not key=value,value" for text, axis in zip(grid, axes, strict=True) if not _is_axis(axis)]
+    problems = [
+        f"'{text}' is not key=value,value"
+        for text, (key, values) in zip(grid, axes, strict=True)
+        if not (key and all(values))
+    ]
     problems += [f"{key} is named twice" for key in dict.fromkeys(keys) if [*keys, *fixed].count(key) > 1]
     if problems or not grid:
         raise combine_problems(
@@ -132,11 +136,6 @@ def describe_grid_edges(trials: Sequence[Trial], winner: Trial) -> Iterator[str]
 
 def _split_assignment(text: str) -> tuple[str, str, str]:
     return text.partition("=")
-
-
-def _is_axis(axis: tuple[str, list[str]]) -> bool:
-    key, values = axis
-    return bool(key) and all(values)
 
 
 def _require_single_values(keys: Sequence[str], recipe: Recipe) -> None:

@@ -90,11 +90,6 @@ def merge_adapter(folder: Path, base: Model, merged_folder: Path, console: Conso
     )
 
 
-def is_adapter(folder: Path) -> bool:
-    """Tell whether a folder holds an adapter as PEFT writes it."""
-    return (folder / weights.ADAPTER_CONFIG).is_file()
-
-
 def read_base_name(folder: Path) -> str:
     """Return the base that an adapter's own configuration names, with the revision if it is on the hub.
 

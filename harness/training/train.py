@@ -187,6 +187,7 @@ def require_unused_name(name: str, plan: TrainingPlan, leaderboards: Path) -> No
 
 def collect_settings(plan: TrainingPlan) -> dict[str, Value]:
     """Return everything that could change the weights; a training resumes only under equal settings."""
+    trainer = Path(recipes.resolve_path(plan.recipe, "trainer"))
     return {
         "recipe": recipes.digest_recipe(plan.recipe),
         "data": plan.rows.sha256,
@@ -195,14 +196,9 @@ def collect_settings(plan: TrainingPlan) -> dict[str, Value]:
         "seed": plan.options.seed,
         "gpus": plan.options.gpus,
         "checkpoints": plan.options.checkpoints,
-        "trainer": _digest_trainer_file(plan.recipe),
+        # Of a trainer that is a file; the commit identifies the others.
+        "trainer": sha256(trainer.read_bytes()).hexdigest() if trainer.suffix == ".py" else None,
     }
-
-
-def _digest_trainer_file(recipe: Recipe) -> str | None:
-    """Return the sha256 of a trainer that is a file; None for a built-in trainer."""
-    path = Path(recipes.resolve_path(recipe, "trainer"))
-    return sha256(path.read_bytes()).hexdigest() if path.suffix == ".py" else None
 
 
 def _write_request(plan: TrainingPlan, folder: Path) -> None:

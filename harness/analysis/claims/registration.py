@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from baseline_bench.analysis.claims import claims_file as reader
-from baseline_bench.analysis.claims.claims_file import Claim, ClaimsFile, Contrast, find_family
+from baseline_bench.analysis.claims.claims_file import ClaimsFile, Contrast, find_family
 from baseline_bench.core.errors import BenchError
 
 
@@ -104,12 +104,8 @@ def _list_family_members(claims: ClaimsFile, contrast: Contrast) -> set[tuple[st
     """List the contrasts of the same family, each with its claim's id; empty for a contrast without a family."""
     family = find_family(contrast)
     return {
-        _pair_with_claim_id(*pair) for pair in claims.contrasts if family is not None and find_family(pair[1]) == family
+        (claim.id, other) for claim, other in claims.contrasts if family is not None and find_family(other) == family
     }
-
-
-def _pair_with_claim_id(claim: Claim, contrast: Contrast) -> tuple[str, Contrast]:
-    return claim.id, contrast
 
 
 def _refuse_shallow_clone(path: Path, commits: set[str]) -> None:

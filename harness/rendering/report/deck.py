@@ -6,7 +6,7 @@ from statistics import fmean
 from baseline_bench.analysis.multiple_testing import MIN_SEEDS
 from baseline_bench.analysis.statistics import format_points
 from baseline_bench.core.markup import UNKNOWN_MARK, code_span, table_cell
-from baseline_bench.rendering.formatting import format_warnings
+from baseline_bench.rendering.formatting import format_warnings, render_table
 from baseline_bench.rendering.report.axes import Figure
 from baseline_bench.rendering.report.bar_charts import summarise_outcomes
 from baseline_bench.rendering.report.data import ReportRow, Study
@@ -95,6 +95,7 @@ def render_readme(
         board: the link to the board's page.
     """
     lines = enumerate(summarise_study(study, findings), 1)
+    columns = [(name.format(measure=study.measure), side) for name, side in _COLUMNS]
     parts = [
         MARKER,
         f"# {study.name}: what the runs say",
@@ -106,7 +107,7 @@ def render_readme(
         *(_render_claims(findings) if findings else ["No claims file was judged."]),
         *_render_figures(figures),
         "## All rows",
-        _render_table(study),
+        render_table(columns, [_row_cells(line) for line in study.lines]),
         _HOW_TO_READ.format(measure=study.measure, right=to_markdown(study.right)),
         "## Again",
         f"The same entries give the same bytes:\n\n```\n{command}\n```",
@@ -143,11 +144,6 @@ def _render_figures(figures: Sequence[Figure]) -> Iterator[str]:
             )
         elif file == "checkpoints.svg":
             yield f"## {heading}\n\n{NO_CHECKPOINTS}"
-
-
-def _render_table(study: Study) -> str:
-    head = ["|".join(["", *names, ""]).format(measure=study.measure) for names in zip(*_COLUMNS, strict=True)]
-    return "\n".join([*head, *("|".join(["", *_row_cells(line), ""]) for line in study.lines)])
 
 
 def _row_cells(line: ReportRow) -> Iterator[str]:

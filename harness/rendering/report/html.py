@@ -33,6 +33,9 @@ def render_page(
 ) -> str:
     """Render the whole page; `command` is what makes the report. The page works from a file, without a network."""
     style = (_HERE / "page.css").read_text(encoding="utf-8") + _collect_style(figures)
+    no_checkpoints = f'<p class="note">{escape(NO_CHECKPOINTS).replace("`", "")}</p>'
+    if any(figure.file == "checkpoints.svg" for figure in figures):
+        no_checkpoints = ""
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     template = Template((_HERE / "page.html").read_text(encoding="utf-8"))
     return template.substitute(
@@ -46,15 +49,18 @@ def render_page(
         rows=len(study.lines),
         answer="".join(f"<li>{to_html(sentence)}</li>" for sentence in summarise_study(study, findings)),
         findings="".join(map(_render_claim, findings)) or "<p>No claims file was judged.</p>",
-        figures="".join(_render_figure(index, figure) for index, figure in enumerate(figures))
-        + _explain_absent_figures(figures),
+        figures="".join(_render_figure(index, figure) for index, figure in enumerate(figures)) + no_checkpoints,
         table="".join(_render_group(base, lines) for base, lines in study.groups),
         questions="" if reading.with_questions else _QUESTIONS_OMITTED.format(name=escape(study.name)),
         again=escape(command),
         style=style,
         script=script,
         data=_encode_json(_build_page_data(study, reading)),
-        packed="".join(_render_data_block(index, completions) for index, completions in enumerate(reading.answers)),
+        # No browser runs this type, and base64 has no character that could end the block.
+        packed="".join(
+            f'<script type="text/plain" id="packed-{index}">{base64.b64encode(completions.packed).decode()}</script>\n'
+            for index, completions in enumerate(reading.answers)
+        ),
     )
 
 
@@ -85,11 +91,6 @@ def _render_figure(index: int, figure: Figure) -> str:
     )
 
 
-def _explain_absent_figures(figures: Sequence[Figure]) -> str:
-    drawn = {figure.file for figure in figures}
-    return "" if "checkpoints.svg" in drawn else f'<p class="note">{escape(NO_CHECKPOINTS).replace("`", "")}</p>'
-
-
 def _render_claim(finding: ReportedClaim) -> str:
     lines = "".join(f"<li>{to_html(line)}</li>" for line in finding.evidence)
     return (
@@ -114,11 +115,6 @@ def _render_row(line: ReportRow) -> str:
     warned = f", warned: {escape(make_visible(', '.join(marks)))}" if marks else ""
     name = f'<th scope="row"><code>{escape(make_visible(line.label))}</code>{warned}</th>'
     return f"<tr>{name}{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
-
-
-def _render_data_block(index: int, answers: GradedCompletions) -> str:
-    """Render a block of data, which no browser runs; base64 has no character that could end it."""
-    return f'<script type="text/plain" id="packed-{index}">{base64.b64encode(answers.packed).decode()}</script>\n'
 
 
 def _encode_json(value: Any) -> str:
