@@ -111,7 +111,6 @@ def find_interpreter(options: Any) -> Path:
 
 
 def _read_versions(trainer: ExternalTrainer, job: Job) -> Mapping[str, str]:
-    """Read the versions of the training libraries in that interpreter."""
     python = find_interpreter(job.options)
     needed: Sequence[str] = getattr(trainer, "LIBRARIES", ())
     command = [str(python), "-c", _VERSIONS_SCRIPT, *needed, *LIBRARIES]
@@ -234,7 +233,6 @@ def _end_command(child: "subprocess.Popen[bytes]") -> None:
 
 
 def _read_log_tail(log: Path) -> str:
-    """Return the last lines of a log, on one line."""
     text = log.read_bytes().decode(errors="replace") if log.is_file() else ""
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()][-_SHOWN_LINES:]
     return f"; its log ends: {' | '.join(lines)[-_SHOWN:]}" if lines else "; its log is empty"

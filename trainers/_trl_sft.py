@@ -65,7 +65,6 @@ def _read_rows(name: str) -> list[dict[str, list[int]]]:
 
 @torch.no_grad()
 def _compute_loss(network: Any, rows: list[dict[str, list[int]]]) -> float:
-    """Compute the mean loss over the supervised tokens of all rows, in nats."""
     network.eval()
     total, count = 0.0, 0
     for row in rows:

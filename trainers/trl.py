@@ -21,24 +21,13 @@ _OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_8bit"}
 class Options(ExternalOptions):
     """Hyper-parameters, named as in bench's own trainers; docs/foreign-trainers.md says what TRL does differently.
 
+    What is not listed is as in `_options.Full` and, for a LoRA, as in `_options.Lora`.
+
     Attributes:
         method: lora or full.
-        lr: peak learning rate.
-        schedule: cosine, linear or constant, after the warm-up.
-        final_lr: learning rate at the end of the schedule, as a share of `lr`.
-        warmup: share of the steps over which the learning rate rises from 0.
-        epochs: passes over the rows.
-        max_steps: stop after this many steps.
         forward_rows: rows of one padded forward pass; `batch` is a multiple of it.
         optimizer: adamw (fused) or adamw_8bit (bitsandbytes).
-        beta1, beta2, epsilon, weight_decay: of AdamW.
-        clip: the gradient's L2 norm is clipped to this; 0 never clips.
-        precision: bf16 computes under autocast, fp32 does not.
         weights: dtype of the weights in full training; a LoRA's base is in the dtype of `precision`.
-        gradient_checkpointing: compute activations twice to save memory.
-        attention: auto uses eager for models with soft-capped attention, else sdpa.
-        output_dtype: of the saved weights, as they are scored.
-        r, alpha, dropout, targets: of a LoRA, as in the trainer lora.
     """
 
     method: str = "lora"

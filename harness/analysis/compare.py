@@ -261,11 +261,7 @@ def _read_both_bits(first: Entry, second: Entry) -> tuple[dict[str, tuple[int, .
 
 
 def _read_bits(entry: Entry, total: int) -> dict[str, tuple[int, ...]]:
-    """Read the bits of every item by kind.
-
-    Raises:
-        BenchError: they are not the bits of `total` items.
-    """
+    """Read the bits of every item by kind, or raise BenchError if they are not those of `total` items."""
     result = entry.result
     try:
         # The hex digits alone do not distinguish 11 items from 12 of which the last is wrong.

@@ -237,7 +237,6 @@ def _phi_coefficient(pairs: PairCounts) -> float:
 
 
 def _normal_quantile(probability: float) -> float:
-    """Compute the standard normal quantile."""
     if not 0 < probability < 1:
         raise ValueError(f"{probability} is no probability between 0 and 1")
     return float(ndtri(probability))

@@ -211,7 +211,6 @@ def describe_prompt_mismatch(
 
 
 def _count_common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    """Count the leading ids that two sequences share."""
     return next(
         (n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
     )
@@ -316,7 +315,6 @@ def _find_missing_targets(options: Any, config: Mapping[str, Any]) -> list[str]:
 
 
 def _describe_memory() -> str:
-    """Describe the first GPU's memory, or main memory if there is no GPU."""
     if machine.has_accelerator():
         import torch
 

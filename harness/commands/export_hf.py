@@ -156,7 +156,6 @@ def _read_card(path: Path) -> ModelCard:
 
 
 def _find_base_model(result: Result) -> str | None:
-    """Return the hub's name of the model that was trained; None if it has none."""
     candidate = None if result.training is None else result.training.candidate
     return (
         candidate.base.source.removeprefix("hub:")

@@ -49,11 +49,7 @@ def run(options: Options, console: Console) -> int:
 
 
 def _parse_gold(task: Task, text: str) -> str:
-    """Parse the gold answer into the reader's own spelling, so that the user may give 70,000 or $5.
-
-    Raises:
-        BenchError: the text is not a number.
-    """
+    """Parse the gold answer into the reader's own spelling, so that the user may give 70,000 or $5."""
     number = stored_answers.parse_number(task, text)
     if number is None:
         raise BenchError(f"the gold answer '{text}' is no number", "give one, such as 18, 70,000 or 2.5")

@@ -100,7 +100,6 @@ def _build_result(options: Options) -> ExternalResult:
 
 
 def _read_results(path: Path) -> Mapping[str, Any]:
-    """Read the results file and check that every part in use is an object."""
     if not path.is_file():
         raise BenchError(f"no file {path}", _FILE_ADVICE)
     try:

@@ -48,14 +48,6 @@ class Options(ScoringOptions):
     as_json: bool = option("--json", "print the record alone, as JSON", default=False)
 
 
-@dataclass(frozen=True, slots=True)
-class _FinishedRun:
-    """A finished run: its record, and a fingerprint of each answer."""
-
-    run: NoiseRun
-    traces: tuple[str, ...]
-
-
 def run(options: Options, console: Console) -> int:
     """Score the model as often as requested, compare the runs, and add one record to the board's folder.
 
@@ -86,7 +78,6 @@ def run(options: Options, console: Console) -> int:
 
 
 def _parse_passes(text: str) -> tuple[str, ...]:
-    """Parse the passes' names into those of the record."""
     if text.strip() in ("", "none"):
         return ()
     words = [word.strip() for word in text.split(",")]
@@ -140,8 +131,8 @@ def _build_record(
         prompts_sha256=result.prompts_sha256,
         engine=result.engine,
         provenance=result.provenance,
-        runs=tuple(finished.run for finished in finished_runs),
-        pairs=store.pair_runs([finished.traces for finished in finished_runs]),
+        runs=tuple(run for run, _ in finished_runs),
+        pairs=store.pair_runs([fingerprints for _, fingerprints in finished_runs]),
         passes=_build_passes(pass_plan, pass_names, pass_folders) if pass_names else None,
     )
     return _keep_equal_record(record, runs_folder / RECORD_FILE)
@@ -179,11 +170,7 @@ def _generate_passes(
 
 
 def _read_engine_settings(folders: Sequence[Path]) -> dict[str, Value]:
-    """Return the engine settings that all runs share, except how many GPUs shared the questions.
-
-    Raises:
-        BenchError: a library, a driver or a setting changed between the runs.
-    """
+    """Return the settings that all runs share, except how many GPUs shared the questions, or raise BenchError."""
     first, *others = [
         {**runs.read_json(folder / "engine.json"), **dict.fromkeys(runs.DEFAULT_SETTINGS)} for folder in folders
     ]
@@ -198,14 +185,14 @@ def _read_engine_settings(folders: Sequence[Path]) -> dict[str, Value]:
 
 
 def _grade_run(evaluation_plan: EvaluationPlan, folder: Path) -> tuple[Any, Any]:
-    """Return (judgements, committed completions) of a finished run."""
     completions = runs.read_completions(folder)
     return evaluate.judge_completions(
         evaluation_plan.exam.task, evaluation_plan.exam.problems, completions
     ), entry_builder.commit_completions(evaluation_plan.exam.problems, completions)
 
 
-def _read_run(evaluation_plan: EvaluationPlan, folder: Path, pass_name: str) -> _FinishedRun:
+def _read_run(evaluation_plan: EvaluationPlan, folder: Path, pass_name: str) -> tuple[NoiseRun, tuple[str, ...]]:
+    """Return a finished run's record, and a fingerprint of each answer."""
     judgements, committed = _grade_run(evaluation_plan, folder)
     bits, traces = Bits.of(judgements), tuple(map(store.fingerprint_completion, committed))
     counts = [line.tokens for line in committed if line.tokens is not None]
@@ -214,7 +201,7 @@ def _read_run(evaluation_plan: EvaluationPlan, folder: Path, pass_name: str) -> 
     run = NoiseRun(
         pass_name, len(committed), bits.correct, bits.unread, bits.cut, records.digest(traces), seconds, tokens
     )
-    return _FinishedRun(run, traces)
+    return run, traces
 
 
 def _build_passes(pass_plan: EvaluationPlan, pass_names: Sequence[str], folders: Sequence[Path]) -> BatchPasses:
@@ -225,8 +212,8 @@ def _build_passes(pass_plan: EvaluationPlan, pass_names: Sequence[str], folders:
     ids = records.digest([problem.id for problem in prepared.problems])
     return BatchPasses(
         selection=Selection(prepared.total, len(prepared.problems), prepared.limit, prepared.seed, ids),
-        runs=tuple(finished.run for finished in finished_runs),
-        pairs=store.pair_runs([finished.traces for finished in finished_runs]),
+        runs=tuple(run for run, _ in finished_runs),
+        pairs=store.pair_runs([fingerprints for _, fingerprints in finished_runs]),
     )
 
 

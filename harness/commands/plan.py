@@ -118,7 +118,6 @@ def _describe_needed_items(options: Options, discordance: float) -> str:
 
 
 def _describe_resolution(options: Options, discordance: float, items: int) -> str:
-    """Describe the chance that this many items find the gain, and the smallest gain that they resolve."""
     from baseline_bench.analysis import statistics  # loads scipy
 
     power = statistics.exact_power(items, options.gain, discordance, options.alpha)

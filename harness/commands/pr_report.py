@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from baseline_bench.analysis.compare import (
-    Comparison,
     classify_comparison,
     compare_entries,
     explain_incomparability,
@@ -55,15 +54,6 @@ class Options:
     mirror: Path | None = datasets_option()
 
 
-@dataclass(frozen=True, slots=True)
-class _UnadjustedComparison:
-    """A new row and one that it is compared with, before the p values are adjusted."""
-
-    role: Literal["base", "incumbent"]
-    against: Row
-    found: Comparison
-
-
 def run(options: Options, console: Console) -> int:
     """Write the comment. It lists the board's faults, which leave the exit status alone: `bench board --check` sets it.
 
@@ -96,7 +86,7 @@ def _build_report(options: Options, changes: BranchChanges, faults: tuple[str, .
     proposed = []
     for (board, row), (of_row, remarks) in zip(rows, comparisons, strict=True):
         adjusted_comparisons = tuple(
-            _build_comparison(options.leaderboards, changes.commit, board, row, (comparison, next(adjusted)))
+            _add_examples(options.leaderboards, changes.commit, board, row, replace(comparison, p=next(adjusted)))
             for comparison in of_row
         )
         proposed.append(
@@ -125,8 +115,8 @@ def _build_report(options: Options, changes: BranchChanges, faults: tuple[str, .
     )
 
 
-def _compare_row(board: BoardChanges, row: Row) -> tuple[list[_UnadjustedComparison], list[str]]:
-    """Compare a new row with its base and the incumbent; explain comparisons that are not made."""
+def _compare_row(board: BoardChanges, row: Row) -> tuple[list[ProposedComparison], list[str]]:
+    """Compare a new row with its base and the incumbent, p unadjusted; explain comparisons that are not made."""
     if any(retraction.entry == row.file for retraction in board.retracted):
         return [], ["retracted in this pull request, not judged"]
     base_sha256 = row.entry.result.base_sha256
@@ -135,11 +125,11 @@ def _compare_row(board: BoardChanges, row: Row) -> tuple[list[_UnadjustedCompari
     base, no_base = _find_base(board, row, base_sha256)
     incumbent, no_incumbent = _find_incumbent(board, row, base_sha256)
     pairs: list[tuple[Literal["base", "incumbent"], Row | None]] = [("base", base), ("incumbent", incumbent)]
-    comparisons = [
-        _UnadjustedComparison(role, other, compare_entries(row.entry, other.entry, system=True))
-        for role, other in pairs
-        if other is not None
-    ]
+    comparisons = []
+    for role, other in pairs:
+        if other is not None:
+            found = compare_entries(row.entry, other.entry, system=True)
+            comparisons.append(ProposedComparison(role, other, found, found.p, (), ()))
     return comparisons, [reason for reason in (no_base, no_incumbent) if reason is not None]
 
 
@@ -204,10 +194,9 @@ def _get_weights(row: Row) -> str | None:
     return row.entry.result.model.weights_sha256
 
 
-def _build_comparison(
-    folder: Path, commit: str, board: BoardChanges, row: Row, judged: tuple[_UnadjustedComparison, float]
+def _add_examples(
+    folder: Path, commit: str, board: BoardChanges, row: Row, comparison: ProposedComparison
 ) -> ProposedComparison:
-    comparison, p = judged
     try:
         new, old = (
             git_history.read_committed_completions(folder, commit, f"{board.name}/{compared.file}")
@@ -215,8 +204,8 @@ def _build_comparison(
         )
         gained, lost = _list_examples((row, comparison.against), (new, old))
     except BenchError:  # of the row at the merge-base; the numbers do not need its answers
-        gained, lost = (), ()
-    return ProposedComparison(comparison.role, comparison.against, comparison.found, p, gained, lost)
+        return comparison
+    return replace(comparison, gained=gained, lost=lost)
 
 
 def _list_examples(

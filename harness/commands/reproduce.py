@@ -182,7 +182,6 @@ def _combine_engine_options(entry: Entry, overrides: Sequence[str]) -> list[str]
 
 
 def _list_accepted_codes(entry: Entry) -> list[str]:
-    """List the codes of refusals that the entry's user accepted."""
     return [] if entry.result.checks is None else list(entry.result.checks.accepted)
 
 
@@ -216,7 +215,6 @@ def _find_model(entry: Entry, options: ReproductionOptions, console: Console) ->
 
 
 def _find_public_name(entry: Entry) -> str:
-    """Return the name by which `bench` finds the entry's model."""
     record = entry.result.model
     if record.name in registry.list_names():
         return record.name
@@ -256,7 +254,6 @@ def _match_stored_form(stored: CommittedCompletion, new: CommittedCompletion) ->
 def _find_divergences(
     entry_plan: EvaluationPlan, stored_lines: Sequence[CommittedCompletion], completions: Mapping[str, Completion]
 ) -> Iterator[int | None]:
-    """Yield where each answer with different tokens diverges."""
     stop_ids, stop = entry_plan.speech.manner.stop_ids, entry_plan.exam.task.SAMPLING.stop
 
     def decode(ids: Sequence[int]) -> str:

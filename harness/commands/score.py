@@ -82,7 +82,6 @@ def _plan_candidate(
 
 
 def _find_base_name(source: CandidateSource, base: str | None) -> str | None:
-    """Return the name of an adapter's base; None for a training run, which records its own."""
     return (
         base or merging.read_base_name(source.folder)
         if source.kind == "adapter" and source.folder is not None

@@ -9,8 +9,11 @@ import dataclasses
 import os
 import types
 import typing
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+
+from baseline_bench.core.options import list_field_types
 
 MUST_BE_GIVEN = dataclasses.MISSING
 _KEY = "argument"
@@ -86,7 +89,7 @@ def _keywords(field: dataclasses.Field[Any], hint: Any, declared: dict[str, Any]
         keywords |= {"dest": field.name, "required": required}
     if not required:
         keywords["default"] = default
-    kind = next(each for each in _alternatives(hint) if each is not types.NoneType)
+    kind = next(each for each in list_field_types(hint) if each is not types.NoneType)
     if kind is bool:
         return {**keywords, "action": "store_false" if default else "store_true"}
     if typing.get_origin(kind) is list:
@@ -102,74 +105,42 @@ def _keywords(field: dataclasses.Field[Any], hint: Any, declared: dict[str, Any]
     return {**keywords, "type": kind}
 
 
-def _alternatives(hint: Any) -> tuple[Any, ...]:
-    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
-
-
-# Options that several commands share. Each call creates a new field, as dataclasses require.
+# Options that several commands share: a call creates a new field, as dataclasses require.
 ENTRY = "a candidate's name, or the path or file name of an entry (.json)"
-
-
-def leaderboards_option() -> Any:
-    """Declare `--leaderboards`, a Path."""
-    text = "the folder of the leaderboards (default: %(default)s)"
-    return option("--leaderboards", text, "DIR", Path("leaderboards"))
-
-
-def board_option() -> Any:
-    """Declare `--board`, a name or None."""
-    return option("--board", "look on this board alone (default: on all)", "NAME")
-
-
-def datasets_option() -> Any:
-    """Declare `--datasets`, a Path or None."""
-    text = "a folder of data sets in the hub's layout (default: BENCH_DATASETS, else the hub)"
-    return option("--datasets", text, "DIR", datasets_folder)
-
-
-def cache_option() -> Any:
-    """Declare `--cache`, a Path."""
-    return option("--cache", "where models are kept (default: BENCH_CACHE, else %(default)s)", "DIR", cache_folder)
-
-
-def engine_option() -> Any:
-    """Declare `--engine`, a name or None."""
-    text = "vllm, transformers, openai or scripted (default: vllm where a GPU and vllm are there, else transformers)"
-    return option("--engine", text, "NAME")
-
-
-def engine_settings_option() -> Any:
-    """Declare `-o`, "key=value" texts."""
-    text = "a setting of the engine, such as dtype=float32; may be repeated"
-    return option("-o --option", text, "KEY=VALUE", list)
-
-
-def accepted_findings_option() -> Any:
-    """Declare `--accept`, codes of findings."""
-    text = "go on with a model that this finding would refuse, and record it; may be repeated"
-    return option("--accept", text, "CODE", list)
-
-
-def own_tasks_option() -> Any:
-    """Declare `--task`, files of the user's own tasks."""
-    return option("--task", "a task of your own; may be repeated", "FILE", list)
-
-
-def recipe_base_option() -> Any:
-    """Declare `--base`, a model's name or None."""
-    return option("--base", "another base than the recipe's", "MODEL")
-
-
-def recipe_keys_option() -> Any:
-    """Declare `--set`, "key=value" texts."""
-    return option("--set", "another value for a recipe's key; may be repeated", "KEY=VALUE", list)
-
-
-def checkpoints_option() -> Any:
-    """Declare `--checkpoints`, a number."""
-    return option("--checkpoints", "keep K sets of weights on the way, evenly spread", "K", 0)
-
-
-def trackers_option() -> Any:
-    """Declare `--log`, names of trackers."""
-    return option("--log", "report every step to a tracker, such as tensorboard; may be repeated", "NAME", list)
+leaderboards_option = partial(
+    option, "--leaderboards", "the folder of the leaderboards (default: %(default)s)", "DIR", Path("leaderboards")
+)
+board_option = partial(option, "--board", "look on this board alone (default: on all)", "NAME")
+datasets_option = partial(
+    option,
+    "--datasets",
+    "a folder of data sets in the hub's layout (default: BENCH_DATASETS, else the hub)",
+    "DIR",
+    datasets_folder,
+)
+cache_option = partial(
+    option, "--cache", "where models are kept (default: BENCH_CACHE, else %(default)s)", "DIR", cache_folder
+)
+engine_option = partial(
+    option,
+    "--engine",
+    "vllm, transformers, openai or scripted (default: vllm where a GPU and vllm are there, else transformers)",
+    "NAME",
+)
+engine_settings_option = partial(
+    option, "-o --option", "a setting of the engine, such as dtype=float32; may be repeated", "KEY=VALUE", list
+)
+accepted_findings_option = partial(
+    option,
+    "--accept",
+    "go on with a model that this finding would refuse, and record it; may be repeated",
+    "CODE",
+    list,
+)
+own_tasks_option = partial(option, "--task", "a task of your own; may be repeated", "FILE", list)
+recipe_base_option = partial(option, "--base", "another base than the recipe's", "MODEL")
+recipe_keys_option = partial(option, "--set", "another value for a recipe's key; may be repeated", "KEY=VALUE", list)
+checkpoints_option = partial(option, "--checkpoints", "keep K sets of weights on the way, evenly spread", "K", 0)
+trackers_option = partial(
+    option, "--log", "report every step to a tracker, such as tensorboard; may be repeated", "NAME", list
+)

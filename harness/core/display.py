@@ -53,45 +53,39 @@ class Console:
 
         Call the value with (requests done, tokens generated here); the rate ignores requests done at the first call.
         """
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=self.talk, disable=not self.watched) as bar:
-            task = bar.add_task(what, total=wanted, rate="")
-
+        with self._build_bar() as bar:
+            task = bar.add_task(what, total=wanted, text="")
             first_count: list[int] = []
 
             def report(done: int, tokens: int) -> None:
                 first_count[:] = first_count or [done]
-                bar.update(
-                    task, completed=done, rate=format_rate(done - first_count[0], tokens, bar.tasks[0].elapsed or 0.0)
-                )
+                rate = format_rate(done - first_count[0], tokens, bar.tasks[0].elapsed or 0.0)
+                bar.update(task, completed=done, text=rate)
 
             yield report
 
     @contextmanager
     def steps(self, what: str) -> Iterator[Callable[[int, int, str], None]]:
         """Show a bar of training steps and time left; call the value with (step, total steps, text)."""
-        columns = (
+        with self._build_bar() as bar:
+            task = bar.add_task(what, total=None, text="")
+
+            def report(step: int, total: int, text: str) -> None:
+                bar.update(task, completed=step, total=total, text=text)
+
+            yield report
+
+    def _build_bar(self) -> Progress:
+        return Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[text]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
+            console=self.talk,
+            disable=not self.watched,
         )
-        with Progress(*columns, console=self.talk, disable=not self.watched) as bar:
-            task = bar.add_task(what, total=None, told="")
-
-            def report(step: int, total: int, text: str) -> None:
-                bar.update(task, completed=step, total=total, told=text)
-
-            yield report
 
 
 def format_rate(requests: int, tokens: int, seconds: float) -> str:

@@ -84,7 +84,6 @@ def require_memory(needed: int, what: str) -> None:
 
 
 def _read_cgroup_headrooms(root: Path) -> list[int]:
-    """Return the headroom of each control group that has a limit."""
     rooms = []
     mounted = root / "sys/fs/cgroup"
     for row in _read_text(root / "proc/self/cgroup").splitlines():
@@ -116,7 +115,6 @@ def _read_headroom(folder: Path, names: tuple[str, str, str]) -> list[int]:
 
 
 def _parse_vm_stat(report: str) -> int | None:
-    """Parse the available bytes from the report of macOS's vm_stat."""
     size = re.search(r"page size of (\d+) bytes", report)
     pages = re.findall(r"^Pages (?:free|inactive|speculative|purgeable):\s+(\d+)\.", report, re.MULTILINE)
     return int(size[1]) * sum(map(int, pages)) if size and pages else None

@@ -48,7 +48,7 @@ def parse_options(kind: type[Any], pairs: Sequence[str], owner: str) -> Any:
 
 def list_field_types(hint: Any) -> tuple[Any, ...]:
     """Return the types that a field accepts."""
-    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
 
 
 def _parse_value(hint: Any, text: str) -> object:

@@ -134,11 +134,7 @@ def require_libraries(libraries: Sequence[str], what: str) -> None:
 
 
 def _import_adapter(module: str, what: str) -> Any:
-    """Import the module that adapts external plug-ins to the contracts, by name as plug-ins are.
-
-    Raises:
-        BenchError: a library is missing; the error names the extra that installs it.
-    """
+    """Import the module that adapts external plug-ins to the contracts, by name as plug-ins are."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -148,7 +148,6 @@ class TokenLogprobs:
 
 
 def _round_to_float32(value: float) -> float:
-    """Return the float32 nearest to a value."""
     (rounded,) = struct.unpack("f", struct.pack("f", value))
     return float(rounded)
 

@@ -104,7 +104,6 @@ def measure_batch(
 
 
 def _read_logprobs(logits: torch.Tensor, text: Sequence[int]) -> TokenLogprobs:
-    """Read a text's log-probabilities from logits of shape (tokens, vocabulary)."""
     logits, token_ids = logits.float(), torch.tensor(text, device=logits.device)
     logprobs = logits.gather(-1, token_ids[:, None])[:, 0] - logits.logsumexp(-1)
     greedy = bool((logits.argmax(-1) == token_ids).all())

@@ -207,7 +207,6 @@ def load(model: Model, options: Options) -> ServerGenerator:
 
 
 def _read_version(client: httpx2.Client) -> str:
-    """Read vLLM's version from /version, which other servers lack."""
     try:
         value = client.get("../version").json()
         return f"vllm {value['version']} (server)"

@@ -151,7 +151,6 @@ def _print_lm_eval_metrics(
 def _print_differences(
     path: Path, pairs: Sequence[tuple[JudgedProblem, Any]], differences: Sequence[JudgementDifference], console: Console
 ) -> None:
-    """Print both counts, the reasons, and then every question."""
     rows = [("judged by", f"lm-eval {version('lm_eval')}, its own {DEFAULT_TASK}; {len(pairs):,} answers")]
     for kind, member, name in (("exact match", "correct", LENIENT_FILTER), ("strict", "strict", STRICT_FILTER)):
         ours = sum(getattr(judged_problem.verdict, member) for judged_problem, _ in pairs)

@@ -147,7 +147,6 @@ def _render_outcomes(report: PullRequestReport) -> str:
 
 
 def _list_warnings(rows: Sequence[ProposedRow]) -> Iterator[str]:
-    """List what the checks of the new rows found, a line a row; it may explain the outcomes that follow."""
     for result in (row.row.entry.result for row in rows):
         if result.marks:
             yield f"- **warned**: {code_span(result.candidate)}: {', '.join(map(code_span, result.marks))}"

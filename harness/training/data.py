@@ -76,11 +76,7 @@ def _load_task_samples(source: Task, task: Task, recipe: Recipe, mirror: Path | 
 
 
 def _build_messages(task: Task, shots: int, problem: Problem) -> tuple[Message, ...]:
-    """Return the task's own conversation with its last `shots` worked examples.
-
-    Raises:
-        BenchError: the task has fewer.
-    """
+    """Return the task's own conversation with its last `shots` worked examples, or raise BenchError if it has fewer."""
     messages = task.messages(problem)
     available = (len(messages) - 1) // 2
     if shots > available:
@@ -91,7 +87,6 @@ def _build_messages(task: Task, shots: int, problem: Problem) -> tuple[Message, 
 
 
 def _convert_records(rows: Iterator[RawRecord], task: Task, shots: int, source_name: str) -> list[Sample]:
-    """Convert rows to samples; raise one BenchError with all problems."""
     samples, problems = [], []
     for name, location, row in rows:
         try:

@@ -185,11 +185,7 @@ def _find_trainer(file: Path, table: Mapping[str, Any], texts: Mapping[str, str]
 
 
 def _find_options_type(trainer: str) -> type[Any]:
-    """Return a trainer's Options: of a built-in one without importing torch, of any other from its module.
-
-    Raises:
-        BenchError: no such trainer, or one whose options repeat a key that every recipe has.
-    """
+    """Return a trainer's Options: of a built-in one without importing torch, of any other from its module."""
     is_builtin = trainer in plugins.list_names("trainer")
     builtin_options = getattr(trainer_options, trainer.capitalize(), None) if is_builtin else None
     kind: type[Any] = plugins.load_trainer(trainer).Options if builtin_options is None else builtin_options

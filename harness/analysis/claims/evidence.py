@@ -183,7 +183,6 @@ def _list_start_times(entry: Entry) -> Iterator[str]:
 
 
 def _subtract_seconds(time: str, seconds: float) -> str:
-    """Subtract seconds from a time; too many of them give 1970-01-01."""
     ended = parse_time(time)
     if ended is None:
         raise ValueError(f"{time!r:.60} is no time")

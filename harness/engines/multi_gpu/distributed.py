@@ -79,11 +79,7 @@ class MultiGpuGenerator:
                 self._workers.remove(worker)
 
     def _all(self, what: str, *arguments: Any) -> list[Any]:
-        """Send one call to every worker and return their answers.
-
-        Raises:
-            BenchError: a worker refused, or has ended now or before.
-        """
+        """Send one call to every worker and return their answers, or raise BenchError if one refuses or has ended."""
         if len(self._workers) < self._started:
             ended = self._started - len(self._workers)
             raise BenchError(f"{ended} of {self._started} engines have ended", EngineWorker.run_again)

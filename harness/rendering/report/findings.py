@@ -135,7 +135,6 @@ def _describe_contrast(judged: JudgedContrast) -> Sentence:
 
 
 def _describe_evidence(judged: JudgedContrast, evidence: ContrastEvidence) -> str:
-    """Describe the numbers that a contrast's test compares."""
     if isinstance(judged.contrast, RatioTest) and evidence.measured is not None:
         one, other = evidence.measured
         return (

@@ -75,7 +75,6 @@ def _hash_for_policy(text: str) -> str:
 
 
 def _collect_style(figures: Sequence[Figure]) -> str:
-    """Collect the figures' styles, each once."""
     styles = dict.fromkeys(style for figure in figures for style in _STYLE_PATTERN.findall(figure.svg))
     return "".join(f"\n{style}" for style in styles)
 
