@@ -24,11 +24,8 @@ def take_weights(weights_folder: Path, job: Job) -> TrainingResult:
         BenchError: an adapter that does not fit, was not trained or names another base; whole weights with other
             tensors or shapes, with values that are not finite, equal to the base's, or another model's.
     """
-    return (
-        _take_adapter(weights_folder, job)
-        if adapter.is_adapter(weights_folder)
-        else _take_full_weights(weights_folder, job)
-    )
+    take = _take_adapter if adapter.is_adapter(weights_folder) else _take_full_weights
+    return take(weights_folder, job)
 
 
 def _take_adapter(weights_folder: Path, job: Job) -> TrainingResult:
@@ -94,11 +91,9 @@ def _require_similar(folder: Path, job: Job) -> None:
         new_values, base_values = (
             _read_tensor(each).double().flatten() for each in (tensor, base_tensors[tensor.name])
         )
-        dot_product, new_squares, base_squares = (
-            dot_product + float(new_values @ base_values),
-            new_squares + float(new_values @ new_values),
-            base_squares + float(base_values @ base_values),
-        )
+        dot_product += float(new_values @ base_values)
+        new_squares += float(new_values @ new_values)
+        base_squares += float(base_values @ base_values)
     cosine = dot_product / math.sqrt(new_squares * base_squares) if new_squares and base_squares else 1.0
     if cosine < _MIN_COSINE:
         raise BenchError(

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -125,14 +125,12 @@ def _read_versions(trainer: ExternalTrainer, job: Job) -> Mapping[str, str]:
 
 
 def _collect_files(trainer: ExternalTrainer, job: Job) -> Mapping[str, str | bytes]:
-    files = _call_member(trainer, "files", job)
-    if not isinstance(files, Mapping) or not all(_is_file(name, data) for name, data in files.items()):
+    files: Any = trainer.files(job)
+    if not isinstance(files, Mapping) or not all(
+        isinstance(name, str) and isinstance(data, str | bytes) and _is_below(name) for name, data in files.items()
+    ):
         raise _contract_error(trainer, "files", "names of files below its folder, each with a text or bytes")
     return files
-
-
-def _is_file(name: object, data: object) -> bool:
-    return isinstance(name, str) and isinstance(data, str | bytes) and _is_below(name)
 
 
 def _is_below(name: str) -> bool:
@@ -149,7 +147,7 @@ def _write_files(files: Mapping[str, str | bytes], work_folder: Path) -> None:
 
 def _build_command(trainer: ExternalTrainer, job: Job) -> list[str]:
     """Build the command; "python", and programs in its folder, are those of the recipe's interpreter."""
-    words = _call_member(trainer, "command", job)
+    words: Any = trainer.command(job)
     if isinstance(words, str) or not isinstance(words, Sequence) or not all(isinstance(w, str) for w in words):
         raise _contract_error(trainer, "command", "a list of words, such as ['python', 'train.py']")
     if not words:
@@ -167,7 +165,7 @@ def _build_command(trainer: ExternalTrainer, job: Job) -> list[str]:
 
 
 def _find_weights(trainer: ExternalTrainer, job: Job, work_folder: Path) -> Path:
-    relative_path = _call_member(trainer, "weights", job)
+    relative_path: Any = trainer.weights(job)
     if not isinstance(relative_path, str | Path) or not _is_below(str(relative_path)):
         raise _contract_error(trainer, "weights", "the path of a folder below its own")
     weights_folder = work_folder / relative_path
@@ -180,11 +178,6 @@ def _find_weights(trainer: ExternalTrainer, job: Job, work_folder: Path) -> Path
             f"{weights_folder} leads out of the run's folder", "let it write its weights, not link to some"
         )
     return weights_folder
-
-
-def _call_member(trainer: ExternalTrainer, member: str, job: Job) -> Any:
-    function: Callable[[Job], Any] = getattr(trainer, member)
-    return function(job)
 
 
 def _contract_error(trainer: ExternalTrainer, member: str, expected: str) -> BenchError:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -15,19 +14,6 @@ _LOWER_RATE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _PendingStep:
-    """A step whose values are still on the device; reading them at every step would make the GPU wait."""
-
-    number: int
-    loss: Any
-    grad_norm: Any
-    lr: float
-    rows: int
-    tokens: int
-    supervised: int
-
-
 class DivergedTrainingError(BenchError):
     """Raised when a training diverged and must start again from the beginning."""
 
@@ -38,23 +24,21 @@ class LossMonitor:
     Args:
         report: called with every step.
         total: steps of the whole training.
-        every: number of steps that stay on the device before they are read.
+        every: number of steps that stay on the device before they are read; reading each would make the GPU wait.
     """
 
     def __init__(self, report: Callable[[Step], None], total: int, every: int) -> None:
         self._report = report
         self._total = total
         self._every = every
-        self._waiting: list[_PendingStep] = []
+        self._waiting: list[tuple[int, Any, Any, float, Sequence[TrainingExample]]] = []
         self._losses: list[float] = []
         self._began = perf_counter()
         self._told = 0.0
 
     def add(self, number: int, loss: Any, grad_norm: Any, lr: float, window: Sequence[TrainingExample]) -> None:
         """Add a step; loss and norm may be tensors on a device."""
-        tokens = sum(len(row.token_ids) for row in window)
-        prompt = sum(row.start for row in window)
-        self._waiting.append(_PendingStep(number, loss, grad_norm, lr, len(window), tokens, tokens - prompt))
+        self._waiting.append((number, loss, grad_norm, lr, window))
         if len(self._waiting) >= self._every:
             self.flush()
 
@@ -65,35 +49,34 @@ class LossMonitor:
             DivergedTrainingError: a loss or gradient is not finite, or the loss has risen far above its start.
         """
         waiting, self._waiting = self._waiting, []
-        values = [(step, float(step.loss), float(step.grad_norm)) for step in waiting]
+        steps = [(number, float(loss), float(norm), lr, window) for number, loss, norm, lr, window in waiting]
         previous_time, self._told = self._told, perf_counter() - self._began
-        for index, (step, loss, norm) in enumerate(values, 1):
+        for index, (number, loss, norm, lr, window) in enumerate(steps, 1):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 message = f"the loss became {loss}" if not math.isfinite(loss) else f"the gradient's norm became {norm}"
-                raise DivergedTrainingError(f"{message} at step {step.number} of {self._total}", _LOWER_RATE)
+                raise DivergedTrainingError(f"{message} at step {number} of {self._total}", _LOWER_RATE)
             self._losses.append(loss)
+            tokens, prompt = sum(len(row.token_ids) for row in window), sum(row.start for row in window)
             self._report(
                 Step(
-                    number=step.number,
+                    number=number,
                     total=self._total,
                     loss=loss,
-                    lr=step.lr,
+                    lr=lr,
                     grad_norm=norm,
-                    rows=step.rows,
-                    tokens=step.tokens,
-                    supervised=step.supervised,
-                    seconds=previous_time + (self._told - previous_time) * index / len(values),
+                    rows=len(window),
+                    tokens=tokens,
+                    supervised=tokens - prompt,
+                    seconds=previous_time + (self._told - previous_time) * index / len(steps),
                 )
             )
-            self._require_sane(step.number)
+            self._require_sane(number)
 
     def _require_sane(self, number: int) -> None:
         if len(self._losses) < 2 * SMOOTHING_STEPS:
             return
-        first, last = (
-            sum(self._losses[:SMOOTHING_STEPS]) / SMOOTHING_STEPS,
-            sum(self._losses[-SMOOTHING_STEPS:]) / SMOOTHING_STEPS,
-        )
+        parts = (self._losses[:SMOOTHING_STEPS], self._losses[-SMOOTHING_STEPS:])
+        first, last = (sum(part) / SMOOTHING_STEPS for part in parts)
         if last > 2 * first + 1:
             raise DivergedTrainingError(
                 f"training diverged: the loss rose from {first:.2f} to {last:.2f} by step {number} of {self._total}",

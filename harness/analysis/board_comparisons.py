@@ -88,11 +88,8 @@ def measure_discordance(compared: ComparedBoard, table: BoardTable) -> tuple[flo
     None if the table has no such pair.
     """
     pair_counts = [compared.against[row.file].pairs for row in table.full if row.file in compared.against]
-    return (
-        (median((pairs.first + pairs.second) / pairs.total for pairs in pair_counts), len(pair_counts))
-        if pair_counts
-        else None
-    )
+    shares = [(pairs.first + pairs.second) / pairs.total for pairs in pair_counts]
+    return (median(shares), len(shares)) if shares else None
 
 
 def summarise_recipes(table: BoardTable) -> list[RecipeSummary]:

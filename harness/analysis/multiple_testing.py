@@ -49,14 +49,8 @@ def boschloo_p_value(first: tuple[int, int], second: tuple[int, int]) -> float:
     _check_proportions(first, second)
     (first_right, first_total), (second_right, second_total) = first, second
     # Groups are columns: scipy conditions on the column totals.
-    return min(
-        1.0,
-        float(
-            boschloo_exact(
-                [[first_right, second_right], [first_total - first_right, second_total - second_right]]
-            ).pvalue
-        ),
-    )
+    table = [[first_right, second_right], [first_total - first_right, second_total - second_right]]
+    return min(1.0, float(boschloo_exact(table).pvalue))
 
 
 def unpaired_interval(first: tuple[int, int], second: tuple[int, int], confidence: float = 0.95) -> Interval:

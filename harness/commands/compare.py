@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from baseline_bench.analysis.compare import ChangeCounts, Comparison, classify_comparison
-from baseline_bench.analysis.compare import compare_entries as compared
+from baseline_bench.analysis.compare import ChangeCounts, Comparison, classify_comparison, compare_entries
 from baseline_bench.analysis.differences import Difference, list_differences
 from baseline_bench.core.command_options import ENTRY, argument, board_option, leaderboards_option, option
 from baseline_bench.core.display import Console, build_facts_table
@@ -162,16 +161,9 @@ def _print_comparison(
 
 
 def _build_report(first: FoundEntry, second: FoundEntry, seed_comparison: SeedComparison | None) -> ComparisonReport:
-    first_entry, second_entry = first.entry, second.entry
-    kind, comparison = (
-        classify_comparison(first_entry, second_entry),
-        comparison_text.describe_comparison(first_entry, second_entry),
-    )
-    numbers = (
-        None
-        if kind.name == "not comparable"
-        else ComparisonNumbers.of(compared(first_entry, second_entry, system=True))
-    )
+    entries = first.entry, second.entry
+    kind, comparison = classify_comparison(*entries), comparison_text.describe_comparison(*entries)
+    comparable = kind.name != "not comparable"
     return ComparisonReport(
         first=first.path.name,
         second=second.path.name,
@@ -179,9 +171,9 @@ def _build_report(first: FoundEntry, second: FoundEntry, seed_comparison: SeedCo
         why=kind.differs,
         verdict=comparison.verdict,
         sentence=comparison.sentence,
-        numbers=numbers,
-        solutions=(first_entry.result.solutions, second_entry.result.solutions),
+        numbers=ComparisonNumbers.of(compare_entries(*entries, system=True)) if comparable else None,
+        solutions=(first.entry.result.solutions, second.entry.result.solutions),
         seeds=seed_comparison,
-        differences=list_differences(first_entry, second_entry),
-        findings=(first_entry.result.marks, second_entry.result.marks),
+        differences=list_differences(*entries),
+        findings=(first.entry.result.marks, second.entry.result.marks),
     )

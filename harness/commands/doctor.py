@@ -78,14 +78,9 @@ def run(options: Options, console: Console) -> int:
     _, problems = evaluate.select_problems(task, Split("test", mirror=options.mirror), max(options.answers, 1), 0)
     inspected = _inspect_files(options, _find_source(options, console), console)
     if not options.as_json:
-        console.print(
-            *(
-                Text(replace_control_characters(f"{what}: {folder}"))
-                for what, folder in inspected.files.items()
-                if folder
-            ),
-            Text(""),
-        )
+        for what, folder in inspected.files.items():
+            console.print(*([Text(replace_control_characters(f"{what}: {folder}"))] if folder else []))
+        console.print(Text(""))
     findings = [*inspected.findings, *_check_model(options, task, inspected, problems, console)]
     if options.as_json:
         console.write(
@@ -196,12 +191,8 @@ def _compare_with_base(folder: Path, base: Model, *, changed: bool) -> list[Find
 
 
 def _print_prompt(model: Model, model_tokenizer: ModelTokenizer, ids: tuple[int, ...], console: Console) -> None:
-    console.print(
-        build_facts_table(
-            f"{model.name} ({model.source}, {model.revision or 'no revision'})",
-            _list_prompt_facts(model_tokenizer, ids),
-        )
-    )
+    title = f"{model.name} ({model.source}, {model.revision or 'no revision'})"
+    console.print(build_facts_table(title, _list_prompt_facts(model_tokenizer, ids)))
     console.print(Text("\nthe prompt, as the model sees it:", style="bold"))
     console.print(
         Text(replace_control_characters(model_tokenizer.tokenizer.decode(list(ids), skip_special_tokens=False)))

@@ -157,8 +157,6 @@ def _read_card(path: Path) -> ModelCard:
 
 def _find_base_model(result: Result) -> str | None:
     candidate = None if result.training is None else result.training.candidate
-    return (
-        candidate.base.source.removeprefix("hub:")
-        if candidate is not None and candidate.base.source.startswith("hub:")
-        else None
-    )
+    if candidate is None or not candidate.base.source.startswith("hub:"):
+        return None
+    return candidate.base.source.removeprefix("hub:")

@@ -135,11 +135,8 @@ def _describe_seeds(options: Options, spread: float, arms: int) -> str:
     against = "against one fixed row" if arms == 1 else "each, one recipe against another"
     if needed is None:
         return f"more than a thousand {against}: the gain drowns in the spread of {100 * spread:.2f} points"
-    least = (
-        "; fewer than three say something of checkpoints, not of a recipe"
-        if needed == multiple_testing.MIN_SEEDS
-        else ""
-    )
+    few = needed == multiple_testing.MIN_SEEDS
+    least = "; fewer than three say something of checkpoints, not of a recipe" if few else ""
     return f"{needed} {against} (t test of the seeds' scores, spread {100 * spread:.2f} points){least}"
 
 

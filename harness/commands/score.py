@@ -82,11 +82,9 @@ def _plan_candidate(
 
 
 def _find_base_name(source: CandidateSource, base: str | None) -> str | None:
-    return (
-        base or merging.read_base_name(source.folder)
-        if source.kind == "adapter" and source.folder is not None
-        else None
-    )
+    if source.kind != "adapter" or source.folder is None:
+        return None  # a training run records its own base
+    return base or merging.read_base_name(source.folder)
 
 
 def _plan_bases(

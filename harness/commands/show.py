@@ -46,13 +46,8 @@ def run(options: Options, console: Console) -> int:
         for judged_problem in chosen[: options.most]:
             _print_problem(judged_problem, console)
         hidden = len(chosen) - min(len(chosen), options.most)
-        kind = options.only or "in all"
-        console.print(
-            Text(
-                f"{what}: {len(problems)} answers, {len(chosen)} {kind}"
-                + (f", {hidden} not shown (-n)" if hidden else "")
-            )
-        )
+        more = f", {hidden} not shown (-n)" if hidden else ""
+        console.print(Text(f"{what}: {len(problems)} answers, {len(chosen)} {options.only or 'in all'}{more}"))
         entry = Path(what) if what.endswith(".json") else Path(what) / "entry.json"
         checks = entries.read_entry(entry).result.checks if entry.is_file() else None
         if checks is not None:

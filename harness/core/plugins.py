@@ -153,11 +153,8 @@ def _load_plugin(kind: PluginKind, name: str) -> Any:
     if name not in files and name not in points:
         raise BenchError(f"no {kind} '{name}'", suggest_name(name, list_names(kind), f"bench list {kind}s"))
     try:
-        module = (
-            points[name].load()
-            if name in points
-            else importlib.import_module(f"{PACKAGES[kind]}.{name.replace('-', '_')}")
-        )
+        bundled = f"{PACKAGES[kind]}.{name.replace('-', '_')}"
+        module = points[name].load() if name in points else importlib.import_module(bundled)
     except ModuleNotFoundError as error:
         raise explain_missing_library(error, f"the {kind} '{name}' needs a library that is not installed") from error
     return _require_contract(kind, module, name)
@@ -249,12 +246,8 @@ def _describe_options_problem(kind: Any, contract: str) -> str | None:
         return "has Options that must be a frozen dataclass"
     needed = ("python", "time_limit", "batch") if contract == "Foreign" else ()
     absent = [name for name in needed if name not in kind.__dataclass_fields__]
-    return (
-        f"has Options without {', '.join(absent)}: make them a subclass of "
-        "baseline_bench.trainers._options.ExternalOptions"
-        if absent
-        else None
-    )
+    subclass = "make them a subclass of baseline_bench.trainers._options.ExternalOptions"
+    return f"has Options without {', '.join(absent)}: {subclass}" if absent else None
 
 
 def explain_missing_library(

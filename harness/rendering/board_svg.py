@@ -77,14 +77,8 @@ def _build_groups(judged: ComparedBoard, table: BoardTable) -> list[ForestGroup]
         if home is None:
             groups.append(ForestGroup("no run to compare with", "", None, marks))
         else:
-            groups.append(
-                ForestGroup(
-                    home.result.candidate,
-                    _describe_group_difference(home, groups),
-                    _build_forest_row(home, None),
-                    marks,
-                )
-            )
+            apart = _describe_group_difference(home, groups)
+            groups.append(ForestGroup(home.result.candidate, apart, _build_forest_row(home, None), marks))
     return groups
 
 

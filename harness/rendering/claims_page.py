@@ -55,21 +55,11 @@ def render_page(marker: str, findings: JudgedClaims) -> str:
     is_published = claims.source is not None
     title = "The published table, read again" if is_published else "Claims"
     items = f"{max((row.total for row in claims.rows), default=0):,} items"
-    return "\n\n".join(
-        [
-            marker,
-            f"# {title}: {code_span(claims.name)}",
-            _render_facts(claims),
-            *([_render_published_rows(claims)] if is_published else [_describe_registration(findings)]),
-            "## Verdicts",
-            _render_claims(findings),
-            "## Contrasts",
-            _render_contrasts(findings),
-            "## Families",
-            _render_families(findings),
-            _HOW_TO_READ_AGAIN.format(items=items) if is_published else _HOW_TO_READ,
-        ]
-    )
+    parts = [marker, f"# {title}: {code_span(claims.name)}", _render_facts(claims)]
+    parts += [_render_published_rows(claims) if is_published else _describe_registration(findings)]
+    parts += ["## Verdicts", _render_claims(findings), "## Contrasts", _render_contrasts(findings)]
+    parts += ["## Families", _render_families(findings)]
+    return "\n\n".join([*parts, _HOW_TO_READ_AGAIN.format(items=items) if is_published else _HOW_TO_READ])
 
 
 def render_summary(judged: Sequence[JudgedClaims]) -> str:

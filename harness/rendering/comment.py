@@ -112,11 +112,8 @@ def _build_parts(report: PullRequestReport) -> Iterator[_CommentPart]:
 
 def _render_headline(report: PullRequestReport) -> str:
     since = f"against {code_span(report.base)} (merge-base `{report.commit[:12]}`)"
-    left = (
-        f", and {_pluralise(report.unsound, 'new entry', 'new entries')} not judged, for faults"
-        if report.unsound
-        else ""
-    )
+    unsound = _pluralise(report.unsound, "new entry", "new entries")
+    left = f", and {unsound} not judged, for faults" if report.unsound else ""
     if not report.rows:
         return f"**bench**: no new rows {since}{left}."
     counts = Counter(contest.verdict for row in report.rows for contest in row.contests)
@@ -230,18 +227,14 @@ def _build_details(report: PullRequestReport, row: ProposedRow) -> Iterator[_Com
     name = row.row.entry.result.candidate
     for contest in row.contests:
         opponent = _describe_role(contest)
-        yield _CommentPart(
-            "moves", _fold_block(f"why items moved, {opponent}", name, _render_item_changes(row, contest))
-        )
-        if contest.gained or contest.lost:
-            examples_text = "\n\n".join(
-                [*_render_examples("gained", contest.gained), *_render_examples("lost", contest.lost)]
-            )
-            yield _CommentPart("examples", _fold_block(f"items gained and lost, {opponent}", name, examples_text))
+        moves = _render_item_changes(row, contest)
+        yield _CommentPart("moves", _fold_block(f"why items moved, {opponent}", name, moves))
+        if examples := [*_render_examples("gained", contest.gained), *_render_examples("lost", contest.lost)]:
+            text = "\n\n".join(examples)
+            yield _CommentPart("examples", _fold_block(f"items gained and lost, {opponent}", name, text))
     if row.changes:
-        yield _CommentPart(
-            "changes", _fold_block(f"what changed, {_describe_role(row.contests[-1])}", name, _render_differences(row))
-        )
+        what = f"what changed, {_describe_role(row.contests[-1])}"
+        yield _CommentPart("changes", _fold_block(what, name, _render_differences(row)))
     if row.steps:
         yield _CommentPart("trainings", _fold_block("training curve", name, _describe_training(report, row)))
     yield _CommentPart("commands", _fold_block("how to re-run", name, _render_rerun_command(row.row)))

@@ -25,11 +25,8 @@ def render_noise_table(noise: Sequence[NoiseRecord], board: Board) -> str:
     records = select_newest_records(noise)
     lines = [_row_cells(one, records, board) for one in records]
     parts = [_LEGEND, render_table(_COLUMNS, lines)]
-    parts += (
-        ["\n".join(map(_describe_settings_flips, settings_flips))]
-        if (settings_flips := find_settings_flips(records))
-        else []
-    )
+    if settings_flips := find_settings_flips(records):
+        parts.append("\n".join(map(_describe_settings_flips, settings_flips)))
     return "\n\n".join(parts)
 
 

@@ -62,16 +62,10 @@ def render_board_page(
     parts = [MARKER, f"# {board.name}", *(part for table in judged.tables for part in _render_section(judged, table))]
     parts += ["## Claims", claims] if claims else []
     parts += ["## Noise", render_noise_table(noise, board)] if noise else []
-    parts += (
-        [_EXTERNAL_RESULTS_INTRO, "\n".join(_render_external_result(result, board.name) for result in elsewhere)]
-        if elsewhere
-        else []
-    )
-    parts += (
-        ["## Superseded and retracted", formatting.render_withdrawn_rows(board.name, withdrawn_rows)]
-        if withdrawn_rows
-        else []
-    )
+    if elsewhere:
+        parts += [_EXTERNAL_RESULTS_INTRO, "\n".join(_render_external_result(one, board.name) for one in elsewhere)]
+    if withdrawn_rows:
+        parts += ["## Superseded and retracted", formatting.render_withdrawn_rows(board.name, withdrawn_rows)]
     parts += explain_finding_codes(row.result for table in judged.tables for row in table.rows)
     return "\n\n".join([*parts, _HOW_TO_READ])
 

@@ -50,9 +50,8 @@ def find_leaks(samples: Sequence[Sample], items: Sequence[Problem]) -> LeakRepor
         for text in (*(message.content for message in sample.messages), sample.solution):
             words = _split_words(text)
             for item_index in _look_up_ngrams(long, _build_ngrams(words, _NGRAM_WORDS)):
-                (equal if questions[item_index] in _build_ngrams(words, len(questions[item_index])) else shared).add(
-                    item_index
-                )
+                question = questions[item_index]
+                (equal if question in _build_ngrams(words, len(question)) else shared).add(item_index)
             for size in sizes:
                 equal |= _look_up_ngrams(
                     whole, _build_ngrams(words, size) if size >= _SHORTEST_QUESTION or len(words) == size else ()

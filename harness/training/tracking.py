@@ -50,7 +50,8 @@ def track_steps(names: Sequence[str], folder: Path, values: Mapping[str, Value])
         if names and not started:
             started.extend(_start_tracker(name, folder, values) for name in names)
         for tracker in started:
-            tracker.log(_collect_metrics(step), step=step.number)
+            metrics = {f"train/{name}": getattr(step, name) for name in ("loss", "lr", "grad_norm", "supervised")}
+            tracker.log({name: value for name, value in metrics.items() if value is not None}, step=step.number)
 
     try:
         yield track
@@ -68,8 +69,3 @@ def _start_tracker(name: str, folder: Path, values: Mapping[str, Value]) -> Any:
     stated = {key: value for key, value in values.items() if value is not None}
     tracker.store_init_configuration({"run": folder.name, **stated})
     return tracker
-
-
-def _collect_metrics(step: Step) -> dict[str, float]:
-    metrics = {"loss": step.loss, "lr": step.lr, "grad_norm": step.grad_norm, "supervised": step.supervised}
-    return {f"train/{name}": value for name, value in metrics.items() if value is not None}

@@ -120,11 +120,9 @@ def _sum_costs(steps: Sequence[Step], device: str, gpus: int, memory: int | None
 def _check_weights(trained: TrainingResult, folder: Path, model: Model) -> Any:
     from baseline_bench.models import weight_checks  # loads torch
 
-    return (
-        weight_checks.check_full_weights(folder, model.folder)
-        if trained.kind == "full"
-        else weight_checks.check_adapter(folder)
-    )
+    if trained.kind == "full":
+        return weight_checks.check_full_weights(folder, model.folder)
+    return weight_checks.check_adapter(folder)
 
 
 def _measure_peak_memory() -> int:

@@ -85,11 +85,9 @@ def gather_evidence(
     pairs = sorted(product(better_rows, worse_rows), key=_pair_age, reverse=True)
     refusals = [_explain_unfit_pair(contrast, better.entry, worse.entry) for better, worse in pairs]
     comparable_pairs = [pair for pair, refusal in zip(pairs, refusals, strict=True) if refusal is None]
-    return (
-        _build_from_rows(contrast, *comparable_pairs[0], len(comparable_pairs))
-        if comparable_pairs
-        else f"not comparable: {refusals[0]}"
-    )
+    if not comparable_pairs:
+        return f"not comparable: {refusals[0]}"
+    return _build_from_rows(contrast, *comparable_pairs[0], len(comparable_pairs))
 
 
 def _find_side_rows(
@@ -128,11 +126,9 @@ def _pair_age(pair: tuple[EntryFile, EntryFile]) -> tuple[str, str, str, str]:
 
 def _explain_unfit_pair(contrast: PairedTest | LossTest | RatioTest, better: Entry, worse: Entry) -> str | None:
     """Return why two rows cannot be compared for the contrast; speeds are comparable on equal machines only."""
-    if isinstance(contrast, PairedTest):
+    if not isinstance(contrast, RatioTest):
         return explain_incomparability(better, worse)
     one, other = _get_training(better), _get_training(worse)
-    if isinstance(contrast, LossTest):
-        return explain_incomparability(better, worse)
     machines = [f"{candidate.cost.gpus} x {candidate.cost.device}" for candidate in (one, other)]
     if machines[0] != machines[1]:
         return f"trained on {machines[0]} and on {machines[1]}"
@@ -159,11 +155,9 @@ def _build_from_rows(
     comparison = compare_entries(better.entry, worse.entry)
     discordance = (comparison.pairs.first + comparison.pairs.second) / comparison.pairs.total
     evidence = replace(evidence, interval=comparison.interval, p=comparison.p, discordance=discordance)
-    if isinstance(contrast, LossTest):
-        return replace(
-            evidence, measured=(_get_training(better.entry).final_loss, _get_training(worse.entry).final_loss)
-        )
-    return evidence
+    if isinstance(contrast, PairedTest):
+        return evidence
+    return replace(evidence, measured=(_get_training(better.entry).final_loss, _get_training(worse.entry).final_loss))
 
 
 def _build_from_counts(claims: ClaimsFile, contrast: CountsTest) -> ContrastEvidence:

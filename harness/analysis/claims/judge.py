@@ -120,9 +120,9 @@ def judge_claims(
         isinstance(evidence, ContrastEvidence) for evidence in evidence_or_reasons
     )
     registration = registered() if needs_git else Registration(False, (None,) * len(evidence_or_reasons))
-    judged_contrasts = iter(
-        _judge_contrast(claims, index, evidence_or_reasons[index], adjusted[index], registration)
-        for index in range(len(evidence_or_reasons))
+    judged_contrasts = (
+        _judge_contrast(claims, index, evidence, adjusted[index], registration)
+        for index, evidence in enumerate(evidence_or_reasons)
     )
     return JudgedClaims(
         claims,
@@ -189,11 +189,7 @@ def _classify_timing(
 def _decide_verdict(contrast: Contrast, evidence: ContrastEvidence, p: float | None, alpha: float) -> ContrastVerdict:
     if isinstance(contrast, RatioTest) and evidence.measured is not None:
         return "supported" if evidence.measured[0] / evidence.measured[1] <= contrast.at_most else "refuted"
-    if (
-        isinstance(contrast, LossTest)
-        and evidence.measured is not None
-        and evidence.measured[1] >= evidence.measured[0]
-    ):
+    if isinstance(contrast, LossTest) and evidence.measured and evidence.measured[1] >= evidence.measured[0]:
         return "premise not met"
     if p is None or p >= alpha:
         return "not resolved"

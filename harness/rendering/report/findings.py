@@ -154,8 +154,5 @@ def _describe_evidence(judged: JudgedContrast, evidence: ContrastEvidence) -> st
         evidence_text = f"loss {evidence.measured[0]:.3f} and {evidence.measured[1]:.3f}; {evidence_text}"
         return evidence_text if evidence.p is None else f"{evidence_text}, p {format_p_value(evidence.p)}"
     test = "Boschloo" if isinstance(judged.contrast, CountsTest) else "exact McNemar"
-    return (
-        evidence_text
-        if judged.adjusted is None
-        else f"{evidence_text}, {test}, Holm p {format_p_value(judged.adjusted)}"
-    )
+    holm = "" if judged.adjusted is None else f", {test}, Holm p {format_p_value(judged.adjusted)}"
+    return evidence_text + holm
