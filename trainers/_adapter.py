@@ -8,7 +8,7 @@ import torch
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Job
 from baseline_bench.trainers import _network
-from baseline_bench.trainers._options import Lora
+from baseline_bench.trainers._options import Lora, lora_settings
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 
@@ -30,15 +30,7 @@ def attach_adapters(network: Any, job: Job) -> PeftModel:
             "correct `targets` of the recipe (bench check shows it)",
         )
     network.requires_grad_(requires_grad=False)
-    config = LoraConfig(
-        r=options.r,
-        lora_alpha=options.alpha,
-        lora_dropout=options.dropout,
-        target_modules=list(options.targets),
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
-    adapted = get_peft_model(network, config, autocast_adapter_dtype=True)
+    adapted = get_peft_model(network, LoraConfig(**lora_settings(options)), autocast_adapter_dtype=True)
     for parameter in adapted.parameters():
         if parameter.requires_grad and options.weights == "fp32":
             parameter.data = parameter.data.float()

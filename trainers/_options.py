@@ -138,6 +138,18 @@ class ExternalOptions:
         require_valid(self)
 
 
+def lora_settings(options: Any) -> dict[str, Any]:
+    """Return the arguments of PEFT's LoraConfig for the options r, alpha, dropout and targets."""
+    return {
+        "r": options.r,
+        "lora_alpha": options.alpha,
+        "lora_dropout": options.dropout,
+        "target_modules": list(options.targets),
+        "bias": "none",
+        "task_type": "CAUSAL_LM",
+    }
+
+
 def require_valid(options: Any, wrong: Sequence[str] = ()) -> None:
     """Check every option that has a known range or set of choices.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from baseline_bench.core.types import Job
 from baseline_bench.trainers import _foreign
-from baseline_bench.trainers._options import PROJECTIONS, ExternalOptions, require_valid
+from baseline_bench.trainers._options import PROJECTIONS, ExternalOptions, lora_settings, require_valid
 
 __all__ = ["LIBRARIES", "Options", "command", "files", "weights"]
 
@@ -99,7 +99,7 @@ def _build_settings(job: Job) -> dict[str, Any]:
         "attention": _choose_attention(job),
         "output_dtype": options.output_dtype,
         "arguments": {**_loop_settings(job), **_optimizer_settings(job)},
-        "lora": _lora_settings(options) if lora else None,
+        "lora": lora_settings(options) if lora else None,
     }
 
 
@@ -159,17 +159,6 @@ def _schedule_settings(options: Options) -> tuple[str, dict[str, float]]:
     if options.final_lr:
         return "polynomial", {"lr_end": options.lr * options.final_lr, "power": 1.0}
     return "linear", {}
-
-
-def _lora_settings(options: Options) -> dict[str, Any]:
-    return {
-        "r": options.r,
-        "lora_alpha": options.alpha,
-        "lora_dropout": options.dropout,
-        "target_modules": list(options.targets),
-        "bias": "none",
-        "task_type": "CAUSAL_LM",
-    }
 
 
 def _choose_attention(job: Job) -> str:

@@ -20,10 +20,8 @@ from baseline_bench.core.contracts import Task
 from baseline_bench.core.display import Console, build_facts_table, replace_control_characters
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Message, Model, Problem, Sample, Split, TrainingExample
-from baseline_bench.evaluation import runs
-from baseline_bench.models import registry
 from baseline_bench.models.tokens import ModelTokenizer, encode_prompt
-from baseline_bench.training import contamination, recipes, rows
+from baseline_bench.training import contamination, recipes, resolve_candidate, rows
 from baseline_bench.training.recipes import Recipe
 from baseline_bench.training.rows import TrainingSet
 from rich.text import Text
@@ -88,8 +86,7 @@ def run(options: Options, console: Console) -> int:
 
     try:
         console.say(f"base {recipe.base}: looking for it, fetching what is missing")
-        with runs.explaining_write_errors(options.cache):
-            model = registry.resolve_model(recipes.resolve_path(recipe, "base"), options.cache)
+        model = resolve_candidate.resolve_base_model(recipes.resolve_path(recipe, "base"), options.cache)
         model_tokenizer = tokenizer.load_tokenizer(model)
     except BenchError as error:
         findings.append(f"rows and sizes were not looked at, since the base is not at hand: {error}; or --base MODEL")

@@ -79,7 +79,8 @@ def run(options: Options, console: Console) -> int:
     inspected = _inspect_files(options, _find_source(options, console), console)
     if not options.as_json:
         for what, folder in inspected.files.items():
-            console.print(*([Text(replace_control_characters(f"{what}: {folder}"))] if folder else []))
+            if folder:
+                console.print(Text(replace_control_characters(f"{what}: {folder}")))
         console.print(Text(""))
     findings = [*inspected.findings, *_check_model(options, task, inspected, problems, console)]
     if options.as_json:
@@ -182,12 +183,7 @@ def _compare_with_base(folder: Path, base: Model, *, changed: bool) -> list[Find
             weight_checks.check_full_weights(folder, base.folder)
         except BenchError as error:
             findings.append(build_finding("not-of-base", str(error)))
-    if weights.has_tokenizer(folder):
-        from baseline_bench.models import tokenizer  # loads transformers
-
-        load = tokenizer.load_tokenizer
-        findings += diagnose.compare_tokenizers(load(replace(base, folder=folder)), load(base))
-    return findings
+    return [*findings, *resolve_candidate.compare_tokenizers(folder, base)]
 
 
 def _print_prompt(model: Model, model_tokenizer: ModelTokenizer, ids: tuple[int, ...], console: Console) -> None:

@@ -19,7 +19,6 @@ from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.markup import code_span
 from baseline_bench.core.records import write_atomically
-from baseline_bench.core.types import Step
 from baseline_bench.evaluation.regrading import Regrader
 from baseline_bench.rendering import checking, comment
 from baseline_bench.rendering.pr_model import (
@@ -29,11 +28,11 @@ from baseline_bench.rendering.pr_model import (
     ProposedRow,
     PullRequestReport,
 )
-from baseline_bench.results import entries, git_history
+from baseline_bench.rendering.report.data import read_steps
+from baseline_bench.results import git_history
 from baseline_bench.results.bits import hex_to_bits
 from baseline_bench.results.board import Row
-from baseline_bench.results.candidate import parse_steps
-from baseline_bench.results.completions import CommittedCompletion, decompress_file
+from baseline_bench.results.completions import CommittedCompletion
 from baseline_bench.results.git_history import BoardChanges, BranchChanges
 
 _MAX_EXAMPLES = 5
@@ -95,7 +94,7 @@ def _build_report(options: Options, changes: BranchChanges, faults: tuple[str, .
                 row=row,
                 contests=adjusted_comparisons,
                 remarks=tuple(remarks),
-                steps=_read_steps(options.leaderboards / board.name / row.file),
+                steps=read_steps(options.leaderboards / board.name / row.file),
                 changes=list_differences(row.entry, adjusted_comparisons[-1].against.entry)
                 if adjusted_comparisons
                 else (),
@@ -221,8 +220,3 @@ def _list_examples(
         if is_right != was_right:
             (gained if is_right else lost).append(ItemExample(new.id, new.gold, old.shown, new.shown))
     return tuple(gained[:_MAX_EXAMPLES]), tuple(lost[:_MAX_EXAMPLES])
-
-
-def _read_steps(path: Path) -> tuple[Step, ...]:
-    losses = entries.losses_path(path)
-    return tuple(parse_steps(decompress_file(losses))) if losses.is_file() else ()

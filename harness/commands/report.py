@@ -12,6 +12,7 @@ from baseline_bench.core.command_options import argument, datasets_option, leade
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import write_atomically
+from baseline_bench.rendering import leaderboard
 from baseline_bench.rendering.report import answers, bar_charts, data, deck, findings, html, line_charts
 from baseline_bench.rendering.report.axes import Figure
 from baseline_bench.rendering.report.data import Study
@@ -47,7 +48,7 @@ def run(options: Options, console: Console) -> int:
         raise BenchError(f"{options.name!r} is no name for a report", "use a-z, 0-9, - and _")
     out = options.out if options.out is not None else Path("reports") / options.name
     texts = render_report(options, out)
-    stale_files = [file for file, text in texts.items() if not _has_content(out / file, text)]
+    stale_files = [file for file, text in texts.items() if leaderboard.is_stale(out / file, text)]
     removed_files = [file for file in FIGURES if file not in texts and (out / file).is_file()]
     if options.check:
         command = build_command(options)
@@ -124,7 +125,3 @@ def _link_board(options: Options, out: Path) -> str:
     """Return the link from the report to the board's page."""
     path = os.path.relpath(options.leaderboards / f"{options.board}.md", out)
     return quote(Path(path).as_posix())
-
-
-def _has_content(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_bytes() == text.encode()

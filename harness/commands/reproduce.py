@@ -204,8 +204,7 @@ def _find_model(entry: Entry, options: ReproductionOptions, console: Console) ->
             candidates.find_source(name, options.cache, console), options.cache, console, accept
         )
     else:
-        with runs.explaining_write_errors(options.cache):
-            model = registry.resolve_model(name, options.cache)
+        model = candidates.resolve_base_model(name, options.cache)
     if model.weights_sha256 != record.weights_sha256:
         actual = str(model.weights_sha256)[:12]
         raise BenchError(

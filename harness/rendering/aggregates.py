@@ -31,12 +31,8 @@ def render_page(board: Board, marker: str) -> str:
         ]
         lines = [_row_cells(board.name, row, names) for row in table.rows]
         parts += [f"## {code_span(table.label)}", render_table((*columns, ("entry", ALIGN_LEFT)), lines)]
-    withdrawn_rows = list_withdrawn_rows(board)
-    parts += (
-        ["## Superseded and retracted", formatting.render_withdrawn_rows(board.name, withdrawn_rows)]
-        if withdrawn_rows
-        else []
-    )
+    if withdrawn_rows := list_withdrawn_rows(board):
+        parts += ["## Superseded and retracted", formatting.render_withdrawn_rows(board.name, withdrawn_rows)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -20,6 +20,7 @@ from baseline_bench.rendering.pr_model import (
     ProposedRow,
     PullRequestReport,
 )
+from baseline_bench.rendering.report.safe_text import format_count
 from baseline_bench.results.board import Row
 
 # GitHub's limit for a comment, in characters. Counted here in bytes of UTF-8, which are never fewer.
@@ -112,16 +113,15 @@ def _build_parts(report: PullRequestReport) -> Iterator[_CommentPart]:
 
 def _render_headline(report: PullRequestReport) -> str:
     since = f"against {code_span(report.base)} (merge-base `{report.commit[:12]}`)"
-    unsound = _pluralise(report.unsound, "new entry", "new entries")
+    unsound = format_count(report.unsound, "new entry", "new entries")
     left = f", and {unsound} not judged, for faults" if report.unsound else ""
     if not report.rows:
         return f"**bench**: no new rows {since}{left}."
     counts = Counter(contest.verdict for row in report.rows for contest in row.contests)
     outcome_counts = [f"{counts[word]} {word}" for word in _OUTCOME_ORDER if counts[word]] or ["nothing to compare"]
-    faults = [f"{_pluralise(len(report.faults), 'fault')} of the board"] if report.faults else []
-    return (
-        f"## bench: {', '.join([*faults, *outcome_counts])}\n\n{_pluralise(len(report.rows), 'new row')} {since}{left}."
-    )
+    faults = [f"{format_count(len(report.faults), 'fault')} of the board"] if report.faults else []
+    new_rows = format_count(len(report.rows), "new row")
+    return f"## bench: {', '.join([*faults, *outcome_counts])}\n\n{new_rows} {since}{left}."
 
 
 def _render_faults(faults: Sequence[str]) -> str:
@@ -175,8 +175,9 @@ def _render_outcome(row: ProposedRow, contest: ProposedComparison) -> str:
 
 def _describe_tests(number: int) -> str:
     return (
-        f"Exact McNemar on the same items, Holm over the {_pluralise(number, 'comparison')} of this pull request (each "
-        "candidate with its own base and with the incumbent), 5 %; intervals of single differences, 95 %, Newcombe. "
+        f"Exact McNemar on the same items, Holm over the {format_count(number, 'comparison')} of this pull request "
+        "(each candidate with its own base and with the incumbent), 5 %; intervals of single differences, 95 %, "
+        "Newcombe. "
         "The incumbent is the best full row of the same task at the merge-base that is comparable and not retracted, "
         "other than the candidate's own base and its own weights."
     )
@@ -307,10 +308,6 @@ def _format_rate(row: Row) -> str:
 def _format_difference(comparison: Comparison) -> str:
     low, high = map(format_points, comparison.interval)
     return f"{format_points(comparison.pairs.difference)} points [{low}, {high}]"
-
-
-def _pluralise(number: int, one: str, more: str | None = None) -> str:
-    return f"{number:,} {one if number == 1 else more or one + 's'}"
 
 
 def _truncate(text: str, most: int) -> str:

@@ -94,7 +94,7 @@ def render_board(folder: Path, board: Board) -> dict[str, str]:
         return {f"{board.name}.md": aggregates.render_page(board, MARKER)}
     judged = compare_board(board)
     judged_claims = [
-        _judge_claims_file(path, claims, board)
+        judge_claims_file(path, claims, board)
         for path, claims in _read_claims_files(folder)
         if claims.board == board.name
     ]
@@ -113,7 +113,7 @@ def render_claims_without_board(folder: Path, names: Sequence[str]) -> dict[str,
     """Render the pages of claims about boards that have no entries yet. Raises as `load_and_render_board`."""
     without_board = [(path, claims) for path, claims in _read_claims_files(folder) if claims.board not in names]
     return _render_claims_pages(
-        [_judge_claims_file(path, claims, Board(claims.board, ())) for path, claims in without_board]
+        [judge_claims_file(path, claims, Board(claims.board, ())) for path, claims in without_board]
     )
 
 
@@ -125,7 +125,8 @@ def _read_claims_files(folder: Path) -> list[tuple[Path, ClaimsFile]]:
     ]
 
 
-def _judge_claims_file(path: Path, claims: ClaimsFile, board: Board) -> JudgedClaims:
+def judge_claims_file(path: Path, claims: ClaimsFile, board: Board) -> JudgedClaims:
+    """Judge the claims of a file on a board's rows."""
     retracted_files = {record.entry for record in board.said.retractions}
     return judges.judge_claims(
         claims, board.rows, lambda: registration.find_registration(path, claims), retracted_files

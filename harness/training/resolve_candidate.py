@@ -86,8 +86,7 @@ def find_source(name: str, cache: Path, console: Console) -> CandidateSource:
 
 def load_whole_weights(source: CandidateSource, cache: Path) -> Model:
     """Load whole weights, checked; a folder's weights are named by its label and digest."""
-    with runs.explaining_write_errors(cache):
-        model = registry.resolve_model(source.name, cache)
+    model = resolve_base_model(source.name, cache)
     if source.folder is None:
         return model
     return replace(model, name=f"{source.label}@{str(model.weights_sha256)[:8]}")
@@ -122,7 +121,8 @@ def merge_adapter(
         BenchError: the adapter names no base, or an unavailable one; a finding refuses it; or the merge fails its
             checks.
     """
-    folder = _require_folder(source)
+    if (folder := source.folder) is None:
+        raise BenchError(f"{source.name} is not an adapter", "give an adapter's folder or its name on the hub")
     model = resolve_base(folder, base, cache)
     adapter_findings = check_adapter(folder, base, model)
     findings.raise_refusals(source.label, adapter_findings, accept)
@@ -150,12 +150,17 @@ def check_adapter(folder: Path, base: str | None, model: Model) -> list[Finding]
     if base is not None and (mismatch := describe_base_mismatch(folder, base, model)) is not None:
         message = f"{mismatch}, and not on {base}: leave --base out, or name that model"
         adapter_findings.append(build_finding("other-base", message))
-    if weights.has_tokenizer(folder):
-        from baseline_bench.models import tokenizer  # loads transformers
+    return [*adapter_findings, *compare_tokenizers(folder, model)]
 
-        load = tokenizer.load_tokenizer
-        adapter_findings += diagnose.compare_tokenizers(load(replace(model, folder=folder)), load(model))
-    return adapter_findings
+
+def compare_tokenizers(folder: Path, base: Model) -> list[Finding]:
+    """Compare a folder's own tokenizer, if it has one, with the base's."""
+    if not weights.has_tokenizer(folder):
+        return []
+    from baseline_bench.models import tokenizer  # loads transformers
+
+    load = tokenizer.load_tokenizer
+    return diagnose.compare_tokenizers(load(replace(base, folder=folder)), load(base))
 
 
 def resolve_base(folder: Path, base: str | None, cache: Path) -> Model:
@@ -223,9 +228,3 @@ def _build_label(folder: Path) -> str:
     """Return the folder's name; for a checkpoint, with the name of the trainer's output before it."""
     path = folder.resolve()
     return f"{path.parent.name}-{path.name}" if _CHECKPOINT.fullmatch(path.name) else path.name
-
-
-def _require_folder(source: CandidateSource) -> Path:
-    if source.folder is None:
-        raise BenchError(f"{source.name} is not an adapter", "give an adapter's folder or its name on the hub")
-    return source.folder

@@ -230,16 +230,20 @@ def _use_compared_bases(shown: Sequence[Row], judged: ComparedBoard, wanted: Seq
 
 def _build_report_row(board: Path, row: Row, bases: Iterable[str], judged: ComparedBoard) -> ReportRow:
     path, result = board / row.file, row.entry.result
-    losses_file = losses_path(path)
-    history = tuple(parse_steps(decompress_file(losses_file))) if losses_file.is_file() else ()
     home = judged.home.get(row.file)
     return ReportRow(
         path,
         row.entry,
         _find_base_name(result.candidate, row.entry, bases),
-        history,
+        read_steps(path),
         (row.file if result.training is None else None) if home is None else home.file,
     )
+
+
+def read_steps(path: Path) -> tuple[Step, ...]:
+    """Read the loss history that was committed with an entry; empty where there is none."""
+    losses_file = losses_path(path)
+    return tuple(parse_steps(decompress_file(losses_file))) if losses_file.is_file() else ()
 
 
 def _mark_repeated_bases(lines: Sequence[ReportRow]) -> list[ReportRow]:

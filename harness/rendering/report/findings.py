@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from baseline_bench.analysis.claims import claims_file as files
-from baseline_bench.analysis.claims import judge, registration
+from baseline_bench.analysis.claims import judge
 from baseline_bench.analysis.claims.claims_file import CountsTest, LossTest, RatioTest, name_sides
 from baseline_bench.analysis.claims.evidence import ContrastEvidence
 from baseline_bench.analysis.claims.judge import JudgedContrast
@@ -15,7 +15,6 @@ from baseline_bench.analysis.statistics import format_points
 from baseline_bench.core.errors import BenchError
 from baseline_bench.rendering import leaderboard
 from baseline_bench.rendering.report.safe_text import ExternalName, ReviewedText, Sentence, format_count, format_p_value
-from baseline_bench.results import retractions
 
 ClaimStatus = Literal["holds", "fails", "open", "late"]
 # The order in which verdicts are listed: those against a hypothesis first.
@@ -81,9 +80,7 @@ def judge_claims_file(leaderboards: Path, board: str, name: str, wanted: bool) -
         if wanted:
             raise BenchError(f"{path.name} is about the board {claims.board!r}", f"give --board {claims.board}")
         return ReportedClaims(None, ())
-    rows = leaderboard.load_board(leaderboards, board).rows
-    retracted = {one.entry for one in retractions.read_records(leaderboards / board).retractions}
-    judged_claims = judge.judge_claims(claims, rows, lambda: registration.find_registration(path, claims), retracted)
+    judged_claims = leaderboard.judge_claims_file(path, claims, leaderboard.load_board(leaderboards, board))
     return ReportedClaims(None if claims.source else claims.task, tuple(map(_report_claim, judged_claims.findings)))
 
 
