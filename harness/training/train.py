@@ -221,18 +221,11 @@ def _write_request(plan: TrainingPlan, folder: Path) -> None:
 
 
 def _build_worker_request(plan: TrainingPlan, folder: Path) -> dict[str, Any]:
-    model, model_tokenizer, rows, options = plan.model, plan.speech, plan.rows, plan.options
+    model, model_tokenizer, rows = plan.model, plan.speech, plan.rows
     return {
         "folder": str(folder),
-        "recipe": options.recipe,
+        "options": plan.options,
         "recipe_sha256": recipes.digest_recipe(plan.recipe),
-        "sets": options.sets,
-        "base": options.base,
-        "seed": options.seed,
-        "gpus": options.gpus,
-        "checkpoints": options.checkpoints,
-        "commit": options.commit,
-        "log": list(options.log),
         "model": model,
         "base_record": candidate.BaseRecord(
             name=model.name,

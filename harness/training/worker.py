@@ -18,6 +18,7 @@ from baseline_bench.results import candidate
 from baseline_bench.results.candidate import Candidate, LossLog
 from baseline_bench.training import recipes, tracking
 from baseline_bench.training.recipes import Recipe
+from baseline_bench.training.train import TrainingOptions
 
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "tokenizers")
 # The progress bar shows the rate over this many steps.
@@ -27,13 +28,14 @@ _RECENT_STEPS = 50
 def train_in_child(request: Mapping[str, Any], console: Console, rank: int) -> None:
     """Train in the child process and check the result; rank 0 alone writes the candidate."""
     folder = Path(request["folder"])
-    recipe = recipes.read_recipe(request["recipe"], request["sets"], request["base"])
+    options: TrainingOptions = request["options"]
+    recipe = recipes.read_recipe(options.recipe, options.sets, options.base)
     if recipes.digest_recipe(recipe) != request["recipe_sha256"]:
-        raise BenchError(f"{request['recipe']} was changed since the command began", "give the command again")
+        raise BenchError(f"{options.recipe} was changed since the command began", "give the command again")
     rows, held_out = (_read_examples(folder / name) for name in ("rows.json", "held_out.json"))
     losses, recent = LossLog(folder), deque[Step](maxlen=_RECENT_STEPS)
     tracked = tracking.track_steps(
-        request["log"] if rank == 0 else (), folder, _flatten_values(recipes.collect_values(recipe))
+        options.log if rank == 0 else (), folder, _flatten_values(recipes.collect_values(recipe))
     )
     with console.steps(recipe.name) as bar, tracked as track:
 
@@ -50,10 +52,10 @@ def train_in_child(request: Mapping[str, Any], console: Console, rank: int) -> N
             rows=rows,
             held_out=held_out,
             options=recipe.options,
-            seed=request["seed"],
+            seed=options.seed,
             folder=folder,
-            checkpoints=request["checkpoints"],
-            processes=request["gpus"],
+            checkpoints=options.checkpoints,
+            processes=options.gpus,
             report=report,
         )
         trained = plugins.load_trainer(recipes.resolve_path(recipe, "trainer")).train(job)
@@ -71,7 +73,7 @@ def _build_candidate(
     check = _check_weights(trained, trained.weights, request["model"])
     for folder in trained.checkpoints.values():
         _check_weights(trained, folder, request["model"])
-    training_folder = Path(request["folder"])
+    training_folder, options = Path(request["folder"]), request["options"]
     import torch
 
     device, _ = provenance.describe_hardware("cuda" if torch.cuda.is_available() else "cpu")
@@ -81,7 +83,7 @@ def _build_candidate(
         recipe=recipe.name,
         recipe_sha256=recipes.digest_recipe(recipe),
         values=_flatten_values(recipes.collect_values(recipe)),
-        seed=request["seed"],
+        seed=options.seed,
         base=request["base_record"],
         data=request["data"],
         kind=trained.kind,
@@ -97,9 +99,9 @@ def _build_candidate(
         final_loss=candidate.compute_final_loss(steps),
         held_out_loss=trained.held_out_loss,
         losses_sha256=sha256((training_folder / candidate.LOSS_FILE).read_bytes()).hexdigest(),
-        cost=_sum_costs(steps, device, request["gpus"], trained.peak_memory),
+        cost=_sum_costs(steps, device, options.gpus, trained.peak_memory),
         libraries=dict(trained.libraries or provenance.list_library_versions(LIBRARIES)),
-        git_commit=provenance.describe_program("", request["commit"], device, None).git_commit,
+        git_commit=provenance.describe_program("", options.commit, device, None).git_commit,
     )
 
 
