@@ -6,6 +6,7 @@ from pathlib import Path
 from baseline_bench.core.command_options import datasets_option, leaderboards_option, option, own_tasks_option
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
+from baseline_bench.core.locks import FolderLock
 from baseline_bench.evaluation import runs
 from baseline_bench.evaluation.regrading import Regrader
 from baseline_bench.rendering import checking, leaderboard
@@ -31,7 +32,8 @@ def run(options: Options, console: Console) -> int:
     if not options.check:
         if options.base is not None:
             raise BenchError("--base goes with --check", f"bench board --check --base {options.base}")
-        with runs.explaining_write_errors(options.leaderboards):
+        leaderboard.list_boards(options.leaderboards)  # before the lock, for a folder that does not exist
+        with runs.explaining_write_errors(options.leaderboards), FolderLock(options.leaderboards, wait=True):
             changed = leaderboard.update_pages(options.leaderboards)
         console.write("".join(f"{path}\n" for path in changed))
         return 0

@@ -11,6 +11,7 @@ from typing import Any
 from baseline_bench.core.command_options import argument, leaderboards_option, option
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError, suggest_name
+from baseline_bench.core.locks import FolderLock
 from baseline_bench.core.records import digest
 from baseline_bench.evaluation import runs
 from baseline_bench.rendering import leaderboard
@@ -49,7 +50,7 @@ def run(options: Options, console: Console) -> int:
         way_out = suggest_name(options.board, known, "score a model first, for a board is made of rows")
         raise BenchError(f"no board '{options.board}' in {options.leaderboards}", way_out)
     record = _build_result(options)
-    with runs.explaining_write_errors(options.leaderboards):
+    with runs.explaining_write_errors(options.leaderboards), FolderLock(options.leaderboards, wait=True):
         written = foreign.write_record(record, options.leaderboards / options.board)
         changed = leaderboard.update_pages(options.leaderboards)
     console.write("".join(f"{file}\n" for file in (written, *changed)))

@@ -4,7 +4,6 @@ Each run starts its own engine in a child process, so that two runs share nothin
 engine answers a subset in several ways, to see whether an answer depends on the prompts that share its batch.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from baseline_bench.core import child_process, records
 from baseline_bench.core.command_options import option
 from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import BenchError
+from baseline_bench.core.locks import FolderLock
 from baseline_bench.core.types import Value
 from baseline_bench.evaluation import entry_builder, evaluate, plan, repeat, runs
 from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions
@@ -65,11 +65,9 @@ def run(options: Options, console: Console) -> int:
     runs_folder = _choose_folder(options, evaluation_plan)
     with runs.explaining_write_errors(runs_folder):
         runs_folder.mkdir(parents=True, exist_ok=True)
-    lock = runs.lock_folder(runs_folder, wait=False)
-    try:
+        lock = FolderLock(runs_folder, wait=False)
+    with lock:
         record = _build_record(options, evaluation_plan, pass_names, runs_folder, console)
-    finally:
-        os.close(lock)
     path = leaderboard.write_and_render(
         options.leaderboards / record.task.name, lambda board: store.write_record(record, board)
     )

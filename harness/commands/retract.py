@@ -9,6 +9,7 @@ from typing import Literal
 from baseline_bench.core.command_options import MUST_BE_GIVEN, argument, leaderboards_option, option
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError, suggest_name
+from baseline_bench.core.locks import FolderLock
 from baseline_bench.evaluation import runs
 from baseline_bench.rendering import leaderboard
 from baseline_bench.results import entries, retractions

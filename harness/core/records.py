@@ -4,6 +4,8 @@ import hashlib
 import json
 import math
 import os
+import re
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
@@ -18,6 +20,8 @@ T = TypeVar("T")
 # Metadata of a field added later: omitted from JSON if None, so that older files keep their bytes and digests.
 OMIT_WHEN_NONE = {"later": True}
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+# What a killed process leaves of `write_atomically`; older versions wrote their pid in place of a uuid.
+_TEMPORARY_NAME = re.compile(r"\..+\.([0-9]+|[0-9a-f]{32})\.tmp", re.DOTALL)
 # Above any count and any seed, and small enough that floats computed from it do not overflow.
 _INTEGER_LIMIT = 2**512
 _SCALAR_NAMES = {str: "a text", int: "an integer", float: "a number", bool: "true or false", NoneType: "null"}
@@ -205,7 +209,7 @@ def write_if_changed(path: Path, data: bytes) -> Path:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` to `path` atomically: a reader sees the old file or the new one, even after a crash."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")  # a pid is unique on one host only
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -214,3 +218,10 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep_temporary_files(folder: Path) -> None:
+    """Delete what killed processes left in a folder; only for a process that has locked it against writers."""
+    for path in folder.rglob(".*.tmp"):
+        if _TEMPORARY_NAME.fullmatch(path.name):
+            path.unlink(missing_ok=True)

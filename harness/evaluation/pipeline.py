@@ -1,6 +1,5 @@
 """Score models one after another with one engine: generate missing answers, grade them, store the entry."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from baseline_bench.core.contracts import Generator
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError, NotFiniteError
 from baseline_bench.core.findings import Finding
+from baseline_bench.core.locks import FolderLock
 from baseline_bench.core.options import parse_options
 from baseline_bench.core.types import Model, Value
 from baseline_bench.engines.multi_gpu import distributed
@@ -305,12 +305,9 @@ def add_to_board(
             records.write_atomically(run / LOSS_FILE, losses)
     with runs.explaining_write_errors(leaderboards):
         leaderboards.mkdir(parents=True, exist_ok=True)
-        lock = runs.lock_folder(leaderboards, wait=True)
-        try:
+        with FolderLock(leaderboards, wait=True):
             path = entries.write_entry(entry, committed, leaderboards / entry.result.task.name, losses, measured)
             render(leaderboards)
-        finally:
-            os.close(lock)
     return path
 
 

@@ -9,7 +9,6 @@ verdicts.jsonl     one judgement per line, in item order
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -24,6 +23,7 @@ from typing import Any, Self, TypeVar
 
 from baseline_bench.core import records
 from baseline_bench.core.errors import BenchError
+from baseline_bench.core.locks import FolderLock
 from baseline_bench.core.types import IDENTITY_PARTS, Completion, Judgement, LogLikelihood, Problem, Value
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Run:
         self.key = _hash_settings(self.settings)
         with explaining_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = lock_folder(folder, wait=False)
+            self._lock = FolderLock(folder, wait=False)
         self._fresh = not any((folder / name).exists() for name in RUN_FILES)
         try:
             self._admit()
@@ -68,7 +68,6 @@ class Run:
             self._file = (folder / _COMPLETIONS_FILE).open("ab", buffering=0)
         except BaseException:
             self._vanish()
-            os.close(self._lock)
             raise
 
     def append(self, problem_id: str, completion: Completion) -> None:
@@ -116,7 +115,7 @@ class Run:
     def close(self) -> None:
         """Close the files and unlock the folder."""
         self._file.close()
-        os.close(self._lock)
+        self._lock.close()
 
     def __enter__(self) -> Self:
         return self
@@ -129,6 +128,7 @@ class Run:
     def _vanish(self) -> None:
         for name in RUN_FILES if self._fresh else ():
             (self.folder / name).unlink(missing_ok=True)
+        self._lock.close()
         with suppress(OSError):  # --run may name a folder that holds more
             self.folder.rmdir()
 
@@ -152,23 +152,6 @@ class Run:
         with explaining_write_errors(self.folder), path.open("ab", buffering=0) as file:
             file.truncate(path.read_bytes().rfind(b"\n") + 1)
         return finished
-
-
-def lock_folder(folder: Path, *, wait: bool) -> int:
-    """Lock a folder against other processes until the returned descriptor is closed, however this process ends.
-
-    Raises:
-        BenchError: another process has locked it and `wait` is False.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise BenchError(
-            f"another process is writing the run {folder}", "wait for it, or give this one --run DIR"
-        ) from error
-    return descriptor
 
 
 def match_recorded_settings(folder: Path, settings: Mapping[str, Value]) -> dict[str, Value]:

@@ -1,6 +1,5 @@
 """The leaderboards folder: load its boards, and render their pages, CSV files and plots."""
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +10,8 @@ from baseline_bench.analysis.claims import judge as judges
 from baseline_bench.analysis.claims.claims_file import ClaimsFile
 from baseline_bench.analysis.claims.judge import JudgedClaims
 from baseline_bench.core.errors import BenchError, combine_problems
-from baseline_bench.core.records import write_atomically
+from baseline_bench.core.locks import FolderLock
+from baseline_bench.core.records import sweep_temporary_files, write_atomically
 from baseline_bench.evaluation import runs
 from baseline_bench.rendering import aggregates, claims_page
 from baseline_bench.rendering.board_csv import render_csv
@@ -145,10 +145,14 @@ def render_readme(loaded: Sequence[Board]) -> str:
 
 
 def update_pages(folder: Path) -> list[Path]:
-    """Rewrite every stale file and return the paths. Raises as `load_and_render_board`, before anything is written."""
+    """Rewrite every stale file, delete what killed processes left, and return the written paths.
+
+    The caller has locked the folder. Raises as `load_and_render_board`, before anything is written.
+    """
     stale_files = [
         (folder / path, text.encode()) for path, text in render_all(folder).items() if is_stale(folder / path, text)
     ]
+    sweep_temporary_files(folder)
     for path, data in stale_files:
         path.parent.mkdir(exist_ok=True)
         write_atomically(path, data)
@@ -166,8 +170,8 @@ def list_files(folder: Path, suffix: str) -> list[Path]:
 
 
 def is_stale(path: Path, text: str) -> bool:
-    """Return whether the file is absent or holds anything but `text`."""
-    return not path.is_file() or path.read_bytes() != text.encode()
+    """Return whether the file is absent, a link, or holds anything but `text`."""
+    return path.is_symlink() or not path.is_file() or path.read_bytes() != text.encode()
 
 
 def write_and_render(board: Path, add: Callable[[Path], Path]) -> Path:
@@ -175,11 +179,8 @@ def write_and_render(board: Path, add: Callable[[Path], Path]) -> Path:
     leaderboards, name = board.absolute().parent, board.absolute().name
     with runs.explaining_write_errors(board):
         board.mkdir(parents=True, exist_ok=True)
-        lock = runs.lock_folder(leaderboards, wait=True)
-        try:
+        with FolderLock(leaderboards, wait=True):
             path = add(board)
             if (leaderboards / f"{name}.md").is_file():
                 update_pages(leaderboards)
-        finally:
-            os.close(lock)
     return path

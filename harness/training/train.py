@@ -10,7 +10,6 @@ candidate.json   written last: without it the folder holds no candidate
 """
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from baseline_bench.core.command_options import (
 )
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
+from baseline_bench.core.locks import FolderLock
 from baseline_bench.core.types import Model, Split, TrainingExample, Value
 from baseline_bench.evaluation import runs
 from baseline_bench.models import registry
@@ -136,8 +136,8 @@ def train_candidate(plan: TrainingPlan, console: Console) -> Path:
     training_folder = choose_training_folder(plan)
     with runs.explaining_write_errors(training_folder):
         training_folder.mkdir(parents=True, exist_ok=True)
-        lock = runs.lock_folder(training_folder, wait=False)
-    try:
+        lock = FolderLock(training_folder, wait=False)
+    with lock:
         if (training_folder / candidate.CANDIDATE_FILE).is_file():
             console.say(f"{training_folder} was trained before; --again trains it again")
             return training_folder
@@ -148,8 +148,6 @@ def train_candidate(plan: TrainingPlan, console: Console) -> Path:
             _build_worker_request(plan, training_folder),
             plan.options.gpus,
         )
-    finally:
-        os.close(lock)
     return training_folder
 
 

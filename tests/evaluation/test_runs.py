@@ -1,6 +1,7 @@
 """evaluation.runs: a run's folder survives whatever happens to its process."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def test_a_resume_on_another_device_is_refused(tmp_path):
 def test_a_run_belongs_to_one_process_at_a_time(tmp_path):
     """A second opening is refused while the first holds the folder, and the first is not disturbed."""
     with runs.Run(tmp_path, SETTINGS) as run:
-        with pytest.raises(BenchError, match="another process"):
+        with pytest.raises(BenchError, match=f"process {os.getpid()} on this host"):
             runs.Run(tmp_path, SETTINGS)
         run.append("test-0", ANSWER)
     with runs.Run(tmp_path, SETTINGS) as run:

@@ -191,13 +191,13 @@ def test_an_unfinished_training_is_neither_merged_nor_scored(here, capfd):
 def test_a_held_training_is_not_trained_twice_at_once(here, capfd):
     """Another process that holds the folder is told of."""
     run = only(here, "runs/*")
-    code = "import time; from pathlib import Path; from baseline_bench.evaluation import runs; "
-    code += f"runs.lock_folder(Path({str(run)!r}), wait=False)"
+    code = "from pathlib import Path; from baseline_bench.core.locks import FolderLock; "
+    code += f"held = FolderLock(Path({str(run)!r}), wait=False)"
     command = [tiny_study.sys.executable, "-c", f"{code}; print('held', flush=True); input()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline() == b"held\n"
         assert bench(here, "train", "full.toml") == 1
-        assert "another process is writing" in said(capfd)
+        assert f"process {holder.pid} on this host" in said(capfd)
         holder.communicate(b"\n")
 
 
