@@ -42,11 +42,5 @@ def run(options: Options, console: Console) -> int:
     for label, reason in sorted(grader.unchecked.items()):
         console.warn(f"unchecked: the answers to {label} were not judged again: {reason}")
     console.write("".join(f"{line}\n" for line in (*checked.faults, *checked.notes)))
-    board_names = leaderboard.list_boards(options.leaderboards)
-    entries = sum(
-        len(leaderboard.list_files(options.leaderboards / name, leaderboard.ENTRY_SUFFIX)) for name in board_names
-    )
-    since = "" if options.base is None else f", the history since {options.base}"
-    faults = f"{len(checked.faults):,} faults"
-    console.say(f"checked {entries:,} entries on {len(board_names):,} boards, their records and pages{since}: {faults}")
+    console.say(f"{checked.checked}: {len(checked.faults):,} faults")
     return 1 if checked.faults else 0

@@ -11,7 +11,8 @@ from baseline_bench.core.markup import code_span, make_visible
 from baseline_bench.core.records import encode_indented
 from baseline_bench.rendering import comparison_text
 from baseline_bench.rendering.comparison_text import SeedComparison
-from baseline_bench.results import lookup
+from baseline_bench.results import advisories, lookup
+from baseline_bench.results.advisories import Advisory
 from baseline_bench.results.entry import Entry, SolutionLikelihood
 from baseline_bench.results.lookup import FoundEntry
 from rich.table import Table
@@ -63,7 +64,7 @@ class ComparisonReport:
     Attributes:
         first, second: the files of the entries.
         numbers: None if the rows are not comparable.
-        findings: codes of the findings of each row's checks, as in `Checks.marks`.
+        findings: of each row the codes of its checks' findings, and the ids of the advisories that concern it.
     """
 
     first: str
@@ -91,9 +92,11 @@ def run(options: Options, console: Console) -> int:
         console.write(encode_indented(_build_report(first, second, seed_comparison)).decode())
     elif options.markdown:
         files = " and ".join(code_span(str(row.path)) for row in (first, second))
-        console.write(
-            f"{comparison_text.render_markdown(first.entry, second.entry, seed_comparison)}\nEntries: {files}.\n"
-        )
+        affected = [
+            f"\nAdvisory {code_span(one.id)}: {code_span(one.affects)}.\n" for one in _collect_advisories(first, second)
+        ]
+        text = comparison_text.render_markdown(first.entry, second.entry, seed_comparison)
+        console.write(f"{text}\nEntries: {files}.\n{''.join(affected)}")
     else:
         _print_comparison(first, second, seed_comparison, console)
     return 0
@@ -113,7 +116,23 @@ def find_rows(
     for row in (first, second):
         if row.retraction is not None:
             console.warn(f"{row.path.name} was withdrawn: {row.retraction.why}")
+        for advisory in _find_advisories(row):
+            console.warn(f"{row.path.name}: {advisory.describe()}")
     return first, second
+
+
+def _list_marks(row: FoundEntry) -> tuple[str, ...]:
+    return (*row.entry.result.marks, *(advisory.id for advisory in _find_advisories(row)))
+
+
+def _collect_advisories(first: FoundEntry, second: FoundEntry) -> list[Advisory]:
+    """List each advisory that concerns one of the rows or both."""
+    return list({advisory.id: advisory for row in (first, second) for advisory in _find_advisories(row)}.values())
+
+
+def _find_advisories(row: FoundEntry) -> tuple[Advisory, ...]:
+    """Find the advisories of bench, and of the leaderboards that hold the file, that concern the row."""
+    return advisories.find_advisories(row.entry, advisories.read_advisories(row.path.absolute().parent.parent))
 
 
 def _read_active_entries(row: FoundEntry, leaderboards: Path) -> list[Entry]:
@@ -175,5 +194,5 @@ def _build_report(first: FoundEntry, second: FoundEntry, seed_comparison: SeedCo
         solutions=(first.entry.result.solutions, second.entry.result.solutions),
         seeds=seed_comparison,
         differences=list_differences(*entries),
-        findings=(first.entry.result.marks, second.entry.result.marks),
+        findings=(_list_marks(first), _list_marks(second)),
     )

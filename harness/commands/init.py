@@ -1,10 +1,12 @@
 """`bench init`: write all that a repository needs for its own leaderboards, without overwriting anything."""
 
+import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
-import baseline_bench
 from baseline_bench.core.command_options import argument
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
@@ -12,16 +14,18 @@ from baseline_bench.core.records import write_atomically
 from baseline_bench.rendering import leaderboard
 
 SCAFFOLD_FOLDER = Path(__file__).resolve().parent / "scaffold"
+_DISTRIBUTION, _WORKFLOW = "baseline-bench", ".github/workflows/bench.yml"
 # Target path and template of each file; templates that a tool would read as part of this package end in .txt.
 _FILES = {
     "README.md": "README.md",
     "recipes/my-lora.toml": "my-lora.toml",
     "tasks/my_task.py": "my_task.py.txt",
-    ".github/workflows/bench.yml": "bench.yml",
+    _WORKFLOW: "bench.yml",
     ".github/workflows/bench-comment.yml": "bench-comment.yml",
     ".gitattributes": "gitattributes.txt",
     ".gitignore": "gitignore.txt",
 }
+_UNKNOWN_REQUIREMENT = f"{_DISTRIBUTION} @ git+https://URL_OF_BENCH@COMMIT"
 _LEADERBOARDS_PAGE = "leaderboards/README.md"
 _NEXT_STEPS = """\
 
@@ -56,6 +60,8 @@ def run(options: Options, console: Console) -> int:
         write_atomically(path, text.encode())
         console.write(f"written  {path}\n")
     console.write(_NEXT_STEPS.format(folder=options.folder))
+    if find_requirement() is None:
+        console.warn(f"bench was installed from a folder: write its URL and commit into {options.folder / _WORKFLOW}")
     return 0
 
 
@@ -63,10 +69,33 @@ def _render_files(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield every file's path and text; the leaderboards page is the one that `bench board` would render."""
     for name, template in _FILES.items():
         text = (SCAFFOLD_FOLDER / template).read_text(encoding="utf-8")
-        yield name, text.replace("@VERSION@", baseline_bench.__version__)
+        yield name, text.replace("@REQUIREMENT@", shlex.quote(find_requirement() or _UNKNOWN_REQUIREMENT))
     boards = folder / _LEADERBOARDS_PAGE
     _make_folder(boards.parent)
     yield _LEADERBOARDS_PAGE, leaderboard.render_all(boards.parent)["README.md"]
+
+
+def find_requirement() -> str | None:
+    """Return the requirement that installs this copy of bench elsewhere, as pip recorded where it came from.
+
+    A version only for a copy from a package index, since anybody may claim the name on an index that does not hold it;
+    None for a copy from a folder or a file of this machine, and where nothing is installed.
+    """
+    try:
+        distribution = metadata.distribution(_DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return None
+    recorded = distribution.read_text("direct_url.json")
+    if recorded is None:
+        return f"{_DISTRIBUTION}=={distribution.version}"
+    origin = json.loads(recorded)
+    url, subdirectory = origin["url"], origin.get("subdirectory")
+    if url.startswith("file:"):
+        return None
+    fragment = f"#subdirectory={subdirectory}" if subdirectory else ""
+    if (vcs := origin.get("vcs_info")) is not None:
+        return f"{_DISTRIBUTION} @ {vcs['vcs']}+{url}@{vcs['commit_id']}{fragment}"
+    return f"{_DISTRIBUTION} @ {url}{fragment}"
 
 
 def _make_folder(folder: Path) -> None:

@@ -37,7 +37,7 @@ def run(options: Options, console: Console) -> int:
     why = _check_reason(options.why)
     path = _find_entry_file(options.entry, options.leaderboards, leaderboard.list_boards(options.leaderboards))
     board = path.parent
-    with runs.explaining_write_errors(options.leaderboards):
+    with runs.explaining_write_errors(options.leaderboards), FolderLock(options.leaderboards, wait=True):
         board_records = retractions.read_records(board)
         successor = None if options.superseded_by is None else _find_successor(options, path, board_records)
         record = _build_record(path, why, successor, board_records)

@@ -11,6 +11,7 @@ from baseline_bench.core.errors import BenchError, suggest_name
 
 Severity = Literal["refuse", "warn"]
 
+SCRIPTED_CODE = "answers-scripted"
 # Code -> (severity, short meaning).
 CODES: Mapping[str, tuple[Severity, str]] = {
     "weights-unused": ("refuse", "the files hold tensors that the configuration does not use"),
@@ -39,6 +40,7 @@ CODES: Mapping[str, tuple[Severity, str]] = {
     "answers-endless": ("warn", "no answer ended by itself"),
     "answers-special-tokens": ("warn", "special tokens inside an answer"),
     "answers-empty": ("warn", "every answer is empty; in doctor, one of the few that it asks for"),
+    SCRIPTED_CODE: ("warn", "the answers are from a script, and not from the model that the row names"),
     "answers-constant": ("warn", "every answer is the same, or one repeated token"),
 }
 

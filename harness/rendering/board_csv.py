@@ -32,7 +32,7 @@ def render_csv(judged: ComparedBoard, files: Collection[str] | None = None) -> s
             *_comparison_cells(judged.against.get(row.file), retraction_by_file.get(row.file)),
             ("verified_level", judged.board.said.level(row.file)),
             *_training_cells(row.result),
-            ("findings", "; ".join(row.result.marks)),
+            ("findings", "; ".join(row.marks)),
         )
         for row in sort_rows(judged.board.rows)
         if files is None or row.file in files

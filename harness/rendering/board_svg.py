@@ -163,7 +163,7 @@ def _draw_rows(frame: PlotFrame, y: float, group: ForestGroup) -> float:
 def _draw_row(frame: PlotFrame, middle: float, mark: ForestRow, group: ForestGroup) -> None:
     canvas, against, base = frame.canvas, mark.against, is_untrained(mark.row.entry)
     colour = "ink" if against is None else _COLOURS.get(against.verdict, "unresolved")
-    warned = ", warned" if mark.row.result.marks else ""
+    warned = ", warned" if mark.row.marks else ""
     name = truncate_text(_shorten_name(mark.row, group), _COLUMNS - 1 - len(warned)) + warned
     canvas.text(_NAMES, middle + 4, name, "muted mono" if base else "ink mono")
     low, high = (frame.x(100 * end) for end in mark.interval)

@@ -1,20 +1,22 @@
 """Checks the leaderboards for entries that were made up, edited, renamed or removed, and says how to fix each fault."""
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from baseline_bench.analysis.claims import registration
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.markup import make_visible
 from baseline_bench.core.records import digest
 from baseline_bench.rendering import leaderboard
-from baseline_bench.rendering.page import MARKER
-from baseline_bench.results import consistency, entries, foreign, history, noise, retractions
+from baseline_bench.results import advisories, consistency, duplicates, entries, foreign, history, noise, retractions
 from baseline_bench.results.board import Row
 from baseline_bench.results.candidate import parse_steps
 from baseline_bench.results.completions import decompress_file
+from baseline_bench.results.duplicates import StoredRow
 from baseline_bench.results.entries import EntryFault, RegradeFunction
 from baseline_bench.results.entry import Entry, Result
 from baseline_bench.results.history import FolderHistory
@@ -23,6 +25,9 @@ _COMPLETIONS_SUFFIX = ".jsonl.gz"
 _COMPANION_SUFFIXES = (".loss.jsonl.gz", ".solutions.jsonl.gz", _COMPLETIONS_SUFFIX)
 _RECORD_FOLDERS = (retractions.RETRACTIONS_FOLDER, retractions.VERIFICATIONS_FOLDER, noise.FOLDER, foreign.FOLDER)
 _RENDERED_SUFFIXES = (".md", ".csv", ".svg")
+# What a browser shows or a program reads as results; a table, an HTML tag or a picture in Markdown.
+_RESULT_SUFFIXES = (".html", ".htm", ".xhtml", ".svg", ".csv", ".tsv", ".json", ".jsonl", ".gz", ".png", ".jpg", ".pdf")
+_TABLE_OR_PICTURE = re.compile(rb"^[ >]*\|?[ :]*-+[ :]*\||<[a-zA-Z!]|!\[", re.MULTILINE)
 _RECORD_ADVICE = "restore the file or what it names from git, or write it again with the command that made it"
 # What all entries of a label share: a second value under the same label is a fault of the later entry.
 _FIXED_BY_LABEL: Mapping[str, Callable[[Entry], object]] = {
@@ -49,19 +54,24 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class CheckedEntry:
-    """An entry's file, relative to the folder; its entry, or None where it cannot be read; and its problems."""
+    """An entry's file, relative to the folder; its entry, or None where it cannot be read; and its problems.
+
+    `trusted`: the merge-base holds all its files unchanged, so that only the entry itself was read.
+    """
 
     file: str
     entry: Entry | None
     problems: tuple[EntryFault, ...]
+    trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """The faults of a folder, sorted by file, and notes on what is no fault but may surprise."""
+    """The faults of a folder, sorted by file; notes on what is no fault but may surprise; and what was checked."""
 
     faults: tuple[Fault, ...]
     notes: tuple[str, ...]
+    checked: str
 
 
 def find_faults(folder: Path, regrade: RegradeFunction | None = None, base: str | None = None) -> list[Fault]:
@@ -83,36 +93,74 @@ def check_leaderboards(folder: Path, regrade: RegradeFunction | None = None, bas
     names = leaderboard.list_boards(folder)
     base_history = None if base is None else history.read_folder_history(folder, base)
     entries_by_board = {
-        name: [_check_entry(folder, path, regrade) for path in _list_entry_files(folder / name)] for name in names
+        name: [_check_entry(folder, path, regrade, base_history) for path in _list_entry_files(folder / name)]
+        for name in names
     }
     checked_entries = [checked for board in entries_by_board.values() for checked in board]
     faults = [
         *_find_changed_files(folder, base_history),
+        *_find_changed_claims(folder, entries_by_board, base_history),
         *_find_entry_faults(folder, checked_entries, base_history),
+        *_find_repetitions(folder, checked_entries),
         *_find_record_faults(folder, base_history),
-        *_find_stray_files(folder),
+        *_find_orphaned_companions(folder),
+        *_find_stray_files(folder, names),
         *_find_stale_pages(folder, entries_by_board),
         *_check_size(folder),
     ]
     return CheckReport(
         tuple(sorted(faults, key=lambda fault: (fault.file, fault.what))),
-        tuple(_note_equal_weights(folder, checked_entries)),
+        (*_note_equal_weights(folder, checked_entries), *_note_advisories(folder, checked_entries)),
+        _describe_checks(names, checked_entries, base_history, regraded=regrade is not None),
     )
+
+
+def _describe_checks(
+    names: Sequence[str],
+    checked_entries: Sequence[CheckedEntry],
+    base_history: FolderHistory | None,
+    *,
+    regraded: bool,
+) -> str:
+    trusted = sum(checked.trusted for checked in checked_entries)
+    read = "numbers, digests, completions, losses" + (", judgements" if regraded else "")
+    parts = [
+        f"{len(checked_entries) - trusted:,} entries ({read})",
+        f"pages, records and claims of {len(names):,} boards",
+    ]
+    if base_history is not None:
+        commit = base_history.commit[:12]
+        parts += [f"{trusted:,} more entries as {commit} holds them", f"every file of {commit}"]
+    return f"checked {'; '.join(parts)}; repeated answers, names of weights, stray files"
 
 
 def _list_entry_files(board: Path) -> list[Path]:
     return leaderboard.list_files(board, leaderboard.ENTRY_SUFFIX)
 
 
-def _check_entry(folder: Path, path: Path, regrade: RegradeFunction | None) -> CheckedEntry:
-    file = path.relative_to(folder).as_posix()
+def _check_entry(
+    folder: Path, path: Path, regrade: RegradeFunction | None, base_history: FolderHistory | None
+) -> CheckedEntry:
+    file = f"{path.parent.name}/{path.name}"
     try:
         entry = entries.read_entry(path)
     except BenchError as error:
         return CheckedEntry(file, None, (EntryFault(error.what, error.way_out),))
+    if base_history is not None and _is_unchanged(folder, file, base_history):
+        return CheckedEntry(file, entry, (), trusted=True)
     flaws = [*entries.find_entry_faults(path, regrade), *map(EntryFault, consistency.check_training(entry))]
     # Check the contents of its companion files only where the entry has no fault yet.
     return CheckedEntry(file, entry, tuple(flaws or map(EntryFault, _check_companion_files(path, entry))))
+
+
+def _is_unchanged(folder: Path, file: str, base_history: FolderHistory) -> bool:
+    """Tell whether the merge-base holds the entry and its companion files as they are here, and no others."""
+    stem = file.removesuffix(leaderboard.ENTRY_SUFFIX)
+    companions = [stem + suffix for suffix in _COMPANION_SUFFIXES]
+    return {file, stem + _COMPLETIONS_SUFFIX} <= base_history.unchanged and all(
+        name in base_history.unchanged or (name not in base_history.frozen and not (folder / name).exists())
+        for name in companions
+    )
 
 
 def _check_companion_files(path: Path, entry: Entry) -> Iterator[str]:
@@ -234,6 +282,60 @@ def _list_fixed_values(entry: Entry) -> Iterator[tuple[str, str, object]]:
             yield f"{kind} {name!r:.80}", part, digested
 
 
+def _find_repetitions(folder: Path, checked_entries: Sequence[CheckedEntry]) -> Iterator[Fault]:
+    """Find new rows that repeat the answers or the weights of other rows that count."""
+    withdrawn = {
+        f"{board.name}/{record.entry}"
+        for board in leaderboard.list_folders(folder)
+        for record in retractions.find_retractions(board)
+    }
+    rows = [
+        StoredRow(folder / checked.file, _format_path(folder, checked.file), checked.entry, checked.trusted)
+        for checked in checked_entries
+        if checked.entry is not None and not checked.problems and checked.file not in withdrawn
+    ]
+    rows.sort(key=lambda row: (not row.trusted, row.entry.created, row.file))
+    for found in duplicates.find_copied_answers(rows):
+        what = f"{100 * found.share:.0f} % of its answers are those of other weights in {found.first_file}"
+        fix = "score the weights that it names, and do not commit this row; weights stored in two forms are one model"
+        yield Fault(found.file, what, fix)
+    for found in duplicates.find_renamed_weights(rows):
+        fix = "score under that name (--name); to rename the model, withdraw its other rows with `bench retract`"
+        yield Fault(found.file, f"the same weights have another name in {found.first_file}", fix)
+
+
+def _find_changed_claims(
+    folder: Path, entries_by_board: Mapping[str, Sequence[CheckedEntry]], base_history: FolderHistory | None
+) -> Iterator[Fault]:
+    """Find claims that changed although rows of the merge-base already answer them."""
+    if base_history is None:
+        return
+    rows = [
+        Row(Path(checked.file).name, checked.entry)
+        for board in entries_by_board.values()
+        for checked in board
+        if checked.entry is not None and checked.file in base_history.frozen
+    ]
+    for file in base_history.changed:
+        if not _is_claims_file(file) or not (folder / file).is_file():
+            continue
+        try:
+            changes = registration.find_changed_claims(folder / file, base_history.commit, rows)
+        except BenchError:  # reported where the claims' pages are rendered
+            continue
+        for claim, part in changes:
+            fix = "restore it, and add what you claim now as a claim with an id of its own"
+            yield Fault(_format_path(folder, file), f"claim {claim!r:.80}: {part} changed after its runs", fix)
+
+
+def _note_advisories(folder: Path, checked_entries: Iterable[CheckedEntry]) -> Iterator[str]:
+    """Note the rows whose numbers an advisory affects."""
+    known = advisories.read_advisories(folder)
+    for checked in checked_entries:
+        for advisory in () if checked.entry is None else advisories.find_advisories(checked.entry, known):
+            yield make_visible(f"note: {_format_path(folder, checked.file)}: {advisory.describe()}")
+
+
 def _note_equal_weights(folder: Path, checked_entries: Iterable[CheckedEntry]) -> Iterator[str]:
     """Note rows with equal weights whose names and models differ, one line a name."""
     rows = [
@@ -271,7 +373,35 @@ def _find_record_faults(folder: Path, base_history: FolderHistory | None) -> Ite
                 yield Fault(shown, error.what, error.way_out or _RECORD_ADVICE)
 
 
-def _find_stray_files(folder: Path) -> Iterator[Fault]:
+def _find_stray_files(folder: Path, names: Collection[str]) -> Iterator[Fault]:
+    """Find links, and files that a reader may take for results although bench did not write them."""
+    for path in sorted(folder.rglob("*")):
+        file = path.relative_to(folder).as_posix()
+        if path.is_symlink() and not path.is_dir():
+            yield Fault(path.as_posix(), "is a link", "put a file in its place, or remove the link")
+        elif path.is_file() and not _is_expected_file(folder, file, names) and _looks_like_result(path):
+            yield Fault(path.as_posix(), "is not a file that bench writes here", "move it out of the folder")
+
+
+def _is_expected_file(folder: Path, file: str, names: Collection[str]) -> bool:
+    """Tell whether another check covers the file: entries, records, claims, and pages of boards and claims."""
+    path = Path(file)
+    if len(path.parts) == 1:
+        return file == "README.md" or (path.stem in names and path.suffix in _RENDERED_SUFFIXES)
+    if path.parts[0] == leaderboard.CLAIMS_FOLDER:
+        return len(path.parts) == 2 and path.suffix == ".md" and (folder / path).with_suffix(".toml").is_file()
+    return _is_record_file(file) and not path.name.startswith(".")
+
+
+def _looks_like_result(path: Path) -> bool:
+    """Tell whether the file shows or holds results; notes in plain Markdown and git's own files do not."""
+    suffix = path.suffix.lower()
+    if suffix not in (".md", ".markdown"):
+        return suffix in _RESULT_SUFFIXES
+    return _TABLE_OR_PICTURE.search(path.read_bytes()) is not None
+
+
+def _find_orphaned_companions(folder: Path) -> Iterator[Fault]:
     """Find companion files without their entry, and files in the record folders that are no records."""
     for board in leaderboard.list_folders(folder):
         stems = {path.name.removesuffix(leaderboard.ENTRY_SUFFIX) for path in _list_entry_files(board)}
@@ -288,7 +418,7 @@ def _find_stray_files(folder: Path) -> Iterator[Fault]:
 
 
 def _find_stale_pages(folder: Path, entries_by_board: Mapping[str, Sequence[CheckedEntry]]) -> Iterator[Fault]:
-    loaded, texts, claims_unsound = [], {}, False
+    loaded, texts = [], {}
     for name, files in entries_by_board.items():
         try:
             loaded.append(leaderboard.build_board(folder, name, _select_sound_rows(folder, files)))
@@ -300,7 +430,6 @@ def _find_stale_pages(folder: Path, entries_by_board: Mapping[str, Sequence[Chec
             texts.update(leaderboard.render_board(folder, board))
         texts.update(leaderboard.render_claims_without_board(folder, list(entries_by_board)))
     except BenchError as error:
-        claims_unsound = True
         yield Fault(
             _format_path(folder, leaderboard.CLAIMS_FOLDER), error.what, error.way_out or "correct the claims first"
         )
@@ -309,18 +438,6 @@ def _find_stale_pages(folder: Path, entries_by_board: Mapping[str, Sequence[Chec
     for file, text in texts.items():
         if leaderboard.is_stale(folder / file, text):
             yield Fault(_format_path(folder, file), "is not what the entries give", "`bench board`")
-    yield from _find_orphaned_pages(folder, [*entries_by_board, *(Path(file).stem for file in texts)], claims_unsound)
-
-
-def _find_orphaned_pages(folder: Path, known: Collection[str], claims_unsound: bool) -> Iterator[Fault]:
-    """Find rendered files whose board or claims file is gone."""
-    claims_pages = [] if claims_unsound else (folder / leaderboard.CLAIMS_FOLDER).glob("*.md")
-    for path in sorted([*folder.glob("*.md"), *claims_pages]):
-        if path.stem not in (*known, "README") and path.read_bytes().startswith(MARKER.encode()):
-            parts = [path.with_suffix(suffix) for suffix in _RENDERED_SUFFIXES if path.with_suffix(suffix).exists()]
-            fix = _format_command("git", "rm", "-f", "--", *(part.as_posix() for part in parts))
-            what = "is the page of no board" if path.parent == folder else "is the page of no claims"
-            yield Fault(path.as_posix(), what, fix)
 
 
 def _select_sound_rows(folder: Path, files: Iterable[CheckedEntry]) -> list[Row]:

@@ -144,9 +144,9 @@ def _render_outcomes(report: PullRequestReport) -> str:
 
 
 def _list_warnings(rows: Sequence[ProposedRow]) -> Iterator[str]:
-    for result in (row.row.entry.result for row in rows):
-        if result.marks:
-            yield f"- **warned**: {code_span(result.candidate)}: {', '.join(map(code_span, result.marks))}"
+    for row in (row.row for row in rows):
+        if row.marks:
+            yield f"- **warned**: {code_span(row.result.candidate)}: {', '.join(map(code_span, row.marks))}"
 
 
 def _list_remarks(rows: Sequence[ProposedRow]) -> Iterator[str]:
@@ -220,7 +220,7 @@ def _row_cells(report: PullRequestReport, row: ProposedRow) -> Iterator[str]:
     for role in ("base", "incumbent"):
         contest = next((contest for contest in row.contests if contest.role == role), None)
         yield _NO_VALUE if contest is None else f"{contest.verdict}, {format_points(contest.found.pairs.difference)}"
-    yield _link_file(report, row, row.row.file, "entry") + format_warnings(row.row.entry.result)
+    yield _link_file(report, row, row.row.file, "entry") + format_warnings(row.row)
 
 
 def _build_details(report: PullRequestReport, row: ProposedRow) -> Iterator[_CommentPart]:

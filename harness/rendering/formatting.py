@@ -86,9 +86,9 @@ def quote_sentence(text: str) -> str:
     return " ".join(table_cell(part) for part in wrap(make_visible(text), 90)) or UNKNOWN_MARK
 
 
-def format_warnings(result: Result) -> str:
-    """Format what the checks of a row found, as the end of a cell; empty where they found nothing."""
-    return f", warned: {', '.join(map(table_cell, result.marks))}" if result.marks else ""
+def format_warnings(row: Result | Row) -> str:
+    """Format the codes of a row's findings and advisories, as the end of a cell; empty where it has none."""
+    return f", warned: {', '.join(map(table_cell, row.marks))}" if row.marks else ""
 
 
 def find_dtype(result: Result) -> str | None:
@@ -164,4 +164,4 @@ def _setup_cells(result: Result) -> Iterator[str]:
 def _link_entry(judged: ComparedBoard, row: Row) -> str:
     level = judged.board.said.level(row.file)
     marks = ["" if level is None else f" L{level}", ", uncommitted code" if row.result.provenance.git_dirty else ""]
-    return f"[entry]({judged.board.name}/{row.file}){''.join(marks)}{format_warnings(row.result)}"
+    return f"[entry]({judged.board.name}/{row.file}){''.join(marks)}{format_warnings(row)}"

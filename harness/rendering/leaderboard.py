@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from baseline_bench.analysis.board_comparisons import compare_board
@@ -17,7 +18,7 @@ from baseline_bench.rendering import aggregates, claims_page
 from baseline_bench.rendering.board_csv import render_csv
 from baseline_bench.rendering.board_svg import draw_forest_plot
 from baseline_bench.rendering.page import MARKER, render_board_page, render_index
-from baseline_bench.results import entries, foreign, noise, retractions
+from baseline_bench.results import advisories, entries, foreign, noise, retractions
 from baseline_bench.results.board import Board, Row
 
 SIZE_BUDGET = 50 * 1024 * 1024
@@ -59,6 +60,8 @@ def build_board(folder: Path, board: str, rows: Sequence[Row]) -> Board:
         raise combine_problems(problem_lines, str(folder / board), "see bench board --check")
     noise.read_records(folder / board)
     foreign.read_records(folder / board)
+    known = advisories.read_advisories(folder)
+    rows = [replace(row, advisories=advisories.find_advisories(row.entry, known)) for row in rows]
     return Board(board, tuple(rows), retractions.read_records(folder / board))
 
 

@@ -14,7 +14,7 @@ from baseline_bench.core.markup import code_span, table_cell
 from baseline_bench.core.types import Sampling
 from baseline_bench.rendering import formatting
 from baseline_bench.rendering.noise_table import render_noise_table
-from baseline_bench.results.board import Board, BoardTable, build_tables, list_withdrawn_rows
+from baseline_bench.results.board import Board, BoardTable, Row, build_tables, list_withdrawn_rows
 from baseline_bench.results.entry import Result
 from baseline_bench.results.foreign import ExternalResult, record_path
 from baseline_bench.results.noise import NoiseRecord
@@ -66,19 +66,27 @@ def render_board_page(
         parts += [_EXTERNAL_RESULTS_INTRO, "\n".join(_render_external_result(one, board.name) for one in elsewhere)]
     if withdrawn_rows:
         parts += ["## Superseded and retracted", formatting.render_withdrawn_rows(board.name, withdrawn_rows)]
-    parts += explain_finding_codes(row.result for table in judged.tables for row in table.rows)
+    rows = [row for table in judged.tables for row in table.rows]
+    parts += [*explain_finding_codes(row.result for row in rows), *_explain_advisories(rows)]
     return "\n\n".join([*parts, _HOW_TO_READ])
 
 
 def explain_finding_codes(results: Iterable[Result]) -> Iterator[str]:
     """Yield one line that explains the codes after "warned"; nothing where no row has a code."""
-    all_checks = [result.checks for result in results if result.checks is not None]
-    codes = sorted({code for checks in all_checks for code in (*checks.findings, *checks.accepted)})
+    codes = sorted({mark.partition(" ")[0] for result in results for mark in result.marks})
     if codes:
         meanings = "; ".join(
             f"{code_span(code)}: {CODES[code][1] if code in CODES else 'of another version'}" for code in codes
         )
         yield f"**warned**: what the checks found; (accepted) was scored although it is refused. {meanings}."
+
+
+def _explain_advisories(rows: Iterable[Row]) -> Iterator[str]:
+    """Yield one line that explains the advisories after "warned"; nothing where none concerns a row."""
+    affects = {advisory.id: advisory.affects for row in rows for advisory in row.advisories}
+    if affects:
+        meanings = "; ".join(f"{code_span(code)}: {code_span(text)}" for code, text in sorted(affects.items()))
+        yield f"**advisories**: faults of earlier versions of bench that may have changed these rows. {meanings}."
 
 
 def _render_external_result(one: ExternalResult, board: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from baseline_bench.results.advisories import Advisory
 from baseline_bench.results.entry import Entry, Result
 from baseline_bench.results.retractions import BoardRecords, Retraction
 
@@ -13,10 +14,16 @@ _VERSION = re.compile(r"(.*)@v(\d{1,9})", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An entry and the name of its file in the board's folder."""
+    """An entry, the name of its file in the board's folder, and the advisories that concern it."""
 
     file: str
     entry: Entry
+    advisories: tuple[Advisory, ...] = ()
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """The codes to show with the row: of its findings, then of the advisories that concern it."""
+        return (*self.result.marks, *(advisory.id for advisory in self.advisories))
 
     @property
     def result(self) -> Result:

@@ -22,6 +22,8 @@ from baseline_bench.results.entry import Entry
 _RESTORE_ADVICE = "restore the file from git, or read it with the version of bench that wrote it"
 # A finished run keeps everything that its row is built from.
 _RERUN_ADVICE = "restore the file from git, or give the command that made the row again: it writes all files of the row"
+# The task's code may have changed under the same label, and then the row is sound.
+_REREAD_ADVICE = "check with the task as it read the row; if that says the same, score again and do not commit this row"
 
 # Judges committed completions again with the reader of the entry's task; only the caller knows the tasks.
 # Returns None where that reader no longer exists (an older version of the task). Raises BenchError where the checker's
@@ -165,7 +167,10 @@ def find_entry_faults(path: Path, regrade: RegradeFunction | None = None) -> lis
     return (
         faults
         if judgements is None
-        else [*faults, *map(EntryFault, audit.check_judgements(entry, completions, judgements))]
+        else [
+            *faults,
+            *(EntryFault(what, _REREAD_ADVICE) for what in audit.check_judgements(entry, completions, judgements)),
+        ]
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Self
 
 from baseline_bench.core.errors import BenchError
+from baseline_bench.core.findings import SCRIPTED_CODE
 from baseline_bench.core.records import OMIT_WHEN_NONE, digest
 from baseline_bench.core.types import BosRule, ModelIdentity, Sampling, Score, Value
 from baseline_bench.results.bits import Bits
@@ -172,8 +173,9 @@ class Result:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """The finding codes to show with the row; empty for entries older than the checks."""
-        return () if self.checks is None else self.checks.marks
+        """The finding codes to show with the row, and the mark of answers that no model gave."""
+        found = () if self.checks is None else self.checks.marks
+        return (*found, SCRIPTED_CODE) if self.engine.name == "scripted" else found
 
     def require_bits(self) -> None:
         """Raise BenchError if single items are not right or wrong, so that right items cannot be counted."""

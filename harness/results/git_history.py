@@ -9,6 +9,7 @@ from pathlib import Path
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import decode_record, parse_json
 from baseline_bench.results import entries, history
+from baseline_bench.results.advisories import find_advisories, read_advisories
 from baseline_bench.results.board import Row
 from baseline_bench.results.completions import CommittedCompletion, decompress_file, parse_completions
 from baseline_bench.results.entry import Entry
@@ -108,7 +109,7 @@ def _compare_board(folder: Path, board: str, blobs: Mapping[str, str]) -> BoardC
     old_retractions = _read_blobs(folder, {file: blob for file, blob in of_board.items() if _is_retraction_file(file)})
     entry_paths = sorted((folder / board).glob(f"*{_ENTRY_SUFFIX}"))
     new_paths = [path for path in entry_paths if f"{board}/{path.name}" not in blobs]
-    new_rows = _read_sound_rows(new_paths)
+    new_rows = _read_sound_rows(new_paths, folder)
     retraction_paths = sorted((folder / board / RETRACTIONS_FOLDER).glob(f"*{_ENTRY_SUFFIX}"))
     readable_paths = [path for path in retraction_paths if path.is_file() and not path.is_symlink()]
     return BoardChanges(
@@ -146,9 +147,11 @@ def _parse_rows(contents: Mapping[str, bytes]) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def _read_sound_rows(paths: list[Path]) -> tuple[Row, ...]:
-    """Read the entries that have no fault at level L0."""
-    return tuple(Row(path.name, entries.read_entry(path)) for path in paths if not entries.verify_entry(path))
+def _read_sound_rows(paths: list[Path], folder: Path) -> tuple[Row, ...]:
+    """Read the entries that have no fault at level L0, with the advisories that concern them."""
+    known = read_advisories(folder)
+    sound = [(path.name, entries.read_entry(path)) for path in paths if not entries.verify_entry(path)]
+    return tuple(Row(name, entry, find_advisories(entry, known)) for name, entry in sound)
 
 
 def _parse_retractions(contents: Mapping[str, bytes]) -> tuple[Retraction, ...]:

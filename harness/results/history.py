@@ -15,11 +15,13 @@ class FolderHistory:
         commit: the merge-base.
         frozen: the files it holds.
         changed: those of them that the working tree has changed or deleted.
+        unchanged: the others.
     """
 
     commit: str
     frozen: frozenset[str]
     changed: tuple[str, ...]
+    unchanged: frozenset[str]
 
 
 def read_folder_history(folder: Path, ref: str) -> FolderHistory:
@@ -48,7 +50,8 @@ def read_folder_history(folder: Path, ref: str) -> FolderHistory:
     if listed is None or changed is None:
         raise BenchError(f"git cannot compare {folder} with {commit[:12]}", "check the repository: git fsck")
     frozen = frozenset(filter(None, listed.split("\0")))
-    return FolderHistory(commit, frozen, tuple(sorted(frozen.intersection(changed.split("\0")))))
+    changed_files = frozen.intersection(changed.split("\0"))
+    return FolderHistory(commit, frozen, tuple(sorted(changed_files)), frozen - changed_files)
 
 
 def _git_output(folder: Path, *arguments: str) -> str | None:

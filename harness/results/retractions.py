@@ -120,6 +120,11 @@ def read_records(board: Path) -> BoardRecords:
     return BoardRecords(tuple(retractions), tuple(verifications))
 
 
+def find_retractions(board: Path) -> list[Retraction]:
+    """Read the valid retractions of a board; faulty ones are left to `check_records`."""
+    return _read_record_folder(Retraction, board / RETRACTIONS_FOLDER)[0]
+
+
 def check_records(board: Path) -> list[RecordFault]:
     """List the faults of a board's records: of each file, of its references, and of the successor chains."""
     retractions, faulty_retractions = _read_record_folder(Retraction, board / RETRACTIONS_FOLDER)

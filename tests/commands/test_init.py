@@ -1,14 +1,16 @@
 """commands.init: what `bench init` writes works as a newcomer uses it, and nothing is overwritten."""
 
 import io
+import json
+import shlex
+from importlib import metadata
 from pathlib import Path
 
-import baseline_bench
 import pytest
 import tiny
 import yaml
 from baseline_bench import cli
-from baseline_bench.commands.init import Options, run
+from baseline_bench.commands.init import Options, find_requirement, run
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.training import recipes
@@ -24,6 +26,7 @@ WRITTEN = {
     "recipes/my-lora.toml",
     "tasks/my_task.py",
 }
+UNKNOWN = "baseline-bench @ git+https://URL_OF_BENCH@COMMIT"
 TASK, RECIPE = "tasks/my_task.py", "recipes/my-lora.toml"
 
 
@@ -114,13 +117,37 @@ def test_a_first_row_is_scored_and_the_board_checks(mine, capfd):
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.parametrize(
+    ("recorded", "requirement"),
+    [
+        (None, "baseline-bench==1.2"),
+        ({"url": "https://e.org/b.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
+         "baseline-bench @ git+https://e.org/b.git@abc"),
+        ({"url": "https://e.org/b.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}, "subdirectory": "py"},
+         "baseline-bench @ git+https://e.org/b.git@abc#subdirectory=py"),
+        ({"url": "https://e.org/b.whl", "archive_info": {}}, "baseline-bench @ https://e.org/b.whl"),
+        ({"url": "file:///work/b", "dir_info": {"editable": True}}, None),
+        ({"url": "file:///b.whl", "archive_info": {}}, None),
+    ],
+)  # fmt: skip
+def test_the_requirement_is_what_pip_recorded(recorded, requirement, tmp_path, monkeypatch):
+    """A version only where the copy came from an index; nothing where another machine cannot get it."""
+    folder = tmp_path / "baseline_bench-1.2.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: baseline-bench\nVersion: 1.2\n")
+    if recorded is not None:
+        (folder / "direct_url.json").write_text(json.dumps(recorded))
+    monkeypatch.setattr(metadata, "distribution", lambda name: metadata.PathDistribution(folder))
+    assert find_requirement() == requirement
+
+
 @pytest.mark.parametrize("name", ["bench", "bench-comment"])
 def test_the_workflows_are_ours_but_for_the_install(mine, name):
     """What this repository uses is what users get, with the version that wrote the pages."""
     own = (ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8").splitlines()
     theirs = (mine / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8").splitlines()
     different = [line.strip() for line, other in zip(theirs, own, strict=True) if line != other]
-    pinned = f'run: python -m pip install "baseline-bench=={baseline_bench.__version__}"'
+    pinned = f"run: python -m pip install {shlex.quote(find_requirement() or UNKNOWN)}"
     assert [line.partition(" #")[0] for line in different] == ([pinned] if name == "bench" else [])
     assert yaml.safe_load("\n".join(theirs))["jobs"]
 

@@ -5,14 +5,17 @@ a squash resets a claim's time to its own.
 """
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from baseline_bench.analysis.claims import claims_file as reader
-from baseline_bench.analysis.claims.claims_file import ClaimsFile, Contrast, find_family
+from baseline_bench.analysis.claims.claims_file import Claim, ClaimsFile, Contrast, find_family
+from baseline_bench.analysis.claims.evidence import ContrastEvidence, EntryFile, gather_evidence
 from baseline_bench.core.errors import BenchError
+
+_HEADER_FIELDS = ("board", "task", "alpha", "least_items", "source", "all_items", "rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,51 @@ def find_registration(path: Path, claims: ClaimsFile) -> Registration:
             registration_commits[index] = commit
     _refuse_shallow_clone(path, {one.commit for one in registration_commits if one is not None})
     return Registration(True, tuple(registration_commits))
+
+
+def find_changed_claims(path: Path, commit: str, rows: Sequence[EntryFile]) -> list[tuple[str, str]]:
+    """Find the claims of a commit that rows already answered there and that are now different, each with what changed.
+
+    More claims, contrasts and families are no change; a published table is answered when it is written.
+
+    Args:
+        path: the claims file.
+        commit: holds the earlier version; nothing is found where it holds none that can be read.
+        rows: the board entries that the commit holds.
+
+    Raises:
+        BenchError: the file cannot be read as claims.
+    """
+    text = _run_git(path, "show", f"{commit}:./{path.name}")
+    old, now = None if text is None else _parse_version(text, path), reader.read_claims(path)
+    if old is None:
+        return []
+    changes = []
+    for claim in old.claims:
+        answered = [
+            contrast
+            for contrast in claim.contrasts
+            if isinstance(gather_evidence(old, contrast, rows, ()), ContrastEvidence)
+        ]
+        if answered and (part := _name_changed_part(old, now, claim, answered)):
+            changes.append((claim.id, part))
+    return changes
+
+
+def _name_changed_part(old: ClaimsFile, now: ClaimsFile, claim: Claim, answered: Sequence[Contrast]) -> str:
+    """Name the first part of a claim, or of the file's keys that its verdict depends on, that is different now."""
+    current = next((one for one in now.claims if one.id == claim.id), None)
+    if current is None:
+        return "the claim itself"
+    families = dict.fromkeys(filter(None, map(find_family, claim.contrasts)))
+    compared = {
+        "the hypothesis": (claim.hypothesis, current.hypothesis),
+        "what was published": (claim.published, current.published),
+        "a contrast": (set(answered), set(answered) & set(current.contrasts)),
+        **{f"{name} of the file": (getattr(old, name), getattr(now, name)) for name in _HEADER_FIELDS},
+        **{f"the family {name!r:.60}": (old.families.get(name), now.families.get(name)) for name in families},
+    }
+    return next((part for part, (before, after) in compared.items() if before != after), "")
 
 
 def _list_versions(path: Path) -> Iterator[tuple[RegistrationCommit, ClaimsFile | None]]:

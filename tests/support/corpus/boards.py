@@ -34,11 +34,11 @@ def _case(name: str, rows: Callable[[], tuple[Result, Result]], twin: str, *expe
 CASES = (
     _case("one-name-two-configs", lambda: (row(), row(identity=OTHER)), "one-name-scored-twice",
           ("config.json", "fault"), ("config.json", "fault")),
-    _case("two-names-two-configs", lambda: (row(), row("other", OTHER)), "two-names-one-model",
+    _case("two-names-two-configs", lambda: (row(), row("other", OTHER)), "one-name-scored-twice",
           ("config.json", "note")),
     _case("one-name-scored-twice", lambda: (row(), replace(row(), prompts_sha256=sha("again"))),
           "one-name-two-configs"),
-    _case("two-names-one-model", lambda: (row(), row("other")), "two-names-two-configs"),
+    _case("two-names-one-model", lambda: (row(), row("other")), "one-name-scored-twice", ("another name", "fault")),
     _case("an-older-row", lambda: (row(identity=None), row()), "one-name-two-configs"),
     _case("a-fine-tune", lambda: (row(), row("tuned", OTHER, "tuned")), "two-names-two-configs"),
 )  # fmt: skip

@@ -1,0 +1,148 @@
+"""Find rows that repeat another row: its answers under other weights, or its weights under another name."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from baseline_bench.results import entries
+from baseline_bench.results.completions import decompress_file
+from baseline_bench.results.entry import Entry, Result
+
+# Answers shorter than this are equal by chance; a row needs so many longer ones to be compared with another.
+_LONG_TOKENS, _LEAST_LONG_ANSWERS = 16, 8
+# Items of a row that are looked up among those of other rows; rows that share most of these are compared item by item.
+_SAMPLED_ITEMS = 64
+_COPIED_SHARE = 0.9
+_SCRIPTED_ENGINE = "scripted"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """A sound entry and its file; `file` is the path as it is reported, `trusted` if the merge-base holds it."""
+
+    path: Path
+    file: str
+    entry: Entry
+    trusted: bool = False
+
+    @property
+    def result(self) -> Result:
+        """All of the row but its timings."""
+        return self.entry.result
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """A row that repeats an earlier one: both files, and the share of its answers that are equal token for token."""
+
+    file: str
+    first_file: str
+    share: float = 1.0
+
+
+def find_renamed_weights(rows: Sequence[StoredRow]) -> Iterator[Repetition]:
+    """Find rows whose weights are of a model of another name in an earlier row, one for each name.
+
+    A candidate's name alone may change. Rows that answered from a script or with an adapter besides the weights, and the kept states of one training, are
+    left out.
+
+    Args:
+        rows: the earlier ones first, without withdrawn ones: a model is renamed by withdrawing its rows.
+    """
+    first_rows: dict[str, StoredRow] = {}
+    reported = set()
+    for row in rows:
+        result = row.result
+        weights = result.model.weights_sha256
+        if weights is None or result.engine.name == _SCRIPTED_ENGINE or result.engine.settings.get("adapter"):
+            continue
+        first = first_rows.setdefault(weights, row)
+        key = weights, result.model.name
+        if result.model.name == first.result.model.name or key in reported or _have_one_training(result, first.result):
+            continue
+        if not result.model.unlike(first.result.model):  # another configuration is another model
+            reported.add(key)
+            yield Repetition(row.file, first.file)
+
+
+def _have_one_training(one: Result, other: Result) -> bool:
+    if one.training is None or other.training is None or one.training.candidate is None:
+        return False
+    return one.training.candidate == other.training.candidate
+
+
+def find_copied_answers(rows: Sequence[StoredRow]) -> Iterator[Repetition]:
+    """Find rows of which nearly all answers are those of an earlier row with other weights, token for token.
+
+    Answers may repeat between runs of one model, kept states of one training, and a training and its base, and where
+    they come from a script or a server. Trusted rows are read only where their bits leave the possibility open.
+
+    Args:
+        rows: the earlier ones first; their files are sound.
+    """
+    groups: dict[tuple[str, str], list[StoredRow]] = {}
+    for row in rows:
+        if row.result.model.weights_sha256 is not None and row.result.engine.name != _SCRIPTED_ENGINE:
+            groups.setdefault((row.result.task.items_sha256, row.result.selection.ids_sha256), []).append(row)
+    for group in groups.values():
+        new = [row for row in group if not row.trusted]
+        candidates = [row for row in group if not row.trusted or any(_may_be_equal(row, one) for one in new)]
+        yield from _find_copies(candidates if new else [])
+
+
+def _may_be_equal(one: StoredRow, other: StoredRow) -> bool:
+    """Tell whether the bits differ on few enough items: equal answers have equal bits."""
+    limit = (1 - _COPIED_SHARE) * one.result.counts.total
+    pairs = zip(
+        (one.result.bits.correct, one.result.bits.cut), (other.result.bits.correct, other.result.bits.cut), strict=True
+    )
+    return all((int(first, 16) ^ int(second, 16)).bit_count() <= limit for first, second in pairs)
+
+
+def _find_copies(rows: Sequence[StoredRow]) -> Iterator[Repetition]:
+    """Compare each row with those that share most of its sampled answers; one repetition a row."""
+    seen: dict[tuple[int, str], list[int]] = {}
+    for index, row in enumerate(rows):
+        answers = _read_answers(row.path)
+        step = max(1, len(answers) // _SAMPLED_ITEMS)
+        sample = [(place, answers[place]) for place in range(0, len(answers), step) if answers[place]]
+        shared = Counter(other for key in sample for other in seen.get(key, ()))
+        for other, count in shared.most_common(_LEAST_LONG_ANSWERS):
+            if count >= 0.8 * len(sample) and not row.trusted and _have_other_weights(row, rows[other]):
+                share = _measure_share(answers, _read_answers(rows[other].path))
+                if share >= _COPIED_SHARE:
+                    yield Repetition(row.file, rows[other].file, share)
+                    break
+        for key in sample if len(sample) >= _LEAST_LONG_ANSWERS else ():
+            same = seen.setdefault(key, [])
+            if len(same) < _LEAST_LONG_ANSWERS:
+                same.append(index)
+
+
+def _have_other_weights(row: StoredRow, earlier: StoredRow) -> bool:
+    weights = earlier.result.model.weights_sha256
+    return weights not in (row.result.model.weights_sha256, row.result.base_sha256) and not _have_one_training(
+        row.result, earlier.result
+    )
+
+
+def _measure_share(answers: Sequence[str], others: Sequence[str]) -> float:
+    """Return the share of the long answers that are equal; 0 for too few of them."""
+    long = [(answer, other) for answer, other in zip(answers, others, strict=True) if answer or other]
+    equal = sum(answer == other for answer, other in long)
+    return equal / len(long) if equal >= _LEAST_LONG_ANSWERS else 0.0
+
+
+def _read_answers(path: Path) -> list[str]:
+    """Read a text for each answer in item order: its likelihoods or its tokens' digest; "" for a short answer."""
+    lines = map(json.loads, decompress_file(entries.completions_path(path)).split(b"\n")[:-1])
+    return [
+        json.dumps(line["likelihoods"])
+        if line.get("likelihoods")
+        else line["ids_sha256"] or ""
+        if (line["tokens"] or 0) >= _LONG_TOKENS
+        else ""
+        for line in lines
+    ]

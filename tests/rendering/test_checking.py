@@ -1,0 +1,292 @@
+"""rendering.checking: rows, claims and files that a forger adds or changes; each attack has a sound twin."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from baseline_bench.core.records import write_atomically
+from baseline_bench.core.types import Completion, LogLikelihood, Problem
+from baseline_bench.rendering import checking, leaderboard
+from baseline_bench.results import entries, retractions
+from baseline_bench.results.completions import CommittedCompletion, build_committed_completion
+from baseline_bench.results.duplicates import StoredRow, find_copied_answers
+from baseline_bench.results.entry import Entry, Result
+from board_samples import trained
+from claimed import CLAIM, HEAD, PAIRED
+from samples import add, entry, result, sha, timings
+
+ITEMS = 20
+Lines = tuple[CommittedCompletion, ...]
+
+
+def lines(seed: int = 0, own: int = ITEMS, length: int = 30, measured: bool = False) -> Lines:
+    """Answers of a model: the first `own` are its own, the others those of model 0."""
+    made = []
+    for place in range(ITEMS):
+        text, who = f"#### {place if place % 2 else -1}", seed if place < own else 0
+        ids = (*range(length), place, who)
+        likelihoods = (LogLikelihood(-0.5 - who - place / 7, True, 1),) if measured else ()
+        completion = Completion(text, ids, "stop", likelihoods=likelihoods)
+        made.append(build_committed_completion(Problem(f"test-{place}", "", str(place), ""), completion))
+    return tuple(made)
+
+
+def model(name: str, answers: Lines, weights: str | None = None) -> Result:
+    """The result of a model of that name."""
+    made = result(name, answers)
+    return replace(made, model=replace(made.model, weights_sha256=sha(weights or name)))
+
+
+def scripted(of: Result) -> Result:
+    """The same answers from a script."""
+    return replace(of, engine=replace(of.engine, name="scripted"))
+
+
+def served(of: Result) -> Result:
+    """The same answers from a server, whose weights nobody sees."""
+    return replace(of, model=replace(of.model, weights_sha256=None))
+
+
+def tuned(on: Result, answers: Lines) -> Result:
+    """The result of a training on a model, all weights trained."""
+    of = trained("base", "full")
+    assert of.training is not None
+    assert of.training.candidate is not None
+    base = replace(of.training.candidate.base, weights_sha256=on.model.weights_sha256)
+    training = replace(of.training, candidate=replace(of.training.candidate, base=base))
+    return replace(model(of.candidate, answers), training=training)
+
+
+def whats(folder: Path, base: str | None = None) -> list[str]:
+    """The faults, without files and ways out."""
+    return [fault.what for fault in checking.find_faults(folder, base=base)]
+
+
+def written(folder: Path, *rows: tuple[Result, Lines]) -> Path:
+    """A folder with these rows, one a day, rendered."""
+    for day, (of, answers) in enumerate(rows, 10):
+        made = Entry.of(of, f"2026-11-{day}T12:00:00Z", replace(timings(), generated_tokens=None))
+        entries.write_entry(made, answers, folder / "counting")
+    leaderboard.update_pages(folder)
+    return folder
+
+
+OWN, OTHER = lines(1), lines(2)
+COPIED = {
+    "all answers": lambda: ((model("a", OWN), OWN), (model("b", OWN), OWN)),
+    "nearly all": lambda: ((model("a", lines(0)), lines(0)), (model("b", lines(3, own=1)), lines(3, own=1))),
+    "measured": lambda: (
+        (model("a", lines(1, length=1, measured=True)), lines(1, length=1, measured=True)),
+        (model("b", lines(1, length=1, measured=True)), lines(1, length=1, measured=True)),
+    ),
+}
+REPEATED = {
+    "one model twice": lambda: ((model("a", OWN), OWN), (replace(model("a", OWN), prompts_sha256=sha("again")), OWN)),
+    "own answers": lambda: ((model("a", OWN), OWN), (model("b", OTHER), OTHER)),
+    "half of them": lambda: ((model("a", lines(0)), lines(0)), (model("b", lines(3, own=10)), lines(3, own=10))),
+    "short answers": lambda: (
+        (model("a", lines(1, length=2)), lines(1, length=2)),
+        (model("b", lines(1, length=2)), lines(1, length=2)),
+    ),
+    "from a script": lambda: ((scripted(model("a", OWN)), OWN), (scripted(model("b", OWN)), OWN)),
+    "from a server": lambda: ((model("a", OWN), OWN), (served(model("b", OWN)), OWN)),
+}
+
+
+@pytest.mark.parametrize("name", COPIED)
+def test_answers_of_other_weights_are_a_fault_of_the_later_row(name: str, tmp_path: Path) -> None:
+    """Token for token, all or nearly all of them, or their likelihoods."""
+    (fault,) = checking.find_faults(written(tmp_path, *COPIED[name]()))
+    assert "answers are those of other weights" in fault.what
+    assert Path(fault.file).name.startswith("2026-11-11-b-")
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_answers_that_may_be_equal_are_no_fault(name: str, tmp_path: Path) -> None:
+    """Determinism, chance, and answers that no known weights gave."""
+    assert whats(written(tmp_path, *REPEATED[name]())) == []
+
+
+def test_a_training_may_leave_every_answer_of_its_base(tmp_path: Path) -> None:
+    """It gains nothing by that; a base that repeats a training's answers may gain."""
+    base = model("base", OWN)
+    path = entries.write_entry(entry(base), OWN, tmp_path)
+    rows = [StoredRow(path, name, entry(of)) for name, of in (("base", base), ("tuned", tuned(base, OWN)))]
+    assert list(find_copied_answers(rows)) == []
+    assert [found.file for found in find_copied_answers(rows[::-1])] == ["base"]
+
+
+def test_a_model_is_renamed_by_withdrawing_its_rows(tmp_path: Path) -> None:
+    """The same weights under a new name are a fault while rows of the old name count."""
+    folder = written(tmp_path, (model("old", OWN, "w"), OWN), (model("new", OWN, "w"), OWN))
+    (fault,) = checking.find_faults(folder)
+    assert "another name" in fault.what
+    assert Path(fault.file).name.startswith("2026-11-11-new-")
+    old, new = sorted(path.name for path in (folder / "counting").glob("*.json"))
+    content = (folder / "counting" / old).read_bytes()
+    record = retractions.Retraction(1, "2026-11-28T12:00:00Z", old, sha(content.decode()), "renamed", new)
+    retractions.write_record(record, folder / "counting")
+    leaderboard.update_pages(folder)
+    assert whats(folder) == []
+
+
+STRAY = ("evil.html", "x.json", "counting/.x.json", "counting/sub/x.json", "claims/evil.svg", "RESULTS.CSV", "old.svg")
+EXPECTED = (".gitignore", "notes.txt", "counting/.x.json.0123456789abcdef0123456789abcdef.tmp", ".bench.lock")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of one board of one row, rendered."""
+    add(tmp_path / "leaderboards" / "counting", result("base"))
+    leaderboard.update_pages(tmp_path / "leaderboards")
+    return tmp_path / "leaderboards"
+
+
+@pytest.mark.parametrize("name", STRAY)
+def test_a_file_that_bench_does_not_write_is_a_fault(name: str, folder: Path) -> None:
+    """Whatever a reader may take for results, hidden or in folders that nobody looks into."""
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("{}")
+    assert [fault.file for fault in checking.find_faults(folder)] == [(folder / name).as_posix()]
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_file_that_shows_no_results_is_no_fault(name: str, folder: Path) -> None:
+    """What git, a killed command or a person leaves."""
+    (folder / name).write_text("x")
+    assert whats(folder) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["|model|%|\n|---|---|\n|x|99|\n", "<table>", "![we won](x.png)", "model | %\n--- | ---\n"]
+)
+def test_markdown_that_looks_like_a_page_is_a_fault(text: str, folder: Path) -> None:
+    """A table, a tag or a picture; a page of no board too."""
+    (folder / "counting" / "notes.md").write_text(f"# Ours\n\n{text}")
+    assert len(whats(folder)) == 1
+
+
+def test_notes_in_markdown_are_no_fault(folder: Path) -> None:
+    """Headings, lists, rules and code."""
+    (folder / "notes.md").write_text("# How we work\n\n- score the base first\n---\n`a < b | c`\n")
+    assert whats(folder) == []
+
+
+def test_a_page_that_is_a_link_is_a_fault_and_rendered_again(folder: Path) -> None:
+    """Its content may be right today and another tomorrow."""
+    page = folder / "counting.md"
+    elsewhere = page.rename(folder.parent / "elsewhere.md")
+    page.symlink_to(elsewhere)
+    assert {fault.file for fault in checking.find_faults(folder)} == {page.as_posix()}
+    assert leaderboard.update_pages(folder) == [page]
+    assert not page.is_symlink()
+    assert whats(folder) == []
+
+
+def test_what_a_killed_command_left_is_deleted_by_the_next(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of today and of older versions; nothing that only looks alike."""
+    kept = folder / "counting" / ".mine.tmp"
+    left = [folder / ".counting.md.4711.tmp", folder / "counting" / f".x.json.{'0a' * 16}.tmp"]
+    for path in (kept, *left):
+        path.write_text("x")
+    leaderboard.update_pages(folder)
+    assert [path.exists() for path in (kept, *left)] == [True, False, False]
+    monkeypatch.setattr(Path, "replace", lambda self, target: names.append(self.name))
+    names: list[str] = []
+    for _ in range(2):
+        write_atomically(folder / "x.md", b"")
+    assert len(set(names)) == 2
+
+
+@pytest.fixture
+def git(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Git around the folder, deaf to the settings of whoever runs the tests."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+
+    def run(*words: str) -> None:
+        command = ["git", "-c", "user.name=T", "-c", "user.email=t@example.org", *words]
+        subprocess.run(command, cwd=folder.parent, check=True, capture_output=True)
+
+    run("init", "-q", "-b", "main")
+    return run
+
+
+TEXT = (HEAD + CLAIM + PAIRED).replace('recipe = "tune", base = "b", seed = 0', 'base = "base"')
+TEXT = TEXT.replace('{ base = "b" }', '{ base = "other" }').replace("least_items = 60", "least_items = 6")
+SECOND = CLAIM.replace("it-helps", "again") + PAIRED
+SIDES = TEXT[TEXT.index("better = {") :]
+CHANGED = {
+    "alpha": ("alpha = 0.05", "alpha = 0.5"),
+    "least_items": ("least_items = 6", "least_items = 1"),
+    "the hypothesis": ("scores higher", "scores lower"),
+    "what was published": ('published = ""', 'published = "9 %"'),
+    "a contrast": (SIDES, SIDES.replace("better", "?").replace("worse", "better").replace("?", "worse")),
+    "the family": ("against the base", "of anything"),
+    "the claim itself": ("it-helps", "it-hurts"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def claims(folder: Path, git: Callable[..., None]) -> Path:
+    """A claims file that the base holds together with both of its rows."""
+    add(folder / "counting", result("other"))
+    path = folder / "claims" / "mine.toml"
+    path.parent.mkdir()
+    path.write_text(TEXT)
+    leaderboard.update_pages(folder)
+    git("add", "-A")
+    git("commit", "-q", "-m", "claims and rows")
+    return path
+
+
+@pytest.mark.parametrize("part", CHANGED)
+def test_a_claim_that_changed_after_its_runs_is_a_fault(part: str, claims: Path) -> None:
+    """Level, wording, direction and what it was compared with: the verdict would be of another claim."""
+    old, new = CHANGED[part]
+    assert old in TEXT
+    claims.write_text(TEXT.replace(old, new))
+    leaderboard.update_pages(claims.parent.parent)
+    assert [part in what for what in whats(claims.parent.parent, base="main")] == [True]
+
+
+@pytest.mark.parametrize("text", ["# a word\n" + TEXT, TEXT + SECOND, TEXT + PAIRED.replace('"tune"', '"new"')])
+def test_a_claims_file_may_grow_after_the_runs(text: str, claims: Path) -> None:
+    """Comments, claims and contrasts more."""
+    claims.write_text(text)
+    leaderboard.update_pages(claims.parent.parent)
+    assert whats(claims.parent.parent, base="main") == []
+
+
+def test_a_claim_may_change_before_its_runs(claims: Path, git: Callable[..., None]) -> None:
+    """Nothing was seen yet."""
+    claims.write_text(TEXT.replace('base = "other"', 'base = "later"'))
+    leaderboard.update_pages(claims.parent.parent)
+    git("commit", "-qam", "no rows")
+    claims.write_text(TEXT.replace('base = "other"', 'base = "later"').replace("scores higher", "scores lower"))
+    leaderboard.update_pages(claims.parent.parent)
+    assert whats(claims.parent.parent, base="main") == []
+
+
+def test_entries_of_the_base_are_trusted_and_others_are_not(claims: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the merge-base holds is read but not audited again; the rest is, and the line says how many."""
+    folder = claims.parent.parent
+    add(folder / "counting", replace(result("new"), provenance=replace(result().provenance, git_dirty=True)))
+    leaderboard.update_pages(folder)
+    audited: list[str] = []
+    audit = entries.find_entry_faults
+    monkeypatch.setattr(entries, "find_entry_faults", lambda path, _: audited.append(path.name) or audit(path))
+    report = checking.check_leaderboards(folder, base="main")
+    assert report.faults == ()
+    assert [name.startswith("2026-11-22-new-") for name in audited] == [True]
+    old = next((folder / "counting").glob("*-base-*.jsonl.gz"))
+    shutil.copy(next((folder / "counting").glob("*-new-*.jsonl.gz")), old)
+    old.write_bytes(old.read_bytes() + b"\n")
+    audited.clear()
+    checking.check_leaderboards(folder, base="main")
+    assert len(audited) == 2
