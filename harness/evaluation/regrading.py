@@ -67,7 +67,9 @@ class Regrader:
     def __init__(self, files: Sequence[str], mirror: Path | None) -> None:
         self._own = {task.LABEL: task for task in map(plugins.load_task, files)}
         self._mirror = mirror
+        self._tasks: dict[tuple[str, str], Task] = {}
         self._items: dict[str, list[Problem]] = {}
+        self._digests: dict[str, str] = {}  # of the items, by label
         self.unchecked: dict[str, str] = {}
 
     def __call__(self, entry: Entry, completions: Sequence[CommittedCompletion]) -> list[Judgement] | None:
@@ -133,8 +135,9 @@ class Regrader:
             return []
         if task.LABEL not in self._items:
             self._items[task.LABEL] = list(task.problems(Split("test", mirror=self._mirror)))
+            self._digests[task.LABEL] = protocol.digest_items(self._items[task.LABEL])
         items, selection = self._items[task.LABEL], entry.result.selection
-        if protocol.digest_items(items) != entry.result.task.items_sha256:
+        if self._digests[task.LABEL] != entry.result.task.items_sha256:
             what = f"its items are not those of {task.LABEL}"
             raise BenchError(what, "pass --datasets DIR, or --task FILE, with the items that were asked")
         return protocol.select_problems(items, selection.limit, selection.seed or 0)
@@ -143,6 +146,11 @@ class Regrader:
         name, label = entry.result.task.name, entry.result.task.label
         if label in self._own:
             return self._own[label]
+        if (name, label) not in self._tasks:
+            self._tasks[name, label] = self._load_task(name, label)
+        return self._tasks[name, label]
+
+    def _load_task(self, name: str, label: str) -> Task:
         task_name = plugins.find_task_name(name, label)
         if task_name is None:
             raise BenchError(f"its task '{name}' is not here", "pass --task FILE")

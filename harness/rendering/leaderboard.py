@@ -183,6 +183,7 @@ def write_and_render(board: Path, add: Callable[[Path], Path]) -> Path:
     with runs.explaining_write_errors(board):
         board.mkdir(parents=True, exist_ok=True)
         with FolderLock(leaderboards, wait=True):
+            sweep_temporary_files(leaderboards)
             path = add(board)
             if (leaderboards / f"{name}.md").is_file():
                 update_pages(leaderboards)

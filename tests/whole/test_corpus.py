@@ -15,6 +15,7 @@ ELSEWHERE = {
     **dict.fromkeys(("bos-missing", "bos-declared"), "a rule that models.toml declares: test_template_checks.py"),
     **dict.fromkeys(("not-of-base", "other-base", "tokenizer-not-base"), "a base that is named: test_doctor.py"),
     **dict.fromkeys(("answers-endless", "answers-special-tokens"), "what doctor generates: test_doctor.py"),
+    "answers-scripted": "an engine and not a model: test_page.py",
     "unusable": "files that are no model, one line each: test_bad_input.py and test_doctor.py",
 }
 BY_NAME = {case.name: case for case in CASES}
