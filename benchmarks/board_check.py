@@ -59,8 +59,9 @@ def main() -> int:
             start = perf_counter()
             command = [sys.executable, "-m", "baseline_bench.cli", "board", "--check", *words]
             status = subprocess.run(command, cwd=root, check=False).returncode
+            seconds = perf_counter() - start
             sys.stdout.write(
-                f"{name}: {options.rows:,} rows of {options.items} items, {perf_counter() - start:.1f} s, exit {status}\n"
+                f"{name}: {options.rows:,} rows of {options.items} items, {seconds:.1f} s, exit {status}\n"
             )
     return 0
 

@@ -45,8 +45,8 @@ class Repetition:
 def find_renamed_weights(rows: Sequence[StoredRow]) -> Iterator[Repetition]:
     """Find rows whose weights are of a model of another name in an earlier row, one for each name.
 
-    A candidate's name alone may change. Rows that answered from a script or with an adapter besides the weights, and the kept states of one training, are
-    left out.
+    A candidate's name alone may change. Left out are rows that answered from a script or with an adapter besides the
+    weights, and the kept states of one training.
 
     Args:
         rows: the earlier ones first, without withdrawn ones: a model is renamed by withdrawing its rows.

@@ -75,6 +75,16 @@ def hold(asked, console, rank):
     threading.Event().wait()
 
 
+def hold_with_helper(asked, console, rank):
+    """Start a process that holds the pipe too, and stay."""
+    descriptor = os.open(asked, os.O_WRONLY)
+    subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, pass_fds=[descriptor]
+    )
+    os.write(descriptor, b"!")
+    threading.Event().wait()
+
+
 def hold_or_fail(asked, console, rank):
     """The first stays; the second fails once the first is there."""
     path, kind = asked
@@ -181,10 +191,10 @@ def test_when_one_process_fails_the_others_end_and_its_failure_is_told(pipe, kin
     os.close(reader)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_children_end_when_their_parent_is_killed(pipe, processes):
-    """Even SIGKILL, of which no parent can tell, leaves no process that holds a GPU."""
-    asked = f"stage.call_in_child('test_child_process:hold', {json.dumps(str(pipe))}, {processes})"
+@pytest.mark.parametrize(("work", "processes"), [("hold", 1), ("hold", 2), ("hold_with_helper", 1)])
+def test_children_end_when_their_parent_is_killed(pipe, work, processes):
+    """Even SIGKILL, of which no parent can tell, leaves no process that holds a GPU, nor one that they started."""
+    asked = f"stage.call_in_child('test_child_process:{work}', {json.dumps(str(pipe))}, {processes})"
     parent = subprocess.Popen(
         [sys.executable, "-c", f"from baseline_bench.core import child_process as stage; {asked}"]
     )
