@@ -43,7 +43,7 @@ class Repetition:
 
 
 def find_renamed_weights(rows: Sequence[StoredRow]) -> Iterator[Repetition]:
-    """Find rows whose weights are of a model of another name in an earlier row, one for each name.
+    """Find new rows whose weights are of a model of another name in an earlier row, one for each name.
 
     A candidate's name alone may change. Left out are rows that answered from a script or with an adapter besides the
     weights, and the kept states of one training.
@@ -62,7 +62,8 @@ def find_renamed_weights(rows: Sequence[StoredRow]) -> Iterator[Repetition]:
         key = weights, result.model.name
         if result.model.name == first.result.model.name or key in reported or _have_one_training(result, first.result):
             continue
-        if not result.model.unlike(first.result.model):  # another configuration is another model
+        # Another configuration is another model.
+        if not row.trusted and not result.model.unlike(first.result.model):
             reported.add(key)
             yield Repetition(row.file, first.file)
 
