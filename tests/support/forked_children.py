@@ -28,6 +28,10 @@ CONTEXT.set_forkserver_preload(
         "baseline_bench.models.fidelity",
         "bitsandbytes",
         "tiny_training",
+        "samples",
+        "baseline_bench.commands.score",
+        "baseline_bench.engines.scripted",
+        "baseline_bench.rendering.leaderboard",
     ]
 )
 
@@ -35,7 +39,10 @@ CONTEXT.set_forkserver_preload(
 class ForkedChild:
     """A child that is used like the Popen of `python -m baseline_bench.core.child_process FUNCTION FOLDER RANK`."""
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str], stdin: int, stdout: int) -> None:
+    def __init__(
+        self, command: Sequence[str], env: Mapping[str, str], stdin: int, stdout: int, start_new_session: bool
+    ) -> None:
+        assert start_new_session
         assert (command[1:3], stdin, stdout) == (["-m", "baseline_bench.core.child_process"], subprocess.PIPE, 2)
         reader, self.stdin = CONTEXT.Pipe(duplex=False)
         with reader, Connection(os.dup(2), readable=False) as stderr:
@@ -64,6 +71,7 @@ class ForkedChild:
 
 def _serve(words: Sequence[str], env: Mapping[str, str], cwd: str, stdin: Connection, stderr: Connection) -> None:
     """Become what the command would have started."""
+    os.setsid()
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)

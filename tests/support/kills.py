@@ -8,7 +8,6 @@ By hand, with more kills than the suite has time for:
 import argparse
 import hashlib
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -20,11 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["transformers", "samples", "baseline_bench.commands.score", "baseline_bench.engines.scripted",
-     "baseline_bench.rendering.leaderboard", "baseline_bench.models.tokenizer", "baseline_bench.tasks.word_problems"]
-)  # fmt: skip
+from forked_children import CONTEXT
+
 # What changes a folder; a process is killed just before it does one of these to a file there.
 _CHANGES = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate")
 ITEMS = 40
