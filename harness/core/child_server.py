@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NoReturn
 
 from baseline_bench.core import plugins
 from baseline_bench.core.child_process import RequestRefused, WorkerRequest, import_object
@@ -81,14 +81,17 @@ def _end_with_parent() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-if __name__ == "__main__":
-    parent: "Connection[Any, Any]" = Connection(int(sys.argv[1]))
+def run(parent: "Connection[Any, Any]", factory: str, arguments: Sequence[str]) -> NoReturn:
+    """Serve the parent's requests and end this process, with status 1 after an exception."""
     # A forked process that outlives this one must not keep the connection open.
     os.register_at_fork(after_in_child=parent.close)
     status = 1
     try:
-        serve(parent, sys.argv[2], sys.argv[3:])
+        serve(parent, factory, arguments)
         status = 0
+    except SystemExit as leaving:
+        status = leaving.code if isinstance(leaving.code, int) else 1
+        raise
     finally:
         if status:
             traceback.print_exc()
@@ -96,3 +99,7 @@ if __name__ == "__main__":
         sys.stderr.flush()
         # Libraries leave threads and process groups behind that can hang a normal exit.
         os._exit(status)
+
+
+if __name__ == "__main__":
+    run(Connection(int(sys.argv[1])), sys.argv[2], sys.argv[3:])

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from baseline_bench.core import child_process
+from baseline_bench.core import child_process, child_server
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # One list for every user: the server is one for the whole process and imports once.
@@ -37,20 +37,18 @@ CONTEXT.set_forkserver_preload(
 
 
 class ForkedChild:
-    """A child that is used like the Popen of `python -m baseline_bench.core.child_process FUNCTION FOLDER RANK`."""
+    """A child that is used like the Popen of `python -m baseline_bench.core.child_server CONNECTION FACTORY ...`."""
 
     def __init__(
-        self, command: Sequence[str], env: Mapping[str, str], stdin: int, stdout: int, start_new_session: bool
+        self, command: Sequence[str], env: Mapping[str, str], pass_fds: Sequence[int], **others: object
     ) -> None:
-        assert start_new_session
-        assert (command[1:3], stdin, stdout) == (["-m", "baseline_bench.core.child_process"], subprocess.PIPE, 2)
-        reader, self.stdin = CONTEXT.Pipe(duplex=False)
-        with reader, Connection(os.dup(2), readable=False) as stderr:
-            given = (command[3:], dict(env), str(Path.cwd()), reader, stderr)
+        assert command[1:4] == ["-m", "baseline_bench.core.child_server", str(pass_fds[0])]
+        assert others == {"stdin": subprocess.DEVNULL, "stdout": 2, "start_new_session": True}
+        with Connection(os.dup(pass_fds[0])) as parent, Connection(os.dup(2), readable=False) as stderr:
+            given = (command[4:], dict(env), str(Path.cwd()), parent, stderr)
             self._process = CONTEXT.Process(target=_serve, args=given)
             self._process.start()
         self.pid = self._process.pid
-        self.terminate, self.kill = self._process.terminate, self._process.kill
 
     @property
     def returncode(self) -> int | None:
@@ -69,22 +67,22 @@ class ForkedChild:
         return self.returncode
 
 
-def _serve(words: Sequence[str], env: Mapping[str, str], cwd: str, stdin: Connection, stderr: Connection) -> None:
+def _serve(words: Sequence[str], env: Mapping[str, str], cwd: str, parent: Connection, stderr: Connection) -> None:
     """Become what the command would have started."""
     os.setsid()
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
-    for source, target in ((stdin, 0), (stderr, 1), (stderr, 2)):
-        os.dup2(source.fileno(), target)
+    for target in (1, 2):
+        os.dup2(stderr.fileno(), target)
     warnings.simplefilter("ignore")
-    os._exit(child_process._serve_call(words[0], Path(words[1]), int(words[2])))
+    child_server.run(parent, words[0], words[1:])
 
 
 @contextmanager
 def forking():
     """Within it, the program forks its children."""
-    names = {"PIPE": subprocess.PIPE, "TimeoutExpired": subprocess.TimeoutExpired}
+    names = {"DEVNULL": subprocess.DEVNULL, "TimeoutExpired": subprocess.TimeoutExpired}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(child_process, "subprocess", SimpleNamespace(Popen=ForkedChild, **names))
         yield
