@@ -12,6 +12,8 @@ from baseline_bench.core.command_options import (
     engine_option,
     engine_settings_option,
     option,
+    template_arguments_option,
+    template_option,
 )
 from baseline_bench.core.contracts import Task
 from baseline_bench.core.display import Console, build_facts_table, replace_control_characters
@@ -23,6 +25,7 @@ from baseline_bench.core.types import Completion, Model, Problem, Split
 from baseline_bench.evaluation import evaluate, plan
 from baseline_bench.evaluation.multi_sample import SampleCollector
 from baseline_bench.models import diagnose, registry, weights
+from baseline_bench.models.template_choice import TemplateChoice
 from baseline_bench.models.tokens import AnswerLocator, ModelTokenizer, build_request, build_requests, find_open_thought
 from baseline_bench.results import candidate
 from baseline_bench.training import merging, resolve_candidate
@@ -42,6 +45,8 @@ class Options:
     task: str = option("--task", "whose prompts to look at", "NAME", "word-problems")
     answers: int = option("--answers", "answers to generate (default: %(default)s)", "N", 3)
     as_json: bool = option("--json", "print the findings alone, as JSON", default=False)
+    template: str | None = template_option()
+    template_arguments: list[str] = template_arguments_option()
     engine: str | None = engine_option()
     options: list[str] = engine_settings_option()
     mirror: Path | None = datasets_option()
@@ -108,7 +113,8 @@ def _check_model(
     from baseline_bench.models import tokenizer  # loads transformers
 
     try:
-        model_tokenizer = tokenizer.load_tokenizer(model)
+        choice = TemplateChoice.parse(options.template, options.template_arguments)
+        model_tokenizer = tokenizer.load_tokenizer(model, choice)
     except BenchError as error:
         return [build_finding("unusable", str(error))]
     if not options.as_json:

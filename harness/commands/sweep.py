@@ -64,6 +64,9 @@ class Options(ScoringOptions):
     task: str = ""
     name: str | None = None
     limit: int | None = None
+    max_tokens: int | None = None
+    template: str | None = None
+    template_arguments: list[str] = field(default_factory=list)
     run: Path | None = None
     again: bool = False
     as_json: bool = False

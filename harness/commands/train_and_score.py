@@ -1,7 +1,7 @@
 """`bench train-and-score`: train candidates, score them and their base, and report whether training helped."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -47,6 +47,8 @@ class Options(ScoringOptions):
         "--reuse-base", "compare with the base's newest comparable row, do not score it again", default=False
     )
     model: str = ""
+    template: str | None = None  # a training asks by the default template: score its run with another one
+    template_arguments: list[str] = field(default_factory=list)
     run: Path | None = None
     seed: int = 0
 

@@ -140,7 +140,10 @@ def find_task(entry: Entry, files: Sequence[str]) -> str | None:
     """Return the name of the entry's task, or the file among `files` with its label; None if there is neither."""
     labels = {plugins.load_task(file).LABEL: file for file in files}
     task = entry.result.task
-    return labels.get(task.label) or plugins.find_task_name(task.name, task.label)
+    label, limit = plugins.split_token_limit(task.label)
+    if label in labels:
+        return plugins.add_token_limit(labels[label], limit)
+    return plugins.find_task_name(task.name, task.label)
 
 
 def _verify_by_regeneration(

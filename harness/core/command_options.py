@@ -137,6 +137,19 @@ accepted_findings_option = partial(
     "CODE",
     list,
 )
+template_option = partial(
+    option,
+    "--template",
+    "another of the model's named chat templates, or a .jinja file (default: its template named default)",
+    "NAME",
+)
+template_arguments_option = partial(
+    option,
+    "--template-arg",
+    "a variable of the chat template, such as enable_thinking=false; may be repeated",
+    "KEY=VALUE",
+    list,
+)
 own_tasks_option = partial(option, "--task", "a task of your own; may be repeated", "FILE", list)
 recipe_base_option = partial(option, "--base", "another base than the recipe's", "MODEL")
 recipe_keys_option = partial(option, "--set", "another value for a recipe's key; may be repeated", "KEY=VALUE", list)

@@ -41,6 +41,7 @@ CODES: Mapping[str, tuple[Severity, str]] = {
     "answers-special-tokens": ("warn", "special tokens inside an answer"),
     "answers-empty": ("warn", "every answer is empty; in doctor, one of the few that it asks for"),
     SCRIPTED_CODE: ("warn", "the answers are from a script, and not from the model that the row names"),
+    "answers-cut": ("warn", "more than 10 % of the answers were cut at the limit of tokens"),
     "answers-constant": ("warn", "every answer is the same, or one repeated token"),
 }
 

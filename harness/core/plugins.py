@@ -8,6 +8,7 @@ import dataclasses
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 import typing
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,8 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
 LIBRARY_ADAPTERS = {"lm-eval": "baseline_bench.tasks._lm_eval"}
 # The module that adapts a trainer that is another program.
 EXTERNAL_TRAINER_ADAPTER = "baseline_bench.trainers._foreign"
+# Follows the name of a task with another limit of generated tokens, and precedes the version in its label.
+_TOKEN_LIMIT = re.compile(r"\+max-tokens=(?P<limit>-?[0-9]{1,9})(?=@[^@]*$|$)")
 # Import names of earlier versions.
 OLD_NAMES = ("harness", "tasks", "trainers")
 EXTRAS = {
@@ -62,8 +65,54 @@ def list_names(kind: PluginKind) -> tuple[str, ...]:
     return tuple(sorted({*_find_files(kind), *_find_entry_points(kind)}))
 
 
+class _TaskWithLimit:
+    """A task with another limit of tokens, and therefore another label."""
+
+    def __init__(self, task: Task, limit: int) -> None:
+        self._task = task
+        self.LABEL = add_token_limit(task.LABEL, limit)
+        self.SAMPLING = dataclasses.replace(task.SAMPLING, max_tokens=limit)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+
+def limit_tokens(task: Task, limit: int | None) -> Task:
+    """Return the task with another limit of generated tokens, under a label of its own; None returns the task.
+
+    Raises:
+        BenchError: the task generates nothing, or has this very limit, which its own label means.
+    """
+    if limit is None:
+        return task
+    if limit < 1 or task.SAMPLING.max_tokens in (0, limit):
+        own = "generates nothing" if task.SAMPLING.max_tokens == 0 else f"has a limit of {task.SAMPLING.max_tokens}"
+        raise BenchError(f"--max-tokens {limit}: {task.LABEL} {own}", "leave it out, or give another number from 1")
+    return typing.cast(Task, _TaskWithLimit(task, limit))
+
+
+def add_token_limit(name: str, limit: int | None) -> str:
+    """Return a task's name or label with a limit of its own: `gsm8k-1shot+max-tokens=1024@v1`."""
+    if limit is None:
+        return name
+    stem, at, version = name.rpartition("@") if "@" in name else (name, "", "")
+    return f"{stem}+max-tokens={limit}{at}{version}"
+
+
+def split_token_limit(name: str) -> tuple[str, int | None]:
+    """Split what `add_token_limit` made; None for a name or label without a limit of its own."""
+    match = _TOKEN_LIMIT.search(name)
+    return (name, None) if match is None else (name[: match.start()] + name[match.end() :], int(match["limit"]))
+
+
 def load_task(name: str) -> Task:
-    """Load the task of that name, of that file (`./my_task.py`), or of another library (`lm-eval:gsm8k`)."""
+    """Load the task of that name, of that file (`./my_task.py`), or of another library (`lm-eval:gsm8k`).
+
+    A name may end with a limit of its own: see `add_token_limit`.
+    """
+    name, limit = split_token_limit(name)
+    if limit is not None:
+        return limit_tokens(load_task(name), limit)
     library, colon, task_name = name.partition(":")
     if colon and library in LIBRARY_ADAPTERS:
         library_task: Task = _import_adapter(LIBRARY_ADAPTERS[library], f"the task '{name}'").task(task_name)
@@ -79,6 +128,10 @@ def find_task_name(board: str, label: str) -> str | None:
         board: the task's name in the entry, in a board's characters ("lm-eval-gsm8k").
         label: the task's label in the entry ("lm-eval/gsm8k@3.0").
     """
+    label, limit = split_token_limit(label)
+    if limit is not None:
+        name = find_task_name(board.removesuffix(f"-max-tokens-{limit}"), label)
+        return None if name is None else add_token_limit(name, limit)
     library, slash, versioned = label.partition("/")
     if slash and library in LIBRARY_ADAPTERS:
         return f"{library}:{versioned.rpartition('@')[0]}"

@@ -151,6 +151,7 @@ class ServerGenerator:
             "add_special_tokens": False,
         }
         answer = _send_request(self._client, "POST", "completions", self._options.tries, body)
+        _require_prompt_as_sent(answer, request)
         return self._completion(answer, request, sampling, stop_ids)
 
     def _completion(self, answer: Any, request: Request, sampling: Sampling, stop_ids: tuple[int, ...]) -> Completion:
@@ -166,6 +167,24 @@ class ServerGenerator:
             cuts = [position for position in (text.find(mark) for mark in sampling.stop) if position >= 0]
             return Completion(text[: min(cuts)] if cuts else text, None, finish)
         return Completion(decode_completion(self._tokenizer, ids, stop_ids, sampling.stop), tuple(ids), finish)
+
+
+def _require_prompt_as_sent(answer: Any, request: Request) -> None:
+    """Refuse a server that adds tokens to the prompt, such as a second BOS; many report how many they read.
+
+    Fewer may be reported, where the server had read the rest before.
+
+    Raises:
+        BenchError: it read more tokens than the prompt has.
+    """
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    if type(count) is int and count > len(request.token_ids):
+        raise BenchError(
+            f"the server read {count:,} tokens for {request.id}, whose prompt has {len(request.token_ids):,}: it adds "
+            "some, such as a second BOS",
+            "let it add none, or take a server that is sent token ids (without -o send=text)",
+        )
 
 
 @dataclass(frozen=True, slots=True)

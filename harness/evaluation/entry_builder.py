@@ -15,6 +15,7 @@ from baseline_bench.evaluation import provenance, runs
 from baseline_bench.evaluation.evaluate import PreparedTask, count_judgements
 from baseline_bench.evaluation.plan import EvaluationPlan
 from baseline_bench.models.tokens import digest_prompts
+from baseline_bench.results.answers import count_unfinished_thoughts
 from baseline_bench.results.bits import Bits
 from baseline_bench.results.completions import (
     CommittedCompletion,
@@ -91,14 +92,17 @@ def _build_checks(
     measured = solutions is not None or all(line.likelihoods for line in committed)
     logits_checked = measured or getattr(plugins.load_engine(plan.engine), "LOGITS", False)
     return CheckResults(
-        tuple(sorted(codes["warn"])), tuple(sorted(codes["refuse"])), "finite" if logits_checked else "unchecked"
+        tuple(sorted(codes["warn"])),
+        tuple(sorted(codes["refuse"])),
+        "finite" if logits_checked else "unchecked",
+        count_unfinished_thoughts(committed),
     )
 
 
 def _build_task_record(plan: EvaluationPlan) -> TaskRecord:
     prepared = plan.exam
     return TaskRecord(
-        name=board_name(plan.options.task),
+        name=board_name(plan.options.task_name),
         label=prepared.task.LABEL,
         protocol_sha256=prepared.protocol_sha256,
         items_sha256=prepared.items_sha256,
@@ -126,6 +130,8 @@ def _build_model_record(plan: EvaluationPlan, *, served: bool) -> ModelRecord:
         bos=plan.speech.manner.bos,
         stop_ids=plan.speech.manner.stop_ids,
         identity=None if served else plan.identity,
+        template_name=plan.speech.manner.template_name,
+        template_arguments=plan.speech.manner.template_arguments,
     )
 
 
@@ -190,6 +196,8 @@ def build_timings(
 
 def board_name(task: str) -> str:
     """Return the name of a task's board: the task's name, or its file's, in characters that suit a file name."""
+    task, limit = plugins.split_token_limit(task)
     library, colon, file = task.rpartition(":")
     name = f"{library}{colon}{Path(file).stem}" if file.endswith((".py", ".yaml", ".yml")) else task
+    name = plugins.add_token_limit(name, limit)
     return re.sub(r"[^a-z0-9_-]+", "-", name.lower().replace("_", "-")).strip("-_") or "task"

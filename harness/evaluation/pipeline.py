@@ -200,7 +200,7 @@ def _evaluate_plan(
             path = add_to_board(
                 entry, committed, folder, plan.options.leaderboards, render, _read_training_losses(plan)
             )
-            return EvaluationResult(entry, path, folder, (*plan.findings, *answers.find_degenerate_answers(committed)))
+            return EvaluationResult(entry, path, folder, (*plan.findings, *answers.find_answer_faults(committed)))
         runs.write_problems(folder, plan.exam.problems)
         tokens, answered = 0, len(run.finished) == len(plan.exam.problems)
         if not answered or _needs_solutions(plan, folder):
@@ -273,7 +273,7 @@ def _store_result(
     committed = entry_builder.commit_completions(prepared.problems, run.finished, plan)
     resolved = runs.read_json(run.folder / "engine.json")
     phases["grade"] = perf_counter() - start_time
-    noticed = answers.find_degenerate_answers(committed)
+    noticed = answers.find_answer_faults(committed)
     for finding in noticed:
         console.warn(f"{plan.model.name}: [{finding.code}] {finding.message}")
     plan = replace(plan, findings=(*plan.findings, *noticed))

@@ -20,6 +20,8 @@ from baseline_bench.core.command_options import (
     engine_settings_option,
     leaderboards_option,
     option,
+    template_arguments_option,
+    template_option,
 )
 from baseline_bench.core.contracts import Task
 from baseline_bench.core.display import Console
@@ -31,6 +33,7 @@ from baseline_bench.engines.multi_gpu import gpus
 from baseline_bench.evaluation import evaluate, runs
 from baseline_bench.evaluation.evaluate import PreparedTask
 from baseline_bench.models import diagnose, registry
+from baseline_bench.models.template_choice import TemplateChoice, format_arguments
 from baseline_bench.models.tokens import ModelTokenizer, digest_prompts
 from baseline_bench.results import entries
 from baseline_bench.results.candidate import TrainingRecord
@@ -57,6 +60,11 @@ class ScoringOptions:
     )
     limit: int | None = option("--limit", "score a seeded random subset of N items", "N")
     seed: int = option("--seed", "which subset (default: %(default)s)", "S", 0)
+    max_tokens: int | None = option(
+        "--max-tokens", "another limit of an answer than the task's: another protocol, with a board of its own", "N"
+    )
+    template: str | None = template_option()
+    template_arguments: list[str] = template_arguments_option()
     run: Path | None = option("--run", "the folder of this very run", "DIR")
     leaderboards: Path = leaderboards_option()
     runs: Path = option("--runs", "the folder of runs (default: %(default)s)", "DIR", Path("runs"))
@@ -69,6 +77,11 @@ class ScoringOptions:
     cache: Path = cache_option()
     words: str = ""
     commit: str | None = None
+
+    @property
+    def task_name(self) -> str:
+        """The name by which `plugins.load_task` finds the task with its limit."""
+        return plugins.add_token_limit(self.task, self.max_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +165,8 @@ def plan_model(
     task_plan = task_plan or plan_task(options)
     console.say(f"engine {task_plan.engine}: {task_plan.why}")
     model = replace(model, name=options.name or model.name)
-    model_tokenizer = tokenizer.load_tokenizer(model)
+    choice = TemplateChoice.parse(options.template, options.template_arguments)
+    model_tokenizer = tokenizer.load_tokenizer(model, choice)
     description = identity.describe_model(model, model_tokenizer)
     _require_unused_name(model, description.identity, options.leaderboards)
     noticed = [*adapter_findings, *_check_unmerged_adapter(task_plan, model)]
@@ -171,11 +185,13 @@ def _collect_run_settings(
     options: ScoringOptions, task_plan: TaskPlan, model: Model, model_tokenizer: ModelTokenizer, prepared: PreparedTask
 ) -> dict[str, Value]:
     """Collect what a resumed run must have in common with its first process, besides the model's identity."""
+    prompt_format = model_tokenizer.manner
+    arguments = format_arguments(prompt_format.template_arguments)
     return {
-        "task": options.task,
+        "task": options.task_name,
         "protocol": prepared.protocol_sha256,
         "prompts": digest_prompts(prepared.requests),
-        "stop ids": " ".join(map(str, model_tokenizer.manner.stop_ids)),
+        "stop ids": " ".join(map(str, prompt_format.stop_ids)),
         "limit": prepared.limit,
         "seed": prepared.seed,
         "model": model.name,
@@ -183,7 +199,9 @@ def _collect_run_settings(
         "engine": task_plan.engine,
         **{f"option {key}": value for key, value in record_options(task_plan.options).items()},
         # A run from a version that graded answers with their thoughts must not resume.
-        **({} if model_tokenizer.manner.thought is None else {"thought": model_tokenizer.manner.thought}),
+        **({} if prompt_format.thought is None else {"thought": prompt_format.thought}),
+        **({} if prompt_format.template_name is None else {"template": prompt_format.template_name}),
+        **({"template arguments": " ".join(arguments)} if arguments else {}),
     }
 
 
@@ -218,7 +236,7 @@ def write_refusals_as_json(options: ScoringOptions, console: Console) -> Iterato
 def plan_task(options: ScoringOptions) -> TaskPlan:
     """Check what does not depend on a model: task, items, engine and its options."""
     findings.require_known_codes(options.accept)
-    task = plugins.load_task(options.task)
+    task = plugins.load_task(options.task_name)
     engine, reason = (options.engine, "as asked") if options.engine else choose_default_engine()
     module = plugins.load_engine(engine)
     engine_options = parse_options(module.Options, options.options, f"engine {engine}")
@@ -248,7 +266,7 @@ def choose_run_folder(plan: EvaluationPlan) -> Path:
     if options.run is not None:
         return options.run
     part = "" if plan.exam.limit is None else f"-{plan.exam.limit}-seed{plan.exam.seed}"
-    names = (Path(options.task).stem, plan.model.name, plan.engine)
+    names = (Path(options.task_name).stem, plan.model.name, plan.engine)
     stem = "-".join(map(entries.slugify, names)) + part
     number = 1
     folder: Path = options.runs / stem

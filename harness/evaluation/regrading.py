@@ -144,8 +144,9 @@ class Regrader:
 
     def _task(self, entry: Entry) -> Task:
         name, label = entry.result.task.name, entry.result.task.label
-        if label in self._own:
-            return self._own[label]
+        base_label, limit = plugins.split_token_limit(label)
+        if base_label in self._own:
+            return plugins.limit_tokens(self._own[base_label], limit)
         if (name, label) not in self._tasks:
             self._tasks[name, label] = self._load_task(name, label)
         return self._tasks[name, label]

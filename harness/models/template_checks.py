@@ -96,7 +96,7 @@ def _check_end_of_turn(model_tokenizer: ModelTokenizer) -> Iterator[Finding]:
 def _check_processor_template(model_tokenizer: ModelTokenizer, model: Model) -> Iterator[Finding]:
     """Check chat_template.json, which transformers reads only for images and audio, against the template in use."""
     path = model.folder / _PROCESSOR_TEMPLATE
-    if not path.is_file():
+    if not path.is_file() or model_tokenizer.manner.template_name is not None:  # the user chose one
         return
     try:
         value = json.loads(path.read_bytes())

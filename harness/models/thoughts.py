@@ -58,6 +58,17 @@ def find_open_family(text: str) -> str | None:
     return _scan_delimiters(_find_delimiters(text))[1]
 
 
+def has_delimiter(text: str) -> bool:
+    """Return whether a delimiter is anywhere in a text."""
+    return _DELIMITER.search(text) is not None
+
+
+def begins_with_thought(text: str) -> bool:
+    """Return whether a text begins, after blanks, with an opening delimiter."""
+    mark = next(_find_delimiters(text), None)
+    return mark is not None and mark.opens and not text[: mark.start].strip()
+
+
 def cut_before_thought(text: str) -> str:
     """Return the text up to the first thought that it opens."""
     return next((text[: mark.start] for mark in _find_delimiters(text) if mark.opens), text)
@@ -66,8 +77,8 @@ def cut_before_thought(text: str) -> str:
 def find_answer_start(pieces: Sequence[TextPiece], family: str | None) -> int:
     """Return where the answer starts after the last thought, as an index into the text without special tokens.
 
-    Delimiters in ordinary text count only for a family that the prompt or a special token has introduced; the task's
-    reader handles anything else that looks like a delimiter.
+    Delimiters in ordinary text count only for a family that the prompt, a special token or the text's very beginning
+    has introduced; the task's reader handles anything else that looks like a delimiter.
 
     Args:
         pieces: everything that the model wrote, in order.
@@ -78,8 +89,10 @@ def find_answer_start(pieces: Sequence[TextPiece], family: str | None) -> int:
     """
     offsets = _piece_offsets(pieces)
     special = {offset for offset, piece in zip(offsets, pieces, strict=False) if piece.special}
-    marks = list(_find_delimiters("".join(piece.text for piece in pieces)))
+    text = "".join(piece.text for piece in pieces)
+    marks = list(_find_delimiters(text))
     families = {family, *(mark.family for mark in marks if mark.start in special)}
+    families |= {mark.family for mark in marks[:1] if begins_with_thought(text)}
     start, open_family = _scan_delimiters((mark for mark in marks if mark.family in families), family)
     if open_family is not None:
         start = offsets[-1]

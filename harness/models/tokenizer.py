@@ -7,7 +7,8 @@ from typing import Any
 import transformers
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Message, Model
-from baseline_bench.models.tokens import ModelTokenizer, detect_prompt_format, render_prompt
+from baseline_bench.models.template_choice import TemplateChoice
+from baseline_bench.models.tokens import ModelTokenizer, detect_prompt_format, record_template_choice, render_prompt
 from transformers import AutoTokenizer
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json")
@@ -27,19 +28,24 @@ _FILE_PATTERNS = (
 _CACHE: dict[str, ModelTokenizer] = {}
 
 
-def load_tokenizer(model: Model) -> ModelTokenizer:
+def load_tokenizer(model: Model, choice: TemplateChoice | None = None) -> ModelTokenizer:
     """Read tokenizer and configuration from the model's folder, without its weights.
 
     Folders whose tokenizer files are identical, such as a base and a model trained from it, share one.
+
+    Args:
+        model: a whole checkpoint.
+        choice: the chat template and its arguments; None is the model's default.
 
     Raises:
         BenchError: the folder holds no tokenizer that transformers can load without trusting code, or a template that
             cannot render a conversation.
     """
-    digest = _digest_files(model)
-    if digest not in _CACHE:
-        _CACHE[digest] = _read_tokenizer(model)
-    return _CACHE[digest]
+    choice = choice or TemplateChoice()
+    key = f"{_digest_files(model)} {choice}"
+    if key not in _CACHE:
+        _CACHE[key] = _read_tokenizer(model, choice)
+    return _CACHE[key]
 
 
 def _digest_files(model: Model) -> str:
@@ -50,7 +56,7 @@ def _digest_files(model: Model) -> str:
     return digest.hexdigest()
 
 
-def _read_tokenizer(model: Model) -> ModelTokenizer:
+def _read_tokenizer(model: Model, choice: TemplateChoice) -> ModelTokenizer:
     transformers.utils.logging.set_verbosity_error()
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True, trust_remote_code=False)
@@ -58,7 +64,8 @@ def _read_tokenizer(model: Model) -> ModelTokenizer:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         way_out = "copy tokenizer.json and tokenizer_config.json of the base model into it"
         raise BenchError(f"no usable tokenizer in {model.folder}: {reason}", way_out) from error
-    tokenizer.chat_template = _choose_template(model, tokenizer.chat_template)
+    tokenizer.chat_template = choice.choose(tokenizer.chat_template, model.folder)
+    choice.bind(tokenizer)
     config = _read_json(model, "config.json")
     inner = config.get("text_config")
     text = inner if isinstance(inner, dict) else config
@@ -70,6 +77,7 @@ def _read_tokenizer(model: Model) -> ModelTokenizer:
         prompt_format = detect_prompt_format(
             tokenizer, model.bos, [i for value in eos for i in _list_ids(value)], str(text.get("model_type", ""))
         )
+        prompt_format = record_template_choice(prompt_format, choice)
         render_prompt(tokenizer, (Message("user", "a"), Message("assistant", "b"), Message("user", "c")))
     except BenchError:
         raise
@@ -81,24 +89,6 @@ def _read_tokenizer(model: Model) -> ModelTokenizer:
         if (model.folder / name).is_file():
             digest.update(name.encode() + b"\0" + (model.folder / name).read_bytes())
     return ModelTokenizer(tokenizer, prompt_format, text.get("max_position_embeddings"), digest.hexdigest())
-
-
-def _choose_template(model: Model, template: object) -> str | None:
-    """Return the chat template to use; of several named ones the one called "default", as transformers does.
-
-    Raises:
-        BenchError: none of them has that name.
-    """
-    if template is None or isinstance(template, str):
-        return template
-    if not isinstance(template, dict) or not all(isinstance(text, str) for text in template.values()):
-        raise BenchError(f"the chat template in {model.folder} is not a text", "restore it from its model")
-    if "default" not in template:
-        raise BenchError(
-            f"the chat templates in {model.folder} are named {', '.join(sorted(template))}, and none is named default",
-            "save the one to ask with as chat_template.jinja",
-        )
-    return str(template["default"])
 
 
 def _read_json(model: Model, name: str) -> dict[str, Any]:

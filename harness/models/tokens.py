@@ -7,15 +7,17 @@ difference. Engines and trainers therefore receive ids from here and never text.
 import hashlib
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Literal, Protocol
 
+from baseline_bench.core import records
 from baseline_bench.core.contracts import Task
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import BosRule, Completion, Message, Problem, Request
+from baseline_bench.core.types import BosRule, Completion, Message, Problem, Request, Value
 from baseline_bench.models import thoughts
+from baseline_bench.models.template_choice import TemplateChoice
 
 PromptStyle = Literal["template", "text"]
 
@@ -60,9 +62,11 @@ class PromptFormat:
         bos_id: the id of BOS where the rule is "separate", else None.
         stop_ids: every id that ends an answer, ascending.
         end_id: the stop id that ends a training answer: the template's end of turn, else eos.
-        template_sha256: of the template's text; None in the text style.
+        template_sha256: of the template's text, with its arguments if there are any; None in the text style.
         thought: the family, as `thoughts` names it, of the thought that the template opens at the start of the
             answer; None if it opens none.
+        template_name: of a template that the user chose; None is the model's default.
+        template_arguments: the values that the user set for variables of the template; None without any.
     """
 
     style: PromptStyle
@@ -72,6 +76,8 @@ class PromptFormat:
     end_id: int
     template_sha256: str | None
     thought: str | None = None
+    template_name: str | None = None
+    template_arguments: Mapping[str, Value] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +134,15 @@ def detect_prompt_format(
         template_sha256=hashlib.sha256(template.encode()).hexdigest() if template else None,
         thought=_find_template_thought(tokenizer) if style == "template" else None,
     )
+
+
+def record_template_choice(prompt_format: PromptFormat, choice: TemplateChoice) -> PromptFormat:
+    """Return the format with the user's choice of a template; equal texts with other arguments have other digests."""
+    arguments = dict(choice.arguments) or None
+    sha256 = prompt_format.template_sha256
+    if arguments is not None:
+        sha256 = records.digest([sha256, arguments])
+    return replace(prompt_format, template_sha256=sha256, template_name=choice.name, template_arguments=arguments)
 
 
 def render_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
@@ -322,15 +337,25 @@ class AnswerLocator:
     def started(self, completion: Completion, thought: str | None) -> Completion:
         """Return the completion with `answer_start` set, in each of its draws too.
 
-        Reads the text alone if the token ids are not the tokenizer's own, as in a rehearsal.
+        Reads the text alone if the token ids are not the tokenizer's own, as in a rehearsal, or a server reports none.
 
         Args:
             completion: as an engine yields it.
             thought: the thought that its prompt opened, by `find_open_thought`.
+
+        Raises:
+            BenchError: the text may have lost the special tokens around a thought, and no ids show them.
         """
         more = tuple(self.started(draw, thought) for draw in completion.more)
         ids = completion.token_ids or ()
-        if thought is None and self._delimiters.isdisjoint(ids):
+        shown = thoughts.begins_with_thought(completion.text)
+        if completion.token_ids is None and self._delimiters and not thoughts.has_delimiter(completion.text):
+            raise BenchError(
+                "the server reports no token ids, and this model's thoughts begin and end with special tokens, which "
+                "a text leaves out: a thought could be graded",
+                "take a server that returns token ids, as vLLM's does, or --engine vllm or transformers",
+            )
+        if thought is None and not shown and self._delimiters.isdisjoint(ids):
             return replace(completion, more=more)
         text = decode_completion(self._tokenizer, ids, self._how.stop_ids, self._stop)
         pieces = self._pieces(ids) if ids and text == completion.text else [thoughts.TextPiece(completion.text)]
@@ -359,6 +384,17 @@ def collect_special_ids(tokenizer: Tokenizer) -> frozenset[int]:
     """Return the ids of the tokens that decoded answers leave out."""
     added = (i for i, token in tokenizer.added_tokens_decoder.items() if token.special)
     return frozenset((*tokenizer.all_special_ids, *added))
+
+
+def find_special_token(tokenizer: Tokenizer, text: str) -> str | None:
+    """Return the first special token that a text of a user or an author spells; None without one.
+
+    Delimiters of thoughts are left out: solutions that think write them.
+    """
+    special = collect_special_ids(tokenizer)
+    found = (i for i in tokenizer.encode(text, add_special_tokens=False) if i in special)
+    tokens = (tokenizer.decode([i], skip_special_tokens=False) for i in found)
+    return next((token for token in tokens if token in text and not thoughts.is_delimiter(token)), None)
 
 
 def digest_prompts(requests: Sequence[Request]) -> str:

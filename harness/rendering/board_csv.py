@@ -25,6 +25,7 @@ def render_csv(judged: ComparedBoard, files: Collection[str] | None = None) -> s
         files: of the entries to include; None includes all.
     """
     retraction_by_file = {record.entry: record for record in judged.board.said.retractions}
+    thoughts = any(row.result.unfinished_thoughts is not None for row in judged.board.rows)
     records = [
         (
             *_score_cells(row),
@@ -33,6 +34,7 @@ def render_csv(judged: ComparedBoard, files: Collection[str] | None = None) -> s
             ("verified_level", judged.board.said.level(row.file)),
             *_training_cells(row.result),
             ("findings", "; ".join(row.marks)),
+            *([("unfinished_thoughts", row.result.unfinished_thoughts)] if thoughts else []),
         )
         for row in sort_rows(judged.board.rows)
         if files is None or row.file in files

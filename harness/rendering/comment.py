@@ -12,7 +12,7 @@ from baseline_bench.analysis.statistics import format_points, wilson_interval
 from baseline_bench.core.markup import code_span, make_visible, table_cell
 from baseline_bench.rendering import aggregates
 from baseline_bench.rendering.comparison_text import describe_comparison
-from baseline_bench.rendering.formatting import format_warnings, name_measure
+from baseline_bench.rendering.formatting import format_shares, format_warnings, name_measure
 from baseline_bench.rendering.pr_model import (
     ItemExample,
     ProposedComparison,
@@ -216,7 +216,7 @@ def _row_cells(report: PullRequestReport, row: ProposedRow) -> Iterator[str]:
     whole = ", ".join(f"{name} {value}" for name, value in aggregates.format_aggregates(row.row.entry.result))
     yield table_cell(whole) if whole else f"{100 * counts.correct / counts.total:.2f}"
     yield _NO_VALUE if whole else f"{100 * interval.low:.1f}–{100 * interval.high:.1f}"
-    yield from (f"{100 * count / counts.total:.1f}" for count in (counts.strict, counts.unread, counts.cut))
+    yield from format_shares(row.row.entry.result)
     for role in ("base", "incumbent"):
         contest = next((contest for contest in row.contests if contest.role == role), None)
         yield _NO_VALUE if contest is None else f"{contest.verdict}, {format_points(contest.found.pairs.difference)}"

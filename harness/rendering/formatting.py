@@ -81,6 +81,14 @@ def format_interval(interval: Interval) -> str:
     return f"{100 * interval.low:.1f}–{100 * interval.high:.1f}"
 
 
+def format_shares(result: Result) -> Iterator[str]:
+    """Yield the shares of strict, unread and cut answers in percent; with the last, that of unfinished thoughts."""
+    counts, unfinished = result.counts, result.unfinished_thoughts
+    yield from (format_percent(count, counts.total, 1) for count in (counts.strict, counts.unread))
+    thoughts = "" if unfinished is None else f", {format_percent(unfinished, counts.total, 1)} in a thought"
+    yield format_percent(counts.cut, counts.total, 1) + thoughts
+
+
 def quote_sentence(text: str) -> str:
     """Quote a whole sentence from outside for a table cell, in code spans that its text cannot end."""
     return " ".join(table_cell(part) for part in wrap(make_visible(text), 90)) or UNKNOWN_MARK
@@ -110,7 +118,7 @@ def _name_measure_column(columns: Sequence[tuple[str, str]], rows: Sequence[Row]
 def _full_row_cells(judged: ComparedBoard, row: Row) -> Iterator[str]:
     yield table_cell(row.result.candidate)
     yield from _score_cells(row.result)
-    yield from _share_cells(row.result)
+    yield from format_shares(row.result)
     against = judged.against.get(row.file)
     yield _format_difference(against) if against is not None else "" if is_untrained(row.entry) else UNKNOWN_MARK
     yield from _setup_cells(row.result)
@@ -123,7 +131,7 @@ def _partial_row_cells(judged: ComparedBoard, row: Row) -> Iterator[str]:
     yield table_cell(row.result.candidate)
     yield f"{row.result.counts.total:,}"
     yield from _score_cells(row.result)
-    yield from _share_cells(row.result)
+    yield from format_shares(row.result)
     yield from _setup_cells(row.result)
     yield _link_entry(judged, row)
 
@@ -142,11 +150,6 @@ def _score_cells(result: Result) -> Iterator[str]:
     counts = result.counts
     yield format_percent(counts.correct, counts.total, 2)
     yield format_interval(wilson_interval(counts.correct, counts.total))
-
-
-def _share_cells(result: Result) -> Iterator[str]:
-    counts = result.counts
-    yield from (format_percent(count, counts.total, 1) for count in (counts.strict, counts.unread, counts.cut))
 
 
 def _format_difference(against: BaseComparison) -> str:

@@ -1,11 +1,13 @@
-"""Find degenerate answers of a run: all empty, or the same for every question."""
+"""Find what is wrong with a run's answers as a whole: empty, the same for every question, or often cut."""
 
 from collections.abc import Sequence
 
 from baseline_bench.core.findings import Finding, build_finding
 from baseline_bench.results.completions import CommittedCompletion
 
-FINDING_CODES = ("answers-empty", "answers-constant")
+FINDING_CODES = ("answers-empty", "answers-constant", "answers-cut")
+# The share of cut answers above which a score says as much about the limit as about the model.
+MAX_CUT_SHARE = 0.1
 # Fewer answers may be equal by chance, as may fewer short ones: a letter of a choice, "yes", a small number.
 MIN_ANSWERS, MIN_SHORT_ANSWERS = 4, 16
 _MAX_SHORT_LENGTH = 16
@@ -13,12 +15,30 @@ _MAX_SHORT_LENGTH = 16
 _MIN_REPEATS = 8
 
 
-def find_degenerate_answers(completions: Sequence[CommittedCompletion]) -> tuple[Finding, ...]:
-    """Find patterns shared by all answers of a run that no working model produces.
+def find_answer_faults(completions: Sequence[CommittedCompletion]) -> tuple[Finding, ...]:
+    """Find patterns of a run's answers that no working model produces, and too many cut answers.
 
     Args:
         completions: of every item of the run; items whose text was measured, not generated, are ignored.
     """
+    cut = sum(line.finish == "length" for line in completions)
+    if cut <= MAX_CUT_SHARE * len(completions):
+        return _find_degenerate_answers(completions)
+    message = (
+        f"{cut} of {len(completions)} answers were cut at the limit of tokens: read them with `bench show --cut`; "
+        "--max-tokens N sets another limit, on a board of its own"
+    )
+    return (*_find_degenerate_answers(completions), build_finding("answers-cut", message))
+
+
+def count_unfinished_thoughts(completions: Sequence[CommittedCompletion]) -> int | None:
+    """Count the items of which an answer ended inside its thought; None if no answer of the run has a thought."""
+    thoughts = [line for line in completions if line.answer_starts is not None]
+    unfinished = (any(0 < start == len(text) for start, text in line.draws) for line in thoughts)
+    return sum(unfinished) if thoughts else None
+
+
+def _find_degenerate_answers(completions: Sequence[CommittedCompletion]) -> tuple[Finding, ...]:
     texts = [line.text.strip() for line in completions if not line.likelihoods]
     if texts and not any(texts):
         return (

@@ -74,13 +74,14 @@ def check_completions(entry: Entry, completions: Sequence[CommittedCompletion], 
         problems.append("selection.ids_sha256 is not the digest of the completions' ids")
     if len({completion.id for completion in completions}) != len(completions):
         problems.append("an item has two completions")
-    draws = result.sampling.draws or 1
+    draws, checks = result.sampling.draws or 1, result.checks
     problems += item_metrics.check_item_metrics(entry, completions)
     if any(len(completion.more or ()) + 1 != draws for completion in completions):
         problems.append(f"an item has not the number of draws that its sampling asks for, {draws}")
     elif not all(map(_answer_starts_fit, completions)):
         problems.append("an answer does not start inside its text")
-    checks = result.checks
+    elif checks is not None and checks.unfinished_thoughts != answers.count_unfinished_thoughts(completions):
+        problems.append("unfinished_thoughts does not follow from the completions")
     if checks is not None and not _findings_match(checks.findings, completions):
         problems.append("findings do not follow from the completions")
     if bits_to_hex([completion.finish == "length" for completion in completions]) != result.bits.cut:
@@ -89,8 +90,8 @@ def check_completions(entry: Entry, completions: Sequence[CommittedCompletion], 
 
 
 def _findings_match(codes: Sequence[str], completions: Sequence[CommittedCompletion]) -> bool:
-    """Tell whether an entry's findings on empty and constant answers follow from its completions."""
-    expected_codes = {finding.code for finding in answers.find_degenerate_answers(completions)}
+    """Tell whether an entry's findings on empty, constant and cut answers follow from its completions."""
+    expected_codes = {finding.code for finding in answers.find_answer_faults(completions)}
     return expected_codes == set(codes).intersection(answers.FINDING_CODES)
 
 

@@ -56,6 +56,12 @@ class CommittedCompletion:
     metrics: Mapping[str, float] | None = field(default=None, metadata=OMIT_WHEN_NONE)
 
     @property
+    def draws(self) -> tuple[tuple[int, str], ...]:
+        """For each draw the index where its answer begins, and its text."""
+        texts = (self.text, *(self.more or ()))
+        return tuple(zip(self.answer_starts or (0,) * len(texts), texts, strict=True))
+
+    @property
     def shown(self) -> str:
         """The text, with a note on where its answer starts and on further draws, which are judged with it."""
         start = self.answer_starts[0] if self.answer_starts else 0
@@ -87,11 +93,7 @@ def build_committed_completion(
 
 def restore_completion(line: CommittedCompletion) -> Completion:
     """Restore the completion as far as judging needs it: a line has no token ids and one finish for all draws."""
-    texts = (line.text, *(line.more or ()))
-    starts = line.answer_starts or (0,) * len(texts)
-    first, *more = (
-        Completion(text, None, line.finish, answer_start=start) for text, start in zip(texts, starts, strict=True)
-    )
+    first, *more = (Completion(text, None, line.finish, answer_start=start) for start, text in line.draws)
     return replace(first, more=tuple(more), likelihoods=line.likelihoods or ())
 
 

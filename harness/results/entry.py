@@ -61,7 +61,14 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class ModelRecord:
-    """The model and how its prompts were built. `identity` is None in older entries and for remote servers."""
+    """The model and how its prompts were built.
+
+    Attributes:
+        template_sha256: of the chat template's text, with its arguments if there are any; None without a template.
+        identity: None in older entries and for remote servers.
+        template_name: of the chat template that the user chose; None for the model's default.
+        template_arguments: the values that the user set for variables of the template, such as enable_thinking.
+    """
 
     name: str
     source: str
@@ -73,6 +80,8 @@ class ModelRecord:
     bos: BosRule
     stop_ids: tuple[int, ...]
     identity: ModelIdentity | None = field(default=None, metadata=OMIT_WHEN_NONE)
+    template_name: str | None = field(default=None, metadata=OMIT_WHEN_NONE)
+    template_arguments: Mapping[str, Value] | None = field(default=None, metadata=OMIT_WHEN_NONE)
 
     def unlike(self, other: "ModelRecord") -> str:
         """Name the parts of the identity that differ from another model's; see `Identity.unlike`."""
@@ -126,11 +135,13 @@ class CheckResults:
         accepted: codes of the refusals that the user overrode with `--accept`, sorted.
         logits: "finite" where the engine checked every logit or log-probability that it chose by; "unchecked" where
             it cannot check them.
+        unfinished_thoughts: number of items of which an answer ended inside its thought; None without any thought.
     """
 
     findings: tuple[str, ...]
     accepted: tuple[str, ...]
     logits: Literal["finite", "unchecked"]
+    unfinished_thoughts: int | None = field(default=None, metadata=OMIT_WHEN_NONE)
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -139,9 +150,12 @@ class CheckResults:
 
     @property
     def facts(self) -> tuple[tuple[str, str], ...]:
-        """(label, value) pairs for the terminal: the codes, and whether the logits were unchecked."""
+        """(label, value) pairs for the terminal: unfinished thoughts, codes, and whether logits were unchecked."""
         unchecked = "unchecked: nobody could see whether they were finite"
         marks = (("findings", ", ".join(self.marks)),) if self.marks else ()
+        if self.unfinished_thoughts is not None:
+            unfinished = f"{self.unfinished_thoughts:,} answers ended inside a thought, and are unread"
+            marks = (("thoughts", unfinished), *marks)
         return (*marks, *((("logits", unchecked),) if self.logits == "unchecked" else ()))
 
 
@@ -170,6 +184,11 @@ class Result:
     solutions: SolutionLikelihood | None = field(default=None, metadata=OMIT_WHEN_NONE)
     checks: CheckResults | None = field(default=None, metadata=OMIT_WHEN_NONE)
     aggregates: Mapping[str, float] | None = field(default=None, metadata=OMIT_WHEN_NONE)
+
+    @property
+    def unfinished_thoughts(self) -> int | None:
+        """Number of items of which an answer ended inside its thought; None without thoughts and in older entries."""
+        return None if self.checks is None else self.checks.unfinished_thoughts
 
     @property
     def marks(self) -> tuple[str, ...]:

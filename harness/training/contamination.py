@@ -108,6 +108,7 @@ def find_shared_origin(derived_from: Sequence[str], data: str, task: str) -> str
         data: the training data; a task's name means its train split, which may be made from another task's test.
         task: name or file of the task to score; it keeps its own train split apart from its test split.
     """
+    task, _ = plugins.split_token_limit(task)
     sources = {*derived_from, *(root for name in derived_from for root in _find_source_tasks(name, "test"))}
     if data != task:
         sources.update(_find_source_tasks(data, "train"))

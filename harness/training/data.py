@@ -20,6 +20,8 @@ from datasets.exceptions import DatasetsError
 from pyarrow import parquet
 
 COLUMNS = ("question", "answer")
+# What other programs read, and would be dropped here.
+_UNSUPPORTED_KEYS = ("tools", "tool_calls", "functions", "function_call", "reasoning_content", "thinking")
 _MAX_SHOWN = 5
 _EXPECTED_SHAPE = (
     'a row is {"question": "...", "answer": "..."} or {"messages": [{"role": "user", "content": "..."}, ...]}'
@@ -116,6 +118,8 @@ def _parse_record(row: Any) -> tuple[tuple[Message, ...], str]:
         raise ValueError("is not JSON")
     if not isinstance(row, Mapping):
         raise ValueError("is no object")
+    if dropped := sorted(key for key in _UNSUPPORTED_KEYS if row.get(key)):
+        raise ValueError(f"has {' and '.join(dropped)}, which no prompt here shows")
     if row.get("messages") is not None:
         return _parse_messages(row["messages"])
     if missing := [column for column in COLUMNS if row.get(column) is None]:
@@ -128,6 +132,8 @@ def _parse_record(row: Any) -> tuple[tuple[Message, ...], str]:
 def _parse_messages(messages: Any) -> tuple[tuple[Message, ...], str]:
     if not isinstance(messages, Sequence) or not all(_is_turn(turn) for turn in messages) or len(messages) < 2:
         raise ValueError("has messages that are no list of two or more {role, content}")
+    if dropped := sorted({key for turn in messages for key in _UNSUPPORTED_KEYS if turn.get(key)}):
+        raise ValueError(f"has turns with {' and '.join(dropped)}, which no prompt here shows")
     roles = [turn["role"] for turn in messages]
     if "system" in roles:
         raise ValueError("has a system turn, and scoring has none: move its words into the first user turn")

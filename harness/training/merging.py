@@ -16,7 +16,7 @@ from baseline_bench.core.findings import Finding
 from baseline_bench.core.types import Model
 from baseline_bench.evaluation import reload_reference, runs
 from baseline_bench.models import adapter as adapters
-from baseline_bench.models import diagnose, registry, weights
+from baseline_bench.models import diagnose, manifest, registry, weights
 from baseline_bench.results import candidate
 from baseline_bench.results.candidate import Candidate, MergeSummary, TrainingRecord
 from baseline_bench.training.train import REQUEST_FILE
@@ -100,8 +100,12 @@ def read_base_name(folder: Path) -> str:
     name, revision = config.get("base_model_name_or_path"), config.get("revision")
     if not name:
         raise BenchError(f"{folder} does not name its base", "give --base MODEL")
-    is_place = str(name).startswith((".", "/", "~")) or Path(str(name)).is_dir()
-    return f"{name}@{revision}" if revision and "/" in str(name) and not is_place else str(name)
+    return f"{name}@{revision}" if revision and "/" in str(name) and not is_place(str(name)) else str(name)
+
+
+def is_place(name: str) -> bool:
+    """Tell whether `registry.resolve_model` takes a model's name for a folder of this machine."""
+    return name.startswith((".", "/", "~")) or Path(name).is_dir()
 
 
 def find_base(record: Candidate, folder: Path, cache: Path) -> Model:
@@ -162,13 +166,17 @@ def _run_merge(
 
 
 def _require_unchanged(merge: MergeSummary, folder: Path, base: Model, merged_folder: Path) -> None:
-    """Check that adapter, base and merged weights are still those of the earlier merge."""
+    """Check that adapter, base and the merged folder's files are still those of the earlier merge."""
     digests = {
         "the base": (merge.base_sha256, base.weights_sha256),
         "the adapter": (merge.adapter_sha256, adapters.read_adapter(folder).sha256),
         "the merged weights": (merge.merged_sha256, weights.digest_weights(merged_folder)),
     }
-    if changed := [what for what, (recorded, current) in digests.items() if recorded != current]:
+    changed = [what for what, (recorded, current) in digests.items() if recorded != current]
+    if not changed and (merged_folder / manifest.MANIFEST_FILE).is_file():  # older merges have none
+        change = manifest.describe_change(merged_folder)
+        changed = [] if change is None else [change.removesuffix(" changed")]
+    if changed:
         raise BenchError(
             f"{merged_folder} was merged before, and since then {', '.join(changed)} changed", _MERGE_AGAIN
         )
@@ -217,3 +225,4 @@ def merge_in_child(request: Mapping[str, Any], _screen: Console, _rank: int) -> 
         positions=effect.positions,
     )
     records.write_atomically(merged_folder / RECORD_FILE, records.encode_indented(asdict(summary)))
+    manifest.write_manifest(merged_folder)

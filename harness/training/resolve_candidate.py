@@ -93,9 +93,10 @@ def load_whole_weights(source: CandidateSource, cache: Path) -> Model:
 
 
 def load_or_merge_weights(source: CandidateSource, cache: Path, console: Console, accept: Sequence[str] = ()) -> Model:
-    """Load whole weights, or merge an adapter into the base that it names."""
+    """Load whole weights, or merge an adapter into the base that it names, for a caller that checks their digest."""
     if source.kind == "adapter":
-        return merge_adapter(source, None, cache, console, accept=accept).model
+        base = merging.read_base_name(_require_folder(source))
+        return merge_adapter(source, base, cache, console, accept=accept).model
     return load_whole_weights(source, cache)
 
 
@@ -167,11 +168,15 @@ def resolve_base(folder: Path, base: str | None, cache: Path) -> Model:
     """Return the model to merge an adapter into: `base`, or the one that the adapter names.
 
     Raises:
-        BenchError: neither the user nor the adapter names one, or it is unavailable.
+        BenchError: neither the user nor the adapter names one, it is unavailable, or the adapter names a folder: that
+            of the machine that trained it, where this machine may hold anything.
     """
     if base is not None:
         return resolve_base_model(base, cache)
     name = merging.read_base_name(folder)
+    if merging.is_place(name):
+        what = f"{folder} says that it was trained on the folder {name}, which is followed only when you name it"
+        raise BenchError(what, f"give --base {name} if that folder holds its base, else the base's place")
     try:
         return resolve_base_model(name, cache)
     except BenchError as error:

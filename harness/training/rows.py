@@ -11,6 +11,7 @@ from baseline_bench.models.tokens import (
     Tokenizer,
     encode_completion,
     encode_prompt,
+    find_special_token,
     has_doubled_bos,
     require_encodable,
     starts_answer,
@@ -91,6 +92,10 @@ def _tokenise_sample(sample: Sample, tokenizer: Tokenizer, prompt_format: Prompt
     if not sample.solution.strip():
         raise BenchError(f"{sample.id} has an empty solution", "fill it in, or leave the row out of the data")
     require_encodable(sample.id, "\n".join((*(turn.content for turn in sample.messages), sample.solution)))
+    for text in (*(turn.content for turn in sample.messages), sample.solution):
+        if (special := find_special_token(tokenizer, text)) is not None:
+            what = f"{sample.id} spells {special!r}, which the tokenizer reads as a special token"
+            raise BenchError(what, "remove it from the text: the template writes such tokens")
     prompt = encode_prompt(tokenizer, prompt_format, sample.messages)
     completion = encode_completion(tokenizer, prompt_format, sample.solution, goes_on=starts_answer(sample.messages))
     row = TrainingExample(sample.id, prompt + completion, len(prompt))

@@ -60,7 +60,9 @@ def edit(file: Path, **values: object) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
-@pytest.mark.parametrize("words", [("base",), ("adapter",), ("untied",), ("tuned", "--base", "./base")])
+@pytest.mark.parametrize(
+    "words", [("base",), ("adapter", "--base", "./base"), ("untied",), ("tuned", "--base", "./base")]
+)
 def test_what_is_sound_has_no_findings(here, capfd, words):
     """A base, an adapter with the base that it names, whole weights beside their base."""
     assert findings(here, capfd, *words) == [SOUND]
@@ -71,9 +73,9 @@ def test_what_is_sound_has_no_findings(here, capfd, words):
     [
         (("base",), "base", None),
         (("tuned", "--base", "./base"), "tuned", "base"),
-        (("adapter",), "adapter", "base"),
+        (("adapter", "--base", "./base"), "adapter", "base"),
         (("adapter", "--base", "./other"), "adapter", "other"),
-        (("trained",), "trained/checkpoint-20", "base"),
+        (("trained", "--base", "./base"), "trained/checkpoint-20", "base"),
     ],
 )
 def test_the_folders_that_were_looked_at_are_printed(here, capfd, words, model, base):
@@ -194,7 +196,7 @@ def spoil(tensors):
 def test_an_adapter_that_learned_nothing_or_broke_is_found(here, capfd, harm, told):
     """Before it is merged."""
     change(here / "adapter", harm, "adapter_model.safetensors")
-    (finding,) = findings(here, capfd, "adapter")
+    (finding,) = findings(here, capfd, "adapter", "--base", "./base")
     assert told in finding
     assert finding.rpartition(": ")[2]
 
@@ -216,7 +218,7 @@ def test_an_adapter_with_a_template_of_its_own_is_found(here, capfd):
     tiny.build(here / "gemma", "gemma")
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copy(here / "gemma" / name, here / "adapter" / name)
-    told = findings(here, capfd, "adapter")
+    told = findings(here, capfd, "adapter", "--base", "./base")
     assert "its chat template is not its base's (" in told[0]
     assert "its tokenizer has tokens that its base's lacks (<pad>, <eos>, <bos>, <start_of_turn>, <end" in told[1]
 
@@ -224,7 +226,7 @@ def test_an_adapter_with_a_template_of_its_own_is_found(here, capfd):
 def test_answers_that_never_end_are_told_with_the_padding_that_hides_their_end(here, capfd):
     """By generation: an adapter is merged for it; padding that is the stop token is what trainers mask."""
     words = ("--engine", "transformers", "-o", "dtype=float32", "--answers", "1")
-    (told,) = findings(here, capfd, "adapter", *words)
+    (told,) = findings(here, capfd, "adapter", "--base", "./base", *words)
     assert "no answer ended by itself: 2 <|im_end|> was never learned" in told
     assert (here / "adapter" / "merged" / weights.SINGLE_FILE).is_file()
     edit(here / "tuned" / "tokenizer_config.json", pad_token="<|im_end|>")

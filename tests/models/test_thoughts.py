@@ -1,5 +1,6 @@
 """A thought that the prompt opened, or whose delimiters are special tokens, is never graded."""
 
+import csv
 import hashlib
 import json
 import shutil
@@ -8,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import samples
 import tiny
 from baseline_bench import cli
 from baseline_bench.commands import reproduce
@@ -18,7 +20,8 @@ from baseline_bench.evaluation import evaluate, runs
 from baseline_bench.models import registry, thoughts, tokenizer, tokens
 from baseline_bench.models.thoughts import TextPiece
 from baseline_bench.models.tokens import AnswerLocator, ModelTokenizer
-from baseline_bench.results import entries
+from baseline_bench.rendering.formatting import format_shares
+from baseline_bench.results import audit, entries
 from baseline_bench.results.completions import (
     build_committed_completion,
     read_completions,
@@ -86,8 +89,12 @@ def pieces(text: str) -> list[TextPiece]:
         ("«[THINK]»Maybe 3", None, ""),
         ("Maybe 3«[/THINK]»4", None, "4"),
         ("«[THINK]»[THINK] again«[/THINK]»4", None, "4"),
-        ("[THINK]Maybe 3", None, "[THINK]Maybe 3"),  # ordinary text, in a family that is not in play
-        ("<think>Maybe 3", None, "<think>Maybe 3"),  # the reader's
+        ("[THINK]Maybe 3", None, ""),  # ordinary text at the very beginning
+        ("\n<think>Maybe 3</think>4", None, "4"),
+        ("<seed:think>Maybe 3</seed:think>4", None, "4"),
+        ("<|channel|>analysis<|message|>3<|end|><|start|>assistant<|channel|>final<|message|>4", None, "4"),
+        ("So [THINK]Maybe 3", None, "So [THINK]Maybe 3"),  # ordinary text, in a family that is not in play
+        ("So <think>Maybe 3", None, "So <think>Maybe 3"),  # the reader's
         ("Maybe 3</think>4", "</think>", "4"),
         ("<think>Maybe 3</think>4", "</think>", "4"),  # the model opens once more what the prompt opened
         ("Maybe 3</think>4 <think>or 5</think>6", "</think>", "6"),
@@ -198,8 +205,9 @@ def said(one: ModelTokenizer, text: str, *, stop: bool = True) -> Completion:
         ("special", "It is 4 apples", "It is 4 apples", "It is 4 apples"),
         ("harmony", f"{ANALYSIS}3?<|end|><|start|>assistant{FINAL}é 4", "analysis3?assistantfinalé 4", "é 4"),
         ("harmony", f"{ANALYSIS}Maybe 3", "analysisMaybe 3", ""),
-        ("chatml", "[THINK]Maybe 3", "[THINK]Maybe 3", "[THINK]Maybe 3"),
-        ("chatml", "<think>Maybe 3", "<think>Maybe 3", "<think>Maybe 3"),
+        ("chatml", "[THINK]Maybe 3", "[THINK]Maybe 3", ""),
+        ("chatml", "<think>Maybe 3</think>4", "<think>Maybe 3</think>4", "4"),
+        ("chatml", "So [THINK]Maybe 3", "So [THINK]Maybe 3", "So [THINK]Maybe 3"),
         ("opens", "Maybe 3</think>4", "Maybe 3</think>4", "4"),
         ("opens", "Maybe 3", "Maybe 3", ""),
         ("closes", "Maybe 3", "Maybe 3", "Maybe 3"),
@@ -236,13 +244,26 @@ def test_a_text_that_ends_inside_a_thought_has_no_answer(spoken):
 
 
 def test_ids_that_are_no_tokenizer_s_say_nothing(spoken):
-    """A rehearsal's are bytes, whatever tokens have these ids; without ids too the text alone is read."""
+    """A rehearsal's are bytes, whatever tokens have these ids: the text alone is read."""
     one = spoken["special"]
-    opening = one.tokenizer.encode("[THINK]", add_special_tokens=False)[0]
-    for ids in ((opening, 7), None):
-        assert AnswerLocator(one, ()).started(Completion("#### 4", ids, "stop"), None).answer_start == 0
-        assert AnswerLocator(one, ()).started(Completion("3[/THINK]4", ids, "stop"), "[/THINK]").answer.text == "4"
-        assert AnswerLocator(one, ()).started(Completion("#### 4", ids, "stop"), "[/THINK]").answer.text == ""
+    ids = (one.tokenizer.encode("[THINK]", add_special_tokens=False)[0], 7)
+    assert AnswerLocator(one, ()).started(Completion("#### 4", ids, "stop"), None).answer_start == 0
+    assert AnswerLocator(one, ()).started(Completion("3[/THINK]4", ids, "stop"), "[/THINK]").answer.text == "4"
+    assert AnswerLocator(one, ()).started(Completion("#### 4", ids, "stop"), "[/THINK]").answer.text == ""
+
+
+def test_a_text_that_lost_its_delimiters_is_refused(spoken):
+    """A server's text without ids: whether its special tokens enclosed a thought, nobody knows; others are read."""
+    with pytest.raises(BenchError, match="token ids"):
+        AnswerLocator(spoken["special"], ()).started(Completion("Maybe 3 So 4", None, "stop"), None)
+    shown = Completion("[THINK]3[/THINK]4", None, "stop")
+    assert AnswerLocator(spoken["special"], ()).started(shown, None).answer.text == "4"
+    assert AnswerLocator(spoken["chatml"], ()).started(Completion("#### 4", None, "stop"), None).answer_start == 0
+    assert (
+        AnswerLocator(spoken["opens"], ()).started(Completion("3</think>4", None, "stop"), "</think>").answer.text
+        == "4"
+    )
+    assert AnswerLocator(spoken["opens"], ()).started(Completion("Maybe 3", None, "stop"), "</think>").answer.text == ""
 
 
 def test_a_tokenizer_that_drops_the_first_space_loses_no_character(spoken):
@@ -315,8 +336,35 @@ def row(here: Path, name: str) -> tuple[Path, Entry]:
 
 def test_a_thought_that_is_never_closed_is_not_graded(thinking):
     """Though each of them names the right number."""
-    counts = row(thinking, "open")[1].result.counts
+    result = row(thinking, "open")[1].result
+    counts = result.counts
     assert (counts.correct, counts.unread, counts.total) == (0, ITEMS, ITEMS)
+    assert result.unfinished_thoughts == ITEMS
+
+
+def test_unfinished_thoughts_are_shown_with_the_row(thinking, capfd):
+    """On the page, in the CSV, in the comment's cells and in the terminal; nothing where no answer thinks."""
+    page = (thinking / "leaderboards" / "sums.md").read_text()
+    assert page.count("100.0 in a thought") == page.count("|0.0, 0.0 in a thought|") == 1
+    table = csv.DictReader((thinking / "leaderboards" / "sums.csv").read_text().splitlines())
+    assert {line["candidate"]: line["unfinished_thoughts"] for line in table} == {"open": str(ITEMS), "closed": "0"}
+    assert list(format_shares(row(thinking, "open")[1].result))[-1] == "0.0, 100.0 in a thought"
+    assert list(format_shares(samples.result()))[-1] == "8.3"
+    capfd.readouterr()
+    with chdir(thinking):
+        assert cli.main(["show", str(row(thinking, "open")[0])]) == 0
+    assert f"{ITEMS} answers ended inside a thought" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("count", [None, 0, ITEMS + 1])
+def test_a_count_of_unfinished_thoughts_that_was_changed_is_found(thinking, count):
+    """It follows from the completions."""
+    path, entry = row(thinking, "open")
+    lines = read_completions(entries.completions_path(path))
+    checks = replace(entry.result.checks, unfinished_thoughts=count)
+    forged = replace(entry, result=replace(entry.result, checks=checks))
+    assert "unfinished_thoughts does not follow from the completions" in audit.check_completions(forged, lines, b"")
+    assert "unfinished_thoughts does not follow from the completions" not in audit.check_completions(entry, lines, b"")
 
 
 def test_a_thought_that_is_closed_is_followed_by_its_answer(thinking):
@@ -325,6 +373,7 @@ def test_a_thought_that_is_closed_is_followed_by_its_answer(thinking):
     assert (entry.result.counts.correct, entry.result.counts.strict) == (ITEMS, ITEMS)
     line = read_completions(entries.completions_path(path))[0]
     assert line.text[line.answer_starts[0] :] == "\n\n#### 3"
+    assert entry.result.unfinished_thoughts == 0
 
 
 @pytest.mark.parametrize("level", [0, 1])
@@ -335,14 +384,18 @@ def test_both_levels_use_where_an_answer_starts(thinking, level):
     assert all(bench(thinking, "verify", row(thinking, name)[0], *words) == 0 for name in ("open", "closed"))
 
 
-@pytest.mark.parametrize("starts", [None, (1,), (10_000,), (-1,), (0,), (5, 5)])
-def test_an_answer_start_that_was_changed_is_found(thinking, tmp_path, starts):
+@pytest.mark.parametrize(
+    ("starts", "unfinished"),
+    [(None, None), ((1,), 0), ((10_000,), ITEMS), ((-1,), ITEMS), ((0,), ITEMS), ((5, 5), ITEMS)],
+)
+def test_an_answer_start_that_was_changed_is_found(thinking, tmp_path, starts, unfinished):
     """However well the digests are made again: it is not inside its text, or the bits are not what is read there."""
     here = shutil.copytree(thinking, tmp_path / "here")
     path, entry = row(here, "open")
     lines = read_completions(entries.completions_path(path))
     changed = tuple(replace(line, answer_starts=starts) for line in lines)
-    forged = _forged(entry, changed)
+    checks = replace(entry.result.checks, unfinished_thoughts=unfinished)
+    forged = _forged(replace(entry, result=replace(entry.result, checks=checks)), changed)
     path.unlink()
     entries.completions_path(path).unlink()
     try:

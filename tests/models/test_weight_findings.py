@@ -128,14 +128,15 @@ def test_weights_that_are_missing_are_never_filled_up_with_random_numbers(tmp_pa
 def test_score_merge_and_doctor_find_the_same_in_an_adapter_before_it_is_merged(tmp_path, capfd):
     """And the row of an accepted one records it."""
     folder = next(case for case in adapters.CASES if case.name == "half of the layers").build(tmp_path)
+    named = (folder, "--base", folder.parent / "base")
     for words in (("score", *ASK, *REAL), ("doctor",)):
-        assert bench(tmp_path, words[0], folder, *words[1:], "--json") == 1
+        assert bench(tmp_path, words[0], *named, *words[1:], "--json") == 1
         assert [one["code"] for one in json.loads(capfd.readouterr().out)["findings"]] == ["adapter-incomplete"]
-    assert bench(tmp_path, "merge", folder) == 1
+    assert bench(tmp_path, "merge", *named) == 1
     assert not (folder / "merged").exists()
     accept = ("--accept", "adapter-incomplete")
-    assert bench(tmp_path, "merge", folder, *accept) == 0
-    assert bench(tmp_path, "score", folder, *ASK, *SCRIPTED, *accept) == 0
+    assert bench(tmp_path, "merge", *named, *accept) == 0
+    assert bench(tmp_path, "score", *named, *ASK, *SCRIPTED, *accept) == 0
     (row,) = rows(tmp_path)
     assert row.result.checks.accepted == ("adapter-incomplete",)
 
@@ -144,7 +145,7 @@ def test_files_that_cannot_be_used_are_not_accepted(tmp_path, capfd):
     """No advice that leads nowhere: there is nothing to go on with."""
     folder = adapters.made()(tmp_path)
     (folder / adapter.WEIGHTS).write_bytes(b"")
-    assert bench(tmp_path, "score", folder, *ASK, *SCRIPTED) == 1
+    assert bench(tmp_path, "score", folder, "--base", tmp_path / "base", *ASK, *SCRIPTED) == 1
     assert "--accept" not in capfd.readouterr().err
     with pytest.raises(BenchError):
         findings.require_known_codes(["unusable"])
@@ -260,7 +261,15 @@ def lines(*texts: str) -> list[CommittedCompletion]:
 @pytest.mark.parametrize(("texts", "code"), corpus_answers.CASES)
 def test_answers_that_say_nothing_are_told_from_answers_that_are_alike(texts, code):
     """All of them are empty, or one repeated text; a few equal ones may be right."""
-    assert [one.code for one in answers.find_degenerate_answers(lines(*texts))] == ([] if code is None else [code])
+    assert [one.code for one in answers.find_answer_faults(lines(*texts))] == ([] if code is None else [code])
+
+
+@pytest.mark.parametrize(("cut", "total", "code"), corpus_answers.CUT)
+def test_more_than_a_tenth_of_cut_answers_is_warned(cut, total, code):
+    """The limit is then part of the score."""
+    written = lines(*map(str, range(total)))
+    ended = [replace(line, finish="length" if number < cut else "stop") for number, line in enumerate(written)]
+    assert [one.code for one in answers.find_answer_faults(ended)] == ([] if code is None else [code])
 
 
 def test_an_entry_whose_findings_do_not_follow_from_its_completions_is_a_problem(tmp_path):

@@ -111,6 +111,7 @@ TABLE = (
     Row("server of a boundless context", SERVED + "{server}/context/v1", PROTOCOL),
     Row("server without an answer", SERVED + "{server}/choices/v1", PROTOCOL),
     Row("server of impossible ids", SERVED + "{server}/ids/v1", PROTOCOL),
+    Row("server that adds tokens", SERVED + "{server}/adds/v1", ("read 10,000 tokens", "second BOS")),
     Row("server that refuses", SERVED + "{server}/refuse/v1", ("refused with 400", "nothing was graded")),
     Row("server of another model", SERVED + "{server}/choices/v1 -o served=x", ("serves m", "-o served=NAME")),
     Row("no task file", "score {tiny} --task ./none.py", ("no file none.py", "word-problems")),

@@ -54,7 +54,10 @@ class Nonsense(http.server.BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["Content-Length"]))
         kind = self.path.split("/")[1]
         choice = {"text": "3", "finish_reason": "stop", "token_ids": [2**40]}
-        self.reply(400 if kind == "refuse" else 200, {"choices": [choice] if kind == "ids" else []}, {})
+        if kind == "adds":
+            choice, usage = {"text": "3", "finish_reason": "stop"}, {"usage": {"prompt_tokens": 10**4}}
+            return self.reply(200, {"choices": [choice], **usage}, {})
+        return self.reply(400 if kind == "refuse" else 200, {"choices": [choice] if kind == "ids" else []}, {})
 
     def reply(self, status, body, headers):
         """Status, headers, body; who has heard enough nonsense may hang up."""

@@ -115,7 +115,10 @@ def test_a_checkpoint_is_merged_beside_the_last(here):
 
 
 def perturb(file: Path) -> None:
-    """Change one number of a file of tensors."""
+    """Change one number of a file of tensors, or the bytes of another file."""
+    if file.suffix == ".json":
+        file.write_text(file.read_text() + "\n")
+        return
     tensors = load_file(file)
     name = sorted(tensors)[0]
     tensors[name].view(-1)[0] += 1
@@ -139,6 +142,8 @@ def perturb(file: Path) -> None:
             "since then the adapter changed",
         ),
         (("merge", "adapter", "--base", "./base"), "adapter/merged/model.safetensors", "the merged weights changed"),
+        (("merge", "adapter", "--base", "./base"), "adapter/merged/config.json", "since then config.json changed"),
+        (("merge", "{run}"), "{run}/merged/config.json", "since then config.json changed"),
         (("merge", "{run}"), "base/model.safetensors", "holds other weights than the adapter was trained on"),
         (("merge", "{run}"), "{run}/merged/model.safetensors", "the merged weights changed"),
         (("merge", "{run}"), "{run}/weights/adapter_model.safetensors", "since then the adapter changed"),

@@ -107,9 +107,9 @@ def test_a_folder_that_is_none_of_them_is_told_what_was_looked_for(here, capfd):
     assert [kind for kind in (*kinds, "checkpoint-N (a trainer's output): name a") if kind not in line] == []
 
 
-def test_an_adapter_is_scored_beside_the_base_that_it_names(here, capfd):
+def test_an_adapter_is_scored_beside_its_base(here, capfd):
     """`--with-base` asks that base through the same engine; the adapter is merged and held against it."""
-    assert bench(here, "score", "adapter", "--with-base", *TASK) == 0
+    assert bench(here, "score", "adapter", "--base", "./base", "--with-base", *TASK) == 0
     assert "against base@" in capfd.readouterr().out
     base, made = rows(here)
     assert made.result.training.merge.base_sha256 == base.result.model.weights_sha256
@@ -124,15 +124,25 @@ def test_another_base_than_the_adapter_names_is_told(here, capfd):
     assert "[other-base]" in said(capfd)
 
 
-def test_a_base_that_is_not_to_be_had_is_asked_for(here, capfd):
-    """A folder of another machine is what most adapters name."""
+@pytest.mark.parametrize("named", ["/home/somebody/base", "./base", "base", "{here}/base", "~/base"])
+def test_a_folder_that_an_adapter_names_is_followed_only_when_the_user_names_it(here, capfd, named):
+    """A folder of another machine is what most adapters name; on this one it may hold anything, or nothing."""
     config = here / "adapter" / "adapter_config.json"
-    told = json.loads(config.read_text()) | {"base_model_name_or_path": "/home/somebody/base"}
-    config.write_text(json.dumps(told))
+    path = named.format(here=here)
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": path}))
+    for command in (("score", "adapter", *TASK), ("merge", "adapter"), ("doctor", "adapter", "--answers", "0")):
+        assert bench(here, *command) == 1
+        assert f"give --base {path}" in said(capfd)
+    assert not (here / "adapter" / "merged").exists()
+    assert bench(here, "merge", "adapter", "--base", "./base") == 0
+
+
+def test_a_base_that_cannot_be_found_is_asked_for(here, capfd):
+    """An adapter names a model that nobody knows."""
+    config = here / "adapter" / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": "no-such-base"}))
     assert bench(here, "score", "adapter", *TASK) == 1
-    line = said(capfd)
-    assert "says that it was trained on /home/somebody/base, and that is not to be had" in line
-    assert "give its place with --base MODEL" in line
+    assert "give its place with --base MODEL" in said(capfd)
 
 
 def test_a_path_that_is_mistyped_is_not_looked_for_on_the_hub(here, capfd):
@@ -154,7 +164,7 @@ def test_an_adapter_that_brings_another_template_is_merged_with_its_base_s_and_i
 
 def test_a_row_of_an_adapter_is_generated_again_from_the_adapter(here, capfd):
     """`bench verify --model ADAPTER` merges it as scoring did, and proves by digest that these are the weights."""
-    assert bench(here, "score", "adapter", "--task", "word-problems", *REAL) == 0
+    assert bench(here, "score", "adapter", "--base", "./base", "--task", "word-problems", *REAL) == 0
     (path,) = here.glob("leaderboards/*/*.json")
     shutil.rmtree(here / "adapter" / "merged")
     assert bench(here, "verify", path, "--level", "2", "--model", "adapter") == 0

@@ -25,10 +25,20 @@ def _codes(printed: str) -> list[tuple[str, str]]:
     return sorted((one["code"], one["severity"]) for one in json.loads(printed)["findings"])
 
 
+def _named(candidate: Path) -> tuple[Path | str, ...]:
+    """The candidate as a user names it: an adapter with the folder of its base."""
+    config = candidate / "adapter_config.json"
+    return (
+        (candidate, "--base", json.loads(config.read_text())["base_model_name_or_path"])
+        if config.is_file()
+        else (candidate,)
+    )
+
+
 def _scored(place: Path, candidate: Path, refused: bool, capfd) -> list[tuple[str, str]]:
     """What `bench score --json` finds; a model that is refused is refused whatever the engine would do."""
     engine = "transformers" if refused else "scripted"
-    words = ("score", candidate, "--task", "word-problems", "--limit", "2", "--engine", engine, "--json")
+    words = ("score", *_named(candidate), "--task", "word-problems", "--limit", "2", "--engine", engine, "--json")
     capfd.readouterr()
     assert bench(place, *words) == (1 if refused else 0)
     return _codes(capfd.readouterr().out)
@@ -41,7 +51,7 @@ def test_score_and_doctor_find_the_same(case: Case, tmp_path, capfd):
     refused = any(severity == "refuse" for _, severity in case.expected)
     assert _scored(tmp_path, candidate, refused, capfd) == sorted(case.expected)
     assert bool(list(tmp_path.glob("leaderboards/*/*.json"))) != refused
-    assert bench(tmp_path, "doctor", candidate, "--answers", "0", "--json") == (1 if case.expected else 0)
+    assert bench(tmp_path, "doctor", *_named(candidate), "--answers", "0", "--json") == (1 if case.expected else 0)
     assert _codes(capfd.readouterr().out) == sorted(case.expected)
 
 
@@ -58,6 +68,8 @@ def test_names_are_unique():
 
 def test_every_code_has_a_case():
     """A check without a bad input is noticed when its code is written down."""
-    expected = {code for case in CASES for code, _ in case.expected} | {code for _, code in answers.CASES if code}
+    expected = {code for case in CASES for code, _ in case.expected} | {
+        code for *_, code in (*answers.CASES, *answers.CUT) if code
+    }
     assert expected | ELSEWHERE.keys() == CODES.keys()
     assert expected.isdisjoint(ELSEWHERE)

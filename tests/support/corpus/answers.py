@@ -1,5 +1,14 @@
 """Answers of whole runs that say nothing, and sound ones that look much like them: texts, and the code or None."""
 
+# (cut answers, all answers, the code or None)
+CUT: tuple[tuple[int, int, str | None], ...] = (
+    (1, 9, "answers-cut"),
+    (11, 100, "answers-cut"),
+    (3, 3, "answers-cut"),
+    (1, 10, None),
+    (10, 100, None),
+    (0, 3, None),
+)
 CASES: tuple[tuple[list[str], str | None], ...] = (
     ([""] * 4, "answers-empty"),
     (["", " ", "\n", ""], "answers-empty"),

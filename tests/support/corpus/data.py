@@ -1,4 +1,4 @@
-"""Rows of training data that no tokenizer takes, and sound ones that look much alike.
+"""Rows of training data that would be trained on wrongly, and sound ones that look much alike.
 
 Data has no codes: what is expected of a bad input is that it is refused in one line that names the row.
 """
@@ -25,6 +25,13 @@ def row(question: str, answer: str) -> str:
     return json.dumps({"question": question, "answer": answer}).replace("\\\\u", "\\u")
 
 
+def turns(calls: object, tools: object) -> str:
+    """A conversation whose answer calls these tools, of those of its row."""
+    answer = {"role": "assistant", "content": "I add.\n#### 7", "tool_calls": calls}
+    return json.dumps({"messages": [{"role": "user", "content": "3+4?"}, answer], "tools": tools})
+
+
+_SPECIAL, _TOOLS = "found by hand: the tokenizer reads a spelled token", "found by hand: the call was dropped"
 _SOURCE = "an emoji that was cut in two: transformers#43459"
 _TURNS = [{"role": "user", "content": "Tom \\ud83d has 3"}, {"role": "assistant", "content": "#### 3"}]
 CASES: tuple[Case, ...] = (
@@ -37,5 +44,11 @@ CASES: tuple[Case, ...] = (
         REFUSED,
         "pair",
     ),
+    Case("special-asked", _SPECIAL, partial(rows, (row("Say <|im_end|> and obey", "#### 7"),)), REFUSED, "no-special"),
+    Case("special-answered", _SPECIAL, partial(rows, (row("Say it", "#### 7<|endoftext|>"),)), REFUSED, "no-special"),
+    Case("no-special", _SPECIAL, partial(rows, (row("Say <|im_end and <|x|>", "#### 7 <end>"),)), (), "special-asked"),
+    Case("tool-calls", _TOOLS, partial(rows, (turns([{"type": "function"}], None),)), REFUSED, "empty-tool-calls"),
+    Case("tools", _TOOLS, partial(rows, (turns(None, [{"type": "function"}]),)), REFUSED, "empty-tool-calls"),
+    Case("empty-tool-calls", _TOOLS, partial(rows, (turns([], []),)), (), "tool-calls"),
     Case("pair", _SOURCE, partial(rows, (row("Tom \\ud83d\\ude00 has 3", "#### 7"),)), (), "surrogate-asked"),
 )
