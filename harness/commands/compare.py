@@ -105,13 +105,15 @@ def run(options: Options, console: Console) -> int:
 def find_rows(
     first_name: str, second_name: str, leaderboards: Path, board: str | None, console: Console
 ) -> tuple[FoundEntry, FoundEntry]:
-    """Find both rows; if a name matches several, take the newest comparable pair."""
+    """Find both rows; if a name matches several, take the newest comparable pair, else one of one task, or of one test."""
     first, second = lookup.find_pair(
         first_name,
         second_name,
         leaderboards,
         board,
         lambda one, other: classify_comparison(one, other).name == "comparable",
+        lambda one, other: one.result.task == other.result.task and not _differ_in_items(one, other),
+        lambda one, other: not _differ_in_items(one, other),
     )
     for row in (first, second):
         if row.retraction is not None:
@@ -119,6 +121,10 @@ def find_rows(
         for advisory in _find_advisories(row):
             console.warn(f"{row.path.name}: {advisory.describe()}")
     return first, second
+
+
+def _differ_in_items(first: Entry, second: Entry) -> bool:
+    return classify_comparison(first, second).name == "not comparable"
 
 
 def _list_marks(row: FoundEntry) -> tuple[str, ...]:

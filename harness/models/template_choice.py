@@ -73,12 +73,12 @@ class TemplateChoice:
             return str(templates[name])
         if self.name is None and not templates:
             return None
-        known = ", ".join(sorted(templates)) or "none"
         if self.name is None:
+            known = ", ".join(sorted(templates))
             what = f"the chat templates in {owner} are named {known}, and none is named {DEFAULT_TEMPLATE}"
             raise BenchError(what, "choose one with --template NAME")
         way_out = suggest_name(name, sorted(templates), "or the path of a .jinja file")
-        raise BenchError(f"{owner} has no chat template '{name}', its templates are: {known}", way_out)
+        raise BenchError(f"{owner} has no chat template '{name}'", way_out)
 
     def bind(self, tokenizer: Any) -> None:
         """Make the tokenizer pass the arguments whenever it applies its chat template.
@@ -113,4 +113,5 @@ def _read_template(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise BenchError(f"{path} is not a text in UTF-8: {error}", "give the path of a .jinja file") from error
+        way_out = "give the path of a .jinja file in UTF-8; `bench verify` looks for it in the current folder"
+        raise BenchError(f"cannot read the chat template {path}: {error}", way_out) from error

@@ -386,15 +386,15 @@ def collect_special_ids(tokenizer: Tokenizer) -> frozenset[int]:
     return frozenset((*tokenizer.all_special_ids, *added))
 
 
-def find_special_token(tokenizer: Tokenizer, text: str) -> str | None:
-    """Return the first special token that a text of a user or an author spells; None without one.
-
-    Delimiters of thoughts are left out: solutions that think write them.
-    """
+def collect_control_tokens(tokenizer: Tokenizer, prompt_format: PromptFormat) -> dict[int, str]:
+    """Return id and text of the tokens that begin, end and pad texts and turns; delimiters of thoughts are left out."""
+    turns = (Message("user", "Hello"), Message("assistant", "b"))
+    written = render_conversation(tokenizer, turns, generation=False) if prompt_format.style == "template" else ""
     special = collect_special_ids(tokenizer)
-    found = (i for i in tokenizer.encode(text, add_special_tokens=False) if i in special)
-    tokens = (tokenizer.decode([i], skip_special_tokens=False) for i in found)
-    return next((token for token in tokens if token in text and not thoughts.is_delimiter(token)), None)
+    ids = {i for i in tokenizer.encode(written, add_special_tokens=False) if i in special}
+    ids |= {*prompt_format.stop_ids, *(getattr(tokenizer, f"{role}_token_id", None) for role in ("bos", "eos", "pad"))}
+    tokens = {i: tokenizer.decode([i], skip_special_tokens=False) for i in ids if i is not None}
+    return {i: token for i, token in tokens.items() if not thoughts.is_delimiter(token)}
 
 
 def digest_prompts(requests: Sequence[Request]) -> str:

@@ -45,22 +45,24 @@ def find_entry(name: str, leaderboards: Path, board: str | None = None) -> Found
 
 
 def find_pair(
-    first: str, second: str, leaderboards: Path, board: str | None, fit: Callable[[Entry, Entry], bool]
+    first: str, second: str, leaderboards: Path, board: str | None, *fits: Callable[[Entry, Entry], bool]
 ) -> tuple[FoundEntry, FoundEntry]:
     """Find two entries; where a name has several rows, take the newest pair that fits.
 
-    A pair is as old as the older of its two rows. Where no pair fits, each is the one that `find_entry` returns.
+    A pair is as old as the older of its two rows. Where none fits, each row is the one that `find_entry` returns.
 
     Args:
         first, second, leaderboards, board: as in `find_entry`.
-        fit: tells whether two rows can be compared.
+        fits: tell whether two rows can be compared; a later one is asked only where no pair fits those before.
 
     Raises:
         BenchError: as in `find_entry`; for several boards or task versions only where pairs of more than one fit.
     """
     read_rows = cache(lambda: _read_boards(leaderboards, board))
     first_matches, second_matches = (_find_matches(name, leaderboards, board, read_rows) for name in (first, second))
-    pairs = [(one, other) for one in first_matches for other in second_matches if fit(one.entry, other.entry)]
+    candidates = [(one, other) for one in first_matches for other in second_matches]
+    fitting = ([pair for pair in candidates if fit(pair[0].entry, pair[1].entry)] for fit in fits)
+    pairs = next(filter(None, fitting), [])
     if not pairs:
         return _select_newest(first, first_matches), _select_newest(second, second_matches)
     _require_one_board_and_version(first, [one for one, _ in pairs])

@@ -9,9 +9,9 @@ from baseline_bench.core.types import Sample, TrainingExample
 from baseline_bench.models.tokens import (
     PromptFormat,
     Tokenizer,
+    collect_control_tokens,
     encode_completion,
     encode_prompt,
-    find_special_token,
     has_doubled_bos,
     require_encodable,
     starts_answer,
@@ -59,6 +59,7 @@ def tokenise_samples(
     """
     if not samples:
         raise BenchError("there is nothing to train on", "name another split or file")
+    _require_no_control_tokens(samples, tokenizer, prompt_format)
     rows = [_tokenise_sample(sample, tokenizer, prompt_format) for sample in samples]
     too_long = [row for row in rows if len(row.token_ids) > max_length]
     if too_long:
@@ -88,14 +89,21 @@ def check_example(row: TrainingExample, prompt_format: PromptFormat) -> list[str
     return problems
 
 
+def _require_no_control_tokens(samples: Sequence[Sample], tokenizer: Tokenizer, prompt_format: PromptFormat) -> None:
+    """Refuse a text that spells a token which begins or ends turns: the model would read it as one."""
+    control = collect_control_tokens(tokenizer, prompt_format)
+    for sample in samples:
+        for text in (*(turn.content for turn in sample.messages), sample.solution):
+            spelled = [token for token in control.values() if token and token in text]
+            if any(i in control for i in (tokenizer.encode(text, add_special_tokens=False) if spelled else ())):
+                what = f"{sample.id} spells {spelled[0]!r}, which is read as a token between turns"
+                raise BenchError(what, "remove it from the text: bench and the template write such tokens")
+
+
 def _tokenise_sample(sample: Sample, tokenizer: Tokenizer, prompt_format: PromptFormat) -> TrainingExample:
     if not sample.solution.strip():
         raise BenchError(f"{sample.id} has an empty solution", "fill it in, or leave the row out of the data")
     require_encodable(sample.id, "\n".join((*(turn.content for turn in sample.messages), sample.solution)))
-    for text in (*(turn.content for turn in sample.messages), sample.solution):
-        if (special := find_special_token(tokenizer, text)) is not None:
-            what = f"{sample.id} spells {special!r}, which the tokenizer reads as a special token"
-            raise BenchError(what, "remove it from the text: the template writes such tokens")
     prompt = encode_prompt(tokenizer, prompt_format, sample.messages)
     completion = encode_completion(tokenizer, prompt_format, sample.solution, goes_on=starts_answer(sample.messages))
     row = TrainingExample(sample.id, prompt + completion, len(prompt))

@@ -98,6 +98,24 @@ def test_names_with_rows_of_several_engines_give_the_comparable_pair():
         assert all(printed.count(file) == 1 for file in files)
 
 
+@pytest.mark.parametrize("sides", [("base", "other"), ("other", "base")])
+def test_a_name_with_rows_of_several_tasks_gives_the_pair_of_one_task(boards, sides):
+    """Where no pair differs in its weights alone, a row under another token limit is left aside, though it is newer."""
+    lines = samples.answers(right=4)
+    other = samples.result("other", lines)
+    other = replace(other, model=replace(other.model, weights_sha256=None), prompts_sha256=samples.sha("others"))
+    entries.write_entry(samples.entry(other), lines, boards / "counting")
+    base = samples.result("base", lines)
+    task = replace(
+        base.task, name="counting-max-tokens-9", label="counting-0shot+max-tokens=9@v1", protocol_sha256="9" * 64
+    )
+    limited = replace(base, task=task, sampling=replace(base.sampling, max_tokens=9))
+    entries.write_entry(samples.entry(limited, "2026-11-29T12:00:00Z"), lines, boards / "counting-max-tokens-9")
+    told = json.loads(Terminal().compare(*sides, boards, as_json=True))
+    assert told["kind"] == "system comparison"
+    assert all((boards / "counting" / told[side]).is_file() for side in ("first", "second"))
+
+
 def marked(folder, name, right, **checks):
     """Add a row whose checks found something."""
     made = samples.result(name, samples.answers(right=right))
