@@ -105,7 +105,7 @@ def run(options: Options, console: Console) -> int:
 def find_rows(
     first_name: str, second_name: str, leaderboards: Path, board: str | None, console: Console
 ) -> tuple[FoundEntry, FoundEntry]:
-    """Find both rows; if a name matches several, take the newest comparable pair, else one of one task, or of one test."""
+    """Find both rows; if a name matches several, take the newest comparable pair, else one of equal tasks or items."""
     first, second = lookup.find_pair(
         first_name,
         second_name,
