@@ -1,6 +1,6 @@
 """Tokenise training examples, and check every row for BOS, seam, stop token and length before training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from baseline_bench.core.errors import BenchError
@@ -59,8 +59,8 @@ def tokenise_samples(
     """
     if not samples:
         raise BenchError("there is nothing to train on", "name another split or file")
-    _require_no_control_tokens(samples, tokenizer, prompt_format)
-    rows = [_tokenise_sample(sample, tokenizer, prompt_format) for sample in samples]
+    control = collect_control_tokens(tokenizer, prompt_format)
+    rows = [_tokenise_sample(sample, tokenizer, prompt_format, control) for sample in samples]
     too_long = [row for row in rows if len(row.token_ids) > max_length]
     if too_long:
         longest = max(too_long, key=lambda row: len(row.token_ids))
@@ -89,18 +89,9 @@ def check_example(row: TrainingExample, prompt_format: PromptFormat) -> list[str
     return problems
 
 
-def _require_no_control_tokens(samples: Sequence[Sample], tokenizer: Tokenizer, prompt_format: PromptFormat) -> None:
-    """Refuse a text that spells a token which begins or ends turns: the model would read it as one."""
-    control = collect_control_tokens(tokenizer, prompt_format)
-    for sample in samples:
-        for text in (*(turn.content for turn in sample.messages), sample.solution):
-            spelled = [token for token in control.values() if token and token in text]
-            if any(i in control for i in (tokenizer.encode(text, add_special_tokens=False) if spelled else ())):
-                what = f"{sample.id} spells {spelled[0]!r}, which is read as a token between turns"
-                raise BenchError(what, "remove it from the text: bench and the template write such tokens")
-
-
-def _tokenise_sample(sample: Sample, tokenizer: Tokenizer, prompt_format: PromptFormat) -> TrainingExample:
+def _tokenise_sample(
+    sample: Sample, tokenizer: Tokenizer, prompt_format: PromptFormat, control: Mapping[int, str]
+) -> TrainingExample:
     if not sample.solution.strip():
         raise BenchError(f"{sample.id} has an empty solution", "fill it in, or leave the row out of the data")
     require_encodable(sample.id, "\n".join((*(turn.content for turn in sample.messages), sample.solution)))
@@ -110,8 +101,17 @@ def _tokenise_sample(sample: Sample, tokenizer: Tokenizer, prompt_format: Prompt
     problems = check_example(row, prompt_format)
     if prompt_format.bos_id is None and has_doubled_bos(tokenizer, prompt):
         problems.append("begins with BOS twice")
-    if problems:
+    if problems := problems or _find_control_tokens(sample, tokenizer, control):
         raise BenchError(
             f"{sample.id} {'; '.join(problems)}", "`bench check RECIPE` shows the row; correct the data or the template"
         )
     return row
+
+
+def _find_control_tokens(sample: Sample, tokenizer: Tokenizer, control: Mapping[int, str]) -> list[str]:
+    """Return what is wrong with texts that spell a token between turns: the model would read it as one."""
+    for text in (*(turn.content for turn in sample.messages), sample.solution):
+        spelled = [token for token in control.values() if token and token in text]
+        if any(i in control for i in (tokenizer.encode(text, add_special_tokens=False) if spelled else ())):
+            return [f"spells {spelled[0]!r}, which is read as a token between turns"]
+    return []
