@@ -90,7 +90,7 @@ def _parse_passes(text: str) -> tuple[str, ...]:
 def _choose_folder(options: Options, evaluation_plan: EvaluationPlan) -> Path:
     """Name the folder after all that could change an answer; with `again`, take the first without a record."""
     stem = "-".join(
-        map(slugify, ("noise", Path(options.task).stem, evaluation_plan.model.name, evaluation_plan.engine))
+        map(slugify, ("noise", Path(options.task_name).stem, evaluation_plan.model.name, evaluation_plan.engine))
     )
     stem += f"-{records.digest(evaluation_plan.settings)[:8]}"
     folder, number = options.runs / stem, 1
