@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from baseline_bench.models.template_choice import format_arguments
+from baseline_bench.core.options import format_settings
 from baseline_bench.results.candidate import Candidate, MergeSummary, TrainingRecord
 from baseline_bench.results.entry import Entry, ModelRecord, Result
 
@@ -166,7 +166,7 @@ def _describe_models(*models: ModelRecord) -> Iterator[Mapping[str, object]]:
             "revision": _shorten_digest(model.revision),
             **(_describe_identity(model) if known else older),
             "chat template's name": model.template_name or NONE,
-            "chat template's arguments": " ".join(format_arguments(model.template_arguments)) or NONE,
+            "chat template's arguments": " ".join(format_settings(model.template_arguments)) or NONE,
             "prompt style": model.prompt_style,
             "begin-of-sequence rule": model.bos,
             "stop tokens": model.stop_ids,

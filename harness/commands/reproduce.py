@@ -11,11 +11,11 @@ from statistics import median_low
 from baseline_bench.core import plugins
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
+from baseline_bench.core.options import format_settings
 from baseline_bench.core.types import Completion, Model, Value
 from baseline_bench.evaluation import entry_builder, evaluate, pipeline, plan, repeat, runs
 from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions
 from baseline_bench.models import registry
-from baseline_bench.models.template_choice import format_arguments
 from baseline_bench.models.tokens import decode_completion
 from baseline_bench.results import entries, retractions
 from baseline_bench.results.completions import CommittedCompletion
@@ -94,7 +94,7 @@ def plan_reproduction(path: Path, entry: Entry, options: ReproductionOptions, co
         options=_combine_engine_options(entry, options.options),
         limit=result.selection.limit,
         template=result.model.template_name,
-        template_arguments=format_arguments(result.model.template_arguments),
+        template_arguments=format_settings(result.model.template_arguments),
         seed=result.selection.seed or 0,
         leaderboards=path.parent / retractions.VERIFICATIONS_FOLDER,  # adds no row; the entry has this name already
         runs=options.runs,

@@ -1,9 +1,10 @@
 """Parse `-o key=value` texts into a frozen dataclass, with nothing silently ignored."""
 
 import dataclasses
+import json
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from baseline_bench.core.errors import BenchError, combine_problems, suggest_name
@@ -77,3 +78,8 @@ def record_options(values: Any) -> dict[str, Value]:
     """
     shown = [field.name for field in dataclasses.fields(values) if not field.metadata.keys() & {"secret", "neutral"}]
     return {name: getattr(values, name) for name in shown}
+
+
+def format_settings(values: Mapping[str, Value] | None) -> list[str]:
+    """Format values as sorted `key=value` texts, each value as JSON; an empty list for None."""
+    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in sorted((values or {}).items())]

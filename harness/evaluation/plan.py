@@ -27,13 +27,13 @@ from baseline_bench.core.contracts import Task
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.findings import Finding, RefusedError
-from baseline_bench.core.options import parse_options, record_options
+from baseline_bench.core.options import format_settings, parse_options, record_options
 from baseline_bench.core.types import Model, ModelIdentity, Problem, Split, Value
 from baseline_bench.engines.multi_gpu import gpus
 from baseline_bench.evaluation import evaluate, runs
 from baseline_bench.evaluation.evaluate import PreparedTask
 from baseline_bench.models import diagnose, registry
-from baseline_bench.models.template_choice import TemplateChoice, format_arguments
+from baseline_bench.models.template_choice import TemplateChoice
 from baseline_bench.models.tokens import ModelTokenizer, digest_prompts
 from baseline_bench.results import entries
 from baseline_bench.results.candidate import TrainingRecord
@@ -186,7 +186,7 @@ def _collect_run_settings(
 ) -> dict[str, Value]:
     """Collect what a resumed run must have in common with its first process, besides the model's identity."""
     prompt_format = model_tokenizer.manner
-    arguments = format_arguments(prompt_format.template_arguments)
+    arguments = format_settings(prompt_format.template_arguments)
     return {
         "task": options.task_name,
         "protocol": prepared.protocol_sha256,

@@ -97,11 +97,6 @@ class TemplateChoice:
             tokenizer.apply_chat_template = partial(render, **self.arguments)
 
 
-def format_arguments(arguments: Mapping[str, Value] | None) -> list[str]:
-    """Format stored arguments as the texts of `--template-arg`."""
-    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in sorted((arguments or {}).items())]
-
-
 def _parse_value(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=lambda constant: constant)

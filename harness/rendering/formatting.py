@@ -7,7 +7,7 @@ from baseline_bench.analysis.board_comparisons import BaseComparison, ComparedBo
 from baseline_bench.analysis.differences import is_untrained
 from baseline_bench.analysis.statistics import Interval, format_points, wilson_interval
 from baseline_bench.core.markup import UNKNOWN_MARK, make_visible, table_cell
-from baseline_bench.models.template_choice import format_arguments
+from baseline_bench.core.options import format_settings
 from baseline_bench.results.board import BoardTable, Row
 from baseline_bench.results.entry import Result
 from baseline_bench.results.retractions import Retraction, record_path
@@ -162,7 +162,7 @@ def _format_difference(against: BaseComparison) -> str:
 
 def _setup_cells(result: Result) -> Iterator[str]:
     chosen = [name for name in (result.model.template_name,) if name]
-    chosen += format_arguments(result.model.template_arguments)
+    chosen += format_settings(result.model.template_arguments)
     yield ", ".join([result.model.prompt_style, *map(table_cell, chosen)])
     yield table_cell(f"{result.engine.version}, {find_dtype(result) or UNKNOWN_MARK}, {result.provenance.device}")
 

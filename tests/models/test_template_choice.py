@@ -9,10 +9,11 @@ import tiny
 from baseline_bench import cli
 from baseline_bench.analysis.differences import list_differences
 from baseline_bench.core.errors import BenchError
+from baseline_bench.core.options import format_settings
 from baseline_bench.core.types import Message
 from baseline_bench.evaluation import runs
 from baseline_bench.models import registry, tokenizer, tokens
-from baseline_bench.models.template_choice import TemplateChoice, format_arguments
+from baseline_bench.models.template_choice import TemplateChoice
 from corpus import templates
 from tiny_study import bench, rows
 
@@ -70,7 +71,7 @@ def test_a_value_is_json_or_the_text_itself(text, value):
     arguments = TemplateChoice.parse(None, [f"key={text}"]).arguments
     assert arguments == {"key": value}
     assert type(arguments["key"]) is type(value)
-    assert TemplateChoice.parse(None, format_arguments(arguments)).arguments == arguments
+    assert TemplateChoice.parse(None, format_settings(arguments)).arguments == arguments
 
 
 @pytest.mark.parametrize(
