@@ -391,9 +391,10 @@ def collect_control_tokens(tokenizer: Tokenizer, prompt_format: PromptFormat) ->
     turns = (Message("user", "Hello"), Message("assistant", "b"))
     written = render_conversation(tokenizer, turns, generation=False) if prompt_format.style == "template" else ""
     special = collect_special_ids(tokenizer)
-    ids = {i for i in tokenizer.encode(written, add_special_tokens=False) if i in special}
-    ids |= {*prompt_format.stop_ids, *(getattr(tokenizer, f"{role}_token_id", None) for role in ("bos", "eos", "pad"))}
-    tokens = {i: tokenizer.decode([i], skip_special_tokens=False) for i in ids if i is not None}
+    roles = (getattr(tokenizer, f"{role}_token_id", None) for role in ("bos", "eos", "pad"))
+    ids = {*special.intersection(tokenizer.encode(written, add_special_tokens=False)), *prompt_format.stop_ids}
+    ids.update(i for i in roles if i is not None)
+    tokens = {i: tokenizer.decode([i], skip_special_tokens=False) for i in sorted(ids)}
     return {i: token for i, token in tokens.items() if not thoughts.is_delimiter(token)}
 
 
