@@ -45,7 +45,7 @@ COMMANDS = {
         "verify": "check an entry again, up to generating its answers again",
         "show": "read what a model wrote",
         "grade": "grade completions by the answer reader alone",
-        "regrade": "grade a run's answers again, without its model",
+        "regrade": "grade a run's or a board's answers again, without the model",
         "retract": "withdraw an entry, and say why",
     },
     "Train": {

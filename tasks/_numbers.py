@@ -9,6 +9,9 @@ from fractions import Fraction
 LONGEST = 1000
 """Characters in one number at most, written or read; Python itself refuses to convert more than 4,300 digits."""
 
+ALGEBRA_MARK = "\u2060"
+"""Behind digits: they belong to algebra and are no number. `normalise_signs` removes it from what a model wrote."""
+
 _WINDOW = 100_000
 _CURRENCY = "$€£¥₹¢"
 # Code points from here on include scripts without spaces, such as Chinese, where a number may follow a letter.
@@ -148,7 +151,7 @@ def _glued(text: str, start: int, end: int) -> bool:
     # Deliberately not translated: superscripts, digits of other scripts, keycaps and strike-through change a number.
     if any(char.isnumeric() or unicodedata.category(char).startswith("M") for char in (before[-1:], after) if char):
         return True
-    if text.startswith("^", end):
+    if text.startswith(("^", ALGEBRA_MARK), end):
         return True
     return before.endswith(("--", "+-", "-+", "^", "^{")) or (before.endswith(".") and not before.endswith(".."))
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from baseline_bench.tasks._numbers import Number, equal, last_runs, number_at, numbers
+from baseline_bench.tasks._numbers import ALGEBRA_MARK, Number, equal, last_runs, number_at, numbers
 
 Relation = Literal["equals", "operator", "choice", "list", "aside", "prose"]
 
@@ -92,7 +92,7 @@ def classify_gap(gap: str, after: str = "") -> Relation:
     """Classify how the text between two numbers relates them; `after` is what follows the second one."""
     if len(gap) > _LONGEST_GAP:
         return "prose"
-    gap = gap.replace("**", "").replace("$", "")
+    gap = gap.replace("**", "").replace("$", "").replace(ALGEBRA_MARK, "")
     if _JOINED.fullmatch(gap) and _COMPOUND.match(f"{gap}{after}"):
         return "list"
     return next((kind for kind, pattern in _RELATIONS if pattern.fullmatch(gap)), "prose")

@@ -8,7 +8,7 @@ from baseline_bench.analysis.compare import classify_outcome, explain_incomparab
 from baseline_bench.analysis.differences import build_recipe_key, find_base_weights, is_untrained
 from baseline_bench.analysis.multiple_testing import MIN_SEEDS, seeds_interval
 from baseline_bench.analysis.statistics import Interval, PairCounts, mcnemar_p_value, newcombe_interval
-from baseline_bench.results.board import Board, BoardTable, Row, build_tables
+from baseline_bench.results.board import Board, BoardTable, Row, build_tables, list_regraded_rows
 from baseline_bench.results.candidate import Candidate
 
 
@@ -66,10 +66,13 @@ class ComparedBoard:
 
 
 def compare_board(board: Board) -> ComparedBoard:
-    """Compare every full row that is not withdrawn with the newest comparable row of its own base."""
+    """Compare every full row that is not withdrawn with the newest comparable row of its own base.
+
+    A base scored under an older version of the task counts with its re-grade by the row's version.
+    """
     comparisons, base_rows = {}, {}
     for table in (tables := build_tables(board)):
-        bases = _group_bases(table.full)
+        bases = _group_bases([*table.full, *list_regraded_rows(board, table.label)])
         for row in table.full:
             groups = bases.get(find_base_weights(row.entry) or "", [])
             comparable = (group[0] for group in groups if explain_incomparability(row.entry, group[0].entry) is None)

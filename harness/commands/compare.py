@@ -120,6 +120,8 @@ def find_rows(
             console.warn(f"{row.path.name} was withdrawn: {row.retraction.why}")
         for advisory in _find_advisories(row):
             console.warn(f"{row.path.name}: {advisory.describe()}")
+        if row.is_regraded:
+            console.warn(f"{row.path.name} is judged again by {row.entry.result.task.reader}")
     return first, second
 
 

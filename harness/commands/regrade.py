@@ -1,32 +1,37 @@
-"""`bench regrade`: grade a run's answers again, without its model."""
+"""`bench regrade`: grade the answers of a run, or of a board's older rows, again, without the model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from baseline_bench.commands import summary
 from baseline_bench.core import plugins
 from baseline_bench.core.command_options import argument, option
 from baseline_bench.core.display import Console
-from baseline_bench.evaluation import entry_builder, evaluate, pipeline, runs
+from baseline_bench.core.errors import BenchError
+from baseline_bench.evaluation import entry_builder, evaluate, pipeline, regrading, runs
 from baseline_bench.rendering import leaderboard
-from baseline_bench.results import entries
+from baseline_bench.results import entries, retractions
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The run to grade again."""
+    """The run or the board to grade again."""
 
-    run: Path = argument("a run's folder", "RUN")
+    run: Path = argument("a run's folder; or a board's, whose rows of older task versions get a record each", "RUN")
     task: str | None = option("--task", "the task's file, where the task is not one of ours", "FILE")
     leaderboards: Path | None = option("--leaderboards", "add a row with the new judgements there", "DIR")
 
 
 def run(options: Options, console: Console) -> int:
-    """Judge a run's answers again with today's reader; this needs neither model nor data set.
+    """Judge answers again with today's reader; this needs neither model nor data set.
+
+    A board's entries keep their bytes: the new judgements are records of their own.
 
     Raises:
-        BenchError: the run is missing or incomplete.
+        BenchError: the run is missing or incomplete, or an entry of the board is faulty.
     """
+    if not (options.run / "problems.jsonl").is_file() and any(options.run.glob("*.json")):
+        return _regrade_board(options, console)
     problems, completions = runs.read_problems(options.run), runs.read_completions(options.run)
     task = plugins.load_task(options.task or str(runs.read_json(options.run / "run.json")["settings"]["task"]))
     previous = {judgement.problem_id: judgement for judgement in runs.read_judgements(options.run)}
@@ -41,4 +46,19 @@ def run(options: Options, console: Console) -> int:
         )
     runs.write_judgements(options.run, judgements)
     summary.show_regrading(evaluate.count_judgements(judgements), changed, path or options.run, console)
+    return 0
+
+
+def _regrade_board(options: Options, console: Console) -> int:
+    """Write a record for each row of an older task version that has none yet, and print the new files."""
+    if options.task is not None or options.leaderboards is not None:
+        raise BenchError("--task and --leaderboards go with a run, not with a board", f"bench regrade {options.run}")
+    with runs.explaining_write_errors(options.run):
+        board_records = retractions.read_records(options.run)
+        for path in leaderboard.list_files(options.run, leaderboard.ENTRY_SUFFIX):
+            record = regrading.regrade_entry(entries.read_entry(path), path, runs.current_time())
+            previous = board_records.regrade(path.name)
+            if record is None or (previous is not None and replace(previous, created=record.created) == record):
+                continue
+            console.write(f"{retractions.write_record(record, options.run)}\n")
     return 0

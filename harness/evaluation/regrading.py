@@ -1,7 +1,10 @@
 """Decide which task can grade an entry's answers again, and against which gold answers."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -11,9 +14,13 @@ from baseline_bench.core.contracts import Task
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Judgement, Problem, Split
 from baseline_bench.evaluation import evaluate, protocol
+from baseline_bench.results import audit, entries
+from baseline_bench.results.bits import Bits, hex_to_bits
 from baseline_bench.results.board import split_task_label
-from baseline_bench.results.completions import CommittedCompletion, restore_completion
-from baseline_bench.results.entry import Entry
+from baseline_bench.results.completions import CommittedCompletion, read_completions, restore_completion
+from baseline_bench.results.entries import RegradeFunction
+from baseline_bench.results.entry import Entry, TaskRecord
+from baseline_bench.results.retractions import Regrade
 
 
 def find_reader_task(entry: Entry) -> Task | None:
@@ -25,8 +32,116 @@ def find_reader_task(entry: Entry) -> Task | None:
     name = plugins.find_task_name(record.name, record.label)
     if name is None or plugins.is_library_task(record.label):
         return None
-    task = plugins.load_task(name)
-    return task if (record.label, record.reader) == (task.LABEL, task.READER) else None
+    return select_version(plugins.load_task(name), record)
+
+
+class _EarlierVersion:
+    """A task as an earlier version of it judges; everything but label and reader is the newest version's."""
+
+    def __init__(self, task: Task, record: TaskRecord) -> None:
+        self._task = task
+        self.LABEL, self.READER = record.label, record.reader
+        self.grade = cast(Any, task).EARLIER_READERS[record.reader]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+
+def select_version(task: Task, record: TaskRecord) -> Task | None:
+    """Return the task as the version that a row names; None if that version's reader is not here."""
+    if (record.label, record.reader) == (task.LABEL, task.READER):
+        return task
+    published = record.label in protocol.read_pinned_digests()
+    same_family = split_task_label(record.label)[0] == split_task_label(task.LABEL)[0]
+    if published and same_family and record.reader in getattr(task, "EARLIER_READERS", {}):
+        return cast(Task, _EarlierVersion(task, record))
+    return None
+
+
+def regrade_entry(entry: Entry, path: Path, created: str) -> Regrade | None:
+    """Judge an entry's answers by the newest version of its task; None if that is the entry's own version.
+
+    Raises:
+        BenchError: the entry or its completions are faulty, or the newest version is not a published one.
+    """
+    old_task = find_reader_task(entry)
+    name = plugins.find_task_name(entry.result.task.name, entry.result.task.label)
+    if old_task is None or name is None or old_task is (task := plugins.load_task(name)):
+        return None
+    digest = protocol.read_pinned_digests().get(task.LABEL)
+    if digest is None:
+        raise BenchError(f"{task.LABEL} is not a published version", "pin its digest in protocols.toml")
+    lines = read_completions(entries.completions_path(path))
+    old_judgements, judgements = grade_completions(old_task, lines), grade_completions(task, lines)
+    return Regrade(
+        schema=1,
+        created=created,
+        entry=path.name,
+        entry_sha256=sha256(path.read_bytes()).hexdigest(),
+        task=replace(entry.result.task, label=task.LABEL, reader=task.READER, protocol_sha256=digest),
+        bits=Bits.of(judgements),
+        counts=evaluate.count_judgements(judgements),
+        moved=count_moves(old_judgements, judgements),
+    )
+
+
+def find_regrade_faults(record: Regrade, path: Path, regrade: RegradeFunction | None) -> list[str]:
+    """List what is wrong in the numbers of a re-grade of the entry at `path`.
+
+    Args:
+        record: of that entry.
+        path: of the entry.
+        regrade: judges completions again by the version that an entry names; None checks the numbers alone.
+
+    Raises:
+        BenchError: the entry or its completions are faulty, or a task or its data is missing.
+    """
+    entry = entries.read_entry(path)
+    pinned = protocol.read_pinned_digests()
+    applied = record.apply(entry)
+    problems = audit.check_numbers(applied)
+    versions = (entry.result.task, record.task)
+    if any(pinned.get(version.label) != version.protocol_sha256 for version in versions):
+        problems.append("names a protocol that is not the published one of its label")
+    if record.task.items_sha256 != entry.result.task.items_sha256:
+        problems.append("has other items than its entry")
+    lines = read_completions(entries.completions_path(path))
+    judgements = None if regrade is None or problems else regrade(applied, lines)
+    if regrade is None or judgements is None:
+        return problems
+    if problems := audit.check_judgements(applied, lines, judgements):
+        return problems
+    changed = _find_changed_items(entry.result.bits, record.bits, len(lines))
+    old_judgements = regrade(entry, [line for line, differs in zip(lines, changed, strict=True) if differs])
+    new_judgements = [judgement for judgement, differs in zip(judgements, changed, strict=True) if differs]
+    if old_judgements is None or count_moves(old_judgements, new_judgements) == record.moved:
+        return []
+    return ["its moved items do not follow from the completions"]
+
+
+def count_moves(old: Sequence[Judgement], new: Sequence[Judgement]) -> dict[str, int]:
+    """Count the items whose right, strict or unread bit changed, by how and why."""
+    moves = Counter(
+        f"{_describe_judgement(before)}, now {_describe_judgement(after)}"
+        for before, after in zip(old, new, strict=True)
+        if (before.correct, before.strict, before.answer is None) != (after.correct, after.strict, after.answer is None)
+    )
+    return dict(sorted(moves.items()))
+
+
+def _describe_judgement(judgement: Judgement) -> str:
+    if judgement.answer is None:
+        return f"unread ({judgement.rule})"
+    return f"{'strict' if judgement.strict else 'right' if judgement.correct else 'wrong'} by {judgement.rule}"
+
+
+def _find_changed_items(old: Bits, new: Bits, total: int) -> list[bool]:
+    pairs = ((old.correct, new.correct), (old.strict, new.strict), (old.unread, new.unread))
+    flags = [
+        [first != second for first, second in zip(hex_to_bits(one, total), hex_to_bits(other, total), strict=True)]
+        for one, other in pairs
+    ]
+    return [any(item) for item in zip(*flags, strict=True)]
 
 
 def are_items_available(task: Task, mirror: Path | None) -> bool:
@@ -82,6 +197,7 @@ class Regrader:
             self.unchecked[entry.result.task.label] = reason
             return None
         task = self._task(entry)
+        task = select_version(task, entry.result.task) or task
         if entry.result.task.label != task.LABEL:
             (family, number), (ours, newest) = split_task_label(entry.result.task.label), split_task_label(task.LABEL)
             if family == ours and number > newest:
@@ -113,7 +229,7 @@ class Regrader:
         except BenchError as error:
             return str(error)
         record, repository = entry.result.task, getattr(task, "REPOSITORY", None)
-        if (record.label, record.reader) != (task.LABEL, task.READER):
+        if select_version(task, record) is None:
             return f"{record.label} read by {record.reader}; here is {task.LABEL} read by {task.READER}"
         if plugins.is_library_task(record.label):
             return (

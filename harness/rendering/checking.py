@@ -11,6 +11,7 @@ from baseline_bench.analysis.claims import registration
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.markup import make_visible
 from baseline_bench.core.records import digest
+from baseline_bench.evaluation import regrading
 from baseline_bench.rendering import leaderboard
 from baseline_bench.results import advisories, consistency, duplicates, entries, foreign, history, noise, retractions
 from baseline_bench.results.board import Row
@@ -23,7 +24,13 @@ from baseline_bench.results.history import FolderHistory
 
 _COMPLETIONS_SUFFIX = ".jsonl.gz"
 _COMPANION_SUFFIXES = (".loss.jsonl.gz", ".solutions.jsonl.gz", _COMPLETIONS_SUFFIX)
-_RECORD_FOLDERS = (retractions.RETRACTIONS_FOLDER, retractions.VERIFICATIONS_FOLDER, noise.FOLDER, foreign.FOLDER)
+_RECORD_FOLDERS = (
+    retractions.RETRACTIONS_FOLDER,
+    retractions.VERIFICATIONS_FOLDER,
+    retractions.REGRADES_FOLDER,
+    noise.FOLDER,
+    foreign.FOLDER,
+)
 _RENDERED_SUFFIXES = (".md", ".csv", ".svg")
 # What a browser shows or a program reads as results; a table, an HTML tag or a picture in Markdown.
 _RESULT_SUFFIXES = (".html", ".htm", ".xhtml", ".svg", ".csv", ".tsv", ".json", ".jsonl", ".gz", ".png", ".jpg", ".pdf")
@@ -103,6 +110,7 @@ def check_leaderboards(folder: Path, regrade: RegradeFunction | None = None, bas
         *_find_entry_faults(folder, checked_entries, base_history),
         *_find_repetitions(folder, checked_entries),
         *_find_record_faults(folder, base_history),
+        *_find_regrade_faults(folder, regrade),
         *_find_orphaned_companions(folder),
         *_find_stray_files(folder, names),
         *_find_stale_pages(folder, entries_by_board),
@@ -371,6 +379,24 @@ def _find_record_faults(folder: Path, base_history: FolderHistory | None) -> Ite
             except BenchError as error:
                 shown = _format_path(folder, f"{board.name}/{kind.FOLDER}")
                 yield Fault(shown, error.what, error.way_out or _RECORD_ADVICE)
+
+
+def _find_regrade_faults(folder: Path, regrade: RegradeFunction | None) -> Iterator[Fault]:
+    """Find re-grades that do not follow from the completions; `_find_record_faults` reports unreadable ones."""
+    for board in leaderboard.list_folders(folder):
+        try:
+            records = retractions.read_records(board).regrades
+        except BenchError:
+            continue
+        for record in records:
+            shown = _format_path(folder, f"{board.name}/{retractions.record_path(record)}")
+            try:
+                problems = regrading.find_regrade_faults(record, board / record.entry, regrade)
+            except BenchError as error:
+                yield Fault(shown, error.what, error.way_out or _RECORD_ADVICE)
+                continue
+            for problem in problems:
+                yield Fault(shown, problem, "`bench regrade` its board writes a right one; remove this one")
 
 
 def _find_stray_files(folder: Path, names: Collection[str]) -> Iterator[Fault]:

@@ -10,7 +10,7 @@ from baseline_bench.core.markup import UNKNOWN_MARK, make_visible, table_cell
 from baseline_bench.core.options import format_settings
 from baseline_bench.results.board import BoardTable, Row
 from baseline_bench.results.entry import Result
-from baseline_bench.results.retractions import Retraction, record_path
+from baseline_bench.results.retractions import Regrade, Retraction, record_path
 
 ALIGN_LEFT, ALIGN_RIGHT, _ALIGN_CENTRE = "---", "---:", ":---:"
 EXACT_MATCH = "exact match"
@@ -44,6 +44,14 @@ _WITHDRAWN_COLUMNS = (
     ("instead", ALIGN_LEFT),
     _ENTRY_COLUMN,
 )
+_MOVED_COLUMNS = (
+    _CANDIDATE_COLUMN,
+    ("task", ALIGN_LEFT),
+    ("right before", ALIGN_RIGHT),
+    ("right now", ALIGN_RIGHT),
+    ("items moved", ALIGN_LEFT),
+    ("record", ALIGN_LEFT),
+)
 
 
 def render_full_rows(judged: ComparedBoard, table: BoardTable) -> str:
@@ -65,6 +73,11 @@ def render_withdrawn_rows(board: str, rows: Sequence[tuple[Row, Retraction]]) ->
     """Render the table of the withdrawn rows, each with its reason."""
     columns = _name_measure_column(_WITHDRAWN_COLUMNS, [row for row, _ in rows])
     return render_table(columns, [_withdrawn_row_cells(board, row, record) for row, record in rows])
+
+
+def render_moved_rows(board: str, rows: Sequence[tuple[Row, Regrade]]) -> str:
+    """Render the table of the rows that a newer reader judges otherwise, with the counts and reasons."""
+    return render_table(_MOVED_COLUMNS, [_moved_row_cells(board, row, record) for row, record in rows])
 
 
 def name_measure(rows: Iterable[Row]) -> str:
@@ -145,6 +158,15 @@ def _withdrawn_row_cells(board: str, row: Row, record: Retraction) -> Iterator[s
     yield quote_sentence(record.why)
     yield "" if record.superseded_by is None else f"[entry]({board}/{record.superseded_by})"
     yield f"[entry]({board}/{row.file})"
+
+
+def _moved_row_cells(board: str, row: Row, record: Regrade) -> Iterator[str]:
+    yield table_cell(row.result.candidate)
+    yield f"{table_cell(row.result.task.label)} to {table_cell(record.task.label)}"
+    yield f"{row.result.counts.correct:,}"
+    yield f"{record.counts.correct:,}"
+    yield "; ".join(f"{count:,} {table_cell(move)}" for move, count in record.moved.items())
+    yield f"[record]({board}/{record_path(record)})"
 
 
 def _score_cells(result: Result) -> Iterator[str]:

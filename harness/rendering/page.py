@@ -14,7 +14,7 @@ from baseline_bench.core.markup import code_span, table_cell
 from baseline_bench.core.types import Sampling
 from baseline_bench.rendering import formatting
 from baseline_bench.rendering.noise_table import render_noise_table
-from baseline_bench.results.board import Board, BoardTable, Row, build_tables, list_withdrawn_rows
+from baseline_bench.results.board import Board, BoardTable, Row, build_tables, list_moved_rows, list_withdrawn_rows
 from baseline_bench.results.entry import Result
 from baseline_bench.results.foreign import ExternalResult, record_path
 from baseline_bench.results.noise import NoiseRecord
@@ -39,6 +39,11 @@ _EXTERNAL_RESULTS_INTRO = """\
 ## From elsewhere, not verified
 
 What other harnesses found, as their files tell it: other prompts, readers and settings. Compared with nothing."""
+_REGRADES_INTRO = """\
+## Judged again by a newer reader
+
+The answers of these rows, as the newest version of their task judges them. Rows that are not listed keep every \
+judgement. The entries and the tables above keep the judgements of their own version."""
 _STORE_RULES = """\
 Every run is one entry, `<board>/<date>-<candidate>-<hash of its content>.json`, with all its completions beside it. \
 Entries are only ever added: `bench board --check --base REF` fails on one that was changed, renamed or removed; a \
@@ -64,6 +69,8 @@ def render_board_page(
     parts += ["## Noise", render_noise_table(noise, board)] if noise else []
     if elsewhere:
         parts += [_EXTERNAL_RESULTS_INTRO, "\n".join(_render_external_result(one, board.name) for one in elsewhere)]
+    if moved_rows := list_moved_rows(board):
+        parts += [_REGRADES_INTRO, formatting.render_moved_rows(board.name, moved_rows)]
     if withdrawn_rows:
         parts += ["## Superseded and retracted", formatting.render_withdrawn_rows(board.name, withdrawn_rows)]
     rows = [row for table in judged.tables for row in table.rows]
@@ -173,7 +180,8 @@ def _describe_resolution(result: Result, discordance: tuple[float, int] | None) 
 def _list_incumbents_to_rescore(table: BoardTable) -> str:
     newest = code_span(table.newer.label) if table.newer is not None else ""
     if not table.waiting:
-        return f"An older version of the task: every candidate here is scored under {newest}."
+        judged = "scored or judged again" if table.regraded else "scored"
+        return f"An older version of the task: every candidate here is {judged} under {newest}."
     names = ", ".join(map(code_span, table.waiting[:_MAX_NAMES]))
     more = len(table.waiting) - _MAX_NAMES
     rest = f" and {more:,} more" if more > 0 else ""

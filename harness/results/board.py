@@ -7,7 +7,7 @@ from itertools import groupby
 
 from baseline_bench.results.advisories import Advisory
 from baseline_bench.results.entry import Entry, Result
-from baseline_bench.results.retractions import BoardRecords, Retraction
+from baseline_bench.results.retractions import BoardRecords, Regrade, Retraction
 
 _VERSION = re.compile(r"(.*)@v(\d{1,9})", re.DOTALL)
 
@@ -53,12 +53,14 @@ class BoardTable:
         label: of the task's version.
         full, partial: rows of all items, and of subsets.
         newer: the table of the task's newest version; None if this is it.
+        regraded: candidates whose answers here have a re-grade by the newest version.
     """
 
     label: str
     full: tuple[Row, ...]
     partial: tuple[Row, ...]
     newer: "BoardTable | None" = None
+    regraded: frozenset[str] = frozenset()
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -67,11 +69,11 @@ class BoardTable:
 
     @property
     def waiting(self) -> tuple[str, ...]:
-        """Candidates with a full run here and none under the newest version: incumbents to score again."""
+        """Candidates with a full run here and no judgements by the newest version: incumbents to score again."""
         if self.newer is None:
             return ()
         newest_candidates = {row.result.candidate for row in self.newer.full}
-        return tuple(sorted({row.result.candidate for row in self.full} - newest_candidates))
+        return tuple(sorted({row.result.candidate for row in self.full} - newest_candidates - self.regraded))
 
 
 def split_task_label(label: str) -> tuple[str, int]:
@@ -96,9 +98,9 @@ def build_tables(board: Board) -> list[BoardTable]:
         newer = newest.get(family)
         full = tuple(row for row in rows if not row.partial)
         partial = tuple(row for row in rows if row.partial)
-        table = BoardTable(
-            label, full, partial, None if newer is None or split_task_label(newer.label)[1] == number else newer
-        )
+        newer = None if newer is None or split_task_label(newer.label)[1] == number else newer
+        regraded = () if newer is None else list_regraded_rows(board, newer.label)
+        table = BoardTable(label, full, partial, newer, frozenset(row.result.candidate for row in regraded))
         newest.setdefault(family, table)
         board_tables.append(table)
     return board_tables
@@ -108,6 +110,21 @@ def list_active_rows(board: Board) -> list[Row]:
     """List the rows that are not withdrawn."""
     retracted_files = {record.entry for record in board.said.retractions}
     return [row for row in board.rows if row.file not in retracted_files]
+
+
+def list_regraded_rows(board: Board, label: str) -> list[Row]:
+    """List the full rows of older versions of a task as the version `label` judges them, by their re-grades."""
+    return [
+        Row(row.file, record.apply(row.entry))
+        for row in list_active_rows(board)
+        if not row.partial and (record := board.said.regrade(row.file)) is not None and record.task.label == label
+    ]
+
+
+def list_moved_rows(board: Board) -> list[tuple[Row, Regrade]]:
+    """List the rows of which a re-grade moved any item, each with that record."""
+    records = [(row, board.said.regrade(row.file)) for row in sort_rows(list_active_rows(board))]
+    return [(row, record) for row, record in records if record is not None and record.moved]
 
 
 def list_withdrawn_rows(board: Board) -> list[tuple[Row, Retraction]]:

@@ -1,30 +1,36 @@
 """Find an entry by path, by file name, or by a candidate's name on a board."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from baseline_bench.core.errors import BenchError, combine_problems, suggest_name
 from baseline_bench.results import audit, entries, retractions
 from baseline_bench.results.entry import Entry
-from baseline_bench.results.retractions import Retraction
+from baseline_bench.results.retractions import Regrade, Retraction
 
 _NAME_ONE_ADVICE = "give one of their file names"
 
 
 @dataclass(frozen=True, slots=True)
 class FoundEntry:
-    """An entry, its file, and the newest retraction of it, if any."""
+    """An entry, its file, and the newest retraction and re-grade of it, if any."""
 
     path: Path
     entry: Entry
     retraction: Retraction | None
+    regrade: Regrade | None = None
 
     @property
     def counts(self) -> bool:
         """Whether it is a full run that is not withdrawn."""
         return self.entry.result.selection.limit is None and self.retraction is None
+
+    @property
+    def is_regraded(self) -> bool:
+        """Whether `entry` has the judgements of the re-grade and not those of its file."""
+        return self.regrade is not None and self.entry.result.task == self.regrade.task
 
 
 def find_entry(name: str, leaderboards: Path, board: str | None = None) -> FoundEntry:
@@ -49,7 +55,8 @@ def find_pair(
 ) -> tuple[FoundEntry, FoundEntry]:
     """Find two entries; where a name has several rows, take the newest pair that fits.
 
-    A pair is as old as the older of its two rows. Where none fits, each row is the one that `find_entry` returns.
+    A pair is as old as the older of its two rows. Rows of two versions of a task are paired on the newer version's
+    judgements, if the older row has a re-grade. Where no pair fits, each row is the one that `find_entry` returns.
 
     Args:
         first, second, leaderboards, board: as in `find_entry`.
@@ -61,10 +68,13 @@ def find_pair(
     read_rows = cache(lambda: _read_boards(leaderboards, board))
     first_matches, second_matches = (_find_matches(name, leaderboards, board, read_rows) for name in (first, second))
     candidates = [(one, other) for one in first_matches for other in second_matches]
-    fitting = ([pair for pair in candidates if fit(pair[0].entry, pair[1].entry)] for fit in fits)
+    aligned = [_align_versions(*pair) for pair in candidates]
+    fitting = (
+        [pair for pair in group if fit(pair[0].entry, pair[1].entry)] for fit in fits for group in (candidates, aligned)
+    )
     pairs = next(filter(None, fitting), [])
     if not pairs:
-        return _select_newest(first, first_matches), _select_newest(second, second_matches)
+        return _align_versions(_select_newest(first, first_matches), _select_newest(second, second_matches))
     _require_one_board_and_version(first, [one for one, _ in pairs])
     _require_one_board_and_version(second, [other for _, other in pairs])
     newest_time = max(map(_pair_age, pairs))
@@ -76,6 +86,18 @@ def find_pair(
             f"{_format_file_names(list({row.path: row for pair in newest for row in pair}.values()))}",
         )
     return newest[0]
+
+
+def _align_versions(one: FoundEntry, other: FoundEntry) -> tuple[FoundEntry, FoundEntry]:
+    """Give the row of the older task version the judgements of the other row's version, where it has a re-grade."""
+    return _judge_by_version_of(other, one), _judge_by_version_of(one, other)
+
+
+def _judge_by_version_of(newer: FoundEntry, row: FoundEntry) -> FoundEntry:
+    record, label = row.regrade, newer.entry.result.task.label
+    if record is None or record.task.label != label or row.entry.result.task.label == label:
+        return row
+    return replace(row, entry=record.apply(row.entry))
 
 
 def read_board_entries(folder: Path) -> tuple[FoundEntry, ...]:
@@ -109,7 +131,7 @@ def _read_sound_entry(path: Path, records: retractions.BoardRecords) -> FoundEnt
     entry = entries.read_entry(path)
     if problems := audit.check_numbers(entry):
         raise combine_problems(problems, str(path), "see bench board --check")
-    return FoundEntry(path, entry, records.retraction(path.name))
+    return FoundEntry(path, entry, records.retraction(path.name), records.regrade(path.name))
 
 
 def _read_boards(leaderboards: Path, board: str | None) -> list[FoundEntry]:

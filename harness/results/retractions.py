@@ -1,20 +1,23 @@
-"""Retractions and verifications of entries, each in a file of its own in the board's folder.
+"""Retractions, verifications and re-grades of entries, each in a file of its own in the board's folder.
 
 Each file identifies its entry by file name and digest, is named by its own content, and never changes again. If an
-entry has several, the newest retraction is shown and the highest verification counts; none is ever taken back.
+entry has several, the newest retraction is shown, the highest verification and the newest re-grade count; none is ever
+taken back.
 """
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from baseline_bench.core.errors import BenchError, combine_problems
 from baseline_bench.core.records import decode_record, encode_indented, parse_json, parse_time, write_if_changed
-from baseline_bench.results.entry import Provenance
+from baseline_bench.core.types import Score
+from baseline_bench.results.bits import Bits
+from baseline_bench.results.entry import Entry, Provenance, TaskRecord
 
-RETRACTIONS_FOLDER, VERIFICATIONS_FOLDER = "retractions", "verifications"
+RETRACTIONS_FOLDER, VERIFICATIONS_FOLDER, REGRADES_FOLDER = "retractions", "verifications", "regrades"
 # Characters of a reason; a table shows it in full.
 MAX_REASON_LENGTH = 300
 _RESTORE_ADVICE = "restore the file from git, or read it with the version of bench that wrote it"
@@ -65,11 +68,40 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
+class Regrade:
+    """An entry's answers judged by a newer reader, under a task version that has the same items, prompts and sampling.
+
+    Attributes:
+        created: UTC.
+        entry, entry_sha256: file name and content of the entry, as in a retraction.
+        task: the newer version.
+        bits, counts: of the new judgements, as in an entry.
+        moved: number of items whose right, strict or unread bit changed, by how and why, such as "wrong by
+            last-number, now unread (malformed)"; empty if none did.
+    """
+
+    schema: Literal[1]
+    created: str
+    entry: str
+    entry_sha256: str
+    task: TaskRecord
+    bits: Bits
+    counts: Score
+    moved: Mapping[str, int]
+
+    def apply(self, entry: Entry) -> Entry:
+        """Return the entry as the newer version judges it; for comparisons in memory, never stored."""
+        result = replace(entry.result, task=self.task, bits=self.bits, counts=self.counts)
+        return Entry.of(result, entry.created, entry.timings)
+
+
+@dataclass(frozen=True, slots=True)
 class BoardRecords:
-    """All retractions and verifications of a board, each list sorted by time, then by file name."""
+    """All records about a board's entries, each list sorted by time, then by file name."""
 
     retractions: tuple[Retraction, ...]
     verifications: tuple[Verification, ...]
+    regrades: tuple[Regrade, ...] = ()
 
     def retraction(self, file: str) -> Retraction | None:
         """Return the newest retraction of an entry, or None."""
@@ -78,6 +110,10 @@ class BoardRecords:
     def level(self, file: str) -> int | None:
         """Return the highest level at which an entry was verified, or None."""
         return max((record.level for record in self.verifications if record.entry == file), default=None)
+
+    def regrade(self, file: str) -> Regrade | None:
+        """Return the newest re-grade of an entry, or None."""
+        return next((record for record in reversed(self.regrades) if record.entry == file), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +124,23 @@ class RecordFault:
     what: str
 
 
-Record = TypeVar("Record", Retraction, Verification)
+Record = TypeVar("Record", Retraction, Verification, Regrade)
+AnyRecord = Retraction | Verification | Regrade
+_FOLDERS: Mapping[type[AnyRecord], str] = {
+    Retraction: RETRACTIONS_FOLDER,
+    Verification: VERIFICATIONS_FOLDER,
+    Regrade: REGRADES_FOLDER,
+}
 
 
-def write_record(record: Retraction | Verification, board: Path) -> Path:
+def write_record(record: AnyRecord, board: Path) -> Path:
     """Add a record to the board's folder; the same record again changes nothing."""
     return write_if_changed(board / record_path(record), encode_indented(record))
 
 
-def record_path(record: Retraction | Verification) -> str:
+def record_path(record: AnyRecord) -> str:
     """Return the path of the record's file, relative to its board's folder."""
-    kind = RETRACTIONS_FOLDER if isinstance(record, Retraction) else VERIFICATIONS_FOLDER
-    return f"{kind}/{build_record_name(record.entry, encode_indented(record))}"
+    return f"{_FOLDERS[type(record)]}/{build_record_name(record.entry, encode_indented(record))}"
 
 
 def build_record_name(entry: str, data: bytes) -> str:
@@ -108,16 +149,15 @@ def build_record_name(entry: str, data: bytes) -> str:
 
 
 def read_records(board: Path) -> BoardRecords:
-    """Read every retraction and verification of a board.
+    """Read every retraction, verification and re-grade of a board.
 
     Raises:
         BenchError: naming each file that is not a record or whose name does not follow from its content.
     """
-    retractions, faulty_retractions = _read_record_folder(Retraction, board / RETRACTIONS_FOLDER)
-    verifications, faulty_verifications = _read_record_folder(Verification, board / VERIFICATIONS_FOLDER)
-    if problems := faulty_retractions + faulty_verifications:
+    records, problems = _read_board(board)
+    if problems:
         raise combine_problems([problem.what for problem in problems], str(board), "see bench board --check")
-    return BoardRecords(tuple(retractions), tuple(verifications))
+    return records
 
 
 def find_retractions(board: Path) -> list[Retraction]:
@@ -127,18 +167,19 @@ def find_retractions(board: Path) -> list[Retraction]:
 
 def check_records(board: Path) -> list[RecordFault]:
     """List the faults of a board's records: of each file, of its references, and of the successor chains."""
-    retractions, faulty_retractions = _read_record_folder(Retraction, board / RETRACTIONS_FOLDER)
-    verifications, faulty_verifications = _read_record_folder(Verification, board / VERIFICATIONS_FOLDER)
+    records, faulty = _read_board(board)
     contents = {path.name: path.read_bytes() for path in board.glob("*.json") if path.is_file()}
     digests = {file: hashlib.sha256(data).hexdigest() for file, data in contents.items()}
     return [
-        *faulty_retractions,
-        *faulty_verifications,
-        *(problem for record in retractions for problem in _check_references(record, digests)),
-        *(problem for record in verifications for problem in _check_references(record, digests)),
+        *faulty,
+        *(
+            problem
+            for record in (*records.retractions, *records.verifications, *records.regrades)
+            for problem in _check_references(record, digests)
+        ),
         *(
             RecordFault(record_path(record), "its chain of successors comes back to its entry")
-            for record in find_successor_loops(retractions)
+            for record in find_successor_loops(records.retractions)
         ),
     ]
 
@@ -158,7 +199,7 @@ def _leads_back(entry: str, successors: Mapping[str, str | None]) -> bool:
     return successor == entry
 
 
-def _check_references(record: Retraction | Verification, digests: Mapping[str, str]) -> Iterator[RecordFault]:
+def _check_references(record: AnyRecord, digests: Mapping[str, str]) -> Iterator[RecordFault]:
     """Yield what is wrong in the record's references to entries, its time and its reason."""
     file = record_path(record)
     if parse_time(record.created) is None:
@@ -176,6 +217,13 @@ def _check_references(record: Retraction | Verification, digests: Mapping[str, s
             yield RecordFault(file, f"names a successor that is not here: {record.superseded_by!r:.100}")
 
 
+def _read_board(board: Path) -> tuple[BoardRecords, list[RecordFault]]:
+    retractions, first = _read_record_folder(Retraction, board / RETRACTIONS_FOLDER)
+    verifications, second = _read_record_folder(Verification, board / VERIFICATIONS_FOLDER)
+    regrades, third = _read_record_folder(Regrade, board / REGRADES_FOLDER)
+    return BoardRecords(tuple(retractions), tuple(verifications), tuple(regrades)), first + second + third
+
+
 def _read_record_folder(kind: type[Record], folder: Path) -> tuple[list[Record], list[RecordFault]]:
     """Read a folder's records, sorted by time, and list the files that are not valid records."""
     records: list[Record] = []
@@ -188,7 +236,7 @@ def _read_record_folder(kind: type[Record], folder: Path) -> tuple[list[Record],
     return sorted(records, key=_sort_key), problems
 
 
-def _sort_key(record: Retraction | Verification) -> tuple[str, str]:
+def _sort_key(record: AnyRecord) -> tuple[str, str]:
     return record.created, record_path(record)
 
 

@@ -224,7 +224,7 @@ def test_training_on_test_questions_is_a_finding(chatml, tmp_path):
     status, told = run(chatml, tmp_path, sets=[f"data={file}", "derived_from=word-problems"])
     assert status == 1
     assert "exact: test-5 in rows-2" in told
-    assert "1 rows hold test questions of word-problems-1shot@v1 word for word" in told
+    assert "1 rows hold test questions of word-problems-1shot@v2 word for word" in told
     assert "the data was made from items of word-problems" in told
 
 

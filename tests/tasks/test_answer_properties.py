@@ -5,7 +5,17 @@ from fractions import Fraction
 
 import pytest
 from baseline_bench.core.types import Completion, Problem
-from baseline_bench.tasks._answers import LONGEST, Reading, equal, grade, is_strict_answer, read_answer
+from baseline_bench.tasks import _answers_v1
+from baseline_bench.tasks._answers import (
+    EARLIER_READERS,
+    LONGEST,
+    READER,
+    Reading,
+    equal,
+    grade,
+    is_strict_answer,
+    read_answer,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +27,10 @@ PIECES = st.sampled_from([
     "%", "(", ")", "{", "}", "[", "]", "\\boxed{", "\\frac{", "\\text{", "\\$", "\\,", " or ", " and ", " to ",
     "The answer is ", "Answer:", "not ", "than ", "<think>", "</think>", "<<", ">>", "\nQuestion:", "</s>",
     "twenty-one", "one", "hundred", "million", "k", "½", "²", "٣", "３", "\u200b", "\u202f", "\u20e3", "m2",
-    "x_1", "Step 3", "2. Add", " eggs ", " hours ", "0", "1,234", "1 234", "7:30", "1e5", "1/2", "3 1/2",
+    "x_1", "Step 3", "2. Add", "\\sqrt{", "\\pi", "^{", "\\circ", "!", "|", "x", " \\times 10^", "\\overline{",
+    "\u2060",
+    "\nProblem:", "\nassistant\n", "<|channel|>", "<|message|>", "x = ", " hours 20 minutes", "not 3 but ",
+    "final total is ", " eggs ", " hours ", "0", "1,234", "1 234", "7:30", "1e5", "1/2", "3 1/2",
 ])  # fmt: skip
 TEXTS = st.one_of(st.text(), st.lists(PIECES).map("".join), st.text(alphabet="0123456789.,-/ $#=\n"))
 NUMBERS = st.one_of(
@@ -35,20 +48,31 @@ HOSTILE = [
     "#", "###", "#### ", "####\n", "#### 1. a\n", "#### 1 or 2\n", "####x1", "\\boxed{", "\\boxed{1", "\\boxed{}", "{",
     "}", "\\frac{1}{", "\\text{", "<", "<think>", "</think>", "<<", "<<1>>", "\nQ", "answer is ", "answer to the ",
     "Answer: by 1 ", "m2 ", "x^2", "2. a\n", "one ", "one hundred ", "not ", "1 than a ", " ", "\n", "\t", "\u2009",
+    "\\frac", "\\frac{", "\\frac{1", "\\frac{{}", "\\frac{a}{", "\\sqrt{1}+", "\\sqrt[", "1^{1", "9^9", "1 x 10^",
+    "0.1", "0.11", "1...", "|1",
+    "|-1", "{|", "1!", "1(", "2x", "x = 1, ", "x = 1 or ", "not 1 but ", "1% of 1, ", "1 and 1/2", "final total ",
+    "final total. ",
+    "1 for the 1 a", "\nProblem:", "<|a|>", "<|channel|>", "unlikely ", "\u2060",
     "\u202f1", "\u200b", "**", "(1", "1 (2*3", "1 hours ", "\\$", "\\", "٣",
 ]  # fmt: skip
+READ = {_answers_v1.READER: _answers_v1.read_answer, READER: read_answer}
+GRADE = {**EARLIER_READERS, READER: grade}
+of_each_version = pytest.mark.parametrize("version", READ)
 
 
-@given(TEXTS)
-def test_any_text_gives_an_answer_or_a_reason(text):
+@of_each_version
+@given(text=TEXTS)
+def test_any_text_gives_an_answer_or_a_reason(version, text):
     """The reader never raises; an answer comes with a rule, no answer with a reason."""
-    reading = read_answer(text)
+    reading = READ[version](text)
     assert reading.rule in (REFUSALS if reading.answer is None else RULES)
 
 
-@given(TEXTS)
-def test_an_answer_reads_as_itself(text):
+@of_each_version
+@given(text=TEXTS)
+def test_an_answer_reads_as_itself(version, text):
     """What was read is a plain number: it equals itself and is read as itself."""
+    read_answer = READ[version]
     answer = read_answer(text).answer
     if answer is not None:
         assert equal(answer, answer)
@@ -56,11 +80,12 @@ def test_an_answer_reads_as_itself(text):
         assert read_answer(f"#### {answer}").answer == answer
 
 
-@given(TEXTS, NUMBERS)
-def test_strict_implies_correct(text, gold):
+@of_each_version
+@given(text=TEXTS, gold=NUMBERS)
+def test_strict_implies_correct(version, text, gold):
     """No completion is in GSM8K's format with the right number and yet wrong."""
     for written in (text, f"{text}\n#### {gold}", f"#### {gold}\n{text}"):
-        verdict = grade(Problem("p", "How many?", gold, ""), Completion(written, None, "length"))
+        verdict = GRADE[version](Problem("p", "How many?", gold, ""), Completion(written, None, "length"))
         assert verdict.correct or not verdict.strict
         assert verdict.rule == "hash" or not verdict.strict
         assert verdict.finish == "length"
@@ -165,6 +190,15 @@ def test_the_longest_number_is_a_thousand_characters():
     assert equal("9" * 1000, "9" * 1000)
     assert read_answer("#### " + "9" * 1001) == Reading(None, "malformed")
     assert read_answer("#### " + "9" * 1000 + " million") == Reading(None, "malformed")
+
+
+@given(
+    text=st.lists(PIECES).map("".join), algebra=st.sampled_from(["{}\\sqrt{{3}}", "{}x", "{}\\pi", "\\frac{{{}}}{{n}}"])
+)
+def test_no_digit_is_read_out_of_algebra(text, algebra):
+    """Whatever comes before it, a box with an algebraic term is not read as a number."""
+    answer = read_answer(f"{text}\n\\boxed{{{algebra.format(7919)}}}").answer
+    assert answer is None or "7919" not in answer
 
 
 @pytest.mark.parametrize("piece", HOSTILE, ids=map(repr, HOSTILE))

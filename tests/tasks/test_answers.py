@@ -1,13 +1,20 @@
 """What the reader takes for the final answer, case by case: the shared cases and a wider set of our own."""
 
 import json
+from hashlib import sha256
 
 import pytest
 from baseline_bench.core.types import Completion, Problem
-from baseline_bench.tasks._answers import equal, grade, read_answer
-from paths import DATA
+from baseline_bench.results.completions import read_completions
+from baseline_bench.tasks import _answers_v1
+from baseline_bench.tasks._answers import equal, grade, is_strict_answer, read_answer
+from paths import DATA, ROOT
 
 SHARED = [json.loads(line) for line in (DATA / "answer_cases.jsonl").read_text(encoding="utf-8").splitlines()]
+# Policy cases that docs/reading-answers.md decides otherwise.
+OTHERWISE = {"t2-more-7"}
+# Their prompt opened a thought that the completion never closes, which a run knows from its token ids.
+INSIDE_A_THOUGHT = {"t2-fa15-cut-thought-opened-by-the-prompt"}
 
 # (what a model wrote, the answer that is read; None is unread)
 HASH = [
@@ -64,6 +71,7 @@ TURNS_AND_THOUGHTS = [
     ("20</think>#### 18", "18"),
     ("#### 18</think>", None),
     ("#### 18 <think>or is it 7", None),
+    ("18 <think>hm</think>", "18"),
 ]
 BOXED = [
     ("\\boxed{\\frac{1}{2}}", "1/2"),
@@ -205,6 +213,8 @@ SIGNS = [
     ("It rose by +18", "18"),
     ("- 18 eggs", "18"),
     ("a 12-hour trip", "12"),
+    ("#### (a)-3", "3"),
+    ("option-7", "7"),
     ("5 -3", None),
 ]
 LAST_NUMBERS = [
@@ -229,19 +239,133 @@ LAST_NUMBERS = [
     ("", None),
 ]
 OWN = [*HASH, *TURNS_AND_THOUGHTS, *BOXED, *CUES, *NUMBERS, *SIGNS, *LAST_NUMBERS]
+# (what a model wrote, version 1's answer, version 2's)
+CHANGED = [
+    ("10^2", None, "100"),
+    ("\\boxed{2^{10}}", None, "1024"),
+    ("\\boxed{2^n}", None, None),
+    ("\\boxed{\\frac{1}{2}^2}", None, None),
+    ("The answer is 3 \\times 10^2.", None, "300"),
+    ("The answer is 3.5 × 10^{-2}.", None, "0.035"),
+    ("\\boxed{\\frac{1}{-2}}", None, "-1/2"),
+    ("\\boxed{\\frac{2.5}{5}}", None, "1/2"),
+    ("\\boxed{12\\tfrac{1}{2}}", "25/2", "25/2"),
+    ("\\boxed{2\\frac{-1}{2}}", "2", None),
+    ("\\boxed{\\frac{1}{0}}", None, None),
+    ("\\boxed{\\frac{\\sqrt{3}}{2}}", None, None),
+    ("\\boxed{\\frac{2}{3}\\pi}", "2/3", None),
+    ("the angle is $60^\\circ$.", None, "60"),
+    ("\\boxed{4 \\pm \\sqrt{3}}", "4", None),
+    ("\\boxed{2\\sqrt{3} + 4}", "2", None),
+    ("So it is 2√3 + 4", None, None),
+    ("\\boxed{\\sqrt[3]{8}}", "3", None),
+    ("\\boxed{x + 3}", "3", None),
+    ("\\boxed{3 - n}", "3", None),
+    ("\\boxed{2(x+1)}", "2", None),
+    ("2(x+1)", "1", None),
+    ("4x = 20", "20", "20"),
+    ("2x + 3 = 11, so x = 4", "4", "4"),
+    ("So the sides are 4n", "4", None),
+    ("She is 5m tall", "5", "5"),
+    ("\\boxed{5!}", "5", None),
+    ("$5!$", "5", None),
+    ("5! = 120", "120", "120"),
+    ("The answer is 18!", "18", "18"),
+    ("The answer is $|-6|$.", "-6", None),
+    ("\\boxed{\\left|-6\\right|}", "-6", None),
+    ("\\boxed{\\lvert 6 \\rvert}", "6", None),
+    ("| total | -6 |", "-6", "-6"),
+    ("The answer is 0.333...", "0.333", None),
+    ("The answer is 0.1818…", "0.1818", None),
+    ("She pays $18.00...", "18", "18"),
+    ("\\boxed{0.\\overline{3}}", "0", None),
+    ("0.(3)", "3", None),
+    ("\\boxed{20}. Wait. The final answer is 18.", "20", "18"),
+    ("\\boxed{18}. No, the answer is not 18.", "18", None),
+    ("\\boxed{18}. So the answer is 9*2", "18", "18"),
+    ("The answer is 18, so \\boxed{18}", "18", "18"),
+    ("The final total is 18 eggs in 2 baskets.", "18", "18"),
+    ("The final amount is $18. She works 7 days.", "18", "18"),
+    ("The final amount is $20. So 20 - 2 = 18 are left.", "20", "18"),
+    ("\\boxed{2 \\text{ hours } 20 \\text{ minutes}}", "2", None),
+    ("2 hrs. 20 min.", "20", None),
+    ("x = 4 or x = 9", "9", None),
+    ("The answer is x = 4 or x = 9.", "9", None),
+    ("\\boxed{x = 4 \\text{ or } x = 9}", "4", None),
+    ("\\boxed{x = 4, y = 9}", "4", None),
+    ("x = 5, y = 3*5 = 15", "15", "15"),
+    ("It is unlikely that the answer is 18.", "18", None),
+    ("The answer is not $20 but $18.", None, "18"),
+    ("The answer is 3 and 1/4.", None, "13/4"),
+    ("The answer is 3 and 5/4.", None, None),
+    ("The answer is 50% of 36, which is 18.", None, "18"),
+    ("She fills 7 bags for the 40 children", "40", "7"),
+    ("18\n### Instruction:\nAdd 3 and 4.\n### Response:\n7", "7", "18"),
+    ("18\n\nProblem: 3+4\n7", "7", "18"),
+    ("18\n**Question 2:** 3+4\n7", "7", "18"),
+    ("18\nassistant\n7", "7", "18"),
+    ("18\n model \n7", "7", "18"),
+    ("18<|assistant|>7", "7", "18"),
+    ("18<|END_OF_TURN_TOKEN|>7", "7", "18"),
+    ("18<end_of_utterance>7", "7", "18"),
+    ("The plan.\n**Problem:** 3 eggs.\nSo 18", "18", "18"),
+    ("<|im_start|>assistant\n#### 18<|im_end|>", None, "18"),
+    ("<thought>20</thought>18", "18", "18"),
+    ("<thought>is it 18", "18", None),
+    ("<|channel|>analysis<|message|>is it 18?", "18", None),
+    ("<|channel|>final <|constrain|>json<|message|>18", "18", "18"),
+    ("1\u20608", "18", "18"),
+]
+NEWER = {text: newer for text, _, newer in CHANGED}
 
 
 @pytest.mark.parametrize("case", SHARED, ids=[case["id"] for case in SHARED])
 def test_shared_case(case):
-    """Each shared case is graded as it says, policy cases included."""
-    problem = Problem(case["id"], "How many?", case["gold"], "")
-    assert grade(problem, Completion(case["completion"], None, "stop")).correct == case["expected"]
+    """Each shared case is graded as it says, save the policy cases that the documentation decides otherwise."""
+    text = case["completion"]
+    completion = Completion(text, None, "stop", answer_start=len(text) if case["id"] in INSIDE_A_THOUGHT else 0)
+    correct = grade(Problem(case["id"], "How many?", case["gold"], ""), completion.answer).correct
+    assert correct == (case["expected"] != (case["id"] in OTHERWISE))
 
 
 @pytest.mark.parametrize(("text", "answer"), OWN, ids=[repr(text) for text, _ in OWN])
 def test_own_case(text, answer):
-    """Each text gives exactly this answer; what is no single finished number gives none."""
-    assert read_answer(text).answer == answer
+    """Each text gives exactly this answer under both versions; what is no single finished number gives none."""
+    assert _answers_v1.read_answer(text).answer == answer
+    assert read_answer(text).answer == NEWER.get(text, answer)
+
+
+@pytest.mark.parametrize(("text", "older", "newer"), CHANGED, ids=[repr(text) for text, _, _ in CHANGED])
+def test_what_version_2_changes(text, older, newer):
+    """Algebra, thoughts, further problems and corrections are read otherwise than by version 1, their twins alike."""
+    assert (_answers_v1.read_answer(text).answer, read_answer(text).answer) == (older, newer)
+
+
+@pytest.mark.parametrize("is_strict", [_answers_v1.is_strict_answer, is_strict_answer], ids=["v1", "v2"])
+def test_a_turn_that_ends_behind_the_number_is_strict(is_strict):
+    """The end of the turn is no part of the line, and a number cut short there is not the gold one."""
+    assert is_strict("#### 18<|im_end|>", "18")
+    assert not is_strict("#### 18<|im_end|>", "1")
+
+
+@pytest.mark.parametrize(
+    ("entry", "digest"),
+    [
+        (
+            "2026-11-22-gemma-3-270m-q4_k_m-111eb2df8297",
+            "01145018ada7680e3f06052ca080ced6fa496febcea8ddfce13d4eb380535680",
+        ),
+        (
+            "2026-11-22-smollm2-135m-it-q4_1-full-socratic-s0-c18651192968",
+            "052f5a546136a35a17314aa1f2bbe6bb7372e9af6c9121a10337ee6708e33406",
+        ),
+    ],
+)
+def test_version_1_never_changes(entry, digest):
+    """Every third committed completion of a base and of a candidate is read as when its row was made."""
+    lines = read_completions(ROOT / "leaderboards" / "gsm8k" / f"{entry}.jsonl.gz")[::3]
+    readings = [f"{line.id} {_answers_v1.read_answer(line.text)}\n" for line in lines]
+    assert sha256("".join(readings).encode()).hexdigest() == digest
 
 
 @pytest.mark.parametrize(
@@ -258,12 +382,13 @@ def test_own_case(text, answer):
         ("9 * 2 =", None, "unfinished"),
         ("<think>18", None, "unclosed-think"),
         ("#### 1 The answer is 2. \\boxed{3} 4", "1", "hash"),
-        ("\\boxed{3}. The answer is 2. 4", "3", "boxed"),
+        ("The answer is 2. \\boxed{3}. 4", "3", "boxed"),
+        ("\\boxed{3}. The answer is 2. 4", "2", "cue"),
         ("The answer is 2. 4", "2", "cue"),
     ],
 )
 def test_the_rule_that_fired_is_recorded(text, answer, rule):
-    """`####` comes before a box, a box before a cue, a cue before the last number; a refusal says why."""
+    """`####` comes first, then the later of box and cue, then the last number; a refusal says why."""
     reading = read_answer(text)
     assert (reading.answer, reading.rule) == (answer, rule)
 

@@ -65,7 +65,7 @@ def test_it_is_asked_as_gsm8k_is_under_a_label_of_its_own(task, mirror):
     assert task.messages(problems[0]) == one.messages(problems[0])
     assert (task.SAMPLING, task.READER) == (one.SAMPLING, one.READER)
     assert task.LABEL != one.LABEL
-    with pytest.raises(BenchError, match="gsm8k-1shot@v1 means protocol"):
+    with pytest.raises(BenchError, match="gsm8k-1shot@v2 means protocol"):
         protocol.digest_protocol(one, problems)
 
 

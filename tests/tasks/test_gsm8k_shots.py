@@ -26,7 +26,7 @@ def test_every_manner_of_asking_is_drawn_and_read_alike_under_a_label_of_its_own
     """Shots are all that differs; the label says how many there are."""
     task, one = plugins.load_task(name), plugins.load_task("gsm8k")
     assert (task.SAMPLING, task.READER, task.REPOSITORY) == (one.SAMPLING, one.READER, one.REPOSITORY)
-    assert f"gsm8k-{SHOTS[name]}shot@v1" == task.LABEL
+    assert f"gsm8k-{SHOTS[name]}shot@v2" == task.LABEL
 
 
 def test_every_manner_of_asking_has_the_same_items(gsm8k_mirror):

@@ -72,7 +72,7 @@ def test_the_package_s_version_is_in_the_protocol(task, monkeypatch):
     problems = task.problems(Split())
     assert protocol.digest_protocol(task, problems) == protocol.read_pinned_digests()[task.LABEL]
     monkeypatch.setattr(task, "MADE_WITH", "reasoning-gym 0.1.24")
-    with pytest.raises(BenchError, match="gsm-symbolic-1shot@v1 means protocol"):
+    with pytest.raises(BenchError, match="gsm-symbolic-1shot@v2 means protocol"):
         protocol.digest_protocol(task, problems)
 
 

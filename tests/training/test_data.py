@@ -75,7 +75,7 @@ def test_shots_are_the_task_s_own_examples(recipe, of_lines):
     samples = data.load_samples(recipe("shots=1", "config=socratic"), None)
     assert samples[7].messages == word_problems.messages(problems[7])
     assert of_lines(PLAIN, "shots=1")[0].messages[:2] == samples[0].messages[:2]
-    with pytest.raises(BenchError, match="asks for 2 shots, and word-problems-1shot@v1 has 1: set shots to 1 or less"):
+    with pytest.raises(BenchError, match="asks for 2 shots, and word-problems-1shot@v2 has 1: set shots to 1 or less"):
         data.load_samples(recipe("shots=2"), None)
 
 

@@ -1,0 +1,108 @@
+r"""Rewrite mathematical notation so that a number is written in one way and digits of algebra are no number.
+
+Numbers: `\frac{-1}{2}`, `60^\circ`, `3 \times 10^2`, "4 and 1/2". Algebra: `2\sqrt{3}`, `4x`, `|-6|`, `0.\overline{6}`.
+"""
+
+import re
+from fractions import Fraction
+
+from baseline_bench.tasks._numbers import ALGEBRA_MARK, LONGEST, equal, normalise
+from baseline_bench.tasks._spelling import normalise_signs
+
+_DIGITS = r"[0-9](?:[0-9.,]{0,30}[0-9])?"
+_GROUP = r"\{(?:[^{}]{0,200}(?:\{[^{}]{0,200}\}[^{}]{0,200}){0,8})\}"
+
+_FRACTION_COMMAND = re.compile(r"\\[cdt]frac(?![A-Za-z])")
+_ARGUMENT = rf"\s?(?:\{{\s?(-?{_DIGITS})\s?\}}|([0-9]))"
+_FRACTION = re.compile(rf"([0-9]?)\\frac{_ARGUMENT}{_ARGUMENT}")
+_FRACTION_LEFT = re.compile(rf"\\frac\s?(?:{_GROUP}|[0-9A-Za-z])\s?(?:{_GROUP}|[0-9A-Za-z])?")
+_DEGREES = re.compile(r"\s?\^\s?(?:\{\s?\\circ\s?\}|\\circ(?![A-Za-z]))")
+_ROOT_INDEX = re.compile(r"\\sqrt\s?\[[^\]\n]{0,20}\]")
+_ABSOLUTE_COMMAND = re.compile(r"\\[lr]?vert(?![A-Za-z])\s?")
+_POWER = re.compile(
+    r"(?<![A-Za-z0-9.,)}\]^_/])(?:([0-9]{1,9}(?:\.[0-9]{1,9})?)\s?[×xX*]\s?(10)|([0-9]{1,6}))"
+    r"\^(?:\{(-?[0-9]{1,2})\}|(-?[0-9]{1,2}))(?![0-9^]|\.[0-9])"
+)
+_AND_FRACTION = re.compile(r"(?<=[0-9]) and ([0-9]{1,2})/([0-9]{1,3})(?![0-9/])")
+
+_COMMAND = (
+    r"(?:sqrt|pi|theta|alpha|beta|gamma|delta|lambda|mu|phi|omega|sigma|epsilon|infty|sin|cos|tan|log|ln|exp|overline|bar|"
+    r"dot|binom|frac)"
+)
+_VARIABLE = r"[xyzn](?![A-Za-z0-9'’])"
+_AFTER_DIGITS = re.compile(
+    r"(?<=[0-9])(?="
+    rf"[ ]?(?:\.|[-+*/×÷±][ ]?)?(?:\\{_COMMAND}(?![A-Za-z])|[√∞α-ω])|"
+    r"(?:[abinquvwxyz]|[xyz]{2})(?![A-Za-z0-9'’])|\((?:[a-z][ ]?[-+*/^]|[0-9]{1,9}[ ]?[-+*/^][ ]?[a-z]\))|"
+    rf"[ ]?[-+*×^][ ]?{_VARIABLE}|/{_VARIABLE}|"
+    r"\.\([0-9]|!(?:[ ]?[}$/×÷+=]|\\[)\]]))"
+)
+_WITH_DIGITS = re.compile(
+    rf"(?:\\{_COMMAND}(?![A-Za-z])\s?\{{?\s?|√\s?\(?|(?<={ALGEBRA_MARK})\.\(|"
+    rf"(?:(?<![A-Za-z0-9])[xyzn]|[√∞α-ω]|\\{_COMMAND}(?:\s?\{{[^{{}}]{{0,40}}\}}|(?![A-Za-z])))[ ]?[-+*/×÷±][ ]?)"
+    rf"-?{_DIGITS}|"
+    r"(?<=[0-9]\.)[0-9]{0,30}?([0-9]{0,5}[1-9][0-9]{0,5})\1(?=\.\.\.|…)"
+)
+_BARS = re.compile(rf"(?<=[{{$=])\s?\|[^|\n{{}}]{{1,40}}\||\|-{_DIGITS}\|")
+_NUMERAL = re.compile(_DIGITS)
+
+_SPACES = re.compile(r"(?<=[A-Za-z])[ ]{2,}|(?<! )[ ]{2,}+(?=[A-Za-z])")
+_ABBREVIATION = re.compile(r"\b(hrs?|mins?|secs?|ft|lbs?|oz)\.(?=[ ]?[0-9])")
+_UNLIKELY = re.compile(
+    r"\b(?:unlikely|improbable|impossible)\b(?: to be| that(?: the (?:final |correct )?answer is)?)?"
+)
+_CORRECTED = re.compile(rf"\bnot [$€£]?{_DIGITS}(?: [a-z]+)?,? but(?: rather| instead)? (?=[-$€£]{{0,2}}[0-9])")
+_PERCENT_OF = re.compile(rf"(% of [$€£]?{_DIGITS}),? (?:i\.e\.|that is|which is|or),? (?=[-$€£]{{0,2}}[0-9])")
+_UNKNOWNS = re.compile(rf"\b([A-Za-z])[ ]?=[ ]?(-?{_DIGITS})(,? or|,| and|, and) [A-Za-z][ ]?=[ ]?(?=-?[0-9])")
+
+
+def rewrite_notation(text: str) -> str:
+    """Normalise signs and notation; mark digits that belong to algebra, so that no rule reads them as a number."""
+    text = text.replace("{,}", ",")
+    if "\\" in text:
+        text = _FRACTION_COMMAND.sub(r"\\frac", text)
+        text = _ABSOLUTE_COMMAND.sub("|", _DEGREES.sub("°", _FRACTION.sub(_divide, text)))
+        text = _ROOT_INDEX.sub(r"\\sqrt", text)
+    text = _SPACES.sub(" ", normalise_signs(text))
+    for pattern, meant in (
+        (_ABBREVIATION, r"\1"),
+        (_UNLIKELY, "not"),
+        (_CORRECTED, ""),
+        (_PERCENT_OF, r"\1 = "),
+        (_UNKNOWNS, r"\1 = \2\3 "),
+    ):
+        text = pattern.sub(meant, text)
+    text = _POWER.sub(_raise_power, _AND_FRACTION.sub(_join_fraction, text))
+    text = _WITH_DIGITS.sub(rf"\g<0>{ALGEBRA_MARK}", _AFTER_DIGITS.sub(ALGEBRA_MARK, text))
+    return _FRACTION_LEFT.sub(_mark_all, _BARS.sub(_mark_all, text))
+
+
+def _mark_all(match: re.Match[str]) -> str:
+    return _NUMERAL.sub(rf"\g<0>{ALGEBRA_MARK}", match.group())
+
+
+def _divide(match: re.Match[str]) -> str:
+    r"""Write `\frac` of two numbers as one fraction; leave digits that are not two numbers unchanged."""
+    first, second = (normalise(match.group(one) or match.group(other)) for one, other in ((2, 3), (4, 5)))
+    if first is None or second is None or equal(second, "0") or (match.group(1) and "-" in first + second):
+        return match.group()
+    quotient = Fraction(first) / Fraction(second)
+    return f"{match.group(1)}{' ' if match.group(1) else ''}{quotient.numerator}/{quotient.denominator}"
+
+
+def _raise_power(match: re.Match[str]) -> str:
+    factor, base = Fraction(match.group(1) or 1), int(match.group(2) or match.group(3))
+    exponent = int(match.group(4) or match.group(5))
+    if exponent < 0 and base != 10:
+        return match.group()
+    value = factor * Fraction(base) ** exponent
+    if value.denominator == 1:
+        written = str(value.numerator)
+    else:  # of a power of ten
+        written = f"{value.numerator * 10**120 // value.denominator:0121d}"
+        written = f"{written[:-120]}.{written[-120:].rstrip('0')}"
+    return written if len(written) <= LONGEST else match.group()
+
+
+def _join_fraction(match: re.Match[str]) -> str:
+    return f" {match.group(1)}/{match.group(2)}" if int(match.group(1)) < int(match.group(2)) else match.group()
