@@ -15,7 +15,7 @@ from functools import partial
 from baseline_bench.tasks import _answers, _gsm8k, _hub
 
 LABEL = "gsm8k-5shot@v2"
-READER, EARLIER_READERS = _answers.READER, _answers.EARLIER_READERS
+READER = _answers.READER
 SAMPLING = _gsm8k.SAMPLING
 REPOSITORY = _gsm8k.REPOSITORY
 DERIVED_FROM = {"test": ("gsm8k",)}

@@ -17,7 +17,7 @@ from baseline_bench.core.types import Problem, Split
 from baseline_bench.tasks import _answers, _gsm8k, _hub
 
 LABEL = "gsm8k-platinum-1shot@v2"
-READER, EARLIER_READERS = _answers.READER, _answers.EARLIER_READERS
+READER = _answers.READER
 SAMPLING = _gsm8k.SAMPLING
 REPOSITORY = "madrylab/gsm8k-platinum"
 SPLITS = ("test",)

@@ -24,7 +24,7 @@ from baseline_bench.core.types import Problem, Split
 from baseline_bench.tasks import _answers, _gsm8k
 
 LABEL = "gsm-symbolic-1shot@v2"
-READER, EARLIER_READERS = _answers.READER, _answers.EARLIER_READERS
+READER = _answers.READER
 SAMPLING = _gsm8k.SAMPLING
 LIBRARIES = ("reasoning_gym",)
 DERIVED_FROM = {"test": ("gsm8k",), "train": ("gsm8k",)}

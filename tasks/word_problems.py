@@ -25,7 +25,7 @@ from baseline_bench.core.types import Message, Problem, Sampling, Split
 from baseline_bench.tasks import _answers
 
 LABEL = "word-problems-1shot@v2"
-READER, EARLIER_READERS = _answers.READER, _answers.EARLIER_READERS
+READER = _answers.READER
 # The longest solution, a socratic one, takes 157 tokens with one token a digit; a fifth more allows for other words.
 SAMPLING = Sampling(max_tokens=192, stop=("\nQuestion:",))
 

@@ -45,8 +45,6 @@ class Task(Protocol):
         evidence: optional; `evidence(problem, completion, style) -> ItemEvidence` is what an entry adds to an item.
         aggregates: optional; `aggregates(problems, completions) -> Mapping[str, float] | None` are results over all
             items together, for tasks whose single items are neither right nor wrong; None for all others.
-        EARLIER_READERS: optional; maps the READER of earlier published versions to their `grade`, which judges their
-            rows again; those versions have the same items, prompts and sampling.
         REPOSITORY: optional; the data set on the hub that holds the items, if the task does not bring them.
         LIBRARIES: optional; libraries that `problems` needs and grading does not.
         MADE_WITH: optional; package and version that generate the items; part of the protocol.

@@ -21,6 +21,7 @@ from baseline_bench.results.completions import CommittedCompletion, read_complet
 from baseline_bench.results.entries import RegradeFunction
 from baseline_bench.results.entry import Entry, TaskRecord
 from baseline_bench.results.retractions import Regrade
+from baseline_bench.tasks import _answers
 
 
 def find_reader_task(entry: Entry) -> Task | None:
@@ -41,21 +42,26 @@ class _EarlierVersion:
     def __init__(self, task: Task, record: TaskRecord) -> None:
         self._task = task
         self.LABEL, self.READER = record.label, record.reader
-        self.grade = cast(Any, task).EARLIER_READERS[record.reader]
+        self.grade = _answers.EARLIER_READERS[record.reader]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._task, name)
 
 
 def select_version(task: Task, record: TaskRecord) -> Task | None:
-    """Return the task as the version that a row names; None if that version's reader is not here."""
+    """Return the task as the version that a row names; None if that version's reader is not here.
+
+    Tasks that read numbers by bench's reader know its earlier versions: under published labels, which have the newest
+    one's items, prompts and sampling, and under their own label.
+    """
     if (record.label, record.reader) == (task.LABEL, task.READER):
         return task
+    if task.grade is not _answers.grade or record.reader not in _answers.EARLIER_READERS:
+        return None
     published = record.label in protocol.read_pinned_digests()
     same_family = split_task_label(record.label)[0] == split_task_label(task.LABEL)[0]
-    if published and same_family and record.reader in getattr(task, "EARLIER_READERS", {}):
-        return cast(Task, _EarlierVersion(task, record))
-    return None
+    is_earlier = record.label == task.LABEL or (published and same_family)
+    return cast(Task, _EarlierVersion(task, record)) if is_earlier else None
 
 
 def regrade_entry(entry: Entry, path: Path, created: str) -> Regrade | None:
