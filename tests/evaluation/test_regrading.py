@@ -2,13 +2,20 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from baseline_bench.analysis.board_comparisons import compare_board
 from baseline_bench.cli import main
 from baseline_bench.core import plugins
-from baseline_bench.evaluation import regrading
-from baseline_bench.results.entry import Result
-from samples import add, entry, result
+from baseline_bench.evaluation import evaluate, protocol, regrading
+from baseline_bench.evaluation.regrading import Regrader
+from baseline_bench.rendering import checking, leaderboard
+from baseline_bench.results import entries, lookup, retractions
+from baseline_bench.results.bits import Bits
+from baseline_bench.results.entry import Entry, Result, TaskRecord
+from baseline_bench.tasks import _answers
+from samples import add, answers, entry, result, sha
 
 TASK = plugins.load_task("word-problems")
 
@@ -21,7 +28,14 @@ def named(label: str, reader: str) -> Result:
 
 @pytest.mark.parametrize(
     ("label", "reader", "here"),
-    [(TASK.LABEL, TASK.READER, True), ("word-problems-1shot@v0", TASK.READER, False), (TASK.LABEL, "first@v1", False)],
+    [
+        (TASK.LABEL, TASK.READER, True),
+        ("word-problems-1shot@v1", "final-number@v1", True),
+        ("word-problems-1shot@v0", "final-number@v1", False),
+        ("gsm8k-1shot@v1", "final-number@v1", False),
+        ("word-problems-1shot@v0", TASK.READER, False),
+        (TASK.LABEL, "first@v1", False),
+    ],
 )
 def test_only_the_very_version_and_reader_read_an_entry_again(label: str, reader: str, here: bool):
     """Another version asks otherwise, another reader reads otherwise; neither stands in for the entry's own."""
@@ -54,3 +68,118 @@ def test_answers_of_an_older_version_are_shown_as_they_were_judged_then(
     out = capfd.readouterr().out
     assert "2 unread" in out
     assert "read nothing by its own task" in out
+
+
+OLD, NEW = "gsm8k-1shot@v1", "gsm8k-1shot@v2"
+
+
+def scored(label: str, reader: str, **changed: Any) -> tuple[Entry, Any]:
+    """A row of GSM8K, judged by its reader, with one answer that only version 1 reads, and its completions."""
+    lines = list(answers())
+    lines[4] = replace(lines[4], text="#### 4\\sqrt{2}")
+    record = TaskRecord("gsm8k", label, protocol.read_pinned_digests()[label], sha("items"), reader)
+    task = regrading.select_version(plugins.load_task("gsm8k"), record)
+    assert task is not None
+    judgements = regrading.grade_completions(task, lines)
+    of = replace(result(completions=lines), task=record, bits=Bits.of(judgements), **changed)
+    return entry(replace(of, counts=evaluate.count_judgements(judgements))), lines
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Path:
+    """A board with a base that was scored under version 1."""
+    folder = tmp_path / "leaderboards" / "gsm8k"
+    entries.write_entry(*scored(OLD, "final-number@v1"), folder)
+    return folder
+
+
+def regraded(board: Path) -> Path:
+    """The one record that `bench regrade` writes."""
+    assert main(["regrade", str(board)]) == 0
+    (path,) = (board / retractions.REGRADES_FOLDER).glob("*.json")
+    return path
+
+
+def faults(board: Path) -> list[str]:
+    """The faults of the board's records and entries, without those of pages."""
+    found = checking.find_faults(board.parent, Regrader([], None))
+    return [fault.what for fault in found if fault.file.endswith(".json")]
+
+
+def test_a_row_of_version_1_keeps_its_bytes_and_gets_one_record(board: Path):
+    """The record has version 2's judgements; giving the command again adds nothing, and the check finds no fault."""
+    (path,) = board.glob("*.json")
+    before = path.read_bytes()
+    record = regraded(board)
+    assert regraded(board) == record
+    assert path.read_bytes() == before
+    (read,) = retractions.read_records(board).regrades
+    assert (read.task.label, read.task.reader) == (NEW, _answers.READER)
+    assert (read.counts.correct, read.counts.unread) == (4, 3)
+    assert read.moved == {"right by hash, now unread (malformed)": 1}
+    assert faults(board) == []
+
+
+def test_a_row_of_the_newest_version_needs_no_record(tmp_path: Path):
+    """`bench regrade` leaves it alone."""
+    entries.write_entry(*scored(NEW, _answers.READER), tmp_path)
+    assert main(["regrade", str(tmp_path)]) == 0
+    assert not (tmp_path / retractions.REGRADES_FOLDER).exists()
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        lambda record, old: replace(record, bits=old.bits, counts=old.counts),
+        lambda record, old: replace(record, moved={"right by hash, now unread (malformed)": 2}),
+        lambda record, old: replace(record, counts=old.counts),
+        lambda record, old: replace(record, task=replace(record.task, protocol_sha256=sha("other"))),
+        lambda record, old: replace(record, task=replace(record.task, items_sha256=sha("other"))),
+        lambda record, old: replace(record, entry_sha256=sha("other")),
+    ],
+    ids=["judgements", "moved", "counts", "protocol", "items", "entry"],
+)
+def test_a_record_that_does_not_follow_from_the_completions_is_a_fault(board: Path, forged: Any):
+    """Whatever was changed in it, its name worked out again."""
+    path = regraded(board)
+    (record,) = retractions.read_records(board).regrades
+    path.unlink()
+    (file,) = board.glob("*.json")
+    retractions.write_record(forged(record, entries.read_entry(file).result), board)
+    assert faults(board) != []
+
+
+def test_a_new_row_is_paired_with_its_old_base_on_the_new_judgements(board: Path):
+    """Old pairs keep the old judgements; without a record the versions are two tests."""
+    named = {"candidate": "tuned", "training": None}
+    base = next(board.glob("*.json"))
+    new_path = entries.write_entry(*scored(NEW, _answers.READER, **named), board)
+
+    def pair() -> tuple[lookup.FoundEntry, lookup.FoundEntry]:
+        return lookup.find_pair(
+            str(new_path), str(base), board.parent, None, lambda one, other: one.result.task == other.result.task
+        )
+
+    assert [row.entry.result.task.label for row in pair()] == [NEW, OLD]
+    regraded(board)
+    new, old = pair()
+    assert (new.is_regraded, old.is_regraded) == (False, True)
+    assert old.entry.result.bits == new.entry.result.bits
+    assert old.entry.result.task.label == NEW
+    same = lookup.find_pair(str(base), str(base), board.parent, None, lambda *_: True)
+    assert {row.entry.result.task.label for row in same} == {OLD}
+
+
+def test_the_page_shows_which_rows_moved_and_why(board: Path):
+    """A short section with counts; a base that has a record is not listed for scoring again."""
+    entries.write_entry(*scored(NEW, _answers.READER, candidate="tuned"), board)
+    name = "smollm2-135m-it"
+    before = leaderboard.load_and_render_board(board.parent, "gsm8k")["gsm8k.md"]
+    regraded(board)
+    after = leaderboard.load_and_render_board(board.parent, "gsm8k")["gsm8k.md"]
+    assert f"Incumbents to score again under `{NEW}`: `{name}`" in before
+    assert "Incumbents" not in after
+    row = f"|`{name}`|`{OLD}` to `{NEW}`|5|4|1 `right by hash, now unread (malformed)`|"
+    assert row not in before
+    assert row in after
+    assert compare_board(leaderboard.load_board(board.parent, "gsm8k")).tables[0].label == NEW
