@@ -170,13 +170,10 @@ def check_records(board: Path) -> list[RecordFault]:
     records, faulty = _read_board(board)
     contents = {path.name: path.read_bytes() for path in board.glob("*.json") if path.is_file()}
     digests = {file: hashlib.sha256(data).hexdigest() for file, data in contents.items()}
+    all_records: list[AnyRecord] = [*records.retractions, *records.verifications, *records.regrades]
     return [
         *faulty,
-        *(
-            problem
-            for record in (*records.retractions, *records.verifications, *records.regrades)
-            for problem in _check_references(record, digests)
-        ),
+        *(problem for record in all_records for problem in _check_references(record, digests)),
         *(
             RecordFault(record_path(record), "its chain of successors comes back to its entry")
             for record in find_successor_loops(records.retractions)
