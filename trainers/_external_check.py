@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Job, TrainingResult
+from baseline_bench.core.untrusted import read_object
 from baseline_bench.models import adapter, weight_checks, weights
 from baseline_bench.trainers import _network
 from safetensors import safe_open
@@ -40,7 +41,7 @@ def _take_adapter(weights_folder: Path, job: Job) -> TrainingResult:
     folder = job.folder / "weights"
     with _network.write_atomically(folder) as draft:
         draft.mkdir()
-        config = json.loads((weights_folder / weights.ADAPTER_CONFIG).read_bytes())
+        config = read_object(weights_folder / weights.ADAPTER_CONFIG, "let it save the adapter with save_pretrained")
         config["base_model_name_or_path"] = job.base.name
         (draft / weights.ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         shutil.move(weights_folder / adapter.WEIGHTS, draft / adapter.WEIGHTS)
@@ -71,7 +72,7 @@ def _is_base(name: str, job: Job) -> bool:
 
 
 def _is_tied(folder: Path) -> bool:
-    return bool(json.loads((folder / "config.json").read_bytes()).get("tie_word_embeddings"))
+    return bool(read_object(folder / "config.json", "restore the file").get("tie_word_embeddings"))
 
 
 def _count_parameters(folder: Path) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Job, Step, TrainingExample
+from baseline_bench.core.untrusted import read_bytes
 
 HISTORY_FILE = "trainer_state.json"
 _WAY_OUT = (
@@ -24,8 +25,8 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     logged: list[dict[str, Any]] = []
     for path in sorted(folder.rglob(HISTORY_FILE)):
         try:
-            entries = [dict(entry) for entry in json.loads(path.read_bytes())["log_history"]]
-        except (ValueError, KeyError, TypeError) as error:
+            entries = [dict(entry) for entry in json.loads(read_bytes(path, _WAY_OUT))["log_history"]]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BenchError(f"{path} holds no log_history", _WAY_OUT) from error
         if len(_select_loss_entries(entries)) >= len(_select_loss_entries(logged)):
             logged = entries

@@ -13,6 +13,7 @@ import transformers
 from baseline_bench.core import machine
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Job
+from baseline_bench.core.untrusted import read_object
 from baseline_bench.models import weights
 from baseline_bench.trainers._options import Full
 from safetensors import SafetensorError
@@ -137,7 +138,7 @@ def _cast_state(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[s
 
 
 def _set_config_dtype(path: Path, dtype: str) -> None:
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = read_object(path, "restore the file")
     stated = {key: dtype for key in ("dtype", "torch_dtype") if config.get(key) not in (None, dtype)}
     if stated:
         path.write_text(json.dumps({**config, **stated}, indent=2) + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from baseline_bench.core.types import Job
+from baseline_bench.core.untrusted import read_object
 from baseline_bench.trainers import _foreign
 from baseline_bench.trainers._options import PROJECTIONS, ExternalOptions, lora_settings, require_valid
 
@@ -165,5 +166,5 @@ def _choose_attention(job: Job) -> str:
     options: Options = job.options
     if options.attention != "auto":
         return options.attention
-    config = json.loads((job.base.folder / "config.json").read_bytes())
+    config = read_object(job.base.folder / "config.json", "restore the file")
     return "eager" if config.get("text_config", config).get("attn_logit_softcapping") else "sdpa"

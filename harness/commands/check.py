@@ -1,6 +1,5 @@
 """`bench check`: find what would make a recipe train wrongly, in seconds on a CPU, before any weights are loaded."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,10 @@ from baseline_bench.core.command_options import (
     recipe_keys_option,
 )
 from baseline_bench.core.contracts import Task
-from baseline_bench.core.display import Console, build_facts_table, replace_control_characters
+from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Message, Model, Problem, Sample, Split, TrainingExample
+from baseline_bench.core.untrusted import read_object
 from baseline_bench.models.tokens import ModelTokenizer, encode_prompt
 from baseline_bench.training import contamination, recipes, resolve_candidate, rows
 from baseline_bench.training.recipes import Recipe
@@ -98,7 +98,7 @@ def run(options: Options, console: Console) -> int:
         findings.append(f"the data was made from items of {root}: scores on {recipe.task} would mean nothing")
     console.print(Text("\nfindings:", style="bold"))
     for finding in findings or ["nothing that would make this recipe train wrongly"]:
-        console.print(Text(f"- {replace_control_characters(finding)}", style="red" if findings else "green"))
+        console.print(Text(f"- {finding}", style="red" if findings else "green"))
     return 1 if findings else 0
 
 
@@ -226,7 +226,7 @@ def _check_rows(
     except BenchError as error:
         return [str(error)]
     task = plugins.load_task(recipes.resolve_path(recipe, "task"))
-    config = json.loads((model.folder / "config.json").read_bytes())
+    config = read_object(model.folder / "config.json", "restore the file")
     longest = max(training_set.rows, key=lambda row: len(row.token_ids))
     too_long = [row.id for row in training_set.rows if len(row.token_ids) > recipe.max_length]
     share = training_set.supervised / training_set.tokens
@@ -245,7 +245,7 @@ def _check_rows(
     for row in dict.fromkeys((training_set.rows[0], training_set.rows[-1])):
         console.print(
             Text(f"\n{row.id}, ⟦supervised⟧:", style="bold"),
-            Text(replace_control_characters(_mark_completion(row, model_tokenizer))),
+            Text(_mark_completion(row, model_tokenizer)),
         )
     if too_long:
         listed = ", ".join(too_long[:_MAX_SHOWN]) + (", ..." if len(too_long) > _MAX_SHOWN else "")

@@ -17,7 +17,7 @@ from baseline_bench.core.command_options import (
     option,
 )
 from baseline_bench.core.contracts import Task
-from baseline_bench.core.display import Console, replace_control_characters
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.markup import code_span, make_visible
 from baseline_bench.core.types import Split
@@ -122,7 +122,7 @@ def _print_item(item: CompletionPair, names: Sequence[str], console: Console) ->
     won = "won" if item.move.won else "lost"
     console.data.print(Rule(Text(make_visible(f"{item.id}: {won} ({item.move.cause})")), align="left"))
     if item.question is not None:
-        console.print(Text(replace_control_characters(item.question), style="bold"), Text(""))
+        console.print(Text(item.question, style="bold"), Text(""))
     answers = list(zip(names, (item.first, item.second), strict=True))
     if console.data.width < MIN_SIDE_BY_SIDE_COLUMNS:
         for name, answer in answers:
@@ -139,5 +139,5 @@ def _print_item(item: CompletionPair, names: Sequence[str], console: Console) ->
 
 
 def _render_completion(answer: JudgedCompletion, gold: str) -> Iterator[Text]:
-    yield Text(replace_control_characters(answer.text.strip()))
+    yield Text(answer.text.strip())
     yield Text(item_changes.describe_judgement(answer, gold), style="green" if answer.correct else "red")

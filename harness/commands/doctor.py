@@ -16,7 +16,7 @@ from baseline_bench.core.command_options import (
     template_option,
 )
 from baseline_bench.core.contracts import Task
-from baseline_bench.core.display import Console, build_facts_table, replace_control_characters
+from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.findings import Finding, build_finding
 from baseline_bench.core.options import parse_options
@@ -85,7 +85,7 @@ def run(options: Options, console: Console) -> int:
     if not options.as_json:
         for what, folder in inspected.files.items():
             if folder:
-                console.print(Text(replace_control_characters(f"{what}: {folder}")))
+                console.print(Text(f"{what}: {folder}"))
         console.print(Text(""))
     findings = [*inspected.findings, *_check_model(options, task, inspected, problems, console)]
     if options.as_json:
@@ -95,9 +95,7 @@ def run(options: Options, console: Console) -> int:
         return 1 if findings else 0
     console.print(Text("\nfindings:", style="bold"))
     for finding in findings:
-        console.print(
-            Text(f"- {finding.severity} [{finding.code}] {replace_control_characters(finding.message)}", style="red")
-        )
+        console.print(Text(f"- {finding.severity} [{finding.code}] {finding.message}", style="red"))
     if not findings:
         console.print(Text("- nothing that would make this model score wrongly", style="green"))
     return 1 if findings else 0
@@ -196,9 +194,7 @@ def _print_prompt(model: Model, model_tokenizer: ModelTokenizer, ids: tuple[int,
     title = f"{model.name} ({model.source}, {model.revision or 'no revision'})"
     console.print(build_facts_table(title, _list_prompt_facts(model_tokenizer, ids)))
     console.print(Text("\nthe prompt, as the model sees it:", style="bold"))
-    console.print(
-        Text(replace_control_characters(model_tokenizer.tokenizer.decode(list(ids), skip_special_tokens=False)))
-    )
+    console.print(Text(model_tokenizer.tokenizer.decode(list(ids), skip_special_tokens=False)))
 
 
 def _list_prompt_facts(model_tokenizer: ModelTokenizer, ids: tuple[int, ...]) -> list[tuple[str, str]]:
@@ -248,9 +244,7 @@ def _check_answers(
         shown_draws = () if completion.likelihoods else completion.draws
         if not options.as_json:
             heading = f"\n{problem.id}: {judged}, read {judgement.answer} by {judgement.rule}, {judgement.finish}"
-            console.print(
-                Text(heading, style="bold"), *(Text(replace_control_characters(draw.text)) for draw in shown_draws)
-            )
+            console.print(Text(heading, style="bold"), *(Text(draw.text) for draw in shown_draws))
         for draw in shown_draws:
             findings += _find_strange_answers(problem, draw, model_tokenizer)
     if all(draw.finish_reason == "length" for completion in completions_by_id.values() for draw in completion.draws):

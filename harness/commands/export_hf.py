@@ -13,6 +13,7 @@ from baseline_bench.core.command_options import ENTRY, argument, board_option, l
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import write_atomically
+from baseline_bench.core.untrusted import read_text
 from baseline_bench.evaluation import runs
 from baseline_bench.rendering.page import describe_sampling
 from baseline_bench.results import entries, lookup
@@ -148,10 +149,10 @@ def _update_card(path: Path, entry: Entry, data: str, source: str | None) -> str
 def _read_card(path: Path) -> ModelCard:
     import yaml
 
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path, _CARD_ADVICE)
     try:
         return ModelCard(text, ignore_metadata_errors=False)
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise BenchError(f"{path}: its metadata cannot be read ({str(error).splitlines()[0]})", _CARD_ADVICE) from error
 
 

@@ -11,6 +11,7 @@ from baseline_bench.core.contracts import Task
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Problem
+from baseline_bench.core.untrusted import DATA_LIMIT, parse_json, read_bytes, split_lines
 from baseline_bench.evaluation import stored_answers
 
 
@@ -36,14 +37,13 @@ def run(options: Options, console: Console) -> int:
     if not options.cases.is_file():
         raise BenchError(f"no file {options.cases}", 'give a JSONL file of {"completion": "...", "gold": "..."} lines')
     cases = []
-    for number, line in enumerate(options.cases.read_bytes().splitlines(), 1):
-        try:
-            value = json.loads(line)
-            cases.append((str(value["completion"]), _parse_gold(task, str(value["gold"]))))
-        except (ValueError, KeyError, TypeError) as error:
-            raise BenchError(
-                f"{options.cases}, line {number} is not a case", 'write {"completion": "...", "gold": "..."}'
-            ) from error
+    way_out = 'write {"completion": "...", "gold": "..."}'
+    for number, line in split_lines(read_bytes(options.cases, way_out, DATA_LIMIT)):
+        where = f"{options.cases}, line {number} is not a case"
+        value = parse_json(line, where, way_out, surrogates=True)
+        if not isinstance(value, dict) or not {"completion", "gold"} <= value.keys():
+            raise BenchError(where, way_out)
+        cases.append((str(value["completion"]), _parse_gold(task, str(value["gold"]))))
     console.write("".join(_grade_as_json(task, completion, gold) for completion, gold in cases))
     return 0
 

@@ -1,7 +1,6 @@
 """`bench import lm-eval`: import a result of lm-eval as an unverified record of a board, with its bits."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError, suggest_name
 from baseline_bench.core.locks import FolderLock
 from baseline_bench.core.records import digest
+from baseline_bench.core.untrusted import DATA_LIMIT, parse_json, read_bytes, split_lines
 from baseline_bench.evaluation import runs
 from baseline_bench.rendering import leaderboard
 from baseline_bench.results import foreign
@@ -22,6 +22,7 @@ from baseline_bench.results.foreign import ExternalResult
 _FILE_ADVICE = "give a results_*.json that `lm_eval run --log_samples --output_path` wrote"
 # lm-eval prints its score in full precision, so one item more or less would differ by more than this.
 _SCORE_TOLERANCE = 1e-9
+_LATEST_TIME = 2**37  # seconds since 1970: the year 6325
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,62 +62,61 @@ def run(options: Options, console: Console) -> int:
 
 
 def _build_result(options: Options) -> ExternalResult:
-    results = _read_results(options.file)
+    data = read_bytes(options.file, _FILE_ADVICE, DATA_LIMIT)
+    results = _parse_results(data, options.file)
     task = _choose_one(options.of_task, list(results["results"]), f"{options.file} holds several tasks", "--task")
-    scores, config = results["results"][task], results.get("configs", {}).get(task, {})
+    scores = results["results"][task]
     names = [name for name in scores if "," in name and not name.partition(",")[0].endswith("_stderr")]
     metric = _choose_one(options.metric, names, f"{task} has several scores", "--metric")
     path = options.samples or _find_samples_file(options.file, task)
-    lines = _read_samples(path, *metric.split(",", 1))
+    samples = read_bytes(path, _FILE_ADVICE, DATA_LIMIT)
+    lines = _select_samples(_parse_samples(samples, path), path, metric, names)
     right = [_parse_bit(line[metric.partition(",")[0]], path) for line in lines]
-    if abs(sum(right) / len(right) - float(scores[metric])) > _SCORE_TOLERANCE:
+    score = scores[metric]
+    if type(score) not in (int, float) or not abs(sum(right) / len(right) - score) <= _SCORE_TOLERANCE:
         raise BenchError(
-            f"{path} gives {sum(right)} of {len(right)} right, {options.file} says {scores[metric]}",
+            f"{path} gives {sum(right)} of {len(right)} right, {options.file} says {score!r:.60}",
             "give the samples of that very run with --samples FILE",
         )
-    counts, settings = results.get("n-samples", {}).get(task, {}), results.get("config", {})
-    arguments = settings.get("model_args")
     return ExternalResult(
         schema=1,
         created=datetime.fromtimestamp(int(results["date"]), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         candidate=options.name or _find_model_name(results),
         tool=f"lm-eval {results.get('lm_eval_version') or 'of an unknown version'}",
         task=task,
-        version=_text_or_none(results.get("versions", {}).get(task)),
+        version=_text_or_none(_look_up(results, "versions", task)),
         metric=metric.partition(",")[0],
         filter=metric.partition(",")[2],
-        shots=_count_or_none(results.get("n-shot", {}).get(task)),
-        total=_count_or_none(counts.get("original")),
+        shots=_count_or_none(_look_up(results, "n-shot", task)),
+        total=_count_or_none(_look_up(results, "n-samples", task, "original")),
         items=len(right),
         correct=bits_to_hex(right),
         ids_sha256=digest([line["doc_id"] for line in lines]),
-        engine=_text_or_none(settings.get("model")),
-        dtype=_text_or_none(arguments.get("dtype")) if isinstance(arguments, dict) else None,
-        device=_text_or_none(settings.get("device")),
+        engine=_text_or_none(_look_up(results, "config", "model")),
+        dtype=_text_or_none(_look_up(results, "config", "model_args", "dtype")),
+        device=_text_or_none(_look_up(results, "config", "device")),
         template_sha256=_text_or_none(results.get("chat_template_sha")),
-        max_tokens=_count_or_none(config.get("generation_kwargs", {}).get("max_gen_toks")),
-        results_sha256=hashlib.sha256(options.file.read_bytes()).hexdigest(),
-        samples_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        max_tokens=_count_or_none(_look_up(results, "configs", task, "generation_kwargs", "max_gen_toks")),
+        results_sha256=hashlib.sha256(data).hexdigest(),
+        samples_sha256=hashlib.sha256(samples).hexdigest(),
     )
 
 
-def _read_results(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise BenchError(f"no file {path}", _FILE_ADVICE)
-    try:
-        results: dict[str, Any] = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise BenchError(f"{path} is not JSON ({error})", _FILE_ADVICE) from error
-    parts = ("results", "configs", "versions", "n-shot", "n-samples", "config")
-    complete = (
-        isinstance(results, dict) and bool(results.get("results")) and isinstance(results.get("date"), int | float)
-    )
-    complete = complete and all(isinstance(results.get(part, {}), dict) for part in parts)
-    if not complete or not all(
-        isinstance(value, dict) for part in parts[:2] for value in results.get(part, {}).values()
-    ):
+def _parse_results(data: bytes, path: Path) -> Mapping[str, Any]:
+    """Parse the results file and check that every part in use is an object."""
+    results: Any = parse_json(data, str(path), _FILE_ADVICE)
+    scores, date = _look_up(results, "results"), _look_up(results, "date")
+    complete = isinstance(scores, dict) and bool(scores) and all(isinstance(value, dict) for value in scores.values())
+    if not complete or type(date) not in (int, float) or not 0 <= date < _LATEST_TIME:
         raise BenchError(f"{path} is no results file of lm-eval", _FILE_ADVICE)
-    return results
+    return dict(results)
+
+
+def _look_up(value: object, *keys: str) -> Any:
+    """Return the value behind several keys, None where one is missing or its parent is not an object."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def _choose_one(name: str | None, choices: Sequence[str], several: str, option: str) -> str:
@@ -140,27 +140,39 @@ def _find_samples_file(results: Path, task: str) -> Path:
     return path
 
 
-def _read_samples(path: Path, metric: str, chosen: str) -> list[dict[str, Any]]:
-    """Read the lines of one filter in item order; lines of older lm-eval versions name no filter and count too."""
-    try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise BenchError(f"{path} holds no JSON lines ({error})", _FILE_ADVICE) from error
+def _parse_samples(data: bytes, path: Path) -> list[dict[str, Any]]:
+    lines = [
+        parse_json(line, f"{path}, line {number}", _FILE_ADVICE, surrogates=True) for number, line in split_lines(data)
+    ]
     if not all(isinstance(line, dict) and type(line.get("doc_id")) is int for line in lines):
         raise BenchError(f"{path} is no samples file of lm-eval", _FILE_ADVICE)
-    matching = sorted(
-        (line for line in lines if line.get("filter", chosen) == chosen), key=lambda line: int(line["doc_id"])
-    )
-    if not matching or any(metric not in line for line in matching):
-        raise BenchError(f"{path} has no {metric} for each item under the filter {chosen}", _FILE_ADVICE)
+    return lines
+
+
+def _select_samples(
+    lines: Sequence[dict[str, Any]], path: Path, metric: str, names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Select one filter's lines in item order.
+
+    Versions before 0.4.3 do not name the filter: they write every item once for each filter, in the order of the
+    scores.
+    """
+    key, _, chosen = metric.partition(",")
+    filters = list(dict.fromkeys(name.partition(",")[2] for name in names))
+    size, number = len({line["doc_id"] for line in lines}), filters.index(chosen)
+    if not any("filter" in line for line in lines) and size * len(filters) == len(lines):
+        lines = lines[size * number : size * (number + 1)]
+    matching = sorted((line for line in lines if line.get("filter", chosen) == chosen), key=lambda line: line["doc_id"])
+    if not matching or any(key not in line for line in matching):
+        raise BenchError(f"{path} has no {key} for each item under the filter {chosen}", _FILE_ADVICE)
     if len({line["doc_id"] for line in matching}) != len(matching):
         raise BenchError(f"{path} has an item twice", "give the samples of one run")
     return matching
 
 
 def _parse_bit(value: object, path: Path) -> bool:
-    if value not in (0, 1):
-        raise BenchError(f"{path}: a score of {value!r} is neither right nor wrong", "give a metric of 0 and 1")
+    if type(value) not in (bool, int, float) or value not in (0, 1):
+        raise BenchError(f"{path}: a score of {value!r:.60} is neither right nor wrong", "give a metric of 0 and 1")
     return bool(value)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from baseline_bench.core.command_options import argument, option, recipe_base_option, recipe_keys_option
-from baseline_bench.core.display import Console, replace_control_characters
+from baseline_bench.core.display import Console
 from baseline_bench.core.markup import make_visible
 from baseline_bench.core.types import Judgement
 from baseline_bench.evaluation.stored_answers import JudgedProblem, read_judged_problems
@@ -64,17 +64,17 @@ def _print_problem(judged_problem: JudgedProblem, console: Console) -> None:
     judgement = judged_problem.verdict
     console.data.print(Rule(Text(judged_problem.problem.id), align="left"))
     if judged_problem.problem.question:
-        console.print(Text(replace_control_characters(judged_problem.problem.question), style="bold"))
+        console.print(Text(judged_problem.problem.question, style="bold"))
     draws = judged_problem.completion.draws
     for number, draw in enumerate(draws[:_MAX_DRAWS], 1):
         if len(draws) > 1:
             console.print(Text(f"draw {number} of {len(draws)}", style="dim"))
         if draw.answer_start:
             console.print(
-                Text(replace_control_characters(draw.text[: draw.answer_start]), style="dim"),
+                Text(draw.text[: draw.answer_start], style="dim"),
                 Text("[the answer:]", style="dim"),
             )
-        console.print(Text(replace_control_characters(draw.answer.text)))
+        console.print(Text(draw.answer.text))
     if len(draws) > _MAX_DRAWS:
         console.print(Text(f"{len(draws) - _MAX_DRAWS} more draws, among the completions", style="dim"))
     read = judgement.answer if judgement.answer is not None else "nothing"
@@ -82,7 +82,7 @@ def _print_problem(judged_problem: JudgedProblem, console: Console) -> None:
     style = "green" if judgement.correct else "red"
     gold = _shorten(judged_problem.problem.answer)
     text = f"{judged}: gold {gold}, read {_shorten(read)} by {judgement.rule}, {judgement.finish}"
-    console.print(Text(replace_control_characters(text), style=style))
+    console.print(Text(text, style=style))
 
 
 def _shorten(text: str) -> str:

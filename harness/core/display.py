@@ -6,16 +6,41 @@ from typing import TextIO
 
 from baseline_bench.core.markup import make_visible
 from rich.console import Console as RichConsole
+from rich.console import ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 PIPE_WIDTH = 200
-_CONTROL_CHARACTERS = {code: "�" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+# Controls, direction marks, line separators, surrogates and tags; texts may hold blanks and joiners of all scripts.
+_CONTROL_CODES = (
+    *(*range(32), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)),
+    *(0xFEFF, *range(0xFFF9, 0xFFFC), *range(0xD800, 0xE000), *range(0xE0000, 0xE0080)),
+)
+_CONTROL_CHARACTERS = {code: "�" for code in _CONTROL_CODES if chr(code) not in "\n\t"}
+
+
+class _VisibleSegments:
+    """A renderable without control characters, whoever wrote its text; the styles that rich adds are kept."""
+
+    def __init__(self, renderable: RenderableType) -> None:
+        self._renderable = renderable
+
+    def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> Iterator[Segment]:
+        for segment in console.render(self._renderable, options):
+            yield segment if segment.control else segment._replace(text=replace_control_characters(segment.text))
+
+
+class _VisibleHook(RenderHook):
+    """What makes a console print no control characters of texts."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_VisibleSegments(renderable) for renderable in renderables]
 
 
 class Console:
-    """The output of a command.
+    """The output of a command. Control characters in texts are replaced, so that a terminal obeys none of them.
 
     Args:
         data: the stream for data that a script may read; stdout.
@@ -25,6 +50,8 @@ class Console:
     def __init__(self, data: TextIO, talk: TextIO) -> None:
         self.data = RichConsole(file=data, highlight=False, width=None if data.isatty() else PIPE_WIDTH)
         self.talk = RichConsole(file=talk, highlight=False, stderr=False)
+        for console in (self.data, self.talk):
+            console.push_render_hook(_VisibleHook())
         self.watched = talk.isatty()
         self._data = data
 
@@ -38,8 +65,8 @@ class Console:
         self.talk.print(Text(f"bench: {make_visible(text)}", style="yellow"), soft_wrap=True)
 
     def write(self, text: str) -> None:
-        """Write data unchanged, byte for byte."""
-        self._data.write(text)
+        """Write data unchanged, byte for byte, except to a terminal."""
+        self._data.write(replace_control_characters(text) if self._data.isatty() else text)
         self._data.flush()
 
     def print(self, *parts: Text | Table | str) -> None:
@@ -54,7 +81,7 @@ class Console:
         Call the value with (requests done, tokens generated here); the rate ignores requests done at the first call.
         """
         with self._build_bar() as bar:
-            task = bar.add_task(what, total=wanted, text="")
+            task = bar.add_task(make_visible(what), total=wanted, text="")
             first_count: list[int] = []
 
             def report(done: int, tokens: int) -> None:
@@ -68,19 +95,19 @@ class Console:
     def steps(self, what: str) -> Iterator[Callable[[int, int, str], None]]:
         """Show a bar of training steps and time left; call the value with (step, total steps, text)."""
         with self._build_bar() as bar:
-            task = bar.add_task(what, total=None, text="")
+            task = bar.add_task(make_visible(what), total=None, text="")
 
             def report(step: int, total: int, text: str) -> None:
-                bar.update(task, completed=step, total=total, text=text)
+                bar.update(task, completed=step, total=total, text=make_visible(text))
 
             yield report
 
     def _build_bar(self) -> Progress:
         return Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self.talk,
@@ -96,7 +123,7 @@ def format_rate(requests: int, tokens: int, seconds: float) -> str:
 
 
 def replace_control_characters(text: str) -> str:
-    """Replace control characters in a model's text, so that a terminal obeys none of them."""
+    """Replace control characters and direction marks, so that a terminal obeys none of them."""
     return text.translate(_CONTROL_CHARACTERS)
 
 

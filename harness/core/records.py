@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from baseline_bench.core.errors import BenchError, combine_problems
+from baseline_bench.core.errors import combine_problems
 
 T = TypeVar("T")
 # Metadata of a field added later: omitted from JSON if None, so that older files keep their bytes and digests.
@@ -88,18 +88,6 @@ def parse_time(text: str) -> datetime | None:
     except ValueError:
         return None
     return time if time.strftime(_TIME_FORMAT) == text else None
-
-
-def parse_json(data: bytes, where: str, way_out: str) -> object:
-    """Parse the JSON value in `data`; raise BenchError for anything that is not one JSON value in UTF-8."""
-    try:
-        return cast(object, json.loads(data.decode("utf-8"), parse_constant=_refuse_constant))
-    except (ValueError, RecursionError) as error:
-        raise BenchError(f"{where}: not JSON ({error})", way_out) from None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def decode_record(kind: type[T], value: object, where: str, way_out: str) -> T:

@@ -1,10 +1,13 @@
 """Generate through any server that speaks OpenAI's completions protocol, such as a cluster behind `vllm serve`.
 
-Sends prompts as token ids, so that the server cannot change them. Retries after transport errors and from busy servers
-(429, 502, 503, 504). A request that the server refuses stops the run, since grading it as wrong would score the server.
+Sends prompts as token ids, so that the server cannot change them. Retries after transport errors and from busy or
+failing servers (429 and every 5xx). A request that the server refuses stops the run, since grading it as wrong would
+score the server. Every answer has a deadline and a size limit.
 """
 
 import random
+import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -15,10 +18,17 @@ from typing import Any, TypeVar
 import httpx2
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Model, Request, Sampling, TokenLogprobs, TrainingExample, Value
+from baseline_bench.core.untrusted import parse_json, read_object
 from baseline_bench.models.tokens import decode_completion
 from transformers import AutoTokenizer
 
-RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+# Bytes of one answer: prompt_logprobs of 128,000 tokens.
+_ANSWER_LIMIT = 32 * 2**20
+# Seconds before the next try, and the characters that one token may decode to.
+_LONGEST_PAUSE, _TOKEN_CHARACTERS = 60.0, 256
+_LARGEST_LOGPROB = 1e9
+_CHECK_ENDPOINT = "check the endpoint; it should end in /v1"
+_VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,60}")
 Item = TypeVar("Item", Request, TrainingExample)
 Answer = TypeVar("Answer")
 NEUTRAL = {"neutral": True}  # changes no answer: a resumed run may use another value
@@ -34,7 +44,7 @@ class Options:
         send: ids, or text for servers that take no token ids (decodes the prompt; the server then decides about BOS).
         concurrency: requests in flight at most.
         tries: how often to send one request when the connection or the server fails.
-        timeout: seconds to wait for one answer.
+        timeout: seconds from sending a request to the last byte of its answer.
         key: the bearer token, if the server wants one; never recorded.
     """
 
@@ -42,7 +52,7 @@ class Options:
     served: str | None = None
     send: str = "ids"
     concurrency: int = field(default=32, metadata=NEUTRAL)
-    tries: int = field(default=5, metadata=NEUTRAL)
+    tries: int = field(default=7, metadata=NEUTRAL)
     timeout: float = field(default=600.0, metadata=NEUTRAL)
     key: str | None = field(default=None, repr=False, metadata={"secret": True})
 
@@ -58,9 +68,10 @@ class Options:
 class ServerGenerator:
     """A model that a server runs."""
 
-    def __init__(self, client: httpx2.Client, tokenizer: Any, options: Options, served_model: "_ServedModel") -> None:
+    def __init__(self, client: "_Client", tokenizer: Any, options: Options, served_model: "_ServedModel") -> None:
         self._client = client
         self._tokenizer = tokenizer
+        self._vocabulary = served_model.vocabulary
         self._options = options
         self._served = served_model.name
         self.version = served_model.version
@@ -114,20 +125,21 @@ class ServerGenerator:
             "prompt_logprobs": 1,
             "add_special_tokens": False,
         }
-        answer = _send_request(self._client, "POST", "completions", self._options.tries, body)
+        answer = self._client.send("POST", "completions", body)
         try:
-            prompt_logprobs = answer["choices"][0].get("prompt_logprobs")
+            (choice,) = answer["choices"]
+            prompt_logprobs = choice.get("prompt_logprobs")
             if prompt_logprobs is None:
                 raise BenchError(
                     "the server returns no prompt_logprobs", "take a vLLM server, or --engine transformers"
                 )
             start = row.start
             position_logprobs = [
-                {int(name): float(value["logprob"]) for name, value in position.items()}
+                {int(name): _parse_logprob(value["logprob"]) for name, value in position.items()}
                 for position in prompt_logprobs[start:]
             ]
             return TokenLogprobs.of(row.token_ids[start:], position_logprobs)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise _protocol_error(row.id, answer) from error
 
     def close(self) -> None:
@@ -150,23 +162,29 @@ class ServerGenerator:
             "return_token_ids": True,
             "add_special_tokens": False,
         }
-        answer = _send_request(self._client, "POST", "completions", self._options.tries, body)
+        answer = self._client.send("POST", "completions", body)
         _require_prompt_as_sent(answer, request)
         return self._completion(answer, request, sampling, stop_ids)
 
     def _completion(self, answer: Any, request: Request, sampling: Sampling, stop_ids: tuple[int, ...]) -> Completion:
         try:
-            choice = answer["choices"][0]
+            (choice,) = answer["choices"]
             text, finish, ids = choice["text"], choice["finish_reason"], choice.get("token_ids")
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise _protocol_error(request.id, answer) from error
-        sound = ids is None or (isinstance(ids, list) and all(type(i) is int and 0 <= i < 2**31 for i in ids) and ids)
-        if not isinstance(text, str) or finish not in ("stop", "length") or not sound:
+        sound = isinstance(text, str) and len(text) <= _TOKEN_CHARACTERS * (sampling.max_tokens + 1)
+        if not sound or finish not in ("stop", "length") or not (ids is None or self._are_ids(ids, sampling)):
             raise _protocol_error(request.id, answer)
         if ids is None:
             cuts = [position for position in (text.find(mark) for mark in sampling.stop) if position >= 0]
             return Completion(text[: min(cuts)] if cuts else text, None, finish)
         return Completion(decode_completion(self._tokenizer, ids, stop_ids, sampling.stop), tuple(ids), finish)
+
+    def _are_ids(self, ids: Any, sampling: Sampling) -> bool:
+        """Return whether these are one or more ids of the vocabulary, and no more than were asked for."""
+        if not isinstance(ids, list) or not 0 < len(ids) <= sampling.max_tokens:
+            return False
+        return all(type(i) is int and 0 <= i < self._vocabulary for i in ids)
 
 
 def _require_prompt_as_sent(answer: Any, request: Request) -> None:
@@ -194,6 +212,7 @@ class _ServedModel:
     name: str
     version: str
     context: int
+    vocabulary: int
 
 
 def measures(options: Options) -> bool:
@@ -207,66 +226,155 @@ def load(model: Model, options: Options) -> ServerGenerator:
     Raises:
         BenchError: no server answers, or it serves another model or several.
     """
-    headers = {"Authorization": f"Bearer {options.key}"} if options.key else {}
-    base = options.endpoint.rstrip("/") + "/"
-    client = httpx2.Client(base_url=base, headers=headers, timeout=options.timeout, trust_env=False)
-    listed = _send_request(client, "GET", "models", options.tries, None)
+    client = _Client(options)
+    name, context = _choose_served(client.send("GET", "models", None), options)
+    tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
+    vocabulary = max(len(tokenizer), _read_vocabulary_size(model))
+    return ServerGenerator(client, tokenizer, options, _ServedModel(name, client.read_version(), context, vocabulary))
+
+
+def _choose_served(listed: Any, options: Options) -> tuple[str, int]:
+    """Return the name and the context of the model to ask, from the server's list."""
     try:
         served = {str(card["id"]): card for card in listed["data"]}
     except (KeyError, TypeError) as error:
         raise _protocol_error("the list of models", listed) from error
     name = options.served or (next(iter(served)) if len(served) == 1 else "")
     if name not in served:
-        raise BenchError(f"{options.endpoint} serves {', '.join(served) or 'nothing'}", "name one: -o served=NAME")
+        shown = ", ".join(served)[:300] or "nothing"
+        raise BenchError(f"{options.endpoint} serves {shown}", "name one: -o served=NAME")
     context = served[name].get("max_model_len") or 1_000_000
-    if type(context) is not int:
+    if type(context) is not int or not 0 < context < 2**31:
         raise _protocol_error("the list of models", listed)
-    tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
-    return ServerGenerator(client, tokenizer, options, _ServedModel(name, _read_version(client), context))
+    return name, context
 
 
-def _read_version(client: httpx2.Client) -> str:
-    try:
-        value = client.get("../version").json()
-        return f"vllm {value['version']} (server)"
-    except (httpx2.HTTPError, ValueError, KeyError, TypeError):
-        return "openai-compatible server"
+def _read_vocabulary_size(model: Model) -> int:
+    """Return the rows of the embedding, of which the tokenizer may leave the last ones unused."""
+    config = read_object(model.folder / "config.json", "restore the file")
+    inner = config.get("text_config")
+    size = (inner if isinstance(inner, dict) else config).get("vocab_size")
+    return size if type(size) is int else 0
 
 
-def _send_request(client: httpx2.Client, method: str, path: str, tries: int, body: object) -> Any:
-    """Send one request and return its JSON answer; retry transport failures and busy servers with growing pauses."""
-    for attempt in range(1, tries + 1):
+class _Client:
+    """A connection to the server that waits, reads and tries again within limits."""
+
+    def __init__(self, options: Options) -> None:
+        headers = {"Authorization": f"Bearer {options.key}"} if options.key else {}
+        self._tries, self._timeout = options.tries, options.timeout
+        base = options.endpoint.rstrip("/") + "/"
+        self._http = httpx2.Client(base_url=base, headers=headers, timeout=options.timeout, trust_env=False)
+
+    def close(self) -> None:
+        """Close the connections, which ends requests in flight."""
+        self._http.close()
+
+    def send(self, method: str, path: str, body: object) -> Any:
+        """Send one request and return its JSON answer; try again after transport failures and from busy servers.
+
+        Raises:
+            BenchError: no try is answered, or the answer is a refusal, too long or not JSON.
+        """
+        for attempt in range(1, self._tries + 1):
+            pause = random.uniform(0.5, 1.0) * min(2 ** (attempt - 1), 30)
+            try:
+                status, data, wait_time = self._try(method, path, body)
+            except (httpx2.TransportError, TimeoutError) as error:
+                if attempt == self._tries:
+                    raise BenchError(
+                        f"no answer from {self._http.base_url} after {attempt} tries: {error or type(error).__name__}",
+                        "start the server (vllm serve FOLDER) or give -o endpoint=http://HOST:PORT/v1",
+                    ) from error
+            except httpx2.DecodingError as error:
+                raise _protocol_error(path, error) from error
+            else:
+                if (status != 429 and status < 500) or attempt == self._tries:
+                    return _parse_response(status, data, path)
+                pause = max(pause, wait_time)
+            time.sleep(pause)
+        raise AssertionError("tries is at least 1")
+
+    def read_version(self) -> str:
+        """Read vLLM's version from /version, which other servers lack."""
         try:
-            answer = client.request(method, path, json=body)
-        except httpx2.TransportError as error:
-            if attempt == tries:
-                raise BenchError(
-                    f"no answer from {client.base_url} after {tries} tries: {error or type(error).__name__}",
-                    "start the server (vllm serve FOLDER) or give -o endpoint=http://HOST:PORT/v1",
-                ) from error
-        except httpx2.DecodingError as error:
-            raise _protocol_error(path, error) from error
-        else:
-            if answer.status_code not in RETRIED_STATUSES or attempt == tries:
-                return _parse_response(answer)
-        time.sleep(random.uniform(0.5, 1.0) * min(2 ** (attempt - 1), 30))
-    raise AssertionError("tries is at least 1")
+            status, data, _ = self._try("GET", "../version", None)
+            version = _parse_response(status, data, "the version")["version"]
+        except (httpx2.HTTPError, TimeoutError, BenchError, KeyError, TypeError):
+            version = None
+        known = isinstance(version, str) and _VERSION.fullmatch(version) is not None
+        return f"vllm {version} (server)" if known else "openai-compatible server"
+
+    def _try(self, method: str, path: str, body: object) -> tuple[int, bytes, float]:
+        """Send a request once and return the status, the body and the seconds that the server asks to wait.
+
+        A thread of its own reads the answer, since a server can send the headers too a byte at a time.
+
+        Raises:
+            TimeoutError: the answer is not complete in time.
+            httpx2.HTTPError: the connection fails.
+            BenchError: the answer is too long.
+        """
+        answers: list[tuple[int, bytes, float] | BaseException] = []
+        given_up = threading.Event()
+        arguments = (method, path, body, answers, given_up)
+        reader = threading.Thread(target=self._read, args=arguments, daemon=True)
+        reader.start()
+        reader.join(self._timeout)
+        if not answers:
+            given_up.set()
+            raise TimeoutError(f"the answer takes more than {self._timeout:g} seconds")
+        if isinstance(answers[0], BaseException):
+            raise answers[0]
+        return answers[0]
+
+    def _read(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        answers: list[tuple[int, bytes, float] | BaseException],
+        given_up: threading.Event,
+    ) -> None:
+        data = bytearray()
+        try:
+            with self._http.stream(method, path, json=body) as response:
+                for chunk in response.iter_bytes():
+                    data += chunk
+                    if len(data) > _ANSWER_LIMIT:
+                        raise BenchError(f"the server's answer has more than {_ANSWER_LIMIT:,} bytes", _CHECK_ENDPOINT)
+                    if given_up.is_set():
+                        return
+                answers.append((response.status_code, bytes(data), _parse_wait(response.headers.get("retry-after"))))
+        except Exception as error:  # noqa: BLE001  # the caller's thread raises it
+            answers.append(error)
 
 
-def _parse_response(answer: httpx2.Response) -> Any:
-    if answer.status_code >= 400:
+def _parse_logprob(value: object) -> float:
+    if not isinstance(value, int | float) or not abs(value) < _LARGEST_LOGPROB:
+        raise ValueError(f"{value!r:.60} is not a log-probability")
+    return float(value)
+
+
+def _parse_wait(text: str | None) -> float:
+    """Return the seconds of a Retry-After header, up to a bound; 0 for none and for a date."""
+    return min(float(text), _LONGEST_PAUSE) if text is not None and re.fullmatch("[0-9]{1,9}", text.strip()) else 0.0
+
+
+def _parse_response(status: int, data: bytes, path: str) -> Any:
+    if status >= 400:
         raise BenchError(
-            f"the server refused with {answer.status_code}: {' '.join(answer.text.split())[:300]}",
+            f"the server refused with {status}: {' '.join(data[:1200].decode('utf-8', 'replace').split())[:300]}",
             "nothing was graded; finished answers are kept. Servers without token ids: -o send=text",
         )
     try:
-        return answer.json()
-    except ValueError as error:
-        raise _protocol_error(str(answer.url), answer.text) from error
+        return parse_json(data, path, None, surrogates=True)
+    except BenchError as error:
+        raise _protocol_error(path, error) from None
 
 
 def _protocol_error(what: str, answer: object) -> BenchError:
     return BenchError(
-        f"the server's answer for {what} is not the completions protocol: {str(answer)[:200]}",
-        "check the endpoint; it should end in /v1",
+        f"the server's answer for {what} is not the completions protocol: {answer!s:.200}",
+        _CHECK_ENDPOINT,
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Finish, Model, Request, Sampling, Value
+from baseline_bench.core.untrusted import DATA_LIMIT, parse_json, read_bytes, split_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +82,10 @@ def load(model: Model, options: Options) -> ScriptedGenerator:
     if not path.is_file():
         raise BenchError(f"no script {path}", 'give a JSONL file of {"id": "...", "text": "..."} lines')
     answers = {}
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            value = json.loads(line)
-            answers[str(value["id"])] = str(value["text"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise BenchError(
-                f"{path}, line {number} is not a scripted answer", 'write {"id": "...", "text": "..."}'
-            ) from error
+    way_out = 'write {"id": "...", "text": "..."}'
+    for number, line in split_lines(read_bytes(path, way_out, DATA_LIMIT)):
+        value = parse_json(line, f"{path}, line {number} is not a scripted answer", way_out, surrogates=True)
+        if not isinstance(value, dict) or not {"id", "text"} <= value.keys():
+            raise BenchError(f"{path}, line {number} is not a scripted answer", way_out)
+        answers[str(value["id"])] = str(value["text"])
     return ScriptedGenerator(answers, options)

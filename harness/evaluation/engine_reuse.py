@@ -5,7 +5,6 @@ behind, so it counts only if the answers to a probe match the new weights and cl
 """
 
 import filecmp
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -17,6 +16,7 @@ from typing import Any, Literal
 from baseline_bench.core.contracts import Generator, ReloadableGenerator, ReloadableGeneratorGroup
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Model
+from baseline_bench.core.untrusted import read_object
 from baseline_bench.models import weights
 
 POSITIONS = 64
@@ -305,5 +305,5 @@ def _describe_incompatibility(old: Path, new: Path) -> str | None:
 
 
 def _read_shape_config(folder: Path) -> dict[str, Any]:
-    config = json.loads((folder / "config.json").read_bytes())
+    config = read_object(folder / "config.json", "restore the file")
     return {key: value for key, value in config.items() if key not in _NON_SHAPE_KEYS}

@@ -25,6 +25,8 @@ from baseline_bench.core import records
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.locks import FolderLock
 from baseline_bench.core.types import IDENTITY_PARTS, Completion, Judgement, LogLikelihood, Problem, Value
+from baseline_bench.core.untrusted import DATA_LIMIT, parse_json, read_bytes
+from baseline_bench.core.untrusted import read_json as read_json_file
 
 T = TypeVar("T")
 SCHEMA = 1
@@ -212,12 +214,9 @@ def read_json(path: Path) -> Any:
     Raises:
         BenchError: the file is absent or not JSON.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BenchError(f"no {path.name} in {path.parent}", "give the folder of a run") from error
-    except ValueError as error:
-        raise BenchError(f"{path} is not JSON: {error}", _START_AGAIN_ADVICE) from error
+    if not path.exists():
+        raise BenchError(f"no {path.name} in {path.parent}", "give the folder of a run")
+    return read_json_file(path, _START_AGAIN_ADVICE, surrogates=True)
 
 
 def current_time() -> str:
@@ -249,12 +248,12 @@ def _read_lines(path: Path, build: Callable[[Any], T]) -> list[T]:
         BenchError: a complete line is damaged.
     """
     values = []
-    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
-        if line.endswith(b"\n"):
-            try:
-                values.append(build(json.loads(line)))
-            except (ValueError, KeyError, TypeError) as error:
-                raise BenchError(f"{path}, line {number} is damaged", _START_AGAIN_ADVICE) from error
+    for number, line in enumerate(read_bytes(path, _START_AGAIN_ADVICE, DATA_LIMIT).split(b"\n")[:-1], 1):
+        where = f"{path}, line {number} is damaged"
+        try:
+            values.append(build(parse_json(line, where, _START_AGAIN_ADVICE, surrogates=True)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BenchError(where, _START_AGAIN_ADVICE) from error
     return values
 
 

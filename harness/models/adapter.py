@@ -1,20 +1,19 @@
 """Read a LoRA adapter that PEFT wrote, from its files alone, and refuse any that cannot be merged exactly."""
 
 import hashlib
-import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from baseline_bench.core.bounded import BoundedFunction
 from baseline_bench.core.errors import BenchError, combine_problems
-from baseline_bench.core.records import parse_json
-from baseline_bench.models.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PICKLE_SUFFIXES, Tensor
-from safetensors import SafetensorError, safe_open
+from baseline_bench.core.untrusted import read_object
+from baseline_bench.models.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PICKLE_SUFFIXES, Tensor, read_header
 
 WEIGHTS = ADAPTER_WEIGHTS
 
@@ -34,6 +33,7 @@ _INITIALISATION_KEYS = (
 _SHAPE_KEYS = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "lora_dropout", "bias", "peft_type")
 _UNUSED_KEYS = ("qalora_group_size", "runtime_config", "ensure_weight_tying")
 _HARMLESS_KEYS = frozenset((*_ORIGIN_KEYS, *_TARGET_KEYS, *_INITIALISATION_KEYS, *_SHAPE_KEYS, *_UNUSED_KEYS))
+_PATTERN_KEYS = ("rank_pattern", "alpha_pattern", "layers_pattern")
 _BASE_CHANGING_INITS = ("pissa", "olora", "loftq", "corda", "lora_ga")
 _HEAD = "lm_head.weight"
 _WRAPPERS = ("_fsdp_wrapped_module", "_orig_mod", "_checkpoint_wrapped_module")
@@ -110,11 +110,8 @@ class Adapter:
         paired = {pair.target.removesuffix(".weight") for pair in self.pairs}
         if paired.isdisjoint(layers):
             return []
-        return sorted(
-            name
-            for name, is_head in layers.items()
-            if name not in paired and selects_layer(self.places, name, is_head=is_head)
-        )
+        unpaired = {name: is_head for name, is_head in layers.items() if name not in paired}
+        return sorted(_match_patterns(self.folder, self.places, _list_selected, unpaired))
 
 
 def is_adapter(folder: Path) -> bool:
@@ -132,9 +129,7 @@ def read_adapter(folder: Path) -> Adapter:
     if not is_adapter(folder):
         state = f"holds no {ADAPTER_CONFIG}" if folder.is_dir() else "is no folder"
         raise BenchError(f"{folder} {state}", "name the folder that PEFT's save_pretrained wrote")
-    config = parse_json((folder / ADAPTER_CONFIG).read_bytes(), f"{folder / ADAPTER_CONFIG}", _SAVE_AGAIN)
-    if not isinstance(config, dict):
-        raise BenchError(f"{folder / ADAPTER_CONFIG} is not a JSON object", _SAVE_AGAIN)
+    config = read_object(folder / ADAPTER_CONFIG, _SAVE_AGAIN)
     kind = config.get("peft_type")
     if kind != "LORA":
         raise BenchError(f"{folder} is an adapter of the kind {kind}, and only LORA is folded here", _MERGE_WITH_PEFT)
@@ -210,6 +205,10 @@ def selects_layer(target_config: Mapping[str, Any], layer: str, *, is_head: bool
     return _matches_name(targets, layer) and _is_selected_block(target_config, layer)
 
 
+def _list_selected(target_config: Mapping[str, Any], layers: Mapping[str, bool]) -> list[str]:
+    return [name for name, is_head in layers.items() if selects_layer(target_config, name, is_head=is_head)]
+
+
 def _matches_name(names: object, layer: str) -> bool:
     """Return whether a regular expression matches a layer's full name, or one of several names is its end."""
     if isinstance(names, str):
@@ -266,6 +265,24 @@ def _find_malformed(config: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+def _match_patterns(
+    folder: Path, config: Mapping[str, Any], function: Callable[[Mapping[str, Any], Any], Any], names: object
+) -> Any:
+    """Call a function that matches an adapter's regular expressions, which can take for ever.
+
+    Raises:
+        BenchError: it takes too long, or an expression is valid only by itself.
+    """
+    texts = [config.get(key) for key in ("target_modules", "exclude_modules")]
+    if not any(config.get(key) for key in _PATTERN_KEYS) and not any(isinstance(text, str) for text in texts):
+        return function(config, names)
+    try:
+        whose = f"a regular expression in {folder / ADAPTER_CONFIG}"
+        return BoundedFunction(function, whose, _SAVE_AGAIN)(config, names)
+    except re.error as error:
+        raise BenchError(f"{whose} cannot be used ({error})", _SAVE_AGAIN) from None
+
+
 def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
@@ -281,7 +298,7 @@ def _is_number(value: Any) -> bool:
 def _is_pattern(text: str) -> bool:
     try:
         re.compile(text)
-    except re.error:
+    except (re.error, RecursionError, OverflowError):
         return False
     return True
 
@@ -298,9 +315,13 @@ def _read_pairs(folder: Path, config: Mapping[str, Any]) -> tuple[LoraPair, ...]
         else:
             sides.setdefault(matched["module"], {})[matched["side"]] = tensor
     pairs = []
-    for module, by_side in sorted(sides.items()):
+    modules = sorted(sides)
+    scales = _match_patterns(folder, config, _look_up_scales, modules)
+    for module, (rank, alpha) in zip(modules, scales, strict=True):
         try:
-            pairs.append(_build_pair(module, by_side, config))
+            pairs.append(
+                _build_pair(module, sides[module], (rank, alpha), rank_stabilised=bool(config.get("use_rslora")))
+            )
         except ValueError as error:
             problems.append(f"{module} {error}")
     if problems:
@@ -310,7 +331,9 @@ def _read_pairs(folder: Path, config: Mapping[str, Any]) -> tuple[LoraPair, ...]
     return tuple(pairs)
 
 
-def _build_pair(module: str, by_side: Mapping[str, Tensor], config: Mapping[str, Any]) -> LoraPair:
+def _build_pair(
+    module: str, by_side: Mapping[str, Tensor], rank_and_alpha: tuple[int, float], *, rank_stabilised: bool
+) -> LoraPair:
     """Build one module's pair from its two sides.
 
     Raises:
@@ -321,12 +344,22 @@ def _build_pair(module: str, by_side: Mapping[str, Tensor], config: Mapping[str,
     a, b = by_side["A"], by_side["B"]
     if not len(a.shape) == len(b.shape) == 2 or a.shape[0] != b.shape[1]:
         raise ValueError(f"has a lora_B of {b.shape} that does not fit its lora_A of {a.shape}")
-    rank = _look_up_pattern(config.get("rank_pattern"), module, config["r"])
+    rank, alpha = rank_and_alpha
     if a.shape[0] != rank:
         raise ValueError(f"has rank {a.shape[0]}, and {ADAPTER_CONFIG} says {rank}")
-    alpha = float(_look_up_pattern(config.get("alpha_pattern"), module, config["lora_alpha"]))
-    scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    scale = alpha / (math.sqrt(rank) if rank_stabilised else rank)
     return LoraPair(f"{module}.weight", a, b, alpha, scale)
+
+
+def _look_up_scales(config: Mapping[str, Any], modules: Sequence[str]) -> list[tuple[int, float]]:
+    """Return the rank and the alpha of each module."""
+    return [
+        (
+            _look_up_pattern(config.get("rank_pattern"), module, config["r"]),
+            float(_look_up_pattern(config.get("alpha_pattern"), module, config["lora_alpha"])),
+        )
+        for module in modules
+    ]
 
 
 def _look_up_pattern(table: Mapping[str, Any] | None, module: str, default: Any) -> Any:
@@ -346,19 +379,9 @@ def _read_tensors(folder: Path) -> tuple[Tensor, ...]:
             )
         raise BenchError(f"{folder}: {WEIGHTS} is missing", _SAVE_AGAIN)
     try:
-        with safe_open(file, framework="np"):
-            pass  # opening checks the header against the file's length
-    except SafetensorError as error:
-        raise BenchError(f"{file} is truncated or no safetensors file ({error})", _SAVE_AGAIN) from error
-    with file.open("rb") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        table = json.loads(stream.read(size))
-    return tuple(_locate_tensor(file, 8 + size, name, row) for name, row in table.items() if name != "__metadata__")
-
-
-def _locate_tensor(file: Path, data: int, name: str, row: Mapping[str, Any]) -> Tensor:
-    begin, end = row["data_offsets"]
-    return Tensor(name, row["dtype"], tuple(row["shape"]), file, data + begin, end - begin)
+        return tuple(read_header(file))
+    except ValueError as error:
+        raise BenchError(f"{file} {error}", _SAVE_AGAIN) from None
 
 
 def _require_trained(folder: Path, pairs: tuple[LoraPair, ...]) -> None:

@@ -1,7 +1,6 @@
 """Find faults in a model's files that would make it score wrongly; every run and `bench doctor` use these checks."""
 
 import importlib.util
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.findings import Finding, build_finding
 from baseline_bench.core.types import Model
+from baseline_bench.core.untrusted import read_object
 from baseline_bench.models import adapter, template_checks, weights
 from baseline_bench.models.tokens import ModelTokenizer
 
@@ -212,10 +212,9 @@ def _is_head_tied(folder: Path) -> bool | None:
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
-        value = json.loads(path.read_bytes()) if path.is_file() else {}
-    except (ValueError, RecursionError):
-        value = {}
-    return value if isinstance(value, dict) else {}
+        return read_object(path, None) if path.is_file() else {}
+    except BenchError:
+        return {}
 
 
 def _is_finite(tensor: weights.Tensor) -> bool:

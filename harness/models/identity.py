@@ -16,6 +16,7 @@ from typing import Any
 import transformers
 from baseline_bench.core.records import digest, to_json_value
 from baseline_bench.core.types import Model, ModelIdentity, Value
+from baseline_bench.core.untrusted import read_object
 from baseline_bench.models import file_cache
 from baseline_bench.models.tokens import ModelTokenizer
 from huggingface_hub.errors import StrictDataclassError
@@ -169,5 +170,4 @@ def _digest_vocabulary(file: Path) -> str:
 
 def _read_json(file: Path) -> dict[str, Any]:
     """Read a file's JSON object, empty without a file; the tokenizer's loader has already refused invalid JSON."""
-    value = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return value if isinstance(value, dict) else {}
+    return read_object(file, "restore the file") if file.is_file() else {}

@@ -1,11 +1,11 @@
 """Write and check a converted checkpoint's manifest: the digest of every file when the conversion ended."""
 
 import hashlib
-import json
 from pathlib import Path
 
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import encode_canonical, write_atomically
+from baseline_bench.core.untrusted import read_object
 from baseline_bench.models import weights
 
 MANIFEST_FILE = ".manifest.json"
@@ -21,11 +21,11 @@ def describe_change(folder: Path) -> str | None:
 
     Costs as much as `weights.digest_weights`, which then need not read the tensors again in this process.
     """
-    try:
-        recorded, current = json.loads((folder / MANIFEST_FILE).read_bytes()), _digest_files(folder)
-        changed = sorted(name for name in {**recorded, **current} if recorded.get(name) != current.get(name))
-    except FileNotFoundError:
+    if not (folder / MANIFEST_FILE).is_file():
         return f"{MANIFEST_FILE} is missing"
+    try:
+        recorded, current = read_object(folder / MANIFEST_FILE, None), _digest_files(folder)
+        changed = sorted(name for name in {**recorded, **current} if recorded.get(name) != current.get(name))
     except BenchError as error:
         return error.what.removeprefix(f"{folder}: ")
     except (OSError, ValueError, TypeError, AttributeError):

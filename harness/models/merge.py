@@ -15,6 +15,7 @@ from typing import Any
 from baseline_bench.core import machine
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import encode_indented
+from baseline_bench.core.untrusted import read_object
 from baseline_bench.models import adapter as adapters
 from baseline_bench.models import weights
 from baseline_bench.models.adapter import Adapter
@@ -289,8 +290,7 @@ def _with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(path.read_bytes())
-    return value
+    return read_object(path, "restore the file")
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

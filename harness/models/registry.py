@@ -5,7 +5,6 @@ import fcntl
 import re
 import shutil
 import sys
-import tomllib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any, get_args
 
 from baseline_bench.core.errors import BenchError, combine_problems
 from baseline_bench.core.types import BosRule, Model
+from baseline_bench.core.untrusted import parse_toml
 from baseline_bench.models import manifest, weights, wheels
 
 REGISTRY_FILE = Path(__file__).with_name("models.toml")
@@ -101,10 +101,7 @@ def parse_registry(text: str) -> tuple[RegistryEntry, ...]:
     Raises:
         BenchError: not TOML, or unknown keys, missing keys and values of the wrong type, reported together.
     """
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BenchError(f"models.toml is not TOML ({error})", "correct that line") from error
+    tables = parse_toml(text.encode(), "models.toml", "correct that line")
     problems = [f"[{name}] {problem}" for name, table in tables.items() for problem in _find_problems(table)]
     if problems:
         raise combine_problems(problems, "models.toml", f"the keys are {', '.join(sorted(_KEYS))}")

@@ -1,11 +1,12 @@
 """Check how a model is prompted and stopped, from its tokenizer and chat template alone."""
 
-import json
 import re
 from collections.abc import Iterator
 
+from baseline_bench.core.errors import BenchError
 from baseline_bench.core.findings import Finding, build_finding
 from baseline_bench.core.types import Message, Model
+from baseline_bench.core.untrusted import read_object
 from baseline_bench.models import thoughts
 from baseline_bench.models.tokens import (
     ModelTokenizer,
@@ -99,10 +100,9 @@ def _check_processor_template(model_tokenizer: ModelTokenizer, model: Model) -> 
     if not path.is_file() or model_tokenizer.manner.template_name is not None:  # the user chose one
         return
     try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        value = None
-    saved_template = value.get("chat_template") if isinstance(value, dict) else None
+        saved_template = read_object(path, None).get("chat_template")
+    except BenchError:
+        saved_template = None
     used_template = model_tokenizer.tokenizer.chat_template
     if not isinstance(saved_template, str) or saved_template.removesuffix("\n") != (used_template or "").removesuffix(
         "\n"

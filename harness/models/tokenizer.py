@@ -1,12 +1,14 @@
 """Load a model's tokenizer and detect its prompt format. Imports transformers, so other modules import it lazily."""
 
 import hashlib
-import json
+import os
 from typing import Any
 
 import transformers
+from baseline_bench.core.bounded import BoundedFunction
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Message, Model
+from baseline_bench.core.untrusted import read_json
 from baseline_bench.models.template_choice import TemplateChoice
 from baseline_bench.models.tokens import ModelTokenizer, detect_prompt_format, record_template_choice, render_prompt
 from transformers import AutoTokenizer
@@ -52,7 +54,10 @@ def _digest_files(model: Model) -> str:
     """Digest every file that `_read_tokenizer` or transformers reads."""
     digest = hashlib.sha256(repr(model.bos).encode())
     for path in sorted({path for pattern in _FILE_PATTERNS for path in model.folder.glob(pattern) if path.is_file()}):
-        digest.update(f"\0{path.relative_to(model.folder)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+        with path.open("rb") as file:
+            digest.update(
+                os.fsencode(path.relative_to(model.folder)) + b"\0" + hashlib.file_digest(file, "sha256").digest()
+            )
     return digest.hexdigest()
 
 
@@ -66,6 +71,10 @@ def _read_tokenizer(model: Model, choice: TemplateChoice) -> ModelTokenizer:
         raise BenchError(f"no usable tokenizer in {model.folder}: {reason}", way_out) from error
     tokenizer.chat_template = choice.choose(tokenizer.chat_template, model.folder)
     choice.bind(tokenizer)
+    if tokenizer.chat_template is not None:
+        tokenizer.apply_chat_template = BoundedFunction(
+            tokenizer.apply_chat_template, f"the chat template in {model.folder}", "restore it from its model"
+        )
     config = _read_json(model, "config.json")
     inner = config.get("text_config")
     text = inner if isinstance(inner, dict) else config
@@ -88,21 +97,19 @@ def _read_tokenizer(model: Model, choice: TemplateChoice) -> ModelTokenizer:
     for name in TOKENIZER_FILES:
         if (model.folder / name).is_file():
             digest.update(name.encode() + b"\0" + (model.folder / name).read_bytes())
-    return ModelTokenizer(tokenizer, prompt_format, text.get("max_position_embeddings"), digest.hexdigest())
+    context = text.get("max_position_embeddings")
+    is_length = type(context) is int and context > 0
+    return ModelTokenizer(tokenizer, prompt_format, context if is_length else None, digest.hexdigest())
 
 
 def _read_json(model: Model, name: str) -> dict[str, Any]:
     path = model.folder / name
     if not path.is_file():
         return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise BenchError(f"{path} is not JSON: {error}", "restore the file") from error
+    value = read_json(path, "restore the file")
     return value if isinstance(value, dict) else {}
 
 
 def _list_ids(value: object) -> list[int]:
-    if isinstance(value, list):
-        return [i for i in value if isinstance(i, int)]
-    return [value] if isinstance(value, int) else []
+    values = value if isinstance(value, list) else [value]
+    return [i for i in values if type(i) is int and 0 <= i < 2**31]

@@ -154,20 +154,21 @@ def render_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
     Templates that print today's date (Llama 3.2 does) get a fixed date, so that a prompt does not change overnight.
 
     Raises:
-        BenchError: the conversation opens with a system turn, which the model's template refuses (Gemma's does).
+        BenchError: the template cannot write the conversation; Gemma's refuses one that opens with a system turn.
     """
     if not tokenizer.chat_template:
         text = "".join(_TEXT_STYLE[m.role].format(m.content) for m in messages)
         return text.removesuffix("\n\n") if starts_answer(messages) else text
-    import jinja2  # imported here: boards need no jinja2
-
     try:
         return render_conversation(
             tokenizer, messages, generation=not starts_answer(messages), goes_on=starts_answer(messages)
         )
-    except jinja2.TemplateError as error:
+    except BenchError:
+        raise
+    except Exception as error:  # a template is a foreign program, and can raise anything
         if all(m.role != "system" for m in messages):
-            raise
+            what = f"the chat template cannot write a conversation: {str(error) or type(error).__name__:.300}"
+            raise BenchError(what, "restore it from its model") from error
         raise BenchError(
             f"the task opens with a system turn, and the model's chat template takes none: {error}",
             "ask by a task whose first question holds these words, or another model",

@@ -1,11 +1,11 @@
 """Check the weights that a trainer wrote: right names and shapes, finite, and different from the base."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from baseline_bench.core.errors import BenchError
+from baseline_bench.core.untrusted import read_object
 from baseline_bench.models import adapter, weights
 from safetensors import safe_open
 
@@ -61,7 +61,7 @@ def check_adapter(folder: Path) -> WeightsCheck:
 
 
 def _is_tied(folder: Path) -> bool:
-    config = json.loads((folder / "config.json").read_bytes())
+    config = read_object(folder / "config.json", "restore the file")
     return bool(config.get("tie_word_embeddings"))
 
 

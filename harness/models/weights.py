@@ -1,8 +1,8 @@
 """Read a checkpoint's safetensors headers: is the folder complete, how large is it, and what is its digest."""
 
 import hashlib
-import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from baseline_bench.core.errors import BenchError, combine_problems
+from baseline_bench.core.untrusted import open_regular, parse_json, read_object
 from baseline_bench.models import file_cache
 
 SINGLE_FILE = "model.safetensors"
@@ -27,7 +28,10 @@ _DTYPE_BITS = {
     **dict.fromkeys(("U32", "I32", "F32"), 32),
     **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
 }
-_LONGEST_HEADER = 100_000_000
+# 100,000 tensors; safetensors itself takes 100 MB, whose parsing needs a GB of memory.
+_LONGEST_HEADER = 16 * 2**20
+# Of a tensor's dimensions; more make the product of their sizes slow.
+_MOST_DIMENSIONS, _LARGEST_NUMBER = 64, 2**48
 _CHUNK = 4 * 2**20
 _MAX_SHOWN = 5
 _WAY_OUT = "download or save the checkpoint again"
@@ -95,8 +99,11 @@ def inspect_checkpoint(folder: Path) -> Checkpoint:
     except BenchError as error:
         problems.append(error.what.removeprefix(f"{folder}: "))
         way_out = error.way_out or way_out
-    if not _is_json_object(folder / "config.json"):
-        problems.append("config.json is " + ("not a JSON object" if (folder / "config.json").exists() else "missing"))
+    try:
+        read_object(folder / "config.json", None)
+    except BenchError as error:
+        is_missing = not os.path.lexists(folder / "config.json")
+        problems.append("config.json is missing" if is_missing else error.what.removeprefix(f"{folder}/"))
     if not has_tokenizer(folder):
         way_out = way_out if problems else "copy the tokenizer's files and the chat template of its base into it"
         problems.append("the tokenizer is missing (tokenizer.json or tokenizer.model)")
@@ -165,9 +172,11 @@ def read_tensors(folder: Path) -> tuple[Tensor, ...]:
     tensors: dict[str, Tensor] = {}
     for name in [shard for shard in shards if shard in names]:
         try:
-            for tensor in _read_header(folder / name):
+            for tensor in read_header(folder / name):
                 if tensors.setdefault(tensor.name, tensor) is not tensor:
                     problems.append(f"{tensor.name} is in two shards")
+        except OSError as error:
+            problems.append(f"{name} cannot be read ({error.strerror})")
         except ValueError as error:
             problems.append(f"{name} {error}")
     if not problems:
@@ -221,9 +230,9 @@ def read_weight_map(folder: Path) -> dict[str, str]:
         BenchError: the index is missing or malformed.
     """
     try:
-        claimed = json.loads((folder / INDEX_FILE).read_bytes())["weight_map"]
+        claimed = read_object(folder / INDEX_FILE, _WAY_OUT)["weight_map"]
         sound = bool(claimed) and all(Path(shard).name == shard for shard in claimed.values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         sound = False
     if not sound:
         raise BenchError(f"{folder}: {INDEX_FILE} is not an index of shards", _WAY_OUT)
@@ -236,32 +245,28 @@ def _require_folder(folder: Path) -> None:
         raise BenchError(f"{folder} {state}", "name the folder that holds config.json, *.safetensors and the tokenizer")
 
 
-def _is_json_object(path: Path) -> bool:
-    try:
-        return isinstance(json.loads(path.read_bytes()), dict)
-    except (OSError, ValueError, RecursionError):
-        return False
-
-
-def _read_header(file: Path) -> list[Tensor]:
-    """Read the tensors of one file and check them against its length.
+def read_header(file: Path) -> list[Tensor]:
+    """Return the tensors of one file in the order of their bytes, checked against its length.
 
     Raises:
+        OSError: it cannot be read, or is not a regular file.
         ValueError: the file is broken; the text ends the sentence that begins with its name.
     """
-    length = file.stat().st_size
-    with file.open("rb") as stream:
+    with open_regular(file) as stream:
+        length = os.fstat(stream.fileno()).st_size
         opening = stream.read(8)
         if length < 1024 and opening == b"version ":
             raise ValueError("is a pointer of Git LFS, not the weights (`git lfs pull` fetches them)")
         size = int.from_bytes(opening, "little")
-        if len(opening) < 8 or size > min(_LONGEST_HEADER, length - 8):
+        if len(opening) < 8 or size > length - 8:
             raise ValueError("is truncated or no safetensors file")
+        if size > _LONGEST_HEADER:
+            raise ValueError(f"has a header of more than {_LONGEST_HEADER:,} bytes")
         header = stream.read(size)
     try:
-        table = json.loads(header)
+        table = parse_json(header, "", None)
         rows = [(name, _parse_header_row(row)) for name, row in table.items() if name != "__metadata__"]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (BenchError, ValueError, KeyError, TypeError, AttributeError):
         raise ValueError("has a broken safetensors header") from None
     rows.sort(key=lambda row: row[1][2])
     expected = 0
@@ -281,7 +286,10 @@ def _parse_header_row(row: Any) -> tuple[str, tuple[int, ...], int, int]:
     """Return dtype, shape, begin and end of one tensor of a header."""
     begin, end = row["data_offsets"]
     dtype, shape = row["dtype"], tuple(row["shape"])
-    if dtype not in _DTYPE_BITS or not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
+    numbers = (*shape, begin, end)
+    if dtype not in _DTYPE_BITS or len(shape) > _MOST_DIMENSIONS:
+        raise ValueError
+    if not all(type(number) is int and 0 <= number < _LARGEST_NUMBER for number in numbers):
         raise ValueError
     return dtype, shape, begin, end
 

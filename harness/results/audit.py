@@ -5,8 +5,9 @@ import re
 from collections.abc import Sequence
 
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import decode_record, digest, parse_json, parse_time, to_json_value
+from baseline_bench.core.records import decode_record, digest, parse_time, to_json_value
 from baseline_bench.core.types import Judgement, Step
+from baseline_bench.core.untrusted import parse_json
 from baseline_bench.results import answers, item_metrics
 from baseline_bench.results.bits import Bits, bits_to_hex
 from baseline_bench.results.candidate import Candidate, compute_final_loss
@@ -135,7 +136,7 @@ def _parse_loss_history(losses: bytes) -> list[Step]:
     """Parse a loss history; BenchError for lines that no training writes."""
     history: list[Step] = []
     for line_number, line in enumerate(losses.splitlines(), start=1):
-        step = decode_record(Step, parse_json(line, f"line {line_number}", ""), f"line {line_number}", "")
+        step = decode_record(Step, parse_json(line, f"line {line_number}", None), f"line {line_number}", "")
         if min(step.rows, step.tokens, step.supervised, step.seconds) < 0:
             raise BenchError(f"line {line_number}: rows, tokens or seconds are negative")
         if step.number <= (history[-1].number if history else 0):

@@ -1,12 +1,11 @@
 """The record of a trained candidate. It is written last, so a folder with this record holds a finished training."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from baseline_bench.core import records
+from baseline_bench.core import records, untrusted
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import BosRule, Step, Value
 
@@ -185,7 +184,7 @@ def read_candidate(folder: Path) -> Candidate:
             f"{folder} is no candidate: it has no {CANDIDATE_FILE}", "finish its training with the same command"
         )
     return records.decode_record(
-        Candidate, records.parse_json(path.read_bytes(), str(path), _TRAIN_AGAIN), str(path), _TRAIN_AGAIN
+        Candidate, untrusted.read_json(path, _TRAIN_AGAIN, surrogates=True), str(path), _TRAIN_AGAIN
     )
 
 
@@ -212,7 +211,10 @@ class LossLog:
 
 def parse_steps(lines: bytes) -> list[Step]:
     """Parse a loss history, without a truncated last line."""
-    return [Step(**json.loads(line)) for line in lines.splitlines(keepends=True) if line.endswith(b"\n")]
+    return [
+        records.decode_record(Step, untrusted.parse_json(line, f"line {number}", None), f"line {number}", _TRAIN_AGAIN)
+        for number, line in enumerate(lines.split(b"\n")[:-1], 1)
+    ]
 
 
 def sum_seconds(steps: Sequence[Step]) -> float:

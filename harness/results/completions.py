@@ -13,10 +13,10 @@ from baseline_bench.core.records import (
     decode_record,
     digest,
     encode_canonical,
-    parse_json,
     to_json_value,
 )
 from baseline_bench.core.types import Completion, Finish, ItemEvidence, LogLikelihood, Problem
+from baseline_bench.core.untrusted import open_regular, parse_json
 
 # The text of a full run is a few MB; a small file that decompresses to more than this is a zip bomb.
 MAX_BYTES = 256 * 1024 * 1024
@@ -107,7 +107,7 @@ def parse_completions(lines: bytes, where: str) -> tuple[CommittedCompletion, ..
     return tuple(
         decode_record(
             CommittedCompletion,
-            parse_json(line, f"{where}:{number}", _RESTORE_ADVICE),
+            parse_json(line, f"{where}:{number}", _RESTORE_ADVICE, surrogates=True),
             f"{where}:{number}",
             _RESTORE_ADVICE,
         )
@@ -127,7 +127,7 @@ def compress_lines(lines: bytes) -> bytes:
 def decompress_file(path: Path) -> bytes:
     """Decompress a committed file; BenchError if it is damaged or larger than `MAX_BYTES`."""
     try:
-        with gzip.open(path) as file:
+        with open_regular(path) as packed, gzip.open(packed) as file:
             lines = file.read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise BenchError(f"{path.name}: cannot be decompressed ({error})", _RESTORE_ADVICE) from None

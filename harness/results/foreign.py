@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from baseline_bench.core.errors import BenchError, combine_problems
-from baseline_bench.core.records import decode_record, encode_indented, parse_json, parse_time, write_if_changed
+from baseline_bench.core.records import decode_record, encode_indented, parse_time, write_if_changed
+from baseline_bench.core.untrusted import parse_json, read_bytes
 from baseline_bench.results.bits import hex_to_bits
 from baseline_bench.results.entries import slugify
 
@@ -110,8 +111,10 @@ def read_records(board: Path) -> tuple[ExternalResult, ...]:
 def _read_record(path: Path) -> ExternalResult:
     if path.is_symlink():
         raise BenchError(f"{path.name}: a link, not a file", _RESTORE_ADVICE)
-    data = path.read_bytes()
-    record = decode_record(ExternalResult, parse_json(data, path.name, _RESTORE_ADVICE), path.name, _RESTORE_ADVICE)
+    data = read_bytes(path, _RESTORE_ADVICE)
+    record = decode_record(
+        ExternalResult, parse_json(data, path.name, _RESTORE_ADVICE, surrogates=True), path.name, _RESTORE_ADVICE
+    )
     if problems := check_record(record):
         raise combine_problems(problems, path.name, _RESTORE_ADVICE)
     if encode_indented(record) != data or f"{FOLDER}/{path.name}" != record_path(record):

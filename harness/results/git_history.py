@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import decode_record, parse_json
+from baseline_bench.core.records import decode_record
+from baseline_bench.core.untrusted import parse_json
 from baseline_bench.results import entries, history
 from baseline_bench.results.advisories import find_advisories, read_advisories
 from baseline_bench.results.board import Row
@@ -139,7 +140,9 @@ def _parse_rows(contents: Mapping[str, bytes]) -> tuple[Row, ...]:
             rows.append(
                 Row(
                     file.split("/")[1],
-                    decode_record(Entry, parse_json(data, file, _RESTORE_ADVICE), file, _RESTORE_ADVICE),
+                    decode_record(
+                        Entry, parse_json(data, file, _RESTORE_ADVICE, surrogates=True), file, _RESTORE_ADVICE
+                    ),
                 )
             )
         except BenchError:
@@ -159,7 +162,9 @@ def _parse_retractions(contents: Mapping[str, bytes]) -> tuple[Retraction, ...]:
     for file, data in sorted(contents.items()):
         try:
             retractions.append(
-                decode_record(Retraction, parse_json(data, file, _RESTORE_ADVICE), file, _RESTORE_ADVICE)
+                decode_record(
+                    Retraction, parse_json(data, file, _RESTORE_ADVICE, surrogates=True), file, _RESTORE_ADVICE
+                )
             )
         except BenchError:
             continue

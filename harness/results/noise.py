@@ -16,11 +16,11 @@ from baseline_bench.core.records import (
     decode_record,
     digest,
     encode_indented,
-    parse_json,
     parse_time,
     to_json_value,
     write_if_changed,
 )
+from baseline_bench.core.untrusted import parse_json, read_bytes
 from baseline_bench.results.completions import CommittedCompletion
 from baseline_bench.results.entries import slugify
 from baseline_bench.results.entry import EngineRecord, ModelRecord, Provenance, Selection, TaskRecord
@@ -185,8 +185,10 @@ def read_records(board_folder: Path) -> tuple[NoiseRecord, ...]:
 def _read_record(path: Path) -> NoiseRecord:
     if path.is_symlink():
         raise BenchError(f"{path.name}: a link, not a file", _RESTORE_ADVICE)
-    data = path.read_bytes()
-    noise = decode_record(NoiseRecord, parse_json(data, path.name, _RESTORE_ADVICE), path.name, _RESTORE_ADVICE)
+    data = read_bytes(path, _RESTORE_ADVICE)
+    noise = decode_record(
+        NoiseRecord, parse_json(data, path.name, _RESTORE_ADVICE, surrogates=True), path.name, _RESTORE_ADVICE
+    )
     if problems := check_record(noise):
         raise combine_problems(problems, path.name, _RESTORE_ADVICE)
     if encode_indented(noise) != data or path.name != build_record_name(noise):

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from baseline_bench.core.errors import BenchError, combine_problems
-from baseline_bench.core.records import decode_record, encode_indented, parse_json, parse_time, write_if_changed
+from baseline_bench.core.records import decode_record, encode_indented, parse_time, write_if_changed
 from baseline_bench.core.types import Score
+from baseline_bench.core.untrusted import parse_json, read_bytes
 from baseline_bench.results.bits import Bits
 from baseline_bench.results.entry import Entry, Provenance, TaskRecord
 
@@ -168,7 +169,7 @@ def find_retractions(board: Path) -> list[Retraction]:
 def check_records(board: Path) -> list[RecordFault]:
     """List the faults of a board's records: of each file, of its references, and of the successor chains."""
     records, faulty = _read_board(board)
-    contents = {path.name: path.read_bytes() for path in board.glob("*.json") if path.is_file()}
+    contents = {path.name: read_bytes(path, _RESTORE_ADVICE) for path in board.glob("*.json") if path.is_file()}
     digests = {file: hashlib.sha256(data).hexdigest() for file, data in contents.items()}
     all_records: list[AnyRecord] = [*records.retractions, *records.verifications, *records.regrades]
     return [
@@ -240,8 +241,10 @@ def _sort_key(record: AnyRecord) -> tuple[str, str]:
 def _read_record(kind: type[Record], path: Path) -> Record:
     if path.is_symlink():
         raise BenchError(f"{path.name}: a link, not a file", _RESTORE_ADVICE)
-    data = path.read_bytes()
-    record = decode_record(kind, parse_json(data, path.name, _RESTORE_ADVICE), path.name, _RESTORE_ADVICE)
+    data = read_bytes(path, _RESTORE_ADVICE)
+    record = decode_record(
+        kind, parse_json(data, path.name, _RESTORE_ADVICE, surrogates=True), path.name, _RESTORE_ADVICE
+    )
     if encode_indented(record) != data or path.name != build_record_name(record.entry, data):
         raise BenchError(f"{path.name}: its name or spelling does not follow from its content", _RESTORE_ADVICE)
     return record

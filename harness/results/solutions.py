@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from baseline_bench.core.errors import BenchError, NotFiniteError
-from baseline_bench.core.records import encode_canonical, parse_json
+from baseline_bench.core.records import encode_canonical
+from baseline_bench.core.untrusted import parse_json
 from baseline_bench.results.entry import SolutionLikelihood
 
 SOLUTIONS_FILE = "solutions.jsonl"
@@ -56,7 +57,7 @@ def serialise_likelihoods(items: Sequence[ItemLikelihood]) -> bytes:
 def parse_likelihoods(lines: bytes, where: str) -> tuple[ItemLikelihood, ...]:
     """Parse the uncompressed content; BenchError names the first faulty line."""
     return tuple(
-        _parse_item(parse_json(line, f"{where}:{number}", _RESTORE_ADVICE), f"{where}:{number}")
+        _parse_item(parse_json(line, f"{where}:{number}", _RESTORE_ADVICE, surrogates=True), f"{where}:{number}")
         for number, line in enumerate(lines.removesuffix(b"\n").split(b"\n"), start=1)
     )
 

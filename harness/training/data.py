@@ -1,6 +1,5 @@
 """Load training data as samples, from a task's train split, the hub or a file; import lazily, it loads datasets."""
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from baseline_bench.core.errors import BenchError, combine_problems, first_line
 from baseline_bench.core.mirrors import fresh_dataset_cache
 from baseline_bench.core.quiet import hide_progress_bars
 from baseline_bench.core.types import Message, Problem, Sample, Split
+from baseline_bench.core.untrusted import DATA_LIMIT, parse_json, read_bytes, split_lines
 from baseline_bench.training import recipes
 from baseline_bench.training.recipes import Recipe
 from datasets.exceptions import DatasetsError
@@ -159,20 +159,19 @@ def _read_file(path: Path) -> Iterator[RawRecord]:
 
 
 def _read_jsonl(path: Path) -> Iterator[RawRecord]:
-    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if line.strip():
-            yield f"{path.stem}-{number}", f"line {number}", _parse_json(line)
-
-
-def _parse_json(line: bytes) -> Any:
-    try:
-        return json.loads(line.decode("utf-8"))
-    except ValueError as error:
-        return error
+    for number, line in split_lines(read_bytes(path, _EXPECTED_SHAPE, DATA_LIMIT)):
+        try:
+            row = parse_json(line, f"line {number}", None, surrogates=True)  # the tokenizer refuses them by name
+        except BenchError as error:
+            row = ValueError(error.what)
+        yield f"{path.stem}-{number}", f"line {number}", row
 
 
 def _read_parquet(path: Path) -> Iterator[RawRecord]:
     try:
+        groups = parquet.read_metadata(path)
+        if sum(groups.row_group(n).total_byte_size for n in range(groups.num_row_groups)) > DATA_LIMIT:
+            raise BenchError(f"{path} has more than {DATA_LIMIT:,} bytes when decompressed", "give a part of its rows")
         rows = parquet.read_table(path).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         raise BenchError(f"{path} is no Parquet file: {first_line(error)}", "write it again") from error

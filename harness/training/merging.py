@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from baseline_bench.core import child_process, findings, records
+from baseline_bench.core import child_process, findings, records, untrusted
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.findings import Finding
@@ -157,7 +157,7 @@ def _run_merge(
             )
     path = merged_folder / RECORD_FILE
     merge = records.decode_record(
-        MergeSummary, records.parse_json(path.read_bytes(), str(path), _MERGE_AGAIN), str(path), _MERGE_AGAIN
+        MergeSummary, untrusted.read_json(path, _MERGE_AGAIN, surrogates=True), str(path), _MERGE_AGAIN
     )
     _require_unchanged(merge, adapter_folder, base, merged_folder)
     if warning := describe_merge_loss(merge):

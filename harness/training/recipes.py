@@ -4,7 +4,6 @@ import dataclasses
 import difflib
 import json
 import math
-import tomllib
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 from baseline_bench.core import plugins, records
 from baseline_bench.core.errors import BenchError, combine_problems, suggest_name
 from baseline_bench.core.options import BOOLEAN_WORDS, list_field_types
+from baseline_bench.core.untrusted import parse_toml, read_bytes
 from baseline_bench.trainers import _options as trainer_options
 
 FOLDER = plugins.find_folder("trainer") / "recipes"
@@ -155,12 +155,8 @@ def describe_recipe(name: str, sets: Sequence[str], base: str | None) -> str:
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except tomllib.TOMLDecodeError as error:
-        raise BenchError(f"{file} is not TOML: {error}", "correct that line; texts need quotes") from error
-    except ValueError as error:
-        raise BenchError(f"{file} is not UTF-8: {error}", "save the file as UTF-8") from error
+    way_out = "correct that line, save the file as UTF-8; texts need quotes"
+    return parse_toml(read_bytes(file, way_out), str(file), way_out)
 
 
 def _parse_overrides(overrides: Sequence[str], base: str | None) -> tuple[dict[str, str], list[str]]:

@@ -14,11 +14,11 @@ from baseline_bench.core.records import (
     digest,
     encode_canonical,
     encode_indented,
-    parse_json,
     parse_time,
     to_json_value,
     write_atomically,
 )
+from baseline_bench.core.untrusted import parse_json
 from hypothesis import given
 from hypothesis import strategies as st
 

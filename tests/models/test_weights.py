@@ -114,7 +114,7 @@ def cut(folder):
 INDEX = b'{"weight_map": {"a": "model-1.safetensors"}}'
 BAD = [
     ("no config", drop("config.json"), "config.json is missing"),
-    ("config cut", write("config.json", b'{"a": '), "config.json is not a JSON object"),
+    ("config cut", write("config.json", b'{"a": '), "config.json: not JSON"),
     ("no tokenizer", drop("tokenizer.json"), "the tokenizer is missing"),
     ("no weights", drop("model.safetensors"), "holds no weights"),
     ("pickled", instead("pytorch_model.bin", b"x"), "pickled weights .* safetensors only: .*save_pretrained"),
@@ -124,7 +124,7 @@ BAD = [
     ("ambiguous", write("model.safetensors.index.json", INDEX), "holds both"),
     ("stray", write("extra.safetensors", b""), "extra.safetensors is not part of the model"),
     ("shard missing", instead("model.safetensors.index.json", INDEX), "model-1.safetensors is missing"),
-    ("index cut", instead("model.safetensors.index.json", INDEX[:20]), "is not an index of shards"),
+    ("index cut", instead("model.safetensors.index.json", INDEX[:20]), "not JSON"),
     ("index outside", instead("model.safetensors.index.json", INDEX.replace(b"model-", b"../")), "is not an index"),
     ("truncated", cut, "model.safetensors is truncated: .* bytes, not"),
     ("empty", write("model.safetensors", b""), "is truncated or no safetensors file"),

@@ -134,7 +134,7 @@ BAD = [
     ("list of numbers", OWN + "targets = [1]\n", [], "targets takes a list of texts"),
     ("table", OWN + "[lora]\nr = 8\n", [], "no key 'lora'"),
     ("table for a value", OWN + "[max_steps]\na = 8\n", [], "max_steps takes a whole number or nothing, not a table"),
-    ("not TOML", OWN + "r == 8\n", [], "is not TOML: .*line 6"),
+    ("not TOML", OWN + "r == 8\n", [], "not TOML .*line 6"),
     ("keys missing", 'trainer = "lora"\n', [], "lacks base, task, data, lr"),
     ("no trainer", 'base = "x"\n', [], "lacks trainer, task, data, lr: name a trainer: full, lora, qlora"),
     ("unknown trainer", OWN.replace("lora", "lorra"), [], "no trainer 'lorra': did you mean 'lora'"),
@@ -170,7 +170,7 @@ def test_unknown_recipes_and_files_are_told(tmp_path):
     with pytest.raises(BenchError, match=r"no file .*gone.toml"):
         recipes.read_recipe(str(tmp_path / "gone.toml"))
     (tmp_path / "noise.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(BenchError, match="is not UTF-8"):
+    with pytest.raises(BenchError, match="not TOML"):
         recipes.read_recipe(str(tmp_path / "noise.toml"))
 
 

@@ -1,7 +1,6 @@
 """A claims file: hypotheses about rows, written down before the rows exist, each with its tests."""
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 from baseline_bench.core.errors import BenchError, combine_problems
 from baseline_bench.core.records import OMIT_WHEN_NONE, decode_record, digest
+from baseline_bench.core.untrusted import parse_toml, read_bytes
 
 _NAME_PATTERN = re.compile("[a-z0-9][a-z0-9_-]*")
 _FIX_ADVICE = "correct the file; leaderboards/claims/study.toml shows every key"
@@ -189,7 +189,7 @@ def name_sides(contrast: Contrast) -> tuple[str, str]:
 
 def read_claims(path: Path) -> ClaimsFile:
     """Read the claims of an existing file. Errors as in `parse_claims`."""
-    return parse_claims(path.read_bytes(), path.name)
+    return parse_claims(read_bytes(path, _FIX_ADVICE), path.name)
 
 
 def parse_claims(data: bytes, where: str) -> ClaimsFile:
@@ -198,10 +198,7 @@ def parse_claims(data: bytes, where: str) -> ClaimsFile:
     Raises:
         BenchError: naming all problems at once, and for an unknown key the known ones.
     """
-    try:
-        document = tomllib.loads(data.decode())
-    except ValueError as error:
-        raise BenchError(f"{where}: not TOML ({error})", _FIX_ADVICE) from None
+    document = parse_toml(data, where, _FIX_ADVICE)
     problems: list[str] = []
     claims = _decode_claims(document.pop("claims", None), problems)
     kind: type[_PublishedHeader | _RegisteredHeader] = (
