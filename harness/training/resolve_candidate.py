@@ -94,8 +94,8 @@ def load_whole_weights(source: CandidateSource, cache: Path) -> Model:
 
 def load_or_merge_weights(source: CandidateSource, cache: Path, console: Console, accept: Sequence[str] = ()) -> Model:
     """Load whole weights, or merge an adapter into the base that it names, for a caller that checks their digest."""
-    if source.kind == "adapter":
-        base = merging.read_base_name(_require_folder(source))
+    if source.kind == "adapter" and source.folder is not None:
+        base = merging.read_base_name(source.folder)
         return merge_adapter(source, base, cache, console, accept=accept).model
     return load_whole_weights(source, cache)
 
