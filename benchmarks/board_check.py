@@ -55,7 +55,7 @@ def main() -> int:
                 for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "rows"]):
                     _run_git(root, *words)
         leaderboard.update_pages(folder)
-        for name, words in (("cold", ()), ("base", ("--base", "main"))):
+        for name, words in (("cold", []), ("base", ["--base", "main"])):
             start = perf_counter()
             command = [sys.executable, "-m", "baseline_bench.cli", "board", "--check", *words]
             status = subprocess.run(command, cwd=root, check=False).returncode
