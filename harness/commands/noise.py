@@ -16,7 +16,8 @@ from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.locks import FolderLock
 from baseline_bench.core.types import Value
-from baseline_bench.evaluation import entry_builder, evaluate, plan, repeat, runs
+from baseline_bench.evaluation import evaluate, plan, repeat, runs
+from baseline_bench.evaluation.entry_builder import RunReport, build_entry, commit_completions
 from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions
 from baseline_bench.rendering import leaderboard
 from baseline_bench.results import noise as store
@@ -90,7 +91,7 @@ def _parse_passes(text: str) -> tuple[str, ...]:
 def _choose_folder(options: Options, evaluation_plan: EvaluationPlan) -> Path:
     """Name the folder after all that could change an answer; with `again`, take the first without a record."""
     stem = "-".join(
-        map(slugify, ("noise", Path(options.task_name).stem, evaluation_plan.model.name, evaluation_plan.engine))
+        map(slugify, ("noise", Path(options.task_name).stem, evaluation_plan.model.name, evaluation_plan.engine.name))
     )
     stem += f"-{records.digest(evaluation_plan.settings)[:8]}"
     folder, number = options.runs / stem, 1
@@ -117,7 +118,7 @@ def _build_record(
     _generate_passes(options, pass_plan, pass_names, pass_folders, console)
     resolved = _read_engine_settings([*folders, *pass_folders])
     finished_runs = [_read_run(evaluation_plan, folder, repeat.ALL) for folder in folders]
-    result = entry_builder.build_result(evaluation_plan, *_grade_run(evaluation_plan, folders[0]), resolved)
+    result = build_entry(evaluation_plan, *_grade_run(evaluation_plan, folders[0]), RunReport(resolved)).result
     result.require_bits()
     record = store.NoiseRecord(
         schema=1,
@@ -186,7 +187,7 @@ def _grade_run(evaluation_plan: EvaluationPlan, folder: Path) -> tuple[Any, Any]
     completions = runs.read_completions(folder)
     return evaluate.judge_completions(
         evaluation_plan.exam.task, evaluation_plan.exam.problems, completions
-    ), entry_builder.commit_completions(evaluation_plan.exam.problems, completions)
+    ), commit_completions(evaluation_plan.exam.problems, completions)
 
 
 def _read_run(evaluation_plan: EvaluationPlan, folder: Path, pass_name: str) -> tuple[NoiseRun, tuple[str, ...]]:

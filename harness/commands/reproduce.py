@@ -14,6 +14,7 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.options import format_settings
 from baseline_bench.core.types import Completion, Model, Value
 from baseline_bench.evaluation import entry_builder, evaluate, pipeline, plan, repeat, runs
+from baseline_bench.evaluation.engine_pool import EnginePool
 from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions
 from baseline_bench.models import registry
 from baseline_bench.models.tokens import decode_completion
@@ -140,12 +141,9 @@ def reproduce_completions(
     with runs.Run(folder, {**entry_plan.settings, "verifies": path.name}) as run:
         runs.write_problems(folder, prepared.problems)
         if not repeat.is_complete(folder, prepared.problems):
-            engine = pipeline.EnginePool([entry_plan], console)
-            try:
-                pipeline.generate_completions(entry_plan, run, engine, console)
-            finally:
-                engine.close()
-        resolved: dict[str, Value] = runs.read_json(folder / "engine.json")
+            with EnginePool(entry_plan.engine, console) as engines:
+                pipeline.generate_completions(entry_plan, run, engines, console)
+        resolved = run.resolved
         judgements = evaluate.judge_completions(prepared.task, prepared.problems, run.finished)
         runs.write_judgements(folder, judgements)
         completions = dict(run.finished)

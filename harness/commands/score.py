@@ -13,6 +13,7 @@ from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.evaluation import pipeline
 from baseline_bench.evaluation import plan as planning
+from baseline_bench.evaluation.engine_pool import EnginePool
 from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions, TaskPlan
 from baseline_bench.models import registry
 from baseline_bench.rendering import leaderboard
@@ -44,11 +45,12 @@ def run(options: Options, console: Console) -> int:
     if len(options.folders) > 1 and (options.name or options.run):
         raise BenchError("--name and --run are for one folder", "score the folders one by one, or leave them out")
     task_plan = planning.plan_task(options)
-    with pipeline.start_early(options, task_plan, console, len(options.folders) + options.with_base) as early_processes:
+    models = len(options.folders) + options.with_base
+    with EnginePool(task_plan.engine, console, early=models, most=len(task_plan.chosen)) as engines:
         plans = [_plan_candidate(options, task_plan, folder, console) for folder in options.folders]
         bases = _plan_bases(options, task_plan, plans, console) if options.with_base else []
         rows = pipeline.evaluate_plans(
-            [*bases, *(plan for plan, _ in plans)], console, start_time, leaderboard.update_pages, early_processes
+            [*bases, *(plan for plan, _ in plans)], engines, console, start_time, leaderboard.update_pages
         )
     for scored in rows:
         summary.show_entry(scored, options.as_json, console)

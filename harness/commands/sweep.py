@@ -9,17 +9,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from baseline_bench.core import plugins, records
+from baseline_bench.core import records
 from baseline_bench.core.command_options import MUST_BE_GIVEN, argument, option, recipe_base_option, recipe_keys_option
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.markup import UNKNOWN_MARK, make_visible
-from baseline_bench.core.options import parse_options, record_options
+from baseline_bench.core.options import record_options
 from baseline_bench.core.types import Judgement, Model, Value
 from baseline_bench.evaluation import evaluate, pipeline, runs
 from baseline_bench.evaluation import plan as planning
+from baseline_bench.evaluation.engine_pool import EnginePool
 from baseline_bench.evaluation.evaluate import PreparedTask
-from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions
+from baseline_bench.evaluation.plan import EvaluationPlan, ResolvedEngine, ScoringOptions
 from baseline_bench.models.tokens import digest_prompts
 from baseline_bench.results import candidate, entries
 from baseline_bench.training import grid, held_out, merging, recipes
@@ -81,14 +82,13 @@ class SweepSetup:
     Attributes:
         plan: the training plan of a trial, with the rows to train on and those held out.
         exam: the held-out rows as problems; None if some gold answer cannot be read.
-        engine: the engine's name.
         rows: number of rows in the whole data.
     """
 
     options: Options
     plan: TrainingPlan
     exam: PreparedTask | None
-    engine: str
+    engine: ResolvedEngine
     rows: int
 
 
@@ -147,15 +147,14 @@ def _prepare_sweep(options: Options, first: Trial, console: Console) -> SweepSet
     """Prepare split, held-out task and engine: all that could fail before the first training."""
     if not 0 < options.fraction <= 1:
         raise BenchError(f"--fraction {options.fraction} is out of range", "give a number above 0, at most 1")
-    engine = options.engine or planning.choose_default_engine()[0]
-    parse_options(plugins.load_engine(engine).Options, options.options, f"engine {engine}")
+    engine = planning.resolve_engine(options.engine, options.options, options.gpus)
     whole_plan = training.plan_training(_build_training_options(options, first), console)
     from baseline_bench.training import data  # loads datasets
 
     samples = data.load_samples(whole_plan.recipe, options.mirror)
     plan = held_out.split_held_out(whole_plan, samples, options.held_out, options.fraction)
     prepared = held_out.prepare_held_out_task(plan, samples)
-    planning.require_measuring_engine(prepared.task, engine, plugins.load_engine(engine))
+    planning.require_measuring_engine(prepared.task, engine.name, engine.module)
     if unread := [problem.id for problem in prepared.problems if not problem.answer]:
         console.warn(f"no scores: {len(unread)} held-out solutions have no answer to be read, {unread[0]} first")
     return SweepSetup(options, plan, None if unread else prepared, engine, len(whole_plan.rows.rows))
@@ -215,20 +214,18 @@ def _judge_models(
     plans = [_plan_model(setup, prepared, model) for model, _ in models]
     run_folders = [_find_run_folder(plan, folder) for plan, (_, folder) in zip(plans, models, strict=True)]
     unfinished = [plan for plan, at in zip(plans, run_folders, strict=True) if not (at / "verdicts.jsonl").is_file()]
-    engine = pipeline.EnginePool(unfinished, console)
     judgements_by_model = []
-    try:
+    with EnginePool(setup.engine, console) as engines:
+        engines.expect(unfinished)
         for plan, run_folder in zip(plans, run_folders, strict=True):
             with runs.Run(run_folder, plan.settings) as run:
                 runs.write_problems(run_folder, prepared.problems)
                 if len(run.finished) < len(prepared.problems):
-                    pipeline.generate_completions(plan, run, engine, console)
+                    pipeline.generate_completions(plan, run, engines, console)
                 judgements_by_model.append(
                     tuple(evaluate.judge_completions(prepared.task, prepared.problems, run.finished))
                 )
                 runs.write_judgements(run_folder, judgements_by_model[-1])
-    finally:
-        engine.close()
     return judgements_by_model
 
 
@@ -237,7 +234,6 @@ def _plan_model(setup: SweepSetup, prepared: PreparedTask, model: Model) -> Eval
     from baseline_bench.models import identity  # loads transformers
 
     options, model_tokenizer = setup.options, setup.plan.speech
-    engine_options = parse_options(plugins.load_engine(setup.engine).Options, options.options, f"engine {setup.engine}")
     description = identity.describe_model(model, model_tokenizer)
     settings: dict[str, Value] = {
         "task": recipes.resolve_path(setup.plan.recipe, "task"),
@@ -246,8 +242,8 @@ def _plan_model(setup: SweepSetup, prepared: PreparedTask, model: Model) -> Eval
         "stop ids": " ".join(map(str, model_tokenizer.manner.stop_ids)),
         "weights": model.weights_sha256,
         **description.settings,
-        "engine": setup.engine,
-        **{f"option {key}": value for key, value in record_options(engine_options).items()},
+        "engine": setup.engine.name,
+        **{f"option {key}": value for key, value in record_options(setup.engine.options).items()},
     }
     return EvaluationPlan(
         options, setup.engine, model, model_tokenizer, prepared, settings, None, identity=description.identity

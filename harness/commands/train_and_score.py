@@ -19,6 +19,7 @@ from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.evaluation import pipeline
 from baseline_bench.evaluation import plan as planning
+from baseline_bench.evaluation.engine_pool import EnginePool
 from baseline_bench.evaluation.pipeline import EvaluationResult
 from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions
 from baseline_bench.rendering import leaderboard
@@ -82,7 +83,9 @@ def run(options: Options, console: Console) -> int:
                     candidate_options, console, weights.model, weights.training, task_plan, weights.findings
                 )
             )
-    rows = pipeline.evaluate_plans([*bases.values(), *candidate_plans], console, start_time, leaderboard.update_pages)
+    scored_plans = [*bases.values(), *candidate_plans]
+    with EnginePool(task_plan.engine, console) as engines:  # after training, which needs the GPUs
+        rows = pipeline.evaluate_plans(scored_plans, engines, console, start_time, leaderboard.update_pages)
     _report_gains(options, rows[: len(bases)], rows[len(bases) :], console)
     return 0
 

@@ -115,7 +115,7 @@ class LogprobGenerator(Protocol):
 
 @runtime_checkable
 class ReloadableGenerator(Protocol):
-    """A generator that can load another model's weights while it runs; optional, verified by `engine_reuse`."""
+    """A generator that can load another model's weights while it runs; optional, verified by `engine_pool`."""
 
     def reload(self, model: Model) -> None:
         """Read the model's weights into the running engine and drop every cache of the old ones."""

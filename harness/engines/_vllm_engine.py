@@ -85,7 +85,7 @@ class VllmGenerator:
         """Read another model's weights into the running engine; architecture and tokenizer must be the same.
 
         vLLM does not report whether it replaced every weight (its CPU build keeps old copies):
-        `harness/evaluation/engine_reuse.py` verifies it.
+        `harness/evaluation/engine_pool.py` verifies it.
 
         Raises:
             BenchError: the prefix cache cannot be cleared, or recorded steps still use the old weights.

@@ -10,7 +10,7 @@ from baseline_bench.core.contracts import Generator
 from baseline_bench.core.types import Model, Value
 
 LIBRARIES = ("vllm", "torch", "transformers")
-# A running engine can load another model of the same architecture; see `baseline_bench.evaluation.engine_reuse`.
+# A running engine can load another model of the same architecture; see `baseline_bench.evaluation.engine_pool`.
 RELOADS = True
 # vLLM frees its memory only when its process ends.
 APART = True

@@ -23,7 +23,7 @@ from baseline_bench.core.command_options import (
     template_arguments_option,
     template_option,
 )
-from baseline_bench.core.contracts import Task
+from baseline_bench.core.contracts import Engine, Task
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.findings import Finding, RefusedError
@@ -85,6 +85,40 @@ class ScoringOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ResolvedEngine:
+    """An engine with its options, found and checked once: everything that follows uses this object.
+
+    Attributes:
+        module: what `plugins.load_engine` returned.
+        options: the engine's own Options.
+        devices: the CUDA_VISIBLE_DEVICES of each of its processes; None leaves this process's.
+        reason: why this engine was chosen, for the user.
+    """
+
+    name: str
+    module: Engine
+    options: Any
+    devices: tuple[str | None, ...] = (None,)
+    reason: str = "as asked"
+
+    @property
+    def apart(self) -> bool:
+        """Whether it runs in a process of its own even on one device."""
+        return bool(getattr(self.module, "APART", False))
+
+    @property
+    def reloads(self) -> bool:
+        """Whether a running engine can load other weights."""
+        return bool(getattr(self.module, "RELOADS", False))
+
+    @property
+    def measures(self) -> bool:
+        """Whether it measures the worked solutions under these options."""
+        measures = getattr(self.module, "measures", None)
+        return measures is not None and bool(measures(self.options))
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationPlan:
     """The plan for one model on one task: all that is decided before the engine starts.
 
@@ -94,7 +128,7 @@ class EvaluationPlan:
     """
 
     options: ScoringOptions
-    engine: str
+    engine: ResolvedEngine
     model: Model
     speech: ModelTokenizer
     exam: PreparedTask
@@ -110,16 +144,18 @@ class TaskPlan:
 
     Attributes:
         problems: (every item, the chosen items).
-        why: the reason for this engine.
         exams: the prepared task for each tokenizer so far.
     """
 
     task: Task
     problems: tuple[list[Problem], list[Problem]]
-    engine: str
-    why: str
-    options: Any
+    engine: ResolvedEngine
     exams: list[tuple[ModelTokenizer, PreparedTask]] = field(default_factory=list)
+
+    @property
+    def chosen(self) -> list[Problem]:
+        """The chosen items."""
+        return self.problems[1]
 
     def exam(self, model_tokenizer: ModelTokenizer, seed: int) -> PreparedTask:
         """Return the items as token ids, prepared once for all models that share a tokenizer."""
@@ -163,14 +199,14 @@ def plan_model(
     from baseline_bench.models import identity, tokenizer  # both load transformers
 
     task_plan = task_plan or plan_task(options)
-    console.say(f"engine {task_plan.engine}: {task_plan.why}")
+    console.say(f"engine {task_plan.engine.name}: {task_plan.engine.reason}")
     model = replace(model, name=options.name or model.name)
     choice = TemplateChoice.parse(options.template, options.template_arguments)
     model_tokenizer = tokenizer.load_tokenizer(model, choice)
     description = identity.describe_model(model, model_tokenizer)
     _require_unused_name(model, description.identity, options.leaderboards)
     noticed = [*adapter_findings, *_check_unmerged_adapter(task_plan, model)]
-    noticed += diagnose.diagnose_model(model, model_tokenizer, task_plan.engine)
+    noticed += diagnose.diagnose_model(model, model_tokenizer, task_plan.engine.name)
     checked = _report_findings(options, console, model.name, noticed)
     prepared = task_plan.exam(model_tokenizer, options.seed)
     if model_tokenizer.context is not None:
@@ -196,8 +232,8 @@ def _collect_run_settings(
         "seed": prepared.seed,
         "model": model.name,
         "weights": model.weights_sha256,
-        "engine": task_plan.engine,
-        **{f"option {key}": value for key, value in record_options(task_plan.options).items()},
+        "engine": task_plan.engine.name,
+        **{f"option {key}": value for key, value in record_options(task_plan.engine.options).items()},
         # A run from a version that graded answers with their thoughts must not resume.
         **({} if prompt_format.thought is None else {"thought": prompt_format.thought}),
         **({} if prompt_format.template_name is None else {"template": prompt_format.template_name}),
@@ -207,7 +243,7 @@ def _collect_run_settings(
 
 def _check_unmerged_adapter(task_plan: TaskPlan, model: Model) -> list[Finding]:
     """Check an adapter that the engine applies without merging it into the weights."""
-    folder = getattr(task_plan.options, "adapter", None)
+    folder = getattr(task_plan.engine.options, "adapter", None)
     return [] if folder is None else diagnose.check_adapter(Path(folder), model)
 
 
@@ -237,13 +273,27 @@ def plan_task(options: ScoringOptions) -> TaskPlan:
     """Check what does not depend on a model: task, items, engine and its options."""
     findings.require_known_codes(options.accept)
     task = plugins.load_task(options.task_name)
-    engine, reason = (options.engine, "as asked") if options.engine else choose_default_engine()
-    module = plugins.load_engine(engine)
-    engine_options = parse_options(module.Options, options.options, f"engine {engine}")
-    gpus.assign_gpus(module, engine_options, options.gpus)  # refused here, not after hours of training
-    require_measuring_engine(task, engine, module)
+    engine = resolve_engine(options.engine, options.options, options.gpus)
+    require_measuring_engine(task, engine.name, engine.module)
     problems = evaluate.select_problems(task, Split("test", mirror=options.mirror), options.limit, options.seed)
-    return TaskPlan(task, problems, engine, reason, engine_options)
+    return TaskPlan(task, problems, engine)
+
+
+def resolve_engine(name: str | None, pairs: Sequence[str], wanted_gpus: int | None) -> ResolvedEngine:
+    """Find an engine, parse its `key=value` options and assign GPUs, before anything expensive begins.
+
+    Args:
+        name: None chooses one.
+        pairs: as for `parse_options`.
+        wanted_gpus: GPUs in all; None leaves it to the engine.
+
+    Raises:
+        BenchError: no such engine, options that it refuses, or fewer GPUs than wanted.
+    """
+    name, reason = (name, "as asked") if name else choose_default_engine()
+    module = plugins.load_engine(name)
+    options = parse_options(module.Options, pairs, f"engine {name}")
+    return ResolvedEngine(name, module, options, gpus.assign_gpus(module, options, wanted_gpus), reason)
 
 
 def require_measuring_engine(task: Task, name: str, engine: Any) -> None:
@@ -266,7 +316,7 @@ def choose_run_folder(plan: EvaluationPlan) -> Path:
     if options.run is not None:
         return options.run
     part = "" if plan.exam.limit is None else f"-{plan.exam.limit}-seed{plan.exam.seed}"
-    names = (Path(options.task_name).stem, plan.model.name, plan.engine)
+    names = (Path(options.task_name).stem, plan.model.name, plan.engine.name)
     stem = "-".join(map(entries.slugify, names)) + part
     number = 1
     folder: Path = options.runs / stem

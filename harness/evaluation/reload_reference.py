@@ -1,10 +1,14 @@
-"""Measure log-probabilities of a few fixed sequences with transformers: the reference that verifies a reload.
+"""Verify that an engine holds the weights that it reloaded: compare its log-probabilities with a reference.
 
-`measure_in_child` runs in a process of its own before the engine starts, so that the engine finds the GPU empty.
+A reload may silently leave old weights behind, so it counts only if the log-probabilities of a few fixed sequences
+match the new weights and clearly not the old ones. `measure_in_child` measures the references with transformers, in a
+process of its own before the engine starts, so that the engine finds the GPU empty.
 """
 
 import gc
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +16,129 @@ from baseline_bench.core import plugins
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Split
-from baseline_bench.evaluation.engine_reuse import POSITIONS, ReferenceLogprobs
 from baseline_bench.models.tokens import ModelTokenizer, encode_completion, encode_prompt
 
+if TYPE_CHECKING:
+    import torch
+
 DTYPES = ("float32", "bfloat16", "float16")
+PROBE_TASK = "word-problems"
+PROBE_COUNT = 4
+POSITIONS = 64
+# Correct weights may be three times as far from their reference as the first load's weights were from theirs, and at
+# least this far (nats) if that distance was almost zero.
+SLACK = 3.0
+MIN_BOUND = 1e-3
+# The old weights must be this many times as far away as the new ones.
+MIN_SEPARATION = 3.0
+# A lean of this share towards the old weights means that old weights were left behind.
+MAX_OLD_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceLogprobs:
+    """A model's log-probabilities of the probe's sequences, each position given the true tokens before it.
+
+    Attributes:
+        logprobs: for each sequence, the log-probability (nats) of each of its last tokens, at most `POSITIONS`.
+        likeliest: for the same positions, the id of the likeliest token.
+    """
+
+    logprobs: tuple[tuple[float, ...], ...]
+    likeliest: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, logprobs: Sequence[Sequence[float]], likeliest: Sequence[Sequence[int]]) -> "ReferenceLogprobs":
+        """Keep the last positions of each sequence, the same for every engine."""
+        return cls(
+            tuple(tuple(row[-POSITIONS:]) for row in logprobs), tuple(tuple(row[-POSITIONS:]) for row in likeliest)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadCheck:
+    """How close a reloaded generator is to the new weights and to the old ones.
+
+    Attributes:
+        bound: the maximum of `to_new`; this and the distances are mean absolute differences of log-probabilities.
+        to_new: distance from the new weights' reference.
+        to_old: distance from the old weights' reference.
+        apart: distance between the two references.
+        lean: the generator's position on the way from the new weights to the old: 0 is new, 1 is old.
+        agree_new: share of positions where the likeliest token is the new reference's.
+        agree_old: share of positions where it is the old reference's.
+        flaw: why the check failed; None if the generator holds the new weights.
+    """
+
+    bound: float
+    to_new: float
+    to_old: float
+    apart: float
+    lean: float
+    agree_new: float
+    agree_old: float
+    flaw: str | None
+
+
+def measure_distance(first: ReferenceLogprobs, second: ReferenceLogprobs) -> float:
+    """Return the mean absolute difference of the log-probabilities, in nats."""
+    pairs = list(zip(chain.from_iterable(first.logprobs), chain.from_iterable(second.logprobs), strict=True))
+    return sum(abs(a - b) for a, b in pairs) / len(pairs)
+
+
+def measure_agreement(first: ReferenceLogprobs, second: ReferenceLogprobs) -> float:
+    """Return the share of positions with the same likeliest token."""
+    pairs = list(zip(chain.from_iterable(first.likeliest), chain.from_iterable(second.likeliest), strict=True))
+    return sum(a == b for a, b in pairs) / len(pairs)
+
+
+def compute_bound(noise: float) -> float:
+    """Return how far from its reference a generator with the correct weights may be, in nats.
+
+    Args:
+        noise: distance from its own reference right after a load.
+    """
+    return max(SLACK * noise, MIN_BOUND)
+
+
+def check_reload(
+    observed: ReferenceLogprobs, new: ReferenceLogprobs, old: ReferenceLogprobs, noise: float
+) -> ReloadCheck:
+    """Check whether the weights that gave `observed` are the new ones.
+
+    Old weights whose effect is smaller than the engine's noise stay undetected: bfloat16 (noise 0.01 nats) hides more
+    than float32 (1e-6).
+
+    Args:
+        observed: measured with the generator after its reload.
+        new: the reference of the new weights.
+        old: the reference of the weights before the reload.
+        noise: distance of this engine from its own reference right after a load, in nats.
+    """
+    bound, to_new, to_old, separation = (
+        compute_bound(noise),
+        measure_distance(observed, new),
+        measure_distance(observed, old),
+        measure_distance(new, old),
+    )
+    agree_new, agree_old, old_share = (
+        measure_agreement(observed, new),
+        measure_agreement(observed, old),
+        _compute_old_share(observed, new, old),
+    )
+    flaw = None
+    # Written so that a NaN is a flaw.
+    if not separation > bound:
+        flaw = describe_too_similar(separation, bound)
+    elif not to_new <= bound:
+        flaw = f"the reloaded weights are {to_new:.4f} nats from the new model, {bound:.4f} at most allowed"
+    elif not to_old >= MIN_SEPARATION * to_new:
+        flaw = f"the reloaded weights are {to_new:.4f} nats from the new model and {to_old:.4f} from the old one"
+    elif not abs(old_share) <= MAX_OLD_SHARE:
+        flaw = f"the reloaded weights lean by {old_share:.0%} to the old model"
+    elif agree_new < agree_old:
+        flaw = f"the reloaded weights agree with the new model at {agree_new:.0%}, with the old one at {agree_old:.0%}"
+    return ReloadCheck(bound, to_new, to_old, separation, old_share, agree_new, agree_old, flaw)
 
 
 def measure_in_child(
@@ -103,13 +226,6 @@ def _measure_sequence(network: Any, ids: Sequence[int]) -> tuple[list[float], li
     return [float(value) for value in target_logprobs.tolist()], [int(token) for token in logits.argmax(-1).tolist()]
 
 
-if TYPE_CHECKING:
-    import torch
-
-PROBE_TASK = "word-problems"
-PROBE_COUNT = 4
-
-
 def build_probe_sequences(model_tokenizer: ModelTokenizer) -> tuple[tuple[int, ...], ...]:
     """Tokenize the first test problems of the embedded task with their solutions, as prompts and answers."""
     task = plugins.load_task(PROBE_TASK)
@@ -118,3 +234,18 @@ def build_probe_sequences(model_tokenizer: ModelTokenizer) -> tuple[tuple[int, .
         + encode_completion(model_tokenizer.tokenizer, model_tokenizer.manner, problem.solution)
         for problem in task.problems(Split("test"))[:PROBE_COUNT]
     )
+
+
+def _compute_old_share(observed: ReferenceLogprobs, new: ReferenceLogprobs, old: ReferenceLogprobs) -> float:
+    """Return the least-squares share of the way from new to old: noise cancels over positions, old weights do not."""
+    observed_values, new_values, old_values = (
+        list(chain.from_iterable(reference.logprobs)) for reference in (observed, new, old)
+    )
+    squared_distance = sum((b - a) ** 2 for a, b in zip(new_values, old_values, strict=True))
+    projection = sum((x - a) * (b - a) for x, a, b in zip(observed_values, new_values, old_values, strict=True))
+    return projection / squared_distance if squared_distance else float("nan")
+
+
+def describe_too_similar(separation: float, bound: float) -> str:
+    """Say why a reload between two models cannot be verified."""
+    return f"the two models are {separation:.4f} nats apart, too near to tell which one is loaded ({bound:.4f} needed)"

@@ -10,7 +10,7 @@ from baseline_bench.core.contracts import Generator
 from baseline_bench.core.display import Console
 from baseline_bench.core.types import Completion, Model, Problem, Request, Sampling
 from baseline_bench.evaluation import evaluate, pipeline, protocol, runs
-from baseline_bench.evaluation.engine_reuse import LoadInfo
+from baseline_bench.evaluation.engine_pool import EnginePool, LoadInfo
 from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions, plan_model
 
 SECONDS_FILE = "seconds.json"
@@ -20,7 +20,7 @@ ALL, SHUFFLED = "all", "shuffled"
 def serialise_plan(plan: EvaluationPlan) -> dict[str, Any]:
     """Serialise as JSON what a child needs to rebuild the plan; it takes the model from its folder."""
     plain = {field.name: getattr(plan.options, field.name) for field in fields(ScoringOptions)} | {
-        "engine": plan.engine
+        "engine": plan.engine.name
     }
     model = {field.name: getattr(plan.model, field.name) for field in fields(Model)}
     return {part: {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
@@ -38,18 +38,14 @@ def _restore_plan(plan_json: Mapping[str, Any], console: Console) -> EvaluationP
 def generate_in_child(plan_json: Mapping[str, Any], console: Console, _rank: int) -> None:
     """Generate, in a child process, one run's missing answers."""
     plan = _restore_plan(plan_json, console)
-    engine = pipeline.EnginePool([plan], console)
-    try:
-        _complete_run(plan, Path(plan_json["folder"]), engine, console)
-    finally:
-        engine.close()
+    with EnginePool(plan.engine, console) as engines:
+        _complete_run(plan, Path(plan_json["folder"]), engines, console)
 
 
 def generate_passes_in_child(plan_json: Mapping[str, Any], console: Console, _rank: int) -> None:
     """Run, in a child process, all passes one after the other on one engine."""
     plan = select_subset(_restore_plan(plan_json, console), plan_json["items"])
-    engine = _SingleEnginePool([plan], console)
-    try:
+    with _SingleEnginePool(plan.engine, console, most=1) as engine:  # several would split a batch
         generator, _ = engine.generator(plan)
         # The engine's setup at its first answer does not count in the time of any pass.
         list(
@@ -67,11 +63,9 @@ def generate_passes_in_child(plan_json: Mapping[str, Any], console: Console, _ra
                 engine,
                 console,
             )
-    finally:
-        engine.close()
 
 
-def _complete_run(plan: EvaluationPlan, folder: Path, engine: pipeline.EnginePool, console: Console) -> None:
+def _complete_run(plan: EvaluationPlan, folder: Path, engine: EnginePool, console: Console) -> None:
     """Generate a run's missing answers; store the seconds if this process generated all of them."""
     with runs.Run(folder, plan.settings) as run:
         nothing_done_before = not run.finished
@@ -81,10 +75,9 @@ def _complete_run(plan: EvaluationPlan, folder: Path, engine: pipeline.EnginePoo
             runs.write_json(folder / SECONDS_FILE, round(timed["generate"], 3))
 
 
-class _SingleEnginePool(pipeline.EnginePool):
+class _SingleEnginePool(EnginePool):
     """One engine for all passes, started once; it gets `size` prompts at a time, None gives all at once."""
 
-    most = 1  # several engines would split a batch
     size: int | None = None
     _once: tuple[Generator, LoadInfo] | None = None
 

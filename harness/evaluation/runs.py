@@ -47,6 +47,10 @@ class Run:
     one call, so that a kill at any moment costs at most a torn last line, which is dropped. A run that fails before its
     first answer leaves nothing.
 
+    Attributes:
+        finished: the answers, by problem id.
+        kept: the answers to single requests of problems that take several.
+
     Args:
         folder: created if absent.
         settings: everything that could change an answer; equal settings mean the same run.
@@ -59,6 +63,7 @@ class Run:
         self.folder = folder
         self.settings = match_recorded_settings(folder, settings)
         self.key = _hash_settings(self.settings)
+        self._resolved: dict[str, Value] | None = None
         with explaining_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(folder, wait=False)
@@ -112,7 +117,18 @@ class Run:
             _refuse_changed_settings(previous, dict(resolved), self.folder)
         values = {key: _merge_setting(key, previous, resolved) for key in DEFAULT_SETTINGS}
         unusual = {key: value for key, value in values.items() if value != DEFAULT_SETTINGS[key]}
-        write_json(path, {**{key: value for key, value in resolved.items() if key not in DEFAULT_SETTINGS}, **unusual})
+        own_settings = {key: value for key, value in resolved.items() if key not in DEFAULT_SETTINGS}
+        self._resolved = dict(sorted({**own_settings, **unusual}.items()))  # in the file's order
+        write_json(path, self._resolved)
+
+    @property
+    def resolved(self) -> Mapping[str, Value]:
+        """The engine's resolved settings over all processes of the run; an earlier process may have left them.
+
+        Raises:
+            BenchError: no process has confirmed any.
+        """
+        return read_json(self.folder / "engine.json") if self._resolved is None else self._resolved
 
     def close(self) -> None:
         """Close the files and unlock the folder."""

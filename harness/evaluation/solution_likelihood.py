@@ -3,14 +3,11 @@
 Each solution follows its prompt as in training; the prompt has exactly the token ids of the request.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from baseline_bench.core import plugins
 from baseline_bench.core.contracts import Generator, LogprobGenerator
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError, NotFiniteError
-from baseline_bench.core.options import parse_options
 from baseline_bench.core.records import write_atomically
 from baseline_bench.core.types import TokenLogprobs, TrainingExample
 from baseline_bench.evaluation import runs
@@ -21,18 +18,6 @@ from baseline_bench.results.entry import Entry, SolutionLikelihood
 
 WITHOUT_SOLUTIONS = "the row has no record of its solutions' log-probabilities"
 _SCORE_AGAIN = "score the model again with --again"
-
-
-def should_measure(engine: str, pairs: Sequence[str]) -> bool:
-    """Return whether an engine measures under these `key=value` options; one without `measures` does not."""
-    module = plugins.load_engine(engine)
-    measures = getattr(module, "measures", None)
-    return measures is not None and bool(measures(parse_options(module.Options, pairs, f"engine {engine}")))
-
-
-def is_missing(run: Path, engine: str, pairs: Sequence[str]) -> bool:
-    """Return whether a run lacks the solutions that its engine would measure under these options."""
-    return not (run / solutions.SOLUTIONS_FILE).is_file() and should_measure(engine, pairs)
 
 
 def measure_solutions(

@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from multiprocessing.connection import Pipe
 from pathlib import Path
+from types import SimpleNamespace
 
 import fleet_engine
 import pytest
@@ -22,7 +23,9 @@ from baseline_bench.core.types import Model, Request, Sampling, TrainingExample
 from baseline_bench.engines import scripted
 from baseline_bench.engines.multi_gpu import distributed, gpus
 from baseline_bench.engines.multi_gpu.workers import EngineWorker
-from baseline_bench.evaluation.engine_reuse import ReferenceLogprobs, ReusableEngine
+from baseline_bench.evaluation.engine_pool import EnginePool
+from baseline_bench.evaluation.plan import ResolvedEngine, resolve_engine
+from baseline_bench.evaluation.reload_reference import ReferenceLogprobs
 
 ENGINE = fleet_engine.__file__
 PATIENCE = 60
@@ -90,14 +93,17 @@ def answers(generator) -> dict[str, str]:
     return dict(told)
 
 
-def warm(models, devices, lines, **options) -> ReusableEngine:
+def pool_of(engine: ResolvedEngine, lines: list[str]) -> EnginePool:
+    """A pool that says its lines into a list."""
+    return EnginePool(engine, SimpleNamespace(say=lines.append, warn=lines.append))
+
+
+def warm(models, devices, lines, **options) -> EnginePool:
     """A warm fleet over these models."""
-    references = {m.weights_sha256: ReferenceLogprobs.of(*single(m).prompt_logprobs(SEQUENCES)) for m in models}
-
-    def load(model, chosen):
-        return distributed.MultiGpuStarter(ENGINE, devices, lines.append).load(model, chosen)
-
-    return ReusableEngine(load, fleet_engine.Options(**options), references, SEQUENCES, lines.append)
+    pool = pool_of(ResolvedEngine(ENGINE, fleet_engine, fleet_engine.Options(**options), devices), lines)
+    pool.references = {m.weights_sha256: ReferenceLogprobs.of(*single(m).prompt_logprobs(SEQUENCES)) for m in models}
+    pool.sequences = SEQUENCES
+    return pool
 
 
 def single(model: Model) -> fleet_engine.Number:
@@ -258,16 +264,13 @@ def variant(folder: Path, *lines: str) -> str:
 
 def test_an_engine_that_stands_apart_has_a_process_even_alone(models, lines, tmp_path):
     """Any other engine is loaded in this process, where one is enough."""
-    assert distributed.build_starter(ENGINE, fleet_engine.Options(), None, 9, lines.append) is None
-    apart = variant(tmp_path, "APART = True")
-    alone = distributed.build_starter(apart, fleet_engine.Options(), None, 9, lines.append)
-    assert alone is not None
-    held = alone.load(models[1], fleet_engine.Options())
-    try:
+    with pool_of(resolve_engine(ENGINE, (), None), lines) as pool:
+        assert not isinstance(pool.load(models[1])[0], distributed.MultiGpuGenerator)
+    with pool_of(resolve_engine(variant(tmp_path, "APART = True"), (), None), lines) as pool:
+        held, _ = pool.load(models[1])
+        assert isinstance(held, distributed.MultiGpuGenerator)
         assert answers(held) == answers(single(models[1]))
         assert held.settings == {"device": "cpu"}
-    finally:
-        held.close()
 
 
 @pytest.mark.parametrize("does", ["os.mkdir(__file__ + '.begun')", "raise BenchError('no library', 'install it')"])
@@ -362,10 +365,10 @@ def test_every_worker_is_reloaded_and_proved(models, lines):
     """The fleet goes from model to model, and answers as each."""
     engine = warm(models, ("0", "1"), lines)
     try:
-        first, how = engine.generator(models[0])
+        first, how = engine.load(models[0])
         assert (how.path, how.noise) == ("loaded", 0.0)
         assert answers(first) == answers(single(models[0]))
-        second, how = engine.generator(models[1])
+        second, how = engine.load(models[1])
         assert second is first
         assert (how.path, how.found.to_new) == ("reloaded", 0.0)
         assert answers(second) == answers(single(models[1]))
@@ -379,8 +382,8 @@ def test_one_worker_with_old_weights_costs_a_restart_of_all(models, lines, stale
     """The record keeps what was found of the worst worker; the new fleet holds the new weights."""
     engine = warm(models, ("0", "1"), lines, stale=stale)
     try:
-        engine.generator(models[0])
-        held, how = engine.generator(models[1])
+        engine.load(models[0])
+        held, how = engine.load(models[1])
         assert (how.path, how.found.to_old) == ("restarted", 0.0)
         assert how.found.flaw == how.why
         assert answers(held) == answers(single(models[1]))

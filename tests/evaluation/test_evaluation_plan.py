@@ -81,7 +81,9 @@ def test_models_of_one_tokenizer_share_their_exam(tmp_path):
     models = [Model(folder.name, "folder", None, folder, None, None) for folder in folders]
     speeches = [tokenizer.load_tokenizer(model) for model in models]
     task = plugins.load_task("word-problems")
-    asked = plan.TaskPlan(task, evaluate.select_problems(task, Split("test"), 3, 0), "scripted", "as asked", None)
+    asked = plan.TaskPlan(
+        task, evaluate.select_problems(task, Split("test"), 3, 0), plan.resolve_engine("scripted", (), None)
+    )
     base, candidate, other = (asked.exam(speech, 0) for speech in speeches)
     assert speeches[0] is speeches[1]
     assert base is candidate

@@ -5,7 +5,7 @@ import tiny
 import torch
 from baseline_bench.core.errors import BenchError
 from baseline_bench.evaluation import reload_reference
-from baseline_bench.evaluation.engine_reuse import POSITIONS, measure_agreement, measure_distance
+from baseline_bench.evaluation.reload_reference import POSITIONS, measure_agreement, measure_distance
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 

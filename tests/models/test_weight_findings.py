@@ -295,7 +295,9 @@ def test_an_adapter_that_the_engine_puts_beside_the_weights_is_checked_too(tmp_p
     """As vLLM's option `adapter` does; an engine without such an option has nothing to check."""
     folder = next(case for case in adapters.CASES if case.name == "half of the layers").build(tmp_path)
     held = model(tmp_path / "base")
-    asked = plan.TaskPlan(None, ([], []), "vllm", "", vllm.Options(adapter=str(folder)))
-    assert [one.code for one in plan._check_unmerged_adapter(asked, held)] == ["adapter-incomplete"]
-    assert plan._check_unmerged_adapter(replace(asked, options=vllm.Options()), held) == []
-    assert plan._check_unmerged_adapter(replace(asked, options=scripted.Options()), held) == []
+    beside = vllm.Options(adapter=str(folder))
+    engines = [(vllm, beside), (vllm, vllm.Options()), (scripted, scripted.Options())]
+    plans = [plan.TaskPlan(None, ([], []), plan.ResolvedEngine("any", *engine)) for engine in engines]
+    found, *others = [plan._check_unmerged_adapter(each, held) for each in plans]
+    assert [one.code for one in found] == ["adapter-incomplete"]
+    assert others == [[], []]

@@ -3,6 +3,7 @@
 import importlib
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from baseline_bench.core import plugins
@@ -10,7 +11,8 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Model, Request, Sampling
 from baseline_bench.engines import _vllm_cuda_graphs
 from baseline_bench.evaluation import reload_reference
-from baseline_bench.evaluation.engine_reuse import ReusableEngine
+from baseline_bench.evaluation.engine_pool import EnginePool
+from baseline_bench.evaluation.plan import ResolvedEngine
 from baseline_bench.models import weights
 
 sys.path.append(str(Path(__file__).parent.parent))
@@ -33,13 +35,15 @@ def build(folder, manner) -> list[Model]:
     return [Model(f.name, "folder", None, f, None, weights.digest_weights(f)) for f in folders]
 
 
-def warm(models, lines) -> ReusableEngine:
+def warm(models, lines) -> EnginePool:
     """An engine in float32 over both, with a reference for each."""
     found = reload_reference.measure_references([model.folder for model in models], SEQUENCES, "float32")
-    references = {model.weights_sha256: one for model, one in zip(models, found, strict=True)}
     engine = plugins.load_engine("vllm")
     options = engine.Options(dtype="float32", context=512, kv_gib=1)
-    return ReusableEngine(engine.load, options, references, SEQUENCES, lines.append)
+    pool = EnginePool(ResolvedEngine("vllm", engine, options), SimpleNamespace(say=lines.append, warn=lines.append))
+    pool.references = {model.weights_sha256: one for model, one in zip(models, found, strict=True)}
+    pool.sequences = SEQUENCES
+    return pool
 
 
 def answers(generator) -> dict[str, tuple[int, ...]]:
@@ -58,11 +62,11 @@ def test_a_tied_head_left_behind_costs_a_restart(tmp_path, lines):
     models = build(tmp_path, "chatml")
     engine = warm(models, lines)
     try:
-        first, how = engine.generator(models[0])
+        first, how = engine.load(models[0])
         assert how.path == "loaded"
         assert how.noise < 1e-4
         assert answers(first) == own_answers(models[0])
-        second, how = engine.generator(models[1])
+        second, how = engine.load(models[1])
         assert how.path == "restarted"
         assert how.found.to_new > 100 * how.found.bound
         assert how.noise < 1e-4
@@ -81,9 +85,9 @@ def test_a_head_of_its_own_is_reloaded_and_proved(tmp_path, lines, monkeypatch):
     models = build(tmp_path, "plain")
     engine = warm(models, lines)
     try:
-        first, _ = engine.generator(models[0])
+        first, _ = engine.load(models[0])
         assert answers(first) == own_answers(models[0])
-        second, how = engine.generator(models[1])
+        second, how = engine.load(models[1])
         assert second is first
         assert (how.path, how.load, how.found.agree_new) == ("reloaded", None, 1.0)
         assert how.found.to_new < 1e-4 < how.found.to_old
@@ -92,7 +96,7 @@ def test_a_head_of_its_own_is_reloaded_and_proved(tmp_path, lines, monkeypatch):
 
         second.settings["cuda_graphs"] = True
         assert second.drift() < 1e-4
-        again, how = engine.generator(models[0])
+        again, how = engine.load(models[0])
         assert (again is second, how.path, lines) == (True, "reloaded", [])
         steps = _vllm_cuda_graphs
         prompts = [[5 + number, 80, 9, 33, 200] for number in range(4)]

@@ -1,4 +1,4 @@
 """Run one engine in several processes, one on each GPU, behind a single generator.
 
-Start with `distributed.build_starter` and `gpus.assign_gpus`.
+Start with `gpus.assign_gpus` and `distributed.MultiGpuStarter`.
 """

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from baseline_bench.core import plugins
 from baseline_bench.core.child_process import (
     SHUTDOWN_SECONDS,
     ItemAnswered,
@@ -22,7 +21,6 @@ from baseline_bench.core.child_process import (
 from baseline_bench.core.contracts import Logprobs
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Model, Request, Sampling, TokenLogprobs, TrainingExample, Value
-from baseline_bench.engines.multi_gpu import gpus
 from baseline_bench.engines.multi_gpu.child import EngineReady
 from baseline_bench.engines.multi_gpu.workers import EngineWorker
 
@@ -188,28 +186,6 @@ class MultiGpuStarter:
         for worker in self._begun:
             worker.end()
         self._begun = []
-
-
-def build_starter(
-    engine: str, options: Any, wanted: int | None, most: int, warn: Callable[[str], None]
-) -> MultiGpuStarter | None:
-    """Build the starter for this engine on this machine's GPUs; None if one engine in this process is enough.
-
-    Args:
-        engine: its name, for `plugins.load_engine`.
-        options: the engine's own Options.
-        wanted: GPUs in all; None leaves it to the engine.
-        most: maximum number of processes.
-        warn: takes one line for the user.
-
-    Raises:
-        BenchError: fewer GPUs are here than wanted.
-    """
-    module = plugins.load_engine(engine)
-    devices = gpus.assign_gpus(module, options, wanted)[:most]
-    if len(devices) == 1 and not getattr(module, "APART", False):
-        return None
-    return MultiGpuStarter(engine, devices, warn)
 
 
 class _DistributedCall:

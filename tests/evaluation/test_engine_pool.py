@@ -1,19 +1,22 @@
-"""evaluation.engine_reuse: a reload counts only where a proof with power says so; this file is the engine too."""
+"""evaluation.engine_pool: a reload counts only where a proof with power says so; this file is the engine too."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Model, Request, Sampling, Value
 from baseline_bench.engines import scripted
-from baseline_bench.evaluation.engine_reuse import (
+from baseline_bench.evaluation.engine_pool import EnginePool
+from baseline_bench.evaluation.plan import ResolvedEngine
+from baseline_bench.evaluation.reload_reference import (
     MIN_BOUND,
     POSITIONS,
     ReferenceLogprobs,
-    ReusableEngine,
     check_reload,
     measure_agreement,
     measure_distance,
@@ -114,10 +117,17 @@ def reference(model: Model) -> ReferenceLogprobs:
     return ReferenceLogprobs.of(*Bigram(model, Options()).prompt_logprobs(SEQUENCES))
 
 
-def warm(models, lines, *, known=None, **options) -> ReusableEngine:
+def warm(models, lines, *, known=None, **options) -> EnginePool:
     """An engine over these models, with a reference for each or for those in `known`."""
-    references = {m.weights_sha256: reference(m) for m in (models if known is None else known)}
-    return ReusableEngine(load, Options(**options), references, SEQUENCES, lines.append)
+    pool = pool_of(ResolvedEngine("bigram", sys.modules[__name__], Options(**options)), lines)
+    pool.references = {m.weights_sha256: reference(m) for m in (models if known is None else known)}
+    pool.sequences = SEQUENCES
+    return pool
+
+
+def pool_of(engine: ResolvedEngine, lines: list[str]) -> EnginePool:
+    """A pool that says its lines into a list."""
+    return EnginePool(engine, SimpleNamespace(say=lines.append, warn=lines.append))
 
 
 def answers(generator) -> dict[str, Completion]:
@@ -208,13 +218,13 @@ def test_what_contradicts_itself_is_no_proof(models):
 def test_models_of_one_shape_go_through_one_engine(models, lines):
     """The first is loaded, the others are reloaded into the same generator and answer as if they had been loaded."""
     engine = warm(models, lines, noise=0.01)
-    first, how = engine.generator(models[0])
+    first, how = engine.load(models[0])
     assert (how.path, how.reload, how.found, how.why) == ("loaded", None, None, None)
     assert how.load >= 0
     assert how.proof >= 0
     assert how.noise == pytest.approx(0.008, abs=0.002)
     for model in models[1:]:
-        generator, how = engine.generator(model)
+        generator, how = engine.load(model)
         assert generator is first
         assert (how.path, how.load, how.why) == ("reloaded", None, None)
         assert how.found.to_new <= how.found.bound
@@ -228,8 +238,8 @@ def test_models_of_one_shape_go_through_one_engine(models, lines):
 def test_weights_left_behind_cost_a_restart(models, lines, left):
     """A reload that replaced nothing, or all but the head, is found out; the new engine holds the new weights."""
     engine = warm(models, lines, reload=left)
-    first, _ = engine.generator(models[0])
-    second, how = engine.generator(models[1])
+    first, _ = engine.load(models[0])
+    second, how = engine.load(models[1])
     assert first.closed
     assert how.path == "restarted"
     assert how.found.flaw == how.why
@@ -242,8 +252,8 @@ def test_weights_left_behind_cost_a_restart(models, lines, left):
 def test_a_refused_reload_costs_a_restart(models, lines):
     """The engine's own words are handed on."""
     engine = warm(models, lines, reload="refused")
-    engine.generator(models[0])
-    generator, how = engine.generator(models[1])
+    engine.load(models[0])
+    generator, how = engine.load(models[1])
     assert (how.path, how.why, how.proof is None) == ("restarted", "the prefix cache is in use", False)
     assert lines == ["the engine restarts for first: the prefix cache is in use"]
     assert answers(generator) == answers(Bigram(models[1], Options()))
@@ -253,8 +263,8 @@ def test_a_refused_reload_costs_a_restart(models, lines):
 def test_without_both_references_nothing_is_reloaded(models, lines, known, told):
     """What cannot be proved is not tried."""
     engine = warm(models, lines, known=[models[i] for i in known])
-    engine.generator(models[0])
-    _, how = engine.generator(models[1])
+    engine.load(models[0])
+    _, how = engine.load(models[1])
     assert (how.path, how.reload, how.why) == ("restarted", None, f"there is no reference for {told}")
 
 
@@ -262,8 +272,8 @@ def test_models_that_no_proof_could_tell_apart_are_loaded(models, lines, tmp_pat
     """A candidate that hardly moved is not worth a reload."""
     near = build(tmp_path / "near", 1, step=1e-5)
     engine = warm([*models, near], lines)
-    engine.generator(models[0])
-    _, how = engine.generator(near)
+    engine.load(models[0])
+    _, how = engine.load(near)
     assert (how.path, how.reload) == ("restarted", None)
     assert "too near" in how.why
 
@@ -278,8 +288,8 @@ def test_another_shape_or_tokenizer_is_loaded(models, lines, tmp_path):
     reasons = []
     for other in (wide, odd, models[2], models[1]):
         engine = warm([*models, wide], lines, known=[models[0]])
-        engine.generator(models[0])
-        reasons.append(engine.generator(other)[1].why)
+        engine.load(models[0])
+        reasons.append(engine.load(other)[1].why)
     assert reasons == [
         "config.json of base and wide differ",
         "1 tensors of base and odd differ in name or shape",
@@ -291,14 +301,14 @@ def test_another_shape_or_tokenizer_is_loaded(models, lines, tmp_path):
 def test_the_same_weights_stay_where_they_are(models, lines):
     """A last checkpoint that equals the final weights costs nothing, until the engine is closed."""
     engine = warm(models, lines)
-    first, _ = engine.generator(models[0])
-    again, how = engine.generator(replace(models[0], name="again"))
+    first, _ = engine.load(models[0])
+    again, how = engine.load(replace(models[0], name="again"))
     assert again is first
     assert (how.load, how.reload, how.proof, how.found) == (None, None, None, None)
     engine.close()
     engine.close()
     assert first.closed
-    assert engine.generator(models[0])[1].path == "loaded"
+    assert engine.load(models[0])[1].path == "loaded"
 
 
 def test_models_of_unknown_digest_are_not_taken_for_the_same(models, lines):
@@ -313,7 +323,7 @@ def test_models_of_unknown_digest_are_not_taken_for_the_same(models, lines):
 
 def test_an_engine_that_cannot_reload_is_loaded_for_every_model(models, lines):
     """Its generators are closed one after the other, and there is nothing to tell the user."""
-    engine = ReusableEngine(scripted.load, scripted.Options(), {}, SEQUENCES, lines.append)
-    paths = [engine.generator(model)[1] for model in models]
+    engine = pool_of(ResolvedEngine("scripted", scripted, scripted.Options()), lines)
+    paths = [engine.load(model)[1] for model in models]
     assert [(how.path, how.reload, how.proof, how.why) for how in paths] == [("loaded", None, None, None)] * 3
     assert lines == []
