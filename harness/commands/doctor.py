@@ -23,7 +23,7 @@ from baseline_bench.core.options import parse_options
 from baseline_bench.core.records import encode_indented
 from baseline_bench.core.types import Completion, Model, Problem, Split
 from baseline_bench.evaluation import evaluate, plan
-from baseline_bench.evaluation.multi_sample import SampleCollector
+from baseline_bench.evaluation.evaluate import SampleCollector
 from baseline_bench.models import diagnose, registry, weights
 from baseline_bench.models.template_choice import TemplateChoice
 from baseline_bench.models.tokens import AnswerLocator, ModelTokenizer, build_request, build_requests, find_open_thought

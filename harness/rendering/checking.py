@@ -13,7 +13,7 @@ from baseline_bench.core.markup import make_visible
 from baseline_bench.core.records import digest
 from baseline_bench.evaluation import regrading
 from baseline_bench.rendering import leaderboard
-from baseline_bench.results import advisories, consistency, duplicates, entries, foreign, history, noise, retractions
+from baseline_bench.results import advisories, audit, duplicates, entries, foreign, history, noise, retractions
 from baseline_bench.results.board import Row
 from baseline_bench.results.candidate import parse_steps
 from baseline_bench.results.completions import decompress_file
@@ -156,7 +156,7 @@ def _check_entry(
         return CheckedEntry(file, None, (EntryFault(error.what, error.way_out),))
     if base_history is not None and _is_unchanged(folder, file, base_history):
         return CheckedEntry(file, entry, (), trusted=True)
-    flaws = [*entries.find_entry_faults(path, regrade), *map(EntryFault, consistency.check_training(entry))]
+    flaws = [*entries.find_entry_faults(path, regrade), *map(EntryFault, audit.check_training(entry))]
     # Check the contents of its companion files only where the entry has no fault yet.
     return CheckedEntry(file, entry, tuple(flaws or map(EntryFault, _check_companion_files(path, entry))))
 
@@ -173,10 +173,10 @@ def _is_unchanged(folder: Path, file: str, base_history: FolderHistory) -> bool:
 
 def _check_companion_files(path: Path, entry: Entry) -> Iterator[str]:
     lines = decompress_file(entries.completions_path(path)).splitlines()
-    yield from consistency.check_tokens(entry, [json.loads(line)["tokens"] for line in lines])
+    yield from audit.check_tokens(entry, [json.loads(line)["tokens"] for line in lines])
     losses = entries.losses_path(path)
     if losses.exists():
-        yield from consistency.check_cost(entry, parse_steps(decompress_file(losses)))
+        yield from audit.check_cost(entry, parse_steps(decompress_file(losses)))
 
 
 def _format_command(*words: str) -> str:

@@ -1,19 +1,24 @@
-"""Check that the parts of an entry agree: numbers, bits, digests, completions, loss history, solutions."""
+"""Check that the parts of an entry agree: numbers, bits, digests, completions, training, loss history, solutions."""
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import decode_record, digest, parse_time, to_json_value
-from baseline_bench.core.types import Judgement, Step
+from baseline_bench.core.types import Judgement, Step, Value
 from baseline_bench.core.untrusted import parse_json
-from baseline_bench.results import answers, item_metrics
+from baseline_bench.results import answers
+from baseline_bench.results import candidate as candidates
 from baseline_bench.results.bits import Bits, bits_to_hex
-from baseline_bench.results.candidate import Candidate, compute_final_loss
+from baseline_bench.results.candidate import Candidate, TrainingRecord, compute_final_loss
 from baseline_bench.results.completions import CommittedCompletion
 from baseline_bench.results.entry import Entry, Result
 from baseline_bench.results.solutions import parse_likelihoods, summarise_likelihoods
+
+# Recipe keys that hold lists; a candidate's record joins them by commas.
+_LIST_FIELDS = ("derived_from", "targets")
+_OWN_TRAINERS = ("full", "lora", "qlora")
 
 
 def check_numbers(entry: Entry) -> list[str]:
@@ -76,7 +81,7 @@ def check_completions(entry: Entry, completions: Sequence[CommittedCompletion], 
     if len({completion.id for completion in completions}) != len(completions):
         problems.append("an item has two completions")
     draws, checks = result.sampling.draws or 1, result.checks
-    problems += item_metrics.check_item_metrics(entry, completions)
+    problems += check_item_metrics(entry, completions)
     if any(len(completion.more or ()) + 1 != draws for completion in completions):
         problems.append(f"an item has not the number of draws that its sampling asks for, {draws}")
     elif not all(map(_answer_starts_fit, completions)):
@@ -178,3 +183,111 @@ def check_judgements(
         for name in ("correct", "strict", "unread", "cut")
         if getattr(recomputed_bits, name) != getattr(recorded_bits, name)
     ]
+
+
+def check_item_metrics(entry: Entry, completions: Sequence[CommittedCompletion]) -> list[str]:
+    """List contradictions with the items' metrics; empty for entries without them.
+
+    An item is right if its metric is 1, or reaches the threshold that the reader names.
+    """
+    result = entry.result
+    if result.aggregates is not None:
+        return ["an item without a bit is right"] if result.counts.correct else []
+    item_metrics = [completion.metrics for completion in completions if completion.metrics is not None]
+    if not item_metrics:
+        return []
+    metric_parts = result.task.counted
+    if metric_parts is None:
+        return [f"the reader {result.task.reader!r:.80} names no metric, and the items keep some"]
+    key = f"{metric_parts['metric']},{metric_parts['filter']}"
+    values = [metrics[key] for metrics in item_metrics if key in metrics]
+    if len(values) < len(completions):
+        return [f"{len(completions) - len(values)} items keep no {key}"]
+    threshold = 1.0 if metric_parts["bar"] is None else float(metric_parts["bar"])
+    right = [value <= threshold if metric_parts["less"] else value >= threshold for value in values]
+    return (
+        [] if bits_to_hex(right) == result.bits.correct else [f"the correct bits do not follow from each item's {key}"]
+    )
+
+
+def check_tokens(entry: Entry, counted: Sequence[int | None]) -> list[str]:
+    """Check that generated tokens are the sum over the completions, where a server reports them."""
+    generated_tokens = entry.timings.generated_tokens
+    known = [count for count in counted if count is not None]
+    if generated_tokens is None or len(known) < len(counted) or sum(known) == generated_tokens:
+        return []
+    return [f"generated_tokens do not follow from the completions, which give {sum(known)}"]
+
+
+def check_training(entry: Entry) -> list[str]:
+    """Check that the training record names the row's weights, base, recipe and name."""
+    record = entry.result.training
+    return [] if record is None else [*_check_merge(entry, record), *_check_trained_weights(entry, record)]
+
+
+def check_cost(entry: Entry, history: Sequence[Step]) -> list[str]:
+    """Check that rows, tokens and seconds of a training follow from its loss history."""
+    record = entry.result.training
+    if record is None or record.candidate is None:
+        return []
+    cost = record.candidate.cost
+    computed = {
+        "steps": len(history),
+        "rows": sum(step.rows for step in history),
+        "tokens": sum(step.tokens for step in history),
+        "supervised": sum(step.supervised for step in history),
+        "seconds": candidates.sum_seconds(history),
+        "samples_per_second": candidates.compute_samples_per_second(history),
+    }
+    return [
+        f"cost.{name} does not follow from the loss history, which gives {value}"
+        for name, value in computed.items()
+        if getattr(cost, name) != value
+    ]
+
+
+def _check_merge(entry: Entry, record: TrainingRecord) -> Iterator[str]:
+    merge, trained = record.merge, record.candidate
+    if merge is None:
+        return
+    if merge.merged_sha256 != entry.result.model.weights_sha256:
+        yield "merge.merged_sha256 is not the digest of the weights that answered"
+    if trained is None:
+        return
+    if merge.base_sha256 != trained.base.weights_sha256:
+        yield "merge.base_sha256 is not the digest of the candidate's base"
+    if merge.quantised != trained.quantised:
+        yield "merge and candidate do not name the same quantised form"
+    if record.step is None and merge.adapter_sha256 != trained.weights_sha256:
+        yield "merge.adapter_sha256 is not the digest of the candidate's weights"
+
+
+def _check_trained_weights(entry: Entry, record: TrainingRecord) -> Iterator[str]:
+    trained, result = record.candidate, entry.result
+    if trained is None:
+        return
+    if (trained.kind == "adapter") != (record.merge is not None):
+        yield "an adapter is merged and whole weights are not"
+    if trained.kind == "full" and record.step is None and trained.weights_sha256 != result.model.weights_sha256:
+        yield "the candidate's weights_sha256 is not the digest of the weights that answered"
+    if result.model.source != f"trained:{trained.recipe}@{trained.recipe_sha256[:12]}":
+        yield "the model's source does not name the candidate's recipe"
+    if (
+        trained.values.get("trainer") in _OWN_TRAINERS
+        and digest(_restore_list_values(trained)) != trained.recipe_sha256
+    ):
+        yield "recipe_sha256 is not the digest of the recipe's values"
+    if record.step is not None and str(record.step) not in trained.checkpoints:
+        yield "the candidate kept no weights of that step"
+    if trained.created > entry.created:
+        yield "it was scored before it was trained"
+
+
+def _restore_list_values(trained: Candidate) -> dict[str, Value | list[str]]:
+    """Return the recipe's values in the form over which its digest is computed."""
+    values: dict[str, Value | list[str]] = dict(trained.values)
+    for key in _LIST_FIELDS:
+        value = trained.values.get(key)
+        if isinstance(value, str):
+            values[key] = value.split(",") if value else []
+    return values

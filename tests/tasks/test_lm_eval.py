@@ -16,7 +16,7 @@ from baseline_bench.core import plugins
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Sampling, Split, TokenLogprobs
 from baseline_bench.evaluation import evaluate, runs
-from baseline_bench.results import entries, item_metrics
+from baseline_bench.results import audit, entries
 from baseline_bench.results.completions import read_completions
 from baseline_bench.tasks import _lm_eval_files
 
@@ -176,7 +176,7 @@ def test_a_metric_that_contradicts_a_bit_is_a_fault_without_lm_eval(model, mirro
     """The bits follow from the metrics that stand beside them."""
     _, entry = scored(model, "letters", mirror, capfd)
     made, lines = rewritten(entry, lambda line: replace(line, metrics={"acc,none": 1 - line.metrics["acc,none"]}))
-    assert any("acc,none" in fault for fault in item_metrics.check_item_metrics(made, lines))
+    assert any("acc,none" in fault for fault in audit.check_item_metrics(made, lines))
     with pytest.raises(ValueError, match="acc,none"):
         entries.write_entry(made, lines, entry.parent)
 
