@@ -223,7 +223,7 @@ def _build_worker_request(plan: TrainingPlan, folder: Path) -> dict[str, Any]:
     return {
         "folder": str(folder),
         "options": plan.options,
-        "recipe_sha256": recipes.digest_recipe(plan.recipe),
+        "recipe": recipes.serialise_recipe(plan.recipe),
         "model": model,
         "base_record": candidate.BaseRecord(
             name=model.name,

@@ -29,9 +29,7 @@ def train_in_child(request: Mapping[str, Any], console: Console, rank: int) -> N
     """Train in the child process and check the result; rank 0 alone writes the candidate."""
     folder = Path(request["folder"])
     options: TrainingOptions = request["options"]
-    recipe = recipes.read_recipe(options.recipe, options.sets, options.base)
-    if recipes.digest_recipe(recipe) != request["recipe_sha256"]:
-        raise BenchError(f"{options.recipe} was changed since the command began", "give the command again")
+    recipe = recipes.restore_recipe(request["recipe"])
     rows, held_out = (_read_examples(folder / name) for name in ("rows.json", "held_out.json"))
     losses, recent = LossLog(folder), deque[Step](maxlen=_RECENT_STEPS)
     tracked = tracking.track_steps(

@@ -1,6 +1,7 @@
 """training.recipes: a flat TOML file is a whole training, and nothing in it is silently ignored."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 import tomllib
@@ -84,6 +85,13 @@ def test_any_value_survives_writing_and_reading(tmp_path_factory, base, config, 
 def test_the_options_read_without_torch_are_the_trainer_s(name):
     """A recipe is read by the class that the trainer is given."""
     assert recipes._find_options_type(name) is plugins.load_trainer(name).Options
+
+
+@pytest.mark.parametrize("name", recipes.list_recipes())
+def test_a_recipe_comes_out_of_json_as_it_went_in(name):
+    """A training's process gets the recipe itself, so that a file edited meanwhile changes nothing."""
+    recipe = recipes.read_recipe(name, ["lr=1e-7", "max_length=99"])
+    assert recipes.restore_recipe(json.loads(json.dumps(recipes.serialise_recipe(recipe)))) == recipe
 
 
 def test_reading_our_recipes_loads_no_heavy_library():
