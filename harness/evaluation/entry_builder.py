@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from baseline_bench.core import plugins
 from baseline_bench.core.contracts import Task
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import digest

@@ -14,7 +14,7 @@ from baseline_bench.core.locks import FolderLock
 from baseline_bench.core.types import Value
 from baseline_bench.evaluation import entry_builder, evaluate, provenance, runs, solution_likelihood
 from baseline_bench.evaluation.engine_pool import EnginePool, LoadInfo
-from baseline_bench.evaluation.plan import EvaluationPlan, choose_run_folder
+from baseline_bench.evaluation.plan import EvaluationPlan
 from baseline_bench.results import answers, entries
 from baseline_bench.results.candidate import LOSS_FILE
 from baseline_bench.results.completions import CommittedCompletion
@@ -46,11 +46,43 @@ def evaluate_plans(
         start_time: when the command began, so that preparation is counted.
         render: updates the pages of the leaderboards' folder, after every entry.
     """
-    folders = [choose_run_folder(plan) for plan in plans]
+    folders = [_choose_run_folder(plan) for plan in plans]
     phases = {"prepare": (perf_counter() - start_time) / len(plans)}
     pairs = list(zip(plans, folders, strict=True))
     engines.expect([plan for plan, folder in pairs if not (folder / "entry.json").is_file()])
     return [_evaluate_plan(plan, folder, engines, dict(phases), console, render) for plan, folder in pairs]
+
+
+def _choose_run_folder(plan: EvaluationPlan) -> Path:
+    """Choose the run's folder: an unfinished or identical run of this name, else the next free number."""
+    options = plan.options
+    if options.run is not None and options.again:
+        raise BenchError("--again and --run do not go together", "name a new folder with --run, or leave --run out")
+    if options.run is not None:
+        return options.run
+    part = "" if plan.exam.limit is None else f"-{plan.exam.limit}-seed{plan.exam.seed}"
+    names = (Path(options.task_name).stem, plan.model.name, plan.engine.name)
+    stem = "-".join(map(entries.slugify, names)) + part
+    number = 1
+    folder: Path = options.runs / stem
+    while (folder / "run.json").exists():
+        finished, same = (
+            (folder / "entry.json").exists(),
+            _read_run_settings(folder) == runs.match_recorded_settings(folder, plan.settings),
+        )
+        if (same and not (options.again and finished)) or not (finished or options.again):
+            break
+        number += 1
+        folder = options.runs / f"{stem}-{number}"
+    return folder
+
+
+def _read_run_settings(folder: Path) -> object:
+    """Return the settings that a run was started with; None if its record is damaged."""
+    try:
+        return runs.read_json(folder / "run.json")["settings"]
+    except (BenchError, KeyError, TypeError):
+        return None
 
 
 def _evaluate_plan(

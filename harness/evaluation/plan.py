@@ -308,38 +308,6 @@ def require_measuring_engine(task: Task, name: str, engine: Any) -> None:
         raise BenchError(what, "give --engine vllm or transformers")
 
 
-def choose_run_folder(plan: EvaluationPlan) -> Path:
-    """Choose the run's folder: an unfinished or identical run of this name, else the next free number."""
-    options = plan.options
-    if options.run is not None and options.again:
-        raise BenchError("--again and --run do not go together", "name a new folder with --run, or leave --run out")
-    if options.run is not None:
-        return options.run
-    part = "" if plan.exam.limit is None else f"-{plan.exam.limit}-seed{plan.exam.seed}"
-    names = (Path(options.task_name).stem, plan.model.name, plan.engine.name)
-    stem = "-".join(map(entries.slugify, names)) + part
-    number = 1
-    folder: Path = options.runs / stem
-    while (folder / "run.json").exists():
-        finished, same = (
-            (folder / "entry.json").exists(),
-            _read_run_settings(folder) == runs.match_recorded_settings(folder, plan.settings),
-        )
-        if (same and not (options.again and finished)) or not (finished or options.again):
-            break
-        number += 1
-        folder = options.runs / f"{stem}-{number}"
-    return folder
-
-
-def _read_run_settings(folder: Path) -> object:
-    """Return the settings that a run was started with; None if its record is damaged."""
-    try:
-        return runs.read_json(folder / "run.json")["settings"]
-    except (BenchError, KeyError, TypeError):
-        return None
-
-
 def _require_unused_name(model: Model, identity: ModelIdentity, leaderboards: Path) -> None:
     """Refuse a name that another model has, before anything is generated.
 

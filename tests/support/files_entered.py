@@ -47,23 +47,32 @@ class ReadersWay:
 def follow(command: Callable[[], object]) -> ReadersWay:
     """Run the command, and return the way that a reader of its code goes."""
     calls: dict[tuple[Function | None, Function], None] = {}
-    importing = 0
+    known: dict[int, tuple[CodeType, Function | None]] = {}  # by identity: hashing code is slow; the code stays alive
 
-    def notice(frame: FrameType, event: str, _: object) -> None:
-        nonlocal importing
-        if event in ("call", "return") and frame.f_code.co_name == "<module>":
-            importing += 1 if event == "call" else -1
-        elif event == "call" and not importing and (called := _identify(frame.f_code)) is not None:
-            caller = frame.f_back
-            while caller is not None and _identify(caller.f_code) is None:
-                caller = caller.f_back
-            calls.setdefault((None if caller is None else _identify(caller.f_code), called))
+    seen: set[tuple[int, int]] = set()
 
-    sys.setprofile(notice)
+    def identify(code: CodeType) -> Function | None:
+        if id(code) not in known:
+            known[id(code)] = code, _identify(code)
+        return known[id(code)][1]
+
+    def notice(frame: FrameType, _event: str, _: object) -> None:
+        pair = id(frame.f_code), id(frame.f_back.f_code)
+        if pair in seen or (called := identify(frame.f_code)) is None:
+            return
+        caller, above = None, frame.f_back
+        while above is not None and above.f_code is not follow.__code__:
+            if above.f_code.co_name == "<module>":
+                return  # runs while a module is imported
+            caller, above = caller or identify(above.f_code), above.f_back
+        seen.add(pair)
+        calls.setdefault((caller, called))
+
+    sys.settrace(notice)
     try:
         command()
     finally:
-        sys.setprofile(None)
+        sys.settrace(None)
     within = [call for call in calls if all(each is None or each[0].startswith(ORCHESTRATION) for each in call)]
     callers = {caller for caller, _ in within}
     steps = tuple(called for _, called in within if called in callers)
