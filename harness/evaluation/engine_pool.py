@@ -107,9 +107,11 @@ class EnginePool:
 
     def __exit__(self, *_: object) -> None:
         with ExitStack() as each:  # one that fails to end keeps no other from ending
-            for part in (self._starter, self._reference_process, self):
-                if part is not None:
-                    each.callback(part.close)
+            if self._starter is not None:
+                each.callback(self._starter.close)
+            if self._reference_process is not None:
+                each.callback(self._reference_process.close)
+            each.callback(self.close)
 
     def expect(self, plans: Sequence[EvaluationPlan]) -> None:
         """Say which plans need the engine, the base first, so that references can be measured before it starts."""
