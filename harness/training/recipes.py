@@ -146,7 +146,9 @@ def serialise_recipe(recipe: Recipe) -> dict[str, object]:
 def restore_recipe(recipe_json: Mapping[str, Any]) -> Recipe:
     """Rebuild, in a child process, the recipe from the values of `serialise_recipe`; its file is not read again."""
     path, overridden = Path(recipe_json["path"]), tuple(recipe_json["overridden"])
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in recipe_json["values"].items()}
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in recipe_json["values"].items()
+    }
     kind = _find_options_type(_resolve_value(path, values["trainer"], outside="trainer" in overridden))
     own_values = {key: values.pop(key) for key in _HINTS}
     return Recipe(name=recipe_json["name"], options=kind(**values), path=path, overridden=overridden, **own_values)
