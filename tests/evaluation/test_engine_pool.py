@@ -315,8 +315,8 @@ def test_models_of_unknown_digest_are_not_taken_for_the_same(models, lines):
     """Two unknown digests are equal, and say nothing about the weights."""
     engine = warm(models, lines)
     unknown = [replace(model, weights_sha256=None) for model in models]
-    engine.generator(unknown[0])
-    generator, how = engine.generator(unknown[1])
+    engine.load(unknown[0])
+    generator, how = engine.load(unknown[1])
     assert (how.path, how.why) == ("restarted", "there is no reference for first")
     assert answers(generator) == answers(Bigram(models[1], Options()))
 
