@@ -1,6 +1,6 @@
 """PEFT adapters, with checks for silent failures: missing targets, and adapters that never learn."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ def attach_adapters(network: Any, job: Job) -> PeftModel:
         BenchError: the model lacks a target, or the number of trained parameters does not follow from the shapes.
     """
     options: Lora = job.options
-    layer_names = {name.rpartition(".")[2] for name, _ in network.named_modules()}
+    layers = [name for name, _ in network.named_modules() if name.rpartition(".")[2] in options.targets]
+    layer_names = {name.rpartition(".")[2] for name in layers}
     missing_targets = [target for target in options.targets if target not in layer_names]
     if missing_targets:
         raise BenchError(
@@ -30,12 +31,27 @@ def attach_adapters(network: Any, job: Job) -> PeftModel:
             "correct `targets` of the recipe (bench check shows it)",
         )
     network.requires_grad_(requires_grad=False)
-    adapted = get_peft_model(network, LoraConfig(**lora_settings(options)), autocast_adapter_dtype=True)
+    settings = lora_settings(options) | {"target_modules": _select_targets(network, layers, options)}
+    adapted = get_peft_model(network, LoraConfig(**settings), autocast_adapter_dtype=True)
     for parameter in adapted.parameters():
         if parameter.requires_grad and options.weights == "fp32":
             parameter.data = parameter.data.float()
     _require_trainable_count(adapted, options)
     return adapted
+
+
+def _select_targets(network: Any, layers: Sequence[str], options: Lora) -> list[str]:
+    """Return PEFT's target_modules: the options' names, or the layers of the text tower if others have such names too.
+
+    Args:
+        network: the base.
+        layers: full names of the layers that the options' targets select.
+        options: of the recipe.
+    """
+    decoder, head = network.get_decoder(), network.get_output_embeddings()
+    tower = next((name for name, module in network.named_modules() if module is decoder), "")
+    text = [name for name in layers if name.startswith(f"{tower}.") or network.get_submodule(name) is head]
+    return text if tower and text and len(text) < len(layers) else list(options.targets)
 
 
 def require_gradients(network: Any) -> None:

@@ -5,13 +5,11 @@ import math
 import shutil
 from pathlib import Path
 
-import torch
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Job, TrainingResult
 from baseline_bench.core.untrusted import read_object
 from baseline_bench.models import adapter, weight_checks, weights
 from baseline_bench.trainers import _network
-from safetensors import safe_open
 
 # Fine-tuning rotates a model's matrices by a few degrees; those of another model are nearly orthogonal to them.
 _MIN_COSINE = 0.5
@@ -37,7 +35,7 @@ def _take_adapter(weights_folder: Path, job: Job) -> TrainingResult:
             "let it train what it is given",
         )
     tensors = {tensor.name: tensor for tensor in weights.read_tensors(job.base.folder)}
-    adapter.require_fits_base(loaded, job.base.folder, tensors, tied=_is_tied(job.base.folder))
+    adapter.fit_to_base(loaded, job.base.folder, tensors)
     folder = job.folder / "weights"
     with _network.write_atomically(folder) as draft:
         draft.mkdir()
@@ -71,27 +69,19 @@ def _is_base(name: str, job: Job) -> bool:
     )
 
 
-def _is_tied(folder: Path) -> bool:
-    return bool(read_object(folder / "config.json", "restore the file").get("tie_word_embeddings"))
-
-
 def _count_parameters(folder: Path) -> int:
     """Count a model's parameters, a tied head once."""
-    tied = _is_tied(folder)
-    counted = [tensor for tensor in weights.read_tensors(folder) if not (tied and tensor.name == "lm_head.weight")]
-    return sum(math.prod(tensor.shape) for tensor in counted)
+    tied, tensors = weights.is_head_tied(folder), weights.read_tensors(folder)
+    return sum(math.prod(tensor.shape) for tensor in tensors if not (tied and tensor.name.endswith("lm_head.weight")))
 
 
 def _require_similar(folder: Path, job: Job) -> None:
     """Check that the matrices resemble the base's: their cosine over all of them is far from another model's."""
-    base_tensors = {tensor.name: tensor for tensor in weights.read_tensors(job.base.folder)}
     dot_product = new_squares = base_squares = 0.0
-    for tensor in weights.read_tensors(folder):
-        if len(tensor.shape) < 2:
+    for pair in weight_checks.pair_tensors(folder, job.base.folder):
+        if len(pair[0].shape) < 2:
             continue
-        new_values, base_values = (
-            _read_tensor(each).double().flatten() for each in (tensor, base_tensors[tensor.name])
-        )
+        new_values, base_values = (weight_checks.read_values(tensor).double().flatten() for tensor in pair)
         dot_product += float(new_values @ base_values)
         new_squares += float(new_values @ new_values)
         base_squares += float(base_values @ base_values)
@@ -101,9 +91,3 @@ def _require_similar(folder: Path, job: Job) -> None:
             f"it wrote another model's weights: their cosine to those of {job.base.name} is {cosine:.2f}",
             "let it start from the base that it is given; or a far lower learning rate",
         )
-
-
-def _read_tensor(tensor: weights.Tensor) -> torch.Tensor:
-    with safe_open(tensor.file, framework="pt") as file:
-        value: torch.Tensor = file.get_tensor(tensor.name)
-    return value

@@ -185,6 +185,7 @@ def _compare_with_base(folder: Path, base: Model, *, changed: bool) -> list[Find
 
         try:
             weight_checks.check_full_weights(folder, base.folder)
+            findings += weight_checks.check_tied_embedding(folder, base.folder)
         except BenchError as error:
             findings.append(build_finding("not-of-base", str(error)))
     return [*findings, *resolve_candidate.compare_tokenizers(folder, base)]

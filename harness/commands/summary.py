@@ -9,6 +9,7 @@ from baseline_bench.core.records import encode_indented, to_json_value
 from baseline_bench.core.types import Score
 from baseline_bench.evaluation.pipeline import EvaluationResult
 from baseline_bench.rendering import aggregates, comparison_text
+from baseline_bench.rendering.formatting import find_dtype
 from baseline_bench.results.candidate import LOSS_FILE, Candidate, compute_final_loss, parse_steps
 from baseline_bench.results.entry import Entry
 from baseline_bench.training.merging import CandidateWeights
@@ -26,8 +27,7 @@ def show_entry(scored: EvaluationResult, as_json: bool, console: Console) -> Non
     part = "" if selection.limit is None else f", {selection.scored} of {selection.total} (seed {selection.seed})"
     phases = ", ".join(f"{name} {seconds:.1f}" for name, seconds in timings.phases.items())
     speed = "" if timings.tokens_per_second is None else f"{timings.tokens_per_second:,.0f} tokens/s, "
-    settings = result.engine.settings
-    version = ", ".join(str(piece) for piece in (result.engine.version, settings.get("dtype")) if piece)
+    version = ", ".join(filter(None, (result.engine.version, find_dtype(result))))
     engine = f"{version} on {result.provenance.device}"
     bar_row = [] if result.task.bar is None else [("right is", "{} that reaches {}".format(*result.task.bar))]
     counts = aggregates.format_aggregates(result) or _count_rows(result.counts, result.task.measure)

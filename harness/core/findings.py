@@ -19,6 +19,7 @@ CODES: Mapping[str, tuple[Severity, str]] = {
     "weights-not-finite": ("refuse", "a tensor holds NaN or infinity"),
     "weights-quantised": ("refuse", "the library that loads this quantised format is not installed"),
     "head-dropped": ("refuse", "a head with numbers of its own is saved, and the configuration ties it away"),
+    "embedding-merged": ("warn", "an adapter of a tied head or embedding alone was merged, which changed both"),
     "adapter-incomplete": ("refuse", "the adapter lacks pairs for layers that its configuration selects"),
     "adapter-revision": ("refuse", "the adapter names another revision of its base than the one at hand"),
     "template-bos-doubled": ("refuse", "the prompt begins with two BOS tokens"),

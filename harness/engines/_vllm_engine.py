@@ -17,7 +17,7 @@ from baseline_bench.core.types import Completion, Model, Request, Sampling, Toke
 from baseline_bench.engines import _vllm_cuda_graphs as recorded
 from baseline_bench.engines import _vllm_requirements as needs
 from baseline_bench.engines.vllm import Options, resolve_options
-from baseline_bench.models import adapter
+from baseline_bench.models import adapter, weights
 from baseline_bench.models.tokens import decode_completion
 from transformers import AutoTokenizer
 from vllm import LLM, SamplingParams
@@ -221,7 +221,7 @@ def load(model: Model, options: Options) -> VllmGenerator:
                 seed=0,
                 **_build_extra_arguments(options, lora, gpu),
             )
-            settings = _collect_settings(engine, options, gpu)
+            settings = _collect_settings(engine, options, gpu) | weights.list_quantisation_settings(model.folder)
     except torch.OutOfMemoryError as error:
         raise BenchError(f"{model.name} does not fit on the GPU", needs.LOWER_MEMORY) from error
     except (ValueError, RuntimeError) as error:

@@ -4,6 +4,7 @@ Runs its own decode loop instead of `generate`: it yields a finished row at once
 a killed run keeps the row and no padding is computed for it.
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -195,6 +196,7 @@ def load(model: Model, options: Options) -> TransformersGenerator:
     """
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns at every product of 8-bit weights
     torch.set_num_threads(options.threads or torch.get_num_threads())
     device = _choose_device(options.device)
     dtype = _choose_dtype(options.dtype, device)
@@ -225,6 +227,7 @@ def load(model: Model, options: Options) -> TransformersGenerator:
         "batch_size": options.batch_size or (32 if device.type == "cpu" else 64),
         "attention": str(network.config._attn_implementation),
         "prefix_caching": options.prefix_caching,
+        **weights.list_quantisation_settings(model.folder),
     }
     return TransformersGenerator(network, tokenizer, settings)
 

@@ -1,10 +1,11 @@
 """Read a LoRA adapter that PEFT wrote, from its files alone, and refuse any that cannot be merged exactly."""
 
 import hashlib
+import importlib.util
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,16 @@ import numpy.typing as npt
 from baseline_bench.core.bounded import BoundedFunction
 from baseline_bench.core.errors import BenchError, combine_problems
 from baseline_bench.core.untrusted import read_object
-from baseline_bench.models.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PICKLE_SUFFIXES, Tensor, read_header
+from baseline_bench.models.weights import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    PICKLE_SUFFIXES,
+    WRAPPER_NAME,
+    Tensor,
+    describe_quantisation,
+    is_head_tied,
+    read_header,
+)
 
 WEIGHTS = ADAPTER_WEIGHTS
 
@@ -36,10 +46,13 @@ _HARMLESS_KEYS = frozenset((*_ORIGIN_KEYS, *_TARGET_KEYS, *_INITIALISATION_KEYS,
 _PATTERN_KEYS = ("rank_pattern", "alpha_pattern", "layers_pattern")
 _BASE_CHANGING_INITS = ("pissa", "olora", "loftq", "corda", "lora_ga")
 _HEAD = "lm_head.weight"
-_WRAPPERS = ("_fsdp_wrapped_module", "_orig_mod", "_checkpoint_wrapped_module")
 _MAX_SHOWN = 5
 _SAVE_AGAIN = "save the adapter again with PEFT's save_pretrained"
-_MERGE_WITH_PEFT = "merge it with PEFT's merge_and_unload and name the merged folder"
+# PEFT adds an adapter of a tied head or embedding to the one matrix that is both.
+_MERGE_WITH_PEFT = (
+    "merge it with PEFT's merge_and_unload and name the merged folder; if it holds the head or the embedding and these "
+    "are tied, train it again over a base whose head is untied"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +112,16 @@ class Adapter:
             digest.update(_read_stored(tensor).tobytes())
         return digest.hexdigest()
 
-    def unpaired(self, layers: Mapping[str, bool]) -> list[str]:
+    def unpaired(self, layers: Mapping[str, bool], paired: Collection[str]) -> list[str]:
         """List, sorted, the linear layers that the configuration selects and that have no pair.
 
-        Empty if no pair targets any of these layers: the adapter then does not use transformers' names.
+        Empty if none of these layers has a pair: transformers then names the base's layers otherwise.
 
         Args:
-            layers: the base's linear layers by name, and whether each is the head.
+            layers: the base's linear layers by transformers' names, and whether each is the head.
+            paired: the layers that the adapter has pairs for.
         """
-        paired = {pair.target.removesuffix(".weight") for pair in self.pairs}
-        if paired.isdisjoint(layers):
+        if not any(name in paired for name in layers):
             return []
         unpaired = {name: is_head for name, is_head in layers.items() if name not in paired}
         return sorted(_match_patterns(self.folder, self.places, _list_selected, unpaired))
@@ -144,22 +157,27 @@ def read_adapter(folder: Path) -> Adapter:
     return Adapter(folder, base, revision, pairs, {key: config.get(key) for key in _TARGET_KEYS})
 
 
-def require_fits_base(adapter: Adapter, base: Path, tensors: Mapping[str, Tensor], *, tied: bool) -> None:
-    """Check that the base holds every target tensor in the right shape.
+def fit_to_base(adapter: Adapter, base: Path, tensors: Mapping[str, Tensor]) -> Adapter:
+    """Return the adapter with targets named as in the base's files, which must hold each in the right shape.
 
     Args:
         adapter: the adapter to merge.
-        base: the base's folder, for the error.
+        base: the base's folder.
         tensors: of the base, by name.
-        tied: whether the base's configuration ties its head to its embedding.
 
     Raises:
-        BenchError: the base lacks a target, holds it in another shape or quantised, or ties it to another tensor.
+        BenchError: the base is quantised, lacks a target, holds it in another shape, or ties it to another tensor.
     """
-    problems = []
-    for pair in adapter.pairs:
+    if (quantisation := describe_quantisation(base)) is not None:
+        raise BenchError(
+            f"{base} is quantised ({quantisation}), and an adapter is added to unquantised weights",
+            "give the model that it was quantised from with --base",
+        )
+    pairs, problems = _locate_targets(adapter.pairs, base, tensors), []
+    tied = is_head_tied(base) if any(pair.target.endswith(_HEAD) for pair in pairs) else None
+    for pair in pairs:
         base_tensor = tensors.get(pair.target)
-        if pair.target == _HEAD and (tied or base_tensor is None):
+        if pair.target.endswith(_HEAD) and (tied or base_tensor is None):
             problems.append(f"{_HEAD} is tied to the embedding, and what is added to one would change both")
         elif base_tensor is None:
             problems.append(f"the base has no {pair.target}")
@@ -169,16 +187,23 @@ def require_fits_base(adapter: Adapter, base: Path, tensors: Mapping[str, Tensor
             problems.append(f"{pair.target} is held in {base_tensor.dtype}")
     if problems:
         raise combine_problems(_shorten(problems), f"{adapter.folder} does not fit {base}", _suggest_fix(adapter, base))
+    return replace(adapter, pairs=pairs)
+
+
+def _locate_targets(pairs: tuple[LoraPair, ...], base: Path, tensors: Mapping[str, Tensor]) -> tuple[LoraPair, ...]:
+    """Name each target as the base's files do: PEFT writes transformers' names, and files may spell them otherwise."""
+    if all(pair.target in tensors for pair in pairs) or importlib.util.find_spec("torch") is None:
+        return pairs
+    from baseline_bench.models import tensor_check  # loads torch
+
+    names = tensor_check.name_weights(base, [*tensors, *(pair.target for pair in pairs)])
+    files = {names[name]: name for name in tensors if name in names}
+    return tuple(replace(pair, target=files.get(names.get(pair.target, ""), pair.target)) for pair in pairs)
 
 
 def _suggest_fix(adapter: Adapter, base: Path) -> str:
     """Suggest what helps an adapter that does not fit its base, by the likeliest cause."""
-    targets = [pair.target for pair in adapter.pairs]
-    if any(wrapper in target for target in targets for wrapper in _WRAPPERS):
-        return (
-            "its names hold a wrapper of torch: unwrap the model (accelerate's unwrap_model) and save the adapter again"
-        )
-    if _HEAD in targets:
+    if any(pair.target.endswith(_HEAD) for pair in adapter.pairs):
         return "train without lm_head in target_modules, or over a base whose head is untied"
     if adapter.base is None or Path(adapter.base).name in (base.name, base.resolve().name):
         return "give the model that it was trained on with --base"
@@ -306,7 +331,13 @@ def _is_pattern(text: str) -> bool:
 def _read_pairs(folder: Path, config: Mapping[str, Any]) -> tuple[LoraPair, ...]:
     sides: dict[str, dict[str, Tensor]] = {}
     problems = []
-    for tensor in _read_tensors(folder):
+    tensors = _read_tensors(folder)
+    if wrapped := next((tensor.name for tensor in tensors if WRAPPER_NAME.search(tensor.name)), None):
+        raise BenchError(
+            f"{folder}: {WEIGHTS} holds names of a wrapper of torch, which PEFT does not load: {wrapped}",
+            "unwrap the model (accelerate's unwrap_model) and save the adapter again",
+        )
+    for tensor in tensors:
         matched = _TENSOR_NAME.fullmatch(tensor.name)
         if matched is None:
             problems.append(f"{tensor.name} is no lora_A or lora_B of a linear layer")

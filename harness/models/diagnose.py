@@ -10,7 +10,6 @@ import numpy.typing as npt
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.findings import Finding, build_finding
 from baseline_bench.core.types import Model
-from baseline_bench.core.untrusted import read_object
 from baseline_bench.models import adapter, template_checks, weights
 from baseline_bench.models.tokens import ModelTokenizer
 
@@ -77,7 +76,7 @@ def check_adapter(folder: Path, base: Model, named: str | None = None) -> list[F
     try:
         tensors = {tensor.name: tensor for tensor in weights.read_tensors(base.folder)}
         lora = adapter.read_adapter(folder)
-        adapter.require_fits_base(lora, base.folder, tensors, tied=_is_head_tied(base.folder) is True)
+        lora = adapter.fit_to_base(lora, base.folder, tensors)
     except BenchError as error:
         return [build_finding("unusable", str(error))]
     return [*_check_missing_pairs(lora, base), *_check_base_revision(lora, base, named)]
@@ -89,8 +88,9 @@ def _check_missing_pairs(lora: adapter.Adapter, base: Model) -> Iterator[Finding
         return
     from baseline_bench.models import tensor_check  # loads torch
 
+    names = tensor_check.name_weights(base.folder, (pair.target for pair in lora.pairs)).values()
     layers = tensor_check.list_linear_layers(base.folder)
-    if lacking := lora.unpaired(layers):
+    if lacking := lora.unpaired(layers, {name.removesuffix(".weight") for name in names}):
         message = (
             f"{lora.folder} has no pair for {len(lacking)} of the layers that its configuration selects in the base, "
             f"{lacking[0]} first: copy the whole adapter, or save it again with PEFT's save_pretrained"
@@ -176,9 +176,8 @@ def _describe_end_token_problems(folder: Path, model_tokenizer: ModelTokenizer) 
 
 
 def _check_head(folder: Path, tensors: Mapping[str, weights.Tensor]) -> Iterator[Finding]:
-    head = next((tensor for name, tensor in tensors.items() if name.endswith(_HEAD_NAME)), None)
-    embedding = _find_embedding(tensors)
-    if _is_head_tied(folder) and head is not None and embedding is not None and not _are_equal(head, embedding):
+    head, embedding = _find_head(tensors), _find_embedding(tensors)
+    if weights.is_head_tied(folder) and head is not None and embedding is not None and not _are_equal(head, embedding):
         message = (
             f"config.json ties the head to the embedding, and {_HEAD_NAME} is saved apart with other numbers, "
             "which engines "
@@ -189,32 +188,15 @@ def _check_head(folder: Path, tensors: Mapping[str, weights.Tensor]) -> Iterator
 
 def _find_output_matrix(folder: Path) -> weights.Tensor | None:
     tensors = {tensor.name: tensor for tensor in weights.read_tensors(folder)}
-    return _find_embedding(tensors) if _is_head_tied(folder) else tensors.get(_HEAD_NAME) or _find_embedding(tensors)
+    return _find_embedding(tensors) if weights.is_head_tied(folder) else _find_head(tensors) or _find_embedding(tensors)
+
+
+def _find_head(tensors: Mapping[str, weights.Tensor]) -> weights.Tensor | None:
+    return next((tensor for name, tensor in tensors.items() if name.endswith(_HEAD_NAME)), None)
 
 
 def _find_embedding(tensors: Mapping[str, weights.Tensor]) -> weights.Tensor | None:
     return next((tensor for name, tensor in tensors.items() if name.endswith(_EMBEDDINGS)), None)
-
-
-def _is_head_tied(folder: Path) -> bool | None:
-    """Return whether the head is the embedding, by config.json or else its class's default; None if unknown."""
-    config = _read_config(folder)
-    inner = config.get("text_config")
-    tied = (inner if isinstance(inner, dict) else {}).get("tie_word_embeddings", config.get("tie_word_embeddings"))
-    if isinstance(tied, bool) or importlib.util.find_spec("torch") is None:
-        return tied if isinstance(tied, bool) else None
-    from baseline_bench.models import tensor_check  # loads torch
-
-    default: bool | None = tensor_check.ties_head_by_default(folder)
-    return default
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        return read_object(path, None) if path.is_file() else {}
-    except BenchError:
-        return {}
 
 
 def _is_finite(tensor: weights.Tensor) -> bool:

@@ -135,20 +135,12 @@ def plan_tensors(base: Path, adapter: Adapter, options: MergeOptions) -> tuple[T
         BenchError: the base is broken, an adapter, stored quantised, or does not fit the adapter.
     """
     tensors = {tensor.name: tensor for tensor in weights.inspect_checkpoint(base).tensors}
-    config = _read_json(base / "config.json")
-    if config.get("quantization_config"):
-        raise BenchError(f"{base} is held in a quantised form", "name the base that it was made from")
-    adapters.require_fits_base(adapter, base, tensors, tied=bool(config.get("tie_word_embeddings")))
-    pairs = {pair.target: pair for pair in adapter.pairs}
+    pairs = {pair.target: pair for pair in adapters.fit_to_base(adapter, base, tensors).pairs}
     linear: frozenset[str] = frozenset()
     if options.quantised:
         from baseline_bench.models import nf4  # loads transformers
 
-        linear = nf4.list_quantised_weights(base)
-    if unknown := sorted(linear - set(tensors)):
-        raise BenchError(
-            f"{base} holds no {unknown[0]}, which training held in 4 bits", "merge an adapter trained without nf4"
-        )
+        linear = nf4.list_quantised_weights(base, tensors)
     return tuple(
         TensorPlan(
             tensor=tensor,

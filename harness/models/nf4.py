@@ -1,9 +1,12 @@
 """Reproduce the base that 4-bit training sees: which weights are quantised, and their dequantised values."""
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from baseline_bench.core.errors import BenchError
+from baseline_bench.models import tensor_check
 from bitsandbytes import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.quantizers.base import get_keys_to_not_convert
@@ -12,17 +15,27 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 BLOCK = 64
 
 
-def list_quantised_weights(base: Path) -> frozenset[str]:
-    """List the weights that transformers quantises to 4 bits, by its own rule, without reading any."""
+def list_quantised_weights(base: Path, names: Iterable[str]) -> frozenset[str]:
+    """List which of these tensors of a base transformers quantises to 4 bits, by its own rule, without reading any.
+
+    Raises:
+        BenchError: it quantises a weight that is none of these tensors.
+    """
     config = AutoConfig.from_pretrained(base, local_files_only=True)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     skipped = [*get_keys_to_not_convert(model), *(model._keep_in_fp32_modules or ())]
-    return frozenset(
+    quantised = {
         f"{name}.weight"
         for name, module in model.named_modules()
         if type(module) is torch.nn.Linear and should_convert_module(name, skipped)
-    )
+    }
+    files = {weight: name for name, weight in tensor_check.name_weights(base, names).items()}
+    if unknown := sorted(quantised - files.keys()):
+        raise BenchError(
+            f"{base} holds no {unknown[0]}, which training held in 4 bits", "merge an adapter trained without nf4"
+        )
+    return frozenset(files[weight] for weight in quantised)
 
 
 def round_trip(weight: torch.Tensor, *, double: bool) -> torch.Tensor:

@@ -1,10 +1,12 @@
 """Check that a checkpoint's files hold the tensors that its configuration uses, as transformers itself loads them.
 
+Names of tensors in files need not be names of weights in the model: transformers renames some when it loads them.
+
 Builds the model on torch's meta device, which allocates no numbers, so a check takes a tenth of a second.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ import transformers
 from baseline_bench.core.errors import first_line
 from baseline_bench.core.findings import Finding, build_finding
 from baseline_bench.models.silence import silence_libraries
-from baseline_bench.models.weights import Tensor, read_tensors
+from baseline_bench.models.weights import WRAPPER_NAME, Tensor, read_tensors
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 from transformers.pytorch_utils import Conv1D
 from transformers.quantizers import AutoHfQuantizer
 
@@ -22,6 +26,7 @@ from transformers.quantizers import AutoHfQuantizer
 _CONSTANT_NAME = re.compile(r"(^|\.)masked_bias$")
 _MASK_NAME = re.compile(r"(^|\.)(attn|attention)\.bias$")
 _MAX_SHOWN = 3
+_UNWRAP = "names of tensors hold a wrapper of torch: unwrap the model (accelerate's unwrap_model) and save it again"
 
 
 def check_tensors(folder: Path, tensors: Sequence[Tensor], engine: str) -> list[Finding]:
@@ -59,56 +64,86 @@ def check_tensors(folder: Path, tensors: Sequence[Tensor], engine: str) -> list[
     return list(_compare_tensors(network, loaded, {tensor.name: tensor.shape for tensor in tensors}))
 
 
-def ties_head_by_default(folder: Path) -> bool | None:
-    """Return whether a model's class ties its head to its embedding by default; None if unknown."""
+def is_head_tied(folder: Path) -> bool | None:
+    """Return whether transformers ties a model's head to its embedding; None if it does not know the model."""
     with silence_libraries():
         try:
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            return bool(config.get_text_config().tie_word_embeddings)
         except Exception:  # noqa: BLE001  # as above
             return None
+    stated = (getattr(part, "tie_word_embeddings", None) for part in (config, config.get_text_config()))
+    return next((bool(tied) for tied in stated if tied is not None), None)
+
+
+def name_weights(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return transformers' name of each weight by its name in a file; leave out weights that it converts to others.
+
+    Args:
+        folder: a whole checkpoint; names do not change if transformers cannot build its model.
+        names: of tensors, as that checkpoint or an adapter of it spells them.
+    """
+    network = _build_network(folder)
+    if network is None:
+        return {name: name for name in names}
+    conversions = get_model_conversion_mapping(network)
+    renamings = [conversion for conversion in conversions if isinstance(conversion, WeightRenaming)]
+    converters = [conversion for conversion in conversions if isinstance(conversion, WeightConverter)]
+    prefix, expected = network.base_model_prefix, network.state_dict()
+    renamed = {name: rename_source_key(name, renamings, converters, prefix, expected) for name in names}
+    return {name: new_name for name, (new_name, converted) in renamed.items() if converted is None}
 
 
 def list_linear_layers(folder: Path) -> dict[str, bool]:
     """Return a model's linear layers by name, and whether each is the head; empty if transformers cannot build it."""
+    network = _build_network(folder)
+    if network is None:
+        return {}
+    head, modules = network.get_output_embeddings(), network.named_modules()
+    return {name: module is head for name, module in modules if isinstance(module, torch.nn.Linear | Conv1D)}
+
+
+def _build_network(folder: Path) -> Any:
+    """Build a model on torch's meta device, without weights; None if transformers cannot."""
     with silence_libraries():
         try:
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             if config.get_text_config().num_hidden_layers > len(read_tensors(folder)):  # as above
-                return {}
+                return None
             with torch.device("meta"):
-                network = AutoModelForCausalLM.from_config(config)
+                return AutoModelForCausalLM.from_config(config)
         except Exception:  # noqa: BLE001  # as above
-            return {}
-    head = network.get_output_embeddings()
-    modules = network.named_modules()
-    return {name: module is head for name, module in modules if isinstance(module, torch.nn.Linear | Conv1D)}
+            return None
 
 
 def _compare_tensors(network: Any, loaded: dict[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Finding]:
     buffers = [name for name, _ in network.named_buffers()]
     unused = sorted(name for name in loaded["unexpected_keys"] if not _is_derived(name, shapes.get(name, ()), buffers))
     if unused:
-        is_adapter = any(".lora_" in name for name in unused)
-        way_out = (
-            "merge the adapter with PEFT's merge_and_unload and save the model again"
-            if is_adapter
-            else "restore the config.json that the weights were saved with, or save the model again"
-        )
         message = (
-            f"the files hold {len(unused)} tensors that config.json does not use ({_shorten_names(unused)}): {way_out}"
+            f"the files hold {len(unused)} tensors that config.json does not use ({_shorten_names(unused)}): "
+            f"{_suggest_way_out(unused)}"
         )
         yield build_finding("weights-unused", message)
     missing = sorted([*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])])
     if missing:
-        yield _report_missing(missing)
+        yield _report_missing(missing, unused)
 
 
-def _report_missing(names: Sequence[str]) -> Finding:
+def _suggest_way_out(unused: Sequence[str]) -> str:
+    """Suggest what helps against tensors that are not used, by the likeliest cause."""
+    if any(WRAPPER_NAME.search(name) for name in unused):
+        return _UNWRAP
+    if any(".lora_" in name for name in unused):
+        return "merge the adapter with PEFT's merge_and_unload and save the model again"
+    return "restore the config.json that the weights were saved with, or save the model again"
+
+
+def _report_missing(names: Sequence[str], unused: Sequence[str] = ()) -> Finding:
+    wrapped = any(WRAPPER_NAME.search(name) for name in unused)
     message = (
         f"config.json asks for {len(names)} tensors that the files lack or hold in another shape "
         f"({_shorten_names(names)}): "
-        "restore config.json and weights of one and the same checkpoint"
+        + (_UNWRAP if wrapped else "restore config.json and weights of one and the same checkpoint")
     )
     return build_finding("weights-missing", message)
 

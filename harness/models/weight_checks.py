@@ -5,12 +5,15 @@ from typing import NamedTuple
 
 import torch
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.untrusted import read_object
-from baseline_bench.models import adapter, weights
+from baseline_bench.core.findings import Finding, build_finding
+from baseline_bench.models import adapter, tensor_check, weights
 from safetensors import safe_open
 
 _MAX_SHOWN = 3
 # Older files hold these besides the parameters, though the configuration determines them, as it does a tied head.
+_HEAD, _EMBEDDING = "lm_head.weight", "embed_tokens.weight"
+# A matrix of low rank has at most a quarter of all directions.
+_SAMPLED_ROWS, _LOW_RANK_SHARE, _LEAST_CHANGE, _EXACT = 4096, 4, 25, 1e-10
 _COMPUTED_TENSORS = ("rotary_emb.inv_freq",)
 _WAY_OUT = "the trainer wrote something else: nothing was kept as a candidate"
 
@@ -34,20 +37,15 @@ def check_full_weights(folder: Path, base: Path) -> WeightsCheck:
         BenchError: another set of tensors, another shape, a number that is not finite, or no change at all.
     """
     weights.inspect_checkpoint(folder)
-    new_tensors, base_tensors = (
-        {tensor.name: tensor for tensor in weights.read_tensors(path)} for path in (folder, base)
-    )
-    derived = (*_COMPUTED_TENSORS, "lm_head.weight") if _is_tied(folder) else _COMPUTED_TENSORS
-    spare = {name for name in base_tensors.keys() - new_tensors.keys() if name.endswith(derived)}
-    if unmatched := sorted((new_tensors.keys() ^ base_tensors.keys()) - spare):
-        raise BenchError(f"{folder} has not the tensors of its base: {', '.join(unmatched[:_MAX_SHOWN])}", _WAY_OUT)
     changed = total = 0
-    for name, tensor in new_tensors.items():
-        if tensor.shape != base_tensors[name].shape:
-            raise BenchError(f"{name} is {tensor.shape}, its base's {base_tensors[name].shape}", _WAY_OUT)
-        new_values, base_values = _read_tensor(tensor), _read_tensor(base_tensors[name])
+    for tensor, base_tensor in pair_tensors(folder, base):
+        if tensor.shape != base_tensor.shape:
+            raise BenchError(f"{tensor.name} is {tensor.shape}, its base's {base_tensor.shape}", _WAY_OUT)
+        new_values, base_values = read_values(tensor), read_values(base_tensor)
         if not bool(torch.isfinite(new_values).all()):
-            raise BenchError(f"{name} of {folder} holds NaN or infinity", "lower the learning rate and train again")
+            raise BenchError(
+                f"{tensor.name} of {folder} holds NaN or infinity", "lower the learning rate and train again"
+            )
         changed += int((new_values.float() != base_values.to(new_values.dtype).float()).sum())
         total += new_values.numel()
     if changed == 0:
@@ -55,17 +53,77 @@ def check_full_weights(folder: Path, base: Path) -> WeightsCheck:
     return WeightsCheck(weights.digest_weights(folder), round(changed / total, 6))
 
 
+def pair_tensors(folder: Path, base: Path) -> list[tuple[weights.Tensor, weights.Tensor]]:
+    """Pair each tensor of trained weights with the base's: the head of an untied model with a tied base's embedding.
+
+    Raises:
+        BenchError: another set of tensors.
+    """
+    new_tensors, base_tensors = _read_both(folder, base)
+    tied = weights.is_head_tied(folder)
+    embedding = next((tensor for name, tensor in base_tensors.items() if name.endswith(_EMBEDDING)), None)
+    if not tied and weights.is_head_tied(base) and embedding is not None:
+        base_tensors.setdefault(_HEAD, embedding)
+    derived = (*_COMPUTED_TENSORS, _HEAD) if tied else _COMPUTED_TENSORS
+    spare = {name for name in base_tensors.keys() - new_tensors.keys() if name.endswith(derived)}
+    if unmatched := sorted((new_tensors.keys() ^ base_tensors.keys()) - spare):
+        raise BenchError(f"{folder} has not the tensors of its base: {', '.join(unmatched[:_MAX_SHOWN])}", _WAY_OUT)
+    return [(tensor, base_tensors[name]) for name, tensor in new_tensors.items()]
+
+
+def check_tied_embedding(folder: Path, base: Path) -> list[Finding]:
+    """Report a tied embedding that changed by a matrix of low rank: an adapter of the head alone was merged into it.
+
+    Args:
+        folder: whole weights that `check_full_weights` accepts.
+        base: their base.
+    """
+    if not (weights.is_head_tied(folder) and weights.is_head_tied(base)):
+        return []
+    message = (
+        "{} differs from the base's by a matrix of low rank, and it is the head too: merging an adapter of lm_head or "
+        "of the embedding alone changed both; untie the head of the base before training, then merge"
+    )
+    return [
+        build_finding("embedding-merged", message.format(tensor.name))
+        for tensor, base_tensor in pair_tensors(folder, base)
+        if tensor.name.endswith(_EMBEDDING) and _has_low_rank(read_values(tensor), read_values(base_tensor))
+    ]
+
+
+def _has_low_rank(values: torch.Tensor, base_values: torch.Tensor) -> bool:
+    """Return whether a matrix differs from its base by one of low rank, up to what rounding to the dtype adds.
+
+    Takes an even sample of the rows. A change that is hardly larger than rounding is none.
+    """
+    if not values.is_floating_point():
+        return False
+    step = max(1, len(values) // _SAMPLED_ROWS)
+    rows = values[::step].double()
+    change = rows - base_values[::step].double()
+    rounding = (torch.finfo(values.dtype).eps / 2 * float(torch.linalg.vector_norm(rows))) ** 2
+    squares = torch.linalg.eigvalsh(change.T @ change)  # ascending: of its singular values
+    whole = float(squares.sum())
+    rest = float(squares[: -max(1, min(rows.shape) // _LOW_RANK_SHARE)].sum())
+    return whole > _LEAST_CHANGE * rounding and rest <= rounding + _EXACT * whole
+
+
 def check_adapter(folder: Path) -> WeightsCheck:
     """Check that an adapter is complete, finite and trained; see `baseline_bench.models.adapter.read_adapter`."""
     return WeightsCheck(adapter.read_adapter(folder).sha256, None)
 
 
-def _is_tied(folder: Path) -> bool:
-    config = read_object(folder / "config.json", "restore the file")
-    return bool(config.get("tie_word_embeddings"))
+def _read_both(folder: Path, base: Path) -> tuple[dict[str, weights.Tensor], dict[str, weights.Tensor]]:
+    """Return both sets of tensors by name; by transformers' names where the files spell them differently."""
+    new, old = (weights.read_tensors(path) for path in (folder, base))
+    names = {tensor.name: tensor.name for tensor in (*new, *old)}
+    if {tensor.name for tensor in old} - {tensor.name for tensor in new}:
+        names |= tensor_check.name_weights(base, names)
+    return {names[tensor.name]: tensor for tensor in new}, {names[tensor.name]: tensor for tensor in old}
 
 
-def _read_tensor(tensor: weights.Tensor) -> torch.Tensor:
+def read_values(tensor: weights.Tensor) -> torch.Tensor:
+    """Read a tensor."""
     with safe_open(tensor.file, framework="pt") as file:
         value: torch.Tensor = file.get_tensor(tensor.name)
     return value

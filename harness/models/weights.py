@@ -1,8 +1,10 @@
 """Read a checkpoint's safetensors headers: is the folder complete, how large is it, and what is its digest."""
 
 import hashlib
+import importlib.util
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +22,15 @@ ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetens
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 TOKENIZER_FILE_SETS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"), ("vocab.txt",))
 
+# What torch's wrappers put into the names of weights: FSDP, torch.compile, checkpointing, DataParallel.
+WRAPPER_NAME = re.compile(
+    r"(?:^|\.)(_fsdp_wrapped_module|_orig_mod|_checkpoint_wrapped_module)\.|^(?:base_model\.model\.)?(module)\."
+)
+# What a trainer writes for itself instead of weights: a file name's beginning, the trainer, the command that converts.
+_SHARD_FORMATS = (
+    ("pytorch_model_fsdp_", "FSDP", "accelerate merge-weights {0}/pytorch_model_fsdp_0 OUT"),
+    ("zero_to_fp32.py", "DeepSpeed", "python {0}/zero_to_fp32.py {0} OUT --safe_serialization"),
+)
 _DTYPE_BITS = {
     **dict.fromkeys(("F4",), 4),
     **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
@@ -117,6 +128,44 @@ def has_tokenizer(folder: Path) -> bool:
     return any(all((folder / name).is_file() for name in names) for names in TOKENIZER_FILE_SETS)
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return a checkpoint's config.json, empty if it is missing or is not a JSON object."""
+    try:
+        return read_object(folder / "config.json", None)
+    except BenchError:
+        return {}
+
+
+def is_head_tied(folder: Path) -> bool | None:
+    """Return whether the head is the embedding: by transformers if it knows the model, else by config.json, or None."""
+    tied = None
+    if importlib.util.find_spec("torch") is not None:
+        from baseline_bench.models import tensor_check  # loads torch
+
+        tied = tensor_check.is_head_tied(folder)
+    stated = read_config(folder).get("tie_word_embeddings") if tied is None else tied
+    return stated if isinstance(stated, bool) else None
+
+
+def describe_quantisation(folder: Path) -> str | None:
+    """Return the method and bits of quantised weights, such as "gptq 4-bit", as config.json states them, or None."""
+    config = read_config(folder)
+    inner = config["text_config"] if isinstance(config.get("text_config"), dict) else {}
+    stated = config.get("quantization_config") or inner.get("quantization_config")
+    if not isinstance(stated, dict):
+        return None if stated is None else "unknown"
+    method, loaded = stated.get("quant_method"), next((n for n in (4, 8) if stated.get(f"load_in_{n}bit")), None)
+    bits = stated.get("bits") or stated.get("w_bit") or loaded
+    known = isinstance(method, str) and re.fullmatch(r"[\w-]{1,30}", method) is not None
+    return f"{method if known else 'unknown'}{f' {bits}-bit' if isinstance(bits, int) else ''}"
+
+
+def list_quantisation_settings(folder: Path) -> dict[str, str]:
+    """Return what an engine's settings say of quantised weights; empty for weights that are not quantised."""
+    quantisation = describe_quantisation(folder)
+    return {} if quantisation is None else {"quantised": quantisation}
+
+
 def digest_weights(folder: Path) -> str:
     """Return one SHA-256 for a set of weights, independent of how it is split into shards.
 
@@ -205,9 +254,10 @@ def choose_weights_file(names: Sequence[str], where: str) -> str:
         )
     if SINGLE_FILE in names or INDEX_FILE in names:
         return SINGLE_FILE if SINGLE_FILE in names else INDEX_FILE
-    if any(name.startswith("pytorch_model_fsdp_") for name in names):
-        way_out = f"accelerate merge-weights {where}/pytorch_model_fsdp_0 OUT writes {SINGLE_FILE}"
-        raise BenchError(f"{where}: holds shards of FSDP, which no engine loads", way_out)
+    for beginning, trainer, command in _SHARD_FORMATS:
+        if any(name.startswith(beginning) for name in names):
+            way_out = f"{command.format(where)} writes {SINGLE_FILE}"
+            raise BenchError(f"{where}: holds shards of {trainer}, which no engine loads", way_out)
     pickles = [name for name in names if name.endswith(PICKLE_SUFFIXES) and not name.startswith("optimizer.")]
     if pickles:
         raise BenchError(

@@ -114,9 +114,9 @@ def format_warnings(row: Result | Row) -> str:
 
 
 def find_dtype(result: Result) -> str | None:
-    """Return the dtype of the weights while generating; None where the engine does not report it."""
-    dtype = result.engine.settings.get("dtype")
-    return None if dtype is None else str(dtype)
+    """Return the dtype while generating, and how weights are quantised; None where the engine does not report it."""
+    parts = [result.engine.settings.get(key) for key in ("dtype", "quantised")]
+    return " over ".join(str(part) for part in parts if part is not None) or None
 
 
 def render_table(columns: Sequence[tuple[str, str]], rows: Sequence[Iterator[str]]) -> str:

@@ -149,7 +149,10 @@ def check_adapter(folder: Path, base: str | None, model: Model) -> list[Finding]
     """
     adapter_findings = diagnose.check_adapter(folder, model, base or merging.read_base_name(folder))
     if base is not None and (mismatch := describe_base_mismatch(folder, base, model)) is not None:
-        message = f"{mismatch}, and not on {base}: leave --base out, or name that model"
+        message = (
+            f"{mismatch}, and not on {base}: leave --base out, or name that model; if that is a quantised copy of "
+            f"{base}, go on, since an adapter is added to unquantised weights"
+        )
         adapter_findings.append(build_finding("other-base", message))
     return [*adapter_findings, *compare_tokenizers(folder, model)]
 

@@ -195,6 +195,25 @@ def test_tensors_that_make_no_adapter_are_refused(copy, change, told):
     assert told in refusal(copy).what
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "wrapper"),
+    [
+        ("layers.1.", "layers.1._fsdp_wrapped_module.", "_fsdp_wrapped_module"),
+        ("base_model.model.", "base_model.model._orig_mod.", "_orig_mod"),
+        ("base_model.", "_orig_mod.base_model.", "_orig_mod"),
+        (".mlp.", "._checkpoint_wrapped_module.mlp.", "_checkpoint_wrapped_module"),
+        ("base_model.model.", "base_model.model.module.", "model.module."),
+    ],
+)
+def test_names_of_a_wrapper_are_the_cause_that_is_named(copy, old, new, wrapper):
+    """Not a base that lacks them."""
+    tensors = load_file(copy / adapter.WEIGHTS)
+    save_file({name.replace(old, new, 1): t for name, t in tensors.items()}, copy / adapter.WEIGHTS)
+    told = refusal(copy)
+    assert wrapper in told.what
+    assert "unwrap" in told.way_out
+
+
 def test_one_untrained_module_is_not_the_readers_affair(copy):
     """An adapter of which one lora_B is zero is read; merging then finds the target that did not change."""
     replace(copy, lambda tensors: tensors[QUERY.format("B")].zero_())

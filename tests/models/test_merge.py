@@ -263,7 +263,7 @@ def test_what_is_no_base_is_refused(llama, query, tmp_path):
     base = shutil.copytree(llama, tmp_path / "base")
     config = json.loads((base / "config.json").read_text()) | {"quantization_config": {"quant_method": "gptq"}}
     (base / "config.json").write_text(json.dumps(config))
-    assert "quantised form" in refusal(base, query, tmp_path / "out").what
+    assert "quantised (gptq)" in refusal(base, query, tmp_path / "out").what
     assert "exists already" in refusal(llama, query, tmp_path).what
 
 

@@ -1,5 +1,6 @@
 """soundness: what a trainer wrote is a candidate only where it is whole, finite and not the base again."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from baseline_bench.models import weight_checks, weights
 from safetensors.torch import load_file, save_file
 
 NORM = "model.norm.weight"
+EMBEDDING = "model.embed_tokens.weight"
 DOWN = "model.layers.1.mlp.down_proj.weight"
 
 
@@ -84,6 +86,26 @@ def test_what_is_no_training_s_result_is_refused(base, folder, of, told):
     with pytest.raises(BenchError, match=told) as caught:
         weight_checks.check_full_weights(folder, base)
     assert caught.value.way_out
+
+
+def test_a_head_that_was_untied_is_compared_with_the_embedding(base, folder):
+    """It began as the tied base's embedding."""
+    change(folder, lambda tensors: tensors.update({"lm_head.weight": tensors[EMBEDDING] + 1}))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+    assert weight_checks.check_full_weights(folder, base).changed > 0
+    assert weight_checks.check_tied_embedding(folder, base) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("rank", "found"), [(4, ["embedding-merged"]), (128, [])])
+def test_an_adapter_merged_into_a_tied_head_is_found_in_the_embedding(base, folder, rank, found, dtype):
+    """Its change has the adapter's rank; that of a training has every direction."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        delta = torch.randn(tiny.VOCABULARY, rank) @ torch.randn(rank, 128) * 0.01
+    change(folder, lambda tensors: tensors.update({EMBEDDING: (tensors[EMBEDDING] + delta).to(dtype)}))
+    assert [one.code for one in weight_checks.check_tied_embedding(folder, base)] == found
 
 
 def test_weights_cut_short_are_refused(base, folder):

@@ -14,6 +14,7 @@ from baseline_bench.engines import scripted, vllm
 from baseline_bench.evaluation import plan
 from baseline_bench.models import adapter, diagnose, tensor_check, tokenizer, weights
 from baseline_bench.models.weights import SINGLE_FILE
+from baseline_bench.rendering import formatting
 from baseline_bench.results import answers, audit, completions, entries
 from baseline_bench.results.completions import CommittedCompletion
 from baseline_bench.training.resolve_candidate import check_adapter
@@ -115,6 +116,50 @@ def test_quantised_weights_without_their_library_are_one_line_everywhere(tmp_pat
         assert re.search(rf"{method}.*(optimum|gptqmodel)", told)
     assert bench(tmp_path, "score", "./model", *ASK, *REAL, "--accept", "weights-quantised") == 1
     assert capfd.readouterr().err.splitlines()[-1].startswith("bench: transformers ")
+
+
+def test_quantised_weights_are_described_as_such(tmp_path, capfd):
+    """In the entry and on the board, whatever dtype computes; and an adapter over them is sent to another base."""
+    candidates.bitsandbytes(tmp_path / "model")
+    assert bench(tmp_path, "score", "./model", *ASK, *REAL, "--limit", "1") == 0
+    (row,) = rows(tmp_path)
+    assert row.result.engine.settings["quantised"] == "bitsandbytes 4-bit"
+    assert formatting.find_dtype(row.result) == "float32 over bitsandbytes 4-bit"
+    folder = adapters.made()(tmp_path)
+    (found,) = diagnose.check_adapter(folder, model(tmp_path / "model"))
+    assert (found.code, "quantised (bitsandbytes 4-bit)" in found.message) == ("unusable", True)
+
+
+@pytest.mark.parametrize(
+    ("stated", "described"),
+    [
+        ({"quant_method": "gptq", "bits": 4}, "gptq 4-bit"),
+        ({"quant_method": "awq", "w_bit": 4}, "awq 4-bit"),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "bitsandbytes 8-bit"),
+        ({"quant_method": "fp8"}, "fp8"),
+        ({"bits": "four"}, "unknown"),
+        ([1], "unknown"),
+        (None, None),
+    ],
+)
+@pytest.mark.parametrize("inner", [False, True])
+def test_any_quantisation_has_a_description(tmp_path, stated, described, inner):
+    """Of the model, or of its text tower."""
+    config = {"quantization_config": stated}
+    (tmp_path / "config.json").write_text(json.dumps({"text_config": config} if inner else config))
+    assert weights.describe_quantisation(tmp_path) == described
+
+
+@pytest.mark.parametrize("wrapped", ["_orig_mod.{}", "module.{}", "{}"])
+def test_names_of_a_wrapper_are_the_cause_that_is_named(tmp_path, wrapped):
+    """Not a configuration of other weights."""
+    rename = {name: wrapped.format(name) for name in load_file(tiny.build(tmp_path / "model") / SINGLE_FILE)}
+    if wrapped == "{}":
+        rename = {name: name.replace("layers.1.", "layers.1._fsdp_wrapped_module.") for name in rename}
+    candidates.renamed(tmp_path / "model", rename)
+    found = diagnose.check_weights(tmp_path / "model", "transformers")
+    assert {one.code for one in found} == {"weights-unused", "weights-missing"}
+    assert all("unwrap" in one.message for one in found)
 
 
 def test_weights_that_are_missing_are_never_filled_up_with_random_numbers(tmp_path, capfd):

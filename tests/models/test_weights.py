@@ -118,6 +118,8 @@ BAD = [
     ("no tokenizer", drop("tokenizer.json"), "the tokenizer is missing"),
     ("no weights", drop("model.safetensors"), "holds no weights"),
     ("pickled", instead("pytorch_model.bin", b"x"), "pickled weights .* safetensors only: .*save_pretrained"),
+    ("FSDP", instead("pytorch_model_fsdp_0", b""), "shards of FSDP.*accelerate merge-weights"),
+    ("DeepSpeed", instead("zero_to_fp32.py", b""), "shards of DeepSpeed.*zero_to_fp32.py"),
     ("gguf", instead("model.gguf", b"GGUF"), "model.gguf is not a name that engines load"),
     ("adapter", instead("adapter_config.json", b"{}"), "an adapter, not a whole model: .*bench merge"),
     ("both", write("adapter_config.json", b"{}"), "an adapter, not a whole model"),

@@ -13,6 +13,7 @@ CASES = (*candidates.CASES, *adapters.CASES, *templates.CASES)
 # Codes that no single folder shows: what does show them, and is tested there.
 ELSEWHERE = {
     **dict.fromkeys(("bos-missing", "bos-declared"), "a rule that models.toml declares: test_template_checks.py"),
+    "embedding-merged": "a base that is named: test_soundness.py",
     **dict.fromkeys(("not-of-base", "other-base", "tokenizer-not-base"), "a base that is named: test_doctor.py"),
     **dict.fromkeys(("answers-endless", "answers-special-tokens"), "what doctor generates: test_doctor.py"),
     "answers-scripted": "an engine and not a model: test_page.py",

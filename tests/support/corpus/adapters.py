@@ -5,11 +5,12 @@ A case builds the base in `base` and the adapter in `adapter` of its folder; the
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import tiny
+import tiny_families
 import tiny_lora
 from baseline_bench.models.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from safetensors.torch import load_file, save_file
@@ -22,11 +23,16 @@ _REVISION = (("adapter-revision", "refuse"),)
 _ATTENTION = ("q_proj", "v_proj")
 
 
-def made(lost: Sequence[str] = (), config: dict[str, Any] | None = None, **settings: Any) -> Any:
+def made(
+    lost: Sequence[str] = (),
+    config: dict[str, Any] | None = None,
+    build_base: Callable[[Path], Path] = tiny.build,
+    **settings: Any,
+) -> Any:
     """What builds a base and an adapter of it, without the pairs of `lost` and with keys of its configuration set."""
 
     def build(folder: Path) -> Path:
-        base, adapter = tiny.build(folder / "base"), folder / "adapter"
+        base, adapter = build_base(folder / "base"), folder / "adapter"
         tiny_lora.build(base, adapter, size=0.05, **{"targets": _ATTENTION, **settings})
         tensors = load_file(adapter / ADAPTER_WEIGHTS)
         kept = {name: tensor for name, tensor in tensors.items() if not any(part in name for part in lost)}
@@ -60,6 +66,11 @@ def retemplated(folder: Path) -> Path:
     return adapter
 
 
+def _gemma3(folder: Path) -> Path:
+    return tiny_families.build(folder, "multimodal Gemma 3")
+
+
+_TEXT_TOWER = {"target_modules": r".*language_model.*\.(q|v)_proj"}
 _REGEX = r".*\.layers\.\d+\.self_attn\.(q|v)_proj"
 _HALF = ("layers.1.",)
 CASES = (
@@ -82,6 +93,20 @@ CASES = (
     ),
     Case(
         "a commit that is not at hand", "peft#1567", made(config={"revision": COMMIT}), _REVISION, "the commit at hand"
+    ),
+    Case(
+        "half of the text tower",
+        "peft#2566",
+        made(_HALF, build_base=_gemma3, **_TEXT_TOWER),
+        _INCOMPLETE,
+        "the text tower of a multimodal model",
+    ),
+    Case(
+        "the text tower of a multimodal model",
+        "transformers names its weights otherwise than its files",
+        made(build_base=_gemma3, **_TEXT_TOWER),
+        (),
+        "half of the text tower",
     ),
     Case("every layer", "PEFT saves it", made(), (), "half of the layers"),
     Case("one layer, as it says", "PEFT saves it", made(layers_to_transform=[0]), (), "half of the layers"),

@@ -1,18 +1,18 @@
 """Whole weights whose files and configuration do not fit, and sound ones that look much like them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import tiny
+import tiny_families
 import torch
 from baseline_bench.models.weights import SINGLE_FILE
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
-    Gemma3Config,
-    Gemma3ForConditionalGeneration,
+    BitsAndBytesConfig,
     GPT2Config,
     GPT2LMHeadModel,
     MistralConfig,
@@ -33,6 +33,7 @@ _REFUSED = {
     "not finite": (("weights-not-finite", "refuse"),),
     "dropped": (("head-dropped", "refuse"),),
     "quantised": (("weights-quantised", "refuse"),),
+    "wrapped": (("weights-unused", "refuse"), ("weights-missing", "refuse")),
 }
 _SHAPE = {"vocab_size": tiny.VOCABULARY, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
 _SIZE = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 32, "max_position_embeddings": tiny.CONTEXT}
@@ -88,6 +89,27 @@ def gptq(method: str) -> Any:
             tensors[f"{stem}scales"] = torch.ones(1, outputs, dtype=torch.float16)
 
     return changed(pack, quantization_config={"quant_method": method, "bits": 4, "group_size": 128})
+
+
+def bitsandbytes(folder: Path) -> Path:
+    """A checkpoint in 4 bits, which the library at hand loads."""
+    tiny.build(folder)
+    quantisation = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    network = AutoModelForCausalLM.from_pretrained(folder, quantization_config=quantisation, device_map="cpu")
+    network.save_pretrained(folder)
+    return folder
+
+
+def renamed(folder: Path, names: Mapping[str, str]) -> Path:
+    """A checkpoint whose tensors have other names."""
+    tensors = load_file(folder / SINGLE_FILE)
+    save_file({names[name]: tensor for name, tensor in tensors.items()}, folder / SINGLE_FILE, {"format": "pt"})
+    return folder
+
+
+def _wrapped(folder: Path) -> Path:
+    """Weights as torch.compile names them."""
+    return renamed(tiny.build(folder), {name: f"_orig_mod.{name}" for name in load_file(folder / SINGLE_FILE)})
 
 
 def _add_lora(tensors: Tensors) -> None:
@@ -151,20 +173,8 @@ def _lose_head(tensors: Tensors) -> None:
     del tensors["lm_head.weight"]
 
 
-def _gemma3() -> Any:
-    text = {**_SHAPE, **_SIZE, "sliding_window": 64, "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0}
-    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    vision |= {"image_size": 28, "patch_size": 14}
-    config = Gemma3Config(
-        text_config=text,
-        vision_config=vision,
-        mm_tokens_per_image=4,
-        bos_token_id=2,
-        eos_token_id=1,
-        pad_token_id=0,
-        image_token_index=511,
-    )
-    return Gemma3ForConditionalGeneration(config)
+def _gemma3(folder: Path) -> Path:
+    return tiny_families.build(folder, "multimodal Gemma 3")
 
 
 def _gpt2() -> Any:
@@ -223,9 +233,11 @@ CASES = (
         _REFUSED["dropped"],
         "a tied head saved too",
     ),
-    Case("GPTQ", "found by hand", gptq("gptq"), _REFUSED["quantised"], "a null quantisation"),
-    Case("AWQ", "found by hand", gptq("awq"), _REFUSED["quantised"], "a null quantisation"),
+    Case("GPTQ", "found by hand", gptq("gptq"), _REFUSED["quantised"], "bitsandbytes"),
+    Case("AWQ", "found by hand", gptq("awq"), _REFUSED["quantised"], "bitsandbytes"),
     Case("an unknown quantisation", "found by hand", gptq("modelopt"), _REFUSED["quantised"], "a null quantisation"),
+    Case("names of torch.compile", "found by hand", _wrapped, _REFUSED["wrapped"], "as it was saved"),
+    Case("bitsandbytes", "transformers saves it", bitsandbytes, (), "GPTQ"),
     Case("as it was saved", _SOURCE, changed(), (), "a layer too many"),
     Case("a null quantisation", "found by hand", changed(quantization_config=None), (), "GPTQ"),
     Case("rotary frequencies saved", "Llama 1 and 2 have them", changed(_add_rotary), (), "unmerged LoRA"),
@@ -270,5 +282,5 @@ CASES = (
         (),
         "a layer too few",
     ),
-    Case("multimodal Gemma 3", _SOURCE, saved(_gemma3, manner="gemma"), (), "a layer too few"),
+    Case("multimodal Gemma 3", _SOURCE, _gemma3, (), "a layer too few"),
 )
