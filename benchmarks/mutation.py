@@ -39,7 +39,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "harness/analysis/noise.py": ("tests/results/test_noise.py", "tests/rendering/test_noise_table.py"),
     "harness/analysis/statistics.py": ("tests/analysis/test_statistics.py",),
     "harness/core/records.py": ("tests/core/test_records.py", "tests/results/test_entries.py"),
-    "harness/evaluation/engine_reuse.py": ("tests/evaluation/test_engine_reuse.py",),
+    "harness/evaluation/engine_pool.py": ("tests/evaluation/test_engine_pool.py",),
     "harness/evaluation/evaluate.py": ("tests/evaluation/test_evaluate.py", "tests/evaluation/test_solutions.py"),
     "harness/evaluation/protocol.py": ("tests/evaluation/test_protocol.py", "tests/evaluation/test_evaluate.py"),
     "harness/evaluation/runs.py": ("tests/evaluation/test_runs.py", "tests/evaluation/test_evaluate.py"),
@@ -227,6 +227,8 @@ def _test_here(folder: Path, tests: Sequence[str]) -> None:
     settings = {"PYTHONPATH": str(folder / ".dev"), "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": tempfile.tempdir}
     os.environ.update(settings)
     sys.path.insert(0, str(folder / ".dev"))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "baseline_bench"]:
+        del sys.modules[name]  # of the tree that this process runs from
     sys.dont_write_bytecode = True
     with Path(os.devnull).open("r+b") as silence:
         for descriptor in (1, 2):

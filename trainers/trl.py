@@ -22,12 +22,13 @@ _OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_8bit"}
 class Options(ExternalOptions):
     """Hyper-parameters, named as in bench's own trainers; docs/foreign-trainers.md says what TRL does differently.
 
-    What is not listed is as in `_options.Full` and, for a LoRA, as in `_options.Lora`.
-
     Attributes:
         method: lora or full.
         forward_rows: rows of one padded forward pass; `batch` is a multiple of it.
         optimizer: adamw (fused) or adamw_8bit (bitsandbytes).
+        lr, schedule, final_lr, warmup, epochs, max_steps, beta1, beta2, epsilon, weight_decay, clip, precision,
+            gradient_checkpointing, attention, output_dtype: as in `_options.Full`.
+        r, alpha, dropout, targets: as in `_options.Lora`.
         weights: dtype of the weights in full training; a LoRA's base is in the dtype of `precision`.
     """
 

@@ -30,7 +30,7 @@ def run(options: Options, console: Console) -> int:
     Raises:
         BenchError: the run is missing or incomplete, or an entry of the board is faulty.
     """
-    if not (options.run / "problems.jsonl").is_file() and any(options.run.glob("*.json")):
+    if not (options.run / "problems.jsonl").is_file() and any(options.run.glob("2[0-9][0-9][0-9]-*.json")):
         return _regrade_board(options, console)
     problems, completions = runs.read_problems(options.run), runs.read_completions(options.run)
     task = plugins.load_task(options.task or str(runs.read_json(options.run / "run.json")["settings"]["task"]))

@@ -13,7 +13,7 @@ from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.options import format_settings
 from baseline_bench.core.types import Completion, Model, Value
-from baseline_bench.evaluation import entry_builder, evaluate, pipeline, plan, repeat, runs
+from baseline_bench.evaluation import entry_builder, evaluate, pipeline, plan, regrading, repeat, runs
 from baseline_bench.evaluation.engine_pool import EnginePool
 from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions
 from baseline_bench.models import registry
@@ -106,6 +106,8 @@ def plan_reproduction(path: Path, entry: Entry, options: ReproductionOptions, co
         commit=options.commit,
     )
     task_plan = plan.plan_task(scoring_options)
+    task = regrading.select_version(task_plan.task, result.task) or task_plan.task
+    task_plan = replace(task_plan, task=task)
     model = _find_model(entry, options, console)
     entry_plan = plan.plan_model(scoring_options, console, model, result.training, task_plan)
     if unlike := entry_plan.identity.unlike(result.model.identity) if entry_plan.identity is not None else "":

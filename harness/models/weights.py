@@ -115,6 +115,8 @@ def inspect_checkpoint(folder: Path) -> Checkpoint:
     except BenchError as error:
         is_missing = not os.path.lexists(folder / "config.json")
         problems.append("config.json is missing" if is_missing else error.what.removeprefix(f"{folder}/"))
+    specials = [path.name for path in folder.iterdir() if path.exists() and not (path.is_file() or path.is_dir())]
+    problems += [f"{name} is a pipe or a device, not a file" for name in sorted(specials)]
     if not has_tokenizer(folder):
         way_out = way_out if problems else "copy the tokenizer's files and the chat template of its base into it"
         problems.append("the tokenizer is missing (tokenizer.json or tokenizer.model)")

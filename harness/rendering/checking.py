@@ -404,7 +404,7 @@ def _find_stray_files(folder: Path, names: Collection[str]) -> Iterator[Fault]:
     for path in sorted(folder.rglob("*")):
         file = path.relative_to(folder).as_posix()
         if path.is_symlink() and not path.is_dir():
-            yield Fault(path.as_posix(), "is a link", "put a file in its place, or remove the link")
+            yield Fault(path.as_posix(), "is a link", "put the file itself in its place")
         elif path.is_file() and not _is_expected_file(folder, file, names) and _looks_like_result(path):
             yield Fault(path.as_posix(), "is not a file that bench writes here", "move it out of the folder")
 

@@ -27,6 +27,7 @@ from baseline_bench.results.completions import (
 )
 from baseline_bench.results.entry import Entry
 from baseline_bench.results.noise import NoiseRecord, NoiseRun
+from baseline_bench.tasks import _answers, word_problems
 from paths import ROOT
 
 BOARD = ROOT / "leaderboards" / "gsm8k"
@@ -125,6 +126,26 @@ def band(entry: Entry, right: tuple[int, ...]) -> NoiseRecord:
         pairs=noise.pair_runs(traces),
         passes=None,
     )
+
+
+def test_a_row_of_an_older_reader_is_generated_again(tmp_path, monkeypatch):
+    """Level 2 plans the task as the version that the entry names."""
+    model = tiny.build(tmp_path / "model", "chatml")
+    with monkeypatch.context() as past:
+        for name, value in (
+            ("LABEL", "word-problems-1shot@v1"),
+            ("READER", "final-number@v1"),
+            ("grade", _answers.EARLIER_READERS["final-number@v1"]),
+        ):
+            past.setattr(word_problems, name, value)
+        words = ["score", str(model), "--task", "word-problems", "--limit", "2", "--engine", "transformers", *OPTIONS]
+        assert (
+            cli.main([*words, "--leaderboards", str(tmp_path / "leaderboards"), "--runs", str(tmp_path / "old")]) == 0
+        )
+    assert entries.read_entry(entry_of(tmp_path)).result.task.label == "word-problems-1shot@v1"
+    status, text = verified(order(tmp_path, 2))
+    assert status == 0, text
+    assert [record.level for record in said(tmp_path)] == [2]
 
 
 def test_level_0_takes_the_entry_alone(place):

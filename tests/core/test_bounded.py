@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from functools import partial
 
 import pytest
 from baseline_bench.core import bounded
@@ -43,9 +44,10 @@ def test_a_call_beyond_a_limit_is_one_error(kind, limit):
 def test_an_answer_beyond_the_limit_is_refused(monkeypatch):
     """A child cannot fill the parent's memory either."""
     monkeypatch.setattr(bounded, "_ANSWER_LIMIT", 1000)
+    answer = partial(spend, "answer")  # a function of its own, whose child is forked under this limit
     with pytest.raises(BenchError, match="MiB of memory"):
-        BoundedFunction(spend, "the program", "write another")("answer", 2000)
-    assert BoundedFunction(spend, "the program", "write another")("answer", 500) == "x" * 500
+        BoundedFunction(answer, "the program", "write another")(2000)
+    assert BoundedFunction(answer, "the program", "write another")(500) == "x" * 500
 
 
 def test_one_child_answers_all_calls_of_a_function():

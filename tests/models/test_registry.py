@@ -91,7 +91,7 @@ def test_a_path_that_is_not_there_is_told_as_a_path(tmp_path, monkeypatch, name)
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[a", "models.toml is not TOML"),
+        ("[a", "models.toml: not TOML"),
         ("a = 1", r"\[a\] is not a table"),
         (GOOD + 'chat = "x"', r"\[a\] unknown key chat: the keys are bos, files, license, repository"),
         ('[a]\nbos = "none"', r"\[a\] lacks repository"),

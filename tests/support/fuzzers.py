@@ -177,7 +177,7 @@ def _shown(error: BenchError) -> str:
 
 def require_harmless(text: str) -> None:
     """Fail if a terminal would obey a character of the text or show it out of order."""
-    bad = [c for c in text if not c.isprintable() and c not in " \u3000\xa0"] + [
+    bad = [c for c in text if not c.isprintable() and c not in "\t \u3000\xa0"] + [
         c for c in text if "\ud800" <= c <= "\udfff"
     ]
     assert not bad, f"{bad[:3]!r} in {text[:200]!r}"
@@ -234,7 +234,7 @@ def _adapter_file(base: Path, folder: Path, name: str) -> Target:
     layers = {f"model.layers.{n}.self_attn.{kind}_proj": False for n in range(2) for kind in "qkvo"}
 
     def read(path: Path) -> None:
-        adapter.read_adapter(copy).unpaired(layers)
+        adapter.read_adapter(copy).unpaired(layers, {"model.layers.0.self_attn.q_proj"})
 
     patterns = json.loads((folder / adapter.ADAPTER_CONFIG).read_bytes()) | {
         "rank_pattern": {"q_proj": 4},

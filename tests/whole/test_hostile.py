@@ -25,7 +25,9 @@ def test_a_hostile_model_is_refused_in_one_line(case: Case, tmp_path, capfd, mon
     monkeypatch.setattr(bounded, "MEMORY", 2**27)
     candidate = case.build(tmp_path / "candidate")
     capfd.readouterr()
-    status = bench(tmp_path, "score", candidate, "--task", "word-problems", "--limit", "2", "--engine", "scripted")
+    base = candidate.parent / "base"
+    words = ("score", candidate, "--task", "word-problems", "--limit", "2", "--engine", "scripted")
+    status = bench(tmp_path, *words, *(("--base", base) if base.is_dir() else ()))
     printed = capfd.readouterr()
     for line in (printed.out + printed.err).splitlines():
         fuzzers.require_harmless(line)

@@ -95,9 +95,9 @@ def test_nothing_compares_with_a_foreign_result(here, capfd):
             "gives 1 of 2",
         ),
         (lambda: Path(SAMPLES).unlink(), (), "no samples next to"),
-        (lambda: Path(SAMPLES).write_text("{"), (), "holds no JSON lines"),
+        (lambda: Path(SAMPLES).write_text("{"), (), "line 1: not JSON"),
         (lambda: Path(SAMPLES).write_text("{}"), (), "is no samples file of lm-eval"),
-        (lambda: Path(RESULTS).write_text("{"), (), "is not JSON"),
+        (lambda: Path(RESULTS).write_text("{"), (), "not JSON"),
         (lambda: Path(RESULTS).write_text("[]"), (), "is no results file of lm-eval"),
         (
             lambda: edit(lambda found: found.update(results={"a": {}, "b": {}})),
@@ -111,7 +111,7 @@ def test_nothing_compares_with_a_foreign_result(here, capfd):
         ),
         (lambda: None, ("--metric", "acc,none"), "no 'acc,none': there is exact_match,none"),
         (lambda: None, ("--board", "sums"), "no board 'sums' in leaderboards"),
-        (lambda: None, ("--samples", "nowhere"), "nowhere holds no JSON lines"),
+        (lambda: None, ("--samples", "nowhere"), "nowhere cannot be read"),
     ],
 )
 def test_what_is_no_whole_result_is_refused(here, capfd, harm, more, told):

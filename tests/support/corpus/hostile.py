@@ -105,7 +105,7 @@ CASES = (
     Case("deep JSON", "found by hand", partial(changed, written(_CONFIG, _DEEP)), REFUSED, "some nesting"),
     Case("some nesting", "found by hand", partial(changed, configured(a=[[[[1]]]])), (), "deep JSON"),
     Case("no number", "json.dumps", partial(changed, configured(a=float("nan"))), REFUSED, "some nesting"),
-    Case("a byte order mark", "Windows", partial(changed, begun("generation_config.json", _BOM)), REFUSED, "links"),
+    Case("a byte order mark", "Windows", partial(changed, begun("generation_config.json", _BOM)), (), "deep JSON"),
     Case("10^9 layers", "by hand", partial(changed, configured(num_hidden_layers=10**9)), REFUSED, "two layers"),
     Case("-1 layers", "by hand", partial(changed, configured(num_hidden_layers=-1)), REFUSED, "two layers"),
     Case("10^12 tokens", "by hand", partial(changed, configured(vocab_size=10**12)), REFUSED, "two layers"),
