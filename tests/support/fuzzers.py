@@ -192,7 +192,7 @@ class _Terminal(io.StringIO):
 def _print(case: bytes) -> None:
     """Print a text to a terminal in every way."""
     out, talk = _Terminal(), _Terminal()
-    console, text = Console(out, talk), case.decode("utf-8", "surrogatepass" if b"\xff" not in case else "replace")
+    console, text = Console(out, talk), case.decode("utf-8", "replace")
     console.data.no_color = console.talk.no_color = True
     console.print(text)
     console.say(text)
@@ -255,7 +255,7 @@ def _lm_eval(folder: Path, kind: str) -> Target:
         shutil.copy(file, folder / name)
 
     def read(path: Path) -> None:
-        for metric in (None, "exact_match,none", "exact_match,strict-match"):
+        for metric in (None, "exact_match,none"):
             options = import_lm_eval.Options(file=folder / "results", samples=folder / "samples", metric=metric)
             foreign.write_record(import_lm_eval._build_result(options), folder / "board")
 
@@ -360,7 +360,7 @@ def build_targets(folder: Path) -> tuple[Target, ...]:
         *_records(folder / "records"),
         Target("rows", (row * 3, turns * 2), _file(folder, "rows.jsonl", rows)),
         Target("a recipe", (recipe,), _file(folder, "r.toml", lambda path: recipes.read_recipe(str(path)))),
-        Target("claims", (claims.read_bytes(),), lambda case: parse_claims(case, "claims.toml")),
+        Target("claims", (claims.read_bytes(),), lambda case: parse_claims(case, claims.name)),
         Target("models.toml", (registry.REGISTRY_FILE.read_bytes(),), register),
         Target("a script", (lines,), _file(folder, "s.jsonl", read_script)),
         Target("cases", (b'{"completion": "#### 18", "gold": "18"}\n',), _file(folder, "cases.jsonl", graded)),
