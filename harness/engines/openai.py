@@ -27,6 +27,7 @@ _ANSWER_LIMIT = 32 * 2**20
 # Seconds before the next try, and the characters that one token may decode to.
 _LONGEST_PAUSE, _TOKEN_CHARACTERS = 60.0, 256
 _LARGEST_LOGPROB = 1e9
+_NAME_CHARACTERS = 200
 _CHECK_ENDPOINT = "check the endpoint; it should end in /v1"
 _VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,60}")
 Item = TypeVar("Item", Request, TrainingExample)
@@ -126,6 +127,7 @@ class ServerGenerator:
             "add_special_tokens": False,
         }
         answer = self._client.send("POST", "completions", body)
+        _require_as_asked(answer, row, self._served)
         try:
             (choice,) = answer["choices"]
             prompt_logprobs = choice.get("prompt_logprobs")
@@ -163,7 +165,7 @@ class ServerGenerator:
             "add_special_tokens": False,
         }
         answer = self._client.send("POST", "completions", body)
-        _require_prompt_as_sent(answer, request)
+        _require_as_asked(answer, request, self._served)
         return self._completion(answer, request, sampling, stop_ids)
 
     def _completion(self, answer: Any, request: Request, sampling: Sampling, stop_ids: tuple[int, ...]) -> Completion:
@@ -175,6 +177,13 @@ class ServerGenerator:
         sound = isinstance(text, str) and len(text) <= _TOKEN_CHARACTERS * (sampling.max_tokens + 1)
         if not sound or finish not in ("stop", "length") or not (ids is None or self._are_ids(ids, sampling)):
             raise _protocol_error(request.id, answer)
+        count = _read_usage(answer, "completion_tokens") if ids is None else len(ids)
+        limit = min(sampling.max_tokens, self.context - len(request.token_ids))
+        if finish == "length" and count is not None and count < limit:
+            raise BenchError(
+                f"the server ended {request.id} for its length after {count:,} tokens, and {limit:,} were asked for",
+                "raise the server's own limit of tokens per answer",
+            )
         if ids is None:
             cuts = [position for position in (text.find(mark) for mark in sampling.stop) if position >= 0]
             return Completion(text[: min(cuts)] if cuts else text, None, finish)
@@ -187,22 +196,31 @@ class ServerGenerator:
         return all(type(i) is int and 0 <= i < self._vocabulary for i in ids)
 
 
-def _require_prompt_as_sent(answer: Any, request: Request) -> None:
-    """Refuse a server that adds tokens to the prompt, such as a second BOS; many report how many they read.
+def _require_as_asked(answer: Any, item: Request | TrainingExample, served: str) -> None:
+    """Refuse a server that adds tokens to the prompt, such as a second BOS, cuts it, or asks another model.
 
-    Fewer may be reported, where the server had read the rest before.
+    Many servers report how many tokens they read; the protocol counts those of a cached prefix too.
 
     Raises:
-        BenchError: it read more tokens than the prompt has.
+        BenchError: it read more or fewer tokens than the prompt has, or names another model.
     """
-    usage = answer.get("usage") if isinstance(answer, dict) else None
-    count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
-    if type(count) is int and count > len(request.token_ids):
+    count, sent = _read_usage(answer, "prompt_tokens"), len(item.token_ids)
+    if count is not None and count != sent:
+        how = "adds some, such as a second BOS" if count > sent else "cuts the prompt"
         raise BenchError(
-            f"the server read {count:,} tokens for {request.id}, whose prompt has {len(request.token_ids):,}: it adds "
-            "some, such as a second BOS",
-            "let it add none, or take a server that is sent token ids (without -o send=text)",
+            f"the server read {count:,} tokens for {item.id}, whose prompt has {sent:,}: it {how}",
+            "let it read the prompt as sent, or take a server that is sent token ids (without -o send=text)",
         )
+    model = answer.get("model", served) if isinstance(answer, dict) else served
+    if model != served:
+        raise BenchError(f"the server answers as {model!r:.200} where {served!r} was asked", "name it: -o served=NAME")
+
+
+def _read_usage(answer: Any, name: str) -> int | None:
+    """Return a count of tokens that the server reports, if it does."""
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    count = usage.get(name) if isinstance(usage, dict) else None
+    return count if type(count) is int else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +261,11 @@ def _choose_served(listed: Any, options: Options) -> tuple[str, int]:
     if name not in served:
         shown = ", ".join(served)[:300] or "nothing"
         raise BenchError(f"{options.endpoint} serves {shown}", "name one: -o served=NAME")
+    if not name.isprintable() or len(name) > _NAME_CHARACTERS:
+        raise BenchError(
+            f"the server's name of the model has over {_NAME_CHARACTERS} characters or unprintable ones",
+            "serve it under a short name (vllm serve --served-model-name)",
+        )
     context = served[name].get("max_model_len") or 1_000_000
     if type(context) is not int or not 0 < context < 2**31:
         raise _protocol_error("the list of models", listed)

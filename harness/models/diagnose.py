@@ -13,8 +13,11 @@ from baseline_bench.core.types import Model
 from baseline_bench.models import adapter, template_checks, weights
 from baseline_bench.models.tokens import ModelTokenizer
 
-# An exponent of all ones is infinity or NaN. The raw bits are checked, because numpy has no bf16.
+# An exponent of all ones is infinity or NaN; in F8_E4M3 the mantissa too is all ones in NaN. The raw bits are checked,
+# because numpy has no bf16.
 _EXPONENTS = {
+    "F8_E4M3": ("u1", 0x7F),
+    "F8_E5M2": ("u1", 0x7C),
     "BF16": ("<u2", 0x7F80),
     "F16": ("<u2", 0x7C00),
     "F32": ("<u4", 0x7F800000),

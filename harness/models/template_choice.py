@@ -11,6 +11,7 @@ from typing import Any
 
 from baseline_bench.core.errors import BenchError, suggest_name
 from baseline_bench.core.types import Value
+from baseline_bench.core.untrusted import read_text
 
 DEFAULT_TEMPLATE = "default"
 
@@ -105,8 +106,4 @@ def _parse_value(text: str) -> Any:
 
 
 def _read_template(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        way_out = "give the path of a .jinja file in UTF-8; `bench verify` looks for it in the current folder"
-        raise BenchError(f"cannot read the chat template {path}: {error}", way_out) from error
+    return read_text(path, "give a .jinja file in UTF-8; `bench verify` looks for it in the current folder")

@@ -1,16 +1,19 @@
 """Load a model's tokenizer and detect its prompt format. Imports transformers, so other modules import it lazily."""
 
 import hashlib
+import json
 import os
+import string
 from typing import Any
 
 import transformers
 from baseline_bench.core.bounded import BoundedFunction
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Message, Model
-from baseline_bench.core.untrusted import read_json
+from baseline_bench.core.untrusted import read_json, read_object
 from baseline_bench.models.template_choice import TemplateChoice
 from baseline_bench.models.tokens import ModelTokenizer, detect_prompt_format, record_template_choice, render_prompt
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json")
@@ -27,6 +30,7 @@ _FILE_PATTERNS = (
     "*chat_template*/*",
     "*config*.json",
 )
+_EMPTY = {"type": "BPE", "vocab": {}, "merges": []}
 _CACHE: dict[str, ModelTokenizer] = {}
 
 
@@ -62,6 +66,7 @@ def _digest_files(model: Model) -> str:
 
 
 def _read_tokenizer(model: Model, choice: TemplateChoice) -> ModelTokenizer:
+    _require_bounded(model)
     transformers.utils.logging.set_verbosity_error()
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True, trust_remote_code=False)
@@ -100,6 +105,29 @@ def _read_tokenizer(model: Model, choice: TemplateChoice) -> ModelTokenizer:
     context = text.get("max_position_embeddings")
     is_length = type(context) is int and context > 0
     return ModelTokenizer(tokenizer, prompt_format, context if is_length else None, digest.hexdigest())
+
+
+def _require_bounded(model: Model) -> None:
+    """Try what a stranger's tokenizer.json does to a text, such as to double a letter forty times, within limits.
+
+    Raises:
+        BenchError: it takes too much time or memory.
+    """
+    path, way_out = model.folder / "tokenizer.json", "copy it from the base model"
+    if path.is_file():
+        parts = {**read_object(path, way_out), "model": _EMPTY, "post_processor": None}
+        BoundedFunction(_try_parts, str(path), way_out)(json.dumps(parts))
+
+
+def _try_parts(parts: str) -> None:
+    try:
+        tokenizer = Tokenizer.from_str(parts)
+        tokenizer.encode(string.printable)
+        tokenizer.decoder.decode([string.printable])
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  # transformers says what is wrong with it
+        return
 
 
 def _read_json(model: Model, name: str) -> dict[str, Any]:

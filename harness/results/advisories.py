@@ -4,7 +4,6 @@ Those of bench are in advisories.toml of this package; a repository adds its own
 """
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -12,11 +11,12 @@ from pathlib import Path
 
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import OMIT_WHEN_NONE, decode_record, parse_time
+from baseline_bench.core.untrusted import parse_toml, read_bytes
 from baseline_bench.results.entry import Entry
 
 FILE = "advisories.toml"
 _FIX_ADVICE = "correct the file; docs/how-to-read-a-row.md shows an advisory with every key"
-_VERSION = re.compile(r"\d+(\.\d+)*")
+_VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def read_advisories(leaderboards: Path | None) -> tuple[Advisory, ...]:
         BenchError: a file is no list of advisories, or two share an id.
     """
     paths = [Path(__file__).with_name(FILE), *([leaderboards / FILE] if leaderboards is not None else [])]
-    advisories = [advisory for path in paths if path.is_file() for advisory in _read_file(path)]
+    advisories = [advisory for path in paths if path.exists() for advisory in _read_file(path)]
     ids = [advisory.id for advisory in advisories]
     if repeated := sorted({name for name in ids if ids.count(name) > 1}):
         raise BenchError(f"{paths[-1]}: advisories share the id {repeated[0]!r:.80}", _FIX_ADVICE)
@@ -77,10 +77,7 @@ def find_advisories(entry: Entry, advisories: Sequence[Advisory]) -> tuple[Advis
 
 
 def _read_file(path: Path) -> tuple[Advisory, ...]:
-    try:
-        document = tomllib.loads(path.read_bytes().decode())
-    except (ValueError, RecursionError) as error:
-        raise BenchError(f"{path}: not TOML ({error})", _FIX_ADVICE) from None
+    document = parse_toml(read_bytes(path, _FIX_ADVICE), str(path), _FIX_ADVICE)
     advisories = decode_record(_AdvisoriesFile, document, str(path), _FIX_ADVICE).advisories
     for advisory in advisories:
         if not advisory.where and advisory.fixed_in is None and advisory.before is None:

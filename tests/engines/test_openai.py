@@ -2,13 +2,14 @@
 
 import random
 import threading
+from contextlib import nullcontext
 
 import pytest
 import tiny
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Model, Request, Sampling
+from baseline_bench.core.types import Model, Request, Sampling, TrainingExample
 from baseline_bench.engines import openai
-from fake_server import serve
+from fake_server import MODELS, serve
 
 SAMPLING = Sampling(max_tokens=16)
 CHOICE = {"text": "18", "finish_reason": "stop", "token_ids": [65, 66]}
@@ -75,6 +76,55 @@ def test_a_sound_answer_is_read(model, choice, pauses):
         completions, generator = ask(model, endpoint)
     assert list(completions["q0"].token_ids) == choice["token_ids"]
     assert (generator.version, pauses) == ("vllm 0.26.1 (server)", [])
+
+
+SHORT = CHOICE | {"finish_reason": "length"}
+WITHOUT_IDS = {"text": "18", "finish_reason": "length"}
+AT_CONTEXT_END = {"data": [{"id": "m", "max_model_len": 5}]}
+CHANGED = {
+    "a lower limit": ({"choices": [SHORT]}, MODELS),
+    "a lower limit without ids": ({"choices": [WITHOUT_IDS], "usage": {"completion_tokens": 15}}, MODELS),
+    "a prompt with more": ({"choices": [CHOICE], "usage": {"prompt_tokens": 4}}, MODELS),
+    "a prompt with fewer": ({"choices": [CHOICE], "usage": {"prompt_tokens": 2}}, MODELS),
+    "another model": ({"choices": [CHOICE], "model": "n"}, MODELS),
+    "a long name": ({"choices": [CHOICE]}, {"data": [{"id": "m" * 201}]}),
+    "an unprintable name": ({"choices": [CHOICE]}, {"data": [{"id": "m\x1b[31m"}]}),
+}
+AS_ASKED = {
+    "the limit": ({"choices": [SHORT | {"token_ids": [65] * 16}]}, MODELS),
+    "the limit without ids": ({"choices": [WITHOUT_IDS], "usage": {"completion_tokens": 16}}, MODELS),
+    "the end of the context": ({"choices": [SHORT]}, AT_CONTEXT_END),
+    "no usage": ({"choices": [WITHOUT_IDS], "usage": None}, MODELS),
+    "the prompt and the model": ({"choices": [CHOICE], "usage": {"prompt_tokens": 3}, "model": "m"}, MODELS),
+    "a name": ({"choices": [CHOICE]}, {"data": [{"id": "org/m" * 40}]}),
+}
+
+
+@pytest.mark.parametrize(("body", "models"), CHANGED.values(), ids=CHANGED.keys())
+def test_a_server_that_changes_what_is_asked_is_refused(model, body, models):
+    """A limit, a prompt or a model of its own gives another score."""
+    with serve(lambda handler: handler.send(body), models=models) as endpoint, pytest.raises(BenchError) as refusal:
+        ask(model, endpoint)
+    assert len(str(refusal.value)) < 500
+
+
+@pytest.mark.parametrize(("body", "models"), AS_ASKED.values(), ids=AS_ASKED.keys())
+def test_a_server_that_answers_as_asked_is_read(model, body, models):
+    """The sound twins."""
+    with serve(lambda handler: handler.send(body), models=models) as endpoint:
+        assert list(ask(model, endpoint)[0]) == ["q0"]
+
+
+@pytest.mark.parametrize(("count", "is_sound"), [(3, True), (2, False)])
+def test_a_row_whose_prompt_is_cut_is_not_measured(model, count, is_sound):
+    """The same holds for likelihoods."""
+    logprobs = [None, {"2": {"logprob": -0.5}}, {"3": {"logprob": -1.5}}]
+    body = {"choices": [{"prompt_logprobs": logprobs}], "usage": {"prompt_tokens": count}}
+    with serve(lambda handler: handler.send(body)) as endpoint:
+        generator = openai.load(model, openai.Options(endpoint=endpoint))
+        with nullcontext() if is_sound else pytest.raises(BenchError, match="cuts the prompt"):
+            assert len(list(generator.logprobs([TrainingExample("a", (1, 2, 3), 1)]))) == 1
+        generator.close()
 
 
 def test_text_without_ids_may_hold_half_a_surrogate_pair(model):

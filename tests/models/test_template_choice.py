@@ -1,6 +1,7 @@
 """Another chat template, or another value of a variable that it reads, is another model to every command."""
 
 import json
+import os
 from contextlib import chdir
 from pathlib import Path
 
@@ -107,6 +108,13 @@ def test_a_file_asks(tmp_path):
     file.write_text("{% for message in messages %}Q: {{ message['content'] }}\nA:{% endfor %}")
     assert prompt(folder, str(file)) == "Q: 2+3?\nA:"
     assert TemplateChoice.parse(str(file), ()).name == "short.jinja"
+
+
+def test_a_pipe_is_no_template(tmp_path):
+    """Nobody waits for its writer; `test_a_file_asks` is the sound twin."""
+    os.mkfifo(tmp_path / "pipe.jinja")
+    with pytest.raises(BenchError, match="not a regular file"):
+        TemplateChoice.parse(str(tmp_path / "pipe.jinja"), ())
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """results.advisories: which rows a fault of an earlier version may have changed, and where that is shown."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def advisory(**changes: object) -> Advisory:
         ({}, True),
         ({"fixed_in": "0.1.0"}, False),
         ({"fixed_in": "0.10"}, True),
+        ({"fixed_in": "9" * 5000}, True),
         ({"fixed_in": None, "before": "2026-11-22T12:00:01Z"}, True),
         ({"fixed_in": None, "before": "2026-11-22T12:00:00Z"}, False),
         ({"where": {"result.engine.name": ("vllm", "Trans*")}}, True),
@@ -140,6 +142,7 @@ def test_scripted_answers_are_marked(tmp_path: Path) -> None:
         OWN.replace('before = "2026-11-23T00:00:00Z"', 'fixed_in = "later"'),
         OWN.replace('["base*"]', '"base*"'),
         '[[advisories]]\nid = "x"\naffects = "y"\nwhere = {}',
+        OWN.replace('before = "2026-11-23T00:00:00Z"', f'fixed_in = "{"9" * 5000}"'),
         "[[",
     ],
 )
@@ -147,6 +150,17 @@ def test_a_file_that_cannot_be_read_is_one_clear_error(text: str, tmp_path: Path
     """Naming the file; an advisory without a condition would mark every row."""
     (tmp_path / advisories.FILE).write_text(text)
     with pytest.raises(BenchError, match=advisories.FILE):
+        advisories.read_advisories(tmp_path)
+
+
+def test_a_byte_order_mark_is_read_and_a_pipe_is_refused(tmp_path: Path) -> None:
+    """As in every other file that people write."""
+    file = tmp_path / advisories.FILE
+    file.write_text(f"\ufeff{OWN}", encoding="utf-8")
+    assert advisories.read_advisories(tmp_path)[-1].id == "cold"
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(BenchError, match="not a regular file"):
         advisories.read_advisories(tmp_path)
 
 

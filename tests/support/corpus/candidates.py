@@ -1,6 +1,7 @@
 """Whole weights whose files and configuration do not fit, and sound ones that look much like them."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,17 @@ def _add_scale(tensors: Tensors) -> None:
     tensors[f"{_LAYER}.weight_scale"] = torch.ones(1)
 
 
+def _to_fp8(number: float) -> Callable[[Tensors], None]:
+    """Stores a tensor of which one number is this in 8 bits; only E5M2 has infinity."""
+
+    def change(tensors: Tensors) -> None:
+        whole = tensors[f"{_LAYER}.weight"].float()
+        whole[0, 0] = number
+        tensors[f"{_LAYER}.weight"] = whole.to(torch.float8_e5m2 if number == math.inf else torch.float8_e4m3fn)
+
+    return change
+
+
 def _add_rotary(tensors: Tensors) -> None:
     for layer in range(2):
         tensors[f"model.layers.{layer}.self_attn.rotary_emb.inv_freq"] = torch.ones(32)
@@ -225,6 +237,9 @@ CASES = (
     ),
     Case("another shape", "found by hand", changed(_reshape), _REFUSED["missing"], "as it was saved"),
     Case("no head", "found by hand", changed(_lose_head, "plain"), _REFUSED["missing"], "an untied head"),
+    Case("no fp8 number", "E4M3", changed(_to_fp8(math.nan)), _REFUSED["not finite"], "the largest in fp8"),
+    Case("infinite in fp8", "E5M2", changed(_to_fp8(math.inf)), _REFUSED["not finite"], "the largest in fp8"),
+    Case("the largest in fp8", "E4M3", changed(_to_fp8(448.0)), (), "no fp8 number"),
     Case("not a number", "lm-evaluation-harness#1340", changed(_spoil), _REFUSED["not finite"], "a large number"),
     Case(
         "a tied head with numbers of its own",

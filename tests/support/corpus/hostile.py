@@ -60,6 +60,22 @@ def configured(**values: Any) -> Change:
     return change
 
 
+def doubling(times: int, part: str, letter: str = "e") -> Change:
+    """Makes the tokenizer double a letter in every text and in an added token."""
+    replace = {"type": "Replace", "pattern": {"String": letter}, "content": letter * 2}
+
+    def change(folder: Path) -> None:
+        file = folder / "tokenizer.json"
+        parts = json.loads(file.read_text())
+        steps = [one for one in (parts[part],) if one] + [replace] * times
+        parts[part] = {"type": "Sequence", f"{part}s": steps}
+        added = {"id": tiny.VOCABULARY, "content": f"{letter}x", "normalized": True, "special": False}
+        parts["added_tokens"].append(added | dict.fromkeys(("single_word", "lstrip", "rstrip"), False))
+        file.write_text(json.dumps(parts))
+
+    return change
+
+
 def linked(folder: Path) -> None:
     """Moves every file away and puts links in their places, as the hub's cache does."""
     blobs = folder.with_name("blobs")
@@ -90,12 +106,17 @@ _SHORT = b"{% set n = namespace(s='a') %}{% for i in range(9) %}{% set n.s = n.s
 _LATER = b"{% if messages[-1].content | length > 30 %}{{ 1 // 0 }}{% endif %}"
 _HEADER = (99_000_000).to_bytes(8, "little") + b" " * 100
 _ENDLESS = r"(.*)*.(a+)+(.*)*x$"
-_PLAIN = "a chat template is a program"
+_PLAIN = "a chat template is a program, and so is a tokenizer"
 CASES = (
     Case("an endless template", _PLAIN, partial(changed, begun(_TEMPLATE, _LOOP)), REFUSED, "a short loop"),
     Case("a doubling template", _PLAIN, partial(changed, begun(_TEMPLATE, _DOUBLE)), REFUSED, "a short loop"),
     Case("a template that fails later", _PLAIN, partial(changed, begun(_TEMPLATE, _LATER)), REFUSED, "a short loop"),
     Case("a short loop", _PLAIN, partial(changed, begun(_TEMPLATE, _SHORT)), (), "an endless template"),
+    Case("a doubling normalizer", _PLAIN, partial(changed, doubling(40, "normalizer")), REFUSED, "one doubling"),
+    Case("a doubling decoder", _PLAIN, partial(changed, doubling(40, "decoder")), REFUSED, "one doubling back"),
+    Case("a doubling load", _PLAIN, partial(changed, doubling(40, "normalizer", "\xe9")), REFUSED, "one doubling"),
+    Case("one doubling", _PLAIN, partial(changed, doubling(1, "normalizer")), (), "a doubling normalizer"),
+    Case("one doubling back", _PLAIN, partial(changed, doubling(1, "decoder")), (), "a doubling decoder"),
     Case("a pipe for config", "found by hand", partial(changed, special(_CONFIG, os.mkfifo)), REFUSED, "links"),
     Case("a pipe for weights", "found by hand", partial(changed, special(SINGLE_FILE, os.mkfifo)), REFUSED, "links"),
     Case("a pipe for a template", "found by hand", partial(changed, special(_TEMPLATE, os.mkfifo)), REFUSED, "links"),
