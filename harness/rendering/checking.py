@@ -469,12 +469,17 @@ def _is_expected_file(folder: Path, path: Path, names: Collection[str]) -> bool:
     if len(parts) == 1:
         if path.name in ("README.md", advisories.FILE) or (path.stem in names and suffix in _RENDERED_SUFFIXES):
             return True
-        return suffix == ".md" and _TABLE_OR_PICTURE.search(path.read_bytes()) is None
+        return _is_plain_note(path)
     if path.name.startswith("."):
         return False
     if parts[0] == leaderboard.CLAIMS_FOLDER:
-        return len(parts) == 2 and (suffix == ".toml" or (suffix == ".md" and path.with_suffix(".toml").is_file()))
+        has_claims = suffix in (".md", ".toml") and path.with_suffix(".toml").is_file()
+        return len(parts) == 2 and (has_claims or _is_plain_note(path))
     return _is_record_file(file.as_posix()) or (len(parts) == 3 and parts[1] in _RECORD_FOLDERS)
+
+
+def _is_plain_note(path: Path) -> bool:
+    return path.suffix == ".md" and _TABLE_OR_PICTURE.search(path.read_bytes()) is None
 
 
 def _find_orphaned_companions(folder: Path) -> Iterator[Fault]:
