@@ -29,11 +29,23 @@ def find_reader_task(entry: Entry) -> Task | None:
 
     Tasks of other libraries give None: they need their items to read an answer.
     """
-    record = entry.result.task
+    task = _load_newest_version(entry.result.task)
+    return None if task is None else select_version(task, entry.result.task)
+
+
+def find_newer_version(record: TaskRecord) -> tuple[Task, Task] | None:
+    """Return the version that a row names and the newest one, which can judge its answers again; None if there is none.
+
+    Tasks of other libraries give None.
+    """
+    task = _load_newest_version(record)
+    own = None if task is None else select_version(task, record)
+    return None if task is None or own is None or own is task else (own, task)
+
+
+def _load_newest_version(record: TaskRecord) -> Task | None:
     name = plugins.find_task_name(record.name, record.label)
-    if name is None or plugins.is_library_task(record.label):
-        return None
-    return select_version(plugins.load_task(name), record)
+    return None if name is None or plugins.is_library_task(record.label) else plugins.load_task(name)
 
 
 class _EarlierVersion:
@@ -70,10 +82,10 @@ def regrade_entry(entry: Entry, path: Path, created: str) -> Regrade | None:
     Raises:
         BenchError: the entry or its completions are faulty, or the newest version is not a published one.
     """
-    old_task = find_reader_task(entry)
-    name = plugins.find_task_name(entry.result.task.name, entry.result.task.label)
-    if old_task is None or name is None or old_task is (task := plugins.load_task(name)):
+    versions = find_newer_version(entry.result.task)
+    if versions is None:
         return None
+    old_task, task = versions
     digest = protocol.read_pinned_digests().get(task.LABEL)
     if digest is None:
         raise BenchError(f"{task.LABEL} is not a published version", "pin its digest in protocols.toml")

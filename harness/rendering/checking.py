@@ -9,6 +9,7 @@ from pathlib import Path
 
 from baseline_bench.analysis.claims import registration
 from baseline_bench.core.errors import BenchError
+from baseline_bench.core.locks import LOCK_FILE
 from baseline_bench.core.markup import make_visible
 from baseline_bench.core.records import digest
 from baseline_bench.evaluation import regrading
@@ -17,7 +18,7 @@ from baseline_bench.results import advisories, audit, duplicates, entries, forei
 from baseline_bench.results.board import Row
 from baseline_bench.results.candidate import parse_steps
 from baseline_bench.results.completions import decompress_file
-from baseline_bench.results.duplicates import StoredRow
+from baseline_bench.results.duplicates import Repetition, StoredRow
 from baseline_bench.results.entries import EntryFault, RegradeFunction
 from baseline_bench.results.entry import Entry, Result
 from baseline_bench.results.history import FolderHistory
@@ -32,9 +33,12 @@ _RECORD_FOLDERS = (
     foreign.FOLDER,
 )
 _RENDERED_SUFFIXES = (".md", ".csv", ".svg")
-# What a browser shows or a program reads as results; a table, an HTML tag or a picture in Markdown.
-_RESULT_SUFFIXES = (".html", ".htm", ".xhtml", ".svg", ".csv", ".tsv", ".json", ".jsonl", ".gz", ".png", ".jpg", ".pdf")
-_TABLE_OR_PICTURE = re.compile(rb"^[ >]*\|?[ :]*-+[ :]*\||<[a-zA-Z!]|!\[", re.MULTILINE)
+# Files of git, and what a running or a killed command leaves.
+_HIDDEN_NAME = re.compile(rf"\.git(ignore|attributes|keep)|{re.escape(LOCK_FILE)}|\..+\.tmp", re.DOTALL)
+# A table, an HTML tag (not a link such as <a@b.c>) or a picture in Markdown.
+_TABLE_OR_PICTURE = re.compile(
+    rb"^[ >]*\|?[ :]*-+[ :]*\||<(?!https?:[^\s<>]*>|[^\s<>@]+@[^\s<>]+>)[a-zA-Z!]|!\[", re.MULTILINE
+)
 _RECORD_ADVICE = "restore the file or what it names from git, or write it again with the command that made it"
 # What all entries of a label share: a second value under the same label is a fault of the later entry.
 _FIXED_BY_LABEL: Mapping[str, Callable[[Entry], object]] = {
@@ -104,13 +108,15 @@ def check_leaderboards(folder: Path, regrade: RegradeFunction | None = None, bas
         for name in names
     }
     checked_entries = [checked for board in entries_by_board.values() for checked in board]
+    rows = _list_counting_rows(folder, checked_entries)
+    copies = list(duplicates.find_copied_answers(rows))
     faults = [
         *_find_changed_files(folder, base_history),
         *_find_changed_claims(folder, entries_by_board, base_history),
         *_find_entry_faults(folder, checked_entries, base_history),
-        *_find_repetitions(folder, checked_entries),
+        *_find_repetitions(rows, copies),
         *_find_record_faults(folder, base_history),
-        *_find_regrade_faults(folder, regrade),
+        *_find_regrade_faults(folder, regrade, base_history),
         *_find_orphaned_companions(folder),
         *_find_stray_files(folder, names),
         *_find_stale_pages(folder, entries_by_board),
@@ -118,7 +124,12 @@ def check_leaderboards(folder: Path, regrade: RegradeFunction | None = None, bas
     ]
     return CheckReport(
         tuple(sorted(faults, key=lambda fault: (fault.file, fault.what))),
-        (*_note_equal_weights(folder, checked_entries), *_note_advisories(folder, checked_entries)),
+        (
+            *_note_equal_weights(folder, checked_entries),
+            *_note_related_copies(copies),
+            *_note_missing_regrades(rows),
+            *_note_advisories(folder, checked_entries),
+        ),
         _describe_checks(names, checked_entries, base_history, regraded=regrade is not None),
     )
 
@@ -290,8 +301,8 @@ def _list_fixed_values(entry: Entry) -> Iterator[tuple[str, str, object]]:
             yield f"{kind} {name!r:.80}", part, digested
 
 
-def _find_repetitions(folder: Path, checked_entries: Sequence[CheckedEntry]) -> Iterator[Fault]:
-    """Find new rows that repeat the answers or the weights of other rows that count."""
+def _list_counting_rows(folder: Path, checked_entries: Sequence[CheckedEntry]) -> list[StoredRow]:
+    """List the sound rows that are not withdrawn, those of the merge-base first, then by time."""
     withdrawn = {
         f"{board.name}/{record.entry}"
         for board in leaderboard.list_folders(folder)
@@ -302,8 +313,14 @@ def _find_repetitions(folder: Path, checked_entries: Sequence[CheckedEntry]) -> 
         for checked in checked_entries
         if checked.entry is not None and not checked.problems and checked.file not in withdrawn
     ]
-    rows.sort(key=lambda row: (not row.trusted, row.entry.created, row.file))
-    for found in duplicates.find_copied_answers(rows):
+    return sorted(rows, key=lambda row: (not row.trusted, row.entry.created, row.file))
+
+
+def _find_repetitions(rows: Sequence[StoredRow], copies: Iterable[Repetition]) -> Iterator[Fault]:
+    """Find new rows that repeat the answers or the weights of other rows that count."""
+    for found in copies:
+        if found.related:  # a note
+            continue
         what = f"{100 * found.share:.0f} % of its answers are those of other weights in {found.first_file}"
         fix = "score the weights that it names, and do not commit this row; weights stored in two forms are one model"
         yield Fault(found.file, what, fix)
@@ -344,6 +361,29 @@ def _note_advisories(folder: Path, checked_entries: Iterable[CheckedEntry]) -> I
             yield make_visible(f"note: {_format_path(folder, checked.file)}: {advisory.describe()}")
 
 
+def _note_related_copies(copies: Iterable[Repetition]) -> Iterator[str]:
+    """Note trainings of one base, or a training and its base, that answer alike: one changed next to nothing."""
+    for found in copies:
+        if found.related:
+            what = f"{100 * found.share:.0f} % of its answers are those of {found.first_file}, which shares its base"
+            yield make_visible(f"note: {found.file}: {what}")
+
+
+def _note_missing_regrades(rows: Iterable[StoredRow]) -> Iterator[str]:
+    """Note rows of an older task version that the newest one can judge and has not judged."""
+    rows = list(rows)
+    newer = {row.result.task: regrading.find_newer_version(row.result.task) for row in rows}
+    records = {board: retractions.find_regrades(board) for board in {row.path.parent for row in rows}}
+    for row in rows:
+        if (versions := newer[row.result.task]) is None:
+            continue
+        label = versions[1].LABEL
+        if not any((one.entry, one.task.label) == (row.path.name, label) for one in records[row.path.parent]):
+            advice = _format_command("bench", "regrade", Path(row.file).parent.as_posix())
+            what = f"its answers have no record of how {label} judges them; {advice} writes it"
+            yield make_visible(f"note: {row.file}: {what}")
+
+
 def _note_equal_weights(folder: Path, checked_entries: Iterable[CheckedEntry]) -> Iterator[str]:
     """Note rows with equal weights whose names and models differ, one line a name."""
     rows = [
@@ -381,7 +421,9 @@ def _find_record_faults(folder: Path, base_history: FolderHistory | None) -> Ite
                 yield Fault(shown, error.what, error.way_out or _RECORD_ADVICE)
 
 
-def _find_regrade_faults(folder: Path, regrade: RegradeFunction | None) -> Iterator[Fault]:
+def _find_regrade_faults(
+    folder: Path, regrade: RegradeFunction | None, base_history: FolderHistory | None
+) -> Iterator[Fault]:
     """Find re-grades that do not follow from the completions; `_find_record_faults` reports unreadable ones."""
     for board in leaderboard.list_folders(folder):
         try:
@@ -389,7 +431,14 @@ def _find_regrade_faults(folder: Path, regrade: RegradeFunction | None) -> Itera
         except BenchError:
             continue
         for record in records:
-            shown = _format_path(folder, f"{board.name}/{retractions.record_path(record)}")
+            file, entry_file = f"{board.name}/{retractions.record_path(record)}", f"{board.name}/{record.entry}"
+            if (
+                base_history is not None
+                and {file} <= base_history.unchanged
+                and _is_unchanged(folder, entry_file, base_history)
+            ):
+                continue
+            shown = _format_path(folder, file)
             try:
                 problems = regrading.find_regrade_faults(record, board / record.entry, regrade)
             except BenchError as error:
@@ -400,31 +449,37 @@ def _find_regrade_faults(folder: Path, regrade: RegradeFunction | None) -> Itera
 
 
 def _find_stray_files(folder: Path, names: Collection[str]) -> Iterator[Fault]:
-    """Find links, and files that a reader may take for results although bench did not write them."""
-    for path in sorted(folder.rglob("*")):
-        file = path.relative_to(folder).as_posix()
-        if path.is_symlink() and not path.is_dir():
-            yield Fault(path.as_posix(), "is a link", "put the file itself in its place")
-        elif path.is_file() and not _is_expected_file(folder, file, names) and _looks_like_result(path):
+    """Find links, and files that neither bench writes here nor git ignores; notes at the top may stay."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    strays = [path for path in paths if path.is_symlink() or not _is_expected_file(folder, path, names)]
+    ignored = history.list_ignored_files(folder, strays)
+    for path in strays:
+        if path.is_symlink():
+            yield Fault(path.as_posix(), "is a link", "put the file itself in its place, or move the link away")
+        elif path not in ignored:
             yield Fault(path.as_posix(), "is not a file that bench writes here", "move it out of the folder")
 
 
-def _is_expected_file(folder: Path, file: str, names: Collection[str]) -> bool:
-    """Tell whether another check covers the file: entries, records, claims, and pages of boards and claims."""
-    path = Path(file)
-    if len(path.parts) == 1:
-        return file == "README.md" or (path.stem in names and path.suffix in _RENDERED_SUFFIXES)
-    if path.parts[0] == leaderboard.CLAIMS_FOLDER:
-        return len(path.parts) == 2 and path.suffix == ".md" and (folder / path).with_suffix(".toml").is_file()
-    return _is_record_file(file) and not path.name.startswith(".")
+def _is_expected_file(folder: Path, path: Path, names: Collection[str]) -> bool:
+    """Tell whether another check covers the file, such as that of entries, or it shows no results, such as git's."""
+    file = path.relative_to(folder)
+    parts, suffix = file.parts, path.suffix
+    if _HIDDEN_NAME.fullmatch(path.name):
+        return True
+    if len(parts) == 1:
+        if path.name in ("README.md", advisories.FILE) or (path.stem in names and suffix in _RENDERED_SUFFIXES):
+            return True
+        return _is_plain_note(path)
+    if path.name.startswith("."):
+        return False
+    if parts[0] == leaderboard.CLAIMS_FOLDER:
+        has_claims = suffix in (".md", ".toml") and path.with_suffix(".toml").is_file()
+        return len(parts) == 2 and (has_claims or _is_plain_note(path))
+    return _is_record_file(file.as_posix()) or (len(parts) == 3 and parts[1] in _RECORD_FOLDERS)
 
 
-def _looks_like_result(path: Path) -> bool:
-    """Tell whether the file shows or holds results; notes in plain Markdown and git's own files do not."""
-    suffix = path.suffix.lower()
-    if suffix not in (".md", ".markdown"):
-        return suffix in _RESULT_SUFFIXES
-    return _TABLE_OR_PICTURE.search(path.read_bytes()) is not None
+def _is_plain_note(path: Path) -> bool:
+    return path.suffix == ".md" and _TABLE_OR_PICTURE.search(path.read_bytes()) is None
 
 
 def _find_orphaned_companions(folder: Path) -> Iterator[Fault]:

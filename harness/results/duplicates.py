@@ -2,16 +2,17 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from baseline_bench.results import entries
 from baseline_bench.results.completions import decompress_file
 from baseline_bench.results.entry import Entry, Result
 
 # Answers shorter than this are equal by chance; a row needs so many longer ones to be compared with another.
-_LONG_TOKENS, _LEAST_LONG_ANSWERS = 16, 8
+_LONG_TOKENS, _LONG_CHARACTERS, _LEAST_LONG_ANSWERS = 16, 64, 8
 # Items of a row that are looked up among those of other rows; rows that share most of these are compared item by item.
 _SAMPLED_ITEMS = 64
 _COPIED_SHARE = 0.9
@@ -35,11 +36,16 @@ class StoredRow:
 
 @dataclass(frozen=True, slots=True)
 class Repetition:
-    """A row that repeats an earlier one: both files, and the share of its answers that are equal token for token."""
+    """A row that repeats an earlier one: both files, and the share of its answers that are equal.
+
+    `related`: the two are trainings of one base, or the row is the base of the earlier one; a training that changes
+    next to nothing leaves every answer as it was, so that this may be right.
+    """
 
     file: str
     first_file: str
     share: float = 1.0
+    related: bool = False
 
 
 def find_renamed_weights(rows: Sequence[StoredRow]) -> Iterator[Repetition]:
@@ -75,7 +81,7 @@ def _have_one_training(one: Result, other: Result) -> bool:
 
 
 def find_copied_answers(rows: Sequence[StoredRow]) -> Iterator[Repetition]:
-    """Find rows of which nearly all answers are those of an earlier row with other weights, token for token.
+    """Find rows of which nearly all answers are those of an earlier row with other weights, by token ids or by text.
 
     Answers may repeat between runs of one model, kept states of one training, and a training and its base, and where
     they come from a script or a server. Trusted rows are read only where their bits leave the possibility open.
@@ -103,20 +109,23 @@ def _may_be_equal(one: StoredRow, other: StoredRow) -> bool:
 
 
 def _find_copies(rows: Sequence[StoredRow]) -> Iterator[Repetition]:
-    """Compare each row with those that share most of its sampled answers; one repetition a row."""
+    """Compare each row with those that share most of its sampled answers; one repetition a row, unrelated first."""
     seen: dict[tuple[int, str], list[int]] = {}
     for index, row in enumerate(rows):
         answers = _read_answers(row.path)
         step = max(1, len(answers) // _SAMPLED_ITEMS)
-        sample = [(place, answers[place]) for place in range(0, len(answers), step) if answers[place]]
-        shared = Counter(other for key in sample for other in seen.get(key, ()))
+        sample = [
+            {(place, form) for form in answers[place]} for place in range(0, len(answers), step) if answers[place]
+        ]
+        shared = Counter(other for keys in sample for other in {one for key in keys for one in seen.get(key, ())})
+        found = []
         for other, count in shared.most_common(_LEAST_LONG_ANSWERS):
             if count >= 0.8 * len(sample) and not row.trusted and _have_other_weights(row, rows[other]):
                 share = _measure_share(answers, _read_answers(rows[other].path))
                 if share >= _COPIED_SHARE:
-                    yield Repetition(row.file, rows[other].file, share)
-                    break
-        for key in sample if len(sample) >= _LEAST_LONG_ANSWERS else ():
+                    found.append(Repetition(row.file, rows[other].file, share, _are_related(row, rows[other])))
+        yield from sorted(found, key=lambda repetition: repetition.related)[:1]
+        for key in set().union(*sample) if len(sample) >= _LEAST_LONG_ANSWERS else ():
             same = seen.setdefault(key, [])
             if len(same) < _LEAST_LONG_ANSWERS:
                 same.append(index)
@@ -129,21 +138,30 @@ def _have_other_weights(row: StoredRow, earlier: StoredRow) -> bool:
     )
 
 
-def _measure_share(answers: Sequence[str], others: Sequence[str]) -> float:
-    """Return the share of the long answers that are equal; 0 for too few of them."""
+def _are_related(row: StoredRow, earlier: StoredRow) -> bool:
+    bases = row.result.base_sha256, row.result.model.weights_sha256
+    return earlier.result.base_sha256 is not None and earlier.result.base_sha256 in bases
+
+
+def _measure_share(answers: Sequence[frozenset[str]], others: Sequence[frozenset[str]]) -> float:
+    """Return the share of the long answers that are equal in one of their forms; 0 for too few of them."""
     long = [(answer, other) for answer, other in zip(answers, others, strict=True) if answer or other]
-    equal = sum(answer == other for answer, other in long)
+    equal = sum(not answer.isdisjoint(other) for answer, other in long)
     return equal / len(long) if equal >= _LEAST_LONG_ANSWERS else 0.0
 
 
-def _read_answers(path: Path) -> list[str]:
-    """Read a text for each answer in item order: its likelihoods or its tokens' digest; "" for a short answer."""
+def _read_answers(path: Path) -> list[frozenset[str]]:
+    """Read the forms of each answer in item order: likelihoods, or its tokens' digest and its text; none if short."""
     lines = map(json.loads, decompress_file(entries.completions_path(path)).split(b"\n")[:-1])
-    return [
-        json.dumps(line["likelihoods"])
-        if line.get("likelihoods")
-        else line["ids_sha256"] or ""
-        if (line["tokens"] or 0) >= _LONG_TOKENS
-        else ""
-        for line in lines
-    ]
+    return [frozenset(_list_forms(line)) for line in lines]
+
+
+def _list_forms(line: Mapping[str, Any]) -> Iterator[str]:
+    if line.get("likelihoods"):
+        yield json.dumps(line["likelihoods"])
+        return
+    if line["ids_sha256"] and (line["tokens"] or 0) >= _LONG_TOKENS:
+        yield line["ids_sha256"]
+    texts = [line["text"], *(line.get("more") or ())]
+    if sum(map(len, texts)) >= _LONG_CHARACTERS:
+        yield json.dumps(texts)

@@ -1,6 +1,8 @@
 """What git knows of a folder since a branch left its base: entries may only be added."""
 
+import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,11 +56,21 @@ def read_folder_history(folder: Path, ref: str) -> FolderHistory:
     return FolderHistory(commit, frozen, tuple(sorted(changed_files)), frozen - changed_files)
 
 
-def _git_output(folder: Path, *arguments: str) -> str | None:
-    """Return what git prints, or None if it fails."""
+def list_ignored_files(folder: Path, paths: Sequence[Path]) -> frozenset[Path]:
+    """List the paths that git ignores and does not hold; none outside a repository."""
+    if not paths or shutil.which("git") is None:
+        return frozenset()
+    by_name = {str(path.relative_to(folder)): path for path in paths}
+    listed = _git_output(folder, "check-ignore", "-z", "--stdin", names="\0".join(by_name)) or ""
+    return frozenset(by_name[name] for name in listed.split("\0") if name in by_name)
+
+
+def _git_output(folder: Path, *arguments: str, names: str = "") -> str | None:
+    """Return what git prints, or None if it fails; `names` is its standard input."""
     command = ["git", "-C", str(folder), *arguments]
     try:
-        result = subprocess.run(command, capture_output=True, check=False)
+        data = names.encode("utf-8", "surrogateescape")
+        result = subprocess.run(command, input=data, capture_output=True, check=False)
     except FileNotFoundError:
         raise BenchError("git is not installed", "install it, or check without --base") from None
     return result.stdout.decode("utf-8", "surrogateescape") if result.returncode == 0 else None

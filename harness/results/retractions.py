@@ -166,6 +166,11 @@ def find_retractions(board: Path) -> list[Retraction]:
     return _read_record_folder(Retraction, board / RETRACTIONS_FOLDER)[0]
 
 
+def find_regrades(board: Path) -> list[Regrade]:
+    """Read the valid re-grades of a board; faulty ones are left to `check_records`."""
+    return _read_record_folder(Regrade, board / REGRADES_FOLDER)[0]
+
+
 def check_records(board: Path) -> list[RecordFault]:
     """List the faults of a board's records: of each file, of its references, and of the successor chains."""
     records, faulty = _read_board(board)

@@ -14,6 +14,7 @@ from baseline_bench.rendering import checking, leaderboard
 from baseline_bench.results import entries, lookup, retractions
 from baseline_bench.results.bits import Bits
 from baseline_bench.results.entry import Entry, Result, TaskRecord
+from baseline_bench.results.history import FolderHistory
 from baseline_bench.tasks import _answers
 from samples import add, answers, entry, result, sha
 
@@ -118,6 +119,37 @@ def test_a_row_of_version_1_keeps_its_bytes_and_gets_one_record(board: Path):
     assert (read.counts.correct, read.counts.unread) == (4, 3)
     assert read.moved == {"right by hash, now unread (malformed)": 1}
     assert faults(board) == []
+
+
+def test_a_row_of_an_older_version_without_a_record_is_noted(board: Path):
+    """Until `bench regrade` wrote it, and where the committed answers allow it."""
+    (note,) = checking.check_leaderboards(board.parent).notes
+    assert f"`bench regrade {board.as_posix()}`" in note
+    regraded(board)
+    assert checking.check_leaderboards(board.parent).notes == ()
+
+
+@pytest.mark.parametrize("label", ["gsm8k-0shot@v99", "gsm8k-1shot@v2"])
+def test_a_row_that_the_newest_version_cannot_judge_again_is_not_noted(label: str, tmp_path: Path):
+    """A version whose reader is gone, and the newest version itself."""
+    record = TaskRecord("gsm8k", label, sha("protocol"), sha("items"), _answers.READER)
+    add(tmp_path / "gsm8k", replace(result(), task=record))
+    assert checking.check_leaderboards(tmp_path).notes == ()
+
+
+def test_records_that_the_base_holds_are_not_judged_again(board: Path, monkeypatch: pytest.MonkeyPatch):
+    """As its entries are trusted; a record that the base lacks is judged."""
+    record = regraded(board)
+    held = {f"gsm8k/{path.relative_to(board)}" for path in board.rglob("*.*")}
+    (entry_file,) = board.glob("*.json")
+    judged: list[str] = []
+    monkeypatch.setattr(regrading, "find_regrade_faults", lambda one, *_: judged.append(one.entry) or [])
+    for name, count in (("", 0), (f"gsm8k/regrades/{record.name}", 1), (f"gsm8k/{entry_file.name}", 1)):
+        judged.clear()
+        known = FolderHistory("0" * 40, frozenset(held), (), frozenset(held - {name}))
+        monkeypatch.setattr(checking.history, "read_folder_history", lambda *_, known=known: known)
+        checking.check_leaderboards(board.parent, base="main")
+        assert len(judged) == count
 
 
 def test_a_row_of_the_newest_version_needs_no_record(tmp_path: Path):

@@ -12,6 +12,7 @@ from baseline_bench.core.records import write_atomically
 from baseline_bench.core.types import Completion, LogLikelihood, Problem
 from baseline_bench.rendering import checking, leaderboard
 from baseline_bench.results import entries, retractions
+from baseline_bench.results.candidate import MergeSummary, TrainingRecord
 from baseline_bench.results.completions import CommittedCompletion, build_committed_completion
 from baseline_bench.results.duplicates import StoredRow, find_copied_answers
 from baseline_bench.results.entry import Entry, Result
@@ -23,11 +24,11 @@ ITEMS = 20
 Lines = tuple[CommittedCompletion, ...]
 
 
-def lines(seed: int = 0, own: int = ITEMS, length: int = 30, measured: bool = False) -> Lines:
-    """Answers of a model: the first `own` are its own, the others those of model 0."""
+def lines(seed: int = 0, own: int = ITEMS, length: int = 30, measured: bool = False, more: str = "") -> Lines:
+    """Answers of a model: the first `own` have its own token ids, the others those of model 0; `more` ends each."""
     made = []
     for place in range(ITEMS):
-        text, who = f"#### {place if place % 2 else -1}", seed if place < own else 0
+        text, who = f"#### {place if place % 2 else -1}{more}", seed if place < own else 0
         ids = (*range(length), place, who)
         likelihoods = (LogLikelihood(-0.5 - who - place / 7, True, 1),) if measured else ()
         completion = Completion(text, ids, "stop", likelihoods=likelihoods)
@@ -48,7 +49,17 @@ def scripted(of: Result) -> Result:
 
 def served(of: Result) -> Result:
     """The same answers from a server, whose weights nobody sees."""
-    return replace(of, model=replace(of.model, weights_sha256=None))
+    engine = replace(of.engine, settings={**of.engine.settings, "device": "server"})
+    return replace(of, engine=engine, model=replace(of.model, weights_sha256=None))
+
+
+def merged(name: str, answers: Lines, base: str) -> Result:
+    """The result of an adapter of unknown training, merged into a base."""
+    of = model(name, answers)
+    digests = {"base_sha256": sha(base), "adapter_sha256": sha("adapter"), "merged_sha256": sha(name)}
+    zero = {"rel_err": 0.0, "mean_kl": 0.0, "greedy_agreement": 1.0, "positions": 1}
+    merge = MergeSummary("float32", **digests, targets=1, others=1, quantised=None, **zero)  # type: ignore[arg-type]
+    return replace(of, training=TrainingRecord(None, None, merge))
 
 
 def tuned(on: Result, answers: Lines) -> Result:
@@ -76,7 +87,11 @@ def written(folder: Path, *rows: tuple[Result, Lines]) -> Path:
 
 
 OWN, OTHER = lines(1), lines(2)
+LONG, FORGED, FEW_FORGED = (lines(seed, own, more=" because" * 12) for seed, own in ((0, ITEMS), (1, ITEMS), (1, 3)))
 COPIED = {
+    "under forged digests": lambda: ((model("a", LONG), LONG), (model("b", FORGED), FORGED)),
+    "under some forged digests": lambda: ((model("a", LONG), LONG), (model("b", FEW_FORGED), FEW_FORGED)),
+    "of another base": lambda: ((merged("a", OWN, "base"), OWN), (merged("b", OWN, "other"), OWN)),
     "all answers": lambda: ((model("a", OWN), OWN), (model("b", OWN), OWN)),
     "nearly all": lambda: ((model("a", lines(0)), lines(0)), (model("b", lines(3, own=1)), lines(3, own=1))),
     "measured": lambda: (
@@ -84,10 +99,15 @@ COPIED = {
         (model("b", lines(1, length=1, measured=True)), lines(1, length=1, measured=True)),
     ),
 }
+OTHER_LONG = lines(1, more=" hence" * 16)
 REPEATED = {
     "one model twice": lambda: ((model("a", OWN), OWN), (replace(model("a", OWN), prompts_sha256=sha("again")), OWN)),
     "own answers": lambda: ((model("a", OWN), OWN), (model("b", OTHER), OTHER)),
     "half of them": lambda: ((model("a", lines(0)), lines(0)), (model("b", lines(3, own=10)), lines(3, own=10))),
+    "own texts": lambda: ((model("a", LONG), LONG), (model("b", OTHER_LONG), OTHER_LONG)),
+    "of one base": lambda: ((merged("a", OWN, "base"), OWN), (merged("b", OWN, "base"), OWN)),
+    "of its base": lambda: ((model("base", OWN), OWN), (merged("a", OWN, "base"), OWN)),
+    "of its training": lambda: ((merged("a", OWN, "base"), OWN), (model("base", OWN), OWN)),
     "short answers": lambda: (
         (model("a", lines(1, length=2)), lines(1, length=2)),
         (model("b", lines(1, length=2)), lines(1, length=2)),
@@ -112,12 +132,31 @@ def test_answers_that_may_be_equal_are_no_fault(name: str, tmp_path: Path) -> No
 
 
 def test_a_training_may_leave_every_answer_of_its_base(tmp_path: Path) -> None:
-    """It gains nothing by that; a base that repeats a training's answers may gain."""
+    """A base that repeats its training's answers is related to it."""
     base = model("base", OWN)
     path = entries.write_entry(entry(base), OWN, tmp_path)
     rows = [StoredRow(path, name, entry(of)) for name, of in (("base", base), ("tuned", tuned(base, OWN)))]
     assert list(find_copied_answers(rows)) == []
-    assert [found.file for found in find_copied_answers(rows[::-1])] == ["base"]
+    assert [(found.file, found.related) for found in find_copied_answers(rows[::-1])] == [("base", True)]
+
+
+def test_an_unrelated_copy_is_reported_before_a_related_one(tmp_path: Path) -> None:
+    """A related row with the same answers does not hide the row that they come from."""
+    path = entries.write_entry(entry(model("base", OWN)), OWN, tmp_path)
+    of = {"a": model("a", OWN), "b": merged("b", OWN, "base"), "c": merged("c", OWN, "base")}
+    rows = [StoredRow(path, name, entry(one), trusted=name != "c") for name, one in of.items()]
+    assert [(found.first_file, found.related) for found in find_copied_answers(rows)] == [("a", False)]
+    assert [(found.first_file, found.related) for found in find_copied_answers(rows[1:])] == [("b", True)]
+
+
+def test_trainings_of_one_base_that_answer_alike_are_noted(tmp_path: Path) -> None:
+    """One line, which names both rows; none where their answers differ."""
+    alike = written(tmp_path / "alike", (merged("a", OWN, "base"), OWN), (merged("b", OWN, "base"), OWN))
+    (note,) = checking.check_leaderboards(alike).notes
+    assert "2026-11-11-b-" in note
+    assert "2026-11-10-a-" in note
+    unlike = written(tmp_path / "unlike", (merged("a", OWN, "base"), OWN), (merged("b", OTHER, "base"), OTHER))
+    assert checking.check_leaderboards(unlike).notes == ()
 
 
 def test_a_model_is_renamed_by_withdrawing_its_rows(tmp_path: Path) -> None:
@@ -135,7 +174,9 @@ def test_a_model_is_renamed_by_withdrawing_its_rows(tmp_path: Path) -> None:
 
 
 STRAY = ("evil.html", "x.json", "counting/.x.json", "counting/sub/x.json", "claims/evil.svg", "RESULTS.CSV", "old.svg")
-EXPECTED = (".gitignore", "notes.txt", "counting/.x.json.0123456789abcdef0123456789abcdef.tmp", ".bench.lock")
+STRAY += ("counting/README.md", "a.markdown", "a.rst", "a.ipynb", "a.gif", "a.xml", "a.js", "notes.txt", "RESULTS")
+STRAY += ("counting/advisories.toml", "claims/sub/x.toml", "retractions/x.txt")
+EXPECTED = (".gitignore", "NOTES.md", "counting/.x.json.0123456789abcdef0123456789abcdef.tmp", ".bench.lock")
 
 
 @pytest.fixture
@@ -149,7 +190,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", STRAY)
 def test_a_file_that_bench_does_not_write_is_a_fault(name: str, folder: Path) -> None:
     """Whatever a reader may take for results, hidden or in folders that nobody looks into."""
-    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).parent.mkdir(exist_ok=True, parents=True)
     (folder / name).write_text("{}")
     assert [fault.file for fault in checking.find_faults(folder)] == [(folder / name).as_posix()]
 
@@ -172,8 +213,16 @@ def test_markdown_that_looks_like_a_page_is_a_fault(text: str, folder: Path) -> 
 
 def test_notes_in_markdown_are_no_fault(folder: Path) -> None:
     """Headings, lists, rules and code."""
-    (folder / "notes.md").write_text("# How we work\n\n- score the base first\n---\n`a < b | c`\n")
+    (folder / "notes.md").write_text(
+        "# How we work\n\n- score the base first\n---\n`a < b | c`\n<a@b.c> <https://b.c>\n"
+    )
     assert whats(folder) == []
+
+
+def test_a_link_to_a_folder_is_a_fault(folder: Path) -> None:
+    """Its files are not those of the repository."""
+    (folder / "elsewhere").symlink_to(folder / "counting")
+    assert [fault.file for fault in checking.find_faults(folder)] == [(folder / "elsewhere").as_posix()]
 
 
 def test_a_page_that_is_a_link_is_a_fault_and_rendered_again(folder: Path) -> None:
@@ -215,6 +264,15 @@ def git(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     run("init", "-q", "-b", "main")
     return run
+
+
+def test_a_file_that_git_ignores_is_no_fault_until_git_holds_it(folder: Path, git: Callable[..., None]) -> None:
+    """Nobody else gets an ignored file; a committed one counts, whatever is ignored."""
+    (folder / ".gitignore").write_text("*.html\n")
+    (folder / "mine.html").write_text("x")
+    assert whats(folder) == []
+    git("add", "-f", "leaderboards/mine.html")
+    assert [fault.file for fault in checking.find_faults(folder)] == [(folder / "mine.html").as_posix()]
 
 
 TEXT = (HEAD + CLAIM + PAIRED).replace('recipe = "tune", base = "b", seed = 0', 'base = "base"')

@@ -11,7 +11,7 @@ from baseline_bench.core import records
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import decode_record, encode_indented, to_json_value
 from baseline_bench.results import audit, entries
-from baseline_bench.results.completions import decompress_file, parse_completions
+from baseline_bench.results.completions import decompress_file, parse_completions, serialise_completions
 from baseline_bench.results.entries import build_file_stem, completions_path, read_entry, verify_entry, write_entry
 from baseline_bench.results.entry import Entry, Result
 from hypothesis import given
@@ -175,9 +175,19 @@ def test_time_is_utc_to_the_second(created: str) -> None:
 def test_a_digest_looks_like_one_and_a_timing_is_not_negative() -> None:
     """Fields named sha256 hold 64 hex digits, or null where unknown; seconds do not run backwards."""
     assert audit.check_numbers(entry(replace(BASE, prompts_sha256="abc"))) == ["prompts_sha256 is no sha256: 'abc'"]
-    assert audit.check_numbers(entry(replace(BASE, model=replace(BASE.model, weights_sha256=None)))) == []
     slow = replace(entry(), timings=replace(entry().timings, tokens_per_second=-1.0))
     assert audit.check_numbers(slow) == ["a timing is negative"]
+
+
+def test_only_a_server_or_a_script_leaves_weights_and_token_ids_unknown() -> None:
+    """An engine on this machine sees both."""
+    lines = tuple(replace(line, tokens=None, ids_sha256=None) for line in answers())
+    local = replace(result(completions=lines), model=replace(BASE.model, weights_sha256=None))
+    server = replace(local.engine, settings={**local.engine.settings, "device": "server"})
+    for engine, count in ((local.engine, 1), (server, 0), (replace(local.engine, name="scripted"), 0)):
+        of = entry(replace(local, engine=engine))
+        assert len(audit.check_numbers(of)) == count
+        assert len(audit.check_completions(of, lines, serialise_completions(lines))) == count
 
 
 @pytest.mark.parametrize(
