@@ -13,7 +13,7 @@ from baseline_bench.core.types import Completion, Judgement, Problem
 from baseline_bench.tasks import _answers_v1
 from baseline_bench.tasks._answers_v1 import LONGEST
 from baseline_bench.tasks._notation import rewrite_notation
-from baseline_bench.tasks._numbers import equal
+from baseline_bench.tasks._numbers import equal, numbers
 from baseline_bench.tasks._statements import Reading
 
 __all__ = ["EARLIER_READERS", "LONGEST", "READER", "Reading", "equal", "grade", "is_strict_answer", "read_answer"]
@@ -21,7 +21,9 @@ __all__ = ["EARLIER_READERS", "LONGEST", "READER", "Reading", "equal", "grade", 
 READER = "final-number@v2"
 
 _FINAL_CHANNEL = re.compile(r"<\|channel\|>final[^<\n]{0,40}(?:<\|constrain\|>[^<\n]{0,40})?<\|message\|>")
-_OPENING_TOKENS = re.compile(r"(?:\s*(?:<bos>|<[|｜](?!channel)[^<>\s]{1,40}[|｜]>)(?:assistant\b|model\b)?)+")
+_OPENING_TOKENS = re.compile(
+    r"(?:\s*(?:<(?:bos|pad|s)>|<[|｜](?!channel)[^<>\s]{1,40}[|｜]>)(?:assistant\b|model\b)?)+"
+)
 _END_OF_TURN = re.compile(
     r"<(?:/s|[be]os|pad|(?:end|start)_of_(?:turn|utterance)|[|｜][^<>\s|｜]{1,40}[|｜])>|\[/?INST\]", re.IGNORECASE
 )
@@ -30,17 +32,29 @@ _THOUGHT_OR_TURN = re.compile(
     r"\n[ \t]{0,3}(?:#{1,6} )?(?:\*\*)?(?:Question|QUESTION|Q|Human|HUMAN|User|USER)(?:\*\*)?:|"
     r"\n[ \t]*(?:user|human|assistant|model|system)[ \t]*\n"
 )
-# Openings of another problem; before the first number they may introduce the answer to this one.
+# Openings of another problem. Before an answer they may belong to this one, as the sub-questions of a solution do.
 _OPENING = re.compile(
-    r"\n[ \t]{0,3}(?:#{1,6} ?)?(?:\*\*)?(?:"
-    r"(?:Problem|Exercise|Instruction|Input)(?: ?[0-9]{1,3})?|(?:Question|Q|Example) ?[0-9]{1,3})(?:\*\*)?:",
+    r"(?:\A|\n)[ \t]{0,3}(?:(?:#{1,6} ?)?(?:\*\*)?(?:"
+    r"(?:Problem|Exercise|Instruction|Input|Task)(?P<number> ?[0-9]{1,3})?|"
+    r"(?:Question|Q|Example)(?P<question> ?[0-9]{1,3}))(?:\*\*)?(?::|[ \t]*\n)|"
+    r"#{1,6} ?(?:\*\*)?(?:Question|Problem|Next (?:question|problem))\b[^\n]{0,20}\n|"
+    r"\[(?:Question|Problem)\]|(?-i:user|assistant): )",
     re.IGNORECASE,
 )
-_DIGIT = re.compile(r"[0-9]")
+_BARE_NUMBER = re.compile(r"[^A-Za-z0-9]*[0-9][^A-Za-z]*")
 _SENTENCE_END = re.compile(r"[.!?]\s|\n")
 _FINAL_TOTAL = re.compile(r"\bfinal (?=(?:result|total|amount|value)\b)", re.IGNORECASE)
-_CONCLUSION = re.compile(r"=|\b(?:so|thus|therefore|hence)\b", re.IGNORECASE)
-_KNOWN_QUANTITY = re.compile(r"(?<=[0-9] )((?:[A-Za-z'-]{1,20} ){1,4}for the )[0-9]+(?= [a-z])")
+_CONCLUSION = re.compile(r"\b(?:so|thus|therefore|hence)\b", re.IGNORECASE)
+_KNOWN_QUANTITY = re.compile(r"(?<=[0-9] )((?!each\b)[A-Za-z'-]{1,20} for the )[0-9]+(?= [a-z])")
+# A whole statement of another answer: a number at the end of the text may be cut short.
+_CORRECTION = re.compile(
+    r"(?:\banswer|\bfinal (?:result|total|amount|value))\b[*_\"')\]}]{0,6}(?: (?:is|was)(?: not)?\b| ?[:=])"
+    r"(?!\s*\n\s*[0-9]{1,2}[.)][ \t]+[A-Za-z*])"
+    r"[^A-Za-z0-9.!?]{0,20}\.?[0-9](?:[^A-Za-z.!?\n]|\.(?=[0-9]))*"
+    r"(?:(?!(?:times|of|more|less|if)\b)[A-Za-z/%°²³]+[ *$)]{0,4}){0,4}(?:[.!\n]|(?<![0-9.,])\Z)",
+    re.IGNORECASE,
+)
+_DOUBT = re.compile(r"\b(?:if|would|wrong|common|incorrect)\b[^.!?\n]*\Z", re.IGNORECASE)
 
 ReadFunction = Callable[[str], Reading]
 
@@ -108,25 +122,53 @@ def _visible_text(text: str) -> str | None:
     opening_tokens = _OPENING_TOKENS.match(text)
     text = text if opening_tokens is None else text[opening_tokens.end() :]
     visible = _answers_v1.visible_text(text, _END_OF_TURN, _THOUGHT_OR_TURN)
-    digit = None if visible is None else _DIGIT.search(visible)
-    opening = None if visible is None or digit is None else _OPENING.search(visible, digit.end())
-    return visible if visible is None or opening is None else visible[: opening.start()]
+    return None if visible is None else visible[: _find_next_problem(visible)]
+
+
+def _find_next_problem(visible: str) -> int:
+    """Return where another problem opens behind an answer, else the length of the text."""
+    start, numbered = 0, False
+    for opening in _OPENING.finditer(visible):
+        part = visible[start : opening.start()]
+        is_numbered = bool(opening["number"] or opening["question"])
+        if _answers_v1.read_hash(part) or _answers_v1.find_boxes(part):
+            return opening.start()
+        # After "Question 1: ...", "Question 2: ..." is a step of the same solution, whose cues are no final answers.
+        if not (numbered and is_numbered) and (
+            _answers_v1.read_cue(part) or (start == 0 and _BARE_NUMBER.fullmatch(part))
+        ):
+            return opening.start()
+        start, numbered = opening.start(), numbered or is_numbered
+    return len(visible)
 
 
 def _read_box_or_cue(shown: str) -> Reading | None:
-    """Read the last box, or the last cue if it follows the box and does not end in unfinished arithmetic."""
+    """Read the last box or a whole correction behind it; without a box, the last cue."""
     boxes = _answers_v1.find_boxes(shown)
-    cue = _answers_v1.read_cue(_drop_intermediate_total(shown[boxes[-1][2] :] if boxes else shown))
-    if cue is None or (boxes and cue.rule == "unfinished"):
-        return _answers_v1.read_box(shown)
-    return cue
+    if not boxes:
+        return _answers_v1.read_cue(_drop_intermediate_total(shown))
+    tail = _drop_intermediate_total(shown[boxes[-1][2] :])
+    for correction in reversed(list(_CORRECTION.finditer(tail))):
+        cue = _answers_v1.read_cue(correction.group())
+        if (
+            cue
+            and cue.rule != "unfinished"
+            and not _DOUBT.search(tail, max(0, correction.start() - 200), correction.start())
+        ):
+            return cue
+    return _answers_v1.read_box(shown)
 
 
 def _drop_intermediate_total(shown: str) -> str:
-    """Write "final total" as "total" where a later sentence draws a conclusion: it is a step then."""
+    """Write "final total" as "total" where a later sentence concludes another number: it is a step then."""
     last_digit = max(shown.rfind(digit) for digit in "0123456789")
     ends = [match.end() for match in _SENTENCE_END.finditer(shown, 0, max(last_digit, 0))]
-    if not ends or not _CONCLUSION.search(shown, ends[-1]):
+    if not ends or not _CONCLUSION.search(shown, ends[-1]) or not _FINAL_TOTAL.search(shown):
+        return shown
+    equation = shown.rfind("=", ends[-1])
+    concluded = [number.text for number in numbers(shown, max(ends[-1], equation + 1))]
+    cue = _answers_v1.read_cue(shown)
+    if cue and cue.answer and any(text and equal(text, cue.answer) for text in concluded):
         return shown
     return _FINAL_TOTAL.sub("", shown[: ends[-1]]) + shown[ends[-1] :]
 

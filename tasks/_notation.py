@@ -23,27 +23,39 @@ _POWER = re.compile(
     r"(?<![A-Za-z0-9.,)}\]^_/])(?:([0-9]{1,9}(?:\.[0-9]{1,9})?)\s?[×xX*]\s?(10)|([0-9]{1,6}))"
     r"\^(?:\{(-?[0-9]{1,2})\}|(-?[0-9]{1,2}))(?![0-9^]|\.[0-9])"
 )
-_AND_FRACTION = re.compile(r"(?<=[0-9]) and ([0-9]{1,2})/([0-9]{1,3})(?![0-9/])")
+_AND_FRACTION = re.compile(
+    r"(?<=[0-9]) and ([0-9]{1,2})/([0-9]{1,3})(?![0-9/]| (?:of|is|are|was|were|remains?|left)\b)"
+)
 
 _COMMAND = (
     r"(?:sqrt|pi|theta|alpha|beta|gamma|delta|lambda|mu|phi|omega|sigma|epsilon|infty|sin|cos|tan|log|ln|exp|overline|bar|"
     r"dot|binom|frac)"
 )
 _VARIABLE = r"[xyzn](?![A-Za-z0-9'’])"
+_MATH_END = r"(?=[})$]|\\[)\]]|[ ]?[-+*/×÷^=≈])"
+_OPERAND = r"(?:[ ]?[-+*/×÷][ ]?[0-9]{1,9})"
 _AFTER_DIGITS = re.compile(
     r"(?<=[0-9])(?="
-    rf"[ ]?(?:\.|[-+*/×÷±][ ]?)?(?:\\{_COMMAND}(?![A-Za-z])|[√∞α-ω])|"
-    r"(?:[abinquvwxyz]|[xyz]{2})(?![A-Za-z0-9'’])|\((?:[a-z][ ]?[-+*/^]|[0-9]{1,9}[ ]?[-+*/^][ ]?[a-z]\))|"
-    rf"[ ]?[-+*×^][ ]?{_VARIABLE}|/{_VARIABLE}|"
-    r"\.\([0-9]|!(?:[ ]?[}$/×÷+=]|\\[)\]]))"
+    rf"[ ]?(?:\.|[-+*/×÷±][ ]?)?(?:\\{_COMMAND}(?![A-Za-z])|(?!μ[A-Za-z])[√∞α-ω])|"
+    r"(?:[inquvwyz]|x(?! (?:as|more|less|the|larger|bigger|longer|faster|older|times)\b)|[xyz]{2})(?![A-Za-z0-9'’])|"
+    rf"[abet]{_MATH_END}|[ \u2009][xyz](?:[}})]|\\[)\]]|\$(?![0-9]))|\u2009[xyz](?![A-Za-z0-9])|[CP][0-9]|⁻|"
+    rf"\((?:[a-z][ ]?[-+*/^]|[0-9]{{1,9}}(?:[ ]?[-+*/^][ ]?[a-z]|{_OPERAND}{{1,9}})\))|"
+    rf"[ ]?[-+*×^][ ]?{_VARIABLE}|/(?:{_VARIABLE}|[abkpqrt](?:[}})$]|\\[)\]]))|"
+    rf"\.\([0-9]|!(?:[ ]?[}}$=]|{_OPERAND}|\\[)\]]))"
 )
+# "$5.55..." is an amount of money, "0.55..." repeats.
+_CENTS = r"(?!(?:(?<=\$[0-9]\.)|(?<=\$[0-9]{2}\.)|(?<=\$[0-9]{3}\.))[0-9]{2}(?:\.\.\.|…))"
 _WITH_DIGITS = re.compile(
-    rf"(?:\\{_COMMAND}(?![A-Za-z])\s?\{{?\s?|√\s?\(?|(?<={ALGEBRA_MARK})\.\(|"
+    rf"(?:\\{_COMMAND}(?![A-Za-z])\s?\{{?\s?|√\s?\(?|(?<={ALGEBRA_MARK})\.\(|(?<![A-Za-z0-9\\])[fg]\((?=[0-9.]+\))|"
+    r"\\log\s?_(?:\{[0-9a-z]{1,9}\}|[0-9a-z])[ ({]{0,3}|\\l(?:floor|ceil)\s?|"
     rf"(?:(?<![A-Za-z0-9])[xyzn]|[√∞α-ω]|\\{_COMMAND}(?:\s?\{{[^{{}}]{{0,40}}\}}|(?![A-Za-z])))[ ]?[-+*/×÷±][ ]?)"
     rf"-?{_DIGITS}|"
-    r"(?<=[0-9]\.)[0-9]{0,30}?([0-9]{0,5}[1-9][0-9]{0,5})\1(?=\.\.\.|…)"
+    rf"(?<=[0-9]\.){_CENTS}[0-9]{{0,30}}?([0-9]{{0,5}}[1-9][0-9]{{0,5}})\1(?=\.\.\.|…)"
 )
-_BARS = re.compile(rf"(?<=[{{$=])\s?\|[^|\n{{}}]{{1,40}}\||\|-{_DIGITS}\|")
+# What follows a number of algebra before the sign of its result: "5! = 120", "10π ≈ 31.4".
+_BEFORE_RESULT = re.compile(rf"(?<={ALGEBRA_MARK})[ ]?(?:!|[√∞α-ω]|\\[a-z]{{1,9}}|[a-z]{{1,2}})[ ]?(?=[=≈])")
+_ROW = r"^[ \t]*\|(?:[^|\n]*\|){2,}[ \t]*$"
+_BARS = re.compile(rf"(?P<row>{_ROW})|(?<=[{{$=])\s?\|[^|\n{{}}]{{1,40}}\||\|-{_DIGITS}\|", re.MULTILINE)
 _NUMERAL = re.compile(_DIGITS)
 
 _SPACES = re.compile(r"(?<=[A-Za-z])[ ]{2,}|(?<! )[ ]{2,}+(?=[A-Za-z])")
@@ -51,9 +63,20 @@ _ABBREVIATION = re.compile(r"\b(hrs?|mins?|secs?|ft|lbs?|oz)\.(?=[ ]?[0-9])")
 _UNLIKELY = re.compile(
     r"\b(?:unlikely|improbable|impossible)\b(?: to be| that(?: the (?:final |correct )?answer is)?)?"
 )
-_CORRECTED = re.compile(rf"\bnot [$€£]?{_DIGITS}(?: [a-z]+)?,? but(?: rather| instead)? (?=[-$€£]{{0,2}}[0-9])")
+_CORRECTED = re.compile(
+    rf"(?<![0-9], )\bnot [$€£]?{_DIGITS}(?: [a-z]+)?,? but(?: rather| instead)? (?=[-$€£]{{0,2}}[0-9])"
+)
 _PERCENT_OF = re.compile(rf"(% of [$€£]?{_DIGITS}),? (?:i\.e\.|that is|which is|or),? (?=[-$€£]{{0,2}}[0-9])")
 _UNKNOWNS = re.compile(rf"\b([A-Za-z])[ ]?=[ ]?(-?{_DIGITS})(,? or|,| and|, and) [A-Za-z][ ]?=[ ]?(?=-?[0-9])")
+
+# A unit inside a sum with its result: "25 eggs - 5 eggs = 20", "$10 (shoes) + $10 (socks) = $20".
+_UNIT = r"[ ]?/?[A-Za-z]{1,20}(?:[ /][A-Za-z]{1,20}){0,2}"
+_LABEL = r"[ ]?\([A-Za-z ]{1,30}\)"
+_SUM = rf"(?:[ ]?[-+*/×÷][ ]?[$€£]?{_DIGITS}(?:{_UNIT}|{_LABEL})?)"
+_RESULT = r"[ ]?=[ ]?-?[$€£]?[0-9]"
+_UNIT_IN_SUM = re.compile(rf"(?<=[0-9])(?:{_UNIT}(?={_SUM}{{1,5}}{_RESULT})|{_LABEL}(?={_SUM}{{0,5}}{_RESULT}))")
+# In "2(3 + 4) = 14" the bracket is a factor.
+_FACTOR = re.compile(rf"(?<=[0-9])\((?=[0-9]{{1,9}}{_OPERAND}{{0,9}}\)[ ]?[=≈])")
 
 
 def rewrite_notation(text: str) -> str:
@@ -70,11 +93,14 @@ def rewrite_notation(text: str) -> str:
         (_CORRECTED, ""),
         (_PERCENT_OF, r"\1 = "),
         (_UNKNOWNS, r"\1 = \2\3 "),
+        (_UNIT_IN_SUM, ""),
+        (_FACTOR, " × ("),
     ):
         text = pattern.sub(meant, text)
     text = _POWER.sub(_raise_power, _AND_FRACTION.sub(_join_fraction, text))
     text = _WITH_DIGITS.sub(rf"\g<0>{ALGEBRA_MARK}", _AFTER_DIGITS.sub(ALGEBRA_MARK, text))
-    return _FRACTION_LEFT.sub(_mark_all, _BARS.sub(_mark_all, text))
+    text = _BEFORE_RESULT.sub(" ", text)
+    return _FRACTION_LEFT.sub(_mark_all, _BARS.sub(lambda bars: bars[0] if bars["row"] else _mark_all(bars), text))
 
 
 def _mark_all(match: re.Match[str]) -> str:
