@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from math import ceil, sqrt
 from statistics import fmean, stdev
 
+import scipy  # loads stats, which takes seconds, when it is first used
 from baseline_bench.analysis.statistics import Interval, wilson_interval
-from scipy.special import ndtr, ndtri
-from scipy.stats import boschloo_exact, nct
-from scipy.stats import t as student
 
 # Fewer seeds describe single checkpoints, not the recipe that made them.
 MIN_SEEDS = 3
@@ -50,7 +48,7 @@ def boschloo_p_value(first: tuple[int, int], second: tuple[int, int]) -> float:
     (first_right, first_total), (second_right, second_total) = first, second
     # Groups are columns: scipy conditions on the column totals.
     table = [[first_right, second_right], [first_total - first_right, second_total - second_right]]
-    return min(1.0, float(boschloo_exact(table).pvalue))
+    return min(1.0, float(scipy.stats.boschloo_exact(table).pvalue))
 
 
 def unpaired_interval(first: tuple[int, int], second: tuple[int, int], confidence: float = 0.95) -> Interval:
@@ -81,8 +79,8 @@ def unpaired_power(rate: float, other: float, each: int, alpha: float = 0.05) ->
     spread, pooled = _standard_deviations(rate, other)
     if spread == 0:  # every item is certain: 0 against 0 is no difference, 0 against 1 is found at once
         return float(rate != other)
-    reach = (abs(rate - other) * sqrt(each) + float(ndtri(alpha / 2)) * pooled) / spread
-    return float(ndtr(reach))
+    reach = (abs(rate - other) * sqrt(each) + float(scipy.special.ndtri(alpha / 2)) * pooled) / spread
+    return float(scipy.special.ndtr(reach))
 
 
 def unpaired_items_needed(rate: float, other: float, power: float = 0.80, alpha: float = 0.05) -> int | None:
@@ -90,7 +88,10 @@ def unpaired_items_needed(rate: float, other: float, power: float = 0.80, alpha:
     if rate == other:
         return None
     spread, pooled = _standard_deviations(rate, other)
-    return ceil(((float(ndtri(power)) * spread - float(ndtri(alpha / 2)) * pooled) / (rate - other)) ** 2)
+    return ceil(
+        ((float(scipy.special.ndtri(power)) * spread - float(scipy.special.ndtri(alpha / 2)) * pooled) / (rate - other))
+        ** 2
+    )
 
 
 def seeds_interval(rates: Sequence[float], confidence: float = 0.95) -> Interval:
@@ -103,7 +104,7 @@ def seeds_interval(rates: Sequence[float], confidence: float = 0.95) -> Interval
     """
     if len(rates) < MIN_SEEDS or not 0 < confidence < 1:
         raise ValueError(f"{len(rates)} seeds and a confidence of {confidence} give no interval")
-    half = float(student.ppf((1 + confidence) / 2, len(rates) - 1)) * stdev(rates) / sqrt(len(rates))
+    half = float(scipy.stats.t.ppf((1 + confidence) / 2, len(rates) - 1)) * stdev(rates) / sqrt(len(rates))
     return Interval(fmean(rates) - half, fmean(rates) + half)
 
 
@@ -124,7 +125,7 @@ def seeds_needed(gain: float, spread: float, power: float = 0.80, alpha: float =
         if spread == 0:
             return seeds
         freedom, shift = arms * (seeds - 1), abs(gain) / (spread * sqrt(arms / seeds))
-        if float(nct.sf(student.ppf(1 - alpha / 2, freedom), freedom, shift)) >= power:
+        if float(scipy.stats.nct.sf(scipy.stats.t.ppf(1 - alpha / 2, freedom), freedom, shift)) >= power:
             return seeds
     return None
 

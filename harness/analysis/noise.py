@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
 
+import scipy  # loads stats, which takes seconds, when it is first used
 from baseline_bench.core.records import digest
 from baseline_bench.results.noise import NoiseRecord, count_flips
-from scipy.stats import chi2, skellam
 
 CONFIDENCE = 0.95
 
@@ -167,9 +167,9 @@ def bound_difference(mean: float) -> int:
     Args:
         mean: items that change between right and wrong from one run to the next, on average.
     """
-    return int(skellam.ppf((1 + CONFIDENCE) / 2, mean / 2, mean / 2)) if mean > 0 else 0
+    return int(scipy.stats.skellam.ppf((1 + CONFIDENCE) / 2, mean / 2, mean / 2)) if mean > 0 else 0
 
 
 def _poisson_upper_limit(events: int) -> float:
     """Compute the one-sided 95 % upper limit of a Poisson mean, given an event count (Garwood, 1936)."""
-    return float(chi2.ppf(CONFIDENCE, 2 * (events + 1))) / 2
+    return float(scipy.stats.chi2.ppf(CONFIDENCE, 2 * (events + 1))) / 2

@@ -4,8 +4,7 @@ from math import ceil, sqrt
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import binom
+import scipy  # loads stats, which takes seconds, when it is first used
 
 # The share of items on which two rows are assumed to disagree before they are measured.
 DEFAULT_DISCORDANCE = 0.25
@@ -137,7 +136,11 @@ def mcnemar_p_value(pairs: PairCounts) -> float:
     McNemar, Psychometrika 12 (1947) 153-157; exact by the binomial distribution. Without a discordant pair it is 1.
     """
     discordant = pairs.first + pairs.second
-    return min(1.0, 2 * float(binom.cdf(min(pairs.first, pairs.second), discordant, 0.5))) if discordant else 1.0
+    return (
+        min(1.0, 2 * float(scipy.stats.binom.cdf(min(pairs.first, pairs.second), discordant, 0.5)))
+        if discordant
+        else 1.0
+    )
 
 
 def mcnemar_mid_p_value(pairs: PairCounts) -> float:
@@ -149,8 +152,8 @@ def mcnemar_mid_p_value(pairs: PairCounts) -> float:
     if not discordant:
         return 1.0
     if pairs.first == pairs.second:
-        return 1.0 - float(binom.pmf(least, discordant, 0.5)) / 2
-    return min(1.0, mcnemar_p_value(pairs) - float(binom.pmf(least, discordant, 0.5)))
+        return 1.0 - float(scipy.stats.binom.pmf(least, discordant, 0.5)) / 2
+    return min(1.0, mcnemar_p_value(pairs) - float(scipy.stats.binom.pmf(least, discordant, 0.5)))
 
 
 def items_needed(difference: float, discordance: float, power: float = 0.80, alpha: float = 0.05) -> int | None:
@@ -191,12 +194,12 @@ def exact_power(total: int, difference: float, discordance: float, alpha: float 
     gap = abs(difference)
     if total < 1 or not 0 < gap <= discordance <= 1 or not 0 < alpha < 1:
         raise ValueError(f"no two rows have {total=}, {difference=}, {discordance=}, {alpha=}")
-    least, most = binom.ppf(1e-15, total, discordance), binom.isf(1e-15, total, discordance)
+    least, most = scipy.stats.binom.ppf(1e-15, total, discordance), scipy.stats.binom.isf(1e-15, total, discordance)
     discordant = np.arange(max(0, int(least)), int(most) + 1)
     # The most losses that are still significant: one less than the first count whose tail reaches half of alpha.
-    losses = binom.ppf(alpha / 2, discordant, 0.5) - 1
-    power_given_discordant = binom.cdf(losses, discordant, (1 - gap / discordance) / 2)
-    return float(np.sum(binom.pmf(discordant, total, discordance) * power_given_discordant))
+    losses = scipy.stats.binom.ppf(alpha / 2, discordant, 0.5) - 1
+    power_given_discordant = scipy.stats.binom.cdf(losses, discordant, (1 - gap / discordance) / 2)
+    return float(np.sum(scipy.stats.binom.pmf(discordant, total, discordance) * power_given_discordant))
 
 
 def items_needed_exact(difference: float, discordance: float, power: float = 0.80, alpha: float = 0.05) -> int:
@@ -239,4 +242,4 @@ def _phi_coefficient(pairs: PairCounts) -> float:
 def _normal_quantile(probability: float) -> float:
     if not 0 < probability < 1:
         raise ValueError(f"{probability} is no probability between 0 and 1")
-    return float(ndtri(probability))
+    return float(scipy.special.ndtri(probability))

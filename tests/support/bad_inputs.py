@@ -73,7 +73,7 @@ TABLE = (
         REAL.replace("tiny", "deep"),
         ("[weights-missing] config.json asks for 9 tensors", "restore"),
     ),
-    Row("torn tokenizer", f"score {{torn_tokenizer}} {ASK}", ("no usable tokenizer", "copy tokenizer.json")),
+    Row("torn tokenizer", f"score {{torn_tokenizer}} {ASK}", ("tokenizer.json: not JSON", "copy it from the base")),
     Row("torn template", f"score {{torn_template}} {ASK}", ("the chat template", "restore it")),
     Row(
         "prompt longer than the context", f"score {{short}} {ASK}", ("must fit into a context of 200", "longer context")
