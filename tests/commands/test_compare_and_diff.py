@@ -103,7 +103,9 @@ def test_a_name_with_rows_of_several_tasks_gives_the_pair_of_one_task(boards, si
     """Where no pair differs in its weights alone, a row under another token limit is left aside, though it is newer."""
     lines = samples.answers(right=4)
     other = samples.result("other", lines)
-    other = replace(other, model=replace(other.model, weights_sha256=None), prompts_sha256=samples.sha("others"))
+    served = replace(other.engine, settings={**other.engine.settings, "device": "server"})
+    model = replace(other.model, weights_sha256=None)
+    other = replace(other, engine=served, model=model, prompts_sha256=samples.sha("others"))
     entries.write_entry(samples.entry(other), lines, boards / "counting")
     base = samples.result("base", lines)
     task = replace(
@@ -288,7 +290,7 @@ def test_control_characters_of_a_model_do_not_reach_the_terminal(tmp_path):
     for name, right in (("a", 5), ("b", 4)):
         made = [*samples.answers(right=right)]
         place = made[4]
-        made[4] = type(place)(place.id, place.gold, place.finish, None, None, place.text + "\x1b[2J\r" * (right == 4))
+        made[4] = replace(place, text=place.text + "\x1b[2J\r" * (right == 4))
         entries.write_entry(samples.entry(samples.result(name, made)), made, tmp_path / "counting")
     out = Terminal().diff("a", "b", tmp_path)
     assert "�[2J" in out
