@@ -55,14 +55,3 @@ def test_the_draw_follows_its_seed():
     first, again, other = (mutation.draw_mutants("tasks/_answers.py", 9, seed) for seed in (1, 1, 2))
     assert first == again != other
     assert len(set(first)) == 9
-
-
-def test_only_what_no_test_notices_survives(tmp_path, monkeypatch, capsys):
-    """It is told, and the copy is whole again."""
-    module = "harness/results/bits.py"
-    monkeypatch.setattr(mutation, "TESTS", {module: ("tests/results/test_bits.py",)})
-    mutation.copy_tree(tmp_path)
-    killed, survives = mutation.Mutant(0, 0, 1, "", "import nothing\n"), mutation.Mutant(0, 0, 1, "", "\n")
-    assert mutation.try_module(tmp_path, module, [killed, survives]) == [survives]
-    assert capsys.readouterr().out.startswith(f"{module}, line 1: ")
-    assert (tmp_path / module).read_bytes() == (ROOT / module).read_bytes()
