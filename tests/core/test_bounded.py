@@ -22,7 +22,7 @@ def spend(kind: str, size: int = 1) -> object:
     if kind == "time":
         return re.fullmatch("(a+)+$", "a" * 40 + "b")
     if kind == "memory":
-        return len([bytearray(2**20) for _ in range(200)])
+        return len(bytearray(2**33))  # more than any free memory of a process that has run many tests
     if kind == "answer":
         return "x" * size
     if kind == "end":
