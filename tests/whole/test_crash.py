@@ -52,11 +52,11 @@ def entries(folder: Path) -> list[Path]:
     return sorted(folder.glob("leaderboards/*/*.json"))
 
 
-@pytest.mark.parametrize("work", ["entries", "pages"])
+@pytest.mark.parametrize("work", ["entries", "pages", "scores"])
 def test_work_killed_at_seeded_moments_ends_like_unbroken_work(work, tmp_path):
     """Ten kills -9, each before a change of a file: nothing is lost, doubled, asked again or left behind.
 
-    Scores, trainings and merges take longer: `tests/support/kills.py` kills them by hand.
+    Trainings and merges take longer: `tests/support/kills.py` kills them by hand.
     """
     assert kills.try_kills(work, tmp_path, 10) > 1
 
