@@ -87,24 +87,7 @@ def plan_reproduction(path: Path, entry: Entry, options: ReproductionOptions, co
         raise BenchError(
             "this entry has no weights digest: it came from a remote server", "score the model, by another engine"
         )
-    scoring_options = ScoringOptions(
-        model="",
-        task=options.task,
-        name=result.candidate,
-        engine=result.engine.name,
-        options=_combine_engine_options(entry, options.options),
-        limit=result.selection.limit,
-        template=result.model.template_name,
-        template_arguments=format_settings(result.model.template_arguments),
-        seed=result.selection.seed or 0,
-        leaderboards=path.parent / retractions.VERIFICATIONS_FOLDER,  # adds no row; the entry has this name already
-        runs=options.runs,
-        accept=_list_accepted_codes(entry),
-        mirror=options.mirror,
-        cache=options.cache,
-        words=options.words,
-        commit=options.commit,
-    )
+    scoring_options = _build_scoring_options(path, entry, options)
     task_plan = plan.plan_task(scoring_options)
     task = regrading.select_version(task_plan.task, result.task) or task_plan.task
     task_plan = replace(task_plan, task=task)
@@ -121,6 +104,29 @@ def plan_reproduction(path: Path, entry: Entry, options: ReproductionOptions, co
             text = f"{what} are {str(current)[:24]} here and {str(stored)[:24]} in the entry"
             raise BenchError(text, "use the program, task and tokenizer of the entry's own time (see its provenance)")
     return entry_plan
+
+
+def _build_scoring_options(path: Path, entry: Entry, options: ReproductionOptions) -> ScoringOptions:
+    """Build the options of the command that scored the entry; they add no row."""
+    result = entry.result
+    return ScoringOptions(
+        model="",
+        task=options.task,
+        name=result.candidate,
+        engine=result.engine.name,
+        options=_combine_engine_options(entry, options.options),
+        limit=result.selection.limit,
+        template=result.model.template_name,
+        template_arguments=format_settings(result.model.template_arguments),
+        seed=result.selection.seed or 0,
+        leaderboards=path.parent / retractions.VERIFICATIONS_FOLDER,
+        runs=options.runs,
+        accept=_list_accepted_codes(entry),
+        mirror=options.mirror,
+        cache=options.cache,
+        words=options.words,
+        commit=options.commit,
+    )
 
 
 def reproduce_completions(

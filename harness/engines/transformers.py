@@ -201,6 +201,20 @@ def load(model: Model, options: Options) -> TransformersGenerator:
     device = _choose_device(options.device)
     dtype = _choose_dtype(options.dtype, device)
     _require_memory(model, device, dtype)
+    network, tokenizer = _load_network(model, device, dtype)
+    settings: dict[str, Value] = {
+        "dtype": dtype,
+        "device": device.type,
+        "batch_size": options.batch_size or (32 if device.type == "cpu" else 64),
+        "attention": str(network.config._attn_implementation),
+        "prefix_caching": options.prefix_caching,
+        **weights.list_quantisation_settings(model.folder),
+    }
+    return TransformersGenerator(network, tokenizer, settings)
+
+
+def _load_network(model: Model, device: torch.device, dtype: str) -> tuple[Any, Any]:
+    """Load the network, in evaluation mode on the device, and the tokenizer."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
         network, loading_info = AutoModelForCausalLM.from_pretrained(
@@ -213,7 +227,7 @@ def load(model: Model, options: Options) -> TransformersGenerator:
             output_loading_info=True,
         )
         _require_all_weights(model, loading_info)
-        network = network.to(device).eval()
+        return network.to(device).eval(), tokenizer
     except torch.OutOfMemoryError as error:
         raise BenchError(f"{model.name} does not fit on {device}", "use a smaller model or -o device=cpu") from error
     except (ValueError, OSError, KeyError, ImportError, RuntimeError) as error:
@@ -221,15 +235,6 @@ def load(model: Model, options: Options) -> TransformersGenerator:
             f"transformers {transformers.__version__} cannot load {model.folder}: {first_line(error)}",
             "a newer transformers may know this architecture; code from a repository is never trusted",
         ) from error
-    settings: dict[str, Value] = {
-        "dtype": dtype,
-        "device": device.type,
-        "batch_size": options.batch_size or (32 if device.type == "cpu" else 64),
-        "attention": str(network.config._attn_implementation),
-        "prefix_caching": options.prefix_caching,
-        **weights.list_quantisation_settings(model.folder),
-    }
-    return TransformersGenerator(network, tokenizer, settings)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
