@@ -76,12 +76,8 @@ def test_a_tied_head_left_behind_costs_a_restart(tmp_path, lines):
         engine.close()
 
 
-def test_a_head_of_its_own_is_reloaded_and_proved(tmp_path, lines, monkeypatch):
-    """The running engine takes the new weights and nothing of the prefix cache survives.
-
-    A CPU records no steps: that they are held to what is read is shown as if it did, and that stale ones are refused by
-    what other weights wrote.
-    """
+def test_a_head_of_its_own_is_reloaded_and_proved(tmp_path, lines):
+    """The running engine takes the new weights and nothing of the prefix cache survives."""
     models = build(tmp_path, "plain")
     engine = warm(models, lines)
     try:
@@ -93,22 +89,30 @@ def test_a_head_of_its_own_is_reloaded_and_proved(tmp_path, lines, monkeypatch):
         assert how.found.to_new < 1e-4 < how.found.to_old
         assert answers(second) == own_answers(models[1]) != own_answers(models[0])
         assert lines == []
-
-        second.settings["cuda_graphs"] = True
-        assert second.drift() < 1e-4
-        again, how = engine.load(models[0])
-        assert (again is second, how.path, lines) == (True, "reloaded", [])
-        steps = _vllm_cuda_graphs
-        prompts = [[5 + number, 80, 9, 33, 200] for number in range(4)]
-        stale = steps.written(again._engine.llm_engine, prompts)
-        assert [len(ids) for ids, _ in stale] == [5 + steps.TOKENS] * 4
-        again.reload(models[1])
-        monkeypatch.setattr(steps, "written", lambda _core, _prompts: stale)
-        assert again.drift() > 0.1
-        again.settings["cuda_graphs"] = False
-        again.reload(models[0])
-        again.settings["cuda_graphs"] = True
-        with pytest.raises(BenchError, match="recorded steps write"):
-            again.reload(models[1])
     finally:
         engine.close()
+
+
+def test_recorded_steps_of_old_weights_refuse_a_reload(tmp_path, monkeypatch):
+    """A CPU records no steps: the engine is told that it does, and stale ones are what other weights sampled."""
+    models = build(tmp_path, "plain")
+    engine = plugins.load_engine("vllm")
+    generator = engine.load(models[0], engine.Options(dtype="float32", context=512, kv_gib=1))
+    try:
+        generator.settings["cuda_graphs"] = True
+        assert generator.drift() < 1e-4
+        generator.reload(models[1])
+        prompts = [[5 + number, 80, 9, 33, 200] for number in range(4)]
+        stale = _vllm_cuda_graphs.sample_tokens(generator._engine.llm_engine, prompts)
+        assert [len(ids) for ids, _ in stale] == [5 + _vllm_cuda_graphs.SAMPLED_TOKENS] * 4
+
+        generator.settings["cuda_graphs"] = False
+        generator.reload(models[0])
+        monkeypatch.setattr(_vllm_cuda_graphs, "sample_tokens", lambda _core, _prompts: stale)
+        assert generator.drift() > 0.1
+        generator.reload(models[1])  # whose own samples these are
+        generator.settings["cuda_graphs"] = True
+        with pytest.raises(BenchError, match="recorded steps"):
+            generator.reload(models[0])
+    finally:
+        generator.close()
