@@ -72,7 +72,7 @@ def _is_base(name: str, job: Job) -> bool:
 def _count_parameters(folder: Path) -> int:
     """Count a model's parameters, a tied head once."""
     tied, tensors = weights.is_head_tied(folder), weights.read_tensors(folder)
-    return sum(math.prod(tensor.shape) for tensor in tensors if not (tied and tensor.name.endswith("lm_head.weight")))
+    return sum(math.prod(tensor.shape) for tensor in tensors if not (tied and tensor.name.endswith(weights.HEAD)))
 
 
 def _require_similar(folder: Path, job: Job) -> None:

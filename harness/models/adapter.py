@@ -17,6 +17,7 @@ from baseline_bench.core.untrusted import read_object
 from baseline_bench.models.weights import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
+    HEAD,
     PICKLE_SUFFIXES,
     WRAPPER_NAME,
     Tensor,
@@ -45,7 +46,6 @@ _UNUSED_KEYS = ("qalora_group_size", "runtime_config", "ensure_weight_tying")
 _HARMLESS_KEYS = frozenset((*_ORIGIN_KEYS, *_TARGET_KEYS, *_INITIALISATION_KEYS, *_SHAPE_KEYS, *_UNUSED_KEYS))
 _PATTERN_KEYS = ("rank_pattern", "alpha_pattern", "layers_pattern")
 _BASE_CHANGING_INITS = ("pissa", "olora", "loftq", "corda", "lora_ga")
-_HEAD = "lm_head.weight"
 _MAX_SHOWN = 5
 _SAVE_AGAIN = "save the adapter again with PEFT's save_pretrained"
 # PEFT adds an adapter of a tied head or embedding to the one matrix that is both.
@@ -174,11 +174,11 @@ def fit_to_base(adapter: Adapter, base: Path, tensors: Mapping[str, Tensor]) -> 
             "give the model that it was quantised from with --base",
         )
     pairs, problems = _locate_targets(adapter.pairs, base, tensors), []
-    tied = is_head_tied(base) if any(pair.target.endswith(_HEAD) for pair in pairs) else None
+    tied = is_head_tied(base) if any(pair.target.endswith(HEAD) for pair in pairs) else None
     for pair in pairs:
         base_tensor = tensors.get(pair.target)
-        if pair.target.endswith(_HEAD) and (tied or base_tensor is None):
-            problems.append(f"{_HEAD} is tied to the embedding, and what is added to one would change both")
+        if pair.target.endswith(HEAD) and (tied or base_tensor is None):
+            problems.append(f"{HEAD} is tied to the embedding, and what is added to one would change both")
         elif base_tensor is None:
             problems.append(f"the base has no {pair.target}")
         elif base_tensor.shape != pair.shape:
@@ -203,7 +203,7 @@ def _locate_targets(pairs: tuple[LoraPair, ...], base: Path, tensors: Mapping[st
 
 def _suggest_fix(adapter: Adapter, base: Path) -> str:
     """Suggest what helps an adapter that does not fit its base, by the likeliest cause."""
-    if any(pair.target.endswith(_HEAD) for pair in adapter.pairs):
+    if any(pair.target.endswith(HEAD) for pair in adapter.pairs):
         return "train without lm_head in target_modules, or over a base whose head is untied"
     if adapter.base is None or Path(adapter.base).name in (base.name, base.resolve().name):
         return "give the model that it was trained on with --base"

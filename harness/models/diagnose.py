@@ -23,7 +23,6 @@ _EXPONENTS = {
     "F32": ("<u4", 0x7F800000),
     "F64": ("<u8", 0x7FF0000000000000),
 }
-_HEAD_NAME, _EMBEDDINGS = "lm_head.weight", ("embed_tokens.weight", "wte.weight")
 _BLOCK = 2**24
 
 
@@ -182,7 +181,7 @@ def _check_head(folder: Path, tensors: Mapping[str, weights.Tensor]) -> Iterator
     head, embedding = _find_head(tensors), _find_embedding(tensors)
     if weights.is_head_tied(folder) and head is not None and embedding is not None and not _are_equal(head, embedding):
         message = (
-            f"config.json ties the head to the embedding, and {_HEAD_NAME} is saved apart with other numbers, "
+            f"config.json ties the head to the embedding, and {weights.HEAD} is saved apart with other numbers, "
             "which engines "
             "drop: set tie_word_embeddings to false where the head was trained, else save the model again"
         )
@@ -195,11 +194,11 @@ def _find_output_matrix(folder: Path) -> weights.Tensor | None:
 
 
 def _find_head(tensors: Mapping[str, weights.Tensor]) -> weights.Tensor | None:
-    return next((tensor for name, tensor in tensors.items() if name.endswith(_HEAD_NAME)), None)
+    return next((tensor for name, tensor in tensors.items() if name.endswith(weights.HEAD)), None)
 
 
 def _find_embedding(tensors: Mapping[str, weights.Tensor]) -> weights.Tensor | None:
-    return next((tensor for name, tensor in tensors.items() if name.endswith(_EMBEDDINGS)), None)
+    return next((tensor for name, tensor in tensors.items() if name.endswith(weights.EMBEDDINGS)), None)
 
 
 def _is_finite(tensor: weights.Tensor) -> bool:

@@ -12,6 +12,7 @@ import torch
 from baseline_bench.core.errors import BenchError
 from baseline_bench.models import weight_checks, weights
 from safetensors.torch import load_file, save_file
+from transformers import GPT2Config, GPT2LMHeadModel
 
 NORM = "model.norm.weight"
 EMBEDDING = "model.embed_tokens.weight"
@@ -73,8 +74,8 @@ def test_a_change_below_the_dtype_s_grid_is_not_counted(base, folder):
         (lambda tensors: None, "training changed no weight: raise the learning rate"),
         (lambda tensors: tensors[DOWN][3].fill_(float("nan")), f"{DOWN} of .* holds NaN or infinity: lower the"),
         (lambda tensors: tensors[DOWN][3].fill_(float("inf")), f"{DOWN} of .* holds NaN or infinity: lower the"),
-        (lambda tensors: tensors.pop(DOWN), f"has not the tensors of its base: {DOWN}: "),
-        (lambda tensors: tensors.update(extra=torch.zeros(2)), "has not the tensors of its base: extra: "),
+        (lambda tensors: tensors.pop(DOWN), f"does not hold the tensors of its base: {DOWN}: "),
+        (lambda tensors: tensors.update(extra=torch.zeros(2)), "does not hold the tensors of its base: extra: "),
         (lambda tensors: tensors.update({NORM: torch.ones(64)}), rf"{NORM} is \(64,\), its base's \(128,\)"),
         (lambda tensors: tensors.update({DOWN: tensors[DOWN].T.contiguous()}), f"{DOWN} is .*, its base's"),
     ],
@@ -95,6 +96,18 @@ def test_a_head_that_was_untied_is_compared_with_the_embedding(base, folder):
     (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
     assert weight_checks.check_full_weights(folder, base).changed > 0
     assert weight_checks.check_tied_embedding(folder, base) == []
+
+
+def test_a_head_that_was_untied_is_compared_with_gpt_2_s_embedding(tmp_path):
+    """Its name is another than llama's."""
+    for name, tied in (("base", True), ("untied", False)):
+        config = GPT2Config(
+            n_layer=1, n_embd=8, n_head=2, n_positions=8, vocab_size=16, tie_word_embeddings=tied, bos_token_id=0,
+            eos_token_id=0,
+        )  # fmt: skip
+        GPT2LMHeadModel(config).save_pretrained(tmp_path / name)
+    pairs = weight_checks.pair_tensors(tmp_path / "untied", tmp_path / "base")
+    assert ("lm_head.weight", "transformer.wte.weight") in {(new.name, old.name) for new, old in pairs}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

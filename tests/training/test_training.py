@@ -166,7 +166,7 @@ def test_a_trainer_of_one_s_own_makes_a_candidate(here):
         ("leaves", "ended with status 3"),
         ("idle", "training changed no weight"),
         ("diverges", "holds NaN or infinity: lower the learning rate"),
-        ("forgets", "has not the tensors of its base: model.norm.weight"),
+        ("forgets", "does not hold the tensors of its base: model.norm.weight"),
         ("silent", "reported no step: let it call job.report"),
     ],
 )
