@@ -8,6 +8,7 @@ from typing import Any
 
 from baseline_bench.core.types import Job
 from baseline_bench.core.untrusted import read_object
+from baseline_bench.models.weights import get_text_config
 from baseline_bench.trainers import _foreign
 from baseline_bench.trainers._options import PROJECTIONS, ExternalOptions, lora_settings, require_valid
 
@@ -168,4 +169,4 @@ def _choose_attention(job: Job) -> str:
     if options.attention != "auto":
         return options.attention
     config = read_object(job.base.folder / "config.json", "restore the file")
-    return "eager" if config.get("text_config", config).get("attn_logit_softcapping") else "sdpa"
+    return "eager" if get_text_config(config).get("attn_logit_softcapping") else "sdpa"

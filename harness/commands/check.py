@@ -20,6 +20,7 @@ from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Message, Model, Problem, Sample, Split, TrainingExample
 from baseline_bench.core.untrusted import read_object
+from baseline_bench.models import weights
 from baseline_bench.models.tokens import ModelTokenizer, encode_prompt
 from baseline_bench.training import contamination, recipes, resolve_candidate, rows
 from baseline_bench.training.recipes import Recipe
@@ -113,7 +114,7 @@ def count_steps(count: int, batch: int, epochs: float, max_steps: int | None) ->
 
 def read_shape(config: Mapping[str, Any]) -> DecoderShape | None:
     """Read a decoder's size from its config.json alone; return None for an unknown model family."""
-    text = config.get("text_config", config)
+    text = weights.get_text_config(config)
     kind = text.get("model_type")
     needed = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
     if kind not in _NORMS_PER_BLOCK or any(key not in text for key in needed):

@@ -20,6 +20,7 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Model, Request, Sampling, TokenLogprobs, TrainingExample, Value
 from baseline_bench.core.untrusted import parse_json, read_object
 from baseline_bench.models.tokens import decode_completion
+from baseline_bench.models.weights import get_text_config
 from transformers import AutoTokenizer
 
 # Bytes of one answer: prompt_logprobs of 128,000 tokens.
@@ -275,8 +276,7 @@ def _choose_served(listed: Any, options: Options) -> tuple[str, int]:
 def _read_vocabulary_size(model: Model) -> int:
     """Return the rows of the embedding, of which the tokenizer may leave the last ones unused."""
     config = read_object(model.folder / "config.json", "restore the file")
-    inner = config.get("text_config")
-    size = (inner if isinstance(inner, dict) else config).get("vocab_size")
+    size = get_text_config(config).get("vocab_size")
     return size if type(size) is int else 0
 
 

@@ -5,7 +5,7 @@ import importlib.util
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import FileIO
@@ -140,6 +140,12 @@ def read_config(folder: Path) -> dict[str, Any]:
         return {}
 
 
+def get_text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the part of a config.json that describes the language model: `text_config`, or all of it without one."""
+    inner = config.get("text_config")
+    return inner if isinstance(inner, dict) else config
+
+
 def is_head_tied(folder: Path) -> bool | None:
     """Return whether the head is the embedding: by transformers if it knows the model, else by config.json, or None."""
     tied = None
@@ -154,8 +160,7 @@ def is_head_tied(folder: Path) -> bool | None:
 def describe_quantisation(folder: Path) -> str | None:
     """Return the method and bits of quantised weights, such as "gptq 4-bit", as config.json states them, or None."""
     config = read_config(folder)
-    inner = config["text_config"] if isinstance(config.get("text_config"), dict) else {}
-    stated = config.get("quantization_config") or inner.get("quantization_config")
+    stated = config.get("quantization_config") or get_text_config(config).get("quantization_config")
     if not isinstance(stated, dict):
         return None if stated is None else "unknown"
     method, loaded = stated.get("quant_method"), next((n for n in (4, 8) if stated.get(f"load_in_{n}bit")), None)

@@ -117,6 +117,7 @@ def test_a_model_inside_a_larger_one_is_counted_by_its_text_part():
     """Configurations that nest the language model are read there."""
     nested = {"model_type": "gemma3", "text_config": {**GEMMA_2B, "model_type": "gemma3_text"}}
     assert check.read_shape(nested) == check.read_shape({**GEMMA_2B, "model_type": "gemma3_text"})
+    assert check.read_shape({**GEMMA_2B, "text_config": None}) == check.read_shape(GEMMA_2B)
 
 
 def test_memory_goes_by_what_is_held_and_what_is_trained():

@@ -1,6 +1,8 @@
 """TRL's SFTTrainer, for real: our rows in, a sound candidate out, and one step of it is one step of ours."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 import tiny_study
@@ -139,6 +141,17 @@ def test_hyper_parameters_are_mapped_by_name(base, tmp_path):
     assert (told["dtype"], told["lora"], told["arguments"]["max_steps"]) == ("float32", None, 2)
     assert settings(base, tmp_path, max_steps=7)["arguments"]["max_steps"] == 3
     assert told["attention"] == "sdpa"
+
+
+@pytest.mark.parametrize(
+    ("softcapping", "attention"), [({"attn_logit_softcapping": 50.0}, "eager"), ({"text_config": None}, "sdpa")]
+)
+def test_softcapping_needs_eager_attention(base, tmp_path, softcapping, attention):
+    """A text_config of null is as none."""
+    folder = shutil.copytree(base.folder, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | softcapping))
+    assert settings(replace(base, folder=folder), tmp_path / "run")["attention"] == attention
 
 
 @pytest.mark.parametrize(
