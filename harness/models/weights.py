@@ -84,11 +84,6 @@ class Checkpoint:
     tensors: tuple[Tensor, ...]
 
     @property
-    def total_bytes(self) -> int:
-        """Bytes of all tensors: their size in memory when loaded in the stored dtype."""
-        return sum(tensor.size for tensor in self.tensors)
-
-    @property
     def parameters(self) -> int:
         """Number of stored parameters; tied tensors count once."""
         return sum(math.prod(tensor.shape) for tensor in self.tensors)
