@@ -221,7 +221,7 @@ def load(model: Model, options: Options) -> VllmGenerator:
                 seed=0,
                 **_build_extra_arguments(options, lora, gpu),
             )
-            settings = _collect_settings(engine, options, gpu) | weights.list_quantisation_settings(model.folder)
+            settings = _collect_settings(engine, options, gpu) | weights.describe_quantisation_settings(model.folder)
     except torch.OutOfMemoryError as error:
         raise BenchError(f"{model.name} does not fit on the GPU", needs.LOWER_MEMORY) from error
     except (ValueError, RuntimeError) as error:

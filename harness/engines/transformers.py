@@ -208,7 +208,7 @@ def load(model: Model, options: Options) -> TransformersGenerator:
         "batch_size": options.batch_size or (32 if device.type == "cpu" else 64),
         "attention": str(network.config._attn_implementation),
         "prefix_caching": options.prefix_caching,
-        **weights.list_quantisation_settings(model.folder),
+        **weights.describe_quantisation_settings(model.folder),
     }
     return TransformersGenerator(network, tokenizer, settings)
 

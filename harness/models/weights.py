@@ -164,7 +164,7 @@ def describe_quantisation(folder: Path) -> str | None:
     return f"{method if known else 'unknown'}{f' {bits}-bit' if isinstance(bits, int) else ''}"
 
 
-def list_quantisation_settings(folder: Path) -> dict[str, str]:
+def describe_quantisation_settings(folder: Path) -> dict[str, str]:
     """Return what an engine's settings say of quantised weights; empty for weights that are not quantised."""
     quantisation = describe_quantisation(folder)
     return {} if quantisation is None else {"quantised": quantisation}
