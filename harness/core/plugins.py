@@ -65,13 +65,17 @@ def list_names(kind: PluginKind) -> tuple[str, ...]:
     return tuple(sorted({*_find_files(kind), *_find_entry_points(kind)}))
 
 
-class _TaskWithLimit:
-    """A task with another limit of tokens, and therefore another label."""
+class TaskVariant:
+    """A task with some members replaced, such as its label and its limit of tokens.
 
-    def __init__(self, task: Task, limit: int) -> None:
+    Args:
+        task: has all other members.
+        members: the replacements, by name.
+    """
+
+    def __init__(self, task: Task, **members: Any) -> None:
         self._task = task
-        self.LABEL = add_token_limit(task.LABEL, limit)
-        self.SAMPLING = dataclasses.replace(task.SAMPLING, max_tokens=limit)
+        vars(self).update(members)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._task, name)
@@ -88,7 +92,8 @@ def limit_tokens(task: Task, limit: int | None) -> Task:
     if limit < 1 or task.SAMPLING.max_tokens in (0, limit):
         own = "generates nothing" if task.SAMPLING.max_tokens == 0 else f"has a limit of {task.SAMPLING.max_tokens}"
         raise BenchError(f"--max-tokens {limit}: {task.LABEL} {own}", "leave it out, or give another number from 1")
-    return typing.cast(Task, _TaskWithLimit(task, limit))
+    sampling = dataclasses.replace(task.SAMPLING, max_tokens=limit)
+    return typing.cast(Task, TaskVariant(task, LABEL=add_token_limit(task.LABEL, limit), SAMPLING=sampling))
 
 
 def add_token_limit(name: str, limit: int | None) -> str:

@@ -48,18 +48,6 @@ def _load_newest_version(record: TaskRecord) -> Task | None:
     return None if name is None or plugins.is_library_task(record.label) else plugins.load_task(name)
 
 
-class _EarlierVersion:
-    """A task as an earlier version of it judges; everything but label and reader is the newest version's."""
-
-    def __init__(self, task: Task, record: TaskRecord) -> None:
-        self._task = task
-        self.LABEL, self.READER = record.label, record.reader
-        self.grade = _answers.EARLIER_READERS[record.reader]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._task, name)
-
-
 def select_version(task: Task, record: TaskRecord) -> Task | None:
     """Return the task as the version that a row names; None if that version's reader is not here.
 
@@ -73,7 +61,11 @@ def select_version(task: Task, record: TaskRecord) -> Task | None:
     published = record.label in protocol.read_pinned_digests()
     same_family = split_task_label(record.label)[0] == split_task_label(task.LABEL)[0]
     is_earlier = record.label == task.LABEL or (published and same_family)
-    return cast(Task, _EarlierVersion(task, record)) if is_earlier else None
+    if not is_earlier:
+        return None
+    # Everything but label and reader is the newest version's.
+    grade = _answers.EARLIER_READERS[record.reader]
+    return cast(Task, plugins.TaskVariant(task, LABEL=record.label, READER=record.reader, grade=grade))
 
 
 def regrade_entry(entry: Entry, path: Path, created: str) -> Regrade | None:
