@@ -86,6 +86,7 @@ class _Child:
                 answer: tuple[Any, Exception | None] = child.pipe.recv()
             except (EOFError, OSError):
                 cls._alive = None
+                # Without memory a child may end in any way, so every other end counts as that.
                 return None, TimeoutError() if child.end() == signal.SIGPROF else MemoryError()
             return answer
 
@@ -115,17 +116,19 @@ def _serve(function: Callable[..., Any], pipe: Connection) -> None:
             answer = pickle.dumps((function(*values, **keywords), None))
             if len(answer) > _ANSWER_LIMIT:
                 raise MemoryError
-        except Exception as error:  # noqa: BLE001  # the parent raises it
+        except BaseException as error:  # noqa: BLE001  # the parent raises it; a panic in Rust is no Exception
             answer = _pickle_error(error)
         signal.setitimer(signal.ITIMER_PROF, 0)
         pipe.send_bytes(answer)
 
 
-def _pickle_error(error: Exception) -> bytes:
-    with suppress(Exception):  # some exceptions have arguments of their own
-        data = pickle.dumps((None, error.with_traceback(None)))
-        pickle.loads(data)
-        return data
+def _pickle_error(error: BaseException) -> bytes:
+    """Pickle an exception for the parent; as a ValueError one that would end it or that cannot be unpickled."""
+    with suppress(Exception):  # pickle raises what the exception's class raises, such as for arguments of its own
+        if isinstance(error, Exception):
+            data = pickle.dumps((None, error.with_traceback(None)))
+            pickle.loads(data)
+            return data
     return pickle.dumps((None, ValueError(f"{type(error).__name__}: {error}"[:1000])))
 
 

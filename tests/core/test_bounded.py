@@ -17,6 +17,10 @@ def _short(monkeypatch):
     monkeypatch.setattr(bounded, "MEMORY", 2**26)
 
 
+class Panic(BaseException):
+    """As PyO3 raises it for a panic in Rust."""
+
+
 def spend(kind: str, size: int = 1) -> object:
     """Do what a child may not."""
     if kind == "time":
@@ -29,6 +33,8 @@ def spend(kind: str, size: int = 1) -> object:
         os._exit(3)
     if kind == "raise":
         raise KeyError(kind)
+    if kind == "panic":
+        raise Panic(kind)
     return os.getpid()
 
 
@@ -64,6 +70,12 @@ def test_errors_come_back_as_they_are():
     """Callers tell them apart by their class."""
     with pytest.raises(KeyError, match="raise"):
         BoundedFunction(spend, "a", "b")("raise")
+
+
+def test_a_panic_in_rust_comes_back_as_an_error():
+    """It is no Exception, and must neither end the parent nor count as a lack of memory."""
+    with pytest.raises(ValueError, match="Panic: panic"):
+        BoundedFunction(spend, "a", "b")("panic")
 
 
 def test_a_child_keeps_no_file_of_its_parent():
