@@ -90,7 +90,7 @@ def run(parent: "Connection[Any, Any]", factory: str, arguments: Sequence[str]) 
         serve(parent, factory, arguments)
         status = 0
     except SystemExit as leaving:
-        status = leaving.code if isinstance(leaving.code, int) else 1
+        status = leaving.code if isinstance(leaving.code, int) and leaving.code else 1
         raise
     finally:
         if status:

@@ -56,6 +56,11 @@ def leave(asked, console, rank):
     os._exit(asked)
 
 
+def exit_early(asked, console, rank):
+    """End as a script does."""
+    sys.exit(asked)
+
+
 def talk(asked, console, rank):
     """Print as libraries do."""
     sys.stdout.write("by print\n")
@@ -143,6 +148,14 @@ def test_an_end_without_a_word_is_no_success():
         child_process.call_in_child("test_child_process:leave", 3)
     with pytest.raises(BenchError, match="ended with status 0"):
         child_process.call_in_child("test_child_process:leave", 0)
+
+
+@pytest.mark.parametrize(("code", "status"), [(0, 1), (None, 1), ("no", 1), (3, 3)])
+def test_a_request_that_exits_the_process_fails(code, status, capfd):
+    """Its status is never that of success, and its traceback shows who left."""
+    with pytest.raises(BenchError, match=f"ended with status {status}"):
+        child_process.call_in_child("test_child_process:exit_early", code)
+    assert "exit_early" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(("number", "told"), [(9, "killed by the system.*memory"), (15, "ended by signal 15")])
