@@ -4,15 +4,25 @@ import hashlib
 import json
 import os
 import string
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import transformers
 from baseline_bench.core.bounded import BoundedFunction
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, first_line
 from baseline_bench.core.types import Message, Model
 from baseline_bench.core.untrusted import read_json, read_object
 from baseline_bench.models.template_choice import TemplateChoice
-from baseline_bench.models.tokens import ModelTokenizer, detect_prompt_format, record_template_choice, render_prompt
+from baseline_bench.models.tokens import (
+    ModelTokenizer,
+    TemplateError,
+    detect_prompt_format,
+    record_template_choice,
+    render_prompt,
+)
+from baseline_bench.models.weights import get_text_config
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
@@ -66,14 +76,10 @@ def _digest_files(model: Model) -> str:
 
 
 def _read_tokenizer(model: Model, choice: TemplateChoice) -> ModelTokenizer:
-    _require_bounded(model)
     transformers.utils.logging.set_verbosity_error()
-    try:
+    with _explaining_faults(model.folder):
+        _require_bounded(model)
         tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # libraries raise exceptions of any type for a broken file
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        way_out = "copy tokenizer.json and tokenizer_config.json of the base model into it"
-        raise BenchError(f"no usable tokenizer in {model.folder}: {reason}", way_out) from error
     tokenizer.chat_template = choice.choose(tokenizer.chat_template, model.folder)
     choice.bind(tokenizer)
     if tokenizer.chat_template is not None:
@@ -81,23 +87,17 @@ def _read_tokenizer(model: Model, choice: TemplateChoice) -> ModelTokenizer:
             tokenizer.apply_chat_template, f"the chat template in {model.folder}", "restore it from its model"
         )
     config = _read_json(model, "config.json")
-    inner = config.get("text_config")
-    text = inner if isinstance(inner, dict) else config
+    text = get_text_config(config)
     eos = [
         _read_json(model, "generation_config.json").get("eos_token_id"),
         text.get("eos_token_id", config.get("eos_token_id")),
     ]
-    try:
+    with _explaining_faults(model.folder):
         prompt_format = detect_prompt_format(
             tokenizer, model.bos, [i for value in eos for i in _list_ids(value)], str(text.get("model_type", ""))
         )
         prompt_format = record_template_choice(prompt_format, choice)
         render_prompt(tokenizer, (Message("user", "a"), Message("assistant", "b"), Message("user", "c")))
-    except BenchError:
-        raise
-    except Exception as error:  # a template is a foreign program, and can raise anything
-        what = f"the chat template in {model.folder} cannot write a conversation: {str(error) or type(error).__name__}"
-        raise BenchError(what, "restore it from its model") from error
     digest = hashlib.sha256()
     for name in TOKENIZER_FILES:
         if (model.folder / name).is_file():
@@ -105,6 +105,24 @@ def _read_tokenizer(model: Model, choice: TemplateChoice) -> ModelTokenizer:
     context = text.get("max_position_embeddings")
     is_length = type(context) is int and context > 0
     return ModelTokenizer(tokenizer, prompt_format, context if is_length else None, digest.hexdigest())
+
+
+@contextmanager
+def _explaining_faults(folder: Path) -> Iterator[None]:
+    """Name the folder in an error of its chat template, and in what its tokenizer raises.
+
+    Raises:
+        BenchError: anything was raised.
+    """
+    try:
+        yield
+    except TemplateError as error:
+        raise BenchError(f"{folder}: {error.what}", error.way_out) from error
+    except BenchError:
+        raise
+    except Exception as error:  # libraries raise exceptions of any type for a broken file
+        way_out = "copy tokenizer.json and tokenizer_config.json of the base model into it"
+        raise BenchError(f"no usable tokenizer in {folder}: {first_line(error)}", way_out) from error
 
 
 def _require_bounded(model: Model) -> None:
@@ -126,7 +144,7 @@ def _try_parts(parts: str) -> None:
         tokenizer.decoder.decode([string.printable])
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001  # transformers says what is wrong with it
+    except Exception:  # noqa: BLE001  # tokenizers raises bare Exception; AutoTokenizer reports the fault
         return
 
 

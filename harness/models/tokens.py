@@ -36,6 +36,10 @@ _FIXED_DATE_MACRO = (
 )
 
 
+class TemplateError(BenchError):
+    """A chat template that cannot write a conversation; what it raised is the cause."""
+
+
 class Tokenizer(Protocol):
     """The part of a transformers tokenizer that is used here."""
 
@@ -154,7 +158,7 @@ def render_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
     Templates that print today's date (Llama 3.2 does) get a fixed date, so that a prompt does not change overnight.
 
     Raises:
-        BenchError: the template cannot write the conversation; Gemma's refuses one that opens with a system turn.
+        TemplateError: the template cannot write the conversation; Gemma's refuses one that opens with a system turn.
     """
     if not tokenizer.chat_template:
         text = "".join(_TEXT_STYLE[m.role].format(m.content) for m in messages)
@@ -163,14 +167,11 @@ def render_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
         return render_conversation(
             tokenizer, messages, generation=not starts_answer(messages), goes_on=starts_answer(messages)
         )
-    except BenchError:
-        raise
-    except Exception as error:  # a template is a foreign program, and can raise anything
+    except TemplateError as error:
         if all(m.role != "system" for m in messages):
-            what = f"the chat template cannot write a conversation: {str(error) or type(error).__name__:.300}"
-            raise BenchError(what, "restore it from its model") from error
-        raise BenchError(
-            f"the task opens with a system turn, and the model's chat template takes none: {error}",
+            raise
+        raise TemplateError(
+            f"the task opens with a system turn, and the model's chat template takes none: {error.__cause__}",
             "ask by a task whose first question holds these words, or another model",
         ) from error
 
@@ -424,15 +425,25 @@ def render_conversation(
         messages: the conversation.
         generation: open the assistant's turn after it.
         goes_on: leave its last turn, the assistant's, open.
+
+    Raises:
+        TemplateError: the template cannot write the conversation.
+        BenchError: it takes too much time or memory.
     """
     template = tokenizer.chat_template or ""
-    return tokenizer.apply_chat_template(
-        [{"role": m.role, "content": m.content} for m in messages],
-        chat_template=_FIXED_DATE_MACRO + template if "strftime_now" in template else template,
-        tokenize=False,
-        add_generation_prompt=generation,
-        continue_final_message=goes_on,
-    )
+    try:
+        return tokenizer.apply_chat_template(
+            [{"role": m.role, "content": m.content} for m in messages],
+            chat_template=_FIXED_DATE_MACRO + template if "strftime_now" in template else template,
+            tokenize=False,
+            add_generation_prompt=generation,
+            continue_final_message=goes_on,
+        )
+    except BenchError:
+        raise
+    except Exception as error:  # a template is a program of its author and can raise anything
+        what = f"the chat template cannot write a conversation: {str(error) or type(error).__name__:.300}"
+        raise TemplateError(what, "restore it from its model") from error
 
 
 def find_turn_ending(tokenizer: Tokenizer) -> tuple[str, tuple[int, ...]]:
