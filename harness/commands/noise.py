@@ -111,7 +111,7 @@ def _build_record(
             console.say(f"run {number} of {options.times}, with an engine of its own")
             child_process.call_in_child(
                 "baseline_bench.evaluation.repeat:generate_in_child",
-                {**repeat.serialise_plan(evaluation_plan), "folder": str(folder)},
+                repeat.build_request(evaluation_plan, folder=folder),
             )
     pass_plan = repeat.select_subset(evaluation_plan, options.items)
     pass_folders = [runs_folder / f"pass-{options.items}-{slugify(pass_name)}" for pass_name in pass_names]
@@ -159,12 +159,12 @@ def _generate_passes(
         if not repeat.is_complete(folder, pass_plan.exam.problems):
             for name in (*runs.RUN_FILES, repeat.SECONDS_FILE):
                 (folder / name).unlink(missing_ok=True)
-            waiting.append([pass_name, str(folder)])
+            waiting.append((pass_name, folder))
     if waiting:
         console.say(f"{len(waiting)} passes over {len(pass_plan.exam.problems)} items, in one engine")
         child_process.call_in_child(
             "baseline_bench.evaluation.repeat:generate_passes_in_child",
-            {**repeat.serialise_plan(pass_plan), "items": options.items, "passes": waiting},
+            repeat.build_request(pass_plan, items=options.items, passes=waiting),
         )
 
 

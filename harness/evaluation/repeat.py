@@ -8,7 +8,7 @@ from typing import Any
 
 from baseline_bench.core.contracts import Generator
 from baseline_bench.core.display import Console
-from baseline_bench.core.types import Completion, Model, Problem, Request, Sampling
+from baseline_bench.core.types import Completion, Problem, Request, Sampling
 from baseline_bench.evaluation import evaluate, pipeline, protocol, runs
 from baseline_bench.evaluation.engine_pool import EnginePool, LoadInfo
 from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions, plan_model
@@ -17,34 +17,22 @@ SECONDS_FILE = "seconds.json"
 ALL, SHUFFLED = "all", "shuffled"
 
 
-def serialise_plan(plan: EvaluationPlan) -> dict[str, Any]:
-    """Serialise as JSON what a child needs to rebuild the plan; it takes the model from its folder."""
-    plain = {field.name: getattr(plan.options, field.name) for field in fields(ScoringOptions)} | {
-        "engine": plan.engine.name
-    }
-    model = {field.name: getattr(plan.model, field.name) for field in fields(Model)}
-    return {part: {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
-            for part, values in (("order", plain), ("model", model))}  # fmt: skip
+def build_request(plan: EvaluationPlan, **more: Any) -> dict[str, Any]:
+    """Build a child's request: what it needs to rebuild the plan, and `more`."""
+    shared = {field.name: getattr(plan.options, field.name) for field in fields(ScoringOptions)}
+    return {"options": ScoringOptions(**{**shared, "engine": plan.engine.name}), "model": plan.model, **more}
 
 
-def _restore_plan(plan_json: Mapping[str, Any], console: Console) -> EvaluationPlan:
-    """Rebuild, in the child, the plan from the JSON of `serialise_plan`."""
-    options = plan_json["order"]
-    paths = {key: Path(options[key]) for key in ("leaderboards", "runs", "mirror", "cache") if options[key] is not None}
-    model = Model(**{**plan_json["model"], "folder": Path(plan_json["model"]["folder"])})
-    return plan_model(ScoringOptions(**{**options, **paths}), console, model, None)
-
-
-def generate_in_child(plan_json: Mapping[str, Any], console: Console, _rank: int) -> None:
+def generate_in_child(request: Mapping[str, Any], console: Console, _rank: int) -> None:
     """Generate, in a child process, one run's missing answers."""
-    plan = _restore_plan(plan_json, console)
+    plan = plan_model(request["options"], console, request["model"], None)
     with EnginePool(plan.engine, console) as engines:
-        _complete_run(plan, Path(plan_json["folder"]), engines, console)
+        _complete_run(plan, request["folder"], engines, console)
 
 
-def generate_passes_in_child(plan_json: Mapping[str, Any], console: Console, _rank: int) -> None:
+def generate_passes_in_child(request: Mapping[str, Any], console: Console, _rank: int) -> None:
     """Run, in a child process, all passes one after the other on one engine."""
-    plan = select_subset(_restore_plan(plan_json, console), plan_json["items"])
+    plan = select_subset(plan_model(request["options"], console, request["model"], None), request["items"])
     with _SingleEnginePool(plan.engine, console, most=1) as engine:  # several would split a batch
         generator, _ = engine.generator(plan)
         # The engine's setup at its first answer does not count in the time of any pass.
@@ -53,13 +41,13 @@ def generate_passes_in_child(plan_json: Mapping[str, Any], console: Console, _ra
                 plan.exam.requests[:1], generator, plan.exam.task.SAMPLING, plan.speech.manner.stop_ids
             )
         )
-        for pass_name, folder in plan_json["passes"]:
+        for pass_name, folder in request["passes"]:
             engine.size = int(pass_name.partition(" ")[2]) if pass_name.startswith("batch ") else None
             requests = _shuffle_requests(plan) if pass_name == SHUFFLED else plan.exam.requests
-            settings = {**plan.settings, "pass": pass_name, "items": plan_json["items"]}
+            settings = {**plan.settings, "pass": pass_name, "items": request["items"]}
             _complete_run(
                 replace(plan, exam=replace(plan.exam, requests=requests), settings=settings),
-                Path(folder),
+                folder,
                 engine,
                 console,
             )

@@ -149,9 +149,9 @@ def _run_merge(
                 "baseline_bench.training.merging:merge_in_child",
                 {
                     **request,
-                    "base": str(base.folder),
-                    "adapter": str(adapter_folder),
-                    "place": str(merged_folder),
+                    "base": base.folder,
+                    "adapter": adapter_folder,
+                    "place": merged_folder,
                     "sequences": reload_reference.build_probe_sequences(model_tokenizer),
                 },
             )
@@ -197,7 +197,7 @@ def merge_in_child(request: Mapping[str, Any], _screen: Console, _rank: int) -> 
     """Run in the child process: merge, check, measure the effect, and write the record last."""
     from baseline_bench.models import fidelity, merge
 
-    base, folder, merged_folder = (Path(request[key]) for key in ("base", "adapter", "place"))
+    base, folder, merged_folder = (request[key] for key in ("base", "adapter", "place"))
     options = merge.MergeOptions(
         dtype=request["dtype"],
         quantised=request["quantised"],

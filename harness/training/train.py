@@ -221,7 +221,7 @@ def _write_request(plan: TrainingPlan, folder: Path) -> None:
 def _build_worker_request(plan: TrainingPlan, folder: Path) -> dict[str, Any]:
     model, model_tokenizer, rows = plan.model, plan.speech, plan.rows
     return {
-        "folder": str(folder),
+        "folder": folder,
         "options": plan.options,
         "recipe": recipes.serialise_recipe(plan.recipe),
         "model": model,

@@ -27,7 +27,7 @@ _RECENT_STEPS = 50
 
 def train_in_child(request: Mapping[str, Any], console: Console, rank: int) -> None:
     """Train in the child process and check the result; rank 0 alone writes the candidate."""
-    folder = Path(request["folder"])
+    folder: Path = request["folder"]
     options: TrainingOptions = request["options"]
     recipe = recipes.restore_recipe(request["recipe"])
     rows, held_out = (_read_examples(folder / name) for name in ("rows.json", "held_out.json"))
@@ -71,7 +71,7 @@ def _build_candidate(
     check = _check_weights(trained, trained.weights, request["model"])
     for folder in trained.checkpoints.values():
         _check_weights(trained, folder, request["model"])
-    training_folder, options = Path(request["folder"]), request["options"]
+    training_folder, options = request["folder"], request["options"]
     import torch
 
     device, _ = provenance.describe_hardware("cuda" if torch.cuda.is_available() else "cpu")
