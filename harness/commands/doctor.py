@@ -19,7 +19,6 @@ from baseline_bench.core.contracts import Task
 from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.findings import Finding, build_finding
-from baseline_bench.core.options import parse_options
 from baseline_bench.core.records import encode_indented
 from baseline_bench.core.types import Completion, Model, Problem, Split
 from baseline_bench.evaluation import evaluate, plan
@@ -224,11 +223,10 @@ def _check_answers(
     problems: list[Problem],
     console: Console,
 ) -> list[Finding]:
-    name = options.engine or plan.choose_default_engine()[0]
-    engine = plugins.load_engine(name)
-    plan.require_measuring_engine(task, name, engine)
-    console.say(f"engine {name}: loading {model.name}")
-    generator = engine.load(model, parse_options(engine.Options, options.options, f"engine {name}"))
+    engine = plan.resolve_engine(options.engine, options.options, None)
+    plan.require_measuring_engine(task, engine)
+    console.say(f"engine {engine.name}: loading {model.name}")
+    generator = engine.module.load(model, engine.options)
     prompt_format = model_tokenizer.manner
     requests = (request for p in problems for request in build_requests(model_tokenizer, task, p))
     collector = SampleCollector(requests, task.SAMPLING.draws or 1)

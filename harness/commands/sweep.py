@@ -154,7 +154,7 @@ def _prepare_sweep(options: Options, first: Trial, console: Console) -> SweepSet
     samples = data.load_samples(whole_plan.recipe, options.mirror)
     plan = held_out.split_held_out(whole_plan, samples, options.held_out, options.fraction)
     prepared = held_out.prepare_held_out_task(plan, samples)
-    planning.require_measuring_engine(prepared.task, engine.name, engine.module)
+    planning.require_measuring_engine(prepared.task, engine)
     if unread := [problem.id for problem in prepared.problems if not problem.answer]:
         console.warn(f"no scores: {len(unread)} held-out solutions have no answer to be read, {unread[0]} first")
     return SweepSetup(options, plan, None if unread else prepared, engine, len(whole_plan.rows.rows))

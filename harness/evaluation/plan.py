@@ -274,7 +274,7 @@ def plan_task(options: ScoringOptions) -> TaskPlan:
     findings.require_known_codes(options.accept)
     task = plugins.load_task(options.task_name)
     engine = resolve_engine(options.engine, options.options, options.gpus)
-    require_measuring_engine(task, engine.name, engine.module)
+    require_measuring_engine(task, engine)
     problems = evaluate.select_problems(task, Split("test", mirror=options.mirror), options.limit, options.seed)
     return TaskPlan(task, problems, engine)
 
@@ -296,15 +296,15 @@ def resolve_engine(name: str | None, pairs: Sequence[str], wanted_gpus: int | No
     return ResolvedEngine(name, module, options, gpus.assign_gpus(module, options, wanted_gpus), reason)
 
 
-def require_measuring_engine(task: Task, name: str, engine: Any) -> None:
+def require_measuring_engine(task: Task, engine: ResolvedEngine) -> None:
     """Refuse a task that compares likelihoods if the engine measures none.
 
     Raises:
         BenchError: names the task and the engine.
     """
     compares = getattr(task, "MEASURES", False) or getattr(task, "choices", None) is not None
-    if compares and getattr(engine, "measures", None) is None:
-        what = f"{task.LABEL} compares how likely given texts are, which the engine '{name}' cannot measure"
+    if compares and getattr(engine.module, "measures", None) is None:
+        what = f"{task.LABEL} compares how likely given texts are, which the engine '{engine.name}' cannot measure"
         raise BenchError(what, "give --engine vllm or transformers")
 
 
