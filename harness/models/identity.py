@@ -25,7 +25,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 # Who wrote the file, how numbers are stored, how a program runs the model: none changes an answer.
 _IGNORED_KEYS = ("transformers_version", "dtype", "torch_dtype", "use_cache", "auto_map", "unsloth_version")
-_CONFIG_ERRORS = (
+# What transformers raises for a config.json that it does not know or accept.
+CONFIG_ERRORS = (
     *(ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError),
     StrictDataclassError,
 )
@@ -74,7 +75,7 @@ def _read_config(folder: Path) -> dict[str, Value]:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         return _drop_defaults(config)
-    except _CONFIG_ERRORS:  # an architecture that this transformers does not know
+    except CONFIG_ERRORS:  # an architecture that this transformers does not know
         return _flatten(_with_rope_parameters(_read_json(folder / "config.json")))
 
 

@@ -14,6 +14,7 @@ import torch
 import transformers
 from baseline_bench.core.errors import first_line
 from baseline_bench.core.findings import Finding, build_finding
+from baseline_bench.models import identity
 from baseline_bench.models.silence import silence_libraries
 from baseline_bench.models.weights import WRAPPER_NAME, Tensor, read_tensors
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -41,15 +42,16 @@ def check_tensors(folder: Path, tensors: Sequence[Tensor], engine: str) -> list[
         engine: the name of the engine that would load it.
     """
     with silence_libraries():
+        if (config := _load_config(folder)) is None:
+            return []
+        if (quantisation := _read_quantisation(config)) is not None:
+            if engine != "transformers":
+                return []
+            if (lacking := _describe_unloadable(quantisation)) is not None:
+                return [build_finding("weights-quantised", lacking)]
+        if (layers := _count_layers(config)) > len(tensors):  # 10^9 layers take hours to build
+            return [_report_missing([f"a layer {layers - 1}"])]
         try:
-            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            if (quantisation := _read_quantisation(config)) is not None:
-                if engine != "transformers":
-                    return []
-                if (lacking := _describe_unloadable(quantisation)) is not None:
-                    return [build_finding("weights-quantised", lacking)]
-            if (layers := config.get_text_config().num_hidden_layers) > len(tensors):  # 10^9 layers take hours to build
-                return [_report_missing([f"a layer {layers - 1}"])]
             network, loaded = AutoModelForCausalLM.from_pretrained(
                 folder,
                 device_map="meta",
@@ -67,9 +69,7 @@ def check_tensors(folder: Path, tensors: Sequence[Tensor], engine: str) -> list[
 def is_head_tied(folder: Path) -> bool | None:
     """Return whether transformers ties a model's head to its embedding; None if it does not know the model."""
     with silence_libraries():
-        try:
-            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        except Exception:  # noqa: BLE001  # as above
+        if (config := _load_config(folder)) is None:
             return None
     stated = (getattr(part, "tie_word_embeddings", None) for part in (config, config.get_text_config()))
     return next((bool(tied) for tied in stated if tied is not None), None)
@@ -105,14 +105,30 @@ def list_linear_layers(folder: Path) -> dict[str, bool]:
 def _build_network(folder: Path) -> Any:
     """Build a model on torch's meta device, without weights; None if transformers cannot."""
     with silence_libraries():
+        config = _load_config(folder)
+        if config is None or _count_layers(config) > len(read_tensors(folder)):  # as above
+            return None
         try:
-            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            if config.get_text_config().num_hidden_layers > len(read_tensors(folder)):  # as above
-                return None
             with torch.device("meta"):
                 return AutoModelForCausalLM.from_config(config)
         except Exception:  # noqa: BLE001  # as above
             return None
+
+
+def _load_config(folder: Path) -> Any:
+    """Load a checkpoint's configuration; None if transformers cannot, or finds several configurations of text in it."""
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config.get_text_config()  # a ValueError where there are several
+    except identity.CONFIG_ERRORS:
+        return None
+    return config
+
+
+def _count_layers(config: Any) -> int:
+    """Return the number of layers; 0 if the configuration does not state one."""
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
+    return layers if isinstance(layers, int) else 0
 
 
 def _compare_tensors(network: Any, loaded: dict[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Finding]:
@@ -163,7 +179,11 @@ def _read_quantisation(config: Any) -> Any:
 
 def _describe_unloadable(quantisation: Any) -> str | None:
     """Explain why transformers cannot load a quantised checkpoint on this machine; None if it can."""
-    method = quantisation.get("quant_method") if isinstance(quantisation, dict) else quantisation.quant_method
+    method = (
+        quantisation.get("quant_method")
+        if isinstance(quantisation, dict)
+        else getattr(quantisation, "quant_method", None)
+    )
     try:
         if isinstance(quantisation, dict) and not AutoHfQuantizer.supports_quant_method(quantisation):
             return f"the weights are quantised by {method}, which transformers {transformers.__version__} does not know"
@@ -171,6 +191,8 @@ def _describe_unloadable(quantisation: Any) -> str | None:
     except (ImportError, RuntimeError, ValueError, TypeError) as error:
         reason = first_line(error)
         return f"the weights are quantised by {method}, and transformers cannot load them here: {reason}"
+    except identity.CONFIG_ERRORS:  # damaged settings, which the engine refuses itself
+        return None
     return None
 
 
