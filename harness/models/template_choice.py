@@ -1,7 +1,6 @@
 """Choose a model's chat template by name, and the values of the variables that it reads, such as enable_thinking."""
 
 import inspect
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 from baseline_bench.core.errors import BenchError, suggest_name
 from baseline_bench.core.types import Value
-from baseline_bench.core.untrusted import read_text
+from baseline_bench.core.untrusted import parse_json, read_text
 
 DEFAULT_TEMPLATE = "default"
 
@@ -62,7 +61,7 @@ class TemplateChoice:
             owner: the model's folder, for errors.
 
         Raises:
-            BenchError: no such template, or one that is no text.
+            BenchError: no such template, or it is not a text.
         """
         if self.text is not None:
             return self.text
@@ -100,8 +99,8 @@ class TemplateChoice:
 
 def _parse_value(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=lambda constant: constant)
-    except (ValueError, RecursionError):
+        return parse_json(text.encode(), "", None)
+    except (BenchError, UnicodeEncodeError):
         return text
 
 
