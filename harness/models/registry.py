@@ -69,7 +69,7 @@ def resolve_model(name: str, cache: Path) -> Model:
         if isinstance(entry.source, str):
             return _resolve_from_hub(name, entry.source, entry.revision, entry.bos)
         return _resolve_from_wheels(entry, entry.source, cache)
-    if name.startswith((".", "/", "~")) or (name and Path(name).is_dir()):
+    if is_folder_name(name):
         return _resolve_from_folder(Path(name).expanduser().resolve())
     matched = _REPOSITORY.fullmatch(name)
     if matched is None:
@@ -78,6 +78,11 @@ def resolve_model(name: str, cache: Path) -> Model:
         way_out = f"{meant} are {', '.join(list_names())}, any `org/name` of the hub and any folder (`./name`)"
         raise BenchError(f"no model is called {name}", way_out)
     return _resolve_from_hub(None, matched["repository"], matched["revision"], None)
+
+
+def is_folder_name(name: str) -> bool:
+    """Return whether `resolve_model` takes a name that models.toml does not list for a folder of this machine."""
+    return name.startswith((".", "/", "~")) or (name != "" and Path(name).is_dir())
 
 
 def fetch_hub_adapter(name: str) -> tuple[Path, str, str] | None:

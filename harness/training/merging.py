@@ -97,15 +97,10 @@ def read_base_name(folder: Path) -> str:
         BenchError: it does not name one.
     """
     config = runs.read_json(folder / weights.ADAPTER_CONFIG)
-    name, revision = config.get("base_model_name_or_path"), config.get("revision")
+    name, revision = str(config.get("base_model_name_or_path") or ""), config.get("revision")
     if not name:
         raise BenchError(f"{folder} does not name its base", "give --base MODEL")
-    return f"{name}@{revision}" if revision and "/" in str(name) and not is_place(str(name)) else str(name)
-
-
-def is_place(name: str) -> bool:
-    """Tell whether `registry.resolve_model` takes a model's name for a folder of this machine."""
-    return name.startswith((".", "/", "~")) or Path(name).is_dir()
+    return f"{name}@{revision}" if revision and "/" in name and not registry.is_folder_name(name) else name
 
 
 def find_base(record: Candidate, folder: Path, cache: Path) -> Model:
@@ -173,13 +168,11 @@ def _require_unchanged(merge: MergeSummary, folder: Path, base: Model, merged_fo
         "the merged weights": (merge.merged_sha256, weights.digest_weights(merged_folder)),
     }
     changed = [what for what, (recorded, current) in digests.items() if recorded != current]
-    if not changed and (merged_folder / manifest.MANIFEST_FILE).is_file():  # older merges have none
+    change = f"{', '.join(changed)} changed" if changed else None
+    if change is None and (merged_folder / manifest.MANIFEST_FILE).is_file():  # older merges have none
         change = manifest.describe_change(merged_folder)
-        changed = [] if change is None else [change.removesuffix(" changed")]
-    if changed:
-        raise BenchError(
-            f"{merged_folder} was merged before, and since then {', '.join(changed)} changed", _MERGE_AGAIN
-        )
+    if change is not None:
+        raise BenchError(f"{merged_folder} was merged before, and since then {change}", _MERGE_AGAIN)
 
 
 def describe_merge_loss(merge: MergeSummary) -> str | None:
@@ -194,7 +187,7 @@ def describe_merge_loss(merge: MergeSummary) -> str | None:
 
 
 def merge_in_child(request: Mapping[str, Any], _screen: Console, _rank: int) -> None:
-    """Run in the child process: merge, check, measure the effect, and write the record last."""
+    """Run in the child process: merge, check, measure the effect; write the record, then the manifest of all files."""
     from baseline_bench.models import fidelity, merge
 
     base, folder, merged_folder = (request[key] for key in ("base", "adapter", "place"))

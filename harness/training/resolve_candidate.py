@@ -177,8 +177,8 @@ def resolve_base(folder: Path, base: str | None, cache: Path) -> Model:
     if base is not None:
         return resolve_base_model(base, cache)
     name = merging.read_base_name(folder)
-    if merging.is_place(name):
-        what = f"{folder} says that it was trained on the folder {name}, which is followed only when you name it"
+    if registry.is_folder_name(name):
+        what = f"{folder} names the folder {name} as its base, and bench follows a stored path only if you give it"
         raise BenchError(what, f"give --base {name} if that folder holds its base, else the base's place")
     try:
         return resolve_base_model(name, cache)
