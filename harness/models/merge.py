@@ -262,10 +262,10 @@ def _write_index_and_config(base: Path, draft: Path, plans: Sequence[TensorPlan]
     """Write the index, and update the dtype in config.json if the merge changes it."""
     cast = any(plan.dtype != plan.tensor.dtype for plan in plans)
     if cast:
-        _write_json(draft / "config.json", _with_dtype(_read_json(base / "config.json"), dtype))
+        _write_json(draft / "config.json", _with_dtype(read_object(base / "config.json", "restore the file"), dtype))
     if (base / weights.INDEX_FILE).is_file():
         shutil.copyfile(base / weights.INDEX_FILE, draft / weights.INDEX_FILE)
-        index = _read_json(base / weights.INDEX_FILE)
+        index = read_object(base / weights.INDEX_FILE, "restore the file")
         if cast and "total_size" in index.get("metadata", {}):
             index["metadata"]["total_size"] = sum(plan.size for plan in plans)
             _write_json(draft / weights.INDEX_FILE, index)
@@ -279,10 +279,6 @@ def _with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
         else (_with_dtype(value, dtype) if isinstance(value, dict) else value)
         for key, value in config.items()
     }
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return read_object(path, "restore the file")
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
