@@ -175,8 +175,8 @@ class ServerGenerator:
             text, finish, ids = choice["text"], choice["finish_reason"], choice.get("token_ids")
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise _protocol_error(request.id, answer) from error
-        sound = isinstance(text, str) and len(text) <= _TOKEN_CHARACTERS * (sampling.max_tokens + 1)
-        if not sound or finish not in ("stop", "length") or not (ids is None or self._are_ids(ids, sampling)):
+        fits = isinstance(text, str) and len(text) <= _TOKEN_CHARACTERS * (sampling.max_tokens + 1)
+        if not (fits and finish in ("stop", "length") and (ids is None or self._are_ids(ids, sampling))):
             raise _protocol_error(request.id, answer)
         count = _read_usage(answer, "completion_tokens") if ids is None else len(ids)
         limit = min(sampling.max_tokens, self.context - len(request.token_ids))

@@ -66,10 +66,8 @@ def _choose_run_folder(plan: EvaluationPlan) -> Path:
     number = 1
     folder: Path = options.runs / stem
     while (folder / "run.json").exists():
-        finished, same = (
-            (folder / "entry.json").exists(),
-            _read_run_settings(folder) == runs.match_recorded_settings(folder, plan.settings),
-        )
+        finished = (folder / "entry.json").exists()
+        same = _read_run_settings(folder) == runs.match_recorded_settings(folder, plan.settings)
         if (same and not (options.again and finished)) or not (finished or options.again):
             break
         number += 1

@@ -301,8 +301,8 @@ def _match_patterns(
     texts = [config.get(key) for key in ("target_modules", "exclude_modules")]
     if not any(config.get(key) for key in _PATTERN_KEYS) and not any(isinstance(text, str) for text in texts):
         return function(config, names)
+    whose = f"a regular expression in {folder / ADAPTER_CONFIG}"
     try:
-        whose = f"a regular expression in {folder / ADAPTER_CONFIG}"
         return BoundedFunction(function, whose, _SAVE_AGAIN)(config, names)
     except re.error as error:
         raise BenchError(f"{whose} cannot be used ({error})", _SAVE_AGAIN) from None
