@@ -25,6 +25,7 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     logged: list[dict[str, Any]] = []
     for path in sorted(folder.rglob(HISTORY_FILE)):
         try:
+            # not parse_json: a training that diverged logs NaN
             entries = [dict(entry) for entry in json.loads(read_bytes(path, _WAY_OUT))["log_history"]]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BenchError(f"{path} holds no log_history", _WAY_OUT) from error

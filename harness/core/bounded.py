@@ -1,4 +1,4 @@
-"""Call a function that runs a stranger's program, such as a chat template, in a child with limited time and memory."""
+"""Run untrusted code, such as a chat template, in a child process with limited time and memory."""
 
 import gc
 import os
@@ -133,7 +133,7 @@ def _pickle_error(error: BaseException) -> bytes:
 
 
 def _close_files(kept: int) -> None:
-    """Close every file of the parent, among them pipes whose closing tells other processes that the parent ended."""
+    """Close the parent's files; some are pipes that tell other processes when the parent ends."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(nowhere, standard)

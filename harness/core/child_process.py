@@ -68,11 +68,11 @@ class Worker:
     """The parent's end of one child process.
 
     Args:
-        factory: "module:name"; the child calls it with the arguments at once, and its result with every request: that
-            yields the messages of the answer.
+        factory: "module:name". The child calls it once with the arguments; the result is called with every request and
+            yields the messages of its answer.
         arguments: strings.
         environment: the child's whole environment.
-        name: how errors call the child.
+        name: of the child, in error messages.
         of: how many children work on the same requests.
     """
 
@@ -80,7 +80,7 @@ class Worker:
         "close what else is running; a training takes less with --set forward_tokens=2048 or "
         "--set gradient_checkpointing=true"
     )
-    run_again = "give the same command again: it goes on where it stood"
+    run_again = "give the same command again: it resumes"
 
     def __init__(
         self, factory: str, arguments: Sequence[str], environment: Mapping[str, str], name: str, of: int = 1

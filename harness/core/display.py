@@ -22,7 +22,7 @@ _CONTROL_CHARACTERS = {code: "�" for code in _CONTROL_CODES if chr(code) not i
 
 
 class _VisibleSegments:
-    """A renderable without control characters, whoever wrote its text; the styles that rich adds are kept."""
+    """A renderable whose text, from any source, is shown without control characters; rich's own styles are kept."""
 
     def __init__(self, renderable: RenderableType) -> None:
         self._renderable = renderable
@@ -33,7 +33,7 @@ class _VisibleSegments:
 
 
 class _VisibleHook(RenderHook):
-    """What makes a console print no control characters of texts."""
+    """Replaces control characters in everything that a console prints."""
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         return [_VisibleSegments(renderable) for renderable in renderables]

@@ -1,4 +1,4 @@
-"""Read what strangers wrote (files, JSON, TOML) within limits of size and nesting."""
+"""Read files of unknown origin (JSON, TOML, text) within limits of size and nesting."""
 
 import json
 import math
@@ -71,7 +71,7 @@ def parse_json(data: bytes, where: str, way_out: str | None, *, surrogates: bool
         data: the text.
         where: its file, and its line where it has several values; the error begins with it.
         way_out: how to fix it.
-        surrogates: accept half of a surrogate pair, which is no character; records may hold one in a name or a text.
+        surrogates: accept a lone surrogate; records may hold one in a name or a text.
 
     Raises:
         BenchError: anything else, numbers that are not finite, or lists and objects nested too deeply.
@@ -131,12 +131,12 @@ def parse_toml(data: bytes, where: str, way_out: str | None) -> dict[str, Any]:
 def _parse_float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text:.20} is no number that a computer holds")
+        raise ValueError(f"{text:.20} is out of range")
     return value
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _require_shallow(value: object) -> None:
@@ -150,7 +150,7 @@ def _require_shallow(value: object) -> None:
 
 def _require_characters(value: object) -> None:
     if match := _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
-        raise ValueError(f"\\u{ord(match[0]):04x} is half of a surrogate pair, which is no character")
+        raise ValueError(f"\\u{ord(match[0]):04x} is a lone surrogate")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_parse_float)

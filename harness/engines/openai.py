@@ -182,7 +182,7 @@ class ServerGenerator:
         limit = min(sampling.max_tokens, self.context - len(request.token_ids))
         if finish == "length" and count is not None and count < limit:
             raise BenchError(
-                f"the server ended {request.id} for its length after {count:,} tokens, and {limit:,} were asked for",
+                f"the server cut {request.id} at {count:,} tokens, although {limit:,} were requested",
                 "raise the server's own limit of tokens per answer",
             )
         if ids is None:
@@ -198,7 +198,7 @@ class ServerGenerator:
 
 
 def _require_as_asked(answer: Any, item: Request | TrainingExample, served: str) -> None:
-    """Refuse a server that adds tokens to the prompt, such as a second BOS, cuts it, or asks another model.
+    """Refuse a server that adds tokens to the prompt, such as a second BOS, cuts it, or answers with another model.
 
     Many servers report how many tokens they read; the protocol counts those of a cached prefix too.
 
@@ -210,7 +210,7 @@ def _require_as_asked(answer: Any, item: Request | TrainingExample, served: str)
         how = "adds some, such as a second BOS" if count > sent else "cuts the prompt"
         raise BenchError(
             f"the server read {count:,} tokens for {item.id}, whose prompt has {sent:,}: it {how}",
-            "let it read the prompt as sent, or take a server that is sent token ids (without -o send=text)",
+            "let it read the prompt as sent, or send token ids (without -o send=text)",
         )
     model = answer.get("model", served) if isinstance(answer, dict) else served
     if not str(model).startswith(served):  # a gateway may add a version to the name
@@ -338,7 +338,7 @@ class _Client:
             httpx2.HTTPError: the connection fails.
             BenchError: the answer is too long.
         """
-        answers: list[tuple[int, bytes, float] | BaseException] = []
+        answers: list[tuple[int, bytes, float] | Exception] = []
         given_up = threading.Event()
         arguments = (method, path, body, answers, given_up)
         reader = threading.Thread(target=self._read, args=arguments, daemon=True)
@@ -347,7 +347,7 @@ class _Client:
         if not answers:
             given_up.set()
             raise TimeoutError(f"the answer takes more than {self._timeout:g} seconds")
-        if isinstance(answers[0], BaseException):
+        if isinstance(answers[0], Exception):
             raise answers[0]
         return answers[0]
 
@@ -356,7 +356,7 @@ class _Client:
         method: str,
         path: str,
         body: object,
-        answers: list[tuple[int, bytes, float] | BaseException],
+        answers: list[tuple[int, bytes, float] | Exception],
         given_up: threading.Event,
     ) -> None:
         data = bytearray()

@@ -222,7 +222,7 @@ def _measure_sequence(network: Any, ids: Sequence[int]) -> tuple[list[float], li
         logits = network(input_ids=sequence, logits_to_keep=len(target_ids) + 1, use_cache=False).logits[0, :-1].float()
     target_logprobs = logits.log_softmax(-1).gather(-1, target_ids[:, None])[:, 0]
     if not target_logprobs.isfinite().all():
-        raise BenchError("the weights give probabilities that are no numbers", "train or download the model again")
+        raise BenchError("the weights give probabilities that are NaN or infinite", "train or download the model again")
     return [float(value) for value in target_logprobs.tolist()], [int(token) for token in logits.argmax(-1).tolist()]
 
 

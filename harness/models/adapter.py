@@ -115,7 +115,7 @@ class Adapter:
     def unpaired(self, layers: Mapping[str, bool], paired: Collection[str]) -> list[str]:
         """List, sorted, the linear layers that the configuration selects and that have no pair.
 
-        Empty if none of these layers has a pair: transformers then names the base's layers otherwise.
+        Empty if none of these layers has a pair: the names are then not comparable.
 
         Args:
             layers: the base's linear layers by transformers' names, and whether each is the head.
@@ -293,7 +293,7 @@ def _find_malformed(config: Mapping[str, Any]) -> list[str]:
 def _match_patterns(
     folder: Path, config: Mapping[str, Any], function: Callable[[Mapping[str, Any], Any], Any], names: object
 ) -> Any:
-    """Call a function that matches an adapter's regular expressions, which can take for ever.
+    """Call a function that matches an adapter's regular expressions, which may never end, within limits.
 
     Raises:
         BenchError: it takes too long, or an expression is valid only by itself.

@@ -19,7 +19,7 @@ def list_quantised_weights(base: Path, names: Iterable[str]) -> frozenset[str]:
     """List which of these tensors of a base transformers quantises to 4 bits, by its own rule, without reading any.
 
     Raises:
-        BenchError: it quantises a weight that is none of these tensors.
+        BenchError: it quantises a weight that the files do not hold.
     """
     config = AutoConfig.from_pretrained(base, local_files_only=True)
     with torch.device("meta"):

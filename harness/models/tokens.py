@@ -257,14 +257,14 @@ def has_doubled_bos(tokenizer: Tokenizer, ids: Sequence[int]) -> bool:
 
 
 def require_encodable(whose: str, text: str) -> None:
-    """Refuse a text with half of a surrogate pair (JSON escapes can spell one), which no tokenizer accepts.
+    """Refuse a text with a lone surrogate (JSON escapes can spell one), which no tokenizer accepts.
 
     Raises:
         BenchError: the text holds one; the message begins with `whose`.
     """
     if match := _SURROGATE.search(text):
         escaped = match[0].encode("ascii", "backslashreplace").decode()
-        what = f"{whose} holds {escaped}, half of a surrogate pair, which is no character"
+        what = f"{whose} holds {escaped}, a lone surrogate"
         raise BenchError(what, "remove it, or write both halves; it is often an emoji that was cut in two")
 
 

@@ -172,7 +172,7 @@ def describe_recipe(name: str, sets: Sequence[str], base: str | None) -> str:
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
-    way_out = "correct that line, save the file as UTF-8; texts need quotes"
+    way_out = "correct that line and save the file as UTF-8; quote texts"
     return parse_toml(read_bytes(file, way_out), str(file), way_out)
 
 

@@ -127,7 +127,7 @@ TABLE = (
     ),
     Row("no recipe", "train lora-mian --cache {caches}", ("did you mean 'lora-main'?", "bench list recipes")),
     Row("no recipe file", "train {world}/none.toml", ("no file", "give the path of a recipe")),
-    Row("recipe is no TOML", "train {world}/words.toml", ("not TOML", "texts need quotes")),
+    Row("recipe is no TOML", "train {world}/words.toml", ("not TOML", "quote texts")),
     Row("recipe lacks keys", "train {world}/short.toml", ("lacks task, data, lr", "the keys of a recipe")),
     Row("unknown key", f"{TRAIN} --set lrr=1", ("no key 'lrr' (did you mean 'lr'?)", "the keys of a recipe")),
     Row("mistyped value", f"{TRAIN} --set batch=few", ("batch takes a whole number, not 'few'",)),
