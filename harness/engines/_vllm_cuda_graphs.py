@@ -54,7 +54,9 @@ def measure_drift(
     return sum(differences) / len(differences)
 
 
-def sample_tokens(core: Any, prompts: Sequence[Sequence[int]]) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
+def sample_tokens(
+    core: Any, prompts: Sequence[Sequence[int]], lora: Any = None
+) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
     """Draw `SAMPLED_TOKENS` tokens after each prompt: (all token ids, log-probabilities of those drawn, in nats).
 
     Samples instead of taking the likeliest tokens, of which any weights are certain once a text repeats itself.
@@ -69,7 +71,7 @@ def sample_tokens(core: Any, prompts: Sequence[Sequence[int]]) -> list[tuple[tup
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
     for number, ids in enumerate(prompts):
-        core.add_request(f"step-{number}", {"prompt_token_ids": list(ids)}, params.clone())
+        core.add_request(f"step-{number}", {"prompt_token_ids": list(ids)}, params.clone(), lora_request=lora)
     drawn: dict[str, Any] = {}
     while core.has_unfinished_requests():
         drawn |= {output.request_id: output.outputs[0] for output in core.step() if output.finished}

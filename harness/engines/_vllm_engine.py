@@ -4,6 +4,7 @@ Steps the engine itself, since `LLM.generate` returns only after the last answer
 Sets every sampling parameter, so that no model's generation_config affects a score.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 import vllm
 from baseline_bench.core.contracts import Logprobs
-from baseline_bench.core.errors import BenchError, first_line
+from baseline_bench.core.errors import BenchError, NotFiniteError, first_line
 from baseline_bench.core.types import Completion, Model, Request, Sampling, TokenLogprobs, TrainingExample, Value
 from baseline_bench.engines import _vllm_cuda_graphs as recorded
 from baseline_bench.engines import _vllm_requirements as needs
@@ -115,6 +116,21 @@ class VllmGenerator:
         with needs.explain_dead_engine("was probed", "give the same command again"):
             return recorded.measure_drift(self._engine.llm_engine, prompts, self.prompt_logprobs)
 
+    def require_finite(self) -> None:
+        """Generate a few tokens and check their log-probabilities: vLLM itself takes some token where logits are NaN.
+
+        Raises:
+            NotFiniteError: one is NaN or infinite; the engine is closed.
+        """
+        if self._engine is None:
+            raise ValueError("the engine is closed")
+        prompt = self._tokenizer(recorded.PROBE_TEXTS[0])["input_ids"][:8]
+        with needs.explain_dead_engine("was probed", "give the same command again"):
+            ((_, logprobs),) = recorded.sample_tokens(self._engine.llm_engine, [prompt], self._beside)
+        if not all(map(math.isfinite, logprobs)):
+            self.close()
+            raise NotFiniteError("the model's log-probabilities")
+
     def prompt_logprobs(self, sequences: Sequence[Sequence[int]]) -> Logprobs:
         """Measure given token ids under the loaded weights.
 
@@ -199,7 +215,7 @@ def load(model: Model, options: Options) -> VllmGenerator:
     """Start vLLM on the model's folder.
 
     Raises:
-        BenchError: too little memory, or an architecture or dtype this vLLM cannot run.
+        BenchError: too little memory, an architecture or dtype this vLLM cannot run, or NaN in what it computes.
     """
     gpu = torch.cuda.is_available()
     options = resolve_options(options, gpu)
@@ -231,7 +247,9 @@ def load(model: Model, options: Options) -> VllmGenerator:
     if lora is not None:
         settings["adapter"] = lora.sha256
     tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
-    return VllmGenerator(engine, tokenizer, settings, options.adapter)
+    generator = VllmGenerator(engine, tokenizer, settings, options.adapter)
+    generator.require_finite()
+    return generator
 
 
 def _build_extra_arguments(options: Options, lora: adapter.Adapter | None, gpu: bool) -> dict[str, Any]:

@@ -1,11 +1,18 @@
 """The vllm engine without vLLM's own engine: what its end looks like, and which options exclude each other."""
 
+import math
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
+import tiny
 import torch
 from baseline_bench.core import plugins
-from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Request, Sampling, TrainingExample
+from baseline_bench.core.errors import BenchError, NotFiniteError
+from baseline_bench.core.types import Model, Request, Sampling, TrainingExample
 from baseline_bench.engines import _vllm_engine
+from baseline_bench.models import weights
+from safetensors.torch import load_file, save_file
 from vllm.v1.engine.exceptions import EngineDeadError
 
 
@@ -33,6 +40,55 @@ class Dead:
     def step(self):
         """The end."""
         raise EngineDeadError
+
+
+class Measured:
+    """vLLM as far as `require_finite` looks at it: it generates token 0 with the given log-probabilities."""
+
+    def __init__(self, *logprobs: float) -> None:
+        self.llm_engine = self.engine_core = self
+        self.logprobs, self.waiting, self.ended = logprobs, [], False
+
+    def add_request(self, name, prompt, params, lora_request=None) -> None:
+        """Queue it."""
+        self.waiting.append(name)
+
+    def has_unfinished_requests(self) -> bool:
+        """Whether one is queued."""
+        return bool(self.waiting)
+
+    def step(self):
+        """Answer one."""
+        logprobs = [{0: SimpleNamespace(logprob=value)} for value in self.logprobs]
+        answer = SimpleNamespace(token_ids=[0] * len(logprobs), logprobs=logprobs)
+        return [SimpleNamespace(request_id=self.waiting.pop(), finished=True, outputs=[answer])]
+
+    def shutdown(self) -> None:
+        """Note it."""
+        self.ended = True
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "finite"), [((-1.0, -2.0), True), ((-1.0, math.nan), False), ((-math.inf, -1.0), False)]
+)
+def test_a_model_that_computes_nan_is_refused(logprobs, finite):
+    """Before it answers, and its engine is ended."""
+    engine = Measured(*logprobs)
+    loaded = _vllm_engine.VllmGenerator(engine, lambda text: {"input_ids": [1, 2]}, {"context": 100}, None)
+    with nullcontext() if finite else pytest.raises(NotFiniteError):
+        loaded.require_finite()
+    assert engine.ended is not finite
+
+
+def test_vllm_does_not_start_on_weights_that_give_nan(tmp_path):
+    """The norm before the head holds NaN, and so does every logit."""
+    folder = tiny.build(tmp_path / "model")
+    tensors = load_file(folder / weights.SINGLE_FILE)
+    tensors["model.norm.weight"].fill_(math.nan)
+    save_file(tensors, folder / weights.SINGLE_FILE, {"format": "pt"})
+    engine = plugins.load_engine("vllm")
+    with pytest.raises(NotFiniteError):
+        engine.load(Model("nan", "folder", None, folder, None, None), engine.Options(context=512, kv_gib=1))
 
 
 @pytest.fixture
