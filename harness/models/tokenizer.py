@@ -126,7 +126,7 @@ def _explaining_faults(folder: Path) -> Iterator[None]:
 
 
 def _require_bounded(model: Model) -> None:
-    """Try what a stranger's tokenizer.json does to a text, such as to double a letter forty times, within limits.
+    """Try an untrusted tokenizer.json on a text, within limits: it may, say, double a letter forty times.
 
     Raises:
         BenchError: it takes too much time or memory.
