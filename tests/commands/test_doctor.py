@@ -98,26 +98,6 @@ def lose_tokenizer(here):
     (here / "tuned" / "tokenizer.json").unlink()
 
 
-def break_number(here):
-    """One number of one norm."""
-    change(here / "tuned", lambda tensors: tensors["model.norm.weight"][3].fill_(NAN))
-
-
-def untie(here):
-    """A head of its own beside the embedding that config.json ties it to."""
-    change(here / "tuned", lambda tensors: tensors.update({"lm_head.weight": tensors[EMBEDDING] + 1}))
-
-
-def lose_head(here):
-    """A head that config.json says is there."""
-    edit(here / "tuned" / "config.json", tie_word_embeddings=False)
-
-
-def zero_end(here):
-    """The row of <|im_end|>, 2."""
-    change(here / "tuned", lambda tensors: tensors[EMBEDDING][2].zero_())
-
-
 def copy_end(here):
     """Rows of tokens that were added and never trained are often one and the same."""
     change(here / "tuned", lambda tensors: tensors[EMBEDDING][2].copy_(tensors[EMBEDDING][1]))
@@ -127,11 +107,6 @@ def cut_end(here):
     """A token that was added to the tokenizer alone."""
     change(here / "tuned", lambda tensors: tensors.update({EMBEDDING: tensors[EMBEDDING][:2].clone()}))
     edit(here / "tuned" / "config.json", vocab_size=2, eos_token_id=1, pad_token_id=0, bos_token_id=0)
-
-
-def copy_base(here):
-    """A training whose rate was too small."""
-    shutil.copy(here / "base" / weights.SINGLE_FILE, here / "tuned" / weights.SINGLE_FILE)
 
 
 def other_template(here):
@@ -148,14 +123,6 @@ def other_template(here):
             (),
             "the tokenizer is missing (tokenizer.json or tokenizer.model): copy the tokenizer's files",
         ),
-        (break_number, (), "[weights-not-finite] 1 tensors hold NaN or infinity, model.norm.weight first"),
-        (untie, (), "lm_head.weight is saved apart with other numbers, which engines drop: set tie_word_embeddings"),
-        (lose_head, (), "[weights-missing] config.json asks for 1 tensors"),
-        (
-            zero_end,
-            (),
-            "end-of-answer token 2 <|im_end|> has a row of zeros in model.embed_tokens.weight: it was never",
-        ),
         (
             copy_end,
             (),
@@ -166,7 +133,6 @@ def other_template(here):
             (),
             "token 2 <|im_end|> is none of the 2 rows of model.embed_tokens.weight, and can never be written",
         ),
-        (copy_base, ("--base", "./base"), "training changed no weight: raise the learning rate"),
         (other_template, ("--base", "./base"), "its chat template is not its base's ("),
     ],
     ids=lambda value: getattr(value, "__name__", None),
@@ -178,26 +144,16 @@ def test_what_is_wrong_with_whole_weights_is_one_finding(here, capfd, harm, word
     assert told in finding
 
 
-def empty(tensors):
-    """As PEFT begins it."""
-    for name, tensor in tensors.items():
-        if "lora_B" in name:
-            tensor.zero_()
-
-
 def spoil(tensors):
     """One number."""
     next(iter(tensors.values()))[0, 0] = NAN
 
 
-@pytest.mark.parametrize(
-    ("harm", "told"), [(empty, "every lora_B is zero, so that"), (spoil, "1 tensors hold numbers that are not finite")]
-)
-def test_an_adapter_that_learned_nothing_or_broke_is_found(here, capfd, harm, told):
+def test_an_adapter_that_broke_is_found(here, capfd):
     """Before it is merged."""
-    change(here / "adapter", harm, "adapter_model.safetensors")
+    change(here / "adapter", spoil, "adapter_model.safetensors")
     (finding,) = findings(here, capfd, "adapter", "--base", "./base")
-    assert told in finding
+    assert "1 tensors hold numbers that are not finite" in finding
     assert finding.rpartition(": ")[2]
 
 
@@ -211,16 +167,6 @@ def test_an_adapter_of_another_base_is_found(here, capfd):
     )
     told = findings(here, capfd, "adapter", "--base", "./other")
     assert "does not fit" in told[0]
-
-
-def test_an_adapter_with_a_template_of_its_own_is_found(here, capfd):
-    """What was trained with other turns and added tokens is merged with its base's, and would be asked in those."""
-    tiny.build(here / "gemma", "gemma")
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copy(here / "gemma" / name, here / "adapter" / name)
-    told = findings(here, capfd, "adapter", "--base", "./base")
-    assert "its chat template is not its base's (" in told[0]
-    assert "its tokenizer has tokens that its base's lacks (<pad>, <eos>, <bos>, <start_of_turn>, <end" in told[1]
 
 
 def test_answers_that_never_end_are_told_with_the_padding_that_hides_their_end(here, capfd):

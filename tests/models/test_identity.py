@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,12 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Model
 from baseline_bench.evaluation import runs
 from baseline_bench.models import identity, manifest, registry, tokenizer, wheels
-from baseline_bench.rendering import checking, comparison_text, leaderboard
+from baseline_bench.rendering import comparison_text
 from baseline_bench.results import audit
 from baseline_bench.results.entry import Entry, Result
 from board_samples import repeated
-from corpus import boards
 from corpus import entries as models_of
 from corpus.boards import IDENTITY, OTHER, row
-from corpus.cases import Case
 from gguf_file import file as gguf_file  # noqa: F401 - a fixture
 from samples import entry
 
@@ -36,21 +34,6 @@ def described(folder: Path) -> identity.ModelDescription:
     """What identifies the model in a folder."""
     model = Model("model", "folder", None, folder, None, None)
     return identity.describe_model(model, tokenizer.load_tokenizer(model))
-
-
-@pytest.mark.parametrize("case", models_of.CASES, ids=lambda case: case.name)
-def test_equal_tensors_are_the_same_model_only_in_another_spelling(case: Case, tmp_path: Path) -> None:
-    """The part that makes another model is named; a spelling of the same values makes none."""
-    one, other = described(models_of.base()), described(case.build(tmp_path))
-    assert one.identity.unlike(other.identity) == ", ".join(part for part, _ in case.expected)
-    assert (one.settings == other.settings) == (not case.expected)
-
-
-@pytest.mark.parametrize("cases", [models_of.CASES, boards.CASES], ids=["entries", "boards"])
-def test_every_case_has_a_twin(cases: Sequence[Case]) -> None:
-    """Each bad input names a sound one, and each sound one a bad one."""
-    found = {case.name: bool(case.expected) for case in cases}
-    assert all(found[case.twin] != bool(case.expected) for case in cases)
 
 
 def test_an_unknown_architecture_is_identified_by_its_file(tmp_path: Path) -> None:
@@ -216,19 +199,6 @@ def test_noise_is_that_of_one_model() -> None:
 def test_the_digests_of_an_identity_are_audited(changed: Any, problems: int) -> None:
     """Each is a sha256, and its template is the model's."""
     assert len(audit.check_numbers(entry(row(identity=changed)))) == problems
-
-
-@pytest.mark.parametrize("case", boards.CASES, ids=lambda case: case.name)
-def test_a_board_tells_models_of_equal_weights_apart(case: Case, tmp_path: Path) -> None:
-    """One name for two models is a fault; two names for models of equal weights are worth a note."""
-    folder = case.build(tmp_path)
-    leaderboard.update_pages(folder)
-    found = checking.check_leaderboards(folder)
-    told = [("fault", fault.what) for fault in found.faults] + [("note", note) for note in found.notes]
-    assert len(told) == len(case.expected)
-    for (kind_of, text), (part, expected) in zip(told, case.expected, strict=True):
-        assert kind_of == expected
-        assert part in text
 
 
 # Each changes one thing of a converted folder.

@@ -12,14 +12,12 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Model
 from baseline_bench.engines import scripted, vllm
 from baseline_bench.evaluation import plan
-from baseline_bench.models import adapter, diagnose, tensor_check, tokenizer, weights
+from baseline_bench.models import adapter, diagnose, tensor_check, weights
 from baseline_bench.models.weights import SINGLE_FILE
 from baseline_bench.rendering import formatting
-from baseline_bench.results import answers, audit, completions, entries
+from baseline_bench.results import audit, completions, entries
 from baseline_bench.results.completions import CommittedCompletion
-from baseline_bench.training.resolve_candidate import check_adapter
 from corpus import adapters, candidates
-from corpus import answers as corpus_answers
 from peft import LoraConfig
 from peft.tuners.tuners_utils import _maybe_include_all_linear_layers, check_target_module_exists
 from safetensors.torch import load_file, save_file
@@ -44,29 +42,6 @@ def model(folder: Path, revision: str | None = None) -> Model:
 def codes(found) -> tuple[tuple[str, str], ...]:
     """Code and severity of each."""
     return tuple((one.code, one.severity) for one in found)
-
-
-@pytest.mark.parametrize("case", candidates.CASES, ids=lambda case: case.name)
-def test_every_candidate_has_its_findings_and_no_others(case, tmp_path):
-    """By the files alone, for the engine that loads them through transformers."""
-    made = model(case.build(tmp_path / "model"))
-    assert codes(diagnose.diagnose_model(made, tokenizer.load_tokenizer(made), "transformers")) == case.expected
-
-
-@pytest.mark.parametrize("case", adapters.CASES, ids=lambda case: case.name)
-def test_every_adapter_has_its_findings_and_no_others(case, tmp_path):
-    """Beside the base that it names."""
-    folder = case.build(tmp_path)
-    named = json.loads((folder / weights.ADAPTER_CONFIG).read_text())["base_model_name_or_path"]
-    assert codes(check_adapter(folder, None, model(Path(named)))) == case.expected
-
-
-@pytest.mark.parametrize("cases", [candidates.CASES, adapters.CASES])
-def test_every_case_names_a_twin_that_is_its_opposite(cases):
-    """A check is worth something only where it keeps silent about what is sound."""
-    known = {case.name: case for case in cases}
-    assert len(known) == len(cases)
-    assert [case.name for case in cases if bool(case.expected) == bool(known[case.twin].expected)] == []
 
 
 def test_other_engines_compare_plain_tensors_and_leave_quantised_ones_to_themselves(tmp_path):
@@ -301,20 +276,6 @@ def test_logits_that_are_not_finite_end_the_run(tmp_path, capfd, sampling):
 def lines(*texts: str) -> list[CommittedCompletion]:
     """Committed completions of these texts."""
     return [CommittedCompletion(f"test-{n}", "1", "stop", 1, None, text) for n, text in enumerate(texts)]
-
-
-@pytest.mark.parametrize(("texts", "code"), corpus_answers.CASES)
-def test_answers_that_say_nothing_are_told_from_answers_that_are_alike(texts, code):
-    """All of them are empty, or one repeated text; a few equal ones may be right."""
-    assert [one.code for one in answers.find_answer_faults(lines(*texts))] == ([] if code is None else [code])
-
-
-@pytest.mark.parametrize(("cut", "total", "code"), corpus_answers.CUT)
-def test_more_than_a_tenth_of_cut_answers_is_warned(cut, total, code):
-    """The limit is then part of the score."""
-    written = lines(*map(str, range(total)))
-    ended = [replace(line, finish="length" if number < cut else "stop") for number, line in enumerate(written)]
-    assert [one.code for one in answers.find_answer_faults(ended)] == ([] if code is None else [code])
 
 
 def test_an_entry_whose_findings_do_not_follow_from_its_completions_is_a_problem(tmp_path):

@@ -41,31 +41,19 @@ class Nonsense(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         """The list of models."""
-        kind = self.path.split("/")[1]
-        cards = {
-            "list": [],
-            "page": "<p>\nnot here\x1b[2J</p>",
-            "context": {"data": [{"id": "m", "max_model_len": "9e9"}]},
-        }
-        self.reply(200, cards.get(kind, CARDS), {"Content-Encoding": "gzip"} if kind == "packed" else {})
+        self.reply(200, "<p>\nnot here\x1b[2J</p>" if self.path.startswith("/page/") else CARDS)
 
     def do_POST(self):
-        """A completion."""
+        """A completion without an answer, or a refusal."""
         self.rfile.read(int(self.headers["Content-Length"]))
-        kind = self.path.split("/")[1]
-        choice = {"text": "3", "finish_reason": "stop", "token_ids": [2**40]}
-        if kind == "adds":
-            choice, usage = {"text": "3", "finish_reason": "stop"}, {"usage": {"prompt_tokens": 10**4}}
-            return self.reply(200, {"choices": [choice], **usage}, {})
-        return self.reply(400 if kind == "refuse" else 200, {"choices": [choice] if kind == "ids" else []}, {})
+        self.reply(400 if self.path.startswith("/refuse/") else 200, {"choices": []})
 
-    def reply(self, status, body, headers):
-        """Status, headers, body; who has heard enough nonsense may hang up."""
+    def reply(self, status, body):
+        """Status and body; who has heard enough nonsense may hang up."""
         data = (body if isinstance(body, str) else json.dumps(body)).encode()
         with suppress(ConnectionError):
             self.send_response(status)
-            for name, value in {"Content-Length": str(len(data)), **headers}.items():
-                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
 

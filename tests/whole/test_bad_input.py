@@ -170,3 +170,12 @@ def test_wrong_usage_exits_2_and_shows_the_usage(words, tmp_path, capfd, monkeyp
     assert (ended.value.code, out) == (2, "")
     assert err.startswith("usage: bench")
     assert tree(tmp_path) == {}
+
+
+@pytest.mark.parametrize("words", ["grade --cases", "import lm-eval", "show recipe"])
+def test_a_pipe_is_no_file_of_data(words, tmp_path, capfd):
+    """Commands that read a named file do not wait for a writer."""
+    pipe = tmp_path / "rows.toml"
+    os.mkfifo(pipe)
+    assert main([*words.split(), str(pipe)]) == 1
+    assert len(capfd.readouterr().err.splitlines()) == 1

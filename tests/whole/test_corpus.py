@@ -1,76 +1,124 @@
-"""Every input of the corpus: `score` and `doctor` find what it is made to show, and nothing in its sound twin."""
+"""Every input of the corpus: what it is made to show is found, by the check that is named, and nothing in its twin."""
 
-import json
+import re
+import sys
+from contextlib import chdir, nullcontext
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from baseline_bench.cli import main
 from baseline_bench.core.findings import CODES
-from corpus import adapters, answers, candidates, templates
-from corpus.cases import Case
-from tiny_study import bench
+from corpus import asking
+from corpus.cases import Case, Run
+from corpus.checks import BY_CODE, WITHOUT_CASE
+from corpus.classes import CLASSES, format_counts, list_codes
+from paths import ROOT
 
-CASES = (*candidates.CASES, *adapters.CASES, *templates.CASES)
-# Codes that no single folder shows: what does show them, and is tested there.
-ELSEWHERE = {
-    **dict.fromkeys(("bos-missing", "bos-declared"), "a rule that models.toml declares: test_template_checks.py"),
-    "embedding-merged": "a base that is named: test_soundness.py",
-    **dict.fromkeys(("not-of-base", "other-base", "tokenizer-not-base"), "a base that is named: test_doctor.py"),
-    **dict.fromkeys(("answers-endless", "answers-special-tokens"), "what doctor generates: test_doctor.py"),
-    "answers-scripted": "an engine and not a model: test_page.py",
-    "unusable": "files that are no model, one line each: test_bad_input.py and test_doctor.py",
+pytestmark = pytest.mark.usefixtures("forked_children")
+
+EVERY = [(name, case) for name, module in CLASSES.items() for case in module.CASES]
+BEFORE_A_RUN = ("candidates", "adapters", "templates")
+# Where docs/findings.md says that a code is found, by the class that shows it.
+WHEN = {
+    **dict.fromkeys(BEFORE_A_RUN, "before the run"),
+    "trainings": "doctor --base",
+    "generated": "doctor",
+    "answers": "after the run",
 }
-BY_NAME = {case.name: case for case in CASES}
+WHEN_WITHOUT_CASE = {"answers-scripted": "after the run"}
 
 
-def _codes(printed: str) -> list[tuple[str, str]]:
-    return sorted((one["code"], one["severity"]) for one in json.loads(printed)["findings"])
+def _walk(pairs, *more: str):
+    """Parametrizes a test with classes and cases, and what else is in each tuple."""
+    values = [pytest.param(*pair, id="-".join((pair[0], pair[1].name, *pair[2:]))) for pair in pairs]
+    return pytest.mark.parametrize(("name", "case", *more), values)
 
 
-def _named(candidate: Path) -> tuple[Path | str, ...]:
-    """The candidate as a user names it: an adapter with the folder of its base."""
-    config = candidate / "adapter_config.json"
-    return (
-        (candidate, "--base", json.loads(config.read_text())["base_model_name_or_path"])
-        if config.is_file()
-        else (candidate,)
-    )
+@pytest.fixture
+def run(capfd) -> Run:
+    """Gives a command in a folder."""
+
+    def give(folder: Path, *words: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        with chdir(folder):
+            status = main([*words, *(() if words[0] == "import" else ("--cache", "cache"))])
+        return status, *capfd.readouterr()
+
+    return give
 
 
-def _scored(place: Path, candidate: Path, refused: bool, capfd) -> list[tuple[str, str]]:
-    """What `bench score --json` finds; a model that is refused is refused whatever the engine would do."""
-    engine = "transformers" if refused else "scripted"
-    words = ("score", *_named(candidate), "--task", "word-problems", "--limit", "2", "--engine", engine, "--json")
-    capfd.readouterr()
-    assert bench(place, *words) == (1 if refused else 0)
-    return _codes(capfd.readouterr().out)
+@_walk(EVERY)
+def test_what_a_case_is_made_to_show_is_found(name: str, case: Case, tmp_path: Path, run: Run):
+    """Every code that the case names and no other; nothing in a sound twin."""
+    assert sorted(CLASSES[name].look(case.build(tmp_path / "case"), run)) == sorted(case.expected)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_score_and_doctor_find_the_same(case: Case, tmp_path, capfd):
-    """The codes and severities that the case names, in both commands; a refusal ends in one line and makes no row."""
-    candidate = case.build(tmp_path / "candidate")
+def _list_commands() -> list[tuple[str, Case, str]]:
+    """Every case that is found before a run, by score; the first of each code and a sound one by baseline."""
+    pairs = [(name, case) for name, case in EVERY if name in BEFORE_A_RUN]
+    first = {case.expected: (name, case) for name, case in reversed(pairs) if name != "adapters"}
+    return [(*pair, "score") for pair in pairs] + [(*pair, "baseline") for pair in first.values()]
+
+
+@_walk(_list_commands(), "command")
+def test_score_and_baseline_find_what_doctor_finds(name: str, case: Case, command: str, tmp_path: Path, run: Run):
+    """The same codes and severities; a refusal ends in one line and makes no row."""
     refused = any(severity == "refuse" for _, severity in case.expected)
-    assert _scored(tmp_path, candidate, refused, capfd) == sorted(case.expected)
-    assert bool(list(tmp_path.glob("leaderboards/*/*.json"))) != refused
-    assert bench(tmp_path, "doctor", *_named(candidate), "--answers", "0", "--json") == (1 if case.expected else 0)
-    assert _codes(capfd.readouterr().out) == sorted(case.expected)
+    candidate = case.build(tmp_path / "case")
+    assert asking.score(command, candidate, run, refused=refused) == sorted(case.expected)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.expected], ids=lambda case: case.name)
-def test_every_bad_input_has_a_sound_twin(case: Case):
-    """The twin is in the corpus and expects no finding."""
-    assert BY_NAME[case.twin].expected == ()
+def _list_removals() -> list[tuple[str, Case, str]]:
+    """Every case with each check that finds it."""
+    coded = [(name, case, place) for name, case in EVERY for place in sorted(_places(case))]
+    return coded + [(name, case, "its own") for name, case in EVERY if case.checks]
 
 
-def test_names_are_unique():
-    """A case is found by its name."""
-    assert len(BY_NAME) == len(CASES)
+def _places(case: Case) -> set[str]:
+    return set() if case.checks else {BY_CODE[code].place for code, _ in case.expected if code in BY_CODE}
 
 
-def test_every_code_has_a_case():
-    """A check without a bad input is noticed when its code is written down."""
-    expected = {code for case in CASES for code, _ in case.expected} | {
-        code for *_, code in (*answers.CASES, *answers.CUT) if code
-    }
-    assert expected | ELSEWHERE.keys() == CODES.keys()
-    assert expected.isdisjoint(ELSEWHERE)
+@_walk(_list_removals(), "removed")
+def test_a_case_depends_on_its_check(
+    name: str, case: Case, removed: str, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    """Without the check the case is accepted, but for what other checks find, or it breaks what follows."""
+    made = case.build(tmp_path / "case")
+    checks = case.checks or tuple(one for one in BY_CODE.values() if one.place == removed)
+    lost = {(code, grade) for code, grade in case.expected if case.checks or BY_CODE[code].place == removed}
+    for check in checks:
+        check.remove(monkeypatch)
+    with nullcontext() if case.then is None else pytest.raises(case.then):
+        found = set(CLASSES[name].look(made, run))
+        assert found.isdisjoint(lost) if case.expected else found
+        assert case.checks or found <= set(case.expected)
+
+
+@pytest.mark.parametrize("module", CLASSES.values(), ids=CLASSES.keys())
+def test_every_case_has_a_twin_and_a_check(module: ModuleType):
+    """The twin is of the same class and its opposite; where a check cannot be taken away the case says why."""
+    cases = {case.name: case for case in module.CASES}
+    assert len(cases) == len(module.CASES)
+    assert [case.name for case in cases.values() if bool(cases[case.twin].expected) == bool(case.expected)] == []
+    bad = [case for case in cases.values() if case.expected]
+    assert [case.name for case in bad if (bool(case.checks) + bool(_places(case)) + bool(case.kept)) != 1] == []
+    assert [case.name for case in bad if not case.kept] != []
+
+
+def test_every_code_has_a_case_or_a_reason():
+    """A check without a bad input is noticed when its code is written down. With -s, prints what there is."""
+    shown = {code for name in WHEN for code in list_codes(name)}
+    assert shown | WITHOUT_CASE.keys() == CODES.keys()
+    assert shown.isdisjoint(WITHOUT_CASE)
+    assert BY_CODE.keys() == shown
+    sys.stdout.write(f"\n{format_counts()}\n")
+
+
+def test_the_page_of_findings_says_when_each_is_found():
+    """In each of the ways in which the corpus shows it."""
+    page = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+    said = dict(re.findall(r"^\|`([a-z-]+)`\|[a-z]+\|([^|]+)\|", page, re.MULTILINE))
+    ways = {code: {WHEN[name] for name in WHEN if code in list_codes(name)} for code in BY_CODE}
+    ways |= {code: {WHEN_WITHOUT_CASE.get(code, "before the run")} for code in WITHOUT_CASE}
+    assert {code: set(when.split(", ")) for code, when in said.items()} == ways

@@ -88,10 +88,11 @@ def test_the_pages_name_every_task_and_engine():
 
 
 def test_every_finding_is_explained():
-    """The table is that of the code: each code with its severity and its meaning, in the same order."""
-    table = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8").partition("|---|---|---|\n")[2]
-    told = [f"|`{code}`|{severity}|{meaning}|" for code, (severity, meaning) in CODES.items()]
-    assert table.splitlines() == told
+    """The table is that of the code, in the same order; when a code is found is checked by test_corpus.py."""
+    table = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8").partition("|---|---|---|---|\n")[2]
+    rows = [tuple(line.strip("|").split("|")) for line in table.splitlines()]
+    told = [(f"`{code}`", severity, meaning) for code, (severity, meaning) in CODES.items()]
+    assert [(code, severity, meaning) for code, severity, _, meaning in rows] == told
 
 
 @pytest.mark.parametrize("name", [name for name in plugins.list_names("engine") if name != "vllm"])

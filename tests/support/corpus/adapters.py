@@ -1,6 +1,7 @@
-"""LoRA adapters that lack pairs or were trained on another revision of their base, and sound ones.
+"""LoRA adapters that lack pairs or learned nothing, or of another base, revision or tokenizer, and sound ones.
 
-A case builds the base in `base` and the adapter in `adapter` of its folder; the adapter names that base.
+A case builds the base in `base` and the adapter in `adapter` of its folder; the adapter names that base. A model in
+`named` is what the user names as the base.
 """
 
 import json
@@ -15,7 +16,10 @@ import tiny_lora
 from baseline_bench.models.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from safetensors.torch import load_file, save_file
 
+from corpus.asking import look
 from corpus.cases import Case
+
+__all__ = ("CASES", "look")
 
 COMMIT = "b" * 40
 _INCOMPLETE = (("adapter-incomplete", "refuse"),)
@@ -66,6 +70,30 @@ def retemplated(folder: Path) -> Path:
     return adapter
 
 
+def renamed(folder: Path) -> Path:
+    """An adapter whose user names another base than it does."""
+    tiny.build(folder / "named", seed=1)
+    return made()(folder)
+
+
+def with_tokens(folder: Path) -> Path:
+    """An adapter with a tokenizer of another family."""
+    adapter = made()(folder)
+    family = tiny.build(folder / "family", "gemma")
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(family / name, adapter / name)
+    return adapter
+
+
+def unlearned(folder: Path) -> Path:
+    """An adapter as PEFT begins it."""
+    adapter = made()(folder)
+    tensors = load_file(adapter / ADAPTER_WEIGHTS)
+    zeros = {name: tensor * 0 if "lora_B" in name else tensor for name, tensor in tensors.items()}
+    save_file(zeros, adapter / ADAPTER_WEIGHTS, {"format": "pt"})
+    return adapter
+
+
 def _gemma3(folder: Path) -> Path:
     return tiny_families.build(folder, "multimodal Gemma 3")
 
@@ -75,6 +103,15 @@ _REGEX = r".*\.layers\.\d+\.self_attn\.(q|v)_proj"
 _HALF = ("layers.1.",)
 CASES = (
     Case("another template", "found by hand", retemplated, (("template-not-base", "warn"),), "one layer, as it says"),
+    Case("another base is named", "found by hand", renamed, (("other-base", "warn"),), "every layer"),
+    Case(
+        "tokens of its own",
+        "found by hand",
+        with_tokens,
+        (("template-not-base", "warn"), ("tokenizer-not-base", "warn")),
+        "every layer",
+    ),
+    Case("nothing learned", "a rate of 0", unlearned, (("unusable", "refuse"),), "every layer"),
     Case("half of the layers", "peft#2566", made(_HALF), _INCOMPLETE, "one layer, as it says"),
     Case(
         "half of the layers by a regular expression",

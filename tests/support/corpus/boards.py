@@ -6,13 +6,22 @@ from functools import partial
 from pathlib import Path
 
 from baseline_bench.core.types import ModelIdentity
+from baseline_bench.rendering import checking, leaderboard
 from baseline_bench.results.entry import Result
 from samples import add, result, sha
 
-from corpus.cases import Case
+from corpus.cases import Case, Check, Found, Run, finds
 
 IDENTITY = ModelIdentity(sha("config"), sha("generation"), sha("rules"), sha("template"))
 OTHER = replace(IDENTITY, config_sha256=sha("other config"))
+
+
+def look(folder: Path, _: Run) -> list[Found]:
+    """What `bench board --check` says, by the part that it names; one name for two models is a fault."""
+    leaderboard.update_pages(folder)
+    report = checking.check_leaderboards(folder)
+    said = [(fault.what, "fault") for fault in report.faults] + [(note, "note") for note in report.notes]
+    return [(next(part for part in _PARTS if part in text), severity) for text, severity in said]
 
 
 def row(name: str = "model", identity: ModelIdentity | None = IDENTITY, weights: str = "weights") -> Result:
@@ -27,18 +36,31 @@ def _board(rows: Callable[[], tuple[Result, Result]], folder: Path) -> Path:
     return folder / "leaderboards"
 
 
-def _case(name: str, rows: Callable[[], tuple[Result, Result]], twin: str, *expected: tuple[str, str]) -> Case:
-    return Case(name, "review: two rows shared one weights digest", partial(_board, rows), expected, twin)
+def _case(
+    name: str,
+    rows: Callable[[], tuple[Result, Result]],
+    twin: str,
+    *expected: Found,
+    checks: tuple[Check, ...] = (),
+) -> Case:
+    return Case(name, "review: two rows shared one weights digest", partial(_board, rows), expected, twin, checks)
+
+
+_PARTS = ("config.json", "another name")
+_CONTRADICTIONS = (finds("rendering.checking:_find_contradictions"),)
+_NOTES = (finds("rendering.checking:_note_equal_weights"),)
+_NAMES = (finds("results.duplicates:find_renamed_weights"),)
 
 
 CASES = (
     _case("one-name-two-configs", lambda: (row(), row(identity=OTHER)), "one-name-scored-twice",
-          ("config.json", "fault"), ("config.json", "fault")),
+          ("config.json", "fault"), ("config.json", "fault"), checks=_CONTRADICTIONS),
     _case("two-names-two-configs", lambda: (row(), row("other", OTHER)), "one-name-scored-twice",
-          ("config.json", "note")),
+          ("config.json", "note"), checks=_NOTES),
     _case("one-name-scored-twice", lambda: (row(), replace(row(), prompts_sha256=sha("again"))),
           "one-name-two-configs"),
-    _case("two-names-one-model", lambda: (row(), row("other")), "one-name-scored-twice", ("another name", "fault")),
+    _case("two-names-one-model", lambda: (row(), row("other")), "one-name-scored-twice", ("another name", "fault"),
+          checks=_NAMES),
     _case("an-older-row", lambda: (row(identity=None), row()), "one-name-two-configs"),
     _case("a-fine-tune", lambda: (row(), row("tuned", OTHER, "tuned")), "two-names-two-configs"),
 )  # fmt: skip

@@ -22,7 +22,10 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from corpus.asking import look
 from corpus.cases import Case
+
+__all__ = ("CASES", "look")
 
 Tensors = dict[str, torch.Tensor]
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import tiny
+from baseline_bench.core.types import Model, ModelIdentity
+from baseline_bench.models import identity, tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from corpus.cases import Case
+from corpus.cases import Case, Check, Found, Run
 
 _LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
 _OLD = "transformers 4 wrote this spelling"
@@ -21,6 +23,29 @@ _OLD = "transformers 4 wrote this spelling"
 def base() -> Path:
     """What each second checkpoint is made of."""
     return tiny.build(Path(tempfile.mkdtemp(prefix="bench-corpus-")) / "model")
+
+
+def describe(folder: Path) -> identity.ModelDescription:
+    """What identifies the model in a folder."""
+    model = Model("model", "folder", None, folder, None, None)
+    return identity.describe_model(model, tokenizer.load_tokenizer(model))
+
+
+def look(made: Path, _: Run) -> list[Found]:
+    """The parts of the two models that differ; the values of a run's record agree."""
+    one, other = describe(base()), describe(made)
+    unlike = one.identity.unlike(other.identity)
+    found = [(part, "unlike") for part in unlike.split(", ") if part]
+    return found if (one.settings == other.settings) == (not found) else [*found, ("settings", "fault")]
+
+
+def _forget(part: str) -> Check:
+    """An identity without this part."""
+
+    def identify(**digests: str | None) -> ModelIdentity:
+        return ModelIdentity(**{**digests, part: "0" * 64})  # type: ignore[arg-type]
+
+    return Check("models.identity:ModelIdentity", identify)
 
 
 def _copy(change: Callable[[Path], None], folder: Path) -> Path:
@@ -87,10 +112,18 @@ def _template(made: Path) -> None:
 
 
 def _case(name: str, source: str, change: Callable[[Path], None], twin: str, part: str | None = None) -> Case:
-    return Case(name, source, partial(_copy, change), ((part, "unlike"),) if part else (), twin)
+    found = ((part, "unlike"),) if part else ()
+    return Case(name, source, partial(_copy, change), found, twin, (_PARTS[part],) if part else ())
 
 
 _CONFIG, _SETTINGS, _WORDS, _TURNS = "config.json", "generation_config.json", "tokenizer", "chat template"
+_PARTS = dict(
+    zip(
+        (_CONFIG, _SETTINGS, _WORDS, _TURNS),
+        map(_forget, ("config_sha256", "generation_sha256", "tokenizer_sha256", "template_sha256")),
+        strict=True,
+    )
+)
 _FOUND = "review: the entry had no digest of it"
 CASES = (
     _case("other-rope", "MarinFold#184", _config(rope_parameters={"rope_type": "llama3", "rope_theta": 5e5, **_LLAMA3}),

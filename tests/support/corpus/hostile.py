@@ -11,16 +11,33 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fuzzers
+import pytest
 import tiny
 import tiny_lora
+from baseline_bench.core import bounded
 from baseline_bench.models.weights import ADAPTER_CONFIG, SINGLE_FILE
 
-from corpus.cases import Case
+from corpus.cases import REFUSED, Case, Check, Found, Run, finds
 
 Change = Callable[[Path], object]
-REFUSED = (("refused", "refuse"),)
 _TEMPLATE, _CONFIG = "chat_template.jinja", "config.json"
 _BOM = b"\xef\xbb\xbf"
+
+
+def look(candidate: Path, run: Run) -> list[Found]:
+    """Score it: one line and no row, or a row; nothing that a terminal would obey is printed."""
+    base = candidate.parent / "base"
+    words = ("score", str(candidate), "--task", "word-problems", "--limit", "2", "--engine", "scripted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bounded, "SECONDS", 0.3)
+        patch.setattr(bounded, "MEMORY", 2**27)
+        status, out, err = run(candidate.parent, *words, *(("--base", str(base)) if base.is_dir() else ()))
+    for line in (out + err).splitlines():
+        fuzzers.require_harmless(line)
+    assert bool(list(candidate.parent.glob("leaderboards/*/*.json"))) == (status == 0)
+    assert status == 0 or err.splitlines()[-1].startswith("bench: ")
+    return list(REFUSED) if status else []
 
 
 def changed(change: Change, folder: Path) -> Path:
@@ -107,32 +124,58 @@ _LATER = b"{% if messages[-1].content | length > 30 %}{{ 1 // 0 }}{% endif %}"
 _HEADER = (99_000_000).to_bytes(8, "little") + b" " * 100
 _ENDLESS = r"(.*)*.(a+)+(.*)*x$"
 _PLAIN = "a chat template is a program, and so is a tokenizer"
+_NUMBERS = Check("core.untrusted:_DECODER", json.JSONDecoder())
+_TENSORS = finds("models.tensor_check:check_tensors")
+_LIMIT = "without its limit it never ends, or it fills the memory"
+_TWICE = "whatever reads it next refuses it too"
+
+
+def _bad(name: str, source: str, change: Change, twin: str, *checks: Check, kept: str = "") -> Case:
+    return Case(name, source, partial(changed, change), REFUSED, twin, checks, kept=kept)
+
+
+def _sound(name: str, source: str, change: Change, twin: str) -> Case:
+    return Case(name, source, partial(changed, change), (), twin)
+
+
+_HAND = "found by hand"
+_RANK = partial(adapted, {"rank_pattern": {_ENDLESS: 4}})
+_TARGET = partial(adapted, {"target_modules": _ENDLESS})
 CASES = (
-    Case("an endless template", _PLAIN, partial(changed, begun(_TEMPLATE, _LOOP)), REFUSED, "a short loop"),
-    Case("a doubling template", _PLAIN, partial(changed, begun(_TEMPLATE, _DOUBLE)), REFUSED, "a short loop"),
-    Case("a template that fails later", _PLAIN, partial(changed, begun(_TEMPLATE, _LATER)), REFUSED, "a short loop"),
-    Case("a short loop", _PLAIN, partial(changed, begun(_TEMPLATE, _SHORT)), (), "an endless template"),
-    Case("a doubling normalizer", _PLAIN, partial(changed, doubling(40, "normalizer")), REFUSED, "one doubling"),
-    Case("a doubling decoder", _PLAIN, partial(changed, doubling(40, "decoder")), REFUSED, "one doubling back"),
-    Case("a doubling load", _PLAIN, partial(changed, doubling(40, "normalizer", "\xe9")), REFUSED, "one doubling"),
-    Case("one doubling", _PLAIN, partial(changed, doubling(1, "normalizer")), (), "a doubling normalizer"),
-    Case("one doubling back", _PLAIN, partial(changed, doubling(1, "decoder")), (), "a doubling decoder"),
-    Case("a pipe for config", "found by hand", partial(changed, special(_CONFIG, os.mkfifo)), REFUSED, "links"),
-    Case("a pipe for weights", "found by hand", partial(changed, special(SINGLE_FILE, os.mkfifo)), REFUSED, "links"),
-    Case("a pipe for a template", "found by hand", partial(changed, special(_TEMPLATE, os.mkfifo)), REFUSED, "links"),
-    Case("a device for config", "found by hand", partial(changed, special(_CONFIG, to_zero)), REFUSED, "links"),
-    Case("a device for weights", "found by hand", partial(changed, special(SINGLE_FILE, to_zero)), REFUSED, "links"),
-    Case("links", "the hub's cache", partial(changed, linked), (), "a pipe for config"),
-    Case("deep JSON", "found by hand", partial(changed, written(_CONFIG, _DEEP)), REFUSED, "some nesting"),
-    Case("some nesting", "found by hand", partial(changed, configured(a=[[[[1]]]])), (), "deep JSON"),
-    Case("no number", "json.dumps", partial(changed, configured(a=float("nan"))), REFUSED, "some nesting"),
-    Case("a byte order mark", "Windows", partial(changed, begun("generation_config.json", _BOM)), (), "deep JSON"),
-    Case("10^9 layers", "by hand", partial(changed, configured(num_hidden_layers=10**9)), REFUSED, "two layers"),
-    Case("-1 layers", "by hand", partial(changed, configured(num_hidden_layers=-1)), REFUSED, "two layers"),
-    Case("10^12 tokens", "by hand", partial(changed, configured(vocab_size=10**12)), REFUSED, "two layers"),
-    Case("two layers", "by hand", partial(changed, configured(num_hidden_layers=2)), (), "10^9 layers"),
-    Case("99 MB of header", "safetensors", partial(changed, written(SINGLE_FILE, _HEADER)), REFUSED, "two layers"),
-    Case("an endless rank", "re", partial(adapted, {"rank_pattern": {_ENDLESS: 4}}), REFUSED, "ranks by name"),
-    Case("an endless target", "re", partial(adapted, {"target_modules": _ENDLESS}), REFUSED, "ranks by name"),
+    _bad("an endless template", _PLAIN, begun(_TEMPLATE, _LOOP), "a short loop", kept=_LIMIT),
+    _bad("a doubling template", _PLAIN, begun(_TEMPLATE, _DOUBLE), "a short loop", kept=_LIMIT),
+    _bad("a template that fails later", _PLAIN, begun(_TEMPLATE, _LATER), "a short loop", kept=_TWICE),
+    _sound("a short loop", _PLAIN, begun(_TEMPLATE, _SHORT), "an endless template"),
+    _bad("a doubling normalizer", _PLAIN, doubling(40, "normalizer"), "one doubling", kept=_LIMIT),
+    _bad("a doubling decoder", _PLAIN, doubling(40, "decoder"), "one doubling back", kept=_LIMIT),
+    _bad("a doubling load", _PLAIN, doubling(40, "normalizer", "\xe9"), "one doubling", kept=_LIMIT),
+    _sound("one doubling", _PLAIN, doubling(1, "normalizer"), "a doubling normalizer"),
+    _sound("one doubling back", _PLAIN, doubling(1, "decoder"), "a doubling decoder"),
+    _bad("a pipe for config", _HAND, special(_CONFIG, os.mkfifo), "links", kept=_TWICE),
+    _bad("a pipe for weights", _HAND, special(SINGLE_FILE, os.mkfifo), "links", kept=_TWICE),
+    _bad("a pipe for a template", _HAND, special(_TEMPLATE, os.mkfifo), "links", kept=_LIMIT),
+    _bad("a device for config", _HAND, special(_CONFIG, to_zero), "links", kept=_LIMIT),
+    _bad("a device for weights", _HAND, special(SINGLE_FILE, to_zero), "links", kept=_LIMIT),
+    _sound("links", "the hub's cache", linked, "a pipe for config"),
+    _bad("deep JSON", _HAND, written(_CONFIG, _DEEP), "some nesting", kept=_TWICE),
+    _sound("some nesting", _HAND, configured(a=[[[[1]]]]), "deep JSON"),
+    _bad("no number", "json.dumps", configured(a=float("nan")), "some nesting", _NUMBERS),
+    _sound("a byte order mark", "Windows", begun("generation_config.json", _BOM), "deep JSON"),
+    _bad("10^9 layers", _HAND, configured(num_hidden_layers=10**9), "two layers", _TENSORS),
+    _bad("-1 layers", _HAND, configured(num_hidden_layers=-1), "two layers", kept=_TWICE),
+    _bad("10^12 tokens", _HAND, configured(vocab_size=10**12), "two layers", _TENSORS),
+    _sound("two layers", _HAND, configured(num_hidden_layers=2), "10^9 layers"),
+    _bad("99 MB of header", "safetensors", written(SINGLE_FILE, _HEADER), "two layers", kept=_TWICE),
+    Case(
+        "an endless rank",
+        "re",
+        partial(adapted, {"rank_pattern": {_ENDLESS: 4}}),
+        REFUSED,
+        "ranks by name",
+        kept=_LIMIT,
+    ),
+    Case(
+        "an endless target", "re", partial(adapted, {"target_modules": _ENDLESS}), REFUSED, "ranks by name", kept=_LIMIT
+    ),
     Case("ranks by name", "PEFT", partial(adapted, {"rank_pattern": {"q_proj": 4}}), (), "an endless rank"),
 )

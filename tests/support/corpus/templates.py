@@ -11,7 +11,10 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
+from corpus.asking import look
 from corpus.cases import Case
+
+__all__ = ("CASES", "look")
 
 _USER = "<|im_start|>user\n{{ message['content'] }}<|im_end|>\n"
 _ASSISTANT = "<|im_start|>assistant\n{{ message['content'] }}<|im_end|>\n"
