@@ -12,6 +12,8 @@ from baseline_bench.models import weights
 from safetensors.torch import load_file, save_file
 from tiny_study import bench
 
+pytestmark = pytest.mark.usefixtures("forked_children")
+
 EMBEDDING = "model.embed_tokens.weight"
 SOUND = "nothing that would make this model score wrongly"
 NAN = float("nan")

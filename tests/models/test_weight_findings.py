@@ -25,6 +25,8 @@ from tiny_study import REAL, SCRIPTED, bench, rows
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
+pytestmark = pytest.mark.usefixtures("forked_children")
+
 ASK = ("--task", "word-problems")
 
 

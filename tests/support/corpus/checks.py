@@ -41,5 +41,5 @@ BY_CODE: dict[str, Check] = {
 WITHOUT_CASE = {
     "bos-missing": "a BOS rule that models.toml declares for a model of its own: test_template_checks.py",
     "bos-declared": "as bos-missing",
-    "answers-scripted": "the engine, whatever the model is: test_marks.py and test_page.py",
+    "answers-scripted": "the engine, whatever the model is: test_advisories.py",
 }

@@ -128,7 +128,7 @@ def _read_without_deadline(client: Any, method: str, path: str, body: object) ->
     client._http.timeout = None
     read: list[Any] = []
     client._read(method, path, body, read, threading.Event())
-    return read[0]  # type: ignore[no-any-return]
+    return read[0]
 
 
 def _answer_soundly(*words: Any) -> Any:
