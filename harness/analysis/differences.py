@@ -36,6 +36,7 @@ def list_differences(first: Entry, second: Entry) -> tuple[Difference, ...]:
     return (
         *_compare_trainings(one.training, other.training),
         *compare_mappings(*_describe_models(one.model, other.model)),
+        *compare_identities(one.model, other.model),
         *_compare_identity_records(one.model, other.model),
         *compare_mappings(_describe_protocol(one), _describe_protocol(other)),
         *compare_mappings(_describe_engine(one), _describe_engine(other)),
@@ -71,9 +72,12 @@ def is_untrained(entry: Entry) -> bool:
 
 
 def compare_identities(one: ModelRecord, other: ModelRecord) -> Iterator[Difference]:
-    """Yield the parts other than weights in which two models differ; none if an identity is unknown."""
-    if one.unlike(other):
-        yield from compare_mappings(_describe_identity(one), _describe_identity(other))
+    """Yield the parts other than weights in which two models differ, with their settings; none if one is unknown."""
+    parts = {} if one.identity is None else one.identity.compare(other.identity)
+    for part, settings in parts.items():
+        # The names of settings come from strangers' files: only the values of a difference are quoted everywhere.
+        first, second = (", ".join(f"{row[0]}={row[side]}".lstrip("=") for row in settings) for side in (1, 2))
+        yield Difference(part, first, second)
 
 
 def compare_mappings(one: Mapping[str, object], other: Mapping[str, object]) -> Iterator[Difference]:
@@ -153,7 +157,7 @@ def _describe_merge(merge: MergeSummary | None) -> str:
 
 
 def _describe_models(*models: ModelRecord) -> Iterator[Mapping[str, object]]:
-    """Describe each model: by identity if both are known, else by the digests that older entries have."""
+    """Describe each model; by the digests that older entries have, if an identity is unknown."""
     known = all(model.identity is not None for model in models)
     for model in models:
         older = {
@@ -164,7 +168,7 @@ def _describe_models(*models: ModelRecord) -> Iterator[Mapping[str, object]]:
             "weights": _shorten_digest(model.weights_sha256),
             "source": model.source,
             "revision": _shorten_digest(model.revision),
-            **(_describe_identity(model) if known else older),
+            **({} if known else older),
             "chat template's name": model.template_name or NONE,
             "chat template's arguments": " ".join(format_settings(model.template_arguments)) or NONE,
             "prompt style": model.prompt_style,
@@ -173,16 +177,11 @@ def _describe_models(*models: ModelRecord) -> Iterator[Mapping[str, object]]:
         }
 
 
-def _describe_identity(model: ModelRecord) -> Mapping[str, object]:
-    parts = () if model.identity is None else model.identity.parts
-    return {part: _shorten_digest(value) or NONE for part, value in parts}
-
-
 def _compare_identity_records(*models: ModelRecord) -> Iterator[Difference]:
-    """Note if only one identity is known: older entries and servers have no config.json digests."""
-    descriptions = ["known in part" if model.identity is None else "known" for model in models]
-    if descriptions[0] != descriptions[1]:
-        yield Difference("identity", *descriptions)
+    """Note if only one identity is fully known: older entries and servers have no settings of it."""
+    known = [model.identity is not None and model.identity.settings is not None for model in models]
+    if known[0] != known[1]:
+        yield Difference("identity", *("known" if each else "known in part" for each in known))
 
 
 def _describe_protocol(result: Result) -> Mapping[str, object]:

@@ -121,9 +121,10 @@ def _count_settings_flips(one: NoiseRecord, other: NoiseRecord) -> SettingsFlips
 
 def _request_key(noise: NoiseRecord) -> tuple[str, ...]:
     """Identify what was asked of which model: records with one key differ only by engine, settings or device."""
+    identity = noise.model.identity
     return (
         noise.model.weights_sha256 or noise.candidate,
-        digest(noise.model.identity),
+        (None if identity is None else identity.sha256) or digest(identity),
         noise.task.protocol_sha256,
         noise.selection.ids_sha256,
         noise.prompts_sha256,

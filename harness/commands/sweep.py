@@ -234,19 +234,19 @@ def _plan_model(setup: SweepSetup, prepared: PreparedTask, model: Model) -> Eval
     from baseline_bench.models import identity  # loads transformers
 
     options, model_tokenizer = setup.options, setup.plan.speech
-    description = identity.describe_model(model, model_tokenizer)
+    model_identity = identity.describe_model(model, model_tokenizer)
     settings: dict[str, Value] = {
         "task": recipes.resolve_path(setup.plan.recipe, "task"),
         "held out": prepared.protocol_sha256,
         "prompts": digest_prompts(prepared.requests),
         "stop ids": " ".join(map(str, model_tokenizer.manner.stop_ids)),
         "weights": model.weights_sha256,
-        **description.settings,
+        **(model_identity.settings or {}),
         "engine": setup.engine.name,
         **{f"option {key}": value for key, value in record_options(setup.engine.options).items()},
     }
     return EvaluationPlan(
-        options, setup.engine, model, model_tokenizer, prepared, settings, None, identity=description.identity
+        options, setup.engine, model, model_tokenizer, prepared, settings, None, identity=model_identity
     )
 
 

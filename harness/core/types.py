@@ -1,12 +1,16 @@
 """The data types that all packages share. Read this first, then `harness/core/contracts.py`."""
 
+import json
 import math
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from baseline_bench.core.records import OMIT_WHEN_NONE, digest
 
 Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length"]
@@ -368,33 +372,99 @@ class TrainingResult:
     peak_memory: int | None = None
 
 
-# The parts of a model's identity as pages and messages name them, in the order of the fields.
-IDENTITY_PARTS = ("config.json", "generation_config.json", "tokenizer", "chat template")
+# The parts of a model's identity besides its tensors; the name of each setting begins with its part.
+IDENTITY_PARTS = (
+    *("config.json", "generation_config.json", "tokenizer", "chat template"),
+    *("processor", "quantisation", "unmerged adapter"),
+)
+_MAX_SHOWN_SETTINGS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """A model's configuration, tokenizer and template as digests of normalised values; see `models.identity`.
+    """What a model is besides its tensors, as normalised values and their digests; see `models.identity`.
 
     Attributes:
-        config_sha256: of config.json without dtype and bookkeeping.
-        generation_sha256: of generation_config.json.
+        config_sha256: of config.json without dtype, quantisation and bookkeeping.
+        generation_sha256: of the values in generation_config.json that are read; of all values in older entries.
         tokenizer_sha256: of the vocabulary and the rules of the tokenizer.
         template_sha256: of the chat template; None without one.
+        sha256: of all settings. This and what follows is None in older entries: their identity is known in part.
+        settings: every value by part and name, such as "config.json rms_norm_eps", except the class's defaults.
+        defaults: the other values of config.json, as its class sets them: a comparison shows them.
     """
 
     config_sha256: str
     generation_sha256: str
     tokenizer_sha256: str
     template_sha256: str | None
+    sha256: str | None = field(default=None, metadata=OMIT_WHEN_NONE)
+    settings: Mapping[str, Value] | None = field(default=None, metadata=OMIT_WHEN_NONE)
+    defaults: Mapping[str, Value] | None = field(default=None, metadata=OMIT_WHEN_NONE)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Value], defaults: Mapping[str, Value] | None) -> "ModelIdentity":
+        """Compute the digests of settings that are named as in `settings`."""
+        config, generation, tokenizer, template = IDENTITY_PARTS[:4]
+        return cls(
+            config_sha256=_digest_part(config, settings),
+            generation_sha256=_digest_part(generation, settings),
+            tokenizer_sha256=str(settings.get(tokenizer)),
+            template_sha256=None if settings.get(template) is None else str(settings[template]),
+            sha256=digest(settings),
+            settings=settings,
+            defaults=defaults,
+        )
 
     @property
     def parts(self) -> tuple[tuple[str, str | None], ...]:
-        """Return (name, digest) of each part."""
-        values = (self.config_sha256, self.generation_sha256, self.tokenizer_sha256, self.template_sha256)
-        return tuple(zip(IDENTITY_PARTS, values, strict=True))
+        """Return (name, digest) of each known part; None for a model without a chat template."""
+        digests = (self.config_sha256, self.generation_sha256, self.tokenizer_sha256, self.template_sha256)
+        known = tuple(zip(IDENTITY_PARTS, digests, strict=False))
+        if self.settings is None:
+            return known[:1] + known[2:]
+        return known + tuple((name, _digest_part(name, self.settings)) for name in IDENTITY_PARTS[4:])
+
+    def compare(self, other: "ModelIdentity | None") -> dict[str, list[tuple[str, str, str]]]:
+        """Return (setting, value, other value) by part where two models differ; nothing if `other` is None.
+
+        A setting that only one model has counts if it is no default, since each version of transformers adds some. If
+        one identity is known in part, its digests are compared, and the settings have no names.
+        """
+        if other is None:
+            return {}
+        if self.settings is None or other.settings is None:
+            values, other_values = dict[str, Value](self.parts), dict[str, Value](other.parts)
+            names = [name for name in values if name in other_values]
+        else:
+            values, other_values = ({**(one.defaults or {}), **(one.settings or {})} for one in (self, other))
+            changed = {**self.settings, **other.settings}
+            names = [*changed, *(name for name in values if name in other_values and name not in changed)]
+        found: dict[str, list[tuple[str, str, str]]] = {}
+        for name in names:
+            if (value := values.get(name)) != (other_value := other_values.get(name)):
+                part = next((part for part in IDENTITY_PARTS if name.startswith(part)), "model")
+                setting = name.removeprefix(part).strip()
+                found.setdefault(part, []).append((setting, _format_setting(value), _format_setting(other_value)))
+        return found
 
     def unlike(self, other: "ModelIdentity | None") -> str:
-        """List the parts that differ, such as "config.json, tokenizer"; empty if all are equal or `other` is None."""
-        pairs = () if other is None else zip(self.parts, other.parts, strict=True)
-        return ", ".join(name for (name, digest), (_, other_digest) in pairs if digest != other_digest)
+        """List what differs, such as "config.json (rms_norm_eps 1e-06 against 1e-05), tokenizer"; empty if nothing."""
+        parts = []
+        for part, settings in self.compare(other).items():
+            shown = [f"{name} {one:.60} against {two:.60}" for name, one, two in settings[:_MAX_SHOWN_SETTINGS] if name]
+            more = [f"and {len(settings) - len(shown)} more"] if 0 < len(shown) < len(settings) else []
+            parts.append(part + (f" ({', '.join([*shown, *more])})" if shown else ""))
+        return ", ".join(parts)
+
+
+def _digest_part(name: str, settings: Mapping[str, Value]) -> str:
+    return digest(
+        {key.removeprefix(f"{name} "): value for key, value in settings.items() if key.startswith(f"{name} ")}
+    )
+
+
+def _format_setting(value: Value) -> str:
+    if isinstance(value, str):
+        return value[:12] if re.fullmatch("[0-9a-f]{64}", value) else value
+    return "unset" if value is None else json.dumps(value)

@@ -124,7 +124,7 @@ class EvaluationPlan:
 
     Attributes:
         findings: what the checks noticed; the user has accepted the refusals among them.
-        identity: digests of the model's configuration, tokenizer and template.
+        identity: what the model is besides its tensors.
     """
 
     options: ScoringOptions
@@ -203,17 +203,19 @@ def plan_model(
     model = replace(model, name=options.name or model.name)
     choice = TemplateChoice.parse(options.template, options.template_arguments)
     model_tokenizer = tokenizer.load_tokenizer(model, choice)
-    description = identity.describe_model(model, model_tokenizer)
-    _require_unused_name(model, description.identity, options.leaderboards)
-    noticed = [*adapter_findings, *_check_unmerged_adapter(task_plan, model)]
+    adapter_folder = _find_unmerged_adapter(task_plan)
+    model_identity = identity.describe_model(model, model_tokenizer, adapter_folder)
+    _require_unused_name(model, model_identity, options.leaderboards)
+    noticed = [*adapter_findings, *([] if adapter_folder is None else diagnose.check_adapter(adapter_folder, model))]
     noticed += diagnose.diagnose_model(model, model_tokenizer, task_plan.engine.name)
     checked = _report_findings(options, console, model.name, noticed)
     prepared = task_plan.exam(model_tokenizer, options.seed)
     if model_tokenizer.context is not None:
         evaluate.require_context(prepared, model_tokenizer.context)
-    settings = {**_collect_run_settings(options, task_plan, model, model_tokenizer, prepared), **description.settings}
+    settings = _collect_run_settings(options, task_plan, model, model_tokenizer, prepared)
+    settings |= model_identity.settings or {}
     return EvaluationPlan(
-        options, task_plan.engine, model, model_tokenizer, prepared, settings, training, checked, description.identity
+        options, task_plan.engine, model, model_tokenizer, prepared, settings, training, checked, model_identity
     )
 
 
@@ -241,10 +243,10 @@ def _collect_run_settings(
     }
 
 
-def _check_unmerged_adapter(task_plan: TaskPlan, model: Model) -> list[Finding]:
-    """Check an adapter that the engine applies without merging it into the weights."""
+def _find_unmerged_adapter(task_plan: TaskPlan) -> Path | None:
+    """Return the folder of an adapter that the engine applies without merging it into the weights."""
     folder = getattr(task_plan.engine.options, "adapter", None)
-    return [] if folder is None else diagnose.check_adapter(Path(folder), model)
+    return None if folder is None else Path(folder)
 
 
 def _report_findings(
@@ -321,7 +323,7 @@ def _require_unused_name(model: Model, identity: ModelIdentity, leaderboards: Pa
         if other.model.weights_sha256 != model.weights_sha256:
             raise BenchError(f"{path} is a row of '{model.name}' with other weights", "give --name NAME to this one")
         if unlike := identity.unlike(other.model.identity):
-            what = f"{path} is a row of '{model.name}' with the same weights, and with another {unlike}"
+            what = f"{path} is a row of '{model.name}' with the same weights, and this model has another {unlike}"
             raise BenchError(what, "give --name NAME to this one")
 
 

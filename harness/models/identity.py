@@ -1,7 +1,7 @@
-"""Digest what identifies a model besides its tensors: configuration, generation settings, tokenizer and template.
+"""Read what identifies a model besides its tensors: configuration, generation settings, tokenizer, template and more.
 
 The same tensors give other answers under another config.json, tokenizer or template. Values are normalised, so that a
-checkpoint keeps its digests when another version of transformers saves it again. Imports transformers, so other
+checkpoint keeps its identity when another version of transformers saves it again. Imports transformers, so other
 modules import it lazily.
 """
 
@@ -9,16 +9,17 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import transformers
 from baseline_bench.core.records import digest, to_json_value
-from baseline_bench.core.types import Model, ModelIdentity, Value
+from baseline_bench.core.types import IDENTITY_PARTS, Model, ModelIdentity, Value
 from baseline_bench.core.untrusted import read_object
-from baseline_bench.models import file_cache
+from baseline_bench.models import adapter, file_cache
+from baseline_bench.models.tokenizer import list_ids
 from baseline_bench.models.tokens import ModelTokenizer
+from baseline_bench.models.weights import ADAPTER_CONFIG
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -30,76 +31,117 @@ CONFIG_ERRORS = (
     *(ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError),
     StrictDataclassError,
 )
+# transformers 5 writes all parts of a processor into one file, transformers 4 each part into its own.
+_PROCESSOR_FILES = {
+    "preprocessor_config.json": "image_processor.",
+    "video_preprocessor_config.json": "video_processor.",
+    "processor_config.json": "",
+}
+_PROCESSOR_CLASSES = ("processor_class", "processor_type")
+_QUANTISATION_FILES = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
+_QUANTISATION_KEY = "quantization_config."
+_ADAPTER_KEYS = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "revision")
 # Spaces, digits, accents and apostrophes, where tokenizer classes differ that read the same tokenizer.json.
 _SAMPLE_TEXT = "Tom's 12 eggs cost 3.5 € each.\n\n  1/2 of them?\tÄpfel, 你好 ; don't"
 
 
-@dataclass(frozen=True, slots=True)
-class ModelDescription:
-    """A description of a model besides its tensors, as digests and as values.
-
-    Attributes:
-        identity: the digests, as an entry stores them.
-        settings: the values by name, for a run's record; "config.json rope_parameters.rope_theta" is one.
-    """
-
-    identity: ModelIdentity
-    settings: Mapping[str, Value]
-
-
-def describe_model(model: Model, model_tokenizer: ModelTokenizer) -> ModelDescription:
+def describe_model(model: Model, model_tokenizer: ModelTokenizer, adapter_folder: Path | None = None) -> ModelIdentity:
     """Read what identifies a model from its folder, without its weights.
 
     Args:
         model: a whole checkpoint.
         model_tokenizer: its tokenizer and prompt format, as loaded.
+        adapter_folder: an adapter that the engine applies without merging it into the weights.
     """
-    config = _read_config(model.folder)
-    generation = _flatten(_read_json(model.folder / "generation_config.json"))
-    identity = ModelIdentity(
-        config_sha256=digest(config),
-        generation_sha256=digest(generation),
-        tokenizer_sha256=_digest_tokenizer(model.folder, model_tokenizer),
-        template_sha256=model_tokenizer.manner.template_sha256,
+    folder = model.folder
+    config, defaults = _read_config(folder)
+    quantisation = {name: value for name, value in config.items() if _QUANTISATION_KEY in name}
+    values: tuple[Mapping[str, Value], ...] = (
+        {name: value for name, value in config.items() if name not in quantisation},
+        _read_generation(folder),
+        {"": _digest_tokenizer(folder, model_tokenizer)},
+        {"": model_tokenizer.manner.template_sha256},
+        _read_processor(folder),
+        _read_quantisation(folder, quantisation),
+        {} if adapter_folder is None else _read_adapter(adapter_folder),
     )
-    names = [name for name, _ in identity.parts]
-    values = [{f" {key}": value for key, value in sorted(part.items())} for part in (config, generation)]
-    values += [{"": identity.tokenizer_sha256}, {"": identity.template_sha256}]
-    settings = {name + key: value for name, part in zip(names, values, strict=True) for key, value in part.items()}
-    return ModelDescription(identity, settings)
+    parts = zip(IDENTITY_PARTS, values, strict=True)
+    settings = {f"{part} {name}".rstrip(): value for part, group in parts for name, value in sorted(group.items())}
+    return ModelIdentity.of(
+        settings, {f"{IDENTITY_PARTS[0]} {name}": value for name, value in defaults.items()} or None
+    )
 
 
-def _read_config(folder: Path) -> dict[str, Value]:
-    """Read the values of config.json that differ from its class's defaults, by dotted names."""
+def _read_generation(folder: Path) -> dict[str, Value]:
+    """Read what ends an answer: the task decides how tokens are drawn, and neither bench nor an engine reads the rest.
+
+    vLLM reads these ids even under `generation_config="vllm"`.
+    """
+    ids = sorted({*list_ids(_read_json(folder / "generation_config.json").get("eos_token_id"))})
+    return _flatten({"eos_token_id": ids[0] if len(ids) == 1 else ids or None})
+
+
+def _read_processor(folder: Path) -> dict[str, Value]:
+    """Read the settings of a multimodal checkpoint's processor, without the names of its classes."""
+    values: dict[str, Value] = {}
+    for file, prefix in _PROCESSOR_FILES.items():
+        values |= _flatten(_read_json(folder / file), prefix)
+    return {name: value for name, value in values.items() if not name.endswith(_PROCESSOR_CLASSES)}
+
+
+def _read_quantisation(folder: Path, stated: Mapping[str, Value]) -> dict[str, Value]:
+    """Read how the weights are quantised, as config.json (`stated`) and the quantisers' own files say."""
+    values = {name.replace(_QUANTISATION_KEY, ""): value for name, value in stated.items()}
+    for file in _QUANTISATION_FILES:
+        values |= _flatten(_read_json(folder / file))
+    return values
+
+
+def _read_adapter(folder: Path) -> dict[str, Value]:
+    """Read an adapter's scale, the revision of its base, and the digest of its tensors."""
+    config = _read_json(folder / ADAPTER_CONFIG)
+    return {
+        **_flatten({key: config[key] for key in _ADAPTER_KEYS if config.get(key)}),
+        "tensors": adapter.read_adapter(folder).sha256,
+    }
+
+
+def _read_config(folder: Path) -> tuple[dict[str, Value], dict[str, Value]]:
+    """Read config.json by dotted names: (values that differ from its class's defaults, the class's other values)."""
     transformers.utils.logging.set_verbosity_error()
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         return _drop_defaults(config)
     except CONFIG_ERRORS:  # an architecture that this transformers does not know
-        return _flatten(_with_rope_parameters(_read_json(folder / "config.json")))
+        return _flatten(_with_rope_parameters(_read_json(folder / "config.json"))), {}
 
 
-def _drop_defaults(config: Any) -> dict[str, Value]:
-    """Return what differs from the class's defaults (None for a removed default), and always the model's type.
+def _drop_defaults(config: Any) -> tuple[dict[str, Value], dict[str, Value]]:
+    """Split a configuration into what differs from its class's defaults and the defaults that remain.
 
-    Without the defaults, a key that a newer transformers adds changes nothing. `architectures` counts if it is not
-    what transformers loads for this type, because vLLM follows it.
+    What differs has None for a removed default, and always the model's type. Without the defaults, a key that a newer
+    transformers adds changes nothing. `architectures` counts if it is not what transformers loads for this type,
+    because vLLM follows it.
     """
-    values, defaults = config.to_dict(), type(config)().to_dict()
+    default_config = type(config)()
+    values, defaults, own = config.to_dict(), default_config.to_dict(), default_config.to_diff_dict()
     inner = {key: part for key, part in vars(config).items() if isinstance(part, PreTrainedConfig)}
     defaults["architectures"] = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)]
     values["architectures"] = values.get("architectures") or defaults["architectures"]
-    flat_values, flat_defaults = (
-        _flatten({key: value for key, value in side.items() if key not in inner}) for side in (values, defaults)
+    flat_values, flat_defaults, flat_own = (
+        _flatten({key: value for key, value in side.items() if key not in inner}) for side in (values, defaults, own)
     )
     changed = {
         name: flat_values.get(name)
         for name in {**flat_values, **flat_defaults}
         if flat_values.get(name) != flat_defaults.get(name)
     }
+    changed["model_type"] = str(type(config).model_type)
+    unchanged = {name: value for name, value in flat_own.items() if name not in changed}
     for key, part in inner.items():
-        changed |= {f"{key}.{name}": value for name, value in _drop_defaults(part).items()}
-    return {**changed, "model_type": str(config.model_type)}
+        for flat, inner_values in zip((changed, unchanged), _drop_defaults(part), strict=True):
+            flat |= {f"{key}.{name}": value for name, value in inner_values.items()}
+    return changed, unchanged
 
 
 def _with_rope_parameters(config: dict[str, Any]) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def _read_tokenizer(model: Model, choice: TemplateChoice) -> ModelTokenizer:
     ]
     with _explaining_faults(model.folder):
         prompt_format = detect_prompt_format(
-            tokenizer, model.bos, [i for value in eos for i in _list_ids(value)], str(text.get("model_type", ""))
+            tokenizer, model.bos, [i for value in eos for i in list_ids(value)], str(text.get("model_type", ""))
         )
         prompt_format = record_template_choice(prompt_format, choice)
         render_prompt(tokenizer, (Message("user", "a"), Message("assistant", "b"), Message("user", "c")))
@@ -156,6 +156,7 @@ def _read_json(model: Model, name: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _list_ids(value: object) -> list[int]:
+def list_ids(value: object) -> list[int]:
+    """Return the token ids in a value of a configuration: one id, or a list of them."""
     values = value if isinstance(value, list) else [value]
     return [i for i in values if type(i) is int and 0 <= i < 2**31]

@@ -398,7 +398,7 @@ def _note_equal_weights(folder: Path, checked_entries: Iterable[CheckedEntry]) -
         if weights is None or result.model.identity is None:
             continue
         first_file, first_result = first_seen.setdefault(weights, (file, result))
-        unlike = first_result.model.unlike(result.model) if first_result.candidate != result.candidate else ""
+        unlike = result.model.unlike(first_result.model) if first_result.candidate != result.candidate else ""
         if unlike and (weights, result.candidate) not in noted_models:
             noted_models.add((weights, result.candidate))
             what = f"the same weights as in {_format_path(folder, first_file)}, with another {unlike}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import decode_record, digest, parse_time, to_json_value
-from baseline_bench.core.types import Judgement, Step, Value
+from baseline_bench.core.types import Judgement, ModelIdentity, Step, Value
 from baseline_bench.core.untrusted import parse_json
 from baseline_bench.results import answers
 from baseline_bench.results import candidate as candidates
@@ -37,8 +37,11 @@ def check_numbers(entry: Entry) -> list[str]:
         for name, value in (to_json_value(part) or {}).items():
             if name.endswith("_sha256") and value is not None and not re.fullmatch("[0-9a-f]{64}", value):
                 problems.append(f"{name} is no sha256: {value!r:.70}")
-    if result.model.identity is not None and result.model.identity.template_sha256 != result.model.template_sha256:
-        problems.append("the identity has another chat template than the model")
+    if (identity := result.model.identity) is not None:
+        if identity.template_sha256 != result.model.template_sha256:
+            problems.append("the identity has another chat template than the model")
+        if identity.settings is not None and ModelIdentity.of(identity.settings, identity.defaults) != identity:
+            problems.append("the digests of the identity are not those of its settings")
     numbers = [*to_json_value(entry.timings).values(), *entry.timings.phases.values()]
     if any(isinstance(number, int | float) and number < 0 for number in numbers):
         problems.append("a timing is negative")

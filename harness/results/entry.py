@@ -84,7 +84,7 @@ class ModelRecord:
     template_arguments: Mapping[str, Value] | None = field(default=None, metadata=OMIT_WHEN_NONE)
 
     def unlike(self, other: "ModelRecord") -> str:
-        """Name the parts of the identity that differ from another model's; see `Identity.unlike`."""
+        """List what differs from another model's identity; see `ModelIdentity.unlike`."""
         return "" if self.identity is None else self.identity.unlike(other.identity)
 
 

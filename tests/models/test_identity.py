@@ -10,30 +10,62 @@ from typing import Any
 
 import pytest
 import tiny
+import tiny_lora
 from baseline_bench import cli
 from baseline_bench.analysis.compare import classify_comparison
-from baseline_bench.analysis.differences import list_differences
+from baseline_bench.analysis.differences import Difference, list_differences
 from baseline_bench.analysis.noise import select_newest_records
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Model
 from baseline_bench.evaluation import runs
-from baseline_bench.models import identity, manifest, registry, tokenizer, wheels
+from baseline_bench.models import identity, manifest, registry, wheels
 from baseline_bench.rendering import comparison_text
 from baseline_bench.results import audit
 from baseline_bench.results.entry import Entry, Result
 from board_samples import repeated
+from corpus import boards
 from corpus import entries as models_of
-from corpus.boards import IDENTITY, OTHER, row
+from corpus.boards import IDENTITY, OLDER, OTHER, row
 from gguf_file import file as gguf_file  # noqa: F401 - a fixture
 from samples import entry
+from tiny_study import bench
 
 QUICK = ("--task", "word-problems", "--engine", "scripted", "--limit", "5", "--json")
 
 
-def described(folder: Path) -> identity.ModelDescription:
-    """What identifies the model in a folder."""
-    model = Model("model", "folder", None, folder, None, None)
-    return identity.describe_model(model, tokenizer.load_tokenizer(model))
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"lora_alpha": 9}, ("lora_alpha", "8", "9")),
+        ({"revision": "v2"}, ("revision", "unset", "v2")),
+        ({"base_model_name_or_path": "moved", "inference_mode": False}, None),
+    ],
+)
+def test_an_unmerged_adapter_is_a_part(
+    values: dict[str, Any], expected: tuple[str, ...] | None, tmp_path: Path
+) -> None:
+    """Its scale and the revision of its base count; where the base was when it was trained does not."""
+    folder = tiny_lora.build(models_of.base(), tmp_path / "adapter")
+    one = models_of.describe(models_of.base(), folder)
+    models_of.edit(folder / "adapter_config.json", **values)
+    other = models_of.describe(models_of.base(), folder)
+    assert one.compare(other) == ({} if expected is None else {"unmerged adapter": [expected]})
+    assert models_of.resumes(tmp_path / "run", one, other, ["unmerged adapter"]) == (expected is None)
+    assert models_of.list_changed(one, models_of.describe(models_of.base())) == ["unmerged adapter"]
+
+
+def test_both_values_of_a_setting_are_known_although_one_is_the_default(tmp_path: Path) -> None:
+    """Two entries suffice to show them; a default that one version of transformers lacks is no difference."""
+    one = models_of.describe(models_of.base())
+    folder = tmp_path / "model"
+    shutil.copytree(models_of.base(), folder)
+    models_of.edit(folder / "config.json", hidden_act="gelu")
+    assert one.compare(models_of.describe(folder)) == {"config.json": [("hidden_act", "silu", "gelu")]}
+    assert one.unlike(models_of.describe(folder)) == "config.json (hidden_act silu against gelu)"
+    assert one.defaults is not None
+    older = replace(one, defaults={name: value for name, value in one.defaults.items() if "mlp_bias" not in name})
+    assert one.compare(older) == older.compare(one) == {}
+    changed = replace(one, defaults={**one.defaults, "config.json mlp_bias": True})
+    assert one.compare(changed) == {"config.json": [("mlp_bias", "false", "true")]}
 
 
 def test_an_unknown_architecture_is_identified_by_its_file(tmp_path: Path) -> None:
@@ -44,42 +76,56 @@ def test_an_unknown_architecture_is_identified_by_its_file(tmp_path: Path) -> No
     for number, values in enumerate((config, older, {**config, "width": 9})):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "config.json").write_text(json.dumps(values))
-        digests.append(identity._read_config(tmp_path / str(number)))
+        digests.append(identity._read_config(tmp_path / str(number))[0])
     assert digests[0] == digests[1] != digests[2]
 
 
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model, its run of five items and its row."""
+    folder = tmp_path_factory.mktemp("scored")
+    tiny.build(folder / "model", "chatml")
+    assert bench(folder, "score", "./model", *QUICK) == 0
+    return folder
+
+
 @pytest.fixture
-def killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """A model's folder, and its run of five items that was killed after two answers."""
+def killed(scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """The model's folder, and its run as it was after two answers; the row of the whole run is in rows/."""
+    shutil.copytree(scored, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    model = tiny.build(tmp_path / "model", "chatml")
-    assert cli.main(["score", str(model), *QUICK]) == 0
     (run,) = Path("runs").iterdir()
-    shutil.rmtree("leaderboards")
+    Path("leaderboards").rename("rows")
     (run / "entry.json").unlink()
     lines = (run / "completions.jsonl").read_bytes().splitlines(keepends=True)
     (run / "completions.jsonl").write_bytes(b"".join(lines[:2]))
-    return model, run
+    return tmp_path / "model", run
 
 
-@pytest.mark.parametrize(
-    ("file", "values", "told"),
-    [
-        ("config.json", {"rms_norm_eps": 1e-5}, "config.json rms_norm_eps was the default, now 1e-05"),
-        ("config.json", {"rope_parameters": {"rope_theta": 5e5}}, "rope_parameters.rope_theta was the default, now"),
-        ("generation_config.json", {"eos_token_id": 5}, "generation_config.json eos_token_id was 2, now 5"),
-        ("config.json", {"dtype": "bfloat16", "transformers_version": "4.44.2"}, None),
-    ],
-)
-def test_a_killed_run_goes_on_with_the_same_model_only(
-    killed: tuple[Path, Path], file: str, values: dict[str, Any], told: str | None, capfd: pytest.CaptureFixture[str]
+def test_another_model_neither_resumes_nor_verifies(
+    killed: tuple[Path, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A value changed between kill and resume is named with both values; another spelling of dtype is none."""
+    """What changed after the kill is named by both commands, and nothing is added to the run."""
     model, run = killed
-    models_of.edit(model / file, **values)
-    assert cli.main(["score", str(model), *QUICK]) == (0 if told is None else 1)
-    assert told is None or told in capfd.readouterr().err
-    assert len((run / "completions.jsonl").read_bytes().splitlines()) == (5 if told is None else 2)
+    models_of.edit(model / "config.json", rms_norm_eps=1e-5)
+    models_of.quantise(model)
+    assert cli.main(["score", "./model", *QUICK]) == 1
+    refusal = capfd.readouterr().err
+    assert "config.json rms_norm_eps was the default, now 1e-05" in refusal
+    assert "quantisation bits was " in refusal
+    assert len((run / "completions.jsonl").read_bytes().splitlines()) == 2
+    (row_file,) = Path("rows").glob("*/*.json")
+    assert cli.main(["verify", str(row_file), "--level", "2", "--model", str(model)]) == 1
+    assert "config.json (rms_norm_eps 1e-05 against 1e-06), quantisation (bits 4 against" in "".join(capfd.readouterr())
+
+
+def test_a_killed_run_of_the_same_model_resumes(killed: tuple[Path, Path]) -> None:
+    """Another dtype and generation settings that nothing reads make no other model."""
+    model, run = killed
+    models_of.edit(model / "config.json", dtype="bfloat16", transformers_version="4.44.2")
+    models_of.edit(model / "generation_config.json", temperature=0.6, top_p=0.9)
+    assert cli.main(["score", "./model", *QUICK]) == 0
+    assert len((run / "completions.jsonl").read_bytes().splitlines()) == 5
 
 
 def _as_an_older_version_left_it(run: Path) -> None:
@@ -96,26 +142,25 @@ def test_a_run_that_an_older_version_began_is_refused_as_that(
     killed: tuple[Path, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """One line says why it cannot go on; --again starts another."""
-    model, run = killed
+    _, run = killed
     _as_an_older_version_left_it(run)
-    assert cli.main(["score", str(model), *QUICK]) == 1
+    assert cli.main(["score", "./model", *QUICK]) == 1
     assert "by an older version, which did not record" in capfd.readouterr().err
-    assert cli.main(["score", str(model), *QUICK, "--again"]) == 0
+    assert cli.main(["score", "./model", *QUICK, "--again"]) == 0
     assert len(list(Path("runs").iterdir())) == 2
 
 
 def test_a_run_that_an_older_version_finished_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """It is neither refused nor repeated; --again scores it again."""
+    shutil.copytree(scored, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    words = ["score", str(tiny.build(tmp_path / "model", "chatml")), *QUICK]
-    assert cli.main(words) == 0
-    first = json.loads(capfd.readouterr().out)
     (run,) = Path("runs").iterdir()
     _as_an_older_version_left_it(run)
+    words = ["score", "./model", *QUICK]
     assert cli.main(words) == 0
-    assert json.loads(capfd.readouterr().out) == first
+    assert json.loads(capfd.readouterr().out)["result"] == json.loads((run / "entry.json").read_text())["result"]
     assert list(Path("runs").iterdir()) == [run]
     assert cli.main([*words, "--again"]) == 0
     assert len(list(Path("runs").iterdir())) == 2
@@ -151,8 +196,9 @@ def test_equal_weights_under_another_configuration_are_two_systems() -> None:
     """The part that differs is named, and the two are not the same weights twice."""
     pair = compared(row(), row("other", OTHER))
     assert classify_comparison(*pair).name == "system comparison"
-    assert [one.what for one in classify_comparison(*pair).differs] == ["config.json"]
-    assert "config.json" in [one.what for one in list_differences(*pair)]
+    names = "rms_norm_eps={}, hidden_act={}"
+    differences = (Difference("config.json", names.format("1e-05", "silu"), names.format("0.001", "gelu")),)
+    assert list_differences(*pair) == differences == classify_comparison(*pair).differs
     assert not comparison_text._have_same_weights(*pair)
     same = compared(row(), row("other"))
     assert (classify_comparison(*same).name, list_differences(*same), comparison_text._have_same_weights(*same)) == (
@@ -170,13 +216,16 @@ def test_a_fine_tune_may_set_a_configuration_of_its_own() -> None:
 
 
 def test_an_older_row_is_compared_and_its_identity_called_partly_known() -> None:
-    """It is said once; two older rows have nothing of it."""
-    pair = compared(row(identity=None), row())
-    assert classify_comparison(*pair).name == "comparable"
-    assert [(one.what, one.first, one.second) for one in list_differences(*pair)] == [
-        ("identity", "known in part", "known")
+    """It is said once; two older rows have nothing of it. The digests that both have are compared."""
+    for older in (None, OLDER):
+        pair = compared(row(identity=older), row())
+        assert classify_comparison(*pair).name == "comparable"
+        assert list_differences(*pair) == (Difference("identity", "known in part", "known"),)
+        assert list_differences(*compared(row(identity=older), row(identity=older))) == ()
+    assert [one.what for one in list_differences(*compared(row(identity=OLDER), row(identity=OTHER)))] == [
+        "config.json",
+        "identity",
     ]
-    assert list_differences(*compared(row(identity=None), row(identity=None))) == ()
 
 
 def test_noise_is_that_of_one_model() -> None:
@@ -192,12 +241,16 @@ def test_noise_is_that_of_one_model() -> None:
     [
         (IDENTITY, 0),
         (None, 0),
-        (replace(IDENTITY, config_sha256="0" * 63), 1),
-        (replace(IDENTITY, template_sha256="0" * 64), 1),
+        (OLDER, 0),
+        (replace(OLDER, config_sha256="0" * 63), 1),
+        (replace(OLDER, template_sha256="0" * 64), 1),
+        (replace(IDENTITY, config_sha256="0" * 64), 1),
+        (replace(IDENTITY, sha256="0" * 64), 1),
+        (replace(IDENTITY, settings={**boards.SETTINGS, "config.json rms_norm_eps": 1e-3}), 1),
     ],
 )
 def test_the_digests_of_an_identity_are_audited(changed: Any, problems: int) -> None:
-    """Each is a sha256, and its template is the model's."""
+    """Each is a sha256, its template is the model's, and all follow from the settings."""
     assert len(audit.check_numbers(entry(row(identity=changed)))) == problems
 
 

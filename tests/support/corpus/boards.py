@@ -12,8 +12,18 @@ from samples import add, result, sha
 
 from corpus.cases import Case, Check, Found, Run, finds
 
-IDENTITY = ModelIdentity(sha("config"), sha("generation"), sha("rules"), sha("template"))
-OTHER = replace(IDENTITY, config_sha256=sha("other config"))
+SETTINGS = {
+    "config.json model_type": "llama",
+    "config.json rms_norm_eps": 1e-5,
+    "generation_config.json eos_token_id": 2,
+    "tokenizer": sha("rules"),
+    "chat template": sha("template"),
+}
+DEFAULTS = {"config.json hidden_act": "silu"}
+IDENTITY = ModelIdentity.of(SETTINGS, DEFAULTS)
+OTHER = ModelIdentity.of({**SETTINGS, "config.json rms_norm_eps": 1e-3, "config.json hidden_act": "gelu"}, None)
+# As entries held it before they held the settings; its digest of generation_config.json covers keys that nothing reads.
+OLDER = ModelIdentity(IDENTITY.config_sha256, sha("generation"), IDENTITY.tokenizer_sha256, IDENTITY.template_sha256)
 
 
 def look(folder: Path, _: Run) -> list[Found]:
@@ -61,6 +71,9 @@ CASES = (
           "one-name-two-configs"),
     _case("two-names-one-model", lambda: (row(), row("other")), "one-name-scored-twice", ("another name", "fault"),
           checks=_NAMES),
-    _case("an-older-row", lambda: (row(identity=None), row()), "one-name-two-configs"),
+    _case("a-row-without-identity", lambda: (row(identity=None), row()), "one-name-two-configs"),
+    _case("an-older-row", lambda: (row(identity=OLDER), row()), "one-name-two-configs"),
+    _case("an-older-row-of-another-config", lambda: (row(identity=OLDER), row(identity=OTHER)), "an-older-row",
+          ("config.json", "fault"), ("config.json", "fault"), checks=_CONTRADICTIONS),
     _case("a-fine-tune", lambda: (row(), row("tuned", OTHER, "tuned")), "two-names-two-configs"),
 )  # fmt: skip
