@@ -203,12 +203,11 @@ def plan_model(
     model = replace(model, name=options.name or model.name)
     choice = TemplateChoice.parse(options.template, options.template_arguments)
     model_tokenizer = tokenizer.load_tokenizer(model, choice)
-    adapter_folder = _find_unmerged_adapter(task_plan)
-    model_identity = identity.describe_model(model, model_tokenizer, adapter_folder)
-    _require_unused_name(model, model_identity, options.leaderboards)
-    noticed = [*adapter_findings, *([] if adapter_folder is None else diagnose.check_adapter(adapter_folder, model))]
+    noticed = [*adapter_findings, *_check_unmerged_adapter(task_plan, model)]
     noticed += diagnose.diagnose_model(model, model_tokenizer, task_plan.engine.name)
     checked = _report_findings(options, console, model.name, noticed)
+    model_identity = identity.describe_model(model, model_tokenizer, _find_unmerged_adapter(task_plan))
+    _require_unused_name(model, model_identity, options.leaderboards)
     prepared = task_plan.exam(model_tokenizer, options.seed)
     if model_tokenizer.context is not None:
         evaluate.require_context(prepared, model_tokenizer.context)
@@ -241,6 +240,12 @@ def _collect_run_settings(
         **({} if prompt_format.template_name is None else {"template": prompt_format.template_name}),
         **({"template arguments": " ".join(arguments)} if arguments else {}),
     }
+
+
+def _check_unmerged_adapter(task_plan: TaskPlan, model: Model) -> list[Finding]:
+    """Check an adapter that the engine applies without merging it into the weights."""
+    folder = _find_unmerged_adapter(task_plan)
+    return [] if folder is None else diagnose.check_adapter(folder, model)
 
 
 def _find_unmerged_adapter(task_plan: TaskPlan) -> Path | None:
