@@ -1,0 +1,1 @@
+"""How good the statistics are: size, coverage and width of what decides, by enumeration."""
