@@ -8,6 +8,7 @@ from baseline_bench.core import plugins
 from baseline_bench.core.command_options import argument, option
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
+from baseline_bench.core.locks import FolderLock
 from baseline_bench.evaluation import entry_builder, evaluate, pipeline, regrading, runs
 from baseline_bench.rendering import leaderboard
 from baseline_bench.results import entries, retractions
@@ -30,7 +31,7 @@ def run(options: Options, console: Console) -> int:
     Raises:
         BenchError: the run is missing or incomplete, or an entry of the board is faulty.
     """
-    if not (options.run / "problems.jsonl").is_file() and any(options.run.glob("2[0-9][0-9][0-9]-*.json")):
+    if _is_board(options.run):
         return _regrade_board(options, console)
     problems, completions = runs.read_problems(options.run), runs.read_completions(options.run)
     task = plugins.load_task(options.task or str(runs.read_json(options.run / "run.json")["settings"]["task"]))
@@ -49,16 +50,34 @@ def run(options: Options, console: Console) -> int:
     return 0
 
 
+def _is_board(folder: Path) -> bool:
+    """Tell whether the folder holds entries, with their completions, and is not a run's."""
+    if not folder.is_dir() or (folder / "run.json").is_file():
+        return False
+    return any(
+        entries.completions_path(path).is_file() for path in leaderboard.list_files(folder, leaderboard.ENTRY_SUFFIX)
+    )
+
+
 def _regrade_board(options: Options, console: Console) -> int:
-    """Write a record for each row of an older task version that has none yet, and print the new files."""
+    """Write a record for each row of an older task version that has none yet; print the new and changed files."""
+    board = options.run
     if options.task is not None or options.leaderboards is not None:
-        raise BenchError("--task and --leaderboards go with a run, not with a board", f"bench regrade {options.run}")
-    with runs.explaining_write_errors(options.run):
-        board_records = retractions.read_records(options.run)
-        for path in leaderboard.list_files(options.run, leaderboard.ENTRY_SUFFIX):
-            record = regrading.regrade_entry(entries.read_entry(path), path, runs.current_time())
-            previous = board_records.regrade(path.name)
-            if record is None or (previous is not None and replace(previous, created=record.created) == record):
-                continue
-            console.write(f"{retractions.write_record(record, options.run)}\n")
+        raise BenchError("--task and --leaderboards go with a run, not with a board", f"bench regrade {board}")
+    leaderboards, name = board.absolute().parent, board.absolute().name
+    with runs.explaining_write_errors(board), FolderLock(leaderboards, wait=True):
+        written = _write_missing_records(board)
+        console.write("".join(f"{path}\n" for path in written))
+        if written and (leaderboards / f"{name}.md").is_file():
+            console.write("".join(f"{path}\n" for path in leaderboard.update_pages(leaderboards)))
     return 0
+
+
+def _write_missing_records(board: Path) -> list[Path]:
+    board_records, written = retractions.read_records(board), []
+    for path in leaderboard.list_files(board, leaderboard.ENTRY_SUFFIX):
+        record = regrading.regrade_entry(entries.read_entry(path), path, runs.current_time())
+        previous = board_records.regrade(path.name)
+        if record is not None and (previous is None or replace(previous, created=record.created) != record):
+            written.append(retractions.write_record(record, board))
+    return written

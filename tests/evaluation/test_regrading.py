@@ -8,6 +8,7 @@ import pytest
 from baseline_bench.analysis.board_comparisons import compare_board
 from baseline_bench.cli import main
 from baseline_bench.core import plugins
+from baseline_bench.core.locks import LOCK_FILE
 from baseline_bench.evaluation import evaluate, protocol, regrading
 from baseline_bench.evaluation.regrading import Regrader
 from baseline_bench.rendering import checking, leaderboard
@@ -119,6 +120,28 @@ def test_a_row_of_version_1_keeps_its_bytes_and_gets_one_record(board: Path):
     assert (read.counts.correct, read.counts.unread) == (4, 3)
     assert read.moved == {"right by hash, now unread (malformed)": 1}
     assert faults(board) == []
+
+
+def test_the_board_is_locked_and_its_page_shows_the_new_records(
+    board: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """The new record and the changed pages are printed, the check finds no fault, and a second time nothing changes."""
+    leaderboard.update_pages(board.parent)
+    monkeypatch.chdir(board.parent.parent)
+    monkeypatch.delenv("BENCH_DATASETS", raising=False)
+    relative = board.relative_to(board.parent.parent)
+    held: list[bool] = []
+    regrade_entry = regrading.regrade_entry
+    watched = lambda *of: held.append((board.parent / LOCK_FILE).is_file()) or regrade_entry(*of)  # noqa: E731
+    monkeypatch.setattr(regrading, "regrade_entry", watched)
+    record = regraded(relative)
+    assert held == [True]
+    printed = capfd.readouterr().out.splitlines()
+    assert (printed[0], str(board.parent / "gsm8k.md") in printed[1:]) == (str(record), True)
+    assert main(["board", "--check", "--leaderboards", str(board.parent)]) == 0
+    capfd.readouterr()
+    assert main(["regrade", str(relative)]) == 0
+    assert capfd.readouterr().out == ""
 
 
 def test_a_row_of_an_older_version_without_a_record_is_noted(board: Path):
