@@ -49,7 +49,8 @@ def run(options: Options, console: Console) -> int:
     Raises:
         BenchError: the folder, or a subfolder that is needed, is a file.
     """
-    for name, text in _render_files(options.folder):
+    requirement = find_requirement()
+    for name, text in _render_files(options.folder, requirement or _UNKNOWN_REQUIREMENT):
         path = options.folder / name
         if path.is_symlink() or path.exists():
             same = path.is_file() and path.read_bytes() == text.encode()
@@ -60,16 +61,16 @@ def run(options: Options, console: Console) -> int:
         write_atomically(path, text.encode())
         console.write(f"written  {path}\n")
     console.write(_NEXT_STEPS.format(folder=options.folder))
-    if find_requirement() is None:
+    if requirement is None:
         console.warn(f"bench was installed from a folder: write its URL and commit into {options.folder / _WORKFLOW}")
     return 0
 
 
-def _render_files(folder: Path) -> Iterator[tuple[str, str]]:
+def _render_files(folder: Path, requirement: str) -> Iterator[tuple[str, str]]:
     """Yield every file's path and text; the leaderboards page is the one that `bench board` would render."""
     for name, template in _FILES.items():
         text = (SCAFFOLD_FOLDER / template).read_text(encoding="utf-8")
-        yield name, text.replace("@REQUIREMENT@", shlex.quote(find_requirement() or _UNKNOWN_REQUIREMENT))
+        yield name, text.replace("@REQUIREMENT@", shlex.quote(requirement))
     boards = folder / _LEADERBOARDS_PAGE
     _make_folder(boards.parent)
     yield _LEADERBOARDS_PAGE, leaderboard.render_all(boards.parent)["README.md"]
