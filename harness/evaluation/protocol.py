@@ -7,7 +7,8 @@ generates a single answer.
 
 import hashlib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from baseline_bench.core import records
@@ -49,9 +50,14 @@ def digest_protocol(task: Task, problems: Sequence[Problem]) -> str:
     return actual
 
 
-def read_pinned_digests() -> dict[str, str]:
+def read_pinned_digests() -> Mapping[str, str]:
     """Read the pinned digest of each published label."""
-    return {label: str(digest) for label, digest in tomllib.loads(PINNED_FILE.read_text(encoding="utf-8")).items()}
+    return _read_digests(PINNED_FILE)
+
+
+@cache
+def _read_digests(path: Path) -> Mapping[str, str]:
+    return {label: str(digest) for label, digest in tomllib.loads(path.read_text(encoding="utf-8")).items()}
 
 
 def digest_items(problems: Sequence[Problem]) -> str:
