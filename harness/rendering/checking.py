@@ -22,6 +22,7 @@ from baseline_bench.results.duplicates import Repetition, StoredRow
 from baseline_bench.results.entries import EntryFault, RegradeFunction
 from baseline_bench.results.entry import Entry, Result
 from baseline_bench.results.history import FolderHistory
+from baseline_bench.results.retractions import BoardRecords
 
 _COMPLETIONS_SUFFIX = ".jsonl.gz"
 _COMPANION_SUFFIXES = (".loss.jsonl.gz", ".solutions.jsonl.gz", _COMPLETIONS_SUFFIX)
@@ -91,7 +92,7 @@ def find_faults(folder: Path, regrade: RegradeFunction | None = None, base: str 
 
 
 def check_leaderboards(folder: Path, regrade: RegradeFunction | None = None, base: str | None = None) -> CheckReport:
-    """Read every file of the folder once; return its faults and notes.
+    """Check the folder and return its faults and notes.
 
     Args:
         folder: the leaderboards.
@@ -108,7 +109,8 @@ def check_leaderboards(folder: Path, regrade: RegradeFunction | None = None, bas
         for name in names
     }
     checked_entries = [checked for board in entries_by_board.values() for checked in board]
-    rows = _list_counting_rows(folder, checked_entries)
+    records = {board.name: retractions.read_valid_records(board)[0] for board in leaderboard.list_folders(folder)}
+    rows = _list_counting_rows(folder, checked_entries, records)
     copies = list(duplicates.find_copied_answers(rows))
     faults = [
         *_find_changed_files(folder, base_history),
@@ -116,7 +118,7 @@ def check_leaderboards(folder: Path, regrade: RegradeFunction | None = None, bas
         *_find_entry_faults(folder, checked_entries, base_history),
         *_find_repetitions(rows, copies),
         *_find_record_faults(folder, base_history),
-        *_find_regrade_faults(folder, regrade, base_history),
+        *_find_regrade_faults(folder, records, regrade, base_history),
         *_find_orphaned_companions(folder),
         *_find_stray_files(folder, names),
         *_find_stale_pages(folder, entries_by_board),
@@ -127,7 +129,7 @@ def check_leaderboards(folder: Path, regrade: RegradeFunction | None = None, bas
         (
             *_note_equal_weights(folder, checked_entries),
             *_note_related_copies(copies),
-            *_note_missing_regrades(rows),
+            *_note_missing_regrades(rows, records),
             *_note_advisories(folder, checked_entries),
         ),
         _describe_checks(names, checked_entries, base_history, regraded=regrade is not None),
@@ -301,13 +303,11 @@ def _list_fixed_values(entry: Entry) -> Iterator[tuple[str, str, object]]:
             yield f"{kind} {name!r:.80}", part, digested
 
 
-def _list_counting_rows(folder: Path, checked_entries: Sequence[CheckedEntry]) -> list[StoredRow]:
+def _list_counting_rows(
+    folder: Path, checked_entries: Sequence[CheckedEntry], records: Mapping[str, BoardRecords]
+) -> list[StoredRow]:
     """List the sound rows that are not withdrawn, those of the merge-base first, then by time."""
-    withdrawn = {
-        f"{board.name}/{record.entry}"
-        for board in leaderboard.list_folders(folder)
-        for record in retractions.find_retractions(board)
-    }
+    withdrawn = {f"{board}/{record.entry}" for board in records for record in records[board].retractions}
     rows = [
         StoredRow(folder / checked.file, _format_path(folder, checked.file), checked.entry, checked.trusted)
         for checked in checked_entries
@@ -369,16 +369,15 @@ def _note_related_copies(copies: Iterable[Repetition]) -> Iterator[str]:
             yield make_visible(f"note: {found.file}: {what}")
 
 
-def _note_missing_regrades(rows: Iterable[StoredRow]) -> Iterator[str]:
+def _note_missing_regrades(rows: Sequence[StoredRow], records: Mapping[str, BoardRecords]) -> Iterator[str]:
     """Note rows of an older task version that the newest one can judge and has not judged."""
-    rows = list(rows)
-    newer = {row.result.task: regrading.find_newer_version(row.result.task) for row in rows}
-    records = {board: retractions.find_regrades(board) for board in {row.path.parent for row in rows}}
+    newer = {task: regrading.find_newer_version(task) for task in {row.result.task for row in rows}}
     for row in rows:
         if (versions := newer[row.result.task]) is None:
             continue
         label = versions[1].LABEL
-        if not any((one.entry, one.task.label) == (row.path.name, label) for one in records[row.path.parent]):
+        regrades = records[row.path.parent.name].regrades
+        if not any((one.entry, one.task.label) == (row.path.name, label) for one in regrades):
             advice = _format_command("bench", "regrade", Path(row.file).parent.as_posix())
             what = f"its answers have no record of how {label} judges them; {advice} writes it"
             yield make_visible(f"note: {row.file}: {what}")
@@ -422,30 +421,30 @@ def _find_record_faults(folder: Path, base_history: FolderHistory | None) -> Ite
 
 
 def _find_regrade_faults(
-    folder: Path, regrade: RegradeFunction | None, base_history: FolderHistory | None
+    folder: Path,
+    records: Mapping[str, BoardRecords],
+    regrade: RegradeFunction | None,
+    base_history: FolderHistory | None,
 ) -> Iterator[Fault]:
     """Find re-grades that do not follow from the completions; `_find_record_faults` reports unreadable ones."""
-    for board in leaderboard.list_folders(folder):
-        try:
-            records = retractions.read_records(board).regrades
-        except BenchError:
-            continue
-        for record in records:
-            file, entry_file = f"{board.name}/{retractions.record_path(record)}", f"{board.name}/{record.entry}"
+    for board in records:
+        for record in records[board].regrades:
+            file, entry_file = f"{board}/{retractions.record_path(record)}", f"{board}/{record.entry}"
             if (
                 base_history is not None
-                and {file} <= base_history.unchanged
+                and file in base_history.unchanged
                 and _is_unchanged(folder, entry_file, base_history)
             ):
                 continue
             shown = _format_path(folder, file)
             try:
-                problems = regrading.find_regrade_faults(record, board / record.entry, regrade)
+                problems = regrading.find_regrade_faults(record, folder / entry_file, regrade)
             except BenchError as error:
                 yield Fault(shown, error.what, error.way_out or _RECORD_ADVICE)
                 continue
             for problem in problems:
-                yield Fault(shown, problem, "`bench regrade` its board writes a right one; remove this one")
+                fix = f"delete it and run {_format_command('bench', 'regrade', (folder / board).as_posix())}"
+                yield Fault(shown, problem, fix)
 
 
 def _find_stray_files(folder: Path, names: Collection[str]) -> Iterator[Fault]:

@@ -155,25 +155,23 @@ def read_records(board: Path) -> BoardRecords:
     Raises:
         BenchError: naming each file that is not a record or whose name does not follow from its content.
     """
-    records, problems = _read_board(board)
+    records, problems = read_valid_records(board)
     if problems:
         raise combine_problems([problem.what for problem in problems], str(board), "see bench board --check")
     return records
 
 
-def find_retractions(board: Path) -> list[Retraction]:
-    """Read the valid retractions of a board; faulty ones are left to `check_records`."""
-    return _read_record_folder(Retraction, board / RETRACTIONS_FOLDER)[0]
-
-
-def find_regrades(board: Path) -> list[Regrade]:
-    """Read the valid re-grades of a board; faulty ones are left to `check_records`."""
-    return _read_record_folder(Regrade, board / REGRADES_FOLDER)[0]
+def read_valid_records(board: Path) -> tuple[BoardRecords, list[RecordFault]]:
+    """Read the valid records of a board, and list the faults of its other files."""
+    retractions, first = _read_record_folder(Retraction, board / RETRACTIONS_FOLDER)
+    verifications, second = _read_record_folder(Verification, board / VERIFICATIONS_FOLDER)
+    regrades, third = _read_record_folder(Regrade, board / REGRADES_FOLDER)
+    return BoardRecords(tuple(retractions), tuple(verifications), tuple(regrades)), first + second + third
 
 
 def check_records(board: Path) -> list[RecordFault]:
     """List the faults of a board's records: of each file, of its references, and of the successor chains."""
-    records, faulty = _read_board(board)
+    records, faulty = read_valid_records(board)
     contents = {path.name: read_bytes(path, _RESTORE_ADVICE) for path in board.glob("*.json") if path.is_file()}
     digests = {file: hashlib.sha256(data).hexdigest() for file, data in contents.items()}
     all_records: list[AnyRecord] = [*records.retractions, *records.verifications, *records.regrades]
@@ -218,13 +216,6 @@ def _check_references(record: AnyRecord, digests: Mapping[str, str]) -> Iterator
             yield RecordFault(file, f"gives a reason longer than {MAX_REASON_LENGTH} characters")
         if record.superseded_by is not None and record.superseded_by not in digests:
             yield RecordFault(file, f"names a successor that is not here: {record.superseded_by!r:.100}")
-
-
-def _read_board(board: Path) -> tuple[BoardRecords, list[RecordFault]]:
-    retractions, first = _read_record_folder(Retraction, board / RETRACTIONS_FOLDER)
-    verifications, second = _read_record_folder(Verification, board / VERIFICATIONS_FOLDER)
-    regrades, third = _read_record_folder(Regrade, board / REGRADES_FOLDER)
-    return BoardRecords(tuple(retractions), tuple(verifications), tuple(regrades)), first + second + third
 
 
 def _read_record_folder(kind: type[Record], folder: Path) -> tuple[list[Record], list[RecordFault]]:

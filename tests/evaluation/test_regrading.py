@@ -182,26 +182,44 @@ def test_a_row_of_the_newest_version_needs_no_record(tmp_path: Path):
     assert not (tmp_path / retractions.REGRADES_FOLDER).exists()
 
 
-@pytest.mark.parametrize(
-    "forged",
-    [
-        lambda record, old: replace(record, bits=old.bits, counts=old.counts),
-        lambda record, old: replace(record, moved={"right by hash, now unread (malformed)": 2}),
-        lambda record, old: replace(record, counts=old.counts),
-        lambda record, old: replace(record, task=replace(record.task, protocol_sha256=sha("other"))),
-        lambda record, old: replace(record, task=replace(record.task, items_sha256=sha("other"))),
-        lambda record, old: replace(record, entry_sha256=sha("other")),
-    ],
-    ids=["judgements", "moved", "counts", "protocol", "items", "entry"],
-)
-def test_a_record_that_does_not_follow_from_the_completions_is_a_fault(board: Path, forged: Any):
-    """Whatever was changed in it, its name worked out again."""
+def forge_record(board: Path, forge: Any) -> None:
+    """Replace the board's one record by what `forge` makes of it and the old result, under its right name."""
     path = regraded(board)
     (record,) = retractions.read_records(board).regrades
     path.unlink()
     (file,) = board.glob("*.json")
-    retractions.write_record(forged(record, entries.read_entry(file).result), board)
-    assert faults(board) != []
+    retractions.write_record(forge(record, entries.read_entry(file).result), board)
+
+
+@pytest.mark.parametrize(
+    ("forge", "kind"),
+    [
+        (lambda record, old: replace(record, bits=old.bits, counts=old.counts), "bits"),
+        (lambda record, old: replace(record, moved={"right by hash, now unread (malformed)": 2}), "moved"),
+        (lambda record, old: replace(record, counts=old.counts), "counts"),
+        (lambda record, old: replace(record, task=replace(record.task, protocol_sha256=sha("other"))), "protocol"),
+        (lambda record, old: replace(record, task=replace(record.task, items_sha256=sha("other"))), "other items"),
+        (lambda record, old: replace(record, entry_sha256=sha("other")), "another content"),
+    ],
+    ids=["judgements", "moved", "counts", "protocol", "items", "entry"],
+)
+def test_a_record_that_does_not_follow_from_the_completions_is_a_fault(board: Path, forge: Any, kind: str):
+    """Whatever was changed in it, its name worked out again."""
+    forge_record(board, forge)
+    found = faults(board)
+    assert found
+    assert [what for what in found if kind not in what] == []
+
+
+def test_one_damaged_record_leaves_the_others_checked(board: Path):
+    """A forged re-grade is found next to a record that nobody can read."""
+    forge_record(board, lambda record, old: replace(record, bits=old.bits, counts=old.counts))
+    forged = faults(board)
+    (board / retractions.RETRACTIONS_FOLDER).mkdir()
+    (board / retractions.RETRACTIONS_FOLDER / "damaged.json").write_text("{")
+    found = faults(board)
+    assert set(forged) < set(found)
+    assert len(found) == len(forged) + 1
 
 
 def test_a_new_row_is_paired_with_its_old_base_on_the_new_judgements(board: Path):
