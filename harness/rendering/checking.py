@@ -1,6 +1,5 @@
 """Checks the leaderboards for entries that were made up, edited, renamed or removed, and says how to fix each fault."""
 
-import json
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,10 +13,8 @@ from baseline_bench.core.markup import make_visible
 from baseline_bench.core.records import digest
 from baseline_bench.evaluation import regrading
 from baseline_bench.rendering import leaderboard
-from baseline_bench.results import advisories, audit, duplicates, entries, foreign, history, noise, retractions
+from baseline_bench.results import advisories, duplicates, entries, foreign, history, noise, retractions
 from baseline_bench.results.board import Row
-from baseline_bench.results.candidate import parse_steps
-from baseline_bench.results.completions import decompress_file
 from baseline_bench.results.duplicates import Repetition, StoredRow
 from baseline_bench.results.entries import EntryFault, RegradeFunction
 from baseline_bench.results.entry import Entry, Result
@@ -163,15 +160,13 @@ def _check_entry(
     folder: Path, path: Path, regrade: RegradeFunction | None, base_history: FolderHistory | None
 ) -> CheckedEntry:
     file = f"{path.parent.name}/{path.name}"
-    try:
-        entry = entries.read_entry(path)
-    except BenchError as error:
-        return CheckedEntry(file, None, (EntryFault(error.what, error.way_out),))
     if base_history is not None and _is_unchanged(folder, file, base_history):
-        return CheckedEntry(file, entry, (), trusted=True)
-    flaws = [*entries.find_entry_faults(path, regrade), *map(EntryFault, audit.check_training(entry))]
-    # Check the contents of its companion files only where the entry has no fault yet.
-    return CheckedEntry(file, entry, tuple(flaws or map(EntryFault, _check_companion_files(path, entry))))
+        try:
+            return CheckedEntry(file, entries.read_entry(path), (), trusted=True)
+        except BenchError as error:
+            return CheckedEntry(file, None, (EntryFault(error.what, error.way_out),))
+    audited = entries.audit_entry(path, regrade)
+    return CheckedEntry(file, audited.entry, audited.faults)
 
 
 def _is_unchanged(folder: Path, file: str, base_history: FolderHistory) -> bool:
@@ -182,14 +177,6 @@ def _is_unchanged(folder: Path, file: str, base_history: FolderHistory) -> bool:
         name in base_history.unchanged or (name not in base_history.frozen and not (folder / name).exists())
         for name in companions
     )
-
-
-def _check_companion_files(path: Path, entry: Entry) -> Iterator[str]:
-    lines = decompress_file(entries.completions_path(path)).splitlines()
-    yield from audit.check_tokens(entry, [json.loads(line)["tokens"] for line in lines])
-    losses = entries.losses_path(path)
-    if losses.exists():
-        yield from audit.check_cost(entry, parse_steps(decompress_file(losses)))
 
 
 def _format_command(*words: str) -> str:

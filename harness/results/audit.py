@@ -5,9 +5,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import decode_record, digest, parse_time, to_json_value
+from baseline_bench.core.records import digest, parse_time, to_json_value
 from baseline_bench.core.types import Judgement, ModelIdentity, Step, Value
-from baseline_bench.core.untrusted import parse_json
 from baseline_bench.results import answers
 from baseline_bench.results import candidate as candidates
 from baseline_bench.results.bits import Bits, bits_to_hex
@@ -138,7 +137,7 @@ def check_losses(entry: Entry, losses: bytes | None) -> list[str]:
 
 def _check_loss_values(candidate: Candidate, losses: bytes) -> list[str]:
     try:
-        history = _parse_loss_history(losses)
+        history = _parse_losses(losses)
         computed = compute_final_loss(history), len(history)
     except BenchError as error:
         return [f"the loss history cannot be read: {error.what}"]
@@ -149,18 +148,16 @@ def _check_loss_values(candidate: Candidate, losses: bytes) -> list[str]:
     return []
 
 
-def _parse_loss_history(losses: bytes) -> list[Step]:
-    """Parse a loss history; BenchError for lines that no training writes."""
-    history: list[Step] = []
-    for line_number, line in enumerate(losses.splitlines(), start=1):
-        step = decode_record(Step, parse_json(line, f"line {line_number}", None), f"line {line_number}", "")
+def _parse_losses(losses: bytes) -> list[Step]:
+    """Parse a whole loss history; BenchError for steps that no training writes, and for a truncated last line."""
+    history = candidates.parse_steps(losses if losses.endswith(b"\n") else losses + b"\n")
+    previous = 0
+    for line_number, step in enumerate(history, start=1):
         if min(step.rows, step.tokens, step.supervised, step.seconds) < 0:
             raise BenchError(f"line {line_number}: rows, tokens or seconds are negative")
-        if step.number <= (history[-1].number if history else 0):
+        if step.number <= previous:
             raise BenchError(f"line {line_number}: step {step.number} does not come after the one before")
-        history.append(step)
-    if not history:
-        raise BenchError("it holds no step")
+        previous = step.number
     return history
 
 
@@ -222,11 +219,11 @@ def check_item_metrics(entry: Entry, completions: Sequence[CommittedCompletion])
     )
 
 
-def check_tokens(entry: Entry, counted: Sequence[int | None]) -> list[str]:
+def check_tokens(entry: Entry, completions: Sequence[CommittedCompletion]) -> list[str]:
     """Check that generated tokens are the sum over the completions, where a server reports them."""
     generated_tokens = entry.timings.generated_tokens
-    known = [count for count in counted if count is not None]
-    if generated_tokens is None or len(known) < len(counted) or sum(known) == generated_tokens:
+    known = [line.tokens for line in completions if line.tokens is not None]
+    if generated_tokens is None or len(known) < len(completions) or sum(known) == generated_tokens:
         return []
     return [f"generated_tokens do not follow from the completions, which give {sum(known)}"]
 
@@ -237,12 +234,12 @@ def check_training(entry: Entry) -> list[str]:
     return [] if record is None else [*_check_merge(entry, record), *_check_trained_weights(entry, record)]
 
 
-def check_cost(entry: Entry, history: Sequence[Step]) -> list[str]:
-    """Check that rows, tokens and seconds of a training follow from its loss history."""
+def check_cost(entry: Entry, losses: bytes | None) -> list[str]:
+    """Check that rows, tokens and seconds of a training follow from its loss history, which is sound."""
     record = entry.result.training
-    if record is None or record.candidate is None:
+    if record is None or record.candidate is None or losses is None:
         return []
-    cost = record.candidate.cost
+    cost, history = record.candidate.cost, _parse_losses(losses)
     computed = {
         "steps": len(history),
         "rows": sum(step.rows for step in history),

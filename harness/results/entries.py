@@ -45,6 +45,21 @@ class EntryFault:
     advice: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AuditedEntry:
+    """What the files of an entry hold, and their faults.
+
+    Attributes:
+        entry: None where its file cannot be read.
+        completions: empty where one of its files cannot be read.
+        faults: of all its files.
+    """
+
+    entry: Entry | None
+    completions: tuple[CommittedCompletion, ...]
+    faults: tuple[EntryFault, ...]
+
+
 def build_file_stem(entry: Entry) -> str:
     """Return the entry's file name without suffix: `<date>-<candidate>-<12 hex of the file's sha256>`."""
     return _build_file_stem(entry, encode_indented(entry))
@@ -137,41 +152,44 @@ def read_entry(path: Path) -> Entry:
 
 def verify_entry(path: Path, regrade: RegradeFunction | None = None) -> list[str]:
     """List the faults of an entry's files at level L0, with `regrade` also L1 (bits follow from completions)."""
-    return [fault.what for fault in find_entry_faults(path, regrade)]
+    return [fault.what for fault in audit_entry(path, regrade).faults]
 
 
-def find_entry_faults(path: Path, regrade: RegradeFunction | None = None) -> list[EntryFault]:
-    """Find the same faults as `verify_entry`, each with advice where the entry itself may be sound."""
+def audit_entry(path: Path, regrade: RegradeFunction | None = None) -> AuditedEntry:
+    """Read all files of an entry, and find the same faults as `verify_entry`, each with advice."""
     try:
         entry = read_entry(path)
     except BenchError as error:
-        return [EntryFault(error.what, error.way_out or _RESTORE_ADVICE)]
+        return AuditedEntry(None, (), (EntryFault(error.what, error.way_out or _RESTORE_ADVICE),))
     faults = [
         *map(EntryFault, audit.check_numbers(entry)),
+        *map(EntryFault, audit.check_training(entry)),
         *(EntryFault(message, _RERUN_ADVICE) for message in _check_name_and_spelling(path, entry)),
     ]
     try:
         lines = _read_completion_lines(path)
+        losses, solutions = _read_companion_file(losses_path(path)), _read_companion_file(solutions_path(path))
         completions = parse_completions(lines, completions_path(path).name)
-        companion_faults = audit.check_completions(entry, completions, lines) + audit.check_losses(
-            entry, _read_companion_file(losses_path(path))
-        )
-        companion_faults += audit.check_solutions(entry, completions, _read_companion_file(solutions_path(path)))
     except BenchError as error:
-        return [*faults, EntryFault(error.what, _RERUN_ADVICE)]
+        return AuditedEntry(entry, (), (*faults, EntryFault(error.what, _RERUN_ADVICE)))
+    companion_faults = audit.check_completions(entry, completions, lines)
+    companion_faults += audit.check_losses(entry, losses) + audit.check_solutions(entry, completions, solutions)
     faults += [EntryFault(message, _RERUN_ADVICE) for message in companion_faults]
+    faults += _check_judgements(entry, completions, regrade)
+    # Files that do not belong to the entry would give other totals too.
+    totals = [] if faults else audit.check_tokens(entry, completions) + audit.check_cost(entry, losses)
+    return AuditedEntry(entry, completions, (*faults, *map(EntryFault, totals)))
+
+
+def _check_judgements(
+    entry: Entry, completions: Sequence[CommittedCompletion], regrade: RegradeFunction | None
+) -> list[EntryFault]:
     try:
         judgements = None if regrade is None else regrade(entry, completions)
     except BenchError as error:
-        return [*faults, EntryFault(error.what, error.way_out or "check with what the row was scored with")]
-    return (
-        faults
-        if judgements is None
-        else [
-            *faults,
-            *(EntryFault(what, _REREAD_ADVICE) for what in audit.check_judgements(entry, completions, judgements)),
-        ]
-    )
+        return [EntryFault(error.what, error.way_out or "check with what the row was scored with")]
+    found = [] if judgements is None else audit.check_judgements(entry, completions, judgements)
+    return [EntryFault(what, _REREAD_ADVICE) for what in found]
 
 
 def check_entry_file(path: Path, entry: Entry) -> list[str]:

@@ -25,10 +25,10 @@ from baseline_bench.results import entries, retractions
 from baseline_bench.results.bits import Bits
 from baseline_bench.results.candidate import BaseRecord, Candidate, DataRecord, TrainingCost, TrainingRecord
 from baseline_bench.results.completions import CommittedCompletion
-from baseline_bench.results.entry import Result
+from baseline_bench.results.entry import Entry, Result
 from baseline_bench.results.retractions import Retraction
 from paths import ROOT
-from samples import answers, entry, move, regrade, result, sha
+from samples import answers, move, regrade, result, sha, timings
 
 WORKFLOWS = ROOT / ".github" / "workflows"
 ITEMS = 40
@@ -66,7 +66,7 @@ def trained(base: str, seed: int = 0) -> TrainingRecord:
         seed=seed,
         base=origin,
         data=data,
-        kind="adapter",
+        kind="full",
         weights="weights",
         weights_sha256=sha("weights"),
         checkpoints={},
@@ -77,25 +77,28 @@ def trained(base: str, seed: int = 0) -> TrainingRecord:
         final_loss=1.25,
         held_out_loss=None,
         losses_sha256=hashlib.sha256(LOSSES).hexdigest(),
-        cost=TrainingCost(2, 8, 800, 400, 3.0, None, 1000, "CPU", 1),
+        cost=TrainingCost(2, 8, 800, 400, 3.0, 2.67, 1000, "CPU", 1),
         libraries={},
     )
     return TrainingRecord(made, None, None)
 
 
 def scored(name: str, right: int, **given: Any) -> tuple[Result, tuple[CommittedCompletion, ...]]:
-    """A run of forty items of which the first `right` are right."""
+    """A run of forty items of which the first `right` are right, by weights that are its training's if it has one."""
     lines = answers(ITEMS, right, 0, 0)
     of = replace(result(name, lines), **given)
+    if of.training is not None and of.training.candidate is not None:
+        made = replace(of.training.candidate, weights_sha256=of.model.weights_sha256)
+        source = f"trained:lora-main@{made.recipe_sha256[:12]}"
+        of = replace(of, model=replace(of.model, source=source), training=replace(of.training, candidate=made))
     return of, lines
 
 
 def add(folder: Path, name: str, right: int, created: str = "2026-11-22T12:00:00Z", **given: Any) -> Path:
     """Write such a run."""
     of, lines = scored(name, right, **given)
-    return entries.write_entry(
-        entry(of, created), lines, folder / "counting", LOSSES if of.training is not None else None
-    )
+    made = Entry.of(of, created, replace(timings(), generated_tokens=2 * ITEMS))
+    return entries.write_entry(made, lines, folder / "counting", LOSSES if of.training is not None else None)
 
 
 @pytest.fixture
@@ -272,6 +275,18 @@ def test_a_forged_entry_is_a_fault_and_gets_no_verdict(folder: Path, tell: Tell)
     move(path, path.with_name("2026-11-22-new-000000000000.json"))
     told = tell(render=False)
     assert "its name does not follow from its content" in told
+    assert "and 1 new entry not judged, for faults." in told
+    assert "better" not in told
+
+
+def test_a_training_that_is_not_the_row_s_gets_no_verdict(folder: Path, tell: Tell) -> None:
+    """An entry that names another training's weights or totals is a fault here as in `bench board --check`."""
+    of, lines = scored("new", 30, training=trained("base"))
+    other = replace(of, model=replace(of.model, source="hub:org/model"))
+    made = Entry.of(other, "2026-11-22T12:00:00Z", replace(timings(), generated_tokens=2 * ITEMS))
+    entries.write_entry(made, lines, folder / "counting", LOSSES)
+    told = tell()
+    assert "the model's source does not name the candidate's recipe" in told
     assert "and 1 new entry not judged, for faults." in told
     assert "better" not in told
 

@@ -337,8 +337,8 @@ def test_entries_of_the_base_are_trusted_and_others_are_not(claims: Path, monkey
     add(folder / "counting", replace(result("new"), provenance=replace(result().provenance, git_dirty=True)))
     leaderboard.update_pages(folder)
     audited: list[str] = []
-    audit = entries.find_entry_faults
-    monkeypatch.setattr(entries, "find_entry_faults", lambda path, _: audited.append(path.name) or audit(path))
+    audit = entries.audit_entry
+    monkeypatch.setattr(entries, "audit_entry", lambda path, _: audited.append(path.name) or audit(path))
     report = checking.check_leaderboards(folder, base="main")
     assert report.faults == ()
     assert [name.startswith("2026-11-22-new-") for name in audited] == [True]

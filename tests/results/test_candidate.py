@@ -21,6 +21,7 @@ from baseline_bench.results.candidate import (
     TrainingCost,
     TrainingRecord,
 )
+from baseline_bench.results.entry import Entry
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import answers, entry, regrade, result, sha
@@ -219,9 +220,40 @@ def test_an_entry_tells_how_its_weights_were_made(tmp_path, losses):
 def test_an_adapter_from_elsewhere_and_whole_weights_have_their_parts(tmp_path, losses, over):
     """No candidate where nothing was trained here, and then no history; no merge where nothing was merged."""
     beside = None if "candidate" in over else losses
+    if "merge" in over:
+        over = {**over, "candidate": replace(made(losses), kind="full", weights_sha256=MERGE.merged_sha256)}
     path = entries.write_entry(trained(losses, **over), answers(), tmp_path, beside)
     assert entries.read_entry(path).result.training == trained(losses, **over).result.training
     assert entries.verify_entry(path, regrade) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda of: replace(of, timings=replace(of.timings, generated_tokens=23)), "generated_tokens"),
+        (lambda of: with_training(of, step=6), "that step"),
+        (lambda of: with_training(of, merge=replace(MERGE, base_sha256=sha("other"))), "merge.base_sha256"),
+        *(
+            (lambda of, key=key: with_cost(of, **{key: 3}), f"cost.{key}")
+            for key in ("rows", "tokens", "supervised", "seconds", "samples_per_second")
+        ),
+    ],
+)
+def test_what_an_entry_says_twice_must_agree(tmp_path, losses, change, name):
+    """Training, totals and tokens, though every digest fits: by the audit that check, comment and verification use."""
+    path = entries.write_entry(change(trained(losses)), answers(), tmp_path, losses)
+    assert [name in fault for fault in entries.verify_entry(path)] == [True]
+
+
+def with_training(of: Entry, **changes) -> Entry:
+    """The entry with another training record, its digest worked out again."""
+    return Entry.of(replace(of.result, training=replace(of.result.training, **changes)), of.created, of.timings)
+
+
+def with_cost(of: Entry, **changes) -> Entry:
+    """The entry whose training cost something else."""
+    record = of.result.training.candidate
+    return with_training(of, candidate=replace(record, cost=replace(record.cost, **changes)))
 
 
 def test_a_trained_row_is_not_written_without_its_losses(tmp_path, losses):
@@ -292,7 +324,7 @@ def test_a_touched_loss_history_is_found(board, losses, tamper, told):
         ({"tokens": -1}, "line 10: rows, tokens or seconds are negative"),
         ({"number": 9}, "line 10: step 9 does not come after"),
         ({"more": 1}, "line 10: the top level has unknown keys"),
-        (None, "it holds no step"),
+        (None, "line 1: not JSON"),
     ],
 )
 def test_a_loss_history_that_no_training_writes_is_a_fault(board, losses, change, told):
