@@ -15,7 +15,7 @@ from baseline_bench.evaluation import regrading
 from baseline_bench.rendering import leaderboard
 from baseline_bench.results import advisories, duplicates, entries, foreign, history, noise, retractions
 from baseline_bench.results.board import Row
-from baseline_bench.results.duplicates import Repetition, StoredRow
+from baseline_bench.results.duplicates import AnswerForms, CopySearch, Repetition, StoredRow
 from baseline_bench.results.entries import EntryFault, RegradeFunction
 from baseline_bench.results.entry import Entry, Result
 from baseline_bench.results.history import FolderHistory
@@ -65,13 +65,15 @@ class Fault:
 class CheckedEntry:
     """An entry's file, relative to the folder; its entry, or None where it cannot be read; and its problems.
 
-    `trusted`: the merge-base holds all its files unchanged, so that only the entry itself was read.
+    `trusted`: the merge-base holds all its files unchanged, so that only the entry itself was read; `answers`: their
+    forms, None where they were not read.
     """
 
     file: str
     entry: Entry | None
     problems: tuple[EntryFault, ...]
     trusted: bool = False
+    answers: AnswerForms | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +110,12 @@ def check_leaderboards(folder: Path, regrade: RegradeFunction | None = None, bas
     checked_entries = [checked for board in entries_by_board.values() for checked in board]
     records = {board.name: retractions.read_valid_records(board)[0] for board in leaderboard.list_folders(folder)}
     rows = _list_counting_rows(folder, checked_entries, records)
-    copies = list(duplicates.find_copied_answers(rows))
+    search = duplicates.find_copied_answers(rows)
     faults = [
         *_find_changed_files(folder, base_history),
         *_find_changed_claims(folder, entries_by_board, base_history),
         *_find_entry_faults(folder, checked_entries, base_history),
-        *_find_repetitions(rows, copies),
+        *_find_repetitions(rows, search),
         *_find_record_faults(folder, base_history),
         *_find_regrade_faults(folder, records, regrade, base_history),
         *_find_orphaned_companions(folder),
@@ -125,7 +127,7 @@ def check_leaderboards(folder: Path, regrade: RegradeFunction | None = None, bas
         tuple(sorted(faults, key=lambda fault: (fault.file, fault.what))),
         (
             *_note_equal_weights(folder, checked_entries),
-            *_note_related_copies(copies),
+            *_note_related_copies(search.copies),
             *_note_missing_regrades(rows, records),
             *_note_advisories(folder, checked_entries),
         ),
@@ -166,7 +168,8 @@ def _check_entry(
         except BenchError as error:
             return CheckedEntry(file, None, (EntryFault(error.what, error.way_out),))
     audited = entries.audit_entry(path, regrade)
-    return CheckedEntry(file, audited.entry, audited.faults)
+    answers = duplicates.list_answer_forms(audited.completions)
+    return CheckedEntry(file, audited.entry, audited.faults, answers=answers)
 
 
 def _is_unchanged(folder: Path, file: str, base_history: FolderHistory) -> bool:
@@ -296,16 +299,20 @@ def _list_counting_rows(
     """List the sound rows that are not withdrawn, those of the merge-base first, then by time."""
     withdrawn = {f"{board}/{record.entry}" for board in records for record in records[board].retractions}
     rows = [
-        StoredRow(folder / checked.file, _format_path(folder, checked.file), checked.entry, checked.trusted)
+        StoredRow(
+            folder / checked.file, _format_path(folder, checked.file), checked.entry, checked.trusted, checked.answers
+        )
         for checked in checked_entries
         if checked.entry is not None and not checked.problems and checked.file not in withdrawn
     ]
     return sorted(rows, key=lambda row: (not row.trusted, row.entry.created, row.file))
 
 
-def _find_repetitions(rows: Sequence[StoredRow], copies: Iterable[Repetition]) -> Iterator[Fault]:
+def _find_repetitions(rows: Sequence[StoredRow], search: CopySearch) -> Iterator[Fault]:
     """Find new rows that repeat the answers or the weights of other rows that count."""
-    for found in copies:
+    for row, error in search.damaged:
+        yield Fault(row.file, error.what, error.way_out or _RECORD_ADVICE)
+    for found in search.copies:
         if found.related:  # a note
             continue
         what = f"{100 * found.share:.0f} % of its answers are those of other weights in {found.first_file}"

@@ -1,14 +1,14 @@
 """Find rows that repeat another row: its answers under other weights, or its weights under another name."""
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from baseline_bench.results import entries
-from baseline_bench.results.completions import decompress_file
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.records import digest
+from baseline_bench.results import audit, entries
+from baseline_bench.results.completions import CommittedCompletion, decompress_file, parse_completions
 from baseline_bench.results.entry import Entry, Result
 
 # Answers shorter than this are equal by chance; a row needs so many longer ones to be compared with another.
@@ -17,16 +17,26 @@ _LONG_TOKENS, _LONG_CHARACTERS, _LEAST_LONG_ANSWERS = 16, 64, 8
 _SAMPLED_ITEMS = 64
 _COPIED_SHARE = 0.9
 _SCRIPTED_ENGINE = "scripted"
+# The forms of each answer, in item order: digests of its tokens and of its text, or of its likelihoods; none if short.
+AnswerForms = tuple[frozenset[str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """A sound entry and its file; `file` is the path as it is reported, `trusted` if the merge-base holds it."""
+    """A sound entry and its file.
+
+    Attributes:
+        path: of the entry.
+        file: the path as it is reported.
+        trusted: whether the merge-base holds it.
+        answers: their forms; None where nobody has read them yet.
+    """
 
     path: Path
     file: str
     entry: Entry
     trusted: bool = False
+    answers: AnswerForms | None = None
 
     @property
     def result(self) -> Result:
@@ -46,6 +56,14 @@ class Repetition:
     first_file: str
     share: float = 1.0
     related: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CopySearch:
+    """Rows that copy answers, and (row, error) of those whose completions cannot be read, which were not compared."""
+
+    copies: tuple[Repetition, ...]
+    damaged: tuple[tuple[StoredRow, BenchError], ...]
 
 
 def find_renamed_weights(rows: Sequence[StoredRow]) -> Iterator[Repetition]:
@@ -80,23 +98,32 @@ def _have_one_training(one: Result, other: Result) -> bool:
     return one.training.candidate == other.training.candidate
 
 
-def find_copied_answers(rows: Sequence[StoredRow]) -> Iterator[Repetition]:
+def find_copied_answers(rows: Sequence[StoredRow]) -> CopySearch:
     """Find rows of which nearly all answers are those of an earlier row with other weights, by token ids or by text.
 
     Answers may repeat between runs of one model, kept states of one training, and a training and its base, and where
     they come from a script or a server. Trusted rows are read only where their bits leave the possibility open.
 
     Args:
-        rows: the earlier ones first; their files are sound.
+        rows: the earlier ones first; the files of those that are not trusted are sound.
     """
     groups: dict[tuple[str, str], list[StoredRow]] = {}
     for row in rows:
         if row.result.model.weights_sha256 is not None and row.result.engine.name != _SCRIPTED_ENGINE:
             groups.setdefault((row.result.task.items_sha256, row.result.selection.ids_sha256), []).append(row)
+    copies: list[Repetition] = []
+    damaged: list[tuple[StoredRow, BenchError]] = []
     for group in groups.values():
         new = [row for row in group if not row.trusted]
-        candidates = [row for row in group if not row.trusted or any(_may_be_equal(row, one) for one in new)]
-        yield from _find_copies(candidates if new else [])
+        answered = []
+        for row in group:
+            if not row.trusted or any(_may_be_equal(row, one) for one in new):
+                try:
+                    answered.append((row, _read_answers(row) if row.answers is None else row.answers))
+                except BenchError as error:
+                    damaged.append((row, error))
+        copies += _find_copies(answered)
+    return CopySearch(tuple(copies), tuple(damaged))
 
 
 def _may_be_equal(one: StoredRow, other: StoredRow) -> bool:
@@ -108,22 +135,22 @@ def _may_be_equal(one: StoredRow, other: StoredRow) -> bool:
     return all((int(first, 16) ^ int(second, 16)).bit_count() <= limit for first, second in pairs)
 
 
-def _find_copies(rows: Sequence[StoredRow]) -> Iterator[Repetition]:
+def _find_copies(rows: Sequence[tuple[StoredRow, AnswerForms]]) -> Iterator[Repetition]:
     """Compare each row with those that share most of its sampled answers; one repetition a row, unrelated first."""
     seen: dict[tuple[int, str], list[int]] = {}
-    for index, row in enumerate(rows):
-        answers = _read_answers(row.path)
+    for index, (row, answers) in enumerate(rows):
         step = max(1, len(answers) // _SAMPLED_ITEMS)
         sample = [
             {(place, form) for form in answers[place]} for place in range(0, len(answers), step) if answers[place]
         ]
         shared = Counter(other for keys in sample for other in {one for key in keys for one in seen.get(key, ())})
         found = []
-        for other, count in shared.most_common(_LEAST_LONG_ANSWERS):
-            if count >= 0.8 * len(sample) and not row.trusted and _have_other_weights(row, rows[other]):
-                share = _measure_share(answers, _read_answers(rows[other].path))
+        for place, count in shared.most_common(_LEAST_LONG_ANSWERS):
+            other, other_answers = rows[place]
+            if count >= 0.8 * len(sample) and not row.trusted and _have_other_weights(row, other):
+                share = _measure_share(answers, other_answers)
                 if share >= _COPIED_SHARE:
-                    found.append(Repetition(row.file, rows[other].file, share, _are_related(row, rows[other])))
+                    found.append(Repetition(row.file, other.file, share, _are_related(row, other)))
         yield from sorted(found, key=lambda repetition: repetition.related)[:1]
         for key in set().union(*sample) if len(sample) >= _LEAST_LONG_ANSWERS else ():
             same = seen.setdefault(key, [])
@@ -143,25 +170,34 @@ def _are_related(row: StoredRow, earlier: StoredRow) -> bool:
     return earlier.result.base_sha256 is not None and earlier.result.base_sha256 in bases
 
 
-def _measure_share(answers: Sequence[frozenset[str]], others: Sequence[frozenset[str]]) -> float:
+def _measure_share(answers: AnswerForms, others: AnswerForms) -> float:
     """Return the share of the long answers that are equal in one of their forms; 0 for too few of them."""
     long = [(answer, other) for answer, other in zip(answers, others, strict=True) if answer or other]
     equal = sum(not answer.isdisjoint(other) for answer, other in long)
     return equal / len(long) if equal >= _LEAST_LONG_ANSWERS else 0.0
 
 
-def _read_answers(path: Path) -> list[frozenset[str]]:
-    """Read the forms of each answer in item order: likelihoods, or its tokens' digest and its text; none if short."""
-    lines = map(json.loads, decompress_file(entries.completions_path(path)).split(b"\n")[:-1])
-    return [frozenset(_list_forms(line)) for line in lines]
+def _read_answers(row: StoredRow) -> AnswerForms:
+    """Read a row's completions; BenchError if they are damaged or are not the entry's."""
+    path = entries.completions_path(row.path)
+    lines = decompress_file(path)
+    completions = parse_completions(lines, path.name)
+    if problems := audit.check_completions(row.entry, completions, lines):
+        raise BenchError(f"{path.name}: {problems[0]}")
+    return list_answer_forms(completions)
 
 
-def _list_forms(line: Mapping[str, Any]) -> Iterator[str]:
-    if line.get("likelihoods"):
-        yield json.dumps(line["likelihoods"])
+def list_answer_forms(completions: Sequence[CommittedCompletion]) -> AnswerForms:
+    """List the forms in which each answer is compared with those of other rows."""
+    return tuple(frozenset(_list_forms(line)) for line in completions)
+
+
+def _list_forms(line: CommittedCompletion) -> Iterator[str]:
+    if line.likelihoods:
+        yield digest(line.likelihoods)
         return
-    if line["ids_sha256"] and (line["tokens"] or 0) >= _LONG_TOKENS:
-        yield line["ids_sha256"]
-    texts = [line["text"], *(line.get("more") or ())]
+    if line.ids_sha256 is not None and (line.tokens or 0) >= _LONG_TOKENS:
+        yield line.ids_sha256
+    texts = [line.text, *(line.more or ())]
     if sum(map(len, texts)) >= _LONG_CHARACTERS:
-        yield json.dumps(texts)
+        yield digest(texts)

@@ -1,5 +1,6 @@
 """rendering.checking: rows, claims and files that a forger adds or changes; each attack has a sound twin."""
 
+import gzip
 import os
 import shutil
 import subprocess
@@ -136,8 +137,8 @@ def test_a_training_may_leave_every_answer_of_its_base(tmp_path: Path) -> None:
     base = model("base", OWN)
     path = entries.write_entry(entry(base), OWN, tmp_path)
     rows = [StoredRow(path, name, entry(of)) for name, of in (("base", base), ("tuned", tuned(base, OWN)))]
-    assert list(find_copied_answers(rows)) == []
-    assert [(found.file, found.related) for found in find_copied_answers(rows[::-1])] == [("base", True)]
+    assert find_copied_answers(rows).copies == ()
+    assert [(found.file, found.related) for found in find_copied_answers(rows[::-1]).copies] == [("base", True)]
 
 
 def test_an_unrelated_copy_is_reported_before_a_related_one(tmp_path: Path) -> None:
@@ -145,8 +146,8 @@ def test_an_unrelated_copy_is_reported_before_a_related_one(tmp_path: Path) -> N
     path = entries.write_entry(entry(model("base", OWN)), OWN, tmp_path)
     of = {"a": model("a", OWN), "b": merged("b", OWN, "base"), "c": merged("c", OWN, "base")}
     rows = [StoredRow(path, name, entry(one), trusted=name != "c") for name, one in of.items()]
-    assert [(found.first_file, found.related) for found in find_copied_answers(rows)] == [("a", False)]
-    assert [(found.first_file, found.related) for found in find_copied_answers(rows[1:])] == [("b", True)]
+    assert [(found.first_file, found.related) for found in find_copied_answers(rows).copies] == [("a", False)]
+    assert [(found.first_file, found.related) for found in find_copied_answers(rows[1:]).copies] == [("b", True)]
 
 
 def test_trainings_of_one_base_that_answer_alike_are_noted(tmp_path: Path) -> None:
@@ -348,3 +349,30 @@ def test_entries_of_the_base_are_trusted_and_others_are_not(claims: Path, monkey
     audited.clear()
     checking.check_leaderboards(folder, base="main")
     assert len(audited) == 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:60],
+        lambda data: gzip.compress(b"{}\n"),
+        lambda data: gzip.compress(b"torn"),
+        lambda data: gzip.compress(gzip.decompress(data).partition(b"\n")[2]),
+    ],
+    ids=["truncated", "no completion", "no JSON", "one line less"],
+)
+def test_damaged_completions_of_the_base_are_one_fault(
+    damage: Callable[[bytes], bytes], folder: Path, git: Callable[..., None]
+) -> None:
+    """The row with them is named, and the copy of another row is still found."""
+    shutil.rmtree(folder)
+    written(folder, (model("a", OWN), OWN), (model("b", OTHER), OTHER))
+    (damaged,) = (folder / "counting").glob("*-b-*.jsonl.gz")
+    damaged.write_bytes(damage(damaged.read_bytes()))
+    git("add", "-A")
+    git("commit", "-q", "-m", "rows")
+    copy = Entry.of(model("c", OWN), "2026-11-13T12:00:00Z", replace(timings(), generated_tokens=None))
+    path = entries.write_entry(copy, OWN, folder / "counting")
+    leaderboard.update_pages(folder)
+    found = [fault.file for fault in checking.find_faults(folder, base="main")]
+    assert found == [(folder / "counting" / damaged.name).with_suffix("").with_suffix(".json").as_posix(), str(path)]
