@@ -4,12 +4,15 @@ Those of bench are in advisories.toml of this package; a repository adds its own
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import combine_problems
 from baseline_bench.core.records import OMIT_WHEN_NONE, decode_record, parse_time
 from baseline_bench.core.untrusted import parse_toml, read_bytes
 from baseline_bench.results.entry import Entry
@@ -61,14 +64,20 @@ def read_advisories(leaderboards: Path | None) -> tuple[Advisory, ...]:
     """Read the advisories of bench, then those of a leaderboards folder.
 
     Raises:
-        BenchError: a file is no list of advisories, or two share an id.
+        BenchError: a file is no list of advisories, or its advisories have faults; the message names all of a file.
     """
-    paths = [Path(__file__).with_name(FILE), *([leaderboards / FILE] if leaderboards is not None else [])]
-    advisories = [advisory for path in paths if path.exists() for advisory in _read_file(path)]
-    ids = [advisory.id for advisory in advisories]
-    if repeated := sorted({name for name in ids if ids.count(name) > 1}):
-        raise BenchError(f"{paths[-1]}: advisories share the id {repeated[0]!r:.80}", _FIX_ADVICE)
-    return tuple(advisories)
+    known: tuple[Advisory, ...] = ()
+    for path in (Path(__file__).with_name(FILE), *([leaderboards / FILE] if leaderboards is not None else [])):
+        if path.exists():
+            document = parse_toml(read_bytes(path, _FIX_ADVICE), str(path), _FIX_ADVICE)
+            added = decode_record(_AdvisoriesFile, document, str(path), _FIX_ADVICE).advisories
+            known += added
+            counts = Counter(advisory.id for advisory in known)
+            problems = [f"advisories share the id {name!r:.80}" for name, count in counts.items() if count > 1]
+            problems += [problem for advisory in added for problem in _list_problems(advisory)]
+            if problems:
+                raise combine_problems(problems, str(path), _FIX_ADVICE)
+    return known
 
 
 def find_advisories(entry: Entry, advisories: Sequence[Advisory]) -> tuple[Advisory, ...]:
@@ -76,19 +85,37 @@ def find_advisories(entry: Entry, advisories: Sequence[Advisory]) -> tuple[Advis
     return tuple(advisory for advisory in advisories if advisory.matches(entry))
 
 
-def _read_file(path: Path) -> tuple[Advisory, ...]:
-    document = parse_toml(read_bytes(path, _FIX_ADVICE), str(path), _FIX_ADVICE)
-    advisories = decode_record(_AdvisoriesFile, document, str(path), _FIX_ADVICE).advisories
-    for advisory in advisories:
-        if not advisory.where and advisory.fixed_in is None and advisory.before is None:
-            raise BenchError(f"{path}: {advisory.id!r:.80} has no condition and concerns every row", _FIX_ADVICE)
-        if advisory.before is not None and parse_time(advisory.before) is None:
-            raise BenchError(
-                f"{path}: {advisory.id!r:.80}: before is no time such as 2026-11-22T12:00:00Z", _FIX_ADVICE
-            )
-        if advisory.fixed_in is not None and not _VERSION.fullmatch(advisory.fixed_in):
-            raise BenchError(f"{path}: {advisory.id!r:.80}: fixed_in is no version such as 0.2.0", _FIX_ADVICE)
-    return advisories
+def _list_problems(advisory: Advisory) -> Iterator[str]:
+    name = f"{advisory.id!r:.80}"
+    if not advisory.where and advisory.fixed_in is None and advisory.before is None:
+        yield f"{name} has no condition and concerns every row"
+    if advisory.before is not None and parse_time(advisory.before) is None:
+        yield f"{name}: before is no time such as 2026-11-22T12:00:00Z"
+    if advisory.fixed_in is not None and not _VERSION.fullmatch(advisory.fixed_in):
+        yield f"{name}: fixed_in is no version such as 0.2.0"
+    for path, patterns in advisory.where.items():
+        kind = _find_field_type(path)
+        if kind is None:
+            yield f"{name}: an entry has no field {path!r:.80}"
+        elif patterns and (is_dataclass(kind) or get_origin(kind) is Mapping):
+            yield f"{name}: {path!r:.80} is a record; name one of its fields"
+
+
+def _find_field_type(path: str) -> Any:
+    """Return the type of an entry's field such as "result.engine.settings.dtype", without None; None if there is none.
+
+    A mapping such as the settings may have any key.
+    """
+    kind: Any = Entry
+    for name in path.split("."):
+        if is_dataclass(kind):
+            kind = get_type_hints(kind).get(name)
+        else:
+            kind = get_args(kind)[1] if get_origin(kind) is Mapping else None
+        others = [option for option in get_args(kind) if option is not NoneType]
+        if get_origin(kind) is UnionType and len(others) == 1:
+            kind = others[0]
+    return kind
 
 
 def _parse_version(text: str) -> tuple[int, ...]:

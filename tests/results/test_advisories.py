@@ -141,6 +141,18 @@ def test_scripted_answers_are_marked(tmp_path: Path) -> None:
         OWN.replace("2026-11-23T00:00:00Z", "yesterday"),
         OWN.replace('before = "2026-11-23T00:00:00Z"', 'fixed_in = "later"'),
         OWN.replace('["base*"]', '"base*"'),
+        OWN.replace('"result.candidate" = ["base*"]', '"result.engine" = ["vllm"]'),
+        *(
+            OWN.replace('"result.candidate" = ["base*"]', f'"{field}" = []')
+            for field in (
+                "result.chekcs",
+                "checks",
+                "result.checks.no",
+                "result.model.name.x",
+                "result.base_sha256",
+                "",
+            )
+        ),
         '[[advisories]]\nid = "x"\naffects = "y"\nwhere = {}',
         OWN.replace('before = "2026-11-23T00:00:00Z"', f'fixed_in = "{"9" * 5000}"'),
         "[[",
@@ -151,6 +163,24 @@ def test_a_file_that_cannot_be_read_is_one_clear_error(text: str, tmp_path: Path
     (tmp_path / advisories.FILE).write_text(text)
     with pytest.raises(BenchError, match=advisories.FILE):
         advisories.read_advisories(tmp_path)
+
+
+def test_all_problems_of_a_file_are_one_error(tmp_path: Path) -> None:
+    """Wherever they are, each with the advisory that has it."""
+    second = OWN.replace('"cold"', '"other"').replace("2026-11-23T00:00:00Z", "soon").replace("candidate", "candidat")
+    (tmp_path / advisories.FILE).write_text(OWN + OWN.replace("result.candidate", "result.no") + second)
+    with pytest.raises(BenchError) as raised:
+        advisories.read_advisories(tmp_path)
+    assert [raised.value.what.count(f"'{name}'") for name in ("cold", "other", "result.no")] == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "path", ["created", "result.checks.logits", "result.engine.settings.any", "result.training.candidate.values.lr"]
+)
+def test_a_condition_may_name_any_field(path: str, tmp_path: Path) -> None:
+    """Of optional records and of mappings too."""
+    (tmp_path / advisories.FILE).write_text(OWN.replace("result.candidate", path))
+    assert path in advisories.read_advisories(tmp_path)[-1].where
 
 
 def test_a_byte_order_mark_is_read_and_a_pipe_is_refused(tmp_path: Path) -> None:
