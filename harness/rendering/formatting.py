@@ -108,7 +108,7 @@ def quote_sentence(text: str) -> str:
     return " ".join(table_cell(part) for part in wrap(make_visible(text), 90)) or UNKNOWN_MARK
 
 
-def format_warnings(row: Result | Row) -> str:
+def format_warnings(row: Row) -> str:
     """Format the codes of a row's findings and advisories, as the end of a cell; empty where it has none."""
     return f", warned: {', '.join(map(table_cell, row.marks))}" if row.marks else ""
 

@@ -1,6 +1,6 @@
 """Renders a board's page and the index of boards, as Markdown that no text in a record can break or decorate."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from baseline_bench.analysis.board_comparisons import (
     ComparedBoard,
@@ -74,22 +74,18 @@ def render_board_page(
     if withdrawn_rows:
         parts += ["## Superseded and retracted", formatting.render_withdrawn_rows(board.name, withdrawn_rows)]
     rows = [row for table in judged.tables for row in table.rows]
-    parts += [*explain_finding_codes(row.result for row in rows), *_explain_advisories(rows)]
+    parts += explain_warnings(rows)
     return "\n\n".join([*parts, _HOW_TO_READ])
 
 
-def explain_finding_codes(results: Iterable[Result]) -> Iterator[str]:
-    """Yield one line that explains the codes after "warned"; nothing where no row has a code."""
-    codes = sorted({mark.partition(" ")[0] for result in results for mark in result.marks})
+def explain_warnings(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a line on the finding codes after "warned" and one on the advisories, each where a row has any."""
+    codes = sorted({mark.partition(" ")[0] for row in rows for mark in row.result.marks})
     if codes:
         meanings = "; ".join(
             f"{code_span(code)}: {CODES[code][1] if code in CODES else 'of another version'}" for code in codes
         )
         yield f"**warned**: what the checks found; (accepted) was scored although it is refused. {meanings}."
-
-
-def _explain_advisories(rows: Iterable[Row]) -> Iterator[str]:
-    """Yield one line that explains the advisories after "warned"; nothing where none concerns a row."""
     affects = {advisory.id: advisory.affects for row in rows for advisory in row.advisories}
     if affects:
         meanings = "; ".join(f"{code_span(code)}: {code_span(text)}" for code, text in sorted(affects.items()))

@@ -84,6 +84,17 @@ def test_the_check_names_each_file_that_is_not_what_the_entries_give(folder: Pat
     assert not (out / "checkpoints.svg").exists()
 
 
+def test_a_row_that_an_advisory_concerns_is_marked(folder: Path) -> None:
+    """In the table of both pages, with what it means; the other rows are not."""
+    text = '[[advisories]]\nid = "cold"\naffects = "the speed"\nwhere = { "result.candidate" = ["base+lora*"] }\n'
+    (folder / "advisories.toml").write_text(text)
+    texts = render_report(order(folder), Path("out"))
+    marked = [line for line in texts["README.md"].splitlines() if "warned: `cold`" in line]
+    assert [line.startswith("|`base+lora-s0`") for line in marked] == [True]
+    assert "`cold`: `the speed`" in texts["README.md"]
+    assert texts["index.html"].count("warned: cold") == 1
+
+
 @pytest.mark.parametrize("name", ["README.md", "index.html"])
 def test_a_folder_of_something_else_is_left_alone(folder: Path, name: str) -> None:
     """A page of the same name that no report wrote is not overwritten, and nothing beside it is removed."""
@@ -228,9 +239,10 @@ def test_a_board_with_a_bar_says_right_where_others_say_exact_match(folder: Path
     """In its deck and its figures; what is right there is said once."""
     before = study(folder)
     lines = [
-        replace(line, entry=replace(entry, result=replace(entry.result, task=replace(entry.result.task, reader=BAR))))
+        replace(line, row=replace(line.row, entry=replace(line.entry, result=replace(result, task=task))))
         for line in before.lines
-        for entry in [line.entry]
+        for result in [line.entry.result]
+        for task in [replace(result.task, reader=BAR)]
     ]
     after = replace(before, lines=tuple(lines))
     for given, measure, right in (

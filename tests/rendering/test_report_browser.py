@@ -109,7 +109,7 @@ def renamed(of: data.Study, name: str) -> data.Study:
     """The same rows, the last one under another name."""
     line = of.lines[-1]
     entry = replace(line.entry, result=replace(line.entry.result, candidate=name))
-    return replace(of, lines=(*of.lines[:-1], replace(line, entry=entry)))
+    return replace(of, lines=(*of.lines[:-1], replace(line, row=replace(line.row, entry=entry))))
 
 
 def reading(of: data.Study, text: str) -> ReportCompletions:

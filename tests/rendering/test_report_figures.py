@@ -106,7 +106,8 @@ def speed(line: data.ReportRow, samples_per_second: float) -> data.ReportRow:
     assert training.candidate is not None
     cost = replace(training.candidate.cost, samples_per_second=samples_per_second)
     made = replace(training, candidate=replace(training.candidate, cost=cost))
-    return replace(line, entry=replace(line.entry, result=replace(line.entry.result, training=made)))
+    entry = replace(line.entry, result=replace(line.entry.result, training=made))
+    return replace(line, row=replace(line.row, entry=entry))
 
 
 def test_speeds_of_one_recipe_that_differ_are_the_takeaway(folder: Path) -> None:

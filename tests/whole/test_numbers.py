@@ -56,7 +56,7 @@ def test_a_bound_is_the_same_text_everywhere() -> None:
         "main", "0" * 40, None, "", (), (ProposedRow("counting", tuned, (contest,), (), (), ()),), (), 0
     )
     assert f"{gap} points [{low}, {high}]" in comment.render_comment(told)
-    line = ReportRow(Path(tuned.file), tuned.entry, "base", (), gain=found, p=found.p)
+    line = ReportRow(Path(tuned.file), tuned, "base", (), gain=found, p=found.p)
     assert deck.format_base_comparison(line)[0] == f"{gap} [{low}, {high}]"
 
 

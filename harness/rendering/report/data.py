@@ -31,6 +31,7 @@ class ReportRow:
 
     Attributes:
         path: of its entry.
+        row: its entry, with the advisories that concern it.
         group: the base that it is shown under; its own name for a base.
         steps: its loss history; empty where bench did not train it.
         home: the entry file of its base's run that was scored in the same way, as on the board; a base's own file;
@@ -41,13 +42,18 @@ class ReportRow:
     """
 
     path: Path
-    entry: Entry
+    row: Row
     group: str
     steps: tuple[Step, ...]
     home: str | None = None
     again: bool = False
     gain: Comparison | None = None
     p: float | None = None
+
+    @property
+    def entry(self) -> Entry:
+        """Return its entry."""
+        return self.row.entry
 
     @property
     def name(self) -> str:
@@ -233,7 +239,7 @@ def _build_report_row(board: Path, row: Row, bases: Iterable[str], judged: Compa
     home = judged.home.get(row.file)
     return ReportRow(
         path,
-        row.entry,
+        row,
         _find_base_name(result.candidate, row.entry, bases),
         read_steps(path),
         (row.file if result.training is None else None) if home is None else home.file,

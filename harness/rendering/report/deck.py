@@ -7,6 +7,7 @@ from baseline_bench.analysis.multiple_testing import MIN_SEEDS
 from baseline_bench.analysis.statistics import format_points
 from baseline_bench.core.markup import UNKNOWN_MARK, code_span, table_cell
 from baseline_bench.rendering.formatting import format_warnings, render_table
+from baseline_bench.rendering.page import explain_warnings
 from baseline_bench.rendering.report.axes import Figure
 from baseline_bench.rendering.report.bar_charts import summarise_outcomes
 from baseline_bench.rendering.report.data import ReportRow, Study
@@ -109,6 +110,7 @@ def render_readme(
         "## All rows",
         render_table(columns, [_row_cells(line) for line in study.lines]),
         _HOW_TO_READ.format(measure=study.measure, right=to_markdown(study.right)),
+        *explain_warnings([line.row for line in study.lines]),
         "## Again",
         f"The same entries give the same bytes:\n\n```\n{command}\n```",
     ]
@@ -149,7 +151,7 @@ def _render_figures(figures: Sequence[Figure]) -> Iterator[str]:
 def _row_cells(line: ReportRow) -> Iterator[str]:
     counts = line.entry.result.counts
     low, high = line.interval
-    yield table_cell(line.title) + format_warnings(line.entry.result)
+    yield table_cell(line.title) + format_warnings(line.row)
     yield f"{line.percent:.2f}"
     yield f"{100 * low:.1f}–{100 * high:.1f}"
     yield from format_base_comparison(line)

@@ -110,7 +110,7 @@ def _render_row(line: ReportRow) -> str:
     cells = [f"{line.percent:.2f}", f"{100 * low:.1f}–{100 * high:.1f}", *format_base_comparison(line)]
     cells += [f"{100 * count / counts.total:.1f}" for count in (counts.strict, counts.unread, counts.cut)]
     cells.append(UNKNOWN_MARK if line.loss is None else f"{line.loss:.3f}")
-    marks = line.entry.result.marks
+    marks = line.row.marks
     warned = f", warned: {escape(make_visible(', '.join(marks)))}" if marks else ""
     name = f'<th scope="row"><code>{escape(make_visible(line.label))}</code>{warned}</th>'
     return f"<tr>{name}{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
