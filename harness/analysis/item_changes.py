@@ -72,7 +72,7 @@ def read_entry_completions(path: Path, entry: Entry) -> EntryCompletions:
     """
     completions_file = entries.completions_path(path)
     if completions_file.is_symlink() or not completions_file.is_file():
-        raise BenchError(f"no completions {completions_file.name} beside {path}", _RESTORE_ADVICE)
+        raise BenchError(f"no completions {completions_file.name} next to {path}", _RESTORE_ADVICE)
     data = decompress_file(completions_file)
     lines = parse_completions(data, completions_file.name)
     ids = digest([line.id for line in lines])

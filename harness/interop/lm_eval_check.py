@@ -33,14 +33,14 @@ class JudgementDifference:
         problem_id: the question's id.
         verdict: "exact match" or "strict".
         ours: whether bench judges it right.
-        told: the gold answer, what bench read and what lm-eval took.
+        text: the gold answer, what bench read and what lm-eval took.
         why: the reason, one of a few so that they can be counted.
     """
 
     problem_id: str
     verdict: str
     ours: bool
-    told: str
+    text: str
     why: str
 
 
@@ -166,5 +166,5 @@ def _print_differences(
     console.print(build_facts_table(path.name, rows))
     for difference in differences:
         side = "right for ours alone" if difference.ours else "right for theirs alone"
-        line = f"{difference.problem_id}: {difference.verdict}, {side}: {difference.told}: {difference.why}"
+        line = f"{difference.problem_id}: {difference.verdict}, {side}: {difference.text}: {difference.why}"
         console.data.print(Text(make_visible(line)), soft_wrap=True)

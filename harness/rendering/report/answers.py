@@ -91,7 +91,7 @@ def _read_questions(task: Task, entry: Entry, mirror: Path | None) -> dict[str, 
 def _read_completions(line: ReportRow) -> tuple[bytes, tuple[CommittedCompletion, ...]]:
     path = completions_path(line.path)
     if path.is_symlink() or not path.is_file():
-        raise BenchError(f"no completions beside {line.path.name}", f"restore {path.name} from git")
+        raise BenchError(f"no completions next to {line.path.name}", f"restore {path.name} from git")
     return path.read_bytes(), parse_completions(decompress_file(path), path.name)
 
 

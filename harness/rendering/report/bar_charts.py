@@ -16,10 +16,10 @@ _GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class PlottedValue:
-    """A value, its interval where it has one, and the text next to its mark (`told`)."""
+    """A value, its interval where it has one, and the text next to its mark."""
 
     value: float
-    told: str
+    text: str
     low: float | None = None
     high: float | None = None
 
@@ -192,7 +192,7 @@ def _draw_mark(frame: PlotFrame, mark: PlottedValue, y: float, colour: str, zero
         frame.canvas.line(frame.x(frame.across.low), y, frame.x(mark.value), y, f"{colour} faint")
     if mark.low is not None or not zero:
         frame.canvas.circle(frame.x(mark.value), y, 4.5, colour)
-    frame.canvas.text(frame.x(max(mark.value, mark.high or mark.value)) + 9, y + 4, mark.told, "ink small")
+    frame.canvas.text(frame.x(max(mark.value, mark.high or mark.value)) + 9, y + 4, mark.text, "ink small")
 
 
 def _draw_bands(
