@@ -44,14 +44,9 @@ def check_numbers(entry: Entry) -> list[str]:
     numbers = [*to_json_value(entry.timings).values(), *entry.timings.phases.values()]
     if any(isinstance(number, int | float) and number < 0 for number in numbers):
         problems.append("a timing is negative")
-    if result.model.weights_sha256 is None and not _may_lack_digests(result):
+    if result.model.weights_sha256 is None and not (result.is_served or result.is_scripted):
         problems.append("weights_sha256 is missing, though no server answered")
     return problems + _check_selection(result) + _check_counts(result)
-
-
-def _may_lack_digests(result: Result) -> bool:
-    """Tell whether nobody here saw the weights and the token ids: a server or a script answered."""
-    return result.engine.settings.get("device") == "server" or result.engine.name == "scripted"
 
 
 def _check_selection(result: Result) -> list[str]:
@@ -87,7 +82,9 @@ def check_completions(entry: Entry, completions: Sequence[CommittedCompletion], 
         problems.append("completions_sha256 is not the digest of the completions")
     if digest([completion.id for completion in completions]) != result.selection.ids_sha256:
         problems.append("selection.ids_sha256 is not the digest of the completions' ids")
-    if any(line.tokens is None or line.ids_sha256 is None for line in completions) and not _may_lack_digests(result):
+    if any(line.tokens is None or line.ids_sha256 is None for line in completions) and not (
+        result.is_served or result.is_scripted
+    ):
         problems.append("tokens or ids_sha256 of an answer are missing, though no server answered")
     if len({completion.id for completion in completions}) != len(completions):
         problems.append("an item has two completions")

@@ -16,7 +16,6 @@ _LONG_TOKENS, _LONG_CHARACTERS, _LEAST_LONG_ANSWERS = 16, 64, 8
 # Items of a row that are looked up among those of other rows; rows that share most of these are compared item by item.
 _SAMPLED_ITEMS = 64
 _COPIED_SHARE = 0.9
-_SCRIPTED_ENGINE = "scripted"
 # The forms of each answer, in item order: digests of its tokens and of its text, or of its likelihoods; none if short.
 AnswerForms = tuple[frozenset[str], ...]
 
@@ -80,7 +79,7 @@ def find_renamed_weights(rows: Sequence[StoredRow]) -> Iterator[Repetition]:
     for row in rows:
         result = row.result
         weights = result.model.weights_sha256
-        if weights is None or result.engine.name == _SCRIPTED_ENGINE or result.engine.settings.get("adapter"):
+        if weights is None or result.is_scripted or result.engine.settings.get("adapter"):
             continue
         first = first_rows.setdefault(weights, row)
         key = weights, result.model.name
@@ -109,7 +108,7 @@ def find_copied_answers(rows: Sequence[StoredRow]) -> CopySearch:
     """
     groups: dict[tuple[str, str], list[StoredRow]] = {}
     for row in rows:
-        if row.result.model.weights_sha256 is not None and row.result.engine.name != _SCRIPTED_ENGINE:
+        if row.result.model.weights_sha256 is not None and not row.result.is_scripted:
             groups.setdefault((row.result.task.items_sha256, row.result.selection.ids_sha256), []).append(row)
     copies: list[Repetition] = []
     damaged: list[tuple[StoredRow, BenchError]] = []

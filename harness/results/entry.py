@@ -191,10 +191,20 @@ class Result:
         return None if self.checks is None else self.checks.unfinished_thoughts
 
     @property
+    def is_scripted(self) -> bool:
+        """Whether a script gave the answers, and no model."""
+        return self.engine.name == "scripted"
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a server gave the answers, whose weights and token ids nobody here saw."""
+        return self.engine.settings.get("device") == "server"
+
+    @property
     def marks(self) -> tuple[str, ...]:
         """The finding codes to show with the row, and the mark of answers that no model gave."""
         found = () if self.checks is None else self.checks.marks
-        return (*found, SCRIPTED_CODE) if self.engine.name == "scripted" else found
+        return (*found, SCRIPTED_CODE) if self.is_scripted else found
 
     def require_bits(self) -> None:
         """Raise BenchError if single items are not right or wrong, so that right items cannot be counted."""
