@@ -54,9 +54,7 @@ def _is_board(folder: Path) -> bool:
     """Tell whether the folder holds entries, with their completions, and is not a run's."""
     if not folder.is_dir() or (folder / "run.json").is_file():
         return False
-    return any(
-        entries.completions_path(path).is_file() for path in leaderboard.list_files(folder, leaderboard.ENTRY_SUFFIX)
-    )
+    return any(entries.completions_path(path).is_file() for path in leaderboard.list_entry_files(folder))
 
 
 def _regrade_board(options: Options, console: Console) -> int:
@@ -75,7 +73,7 @@ def _regrade_board(options: Options, console: Console) -> int:
 
 def _write_missing_records(board: Path) -> list[Path]:
     board_records, written = retractions.read_records(board), []
-    for path in leaderboard.list_files(board, leaderboard.ENTRY_SUFFIX):
+    for path in leaderboard.list_entry_files(board):
         record = regrading.regrade_entry(entries.read_entry(path), path, runs.current_time())
         previous = board_records.regrade(path.name)
         if record is not None and (previous is None or replace(previous, created=record.created) != record):

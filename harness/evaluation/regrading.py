@@ -95,18 +95,20 @@ def regrade_entry(entry: Entry, path: Path, created: str) -> Regrade | None:
     )
 
 
-def find_regrade_faults(record: Regrade, path: Path, regrade: RegradeFunction | None) -> list[str]:
-    """List what is wrong in the numbers of a re-grade of the entry at `path`.
+def find_regrade_faults(
+    record: Regrade, entry: Entry, lines: Sequence[CommittedCompletion], regrade: RegradeFunction | None
+) -> list[str]:
+    """List what is wrong in the numbers of a re-grade.
 
     Args:
-        record: of that entry.
-        path: of the entry.
+        record: the re-grade.
+        entry: its entry, which is sound.
+        lines: the entry's completions.
         regrade: judges completions again by the version that an entry names; None checks the numbers alone.
 
     Raises:
-        BenchError: the entry or its completions are faulty, or a task or its data is missing.
+        BenchError: a task or its data is missing.
     """
-    entry = entries.read_entry(path)
     pinned = protocol.read_pinned_digests()
     applied = record.apply(entry)
     problems = audit.check_numbers(applied)
@@ -115,7 +117,6 @@ def find_regrade_faults(record: Regrade, path: Path, regrade: RegradeFunction | 
         problems.append("names a protocol that is not the published one of its label")
     if record.task.items_sha256 != entry.result.task.items_sha256:
         problems.append("has other items than its entry")
-    lines = read_completions(entries.completions_path(path))
     judgements = None if regrade is None or problems else regrade(applied, lines)
     if regrade is None or judgements is None:
         return problems

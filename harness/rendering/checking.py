@@ -1,42 +1,26 @@
 """Checks the leaderboards for entries that were made up, edited, renamed or removed, and says how to fix each fault."""
 
-import re
-import shlex
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from baseline_bench.analysis.claims import registration
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.locks import LOCK_FILE
 from baseline_bench.core.markup import make_visible
 from baseline_bench.core.records import digest
 from baseline_bench.evaluation import regrading
-from baseline_bench.rendering import leaderboard
-from baseline_bench.results import advisories, duplicates, entries, foreign, history, noise, retractions
+from baseline_bench.rendering import leaderboard, stray_files
+from baseline_bench.rendering.faults import Fault, format_command, format_path
+from baseline_bench.rendering.leaderboard import StoredRecords
+from baseline_bench.results import advisories, duplicates, entries, history, retractions
+from baseline_bench.results.advisories import Advisory
 from baseline_bench.results.board import Row
 from baseline_bench.results.duplicates import AnswerForms, CopySearch, Repetition, StoredRow
-from baseline_bench.results.entries import EntryFault, RegradeFunction
+from baseline_bench.results.entries import AuditedEntry, EntryFault, RegradeFunction
 from baseline_bench.results.entry import Entry, Result
 from baseline_bench.results.history import FolderHistory
-from baseline_bench.results.retractions import BoardRecords
+from baseline_bench.results.retractions import Regrade
 
-_COMPLETIONS_SUFFIX = ".jsonl.gz"
-_COMPANION_SUFFIXES = (".loss.jsonl.gz", ".solutions.jsonl.gz", _COMPLETIONS_SUFFIX)
-_RECORD_FOLDERS = (
-    retractions.RETRACTIONS_FOLDER,
-    retractions.VERIFICATIONS_FOLDER,
-    retractions.REGRADES_FOLDER,
-    noise.FOLDER,
-    foreign.FOLDER,
-)
-_RENDERED_SUFFIXES = (".md", ".csv", ".svg")
-# Files of git, and what a running or a killed command leaves.
-_HIDDEN_NAME = re.compile(rf"\.git(ignore|attributes|keep)|{re.escape(LOCK_FILE)}|\..+\.tmp", re.DOTALL)
-# A table, an HTML tag (not a link such as <a@b.c>) or a picture in Markdown.
-_TABLE_OR_PICTURE = re.compile(
-    rb"^[ >]*\|?[ :]*-+[ :]*\||<(?!https?:[^\s<>]*>|[^\s<>@]+@[^\s<>]+>)[a-zA-Z!]|!\[", re.MULTILINE
-)
 _RECORD_ADVICE = "restore the file or what it names from git, or write it again with the command that made it"
 # What all entries of a label share: a second value under the same label is a fault of the later entry.
 _FIXED_BY_LABEL: Mapping[str, Callable[[Entry], object]] = {
@@ -50,23 +34,16 @@ _FIXED_BY_LABEL: Mapping[str, Callable[[Entry], object]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """One fault, shown in one line: the file, what is wrong with it, and what fixes it (`mend`)."""
-
-    file: str
-    what: str
-    mend: str
-
-    def __str__(self) -> str:
-        return make_visible(f"{self.file}: {self.what}; fix: {self.mend}")
-
-
-@dataclass(frozen=True, slots=True)
 class CheckedEntry:
-    """An entry's file, relative to the folder; its entry, or None where it cannot be read; and its problems.
+    """An entry whose files were checked.
 
-    `trusted`: the merge-base holds all its files unchanged, so that only the entry itself was read; `answers`: their
-    forms, None where they were not read.
+    Attributes:
+        file: relative to the folder.
+        entry: None where it cannot be read.
+        problems: of its files.
+        trusted: whether the merge-base holds all its files unchanged, so that they were not checked again.
+        answers: the forms of its answers; None where they were not read.
+        record_faults: of the re-grades of it that are new.
     """
 
     file: str
@@ -74,6 +51,7 @@ class CheckedEntry:
     problems: tuple[EntryFault, ...]
     trusted: bool = False
     answers: AnswerForms | None = None
+    record_faults: tuple[Fault, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,25 +81,22 @@ def check_leaderboards(folder: Path, regrade: RegradeFunction | None = None, bas
     """
     names = leaderboard.list_boards(folder)
     base_history = None if base is None else history.read_folder_history(folder, base)
+    records = {board.name: leaderboard.read_board_records(board) for board in leaderboard.list_folders(folder)}
     entries_by_board = {
-        name: [_check_entry(folder, path, regrade, base_history) for path in _list_entry_files(folder / name)]
-        for name in names
+        name: _check_board(folder / name, records[name].said.regrades, regrade, base_history) for name in names
     }
     checked_entries = [checked for board in entries_by_board.values() for checked in board]
-    records = {board.name: retractions.read_valid_records(board)[0] for board in leaderboard.list_folders(folder)}
     rows = _list_counting_rows(folder, checked_entries, records)
     search = duplicates.find_copied_answers(rows)
+    known, pages = _check_pages(folder, entries_by_board, records)
     faults = [
         *_find_changed_files(folder, base_history),
         *_find_changed_claims(folder, entries_by_board, base_history),
         *_find_entry_faults(folder, checked_entries, base_history),
         *_find_repetitions(rows, search),
-        *_find_record_faults(folder, base_history),
-        *_find_regrade_faults(folder, records, regrade, base_history),
-        *_find_orphaned_companions(folder),
-        *_find_stray_files(folder, names),
-        *_find_stale_pages(folder, entries_by_board),
-        *_check_size(folder),
+        *_find_record_faults(folder, records, base_history),
+        *stray_files.find_stray_files(folder, names),
+        *pages,
     ]
     return CheckReport(
         tuple(sorted(faults, key=lambda fault: (fault.file, fault.what))),
@@ -129,7 +104,7 @@ def check_leaderboards(folder: Path, regrade: RegradeFunction | None = None, bas
             *_note_equal_weights(folder, checked_entries),
             *_note_related_copies(search.copies),
             *_note_missing_regrades(rows, records),
-            *_note_advisories(folder, checked_entries),
+            *_note_advisories(folder, checked_entries, known),
         ),
         _describe_checks(names, checked_entries, base_history, regraded=regrade is not None),
     )
@@ -154,48 +129,61 @@ def _describe_checks(
     return f"checked {'; '.join(parts)}; repeated answers, names of weights, stray files"
 
 
-def _list_entry_files(board: Path) -> list[Path]:
-    return leaderboard.list_files(board, leaderboard.ENTRY_SUFFIX)
+def _check_board(
+    board: Path, regrades: Sequence[Regrade], regrade: RegradeFunction | None, base_history: FolderHistory | None
+) -> list[CheckedEntry]:
+    return [_check_entry(path, regrades, regrade, base_history) for path in leaderboard.list_entry_files(board)]
 
 
 def _check_entry(
-    folder: Path, path: Path, regrade: RegradeFunction | None, base_history: FolderHistory | None
+    path: Path, regrades: Sequence[Regrade], regrade: RegradeFunction | None, base_history: FolderHistory | None
 ) -> CheckedEntry:
-    file = f"{path.parent.name}/{path.name}"
-    if base_history is not None and _is_unchanged(folder, file, base_history):
+    """Check the entry's files, and the re-grades of it where they or the entry are new."""
+    board = path.parent
+    file = f"{board.name}/{path.name}"
+    trusted = base_history is not None and _is_unchanged(board.parent, file, base_history)
+    unchanged = base_history.unchanged if base_history is not None and trusted else frozenset()
+    records = [
+        record
+        for record in regrades
+        if record.entry == path.name and f"{board.name}/{retractions.record_path(record)}" not in unchanged
+    ]
+    if trusted and not records:
         try:
             return CheckedEntry(file, entries.read_entry(path), (), trusted=True)
         except BenchError as error:
             return CheckedEntry(file, None, (EntryFault(error.what, error.way_out),))
-    audited = entries.audit_entry(path, regrade)
+    audited = entries.audit_entry(path, None if trusted else regrade)
     answers = duplicates.list_answer_forms(audited.completions)
-    return CheckedEntry(file, audited.entry, audited.faults, answers=answers)
+    record_faults = tuple(_find_regrade_faults(board, records, audited, regrade))
+    return CheckedEntry(file, audited.entry, audited.faults, trusted, answers, record_faults)
+
+
+def _find_regrade_faults(
+    board: Path, records: Iterable[Regrade], audited: AuditedEntry, regrade: RegradeFunction | None
+) -> Iterator[Fault]:
+    """Find re-grades that do not follow from the completions of their entry; none where the entry has faults."""
+    if audited.entry is None or audited.faults:
+        return
+    for record in records:
+        file = format_path(board, retractions.record_path(record))
+        try:
+            problems = regrading.find_regrade_faults(record, audited.entry, audited.completions, regrade)
+        except BenchError as error:
+            yield Fault(file, error.what, error.way_out or _RECORD_ADVICE)
+            continue
+        for problem in problems:
+            yield Fault(file, problem, f"delete it and run {format_command('bench', 'regrade', board.as_posix())}")
 
 
 def _is_unchanged(folder: Path, file: str, base_history: FolderHistory) -> bool:
     """Tell whether the merge-base holds the entry and its companion files as they are here, and no others."""
     stem = file.removesuffix(leaderboard.ENTRY_SUFFIX)
-    companions = [stem + suffix for suffix in _COMPANION_SUFFIXES]
-    return {file, stem + _COMPLETIONS_SUFFIX} <= base_history.unchanged and all(
+    companions = [stem + suffix for suffix in stray_files.COMPANION_SUFFIXES]
+    return {file, stem + stray_files.COMPLETIONS_SUFFIX} <= base_history.unchanged and all(
         name in base_history.unchanged or (name not in base_history.frozen and not (folder / name).exists())
         for name in companions
     )
-
-
-def _format_command(*words: str) -> str:
-    return f"`{shlex.join(words)}`"
-
-
-def _format_path(folder: Path, file: str) -> str:
-    return (folder / file).as_posix()
-
-
-def _is_record_file(file: str) -> bool:
-    """Return whether the file is an entry or its companion (one level deep), or a record about it (two levels deep)."""
-    parts = file.split("/")
-    if len(parts) == 2:
-        return file.endswith((leaderboard.ENTRY_SUFFIX, _COMPLETIONS_SUFFIX))
-    return len(parts) == 3 and parts[1] in _RECORD_FOLDERS and file.endswith(".json")
 
 
 def _is_claims_file(file: str) -> bool:
@@ -208,11 +196,11 @@ def _find_changed_files(folder: Path, base_history: FolderHistory | None) -> Ite
         return
     for file in base_history.changed:
         exists = (folder / file).exists()
-        if not _is_record_file(file) and (exists or not _is_claims_file(file)):
+        if not stray_files.is_record_file(file) and (exists or not _is_claims_file(file)):
             continue
         what = "changed" if exists else "removed or renamed"
         yield Fault(
-            _format_path(folder, file),
+            format_path(folder, file),
             f"{what} since {base_history.commit[:12]}",
             _advise_restoring(folder, file, base_history),
         )
@@ -221,30 +209,23 @@ def _find_changed_files(folder: Path, base_history: FolderHistory | None) -> Ite
 def _advise_restoring(folder: Path, file: str, base_history: FolderHistory | None, advice: str | None = None) -> str:
     """Advise how to restore a file that was sound before; else return `advice`, or advise to remove the entry."""
     if base_history is not None and file in (base_history.frozen if advice is None else base_history.changed):
-        return _format_command("git", "checkout", base_history.commit[:12], "--", _format_path(folder, file))
+        return format_command("git", "checkout", base_history.commit[:12], "--", format_path(folder, file))
     if advice is not None:
         return advice
     if base_history is None:
-        return _format_command("git", "checkout", "--", _format_path(folder, file))
+        return format_command("git", "checkout", "--", format_path(folder, file))
     return _advise_removing(folder, file)
 
 
 def _advise_removing(folder: Path, file: str) -> str:
     """Advise to delete an entry that is proved to be unsound, with all its files."""
-    stem = _strip_suffix(file).removesuffix(leaderboard.ENTRY_SUFFIX)
+    stem = stray_files.strip_suffix(file).removesuffix(leaderboard.ENTRY_SUFFIX)
     parts = [
         stem + suffix
-        for suffix in (leaderboard.ENTRY_SUFFIX, *_COMPANION_SUFFIXES)
+        for suffix in (leaderboard.ENTRY_SUFFIX, *stray_files.COMPANION_SUFFIXES)
         if (folder / (stem + suffix)).exists()
     ]
-    return (
-        f"{_format_command('git', 'rm', '-f', '--', *(_format_path(folder, part) for part in parts))} and score again"
-    )
-
-
-def _strip_suffix(file: str) -> str:
-    """Return the name without the suffix of an entry's companion file."""
-    return file.removesuffix(next((suffix for suffix in _COMPANION_SUFFIXES if file.endswith(suffix)), ""))
+    return f"{format_command('git', 'rm', '-f', '--', *(format_path(folder, part) for part in parts))} and score again"
 
 
 def _find_entry_faults(
@@ -256,19 +237,20 @@ def _find_entry_faults(
             # Where the entry is readable, a flaw with advice lies in another file or in what reads the entry.
             fix = flaw.advice if checked.entry is not None else None
             yield Fault(
-                _format_path(folder, checked.file),
+                format_path(folder, checked.file),
                 flaw.what,
                 fix or _advise_restoring(folder, checked.file, base_history, flaw.advice),
             )
+        yield from checked.record_faults
         if checked.entry is not None:
             readable.append((checked.file, checked.entry))
     # Entries of the base come first and count as right, whatever time a later entry gives itself.
     frozen = base_history.frozen if base_history is not None else frozenset()
     readable.sort(key=lambda item: (item[0] not in frozen, item[1].created, item[0]))
     for file, what, other_file in _find_contradictions(readable):
-        compare = _format_command("bench", "compare", _format_path(folder, other_file), _format_path(folder, file))
+        compare = format_command("bench", "compare", format_path(folder, other_file), format_path(folder, file))
         fix = f"see what differs by {compare}; score again what has the wrong name or label, under its own (--name)"
-        yield Fault(_format_path(folder, file), f"{what} than in {other_file}", f"{fix}, and do not commit this row")
+        yield Fault(format_path(folder, file), f"{what} than in {other_file}", f"{fix}, and do not commit this row")
 
 
 def _find_contradictions(readable: Iterable[tuple[str, Entry]]) -> Iterator[tuple[str, str, str]]:
@@ -294,13 +276,13 @@ def _list_fixed_values(entry: Entry) -> Iterator[tuple[str, str, object]]:
 
 
 def _list_counting_rows(
-    folder: Path, checked_entries: Sequence[CheckedEntry], records: Mapping[str, BoardRecords]
+    folder: Path, checked_entries: Sequence[CheckedEntry], records: Mapping[str, StoredRecords]
 ) -> list[StoredRow]:
     """List the sound rows that are not withdrawn, those of the merge-base first, then by time."""
-    withdrawn = {f"{board}/{record.entry}" for board in records for record in records[board].retractions}
+    withdrawn = {f"{board}/{record.entry}" for board in records for record in records[board].said.retractions}
     rows = [
         StoredRow(
-            folder / checked.file, _format_path(folder, checked.file), checked.entry, checked.trusted, checked.answers
+            folder / checked.file, format_path(folder, checked.file), checked.entry, checked.trusted, checked.answers
         )
         for checked in checked_entries
         if checked.entry is not None and not checked.problems and checked.file not in withdrawn
@@ -344,15 +326,14 @@ def _find_changed_claims(
             continue
         for claim, part in changes:
             fix = "restore it, and add what you claim now as a claim with an id of its own"
-            yield Fault(_format_path(folder, file), f"claim {claim!r:.80}: {part} changed after its runs", fix)
+            yield Fault(format_path(folder, file), f"claim {claim!r:.80}: {part} changed after its runs", fix)
 
 
-def _note_advisories(folder: Path, checked_entries: Iterable[CheckedEntry]) -> Iterator[str]:
+def _note_advisories(folder: Path, checked_entries: Iterable[CheckedEntry], known: Sequence[Advisory]) -> Iterator[str]:
     """Note the rows whose numbers an advisory affects."""
-    known = advisories.read_advisories(folder)
     for checked in checked_entries:
         for advisory in () if checked.entry is None else advisories.find_advisories(checked.entry, known):
-            yield make_visible(f"note: {_format_path(folder, checked.file)}: {advisory.describe()}")
+            yield make_visible(f"note: {format_path(folder, checked.file)}: {advisory.describe()}")
 
 
 def _note_related_copies(copies: Iterable[Repetition]) -> Iterator[str]:
@@ -363,16 +344,16 @@ def _note_related_copies(copies: Iterable[Repetition]) -> Iterator[str]:
             yield make_visible(f"note: {found.file}: {what}")
 
 
-def _note_missing_regrades(rows: Sequence[StoredRow], records: Mapping[str, BoardRecords]) -> Iterator[str]:
+def _note_missing_regrades(rows: Sequence[StoredRow], records: Mapping[str, StoredRecords]) -> Iterator[str]:
     """Note rows of an older task version that the newest one can judge and has not judged."""
     newer = {task: regrading.find_newer_version(task) for task in {row.result.task for row in rows}}
     for row in rows:
         if (versions := newer[row.result.task]) is None:
             continue
         label = versions[1].LABEL
-        regrades = records[row.path.parent.name].regrades
+        regrades = records[row.path.parent.name].said.regrades
         if not any((one.entry, one.task.label) == (row.path.name, label) for one in regrades):
-            advice = _format_command("bench", "regrade", Path(row.file).parent.as_posix())
+            advice = format_command("bench", "regrade", Path(row.file).parent.as_posix())
             what = f"its answers have no record of how {label} judges them; {advice} writes it"
             yield make_visible(f"note: {row.file}: {what}")
 
@@ -394,124 +375,58 @@ def _note_equal_weights(folder: Path, checked_entries: Iterable[CheckedEntry]) -
         unlike = result.model.unlike(first_result.model) if first_result.candidate != result.candidate else ""
         if unlike and (weights, result.candidate) not in noted_models:
             noted_models.add((weights, result.candidate))
-            what = f"the same weights as in {_format_path(folder, first_file)}, with another {unlike}"
-            yield make_visible(f"note: {_format_path(folder, file)}: {what}")
+            what = f"the same weights as in {format_path(folder, first_file)}, with another {unlike}"
+            yield make_visible(f"note: {format_path(folder, file)}: {what}")
 
 
-def _find_record_faults(folder: Path, base_history: FolderHistory | None) -> Iterator[Fault]:
-    """Find faulty retractions, verifications, noise and external records, and those about absent entries."""
-    for board in leaderboard.list_folders(folder):
-        for problem in retractions.check_records(board):
-            file = f"{board.name}/{problem.file}"
-            yield Fault(
-                _format_path(folder, file), problem.what, _advise_restoring(folder, file, base_history, _RECORD_ADVICE)
-            )
-        for kind in (noise, foreign):
-            try:
-                kind.read_records(board)
-            except BenchError as error:
-                shown = _format_path(folder, f"{board.name}/{kind.FOLDER}")
-                yield Fault(shown, error.what, error.way_out or _RECORD_ADVICE)
-
-
-def _find_regrade_faults(
-    folder: Path,
-    records: Mapping[str, BoardRecords],
-    regrade: RegradeFunction | None,
-    base_history: FolderHistory | None,
+def _find_record_faults(
+    folder: Path, records: Mapping[str, StoredRecords], base_history: FolderHistory | None
 ) -> Iterator[Fault]:
-    """Find re-grades that do not follow from the completions; `_find_record_faults` reports unreadable ones."""
-    for board in records:
-        for record in records[board].regrades:
-            file, entry_file = f"{board}/{retractions.record_path(record)}", f"{board}/{record.entry}"
-            if (
-                base_history is not None
-                and file in base_history.unchanged
-                and _is_unchanged(folder, entry_file, base_history)
-            ):
-                continue
-            shown = _format_path(folder, file)
-            try:
-                problems = regrading.find_regrade_faults(record, folder / entry_file, regrade)
-            except BenchError as error:
-                yield Fault(shown, error.what, error.way_out or _RECORD_ADVICE)
-                continue
-            for problem in problems:
-                fix = f"delete it and run {_format_command('bench', 'regrade', (folder / board).as_posix())}"
-                yield Fault(shown, problem, fix)
+    """Find faulty records of every kind, and those about absent entries."""
+    for board, stored in records.items():
+        for problem in stored.faults:
+            file = f"{board}/{problem.file}"
+            fix = _advise_restoring(folder, file, base_history, _RECORD_ADVICE)
+            yield Fault(format_path(folder, file), problem.what, fix)
 
 
-def _find_stray_files(folder: Path, names: Collection[str]) -> Iterator[Fault]:
-    """Find links, and files that neither bench writes here nor git ignores; notes at the top may stay."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    strays = [path for path in paths if path.is_symlink() or not _is_expected_file(folder, path, names)]
-    ignored = history.list_ignored_files(folder, strays)
-    for path in strays:
-        if path.is_symlink():
-            yield Fault(path.as_posix(), "is a link", "put the file itself in its place, or move the link away")
-        elif path not in ignored:
-            yield Fault(path.as_posix(), "is not a file that bench writes here", "move it out of the folder")
+def _check_pages(
+    folder: Path, entries_by_board: Mapping[str, Sequence[CheckedEntry]], records: Mapping[str, StoredRecords]
+) -> tuple[tuple[Advisory, ...], list[Fault]]:
+    """Return the advisories, and the faults of the pages, or of the advisories that no page can be rendered without."""
+    try:
+        known = advisories.read_advisories(folder)
+    except BenchError as error:
+        return (), [Fault(format_path(folder, advisories.FILE), error.what, error.way_out or _RECORD_ADVICE)]
+    return known, list(_find_stale_pages(folder, entries_by_board, records, known))
 
 
-def _is_expected_file(folder: Path, path: Path, names: Collection[str]) -> bool:
-    """Tell whether another check covers the file, such as that of entries, or it shows no results, such as git's."""
-    file = path.relative_to(folder)
-    parts, suffix = file.parts, path.suffix
-    if _HIDDEN_NAME.fullmatch(path.name):
-        return True
-    if len(parts) == 1:
-        if path.name in ("README.md", advisories.FILE) or (path.stem in names and suffix in _RENDERED_SUFFIXES):
-            return True
-        return _is_plain_note(path)
-    if path.name.startswith("."):
-        return False
-    if parts[0] == leaderboard.CLAIMS_FOLDER:
-        has_claims = suffix in (".md", ".toml") and path.with_suffix(".toml").is_file()
-        return len(parts) == 2 and (has_claims or _is_plain_note(path))
-    return _is_record_file(file.as_posix()) or (len(parts) == 3 and parts[1] in _RECORD_FOLDERS)
-
-
-def _is_plain_note(path: Path) -> bool:
-    return path.suffix == ".md" and _TABLE_OR_PICTURE.search(path.read_bytes()) is None
-
-
-def _find_orphaned_companions(folder: Path) -> Iterator[Fault]:
-    """Find companion files without their entry, and files in the record folders that are no records."""
-    for board in leaderboard.list_folders(folder):
-        stems = {path.name.removesuffix(leaderboard.ENTRY_SUFFIX) for path in _list_entry_files(board)}
-        for path in leaderboard.list_files(board, _COMPLETIONS_SUFFIX):
-            if _strip_suffix(path.name) not in stems:
-                fix = (
-                    f"restore {_strip_suffix(path.name)}{leaderboard.ENTRY_SUFFIX}, or move this file out of the "
-                    "board's folder"
-                )
-                yield Fault(path.as_posix(), "completions or losses without their entry", fix)
-        for path in sorted(other for kind in _RECORD_FOLDERS for other in board.glob(f"{kind}/*")):
-            if path.suffix != ".json" or path.is_dir():
-                yield Fault(path.as_posix(), "is no record", "move it out of the board's folder")
-
-
-def _find_stale_pages(folder: Path, entries_by_board: Mapping[str, Sequence[CheckedEntry]]) -> Iterator[Fault]:
+def _find_stale_pages(
+    folder: Path,
+    entries_by_board: Mapping[str, Sequence[CheckedEntry]],
+    records: Mapping[str, StoredRecords],
+    known: Sequence[Advisory],
+) -> Iterator[Fault]:
     loaded, texts = [], {}
     for name, files in entries_by_board.items():
         try:
-            loaded.append(leaderboard.build_board(folder, name, _select_sound_rows(folder, files)))
+            loaded.append(leaderboard.build_board(name, _select_sound_rows(folder, files), records[name], known))
         except BenchError:
             what = "has no page, for its name, its entries or its records are not sound"
-            yield Fault(_format_path(folder, name), what, "fix them first, name it with a-z, 0-9, - and _")
+            yield Fault(format_path(folder, name), what, "fix them first, name it with a-z, 0-9, - and _")
     try:
         for board in loaded:
             texts.update(leaderboard.render_board(folder, board))
         texts.update(leaderboard.render_claims_without_board(folder, list(entries_by_board)))
     except BenchError as error:
         yield Fault(
-            _format_path(folder, leaderboard.CLAIMS_FOLDER), error.what, error.way_out or "correct the claims first"
+            format_path(folder, leaderboard.CLAIMS_FOLDER), error.what, error.way_out or "correct the claims first"
         )
     if len(loaded) == len(entries_by_board):  # the README lists every board
         texts["README.md"] = leaderboard.render_readme(loaded)
     for file, text in texts.items():
         if leaderboard.is_stale(folder / file, text):
-            yield Fault(_format_path(folder, file), "is not what the entries give", "`bench board`")
+            yield Fault(format_path(folder, file), "is not what the entries give", "`bench board`")
 
 
 def _select_sound_rows(folder: Path, files: Iterable[CheckedEntry]) -> list[Row]:
@@ -523,12 +438,3 @@ def _select_sound_rows(folder: Path, files: Iterable[CheckedEntry]) -> list[Row]
             raise BenchError(f"{checked.file} is not sound")
         rows.append(Row(path.name, checked.entry))
     return rows
-
-
-def _check_size(folder: Path) -> Iterator[Fault]:
-    size = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
-    if size > leaderboard.SIZE_BUDGET:
-        what = f"holds {size:,} bytes, over its budget of {leaderboard.SIZE_BUDGET:,}"
-        yield Fault(
-            folder.as_posix(), what, "raise SIZE_BUDGET in harness/rendering/leaderboard.py in a change of its own"
-        )

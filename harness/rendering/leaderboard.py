@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from baseline_bench.analysis.board_comparisons import compare_board
@@ -19,11 +19,32 @@ from baseline_bench.rendering.board_csv import render_csv
 from baseline_bench.rendering.board_svg import draw_forest_plot
 from baseline_bench.rendering.page import MARKER, render_board_page, render_index
 from baseline_bench.results import advisories, entries, foreign, noise, retractions
+from baseline_bench.results.advisories import Advisory
 from baseline_bench.results.board import Board, Row
+from baseline_bench.results.foreign import ExternalResult
+from baseline_bench.results.noise import NoiseRecord
+from baseline_bench.results.retractions import BoardRecords, RecordFault
 
 SIZE_BUDGET = 50 * 1024 * 1024
 BOARD_NAME_PATTERN = re.compile("[a-z0-9][a-z0-9_-]*")
 ENTRY_SUFFIX, CLAIMS_FOLDER = ".json", "claims"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecords:
+    """Everything recorded about a board's entries.
+
+    Attributes:
+        said: its retractions, verifications and re-grades.
+        noise: the repeated runs of its models.
+        external: results of other harnesses.
+        faults: of the records' files.
+    """
+
+    said: BoardRecords
+    noise: tuple[NoiseRecord, ...]
+    external: tuple[ExternalResult, ...]
+    faults: tuple[RecordFault, ...]
 
 
 def load_board(folder: Path, board: str) -> Board:
@@ -35,7 +56,7 @@ def load_board(folder: Path, board: str) -> Board:
     if board not in list_boards(folder):
         raise BenchError(f"no board {board!r} in {folder}", f"boards: {', '.join(list_boards(folder)) or 'none'}")
     rows, problems = [], []
-    for path in list_files(folder / board, ENTRY_SUFFIX):
+    for path in list_entry_files(folder / board):
         try:
             entry = entries.read_entry(path)
             problems += [f"{path.name}: {problem}" for problem in entries.check_entry_file(path, entry)]
@@ -44,32 +65,51 @@ def load_board(folder: Path, board: str) -> Board:
             problems.append(error.what)
     if problems:
         raise combine_problems(problems, str(folder / board), "see bench board --check")
-    return build_board(folder, board, rows)
+    return build_board(board, rows, read_board_records(folder / board), advisories.read_advisories(folder))
 
 
-def build_board(folder: Path, board: str, rows: Sequence[Row]) -> Board:
-    """Build a board from rows that are already checked, with the records about them.
+def read_board_records(board: Path) -> StoredRecords:
+    """Read all records about a board's entries, and list their faults; it raises nothing for faulty ones."""
+    said, faults = retractions.check_records(board)
+    measured: tuple[NoiseRecord, ...] = ()
+    external: tuple[ExternalResult, ...] = ()
+    try:
+        measured = noise.read_records(board)
+    except BenchError as error:
+        faults.append(RecordFault(noise.FOLDER, error.what))
+    try:
+        external = foreign.read_records(board)
+    except BenchError as error:
+        faults.append(RecordFault(foreign.FOLDER, error.what))
+    return StoredRecords(said, measured, external, tuple(faults))
+
+
+def build_board(board: str, rows: Sequence[Row], records: StoredRecords, known: Sequence[Advisory]) -> Board:
+    """Build a board from rows that are already checked.
+
+    Args:
+        board: its name.
+        rows: without advisories.
+        records: about its rows.
+        known: the advisories that may concern them.
 
     Raises:
         BenchError: the name is not allowed for a board, or records about its rows are faulty.
     """
     if not BOARD_NAME_PATTERN.fullmatch(board):
         raise BenchError(f"{board!r} is no name for a board", "name the folder with a-z, 0-9, - and _")
-    if problems := retractions.check_records(folder / board):
-        problem_lines = [f"{problem.file}: {problem.what}" for problem in problems]
-        raise combine_problems(problem_lines, str(folder / board), "see bench board --check")
-    noise.read_records(folder / board)
-    foreign.read_records(folder / board)
-    known = advisories.read_advisories(folder)
+    if records.faults:
+        problem_lines = [f"{problem.file}: {problem.what}" for problem in records.faults]
+        raise combine_problems(problem_lines, board, "see bench board --check")
     rows = [replace(row, advisories=advisories.find_advisories(row.entry, known)) for row in rows]
-    return Board(board, tuple(rows), retractions.read_records(folder / board))
+    return Board(board, tuple(rows), records.said, records.noise, records.external)
 
 
 def list_boards(folder: Path) -> list[str]:
     """Return the sorted names of the sub-folders that hold entries."""
     if not folder.is_dir():
         raise BenchError(f"no folder {folder}", "give the folder of the leaderboards")
-    return [path.name for path in list_folders(folder) if list_files(path, ENTRY_SUFFIX)]
+    return [path.name for path in list_folders(folder) if list_entry_files(path)]
 
 
 def load_and_render_board(folder: Path, board: str) -> dict[str, str]:
@@ -103,9 +143,7 @@ def render_board(folder: Path, board: Board) -> dict[str, str]:
     ]
     claims_summary = claims_page.render_summary(judged_claims) if judged_claims else ""
     return {
-        f"{board.name}.md": render_board_page(
-            judged, noise.read_records(folder / board.name), claims_summary, foreign.read_records(folder / board.name)
-        ),
+        f"{board.name}.md": render_board_page(judged, board.noise, claims_summary, board.external),
         f"{board.name}.csv": render_csv(judged),
         f"{board.name}.svg": draw_forest_plot(judged),
         **_render_claims_pages(judged_claims),
@@ -165,6 +203,11 @@ def update_pages(folder: Path) -> list[Path]:
 def list_folders(folder: Path) -> list[Path]:
     """Return the sub-folders, sorted; links are left out."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+
+
+def list_entry_files(board: Path) -> list[Path]:
+    """Return the files that are entries by their name, sorted; hidden ones are left out."""
+    return list_files(board, ENTRY_SUFFIX)
 
 
 def list_files(folder: Path, suffix: str) -> list[Path]:

@@ -7,6 +7,8 @@ from itertools import groupby
 
 from baseline_bench.results.advisories import Advisory
 from baseline_bench.results.entry import Entry, Result
+from baseline_bench.results.foreign import ExternalResult
+from baseline_bench.results.noise import NoiseRecord
 from baseline_bench.results.retractions import BoardRecords, Regrade, Retraction
 
 _VERSION = re.compile(r"(.*)@v(\d{1,9})", re.DOTALL)
@@ -38,11 +40,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """The entries of one folder, in any order, with its retractions and verifications."""
+    """The entries of one folder, in any order, with everything recorded about them."""
 
     name: str
     rows: tuple[Row, ...]
     said: BoardRecords = field(default_factory=lambda: BoardRecords((), ()))
+    noise: tuple[NoiseRecord, ...] = ()
+    external: tuple[ExternalResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

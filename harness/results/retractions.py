@@ -155,27 +155,29 @@ def read_records(board: Path) -> BoardRecords:
     Raises:
         BenchError: naming each file that is not a record or whose name does not follow from its content.
     """
-    records, problems = read_valid_records(board)
+    records, problems = _read_board(board)
     if problems:
         raise combine_problems([problem.what for problem in problems], str(board), "see bench board --check")
     return records
 
 
-def read_valid_records(board: Path) -> tuple[BoardRecords, list[RecordFault]]:
-    """Read the valid records of a board, and list the faults of its other files."""
+def _read_board(board: Path) -> tuple[BoardRecords, list[RecordFault]]:
     retractions, first = _read_record_folder(Retraction, board / RETRACTIONS_FOLDER)
     verifications, second = _read_record_folder(Verification, board / VERIFICATIONS_FOLDER)
     regrades, third = _read_record_folder(Regrade, board / REGRADES_FOLDER)
     return BoardRecords(tuple(retractions), tuple(verifications), tuple(regrades)), first + second + third
 
 
-def check_records(board: Path) -> list[RecordFault]:
-    """List the faults of a board's records: of each file, of its references, and of the successor chains."""
-    records, faulty = read_valid_records(board)
+def check_records(board: Path) -> tuple[BoardRecords, list[RecordFault]]:
+    """Read a board's records; list the faults of each file, of its references, and of the successor chains.
+
+    A file that is not a record is left out.
+    """
+    records, faulty = _read_board(board)
     contents = {path.name: read_bytes(path, _RESTORE_ADVICE) for path in board.glob("*.json") if path.is_file()}
     digests = {file: hashlib.sha256(data).hexdigest() for file, data in contents.items()}
     all_records: list[AnyRecord] = [*records.retractions, *records.verifications, *records.regrades]
-    return [
+    return records, [
         *faulty,
         *(problem for record in all_records for problem in _check_references(record, digests)),
         *(

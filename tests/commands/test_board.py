@@ -133,7 +133,7 @@ def test_sound_rows_of_a_task_whose_file_was_not_passed_are_never_deleted(own, w
     found = faults(*words)
     new = [path for path in own.glob("*.json") if not words or "-two-" in path.name]
     assert sorted(fault.file for fault in found) == sorted(f"leaderboards/sums/{path.name}" for path in new)
-    assert {fault.mend for fault in found} == {"pass --task FILE"}
+    assert {fault.fix for fault in found} == {"pass --task FILE"}
     assert faults("./sums.py", *words) == []
     capfd.readouterr()
     assert cli.main(["pr-report", "--base", "before"]) == 0
@@ -159,7 +159,7 @@ def test_what_the_checker_lacks_is_not_held_against_the_rows(own, change, capfd)
     Path("sums.py").write_text(change(TASK))
     (Path("data") / "others" / "sums").mkdir(parents=True)
     found = checking.find_faults(Path("leaderboards"), Regrader(["./sums.py"], Path("data")), "before")
-    assert all(fault.mend and "git" not in fault.mend for fault in found)
+    assert all(fault.fix and "git" not in fault.fix for fault in found)
 
 
 def harmed(own: Path, name: str) -> Path:
@@ -247,8 +247,8 @@ def test_no_advice_deletes_what_may_be_sound(own, harm, base):
     assert cli.main(["board"]) in (0, 1)
     found = faults("./sums.py", *base)
     assert found
-    assert all(fault.mend for fault in found)
-    assert not [fault.mend for fault in found if "git rm" in fault.mend or "remove" in fault.mend]
+    assert all(fault.fix for fault in found)
+    assert not [fault.fix for fault in found if "git rm" in fault.fix or "remove" in fault.fix]
 
 
 def test_an_entry_that_was_proved_unsound_is_deleted_or_restored(own):
@@ -256,10 +256,10 @@ def test_an_entry_that_was_proved_unsound_is_deleted_or_restored(own):
     for name in ("one", "two"):
         path = harmed(own, name)
         path.write_bytes(path.read_bytes().replace(b'"correct": 0', b'"correct": 9'))
-    mends = {fault.file: fault.mend for fault in faults("./sums.py", "--base") if fault.file.endswith(".json")}
-    assert len(mends) == 2
-    assert mends[f"leaderboards/sums/{harmed(own, 'two').name}"].startswith("`git rm -f -- ")
-    assert mends[f"leaderboards/sums/{harmed(own, 'one').name}"].startswith("`git checkout ")
+    fixes = {fault.file: fault.fix for fault in faults("./sums.py", "--base") if fault.file.endswith(".json")}
+    assert len(fixes) == 2
+    assert fixes[f"leaderboards/sums/{harmed(own, 'two').name}"].startswith("`git rm -f -- ")
+    assert fixes[f"leaderboards/sums/{harmed(own, 'one').name}"].startswith("`git checkout ")
 
 
 def test_a_page_that_cannot_be_written_is_one_clear_line(board, capfd):

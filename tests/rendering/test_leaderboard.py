@@ -97,7 +97,7 @@ def test_the_check_finds_every_changed_leaf(folder: Path, at: tuple[str | int, .
 def test_a_page_that_differs_by_one_byte_is_stale(
     folder: Path, name: str, spoil: Callable[[bytes], bytes] | None
 ) -> None:
-    """An edited, re-ended or missing page is a fault that `bench board` mends."""
+    """An edited, re-ended or missing page is a fault that `bench board` fixes."""
     path = folder / name
     if spoil is None:
         path.unlink()
@@ -258,7 +258,7 @@ def test_claims_have_a_page_of_their_own_and_lines_on_their_board(folder: Path, 
     assert "claims/mine.md" in (folder / "counting.md").read_text()
     claims.with_suffix(".md").write_text("supported")
     (fault,) = find_faults(folder)
-    assert (fault.file, fault.mend) == (claims.with_suffix(".md").as_posix(), "`bench board`")
+    assert (fault.file, fault.fix) == (claims.with_suffix(".md").as_posix(), "`bench board`")
     assert [path.name for path in leaderboard.update_pages(folder)] == ["mine.md"]
 
 

@@ -122,6 +122,14 @@ def test_an_affected_row_is_marked_wherever_it_is_shown(folder: Path, capfd: pyt
     assert json.loads(capfd.readouterr().out)["findings"] == [["cold"], []]
 
 
+def test_faulty_advisories_are_one_fault_of_the_check(folder: Path) -> None:
+    """The rest is checked, but not the pages, which show advisories."""
+    (folder / advisories.FILE).write_text(OWN.replace("candidate", "candidat"))
+    (folder / "stray.html").write_text("x")
+    found = [fault.file for fault in checking.find_faults(folder)]
+    assert found == [(folder / name).as_posix() for name in (advisories.FILE, "stray.html")]
+
+
 def test_scripted_answers_are_marked(tmp_path: Path) -> None:
     """A real model's name over a script's answers says so on its page; the same row of an engine does not."""
     of = result("real-model")

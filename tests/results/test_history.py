@@ -79,8 +79,8 @@ def test_a_changed_file_fails_against_the_base_and_is_mended_as_told(
         git("commit", "-am", "change")
     faults = [fault for fault in find_faults(folder, base="main") if fault.what.startswith("changed since")]
     assert [(fault.file, fault.what) for fault in faults] == [(path.as_posix(), f"changed since {branch[:12]}")]
-    assert faults[0].mend == f"`git checkout {branch[:12]} -- {path.as_posix()}`"
-    git(*shlex.split(faults[0].mend.strip("`"))[1:])
+    assert faults[0].fix == f"`git checkout {branch[:12]} -- {path.as_posix()}`"
+    git(*shlex.split(faults[0].fix.strip("`"))[1:])
     assert find_faults(folder, regrade, base="main") == []
 
 
@@ -107,15 +107,15 @@ def test_a_replaced_entry_is_mended_from_the_base_and_a_new_bad_one_removed(fold
     """
     path = add(folder / "counting", result("new"))
     path.write_bytes(path.read_bytes().replace(b'"correct": 5', b'"correct": 6'))
-    mends = {fault.what: fault.mend for fault in find_faults(folder, base="main") if fault.file == path.as_posix()}
-    assert [mend.startswith("`git rm -f -- ") for mend in mends.values()] == ["name" not in what for what in mends]
+    fixes = {fault.what: fault.fix for fault in find_faults(folder, base="main") if fault.file == path.as_posix()}
+    assert [fix.startswith("`git rm -f -- ") for mend in fixes.values()] == ["name" not in what for what in fixes]
     path.write_bytes(b"{}")
     (fault,) = [fault for fault in find_faults(folder, base="main") if fault.file == path.as_posix()]
-    assert "git" not in fault.mend.partition("`")[2]
+    assert "git" not in fault.fix.partition("`")[2]
     old = next((folder / "counting").glob("*-base-*.json"))
     old.write_bytes(b"{}")
-    mends = {fault.mend for fault in find_faults(folder, base="main") if fault.file == old.as_posix()}
-    assert mends == {f"`git checkout {branch[:12]} -- {old.as_posix()}`"}
+    fixes = {fault.fix for fault in find_faults(folder, base="main") if fault.file == old.as_posix()}
+    assert fixes == {f"`git checkout {branch[:12]} -- {old.as_posix()}`"}
 
 
 def test_a_backdated_entry_does_not_shift_the_blame(folder: Path, branch: str) -> None:

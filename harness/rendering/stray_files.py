@@ -1,0 +1,111 @@
+"""Finds files in the leaderboards that bench does not write there, such as pages of a forger, and companions alone."""
+
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from baseline_bench.core.locks import LOCK_FILE
+from baseline_bench.rendering import leaderboard
+from baseline_bench.rendering.faults import Fault
+from baseline_bench.results import advisories, foreign, history, noise, retractions
+
+COMPLETIONS_SUFFIX = ".jsonl.gz"
+COMPANION_SUFFIXES = (".loss.jsonl.gz", ".solutions.jsonl.gz", COMPLETIONS_SUFFIX)
+_RECORD_FOLDERS = (
+    retractions.RETRACTIONS_FOLDER,
+    retractions.VERIFICATIONS_FOLDER,
+    retractions.REGRADES_FOLDER,
+    noise.FOLDER,
+    foreign.FOLDER,
+)
+_RENDERED_SUFFIXES = (".md", ".csv", ".svg")
+# Files of git, and what a running or a killed command leaves.
+_HIDDEN_NAME = re.compile(rf"\.git(ignore|attributes|keep)|{re.escape(LOCK_FILE)}|\..+\.tmp", re.DOTALL)
+# A table, an HTML tag (not a link such as <a@b.c>) or a picture in Markdown.
+_TABLE_OR_PICTURE = re.compile(
+    rb"^[ >]*\|?[ :]*-+[ :]*\||<(?!https?:[^\s<>]*>|[^\s<>@]+@[^\s<>]+>)[a-zA-Z!]|!\[", re.MULTILINE
+)
+
+
+def find_stray_files(folder: Path, names: Collection[str]) -> Iterator[Fault]:
+    """Find files that no check of entries, records and pages covers, and a folder over its budget of bytes.
+
+    Args:
+        folder: the leaderboards.
+        names: of its boards.
+    """
+    yield from _find_unexpected_files(folder, names)
+    yield from _find_orphaned_companions(folder)
+    yield from _check_size(folder)
+
+
+def _find_unexpected_files(folder: Path, names: Collection[str]) -> Iterator[Fault]:
+    """Find links, and files that neither bench writes here nor git ignores; notes at the top may stay."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    strays = [path for path in paths if path.is_symlink() or not _is_expected_file(folder, path, names)]
+    ignored = history.list_ignored_files(folder, strays)
+    for path in strays:
+        if path.is_symlink():
+            yield Fault(path.as_posix(), "is a link", "put the file itself in its place, or move the link away")
+        elif path not in ignored:
+            yield Fault(path.as_posix(), "is not a file that bench writes here", "move it out of the folder")
+
+
+def _is_expected_file(folder: Path, path: Path, names: Collection[str]) -> bool:
+    """Tell whether another check covers the file, such as that of entries, or it shows no results, such as git's."""
+    file = path.relative_to(folder)
+    parts, suffix = file.parts, path.suffix
+    if _HIDDEN_NAME.fullmatch(path.name):
+        return True
+    if len(parts) == 1:
+        if path.name in ("README.md", advisories.FILE) or (path.stem in names and suffix in _RENDERED_SUFFIXES):
+            return True
+        return _is_plain_note(path)
+    if path.name.startswith("."):
+        return False
+    if parts[0] == leaderboard.CLAIMS_FOLDER:
+        has_claims = suffix in (".md", ".toml") and path.with_suffix(".toml").is_file()
+        return len(parts) == 2 and (has_claims or _is_plain_note(path))
+    return is_record_file(file.as_posix()) or (len(parts) == 3 and parts[1] in _RECORD_FOLDERS)
+
+
+def _is_plain_note(path: Path) -> bool:
+    return path.suffix == ".md" and _TABLE_OR_PICTURE.search(path.read_bytes()) is None
+
+
+def _find_orphaned_companions(folder: Path) -> Iterator[Fault]:
+    """Find companion files without their entry, and files in the record folders that are no records."""
+    for board in leaderboard.list_folders(folder):
+        stems = {path.name.removesuffix(leaderboard.ENTRY_SUFFIX) for path in leaderboard.list_entry_files(board)}
+        for path in leaderboard.list_files(board, COMPLETIONS_SUFFIX):
+            if strip_suffix(path.name) not in stems:
+                fix = (
+                    f"restore {strip_suffix(path.name)}{leaderboard.ENTRY_SUFFIX}, or move this file out of the "
+                    "board's folder"
+                )
+                yield Fault(path.as_posix(), "completions or losses without their entry", fix)
+        for path in sorted(other for kind in _RECORD_FOLDERS for other in board.glob(f"{kind}/*")):
+            if path.suffix != ".json" or path.is_dir():
+                yield Fault(path.as_posix(), "is no record", "move it out of the board's folder")
+
+
+def _check_size(folder: Path) -> Iterator[Fault]:
+    size = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+    if size > leaderboard.SIZE_BUDGET:
+        what = f"holds {size:,} bytes, over its budget of {leaderboard.SIZE_BUDGET:,}"
+        yield Fault(
+            folder.as_posix(), what, "raise SIZE_BUDGET in harness/rendering/leaderboard.py in a change of its own"
+        )
+
+
+def is_record_file(file: str) -> bool:
+    """Return whether the file is an entry or its companion (one level deep), or a record about it (two levels deep)."""
+    parts = file.split("/")
+    if len(parts) == 2:
+        return file.endswith((leaderboard.ENTRY_SUFFIX, COMPLETIONS_SUFFIX))
+    return len(parts) == 3 and parts[1] in _RECORD_FOLDERS and file.endswith(".json")
+
+
+def strip_suffix(file: str) -> str:
+    """Return the name without the suffix of an entry's companion file."""
+    return file.removesuffix(next((suffix for suffix in COMPANION_SUFFIXES if file.endswith(suffix)), ""))
