@@ -1,6 +1,8 @@
 """What every test file shares: no test depends on the speed of a machine, and real data is found or missed loudly."""
 
 import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,22 @@ from hypothesis import settings
 
 settings.register_profile("bench", deadline=None)
 settings.load_profile("bench")
+
+
+@pytest.fixture
+def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Git in a new repository in `tmp_path`, without the settings of whoever runs the tests."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+
+    def run(*arguments: str) -> str:
+        command = ["git", "-c", "user.name=T", "-c", "user.email=t@example.org", *arguments]
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
+
+    run("init", "-q", "-b", "main")
+    return run
 
 
 @pytest.fixture(scope="module")

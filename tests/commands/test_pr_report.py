@@ -2,10 +2,8 @@
 
 import hashlib
 import io
-import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -34,23 +32,6 @@ WORKFLOWS = ROOT / ".github" / "workflows"
 ITEMS = 40
 LOSSES = b"".join(encode_canonical(Step(n, 2, 2.5 / n, 1e-4, None, 4, 400, 200, 1.5 * n)) + b"\n" for n in (1, 2))
 Tell = Callable[..., str]
-
-
-@pytest.fixture
-def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Git in `tmp_path`, deaf to the repository and the settings of whoever runs the tests."""
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> str:
-        command = ["git", "-c", "user.name=T", "-c", "user.email=t@example.org", *arguments]
-        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
-
-    run("init", "-b", "main")
-    return run
 
 
 def trained(base: str, seed: int = 0) -> TrainingRecord:
@@ -102,8 +83,9 @@ def add(folder: Path, name: str, right: int, created: str = "2026-11-22T12:00:00
 
 
 @pytest.fixture
-def folder(tmp_path: Path, git: Callable[..., str]) -> Path:
+def folder(tmp_path: Path, git: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Leaderboards with a base of 10 and two incumbents of 12 and 20 right of 40, committed on main; on a branch."""
+    monkeypatch.chdir(tmp_path)
     folder = tmp_path / "leaderboards"
     add(folder, "base", 10)
     add(folder, "lesser", 12)

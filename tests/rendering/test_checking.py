@@ -1,9 +1,7 @@
 """rendering.checking: rows, claims and files that a forger adds or changes; each attack has a sound twin."""
 
 import gzip
-import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -252,22 +250,7 @@ def test_what_a_killed_command_left_is_deleted_by_the_next(folder: Path, monkeyp
     assert len(set(names)) == 2
 
 
-@pytest.fixture
-def git(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Git around the folder, deaf to the settings of whoever runs the tests."""
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-
-    def run(*words: str) -> None:
-        command = ["git", "-c", "user.name=T", "-c", "user.email=t@example.org", *words]
-        subprocess.run(command, cwd=folder.parent, check=True, capture_output=True)
-
-    run("init", "-q", "-b", "main")
-    return run
-
-
-def test_a_file_that_git_ignores_is_no_fault_until_git_holds_it(folder: Path, git: Callable[..., None]) -> None:
+def test_a_file_that_git_ignores_is_no_fault_until_git_holds_it(folder: Path, git: Callable[..., str]) -> None:
     """Nobody else gets an ignored file; a committed one counts, whatever is ignored."""
     (folder / ".gitignore").write_text("*.html\n")
     (folder / "mine.html").write_text("x")
@@ -292,7 +275,7 @@ CHANGED = {
 
 
 @pytest.fixture
-def claims(folder: Path, git: Callable[..., None]) -> Path:
+def claims(folder: Path, git: Callable[..., str]) -> Path:
     """A claims file that the base holds together with both of its rows."""
     add(folder / "counting", result("other"))
     path = folder / "claims" / "mine.toml"
@@ -322,7 +305,7 @@ def test_a_claims_file_may_grow_after_the_runs(text: str, claims: Path) -> None:
     assert whats(claims.parent.parent, base="main") == []
 
 
-def test_a_claim_may_change_before_its_runs(claims: Path, git: Callable[..., None]) -> None:
+def test_a_claim_may_change_before_its_runs(claims: Path, git: Callable[..., str]) -> None:
     """Nothing was seen yet."""
     claims.write_text(TEXT.replace('base = "other"', 'base = "later"'))
     leaderboard.update_pages(claims.parent.parent)
@@ -362,7 +345,7 @@ def test_entries_of_the_base_are_trusted_and_others_are_not(claims: Path, monkey
     ids=["truncated", "no completion", "no JSON", "one line less"],
 )
 def test_damaged_completions_of_the_base_are_one_fault(
-    damage: Callable[[bytes], bytes], folder: Path, git: Callable[..., None]
+    damage: Callable[[bytes], bytes], folder: Path, git: Callable[..., str]
 ) -> None:
     """The row with them is named, and the copy of another row is still found."""
     shutil.rmtree(folder)

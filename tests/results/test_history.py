@@ -1,9 +1,7 @@
 """Against the base of a branch, in real repositories: entries are only ever added."""
 
-import os
 import shlex
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,22 +26,6 @@ def folder(tmp_path: Path) -> Path:
     add(folder / "counting", result("tuned"))
     leaderboard.update_pages(folder)
     return folder
-
-
-@pytest.fixture
-def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Git in `tmp_path`, deaf to the repository and the settings of whoever runs the tests."""
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
-
-    def run(*arguments: str) -> str:
-        command = ["git", "-c", "user.name=T", "-c", "user.email=t@example.org", *arguments]
-        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
-
-    run("init", "-b", "main")
-    return run
 
 
 @pytest.fixture
@@ -108,7 +90,7 @@ def test_a_replaced_entry_is_mended_from_the_base_and_a_new_bad_one_removed(fold
     path = add(folder / "counting", result("new"))
     path.write_bytes(path.read_bytes().replace(b'"correct": 5', b'"correct": 6'))
     fixes = {fault.what: fault.fix for fault in find_faults(folder, base="main") if fault.file == path.as_posix()}
-    assert [fix.startswith("`git rm -f -- ") for mend in fixes.values()] == ["name" not in what for what in fixes]
+    assert [fix.startswith("`git rm -f -- ") for fix in fixes.values()] == ["name" not in what for what in fixes]
     path.write_bytes(b"{}")
     (fault,) = [fault for fault in find_faults(folder, base="main") if fault.file == path.as_posix()]
     assert "git" not in fault.fix.partition("`")[2]
