@@ -32,8 +32,6 @@ from baseline_bench.results import completions, entries, foreign, noise, retract
 from baseline_bench.training import data, recipes
 from paths import ROOT
 
-# Blanks of all scripts, joiners and soft hyphens, which only a page has to spell out.
-_BLANKS = "\t\xa0\xad\u1680\u200b\u200c\u200d\u202f\u205f\u2060\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 # Of one case, in processor time: above the limits of what it reads.
 LIMIT = 30.0
 _LM_EVAL = ROOT / "tests" / "data" / "lm_eval"
@@ -311,15 +309,25 @@ def _records(folder: Path) -> list[Target]:
     retracted = retractions.write_record(board_samples.retraction(row, "a reason"), board)
     measured = noise.write_record(board_samples.repeated([[1], [2]]), board)
     readers: list[tuple[str, Path, Callable[[Path], object]]] = [
-        ("an entry", path, entries.verify_entry),
+        ("an entry", path, lambda file: _require_sound(entries.verify_entry(file))),
         ("packed completions", packed, completions.read_completions),
-        ("a retraction", retracted, lambda _: retractions.check_records(board)),
+        (
+            "a retraction",
+            retracted,
+            lambda _: _require_sound([str(one) for one in retractions.check_records(board)[1]]),
+        ),
         ("noise", measured, lambda _: noise.read_records(board)),
     ]
     return [
         Target("completions", (lines,), lambda case: completions.parse_completions(case, "here")),
         *(Target(name, (file.read_bytes(),), _file(file.parent, file.name, read)) for name, file, read in readers),
     ]
+
+
+def _require_sound(faults: list[str]) -> None:
+    """Raise what a reader lists."""
+    if faults:
+        raise BenchError("; ".join(faults))
 
 
 def build_targets(folder: Path) -> tuple[Target, ...]:
