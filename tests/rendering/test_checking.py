@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from baseline_bench.core import parallel
 from baseline_bench.core.records import write_atomically
 from baseline_bench.core.types import Completion, LogLikelihood, Problem
+from baseline_bench.evaluation.regrading import Regrader
 from baseline_bench.rendering import checking, leaderboard
 from baseline_bench.results import entries, retractions
 from baseline_bench.results.candidate import MergeSummary, TrainingRecord
@@ -359,3 +361,18 @@ def test_damaged_completions_of_the_base_are_one_fault(
     leaderboard.update_pages(folder)
     found = [fault.file for fault in checking.find_faults(folder, base="main")]
     assert found == [(folder / "counting" / damaged.name).with_suffix("").with_suffix(".json").as_posix(), str(path)]
+
+
+def test_several_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same faults and notes, and the same reasons why answers were not judged again."""
+    rows = [(model(f"model-{number}", lines(number)), lines(number)) for number in range(4)]
+    task = replace(rows[0][0].task, name="lm-eval:absent", label="lm-eval/absent@1.0")
+    foreign, copied = (replace(rows[3][0], task=task), rows[3][1]), (model("copy", lines(1)), lines(1))
+    folder = written(tmp_path, *rows[:3], foreign, copied)
+    alone, spread = Regrader([], None), Regrader([], None)
+    expected = checking.check_leaderboards(folder, alone)
+    monkeypatch.setattr(parallel, "_count_cores", lambda: 2)
+    monkeypatch.setattr(checking, "_ENTRIES_PER_PROCESS", 1)
+    assert checking.check_leaderboards(folder, spread) == expected
+    assert expected.faults
+    assert spread.unchecked == alone.unchecked != {}

@@ -1,0 +1,48 @@
+"""Spread independent work over the cores of this machine."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def map_in_processes(function: Callable[[T], R], items: Sequence[T], least: int) -> list[R]:
+    """Call a function with each item, in as many processes as there are cores, and return the results in order.
+
+    The processes are forks, so that the function may hold what cannot be pickled, such as modules; what it changes in
+    memory stays in its process. Few items, one core or a system without forks: everything runs in this process.
+
+    Args:
+        function: takes an item; its result and its exceptions can be pickled.
+        items: can be pickled.
+        least: with fewer items for each process, starting it would cost more than it saves.
+    """
+    count = min(_count_cores(), len(items) // least)
+    if count < 2 or "fork" not in multiprocessing.get_all_start_methods():
+        return [function(item) for item in items]
+    with ProcessPoolExecutor(count, multiprocessing.get_context("fork"), _InheritedFunction.keep, (function,)) as pool:
+        return list(pool.map(_InheritedFunction.call, items, chunksize=max(1, least // 4)))
+
+
+class _InheritedFunction:
+    """The function in a child process, which inherits it."""
+
+    function: Callable[[Any], Any]
+
+    @classmethod
+    def keep(cls, function: Callable[[Any], Any]) -> None:
+        cls.function = staticmethod(function)
+
+    @classmethod
+    def call(cls, item: Any) -> Any:
+        return cls.function(item)
+
+
+def _count_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

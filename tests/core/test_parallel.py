@@ -1,0 +1,38 @@
+"""core.parallel: work in several processes gives what one process gives."""
+
+import os
+
+import pytest
+from baseline_bench.core import parallel
+from baseline_bench.core.errors import BenchError
+
+
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every machine have two cores."""
+    monkeypatch.setattr(parallel, "_count_cores", lambda: 2)
+
+
+def test_many_items_are_spread_over_processes_and_keep_their_order() -> None:
+    """A function that cannot be pickled runs in other processes."""
+    results = parallel.map_in_processes(lambda item: (item * item, os.getpid()), range(40), least=8)
+    assert [square for square, _ in results] == [item * item for item in range(40)]
+    assert os.getpid() not in {process for _, process in results}
+
+
+def test_few_items_stay_in_this_process() -> None:
+    """Another process would cost more than it saves."""
+    assert parallel.map_in_processes(lambda _: os.getpid(), range(15), least=8) == [os.getpid()] * 15
+
+
+def test_what_the_function_raises_is_raised_here() -> None:
+    """As in one process."""
+
+    def refuse(item: int) -> int:
+        if item == 9:
+            raise BenchError("nine", "eight")
+        return item
+
+    with pytest.raises(BenchError) as caught:
+        parallel.map_in_processes(refuse, range(40), least=8)
+    assert (caught.value.what, caught.value.way_out) == ("nine", "eight")
