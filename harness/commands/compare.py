@@ -1,15 +1,18 @@
-"""`bench compare`: compare two rows by a paired test on the same problems."""
+"""`bench compare`: compare two rows by a paired test on the same problems, or two recipes over their seeds."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from baseline_bench.analysis import recipe_rows
 from baseline_bench.analysis.compare import ChangeCounts, Comparison, classify_comparison, compare_entries
 from baseline_bench.analysis.differences import Difference, list_differences
+from baseline_bench.analysis.recipe_rows import RecipePair
 from baseline_bench.core.command_options import ENTRY, argument, board_option, leaderboards_option, option
 from baseline_bench.core.display import Console, build_facts_table
+from baseline_bench.core.errors import BenchError
 from baseline_bench.core.markup import code_span, make_visible
 from baseline_bench.core.records import encode_indented
-from baseline_bench.rendering import comparison_text
+from baseline_bench.rendering import comparison_text, recipe_text
 from baseline_bench.rendering.comparison_text import SeedComparison
 from baseline_bench.results import advisories, lookup
 from baseline_bench.results.advisories import Advisory
@@ -21,12 +24,13 @@ from rich.text import Text
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Two rows, each a path, a file name or a candidate's name, and how to print their comparison."""
+    """Two rows, each a path, a file name or a candidate's name, or two recipes; and how to print their comparison."""
 
-    first: str = argument(f"the row that wins or loses: {ENTRY}", "FIRST")
-    second: str = argument(f"the row that it is compared with: {ENTRY}", "SECOND")
+    first: str = argument(f"the row that wins or loses: {ENTRY}; or recipe:NAME", "FIRST")
+    second: str = argument(f"the row that it is compared with: {ENTRY}; or recipe:NAME", "SECOND")
     leaderboards: Path = leaderboards_option()
     board: str | None = board_option()
+    base: str | None = option("--base", "of recipes: the model they train, to compare each with it too", "MODEL")
     markdown: bool = option("--markdown", "print Markdown, for a pull request", default=False, one_of="format")
     as_json: bool = option("--json", "print one JSON record", default=False, one_of="format")
 
@@ -84,8 +88,12 @@ def run(options: Options, console: Console) -> int:
     """Print the outcome, the difference with its uncertainty, why items changed, and what else differs.
 
     Raises:
-        BenchError: no such row, or the name is ambiguous.
+        BenchError: no such row or recipe, the name is ambiguous, or a recipe has one seed only.
     """
+    if recipe_rows.PREFIX in (options.first[:7], options.second[:7]):
+        return _compare_recipes(options, console)
+    if options.base is not None:
+        raise BenchError("--base is for recipes", "compare recipe:NAME with recipe:NAME, or leave --base out")
     first, second = find_rows(options.first, options.second, options.leaderboards, options.board, console)
     seed_comparison = comparison_text.compare_with_seeds(first.entry, _read_active_entries(first, options.leaderboards))
     if options.as_json:
@@ -100,6 +108,15 @@ def run(options: Options, console: Console) -> int:
     else:
         _print_comparison(first, second, seed_comparison, console)
     return 0
+
+
+def find_recipes(first: str, second: str, leaderboards: Path, board: str | None, base: str | None) -> RecipePair:
+    """Find the rows of two recipes. Errors as in `run`."""
+    if not first.startswith(recipe_rows.PREFIX) or not second.startswith(recipe_rows.PREFIX):
+        raise BenchError(
+            "a recipe is compared with a recipe", "write recipe:NAME on both sides; --base MODEL adds the base"
+        )
+    return recipe_rows.select_recipes(first, second, lookup.read_boards(leaderboards, board), base)
 
 
 def find_rows(
@@ -123,6 +140,18 @@ def find_rows(
         if row.is_regraded:
             console.warn(f"{row.path.name} is judged again by {row.entry.result.task.reader}")
     return first, second
+
+
+def _compare_recipes(options: Options, console: Console) -> int:
+    pair = find_recipes(options.first, options.second, options.leaderboards, options.board, options.base)
+    report = recipe_text.build_recipe_report(pair)
+    if options.as_json:
+        console.write(encode_indented(report).decode())
+    elif options.markdown:
+        console.write(recipe_text.render_recipes_markdown(report))
+    else:
+        console.print(build_facts_table(recipe_text.title_recipes(report), recipe_text.list_recipe_facts(report)))
+    return 0
 
 
 def _differ_in_items(first: Entry, second: Entry) -> bool:

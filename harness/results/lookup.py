@@ -47,7 +47,7 @@ def find_entry(name: str, leaderboards: Path, board: str | None = None) -> Found
     Raises:
         BenchError: no entry matches, or more than one; the way out lists the known ones.
     """
-    return _select_newest(name, _find_matches(name, leaderboards, board, lambda: _read_boards(leaderboards, board)))
+    return _select_newest(name, _find_matches(name, leaderboards, board, lambda: read_boards(leaderboards, board)))
 
 
 def find_pair(
@@ -65,7 +65,7 @@ def find_pair(
     Raises:
         BenchError: as in `find_entry`; for several boards or task versions only where pairs of more than one fit.
     """
-    read_rows = cache(lambda: _read_boards(leaderboards, board))
+    read_rows = cache(lambda: read_boards(leaderboards, board))
     first_matches, second_matches = (_find_matches(name, leaderboards, board, read_rows) for name in (first, second))
     candidates = [(one, other) for one in first_matches for other in second_matches]
     aligned = [_align_versions(*pair) for pair in candidates]
@@ -110,6 +110,11 @@ def read_board_entries(folder: Path) -> tuple[FoundEntry, ...]:
     return tuple(_read_sound_entry(path, records) for path in _list_entry_files(folder))
 
 
+def read_boards(leaderboards: Path, board: str | None) -> list[FoundEntry]:
+    """Read every entry of one board, or of all boards if `board` is None. Errors as in `read_board_entries`."""
+    return [row for folder in _list_board_folders(leaderboards, board) for row in read_board_entries(folder)]
+
+
 def _list_board_folders(leaderboards: Path, board: str | None) -> list[Path]:
     if not leaderboards.is_dir():
         raise BenchError(f"no folder {leaderboards}", "give the folder of the leaderboards with --leaderboards")
@@ -132,10 +137,6 @@ def _read_sound_entry(path: Path, records: retractions.BoardRecords) -> FoundEnt
     if problems := audit.check_numbers(entry):
         raise combine_problems(problems, str(path), "see bench board --check")
     return FoundEntry(path, entry, records.retraction(path.name), records.regrade(path.name))
-
-
-def _read_boards(leaderboards: Path, board: str | None) -> list[FoundEntry]:
-    return [row for folder in _list_board_folders(leaderboards, board) for row in read_board_entries(folder)]
 
 
 def _find_matches(

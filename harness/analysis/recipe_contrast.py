@@ -1,0 +1,252 @@
+"""Compare two recipes over training seeds and problems: the interval, what widens it, and the power of a design.
+
+The estimand is the mean over new training seeds and new problems of right(first) - right(second). Seeds and problems
+are crossed random effects (Owen, Ann. Appl. Stat. 1 (2007) 386-411): every seed of a recipe answers every problem, so
+that the variance of the difference has a part of the seeds, one of the problems, and one of seed x problem.
+"""
+
+from dataclasses import dataclass, replace
+from math import ceil, log10, sqrt
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import scipy  # loads special, which takes a moment, when it is first used
+from baseline_bench.analysis.statistics import Interval
+
+ContrastOutcome = Literal["better", "worse", "inconclusive"]
+Advice = Literal["seeds", "problems", "nothing"]
+
+CONFIDENCE = 0.95
+MIN_SEEDS_A_SIDE = 2
+_POWER_DRAWS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingNoise:
+    """How the right answers of one recipe change from seed to seed; fixed weights have `seeds` 1 and no variance.
+
+    Attributes:
+        seeds: trainings that were scored.
+        between: variance of the seeds' scores, which are shares of the problems.
+        flips: variance of seed x problem, of one answer: half the share of the problems on which two seeds differ,
+            without what their scores differ by.
+    """
+
+    seeds: int
+    between: float
+    flips: float
+
+    def score_variance(self, problems: int) -> float:
+        """Estimate the variance of one seed's score: never less than the flips alone cause."""
+        return max(self.between, self.flips / problems)
+
+    def seed_effect(self, problems: int) -> float:
+        """Estimate the variance of the scores that more problems would leave."""
+        return self.score_variance(problems) - self.flips / problems
+
+
+@dataclass(frozen=True, slots=True)
+class ContrastVariance:
+    """The variance components of a difference of two recipes.
+
+    Attributes:
+        first, second: training noise of each side.
+        by_problem: variance over problems of the recipes' difference, of one problem.
+        problems: how many each seed answered.
+    """
+
+    first: TrainingNoise
+    second: TrainingNoise
+    by_problem: float
+    problems: int
+
+    @property
+    def training(self) -> tuple[float, float]:
+        """What either side's seeds add to the variance of the difference, seed x problem included."""
+        return _mean_variance(self.first, self.problems), _mean_variance(self.second, self.problems)
+
+    @property
+    def shares(self) -> "VarianceShares":
+        """The shares of the variance of the difference."""
+        flips = sum(side.flips / self.problems / side.seeds for side in (self.first, self.second))
+        parts = sum(self.training) - flips, flips, self.by_problem / self.problems
+        return VarianceShares(*(part / (sum(parts) or 1.0) for part in parts))
+
+
+class VarianceShares(NamedTuple):
+    """The shares of a variance that shrink with more seeds, with more seeds or problems, and with more problems."""
+
+    seeds: float
+    seeds_by_problems: float
+    problems: float
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """The difference of two recipes, or of a recipe and fixed weights.
+
+    Attributes:
+        difference: mean over the seeds and problems of the first side's right answers less the second's, a share.
+        interval: of the mean over new seeds and new problems, 95 %.
+        variance: its components.
+    """
+
+    difference: float
+    interval: Interval
+    variance: ContrastVariance
+
+    @property
+    def p(self) -> float:
+        """The level at which the interval would end at 0; 1e-300 is also returned for anything below."""
+        return _find_p_value(self.difference, self.variance)
+
+    @property
+    def outcome(self) -> ContrastOutcome:
+        """Better or worse where the interval excludes 0."""
+        return "better" if self.interval.low > 0 else "worse" if self.interval.high < 0 else "inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Half-widths of the interval, now and expected after equal numbers of further completions.
+
+    Attributes:
+        now: of the contrast.
+        one_more_seed: with one more seed a side.
+        problems: how many problems the same number of completions would make.
+        more_problems: with so many problems.
+        advice: what shrinks it most; nothing where the interval excludes 0.
+    """
+
+    now: float
+    one_more_seed: float
+    problems: int
+    more_problems: float
+    advice: Advice
+
+
+def compare_recipes(first: npt.ArrayLike, second: npt.ArrayLike, confidence: float = CONFIDENCE) -> Contrast:
+    """Compare two recipes by the right answers of their seeds.
+
+    The squares of two half-widths add: of Welch's t interval over the seeds, with Satterthwaite's degrees of freedom,
+    and of a normal interval over the problems. Such a sum covers at least as often as its parts (Banerjee, Sankhya 22
+    (1960) 47-50); one t interval for all parts together covers less than 91 % in places with two seeds a side. A side's
+    variance is never less than its seeds' flips cause. Half a problem is added to each cell of the table of pairs
+    (Agresti and Min, Stat. Med. 24 (2005) 729-740), so that no interval shrinks to nothing.
+    `benchmarks/statistics/recipe_interval.py` measures the coverage.
+
+    Args:
+        first, second: one row a seed, one column a problem, True where right; equal columns. One row alone is taken as
+            fixed weights, such as the base's.
+        confidence: of the interval, above 0 and below 1.
+
+    Raises:
+        ValueError: no row, other columns, or one column.
+    """
+    rows = [np.atleast_2d(np.asarray(side, dtype=np.float64)) for side in (first, second)]
+    problems = rows[0].shape[1]
+    if problems < 2 or rows[1].shape[1] != problems or not all(map(len, rows)):
+        raise ValueError("the sides need one row or more, and the same two problems or more")
+    sides = [_measure_noise(side) for side in rows]
+    gaps = rows[0].mean(axis=0) - rows[1].mean(axis=0)
+    by_problem = float(gaps.var(ddof=1)) + 1 / problems - sum(side.flips / side.seeds for side in sides)
+    variance = ContrastVariance(sides[0], sides[1], max(by_problem, 0.0), problems)
+    difference, half = float(gaps.mean()), half_width(variance, confidence)
+    interval = Interval(max(difference - half, -1.0), min(difference + half, 1.0))
+    return Contrast(difference, interval, variance)
+
+
+def half_width(variance: ContrastVariance, confidence: float = CONFIDENCE) -> float:
+    """Compute half the width of the interval of a difference with these variance components."""
+    tail = (1 - confidence) / 2
+    return sqrt(_squared_half_width(variance, tail))
+
+
+def resize_variance(variance: ContrastVariance, seeds: tuple[int, int], problems: int) -> ContrastVariance:
+    """Return the components that are expected with so many seeds on either side, and so many problems.
+
+    A side of fixed weights stays one row.
+    """
+
+    def resize(side: TrainingNoise, count: int) -> TrainingNoise:
+        between = side.seed_effect(variance.problems) + side.flips / problems
+        return side if side.seeds == 1 else TrainingNoise(count, between, side.flips)
+
+    first, second = (resize(*pair) for pair in zip((variance.first, variance.second), seeds, strict=True))
+    return replace(variance, first=first, second=second, problems=problems)
+
+
+def forecast_designs(contrast: Contrast) -> Forecast:
+    """Forecast the interval with one more seed a side, and with as many further completions on new problems."""
+    variance = contrast.variance
+    sides = variance.first.seeds, variance.second.seeds
+    trained = sum(seeds > 1 for seeds in sides)
+    problems = variance.problems + ceil(trained * variance.problems / sum(sides))
+    more_seeds = half_width(resize_variance(variance, (sides[0] + 1, sides[1] + 1), variance.problems))
+    more_problems = half_width(resize_variance(variance, sides, problems))
+    if contrast.outcome != "inconclusive":
+        advice: Advice = "nothing"
+    else:
+        advice = "seeds" if more_seeds < more_problems else "problems"
+    return Forecast(half_width(variance), more_seeds, problems, more_problems, advice)
+
+
+def compute_power(variance: ContrastVariance, gain: float, confidence: float = CONFIDENCE) -> float:
+    """Compute how often the interval excludes 0 on the side of a true difference, by seeded draws (within 0.01).
+
+    Args:
+        variance: the true components, with the seeds and problems of the design.
+        gain: the true difference, a share.
+        confidence: of the interval.
+    """
+    rng = np.random.default_rng(0)
+    training = np.array(variance.training)
+    freedom = np.array([max(variance.first.seeds - 1, 1), max(variance.second.seeds - 1, 1)])
+    by_problem = variance.by_problem / variance.problems
+    draws = rng.normal(abs(gain), sqrt(training.sum() + by_problem), _POWER_DRAWS)
+    estimated = training * rng.chisquare(freedom, (_POWER_DRAWS, 2)) / freedom
+    floors = [side.flips / variance.problems / side.seeds for side in (variance.first, variance.second)]
+    estimated = np.maximum(estimated, floors)
+    total = estimated.sum(axis=1)
+    welch = total**2 / np.maximum((estimated**2 / freedom).sum(axis=1), 1e-300)
+    tail = (1 - confidence) / 2
+    squared = scipy.special.stdtrit(welch, tail) ** 2 * total + scipy.special.ndtri(tail) ** 2 * by_problem
+    return float(np.mean((draws > 0) & (draws**2 > squared)))
+
+
+def _measure_noise(rows: npt.NDArray[np.float64]) -> TrainingNoise:
+    seeds, problems = rows.shape
+    if seeds == 1:
+        return TrainingNoise(1, 0.0, 0.0)
+    between = float(rows.mean(axis=1).var(ddof=1))
+    within = float(rows.var(axis=0, ddof=1).mean())  # of seeds and seed x problem together
+    return TrainingNoise(seeds, between, max((within - between) * problems / (problems - 1), 0.0))
+
+
+def _mean_variance(side: TrainingNoise, problems: int) -> float:
+    return side.score_variance(problems) / side.seeds
+
+
+def _squared_half_width(variance: ContrastVariance, tail: float) -> float:
+    first, second = variance.training
+    total = first + second
+    problems = float(scipy.special.ndtri(tail)) ** 2 * variance.by_problem / variance.problems
+    if total == 0:
+        return problems
+    parts = zip((first, second), (variance.first, variance.second), strict=True)
+    freedom = total**2 / sum(part**2 / (side.seeds - 1) for part, side in parts if part)
+    return float(scipy.special.stdtrit(freedom, tail)) ** 2 * total + problems
+
+
+def _find_p_value(difference: float, variance: ContrastVariance) -> float:
+    if difference == 0:
+        return 1.0
+
+    def excess(exponent: float) -> float:
+        return _squared_half_width(variance, 10**exponent / 2) - difference**2
+
+    lowest = -300.0
+    if excess(lowest) <= 0:
+        return 10**lowest
+    return float(10 ** scipy.optimize.brentq(excess, lowest, log10(1.0), xtol=1e-12))
