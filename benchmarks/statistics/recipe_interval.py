@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from math import sqrt
 from typing import Literal
@@ -84,10 +85,14 @@ def list_settings() -> Iterator[Setting]:
 def simulate(setting: Setting, draws: int, seed: int = 0) -> Iterator[Contrast]:
     """Draw tables of right and wrong answers and compare their sides."""
     rng = np.random.default_rng(seed)
-    sides = [_find_log_odds(setting, side) for side in (0, 1)]
     for _ in range(draws):
-        difficulty = setting.difficulty * rng.standard_normal(setting.problems, np.float32)
-        yield compare_recipes(*(_draw_rows(rng, setting, difficulty, *side) for side in sides))
+        yield compare_recipes(*draw_tables(rng, setting))
+
+
+def draw_tables(rng: np.random.Generator, setting: Setting) -> list[npt.NDArray[np.bool_]]:
+    """Draw the right answers of both recipes: one row a seed, one column a problem."""
+    difficulty = setting.difficulty * rng.standard_normal(setting.problems, np.float32)
+    return [_draw_rows(rng, setting, difficulty, *_find_log_odds(setting, side)) for side in (0, 1)]
 
 
 def measure_coverage(setting: Setting, draws: int, seed: int = 0) -> Coverage:
@@ -111,6 +116,7 @@ def _draw_rows(
     return np.asarray(draws * (1 + np.exp(-log_odds)) < 1)
 
 
+@cache
 def _find_log_odds(setting: Setting, side: int) -> tuple[float, float]:
     """Return the constant that gives the side's rate, and the standard deviation of its seeds' effects in log odds."""
     rate, ratio = setting.rates[side], setting.seed_ratios[side]

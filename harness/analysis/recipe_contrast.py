@@ -5,8 +5,9 @@ are crossed random effects (Owen, Ann. Appl. Stat. 1 (2007) 386-411): every seed
 that the variance of the difference has a part of the seeds, one of the problems, and one of seed x problem.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass, replace
-from math import ceil, log10, sqrt
+from math import ceil, floor, log10, sqrt
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -18,8 +19,9 @@ ContrastOutcome = Literal["better", "worse", "inconclusive"]
 Advice = Literal["seeds", "problems", "nothing"]
 
 CONFIDENCE = 0.95
-MIN_SEEDS_A_SIDE = 2
+MAX_SEEDS = 50
 _POWER_DRAWS = 20_000
+_POWER_ERROR = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,42 @@ class Forecast:
     advice: Advice
 
 
+@dataclass(frozen=True, slots=True)
+class DesignCost:
+    """What seeds and problems cost, in any unit: one training, and one completion."""
+
+    training: float
+    problem: float
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """A number of seeds a side and of problems: half the interval's width, power, and cost above the planned design."""
+
+    seeds: int
+    problems: int
+    half_width: float
+    power: float
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class DesignPlan:
+    """A planned design, and what the cost of one more seed a side would buy."""
+
+    planned: Design
+    more_seeds: Design
+    more_problems: Design
+
+    @property
+    def advice(self) -> Advice:
+        """What gives more power for the cost, or the narrower interval where powers are equal within the draws."""
+        seeds, problems = self.more_seeds, self.more_problems
+        if abs(seeds.power - problems.power) > _POWER_ERROR:
+            return "seeds" if seeds.power > problems.power else "problems"
+        return "seeds" if seeds.half_width < problems.half_width else "problems"
+
+
 def compare_recipes(first: npt.ArrayLike, second: npt.ArrayLike, confidence: float = CONFIDENCE) -> Contrast:
     """Compare two recipes by the right answers of their seeds.
 
@@ -213,6 +251,44 @@ def compute_power(variance: ContrastVariance, gain: float, confidence: float = C
     tail = (1 - confidence) / 2
     squared = scipy.special.stdtrit(welch, tail) ** 2 * total + scipy.special.ndtri(tail) ** 2 * by_problem
     return float(np.mean((draws > 0) & (draws**2 > squared)))
+
+
+def plan_designs(
+    variance: ContrastVariance, gain: float, design: tuple[int, int], cost: DesignCost, confidence: float = CONFIDENCE
+) -> DesignPlan:
+    """Compute interval and power of a design, with one more seed a side, and with problems for the same cost.
+
+    Args:
+        variance: estimated or assumed components.
+        gain: the true difference to find, a share.
+        design: seeds a side, and problems.
+        cost: of a training and of a completion.
+        confidence: of the interval.
+    """
+    seeds, problems = design
+    spent = 2 * (cost.training + problems * cost.problem)
+    more = floor(spent / (2 * seeds * cost.problem)) if cost.problem else 0
+
+    def describe(seeds: int, problems: int, spent: float) -> Design:
+        resized = resize_variance(variance, (seeds, seeds), problems)
+        power = compute_power(resized, gain, confidence)
+        return Design(seeds, problems, half_width(resized, confidence), power, spent)
+
+    return DesignPlan(
+        describe(seeds, problems, 0.0), describe(seeds + 1, problems, spent), describe(seeds, problems + more, spent)
+    )
+
+
+def find_seeds(
+    variance: ContrastVariance, gain: float, power: float, problems: int, confidence: float = CONFIDENCE
+) -> int | None:
+    """Find the number of seeds a side that gives the power on so many problems; None above 50."""
+
+    def suffices(seeds: int) -> bool:
+        return compute_power(resize_variance(variance, (seeds, seeds), problems), gain, confidence) >= power
+
+    number = bisect_left(range(2, MAX_SEEDS + 1), True, key=suffices) + 2
+    return number if number <= MAX_SEEDS else None
 
 
 def _measure_noise(rows: npt.NDArray[np.float64]) -> TrainingNoise:

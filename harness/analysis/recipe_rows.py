@@ -75,6 +75,13 @@ def read_right_answers(entry: Entry) -> tuple[bool, ...]:
     return hex_to_bits(entry.result.bits.correct, entry.result.counts.total)
 
 
+def count_training_seconds(entry: Entry) -> float:
+    """Return the GPU seconds of a row's training; 0 for an untrained model."""
+    training = entry.result.training
+    cost = None if training is None or training.candidate is None else training.candidate.cost
+    return 0.0 if cost is None else cost.seconds * max(cost.gpus, 1)
+
+
 def digest_weight_keys(values: Mapping[str, object]) -> str:
     """Return the sha256 over the keys of a recipe that move weights; the seed is none of them.
 
@@ -105,8 +112,8 @@ def select_recipes(first: str, second: str, rows: Sequence[FoundEntry], base: st
         base: the name of a model; only recipes that train it are considered, and its row is selected too.
 
     Raises:
-        BenchError: a name has no rows or several digests, both are on no board or on several, rows of one digest were
-            trained from other weights or data, or the base has no comparable row.
+        BenchError: a name has no rows or several digests, both are on no board or on several, a recipe has one seed
+            only, rows of one digest were trained from other weights or data, or the base has no comparable row.
     """
     recipes = [_find_recipe(text, rows, base) for text in (first, second)]
     boards = set.intersection(*({row.path.parent for row in recipe.rows} for recipe in recipes))
@@ -120,7 +127,7 @@ def select_recipes(first: str, second: str, rows: Sequence[FoundEntry], base: st
     if not all(sides):
         raise BenchError(f"{first} and {second} have no comparable rows", _SAME_TERMS_ADVICE)
     one, other = (
-        _require_one_origin(RecipeRows(recipe.name, recipe.digest, recipe.base, tuple(side)))
+        _require_sound_rows(RecipeRows(recipe.name, recipe.digest, recipe.base, tuple(side)))
         for recipe, side in zip(recipes, sides, strict=True)
     )
     chosen = [*one.rows, *other.rows]
@@ -192,7 +199,14 @@ def _take_newest(rows: Sequence[FoundEntry]) -> list[FoundEntry]:
     return [row for _, row in sorted(newest.items())]
 
 
-def _require_one_origin(recipe: RecipeRows) -> RecipeRows:
+def _require_sound_rows(recipe: RecipeRows) -> RecipeRows:
+    """Return the recipe, or raise BenchError for one seed, several bases, or several data."""
+    if len(recipe.rows) == 1:
+        raise BenchError(
+            f"recipe {recipe.name} has one seed here, which shows these weights and not the recipe",
+            f"add a seed: bench train-and-score {recipe.name} --seed {max(recipe.seeds) + 1}, with --base and --set as "
+            f"for {recipe.rows[0].path.name}",
+        )
     candidates = [_get_candidate(row) for row in recipe.rows]
     if len({(candidate.base.weights_sha256, candidate.data.sha256) for candidate in candidates}) > 1:
         raise BenchError(

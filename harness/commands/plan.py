@@ -1,10 +1,25 @@
 """`bench plan`: compute before any GPU time how many items and seeds resolve a gain, and what a number resolves."""
 
+import typing
 from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
 
-from baseline_bench.core.command_options import MUST_BE_GIVEN, option
+from baseline_bench.core.command_options import (
+    MUST_BE_GIVEN,
+    argument,
+    board_option,
+    leaderboards_option,
+    option,
+    recipe_base_option,
+)
 from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import BenchError
+from rich.table import Table
+from rich.text import Text
+
+if typing.TYPE_CHECKING:
+    from baseline_bench.analysis.recipe_contrast import ContrastVariance, DesignCost
 
 # The test split of GSM8K, which the board scores whole.
 DEFAULT_ITEMS = 1319
@@ -13,9 +28,11 @@ _SHARE_ADVICE = "give shares from 0 to 1: 0.20 for 20 %"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """A study design; every number but `items` is a share from 0 to 1."""
+    """A study design; every number but `items` and `seeds` is a share from 0 to 1."""
 
-    baseline: float = option("--baseline", "the score to beat, 0.20 for 20 %%", "P", MUST_BE_GIVEN)
+    first: str | None = argument("recipe:NAME: plan more seeds of this recipe ...", "RECIPE", None)
+    second: str | None = argument("... and of this one, from the rows that they have", "RECIPE", None)
+    baseline: float | None = option("--baseline", "the score to beat, 0.20 for 20 %%, without recipes", "P")
     gain: float = option("--gain", "what the other row has more, 0.05 for 5 points", "G", MUST_BE_GIVEN)
     discordance: float | None = option(
         "--discordance",
@@ -28,18 +45,27 @@ class Options:
     seed_sd: float | None = option(
         "--seed-sd", "standard deviation of the score between training seeds, as a share", "S"
     )
+    seeds: int | None = option("--seeds", "power of two recipes with so many seeds each (needs --seed-sd or rows)", "S")
+    flips: float | None = option(
+        "--flips", "share of items on which two seeds of a recipe differ (default: as --discordance)", "F"
+    )
+    leaderboards: Path = leaderboards_option()
+    board: str | None = board_option()
+    base: str | None = recipe_base_option()
 
 
 def run(options: Options, console: Console) -> int:
     """Print how many items and seeds resolve the gain.
 
     Raises:
-        BenchError: a number is impossible; the message names all of them.
+        BenchError: a number is impossible; the message names all of them; or as `bench compare` for two recipes.
     """
-    _check_design(options)
-    discordance, source = _choose_discordance(options)
+    if options.first is not None:
+        return _plan_recipes(options, console)
+    baseline = _check_design(options)
+    discordance, source = _choose_discordance(options, baseline)
     title = (
-        f"{100 * options.baseline:.2f} % against {100 * (options.baseline + options.gain):.2f} %, "
+        f"{100 * baseline:.2f} % against {100 * (baseline + options.gain):.2f} %, "
         f"{100 * options.power:.0f} % power at the {100 * options.alpha:g} % level"
     )
     sizes = dict.fromkeys(size for size in (options.items, DEFAULT_ITEMS) if size is not None)
@@ -54,16 +80,33 @@ def run(options: Options, console: Console) -> int:
             ("seeds, two recipes", _describe_seeds(options, options.seed_sd, arms=2)),
         ]
     console.print(build_facts_table(title, rows))
+    if options.seeds is not None:
+        _plan_by_hand(options, discordance, console)
     return 0
 
 
-def _check_design(options: Options) -> None:
-    better = options.baseline + options.gain
+def _check_design(options: Options) -> float:
+    """Return the baseline."""
+    if options.baseline is None:
+        raise BenchError("nothing to plan", "give --baseline and --gain, or recipe:NAME recipe:NAME and --gain")
+    baseline, better = options.baseline, options.baseline + options.gain
     problems = []
-    if not 0 <= options.baseline <= 1:
-        problems.append(f"a baseline of {options.baseline:g} is no share")
+    if not 0 <= baseline <= 1:
+        problems.append(f"a baseline of {baseline:g} is no share")
     elif not 0 <= better <= 1:
-        problems.append(f"{options.baseline:g} and a gain of {options.gain:g} are no share together")
+        problems.append(f"{baseline:g} and a gain of {options.gain:g} are no share together")
+    problems += _check_numbers(options)
+    if options.seeds is not None and options.seed_sd is None:
+        problems.append("--seeds without recipes needs --seed-sd")
+    if not problems and options.discordance is not None:
+        problems += _find_impossible(options.discordance, baseline, better)
+    if problems:
+        raise BenchError("; ".join(problems), _SHARE_ADVICE)
+    return baseline
+
+
+def _check_numbers(options: Options) -> list[str]:
+    problems = []
     if not 0.0001 <= abs(options.gain) <= 1:
         problems.append(f"a gain of {options.gain:g} is none that can be planned for: 0.0001 at least")
     if not 0.5 <= options.power <= 0.999:
@@ -74,10 +117,11 @@ def _check_design(options: Options) -> None:
         problems.append(f"{options.items:,} items are outside 1 to 10,000,000")
     if options.seed_sd is not None and not 0 <= options.seed_sd <= 0.5:
         problems.append(f"a spread of {options.seed_sd:g} between seeds is outside 0 to 0.5")
-    if not problems and options.discordance is not None:
-        problems += _find_impossible(options.discordance, options.baseline, better)
-    if problems:
-        raise BenchError("; ".join(problems), _SHARE_ADVICE)
+    if options.seeds is not None and not 2 <= options.seeds <= 50:
+        problems.append(f"{options.seeds} seeds are outside 2 to 50: one shows these weights, not the recipe")
+    if options.flips is not None and not 0 <= options.flips <= 0.5:
+        problems.append(f"flips of {options.flips:g} are outside 0 to 0.5")
+    return problems
 
 
 def _find_impossible(discordance: float, rate: float, other: float) -> list[str]:
@@ -88,13 +132,13 @@ def _find_impossible(discordance: float, rate: float, other: float) -> list[str]
     return [f"rows of {rate:g} and {other:g} disagree on {least:.4g} to {most:.4g} of the items, not {discordance:g}"]
 
 
-def _choose_discordance(options: Options) -> tuple[float, str]:
+def _choose_discordance(options: Options, baseline: float) -> tuple[float, str]:
     """Return the share of items on which the rows disagree, and where it comes from."""
     gap = abs(options.gain)
     if options.discordance is not None:
         return max(options.discordance, gap), "as given"
-    better = options.baseline + options.gain
-    unrelated = options.baseline * (1 - better) + better * (1 - options.baseline)
+    better = baseline + options.gain
+    unrelated = baseline * (1 - better) + better * (1 - baseline)
     from baseline_bench.analysis import statistics  # loads scipy
 
     usual: float = statistics.DEFAULT_DISCORDANCE
@@ -145,3 +189,61 @@ def _format_percent(share: float) -> str:
     if share > 0.999:
         return "over 99.9 %"
     return "under 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"
+
+
+def _plan_recipes(options: Options, console: Console) -> int:
+    """Plan more seeds of two recipes with the variance and the costs that their rows show."""
+    from baseline_bench.analysis import recipe_contrast, recipe_rows  # loads scipy
+    from baseline_bench.commands.compare import find_recipes  # loads the pages
+
+    by_hand = [options.baseline, options.discordance, options.seed_sd, options.flips]
+    problems = _check_numbers(options)
+    if any(value is not None for value in by_hand):
+        problems.append("recipes have their own baseline, discordance, seed-sd and flips")
+    if problems:
+        raise BenchError("; ".join(problems), _SHARE_ADVICE)
+    sides = str(options.first), str(options.second)
+    pair = find_recipes(*sides, options.leaderboards, options.board, options.base)
+    variance = recipe_contrast.compare_recipes(pair.first.right, pair.second.right).variance
+    rows = [row.entry for row in (*pair.first.rows, *pair.second.rows)]
+    cost = recipe_contrast.DesignCost(
+        training=median(recipe_rows.count_training_seconds(row) for row in rows),
+        problem=median(row.timings.phases.get("generate", 0.0) / row.result.counts.total for row in rows),
+    )
+    seeds = options.seeds or max(len(pair.first.rows), len(pair.second.rows))
+    design = seeds, options.items or variance.problems
+    _print_designs(options, variance, design, cost, console)
+    return 0
+
+
+def _plan_by_hand(options: Options, discordance: float, console: Console) -> None:
+    """Plan two recipes from --seed-sd, --discordance and --flips; a cost is counted in completions."""
+    from baseline_bench.analysis.recipe_contrast import ContrastVariance, DesignCost, TrainingNoise  # loads scipy
+
+    flips = discordance if options.flips is None else options.flips
+    seeds, items = options.seeds or 2, options.items or DEFAULT_ITEMS
+    noise = TrainingNoise(seeds, (options.seed_sd or 0.0) ** 2, flips / 2)
+    variance = ContrastVariance(noise, noise, max(discordance - flips - options.gain**2, 0.0), items)
+    _print_designs(options, variance, (seeds, items), DesignCost(training=0.0, problem=1.0), console)
+
+
+def _print_designs(
+    options: Options, variance: "ContrastVariance", design: tuple[int, int], cost: "DesignCost", console: Console
+) -> None:
+    from baseline_bench.analysis import recipe_contrast  # loads scipy
+
+    confidence = 1 - options.alpha
+    plan = recipe_contrast.plan_designs(variance, options.gain, design, cost, confidence)
+    title = f"two recipes that differ by {abs(100 * options.gain):.2f} points, {100 * options.alpha:g} % level"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for header in ("design", "seeds a side", "problems", "interval", "power", "more cost"):
+        table.add_column(header, justify="left" if header == "design" else "right")
+    names = ("as planned", "one more seed a side", "as much for problems")
+    for name, one in zip(names, (plan.planned, plan.more_seeds, plan.more_problems), strict=True):
+        more = f"{one.cost / 60:,.1f} GPU min" if cost.training else f"{one.cost:,.0f} completions"
+        half = f"±{100 * one.half_width:.2f} points"
+        table.add_row(*map(Text, (name, f"{one.seeds}", f"{one.problems:,}", half, _format_percent(one.power), more)))
+    needed = recipe_contrast.find_seeds(variance, options.gain, options.power, design[1], confidence)
+    found = f"more than {recipe_contrast.MAX_SEEDS}" if needed is None else str(needed)
+    summary = f"{100 * options.power:.0f} % power takes {found} seeds a side on {design[1]:,} problems; "
+    console.print(table, Text(f"{summary}the next GPU hour should buy {plan.advice}."))

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from baseline_bench.analysis.recipe_contrast import Contrast, ContrastOutcome, compare_recipes, forecast_designs
 from baseline_bench.analysis.recipe_rows import RecipePair, RecipeRows, read_right_answers
 from baseline_bench.analysis.statistics import Interval, format_points
-from baseline_bench.core.errors import BenchError
 from baseline_bench.core.markup import code_span, make_visible, table_cell
 from baseline_bench.rendering.comparison_text import QuoteFunction
 
@@ -77,19 +76,7 @@ class RecipeReport:
 
 
 def build_recipe_report(pair: RecipePair) -> RecipeReport:
-    """Compare two recipes, and each with the base if the pair has one.
-
-    Raises:
-        BenchError: a side has one seed only.
-    """
-    for recipe in (pair.first, pair.second):
-        if len(recipe.rows) == 1:
-            next_seed = max(recipe.seeds) + 1
-            raise BenchError(
-                f"recipe {recipe.name} has one seed here, which shows these weights and not the recipe",
-                f"add a seed: bench train-and-score {recipe.name} --seed {next_seed}; it needs the keys of "
-                f"{recipe.rows[0].path.name} (--set, --base)",
-            )
+    """Compare two recipes, and each with the base if the pair has one."""
     base = None if pair.base is None else [read_right_answers(pair.base.entry)]
     against_base = [compare_recipes(recipe.right, base) for recipe in (pair.first, pair.second) if base is not None]
     result = pair.first.rows[0].entry.result

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from baseline_bench.analysis.recipe_rows import digest_weight_keys
 from baseline_bench.core import plugins, records
 from baseline_bench.core.errors import BenchError, combine_problems, suggest_name
 from baseline_bench.core.options import BOOLEAN_WORDS, list_field_types
@@ -166,9 +167,10 @@ def format_recipe(recipe: Recipe) -> str:
 
 
 def describe_recipe(name: str, sets: Sequence[str], base: str | None) -> str:
-    """Describe a recipe as it would be trained, with its digest: the output of `bench show recipe NAME`."""
+    """Describe a recipe as it would be trained, with its two digests: the output of `bench show recipe NAME`."""
     recipe = read_recipe(name, sets, base)
-    return f"{format_recipe(recipe)}# digest {digest_recipe(recipe)}\n"
+    moving = digest_weight_keys(collect_values(recipe))
+    return f"{format_recipe(recipe)}# digest {digest_recipe(recipe)}\n# of the keys that move weights {moving}\n"
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
