@@ -86,7 +86,8 @@ def simulate(setting: Setting, draws: int, seed: int = 0) -> Iterator[Contrast]:
     """Draw tables of right and wrong answers and compare their sides."""
     rng = np.random.default_rng(seed)
     for _ in range(draws):
-        yield compare_recipes(*draw_tables(rng, setting))
+        first, second = draw_tables(rng, setting)
+        yield compare_recipes(first, second)
 
 
 def draw_tables(rng: np.random.Generator, setting: Setting) -> list[npt.NDArray[np.bool_]]:

@@ -169,7 +169,7 @@ def compare_recipes(first: npt.ArrayLike, second: npt.ArrayLike, confidence: flo
 
     The squares of two half-widths add: of Welch's t interval over the seeds, with Satterthwaite's degrees of freedom,
     and of a normal interval over the problems. Such a sum covers at least as often as its parts (Banerjee, Sankhya 22
-    (1960) 47-50); one t interval for all parts together covers less than 91 % in places with two seeds a side. A side's
+    (1960) 47-50); one t interval for all parts together covers 92 % in places with two seeds a side. A side's
     variance is never less than its seeds' flips cause. Half a problem is added to each cell of the table of pairs
     (Agresti and Min, Stat. Med. 24 (2005) 729-740), so that no interval shrinks to nothing.
     `benchmarks/statistics/recipe_interval.py` measures the coverage.

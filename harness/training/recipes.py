@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baseline_bench.analysis.recipe_rows import digest_weight_keys
 from baseline_bench.core import plugins, records
 from baseline_bench.core.errors import BenchError, combine_problems, suggest_name
 from baseline_bench.core.options import BOOLEAN_WORDS, list_field_types
@@ -168,6 +167,8 @@ def format_recipe(recipe: Recipe) -> str:
 
 def describe_recipe(name: str, sets: Sequence[str], base: str | None) -> str:
     """Describe a recipe as it would be trained, with its two digests: the output of `bench show recipe NAME`."""
+    from baseline_bench.analysis.recipe_rows import digest_weight_keys  # loads numpy and scipy
+
     recipe = read_recipe(name, sets, base)
     moving = digest_weight_keys(collect_values(recipe))
     return f"{format_recipe(recipe)}# digest {digest_recipe(recipe)}\n# of the keys that move weights {moving}\n"

@@ -2,8 +2,10 @@
 
 import io
 import json
+import re
 
 import pytest
+from baseline_bench import cli
 from baseline_bench.commands import compare, plan
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
@@ -57,6 +59,19 @@ def test_markdown_is_a_table_of_the_same_facts():
     assert len(rows) > 10
     assert all(row.count("|") == 3 for row in rows)
     assert f"`{BASE}`" in compared(FULL, LORA, base=BASE, markdown=True)
+
+
+def test_the_page_shows_what_its_commands_print(monkeypatch, capfd):
+    """On the rows of this repository; a line that ends in dots is cut there."""
+    monkeypatch.chdir(ROOT)
+    page = (ROOT / "docs" / "compare-recipes.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```sh\nbench ([^\n]*)\n```\n\n```\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    for command, shown in blocks:
+        assert cli.main(command.split()) == 0
+        printed = [line.rstrip() for line in capfd.readouterr().out.splitlines()]
+        for line, expected in zip(printed, shown.splitlines(), strict=False):
+            assert line.startswith(expected.removesuffix("..."))
 
 
 @pytest.mark.parametrize(("first", "second"), [(FULL, BASE), (BASE, LORA)])
