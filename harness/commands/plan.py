@@ -5,14 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from baseline_bench.core.command_options import (
-    MUST_BE_GIVEN,
-    argument,
-    board_option,
-    leaderboards_option,
-    option,
-    recipe_base_option,
-)
+from baseline_bench.core.command_options import MUST_BE_GIVEN, argument, board_option, leaderboards_option, option
 from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import BenchError
 from rich.table import Table
@@ -51,7 +44,7 @@ class Options:
     )
     leaderboards: Path = leaderboards_option()
     board: str | None = board_option()
-    base: str | None = recipe_base_option()
+    base: str | None = option("--base", "of recipes: the model they train", "MODEL")
 
 
 def run(options: Options, console: Console) -> int:
