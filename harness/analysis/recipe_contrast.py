@@ -168,7 +168,7 @@ def compare_recipes(first: npt.ArrayLike, second: npt.ArrayLike, confidence: flo
     """Compare two recipes by the right answers of their seeds.
 
     The squares of two half-widths add: of Welch's t interval over the seeds, with Satterthwaite's degrees of freedom,
-    and of a normal interval over the problems. Such a sum covers at least as often as its parts (Banerjee, Sankhya 22
+    and of Student's over the problems. Such a sum covers at least as often as its parts (Banerjee, Sankhya 22
     (1960) 47-50); one t interval for all parts together covers 92 % in places with two seeds a side. A side's
     variance is never less than its seeds' flips cause. Half a problem is added to each cell of the table of pairs
     (Agresti and Min, Stat. Med. 24 (2005) 729-740), so that no interval shrinks to nothing.
@@ -247,9 +247,10 @@ def compute_power(variance: ContrastVariance, gain: float, confidence: float = C
     floors = [side.flips / variance.problems / side.seeds for side in (variance.first, variance.second)]
     estimated = np.maximum(estimated, floors)
     total = estimated.sum(axis=1)
-    welch = total**2 / np.maximum((estimated**2 / freedom).sum(axis=1), 1e-300)
+    welch = np.maximum(total**2 / np.maximum((estimated**2 / freedom).sum(axis=1), 1e-300), 1.0)
     tail = (1 - confidence) / 2
-    squared = scipy.special.stdtrit(welch, tail) ** 2 * total + scipy.special.ndtri(tail) ** 2 * by_problem
+    of_problems = scipy.special.stdtrit(max(variance.problems - 1, 1), tail) ** 2 * by_problem
+    squared = scipy.special.stdtrit(welch, tail) ** 2 * total + of_problems
     return float(np.mean((draws > 0) & (draws**2 > squared)))
 
 
@@ -307,7 +308,8 @@ def _mean_variance(side: TrainingNoise, problems: int) -> float:
 def _squared_half_width(variance: ContrastVariance, tail: float) -> float:
     first, second = variance.training
     total = first + second
-    problems = float(scipy.special.ndtri(tail)) ** 2 * variance.by_problem / variance.problems
+    quantile = float(scipy.special.stdtrit(max(variance.problems - 1, 1), tail))
+    problems = quantile**2 * variance.by_problem / variance.problems
     if total == 0:
         return problems
     parts = zip((first, second), (variance.first, variance.second), strict=True)

@@ -163,9 +163,5 @@ def _format_forecast(numbers: ContrastNumbers) -> str:
         f"one more seed a side would give about ±{seed:.2f} points instead of ±{now:.2f}, as many completions on "
         f"{forecast['problems']:,} problems ±{problems:.2f}"
     )
-    advice = {
-        "nothing": "nothing is needed: the interval excludes 0",
-        "seeds": "seeds",
-        "problems": "problems",
-    }
-    return f"{advice[str(forecast['advice'])]}; {designs}"
+    decided = forecast["advice"] == "nothing"
+    return f"{'nothing is needed: the interval excludes 0' if decided else forecast['advice']}; {designs}"
