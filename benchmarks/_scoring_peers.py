@@ -28,17 +28,20 @@ def write(asked: Peer, mirror: str, limit: int) -> None:
     """
     task = plugins.load_task(TASK)
     everything = task.problems(Split("test", mirror=Path(mirror) if mirror else None))
-    speech = tokenizer.load_tokenizer(Model("asked", "folder", None, Path(asked.model), None, None))
+    model_tokenizer = tokenizer.load_tokenizer(Model("asked", "folder", None, Path(asked.model), None, None))
     lines = []
     for problem in protocol.select_problems(everything, limit, 0):
-        ids = list(encode_prompt(speech.tokenizer, speech.manner, task.messages(problem)))
-        text = speech.tokenizer.decode(ids, skip_special_tokens=False)
-        if speech.tokenizer.encode(text, add_special_tokens=False) != ids:
+        ids = list(encode_prompt(model_tokenizer.tokenizer, model_tokenizer.prompt_format, task.messages(problem)))
+        text = model_tokenizer.tokenizer.decode(ids, skip_special_tokens=False)
+        if model_tokenizer.tokenizer.encode(text, add_special_tokens=False) != ids:
             raise ValueError(f"{problem.id}: the prompt as text is another prompt")
         lines.append(json.dumps({"prompt": text, "answer": problem.answer}))
     place = Path(asked.place)
     (place / "prompts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    ends = [speech.tokenizer.decode([end], skip_special_tokens=False) for end in speech.manner.stop_ids]
+    ends = [
+        model_tokenizer.tokenizer.decode([end], skip_special_tokens=False)
+        for end in model_tokenizer.prompt_format.stop_ids
+    ]
     until = [*ends[:STOPS], *task.SAMPLING.stop]
     (place / "peer.yaml").write_text(_task(place / "prompts.jsonl", until, MOST), encoding="utf-8")
 

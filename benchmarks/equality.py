@@ -69,14 +69,16 @@ def work(order: Mapping[str, Any], _screen: Console, _rank: int) -> dict[str, An
     """The child: every answer by itself, then the drift of its steps."""
     model = Model("measured", "folder", None, Path(order["folder"]), None, None)
     where = _models.Places(Path(), None if order["mirror"] is None else Path(order["mirror"]))
-    exam, speech = generation.examination(model, where, quick=order["small"])
+    prepared, model_tokenizer = generation.examination(model, where, quick=order["small"])
     engine = plugins.load_engine("vllm")
     small = {"kv_gib": 1, "context": 2048} if order["small"] else {}
     loaded: Any = engine.load(model, engine.Options(**order["options"], **small))
     try:
         answers = []
-        for request in exam.requests[: order["count"]]:
-            ((_, completion),) = loaded.complete([request], exam.task.SAMPLING, speech.manner.stop_ids)
+        for request in prepared.requests[: order["count"]]:
+            ((_, completion),) = loaded.complete(
+                [request], prepared.task.SAMPLING, model_tokenizer.prompt_format.stop_ids
+            )
             answers.append(list(completion.token_ids))
         return {"answers": answers, "drift": loaded.drift()}
     finally:

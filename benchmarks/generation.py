@@ -55,7 +55,7 @@ def main(words: Sequence[str] | None = None) -> int:
     how = asked("The generation phase against raw LLM.generate.", 3, words)
     where = _models.places()
     model = _models.small(where)
-    exam, speech = examination(model, where, quick=how.quick)
+    prepared, model_tokenizer = examination(model, where, quick=how.quick)
     pairs: list[tuple[Side, Side]] = []
     notes: list[str] = []
     with tempfile.TemporaryDirectory() as place, ExitStack() as open_engines:
@@ -66,13 +66,13 @@ def main(words: Sequence[str] | None = None) -> int:
                 notes.append(f"The {kind} engine did not start here: {error}")
                 continue
             open_engines.callback(engine.close)
-            pairs.append(sides(kind, engine, exam, speech, Path(place)))
+            pairs.append(sides(kind, engine, prepared, model_tokenizer, Path(place)))
         arms = [side.arm for pair in pairs for side in pair]
         samples = interleave(arms, how.repeats, warmups=0 if how.quick else 1)
     targets = [Target("tokens_per_second", ours.arm.name, raw.arm.name, at_least=0.97) for ours, raw in pairs]
     notes += [
-        f"{ours.arm.name}: {_equal(ours.answers, raw.answers):,} of {len(exam.requests):,} answers of the last round "
-        f"equal those of {raw.arm.name} in every token; batches form by timing, in either arm."
+        f"{ours.arm.name}: {_equal(ours.answers, raw.answers):,} of {len(prepared.requests):,} answers of the last "
+        f"round equal those of {raw.arm.name} in every token; batches form by timing, in either arm."
         for ours, raw in pairs
     ]
     title = "Generating 1,319 answers"
@@ -88,7 +88,9 @@ class Side:
     answers: Answers
 
 
-def sides(kind: str, engine: Any, exam: PreparedTask, speech: ModelTokenizer, place: Path) -> tuple[Side, Side]:
+def sides(
+    kind: str, engine: Any, prepared: PreparedTask, model_tokenizer: ModelTokenizer, place: Path
+) -> tuple[Side, Side]:
     """Ours and raw vLLM's over one engine."""
     mine: Answers = {}
     theirs: Answers = {}
@@ -96,11 +98,11 @@ def sides(kind: str, engine: Any, exam: PreparedTask, speech: ModelTokenizer, pl
 
     def ours() -> Mapping[str, float]:
         mine.clear()
-        return through_bench(engine, exam, speech, place, mine)
+        return through_bench(engine, prepared, model_tokenizer, place, mine)
 
     def raw() -> Mapping[str, float]:
         theirs.clear()
-        return through_vllm(llm, exam, speech.manner.stop_ids, theirs)
+        return through_vllm(llm, prepared, model_tokenizer.prompt_format.stop_ids, theirs)
 
     return (
         Side(Arm(f"bench, {kind}", _emptied(llm, ours)), mine),
@@ -109,24 +111,26 @@ def sides(kind: str, engine: Any, exam: PreparedTask, speech: ModelTokenizer, pl
 
 
 def through_bench(
-    engine: Generator, exam: PreparedTask, speech: ModelTokenizer, place: Path, answers: Answers
+    engine: Generator, prepared: PreparedTask, model_tokenizer: ModelTokenizer, place: Path, answers: Answers
 ) -> Mapping[str, float]:
     """The generation phase of a command: every answer on the disk."""
     console = Console(sys.stdout, sys.stderr)
     with tempfile.TemporaryDirectory(dir=place) as folder:
         began = perf_counter()
-        with runs.Run(Path(folder) / "run", {}) as run, console.progress("bench", len(exam.requests)) as bar:
-            tokens = evaluate.generate_completions(exam, engine, run, speech, lambda p: bar(p.done, p.tokens))
+        with runs.Run(Path(folder) / "run", {}) as run, console.progress("bench", len(prepared.requests)) as bar:
+            tokens = evaluate.generate_completions(
+                prepared, engine, run, model_tokenizer, lambda p: bar(p.done, p.tokens)
+            )
         seconds = perf_counter() - began
     answers.update({name: completion.token_ids or () for name, completion in run.finished.items()})
     return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds}
 
 
-def through_vllm(llm: Any, exam: PreparedTask, stop_ids: Sequence[int], answers: Answers) -> Mapping[str, float]:
+def through_vllm(llm: Any, prepared: PreparedTask, stop_ids: Sequence[int], answers: Answers) -> Mapping[str, float]:
     """`LLM.generate` with the sampling of `baseline_bench.engines.vllm`."""
     import vllm
 
-    sampling = exam.task.SAMPLING
+    sampling = prepared.task.SAMPLING
     params = vllm.SamplingParams(
         temperature=sampling.temperature,
         max_tokens=sampling.max_tokens,
@@ -136,11 +140,11 @@ def through_vllm(llm: Any, exam: PreparedTask, stop_ids: Sequence[int], answers:
     )
     began = perf_counter()
     told = llm.generate(
-        [{"prompt_token_ids": list(request.token_ids)} for request in exam.requests], params, use_tqdm=False
+        [{"prompt_token_ids": list(request.token_ids)} for request in prepared.requests], params, use_tqdm=False
     )
     seconds = perf_counter() - began
     found = [tuple(int(token) for token in each.outputs[0].token_ids) for each in told]
-    answers.update({request.id: ids for request, ids in zip(exam.requests, found, strict=True)})
+    answers.update({request.id: ids for request, ids in zip(prepared.requests, found, strict=True)})
     tokens = sum(map(len, found))
     return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds}
 
@@ -150,10 +154,10 @@ def examination(model: Model, where: Places, *, quick: bool) -> tuple[PreparedTa
     from baseline_bench.models import tokenizer  # loads transformers
 
     task = plugins.load_task("gsm8k")
-    speech = tokenizer.load_tokenizer(model)
+    model_tokenizer = tokenizer.load_tokenizer(model)
     chosen = evaluate.select_problems(task, Split("test", mirror=where.mirror), _QUICK if quick else None, 0)
-    exam = evaluate.prepare_task(task, chosen, speech, 0)
-    return replace(exam, task=shortened(task, _QUICK_TOKENS)) if quick else exam, speech
+    prepared = evaluate.prepare_task(task, chosen, model_tokenizer, 0)
+    return replace(prepared, task=shortened(task, _QUICK_TOKENS)) if quick else prepared, model_tokenizer
 
 
 def _engine(model: Model, kind: Mapping[str, bool], *, quick: bool) -> Any:

@@ -72,14 +72,14 @@ def generated(order: Mapping[str, Any], count: int) -> Mapping[str, float]:
 def work(order: Mapping[str, Any], console: Console, _rank: int) -> dict[str, float]:
     """The child: start the engines, then write every answer."""
     model = Model("measured", "folder", None, Path(order["folder"]), None, None)
-    exam, speech = _many(order, model)
+    prepared, model_tokenizer = _many(order, model)
     began = perf_counter()
     engine = _engine(model, order["gpus"], console, quick=order["quick"])
     loaded = perf_counter() - began
     try:
         with tempfile.TemporaryDirectory() as place, runs.Run(Path(place) / "run", {}) as run:
             began = perf_counter()
-            tokens = evaluate.generate_completions(exam, engine, run, speech, lambda _progress: None)
+            tokens = evaluate.generate_completions(prepared, engine, run, model_tokenizer, lambda _progress: None)
             seconds = perf_counter() - began
     finally:
         engine.close()
@@ -87,16 +87,16 @@ def work(order: Mapping[str, Any], console: Console, _rank: int) -> dict[str, fl
 
 
 def _many(order: Mapping[str, Any], model: Model) -> tuple[PreparedTask, ModelTokenizer]:
-    """The exam several times over, and a manner in which answers are ended by their length alone."""
+    """The task several times over, and a prompt format in which answers are ended by their length alone."""
     where = _models.Places(Path(), None if order["mirror"] is None else Path(order["mirror"]))
-    exam, speech = generation.examination(model, where, quick=order["quick"])
-    task = generation.shortened(exam.task, order["tokens"])
+    prepared, model_tokenizer = generation.examination(model, where, quick=order["quick"])
+    task = generation.shortened(prepared.task, order["tokens"])
     task.SAMPLING = replace(task.SAMPLING, stop=())
     copies = [f"-{copy}" for copy in range(order["copies"])]
-    problems = tuple(replace(each, id=each.id + copy) for copy in copies for each in exam.problems)
-    requests = tuple(Request(each.id + copy, each.token_ids) for copy in copies for each in exam.requests)
-    endless = replace(speech, manner=replace(speech.manner, stop_ids=()))
-    return replace(exam, task=task, problems=problems, requests=requests), endless
+    problems = tuple(replace(each, id=each.id + copy) for copy in copies for each in prepared.problems)
+    requests = tuple(Request(each.id + copy, each.token_ids) for copy in copies for each in prepared.requests)
+    endless = replace(model_tokenizer, prompt_format=replace(model_tokenizer.prompt_format, stop_ids=()))
+    return replace(prepared, task=task, problems=problems, requests=requests), endless
 
 
 def _engine(model: Model, count: int, console: Console, *, quick: bool) -> Generator:

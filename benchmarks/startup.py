@@ -161,8 +161,8 @@ def pays(
 
 def _prompts(model: Model, mirror: str | None) -> list[dict[str, list[int]]]:
     where = _models.Places(Path(), None if mirror is None else Path(mirror))
-    exam, _ = generation.examination(model, where, quick=False)
-    return [{"prompt_token_ids": list(request.token_ids)} for request in exam.requests]
+    prepared, _ = generation.examination(model, where, quick=False)
+    return [{"prompt_token_ids": list(request.token_ids)} for request in prepared.requests]
 
 
 if __name__ == "__main__":

@@ -154,8 +154,8 @@ def taken(model: Model, where: Places, count: int) -> list[tuple[str, int, tuple
 
     recipe = recipes.read_recipe("full-main", (), str(model.folder))
     samples = data.load_samples(recipe, where.mirror)[:count]
-    speech = tokenizer.load_tokenizer(model)
-    made = tokenise_samples(samples, speech.tokenizer, speech.manner, recipe.max_length).rows
+    model_tokenizer = tokenizer.load_tokenizer(model)
+    made = tokenise_samples(samples, model_tokenizer.tokenizer, model_tokenizer.prompt_format, recipe.max_length).rows
     return [(row.id, row.start, row.token_ids) for row in made]
 
 

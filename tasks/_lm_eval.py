@@ -121,7 +121,7 @@ class LmEvalTask:
         """Return the digest of all requests of a document, in the form for the prompt style."""
         return digest([[each.request_type, *map(str, each.args)] for each in self._item(problem, style).instances])
 
-    def requests(self, problem: Problem, speech: ModelTokenizer) -> list[Request]:
+    def requests(self, problem: Problem, model_tokenizer: ModelTokenizer) -> list[Request]:
         """Return all requests to the model for a document, as lm-eval's own methods make them.
 
         Raises:
@@ -133,8 +133,8 @@ class LmEvalTask:
             recorded.extend(batch)
             return [_PLACEHOLDER] * len(batch)
 
-        model = EngineLM(speech, write_down)
-        for instance in self._item(problem, speech.manner.style).instances:
+        model = EngineLM(model_tokenizer, write_down)
+        for instance in self._item(problem, model_tokenizer.prompt_format.style).instances:
             context, *rest = instance.args
             text = model.apply_chat_template(json.loads(context)) if isinstance(context, SerialisedTurns) else context
             getattr(model, instance.request_type)([replace(instance, arguments=(text, *rest))])
@@ -290,7 +290,7 @@ def _require_common_metric(name: str, members: Sequence[MemberTask], spec: TaskS
         descriptions = ", ".join(
             f"{each.task_name} ({key or 'no metric'})" for each, key in zip(members, keys, strict=True)
         )
-        what = "metric" if len(set(keys)) > 1 else "manner of generating"
+        what = "metric" if len(set(keys)) > 1 else "way of generating"
         raise BenchError(f"the members of lm-eval's group '{name}' share no {what}: {descriptions}", "name one of them")
     return ways[0]
 

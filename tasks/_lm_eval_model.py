@@ -39,14 +39,14 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         self._ask = ask
         # Several choices share one context.
         self._encoded = lru_cache(maxsize=8)(
-            lambda text: encode_with_bos(model_tokenizer.tokenizer, model_tokenizer.manner, text)
+            lambda text: encode_with_bos(model_tokenizer.tokenizer, model_tokenizer.prompt_format, text)
         )
 
     @property
     def eot_token_id(self) -> int:
         """The token that ends a text."""
         eos = self._speech.tokenizer.eos_token_id
-        return self._speech.manner.end_id if eos is None else eos
+        return self._speech.prompt_format.end_id if eos is None else eos
 
     @property
     def prefix_token_id(self) -> int:

@@ -195,7 +195,7 @@ def describe_prompt_mismatch(
 
     If the row has all of the task's worked examples, the whole prompt must equal the scorer's.
     """
-    tokenizer, prompt_format, last = model_tokenizer.tokenizer, model_tokenizer.manner, messages[-1]
+    tokenizer, prompt_format, last = model_tokenizer.tokenizer, model_tokenizer.prompt_format, messages[-1]
     shots = task.messages(Problem(row.id, last.content, "", ""))[:-1]
     scored, trained = encode_prompt(tokenizer, prompt_format, (*shots, last)), row.token_ids[: row.start]
     if tuple(messages[:-1]) == shots:
@@ -223,7 +223,7 @@ def _check_rows(
 ) -> list[str]:
     """Check the rows against this base and print rows, steps and sizes; return the findings."""
     try:
-        training_set = rows.tokenise_samples(samples, model_tokenizer.tokenizer, model_tokenizer.manner, maxsize)
+        training_set = rows.tokenise_samples(samples, model_tokenizer.tokenizer, model_tokenizer.prompt_format, maxsize)
     except BenchError as error:
         return [str(error)]
     task = plugins.load_task(recipes.resolve_path(recipe, "task"))

@@ -115,7 +115,7 @@ def _check_model(
     except BenchError as error:
         return [build_finding("unusable", str(error))]
     if not options.as_json:
-        ids = build_request(model_tokenizer.tokenizer, model_tokenizer.manner, task, problems[0]).token_ids
+        ids = build_request(model_tokenizer.tokenizer, model_tokenizer.prompt_format, task, problems[0]).token_ids
         _print_prompt(model, model_tokenizer, ids, console)
     findings = diagnose.diagnose_model(model, model_tokenizer, name)
     sound = all(finding.severity == "warn" for finding in findings)
@@ -198,7 +198,7 @@ def _print_prompt(model: Model, model_tokenizer: ModelTokenizer, ids: tuple[int,
 
 
 def _list_prompt_facts(model_tokenizer: ModelTokenizer, ids: tuple[int, ...]) -> list[tuple[str, str]]:
-    prompt_format, decode = model_tokenizer.manner, model_tokenizer.tokenizer.decode
+    prompt_format, decode = model_tokenizer.prompt_format, model_tokenizer.tokenizer.decode
     bos = (
         ""
         if prompt_format.bos_id is None
@@ -227,7 +227,7 @@ def _check_answers(
     plan.require_measuring_engine(task, engine)
     console.say(f"engine {engine.name}: loading {model.name}")
     generator = engine.module.load(model, engine.options)
-    prompt_format = model_tokenizer.manner
+    prompt_format = model_tokenizer.prompt_format
     requests = (request for p in problems for request in build_requests(model_tokenizer, task, p))
     collector = SampleCollector(requests, task.SAMPLING.draws or 1)
     try:
@@ -253,7 +253,7 @@ def _check_answers(
 
 def _explain_endless_answers(model_tokenizer: ModelTokenizer) -> str:
     """Explain why answers may run on to the limit, and what to do."""
-    end = model_tokenizer.manner.end_id
+    end = model_tokenizer.prompt_format.end_id
     token = f"{end} {model_tokenizer.tokenizer.decode([end], skip_special_tokens=False)}"
     if getattr(model_tokenizer.tokenizer, "pad_token_id", None) == end:
         return (

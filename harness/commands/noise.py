@@ -107,7 +107,7 @@ def _build_record(
     """Run what is missing and build the record; keep its date if the runs and passes are the same as before."""
     folders = [runs_folder / f"run-{number}" for number in range(1, options.times + 1)]
     for number, folder in enumerate(folders, 1):
-        if not repeat.is_complete(folder, evaluation_plan.exam.problems):
+        if not repeat.is_complete(folder, evaluation_plan.prepared_task.problems):
             console.say(f"run {number} of {options.times}, with an engine of its own")
             child_process.call_in_child(
                 "baseline_bench.evaluation.repeat:generate_in_child",
@@ -156,12 +156,12 @@ def _generate_passes(
     """Generate unfinished passes in a child process, each from its start: resuming would change the batches."""
     waiting = []
     for pass_name, folder in zip(pass_names, folders, strict=True):
-        if not repeat.is_complete(folder, pass_plan.exam.problems):
+        if not repeat.is_complete(folder, pass_plan.prepared_task.problems):
             for name in (*runs.RUN_FILES, repeat.SECONDS_FILE):
                 (folder / name).unlink(missing_ok=True)
             waiting.append((pass_name, folder))
     if waiting:
-        console.say(f"{len(waiting)} passes over {len(pass_plan.exam.problems)} items, in one engine")
+        console.say(f"{len(waiting)} passes over {len(pass_plan.prepared_task.problems)} items, in one engine")
         child_process.call_in_child(
             "baseline_bench.evaluation.repeat:generate_passes_in_child",
             repeat.build_request(pass_plan, items=options.items, passes=waiting),
@@ -186,8 +186,8 @@ def _read_engine_settings(folders: Sequence[Path]) -> dict[str, Value]:
 def _grade_run(evaluation_plan: EvaluationPlan, folder: Path) -> tuple[Any, Any]:
     completions = runs.read_completions(folder)
     return evaluate.judge_completions(
-        evaluation_plan.exam.task, evaluation_plan.exam.problems, completions
-    ), commit_completions(evaluation_plan.exam.problems, completions)
+        evaluation_plan.prepared_task.task, evaluation_plan.prepared_task.problems, completions
+    ), commit_completions(evaluation_plan.prepared_task.problems, completions)
 
 
 def _read_run(evaluation_plan: EvaluationPlan, folder: Path, pass_name: str) -> tuple[NoiseRun, tuple[str, ...]]:
@@ -204,7 +204,7 @@ def _read_run(evaluation_plan: EvaluationPlan, folder: Path, pass_name: str) -> 
 
 
 def _build_passes(pass_plan: EvaluationPlan, pass_names: Sequence[str], folders: Sequence[Path]) -> BatchPasses:
-    prepared = pass_plan.exam
+    prepared = pass_plan.prepared_task
     finished_runs = [
         _read_run(pass_plan, folder, pass_name) for pass_name, folder in zip(pass_names, folders, strict=True)
     ]

@@ -96,9 +96,9 @@ def plan_reproduction(path: Path, entry: Entry, options: ReproductionOptions, co
     if unlike := entry_plan.identity.unlike(result.model.identity) if entry_plan.identity is not None else "":
         raise BenchError(f"the model has the entry's weights, and another {unlike}", _WEIGHTS_HINT)
     for what, current, stored in (
-        ("protocol", entry_plan.exam.protocol_sha256, result.task.protocol_sha256),
+        ("protocol", entry_plan.prepared_task.protocol_sha256, result.task.protocol_sha256),
         ("prompts as token ids", entry_plan.settings["prompts"], result.prompts_sha256),
-        ("stop tokens", entry_plan.speech.manner.stop_ids, result.model.stop_ids),
+        ("stop tokens", entry_plan.model_tokenizer.prompt_format.stop_ids, result.model.stop_ids),
     ):
         if current != stored:
             text = f"{what} are {str(current)[:24]} here and {str(stored)[:24]} in the entry"
@@ -145,7 +145,7 @@ def reproduce_completions(
     Raises:
         BenchError: whatever an engine raises; finished answers are kept.
     """
-    folder, prepared = _choose_run_folder(path, options), entry_plan.exam
+    folder, prepared = _choose_run_folder(path, options), entry_plan.prepared_task
     with runs.Run(folder, {**entry_plan.settings, "verifies": path.name}) as run:
         runs.write_problems(folder, prepared.problems)
         if not repeat.is_complete(folder, prepared.problems):
@@ -262,12 +262,12 @@ def _match_stored_form(stored: CommittedCompletion, new: CommittedCompletion) ->
 def _find_divergences(
     entry_plan: EvaluationPlan, stored_lines: Sequence[CommittedCompletion], completions: Mapping[str, Completion]
 ) -> Iterator[int | None]:
-    stop_ids, stop = entry_plan.speech.manner.stop_ids, entry_plan.exam.task.SAMPLING.stop
+    stop_ids, stop = entry_plan.model_tokenizer.prompt_format.stop_ids, entry_plan.prepared_task.task.SAMPLING.stop
 
     def decode(ids: Sequence[int]) -> str:
-        return decode_completion(entry_plan.speech.tokenizer, ids, stop_ids, stop)
+        return decode_completion(entry_plan.model_tokenizer.tokenizer, ids, stop_ids, stop)
 
-    new_lines = entry_builder.commit_completions(entry_plan.exam.problems, completions)
+    new_lines = entry_builder.commit_completions(entry_plan.prepared_task.problems, completions)
     for stored, new in zip(stored_lines, new_lines, strict=True):
         if new.ids_sha256 is None or (new.ids_sha256, new.likelihoods) != (stored.ids_sha256, stored.likelihoods):
             draws = zip(completions[new.id].draws, (stored.text, *(stored.more or ())), strict=True)

@@ -81,13 +81,13 @@ class SweepSetup:
 
     Attributes:
         plan: the training plan of a trial, with the rows to train on and those held out.
-        exam: the held-out rows as problems; None if some gold answer cannot be read.
+        prepared_task: the held-out rows as problems; None if some gold answer cannot be read.
         rows: number of rows in the whole data.
     """
 
     options: Options
     plan: TrainingPlan
-    exam: PreparedTask | None
+    prepared_task: PreparedTask | None
     engine: ResolvedEngine
     rows: int
 
@@ -196,8 +196,8 @@ def _score_trials(
     """Return the base's judgements and every trial's result; one engine answers for all."""
     models = [(trial.model, trial.folder) for trial in trained if trial.model is not None and trial.folder is not None]
     judgements: Iterator[tuple[Judgement, ...] | None] = iter([None] * (len(models) + 1))
-    if setup.exam is not None and models:
-        judgements = iter(_judge_models(setup, setup.exam, [(setup.plan.model, None), *models], console))
+    if setup.prepared_task is not None and models:
+        judgements = iter(_judge_models(setup, setup.prepared_task, [(setup.plan.model, None), *models], console))
     base_judgements = next(judgements)
     return base_judgements, [
         TrialResult(trial.tried, None, None, trial.failure)
@@ -233,13 +233,13 @@ def _plan_model(setup: SweepSetup, prepared: PreparedTask, model: Model) -> Eval
     """Plan a model's evaluation on the held-out problems; a candidate has exactly its base's tokenizer."""
     from baseline_bench.models import identity  # loads transformers
 
-    options, model_tokenizer = setup.options, setup.plan.speech
+    options, model_tokenizer = setup.options, setup.plan.model_tokenizer
     model_identity = identity.describe_model(model, model_tokenizer)
     settings: dict[str, Value] = {
         "task": recipes.resolve_path(setup.plan.recipe, "task"),
         "held out": prepared.protocol_sha256,
         "prompts": digest_prompts(prepared.requests),
-        "stop ids": " ".join(map(str, model_tokenizer.manner.stop_ids)),
+        "stop ids": " ".join(map(str, model_tokenizer.prompt_format.stop_ids)),
         "weights": model.weights_sha256,
         **(model_identity.settings or {}),
         "engine": setup.engine.name,

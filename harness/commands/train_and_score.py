@@ -94,9 +94,7 @@ def _resolve_task(options: Options, plans: Sequence[TrainingPlan]) -> Options:
     """Return the options with their task set; fail now for what would fail after hours of training."""
     recipe_tasks = {recipes.resolve_path(plan.recipe, "task") for plan in plans}
     if not options.task and len(recipe_tasks) > 1:
-        raise BenchError(
-            f"the recipes have several tasks: {', '.join(sorted(recipe_tasks))}", "name the exam with --task"
-        )
+        raise BenchError(f"the recipes have several tasks: {', '.join(sorted(recipe_tasks))}", "choose one with --task")
     names = [
         options.name or candidate.build_candidate_name(p.model.name, p.recipe.name, options.train_seed, None)
         for p in plans

@@ -38,8 +38,8 @@ class Task(Protocol):
             conversation is written as `Question: ...` and `Answer: ...`.
         choices: optional; `choices(problem) -> Sequence[str]` are possible answers; the likeliest one is judged. See
             `tasks/_choices.py`.
-        requests: optional; `requests(problem, speech) -> Sequence[Request]` are all requests for one problem, if they
-            are not simply its conversation.
+        requests: optional; `requests(problem, model_tokenizer) -> Sequence[Request]` are all requests for one
+            problem, if they are not simply its conversation.
         asked_sha256: optional; `asked_sha256(problem) -> str` digests these requests; part of the protocol.
         MEASURES: optional; whether its requests measure how likely given texts are, which not every engine can.
         evidence: optional; `evidence(problem, completion, style) -> ItemEvidence` is what an entry adds to an item.

@@ -124,7 +124,7 @@ class EnginePool:
             BenchError: the engine cannot load the model.
         """
         self._plans = self._plans or (plan,)
-        self._most = self._most or max(len(each.exam.requests) for each in self._plans)
+        self._most = self._most or max(len(each.prepared_task.requests) for each in self._plans)
         self._start_processes()
         if not self.sequences:
             self._measure_references()
@@ -161,11 +161,11 @@ class EnginePool:
     def _measure_references(self) -> None:
         """Measure each model's log-probabilities of the probe sequences before the engine takes the memory."""
         # The probe's ids belong to one tokenizer; models with another tokenizer restart the engine.
-        model_tokenizer = self._plans[0].speech
+        model_tokenizer = self._plans[0].model_tokenizer
         folders = {
             plan.model.weights_sha256: plan.model.folder
             for plan in self._plans
-            if plan.model.weights_sha256 and plan.speech.tokenizer_sha256 == model_tokenizer.tokenizer_sha256
+            if plan.model.weights_sha256 and plan.model_tokenizer.tokenizer_sha256 == model_tokenizer.tokenizer_sha256
         }
         if len(folders) < 2 or not self._engine.reloads:
             return

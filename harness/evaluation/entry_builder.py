@@ -57,7 +57,7 @@ def build_entry(
     plan: EvaluationPlan, judgements: Sequence[Judgement], committed: Sequence[CommittedCompletion], report: RunReport
 ) -> Entry:
     """Build the entry of a run, dated now."""
-    timings = _build_timings(plan.exam, committed, report)
+    timings = _build_timings(plan.prepared_task, committed, report)
     return Entry.of(_build_result(plan, judgements, committed, report), runs.current_time(), timings)
 
 
@@ -65,7 +65,7 @@ def _build_result(
     plan: EvaluationPlan, judgements: Sequence[Judgement], committed: Sequence[CommittedCompletion], report: RunReport
 ) -> Result:
     """Build all of an entry except its timings."""
-    prepared, resolved = plan.exam, report.resolved
+    prepared, resolved = plan.prepared_task, report.resolved
     settings = {key.removeprefix("setting "): value for key, value in resolved.items() if key.startswith("setting ")}
     libraries = {
         key.removeprefix("library "): str(value) for key, value in resolved.items() if key.startswith("library ")
@@ -116,7 +116,7 @@ def _build_checks(
 
 
 def _build_task_record(plan: EvaluationPlan) -> TaskRecord:
-    prepared = plan.exam
+    prepared = plan.prepared_task
     return TaskRecord(
         name=board_name(plan.options.task_name),
         label=prepared.task.LABEL,
@@ -140,14 +140,14 @@ def _build_model_record(plan: EvaluationPlan, *, served: bool) -> ModelRecord:
         revision=plan.model.revision,
         # bench has not read the weights that a server holds.
         weights_sha256=None if served else plan.model.weights_sha256,
-        tokenizer_sha256=plan.speech.tokenizer_sha256,
-        template_sha256=plan.speech.manner.template_sha256,
-        prompt_style=plan.speech.manner.style,
-        bos=plan.speech.manner.bos,
-        stop_ids=plan.speech.manner.stop_ids,
+        tokenizer_sha256=plan.model_tokenizer.tokenizer_sha256,
+        template_sha256=plan.model_tokenizer.prompt_format.template_sha256,
+        prompt_style=plan.model_tokenizer.prompt_format.style,
+        bos=plan.model_tokenizer.prompt_format.bos,
+        stop_ids=plan.model_tokenizer.prompt_format.stop_ids,
         identity=None if served else plan.identity,
-        template_name=plan.speech.manner.template_name,
-        template_arguments=plan.speech.manner.template_arguments,
+        template_name=plan.model_tokenizer.prompt_format.template_name,
+        template_arguments=plan.model_tokenizer.prompt_format.template_arguments,
     )
 
 
@@ -161,10 +161,10 @@ def commit_completions(
         completions: an answer to each, by id.
         plan: its task may add evidence to each item; None stores the answers only.
     """
-    extract_evidence = None if plan is None else getattr(plan.exam.task, "evidence", None)
+    extract_evidence = None if plan is None else getattr(plan.prepared_task.task, "evidence", None)
     if plan is None or extract_evidence is None:
         return [build_committed_completion(problem, completions[problem.id]) for problem in problems]
-    style = plan.speech.manner.style
+    style = plan.model_tokenizer.prompt_format.style
     return [
         build_committed_completion(
             problem, completions[problem.id], extract_evidence(problem, completions[problem.id], style)

@@ -115,14 +115,14 @@ def generate_completions(
     Raises:
         BenchError: the engine ended without answering every request.
     """
-    sampling, stop_ids = prepared.task.SAMPLING, model_tokenizer.manner.stop_ids
+    sampling, stop_ids = prepared.task.SAMPLING, model_tokenizer.prompt_format.stop_ids
     unanswered = (r for r in prepared.requests if r.problem_id not in run.finished)
     collector = SampleCollector(unanswered, sampling.draws or 1, run.kept)
     problems = {problem.id: problem for problem in prepared.problems}
     answers = AnswerLocator(model_tokenizer, sampling.stop)
 
     def keep(name: str, written: Completion) -> None:
-        thought = find_open_thought(model_tokenizer.manner, prepared.task, problems[name])
+        thought = find_open_thought(model_tokenizer.prompt_format, prepared.task, problems[name])
         run.append(name, answers.started(written, thought))
 
     for ready in collector.ready:

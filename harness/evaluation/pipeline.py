@@ -60,7 +60,7 @@ def _choose_run_folder(plan: EvaluationPlan) -> Path:
         raise BenchError("--again and --run do not go together", "name a new folder with --run, or leave --run out")
     if options.run is not None:
         return options.run
-    part = "" if plan.exam.limit is None else f"-{plan.exam.limit}-seed{plan.exam.seed}"
+    part = "" if plan.prepared_task.limit is None else f"-{plan.prepared_task.limit}-seed{plan.prepared_task.seed}"
     names = (Path(options.task_name).stem, plan.model.name, plan.engine.name)
     stem = "-".join(map(entries.slugify, names)) + part
     number = 1
@@ -92,14 +92,14 @@ def _evaluate_plan(
             console.say(f"{folder} was finished before; --again scores it again")
             entry, committed = (
                 entries.read_entry(done),
-                entry_builder.commit_completions(plan.exam.problems, run.finished, plan),
+                entry_builder.commit_completions(plan.prepared_task.problems, run.finished, plan),
             )
             path = add_to_board(
                 entry, committed, folder, plan.options.leaderboards, render, _read_training_losses(plan)
             )
             return EvaluationResult(entry, path, folder, (*plan.findings, *answers.find_answer_faults(committed)))
-        runs.write_problems(folder, plan.exam.problems)
-        tokens, answered = 0, len(run.finished) == len(plan.exam.problems)
+        runs.write_problems(folder, plan.prepared_task.problems)
+        tokens, answered = 0, len(run.finished) == len(plan.prepared_task.problems)
         if not answered or _needs_solutions(plan, folder):
             try:
                 tokens, timed = generate_completions(plan, run, engines, console, measure=True)
@@ -125,16 +125,20 @@ def generate_completions(
     """
     generator, load_info = engines.generator(plan)
     run.confirm(_collect_resolved_settings(generator, load_info))
-    evaluate.require_context(plan.exam, generator.context)
+    evaluate.require_context(plan.prepared_task, generator.context)
     loaded = perf_counter()
-    with console.progress(plan.model.name, len(plan.exam.requests)) as bar:
-        tokens = evaluate.generate_completions(plan.exam, generator, run, plan.speech, lambda p: bar(p.done, p.tokens))
+    with console.progress(plan.model.name, len(plan.prepared_task.requests)) as bar:
+        tokens = evaluate.generate_completions(
+            plan.prepared_task, generator, run, plan.model_tokenizer, lambda p: bar(p.done, p.tokens)
+        )
     spent = {"load": load_info.load, "reload": load_info.reload, "proof": load_info.proof}
     seconds_by_phase = {name: seconds for name, seconds in spent.items() if seconds is not None}
     seconds_by_phase["generate"] = perf_counter() - loaded
     if measure and _needs_solutions(plan, run.folder):
         generated = perf_counter()
-        if solution_likelihood.measure_solutions(plan.exam, plan.speech, generator, run.folder, console):
+        if solution_likelihood.measure_solutions(
+            plan.prepared_task, plan.model_tokenizer, generator, run.folder, console
+        ):
             seconds_by_phase["solutions"] = perf_counter() - generated
     return tokens, seconds_by_phase
 
@@ -164,7 +168,7 @@ def _store_result(
 ) -> EvaluationResult:
     """Grade, then write judgements, completions and entry; the entry comes last and is written atomically."""
     start_time = perf_counter()
-    prepared = plan.exam
+    prepared = plan.prepared_task
     judgements = evaluate.judge_completions(prepared.task, prepared.problems, run.finished)
     runs.write_judgements(run.folder, judgements)
     committed = entry_builder.commit_completions(prepared.problems, run.finished, plan)

@@ -130,8 +130,8 @@ class EvaluationPlan:
     options: ScoringOptions
     engine: ResolvedEngine
     model: Model
-    speech: ModelTokenizer
-    exam: PreparedTask
+    model_tokenizer: ModelTokenizer
+    prepared_task: PreparedTask
     settings: dict[str, Value]
     training: TrainingRecord | None
     findings: tuple[Finding, ...] = ()
@@ -157,7 +157,7 @@ class TaskPlan:
         """The chosen items."""
         return self.problems[1]
 
-    def exam(self, model_tokenizer: ModelTokenizer, seed: int) -> PreparedTask:
+    def prepare(self, model_tokenizer: ModelTokenizer, seed: int) -> PreparedTask:
         """Return the items as token ids, prepared once for all models that share a tokenizer."""
         known = next((prepared for known_tokenizer, prepared in self.exams if known_tokenizer is model_tokenizer), None)
         if known is None:
@@ -208,7 +208,7 @@ def plan_model(
     checked = _report_findings(options, console, model.name, noticed)
     model_identity = identity.describe_model(model, model_tokenizer, _find_unmerged_adapter(task_plan))
     _require_unused_name(model, model_identity, options.leaderboards)
-    prepared = task_plan.exam(model_tokenizer, options.seed)
+    prepared = task_plan.prepare(model_tokenizer, options.seed)
     if model_tokenizer.context is not None:
         evaluate.require_context(prepared, model_tokenizer.context)
     settings = _collect_run_settings(options, task_plan, model, model_tokenizer, prepared)
@@ -222,7 +222,7 @@ def _collect_run_settings(
     options: ScoringOptions, task_plan: TaskPlan, model: Model, model_tokenizer: ModelTokenizer, prepared: PreparedTask
 ) -> dict[str, Value]:
     """Collect what a resumed run must have in common with its first process, besides the model's identity."""
-    prompt_format = model_tokenizer.manner
+    prompt_format = model_tokenizer.prompt_format
     arguments = format_settings(prompt_format.template_arguments)
     return {
         "task": options.task_name,

@@ -230,8 +230,8 @@ def build_probe_sequences(model_tokenizer: ModelTokenizer) -> tuple[tuple[int, .
     """Tokenize the first test problems of the embedded task with their solutions, as prompts and answers."""
     task = plugins.load_task(PROBE_TASK)
     return tuple(
-        encode_prompt(model_tokenizer.tokenizer, model_tokenizer.manner, task.messages(problem))
-        + encode_completion(model_tokenizer.tokenizer, model_tokenizer.manner, problem.solution)
+        encode_prompt(model_tokenizer.tokenizer, model_tokenizer.prompt_format, task.messages(problem))
+        + encode_completion(model_tokenizer.tokenizer, model_tokenizer.prompt_format, problem.solution)
         for problem in task.problems(Split("test"))[:PROBE_COUNT]
     )
 

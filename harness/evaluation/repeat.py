@@ -38,15 +38,18 @@ def generate_passes_in_child(request: Mapping[str, Any], console: Console, _rank
         # The engine's setup at its first answer does not count in the time of any pass.
         list(
             evaluate.stream_completions(
-                plan.exam.requests[:1], generator, plan.exam.task.SAMPLING, plan.speech.manner.stop_ids
+                plan.prepared_task.requests[:1],
+                generator,
+                plan.prepared_task.task.SAMPLING,
+                plan.model_tokenizer.prompt_format.stop_ids,
             )
         )
         for pass_name, folder in request["passes"]:
             engine.size = int(pass_name.partition(" ")[2]) if pass_name.startswith("batch ") else None
-            requests = _shuffle_requests(plan) if pass_name == SHUFFLED else plan.exam.requests
+            requests = _shuffle_requests(plan) if pass_name == SHUFFLED else plan.prepared_task.requests
             settings = {**plan.settings, "pass": pass_name, "items": request["items"]}
             _complete_run(
-                replace(plan, exam=replace(plan.exam, requests=requests), settings=settings),
+                replace(plan, prepared_task=replace(plan.prepared_task, requests=requests), settings=settings),
                 folder,
                 engine,
                 console,
@@ -57,7 +60,7 @@ def _complete_run(plan: EvaluationPlan, folder: Path, engine: EnginePool, consol
     """Generate a run's missing answers; store the seconds if this process generated all of them."""
     with runs.Run(folder, plan.settings) as run:
         nothing_done_before = not run.finished
-        runs.write_problems(folder, plan.exam.problems)
+        runs.write_problems(folder, plan.prepared_task.problems)
         _, timed = pipeline.generate_completions(plan, run, engine, console)
         if nothing_done_before:
             runs.write_json(folder / SECONDS_FILE, round(timed["generate"], 3))
@@ -106,19 +109,21 @@ class _BatchedGenerator:
 
 def select_subset(plan: EvaluationPlan, items: int) -> EvaluationPlan:
     """Return the same plan on a seeded subset of its items."""
-    prepared = plan.exam
+    prepared = plan.prepared_task
     chosen = protocol.select_problems(prepared.problems, min(items, len(prepared.problems)), plan.options.seed)
     selected_ids = {problem.id for problem in chosen}
     requests = tuple(request for request in prepared.requests if request.problem_id in selected_ids)
     partial = len(chosen) < prepared.total
     limit, seed = (len(chosen), plan.options.seed) if partial else (None, None)
-    return replace(plan, exam=replace(prepared, problems=tuple(chosen), requests=requests, limit=limit, seed=seed))
+    return replace(
+        plan, prepared_task=replace(prepared, problems=tuple(chosen), requests=requests, limit=limit, seed=seed)
+    )
 
 
 def _shuffle_requests(plan: EvaluationPlan) -> tuple[Request, ...]:
     """Return the requests in a shuffled order that is the same on every machine."""
     return tuple(
-        sorted(plan.exam.requests, key=lambda request: hashlib.sha256(f"order:{request.id}".encode()).digest())
+        sorted(plan.prepared_task.requests, key=lambda request: hashlib.sha256(f"order:{request.id}".encode()).digest())
     )
 
 

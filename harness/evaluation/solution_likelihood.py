@@ -61,7 +61,7 @@ def build_examples(prepared: PreparedTask, model_tokenizer: ModelTokenizer) -> l
     for problem, request in zip(prepared.problems, prepared.requests, strict=True):
         goes_on = starts_answer(prepared.task.messages(problem))
         solution = encode_completion(
-            model_tokenizer.tokenizer, model_tokenizer.manner, problem.solution, goes_on=goes_on
+            model_tokenizer.tokenizer, model_tokenizer.prompt_format, problem.solution, goes_on=goes_on
         )
         examples.append(TrainingExample(problem.id, request.token_ids + solution, len(request.token_ids)))
     return examples

@@ -119,8 +119,8 @@ def _check_base_revision(lora: adapter.Adapter, base: Model, named: str | None) 
 def compare_tokenizers(own: ModelTokenizer, base: ModelTokenizer) -> list[Finding]:
     """Report how a candidate's tokenizer differs from its base's: another chat template, additional tokens."""
     findings = []
-    if own.manner.template_sha256 != base.manner.template_sha256:
-        own_digest, base_digest = (each.manner.template_sha256 for each in (own, base))
+    if own.prompt_format.template_sha256 != base.prompt_format.template_sha256:
+        own_digest, base_digest = (each.prompt_format.template_sha256 for each in (own, base))
         message = (
             f"its chat template is not its base's ({_shorten_digest(own_digest)}, its base's is "
             f"{_shorten_digest(base_digest)}): put the template "
@@ -158,7 +158,7 @@ def _describe_end_token_problems(folder: Path, model_tokenizer: ModelTokenizer) 
     matrix = _find_output_matrix(folder)
     if matrix is None or matrix.dtype not in _EXPONENTS or len(matrix.shape) != 2:
         return []
-    end = model_tokenizer.manner.end_id
+    end = model_tokenizer.prompt_format.end_id
     token = f"its end-of-answer token {end} {model_tokenizer.tokenizer.decode([end], skip_special_tokens=False)}"
     if end >= matrix.shape[0]:
         return [

@@ -60,7 +60,7 @@ def describe_model(model: Model, model_tokenizer: ModelTokenizer, adapter_folder
         {name: value for name, value in config.items() if name not in quantisation},
         _read_generation(folder),
         {"": _digest_tokenizer(folder, model_tokenizer)},
-        {"": model_tokenizer.manner.template_sha256},
+        {"": model_tokenizer.prompt_format.template_sha256},
         _read_processor(folder),
         _read_quantisation(folder, quantisation),
         {} if adapter_folder is None else _read_adapter(adapter_folder),

@@ -58,7 +58,7 @@ def _check_answer_start(model_tokenizer: ModelTokenizer) -> Iterator[Finding]:
     A template may ignore `add_generation_prompt` if only blanks separate question and answer, as in Mistral's
     `[INST] question [/INST] answer`.
     """
-    if model_tokenizer.manner.style == "text":
+    if model_tokenizer.prompt_format.style == "text":
         return
     question, answer = _TURNS[:1], _TURNS[1]
     prompt = render_prompt(model_tokenizer.tokenizer, question)
@@ -83,7 +83,7 @@ def _check_answer_start(model_tokenizer: ModelTokenizer) -> Iterator[Finding]:
 
 def _check_end_of_turn(model_tokenizer: ModelTokenizer) -> Iterator[Finding]:
     """Check that a single token ends the assistant's turn; a template that writes nothing there relies on eos."""
-    if model_tokenizer.manner.style == "text":
+    if model_tokenizer.prompt_format.style == "text":
         return
     tail, tokens = find_turn_ending(model_tokenizer.tokenizer)
     if tail.strip() and not tokens:
@@ -97,7 +97,7 @@ def _check_end_of_turn(model_tokenizer: ModelTokenizer) -> Iterator[Finding]:
 def _check_processor_template(model_tokenizer: ModelTokenizer, model: Model) -> Iterator[Finding]:
     """Check chat_template.json, which transformers reads only for images and audio, against the template in use."""
     path = model.folder / _PROCESSOR_TEMPLATE
-    if not path.is_file() or model_tokenizer.manner.template_name is not None:  # the user chose one
+    if not path.is_file() or model_tokenizer.prompt_format.template_name is not None:  # the user chose one
         return
     try:
         saved_template = read_object(path, None).get("chat_template")
@@ -117,7 +117,7 @@ def _check_processor_template(model_tokenizer: ModelTokenizer, model: Model) -> 
 
 def _check_bos(model_tokenizer: ModelTokenizer, model: Model) -> Iterator[Finding]:
     """Check that the prompt has as many BOS tokens as its family needs."""
-    tokenizer, prompt_format = model_tokenizer.tokenizer, model_tokenizer.manner
+    tokenizer, prompt_format = model_tokenizer.tokenizer, model_tokenizer.prompt_format
     bos = tokenizer.bos_token_id
     ids = encode_prompt(tokenizer, prompt_format, _TURNS)
     if prompt_format.bos == "none" and bos is not None and bos in tokenizer.encode("a", add_special_tokens=True):
@@ -136,7 +136,7 @@ def _check_bos(model_tokenizer: ModelTokenizer, model: Model) -> Iterator[Findin
 
 def _check_style(model_tokenizer: ModelTokenizer, model: Model) -> Iterator[Finding]:
     """Check that a chat model has its template."""
-    if model_tokenizer.manner.style == "text" and not {"it", "instruct", "chat"}.isdisjoint(
+    if model_tokenizer.prompt_format.style == "text" and not {"it", "instruct", "chat"}.isdisjoint(
         re.split("[-_/@]", model.name.lower())
     ):
         message = "an instruction-tuned name without a chat template: copy chat_template.jinja of its original"
@@ -147,7 +147,7 @@ def _follows_declared_bos(model_tokenizer: ModelTokenizer, model: Model) -> bool
     """Return whether tokenizer and template follow the declared BOS rule; a Gemma GGUF's tokenizer adds no BOS."""
     tokenizer = model_tokenizer.tokenizer
     adds = tokenizer.encode("a", add_special_tokens=True)[:1] == [tokenizer.bos_token_id]
-    writes = bool(tokenizer.chat_template) and encode_prompt(tokenizer, model_tokenizer.manner, [Message("user", "a")])[
-        :1
-    ] == (tokenizer.bos_token_id,)
+    writes = bool(tokenizer.chat_template) and encode_prompt(
+        tokenizer, model_tokenizer.prompt_format, [Message("user", "a")]
+    )[:1] == (tokenizer.bos_token_id,)
     return {"separate": adds or writes, "template": writes and not adds, "none": not adds}[model.bos or "none"]

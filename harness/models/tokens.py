@@ -89,13 +89,13 @@ class ModelTokenizer:
     """A model's tokenizer and what was detected about it.
 
     Attributes:
-        manner: how the model is prompted and where its answers end.
+        prompt_format: how the model is prompted and where its answers end.
         context: the most tokens that its configuration allows; None if it names no limit.
         tokenizer_sha256: over the bytes of its vocabulary files.
     """
 
     tokenizer: Tokenizer
-    manner: PromptFormat
+    prompt_format: PromptFormat
     context: int | None
     tokenizer_sha256: str
 
@@ -209,7 +209,7 @@ def build_requests(model_tokenizer: ModelTokenizer, task: Task, problem: Problem
     """
     if (task_requests := getattr(task, "requests", None)) is not None:
         return tuple(task_requests(problem, model_tokenizer))
-    request = build_request(model_tokenizer.tokenizer, model_tokenizer.manner, task, problem)
+    request = build_request(model_tokenizer.tokenizer, model_tokenizer.prompt_format, task, problem)
     if (choices := getattr(task, "choices", None)) is None:
         return (request,)
     return _build_choice_requests(
@@ -226,7 +226,7 @@ def _build_choice_requests(
         BenchError: fewer than two choices, an empty one, or two equal ones.
     """
     texts = [
-        encode_completion(model_tokenizer.tokenizer, model_tokenizer.manner, choice, goes_on=goes_on)[:-1]
+        encode_completion(model_tokenizer.tokenizer, model_tokenizer.prompt_format, choice, goes_on=goes_on)[:-1]
         for choice in choices
     ]
     empty = [choice for choice, ids in zip(choices, texts, strict=True) if not choice.strip() or not ids]
@@ -332,7 +332,7 @@ class AnswerLocator:
     """
 
     def __init__(self, model_tokenizer: ModelTokenizer, stop: Sequence[str]) -> None:
-        self._tokenizer, self._how, self._stop = model_tokenizer.tokenizer, model_tokenizer.manner, stop
+        self._tokenizer, self._how, self._stop = model_tokenizer.tokenizer, model_tokenizer.prompt_format, stop
         self._special = collect_special_ids(model_tokenizer.tokenizer)
         self._delimiters = {i for i in self._special if thoughts.is_delimiter(self._spelled([i]))}
 

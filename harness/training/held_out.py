@@ -57,9 +57,10 @@ def prepare_held_out_task(plan: TrainingPlan, samples: Sequence[Sample]) -> Prep
     task = plugins.load_task(recipes.resolve_path(plan.recipe, "task"))
     by_id = {sample.id: sample for sample in samples}
     problems = _build_problems(task, plan, [by_id[row.id] for row in plan.held_out])
-    model_tokenizer, items = plan.speech, protocol.digest_items(problems)
+    model_tokenizer, items = plan.model_tokenizer, protocol.digest_items(problems)
     prompts = [
-        (p.id, encode_prompt(model_tokenizer.tokenizer, model_tokenizer.manner, task.messages(p))) for p in problems
+        (p.id, encode_prompt(model_tokenizer.tokenizer, model_tokenizer.prompt_format, task.messages(p)))
+        for p in problems
     ]
     prepared = PreparedTask(
         task=task,

@@ -73,7 +73,7 @@ class TrainingPlan:
     options: TrainingOptions
     recipe: Recipe
     model: Model
-    speech: ModelTokenizer
+    model_tokenizer: ModelTokenizer
     rows: TrainingSet
     held_out: tuple[TrainingExample, ...]
 
@@ -113,7 +113,7 @@ def plan_training(options: TrainingOptions, console: Console, tasks: Sequence[st
             contamination.find_leaks(samples, plugins.load_task(name).problems(Split("test", mirror=options.mirror)))
         )
     max_length = min(recipe.max_length, model_tokenizer.context or sys.maxsize)
-    rows = tokenise_samples(samples, model_tokenizer.tokenizer, model_tokenizer.manner, max_length)
+    rows = tokenise_samples(samples, model_tokenizer.tokenizer, model_tokenizer.prompt_format, max_length)
     return TrainingPlan(options, recipe, model, model_tokenizer, rows, ())
 
 
@@ -219,7 +219,7 @@ def _write_request(plan: TrainingPlan, folder: Path) -> None:
 
 
 def _build_worker_request(plan: TrainingPlan, folder: Path) -> dict[str, Any]:
-    model, model_tokenizer, rows = plan.model, plan.speech, plan.rows
+    model, model_tokenizer, rows = plan.model, plan.model_tokenizer, plan.rows
     return {
         "folder": folder,
         "options": plan.options,
@@ -232,7 +232,7 @@ def _build_worker_request(plan: TrainingPlan, folder: Path) -> dict[str, Any]:
             bos=model.bos,
             weights_sha256=str(model.weights_sha256),
             tokenizer_sha256=model_tokenizer.tokenizer_sha256,
-            template_sha256=model_tokenizer.manner.template_sha256,
+            template_sha256=model_tokenizer.prompt_format.template_sha256,
         ),
         "data": candidate.DataRecord(
             name=plan.recipe.data,

@@ -118,10 +118,12 @@ def test_a_shape_is_a_whole_checkpoint_that_trains_as_gemma_does(gsm8k_mirror, t
     _shapes.work(asked, None, 0)
     weights.inspect_checkpoint(folder)
     model = Model("shape", "folder", None, folder, None, weights.digest_weights(folder))
-    speech = tokenizer.load_tokenizer(model)
-    (row,) = tokenise_samples(tiny_training.samples(1), speech.tokenizer, speech.manner, 4096).rows
-    assert row.token_ids[0] == speech.tokenizer.bos_token_id
-    assert row.token_ids[-1] == speech.tokenizer.convert_tokens_to_ids("<end_of_turn>")
+    model_tokenizer = tokenizer.load_tokenizer(model)
+    (row,) = tokenise_samples(
+        tiny_training.samples(1), model_tokenizer.tokenizer, model_tokenizer.prompt_format, 4096
+    ).rows
+    assert row.token_ids[0] == model_tokenizer.tokenizer.bos_token_id
+    assert row.token_ids[-1] == model_tokenizer.tokenizer.convert_tokens_to_ids("<end_of_turn>")
     assert max(row.token_ids) < _models.TINY.words
 
 
@@ -226,21 +228,21 @@ class Echo:
 
 
 def test_an_answer_through_bench_is_written_and_counted(gsm8k_mirror, base, tmp_path):
-    """The quick exam's answers are cut at its own length, kept, and their tokens counted."""
-    exam, speech = generation.examination(base, _models.Places(Path(), gsm8k_mirror), quick=True)
+    """The quick prepared's answers are cut at its own length, kept, and their tokens counted."""
+    prepared, model_tokenizer = generation.examination(base, _models.Places(Path(), gsm8k_mirror), quick=True)
     answers: generation.Answers = {}
-    found = generation.through_bench(Echo(), exam, speech, tmp_path, answers)
-    assert found["tokens"] == len(exam.requests) * exam.task.SAMPLING.max_tokens
-    assert set(answers) == {request.id for request in exam.requests}
+    found = generation.through_bench(Echo(), prepared, model_tokenizer, tmp_path, answers)
+    assert found["tokens"] == len(prepared.requests) * prepared.task.SAMPLING.max_tokens
+    assert set(answers) == {request.id for request in prepared.requests}
 
 
 def test_an_exam_several_times_over_has_ids_of_its_own_and_no_stop(gsm8k_mirror, base):
     """Every copy of a request is a request, answered to the last token that is asked for."""
     asked = {"folder": str(base.folder), "mirror": str(gsm8k_mirror), "copies": 3, "tokens": 5, "quick": True}
-    exam, speech = scaling._many(asked, base)
-    assert len({request.id for request in exam.requests}) == len(exam.requests) == 12
-    assert exam.task.SAMPLING.max_tokens == 5
-    assert exam.task.SAMPLING.stop == speech.manner.stop_ids == ()
+    prepared, model_tokenizer = scaling._many(asked, base)
+    assert len({request.id for request in prepared.requests}) == len(prepared.requests) == 12
+    assert prepared.task.SAMPLING.max_tokens == 5
+    assert prepared.task.SAMPLING.stop == model_tokenizer.prompt_format.stop_ids == ()
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -60,7 +60,7 @@ def chatml(tmp_path_factory):
     return tiny.build(tmp_path_factory.mktemp("base") / "model")
 
 
-def speech(folder):
+def model_tokenizer(folder):
     """The model's tokenizer and manner."""
     return tokenizer.load_tokenizer(Model("tiny", "folder", None, folder, None, None))
 
@@ -275,10 +275,10 @@ def test_a_command_that_says_too_much_or_too_little_is_refused(tmp_path, given, 
 
 def test_a_seam_unlike_the_scorer_s_is_found(base):
     """A row whose last turn was tokenised otherwise, or lacks what opens the answer, does not pass."""
-    known, problem = speech(base), word_problems.problems(Split("train"))[3]
+    known, problem = model_tokenizer(base), word_problems.problems(Split("train"))[3]
     for messages in (word_problems.messages(problem), word_problems.messages(problem)[-1:]):
         sample = Sample("row", messages, problem.solution)
-        row = rows.tokenise_samples([sample], known.tokenizer, known.manner, 10_000).rows[0]
+        row = rows.tokenise_samples([sample], known.tokenizer, known.prompt_format, 10_000).rows[0]
         assert check.describe_prompt_mismatch(messages, row, word_problems, known) is None
         for place in (row.start - 1, row.start - 8):
             ids = (*row.token_ids[:place], *row.token_ids[place + 1 :])

@@ -29,65 +29,67 @@ class Forgetful:
 
 
 @pytest.fixture(scope="module")
-def speech(tmp_path_factory):
-    """A tiny model's tokenizer and manner."""
+def model_tokenizer(tmp_path_factory):
+    """A tiny model's tokenizer and prompt format."""
     tokenizer = AutoTokenizer.from_pretrained(tiny.build(tmp_path_factory.mktemp("tiny"), "chatml"))
     return tokens.ModelTokenizer(tokenizer, tokens.detect_prompt_format(tokenizer, None, [], "llama"), None, "")
 
 
 @pytest.fixture(scope="module")
-def exam(speech):
+def prepared(model_tokenizer):
     """Twelve word problems for it."""
     task = plugins.load_task("word-problems")
-    return evaluate.prepare_task(task, evaluate.select_problems(task, Split(), 12, 0), speech, 0)
+    return evaluate.prepare_task(task, evaluate.select_problems(task, Split(), 12, 0), model_tokenizer, 0)
 
 
-def test_what_a_run_holds_is_not_asked_again(exam, speech, tmp_path):
+def test_what_a_run_holds_is_not_asked_again(prepared, model_tokenizer, tmp_path):
     """A second generator gets only what the first left open."""
     first, second = Forgetful(5), Forgetful(12)
     with runs.Run(tmp_path, {}) as run, pytest.raises(BenchError, match="left 7 of 12 questions unanswered"):
-        evaluate.generate_completions(exam, first, run, speech, lambda progress: None)
+        evaluate.generate_completions(prepared, first, run, model_tokenizer, lambda progress: None)
     with runs.Run(tmp_path, {}) as run:
         seen = []
-        assert evaluate.generate_completions(exam, second, run, speech, seen.append) == 14
+        assert evaluate.generate_completions(prepared, second, run, model_tokenizer, seen.append) == 14
     assert second.asked == first.asked[5:]
     assert (seen[0].done, seen[-1].done, seen[-1].wanted) == (5, 12, 12)
 
 
-def test_a_missing_answer_is_an_error_and_never_a_zero(exam):
+def test_a_missing_answer_is_an_error_and_never_a_zero(prepared):
     """Grading half a run is refused."""
     with pytest.raises(BenchError, match="12 of 12 answers are missing"):
-        evaluate.judge_completions(exam.task, exam.problems, {})
+        evaluate.judge_completions(prepared.task, prepared.problems, {})
 
 
-def test_prompts_that_leave_too_little_room_are_refused_with_the_longest(exam):
+def test_prompts_that_leave_too_little_room_are_refused_with_the_longest(prepared):
     """A context that cuts the protocol's tokens short would be a silent limit."""
-    lengths = {request.id: len(request.token_ids) for request in exam.requests}
+    lengths = {request.id: len(request.token_ids) for request in prepared.requests}
     longest, *_, shortest = sorted(lengths, key=lengths.__getitem__, reverse=True)
-    room = lengths[longest] + exam.task.SAMPLING.max_tokens
-    evaluate.require_context(exam, room)
+    room = lengths[longest] + prepared.task.SAMPLING.max_tokens
+    evaluate.require_context(prepared, room)
     many = sum(length == lengths[longest] for length in lengths.values())
     told = f"prompts are too long: {longest} has {lengths[longest]} tokens"
     with pytest.raises(BenchError, match=f"^{many} {told}"):
-        evaluate.require_context(exam, room - 1)
+        evaluate.require_context(prepared, room - 1)
     with pytest.raises(BenchError, match=f"^12 {told}"):
-        evaluate.require_context(exam, lengths[shortest] + exam.task.SAMPLING.max_tokens - 1)
+        evaluate.require_context(prepared, lengths[shortest] + prepared.task.SAMPLING.max_tokens - 1)
 
 
-def test_a_limit_of_everything_is_a_full_run(exam, speech):
+def test_a_limit_of_everything_is_a_full_run(prepared, model_tokenizer):
     """`--limit` with every item does not make the row a partial one; with one item less it does."""
     whole, part = (
-        evaluate.prepare_task(exam.task, evaluate.select_problems(exam.task, Split(), limit, 3), speech, 3)
-        for limit in (exam.total, exam.total - 1)
+        evaluate.prepare_task(
+            prepared.task, evaluate.select_problems(prepared.task, Split(), limit, 3), model_tokenizer, 3
+        )
+        for limit in (prepared.total, prepared.total - 1)
     )
-    assert (len(whole.problems), whole.limit, whole.seed) == (exam.total, None, None)
-    assert (len(part.problems), part.limit, part.seed) == (exam.total - 1, exam.total - 1, 3)
+    assert (len(whole.problems), whole.limit, whole.seed) == (prepared.total, None, None)
+    assert (len(part.problems), part.limit, part.seed) == (prepared.total - 1, prepared.total - 1, 3)
 
 
 @pytest.mark.parametrize(
     ("problems", "told"), [([], "no problems"), ([Problem("a", "", "1", ""), Problem("a", "", "2", "")], "'a' twice")]
 )
-def test_an_empty_task_and_a_doubled_id_are_refused(exam, problems, told):
+def test_an_empty_task_and_a_doubled_id_are_refused(prepared, problems, told):
     """Bits need items, each with a name of its own."""
 
     class Task:

@@ -79,12 +79,12 @@ def test_models_of_one_tokenizer_share_their_exam(tmp_path):
     template = folders[2] / "chat_template.jinja"
     template.write_text("{{ 'Hello. ' }}" + template.read_text())
     models = [Model(folder.name, "folder", None, folder, None, None) for folder in folders]
-    speeches = [tokenizer.load_tokenizer(model) for model in models]
+    tokenizers = [tokenizer.load_tokenizer(model) for model in models]
     task = plugins.load_task("word-problems")
     asked = plan.TaskPlan(
         task, evaluate.select_problems(task, Split("test"), 3, 0), plan.resolve_engine("scripted", (), None)
     )
-    base, candidate, other = (asked.exam(speech, 0) for speech in speeches)
-    assert speeches[0] is speeches[1]
+    base, candidate, other = (asked.prepare(model_tokenizer, 0) for model_tokenizer in tokenizers)
+    assert tokenizers[0] is tokenizers[1]
     assert base is candidate
     assert [len(r.token_ids) for r in other.requests] > [len(r.token_ids) for r in base.requests]

@@ -89,13 +89,17 @@ def told(lines: bytes) -> Entry:
 def test_each_solution_is_measured_as_a_plain_forward_pass_would(model, scored):
     """Prompt and solution as a training would join them, the stop token counted, to a thousandth of a nat."""
     network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    speech = tokenizer.load_tokenizer(engine.Model("tiny", "folder", None, model, None, None))
+    model_tokenizer = tokenizer.load_tokenizer(engine.Model("tiny", "folder", None, model, None, None))
     task = plugins.load_task("word-problems")
     problems = {problem.id: problem for problem in task.problems(Split())}
     for item in measured(scored):
-        prompt = encode_prompt(speech.tokenizer, speech.manner, task.messages(problems[item.id]))
-        solution = encode_completion(speech.tokenizer, speech.manner, problems[item.id].solution)
-        assert solution[-1] == speech.manner.end_id
+        prompt = encode_prompt(
+            model_tokenizer.tokenizer, model_tokenizer.prompt_format, task.messages(problems[item.id])
+        )
+        solution = encode_completion(
+            model_tokenizer.tokenizer, model_tokenizer.prompt_format, problems[item.id].solution
+        )
+        assert solution[-1] == model_tokenizer.prompt_format.end_id
         with torch.inference_mode():
             logprobs = network(torch.tensor([[*prompt, *solution]])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
         wanted = sum(float(logprobs[place, token]) for place, token in enumerate(solution))

@@ -59,10 +59,12 @@ def model(folder: Path) -> Model:
 def test_it_scores_without_a_finding(bases, family):
     """Nothing is found in its files, and it generates."""
     base = bases[family]
-    speech = tokenizer.load_tokenizer(model(base))
-    assert diagnose.diagnose_model(model(base), speech, "transformers") == []
+    model_tokenizer = tokenizer.load_tokenizer(model(base))
+    assert diagnose.diagnose_model(model(base), model_tokenizer, "transformers") == []
     generator = engine.load(model(base), engine.Options(dtype="float32", device="cpu"))
-    ((_, answer),) = generator.complete([Request("q", tuple(speech.tokenizer.encode("Tom has 3")))], Sampling(4), [])
+    ((_, answer),) = generator.complete(
+        [Request("q", tuple(model_tokenizer.tokenizer.encode("Tom has 3")))], Sampling(4), []
+    )
     assert len(answer.token_ids) == 4
 
 

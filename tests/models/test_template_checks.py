@@ -18,7 +18,7 @@ from tiny_study import bench, build
 pytestmark = pytest.mark.usefixtures("forked_children")
 
 
-def speech(folder: Path) -> tokens.ModelTokenizer:
+def model_tokenizer(folder: Path) -> tokens.ModelTokenizer:
     """Of a model's folder."""
     return tokenizer.load_tokenizer(registry.resolve_model(str(folder), folder / "cache"))
 
@@ -46,7 +46,7 @@ def test_the_tiny_models_have_no_findings(tmp_path, manner):
     """Each family's manner is sound, and none of them opens a thought."""
     folder = tiny.build(tmp_path / "model", manner)
     assert codes(folder) == []
-    assert speech(folder).manner.thought is None
+    assert model_tokenizer(folder).prompt_format.thought is None
 
 
 def test_a_doubled_bos_is_refused_and_may_be_accepted(tmp_path, capfd):
@@ -73,27 +73,27 @@ def test_a_training_refuses_a_doubled_bos(tmp_path, capfd, name):
 
 def test_an_end_of_turn_that_is_not_special_stops_an_answer(tmp_path):
     """The added token is a stop token and what trained answers end with; beside a special one it is not."""
-    own = speech(templates.template(templates.PHI, tmp_path / "a", tokens={"<|end|>": False}))
+    own = model_tokenizer(templates.template(templates.PHI, tmp_path / "a", tokens={"<|end|>": False}))
     (end,) = own.tokenizer.encode("<|end|>", add_special_tokens=False)
-    assert own.manner.stop_ids == (own.tokenizer.eos_token_id, end)
-    assert own.manner.end_id == end
+    assert own.prompt_format.stop_ids == (own.tokenizer.eos_token_id, end)
+    assert own.prompt_format.end_id == end
     both = templates.PHI.replace("<|end|>", "<|end|></s>")
-    other = speech(templates.template(both, tmp_path / "b", tokens={"<|end|>": False}))
-    assert other.manner.stop_ids == (other.tokenizer.eos_token_id,)
+    other = model_tokenizer(templates.template(both, tmp_path / "b", tokens={"<|end|>": False}))
+    assert other.prompt_format.stop_ids == (other.tokenizer.eos_token_id,)
 
 
 def test_a_blank_added_token_ends_no_turn(tmp_path):
     """Some tokenizers have tokens of their own for runs of blanks, which every answer holds."""
-    own = speech(templates.template(templates.ALPACA, tmp_path / "model", tokens={"\n\n": False}))
-    assert own.manner.stop_ids == (own.tokenizer.eos_token_id,)
+    own = model_tokenizer(templates.template(templates.ALPACA, tmp_path / "model", tokens={"\n\n": False}))
+    assert own.prompt_format.stop_ids == (own.tokenizer.eos_token_id,)
     assert codes(tmp_path / "model") == []
 
 
 def test_words_that_a_template_drops_end_no_turn(tmp_path):
     """Nothing of the rest of the prompt becomes a stop token."""
     dropped = templates.CHATML.replace(templates._ASSISTANT, "")
-    own = speech(templates.template(dropped, tmp_path / "model", manner="chatml"))
-    assert own.manner.stop_ids == (own.tokenizer.eos_token_id,)
+    own = model_tokenizer(templates.template(dropped, tmp_path / "model", manner="chatml"))
+    assert own.prompt_format.stop_ids == (own.tokenizer.eos_token_id,)
     assert codes(tmp_path / "model") == [("template-drops-turn", "warn")]
 
 
@@ -106,11 +106,14 @@ def test_a_chat_template_json_that_says_nothing_is_reported(tmp_path, held):
 
 def test_of_named_templates_the_default_asks(tmp_path):
     """The prompt and its digest are those of the same template without a name."""
-    one, other = speech(templates.named(("default", "rag"), tmp_path / "a")), speech(tiny.build(tmp_path / "b"))
+    one, other = (
+        model_tokenizer(templates.named(("default", "rag"), tmp_path / "a")),
+        model_tokenizer(tiny.build(tmp_path / "b")),
+    )
     asked = [Message("user", "2+3?")]
-    assert one.manner == other.manner
-    assert tokens.encode_prompt(one.tokenizer, one.manner, asked) == tokens.encode_prompt(
-        other.tokenizer, other.manner, asked
+    assert one.prompt_format == other.prompt_format
+    assert tokens.encode_prompt(one.tokenizer, one.prompt_format, asked) == tokens.encode_prompt(
+        other.tokenizer, other.prompt_format, asked
     )
 
 

@@ -119,7 +119,7 @@ def test_the_answer_starts_behind_the_last_thought(said, family, answer):
     assert text[thoughts.find_answer_start(cut, family) :] == answer
 
 
-def speech(folder: Path) -> ModelTokenizer:
+def model_tokenizer(folder: Path) -> ModelTokenizer:
     """Of a model's folder."""
     return tokenizer.load_tokenizer(registry.resolve_model(str(folder), folder / "cache"))
 
@@ -130,24 +130,24 @@ def spoken(tmp_path_factory) -> dict[str, ModelTokenizer]:
     place = tmp_path_factory.mktemp("models")
     special = dict.fromkeys(("[THINK]", "[/THINK]"), True)
     return {
-        "opens": speech(templates.template(templates.THINKS, place / "opens", manner="chatml")),
-        "closes": speech(templates.template(templates.THINKS_NOT, place / "closes", manner="chatml")),
-        "special": speech(templates.template(templates.CHATML, place / "special", "chatml", special)),
-        "harmony": speech(templates.template(templates.HARMONY, place / "harmony", tokens=templates._HARMONY)),
-        "chatml": speech(tiny.build(place / "chatml")),
+        "opens": model_tokenizer(templates.template(templates.THINKS, place / "opens", manner="chatml")),
+        "closes": model_tokenizer(templates.template(templates.THINKS_NOT, place / "closes", manner="chatml")),
+        "special": model_tokenizer(templates.template(templates.CHATML, place / "special", "chatml", special)),
+        "harmony": model_tokenizer(templates.template(templates.HARMONY, place / "harmony", tokens=templates._HARMONY)),
+        "chatml": model_tokenizer(tiny.build(place / "chatml")),
     }
 
 
 def test_what_a_prompt_opens_is_a_property_of_the_model(spoken):
     """By what the template writes behind the question."""
-    found = {name: one.manner.thought for name, one in spoken.items()}
+    found = {name: one.prompt_format.thought for name, one in spoken.items()}
     assert found == {"opens": "</think>", "closes": None, "special": None, "harmony": None, "chatml": None}
 
 
 def test_what_a_template_says_of_thoughts_opens_none(tmp_path):
     """Magistral's system turn shows how to think; a question may hold a delimiter too."""
     told = "<|im_start|>system\nThink first: <think>\nyour thought<|im_end|>\n" + templates.CHATML
-    assert speech(templates.template(told, tmp_path / "model", manner="chatml")).manner.thought is None
+    assert model_tokenizer(templates.template(told, tmp_path / "model", manner="chatml")).prompt_format.thought is None
 
 
 class Asks:
@@ -180,12 +180,12 @@ PROBLEM = Problem("a", "2+3? Do not write <think>", "5", "")
 )
 def test_a_begun_answer_may_open_a_thought(spoken, model, task, family):
     """Where the task begins the answer, its words count and not the template's."""
-    assert tokens.find_open_thought(spoken[model].manner, task, PROBLEM) == family
+    assert tokens.find_open_thought(spoken[model].prompt_format, task, PROBLEM) == family
 
 
 def test_a_text_of_the_task_s_own_may_open_a_thought(spoken):
     """As base models are asked to reason: `Assistant: <think>`."""
-    how = replace(spoken["chatml"].manner, style="text")
+    how = replace(spoken["chatml"].prompt_format, style="text")
     problem = replace(PROBLEM, question="2+3?")
     assert tokens.find_open_thought(how, Asks(text="\nAssistant: <think>\n"), problem) == "</think>"
     assert tokens.find_open_thought(how, Asks(text="\nAssistant:"), problem) is None
@@ -193,8 +193,8 @@ def test_a_text_of_the_task_s_own_may_open_a_thought(spoken):
 
 def said(one: ModelTokenizer, text: str, *, stop: bool = True) -> Completion:
     """What a model wrote, token ids and stored text as an engine gives them."""
-    ids = (*one.tokenizer.encode(text, add_special_tokens=False), *([one.manner.end_id] if stop else []))
-    return Completion(tokens.decode_completion(one.tokenizer, ids, one.manner.stop_ids, ()), ids, "stop")
+    ids = (*one.tokenizer.encode(text, add_special_tokens=False), *([one.prompt_format.end_id] if stop else []))
+    return Completion(tokens.decode_completion(one.tokenizer, ids, one.prompt_format.stop_ids, ()), ids, "stop")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_token_ids_say_where_an_answer_starts(spoken, model, text, stored, answe
     """The stored text has lost its special tokens; what is graded is behind the thought."""
     one = spoken[model]
     completion = said(one, text)
-    found = AnswerLocator(one, ()).started(completion, one.manner.thought)
+    found = AnswerLocator(one, ()).started(completion, one.prompt_format.thought)
     assert (found.text, found.answer.text) == (stored, answer)
     assert found.token_ids == completion.token_ids
 
@@ -275,7 +275,7 @@ def test_a_tokenizer_that_drops_the_first_space_loses_no_character(spoken):
     own = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", additional_special_tokens=special)
     one = ModelTokenizer(own, tokens.detect_prompt_format(own, None, [], "llama"), None, "")
     ids = (0, 3, 4, 1, 3, 6, 5, 6, 5, 2)  # a special token of no family cuts the answer twice
-    text = tokens.decode_completion(own, ids, one.manner.stop_ids, ())
+    text = tokens.decode_completion(own, ids, one.prompt_format.stop_ids, ())
     assert text == "so 3 so 4 4"
     assert AnswerLocator(one, ()).started(Completion(text, ids, "stop"), None).answer.text == " so 4 4"
 
@@ -301,13 +301,13 @@ def test_a_run_that_is_gone_on_with_keeps_where_answers_start(spoken, tmp_path):
     """In memory and in its file, before and after the interruption."""
     one, task = spoken["special"], plugins.load_task("word-problems")
     chosen = evaluate.select_problems(task, Split(), 3, 0)
-    exam = evaluate.prepare_task(task, chosen, one, 0)
+    prepared = evaluate.prepare_task(task, chosen, one, 0)
     with runs.Run(tmp_path, {}) as run, pytest.raises(BenchError):
-        evaluate.generate_completions(exam, Writes(one, ["[THINK]3[/THINK]4"]), run, one, lambda progress: None)
+        evaluate.generate_completions(prepared, Writes(one, ["[THINK]3[/THINK]4"]), run, one, lambda progress: None)
     with runs.Run(tmp_path, {}) as run:
         assert [each.answer_start for each in run.finished.values()] == [1]
-        evaluate.generate_completions(exam, Writes(one, ["[THINK]3", "4"]), run, one, lambda progress: None)
-        verdicts = evaluate.judge_completions(task, exam.problems, run.finished)
+        evaluate.generate_completions(prepared, Writes(one, ["[THINK]3", "4"]), run, one, lambda progress: None)
+        verdicts = evaluate.judge_completions(task, prepared.problems, run.finished)
     assert [each.answer_start for each in runs.read_completions(tmp_path).values()] == [1, 1, 0]
     assert [verdict.answer for verdict in verdicts] == ["4", None, "4"]
 

@@ -138,7 +138,7 @@ TABLE = (
     Row("unknown base", f"{TRAIN} --base smolm2-135m-it", ("did you mean smollm2-135m-it?",)),
     Row("no base folder", f"{TRAIN} --base ./none", ("does not exist",)),
     Row("base without weights", f"{TRAIN} --base {{no_weights}}", ("holds no weights",)),
-    Row("unknown exam of a recipe", f"{TRAIN} --set task=word-prolems", ("did you mean 'word-problems'?",)),
+    Row("unknown prepared of a recipe", f"{TRAIN} --set task=word-prolems", ("did you mean 'word-problems'?",)),
     Row("no data", f"{TRAIN} --set data={{world}}/none.jsonl", ("none.jsonl",)),
     Row("unknown data", f"{TRAIN} --set data=rows", ("no data 'rows'", ".jsonl or .parquet")),
     Row("empty data", f"{TRAIN} --set data={{world}}/empty.jsonl", ("is empty",)),
@@ -169,7 +169,7 @@ TABLE = (
     Row("adapter without its base", "merge {adapter}", ("does not name its base", "--base MODEL")),
     Row("unfinished training", f"score {{unfinished}} {ASK}", ("is no candidate", "with the same command")),
     Row("merge of an unfinished training", "merge {unfinished}", ("is no candidate", "with the same command")),
-    Row("no exam before training", f"{STUDY} --task word-prolems", ("did you mean 'word-problems'?",)),
+    Row("no prepared before training", f"{STUDY} --task word-prolems", ("did you mean 'word-problems'?",)),
     Row("no engine before training", f"{STUDY} --engine script", ("did you mean 'scripted'?",)),
     Row("no limit before training", f"{STUDY} --limit 0", ("--limit 0 is out of range",)),
     Row(

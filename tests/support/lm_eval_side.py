@@ -65,13 +65,13 @@ def ours(folder, sampling):
     generator = engine.load(
         Model("tiny", "folder", None, folder, None, None), engine.Options(dtype="float32", device="cpu")
     )
-    speech = speech_of(folder)
+    model_tokenizer = speech_of(folder)
 
     def ask(requests):
-        found = dict(evaluate.stream_completions(requests, generator, sampling, speech.manner.stop_ids))
+        found = dict(evaluate.stream_completions(requests, generator, sampling, model_tokenizer.prompt_format.stop_ids))
         return [found[request.id] for request in requests]
 
-    return _lm_eval_model.EngineLM(speech, ask)
+    return _lm_eval_model.EngineLM(model_tokenizer, ask)
 
 
 def evaluated(model, file, mirror, *, chat):
@@ -95,9 +95,13 @@ def sampling_of(file):
     return _lm_eval_files.find_task(str(FILES / f"{file}.yaml")).members[0].sampling or Sampling(0)
 
 
-def our_prompt(task, speech, problem):
+def our_prompt(task, model_tokenizer, problem):
     """The prompt as an engine's decoder would show it, and its ids."""
-    chat = speech.manner.style == "template"
+    chat = model_tokenizer.prompt_format.style == "template"
     text = getattr(task, "text", None)
-    told = text(problem) if text and not chat else tokens.render_prompt(speech.tokenizer, task.messages(problem))
-    return told, list(tokens.build_request(speech.tokenizer, speech.manner, task, problem).token_ids)
+    told = (
+        text(problem) if text and not chat else tokens.render_prompt(model_tokenizer.tokenizer, task.messages(problem))
+    )
+    return told, list(
+        tokens.build_request(model_tokenizer.tokenizer, model_tokenizer.prompt_format, task, problem).token_ids
+    )

@@ -65,8 +65,8 @@ def samples(count: int) -> list[Sample]:
 
 def rows(base: Model, count: int) -> tuple[TrainingExample, ...]:
     """The same as checked token ids."""
-    speech = tokenizer.load_tokenizer(base)
-    return tokenise_samples(samples(count), speech.tokenizer, speech.manner, 4096).rows
+    model_tokenizer = tokenizer.load_tokenizer(base)
+    return tokenise_samples(samples(count), model_tokenizer.tokenizer, model_tokenizer.prompt_format, 4096).rows
 
 
 def full(**over: Any) -> Full:

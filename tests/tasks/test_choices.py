@@ -56,12 +56,14 @@ def speech_of(folder):
 
 def test_a_choice_stands_where_a_training_would_put_it(task, tmp_path):
     """Behind the very prompt that is asked, by the seam of training, without the token that ends an answer."""
-    speech = speech_of(tiny.build(tmp_path / "model", "plain"))
+    model_tokenizer = speech_of(tiny.build(tmp_path / "model", "plain"))
     (first, *_), problem = task.problems(Split()), task.problems(Split())[0]
-    asked = build_requests(speech, task, problem)
+    asked = build_requests(model_tokenizer, task, problem)
     assert [each.item for each in asked] == [first.id] * 3
-    prompt = speech.tokenizer.decode(asked[0].token_ids[: asked[0].start], skip_special_tokens=False)
-    texts = [speech.tokenizer.decode(each.token_ids[each.start :], skip_special_tokens=False) for each in asked]
+    prompt = model_tokenizer.tokenizer.decode(asked[0].token_ids[: asked[0].start], skip_special_tokens=False)
+    texts = [
+        model_tokenizer.tokenizer.decode(each.token_ids[each.start :], skip_special_tokens=False) for each in asked
+    ]
     assert prompt.endswith("Answer:")
     assert texts == [" apples", " eggs and birds", " trees"]
 
@@ -101,10 +103,10 @@ def test_choices_and_normalisation_are_part_of_the_protocol(task):
 @pytest.mark.parametrize("words", [("one",), ("one", ""), ("one", " "), ("one", "one")])
 def test_choices_that_mean_nothing_are_refused(words, task, tmp_path):
     """Fewer than two, an empty one or two equal ones: one line that names the item."""
-    speech, problem = speech_of(tiny.build(tmp_path / "model", "plain")), task.problems(Split())[0]
+    model_tokenizer, problem = speech_of(tiny.build(tmp_path / "model", "plain")), task.problems(Split())[0]
     task.choices = lambda problem: words
     with pytest.raises(BenchError, match="test-0") as caught:
-        build_requests(speech, task, problem)
+        build_requests(model_tokenizer, task, problem)
     assert "\n" not in str(caught.value)
 
 
@@ -164,9 +166,9 @@ def test_a_server_that_returns_prompt_logprobs_measures_choices(task, server, tm
     assert main([*words, "--json"]) == 0
     capfd.readouterr()
     (entry,) = (tmp_path / "leaderboards" / "fruit").glob("*.json")
-    speech = speech_of(model)
+    model_tokenizer = speech_of(model)
     for line, problem in zip(read_completions(entry.with_suffix(".jsonl.gz")), task.problems(Split()), strict=True):
-        texts = [each.token_ids[each.start :] for each in build_requests(speech, task, problem)]
+        texts = [each.token_ids[each.start :] for each in build_requests(model_tokenizer, task, problem)]
         assert [each.logprob for each in line.likelihoods] == [-sum(1 + token % 2 for token in ids) for ids in texts]
         assert not any(each.greedy for each in line.likelihoods)
     Telling.tells = False

@@ -107,19 +107,19 @@ def test_a_run_goes_on_request_by_request(kind, model, mirror, tmp_path):
     """Each answered choice and draw stays, the torn last line of a kill does not, and the end is the same."""
     task = plugins.load_task(side.named(kind))
     chosen = evaluate.select_problems(task, Split(mirror=mirror), None, 0)
-    speech = side.speech_of(model)
-    exam = evaluate.prepare_task(task, chosen, speech, 0)
+    model_tokenizer = side.speech_of(model)
+    prepared = evaluate.prepare_task(task, chosen, model_tokenizer, 0)
     first, rest, whole = Breaking(13), Breaking(99), Breaking(99)
     with runs.Run(tmp_path / "run", {}) as run, pytest.raises(BenchError, match="unanswered"):
-        evaluate.generate_completions(exam, first, run, speech, lambda progress: None)
+        evaluate.generate_completions(prepared, first, run, model_tokenizer, lambda progress: None)
     with (tmp_path / "run" / "requests.jsonl").open("ab") as file:
         file.write(b'{"key": "torn')
     seen = []
     with runs.Run(tmp_path / "run", {}) as run:
-        evaluate.generate_completions(exam, rest, run, speech, seen.append)
+        evaluate.generate_completions(prepared, rest, run, model_tokenizer, seen.append)
         resumed = run.finished
     with runs.Run(tmp_path / "whole", {}) as run:
-        evaluate.generate_completions(exam, whole, run, speech, lambda progress: None)
+        evaluate.generate_completions(prepared, whole, run, model_tokenizer, lambda progress: None)
         assert resumed == run.finished
     assert rest.asked == first.asked[13:]
     assert [(each.done, each.wanted) for each in (seen[0], seen[-1])] == [(13, 27), (27, 27)]

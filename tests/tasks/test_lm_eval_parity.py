@@ -54,7 +54,7 @@ def same(one, other):
 @pytest.mark.parametrize("kind", KINDS)
 def test_lm_eval_s_evaluator_finds_the_same_with_our_engine_as_with_its_own_model(kind, model, mirror):
     """Every response and every metric of every item, with its evaluator around both."""
-    chat = side.speech_of(model).manner.style == "template"
+    chat = side.speech_of(model).prompt_format.style == "template"
     theirs, their_samples = side.evaluated(side.held(model), kind, mirror, chat=chat)
     ours, our_samples = side.evaluated(side.ours(model, side.sampling_of(kind)), kind, mirror, chat=chat)
     assert [len(our_samples), our_samples[0]["filter"]] == [len(their_samples), their_samples[0]["filter"]]

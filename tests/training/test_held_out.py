@@ -109,21 +109,21 @@ def test_a_task_s_own_data_gives_its_own_train_problems(whole):
     """Asked exactly as the task asks, example included, and none of them is a test item."""
     plan, samples = whole
     plan = held_out.split_held_out(plan, samples, 12, 0.1)
-    exam = held_out.prepare_held_out_task(plan, samples)
+    prepared = held_out.prepare_held_out_task(plan, samples)
     task = plugins.load_task("word-problems")
     own = {problem.id: problem for problem in task.problems(Split("train"))}
-    assert list(exam.problems) == [own[row.id] for row in plan.held_out]
+    assert list(prepared.problems) == [own[row.id] for row in plan.held_out]
     tests = {problem.question for problem in task.problems(Split("test"))}
-    assert not tests & {problem.question for problem in exam.problems}
-    text = plan.speech.tokenizer.decode(exam.requests[0].token_ids, skip_special_tokens=False)
-    assert task.messages(exam.problems[0])[0].content in text
-    assert (exam.total, exam.limit, exam.seed) == (12, None, None)
+    assert not tests & {problem.question for problem in prepared.problems}
+    text = plan.model_tokenizer.tokenizer.decode(prepared.requests[0].token_ids, skip_special_tokens=False)
+    assert task.messages(prepared.problems[0])[0].content in text
+    assert (prepared.total, prepared.limit, prepared.seed) == (12, None, None)
 
 
 def test_other_data_becomes_problems_whose_gold_the_task_reads(prepare, tmp_path):
     """A solution without an answer leaves it empty."""
     rows = [(f"What is {i} plus 1000", f"It is {i} + 1000.\n#### {i + 1000:,}") for i in range(9)]
     plan, samples = prepare(tmp_path, lines(tmp_path, [*rows, ("Who asks", "Nobody does.")]))
-    exam = held_out.prepare_held_out_task(replace(plan, held_out=plan.rows.rows), samples)
-    assert [problem.answer for problem in exam.problems] == [*(str(i + 1000) for i in range(9)), ""]
-    assert [problem.question for problem in exam.problems[:2]] == ["What is 0 plus 1000", "What is 1 plus 1000"]
+    prepared = held_out.prepare_held_out_task(replace(plan, held_out=plan.rows.rows), samples)
+    assert [problem.answer for problem in prepared.problems] == [*(str(i + 1000) for i in range(9)), ""]
+    assert [problem.question for problem in prepared.problems[:2]] == ["What is 0 plus 1000", "What is 1 plus 1000"]

@@ -157,8 +157,8 @@ def test_what_is_not_what_was_merged_is_refused(here, capfd, words, change, told
     asked.write_text(asked.read_text().replace(json.loads(asked.read_text())["base"], str(here / "base")))
     if change is not None:
         perturb(here / change.format(run=run))
-    exam = TASK if words[0] == "score" else ()
-    assert bench(here, *(word.format(run=run) for word in words), *exam) == 1
+    prepared = TASK if words[0] == "score" else ()
+    assert bench(here, *(word.format(run=run) for word in words), *prepared) == 1
     assert told in said(capfd)
 
 

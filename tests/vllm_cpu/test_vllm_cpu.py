@@ -51,9 +51,9 @@ def test_vllm_and_transformers_write_the_same_tokens(bench, by_vllm, model):
 
 def prompt_of(model, problem_id: str) -> list[int]:
     """The prompt's token ids as the harness makes them."""
-    task, speech = plugins.load_task("word-problems"), tokenizer.load_tokenizer(model)
+    task, model_tokenizer = plugins.load_task("word-problems"), tokenizer.load_tokenizer(model)
     problem = next(p for p in task.problems(Split()) if p.id == problem_id)
-    return list(encode_prompt(speech.tokenizer, speech.manner, task.messages(problem)))
+    return list(encode_prompt(model_tokenizer.tokenizer, model_tokenizer.prompt_format, task.messages(problem)))
 
 
 @pytest.fixture(scope="session")

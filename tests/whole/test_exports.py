@@ -133,9 +133,9 @@ def test_every_command_of_the_page_runs(here, capfd):
     assert len(commands) == 9
     for command in commands:
         words = shlex.split(command)[1:]
-        exam = ["--task", "word-problems", "--engine", "scripted", "--limit", "4"] if words[0] == "score" else []
+        prepared = ["--task", "word-problems", "--engine", "scripted", "--limit", "4"] if words[0] == "score" else []
         at = ["--engine", "transformers", "--cache", "cache"] if words[0] == "doctor" else []
-        found = main([*words, *exam, *at])
+        found = main([*words, *prepared, *at])
         # Random weights never end an answer, and doctor says so.
         assert found == (1 if words[-2:] == ["--answers", "1"] else 0), command
     assert Path("repository/.eval_results/gsm8k.yaml").is_file()

@@ -57,13 +57,13 @@ def held_ids(held, text):
 def test_an_exported_task_asks_in_lm_eval_what_bench_asks(name, both, tmp_path, request, capfd):
     """Same shot, same prompt, same stops and limit: text for text and id for id, with a chat template and without."""
     mirror = request.getfixturevalue("gsm8k_mirror") if name == "gsm8k" else None
-    held, speech = both
-    chat = speech.manner.style == "template"
+    held, model_tokenizer = both
+    chat = model_tokenizer.prompt_format.style == "template"
     assert main(["export", "lm-eval", name, str(tmp_path), *(["--datasets", str(mirror)] if mirror else [])]) == 0
     ours = plugins.load_task(name)
     asked = asked_by_lm_eval(exported(tmp_path, name.replace("-", "_"), chat), held, chat, FEW)
     problems = ours.problems(Split("test", mirror=mirror))[:FEW]
-    expected = [side.our_prompt(ours, speech, problem) for problem in problems]
+    expected = [side.our_prompt(ours, model_tokenizer, problem) for problem in problems]
     assert [text for text, _ in asked] == [text for text, _ in expected]
     assert [held_ids(held, text) for text, _ in asked] == [ids for _, ids in expected]
     settings = asked[0][1]

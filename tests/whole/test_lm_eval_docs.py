@@ -65,6 +65,9 @@ def test_every_command_of_the_page_does_what_the_page_says(tmp_path, monkeypatch
     assert [line for line in shown if line not in told] == []
     samples = next(Path("out").rglob("samples_*.jsonl")).read_text().splitlines()
     logged = {(row := json.loads(line))["doc_id"]: row["arguments"]["gen_args_0"]["arg_0"] for line in samples}
-    task, speech = plugins.load_task("gsm8k"), side.speech_of(folder)
+    task, model_tokenizer = plugins.load_task("gsm8k"), side.speech_of(folder)
     problems = task.problems(Split(mirror=gsm8k_mirror))[:2]
-    assert [tokens.render_prompt(speech.tokenizer, task.messages(each)) for each in problems] == [logged[0], logged[1]]
+    assert [tokens.render_prompt(model_tokenizer.tokenizer, task.messages(each)) for each in problems] == [
+        logged[0],
+        logged[1],
+    ]

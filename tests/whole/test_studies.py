@@ -211,7 +211,7 @@ def test_recipes_of_several_tasks_need_an_exam(here, capfd):
     (here / "lora.toml").write_text(text)
     before = tiny_study.contents(here)
     assert bench(here, "train-and-score", "full.toml", "lora.toml", *SCRIPTED) == 1
-    assert "name the exam with --task" in failed(capfd)
+    assert "name the prepared with --task" in failed(capfd)
     assert tiny_study.contents(here) == before
 
 

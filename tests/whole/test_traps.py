@@ -48,29 +48,29 @@ def answer(folder, row):
     """What a folder's model writes greedily after a row's prompt, by the engine that scores."""
     model = tiny_training.at(folder)
     generator = engine.load(model, engine.Options(dtype="float32", device="cpu"))
-    stop_ids = tokenizer.load_tokenizer(model).manner.stop_ids
+    stop_ids = tokenizer.load_tokenizer(model).prompt_format.stop_ids
     request = Request(row.id, row.token_ids[: row.start])
     return dict(generator.complete([request], Sampling(len(row.token_ids)), stop_ids))[row.id]
 
 
 def test_every_row_ends_with_a_supervised_stop_token_and_supervises_its_solution_alone(each):
     """The supervised span, decoded, is the solution and the stop; what comes before it is the prompt."""
-    speech = tokenizer.load_tokenizer(each)
+    model_tokenizer = tokenizer.load_tokenizer(each)
     samples = tiny_training.samples(9)
     for sample, row in zip(samples, tiny_training.rows(each, 9), strict=True):
-        told = speech.tokenizer.decode(list(row.token_ids[row.start : -1]), skip_special_tokens=False)
-        assert told == (sample.solution if speech.manner.style == "template" else f" {sample.solution}")
-        assert row.token_ids[-1] in speech.manner.stop_ids
-        assert sample.messages[-1].content in speech.tokenizer.decode(
+        told = model_tokenizer.tokenizer.decode(list(row.token_ids[row.start : -1]), skip_special_tokens=False)
+        assert told == (sample.solution if model_tokenizer.prompt_format.style == "template" else f" {sample.solution}")
+        assert row.token_ids[-1] in model_tokenizer.prompt_format.stop_ids
+        assert sample.messages[-1].content in model_tokenizer.tokenizer.decode(
             list(row.token_ids[: row.start]), skip_special_tokens=False
         )
-        assert check_example(row, speech.manner) == []
+        assert check_example(row, model_tokenizer.prompt_format) == []
 
 
 def test_every_row_begins_as_its_family_does(tmp_path):
     """One BOS for Gemma, which the template writes and the tokenizer would write again; none where there is no rule."""
     base = tiny_training.model(tmp_path, "gemma")
-    manner = tokenizer.load_tokenizer(base).manner
+    manner = tokenizer.load_tokenizer(base).prompt_format
     assert manner.bos_id is not None
     for row in tiny_training.rows(base, 3):
         assert (row.token_ids[0], row.token_ids.count(manner.bos_id)) == (manner.bos_id, 1)
@@ -90,7 +90,7 @@ def test_every_row_begins_as_its_family_does(tmp_path):
 def test_a_row_that_is_wrong_is_seen(tmp_path, change, told):
     """Missing or double BOS, a stop that is cut or comes early, a prompt in the loss, a solution left out of it."""
     base = tiny_training.model(tmp_path, "gemma")
-    manner = tokenizer.load_tokenizer(base).manner
+    manner = tokenizer.load_tokenizer(base).prompt_format
     (row,) = tiny_training.rows(base, 1)
     ids, start = change(row.token_ids, row.start, manner.bos_id)
     assert told in check_example(TrainingExample("bad", ids, start), manner)
@@ -98,27 +98,40 @@ def test_a_row_that_is_wrong_is_seen(tmp_path, change, told):
 
 def test_a_row_that_is_too_long_stops_the_run_by_name(base):
     """Nothing is cut: cutting would eat the answer, which stands at the end."""
-    speech = tokenizer.load_tokenizer(base)
+    model_tokenizer = tokenizer.load_tokenizer(base)
     lengths = [len(row.token_ids) for row in tiny_training.rows(base, 9)]
     with pytest.raises(BenchError, match=rf"\d of 9 rows are longer .*train-\d.*max_length={max(lengths)} takes them"):
-        tokenise_samples(tiny_training.samples(9), speech.tokenizer, speech.manner, max(lengths) - 1)
-    assert len(tokenise_samples(tiny_training.samples(9), speech.tokenizer, speech.manner, max(lengths)).rows) == 9
+        tokenise_samples(
+            tiny_training.samples(9), model_tokenizer.tokenizer, model_tokenizer.prompt_format, max(lengths) - 1
+        )
+    assert (
+        len(
+            tokenise_samples(
+                tiny_training.samples(9), model_tokenizer.tokenizer, model_tokenizer.prompt_format, max(lengths)
+            ).rows
+        )
+        == 9
+    )
 
 
 def test_a_trained_prompt_is_the_scored_one(each):
     """With as many shots the whole of it; with none everything from the last question to the answer's first token."""
-    speech, task = tokenizer.load_tokenizer(each), plugins.load_task("word-problems")
+    model_tokenizer, task = tokenizer.load_tokenizer(each), plugins.load_task("word-problems")
     asked = evaluate.select_problems(task, Split("test"), 3, 0)
-    scored = evaluate.prepare_task(task, asked, speech, 0)
+    scored = evaluate.prepare_task(task, asked, model_tokenizer, 0)
     for problem, request in zip(scored.problems, scored.requests, strict=True):
         messages = task.messages(problem)
         shown, bare = (
-            tokenise_samples([Sample("a", turns, problem.solution)], speech.tokenizer, speech.manner, 4096).rows[0]
+            tokenise_samples(
+                [Sample("a", turns, problem.solution)], model_tokenizer.tokenizer, model_tokenizer.prompt_format, 4096
+            ).rows[0]
             for turns in (messages, messages[-1:])
         )
         assert shown.token_ids[: shown.start] == request.token_ids
         shared = common_end(bare.token_ids[: bare.start], request.token_ids)
-        assert problem.question in speech.tokenizer.decode(list(request.token_ids[-shared:]), skip_special_tokens=False)
+        assert problem.question in model_tokenizer.tokenizer.decode(
+            list(request.token_ids[-shared:]), skip_special_tokens=False
+        )
 
 
 def test_a_model_that_learned_one_row_repeats_it_and_stops(each, tmp_path):
