@@ -10,7 +10,6 @@ from baseline_bench.core.markup import make_visible
 from baseline_bench.core.parallel import map_in_processes
 from baseline_bench.core.records import digest
 from baseline_bench.evaluation import regrading
-from baseline_bench.evaluation.regrading import Regrader
 from baseline_bench.rendering import leaderboard, stray_files
 from baseline_bench.rendering.faults import Fault, format_command, format_path
 from baseline_bench.rendering.leaderboard import StoredRecords
@@ -18,7 +17,7 @@ from baseline_bench.results import advisories, duplicates, entries, history, ret
 from baseline_bench.results.advisories import Advisory
 from baseline_bench.results.board import Row
 from baseline_bench.results.duplicates import AnswerForms, CopySearch, Repetition, StoredRow
-from baseline_bench.results.entries import AuditedEntry, EntryFault
+from baseline_bench.results.entries import AuditedEntry, EntryFault, RegradeFunction
 from baseline_bench.results.entry import Entry, Result
 from baseline_bench.results.history import FolderHistory
 from baseline_bench.results.retractions import Regrade
@@ -67,17 +66,17 @@ class CheckReport:
     checked: str
 
 
-def find_faults(folder: Path, regrader: Regrader | None = None, base: str | None = None) -> list[Fault]:
+def find_faults(folder: Path, regrade: RegradeFunction | None = None, base: str | None = None) -> list[Fault]:
     """Return the faults alone; see `check_leaderboards`."""
-    return list(check_leaderboards(folder, regrader, base).faults)
+    return list(check_leaderboards(folder, regrade, base).faults)
 
 
-def check_leaderboards(folder: Path, regrader: Regrader | None = None, base: str | None = None) -> CheckReport:
+def check_leaderboards(folder: Path, regrade: RegradeFunction | None = None, base: str | None = None) -> CheckReport:
     """Check the folder and return its faults and notes.
 
     Args:
         folder: the leaderboards.
-        regrader: grades committed completions again (level L1); None skips that.
+        regrade: grades committed completions again (level L1); None skips that.
         base: a git ref; every record in its merge-base with HEAD must be here unchanged.
 
     Raises:
@@ -86,7 +85,7 @@ def check_leaderboards(folder: Path, regrader: Regrader | None = None, base: str
     names = leaderboard.list_boards(folder)
     base_history = None if base is None else history.read_folder_history(folder, base)
     records = {board.name: leaderboard.read_board_records(board) for board in leaderboard.list_folders(folder)}
-    checked_entries = _check_entries(folder, records, regrader, base_history)
+    checked_entries = _check_entries(folder, records, regrade, base_history)
     entries_by_board = {
         name: [checked for checked in checked_entries if checked.file.startswith(f"{name}/")] for name in names
     }
@@ -110,7 +109,7 @@ def check_leaderboards(folder: Path, regrader: Regrader | None = None, base: str
             *_note_missing_regrades(rows, records),
             *_note_advisories(folder, checked_entries, known),
         ),
-        _describe_checks(names, checked_entries, base_history, regraded=regrader is not None),
+        _describe_checks(names, checked_entries, base_history, regraded=regrade is not None),
     )
 
 
@@ -134,22 +133,25 @@ def _describe_checks(
 
 
 def _check_entries(
-    folder: Path, records: Mapping[str, StoredRecords], regrader: Regrader | None, base_history: FolderHistory | None
+    folder: Path,
+    records: Mapping[str, StoredRecords],
+    regrade: RegradeFunction | None,
+    base_history: FolderHistory | None,
 ) -> list[CheckedEntry]:
+    unchecked: dict[str, str] = getattr(regrade, "unchecked", {})  # a Regrader's, of which each process has a copy
+
     def check(path: Path) -> tuple[CheckedEntry, Mapping[str, str]]:
-        checked = _check_entry(path, records[path.parent.name].said.regrades, regrader, base_history)
-        return checked, {} if regrader is None else regrader.unchecked
+        return _check_entry(path, records[path.parent.name].said.regrades, regrade, base_history), unchecked
 
     paths = [path for name in leaderboard.list_boards(folder) for path in leaderboard.list_entry_files(folder / name)]
     results = map_in_processes(check, paths, _ENTRIES_PER_PROCESS)
-    if regrader is not None:
-        for _, unchecked in results:
-            regrader.unchecked.update(unchecked)
+    for _, found in results:
+        unchecked.update(found)
     return [checked for checked, _ in results]
 
 
 def _check_entry(
-    path: Path, regrades: Sequence[Regrade], regrader: Regrader | None, base_history: FolderHistory | None
+    path: Path, regrades: Sequence[Regrade], regrade: RegradeFunction | None, base_history: FolderHistory | None
 ) -> CheckedEntry:
     """Check the entry's files, and the re-grades of it where they or the entry are new."""
     board = path.parent
@@ -166,14 +168,14 @@ def _check_entry(
             return CheckedEntry(file, entries.read_entry(path), (), trusted=True)
         except BenchError as error:
             return CheckedEntry(file, None, (EntryFault(error.what, error.way_out),))
-    audited = entries.audit_entry(path, None if trusted else regrader)
+    audited = entries.audit_entry(path, None if trusted else regrade)
     answers = duplicates.list_answer_forms(audited.completions)
-    record_faults = tuple(_find_regrade_faults(board, records, audited, regrader))
+    record_faults = tuple(_find_regrade_faults(board, records, audited, regrade))
     return CheckedEntry(file, audited.entry, audited.faults, trusted, answers, record_faults)
 
 
 def _find_regrade_faults(
-    board: Path, records: Iterable[Regrade], audited: AuditedEntry, regrader: Regrader | None
+    board: Path, records: Iterable[Regrade], audited: AuditedEntry, regrade: RegradeFunction | None
 ) -> Iterator[Fault]:
     """Find re-grades that do not follow from the completions of their entry; none where the entry has faults."""
     if audited.entry is None or audited.faults:
@@ -181,7 +183,7 @@ def _find_regrade_faults(
     for record in records:
         file = format_path(board, retractions.record_path(record))
         try:
-            problems = regrading.find_regrade_faults(record, audited.entry, audited.completions, regrader)
+            problems = regrading.find_regrade_faults(record, audited.entry, audited.completions, regrade)
         except BenchError as error:
             yield Fault(file, error.what, error.way_out or _RECORD_ADVICE)
             continue
