@@ -72,6 +72,12 @@ def describe_model(model: Model, model_tokenizer: ModelTokenizer, adapter_folder
     )
 
 
+def digest_config(folder: Path) -> str:
+    """Digest a model's config.json without dtype and quantisation; equal for the spellings of all versions."""
+    config, _ = _read_config(folder)
+    return digest({name: value for name, value in config.items() if _QUANTISATION_KEY not in name})
+
+
 def _read_generation(folder: Path) -> dict[str, Value]:
     """Read what ends an answer: the task decides how tokens are drawn, and neither bench nor an engine reads the rest.
 

@@ -162,8 +162,11 @@ def _run_merge(
 
 def _require_unchanged(merge: MergeSummary, folder: Path, base: Model, merged_folder: Path) -> None:
     """Check that adapter, base and the merged folder's files are still those of the earlier merge."""
+    from baseline_bench.models import identity  # loads transformers
+
     digests = {
         "the base": (merge.base_sha256, base.weights_sha256),
+        "the base's config.json": (identity.digest_config(merged_folder), identity.digest_config(base.folder)),
         "the adapter": (merge.adapter_sha256, adapters.read_adapter(folder).sha256),
         "the merged weights": (merge.merged_sha256, weights.digest_weights(merged_folder)),
     }

@@ -185,12 +185,15 @@ def require_unused_name(name: str, plan: TrainingPlan, leaderboards: Path) -> No
 
 def collect_settings(plan: TrainingPlan) -> dict[str, Value]:
     """Return everything that could change the weights; a training resumes only under equal settings."""
+    from baseline_bench.models import identity  # loads transformers
+
     trainer = Path(recipes.resolve_path(plan.recipe, "trainer"))
     return {
         "recipe": recipes.digest_recipe(plan.recipe),
         "data": plan.rows.sha256,
         "held out": TrainingSet.of(plan.held_out).sha256,
         "base": plan.model.weights_sha256,
+        "base config": identity.digest_config(plan.model.folder),
         "seed": plan.options.seed,
         "gpus": plan.options.gpus,
         "checkpoints": plan.options.checkpoints,

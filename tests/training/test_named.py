@@ -124,6 +124,19 @@ def test_another_base_than_the_adapter_names_is_told(here, capfd):
     assert "[other-base]" in said(capfd)
 
 
+def test_a_merge_is_not_reused_for_a_base_of_another_configuration(here, capfd):
+    """Equal tensors under another config.json are another model."""
+    assert bench(here, "merge", "adapter", "--base", "./base") == 0
+    twin = shutil.copytree(here / "base", here / "twin")
+    config = json.loads((twin / "config.json").read_text())
+    (twin / "config.json").write_text(json.dumps({**config, "torch_dtype": "float32"}, sort_keys=True))
+    assert bench(here, "score", "adapter", "--base", "./twin", *TASK) == 0
+    (twin / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.5}))
+    capfd.readouterr()
+    assert bench(here, "score", "adapter", "--base", "./twin", *TASK) == 1
+    assert "since then the base's config.json changed" in said(capfd)
+
+
 @pytest.mark.parametrize("named", ["/home/somebody/base", "./base", "base", "{here}/base", "~/base"])
 def test_a_folder_that_an_adapter_names_is_followed_only_when_the_user_names_it(here, capfd, named):
     """A folder of another machine is what most adapters name; on this one it may hold anything, or nothing."""

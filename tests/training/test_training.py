@@ -133,6 +133,16 @@ def test_other_settings_train_in_a_folder_of_their_own(here, capfd):
     capfd.readouterr()
 
 
+def test_a_base_of_another_configuration_is_another_training(here, capfd):
+    """Equal tensors under another config.json are another model: no training resumes over it."""
+    first = only(here, "runs/*")
+    config = here / "base" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"rms_norm_eps": 0.5}))
+    assert bench(here, "train", "full.toml") == 0
+    assert (here / "runs" / f"{first.name}-2" / candidate.CANDIDATE_FILE).is_file()
+    capfd.readouterr()
+
+
 def test_a_recipe_says_where_its_files_lie(prepared, tmp_path):
     """Base and data start from the recipe's folder, wherever the command is given."""
     assert bench(tmp_path, "train", prepared / "full.toml") == 0
