@@ -70,7 +70,7 @@ def _is_expected_file(folder: Path, path: Path, names: Collection[str]) -> bool:
 
 
 def _is_plain_note(path: Path) -> bool:
-    return path.suffix == ".md" and _TABLE_OR_PICTURE.search(path.read_bytes()) is None
+    return path.suffix == ".md" and path.is_file() and _TABLE_OR_PICTURE.search(path.read_bytes()) is None
 
 
 def _find_orphaned_companions(folder: Path) -> Iterator[Fault]:

@@ -1,6 +1,7 @@
 """rendering.checking: rows, claims and files that a forger adds or changes; each attack has a sound twin."""
 
 import gzip
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -194,6 +195,12 @@ def test_a_file_that_bench_does_not_write_is_a_fault(name: str, folder: Path) ->
     (folder / name).parent.mkdir(exist_ok=True, parents=True)
     (folder / name).write_text("{}")
     assert [fault.file for fault in checking.find_faults(folder)] == [(folder / name).as_posix()]
+
+
+def test_a_pipe_that_is_called_a_page_is_a_fault(folder: Path) -> None:
+    """Nobody waits for somebody to write into it."""
+    os.mkfifo(folder / "x.md")
+    assert [fault.file for fault in checking.find_faults(folder)] == [(folder / "x.md").as_posix()]
 
 
 @pytest.mark.parametrize("name", EXPECTED)

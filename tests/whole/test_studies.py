@@ -204,14 +204,14 @@ def leaky(folder: Path) -> Path:
     return path
 
 
-def test_recipes_of_several_tasks_need_an_exam(here, capfd):
+def test_recipes_of_several_tasks_need_the_name_of_one(here, capfd):
     """Which of their tasks would be asked is not for chance to say."""
     (here / "mine.py").write_text(TASK)
     text = (here / "lora.toml").read_text().replace('task = "word-problems"', 'task = "mine.py"')
     (here / "lora.toml").write_text(text)
     before = tiny_study.contents(here)
     assert bench(here, "train-and-score", "full.toml", "lora.toml", *SCRIPTED) == 1
-    assert "name the prepared with --task" in failed(capfd)
+    assert "--task" in failed(capfd)
     assert tiny_study.contents(here) == before
 
 
