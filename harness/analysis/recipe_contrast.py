@@ -20,6 +20,8 @@ Advice = Literal["seeds", "problems", "nothing"]
 
 CONFIDENCE = 0.95
 MAX_SEEDS = 50
+# Below it some of scipy's quantiles are NaN, infinite, or too large to square.
+SMALLEST_P = 1e-100
 _POWER_DRAWS = 20_000
 _POWER_ERROR = 0.01
 
@@ -100,7 +102,7 @@ class Contrast:
 
     @property
     def p(self) -> float:
-        """The level at which the interval would end at 0; 1e-300 is also returned for anything below."""
+        """The level at which the interval would end at 0; `SMALLEST_P` is also returned for anything below."""
         return _find_p_value(self.difference, self.variance)
 
     @property
@@ -324,7 +326,7 @@ def _find_p_value(difference: float, variance: ContrastVariance) -> float:
     def excess(exponent: float) -> float:
         return _squared_half_width(variance, 10**exponent / 2) - difference**2
 
-    lowest = -300.0
+    lowest = log10(SMALLEST_P)
     if excess(lowest) <= 0:
-        return 10**lowest
-    return float(10 ** scipy.optimize.brentq(excess, lowest, log10(1.0), xtol=1e-12))
+        return SMALLEST_P
+    return float(10 ** scipy.optimize.brentq(excess, lowest, 0.0, xtol=1e-12))

@@ -3,7 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from baseline_bench.analysis.recipe_contrast import Contrast, ContrastOutcome, compare_recipes, forecast_designs
+from baseline_bench.analysis.recipe_contrast import (
+    SMALLEST_P,
+    Contrast,
+    ContrastOutcome,
+    compare_recipes,
+    forecast_designs,
+)
 from baseline_bench.analysis.recipe_rows import RecipePair, RecipeRows, read_right_answers
 from baseline_bench.analysis.statistics import Interval, format_points
 from baseline_bench.core.markup import code_span, make_visible, table_cell
@@ -143,7 +149,7 @@ def _format_side(side: RecipeSide, problems: int, quote: QuoteFunction) -> str:
 
 def _format_difference(numbers: ContrastNumbers, say: bool = False) -> str:
     interval = Interval(numbers.low, numbers.high)
-    p = f"p = {numbers.p:.3g}" if numbers.p > 1e-300 else "p < 1e-300"
+    p = f"p = {numbers.p:.3g}" if numbers.p > SMALLEST_P else f"p < {SMALLEST_P:g}"
     text = f"{format_points(numbers.difference)} points, 95 % interval {' to '.join(map(format_points, interval))}, {p}"
     return f"{numbers.outcome}, {text}" if say else text
 

@@ -7,6 +7,7 @@ from math import sqrt
 import numpy as np
 import pytest
 from baseline_bench.analysis.recipe_contrast import (
+    SMALLEST_P,
     ContrastVariance,
     DesignCost,
     TrainingNoise,
@@ -58,6 +59,20 @@ def test_the_interval_and_p_agree_on_every_table():
         mirrored = compare_recipes(second, first)
         assert mirrored.difference == pytest.approx(-contrast.difference)
         assert mirrored.p == pytest.approx(contrast.p)
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_every_table_has_a_p_value(seeds):
+    """Against fixed weights, against a side without noise, and where every answer differs."""
+    for number in range(40):
+        first = drawn(seeds, 60, 0.6, number)
+        for second in (drawn(1, 60, 0.4, 100 + number), np.zeros((2, 60), bool), drawn(2, 60, 0.4, 100 + number)):
+            contrast = compare_recipes(first, second)
+            assert half_width(contrast.variance, 1 - contrast.p) == pytest.approx(abs(contrast.difference), rel=1e-6)
+    for problems in (2, 3, 1319):
+        contrast = compare_recipes(np.ones((seeds, problems)), np.zeros((seeds, problems)))
+        assert SMALLEST_P <= contrast.p <= 1
+        assert (contrast.outcome != "inconclusive") == (contrast.p < 0.05)
 
 
 def test_the_components_are_those_of_the_analysis_of_variance():
