@@ -4,7 +4,10 @@ import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
+
+from baseline_bench.core.errors import BenchError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -20,12 +23,22 @@ def map_in_processes(function: Callable[[T], R], items: Sequence[T], least: int)
         function: takes an item; its result and its exceptions can be pickled.
         items: can be pickled.
         least: with fewer items for each process, starting it would cost more than it saves.
+
+    Raises:
+        BenchError: a process died.
     """
     count = min(_count_cores(), len(items) // least)
     if count < 2 or "fork" not in multiprocessing.get_all_start_methods():
         return [function(item) for item in items]
-    with ProcessPoolExecutor(count, multiprocessing.get_context("fork"), _InheritedFunction.keep, (function,)) as pool:
-        return list(pool.map(_InheritedFunction.call, items, chunksize=max(1, least // 4)))
+    context = multiprocessing.get_context("fork")
+    try:
+        with ProcessPoolExecutor(count, context, _InheritedFunction.keep, (function,)) as pool:
+            return list(pool.map(_InheritedFunction.call, items, chunksize=max(1, least // 4)))
+    except BrokenProcessPool:
+        raise BenchError(
+            f"one of {count} processes of this command died, perhaps for lack of memory",
+            "free some memory, then give the same command again",
+        ) from None
 
 
 class _InheritedFunction:

@@ -1,6 +1,7 @@
 """core.parallel: work in several processes gives what one process gives."""
 
 import os
+import signal
 
 import pytest
 from baseline_bench.core import parallel
@@ -36,3 +37,14 @@ def test_what_the_function_raises_is_raised_here() -> None:
     with pytest.raises(BenchError) as caught:
         parallel.map_in_processes(refuse, range(40), least=8)
     assert (caught.value.what, caught.value.way_out) == ("nine", "eight")
+
+
+def test_a_process_that_dies_is_reported_in_one_line() -> None:
+    """As where the system ends it for lack of memory."""
+
+    def die(item: int) -> None:
+        if item == 9:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(BenchError, match="died"):
+        parallel.map_in_processes(die, range(40), least=8)
