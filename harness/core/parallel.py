@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -32,7 +34,7 @@ def map_in_processes(function: Callable[[T], R], items: Sequence[T], least: int)
         return [function(item) for item in items]
     context = multiprocessing.get_context("fork")
     try:
-        with ProcessPoolExecutor(count, context, _InheritedFunction.keep, (function,)) as pool:
+        with ProcessPoolExecutor(count, context, _InheritedFunction.keep, (function, os.getpid())) as pool:
             return list(pool.map(_InheritedFunction.call, items, chunksize=max(1, least // 4)))
     except BrokenProcessPool:
         raise BenchError(
@@ -47,12 +49,20 @@ class _InheritedFunction:
     function: Callable[[Any], Any]
 
     @classmethod
-    def keep(cls, function: Callable[[Any], Any]) -> None:
+    def keep(cls, function: Callable[[Any], Any], parent: int) -> None:
         cls.function = staticmethod(function)
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
     @classmethod
     def call(cls, item: Any) -> Any:
         return cls.function(item)
+
+
+def _end_with(parent: int) -> None:
+    """End this process after its parent, which may have been killed; otherwise it waits for work for ever."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def _count_cores() -> int:

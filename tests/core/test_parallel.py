@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 from baseline_bench.core import parallel
@@ -48,3 +50,18 @@ def test_a_process_that_dies_is_reported_in_one_line() -> None:
 
     with pytest.raises(BenchError, match="died"):
         parallel.map_in_processes(die, range(40), least=8)
+
+
+def test_no_process_outlives_a_killed_command() -> None:
+    """Each holds the command's stdout, which ends with the last of them."""
+    script = """
+import os, signal
+from baseline_bench.core import parallel
+parallel._count_cores = lambda: 2
+parallel.map_in_processes(lambda _: (os.write(1, b"."), signal.pause()), range(40), least=8)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as command:
+        assert command.stdout is not None
+        assert command.stdout.read(2) == b".."
+        command.kill()
+        assert command.communicate(timeout=60) == (b"", None)
