@@ -1,7 +1,7 @@
 """Select the rows of a recipe, one a training seed, by the digest of the keys that move weights."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import PurePath
 
 from baseline_bench.analysis.compare import classify_comparison, explain_incomparability, is_base
@@ -103,8 +103,9 @@ def digest_weight_keys(values: Mapping[str, object]) -> str:
 def select_recipes(first: str, second: str, rows: Sequence[FoundEntry], base: str | None = None) -> RecipePair:
     """Select the rows of two recipes that can be compared seed by seed: those of most seeds under the same conditions.
 
-    Of a seed scored twice the newest row counts. Where no two seeds a side agree in all but the weights, rows that
-    answer the same problems are taken, and what else differs is listed.
+    Of a seed scored twice the newest row counts. A row of an older task version takes part with the judgements of its
+    re-grade too, so that a seed scored today joins those before. Where no two seeds a side agree in all but the
+    weights, rows that answer the same problems are taken, and what else differs is listed.
 
     Args:
         first, second: `recipe:NAME` or `recipe:NAME@DIGEST`, with the first digits of the digest.
@@ -115,6 +116,7 @@ def select_recipes(first: str, second: str, rows: Sequence[FoundEntry], base: st
         BenchError: a name has no rows or several digests, both are on no board or on several, a recipe has one seed
             only, rows of one digest were trained from other weights or data, or the base has no comparable row.
     """
+    rows = [*rows, *(replace(row, entry=row.regrade.apply(row.entry)) for row in rows if row.regrade is not None)]
     recipes = [_find_recipe(text, rows, base) for text in (first, second)]
     boards = set.intersection(*({row.path.parent for row in recipe.rows} for recipe in recipes))
     if len(boards) != 1:
@@ -136,14 +138,7 @@ def select_recipes(first: str, second: str, rows: Sequence[FoundEntry], base: st
     differs = dict.fromkeys(
         str(difference) for row in chosen for difference in classify_comparison(anchor, row.entry).differs
     )
-    seeds = [set(recipe.seeds) for recipe in (one, other)]
-    left_out = tuple(
-        (row, explain_incomparability(anchor, row.entry) or "other conditions")
-        for side, known in zip(everywhere, seeds, strict=True)
-        for row in side
-        if _get_candidate(row).seed not in known
-    )
-    return RecipePair(one, other, found_base, tuple(differs), left_out)
+    return RecipePair(one, other, found_base, tuple(differs), _list_left_out(everywhere, (one, other), anchor))
 
 
 def _find_recipe(text: str, rows: Sequence[FoundEntry], base: str | None) -> RecipeRows:
@@ -192,6 +187,19 @@ def _choose_comparable(*sides: Sequence[FoundEntry]) -> list[list[FoundEntry]]:
         if min(map(len, best)) > 1:
             break
     return best
+
+
+def _list_left_out(
+    everywhere: Sequence[Sequence[FoundEntry]], recipes: Sequence[RecipeRows], anchor: Entry
+) -> tuple[tuple[FoundEntry, str], ...]:
+    """List each row of an unused seed once, as the anchor's version of the task judges it if it can."""
+    unused = {
+        row.path: row
+        for side, recipe in zip(everywhere, recipes, strict=True)
+        for row in sorted(side, key=lambda row: row.entry.result.task.label == anchor.result.task.label)
+        if _get_candidate(row).seed not in recipe.seeds
+    }
+    return tuple((row, explain_incomparability(anchor, row.entry) or "other conditions") for row in unused.values())
 
 
 def _take_newest(rows: Sequence[FoundEntry]) -> list[FoundEntry]:

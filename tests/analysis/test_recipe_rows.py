@@ -178,3 +178,22 @@ def test_boards_and_bases_must_fit():
     assert "bench baseline base" in refused("recipe:tune", "recipe:other", [*one, *other], "base").way_out
     base = found(right(result("base"), range(3), 40))
     assert select_recipes("recipe:tune", "recipe:other", [*one, *other, base], "base").base == base
+
+
+def test_a_seed_of_a_newer_task_version_joins_those_before():
+    """By the re-grades of the older rows, on both sides and for the base; without such a row each counts as scored."""
+    rows = committed()
+    newer = [
+        replace(row, entry=row.regrade.apply(row.entry), regrade=None)
+        if row.regrade is not None and "-main-s2" in row.path.name
+        else row
+        for row in rows
+    ]
+    pair = select_recipes("recipe:full-main", "recipe:lora-main", newer, BASE)
+    assert (pair.first.seeds, pair.second.seeds) == ((0, 1, 2), (0, 1, 2))
+    assert pair.base is not None
+    used = [pair.base, *pair.first.rows, *pair.second.rows]
+    assert {row.entry.result.task.label for row in used} == {"gsm8k-1shot@v2"}
+    assert [reason.split()[1] for _, reason in pair.left_out] == ["engine"]
+    pair = select_recipes("recipe:full-main", "recipe:lora-main", rows, BASE)
+    assert {row.entry.result.task.label for row in pair.first.rows} == {"gsm8k-1shot@v1"}
