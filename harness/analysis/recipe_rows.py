@@ -18,7 +18,7 @@ PREFIX = "recipe:"
 KEYS_WITHOUT_EFFECT = frozenset(
     (
         *("max_length", "derived_from", "python", "time_limit", "checkpoint_steps"),
-        *("forward_tokens", "forward_rows", "gradient_checkpointing", "cuda_graph", "attention", "sharding"),
+        *("forward_tokens", "forward_rows", "gradient_checkpointing", "cuda_graph", "sharding"),
     )
 )
 _FILE_SUFFIXES = (".py", ".jsonl", ".parquet")
