@@ -182,6 +182,13 @@ def test_all_problems_of_a_file_are_one_error(tmp_path: Path) -> None:
     assert [raised.value.what.count(f"'{name}'") for name in ("cold", "other", "result.no")] == [2, 2, 1]
 
 
+def test_our_own_advisories_pass_the_check_of_a_board_s(tmp_path: Path) -> None:
+    """A board's file is checked whenever it is read, ours here."""
+    text = (ROOT / "harness" / "results" / advisories.FILE).read_text(encoding="utf-8")
+    (tmp_path / advisories.FILE).write_text(text.replace('id = "', 'id = "copy-of-'))
+    assert len(advisories.read_advisories(tmp_path)) == 2 * len(advisories.read_advisories(None)) > 0
+
+
 @pytest.mark.parametrize(
     "path", ["created", "result.checks.logits", "result.engine.settings.any", "result.training.candidate.values.lr"]
 )
