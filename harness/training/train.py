@@ -41,6 +41,7 @@ from baseline_bench.training.recipes import Recipe
 from baseline_bench.training.rows import TrainingSet, tokenise_samples
 
 REQUEST_FILE = "training.json"
+_BASE_CONFIG = "base config"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,10 +156,13 @@ def choose_training_folder(plan: TrainingPlan) -> Path:
     """Return the folder of the training with these settings, or the next free one."""
     options = plan.options
     stem = entries.slugify(f"{plan.recipe.name}-{plan.model.name}-s{options.seed}")
-    number, folder = 1, options.runs / stem
+    number, folder, settings = 1, options.runs / stem, collect_settings(plan)
     while (folder / REQUEST_FILE).is_file():
-        same = runs.read_json(folder / REQUEST_FILE).get("settings") == collect_settings(plan)
-        if same and not (options.again and (folder / candidate.CANDIDATE_FILE).is_file()):
+        recorded = runs.read_json(folder / REQUEST_FILE).get("settings")
+        finished = (folder / candidate.CANDIDATE_FILE).is_file()
+        if finished and isinstance(recorded, dict):  # older versions recorded no digest of the base's config.json
+            recorded = {_BASE_CONFIG: settings[_BASE_CONFIG], **recorded}
+        if recorded == settings and not (options.again and finished):
             break
         number += 1
         folder = options.runs / f"{stem}-{number}"
@@ -193,7 +197,7 @@ def collect_settings(plan: TrainingPlan) -> dict[str, Value]:
         "data": plan.rows.sha256,
         "held out": TrainingSet.of(plan.held_out).sha256,
         "base": plan.model.weights_sha256,
-        "base config": identity.digest_config(plan.model.folder),
+        _BASE_CONFIG: identity.digest_config(plan.model.folder),
         "seed": plan.options.seed,
         "gpus": plan.options.gpus,
         "checkpoints": plan.options.checkpoints,

@@ -113,6 +113,18 @@ def test_a_finished_training_is_told_and_not_repeated(here, capfd):
     assert f"bench score {only(here, 'runs/*').relative_to(here)}" in " ".join(out.split())
 
 
+def test_a_training_finished_by_an_older_version_is_not_repeated(here, capfd):
+    """Its request holds no digest of the base's config.json."""
+    file = only(here, "runs/*") / "training.json"
+    request = json.loads(file.read_text())
+    del request["settings"]["base config"]
+    file.write_text(json.dumps(request))
+    before = tiny_study.contents(here)
+    assert bench(here, "train", "full.toml") == 0
+    assert tiny_study.contents(here) == before
+    capfd.readouterr()
+
+
 def test_other_settings_train_in_a_folder_of_their_own(here, capfd):
     """A key, a seed or `--again` each make another candidate beside the first, which stays as it was."""
     before = tiny_study.contents(here)
