@@ -118,6 +118,10 @@ def select_recipes(first: str, second: str, rows: Sequence[FoundEntry], base: st
     """
     rows = [*rows, *(replace(row, entry=row.regrade.apply(row.entry)) for row in rows if row.regrade is not None)]
     recipes = [_find_recipe(text, rows, base) for text in (first, second)]
+    if recipes[0].digest == recipes[1].digest and recipes[0].name == recipes[1].name:
+        raise BenchError(
+            f"{first} and {second} are one recipe", "name two; `bench noise` shows how far a score repeats"
+        )
     boards = set.intersection(*({row.path.parent for row in recipe.rows} for recipe in recipes))
     if len(boards) != 1:
         names = ", ".join(sorted(board.name for board in boards))

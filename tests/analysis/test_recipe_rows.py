@@ -197,3 +197,8 @@ def test_a_seed_of_a_newer_task_version_joins_those_before():
     assert [reason.split()[1] for _, reason in pair.left_out] == ["engine"]
     pair = select_recipes("recipe:full-main", "recipe:lora-main", rows, BASE)
     assert {row.entry.result.task.label for row in pair.first.rows} == {"gsm8k-1shot@v1"}
+
+
+def test_a_recipe_is_not_compared_with_itself():
+    """Equal rows on both sides would show a difference of 0, whatever the seeds do."""
+    assert "full-main" in refused("recipe:full-main", "recipe:full-main", committed(), BASE).what
