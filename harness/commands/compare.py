@@ -90,7 +90,7 @@ def run(options: Options, console: Console) -> int:
     Raises:
         BenchError: no such row or recipe, the name is ambiguous, or a recipe has one seed only.
     """
-    if recipe_rows.PREFIX in (options.first[:7], options.second[:7]):
+    if any(name.startswith(recipe_rows.PREFIX) for name in (options.first, options.second)):
         return _compare_recipes(options, console)
     if options.base is not None:
         raise BenchError("--base is for recipes", "compare recipe:NAME with recipe:NAME, or leave --base out")

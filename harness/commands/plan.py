@@ -79,7 +79,7 @@ def run(options: Options, console: Console) -> int:
 
 
 def _check_design(options: Options) -> float:
-    """Return the baseline."""
+    """Check the numbers and return the baseline. Errors as in `run`."""
     if options.baseline is None:
         raise BenchError("nothing to plan", "give --baseline and --gain, or recipe:NAME recipe:NAME and --gain")
     baseline, better = options.baseline, options.baseline + options.gain

@@ -59,7 +59,7 @@ class _InheritedFunction:
 
 
 def _end_with(parent: int) -> None:
-    """End this process after its parent, which may have been killed; otherwise it waits for work for ever."""
+    """End this process after its parent, which may have been killed; otherwise it would wait for work forever."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

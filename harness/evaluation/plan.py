@@ -144,13 +144,13 @@ class TaskPlan:
 
     Attributes:
         problems: (every item, the chosen items).
-        exams: the prepared task for each tokenizer so far.
+        prepared_tasks: the prepared task for each tokenizer so far.
     """
 
     task: Task
     problems: tuple[list[Problem], list[Problem]]
     engine: ResolvedEngine
-    exams: list[tuple[ModelTokenizer, PreparedTask]] = field(default_factory=list)
+    prepared_tasks: list[tuple[ModelTokenizer, PreparedTask]] = field(default_factory=list)
 
     @property
     def chosen(self) -> list[Problem]:
@@ -159,10 +159,12 @@ class TaskPlan:
 
     def prepare(self, model_tokenizer: ModelTokenizer, seed: int) -> PreparedTask:
         """Return the items as token ids, prepared once for all models that share a tokenizer."""
-        known = next((prepared for known_tokenizer, prepared in self.exams if known_tokenizer is model_tokenizer), None)
+        known = next(
+            (prepared for known_tokenizer, prepared in self.prepared_tasks if known_tokenizer is model_tokenizer), None
+        )
         if known is None:
             known = evaluate.prepare_task(self.task, self.problems, model_tokenizer, seed)
-            self.exams.append((model_tokenizer, known))
+            self.prepared_tasks.append((model_tokenizer, known))
         return known
 
 
@@ -201,8 +203,9 @@ def plan_model(
     task_plan = task_plan or plan_task(options)
     console.say(f"engine {task_plan.engine.name}: {task_plan.engine.reason}")
     model = replace(model, name=options.name or model.name)
-    choice = TemplateChoice.parse(options.template, options.template_arguments)
-    model_tokenizer = tokenizer.load_tokenizer(model, choice)
+    model_tokenizer = tokenizer.load_tokenizer(
+        model, TemplateChoice.parse(options.template, options.template_arguments)
+    )
     noticed = [*adapter_findings, *_check_unmerged_adapter(task_plan, model)]
     noticed += diagnose.diagnose_model(model, model_tokenizer, task_plan.engine.name)
     checked = _report_findings(options, console, model.name, noticed)

@@ -72,7 +72,7 @@ def describe_comparison(first: Entry, second: Entry, quote: QuoteFunction = make
     title = " against ".join(name_entries(first, second, quote))
     if kind.name == "not comparable":
         reason = f"not comparable: {_format_differences(kind.differs, quote)}"
-        sentence = "The two rows answer different exams, and their difference means nothing."
+        sentence = "The two rows answer different problems, and their difference means nothing."
         return ComparisonText(title, kind, "not comparable", sentence, (("verdict", reason), ("in short", sentence)))
     comparison = compare_entries(first, second, system=True)
     sentence = _conclude(first, second, comparison, quote)

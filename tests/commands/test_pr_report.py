@@ -114,39 +114,39 @@ def tell(folder: Path) -> Tell:
 
 def test_a_branch_without_new_rows_is_one_line(tell: Tell, git: Callable[..., str]) -> None:
     """What main has is not the branch's, and an empty pull request says so."""
-    told = tell(base="HEAD")
-    assert f"**bench**: no new rows against `HEAD` (merge-base `{git('rev-parse', 'HEAD')[:12]}`)." in told
-    assert "### Board" not in told
+    comment = tell(base="HEAD")
+    assert f"**bench**: no new rows against `HEAD` (merge-base `{git('rev-parse', 'HEAD')[:12]}`)." in comment
+    assert "### Board" not in comment
 
 
 def test_a_candidate_meets_its_base_and_the_best_row_of_the_merge_base(folder: Path, tell: Tell) -> None:
     """Two comparisons, Holm over both, and the examples show what either row wrote."""
     add(folder, "new", 30, training=trained("base"))
-    told = tell()
-    assert "## bench: " in told
-    assert "2 better" in told.splitlines()[1]
-    assert "- **better than its base**: `new` 75.00 % against `base` 25.00 %" in told
-    assert "20 items won and 0 lost of 40, p = 3.81e-06 after Holm (1.91e-06 alone)" in told
-    assert "- **better than the incumbent**: `new` 75.00 % against `best` 50.00 %" in told
-    assert "p = 0.00195 after Holm (0.00195 alone)" in told
-    assert "Holm over the 2 comparisons" in told
+    comment = tell()
+    assert "## bench: " in comment
+    assert "2 better" in comment.splitlines()[1]
+    assert "- **better than its base**: `new` 75.00 % against `base` 25.00 %" in comment
+    assert "20 items won and 0 lost of 40, p = 3.81e-06 after Holm (1.91e-06 alone)" in comment
+    assert "- **better than the incumbent**: `new` 75.00 % against `best` 50.00 %" in comment
+    assert "p = 0.00195 after Holm (0.00195 alone)" in comment
+    assert "Holm over the 2 comparisons" in comment
     assert (
         "**gained 1**: `test-10`, gold `10`; before, then after\n\n```text\n#### -1\n```\n\n```text\n#### 10\n```"
-        in told
+        in comment
     )
-    assert "**gained 5**" in told
-    assert "**gained 6**" not in told
-    assert "Loss 2.5000 at step 1, 1.2500 at step 2 of 2; final loss (mean of the last tenth) 1.2500" in told
-    assert "bench score smollm2-135m-it" in told
+    assert "**gained 5**" in comment
+    assert "**gained 6**" not in comment
+    assert "Loss 2.5000 at step 1, 1.2500 at step 2 of 2; final loss (mean of the last tenth) 1.2500" in comment
+    assert "bench score smollm2-135m-it" in comment
 
 
 def test_a_worse_candidate_is_said_to_be_worse(folder: Path, tell: Tell) -> None:
     """First in the title, and with the items that it lost."""
     add(folder, "new", 2, training=trained("base"))
-    told = tell()
-    assert "2 worse" in told.splitlines()[1]
-    assert "0 items won and 8 lost of 40" in told
-    assert "**lost 1**: `test-2`" in told
+    comment = tell()
+    assert "2 worse" in comment.splitlines()[1]
+    assert "0 items won and 8 lost of 40" in comment
+    assert "**lost 1**: `test-2`" in comment
 
 
 def test_the_base_may_come_with_the_pull_request_and_is_no_candidate(folder: Path, tell: Tell) -> None:
@@ -154,19 +154,19 @@ def test_the_base_may_come_with_the_pull_request_and_is_no_candidate(folder: Pat
     add(folder, "fresh", 9)
     add(folder, "fresh", 11, created="2026-11-23T12:00:00Z")
     add(folder, "new", 30, training=trained("fresh"))
-    told = tell()
-    assert "against `fresh` 27.50 %" in told
-    assert "- `fresh`, `fresh`: no candidate" in told
-    assert "Holm over the 2 comparisons" in told
+    comment = tell()
+    assert "against `fresh` 27.50 %" in comment
+    assert "- `fresh`, `fresh`: no candidate" in comment
+    assert "Holm over the 2 comparisons" in comment
 
 
 def test_a_base_scored_again_is_not_what_a_candidate_is_held_to(folder: Path, tell: Tell) -> None:
     """A comparable row of the merge-base goes first, so that no branch picks the base's weakest repetition."""
     add(folder, "base", 6, created="2026-11-23T12:00:00Z")
     add(folder, "new", 30, training=trained("base"))
-    told = tell()
-    assert "**better than its base**: `new` 75.00 % against `base` 25.00 %" in told
-    assert "- `base`: no candidate" in told
+    comment = tell()
+    assert "**better than its base**: `new` 75.00 % against `base` 25.00 %" in comment
+    assert "- `base`: no candidate" in comment
 
 
 def test_an_adapter_served_beside_the_base_is_not_the_base(folder: Path, tell: Tell, git: Callable[..., str]) -> None:
@@ -185,14 +185,14 @@ def test_an_adapter_served_beside_the_base_is_not_the_base(folder: Path, tell: T
 def test_own_base_and_own_weights_are_no_incumbents(folder: Path, tell: Tell, git: Callable[..., str]) -> None:
     """A candidate of the best row meets the next best one; scored again, it does not meet itself."""
     add(folder, "new", 30, training=trained("best"))
-    told = tell()
-    assert "**better than its base**: `new` 75.00 % against `best`" in told
-    assert "**better than the incumbent**: `new` 75.00 % against `lesser`" in told
+    comment = tell()
+    assert "**better than its base**: `new` 75.00 % against `best`" in comment
+    assert "**better than the incumbent**: `new` 75.00 % against `lesser`" in comment
     git("add", ".")
     git("commit", "-m", "new")
     add(folder, "new", 31, created="2026-11-23T12:00:00Z", training=trained("best"))
-    told = tell(base="HEAD")
-    assert "`new` 77.50 % against `lesser`" in told
+    comment = tell(base="HEAD")
+    assert "`new` 77.50 % against `lesser`" in comment
 
 
 def test_what_is_not_comparable_is_no_incumbent_and_a_base_of_another_engine_is_a_system_comparison(
@@ -201,9 +201,9 @@ def test_what_is_not_comparable_is_no_incumbent_and_a_base_of_another_engine_is_
     """The reader is told what differs, not given a number without it."""
     other = scored("new", 30)[0]
     add(folder, "new", 30, training=trained("base"), engine=replace(other.engine, version="vllm 0.26.0"))
-    told = tell()
-    assert "**better than its base, a system comparison (more than the weights differs)**" in told
-    assert "- `new`: no incumbent: of the other full rows of its task at the merge-base none is comparable" in told
+    comment = tell()
+    assert "**better than its base, a system comparison (more than the weights differs)**" in comment
+    assert "- `new`: no incumbent: of the other full rows of its task at the merge-base none is comparable" in comment
 
 
 def test_a_base_without_a_row_is_told(folder: Path, tell: Tell) -> None:
@@ -226,10 +226,10 @@ def test_a_row_retracted_before_is_no_incumbent_and_one_retracted_now_still_is(
     best = next((folder / "counting").glob("*-best-*.json"))
     add(folder, "new", 30, training=trained("base"))
     retract(folder, best)
-    told = tell()
-    assert "against `best` 50.00 %" in told
-    assert f"|`{best.name}`|`counting`|" in told
-    assert "|`trained on the test`|" in told
+    comment = tell()
+    assert "against `best` 50.00 %" in comment
+    assert f"|`{best.name}`|`counting`|" in comment
+    assert "|`trained on the test`|" in comment
     git("checkout", "-q", "main")
     git("add", "leaderboards/counting/retractions")
     git("commit", "-m", "retracted")
@@ -245,20 +245,20 @@ def test_the_incumbent_is_read_from_the_merge_base(folder: Path, tell: Tell) -> 
     leaderboard.update_pages(folder)
     for path in (best, entries.completions_path(best)):
         path.unlink()
-    told = tell(render=False)
-    assert "removed or renamed since" in told
-    assert told.index("removed or renamed since") < told.index("**better than the incumbent**: `new` 75.00 %")
-    assert "**gained 1**: `test-20`" in told
+    comment = tell(render=False)
+    assert "removed or renamed since" in comment
+    assert comment.index("removed or renamed since") < comment.index("**better than the incumbent**: `new` 75.00 %")
+    assert "**gained 1**: `test-20`" in comment
 
 
 def test_a_forged_entry_is_a_fault_and_gets_no_verdict(folder: Path, tell: Tell) -> None:
     """Counts that do not follow from bits, or a name that does not follow from the content, are judged by nobody."""
     path = add(folder, "new", 30, training=trained("base"))
     move(path, path.with_name("2026-11-22-new-000000000000.json"))
-    told = tell(render=False)
-    assert "its name does not follow from its content" in told
-    assert "and 1 new entry not judged, for faults." in told
-    assert "better" not in told
+    comment = tell(render=False)
+    assert "its name does not follow from its content" in comment
+    assert "and 1 new entry not judged, for faults." in comment
+    assert "better" not in comment
 
 
 def test_a_training_that_is_not_the_row_s_gets_no_verdict(folder: Path, tell: Tell) -> None:
@@ -267,10 +267,10 @@ def test_a_training_that_is_not_the_row_s_gets_no_verdict(folder: Path, tell: Te
     other = replace(of, model=replace(of.model, source="hub:org/model"))
     made = Entry.of(other, "2026-11-22T12:00:00Z", replace(timings(), generated_tokens=2 * ITEMS))
     entries.write_entry(made, lines, folder / "counting", LOSSES)
-    told = tell()
-    assert "the model's source does not name the candidate's recipe" in told
-    assert "and 1 new entry not judged, for faults." in told
-    assert "better" not in told
+    comment = tell()
+    assert "the model's source does not name the candidate's recipe" in comment
+    assert "and 1 new entry not judged, for faults." in comment
+    assert "better" not in comment
 
 
 def test_an_entry_without_its_completions_gets_no_verdict(folder: Path, tell: Tell) -> None:
@@ -278,10 +278,10 @@ def test_an_entry_without_its_completions_gets_no_verdict(folder: Path, tell: Te
     path = add(folder, "new", 30, training=trained("base"))
     leaderboard.update_pages(folder)
     entries.completions_path(path).unlink()
-    told = tell(render=False)
-    assert "lacks its completions" in told
-    assert "and 1 new entry not judged, for faults." in told
-    assert "better" not in told
+    comment = tell(render=False)
+    assert "lacks its completions" in comment
+    assert "and 1 new entry not judged, for faults." in comment
+    assert "better" not in comment
 
 
 def test_a_row_that_the_same_pull_request_retracts_is_not_judged(folder: Path, tell: Tell) -> None:
@@ -295,10 +295,10 @@ def test_a_link_among_the_retractions_is_a_fault(folder: Path, tell: Tell) -> No
     place = folder / "counting" / "retractions"
     place.mkdir()
     (place / "link.json").symlink_to("/nowhere")
-    told = tell(render=False)
-    assert "**The board has faults." in told
-    assert "link.json" in told
-    assert "### Retractions" not in told
+    comment = tell(render=False)
+    assert "**The board has faults." in comment
+    assert "link.json" in comment
+    assert "### Retractions" not in comment
 
 
 def test_a_partial_run_meets_no_incumbent(folder: Path, tell: Tell) -> None:
@@ -306,18 +306,18 @@ def test_a_partial_run_meets_no_incumbent(folder: Path, tell: Tell) -> None:
     of, _ = scored("new", 30)
     selection = replace(of.selection, total=1319, limit=ITEMS, seed=0)
     add(folder, "new", 30, training=trained("base"), selection=selection)
-    told = tell()
-    assert "a partial run, so that it has no incumbent" in told
-    assert "|40 (partial)|" in told
+    comment = tell()
+    assert "a partial run, so that it has no incumbent" in comment
+    assert "|40 (partial)|" in comment
 
 
 def test_the_comment_goes_to_a_file_and_a_link_must_be_one(folder: Path, tell: Tell, tmp_path: Path) -> None:
     """`--out` takes the whole comment; an address that could break a link is refused."""
     add(folder, "new", 30)
     assert tell(out=tmp_path / "body.md", link="https://example.org/o/n/blob/abc") == ""
-    told = (tmp_path / "body.md").read_text(encoding="utf-8")
-    assert told.startswith(COMMENT_MARKER)
-    assert "](https://example.org/o/n/blob/abc/leaderboards/counting/2026-11-22-new-" in told
+    comment = (tmp_path / "body.md").read_text(encoding="utf-8")
+    assert comment.startswith(COMMENT_MARKER)
+    assert "](https://example.org/o/n/blob/abc/leaderboards/counting/2026-11-22-new-" in comment
     with pytest.raises(BenchError, match="is no address"):
         tell(link="https://example.org/a b)")
 
@@ -340,13 +340,13 @@ def test_real_rows_of_this_repository_are_told_as_its_board_tells_them(
         leaderboard.update_pages(folder)
         git("add", ".")
         git("commit", "-m", name)
-    told = tell(base="HEAD~1")
-    assert "- **not resolved against its base**: `smollm2-135m-it-q4_1+seeds-full-main-s0` 1.82 %" in told
-    assert "+0.00 points [-0.99, +0.99], 20 items won and 20 lost of 1,319, p = 1 after Holm (1 alone)" in told
-    assert "no incumbent: of the other full rows of its task at the merge-base there is none" in told
-    assert "final loss (mean of the last tenth) 1.1271 nats a token; 7,473 rows in 370 s" in told
-    assert (told.count("**gained "), told.count("**lost ")) == (5, 5)
-    assert len(told.encode()) < MAX_COMMENT_BYTES
+    comment = tell(base="HEAD~1")
+    assert "- **not resolved against its base**: `smollm2-135m-it-q4_1+seeds-full-main-s0` 1.82 %" in comment
+    assert "+0.00 points [-0.99, +0.99], 20 items won and 20 lost of 1,319, p = 1 after Holm (1 alone)" in comment
+    assert "no incumbent: of the other full rows of its task at the merge-base there is none" in comment
+    assert "final loss (mean of the last tenth) 1.1271 nats a token; 7,473 rows in 370 s" in comment
+    assert (comment.count("**gained "), comment.count("**lost ")) == (5, 5)
+    assert len(comment.encode()) < MAX_COMMENT_BYTES
 
 
 def test_the_bits_of_the_samples_are_those_of_their_answers() -> None:

@@ -198,5 +198,5 @@ def test_any_text_makes_a_sound_row(tokenizers, question, solution, manner):
     model_tokenizer = tokenizers[manner]
     row = row_of(model_tokenizer, sample(question, solution))
     assert check_example(row, model_tokenizer.prompt_format) == []
-    told = model_tokenizer.tokenizer.decode(list(row.token_ids[row.start : -1]), skip_special_tokens=False)
-    assert told == (solution if model_tokenizer.prompt_format.style == "template" else f" {solution}")
+    text = model_tokenizer.tokenizer.decode(list(row.token_ids[row.start : -1]), skip_special_tokens=False)
+    assert text == (solution if model_tokenizer.prompt_format.style == "template" else f" {solution}")

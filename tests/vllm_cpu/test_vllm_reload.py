@@ -94,7 +94,7 @@ def test_a_head_of_its_own_is_reloaded_and_proved(tmp_path, lines):
 
 
 def test_recorded_steps_of_old_weights_refuse_a_reload(tmp_path, monkeypatch):
-    """A CPU records no steps: the engine is told that it does, and stale ones are what other weights sampled."""
+    """A CPU records no steps: a setting says that it does, and stale ones are what other weights sampled."""
     models = build(tmp_path, "plain")
     engine = plugins.load_engine("vllm")
     generator = engine.load(models[0], engine.Options(dtype="float32", context=512, kv_gib=1))

@@ -28,7 +28,7 @@ MANNERS = ("chatml", "gemma", "plain")
 
 @pytest.fixture(scope="module", params=MANNERS)
 def each(request, tmp_path_factory):
-    """A tiny model of each manner."""
+    """A tiny model of each prompt format."""
     return tiny_training.model(tmp_path_factory.mktemp(request.param), request.param)
 
 
@@ -70,10 +70,10 @@ def test_every_row_ends_with_a_supervised_stop_token_and_supervises_its_solution
 def test_every_row_begins_as_its_family_does(tmp_path):
     """One BOS for Gemma, which the template writes and the tokenizer would write again; none where there is no rule."""
     base = tiny_training.model(tmp_path, "gemma")
-    manner = tokenizer.load_tokenizer(base).prompt_format
-    assert manner.bos_id is not None
+    prompt_format = tokenizer.load_tokenizer(base).prompt_format
+    assert prompt_format.bos_id is not None
     for row in tiny_training.rows(base, 3):
-        assert (row.token_ids[0], row.token_ids.count(manner.bos_id)) == (manner.bos_id, 1)
+        assert (row.token_ids[0], row.token_ids.count(prompt_format.bos_id)) == (prompt_format.bos_id, 1)
 
 
 @pytest.mark.parametrize(
@@ -90,10 +90,10 @@ def test_every_row_begins_as_its_family_does(tmp_path):
 def test_a_row_that_is_wrong_is_seen(tmp_path, change, told):
     """Missing or double BOS, a stop that is cut or comes early, a prompt in the loss, a solution left out of it."""
     base = tiny_training.model(tmp_path, "gemma")
-    manner = tokenizer.load_tokenizer(base).prompt_format
+    prompt_format = tokenizer.load_tokenizer(base).prompt_format
     (row,) = tiny_training.rows(base, 1)
-    ids, start = change(row.token_ids, row.start, manner.bos_id)
-    assert told in check_example(TrainingExample("bad", ids, start), manner)
+    ids, start = change(row.token_ids, row.start, prompt_format.bos_id)
+    assert told in check_example(TrainingExample("bad", ids, start), prompt_format)
 
 
 def test_a_row_that_is_too_long_stops_the_run_by_name(base):

@@ -177,7 +177,7 @@ CASES = (
           "no-class", _CONFIG),
     _case("quantised", "a 4-bit config over the same files", _config(quantization_config={"quant_method": "gptq"}),
           "private-keys", "quantisation"),
-    _case("quantised-beside", "AutoGPTQ and vLLM know a file of its own", quantise, "private-keys", "quantisation"),
+    _case("quantised-own-file", "AutoGPTQ and vLLM know a file of its own", quantise, "private-keys", "quantisation"),
     _case("other-image-size", "a processor of another size", enlarge_images, "saved-by-transformers-4", "processor"),
     _case("saved-by-transformers-4", _OLD, saved_by_transformers_4, "other-image-size"),
     _case("other-end", _FOUND, _generation(eos_token_id=5), "saved-again", _SETTINGS),
