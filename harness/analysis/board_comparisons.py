@@ -4,31 +4,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from baseline_bench.analysis.compare import classify_outcome, explain_incomparability
+from baseline_bench.analysis.compare import explain_incomparability, find_margin
 from baseline_bench.analysis.differences import build_recipe_key, find_base_weights, is_untrained
 from baseline_bench.analysis.multiple_testing import MIN_SEEDS, seeds_interval
-from baseline_bench.analysis.statistics import Interval, PairCounts, mcnemar_p_value, newcombe_interval
+from baseline_bench.analysis.outcomes import PairedDifference
+from baseline_bench.analysis.statistics import Interval, PairCounts
 from baseline_bench.results.board import Board, BoardTable, Row, build_tables, list_regraded_rows
 from baseline_bench.results.candidate import Candidate
 
 
 @dataclass(frozen=True, slots=True)
-class BaseComparison:
-    """A row compared with its base.
+class BaseComparison(PairedDifference):
+    """A row compared with its base, against the margin that its recipe declares.
 
     Attributes:
         base: the newest comparable row of the base: the same prompts, engine, settings and device.
-        pairs: counts of their items.
-        interval: of the difference, 95 %, Newcombe's method 10.
-        p: of McNemar's exact test.
-        verdict: "better", "worse" or "not resolved", by that test at 5 %.
     """
 
     base: Row
-    pairs: PairCounts
-    interval: Interval
-    p: float
-    verdict: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +128,7 @@ def _compare_with_base(row: Row, base: Row) -> BaseComparison:
     both, total = (own_bits & base_bits).bit_count(), row.result.counts.total
     row_only, base_only = own_bits.bit_count() - both, base_bits.bit_count() - both
     pairs = PairCounts(both, row_only, base_only, total - both - row_only - base_only)
-    p = mcnemar_p_value(pairs)
-    return BaseComparison(base, pairs, newcombe_interval(pairs), p, classify_outcome(pairs, p))
+    return BaseComparison(pairs, find_margin(row.entry), base)
 
 
 def _get_training(row: Row) -> Candidate | None:

@@ -1,8 +1,7 @@
-"""Compare two rows on the same items: what may be concluded, the difference with its interval, and its causes."""
+"""Compare two rows on the same problems: what may be concluded, the difference with its outcome, and its causes."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import ceil
 from typing import Literal
 
 from baseline_bench.analysis.differences import (
@@ -12,24 +11,14 @@ from baseline_bench.analysis.differences import (
     compare_settings,
     is_untrained,
 )
-from baseline_bench.analysis.statistics import (
-    Interval,
-    PairCounts,
-    items_needed,
-    mcnemar_mid_p_value,
-    mcnemar_p_value,
-    newcombe_interval,
-)
+from baseline_bench.analysis.outcomes import PairedDifference
+from baseline_bench.analysis.statistics import PairCounts
 from baseline_bench.core.errors import BenchError
 from baseline_bench.results.bits import hex_to_bits
 from baseline_bench.results.entry import Entry
 
 ChangeCause = Literal["unread", "stopping", "answer", "format"]
-ComparisonOutcome = Literal["worse", "better", "not resolved"]
 
-ALPHA = 0.05
-# With fewer than six discordant items the exact test is never significant: 2 / 2^5 > 0.05 > 2 / 2^6.
-MIN_DISCORDANT = 6
 # Settings that name the weights and how they were loaded, not how answers were generated.
 _WEIGHT_SETTINGS = ("weights", "adapter")
 
@@ -81,22 +70,14 @@ class ChangeCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """One row compared with another by a paired test.
+class Comparison(PairedDifference):
+    """One row compared with another on the same problems.
 
     Attributes:
-        pairs: items right in both, in the first alone, in the second alone, in neither.
-        interval: of the difference, 95 %, Newcombe's method 10.
-        p: exact McNemar, which decides the outcome.
-        p_mid: McNemar's mid-p, for information.
         flips: changed items by cause.
         differs: what differs besides the weights; empty unless this is a system comparison.
     """
 
-    pairs: PairCounts
-    interval: Interval
-    p: float
-    p_mid: float
     flips: ChangeCounts
     differs: tuple[Difference, ...] = ()
 
@@ -109,30 +90,6 @@ class Comparison:
     def discordant(self) -> int:
         """Number of items that exactly one of the rows gets right."""
         return self.pairs.first + self.pairs.second
-
-    @property
-    def verdict(self) -> ComparisonOutcome:
-        """Worse, better, or not resolved, by the exact test at 5 %."""
-        return classify_outcome(self.pairs, self.p)
-
-    @property
-    def needed(self) -> int | None:
-        """Items needed to resolve a difference like this one; None without a difference or if there are enough items.
-
-        Connor's formula holds for large numbers: of five items, all won, it says that four are enough. The exact test
-        needs at least six discordant items.
-        """
-        if self.pairs.first == self.pairs.second:
-            return None
-        total = self.pairs.total
-        needed_items = items_needed(self.pairs.difference, self.discordant / total) or 0
-        needed_items = max(needed_items, ceil(MIN_DISCORDANT * total / self.discordant))
-        return needed_items if needed_items > total else None
-
-    @property
-    def at_odds(self) -> bool:
-        """Whether the interval and the test disagree about whether there is a difference."""
-        return (self.interval.low > 0 or self.interval.high < 0) != (self.p < ALPHA)
 
 
 def explain_incomparability(first: Entry, second: Entry) -> str | None:
@@ -163,20 +120,21 @@ def is_base(base: Entry, tuned: Entry) -> bool:
     return base_sha256 is not None and base_sha256 == base.result.model.weights_sha256 and is_untrained(base)
 
 
-def classify_outcome(pairs: PairCounts, p: float) -> ComparisonOutcome:
-    """Classify the exact test's p value at 5 %: the first row is better or worse, or it is not resolved."""
-    if p >= ALPHA:
-        return "not resolved"
-    return "better" if pairs.first > pairs.second else "worse"
+def find_margin(entry: Entry) -> float | None:
+    """Return the margin that the recipe of a row declares, a share of the problems; None without a valid one."""
+    training = entry.result.training
+    margin = None if training is None or training.candidate is None else training.candidate.values.get("margin")
+    return margin if isinstance(margin, float) and 0 < margin < 1 else None
 
 
-def compare_entries(first: Entry, second: Entry, system: bool = False) -> Comparison:
-    """Compare the first row with the second by McNemar's exact test.
+def compare_entries(first: Entry, second: Entry, system: bool = False, margin: float | None = None) -> Comparison:
+    """Compare the first row with the second.
 
     Args:
         first: the row that wins or loses.
         second: the row that it is compared with.
         system: more than the weights may differ; the comparison then lists what does.
+        margin: the largest difference that does not matter, a share; None takes the one of the first row's recipe.
 
     Raises:
         BenchError: they cannot be compared, or one of them lacks items: a missing item never counts as wrong.
@@ -193,9 +151,7 @@ def compare_entries(first: Entry, second: Entry, system: bool = False) -> Compar
     right = list(zip(first_bits["correct"], second_bits["correct"], strict=True))
     pairs = PairCounts(right.count((1, 1)), right.count((1, 0)), right.count((0, 1)), right.count((0, 0)))
     flips = _count_changes(_iterate_changes(first_bits, second_bits))
-    return Comparison(
-        pairs, newcombe_interval(pairs), mcnemar_p_value(pairs), mcnemar_mid_p_value(pairs), flips, kind.differs
-    )
+    return Comparison(pairs, find_margin(first) if margin is None else margin, flips, kind.differs)
 
 
 def list_item_changes(first: Entry, second: Entry) -> tuple[ItemChange, ...]:

@@ -1,12 +1,20 @@
 """Decide what a difference means: one rule for rows, recipes and claims."""
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
-from baseline_bench.analysis.statistics import Interval
+from baseline_bench.analysis.statistics import (
+    Interval,
+    PairCounts,
+    mcnemar_mid_p_value,
+    mcnemar_p_value,
+    paired_interval,
+)
 
 Outcome = Literal["better", "worse", "equivalent", "non-inferior", "inconclusive"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
+ALPHA = 0.05
 CONFIDENCE = 0.95
 # Two one-sided tests at 5 % reject where this interval lies within the margin (Schuirmann 1987).
 MARGIN_CONFIDENCE = 0.90
@@ -30,3 +38,50 @@ def decide_outcome(interval: Interval, margin_interval: Interval, margin: float 
     if margin is None or margin_interval.low <= -margin:
         return "inconclusive"
     return "equivalent" if margin_interval.high < margin else "non-inferior"
+
+
+@dataclass(frozen=True, slots=True)
+class PairedDifference:
+    """A difference of two rows on the same problems, first less second; intervals, p values and outcome follow.
+
+    Attributes:
+        pairs: problems right in both, in the first alone, in the second alone, in neither.
+        margin: the largest difference that does not matter, a share declared beforehand; None if none was.
+    """
+
+    pairs: PairCounts
+    margin: float | None
+
+    @property
+    def interval(self) -> Interval:
+        """The 95 % interval, which decides between better and worse."""
+        return paired_interval(self.pairs, CONFIDENCE)
+
+    @property
+    def margin_interval(self) -> Interval:
+        """The 90 % interval, which decides against the margin."""
+        return paired_interval(self.pairs, MARGIN_CONFIDENCE)
+
+    @property
+    def p(self) -> float:
+        """The p value of McNemar's exact test: for information, and for adjustment over several comparisons."""
+        return mcnemar_p_value(self.pairs)
+
+    @property
+    def p_mid(self) -> float:
+        """McNemar's mid-p value, for information."""
+        return mcnemar_mid_p_value(self.pairs)
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome of this comparison alone."""
+        return decide_outcome(self.interval, self.margin_interval, self.margin)
+
+    def decide_adjusted(self, p: float) -> Outcome:
+        """Decide the outcome as one of several: better and worse also need an adjusted p value below 5 %.
+
+        The interval excludes 0 wherever the exact test rejects, so that such an outcome is never better or worse where
+        this comparison alone is not.
+        """
+        interval = self.interval if p < ALPHA else Interval(-1.0, 1.0)
+        return decide_outcome(interval, self.margin_interval, self.margin)

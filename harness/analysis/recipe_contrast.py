@@ -13,12 +13,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import scipy  # loads special, which takes a moment, when it is first used
+from baseline_bench.analysis.outcomes import CONFIDENCE, MARGIN_CONFIDENCE, Outcome, decide_outcome
 from baseline_bench.analysis.statistics import Interval
 
-ContrastOutcome = Literal["better", "worse", "inconclusive"]
 Advice = Literal["seeds", "problems", "nothing"]
 
-CONFIDENCE = 0.95
 MAX_SEEDS = 50
 # Below it some of scipy's quantiles are NaN, infinite, or too large to square.
 SMALLEST_P = 1e-100
@@ -92,13 +91,23 @@ class Contrast:
 
     Attributes:
         difference: mean over the seeds and problems of the first side's right answers less the second's, a share.
-        interval: of the mean over new seeds and new problems, 95 %.
         variance: its components.
+        margin: the largest difference that does not matter, a share declared beforehand; None if none was.
     """
 
     difference: float
-    interval: Interval
     variance: ContrastVariance
+    margin: float | None = None
+
+    @property
+    def interval(self) -> Interval:
+        """The 95 % interval of the mean over new seeds and new problems."""
+        return self._compute_interval(CONFIDENCE)
+
+    @property
+    def margin_interval(self) -> Interval:
+        """The same at 90 %, which decides against the margin."""
+        return self._compute_interval(MARGIN_CONFIDENCE)
 
     @property
     def p(self) -> float:
@@ -106,9 +115,13 @@ class Contrast:
         return _find_p_value(self.difference, self.variance)
 
     @property
-    def outcome(self) -> ContrastOutcome:
-        """Better or worse where the interval excludes 0."""
-        return "better" if self.interval.low > 0 else "worse" if self.interval.high < 0 else "inconclusive"
+    def outcome(self) -> Outcome:
+        """The outcome, by the rule of all comparisons."""
+        return decide_outcome(self.interval, self.margin_interval, self.margin)
+
+    def _compute_interval(self, confidence: float) -> Interval:
+        half = half_width(self.variance, confidence)
+        return Interval(max(self.difference - half, -1.0), min(self.difference + half, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +133,7 @@ class Forecast:
         one_more_seed: with one more seed a side.
         problems: how many problems the same number of completions would make.
         more_problems: with so many problems.
-        advice: what shrinks it most; nothing where the interval excludes 0.
+        advice: what shrinks it most; nothing where the outcome is decided.
     """
 
     now: float
@@ -166,7 +179,7 @@ class DesignPlan:
         return "seeds" if seeds.half_width < problems.half_width else "problems"
 
 
-def compare_recipes(first: npt.ArrayLike, second: npt.ArrayLike, confidence: float = CONFIDENCE) -> Contrast:
+def compare_recipes(first: npt.ArrayLike, second: npt.ArrayLike, margin: float | None = None) -> Contrast:
     """Compare two recipes by the right answers of their seeds.
 
     The squares of two half-widths add: of Welch's t interval over the seeds, with Satterthwaite's degrees of freedom,
@@ -179,7 +192,7 @@ def compare_recipes(first: npt.ArrayLike, second: npt.ArrayLike, confidence: flo
     Args:
         first, second: one row a seed, one column a problem, True where right; equal columns. One row alone is taken as
             fixed weights, such as the base's.
-        confidence: of the interval, above 0 and below 1.
+        margin: the largest difference that does not matter, a share declared beforehand.
 
     Raises:
         ValueError: no row, other columns, or one column.
@@ -192,9 +205,7 @@ def compare_recipes(first: npt.ArrayLike, second: npt.ArrayLike, confidence: flo
     gaps = rows[0].mean(axis=0) - rows[1].mean(axis=0)
     by_problem = float(gaps.var(ddof=1)) + 1 / problems - sum(side.flips / side.seeds for side in sides)
     variance = ContrastVariance(sides[0], sides[1], max(by_problem, 0.0), problems)
-    difference, half = float(gaps.mean()), half_width(variance, confidence)
-    interval = Interval(max(difference - half, -1.0), min(difference + half, 1.0))
-    return Contrast(difference, interval, variance)
+    return Contrast(float(gaps.mean()), variance, margin)
 
 
 def half_width(variance: ContrastVariance, confidence: float = CONFIDENCE) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import PurePath
 
-from baseline_bench.analysis.compare import classify_comparison, explain_incomparability, is_base
+from baseline_bench.analysis.compare import classify_comparison, explain_incomparability, find_margin, is_base
 from baseline_bench.core.errors import BenchError, suggest_name
 from baseline_bench.core.records import digest
 from baseline_bench.results.bits import hex_to_bits
@@ -14,10 +14,11 @@ from baseline_bench.results.lookup import FoundEntry
 from baseline_bench.trainers import _options as trainer_options
 
 PREFIX = "recipe:"
-# Guards, programs, kernels and memory change weights by rounding at most. An unknown key counts as one that moves them.
+# Guards, programs, kernels and memory change weights by rounding at most, and a margin only judges them. An unknown key
+# counts as one that moves them.
 KEYS_WITHOUT_EFFECT = frozenset(
     (
-        *("max_length", "derived_from", "python", "time_limit", "checkpoint_steps"),
+        *("max_length", "derived_from", "margin", "python", "time_limit", "checkpoint_steps"),
         *("forward_tokens", "forward_rows", "gradient_checkpointing", "cuda_graph", "sharding"),
     )
 )
@@ -50,6 +51,12 @@ class RecipeRows:
     def right(self) -> tuple[tuple[bool, ...], ...]:
         """One row a seed: which problems it answers right."""
         return tuple(read_right_answers(row.entry) for row in self.rows)
+
+    @property
+    def margin(self) -> float | None:
+        """The smallest margin that its trainings declare; None if one of them declares none."""
+        margins = [find_margin(row.entry) for row in self.rows]
+        return None if None in margins else min(margin for margin in margins if margin is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.markup import code_span, make_visible
 from baseline_bench.core.records import encode_indented
 from baseline_bench.rendering import comparison_text, recipe_text
-from baseline_bench.rendering.comparison_text import SeedComparison
+from baseline_bench.rendering.comparison_text import ReportedOutcome, SeedComparison
 from baseline_bench.results import advisories, lookup
 from baseline_bench.results.advisories import Advisory
 from baseline_bench.results.entry import Entry, SolutionLikelihood
@@ -31,34 +31,44 @@ class Options:
     leaderboards: Path = leaderboards_option()
     board: str | None = board_option()
     base: str | None = option("--base", "of recipes: the model they train, to compare each with it too", "MODEL")
+    margin: float | None = option(
+        "--margin", "the largest difference that does not matter, 0.01 for 1 point (default: the recipe's)", "SHARE"
+    )
     markdown: bool = option("--markdown", "print Markdown, for a pull request", default=False, one_of="format")
     as_json: bool = option("--json", "print one JSON record", default=False, one_of="format")
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonNumbers:
-    """The figures of a comparison; proportions of items, not percentages."""
+    """The figures of a comparison; shares of the problems, not percentages.
+
+    Attributes:
+        low, high: of the 95 % interval, which decides between better and worse.
+        low_90, high_90: of the 90 % interval, which decides against the margin.
+        p, p_mid: McNemar's exact and mid-p, for information.
+    """
 
     won: int
     lost: int
     both: int
     neither: int
     difference: float
+    margin: float | None
     low: float
     high: float
+    low_90: float
+    high_90: float
     p: float
     p_mid: float
-    needed: int | None
-    at_odds: bool
     flips: ChangeCounts
 
     @classmethod
     def of(cls, comparison: Comparison) -> "ComparisonNumbers":
         """Take the figures of a comparison."""
-        pairs, interval = comparison.pairs, comparison.interval
+        pairs, intervals = comparison.pairs, (*comparison.interval, *comparison.margin_interval)
         counted = (pairs.first, pairs.second, pairs.both, pairs.neither)
-        doubt = (interval.low, interval.high, comparison.p, comparison.p_mid)
-        return cls(*counted, pairs.difference, *doubt, comparison.needed, comparison.at_odds, comparison.flips)
+        tests = comparison.p, comparison.p_mid
+        return cls(*counted, pairs.difference, comparison.margin, *intervals, *tests, comparison.flips)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,8 @@ class ComparisonReport:
     second: str
     kind: str
     why: tuple[Difference, ...]
-    verdict: str
+    outcome: ReportedOutcome
+    estimand: str
     sentence: str
     numbers: ComparisonNumbers | None
     solutions: tuple[SolutionLikelihood | None, SolutionLikelihood | None]
@@ -88,8 +99,10 @@ def run(options: Options, console: Console) -> int:
     """Print the outcome, the difference with its uncertainty, why items changed, and what else differs.
 
     Raises:
-        BenchError: no such row or recipe, the name is ambiguous, or a recipe has one seed only.
+        BenchError: no such row or recipe, the name is ambiguous, a recipe has one seed only, or an impossible margin.
     """
+    if options.margin is not None and not 0 < options.margin < 1:
+        raise BenchError(f"--margin {options.margin:g} is no share", "give one above 0 and below 1: 0.01 for one point")
     if any(name.startswith(recipe_rows.PREFIX) for name in (options.first, options.second)):
         return _compare_recipes(options, console)
     if options.base is not None:
@@ -97,16 +110,16 @@ def run(options: Options, console: Console) -> int:
     first, second = find_rows(options.first, options.second, options.leaderboards, options.board, console)
     seed_comparison = comparison_text.compare_with_seeds(first.entry, _read_active_entries(first, options.leaderboards))
     if options.as_json:
-        console.write(encode_indented(_build_report(first, second, seed_comparison)).decode())
+        console.write(encode_indented(_build_report(first, second, seed_comparison, options.margin)).decode())
     elif options.markdown:
         files = " and ".join(code_span(str(row.path)) for row in (first, second))
         affected = [
             f"\nAdvisory {code_span(one.id)}: {code_span(one.affects)}.\n" for one in _collect_advisories(first, second)
         ]
-        text = comparison_text.render_markdown(first.entry, second.entry, seed_comparison)
+        text = comparison_text.render_markdown(first.entry, second.entry, seed_comparison, options.margin)
         console.write(f"{text}\nEntries: {files}.\n{''.join(affected)}")
     else:
-        _print_comparison(first, second, seed_comparison, console)
+        _print_comparison((first, second), seed_comparison, options.margin, console)
     return 0
 
 
@@ -144,7 +157,7 @@ def find_rows(
 
 def _compare_recipes(options: Options, console: Console) -> int:
     pair = find_recipes(options.first, options.second, options.leaderboards, options.board, options.base)
-    report = recipe_text.build_recipe_report(pair)
+    report = recipe_text.build_recipe_report(pair, options.margin)
     if options.as_json:
         console.write(encode_indented(report).decode())
     elif options.markdown:
@@ -186,12 +199,12 @@ def print_warnings(first: Entry, second: Entry, console: Console) -> None:
 
 
 def _print_comparison(
-    left: FoundEntry, right: FoundEntry, seed_comparison: SeedComparison | None, console: Console
+    found: tuple[FoundEntry, FoundEntry], seed_comparison: SeedComparison | None, margin: float | None, console: Console
 ) -> None:
-    first, second = left.entry, right.entry
+    first, second = found[0].entry, found[1].entry
     print_warnings(first, second, console)
-    comparison = comparison_text.describe_comparison(first, second)
-    sides = zip(comparison_text.name_entries(first, second), (left, right), strict=True)
+    comparison = comparison_text.describe_comparison(first, second, margin=margin)
+    sides = zip(comparison_text.name_entries(first, second), found, strict=True)
     rows = [
         *comparison.rows[:-1],
         *([("among its seeds", comparison_text.describe_seeds(seed_comparison))] if seed_comparison else []),
@@ -216,18 +229,21 @@ def _print_comparison(
     console.print(Text(""), table)
 
 
-def _build_report(first: FoundEntry, second: FoundEntry, seed_comparison: SeedComparison | None) -> ComparisonReport:
+def _build_report(
+    first: FoundEntry, second: FoundEntry, seed_comparison: SeedComparison | None, margin: float | None
+) -> ComparisonReport:
     entries = first.entry, second.entry
-    kind, comparison = classify_comparison(*entries), comparison_text.describe_comparison(*entries)
+    kind, comparison = classify_comparison(*entries), comparison_text.describe_comparison(*entries, margin=margin)
     comparable = kind.name != "not comparable"
     return ComparisonReport(
         first=first.path.name,
         second=second.path.name,
         kind=kind.name,
         why=kind.differs,
-        verdict=comparison.verdict,
+        outcome=comparison.outcome,
+        estimand=comparison_text.ESTIMAND,
         sentence=comparison.sentence,
-        numbers=ComparisonNumbers.of(compare_entries(*entries, system=True)) if comparable else None,
+        numbers=ComparisonNumbers.of(compare_entries(*entries, system=True, margin=margin)) if comparable else None,
         solutions=(first.entry.result.solutions, second.entry.result.solutions),
         seeds=seed_comparison,
         differences=list_differences(*entries),

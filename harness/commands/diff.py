@@ -76,7 +76,7 @@ def run(options: Options, console: Console) -> int:
     if options.markdown:
         files = " and ".join(code_span(str(row.path)) for row in (first, second))
         head = (
-            f"### {code_span(names[0])} against {code_span(names[1])}\n\n**{comparison.verdict}**: {count}. Entries: "
+            f"### {code_span(names[0])} against {code_span(names[1])}\n\n**{comparison.outcome}**: {count}. Entries: "
             f"{files}.\n\n"
         )
         console.write(head + item_changes.render_markdown(chosen[: options.limit], *names))

@@ -97,7 +97,7 @@ def _comparison_cells(against: BaseComparison | None, retraction: Retraction | N
     yield "difference_low", None if against is None else _format_points(against.interval.low)
     yield "difference_high", None if against is None else _format_points(against.interval.high)
     yield "p_exact", None if against is None else f"{against.p:.3g}"
-    yield "verdict", None if against is None else against.verdict
+    yield "outcome", None if against is None else against.outcome
 
 
 def _training_cells(result: Result) -> Iterator[NamedCell]:

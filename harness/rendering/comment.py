@@ -2,16 +2,17 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from urllib.parse import quote
 
 from baseline_bench.analysis.compare import Comparison
+from baseline_bench.analysis.outcomes import Outcome
 from baseline_bench.analysis.statistics import format_points, wilson_interval
 from baseline_bench.core.markup import code_span, make_visible, table_cell
 from baseline_bench.rendering import aggregates
-from baseline_bench.rendering.comparison_text import describe_comparison
+from baseline_bench.rendering.comparison_text import describe_comparison, format_margin
 from baseline_bench.rendering.formatting import format_shares, format_warnings, name_measure
 from baseline_bench.rendering.pr_model import (
     ItemExample,
@@ -29,7 +30,14 @@ COMMENT_MARKER = "<!-- bench pr-report -->"
 _MAX_ANSWER_LENGTH, _MAX_LINE_LENGTH, _MAX_NAME_LENGTH = 600, 300, 100
 _MAX_ITEMS = {"verdicts": 30, "faults": 20, "rows": 50, "facts": 40, "names": 4}
 _NO_VALUE = "–"
-_OUTCOME_ORDER = ("worse", "better", "not resolved")
+# In the order in which they are listed.
+_OUTCOME_WORDS: Mapping[Outcome, str] = {
+    "worse": "worse than",
+    "better": "better than",
+    "equivalent": "equivalent to",
+    "non-inferior": "non-inferior to",
+    "inconclusive": "inconclusive against",
+}
 # Parts that may be left out (faults and verdicts stay): the last kind first and, within a kind, the last candidate.
 _OPTIONAL_PARTS = ("retractions", "tables", "moves", "changes", "trainings", "commands", "examples")
 _PART_NAMES = {
@@ -117,8 +125,8 @@ def _render_headline(report: PullRequestReport) -> str:
     left = f", and {unsound} not judged, for faults" if report.unsound else ""
     if not report.rows:
         return f"**bench**: no new rows {since}{left}."
-    counts = Counter(contest.verdict for row in report.rows for contest in row.contests)
-    outcome_counts = [f"{counts[word]} {word}" for word in _OUTCOME_ORDER if counts[word]] or ["nothing to compare"]
+    counts = Counter(contest.outcome for row in report.rows for contest in row.contests)
+    outcome_counts = [f"{counts[word]} {word}" for word in _OUTCOME_WORDS if counts[word]] or ["nothing to compare"]
     faults = [f"{format_count(len(report.faults), 'fault')} of the board"] if report.faults else []
     new_rows = format_count(len(report.rows), "new row")
     return f"## bench: {', '.join([*faults, *outcome_counts])}\n\n{new_rows} {since}{left}."
@@ -134,7 +142,7 @@ def _render_faults(faults: Sequence[str]) -> str:
 
 def _render_outcomes(report: PullRequestReport) -> str:
     contests = [(row, contest) for row in report.rows for contest in row.contests]
-    contests.sort(key=lambda pair: _OUTCOME_ORDER.index(pair[1].verdict))
+    contests.sort(key=lambda pair: [*_OUTCOME_WORDS].index(pair[1].outcome))
     lines = [*_list_warnings(report.rows), *(_render_outcome(row, contest) for row, contest in contests)]
     lines += _list_remarks(report.rows)
     shown = lines[: _MAX_ITEMS["verdicts"]]
@@ -159,17 +167,15 @@ def _list_remarks(rows: Sequence[ProposedRow]) -> Iterator[str]:
 
 def _render_outcome(row: ProposedRow, contest: ProposedComparison) -> str:
     comparison, other = contest.found, contest.against.entry.result
-    word = {"worse": "worse than", "better": "better than", "not resolved": "not resolved against"}[contest.verdict]
     opponent = "its base" if contest.role == "base" else "the incumbent"
     opponent += ", a system comparison (more than the weights differs)" if comparison.system else ""
-    needed = f"; a difference like this one takes {comparison.needed:,} items" if comparison.needed else ""
-    odds = "; interval and test disagree" if comparison.at_odds else ""
+    margin = "" if comparison.margin is None else f"; {format_margin(comparison.margin, comparison.margin_interval)}"
     return (
-        f"- **{word} {opponent}**: {code_span(row.row.entry.result.candidate)} {_format_rate(row.row)} against "
-        f"{code_span(other.candidate)} {_format_rate(contest.against)}: {_format_difference(comparison)}, "
-        f"{comparison.pairs.first:,} items won and "
+        f"- **{_OUTCOME_WORDS[contest.outcome]} {opponent}**: {code_span(row.row.entry.result.candidate)} "
+        f"{_format_rate(row.row)} against {code_span(other.candidate)} {_format_rate(contest.against)}: "
+        f"{_format_difference(comparison)}, {comparison.pairs.first:,} problems won and "
         f"{comparison.pairs.second:,} lost of {comparison.pairs.total:,}, p = {contest.p:.3g} after Holm "
-        f"({comparison.p:.3g} alone){needed if contest.verdict == 'not resolved' else ''}{odds}"
+        f"({comparison.p:.3g} alone){margin}"
     )
 
 
@@ -219,7 +225,7 @@ def _row_cells(report: PullRequestReport, row: ProposedRow) -> Iterator[str]:
     yield from format_shares(row.row.entry.result)
     for role in ("base", "incumbent"):
         contest = next((contest for contest in row.contests if contest.role == role), None)
-        yield _NO_VALUE if contest is None else f"{contest.verdict}, {format_points(contest.found.pairs.difference)}"
+        yield _NO_VALUE if contest is None else f"{contest.outcome}, {format_points(contest.found.pairs.difference)}"
     yield _link_file(report, row, row.row.file, "entry") + format_warnings(row.row)
 
 
@@ -255,7 +261,7 @@ def _fold_block(what: str, name: str, body: str) -> str:
 def _render_item_changes(row: ProposedRow, contest: ProposedComparison) -> str:
     """Render the numbers of the comparison, and its conclusion unless Holm's correction changes the outcome."""
     text = describe_comparison(row.row.entry, contest.against.entry, table_cell)
-    rows = text.rows[1:] if text.verdict == contest.verdict else text.rows[1:-1]
+    rows = text.rows[1:] if text.outcome == contest.outcome else text.rows[1:-1]
     return "\n".join(["|what|found|", "|---|---|", *(f"|{what}|{value}|" for what, value in rows)])
 
 

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from baseline_bench.analysis.compare import (
-    MIN_DISCORDANT,
     Comparison,
     ComparisonKind,
     classify_comparison,
@@ -14,12 +13,15 @@ from baseline_bench.analysis.compare import (
 )
 from baseline_bench.analysis.differences import Difference, build_recipe_key, list_differences
 from baseline_bench.analysis.multiple_testing import MIN_SEEDS, seeds_interval
-from baseline_bench.analysis.statistics import Interval, format_points, wilson_interval
+from baseline_bench.analysis.outcomes import Outcome, PairedDifference
+from baseline_bench.analysis.statistics import Interval, PairCounts, format_points, wilson_interval
 from baseline_bench.core.markup import code_span, make_visible, table_cell
 from baseline_bench.results.entry import Entry
 
 QuoteFunction = Callable[[str], str]
-ReportedOutcome = Literal["worse", "better", "not resolved", "not comparable"]
+ReportedOutcome = Outcome | Literal["not comparable"]
+
+ESTIMAND = "these weights on problems like these: the mean over new problems of right(first) - right(second)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +31,14 @@ class ComparisonText:
     Attributes:
         title: which row against which.
         kind: of the comparison.
-        verdict: its outcome; for a system comparison that of the systems, not of the weights.
+        outcome: for a system comparison that of the systems, not of the weights.
         sentence: the conclusion, in one sentence.
-        rows: (what, value), the verdict first and the sentence last.
+        rows: (what, value), the outcome first and the sentence last.
     """
 
     title: str
     kind: ComparisonKind
-    verdict: ReportedOutcome
+    outcome: ReportedOutcome
     sentence: str
     rows: tuple[tuple[str, str], ...]
 
@@ -57,13 +59,16 @@ class SeedComparison:
     below: int
 
 
-def describe_comparison(first: Entry, second: Entry, quote: QuoteFunction = make_visible) -> ComparisonText:
+def describe_comparison(
+    first: Entry, second: Entry, quote: QuoteFunction = make_visible, margin: float | None = None
+) -> ComparisonText:
     """Describe the first row against the second.
 
     Args:
         first: the row that wins or loses.
         second: the row it is compared with.
         quote: makes text from entries (names, versions, devices) safe for the place where it is shown.
+        margin: as in `compare_entries`.
 
     Raises:
         BenchError: an item of the task is missing in a row.
@@ -73,13 +78,15 @@ def describe_comparison(first: Entry, second: Entry, quote: QuoteFunction = make
     if kind.name == "not comparable":
         reason = f"not comparable: {_format_differences(kind.differs, quote)}"
         sentence = "The two rows answer different problems, and their difference means nothing."
-        return ComparisonText(title, kind, "not comparable", sentence, (("verdict", reason), ("in short", sentence)))
-    comparison = compare_entries(first, second, system=True)
+        return ComparisonText(title, kind, "not comparable", sentence, (("outcome", reason), ("in short", sentence)))
+    comparison = compare_entries(first, second, system=True, margin=margin)
     sentence = _conclude(first, second, comparison, quote)
-    rows = [("verdict", _format_outcome(comparison)), *_list_numbers(comparison), *_compare_solutions(first, second)]
+    label = "system comparison: " if comparison.system else ""
+    rows = [("outcome", f"{label}{comparison.outcome}"), *_list_numbers(comparison)]
+    rows += [("would narrow it", _format_advice(first, second, comparison, quote)), *_compare_solutions(first, second)]
     if comparison.system:
-        rows.append(("beside the weights", _format_differences(comparison.differs, quote)))
-    return ComparisonText(title, kind, comparison.verdict, sentence, (*rows, ("in short", sentence)))
+        rows.append(("besides the weights", _format_differences(comparison.differs, quote)))
+    return ComparisonText(title, kind, comparison.outcome, sentence, (*rows, ("in short", sentence)))
 
 
 def name_entries(first: Entry, second: Entry, quote: QuoteFunction = make_visible) -> tuple[str, str]:
@@ -147,9 +154,25 @@ def describe_seeds(seeds: SeedComparison) -> str:
     )
 
 
-def render_markdown(first: Entry, second: Entry, seeds: SeedComparison | None = None) -> str:
+def format_margin(margin: float, interval: Interval) -> str:
+    """Format the 90 % interval of a difference and on which side of the margin it is."""
+    low, high = interval.low > -margin, interval.high < margin
+    bound = format_points(-margin)
+    where = (
+        f"within {bound} to {format_points(margin)}"
+        if low and high
+        else f"above {bound}"
+        if low
+        else (f"not above {bound}")
+    )
+    return f"90 % interval {' to '.join(map(format_points, interval))} points, {where}"
+
+
+def render_markdown(
+    first: Entry, second: Entry, seeds: SeedComparison | None = None, margin: float | None = None
+) -> str:
     """Render the comparison as Markdown: the outcome, then the numbers, then a folded list of other differences."""
-    text, plain = describe_comparison(first, second, table_cell), describe_comparison(first, second, code_span)
+    text, plain = (describe_comparison(first, second, quote, margin) for quote in (table_cell, code_span))
     sides = zip(name_entries(first, second, table_cell), map(format_score, (first, second)), strict=True)
     rows = [*text.rows[:-1], *sides, *([("among its seeds", describe_seeds(seeds))] if seeds else [])]
     system = "system comparison: " if text.kind.name == "system comparison" else ""
@@ -157,7 +180,7 @@ def render_markdown(first: Entry, second: Entry, seeds: SeedComparison | None = 
         f"### {plain.title}",
         "",
         *(part for line in list_warnings(first, second, code_span) for part in (f"Warned: {line}", "")),
-        f"**{system}{text.verdict}.** {plain.sentence}",
+        f"**{system}{text.outcome}.** {plain.sentence}",
         "",
         *("|".join(["", *row, ""]) for row in (("", ""), ("---", "---"), *rows)),
         "",
@@ -183,35 +206,39 @@ def _render_differences(differences: Sequence[Difference]) -> Iterator[str]:
     yield from ("", "</details>")
 
 
-def _format_outcome(comparison: Comparison) -> str:
-    label = "system comparison: " if comparison.system else ""
-    odds = "; interval and test disagree, and the test decides" if comparison.at_odds else ""
-    if comparison.verdict != "not resolved":
-        return label + comparison.verdict + odds
-    if not comparison.discordant:
-        return f"{label}not resolved: no item differs"
-    if comparison.needed is None:
-        return f"{label}not resolved: as many items won as lost{odds}"
-    few = f" (at least {MIN_DISCORDANT} must differ)" if comparison.discordant < MIN_DISCORDANT else ""
-    return f"{label}not resolved; a difference like this one takes {comparison.needed:,} items{few}{odds}"
-
-
 def _list_numbers(comparison: Comparison) -> Iterator[tuple[str, str]]:
     pairs = comparison.pairs
     yield (
         "difference",
         f"{format_points(pairs.difference)} points, 95 % interval {format_points(comparison.interval.low)} to "
-        f"{format_points(comparison.interval.high)}, exact McNemar p {_format_p_value(comparison.p)} "
-        f"(mid-p {comparison.p_mid:.3g})",
+        f"{format_points(comparison.interval.high)}",
     )
+    if comparison.margin is not None:
+        yield "margin", format_margin(comparison.margin, comparison.margin_interval)
+    yield "estimand", ESTIMAND
+    yield "p", f"exact McNemar {_format_p_value(comparison.p)}, mid-p {comparison.p_mid:.3g}, for information"
     yield (
-        "items",
+        "problems",
         f"{pairs.first:,} won, {pairs.second:,} lost, {pairs.both:,} right in both, {pairs.neither:,} in neither, "
         f"of {pairs.total:,}",
     )
     moved = [f"{cause} +{won} -{lost}" for cause, (won, lost) in asdict(comparison.flips).items() if won or lost]
-    note = " (format: right as before, stated otherwise)" if any(comparison.flips.format) else ""
-    yield "why", (", ".join(moved) or "nothing moved") + note
+    note = " (format: right or wrong as before, written otherwise)" if any(comparison.flips.format) else ""
+    yield "why", (", ".join(moved) or "nothing changed") + note
+
+
+def _format_advice(first: Entry, second: Entry, comparison: Comparison, quote: QuoteFunction) -> str:
+    """Say what would narrow the interval most: problems, seeds where two recipes are compared, or nothing."""
+    if comparison.outcome != "inconclusive":
+        return "nothing is needed: the outcome is decided"
+    doubled = PairedDifference(PairCounts(*(2 * count for count in comparison.pairs)), None).interval
+    now, then = (50 * (interval.high - interval.low) for interval in (comparison.interval, doubled))
+    problems = f"twice the problems would give about ±{then:.2f} points instead of ±{now:.2f}"
+    recipes = [_get_recipe(entry) for entry in (first, second)]
+    if None in recipes or recipes[0] == recipes[1]:
+        return f"problems: {problems}"
+    command = " ".join(f"recipe:{quote(str(recipe))}" for recipe in recipes)
+    return f"seeds: this compares one training of each recipe; bench compare {command} uses all seeds; {problems}"
 
 
 def _format_p_value(value: float) -> str:
@@ -244,11 +271,11 @@ def _conclude(first: Entry, second: Entry, comparison: Comparison, quote: QuoteF
     if comparison.system:
         return _conclude_for_systems(first, second, comparison, quote)
     if not comparison.discordant:
-        return "Both rows are right on the same items: nothing moved."
+        return "Both rows are right on the same problems: nothing changed."
     if _have_same_weights(first, second):
-        if comparison.verdict != "not resolved":
-            return "The same weights twice, and apart by more than chance: something beside them moved."
-        return f"The same weights twice: that {_format_items(comparison.discordant)} came out otherwise is noise."
+        if comparison.outcome in ("better", "worse"):
+            return "The same weights twice, but the scores differ by more than chance: something else changed."
+        return f"The same weights twice: the change of {_format_items(comparison.discordant)} is noise."
     return _conclude_for_weights(comparison, name_entries(first, second, quote), tuned=is_base(second, first))
 
 
@@ -256,10 +283,13 @@ def _conclude_for_weights(comparison: Comparison, names: tuple[str, str], tuned:
     """Conclude for rows that differ only in weights; `tuned` where the second row is the base of the first."""
     one, other = names
     gap = abs(comparison.pairs.first - comparison.pairs.second)
-    if comparison.verdict == "not resolved":
+    if comparison.outcome == "inconclusive":
         what = "whether the fine-tune helped" if tuned else f"whether {one} is better or worse than {other}"
-        return f"Nobody can tell from these items {what}{_format_needed_items(comparison)}."
-    if comparison.verdict == "worse":
+        return f"These problems do not show {what}."
+    if comparison.outcome in ("equivalent", "non-inferior"):
+        subject, against = ("The fine-tune", "its base") if tuned else (one, other)
+        return f"{subject} is {_describe_within(comparison)} {against}."
+    if comparison.outcome == "worse":
         subject, against = ("The fine-tune hurt: it", "its base") if tuned else (f"Worse: {one}", other)
         return f"{subject} answers {_format_items(gap)} fewer than {against}."
     subject, against = ("The fine-tune helped: it", "its base") if tuned else (f"Better: {one}", other)
@@ -280,28 +310,28 @@ def _conclude_for_systems(first: Entry, second: Entry, comparison: Comparison, q
     ahead, behind = names if gap > 0 else names[::-1]
     tuned = (is_base(second, first), is_base(first, second))
     if not comparison.discordant:
-        return "As systems, both are right on the same items: nothing moved."
-    if not any(tuned) or first.result.prompts_sha256 == second.result.prompts_sha256:
-        if comparison.verdict == "not resolved":
-            return f"Nobody can tell from these items which system is better{_format_needed_items(comparison)}."
+        return "As systems, both are right on the same problems: nothing changed."
+    same_prompts = not any(tuned) or first.result.prompts_sha256 == second.result.prompts_sha256
+    if comparison.outcome in ("equivalent", "non-inferior"):
+        return f"As a system, {names[0]} is {_describe_within(comparison)} {names[1]}."
+    if comparison.outcome == "inconclusive":
+        question = "which system is better" if same_prompts else "whether the fine-tune beats a prompt instead"
+        return f"These problems do not show {question}."
+    if same_prompts:
         sentence = f"As a system, {ahead} answers {_format_items(abs(gap))} more than {behind}"
-        return f"{sentence}; how much of that is the weights' cannot be told."
-    if comparison.verdict == "not resolved":
-        return (
-            "Nobody can tell from these items whether the fine-tune beats a prompt "
-            f"instead{_format_needed_items(comparison)}."
-        )
+        return f"{sentence}; how much of that the weights cause is unknown."
     if tuned[0] == (gap > 0):
         return f"Fine-tune: {ahead} answers {_format_items(abs(gap))} more than its base does under the other prompt."
     return f"Prompt instead: without any training {ahead} answers {_format_items(abs(gap))} more than {behind}."
 
 
-def _format_needed_items(comparison: Comparison) -> str:
-    return "" if comparison.needed is None else f": that takes {comparison.needed:,} items"
+def _describe_within(comparison: Comparison) -> str:
+    points = f"{100 * (comparison.margin or 0):g} points"
+    return f"within {points} of" if comparison.outcome == "equivalent" else f"not worse by {points} or more than"
 
 
 def _format_items(number: int) -> str:
-    return "1 item" if number == 1 else f"{number:,} items"
+    return "1 problem" if number == 1 else f"{number:,} problems"
 
 
 def _format_differences(differences: Sequence[Difference], quote: QuoteFunction) -> str:
@@ -315,6 +345,11 @@ def _have_same_weights(first: Entry, second: Entry) -> bool:
         (row.result.model.weights_sha256, row.result.engine.settings.get("adapter")) for row in (first, second)
     )
     return one == other and one[0] is not None and not first.result.model.unlike(second.result.model)
+
+
+def _get_recipe(entry: Entry) -> str | None:
+    training = entry.result.training
+    return None if training is None or training.candidate is None else training.candidate.recipe
 
 
 def _get_seed(entry: Entry) -> int:

@@ -178,7 +178,7 @@ def _score_cells(result: Result) -> Iterator[str]:
 def _format_difference(against: BaseComparison) -> str:
     low, high = against.interval
     return (
-        f"{format_points(against.pairs.difference)} ({format_points(low)} to {format_points(high)}) {against.verdict}"
+        f"{format_points(against.pairs.difference)} ({format_points(low)} to {format_points(high)}) {against.outcome}"
     )
 
 

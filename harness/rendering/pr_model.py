@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from baseline_bench.analysis.compare import ALPHA, Comparison
+from baseline_bench.analysis.compare import Comparison
 from baseline_bench.analysis.differences import Difference
+from baseline_bench.analysis.outcomes import Outcome
 from baseline_bench.core.types import Step
 from baseline_bench.results.board import Row
 from baseline_bench.results.retractions import Retraction
@@ -40,11 +41,9 @@ class ProposedComparison:
     lost: tuple[ItemExample, ...]
 
     @property
-    def verdict(self) -> str:
-        """Return worse, better or not resolved, by the adjusted p value at 5 %."""
-        if self.p >= ALPHA:
-            return "not resolved"
-        return "better" if self.found.pairs.first > self.found.pairs.second else "worse"
+    def outcome(self) -> Outcome:
+        """The outcome as one of all comparisons of the pull request."""
+        return self.found.decide_adjusted(self.p)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from baseline_bench.analysis.outcomes import Outcome
 from baseline_bench.analysis.recipe_contrast import (
     SMALLEST_P,
     Contrast,
-    ContrastOutcome,
     compare_recipes,
     forecast_designs,
 )
@@ -38,15 +38,20 @@ class ContrastNumbers:
     """The figures of a contrast; shares of the problems, not percentages.
 
     Attributes:
-        low, high: of the 95 % interval.
+        margin: the largest difference that does not matter; None if none was declared.
+        low, high: of the 95 % interval, which decides between better and worse.
+        low_90, high_90: of the 90 % interval, which decides against the margin.
         variance: shares of the variance: of the seeds, of seed x problem, and of the problems.
         forecast: half-widths of the interval (see `Forecast`).
     """
 
-    outcome: ContrastOutcome
+    outcome: Outcome
+    margin: float | None
     difference: float
     low: float
     high: float
+    low_90: float
+    high_90: float
     p: float
     variance: Mapping[str, float]
     forecast: Mapping[str, float | int | str]
@@ -55,7 +60,8 @@ class ContrastNumbers:
     def of(cls, contrast: Contrast) -> "ContrastNumbers":
         """Take the figures of a contrast."""
         shares, forecast = contrast.variance.shares._asdict(), asdict(forecast_designs(contrast))
-        return cls(contrast.outcome, contrast.difference, *contrast.interval, contrast.p, shares, forecast)
+        intervals = *contrast.interval, *contrast.margin_interval
+        return cls(contrast.outcome, contrast.margin, contrast.difference, *intervals, contrast.p, shares, forecast)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +87,12 @@ class RecipeReport:
     left_out: Mapping[str, str]
 
 
-def build_recipe_report(pair: RecipePair) -> RecipeReport:
-    """Compare two recipes, and each with the base if the pair has one."""
+def build_recipe_report(pair: RecipePair, margin: float | None = None) -> RecipeReport:
+    """Compare two recipes, and each with the base if the pair has one; without a margin its own recipe's counts."""
     base = None if pair.base is None else [read_right_answers(pair.base.entry)]
-    against_base = [compare_recipes(recipe.right, base) for recipe in (pair.first, pair.second) if base is not None]
+    margins = [recipe.margin if margin is None else margin for recipe in (pair.first, pair.second)]
+    sides = zip((pair.first, pair.second), margins, strict=True)
+    against_base = [compare_recipes(recipe.right, base, own) for recipe, own in sides if base is not None]
     result = pair.first.rows[0].entry.result
     return RecipeReport(
         first=_describe_side(pair.first),
@@ -92,7 +100,7 @@ def build_recipe_report(pair: RecipePair) -> RecipeReport:
         task=result.task.label,
         problems=result.counts.total,
         estimand=ESTIMAND,
-        numbers=ContrastNumbers.of(compare_recipes(pair.first.right, pair.second.right)),
+        numbers=ContrastNumbers.of(compare_recipes(pair.first.right, pair.second.right, margins[0])),
         differs=pair.differs,
         base=None if pair.base is None else pair.base.path.name,
         against_base=tuple(map(ContrastNumbers.of, against_base)),
@@ -170,4 +178,4 @@ def _format_forecast(numbers: ContrastNumbers) -> str:
         f"{forecast['problems']:,} problems ±{problems:.2f}"
     )
     decided = forecast["advice"] == "nothing"
-    return f"{'nothing is needed: the interval excludes 0' if decided else forecast['advice']}; {designs}"
+    return f"{'nothing is needed: the outcome is decided' if decided else forecast['advice']}; {designs}"

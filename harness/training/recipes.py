@@ -38,6 +38,8 @@ class Recipe:
         shots: worked examples before the question of every row.
         max_length: maximum tokens of a row; a longer row is an error and never cut.
         derived_from: the tasks whose items the data was made from.
+        margin: the largest difference from the base that does not matter, a share of the problems; it changes no
+            weights.
         options: the trainer's Options.
         path: the recipe's file.
         overridden: keys that were set from outside the file.
@@ -53,6 +55,7 @@ class Recipe:
     shots: int
     max_length: int
     derived_from: tuple[str, ...]
+    margin: float | None
     options: Any
     path: Path
     overridden: tuple[str, ...]
@@ -63,7 +66,14 @@ _HINTS: dict[str, Any] = {
     for key, hint in typing.get_type_hints(Recipe).items()
     if key not in ("name", "options", "path", "overridden")
 }
-_DEFAULTS: dict[str, Any] = {"config": None, "split": "train", "shots": 0, "max_length": 1024, "derived_from": ()}
+_DEFAULTS: dict[str, Any] = {
+    "config": None,
+    "split": "train",
+    "shots": 0,
+    "max_length": 1024,
+    "derived_from": (),
+    "margin": None,
+}
 _MIN_VALUES = {"shots": 0, "max_length": 2}
 
 
@@ -108,6 +118,8 @@ def read_recipe(name: str, overrides: Sequence[str] = (), base: str | None = Non
     problems += [
         f"{key} must be {least} or more" for key, least in _MIN_VALUES.items() if values.get(key, least) < least
     ]
+    if (margin := values.get("margin")) is not None and not 0 < margin < 1:
+        problems.append("margin must be above 0 and below 1: 0.01 for one point")
     if missing := [key for key in _list_required_keys(kind) if key not in {**table, **texts}]:
         problems.append(f"lacks {', '.join(missing)}")
     try:
@@ -129,8 +141,11 @@ def resolve_path(recipe: Recipe, key: str) -> str:
 
 
 def collect_values(recipe: Recipe) -> dict[str, object]:
-    """Return every key with its resolved value, for a record; paths stay as they are written."""
-    recipe_values = {key: getattr(recipe, key) for key in _HINTS}
+    """Return every key with its resolved value, for a record; paths stay as they are written.
+
+    The margin is absent if there is none, so that records and digests from before it keep their bytes.
+    """
+    recipe_values = {key: getattr(recipe, key) for key in _HINTS if key != "margin" or recipe.margin is not None}
     options = {field.name: getattr(recipe.options, field.name) for field in dataclasses.fields(recipe.options)}
     return {
         key: list(value) if isinstance(value, tuple) else value for key, value in {**recipe_values, **options}.items()
@@ -150,7 +165,7 @@ def restore_recipe(recipe_json: Mapping[str, Any]) -> Recipe:
         key: tuple(value) if isinstance(value, list) else value for key, value in recipe_json["values"].items()
     }
     kind = _find_options_type(_resolve_value(path, values["trainer"], outside="trainer" in overridden))
-    own_values = {key: values.pop(key) for key in _HINTS}
+    own_values = {key: values.pop(key, _DEFAULTS.get(key)) for key in _HINTS}
     return Recipe(name=recipe_json["name"], options=kind(**values), path=path, overridden=overridden, **own_values)
 
 

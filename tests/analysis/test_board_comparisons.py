@@ -38,14 +38,14 @@ def elsewhere(of: Result) -> Result:
 
 
 def test_real_rows_stand_as_compare_says() -> None:
-    """Pairs, interval, p and verdict are those of the comparison of the two entries, for every row of a real board."""
+    """Pairs, interval, p and outcome are those of the comparison of the two entries, for every row of a real board."""
     found = compare_board(leaderboard.load_board(LEADERBOARDS, "gsm8k"))
     by_file = {one.file: one for one in found.board.rows}
     assert len(found.against) >= 15
     for file, against in found.against.items():
         told = compare_entries(by_file[file].entry, against.base.entry)
         assert (against.pairs, against.interval, against.p) == (told.pairs, told.interval, told.p)
-        assert against.verdict == told.verdict
+        assert against.outcome == told.outcome
 
 
 def test_a_row_stands_against_the_newest_comparable_run_of_its_base() -> None:

@@ -9,11 +9,15 @@ from baseline_bench.analysis.compare import (
     classify_comparison,
     compare_entries,
     explain_incomparability,
+    find_margin,
     is_base,
     list_item_changes,
 )
+from baseline_bench.analysis.outcomes import ALPHA, PairedDifference
+from baseline_bench.analysis.statistics import PairCounts, paired_interval
 from baseline_bench.core.errors import BenchError
 from baseline_bench.results.candidate import MergeSummary, TrainingRecord
+from board_samples import trained
 from hypothesis import given
 from hypothesis import strategies as st
 from judged_rows import CUT, KINDS, LOOSE, RIGHT, UNREAD, WRONG, row
@@ -26,6 +30,13 @@ def compared(*pairs: tuple[str, str]):
     return compare_entries(row(*first), row(*second))
 
 
+def with_margin(entry, margin):
+    """The entry of a training whose recipe declares a margin."""
+    training = entry.result.training
+    candidate = replace(training.candidate, values={**training.candidate.values, "margin": margin})
+    return replace(entry, result=replace(entry.result, training=replace(training, candidate=candidate)))
+
+
 def test_items_are_counted_by_who_got_them_right():
     """Both, the first alone, the second alone, neither."""
     found = compared((RIGHT, RIGHT), (RIGHT, WRONG), (RIGHT, WRONG), (WRONG, RIGHT), (WRONG, WRONG))
@@ -34,58 +45,102 @@ def test_items_are_counted_by_who_got_them_right():
 
 
 @pytest.mark.parametrize(
-    ("won", "lost", "word"),
-    [(6, 0, "better"), (0, 6, "worse"), (5, 0, "not resolved"), (12, 2, "better"), (6, 16, "not resolved")],
+    ("won", "lost", "outcome"),
+    [
+        (6, 0, "better"),
+        (0, 6, "worse"),
+        (5, 0, "inconclusive"),
+        (14, 5, "better"),
+        (5, 14, "worse"),
+        (6, 13, "inconclusive"),
+    ],
 )
-def test_the_exact_test_says_better_worse_or_not_resolved(won, lost, word):
-    """At 5 %; a difference that chance could make is called neither better nor worse."""
-    found = compared(*[(RIGHT, WRONG)] * won, *[(WRONG, RIGHT)] * lost, *[(RIGHT, RIGHT)] * 10)
-    assert found.verdict == word
-    assert (found.p < 0.05) == (word != "not resolved")
+def test_the_interval_decides_between_better_and_worse(won, lost, outcome):
+    """Outside 0 at 95 %. Five of 19 decide, although the exact test (p = 0.064) does not reject."""
+    found = compared(*[(RIGHT, WRONG)] * won, *[(WRONG, RIGHT)] * lost, *[(RIGHT, RIGHT)] * 300)
+    assert found.outcome == outcome
+    assert found.interval == paired_interval(found.pairs)
 
 
 def test_equal_rows_show_nothing():
-    """No difference, p of 1, an interval around 0, and no number of items that would show it."""
+    """No difference, p of 1, and an interval around 0."""
     found = compared(*[(RIGHT, RIGHT)] * 5, *[(WRONG, WRONG)] * 5)
-    assert (found.verdict, found.p, found.p_mid, found.needed, found.at_odds) == ("not resolved", 1, 1, None, False)
+    assert (found.outcome, found.p, found.p_mid, found.margin) == ("inconclusive", 1, 1, None)
     assert found.interval.low < 0 < found.interval.high
     assert found.flips == ChangeCounts((0, 0), (0, 0), (0, 0), (0, 0))
 
 
-def test_a_difference_that_is_not_resolved_tells_how_many_items_it_takes():
-    """More than there are, by Connor's formula; the exact test wants six that differ, whatever the formula says."""
-    pairs = [*[(RIGHT, WRONG)] * 6, *[(WRONG, RIGHT)] * 3, *[(WRONG, WRONG)] * 11]
-    assert compared(*pairs).needed > len(pairs)
-    assert compared(*[(RIGHT, WRONG)] * 5).needed == 6
-    # Six that differ, where five of six do, take 7.2 items; the formula says 7.
-    assert compared(*[(RIGHT, WRONG)] * 5, (RIGHT, RIGHT)).needed == 8
-    assert compared(*[(RIGHT, WRONG)] * 5, *[(WRONG, RIGHT)] * 5).needed is None
-
-
 @pytest.mark.parametrize("kinds", [(RIGHT, WRONG), (WRONG, RIGHT)])
 @pytest.mark.parametrize("items", [6, 40, 1319])
-def test_a_perfect_separation_is_resolved(kinds, items):
+def test_a_perfect_separation_is_decided(kinds, items):
     """Every item won, or every item lost, has no variance at all and a tiny p; that is never read as no difference."""
     found = compared(*[kinds] * items)
-    assert found.verdict == ("better" if kinds[0] == RIGHT else "worse")
+    assert found.outcome == ("better" if kinds[0] == RIGHT else "worse")
     assert found.p == pytest.approx(2 * 0.5**items)
     assert abs(found.pairs.difference) == 1
     assert found.interval.low > 0 or found.interval.high < 0
 
 
-@given(st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(KINDS)), min_size=1, max_size=60))
-def test_what_is_not_resolved_says_what_would(pairs):
-    """More items than there are, wherever a difference was seen."""
-    found = compared(*pairs)
-    if found.verdict == "not resolved":
-        assert (found.needed is None) == (found.pairs.first == found.pairs.second)
-        assert found.needed is None or found.needed > len(pairs)
+RANKS = ["inconclusive", "non-inferior", "equivalent"]
+tables = st.builds(PairCounts, *[st.integers(0, 60)] * 4).filter(lambda pairs: pairs.total > 0)
 
 
-def test_interval_and_test_may_disagree_and_it_is_said():
-    """Five of five won: the interval lies above 0, and the exact test cannot tell."""
-    assert compared(*[(RIGHT, WRONG)] * 5).at_odds
-    assert not compared(*[(RIGHT, WRONG)] * 8).at_odds
+@given(tables, st.integers(6, 60), st.booleans(), st.sampled_from([None, 0.01, 0.2]))
+def test_six_discordant_items_of_one_row_are_never_inconclusive(pairs, discordant, wins, margin):
+    """Whatever the other items are, and whatever the margin."""
+    one_sided = pairs._replace(first=discordant * wins, second=discordant * (not wins))
+    assert PairedDifference(one_sided, margin).outcome == ("better" if wins else "worse")
+
+
+@given(tables)
+def test_a_wider_margin_never_takes_a_conclusion_back(pairs):
+    """Inconclusive, then non-inferior, then equivalent; better and worse whatever the margin."""
+    outcomes = [PairedDifference(pairs, margin).outcome for margin in (None, 0.001, 0.01, 0.05, 0.2, 0.5, 0.99)]
+    if outcomes[0] == "inconclusive":
+        ranks = [RANKS.index(outcome) for outcome in outcomes]
+        assert ranks == sorted(ranks)
+    else:
+        assert set(outcomes) == {outcomes[0]}
+
+
+@given(tables, st.sampled_from([0.01, 0.1, 0.5]))
+def test_exchanging_two_rows_mirrors_every_number(pairs, margin):
+    """Better and worse are exchanged, and equivalent rows stay equivalent."""
+    mirrored_pairs = pairs._replace(first=pairs.second, second=pairs.first)
+    found, mirrored = PairedDifference(pairs, margin), PairedDifference(mirrored_pairs, margin)
+    for one, other in ((found.interval, mirrored.interval), (found.margin_interval, mirrored.margin_interval)):
+        assert (one.low, one.high) == (-other.high, -other.low)
+    assert (found.p, found.p_mid) == (mirrored.p, mirrored.p_mid)
+    exchanged = {"better": "worse", "worse": "better", "equivalent": "equivalent"}
+    assert exchanged.get(found.outcome, mirrored.outcome) == mirrored.outcome
+
+
+@given(tables, st.sampled_from([None, 0.02, 0.3]), st.floats(0, 1))
+def test_an_adjusted_p_value_only_takes_better_and_worse_back(pairs, margin, adjusted):
+    """With an adjusted p value, at least the exact one, the outcome is the same or the margin's."""
+    found = PairedDifference(pairs, margin)
+    outcome = found.decide_adjusted(max(adjusted, found.p))
+    assert outcome == found.outcome or (found.outcome in ("better", "worse") and outcome in RANKS)
+    assert found.decide_adjusted(found.p) in (("better", "worse") if found.p < ALPHA else RANKS)
+
+
+def test_a_margin_is_the_first_row_s_recipe_s_unless_one_is_given():
+    """Equal rows of a thousand items: within one point."""
+    rows = [row(*[RIGHT] * 500, *[WRONG] * 500, of=trained(recipe, "main")) for recipe in ("one", "other")]
+    declared = with_margin(rows[0], 0.01)
+    assert compare_entries(*rows).outcome == "inconclusive"
+    assert (compare_entries(declared, rows[1]).margin, compare_entries(declared, rows[1]).outcome) == (
+        0.01,
+        "equivalent",
+    )
+    assert compare_entries(rows[1], declared).margin is None
+    assert compare_entries(declared, rows[1], margin=0.001).outcome == "inconclusive"
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.01, "0.01", True, float("nan")])
+def test_a_margin_that_is_no_share_is_none(value):
+    """A stranger's record may hold anything; without a valid margin nothing is equivalent."""
+    assert find_margin(with_margin(row(RIGHT, of=trained("base", "main")), value)) is None
 
 
 @pytest.mark.parametrize(
@@ -131,7 +186,7 @@ def test_exchanging_the_rows_mirrors_the_difference(pairs):
     assert back.pairs.difference == -found.pairs.difference
     assert back.interval == pytest.approx((-found.interval.high, -found.interval.low), abs=1e-12)
     assert (back.p, back.p_mid) == (found.p, found.p_mid)
-    assert {found.verdict, back.verdict} in ({"better", "worse"}, {"not resolved"})
+    assert {found.outcome, back.outcome} in ({"better", "worse"}, {"inconclusive"})
 
 
 @given(st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(KINDS)), min_size=1, max_size=40))

@@ -188,6 +188,15 @@ def test_a_plan_buys_what_the_variance_consists_of():
     assert find_seeds(noisy, 0.001, 0.8, 500) is None
 
 
+def test_a_wider_margin_never_takes_a_conclusion_back():
+    """The rule of rows: inconclusive, non-inferior, equivalent; exchanging the recipes keeps equivalent."""
+    sides = committed("full-main"), committed("lora-main")
+    outcomes = [compare_recipes(*sides, margin).outcome for margin in (None, 0.001, 0.01, 0.02, 0.05)]
+    assert outcomes == ["inconclusive", "inconclusive", "non-inferior", "non-inferior", "equivalent"]
+    assert compare_recipes(*reversed(sides), 0.05).outcome == "equivalent"
+    assert compare_recipes(*reversed(sides), 0.02).outcome == "inconclusive"
+
+
 @pytest.mark.parametrize("number", range(4))
 def test_the_interval_covers_new_seeds_and_new_problems(number):
     """A small version of benchmarks/statistics/recipe_interval.py: within two standard errors of its goals."""

@@ -58,12 +58,12 @@ def lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.splitlines()]
 
 
-def test_compare_prints_the_verdict_first():
+def test_compare_prints_the_outcome_first():
     """Then difference, items, causes, seeds and one sentence; then both rows; then what else differs."""
     out = lines(Terminal().compare(TUNED, PLAIN))
     assert out[0] == f"{BASE}+full-main-s0 against {BASE}"
-    assert out[1].split() == ["verdict", "better"]
-    assert "exact McNemar p = 1.03e-06 (mid-p 6.67e-07)" in out[2]
+    assert out[1].split() == ["outcome", "better"]
+    assert "+3.41 points, 95 % interval +2.07 to +4.89" in out[2]
     assert any(line.startswith("among its seeds") for line in out)
     short = next(place for place, line in enumerate(out) if line.startswith("in short"))
     assert "The fine-tune helped" in out[short]
@@ -128,7 +128,7 @@ def marked(folder, name, right, **checks):
     )
 
 
-def test_findings_of_a_row_come_before_the_verdict(boards):
+def test_findings_of_a_row_come_before_the_outcome(boards):
     """Of a marked row its codes, wherever two rows are compared; of a row whose checks found nothing no word."""
     marked(boards, "odd", 4)
     marked(boards, "fine", 4, findings=(), accepted=())
@@ -138,11 +138,11 @@ def test_findings_of_a_row_come_before_the_verdict(boards):
     assert json.loads(Terminal().compare("fine", "base", boards, as_json=True))["findings"] == [[], []]
     for how in ("compare", "diff"):
         out = lines(getattr(Terminal(), how)("base", "odd", boards))
-        verdict = next(place for place, line in enumerate(out) if line.startswith("verdict"))
-        assert all(code in "".join(out[:verdict]) for code in codes)
+        outcome = next(place for place, line in enumerate(out) if line.startswith("outcome"))
+        assert all(code in "".join(out[:outcome]) for code in codes)
         assert "warned" not in getattr(Terminal(), how)("base", "fine", boards)
     page = Terminal().compare("odd", "base", boards, markdown=True)
-    assert page.index("`template-drops-turn`") < page.index("**not resolved")
+    assert page.index("`template-drops-turn`") < page.index("**inconclusive")
 
 
 def test_a_worse_row_is_no_error():
@@ -161,22 +161,44 @@ def test_rows_that_are_not_comparable_are_told_and_no_error():
 def test_json_is_one_record(boards):
     """Proportions, counts and words; a script needs to read no table."""
     told = json.loads(Terminal().compare("better", "base", boards, as_json=True))
-    assert (told["kind"], told["verdict"], told["seeds"]) == ("comparable", "not resolved", None)
-    assert {key: told["numbers"][key] for key in ("won", "lost", "both", "neither", "needed")} == {
+    assert (told["kind"], told["outcome"], told["seeds"]) == ("comparable", "inconclusive", None)
+    assert told["estimand"].startswith("these weights on problems like these")
+    numbers = told["numbers"]
+    assert {key: numbers[key] for key in ("won", "lost", "both", "neither", "margin", "p")} == {
         "won": 2,
         "lost": 0,
         "both": 3,
         "neither": 7,
-        "needed": 45,
+        "margin": None,
+        "p": 0.5,
     }
+    assert numbers["low"] < numbers["low_90"] <= 0 < numbers["difference"] < numbers["high_90"] < numbers["high"]
     assert told["numbers"]["flips"] == {"unread": [0, 0], "stopping": [0, 0], "answer": [2, 0], "format": [0, 0]}
     assert [one["what"] for one in told["differences"]] == ["weights"]
+
+
+def test_a_margin_makes_rows_equivalent():
+    """Two runs of one model differ on 12 of 1,319 problems: within two points; both intervals are shown."""
+    again = f"2026-11-22-{BASE}-0fc1d4dd1419"
+    told = json.loads(Terminal().compare(again, PLAIN, as_json=True, margin=0.02))
+    assert (told["outcome"], told["numbers"]["margin"]) == ("equivalent", 0.02)
+    page = Terminal().compare(again, PLAIN, markdown=True, margin=0.02)
+    assert "**equivalent.**" in page
+    assert "95 % interval" in page
+    assert "within -2.00 to +2.00" in page
+
+
+@pytest.mark.parametrize("margin", [0.0, 1.0, -0.01, 2.0])
+def test_a_margin_is_a_share(boards, margin):
+    """One point is 0.01, and 2 is no share."""
+    with pytest.raises(BenchError, match="--margin"):
+        Terminal().compare("better", "base", boards, margin=margin)
 
 
 def test_json_of_rows_that_are_not_comparable_has_no_numbers():
     """And says why."""
     told = json.loads(Terminal().compare(PLAIN, f"2026-11-22-{BASE}-bf66e818482c", as_json=True))
-    assert (told["verdict"], told["numbers"]) == ("not comparable", None)
+    assert (told["outcome"], told["numbers"]) == ("not comparable", None)
     assert told["why"][0]["what"] == "selections"
 
 
@@ -191,7 +213,7 @@ def test_files_from_elsewhere_can_be_compared(boards, tmp_path):
 def test_markdown_goes_into_a_comment(boards):
     """The shared words, unpadded."""
     out = Terminal(40).compare("better", "base", boards, markdown=True)
-    assert out.startswith("### `better` against `base`\n\n**not resolved.** Nobody can tell")
+    assert out.startswith("### `better` against `base`\n\n**inconclusive.** These problems")
 
 
 def test_a_withdrawn_row_is_compared_with_a_warning(boards):
@@ -210,7 +232,7 @@ def test_a_withdrawn_row_is_compared_with_a_warning(boards):
 def test_diff_shows_both_answers_side_by_side(gsm8k_mirror):
     """In a wide terminal: the question, what either row wrote, what was read by which rule, and how it ended."""
     out = Terminal(140).diff(TUNED, PLAIN, only="cut", limit=1, mirror=gsm8k_mirror)
-    assert out.startswith(f"{BASE}+full-main-s0 against {BASE}\nverdict: better\n")
+    assert out.startswith(f"{BASE}+full-main-s0 against {BASE}\noutcome: better\n")
     assert "test-89: won (stopping)" in out
     assert "Christina is planning a birthday party" in out
     row = next(line for line in out.splitlines() if "She needs 16*2" in line)
@@ -263,7 +285,7 @@ def test_a_task_that_is_not_here_is_shown_without_what_was_read(boards):
 
 
 def test_diff_as_markdown_folds_every_item(gsm8k_mirror):
-    """The verdict and counts first; then one block an item."""
+    """The outcome and counts first; then one block an item."""
     out = Terminal(40).diff(TUNED, PLAIN, only="lost", limit=3, markdown=True, mirror=gsm8k_mirror)
     assert out.startswith(
         f"### `{BASE}+full-main-s0` against `{BASE}`\n\n**better**: 65 won, 20 lost, 3 shown of 20 asked for (--limit)."

@@ -52,6 +52,16 @@ def test_the_record_has_all_that_the_table_shows():
         assert shown in table
 
 
+def test_a_margin_decides_where_the_interval_does_not():
+    """Full against LoRA is +1.06 points and not below -2; against the base both stay better."""
+    record = json.loads(compared(FULL, LORA, base=BASE, as_json=True, margin=0.02))
+    numbers = record["numbers"]
+    assert (numbers["outcome"], numbers["margin"]) == ("non-inferior", 0.02)
+    assert numbers["low"] < numbers["low_90"] < numbers["difference"] < numbers["high_90"] < numbers["high"]
+    assert numbers["forecast"]["advice"] == "nothing"
+    assert [one["outcome"] for one in record["against_base"]] == ["better", "better"]
+
+
 def test_markdown_is_a_table_of_the_same_facts():
     """Each line has two cells, and texts of entries are in code spans."""
     lines = compared(FULL, LORA, base=BASE, markdown=True).splitlines()

@@ -126,7 +126,7 @@ def test_a_candidate_meets_its_base_and_the_best_row_of_the_merge_base(folder: P
     assert "## bench: " in comment
     assert "2 better" in comment.splitlines()[1]
     assert "- **better than its base**: `new` 75.00 % against `base` 25.00 %" in comment
-    assert "20 items won and 0 lost of 40, p = 3.81e-06 after Holm (1.91e-06 alone)" in comment
+    assert "20 problems won and 0 lost of 40, p = 3.81e-06 after Holm (1.91e-06 alone)" in comment
     assert "- **better than the incumbent**: `new` 75.00 % against `best` 50.00 %" in comment
     assert "p = 0.00195 after Holm (0.00195 alone)" in comment
     assert "Holm over the 2 comparisons" in comment
@@ -145,7 +145,7 @@ def test_a_worse_candidate_is_said_to_be_worse(folder: Path, tell: Tell) -> None
     add(folder, "new", 2, training=trained("base"))
     comment = tell()
     assert "2 worse" in comment.splitlines()[1]
-    assert "0 items won and 8 lost of 40" in comment
+    assert "0 problems won and 8 lost of 40" in comment
     assert "**lost 1**: `test-2`" in comment
 
 
@@ -251,7 +251,7 @@ def test_the_incumbent_is_read_from_the_merge_base(folder: Path, tell: Tell) -> 
     assert "**gained 1**: `test-20`" in comment
 
 
-def test_a_forged_entry_is_a_fault_and_gets_no_verdict(folder: Path, tell: Tell) -> None:
+def test_a_forged_entry_is_a_fault_and_gets_no_outcome(folder: Path, tell: Tell) -> None:
     """Counts that do not follow from bits, or a name that does not follow from the content, are judged by nobody."""
     path = add(folder, "new", 30, training=trained("base"))
     move(path, path.with_name("2026-11-22-new-000000000000.json"))
@@ -261,7 +261,7 @@ def test_a_forged_entry_is_a_fault_and_gets_no_verdict(folder: Path, tell: Tell)
     assert "better" not in comment
 
 
-def test_a_training_that_is_not_the_row_s_gets_no_verdict(folder: Path, tell: Tell) -> None:
+def test_a_training_that_is_not_the_row_s_gets_no_outcome(folder: Path, tell: Tell) -> None:
     """An entry that names another training's weights or totals is a fault here as in `bench board --check`."""
     of, lines = scored("new", 30, training=trained("base"))
     other = replace(of, model=replace(of.model, source="hub:org/model"))
@@ -273,7 +273,7 @@ def test_a_training_that_is_not_the_row_s_gets_no_verdict(folder: Path, tell: Te
     assert "better" not in comment
 
 
-def test_an_entry_without_its_completions_gets_no_verdict(folder: Path, tell: Tell) -> None:
+def test_an_entry_without_its_completions_gets_no_outcome(folder: Path, tell: Tell) -> None:
     """Numbers that nobody can follow to the answers are not compared."""
     path = add(folder, "new", 30, training=trained("base"))
     leaderboard.update_pages(folder)
@@ -341,8 +341,8 @@ def test_real_rows_of_this_repository_are_told_as_its_board_tells_them(
         git("add", ".")
         git("commit", "-m", name)
     comment = tell(base="HEAD~1")
-    assert "- **not resolved against its base**: `smollm2-135m-it-q4_1+seeds-full-main-s0` 1.82 %" in comment
-    assert "+0.00 points [-0.99, +0.99], 20 items won and 20 lost of 1,319, p = 1 after Holm (1 alone)" in comment
+    assert "- **inconclusive against its base**: `smollm2-135m-it-q4_1+seeds-full-main-s0` 1.82 %" in comment
+    assert "+0.00 points [-0.99, +0.99], 20 problems won and 20 lost of 1,319, p = 1 after Holm (1 alone)" in comment
     assert "no incumbent: of the other full rows of its task at the merge-base there is none" in comment
     assert "final loss (mean of the last tenth) 1.1271 nats a token; 7,473 rows in 370 s" in comment
     assert (comment.count("**gained "), comment.count("**lost ")) == (5, 5)

@@ -1,4 +1,4 @@
-"""rendering.comment: verdicts first, a limit that always holds, and no text from outside that can break it."""
+"""rendering.comment: outcomes first, a limit that always holds, and no text from outside that can break it."""
 
 from dataclasses import replace
 from typing import Any
@@ -75,19 +75,19 @@ def test_worse_is_said_first():
     """In the title as in the list, whatever the order of the rows."""
     rows = [proposed(contest(9, 0, "up")), proposed(contest(2, 1, "flat")), proposed(contest(0, 9, "down"))]
     told = render_comment(report(*rows))
-    assert "## bench: 1 worse, 1 better, 1 not resolved" in told
-    assert told.index("**worse than") < told.index("**better than") < told.index("**not resolved against")
+    assert "## bench: 1 worse, 1 better, 1 inconclusive" in told
+    assert told.index("**worse than") < told.index("**better than") < told.index("**inconclusive against")
 
 
 def test_the_adjusted_p_value_decides():
-    """What one test alone would call better is not resolved in its family, and both numbers are shown."""
+    """What one test alone would call better is inconclusive in its family, and both numbers are shown."""
     told = render_comment(report(proposed(contest(6, 0, p=0.25))))
-    assert "**not resolved against its base**" in told
+    assert "**inconclusive against its base**" in told
     assert "p = 0.25 after Holm (0.0312 alone)" in told
     assert "The fine-tune helped" not in told
 
 
-def test_faults_come_before_verdicts():
+def test_faults_come_before_outcomes():
     """A board that does not hold together is told before any number, and counted in the title."""
     told = render_comment(
         report(proposed(contest(9, 0)), faults=("leaderboards/x.json: changed since 0123; fix: `git`",))
@@ -137,7 +137,7 @@ def test_the_training_is_told_by_its_first_and_last_loss():
 
 @pytest.mark.parametrize("limit", [MAX_COMMENT_BYTES, 20_000, 6_000])
 def test_too_much_is_left_out_from_the_least_important_and_counted(limit):
-    """Examples go first, verdicts and faults stay, and the last line says what is missing."""
+    """Examples go first, outcomes and faults stay, and the last line says what is missing."""
     shown = tuple(ItemExample(f"test-{n}", "1", "a " * 300, "b " * 300) for n in range(5))
     rows = [proposed(contest(9, 0, f"new-{n}", gained=shown, lost=shown)) for n in range(20)]
     told = render_comment(report(*rows), limit)

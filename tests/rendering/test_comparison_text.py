@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import pytest
 import samples
+from baseline_bench.analysis.statistics import Interval
 from baseline_bench.rendering.comparison_text import (
+    ESTIMAND,
     compare_with_seeds,
     describe_comparison,
     describe_seeds,
+    format_margin,
     format_score,
     name_entries,
     render_markdown,
@@ -26,68 +29,85 @@ def tuned(of: Entry, base: Entry) -> Entry:
     return replace(of, result=replace(made, candidate="tuned", model=model, training=TrainingRecord(None, None, merge)))
 
 
-def told(*pairs: tuple[str, str], as_tuned: bool = True, prompts: str | None = None):
+def told(*pairs: tuple[str, str], prompts: str | None = None, margin: float | None = None):
     """The telling of a fine-tune against its base, item by item; `prompts` gives the fine-tune other ones."""
     first, second = (row(*kinds) for kinds in zip(*pairs, strict=True))
-    first = tuned(first, second) if as_tuned else first
+    first = tuned(first, second)
     if prompts:
         first = replace(first, result=replace(first.result, prompts_sha256=samples.sha(prompts)))
-    return describe_comparison(first, second)
+    return describe_comparison(first, second, margin=margin)
 
 
 def test_a_real_fine_tune_is_told():
-    """The verdict first, the difference with its interval and both p values, the items, the causes, one sentence."""
+    """The outcome first, the difference with its interval and both p values, the problems, the causes, one sentence."""
     found = describe_comparison(real(f"{BASE}+full-main-s0"), real(BASE, "2026-11-22T18:52:05Z"))
     assert found.title == f"{BASE}+full-main-s0 against {BASE}"
     assert found.rows == (
-        ("verdict", "better"),
-        (
-            "difference",
-            "+3.41 points, 95 % interval +2.06 to +4.84, exact McNemar p = 1.03e-06 (mid-p 6.67e-07)",
-        ),
-        ("items", "65 won, 20 lost, 4 right in both, 1,230 in neither, of 1,319"),
+        ("outcome", "better"),
+        ("difference", "+3.41 points, 95 % interval +2.07 to +4.89"),
+        ("estimand", ESTIMAND),
+        ("p", "exact McNemar = 1.03e-06, mid-p 6.67e-07, for information"),
+        ("problems", "65 won, 20 lost, 4 right in both, 1,230 in neither, of 1,319"),
         ("why", "unread +1 -0, stopping +9 -2, answer +55 -18"),
-        ("in short", "The fine-tune helped: it answers 45 items more than its base."),
+        ("would narrow it", "nothing is needed: the outcome is decided"),
+        ("in short", "The fine-tune helped: it answers 45 problems more than its base."),
     )
 
 
 @pytest.mark.parametrize(
-    ("pairs", "word", "verdict", "sentence"),
+    ("pairs", "margin", "outcome", "sentence"),
     [
-        ([(WRONG, RIGHT)] * 9, "worse", "worse", "The fine-tune hurt: it answers 9 items fewer than its base."),
-        ([(RIGHT, WRONG)] * 9, "better", "better", "The fine-tune helped: it answers 9 items more than its base."),
+        ([(WRONG, RIGHT)] * 9, None, "worse", "The fine-tune hurt: it answers 9 problems fewer than its base."),
+        ([(RIGHT, WRONG)] * 9, None, "better", "The fine-tune helped: it answers 9 problems more than its base."),
+        ([(RIGHT, WRONG)] * 5, None, "inconclusive", "These problems do not show whether the fine-tune helped."),
         (
-            [(RIGHT, WRONG)] * 6 + [(WRONG, RIGHT)] * 3 + [(WRONG, WRONG)] * 11,
-            "not resolved",
-            "not resolved; a difference like this one takes 155 items",
-            "Nobody can tell from these items whether the fine-tune helped: that takes 155 items.",
+            [(RIGHT, RIGHT)] * 400 + [(RIGHT, WRONG)],
+            0.02,
+            "equivalent",
+            "The fine-tune is within 2 points of its base.",
         ),
         (
-            [(RIGHT, WRONG)] * 5,
-            "not resolved",
-            "not resolved; a difference like this one takes 6 items (at least 6 must differ); "
-            "interval and test disagree, and the test decides",
-            "Nobody can tell from these items whether the fine-tune helped: that takes 6 items.",
-        ),
-        (
-            [(RIGHT, WRONG), (WRONG, RIGHT)],
-            "not resolved",
-            "not resolved: as many items won as lost",
-            "Nobody can tell from these items whether the fine-tune helped.",
+            [(RIGHT, RIGHT)] * 95 + [(RIGHT, WRONG)] * 5,
+            0.05,
+            "non-inferior",
+            "The fine-tune is not worse by 5 points or more than its base.",
         ),
         (
             [(RIGHT, RIGHT), (WRONG, UNREAD)],
-            "not resolved",
-            "not resolved: no item differs",
-            "Both rows are right on the same items: nothing moved.",
+            None,
+            "inconclusive",
+            "Both rows are right on the same problems: nothing changed.",
         ),
     ],
 )
-def test_a_verdict_has_its_sentence(pairs, word, verdict, sentence):
-    """Worse, better, not resolved with the items that would resolve it, and nothing moved."""
-    found = told(*pairs)
-    assert (found.verdict, found.rows[0], found.sentence) == (word, ("verdict", verdict), sentence)
+def test_an_outcome_has_its_sentence(pairs, margin, outcome, sentence):
+    """Better, worse, against a margin, inconclusive, and nothing changed."""
+    found = told(*pairs, margin=margin)
+    assert (found.outcome, found.rows[0], found.sentence) == (outcome, ("outcome", outcome), sentence)
     assert found.rows[-1] == ("in short", sentence)
+    assert ("margin" in dict(found.rows)) == (margin is not None)
+
+
+@pytest.mark.parametrize(
+    ("margin", "where"), [(0.5, "within -50.00 to +50.00"), (0.2, "above -20.00"), (0.01, "not above -1.00")]
+)
+def test_a_margin_is_shown_with_its_interval(margin, where):
+    """The 90 % interval, and on which side of the margin it is."""
+    assert format_margin(margin, Interval(-0.1, 0.3)) == f"90 % interval -10.00 to +30.00 points, {where}"
+
+
+def test_what_would_narrow_the_interval():
+    """Problems; where both rows are trainings of different recipes, seeds, by the command that uses them."""
+    pairs = [(RIGHT, WRONG)] * 6 + [(WRONG, RIGHT)] * 3 + [(WRONG, WRONG)] * 11
+    assert dict(told(*pairs).rows)["would narrow it"] == (
+        "problems: twice the problems would give about ±22.64 points instead of ±33.08"
+    )
+    first, second = (real(f"{BASE}+{recipe}-s0") for recipe in ("full-main", "lora-main"))
+    advice = dict(describe_comparison(first, second).rows)["would narrow it"]
+    assert "bench compare recipe:full-main recipe:lora-main" in advice
+    assert advice.startswith("seeds: ")
+    same_recipe = describe_comparison(first, real(f"{BASE}+full-main-s1"))
+    assert dict(same_recipe.rows)["would narrow it"].startswith("problems: ")
 
 
 @pytest.mark.parametrize("manner", [UNREAD, CUT])
@@ -101,57 +121,57 @@ def test_a_gain_in_manner_points_at_a_prompt(manner):
 def test_a_gain_that_is_all_manner_is_told_as_all_of_it():
     """More may be won by manner than is won in all, where answers were lost: never more than all of the gain."""
     found = told(*[(RIGHT, UNREAD)] * 12, *[(WRONG, RIGHT)] * 2)
-    assert "answers 10 items more than its base, but all of them for answers that now end" in found.sentence
+    assert "answers 10 problems more than its base, but all of them for answers that now end" in found.sentence
 
 
 def test_rows_that_are_not_base_and_candidate_are_told_by_name():
     """Nothing is said of a fine-tune where the second row is not the first one's base."""
     first, second = row(*[RIGHT] * 9, of=samples.result("one")), row(*[WRONG] * 9, of=samples.result("two"))
-    assert describe_comparison(first, second).sentence == "Better: one answers 9 items more than two."
-    assert describe_comparison(second, first).sentence == "Worse: two answers 9 items fewer than one."
+    assert describe_comparison(first, second).sentence == "Better: one answers 9 problems more than two."
+    assert describe_comparison(second, first).sentence == "Worse: two answers 9 problems fewer than one."
 
 
 @pytest.mark.parametrize(
-    ("pairs", "verdict", "sentence"),
+    ("pairs", "outcome", "sentence"),
     [
         (
             [(RIGHT, WRONG)] * 9,
             "system comparison: better",
-            "Fine-tune: tuned answers 9 items more than its base does under the other prompt.",
+            "Fine-tune: tuned answers 9 problems more than its base does under the other prompt.",
         ),
         (
             [(WRONG, RIGHT)] * 9,
             "system comparison: worse",
-            "Prompt instead: without any training smollm2-135m-it answers 9 items more than tuned.",
+            "Prompt instead: without any training smollm2-135m-it answers 9 problems more than tuned.",
         ),
         (
             [(RIGHT, WRONG), (WRONG, WRONG)],
-            "system comparison: not resolved; a difference like this one takes 14 items (at least 6 must differ)",
-            "Nobody can tell from these items whether the fine-tune beats a prompt instead: that takes 14 items.",
+            "system comparison: inconclusive",
+            "These problems do not show whether the fine-tune beats a prompt instead.",
         ),
     ],
 )
-def test_a_fine_tune_against_a_prompted_base_asks_if_training_was_needed(pairs, verdict, sentence):
+def test_a_fine_tune_against_a_prompted_base_asks_if_training_was_needed(pairs, outcome, sentence):
     """It is labelled a system comparison, what differs is named, and the answer is fine-tune, prompt or neither yet."""
     found = told(*pairs, prompts="own")
     rows = dict(found.rows)
-    assert (rows["verdict"], found.sentence) == (verdict, sentence)
-    assert rows["beside the weights"].startswith("other prompts as token ids (")
+    assert (rows["outcome"], found.sentence) == (outcome, sentence)
+    assert rows["besides the weights"].startswith("other prompts as token ids (")
     assert found.kind.name == "system comparison"
 
 
 def test_systems_of_two_models_are_not_credited_to_weights():
     """Real rows of two models under their own prompts: one answers more, and nobody says why."""
     found = describe_comparison(real(BASE), real("gemma-3-270m-q4_k_m+lora-main-s0"))
-    assert (found.verdict, found.rows[0][1]) == ("worse", "system comparison: worse")
-    assert "how much of that is the weights' cannot be told" in found.sentence
+    assert (found.outcome, found.rows[0][1]) == ("worse", "system comparison: worse")
+    assert "how much of that the weights cause is unknown" in found.sentence
 
 
 def test_the_same_weights_twice_show_the_noise():
     """Two real runs of one model differ on 12 items; their names are told apart by their times."""
     found = describe_comparison(real(BASE, "2026-11-22T16:37:22Z"), real(BASE, "2026-11-22T18:52:05Z"))
     assert found.title == f"{BASE} of 2026-11-22T16:37:22Z against {BASE} of 2026-11-22T18:52:05Z"
-    assert found.sentence == "The same weights twice: that 12 items came out otherwise is noise."
+    assert found.sentence == "The same weights twice: the change of 12 problems is noise."
 
 
 def test_rows_of_two_exams_have_no_numbers():
@@ -159,19 +179,19 @@ def test_rows_of_two_exams_have_no_numbers():
     base = samples.result()
     other = replace(base, task=replace(base.task, reader="hash@v2"))
     found = describe_comparison(samples.entry(base), samples.entry(other))
-    assert found.verdict == "not comparable"
-    assert found.rows[0] == ("verdict", "not comparable: other readers (hash@v1, hash@v2)")
+    assert found.outcome == "not comparable"
+    assert found.rows[0] == ("outcome", "not comparable: other readers (hash@v1, hash@v2)")
     assert len(found.rows) == 2
 
 
 def test_a_p_value_is_never_zero():
     """Of 1,319 items all won it is smaller than a float can hold."""
-    assert "exact McNemar p < 1e-300" in dict(told(*[(RIGHT, WRONG)] * 1319).rows)["difference"]
+    assert "exact McNemar < 1e-300" in dict(told(*[(RIGHT, WRONG)] * 1319).rows)["p"]
 
 
 def test_format_is_explained_where_it_moved():
     """Right as before, stated otherwise; elsewhere the note is left out."""
-    assert "format +1 -0 (format: right as before" in dict(told((RIGHT, LOOSE), (RIGHT, WRONG)).rows)["why"]
+    assert "format +1 -0 (format: right or wrong as before" in dict(told((RIGHT, LOOSE), (RIGHT, WRONG)).rows)["why"]
     assert "format" not in dict(told((RIGHT, WRONG)).rows)["why"]
 
 
@@ -220,13 +240,13 @@ def test_fewer_than_three_seeds_say_nothing_of_a_recipe(name):
     assert compare_with_seeds(real(name), board()) is None
 
 
-def test_markdown_begins_with_the_verdict_and_folds_what_else_differs():
+def test_markdown_begins_with_the_outcome_and_folds_what_else_differs():
     """Numbers of both rows stand beside the comparison."""
     first, second = real(f"{BASE}+full-main-s0"), real(BASE)
     page = render_markdown(first, second, compare_with_seeds(first, board()))
     lines = page.splitlines()
     assert lines[0] == f"### `{BASE}+full-main-s0` against `{BASE}`"
-    assert lines[2] == "**better.** The fine-tune helped: it answers 45 items more than its base."
+    assert lines[2] == "**better.** The fine-tune helped: it answers 45 problems more than its base."
     assert "|why|unread +1 -0, stopping +9 -2, answer +55 -18|" in lines
     assert any(line.startswith("|among its seeds|above 0 and below 2") for line in lines)
     assert "<details><summary>What else differs (6)</summary>" in lines
@@ -239,7 +259,7 @@ def test_nothing_in_an_entry_breaks_the_markdown():
     first, second = row(RIGHT, of=samples.result(evil)), row(WRONG, of=samples.result("base"))
     second = replace(second, result=replace(second.result, engine=replace(second.result.engine, version=evil)))
     page = render_markdown(first, second)
-    assert "**system comparison: not resolved.**" in page
+    assert "**system comparison: inconclusive.**" in page
     for line in page.splitlines():
         assert not line.startswith("#") or line.startswith("### ``a|b`c` @me <img>\\u{a}# d``")
         if line.startswith("|"):

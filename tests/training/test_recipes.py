@@ -224,3 +224,23 @@ def test_a_shown_recipe_is_the_file_and_its_digest():
     assert shown.startswith(f"{recipes.format_recipe(recipe)}# digest {recipes.digest_recipe(recipe)}\n")
     assert shown.endswith(f" {digest_weight_keys(recipes.collect_values(recipe))}\n")
     assert tomllib.loads(shown)["lr"] == 1e-3
+
+
+def test_a_margin_is_recorded_and_moves_no_weights(tmp_path):
+    """It has a digest of its own only where it is stated, and never among the keys that move weights."""
+    plain, stated = (recipes.read_recipe("lora-main", sets) for sets in ((), ("margin=0.01",)))
+    assert stated.margin == 0.01
+    assert "margin" not in recipes.collect_values(plain)
+    assert recipes.collect_values(stated) == {**recipes.collect_values(plain), "margin": 0.01}
+    assert digest_weight_keys(recipes.collect_values(stated)) == digest_weight_keys(recipes.collect_values(plain))
+    assert recipes.restore_recipe(recipes.serialise_recipe(stated)) == stated
+
+
+@pytest.mark.parametrize("margin", ["0", "1", "-0.01", "none", "much"])
+def test_a_margin_is_a_share(margin):
+    """Above 0 and below 1; none is as if it were left out."""
+    if margin == "none":
+        assert recipes.read_recipe("lora-main", ("margin=none",)).margin is None
+        return
+    with pytest.raises(BenchError, match="margin"):
+        recipes.read_recipe("lora-main", (f"margin={margin}",))

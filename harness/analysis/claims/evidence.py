@@ -19,7 +19,7 @@ from baseline_bench.analysis.claims.claims_file import (
 from baseline_bench.analysis.compare import compare_entries, explain_incomparability
 from baseline_bench.analysis.differences import is_untrained
 from baseline_bench.analysis.multiple_testing import boschloo_p_value, unpaired_interval
-from baseline_bench.analysis.statistics import Interval
+from baseline_bench.analysis.statistics import Interval, mcnemar_p_value, newcombe_interval
 from baseline_bench.core.records import parse_time
 from baseline_bench.results.candidate import Candidate
 from baseline_bench.results.entry import Entry
@@ -152,9 +152,9 @@ def _build_from_rows(
     if isinstance(contrast, RatioTest):
         speeds = [_get_training(row.entry).cost.samples_per_second or 0.0 for row in (better, worse)]
         return replace(evidence, measured=(speeds[0], speeds[1]))
-    comparison = compare_entries(better.entry, worse.entry)
-    discordance = (comparison.pairs.first + comparison.pairs.second) / comparison.pairs.total
-    evidence = replace(evidence, interval=comparison.interval, p=comparison.p, discordance=discordance)
+    pairs = compare_entries(better.entry, worse.entry).pairs
+    discordance = (pairs.first + pairs.second) / pairs.total
+    evidence = replace(evidence, interval=newcombe_interval(pairs), p=mcnemar_p_value(pairs), discordance=discordance)
     if isinstance(contrast, PairedTest):
         return evidence
     return replace(evidence, measured=(_get_training(better.entry).final_loss, _get_training(worse.entry).final_loss))

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from baseline_bench.analysis.compare import ALPHA
 from baseline_bench.rendering.drawing import Canvas, truncate_text
 from baseline_bench.rendering.report.axes import WIDTH, AxisRange, Figure, PlotFrame
 from baseline_bench.rendering.report.data import ReportRow, Study
@@ -137,9 +136,8 @@ def _outcome_colour(line: ReportRow) -> str:
     """Return the colour of an outcome: better, worse or unresolved, by the adjusted p value at 5 %."""
     if line.gain is None or line.p is None:
         return "ink" if line.is_base else "unresolved"
-    if line.p >= ALPHA:
-        return "unresolved"
-    return "better" if line.gain.pairs.difference > 0 else "worse"
+    outcome = line.gain.decide_adjusted(line.p)
+    return outcome if outcome in ("better", "worse") else "unresolved"
 
 
 def _draw_row_chart(

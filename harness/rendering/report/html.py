@@ -10,12 +10,12 @@ import json
 import re
 from collections.abc import Sequence
 from html import escape
-from itertools import combinations
+from itertools import combinations, permutations
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from baseline_bench.analysis.compare import ALPHA, compare_entries, explain_incomparability
+from baseline_bench.analysis.compare import compare_entries, explain_incomparability
 from baseline_bench.core.markup import UNKNOWN_MARK, make_visible
 from baseline_bench.rendering.report.answers import GradedCompletions, ReportCompletions
 from baseline_bench.rendering.report.axes import Figure
@@ -149,23 +149,25 @@ def _build_row_data(line: ReportRow, answers: GradedCompletions, base: int | Non
 
 
 def _compare_all_pairs(lines: Sequence[ReportRow]) -> dict[str, Any]:
-    """Return for each two rows the difference in points, its interval and exact p; or why they are incomparable."""
+    """Return for each two rows the numbers of their difference and its outcomes; or why they are incomparable.
+
+    The numbers are the difference in points, both ends of its 95 % interval and the exact p value; the outcomes are of
+    the first row against the second, and of the second against the first.
+    """
     pairs: dict[str, Any] = {}
     for (first_index, first), (second_index, second) in combinations(enumerate(lines), 2):
         reason = explain_incomparability(first.entry, second.entry)
         if reason is None:
-            comparison = compare_entries(first.entry, second.entry)
+            comparison, mirrored = (
+                compare_entries(one.entry, other.entry) for one, other in permutations((first, second))
+            )
             numbers = (100 * comparison.pairs.difference, 100 * comparison.interval.low, 100 * comparison.interval.high)
             pairs[f"{first_index}-{second_index}"] = [
                 *(round(number, 6) for number in numbers),
-                round_p_value(comparison.p),
+                float(f"{comparison.p:.3g}"),
+                comparison.outcome,
+                mirrored.outcome,
             ]
         else:
             pairs[f"{first_index}-{second_index}"] = reason
     return pairs
-
-
-def round_p_value(p: float) -> float:
-    """Round to three digits, on the same side of 5 % as before: the page derives the outcome from the rounded value."""
-    rounded = float(f"{p:.3g}")
-    return rounded if (rounded < ALPHA) == (p < ALPHA) else 0.0499

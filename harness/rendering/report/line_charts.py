@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from baseline_bench.analysis.compare import ALPHA, classify_outcome, compare_entries, explain_incomparability
+from baseline_bench.analysis.compare import compare_entries, explain_incomparability
+from baseline_bench.analysis.statistics import format_points
 from baseline_bench.core.types import Step
 from baseline_bench.rendering.drawing import Canvas, truncate_text
 from baseline_bench.rendering.report.axes import WIDTH, AxisRange, Figure, PlotFrame, spread_labels
@@ -12,7 +13,6 @@ from baseline_bench.rendering.report.safe_text import (
     ExternalName,
     Sentence,
     format_count,
-    format_p_value,
     to_plain_text,
 )
 
@@ -155,14 +155,11 @@ def _summarise_checkpoints(runs: Sequence[Sequence[ReportRow]]) -> Sentence:
         if best is last or explain_incomparability(best.entry, last.entry) is not None:
             return start
         comparison = compare_entries(best.entry, last.entry)
-        outcome_text = (
-            f"{classify_outcome(comparison.pairs, comparison.p)} than"
-            if comparison.p < ALPHA
-            else "not resolved against"
-        )
+        low, high = map(format_points, comparison.interval)
         return (
             *start,
-            f": {outcome_text} its last step's {last.percent:.1f} % (exact McNemar p {format_p_value(comparison.p)})",
+            f": {comparison.outcome} against its last step's {last.percent:.1f} % (95 % interval of the difference "
+            f"{low} to {high} points)",
         )
     ends = sum(max(lines, key=lambda line: line.percent).percent <= lines[-1].percent for lines in runs)
     return (f"In {ends} of {format_count(len(runs), 'run')} no step scored higher than the last one",)

@@ -73,9 +73,9 @@
     const sign = state.row === low ? 1 : -1;
     const signed = (value) => (value < 0 ? "-" : "+") + Math.abs(value).toFixed(2);
     const ends = [sign * pair[1], sign * pair[2]].sort((one, other) => one - other).map((end) => signed(end));
-    const verdict = pair[3] >= 0.05 ? "Not resolved" : sign * pair[0] > 0 ? "Better" : "Worse";
+    const outcome = pair[sign > 0 ? 4 : 5];
     const p = pair[3] < 0.0001 ? "p < .0001" : `p = ${pair[3].toFixed(4).replace(/^0/, "")}`;
-    return `${verdict}: ${signed(sign * pair[0])} points, 95 % interval ${ends[0]} to ${ends[1]} (exact McNemar, ${p}, for this pair alone).`;
+    return `${outcome[0].toUpperCase()}${outcome.slice(1)}: ${signed(sign * pair[0])} points, 95 % interval ${ends[0]} to ${ends[1]} (for this pair alone; exact McNemar ${p}).`;
   }
 
   function chips() {
