@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from statistics import median
 
 from baseline_bench.analysis.compare import explain_incomparability, find_margin
-from baseline_bench.analysis.differences import build_recipe_key, find_base_weights, is_untrained
+from baseline_bench.analysis.differences import is_untrained
 from baseline_bench.analysis.multiple_testing import MIN_SEEDS, seeds_interval
 from baseline_bench.analysis.outcomes import PairedDifference
+from baseline_bench.analysis.recipe_key import build_recipe_key
 from baseline_bench.analysis.statistics import Interval, PairCounts
 from baseline_bench.results.board import Board, BoardTable, Row, build_tables, list_regraded_rows
 from baseline_bench.results.candidate import Candidate
@@ -67,11 +68,11 @@ def compare_board(board: Board) -> ComparedBoard:
     for table in (tables := build_tables(board)):
         bases = _group_bases([*table.full, *list_regraded_rows(board, table.label)])
         for row in table.full:
-            groups = bases.get(find_base_weights(row.entry) or "", [])
-            comparable = (group[0] for group in groups if explain_incomparability(row.entry, group[0].entry) is None)
-            base = next(comparable, None)
-            if base is None:
+            groups = bases.get((row.result.base or row.result.model.key).weights_sha256, [])
+            comparable = [group[0] for group in groups if explain_incomparability(row.entry, group[0].entry) is None]
+            if not comparable:
                 continue
+            base = max(comparable, key=lambda row: (row.entry.created, row.file))
             base_rows[row.file] = base
             if not is_untrained(row.entry):
                 comparisons[row.file] = _compare_with_base(row, base)
@@ -102,13 +103,19 @@ def summarise_recipes(table: BoardTable) -> list[RecipeSummary]:
     return [summary for summary in summaries if summary is not None]
 
 
-def _group_bases(rows: Iterable[Row]) -> Mapping[str, list[list[Row]]]:
-    """Map weights to the base rows with them, grouped by comparability, newest first."""
-    by_weights: dict[str, list[Row]] = {}
+def _group_bases(rows: Iterable[Row]) -> Mapping[str | None, list[list[Row]]]:
+    """Map weights to the base rows with them, grouped by comparability, newest first.
+
+    Rows of an unknown identity are comparable with every other, and in groups of their own.
+    """
+    by_weights: dict[str | None, tuple[list[Row], list[Row]]] = {}
     for row in rows:
-        if is_untrained(row.entry) and (weights := find_base_weights(row.entry)) is not None:
-            by_weights.setdefault(weights, []).append(row)
-    return {weights: _group_comparable(runs) for weights, runs in by_weights.items()}
+        model = row.result.model
+        if is_untrained(row.entry) and model.weights_sha256 is not None:
+            by_weights.setdefault(model.weights_sha256, ([], []))[model.identity is None].append(row)
+    return {
+        weights: [group for part in parts for group in _group_comparable(part)] for weights, parts in by_weights.items()
+    }
 
 
 def _group_comparable(rows: Iterable[Row]) -> list[list[Row]]:

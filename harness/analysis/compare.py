@@ -1,7 +1,7 @@
 """Compare two rows on the same problems: what may be concluded, the difference with its outcome, and its causes."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from baseline_bench.analysis.differences import (
@@ -15,6 +15,7 @@ from baseline_bench.analysis.outcomes import PairedDifference
 from baseline_bench.analysis.statistics import PairCounts
 from baseline_bench.core.errors import BenchError
 from baseline_bench.results.bits import hex_to_bits
+from baseline_bench.results.candidate import ModelKey
 from baseline_bench.results.entry import Entry
 
 ChangeCause = Literal["unread", "stopping", "answer", "format"]
@@ -115,9 +116,9 @@ def classify_comparison(first: Entry, second: Entry) -> ComparisonKind:
 
 
 def is_base(base: Entry, tuned: Entry) -> bool:
-    """Tell whether the first row scores, without an adapter, the weights from which the second's were trained."""
-    base_sha256 = tuned.result.base_sha256
-    return base_sha256 is not None and base_sha256 == base.result.model.weights_sha256 and is_untrained(base)
+    """Tell whether the first row scores, without an adapter, the model from which the second's was trained."""
+    model = tuned.result.base
+    return model is not None and is_untrained(base) and model.matches(base.result.model.key)
 
 
 def find_margin(entry: Entry) -> float | None:
@@ -187,17 +188,27 @@ def _list_task_differences(first: Entry, second: Entry) -> Iterator[Difference]:
 def _list_system_differences(first: Entry, second: Entry) -> Iterator[Difference]:
     """Yield what else differs where the weights alone should, digests shortened for display.
 
-    Equal weights must have an equal model identity. Other weights may come with another config: training writes one.
+    Equal weights must have an equal model identity, those of the bases too. Other weights may come with another config:
+    training writes one. An adapter is weights, and the user may choose a base's chat template.
     """
-    one, other = first.result.model, second.result.model
-    if one.weights_sha256 == other.weights_sha256 is not None:
-        yield from compare_identities(one, other)
+    model, other_model = first.result.model.key, second.result.model.key
+    base, other_base = first.result.base, second.result.base
+    yield from _compare_models(model, other_model, "unmerged adapter")
+    for one, other in ((base, other_model), (model, other_base), (base, other_base)):
+        for difference in _compare_models(one, other, "chat template"):
+            yield replace(difference, what=f"base's {difference.what}")
     yield from compare_mappings(_describe_setup(first), _describe_setup(second))
     settings = list(compare_settings(first.result.engine.settings, second.result.engine.settings, _WEIGHT_SETTINGS))
     if settings:
         first_text = ", ".join(f"{one.what}={one.first}" for one in settings)
         yield Difference("engine settings", first_text, ", ".join(f"{one.what}={one.second}" for one in settings))
     yield from compare_mappings(*({"devices": entry.result.provenance.device} for entry in (first, second)))
+
+
+def _compare_models(one: ModelKey | None, other: ModelKey | None, ignored: str) -> Iterator[Difference]:
+    """Yield how the identities of two models with equal tensors differ, without one part."""
+    if one is not None and other is not None and one.weights_sha256 == other.weights_sha256 is not None:
+        yield from (each for each in compare_identities(one.identity, other.identity) if each.what != ignored)
 
 
 def _describe_setup(entry: Entry) -> Mapping[str, object]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from baseline_bench.core.options import format_settings
+from baseline_bench.core.types import ModelIdentity
 from baseline_bench.results.candidate import Candidate, MergeSummary, TrainingRecord
 from baseline_bench.results.entry import Entry, ModelRecord, Result
 
@@ -36,8 +37,8 @@ def list_differences(first: Entry, second: Entry) -> tuple[Difference, ...]:
     return (
         *_compare_trainings(one.training, other.training),
         *compare_mappings(*_describe_models(one.model, other.model)),
-        *compare_identities(one.model, other.model),
-        *_compare_identity_records(one.model, other.model),
+        *compare_identities(one.model.identity, other.model.identity),
+        *_compare_identity_records(one, other),
         *compare_mappings(_describe_protocol(one), _describe_protocol(other)),
         *compare_mappings(_describe_engine(one), _describe_engine(other)),
         *(
@@ -49,32 +50,14 @@ def list_differences(first: Entry, second: Entry) -> tuple[Difference, ...]:
     )
 
 
-def find_base_weights(entry: Entry) -> str | None:
-    """Return the digest of the base's weights, for a base its own; None where it is unknown."""
-    result = entry.result
-    return result.model.weights_sha256 if result.training is None else result.base_sha256
-
-
-def build_recipe_key(entry: Entry) -> tuple[str, str, str] | None:
-    """Return what seeds of one recipe share: the digests of the recipe, the base's weights and the training data.
-
-    None unless the row scores the last step of a training by bench.
-    """
-    training = entry.result.training
-    if training is None or training.step is not None or (candidate := training.candidate) is None:
-        return None
-    return candidate.recipe_sha256, candidate.base.weights_sha256, candidate.data.sha256
-
-
 def is_untrained(entry: Entry) -> bool:
     """Tell whether the row is a base's: no training by bench, and no adapter."""
     return entry.result.training is None and entry.result.engine.settings.get("adapter") is None
 
 
-def compare_identities(one: ModelRecord, other: ModelRecord) -> Iterator[Difference]:
+def compare_identities(one: ModelIdentity | None, other: ModelIdentity | None) -> Iterator[Difference]:
     """Yield the parts other than weights in which two models differ, with their settings; none if one is unknown."""
-    parts = {} if one.identity is None else one.identity.compare(other.identity)
-    for part, settings in parts.items():
+    for part, settings in {} if one is None else one.compare(other).items():
         # The names of settings come from strangers' files: only the values of a difference are quoted everywhere.
         first, second = (", ".join(f"{row[0]}={row[side]}".lstrip("=") for row in settings) for side in (1, 2))
         yield Difference(part, first, second)
@@ -177,11 +160,19 @@ def _describe_models(*models: ModelRecord) -> Iterator[Mapping[str, object]]:
         }
 
 
-def _compare_identity_records(*models: ModelRecord) -> Iterator[Difference]:
-    """Note if only one identity is fully known: older entries and servers have no settings of it."""
+def _compare_identity_records(*results: Result) -> Iterator[Difference]:
+    """Note if only one identity is fully known: older entries and servers have no settings of it, their bases none."""
+    models, bases = [result.model.key for result in results], [result.base for result in results]
     known = [model.identity is not None and model.identity.settings is not None for model in models]
     if known[0] != known[1]:
         yield Difference("identity", *("known" if each else "known in part" for each in known))
+    for one, other in ((bases[0], models[1]), (models[0], bases[1])):
+        if one is not None and other is not None and one.weights_sha256 == other.weights_sha256 is not None:
+            yield from compare_mappings(*({"base's identity": _describe_record(key.identity)} for key in (one, other)))
+
+
+def _describe_record(identity: ModelIdentity | None) -> str:
+    return UNKNOWN if identity is None else "known"
 
 
 def _describe_protocol(result: Result) -> Mapping[str, object]:

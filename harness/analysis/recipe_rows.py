@@ -1,28 +1,18 @@
 """Select the rows of a recipe, one a training seed, by the digest of the keys that move weights."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from pathlib import PurePath
+from dataclasses import dataclass, replace
 
 from baseline_bench.analysis.compare import classify_comparison, explain_incomparability, find_margin, is_base
+from baseline_bench.analysis.recipe_key import RecipeKey, build_recipe_key
 from baseline_bench.core.errors import BenchError, suggest_name
 from baseline_bench.core.records import digest
 from baseline_bench.results.bits import hex_to_bits
 from baseline_bench.results.candidate import Candidate
 from baseline_bench.results.entry import Entry
 from baseline_bench.results.lookup import FoundEntry
-from baseline_bench.trainers import _options as trainer_options
 
 PREFIX = "recipe:"
-# Guards, programs, kernels and memory change weights by rounding at most, and a margin only judges them. An unknown key
-# counts as one that moves them.
-KEYS_WITHOUT_EFFECT = frozenset(
-    (
-        *("max_length", "derived_from", "margin", "python", "time_limit", "checkpoint_steps"),
-        *("forward_tokens", "forward_rows", "gradient_checkpointing", "cuda_graph", "sharding"),
-    )
-)
-_FILE_SUFFIXES = (".py", ".jsonl", ".parquet")
 _SAME_TERMS_ADVICE = "score all of them on one board with the same settings: bench score"
 
 
@@ -32,7 +22,7 @@ class RecipeRows:
 
     Attributes:
         name: the recipe's.
-        digest: of the keys that move weights.
+        digest: of the keys that move weights; of base and data too where only that selects the rows.
         base: the name of the model that it trains.
         rows: not empty.
     """
@@ -89,24 +79,6 @@ def count_training_seconds(entry: Entry) -> float:
     return 0.0 if cost is None else cost.seconds * max(cost.gpus, 1)
 
 
-def digest_weight_keys(values: Mapping[str, object]) -> str:
-    """Return the sha256 over the keys of a recipe that move weights; the seed is none of them.
-
-    A key that a built-in trainer has by default and an omitted one are equal; of a file only the name counts. The
-    contents of base and data are checked when rows are selected.
-    """
-    options = getattr(trainer_options, str(values.get("trainer")).capitalize(), None)
-    defaults = {field.name: field.default for field in fields(options)} if is_dataclass(options) else {}
-    moving = {**defaults, **values}
-    return digest(
-        {
-            key: _normalise(value)
-            for key, value in moving.items()
-            if key not in KEYS_WITHOUT_EFFECT and value is not None
-        }
-    )
-
-
 def select_recipes(first: str, second: str, rows: Sequence[FoundEntry], base: str | None = None) -> RecipePair:
     """Select the rows of two recipes that can be compared seed by seed: those of most seeds under the same conditions.
 
@@ -120,12 +92,12 @@ def select_recipes(first: str, second: str, rows: Sequence[FoundEntry], base: st
         base: the name of a model; only recipes that train it are considered, and its row is selected too.
 
     Raises:
-        BenchError: a name has no rows or several digests, both are on no board or on several, a recipe has one seed
-            only, rows of one digest were trained from other weights or data, or the base has no comparable row.
+        BenchError: a name has no rows or those of several recipes, both are on no board or on several, a recipe has one
+            seed only, or the base has no comparable row.
     """
     rows = [*rows, *(replace(row, entry=row.regrade.apply(row.entry)) for row in rows if row.regrade is not None)]
     recipes = [_find_recipe(text, rows, base) for text in (first, second)]
-    if recipes[0].digest == recipes[1].digest and recipes[0].name == recipes[1].name:
+    if recipes[0].rows == recipes[1].rows:
         raise BenchError(
             f"{first} and {second} are one recipe", "name two; `bench noise` shows how far a score repeats"
         )
@@ -140,7 +112,7 @@ def select_recipes(first: str, second: str, rows: Sequence[FoundEntry], base: st
     if not all(sides):
         raise BenchError(f"{first} and {second} have no comparable rows", _SAME_TERMS_ADVICE)
     one, other = (
-        _require_sound_rows(RecipeRows(recipe.name, recipe.digest, recipe.base, tuple(side)))
+        _require_seeds(RecipeRows(recipe.name, recipe.digest, recipe.base, tuple(side)))
         for recipe, side in zip(recipes, sides, strict=True)
     )
     chosen = [*one.rows, *other.rows]
@@ -154,31 +126,40 @@ def select_recipes(first: str, second: str, rows: Sequence[FoundEntry], base: st
 
 def _find_recipe(text: str, rows: Sequence[FoundEntry], base: str | None) -> RecipeRows:
     name, _, digits = text.removeprefix(PREFIX).partition("@")
-    trained = [row for row in rows if row.counts and _is_last_step(row.entry)]
-    if base is not None:
-        trained = [row for row in trained if _get_candidate(row).base.name == base]
-    groups: dict[str, list[FoundEntry]] = {}
-    for row in trained:
-        if (candidate := _get_candidate(row)).recipe == name:
-            groups.setdefault(digest_weight_keys(candidate.values), []).append(row)
-    matching = {key: group for key, group in groups.items() if key.startswith(digits)}
+    groups: dict[RecipeKey, list[FoundEntry]] = {}
+    known = set()
+    for row in rows:
+        key = build_recipe_key(row.entry) if row.counts else None
+        if key is not None and base in (None, _get_candidate(row).base.name):
+            known.add(_get_candidate(row).recipe)
+            if _get_candidate(row).recipe == name:
+                groups.setdefault(key, []).append(row)
+    matching = {
+        key: group for key, group in groups.items() if any(each.startswith(digits) for each in (key[0], digest(key)))
+    }
     if not matching:
-        known = {_get_candidate(row).recipe for row in trained}
         where = "" if base is None else f" on {base}"
         way_out = _list_digests(name, groups) if groups else suggest_name(name, sorted(known), "bench board")
         raise BenchError(f"no row of {text}{where}", way_out)
     if len(matching) > 1:
         raise BenchError(f"'{name}' names {len(matching)} recipes", f"give one: {_list_digests(name, matching)}")
     ((key, group),) = matching.items()
-    return RecipeRows(name, key, _get_candidate(group[0]).base.name, tuple(group))
+    selected = key[0] if key[0].startswith(digits) else digest(key)
+    return RecipeRows(name, selected, _get_candidate(group[0]).base.name, tuple(group))
 
 
-def _list_digests(name: str, groups: Mapping[str, Sequence[FoundEntry]]) -> str:
-    def describe(key: str, group: Sequence[FoundEntry]) -> str:
+def _list_digests(name: str, groups: Mapping[RecipeKey, Sequence[FoundEntry]]) -> str:
+    """List what selects each group: the digest of its keys or, where another base or data share it, of everything."""
+    keys_digests = [key[0] for key in groups]
+
+    def describe(key: RecipeKey, group: Sequence[FoundEntry]) -> str:
         candidate = _get_candidate(group[0])
-        seeds = sorted({_get_candidate(row).seed for row in group})
-        learning_rate = candidate.values.get("lr", "unknown")
-        return f"{PREFIX}{name}@{key[:12]} ({candidate.base.name}, lr {learning_rate}, seeds {_join(seeds)})"
+        seeds = _join(sorted({_get_candidate(row).seed for row in group}))
+        learning_rate, sha256 = candidate.values.get("lr", "unknown"), key[0]
+        data = ""
+        if keys_digests.count(sha256) > 1:
+            sha256, data = digest(key), f"data {key[2][:12]}, "
+        return f"{PREFIX}{name}@{sha256[:12]} ({candidate.base.name}, lr {learning_rate}, {data}seeds {seeds})"
 
     return ", ".join(describe(*item) for item in sorted(groups.items()))
 
@@ -218,19 +199,13 @@ def _take_newest(rows: Sequence[FoundEntry]) -> list[FoundEntry]:
     return [row for _, row in sorted(newest.items())]
 
 
-def _require_sound_rows(recipe: RecipeRows) -> RecipeRows:
-    """Return the recipe, or raise BenchError for one seed, several bases, or several data."""
+def _require_seeds(recipe: RecipeRows) -> RecipeRows:
+    """Return the recipe, or raise BenchError for one seed."""
     if len(recipe.rows) == 1:
         raise BenchError(
             f"recipe {recipe.name} has one seed here, which shows these weights and not the recipe",
             f"add a seed: bench train-and-score {recipe.name} --seed {max(recipe.seeds) + 1}, with --base and --set as "
             f"for {recipe.rows[0].path.name}",
-        )
-    candidates = [_get_candidate(row) for row in recipe.rows]
-    if len({(candidate.base.weights_sha256, candidate.data.sha256) for candidate in candidates}) > 1:
-        raise BenchError(
-            f"rows of {PREFIX}{recipe.name}@{recipe.digest[:12]} were trained from several bases or data of one name",
-            "retract the rows that should not count, or train them again",
         )
     return recipe
 
@@ -249,22 +224,11 @@ def _find_base(name: str, trained: Sequence[FoundEntry], rows: Sequence[FoundEnt
     return max(bases, key=lambda row: row.entry.created)
 
 
-def _is_last_step(entry: Entry) -> bool:
-    training = entry.result.training
-    return training is not None and training.candidate is not None and training.step is None
-
-
 def _get_candidate(row: FoundEntry) -> Candidate:
     training = row.entry.result.training
     if training is None or training.candidate is None:
         raise ValueError(f"{row.path} has no training by bench")
     return training.candidate
-
-
-def _normalise(value: object) -> object:
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    return PurePath(value).name if isinstance(value, str) and value.endswith(_FILE_SUFFIXES) else value
 
 
 def _join(seeds: Sequence[int]) -> str:

@@ -118,11 +118,10 @@ def _compare_row(board: BoardChanges, row: Row) -> tuple[list[ProposedComparison
     """Compare a new row with its base and the incumbent, p unadjusted; explain comparisons that are not made."""
     if any(retraction.entry == row.file for retraction in board.retracted):
         return [], ["retracted in this pull request, not judged"]
-    base_sha256 = row.entry.result.base_sha256
-    if base_sha256 is None and _is_reference_model(board, row):
+    if row.result.base is None and _is_reference_model(board, row):
         return [], ["no candidate: the base of other rows, or scored before; shown in the table"]
-    base, no_base = _find_base(board, row, base_sha256)
-    incumbent, no_incumbent = _find_incumbent(board, row, base_sha256)
+    base, no_base = _find_base(board, row)
+    incumbent, no_incumbent = _find_incumbent(board, row)
     pairs: list[tuple[Literal["base", "incumbent"], Row | None]] = [("base", base), ("incumbent", incumbent)]
     comparisons = []
     for role, other in pairs:
@@ -132,12 +131,12 @@ def _compare_row(board: BoardChanges, row: Row) -> tuple[list[ProposedComparison
     return comparisons, [reason for reason in (no_base, no_incumbent) if reason is not None]
 
 
-def _find_base(board: BoardChanges, row: Row, base_sha256: str | None) -> tuple[Row | None, str | None]:
-    """Return the newest row of the weights that this one was trained from, or why there is none.
+def _find_base(board: BoardChanges, row: Row) -> tuple[Row | None, str | None]:
+    """Return the newest row of the model that this one was trained from, or why there is none.
 
     Prefer a comparable row to a system comparison, then a row of the merge-base to one of the pull request.
     """
-    if base_sha256 is None:
+    if row.result.base is None:
         return None, "not trained here, so that no base is known"
     retracted_files = {retraction.entry for retraction in (*board.withdrawn, *board.retracted)}
     rows = [
@@ -159,12 +158,12 @@ def _find_base(board: BoardChanges, row: Row, base_sha256: str | None) -> tuple[
     return max(comparable, key=lambda other: (other.file in old_files, other.entry.created, other.file)), None
 
 
-def _find_incumbent(board: BoardChanges, row: Row, base_sha256: str | None) -> tuple[Row | None, str | None]:
+def _find_incumbent(board: BoardChanges, row: Row) -> tuple[Row | None, str | None]:
     """Return the best comparable full row of the task that counts at the merge-base, or why there is none."""
     if row.entry.result.selection.limit is not None:
         return None, "a partial run, so that it has no incumbent"
     retracted_files = {retraction.entry for retraction in board.withdrawn}
-    own_weights = {base_sha256, _get_weights(row)} - {None}
+    own_weights = {row.result.base_sha256, _get_weights(row)} - {None}
     rows = [
         other
         for other in board.old
@@ -183,10 +182,9 @@ def _find_incumbent(board: BoardChanges, row: Row, base_sha256: str | None) -> t
 
 
 def _is_reference_model(board: BoardChanges, row: Row) -> bool:
-    """Tell whether a row's weights are the base of a new row, or were on the board at the merge-base."""
-    bases = {other.entry.result.base_sha256 for other in board.new}
-    known = {_get_weights(other) for other in board.old}
-    return is_untrained(row.entry) and _get_weights(row) is not None and _get_weights(row) in bases | known
+    """Tell whether a row's model is the base of a new row, or was on the board at the merge-base."""
+    known = [*(other.result.base for other in board.new), *(other.result.model.key for other in board.old)]
+    return is_untrained(row.entry) and any(key is not None and key.matches(row.result.model.key) for key in known)
 
 
 def _get_weights(row: Row) -> str | None:

@@ -93,7 +93,9 @@ def _plan_bases(
     options: Options, task_plan: TaskPlan, plans: Sequence[tuple[EvaluationPlan, str | None]], console: Console
 ) -> list[EvaluationPlan]:
     """Plan the base of every training run and adapter among the plans, once each."""
-    base_plans: dict[str | None, EvaluationPlan] = {}
+    from baseline_bench.models import identity  # loads transformers
+
+    base_plans: dict[tuple[str | None, str], EvaluationPlan] = {}
     for plan, name in plans:
         if plan.training is None:
             continue
@@ -102,14 +104,15 @@ def _plan_bases(
         else:
             model = registry.resolve_model(str(name), options.cache)
         base_options = replace(options, name=None, runs=plan.options.runs)
-        if model.weights_sha256 not in base_plans:
-            base_plans[model.weights_sha256] = planning.plan_model(base_options, console, model, None, task_plan)
+        key = model.weights_sha256, identity.digest_config(model.folder)
+        if key not in base_plans:
+            base_plans[key] = planning.plan_model(base_options, console, model, None, task_plan)
     return list(base_plans.values())
 
 
 def find_base_entry(entry: Entry, leaderboards: Path) -> Entry | None:
     """Return the newest comparable, not retracted entry on the board of the base that this one was trained from."""
-    if entry.result.base_sha256 is None:
+    if entry.result.base is None:
         return None
     board = leaderboards / entry.result.task.name
     board_records = retractions.read_records(board)

@@ -7,6 +7,7 @@ from time import perf_counter
 
 from baseline_bench.commands import summary
 from baseline_bench.commands.score import find_base_entry
+from baseline_bench.core import records
 from baseline_bench.core.command_options import (
     argument,
     checkpoints_option,
@@ -66,13 +67,14 @@ def run(options: Options, console: Console) -> int:
     base_plans = [
         planning.plan_model(replace(options, name=None), console, plan.model, None, task_plan) for plan in plans
     ]
-    bases: dict[str | None, EvaluationPlan] = {}
+    bases: dict[str, EvaluationPlan] = {}
     candidate_plans: list[EvaluationPlan] = []
     for plan, base_plan in zip(plans, base_plans, strict=True):
         folder = training.train_candidate(plan, console)
         folder_options = replace(options, runs=folder)
         if not options.reuse_base:
-            bases.setdefault(plan.model.weights_sha256, replace(base_plan, options=replace(folder_options, name=None)))
+            key = records.digest([plan.model.weights_sha256, base_plan.identity])
+            bases.setdefault(key, replace(base_plan, options=replace(folder_options, name=None)))
         for step in (*map(int, candidate.read_candidate(folder).checkpoints), None):
             with planning.write_refusals_as_json(options, console):
                 weights = merging.make_whole_weights(folder, step, options.cache, console, options.accept)
@@ -131,11 +133,10 @@ def _report_gains(
         summary.show_entry(scored, options.as_json, console)
     if options.as_json:
         return
-    base_entries = {scored.entry.result.model.weights_sha256: scored.entry for scored in bases}
     if options.checkpoints:
         summary.show_steps(candidates, console)
     for scored in candidates:
-        base = base_entries.get(scored.entry.result.base_sha256) or find_base_entry(scored.entry, options.leaderboards)
+        base = find_base_entry(scored.entry, options.leaderboards)
         if base is None:
             console.warn(
                 f"no row of the base of {scored.entry.result.candidate} to compare with: leave --reuse-base out"

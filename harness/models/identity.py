@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,11 @@ def describe_model(model: Model, model_tokenizer: ModelTokenizer, adapter_folder
     )
 
 
+def describe_base(model: Model, model_tokenizer: ModelTokenizer) -> ModelIdentity:
+    """Read a base's identity as the record of a training holds it: its digests alone."""
+    return replace(describe_model(model, model_tokenizer), sha256=None, settings=None, defaults=None)
+
+
 def digest_config(folder: Path) -> str:
     """Digest a model's config.json without dtype and quantisation; equal for the spellings of all versions."""
     config, _ = _read_config(folder)
@@ -83,8 +89,9 @@ def _read_generation(folder: Path) -> dict[str, Value]:
 
     vLLM reads these ids even under `generation_config="vllm"`.
     """
-    ids = sorted({*list_ids(_read_json(folder / "generation_config.json").get("eos_token_id"))})
-    return _flatten({"eos_token_id": ids[0] if len(ids) == 1 else ids or None})
+    return _flatten(
+        {"eos_token_id": sorted({*list_ids(_read_json(folder / "generation_config.json").get("eos_token_id"))}) or None}
+    )
 
 
 def _read_processor(folder: Path) -> dict[str, Value]:
@@ -131,6 +138,8 @@ def _drop_defaults(config: Any) -> tuple[dict[str, Value], dict[str, Value]]:
     """
     default_config = type(config)()
     values, defaults, own = config.to_dict(), default_config.to_dict(), default_config.to_diff_dict()
+    if "head_dim" not in defaults and values.get("head_dim") == values["hidden_size"] // values["num_attention_heads"]:
+        del values["head_dim"]  # as the class computes it where no file says it
     inner = {key: part for key, part in vars(config).items() if isinstance(part, PreTrainedConfig)}
     defaults["architectures"] = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)]
     values["architectures"] = values.get("architectures") or defaults["architectures"]
@@ -162,17 +171,23 @@ def _with_rope_parameters(config: dict[str, Any]) -> dict[str, Any]:
 
 def _flatten(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Value]:
     """Flatten nested values to dotted names, lists to JSON; drop `_IGNORED_KEYS`, private keys and None, which equals
-    absent.
+    absent. A list of one end id is that id, and "type" an older name of "rope_type".
     """
     flat: dict[str, Value] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
-        if value is None or str(key).startswith("_") or key in _IGNORED_KEYS:
+        if (
+            value is None
+            or str(key).startswith("_")
+            or key in _IGNORED_KEYS
+            or (key == "type" and "rope_type" in values)
+        ):
             continue
         if isinstance(value, Mapping):
             flat |= _flatten(value, f"{name}.")
         elif isinstance(value, list | tuple):
-            flat[name] = json.dumps(value)
+            is_one_id = key == "eos_token_id" and len(value) == 1 and isinstance(value[0], int)
+            flat[name] = value[0] if is_one_id else json.dumps(value)
         else:
             flat[name] = str(value) if isinstance(value, float) and not math.isfinite(value) else to_json_value(value)
     return flat

@@ -10,7 +10,7 @@ from baseline_bench.core.types import Judgement, ModelIdentity, Step, Value
 from baseline_bench.results import answers
 from baseline_bench.results import candidate as candidates
 from baseline_bench.results.bits import Bits, bits_to_hex
-from baseline_bench.results.candidate import Candidate, TrainingRecord, compute_final_loss
+from baseline_bench.results.candidate import Candidate, ModelKey, TrainingRecord, compute_final_loss
 from baseline_bench.results.completions import CommittedCompletion
 from baseline_bench.results.entry import Entry, Result
 from baseline_bench.results.solutions import parse_likelihoods, summarise_likelihoods
@@ -260,8 +260,8 @@ def _check_merge(entry: Entry, record: TrainingRecord) -> Iterator[str]:
         yield "merge.merged_sha256 is not the digest of the weights that answered"
     if trained is None:
         return
-    if merge.base_sha256 != trained.base.weights_sha256:
-        yield "merge.base_sha256 is not the digest of the candidate's base"
+    if not trained.base.key.matches(ModelKey(merge.base_sha256, merge.base_identity)):
+        yield "merge.base_sha256 and merge.base_identity are not those of the candidate's base"
     if merge.quantised != trained.quantised:
         yield "merge and candidate do not name the same quantised form"
     if record.step is None and merge.adapter_sha256 != trained.weights_sha256:

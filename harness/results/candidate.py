@@ -7,7 +7,7 @@ from typing import Literal
 
 from baseline_bench.core import records, untrusted
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import BosRule, Step, Value
+from baseline_bench.core.types import BosRule, ModelIdentity, Step, Value
 
 CANDIDATE_FILE = "candidate.json"
 LOSS_FILE = "loss.jsonl"
@@ -15,8 +15,30 @@ _TRAIN_AGAIN = "train again with --again"
 
 
 @dataclass(frozen=True, slots=True)
+class ModelKey:
+    """What tells one model from another: the digest of its tensors and its identity, each None where unknown."""
+
+    weights_sha256: str | None
+    identity: ModelIdentity | None
+
+    def matches(self, other: "ModelKey") -> bool:
+        """Tell whether both are one model: equal tensors, and an equal identity as far as both are known.
+
+        The chat template does not count: a user may choose another, and the prompts as token ids show it.
+        """
+        if self.weights_sha256 is None or self.weights_sha256 != other.weights_sha256:
+            return False
+        return self.identity is None or self.identity.compare(other.identity).keys() <= {"chat template"}
+
+
+@dataclass(frozen=True, slots=True)
 class BaseRecord:
-    """The model that a training started from. `bos` is as models.toml declares it, None where it does not."""
+    """The model that a training started from.
+
+    Attributes:
+        bos: as models.toml declares it, None where it does not.
+        identity: its digests alone; None in older records.
+    """
 
     name: str
     source: str
@@ -25,6 +47,12 @@ class BaseRecord:
     weights_sha256: str
     tokenizer_sha256: str
     template_sha256: str | None
+    identity: ModelIdentity | None = field(default=None, metadata=records.OMIT_WHEN_NONE)
+
+    @property
+    def key(self) -> ModelKey:
+        """What tells the base from other models."""
+        return ModelKey(self.weights_sha256, self.identity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +114,7 @@ class Candidate:
         losses_sha256: of the loss history.
         libraries: versions of the training libraries.
         git_commit: of bench when it trained; None for older candidates and where it is unknown.
+        trainer_sha256: of a trainer that is a file; None for others and in older candidates.
     """
 
     schema: Literal[1]
@@ -110,6 +139,7 @@ class Candidate:
     cost: TrainingCost
     libraries: Mapping[str, str]
     git_commit: str | None = field(default=None, metadata=records.OMIT_WHEN_NONE)
+    trainer_sha256: str | None = field(default=None, metadata=records.OMIT_WHEN_NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +155,7 @@ class MergeSummary:
         mean_kl: of the merged model as served from the unmerged one in fp32, in nats a probe position.
         greedy_agreement: share of the probe positions where both have the same most likely token.
         positions: number of probe positions.
+        base_identity: the base's digests besides `base_sha256`; None in older records.
     """
 
     dtype: str
@@ -138,6 +169,7 @@ class MergeSummary:
     mean_kl: float
     greedy_agreement: float
     positions: int
+    base_identity: ModelIdentity | None = field(default=None, metadata=records.OMIT_WHEN_NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +187,11 @@ class TrainingRecord:
     merge: MergeSummary | None
 
     @property
-    def base_sha256(self) -> str | None:
-        """The digest of the base's weights; None where the base is unknown."""
+    def base(self) -> ModelKey | None:
+        """What tells the base from other models; None where the base is unknown."""
         if self.candidate is not None:
-            return self.candidate.base.weights_sha256
-        return None if self.merge is None else self.merge.base_sha256
+            return self.candidate.base.key
+        return None if self.merge is None else ModelKey(self.merge.base_sha256, self.merge.base_identity)
 
 
 def build_candidate_name(base: str, recipe: str, seed: int, step: int | None) -> str:

@@ -10,7 +10,7 @@ from baseline_bench.core.findings import SCRIPTED_CODE
 from baseline_bench.core.records import OMIT_WHEN_NONE, digest
 from baseline_bench.core.types import BosRule, ModelIdentity, Sampling, Score, Value
 from baseline_bench.results.bits import Bits
-from baseline_bench.results.candidate import TrainingRecord
+from baseline_bench.results.candidate import ModelKey, TrainingRecord
 
 # Such as lm-eval/acc,none@4a3e3581 and lm-eval/ter=50,none,less@4a3e3581.
 _READER_PATTERN = re.compile(
@@ -82,6 +82,11 @@ class ModelRecord:
     identity: ModelIdentity | None = field(default=None, metadata=OMIT_WHEN_NONE)
     template_name: str | None = field(default=None, metadata=OMIT_WHEN_NONE)
     template_arguments: Mapping[str, Value] | None = field(default=None, metadata=OMIT_WHEN_NONE)
+
+    @property
+    def key(self) -> ModelKey:
+        """What tells the model from others."""
+        return ModelKey(self.weights_sha256, self.identity)
 
     def unlike(self, other: "ModelRecord") -> str:
         """List what differs from another model's identity; see `ModelIdentity.unlike`."""
@@ -213,9 +218,14 @@ class Result:
             raise BenchError(message, "read them on its board, or name a row of another task")
 
     @property
+    def base(self) -> ModelKey | None:
+        """What tells the base from other models; None for an untrained model and where the base is unknown."""
+        return None if self.training is None else self.training.base
+
+    @property
     def base_sha256(self) -> str | None:
-        """The digest of the base's weights; None for an untrained model and where the base is unknown."""
-        return None if self.training is None else self.training.base_sha256
+        """The digest of the base's weights; None as for `base`."""
+        return None if self.base is None else self.base.weights_sha256
 
 
 @dataclass(frozen=True, slots=True)

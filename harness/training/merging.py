@@ -5,7 +5,7 @@ The merge runs in a child process, which frees its memory; it runs once and is s
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ from baseline_bench.core import child_process, findings, records, untrusted
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.findings import Finding
-from baseline_bench.core.types import Model
+from baseline_bench.core.types import Model, ModelIdentity
 from baseline_bench.evaluation import reload_reference, runs
 from baseline_bench.models import adapter as adapters
 from baseline_bench.models import diagnose, manifest, registry, weights
 from baseline_bench.results import candidate
-from baseline_bench.results.candidate import Candidate, MergeSummary, TrainingRecord
+from baseline_bench.results.candidate import Candidate, MergeSummary, ModelKey, TrainingRecord
 from baseline_bench.training.train import REQUEST_FILE
 
 RECORD_FILE = "merge-effect.json"
@@ -112,11 +112,17 @@ def find_base(record: Candidate, folder: Path, cache: Path) -> Model:
     name = str(runs.read_json(folder / REQUEST_FILE).get("base", record.base.name))
     with runs.explaining_write_errors(cache):
         base = registry.resolve_model(name, cache)
-    if base.weights_sha256 != record.base.weights_sha256:
-        raise BenchError(
-            f"{name} holds other weights than the adapter was trained on", "restore the base, or train again"
-        )
+    known = record.base.key
+    if not known.matches(ModelKey(base.weights_sha256, None if known.identity is None else _describe_base(base))):
+        what = f"{name} holds other weights, another config.json or another tokenizer than the adapter was trained on"
+        raise BenchError(what, "restore the base, or train again")
     return base
+
+
+def _describe_base(base: Model) -> ModelIdentity:
+    from baseline_bench.models import identity, tokenizer  # both load transformers
+
+    return identity.describe_base(base, tokenizer.load_tokenizer(base))
 
 
 def _merge_candidate(
@@ -136,7 +142,7 @@ def _run_merge(
 ) -> MergeSummary:
     if not (merged_folder / RECORD_FILE).is_file():
         console.say(f"merging {adapter_folder} into {base.name}")
-        from baseline_bench.models import tokenizer  # loads transformers
+        from baseline_bench.models import identity, tokenizer  # both load transformers
 
         model_tokenizer = tokenizer.load_tokenizer(base)
         with runs.explaining_write_errors(merged_folder.parent):
@@ -145,6 +151,7 @@ def _run_merge(
                 {
                     **request,
                     "base": base.folder,
+                    "base_identity": identity.describe_base(base, model_tokenizer),
                     "adapter": adapter_folder,
                     "place": merged_folder,
                     "sequences": reload_reference.build_probe_sequences(model_tokenizer),
@@ -219,6 +226,7 @@ def merge_in_child(request: Mapping[str, Any], _screen: Console, _rank: int) -> 
         mean_kl=round(effect.mean_kl, 6),
         greedy_agreement=round(effect.greedy_agreement, 6),
         positions=effect.positions,
+        base_identity=request["base_identity"],
     )
-    records.write_atomically(merged_folder / RECORD_FILE, records.encode_indented(asdict(summary)))
+    records.write_atomically(merged_folder / RECORD_FILE, records.encode_indented(summary))
     manifest.write_manifest(merged_folder)

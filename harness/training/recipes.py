@@ -7,13 +7,17 @@ import math
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from baseline_bench.analysis.recipe_key import digest_weight_keys
 from baseline_bench.core import plugins, records
 from baseline_bench.core.errors import BenchError, combine_problems, suggest_name
 from baseline_bench.core.options import BOOLEAN_WORDS, list_field_types
 from baseline_bench.core.untrusted import parse_toml, read_bytes
+from baseline_bench.models.registry import list_names
+from baseline_bench.models.weights import digest_weights
 from baseline_bench.trainers import _options as trainer_options
 
 FOLDER = plugins.find_folder("trainer") / "recipes"
@@ -174,6 +178,12 @@ def digest_recipe(recipe: Recipe) -> str:
     return records.digest(collect_values(recipe))
 
 
+def digest_trainer(recipe: Recipe) -> str | None:
+    """Return the sha256 of a trainer that is a file; None for the others, which the commit identifies."""
+    trainer = Path(resolve_path(recipe, "trainer"))
+    return sha256(trainer.read_bytes()).hexdigest() if trainer.suffix == ".py" else None
+
+
 def format_recipe(recipe: Recipe) -> str:
     """Format the recipe as a flat and complete TOML file; reading it again gives the same digest."""
     lines = [f"{key} = {_format_value(value)}" for key, value in collect_values(recipe).items() if value is not None]
@@ -182,10 +192,10 @@ def format_recipe(recipe: Recipe) -> str:
 
 def describe_recipe(name: str, sets: Sequence[str], base: str | None) -> str:
     """Describe a recipe as it would be trained, with its two digests: the output of `bench show recipe NAME`."""
-    from baseline_bench.analysis.recipe_rows import digest_weight_keys  # loads numpy and scipy
-
     recipe = read_recipe(name, sets, base)
-    moving = digest_weight_keys(collect_values(recipe))
+    folder = Path(resolve_path(recipe, "base"))
+    weights_sha256 = digest_weights(folder) if folder.is_dir() and recipe.base not in list_names() else None
+    moving = digest_weight_keys(collect_values(recipe), weights_sha256, digest_trainer(recipe))
     return f"{format_recipe(recipe)}# digest {digest_recipe(recipe)}\n# of the keys that move weights {moving}\n"
 
 

@@ -13,7 +13,6 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +190,6 @@ def collect_settings(plan: TrainingPlan) -> dict[str, Value]:
     """Return everything that could change the weights; a training resumes only under equal settings."""
     from baseline_bench.models import identity  # loads transformers
 
-    trainer = Path(recipes.resolve_path(plan.recipe, "trainer"))
     return {
         "recipe": recipes.digest_recipe(plan.recipe),
         "data": plan.rows.sha256,
@@ -201,8 +199,7 @@ def collect_settings(plan: TrainingPlan) -> dict[str, Value]:
         "seed": plan.options.seed,
         "gpus": plan.options.gpus,
         "checkpoints": plan.options.checkpoints,
-        # Of a trainer that is a file; the commit identifies the others.
-        "trainer": sha256(trainer.read_bytes()).hexdigest() if trainer.suffix == ".py" else None,
+        "trainer": recipes.digest_trainer(plan.recipe),
     }
 
 
@@ -226,12 +223,15 @@ def _write_request(plan: TrainingPlan, folder: Path) -> None:
 
 
 def _build_worker_request(plan: TrainingPlan, folder: Path) -> dict[str, Any]:
+    from baseline_bench.models import identity  # loads transformers
+
     model, model_tokenizer, rows = plan.model, plan.model_tokenizer, plan.rows
     return {
         "folder": folder,
         "options": plan.options,
         "recipe": recipes.serialise_recipe(plan.recipe),
         "model": model,
+        "trainer_sha256": recipes.digest_trainer(plan.recipe),
         "base_record": candidate.BaseRecord(
             name=model.name,
             source=model.source,
@@ -240,6 +240,7 @@ def _build_worker_request(plan: TrainingPlan, folder: Path) -> dict[str, Any]:
             weights_sha256=str(model.weights_sha256),
             tokenizer_sha256=model_tokenizer.tokenizer_sha256,
             template_sha256=model_tokenizer.prompt_format.template_sha256,
+            identity=identity.describe_base(model, model_tokenizer),
         ),
         "data": candidate.DataRecord(
             name=plan.recipe.data,

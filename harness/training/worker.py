@@ -100,6 +100,7 @@ def _build_candidate(
         cost=_sum_costs(steps, device, options.gpus, trained.peak_memory),
         libraries=dict(trained.libraries or provenance.list_library_versions(LIBRARIES)),
         git_commit=provenance.describe_program("", options.commit, device, None).git_commit,
+        trainer_sha256=request["trainer_sha256"],
     )
 
 

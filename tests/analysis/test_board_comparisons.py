@@ -17,6 +17,8 @@ from baseline_bench.results.candidate import MergeSummary, TrainingRecord
 from baseline_bench.results.entry import Result
 from baseline_bench.results.retractions import BoardRecords
 from board_samples import retraction, right, row, trained
+from corpus.bases import based, digests, scored
+from corpus.boards import IDENTITY, OTHER
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paths import ROOT
@@ -68,6 +70,43 @@ def test_a_row_without_a_comparable_run_of_its_base_stands_alone() -> None:
         assert judged(*rows).against == {}
     gone = Board("counting", (TUNED, BASE), BoardRecords((retraction(BASE, "wrong"),), ()))
     assert compare_board(gone).against == {}
+
+
+def test_an_unknown_identity_among_others_is_no_bridge() -> None:
+    """The newest row of the base is taken: of its identity or of an unknown one, and of no other."""
+    tuned = row(right(based(trained("base", "full"), digests(OTHER)), range(50)))
+    known, unknown, other = (
+        row(right(scored(identity), range(24)), f"2026-11-{day}T12:00:00Z")
+        for day, identity in ((26, IDENTITY), (25, None), (24, OTHER))
+    )
+    assert judged(tuned, known, unknown, other).against[tuned.file].base == unknown
+    assert judged(tuned, known, unknown).against[tuned.file].base == unknown
+    assert judged(tuned, known, other).against[tuned.file].base == other
+    assert judged(tuned, known).against == {}
+
+
+def test_seeds_of_one_recipe_on_two_configs_of_one_base_are_two_recipes() -> None:
+    """Three seeds on either make two means; the path of a base that is a folder does not count."""
+    rows = [
+        row(right(based(trained("base", "full", seed), digests(identity)), range(50 + seed)))
+        for identity in (IDENTITY, OTHER)
+        for seed in range(3)
+    ]
+    (table,) = judged(*rows).tables
+    assert [summary.seeds for summary in summarise_recipes(table)] == [(0, 1, 2)] * 2
+    moved = [row(right(in_folder(seed, ("./base", "../base", "/models/base")[seed]), range(50))) for seed in range(3)]
+    (table,) = judged(*moved).tables
+    assert [summary.seeds for summary in summarise_recipes(table)] == [(0, 1, 2)]
+
+
+def in_folder(seed: int, path: str) -> Result:
+    """A training of a base that was given as a path."""
+    of = trained("base", "full", seed)
+    assert of.training is not None
+    assert of.training.candidate is not None
+    made = of.training.candidate
+    made = replace(made, values={**made.values, "base": path}, base=replace(made.base, source="folder"))
+    return replace(of, training=replace(of.training, candidate=replace(made, recipe_sha256=sha(path))))
 
 
 def test_a_base_with_an_adapter_beside_it_is_a_candidate() -> None:

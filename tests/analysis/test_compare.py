@@ -16,8 +16,11 @@ from baseline_bench.analysis.compare import (
 from baseline_bench.analysis.outcomes import ALPHA, PairedDifference
 from baseline_bench.analysis.statistics import PairCounts, paired_interval
 from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import ModelIdentity
 from baseline_bench.results.candidate import MergeSummary, TrainingRecord
 from board_samples import trained
+from corpus.bases import based, digests, scored
+from corpus.boards import IDENTITY, OLDER, OTHER
 from hypothesis import given
 from hypothesis import strategies as st
 from judged_rows import CUT, KINDS, LOOSE, RIGHT, UNREAD, WRONG, row
@@ -322,5 +325,27 @@ def test_a_base_is_known_by_the_weights_that_were_trained_from():
     assert not is_base(entry(result("other")), tuned)
     assert not is_base(served, tuned)
     assert not is_base(served, served)
-    beside = replace(BASE, engine=replace(BASE.engine, settings={**BASE.engine.settings, "adapter": "0" * 64}))
-    assert not is_base(entry(beside), tuned)
+    unmerged = replace(BASE, engine=replace(BASE.engine, settings={**BASE.engine.settings, "adapter": "0" * 64}))
+    assert not is_base(entry(unmerged), tuned)
+
+
+def test_a_base_has_the_identity_that_was_trained_from():
+    """Of equal tensors another config is no base; an unknown identity is as before, and a chosen template is free."""
+    tuned = based(trained("base", "full"), digests(IDENTITY))
+    other = replace(IDENTITY, template_sha256=sha("chosen"), settings=None, sha256=None)
+    for base, expected in ((IDENTITY, True), (OLDER, True), (None, True), (other, True), (OTHER, False)):
+        assert is_base(entry(scored(base)), entry(tuned)) == expected
+        assert is_base(entry(scored(base)), entry(trained("base", "full")))
+        kind = classify_comparison(entry(tuned), entry(replace(scored(base), prompts_sha256=tuned.prompts_sha256)))
+        assert kind.name == ("comparable" if expected else "system comparison")
+        assert [difference.what for difference in kind.differs] == ([] if expected else ["base's config.json"])
+    seed = based(trained("base", "full", 1), digests(OTHER))
+    assert explain_incomparability(entry(tuned), entry(seed)).startswith("other base's config.json")
+
+
+def test_an_unmerged_adapter_is_compared_as_weights():
+    """Its row and its base's have equal tensors, and the adapter in its identity is what is to be judged."""
+    settings = {**(IDENTITY.settings or {}), "unmerged adapter r": 16}
+    adapted = scored(ModelIdentity.of(settings, IDENTITY.defaults))
+    assert classify_comparison(entry(adapted), entry(scored(IDENTITY))).name == "comparable"
+    assert classify_comparison(entry(adapted), entry(scored(OTHER))).name == "system comparison"

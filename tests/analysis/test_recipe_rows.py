@@ -6,21 +6,19 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from baseline_bench.analysis.recipe_rows import (
-    KEYS_WITHOUT_EFFECT,
-    RecipePair,
-    count_training_seconds,
-    digest_weight_keys,
-    select_recipes,
-)
+from baseline_bench.analysis.recipe_key import KEYS_WITHOUT_EFFECT, digest_weight_keys
+from baseline_bench.analysis.recipe_rows import RecipePair, count_training_seconds, select_recipes
 from baseline_bench.core.errors import BenchError
 from baseline_bench.results import lookup
+from baseline_bench.results.candidate import DataRecord
 from baseline_bench.results.entry import Result
 from baseline_bench.results.lookup import FoundEntry
 from baseline_bench.trainers import _options, trl
 from baseline_bench.training import recipes
 from board_samples import right, trained
 from committed_rows import BASE, GSM8K
+from corpus.bases import based, digests
+from corpus.boards import IDENTITY, OTHER
 from samples import entry, result, sha
 
 MOVING = {
@@ -157,14 +155,39 @@ def test_of_a_seed_scored_twice_the_newest_row_counts():
 
 
 def test_other_data_of_one_name_is_another_recipe():
-    """The digest has the data's name; its contents must be equal too."""
-    rows = [*seeds("tune", [0, 1]), *seeds("other", [0, 1])]
-    result_ = rows[1].entry.result
-    assert result_.training is not None
-    assert result_.training.candidate is not None
-    data = replace(result_.training.candidate.data, sha256=sha("edited"))
-    changed = found(with_candidate(result_, data=data))
-    assert "several bases or data" in refused("recipe:tune", "recipe:other", [rows[0], changed, *rows[2:]]).what
+    """A sweep trains on what it does not hold out: rows on other data are selected apart, also against the whole."""
+    whole, other = seeds("tune", [0, 1]), seeds("other", [0, 1])
+    data = DataRecord("rows", sha("a part"), 30, 700, 70, ())
+    parts = [found(with_candidate(row.entry.result, data=data), created="2026-11-23T12:00:00Z") for row in whole]
+    way_out = refused("recipe:tune", "recipe:other", [*whole, *parts, *other]).way_out
+    names = re.findall(r"(recipe:tune@[0-9a-f]{12}) \([^)]*data ([0-9a-f]{12})", way_out)
+    selected = {data: name for name, data in names}
+    assert selected.keys() == {sha("rows")[:12], sha("a part")[:12]}
+    pair = select_recipes(selected[sha("a part")[:12]], "recipe:other", [*whole, *parts, *other])
+    assert pair.first.rows == tuple(parts)
+    both = select_recipes(*(selected[sha(data)[:12]] for data in ("rows", "a part")), [*whole, *parts, *other])
+    assert (both.first.rows, both.second.rows) == (tuple(whole), tuple(parts))
+    assert both.first.digest != both.second.digest
+
+
+def test_contents_count_and_paths_do_not():
+    """A base by its weights wherever its folder is, a trainer's file by its digest, a named base by its name."""
+    values = {**OWN, "trainer": "mine.py", "base": "./base"}
+    one = digest_weight_keys(values, sha("base"), sha("code"))
+    assert one == digest_weight_keys({**values, "trainer": "/a/own.py", "base": "/b/c"}, sha("base"), sha("code"))
+    assert one != digest_weight_keys(values, sha("base"), sha("edited"))
+    assert one != digest_weight_keys(values, sha("other"), sha("code"))
+    assert digest_weight_keys(values) == digest_weight_keys({**values, "trainer": "elsewhere/mine.py"})
+
+
+def test_a_row_on_another_config_of_the_base_is_left_out():
+    """Its tensors are equal, and yet it is no seed of what the others train."""
+    rows = [*seeds("tune", [0, 1, 2]), *seeds("other", [0, 1])]
+    rows = [replace(row, entry=entry(based(row.entry.result, digests(IDENTITY)))) for row in rows]
+    rows[2] = replace(rows[2], entry=entry(based(rows[2].entry.result, digests(OTHER))))
+    pair = select_recipes("recipe:tune", "recipe:other", rows)
+    assert (pair.first.seeds, pair.second.seeds) == ((0, 1), (0, 1))
+    assert [(row, reason.split(" (")[0]) for row, reason in pair.left_out] == [(rows[2], "other base's config.json")]
 
 
 def test_boards_and_bases_must_fit():

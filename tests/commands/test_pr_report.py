@@ -25,6 +25,8 @@ from baseline_bench.results.candidate import BaseRecord, Candidate, DataRecord, 
 from baseline_bench.results.completions import CommittedCompletion
 from baseline_bench.results.entry import Entry, Result
 from baseline_bench.results.retractions import Retraction
+from corpus.bases import digests
+from corpus.boards import IDENTITY, OTHER
 from paths import ROOT
 from samples import answers, move, regrade, result, sha, timings
 
@@ -167,6 +169,25 @@ def test_a_base_scored_again_is_not_what_a_candidate_is_held_to(folder: Path, te
     comment = tell()
     assert "**better than its base**: `new` 75.00 % against `base` 25.00 %" in comment
     assert "- `base`: no candidate" in comment
+
+
+def test_of_two_bases_of_equal_tensors_each_candidate_meets_its_own(folder: Path, tell: Tell) -> None:
+    """The newer one has another config.json; on a board with the older one alone it would be a candidate itself."""
+    of = result("fresh", answers(ITEMS, 10, 0, 0))
+    for name, identity, rights, day in (("first", IDENTITY, 8, 23), ("second", OTHER, 6, 24)):
+        model = replace(of.model, identity=identity, template_sha256=identity.template_sha256)
+        add(folder, name, rights, created=f"2026-11-{day}T12:00:00Z", model=model)
+    for name, identity in (("of-first", IDENTITY), ("of-second", OTHER)):
+        training = trained("fresh")
+        assert training.candidate is not None
+        base = replace(training.candidate.base, identity=digests(identity))
+        add(folder, name, 30, training=replace(training, candidate=replace(training.candidate, base=base)))
+        if name == "of-first":
+            assert "- `second`: no candidate" not in tell()
+    comment = tell()
+    assert "`of-first` 75.00 % against `first` 20.00 %" in comment
+    assert "`of-second` 75.00 % against `second` 15.00 %" in comment
+    assert "- `first`, `second`: no candidate" in comment
 
 
 def test_an_adapter_served_beside_the_base_is_not_the_base(folder: Path, tell: Tell, git: Callable[..., str]) -> None:

@@ -80,6 +80,35 @@ def test_an_unknown_architecture_is_identified_by_its_file(tmp_path: Path) -> No
     assert digests[0] == digests[1] != digests[2]
 
 
+QWEN = {"model_type": "qwen2", "hidden_size": 64, "num_attention_heads": 4, "eos_token_id": 2}
+LINEAR = {"rope_type": "linear", "factor": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "equal"),
+    [
+        ({}, {"eos_token_id": [2]}, True),
+        ({}, {"eos_token_id": [2, 3]}, False),
+        ({}, {"head_dim": 16}, True),
+        ({}, {"head_dim": 32}, False),
+        ({"rope_scaling": LINEAR}, {"rope_scaling": {"type": "linear", "factor": 2.0}}, True),
+        ({"rope_scaling": LINEAR}, {"rope_scaling": {**LINEAR, "type": "linear"}}, True),
+        ({"rope_scaling": LINEAR}, {"rope_scaling": {"type": "linear", "factor": 4.0}}, False),
+        ({"model_type": "qwen3", "head_dim": 128}, {"model_type": "qwen3", "head_dim": 16}, False),
+    ],
+)
+def test_a_setting_is_equal_in_each_spelling(
+    one: dict[str, Any], other: dict[str, Any], equal: bool, tmp_path: Path
+) -> None:
+    """An end in a list, the older name of the kind of rope, and a head's width that the class computes itself."""
+    digests = set()
+    for number, values in enumerate((one, other)):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "config.json").write_text(json.dumps({**QWEN, **values}))
+        digests.add(identity.digest_config(tmp_path / str(number)))
+    assert (len(digests) == 1) == equal
+
+
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model, its run of five items and its row."""

@@ -10,9 +10,11 @@ import tiny
 import tiny_lora
 import tiny_study
 import torch
+from baseline_bench.analysis.compare import is_base
 from baseline_bench.models import weights
 from baseline_bench.results import candidate
 from baseline_bench.training import merging
+from corpus.entries import edit, saved_by_transformers_4
 from safetensors.torch import load_file, save_file
 from tiny_study import SCRIPTED, bench, only, rows
 
@@ -144,7 +146,7 @@ def perturb(file: Path) -> None:
         (("merge", "adapter", "--base", "./base"), "adapter/merged/model.safetensors", "the merged weights changed"),
         (("merge", "adapter", "--base", "./base"), "adapter/merged/config.json", "since then config.json changed"),
         (("merge", "{run}"), "{run}/merged/config.json", "since then config.json changed"),
-        (("merge", "{run}"), "base/model.safetensors", "holds other weights than the adapter was trained on"),
+        (("merge", "{run}"), "base/model.safetensors", "than the adapter was trained on"),
         (("merge", "{run}"), "{run}/merged/model.safetensors", "the merged weights changed"),
         (("merge", "{run}"), "{run}/weights/adapter_model.safetensors", "since then the adapter changed"),
     ],
@@ -219,6 +221,7 @@ def test_an_adapter_from_elsewhere_is_scored_with_its_merge(here, capfd):
     (row,) = rows(here)
     assert row.result.training.candidate is None
     assert row.result.training.merge.base_sha256 == weights.digest_weights(here / "base")
+    assert row.result.training.merge.base_identity is not None
     assert row.result.candidate.endswith(f"+adapter@{row.result.training.merge.adapter_sha256[:8]}")
     assert not list(here.glob("leaderboards/*/*.loss.jsonl.gz"))
     assert bench(here, "board", "--check") == 0
@@ -232,9 +235,23 @@ def test_a_trained_run_is_scored_beside_its_base(here, capfd):
         assert bench(here, "score", run, "--with-base", *TASK) == 0
         assert "own-s0 against base@" in capfd.readouterr().out
     base, made = rows(here)
-    assert base.result.model.weights_sha256 == made.result.training.candidate.base.weights_sha256
     assert base.result.training is None
+    record = made.result.training
+    assert record.candidate.base.identity == record.merge.base_identity is not None
+    assert is_base(base, made)
     assert bench(here, "board", "--check") == 0
+
+
+def test_a_base_of_another_config_is_not_what_was_trained_on(here, capfd):
+    """Its other spelling is; a merge that was made before does not help."""
+    run = only(here, "runs/*")
+    asked = json.loads((run / "training.json").read_text())
+    (run / "training.json").write_text(json.dumps({**asked, "base": str(here / "base")}))
+    saved_by_transformers_4(here / "base")
+    assert bench(here, "merge", run) == 0
+    edit(here / "base" / "config.json", rms_norm_eps=0.5)
+    assert bench(here, "merge", run) == 1
+    assert "than the adapter was trained on" in said(capfd)
 
 
 def test_several_folders_are_scored_by_one_command(here, capfd):

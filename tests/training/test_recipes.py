@@ -7,7 +7,8 @@ import sys
 import tomllib
 
 import pytest
-from baseline_bench.analysis.recipe_rows import digest_weight_keys
+import tiny
+from baseline_bench.analysis.recipe_key import digest_weight_keys
 from baseline_bench.core import plugins
 from baseline_bench.core.errors import BenchError
 from baseline_bench.models import registry
@@ -244,3 +245,20 @@ def test_a_margin_is_a_share(margin):
         return
     with pytest.raises(BenchError, match="margin"):
         recipes.read_recipe("lora-main", (f"margin={margin}",))
+
+
+def test_the_shown_digest_is_of_a_base_s_weights_and_a_trainer_s_code(tmp_path, monkeypatch):
+    """Wherever they are; edited code is another recipe."""
+
+    def show(base: str, trainer: str) -> str:
+        text = OWN.replace('"lora"', f'"{trainer}"').replace("lr = 1e-4\n", "")
+        return recipes.describe_recipe(write(tmp_path, text), ["rounds=1"], base).split()[-1]
+
+    monkeypatch.chdir(tmp_path)
+    tiny.build(tmp_path / "model")
+    for name in ("mine.py", "yours.py"):
+        (tmp_path / name).write_text(FOREIGN, encoding="utf-8")
+    one = show("./model", "mine.py")
+    assert one == show(str(tmp_path / "model"), "yours.py")
+    (tmp_path / "mine.py").write_text(FOREIGN + "# edited\n", encoding="utf-8")
+    assert one != show("./model", "mine.py")

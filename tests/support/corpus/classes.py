@@ -5,6 +5,7 @@ from types import ModuleType
 from corpus import (
     adapters,
     answers,
+    bases,
     boards,
     candidates,
     data,
@@ -30,6 +31,7 @@ CLASSES: dict[str, ModuleType] = {
     "imports": imports,
     "entries": entries,
     "boards": boards,
+    "bases": bases,
     "hostile": hostile,
 }
 
