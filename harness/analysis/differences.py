@@ -168,11 +168,7 @@ def _compare_identity_records(*results: Result) -> Iterator[Difference]:
         yield Difference("identity", *("known" if each else "known in part" for each in known))
     for one, other in ((bases[0], models[1]), (models[0], bases[1])):
         if one is not None and other is not None and one.weights_sha256 == other.weights_sha256 is not None:
-            yield from compare_mappings(*({"base's identity": _describe_record(key.identity)} for key in (one, other)))
-
-
-def _describe_record(identity: ModelIdentity | None) -> str:
-    return UNKNOWN if identity is None else "known"
+            yield from compare_mappings(*({"base's identity": key.identity and "known"} for key in (one, other)))
 
 
 def _describe_protocol(result: Result) -> Mapping[str, object]:

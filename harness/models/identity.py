@@ -89,9 +89,8 @@ def _read_generation(folder: Path) -> dict[str, Value]:
 
     vLLM reads these ids even under `generation_config="vllm"`.
     """
-    return _flatten(
-        {"eos_token_id": sorted({*list_ids(_read_json(folder / "generation_config.json").get("eos_token_id"))}) or None}
-    )
+    ids = list_ids(_read_json(folder / "generation_config.json").get("eos_token_id"))
+    return _flatten({"eos_token_id": sorted({*ids}) or None})
 
 
 def _read_processor(folder: Path) -> dict[str, Value]:
@@ -138,8 +137,11 @@ def _drop_defaults(config: Any) -> tuple[dict[str, Value], dict[str, Value]]:
     """
     default_config = type(config)()
     values, defaults, own = config.to_dict(), default_config.to_dict(), default_config.to_diff_dict()
-    if "head_dim" not in defaults and values.get("head_dim") == values["hidden_size"] // values["num_attention_heads"]:
-        del values["head_dim"]  # as the class computes it where no file says it
+    if (
+        "head_dim" in values.keys() - defaults
+        and values["head_dim"] == config.hidden_size // config.num_attention_heads
+    ):
+        del values["head_dim"]  # what such a class computes itself
     inner = {key: part for key, part in vars(config).items() if isinstance(part, PreTrainedConfig)}
     defaults["architectures"] = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)]
     values["architectures"] = values.get("architectures") or defaults["architectures"]
@@ -174,14 +176,10 @@ def _flatten(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Value]:
     absent. A list of one end id is that id, and "type" an older name of "rope_type".
     """
     flat: dict[str, Value] = {}
+    ignored = {*_IGNORED_KEYS, *(("type",) if "rope_type" in values else ())}
     for key, value in values.items():
         name = f"{prefix}{key}"
-        if (
-            value is None
-            or str(key).startswith("_")
-            or key in _IGNORED_KEYS
-            or (key == "type" and "rope_type" in values)
-        ):
+        if value is None or str(key).startswith("_") or key in ignored:
             continue
         if isinstance(value, Mapping):
             flat |= _flatten(value, f"{name}.")

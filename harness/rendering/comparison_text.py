@@ -342,10 +342,8 @@ def _format_differences(differences: Sequence[Difference], quote: QuoteFunction)
 
 
 def _have_same_weights(first: Entry, second: Entry) -> bool:
-    one, other = (
-        (row.result.model.weights_sha256, row.result.engine.settings.get("adapter")) for row in (first, second)
-    )
-    return one == other and one[0] is not None and not first.result.model.unlike(second.result.model)
+    one, other = (row.result.engine.settings.get("adapter") for row in (first, second))
+    return one == other and first.result.model.key.matches(second.result.model.key)
 
 
 def _get_recipe(entry: Entry) -> str | None:

@@ -14,7 +14,7 @@ from baseline_bench.analysis.compare import is_base
 from baseline_bench.models import weights
 from baseline_bench.results import candidate
 from baseline_bench.training import merging
-from corpus.entries import edit, saved_by_transformers_4
+from corpus.entries import edit
 from safetensors.torch import load_file, save_file
 from tiny_study import SCRIPTED, bench, only, rows
 
@@ -247,7 +247,8 @@ def test_a_base_of_another_config_is_not_what_was_trained_on(here, capfd):
     run = only(here, "runs/*")
     asked = json.loads((run / "training.json").read_text())
     (run / "training.json").write_text(json.dumps({**asked, "base": str(here / "base")}))
-    saved_by_transformers_4(here / "base")
+    config = json.loads((here / "base" / "config.json").read_text())
+    (here / "base" / "config.json").write_text(json.dumps({**config, "torch_dtype": "bfloat16"}, sort_keys=True))
     assert bench(here, "merge", run) == 0
     edit(here / "base" / "config.json", rms_norm_eps=0.5)
     assert bench(here, "merge", run) == 1

@@ -12,12 +12,14 @@ from baseline_bench.analysis.recipe_rows import select_recipes
 from baseline_bench.commands.compare import find_rows
 from baseline_bench.commands.score import find_base_entry
 from baseline_bench.core.display import Console
+from baseline_bench.core.records import encode_indented
 from baseline_bench.core.types import ModelIdentity
 from baseline_bench.results import lookup
 from baseline_bench.results.board import Board, Row
+from baseline_bench.results.entries import build_file_stem
 from baseline_bench.results.entry import Result
 from board_samples import trained
-from samples import add, result
+from samples import entry, result
 
 from corpus.cases import Case, Check, Found, Run, finds
 from corpus.entries import base, describe, edit, lose_merge, saved_by_transformers_4
@@ -73,12 +75,17 @@ def _board(change: Callable[[Path], None] | None, known: bool, folder: Path) -> 
     made = Path(shutil.copytree(base(), folder / "model"))
     if change is not None:
         change(made)
+    origin = digests(describe(base())) if known else None
+    tuned = [based(trained("base", recipe, seed), origin) for recipe in ("one", "two") for seed in (0, 1)]
     board = folder / "leaderboards" / "counting"
-    add(board, scored(describe(base())), _OLDER)
-    add(board, replace(scored(describe(made)), solutions=None, prompts_sha256=result("base").prompts_sha256), _NEWER)
-    for recipe in ("one", "two"):
-        for seed in (0, 1):
-            add(board, based(trained("base", recipe, seed), digests(describe(base())) if known else None), _LATER)
+    board.mkdir(parents=True)
+    for of, created in (
+        (scored(describe(base())), _OLDER),
+        (scored(describe(made)), _NEWER),
+        *((each, _LATER) for each in tuned),
+    ):
+        row = entry(of, created)
+        (board / f"{build_file_stem(row)}.json").write_bytes(encode_indented(row))
     return board.parent
 
 
