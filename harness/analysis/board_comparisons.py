@@ -94,13 +94,13 @@ def summarise_recipes(table: BoardTable) -> list[RecipeSummary]:
     rows_by_recipe: dict[tuple[str, ...], list[Row]] = {}
     for row in table.full:
         if (key := build_recipe_key(row.entry)) is not None and (candidate := _get_training(row)) is not None:
-            rows_by_recipe.setdefault((candidate.recipe, candidate.base.name, *key), []).append(row)
+            rows_by_recipe.setdefault((candidate.recipe, *key), []).append(row)
     summaries = [
         _summarise_seeds(comparable_rows)
         for key in sorted(rows_by_recipe)
         for comparable_rows in _group_comparable(rows_by_recipe[key])
     ]
-    return [summary for summary in summaries if summary is not None]
+    return sorted((one for one in summaries if one is not None), key=lambda summary: (summary.name, summary.base))
 
 
 def _group_bases(rows: Iterable[Row]) -> Mapping[str | None, list[list[Row]]]:

@@ -105,7 +105,9 @@ def in_folder(seed: int, path: str) -> Result:
     assert of.training is not None
     assert of.training.candidate is not None
     made = of.training.candidate
-    made = replace(made, values={**made.values, "base": path}, base=replace(made.base, source="folder"))
+    made = replace(
+        made, values={**made.values, "base": path}, base=replace(made.base, source="folder", name=f"{path}@1")
+    )
     return replace(of, training=replace(of.training, candidate=replace(made, recipe_sha256=sha(path))))
 
 
