@@ -12,7 +12,7 @@ from baseline_bench.core import plugins
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.options import format_settings
-from baseline_bench.core.types import Completion, Model, Value
+from baseline_bench.core.types import Completion, Model, Problem, Value
 from baseline_bench.evaluation import entry_builder, evaluate, pipeline, plan, regrading, repeat, runs
 from baseline_bench.evaluation.engine_pool import EnginePool
 from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions
@@ -156,10 +156,12 @@ def reproduce_completions(
         runs.write_judgements(folder, judgements)
         completions = dict(run.finished)
     entry = entries.read_entry(path)
-    regenerated = entry_builder.commit_completions(prepared.problems, completions, entry_plan)
+    decode = _build_decoder(entry_plan)
+    in_stored_form = {line.id: _match_stored_text(decode, line, completions[line.id]) for line in stored}
+    regenerated = entry_builder.commit_completions(prepared.problems, in_stored_form, entry_plan)
     return Reproduction(
         total=len(completions),
-        departs=tuple(_find_divergences(entry_plan, stored, completions)),
+        departs=tuple(_find_divergences(decode, prepared.problems, stored, completions)),
         altered=_count_altered_lines(stored, regenerated, starts=entry.result.checks is not None),
         right=sum(judgement.correct for judgement in judgements),
         unlike=tuple(_list_differences(entry, resolved)),
@@ -259,15 +261,32 @@ def _match_stored_form(stored: CommittedCompletion, new: CommittedCompletion) ->
     return new if stored.answer_starts is not None else replace(new, answer_starts=None)
 
 
-def _find_divergences(
-    entry_plan: EvaluationPlan, stored_lines: Sequence[CommittedCompletion], completions: Mapping[str, Completion]
-) -> Iterator[int | None]:
+def _build_decoder(entry_plan: EvaluationPlan) -> Callable[[Sequence[int]], str]:
     stop_ids, stop = entry_plan.model_tokenizer.prompt_format.stop_ids, entry_plan.prepared_task.task.SAMPLING.stop
+    return lambda ids: decode_completion(entry_plan.model_tokenizer.tokenizer, ids, stop_ids, stop)
 
-    def decode(ids: Sequence[int]) -> str:
-        return decode_completion(entry_plan.model_tokenizer.tokenizer, ids, stop_ids, stop)
 
-    new_lines = entry_builder.commit_completions(entry_plan.prepared_task.problems, completions)
+def _match_stored_text(
+    decode: Callable[[Sequence[int]], str], stored: CommittedCompletion, completion: Completion
+) -> Completion:
+    """Return the completion with the stored text where its ids decode to that.
+
+    An older entry did not end its answers at special tokens.
+    """
+    first, *more = (
+        replace(draw, text=text) if draw.text != text == decode(draw.token_ids or ()) else draw
+        for draw, (_, text) in zip(completion.draws, stored.draws, strict=True)
+    )
+    return replace(first, more=tuple(more))
+
+
+def _find_divergences(
+    decode: Callable[[Sequence[int]], str],
+    problems: Sequence[Problem],
+    stored_lines: Sequence[CommittedCompletion],
+    completions: Mapping[str, Completion],
+) -> Iterator[int | None]:
+    new_lines = entry_builder.commit_completions(problems, completions)
     for stored, new in zip(stored_lines, new_lines, strict=True):
         if new.ids_sha256 is None or (new.ids_sha256, new.likelihoods) != (stored.ids_sha256, stored.likelihoods):
             draws = zip(completions[new.id].draws, (stored.text, *(stored.more or ())), strict=True)

@@ -163,6 +163,7 @@ class ServerGenerator:
             "seed": sampling.seed_of(request.id),
             "stop_token_ids": list(stop_ids),
             "return_token_ids": True,
+            "skip_special_tokens": False,  # of a server without token ids they show where an answer ends
             "add_special_tokens": False,
         }
         answer = self._client.send("POST", "completions", body)

@@ -24,6 +24,7 @@ _FAMILIES = {
     "<|inner_suffix|>": (r"<\|inner_prefix\|>", r"<\|inner_suffix\|>"),
 }
 _NAMES = tuple(_FAMILIES)
+_HEADERS = ("assistant", "model")  # the words that some templates write between the tokens that open a turn
 _DELIMITER = re.compile("|".join(f"(?P<open{n}>{o})|(?P<close{n}>{c})" for n, (o, c) in enumerate(_FAMILIES.values())))
 
 
@@ -34,10 +35,12 @@ class TextPiece:
     Attributes:
         text: as the tokenizer decodes it.
         special: whether it is one special token, which the stored text leaves out.
+        ends: whether this token ends a text or a turn, or begins the next one.
     """
 
     text: str
     special: bool = False
+    ends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,10 @@ def is_delimiter(token: str) -> bool:
 
 def find_open_family(text: str) -> str | None:
     """Return the family of the thought that a text opens and does not close, or None."""
-    return _scan_delimiters(_find_delimiters(text))[1]
+    family: str | None = None
+    for mark in _find_delimiters(text):
+        family, _ = _pass_delimiter(mark, family, 0)
+    return family
 
 
 def has_delimiter(text: str) -> bool:
@@ -74,18 +80,19 @@ def cut_before_thought(text: str) -> str:
     return next((text[: mark.start] for mark in _find_delimiters(text) if mark.opens), text)
 
 
-def find_answer_start(pieces: Sequence[TextPiece], family: str | None) -> int:
-    """Return where the answer starts after the last thought, as an index into the text without special tokens.
+def find_answer(pieces: Sequence[TextPiece], family: str | None) -> tuple[int, int]:
+    """Return where the answer starts, after the last thought, and ends: indices into the text without special tokens.
 
-    Delimiters in ordinary text count only for a family that the prompt, a special token or the text's very beginning
-    has introduced; the task's reader handles anything else that looks like a delimiter.
+    The answer ends before the first token that ends a text or a turn, outside a thought and after the first word of
+    an answer. Delimiters in ordinary text count only for a family that the prompt, a special token or the text's very
+    beginning has introduced; the task's reader handles anything else that looks like a delimiter.
 
     Args:
         pieces: everything that the model wrote, in order.
         family: of the thought that the prompt opened, or None.
 
     Returns:
-        0 without any such family; the length of the text if a thought was never closed.
+        0 and the length of the text without any such family or token; an empty answer if a thought was never closed.
     """
     offsets = _piece_offsets(pieces)
     special = {offset for offset, piece in zip(offsets, pieces, strict=False) if piece.special}
@@ -93,14 +100,35 @@ def find_answer_start(pieces: Sequence[TextPiece], family: str | None) -> int:
     marks = list(_find_delimiters(text))
     families = {family, *(mark.family for mark in marks if mark.start in special)}
     families |= {mark.family for mark in marks[:1] if begins_with_thought(text)}
-    start, open_family = _scan_delimiters((mark for mark in marks if mark.family in families), family)
-    if open_family is not None:
-        start = offsets[-1]
-    return sum(
-        min(max(start - offset, 0), len(piece.text))
-        for offset, piece in zip(offsets, pieces, strict=False)
-        if not piece.special
+    start, end = _scan_pieces(pieces, offsets, [mark for mark in marks if mark.family in families], family)
+    first, last = (
+        sum(
+            min(max(index - offset, 0), len(piece.text))
+            for offset, piece in zip(offsets, pieces, strict=False)
+            if not piece.special
+        )
+        for index in (start, end)
     )
+    return first, last
+
+
+def _scan_pieces(
+    pieces: Sequence[TextPiece], offsets: Sequence[int], marks: Sequence[_Delimiter], family: str | None
+) -> tuple[int, int]:
+    """Return start and end of the answer as indices into the text with special tokens."""
+    start = written = passed = 0
+    for offset, piece in zip(offsets, pieces, strict=False):
+        while passed < len(marks) and marks[passed].end <= offset:
+            family, start = _pass_delimiter(marks[passed], family, start)
+            passed += 1
+        in_delimiter = passed < len(marks) and marks[passed].start <= offset
+        if piece.ends and family is None and written > start and not in_delimiter:
+            return start, offset
+        if not piece.special and piece.text.strip() not in ("", *_HEADERS):
+            written = offset + len(piece.text.rstrip())
+    for mark in marks[passed:]:
+        family, start = _pass_delimiter(mark, family, start)
+    return (start if family is None else offsets[-1]), offsets[-1]
 
 
 def _piece_offsets(pieces: Sequence[TextPiece]) -> list[int]:
@@ -118,16 +146,12 @@ def _find_delimiters(text: str) -> Iterator[_Delimiter]:
         yield _Delimiter(_NAMES[number], kind.startswith("open"), match.start(), match.end())
 
 
-def _scan_delimiters(marks: Iterator[_Delimiter], family: str | None = None) -> tuple[int, str | None]:
-    """Return (the end of the last delimiter that closed a thought, the family of the thought still open at the end).
+def _pass_delimiter(mark: _Delimiter, family: str | None, start: int) -> tuple[str | None, int]:
+    """Return (the family of the thought that is open behind a delimiter, where an answer starts then).
 
     A thought ends only with its own family's delimiter. A closing delimiter counts without an opening one, because
     some servers and templates drop the beginning.
     """
-    start = 0
-    for mark in marks:
-        if mark.opens:
-            family = family or mark.family
-        elif family in (None, mark.family):
-            family, start = None, mark.end
-    return start, family
+    if mark.opens:
+        return family or mark.family, start
+    return (None, mark.end) if family in (None, mark.family) else (family, start)

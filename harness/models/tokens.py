@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any, Literal, Protocol
 
 from baseline_bench.core import records
@@ -26,6 +26,14 @@ _SENTINEL = "Qxjzv"
 _TAIL_TOKENS = 16
 # How a model without a chat template is prompted.
 _TEXT_STYLE = {"system": "{}\n\n", "user": "Question: {}\nAnswer:", "assistant": " {}\n\n"}
+BOUNDARY = "\N{REPLACEMENT CHARACTER}"
+"""What a dropped special token leaves between two words of an answer, so that no digits of two numbers meet."""
+# Tokens that end or begin a text or a turn, whether or not tokenizer and template use them.
+_TEXT_END = re.compile(
+    r"</?s>|\W{1,2}(?:(?:(?:begin|start|end)[_▁]?of[_▁]?(?:text|turn|sentence|utterance|message|document))|endoftext|"
+    r"im_(?:start|end)|(?:[be]os|eo[dmt]|pad)(?:_id|_token)?|/?inst|turn)\W{1,2}",
+    re.IGNORECASE,
+)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # A macro of this name overrides the function with which templates print today's date.
 _FIXED_DATE = {"%d": "26", "%b": "Jul", "%B": "July", "%m": "07", "%y": "24", "%Y": "2024", "%A": "Friday", "%a": "Fri"}
@@ -324,7 +332,7 @@ def is_answer_finished(
 
 
 class AnswerLocator:
-    """A finder of where the answer starts in one model's completions; see `baseline_bench.models.thoughts`.
+    """A finder of where the answer starts and ends in one model's completions; see `baseline_bench.models.thoughts`.
 
     Args:
         model_tokenizer: the model's tokenizer and prompt format.
@@ -333,13 +341,17 @@ class AnswerLocator:
 
     def __init__(self, model_tokenizer: ModelTokenizer, stop: Sequence[str]) -> None:
         self._tokenizer, self._how, self._stop = model_tokenizer.tokenizer, model_tokenizer.prompt_format, stop
-        self._special = collect_special_ids(model_tokenizer.tokenizer)
-        self._delimiters = {i for i in self._special if thoughts.is_delimiter(self._spelled([i]))}
+        self._special = {i: self._spelled([i]) for i in collect_special_ids(model_tokenizer.tokenizer)}
+        self._delimiters = any(map(thoughts.is_delimiter, self._special.values()))
+        named = (i for i, token in self._special.items() if _TEXT_END.fullmatch(token))
+        self._ends = {*named, *collect_control_tokens(model_tokenizer.tokenizer, model_tokenizer.prompt_format)}
 
     def started(self, completion: Completion, thought: str | None) -> Completion:
-        """Return the completion with `answer_start` set, in each of its draws too.
+        """Return the completion with `answer_start` set and cut where the answer ends, in each of its draws too.
 
-        Reads the text alone if the token ids are not the tokenizer's own, as in a rehearsal, or a server reports none.
+        The answer ends at the first special token that ends a text or a turn, stop id or not. Any other special token
+        between two words leaves `BOUNDARY`. Reads the text alone if the token ids are not the tokenizer's own, as in a
+        rehearsal; special tokens in the text of a server that reports no ids count too.
 
         Args:
             completion: as an engine yields it.
@@ -349,28 +361,29 @@ class AnswerLocator:
             BenchError: the text may have lost the special tokens around a thought, and no ids show them.
         """
         more = tuple(self.started(draw, thought) for draw in completion.more)
-        ids = completion.token_ids or ()
-        shown = thoughts.begins_with_thought(completion.text)
-        if completion.token_ids is None and self._delimiters and not thoughts.has_delimiter(completion.text):
+        ids = completion.token_ids
+        if ids is None and self._delimiters and not thoughts.has_delimiter(completion.text):
             raise BenchError(
                 "the server reports no token ids, and this model's thoughts begin and end with special tokens, which "
                 "a text leaves out: a thought could be graded",
                 "take a server that returns token ids, as vLLM's does, or --engine vllm or transformers",
             )
-        if thought is None and not shown and self._delimiters.isdisjoint(ids):
-            return replace(completion, more=more)
-        text = decode_completion(self._tokenizer, ids, self._how.stop_ids, self._stop)
-        pieces = self._pieces(ids) if ids and text == completion.text else [thoughts.TextPiece(completion.text)]
-        start = min(thoughts.find_answer_start(pieces, thought), len(completion.text))
-        return replace(completion, more=more, answer_start=start)
+        pieces = self._split(completion.text) if ids is None else self._pieces(ids, completion.text)
+        text = "".join(p.text for p in pieces if not p.special) if ids is None else completion.text
+        start, end = thoughts.find_answer(pieces, thought)
+        start = min(start, len(text))
+        return replace(completion, text=_bound(text, pieces, start, end), more=more, answer_start=start)
 
-    def _pieces(self, ids: Sequence[int]) -> list[thoughts.TextPiece]:
-        """Decode the ids, cut at every special token."""
+    def _pieces(self, ids: Sequence[int], written: str) -> list[thoughts.TextPiece]:
+        """Decode the ids, cut at every special token; return the text that an engine decoded if it is not theirs."""
+        no_special = self._special.keys().isdisjoint(_cut_at_stop(ids, self._how.stop_ids))
+        if no_special or decode_completion(self._tokenizer, ids, self._how.stop_ids, self._stop) != written:
+            return [thoughts.TextPiece(written)]
         pieces: list[thoughts.TextPiece] = []
         prefix: list[int] = []  # some tokenizers drop the space of a first token
         for special, run in groupby(_cut_at_stop(ids, self._how.stop_ids), self._special.__contains__):
             if special:
-                pieces += [thoughts.TextPiece(self._spelled([i]), special=True) for i in run]
+                pieces += map(self._special_piece, run)
             else:
                 run_ids = list(run)
                 text = self._spelled([*prefix, *run_ids])[len(self._spelled(prefix)) :]
@@ -378,8 +391,32 @@ class AnswerLocator:
                 prefix = run_ids[-1:]
         return pieces
 
+    def _split(self, text: str) -> list[thoughts.TextPiece]:
+        """Cut a text at every special token that is written out in it."""
+        ids = {token: i for i, token in self._special.items() if token.strip()}
+        spelled = "|".join(map(re.escape, sorted(ids, key=len, reverse=True)))
+        parts = re.split(f"({spelled})", text) if spelled else [text]
+        return [self._special_piece(ids[p]) if number % 2 else thoughts.TextPiece(p) for number, p in enumerate(parts)]
+
+    def _special_piece(self, token_id: int) -> thoughts.TextPiece:
+        return thoughts.TextPiece(self._special[token_id], special=True, ends=token_id in self._ends)
+
     def _spelled(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=False)
+
+
+def _bound(text: str, pieces: Sequence[thoughts.TextPiece], start: int, end: int) -> str:
+    """Cut a text without special tokens at `end`; write `BOUNDARY` for those of its answer that join two words."""
+    places, place = set[int](), 0
+    for piece in pieces:
+        if piece.special:
+            places.add(place)
+        else:
+            place += len(piece.text)
+    text = text[:end]
+    inside = (i for i in sorted(places) if start < i < len(text))
+    borders = [0, *(i for i in inside if not (text[i - 1].isspace() or text[i].isspace())), len(text)]
+    return BOUNDARY.join(text[i:j] for i, j in pairwise(borders))
 
 
 def collect_special_ids(tokenizer: Tokenizer) -> frozenset[int]:

@@ -116,7 +116,7 @@ def test_the_answer_starts_behind_the_last_thought(said, family, answer):
     """Special tokens are not in the text that is stored; a thought that is never closed has no answer."""
     cut = pieces(said)
     text = "".join(piece.text for piece in cut if not piece.special)
-    assert text[thoughts.find_answer_start(cut, family) :] == answer
+    assert text[slice(*thoughts.find_answer(cut, family))] == answer
 
 
 def model_tokenizer(folder: Path) -> ModelTokenizer:
@@ -422,6 +422,14 @@ def test_older_entries_say_nothing_of_where_answers_start(thinking):
     assert reproduce._count_altered_lines([replace(line, text="4") for line in then], now, starts=False) == ITEMS
 
 
+@pytest.mark.parametrize(("stored", "kept"), [("185", "185"), ("18 5", "18"), ("18", "18")])
+def test_an_older_entry_keeps_the_text_behind_a_special_token(stored, kept):
+    """The text that the same ids decoded to then is no alteration; any other text is."""
+    line = build_committed_completion(PROBLEM, Completion(stored, (1, 2, 3), "stop"))
+    found = reproduce._match_stored_text(lambda ids: "185", line, Completion("18", (1, 2, 3), "stop"))
+    assert found.text == kept
+
+
 def test_an_engine_s_own_tokens_are_read(thinking, tmp_path):
     """A model of random weights never closes its thought: none of its answers is read, by score or by doctor."""
     here = shutil.copytree(thinking, tmp_path / "here")
@@ -472,3 +480,62 @@ def test_lm_eval_judges_the_answer_alone_too(thinking, capfd):
     capfd.readouterr()
     assert bench(thinking, "verify", run, "--against", "lm-eval", "--task", "./sums.py") == 0
     assert "0 right, flexible-extract 0; apart on 0" in " ".join(capfd.readouterr().out.split())
+
+
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory) -> ModelTokenizer:
+    """Like SmolLM2: ChatML, with special tokens that neither its template nor its stop ids name."""
+    special = dict.fromkeys(("<|endoftext|>", "<|box|>", "[THINK]", "[/THINK]"), True)
+    folder = templates.template(templates.CHATML, tmp_path_factory.mktemp("marked") / "model", "chatml", special)
+    return model_tokenizer(folder)
+
+
+# (what a model writes, the text that is stored, the answer that is graded)
+SPECIAL = [
+    ("18<|endoftext|>5", "18", "18"),
+    ("#### 18<|endoftext|>Human: 3+4?\n#### 7", "#### 18", "#### 18"),
+    ("#### 18<|im_start|>user\n3+4?<|im_end|>", "#### 18", "#### 18"),
+    ("<|im_start|>assistant\n#### 18<|endoftext|>5", "assistant\n#### 18", "assistant\n#### 18"),
+    ("\n<|endoftext|>#### 18<|endoftext|>5", "\n#### 18", "\n#### 18"),
+    ("<|im_start|>assistant<|endoftext|>\n18", "assistant\n18", "assistant\n18"),
+    ("18<|box|>5", "18\ufffd5", "18\ufffd5"),
+    ("<|box|>18<|box|> eggs", "18 eggs", "18 eggs"),
+    ("[THINK]3<|endoftext|>4<|box|>5[/THINK]18<|endoftext|>[THINK]7[/THINK]8", "34518", "18"),
+    ("[THINK]3[/THINK]<|endoftext|>18<|box|>5", "318\ufffd5", "18\ufffd5"),
+    ("[THINK]3<|endoftext|>4", "34", ""),
+    ("[THINK]3[/THINK]1[THINK]4[/THINK]8", "3148", "8"),
+    ("18 <|endoftext|>", "18 ", "18 "),
+]
+
+
+@pytest.mark.parametrize(("text", "stored", "answer"), SPECIAL)
+def test_a_special_token_ends_an_answer_or_keeps_its_words_apart(marked, text, stored, answer):
+    """One that ends a text or a turn ends the answer, outside a thought and behind its first word."""
+    found = AnswerLocator(marked, ()).started(said(marked, text, stop=False), None)
+    assert (found.text, found.answer.text) == (stored, answer)
+
+
+@pytest.mark.parametrize(
+    ("text", "stored", "answer"),
+    [
+        ("#### 18<|im_end|>\n<|im_start|>user\n3+4?", "#### 18", "#### 18"),
+        ("<|im_start|>18<unk>5", "18\ufffd5", "18\ufffd5"),
+        ("<think>3<|im_end|></think>18<|im_end|>5", "<think>3</think>18", "18"),
+        ("18 <b>eggs</b>", "18 <b>eggs</b>", "18 <b>eggs</b>"),
+    ],
+)
+def test_a_server_s_text_is_cut_where_it_shows_special_tokens(tmp_path, text, stored, answer):
+    """Without token ids, the tokens that the server writes out count as those of other engines do."""
+    one = model_tokenizer(templates.template(templates.CHATML, tmp_path / "model", "chatml", {"<unk>": True}))
+    found = AnswerLocator(one, ()).started(Completion(text, None, "stop"), None)
+    assert (found.text, found.answer.text) == (stored, answer)
+
+
+def test_no_thought_of_harmony_ends_at_its_end_of_turn(spoken):
+    """A channel ends with the token that ends a turn; the answer of the final one does too."""
+    one = spoken["harmony"]
+    text = f"{ANALYSIS}3?<|end|><|start|>assistant{FINAL}4<|end|><|start|>user<|message|>3+4?"
+    ids = tuple(one.tokenizer.encode(text, add_special_tokens=False))
+    written = Completion(tokens.decode_completion(one.tokenizer, ids, (), ()), ids, "length")
+    how = replace(one.prompt_format, stop_ids=())
+    assert AnswerLocator(replace(one, prompt_format=how), ()).started(written, None).answer.text == "4"
