@@ -53,14 +53,23 @@ class PairedDifference:
     margin: float | None
 
     @property
+    def difference(self) -> float:
+        """The first row's rate less the second's."""
+        return self.pairs.difference
+
+    def compute_interval(self, confidence: float) -> Interval:
+        """Compute the interval at any confidence, above 0 and below 1."""
+        return paired_interval(self.pairs, confidence)
+
+    @property
     def interval(self) -> Interval:
         """The 95 % interval, which decides between better and worse."""
-        return paired_interval(self.pairs, CONFIDENCE)
+        return self.compute_interval(CONFIDENCE)
 
     @property
     def margin_interval(self) -> Interval:
         """The 90 % interval, which decides against the margin."""
-        return paired_interval(self.pairs, MARGIN_CONFIDENCE)
+        return self.compute_interval(MARGIN_CONFIDENCE)
 
     @property
     def p(self) -> float:

@@ -102,12 +102,12 @@ class Contrast:
     @property
     def interval(self) -> Interval:
         """The 95 % interval of the mean over new seeds and new problems."""
-        return self._compute_interval(CONFIDENCE)
+        return self.compute_interval(CONFIDENCE)
 
     @property
     def margin_interval(self) -> Interval:
         """The same at 90 %, which decides against the margin."""
-        return self._compute_interval(MARGIN_CONFIDENCE)
+        return self.compute_interval(MARGIN_CONFIDENCE)
 
     @property
     def p(self) -> float:
@@ -119,7 +119,8 @@ class Contrast:
         """The outcome, by the rule of all comparisons."""
         return decide_outcome(self.interval, self.margin_interval, self.margin)
 
-    def _compute_interval(self, confidence: float) -> Interval:
+    def compute_interval(self, confidence: float) -> Interval:
+        """Compute the interval at another confidence, above 0 and below 1."""
         half = half_width(self.variance, confidence)
         return Interval(max(self.difference - half, -1.0), min(self.difference + half, 1.0))
 

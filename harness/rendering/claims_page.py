@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from baseline_bench.analysis.claims.claims_file import ClaimsFile, Contrast, LossTest, RatioTest, name_sides
+from baseline_bench.analysis.claims.claims_file import ClaimsFile, Contrast, LossTest, Prediction, RatioTest, name_sides
 from baseline_bench.analysis.claims.evidence import ContrastEvidence
 from baseline_bench.analysis.claims.judge import JudgedClaim, JudgedClaims, JudgedContrast
+from baseline_bench.analysis.claims.predictions import PredictionEvidence
 from baseline_bench.analysis.multiple_testing import unpaired_power
 from baseline_bench.analysis.statistics import format_points, wilson_interval
 from baseline_bench.core.markup import UNKNOWN_MARK, code_span, table_cell
@@ -16,6 +17,7 @@ _REANALYSIS_VERDICTS = {
     "supported in part": "stands in part",
     "refuted": "stands the other way round",
 }
+_PREDICTION_COLUMNS = ("predicted", "planned", "90 % interval", "outcome", "verdict")
 _HOW_TO_READ = """\
 ## How to read it
 
@@ -43,6 +45,25 @@ which the difference seen would be found with 80 % power, at the level over the 
 5. **power**: the chance of finding the difference seen, were it true, on all items of the task, at the level of one \
 test.
 """
+_HOW_TO_READ_PREDICTIONS = """\
+## How to read it
+
+1. **first**, **second**: the declared runs, each the first of its seed that was trained and scored after the contrast \
+was committed; later runs of a seed do not count. **right**: over all seeds of a side. **difference**: first less \
+second in points, with its 95 % interval. **cut %**: answers that ended at the token limit.
+2. **predicted**: *better*, or by a margin in points that was declared with the claim: *equivalent* (within it on both \
+sides) or *non-inferior* (not worse by more than it). **planned**: the power with which the design shows this, and for \
+which true difference.
+3. **outcome**: what the intervals decide, whatever was predicted: better or worse by the 95 % interval, equivalent or \
+non-inferior by the 90 % interval and the margin.
+4. **p**: of *better* two-sided, by McNemar's exact test for two rows, or where the interval over seeds and problems \
+ends at 0 for recipes. With a margin it is the least one-sided level at which the interval is within the margin, or \
+wholly beyond it. **Holm p**: adjusted within the family, over the contrasts declared in it: one that is not judged \
+counts as p = 1. It decides.
+5. **supported**, **refuted**: Holm p is below the level, and it speaks for the prediction, or for its opposite: \
+worse, or a difference beyond the margin. **inconclusive**: neither. **not judged**: runs are missing, or cannot be \
+compared.
+"""
 
 
 def render_page(marker: str, findings: JudgedClaims) -> str:
@@ -59,7 +80,8 @@ def render_page(marker: str, findings: JudgedClaims) -> str:
     parts += [_render_published_rows(claims) if is_published else _describe_registration(findings)]
     parts += ["## Verdicts", _render_claims(findings), "## Contrasts", _render_contrasts(findings)]
     parts += ["## Families", _render_families(findings)]
-    return "\n\n".join([*parts, _HOW_TO_READ_AGAIN.format(items=items) if is_published else _HOW_TO_READ])
+    how_to_read = _HOW_TO_READ_PREDICTIONS if claims.predicts else _HOW_TO_READ
+    return "\n\n".join([*parts, _HOW_TO_READ_AGAIN.format(items=items) if is_published else how_to_read])
 
 
 def render_summary(judged: Sequence[JudgedClaims]) -> str:
@@ -182,8 +204,12 @@ def _render_contrasts(findings: JudgedClaims) -> str:
     last = ("cut %", "losses, speeds") if claims.all_items is None else (f"power on {claims.all_items:,} items",)
     names_of = ("claim", "better", "worse", "right", "difference", "p", "Holm p", *last, "verdict")
     aligned = ("---", "---", "---", ":---:", ":---:", "---:", "---:", *[":---:"] * len(last), "---")
+    if claims.predicts:
+        names_of = ("claim", "first", "second", "right", "difference", "p", "Holm p", "cut %", *_PREDICTION_COLUMNS)
+        aligned = (*aligned[:8], *["---"] * len(_PREDICTION_COLUMNS))
+    cells = _prediction_cells if claims.predicts else _contrast_cells
     lines = [
-        "|".join(["", table_cell(finding.claim.id), *_contrast_cells(claims, one), format_contrast_verdict(one), ""])
+        "|".join(["", table_cell(finding.claim.id), *cells(claims, one), format_contrast_verdict(one), ""])
         for finding in findings.findings
         for one in finding.judged
     ]
@@ -202,12 +228,39 @@ def _contrast_cells(claims: ClaimsFile, judged: JudgedContrast) -> Iterator[str]
     if claims.all_items is not None:
         yield _format_power(evidence, claims.all_items)
         return
-    if evidence.cut is None or isinstance(contrast, RatioTest):
-        yield UNKNOWN_MARK
-    else:
-        cut_counts = zip(evidence.cut, evidence.counts, strict=True)
-        yield " : ".join(f"{100 * count / total:.1f}" for count, (_, total) in cut_counts)
+    yield UNKNOWN_MARK if isinstance(contrast, RatioTest) else _format_cut(evidence)
     yield _format_measured(contrast, evidence)
+
+
+def _prediction_cells(claims: ClaimsFile, judged: JudgedContrast) -> Iterator[str]:
+    evidence, contrast = judged.evidence, judged.contrast
+    if not isinstance(contrast, Prediction):
+        raise TypeError(f"{contrast} is no prediction")
+    if isinstance(evidence, PredictionEvidence):
+        for name, runs in zip(name_sides(contrast), evidence.runs, strict=True):
+            links = [f"[{'row' if seed is None else f's{seed}'}](../{claims.board}/{runs[seed]})" for seed in runs]
+            yield f"{table_cell(name)}: {', '.join(links)}"
+        yield from _score_cells(evidence)
+        yield _format_p_value(evidence.p)
+        yield _format_p_value(judged.adjusted)
+        yield _format_cut(evidence)
+    else:
+        yield from map(table_cell, name_sides(contrast))
+        yield from [UNKNOWN_MARK] * 5
+    margin = "" if contrast.margin is None else f", margin {100 * contrast.margin:.2f}"
+    yield f"{contrast.predicted}{margin}"
+    yield f"{100 * contrast.power:.1f} % for {format_points(contrast.gain)}"
+    if isinstance(evidence, PredictionEvidence):
+        yield f"[{', '.join(map(format_points, evidence.margin_interval))}]"
+        yield evidence.outcome
+    else:
+        yield from [UNKNOWN_MARK] * 2
+
+
+def _format_cut(evidence: ContrastEvidence) -> str:
+    if evidence.cut is None:
+        return UNKNOWN_MARK
+    return " : ".join(f"{100 * cut / total:.1f}" for cut, (_, total) in zip(evidence.cut, evidence.counts, strict=True))
 
 
 def _score_cells(evidence: ContrastEvidence) -> Iterator[str]:

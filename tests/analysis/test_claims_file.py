@@ -9,7 +9,8 @@ from claimed import CLAIM, HEAD, LEADERBOARDS, LOSS, PAIRED
 @pytest.mark.parametrize(
     ("old", "new", "what"),
     [
-        ("schema = 1", "schema = 2", "the file: schema must be 1, not 2"),
+        ("schema = 1", "schema = 3", "the file: schema must be 1 or 2, not 3"),
+        ("schema = 1", "schema = 2", "claim 1, contrast 1: test must be one of rows, recipes, not 'mcnemar'"),
         (
             "alpha = 0.05",
             "alpha = 0.05\nbeta = 1",

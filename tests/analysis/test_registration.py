@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from baseline_bench.analysis.claims.claims_file import read_claims
-from baseline_bench.analysis.claims.registration import Registration, find_registration
+from baseline_bench.analysis.claims.registration import Registration, find_changed_claims, find_registration
 from baseline_bench.core.errors import BenchError
+from claimed import Filed
+from samples import entry, result
 
 TEXT = """
 schema = 1
@@ -233,3 +235,58 @@ def test_a_clone_too_shallow_to_tell_says_how_to_deepen_it(
         found(cloned(1))
     assert months(cloned(2)) == [3, 3]
     assert months(tmp_path / "2" / "leaderboards" / "claims", TEXT) == [None, None]
+
+
+PREDICTION = """
+schema = 2
+name = "mine"
+board = "counting"
+task = "counting-0shot@v1"
+alpha = 0.05
+least_items = 1
+families = { bases = "holm" }
+[[claims]]
+id = "as-good"
+hypothesis = "one recipe is as good as a base"
+published = ""
+[[claims.contrasts]]
+test = "recipes"
+family = "bases"
+first = { recipe = "tune", digest = "0123456789ab", base = "one", seeds = [10, 11] }
+second = { base = "other" }
+predicted = "non-inferior"
+margin = 0.05
+gain = 0.01
+power = 0.9
+"""
+CHANGES = (
+    ("0.05\ngain", "0.06\ngain"),
+    ("ab", "ac"),
+    ("11]", "12]"),
+    ("0.9", "0.8"),
+    ("non-inf", "equ"),
+    ("0.01", "0.02"),
+)
+
+
+def test_what_a_prediction_declares_resets_its_registration(folder: Path, commit: Callable[[str, int], None]):
+    """Margin, digest, seeds, power and gain are part of the contrast; a comment is not."""
+    commit(PREDICTION, 1)
+    assert months(folder, PREDICTION + "# a word") == [1]
+    for old, new in CHANGES:
+        changed = PREDICTION.replace(old, new, 1).replace("equerior", "equivalent")
+        assert changed != PREDICTION
+        assert months(folder, changed) == [None]
+
+
+@pytest.mark.parametrize(("time", "changes"), [("2026-03-01", [("as-good", "a contrast")]), ("2025-12-01", [])])
+def test_a_prediction_must_not_change_after_its_first_run(
+    folder: Path, commit: Callable[[str, int], None], time: str, changes: list[tuple[str, str]]
+):
+    """One run of one side suffices, if it is younger than the registration; it may change before."""
+    commit(PREDICTION, 1)
+    rows = [Filed("other.json", entry(result("other"), f"{time}T12:00:00Z"))]
+    path = folder / "mine.toml"
+    assert find_changed_claims(path, "HEAD", rows) == []
+    path.write_text(PREDICTION.replace("0.9", "0.8"))
+    assert find_changed_claims(path, "HEAD", rows) == changes

@@ -1,7 +1,7 @@
 """A claims file: hypotheses about rows, written down before the rows exist, each with its tests."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -11,7 +11,9 @@ from baseline_bench.core.records import OMIT_WHEN_NONE, decode_record, digest
 from baseline_bench.core.untrusted import parse_toml, read_bytes
 
 _NAME_PATTERN = re.compile("[a-z0-9][a-z0-9_-]*")
-_FIX_ADVICE = "correct the file; leaderboards/claims/study.toml shows every key"
+_FIX_ADVICE = "correct the file; docs/claims.md and leaderboards/claims/study.toml show every key"
+_DIGEST_PATTERN = re.compile("[0-9a-f]{12,64}")
+_MIN_POWER = 0.80
 _MAX_PUBLISHED_ITEMS = 2_000  # of a published row: Boschloo's test takes half a minute at 1,300
 T = TypeVar("T")
 
@@ -70,13 +72,60 @@ class CountsTest:
     worse: str
 
 
-Contrast = PairedTest | LossTest | RatioTest | CountsTest
-_TEST_TYPES: Mapping[str, type[Contrast]] = {
+@dataclass(frozen=True, slots=True)
+class RunSelector:
+    """Selects the runs of a recipe, one a declared seed; without recipe, digest and seeds a run of the base itself.
+
+    Attributes:
+        base: the model's name.
+        recipe: its name; None for the base.
+        digest: of the recipe's keys that move weights, its first 12 digits or more.
+        seeds: the training seeds, every one of which is needed.
+    """
+
+    base: str
+    recipe: str | None = field(default=None, metadata=OMIT_WHEN_NONE)
+    digest: str | None = field(default=None, metadata=OMIT_WHEN_NONE)
+    seeds: tuple[int, ...] | None = field(default=None, metadata=OMIT_WHEN_NONE)
+
+    @property
+    def name(self) -> str:
+        """The name of the base, or of the recipe with its digest and seeds."""
+        if self.recipe is None or self.digest is None or self.seeds is None:
+            return self.base
+        return f"{self.base}+{self.recipe}@{self.digest[:12]}-s{','.join(map(str, self.seeds))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A contrast of schema 2: what `first` less `second` will show, and the power of the design that is to show it.
+
+    Attributes:
+        test: "rows" compares one run a side on the same problems, "recipes" the declared seeds over seeds and problems.
+        power: the chance, by `bench plan`, that the design shows what is predicted.
+        gain: the true difference for which it has this power, a share.
+        margin: the largest difference that does not matter, a share; optional for "better".
+    """
+
+    test: Literal["rows", "recipes"]
+    family: str
+    first: RunSelector
+    second: RunSelector
+    predicted: Literal["better", "equivalent", "non-inferior"]
+    power: float
+    gain: float
+    margin: float | None = field(default=None, metadata=OMIT_WHEN_NONE)
+
+
+RowContrast = PairedTest | LossTest | RatioTest | CountsTest
+Contrast = RowContrast | Prediction
+_TEST_TYPES: Mapping[str, type[RowContrast]] = {
     "mcnemar": PairedTest,
     "loss": LossTest,
     "ratio": RatioTest,
     "boschloo": CountsTest,
 }
+_PREDICTION_TYPES: Mapping[str, type[Prediction]] = {"rows": Prediction, "recipes": Prediction}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +180,11 @@ class ClaimsFile:
         """Every contrast with its claim, in the file's order; the index here is the contrast's number."""
         return tuple((claim, contrast) for claim in self.claims for contrast in claim.contrasts)
 
+    @property
+    def predicts(self) -> bool:
+        """Whether it is of schema 2: every contrast is a `Prediction`, judged on the first runs after it."""
+        return any(isinstance(contrast, Prediction) for _, contrast in self.contrasts)
+
     def row(self, name: str) -> PublishedCount:
         """Return the row of the published table with that name."""
         return next(row for row in self.rows if row.name == name)
@@ -138,9 +192,9 @@ class ClaimsFile:
 
 @dataclass(frozen=True, slots=True)
 class _RegisteredHeader:
-    """The top-level keys of a file that is judged on the board's rows."""
+    """The top-level keys of a file that is judged on the board's rows; the schema says which tests it has."""
 
-    schema: Literal[1]
+    schema: Literal[1, 2]
     name: str
     board: str
     task: str
@@ -176,13 +230,15 @@ class _ClaimHeader:
 
 def find_family(contrast: Contrast) -> str | None:
     """Return the contrast's family, or None."""
-    return contrast.family if isinstance(contrast, PairedTest | CountsTest) else None
+    return contrast.family if isinstance(contrast, PairedTest | CountsTest | Prediction) else None
 
 
 def name_sides(contrast: Contrast) -> tuple[str, str]:
     """Return the names of both sides, the one claimed to be better first."""
     if isinstance(contrast, CountsTest):
         return contrast.better, contrast.worse
+    if isinstance(contrast, Prediction):
+        return contrast.first.name, contrast.second.name
     better, worse = get_sides(contrast)
     return better.name, worse.name
 
@@ -200,7 +256,8 @@ def parse_claims(data: bytes, where: str) -> ClaimsFile:
     """
     document = parse_toml(data, where, _FIX_ADVICE)
     problems: list[str] = []
-    claims = _decode_claims(document.pop("claims", None), problems)
+    tests = _PREDICTION_TYPES if document.get("schema") == 2 else _TEST_TYPES
+    claims = _decode_claims(document.pop("claims", None), tests, problems)
     kind: type[_PublishedHeader | _RegisteredHeader] = (
         _PublishedHeader if "registered" in document else _RegisteredHeader
     )
@@ -226,7 +283,7 @@ def _decode_part(kind: type[T], value: object, toml_path: str, problems: list[st
         return None
 
 
-def _decode_claims(value: object, problems: list[str]) -> tuple[Claim, ...]:
+def _decode_claims(value: object, tests: Mapping[str, type[Contrast]], problems: list[str]) -> tuple[Claim, ...]:
     """Decode every readable claim and add the others to `problems`."""
     if not isinstance(value, list) or not value:
         problems.append("the file has no [[claims]]")
@@ -241,7 +298,7 @@ def _decode_claims(value: object, problems: list[str]) -> tuple[Claim, ...]:
             _ClaimHeader, {key: part for key, part in item.items() if key != "contrasts"}, toml_path, problems
         )
         contrasts = [
-            _decode_contrast(part, f"{toml_path}, contrast {i}", problems)
+            _decode_contrast(part, tests, f"{toml_path}, contrast {i}", problems)
             for i, part in enumerate(item["contrasts"], 1)
         ]
         if header is not None:
@@ -249,12 +306,14 @@ def _decode_claims(value: object, problems: list[str]) -> tuple[Claim, ...]:
     return tuple(decoded_claims)
 
 
-def _decode_contrast(value: Any, toml_path: str, problems: list[str]) -> Contrast | None:
+def _decode_contrast(
+    value: Any, tests: Mapping[str, type[Contrast]], toml_path: str, problems: list[str]
+) -> Contrast | None:
     test = value.get("test") if isinstance(value, dict) else None
-    if not isinstance(test, str) or test not in _TEST_TYPES:
-        problems.append(f"{toml_path}: test must be one of {', '.join(_TEST_TYPES)}, not {test!r:.60}")
+    if not isinstance(test, str) or test not in tests:
+        problems.append(f"{toml_path}: test must be one of {', '.join(tests)}, not {test!r:.60}")
         return None
-    return _decode_part(_TEST_TYPES[test], value, toml_path, problems)
+    return _decode_part(tests[test], value, toml_path, problems)
 
 
 def _check_claims(claims_file: ClaimsFile, where: str) -> list[str]:
@@ -289,7 +348,9 @@ def _check_contrast(claims_file: ClaimsFile, contrast: Contrast) -> list[str]:
     problems = ["boschloo is for published tables, which have no other test"] * stray
     if (family := find_family(contrast)) is not None and family not in claims_file.families:
         problems.append(f"no family {family!r:.60} (known: {', '.join(claims_file.families)})")
-    if isinstance(contrast, CountsTest):
+    if isinstance(contrast, Prediction):
+        problems += _check_prediction(contrast)
+    elif isinstance(contrast, CountsTest):
         rows = [row.name for row in claims_file.rows]
         problems += [
             f"no row {name!r:.60} (known: {', '.join(rows)})" for name in name_sides(contrast) if name not in rows
@@ -302,6 +363,41 @@ def _check_contrast(claims_file: ClaimsFile, contrast: Contrast) -> list[str]:
     if len(set(name_sides(contrast))) == 1:
         problems.append("both sides are the same")
     return problems
+
+
+def _check_prediction(contrast: Prediction) -> Iterator[str]:
+    """Yield the problems of a contrast of schema 2, each with the key's name."""
+    for key, side in (("first", contrast.first), ("second", contrast.second)):
+        yield from (f"{key}: {problem}" for problem in _check_runs(contrast.test, side))
+    if contrast.test == "recipes" and contrast.first.recipe is None and contrast.second.recipe is None:
+        yield "recipes needs a recipe on one side; rows compares two bases"
+    if contrast.margin is None and contrast.predicted != "better":
+        yield f"{contrast.predicted} needs a margin"
+    if contrast.margin is not None and not 0 < contrast.margin < 1:
+        yield f"margin must be a share above 0 and below 1, not {contrast.margin:g}"
+    if not 0 < contrast.power < 1:
+        yield f"power must be a share above 0 and below 1, as bench plan gives it, not {contrast.power:g}"
+    elif contrast.power < _MIN_POWER:
+        yield f"power {contrast.power:g} is below {_MIN_POWER}: change the design (seeds, problems), not the threshold"
+    least, most = {
+        "better": (0.0, 1.0),
+        "equivalent": (-(contrast.margin or 1.0), contrast.margin or 1.0),
+        "non-inferior": (-(contrast.margin or 1.0), 1.0),
+    }[contrast.predicted]
+    if not least < contrast.gain < most:
+        yield f"gain must be above {least:g} and below {most:g} for {contrast.predicted}, not {contrast.gain:g}"
+
+
+def _check_runs(test: str, side: RunSelector) -> Iterator[str]:
+    trained = [value is not None for value in (side.recipe, side.digest, side.seeds)]
+    if any(trained) and not all(trained):
+        yield "a side names a recipe, its digest and its seeds, or only a base"
+    if side.digest is not None and not _DIGEST_PATTERN.fullmatch(side.digest):
+        yield f"digest must be 12 to 64 hex digits in lower case, not {side.digest!r:.80}"
+    if side.seeds is not None and (not side.seeds or list(side.seeds) != sorted(set(side.seeds)) or side.seeds[0] < 0):
+        yield "seeds must be numbers from 0 on, in ascending order, each once"
+    elif side.seeds is not None and (len(side.seeds) == 1) != (test == "rows"):
+        yield f"rows compares one seed, recipes two or more, not {len(side.seeds)}"
 
 
 def get_sides(contrast: PairedTest | LossTest | RatioTest) -> tuple[RowSelector, RowSelector]:

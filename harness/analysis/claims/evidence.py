@@ -8,11 +8,11 @@ from typing import Protocol
 
 from baseline_bench.analysis.claims.claims_file import (
     ClaimsFile,
-    Contrast,
     CountsTest,
     LossTest,
     PairedTest,
     RatioTest,
+    RowContrast,
     RowSelector,
     get_sides,
 )
@@ -69,7 +69,7 @@ class ContrastEvidence:
 
 
 def gather_evidence(
-    claims: ClaimsFile, contrast: Contrast, rows: Sequence[EntryFile], retracted: Collection[str]
+    claims: ClaimsFile, contrast: RowContrast, rows: Sequence[EntryFile], retracted: Collection[str]
 ) -> ContrastEvidence | str:
     """Gather the evidence on a contrast, or return in one clause why there is none.
 
@@ -94,7 +94,7 @@ def _find_side_rows(
     claims: ClaimsFile, side: RowSelector, rows: Sequence[EntryFile], retracted: Collection[str]
 ) -> list[EntryFile] | str:
     """Find the rows of a side that may be judged, or return why there are none."""
-    side_rows = [row for row in rows if row.entry.result.task.label == claims.task and _matches_side(side, row.entry)]
+    side_rows = [row for row in rows if row.entry.result.task.label == claims.task and matches_side(side, row.entry)]
     if not side_rows:
         return f"no row of {side.name}"
     valid = [row for row in side_rows if row.file not in retracted]
@@ -107,7 +107,8 @@ def _find_side_rows(
     return enough or f"too few items of {side.name}: {claims.least_items:,} are asked for"
 
 
-def _matches_side(side: RowSelector, entry: Entry) -> bool:
+def matches_side(side: RowSelector, entry: Entry) -> bool:
+    """Tell whether it is a row of the base, or of the last step of this recipe's training with the seed."""
     training = entry.result.training
     if side.recipe is None:
         return is_untrained(entry) and entry.result.model.name == side.base
@@ -143,7 +144,7 @@ def _build_from_rows(
         counts=((one.correct, one.total), (other.correct, other.total)),
         files=(better.file, worse.file),
         choices=choices,
-        begun=min(time for row in (better, worse) for time in _list_start_times(row.entry)),
+        begun=min(time for row in (better, worse) for time in list_start_times(row.entry)),
         difference=one.correct / one.total - other.correct / other.total,
         interval=unpaired_interval((one.correct, one.total), (other.correct, other.total)),
         p=None,
@@ -169,7 +170,7 @@ def _build_from_counts(claims: ClaimsFile, contrast: CountsTest) -> ContrastEvid
     )
 
 
-def _list_start_times(entry: Entry) -> Iterator[str]:
+def list_start_times(entry: Entry) -> Iterator[str]:
     """Yield when scoring and training began: the time of each record, written at the end, less its seconds."""
     yield _subtract_seconds(entry.created, sum(entry.timings.phases.values()))
     if entry.result.training is not None and (candidate := entry.result.training.candidate) is not None:

@@ -5,13 +5,22 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from baseline_bench.analysis.claims.claims_file import Claim, ClaimsFile, Contrast, LossTest, RatioTest, find_family
+from baseline_bench.analysis.claims.claims_file import (
+    Claim,
+    ClaimsFile,
+    Contrast,
+    LossTest,
+    Prediction,
+    RatioTest,
+    find_family,
+)
 from baseline_bench.analysis.claims.evidence import ContrastEvidence, EntryFile, gather_evidence
+from baseline_bench.analysis.claims.predictions import PredictionEvidence, gather_prediction
 from baseline_bench.analysis.claims.registration import Registration, RegistrationCommit
 from baseline_bench.analysis.multiple_testing import holm_adjust, unpaired_items_needed
 from baseline_bench.analysis.statistics import items_needed
 
-ContrastVerdict = Literal["supported", "refuted", "not resolved", "premise not met", "not judged"]
+ContrastVerdict = Literal["supported", "refuted", "inconclusive", "not resolved", "premise not met", "not judged"]
 RegistrationTiming = Literal["registered", "post hoc", "registration unknown", "published before"]
 
 
@@ -21,7 +30,8 @@ class JudgedContrast:
 
     Attributes:
         contrast: the contrast that was judged.
-        verdict: "supported" or "refuted" by the test at its level; "not resolved" where the test finds neither;
+        verdict: "supported" or "refuted" by the test at its level; where the test finds neither, "inconclusive" for a
+            prediction and "not resolved" elsewhere;
             "premise not met" where the side expected to have the lower loss does not; "not judged" without evidence.
         timing: "post hoc" where a row is older than the contrast; such a verdict tests no prediction.
         evidence: None where it is not judged.
@@ -59,19 +69,23 @@ class JudgedClaim:
         """One word for the claim.
 
         "supported": every judged contrast is. "refuted": at least one is, and none is supported. "supported in
-        part": some are, none is refuted. "mixed": some are supported, some refuted. "not resolved": none is either.
-        "not judged": no contrast could be judged.
+        part": some are, none is refuted. "mixed": some are supported, some refuted. "not resolved" or "inconclusive":
+        none is either. "not judged": no contrast could be judged. A prediction counts even if it could not be judged:
+        a claim with one that is missing is supported in part.
         """
         counts = self.counted
         judged_count = len(self.judged) - counts["not judged"]
         if not judged_count:
             return "not judged"
+        judged_count += sum(one.verdict == "not judged" and isinstance(one.contrast, Prediction) for one in self.judged)
         if counts["supported"] and counts["refuted"]:
             return "mixed"
         if counts["refuted"]:
             return "refuted"
         if counts["supported"]:
             return "supported" if counts["supported"] == judged_count else "supported in part"
+        if counts["inconclusive"]:
+            return "inconclusive"
         return "premise not met" if counts["premise not met"] == judged_count else "not resolved"
 
     @property
@@ -111,15 +125,21 @@ def judge_claims(
     Args:
         claims: the claims to judge.
         rows: entries in any order; the result does not depend on the order.
-        registered: asks git; called only if a contrast of a registered file can be judged.
+        registered: asks git; called only for predictions, or if a contrast of a registered file can be judged.
         retracted: file names of entries that no longer count.
     """
-    evidence_or_reasons = [gather_evidence(claims, contrast, rows, retracted) for _, contrast in claims.contrasts]
+    no_registration = Registration(False, (None,) * len(claims.contrasts))
+    registration = registered() if claims.predicts else no_registration
+    evidence_or_reasons = [
+        _gather(claims, index, rows, retracted, registration) for index in range(len(claims.contrasts))
+    ]
     adjusted = _adjust_p_values(claims, evidence_or_reasons)
-    needs_git = claims.source is None and any(
-        isinstance(evidence, ContrastEvidence) for evidence in evidence_or_reasons
-    )
-    registration = registered() if needs_git else Registration(False, (None,) * len(evidence_or_reasons))
+    if (
+        not claims.predicts
+        and claims.source is None
+        and any(isinstance(one, ContrastEvidence) for one in evidence_or_reasons)
+    ):
+        registration = registered()
     judged_contrasts = (
         _judge_contrast(claims, index, evidence, adjusted[index], registration)
         for index, evidence in enumerate(evidence_or_reasons)
@@ -130,21 +150,34 @@ def judge_claims(
     )
 
 
+def _gather(
+    claims: ClaimsFile, index: int, rows: Sequence[EntryFile], retracted: Collection[str], registration: Registration
+) -> ContrastEvidence | str:
+    contrast, since = claims.contrasts[index][1], registration.since[index]
+    if not isinstance(contrast, Prediction):
+        return gather_evidence(claims, contrast, rows, retracted)
+    if not registration.known:
+        return "no git history says when it was registered"
+    return gather_prediction(claims, contrast, rows, retracted, None if since is None else since.time)
+
+
 def _adjust_p_values(
     claims: ClaimsFile, evidence_or_reasons: Sequence[ContrastEvidence | str]
 ) -> list[tuple[float | None, int]]:
-    """Return, for each contrast, p by Holm within its family and the number of judged contrasts of the family."""
+    """Return, for each contrast, p by Holm within its family and the number of the family's contrasts that count.
+
+    These are the judged ones, and every prediction: one that is not judged counts as p = 1.
+    """
     adjusted: list[tuple[float | None, int]] = [
         (evidence.p if isinstance(evidence, ContrastEvidence) else None, 1) for evidence in evidence_or_reasons
     ]
     for name in claims.families:
-        tested = [
-            (index, evidence.p)
+        members = [
+            (index, evidence.p if isinstance(evidence, ContrastEvidence) else 1.0 if claims.predicts else None)
             for index, evidence in enumerate(evidence_or_reasons)
-            if isinstance(evidence, ContrastEvidence)
-            and evidence.p is not None
-            and find_family(claims.contrasts[index][1]) == name
+            if find_family(claims.contrasts[index][1]) == name
         ]
+        tested = [(index, p) for index, p in members if p is not None]
         for (index, _), p in zip(tested, holm_adjust([p for _, p in tested]), strict=True):
             adjusted[index] = p, len(tested)
     return adjusted
@@ -192,8 +225,9 @@ def _decide_verdict(contrast: Contrast, evidence: ContrastEvidence, p: float | N
     if isinstance(contrast, LossTest) and evidence.measured and evidence.measured[1] >= evidence.measured[0]:
         return "premise not met"
     if p is None or p >= alpha:
-        return "not resolved"
-    return "supported" if evidence.difference > 0 else "refuted"
+        return "inconclusive" if isinstance(contrast, Prediction) else "not resolved"
+    as_predicted = evidence.as_predicted if isinstance(evidence, PredictionEvidence) else evidence.difference > 0
+    return "supported" if as_predicted else "refuted"
 
 
 def _count_needed_items(evidence: ContrastEvidence, alpha: float) -> int | None:

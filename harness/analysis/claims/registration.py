@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from baseline_bench.analysis.claims import claims_file as reader
-from baseline_bench.analysis.claims.claims_file import Claim, ClaimsFile, Contrast, find_family
+from baseline_bench.analysis.claims.claims_file import Claim, ClaimsFile, Contrast, Prediction, find_family
 from baseline_bench.analysis.claims.evidence import ContrastEvidence, EntryFile, gather_evidence
+from baseline_bench.analysis.claims.predictions import find_first_runs
 from baseline_bench.core.errors import BenchError
 
 _HEADER_FIELDS = ("board", "task", "alpha", "least_items", "source", "all_items", "rows")
@@ -40,8 +41,8 @@ class Registration:
     since: tuple[RegistrationCommit | None, ...]
 
 
-def find_registration(path: Path, claims: ClaimsFile) -> Registration:
-    """Find since when each contrast of the claims in `path` has been in git unchanged, up to HEAD.
+def find_registration(path: Path, claims: ClaimsFile, revision: str = "HEAD") -> Registration:
+    """Find since when each contrast of the claims in `path` has been in git unchanged, up to a revision.
 
     A contrast is unchanged while its claim's id and hypothesis, itself, its family's rule, and the file's board, task,
     alpha and least items are, and while no contrast was taken out of its family or its claim: that would make the
@@ -54,7 +55,7 @@ def find_registration(path: Path, claims: ClaimsFile) -> Registration:
     if _run_git(path, "rev-parse", "--git-dir") is None:
         return Registration(False, tuple(no_commits))
     registration_commits, unchanged = no_commits, set(range(len(no_commits)))
-    for commit, old in _list_versions(path):
+    for commit, old in _list_versions(path, revision):
         unchanged = {index for index in unchanged if old is not None and _is_unchanged(claims, index, old)}
         if not unchanged:
             break
@@ -67,7 +68,8 @@ def find_registration(path: Path, claims: ClaimsFile) -> Registration:
 def find_changed_claims(path: Path, commit: str, rows: Sequence[EntryFile]) -> list[tuple[str, str]]:
     """Find the claims of a commit that rows already answered there and that are now different, each with what changed.
 
-    More claims, contrasts and families are no change; a published table is answered when it is written.
+    A prediction is answered as soon as one of its runs exists, a published table when it is written. More claims,
+    contrasts and families are no change.
 
     Args:
         path: the claims file.
@@ -82,15 +84,23 @@ def find_changed_claims(path: Path, commit: str, rows: Sequence[EntryFile]) -> l
     if old is None:
         return []
     changes = []
+    since = find_registration(path, old, commit).since if old.predicts else (None,) * len(old.contrasts)
+    are_answered = iter([_is_answered(old, *pair, rows) for pair in zip(old.contrasts, since, strict=True)])
     for claim in old.claims:
-        answered = [
-            contrast
-            for contrast in claim.contrasts
-            if isinstance(gather_evidence(old, contrast, rows, ()), ContrastEvidence)
-        ]
+        answered = [contrast for contrast in claim.contrasts if next(are_answered)]
         if answered and (part := _name_changed_part(old, now, claim, answered)):
             changes.append((claim.id, part))
     return changes
+
+
+def _is_answered(
+    claims: ClaimsFile, numbered: tuple[Claim, Contrast], since: RegistrationCommit | None, rows: Sequence[EntryFile]
+) -> bool:
+    contrast = numbered[1]
+    if not isinstance(contrast, Prediction):
+        return isinstance(gather_evidence(claims, contrast, rows, ()), ContrastEvidence)
+    sides = contrast.first, contrast.second
+    return since is not None and any(find_first_runs(claims, side, rows, since.time) for side in sides)
 
 
 def _name_changed_part(old: ClaimsFile, now: ClaimsFile, claim: Claim, answered: Sequence[Contrast]) -> str:
@@ -109,10 +119,10 @@ def _name_changed_part(old: ClaimsFile, now: ClaimsFile, claim: Claim, answered:
     return next((part for part, (before, after) in compared.items() if before != after), "")
 
 
-def _list_versions(path: Path) -> Iterator[tuple[RegistrationCommit, ClaimsFile | None]]:
+def _list_versions(path: Path, revision: str) -> Iterator[tuple[RegistrationCommit, ClaimsFile | None]]:
     """Yield every commit that changed the file, newest first, with its claims; None where they cannot be read."""
     # A signature shown by the user's git settings would break the line format.
-    listed = _run_git(path, "log", "--no-show-signature", "--topo-order", "--format=%H %ct", "--", path.name)
+    listed = _run_git(path, "log", "--no-show-signature", "--topo-order", "--format=%H %ct", revision, "--", path.name)
     for line in (listed or b"").decode().splitlines():
         commit, seconds = line.split()
         text = _run_git(path, "show", f"{commit}:./{path.name}")

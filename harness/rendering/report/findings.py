@@ -8,7 +8,7 @@ from typing import Literal
 
 from baseline_bench.analysis.claims import claims_file as files
 from baseline_bench.analysis.claims import judge
-from baseline_bench.analysis.claims.claims_file import CountsTest, LossTest, RatioTest, name_sides
+from baseline_bench.analysis.claims.claims_file import CountsTest, LossTest, Prediction, RatioTest, name_sides
 from baseline_bench.analysis.claims.evidence import ContrastEvidence
 from baseline_bench.analysis.claims.judge import JudgedContrast
 from baseline_bench.analysis.statistics import format_points
@@ -24,6 +24,7 @@ _VERDICT_ORDER = (
     "supported",
     "supported in part",
     "premise not met",
+    "inconclusive",
     "not resolved",
     "not judged",
 )
@@ -151,5 +152,7 @@ def _describe_evidence(judged: JudgedContrast, evidence: ContrastEvidence) -> st
         evidence_text = f"loss {evidence.measured[0]:.3f} and {evidence.measured[1]:.3f}; {evidence_text}"
         return evidence_text if evidence.p is None else f"{evidence_text}, p {format_p_value(evidence.p)}"
     test = "Boschloo" if isinstance(judged.contrast, CountsTest) else "exact McNemar"
+    if isinstance(judged.contrast, Prediction):
+        test = f"{judged.contrast.predicted} predicted"
     holm = "" if judged.adjusted is None else f", {test}, Holm p {format_p_value(judged.adjusted)}"
     return evidence_text + holm
