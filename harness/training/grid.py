@@ -11,8 +11,6 @@ from baseline_bench.results.candidate import Candidate
 from baseline_bench.training import recipes
 from baseline_bench.training.recipes import Recipe
 
-SIGNIFICANCE_LEVEL = 0.05
-
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -88,8 +86,9 @@ def expand_grid(recipe: str, sets: Sequence[str], base: str | None, grid: Sequen
 def choose_winner(results: Sequence[TrialResult]) -> tuple[TrialResult, str]:
     """Choose the winner, and return it with the rule that decided.
 
-    The lowest held-out loss wins among the trials whose score is not significantly below the best: on a few hundred
-    items most score differences are noise, while a loss over tens of thousands of tokens has little noise.
+    The lowest held-out loss wins among the trials that the best score is not better than, as a comparison of rows
+    decides: on a few hundred problems most score differences are noise, while a loss over tens of thousands of
+    tokens has little noise.
 
     Raises:
         BenchError: every trial failed, or there is nothing to choose by.
@@ -107,18 +106,13 @@ def choose_winner(results: Sequence[TrialResult]) -> tuple[TrialResult, str]:
     best = min(trained, key=lambda result: (-result.correct, result.loss))
     if lossless:
         return best, "by the best held-out score alone, since the trainer reports no held-out loss"
-    contenders = [
-        result for result in trained if result is best or _compute_p_value(best, result) >= SIGNIFICANCE_LEVEL
-    ]
+    contenders = [result for result in trained if result is best or not _is_better(best, result)]
     if len(contenders) == 1 < len(trained):
-        return (
-            best,
-            f"by its score, which every other one is significantly below (exact McNemar p < {SIGNIFICANCE_LEVEL})",
-        )
+        return best, "by its score, which is better than every other (95 % interval of the paired difference)"
     winner = min(contenders, key=lambda result: (result.loss, -result.correct))
     return winner, (
-        f"by the lowest held-out loss among the {len(contenders)} of {len(results)} tries whose score is not "
-        f"significantly below the best (exact McNemar p >= {SIGNIFICANCE_LEVEL})"
+        f"by the lowest held-out loss among the {len(contenders)} of {len(results)} tries that the best score is not "
+        "better than (95 % interval of the paired difference)"
     )
 
 
@@ -157,11 +151,10 @@ def _require_different(trials: Sequence[Trial]) -> None:
             raise BenchError(f"--grid: {' '.join(other.sets)} and {' '.join(trial.sets)} are the same", "leave one out")
 
 
-def _compute_p_value(best: TrialResult, other: TrialResult) -> float:
-    """Compute how likely two equally good trials differ this much."""
-    from baseline_bench.analysis import statistics  # loads scipy
+def _is_better(best: TrialResult, other: TrialResult) -> bool:
+    from baseline_bench.analysis import outcomes, statistics  # loads scipy
 
     both = list(zip(best.verdicts or (), other.verdicts or (), strict=True))
     kinds = ((True, True), (True, False), (False, True), (False, False))
     counts = [sum((first.correct, second.correct) == kind for first, second in both) for kind in kinds]
-    return float(statistics.mcnemar_p_value(statistics.PairCounts(*counts)))
+    return outcomes.PairedDifference(statistics.PairCounts(*counts), None).outcome == "better"
