@@ -135,24 +135,20 @@ def describe_noise_floor(noise: NoiseRecord) -> str:
     """Describe the noise floor in one sentence."""
     floor, runs, mixed = compute_noise_floor(noise), len(noise.runs), _depends_on_batch(noise)
     subject = (
-        f"two rows like {noise.candidate}'s of {noise.items:,} items on {noise.engine.version} and "
+        f"two rows like {noise.candidate}'s of {noise.items:,} problems on {noise.engine.version} and "
         f"{noise.provenance.device}"
     )
     if floor.least == 1:
-        return (
-            f"all {runs} runs are equal in every token: as far as they tell, no difference between {subject} is noise"
-        )
-    summary = f"a difference smaller than {floor.least} items between {subject} means nothing ({runs} runs"
+        return f"all {runs} runs are equal in every token: they show no noise between {subject}"
+    summary = f"ignore a difference of fewer than {floor.least} problems between {subject} ({runs} runs"
     if noise.unsteady == 0:
         equal = f"{100 * noise.equal_share:.1f} % of the answers equal in every token"
         note = ", not all of them where prompts shared their batches otherwise" if mixed else ""
-        return (
-            f"{summary}, {equal}{note}: no item flipped, but so few runs leave a difference of {floor.most} possible)"
-        )
+        return f"{summary}, {equal}{note}: no problem flipped, but so few runs leave {floor.most} possible)"
     return (
-        f"{summary}: {floor.seen} was the largest difference seen, {floor.expected} covers 95 % where {floor.flips:,} "
-        f"{'item flips' if floor.flips == 1 else 'items flip'}, as between two of them; so few runs leave {floor.most} "
-        "possible)"
+        f"{summary}: the largest difference was {floor.seen}; {floor.expected} covers 95 % where {floor.flips:,} "
+        f"{'problem flips' if floor.flips == 1 else 'problems flip'}, as between two of them; so few runs leave "
+        f"{floor.most} possible)"
     )
 
 

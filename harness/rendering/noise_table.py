@@ -15,8 +15,8 @@ _COLUMNS = (
     ("floor", ALIGN_LEFT),
 )
 _LEGEND = (
-    "The same command, given again. A difference of fewer items than its **floor** means nothing between two rows of "
-    "those settings. Settings are told where the records of a model differ, or no row here shares them."
+    "The same command, repeated. Between two rows of these settings, ignore a difference of fewer problems than the "
+    "**floor**. Settings are listed where the records of a model differ, or where no row here has them."
 )
 
 
@@ -39,7 +39,7 @@ def _row_cells(noise: NoiseRecord, records: Sequence[NoiseRecord], board: Board)
     yield f"{len(noise.runs)}"
     yield f"{least:,}" if least == most else f"{least:,}–{most:,}"
     yield f"{100 * noise.flip_rate:.1f}"
-    floor_text = f"{floor:,} of {noise.items:,} items ({100 * floor / noise.items:.2f} points)"
+    floor_text = f"{floor:,} of {noise.items:,} problems ({100 * floor / noise.items:.2f} points)"
     yield "none: every answer was equal in every token" if floor == 1 else floor_text
 
 
@@ -67,17 +67,15 @@ def _describe_settings_flips(settings_flips: SettingsFlips) -> str:
     first, second = settings_flips.first, settings_flips.second
     summary = (
         f"- Between {_describe_record(first, second)} ({first.runs[0].right:,} right) and "
-        f"{_describe_record(second, first)} ({second.runs[0].right:,} right) {settings_flips.flips:,} items of "
+        f"{_describe_record(second, first)} ({second.runs[0].right:,} right) {settings_flips.flips:,} problems of "
         f"{code_span(first.candidate)} flip, {settings_flips.lost:,} and {settings_flips.won:,}: "
     )
     if not settings_flips.even:
-        return (
-            f"{summary}too uneven for rounding alone, so rows of the one and of the other are no measure of each other."
-        )
+        return f"{summary}too uneven for rounding alone, so do not compare rows of one with rows of the other."
     points = 100 * settings_flips.least / first.items
     return (
-        f"{summary}what rounding may decide, also where a command repeats itself. Between rows of unlike settings a "
-        f"difference of fewer than {settings_flips.least:,} items ({points:.2f} points) may be no more than that."
+        f"{summary}rounding may explain that, even where a repeated command gives equal answers. Between rows "
+        f"of different settings, ignore less than {settings_flips.least:,} problems ({points:.2f} points)."
     )
 
 

@@ -40,7 +40,7 @@ def lines(*records: NoiseRecord, board: Board = EMPTY) -> list[list[str]]:
 def test_a_line_tells_runs_right_flips_and_the_floor() -> None:
     """Three runs with 24, 26 and 24 right: the range, the share that flips, and the floor in items and points."""
     (cells,) = lines(repeated([range(24), range(26), range(1, 25)]))
-    assert cells[4:] == ["3", "24–26", "0.2", "4 of 1,319 items (0.30 points)"]
+    assert cells[4:] == ["3", "24–26", "0.2", "4 of 1,319 problems (0.30 points)"]
     assert cells[0] == "`base`"
 
 
@@ -74,10 +74,10 @@ def test_settings_that_move_answers_are_told_beside_a_command_that_repeats_itsel
     on, off = record(range(24), {**EAGER, "prefix": True}), record(range(11, 33), {**EAGER, "prefix": False})
     text = render_noise_table([on, off], EMPTY).split("\n")[-1]
     assert text.startswith(
-        "- Between `prefix=true` (24 right) and `prefix=false` (22 right) 20 items of `base` flip, 11 and 9: what "
-        "rounding may decide"
+        "- Between `prefix=true` (24 right) and `prefix=false` (22 right) 20 problems of `base` flip, 11 and 9: "
+        "rounding may explain that"
     )
-    assert f"fewer than {1 + bound_difference(20)} items (0.76 points)" in text
+    assert f"ignore less than {1 + bound_difference(20)} problems (0.76 points)" in text
 
 
 def test_settings_that_change_the_score_are_not_called_rounding() -> None:
@@ -85,7 +85,7 @@ def test_settings_that_change_the_score_are_not_called_rounding() -> None:
     on, off = record(range(90), {"bits": 16}), record(range(30), {"bits": 4})
     text = render_noise_table([on, off], EMPTY)
     assert "flip, 60 and 0: too uneven for rounding alone" in text
-    assert "may be no more than that" not in text
+    assert "ignore less than" not in text
 
 
 def test_only_the_pair_farthest_apart_is_told_and_only_of_one_model() -> None:
@@ -107,7 +107,7 @@ def test_another_device_is_told_first() -> None:
     here = record(range(20))
     there = replace(record(range(5, 25)), provenance=replace(here.provenance, device="another GPU"))
     text = render_noise_table([here, there], EMPTY)
-    assert "and `another GPU` (20 right) 10 items of `base` flip, 5 and 5" in text
+    assert "and `another GPU` (20 right) 10 problems of `base` flip, 5 and 5" in text
 
 
 def test_settings_of_which_one_side_has_none_of_its_own() -> None:

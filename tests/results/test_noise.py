@@ -165,9 +165,9 @@ def test_the_floor_follows_from_the_larger_of_what_was_seen_and_what_flips_let_e
     assert found.least == found.expected + 1
     assert found.most > found.expected
     assert judging.describe_noise_floor(level) == (
-        f"a difference smaller than {found.least} items between two rows like {level.candidate}'s of 100 items on "
-        f"transformers 5.17.0 and CPU "
-        f"means nothing (2 runs: 0 was the largest difference seen, {found.expected} covers 95 % where 16 items flip, "
+        f"ignore a difference of fewer than {found.least} problems between two rows like {level.candidate}'s of 100 "
+        f"problems on transformers 5.17.0 and CPU "
+        f"(2 runs: the largest difference was 0; {found.expected} covers 95 % where 16 problems flip, "
         f"as between two of them; so few runs leave {found.most} possible)"
     )
 
@@ -179,7 +179,7 @@ def test_runs_that_never_flipped_still_leave_noise_possible():
     assert (found.seen, found.expected) == (0, 0)
     assert found.most == judging.bound_difference(2 / 3 * 2.9957)
     assert found.least == found.most + 1
-    assert "no item flipped" in judging.describe_noise_floor(quiet)
+    assert "no problem flipped" in judging.describe_noise_floor(quiet)
 
 
 def test_the_pair_with_the_most_flips_counts():
@@ -195,9 +195,7 @@ def test_runs_equal_in_every_token_have_no_noise():
     """Then every difference counts, as far as so few runs tell."""
     same = record([{1}, {1}, {1}], changed=[0, 0, 0])
     assert judging.compute_noise_floor(same).least == 1
-    assert judging.describe_noise_floor(same).startswith(
-        "all 3 runs are equal in every token: as far as they tell, no difference"
-    )
+    assert judging.describe_noise_floor(same).startswith("all 3 runs are equal in every token: they show no noise")
 
 
 def test_equal_runs_of_an_engine_that_mixes_batches_prove_little():
