@@ -11,7 +11,8 @@ from baseline_bench.analysis.statistics import (
     paired_interval,
 )
 
-Outcome = Literal["better", "worse", "equivalent", "non-inferior", "inconclusive"]
+# In the order in which they are listed.
+Outcome = Literal["worse", "better", "equivalent", "non-inferior", "inconclusive"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 ALPHA = 0.05

@@ -86,7 +86,7 @@ class ComparisonReport:
     kind: str
     why: tuple[Difference, ...]
     outcome: ReportedOutcome
-    estimand: str
+    estimand: str | None
     sentence: str
     numbers: ComparisonNumbers | None
     solutions: tuple[SolutionLikelihood | None, SolutionLikelihood | None]
@@ -241,7 +241,7 @@ def _build_report(
         kind=kind.name,
         why=kind.differs,
         outcome=comparison.outcome,
-        estimand=comparison_text.ESTIMAND,
+        estimand=comparison_text.name_estimand(bool(kind.differs)) if comparable else None,
         sentence=comparison.sentence,
         numbers=ComparisonNumbers.of(compare_entries(*entries, system=True, margin=margin)) if comparable else None,
         solutions=(first.entry.result.solutions, second.entry.result.solutions),

@@ -91,7 +91,7 @@ def show_regrading(score: Score, changed: Sequence[str], folder: Path, console: 
     changed_text = (
         "none" if not changed else f"{len(changed)}: {', '.join(changed[:10])}" + (" ..." if changed[10:] else "")
     )
-    console.print(build_facts_table(str(folder), [*_count_rows(score), ("verdicts changed", changed_text)]))
+    console.print(build_facts_table(str(folder), [*_count_rows(score), ("judgements changed", changed_text)]))
 
 
 def show_board_and_next_steps(leaderboards: Path, task: str, console: Console) -> None:

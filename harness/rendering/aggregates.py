@@ -9,8 +9,8 @@ from baseline_bench.results.board import Board, Row, build_tables, list_withdraw
 from baseline_bench.results.entry import Result
 
 _LEGEND = """\
-Each number is the task's own aggregate over all items. An item has no bit that is right or wrong, so no interval, no \
-paired test and no verdict is given, and rows are compared with nothing."""
+Each number is the task's own aggregate over all problems. No single problem is right or wrong, so there is no \
+interval and no outcome, and no row is compared with another."""
 
 
 def has_aggregates(board: Board) -> bool:
@@ -25,7 +25,7 @@ def render_page(board: Board, marker: str) -> str:
         names = sorted({name for row in table.rows for name in row.result.aggregates or {}})
         columns = [
             ("candidate", ALIGN_LEFT),
-            ("items", ALIGN_RIGHT),
+            ("problems", ALIGN_RIGHT),
             *((name, ALIGN_RIGHT) for name in names),
             ("engine", ALIGN_LEFT),
         ]

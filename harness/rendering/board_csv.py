@@ -96,6 +96,9 @@ def _comparison_cells(against: BaseComparison | None, retraction: Retraction | N
     yield "difference", None if against is None else _format_points(against.pairs.difference)
     yield "difference_low", None if against is None else _format_points(against.interval.low)
     yield "difference_high", None if against is None else _format_points(against.interval.high)
+    yield "difference_low_90", None if against is None else _format_points(against.margin_interval.low)
+    yield "difference_high_90", None if against is None else _format_points(against.margin_interval.high)
+    yield "margin", None if against is None or against.margin is None else f"{100 * against.margin:g}"
     yield "p_exact", None if against is None else f"{against.p:.3g}"
     yield "outcome", None if against is None else against.outcome
 

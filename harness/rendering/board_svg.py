@@ -17,9 +17,9 @@ MOST_ROWS = 100
 _WIDTH, _MARGIN = 960.0, 20.0
 _NAMES, _COLUMNS = 30.0, 36
 _LEFT, _RIGHT = 300.0, 740.0
-_RATES, _VERDICTS = 800.0, 816.0
+_RATES, _OUTCOMES = 800.0, 816.0
 _LINE, _GAP, _HEAD, _FOOT = 22.0, 14.0, 56.0, 34.0
-_COLOURS = {"better": "better", "worse": "worse", "inconclusive": "unresolved"}
+_COLOURS = {"better": "better", "worse": "worse", "neither": "unresolved"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def draw_forest_plot(judged: ComparedBoard) -> str:
     height = _MARGIN + sum(map(_measure_height, grouped)) + _FOOT
     rows = sum(len(table.full) for table in panels)
     title = f"Exact match on {judged.board.name} with 95 % intervals"
-    canvas = Canvas(_WIDTH, height, title, f"{rows:,} rows. The numbers stand in the tables of {judged.board.name}.md.")
+    canvas = Canvas(_WIDTH, height, title, f"{rows:,} rows. The numbers are in the tables of {judged.board.name}.md.")
     y = _MARGIN
     for table, groups in zip(panels, grouped, strict=True):
         _draw_panel(canvas, y, table, groups)
@@ -110,10 +110,10 @@ def _draw_panel(canvas: Canvas, top: float, table: BoardTable, groups: Sequence[
     canvas.text(_MARGIN, top + 16, truncate_text(table.label, 60), "ink strong large")
     shown = sum(len(group.marks) for group in groups)
     of = "" if shown == len(table.full) else f"; the newest {shown:,} of {len(table.full):,} rows"
-    caption = f"{name_measure(table.full)} %, {total:,} items, 95 % Wilson intervals{of}"
+    caption = f"{name_measure(table.full)} %, {total:,} problems, 95 % Wilson intervals{of}"
     canvas.text(_MARGIN, top + 34, caption, "muted small")
     canvas.text(_RATES, top + 34, "%", "muted small", "end")
-    canvas.text(_VERDICTS, top + 34, "against its base", "muted small")
+    canvas.text(_OUTCOMES, top + 34, "against its base", "muted small")
     height = _measure_height(groups) - _FOOT - _HEAD + 6
     frame = PlotFrame(canvas, _LEFT, top + _HEAD - 6, _RIGHT - _LEFT, height, _choose_range(groups), AxisRange(0, 1))
     y = top + _HEAD
@@ -153,7 +153,7 @@ def _draw_rows(frame: PlotFrame, y: float, group: ForestGroup) -> float:
     canvas, style = frame.canvas, "muted mono" if group.base is None else "ink mono strong"
     canvas.text(_MARGIN, y + 15, truncate_text(group.title, _COLUMNS), style)
     if group.apart:
-        canvas.text(_VERDICTS, y + 15, truncate_text(group.apart, 22), "muted small")
+        canvas.text(_OUTCOMES, y + 15, truncate_text(group.apart, 22), "muted small")
     for mark in group.marks:
         y += _LINE
         _draw_row(frame, y + _LINE / 2, mark, group)
@@ -175,7 +175,7 @@ def _draw_row(frame: PlotFrame, middle: float, mark: ForestRow, group: ForestGro
         canvas.circle(x, middle, 4.5, colour)
     canvas.text(_RATES, middle + 4, f"{100 * mark.rate:.2f}", "ink", "end")
     if against is not None:
-        canvas.text(_VERDICTS, middle + 4, f"{format_points(against.pairs.difference)} {against.outcome}", colour)
+        canvas.text(_OUTCOMES, middle + 4, f"{format_points(against.pairs.difference)} {against.outcome}", colour)
 
 
 def _shorten_name(row: Row, group: ForestGroup) -> str:
@@ -191,9 +191,9 @@ def _draw_legend(canvas: Canvas, y: float) -> None:
     canvas.text(_MARGIN + 20, y + 4, "95 % interval of the base", "muted small")
     canvas.rect(_MARGIN + 183, y - 4, 8, 8, "ink")
     canvas.text(_MARGIN + 198, y + 4, "base", "muted small")
-    canvas.text(_LEFT, y + 4, "against its base, exact McNemar on the same items, 5 %:", "muted small")
+    canvas.text(_LEFT, y + 4, "against its base, by the 95 % interval of the difference:", "muted small")
     x = _LEFT + 330
-    for verdict, colour in _COLOURS.items():
+    for word, colour in _COLOURS.items():
         canvas.circle(x, y, 4.5, colour)
-        canvas.text(x + 10, y + 4, verdict, "muted small")
-        x += 40 + 6 * len(verdict)
+        canvas.text(x + 10, y + 4, word, "muted small")
+        x += 40 + 6 * len(word)

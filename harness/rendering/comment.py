@@ -2,18 +2,24 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from urllib.parse import quote
 
 from baseline_bench.analysis.compare import Comparison
-from baseline_bench.analysis.outcomes import Outcome
+from baseline_bench.analysis.outcomes import OUTCOMES
 from baseline_bench.analysis.statistics import format_points, wilson_interval
 from baseline_bench.core.markup import code_span, make_visible, table_cell
 from baseline_bench.rendering import aggregates
-from baseline_bench.rendering.comparison_text import describe_comparison, format_margin
-from baseline_bench.rendering.formatting import format_shares, format_warnings, name_measure
+from baseline_bench.rendering.comparison_text import describe_comparison
+from baseline_bench.rendering.formatting import (
+    OUTCOME_WORDS,
+    format_margin,
+    format_shares,
+    format_warnings,
+    name_measure,
+)
 from baseline_bench.rendering.pr_model import (
     ItemExample,
     ProposedComparison,
@@ -28,22 +34,14 @@ from baseline_bench.results.board import Row
 MAX_COMMENT_BYTES = 65_536
 COMMENT_MARKER = "<!-- bench pr-report -->"
 _MAX_ANSWER_LENGTH, _MAX_LINE_LENGTH, _MAX_NAME_LENGTH = 600, 300, 100
-_MAX_ITEMS = {"verdicts": 30, "faults": 20, "rows": 50, "facts": 40, "names": 4}
+_MAX_ITEMS = {"outcomes": 30, "faults": 20, "rows": 50, "facts": 40, "names": 4}
 _NO_VALUE = "–"
-# In the order in which they are listed.
-_OUTCOME_WORDS: Mapping[Outcome, str] = {
-    "worse": "worse than",
-    "better": "better than",
-    "equivalent": "equivalent to",
-    "non-inferior": "non-inferior to",
-    "inconclusive": "inconclusive against",
-}
-# Parts that may be left out (faults and verdicts stay): the last kind first and, within a kind, the last candidate.
+# Parts that may be left out (faults and outcomes stay): the last kind first and, within a kind, the last candidate.
 _OPTIONAL_PARTS = ("retractions", "tables", "moves", "changes", "trainings", "commands", "examples")
 _PART_NAMES = {
     "retractions": "retractions",
     "tables": "tables of rows",
-    "moves": "notes on why items moved",
+    "moves": "tables of numbers",
     "changes": "lists of what changed",
     "trainings": "training curves",
     "commands": "commands to re-run",
@@ -60,7 +58,7 @@ class _CommentPart:
 def render_comment(report: PullRequestReport, limit: int = MAX_COMMENT_BYTES) -> str:
     """Render the comment, at most `limit` bytes of UTF-8; it begins with `COMMENT_MARKER`.
 
-    Faults and verdicts always stay: their own limits are together below GitHub's. Other parts that do not fit are left
+    Faults and outcomes always stay: their own limits are together below GitHub's. Other parts that do not fit are left
     out, examples first, and the last line counts them.
     """
     return _fit_to_limit(list(_build_parts(report)), limit)
@@ -106,11 +104,11 @@ def _count_bytes(text: str) -> int:
 
 
 def _build_parts(report: PullRequestReport) -> Iterator[_CommentPart]:
-    yield _CommentPart("verdicts", f"{COMMENT_MARKER}\n{_render_headline(report)}")
+    yield _CommentPart("outcomes", f"{COMMENT_MARKER}\n{_render_headline(report)}")
     if report.faults:
         yield _CommentPart("faults", _render_faults(report.faults))
     if report.rows:
-        yield _CommentPart("verdicts", _render_outcomes(report))
+        yield _CommentPart("outcomes", _render_outcomes(report))
     if report.retractions:
         yield _CommentPart("retractions", _render_retractions(report.retractions))
     for board in dict.fromkeys(row.board for row in report.rows):
@@ -126,7 +124,7 @@ def _render_headline(report: PullRequestReport) -> str:
     if not report.rows:
         return f"**bench**: no new rows {since}{left}."
     counts = Counter(contest.outcome for row in report.rows for contest in row.contests)
-    outcome_counts = [f"{counts[word]} {word}" for word in _OUTCOME_WORDS if counts[word]] or ["nothing to compare"]
+    outcome_counts = [f"{counts[word]} {word}" for word in OUTCOMES if counts[word]] or ["nothing to compare"]
     faults = [f"{format_count(len(report.faults), 'fault')} of the board"] if report.faults else []
     new_rows = format_count(len(report.rows), "new row")
     return f"## bench: {', '.join([*faults, *outcome_counts])}\n\n{new_rows} {since}{left}."
@@ -136,16 +134,16 @@ def _render_faults(faults: Sequence[str]) -> str:
     shown = [_truncate(fault, _MAX_LINE_LENGTH) for fault in faults[: _MAX_ITEMS["faults"]]]
     hidden_count = len(faults) - len(shown)
     more = f"\n\n{hidden_count:,} more: run `bench board --check`." if hidden_count else ""
-    head = "**The board has faults. Believe no number below before they are mended** (`bench board --check --base`):"
+    head = "**The board has faults: trust no number below until they are fixed** (`bench board --check --base`):"
     return f"{head}\n\n{fence_text(chr(10).join(shown))}{more}"
 
 
 def _render_outcomes(report: PullRequestReport) -> str:
     contests = [(row, contest) for row in report.rows for contest in row.contests]
-    contests.sort(key=lambda pair: [*_OUTCOME_WORDS].index(pair[1].outcome))
+    contests.sort(key=lambda pair: OUTCOMES.index(pair[1].outcome))
     lines = [*_list_warnings(report.rows), *(_render_outcome(row, contest) for row, contest in contests)]
     lines += _list_remarks(report.rows)
-    shown = lines[: _MAX_ITEMS["verdicts"]]
+    shown = lines[: _MAX_ITEMS["outcomes"]]
     if hidden_count := len(lines) - len(shown):
         shown.append(f"- and {hidden_count:,} more, in the table")
     return "\n".join(shown) + (f"\n\n{_describe_tests(len(contests))}" if contests else "")
@@ -171,7 +169,7 @@ def _render_outcome(row: ProposedRow, contest: ProposedComparison) -> str:
     opponent += ", a system comparison (more than the weights differs)" if comparison.system else ""
     margin = "" if comparison.margin is None else f"; {format_margin(comparison.margin, comparison.margin_interval)}"
     return (
-        f"- **{_OUTCOME_WORDS[contest.outcome]} {opponent}**: {code_span(row.row.entry.result.candidate)} "
+        f"- **{OUTCOME_WORDS[contest.outcome]} {opponent}**: {code_span(row.row.entry.result.candidate)} "
         f"{_format_rate(row.row)} against {code_span(other.candidate)} {_format_rate(contest.against)}: "
         f"{_format_difference(comparison)}, {comparison.pairs.first:,} problems won and "
         f"{comparison.pairs.second:,} lost of {comparison.pairs.total:,}, p = {contest.p:.3g} after Holm "
@@ -181,9 +179,10 @@ def _render_outcome(row: ProposedRow, contest: ProposedComparison) -> str:
 
 def _describe_tests(number: int) -> str:
     return (
-        f"Exact McNemar on the same items, Holm over the {format_count(number, 'comparison')} of this pull request "
-        "(each candidate with its own base and with the incumbent), 5 %; intervals of single differences, 95 %, "
-        "Newcombe. "
+        "Each comparison estimates the difference of these weights on problems like these, with its 95 % interval. "
+        "Better and worse need an interval without 0, and p < 0.05 by exact McNemar after Holm over the "
+        f"{format_count(number, 'comparison')} of this pull request (each candidate with its own base and with the "
+        "incumbent). The 90 % interval decides against a margin that the recipe declares, each comparison alone. "
         "The incumbent is the best full row of the same task at the merge-base that is comparable and not retracted, "
         "other than the candidate's own base and its own weights."
     )
@@ -205,7 +204,7 @@ def _render_retractions(retractions: Sequence[ProposedRetraction]) -> str:
 def _render_table(report: PullRequestReport, board: str) -> str:
     rows = [row for row in report.rows if row.board == board]
     right = f"{name_measure(row.row for row in rows)} %"
-    head = ("candidate", "items", right, "95 % interval", "strict %", "unread %", "cut %")
+    head = ("candidate", "problems", right, "95 % interval", "strict %", "unread %", "cut %")
     lines = ["|" + "|".join((*head, "against its base", "against the incumbent", "entry")) + "|"]
     lines.append("|---|---:|---:|:---:|---:|---:|---:|---|---|---|")
     lines += ["|" + "|".join(_row_cells(report, row)) + "|" for row in rows[: _MAX_ITEMS["rows"]]]
@@ -235,10 +234,10 @@ def _build_details(report: PullRequestReport, row: ProposedRow) -> Iterator[_Com
     for contest in row.contests:
         opponent = _describe_role(contest)
         moves = _render_item_changes(row, contest)
-        yield _CommentPart("moves", _fold_block(f"why items moved, {opponent}", name, moves))
+        yield _CommentPart("moves", _fold_block(f"numbers, {opponent}", name, moves))
         if examples := [*_render_examples("gained", contest.gained), *_render_examples("lost", contest.lost)]:
             text = "\n\n".join(examples)
-            yield _CommentPart("examples", _fold_block(f"items gained and lost, {opponent}", name, text))
+            yield _CommentPart("examples", _fold_block(f"problems gained and lost, {opponent}", name, text))
     if row.changes:
         what = f"what changed, {_describe_role(row.contests[-1])}"
         yield _CommentPart("changes", _fold_block(what, name, _render_differences(row)))

@@ -17,12 +17,11 @@ from baseline_bench.analysis.outcomes import Outcome, PairedDifference
 from baseline_bench.analysis.recipe_key import build_recipe_key
 from baseline_bench.analysis.statistics import Interval, PairCounts, format_points, wilson_interval
 from baseline_bench.core.markup import code_span, make_visible, table_cell
+from baseline_bench.rendering.formatting import format_margin
 from baseline_bench.results.entry import Entry
 
 QuoteFunction = Callable[[str], str]
 ReportedOutcome = Outcome | Literal["not comparable"]
-
-ESTIMAND = "these weights on problems like these: the mean over new problems of right(first) - right(second)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def describe_comparison(
         margin: as in `compare_entries`.
 
     Raises:
-        BenchError: an item of the task is missing in a row.
+        BenchError: a problem of the task is missing in a row.
     """
     kind = classify_comparison(first, second)
     title = " against ".join(name_entries(first, second, quote))
@@ -88,6 +87,12 @@ def describe_comparison(
     if comparison.system:
         rows.append(("besides the weights", _format_differences(comparison.differs, quote)))
     return ComparisonText(title, kind, comparison.outcome, sentence, (*rows, ("in short", sentence)))
+
+
+def name_estimand(system: bool) -> str:
+    """Name what a comparison estimates, of weights, or of systems of which more than the weights differs."""
+    subject = "systems" if system else "weights"
+    return f"these {subject} on problems like these: the mean over new problems of right(first) - right(second)"
 
 
 def name_entries(first: Entry, second: Entry, quote: QuoteFunction = make_visible) -> tuple[str, str]:
@@ -155,20 +160,6 @@ def describe_seeds(seeds: SeedComparison) -> str:
     )
 
 
-def format_margin(margin: float, interval: Interval) -> str:
-    """Format the 90 % interval of a difference and on which side of the margin it is."""
-    low, high = interval.low > -margin, interval.high < margin
-    bound = format_points(-margin)
-    where = (
-        f"within {bound} to {format_points(margin)}"
-        if low and high
-        else f"above {bound}"
-        if low
-        else (f"not above {bound}")
-    )
-    return f"90 % interval {' to '.join(map(format_points, interval))} points, {where}"
-
-
 def render_markdown(
     first: Entry, second: Entry, seeds: SeedComparison | None = None, margin: float | None = None
 ) -> str:
@@ -216,7 +207,7 @@ def _list_numbers(comparison: Comparison) -> Iterator[tuple[str, str]]:
     )
     if comparison.margin is not None:
         yield "margin", format_margin(comparison.margin, comparison.margin_interval)
-    yield "estimand", ESTIMAND
+    yield "estimand", name_estimand(comparison.system)
     yield "p", f"exact McNemar {_format_p_value(comparison.p)}, mid-p {comparison.p_mid:.3g}, for information"
     yield (
         "problems",
@@ -231,7 +222,7 @@ def _list_numbers(comparison: Comparison) -> Iterator[tuple[str, str]]:
 def _format_advice(first: Entry, second: Entry, comparison: Comparison, quote: QuoteFunction) -> str:
     """Say what would narrow the interval most: problems, seeds where two recipes are compared, or nothing."""
     if comparison.outcome != "inconclusive":
-        return "nothing is needed: the outcome is decided"
+        return "nothing: the outcome is decided"
     doubled = PairedDifference(PairCounts(*(2 * count for count in comparison.pairs)), None).interval
     now, then = (50 * (interval.high - interval.low) for interval in (comparison.interval, doubled))
     problems = f"twice the problems would give about ±{then:.2f} points instead of ±{now:.2f}"
@@ -269,15 +260,20 @@ def _compare_solutions(first: Entry, second: Entry) -> Iterator[tuple[str, str]]
 
 
 def _conclude(first: Entry, second: Entry, comparison: Comparison, quote: QuoteFunction) -> str:
-    if comparison.system:
-        return _conclude_for_systems(first, second, comparison, quote)
+    names = name_entries(first, second, quote)
     if not comparison.discordant:
         return "Both rows are right on the same problems: nothing changed."
-    if _have_same_weights(first, second):
+    if not comparison.system and _have_same_weights(first, second):
         if comparison.outcome in ("better", "worse"):
             return "The same weights twice, but the scores differ by more than chance: something else changed."
         return f"The same weights twice: the change of {_format_items(comparison.discordant)} is noise."
-    return _conclude_for_weights(comparison, name_entries(first, second, quote), tuned=is_base(second, first))
+    if comparison.outcome in ("equivalent", "non-inferior"):
+        points = f"{100 * (comparison.margin or 0):g} points"
+        within = f"within {points} of" if comparison.outcome == "equivalent" else f"not worse by {points} or more than"
+        return f"{'As a system, ' if comparison.system else ''}{names[0]} is {within} {names[1]}."
+    if comparison.system:
+        return _conclude_for_systems(first, second, comparison, names)
+    return _conclude_for_weights(comparison, names, tuned=is_base(second, first))
 
 
 def _conclude_for_weights(comparison: Comparison, names: tuple[str, str], tuned: bool) -> str:
@@ -287,9 +283,6 @@ def _conclude_for_weights(comparison: Comparison, names: tuple[str, str], tuned:
     if comparison.outcome == "inconclusive":
         what = "whether the fine-tune helped" if tuned else f"whether {one} is better or worse than {other}"
         return f"These problems do not show {what}."
-    if comparison.outcome in ("equivalent", "non-inferior"):
-        subject, against = ("The fine-tune", "its base") if tuned else (one, other)
-        return f"{subject} is {_describe_within(comparison)} {against}."
     if comparison.outcome == "worse":
         subject, against = ("The fine-tune hurt: it", "its base") if tuned else (f"Worse: {one}", other)
         return f"{subject} answers {_format_items(gap)} fewer than {against}."
@@ -304,17 +297,12 @@ def _conclude_for_weights(comparison: Comparison, names: tuple[str, str], tuned:
     return sentence + "."
 
 
-def _conclude_for_systems(first: Entry, second: Entry, comparison: Comparison, quote: QuoteFunction) -> str:
+def _conclude_for_systems(first: Entry, second: Entry, comparison: Comparison, names: tuple[str, str]) -> str:
     """Conclude for systems; a fine-tune against its base under another prompt shows if training was needed."""
-    names = name_entries(first, second, quote)
     gap = comparison.pairs.first - comparison.pairs.second
     ahead, behind = names if gap > 0 else names[::-1]
     tuned = (is_base(second, first), is_base(first, second))
-    if not comparison.discordant:
-        return "As systems, both are right on the same problems: nothing changed."
     same_prompts = not any(tuned) or first.result.prompts_sha256 == second.result.prompts_sha256
-    if comparison.outcome in ("equivalent", "non-inferior"):
-        return f"As a system, {names[0]} is {_describe_within(comparison)} {names[1]}."
     if comparison.outcome == "inconclusive":
         question = "which system is better" if same_prompts else "whether the fine-tune beats a prompt instead"
         return f"These problems do not show {question}."
@@ -324,11 +312,6 @@ def _conclude_for_systems(first: Entry, second: Entry, comparison: Comparison, q
     if tuned[0] == (gap > 0):
         return f"Fine-tune: {ahead} answers {_format_items(abs(gap))} more than its base does under the other prompt."
     return f"Prompt instead: without any training {ahead} answers {_format_items(abs(gap))} more than {behind}."
-
-
-def _describe_within(comparison: Comparison) -> str:
-    points = f"{100 * (comparison.margin or 0):g} points"
-    return f"within {points} of" if comparison.outcome == "equivalent" else f"not worse by {points} or more than"
 
 
 def _format_items(number: int) -> str:

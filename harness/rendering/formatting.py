@@ -1,10 +1,11 @@
 """Formats the tables of a board's page: one line a row, at most eleven columns, no padding, fixed decimals."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from textwrap import wrap
 
 from baseline_bench.analysis.board_comparisons import BaseComparison, ComparedBoard
 from baseline_bench.analysis.differences import is_untrained
+from baseline_bench.analysis.outcomes import Outcome
 from baseline_bench.analysis.statistics import Interval, format_points, wilson_interval
 from baseline_bench.core.markup import UNKNOWN_MARK, make_visible, table_cell
 from baseline_bench.core.options import format_settings
@@ -14,6 +15,13 @@ from baseline_bench.results.retractions import Regrade, Retraction, record_path
 
 ALIGN_LEFT, ALIGN_RIGHT, _ALIGN_CENTRE = "---", "---:", ":---:"
 EXACT_MATCH = "exact match"
+OUTCOME_WORDS: Mapping[Outcome, str] = {
+    "worse": "worse than",
+    "better": "better than",
+    "equivalent": "equivalent to",
+    "non-inferior": "non-inferior to",
+    "inconclusive": "inconclusive against",
+}
 _SCORE_COLUMNS = ((f"{EXACT_MATCH} %", ALIGN_RIGHT), ("95 % interval", _ALIGN_CENTRE))
 _SHARE_COLUMNS = (("strict %", ALIGN_RIGHT), ("unread %", ALIGN_RIGHT), ("cut %", ALIGN_RIGHT))
 _SETUP_COLUMNS = (("prompt", ALIGN_LEFT), ("engine, dtype, device", ALIGN_LEFT))
@@ -29,7 +37,7 @@ _FULL_COLUMNS = (
 )
 _PARTIAL_COLUMNS = (
     _CANDIDATE_COLUMN,
-    ("items", ALIGN_RIGHT),
+    ("problems", ALIGN_RIGHT),
     *_SCORE_COLUMNS,
     *_SHARE_COLUMNS,
     *_SETUP_COLUMNS,
@@ -49,7 +57,7 @@ _MOVED_COLUMNS = (
     ("task", ALIGN_LEFT),
     ("right before", ALIGN_RIGHT),
     ("right now", ALIGN_RIGHT),
-    ("items moved", ALIGN_LEFT),
+    ("problems that changed", ALIGN_LEFT),
     ("record", ALIGN_LEFT),
 )
 
@@ -93,6 +101,14 @@ def format_percent(count: int, total: int, decimals: int) -> str:
 def format_interval(interval: Interval) -> str:
     """Format an interval of proportions in percent."""
     return f"{100 * interval.low:.1f}–{100 * interval.high:.1f}"
+
+
+def format_margin(margin: float, interval: Interval) -> str:
+    """Format the 90 % interval of a difference, and how it compares with the margin."""
+    low, high = interval.low > -margin, interval.high < margin
+    bound = format_points(-margin)
+    where = f"within {bound} to {format_points(margin)}" if low and high else f"{'' if low else 'not '}above {bound}"
+    return f"90 % interval {' to '.join(map(format_points, interval))} points, {where}"
 
 
 def format_shares(result: Result) -> Iterator[str]:
@@ -177,8 +193,10 @@ def _score_cells(result: Result) -> Iterator[str]:
 
 def _format_difference(against: BaseComparison) -> str:
     low, high = against.interval
+    margin = "" if against.margin is None else f"; {format_margin(against.margin, against.margin_interval)}"
     return (
-        f"{format_points(against.pairs.difference)} ({format_points(low)} to {format_points(high)}) {against.outcome}"
+        f"{format_points(against.pairs.difference)} ({format_points(low)} to {format_points(high)}) "
+        f"{against.outcome}{margin}"
     )
 
 

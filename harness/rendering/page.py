@@ -24,30 +24,34 @@ _MAX_NAMES = 20
 _HOW_TO_READ = """\
 ## How to read a row
 
-1. **exact match**: items whose answer, read from what the model wrote, equals the gold answer; Wilson's interval. \
-**strict**: right and in the task's own format. **unread**: no answer found. **cut**: ended at the token limit.
-2. **against base**: points gained on the newest run of the row's own base with the same prompts, engine, settings and \
-device; Newcombe's 95 % interval; the verdict is the exact McNemar test's at 5 %. A dash: no such run here.
-3. Rows are sorted by name, not by rank. A difference smaller than the one a table can resolve is not evidence; \
-overlapping intervals are no proof of equality. One seed is a checkpoint; only several speak of a recipe.
+1. **exact match**: problems whose answer, as read from the completion, equals the gold answer; Wilson's interval. \
+**strict**: right and in the task's own format. **unread**: no answer was found. **cut**: ended at the token limit.
+2. **against base**: points gained over the newest row of its base with the same prompts, engine, settings and \
+device. It estimates the gain of these weights on problems like these. The 95 % interval decides: above 0 is better, \
+below 0 is worse. If the recipe declares a margin, the 90 % interval decides against it: inside the margin on both \
+sides is equivalent, only not worse by the margin is non-inferior. Everything else is inconclusive. A dash: the base \
+has no such row.
+3. Rows are sorted by name, not by rank. Inconclusive does not mean equal. One seed shows these weights, not their \
+recipe: `bench compare recipe:A recipe:B` compares recipes over their seeds.
 4. **prompt**: `template` is the model's own chat template, `text` is plain text. **tokens/s** is speed on that device \
 and says nothing about quality.
-5. **entry**: the row's record with one bit an item and every digest and setting, beside it all completions. Checked \
-again: L0 its numbers, L1 its grades, L2 its answers token for token; L3 only that its score lies in the noise.
+5. **entry**: the row's record: one bit a problem, and every digest and setting. All completions are stored next to \
+it. L0 to L3 say what somebody checked: L0 its numbers, L1 its judgements, L2 its completions token for token, L3 \
+only that its score is within the noise of repeated runs.
 """
 _EXTERNAL_RESULTS_INTRO = """\
-## From elsewhere, not verified
+## Results of other harnesses, not verified
 
-What other harnesses found, as their files tell it: other prompts, readers and settings. Compared with nothing."""
+As their files state them: with other prompts, readers and settings. They are compared with no row."""
 _REGRADES_INTRO = """\
 ## Judged again by a newer reader
 
-The answers of these rows, as the newest version of their task judges them. Rows that are not listed keep every \
+These rows have other judgements under the newest version of their task. Rows that are not listed keep every \
 judgement. The entries and the tables above keep the judgements of their own version."""
 _STORE_RULES = """\
-Every run is one entry, `<board>/<date>-<candidate>-<hash of its content>.json`, with all its completions beside it. \
-Entries are only ever added: `bench board --check --base REF` fails on one that was changed, renamed or removed; a \
-wrong one is withdrawn by `bench retract`, in a record that says why. The pages, tables and plots are rendered from \
+Every run is one entry, `<board>/<date>-<candidate>-<hash of its content>.json`, with all its completions next to it. \
+Entries are only added: `bench board --check --base REF` fails if one was changed, renamed or removed; `bench retract` \
+withdraws a wrong one by a record that says why. The pages, tables and plots are rendered from \
 the entries by `bench board`; after a merge conflict, run it again. This folder may grow to {budget}.
 """
 
@@ -85,7 +89,7 @@ def explain_warnings(rows: Sequence[Row]) -> Iterator[str]:
         meanings = "; ".join(
             f"{code_span(code)}: {CODES[code][1] if code in CODES else 'of another version'}" for code in codes
         )
-        yield f"**warned**: what the checks found; (accepted) was scored although it is refused. {meanings}."
+        yield f"**warned**: what the checks found; (accepted): scored although bench refuses it. {meanings}."
     affects = {advisory.id: advisory.affects for row in rows for advisory in row.advisories}
     if affects:
         meanings = "; ".join(f"{code_span(code)}: {code_span(text)}" for code, text in sorted(affects.items()))
@@ -96,7 +100,7 @@ def _render_external_result(one: ExternalResult, board: str) -> str:
     """Render a result of another harness, with a list of what is not known about it."""
     score = f"{one.metric},{one.filter}"
     shots = "" if one.shots is None else f", {one.shots:,} shots"
-    part = "" if one.total in (None, one.items) else f", a part of {one.total:,} items"
+    part = "" if one.total in (None, one.items) else f", a part of {one.total:,} problems"
     where = ", ".join(text for text in (one.engine, one.dtype, one.device) if text)
     right = f"{formatting.format_percent(one.right, one.items, 2)} % ({one.right:,} of {one.items:,}{part})"
     return (
@@ -129,10 +133,12 @@ def _describe_protocol(judged: ComparedBoard, table: BoardTable) -> str:
     bar = (
         ""
         if result.task.bar is None
-        else "Right is {} that reaches {}, whatever is called a match here. ".format(*map(code_span, result.task.bar))
+        else "A problem counts as right, and as a match here, if its {} reaches {}. ".format(
+            *map(code_span, result.task.bar)
+        )
     )
     return bar + (
-        f"{result.selection.total:,} items, reader {code_span(result.task.reader)}, "
+        f"{result.selection.total:,} problems, reader {code_span(result.task.reader)}, "
         f"{describe_sampling(result.sampling)}, at most "
         f"{result.sampling.max_tokens:,} tokens, protocol `{result.task.protocol_sha256[:12]}`. "
         f"{_describe_resolution(result, measure_discordance(judged, table))}"
@@ -143,7 +149,9 @@ def describe_sampling(sampling: Sampling) -> str:
     """Describe in words how answers are sampled."""
     nucleus = "" if sampling.top_p is None else f", top_p {sampling.top_p:g}"
     description = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:.2f}{nucleus}"
-    return description if sampling.draws is None else f"{description}, {sampling.draws:,} draws an item judged together"
+    return (
+        description if sampling.draws is None else f"{description}, {sampling.draws:,} draws a problem judged together"
+    )
 
 
 def _describe_resolution(result: Result, discordance: tuple[float, int] | None) -> str:
@@ -196,7 +204,7 @@ def _describe_recipe(recipe: RecipeSummary) -> str:
 
 def render_index(boards: Sequence[Board], budget: str) -> str:
     """Render the page that lists the boards and says how results are stored."""
-    head = "|board|task|items|full runs|partial runs|\n|---|---|---:|---:|---:|"
+    head = "|board|task|problems|full runs|partial runs|\n|---|---|---:|---:|---:|"
     lines = [line for board in sorted(boards, key=lambda board: board.name) for line in _index_lines(board)]
     listed = "\n".join([head, *lines]) if lines else "No runs yet."
     return "\n\n".join([MARKER, "# Leaderboards", listed, _STORE_RULES.format(budget=budget)])

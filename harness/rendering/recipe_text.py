@@ -14,6 +14,7 @@ from baseline_bench.analysis.recipe_rows import RecipePair, RecipeRows, read_rig
 from baseline_bench.analysis.statistics import Interval, format_points
 from baseline_bench.core.markup import code_span, make_visible, table_cell
 from baseline_bench.rendering.comparison_text import QuoteFunction
+from baseline_bench.rendering.formatting import format_margin
 
 ESTIMAND = (
     "these recipes on problems like these: the mean over new training seeds and new problems of right(first) - "
@@ -114,7 +115,8 @@ def list_recipe_facts(report: RecipeReport, quote: QuoteFunction = make_visible)
     rows = [
         ("outcome", numbers.outcome),
         ("difference", _format_difference(numbers)),
-        ("of", report.estimand),
+        *([] if numbers.margin is None else [("margin", _format_margin(numbers))]),
+        ("estimand", report.estimand),
         ("first", _format_side(report.first, report.problems, quote)),
         ("second", _format_side(report.second, report.problems, quote)),
         ("problems", f"{report.problems:,} of {quote(report.task)}, the same for every row"),
@@ -159,7 +161,12 @@ def _format_difference(numbers: ContrastNumbers, say: bool = False) -> str:
     interval = Interval(numbers.low, numbers.high)
     p = f"p = {numbers.p:.3g}" if numbers.p > SMALLEST_P else f"p < {SMALLEST_P:g}"
     text = f"{format_points(numbers.difference)} points, 95 % interval {' to '.join(map(format_points, interval))}, {p}"
-    return f"{numbers.outcome}, {text}" if say else text
+    margin = "" if numbers.margin is None else f"; {_format_margin(numbers)}"
+    return f"{numbers.outcome}, {text}{margin}" if say else text
+
+
+def _format_margin(numbers: ContrastNumbers) -> str:
+    return format_margin(numbers.margin or 0.0, Interval(numbers.low_90, numbers.high_90))
 
 
 def _format_variance(shares: Mapping[str, float]) -> str:
@@ -178,4 +185,4 @@ def _format_forecast(numbers: ContrastNumbers) -> str:
         f"{forecast['problems']:,} problems ±{problems:.2f}"
     )
     decided = forecast["advice"] == "nothing"
-    return f"{'nothing is needed: the outcome is decided' if decided else forecast['advice']}; {designs}"
+    return f"{'nothing: the outcome is decided' if decided else forecast['advice']}; {designs}"

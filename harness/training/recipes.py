@@ -70,14 +70,8 @@ _HINTS: dict[str, Any] = {
     for key, hint in typing.get_type_hints(Recipe).items()
     if key not in ("name", "options", "path", "overridden")
 }
-_DEFAULTS: dict[str, Any] = {
-    "config": None,
-    "split": "train",
-    "shots": 0,
-    "max_length": 1024,
-    "derived_from": (),
-    "margin": None,
-}
+_DEFAULTS: dict[str, Any] = {"split": "train", "shots": 0, "max_length": 1024, "derived_from": ()}
+_DEFAULTS |= {"config": None, "margin": None}
 _MIN_VALUES = {"shots": 0, "max_length": 2}
 
 

@@ -198,7 +198,7 @@ def test_a_margin_is_a_share(boards, margin):
 def test_json_of_rows_that_are_not_comparable_has_no_numbers():
     """And says why."""
     told = json.loads(Terminal().compare(PLAIN, f"2026-11-22-{BASE}-bf66e818482c", as_json=True))
-    assert (told["outcome"], told["numbers"]) == ("not comparable", None)
+    assert (told["outcome"], told["numbers"], told["estimand"]) == ("not comparable", None, None)
     assert told["why"][0]["what"] == "selections"
 
 

@@ -124,8 +124,10 @@ def test_the_answer_says_what_was_looked_at_and_what_is_not_resolved(folder: Pat
     """Three lines: the highest row with its doubt, every candidate against its base, the hypotheses."""
     text = render_report(order(folder), folder.parent / "out")["README.md"]
     answer = text.partition("## Today's answer")[2].partition("##")[0].strip().splitlines()
-    assert answer[0].startswith("1. Highest of 3 rows: `base+full-s0` answers 50.00 % of 40 items right [35.2, 64.8]")
-    assert answer[1].startswith("2. Of 2 candidates compared with their base: 1 above their base, 1 not resolved")
+    assert answer[0].startswith(
+        "1. Highest of 3 rows: `base+full-s0` answers 50.00 % of 40 problems right [35.2, 64.8]"
+    )
+    assert answer[1].startswith("2. Of 2 candidates compared with their base: 1 better, 1 inconclusive")
     assert answer[2] == "3. No hypothesis was written down before these runs."
 
 
@@ -160,7 +162,7 @@ def test_a_base_stands_once_for_each_way_of_scoring(folder: Path) -> None:
     assert names[place : place + 2] == ["base", "base+full-s1"]
     assert sorted(names) == ["base", "base", "base+full-s0", "base+full-s1", "base+lora-s0"]
     assert len({line.title for line in lines}) == len(lines)
-    assert {line.label for line in lines if line.is_base} == {"base, as it came", "base, again 2026-11-22"}
+    assert {line.label for line in lines if line.is_base} == {"base", "base, again 2026-11-22"}
     assert {line.name: line.gain.pairs.difference for line in lines if line.gain}["base+full-s1"] == 16 / ITEMS
     assert render_report(order(folder), folder.parent / "out")["accuracy.svg"].count('class="band"') == 2
 
@@ -170,7 +172,7 @@ def test_the_luckiest_seed_is_told_beside_the_mean_of_its_recipe(folder: Path) -
     for seed, right in ((1, 14), (2, 17)):
         tuned(folder / "counting", right, "full", seed=seed)
     text = render_report(order(folder), folder.parent / "out")["README.md"]
-    assert "`base+full-s0` answers 50.00 % of 40 items right" in text
+    assert "`base+full-s0` answers 50.00 % of 40 problems right" in text
     assert "; 3 seeds of its recipe have a mean of 42.50 %." in text
 
 

@@ -59,7 +59,7 @@ def test_candidates_stand_under_their_base_with_the_rest_of_their_name() -> None
     told = words(plot(tuned, base, long))
     assert told.index("base") < told.index("base, 2026-11-22 12:00") < told.index("+full-s0")
     assert "+5.00 better" in told
-    assert "+0.00 not resolved" in told
+    assert "+0.00 inconclusive" in told
     assert any(text.startswith("+xxx") and text.endswith("…") and len(text) < 40 for text in told)
 
 

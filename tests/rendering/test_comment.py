@@ -146,9 +146,9 @@ def test_too_much_is_left_out_from_the_least_important_and_counted(limit):
     assert told.count("**better than its base**") == 20
     if limit == MAX_COMMENT_BYTES:
         assert told.count("how to re-run</summary>") == 20
-        assert 0 < told.count("items gained and lost") < 20
+        assert 0 < told.count("problems gained and lost") < 20
     else:
-        assert "items gained and lost" not in told
+        assert "problems gained and lost" not in told
 
 
 @pytest.mark.parametrize("letter", ["x", "🧮", "`", "|", "\u202e", "&"])

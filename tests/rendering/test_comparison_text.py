@@ -6,15 +6,15 @@ import pytest
 import samples
 from baseline_bench.analysis.statistics import Interval
 from baseline_bench.rendering.comparison_text import (
-    ESTIMAND,
     compare_with_seeds,
     describe_comparison,
     describe_seeds,
-    format_margin,
     format_score,
     name_entries,
+    name_estimand,
     render_markdown,
 )
+from baseline_bench.rendering.formatting import format_margin
 from baseline_bench.results.candidate import MergeSummary, TrainingRecord
 from baseline_bench.results.entry import Entry, SolutionLikelihood
 from committed_rows import BASE, board, real
@@ -45,11 +45,11 @@ def test_a_real_fine_tune_is_told():
     assert found.rows == (
         ("outcome", "better"),
         ("difference", "+3.41 points, 95 % interval +2.07 to +4.89"),
-        ("estimand", ESTIMAND),
+        ("estimand", name_estimand(system=False)),
         ("p", "exact McNemar = 1.03e-06, mid-p 6.67e-07, for information"),
         ("problems", "65 won, 20 lost, 4 right in both, 1,230 in neither, of 1,319"),
         ("why", "unread +1 -0, stopping +9 -2, answer +55 -18"),
-        ("would narrow it", "nothing is needed: the outcome is decided"),
+        ("would narrow it", "nothing: the outcome is decided"),
         ("in short", "The fine-tune helped: it answers 45 problems more than its base."),
     )
 
@@ -64,13 +64,13 @@ def test_a_real_fine_tune_is_told():
             [(RIGHT, RIGHT)] * 400 + [(RIGHT, WRONG)],
             0.02,
             "equivalent",
-            "The fine-tune is within 2 points of its base.",
+            "tuned is within 2 points of smollm2-135m-it.",
         ),
         (
             [(RIGHT, RIGHT)] * 95 + [(RIGHT, WRONG)] * 5,
             0.05,
             "non-inferior",
-            "The fine-tune is not worse by 5 points or more than its base.",
+            "tuned is not worse by 5 points or more than smollm2-135m-it.",
         ),
         (
             [(RIGHT, RIGHT), (WRONG, UNREAD)],

@@ -114,7 +114,7 @@ def test_full_runs_partial_runs_and_versions_have_their_own_tables() -> None:
         "![Exact match of each ",
         "|candidate|exact match",
         "### Partial runs (not ",
-        "|candidate|items|exact",
+        "|candidate|problems|ex",
         "## `counting-0shot@v0`",
         "|candidate|exact match",
         "## Superseded and retr",
@@ -221,7 +221,7 @@ def test_a_sheet_keeps_negative_numbers_and_disarms_formulas() -> None:
     values = list(csv.DictReader(sheet(Board("counting", (base, worse))).splitlines()))
     assert [line["candidate"] for line in values] == ["'=base", "'=base+full-s0"]
     assert [line["difference"] for line in values] == ["", "-1.52"]
-    assert values[1]["verdict"] == "worse"
+    assert values[1]["outcome"] == "worse"
 
 
 @pytest.mark.parametrize("count", [1, 3])

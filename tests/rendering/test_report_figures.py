@@ -65,26 +65,24 @@ def test_a_range_never_is_empty() -> None:
     assert AxisRange.around([3.0, 4.0], zero=True).low == 0
 
 
-def test_the_takeaway_of_accuracy_is_the_paired_test_s(folder: Path) -> None:
+def test_the_takeaway_of_accuracy_counts_outcomes(folder: Path) -> None:
     """One candidate is above its base; the other's lead of one item is not called one."""
     figure = bar_charts.draw_accuracy(study(folder))
-    assert (
-        to_plain_text(figure.takeaway) == "Of 2 candidates compared with their base: 1 above their base, 1 not resolved"
-    )
+    assert to_plain_text(figure.takeaway) == "Of 2 candidates compared with their base: 1 better, 1 inconclusive"
     assert 'class="better thick"' in figure.svg
     assert 'class="unresolved thick"' in figure.svg
     assert 'class="worse' not in figure.svg
 
 
 def test_a_worse_candidate_is_said_first(tmp_path: Path) -> None:
-    """The order is worse, better, not resolved, and its colour is that of worse."""
+    """The order is worse, better, inconclusive, and its colour is that of worse."""
     board = tmp_path / "leaderboards" / "counting"
     base(board, 18)
     tuned(board, 2, "broken")
     tuned(board, 37, "full")
     tuned(board, 19, "lora")
     figure = bar_charts.draw_accuracy(study(board.parent))
-    told = "1 below their base, 1 above their base, 1 not resolved"
+    told = "1 worse, 1 better, 1 inconclusive"
     assert to_plain_text(figure.takeaway) == f"Of 3 candidates compared with their base: {told}"
     assert 'class="worse thick"' in figure.svg
 
@@ -133,7 +131,8 @@ def test_accuracy_by_checkpoint_needs_scored_weights_of_the_way(folder: Path) ->
     figure = line_charts.draw_checkpoints(study(folder))
     assert figure is not None
     assert to_plain_text(figure.takeaway) == (
-        "base+full-s0 scored highest, 75.0 %, at step 20: better than its last step's 50.0 % (exact McNemar p .0020)"
+        "base+full-s0 scored highest, 75.0 %, at step 20: better than its last step's 50.0 % (95 % interval of the "
+        "difference +11.20 to +42.60 points)"
     )
     marks = [mark for mark in ElementTree.fromstring(figure.svg).iter() if mark.tag.endswith("circle")]
     assert len(marks) == 3

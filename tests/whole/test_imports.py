@@ -71,9 +71,9 @@ def test_a_foreign_result_stands_apart_with_what_is_not_known(here, capfd):
     assert hex_to_bits(record.correct, record.items) == (True, False)
     assert "theirs is not verified and compared with nothing; not known: weights, prompt ids, dtype" in err
     page = (here / "leaderboards" / "counting.md").read_text()
-    told = page.partition("## From elsewhere, not verified")[2]
+    told = page.partition("## Results of other harnesses, not verified")[2]
     assert "`theirs`: 50.00 % (1 of 2), `lm-eval 0.4.13`, `two_sums`" in told
-    assert "theirs" not in page.partition("## From elsewhere")[0]
+    assert "theirs" not in page.partition("## Results of other harnesses")[0]
     assert (here / "leaderboards" / "counting.csv").read_text() == before
     assert out.splitlines() == [f"leaderboards/counting/{foreign.record_path(record)}", "leaderboards/counting.md"]
     assert checking.find_faults(here / "leaderboards") == []

@@ -57,7 +57,7 @@ def test_a_bound_is_the_same_text_everywhere() -> None:
     )
     assert f"{gap} points [{low}, {high}]" in comment.render_comment(told)
     line = ReportRow(Path(tuned.file), tuned, "base", (), gain=found, p=found.p)
-    assert deck.format_base_comparison(line)[0] == f"{gap} [{low}, {high}]"
+    assert deck.format_base_comparison(line)[0] == f"{gap} [{low}, {high}] inconclusive"
 
 
 def test_no_other_place_formats_a_difference() -> None:

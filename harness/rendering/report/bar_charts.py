@@ -1,9 +1,11 @@
 """Draws figures with one line a candidate (final loss, cost, accuracy), and loss against score."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from baseline_bench.analysis.outcomes import OUTCOMES
 from baseline_bench.rendering.drawing import Canvas, truncate_text
 from baseline_bench.rendering.report.axes import WIDTH, AxisRange, Figure, PlotFrame
 from baseline_bench.rendering.report.data import ReportRow, Study
@@ -115,29 +117,27 @@ def draw_accuracy(study: Study) -> Figure:
     takeaway = summarise_outcomes(study)
     note: Sentence = (
         f"Points are {study.measure}, whiskers 95 % Wilson intervals, the band is the base's interval. Rows share "
-        "their items, so the paired test decides, not the overlap of whiskers. Green: better than its base by the "
-        "exact McNemar test with Holm's correction; red: worse; grey: not resolved, or nothing to compare with.",
+        "their problems, so the interval of the paired difference decides, not the overlap of whiskers. Green: better "
+        "than its base, also by the exact McNemar test with Holm's correction; red: worse; grey: neither, or no base.",
     )
     column = ChartColumn(f"{study.measure}, %", marks)
     return _draw_row_chart("accuracy.svg", (takeaway, note), study.lines, [column], _outcome_colour)
 
 
 def summarise_outcomes(study: Study) -> Sentence:
-    """Count the candidates that the paired test finds worse or better than their base, or not resolved."""
-    colours = [_outcome_colour(line) for line in study.lines if line.gain is not None]
-    if not colours:
+    """Count the candidates by their outcome against their base."""
+    counts = Counter(line.outcome for line in study.lines if line.outcome is not None)
+    if not counts:
         return ("No candidate can be compared with its base here",)
-    words = [("worse", "below their base"), ("better", "above their base"), ("unresolved", "not resolved")]
-    parts = [f"{colours.count(kind)} {word}" for kind, word in words if kind in colours]
-    return (f"Of {format_count(len(colours), 'candidate')} compared with their base: {', '.join(parts)}",)
+    parts = [f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]]
+    return (f"Of {format_count(counts.total(), 'candidate')} compared with their base: {', '.join(parts)}",)
 
 
 def _outcome_colour(line: ReportRow) -> str:
-    """Return the colour of an outcome: better, worse or unresolved, by the adjusted p value at 5 %."""
-    if line.gain is None or line.p is None:
-        return "ink" if line.is_base else "unresolved"
-    outcome = line.gain.decide_adjusted(line.p)
-    return outcome if outcome in ("better", "worse") else "unresolved"
+    """Return the colour of a line: better, worse, unresolved for neither, or ink for a base."""
+    if line.outcome is None and line.is_base:
+        return "ink"
+    return line.outcome if line.outcome in ("better", "worse") else "unresolved"
 
 
 def _draw_row_chart(

@@ -7,6 +7,7 @@ from pathlib import Path
 from baseline_bench.analysis.board_comparisons import ComparedBoard, compare_board
 from baseline_bench.analysis.compare import Comparison, compare_entries, explain_incomparability
 from baseline_bench.analysis.multiple_testing import holm_adjust
+from baseline_bench.analysis.outcomes import Outcome
 from baseline_bench.analysis.statistics import Interval, wilson_interval
 from baseline_bench.core.errors import BenchError, suggest_name
 from baseline_bench.core.types import Step
@@ -51,6 +52,11 @@ class ReportRow:
     p: float | None = None
 
     @property
+    def outcome(self) -> Outcome | None:
+        """The outcome against its base as one of all gains of the report; None where there is no comparison."""
+        return None if self.gain is None or self.p is None else self.gain.decide_adjusted(self.p)
+
+    @property
     def entry(self) -> Entry:
         """Return its entry."""
         return self.row.entry
@@ -74,7 +80,7 @@ class ReportRow:
     def label(self) -> str:
         """Return its name under the heading of its base."""
         if self.is_base:
-            return f"base, again {self.entry.created[:10]}" if self.again else "base, as it came"
+            return f"base, again {self.entry.created[:10]}" if self.again else "base"
         return self.name.removeprefix(f"{self.group}+")
 
     @property

@@ -6,7 +6,7 @@ from statistics import fmean
 from baseline_bench.analysis.multiple_testing import MIN_SEEDS
 from baseline_bench.analysis.statistics import format_points
 from baseline_bench.core.markup import UNKNOWN_MARK, code_span, table_cell
-from baseline_bench.rendering.formatting import format_warnings, render_table
+from baseline_bench.rendering.formatting import format_margin, format_warnings, render_table
 from baseline_bench.rendering.page import explain_warnings
 from baseline_bench.rendering.report.axes import Figure
 from baseline_bench.rendering.report.bar_charts import summarise_outcomes
@@ -37,8 +37,7 @@ _HEADINGS = {
     "loss-and-score.svg": "Does a lower loss mean a better score?",
 }
 NO_CHECKPOINTS = (
-    "No weights kept on the way were scored, so there is nothing to show by step: train with `--checkpoints K`, then "
-    "score the run."
+    "No weights from before the end of a training were scored: train with `--checkpoints K`, then score the run."
 )
 
 
@@ -46,7 +45,7 @@ def summarise_study(study: Study, findings: Sequence[ReportedClaim]) -> tuple[Se
     """Summarise the study in three lines: the highest score, all candidates, the hypotheses."""
     return (
         _describe_highest_row(study),
-        (*summarise_outcomes(study), " (exact McNemar, Holm over all of them)."),
+        (*summarise_outcomes(study), " (better and worse also by exact McNemar, Holm over all of them)."),
         tally_claims(findings),
     )
 
@@ -61,7 +60,7 @@ def _describe_highest_row(study: Study) -> Sentence:
     start: Sentence = (
         f"Highest of {format_count(len(study.lines), 'row')}: ",
         ExternalName(best.name),
-        f" answers {best.percent:.2f} % of {format_count(counts.total, 'item')} right [{100 * low:.1f}, "
+        f" answers {best.percent:.2f} % of {format_count(counts.total, 'problem')} right [{100 * low:.1f}, "
         f"{100 * high:.1f}]",
     )
     if best.gain is None:
@@ -100,8 +99,8 @@ def render_readme(
     parts = [
         MARKER,
         f"# {study.name}: what the runs say",
-        f"Task {code_span(study.label)}, board [{study.board}]({board}). To read every answer, run the command at the "
-        "end and open `index.html`, which it writes next to this file, in a browser.",
+        f"Task {code_span(study.label)}, board [{study.board}]({board}). To read every completion, run the command at "
+        "the end and open `index.html`, which it writes next to this file, in a browser.",
         "## Today's answer",
         "\n".join(f"{place}. {to_markdown(sentence)}" for place, sentence in lines),
         "## Findings",
@@ -111,18 +110,18 @@ def render_readme(
         render_table(columns, [_row_cells(line) for line in study.lines]),
         _HOW_TO_READ.format(measure=study.measure, right=to_markdown(study.right)),
         *explain_warnings([line.row for line in study.lines]),
-        "## Again",
+        "## How to render it again",
         f"The same entries give the same bytes:\n\n```\n{command}\n```",
     ]
     return "\n\n".join(parts) + "\n"
 
 
 _HOW_TO_READ = """\
-**{measure}**: {right}; the interval is Wilson's. **against base**: \
-paired on the same items with the newest run of its base that was scored in the same way, under which it stands; \
-Newcombe's interval; **Holm p**: McNemar's exact test, adjusted over every row of this \
-table that has one; empty where no run of the base is comparable. **final loss**: mean over the last tenth of the \
-steps, in nats a supervised token. **samples/s** and **peak GiB** are of the training."""
+**{measure}**: {right}; the interval is Wilson's. **against base**: the gain of these weights on problems like these, \
+over the newest row of the base that was scored in the same way and is listed above it, with its 95 % interval. \
+Outside 0 it decides between better and worse, if **Holm p** is also below .05: McNemar's exact test, adjusted over \
+every row of this table that has one. A dash: no row of the base is comparable. **final loss**: mean over the last \
+tenth of the steps, in nats a supervised token. **samples/s** and **peak GiB** are of the training."""
 
 
 def _render_claims(findings: Sequence[ReportedClaim]) -> Iterator[str]:
@@ -164,8 +163,10 @@ def _row_cells(line: ReportRow) -> Iterator[str]:
 
 
 def format_base_comparison(line: ReportRow) -> tuple[str, str]:
-    """Format (difference from the base in points with its interval, Holm p), or dashes where there is none."""
+    """Format (difference from the base in points with its interval and outcome, Holm p), or dashes without one."""
     if line.gain is None or line.p is None:
         return UNKNOWN_MARK, UNKNOWN_MARK
     low, high = map(format_points, line.gain.interval)
-    return f"{format_points(line.gain.pairs.difference)} [{low}, {high}]", format_p_value(line.p)
+    margin = "" if line.gain.margin is None else f"; {format_margin(line.gain.margin, line.gain.margin_interval)}"
+    difference = f"{format_points(line.gain.pairs.difference)} [{low}, {high}] {line.outcome}{margin}"
+    return difference, format_p_value(line.p)

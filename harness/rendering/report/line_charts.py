@@ -7,6 +7,7 @@ from baseline_bench.analysis.compare import compare_entries, explain_incomparabi
 from baseline_bench.analysis.statistics import format_points
 from baseline_bench.core.types import Step
 from baseline_bench.rendering.drawing import Canvas, truncate_text
+from baseline_bench.rendering.formatting import OUTCOME_WORDS
 from baseline_bench.rendering.report.axes import WIDTH, AxisRange, Figure, PlotFrame, spread_labels
 from baseline_bench.rendering.report.data import ReportRow, Study
 from baseline_bench.rendering.report.safe_text import (
@@ -122,7 +123,7 @@ def draw_checkpoints(study: Study) -> Figure | None:
     takeaway = _summarise_checkpoints(runs)
     note: Sentence = (
         f"Above: {study.measure} with its 95 % Wilson interval at the step where the weights were kept; step 0 is the "
-        "base. Below: training loss, smoothed over a twentieth of the steps. Points of one run share their items.",
+        "base. Below: training loss, smoothed over a twentieth of the steps. Points of one run share their problems.",
     )
     height = 2 * (_PANEL - 40)
     canvas = Canvas(WIDTH, 40 + len(runs) * (height + 150), to_plain_text(takeaway), to_plain_text(note))
@@ -158,8 +159,8 @@ def _summarise_checkpoints(runs: Sequence[Sequence[ReportRow]]) -> Sentence:
         low, high = map(format_points, comparison.interval)
         return (
             *start,
-            f": {comparison.outcome} against its last step's {last.percent:.1f} % (95 % interval of the difference "
-            f"{low} to {high} points)",
+            f": {OUTCOME_WORDS[comparison.outcome]} its last step's {last.percent:.1f} % (95 % interval of the "
+            f"difference {low} to {high} points)",
         )
     ends = sum(max(lines, key=lambda line: line.percent).percent <= lines[-1].percent for lines in runs)
     return (f"In {ends} of {format_count(len(runs), 'run')} no step scored higher than the last one",)

@@ -122,9 +122,9 @@
   function list() {
     const first = state.page * PAGE;
     const visible = shown.slice(first, first + PAGE);
-    by("list").replaceChildren(...(visible.length ? visible.map(entry) : [make("p", "No item fits. Clear the search or choose All.", "none")]));
+    by("list").replaceChildren(...(visible.length ? visible.map(entry) : [make("p", "No problem matches. Clear the search or choose All.", "none")]));
     const last = first + visible.length;
-    by("span").textContent = visible.length ? `${(first + 1).toLocaleString("en")}–${last.toLocaleString("en")} of ${shown.length.toLocaleString("en")}` : "0 items";
+    by("span").textContent = visible.length ? `${(first + 1).toLocaleString("en")}–${last.toLocaleString("en")} of ${shown.length.toLocaleString("en")}` : "0 problems";
     by("earlier").disabled = first === 0;
     by("later").disabled = last >= shown.length;
     const current = by("list").querySelector('[aria-current="true"]');
