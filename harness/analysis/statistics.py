@@ -12,6 +12,7 @@ import scipy  # loads stats, which takes seconds, when it is first used
 DEFAULT_DISCORDANCE = 0.25
 _EXACT_LIMIT = 1_000_000
 _BISECTION_STEPS = 40
+_DIFFERENCE_STEP = 1e-6
 
 IntegerArray = npt.NDArray[np.int64]
 
@@ -61,10 +62,9 @@ def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Int
 def resolvable_difference(
     total: int, discordance: float = DEFAULT_DISCORDANCE, power: float = 0.80, alpha: float = 0.05
 ) -> float | None:
-    """Compute the smallest true difference that McNemar's two-sided test finds between two rows on the same items.
+    """Compute the smallest true difference between two rows on the same items that `paired_interval` finds.
 
-    Connor's sample size for paired proportions (Biometrics 43 (1987) 207-211, p. 209),
-    n = ((z(1 - alpha/2) sqrt(psi) + z(power) sqrt(psi - d^2)) / d)^2 with psi the discordance, solved for d.
+    By bisection of `exact_power`, which grows with the difference.
 
     Args:
         total: items that both rows answered, at least 1.
@@ -80,12 +80,14 @@ def resolvable_difference(
     """
     if total < 1 or not 0 < discordance <= 1 or not 0 < alpha < 1 or not 0.5 <= power < 1:
         raise ValueError(f"no design has {total=}, {discordance=}, {power=}, {alpha=}")
-    z_alpha, z_power = _normal_quantile(1 - alpha / 2), _normal_quantile(power)
-    radicand = total + z_power**2 - z_alpha**2
-    if radicand < 0:
+    if exact_power(total, discordance, discordance, alpha) < power:
         return None
-    difference = sqrt(discordance) * (z_alpha * sqrt(total) + z_power * sqrt(radicand)) / (total + z_power**2)
-    return difference if difference <= discordance else None
+    below, enough = 0.0, discordance
+    while enough - below > _DIFFERENCE_STEP:
+        middle = (below + enough) / 2
+        reached = exact_power(total, middle, discordance, alpha) >= power
+        below, enough = (below, middle) if reached else (middle, enough)
+    return enough
 
 
 class PairCounts(NamedTuple):
@@ -223,7 +225,10 @@ def mcnemar_mid_p_value(pairs: PairCounts) -> float:
 
 
 def items_needed(difference: float, discordance: float, power: float = 0.80, alpha: float = 0.05) -> int | None:
-    """Compute the items with which McNemar's two-sided test finds a difference, by Connor's sample size as above.
+    """Compute the items with which McNemar's two-sided test finds a difference, by Connor's sample size.
+
+    n = ((z(1 - alpha/2) sqrt(psi) + z(power) sqrt(psi - d^2)) / d)^2 with psi the discordance (Biometrics 43 (1987)
+    207-211, p. 209). It holds for large numbers.
 
     Args:
         difference: the true one, as a proportion.
@@ -243,7 +248,7 @@ def items_needed(difference: float, discordance: float, power: float = 0.80, alp
 
 
 def exact_power(total: int, difference: float, discordance: float, alpha: float = 0.05) -> float:
-    """Compute the probability that McNemar's exact two-sided test finds a true difference in its own direction.
+    """Compute the probability that `paired_interval` finds a true difference in its own direction.
 
     The number of discordant pairs is binomial, and so are the better row's wins among them. Both sums are complete but
     for discordant counts in either tail of probability below 1e-15.
@@ -252,7 +257,7 @@ def exact_power(total: int, difference: float, discordance: float, alpha: float 
         total: items that both rows answer, at least 1.
         difference: the true one, as a proportion; its sign does not matter.
         discordance: share of items that exactly one of the two rows gets right; at least the difference.
-        alpha: two-sided significance level; a difference is found if p is below it.
+        alpha: two-sided significance level.
 
     Raises:
         ValueError: no two rows can differ like this.
@@ -262,15 +267,15 @@ def exact_power(total: int, difference: float, discordance: float, alpha: float 
         raise ValueError(f"no two rows have {total=}, {difference=}, {discordance=}, {alpha=}")
     least, most = scipy.stats.binom.ppf(1e-15, total, discordance), scipy.stats.binom.isf(1e-15, total, discordance)
     discordant = np.arange(max(0, int(least)), int(most) + 1)
-    losses = _most_exact_losses(discordant, alpha)
+    losses = _most_decided_losses(discordant, total, alpha)
     power_given_discordant = scipy.stats.binom.cdf(losses, discordant, (1 - gap / discordance) / 2)
     return float(np.sum(scipy.stats.binom.pmf(discordant, total, discordance) * power_given_discordant))
 
 
 def items_needed_exact(difference: float, discordance: float, power: float = 0.80, alpha: float = 0.05) -> int:
-    """Compute the items with which McNemar's exact test reaches the power: Connor's number, raised as needed.
+    """Compute the items with which `paired_interval` reaches the power: Connor's number, raised as needed.
 
-    The exact test needs a few more than the formula, which holds for large numbers. Its power is not quite monotone in
+    It needs a few more than the formula, which holds for large numbers. The power is not quite monotone in
     the items; the result suffices while one item less does not, unless the formula's own number suffices. Above a
     million items the two differ by less than 0.2 %, and the formula's number is returned.
 
@@ -298,6 +303,15 @@ def _most_exact_losses(discordant: IntegerArray, alpha: float) -> IntegerArray:
     # One less than the first count whose tail reaches half of alpha.
     least: IntegerArray = scipy.stats.binom.ppf(alpha / 2, discordant, 0.5).astype(int)
     return least - 1
+
+
+def _most_decided_losses(discordant: IntegerArray, total: int, alpha: float) -> IntegerArray:
+    """Compute the most losses with which `paired_interval` still decides for the other row; -1 if it never does."""
+    critical = critical_value(total, alpha)
+    roots = np.sqrt(np.maximum(discordant, 1))
+    losses = np.floor((discordant - critical * roots) / 2 + 1e-6).astype(int)
+    losses -= (discordant - 2 * losses) / roots < critical  # where rounding, or the 1e-6, gave one too many
+    return np.where(discordant < least_discordant(alpha), -1, losses)
 
 
 def _find_upper_bound(gains: int, losses: int, total: int, critical: float) -> float:

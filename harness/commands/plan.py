@@ -2,6 +2,7 @@
 
 import typing
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from statistics import median
 
@@ -149,9 +150,7 @@ def _describe_needed_items(options: Options, discordance: float) -> str:
     exact = statistics.items_needed_exact(options.gain, discordance, options.power, options.alpha)
     if exact == formula:
         return f"{exact:,} that both rows answer"
-    return (
-        f"{exact:,} that both rows answer (McNemar's exact test, which decides here; Connor's formula says {formula:,})"
-    )
+    return f"{exact:,} that both rows answer (by the exact power of what decides; Connor's formula says {formula:,})"
 
 
 def _describe_resolution(options: Options, discordance: float, items: int) -> str:
@@ -162,7 +161,7 @@ def _describe_resolution(options: Options, discordance: float, items: int) -> st
     text = f"this gain is found with {_format_percent(power)} probability; "
     if least is None:
         return text + "no difference is resolved among rows that disagree so rarely"
-    return text + f"a difference of {100 * least:.2f} points is resolved (by the formula)"
+    return text + f"a difference of {ceil(10_000 * least) / 100:.2f} points is resolved"
 
 
 def _describe_seeds(options: Options, spread: float, arms: int) -> str:

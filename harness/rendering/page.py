@@ -1,6 +1,7 @@
 """Renders a board's page and the index of boards, as Markdown that no text in a record can break or decorate."""
 
 from collections.abc import Iterator, Sequence
+from math import ceil
 
 from baseline_bench.analysis.board_comparisons import (
     ComparedBoard,
@@ -175,8 +176,9 @@ def _describe_resolution(result: Result, discordance: tuple[float, int] | None) 
             "Too few items to resolve any difference between two rows (80 % power, rows that disagree on "
             f"{disagreement})."
         )
+    points = ceil(1000 * difference) / 10  # never rounded down: the power would be below 80 %
     return (
-        f"Two full rows can resolve a difference of {100 * difference:.1f} points (80 % power at the 5 % level, rows "
+        f"Two full rows can resolve a difference of {points:.1f} points (80 % power at the 5 % level, rows "
         f"that disagree on {disagreement})."
     )
 

@@ -15,16 +15,15 @@ def told(**design: float | None) -> str:
     return " ".join(data.getvalue().split())
 
 
-def test_a_gain_of_five_points_takes_817_items():
-    """By the exact test, which decides; the formula's number is told beside it, and where the discordance is from."""
+def test_a_gain_of_five_points_takes_798_items():
+    """By the exact power of what decides; the formula's number is next to it, and where the discordance is from."""
     said = told(baseline=0.20, gain=0.05)
     assert "20.00 % against 25.00 %, 80 % power at the 5 % level" in said
     assert (
-        "items needed 817 that both rows answer (McNemar's exact test, which decides here; Connor's formula says 783)"
-        in said
+        "items needed 798 that both rows answer (by the exact power of what decides; Connor's formula says 783)" in said
     )
     assert "25.0 % of all, the boards' usual share" in said
-    assert "on 1,319 items this gain is found with 94.9 % probability; a difference of 3.85 points is resolved" in said
+    assert "on 1,319 items this gain is found with 95.2 % probability; a difference of 3.89 points is resolved" in said
     assert "seeds" not in said
 
 
@@ -32,7 +31,7 @@ def test_low_scores_cannot_disagree_on_a_quarter_of_the_items():
     """Rows of 2 and 5 % are taken to disagree as unrelated answers would; that takes fewer items."""
     said = told(baseline=0.018, gain=0.034)
     assert "6.8 % of all, as two rows with these scores would if their answers were unrelated" in said
-    assert "items needed 497" in said
+    assert "items needed 461" in said
 
 
 def test_a_large_gain_forces_its_own_discordance():
@@ -50,7 +49,7 @@ def test_a_given_number_of_items_stands_before_the_usual_one():
     """Both are told; the usual number is not told twice."""
     said = told(baseline=0.2, gain=0.05, discordance=0.1, items=100)
     assert "10.0 % of all, as given" in said
-    assert "on 100 items this gain is found with 24.1 % probability" in said
+    assert "on 100 items this gain is found with 31.5 % probability" in said
     assert said.index("on 100 items") < said.index("on 1,319 items")
     assert told(baseline=0.2, gain=0.05, items=1319).count("1,319 items") == 1
 
@@ -76,7 +75,7 @@ def test_more_power_takes_more_items():
     """A power of 95 % is asked for and told."""
     said = told(baseline=0.2, gain=0.05, power=0.95, alpha=0.01)
     assert "95 % power at the 1 % level" in said
-    assert "items needed 1,8" in said
+    assert "items needed 1,784" in said
 
 
 @pytest.mark.parametrize(
