@@ -1,6 +1,7 @@
 """Enumerate size, coverage and width of the paired interval, over the tables that two rows of n problems can give.
 
-    python -m benchmarks.statistics.paired_interval [--sizes 25 50 ...] [--confidence 0.95] [--candidates]
+    python -m benchmarks.statistics.paired_interval [--sizes 25 50 ...] [--confidence 0.95]
+        [--candidates | --margins | --power]
 
 Prints a Markdown table; takes minutes. Left out are tables so far from their expectation that together they have a
 probability below 1e-12. The score test is written here again, for arrays, and compared with the program's.
@@ -10,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,9 @@ Correction = Callable[[float | Numbers, Numbers], Numbers]
 SIZES = (4, 8, 16, 25, 50, 100, 200, 400, 1319, 5000)
 # Discordance and difference of the designs over which widths are averaged.
 COMMON = tuple((share, gap) for share in (0.05, 0.1, 0.2, 0.3, 0.4) for gap in (0.0, 0.05, 0.1, 0.15) if gap < share)
+MARGINS = (0.01, 0.02, 0.05, 0.1)
+# Discordance and difference of the designs whose power is compared with the exact test's.
+DESIGNS = ((0.06, 0.02), (0.25, 0.05), (0.25, 0.1))
 # How many standard deviations, and problems, a count is followed from its expectation.
 _DEVIATIONS, _PROBLEMS = 7.5, 16
 _WIDTH_TABLES = 300
@@ -232,16 +237,43 @@ def measure(problems: int, confidence: float, steps: int) -> Quality:
     )
 
 
+def find_margin_size(problems: int, margin: float, alpha: float = 0.05, steps: int = 40) -> Point:
+    """Find the largest probability of showing that a difference of -margin is above -margin.
+
+    By symmetry equivalence has no larger size, at either margin.
+    """
+    shares = np.unique(np.r_[np.linspace(margin, 1, steps), np.geomspace(margin, 1, steps)])
+    points = (
+        Point(statistics.margin_power(problems, margin, -margin, share, alpha).non_inferiority, share, -margin)
+        for share in shares.tolist()
+    )
+    return max(points, key=lambda point: point.value)
+
+
+def measure_exact_power(problems: int, discordance: float, difference: float, alpha: float) -> float:
+    """Compute how often McNemar's exact test finds a difference on its own side."""
+    discordant = np.arange(problems + 1)
+    losses = scipy.stats.binom.ppf(alpha / 2, discordant, 0.5) - 1
+    found = scipy.stats.binom.cdf(losses, discordant, (1 - difference / discordance) / 2)
+    return float(scipy.stats.binom.pmf(discordant, problems, discordance) @ found)
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Print the table of the procedure in use, or of all candidates."""
     parser = argparse.ArgumentParser(description="Size, coverage and width of the paired interval, by enumeration.")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--confidence", type=float, default=0.95)
-    parser.add_argument("--candidates", action="store_true", help="the least coverage of what else was tried")
+    tables = parser.add_mutually_exclusive_group()
+    for name, render, what in (
+        ("--candidates", _render_candidates, "the least coverage of what else was tried"),
+        ("--margins", _render_margins, "the size of decisions by a margin, and their power"),
+        ("--power", _render_power, "the power to find a difference"),
+    ):
+        tables.add_argument(name, action="store_const", dest="render", const=render, help=what)
     parser.add_argument("--steps", type=int, default=40, help="of the grid, along one side")
+    parser.set_defaults(render=_render_quality)
     options = parser.parse_args(words)
-    render = _render_candidates if options.candidates else _render_quality
-    for line in render(options.sizes, options.confidence, options.steps):
+    for line in options.render(options.sizes, options.confidence, options.steps):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
     return 0
@@ -264,6 +296,31 @@ def _render_candidates(sizes: Sequence[int], confidence: float, steps: int) -> I
     for name, how in CANDIDATES.items():
         least = (find_least_coverage(size, 1 - confidence, how, steps).value for size in sizes)
         yield f"| {name} | {' | '.join(f'{100 * value:.2f}' for value in least)} |"
+
+
+def _render_margins(sizes: Sequence[int], confidence: float, steps: int) -> Iterator[str]:
+    alpha = (1 - confidence) / 2
+    yield "| problems | margin | largest size | at discordance | equivalence | non-inferiority |"
+    yield f"|{' ---: |' * 6}"
+    for size, margin in product(sizes, MARGINS):
+        worst = find_margin_size(size, margin, alpha, steps)
+        power = statistics.margin_power(size, margin, 0.0, 0.06, alpha)
+        shares = " | ".join(f"{100 * share:.2f}" for share in (worst.value, worst.discordance, *power))
+        yield f"| {size:,} | {100 * margin:g} | {shares} |"
+
+
+def _render_power(sizes: Sequence[int], confidence: float, _: int) -> Iterator[str]:
+    yield f"| problems | {' | '.join(f'{100 * gap:g} of {100 * share:g}' for share, gap in DESIGNS)} |"
+    yield f"|{' ---: |' * (1 + len(DESIGNS))}"
+    for size in sizes:
+        pairs = (
+            (
+                statistics.exact_power(size, gap, share, 1 - confidence),
+                measure_exact_power(size, share, gap, 1 - confidence),
+            )
+            for share, gap in DESIGNS
+        )
+        yield f"| {size:,} | {' | '.join(f'{100 * own:.1f} ({100 * exact:.1f})' for own, exact in pairs)} |"
 
 
 def _list_counts(problems: int, share: float) -> Numbers:

@@ -9,7 +9,6 @@ from baseline_bench.analysis.statistics import Interval, wilson_interval
 
 # Fewer seeds describe single checkpoints, not the recipe that made them.
 MIN_SEEDS = 3
-_MAX_SEEDS = 1000
 
 
 def holm_adjust(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -106,28 +105,6 @@ def seeds_interval(rates: Sequence[float], confidence: float = 0.95) -> Interval
         raise ValueError(f"{len(rates)} seeds and a confidence of {confidence} give no interval")
     half = float(scipy.stats.t.ppf((1 + confidence) / 2, len(rates) - 1)) * stdev(rates) / sqrt(len(rates))
     return Interval(fmean(rates) - half, fmean(rates) + half)
-
-
-def seeds_needed(gain: float, spread: float, power: float = 0.80, alpha: float = 0.05, arms: int = 1) -> int | None:
-    """Compute how many training seeds a two-sided t test needs to find a gain of the mean, in its own direction.
-
-    Args:
-        gain: true difference of the mean score, as a proportion; its sign does not matter.
-        spread: standard deviation of the score between seeds, as a proportion.
-        power: probability of finding it.
-        alpha: two-sided significance level.
-        arms: 1 where the other side is one fixed model, 2 where it is a recipe trained with as many seeds.
-
-    Returns:
-        Seeds a recipe, at least three; None where a thousand do not suffice.
-    """
-    for seeds in range(MIN_SEEDS, _MAX_SEEDS + 1):
-        if spread == 0:
-            return seeds
-        freedom, shift = arms * (seeds - 1), abs(gain) / (spread * sqrt(arms / seeds))
-        if float(scipy.stats.nct.sf(scipy.stats.t.ppf(1 - alpha / 2, freedom), freedom, shift)) >= power:
-            return seeds
-    return None
 
 
 def _standard_deviations(rate: float, other: float) -> tuple[float, float]:

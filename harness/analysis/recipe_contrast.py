@@ -6,8 +6,9 @@ that the variance of the difference has a part of the seeds, one of the problems
 """
 
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import ceil, floor, log10, sqrt
+from math import ceil, copysign, floor, log10, sqrt
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -17,8 +18,10 @@ from baseline_bench.analysis.outcomes import CONFIDENCE, MARGIN_CONFIDENCE, Outc
 from baseline_bench.analysis.statistics import Interval
 
 Advice = Literal["seeds", "problems", "nothing"]
+Aim = Literal["difference", "equivalence", "non-inferiority"]
 
 MAX_SEEDS = 50
+MAX_PROBLEMS = 1_000_000
 # Below it some of scipy's quantiles are NaN, infinite, or too large to square.
 SMALLEST_P = 1e-100
 _POWER_DRAWS = 20_000
@@ -145,6 +148,24 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True)
+class Goal:
+    """What a design is to show, and the true difference under which it is to show it.
+
+    Attributes:
+        gain: the true difference, first less second, a share.
+        aim: "difference": the interval excludes 0 on the side of the gain; "equivalence": it is within -margin to
+            margin; "non-inferiority": it is above -margin.
+        margin: the largest difference that does not matter, a share; 0 where the aim is a difference.
+        confidence: of the interval: 1 - alpha for a difference, 1 - 2 alpha against a margin.
+    """
+
+    gain: float
+    aim: Aim = "difference"
+    margin: float = 0.0
+    confidence: float = CONFIDENCE
+
+
+@dataclass(frozen=True, slots=True)
 class DesignCost:
     """What seeds and problems cost, in any unit: one training, and one completion."""
 
@@ -244,41 +265,42 @@ def forecast_designs(contrast: Contrast) -> Forecast:
     return Forecast(half_width(variance), more_seeds, problems, more_problems, advice)
 
 
-def compute_power(variance: ContrastVariance, gain: float, confidence: float = CONFIDENCE) -> float:
-    """Compute how often the interval excludes 0 on the side of a true difference, by seeded draws (within 0.01).
+def compute_power(variance: ContrastVariance, goal: Goal) -> float:
+    """Compute how often the interval shows the goal, by seeded draws (within 0.01).
 
     Args:
         variance: the true components, with the seeds and problems of the design.
-        gain: the true difference, a share.
-        confidence: of the interval.
+        goal: what is to be shown, and the true difference.
     """
     rng = np.random.default_rng(0)
     training = np.array(variance.training)
     freedom = np.array([max(variance.first.seeds - 1, 1), max(variance.second.seeds - 1, 1)])
     by_problem = variance.by_problem / variance.problems
-    draws = rng.normal(abs(gain), sqrt(training.sum() + by_problem), _POWER_DRAWS)
+    # Towards the gain, whichever side has it.
+    ahead = rng.normal(abs(goal.gain), sqrt(training.sum() + by_problem), _POWER_DRAWS)
     estimated = training * rng.chisquare(freedom, (_POWER_DRAWS, 2)) / freedom
     floors = [side.flips / variance.problems / side.seeds for side in (variance.first, variance.second)]
     estimated = np.maximum(estimated, floors)
     total = estimated.sum(axis=1)
     welch = np.maximum(total**2 / np.maximum((estimated**2 / freedom).sum(axis=1), 1e-300), 1.0)
-    tail = (1 - confidence) / 2
+    tail = (1 - goal.confidence) / 2
     of_problems = scipy.special.stdtrit(max(variance.problems - 1, 1), tail) ** 2 * by_problem
-    squared = scipy.special.stdtrit(welch, tail) ** 2 * total + of_problems
-    return float(np.mean((draws > 0) & (draws**2 > squared)))
+    half = np.sqrt(scipy.special.stdtrit(welch, tail) ** 2 * total + of_problems)
+    if goal.aim == "difference":
+        return float(np.mean(ahead > half))
+    if goal.aim == "equivalence":
+        return float(np.mean(np.abs(ahead) + half < goal.margin))
+    return float(np.mean(copysign(1, goal.gain) * ahead - half > -goal.margin))
 
 
-def plan_designs(
-    variance: ContrastVariance, gain: float, design: tuple[int, int], cost: DesignCost, confidence: float = CONFIDENCE
-) -> DesignPlan:
+def plan_designs(variance: ContrastVariance, goal: Goal, design: tuple[int, int], cost: DesignCost) -> DesignPlan:
     """Compute interval and power of a design, with one more seed a side, and with problems for the same cost.
 
     Args:
         variance: estimated or assumed components.
-        gain: the true difference to find, a share.
+        goal: what is to be shown.
         design: seeds a side, and problems.
         cost: of a training and of a completion.
-        confidence: of the interval.
     """
     seeds, problems = design
     spent = 2 * (cost.training + problems * cost.problem)
@@ -286,24 +308,29 @@ def plan_designs(
 
     def describe(seeds: int, problems: int, spent: float) -> Design:
         resized = resize_variance(variance, (seeds, seeds), problems)
-        power = compute_power(resized, gain, confidence)
-        return Design(seeds, problems, half_width(resized, confidence), power, spent)
+        return Design(seeds, problems, half_width(resized, goal.confidence), compute_power(resized, goal), spent)
 
     return DesignPlan(
         describe(seeds, problems, 0.0), describe(seeds + 1, problems, spent), describe(seeds, problems + more, spent)
     )
 
 
-def find_seeds(
-    variance: ContrastVariance, gain: float, power: float, problems: int, confidence: float = CONFIDENCE
-) -> int | None:
+def find_seeds(variance: ContrastVariance, goal: Goal, power: float, problems: int) -> int | None:
     """Find the number of seeds a side that gives the power on so many problems; None above 50."""
+    return _find_least(
+        2, MAX_SEEDS, lambda n: compute_power(resize_variance(variance, (n, n), problems), goal) >= power
+    )
 
-    def suffices(seeds: int) -> bool:
-        return compute_power(resize_variance(variance, (seeds, seeds), problems), gain, confidence) >= power
 
-    number = bisect_left(range(2, MAX_SEEDS + 1), True, key=suffices) + 2
-    return number if number <= MAX_SEEDS else None
+def find_problems(variance: ContrastVariance, goal: Goal, power: float, seeds: int) -> int | None:
+    """Find the number of problems that gives the power with so many seeds a side; None above a million."""
+    sides = seeds, seeds
+    return _find_least(2, MAX_PROBLEMS, lambda n: compute_power(resize_variance(variance, sides, n), goal) >= power)
+
+
+def _find_least(least: int, most: int, suffices: Callable[[int], bool]) -> int | None:
+    number = bisect_left(range(least, most + 1), True, key=suffices) + least
+    return number if number <= most else None
 
 
 def _measure_noise(rows: npt.NDArray[np.float64]) -> TrainingNoise:

@@ -1,5 +1,6 @@
 """Intervals of one row's score and of the difference of two rows, with the tests and sample sizes for them."""
 
+from collections.abc import Callable
 from functools import cache
 from math import ceil, floor, inf, isqrt, log2, sqrt
 from typing import NamedTuple
@@ -285,17 +286,91 @@ def items_needed_exact(difference: float, discordance: float, power: float = 0.8
     least = items_needed(difference, discordance, power, alpha)
     if least is None:
         raise ValueError("no number of items finds a difference of 0")
-    if least > _EXACT_LIMIT or exact_power(least, difference, discordance, alpha) >= power:
+    if least > _EXACT_LIMIT:
+        return least
+    return _raise_until(least, lambda total: exact_power(total, difference, discordance, alpha) >= power)
+
+
+class MarginPower(NamedTuple):
+    """Probabilities that the interval is within -margin to margin, and that it is above -margin."""
+
+    equivalence: float
+    non_inferiority: float
+
+
+def margin_power(total: int, margin: float, difference: float, discordance: float, alpha: float = 0.05) -> MarginPower:
+    """Compute how often `paired_interval` of confidence 1 - 2 alpha shows that a difference is within a margin.
+
+    Sums the probabilities of all tables of gains and losses; left out are counts in tails of probability below 1e-15.
+
+    Args:
+        total: items that both rows answer, at least 1.
+        margin: the largest difference that does not matter, a share above 0 and below 1.
+        difference: the true one, first less second, a share.
+        discordance: share of items that exactly one of the two rows gets right; at least the difference.
+        alpha: level of each of the two one-sided tests, below 0.5.
+
+    Raises:
+        ValueError: no two rows can differ like this, or the margin or level is impossible.
+    """
+    if total < 1 or not abs(difference) <= discordance <= 1 or not 0 < margin < 1 or not 0 < alpha < 0.5:
+        raise ValueError(f"no two rows have {total=}, {difference=}, {discordance=}, {margin=}, {alpha=}")
+    gain, loss = (discordance + difference) / 2, (discordance - difference) / 2
+    ends = [scipy.stats.binom.ppf([1e-15, 1 - 1e-15], total, share) for share in (gain, loss)]
+    counts = np.arange(max(0, int(np.min(ends))), int(np.max(ends)) + 1)
+    losses = _least_losses_within(counts, total, margin, critical_value(total, 2 * alpha))
+    # Exchanging the rows mirrors the interval: so many losses at most leave it above -margin.
+    most = counts[0] + np.searchsorted(losses, counts, side="right") - 1
+    chances = scipy.stats.binom.pmf(counts, total, gain)
+    up_to = scipy.stats.binom(total - counts, min(1.0, loss / (1 - gain)) if gain < 1 else 0.0)
+    non_inferior = up_to.cdf(most)
+    equivalent = np.maximum(non_inferior - up_to.cdf(losses - 1), 0.0)
+    return MarginPower(float(chances @ equivalent), float(chances @ non_inferior))
+
+
+def items_needed_for_margin(
+    margin: float, difference: float, discordance: float, power: float = 0.80, alpha: float = 0.05
+) -> tuple[int | None, int | None]:
+    """Compute the items with which `margin_power` reaches the power: for equivalence and for non-inferiority.
+
+    None where the true difference is not within the margin. Errors as in `margin_power`.
+    """
+    quantiles = _normal_quantile(1 - alpha) + _normal_quantile(power)
+
+    def search(distance: float, which: int) -> int | None:
+        if distance <= 0:
+            return None
+        least = max(1, ceil((discordance - difference**2) * (quantiles / distance) ** 2))
+        return _raise_until(least, lambda n: margin_power(n, margin, difference, discordance, alpha)[which] >= power)
+
+    return search(margin - abs(difference), 0), search(margin + difference, 1)
+
+
+def _raise_until(least: int, suffices: Callable[[int], bool]) -> int:
+    """Return `least` if it suffices, else a larger number that does while one less does not."""
+    if suffices(least):
         return least
     step = 1
-    while exact_power(least + step, difference, discordance, alpha) < power:
+    while not suffices(least + step):
         step *= 2
     below, enough = least + step // 2, least + step
     while enough - below > 1:
         middle = (below + enough) // 2
-        reached = exact_power(middle, difference, discordance, alpha) >= power
-        below, enough = (below, middle) if reached else (middle, enough)
+        below, enough = (below, middle) if suffices(middle) else (middle, enough)
     return enough
+
+
+def _least_losses_within(gains: IntegerArray, total: int, margin: float, critical: float) -> IntegerArray:
+    """Compute for consecutive gains the least losses with which the interval is below the margin.
+
+    One more than the items leave where no number is enough. More gains never take fewer losses.
+    """
+    losses, least = max(0, floor(int(gains[0]) - margin * total)), []
+    for gained in gains.tolist():
+        while gained + losses <= total and _score_against(gained, losses, total, margin) < critical:
+            losses += 1
+        least.append(losses)
+    return np.array(least)
 
 
 def _most_exact_losses(discordant: IntegerArray, alpha: float) -> IntegerArray:

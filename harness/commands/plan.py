@@ -1,22 +1,28 @@
-"""`bench plan`: compute before any GPU time how many items and seeds resolve a gain, and what a number resolves."""
+"""`bench plan`: compute before any GPU time how many items and seeds show a gain, or that two scores hardly differ."""
 
 import typing
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from statistics import median
 
-from baseline_bench.core.command_options import MUST_BE_GIVEN, argument, board_option, leaderboards_option, option
+from baseline_bench.core.command_options import argument, board_option, leaderboards_option, option
 from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import BenchError
 from rich.table import Table
 from rich.text import Text
 
 if typing.TYPE_CHECKING:
-    from baseline_bench.analysis.recipe_contrast import ContrastVariance, DesignCost
+    from baseline_bench.analysis.recipe_contrast import Aim, ContrastVariance, DesignCost, Goal
 
 # The test split of GSM8K, which the board scores whole.
 DEFAULT_ITEMS = 1319
+DEFAULT_SEEDS = 3
+# A smaller margin takes millions of items, and minutes to plan.
+_LEAST_MARGIN = 0.002
+# What can be shown against a margin.
+_AIMS: "tuple[Aim, Aim]" = ("equivalence", "non-inferiority")
 _SHARE_ADVICE = "give shares from 0 to 1: 0.20 for 20 %"
 
 
@@ -27,7 +33,10 @@ class Options:
     first: str | None = argument("recipe:NAME: plan more seeds of this recipe ...", "RECIPE", None)
     second: str | None = argument("... and of this one, from the rows that they have", "RECIPE", None)
     baseline: float | None = option("--baseline", "the score to beat, 0.20 for 20 %%, without recipes", "P")
-    gain: float = option("--gain", "what the other row has more, 0.05 for 5 points", "G", MUST_BE_GIVEN)
+    gain: float = option("--gain", "what the other row truly has more, 0.05 for 5 points", "G", 0.0)
+    margin: float | None = option(
+        "--margin", "show equivalence or non-inferiority within this difference, 0.01 for 1 point", "M"
+    )
     discordance: float | None = option(
         "--discordance",
         "share of items that exactly one row gets right (default: as unrelated answers would, at most 0.25)",
@@ -49,7 +58,7 @@ class Options:
 
 
 def run(options: Options, console: Console) -> int:
-    """Print how many items and seeds resolve the gain.
+    """Print how many items and seeds show the gain, or that a difference is within the margin.
 
     Raises:
         BenchError: a number is impossible; the message names all of them; or as `bench compare` for two recipes.
@@ -58,24 +67,21 @@ def run(options: Options, console: Console) -> int:
         return _plan_recipes(options, console)
     baseline = _check_design(options)
     discordance, source = _choose_discordance(options, baseline)
+    within = "" if options.margin is None else f"within {100 * options.margin:g} points, "
     title = (
-        f"{100 * baseline:.2f} % against {100 * (baseline + options.gain):.2f} %, "
+        f"{100 * baseline:.2f} % against {100 * (baseline + options.gain):.2f} %, {within}"
         f"{100 * options.power:.0f} % power at the {100 * options.alpha:g} % level"
     )
     sizes = dict.fromkeys(size for size in (options.items, DEFAULT_ITEMS) if size is not None)
-    rows = [
-        ("items that disagree", f"{100 * discordance:.1f} % of all, {source}"),
-        ("items needed", _describe_needed_items(options, discordance)),
-        *((f"on {size:,} items", _describe_resolution(options, discordance, size)) for size in sizes),
-    ]
-    if options.seed_sd is not None:
-        rows += [
-            ("seeds, one recipe", _describe_seeds(options, options.seed_sd, arms=1)),
-            ("seeds, two recipes", _describe_seeds(options, options.seed_sd, arms=2)),
-        ]
+    rows = [("items that disagree", f"{100 * discordance:.1f} % of all, {source}")]
+    if options.margin is None:
+        rows += [("items needed", _describe_needed_items(options, discordance))]
+        rows += [(f"on {size:,} items", _describe_resolution(options, discordance, size)) for size in sizes]
+    else:
+        rows += _describe_margin(options, options.margin, discordance, sizes)
     console.print(build_facts_table(title, rows))
-    if options.seeds is not None:
-        _plan_by_hand(options, discordance, console)
+    if options.seed_sd is not None:
+        _plan_by_hand(options, options.seed_sd, discordance, console)
     return 0
 
 
@@ -100,9 +106,11 @@ def _check_design(options: Options) -> float:
 
 
 def _check_numbers(options: Options) -> list[str]:
-    problems = []
-    if not 0.0001 <= abs(options.gain) <= 1:
-        problems.append(f"a gain of {options.gain:g} is none that can be planned for: 0.0001 at least")
+    problems: list[str] = []
+    if options.margin is not None:
+        problems += _check_margin(options.gain, options.margin, options.alpha)
+    elif not 0.0001 <= abs(options.gain) <= 1:
+        problems.append(f"a gain of {options.gain:g} is none that can be planned for: 0.0001 at least, or a --margin")
     if not 0.5 <= options.power <= 0.999:
         problems.append(f"a power of {options.power:g} is outside 0.5 to 0.999")
     if not 0.0001 <= options.alpha <= 0.5:
@@ -116,6 +124,17 @@ def _check_numbers(options: Options) -> list[str]:
     if options.flips is not None and not 0 <= options.flips <= 0.5:
         problems.append(f"flips of {options.flips:g} are outside 0 to 0.5")
     return problems
+
+
+def _check_margin(gain: float, margin: float, alpha: float) -> Iterator[str]:
+    if not _LEAST_MARGIN <= margin <= 0.5:
+        yield f"a margin of {margin:g} is outside {_LEAST_MARGIN:g} to 0.5"
+    elif not gain > -margin:
+        yield f"a gain of {gain:g} is worse than the margin of {margin:g} allows"
+    elif 0 <= margin - abs(gain) < _LEAST_MARGIN:
+        yield f"a gain of {gain:g} is within {_LEAST_MARGIN:g} of the margin"
+    if alpha > 0.2:
+        yield f"an alpha of {alpha:g} is above 0.2, the most for one side of a margin"
 
 
 def _find_impossible(discordance: float, rate: float, other: float) -> list[str]:
@@ -160,20 +179,33 @@ def _describe_resolution(options: Options, discordance: float, items: int) -> st
     least = statistics.resolvable_difference(items, discordance, options.power, options.alpha)
     text = f"this gain is found with {_format_percent(power)} probability; "
     if least is None:
-        return text + "no difference is resolved among rows that disagree so rarely"
-    return text + f"a difference of {ceil(10_000 * least) / 100:.2f} points is resolved"
+        text += "no difference is resolved among rows that disagree so rarely"
+    else:
+        text += f"a difference of {ceil(10_000 * least) / 100:.2f} points is resolved"
+    return text + _advise(options, power)
 
 
-def _describe_seeds(options: Options, spread: float, arms: int) -> str:
-    from baseline_bench.analysis import multiple_testing  # loads scipy
+def _describe_margin(
+    options: Options, margin: float, discordance: float, sizes: Iterable[int]
+) -> Iterator[tuple[str, str]]:
+    """Yield (what, value): the items that each aim needs, and the power of some numbers of items."""
+    from baseline_bench.analysis import statistics  # loads scipy
 
-    needed = multiple_testing.seeds_needed(options.gain, spread, options.power, options.alpha, arms)
-    against = "against one fixed row" if arms == 1 else "each, one recipe against another"
-    if needed is None:
-        return f"more than a thousand {against}: the gain drowns in the spread of {100 * spread:.2f} points"
-    few = needed == multiple_testing.MIN_SEEDS
-    least = "; fewer than three say something of checkpoints, not of a recipe" if few else ""
-    return f"{needed} {against} (t test of the seeds' scores, spread {100 * spread:.2f} points){least}"
+    needed = statistics.items_needed_for_margin(margin, options.gain, discordance, options.power, options.alpha)
+    for aim, number in zip(_AIMS, needed, strict=True):
+        if number is not None:
+            yield f"items for {aim}", f"{number:,} that both rows answer"
+    for size in sizes:
+        powers = statistics.margin_power(size, margin, options.gain, discordance, options.alpha)
+        possible = [pair for pair, number in zip(zip(_AIMS, powers, strict=True), needed, strict=True) if number]
+        shown = ", ".join(f"{aim} is shown with {_format_percent(power)} probability" for aim, power in possible)
+        yield f"on {size:,} items", shown + _advise(options, min(power for _, power in possible))
+
+
+def _advise(options: Options, power: float) -> str:
+    """Say what to do about a power that is too low; nothing for one that suffices."""
+    low = power < options.power
+    return f"; below {100 * options.power:.0f} %, change the design, never the threshold" if low else ""
 
 
 def _format_percent(share: float) -> str:
@@ -208,13 +240,13 @@ def _plan_recipes(options: Options, console: Console) -> int:
     return 0
 
 
-def _plan_by_hand(options: Options, discordance: float, console: Console) -> None:
+def _plan_by_hand(options: Options, seed_sd: float, discordance: float, console: Console) -> None:
     """Plan two recipes from --seed-sd, --discordance and --flips; a cost is counted in completions."""
     from baseline_bench.analysis.recipe_contrast import ContrastVariance, DesignCost, TrainingNoise  # loads scipy
 
     flips = discordance if options.flips is None else options.flips
-    seeds, items = options.seeds or 2, options.items or DEFAULT_ITEMS
-    noise = TrainingNoise(seeds, (options.seed_sd or 0.0) ** 2, flips / 2)
+    seeds, items = options.seeds or DEFAULT_SEEDS, options.items or DEFAULT_ITEMS
+    noise = TrainingNoise(seeds, seed_sd**2, flips / 2)
     variance = ContrastVariance(noise, noise, max(discordance - flips - options.gain**2, 0.0), items)
     _print_designs(options, variance, (seeds, items), DesignCost(training=0.0, problem=1.0), console)
 
@@ -222,20 +254,45 @@ def _plan_by_hand(options: Options, discordance: float, console: Console) -> Non
 def _print_designs(
     options: Options, variance: "ContrastVariance", design: tuple[int, int], cost: "DesignCost", console: Console
 ) -> None:
+    """Print for each goal what a design shows, what the cost of one more seed buys, and what suffices."""
     from baseline_bench.analysis import recipe_contrast  # loads scipy
 
-    confidence = 1 - options.alpha
-    plan = recipe_contrast.plan_designs(variance, options.gain, design, cost, confidence)
-    title = f"two recipes that differ by {abs(100 * options.gain):.2f} points, {100 * options.alpha:g} % level"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for header in ("design", "seeds a side", "problems", "interval", "power", "more cost"):
-        table.add_column(header, justify="left" if header == "design" else "right")
-    names = ("as planned", "one more seed a side", "as much for problems")
-    for name, one in zip(names, (plan.planned, plan.more_seeds, plan.more_problems), strict=True):
-        more = f"{one.cost / 60:,.1f} GPU min" if cost.training else f"{one.cost:,.0f} completions"
-        half = f"±{100 * one.half_width:.2f} points"
-        table.add_row(*map(Text, (name, f"{one.seeds}", f"{one.problems:,}", half, _format_percent(one.power), more)))
-    needed = recipe_contrast.find_seeds(variance, options.gain, options.power, design[1], confidence)
-    found = f"more than {recipe_contrast.MAX_SEEDS}" if needed is None else str(needed)
-    summary = f"{100 * options.power:.0f} % power takes {found} seeds a side on {design[1]:,} problems; "
-    console.print(table, Text(f"{summary}the next GPU hour should buy {plan.advice}."))
+    for goal in _list_goals(options):
+        plan = recipe_contrast.plan_designs(variance, goal, design, cost)
+        table = Table(title=_title_goal(goal, options.alpha), title_justify="left", box=None, pad_edge=False)
+        for header in ("design", "seeds a side", "problems", "interval", "power", "more cost"):
+            table.add_column(header, justify="left" if header == "design" else "right")
+        names = ("as planned", "one more seed a side", "as much for problems")
+        for name, one in zip(names, (plan.planned, plan.more_seeds, plan.more_problems), strict=True):
+            more = f"{one.cost / 60:,.1f} GPU min" if cost.training else f"{one.cost:,.0f} completions"
+            half = f"±{100 * one.half_width:.2f} points"
+            cells = name, f"{one.seeds}", f"{one.problems:,}", half, _format_percent(one.power), more
+            table.add_row(*map(Text, cells))
+        seeds = recipe_contrast.find_seeds(variance, goal, options.power, design[1])
+        problems = recipe_contrast.find_problems(variance, goal, options.power, design[0])
+        enough = (
+            f"{_format_needed(seeds, recipe_contrast.MAX_SEEDS)} seeds a side on {design[1]:,} problems, or "
+            f"{_format_needed(problems, recipe_contrast.MAX_PROBLEMS)} problems with {design[0]} seeds a side"
+        )
+        advice = f"the next GPU hour should buy {plan.advice}{_advise(options, plan.planned.power)}"
+        console.print(table, Text(f"{100 * options.power:.0f} % power takes {enough}; {advice}."))
+
+
+def _list_goals(options: Options) -> "list[Goal]":
+    from baseline_bench.analysis.recipe_contrast import Goal  # loads scipy
+
+    gain, margin = options.gain, options.margin
+    if margin is None:
+        return [Goal(gain, confidence=1 - options.alpha)]
+    goals = [Goal(gain, aim, margin, 1 - 2 * options.alpha) for aim in _AIMS]
+    return goals if abs(gain) < margin else goals[1:]
+
+
+def _title_goal(goal: "Goal", alpha: float) -> str:
+    gain = f"two recipes that differ by {abs(100 * goal.gain):.2f} points"
+    aim = "" if goal.aim == "difference" else f", {goal.aim} within {100 * goal.margin:g} points"
+    return f"{gain}{aim}, {100 * alpha:g} % level"
+
+
+def _format_needed(number: int | None, most: int) -> str:
+    return f"more than {most:,}" if number is None else f"{number:,}"

@@ -8,7 +8,6 @@ from baseline_bench.analysis.multiple_testing import (
     boschloo_p_value,
     holm_adjust,
     seeds_interval,
-    seeds_needed,
     unpaired_interval,
     unpaired_items_needed,
     unpaired_power,
@@ -145,16 +144,6 @@ def test_two_seeds_are_no_interval(rates: list[float]):
     """Below three seeds nothing is said of a recipe."""
     with pytest.raises(ValueError, match="give no interval"):
         seeds_interval(rates)
-
-
-def test_seeds_needed_grow_with_their_spread():
-    """Three at the least; a gain of one standard deviation takes ten; a hopeless one has no number."""
-    assert seeds_needed(0.01, 0.0) == 3
-    assert seeds_needed(0.01, 0.0001) == 3
-    assert seeds_needed(0.01, 0.01) == 10
-    assert seeds_needed(0.01, 0.01, arms=2) == 17
-    assert seeds_needed(-0.01, 0.01) == 10
-    assert seeds_needed(0.0001, 0.1) is None
 
 
 @pytest.mark.parametrize(("right", "wrong"), [(1, 1), (3, 20), (40, 2)])

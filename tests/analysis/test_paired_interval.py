@@ -6,6 +6,7 @@ import pytest
 from baseline_bench.analysis.statistics import (
     PairCounts,
     critical_value,
+    exact_power,
     least_discordant,
     mcnemar_p_value,
     paired_interval,
@@ -196,3 +197,23 @@ def test_the_enumeration_prints_a_line_a_size(capsys):
     assert quality[2].split(" | ")[:2] == ["| 4", "2.449"]
     assert enumeration.main(["--sizes", "4", "--steps", "4", "--candidates", "--confidence", "0.9"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2 + len(enumeration.CANDIDATES)
+    assert enumeration.main(["--sizes", "25", "--steps", "3", "--margins", "--confidence", "0.9"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2 + len(enumeration.MARGINS)
+    assert enumeration.main(["--sizes", "25", "50", "--power"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2 + 2
+
+
+@pytest.mark.parametrize("problems", [25, 100, 400])
+@pytest.mark.parametrize("margin", [0.02, 0.1])
+def test_a_difference_at_the_margin_is_rarely_called_smaller(problems, margin):
+    """At most one in twenty, and half a point; the enumeration notices a level that is twice as large."""
+    assert enumeration.find_margin_size(problems, margin, steps=10).value <= 0.055
+    assert problems < 100 or enumeration.find_margin_size(problems, margin, 0.1, steps=10).value > 0.055
+
+
+def test_the_exact_test_has_less_power_than_the_interval():
+    """At every design of the table; of six discordant problems all won it finds those of six and more."""
+    for share, gap in enumeration.DESIGNS:
+        assert enumeration.measure_exact_power(100, share, gap, 0.05) <= exact_power(100, gap, share)
+    assert enumeration.measure_exact_power(6, 1.0, 1.0, 0.05) == 1.0
+    assert enumeration.measure_exact_power(5, 1.0, 1.0, 0.05) == 0.0

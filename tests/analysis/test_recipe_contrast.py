@@ -10,9 +10,11 @@ from baseline_bench.analysis.recipe_contrast import (
     SMALLEST_P,
     ContrastVariance,
     DesignCost,
+    Goal,
     TrainingNoise,
     compare_recipes,
     compute_power,
+    find_problems,
     find_seeds,
     forecast_designs,
     half_width,
@@ -144,7 +146,7 @@ def test_more_seeds_or_more_problems_narrow_the_interval_that_they_concern():
     problems = ContrastVariance(TrainingNoise(5, 0.0, 0.0), NO_NOISE, 0.2, 100)
     assert half_width(resize_variance(problems, (9, 9), 100)) == pytest.approx(half_width(problems))
     assert half_width(resize_variance(problems, (5, 5), 400)) == pytest.approx(half_width(problems) / 2, rel=0.02)
-    assert compute_power(problems, 3 * half_width(problems)) > 0.9
+    assert compute_power(problems, Goal(3 * half_width(problems))) > 0.9
 
 
 def test_a_forecast_says_what_would_narrow_the_interval():
@@ -157,35 +159,61 @@ def test_a_forecast_says_what_would_narrow_the_interval():
     assert (decided.advice, decided.problems) == ("nothing", 1319 + 330)
 
 
+def average_variance(contrasts):
+    """The mean components of several contrasts of one design."""
+    parts = [contrast.variance for contrast in contrasts]
+    between, flips = (float(np.mean([getattr(part.first, name) for part in parts])) for name in ("between", "flips"))
+    noise = TrainingNoise(parts[0].first.seeds, between, flips)
+    return ContrastVariance(noise, noise, float(np.mean([part.by_problem for part in parts])), parts[0].problems)
+
+
 def test_power_is_how_often_the_interval_finds_the_difference():
     """By simulated tables; without a difference it is at most half of the level."""
     setting = Setting(3, 200, (0.5, 0.3), (1.0, 1.0))
     contrasts = list(recipe_interval.simulate(setting, 400))
     found = np.mean([contrast.outcome == "better" for contrast in contrasts])
-    parts = [contrast.variance for contrast in contrasts]
-    between = float(np.mean([part.first.between for part in parts]))
-    flips = float(np.mean([part.first.flips for part in parts]))
-    noise = TrainingNoise(3, between, flips)
-    variance = ContrastVariance(noise, noise, float(np.mean([part.by_problem for part in parts])), 200)
-    assert compute_power(variance, 0.2) == pytest.approx(found, abs=0.08)
-    assert compute_power(variance, -0.2) == compute_power(variance, 0.2)
-    assert compute_power(variance, 0.0) <= 0.03
+    variance = average_variance(contrasts)
+    assert compute_power(variance, Goal(0.2)) == pytest.approx(found, abs=0.08)
+    assert compute_power(variance, Goal(-0.2)) == compute_power(variance, Goal(0.2))
+    assert compute_power(variance, Goal(0.0)) <= 0.03
+
+
+def test_power_against_a_margin_is_how_often_the_interval_is_within_it():
+    """By simulated tables; a loss is harder to show non-inferior than a gain; equivalence does not see the sign."""
+    setting = Setting(3, 200, (0.5, 0.48), (1.0, 1.0))
+    tables = [recipe_interval.draw_tables(np.random.default_rng(number), setting) for number in range(400)]
+    contrasts = [compare_recipes(*sides, confidence=0.9) for sides in tables]
+    above = np.array([one.interval.low > -0.15 for one in contrasts])
+    within = above & [one.interval.high < 0.15 for one in contrasts]
+    variance = average_variance(contrasts)
+    aims = {"equivalence": within, "non-inferiority": above}
+    for aim, shown in aims.items():
+        assert compute_power(variance, Goal(0.02, aim, 0.15, 0.9)) == pytest.approx(np.mean(shown), abs=0.08)
+    powers = [[compute_power(variance, Goal(gain, aim, 0.15, 0.9)) for aim in aims] for gain in (0.02, -0.02)]
+    assert powers[0][0] == powers[1][0]
+    assert powers[0][1] > powers[1][1]
+    assert compute_power(variance, Goal(-0.15, "non-inferiority", 0.15, 0.9)) <= 0.055
 
 
 def test_a_plan_buys_what_the_variance_consists_of():
     """Seeds where the seeds differ, problems where the recipes differ by problem or a training is dear."""
     noisy = ContrastVariance(TrainingNoise(3, 4e-4, 0.02), TrainingNoise(3, 4e-4, 0.02), 0.001, 500)
-    plan = plan_designs(noisy, 0.03, (3, 500), DesignCost(0.0, 1.0))
+    plan = plan_designs(noisy, Goal(0.03), (3, 500), DesignCost(0.0, 1.0))
     assert (plan.advice, plan.planned.cost, plan.more_seeds.cost) == ("seeds", 0.0, 1000.0)
     assert (plan.more_problems.seeds, plan.more_problems.problems) == (3, 500 + 166)
     quiet = ContrastVariance(TrainingNoise(3, 0.0, 0.02), TrainingNoise(3, 0.0, 0.02), 0.2, 500)
-    assert plan_designs(quiet, 0.03, (5, 500), DesignCost(0.0, 1.0)).advice == "problems"
-    assert plan_designs(noisy, 0.03, (3, 500), DesignCost(10_000.0, 0.0)).more_problems.problems == 500
-    enough = find_seeds(noisy, 0.03, 0.8, 500)
+    assert plan_designs(quiet, Goal(0.03), (5, 500), DesignCost(0.0, 1.0)).advice == "problems"
+    assert plan_designs(noisy, Goal(0.03), (3, 500), DesignCost(10_000.0, 0.0)).more_problems.problems == 500
+    enough = find_seeds(noisy, Goal(0.03), 0.8, 500)
     assert enough is not None
-    assert compute_power(resize_variance(noisy, (enough, enough), 500), 0.03) >= 0.8
-    assert compute_power(resize_variance(noisy, (enough - 1, enough - 1), 500), 0.03) < 0.8
-    assert find_seeds(noisy, 0.001, 0.8, 500) is None
+    assert compute_power(resize_variance(noisy, (enough, enough), 500), Goal(0.03)) >= 0.8
+    assert compute_power(resize_variance(noisy, (enough - 1, enough - 1), 500), Goal(0.03)) < 0.8
+    assert find_seeds(noisy, Goal(0.001), 0.8, 500) is None
+    problems = find_problems(quiet, Goal(0.03), 0.8, 5)
+    assert problems is not None
+    assert compute_power(resize_variance(quiet, (5, 5), problems), Goal(0.03)) >= 0.8
+    assert compute_power(resize_variance(quiet, (5, 5), problems - 5), Goal(0.03)) < 0.8
+    assert find_problems(noisy, Goal(0.03), 0.8, 3) is None
 
 
 def test_a_wider_margin_never_takes_a_conclusion_back():

@@ -2,12 +2,15 @@
 
 from math import sqrt
 
+import numpy as np
 import pytest
 from baseline_bench.analysis.statistics import (
     PairCounts,
     exact_power,
     items_needed,
     items_needed_exact,
+    items_needed_for_margin,
+    margin_power,
     mcnemar_mid_p_value,
     mcnemar_p_value,
     newcombe_interval,
@@ -291,3 +294,58 @@ def test_the_exact_power_refuses_impossible_rows(total: int, difference: float, 
         exact_power(total, difference, discordance)
     with pytest.raises(ValueError, match="finds a difference of 0"):
         items_needed_exact(0.0, 0.2)
+
+
+@settings(max_examples=15)
+@given(
+    st.integers(1, 16), st.floats(0.01, 1.0), st.floats(-1.0, 1.0), st.floats(0.01, 0.9), st.sampled_from([0.05, 0.2])
+)
+def test_the_power_for_a_margin_is_that_of_the_interval(
+    total: int, discordance: float, share: float, margin: float, alpha: float
+) -> None:
+    """Summed over every table whose interval is above -margin, and over those that are below margin as well."""
+    difference = share * discordance
+    gain, loss = (discordance + difference) / 2, (discordance - difference) / 2
+    above = within = 0.0
+    for won in range(total + 1):
+        for lost in range(total - won + 1):
+            low, high = paired_interval(PairCounts(0, won, lost, total - won - lost), 1 - 2 * alpha)
+            chance = float(binom.pmf(won, total, gain) * binom.pmf(lost, total - won, min(1.0, loss / (1 - gain))))
+            above += chance * (low > -margin)
+            within += chance * (-margin < low and high < margin)
+    power = margin_power(total, margin, difference, discordance, alpha)
+    assert power == pytest.approx((within, above), abs=1e-9)
+    assert margin_power(total, margin, -difference, discordance, alpha)[0] == pytest.approx(within, abs=1e-9)
+
+
+def test_the_power_for_a_margin_is_how_often_simulated_rows_show_it() -> None:
+    """Within three standard errors of 2,000 drawn tables."""
+    draws = np.random.default_rng(0).multinomial(500, [0.07, 0.06, 0.87], 2000).tolist()
+    bounds = [paired_interval(PairCounts(0, won, lost, rest), 0.90) for won, lost, rest in draws]
+    shown = [
+        np.mean([low > -0.04 and high < 0.04 for low, high in bounds]),
+        np.mean([low > -0.04 for low, _ in bounds]),
+    ]
+    assert margin_power(500, 0.04, 0.01, 0.13) == pytest.approx(tuple(shown), abs=3 * sqrt(0.25 / 2000))
+
+
+def test_the_items_for_a_margin_suffice() -> None:
+    """One less does not; a smaller margin or more noise takes more; a difference outside the margin has no number."""
+    needed = items_needed_for_margin(0.02, 0.005, 0.06)
+    assert needed == (1768, 645)
+    for index, number in enumerate(needed):
+        assert margin_power(number, 0.02, 0.005, 0.06)[index] >= 0.8
+        assert margin_power(number - 1, 0.02, 0.005, 0.06)[index] < 0.8
+    assert items_needed_for_margin(0.02, 0.02, 0.06)[0] is None
+    assert items_needed_for_margin(0.02, -0.03, 0.06) == (None, None)
+    wider, noisier = items_needed_for_margin(0.03, 0.0, 0.06), items_needed_for_margin(0.03, 0.0, 0.12)
+    assert all(one < other for one, other in zip(wider, noisier, strict=True))
+
+
+@pytest.mark.parametrize(
+    "arguments", [(0, 0.1, 0.0, 0.1), (9, 0.0, 0.0, 0.1), (9, 0.1, 0.2, 0.1), (9, 0.1, 0, 0.1, 0.5)]
+)
+def test_the_power_for_a_margin_refuses_the_impossible(arguments: tuple[float, ...]) -> None:
+    """No items, no margin, a difference above the discordance, or a level of a half."""
+    with pytest.raises(ValueError, match="no two rows have"):
+        margin_power(*arguments)  # type: ignore[arg-type]

@@ -61,14 +61,34 @@ def test_too_few_items_resolve_nothing():
     assert "no difference is resolved" in said
 
 
-def test_seeds_are_planned_against_a_fixed_row_and_against_another_recipe():
-    """Never fewer than three; two recipes take more; a gain that drowns in the spread is told as such."""
+def test_seeds_are_planned_for_two_recipes():
+    """A given spread of the seeds' scores is enough: three seeds a side on the usual items are the first design."""
     said = told(baseline=0.2, gain=0.01, seed_sd=0.01)
-    assert "seeds, one recipe 10 against one fixed row (t test of the seeds' scores, spread 1.00 points)" in said
-    assert "seeds, two recipes 17 each, one recipe against another" in said
-    assert "3 against one fixed row" in told(baseline=0.2, gain=0.05, seed_sd=0.001)
-    assert "fewer than three say something of checkpoints" in told(baseline=0.2, gain=0.05, seed_sd=0.0)
-    assert "more than a thousand" in told(baseline=0.2, gain=0.001, seed_sd=0.2)
+    assert "two recipes that differ by 1.00 points" in said
+    assert "as planned 3 1,319" in said
+
+
+def test_a_margin_is_planned_for_equivalence_and_non_inferiority():
+    """Without a gain the rows are taken to be equal; a gain as large as the margin leaves non-inferiority."""
+    said = told(baseline=0.2, margin=0.01)
+    assert "20.00 % against 20.00 %, within 1 points" in said
+    assert "items for equivalence 21,518 that both rows answer" in said
+    assert "items for non-inferiority 15,564 that both rows answer" in said
+    assert "non-inferiority is shown with 17.1 % probability" in said
+    assert "change the design" in said
+    ahead = told(baseline=0.2, gain=0.02, margin=0.01, items=9000)
+    assert "equivalence" not in ahead
+    assert "items for non-inferiority 1,752" in ahead
+    assert "change the design" not in ahead.split("on 9,000 items")[1].split("on 1,319 items")[0]
+
+
+def test_a_margin_is_planned_for_recipes_as_well():
+    """One table an aim, with what either takes: seeds on these items, or items with these seeds."""
+    said = told(baseline=0.2, margin=0.03, seed_sd=0.004, seeds=3, discordance=0.1)
+    assert said.count("as planned 3 1,319") == 2
+    assert "equivalence within 3 points" in said
+    assert "non-inferiority within 3 points" in said
+    assert said.count("problems with 3 seeds a side; the next GPU hour should buy") == 2
 
 
 def test_more_power_takes_more_items():
@@ -85,6 +105,11 @@ def test_more_power_takes_more_items():
         ({"baseline": 0.9, "gain": 0.2}, "0.9 and a gain of 0.2 are no share together"),
         ({"baseline": 0.2, "gain": 0.0}, "a gain of 0 is none that can be planned for"),
         ({"baseline": 0.2, "gain": float("nan")}, "no share together"),
+        ({"baseline": 0.2}, "a gain of 0 is none that can be planned for"),
+        ({"baseline": 0.2, "margin": 1.0}, "a margin of 1 is outside 0.002 to 0.5"),
+        ({"baseline": 0.2, "margin": 0.02, "gain": -0.02}, "a gain of -0.02 is worse than the margin"),
+        ({"baseline": 0.2, "margin": 0.02, "gain": 0.019}, "a gain of 0.019 is within 0.002 of the margin"),
+        ({"baseline": 0.2, "margin": 0.02, "alpha": 0.4}, "an alpha of 0.4 is above 0.2"),
         ({"baseline": 0.2, "gain": 0.1, "power": 0.2}, "a power of 0.2"),
         ({"baseline": 0.2, "gain": 0.1, "alpha": 0.0}, "an alpha of 0"),
         ({"baseline": 0.2, "gain": 0.1, "items": 0}, "0 items"),
