@@ -6,10 +6,12 @@ from statistics import median
 
 from baseline_bench.analysis.compare import explain_incomparability, find_margin
 from baseline_bench.analysis.differences import is_untrained
-from baseline_bench.analysis.multiple_testing import MIN_SEEDS, seeds_interval
-from baseline_bench.analysis.outcomes import PairedDifference
+from baseline_bench.analysis.multiple_testing import holm_adjust
+from baseline_bench.analysis.outcomes import ALPHA, PairedDifference
+from baseline_bench.analysis.recipe_contrast import Contrast, compare_recipes
 from baseline_bench.analysis.recipe_key import build_recipe_key
-from baseline_bench.analysis.statistics import Interval, PairCounts
+from baseline_bench.analysis.recipe_rows import find_least_margin, read_right_answers
+from baseline_bench.analysis.statistics import PairCounts
 from baseline_bench.results.board import Board, BoardTable, Row, build_tables, list_regraded_rows
 from baseline_bench.results.candidate import Candidate
 
@@ -27,20 +29,22 @@ class BaseComparison(PairedDifference):
 
 @dataclass(frozen=True, slots=True)
 class RecipeSummary:
-    """Three or more seeds of one recipe on one base, scored under the same conditions.
+    """Two or more seeds of one recipe on one base, scored under the same conditions.
 
     Attributes:
         name, base: of the recipe and of the model that it trains.
+        digest: of the keys that move weights.
         seeds: sorted.
         mean: of the seeds' scores, a proportion.
-        interval: 95 % t interval of that mean over training seeds, df = seeds - 1.
+        contrast: with the newest comparable row of the base, over new seeds and new problems; None without such a row.
     """
 
     name: str
     base: str
+    digest: str
     seeds: tuple[int, ...]
     mean: float
-    interval: Interval
+    contrast: Contrast | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +55,18 @@ class ComparedBoard:
         tables: its tables, in the page's order.
         against: maps a row's file to its comparison; only rows that have a comparable base.
         home: maps a full row's file to its group's base row; a base's is its own newest comparable run.
+        adjusted: maps the file of each comparison to its exact p, adjusted by Holm over all of the board's comparisons.
     """
 
     board: Board
     tables: tuple[BoardTable, ...]
     against: Mapping[str, BaseComparison]
     home: Mapping[str, Row]
+    adjusted: Mapping[str, float]
+
+    def survives(self, file: str) -> bool:
+        """Tell whether a compared row is better or worse than its base even among all of the board's comparisons."""
+        return self.against[file].outcome in ("better", "worse") and self.adjusted[file] < ALPHA
 
 
 def compare_board(board: Board) -> ComparedBoard:
@@ -76,7 +86,8 @@ def compare_board(board: Board) -> ComparedBoard:
             base_rows[row.file] = base
             if not is_untrained(row.entry):
                 comparisons[row.file] = _compare_with_base(row, base)
-    return ComparedBoard(board, tuple(tables), comparisons, base_rows)
+    adjusted = holm_adjust([comparison.p for comparison in comparisons.values()])
+    return ComparedBoard(board, tuple(tables), comparisons, base_rows, dict(zip(comparisons, adjusted, strict=True)))
 
 
 def measure_discordance(compared: ComparedBoard, table: BoardTable) -> tuple[float, int] | None:
@@ -89,14 +100,14 @@ def measure_discordance(compared: ComparedBoard, table: BoardTable) -> tuple[flo
     return (median(shares), len(shares)) if shares else None
 
 
-def summarise_recipes(table: BoardTable) -> list[RecipeSummary]:
-    """Summarise each recipe with three or more seeds; of a seed scored twice the newest row counts."""
+def summarise_recipes(compared: ComparedBoard, table: BoardTable) -> list[RecipeSummary]:
+    """Summarise each recipe with two or more seeds; of a seed scored twice the newest row counts."""
     rows_by_recipe: dict[tuple[str, ...], list[Row]] = {}
     for row in table.full:
         if (key := build_recipe_key(row.entry)) is not None and (candidate := _get_training(row)) is not None:
             rows_by_recipe.setdefault((candidate.recipe, *key), []).append(row)
     summaries = [
-        _summarise_seeds(comparable_rows)
+        _summarise_seeds(key[1], comparable_rows, compared.home.get(comparable_rows[0].file))
         for key in sorted(rows_by_recipe)
         for comparable_rows in _group_comparable(rows_by_recipe[key])
     ]
@@ -142,17 +153,19 @@ def _get_training(row: Row) -> Candidate | None:
     return None if row.result.training is None else row.result.training.candidate
 
 
-def _summarise_seeds(rows: Sequence[Row]) -> RecipeSummary | None:
-    """Summarise one recipe's rows, newest first; None for fewer than three seeds."""
+def _summarise_seeds(digest: str, rows: Sequence[Row], base: Row | None) -> RecipeSummary | None:
+    """Summarise one recipe's rows, newest first; None for a single seed."""
     by_seed = {
         candidate.seed: (candidate, row) for row in reversed(rows) if (candidate := _get_training(row)) is not None
     }
-    if len(by_seed) < MIN_SEEDS:
+    if len(by_seed) == 1:
         return None
     seeds = tuple(sorted(by_seed))
-    counts = [by_seed[seed][1].result.counts for seed in seeds]
-    shares = [count.correct / count.total for count in counts]
-    candidate = by_seed[seeds[0]][0]
-    return RecipeSummary(
-        candidate.recipe, candidate.base.name, seeds, sum(shares) / len(shares), seeds_interval(shares)
-    )
+    candidate, entries = by_seed[seeds[0]][0], [by_seed[seed][1].entry for seed in seeds]
+    counts = [entry.result.counts for entry in entries]
+    mean = sum(count.correct / count.total for count in counts) / len(counts)
+    contrast = None
+    if base is not None:
+        answers = [read_right_answers(entry) for entry in entries]
+        contrast = compare_recipes(answers, [read_right_answers(base.entry)], find_least_margin(entries))
+    return RecipeSummary(candidate.recipe, candidate.base.name, digest, seeds, mean, contrast)

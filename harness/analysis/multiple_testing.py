@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from math import ceil, sqrt
-from statistics import fmean, stdev
 
 import scipy  # loads stats, which takes seconds, when it is first used
 from baseline_bench.analysis.statistics import Interval, wilson_interval
@@ -91,20 +90,6 @@ def unpaired_items_needed(rate: float, other: float, power: float = 0.80, alpha:
         ((float(scipy.special.ndtri(power)) * spread - float(scipy.special.ndtri(alpha / 2)) * pooled) / (rate - other))
         ** 2
     )
-
-
-def seeds_interval(rates: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Compute the t interval of a recipe's mean score, each training seed one observation (df = seeds - 1).
-
-    Items are not observations here: all seeds answer the same ones. The ends may leave 0 to 1.
-
-    Raises:
-        ValueError: fewer than three seeds, or a confidence outside 0 to 1.
-    """
-    if len(rates) < MIN_SEEDS or not 0 < confidence < 1:
-        raise ValueError(f"{len(rates)} seeds and a confidence of {confidence} give no interval")
-    half = float(scipy.stats.t.ppf((1 + confidence) / 2, len(rates) - 1)) * stdev(rates) / sqrt(len(rates))
-    return Interval(fmean(rates) - half, fmean(rates) + half)
 
 
 def _standard_deviations(rate: float, other: float) -> tuple[float, float]:

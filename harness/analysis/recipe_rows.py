@@ -1,6 +1,6 @@
 """Select the rows of a recipe, one a training seed, by the digest of the keys that move weights."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from baseline_bench.analysis.compare import classify_comparison, explain_incomparability, find_margin, is_base
@@ -45,8 +45,7 @@ class RecipeRows:
     @property
     def margin(self) -> float | None:
         """The smallest margin that its trainings declare; None if one of them declares none."""
-        margins = [find_margin(row.entry) for row in self.rows]
-        return None if None in margins else min(margin for margin in margins if margin is not None)
+        return find_least_margin(row.entry for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +69,12 @@ class RecipePair:
 def read_right_answers(entry: Entry) -> tuple[bool, ...]:
     """Return which problems a row answers right, in the task's order."""
     return hex_to_bits(entry.result.bits.correct, entry.result.counts.total)
+
+
+def find_least_margin(entries: Iterable[Entry]) -> float | None:
+    """Return the smallest margin that the trainings of these rows declare; None if one of them declares none."""
+    margins = [find_margin(entry) for entry in entries]
+    return None if None in margins else min(margin for margin in margins if margin is not None)
 
 
 def count_training_seconds(entry: Entry) -> float:

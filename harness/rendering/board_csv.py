@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Collection, Iterator
 
-from baseline_bench.analysis.board_comparisons import BaseComparison, ComparedBoard
+from baseline_bench.analysis.board_comparisons import ComparedBoard
 from baseline_bench.analysis.statistics import format_points, wilson_interval
 from baseline_bench.core.markup import csv_cell
 from baseline_bench.rendering.formatting import find_dtype, format_percent
@@ -30,7 +30,7 @@ def render_csv(judged: ComparedBoard, files: Collection[str] | None = None) -> s
         (
             *_score_cells(row),
             *_origin_cells(row),
-            *_comparison_cells(judged.against.get(row.file), retraction_by_file.get(row.file)),
+            *_comparison_cells(judged, row, retraction_by_file.get(row.file)),
             ("verified_level", judged.board.said.level(row.file)),
             *_training_cells(row.result),
             ("findings", "; ".join(row.marks)),
@@ -89,7 +89,8 @@ def _origin_cells(row: Row) -> Iterator[NamedCell]:
     yield "entry", row.file
 
 
-def _comparison_cells(against: BaseComparison | None, retraction: Retraction | None) -> Iterator[NamedCell]:
+def _comparison_cells(judged: ComparedBoard, row: Row, retraction: Retraction | None) -> Iterator[NamedCell]:
+    against = judged.against.get(row.file)
     yield "retracted", _format_yes_no(retraction is not None)
     yield "superseded_by", None if retraction is None else retraction.superseded_by
     yield "base", None if against is None else against.base.file
@@ -100,6 +101,7 @@ def _comparison_cells(against: BaseComparison | None, retraction: Retraction | N
     yield "difference_high_90", None if against is None else _format_points(against.margin_interval.high)
     yield "margin", None if against is None or against.margin is None else f"{100 * against.margin:g}"
     yield "p_exact", None if against is None else f"{against.p:.3g}"
+    yield "p_adjusted", None if against is None else f"{judged.adjusted[row.file]:.3g}"
     yield "outcome", None if against is None else against.outcome
 
 

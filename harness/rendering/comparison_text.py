@@ -12,7 +12,7 @@ from baseline_bench.analysis.compare import (
     is_base,
 )
 from baseline_bench.analysis.differences import Difference, list_differences
-from baseline_bench.analysis.multiple_testing import MIN_SEEDS, seeds_interval
+from baseline_bench.analysis.multiple_testing import MIN_SEEDS
 from baseline_bench.analysis.outcomes import Outcome, PairedDifference
 from baseline_bench.analysis.recipe_key import build_recipe_key
 from baseline_bench.analysis.statistics import Interval, PairCounts, format_points, wilson_interval
@@ -49,12 +49,10 @@ class SeedComparison:
 
     Attributes:
         scores: (seed, right, items) by seed.
-        interval: of the recipe's rate over seeds, 95 %, by Student's t.
         above: how many of the other seeds score less than the row, and `below` how many score more.
     """
 
     scores: tuple[tuple[int, int, int], ...]
-    interval: Interval
     above: int
     below: int
 
@@ -146,17 +144,16 @@ def compare_with_seeds(entry: Entry, board: Sequence[Entry]) -> SeedComparison |
     rates = [right / total for _, right, total in scores]
     own_rate = entry.result.counts.correct / entry.result.counts.total
     above, below = sum(rate < own_rate for rate in rates), sum(rate > own_rate for rate in rates)
-    return SeedComparison(scores, seeds_interval(rates), above, below)
+    return SeedComparison(scores, above, below)
 
 
 def describe_seeds(seeds: SeedComparison) -> str:
     """Describe how a row compares with its other seeds."""
     rates = [100 * right / total for _, right, total in seeds.scores]
     each = ", ".join(f"s{seed} {rate:.2f}" for (seed, _, _), rate in zip(seeds.scores, rates, strict=True))
-    low, high = (100 * end for end in seeds.interval)
     return (
         f"above {seeds.above} and below {seeds.below} of {len(rates) - 1} other seeds of its recipe ({each} %); the "
-        f"recipe's mean {sum(rates) / len(rates):.2f} %, 95 % t interval over seeds {low:.2f} to {high:.2f} %"
+        f"recipe's mean {sum(rates) / len(rates):.2f} %"
     )
 
 

@@ -22,6 +22,8 @@ OUTCOME_WORDS: Mapping[Outcome, str] = {
     "non-inferior": "non-inferior to",
     "inconclusive": "inconclusive against",
 }
+# After an outcome that also holds among all comparisons of the board.
+SURVIVES_MARK = "†"
 _SCORE_COLUMNS = ((f"{EXACT_MATCH} %", ALIGN_RIGHT), ("95 % interval", _ALIGN_CENTRE))
 _SHARE_COLUMNS = (("strict %", ALIGN_RIGHT), ("unread %", ALIGN_RIGHT), ("cut %", ALIGN_RIGHT))
 _SETUP_COLUMNS = (("prompt", ALIGN_LEFT), ("engine, dtype, device", ALIGN_LEFT))
@@ -149,8 +151,10 @@ def _full_row_cells(judged: ComparedBoard, row: Row) -> Iterator[str]:
     yield table_cell(row.result.candidate)
     yield from _score_cells(row.result)
     yield from format_shares(row.result)
-    against = judged.against.get(row.file)
-    yield _format_difference(against) if against is not None else "" if is_untrained(row.entry) else UNKNOWN_MARK
+    if (against := judged.against.get(row.file)) is not None:
+        yield _format_difference(against) + (SURVIVES_MARK if judged.survives(row.file) else "")
+    else:
+        yield "" if is_untrained(row.entry) else UNKNOWN_MARK
     yield from _setup_cells(row.result)
     speed = row.entry.timings.tokens_per_second
     yield UNKNOWN_MARK if speed is None else f"{speed:,.0f}"

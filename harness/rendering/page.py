@@ -9,7 +9,7 @@ from baseline_bench.analysis.board_comparisons import (
     measure_discordance,
     summarise_recipes,
 )
-from baseline_bench.analysis.statistics import DEFAULT_DISCORDANCE, resolvable_difference
+from baseline_bench.analysis.statistics import DEFAULT_DISCORDANCE, format_points, resolvable_difference
 from baseline_bench.core.findings import CODES
 from baseline_bench.core.markup import code_span, table_cell
 from baseline_bench.core.types import Sampling
@@ -40,6 +40,10 @@ and says nothing about quality.
 it. L0 to L3 say what somebody checked: L0 its numbers, L1 its judgements, L2 its completions token for token, L3 \
 only that its score is within the noise of repeated runs.
 """
+_SURVIVES_NOTE = """\
+{mark} also holds among all {number:,} comparisons with bases on this board (McNemar's exact p, adjusted by Holm, is \
+below 0.05)."""
+_RECIPES_INTRO = "Recipes on problems like these; 95 % intervals over new training seeds and new problems:"
 _EXTERNAL_RESULTS_INTRO = """\
 ## Results of other harnesses, not verified
 
@@ -122,8 +126,10 @@ def _render_section(judged: ComparedBoard, table: BoardTable) -> Iterator[str]:
             name = judged.board.name
             yield f"![Exact match of each row with its 95 % interval, its base's as a band]({name}.svg)"
         yield formatting.render_full_rows(judged, table)
-        if recipe_lines := [_describe_recipe(recipe) for recipe in summarise_recipes(table)]:
-            yield "\n".join(recipe_lines)
+        if any(row.file in judged.against for row in table.full):
+            yield _SURVIVES_NOTE.format(mark=formatting.SURVIVES_MARK, number=len(judged.against))
+        if recipe_lines := [_describe_recipe(recipe) for recipe in summarise_recipes(judged, table)]:
+            yield "\n".join([_RECIPES_INTRO, "", *recipe_lines])
     if table.partial:
         yield "### Partial runs (not comparable with full ones)"
         yield formatting.render_partial_rows(judged, table)
@@ -195,12 +201,14 @@ def _list_incumbents_to_rescore(table: BoardTable) -> str:
 
 
 def _describe_recipe(recipe: RecipeSummary) -> str:
-    low, high = recipe.interval
+    against = "no comparable run of its base here"
+    if recipe.contrast is not None:
+        low, high = map(format_points, recipe.contrast.interval)
+        difference = format_points(recipe.contrast.difference)
+        against = f"against its base {difference} ({low} to {high}) {recipe.contrast.outcome}"
     return (
-        f"- Recipe {code_span(recipe.name)} on {code_span(recipe.base)}, seeds "
-        f"{', '.join(map(str, recipe.seeds))}: mean "
-        f"{100 * recipe.mean:.2f} %, 95 % t interval over seeds {100 * low:.2f}–{100 * high:.2f} "
-        f"(df = {len(recipe.seeds) - 1})."
+        f"- Recipe {code_span(recipe.name)} (`{recipe.digest[:12]}`) on {code_span(recipe.base)}, seeds "
+        f"{', '.join(map(str, recipe.seeds))}: mean {100 * recipe.mean:.2f} %, {against}."
     )
 
 

@@ -5,18 +5,22 @@ from dataclasses import replace
 import pytest
 from baseline_bench.analysis.board_comparisons import (
     ComparedBoard,
+    RecipeSummary,
     compare_board,
     measure_discordance,
     summarise_recipes,
 )
 from baseline_bench.analysis.compare import compare_entries
-from baseline_bench.analysis.multiple_testing import seeds_interval
+from baseline_bench.analysis.multiple_testing import holm_adjust
+from baseline_bench.analysis.recipe_contrast import compare_recipes
+from baseline_bench.analysis.recipe_key import digest_weight_keys
+from baseline_bench.analysis.recipe_rows import read_right_answers
 from baseline_bench.rendering import leaderboard
 from baseline_bench.results.board import Board, Row
 from baseline_bench.results.candidate import MergeSummary, TrainingRecord
 from baseline_bench.results.entry import Result
 from baseline_bench.results.retractions import BoardRecords
-from board_samples import retraction, right, row, trained
+from board_samples import labelled, retraction, right, row, trained
 from corpus.bases import based, digests, scored
 from corpus.boards import IDENTITY, OTHER
 from hypothesis import given, settings
@@ -32,6 +36,19 @@ TUNED = row(right(trained("base", "full"), range(2, 60)))
 def judged(*rows: Row) -> ComparedBoard:
     """A board of these rows, judged."""
     return compare_board(Board("counting", rows))
+
+
+def summaries(*rows: Row) -> list[RecipeSummary]:
+    """The recipes of a board of one table."""
+    compared = judged(*rows)
+    return summarise_recipes(compared, compared.tables[0])
+
+
+def with_candidate(of: Result, **changes: object) -> Result:
+    """The same run of a training that differs like this."""
+    assert of.training is not None
+    assert of.training.candidate is not None
+    return replace(of, training=replace(of.training, candidate=replace(of.training.candidate, **changes)))
 
 
 def elsewhere(of: Result) -> Result:
@@ -92,11 +109,9 @@ def test_seeds_of_one_recipe_on_two_configs_of_one_base_are_two_recipes() -> Non
         for identity in (IDENTITY, OTHER)
         for seed in range(3)
     ]
-    (table,) = judged(*rows).tables
-    assert [summary.seeds for summary in summarise_recipes(table)] == [(0, 1, 2)] * 2
+    assert [summary.seeds for summary in summaries(*rows)] == [(0, 1, 2)] * 2
     moved = [row(right(in_folder(seed, ("./base", "../base", "/models/base")[seed]), range(50))) for seed in range(3)]
-    (table,) = judged(*moved).tables
-    assert [summary.seeds for summary in summarise_recipes(table)] == [(0, 1, 2)]
+    assert [summary.seeds for summary in summaries(*moved)] == [(0, 1, 2)]
 
 
 def in_folder(seed: int, path: str) -> Result:
@@ -127,27 +142,51 @@ def test_an_adapter_from_elsewhere_is_compared_with_the_base_it_was_merged_into(
     assert judged(BASE, foreign).against[foreign.file].base == BASE
 
 
-def test_a_recipe_is_three_seeds_scored_alike() -> None:
-    """Mean and t interval over the seeds; two seeds, a step on the way or a run elsewhere make no third."""
+def test_p_values_are_adjusted_over_all_comparisons_of_the_board() -> None:
+    """Every seed and every table counts; rows without a base and withdrawn rows do not."""
+    weak = [row(right(trained("base", "weak", seed), range(30))) for seed in range(2)]
+    gone = row(right(trained("base", "gone"), range(100)))
+    old = [row(labelled(one.result, "counting-0shot@v0")) for one in (BASE, weak[0])]
+    alone = row(right(trained("elsewhere", "full"), range(90)))
+    rows = (BASE, TUNED, *weak, gone, *old, alone)
+    found = compare_board(Board("counting", rows, BoardRecords((retraction(gone, "wrong"),), ())))
+    assert set(found.adjusted) == set(found.against) == {one.file for one in (TUNED, *weak, old[1])}
+    assert list(found.adjusted.values()) == list(holm_adjust([one.p for one in found.against.values()]))
+    assert found.against[weak[1].file].p < 0.05 < found.adjusted[weak[1].file]
+    assert found.adjusted[TUNED.file] < 0.05
+
+
+def test_a_recipe_is_two_seeds_scored_alike() -> None:
+    """Its mean, and the crossed interval against its base; a step on the way or a run elsewhere is no seed."""
     seeds = [row(right(trained("base", "full", seed), range(50 + seed))) for seed in range(3)]
     on_the_way = row(right(trained("base", "full", 2, 40), range(50)))
     far = row(elsewhere(right(trained("base", "full", 2), range(50))))
-    (table,) = judged(*seeds[:2], on_the_way, far).tables
-    assert summarise_recipes(table) == []
-    (table,) = judged(*seeds, on_the_way, far, BASE).tables
-    (recipe,) = summarise_recipes(table)
-    rates = [(50 + seed) / 1319 for seed in range(3)]
+    assert summaries(seeds[0], on_the_way, far, BASE) == []
+    assert [one.seeds for one in summaries(*seeds[:2], BASE)] == [(0, 1)]
+    (recipe,) = summaries(*seeds, on_the_way, far, BASE)
     assert (recipe.name, recipe.base, recipe.seeds) == ("full", "base", (0, 1, 2))
-    assert recipe.mean == pytest.approx(sum(rates) / 3)
-    assert recipe.interval == seeds_interval(rates)
+    assert recipe.mean == pytest.approx(sum((50 + seed) / 1319 for seed in range(3)) / 3)
+    answers = [read_right_answers(one.entry) for one in seeds]
+    assert recipe.contrast == compare_recipes(answers, [read_right_answers(BASE.entry)])
+    assert recipe.contrast.outcome == "better"
+    (alone,) = summaries(*seeds)
+    assert (alone.mean, alone.contrast) == (recipe.mean, None)
+
+
+def test_a_recipe_is_known_by_the_keys_that_move_weights() -> None:
+    """Another file or guard is the same recipe, another learning rate of one name is not."""
+    seeds = [right(trained("base", "full", seed), range(50)) for seed in range(3)]
+    guarded = with_candidate(seeds[1], recipe_sha256=sha("edited"), values={"lr": 1e-4, "time_limit": 9})
+    other = with_candidate(seeds[2], values={"lr": 2e-4})
+    (recipe,) = summaries(*map(row, (seeds[0], guarded, other)), BASE)
+    assert (recipe.seeds, recipe.digest) == ((0, 1), digest_weight_keys({"lr": 1e-4}))
 
 
 def test_a_seed_that_was_scored_twice_counts_once() -> None:
     """The newest of its rows is taken."""
     seeds = [row(right(trained("base", "full", seed), range(50))) for seed in range(3)]
     again = row(right(trained("base", "full", 1), range(80)), "2026-11-23T12:00:00Z")
-    (table,) = judged(*seeds, again).tables
-    (recipe,) = summarise_recipes(table)
+    (recipe,) = summaries(*seeds, again)
     assert recipe.seeds == (0, 1, 2)
     assert recipe.mean == pytest.approx((50 + 80 + 50) / 3 / 1319)
 

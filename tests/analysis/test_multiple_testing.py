@@ -1,20 +1,17 @@
 """analysis.multiple_testing: families of tests, counts of different items, and seeds, against published numbers."""
 
 from itertools import pairwise
-from statistics import fmean
 
 import pytest
 from baseline_bench.analysis.multiple_testing import (
     boschloo_p_value,
     holm_adjust,
-    seeds_interval,
     unpaired_interval,
     unpaired_items_needed,
     unpaired_power,
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import ttest_1samp
 
 p_values = st.lists(st.floats(0, 1), max_size=20)
 counts = st.integers(1, 60).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total)))
@@ -129,21 +126,6 @@ def test_unpaired_items_of_a_published_design():
     assert unpaired_items_needed(0.25, 0.40, 0.9) == 203
     assert unpaired_power(0.25, 0.40, 203) >= 0.9 > unpaired_power(0.25, 0.40, 202)
     assert unpaired_items_needed(0.3, 0.3) is None
-
-
-@given(st.lists(st.floats(0, 1), min_size=3, max_size=12).filter(lambda rates: max(rates) - min(rates) > 1e-3))
-def test_the_interval_over_seeds_is_the_t_test_s(rates: list[float]):
-    """The one-sample t interval of scipy, around the mean of the seeds."""
-    theirs = ttest_1samp(rates, 0).confidence_interval(0.95)
-    assert seeds_interval(rates) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
-    assert sum(seeds_interval(rates)) / 2 == pytest.approx(fmean(rates))
-
-
-@pytest.mark.parametrize("rates", [[], [0.1], [0.1, 0.2]])
-def test_two_seeds_are_no_interval(rates: list[float]):
-    """Below three seeds nothing is said of a recipe."""
-    with pytest.raises(ValueError, match="give no interval"):
-        seeds_interval(rates)
 
 
 @pytest.mark.parametrize(("right", "wrong"), [(1, 1), (3, 20), (40, 2)])

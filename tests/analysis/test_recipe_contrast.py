@@ -182,9 +182,9 @@ def test_power_against_a_margin_is_how_often_the_interval_is_within_it():
     """By simulated tables; a loss is harder to show non-inferior than a gain; equivalence does not see the sign."""
     setting = Setting(3, 200, (0.5, 0.48), (1.0, 1.0))
     tables = [recipe_interval.draw_tables(np.random.default_rng(number), setting) for number in range(400)]
-    contrasts = [compare_recipes(*sides, confidence=0.9) for sides in tables]
-    above = np.array([one.interval.low > -0.15 for one in contrasts])
-    within = above & [one.interval.high < 0.15 for one in contrasts]
+    contrasts = [compare_recipes(*sides, margin=0.15) for sides in tables]
+    above = np.array([one.margin_interval.low > -0.15 for one in contrasts])
+    within = above & [one.margin_interval.high < 0.15 for one in contrasts]
     variance = average_variance(contrasts)
     aims = {"equivalence": within, "non-inferiority": above}
     for aim, shown in aims.items():

@@ -224,13 +224,12 @@ def test_a_row_is_told_with_its_own_interval():
 
 
 def test_a_row_stands_among_its_seeds():
-    """Three seeds of one recipe on one base: where this one lies, and the t interval of the recipe's mean."""
+    """Three seeds of one recipe on one base: how this one compares, and the recipe's mean."""
     found = compare_with_seeds(real(f"{BASE}+full-main-s0"), board())
     assert found.scores == ((0, 69, 1319), (1, 71, 1319), (2, 71, 1319))
     assert (found.above, found.below) == (0, 2)
     assert describe_seeds(found) == (
-        "above 0 and below 2 of 2 other seeds of its recipe (s0 5.23, s1 5.38, s2 5.38 %); the recipe's mean 5.33 %, "
-        "95 % t interval over seeds 5.11 to 5.55 %"
+        "above 0 and below 2 of 2 other seeds of its recipe (s0 5.23, s1 5.38, s2 5.38 %); the recipe's mean 5.33 %"
     )
 
 
