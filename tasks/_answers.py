@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from baseline_bench.core.types import Completion, Judgement, Problem
+from baseline_bench.models import thoughts
 from baseline_bench.tasks import _answers_v1
 from baseline_bench.tasks._answers_v1 import LONGEST
 from baseline_bench.tasks._notation import rewrite_notation
@@ -22,25 +23,29 @@ READER = "final-number@v2"
 
 _FINAL_CHANNEL = re.compile(r"<\|channel\|>final[^<\n]{0,40}(?:<\|constrain\|>[^<\n]{0,40})?<\|message\|>")
 _OPENING_TOKENS = re.compile(
-    r"(?:\s*(?:<(?:bos|pad|s)>|<[|｜](?!channel)[^<>\s]{1,40}[|｜]>)(?:assistant\b|model\b)?)+"
+    r"(?:\s*(?:<(?:bos|pad|s|\|turn)>|<[|｜](?!channel)[^<>\s]{1,40}[|｜]>)(?:assistant\b|model\b)?)+"
 )
 _END_OF_TURN = re.compile(
-    r"<(?:/s|[be]os|pad|(?:end|start)_of_(?:turn|utterance)|[|｜][^<>\s|｜]{1,40}[|｜])>|\[/?INST\]", re.IGNORECASE
+    r"<(?:/s|[be]os|pad|(?:end|start)_of_(?:turn|utterance)|[|｜][^<>\s|｜]{1,40}[|｜]|\|turn|turn\|)>|\[/?INST\]",
+    re.IGNORECASE,
 )
 _THOUGHT_OR_TURN = re.compile(
-    r"(?i:<(?P<close>/)?(?:think(?:ing)?|thought|seed:think)>)|"
+    r"(?:\[(?=/?THINK\])|◁(?=/?think▷)|<(?=/?(?i:think(?:ing)?|thoughts?|seed:think|reasoning|reflection|scratchpad)>))"
+    r"(?P<close>/)?[A-Za-z:]++[>\]▷]|"
     r"\n[ \t]{0,3}(?:#{1,6} )?(?:\*\*)?(?:Question|QUESTION|Q|Human|HUMAN|User|USER)(?:\*\*)?:|"
     r"\n[ \t]*(?:user|human|assistant|model|system)[ \t]*\n"
 )
 # Openings of another problem. Before an answer they may belong to this one, as the sub-questions of a solution do.
 _OPENING = re.compile(
     r"(?:\A|\n)[ \t]{0,3}(?:(?:#{1,6} ?)?(?:\*\*)?(?:"
-    r"(?:Problem|Exercise|Instruction|Input|Task)(?P<number> ?[0-9]{1,3})?|"
+    r"(?:Problem|Exercise|Instruction|Input|Task)(?P<number> ?[0-9]{1,3})?|System|Prompt|Student|(?P<short>A(?=[*:]))|"
+    r"(?P<next>(?:(?:Follow[- ]?up|Next|Another|New|Bonus) (?:question|problem)|Follow[- ]?up))|"
     r"(?:Question|Q|Example)(?P<question> ?[0-9]{1,3}))(?:\*\*)?(?::|[ \t]*\n)|"
     r"#{1,6} ?(?:\*\*)?(?:Question|Problem|Next (?:question|problem))\b[^\n]{0,20}\n|"
     r"\[(?:Question|Problem)\]|(?-i:user|assistant): )",
     re.IGNORECASE,
 )
+_DIGIT = re.compile(r"[0-9]")
 _BARE_NUMBER = re.compile(r"[^A-Za-z0-9]*[0-9][^A-Za-z]*")
 _SENTENCE_END = re.compile(r"[.!?]\s|\n")
 _FINAL_TOTAL = re.compile(r"\bfinal (?=(?:result|total|amount|value)\b)", re.IGNORECASE)
@@ -56,20 +61,24 @@ _CORRECTION = re.compile(
 )
 _DOUBT = re.compile(r"\b(?:if|would|wrong|common|incorrect)\b[^.!?\n]*\Z", re.IGNORECASE)
 
-ReadFunction = Callable[[str], Reading]
+ReadFunction = Callable[[str, bool], Reading]
 
 
-def read_answer(text: str) -> Reading:
+def read_answer(text: str, finished: bool = False) -> Reading:
     r"""Read the final answer.
 
     The first rule that matches: the last `####` line that opens with a number; the last `\boxed{}`, or the last "the
     answer is" or "Answer:" with the first number after it if that follows the box; the last number; number words only
     in a text without digits. Runs in linear time on the last `LONGEST` characters, evaluates nothing and never raises.
+
+    Args:
+        text: what the model wrote, without the thoughts that its token ids show.
+        finished: the model ended it, so that a number at its end is whole.
     """
     visible = _visible_text(text)
     if visible is None:
         return Reading(None, "unclosed-think")
-    shown = rewrite_notation(visible[-LONGEST:])
+    shown = rewrite_notation(visible[-LONGEST:]) + "\n" * finished
     for rule in (_answers_v1.read_hash, _read_box_or_cue, _read_last):
         reading = rule(shown)
         if reading is not None:
@@ -90,7 +99,7 @@ def _grade(
     Of several draws the most frequent answer counts, the earliest of equally frequent ones (self-consistency, Wang et
     al. 2023, arXiv:2203.11171); rule and format are those of the first draw with that answer.
     """
-    readings = [read(draw.text) for draw in completion.draws]
+    readings = [read(draw.text, draw.finish_reason == "stop") for draw in completion.draws]
     votes = Counter(reading.answer for reading in readings if reading.answer)
     chosen = max(range(len(readings)), key=lambda number: votes[readings[number].answer or ""])  # the first of ties
     reading = readings[chosen]
@@ -107,13 +116,17 @@ def _grade(
 
 grade = partial(_grade, read_answer, is_strict_answer)
 EARLIER_READERS: Mapping[str, Callable[[Problem, Completion], Judgement]] = {
-    _answers_v1.READER: partial(_grade, _answers_v1.read_answer, _answers_v1.is_strict_answer)
+    _answers_v1.READER: partial(_grade, lambda text, _: _answers_v1.read_answer(text), _answers_v1.is_strict_answer)
 }
 """How earlier versions grade, by the READER that their rows name."""
 
 
 def _visible_text(text: str) -> str | None:
     """Drop text after the model's turn, its thoughts and further problems; None if a thought was never closed."""
+    start, end = thoughts.find_answer([thoughts.TextPiece(text)], None)
+    if 0 < start == end:
+        return None
+    text = text[start:]
     channels = list(_FINAL_CHANNEL.finditer(text))
     if channels:
         text = text[channels[-1].end() :]
@@ -133,9 +146,14 @@ def _find_next_problem(visible: str) -> int:
         is_numbered = bool(opening["number"] or opening["question"])
         if _answers_v1.read_hash(part) or _answers_v1.find_boxes(part):
             return opening.start()
+        # Of questions that the solution asks itself, the next one is a step.
+        if opening["next"] and _DIGIT.search(part) and "?" not in part:
+            return opening.start()
         # After "Question 1: ...", "Question 2: ..." is a step of the same solution, whose cues are no final answers.
         if not (numbered and is_numbered) and (
-            _answers_v1.read_cue(part) or (start == 0 and _BARE_NUMBER.fullmatch(part))
+            _CORRECTION.search(part)
+            if opening["short"]
+            else _answers_v1.read_cue(part) or (start == 0 and _BARE_NUMBER.fullmatch(part))
         ):
             return opening.start()
         start, numbered = opening.start(), numbered or is_numbered

@@ -276,6 +276,7 @@ def _find_strange_answers(problem: Problem, completion: Completion, model_tokeni
     if not special:
         return []
     message = (
-        f"{problem.id}: special tokens {special} inside the answer: if one of them ends it, add it to the stop ids"
+        f"{problem.id}: special tokens {special} inside the answer, which ends at the first that ends a text or turn: "
+        "add that one to the stop ids"
     )
     return [build_finding("answers-special-tokens", message)]

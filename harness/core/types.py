@@ -161,7 +161,8 @@ class Completion:
     """The text that a model wrote for one problem.
 
     Attributes:
-        text: decoded without special tokens and cut before the first stop text.
+        text: decoded without special tokens and cut before the first stop text; in a run also before a special token
+            that ends a text or a turn.
         token_ids: every generated id, stop token included; None if a server does not report them.
         finish_reason: "stop" (a stop id or stop text) or "length" (cut at max_tokens).
         answer_start: the index of the character in `text` where the answer begins, after the model's thought; the

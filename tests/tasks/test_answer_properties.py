@@ -53,6 +53,8 @@ HOSTILE = [
     "|-1", "{|", "1!", "1(", "2x", "x = 1, ", "x = 1 or ", "not 1 but ", "1% of 1, ", "1 and 1/2", "final total ",
     "final total. ",
     "1 for the 1 a", "\nProblem:", "<|a|>", "<|channel|>", "unlikely ", "\u2060",
+    "sqrt(", "sqrt(1", "2 pi*1", "1 choose ", "-(1)", "1! a", "1? This ", "1 is not ", "a*1", "I doubt it is ",
+    "\nA: 1", "\nNext question: 1", "<reasoning>", "[/THINK]", "<|turn>", "1\ufffd",
     "\u202f1", "\u200b", "**", "(1", "1 (2*3", "1 hours ", "\\$", "\\", "٣",
 ]  # fmt: skip
 READ = {_answers_v1.READER: _answers_v1.read_answer, READER: read_answer}
