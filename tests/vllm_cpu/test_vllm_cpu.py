@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from functools import cache
 
 import pytest
 import torch
@@ -29,12 +30,17 @@ def by_vllm(bench):
     )
 
 
+@cache
+def network_of(folder):
+    """The model in float32."""
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+
+
 def first_gap(folder, prompt: list[int], left: list[int], right: list[int]) -> tuple[int, float]:
     """(where two answers part, the logit gap there between the two tokens chosen), by a plain forward pass."""
     place = next(i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b)
-    network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with torch.inference_mode():
-        logits = network(torch.tensor([[*prompt, *left[:place]]])).logits[0, -1]
+        logits = network_of(folder)(torch.tensor([[*prompt, *left[:place]]])).logits[0, -1]
     return place, float((logits[left[place]] - logits[right[place]]).abs())
 
 

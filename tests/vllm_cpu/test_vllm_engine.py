@@ -88,7 +88,9 @@ def test_vllm_does_not_start_on_weights_that_give_nan(tmp_path):
     save_file(tensors, folder / weights.SINGLE_FILE, {"format": "pt"})
     engine = plugins.load_engine("vllm")
     with pytest.raises(NotFiniteError):
-        engine.load(Model("nan", "folder", None, folder, None, None), engine.Options(context=512, kv_gib=1))
+        engine.load(
+            Model("nan", "folder", None, folder, None, None), engine.Options(context=512, kv_gib=1, in_process=True)
+        )
 
 
 @pytest.fixture

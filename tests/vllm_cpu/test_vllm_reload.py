@@ -35,11 +35,11 @@ def build(folder, manner) -> list[Model]:
     return [Model(f.name, "folder", None, f, None, weights.digest_weights(f)) for f in folders]
 
 
-def warm(models, lines) -> EnginePool:
-    """An engine in float32 over both, with a reference for each."""
+def warm(models, lines, in_process) -> EnginePool:
+    """An engine in float32 over both, with a reference for each; vLLM's worker is this process or another one."""
     found = reload_reference.measure_references([model.folder for model in models], SEQUENCES, "float32")
     engine = plugins.load_engine("vllm")
-    options = engine.Options(dtype="float32", context=512, kv_gib=1)
+    options = engine.Options(dtype="float32", context=512, kv_gib=1, in_process=in_process)
     pool = EnginePool(ResolvedEngine("vllm", engine, options), SimpleNamespace(say=lines.append, warn=lines.append))
     pool.references = {model.weights_sha256: one for model, one in zip(models, found, strict=True)}
     pool.sequences = SEQUENCES
@@ -60,7 +60,7 @@ def own_answers(model) -> dict[str, tuple[int, ...]]:
 def test_a_tied_head_left_behind_costs_a_restart(tmp_path, lines):
     """The plain reload gives neither model, the proof says so, and the engine that starts anew is the new model."""
     models = build(tmp_path, "chatml")
-    engine = warm(models, lines)
+    engine = warm(models, lines, in_process=True)
     try:
         first, how = engine.load(models[0])
         assert how.path == "loaded"
@@ -79,7 +79,7 @@ def test_a_tied_head_left_behind_costs_a_restart(tmp_path, lines):
 def test_a_head_of_its_own_is_reloaded_and_proved(tmp_path, lines):
     """The running engine takes the new weights and nothing of the prefix cache survives."""
     models = build(tmp_path, "plain")
-    engine = warm(models, lines)
+    engine = warm(models, lines, in_process=False)
     try:
         first, _ = engine.load(models[0])
         assert answers(first) == own_answers(models[0])
@@ -97,7 +97,7 @@ def test_recorded_steps_of_old_weights_refuse_a_reload(tmp_path, monkeypatch):
     """A CPU records no steps: a setting says that it does, and stale ones are what other weights sampled."""
     models = build(tmp_path, "plain")
     engine = plugins.load_engine("vllm")
-    generator = engine.load(models[0], engine.Options(dtype="float32", context=512, kv_gib=1))
+    generator = engine.load(models[0], engine.Options(dtype="float32", context=512, kv_gib=1, in_process=True))
     try:
         generator.settings["cuda_graphs"] = True
         assert generator.drift() < 1e-4
