@@ -7,11 +7,13 @@ import tiny_training
 from baseline_bench.core import child_process
 from baseline_bench.core.errors import BenchError
 from baseline_bench.trainers import full, lora
-from paths import SUPPORT
 from safetensors.torch import load_file
 
-# PEFT asks transformers by an old name.
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+pytestmark = [
+    pytest.mark.usefixtures("forked_children"),
+    # PEFT asks transformers by an old name.
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),
+]
 
 # Steps of 8, 8 and 1 rows, twice; cut into passes of about two rows.
 ROWS = 17
@@ -46,9 +48,8 @@ def apart(one: Path, other: Path) -> float:
 
 
 @pytest.mark.parametrize("sharding", ["none", "fsdp"])
-def test_two_processes_train_what_one_does(base, alone, tmp_path, monkeypatch, sharding):
+def test_two_processes_train_what_one_does(base, alone, tmp_path, sharding):
     """Every loss and norm, the last window's of one row too, the held-out loss and the weights; full and LoRA."""
-    monkeypatch.setenv("PYTHONPATH", str(SUPPORT))
     options = {"full": {}, "lora": {"r": 4, "alpha": 8}}
     trainings = [[name, str(tmp_path / name), OPTIONS | {"sharding": sharding} | options[name]] for name in TRAINERS]
     asked = {"base": str(base.folder), "rows": ROWS, "processes": 2, "trainings": trainings}
@@ -62,9 +63,8 @@ def test_two_processes_train_what_one_does(base, alone, tmp_path, monkeypatch, s
         assert apart(tmp_path / name / "weights", wanted.trained.weights) < 1e-6
 
 
-def test_a_sharded_training_goes_on_too(base, tmp_path, monkeypatch):
+def test_a_sharded_training_goes_on_too(base, tmp_path):
     """Two processes under FSDP, killed in the middle: the losses and weights of an unbroken one."""
-    monkeypatch.setenv("PYTHONPATH", str(SUPPORT))
     options = {"batch": 2, "checkpoint_steps": 2, "sharding": "fsdp"}
     asked = {"base": str(base.folder), "rows": ROWS, "processes": 2}
     one = asked | {"trainings": [["full", str(tmp_path / "broken"), options]], "killed": 5}

@@ -18,6 +18,8 @@ from bad_inputs import SCORE, TABLE
 from baseline_bench.cli import main
 from hub_server import Hub
 
+pytestmark = pytest.mark.usefixtures("forked_children")
+
 NEEDY = (
     *(f"baseline_bench.engines.{name}" for name in ("vllm", "openai", "transformers")),
     "baseline_bench.models.tokenizer",
