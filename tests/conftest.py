@@ -11,6 +11,14 @@ from hypothesis import settings
 settings.register_profile("bench", deadline=None)
 settings.load_profile("bench")
 
+# Folders with the files that take a minute each.
+SLOW = ("whole", "trainers", "training")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow files, so that one worker is not left with one of them while the others are done."""
+    items.sort(key=lambda item: item.path.parent.name not in SLOW)
+
 
 @pytest.fixture
 def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
