@@ -16,6 +16,7 @@ SCRIPTED_CODE = "answers-scripted"
 CODES: Mapping[str, tuple[Severity, str]] = {
     "weights-unused": ("refuse", "the files hold tensors that the configuration does not use"),
     "weights-missing": ("refuse", "the configuration asks for tensors that the files lack or hold in another shape"),
+    "tensors-unchecked": ("warn", "nobody compared the tensors in the files with those that the network uses"),
     "weights-not-finite": ("refuse", "a tensor holds NaN or infinity"),
     "weights-quantised": ("refuse", "the library that loads this quantised format is not installed"),
     "head-dropped": ("refuse", "a head with numbers of its own is saved, and the configuration ties it away"),
@@ -65,6 +66,12 @@ class Finding:
 def build_finding(code: str, message: str) -> Finding:
     """Build a finding with its code's severity."""
     return Finding(code, CODES[code][0], message)
+
+
+def build_unchecked(reason: str) -> Finding:
+    """Build the finding that tensors were not compared with what the network uses, for this reason."""
+    message = f"{CODES['tensors-unchecked'][1]}, since {reason}"
+    return build_finding("tensors-unchecked", f"{message}: load it with what trained it and read the warnings")
 
 
 def require_known_codes(codes: Iterable[str]) -> None:

@@ -115,14 +115,10 @@ class Adapter:
     def unpaired(self, layers: Mapping[str, bool], paired: Collection[str]) -> list[str]:
         """List, sorted, the linear layers that the configuration selects and that have no pair.
 
-        Empty if none of these layers has a pair: the names are then not comparable.
-
         Args:
             layers: the base's linear layers by transformers' names, and whether each is the head.
             paired: the layers that the adapter has pairs for.
         """
-        if not any(name in paired for name in layers):
-            return []
         unpaired = {name: is_head for name, is_head in layers.items() if name not in paired}
         return sorted(_match_patterns(self.folder, self.places, _list_selected, unpaired))
 

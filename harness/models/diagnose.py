@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.findings import Finding, build_finding
+from baseline_bench.core.findings import Finding, build_finding, build_unchecked
 from baseline_bench.core.types import Model
 from baseline_bench.models import adapter, template_checks, weights
 from baseline_bench.models.tokens import ModelTokenizer
@@ -60,7 +60,7 @@ def check_weights(folder: Path, engine: str) -> list[Finding]:
 def _compare_tensors(folder: Path, tensors: Sequence[weights.Tensor], engine: str) -> list[Finding]:
     """Run `tensor_check`, except without torch, where a server loads the weights."""
     if importlib.util.find_spec("torch") is None:
-        return []
+        return [build_unchecked("torch is not installed")]
     from baseline_bench.models import tensor_check  # loads torch
 
     findings: list[Finding] = tensor_check.check_tensors(folder, tensors, engine)
@@ -87,12 +87,16 @@ def check_adapter(folder: Path, base: Model, named: str | None = None) -> list[F
 def _check_missing_pairs(lora: adapter.Adapter, base: Model) -> Iterator[Finding]:
     """Check that every linear layer that the adapter's configuration selects has a pair."""
     if importlib.util.find_spec("torch") is None:
+        yield build_unchecked("torch is not installed")
         return
     from baseline_bench.models import tensor_check  # loads torch
 
     names = tensor_check.name_weights(base.folder, (pair.target for pair in lora.pairs)).values()
-    layers = tensor_check.list_linear_layers(base.folder)
-    if lacking := lora.unpaired(layers, {name.removesuffix(".weight") for name in names}):
+    layers, paired = tensor_check.list_linear_layers(base.folder), {name.removesuffix(".weight") for name in names}
+    if paired.isdisjoint(layers):
+        if not all(pair.target.endswith(weights.EMBEDDINGS) for pair in lora.pairs):
+            yield build_unchecked("transformers does not name the layers of the base as the adapter does")
+    elif lacking := lora.unpaired(layers, paired):
         message = (
             f"{lora.folder} has no pair for {len(lacking)} of the layers that its configuration selects in the base, "
             f"{lacking[0]} first: copy the whole adapter, or save it again with PEFT's save_pretrained"

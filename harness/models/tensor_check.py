@@ -13,10 +13,10 @@ from typing import Any
 import torch
 import transformers
 from baseline_bench.core.errors import first_line
-from baseline_bench.core.findings import Finding, build_finding
+from baseline_bench.core.findings import Finding, build_finding, build_unchecked
 from baseline_bench.models import identity
 from baseline_bench.models.silence import silence_libraries
-from baseline_bench.models.weights import WRAPPER_NAME, Tensor, read_tensors
+from baseline_bench.models.weights import WRAPPER_NAME, Tensor, read_config, read_tensors
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
@@ -26,6 +26,8 @@ from transformers.quantizers import AutoHfQuantizer
 # Constants and causal masks (1 x 1 x n x n) of GPT-2, GPT-J and GPT-Neo that older versions of transformers saved.
 _CONSTANT_NAME = re.compile(r"(^|\.)masked_bias$")
 _MASK_NAME = re.compile(r"(^|\.)(attn|attention)\.bias$")
+# What PEFT puts into the names of a model that it wraps.
+_ADAPTER_NAME = re.compile(r"\.(lora_|base_layer\.|modules_to_save\.)")
 _MAX_SHOWN = 3
 _UNWRAP = "names of tensors hold a wrapper of torch: unwrap the model (accelerate's unwrap_model) and save it again"
 
@@ -33,8 +35,8 @@ _UNWRAP = "names of tensors hold a wrapper of torch: unwrap the model (accelerat
 def check_tensors(folder: Path, tensors: Sequence[Tensor], engine: str) -> list[Finding]:
     """Report unused tensors, missing tensors, and quantised weights that cannot be loaded.
 
-    Reports nothing for a checkpoint that transformers cannot build, which the engine refuses itself, nor for a
-    quantised one under another engine than transformers, since engines name its tensors differently.
+    Under another engine than transformers only the names of quantised tensors are compared. Reports that it is unknown
+    what a network uses that transformers cannot build; only names of an adapter are found there.
 
     Args:
         folder: a whole checkpoint, as `weights.inspect_checkpoint` checks it.
@@ -43,14 +45,14 @@ def check_tensors(folder: Path, tensors: Sequence[Tensor], engine: str) -> list[
     """
     with silence_libraries():
         if (config := _load_config(folder)) is None:
-            return []
-        if (quantisation := _read_quantisation(config)) is not None:
-            if engine != "transformers":
-                return []
-            if (lacking := _describe_unloadable(quantisation)) is not None:
-                return [build_finding("weights-quantised", lacking)]
+            return _check_unknown(folder, tensors)
         if (layers := _count_layers(config)) > len(tensors):  # 10^9 layers take hours to build
             return [_report_missing([f"a layer {layers - 1}"])]
+        if (quantisation := _read_quantisation(config)) is not None:
+            if engine != "transformers":
+                return _check_quantised(folder, tensors)
+            if (lacking := _describe_unloadable(quantisation)) is not None:
+                return [build_finding("weights-quantised", lacking)]
         try:
             network, loaded = AutoModelForCausalLM.from_pretrained(
                 folder,
@@ -62,7 +64,7 @@ def check_tensors(folder: Path, tensors: Sequence[Tensor], engine: str) -> list[
                 output_loading_info=True,
             )
         except Exception:  # noqa: BLE001  # transformers raises exceptions of any type here
-            return []
+            return (_check_unknown if quantisation is None else _check_quantised)(folder, tensors)
     return list(_compare_tensors(network, loaded, {tensor.name: tensor.shape for tensor in tensors}))
 
 
@@ -85,12 +87,21 @@ def name_weights(folder: Path, names: Iterable[str]) -> dict[str, str]:
     network = _build_network(folder)
     if network is None:
         return {name: name for name in names}
-    conversions = get_model_conversion_mapping(network)
-    renamings = [conversion for conversion in conversions if isinstance(conversion, WeightRenaming)]
-    converters = [conversion for conversion in conversions if isinstance(conversion, WeightConverter)]
+    return _rename(network, names)
+
+
+def _rename(network: Any, names: Iterable[str]) -> dict[str, str]:
+    renamings, converters = _list_conversions(network)
     prefix, expected = network.base_model_prefix, network.state_dict()
     renamed = {name: rename_source_key(name, renamings, converters, prefix, expected) for name in names}
     return {name: new_name for name, (new_name, converted) in renamed.items() if converted is None}
+
+
+def _list_conversions(network: Any) -> tuple[list[WeightRenaming], list[WeightConverter]]:
+    """List how transformers renames tensors of files, and how it converts several of them to one weight."""
+    conversions = get_model_conversion_mapping(network)
+    renamings = [conversion for conversion in conversions if isinstance(conversion, WeightRenaming)]
+    return renamings, [conversion for conversion in conversions if isinstance(conversion, WeightConverter)]
 
 
 def list_linear_layers(folder: Path) -> dict[str, bool]:
@@ -135,23 +146,65 @@ def _compare_tensors(network: Any, loaded: dict[str, Any], shapes: Mapping[str, 
     buffers = [name for name, _ in network.named_buffers()]
     unused = sorted(name for name in loaded["unexpected_keys"] if not _is_derived(name, shapes.get(name, ()), buffers))
     if unused:
-        message = (
-            f"the files hold {len(unused)} tensors that config.json does not use ({_shorten_names(unused)}): "
-            f"{_suggest_way_out(unused)}"
-        )
-        yield build_finding("weights-unused", message)
+        yield _report_unused(unused)
     missing = sorted([*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])])
     if missing:
         yield _report_missing(missing, unused)
+
+
+def _check_quantised(folder: Path, tensors: Sequence[Tensor]) -> list[Finding]:
+    """Compare the names of quantised tensors with the modules of the model, each of which a format may give more."""
+    network = _build_network(folder)
+    if network is None or _list_conversions(network)[1]:  # several tensors become one: formats do it differently
+        return _check_unknown(folder, tensors)
+    names, weights = _rename(network, (tensor.name for tensor in tensors)), dict(network.named_parameters())
+    expected = network.state_dict().keys()
+    known = {*expected, *(name for name, _ in network.named_modules())} - {""}
+    ignored = [re.compile(pattern) for pattern in network._keys_to_ignore_on_load_unexpected or ()]
+
+    def is_used(tensor: Tensor) -> bool:
+        parent, _, leaf = names[tensor.name].rpartition(".")
+        if leaf == "bias" and parent in known and _is_zero(tensor):  # GPTQ's of layers that have none
+            return True
+        near = {parent, parent.rpartition(".")[0]}  # such as q_proj.weight.absmax and attn.k_scale
+        fits = leaf not in ("weight", "bias") and not near.isdisjoint(known)
+        return fits or names[tensor.name] in expected or any(pattern.search(tensor.name) for pattern in ignored)
+
+    held = {*names.values(), *(name.rpartition(".")[0] for name in names.values() if not name.endswith(".bias"))}
+    loaded = {
+        "unexpected_keys": [tensor.name for tensor in tensors if not is_used(tensor)],
+        "missing_keys": [name for name in weights if held.isdisjoint((name, name.rpartition(".")[0]))],
+        "mismatched_keys": (),
+    }
+    return list(_compare_tensors(network, loaded, {tensor.name: tensor.shape for tensor in tensors}))
+
+
+def _is_zero(tensor: Tensor) -> bool:
+    with tensor.file.open("rb") as file:
+        file.seek(tensor.begin)
+        return not any(file.read(tensor.size))
+
+
+def _check_unknown(folder: Path, tensors: Sequence[Tensor]) -> list[Finding]:
+    """Report tensors of an adapter, unless config.json names adapters of its own, and that the rest is unchecked."""
+    own = any(key.endswith("_lora") for key in read_config(folder))
+    unused = [] if own else sorted(tensor.name for tensor in tensors if _ADAPTER_NAME.search(tensor.name))
+    reason = "transformers cannot build the network of its config.json, or merges tensors that this format splits"
+    return [*([_report_unused(unused)] if unused else []), build_unchecked(reason)]
 
 
 def _suggest_way_out(unused: Sequence[str]) -> str:
     """Suggest what helps against tensors that are not used, by the likeliest cause."""
     if any(WRAPPER_NAME.search(name) for name in unused):
         return _UNWRAP
-    if any(".lora_" in name for name in unused):
+    if any(_ADAPTER_NAME.search(name) for name in unused):
         return "merge the adapter with PEFT's merge_and_unload and save the model again"
     return "restore the config.json that the weights were saved with, or save the model again"
+
+
+def _report_unused(names: Sequence[str]) -> Finding:
+    shown = f"the files hold {len(names)} tensors that config.json does not use ({_shorten_names(names)})"
+    return build_finding("weights-unused", f"{shown}: {_suggest_way_out(names)}")
 
 
 def _report_missing(names: Sequence[str], unused: Sequence[str] = ()) -> Finding:

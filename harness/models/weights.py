@@ -148,7 +148,8 @@ def is_head_tied(folder: Path) -> bool | None:
         from baseline_bench.models import tensor_check  # loads torch
 
         tied = tensor_check.is_head_tied(folder)
-    stated = read_config(folder).get("tie_word_embeddings") if tied is None else tied
+    config = read_config(folder)
+    stated = {**get_text_config(config), **config}.get("tie_word_embeddings") if tied is None else tied
     return stated if isinstance(stated, bool) else None
 
 

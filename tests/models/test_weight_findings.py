@@ -2,11 +2,15 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
+import tiny_families
+import torch
 from baseline_bench.core import findings
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Model
@@ -46,17 +50,118 @@ def codes(found) -> tuple[tuple[str, str], ...]:
     return tuple((one.code, one.severity) for one in found)
 
 
-def test_other_engines_compare_plain_tensors_and_leave_quantised_ones_to_themselves(tmp_path):
-    """An engine like vLLM brings its own kernels, and its own names for what they take."""
-    unused = candidates.changed(candidates._add_lora)(tmp_path / "unused")
-    assert [one.code for one in diagnose.check_weights(unused, "vllm")] == ["weights-unused"]
-    assert diagnose.check_weights(candidates.gptq("gptq")(tmp_path / "gptq"), "vllm") == []
+def fp8(change: Callable[[dict[str, torch.Tensor]], None] | None = None, family: str = "SmolLM2") -> Any:
+    """What builds a checkpoint as vLLM's fp8 stores it, a scale next to each linear layer, and changes its tensors."""
+
+    def build(folder: Path) -> Path:
+        tiny_families.build(folder, family)
+        tensors = load_file(folder / SINGLE_FILE)
+        for name in [name for name in tensors if name.endswith("_proj.weight")]:
+            tensors[name] = tensors[name].to(torch.float8_e4m3fn)
+            tensors[f"{name}_scale"] = torch.ones(1)
+            tensors[f"{name.removesuffix('weight')}input_scale"] = torch.ones(1)
+        if change is not None:
+            change(tensors)
+        save_file(tensors, folder / SINGLE_FILE, {"format": "pt"})
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "fp8"}}))
+        return folder
+
+    return build
 
 
-def test_an_architecture_that_transformers_does_not_know_is_the_engine_s_to_judge(tmp_path):
-    """No finding and no traceback."""
-    folder = candidates.changed(model_type="nobody-knows", architectures=["Nobody"])(tmp_path / "model")
-    assert diagnose.check_weights(folder, "vllm") == []
+def add(*names: str) -> Callable[[dict[str, torch.Tensor]], None]:
+    """What adds tensors of these names."""
+    return lambda tensors: tensors.update({name: torch.ones(4) for name in names})
+
+
+def drop(name: str) -> Callable[[dict[str, torch.Tensor]], None]:
+    """What loses a tensor and those that are packed with it."""
+
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        for one in [one for one in tensors if one.startswith(name)]:
+            del tensors[one]
+
+    return change
+
+
+LAYER = "model.layers.0.self_attn.q_proj"
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (candidates.changed(candidates._add_lora), ["weights-unused"]),
+        (candidates.gptq("gptq"), []),
+        (candidates.bitsandbytes, []),
+        *((fp8(family=family), []) for family in ("SmolLM2", "Qwen2", "Gemma 2", "multimodal Gemma 3")),
+        (fp8(add("model.layers.0.self_attn.k_scale", "model.layers.0.self_attn.attn.v_scale")), []),
+        (fp8(add(f"{LAYER}.lora_A.default.weight", f"{LAYER}.lora_B.default.weight")), ["weights-unused"]),
+        (fp8(add(f"{LAYER}.lora_A.weight")), ["weights-unused"]),
+        (fp8(add("model.layers.2.mlp.up_proj.weight_scale")), ["weights-unused"]),
+        (fp8(add("model.layers.2.mlp.up_proj.weight")), ["weights-unused"]),
+        (fp8(add(f"{LAYER}.bias")), ["weights-unused"]),
+        (fp8(lambda tensors: tensors.update({f"{LAYER}.bias": torch.zeros(4)})), []),
+        (fp8(drop(LAYER)), ["weights-missing"]),
+        (fp8(drop("model.norm")), ["weights-missing"]),
+        (candidates.saved(candidates._mixture, candidates._scale_experts, quantization_config={"quant_method": "fp8"}),
+         ["tensors-unchecked"]),
+    ],
+)  # fmt: skip
+def test_other_engines_compare_plain_tensors_and_the_names_of_quantised_ones(tmp_path, build, expected):
+    """An engine like vLLM brings its own kernels, and a format its own tensors for each module."""
+    assert [one.code for one in diagnose.check_weights(build(tmp_path / "model"), "vllm")] == expected
+
+
+def test_quantised_tensors_that_transformers_cannot_build_without_a_device_are_compared_by_name(tmp_path):
+    """As bitsandbytes' are."""
+    folder = candidates.bitsandbytes(tmp_path / "model")
+    assert diagnose.check_weights(folder, "transformers") == []
+    tensors = load_file(folder / SINGLE_FILE)
+    save_file({**tensors, f"{LAYER}.lora_A.weight": torch.ones(4)}, folder / SINGLE_FILE, {"format": "pt"})
+    assert [one.code for one in diagnose.check_weights(folder, "transformers")] == ["weights-unused"]
+
+
+UNKNOWN = {"model_type": "nobody-knows", "architectures": ["Nobody"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "config", "expected"),
+    [
+        (None, {}, ["tensors-unchecked"]),
+        (add(f"{LAYER}.lora_A.weight"), {}, ["weights-unused", "tensors-unchecked"]),
+        (add(f"{LAYER}.base_layer.weight"), {}, ["weights-unused", "tensors-unchecked"]),
+        (add(f"{LAYER}.lora_A.vision.weight"), {"vision_lora": {"r": 4}}, ["tensors-unchecked"]),
+        (candidates._train_head, {"tie_word_embeddings": True}, ["tensors-unchecked", "head-dropped"]),
+        (candidates._save_head, {"tie_word_embeddings": True}, ["tensors-unchecked"]),
+    ],
+)
+def test_an_architecture_that_transformers_does_not_know_is_unchecked(tmp_path, change, config, expected):
+    """Only names of an adapter, numbers and the head are checked, and the row says so."""
+    folder = candidates.changed(change, **UNKNOWN, **config)(tmp_path / "model")
+    assert [one.code for one in diagnose.check_weights(folder, "vllm")] == expected
+
+
+def test_an_adapter_of_a_base_that_transformers_does_not_know_is_unchecked(tmp_path):
+    """Nobody knows which layers it leaves out."""
+    folder = adapters.made()(tmp_path)
+    base = tmp_path / "base"
+    assert diagnose.check_adapter(folder, model(base)) == []
+    (base / "config.json").write_text(json.dumps(json.loads((base / "config.json").read_text()) | UNKNOWN))
+    assert [one.code for one in diagnose.check_adapter(folder, model(base))] == ["tensors-unchecked"]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_text_tower_that_transformers_does_not_know_says_whether_its_head_is_tied(tmp_path, tied):
+    """Where the model around it does not."""
+    (tmp_path / "config.json").write_text(json.dumps({**UNKNOWN, "text_config": {"tie_word_embeddings": tied}}))
+    assert weights.is_head_tied(tmp_path) is tied
+
+
+def test_without_torch_nothing_is_compared_in_silence(base, monkeypatch):
+    """A server's weights, seen from a computer without torch."""
+    monkeypatch.setattr(diagnose.importlib.util, "find_spec", lambda _: None)
+    assert [one.code for one in diagnose.check_weights(base, "openai")] == ["tensors-unchecked"]
 
 
 def test_the_check_is_silent_and_restores_what_was_set(base, capfd):

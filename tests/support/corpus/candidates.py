@@ -18,6 +18,8 @@ from transformers import (
     GPT2LMHeadModel,
     MistralConfig,
     MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
@@ -61,7 +63,10 @@ def changed(change: Callable[[Tensors], None] | None = None, manner: tiny.Manner
 
 
 def saved(
-    make: Callable[[], Any], change: Callable[[Tensors], None] | None = None, manner: tiny.Manner = "chatml"
+    make: Callable[[], Any],
+    change: Callable[[Tensors], None] | None = None,
+    manner: tiny.Manner = "chatml",
+    **config: Any,
 ) -> Any:
     """What saves another architecture with a tiny model's tokenizer, and changes its tensors."""
 
@@ -76,6 +81,8 @@ def saved(
             tensors = load_file(folder / SINGLE_FILE)
             change(tensors)
             save_file(tensors, folder / SINGLE_FILE, {"format": "pt"})
+        file = folder / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | config))
         return folder
 
     return build
@@ -196,6 +203,16 @@ def _gpt2() -> Any:
     return GPT2LMHeadModel(GPT2Config(vocab_size=512, n_embd=64, n_layer=2, n_head=2, n_positions=tiny.CONTEXT))
 
 
+def _mixture() -> Any:
+    """A mixture of experts, whose tensors transformers merges when it loads them."""
+    return MixtralForCausalLM(MixtralConfig(**_SHAPE, **_SIZE, num_local_experts=2))
+
+
+def _scale_experts(tensors: Tensors) -> None:
+    for name in [name for name in tensors if ".experts." in name]:
+        tensors[f"{name}_scale"] = torch.ones(1)
+
+
 def _sharded(folder: Path) -> Path:
     tiny.build(folder)
     network = AutoModelForCausalLM.from_pretrained(folder)
@@ -299,6 +316,14 @@ CASES = (
         saved(lambda: MistralForCausalLM(MistralConfig(**_SHAPE, **_SIZE))),
         (),
         "a layer too few",
+    ),
+    Case("a mixture of experts", _SOURCE, saved(_mixture), (), "unmerged LoRA"),
+    Case(
+        "an architecture that transformers does not know",
+        "found by hand",
+        changed(model_type="nobody-knows", architectures=["Nobody"]),
+        (("tensors-unchecked", "warn"),),
+        "as it was saved",
     ),
     Case("multimodal Gemma 3", _SOURCE, _gemma3, (), "a layer too few"),
 )

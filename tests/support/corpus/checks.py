@@ -12,6 +12,7 @@ BY_CODE: dict[str, Check] = {
     "weights-unused": _TENSORS,
     "weights-missing": _TENSORS,
     "weights-quantised": _TENSORS,
+    "tensors-unchecked": _TENSORS,
     "weights-not-finite": finds("models.diagnose:_is_finite", True),
     "head-dropped": finds("models.diagnose:_check_head"),
     "embedding-merged": finds("models.weight_checks:check_tied_embedding"),
