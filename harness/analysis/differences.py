@@ -163,9 +163,9 @@ def _describe_models(*models: ModelRecord) -> Iterator[Mapping[str, object]]:
 def _compare_identity_records(*results: Result) -> Iterator[Difference]:
     """Note if only one identity is fully known: older entries and servers have no settings of it, their bases none."""
     models, bases = [result.model.key for result in results], [result.base for result in results]
-    known = [model.identity is not None and model.identity.settings is not None for model in models]
-    if known[0] != known[1]:
-        yield Difference("identity", *("known" if each else "known in part" for each in known))
+    partly = [result.model.is_partly_known for result in results]
+    if partly[0] != partly[1]:
+        yield Difference("identity", *("known in part" if each else "known" for each in partly))
     for one, other in ((bases[0], models[1]), (models[0], bases[1])):
         if one is not None and other is not None and one.weights_sha256 == other.weights_sha256 is not None:
             yield from compare_mappings(*({"base's identity": key.identity and "known"} for key in (one, other)))

@@ -214,4 +214,5 @@ def _setup_cells(result: Result) -> Iterator[str]:
 def _link_entry(judged: ComparedBoard, row: Row) -> str:
     level = judged.board.said.level(row.file)
     marks = ["" if level is None else f" L{level}", ", uncommitted code" if row.result.provenance.git_dirty else ""]
+    marks += [", model known in part" if row.result.model.is_partly_known else ""]
     return f"[entry]({judged.board.name}/{row.file}){''.join(marks)}{format_warnings(row)}"

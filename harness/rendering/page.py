@@ -83,7 +83,7 @@ def render_board_page(
     if withdrawn_rows:
         parts += ["## Superseded and retracted", formatting.render_withdrawn_rows(board.name, withdrawn_rows)]
     rows = [row for table in judged.tables for row in table.rows]
-    parts += explain_warnings(rows)
+    parts += [*explain_warnings(rows), *_explain_gaps(rows)]
     return "\n\n".join([*parts, _HOW_TO_READ])
 
 
@@ -99,6 +99,21 @@ def explain_warnings(rows: Sequence[Row]) -> Iterator[str]:
     if affects:
         meanings = "; ".join(f"{code_span(code)}: {code_span(text)}" for code, text in sorted(affects.items()))
         yield f"**advisories**: faults of earlier versions of bench that may have changed these rows. {meanings}."
+
+
+def _explain_gaps(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a line on rows whose model is known in part, and one on those whose logits nobody checked."""
+    if any(row.result.model.is_partly_known for row in rows):
+        yield (
+            "**model known in part**: the entry does not hold every setting of the model that can move an answer, "
+            "because it is older than that record or a server gave the answers."
+        )
+    checks = [row.result.checks for row in rows]
+    if unchecked := sum(one is None or one.logits == "unchecked" for one in checks):
+        yield (
+            f"**logits unchecked**: for {unchecked:,} of the {len(rows):,} rows nobody saw whether all numbers that "
+            "tokens were chosen by were finite: vLLM and servers do not show them, and older entries do not say."
+        )
 
 
 def _render_external_result(one: ExternalResult, board: str) -> str:

@@ -88,6 +88,11 @@ class ModelRecord:
         """What tells the model from others."""
         return ModelKey(self.weights_sha256, self.identity)
 
+    @property
+    def is_partly_known(self) -> bool:
+        """Whether the record does not hold every setting of the model, as in older entries and behind servers."""
+        return self.identity is None or self.identity.settings is None
+
     def unlike(self, other: "ModelRecord") -> str:
         """List what differs from another model's identity; see `ModelIdentity.unlike`."""
         return "" if self.identity is None else self.identity.unlike(other.identity)

@@ -3,15 +3,17 @@
 import csv
 import random
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from baseline_bench.analysis.board_comparisons import compare_board
+from baseline_bench.core.types import ModelIdentity
 from baseline_bench.rendering import board_csv as sheets
 from baseline_bench.rendering import page as pages
 from baseline_bench.rendering.page import render_index
 from baseline_bench.results.board import Board, Row
 from baseline_bench.results.entries import build_file_stem
-from baseline_bench.results.entry import Entry
+from baseline_bench.results.entry import CheckResults, Entry
 from baseline_bench.results.retractions import BoardRecords
 from board_samples import ITEMS, golden, labelled, repeated, retraction, right, row, trained
 from hypothesis import given, settings
@@ -47,6 +49,30 @@ def test_the_page_is_the_golden_one() -> None:
     """The page of a board with everything on it, byte for byte."""
     text = pages.render_board_page(compare_board(golden()), NOISE, CLAIMS)
     assert text.encode() == (DATA / "golden_board.md").read_bytes()
+
+
+KNOWN = ModelIdentity.of({"config.json model_type": "llama", "tokenizer": "0"}, None)
+PARTLY = replace(KNOWN, sha256=None, settings=None)
+
+
+@pytest.mark.parametrize(
+    ("identity", "logits", "marks", "explained"),
+    [
+        (KNOWN, "finite", 0, set()),
+        (KNOWN, "unchecked", 0, {"logits unchecked"}),
+        (PARTLY, "finite", 1, {"model known in part"}),
+        (None, None, 1, {"model known in part", "logits unchecked"}),
+    ],
+)
+def test_what_is_unknown_about_a_row_is_on_its_page(
+    identity: ModelIdentity | None, logits: Literal["finite", "unchecked"] | None, marks: int, explained: set[str]
+) -> None:
+    """A model without all of its settings is marked in the row, and a line says what each mark means."""
+    checks = None if logits is None else CheckResults((), (), logits)
+    of = replace(BASE, checks=checks, model=replace(BASE.model, identity=identity))
+    lines = page(Board("counting", (row(of),))).splitlines()
+    assert sum(line.startswith("|`") and line.endswith(", model known in part|") for line in lines) == marks
+    assert {line.split("**")[1] for line in lines if line.startswith("**")} == explained
 
 
 def test_the_sheet_is_the_golden_one() -> None:
