@@ -21,7 +21,7 @@ T = TypeVar("T")
 OMIT_WHEN_NONE = {"later": True}
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 # What a killed process leaves of `write_atomically`; older versions wrote their pid in place of a uuid.
-_TEMPORARY_NAME = re.compile(r"\..+\.([0-9]+|[0-9a-f]{32})\.tmp", re.DOTALL)
+TEMPORARY_NAME = re.compile(r"\..+\.([0-9]+|[0-9a-f]{32})\.tmp", re.DOTALL)
 # Above any count and any seed, and small enough that floats computed from it do not overflow.
 _INTEGER_LIMIT = 2**512
 _SCALAR_NAMES = {str: "a text", int: "an integer", float: "a number", bool: "true or false", NoneType: "null"}
@@ -211,5 +211,5 @@ def write_atomically(path: Path, data: bytes) -> None:
 def sweep_temporary_files(folder: Path) -> None:
     """Delete what killed processes left in a folder; only for a process that has locked it against writers."""
     for path in folder.rglob(".*.tmp"):
-        if _TEMPORARY_NAME.fullmatch(path.name):
+        if TEMPORARY_NAME.fullmatch(path.name):
             path.unlink(missing_ok=True)

@@ -1,10 +1,10 @@
 """Finds files in the leaderboards that bench does not write there, such as pages of a forger, and companions alone."""
 
-import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from baseline_bench.core.locks import LOCK_FILE
+from baseline_bench.core.records import TEMPORARY_NAME
 from baseline_bench.rendering import leaderboard
 from baseline_bench.rendering.faults import Fault
 from baseline_bench.results import advisories, foreign, history, noise, retractions
@@ -19,12 +19,7 @@ _RECORD_FOLDERS = (
     foreign.FOLDER,
 )
 _RENDERED_SUFFIXES = (".md", ".csv", ".svg")
-# Files of git, and what a running or a killed command leaves.
-_HIDDEN_NAME = re.compile(rf"\.git(ignore|attributes|keep)|{re.escape(LOCK_FILE)}|\..+\.tmp", re.DOTALL)
-# A table, an HTML tag (not a link such as <a@b.c>) or a picture in Markdown.
-_TABLE_OR_PICTURE = re.compile(
-    rb"^[ >]*\|?[ :]*-+[ :]*\||<(?!https?:[^\s<>]*>|[^\s<>@]+@[^\s<>]+>)[a-zA-Z!]|!\[", re.MULTILINE
-)
+_HIDDEN_NAMES = (".gitignore", ".gitattributes", ".gitkeep", LOCK_FILE)
 
 
 def find_stray_files(folder: Path, names: Collection[str]) -> Iterator[Fault]:
@@ -40,7 +35,7 @@ def find_stray_files(folder: Path, names: Collection[str]) -> Iterator[Fault]:
 
 
 def _find_unexpected_files(folder: Path, names: Collection[str]) -> Iterator[Fault]:
-    """Find links, and files that neither bench writes here nor git ignores; notes at the top may stay."""
+    """Find links, and files that neither bench writes here nor git ignores, whatever they hold."""
     paths = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     strays = [path for path in paths if path.is_symlink() or not _is_expected_file(folder, path, names)]
     ignored = history.list_ignored_files(folder, strays)
@@ -55,22 +50,16 @@ def _is_expected_file(folder: Path, path: Path, names: Collection[str]) -> bool:
     """Tell whether another check covers the file, such as that of entries, or it shows no results, such as git's."""
     file = path.relative_to(folder)
     parts, suffix = file.parts, path.suffix
-    if _HIDDEN_NAME.fullmatch(path.name):
+    if path.name in _HIDDEN_NAMES or TEMPORARY_NAME.fullmatch(path.name):  # what killed commands leave
         return True
     if len(parts) == 1:
-        if path.name in ("README.md", advisories.FILE) or (path.stem in names and suffix in _RENDERED_SUFFIXES):
-            return True
-        return _is_plain_note(path)
+        is_page = path.stem in names and suffix in _RENDERED_SUFFIXES
+        return path.name in ("README.md", advisories.FILE) or is_page
     if path.name.startswith("."):
         return False
     if parts[0] == leaderboard.CLAIMS_FOLDER:
-        has_claims = suffix in (".md", ".toml") and path.with_suffix(".toml").is_file()
-        return len(parts) == 2 and (has_claims or _is_plain_note(path))
+        return len(parts) == 2 and suffix in (".md", ".toml") and path.with_suffix(".toml").is_file()
     return is_record_file(file.as_posix()) or (len(parts) == 3 and parts[1] in _RECORD_FOLDERS)
-
-
-def _is_plain_note(path: Path) -> bool:
-    return path.suffix == ".md" and path.is_file() and _TABLE_OR_PICTURE.search(path.read_bytes()) is None
 
 
 def _find_orphaned_companions(folder: Path) -> Iterator[Fault]:
