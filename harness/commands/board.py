@@ -42,5 +42,5 @@ def run(options: Options, console: Console) -> int:
     for label, reason in sorted(grader.unchecked.items()):
         console.warn(f"unchecked: the answers to {label} were not judged again: {reason}")
     console.write("".join(f"{line}\n" for line in (*checked.faults, *checked.notes)))
-    console.say(f"{checked.checked}: {len(checked.faults):,} faults")
+    console.say(f"{checked.checked}: {len(checked.faults):,} faults", always=True)
     return 1 if checked.faults else 0

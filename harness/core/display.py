@@ -55,10 +55,10 @@ class Console:
         self.watched = talk.isatty()
         self._data = data
 
-    def say(self, text: str) -> None:
-        """Print one line of information to stderr if it is a terminal."""
-        if self.watched:
-            self.talk.print(Text(text, style="dim"))
+    def say(self, text: str, *, always: bool = False) -> None:
+        """Print one line of information to stderr if it is a terminal, or always."""
+        if self.watched or always:
+            self.talk.print(Text(text, style="dim"), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Print one warning line to stderr, terminal or not."""
