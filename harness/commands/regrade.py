@@ -58,7 +58,7 @@ def _is_board(folder: Path) -> bool:
 
 
 def _regrade_board(options: Options, console: Console) -> int:
-    """Write a record for each row of an older task version that has none yet; print the new and changed files."""
+    """Write the records that rows of older task versions lack, and the stale pages; print what was written."""
     board = options.run
     if options.task is not None or options.leaderboards is not None:
         raise BenchError("--task and --leaderboards go with a run, not with a board", f"bench regrade {board}")
@@ -66,7 +66,7 @@ def _regrade_board(options: Options, console: Console) -> int:
     with runs.explaining_write_errors(board), FolderLock(leaderboards, wait=True):
         written = _write_missing_records(board)
         console.write("".join(f"{path}\n" for path in written))
-        if written and (leaderboards / f"{name}.md").is_file():
+        if (leaderboards / f"{name}.md").is_file():  # a killed command may have written records alone
             console.write("".join(f"{path}\n" for path in leaderboard.update_pages(leaderboards)))
     return 0
 

@@ -1,5 +1,6 @@
 """evaluation.regrading: an entry is read again by the reader that it names, or by none."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,24 @@ def test_the_board_is_locked_and_its_page_shows_the_new_records(
     capfd.readouterr()
     assert main(["regrade", str(relative)]) == 0
     assert capfd.readouterr().out == ""
+
+
+def test_pages_that_a_killed_command_left_stale_are_rendered_and_named_by_the_next(
+    board: Path, capfd: pytest.CaptureFixture[str]
+):
+    """The records are there, the pages not yet."""
+    leaderboard.update_pages(board.parent)
+    patch = pytest.MonkeyPatch()
+    patch.setattr(leaderboard, "update_pages", lambda _: sys.exit(1))
+    with pytest.raises(SystemExit):
+        main(["regrade", str(board)])
+    patch.undo()
+    assert len(list((board / retractions.REGRADES_FOLDER).glob("*.json"))) == 1
+    assert checking.find_faults(board.parent) != []
+    capfd.readouterr()
+    assert main(["regrade", str(board)]) == 0
+    assert str(board.parent / "gsm8k.md") in capfd.readouterr().out.splitlines()
+    assert checking.find_faults(board.parent) == []
 
 
 def test_a_row_of_an_older_version_without_a_record_is_noted(board: Path):
