@@ -4,8 +4,7 @@ from typing import Any
 
 import datasets
 from baseline_bench.core.errors import BenchError, first_line
-from baseline_bench.core.mirrors import fresh_dataset_cache
-from baseline_bench.core.quiet import hide_progress_bars
+from baseline_bench.core.mirrors import reading_data_set
 from baseline_bench.core.types import Problem, Split
 from baseline_bench.tasks._numbers import normalise
 from datasets.exceptions import DatasetsError
@@ -48,7 +47,7 @@ def _load_rows(repository: str, split: Split) -> Any:
     if split.mirror is not None and not (split.mirror / repository).is_dir():
         raise BenchError(f"no {repository} in the folder {split.mirror}", advice)
     try:
-        with hide_progress_bars(), fresh_dataset_cache(split.mirror and split.mirror / repository):
+        with reading_data_set(split.mirror and split.mirror / repository):
             return datasets.load_dataset(source, split.config, split=split.name)
     except (OSError, DatasetsError, StopIteration) as error:  # an empty .jsonl ends in StopIteration
         way_out = f"{advice}; or name a mirror of the hub: HF_ENDPOINT" if split.mirror is None else advice

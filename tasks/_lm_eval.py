@@ -21,8 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from baseline_bench.core.errors import BenchError, first_line, suggest_name
-from baseline_bench.core.mirrors import fresh_dataset_cache
-from baseline_bench.core.quiet import hide_progress_bars
+from baseline_bench.core.mirrors import reading_data_set
 from baseline_bench.core.records import digest
 from baseline_bench.core.types import (
     Completion,
@@ -261,8 +260,7 @@ class LmEvalTask:
             file["dataset_path"] = str(folder)
         try:
             with (
-                hide_progress_bars(),
-                fresh_dataset_cache(folder),
+                reading_data_set(folder),
                 redirect_stdout(io.StringIO()),
                 files.use_packaged_nltk(),
                 _seed_like_lm_eval(),

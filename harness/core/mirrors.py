@@ -1,4 +1,4 @@
-"""Data sets in a local folder with the hub's layout, always read in their current state."""
+"""Data sets of the hub, or in a local folder with the hub's layout, always read in their current state."""
 
 import hashlib
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ import datasets
 
 
 @contextmanager
-def fresh_dataset_cache(folder: Path | None) -> Iterator[None]:
-    """Make the data-set library read a folder's current files and not rows that it cached earlier.
+def reading_data_set(folder: Path | None) -> Iterator[None]:
+    """Hide the data-set library's progress bars, and make it read a folder's current files, not rows cached earlier.
 
     The library caches a folder's rows under the folder's last name and the names of its files (datasets 5.2): after an
     edit, or for another folder of that name, it silently returns the old rows. This context gives it a cache folder of
@@ -19,15 +19,16 @@ def fresh_dataset_cache(folder: Path | None) -> Iterator[None]:
     Args:
         folder: of one data set; None for the hub, whose revisions the library tells apart.
     """
-    if folder is None:
-        yield
-        return
-    original = datasets.config.HF_DATASETS_CACHE
-    datasets.config.HF_DATASETS_CACHE = Path(original) / "folders" / _digest_folder_state(folder)
+    shown, cache = not datasets.are_progress_bars_disabled(), datasets.config.HF_DATASETS_CACHE
+    if folder is not None:
+        datasets.config.HF_DATASETS_CACHE = Path(cache) / "folders" / _digest_folder_state(folder)
+    datasets.disable_progress_bars()
     try:
         yield
     finally:
-        datasets.config.HF_DATASETS_CACHE = original
+        datasets.config.HF_DATASETS_CACHE = cache
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def _digest_folder_state(folder: Path) -> str:

@@ -10,8 +10,7 @@ import pyarrow
 from baseline_bench.core import plugins
 from baseline_bench.core.contracts import Task
 from baseline_bench.core.errors import BenchError, combine_problems, first_line
-from baseline_bench.core.mirrors import fresh_dataset_cache
-from baseline_bench.core.quiet import hide_progress_bars
+from baseline_bench.core.mirrors import reading_data_set
 from baseline_bench.core.types import Message, Problem, Sample, Split
 from baseline_bench.core.untrusted import DATA_LIMIT, parse_json, read_bytes, split_lines
 from baseline_bench.training import recipes
@@ -191,7 +190,7 @@ def _load_hub_rows(recipe: Recipe, mirror: Path | None) -> Iterator[RawRecord]:
     source_name = str(mirror / recipe.data) if mirror is not None and at_hand else recipe.data
     offline = f"name a folder that holds {recipe.data} in the hub's layout: --datasets DIR or BENCH_DATASETS"
     try:
-        with hide_progress_bars(), fresh_dataset_cache(Path(source_name) if at_hand else None):
+        with reading_data_set(Path(source_name) if at_hand else None):
             rows = datasets.load_dataset(source_name, recipe.config, split=recipe.split)
     except (OSError, DatasetsError, StopIteration) as error:  # an empty .jsonl ends in StopIteration
         way_out = offline if at_hand else f"{offline}; or name a mirror of the hub: HF_ENDPOINT"
