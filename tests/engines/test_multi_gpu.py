@@ -22,7 +22,7 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Model, Request, Sampling, TrainingExample
 from baseline_bench.engines import scripted
 from baseline_bench.engines.multi_gpu import distributed, gpus
-from baseline_bench.engines.multi_gpu.workers import EngineWorker
+from baseline_bench.engines.multi_gpu.distributed import EngineWorker
 from baseline_bench.evaluation.engine_pool import EnginePool
 from baseline_bench.evaluation.plan import ResolvedEngine, resolve_engine
 from baseline_bench.evaluation.reload_reference import ReferenceLogprobs
