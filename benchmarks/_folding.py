@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from baseline_bench.models import merge, weights
+from baseline_bench.models.adapter import MergeOptions
 from peft import PeftModel
 from safetensors.numpy import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -47,7 +48,7 @@ def peft(base: Path, out: Path, lora: Path) -> None:
 
 def fold(base: Path, out: Path, lora: Path) -> None:
     """Our fold with its proofs, without looking at its effect on predictions."""
-    merge.merge_adapter(base, lora, out, merge.MergeOptions())
+    merge.merge_adapter(base, lora, out, MergeOptions())
 
 
 WAYS: Mapping[str, Callable[..., None]] = {"adapter": adapter, "peft": peft, "fold": fold}

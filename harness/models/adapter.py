@@ -27,6 +27,7 @@ from baseline_bench.models.weights import (
 )
 
 WEIGHTS = ADAPTER_WEIGHTS
+SAFETENSORS_DTYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 
 _TENSOR_NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 _NUMPY_DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
@@ -121,6 +122,29 @@ class Adapter:
         """
         unpaired = {name: is_head for name, is_head in layers.items() if name not in paired}
         return sorted(_match_patterns(self.folder, self.places, _list_selected, unpaired))
+
+
+@dataclass(frozen=True, slots=True)
+class MergeOptions:
+    """Options of a merge, and of measuring its effect.
+
+    Attributes:
+        dtype: of the merged weights: bfloat16, float16 or float32.
+        quantised: "nf4" if the adapter was trained over a base in NF4; merging then starts from the dequantised base.
+        double_quantization: whether that form's constants were quantised too.
+        expected_base_sha256: of the weights that the adapter was trained on; None if unknown.
+    """
+
+    dtype: str = "bfloat16"
+    quantised: str | None = None
+    double_quantization: bool = True
+    expected_base_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in SAFETENSORS_DTYPES:
+            raise ValueError(f"dtype must be {', '.join(SAFETENSORS_DTYPES)}, not '{self.dtype}'")
+        if self.quantised not in (None, "nf4"):
+            raise ValueError(f"quantised must be nf4 or none, not '{self.quantised}'")
 
 
 def is_adapter(folder: Path) -> bool:

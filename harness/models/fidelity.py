@@ -14,43 +14,20 @@ from accelerate import init_empty_weights
 from baseline_bench.core import machine
 from baseline_bench.core.errors import BenchError
 from baseline_bench.models import weights
+from baseline_bench.models.adapter import MergeOptions
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+# Positions compared at the end of each sequence.
+LAST_POSITIONS = 64
 
 _NARROW_DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16}
 _MATRIX = 2
 _KL_ROWS = 8
 _PROBES_A_BATCH = 4
 _BLOCK = 2**26  # numbers: 256 MiB in fp32
-
-
-@dataclass(frozen=True, slots=True)
-class FidelityOptions:
-    """Options for comparing the merged and the unmerged model.
-
-    Attributes:
-        dtype: in which the merged model is served.
-        quantised: "nf4" if the adapter was trained over a base in NF4.
-        double_quantization: whether that form's constants were quantised too.
-        last: compare at most so many positions at the end of each sequence.
-        device: cuda or cpu; None takes cuda if available.
-    """
-
-    dtype: str = "bfloat16"
-    quantised: str | None = None
-    double_quantization: bool = True
-    last: int = 64
-    device: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype must be {', '.join(DTYPES)}, not '{self.dtype}'")
-        if self.quantised not in (None, "nf4"):
-            raise ValueError(f"quantised must be nf4 or none, not '{self.quantised}'")
-        if self.last < 1:
-            raise ValueError("last must be 1 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +46,7 @@ class Fidelity:
 
 
 def measure_fidelity(
-    base: Path, adapter: Path, merged: Path, sequences: Sequence[Sequence[int]], options: FidelityOptions
+    base: Path, adapter: Path, merged: Path, sequences: Sequence[Sequence[int]], options: MergeOptions
 ) -> Fidelity:
     """Compare both, teacher-forced, over the last positions of each sequence, with one model in memory at a time.
 
@@ -78,6 +55,7 @@ def measure_fidelity(
         adapter: a PEFT folder.
         merged: the folder that `baseline_bench.models.merge.merge_adapter` wrote.
         sequences: token ids as the models would see them, BOS included.
+        options: of that merge; the merged model is served in its dtype.
 
     Raises:
         BenchError: no sequence, a model that cannot be loaded, a missing library, or too little memory.
@@ -85,16 +63,16 @@ def measure_fidelity(
     probes = [list(ids) for ids in sequences if ids]
     if not probes:
         raise BenchError("there is no probe to compare the merged model on", "give at least one prompt")
-    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    positions = sum(min(len(ids), options.last) for ids in probes)
+    device = _choose_device()
+    positions = sum(min(len(ids), LAST_POSITIONS) for ids in probes)
     vocabulary = AutoConfig.from_pretrained(base, local_files_only=True).get_text_config().vocab_size
     machine.require_memory(4 * positions * vocabulary, f"comparing {positions} positions over {vocabulary} tokens")
     try:
-        references = list(_compute_logits(_load_unmerged(base, adapter, device, options), probes, options.last))
+        references = list(_compute_logits(_load_unmerged(base, adapter, device, options), probes, LAST_POSITIONS))
         gc.collect()  # adapted layers and their model refer to each other
         divergence, agreed = 0.0, 0
         for reference, served in zip(
-            references, _compute_logits(_load_merged(merged, device, options), probes, options.last), strict=True
+            references, _compute_logits(_load_merged(merged, device, options), probes, LAST_POSITIONS), strict=True
         ):
             parts = zip(torch.split(reference, _KL_ROWS), torch.split(served, _KL_ROWS), strict=True)
             divergence += sum(float(_compute_kl(*part).sum()) for part in parts)
@@ -110,7 +88,11 @@ def measure_fidelity(
     return Fidelity(divergence / positions, agreed / positions, positions)
 
 
-def _load_unmerged(base: Path, adapter: Path, device: torch.device, options: FidelityOptions) -> Any:
+def _choose_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _load_unmerged(base: Path, adapter: Path, device: torch.device, options: MergeOptions) -> Any:
     """Load the base in fp32 with its adapter, unmerged; quantise and dequantise a 4-bit base first."""
     if options.quantised is None:
         network = compute_in_fp32(
@@ -211,7 +193,7 @@ def _find_stored_dtype(base: Path) -> torch.dtype:
     return _NARROW_DTYPES.get(min(dtypes), torch.float32) if len(dtypes) == 1 else torch.float32
 
 
-def _load_merged(folder: Path, device: torch.device, options: FidelityOptions) -> Any:
+def _load_merged(folder: Path, device: torch.device, options: MergeOptions) -> Any:
     return _load_network(folder, device, dtype=DTYPES[options.dtype]).eval()
 
 

@@ -18,11 +18,10 @@ from baseline_bench.core.records import encode_indented
 from baseline_bench.core.untrusted import read_object
 from baseline_bench.models import adapter as adapters
 from baseline_bench.models import weights
-from baseline_bench.models.adapter import Adapter
+from baseline_bench.models.adapter import SAFETENSORS_DTYPES, Adapter, MergeOptions
 from baseline_bench.models.merge_tensors import DTYPES, TensorPlan, WriteStatistics, check_tensor, write_tensors
 
 RECORD_FILE = "merge.json"
-SAFETENSORS_DTYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 
 _WEIGHT_SUFFIXES = (
     ".safetensors",
@@ -35,29 +34,6 @@ _WEIGHT_SUFFIXES = (
 )
 _MAX_SHOWN = 5
 _MERGE_AGAIN = "merge again; should it fail again, the disk or this program is at fault"
-
-
-@dataclass(frozen=True, slots=True)
-class MergeOptions:
-    """Options of a merge.
-
-    Attributes:
-        dtype: of the merged weights: bfloat16, float16 or float32.
-        quantised: "nf4" if the adapter was trained over a base in NF4; merging then starts from the dequantised base.
-        double_quantization: whether that form's constants were quantised too.
-        expected_base_sha256: of the weights that the adapter was trained on; None if unknown.
-    """
-
-    dtype: str = "bfloat16"
-    quantised: str | None = None
-    double_quantization: bool = True
-    expected_base_sha256: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.dtype not in SAFETENSORS_DTYPES:
-            raise ValueError(f"dtype must be {', '.join(SAFETENSORS_DTYPES)}, not '{self.dtype}'")
-        if self.quantised not in (None, "nf4"):
-            raise ValueError(f"quantised must be nf4 or none, not '{self.quantised}'")
 
 
 @dataclass(frozen=True, slots=True)

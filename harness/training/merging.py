@@ -4,10 +4,9 @@ The merge runs in a child process, which frees its memory; it runs once and is s
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from baseline_bench.core import child_process, findings, records, untrusted
 from baseline_bench.core.display import Console
@@ -17,6 +16,7 @@ from baseline_bench.core.types import Model, ModelIdentity
 from baseline_bench.evaluation import reload_reference, runs
 from baseline_bench.models import adapter as adapters
 from baseline_bench.models import diagnose, manifest, registry, weights
+from baseline_bench.models.adapter import MergeOptions
 from baseline_bench.results import candidate
 from baseline_bench.results.candidate import Candidate, MergeSummary, ModelKey, TrainingRecord
 from baseline_bench.training.train import REQUEST_FILE
@@ -25,6 +25,10 @@ RECORD_FILE = "merge-effect.json"
 # Above this mean KL (nats per token) or below this agreement the merged model is no longer the trained one.
 WORST_KL, LEAST_AGREEMENT = 0.02, 0.95
 _MERGE_AGAIN = "remove the folder and merge again"
+
+# The base's folder and identity, the folders of the adapter and of the merged weights, token ids to compare predictions
+# on, and the merge's options.
+MergeRequest = tuple[Path, ModelIdentity, Path, Path, Sequence[Sequence[int]], MergeOptions]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +86,7 @@ def make_whole_weights(
 
 def merge_adapter(folder: Path, base: Model, merged_folder: Path, console: Console) -> CandidateWeights:
     """Merge an adapter from anywhere into the base that the user names."""
-    request = {"dtype": "bfloat16", "quantised": None, "double_quantization": False, "expected": base.weights_sha256}
-    merge = _run_merge(folder, base, merged_folder, request, console)
+    merge = _run_merge(folder, base, merged_folder, MergeOptions(expected_base_sha256=base.weights_sha256), console)
     name = f"{base.name}+{folder.resolve().name}@{merge.adapter_sha256[:8]}"
     return CandidateWeights(
         Model(name, "adapter", None, merged_folder, base.bos, merge.merged_sha256), TrainingRecord(None, None, merge)
@@ -128,35 +131,28 @@ def _describe_base(base: Model) -> ModelIdentity:
 def _merge_candidate(
     record: Candidate, adapter_folder: Path, merged_folder: Path, base: Model, console: Console
 ) -> MergeSummary:
-    request = {
-        "dtype": record.values.get("output_dtype") or "bfloat16",
-        "quantised": record.quantised,
-        "double_quantization": bool(record.values.get("double_quantization", False)),
-        "expected": record.base.weights_sha256,
-    }
-    return _run_merge(adapter_folder, base, merged_folder, request, console)
+    options = MergeOptions(
+        dtype=str(record.values.get("output_dtype") or "bfloat16"),
+        quantised=record.quantised,
+        double_quantization=bool(record.values.get("double_quantization", False)),
+        expected_base_sha256=record.base.weights_sha256,
+    )
+    return _run_merge(adapter_folder, base, merged_folder, options, console)
 
 
 def _run_merge(
-    adapter_folder: Path, base: Model, merged_folder: Path, request: Mapping[str, Any], console: Console
+    adapter_folder: Path, base: Model, merged_folder: Path, options: MergeOptions, console: Console
 ) -> MergeSummary:
     if not (merged_folder / RECORD_FILE).is_file():
         console.say(f"merging {adapter_folder} into {base.name}")
         from baseline_bench.models import identity, tokenizer  # both load transformers
 
         model_tokenizer = tokenizer.load_tokenizer(base)
+        probes = reload_reference.build_probe_sequences(model_tokenizer)
+        base_identity = identity.describe_base(base, model_tokenizer)
+        request = base.folder, base_identity, adapter_folder, merged_folder, probes, options
         with runs.explaining_write_errors(merged_folder.parent):
-            child_process.call_in_child(
-                "baseline_bench.training.merging:merge_in_child",
-                {
-                    **request,
-                    "base": base.folder,
-                    "base_identity": identity.describe_base(base, model_tokenizer),
-                    "adapter": adapter_folder,
-                    "place": merged_folder,
-                    "sequences": reload_reference.build_probe_sequences(model_tokenizer),
-                },
-            )
+            child_process.call_in_child("baseline_bench.training.merging:merge_in_child", request)
     path = merged_folder / RECORD_FILE
     merge = records.decode_record(
         MergeSummary, untrusted.read_json(path, _MERGE_AGAIN, surrogates=True), str(path), _MERGE_AGAIN
@@ -196,24 +192,15 @@ def describe_merge_loss(merge: MergeSummary) -> str | None:
     )
 
 
-def merge_in_child(request: Mapping[str, Any], _screen: Console, _rank: int) -> None:
+def merge_in_child(request: MergeRequest, _screen: Console, _rank: int) -> None:
     """Run in the child process: merge, check, measure the effect; write the record, then the manifest of all files."""
     from baseline_bench.models import fidelity, merge
 
-    base, folder, merged_folder = (request[key] for key in ("base", "adapter", "place"))
-    options = merge.MergeOptions(
-        dtype=request["dtype"],
-        quantised=request["quantised"],
-        double_quantization=request["double_quantization"],
-        expected_base_sha256=request["expected"],
-    )
+    base, base_identity, folder, merged_folder, probes, options = request
     if (merged_folder / merge.RECORD_FILE).is_file():  # left by a merge that was killed before its effect was measured
         shutil.rmtree(merged_folder)
     record = merge.merge_adapter(base, folder, merged_folder, options)
-    fidelity_options = fidelity.FidelityOptions(
-        dtype=request["dtype"], quantised=request["quantised"], double_quantization=request["double_quantization"]
-    )
-    effect = fidelity.measure_fidelity(base, folder, merged_folder, request["sequences"], fidelity_options)
+    effect = fidelity.measure_fidelity(base, folder, merged_folder, probes, options)
     summary = MergeSummary(
         dtype=record.dtype,
         base_sha256=record.base_sha256,
@@ -226,7 +213,7 @@ def merge_in_child(request: Mapping[str, Any], _screen: Console, _rank: int) -> 
         mean_kl=round(effect.mean_kl, 6),
         greedy_agreement=round(effect.greedy_agreement, 6),
         positions=effect.positions,
-        base_identity=request["base_identity"],
+        base_identity=base_identity,
     )
     records.write_atomically(merged_folder / RECORD_FILE, records.encode_indented(summary))
     manifest.write_manifest(merged_folder)

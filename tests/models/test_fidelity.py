@@ -9,11 +9,16 @@ import tiny_lora
 import torch
 from baseline_bench.core.errors import BenchError
 from baseline_bench.models import fidelity, merge
-from baseline_bench.models.fidelity import FidelityOptions
 from baseline_bench.models.merge import MergeOptions
 from safetensors.torch import load_file, save_file
 
 PROBES = [[1, *range(20, 60)], [1, *range(90, 100)], [5]]
+
+
+@pytest.fixture(autouse=True)
+def on_a_cpu(monkeypatch):
+    """Compare where the merge itself runs."""
+    monkeypatch.setattr(fidelity, "_choose_device", lambda: torch.device("cpu"))
 
 
 @pytest.fixture(scope="module", params=["chatml", "gemma"])
@@ -24,11 +29,11 @@ def pair(request, tmp_path_factory):
     return base, tiny_lora.build(base, folder / "lora")
 
 
-def effect(pair, folder, dtype, quantised=None, **settings):
+def effect(pair, folder, dtype, quantised=None):
     """Merge and compare."""
     base, lora = pair
-    merge.merge_adapter(base, lora, folder, MergeOptions(dtype=dtype, quantised=quantised))
-    options = FidelityOptions(dtype=dtype, quantised=quantised, device="cpu", **settings)
+    options = MergeOptions(dtype=dtype, quantised=quantised)
+    merge.merge_adapter(base, lora, folder, options)
     return fidelity.measure_fidelity(base, lora, folder, PROBES, options)
 
 
@@ -53,7 +58,7 @@ def test_narrow_weights_compute_as_wide_ones(pair, monkeypatch, block):
     """Base plus adapter over bf16 weights gives the logits of fp32 weights; its weights are narrow again after it."""
     monkeypatch.setattr(fidelity, "_BLOCK", block)
     base, lora = pair
-    device, options = torch.device("cpu"), FidelityOptions(device="cpu")
+    device, options = torch.device("cpu"), MergeOptions()
     narrow = fidelity._load_unmerged(base, lora, device, options)
     with monkeypatch.context() as patched:
         patched.setattr(fidelity, "_find_stored_dtype", lambda _base: torch.float32)
@@ -66,7 +71,7 @@ def test_narrow_weights_compute_as_wide_ones(pair, monkeypatch, block):
 
 def test_probes_that_go_together_are_seen_as_alone(pair):
     """What fills a shorter one up changes none of its logits, nor where they are taken."""
-    network = fidelity._load_merged(pair[0], torch.device("cpu"), FidelityOptions(dtype="float32"))
+    network = fidelity._load_merged(pair[0], torch.device("cpu"), MergeOptions(dtype="float32"))
     for last in (2, 64):
         together = list(fidelity._compute_logits(network, PROBES, last))
         alone = [logits for probe in PROBES for logits in fidelity._compute_logits(network, [probe], last)]
@@ -90,20 +95,21 @@ def test_a_base_that_forgot_its_4_bits_shows(pair, tmp_path):
     """Merging into the whole base what was trained over its 4-bit form moves the predictions visibly."""
     base, lora = pair
     merge.merge_adapter(base, lora, tmp_path / "out", MergeOptions(dtype="float32"))
-    options = FidelityOptions(dtype="float32", quantised="nf4", device="cpu")
+    options = MergeOptions(dtype="float32", quantised="nf4")
     assert fidelity.measure_fidelity(base, lora, tmp_path / "out", PROBES, options).mean_kl > 1e-3
 
 
 def test_another_model_disagrees(pair, tmp_path):
     """The base in place of the merged model is far away."""
     base, lora = pair
-    found = fidelity.measure_fidelity(base, lora, base, PROBES, FidelityOptions(device="cpu"))
+    found = fidelity.measure_fidelity(base, lora, base, PROBES, MergeOptions())
     assert found.mean_kl > 1e-3
 
 
-def test_only_the_last_positions_count(pair, tmp_path):
-    """At most `last` of each sequence."""
-    assert effect(pair, tmp_path / "out", "float32", last=8).positions == 8 + 8 + 1
+def test_only_the_last_positions_count(pair, tmp_path, monkeypatch):
+    """At most so many of each sequence."""
+    monkeypatch.setattr(fidelity, "LAST_POSITIONS", 8)
+    assert effect(pair, tmp_path / "out", "float32").positions == 8 + 8 + 1
 
 
 def test_the_divergence_is_kullback_and_leiblers():
@@ -117,14 +123,7 @@ def test_what_cannot_be_compared_is_refused(pair, tmp_path):
     """No probe, and a folder that holds no model."""
     base, lora = pair
     with pytest.raises(BenchError, match="no probe"):
-        fidelity.measure_fidelity(base, lora, base, [[]], FidelityOptions())
+        fidelity.measure_fidelity(base, lora, base, [[]], MergeOptions())
     (tmp_path / "empty").mkdir()
     with pytest.raises(BenchError, match="cannot be compared"):
-        fidelity.measure_fidelity(base, lora, tmp_path / "empty", PROBES, FidelityOptions(device="cpu"))
-
-
-def test_options_are_checked():
-    """Unknown dtypes, quantised forms and positions are named."""
-    for wrong, told in (({"dtype": "int8"}, "dtype"), ({"quantised": "fp4"}, "nf4"), ({"last": 0}, "last")):
-        with pytest.raises(ValueError, match=told):
-            FidelityOptions(**wrong)
+        fidelity.measure_fidelity(base, lora, tmp_path / "empty", PROBES, MergeOptions())
