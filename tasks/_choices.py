@@ -28,7 +28,6 @@ def build_grade(
     """Build a task's `grade`: the most likely choice is right if it is the problem's answer.
 
     Args:
-        choices: the task's function.
         per: the unit whose count divides a choice's log-likelihood; "text" does not divide.
     """
 

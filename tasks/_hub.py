@@ -17,7 +17,6 @@ def problems(repository: str, split: Split) -> list[Problem]:
 
     Args:
         repository: the data set's name on the hub, and its folder in a mirror.
-        split: which split of which config, and the mirror.
 
     Raises:
         BenchError: the data set cannot be reached, is empty, lacks a column, or a row's answer cannot be read.

@@ -277,11 +277,7 @@ def task(name: str) -> LmEvalTask:
 
 
 def _require_common_metric(name: str, members: Sequence[MemberTask], spec: TaskSpec) -> tuple[str, Any]:
-    """Return the metric and the sampling that all members share.
-
-    Raises:
-        BenchError: they do not share the metric or the sampling; the error names all of them.
-    """
+    """Return the metric and the sampling that all members share; else raise BenchError with those of each."""
     keys = [member.counted(spec) for member in members]
     ways = [(key, member.sampling) for key, member in zip(keys, members, strict=True)]
     if any(way != ways[0] for way in ways):

@@ -28,7 +28,6 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
     ids), and an empty context is the same token as in lm-eval's `hf` model.
 
     Args:
-        model_tokenizer: of the model.
         ask: answers requests; for each one with a `start` it returns one likelihood.
     """
 
@@ -71,11 +70,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         return render_prompt(self._speech.tokenizer, turns)
 
     def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
-        """Return (log-likelihood in nats, is greedy) of each continuation after its context.
-
-        Raises:
-            BenchError: a continuation is empty.
-        """
+        """Return (log-likelihood in nats, is greedy) of each continuation; BenchError if one is empty."""
         for request in requests:
             if not request.args[1].strip():
                 raise BenchError(

@@ -16,11 +16,7 @@ class FilterReading(NamedTuple):
 
 
 class NumberJudge:
-    """lm-eval's own task object, such as gsm8k, that judges against gold answers without a data set.
-
-    Args:
-        name: of the task.
-    """
+    """lm-eval's own task object, such as gsm8k, that judges against gold answers without a data set."""
 
     def __init__(self, name: str) -> None:
         found_task = files.find_task(name)

@@ -73,11 +73,7 @@ def problems(split: Split) -> list[Problem]:
 
 
 def load_templates(split: str) -> dict[int, TemplateGenerator]:
-    """Load the generators of one split by template number, in order.
-
-    Raises:
-        BenchError: reasoning-gym is missing or of another version.
-    """
+    """Load one split's generators by template number; BenchError if reasoning-gym is missing or another version."""
     try:
         package, installed = importlib.import_module(_MODULE), metadata.version(PACKAGE)
     except ModuleNotFoundError as error:

@@ -79,8 +79,6 @@ class StoryTemplate:
     Attributes:
         name: unique; it seeds every choice made for a problem.
         numbers: (slot, rule) in order; the rule is a range to draw from or an expression over the slots before it.
-        words: (slot, choices).
-        question: the text with slots.
         steps: the solution; the last result is the answer.
     """
 

@@ -44,9 +44,7 @@ def _select_targets(network: Any, layers: Sequence[str], options: Lora) -> list[
     """Return PEFT's target_modules: the options' names, or the layers of the text tower if others have such names too.
 
     Args:
-        network: the base.
         layers: full names of the layers that the options' targets select.
-        options: of the recipe.
     """
     decoder, head = network.get_decoder(), network.get_output_embeddings()
     tower = next((name for name, module in network.named_modules() if module is decoder), "")

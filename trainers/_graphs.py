@@ -56,8 +56,6 @@ class CudaGraphs:
 
     Args:
         logits: (pass, mask) to the logits of its predictions in fp32.
-        network: its parameters get the gradients.
-        dtype: of the masks.
     """
 
     def __init__(self, logits: Callable[[PackedPass, Masks], torch.Tensor], network: Any, dtype: torch.dtype) -> None:

@@ -17,11 +17,7 @@ _WAY_OUT = (
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
-    """Read the log of the state with the most steps anywhere below a folder; checkpoints hold older ones.
-
-    Raises:
-        BenchError: there is none, or it has another format.
-    """
+    """Read the log with the most steps below a folder (checkpoints hold older ones); BenchError without any."""
     logged: list[dict[str, Any]] = []
     for path in sorted(folder.rglob(HISTORY_FILE)):
         try:
@@ -44,8 +40,6 @@ def build_steps(logged: Sequence[dict[str, Any]], job: Job, elapsed: float) -> I
     time is spread evenly.
 
     Args:
-        logged: as `read_history` returns it.
-        job: its rows and batch size are used.
         elapsed: seconds of the training, used if the history does not state them.
 
     Raises:

@@ -22,8 +22,6 @@ class LossMonitor:
     """Collects steps and reports them in order.
 
     Args:
-        report: called with every step.
-        total: steps of the whole training.
         every: number of steps that stay on the device before they are read; reading each would make the GPU wait.
     """
 

@@ -110,11 +110,7 @@ def copy_companion_files(folder: Path, job: Job, dtype: str | None) -> None:
 
 @contextmanager
 def write_atomically(folder: Path) -> Iterator[Path]:
-    """Yield a draft folder that replaces `folder` when all is written and is deleted on an error.
-
-    Raises:
-        BenchError: it cannot be written, probably because the disk is full.
-    """
+    """Yield a draft folder that replaces `folder` once all is written; BenchError if it cannot be written."""
     draft = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     try:

@@ -15,8 +15,6 @@ def compute_learning_rate(step: int, total: int, options: Full) -> float:
 
     Args:
         step: counted from 1.
-        total: steps of the whole training.
-        options: its lr, warmup, schedule and final_lr are used.
     """
     warmup_steps = math.ceil(options.warmup * total)
     if step <= warmup_steps:

@@ -56,8 +56,6 @@ def split_into_steps(
     """Split the rows into optimizer steps: each epoch has its own seeded shuffle, its last step may be smaller.
 
     Args:
-        rows: all rows.
-        batch: rows of a step.
         epochs: may be a fraction; the steps of the last, partial epoch are rounded up.
         seed: the same seed gives the same order, whatever else is random.
     """
@@ -81,9 +79,6 @@ def pack_process_share(
     of passes, since processes wait for one another in each: where rows run out, a pass has nothing to predict.
 
     Args:
-        window: rows of the step.
-        rank: of this process.
-        processes: number of processes.
         forward_tokens: most tokens of one pass; a longer row has a pass of its own.
     """
     rows_by_rank = [_deal_rows(window, other_rank, processes) for other_rank in range(processes)]

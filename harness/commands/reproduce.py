@@ -57,7 +57,6 @@ class Reproduction:
     """The result of generating an entry's answers again.
 
     Attributes:
-        total: number of answers.
         departs: for each answer with different tokens, the first token, counted from 1, where the text differs; None
             if the texts are the same.
         altered: number of answers with equal tokens that are committed with another text, gold answer or ending.
@@ -140,7 +139,6 @@ def reproduce_completions(
 
     Args:
         entry_plan: from `plan_reproduction`, with the same `options`.
-        path: the entry's file.
 
     Raises:
         BenchError: whatever an engine raises; finished answers are kept.

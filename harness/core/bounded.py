@@ -31,7 +31,6 @@ class BoundedFunction:
     Args:
         function: its arguments and results can be pickled.
         name: of the program that it runs, with which an error begins.
-        way_out: how to fix such an error.
     """
 
     def __init__(self, function: Callable[..., Any], name: str, way_out: str) -> None:

@@ -70,8 +70,6 @@ class Worker:
     Args:
         factory: "module:name". The child calls it once with the arguments; the result is called with every request and
             yields the messages of its answer.
-        arguments: strings.
-        environment: the child's whole environment.
         name: of the child, in error messages.
         of: how many children work on the same requests.
     """
@@ -116,11 +114,7 @@ class Worker:
         return message
 
     def end(self, patience: float = 0.0) -> int:
-        """End it and all its processes, and return its exit status; may be called twice.
-
-        Args:
-            patience: seconds that it has to end by itself.
-        """
+        """End it and all its processes after `patience` seconds; return its exit status. May be called twice."""
         try:
             if patience:
                 with suppress(subprocess.TimeoutExpired):
@@ -167,11 +161,7 @@ def receive_messages(workers: Sequence[AnyWorker]) -> Iterator[tuple[AnyWorker, 
 
 
 def collect_answers(workers: Sequence[Worker]) -> list[Any]:
-    """Collect the answers to a request that all workers were sent, in their order.
-
-    Raises:
-        BenchError: as soon as one refuses or ends.
-    """
+    """Collect all workers' answers to a request, in their order; BenchError as soon as one refuses or ends."""
     answers: dict[Worker, Any] = {}
     while waiting := [worker for worker in workers if worker not in answers]:
         for worker, message in receive_messages(waiting):
@@ -209,13 +199,9 @@ def call_in_child(function: str, argument: object, processes: int = 1) -> Any:
 
 
 class ChildProcess:
-    """Child processes that import the function's module at once and call the function on `ask`.
+    """Child processes that import a function's module at once, and call it on `ask`; see `call_in_child`.
 
     A context manager; leaving it ends all of them, whether `ask` was called or not.
-
-    Args:
-        function: as for `call_in_child`.
-        processes: as for `call_in_child`.
     """
 
     def __init__(self, function: str, processes: int = 1) -> None:

@@ -26,9 +26,7 @@ def serve(connection: "Connection[Any, Any]", factory: str, arguments: Sequence[
     """Answer the parent's requests one after the other, until it asks to close.
 
     Args:
-        connection: to the parent.
         factory: as for `child_process.Worker`. If it raises a BenchError, that is the answer to the first request.
-        arguments: as for `child_process.Worker`.
     """
     requests: SimpleQueue[WorkerRequest] = SimpleQueue()
     # A thread, so that the parent's end is noticed while this process works.

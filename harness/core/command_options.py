@@ -23,9 +23,7 @@ def argument(help_text: str, metavar: str = "", default: Any = MUST_BE_GIVEN) ->
     """Declare a positional argument; with a default it is optional.
 
     Args:
-        help_text: its text in `bench COMMAND --help`.
         metavar: the name of its value in the help; empty shows the choices.
-        default: the value if the argument is omitted.
     """
     return _field((), help_text, metavar, default, None)
 
@@ -35,7 +33,6 @@ def option(flags: str, help_text: str, metavar: str = "", default: Any = None, o
 
     Args:
         flags: such as "--task" or "-o --option"; the field's name may differ.
-        help_text: its text in `bench COMMAND --help`; "%(default)s" is replaced by the default.
         metavar: the name of its value in the help; empty for switches and choices.
         default: the value if the option is omitted, or a function that returns it.
         one_of: a group of options of which at most one may be given; exactly one if the name ends with "!".

@@ -75,11 +75,7 @@ def build_unchecked(reason: str) -> Finding:
 
 
 def require_known_codes(codes: Iterable[str]) -> None:
-    """Refuse a code of `--accept` that does not exist or does not refuse anything.
-
-    Raises:
-        BenchError: names the nearest code.
-    """
+    """Refuse a code of `--accept` that does not exist or refuses nothing; the BenchError names the nearest one."""
     refusing = [code for code, (severity, _) in CODES.items() if severity == "refuse" and code != "unusable"]
     for code in codes:
         if code not in refusing:
@@ -87,13 +83,7 @@ def require_known_codes(codes: Iterable[str]) -> None:
 
 
 class RefusedError(BenchError):
-    """The error for a model that findings refuse.
-
-    Args:
-        name: of the model or the adapter.
-        findings: every finding about it, warnings included.
-        refusals: the findings that refuse it.
-    """
+    """The error for a model that findings refuse."""
 
     def __init__(self, name: str, findings: Sequence[Finding], refusals: Sequence[Finding]) -> None:
         self.findings = tuple(findings)
@@ -105,11 +95,7 @@ class RefusedError(BenchError):
 
 
 def raise_refusals(name: str, findings: Sequence[Finding], accepted: Sequence[str]) -> None:
-    """Refuse the model if a finding has severity "refuse" and the user has not accepted its code.
-
-    Raises:
-        RefusedError: names every such finding in one line.
-    """
+    """Raise RefusedError, which names them, for findings that refuse the model and that the user did not accept."""
     refusals = [finding for finding in findings if finding.severity == "refuse" and finding.code not in accepted]
     if refusals:
         raise RefusedError(name, findings, refusals)

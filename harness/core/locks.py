@@ -26,10 +26,6 @@ class FolderLock:
     one host. It belongs to the open file, so a second lock in this process is refused too. The file names its holder
     and is deleted with the lock.
 
-    Args:
-        folder: an existing folder.
-        wait: wait until the lock is free.
-
     Raises:
         BenchError: another process has locked it and `wait` is False; the message names that process.
         OSError: the file cannot be written, or its file system has no locks.

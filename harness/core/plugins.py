@@ -66,12 +66,7 @@ def list_names(kind: PluginKind) -> tuple[str, ...]:
 
 
 class TaskVariant:
-    """A task with some members replaced, such as its label and its limit of tokens.
-
-    Args:
-        task: has all other members.
-        members: the replacements, by name.
-    """
+    """A task with some members replaced, such as its label and its limit of tokens."""
 
     def __init__(self, task: Task, **members: Any) -> None:
         self._task = task
@@ -179,11 +174,7 @@ class _ExternalTrainerAdapter:
 
 
 def require_libraries(libraries: Sequence[str], what: str) -> None:
-    """Refuse if a library is not installed, without importing any.
-
-    Raises:
-        BenchError: a library is missing; the error names the extra that installs it.
-    """
+    """Refuse if a library is not installed, without importing any; the BenchError names the extra that has it."""
     for library in libraries:
         if importlib.util.find_spec(library) is None:
             raise explain_missing_library(

@@ -112,7 +112,6 @@ class LogLikelihood:
     Attributes:
         logprob: the sum over the text's tokens in nats, as the shortest decimal that gives the same float32.
         greedy: whether each token is the likeliest one; among equally likely tokens the lowest id counts.
-        tokens: the number of tokens.
     """
 
     logprob: float
@@ -214,12 +213,9 @@ class Judgement:
     """The judgement of one completion.
 
     Attributes:
-        problem_id: the id of the problem.
         answer: the final answer that the reader found, normalised; None if it found none.
         rule: the rule of the reader that fired ("hash", "boxed", "cue", "last-number", ...) or why none did.
-        correct: whether the answer equals the gold answer.
         strict: whether the answer is also in the task's own format (`#### N` for GSM8K).
-        finish: why generation ended.
     """
 
     problem_id: str
@@ -298,12 +294,10 @@ class Step:
 
     Attributes:
         number: counted from 1.
-        total: the number of steps of the whole training.
         loss: mean over the supervised tokens of the step's rows, in nats, before the step.
         lr: the learning rate of the step.
         grad_norm: L2 norm of the gradient before clipping; None if the trainer does not report it.
         rows: the number of rows in the step, over all processes.
-        tokens: the number of tokens in these rows.
         supervised: the number of those tokens that count in the loss.
         seconds: since this process began its first step.
     """
@@ -354,7 +348,6 @@ class TrainingResult:
         kind: "full" (a folder of safetensors with the base's tensor names) or "adapter" (a folder as PEFT writes it).
         weights: that folder.
         checkpoints: step number to a folder of the same kind, for the intermediate weights of `Job.checkpoints`.
-        trainable: the number of trained parameters.
         parameters: the number of parameters of the whole model, tied ones counted once.
         held_out_loss: mean over the supervised tokens of the held-out rows in nats; None without such rows.
         quantised: "nf4" if training quantised the base so, else None; merging then starts from that form.

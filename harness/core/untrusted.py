@@ -53,11 +53,7 @@ def read_bytes(path: Path, way_out: str | None, limit: int = FILE_LIMIT) -> byte
 
 
 def read_text(path: Path, way_out: str | None) -> str:
-    """Read a text in UTF-8, with or without a byte order mark.
-
-    Raises:
-        BenchError: it is not UTF-8, or as in `read_bytes`.
-    """
+    """Read a text in UTF-8, with or without a byte order mark; BenchError otherwise, or as in `read_bytes`."""
     try:
         return read_bytes(path, way_out).removeprefix(_BOM).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -68,9 +64,7 @@ def parse_json(data: bytes, where: str, way_out: str | None, *, surrogates: bool
     """Parse one JSON value in UTF-8, with or without a byte order mark.
 
     Args:
-        data: the text.
         where: its file, and its line where it has several values; the error begins with it.
-        way_out: how to fix it.
         surrogates: accept a lone surrogate; records may hold one in a name or a text.
 
     Raises:
@@ -93,11 +87,7 @@ def read_json(path: Path, way_out: str | None, *, surrogates: bool = False) -> A
 
 
 def read_object(path: Path, way_out: str | None) -> dict[str, Any]:
-    """Read a file that holds a JSON object.
-
-    Raises:
-        BenchError: it holds another value, or as in `read_json`.
-    """
+    """Read a file that holds a JSON object; BenchError if it holds another value, or as in `read_json`."""
     value = read_json(path, way_out)
     if not isinstance(value, dict):
         raise BenchError(f"{path} is not a JSON object", way_out)
@@ -115,11 +105,7 @@ def split_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def parse_toml(data: bytes, where: str, way_out: str | None) -> dict[str, Any]:
-    """Parse TOML in UTF-8, with or without a byte order mark.
-
-    Raises:
-        BenchError: anything else, or as in `parse_json`.
-    """
+    """Parse TOML in UTF-8, with or without a byte order mark; BenchError for anything else, as in `parse_json`."""
     try:
         value = tomllib.loads(data.removeprefix(_BOM).decode("utf-8"))
         _require_shallow(value)

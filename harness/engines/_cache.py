@@ -63,11 +63,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
 
 
 def compact_rows(row_indices: Sequence[int]) -> list[int]:
-    """Return an order of the kept rows that moves few: the last ones fill the gaps, the others stay.
-
-    Args:
-        row_indices: the rows to keep, ascending.
-    """
+    """Return an order of the kept rows (ascending indices) that moves few: the last ones fill the gaps."""
     count = len(row_indices)
     staying, behind = {row for row in row_indices if row < count}, (row for row in row_indices if row >= count)
     return [row if row in staying else next(behind) for row in range(count)]
@@ -111,7 +107,6 @@ def compute_shared_prefix(network: Any, prompts: Sequence[Sequence[int]]) -> Sha
     A sliding window counts positions, and would count the padding between prefix and prompt too.
 
     Args:
-        network: a causal language model.
         prompts: token ids; the prefix leaves at least one id of each.
     """
     shortest = min(len(prompt) for prompt in prompts) - 1

@@ -72,7 +72,6 @@ def measure_batch(
     keys and values, one for each row. So equally likely first tokens of one context come out equal.
 
     Args:
-        network: a causal language model.
         batch: of similar length.
         shared_prefix: the computed prefix of all contexts.
     """

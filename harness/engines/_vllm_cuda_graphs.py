@@ -23,11 +23,7 @@ SLACK, FLOOR = 3.0, 1e-3
 
 
 def compute_bound(before: float) -> float:
-    """Return the largest drift to accept after a reload, in nats.
-
-    Args:
-        before: the drift under the weights that the steps were recorded with.
-    """
+    """Return the largest drift to accept after a reload, in nats, given the drift before it."""
     return max(SLACK * before, FLOOR)
 
 
@@ -37,7 +33,6 @@ def measure_drift(
     """Measure how far generating tokens differs from a pass that reads the same tokens.
 
     Args:
-        core: vLLM's engine.
         prompts: token ids.
         read: returns the log-probabilities of given token ids, at every position but the first.
 

@@ -26,11 +26,6 @@ LOWER_MEMORY = (
 def require_resources(model: Model, options: Any, gpu: bool) -> None:
     """Refuse a model that does not fit, and options that the device cannot fulfil.
 
-    Args:
-        model: the model to load.
-        options: of the engine.
-        gpu: whether vLLM runs on a GPU.
-
     Raises:
         BenchError: the weights (on a CPU with the cache) need more memory than is free, the device has no
             batch-invariant kernels, or CUDA graphs without a GPU.
@@ -53,10 +48,6 @@ def require_resources(model: Model, options: Any, gpu: bool) -> None:
 
 def require_logits_memory(longest: int, vocabulary: int) -> None:
     """Check memory for logits first: an engine that runs out of memory ends, and the other models lose it too.
-
-    Args:
-        longest: tokens of the longest row.
-        vocabulary: size of the vocabulary.
 
     Raises:
         BenchError: the GPU has less memory left.
@@ -81,11 +72,7 @@ def _require_invariance(gpu: bool) -> None:
 
 
 def choose_kernel_rank(lora: adapter.Adapter) -> int:
-    """Return the smallest rank that vLLM has kernels for and that fits every rank of the adapter.
-
-    Raises:
-        BenchError: the adapter's rank is too large.
-    """
+    """Return the smallest rank with kernels in vLLM that fits the adapter; BenchError if none is large enough."""
     rank = max(pair.rank for pair in lora.pairs)
     kernel_rank = next((size for size in LORA_RANKS if size >= rank), None)
     if kernel_rank is None:

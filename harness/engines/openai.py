@@ -241,11 +241,7 @@ def measures(options: Options) -> bool:
 
 
 def load(model: Model, options: Options) -> ServerGenerator:
-    """Find the model on the server.
-
-    Raises:
-        BenchError: no server answers, or it serves another model or several.
-    """
+    """Find the model on the server; BenchError if no server answers, or it serves another model or several."""
     client = _Client(options)
     name, context = _choose_served(client.send("GET", "models", None), options)
     tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)

@@ -71,11 +71,7 @@ class ScriptedGenerator:
 
 
 def load(model: Model, options: Options) -> ScriptedGenerator:
-    """Read the script; ignore the model.
-
-    Raises:
-        BenchError: the script is absent or a line is not {"id", "text"}.
-    """
+    """Read the script and ignore the model; BenchError if it is absent or a line is not {"id", "text"}."""
     if options.script is None:
         return ScriptedGenerator(None, options)
     path = Path(options.script).expanduser()

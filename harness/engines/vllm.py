@@ -82,10 +82,6 @@ def resolve_options(options: Options, gpu: bool) -> Options:
 
     Depends on the options and the kind of device alone, never on the amount of work, so that a base and its candidates
     always run alike.
-
-    Args:
-        options: as the user gave them.
-        gpu: whether there is a GPU.
     """
     owns_gpu = gpu and options.tensor_parallel == 1 and not options.batch_invariant
     graphs = owns_gpu and options.eager if options.cuda_graphs is None else options.cuda_graphs
@@ -114,11 +110,7 @@ def begin() -> None:
 
 
 def load(model: Model, options: Options) -> Generator:
-    """Start vLLM on the model's folder.
-
-    Raises:
-        BenchError: too little memory, or an architecture or dtype this vLLM cannot run.
-    """
+    """Start vLLM on the model's folder; errors as in `_vllm_engine.load`."""
     from baseline_bench.engines import _vllm_engine  # loads vllm
 
     return _vllm_engine.load(model, options)

@@ -70,8 +70,6 @@ class EnginePool:
     import their libraries meanwhile. On several GPUs it is one process on each, behind one generator.
 
     Args:
-        engine: as planned.
-        console: for messages.
         early: how many models are being prepared; their processes start with the context. 0 starts none.
         most: the maximum number of processes that share the questions; None allows one for each request.
 
@@ -118,11 +116,7 @@ class EnginePool:
         self._plans = plans
 
     def generator(self, plan: EvaluationPlan) -> tuple[Generator, LoadInfo]:
-        """Return a generator that holds the plan's weights; the one returned before must not be used any more.
-
-        Raises:
-            BenchError: the engine cannot load the model.
-        """
+        """Return a generator that holds the plan's weights; the one returned before must not be used any more."""
         self._plans = self._plans or (plan,)
         self._most = self._most or max(len(each.prepared_task.requests) for each in self._plans)
         self._start_processes()

@@ -157,8 +157,6 @@ def commit_completions(
     """Build the completions as committed with the entry, in item order.
 
     Args:
-        problems: the chosen items.
-        completions: an answer to each, by id.
         plan: its task may add evidence to each item; None stores the answers only.
     """
     extract_evidence = None if plan is None else getattr(plan.prepared_task.task, "evidence", None)

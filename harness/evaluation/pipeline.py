@@ -42,7 +42,6 @@ def evaluate_plans(
     Args:
         plans: one per model, the base first.
         engines: of the engine that all plans name; it starts when the first answer is needed.
-        console: for messages and progress.
         start_time: when the command began, so that preparation is counted.
         render: updates the pages of the leaderboards' folder, after every entry.
     """
@@ -117,10 +116,7 @@ def generate_completions(
     """Generate the missing answers; return (tokens generated, seconds by phase: load, reload, proof, generate).
 
     Args:
-        plan: the model and its prepared task.
         run: locked by this process.
-        engines: of all plans.
-        console: for progress.
         measure: also measure the solutions, after the last answer, so that measuring affects no answer.
     """
     generator, load_info = engines.generator(plan)

@@ -188,8 +188,6 @@ def plan_model(
     """Plan the evaluation of a model that is already on disk, such as one that was just trained.
 
     Args:
-        options: what is scored.
-        console: for messages.
         model: whole weights.
         training: the record of the training that made them, or None.
         task_plan: shared by every model of the command; None plans it here.
@@ -307,11 +305,7 @@ def resolve_engine(name: str | None, pairs: Sequence[str], wanted_gpus: int | No
 
 
 def require_measuring_engine(task: Task, engine: ResolvedEngine) -> None:
-    """Refuse a task that compares likelihoods if the engine measures none.
-
-    Raises:
-        BenchError: names the task and the engine.
-    """
+    """Refuse a task that compares likelihoods if the engine measures none."""
     compares = getattr(task, "MEASURES", False) or getattr(task, "choices", None) is not None
     if compares and getattr(engine.module, "measures", None) is None:
         what = f"{task.LABEL} compares how likely given texts are, which the engine '{engine.name}' cannot measure"

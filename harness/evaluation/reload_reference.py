@@ -93,11 +93,7 @@ def measure_agreement(first: ReferenceLogprobs, second: ReferenceLogprobs) -> fl
 
 
 def compute_bound(noise: float) -> float:
-    """Return how far from its reference a generator with the correct weights may be, in nats.
-
-    Args:
-        noise: distance from its own reference right after a load.
-    """
+    """Return how many nats correct weights may be from their reference, given that distance right after a load."""
     return max(SLACK * noise, MIN_BOUND)
 
 
@@ -111,8 +107,6 @@ def check_reload(
 
     Args:
         observed: measured with the generator after its reload.
-        new: the reference of the new weights.
-        old: the reference of the weights before the reload.
         noise: distance of this engine from its own reference right after a load, in nats.
     """
     bound, to_new, to_old, separation = (

@@ -52,7 +52,6 @@ class Run:
         kept: the answers to single requests of problems that take several.
 
     Args:
-        folder: created if absent.
         settings: everything that could change an answer; equal settings mean the same run.
 
     Raises:
@@ -78,11 +77,7 @@ class Run:
             raise
 
     def append(self, problem_id: str, completion: Completion) -> None:
-        """Store one finished answer; each problem is stored once.
-
-        Raises:
-            BenchError: the disk is full.
-        """
+        """Store one finished answer, once for each problem; BenchError if the disk is full."""
         if problem_id in self.finished:
             raise ValueError(f"{problem_id} was finished before")
         self._write(self._file, problem_id, completion)
@@ -225,11 +220,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file of a run.
-
-    Raises:
-        BenchError: the file is absent or not JSON.
-    """
+    """Read a JSON file of a run; BenchError if it is absent or not JSON."""
     if not path.exists():
         raise BenchError(f"no {path.name} in {path.parent}", "give the folder of a run")
     return read_json_file(path, _START_AGAIN_ADVICE, surrogates=True)
@@ -258,11 +249,7 @@ class explaining_write_errors:  # noqa: N801 - reads as a verb: `with explaining
 
 
 def _read_lines(path: Path, build: Callable[[Any], T]) -> list[T]:
-    """Build a value from each line of a run's file; drop a torn last line.
-
-    Raises:
-        BenchError: a complete line is damaged.
-    """
+    """Build a value from each line of a run's file, without a torn last line; BenchError for a damaged line."""
     values = []
     for number, line in enumerate(read_bytes(path, _START_AGAIN_ADVICE, DATA_LIMIT).split(b"\n")[:-1], 1):
         where = f"{path}, line {number} is damaged"

@@ -68,21 +68,13 @@ def build_examples(prepared: PreparedTask, model_tokenizer: ModelTokenizer) -> l
 
 
 def read_summary(run: Path) -> SolutionLikelihood | None:
-    """Summarise the lines in a run's folder; None if nothing was measured.
-
-    Raises:
-        BenchError: they are damaged.
-    """
+    """Summarise the lines in a run's folder; None if nothing was measured; BenchError if they are damaged."""
     path = run / solutions.SOLUTIONS_FILE
     return solutions.summarise_likelihoods(path.read_bytes(), str(path)) if path.is_file() else None
 
 
 def read_lines(entry: Entry, run: Path) -> bytes | None:
-    """Read the lines to store with the entry of a run; None if the entry names none.
-
-    Raises:
-        BenchError: the run has lost them.
-    """
+    """Read the lines to store with a run's entry; None if it names none; BenchError if the run has lost them."""
     if entry.result.solutions is None:
         return None
     path = run / solutions.SOLUTIONS_FILE

@@ -118,7 +118,6 @@ class Adapter:
 
         Args:
             layers: the base's linear layers by transformers' names, and whether each is the head.
-            paired: the layers that the adapter has pairs for.
         """
         unpaired = {name: is_head for name, is_head in layers.items() if name not in paired}
         return sorted(_match_patterns(self.folder, self.places, _list_selected, unpaired))
@@ -179,11 +178,6 @@ def read_adapter(folder: Path) -> Adapter:
 
 def fit_to_base(adapter: Adapter, base: Path, tensors: Mapping[str, Tensor]) -> Adapter:
     """Return the adapter with targets named as in the base's files, which must hold each in the right shape.
-
-    Args:
-        adapter: the adapter to merge.
-        base: the base's folder.
-        tensors: of the base, by name.
 
     Raises:
         BenchError: the base is quantised, lacks a target, holds it in another shape, or ties it to another tensor.
@@ -385,11 +379,7 @@ def _read_pairs(folder: Path, config: Mapping[str, Any]) -> tuple[LoraPair, ...]
 def _build_pair(
     module: str, by_side: Mapping[str, Tensor], rank_and_alpha: tuple[int, float], *, rank_stabilised: bool
 ) -> LoraPair:
-    """Build one module's pair from its two sides.
-
-    Raises:
-        ValueError: they do not fit; the message completes a sentence that begins with the module's name.
-    """
+    """Build one module's pair of its two sides; a ValueError's text completes a sentence about the module."""
     if len(by_side) < 2:
         raise ValueError(f"has a lora_{next(iter(by_side))} alone")
     a, b = by_side["A"], by_side["B"]

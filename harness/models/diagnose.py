@@ -27,13 +27,7 @@ _BLOCK = 2**24
 
 
 def diagnose_model(model: Model, model_tokenizer: ModelTokenizer, engine: str) -> list[Finding]:
-    """Check a model's weights, configuration, tokenizer and chat template, without loading it.
-
-    Args:
-        model: a whole checkpoint, as `weights.inspect_checkpoint` checks it.
-        model_tokenizer: its tokenizer and prompt format.
-        engine: the name of the engine that would load it.
-    """
+    """Check a model's weights, configuration, tokenizer and chat template, without loading it."""
     return [
         *check_weights(model.folder, engine),
         *template_checks.check_prompt_format(model_tokenizer, model),
@@ -46,7 +40,6 @@ def check_weights(folder: Path, engine: str) -> list[Finding]:
 
     Args:
         folder: a whole checkpoint, as `weights.inspect_checkpoint` checks it.
-        engine: the name of the engine that would load it.
     """
     tensors = weights.read_tensors(folder)
     findings = _compare_tensors(folder, tensors, engine)
@@ -71,8 +64,6 @@ def check_adapter(folder: Path, base: Model, named: str | None = None) -> list[F
     """Check an adapter for unusable files, missing pairs, and another revision of its base.
 
     Args:
-        folder: a PEFT folder.
-        base: the model to merge it into.
         named: that model's name as the user or the adapter gave it, perhaps with `@revision`.
     """
     try:
@@ -154,10 +145,6 @@ def _describe_end_token_problems(folder: Path, model_tokenizer: ModelTokenizer) 
     """Describe why the end-of-answer token cannot be written, by its row of the output matrix.
 
     A row that is zero, missing or equal to another token's was never trained after the vocabulary was enlarged.
-
-    Args:
-        folder: a whole checkpoint.
-        model_tokenizer: its tokenizer and prompt format.
     """
     matrix = _find_output_matrix(folder)
     if matrix is None or matrix.dtype not in _EXPONENTS or len(matrix.shape) != 2:

@@ -51,8 +51,6 @@ def measure_fidelity(
     """Compare both, teacher-forced, over the last positions of each sequence, with one model in memory at a time.
 
     Args:
-        base: the adapter's base.
-        adapter: a PEFT folder.
         merged: the folder that `baseline_bench.models.merge.merge_adapter` wrote.
         sequences: token ids as the models would see them, BOS included.
         options: of that merge; the merged model is served in its dtype.

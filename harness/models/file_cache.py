@@ -17,7 +17,6 @@ def compute_once(files: Sequence[Path], key: Hashable, compute: Callable[[], str
     Args:
         files: every file that `compute` reads.
         key: distinguishes it from other values computed from these files.
-        compute: reads the files.
     """
     stamps = _read_stamps(files)
     if (key, stamps) in _CACHE:

@@ -34,7 +34,6 @@ def download_snapshot(repository: str, revision: str | None, *, adapters: bool =
     branch only under HF_HUB_OFFLINE=1, since the branch may have moved.
 
     Args:
-        repository: "org/name".
         revision: a commit, branch or tag; None is the main branch.
         adapters: accept an adapter instead of refusing it.
 

@@ -52,7 +52,6 @@ class MergeRecord:
         cast: how many of the others changed their dtype.
         dequantised: how many of the others were held in 4 bits during training.
         rel_err: Frobenius norm of round(W + D) - (W + D) over that of D, over all targets; W + D is summed in fp32.
-        seconds: of the whole merge, verification included.
     """
 
     dtype: str

@@ -94,13 +94,7 @@ def write_tensors(plans: Sequence[TensorPlan], folder: Path) -> dict[str, WriteS
 
 
 def check_tensor(plan: TensorPlan, statistics: WriteStatistics, written: Tensor) -> ReadBackCheck:
-    """Read a tensor back from disk and compare it with the base's.
-
-    Args:
-        plan: how it was computed.
-        statistics: what writing it measured.
-        written: the tensor of the merged model.
-    """
+    """Read a tensor back from disk and compare it with the base's."""
     same = finite = True
     gap = size = 0.0
     digest = hashlib.sha256()

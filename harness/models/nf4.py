@@ -42,7 +42,6 @@ def round_trip(weight: torch.Tensor, *, double: bool) -> torch.Tensor:
     """Quantise a bf16 weight matrix to NF4 in blocks of 64 and dequantise it (Dettmers et al. 2023, section 3).
 
     Args:
-        weight: as the base stores it.
         double: quantise the blocks' constants too.
     """
     # bitsandbytes warns that a kernel for 4-bit products is missing; none is used here.

@@ -101,11 +101,7 @@ def fetch_hub_adapter(name: str) -> tuple[Path, str, str] | None:
 
 
 def parse_registry(text: str) -> tuple[RegistryEntry, ...]:
-    """Parse the text of a models.toml.
-
-    Raises:
-        BenchError: not TOML, or unknown keys, missing keys and values of the wrong type, reported together.
-    """
+    """Parse the text of a models.toml; BenchError with all faults of keys and values, or if it is not TOML."""
     tables = parse_toml(text.encode(), "models.toml", "correct that line")
     problems = [f"[{name}] {problem}" for name, table in tables.items() for problem in _find_problems(table)]
     if problems:

@@ -22,12 +22,7 @@ _TURNS = (Message("user", "What is 2+3?"), Message("assistant", "#### 5"), Messa
 
 
 def check_prompt_format(model_tokenizer: ModelTokenizer, model: Model) -> list[Finding]:
-    """Run every check of a model's prompt format.
-
-    Args:
-        model_tokenizer: the model's tokenizer and prompt format.
-        model: for its name, its files and the BOS rule in models.toml.
-    """
+    """Run every check of a model's prompt format."""
     return [
         *_check_turns_present(model_tokenizer),
         *_check_answer_start(model_tokenizer),

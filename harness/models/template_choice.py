@@ -58,7 +58,6 @@ class TemplateChoice:
 
         Args:
             template: as transformers read it: one text, several by name, or None.
-            owner: the model's folder, for errors.
 
         Raises:
             BenchError: no such template, or it is not a text.

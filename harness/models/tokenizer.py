@@ -50,7 +50,6 @@ def load_tokenizer(model: Model, choice: TemplateChoice | None = None) -> ModelT
     Folders whose tokenizer files are identical, such as a base and a model trained from it, share one.
 
     Args:
-        model: a whole checkpoint.
         choice: the chat template and its arguments; None is the model's default.
 
     Raises:
@@ -109,11 +108,7 @@ def _read_tokenizer(model: Model, choice: TemplateChoice) -> ModelTokenizer:
 
 @contextmanager
 def _explaining_faults(folder: Path) -> Iterator[None]:
-    """Name the folder in an error of its chat template, and in what its tokenizer raises.
-
-    Raises:
-        BenchError: anything was raised.
-    """
+    """Raise as BenchError, with the folder's name, whatever its tokenizer and chat template raise."""
     try:
         yield
     except TemplateError as error:
@@ -126,11 +121,7 @@ def _explaining_faults(folder: Path) -> Iterator[None]:
 
 
 def _require_bounded(model: Model) -> None:
-    """Try an untrusted tokenizer.json on a text, within limits: it may, say, double a letter forty times.
-
-    Raises:
-        BenchError: it takes too much time or memory.
-    """
+    """Try an untrusted tokenizer.json on a text, within limits: it may, say, double a letter forty times."""
     path, way_out = model.folder / "tokenizer.json", "copy it from the base model"
     if path.is_file():
         parts = {**read_object(path, way_out), "model": _EMPTY, "post_processor": None}

@@ -205,11 +205,7 @@ def write_candidate(candidate: Candidate, folder: Path) -> None:
 
 
 def read_candidate(folder: Path) -> Candidate:
-    """Read the candidate in a folder.
-
-    Raises:
-        BenchError: the folder has no record: its training was never finished.
-    """
+    """Read the candidate in a folder; BenchError if it has no record, since its training was never finished."""
     path = folder / CANDIDATE_FILE
     if not path.is_file():
         raise BenchError(

@@ -137,11 +137,7 @@ def decompress_file(path: Path) -> bytes:
 
 
 def read_completions(path: Path) -> tuple[CommittedCompletion, ...]:
-    """Read a committed file of completions.
-
-    Raises:
-        BenchError: the file is missing or damaged, or a line is not a completion.
-    """
+    """Read a committed file of completions; BenchError if it is missing or damaged."""
     if not path.is_file():
         raise BenchError(f"{path.name} is missing", _RESTORE_ADVICE)
     return parse_completions(decompress_file(path), path.name)

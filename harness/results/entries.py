@@ -101,9 +101,7 @@ def write_entry(
     """Add an entry to a board's folder, companion files first; adding it again changes nothing.
 
     Args:
-        entry: the row.
         completions: of every scored item; the bits follow from them.
-        folder: of the board; created if missing.
         losses: the loss history, where its weights were trained here.
         solutions: the lines of its solutions' log-probabilities, where they were measured.
 

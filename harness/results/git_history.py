@@ -26,7 +26,6 @@ class BoardChanges:
     """One board before and after a branch.
 
     Attributes:
-        name: of the board.
         old: the rows at the merge-base, read from git, even if the working tree has changed them.
         new: the rows that only the working tree has, committed or not.
         withdrawn: the retractions at the merge-base, read from git.
@@ -84,8 +83,6 @@ def read_committed_completions(folder: Path, commit: str, file: str) -> tuple[Co
     """Read an entry's completions: from the merge-base if it has them, else from the working tree.
 
     Args:
-        folder: the leaderboards.
-        commit: the merge-base.
         file: the entry, as `<board>/<name>.json`.
 
     Raises:

@@ -41,7 +41,6 @@ def find_entry(name: str, leaderboards: Path, board: str | None = None) -> Found
 
     Args:
         name: the path of an entry, its file name with or without `.json`, or a candidate's name.
-        leaderboards: the folder of the boards.
         board: the only board to search; None for every board.
 
     Raises:
@@ -101,11 +100,7 @@ def _judge_by_version_of(newer: FoundEntry, row: FoundEntry) -> FoundEntry:
 
 
 def read_board_entries(folder: Path) -> tuple[FoundEntry, ...]:
-    """Read every entry of a board, sorted by file name.
-
-    Raises:
-        BenchError: an entry is faulty, or a retraction or verification is.
-    """
+    """Read every entry of a board, sorted by file name; BenchError for a faulty entry, retraction or verification."""
     records = retractions.read_records(folder)
     return tuple(_read_sound_entry(path, records) for path in _list_entry_files(folder))
 

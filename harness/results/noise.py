@@ -36,7 +36,6 @@ class NoiseRun:
     Attributes:
         how: "all" (every prompt passed to the engine at once, in the task's order), "shuffled" (at once, in a seeded
             random order) or "batch 8" (eight prompts, then the next eight, and so on).
-        items: number of items.
         correct, unread, cut: one bit an item in the task's order, as in an entry.
         answers: `digest` over the answers' fingerprints (see `fingerprint_completion`), in the task's order.
         seconds: to generate all answers, without loading; None if the run was interrupted and resumed.

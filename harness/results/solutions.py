@@ -23,7 +23,6 @@ class ItemLikelihood:
     """One item's worked solution, given its prompt.
 
     Attributes:
-        id: the problem's id.
         tokens: of the solution, including the stop token that ends it.
         logprob: the sum of their log-probabilities in nats, rounded to `LOGPROB_DECIMALS`.
     """

@@ -29,7 +29,6 @@ class LeakReport:
     Attributes:
         exact: a text of the sample contains the item's whole question, ignoring case, punctuation and spaces.
         ngram: other pairs that share at least `n` words in a row.
-        n: the number of words.
     """
 
     exact: tuple[tuple[str, str], ...]
@@ -62,11 +61,7 @@ def find_leaks(samples: Sequence[Sample], items: Sequence[Problem]) -> LeakRepor
 
 
 def require_no_leaks(leaks: LeakReport) -> None:
-    """Refuse data that holds test items.
-
-    Raises:
-        BenchError: the data holds test items; the message names the first ones.
-    """
+    """Refuse data that holds test items; the BenchError names the first ones."""
     if not leaks.exact:
         return
     listed = ", ".join(f"{item} in {sample}" for sample, item in leaks.exact[:_MAX_SHOWN])
@@ -116,11 +111,7 @@ def find_shared_origin(derived_from: Sequence[str], data: str, task: str) -> str
 
 
 def require_separate_origins(derived_from: Sequence[str], data: str, task: str) -> None:
-    """Refuse to score a candidate on a task if its training data was made from the task's items or their sources.
-
-    Raises:
-        BenchError: data and task come from the same test items.
-    """
+    """Refuse to score a candidate on a task whose items, or their sources, its training data was made from."""
     root = find_shared_origin(derived_from, data, task)
     if root is None:
         return

@@ -53,7 +53,6 @@ def expand_grid(recipe: str, sets: Sequence[str], base: str | None, grid: Sequen
     Args:
         recipe: a name or a path, as `recipes.read_recipe` takes it.
         sets: `key=value` texts that all trials share.
-        base: a base that replaces the recipe's.
         grid: `key=value,value` texts.
 
     Raises:

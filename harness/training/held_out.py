@@ -26,8 +26,6 @@ def split_held_out(
     The seed is the training's. A row that repeats a held-out question belongs to neither part.
 
     Args:
-        plan: the plan for the whole data.
-        samples: the same data as text.
         held_out: number of rows; None takes 256, and a tenth of the data at most.
         fraction: share of the remaining rows, above 0 and at most 1.
 

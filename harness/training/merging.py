@@ -50,10 +50,7 @@ def make_whole_weights(
     """Return the weights of a finished training as an engine loads them, merging them if that is not done yet.
 
     Args:
-        folder: the training's folder.
         step: the step after which the weights were kept; None takes the last.
-        cache: the folder of downloaded models, which has the base.
-        console: for progress.
         accept: codes of refusals that the user accepts.
 
     Raises:
@@ -94,11 +91,7 @@ def merge_adapter(folder: Path, base: Model, merged_folder: Path, console: Conso
 
 
 def read_base_name(folder: Path) -> str:
-    """Return the base that an adapter's own configuration names, with the revision if it is on the hub.
-
-    Raises:
-        BenchError: it does not name one.
-    """
+    """Return the base that an adapter names, with its revision on the hub; BenchError if it names none."""
     config = runs.read_json(folder / weights.ADAPTER_CONFIG)
     name, revision = str(config.get("base_model_name_or_path") or ""), config.get("revision")
     if not name:
@@ -107,11 +100,7 @@ def read_base_name(folder: Path) -> str:
 
 
 def find_base(record: Candidate, folder: Path, cache: Path) -> Model:
-    """Find a candidate's base with the weights that it was trained from.
-
-    Raises:
-        BenchError: the model of that name has other weights now.
-    """
+    """Find a candidate's base; BenchError if the model of that name has other weights than it was trained from."""
     name = str(runs.read_json(folder / REQUEST_FILE).get("base", record.base.name))
     with runs.explaining_write_errors(cache):
         base = registry.resolve_model(name, cache)

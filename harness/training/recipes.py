@@ -38,14 +38,11 @@ class Recipe:
         task: the task whose prompt format the rows use, and whose test items must not be among them.
         data: a task (its train split), a data set of the hub, or a .jsonl or .parquet file.
         config: the configuration of the data set, if it has several.
-        split: the split of the data.
         shots: worked examples before the question of every row.
         max_length: maximum tokens of a row; a longer row is an error and never cut.
         derived_from: the tasks whose items the data was made from.
         margin: the largest difference from the base that does not matter, a share of the problems; it changes no
             weights.
-        options: the trainer's Options.
-        path: the recipe's file.
         overridden: keys that were set from outside the file.
     """
 
@@ -81,11 +78,7 @@ def list_recipes() -> tuple[str, ...]:
 
 
 def find_recipe_file(name: str) -> Path:
-    """Return the file of a recipe: a built-in one by name, or any by path (`./my-recipe.toml`).
-
-    Raises:
-        BenchError: there is no such file.
-    """
+    """Return the file of a recipe: a built-in one by name, or any by path (`./my-recipe.toml`)."""
     if name.endswith(".toml"):
         path = Path(name).expanduser()
         if not path.is_file():
@@ -102,7 +95,6 @@ def read_recipe(name: str, overrides: Sequence[str] = (), base: str | None = Non
     Args:
         name: a built-in recipe, or the path of a .toml file.
         overrides: `key=value` texts such as "lr=1e-4"; commas separate list items, "none" means None.
-        base: a base that replaces the file's.
 
     Raises:
         BenchError: no such recipe, not TOML, or invalid keys and values; all problems at once.

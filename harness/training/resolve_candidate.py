@@ -60,8 +60,6 @@ def find_source(name: str, cache: Path, console: Console) -> CandidateSource:
 
     Args:
         name: a folder, or `org/name[@revision]` of the hub.
-        cache: the folder of downloaded models.
-        console: for a warning if a trainer's last checkpoint is taken.
 
     Raises:
         BenchError: no such folder, a folder without a candidate, or a name that the hub does not have.
@@ -111,10 +109,8 @@ def merge_adapter(
     """Merge an adapter into its base, with the checks that trained adapters get.
 
     Args:
-        source: the adapter.
         base: the model to merge it into; None takes the one that the adapter names.
         cache: the folder of downloaded models, where a hub's adapter is merged too.
-        console: for progress.
         out: the folder for the merged weights; None is next to the adapter.
         accept: codes of refusals that the user accepts.
 
@@ -143,9 +139,7 @@ def check_adapter(folder: Path, base: str | None, model: Model) -> list[Finding]
     """Check an adapter's files against its base.
 
     Args:
-        folder: the adapter's folder.
         base: the user's name for the base; None if the adapter names it.
-        model: the base.
     """
     adapter_findings = diagnose.check_adapter(folder, model, base or merging.read_base_name(folder))
     if base is not None and (mismatch := describe_base_mismatch(folder, base, model)) is not None:

@@ -26,7 +26,6 @@ class TrainingSet:
 
     Attributes:
         sha256: digest of ids and start of every row, in order.
-        tokens: number of tokens in all rows.
         supervised: number of tokens in the loss.
     """
 

@@ -42,7 +42,6 @@ def track_steps(names: Sequence[str], folder: Path, values: Mapping[str, Value])
     Args:
         names: tracker names; if empty, nothing is imported.
         folder: the run's folder; trackers that write files use a subfolder of their own name.
-        values: the recipe's keys.
     """
     started: list[Any] = []
 

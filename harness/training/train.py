@@ -82,8 +82,6 @@ def plan_training(options: TrainingOptions, console: Console, tasks: Sequence[st
     """Read the recipe, find the base, turn the data into checked rows; write nothing.
 
     Args:
-        options: the request.
-        console: for progress.
         tasks: further tasks that the candidate will be scored on; the recipe's own is always checked.
 
     Raises:

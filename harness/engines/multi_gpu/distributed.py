@@ -69,11 +69,7 @@ class MultiGpuGenerator:
     def complete(
         self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
     ) -> Iterator[tuple[str, Completion]]:
-        """Yield each answer as its worker finishes it.
-
-        Raises:
-            BenchError: the last worker ended too.
-        """
+        """Yield each answer as its worker finishes it; BenchError if the last worker ended too."""
         # An engine that fails while it generates cannot be used again; the others may still finish.
         yield from self._shared(
             _DistributedCall("complete", (sampling, tuple(stop_ids)), self._warn, retires=True), requests
@@ -113,11 +109,7 @@ class _ReloadableMultiGpuGenerator(MultiGpuGenerator):
     """A multi-GPU generator of engines that are ReloadableGenerators."""
 
     def reload(self, model: Model) -> None:
-        """Make every worker load the model's weights.
-
-        Raises:
-            BenchError: a worker could not, or has ended.
-        """
+        """Make every worker load the model's weights; BenchError if one cannot, or has ended."""
         self._all("reload", model)
 
     def prompt_logprobs(self, sequences: Sequence[Sequence[int]]) -> Logprobs:
@@ -177,10 +169,6 @@ class MultiGpuStarter:
 
     def load(self, model: Model, options: Any) -> MultiGpuGenerator:
         """Load the model in all processes at the same time.
-
-        Args:
-            model: the model that all load.
-            options: the engine's own Options.
 
         Raises:
             BenchError: a process could not load it, or their settings differ.

@@ -15,7 +15,6 @@ def assign_gpus(engine: Engine, options: Any, wanted: int | None) -> tuple[str |
 
     Args:
         engine: the module; its `gpus` function, if any, returns how many GPUs one process takes.
-        options: the engine's own Options.
         wanted: GPUs in all; None leaves it to the engine.
 
     Raises:
