@@ -32,12 +32,8 @@ def _list_names(kind: str) -> Sequence[tuple[str, str]]:
         ]
     if kind == "recipes":
         return [(name, str(recipes.find_recipe_file(name))) for name in recipes.list_recipes()]
-    of_kind: dict[str, plugins.PluginKind] = {
-        "tasks": "task",
-        "engines": "engine",
-        "trainers": "trainer",
-    }
-    return list(plugins.list_plugins(of_kind[kind]))
+    plugin_kind = next(each for each in plugins.PACKAGES if kind == f"{each}s")
+    return list(plugins.list_plugins(plugin_kind))
 
 
 def _describe_source(listed: Any) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from baseline_bench.commands import summary
 from baseline_bench.core import findings
@@ -13,21 +13,8 @@ from baseline_bench.training import merging, resolve_candidate
 from baseline_bench.training.merging import CandidateWeights
 from baseline_bench.training.resolve_candidate import CandidateSource
 
-
-class MergeableOptions(Protocol):
-    """The options of a command that merging needs."""
-
-    @property
-    def base(self) -> str | None:
-        """Return the base of an adapter; None for the one that it names."""
-
-    @property
-    def accept(self) -> list[str]:
-        """Return the codes of refusals that the user accepts."""
-
-    @property
-    def cache(self) -> Path:
-        """Return the folder of downloaded models."""
+if TYPE_CHECKING:
+    from baseline_bench.commands.score import Options as ScoreOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +42,7 @@ def run(options: Options, console: Console) -> int:
 
 def make_whole_weights(
     source: CandidateSource,
-    options: MergeableOptions,
+    options: "Options | ScoreOptions",
     console: Console,
     step: int | None = None,
     out: Path | None = None,

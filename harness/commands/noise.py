@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from baseline_bench.analysis.noise import describe_noise_floor
-from baseline_bench.core import child_process, records, untrusted
+from baseline_bench.core import child_process, records
 from baseline_bench.core.command_options import option
 from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import BenchError
@@ -140,9 +140,7 @@ def _build_record(
 def _keep_equal_record(record: store.NoiseRecord, path: Path) -> store.NoiseRecord:
     """Return the stored record if only its time or program differs; otherwise store the new one."""
     if path.is_file():
-        stored = records.decode_record(
-            store.NoiseRecord, untrusted.read_json(path, None, surrogates=True), str(path), "use --again"
-        )
+        stored = records.read_record(store.NoiseRecord, path, "use --again")
         if replace(record, created=stored.created, provenance=stored.provenance) == stored:
             return stored
     with runs.explaining_write_errors(path.parent):

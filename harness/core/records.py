@@ -14,7 +14,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from baseline_bench.core.errors import combine_problems
+from baseline_bench.core.errors import BenchError, combine_problems
+from baseline_bench.core.untrusted import parse_json, read_bytes
 
 T = TypeVar("T")
 # Metadata of a field added later: omitted from JSON if None, so that older files keep their bytes and digests.
@@ -24,6 +25,7 @@ _TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 TEMPORARY_NAME = re.compile(r"\..+\.([0-9]+|[0-9a-f]{32})\.tmp", re.DOTALL)
 # Above any count and any seed, and small enough that floats computed from it do not overflow.
 _INTEGER_LIMIT = 2**512
+_get_type_hints = cache(get_type_hints)
 _SCALAR_NAMES = {str: "a text", int: "an integer", float: "a number", bool: "true or false", NoneType: "null"}
 
 
@@ -103,21 +105,45 @@ def decode_record(kind: type[T], value: object, where: str, way_out: str) -> T:
     return cast(T, record)
 
 
+def parse_record(kind: type[T], data: bytes, where: str, way_out: str) -> T:
+    """Parse a record's JSON, which may hold lone surrogates; errors as in `parse_json` and `decode_record`."""
+    return decode_record(kind, parse_json(data, where, way_out, surrogates=True), where, way_out)
+
+
+def read_record(kind: type[T], path: Path, way_out: str) -> T:
+    """Read a file that holds one record; errors as in `read_bytes` and `parse_record`."""
+    return parse_record(kind, read_bytes(path, way_out), str(path), way_out)
+
+
+def read_named_record(
+    kind: type[T], path: Path, way_out: str, check: Callable[[T], list[str]], build_name: Callable[[T], str]
+) -> T:
+    """Read a file that is named by its content and never changes.
+
+    Raises:
+        BenchError: a link, no such record, a record with faults, or a name or spelling that its content does not give.
+    """
+    if path.is_symlink():
+        raise BenchError(f"{path.name}: a link, not a file", way_out)
+    data = read_bytes(path, way_out)
+    record = parse_record(kind, data, path.name, way_out)
+    if problems := check(record):
+        raise combine_problems(problems, path.name, way_out)
+    if encode_indented(record) != data or path.name != build_name(record):
+        raise BenchError(f"{path.name}: its name or spelling does not follow from its content", way_out)
+    return record
+
+
 def _decode_value(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
     if is_dataclass(kind):
         return _decode_dataclass(kind, value, path, problems)
     return _DECODERS.get(get_origin(kind), _decode_scalar)(kind, value, path, problems)
 
 
-@cache
-def _field_types(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
 def _decode_dataclass(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
     if not isinstance(value, dict):
         return _add_type_problem(path, "an object", value, problems)
-    known = _field_types(kind)
+    known = _get_type_hints(kind)
     optional_fields = {field.name for field in fields(kind) if field.metadata.get("later")}
     unknown = [key for key in value if key not in known]
     missing = [key for key in known if key not in value and key not in optional_fields]

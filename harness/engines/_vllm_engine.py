@@ -45,6 +45,12 @@ class VllmGenerator:
         self.settings: Mapping[str, Value] = settings
         self.context = int(settings["context"] or 0)
 
+    @property
+    def _open_engine(self) -> LLM:
+        if self._engine is None:
+            raise ValueError("the engine is closed")
+        return self._engine
+
     def complete(
         self, requests: Sequence[Request], sampling: Sampling, stop_ids: Sequence[int]
     ) -> Iterator[tuple[str, Completion]]:
@@ -53,9 +59,7 @@ class VllmGenerator:
         Raises:
             BenchError: vLLM ended an answer neither at a stop nor at the limit, or its process ended.
         """
-        if self._engine is None:
-            raise ValueError("the engine is closed")
-        core = self._engine.llm_engine
+        core = self._open_engine.llm_engine
         params = SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p or 1.0,
@@ -91,12 +95,10 @@ class VllmGenerator:
         Raises:
             BenchError: the prefix cache cannot be cleared, or recorded steps still use the old weights.
         """
-        if self._engine is None:
-            raise ValueError("the engine is closed")
         bound = recorded.compute_bound(self.drift()) if self.settings.get("cuda_graphs") else None
         with needs.explain_dead_engine("reloaded", "give the same command again"):
-            self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(model.folder)})
-            cleared = self._engine.reset_prefix_cache()
+            self._open_engine.collective_rpc("reload_weights", kwargs={"weights_path": str(model.folder)})
+            cleared = self._open_engine.reset_prefix_cache()
         if not cleared:
             raise BenchError("vLLM could not clear its prefix cache", "restart the engine for the next model")
         if bound is not None and not (drift := self.drift()) <= bound:
@@ -110,11 +112,9 @@ class VllmGenerator:
 
         It stays small if a reload reached the recorded steps, since both then use the same weights.
         """
-        if self._engine is None:
-            raise ValueError("the engine is closed")
         prompts = [self._tokenizer(text)["input_ids"] for text in recorded.PROBE_TEXTS]
         with needs.explain_dead_engine("was probed", "give the same command again"):
-            return recorded.measure_drift(self._engine.llm_engine, prompts, self.prompt_logprobs)
+            return recorded.measure_drift(self._open_engine.llm_engine, prompts, self.prompt_logprobs)
 
     def require_finite(self) -> None:
         """Generate a few tokens and check their log-probabilities: vLLM itself takes some token where logits are NaN.
@@ -122,11 +122,9 @@ class VllmGenerator:
         Raises:
             NotFiniteError: one is NaN or infinite; the engine is closed.
         """
-        if self._engine is None:
-            raise ValueError("the engine is closed")
         prompt = self._tokenizer(recorded.PROBE_TEXTS[0])["input_ids"][:8]
         with needs.explain_dead_engine("was probed", "give the same command again"):
-            ((_, logprobs),) = recorded.sample_tokens(self._engine.llm_engine, [prompt], self._beside)
+            ((_, logprobs),) = recorded.sample_tokens(self._open_engine.llm_engine, [prompt], self._beside)
         if not all(map(math.isfinite, logprobs)):
             self.close()
             raise NotFiniteError("the model's log-probabilities")
@@ -139,9 +137,7 @@ class VllmGenerator:
             those before, and in the second tuple the id of the likeliest token. vLLM skips the prefix cache for such
             requests.
         """
-        if self._engine is None:
-            raise ValueError("the engine is closed")
-        core = self._engine.llm_engine
+        core = self._open_engine.llm_engine
         params = SamplingParams(
             temperature=0.0, max_tokens=1, prompt_logprobs=1, output_kind=RequestOutputKind.FINAL_ONLY
         )
@@ -166,9 +162,7 @@ class VllmGenerator:
         Raises:
             BenchError: the GPU lacks the memory for the longest row's logits, or vLLM's process ended.
         """
-        if self._engine is None:
-            raise ValueError("the engine is closed")
-        core = self._engine.llm_engine
+        core = self._open_engine.llm_engine
         needs.require_logits_memory(max(len(row.token_ids) for row in rows), int(core.model_config.get_vocab_size()))
         params = SamplingParams(
             temperature=0.0,

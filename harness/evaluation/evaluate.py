@@ -36,15 +36,6 @@ class PreparedTask:
     items_sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """The progress of a run: requests answered, requests in all, tokens generated in this process."""
-
-    done: int
-    wanted: int
-    tokens: int
-
-
 def select_problems(task: Task, split: Split, limit: int | None, seed: int) -> tuple[list[Problem], list[Problem]]:
     """Return (every item of the split, the chosen ones).
 
@@ -108,9 +99,11 @@ def generate_completions(
     generator: Generator,
     run: Run,
     model_tokenizer: ModelTokenizer,
-    report: Callable[[Progress], None],
+    report: Callable[[int, int], None],
 ) -> int:
     """Generate the run's missing answers, store each as it arrives, and return the number of tokens generated here.
+
+    Calls `report` with the requests answered so far, and the tokens generated here.
 
     Raises:
         BenchError: the engine ended without answering every request.
@@ -127,9 +120,8 @@ def generate_completions(
 
     for ready in collector.ready:
         keep(*ready)
-    request_count = len(prepared.requests) * (sampling.draws or 1)
-    done, tokens = request_count - len(collector.requests), 0
-    report(Progress(done, request_count, tokens))
+    done, tokens = len(prepared.requests) * (sampling.draws or 1) - len(collector.requests), 0
+    report(done, tokens)
     for request, completion in stream_completions(collector.requests, generator, sampling, stop_ids):
         tokens += len(completion.token_ids or ())
         done += 1
@@ -137,7 +129,7 @@ def generate_completions(
             run.keep(request, completion)
         if finished := collector.add(request, completion):
             keep(*finished)
-        report(Progress(done, request_count, tokens))
+        report(done, tokens)
     if collector.waiting:
         what = f"the engine left {collector.waiting} of {len(prepared.problems)} questions unanswered"
         raise BenchError(what, "give the same command again: finished answers are kept")

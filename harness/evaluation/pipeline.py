@@ -124,9 +124,7 @@ def generate_completions(
     evaluate.require_context(plan.prepared_task, generator.context)
     loaded = perf_counter()
     with console.progress(plan.model.name, len(plan.prepared_task.requests)) as bar:
-        tokens = evaluate.generate_completions(
-            plan.prepared_task, generator, run, plan.model_tokenizer, lambda p: bar(p.done, p.tokens)
-        )
+        tokens = evaluate.generate_completions(plan.prepared_task, generator, run, plan.model_tokenizer, bar)
     spent = {"load": load_info.load, "reload": load_info.reload, "proof": load_info.proof}
     seconds_by_phase = {name: seconds for name, seconds in spent.items() if seconds is not None}
     seconds_by_phase["generate"] = perf_counter() - loaded

@@ -29,7 +29,7 @@ def describe_program(
         driver: its driver's version, or None.
         engine_libraries: the library versions recorded when the answers were generated; None takes the installed ones.
     """
-    git_commit, dirty = _parse_commit(commit) if commit else _find_commit()
+    git_commit, dirty = (commit.removesuffix("-dirty"), commit.endswith("-dirty")) if commit else _find_commit()
     return Provenance(
         bench=baseline_bench.__version__,
         git_commit=git_commit,
@@ -88,10 +88,6 @@ def _run_git(*words: str) -> str:
         ["git", "-C", str(REPOSITORY_ROOT), *words], capture_output=True, text=True, check=False, timeout=30
     )
     return result.stdout.strip()
-
-
-def _parse_commit(commit: str) -> tuple[str, bool]:
-    return commit.removesuffix("-dirty"), commit.endswith("-dirty")
 
 
 def _find_version(name: str) -> str | None:

@@ -12,8 +12,8 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from io import FileIO
@@ -231,21 +231,16 @@ def current_time() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class explaining_write_errors:  # noqa: N801 - reads as a verb: `with explaining_write_errors(folder):`
-    """A context that turns an OSError of a full or read-only disk into a BenchError."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if isinstance(error, OSError):
-            raise BenchError(
-                f"cannot write {self.folder}: {error.strerror}",
-                "free some space or make it writable, then give the same command again: finished answers are kept",
-            ) from error
+@contextmanager
+def explaining_write_errors(folder: Path) -> Iterator[None]:
+    """Turn an OSError of a full or read-only disk into a BenchError."""
+    try:
+        yield
+    except OSError as error:
+        raise BenchError(
+            f"cannot write {folder}: {error.strerror}",
+            "free some space or make it writable, then give the same command again: finished answers are kept",
+        ) from error
 
 
 def _read_lines(path: Path, build: Callable[[Any], T]) -> list[T]:

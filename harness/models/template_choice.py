@@ -50,7 +50,8 @@ class TemplateChoice:
                 raise BenchError(f"--template-arg {pair} is {fault}", way_out)
             arguments[key] = value
         if name is not None and name.endswith(".jinja"):
-            return cls(Path(name).name, arguments, _read_template(Path(name).expanduser()))
+            way_out = "give a .jinja file in UTF-8; `bench verify` looks for it in the current folder"
+            return cls(Path(name).name, arguments, read_text(Path(name).expanduser(), way_out))
         return cls(None if name == DEFAULT_TEMPLATE else name, arguments)
 
     def choose(self, template: object, owner: Path) -> str | None:
@@ -101,7 +102,3 @@ def _parse_value(text: str) -> Any:
         return parse_json(text.encode(), "", None)
     except (BenchError, UnicodeEncodeError):
         return text
-
-
-def _read_template(path: Path) -> str:
-    return read_text(path, "give a .jinja file in UTF-8; `bench verify` looks for it in the current folder")

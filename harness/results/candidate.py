@@ -211,9 +211,7 @@ def read_candidate(folder: Path) -> Candidate:
         raise BenchError(
             f"{folder} is no candidate: it has no {CANDIDATE_FILE}", "finish its training with the same command"
         )
-    return records.decode_record(
-        Candidate, untrusted.read_json(path, _TRAIN_AGAIN, surrogates=True), str(path), _TRAIN_AGAIN
-    )
+    return records.read_record(Candidate, path, _TRAIN_AGAIN)
 
 
 class LossLog:

@@ -8,15 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import (
-    OMIT_WHEN_NONE,
-    decode_record,
-    digest,
-    encode_canonical,
-    to_json_value,
-)
+from baseline_bench.core.records import OMIT_WHEN_NONE, digest, encode_canonical, parse_record, to_json_value
 from baseline_bench.core.types import Completion, Finish, ItemEvidence, LogLikelihood, Problem
-from baseline_bench.core.untrusted import open_regular, parse_json
+from baseline_bench.core.untrusted import open_regular
 
 # The text of a full run is a few MB; a small file that decompresses to more than this is a zip bomb.
 MAX_BYTES = 256 * 1024 * 1024
@@ -105,12 +99,7 @@ def serialise_completions(completions: Sequence[CommittedCompletion]) -> bytes:
 def parse_completions(lines: bytes, where: str) -> tuple[CommittedCompletion, ...]:
     """Parse the uncompressed content; BenchError names the first faulty line."""
     return tuple(
-        decode_record(
-            CommittedCompletion,
-            parse_json(line, f"{where}:{number}", _RESTORE_ADVICE, surrogates=True),
-            f"{where}:{number}",
-            _RESTORE_ADVICE,
-        )
+        parse_record(CommittedCompletion, line, f"{where}:{number}", _RESTORE_ADVICE)
         for number, line in enumerate(lines.removesuffix(b"\n").split(b"\n"), start=1)
     )
 

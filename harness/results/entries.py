@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import decode_record, encode_indented, write_atomically, write_if_changed
+from baseline_bench.core.records import encode_indented, parse_record, write_atomically, write_if_changed
 from baseline_bench.core.types import Judgement
-from baseline_bench.core.untrusted import parse_json, read_bytes
+from baseline_bench.core.untrusted import read_bytes
 from baseline_bench.results import audit
 from baseline_bench.results.completions import (
     CommittedCompletion,
@@ -142,10 +142,7 @@ def read_entry(path: Path) -> Entry:
     """Read an entry file; BenchError if it is not an entry of this schema. `verify_entry` checks that it is sound."""
     if path.is_symlink():
         raise BenchError(f"{path.name}: a link, not a file", _RESTORE_ADVICE)
-    data = read_bytes(path, _RESTORE_ADVICE)
-    return decode_record(
-        Entry, parse_json(data, path.name, _RESTORE_ADVICE, surrogates=True), path.name, _RESTORE_ADVICE
-    )
+    return parse_record(Entry, read_bytes(path, _RESTORE_ADVICE), path.name, _RESTORE_ADVICE)
 
 
 def verify_entry(path: Path, regrade: RegradeFunction | None = None) -> list[str]:

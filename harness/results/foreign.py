@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from baseline_bench.core.errors import BenchError, combine_problems
-from baseline_bench.core.records import decode_record, encode_indented, parse_time, write_if_changed
-from baseline_bench.core.untrusted import parse_json, read_bytes
+from baseline_bench.core.records import encode_indented, parse_time, read_named_record, write_if_changed
 from baseline_bench.results.bits import hex_to_bits
 from baseline_bench.results.entries import slugify
 
@@ -92,9 +90,14 @@ def write_record(record: ExternalResult, board: Path) -> Path:
 
 
 def record_path(record: ExternalResult) -> str:
-    """Return its path in the board's folder: `foreign/<date>-<candidate>-<12 hex of the file's sha256>.json`."""
+    """Return its path in the board's folder."""
+    return f"{FOLDER}/{build_record_name(record)}"
+
+
+def build_record_name(record: ExternalResult) -> str:
+    """Build the file name `<date>-<candidate>-<12 hex of the file's sha256>.json`."""
     digest = hashlib.sha256(encode_indented(record)).hexdigest()[:12]
-    return f"{FOLDER}/{record.created[:10]}-{slugify(record.candidate)}-{digest}.json"
+    return f"{record.created[:10]}-{slugify(record.candidate)}-{digest}.json"
 
 
 def read_records(board: Path) -> tuple[ExternalResult, ...]:
@@ -105,21 +108,10 @@ def read_records(board: Path) -> tuple[ExternalResult, ...]:
     """
     folder = board / FOLDER
     paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
-    return tuple(sorted(map(_read_record, paths), key=lambda record: (record.candidate, record.created)))
-
-
-def _read_record(path: Path) -> ExternalResult:
-    if path.is_symlink():
-        raise BenchError(f"{path.name}: a link, not a file", _RESTORE_ADVICE)
-    data = read_bytes(path, _RESTORE_ADVICE)
-    record = decode_record(
-        ExternalResult, parse_json(data, path.name, _RESTORE_ADVICE, surrogates=True), path.name, _RESTORE_ADVICE
+    found = (
+        read_named_record(ExternalResult, path, _RESTORE_ADVICE, check_record, build_record_name) for path in paths
     )
-    if problems := check_record(record):
-        raise combine_problems(problems, path.name, _RESTORE_ADVICE)
-    if encode_indented(record) != data or f"{FOLDER}/{path.name}" != record_path(record):
-        raise BenchError(f"{path.name}: its name or spelling does not follow from its content", _RESTORE_ADVICE)
-    return record
+    return tuple(sorted(found, key=lambda record: (record.candidate, record.created)))
 
 
 def check_record(record: ExternalResult) -> list[str]:

@@ -2,13 +2,14 @@
 
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import decode_record
-from baseline_bench.core.untrusted import parse_json
+from baseline_bench.core.records import parse_record
 from baseline_bench.results import entries, history
 from baseline_bench.results.advisories import find_advisories, read_advisories
 from baseline_bench.results.board import Row
@@ -19,6 +20,8 @@ from baseline_bench.results.retractions import RETRACTIONS_FOLDER, Retraction
 _ENTRY_SUFFIX = ".json"
 _RESTORE_ADVICE = "restore the file from git"
 _FSCK_ADVICE = "check the repository: git fsck"
+
+Record = TypeVar("Record", Entry, Retraction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +112,17 @@ def _compare_board(folder: Path, board: str, blobs: Mapping[str, str]) -> BoardC
     new_paths = [path for path in entry_paths if f"{board}/{path.name}" not in blobs]
     new_rows = _read_sound_rows(new_paths, folder)
     retraction_paths = sorted((folder / board / RETRACTIONS_FOLDER).glob(f"*{_ENTRY_SUFFIX}"))
-    readable_paths = [path for path in retraction_paths if path.is_file() and not path.is_symlink()]
+    new_retractions = {
+        path.name: path.read_bytes()
+        for path in retraction_paths
+        if path.is_file() and not path.is_symlink() and f"{board}/{RETRACTIONS_FOLDER}/{path.name}" not in blobs
+    }
     return BoardChanges(
         name=board,
-        old=_parse_rows(old_entries),
+        old=tuple(Row(file.split("/")[1], entry) for file, entry in _parse_records(Entry, old_entries)),
         new=new_rows,
-        withdrawn=_parse_retractions(old_retractions),
-        retracted=_parse_retractions(
-            {
-                path.name: path.read_bytes()
-                for path in readable_paths
-                if f"{board}/{RETRACTIONS_FOLDER}/{path.name}" not in blobs
-            }
-        ),
+        withdrawn=tuple(record for _, record in _parse_records(Retraction, old_retractions)),
+        retracted=tuple(record for _, record in _parse_records(Retraction, new_retractions)),
         unsound=tuple(sorted({path.name for path in new_paths} - {row.file for row in new_rows})),
     )
 
@@ -130,21 +131,11 @@ def _is_retraction_file(file: str) -> bool:
     return file.count("/") == 2 and file.split("/")[1] == RETRACTIONS_FOLDER
 
 
-def _parse_rows(contents: Mapping[str, bytes]) -> tuple[Row, ...]:
-    rows = []
+def _parse_records(kind: type[Record], contents: Mapping[str, bytes]) -> Iterator[tuple[str, Record]]:
+    """Yield (path, record) of each file, sorted by path, without those that hold no such record."""
     for file, data in sorted(contents.items()):
-        try:
-            rows.append(
-                Row(
-                    file.split("/")[1],
-                    decode_record(
-                        Entry, parse_json(data, file, _RESTORE_ADVICE, surrogates=True), file, _RESTORE_ADVICE
-                    ),
-                )
-            )
-        except BenchError:
-            continue
-    return tuple(rows)
+        with suppress(BenchError):
+            yield file, parse_record(kind, data, file, _RESTORE_ADVICE)
 
 
 def _read_sound_rows(paths: list[Path], folder: Path) -> tuple[Row, ...]:
@@ -152,20 +143,6 @@ def _read_sound_rows(paths: list[Path], folder: Path) -> tuple[Row, ...]:
     known = read_advisories(folder)
     sound = [(path.name, entries.read_entry(path)) for path in paths if not entries.verify_entry(path)]
     return tuple(Row(name, entry, find_advisories(entry, known)) for name, entry in sound)
-
-
-def _parse_retractions(contents: Mapping[str, bytes]) -> tuple[Retraction, ...]:
-    retractions = []
-    for file, data in sorted(contents.items()):
-        try:
-            retractions.append(
-                decode_record(
-                    Retraction, parse_json(data, file, _RESTORE_ADVICE, surrogates=True), file, _RESTORE_ADVICE
-                )
-            )
-        except BenchError:
-            continue
-    return tuple(retractions)
 
 
 def _list_blobs(folder: Path, commit: str, *paths: str) -> dict[str, str]:

@@ -11,16 +11,14 @@ from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
-from baseline_bench.core.errors import BenchError, combine_problems
 from baseline_bench.core.records import (
-    decode_record,
     digest,
     encode_indented,
     parse_time,
+    read_named_record,
     to_json_value,
     write_if_changed,
 )
-from baseline_bench.core.untrusted import parse_json, read_bytes
 from baseline_bench.results.completions import CommittedCompletion
 from baseline_bench.results.entries import slugify
 from baseline_bench.results.entry import EngineRecord, ModelRecord, Provenance, Selection, TaskRecord
@@ -178,21 +176,8 @@ def read_records(board_folder: Path) -> tuple[NoiseRecord, ...]:
     """
     folder = board_folder / FOLDER
     paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
-    return tuple(sorted(map(_read_record, paths), key=lambda noise: noise.created))
-
-
-def _read_record(path: Path) -> NoiseRecord:
-    if path.is_symlink():
-        raise BenchError(f"{path.name}: a link, not a file", _RESTORE_ADVICE)
-    data = read_bytes(path, _RESTORE_ADVICE)
-    noise = decode_record(
-        NoiseRecord, parse_json(data, path.name, _RESTORE_ADVICE, surrogates=True), path.name, _RESTORE_ADVICE
-    )
-    if problems := check_record(noise):
-        raise combine_problems(problems, path.name, _RESTORE_ADVICE)
-    if encode_indented(noise) != data or path.name != build_record_name(noise):
-        raise BenchError(f"{path.name}: its name or spelling does not follow from its content", _RESTORE_ADVICE)
-    return noise
+    found = (read_named_record(NoiseRecord, path, _RESTORE_ADVICE, check_record, build_record_name) for path in paths)
+    return tuple(sorted(found, key=lambda noise: noise.created))
 
 
 def check_record(noise: NoiseRecord) -> list[str]:

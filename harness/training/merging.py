@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from baseline_bench.core import child_process, findings, records, untrusted
+from baseline_bench.core import child_process, findings, records
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.findings import Finding
@@ -142,10 +142,7 @@ def _run_merge(
         request = base.folder, base_identity, adapter_folder, merged_folder, probes, options
         with runs.explaining_write_errors(merged_folder.parent):
             child_process.call_in_child("baseline_bench.training.merging:merge_in_child", request)
-    path = merged_folder / RECORD_FILE
-    merge = records.decode_record(
-        MergeSummary, untrusted.read_json(path, _MERGE_AGAIN, surrogates=True), str(path), _MERGE_AGAIN
-    )
+    merge = records.read_record(MergeSummary, merged_folder / RECORD_FILE, _MERGE_AGAIN)
     _require_unchanged(merge, adapter_folder, base, merged_folder)
     if warning := describe_merge_loss(merge):
         console.warn(warning)

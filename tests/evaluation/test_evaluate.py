@@ -46,12 +46,17 @@ def test_what_a_run_holds_is_not_asked_again(prepared, model_tokenizer, tmp_path
     """A second generator gets only what the first left open."""
     first, second = Forgetful(5), Forgetful(12)
     with runs.Run(tmp_path, {}) as run, pytest.raises(BenchError, match="left 7 of 12 questions unanswered"):
-        evaluate.generate_completions(prepared, first, run, model_tokenizer, lambda progress: None)
+        evaluate.generate_completions(prepared, first, run, model_tokenizer, lambda *progress: None)
     with runs.Run(tmp_path, {}) as run:
         seen = []
-        assert evaluate.generate_completions(prepared, second, run, model_tokenizer, seen.append) == 14
+        assert (
+            evaluate.generate_completions(
+                prepared, second, run, model_tokenizer, lambda *progress: seen.append(progress)
+            )
+            == 14
+        )
     assert second.asked == first.asked[5:]
-    assert (seen[0].done, seen[-1].done, seen[-1].wanted) == (5, 12, 12)
+    assert (seen[0][0], seen[-1][0]) == (5, 12)
 
 
 def test_a_missing_answer_is_an_error_and_never_a_zero(prepared):

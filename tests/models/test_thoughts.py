@@ -303,10 +303,10 @@ def test_a_run_that_is_gone_on_with_keeps_where_answers_start(spoken, tmp_path):
     chosen = evaluate.select_problems(task, Split(), 3, 0)
     prepared = evaluate.prepare_task(task, chosen, one, 0)
     with runs.Run(tmp_path, {}) as run, pytest.raises(BenchError):
-        evaluate.generate_completions(prepared, Writes(one, ["[THINK]3[/THINK]4"]), run, one, lambda progress: None)
+        evaluate.generate_completions(prepared, Writes(one, ["[THINK]3[/THINK]4"]), run, one, lambda *progress: None)
     with runs.Run(tmp_path, {}) as run:
         assert [each.answer_start for each in run.finished.values()] == [1]
-        evaluate.generate_completions(prepared, Writes(one, ["[THINK]3", "4"]), run, one, lambda progress: None)
+        evaluate.generate_completions(prepared, Writes(one, ["[THINK]3", "4"]), run, one, lambda *progress: None)
         verdicts = evaluate.judge_completions(task, prepared.problems, run.finished)
     assert [each.answer_start for each in runs.read_completions(tmp_path).values()] == [1, 1, 0]
     assert [verdict.answer for verdict in verdicts] == ["4", None, "4"]
