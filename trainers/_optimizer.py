@@ -52,8 +52,7 @@ def build_optimizer(network: torch.nn.Module, options: Full, processes: int) -> 
         )
     if importlib.util.find_spec("bitsandbytes") is None:
         raise BenchError(
-            "optimizer = adamw_8bit needs bitsandbytes",
-            "pip install 'baseline-bench[train]', or --set optimizer=adamw",
+            "optimizer = adamw_8bit needs bitsandbytes", "pip install 'baseline-bench[train]', or --set optimizer=adamw"
         )
     return _build_eight_bit(network, settings)
 

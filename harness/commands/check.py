@@ -244,10 +244,7 @@ def _check_rows(
     ]
     console.print(build_facts_table(f"\n{model.name} ({model.source}, {model.revision or 'no revision'})", facts))
     for row in dict.fromkeys((training_set.rows[0], training_set.rows[-1])):
-        console.print(
-            Text(f"\n{row.id}, ⟦supervised⟧:", style="bold"),
-            Text(_mark_completion(row, model_tokenizer)),
-        )
+        console.print(Text(f"\n{row.id}, ⟦supervised⟧:", style="bold"), Text(_mark_completion(row, model_tokenizer)))
     if too_long:
         listed = ", ".join(too_long[:_MAX_SHOWN]) + (", ..." if len(too_long) > _MAX_SHOWN else "")
         findings.append(f"{len(too_long)} rows are longer than max_length = {recipe.max_length}: {listed}")

@@ -19,13 +19,7 @@ from baseline_bench.rendering.page import describe_sampling
 from baseline_bench.results import entries, lookup
 from baseline_bench.results.entry import Entry, Result
 from baseline_bench.results.lookup import FoundEntry
-from huggingface_hub import (
-    EvalResult,
-    EvalResultEntry,
-    ModelCard,
-    ModelCardData,
-    eval_result_entries_to_yaml,
-)
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
 from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]  # it is public, and not listed
 
 RESULTS_FOLDER, CARD_FILE = ".eval_results", "README.md"

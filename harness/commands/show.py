@@ -70,10 +70,7 @@ def _print_problem(judged_problem: JudgedProblem, console: Console) -> None:
         if len(draws) > 1:
             console.print(Text(f"draw {number} of {len(draws)}", style="dim"))
         if draw.answer_start:
-            console.print(
-                Text(draw.text[: draw.answer_start], style="dim"),
-                Text("[the answer:]", style="dim"),
-            )
+            console.print(Text(draw.text[: draw.answer_start], style="dim"), Text("[the answer:]", style="dim"))
         console.print(Text(draw.answer.text))
     if len(draws) > _MAX_DRAWS:
         console.print(Text(f"{len(draws) - _MAX_DRAWS} more draws, among the completions", style="dim"))

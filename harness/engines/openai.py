@@ -395,6 +395,5 @@ def _parse_response(status: int, data: bytes, path: str) -> Any:
 
 def _protocol_error(what: str, answer: object) -> BenchError:
     return BenchError(
-        f"the server's answer for {what} is not the completions protocol: {answer!s:.200}",
-        _CHECK_ENDPOINT,
+        f"the server's answer for {what} is not the completions protocol: {answer!s:.200}", _CHECK_ENDPOINT
     )

@@ -98,9 +98,7 @@ def _load_unmerged(base: Path, adapter: Path, device: torch.device, options: Mer
         )
     else:
         quantisation = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=options.double_quantization,
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=options.double_quantization
         )
         quantised = _load_network(
             base, device, dtype=torch.bfloat16, device_map={"": str(device)}, quantization_config=quantisation

@@ -208,11 +208,7 @@ def _build_header(source: BinaryIO, plans: Sequence[TensorPlan]) -> bytes:
     end = 0
     for plan in plans:
         begin, end = end, end + plan.size
-        header[plan.tensor.name] = {
-            "dtype": plan.dtype,
-            "shape": list(plan.tensor.shape),
-            "data_offsets": [begin, end],
-        }
+        header[plan.tensor.name] = {"dtype": plan.dtype, "shape": list(plan.tensor.shape), "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
