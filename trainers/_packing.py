@@ -81,15 +81,11 @@ def pack_process_share(
     Args:
         forward_tokens: most tokens of one pass; a longer row has a pass of its own.
     """
-    rows_by_rank = [_deal_rows(window, other_rank, processes) for other_rank in range(processes)]
-    groups = [_group_rows(rows, forward_tokens) for rows in rows_by_rank]
+    longest_first = sorted(window, key=lambda row: -len(row.token_ids))
+    groups = [_group_rows(longest_first[other::processes], forward_tokens) for other in range(processes)]
     pass_count = max(len(group) for group in groups)
     own_passes = [pack_examples(rows) for rows in groups[rank]]
     return own_passes + [_make_empty_pass(window)] * (pass_count - len(own_passes))
-
-
-def _deal_rows(window: Sequence[TrainingExample], rank: int, processes: int) -> list[TrainingExample]:
-    return sorted(window, key=lambda row: -len(row.token_ids))[rank::processes]
 
 
 def _group_rows(rows: Sequence[TrainingExample], forward_tokens: int) -> list[list[TrainingExample]]:

@@ -29,10 +29,18 @@ def save_state(accelerator: Accelerator, network: Any, optimizer: Any, step: int
     Raises:
         BenchError: the disk lacks room for it, checked before anything is written; or the disk fills up all the same.
     """
+    if accelerator.is_fsdp2:
+        parameters = get_model_state_dict(network, options=_FULL_STATE)
+        optimizer_state = get_optimizer_state_dict(network, optimizer, options=_FULL_STATE)
+    else:
+        trained = (
+            (name, value) for name, value in accelerator.unwrap_model(network).named_parameters() if value.requires_grad
+        )
+        parameters, optimizer_state = {name: value.detach() for name, value in trained}, optimizer.state_dict()
     state = {
         "step": step,
-        "network": _collect_parameters(accelerator, network),
-        "optimizer": _collect_optimizer_state(accelerator, network, optimizer),
+        "network": parameters,
+        "optimizer": optimizer_state,
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
@@ -58,7 +66,7 @@ def load_state(accelerator: Accelerator, network: Any, optimizer: Any, folder: P
     if not path.is_file():
         return 0
     state = torch.load(path, map_location="cpu", weights_only=True)
-    if _is_sharded(accelerator):
+    if accelerator.is_fsdp2:
         set_model_state_dict(network, state["network"], options=_SHARDED_STATE)
         set_optimizer_state_dict(network, optimizer, state["optimizer"], options=_SHARDED_STATE)
     else:
@@ -74,23 +82,6 @@ def seed_randomness(number: int) -> None:
     """Seed everything random: dropout and the initial values of adapters."""
     random.seed(number)
     torch.manual_seed(number)
-
-
-def _is_sharded(accelerator: Accelerator) -> bool:
-    return bool(accelerator.is_fsdp2)
-
-
-def _collect_parameters(accelerator: Accelerator, network: Any) -> dict[str, Any]:
-    if _is_sharded(accelerator):
-        return get_model_state_dict(network, options=_FULL_STATE)
-    plain = accelerator.unwrap_model(network)
-    return {name: value.detach() for name, value in plain.named_parameters() if value.requires_grad}
-
-
-def _collect_optimizer_state(accelerator: Accelerator, network: Any, optimizer: Any) -> Any:
-    if _is_sharded(accelerator):
-        return get_optimizer_state_dict(network, optimizer, options=_FULL_STATE)
-    return optimizer.state_dict()
 
 
 def _count_bytes(value: Any) -> int:

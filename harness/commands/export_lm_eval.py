@@ -43,7 +43,8 @@ def run(options: Options, console: Console) -> int:
         what = f"{task.LABEL} draws several answers, of which lm-eval's {LM_EVAL_TASK} judges the first alone"
         raise BenchError(what, "score it with bench")
     problems = list(task.problems(Split("test", mirror=options.mirror)))
-    shots, name = _find_shots(task, problems), _build_task_name(task)
+    shots = _find_shots(task, problems)
+    name = "bench_" + re.sub(r"[^a-z0-9]+", "_", task.LABEL.lower()).strip("_")  # for lm-eval's command line
     grading = _build_grading_config(task)
     chat = {
         "task": name,
@@ -79,11 +80,6 @@ def _find_shots(task: Task, problems: Sequence[Problem]) -> tuple[Message, ...]:
     if [turn.role for turn in shots] != ["user", "assistant"] * (len(shots) // 2):
         raise BenchError(f"the examples of {task.LABEL} are not question and answer by turns", "score it with bench")
     return shots
-
-
-def _build_task_name(task: Task) -> str:
-    """Turn the label into characters that suit lm-eval's command line: bench_gsm8k_1shot_v1."""
-    return "bench_" + re.sub(r"[^a-z0-9]+", "_", task.LABEL.lower()).strip("_")
 
 
 def _write_questions(problems: Sequence[Problem], folder: Path, name: str) -> dict[str, object]:
@@ -131,10 +127,8 @@ def _build_grading_config(task: Task) -> dict[str, object]:
 def _write_task_file(folder: Path, task: Task, config: Mapping[str, object]) -> Path:
     file = folder / f"{config['task']}.yaml"
     lines = [f"# {task.LABEL} as bench asks it; lm-eval's own filters and metric judge, not bench's reader."]
-    lines += [f"{key}: {_encode_yaml(value)}" for key, value in config.items()]
+    for key, value in config.items():
+        text = json.dumps(value, ensure_ascii=False)
+        lines.append(f"{key}: " + _NOT_YAML.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text))
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file
-
-
-def _encode_yaml(value: object) -> str:
-    return _NOT_YAML.sub(lambda sign: f"\\u{ord(sign[0]):04x}", json.dumps(value, ensure_ascii=False))

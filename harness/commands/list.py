@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from baseline_bench.core import plugins
 from baseline_bench.core.command_options import argument
@@ -26,16 +26,9 @@ def run(options: Options, console: Console) -> int:
 
 def _list_names(kind: str) -> Sequence[tuple[str, str]]:
     if kind == "models":
-        return [
-            (listed.name, _describe_source(listed))
-            for listed in registry.parse_registry(registry.REGISTRY_FILE.read_text(encoding="utf-8"))
-        ]
+        sources = ((listed.name, listed.source) for listed in registry.read_registry())
+        return [(name, f"hub {at}" if isinstance(at, str) else f"wheel {', '.join(at.wheels)}") for name, at in sources]
     if kind == "recipes":
         return [(name, str(recipes.find_recipe_file(name))) for name in recipes.list_recipes()]
     plugin_kind = next(each for each in plugins.PACKAGES if kind == f"{each}s")
     return list(plugins.list_plugins(plugin_kind))
-
-
-def _describe_source(listed: Any) -> str:
-    source = listed.source
-    return f"hub {source}" if isinstance(source, str) else f"wheel {', '.join(source.wheels)}"

@@ -245,18 +245,16 @@ def _choose_run_folder(path: Path, options: ReproductionOptions) -> Path:
 def _count_altered_lines(
     stored_lines: Sequence[CommittedCompletion], new_lines: Sequence[CommittedCompletion], *, starts: bool
 ) -> int:
-    """Count lines that differ though their tokens are equal: editing a line can leave its digest intact."""
+    """Count lines that differ though their tokens are equal: editing a line can leave its digest intact.
+
+    Without `starts`, lines of an older entry may lack where their answer starts.
+    """
     return sum(
         new.ids_sha256 is not None
         and (new.ids_sha256, new.likelihoods) == (stored.ids_sha256, stored.likelihoods)
-        and (new if starts else _match_stored_form(stored, new)) != stored
+        and (new if starts or stored.answer_starts is not None else replace(new, answer_starts=None)) != stored
         for stored, new in zip(stored_lines, new_lines, strict=True)
     )
-
-
-def _match_stored_form(stored: CommittedCompletion, new: CommittedCompletion) -> CommittedCompletion:
-    """Drop the answer's start from a line if the stored line, of an older entry, does not have it."""
-    return new if stored.answer_starts is not None else replace(new, answer_starts=None)
 
 
 def _build_decoder(entry_plan: EvaluationPlan) -> Callable[[Sequence[int]], str]:

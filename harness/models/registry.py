@@ -48,7 +48,12 @@ class RegistryEntry:
 
 def list_names() -> tuple[str, ...]:
     """Return the names that models.toml lists, in its order."""
-    return tuple(entry.name for entry in parse_registry(REGISTRY_FILE.read_text(encoding="utf-8")))
+    return tuple(entry.name for entry in read_registry())
+
+
+def read_registry() -> tuple[RegistryEntry, ...]:
+    """Read bench's own models.toml."""
+    return parse_registry(REGISTRY_FILE.read_text(encoding="utf-8"))
 
 
 def resolve_model(name: str, cache: Path) -> Model:
@@ -62,9 +67,7 @@ def resolve_model(name: str, cache: Path) -> Model:
     Raises:
         BenchError: an unknown name, a model that cannot be fetched, an incomplete checkpoint, a missing library.
     """
-    entry = next(
-        (entry for entry in parse_registry(REGISTRY_FILE.read_text(encoding="utf-8")) if entry.name == name), None
-    )
+    entry = next((entry for entry in read_registry() if entry.name == name), None)
     if entry is not None:
         if isinstance(entry.source, str):
             return _resolve_from_hub(name, entry.source, entry.revision, entry.bos)

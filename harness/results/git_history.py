@@ -106,8 +106,11 @@ def _compare_board(folder: Path, board: str, blobs: Mapping[str, str]) -> BoardC
     of_board = {
         file: blob for file, blob in blobs.items() if file.startswith(f"{board}/") and file.endswith(_ENTRY_SUFFIX)
     }
+    retractions = f"{board}/{RETRACTIONS_FOLDER}"
     old_entries = _read_blobs(folder, {file: blob for file, blob in of_board.items() if file.count("/") == 1})
-    old_retractions = _read_blobs(folder, {file: blob for file, blob in of_board.items() if _is_retraction_file(file)})
+    old_retractions = _read_blobs(
+        folder, {file: blob for file, blob in of_board.items() if file.rpartition("/")[0] == retractions}
+    )
     entry_paths = sorted((folder / board).glob(f"*{_ENTRY_SUFFIX}"))
     new_paths = [path for path in entry_paths if f"{board}/{path.name}" not in blobs]
     new_rows = _read_sound_rows(new_paths, folder)
@@ -115,7 +118,7 @@ def _compare_board(folder: Path, board: str, blobs: Mapping[str, str]) -> BoardC
     new_retractions = {
         path.name: path.read_bytes()
         for path in retraction_paths
-        if path.is_file() and not path.is_symlink() and f"{board}/{RETRACTIONS_FOLDER}/{path.name}" not in blobs
+        if path.is_file() and not path.is_symlink() and f"{retractions}/{path.name}" not in blobs
     }
     return BoardChanges(
         name=board,
@@ -125,10 +128,6 @@ def _compare_board(folder: Path, board: str, blobs: Mapping[str, str]) -> BoardC
         retracted=tuple(record for _, record in _parse_records(Retraction, new_retractions)),
         unsound=tuple(sorted({path.name for path in new_paths} - {row.file for row in new_rows})),
     )
-
-
-def _is_retraction_file(file: str) -> bool:
-    return file.count("/") == 2 and file.split("/")[1] == RETRACTIONS_FOLDER
 
 
 def _parse_records(kind: type[Record], contents: Mapping[str, bytes]) -> Iterator[tuple[str, Record]]:

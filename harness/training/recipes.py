@@ -100,7 +100,8 @@ def read_recipe(name: str, overrides: Sequence[str] = (), base: str | None = Non
         BenchError: no such recipe, not TOML, or invalid keys and values; all problems at once.
     """
     file = find_recipe_file(name)
-    table = _read_toml(file)
+    way_out = "correct that line and save the file as UTF-8; quote texts"
+    table = parse_toml(read_bytes(file, way_out), str(file), way_out)
     texts, problems = _parse_overrides(overrides, base)
     kind = _find_options_type(_find_trainer(file, table, texts))
     hints = {**_HINTS, **typing.get_type_hints(kind)}
@@ -183,11 +184,6 @@ def describe_recipe(name: str, sets: Sequence[str], base: str | None) -> str:
     weights_sha256 = digest_weights(folder) if folder.is_dir() and recipe.base not in list_names() else None
     moving = digest_weight_keys(collect_values(recipe), weights_sha256, digest_trainer(recipe))
     return f"{format_recipe(recipe)}# digest {digest_recipe(recipe)}\n# of the keys that move weights {moving}\n"
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    way_out = "correct that line and save the file as UTF-8; quote texts"
-    return parse_toml(read_bytes(file, way_out), str(file), way_out)
 
 
 def _parse_overrides(overrides: Sequence[str], base: str | None) -> tuple[dict[str, str], list[str]]:
