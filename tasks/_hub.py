@@ -25,9 +25,8 @@ def problems(repository: str, split: Split) -> list[Problem]:
     missing_columns = [column for column in COLUMNS if column not in rows.column_names]
     if missing_columns:
         known_columns = ", ".join(rows.column_names)
-        raise BenchError(
-            f"{repository} {split.config} lacks the columns {', '.join(missing_columns)}", f"it has: {known_columns}"
-        )
+        what = f"{repository} {split.config} lacks the columns {', '.join(missing_columns)}"
+        raise BenchError(what, f"it has: {known_columns}")
     if len(rows) == 0:
         raise BenchError(f"{repository} {split.config} {split.name} is empty", "fetch the data set again")
     read = [

@@ -201,9 +201,8 @@ class LmEvalTask:
                     results = task.process_results(doc, [each.filtered_resps[name] for each in instances])
                     metrics |= {f"{metric},{name}": value for metric, value in results.items()}
         except _ERRORS as error:
-            raise BenchError(
-                f"{self.LABEL} cannot judge {problem.id}: {first_line(error)}", files.NAME_ANOTHER
-            ) from error
+            what = f"{self.LABEL} cannot judge {problem.id}: {first_line(error)}"
+            raise BenchError(what, files.NAME_ANOTHER) from error
         if instances[0].request_type == GENERATION:
             return metrics, str(instances[0].filtered_resps.get(self._key.partition(",")[2], INVALID_ANSWER))
         likeliest = max(instances, key=lambda each: each.resps[0])

@@ -93,9 +93,8 @@ class MemberTask:
         if unsupported := [
             key for key in config.generation_kwargs if key not in _GENERATION_KEYS and key[:4] != "max_"
         ]:
-            raise BenchError(
-                f"no engine generates by {', '.join(unsupported)}, as '{self.task_name}' does", NAME_ANOTHER
-            )
+            what = f"no engine generates by {', '.join(unsupported)}, as '{self.task_name}' does"
+            raise BenchError(what, NAME_ANOTHER)
         settings = normalize_gen_kwargs(dict(config.generation_kwargs), DEFAULT_MAX_GEN_TOKS)
         temperature, top_p = float(settings.get("temperature", 0)), float(settings.get("top_p", 1))
         return Sampling(

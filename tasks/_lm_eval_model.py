@@ -73,9 +73,8 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         """Return (log-likelihood in nats, is greedy) of each continuation; BenchError if one is empty."""
         for request in requests:
             if not request.args[1].strip():
-                raise BenchError(
-                    f"{request.task_name} has an empty choice in document {request.doc_id}", "correct the data"
-                )
+                what = f"{request.task_name} has an empty choice in document {request.doc_id}"
+                raise BenchError(what, "correct the data")
         likelihoods: list[tuple[float, bool]] = super().loglikelihood(list(requests), disable_tqdm=disable_tqdm)
         return likelihoods
 

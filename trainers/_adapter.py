@@ -26,10 +26,8 @@ def attach_adapters(network: Any, job: Job) -> PeftModel:
     layer_names = {name.rpartition(".")[2] for name in layers}
     missing_targets = [target for target in options.targets if target not in layer_names]
     if missing_targets:
-        raise BenchError(
-            f"{job.base.name} has no layers named {', '.join(missing_targets)}",
-            "correct `targets` of the recipe (bench check shows it)",
-        )
+        what = f"{job.base.name} has no layers named {', '.join(missing_targets)}"
+        raise BenchError(what, "correct `targets` of the recipe (bench check shows it)")
     network.requires_grad_(requires_grad=False)
     settings = lora_settings(options) | {"target_modules": _select_targets(network, layers, options)}
     adapted = get_peft_model(network, LoraConfig(**settings), autocast_adapter_dtype=True)
@@ -64,10 +62,8 @@ def require_gradients(network: Any) -> None:
         if ".lora_B." in name and (parameter.grad is None or not bool(torch.count_nonzero(parameter.grad)))
     ]
     if without_gradient:
-        raise BenchError(
-            f"{len(without_gradient)} adapters get no gradient, {without_gradient[0]} first",
-            "--set gradient_checkpointing=false, or other targets",
-        )
+        what = f"{len(without_gradient)} adapters get no gradient, {without_gradient[0]} first"
+        raise BenchError(what, "--set gradient_checkpointing=false, or other targets")
 
 
 def save_adapter(network: PeftModel, state: Mapping[str, torch.Tensor], folder: Path, job: Job) -> None:
@@ -83,7 +79,5 @@ def _require_trainable_count(network: Any, options: Lora) -> None:
     expected = sum(options.r * (layer.in_features + layer.out_features) for layer in layers)
     trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     if trained != expected or not layers:
-        raise BenchError(
-            f"{trained:,} numbers would be trained, the shapes of {len(layers)} adapters give {expected:,}",
-            "another version of peft, or other targets",
-        )
+        what = f"{trained:,} numbers would be trained, the shapes of {len(layers)} adapters give {expected:,}"
+        raise BenchError(what, "another version of peft, or other targets")

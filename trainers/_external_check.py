@@ -30,10 +30,8 @@ def take_weights(weights_folder: Path, job: Job) -> TrainingResult:
 def _take_adapter(weights_folder: Path, job: Job) -> TrainingResult:
     loaded = adapter.read_adapter(weights_folder)
     if loaded.base is not None and not _is_base(loaded.base, job):
-        raise BenchError(
-            f"its adapter says that it was trained on {loaded.base}, not on {job.base.name}",
-            "let it train what it is given",
-        )
+        what = f"its adapter says that it was trained on {loaded.base}, not on {job.base.name}"
+        raise BenchError(what, "let it train what it is given")
     tensors = {tensor.name: tensor for tensor in weights.read_tensors(job.base.folder)}
     adapter.fit_to_base(loaded, job.base.folder, tensors)
     folder = job.folder / "weights"
@@ -87,7 +85,5 @@ def _require_similar(folder: Path, job: Job) -> None:
         base_squares += float(base_values @ base_values)
     cosine = dot_product / math.sqrt(new_squares * base_squares) if new_squares and base_squares else 1.0
     if cosine < _MIN_COSINE:
-        raise BenchError(
-            f"it wrote another model's weights: their cosine to those of {job.base.name} is {cosine:.2f}",
-            "let it start from the base that it is given; or a far lower learning rate",
-        )
+        what = f"it wrote another model's weights: their cosine to those of {job.base.name} is {cosine:.2f}"
+        raise BenchError(what, "let it start from the base that it is given; or a far lower learning rate")

@@ -47,10 +47,8 @@ def run_trainer(trainer: ExternalTrainer, job: Job) -> TrainingResult:
             leaves no valid weights of this base or no loss history. The error quotes the end of its log.
     """
     if job.processes > 1 or job.checkpoints:
-        raise BenchError(
-            "a foreign trainer shares no work by --gpus and keeps no --checkpoints",
-            "leave both out; its own command may start several processes",
-        )
+        what = "a foreign trainer shares no work by --gpus and keeps no --checkpoints"
+        raise BenchError(what, "leave both out; its own command may start several processes")
     work_folder = job.folder / FOLDER
     shutil.rmtree(work_folder, ignore_errors=True)
     libraries = _read_versions(trainer, job)
@@ -157,10 +155,8 @@ def _build_command(trainer: ExternalTrainer, job: Job) -> list[str]:
         return [str(python), *words[1:]]
     program = shutil.which(words[0], path=os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)]))
     if program is None:
-        raise BenchError(
-            f"there is no program {words[0]}, neither next to {python} nor on the PATH",
-            "install it, or --set python=PATH of the interpreter that has it",
-        )
+        what = f"there is no program {words[0]}, neither next to {python} nor on the PATH"
+        raise BenchError(what, "install it, or --set python=PATH of the interpreter that has it")
     return [program, *words[1:]]
 
 
@@ -170,21 +166,18 @@ def _find_weights(trainer: ExternalTrainer, job: Job, work_folder: Path) -> Path
         raise _contract_error(trainer, "weights", "the path of a folder below its own")
     weights_folder = work_folder / relative_path
     if not weights_folder.is_dir() or not any(weights_folder.iterdir()):
-        raise BenchError(
-            f"it ended without an error and left no weights in {weights_folder}", "correct the trainer or its files"
-        )
+        what = f"it ended without an error and left no weights in {weights_folder}"
+        raise BenchError(what, "correct the trainer or its files")
     if not weights_folder.resolve().is_relative_to(work_folder.resolve()):
-        raise BenchError(
-            f"{weights_folder} leads out of the run's folder", "let it write its weights, not link to some"
-        )
+        what = f"{weights_folder} leads out of the run's folder"
+        raise BenchError(what, "let it write its weights, not link to some")
     return weights_folder
 
 
 def _contract_error(trainer: ExternalTrainer, member: str, expected: str) -> BenchError:
     where = getattr(trainer, "__file__", trainer)
-    return BenchError(
-        f"{where}: {member}(job) must give {expected}", "see the class Foreign in harness/core/contracts.py"
-    )
+    what = f"{where}: {member}(job) must give {expected}"
+    return BenchError(what, "see the class Foreign in harness/core/contracts.py")
 
 
 def _run_command(command: Sequence[str], work_folder: Path, log: Path, limit: float) -> None:
@@ -203,9 +196,8 @@ def _run_command(command: Sequence[str], work_folder: Path, log: Path, limit: fl
         try:
             code = child.wait(limit)
         except subprocess.TimeoutExpired as error:
-            raise BenchError(
-                f"it was ended after {limit:g} seconds, the recipe's time_limit", "--set time_limit=SECONDS"
-            ) from error
+            what = f"it was ended after {limit:g} seconds, the recipe's time_limit"
+            raise BenchError(what, "--set time_limit=SECONDS") from error
         finally:
             _end_command(child)
     if code == 128 + signal.SIGKILL:

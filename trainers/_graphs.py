@@ -78,10 +78,8 @@ class CudaGraphs:
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
-                raise BenchError(
-                    f"a pass of {size[0]} tokens cannot be recorded as a CUDA graph: {str(error).splitlines()[0]}",
-                    "--set cuda_graph=false",
-                ) from error
+                what = f"a pass of {size[0]} tokens cannot be recorded as a CUDA graph: {str(error).splitlines()[0]}"
+                raise BenchError(what, "--set cuda_graph=false") from error
         for size, packed in first_by_size.items():
             self._require_equal(packed, size)
 
@@ -140,7 +138,5 @@ class CudaGraphs:
             mask = _masks.build_masks(self._network.config, device_pass.positions, self._dtype)
             plain = float(cross_entropy(self._logits(device_pass, mask), device_pass.labels, reduction="sum")) * share
         if not abs(replayed - plain) <= _REPLAY_TOLERANCE * max(1.0, abs(plain)):
-            raise BenchError(
-                f"a replayed pass of {size[0]} tokens has loss {replayed:.4f}, the plain one {plain:.4f}",
-                "--set cuda_graph=false",
-            )
+            what = f"a replayed pass of {size[0]} tokens has loss {replayed:.4f}, the plain one {plain:.4f}"
+            raise BenchError(what, "--set cuda_graph=false")

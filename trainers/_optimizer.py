@@ -47,13 +47,11 @@ def build_optimizer(network: torch.nn.Module, options: Full, processes: int) -> 
         _require_fp32(trained)
         return torch.optim.AdamW(**settings, fused=True)
     if options.sharding == "fsdp" and processes > 1:
-        raise BenchError(
-            "8-bit AdamW cannot shard its states (sharding = fsdp)", "--set optimizer=adamw, or --set sharding=none"
-        )
+        what = "8-bit AdamW cannot shard its states (sharding = fsdp)"
+        raise BenchError(what, "--set optimizer=adamw, or --set sharding=none")
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise BenchError(
-            "optimizer = adamw_8bit needs bitsandbytes", "pip install 'baseline-bench[train]', or --set optimizer=adamw"
-        )
+        what = "optimizer = adamw_8bit needs bitsandbytes"
+        raise BenchError(what, "pip install 'baseline-bench[train]', or --set optimizer=adamw")
     return _build_eight_bit(network, settings)
 
 
@@ -69,19 +67,15 @@ def require_full_embeddings(network: torch.nn.Module, optimizer: Any) -> None:
         state = optimizer.state.get(weight, {})
         states = [value for key, value in state.items() if key in ("state1", "exp_avg") and torch.is_tensor(value)]
         if states and states[0].dtype != torch.float32:
-            raise BenchError(
-                f"the optimizer keeps embeddings in {states[0].dtype}, not float32",
-                "--set optimizer=adamw, or another version of bitsandbytes",
-            )
+            what = f"the optimizer keeps embeddings in {states[0].dtype}, not float32"
+            raise BenchError(what, "--set optimizer=adamw, or another version of bitsandbytes")
 
 
 def _require_fp32(trained: list[torch.nn.Parameter]) -> None:
     """Refuse bf16 weights: PyTorch's AdamW keeps states in their dtype, too coarse for the second moment."""
     if any(parameter.dtype != torch.float32 for parameter in trained):
-        raise BenchError(
-            "optimizer = adamw keeps its states in the weights' own dtype, and weights = bf16 is too coarse for them",
-            "--set weights=fp32, or --set optimizer=adamw_8bit",
-        )
+        what = "optimizer = adamw keeps its states in the weights' own dtype, and weights = bf16 is too coarse for them"
+        raise BenchError(what, "--set weights=fp32, or --set optimizer=adamw_8bit")
 
 
 def _build_eight_bit(network: torch.nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:

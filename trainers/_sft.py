@@ -60,10 +60,8 @@ def run_training(job: Job, method: TrainingMethod) -> TrainingResult:
     """
     accelerator = _device.build_accelerator(job.options)
     if accelerator.num_processes != job.processes:
-        raise BenchError(
-            f"{job.processes} processes were started, {accelerator.num_processes} found one another",
-            "leave --gpus out, or check what accelerate finds (accelerate env)",
-        )
+        what = f"{job.processes} processes were started, {accelerator.num_processes} found one another"
+        raise BenchError(what, "leave --gpus out, or check what accelerate finds (accelerate env)")
     with _device.explain_out_of_memory(job.options, accelerator.num_processes):
         return _TrainingLoop(job, method, accelerator).run()
 

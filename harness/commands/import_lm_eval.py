@@ -74,10 +74,8 @@ def _build_result(options: Options) -> ExternalResult:
     right = [_parse_bit(line[metric.partition(",")[0]], path) for line in lines]
     score = scores[metric]
     if type(score) not in (int, float) or not abs(sum(right) / len(right) - score) <= _SCORE_TOLERANCE:
-        raise BenchError(
-            f"{path} gives {sum(right)} of {len(right)} right, {options.file} says {score!r:.60}",
-            "give the samples of that very run with --samples FILE",
-        )
+        what = f"{path} gives {sum(right)} of {len(right)} right, {options.file} says {score!r:.60}"
+        raise BenchError(what, "give the samples of that very run with --samples FILE")
     return ExternalResult(
         schema=1,
         created=datetime.fromtimestamp(int(results["date"]), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -134,9 +132,8 @@ def _find_samples_file(results: Path, task: str) -> Path:
     """Find the samples by the timestamp, which lm-eval gives to both files of a run."""
     path = results.with_name(f"samples_{task}_{results.stem.removeprefix('results_')}.jsonl")
     if not path.is_file():
-        raise BenchError(
-            f"no samples next to {results}: no {path.name}", "run lm-eval with --log_samples, or --samples"
-        )
+        what = f"no samples next to {results}: no {path.name}"
+        raise BenchError(what, "run lm-eval with --log_samples, or --samples")
     return path
 
 

@@ -50,16 +50,13 @@ def make_whole_weights(
     """Return the whole weights of a training run or of an adapter."""
     if source.kind == "training":
         if options.base is not None or out is not None:
-            raise BenchError(
-                f"{source.name} is a training run, which has its base and its place", "leave --base and --out out"
-            )
+            what = f"{source.name} is a training run, which has its base and its place"
+            raise BenchError(what, "leave --base and --out out")
         return merging.make_whole_weights(Path(source.name), step, options.cache, console, options.accept)
     if source.kind == "whole":
-        raise BenchError(
-            f"{source.name} is neither a training run nor an adapter", "give a folder that holds one of them"
-        )
+        what = f"{source.name} is neither a training run nor an adapter"
+        raise BenchError(what, "give a folder that holds one of them")
     if step is not None:
-        raise BenchError(
-            f"{source.name} is an adapter, which has no steps", "leave --step out, or give the training run"
-        )
+        what = f"{source.name} is an adapter, which has no steps"
+        raise BenchError(what, "leave --step out, or give the training run")
     return resolve_candidate.merge_adapter(source, options.base, options.cache, console, out, options.accept)

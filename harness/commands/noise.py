@@ -82,9 +82,8 @@ def _parse_passes(text: str) -> tuple[str, ...]:
     words = [word.strip() for word in text.split(",")]
     for word in words:
         if word not in (repeat.ALL, repeat.SHUFFLED) and not (word.isdecimal() and int(word) > 0):
-            raise BenchError(
-                f"no pass '{word}'", f"give --passes {repeat.ALL},{repeat.SHUFFLED},8,1 or other sizes, or none"
-            )
+            what = f"no pass '{word}'"
+            raise BenchError(what, f"give --passes {repeat.ALL},{repeat.SHUFFLED},8,1 or other sizes, or none")
     return tuple(dict.fromkeys(f"batch {int(word)}" if word.isdecimal() else word for word in words))
 
 
@@ -175,9 +174,8 @@ def _read_engine_settings(folders: Sequence[Path]) -> dict[str, Value]:
         keys = sorted(key for key in {*first, *other} if first.get(key) != other.get(key))
         if keys:
             changes = "; ".join(f"{key} was {first.get(key)}, then {other.get(key)}" for key in keys)
-            raise BenchError(
-                f"{folder} ran on another engine than {folders[0]} ({changes})", "measure again with --again"
-            )
+            what = f"{folder} ran on another engine than {folders[0]} ({changes})"
+            raise BenchError(what, "measure again with --again")
     return {key: value for key, value in first.items() if key not in runs.DEFAULT_SETTINGS}
 
 

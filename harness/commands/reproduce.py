@@ -216,9 +216,8 @@ def _find_model(entry: Entry, options: ReproductionOptions, console: Console) ->
         model = candidates.resolve_base_model(name, options.cache)
     if model.weights_sha256 != record.weights_sha256:
         actual = str(model.weights_sha256)[:12]
-        raise BenchError(
-            f"{name} holds weights {actual}, the entry's are {str(record.weights_sha256)[:12]}", _WEIGHTS_HINT
-        )
+        what = f"{name} holds weights {actual}, the entry's are {str(record.weights_sha256)[:12]}"
+        raise BenchError(what, _WEIGHTS_HINT)
     return replace(model, source=record.source, revision=record.revision, bos=record.bos)
 
 

@@ -53,9 +53,8 @@ def _check_reason(text: str) -> str:
     if not why:
         raise BenchError("--why gives no reason", "say in one line what is wrong with the entry")
     if len(why) > retractions.MAX_REASON_LENGTH:
-        raise BenchError(
-            f"--why has {len(why)} characters", f"say it in {retractions.MAX_REASON_LENGTH}, since a table shows it"
-        )
+        what = f"--why has {len(why)} characters"
+        raise BenchError(what, f"say it in {retractions.MAX_REASON_LENGTH}, since a table shows it")
     return why
 
 
@@ -85,9 +84,8 @@ def _find_successor(options: Options, path: Path, board_records: BoardRecords) -
         raise BenchError(f"{path.name} cannot supersede itself", "name the entry that takes its place")
     if other.parent != path.parent:
         own_board, other_board = path.parent.name, other.parent.name
-        raise BenchError(
-            f"{other.name} is on the board {other_board}, not on {own_board}", f"name an entry of {own_board}"
-        )
+        what = f"{other.name} is on the board {other_board}, not on {own_board}"
+        raise BenchError(what, f"name an entry of {own_board}")
     retraction = board_records.retraction(other.name)
     if retraction is not None and retraction.superseded_by is None:
         raise BenchError(f"{other.name} is retracted itself: {retraction.why}", "name an entry that counts")

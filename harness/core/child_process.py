@@ -135,15 +135,12 @@ class Worker:
             return BenchError(f"{self.name}: {message.what}" if self.of > 1 else message.what, message.way_out)
         code = self.end(SHUTDOWN_SECONDS)
         if code == -signal.SIGKILL:
-            return BenchError(
-                f"{self.name} was killed by the system, most likely for want of memory", self.memory_advice
-            )
+            what = f"{self.name} was killed by the system, most likely for want of memory"
+            return BenchError(what, self.memory_advice)
         if code < 0:
             return BenchError(f"{self.name} was ended by signal {-code}", self.run_again)
-        return BenchError(
-            f"{self.name} ended with status {code}, its traceback is above",
-            "report it, or correct the plug-in that it names",
-        )
+        what = f"{self.name} ended with status {code}, its traceback is above"
+        return BenchError(what, "report it, or correct the plug-in that it names")
 
 
 AnyWorker = TypeVar("AnyWorker", bound=Worker)

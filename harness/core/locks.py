@@ -65,9 +65,8 @@ def _open_and_lock(path: Path, *, wait: bool) -> int:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 what = f"{_describe_holder(descriptor)} is writing {path.parent}"
                 os.close(descriptor)
-                raise BenchError(
-                    what, "wait for it, or write to another folder: --runs DIR, of noise --runs-dir DIR"
-                ) from None
+                way_out = "wait for it, or write to another folder: --runs DIR, of noise --runs-dir DIR"
+                raise BenchError(what, way_out) from None
             if error.errno != errno.ESTALE:
                 os.close(descriptor)
                 raise

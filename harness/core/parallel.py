@@ -37,10 +37,8 @@ def map_in_processes(function: Callable[[T], R], items: Sequence[T], least: int)
         with ProcessPoolExecutor(count, context, _InheritedFunction.keep, (function, os.getpid())) as pool:
             return list(pool.map(_InheritedFunction.call, items, chunksize=max(1, least // 4)))
     except BrokenProcessPool:
-        raise BenchError(
-            f"one of {count} processes of this command died, perhaps for lack of memory",
-            "free some memory, then give the same command again",
-        ) from None
+        what = f"one of {count} processes of this command died, perhaps for lack of memory"
+        raise BenchError(what, "free some memory, then give the same command again") from None
 
 
 class _InheritedFunction:

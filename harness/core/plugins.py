@@ -195,10 +195,8 @@ def _load_plugin(kind: PluginKind, name: str) -> Any:
         return _require_contract(kind, _import_file(kind, Path(name).expanduser()), name)
     files, points = _find_files(kind), _find_entry_points(kind)
     if name in files and name in points:
-        raise BenchError(
-            f"the {kind} '{name}' is defined here and by the package entry point '{points[name].value}'",
-            "uninstall that package or rename its entry point",
-        )
+        what = f"the {kind} '{name}' is defined here and by the package entry point '{points[name].value}'"
+        raise BenchError(what, "uninstall that package or rename its entry point")
     if name not in files and name not in points:
         raise BenchError(f"no {kind} '{name}'", suggest_name(name, list_names(kind), f"bench list {kind}s"))
     try:
@@ -223,10 +221,8 @@ def _find_entry_points(kind: PluginKind) -> dict[str, EntryPoint]:
     points: dict[str, EntryPoint] = {}
     for point in entry_points(group=f"bench.{kind}s"):
         if point.name in points and points[point.name].value != point.value:
-            raise BenchError(
-                f"two packages define the {kind} '{point.name}': '{points[point.name].value}' and '{point.value}'",
-                "uninstall one of them",
-            )
+            what = f"two packages define the {kind} '{point.name}': '{points[point.name].value}' and '{point.value}'"
+            raise BenchError(what, "uninstall one of them")
         points[point.name] = point
     return points
 
@@ -260,10 +256,8 @@ def _require_contract(kind: PluginKind, module: Any, name: str) -> Any:
     problems = ([f"lacks {', '.join(absent)}"] if absent else []) + problems
     if problems:
         file = getattr(module, "__file__", name)
-        raise BenchError(
-            f"the {kind} '{name}' ({file}) {'; '.join(problems)}",
-            f"a {kind} has {', '.join(members)}: see the class {contract} in harness/core/contracts.py",
-        )
+        way_out = f"a {kind} has {', '.join(members)}: see the class {contract} in harness/core/contracts.py"
+        raise BenchError(f"the {kind} '{name}' ({file}) {'; '.join(problems)}", way_out)
     return module
 
 

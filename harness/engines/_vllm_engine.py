@@ -102,10 +102,8 @@ class VllmGenerator:
         if not cleared:
             raise BenchError("vLLM could not clear its prefix cache", "restart the engine for the next model")
         if bound is not None and not (drift := self.drift()) <= bound:
-            raise BenchError(
-                f"recorded steps write {drift:.4f} nats from what the new weights read, {bound:.4f} at most allowed",
-                "restart the engine for the next model, or use -o cuda_graphs=false",
-            )
+            what = f"recorded steps write {drift:.4f} nats from what the new weights read, {bound:.4f} at most allowed"
+            raise BenchError(what, "restart the engine for the next model, or use -o cuda_graphs=false")
 
     def drift(self) -> float:
         """Return how far generating is from reading: the mean absolute difference of log-probabilities, in nats.
@@ -235,9 +233,8 @@ def load(model: Model, options: Options) -> VllmGenerator:
     except torch.OutOfMemoryError as error:
         raise BenchError(f"{model.name} does not fit on the GPU", needs.LOWER_MEMORY) from error
     except (ValueError, RuntimeError) as error:
-        raise BenchError(
-            f"vLLM {vllm.__version__} cannot start {model.name}: {first_line(error)}", needs.LOWER_MEMORY
-        ) from error
+        what = f"vLLM {vllm.__version__} cannot start {model.name}: {first_line(error)}"
+        raise BenchError(what, needs.LOWER_MEMORY) from error
     if lora is not None:
         settings["adapter"] = lora.sha256
     tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)

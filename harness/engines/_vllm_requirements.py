@@ -40,10 +40,8 @@ def require_resources(model: Model, options: Any, gpu: bool) -> None:
         return
     free, total = torch.cuda.mem_get_info()
     if needed > options.memory * total or needed > free:
-        raise BenchError(
-            f"{model.name} needs {needed / GIB:.1f} GiB a GPU, {free / GIB:.1f} of {total / GIB:.1f} GiB are free",
-            LOWER_MEMORY,
-        )
+        what = f"{model.name} needs {needed / GIB:.1f} GiB a GPU, {free / GIB:.1f} of {total / GIB:.1f} GiB are free"
+        raise BenchError(what, LOWER_MEMORY)
 
 
 def require_logits_memory(longest: int, vocabulary: int) -> None:
@@ -56,10 +54,8 @@ def require_logits_memory(longest: int, vocabulary: int) -> None:
         return
     needed, free = longest * vocabulary * BYTES_PER_LOGIT, torch.cuda.mem_get_info()[0]
     if needed > free:
-        raise BenchError(
-            f"logits of {longest} tokens need {needed / GIB:.1f} GiB next to vLLM's share, {free / GIB:.1f} are free",
-            "start again with a smaller share: -o memory=0.8 --again",
-        )
+        what = f"logits of {longest} tokens need {needed / GIB:.1f} GiB next to vLLM's share, {free / GIB:.1f} are free"
+        raise BenchError(what, "start again with a smaller share: -o memory=0.8 --again")
 
 
 def _require_invariance(gpu: bool) -> None:
@@ -76,10 +72,8 @@ def choose_kernel_rank(lora: adapter.Adapter) -> int:
     rank = max(pair.rank for pair in lora.pairs)
     kernel_rank = next((size for size in LORA_RANKS if size >= rank), None)
     if kernel_rank is None:
-        raise BenchError(
-            f"vLLM serves adapters of rank {LORA_RANKS[-1]} at most, not {rank}",
-            "merge it: bench score ADAPTER --base MODEL",
-        )
+        what = f"vLLM serves adapters of rank {LORA_RANKS[-1]} at most, not {rank}"
+        raise BenchError(what, "merge it: bench score ADAPTER --base MODEL")
     return kernel_rank
 
 
@@ -95,9 +89,8 @@ def explain_dead_engine(doing: str, way_out: str) -> Iterator[None]:
     except EngineDeadError as error:
         raise BenchError(f"vLLM's process ended while it {doing}", f"its log above says why; {way_out}") from error
     except torch.OutOfMemoryError as error:
-        raise BenchError(
-            f"the GPU ran out of memory while vLLM {doing}", f"{way_out}, with a smaller share: -o memory=0.8"
-        ) from error
+        what = f"the GPU ran out of memory while vLLM {doing}"
+        raise BenchError(what, f"{way_out}, with a smaller share: -o memory=0.8") from error
 
 
 @contextmanager

@@ -133,9 +133,8 @@ class ServerGenerator:
             (choice,) = answer["choices"]
             prompt_logprobs = choice.get("prompt_logprobs")
             if prompt_logprobs is None:
-                raise BenchError(
-                    "the server returns no prompt_logprobs", "take a vLLM server, or --engine transformers"
-                )
+                what = "the server returns no prompt_logprobs"
+                raise BenchError(what, "take a vLLM server, or --engine transformers")
             start = row.start
             position_logprobs = [
                 {int(name): _parse_logprob(value["logprob"]) for name, value in position.items()}
@@ -182,10 +181,8 @@ class ServerGenerator:
         count = _read_usage(answer, "completion_tokens") if ids is None else len(ids)
         limit = min(sampling.max_tokens, self.context - len(request.token_ids))
         if finish == "length" and count is not None and count < limit:
-            raise BenchError(
-                f"the server cut {request.id} at {count:,} tokens, although {limit:,} were requested",
-                "raise the server's own limit of tokens per answer",
-            )
+            what = f"the server cut {request.id} at {count:,} tokens, although {limit:,} were requested"
+            raise BenchError(what, "raise the server's own limit of tokens per answer")
         if ids is None:
             cuts = [position for position in (text.find(mark) for mark in sampling.stop) if position >= 0]
             return Completion(text[: min(cuts)] if cuts else text, None, finish)
@@ -209,10 +206,8 @@ def _require_as_asked(answer: Any, item: Request | TrainingExample, served: str)
     count, sent = _read_usage(answer, "prompt_tokens"), len(item.token_ids)
     if count is not None and count != sent:
         how = "adds some, such as a second BOS" if count > sent else "cuts the prompt"
-        raise BenchError(
-            f"the server read {count:,} tokens for {item.id}, whose prompt has {sent:,}: it {how}",
-            "let it read the prompt as sent, or send token ids (without -o send=text)",
-        )
+        what = f"the server read {count:,} tokens for {item.id}, whose prompt has {sent:,}: it {how}"
+        raise BenchError(what, "let it read the prompt as sent, or send token ids (without -o send=text)")
     model = answer.get("model", served) if isinstance(answer, dict) else served
     if not str(model).startswith(served):  # a gateway may add a version to the name
         raise BenchError(f"the server answers as {model!r:.200} where {served!r} was asked", "name it: -o served=NAME")
@@ -260,10 +255,8 @@ def _choose_served(listed: Any, options: Options) -> tuple[str, int]:
         shown = ", ".join(served)[:300] or "nothing"
         raise BenchError(f"{options.endpoint} serves {shown}", "name one: -o served=NAME")
     if not name.isprintable() or len(name) > _NAME_CHARACTERS:
-        raise BenchError(
-            f"the server's name of the model has over {_NAME_CHARACTERS} characters or unprintable ones",
-            "serve it under a short name (vllm serve --served-model-name)",
-        )
+        what = f"the server's name of the model has over {_NAME_CHARACTERS} characters or unprintable ones"
+        raise BenchError(what, "serve it under a short name (vllm serve --served-model-name)")
     context = served[name].get("max_model_len") or 1_000_000
     if type(context) is not int or not 0 < context < 2**31:
         raise _protocol_error("the list of models", listed)
@@ -383,10 +376,8 @@ def _parse_wait(text: str | None) -> float:
 
 def _parse_response(status: int, data: bytes, path: str) -> Any:
     if status >= 400:
-        raise BenchError(
-            f"the server refused with {status}: {' '.join(data[:1200].decode('utf-8', 'replace').split())[:300]}",
-            "nothing was graded; finished answers are kept. Servers without token ids: -o send=text",
-        )
+        what = f"the server refused with {status}: {' '.join(data[:1200].decode('utf-8', 'replace').split())[:300]}"
+        raise BenchError(what, "nothing was graded; finished answers are kept. Servers without token ids: -o send=text")
     try:
         return parse_json(data, path, None, surrogates=True)
     except BenchError as error:

@@ -64,9 +64,8 @@ class ScriptedGenerator:
         if self._answers is None:
             return f"#### {hashlib.sha256(request_id.encode()).digest()[0]}"
         if request_id not in self._answers:
-            raise BenchError(
-                f"{self._options.script} has no line for {request_id}", 'add {"id": "...", "text": "..."} for it'
-            )
+            what = f"{self._options.script} has no line for {request_id}"
+            raise BenchError(what, 'add {"id": "...", "text": "..."} for it')
         return self._answers[request_id]
 
 

@@ -283,9 +283,7 @@ def _require_memory(model: Model, device: torch.device, dtype: str) -> None:
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
         if needed > free:
-            raise BenchError(
-                f"{model.name} needs {needed / 2**30:.1f} GiB in {dtype}, the GPU has {free / 2**30:.1f} GiB free",
-                "use -o dtype=bfloat16, a smaller model, or free the GPU",
-            )
+            what = f"{model.name} needs {needed / 2**30:.1f} GiB in {dtype}, the GPU has {free / 2**30:.1f} GiB free"
+            raise BenchError(what, "use -o dtype=bfloat16, a smaller model, or free the GPU")
         return
     machine.require_memory(needed, f"the weights of {model.name} in {dtype}")

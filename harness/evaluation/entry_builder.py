@@ -179,10 +179,8 @@ def rejudge_entry(old_entry: Entry, task: Task, judgements: Sequence[Judgement])
     """
     old = old_entry.result.task
     if (old.label, old.reader) != (task.LABEL, task.READER):
-        raise BenchError(
-            f"the run was made under {old.label} read by {old.reader}, the task is now {task.LABEL} by {task.READER}",
-            "score the model again under the task's new version",
-        )
+        what = f"the run was made under {old.label} read by {old.reader}, the task is now {task.LABEL} by {task.READER}"
+        raise BenchError(what, "score the model again under the task's new version")
     judged = replace(old_entry.result, bits=Bits.of(judgements), counts=count_judgements(judgements))
     if judged == old_entry.result:
         return old_entry

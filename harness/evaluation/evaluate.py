@@ -240,10 +240,8 @@ def judge_completions(
     """
     missing = [p.id for p in problems if p.id not in completions]
     if missing:
-        raise BenchError(
-            f"{len(missing)} of {len(problems)} answers are missing, {missing[0]} first",
-            "finish the run by giving its command again",
-        )
+        what = f"{len(missing)} of {len(problems)} answers are missing, {missing[0]} first"
+        raise BenchError(what, "finish the run by giving its command again")
     return [judge_completion(task, problem, completions[problem.id]) for problem in problems]
 
 

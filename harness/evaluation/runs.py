@@ -237,10 +237,8 @@ def explaining_write_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise BenchError(
-            f"cannot write {folder}: {error.strerror}",
-            "free some space or make it writable, then give the same command again: finished answers are kept",
-        ) from error
+        way_out = "free some space or make it writable, then give the same command again: finished answers are kept"
+        raise BenchError(f"cannot write {folder}: {error.strerror}", way_out) from error
 
 
 def _read_lines(path: Path, build: Callable[[Any], T]) -> list[T]:

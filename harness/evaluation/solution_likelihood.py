@@ -87,10 +87,8 @@ def _require_context(examples: list[TrainingExample], context: int) -> None:
     # One token more than the text: vLLM always generates one.
     worst = max(examples, key=lambda example: len(example.token_ids))
     if len(worst.token_ids) >= context:
-        raise BenchError(
-            f"prompt and solution of {worst.id} have {len(worst.token_ids)} tokens, the context has {context}",
-            "raise the engine's context (-o context=N) where the model allows",
-        )
+        what = f"prompt and solution of {worst.id} have {len(worst.token_ids)} tokens, the context has {context}"
+        raise BenchError(what, "raise the engine's context (-o context=N) where the model allows")
 
 
 def _measure_lines(examples: list[TrainingExample], generator: LogprobGenerator, console: Console) -> bytes:

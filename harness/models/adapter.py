@@ -183,10 +183,8 @@ def fit_to_base(adapter: Adapter, base: Path, tensors: Mapping[str, Tensor]) -> 
         BenchError: the base is quantised, lacks a target, holds it in another shape, or ties it to another tensor.
     """
     if (quantisation := describe_quantisation(base)) is not None:
-        raise BenchError(
-            f"{base} is quantised ({quantisation}), and an adapter is added to unquantised weights",
-            "give the model that it was quantised from with --base",
-        )
+        what = f"{base} is quantised ({quantisation}), and an adapter is added to unquantised weights"
+        raise BenchError(what, "give the model that it was quantised from with --base")
     pairs, problems = _locate_targets(adapter.pairs, base, tensors), []
     tied = is_head_tied(base) if any(pair.target.endswith(HEAD) for pair in pairs) else None
     for pair in pairs:
@@ -347,10 +345,8 @@ def _read_pairs(folder: Path, config: Mapping[str, Any]) -> tuple[LoraPair, ...]
     problems = []
     tensors = _read_tensors(folder)
     if wrapped := next((tensor.name for tensor in tensors if WRAPPER_NAME.search(tensor.name)), None):
-        raise BenchError(
-            f"{folder}: {WEIGHTS} holds names of a wrapper of torch, which PEFT does not load: {wrapped}",
-            "unwrap the model (accelerate's unwrap_model) and save the adapter again",
-        )
+        what = f"{folder}: {WEIGHTS} holds names of a wrapper of torch, which PEFT does not load: {wrapped}"
+        raise BenchError(what, "unwrap the model (accelerate's unwrap_model) and save the adapter again")
     for tensor in tensors:
         matched = _TENSOR_NAME.fullmatch(tensor.name)
         if matched is None:
@@ -428,14 +424,11 @@ def _read_tensors(folder: Path) -> tuple[Tensor, ...]:
 def _require_trained(folder: Path, pairs: tuple[LoraPair, ...]) -> None:
     wrong = [tensor.name for tensor in _iterate_sides(pairs) if not np.isfinite(_read_values(tensor)).all()]
     if wrong:
-        raise BenchError(
-            f"{folder}: {len(wrong)} tensors hold numbers that are not finite, {wrong[0]} first",
-            "the training went wrong: train again with a lower learning rate",
-        )
+        what = f"{folder}: {len(wrong)} tensors hold numbers that are not finite, {wrong[0]} first"
+        raise BenchError(what, "the training went wrong: train again with a lower learning rate")
     if not any(_read_values(pair.b).any() for pair in pairs):
-        raise BenchError(
-            f"{folder}: every lora_B is zero, so that the adapter changes nothing", "it was never trained: train it"
-        )
+        what = f"{folder}: every lora_B is zero, so that the adapter changes nothing"
+        raise BenchError(what, "it was never trained: train it")
 
 
 def _iterate_sides(pairs: tuple[LoraPair, ...]) -> Iterator[Tensor]:

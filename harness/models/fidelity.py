@@ -79,10 +79,8 @@ def measure_fidelity(
         what = f"comparing the merged model does not fit on {device}"
         raise BenchError(what, "give fewer or shorter probes") from error
     except (ValueError, OSError, ImportError) as error:
-        raise BenchError(
-            f"the merged model cannot be compared: {str(error).splitlines()[0]}",
-            "pip install 'baseline-bench[train]' brings what adapters need",
-        ) from error
+        what = f"the merged model cannot be compared: {str(error).splitlines()[0]}"
+        raise BenchError(what, "pip install 'baseline-bench[train]' brings what adapters need") from error
     return Fidelity(divergence / positions, agreed / positions, positions)
 
 

@@ -58,10 +58,8 @@ def save_tokenizer(vocabulary: GgufVocabulary, folder: Path) -> None:
     elif vocabulary.model == "llama":
         tokenizer = _build_sentencepiece(vocabulary)
     else:
-        raise BenchError(
-            f"no rules for the GGUF tokenizer {vocabulary.model!r} with pre-tokenizer {vocabulary.pre!r}",
-            "name a folder or a hub repository that holds the original tokenizer.json",
-        )
+        what = f"no rules for the GGUF tokenizer {vocabulary.model!r} with pre-tokenizer {vocabulary.pre!r}"
+        raise BenchError(what, "name a folder or a hub repository that holds the original tokenizer.json")
     _add_whole_tokens(tokenizer, vocabulary)
     named = {f"{role}_token": _find_token_text(vocabulary, role) for role in ("bos", "eos", "unk", "pad")}
     if vocabulary.add_bos and vocabulary.bos is not None:

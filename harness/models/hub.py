@@ -120,15 +120,11 @@ def _require_disk_and_memory(repository: str, commit: str, files: dict[str, int]
 
 def _explain_error(error: Exception, repository: str, revision: str | None, cached: Path | None) -> BenchError:
     if isinstance(error, errors.GatedRepoError):
-        return BenchError(
-            f"{repository} is gated and this machine has no access",
-            "accept the licence on the model's page, then run `hf auth login` or set HF_TOKEN",
-        )
+        what = f"{repository} is gated and this machine has no access"
+        return BenchError(what, "accept the licence on the model's page, then run `hf auth login` or set HF_TOKEN")
     if isinstance(error, errors.RepositoryNotFoundError):
-        return BenchError(
-            f"the hub shows no model {repository}",
-            "check the spelling on its page; for a private one run `hf auth login` or set HF_TOKEN",
-        )
+        what = f"the hub shows no model {repository}"
+        return BenchError(what, "check the spelling on its page; for a private one run `hf auth login` or set HF_TOKEN")
     if isinstance(error, errors.RevisionNotFoundError):
         return BenchError(f"{repository} has no revision {revision}", "name a branch, a tag or a full commit")
     if isinstance(error, errors.HfHubHTTPError):
@@ -137,6 +133,5 @@ def _explain_error(error: Exception, repository: str, revision: str | None, cach
             return BenchError(f"the hub refused {repository} ({status})", "run `hf auth login` or renew HF_TOKEN")
         return BenchError(f"the hub answered {status} for {repository}", "try again later")
     cached_note = f"; this machine holds {repository}@{cached.name}" if cached else ""
-    return BenchError(
-        f"the hub cannot be reached for {repository} ({type(error).__name__}){cached_note}", _WITHOUT_NETWORK
-    )
+    what = f"the hub cannot be reached for {repository} ({type(error).__name__}){cached_note}"
+    return BenchError(what, _WITHOUT_NETWORK)

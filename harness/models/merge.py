@@ -168,10 +168,8 @@ def verify_merge(plans: Sequence[TensorPlan], written: Mapping[str, WriteStatist
 def _require_base(base: Path, expected: str) -> None:
     digest = weights.digest_weights(base)
     if digest != expected:
-        raise BenchError(
-            f"{base} is not what the adapter was trained on: its weights are {digest[:12]}, not {expected[:12]}",
-            "name that base, in the same revision and dtype",
-        )
+        what = f"{base} is not what the adapter was trained on: its weights are {digest[:12]}, not {expected[:12]}"
+        raise BenchError(what, "name that base, in the same revision and dtype")
 
 
 def _verify_and_digest(

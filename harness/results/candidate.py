@@ -208,9 +208,8 @@ def read_candidate(folder: Path) -> Candidate:
     """Read the candidate in a folder; BenchError if it has no record, since its training was never finished."""
     path = folder / CANDIDATE_FILE
     if not path.is_file():
-        raise BenchError(
-            f"{folder} is no candidate: it has no {CANDIDATE_FILE}", "finish its training with the same command"
-        )
+        what = f"{folder} is no candidate: it has no {CANDIDATE_FILE}"
+        raise BenchError(what, "finish its training with the same command")
     return records.read_record(Candidate, path, _TRAIN_AGAIN)
 
 

@@ -40,9 +40,8 @@ def read_folder_history(folder: Path, ref: str) -> FolderHistory:
         raise BenchError(f"git knows no commit {ref!r}", "fetch it, or name another with --base")
     base = _git_output(folder, "merge-base", tip.strip(), "HEAD")
     if base is None:
-        raise BenchError(
-            f"{ref} and HEAD have no common commit here", "fetch the whole history: git fetch --unshallow origin"
-        )
+        what = f"{ref} and HEAD have no common commit here"
+        raise BenchError(what, "fetch the whole history: git fetch --unshallow origin")
     commit = base.strip()
     listed = _git_output(folder, "ls-tree", "-r", "-z", "--name-only", commit)
     # The working tree, staged or not; no renames, so that a moved file shows as deleted.

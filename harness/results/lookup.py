@@ -148,14 +148,12 @@ def _find_matches(
     if not matches:
         known = sorted({row.entry.result.candidate for row in rows})
         searched_folder = str(leaderboards if board is None else leaderboards / board)
-        raise BenchError(
-            f"no row '{name}' in {searched_folder}", suggest_name(name, known, "or the path or file name of an entry")
-        )
+        what = f"no row '{name}' in {searched_folder}"
+        raise BenchError(what, suggest_name(name, known, "or the path or file name of an entry"))
     if full_rows := [row for row in matches if row.counts]:
         return full_rows
-    raise BenchError(
-        f"'{name}' has no full row that nobody withdrew", f"{_NAME_ONE_ADVICE}: {_format_file_names(matches)}"
-    )
+    what = f"'{name}' has no full row that nobody withdrew"
+    raise BenchError(what, f"{_NAME_ONE_ADVICE}: {_format_file_names(matches)}")
 
 
 def _pair_age(rows: tuple[FoundEntry, FoundEntry]) -> tuple[str, str]:

@@ -66,10 +66,8 @@ def load_texts(path: Path) -> list[Sample]:
 
 def _load_task_samples(source: Task, task: Task, recipe: Recipe, mirror: Path | None) -> list[Sample]:
     if recipe.split != "train":
-        raise BenchError(
-            f"{recipe.data} is a task, and its {recipe.split} split is not for training",
-            "split must be train for a task's data",
-        )
+        what = f"{recipe.data} is a task, and its {recipe.split} split is not for training"
+        raise BenchError(what, "split must be train for a task's data")
     problems = source.problems(Split("train", recipe.config or "main", mirror))
     if not problems:
         raise BenchError(f"the train split of {recipe.data} is empty", "name other data")
@@ -81,9 +79,8 @@ def _build_messages(task: Task, shots: int, problem: Problem) -> tuple[Message, 
     messages = task.messages(problem)
     available = (len(messages) - 1) // 2
     if shots > available:
-        raise BenchError(
-            f"the recipe asks for {shots} shots, and {task.LABEL} has {available}", f"set shots to {available} or less"
-        )
+        what = f"the recipe asks for {shots} shots, and {task.LABEL} has {available}"
+        raise BenchError(what, f"set shots to {available} or less")
     return messages[len(messages) - 1 - 2 * shots :]
 
 
@@ -183,9 +180,8 @@ def _load_hub_rows(recipe: Recipe, mirror: Path | None) -> Iterator[RawRecord]:
         raise BenchError(f"{recipe.data} {recipe.split}: test splits are not for training", "name another split")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", recipe.data):
         known = ", ".join(plugins.list_names("task"))
-        raise BenchError(
-            f"no data '{recipe.data}'", f"give a task ({known}), org/name of the hub, or a .jsonl or .parquet file"
-        )
+        what = f"no data '{recipe.data}'"
+        raise BenchError(what, f"give a task ({known}), org/name of the hub, or a .jsonl or .parquet file")
     at_hand = mirror is not None and (mirror / recipe.data).is_dir()
     source_name = str(mirror / recipe.data) if mirror is not None and at_hand else recipe.data
     offline = f"name a folder that holds {recipe.data} in the hub's layout: --datasets DIR or BENCH_DATASETS"

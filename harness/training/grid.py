@@ -136,10 +136,8 @@ def _require_single_values(keys: Sequence[str], recipe: Recipe) -> None:
     options = {field.name: getattr(recipe.options, field.name) for field in fields(recipe.options)}
     known = [name for name, value in options.items() if not isinstance(value, tuple)]
     if refused := [key for key in keys if key not in known]:
-        raise BenchError(
-            f"--grid cannot sweep {', '.join(refused)}: all tries share base, rows and lists",
-            f"it takes {', '.join(known)}",
-        )
+        what = f"--grid cannot sweep {', '.join(refused)}: all tries share base, rows and lists"
+        raise BenchError(what, f"it takes {', '.join(known)}")
 
 
 def _require_different(trials: Sequence[Trial]) -> None:

@@ -72,9 +72,8 @@ def make_whole_weights(
         merge = _merge_candidate(record, folder / weights_name, weights_folder, base, console)
     digest = weights.digest_weights(weights_folder) if merge is None else merge.merged_sha256
     if merge is None and step is None and digest != record.weights_sha256:
-        raise BenchError(
-            f"{weights_folder} holds other weights than {candidate.CANDIDATE_FILE} says", "train again with --again"
-        )
+        what = f"{weights_folder} holds other weights than {candidate.CANDIDATE_FILE} says"
+        raise BenchError(what, "train again with --again")
     name = candidate.build_candidate_name(record.base.name, record.recipe, record.seed, step)
     source = f"trained:{record.recipe}@{record.recipe_sha256[:12]}"
     model = Model(name, source, None, weights_folder, record.base.bos, digest)

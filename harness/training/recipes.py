@@ -201,9 +201,8 @@ def _find_trainer(file: Path, table: Mapping[str, Any], texts: Mapping[str, str]
     if not isinstance(trainer, str):
         missing = [key for key in _REQUIRED if key not in {**table, **texts}]
         problem = f"lacks {', '.join(missing)}" if missing else "trainer takes a text"
-        raise BenchError(
-            f"{file}: {problem}", f"name a trainer: {', '.join(plugins.list_names('trainer'))}, or a .py file"
-        )
+        what = f"{file}: {problem}"
+        raise BenchError(what, f"name a trainer: {', '.join(plugins.list_names('trainer'))}, or a .py file")
     return _resolve_value(file, trainer, outside="trainer" in texts)
 
 
@@ -213,9 +212,8 @@ def _find_options_type(trainer: str) -> type[Any]:
     builtin_options = getattr(trainer_options, trainer.capitalize(), None) if is_builtin else None
     kind: type[Any] = plugins.load_trainer(trainer).Options if builtin_options is None else builtin_options
     if duplicates := [field.name for field in dataclasses.fields(kind) if field.name in _HINTS]:
-        raise BenchError(
-            f"the trainer '{trainer}' has options that every recipe has: {', '.join(duplicates)}", "rename them"
-        )
+        what = f"the trainer '{trainer}' has options that every recipe has: {', '.join(duplicates)}"
+        raise BenchError(what, "rename them")
     return kind
 
 

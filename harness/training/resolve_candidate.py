@@ -69,9 +69,8 @@ def find_source(name: str, cache: Path, console: Console) -> CandidateSource:
         return _inspect_folder(folder, console)
     organisation, _, rest = name.partition("/")
     if not rest or name.startswith((".", "/", "~")) or Path(organisation).is_dir():
-        raise BenchError(
-            f"no folder {folder}", "give a folder of weights, or org/name of the hub; `bench baseline` takes names"
-        )
+        what = f"no folder {folder}"
+        raise BenchError(what, "give a folder of weights, or org/name of the hub; `bench baseline` takes names")
     with runs.explaining_write_errors(cache):
         adapter = registry.fetch_hub_adapter(name)
     if adapter is None:
@@ -215,10 +214,8 @@ def _inspect_folder(folder: Path, console: Console) -> CandidateSource:
             console.warn(f"{folder} holds no weights at its top: taking {last.name}, the last of {len(steps)}")
             return _inspect_folder(last, console)
         if "config.json" not in names and not any(_is_weights_file(name) for name in names):
-            raise BenchError(
-                f"{folder} holds no candidate: looked for {_EXPECTED_FILES}",
-                "name a folder that a trainer or save_pretrained wrote",
-            )
+            what = f"{folder} holds no candidate: looked for {_EXPECTED_FILES}"
+            raise BenchError(what, "name a folder that a trainer or save_pretrained wrote")
     return CandidateSource("whole", str(folder.resolve()), folder, _build_label(folder))
 
 

@@ -101,9 +101,8 @@ def _tokenise_sample(
     if prompt_format.bos_id is None and has_doubled_bos(tokenizer, prompt):
         problems.append("begins with BOS twice")
     if problems := problems or _find_control_tokens(sample, tokenizer, control):
-        raise BenchError(
-            f"{sample.id} {'; '.join(problems)}", "`bench check RECIPE` shows the row; correct the data or the template"
-        )
+        what = f"{sample.id} {'; '.join(problems)}"
+        raise BenchError(what, "`bench check RECIPE` shows the row; correct the data or the template")
     return row
 
 

@@ -28,9 +28,8 @@ def require_trackers(names: Sequence[str]) -> None:
         if name not in known:
             raise BenchError(f"no tracker '{name}'", suggest_name(name, known, "those that accelerate knows"))
         if name not in installed:
-            raise BenchError(
-                f"--log {name} needs a library that is not installed", f"pip install {_PACKAGES.get(name, name)}"
-            )
+            what = f"--log {name} needs a library that is not installed"
+            raise BenchError(what, f"pip install {_PACKAGES.get(name, name)}")
 
 
 @contextmanager

@@ -182,10 +182,8 @@ class MultiGpuStarter:
             first, *others = collect_answers(self._begun)
             for worker, ready in zip(self._begun[1:], others, strict=True):
                 if ready != first:
-                    raise BenchError(
-                        f"{worker.name} came out as {ready.settings}, the first as {first.settings}",
-                        "name GPUs of one kind in CUDA_VISIBLE_DEVICES, or give --gpus 1",
-                    )
+                    what = f"{worker.name} came out as {ready.settings}, the first as {first.settings}"
+                    raise BenchError(what, "name GPUs of one kind in CUDA_VISIBLE_DEVICES, or give --gpus 1")
         except BaseException:
             self.close()
             raise

@@ -23,9 +23,8 @@ def assign_gpus(engine: Engine, options: Any, wanted: int | None) -> tuple[str |
     count_gpus = getattr(engine, "gpus", None)
     per_engine = 1 if count_gpus is None else int(count_gpus(options))
     if wanted is not None and (wanted < 1 or wanted % per_engine):
-        raise BenchError(
-            f"--gpus {wanted}, but one engine process takes {per_engine}", f"give --gpus {per_engine} or a multiple"
-        )
+        what = f"--gpus {wanted}, but one engine process takes {per_engine}"
+        raise BenchError(what, f"give --gpus {per_engine} or a multiple")
     if wanted == per_engine or (wanted is None and count_gpus is None):
         return (None,)
     names = list_visible_gpus()
