@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Job, Step, TrainingExample
+from baseline_bench.core.types import Job, Step
 from baseline_bench.core.untrusted import read_bytes
 
 HISTORY_FILE = "trainer_state.json"
@@ -51,9 +51,12 @@ def build_steps(logged: Sequence[dict[str, Any]], job: Job, elapsed: float) -> I
         raise BenchError(f"its history has not every step from 1 to {total}", _WAY_OUT)
     total_seconds = next((float(entry["train_runtime"]) for entry in logged if "train_runtime" in entry), elapsed)
     rows_before = 0
+    lengths, starts = (sum(part) for part in zip(*((len(row.token_ids), row.start) for row in job.rows), strict=True))
+    means = lengths / len(job.rows), (lengths - starts) / len(job.rows)
     for number, entry in enumerate(entries, 1):
         loss, rate = _require_number(entry, "loss", number), _require_number(entry, "learning_rate", number)
         rows = _count_step_rows(number, len(job.rows), job.options.batch)
+        tokens, supervised = (round((rows_before + rows) * mean) - round(rows_before * mean) for mean in means)
         yield Step(
             number=number,
             total=total,
@@ -61,8 +64,8 @@ def build_steps(logged: Sequence[dict[str, Any]], job: Job, elapsed: float) -> I
             lr=rate,
             grad_norm=_require_number(entry, "grad_norm", number) if entry.get("grad_norm") is not None else None,
             rows=rows,
-            tokens=_count_tokens_between(rows_before, rows_before + rows, _mean_tokens(job.rows, 0)),
-            supervised=_count_tokens_between(rows_before, rows_before + rows, _mean_tokens(job.rows, 1)),
+            tokens=tokens,
+            supervised=supervised,
             seconds=float(entry.get("seconds", total_seconds * number / total)),
         )
         rows_before += rows
@@ -91,13 +94,3 @@ def _count_step_rows(number: int, rows: int, batch: int) -> int:
     """Count the rows of a step: a batch, and in the last step of an epoch the rest."""
     index = (number - 1) % -(-rows // batch)
     return min(batch, rows - index * batch)
-
-
-def _count_tokens_between(first: int, last: int, mean: float) -> int:
-    """Estimate the tokens of the rows from one to another, so that the parts of a whole add up to it."""
-    return round(last * mean) - round(first * mean)
-
-
-def _mean_tokens(rows: Sequence[TrainingExample], part: int) -> float:
-    """Compute the mean tokens (part 0) or supervised tokens (part 1) of a row."""
-    return sum(len(row.token_ids) - part * row.start for row in rows) / len(rows)

@@ -33,10 +33,9 @@ def save_state(accelerator: Accelerator, network: Any, optimizer: Any, step: int
         parameters = get_model_state_dict(network, options=_FULL_STATE)
         optimizer_state = get_optimizer_state_dict(network, optimizer, options=_FULL_STATE)
     else:
-        trained = (
-            (name, value) for name, value in accelerator.unwrap_model(network).named_parameters() if value.requires_grad
-        )
-        parameters, optimizer_state = {name: value.detach() for name, value in trained}, optimizer.state_dict()
+        plain = accelerator.unwrap_model(network).named_parameters()
+        parameters = {name: value.detach() for name, value in plain if value.requires_grad}
+        optimizer_state = optimizer.state_dict()
     state = {
         "step": step,
         "network": parameters,

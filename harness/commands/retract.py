@@ -1,7 +1,6 @@
 """`bench retract`: withdraw an entry. The entry stays unchanged; a separate record says why it no longer counts."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,7 +34,7 @@ def run(options: Options, console: Console) -> int:
         BenchError: no such entry, no reason, or an invalid successor.
     """
     why = _check_reason(options.why)
-    path = _find_entry_file(options.entry, options.leaderboards, leaderboard.list_boards(options.leaderboards))
+    path = _find_entry_file(options.entry, options.leaderboards)
     board = path.parent
     with runs.explaining_write_errors(options.leaderboards), FolderLock(options.leaderboards, wait=True):
         board_records = retractions.read_records(board)
@@ -58,8 +57,9 @@ def _check_reason(text: str) -> str:
     return why
 
 
-def _find_entry_file(name: str, leaderboards: Path, boards: Sequence[str]) -> Path:
+def _find_entry_file(name: str, leaderboards: Path) -> Path:
     """Return the entry's file; raise BenchError if there is none, or the name is on several boards."""
+    boards = leaderboard.list_boards(leaderboards)
     known = [path for board in boards for path in sorted((leaderboards / board).glob("*.json"))]
     given_path = Path(name)
     if given_path.suffix == ".json" and given_path.is_file():
@@ -79,7 +79,7 @@ def _find_entry_file(name: str, leaderboards: Path, boards: Sequence[str]) -> Pa
 
 def _find_successor(options: Options, path: Path, board_records: BoardRecords) -> str:
     name = options.superseded_by or ""
-    other = _find_entry_file(name, options.leaderboards, leaderboard.list_boards(options.leaderboards))
+    other = _find_entry_file(name, options.leaderboards)
     if other == path:
         raise BenchError(f"{path.name} cannot supersede itself", "name the entry that takes its place")
     if other.parent != path.parent:

@@ -284,14 +284,8 @@ def _build_lines(results: Sequence[TrialResult], winner: TrialResult) -> Iterato
             continue
         loss = UNKNOWN_MARK if math.isinf(result.loss) else f"{result.loss:.4f}"
         mark = "chosen" if result is winner else ""
-        yield (
-            label,
-            f"{trained.cost.steps:,}",
-            f"{trained.final_loss:.4f}",
-            loss,
-            _format_score(result.verdicts),
-            mark,
-        )
+        losses = f"{trained.final_loss:.4f}", loss
+        yield label, f"{trained.cost.steps:,}", *losses, _format_score(result.verdicts), mark
 
 
 def _format_score(judgements: Sequence[Judgement] | None) -> str:

@@ -89,13 +89,9 @@ def _evaluate_plan(
         done = folder / "entry.json"
         if done.is_file():
             console.say(f"{folder} was finished before; --again scores it again")
-            entry, committed = (
-                entries.read_entry(done),
-                entry_builder.commit_completions(plan.prepared_task.problems, run.finished, plan),
-            )
-            path = add_to_board(
-                entry, committed, folder, plan.options.leaderboards, render, _read_training_losses(plan)
-            )
+            entry, losses = entries.read_entry(done), _read_training_losses(plan)
+            committed = entry_builder.commit_completions(plan.prepared_task.problems, run.finished, plan)
+            path = add_to_board(entry, committed, folder, plan.options.leaderboards, render, losses)
             return EvaluationResult(entry, path, folder, (*plan.findings, *answers.find_answer_faults(committed)))
         runs.write_problems(folder, plan.prepared_task.problems)
         tokens, answered = 0, len(run.finished) == len(plan.prepared_task.problems)

@@ -109,17 +109,10 @@ def check_reload(
         observed: measured with the generator after its reload.
         noise: distance of this engine from its own reference right after a load, in nats.
     """
-    bound, to_new, to_old, separation = (
-        compute_bound(noise),
-        measure_distance(observed, new),
-        measure_distance(observed, old),
-        measure_distance(new, old),
-    )
-    agree_new, agree_old, old_share = (
-        measure_agreement(observed, new),
-        measure_agreement(observed, old),
-        _compute_old_share(observed, new, old),
-    )
+    bound, separation = compute_bound(noise), measure_distance(new, old)
+    to_new, to_old = measure_distance(observed, new), measure_distance(observed, old)
+    agree_new, agree_old = measure_agreement(observed, new), measure_agreement(observed, old)
+    old_share = _compute_old_share(observed, new, old)
     flaw = None
     # Written so that a NaN is a flaw.
     if not separation > bound:

@@ -36,24 +36,14 @@ def generate_passes_in_child(request: Mapping[str, Any], console: Console, _rank
     with _SingleEnginePool(plan.engine, console, most=1) as engine:  # several would split a batch
         generator, _ = engine.generator(plan)
         # The engine's setup at its first answer does not count in the time of any pass.
-        list(
-            evaluate.stream_completions(
-                plan.prepared_task.requests[:1],
-                generator,
-                plan.prepared_task.task.SAMPLING,
-                plan.model_tokenizer.prompt_format.stop_ids,
-            )
-        )
+        sampling, stop_ids = plan.prepared_task.task.SAMPLING, plan.model_tokenizer.prompt_format.stop_ids
+        list(evaluate.stream_completions(plan.prepared_task.requests[:1], generator, sampling, stop_ids))
         for pass_name, folder in request["passes"]:
             engine.size = int(pass_name.partition(" ")[2]) if pass_name.startswith("batch ") else None
             requests = _shuffle_requests(plan) if pass_name == SHUFFLED else plan.prepared_task.requests
             settings = {**plan.settings, "pass": pass_name, "items": request["items"]}
-            _complete_run(
-                replace(plan, prepared_task=replace(plan.prepared_task, requests=requests), settings=settings),
-                folder,
-                engine,
-                console,
-            )
+            prepared = replace(plan.prepared_task, requests=requests)
+            _complete_run(replace(plan, prepared_task=prepared, settings=settings), folder, engine, console)
 
 
 def _complete_run(plan: EvaluationPlan, folder: Path, engine: EnginePool, console: Console) -> None:

@@ -255,10 +255,8 @@ def _matches_name(names: object, layer: str) -> bool:
 
 def _is_selected_block(target_config: Mapping[str, Any], layer: str) -> bool:
     """Return whether a layer is in one of the blocks that `layers_to_transform` numbers."""
-    block_numbers, patterns = (
-        target_config.get("layers_to_transform"),
-        target_config.get("layers_pattern") or [r"[^.]*"],
-    )
+    block_numbers = target_config.get("layers_to_transform")
+    patterns = target_config.get("layers_pattern") or [r"[^.]*"]
     if block_numbers is None or block_numbers == []:
         return True
     for pattern in [patterns] if isinstance(patterns, str) else patterns:

