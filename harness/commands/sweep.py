@@ -161,18 +161,7 @@ def _prepare_sweep(options: Options, first: Trial, console: Console) -> SweepSet
 
 
 def _build_training_options(options: Options, trial: Trial) -> training.TrainingOptions:
-    return training.TrainingOptions(
-        recipe=options.recipe,
-        sets=[*options.sets, *trial.sets],
-        base=options.base,
-        seed=options.seed,
-        gpus=options.gpus,
-        checkpoints=0,
-        runs=options.runs,
-        again=False,
-        mirror=options.mirror,
-        cache=options.cache,
-    )
+    return training.TrainingOptions.of(options, sets=[*options.sets, *trial.sets], commit=None)
 
 
 def _train_trial(setup: SweepSetup, trial: Trial, console: Console) -> TrainedTrial:

@@ -59,7 +59,11 @@ def run(options: Options, console: Console) -> int:
     """Train, merge, score base and candidates through one engine, and report whether training helped."""
     start_time = perf_counter()
     plans = [
-        training.plan_training(_build_training_options(options, name), console, [options.task] if options.task else [])
+        training.plan_training(
+            TrainingOptions.of(options, recipe=name, seed=options.train_seed, gpus=options.gpus or 1),
+            console,
+            [options.task] if options.task else [],
+        )
         for name in options.recipes
     ]
     options = _resolve_task(options, plans)
@@ -103,23 +107,6 @@ def _resolve_task(options: Options, plans: Sequence[TrainingPlan]) -> Options:
     for name, plan in zip(names, plans, strict=True):
         training.require_unused_name(name, plan, options.leaderboards)
     return replace(options, task=options.task or recipe_tasks.pop())
-
-
-def _build_training_options(options: Options, recipe: str) -> TrainingOptions:
-    return TrainingOptions(
-        recipe=recipe,
-        sets=options.sets,
-        base=options.base,
-        seed=options.train_seed,
-        gpus=options.gpus or 1,
-        checkpoints=options.checkpoints,
-        runs=options.runs,
-        again=options.again,
-        mirror=options.mirror,
-        cache=options.cache,
-        commit=options.commit,
-        log=options.log,
-    )
 
 
 def _report_gains(

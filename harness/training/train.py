@@ -12,7 +12,7 @@ candidate.json   written last: without it the folder holds no candidate
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,12 @@ class TrainingOptions:
     mirror: Path | None = datasets_option()
     cache: Path = cache_option()
     commit: str | None = None
+
+    @classmethod
+    def of(cls, options: Any, **changes: Any) -> "TrainingOptions":
+        """Take what the options of another command share with these, and then the changes."""
+        shared = {each.name: getattr(options, each.name) for each in fields(cls) if hasattr(options, each.name)}
+        return cls(**{**shared, **changes})
 
 
 @dataclass(frozen=True, slots=True)
