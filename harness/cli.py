@@ -69,11 +69,7 @@ _CREDENTIALS = re.compile(r"(://)[^/@]*@")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Returns:
-        0 success, 1 an error that the user can fix, 2 wrong usage, 130 interrupted.
-    """
+    """Run one command; return 0 success, 1 an error that the user can fix, 2 wrong usage, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     name, rest = split_command(words)
     _quieten_libraries()

@@ -11,11 +11,7 @@ from baseline_bench.trainers._options import Full
 
 
 def compute_learning_rate(step: int, total: int, options: Full) -> float:
-    """Compute the rate of one step: linear warm-up from 0, then the schedule down to `final_lr` of the peak.
-
-    Args:
-        step: counted from 1.
-    """
+    """Compute a step's rate (1 is the first): linear warm-up from 0, then down to `final_lr` of the peak."""
     warmup_steps = math.ceil(options.warmup * total)
     if step <= warmup_steps:
         return options.lr * step / (warmup_steps + 1)

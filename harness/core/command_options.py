@@ -20,11 +20,7 @@ _KEY = "argument"
 
 
 def argument(help_text: str, metavar: str = "", default: Any = MUST_BE_GIVEN) -> Any:
-    """Declare a positional argument; with a default it is optional.
-
-    Args:
-        metavar: the name of its value in the help; empty shows the choices.
-    """
+    """Declare a positional argument; with a default it is optional. The help shows choices without a metavar."""
     return _field((), help_text, metavar, default, None)
 
 

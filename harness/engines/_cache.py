@@ -70,11 +70,7 @@ def compact_rows(row_indices: Sequence[int]) -> list[int]:
 
 
 def build_growing_cache(config: Any) -> DynamicCache:
-    """Build the model's kind of cache, with full-attention layers that grow in place.
-
-    Args:
-        config: of the model; sliding-window and other layers stay transformers' own.
-    """
+    """Build the model's kind of cache: full-attention layers grow in place, others stay transformers' own."""
     cache = DynamicCache(config=config)
     cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache

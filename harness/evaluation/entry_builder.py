@@ -154,11 +154,7 @@ def _build_model_record(plan: EvaluationPlan, *, served: bool) -> ModelRecord:
 def commit_completions(
     problems: Sequence[Problem], completions: Mapping[str, Completion], plan: EvaluationPlan | None = None
 ) -> list[CommittedCompletion]:
-    """Build the completions as committed with the entry, in item order.
-
-    Args:
-        plan: its task may add evidence to each item; None stores the answers only.
-    """
+    """Build the completions to commit, in item order, with the evidence of the plan's task if there is a plan."""
     extract_evidence = None if plan is None else getattr(plan.prepared_task.task, "evidence", None)
     if plan is None or extract_evidence is None:
         return [build_committed_completion(problem, completions[problem.id]) for problem in problems]

@@ -174,11 +174,7 @@ class SampleCollector:
         return len(self._answers[self._problem[request]]) > 1
 
     def add(self, request: str, answer: Completion) -> tuple[str, Completion] | None:
-        """Add one answer.
-
-        Returns:
-            The problem and all of its answers if this was the last of them; else None.
-        """
+        """Add one answer; return the problem and all of its answers if this was the last of them, else None."""
         problem = self._problem.pop(request)
         answers = self._answers[problem]
         answers[request] = answer

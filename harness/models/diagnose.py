@@ -36,11 +36,7 @@ def diagnose_model(model: Model, model_tokenizer: ModelTokenizer, engine: str) -
 
 
 def check_weights(folder: Path, engine: str) -> list[Finding]:
-    """Check whole weights for extra or missing tensors, NaN, and a saved head that engines ignore.
-
-    Args:
-        folder: a whole checkpoint, as `weights.inspect_checkpoint` checks it.
-    """
+    """Check a whole checkpoint for extra or missing tensors, NaN, and a saved head that engines ignore."""
     tensors = weights.read_tensors(folder)
     findings = _compare_tensors(folder, tensors, engine)
     wrong = [tensor.name for tensor in tensors if not _is_finite(tensor)]

@@ -117,11 +117,7 @@ def check_tensor(plan: TensorPlan, statistics: WriteStatistics, written: Tensor)
 
 
 def fold_delta(base: torch.Tensor, delta: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, float, float]:
-    """Add W + D in fp32 and round once.
-
-    Returns:
-        The sum in `dtype`, the sum of squares of the rounding errors, and that of D.
-    """
+    """Add W + D in fp32; return the sum, rounded once, and the sums of squares of rounding errors and D."""
     whole = base.float() + delta
     rounded = whole.to(dtype)
     return rounded, _sum_squares(whole - rounded), _sum_squares(delta)

@@ -135,11 +135,7 @@ def merge_adapter(
 
 
 def check_adapter(folder: Path, base: str | None, model: Model) -> list[Finding]:
-    """Check an adapter's files against its base.
-
-    Args:
-        base: the user's name for the base; None if the adapter names it.
-    """
+    """Check an adapter's files against its base, which the adapter names if the user does not."""
     adapter_findings = diagnose.check_adapter(folder, model, base or merging.read_base_name(folder))
     if base is not None and (mismatch := describe_base_mismatch(folder, base, model)) is not None:
         message = (

@@ -24,11 +24,7 @@ class EngineReady:
 
 
 class EngineServer:
-    """A holder of the engine's generator, once it is loaded.
-
-    Args:
-        engine: its name, for `plugins.load_engine`.
-    """
+    """A holder of an engine's generator, once it is loaded; the engine is named as for `plugins.load_engine`."""
 
     def __init__(self, engine: str) -> None:
         self._engine = engine
