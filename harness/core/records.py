@@ -20,6 +20,7 @@ from baseline_bench.core.untrusted import parse_json, read_bytes
 T = TypeVar("T")
 # Metadata of a field added later: omitted from JSON if None, so that older files keep their bytes and digests.
 OMIT_WHEN_NONE = {"later": True}
+_SHA256 = re.compile("[0-9a-f]{64}")
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 # What a killed process leaves of `write_atomically`; older versions wrote their pid in place of a uuid.
 TEMPORARY_NAME = re.compile(r"\..+\.([0-9]+|[0-9a-f]{32})\.tmp", re.DOTALL)
@@ -103,6 +104,13 @@ def decode_record(kind: type[T], value: object, where: str, way_out: str) -> T:
     if problems:
         raise combine_problems(problems, where, way_out)
     return cast(T, record)
+
+
+def find_malformed_digests(*parts: object) -> list[str]:
+    """Describe each value named `..._sha256` of records or mappings that is neither a sha256 nor None."""
+    pairs = (pair for part in parts for pair in (to_json_value(part) or {}).items() if pair[0].endswith("_sha256"))
+    wrong = ((name, value) for name, value in pairs if value is not None and not _SHA256.fullmatch(value))
+    return [f"{name} is no sha256: {value!r:.70}" for name, value in wrong]
 
 
 def parse_record(kind: type[T], data: bytes, where: str, way_out: str) -> T:

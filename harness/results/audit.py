@@ -1,11 +1,10 @@
 """Check that the parts of an entry agree: numbers, bits, digests, completions, training, loss history, solutions."""
 
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
 
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import digest, parse_time, to_json_value
+from baseline_bench.core.records import digest, find_malformed_digests, parse_time, to_json_value
 from baseline_bench.core.types import Judgement, ModelIdentity, Step, Value
 from baseline_bench.results import answers
 from baseline_bench.results import candidate as candidates
@@ -32,10 +31,8 @@ def check_numbers(entry: Entry) -> list[str]:
     ]
     if entry.result_sha256 != digest(result):
         problems.append("result_sha256 is not the digest of the result")
-    for part in (result, result.task, result.selection, result.model, result.model.identity):
-        for name, value in (to_json_value(part) or {}).items():
-            if name.endswith("_sha256") and value is not None and not re.fullmatch("[0-9a-f]{64}", value):
-                problems.append(f"{name} is no sha256: {value!r:.70}")
+    parts = (result, result.task, result.selection, result.model, result.model.identity)
+    problems += find_malformed_digests(*parts)
     if (identity := result.model.identity) is not None:
         if identity.template_sha256 != result.model.template_sha256:
             problems.append("the identity has another chat template than the model")

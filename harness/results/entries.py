@@ -60,13 +60,9 @@ class AuditedEntry:
     faults: tuple[EntryFault, ...]
 
 
-def build_file_stem(entry: Entry) -> str:
+def build_file_stem(entry: Entry, data: bytes | None = None) -> str:
     """Return the entry's file name without suffix: `<date>-<candidate>-<12 hex of the file's sha256>`."""
-    return _build_file_stem(entry, encode_indented(entry))
-
-
-def _build_file_stem(entry: Entry, data: bytes) -> str:
-    content = hashlib.sha256(data).hexdigest()[:12]
+    content = hashlib.sha256(data or encode_indented(entry)).hexdigest()[:12]
     return f"{entry.created[:10]}-{slugify(entry.result.candidate)}-{content}"
 
 
@@ -114,7 +110,7 @@ def write_entry(
     if problems:
         raise ValueError("; ".join(problems))
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{_build_file_stem(entry, data)}.json"
+    path = folder / f"{build_file_stem(entry, data)}.json"
     contents_by_path = {completions_path(path): lines, losses_path(path): losses, solutions_path(path): solutions}
     companion_files = {companion: content for companion, content in contents_by_path.items() if content is not None}
     new_paths = [companion for companion in companion_files if not companion.exists()]
@@ -196,7 +192,7 @@ def _check_name_and_spelling(path: Path, entry: Entry) -> Iterator[str]:
     data = encode_indented(entry)
     if read_bytes(path, _RESTORE_ADVICE) != data:
         yield "is not spelled as bench spells entries"
-    name = f"{_build_file_stem(entry, data)}.json"
+    name = f"{build_file_stem(entry, data)}.json"
     if path.name != name:
         yield f"its name does not follow from its content (that gives {name})"
 

@@ -5,12 +5,11 @@ bench cannot check their weights, prompt ids or answer reader, so it compares th
 """
 
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from baseline_bench.core.records import encode_indented, parse_time, read_named_record, write_if_changed
+from baseline_bench.core import records
 from baseline_bench.results.bits import hex_to_bits
 from baseline_bench.results.entries import slugify
 
@@ -86,7 +85,7 @@ def write_record(record: ExternalResult, board: Path) -> Path:
     """
     if problems := check_record(record):
         raise ValueError("; ".join(problems))
-    return write_if_changed(board / record_path(record), encode_indented(record))
+    return records.write_if_changed(board / record_path(record), records.encode_indented(record))
 
 
 def record_path(record: ExternalResult) -> str:
@@ -96,7 +95,7 @@ def record_path(record: ExternalResult) -> str:
 
 def build_record_name(record: ExternalResult) -> str:
     """Build the file name `<date>-<candidate>-<12 hex of the file's sha256>.json`."""
-    digest = hashlib.sha256(encode_indented(record)).hexdigest()[:12]
+    digest = hashlib.sha256(records.encode_indented(record)).hexdigest()[:12]
     return f"{record.created[:10]}-{slugify(record.candidate)}-{digest}.json"
 
 
@@ -109,20 +108,17 @@ def read_records(board: Path) -> tuple[ExternalResult, ...]:
     folder = board / FOLDER
     paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
     found = (
-        read_named_record(ExternalResult, path, _RESTORE_ADVICE, check_record, build_record_name) for path in paths
+        records.read_named_record(ExternalResult, path, _RESTORE_ADVICE, check_record, build_record_name)
+        for path in paths
     )
     return tuple(sorted(found, key=lambda record: (record.candidate, record.created)))
 
 
 def check_record(record: ExternalResult) -> list[str]:
     """List the faults of a record: malformed digests, bits of other items, impossible counts."""
-    problems = [] if parse_time(record.created) else [f"created is no UTC time: {record.created!r:.60}"]
-    digests = {name: getattr(record, name) for name in ("ids_sha256", "results_sha256", "samples_sha256")}
-    problems += [
-        f"{name} is no sha256: {value!r:.70}"
-        for name, value in digests.items()
-        if not re.fullmatch("[0-9a-f]{64}", value)
-    ]
+    problems = [] if records.parse_time(record.created) else [f"created is no UTC time: {record.created!r:.60}"]
+    names = ("ids_sha256", "results_sha256", "samples_sha256")  # that of the template is lm-eval's own
+    problems += records.find_malformed_digests({name: getattr(record, name) for name in names})
     if record.items < 1 or (record.total is not None and record.items > record.total):
         problems.append(f"{record.items} of {record.total} items cannot be")
     try:

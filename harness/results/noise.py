@@ -11,14 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
-from baseline_bench.core.records import (
-    digest,
-    encode_indented,
-    parse_time,
-    read_named_record,
-    to_json_value,
-    write_if_changed,
-)
+from baseline_bench.core import records
 from baseline_bench.results.completions import CommittedCompletion
 from baseline_bench.results.entries import slugify
 from baseline_bench.results.entry import EngineRecord, ModelRecord, Provenance, Selection, TaskRecord
@@ -140,7 +133,7 @@ def count_flips(first: NoiseRun, second: NoiseRun) -> int:
 
 def fingerprint_completion(line: CommittedCompletion) -> str:
     """Return the digest of an answer's token ids, or of its text where a server reports no ids."""
-    return line.ids_sha256 or digest(line.text if line.more is None else [line.text, *line.more])[:16]
+    return line.ids_sha256 or records.digest(line.text if line.more is None else [line.text, *line.more])[:16]
 
 
 def pair_runs(traces: Sequence[Sequence[str]]) -> tuple[RunPair, ...]:
@@ -153,7 +146,7 @@ def pair_runs(traces: Sequence[Sequence[str]]) -> tuple[RunPair, ...]:
 
 def build_record_name(noise: NoiseRecord) -> str:
     """Build the file name `<date>-<candidate>-<12 hex of the file's sha256>.json`."""
-    digest = hashlib.sha256(encode_indented(noise)).hexdigest()
+    digest = hashlib.sha256(records.encode_indented(noise)).hexdigest()
     return f"{noise.created[:10]}-{slugify(noise.candidate)}-{digest[:12]}.json"
 
 
@@ -165,7 +158,7 @@ def write_record(noise: NoiseRecord, board_folder: Path) -> Path:
     """
     if problems := check_record(noise):
         raise ValueError("; ".join(problems))
-    return write_if_changed(board_folder / FOLDER / build_record_name(noise), encode_indented(noise))
+    return records.write_if_changed(board_folder / FOLDER / build_record_name(noise), records.encode_indented(noise))
 
 
 def read_records(board_folder: Path) -> tuple[NoiseRecord, ...]:
@@ -176,17 +169,16 @@ def read_records(board_folder: Path) -> tuple[NoiseRecord, ...]:
     """
     folder = board_folder / FOLDER
     paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
-    found = (read_named_record(NoiseRecord, path, _RESTORE_ADVICE, check_record, build_record_name) for path in paths)
+    found = (
+        records.read_named_record(NoiseRecord, path, _RESTORE_ADVICE, check_record, build_record_name) for path in paths
+    )
     return tuple(sorted(found, key=lambda noise: noise.created))
 
 
 def check_record(noise: NoiseRecord) -> list[str]:
     """List the faults of a record: malformed digests, bits of other items, impossible counts."""
-    problems = [] if parse_time(noise.created) else [f"created is no UTC time: {noise.created!r:.60}"]
-    for part in (noise, noise.task, noise.selection, noise.model):
-        for key, value in to_json_value(part).items():
-            if key.endswith("_sha256") and value is not None and not re.fullmatch("[0-9a-f]{64}", value):
-                problems.append(f"{key} is no sha256: {value!r:.70}")
+    problems = [] if records.parse_time(noise.created) else [f"created is no UTC time: {noise.created!r:.60}"]
+    problems += records.find_malformed_digests(noise, noise.task, noise.selection, noise.model)
     if len(noise.runs) < 2:
         return [*problems, "fewer than two runs show no noise"]
     problems += _check_runs(noise.runs, noise.pairs, noise.selection)
