@@ -84,8 +84,11 @@ def run(options: Options, console: Console) -> int:
                 weights = merging.make_whole_weights(folder, step, options.cache, console, options.accept)
             candidate_name = f"{options.name}-step{step}" if options.name and step is not None else options.name
             candidate_options = replace(folder_options, name=candidate_name)
-            made = weights.model, weights.training, task_plan, weights.findings
-            candidate_plans.append(planning.plan_model(candidate_options, console, *made))
+            candidate_plans.append(
+                planning.plan_model(
+                    candidate_options, console, weights.model, weights.training, task_plan, weights.findings
+                )
+            )
     scored_plans = [*bases.values(), *candidate_plans]
     with EnginePool(task_plan.engine, console) as engines:  # after training, which needs the GPUs
         rows = pipeline.evaluate_plans(scored_plans, engines, console, start_time, leaderboard.update_pages)
