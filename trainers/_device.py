@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from accelerate import Accelerator
 from accelerate.utils import FullyShardedDataParallelPlugin
+from baseline_bench.core import machine
 from baseline_bench.core.errors import BenchError
 from baseline_bench.trainers._options import Full
 
@@ -34,7 +35,7 @@ def explain_out_of_memory(options: Full, processes: int) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError; a CPU raises the plain one
-        if not _is_out_of_memory(error):
+        if not machine.is_out_of_memory(error):
             raise
         remedies = []
         if options.forward_tokens > 1024:
@@ -45,9 +46,3 @@ def explain_out_of_memory(options: Full, processes: int) -> Iterator[None]:
             remedies.append("--set optimizer=adamw_8bit")
         remedies.append("--set sharding=fsdp with --gpus" if processes == 1 else "a smaller model")
         raise BenchError("training ran out of memory", ", or ".join(remedies)) from error
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    known = any(words in text for words in ("can't allocate memory", "out of memory", "alloc_failed"))
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or known

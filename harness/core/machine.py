@@ -83,6 +83,12 @@ def require_memory(needed: int, what: str) -> None:
         )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error of torch, its libraries or Python says that a device or this machine lacks memory."""
+    known = ("out of memory", "can't allocate memory", "alloc_failed")
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in known)
+
+
 def _read_cgroup_headrooms(root: Path) -> list[int]:
     rooms = []
     mounted = root / "sys/fs/cgroup"

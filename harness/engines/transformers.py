@@ -113,7 +113,7 @@ class TransformersGenerator:
         try:
             yield
         except RuntimeError as error:  # the base of torch.OutOfMemoryError; mps and cpu raise it directly
-            if not _is_out_of_memory(error):
+            if not machine.is_out_of_memory(error):
                 raise
             raise BenchError(
                 f"out of memory on {self.settings['device']} with {size} rows together",
@@ -235,11 +235,6 @@ def _load_network(model: Model, device: torch.device, dtype: str) -> tuple[Any, 
             f"transformers {transformers.__version__} cannot load {model.folder}: {first_line(error)}",
             "a newer transformers may know this architecture; code from a repository is never trusted",
         ) from error
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    message = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in message or "can't allocate memory" in message
 
 
 def _require_all_weights(model: Model, loading_info: dict[str, Any]) -> None:
