@@ -2,12 +2,10 @@
 
 from typing import Any
 
-import datasets
-from baseline_bench.core.errors import BenchError, first_line
-from baseline_bench.core.mirrors import reading_data_set
+from baseline_bench.core.errors import BenchError
+from baseline_bench.core.mirrors import advise_offline, load_rows
 from baseline_bench.core.types import Problem, Split
 from baseline_bench.tasks._numbers import normalise
-from datasets.exceptions import DatasetsError
 
 COLUMNS = ("question", "answer")
 
@@ -21,7 +19,10 @@ def problems(repository: str, split: Split) -> list[Problem]:
     Raises:
         BenchError: the data set cannot be reached, is empty, lacks a column, or a row's answer cannot be read.
     """
-    rows = _load_rows(repository, split)
+    folder = None if split.mirror is None else split.mirror / repository
+    if folder is not None and not folder.is_dir():
+        raise BenchError(f"no {repository} in the folder {split.mirror}", advise_offline(repository))
+    rows = load_rows(repository, split.config, split.name, folder)
     missing_columns = [column for column in COLUMNS if column not in rows.column_names]
     if missing_columns:
         known_columns = ", ".join(rows.column_names)
@@ -37,21 +38,6 @@ def problems(repository: str, split: Split) -> list[Problem]:
         message = f"{len(unreadable)} rows of {repository} {split.config} end in no readable '#### N': {names}"
         raise BenchError(message, "correct these rows, or fetch the data set again")
     return [problem for _, problem in read if problem is not None]
-
-
-def _load_rows(repository: str, split: Split) -> Any:
-    source = repository if split.mirror is None else str(split.mirror / repository)
-    advice = f"name a folder that holds {repository} in the hub's layout: --datasets DIR or BENCH_DATASETS"
-    if split.mirror is not None and not (split.mirror / repository).is_dir():
-        raise BenchError(f"no {repository} in the folder {split.mirror}", advice)
-    try:
-        with reading_data_set(split.mirror and split.mirror / repository):
-            return datasets.load_dataset(source, split.config, split=split.name)
-    except (OSError, DatasetsError, StopIteration) as error:  # an empty .jsonl ends in StopIteration
-        way_out = f"{advice}; or name a mirror of the hub: HF_ENDPOINT" if split.mirror is None else advice
-        raise BenchError(f"cannot load {source}: {first_line(error.__cause__ or error)}", way_out) from error
-    except ValueError as error:
-        raise BenchError(f"{source} has no {split.config}/{split.name}: {first_line(error)}", advice) from error
 
 
 def _build_problem(name: str, row: dict[str, Any]) -> Problem | None:

@@ -4,8 +4,34 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import datasets
+from baseline_bench.core.errors import BenchError, first_line
+from datasets.exceptions import DatasetsError
+
+
+def advise_offline(repository: str) -> str:
+    """Say how to use a data set without the hub."""
+    return f"name a folder that holds {repository} in the hub's layout: --datasets DIR or BENCH_DATASETS"
+
+
+def load_rows(repository: str, config: str | None, split: str, folder: Path | None, way_out: str | None = None) -> Any:
+    """Load a split of a data set: from the hub, or from its folder.
+
+    Raises:
+        BenchError: it cannot be reached or read; or it has no such config or split, for which `way_out` may help.
+    """
+    source, advice = repository if folder is None else str(folder), advise_offline(repository)
+    try:
+        with reading_data_set(folder):
+            return datasets.load_dataset(source, config, split=split)
+    except (OSError, DatasetsError, StopIteration) as error:  # an empty .jsonl ends in StopIteration
+        advice = f"{advice}; or name a mirror of the hub: HF_ENDPOINT" if folder is None else advice
+        raise BenchError(f"cannot load {source}: {first_line(error.__cause__ or error)}", advice) from error
+    except ValueError as error:
+        what = f"{source} has no {config or 'default'}/{split}: {first_line(error)}"
+        raise BenchError(what, way_out or advice) from error
 
 
 @contextmanager

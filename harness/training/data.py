@@ -5,17 +5,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pyarrow
 from baseline_bench.core import plugins
 from baseline_bench.core.contracts import Task
 from baseline_bench.core.errors import BenchError, combine_problems, first_line
-from baseline_bench.core.mirrors import reading_data_set
+from baseline_bench.core.mirrors import load_rows
 from baseline_bench.core.types import Message, Problem, Sample, Split
 from baseline_bench.core.untrusted import DATA_LIMIT, parse_json, read_bytes, split_lines
 from baseline_bench.training import recipes
 from baseline_bench.training.recipes import Recipe
-from datasets.exceptions import DatasetsError
 from pyarrow import parquet
 
 COLUMNS = ("question", "answer")
@@ -182,18 +180,8 @@ def _load_hub_rows(recipe: Recipe, mirror: Path | None) -> Iterator[RawRecord]:
         known = ", ".join(plugins.list_names("task"))
         what = f"no data '{recipe.data}'"
         raise BenchError(what, f"give a task ({known}), org/name of the hub, or a .jsonl or .parquet file")
-    at_hand = mirror is not None and (mirror / recipe.data).is_dir()
-    source_name = str(mirror / recipe.data) if mirror is not None and at_hand else recipe.data
-    offline = f"name a folder that holds {recipe.data} in the hub's layout: --datasets DIR or BENCH_DATASETS"
-    try:
-        with reading_data_set(Path(source_name) if at_hand else None):
-            rows = datasets.load_dataset(source_name, recipe.config, split=recipe.split)
-    except (OSError, DatasetsError, StopIteration) as error:  # an empty .jsonl ends in StopIteration
-        way_out = offline if at_hand else f"{offline}; or name a mirror of the hub: HF_ENDPOINT"
-        raise BenchError(f"cannot load {source_name}: {first_line(error.__cause__ or error)}", way_out) from error
-    except ValueError as error:
-        what = f"{source_name} has no {recipe.config or 'default'}/{recipe.split}: {first_line(error)}"
-        raise BenchError(what, "set config and split") from error
+    folder = None if mirror is None or not (mirror / recipe.data).is_dir() else mirror / recipe.data
+    rows = load_rows(recipe.data, recipe.config, recipe.split, folder, "set config and split")
     for number, row in enumerate(rows):
         yield f"{recipe.split}-{number}", f"row {number}", row
 
