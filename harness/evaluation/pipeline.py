@@ -6,14 +6,12 @@ from pathlib import Path
 from time import perf_counter
 
 from baseline_bench.core import records
-from baseline_bench.core.contracts import Generator
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError, NotFiniteError
 from baseline_bench.core.findings import Finding
 from baseline_bench.core.locks import FolderLock
-from baseline_bench.core.types import Value
 from baseline_bench.evaluation import entry_builder, evaluate, provenance, runs, solution_likelihood
-from baseline_bench.evaluation.engine_pool import EnginePool, LoadInfo
+from baseline_bench.evaluation.engine_pool import EnginePool
 from baseline_bench.evaluation.plan import EvaluationPlan
 from baseline_bench.results import answers, entries
 from baseline_bench.results.candidate import LOSS_FILE
@@ -116,7 +114,7 @@ def generate_completions(
         measure: also measure the solutions, after the last answer, so that measuring affects no answer.
     """
     generator, load_info = engines.generator(plan)
-    run.confirm(_collect_resolved_settings(generator, load_info))
+    run.confirm(provenance.describe_engine(generator) | {runs.WEIGHTS_SETTING: load_info.path})
     evaluate.require_context(plan.prepared_task, generator.context)
     loaded = perf_counter()
     with console.progress(plan.model.name, len(plan.prepared_task.requests)) as bar:
@@ -135,22 +133,6 @@ def generate_completions(
 
 def _needs_solutions(plan: EvaluationPlan, folder: Path) -> bool:
     return not (folder / SOLUTIONS_FILE).is_file() and plan.engine.measures
-
-
-def _collect_resolved_settings(generator: Generator, load_info: LoadInfo) -> dict[str, Value]:
-    """Collect the engine's resolved settings and the hardware; a resumed run must match all of them."""
-    device, driver = provenance.describe_hardware(str(generator.settings.get("device", "cpu")))
-    library_versions = {f"library {name}": version for name, version in provenance.list_library_versions().items()}
-    engine_settings = {f"setting {name}": value for name, value in generator.settings.items()}
-    load_path = {runs.WEIGHTS_SETTING: load_info.path} if load_info.path != "loaded" else {}
-    return {
-        "version": generator.version,
-        "hardware": device,
-        "driver": driver,
-        **library_versions,
-        **engine_settings,
-        **load_path,
-    }
 
 
 def _store_result(

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import baseline_bench
+from baseline_bench.core.contracts import Generator
 from baseline_bench.core.types import Value
 from baseline_bench.results.entry import Provenance
 
@@ -40,6 +41,14 @@ def describe_program(
         device=device,
         driver=None if driver is None else str(driver),
     )
+
+
+def describe_engine(generator: Generator) -> dict[str, Value]:
+    """Collect an engine's resolved settings, its libraries and the hardware; a resumed run must match all of them."""
+    device, driver = describe_hardware(str(generator.settings.get("device", "cpu")))
+    versions = {f"library {name}": version for name, version in list_library_versions().items()}
+    settings = {f"setting {name}": value for name, value in generator.settings.items()}
+    return {"version": generator.version, "hardware": device, "driver": driver, **versions, **settings}
 
 
 def list_library_versions(names: Sequence[str] = LIBRARIES) -> dict[str, str]:
