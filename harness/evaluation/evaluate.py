@@ -72,10 +72,10 @@ def prepare_task(
     )
 
 
-def require_context(prepared: PreparedTask, context: int) -> None:
+def require_context(prepared: PreparedTask, context: int | None) -> None:
     """Refuse prompts that leave less room than the protocol's max_tokens, which would silently limit the score.
 
-    A text that is measured needs room for one more token, which vLLM always generates.
+    A text that is measured needs room for one more token, which vLLM always generates. None is no limit.
 
     Raises:
         BenchError: names the longest prompt.
@@ -84,7 +84,7 @@ def require_context(prepared: PreparedTask, context: int) -> None:
     def tokens_after(request: Request) -> int:
         return prepared.task.SAMPLING.max_tokens if request.start is None else 1
 
-    long = [r for r in prepared.requests if len(r.token_ids) + tokens_after(r) > context]
+    long = [r for r in prepared.requests if context is not None and len(r.token_ids) + tokens_after(r) > context]
     if long:
         worst = max(long, key=lambda r: len(r.token_ids))
         raise BenchError(

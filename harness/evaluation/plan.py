@@ -210,8 +210,7 @@ def plan_model(
     model_identity = identity.describe_model(model, model_tokenizer, _find_unmerged_adapter(task_plan))
     _require_unused_name(model, model_identity, options.leaderboards)
     prepared = task_plan.prepare(model_tokenizer, options.seed)
-    if model_tokenizer.context is not None:
-        evaluate.require_context(prepared, model_tokenizer.context)
+    evaluate.require_context(prepared, model_tokenizer.context)
     settings = _collect_run_settings(options, task_plan, model, model_tokenizer, prepared)
     settings |= model_identity.settings or {}
     return EvaluationPlan(

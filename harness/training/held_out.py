@@ -70,8 +70,7 @@ def prepare_held_out_task(plan: TrainingPlan, samples: Sequence[Sample]) -> Prep
         protocol_sha256=records.digest(["held out", task.LABEL, task.READER, items]),
         items_sha256=items,
     )
-    if model_tokenizer.context is not None:
-        evaluate.require_context(prepared, model_tokenizer.context)
+    evaluate.require_context(prepared, model_tokenizer.context)
     return prepared
 
 
