@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, list_first
 from baseline_bench.core.mirrors import advise_offline, load_rows
 from baseline_bench.core.types import Problem, Split
 from baseline_bench.tasks._numbers import normalise
@@ -34,7 +34,7 @@ def problems(repository: str, split: Split) -> list[Problem]:
         (f"{split.name}-{number}", _build_problem(f"{split.name}-{number}", row)) for number, row in enumerate(rows)
     ]
     if unreadable := [name for name, problem in read if problem is None]:
-        names = ", ".join(unreadable[:5]) + (", ..." if len(unreadable) > 5 else "")
+        names = list_first(unreadable)
         message = f"{len(unreadable)} rows of {repository} {split.config} end in no readable '#### N': {names}"
         raise BenchError(message, "correct these rows, or fetch the data set again")
     return [problem for _, problem in read if problem is not None]

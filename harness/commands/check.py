@@ -17,7 +17,7 @@ from baseline_bench.core.command_options import (
 )
 from baseline_bench.core.contracts import Task
 from baseline_bench.core.display import Console, build_facts_table
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import MAX_SHOWN, BenchError, list_first
 from baseline_bench.core.types import Message, Model, Problem, Sample, Split, TrainingExample
 from baseline_bench.core.untrusted import read_object
 from baseline_bench.models import weights
@@ -29,7 +29,6 @@ from rich.text import Text
 
 USUAL_SUPERVISED_SHARE = (0.05, 0.95)
 _SEAM_CHECKS = 64
-_MAX_SHOWN = 5
 _NF4_BYTES = 0.53  # bytes of a number in 4 bits with its share of the constants
 _NORMS_PER_BLOCK = {"llama": 2, "mistral": 2, "qwen2": 2, "qwen3": 2, "gemma": 2, "gemma2": 4, "gemma3_text": 4}
 _MEMORY_OPTIONS = {"precision", "weights", "optimizer", "batch", "forward_tokens", "gradient_checkpointing"}
@@ -232,7 +231,7 @@ def _check_rows(
     too_long = [row.id for row in training_set.rows if len(row.token_ids) > recipe.max_length]
     share = training_set.supervised / training_set.tokens
     mismatches, seam = _check_seams(samples, training_set, task, model_tokenizer)
-    findings = mismatches[:_MAX_SHOWN]
+    findings = mismatches[:MAX_SHOWN]
     facts = [
         ("rows", f"{len(training_set.rows):,}, digest {training_set.sha256[:12]}"),
         ("tokens", f"{training_set.tokens:,}, {training_set.tokens / len(training_set.rows):.0f} a row"),
@@ -246,8 +245,9 @@ def _check_rows(
     for row in dict.fromkeys((training_set.rows[0], training_set.rows[-1])):
         console.print(Text(f"\n{row.id}, ⟦supervised⟧:", style="bold"), Text(_mark_completion(row, model_tokenizer)))
     if too_long:
-        listed = ", ".join(too_long[:_MAX_SHOWN]) + (", ..." if len(too_long) > _MAX_SHOWN else "")
-        findings.append(f"{len(too_long)} rows are longer than max_length = {recipe.max_length}: {listed}")
+        findings.append(
+            f"{len(too_long)} rows are longer than max_length = {recipe.max_length}: {list_first(too_long)}"
+        )
     if model_tokenizer.context is not None and len(longest.token_ids) > model_tokenizer.context:
         findings.append(f"{longest.id} has {len(longest.token_ids)} tokens, the model takes {model_tokenizer.context}")
     low, high = USUAL_SUPERVISED_SHARE

@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Sequence
 
+# Names or problems of one kind that a message shows.
+MAX_SHOWN = 5
+
 
 class BenchError(Exception):
     """An error that the user can fix.
@@ -34,6 +37,17 @@ class NotFiniteError(BenchError):
 def combine_problems(problems: list[str], where: str, way_out: str) -> BenchError:
     """Build one error from all problems found in one place, so that a user can fix them all at once."""
     return BenchError(f"{where}: " + "; ".join(problems), way_out)
+
+
+def list_first(names: Sequence[str]) -> str:
+    """List the first names of many, with dots in place of the others."""
+    return ", ".join(names[:MAX_SHOWN]) + (", ..." if len(names) > MAX_SHOWN else "")
+
+
+def keep_first(problems: list[str]) -> list[str]:
+    """Keep the first problems of many, and count the others."""
+    rest = len(problems) - MAX_SHOWN
+    return problems[:MAX_SHOWN] + ([f"and {rest} more"] if rest > 0 else [])
 
 
 def first_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from baseline_bench.core.bounded import BoundedFunction
-from baseline_bench.core.errors import BenchError, combine_problems
+from baseline_bench.core.errors import BenchError, combine_problems, keep_first
 from baseline_bench.core.untrusted import read_object
 from baseline_bench.models.weights import (
     ADAPTER_CONFIG,
@@ -47,7 +47,6 @@ _UNUSED_KEYS = ("qalora_group_size", "runtime_config", "ensure_weight_tying")
 _HARMLESS_KEYS = frozenset((*_ORIGIN_KEYS, *_TARGET_KEYS, *_INITIALISATION_KEYS, *_SHAPE_KEYS, *_UNUSED_KEYS))
 _PATTERN_KEYS = ("rank_pattern", "alpha_pattern", "layers_pattern")
 _BASE_CHANGING_INITS = ("pissa", "olora", "loftq", "corda", "lora_ga")
-_MAX_SHOWN = 5
 _SAVE_AGAIN = "save the adapter again with PEFT's save_pretrained"
 # PEFT adds an adapter of a tied head or embedding to the one matrix that is both.
 _MERGE_WITH_PEFT = (
@@ -198,7 +197,9 @@ def fit_to_base(adapter: Adapter, base: Path, tensors: Mapping[str, Tensor]) -> 
         elif base_tensor.dtype not in _NUMPY_DTYPES:
             problems.append(f"{pair.target} is held in {base_tensor.dtype}")
     if problems:
-        raise combine_problems(_shorten(problems), f"{adapter.folder} does not fit {base}", _suggest_fix(adapter, base))
+        raise combine_problems(
+            keep_first(problems), f"{adapter.folder} does not fit {base}", _suggest_fix(adapter, base)
+        )
     return replace(adapter, pairs=pairs)
 
 
@@ -263,10 +264,6 @@ def _is_selected_block(target_config: Mapping[str, Any], layer: str) -> bool:
         if matched := re.match(rf"(?:^|.*?\.){pattern}\.(?P<number>\d+)\.", layer):
             return int(matched["number"]) in ([block_numbers] if isinstance(block_numbers, int) else block_numbers)
     return False
-
-
-def _shorten(problems: list[str]) -> list[str]:
-    return problems[:_MAX_SHOWN] + ([f"and {len(problems) - _MAX_SHOWN} more"] if len(problems) > _MAX_SHOWN else [])
 
 
 def _find_unsupported(config: Mapping[str, Any]) -> list[str]:
@@ -364,7 +361,7 @@ def _read_pairs(folder: Path, config: Mapping[str, Any]) -> tuple[LoraPair, ...]
         except ValueError as error:
             problems.append(f"{module} {error}")
     if problems:
-        raise combine_problems(_shorten(problems), str(folder), f"{_MERGE_WITH_PEFT}, or {_SAVE_AGAIN}")
+        raise combine_problems(keep_first(problems), str(folder), f"{_MERGE_WITH_PEFT}, or {_SAVE_AGAIN}")
     if not pairs:
         raise BenchError(f"{folder}: {WEIGHTS} holds no lora_A and lora_B", _SAVE_AGAIN)
     return tuple(pairs)

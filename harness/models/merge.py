@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from baseline_bench.core import machine
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, list_first
 from baseline_bench.core.records import encode_indented
 from baseline_bench.core.untrusted import read_object
 from baseline_bench.models import adapter as adapters
@@ -32,7 +32,6 @@ _WEIGHT_SUFFIXES = (
     ".msgpack",
     *weights.PICKLE_SUFFIXES,
 )
-_MAX_SHOWN = 5
 _MERGE_AGAIN = "merge again; should it fail again, the disk or this program is at fault"
 
 
@@ -159,9 +158,7 @@ def verify_merge(plans: Sequence[TensorPlan], written: Mapping[str, WriteStatist
     )
     for failing, what, way_out in findings:
         if failing:
-            names = ", ".join(plan.tensor.name for plan in failing[:_MAX_SHOWN]) + (
-                ", ..." if failing[_MAX_SHOWN:] else ""
-            )
+            names = list_first([plan.tensor.name for plan in failing])
             raise BenchError(f"{len(failing)} merged tensors {what}: {names}", way_out)
 
 

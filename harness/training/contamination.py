@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from baseline_bench.core import plugins
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, list_first
 from baseline_bench.core.types import Problem, Sample
 
 _NGRAM_WORDS = 13
 _SHORTEST_QUESTION = 5  # "What is 7 plus 5" may be a test item; fewer words occur in any text
-_MAX_SHOWN = 5
 _WORD = re.compile(r"[^\W_]+")
 
 Ngram = tuple[str, ...]
@@ -64,10 +63,9 @@ def require_no_leaks(leaks: LeakReport) -> None:
     """Refuse data that holds test items; the BenchError names the first ones."""
     if not leaks.exact:
         return
-    listed = ", ".join(f"{item} in {sample}" for sample, item in leaks.exact[:_MAX_SHOWN])
-    more = ", ..." if len(leaks.exact) > _MAX_SHOWN else ""
+    listed = list_first([f"{item} in {sample}" for sample, item in leaks.exact])
     leaking_rows = len({sample for sample, _ in leaks.exact})
-    what = f"{leaking_rows} training rows hold test questions word for word: {listed}{more}"
+    what = f"{leaking_rows} training rows hold test questions word for word: {listed}"
     raise BenchError(what, "leave these rows out of the data; a score after training on them would mean nothing")
 
 

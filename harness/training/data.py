@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow
 from baseline_bench.core import plugins
 from baseline_bench.core.contracts import Task
-from baseline_bench.core.errors import BenchError, combine_problems, first_line
+from baseline_bench.core.errors import BenchError, combine_problems, first_line, keep_first
 from baseline_bench.core.mirrors import load_rows
 from baseline_bench.core.types import Message, Problem, Sample, Split
 from baseline_bench.core.untrusted import DATA_LIMIT, parse_json, read_bytes, split_lines
@@ -19,7 +19,6 @@ from pyarrow import parquet
 COLUMNS = ("question", "answer")
 # What other programs read, and would be dropped here.
 _UNSUPPORTED_KEYS = ("tools", "tool_calls", "functions", "function_call", "reasoning_content", "thinking")
-_MAX_SHOWN = 5
 _EXPECTED_SHAPE = (
     'a row is {"question": "...", "answer": "..."} or {"messages": [{"role": "user", "content": "..."}, ...]}'
 )
@@ -102,8 +101,7 @@ def _convert_records(rows: Iterator[RawRecord], task: Task, shots: int, source_n
 
 
 def _rows_error(problems: list[str], source_name: str) -> BenchError:
-    more = [f"and {len(problems) - _MAX_SHOWN} more"] if len(problems) > _MAX_SHOWN else []
-    return combine_problems(problems[:_MAX_SHOWN] + more, source_name, _EXPECTED_SHAPE)
+    return combine_problems(keep_first(problems), source_name, _EXPECTED_SHAPE)
 
 
 def _parse_record(row: Any) -> tuple[tuple[Message, ...], str]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, list_first
 from baseline_bench.core.records import digest
 from baseline_bench.core.types import Sample, TrainingExample
 from baseline_bench.models.tokens import (
@@ -16,8 +16,6 @@ from baseline_bench.models.tokens import (
     require_encodable,
     starts_answer,
 )
-
-_MAX_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ def tokenise_samples(
     too_long = [row for row in rows if len(row.token_ids) > max_length]
     if too_long:
         longest = max(too_long, key=lambda row: len(row.token_ids))
-        listed = ", ".join(row.id for row in too_long[:_MAX_SHOWN]) + (", ..." if len(too_long) > _MAX_SHOWN else "")
+        listed = list_first([row.id for row in too_long])
         raise BenchError(
             f"{len(too_long)} of {len(rows)} rows are longer than max_length = {max_length} and would lose their "
             f"answers: {listed}",
