@@ -94,11 +94,7 @@ def build_columns(rows: Sequence[TrainingExample]) -> list[dict[str, list[int]]]
 
 
 def find_interpreter(options: Any) -> Path:
-    """Find the recipe's Python, by default this one. A link is not resolved, since the link makes the venv.
-
-    Raises:
-        BenchError: there is no such interpreter.
-    """
+    """Find the recipe's Python, by default this one; its link is not resolved, since the link makes the venv."""
     if options.python is None:
         return Path(sys.executable)
     requested = Path(options.python).expanduser()

@@ -44,11 +44,7 @@ class Options:
 
 
 def run(options: Options, console: Console) -> int:
-    """Write the missing files, leave existing ones, and print which is which.
-
-    Raises:
-        BenchError: the folder, or a subfolder that is needed, is a file.
-    """
+    """Write the missing files, leave existing ones, and print which is which; BenchError if a folder is a file."""
     requirement = find_requirement()
     for name, text in _render_files(options.folder, requirement or _UNKNOWN_REQUIREMENT):
         path = options.folder / name

@@ -37,11 +37,7 @@ class BoundedFunction:
         self._function, self._name, self._way_out = function, name, way_out
 
     def __call__(self, *values: Any, **keywords: Any) -> Any:
-        """Call the function, and raise what it raises.
-
-        Raises:
-            BenchError: the call takes more time or memory than allowed, or returns too much.
-        """
+        """Call the function, and raise what it raises; BenchError for too much time, memory or result."""
         result, error = _Child.ask(self._function, (values, keywords))
         if isinstance(error, TimeoutError | MemoryError):
             limit = (

@@ -37,11 +37,7 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def read_bytes(path: Path, way_out: str | None, limit: int = FILE_LIMIT) -> bytes:
-    """Read a regular file of at most `limit` bytes.
-
-    Raises:
-        BenchError: it cannot be read, is longer, or is a pipe, a device or a folder.
-    """
+    """Read a regular file of at most `limit` bytes; BenchError if it cannot be read, is longer or not regular."""
     try:
         with open_regular(path) as file:
             data = file.read(limit + 1)

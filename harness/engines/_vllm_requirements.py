@@ -45,11 +45,7 @@ def require_resources(model: Model, options: Any, gpu: bool) -> None:
 
 
 def require_logits_memory(longest: int, vocabulary: int) -> None:
-    """Check memory for logits first: an engine that runs out of memory ends, and the other models lose it too.
-
-    Raises:
-        BenchError: the GPU has less memory left.
-    """
+    """Refuse logits that do not fit: an engine that runs out of memory ends, and the other models lose it too."""
     if not torch.cuda.is_available():
         return
     needed, free = longest * vocabulary * BYTES_PER_LOGIT, torch.cuda.mem_get_info()[0]

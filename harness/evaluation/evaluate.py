@@ -229,11 +229,7 @@ def stream_completions(
 def judge_completions(
     task: Task, problems: Sequence[Problem], completions: Mapping[str, Completion]
 ) -> list[Judgement]:
-    """Return one judgement per problem, in item order; a missing completion is an error and never a zero.
-
-    Raises:
-        BenchError: says how many answers are missing.
-    """
+    """Return one judgement per problem, in item order; a missing completion is a BenchError and never a zero."""
     missing = [p.id for p in problems if p.id not in completions]
     if missing:
         what = f"{len(missing)} of {len(problems)} answers are missing, {missing[0]} first"

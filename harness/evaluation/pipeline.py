@@ -163,11 +163,7 @@ def add_to_board(
     render: Render,
     losses: bytes | None = None,
 ) -> Path:
-    """Store the entry in the run, so that the run never creates a second one, then add it to its board and pages.
-
-    Raises:
-        BenchError: the run has lost lines that the entry names.
-    """
+    """Store the entry in the run, so that the run never creates a second one, then add it to its board and pages."""
     measured = solution_likelihood.read_lines(entry, run)
     with runs.explaining_write_errors(run):
         records.write_atomically(run / "entry.json", records.encode_indented(entry))

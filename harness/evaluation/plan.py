@@ -312,11 +312,7 @@ def require_measuring_engine(task: Task, engine: ResolvedEngine) -> None:
 
 
 def _require_unused_name(model: Model, identity: ModelIdentity, leaderboards: Path) -> None:
-    """Refuse a name that another model has, before anything is generated.
-
-    Raises:
-        BenchError: an entry of that name has other weights, or another configuration, tokenizer or template.
-    """
+    """Refuse a name that a model with other weights or settings has, before anything is generated."""
     for path in sorted(leaderboards.glob("*/*.json")):
         other = entries.read_entry(path).result
         if other.candidate != model.name:

@@ -84,11 +84,7 @@ class Run:
         self.finished[problem_id] = completion
 
     def keep(self, request_id: str, completion: Completion) -> None:
-        """Store the answer to one of a problem's several requests; `kept` still has it after a kill.
-
-        Raises:
-            BenchError: the disk is full.
-        """
+        """Store the answer to one of a problem's several requests; `kept` still has it after a kill."""
         with explaining_write_errors(self.folder), (self.folder / _REQUESTS_FILE).open("ab", buffering=0) as file:
             self._write(file, request_id, completion)
         self.kept[request_id] = completion
@@ -118,11 +114,7 @@ class Run:
 
     @property
     def resolved(self) -> Mapping[str, Value]:
-        """The engine's resolved settings over all processes of the run; an earlier process may have left them.
-
-        Raises:
-            BenchError: no process has confirmed any.
-        """
+        """The engine's resolved settings over all processes of the run; BenchError if none has confirmed any."""
         return read_json(self.folder / "engine.json") if self._resolved is None else self._resolved
 
     def close(self) -> None:

@@ -103,11 +103,7 @@ def merge_adapter(base: Path, adapter: Path, out: Path, options: MergeOptions) -
 
 
 def plan_tensors(base: Path, adapter: Adapter, options: MergeOptions) -> tuple[TensorPlan, ...]:
-    """Plan the merge of each tensor of the base, sorted by name.
-
-    Raises:
-        BenchError: the base is broken, an adapter, stored quantised, or does not fit the adapter.
-    """
+    """Plan the merge of each tensor, sorted by name; BenchError if base and adapter do not fit or cannot be merged."""
     tensors = {tensor.name: tensor for tensor in weights.inspect_checkpoint(base).tensors}
     pairs = {pair.target: pair for pair in adapters.fit_to_base(adapter, base, tensors).pairs}
     linear: frozenset[str] = frozenset()

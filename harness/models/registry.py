@@ -89,11 +89,7 @@ def is_folder_name(name: str) -> bool:
 
 
 def fetch_hub_adapter(name: str) -> tuple[Path, str, str] | None:
-    """Download a hub adapter `org/name[@revision]`: (folder, repository, commit); None if it is not an adapter.
-
-    Raises:
-        BenchError: the hub repository cannot be fetched.
-    """
+    """Download a hub adapter `org/name[@revision]`: (folder, repository, commit); None if it is not an adapter."""
     matched = None if name in list_names() else _REPOSITORY.fullmatch(name)
     if matched is None:
         return None

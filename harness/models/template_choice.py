@@ -81,11 +81,7 @@ class TemplateChoice:
         raise BenchError(f"{owner} has no chat template '{name}'", way_out)
 
     def bind(self, tokenizer: Any) -> None:
-        """Make the tokenizer pass the arguments whenever it applies its chat template.
-
-        Raises:
-            BenchError: the template reads no such variable, or bench sets it itself.
-        """
+        """Make the tokenizer pass the arguments to its template; BenchError if it reads none such, or bench sets it."""
         render: Callable[..., str] = tokenizer.apply_chat_template
         reserved = {"messages", *inspect.signature(render).parameters}
         for key in self.arguments:

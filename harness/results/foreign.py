@@ -78,11 +78,7 @@ class ExternalResult:
 
 
 def write_record(record: ExternalResult, board: Path) -> Path:
-    """Add a record to a board's folder; the same record again changes nothing.
-
-    Raises:
-        ValueError: the parts of the record contradict one another; nothing is written.
-    """
+    """Add a record to a board's folder, once; ValueError, and nothing is written, if its parts contradict."""
     if problems := check_record(record):
         raise ValueError("; ".join(problems))
     return records.write_if_changed(board / record_path(record), records.encode_indented(record))

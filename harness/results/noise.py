@@ -151,11 +151,7 @@ def build_record_name(noise: NoiseRecord) -> str:
 
 
 def write_record(noise: NoiseRecord, board_folder: Path) -> Path:
-    """Add a record to a board's folder; the same record again changes nothing.
-
-    Raises:
-        ValueError: the parts of the record contradict one another; nothing is written.
-    """
+    """Add a record to a board's folder, once; ValueError, and nothing is written, if its parts contradict."""
     if problems := check_record(noise):
         raise ValueError("; ".join(problems))
     return records.write_if_changed(board_folder / FOLDER / build_record_name(noise), records.encode_indented(noise))

@@ -47,11 +47,7 @@ def split_held_out(
 
 
 def prepare_held_out_task(plan: TrainingPlan, samples: Sequence[Sample]) -> PreparedTask:
-    """Turn the held-out rows into problems of the recipe's task; a gold answer that cannot be read is empty.
-
-    Raises:
-        BenchError: a prompt leaves too little of the model's context.
-    """
+    """Turn the held-out rows into problems of the recipe's task; a gold answer that cannot be read is empty."""
     task = plugins.load_task(recipes.resolve_path(plan.recipe, "task"))
     by_id = {sample.id: sample for sample in samples}
     problems = _build_problems(task, plan, [by_id[row.id] for row in plan.held_out])

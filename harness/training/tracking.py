@@ -13,11 +13,7 @@ _PACKAGES = {"comet_ml": "comet-ml"}
 
 
 def require_trackers(names: Sequence[str]) -> None:
-    """Check that every tracker is usable, before anything is trained.
-
-    Raises:
-        BenchError: accelerate has no tracker of that name, or its package is not installed.
-    """
+    """Refuse a tracker that accelerate does not know or that is not installed, before anything is trained."""
     if not names:
         return
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers

@@ -170,11 +170,7 @@ def choose_training_folder(plan: TrainingPlan) -> Path:
 
 
 def require_unused_name(name: str, plan: TrainingPlan, leaderboards: Path) -> None:
-    """Refuse, before hours of training, a row name that another training's weights already have.
-
-    Raises:
-        BenchError: an entry of that name holds weights that this training has not made.
-    """
+    """Refuse, before hours of training, a row name that another training's weights already have."""
     folder = choose_training_folder(plan)
     own_weights = (
         candidate.read_candidate(folder).weights_sha256 if (folder / candidate.CANDIDATE_FILE).is_file() else None

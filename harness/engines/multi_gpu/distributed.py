@@ -125,11 +125,7 @@ class _LogprobMultiGpuGenerator(MultiGpuGenerator):
     """A multi-GPU generator of engines that are LogprobGenerators."""
 
     def logprobs(self, rows: Sequence[TrainingExample]) -> Iterator[tuple[str, TokenLogprobs]]:
-        """Distribute the rows as `complete` distributes requests.
-
-        Raises:
-            BenchError: a worker cannot measure its rows (raised after the others finish), or the last worker ended.
-        """
+        """Distribute the rows as `complete` does; BenchError, after the others finish, if a worker cannot measure."""
         yield from self._shared(_DistributedCall("logprobs", (), self._warn, retires=False), rows)
 
 
@@ -168,11 +164,7 @@ class MultiGpuStarter:
             self._begun.append(EngineWorker(self._engine, (number, len(self._devices)), self._devices[number]))
 
     def load(self, model: Model, options: Any) -> MultiGpuGenerator:
-        """Load the model in all processes at the same time.
-
-        Raises:
-            BenchError: a process could not load it, or their settings differ.
-        """
+        """Load the model in all processes at once; BenchError if one cannot load it, or their settings differ."""
         # Not the Options object itself: each process imports an engine given as a file as a separate class.
         values = tuple((field.name, getattr(options, field.name)) for field in fields(options))
         try:
@@ -216,11 +208,7 @@ class _DistributedCall:
         self._refusal: BenchError | None = None
 
     def run(self, items: Sequence[Any], workers: list[EngineWorker]) -> Iterator[tuple[str, Any]]:
-        """Yield (id, answer) of every item; remove workers that end from `workers`.
-
-        Raises:
-            BenchError: the last worker ended, or one refused and `retires` is False.
-        """
+        """Yield (id, answer) of every item; remove workers that end, and raise the BenchError of the last one."""
         self._deal(items, workers)
         while busy := [worker for worker in workers if worker.busy]:
             for worker, message in receive_messages(busy):
