@@ -118,9 +118,7 @@ def through_bench(
     with tempfile.TemporaryDirectory(dir=place) as folder:
         began = perf_counter()
         with runs.Run(Path(folder) / "run", {}) as run, console.progress("bench", len(prepared.requests)) as bar:
-            tokens = evaluate.generate_completions(
-                prepared, engine, run, model_tokenizer, lambda p: bar(p.done, p.tokens)
-            )
+            tokens = evaluate.generate_completions(prepared, engine, run, model_tokenizer, bar)
         seconds = perf_counter() - began
     answers.update({name: completion.token_ids or () for name, completion in run.finished.items()})
     return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds}

@@ -79,7 +79,7 @@ def work(order: Mapping[str, Any], console: Console, _rank: int) -> dict[str, fl
     try:
         with tempfile.TemporaryDirectory() as place, runs.Run(Path(place) / "run", {}) as run:
             began = perf_counter()
-            tokens = evaluate.generate_completions(prepared, engine, run, model_tokenizer, lambda _progress: None)
+            tokens = evaluate.generate_completions(prepared, engine, run, model_tokenizer, lambda _done, _tokens: None)
             seconds = perf_counter() - began
     finally:
         engine.close()
