@@ -15,7 +15,7 @@ from baseline_bench.analysis.differences import Difference, list_differences
 from baseline_bench.analysis.multiple_testing import MIN_SEEDS
 from baseline_bench.analysis.outcomes import Outcome, PairedDifference
 from baseline_bench.analysis.recipe_key import build_recipe_key
-from baseline_bench.analysis.statistics import Interval, PairCounts, format_points, wilson_interval
+from baseline_bench.analysis.statistics import PairCounts, format_points, wilson_interval
 from baseline_bench.core.markup import code_span, make_visible, table_cell
 from baseline_bench.rendering.formatting import format_margin
 from baseline_bench.results.entry import Entry
