@@ -178,7 +178,7 @@ def describe_sampling(sampling: Sampling) -> str:
 
 def _describe_resolution(result: Result, discordance: tuple[float, int] | None) -> str:
     share, pairs = discordance or (0.0, 0)
-    disagreement = f"{100 * share:.1f} % of the items"
+    disagreement = f"{100 * share:.1f} % of the problems"
     if share == 0:
         share = DEFAULT_DISCORDANCE
         reason = (
@@ -186,7 +186,7 @@ def _describe_resolution(result: Result, discordance: tuple[float, int] | None) 
             if pairs
             else "no row here has a base to say how many it really is"
         )
-        disagreement = f"{100 * share:.0f} % of the items; {reason}"
+        disagreement = f"{100 * share:.0f} % of the problems; {reason}"
     elif pairs == 1:
         disagreement += ", as the one candidate here and its base do"
     else:
