@@ -210,20 +210,20 @@ def test_unknown_values_are_a_dash_on_the_page_and_empty_in_the_sheet() -> None:
 
 
 def test_the_header_tells_the_difference_from_the_discordance_seen_here() -> None:
-    """Rows that disagree on 5 % of the items resolve 1.8 points; without a base 25 % are assumed, and said."""
+    """Rows that disagree on 5 % of the problems resolve 1.8 points; without a base 25 % are assumed, and said."""
     base, tuned = row(right(result("base"), range(30))), row(right(trained("base", "full"), range(96)))
     assert "a difference of 3.9 points" in page(Board("counting", (base,)))
-    assert "25 % of the items; no row here has a base" in page(Board("counting", (base,)))
+    assert "25 % of the problems; no row here has a base" in page(Board("counting", (base,)))
     text = page(Board("counting", (base, tuned)))
     assert "a difference of 1.8 points" in text
-    assert "disagree on 5.0 % of the items, as the one candidate here and its base do" in text
+    assert "disagree on 5.0 % of the problems, as the one candidate here and its base do" in text
 
 
 def test_rows_that_never_differ_from_their_base_do_not_seem_to_lack_one() -> None:
     """A median of no discordant item says nothing of other rows, and the header says why 25 % are assumed."""
     base, tuned = row(right(result("base"), range(30))), row(right(trained("base", "full"), range(30)))
     text = page(Board("counting", (base, tuned)))
-    assert "disagree on 25 % of the items; most rows here differ on none from their base)" in text
+    assert "disagree on 25 % of the problems; most rows here differ on none from their base)" in text
 
 
 def test_a_served_adapter_without_a_base_here_has_a_dash() -> None:
