@@ -39,7 +39,7 @@ _THOUGHT_OR_TURN = re.compile(
 _OPENING = re.compile(
     r"(?:\A|\n)[ \t]{0,3}(?:(?:#{1,6} ?)?(?:\*\*)?(?:"
     r"(?:Problem|Exercise|Instruction|Input|Task)(?P<number> ?[0-9]{1,3})?|System|Prompt|Student|(?P<short>A(?=[*:]))|"
-    r"(?P<next>(?:(?:Follow[- ]?up|Next|Another|New|Bonus) (?:question|problem)|Follow[- ]?up))|"
+    r"(?P<next>(?:Follow[- ]?up|Next|Another|New|Bonus) (?:question|problem))|"
     r"(?:Question|Q|Example)(?P<question> ?[0-9]{1,3}))(?:\*\*)?(?::|[ \t]*\n)|"
     r"#{1,6} ?(?:\*\*)?(?:Question|Problem|Next (?:question|problem))\b[^\n]{0,20}\n|"
     r"\[(?:Question|Problem)\]|(?-i:user|assistant): )",
@@ -141,14 +141,17 @@ def _visible_text(text: str) -> str | None:
 def _find_next_problem(visible: str) -> int:
     """Return where another problem opens behind an answer, else the length of the text."""
     start, numbered = 0, False
+    concluded: bool | None = None
     for opening in _OPENING.finditer(visible):
         part = visible[start : opening.start()]
         is_numbered = bool(opening["number"] or opening["question"])
         if _answers_v1.read_hash(part) or _answers_v1.find_boxes(part):
             return opening.start()
-        # Of questions that the solution asks itself, the next one is a step.
+        # Of questions that the solution asks itself, the next one is a step; so is one before a final answer.
         if opening["next"] and _DIGIT.search(part) and "?" not in part:
-            return opening.start()
+            concluded = _states_answer(visible[opening.end() :]) if concluded is None else concluded
+            if not concluded:
+                return opening.start()
         # After "Question 1: ...", "Question 2: ..." is a step of the same solution, whose cues are no final answers.
         if not (numbered and is_numbered) and (
             _CORRECTION.search(part)
@@ -158,6 +161,10 @@ def _find_next_problem(visible: str) -> int:
             return opening.start()
         start, numbered = opening.start(), numbered or is_numbered
     return len(visible)
+
+
+def _states_answer(text: str) -> bool:
+    return bool(_answers_v1.read_hash(text) or _answers_v1.find_boxes(text) or _answers_v1.read_cue(text))
 
 
 def _read_box_or_cue(shown: str) -> Reading | None:

@@ -36,7 +36,7 @@ _VARIABLE = r"[xyzn](?![A-Za-z0-9'’])"
 # Functions and constants in plain text. "They log 100 hours" and "15 min" are none.
 _ROOT = r"(?<![A-Za-z\\])(?:sqrt|cbrt)"
 _FUNCTION = (
-    rf"(?:{_ROOT}|(?<![A-Za-z\\])(?:log(?:_?[0-9]{{1,2}})?|ln|exp|sin|cos|tan|abs|floor|ceil|round|factorial))\s?\("
+    rf"(?:{_ROOT}|(?<![A-Za-z\\])(?:log(?:_?[0-9]{{1,2}})?|ln|exp|sin|cos|tan|abs|floor|ceil|round|factorial))\("
 )
 _PI = r"(?<![A-Za-z\\])pi(?![A-Za-z])"
 _CALL = re.compile(rf"{_FUNCTION}\(?[^()\n]{{0,80}}")
@@ -83,7 +83,10 @@ _UNLIKELY = re.compile(
     rf"\b(?:(?:false|wrong|incorrect|untrue) that|(?:I|we|you)(?: [a-z]+ly)? doubt(?: that| if| whether)?) {_IT_IS}|"
     r"(?:\bnot|n['’]t)(?: [a-z]+)? (?:going|meant|supposed|likely) to be\b|\b(?:anything but|nowhere near)\b"
 )
-_WRONG = r"(?:incorrect|wrong|false|not (?:right|correct|true|the (?:right |correct |final )?answer))\b"
+_WRONG = (
+    r"(?:incorrect|wrong|false|not (?:right|correct|true|the (?:right |correct |final )?answer))\b"
+    r"(?! (?:to|that|away|at first|of|for|I|if|[a-z]+ (?:to|that)\b))"
+)
 _DENIED = re.compile(
     r"(?<=[0-9])(?=[*_$)}\"'\]]{0,4}(?: [a-z%]{1,15}){0,2}"
     r"(?:[.?!]{1,2}[*_)\"']{0,2}\s{1,2}(?:[Bb]ut |[Nn]o, )?(?:[Tt]his|[Tt]hat|[Ii]t)(?: answer)?|,? which)?"
@@ -100,7 +103,7 @@ _WORD_OPERATOR = re.compile(
 _MINUS_BRACKET = re.compile(rf"-\((-?)([$€£]?{_DIGITS}(?:/[0-9]{{1,9}})?)\)")
 _BARE_FACTORIAL = re.compile(r"^((?:#{4}[ ]?)?[0-9]{1,9})(?=![ ]*$)", re.MULTILINE)
 # A special token was dropped between two digits.
-_TORN = re.compile(r"(?<=[0-9])\ufffd[.,/:]?(?=[0-9])")
+_TORN = re.compile(r"(?<=[0-9])[.,/:]?\ufffd[.,/:]?(?=[0-9])")
 _PERCENT_OF = re.compile(
     rf"((?:%|[0-9]/[0-9]{{1,3}}) of [$€£]?{_DIGITS}),? (?:i\.e\.|that is|which is|or),? (?=[-$€£]{{0,2}}[0-9])"
 )

@@ -490,3 +490,25 @@ def test_slips_of_other_readers(wrong, gold):
     """No prefix, no tail, no rounding, no hundredfold, no first `####`, no dots, no NFKC, no lost sign, no code."""
     reading = read_answer(wrong)
     assert reading.answer is None or not equal(reading.answer, gold)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("First: 16-7 = 9\nNext question: How much money?\n9 * 2 = 18\n#### 18", "18"),
+        ("First problem: 9 eggs.\nNext problem: 9 * 2 = 18. The answer is 18.", "18"),
+        ("9 eggs are left.\n\n**Follow-up:** 9 eggs x $2 = **$18**\n\n\\boxed{18}", "18"),
+        ("Follow up: How many?\nIntermediate answer: 9 eggs.\nFollow up: How much?\nSo the final answer is: 18", "18"),
+        ("She has 18 eggs.\nFollow-up question: 3+4?\n7", "18"),
+        ("\\boxed{18}. It is not true that she sells all 16 eggs.", "18"),
+        ("The answer is 18. It is wrong to assume that she sells all the eggs.", "18"),
+        ("18? This is incorrect.", None),
+        ("She gains 18 exp (experience points).", "18"),
+        ("The answer is 2 sqrt(3)", None),
+        ("The answer is 1.\ufffd5", None),
+        ("The answer is 1,\ufffd234", None),
+    ],
+)
+def test_steps_and_remarks_are_neither_other_problems_nor_denials(text, answer):
+    """A question that leads to the final answer is a step; a remark behind an answer may call something else wrong."""
+    assert read_answer(text).answer == answer
