@@ -25,12 +25,14 @@ class RecipeRows:
         digest: of the keys that move weights; of base and data too where only that selects the rows.
         base: the name of the model that it trains.
         rows: not empty.
+        margin: the smallest that any of its trainings declares, used or not; None if one of them declares none.
     """
 
     name: str
     digest: str
     base: str
     rows: tuple[FoundEntry, ...]
+    margin: float | None
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -41,11 +43,6 @@ class RecipeRows:
     def right(self) -> tuple[tuple[bool, ...], ...]:
         """One row a seed: which problems it answers right."""
         return tuple(read_right_answers(row.entry) for row in self.rows)
-
-    @property
-    def margin(self) -> float | None:
-        """The smallest margin that its trainings declare; None if one of them declares none."""
-        return find_least_margin(row.entry for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +114,7 @@ def select_recipes(first: str, second: str, rows: Sequence[FoundEntry], base: st
     if not all(sides):
         raise BenchError(f"{first} and {second} have no comparable rows", _SAME_TERMS_ADVICE)
     one, other = (
-        _require_seeds(RecipeRows(recipe.name, recipe.digest, recipe.base, tuple(side)))
-        for recipe, side in zip(recipes, sides, strict=True)
+        _require_seeds(replace(recipe, rows=tuple(side))) for recipe, side in zip(recipes, sides, strict=True)
     )
     chosen = [*one.rows, *other.rows]
     found_base = None if base is None else _find_base(base, chosen, rows)
@@ -150,7 +146,8 @@ def _find_recipe(text: str, rows: Sequence[FoundEntry], base: str | None) -> Rec
         raise BenchError(f"'{name}' names {len(matching)} recipes", f"give one: {_list_digests(name, matching)}")
     ((key, group),) = matching.items()
     selected = key[0] if key[0].startswith(digits) else digest(key)
-    return RecipeRows(name, selected, _get_candidate(group[0]).base.name, tuple(group))
+    margin = find_least_margin(row.entry for row in group)
+    return RecipeRows(name, selected, _get_candidate(group[0]).base.name, tuple(group), margin)
 
 
 def _list_digests(name: str, groups: Mapping[RecipeKey, Sequence[FoundEntry]]) -> str:

@@ -197,6 +197,17 @@ def test_a_missing_seed_is_not_judged_and_named():
     assert judged(claims(RECIPES), rows)[0].verdict == "supported"
 
 
+def test_one_model_does_not_count_as_several_seeds():
+    """The same weights under two seeds are one training; each with weights of its own they are judged."""
+    rows = [*seeds("tune", 120), *seeds("other", 60)]
+    result, created = rows[1].entry.result, rows[1].entry.created
+    weights = rows[0].entry.result.model.weights_sha256
+    same = Filed(rows[1].file, entry(replace(result, model=replace(result.model, weights_sha256=weights)), created))
+    (one,) = judged(claims(RECIPES), [rows[0], same, *rows[2:]])
+    assert (one.verdict, one.evidence) == ("not judged", None)
+    assert judged(claims(RECIPES), rows)[0].verdict == "supported"
+
+
 @pytest.mark.parametrize("seed", [10, 12])
 def test_runs_that_cannot_be_compared_are_not_judged(seed: int):
     """Another engine, other training data, or fewer items than were asked for."""

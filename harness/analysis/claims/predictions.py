@@ -122,6 +122,9 @@ def _find_obstacles(
             yield f"too few items of {run.file}: {claims.least_items:,} are asked for"
         if reason := explain_incomparability(everything[0].entry, run.entry):
             yield f"not comparable: {run.file}: {reason}"
+    digests = list(filter(None, (run.entry.result.model.weights_sha256 for run in everything)))
+    if len(set(digests)) < len(digests):
+        yield "several of the runs have the same weights"
     weights = {
         (side.base, _get_base_weights(run)) for side, found in zip(sides, runs, strict=True) for run in found.values()
     }
