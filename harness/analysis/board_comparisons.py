@@ -86,7 +86,7 @@ def compare_board(board: Board) -> ComparedBoard:
             base_rows[row.file] = base
             if not is_untrained(row.entry):
                 comparisons[row.file] = _compare_with_base(row, base)
-    adjusted = holm_adjust([comparison.p for comparison in comparisons.values()])
+    adjusted = holm_adjust([comparison.p for comparison in comparisons.values()]) if comparisons else ()
     return ComparedBoard(board, tuple(tables), comparisons, base_rows, dict(zip(comparisons, adjusted, strict=True)))
 
 
@@ -167,5 +167,7 @@ def _summarise_seeds(digest: str, rows: Sequence[Row], base: Row | None) -> Reci
     contrast = None
     if base is not None:
         answers = [read_right_answers(entry) for entry in entries]
-        contrast = compare_recipes(answers, [read_right_answers(base.entry)], find_least_margin(entries))
+        contrast = compare_recipes(
+            answers, [read_right_answers(base.entry)], find_least_margin(row.entry for row in rows)
+        )
     return RecipeSummary(candidate.recipe, candidate.base.name, digest, seeds, mean, contrast)

@@ -9,6 +9,7 @@ from baseline_bench.analysis.statistics import (
     mcnemar_mid_p_value,
     mcnemar_p_value,
     paired_interval,
+    paired_p_value,
 )
 
 # In the order in which they are listed.
@@ -74,7 +75,12 @@ class PairedDifference:
 
     @property
     def p(self) -> float:
-        """The p value of McNemar's exact test: for information, and for adjustment over several comparisons."""
+        """The level at which the interval would end at 0, for adjustment over several comparisons."""
+        return paired_p_value(self.pairs)
+
+    @property
+    def p_exact(self) -> float:
+        """The p value of McNemar's exact test, for information."""
         return mcnemar_p_value(self.pairs)
 
     @property
@@ -88,10 +94,6 @@ class PairedDifference:
         return decide_outcome(self.interval, self.margin_interval, self.margin)
 
     def decide_adjusted(self, p: float) -> Outcome:
-        """Decide the outcome as one of several: better and worse also need an adjusted p value below 5 %.
-
-        The interval excludes 0 wherever the exact test rejects, so that such an outcome is never better or worse where
-        this comparison alone is not.
-        """
+        """Decide the outcome as one of several, by its adjusted p value; of one comparison alone it is `outcome`."""
         interval = self.interval if p < ALPHA else Interval(-1.0, 1.0)
         return decide_outcome(interval, self.margin_interval, self.margin)

@@ -138,6 +138,27 @@ def paired_interval(pairs: PairCounts, confidence: float = 0.95) -> Interval:
     return Interval(low, high)
 
 
+def paired_p_value(pairs: PairCounts) -> float:
+    """Compute the level at which `paired_interval` would end at 0: its interval at level alpha excludes 0 if p < alpha.
+
+    Never above McNemar's exact p value: it is the least of those whose |b - c| / sqrt(b + c) is at most the observed
+    one, over the numbers of discordant items that `critical_value` considers.
+
+    Raises:
+        ValueError: as for `paired_interval`.
+    """
+    if min(pairs) < 0 or pairs.total < 1:
+        raise ValueError(f"{pairs} counts no items")
+    observed = pairs.first + pairs.second
+    if pairs.first == pairs.second:
+        return 1.0
+    discordant = _list_decisive_counts(pairs.total)
+    spread = abs(pairs.first - pairs.second) / sqrt(observed) * np.sqrt(discordant)
+    losses = np.ceil((discordant - spread) / 2 - 1e-9)
+    least = 2 * float(np.min(scipy.stats.binom.cdf(losses, discordant, 0.5), where=losses >= 0, initial=0.5))
+    return min(max(least, 2.0 ** (1 - observed)), mcnemar_p_value(pairs))
+
+
 @cache
 def critical_value(total: int, alpha: float = 0.05) -> float:
     """Compute the least |b - c| / sqrt(b + c) that decides for one of two rows, b and c counting its discordant items.
@@ -152,9 +173,7 @@ def critical_value(total: int, alpha: float = 0.05) -> float:
         ValueError: the level is impossible.
     """
     total = max(total, least_discordant(alpha))
-    # The least value is reached close to `total`: within 11 of its square roots, up to 200,000 items and from alpha
-    # 0.2 to 0.0001.
-    discordant = np.arange(max(1, total - 20 * isqrt(total)), total + 1)
+    discordant = _list_decisive_counts(total)
     losses = _most_exact_losses(discordant, alpha)
     values = (discordant - 2 * losses) / np.sqrt(discordant)
     return float(np.min(values[losses >= 0]))
@@ -371,6 +390,14 @@ def _least_losses_within(gains: IntegerArray, total: int, margin: float, critica
             losses += 1
         least.append(losses)
     return np.array(least)
+
+
+def _list_decisive_counts(total: int) -> IntegerArray:
+    """List the numbers of discordant items, close to `total`, at which `critical_value` is reached.
+
+    Within 11 square roots of it, up to 200,000 items and from alpha 0.2 to 0.0001.
+    """
+    return np.arange(max(1, total - 20 * isqrt(total)), total + 1)
 
 
 def _most_exact_losses(discordant: IntegerArray, alpha: float) -> IntegerArray:

@@ -45,7 +45,8 @@ class ComparisonNumbers:
     Attributes:
         low, high: of the 95 % interval, which decides between better and worse.
         low_90, high_90: of the 90 % interval, which decides against the margin.
-        p, p_mid: McNemar's exact and mid-p, for information.
+        p: the level at which the 95 % interval would end at 0.
+        p_exact, p_mid: McNemar's exact and mid-p, for information.
     """
 
     won: int
@@ -59,6 +60,7 @@ class ComparisonNumbers:
     low_90: float
     high_90: float
     p: float
+    p_exact: float
     p_mid: float
     flips: ChangeCounts
 
@@ -67,7 +69,7 @@ class ComparisonNumbers:
         """Take the figures of a comparison."""
         pairs, intervals = comparison.pairs, (*comparison.interval, *comparison.margin_interval)
         counted = (pairs.first, pairs.second, pairs.both, pairs.neither)
-        tests = comparison.p, comparison.p_mid
+        tests = comparison.p, comparison.p_exact, comparison.p_mid
         return cls(*counted, pairs.difference, comparison.margin, *intervals, *tests, comparison.flips)
 
 

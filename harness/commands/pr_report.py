@@ -1,7 +1,6 @@
 """`bench pr-report`: describe and judge what a branch adds to the leaderboards, in one comment for its reviewer.
 
-Better and worse are adjusted by Holm's method over the exact McNemar p values of all comparisons of the pull request.
-The paired interval excludes 0 wherever that test rejects, so an adjusted outcome never contradicts its interval.
+Better and worse are adjusted by Holm's method over the p values of all comparisons of the pull request.
 """
 
 import re

@@ -18,7 +18,7 @@ NamedCell = tuple[str, str | int | None]
 
 
 def render_csv(judged: ComparedBoard, files: Collection[str] | None = None) -> str:
-    """Render the board as CSV. Differences are in points, p is McNemar's exact one, losses are in nats.
+    """Render the board as CSV. Differences are in points, p_exact is McNemar's, losses are in nats.
 
     Args:
         judged: the board, its rows compared with their bases.
@@ -100,7 +100,8 @@ def _comparison_cells(judged: ComparedBoard, row: Row, retraction: Retraction | 
     yield "difference_low_90", None if against is None else _format_points(against.margin_interval.low)
     yield "difference_high_90", None if against is None else _format_points(against.margin_interval.high)
     yield "margin", None if against is None or against.margin is None else f"{100 * against.margin:g}"
-    yield "p_exact", None if against is None else f"{against.p:.3g}"
+    yield "p", None if against is None else f"{against.p:.3g}"
+    yield "p_exact", None if against is None else f"{against.p_exact:.3g}"
     yield "p_adjusted", None if against is None else f"{judged.adjusted[row.file]:.3g}"
     yield "outcome", None if against is None else against.outcome
 

@@ -56,10 +56,9 @@ sides) or *non-inferior* (not worse by more than it). **planned**: the power wit
 which true difference.
 3. **outcome**: what the intervals decide, whatever was predicted: better or worse by the 95 % interval, equivalent or \
 non-inferior by the 90 % interval and the margin.
-4. **p**: of *better* two-sided, by McNemar's exact test for two rows, or where the interval over seeds and problems \
-ends at 0 for recipes. With a margin it is the least one-sided level at which the interval is within the margin, or \
-wholly beyond it. **Holm p**: adjusted within the family, over the contrasts declared in it: one that is not judged \
-counts as p = 1. It decides.
+4. **p**: of *better* the level at which the interval ends at 0. With a margin it is the least one-sided level at \
+which the interval is within the margin, or wholly beyond it. **Holm p**: adjusted within the family, over the \
+contrasts declared in it: one that is not judged counts as p = 1. It decides.
 5. **supported**, **refuted**: Holm p is below the level, and it speaks for the prediction, or for its opposite: \
 worse, or a difference beyond the margin. **inconclusive**: neither. **not judged**: runs are missing, or cannot be \
 compared.

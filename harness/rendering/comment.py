@@ -180,7 +180,7 @@ def _render_outcome(row: ProposedRow, contest: ProposedComparison) -> str:
 def _describe_tests(number: int) -> str:
     return (
         "Each comparison estimates the difference of these weights on problems like these, with its 95 % interval. "
-        "Better and worse need an interval without 0, and p < 0.05 by exact McNemar after Holm over the "
+        "Better and worse need p, the level at which the interval ends at 0, below 0.05 after Holm over the "
         f"{format_count(number, 'comparison')} of this pull request (each candidate with its own base and with the "
         "incumbent). The 90 % interval decides against a margin that the recipe declares, each comparison alone. "
         "The incumbent is the best full row of the same task at the merge-base that is comparable and not retracted, "

@@ -205,7 +205,13 @@ def _list_numbers(comparison: Comparison) -> Iterator[tuple[str, str]]:
     if comparison.margin is not None:
         yield "margin", format_margin(comparison.margin, comparison.margin_interval)
     yield "estimand", name_estimand(comparison.system)
-    yield "p", f"exact McNemar {_format_p_value(comparison.p)}, mid-p {comparison.p_mid:.3g}, for information"
+    yield (
+        "p",
+        (
+            f"{_format_p_value(comparison.p)}, where the interval ends at 0; for information exact McNemar "
+            f"{_format_p_value(comparison.p_exact)}, mid-p {comparison.p_mid:.3g}"
+        ),
+    )
     yield (
         "problems",
         f"{pairs.first:,} won, {pairs.second:,} lost, {pairs.both:,} right in both, {pairs.neither:,} in neither, "
@@ -218,15 +224,17 @@ def _list_numbers(comparison: Comparison) -> Iterator[tuple[str, str]]:
 
 def _format_advice(first: Entry, second: Entry, comparison: Comparison, quote: QuoteFunction) -> str:
     """Say what would narrow the interval most: problems, seeds where two recipes are compared, or nothing."""
+    recipes = [_get_recipe(entry) for entry in (first, second)]
+    command = " ".join(f"recipe:{quote(str(recipe))}" for recipe in recipes)
+    of_one_recipe = None in recipes or recipes[0] == recipes[1]
     if comparison.outcome != "inconclusive":
-        return "nothing: the outcome is decided"
+        more = "" if of_one_recipe else f" for these two trainings; bench compare {command} uses all seeds"
+        return f"nothing: the outcome is decided{more}"
     doubled = PairedDifference(PairCounts(*(2 * count for count in comparison.pairs)), None).interval
     now, then = (50 * (interval.high - interval.low) for interval in (comparison.interval, doubled))
     problems = f"twice the problems would give about ±{then:.2f} points instead of ±{now:.2f}"
-    recipes = [_get_recipe(entry) for entry in (first, second)]
-    if None in recipes or recipes[0] == recipes[1]:
+    if of_one_recipe:
         return f"problems: {problems}"
-    command = " ".join(f"recipe:{quote(str(recipe))}" for recipe in recipes)
     return f"seeds: this compares one training of each recipe; bench compare {command} uses all seeds; {problems}"
 
 

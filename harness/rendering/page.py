@@ -41,8 +41,8 @@ it. L0 to L3 say what somebody checked: L0 its numbers, L1 its judgements, L2 it
 only that its score is within the noise of repeated runs.
 """
 _SURVIVES_NOTE = """\
-{mark} also holds among all {number:,} comparisons with bases on this board (McNemar's exact p, adjusted by Holm, is \
-below 0.05)."""
+{mark} also holds among all {number:,} comparisons with bases on this board (p, where the interval ends at 0, is below \
+0.05 after Holm)."""
 _RECIPES_INTRO = "Recipes on problems like these; 95 % intervals over new training seeds and new problems:"
 _EXTERNAL_RESULTS_INTRO = """\
 ## Results of other harnesses, not verified
@@ -221,6 +221,8 @@ def _describe_recipe(recipe: RecipeSummary) -> str:
         low, high = map(format_points, recipe.contrast.interval)
         difference = format_points(recipe.contrast.difference)
         against = f"against its base {difference} ({low} to {high}) {recipe.contrast.outcome}"
+        if recipe.contrast.margin is not None:
+            against += f", {formatting.format_margin(recipe.contrast.margin, recipe.contrast.margin_interval)}"
     return (
         f"- Recipe {code_span(recipe.name)} (`{recipe.digest[:12]}`) on {code_span(recipe.base)}, seeds "
         f"{', '.join(map(str, recipe.seeds))}: mean {100 * recipe.mean:.2f} %, {against}."

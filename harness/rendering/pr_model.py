@@ -29,7 +29,7 @@ class ProposedComparison:
         role: what the other row is to the new one.
         against: that row.
         found: the paired comparison, the new row first; a system comparison where more than the weights differs.
-        p: its exact McNemar p value, adjusted by Holm over the whole pull request.
+        p: its p value, adjusted by Holm over the whole pull request.
         gained, lost: examples; empty where the completions could not be read.
     """
 

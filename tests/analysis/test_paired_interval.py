@@ -10,6 +10,7 @@ from baseline_bench.analysis.statistics import (
     least_discordant,
     mcnemar_p_value,
     paired_interval,
+    paired_p_value,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -217,3 +218,16 @@ def test_the_exact_test_has_less_power_than_the_interval():
         assert enumeration.measure_exact_power(100, share, gap, 0.05) <= exact_power(100, gap, share)
     assert enumeration.measure_exact_power(6, 1.0, 1.0, 0.05) == 1.0
     assert enumeration.measure_exact_power(5, 1.0, 1.0, 0.05) == 0.0
+
+
+@pytest.mark.parametrize("total", [3, 7, 20, 256, 1319])
+def test_the_p_value_is_where_the_interval_ends_at_zero(total: int) -> None:
+    """At every level; never above the exact test's, and the same for exchanged rows."""
+    for discordant in range(1, min(total, 45) + 1, 1 if total < 25 else 4):
+        for wins in range((discordant + 1) // 2, discordant + 1):
+            pairs = PairCounts(0, wins, discordant - wins, total - discordant)
+            p = paired_p_value(pairs)
+            assert p == paired_p_value(PairCounts(0, discordant - wins, wins, total - discordant))
+            assert p <= mcnemar_p_value(pairs)
+            for alpha in (0.1, 0.05, 0.025, 0.01):
+                assert (p < alpha) == (paired_interval(pairs, 1 - alpha).low > 0)

@@ -154,7 +154,7 @@ def test_runs_that_differ_are_counted_item_by_item(copied):
     assert made.spread == (0, 1)
     assert [pair.equal for pair in made.pairs] == [5]
     assert "1 flips, 5 of 6 answers equal in every token" in page
-    assert "a difference smaller than" in page.splitlines()[-1]
+    assert "ignore a difference of fewer than" in page.splitlines()[-1]
 
 
 def test_runs_that_met_another_engine_are_not_compared(copied):

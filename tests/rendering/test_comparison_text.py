@@ -46,7 +46,7 @@ def test_a_real_fine_tune_is_told():
         ("outcome", "better"),
         ("difference", "+3.41 points, 95 % interval +2.07 to +4.89"),
         ("estimand", name_estimand(system=False)),
-        ("p", "exact McNemar = 1.03e-06, mid-p 6.67e-07, for information"),
+        ("p", "= 1.03e-06, where the interval ends at 0; for information exact McNemar = 1.03e-06, mid-p 6.67e-07"),
         ("problems", "65 won, 20 lost, 4 right in both, 1,230 in neither, of 1,319"),
         ("why", "unread +1 -0, stopping +9 -2, answer +55 -18"),
         ("would narrow it", "nothing: the outcome is decided"),

@@ -134,4 +134,4 @@ def test_a_study_needs_no_neighbour(prepared, tmp_path):
     here = shutil.copytree(prepared, tmp_path / "here")
     sets = [word for key in ("data=word-problems", "max_steps=2", "batch=2") for word in ("--set", key)]
     words = ("lora-main", "--base", "./my-model", *sets, "--task", "word-problems", "--limit", "2")
-    assert "verdict" in without(NEIGHBOURS, here, "train-and-score", *words)
+    assert "outcome" in without(NEIGHBOURS, here, "train-and-score", *words)

@@ -88,7 +88,7 @@ def test_the_same_command_regenerates_nothing_and_tells_the_verdict(adapters, wh
         assert bench(folder, "train-and-score", *words, *REAL) == 0
         out = capfd.readouterr().out
         assert tiny_study.contents(folder) == before
-        assert out.count("\nverdict") == out.count("exact McNemar p =") == count
+        assert out.count("\noutcome") == out.count("exact McNemar = ") == count
         assert out.count("not resolved") == count
 
 

@@ -118,7 +118,7 @@ def draw_accuracy(study: Study) -> Figure:
     note: Sentence = (
         f"Points are {study.measure}, whiskers 95 % Wilson intervals, the band is the base's interval. Rows share "
         "their problems, so the interval of the paired difference decides, not the overlap of whiskers. Green: better "
-        "than its base, also by the exact McNemar test with Holm's correction; red: worse; grey: neither, or no base.",
+        "than its base, also with Holm's correction; red: worse; grey: neither, or no base.",
     )
     column = ChartColumn(f"{study.measure}, %", marks)
     return _draw_row_chart("accuracy.svg", (takeaway, note), study.lines, [column], _outcome_colour)

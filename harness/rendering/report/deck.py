@@ -45,7 +45,7 @@ def summarise_study(study: Study, findings: Sequence[ReportedClaim]) -> tuple[Se
     """Summarise the study in three lines: the highest score, all candidates, the hypotheses."""
     return (
         _describe_highest_row(study),
-        (*summarise_outcomes(study), " (better and worse also by exact McNemar, Holm over all of them)."),
+        (*summarise_outcomes(study), " (better and worse with Holm's correction over all of them)."),
         tally_claims(findings),
     )
 
@@ -119,9 +119,10 @@ def render_readme(
 _HOW_TO_READ = """\
 **{measure}**: {right}; the interval is Wilson's. **against base**: the gain of these weights on problems like these, \
 over the newest row of the base that was scored in the same way and is listed above it, with its 95 % interval. \
-Outside 0 it decides between better and worse, if **Holm p** is also below .05: McNemar's exact test, adjusted over \
-every row of this table that has one. A dash: no row of the base is comparable. **final loss**: mean over the last \
-tenth of the steps, in nats a supervised token. **samples/s** and **peak GiB** are of the training."""
+Outside 0 it decides between better and worse, if **Holm p** is also below .05: the level at which the interval \
+ends at 0, adjusted over every row of this table that has one. A dash: no row of the base is comparable. **final \
+loss**: mean over the last tenth of the steps, in nats a supervised token. **samples/s** and **peak GiB** are of the \
+training."""
 
 
 def _render_claims(findings: Sequence[ReportedClaim]) -> Iterator[str]:

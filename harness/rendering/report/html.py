@@ -151,8 +151,8 @@ def _build_row_data(line: ReportRow, answers: GradedCompletions, base: int | Non
 def _compare_all_pairs(lines: Sequence[ReportRow]) -> dict[str, Any]:
     """Return for each two rows the numbers of their difference and its outcomes; or why they are incomparable.
 
-    The numbers are the difference in points, both ends of its 95 % interval and the exact p value; the outcomes are of
-    the first row against the second, and of the second against the first.
+    The numbers are the difference in points, both ends of its 95 % interval and p, where that interval ends at 0; the
+    outcomes are of the first row against the second, and of the second against the first.
     """
     pairs: dict[str, Any] = {}
     for (first_index, first), (second_index, second) in combinations(enumerate(lines), 2):

@@ -75,7 +75,7 @@
     const ends = [sign * pair[1], sign * pair[2]].sort((one, other) => one - other).map((end) => signed(end));
     const outcome = pair[sign > 0 ? 4 : 5];
     const p = pair[3] < 0.0001 ? "p < .0001" : `p = ${pair[3].toFixed(4).replace(/^0/, "")}`;
-    return `${outcome[0].toUpperCase()}${outcome.slice(1)}: ${signed(sign * pair[0])} points, 95 % interval ${ends[0]} to ${ends[1]} (for this pair alone; exact McNemar ${p}).`;
+    return `${outcome[0].toUpperCase()}${outcome.slice(1)}: ${signed(sign * pair[0])} points, 95 % interval ${ends[0]} to ${ends[1]} (for this pair alone; ${p}).`;
   }
 
   function chips() {
