@@ -80,8 +80,8 @@ def _checked(command: Sequence[str], folder: Path) -> Mapping[str, float]:
     shell = ["sh", "-c", '"$@"; test $? -le 1', "sh", *command]
     log = folder / "check.txt"
     sample = timed(shell, env=bench.environment(), cwd=folder, log=log)
-    told = log.read_text(encoding="utf-8").splitlines()
-    if other := [line for line in told if ".jsonl.gz" not in line and not line.startswith("checked ")]:
+    printed = log.read_text(encoding="utf-8").splitlines()
+    if other := [line for line in printed if ".jsonl.gz" not in line and not line.startswith("checked ")]:
         raise BenchError(f"the board is not sound: {other[0]}")
     return sample
 

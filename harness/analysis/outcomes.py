@@ -1,5 +1,6 @@
 """Decide what a difference means: one rule for rows, recipes and claims."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -18,7 +19,7 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 ALPHA = 0.05
 CONFIDENCE = 0.95
-# Two one-sided tests at 5 % reject where this interval lies within the margin (Schuirmann 1987).
+# Two one-sided tests at 5 % reject where this interval is within the margin (Schuirmann 1987).
 MARGIN_CONFIDENCE = 0.90
 
 
@@ -42,8 +43,38 @@ def decide_outcome(interval: Interval, margin_interval: Interval, margin: float 
     return "equivalent" if margin_interval.high < margin else "non-inferior"
 
 
+class DecidedDifference(ABC):
+    """A difference, first less second, whose interval decides its outcome.
+
+    Attributes:
+        margin: the largest difference that does not matter, a share declared beforehand; None if none was.
+    """
+
+    __slots__ = ()
+    margin: float | None
+
+    @abstractmethod
+    def compute_interval(self, confidence: float) -> Interval:
+        """Compute the interval at any confidence, above 0 and below 1."""
+
+    @property
+    def interval(self) -> Interval:
+        """The 95 % interval, which decides between better and worse."""
+        return self.compute_interval(CONFIDENCE)
+
+    @property
+    def margin_interval(self) -> Interval:
+        """The 90 % interval, which decides against the margin."""
+        return self.compute_interval(MARGIN_CONFIDENCE)
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome of this comparison alone."""
+        return decide_outcome(self.interval, self.margin_interval, self.margin)
+
+
 @dataclass(frozen=True, slots=True)
-class PairedDifference:
+class PairedDifference(DecidedDifference):
     """A difference of two rows on the same problems, first less second; intervals, p values and outcome follow.
 
     Attributes:
@@ -64,16 +95,6 @@ class PairedDifference:
         return paired_interval(self.pairs, confidence)
 
     @property
-    def interval(self) -> Interval:
-        """The 95 % interval, which decides between better and worse."""
-        return self.compute_interval(CONFIDENCE)
-
-    @property
-    def margin_interval(self) -> Interval:
-        """The 90 % interval, which decides against the margin."""
-        return self.compute_interval(MARGIN_CONFIDENCE)
-
-    @property
     def p(self) -> float:
         """The level at which the interval would end at 0, for adjustment over several comparisons."""
         return paired_p_value(self.pairs)
@@ -87,11 +108,6 @@ class PairedDifference:
     def p_mid(self) -> float:
         """McNemar's mid-p value, for information."""
         return mcnemar_mid_p_value(self.pairs)
-
-    @property
-    def outcome(self) -> Outcome:
-        """The outcome of this comparison alone."""
-        return decide_outcome(self.interval, self.margin_interval, self.margin)
 
     def decide_adjusted(self, p: float) -> Outcome:
         """Decide the outcome as one of several, by its adjusted p value; of one comparison alone it is `outcome`."""

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import scipy  # loads special, which takes a moment, when it is first used
-from baseline_bench.analysis.outcomes import CONFIDENCE, MARGIN_CONFIDENCE, Outcome, decide_outcome
+from baseline_bench.analysis.outcomes import CONFIDENCE, DecidedDifference
 from baseline_bench.analysis.statistics import Interval
 
 Advice = Literal["seeds", "problems", "nothing"]
@@ -89,7 +89,7 @@ class VarianceShares(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Contrast:
+class Contrast(DecidedDifference):
     """The difference of two recipes, or of a recipe and fixed weights.
 
     Attributes:
@@ -103,27 +103,12 @@ class Contrast:
     margin: float | None = None
 
     @property
-    def interval(self) -> Interval:
-        """The 95 % interval of the mean over new seeds and new problems."""
-        return self.compute_interval(CONFIDENCE)
-
-    @property
-    def margin_interval(self) -> Interval:
-        """The same at 90 %, which decides against the margin."""
-        return self.compute_interval(MARGIN_CONFIDENCE)
-
-    @property
     def p(self) -> float:
         """The level at which the interval would end at 0; `SMALLEST_P` is also returned for anything below."""
         return _find_p_value(self.difference, self.variance)
 
-    @property
-    def outcome(self) -> Outcome:
-        """The outcome, by the rule of all comparisons."""
-        return decide_outcome(self.interval, self.margin_interval, self.margin)
-
     def compute_interval(self, confidence: float) -> Interval:
-        """Compute the interval at another confidence, above 0 and below 1."""
+        """Compute the interval of the mean over new seeds and new problems."""
         half = half_width(self.variance, confidence)
         return Interval(max(self.difference - half, -1.0), min(self.difference + half, 1.0))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from baseline_bench.analysis.compare import classify_comparison, explain_incomparability, find_margin, is_base
 from baseline_bench.analysis.recipe_key import RecipeKey, build_recipe_key
@@ -103,12 +104,7 @@ def select_recipes(first: str, second: str, rows: Sequence[FoundEntry], base: st
         raise BenchError(
             f"{first} and {second} are one recipe", "name two; `bench noise` shows how far a score repeats"
         )
-    boards = set.intersection(*({row.path.parent for row in recipe.rows} for recipe in recipes))
-    if len(boards) != 1:
-        names = ", ".join(sorted(board.name for board in boards))
-        problem = f"are on several boards: {names}" if boards else "share no board"
-        raise BenchError(f"{first} and {second} {problem}", "name one with --board" if boards else _SAME_TERMS_ADVICE)
-    (board,) = boards
+    board = _find_shared_board(first, second, recipes)
     everywhere = [[row for row in recipe.rows if row.path.parent == board] for recipe in recipes]
     sides = _choose_comparable(*everywhere)
     if not all(sides):
@@ -123,6 +119,15 @@ def select_recipes(first: str, second: str, rows: Sequence[FoundEntry], base: st
         str(difference) for row in chosen for difference in classify_comparison(anchor, row.entry).differs
     )
     return RecipePair(one, other, found_base, tuple(differs), _list_left_out(everywhere, (one, other), anchor))
+
+
+def _find_shared_board(first: str, second: str, recipes: Sequence[RecipeRows]) -> Path:
+    boards = set.intersection(*({row.path.parent for row in recipe.rows} for recipe in recipes))
+    if len(boards) != 1:
+        names = ", ".join(sorted(board.name for board in boards))
+        problem = f"are on several boards: {names}" if boards else "share no board"
+        raise BenchError(f"{first} and {second} {problem}", "name one with --board" if boards else _SAME_TERMS_ADVICE)
+    return boards.pop()
 
 
 def _find_recipe(text: str, rows: Sequence[FoundEntry], base: str | None) -> RecipeRows:

@@ -16,7 +16,7 @@ _TRAIN_AGAIN = "train again with --again"
 
 @dataclass(frozen=True, slots=True)
 class ModelKey:
-    """What tells one model from another: the digest of its tensors and its identity, each None where unknown."""
+    """Identifies a model: by the digest of its tensors and its identity, each None where unknown."""
 
     weights_sha256: str | None
     identity: ModelIdentity | None
@@ -51,7 +51,7 @@ class BaseRecord:
 
     @property
     def key(self) -> ModelKey:
-        """What tells the base from other models."""
+        """The key that identifies the base."""
         return ModelKey(self.weights_sha256, self.identity)
 
 
@@ -188,7 +188,7 @@ class TrainingRecord:
 
     @property
     def base(self) -> ModelKey | None:
-        """What tells the base from other models; None where the base is unknown."""
+        """The key that identifies the base; None where the base is unknown."""
         if self.candidate is not None:
             return self.candidate.base.key
         return None if self.merge is None else ModelKey(self.merge.base_sha256, self.merge.base_identity)

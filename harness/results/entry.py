@@ -85,7 +85,7 @@ class ModelRecord:
 
     @property
     def key(self) -> ModelKey:
-        """What tells the model from others."""
+        """The key that identifies the model."""
         return ModelKey(self.weights_sha256, self.identity)
 
     @property
@@ -224,7 +224,7 @@ class Result:
 
     @property
     def base(self) -> ModelKey | None:
-        """What tells the base from other models; None for an untrained model and where the base is unknown."""
+        """The key that identifies the base; None for an untrained model and where the base is unknown."""
         return None if self.training is None else self.training.base
 
     @property

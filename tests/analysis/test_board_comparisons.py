@@ -62,9 +62,9 @@ def test_real_rows_stand_as_compare_says() -> None:
     by_file = {one.file: one for one in found.board.rows}
     assert len(found.against) >= 15
     for file, against in found.against.items():
-        told = compare_entries(by_file[file].entry, against.base.entry)
-        assert (against.pairs, against.interval, against.p) == (told.pairs, told.interval, told.p)
-        assert against.outcome == told.outcome
+        alone = compare_entries(by_file[file].entry, against.base.entry)
+        assert (against.pairs, against.interval, against.p) == (alone.pairs, alone.interval, alone.p)
+        assert against.outcome == alone.outcome
 
 
 def test_a_row_stands_against_the_newest_comparable_run_of_its_base() -> None:

@@ -87,8 +87,8 @@ def test_names_with_rows_of_several_engines_give_the_comparable_pair():
     """The base has seven rows on the real board, the newest of another engine; each manner names the files it took."""
     names = (f"{BASE}+full-main-s0", BASE)
     files = [f"{TUNED}.json", f"2026-11-22-{BASE}-1bdaa593fdb6.json"]
-    told = json.loads(Terminal().compare(*names, as_json=True))
-    assert (told["kind"], [told["first"], told["second"]]) == ("comparable", files)
+    record = json.loads(Terminal().compare(*names, as_json=True))
+    assert (record["kind"], [record["first"], record["second"]]) == ("comparable", files)
     for printed in (
         Terminal(200).compare(*names),
         Terminal().compare(*names, markdown=True),
@@ -113,9 +113,9 @@ def test_a_name_with_rows_of_several_tasks_gives_the_pair_of_one_task(boards, si
     )
     limited = replace(base, task=task, sampling=replace(base.sampling, max_tokens=9))
     entries.write_entry(samples.entry(limited, "2026-11-29T12:00:00Z"), lines, boards / "counting-max-tokens-9")
-    told = json.loads(Terminal().compare(*sides, boards, as_json=True))
-    assert told["kind"] == "system comparison"
-    assert all((boards / "counting" / told[side]).is_file() for side in ("first", "second"))
+    record = json.loads(Terminal().compare(*sides, boards, as_json=True))
+    assert record["kind"] == "system comparison"
+    assert all((boards / "counting" / record[side]).is_file() for side in ("first", "second"))
 
 
 def marked(folder, name, right, **checks):
@@ -133,8 +133,8 @@ def test_findings_of_a_row_come_before_the_outcome(boards):
     marked(boards, "odd", 4)
     marked(boards, "fine", 4, findings=(), accepted=())
     codes = ["template-drops-turn", "template-unread (accepted)"]
-    told = json.loads(Terminal().compare("odd", "base", boards, as_json=True))
-    assert told["findings"] == [codes, []]
+    record = json.loads(Terminal().compare("odd", "base", boards, as_json=True))
+    assert record["findings"] == [codes, []]
     assert json.loads(Terminal().compare("fine", "base", boards, as_json=True))["findings"] == [[], []]
     for how in ("compare", "diff"):
         out = lines(getattr(Terminal(), how)("base", "odd", boards))
@@ -160,10 +160,10 @@ def test_rows_that_are_not_comparable_are_told_and_no_error():
 
 def test_json_is_one_record(boards):
     """Proportions, counts and words; a script needs to read no table."""
-    told = json.loads(Terminal().compare("better", "base", boards, as_json=True))
-    assert (told["kind"], told["outcome"], told["seeds"]) == ("comparable", "inconclusive", None)
-    assert told["estimand"].startswith("these weights on problems like these")
-    numbers = told["numbers"]
+    record = json.loads(Terminal().compare("better", "base", boards, as_json=True))
+    assert (record["kind"], record["outcome"], record["seeds"]) == ("comparable", "inconclusive", None)
+    assert record["estimand"].startswith("these weights on problems like these")
+    numbers = record["numbers"]
     assert {key: numbers[key] for key in ("won", "lost", "both", "neither", "margin", "p")} == {
         "won": 2,
         "lost": 0,
@@ -173,15 +173,15 @@ def test_json_is_one_record(boards):
         "p": 0.5,
     }
     assert numbers["low"] < numbers["low_90"] <= 0 < numbers["difference"] < numbers["high_90"] < numbers["high"]
-    assert told["numbers"]["flips"] == {"unread": [0, 0], "stopping": [0, 0], "answer": [2, 0], "format": [0, 0]}
-    assert [one["what"] for one in told["differences"]] == ["weights"]
+    assert record["numbers"]["flips"] == {"unread": [0, 0], "stopping": [0, 0], "answer": [2, 0], "format": [0, 0]}
+    assert [one["what"] for one in record["differences"]] == ["weights"]
 
 
 def test_a_margin_makes_rows_equivalent():
     """Two runs of one model differ on 12 of 1,319 problems: within two points; both intervals are shown."""
     again = f"2026-11-22-{BASE}-0fc1d4dd1419"
-    told = json.loads(Terminal().compare(again, PLAIN, as_json=True, margin=0.02))
-    assert (told["outcome"], told["numbers"]["margin"]) == ("equivalent", 0.02)
+    record = json.loads(Terminal().compare(again, PLAIN, as_json=True, margin=0.02))
+    assert (record["outcome"], record["numbers"]["margin"]) == ("equivalent", 0.02)
     page = Terminal().compare(again, PLAIN, markdown=True, margin=0.02)
     assert "**equivalent.**" in page
     assert "95 % interval" in page
@@ -197,17 +197,17 @@ def test_a_margin_is_a_share(boards, margin):
 
 def test_json_of_rows_that_are_not_comparable_has_no_numbers():
     """And says why."""
-    told = json.loads(Terminal().compare(PLAIN, f"2026-11-22-{BASE}-bf66e818482c", as_json=True))
-    assert (told["outcome"], told["numbers"], told["estimand"]) == ("not comparable", None, None)
-    assert told["why"][0]["what"] == "selections"
+    record = json.loads(Terminal().compare(PLAIN, f"2026-11-22-{BASE}-bf66e818482c", as_json=True))
+    assert (record["outcome"], record["numbers"], record["estimand"]) == ("not comparable", None, None)
+    assert record["why"][0]["what"] == "selections"
 
 
 def test_files_from_elsewhere_can_be_compared(boards, tmp_path):
     """Two entries by path, in a folder that is no board and holds other files; it may have no leaderboards at all."""
     made = [path.rename(tmp_path / path.name) for path in sorted((boards / "counting").glob("*.json"))]
     (tmp_path / "notes.json").write_text("{}")
-    told = Terminal().compare(str(made[1]), str(made[0]), tmp_path / "nowhere")
-    assert told.startswith("better against base")
+    record = Terminal().compare(str(made[1]), str(made[0]), tmp_path / "nowhere")
+    assert record.startswith("better against base")
 
 
 def test_markdown_goes_into_a_comment(boards):
@@ -217,7 +217,7 @@ def test_markdown_goes_into_a_comment(boards):
 
 
 def test_a_withdrawn_row_is_compared_with_a_warning(boards):
-    """Only where its file is named, and the reason is told."""
+    """Only where its file is named, and the reason is record."""
     path = next((boards / "counting").glob("*better*.json"))
     retractions.write_record(
         Retraction(1, "2026-11-23T12:00:00Z", path.name, "x", "a wrong template", None), path.parent
