@@ -50,7 +50,9 @@ _HOW_TO_READ_PREDICTIONS = """\
 
 1. **first**, **second**: the declared runs, each the first of its seed that was trained and scored after the contrast \
 was committed; later runs of a seed do not count. **right**: over all seeds of a side. **difference**: first less \
-second in points, with its 95 % interval. **cut %**: answers that ended at the token limit.
+second in points, with its 95 % interval. Several seeds a side estimate these recipes on problems like these (new \
+seeds, new problems), one run a side these weights on problems like these. **cut %**: answers that ended at the token \
+limit.
 2. **predicted**: *better*, or by a margin in points that was declared with the claim: *equivalent* (within it on both \
 sides) or *non-inferior* (not worse by more than it). **planned**: the power with which the design shows this, and for \
 which true difference.
