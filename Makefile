@@ -1,4 +1,4 @@
-# Two commands for a fresh machine with Python 3.11+ and make: `make quickstart` and `make test`.
+# For a fresh machine with Python 3.11+ and make: `make demo`, `make quickstart`, `make test`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,15 +6,22 @@ VLLM := .venv-vllm
 FAST := tests/core tests/analysis tests/results tests/rendering tests/whole/test_architecture.py
 PIP := -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test test-fast test-vllm lint links benchmarks check help
+.PHONY: demo quickstart test test-fast test-vllm lint links benchmarks check help
 
 help:
+	@echo "make demo        install the core (no torch), then compare a fine-tune of the board with its base: a minute"
 	@echo "make quickstart  install into $(VENV), then baseline, fine-tune and compare a small real model here"
 	@echo "make test        the whole suite"
 	@echo "make test-fast   what needs no model, in about a minute"
 	@echo "make test-vllm   the suite of the real vLLM on this CPU, in an environment of its own"
 	@echo "make lint        ruff, mypy --strict, import-linter"
 	@echo "make benchmarks  what a CPU can tell of docs/performance.md, measured here: about an hour on 2 idle cores"
+
+# Two rows of the board, compared problem by problem: the outcome, then the answers that changed.
+DEMO := smollm2-135m-it-q4_1+lora-250-s2 smollm2-135m-it-q4_1
+demo: $(VENV)/core
+	$(BIN)/bench compare $(DEMO)
+	$(BIN)/bench diff $(DEMO) --limit 2
 
 quickstart: $(VENV)/installed
 	$(BIN)/bench quickstart
@@ -49,9 +56,15 @@ benchmarks: $(VENV)/installed-benchmarks
 	$(BIN)/python -m benchmarks.cpu_scoring
 	$(BIN)/python -m benchmarks.render
 
-$(VENV)/installed: pyproject.toml constraints.txt
-	@echo "installing into $(VENV) (torch is large: this takes a few minutes the first time)"
+# Python compiles a module at its first import: pip need not compile all of them for the demo.
+$(VENV)/core: pyproject.toml constraints.txt
+	@echo "installing the core into $(VENV), without torch"
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP) --no-compile --editable .
+	@touch $@
+
+$(VENV)/installed: $(VENV)/core
+	@echo "installing into $(VENV) (torch is large: this takes a few minutes the first time)"
 	$(BIN)/python $(PIP) --editable '.[transformers,train]'
 	@$(MAKE) --no-print-directory links
 	@touch $@

@@ -14,12 +14,15 @@ from baseline_bench.core.markup import code_span, make_visible
 from baseline_bench.core.records import encode_indented
 from baseline_bench.rendering import comparison_text, recipe_text
 from baseline_bench.rendering.comparison_text import ReportedOutcome, SeedComparison
+from baseline_bench.rendering.formatting import OUTCOME_SYMBOLS
 from baseline_bench.results import advisories, lookup
 from baseline_bench.results.advisories import Advisory
 from baseline_bench.results.entry import Entry, SolutionLikelihood
 from baseline_bench.results.lookup import FoundEntry
 from rich.table import Table
 from rich.text import Text
+
+_OUTCOME_STYLES = {"better": "bold green", "worse": "bold red", "equivalent": "bold blue", "non-inferior": "bold blue"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +168,9 @@ def _compare_recipes(options: Options, console: Console) -> int:
     elif options.markdown:
         console.write(recipe_text.render_recipes_markdown(report))
     else:
-        console.print(build_facts_table(recipe_text.title_recipes(report), recipe_text.list_recipe_facts(report)))
+        (_, text), *facts = recipe_text.list_recipe_facts(report)
+        outcome = ("outcome", color_outcome(report.numbers.outcome, text))
+        console.print(build_facts_table(recipe_text.title_recipes(report), [outcome, *facts]))
     return 0
 
 
@@ -200,6 +205,12 @@ def print_warnings(first: Entry, second: Entry, console: Console) -> None:
     console.print(*(Text(f"warned: {line}", style="yellow") for line in comparison_text.list_warnings(first, second)))
 
 
+def color_outcome(outcome: ReportedOutcome, text: str) -> Text:
+    """Put the outcome's symbol before its text, in its colour."""
+    symbol = "" if outcome == "not comparable" else f"{OUTCOME_SYMBOLS[outcome]} "
+    return Text(f"{symbol}{text}", style=_OUTCOME_STYLES.get(outcome, "bold yellow"))
+
+
 def _print_comparison(
     found: tuple[FoundEntry, FoundEntry], seed_comparison: SeedComparison | None, margin: float | None, console: Console
 ) -> None:
@@ -207,8 +218,9 @@ def _print_comparison(
     print_warnings(first, second, console)
     comparison = comparison_text.describe_comparison(first, second, margin=margin)
     sides = zip(comparison_text.name_entries(first, second), found, strict=True)
-    rows = [
-        *comparison.rows[:-1],
+    rows: list[tuple[str, str | Text]] = [
+        ("outcome", color_outcome(comparison.outcome, comparison.rows[0][1])),
+        *comparison.rows[1:-1],
         *([("among its seeds", comparison_text.describe_seeds(seed_comparison))] if seed_comparison else []),
         comparison.rows[-1],
     ]
@@ -216,9 +228,8 @@ def _print_comparison(
     console.print(Text(""))
     for name, row in sides:
         console.print(Text(name, style="bold"))
-        console.print(
-            *(Text(f"  {line}") for line in (comparison_text.format_score(row.entry), make_visible(str(row.path))))
-        )
+        console.print(*(Text(f"  {part}") for part in comparison_text.format_score(row.entry).split("; ")))
+        console.print_line(Text(f"  {make_visible(str(row.path))}"))
     differences = list_differences(first, second)
     if not differences:
         console.print(Text("\nNothing else differs."))

@@ -83,9 +83,10 @@ def run(options: Options, console: Console) -> int:
         return 0
     print_warnings(first.entry, second.entry, console)
     console.print(
-        Text(comparison.title, style="bold"), *(Text(f"{what}: {value}") for what, value in comparison.rows[:-1])
+        Text(comparison.title, style="bold"), *(Text(f"{what}: {value}") for what, value in comparison.rows[:2])
     )
-    console.print(*(Text(f"entry: {make_visible(str(row.path))}") for row in (first, second)))
+    for row in (first, second):
+        console.print_line(Text(f"entry: {make_visible(str(row.path))}"))
     for item in chosen[: options.limit]:
         _print_item(item, names, console)
     console.print(Text(count))

@@ -74,6 +74,10 @@ class Console:
         for part in parts:
             self.data.print(part, markup=False)
 
+    def print_line(self, line: Text) -> None:
+        """Print data as one line however long, so that a path or a command in it can be copied from a terminal."""
+        self.data.print(line, markup=False, soft_wrap=True)
+
     @contextmanager
     def progress(self, what: str, wanted: int) -> Iterator[Callable[[int, int], None]]:
         """Show a bar of requests done, requests and tokens per second, and time left.
@@ -127,11 +131,11 @@ def replace_control_characters(text: str) -> str:
     return text.translate(_CONTROL_CHARACTERS)
 
 
-def build_facts_table(title: str, rows: Sequence[tuple[str, str]]) -> Table:
+def build_facts_table(title: str, rows: Sequence[tuple[str, str | Text]]) -> Table:
     """Build a table of two columns: a name and its value."""
     table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(Text(name), Text(value))
+        table.add_row(Text(name), value if isinstance(value, Text) else Text(value))
     return table

@@ -62,13 +62,13 @@ def test_compare_prints_the_outcome_first():
     """Then difference, items, causes, seeds and one sentence; then both rows; then what else differs."""
     out = lines(Terminal().compare(TUNED, PLAIN))
     assert out[0] == f"{BASE}+full-main-s0 against {BASE}"
-    assert out[1].split() == ["outcome", "better"]
+    assert out[1].split() == ["outcome", "▲", "better"]
     assert "+3.41 points, 95 % interval +2.07 to +4.89" in out[2]
     assert any(line.startswith("among its seeds") for line in out)
     short = next(place for place, line in enumerate(out) if line.startswith("in short"))
     assert "The fine-tune helped" in out[short]
-    assert out[short + 2 : short + 8 : 3] == [f"{BASE}+full-main-s0", BASE]
-    assert [Path(line.strip()).name for line in out[short + 4 : short + 8 : 3]] == [f"{TUNED}.json", f"{PLAIN}.json"]
+    assert out[short + 2 : short + 10 : 4] == [f"{BASE}+full-main-s0", BASE]
+    assert [Path(line.strip()).name for line in out[short + 5 : short + 10 : 4]] == [f"{TUNED}.json", f"{PLAIN}.json"]
     assert "5.23 % (69 of 1,319), 95 % interval 4.2 to 6.6 %" in out[short + 3]
     assert "what else differs" in out
     assert any(line.split() == ["bench", "commit", "38a1263177d5", "9bec463b6d92"] for line in out)
@@ -76,11 +76,13 @@ def test_compare_prints_the_outcome_first():
 
 @pytest.mark.parametrize("width", [40, 80, 140])
 def test_no_line_is_wider_than_the_terminal(width):
-    """Neither of a comparison nor of answers."""
+    """Neither of a comparison nor of answers; but a path is never broken."""
     terminal = Terminal(width)
     terminal.compare(TUNED, PLAIN)
     printed = terminal.diff(TUNED, PLAIN, limit=2)
-    assert max(map(len, printed.splitlines())) <= width
+    paths = [line for line in printed.splitlines() if f"{PLAIN}.json" in line or f"{TUNED}.json" in line]
+    assert len(paths) == 4
+    assert max(len(line) for line in printed.splitlines() if line not in paths) <= width
 
 
 def test_names_with_rows_of_several_engines_give_the_comparable_pair():

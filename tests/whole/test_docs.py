@@ -3,10 +3,9 @@
 import dataclasses
 import json
 import re
-import subprocess
-import sys
 
 import pytest
+import terminal_picture
 import tiny
 from baseline_bench import cli
 from baseline_bench.core import plugins
@@ -15,18 +14,15 @@ from paths import ROOT
 
 pytestmark = pytest.mark.usefixtures("forked_children")
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
 
 def first_python(path: str) -> str:
     """The first block of Python of a page."""
     return re.search(r"```python\n(.*?)```", (ROOT / path).read_text(encoding="utf-8"), re.DOTALL)[1]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/add-a-task.md"])
-def test_the_task_in_ten_lines_is_scored(page, tmp_path, monkeypatch, capfd):
+def test_the_task_in_ten_lines_is_scored(tmp_path, monkeypatch, capfd):
     """The block is a whole task: saved as a file, it gives an entry on a board of its own, and the board checks."""
-    code = first_python(page)
+    code = first_python("docs/add-a-task.md")
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     (tmp_path / "sums.py").write_text(code)
     model = tiny.build(tmp_path / "model", "chatml")
@@ -56,12 +52,9 @@ def test_the_trainer_in_ten_lines_makes_a_candidate(tmp_path, monkeypatch, capfd
     assert 0 < made["changed"] < 0.01
 
 
-def test_the_verdict_of_readme_is_what_the_command_above_it_prints():
-    """In this repository, on the rows of its board; only the spaces that fill a line are left out."""
-    shown = re.search(r"```sh\n(bench compare [^\n]*)\n```\n\n```\n(.*?)```", README, re.DOTALL)
-    script = f'bench() {{ "{sys.executable}" -m baseline_bench.cli "$@"; }}; {shown[1]}'
-    ran = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert [line.rstrip() for line in ran.stdout.splitlines()] == shown[2].splitlines()
+def test_the_picture_of_readme_is_what_the_demo_prints():
+    """README shows the first command of `make demo` in this repository, on the rows of its board."""
+    assert terminal_picture.PICTURE.read_text(encoding="utf-8") == terminal_picture.draw_picture()
 
 
 def test_every_command_that_the_pages_name_exists():
@@ -83,7 +76,7 @@ def test_every_link_of_the_pages_leads_somewhere():
 
 def test_the_pages_name_every_task_and_engine():
     """Who adds a plug-in tells the reader."""
-    text = README + (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in ("docs/tasks.md", "docs/engines.md"))
     assert [name for kind in ("task", "engine") for name in plugins.list_names(kind) if name not in text] == []
 
 
