@@ -96,7 +96,7 @@ def test_vllm_does_not_start_on_weights_that_give_nan(tmp_path):
 
 @pytest.mark.parametrize("poisoned", [True, False])
 def test_nan_that_begins_within_an_answer_is_refused_where_vllm_counts_it(poisoned, tmp_path, monkeypatch):
-    """The embedding of a token that the model generates holds it: neither the prompt nor the check at the start does."""
+    """The embedding of a token that the model generates holds it: neither the prompt nor the start does."""
     folder = tiny.build(tmp_path / "model")
     token, prompts = 290, [Request("a", (17, 52, 103))]
     tensors = load_file(folder / weights.SINGLE_FILE)
