@@ -81,6 +81,7 @@ class ComparisonReport:
         first, second: the files of the entries.
         numbers: None if the rows are not comparable.
         findings: of each row the codes of its checks' findings, and the ids of the advisories that concern it.
+        identity_note: as in `note_identities`.
     """
 
     first: str
@@ -95,6 +96,7 @@ class ComparisonReport:
     seeds: SeedComparison | None
     differences: tuple[Difference, ...]
     findings: tuple[tuple[str, ...], tuple[str, ...]]
+    identity_note: str | None
 
 
 def run(options: Options, console: Console) -> int:
@@ -250,4 +252,5 @@ def _build_report(
         seeds=seed_comparison,
         differences=list_differences(*entries),
         findings=(_list_marks(first), _list_marks(second)),
+        identity_note=comparison_text.note_identities(*entries) if comparable else None,
     )

@@ -82,6 +82,7 @@ def describe_comparison(
     label = "system comparison: " if comparison.system else ""
     rows = [("outcome", f"{label}{comparison.outcome}"), *_list_numbers(comparison)]
     rows += [("would narrow it", _format_advice(first, second, comparison, quote)), *_compare_solutions(first, second)]
+    rows += [("identity", note)] if (note := note_identities(first, second)) else []
     if comparison.system:
         rows.append(("besides the weights", _format_differences(comparison.differs, quote)))
     return ComparisonText(title, kind, comparison.outcome, sentence, (*rows, ("in short", sentence)))
@@ -105,6 +106,15 @@ def list_warnings(first: Entry, second: Entry, quote: QuoteFunction = make_visib
     """List the findings of the checks, a line for each row that has some."""
     named_marks = zip(name_entries(first, second, quote), (first.result.marks, second.result.marks), strict=True)
     return tuple(f"{name}: {', '.join(map(quote, marks))}" for name, marks in named_marks if marks)
+
+
+def note_identities(first: Entry, second: Entry) -> str | None:
+    """Say that both models are known in part, which is no difference; None if one is known: `list_differences` says it.
+
+    It qualifies "nothing else differs": what neither entry holds cannot be compared.
+    """
+    partly = all(entry.result.model.is_partly_known for entry in (first, second))
+    return "both models are known in part: settings that the entries do not hold may differ" if partly else None
 
 
 def format_score(entry: Entry) -> str:

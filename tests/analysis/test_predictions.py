@@ -4,11 +4,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
+from baseline_bench.analysis.claims import predictions
 from baseline_bench.analysis.claims.claims_file import ClaimsFile, parse_claims
 from baseline_bench.analysis.claims.judge import JudgedContrast, judge_claims
 from baseline_bench.analysis.claims.registration import Registration
 from baseline_bench.analysis.multiple_testing import holm_adjust
 from baseline_bench.analysis.recipe_key import digest_weight_keys
+from baseline_bench.analysis.statistics import Interval
 from baseline_bench.core.errors import BenchError
 from baseline_bench.rendering import claims_page
 from board_samples import right, trained
@@ -239,6 +241,17 @@ def test_holm_counts_every_declared_contrast():
     assert (found.findings[0].verdict, found.family("recipes")) == ("supported in part", (1, 2))
     rows = [run("tune", 10, range(18)), run(None, 0, range(12))]
     assert [judged(of, rows)[0].verdict for of in (claims(ROWS), both)] == ["supported", "inconclusive"]
+
+
+@pytest.mark.parametrize("level", [0.01, 0.24, 0.26, 0.49])
+def test_the_least_level_is_found_up_to_one_half(level: float):
+    """An interval of half-width 1 - 2a is within 1 - 2 * level from that level on; one that never is has level 1."""
+
+    def interval_at(confidence: float) -> Interval:
+        return Interval(-confidence, confidence)
+
+    assert predictions._find_level(lambda one: one.high <= 1 - 2 * level, interval_at) == pytest.approx(level)
+    assert predictions._find_level(lambda one: one.high < 0, interval_at) == 1
 
 
 def test_the_documented_prediction_is_one():

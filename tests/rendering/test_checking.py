@@ -118,9 +118,11 @@ PARTS = {
     "a whole with a part": lambda: (part("a", OWN, *range(3, 15)), part("b", OWN, *WHOLE)),
     "another order": lambda: (part("a", OWN, *WHOLE), part("b", OWN, *reversed(WHOLE))),
     "parts that overlap": lambda: (part("a", OWN, *range(13)), part("b", OWN, *range(4, 20))),
+    "eight answers": lambda: (part("a", OWN, *range(8)), part("b", OWN, *range(8))),
 }
 OWN_PARTS = {
     "parts that overlap too little": lambda: (part("a", OWN, *range(12)), part("b", OWN, *range(8, 20))),
+    "seven answers": lambda: (part("a", OWN, *range(7)), part("b", OWN, *range(7))),
     "own answers to a part": lambda: (part("a", OWN, *WHOLE), part("b", OTHER, *range(3, 15))),
     "half of a part": lambda: (part("a", lines(0), *WHOLE), part("b", lines(3, own=10), *range(2, 18))),
     "a part by the same model": lambda: (part("a", OWN, *WHOLE), part("a", OWN, *range(3, 15))),
