@@ -11,9 +11,9 @@ from baseline_bench.analysis.multiple_testing import holm_adjust
 from baseline_bench.analysis.recipe_key import digest_weight_keys
 from baseline_bench.core.errors import BenchError
 from baseline_bench.rendering import claims_page
-from board_samples import right, trained
+from board_samples import labelled, right, trained
 from claimed import LEADERBOARDS, Filed, ahead
-from samples import entry, partial, result
+from samples import entry, partial, result, sha
 
 ITEMS = 400
 DIGEST = digest_weight_keys({"lr": 1e-4})
@@ -166,6 +166,37 @@ def test_the_first_run_of_a_seed_is_judged_whatever_the_order():
         assert (one.verdict, one.evidence.runs[0]) == ("inconclusive", {10: rows[0].file})
     (one,) = judged(claims(ROWS), [late, rows[1]])
     assert (one.verdict, one.evidence.runs) == ("supported", ({10: late.file}, {None: rows[1].file}))
+
+
+@pytest.mark.parametrize("way", ["partial", "another task", "a kept step"])
+def test_other_weights_of_a_seed_that_were_seen_first_are_an_obstacle(way: str):
+    """A look at one training of a seed and then a full run of another would choose; one training may be seen often."""
+
+    def look(hour: int, seed: int = 10, **changes: object) -> Filed:
+        seen = run("tune", seed, range(90), hour, **changes).entry
+        of = {
+            "partial": partial(seen.result),
+            "another task": labelled(seen.result, "counting-0shot@v2"),
+            "a kept step": replace(seen.result, training=replace(seen.result.training, step=5)),
+        }[way]
+        return Filed("look.json", entry(of, seen.created))
+
+    other = {"weights_sha256": sha("trained again")}
+    rows = [run("tune", 10, range(200)), run(None, 0, range(30))]
+    (one,) = judged(claims(ROWS), [*rows, look(11, **other)], retracted=("look.json",))
+    assert (one.verdict, one.evidence) == ("not judged", None)
+    assert "look.json" in one.why
+    late = ahead(1, "2026-11-22T10:30:00Z")
+    for sound in (
+        look(11),
+        look(14, **other),
+        look(11, 11, **other),
+        look(11, **other, values={"lr": 2e-4}),
+        look(11, **other, created="2026-11-22T10:00:00Z"),
+        run("tune", 10, range(90), 14),
+    ):
+        (one,) = judged(claims(ROWS), [*rows, sound], late)
+        assert (one.verdict, one.evidence.runs[0]) == ("supported", {10: rows[0].file})
 
 
 def test_a_retracted_first_run_is_not_replaced():

@@ -109,10 +109,20 @@ def _find_side_rows(
 
 def matches_side(side: RowSelector, entry: Entry) -> bool:
     """Tell whether it is a row of the base, or of the last step of this recipe's training with the seed."""
+    return is_last_step(entry) and matches_training(side, entry)
+
+
+def is_last_step(entry: Entry) -> bool:
+    """Tell whether it is no row of weights that were kept during a training."""
+    return entry.result.training is None or entry.result.training.step is None
+
+
+def matches_training(side: RowSelector, entry: Entry) -> bool:
+    """Tell whether it is a row of the base, or of any step of this recipe's training with the seed."""
     training = entry.result.training
     if side.recipe is None:
         return is_untrained(entry) and entry.result.model.name == side.base
-    if training is None or training.candidate is None or training.step is not None:
+    if training is None or training.candidate is None:
         return False
     candidate = training.candidate
     return (candidate.recipe, candidate.base.name, candidate.seed) == (side.recipe, side.base, side.seed)
