@@ -215,6 +215,8 @@ def test_runs_older_than_the_registration_are_not_judged():
     again = run("tune", 10, range(30), hour=15, created="2026-11-22T14:00:00Z")
     (one,) = judged(claims(ROWS), [*rows, again], ahead(1, "2026-11-22T11:30:00Z"))
     assert one.evidence.runs[0] == {10: again.file}
+    resumed = run("tune", 10, range(30), hour=15, created="2026-11-22T14:00:00Z", begun="2026-11-22T11:00:00Z")
+    assert judged(claims(ROWS), [*rows, resumed], ahead(1, "2026-11-22T11:30:00Z"))[0].verdict == "not judged"
     for unknown in (Registration(False, (None,)), Registration(True, (None,))):
         assert judged(claims(ROWS), rows, unknown)[0].verdict == "not judged"
 
