@@ -92,6 +92,10 @@ def judged(
         ('"better"', '"equivalent"', "equivalent needs a margin"),
         ('"better"', '"non-inferior"', "non-inferior needs a margin"),
         ('"better"', '"better"\nmargin = 0', "margin must be"),
+        ('"better"', '"better"\nmargin = 0.5', "margin must be"),
+        ('"better"', '"better"\nmargin = 0.99', "margin must be"),
+        ("alpha = 0.05", "alpha = 0.101", "alpha must be"),
+        ("alpha = 0.05", "alpha = 0.0", "alpha must be"),
         ('"better"', '"worse"', "predicted must be"),
         (f'"{DIGEST[:12]}"', '"abc"', "second: digest must be"),
         (f'digest = "{DIGEST[:12]}", ', "", "second: a side names a recipe, its digest and its seeds"),
@@ -103,14 +107,15 @@ def judged(
     ],
 )
 def test_a_faulty_prediction_is_refused_by_its_key(old: str, new: str, key: str):
-    """Its twin with a power of 80 %, a margin, a short digest and a base alone is read."""
+    """Its twin at a level of 10 %, with a power of 80 %, a wide margin, a short digest and a base alone is read."""
     text = HEAD + RECIPES
     assert old in text
     with pytest.raises(BenchError) as caught:
         parse_claims(text.replace(old, new, 1).encode(), "mine.toml")
     assert key in caught.value.what
-    sound = RECIPES.replace("0.9", "0.8").replace('predicted = "better"', MARGIN)
-    assert [contrast.test for _, contrast in claims(sound, ROWS).contrasts] == ["recipes", "rows"]
+    sound = RECIPES.replace("0.9", "0.8").replace('predicted = "better"', MARGIN.replace("0.05", "0.49"))
+    read = parse_claims((HEAD.replace("alpha = 0.05", "alpha = 0.10") + sound + ROWS).encode(), "mine.toml")
+    assert [contrast.test for _, contrast in read.contrasts] == ["recipes", "rows"]
 
 
 def test_a_prediction_is_judged_over_its_seeds():
