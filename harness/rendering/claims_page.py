@@ -214,7 +214,19 @@ def _render_contrasts(findings: JudgedClaims) -> str:
         for finding in findings.findings
         for one in finding.judged
     ]
-    return "\n".join(["|".join(["", *row, ""]) for row in (names_of, aligned)] + lines)
+    table = "\n".join(["|".join(["", *row, ""]) for row in (names_of, aligned)] + lines)
+    return "\n\n".join([table, *_list_side_differences(findings)])
+
+
+def _list_side_differences(findings: JudgedClaims) -> Iterator[str]:
+    """Yield one line for each side of a prediction within which code, libraries or machines differ."""
+    for finding in findings.findings:
+        for one in finding.judged:
+            differs = one.evidence.differs if isinstance(one.evidence, PredictionEvidence) else ()
+            for name, parts in zip(name_sides(one.contrast), differs, strict=False):
+                if parts:
+                    shown = ", ".join(map(code_span, parts))
+                    yield f"{code_span(finding.claim.id)}, {code_span(name)}: differs within the side: {shown}."
 
 
 def _contrast_cells(claims: ClaimsFile, judged: JudgedContrast) -> Iterator[str]:

@@ -264,6 +264,22 @@ def test_runs_that_cannot_be_compared_are_not_judged(seed: int):
     assert judged(short, rows)[0].verdict == "not judged"
 
 
+def test_code_and_machines_that_differ_within_a_side_are_named_and_no_obstacle():
+    """The commit of the training and of the scoring, its driver and a library; equal sides have nothing to name."""
+    (same,) = judged(claims(RECIPES), [*seeds("tune", 120), *seeds("other", 60)])
+    assert same.evidence.differs == ((), ())
+    rows = [*seeds("tune", 120), *seeds("other", 60)]
+    moved = run("tune", 12, range(12, 132), git_commit="1" * 40, libraries={"torch": "2.12.0"})
+    of = moved.entry.result
+    provenance = replace(of.provenance, git_commit="2" * 40, driver="575", libraries={"torch": "2.12.0"})
+    rows[2] = Filed(moved.file, entry(replace(of, provenance=provenance), moved.entry.created))
+    (one,) = judged(claims(RECIPES), rows)
+    page = claims_page.render_page("", judge_claims(claims(RECIPES), rows, lambda: ahead(1)))
+    names = ("driver", "bench commit", "library torch", "training commit", "training library torch")
+    assert page.count(", ".join(f"`{name}`" for name in names)) == 1
+    assert (one.verdict, one.evidence.differs) == (same.verdict, (names, ()))
+
+
 def test_holm_counts_every_declared_contrast():
     """A contrast without runs is p = 1: the other's p is doubled, and the claim is supported in part only."""
     rows = [run("tune", 10, range(20)), run(None, 0, range(12))]

@@ -13,6 +13,7 @@ from baseline_bench.analysis.claims.evidence import (
     matches_training,
 )
 from baseline_bench.analysis.compare import compare_entries, explain_incomparability
+from baseline_bench.analysis.differences import list_environment_differences
 from baseline_bench.analysis.outcomes import Outcome, PairedDifference
 from baseline_bench.analysis.recipe_contrast import Contrast as RecipeDifference
 from baseline_bench.analysis.recipe_contrast import compare_recipes
@@ -35,12 +36,14 @@ class PredictionEvidence(ContrastEvidence):
         outcome: what the two intervals decide, whatever was predicted.
         as_predicted: whether `p` speaks for the prediction, and not for its opposite.
         runs: file by seed of each side; the seed of a base is None.
+        differs: names of the code, libraries and machines that differ within each side.
     """
 
     margin_interval: Interval
     outcome: Outcome
     as_predicted: bool
     runs: tuple[Mapping[int | None, str], ...]
+    differs: tuple[tuple[str, ...], ...]
 
 
 def find_first_runs(claims: ClaimsFile, side: RunSelector, rows: Sequence[EntryFile], since: str) -> FirstRuns:
@@ -129,7 +132,14 @@ def gather_prediction(
         outcome=estimate.outcome,
         as_predicted=as_predicted,
         runs=tuple({seed: run.file for seed, run in found.items()} for found in runs),
+        differs=(_name_differences(first), _name_differences(second)),
     )
+
+
+def _name_differences(side: Sequence[Entry]) -> tuple[str, ...]:
+    """Name the code, libraries and machines that differ between the runs of a side."""
+    found = (one.what for other in side[1:] for one in list_environment_differences(side[0], other))
+    return tuple(dict.fromkeys(found))
 
 
 def _has_digest(row: EntryFile, digest: str | None) -> bool:
