@@ -23,7 +23,7 @@ def check_numbers(entry: Entry) -> list[str]:
     """Check at level L0, without other files, that numbers follow from bits and digests from their content."""
     result, problems = entry.result, []
     candidate = result.training.candidate if result.training is not None else None
-    times = [("created", entry.created)]
+    times: list[tuple[str, str | None]] = [("created", entry.created)]
     times += [] if candidate is None else [("created", candidate.created), ("begun", candidate.begun)]
     problems += [
         f"{name} is no UTC time such as 2026-11-22T12:00:00Z: {time!r:.60}"
