@@ -291,7 +291,7 @@ TEXT = TEXT.replace('{ base = "b" }', '{ base = "other" }').replace("least_items
 SECOND = CLAIM.replace("it-helps", "again") + PAIRED
 SIDES = TEXT[TEXT.index("better = {") :]
 CHANGED = {
-    "alpha": ("alpha = 0.05", "alpha = 0.5"),
+    "alpha": ("alpha = 0.05", "alpha = 0.1"),
     "least_items": ("least_items = 6", "least_items = 1"),
     "the hypothesis": ("scores higher", "scores lower"),
     "what was published": ('published = ""', 'published = "9 %"'),
@@ -316,7 +316,7 @@ def claims(folder: Path, git: Callable[..., str]) -> Path:
 
 @pytest.mark.parametrize("part", CHANGED)
 def test_a_claim_that_changed_after_its_runs_is_a_fault(part: str, claims: Path) -> None:
-    """Level, wording, direction and what it was compared with: the verdict would be of another claim."""
+    """Level, wording, direction and what it was compared with: the outcome would be of another claim."""
     old, new = CHANGED[part]
     assert old in TEXT
     claims.write_text(TEXT.replace(old, new))
