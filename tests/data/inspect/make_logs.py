@@ -1,4 +1,4 @@
-"""Writes the two logs of this folder with the real inspect_ai and its mock model: `python make_logs.py FOLDER`.
+"""Writes the two logs of this folder with the real inspect_ai and its mock model: `python make_logs.py FOLDER eval`.
 
 The committed ones were written by inspect_ai 0.3.285 under Python 3.11 (`pip install inspect-ai`, 325 MB with what it
 needs, which is why the suite does not install it). They hold four sums and two scorers; nothing is downloaded.
@@ -25,7 +25,7 @@ def answer(word: str) -> ModelOutput:
     return output
 
 
-def write_log(folder: Path, name: str, log_format: str = "eval") -> Path:
+def write_log(folder: Path, name: str, log_format: str) -> Path:
     """Run the task and return the log, as FOLDER/NAME.eval or .json."""
     sums = [Sample(id=f"q{n}", input=f"What is {n} + {n}?", target=str(2 * n)) for n in range(1, 5)]
     task = inspect_ai.Task(dataset=MemoryDataset(sums), scorer=[match(numeric=True), includes()], name="sums")
@@ -44,4 +44,4 @@ def write_log(folder: Path, name: str, log_format: str = "eval") -> Path:
 
 if __name__ == "__main__":
     for each in ANSWERS:
-        write_log(Path(sys.argv[1]), each)
+        write_log(Path(sys.argv[1]), each, sys.argv[2])
