@@ -119,13 +119,12 @@ def _count_shown(comparison: LogComparison) -> str:
 
 
 def _name_logs(comparison: LogComparison) -> tuple[str, str]:
-    """Return the names of both models; the files' where a log names no model, or both name the same."""
-    first, second = comparison.first, comparison.second
-    if first.model and second.model and first.model != second.model:
-        return first.model, second.model
-    if first.path.name != second.path.name:
-        return first.path.name, second.path.name
-    return str(first.path), str(second.path)
+    """Return the names of both models; the file's where a log names none, and of both where the names are equal."""
+    logs = comparison.first, comparison.second
+    if len({log.path.name for log in logs}) == 1:
+        return str(logs[0].path), str(logs[1].path)
+    one, other = (log.model or log.path.name for log in logs)
+    return (one, other) if one != other else (logs[0].path.name, logs[1].path.name)
 
 
 def _conclude(comparison: LogComparison, names: Sequence[str]) -> str:

@@ -21,8 +21,9 @@ from baseline_bench.core import plugins, untrusted
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Split
+from baseline_bench.interop import log_pairs
 from baseline_bench.interop.sample_logs import read_log
-from baseline_bench.results import completions
+from baseline_bench.results import completions, lookup
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paths import DATA, ROOT
@@ -340,3 +341,13 @@ def test_a_log_of_lm_eval_against_our_row_is_paired_by_the_question(lm_eval_logs
     assert len(found["flips"]) <= 5
     across = record(ROWS[0], lm_eval_logs[1], metric="exact_match,flexible-extract")
     assert across["outcome"] == "better"
+
+
+def test_a_csv_against_our_row_is_paired_by_the_problem_s_id(tmp_path):
+    """A CSV of one row's bits gives the numbers of the two rows; another problem is refused."""
+    entry = lookup.find_entry(ROWS[0], BOARDS)
+    right = {name: item.correct for name, item in log_pairs.read_row(entry, None).items.items()}
+    ours, theirs = record(*ROWS), record(as_csv(tmp_path / "a.csv", right), ROWS[1])
+    assert {**theirs["numbers"], "flips": None} == {**ours["numbers"], "flips": None}
+    del right[next(iter(right))]
+    assert "1 of 256" in refused(as_csv(tmp_path / "b.csv", right), ROWS[1]).what
