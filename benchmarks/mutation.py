@@ -33,10 +33,17 @@ _SLOW_IMPORTS = ("torch", "transformers", "peft", "accelerate", "scipy.stats")
 # The tests that must notice a fault, the quickest first.
 TESTS: dict[str, tuple[str, ...]] = {
     "harness/analysis/claims/judge.py": ("tests/analysis/test_judge.py", "tests/analysis/test_registration.py"),
+    "harness/analysis/claims/predictions.py": ("tests/analysis/test_predictions.py",),
     "harness/analysis/compare.py": ("tests/analysis/test_compare.py",),
     "harness/analysis/differences.py": ("tests/analysis/test_differences.py", "tests/analysis/test_compare.py"),
     "harness/analysis/multiple_testing.py": ("tests/analysis/test_multiple_testing.py",),
     "harness/analysis/noise.py": ("tests/results/test_noise.py", "tests/rendering/test_noise_table.py"),
+    "harness/analysis/outcomes.py": ("tests/analysis/test_outcomes.py", "tests/analysis/test_compare.py"),
+    "harness/analysis/recipe_contrast.py": ("tests/analysis/test_recipe_contrast.py",),
+    "harness/analysis/recipe_key.py": (
+        "tests/analysis/test_recipe_rows.py",
+        "tests/analysis/test_board_comparisons.py",
+    ),
     "harness/analysis/statistics.py": ("tests/analysis/test_statistics.py",),
     "harness/core/records.py": ("tests/core/test_records.py", "tests/results/test_entries.py"),
     "harness/evaluation/engine_pool.py": ("tests/evaluation/test_engine_pool.py",),
@@ -47,6 +54,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "harness/models/identity.py": ("tests/models/test_identity.py",),
     "harness/models/merge.py": ("tests/models/test_merge.py",),
     "harness/models/merge_tensors.py": ("tests/models/test_merge.py",),
+    "harness/models/thoughts.py": ("tests/models/test_thoughts.py",),
     "harness/models/tokens.py": (
         "tests/models/test_tokens.py",
         "tests/models/test_thoughts.py",
@@ -63,6 +71,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "harness/rendering/stray_files.py": ("tests/rendering/test_checking.py",),
     "harness/results/advisories.py": ("tests/results/test_advisories.py",),
     "harness/results/audit.py": ("tests/results/test_candidate.py", "tests/results/test_entries.py"),
+    "harness/results/candidate.py": ("tests/results/test_candidate.py",),
     "harness/results/duplicates.py": ("tests/rendering/test_checking.py",),
     "harness/results/entries.py": ("tests/results/test_entries.py", "tests/results/test_merging_branches.py"),
     "harness/results/retractions.py": ("tests/results/test_retractions.py",),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         TrainingResult,
     )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "BenchError",
     "Completion",

@@ -32,9 +32,9 @@ COMMANDS = {
         "noise": "score a model several times, and say which differences mean nothing",
     },
     "Compare and publish": {
-        "compare": "compare two rows or recipes: better, worse, equivalent, non-inferior, inconclusive",
+        "compare": "compare two rows, recipes or logs: better, worse, equivalent, non-inferior, inconclusive",
         "diff": "read both answers to the questions on which two rows differ",
-        "plan": "say how many items or seeds would resolve a gain",
+        "plan": "say how many problems or seeds would resolve a gain",
         "board": "render the leaderboard's pages, or check them",
         "pr-report": "describe a pull request's new rows in one comment",
         "report": "render a study's report, and a page to read every answer on",

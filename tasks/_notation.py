@@ -55,10 +55,13 @@ _AFTER_DIGITS = re.compile(
     rf"[ ]?[-+*×^][ ]?{_VARIABLE}|/(?:{_VARIABLE}|[abkpqrt](?:[}})$]|\\[)\]]))|"
     rf"\.\([0-9]|!(?:[ ]?[}}$=]|[ ]?[-+*/×÷][ ]?[(0-9]|[ ][a-z]|\\[)\]]))"
 )
+# "half of 36" is not 36.
+_SHARE = r"\b(?:[Hh]alf|thirds?|quarters?|fourths?|fifths?)"
 # "$5.55..." is an amount of money, "0.55..." repeats.
 _CENTS = r"(?!(?:(?<=\$[0-9]\.)|(?<=\$[0-9]{2}\.)|(?<=\$[0-9]{3}\.))[0-9]{2}(?:\.\.\.|…))"
 _WITH_DIGITS = re.compile(
-    rf"(?:{_ROOT}\s?|{_PI}[ ]?[-+*/×÷^][ ]?|(?:\b(?:square|cube) root|\b(?:absolute value|factorial|log)) of (?:the )?|"
+    rf"(?:{_ROOT}\s?|{_PI}[ ]?[-+*/×÷^][ ]?|"
+    rf"(?:\b(?:square|cube) root|\b(?:absolute value|factorial|log)|{_SHARE}) of (?:the )?[$€£]?|"
     r"(?<![A-Za-z0-9'’*])[a-z](?:\*| [*×] )|"
     rf"\\{_COMMAND}(?![A-Za-z])\s?\{{?\s?|√\s?\(?|(?<={ALGEBRA_MARK})\.\(|(?<![A-Za-z0-9\\])[fg]\((?=[0-9.]+\))|"
     r"\\log\s?_(?:\{[0-9a-z]{1,9}\}|[0-9a-z])[ ({]{0,3}|\\l(?:floor|ceil)\s?|"
@@ -104,8 +107,10 @@ _MINUS_BRACKET = re.compile(rf"-\((-?)([$€£]?{_DIGITS}(?:/[0-9]{{1,9}})?)\)")
 _BARE_FACTORIAL = re.compile(r"^((?:#{4}[ ]?)?[0-9]{1,9})(?=![ ]*$)", re.MULTILINE)
 # A special token was dropped between two digits.
 _TORN = re.compile(r"(?<=[0-9])[.,/:]?\ufffd[.,/:]?(?=[0-9])")
+_TORN_SIGN = re.compile(r"-\ufffd(?=[0-9])")
 _PERCENT_OF = re.compile(
-    rf"((?:%|[0-9]/[0-9]{{1,3}}) of [$€£]?{_DIGITS}),? (?:i\.e\.|that is|which is|or),? (?=[-$€£]{{0,2}}[0-9])"
+    rf"((?:%|[0-9]/[0-9]{{1,3}}|{_SHARE}) of [$€£]?{_DIGITS}(?: [a-z]{{1,20}})?),? "
+    r"(?:i\.e\.|that is|which is|or),? (?=[-$€£]{0,2}[0-9])"
 )
 _UNKNOWNS = re.compile(rf"\b([A-Za-z])[ ]?=[ ]?(-?{_DIGITS})(,? or|,| and|, and) [A-Za-z][ ]?=[ ]?(?=-?[0-9])")
 
@@ -130,6 +135,7 @@ def rewrite_notation(text: str) -> str:
     for pattern, meant in (
         (_ABBREVIATION, r"\1"),
         (_TORN, "_"),
+        (_TORN_SIGN, "--"),
         (_DENIED, ALGEBRA_MARK),
         (_UNLIKELY, " not"),
         (_CORRECTED, ""),

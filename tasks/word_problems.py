@@ -8,7 +8,8 @@ Question: Kenji buys 5 jars with 4 figs in each jar. At home he has 5 more figs.
 
 The format is GSM8K's: one step a line, the answer after `####`; config `socratic` puts the question that a step answers
 before it, with ` ** ` between. GSM8K's calculator marks are left out: SmolLM2-135M-Instruct was right half as often
-with them. `word_problems.toml` holds the templates: those for scoring and those for training are different.
+with them. `word_problems.toml` holds the templates: those for scoring and those for training are different. Config
+`varied` is for training alone: it adds the templates of `word_problems_varied.toml`, with solutions as in `main`.
 """
 
 import ast
@@ -31,7 +32,7 @@ SAMPLING = Sampling(max_tokens=192, stop=("\nQuestion:",))
 
 grade = _answers.grade
 
-CONFIGS = ("main", "socratic")
+CONFIGS = ("main", "socratic", "varied")
 EXAMPLE = (
     "Sam bakes 3 trays of rolls with 4 rolls on each tray. He also has 5 rolls from yesterday. "
     "How many rolls does he have in all?",
@@ -93,11 +94,13 @@ def problems(split: Split) -> list[Problem]:
     """Return every problem of the split, cycling through the templates so that each stretch of it is mixed.
 
     Raises:
-        BenchError: the config is neither "main" nor "socratic".
+        BenchError: the task has no such config, or the config has no such split.
     """
     if split.config not in CONFIGS:
         raise BenchError(f"word-problems has no config {split.config!r}", f"it has: {', '.join(CONFIGS)}")
-    problem_streams = [_generate_problems(template, split) for template in load_templates(split.name)]
+    if split.config == "varied" and split.name != "train":
+        raise BenchError("config 'varied' of word-problems is for training alone", "score with main or socratic")
+    problem_streams = [_generate_problems(template, split) for template in load_templates(split.name, split.config)]
     texts = [next(stream) for _ in range(_PER_TEMPLATE[split.name]) for stream in problem_streams]
     return [
         Problem(f"{split.name}-{number}", question, answer, solution)
@@ -111,10 +114,16 @@ def messages(problem: Problem) -> tuple[Message, ...]:
     return (Message("user", question), Message("assistant", solution), Message("user", problem.question))
 
 
-def load_templates(split: Literal["train", "test"]) -> list[StoryTemplate]:
-    """Load the templates of one split, in the order of the file."""
-    text = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
-    return [_parse_template(name, entry) for name, entry in tomllib.loads(text)[split].items()]
+def load_templates(split: Literal["train", "test"], config: str = "main") -> list[StoryTemplate]:
+    """Load the templates of one split, in the order of the files."""
+    tables = _read_tables("word_problems.toml")[split]
+    if config == "varied":
+        tables |= _read_tables("word_problems_varied.toml")
+    return [_parse_template(name, entry) for name, entry in tables.items()]
+
+
+def _read_tables(filename: str) -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name(filename).read_text(encoding="utf-8"))
 
 
 def _parse_template(name: str, entry: Mapping[str, Any]) -> StoryTemplate:
@@ -131,7 +140,7 @@ def _parse_template(name: str, entry: Mapping[str, Any]) -> StoryTemplate:
 
 
 def _parse_step(text: str) -> SolutionStep:
-    sub_question, sentence = text.split(" ** ")
+    sub_question, _, sentence = text.rpartition(" ** ")  # the varied templates ask no sub-questions
     ((result, expression),) = _CALCULATION.findall(sentence)
     return SolutionStep(sub_question, _CALCULATION.sub("{working}", sentence), result, expression)
 

@@ -18,7 +18,8 @@ from baseline_bench.results.bits import hex_to_bits
 from baseline_bench.results.candidate import ModelKey
 from baseline_bench.results.entry import Entry
 
-ChangeCause = Literal["unread", "stopping", "answer", "format"]
+# The last two are of logs of other tools: the same answer judged differently, and what a log does not tell.
+ChangeCause = Literal["unread", "stopping", "answer", "format", "judgement", "unknown"]
 
 # Settings that name the weights and how they were loaded, not how answers were generated.
 _WEIGHT_SETTINGS = ("weights", "adapter")
@@ -44,7 +45,7 @@ class ItemChange:
 
     Attributes:
         place: index of the item in the rows' order, from 0.
-        cause: as in `ChangeCounts`.
+        cause: as in `ChangeCounts`, or one of logs.
         won: the first row is right and the second wrong (strictly, for the cause "format").
     """
 

@@ -50,6 +50,20 @@ def list_differences(first: Entry, second: Entry) -> tuple[Difference, ...]:
     )
 
 
+def list_environment_differences(first: Entry, second: Entry) -> Iterator[Difference]:
+    """Yield the differences in code, libraries and machines, of scoring and of training; settings are left out."""
+    one, other = first.result, second.result
+    yield from compare_mappings(_describe_engine(one), _describe_engine(other))
+    yield from _compare_programs(one, other)
+    yield from _compare_versions("library", one.provenance.libraries, other.provenance.libraries)
+    if one.training and other.training and (trained := one.training.candidate) and other.training.candidate:
+        other_trained = other.training.candidate
+        commits = [{"training commit": _shorten_digest(each.git_commit)} for each in (trained, other_trained)]
+        yield from compare_mappings(*commits)
+        yield from compare_mappings(_describe_training_machine(trained), _describe_training_machine(other_trained))
+        yield from _compare_versions("training library", trained.libraries, other_trained.libraries)
+
+
 def is_untrained(entry: Entry) -> bool:
     """Tell whether the row is a base's: no training by bench, and no adapter."""
     return entry.result.training is None and entry.result.engine.settings.get("adapter") is None
@@ -128,8 +142,12 @@ def _describe_candidate(candidate: Candidate) -> Mapping[str, object]:
         "training data": f"{candidate.data.name}, {candidate.data.rows:,} rows ({candidate.data.sha256[:12]})",
         "kind of weights": candidate.kind,
         "form of the base in training": candidate.quantised or "as it is",
-        "training device": f"{candidate.cost.device}, {candidate.cost.gpus} in all",
+        **_describe_training_machine(candidate),
     }
+
+
+def _describe_training_machine(candidate: Candidate) -> Mapping[str, object]:
+    return {"training device": f"{candidate.cost.device}, {candidate.cost.gpus} in all"}
 
 
 def _describe_merge(merge: MergeSummary | None) -> str:

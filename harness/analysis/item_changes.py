@@ -31,14 +31,14 @@ class JudgedCompletion:
 
     Attributes:
         text: as it was committed.
-        finish: why generation ended.
+        finish: why generation ended; None where a log of another tool does not tell.
         read: the answer that was read; None if none was.
         rule: of the reader that matched, or why none did; None where the task's reader is not available.
         correct: as the entry records it.
     """
 
     text: str
-    finish: Finish
+    finish: Finish | None
     read: str | None
     rule: str | None
     correct: bool
@@ -128,8 +128,9 @@ def describe_judgement(answer: JudgedCompletion, gold: str) -> str:
         read = "nothing read" if answer.read is None else "its reader is not here"
     else:
         read = f"read {'nothing' if answer.read is None else answer.read} by {answer.rule}"
-    ended = "cut at the token limit" if answer.finish == "length" else "stopped by itself"
-    return make_visible(f"{'right' if answer.correct else 'wrong'}: gold {gold}, {read}, {ended}")
+    ended = {"length": "cut at the token limit", "stop": "stopped by itself", None: "its end is not logged"}
+    verdict = "right" if answer.correct else "wrong"
+    return make_visible(f"{verdict}: gold {gold}, {read}, {ended[answer.finish]}")
 
 
 def _judge_completion(row: EntryCompletions, index: int, grade: GradeFunction | None) -> JudgedCompletion:

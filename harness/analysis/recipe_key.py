@@ -5,6 +5,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import PurePath
 
 from baseline_bench.core.records import digest
+from baseline_bench.results.candidate import Candidate
 from baseline_bench.results.entry import Entry
 from baseline_bench.trainers import _options as trainer_options
 
@@ -29,11 +30,15 @@ def build_recipe_key(entry: Entry) -> RecipeKey | None:
     training = entry.result.training
     if training is None or training.step is not None or (candidate := training.candidate) is None:
         return None
+    return digest_recipe_keys(candidate), candidate.base.weights_sha256, candidate.data.sha256
+
+
+def digest_recipe_keys(candidate: Candidate) -> str:
+    """Return the digest of the recipe of a training, as `digest_weight_keys` computes it."""
     base = candidate.base
-    keys = digest_weight_keys(
+    return digest_weight_keys(
         candidate.values, base.weights_sha256 if base.source == "folder" else None, candidate.trainer_sha256
     )
-    return keys, base.weights_sha256, candidate.data.sha256
 
 
 def digest_weight_keys(

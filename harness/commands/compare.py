@@ -1,20 +1,28 @@
-"""`bench compare`: compare two rows by a paired test on the same problems, or two recipes over their seeds."""
+"""`bench compare`: compare two rows or logs of other tools by a paired test, or two recipes over their seeds."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from baseline_bench.analysis import recipe_rows
-from baseline_bench.analysis.compare import ChangeCounts, Comparison, classify_comparison, compare_entries
+from baseline_bench.analysis.compare import Comparison, classify_comparison, compare_entries
 from baseline_bench.analysis.differences import Difference, list_differences
 from baseline_bench.analysis.recipe_rows import RecipePair
-from baseline_bench.core.command_options import ENTRY, argument, board_option, leaderboards_option, option
+from baseline_bench.core.command_options import (
+    ENTRY,
+    argument,
+    board_option,
+    datasets_option,
+    leaderboards_option,
+    option,
+)
 from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.markup import code_span, make_visible
 from baseline_bench.core.records import encode_indented
+from baseline_bench.interop import log_pairs, log_text, sample_logs
+from baseline_bench.interop.sample_logs import LOGS, SampleLog
 from baseline_bench.rendering import comparison_text, recipe_text
-from baseline_bench.rendering.comparison_text import ReportedOutcome, SeedComparison
-from baseline_bench.rendering.formatting import OUTCOME_SYMBOLS
+from baseline_bench.rendering.comparison_text import ComparisonNumbers, ReportedOutcome, SeedComparison
 from baseline_bench.results import advisories, lookup
 from baseline_bench.results.advisories import Advisory
 from baseline_bench.results.entry import Entry, SolutionLikelihood
@@ -22,58 +30,27 @@ from baseline_bench.results.lookup import FoundEntry
 from rich.table import Table
 from rich.text import Text
 
-_OUTCOME_STYLES = {"better": "bold green", "worse": "bold red", "equivalent": "bold blue", "non-inferior": "bold blue"}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Two rows, each a path, a file name or a candidate's name, or two recipes; and how to print their comparison."""
+    """Two rows (by path, file name or candidate's name), two recipes or two logs; and how to print the outcome."""
 
-    first: str = argument(f"the row that wins or loses: {ENTRY}; or recipe:NAME", "FIRST")
-    second: str = argument(f"the row that it is compared with: {ENTRY}; or recipe:NAME", "SECOND")
+    first: str = argument(f"the row that wins or loses: {ENTRY}; or recipe:NAME, or a log ({LOGS})", "FIRST")
+    second: str = argument(f"the row that it is compared with: {ENTRY}; or recipe:NAME, or a log", "SECOND")
     leaderboards: Path = leaderboards_option()
     board: str | None = board_option()
     base: str | None = option("--base", "of recipes: the model they train, to compare each with it too", "MODEL")
     margin: float | None = option(
         "--margin", "the largest difference that does not matter, 0.01 for 1 point (default: the recipe's)", "SHARE"
     )
+    metric: str | None = option(
+        "--metric",
+        "of logs: which metric and filter, as exact_match,strict-match (default: the only one)",
+        "NAME,FILTER",
+    )
+    mirror: Path | None = datasets_option()
     markdown: bool = option("--markdown", "print Markdown, for a pull request", default=False, one_of="format")
     as_json: bool = option("--json", "print one JSON record", default=False, one_of="format")
-
-
-@dataclass(frozen=True, slots=True)
-class ComparisonNumbers:
-    """The figures of a comparison; shares of the problems, not percentages.
-
-    Attributes:
-        low, high: of the 95 % interval, which decides between better and worse.
-        low_90, high_90: of the 90 % interval, which decides against the margin.
-        p: the level at which the 95 % interval would end at 0.
-        p_exact, p_mid: McNemar's exact and mid-p, for information.
-    """
-
-    won: int
-    lost: int
-    both: int
-    neither: int
-    difference: float
-    margin: float | None
-    low: float
-    high: float
-    low_90: float
-    high_90: float
-    p: float
-    p_exact: float
-    p_mid: float
-    flips: ChangeCounts
-
-    @classmethod
-    def of(cls, comparison: Comparison) -> "ComparisonNumbers":
-        """Take the figures of a comparison."""
-        pairs, intervals = comparison.pairs, (*comparison.interval, *comparison.margin_interval)
-        counted = (pairs.first, pairs.second, pairs.both, pairs.neither)
-        tests = comparison.p, comparison.p_exact, comparison.p_mid
-        return cls(*counted, pairs.difference, comparison.margin, *intervals, *tests, comparison.flips)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +61,7 @@ class ComparisonReport:
         first, second: the files of the entries.
         numbers: None if the rows are not comparable.
         findings: of each row the codes of its checks' findings, and the ids of the advisories that concern it.
+        identity_note: as in `note_identities`.
     """
 
     first: str
@@ -98,18 +76,23 @@ class ComparisonReport:
     seeds: SeedComparison | None
     differences: tuple[Difference, ...]
     findings: tuple[tuple[str, ...], tuple[str, ...]]
+    identity_note: str | None
 
 
 def run(options: Options, console: Console) -> int:
     """Print the outcome, the difference with its uncertainty, why items changed, and what else differs.
 
     Raises:
-        BenchError: no such row or recipe, the name is ambiguous, a recipe has one seed only, or an impossible margin.
+        BenchError: no such row, recipe or log, an ambiguous name, a recipe of one seed, or an impossible margin.
     """
     if options.margin is not None and not 0 < options.margin < 1:
         raise BenchError(f"--margin {options.margin:g} is no share", "give one above 0 and below 1: 0.01 for one point")
     if any(name.startswith(recipe_rows.PREFIX) for name in (options.first, options.second)):
         return _compare_recipes(options, console)
+    if sample_logs.is_log(options.first) or sample_logs.is_log(options.second):
+        return _compare_logs(options, console)
+    if options.metric is not None:
+        raise BenchError("--metric is for logs of other tools", "leave it out: a row has one metric")
     if options.base is not None:
         raise BenchError("--base is for recipes", "compare recipe:NAME with recipe:NAME, or leave --base out")
     first, second = find_rows(options.first, options.second, options.leaderboards, options.board, console)
@@ -151,13 +134,37 @@ def find_rows(
         lambda one, other: not _differ_in_items(one, other),
     )
     for row in (first, second):
-        if row.retraction is not None:
-            console.warn(f"{row.path.name} was withdrawn: {row.retraction.why}")
-        for advisory in _find_advisories(row):
-            console.warn(f"{row.path.name}: {advisory.describe()}")
-        if row.is_regraded:
-            console.warn(f"{row.path.name} is judged again by {row.entry.result.task.reader}")
+        _warn_of_records(row, console)
     return first, second
+
+
+def _warn_of_records(row: FoundEntry, console: Console) -> None:
+    if row.retraction is not None:
+        console.warn(f"{row.path.name} was withdrawn: {row.retraction.why}")
+    for advisory in _find_advisories(row):
+        console.warn(f"{row.path.name}: {advisory.describe()}")
+    if row.is_regraded:
+        console.warn(f"{row.path.name} is judged again by {row.entry.result.task.reader}")
+
+
+def _compare_logs(options: Options, console: Console) -> int:
+    first, second = (_read_side(name, options, console) for name in (options.first, options.second))
+    comparison = log_pairs.compare_logs(first, second, options.margin)
+    if options.as_json:
+        console.write(encode_indented(log_text.build_log_report(comparison)).decode())
+    elif options.markdown:
+        console.write(log_text.render_logs_markdown(comparison))
+    else:
+        log_text.print_logs(comparison, console)
+    return 0
+
+
+def _read_side(name: str, options: Options, console: Console) -> SampleLog:
+    if sample_logs.is_log(name):
+        return sample_logs.read_log(Path(name), options.metric)
+    row = lookup.find_entry(name, options.leaderboards, options.board)
+    _warn_of_records(row, console)
+    return log_pairs.read_row(row, options.mirror)
 
 
 def _compare_recipes(options: Options, console: Console) -> int:
@@ -169,7 +176,7 @@ def _compare_recipes(options: Options, console: Console) -> int:
         console.write(recipe_text.render_recipes_markdown(report))
     else:
         (_, text), *facts = recipe_text.list_recipe_facts(report)
-        outcome = ("outcome", color_outcome(report.numbers.outcome, text))
+        outcome = ("outcome", comparison_text.color_outcome(report.numbers.outcome, text))
         console.print(build_facts_table(recipe_text.title_recipes(report), [outcome, *facts]))
     return 0
 
@@ -205,12 +212,6 @@ def print_warnings(first: Entry, second: Entry, console: Console) -> None:
     console.print(*(Text(f"warned: {line}", style="yellow") for line in comparison_text.list_warnings(first, second)))
 
 
-def color_outcome(outcome: ReportedOutcome, text: str) -> Text:
-    """Put the outcome's symbol before its text, in its colour."""
-    symbol = "" if outcome == "not comparable" else f"{OUTCOME_SYMBOLS[outcome]} "
-    return Text(f"{symbol}{text}", style=_OUTCOME_STYLES.get(outcome, "bold yellow"))
-
-
 def _print_comparison(
     found: tuple[FoundEntry, FoundEntry], seed_comparison: SeedComparison | None, margin: float | None, console: Console
 ) -> None:
@@ -219,7 +220,7 @@ def _print_comparison(
     comparison = comparison_text.describe_comparison(first, second, margin=margin)
     sides = zip(comparison_text.name_entries(first, second), found, strict=True)
     rows: list[tuple[str, str | Text]] = [
-        ("outcome", color_outcome(comparison.outcome, comparison.rows[0][1])),
+        ("outcome", comparison_text.color_outcome(comparison.outcome, comparison.rows[0][1])),
         *comparison.rows[1:-1],
         *([("among its seeds", comparison_text.describe_seeds(seed_comparison))] if seed_comparison else []),
         comparison.rows[-1],
@@ -242,6 +243,10 @@ def _print_comparison(
     console.print(Text(""), table)
 
 
+def _take_numbers(comparison: Comparison) -> ComparisonNumbers:
+    return ComparisonNumbers.of(comparison, comparison.flips)
+
+
 def _build_report(
     first: FoundEntry, second: FoundEntry, seed_comparison: SeedComparison | None, margin: float | None
 ) -> ComparisonReport:
@@ -256,9 +261,10 @@ def _build_report(
         outcome=comparison.outcome,
         estimand=comparison_text.name_estimand(bool(kind.differs)) if comparable else None,
         sentence=comparison.sentence,
-        numbers=ComparisonNumbers.of(compare_entries(*entries, system=True, margin=margin)) if comparable else None,
+        numbers=_take_numbers(compare_entries(*entries, system=True, margin=margin)) if comparable else None,
         solutions=(first.entry.result.solutions, second.entry.result.solutions),
         seeds=seed_comparison,
         differences=list_differences(*entries),
         findings=(_list_marks(first), _list_marks(second)),
+        identity_note=comparison_text.note_identities(*entries) if comparable else None,
     )

@@ -1,12 +1,12 @@
 """`bench diff`: show both answers to the questions on which two rows differ."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from baseline_bench.analysis import item_changes
-from baseline_bench.analysis.item_changes import CompletionPair, EntryCompletions, JudgedCompletion
+from baseline_bench.analysis.item_changes import CompletionPair, EntryCompletions
 from baseline_bench.commands.compare import find_rows, print_warnings
 from baseline_bench.core.command_options import (
     ENTRY,
@@ -23,13 +23,8 @@ from baseline_bench.core.markup import code_span, make_visible
 from baseline_bench.core.types import Split
 from baseline_bench.evaluation import protocol, regrading, runs
 from baseline_bench.rendering import comparison_text
-from rich import box
-from rich.rule import Rule
-from rich.table import Table
+from baseline_bench.rendering.side_by_side import print_completion_pair
 from rich.text import Text
-
-# Two answers side by side need this many columns; on a narrower screen one goes below the other.
-MIN_SIDE_BY_SIDE_COLUMNS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +83,7 @@ def run(options: Options, console: Console) -> int:
     for row in (first, second):
         console.print_line(Text(f"entry: {make_visible(str(row.path))}"))
     for item in chosen[: options.limit]:
-        _print_item(item, names, console)
+        print_completion_pair(item, names, console)
     console.print(Text(count))
     return 0
 
@@ -117,28 +112,3 @@ def _is_wanted(item: CompletionPair, only: str | None) -> bool:
         "unread": item.move.cause == "unread",
     }
     return kinds.get(only or "both", True)
-
-
-def _print_item(item: CompletionPair, names: Sequence[str], console: Console) -> None:
-    won = "won" if item.move.won else "lost"
-    console.data.print(Rule(Text(make_visible(f"{item.id}: {won} ({item.move.cause})")), align="left"))
-    if item.question is not None:
-        console.print(Text(item.question, style="bold"), Text(""))
-    answers = list(zip(names, (item.first, item.second), strict=True))
-    if console.data.width < MIN_SIDE_BY_SIDE_COLUMNS:
-        for name, answer in answers:
-            console.print(
-                Text(make_visible(name), style="bold underline"), *_render_completion(answer, item.gold), Text("")
-            )
-        return
-    table = Table(box=box.MINIMAL, expand=True, pad_edge=False)
-    for name in names:
-        table.add_column(Text(make_visible(name)), ratio=1, overflow="fold")
-    for pair in zip(*(_render_completion(answer, item.gold) for _, answer in answers), strict=True):
-        table.add_row(*pair)
-    console.print(table)
-
-
-def _render_completion(answer: JudgedCompletion, gold: str) -> Iterator[Text]:
-    yield Text(answer.text.strip())
-    yield Text(item_changes.describe_judgement(answer, gold), style="green" if answer.correct else "red")

@@ -19,9 +19,9 @@ from baseline_bench.core.contracts import Task
 from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.findings import Finding, build_finding
-from baseline_bench.core.records import encode_indented
+from baseline_bench.core.records import encode_indented, write_atomically
 from baseline_bench.core.types import Completion, Model, Problem, Split
-from baseline_bench.evaluation import evaluate, plan
+from baseline_bench.evaluation import bug_bundle, evaluate, plan, runs
 from baseline_bench.evaluation.evaluate import SampleCollector
 from baseline_bench.models import diagnose, registry, weights
 from baseline_bench.models.template_choice import TemplateChoice
@@ -37,8 +37,13 @@ class Options:
     """The model to inspect, the task whose prompts to use, and how many answers to generate."""
 
     model: str = argument(
-        "a name of `bench list models`, org/name[@revision], a folder of weights, an adapter, or a training run",
+        "a name of `bench list models`, org/name[@revision], a folder of weights, an adapter, or a training run; "
+        "with --bundle, a run's folder",
         "MODEL",
+        "",
+    )
+    bundle: Path | None = option(
+        "--bundle", "write versions, machine and a run's records for an issue, without secrets; inspect nothing", "FILE"
     )
     base: str | None = option("--base", "what it was trained from (default: as an adapter names it)", "MODEL")
     task: str = option("--task", "whose prompts to look at", "NAME", "word-problems")
@@ -50,6 +55,8 @@ class Options:
     options: list[str] = engine_settings_option()
     mirror: Path | None = datasets_option()
     cache: Path = cache_option()
+    words: str = ""
+    commit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,10 @@ class _InspectedFiles:
 
 def run(options: Options, console: Console) -> int:
     """Print the findings; exit with 1 if one of them would make the model score wrongly."""
+    if options.bundle is not None:
+        return _write_bundle(options, options.bundle, console)
+    if not options.model:
+        raise BenchError("no MODEL is given", "name the model to inspect, or give --bundle FILE")
     task = plugins.load_task(options.task)
     _, problems = evaluate.select_problems(task, Split("test", mirror=options.mirror), max(options.answers, 1), 0)
     inspected = _inspect_files(options, _find_source(options, console), console)
@@ -98,6 +109,18 @@ def run(options: Options, console: Console) -> int:
     if not findings:
         console.print(Text("- nothing that would make this model score wrongly", style="green"))
     return 1 if findings else 0
+
+
+def _write_bundle(options: Options, path: Path, console: Console) -> int:
+    run_folder = Path(options.model) if options.model else None
+    sections = bug_bundle.collect_sections(options.words, options.commit, run_folder)
+    text = "\n".join(f"== {name} ==\n{part}" for name, part in sections.items())
+    with runs.explaining_write_errors(path):
+        write_atomically(path, text.encode())
+    for name, part in sections.items():
+        console.write(f"{name}: {len(part.splitlines())} lines\n")
+    console.say(f"{path} is written: read it before you attach it to an issue", always=True)
+    return 0
 
 
 def _check_model(

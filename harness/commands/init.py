@@ -1,7 +1,6 @@
 """`bench init`: write all that a repository needs for its own leaderboards, without overwriting anything."""
 
 import json
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -22,6 +21,7 @@ _FILES = {
     "tasks/my_task.py": "my_task.py.txt",
     _WORKFLOW: "bench.yml",
     ".github/workflows/bench-comment.yml": "bench-comment.yml",
+    ".github/actions/bench/action.yml": "action.yml",
     ".gitattributes": "gitattributes.txt",
     ".gitignore": "gitignore.txt",
 }
@@ -66,7 +66,7 @@ def _render_files(folder: Path, requirement: str) -> Iterator[tuple[str, str]]:
     """Yield every file's path and text; the leaderboards page is the one that `bench board` would render."""
     for name, template in _FILES.items():
         text = (SCAFFOLD_FOLDER / template).read_text(encoding="utf-8")
-        yield name, text.replace("@REQUIREMENT@", shlex.quote(requirement))
+        yield name, text.replace("@REQUIREMENT@", json.dumps(requirement))
     boards = folder / _LEADERBOARDS_PAGE
     _make_folder(boards.parent)
     yield _LEADERBOARDS_PAGE, leaderboard.render_all(boards.parent)["README.md"]

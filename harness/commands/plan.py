@@ -1,4 +1,4 @@
-"""`bench plan`: compute before any GPU time how many items and seeds show a gain, or that two scores hardly differ."""
+"""`bench plan`: compute before any GPU time how many problems and seeds show a gain, or hardly any."""
 
 import typing
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ if typing.TYPE_CHECKING:
 # The test split of GSM8K, which the board scores whole.
 DEFAULT_ITEMS = 1319
 DEFAULT_SEEDS = 3
-# A smaller margin takes millions of items, and minutes to plan.
+# A smaller margin takes millions of problems, and minutes to plan.
 _LEAST_MARGIN = 0.002
 # What can be shown against a margin.
 _AIMS: "tuple[Aim, Aim]" = ("equivalence", "non-inferiority")
@@ -39,18 +39,18 @@ class Options:
     )
     discordance: float | None = option(
         "--discordance",
-        "share of items that exactly one row gets right (default: as unrelated answers would, at most 0.25)",
+        "share of problems that exactly one row gets right (default: as unrelated answers would, at most 0.25)",
         "D",
     )
     power: float = option("--power", "chance of finding it (default: 0.80)", "P", 0.80)
     alpha: float = option("--alpha", "two-sided level (default: 0.05)", "A", 0.05)
-    items: int | None = option("--items", "what this many items would show", "N")
+    items: int | None = option("--items", "what this many problems would show", "N")
     seed_sd: float | None = option(
         "--seed-sd", "standard deviation of the score between training seeds, as a share", "S"
     )
     seeds: int | None = option("--seeds", "power of two recipes with so many seeds each (needs --seed-sd or rows)", "S")
     flips: float | None = option(
-        "--flips", "share of items on which two seeds of a recipe differ (default: as --discordance)", "F"
+        "--flips", "share of problems on which two seeds of a recipe differ (default: as --discordance)", "F"
     )
     leaderboards: Path = leaderboards_option()
     board: str | None = board_option()
@@ -58,7 +58,7 @@ class Options:
 
 
 def run(options: Options, console: Console) -> int:
-    """Print how many items and seeds show the gain, or that a difference is within the margin.
+    """Print how many problems and seeds show the gain, or that a difference is within the margin.
 
     Raises:
         BenchError: a number is impossible; the message names all of them; or as `bench compare` for two recipes.
@@ -73,10 +73,10 @@ def run(options: Options, console: Console) -> int:
         f"{100 * options.power:.0f} % power at the {100 * options.alpha:g} % level"
     )
     sizes = dict.fromkeys(size for size in (options.items, DEFAULT_ITEMS) if size is not None)
-    rows = [("items that disagree", f"{100 * discordance:.1f} % of all, {source}")]
+    rows = [("problems that disagree", f"{100 * discordance:.1f} % of all, {source}")]
     if options.margin is None:
-        rows += [("items needed", _describe_needed_items(options, discordance))]
-        rows += [(f"on {size:,} items", _describe_resolution(options, discordance, size)) for size in sizes]
+        rows += [("problems needed", _describe_needed_items(options, discordance))]
+        rows += [(f"on {size:,} problems", _describe_resolution(options, discordance, size)) for size in sizes]
     else:
         rows += _describe_margin(options, options.margin, discordance, sizes)
     console.print(build_facts_table(title, rows))
@@ -116,7 +116,7 @@ def _check_numbers(options: Options) -> list[str]:
     if not 0.0001 <= options.alpha <= 0.5:
         problems.append(f"an alpha of {options.alpha:g} is outside 0.0001 to 0.5")
     if options.items is not None and not 1 <= options.items <= 10_000_000:
-        problems.append(f"{options.items:,} items are outside 1 to 10,000,000")
+        problems.append(f"{options.items:,} problems are outside 1 to 10,000,000")
     if options.seed_sd is not None and not 0 <= options.seed_sd <= 0.5:
         problems.append(f"a spread of {options.seed_sd:g} between seeds is outside 0 to 0.5")
     if options.seeds is not None and not 2 <= options.seeds <= 50:
@@ -138,15 +138,17 @@ def _check_margin(gain: float, margin: float, alpha: float) -> Iterator[str]:
 
 
 def _find_impossible(discordance: float, rate: float, other: float) -> list[str]:
-    """Explain why no two rows with these scores disagree on that share of the items."""
+    """Explain why no two rows with these scores disagree on that share of the problems."""
     least, most = abs(rate - other), min(rate + other, 2 - rate - other)
     if least - 1e-12 <= discordance <= most + 1e-12:
         return []
-    return [f"rows of {rate:g} and {other:g} disagree on {least:.4g} to {most:.4g} of the items, not {discordance:g}"]
+    return [
+        f"rows of {rate:g} and {other:g} disagree on {least:.4g} to {most:.4g} of the problems, not {discordance:g}"
+    ]
 
 
 def _choose_discordance(options: Options, baseline: float) -> tuple[float, str]:
-    """Return the share of items on which the rows disagree, and where it comes from."""
+    """Return the share of problems on which the rows disagree, and where it comes from."""
     gap = abs(options.gain)
     if options.discordance is not None:
         return max(options.discordance, gap), "as given"
@@ -188,18 +190,18 @@ def _describe_resolution(options: Options, discordance: float, items: int) -> st
 def _describe_margin(
     options: Options, margin: float, discordance: float, sizes: Iterable[int]
 ) -> Iterator[tuple[str, str]]:
-    """Yield (what, value): the items that each aim needs, and the power of some numbers of items."""
+    """Yield (what, value): the problems that each aim needs, and the power of some numbers of problems."""
     from baseline_bench.analysis import statistics  # loads scipy
 
     needed = statistics.items_needed_for_margin(margin, options.gain, discordance, options.power, options.alpha)
     for aim, number in zip(_AIMS, needed, strict=True):
         if number is not None:
-            yield f"items for {aim}", f"{number:,} that both rows answer"
+            yield f"problems for {aim}", f"{number:,} that both rows answer"
     for size in sizes:
         powers = statistics.margin_power(size, margin, options.gain, discordance, options.alpha)
         possible = [pair for pair, number in zip(zip(_AIMS, powers, strict=True), needed, strict=True) if number]
         shown = ", ".join(f"{aim} is shown with {_format_percent(power)} probability" for aim, power in possible)
-        yield f"on {size:,} items", shown + _advise(options, min(power for _, power in possible))
+        yield f"on {size:,} problems", shown + _advise(options, min(power for _, power in possible))
 
 
 def _advise(options: Options, power: float) -> str:

@@ -240,7 +240,21 @@ def load(model: Model, options: Options) -> VllmGenerator:
     tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
     generator = VllmGenerator(engine, tokenizer, settings, options.adapter)
     generator.require_finite()
+    _refuse_counted_nans(engine.llm_engine.engine_core)
     return generator
+
+
+def _refuse_counted_nans(core: Any) -> None:
+    """Raise NotFiniteError at the first step with NaN that vLLM counts, if VLLM_COMPUTE_NANS_IN_LOGITS=1 is set."""
+    get_output = core.get_output
+
+    def get_checked_output() -> Any:
+        outputs = get_output()
+        if any(output.num_nans_in_logits for output in outputs.outputs):
+            raise NotFiniteError("the model's logits")
+        return outputs
+
+    core.get_output = get_checked_output
 
 
 def _build_extra_arguments(options: Options, lora: adapter.Adapter | None, gpu: bool) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from baseline_bench.analysis.board_comparisons import ComparedBoard
 from baseline_bench.analysis.statistics import format_points, wilson_interval
 from baseline_bench.core.markup import csv_cell
+from baseline_bench.rendering.comparison_text import name_estimand
 from baseline_bench.rendering.formatting import find_dtype, format_percent
 from baseline_bench.results.board import Row, sort_rows
 from baseline_bench.results.entry import Result
@@ -19,6 +20,8 @@ NamedCell = tuple[str, str | int | None]
 
 def render_csv(judged: ComparedBoard, files: Collection[str] | None = None) -> str:
     """Render the board as CSV. Differences are in points, p_exact is McNemar's, losses are in nats.
+
+    The estimand is named as in the JSON of `bench compare`, up to the colon.
 
     Args:
         judged: the board, its rows compared with their bases.
@@ -94,6 +97,7 @@ def _comparison_cells(judged: ComparedBoard, row: Row, retraction: Retraction | 
     yield "retracted", _format_yes_no(retraction is not None)
     yield "superseded_by", None if retraction is None else retraction.superseded_by
     yield "base", None if against is None else against.base.file
+    yield "estimand", None if against is None else name_estimand(system=False).partition(":")[0]
     yield "difference", None if against is None else _format_points(against.pairs.difference)
     yield "difference_low", None if against is None else _format_points(against.interval.low)
     yield "difference_high", None if against is None else _format_points(against.interval.high)

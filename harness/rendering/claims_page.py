@@ -17,7 +17,7 @@ _REANALYSIS_VERDICTS = {
     "supported in part": "stands in part",
     "refuted": "stands the other way round",
 }
-_PREDICTION_COLUMNS = ("predicted", "planned", "90 % interval", "outcome", "verdict")
+_PREDICTION_COLUMNS = ("predicted", "planned", "90 % interval", "outcome", "prediction")
 _HOW_TO_READ = """\
 ## How to read it
 
@@ -26,11 +26,11 @@ better less worse in points, with its 95 % interval. **cut**: answers that ended
 2. **p**: of the test that the file names. **Holm p**: adjusted within the family, over the contrasts that could be \
 judged; it decides. A loss is judged by p alone, a ratio (first side over second) by its limit. Of several comparable \
 pairs of rows the newest is taken.
-3. **supported**, **refuted**: Holm p lies below the level, and the sign is the predicted one, or the other one. \
+3. **supported**, **refuted**: Holm p is below the level, and the sign is the predicted one, or the other one. \
 **premise not met**: the side that was to end with the lower loss did not. **not judged**: there is no evidence yet.
 4. **not resolved**: the test finds neither; it is no proof of equality. The items are those on which the difference \
 seen would be found with 80 % power, at the level over the number of contrasts judged in the family.
-5. **post hoc**: a row is older than the contrast as it stands in git; it describes, and tests no prediction.
+5. **post hoc**: a row is older than the contrast in git; it describes, and tests no prediction.
 """
 _HOW_TO_READ_AGAIN = """\
 ## How to read it
@@ -38,7 +38,7 @@ _HOW_TO_READ_AGAIN = """\
 1. **right**: items that each side got right; which ones is not known, so that rows cannot be paired. **difference**: \
 better less worse in points, with its 95 % interval (Newcombe's, of independent counts).
 2. **p**: Boschloo's exact test on the counts. **Holm p**: adjusted within the family; it decides.
-3. **stands**: Holm p lies below the level. The numbers were known before the claim was written: none is a prediction \
+3. **stands**: Holm p is below the level. The numbers were known before the claim was written: none is a prediction \
 that came true.
 4. **not resolved**: {items} could not tell it from chance; it is no proof of equality. The items needed are those on \
 which the difference seen would be found with 80 % power, at the level over the number of contrasts in the family.
@@ -61,9 +61,9 @@ non-inferior by the 90 % interval and the margin.
 4. **p**: of *better* the level at which the interval ends at 0. With a margin it is the least one-sided level at \
 which the interval is within the margin, or wholly beyond it. **Holm p**: adjusted within the family, over the \
 contrasts declared in it: one that is not judged counts as p = 1. It decides.
-5. **supported**, **refuted**: Holm p is below the level, and it speaks for the prediction, or for its opposite: \
-worse, or a difference beyond the margin. **inconclusive**: neither. **not judged**: runs are missing, or cannot be \
-compared.
+5. **prediction**: *supported* or *refuted* where Holm p is below the level, and it speaks for the prediction, or for \
+its opposite: worse, or a difference beyond the margin. *inconclusive*: neither. *not judged*: runs are missing or \
+cannot be compared, or a seed was trained again after a look.
 """
 
 
@@ -79,7 +79,7 @@ def render_page(marker: str, findings: JudgedClaims) -> str:
     items = f"{max((row.total for row in claims.rows), default=0):,} items"
     parts = [marker, f"# {title}: {code_span(claims.name)}", _render_facts(claims)]
     parts += [_render_published_rows(claims) if is_published else _describe_registration(findings)]
-    parts += ["## Verdicts", _render_claims(findings), "## Contrasts", _render_contrasts(findings)]
+    parts += ["## Outcomes", _render_claims(findings), "## Contrasts", _render_contrasts(findings)]
     parts += ["## Families", _render_families(findings)]
     how_to_read = _HOW_TO_READ_PREDICTIONS if claims.predicts else _HOW_TO_READ
     return "\n\n".join([*parts, _HOW_TO_READ_AGAIN.format(items=items) if is_published else how_to_read])
@@ -93,7 +93,7 @@ def render_summary(judged: Sequence[JudgedClaims]) -> str:
         for findings in sorted(judged, key=lambda one: bool(one.claims.rows))
         for finding in findings.findings
     ]
-    return "\n".join(["|claims|claim|hypothesis|verdict|contrasts|", "|---|---|---|---|---|", *lines])
+    return "\n".join(["|claims|claim|hypothesis|outcome|contrasts|", "|---|---|---|---|---|", *lines])
 
 
 def format_claim_verdict(finding: JudgedClaim) -> str:
@@ -149,7 +149,7 @@ def _render_facts(claims: ClaimsFile) -> str:
         return (
             f"{quote_sentence(claims.source)}: {quote_sentence(claims.task)}, in {file}, at the level of {level}. "
             "It was published "
-            f"before this repository had a row; what its own rows say stands on the board {board}."
+            f"before this repository had a row; the board {board} shows what its own rows say."
         )
     return (
         f"Hypotheses of {file}, judged on the rows of the board {board} under {code_span(claims.task)}, at the "
@@ -171,7 +171,7 @@ def _describe_registration(findings: JudgedClaims) -> str:
             f"There is no git history here: whether the {len(judged)} judged contrasts came before their rows is open."
         )
     if not registered_count:
-        return f"All {len(judged)} judged contrasts are post hoc: a row is older than the contrast as it stands in git."
+        return f"All {len(judged)} judged contrasts are post hoc: a row is older than the contrast in git."
     commit_names = ", ".join(f"`{since.commit[:12]}` ({since.time})" for since in commits)
     registered_text = (
         f"{registered_count} of {len(judged)} judged contrasts were committed before their rows were trained or "
@@ -196,14 +196,14 @@ def _render_claims(findings: JudgedClaims) -> str:
         f"|{quote_sentence(finding.claim.published)}|"
         for finding in findings.findings
     ]
-    return "\n".join(["|claim|hypothesis|verdict|contrasts|published|", "|---|---|---|---|---|", *lines])
+    return "\n".join(["|claim|hypothesis|outcome|contrasts|published|", "|---|---|---|---|---|", *lines])
 
 
 def _render_contrasts(findings: JudgedClaims) -> str:
     """Render one line a contrast; a published table ends with the power on all items, others with cuts and losses."""
     claims = findings.claims
     last = ("cut %", "losses, speeds") if claims.all_items is None else (f"power on {claims.all_items:,} items",)
-    names_of = ("claim", "better", "worse", "right", "difference", "p", "Holm p", *last, "verdict")
+    names_of = ("claim", "better", "worse", "right", "difference", "p", "Holm p", *last, "outcome")
     aligned = ("---", "---", "---", ":---:", ":---:", "---:", "---:", *[":---:"] * len(last), "---")
     if claims.predicts:
         names_of = ("claim", "first", "second", "right", "difference", "p", "Holm p", "cut %", *_PREDICTION_COLUMNS)
@@ -214,7 +214,19 @@ def _render_contrasts(findings: JudgedClaims) -> str:
         for finding in findings.findings
         for one in finding.judged
     ]
-    return "\n".join(["|".join(["", *row, ""]) for row in (names_of, aligned)] + lines)
+    table = "\n".join(["|".join(["", *row, ""]) for row in (names_of, aligned)] + lines)
+    return "\n\n".join([table, *_list_side_differences(findings)])
+
+
+def _list_side_differences(findings: JudgedClaims) -> Iterator[str]:
+    """Yield one line for each side of a prediction within which code, libraries or machines differ."""
+    for finding in findings.findings:
+        for one in finding.judged:
+            differs = one.evidence.differs if isinstance(one.evidence, PredictionEvidence) else ()
+            for name, parts in zip(name_sides(one.contrast), differs, strict=False):
+                if parts:
+                    shown = ", ".join(map(code_span, parts))
+                    yield f"{code_span(finding.claim.id)}, {code_span(name)}: differs within the side: {shown}."
 
 
 def _contrast_cells(claims: ClaimsFile, judged: JudgedContrast) -> Iterator[str]:

@@ -1,10 +1,11 @@
 """Describes the comparison of two rows, in the same words for a terminal, a page and a record."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 from baseline_bench.analysis.compare import (
+    ChangeCounts,
     Comparison,
     ComparisonKind,
     classify_comparison,
@@ -19,9 +20,18 @@ from baseline_bench.analysis.statistics import PairCounts, format_points, wilson
 from baseline_bench.core.markup import code_span, make_visible, table_cell
 from baseline_bench.rendering.formatting import format_margin
 from baseline_bench.results.entry import Entry
+from rich.text import Text
 
 QuoteFunction = Callable[[str], str]
 ReportedOutcome = Outcome | Literal["not comparable"]
+OUTCOME_SYMBOLS: Mapping[Outcome, str] = {
+    "worse": "▼",
+    "better": "▲",
+    "equivalent": "≈",
+    "non-inferior": "≥",
+    "inconclusive": "?",
+}
+_OUTCOME_STYLES = {"better": "bold green", "worse": "bold red", "equivalent": "bold blue", "non-inferior": "bold blue"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,43 @@ class ComparisonText:
     outcome: ReportedOutcome
     sentence: str
     rows: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonNumbers:
+    """The figures of a comparison; shares of the problems, not percentages.
+
+    Attributes:
+        low, high: of the 95 % interval, which decides between better and worse.
+        low_90, high_90: of the 90 % interval, which decides against the margin.
+        p: the level at which the 95 % interval would end at 0.
+        p_exact, p_mid: McNemar's exact and mid-p, for information.
+    """
+
+    won: int
+    lost: int
+    both: int
+    neither: int
+    difference: float
+    margin: float | None
+    low: float
+    high: float
+    low_90: float
+    high_90: float
+    p: float
+    p_exact: float
+    p_mid: float
+    flips: ChangeCounts | Mapping[str, tuple[int, int]]
+
+    @classmethod
+    def of(
+        cls, comparison: PairedDifference, flips: ChangeCounts | Mapping[str, tuple[int, int]]
+    ) -> "ComparisonNumbers":
+        """Take the figures of a comparison; `flips` are the problems won and lost by cause."""
+        pairs, intervals = comparison.pairs, (*comparison.interval, *comparison.margin_interval)
+        counted = (pairs.first, pairs.second, pairs.both, pairs.neither)
+        tests = comparison.p, comparison.p_exact, comparison.p_mid
+        return cls(*counted, pairs.difference, comparison.margin, *intervals, *tests, flips)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +127,19 @@ def describe_comparison(
     comparison = compare_entries(first, second, system=True, margin=margin)
     sentence = _conclude(first, second, comparison, quote)
     label = "system comparison: " if comparison.system else ""
-    rows = [("outcome", f"{label}{comparison.outcome}"), *_list_numbers(comparison)]
+    numbers = list_numbers(comparison, name_estimand(comparison.system), asdict(comparison.flips))
+    rows = [("outcome", f"{label}{comparison.outcome}"), *numbers]
     rows += [("would narrow it", _format_advice(first, second, comparison, quote)), *_compare_solutions(first, second)]
+    rows += [("identity", note)] if (note := note_identities(first, second)) else []
     if comparison.system:
         rows.append(("besides the weights", _format_differences(comparison.differs, quote)))
     return ComparisonText(title, kind, comparison.outcome, sentence, (*rows, ("in short", sentence)))
+
+
+def color_outcome(outcome: ReportedOutcome, text: str) -> Text:
+    """Put the outcome's symbol before its text, in its colour."""
+    symbol = "" if outcome == "not comparable" else f"{OUTCOME_SYMBOLS[outcome]} "
+    return Text(f"{symbol}{text}", style=_OUTCOME_STYLES.get(outcome, "bold yellow"))
 
 
 def name_estimand(system: bool) -> str:
@@ -105,6 +160,15 @@ def list_warnings(first: Entry, second: Entry, quote: QuoteFunction = make_visib
     """List the findings of the checks, a line for each row that has some."""
     named_marks = zip(name_entries(first, second, quote), (first.result.marks, second.result.marks), strict=True)
     return tuple(f"{name}: {', '.join(map(quote, marks))}" for name, marks in named_marks if marks)
+
+
+def note_identities(first: Entry, second: Entry) -> str | None:
+    """Say that both models are known in part, which is no difference; None if one is known: `list_differences` says it.
+
+    It qualifies "nothing else differs": what neither entry holds cannot be compared.
+    """
+    partly = all(entry.result.model.is_partly_known for entry in (first, second))
+    return "both models are known in part: settings that the entries do not hold may differ" if partly else None
 
 
 def format_score(entry: Entry) -> str:
@@ -195,7 +259,10 @@ def _render_differences(differences: Sequence[Difference]) -> Iterator[str]:
     yield from ("", "</details>")
 
 
-def _list_numbers(comparison: Comparison) -> Iterator[tuple[str, str]]:
+def list_numbers(
+    comparison: PairedDifference, estimand: str, changes: Mapping[str, tuple[int, int]]
+) -> Iterator[tuple[str, str]]:
+    """Yield (what, value) for the numbers of a comparison; `changes` are the problems won and lost by cause."""
     pairs = comparison.pairs
     yield (
         "difference",
@@ -204,7 +271,7 @@ def _list_numbers(comparison: Comparison) -> Iterator[tuple[str, str]]:
     )
     if comparison.margin is not None:
         yield "margin", format_margin(comparison.margin, comparison.margin_interval)
-    yield "estimand", name_estimand(comparison.system)
+    yield "estimand", estimand
     yield (
         "p",
         (
@@ -217,8 +284,8 @@ def _list_numbers(comparison: Comparison) -> Iterator[tuple[str, str]]:
         f"{pairs.first:,} won, {pairs.second:,} lost, {pairs.both:,} right in both, {pairs.neither:,} in neither, "
         f"of {pairs.total:,}",
     )
-    moved = [f"{cause} +{won} -{lost}" for cause, (won, lost) in asdict(comparison.flips).items() if won or lost]
-    note = " (format: right or wrong as before, written otherwise)" if any(comparison.flips.format) else ""
+    moved = [f"{cause} +{won} -{lost}" for cause, (won, lost) in changes.items() if won or lost]
+    note = " (format: right or wrong as before, written otherwise)" if any(changes.get("format", ())) else ""
     yield "why", (", ".join(moved) or "nothing changed") + note
 
 
@@ -230,12 +297,17 @@ def _format_advice(first: Entry, second: Entry, comparison: Comparison, quote: Q
     if comparison.outcome != "inconclusive":
         more = "" if of_one_recipe else f" for these two trainings; bench compare {command} uses all seeds"
         return f"nothing: the outcome is decided{more}"
-    doubled = PairedDifference(PairCounts(*(2 * count for count in comparison.pairs)), None).interval
-    now, then = (50 * (interval.high - interval.low) for interval in (comparison.interval, doubled))
-    problems = f"twice the problems would give about ±{then:.2f} points instead of ±{now:.2f}"
+    problems = format_problem_advice(comparison)
     if of_one_recipe:
         return f"problems: {problems}"
     return f"seeds: this compares one training of each recipe; bench compare {command} uses all seeds; {problems}"
+
+
+def format_problem_advice(comparison: PairedDifference) -> str:
+    """Say how much twice the problems would narrow the interval."""
+    doubled = PairedDifference(PairCounts(*(2 * count for count in comparison.pairs)), None).interval
+    now, then = (50 * (interval.high - interval.low) for interval in (comparison.interval, doubled))
+    return f"twice the problems would give about ±{then:.2f} points instead of ±{now:.2f}"
 
 
 def _format_p_value(value: float) -> str:
@@ -271,7 +343,7 @@ def _conclude(first: Entry, second: Entry, comparison: Comparison, quote: QuoteF
     if not comparison.system and _have_same_weights(first, second):
         if comparison.outcome in ("better", "worse"):
             return "The same weights twice, but the scores differ by more than chance: something else changed."
-        return f"The same weights twice: the change of {_format_items(comparison.discordant)} is noise."
+        return f"The same weights twice: the change of {format_items(comparison.discordant)} is noise."
     if comparison.outcome in ("equivalent", "non-inferior"):
         points = f"{100 * (comparison.margin or 0):g} points"
         within = f"within {points} of" if comparison.outcome == "equivalent" else f"not worse by {points} or more than"
@@ -290,9 +362,9 @@ def _conclude_for_weights(comparison: Comparison, names: tuple[str, str], tuned:
         return f"These problems do not show {what}."
     if comparison.outcome == "worse":
         subject, against = ("The fine-tune hurt: it", "its base") if tuned else (f"Worse: {one}", other)
-        return f"{subject} answers {_format_items(gap)} fewer than {against}."
+        return f"{subject} answers {format_items(gap)} fewer than {against}."
     subject, against = ("The fine-tune helped: it", "its base") if tuned else (f"Better: {one}", other)
-    sentence = f"{subject} answers {_format_items(gap)} more than {against}"
+    sentence = f"{subject} answers {format_items(gap)} more than {against}"
     format_gain = sum(won - lost for won, lost in (comparison.flips.unread, comparison.flips.stopping))
     if 2 * format_gain >= gap:
         share = "all" if format_gain >= gap else format_gain
@@ -312,14 +384,15 @@ def _conclude_for_systems(first: Entry, second: Entry, comparison: Comparison, n
         question = "which system is better" if same_prompts else "whether the fine-tune beats a prompt instead"
         return f"These problems do not show {question}."
     if same_prompts:
-        sentence = f"As a system, {ahead} answers {_format_items(abs(gap))} more than {behind}"
+        sentence = f"As a system, {ahead} answers {format_items(abs(gap))} more than {behind}"
         return f"{sentence}; how much of that the weights cause is unknown."
     if tuned[0] == (gap > 0):
-        return f"Fine-tune: {ahead} answers {_format_items(abs(gap))} more than its base does under the other prompt."
-    return f"Prompt instead: without any training {ahead} answers {_format_items(abs(gap))} more than {behind}."
+        return f"Fine-tune: {ahead} answers {format_items(abs(gap))} more than its base does under the other prompt."
+    return f"Prompt instead: without any training {ahead} answers {format_items(abs(gap))} more than {behind}."
 
 
-def _format_items(number: int) -> str:
+def format_items(number: int) -> str:
+    """Format a number of problems."""
     return "1 problem" if number == 1 else f"{number:,} problems"
 
 

@@ -22,13 +22,6 @@ OUTCOME_WORDS: Mapping[Outcome, str] = {
     "non-inferior": "non-inferior to",
     "inconclusive": "inconclusive against",
 }
-OUTCOME_SYMBOLS: Mapping[Outcome, str] = {
-    "worse": "▼",
-    "better": "▲",
-    "equivalent": "≈",
-    "non-inferior": "≥",
-    "inconclusive": "?",
-}
 # After an outcome that also holds among all comparisons of the board.
 SURVIVES_MARK = "†"
 _SCORE_COLUMNS = ((f"{EXACT_MATCH} %", ALIGN_RIGHT), ("95 % interval", _ALIGN_CENTRE))

@@ -23,11 +23,12 @@ def check_numbers(entry: Entry) -> list[str]:
     """Check at level L0, without other files, that numbers follow from bits and digests from their content."""
     result, problems = entry.result, []
     candidate = result.training.candidate if result.training is not None else None
-    times = [entry.created] if candidate is None else [entry.created, candidate.created]
+    times: list[tuple[str, str | None]] = [("created", entry.created)]
+    times += [] if candidate is None else [("created", candidate.created), ("begun", candidate.begun)]
     problems += [
-        f"created is no UTC time such as 2026-11-22T12:00:00Z: {time!r:.60}"
-        for time in times
-        if parse_time(time) is None
+        f"{name} is no UTC time such as 2026-11-22T12:00:00Z: {time!r:.60}"
+        for name, time in times
+        if time is not None and parse_time(time) is None
     ]
     if entry.result_sha256 != digest(result):
         problems.append("result_sha256 is not the digest of the result")

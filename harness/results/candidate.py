@@ -115,6 +115,7 @@ class Candidate:
         libraries: versions of the training libraries.
         git_commit: of bench when it trained; None for older candidates and where it is unknown.
         trainer_sha256: of a trainer that is a file; None for others and in older candidates.
+        begun: when the training was first started, before any interruption, UTC; None in older candidates.
     """
 
     schema: Literal[1]
@@ -140,6 +141,7 @@ class Candidate:
     libraries: Mapping[str, str]
     git_commit: str | None = field(default=None, metadata=records.OMIT_WHEN_NONE)
     trainer_sha256: str | None = field(default=None, metadata=records.OMIT_WHEN_NONE)
+    begun: str | None = field(default=None, metadata=records.OMIT_WHEN_NONE)
 
 
 @dataclass(frozen=True, slots=True)

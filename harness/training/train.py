@@ -223,6 +223,7 @@ def _build_worker_request(plan: TrainingPlan, folder: Path) -> dict[str, Any]:
         "recipe": recipes.serialise_recipe(plan.recipe),
         "model": model,
         "trainer_sha256": recipes.digest_trainer(plan.recipe),
+        "begun": runs.read_json(folder / REQUEST_FILE).get("started"),
         "base_record": candidate.BaseRecord(
             name=model.name,
             source=model.source,

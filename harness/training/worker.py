@@ -99,6 +99,7 @@ def _build_candidate(
         libraries=dict(trained.libraries or provenance.list_library_versions(LIBRARIES)),
         git_commit=provenance.describe_program("", options.commit, device, None).git_commit,
         trainer_sha256=request["trainer_sha256"],
+        begun=request["begun"],
     )
 
 

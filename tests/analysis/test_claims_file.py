@@ -17,7 +17,7 @@ from claimed import CLAIM, HEAD, LEADERBOARDS, LOSS, PAIRED
             "the file has unknown keys 'beta' (known: schema, name, board, task",
         ),
         ("alpha = 0.05\n", "", "the file lacks alpha"),
-        ("alpha = 0.05", "alpha = 5", "alpha must be between 0 and 1, not 5"),
+        ("alpha = 0.05", "alpha = 5", "alpha must be above 0 and at most 0.1, not 5"),
         ('name = "mine"', 'name = "other"', "name is 'other', not the file's"),
         ('board = "counting"', 'board = "../x"', "name and board are made of a-z"),
         ("least_items = 60", "least_items = true", "least_items must be an integer, not True"),

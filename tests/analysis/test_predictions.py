@@ -4,16 +4,18 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
+from baseline_bench.analysis.claims import predictions
 from baseline_bench.analysis.claims.claims_file import ClaimsFile, parse_claims
 from baseline_bench.analysis.claims.judge import JudgedContrast, judge_claims
 from baseline_bench.analysis.claims.registration import Registration
 from baseline_bench.analysis.multiple_testing import holm_adjust
 from baseline_bench.analysis.recipe_key import digest_weight_keys
+from baseline_bench.analysis.statistics import Interval
 from baseline_bench.core.errors import BenchError
 from baseline_bench.rendering import claims_page
-from board_samples import right, trained
+from board_samples import labelled, right, trained
 from claimed import LEADERBOARDS, Filed, ahead
-from samples import entry, partial, result
+from samples import entry, partial, result, sha
 
 ITEMS = 400
 DIGEST = digest_weight_keys({"lr": 1e-4})
@@ -92,6 +94,10 @@ def judged(
         ('"better"', '"equivalent"', "equivalent needs a margin"),
         ('"better"', '"non-inferior"', "non-inferior needs a margin"),
         ('"better"', '"better"\nmargin = 0', "margin must be"),
+        ('"better"', '"better"\nmargin = 0.5', "margin must be"),
+        ('"better"', '"better"\nmargin = 0.99', "margin must be"),
+        ("alpha = 0.05", "alpha = 0.101", "alpha must be"),
+        ("alpha = 0.05", "alpha = 0.0", "alpha must be"),
         ('"better"', '"worse"', "predicted must be"),
         (f'"{DIGEST[:12]}"', '"abc"', "second: digest must be"),
         (f'digest = "{DIGEST[:12]}", ', "", "second: a side names a recipe, its digest and its seeds"),
@@ -103,14 +109,15 @@ def judged(
     ],
 )
 def test_a_faulty_prediction_is_refused_by_its_key(old: str, new: str, key: str):
-    """Its twin with a power of 80 %, a margin, a short digest and a base alone is read."""
+    """Its twin at a level of 10 %, with a power of 80 %, a wide margin, a short digest and a base alone is read."""
     text = HEAD + RECIPES
     assert old in text
     with pytest.raises(BenchError) as caught:
         parse_claims(text.replace(old, new, 1).encode(), "mine.toml")
     assert key in caught.value.what
-    sound = RECIPES.replace("0.9", "0.8").replace('predicted = "better"', MARGIN)
-    assert [contrast.test for _, contrast in claims(sound, ROWS).contrasts] == ["recipes", "rows"]
+    sound = RECIPES.replace("0.9", "0.8").replace('predicted = "better"', MARGIN.replace("0.05", "0.49"))
+    read = parse_claims((HEAD.replace("alpha = 0.05", "alpha = 0.10") + sound + ROWS).encode(), "mine.toml")
+    assert [contrast.test for _, contrast in read.contrasts] == ["recipes", "rows"]
 
 
 def test_a_prediction_is_judged_over_its_seeds():
@@ -168,6 +175,37 @@ def test_the_first_run_of_a_seed_is_judged_whatever_the_order():
     assert (one.verdict, one.evidence.runs) == ("supported", ({10: late.file}, {None: rows[1].file}))
 
 
+@pytest.mark.parametrize("way", ["partial", "another task", "a kept step"])
+def test_other_weights_of_a_seed_that_were_seen_first_are_an_obstacle(way: str):
+    """A look at one training of a seed and then a full run of another would choose; one training may be seen often."""
+
+    def look(hour: int, seed: int = 10, **changes: object) -> Filed:
+        seen = run("tune", seed, range(90), hour, **changes).entry
+        of = {
+            "partial": partial(seen.result),
+            "another task": labelled(seen.result, "counting-0shot@v2"),
+            "a kept step": replace(seen.result, training=replace(seen.result.training, step=5)),
+        }[way]
+        return Filed("look.json", entry(of, seen.created))
+
+    other = {"weights_sha256": sha("trained again")}
+    rows = [run("tune", 10, range(200)), run(None, 0, range(30))]
+    (one,) = judged(claims(ROWS), [*rows, look(11, **other)], retracted=("look.json",))
+    assert (one.verdict, one.evidence) == ("not judged", None)
+    assert "look.json" in one.why
+    late = ahead(1, "2026-11-22T10:30:00Z")
+    for sound in (
+        look(11),
+        look(14, **other),
+        look(11, 11, **other),
+        look(11, **other, values={"lr": 2e-4}),
+        look(11, **other, created="2026-11-22T10:00:00Z"),
+        run("tune", 10, range(90), 14),
+    ):
+        (one,) = judged(claims(ROWS), [*rows, sound], late)
+        assert (one.verdict, one.evidence.runs[0]) == ("supported", {10: rows[0].file})
+
+
 def test_a_retracted_first_run_is_not_replaced():
     """Retracting the run would otherwise choose the next one."""
     rows = [run("tune", 10, range(30)), run("tune", 10, range(200), hour=14), run(None, 0, range(30))]
@@ -184,6 +222,8 @@ def test_runs_older_than_the_registration_are_not_judged():
     again = run("tune", 10, range(30), hour=15, created="2026-11-22T14:00:00Z")
     (one,) = judged(claims(ROWS), [*rows, again], ahead(1, "2026-11-22T11:30:00Z"))
     assert one.evidence.runs[0] == {10: again.file}
+    resumed = run("tune", 10, range(30), hour=15, created="2026-11-22T14:00:00Z", begun="2026-11-22T11:00:00Z")
+    assert judged(claims(ROWS), [*rows, resumed], ahead(1, "2026-11-22T11:30:00Z"))[0].verdict == "not judged"
     for unknown in (Registration(False, (None,)), Registration(True, (None,))):
         assert judged(claims(ROWS), rows, unknown)[0].verdict == "not judged"
 
@@ -226,6 +266,22 @@ def test_runs_that_cannot_be_compared_are_not_judged(seed: int):
     assert judged(short, rows)[0].verdict == "not judged"
 
 
+def test_code_and_machines_that_differ_within_a_side_are_named_and_no_obstacle():
+    """The commit of the training and of the scoring, its driver and a library; equal sides have nothing to name."""
+    (same,) = judged(claims(RECIPES), [*seeds("tune", 120), *seeds("other", 60)])
+    assert same.evidence.differs == ((), ())
+    rows = [*seeds("tune", 120), *seeds("other", 60)]
+    moved = run("tune", 12, range(12, 132), git_commit="1" * 40, libraries={"torch": "2.12.0"})
+    of = moved.entry.result
+    provenance = replace(of.provenance, git_commit="2" * 40, driver="575", libraries={"torch": "2.12.0"})
+    rows[2] = Filed(moved.file, entry(replace(of, provenance=provenance), moved.entry.created))
+    (one,) = judged(claims(RECIPES), rows)
+    page = claims_page.render_page("", judge_claims(claims(RECIPES), rows, lambda: ahead(1)))
+    names = ("driver", "bench commit", "library torch", "training commit", "training library torch")
+    assert page.count(", ".join(f"`{name}`" for name in names)) == 1
+    assert (one.verdict, one.evidence.differs) == (same.verdict, (names, ()))
+
+
 def test_holm_counts_every_declared_contrast():
     """A contrast without runs is p = 1: the other's p is doubled, and the claim is supported in part only."""
     rows = [run("tune", 10, range(20)), run(None, 0, range(12))]
@@ -239,6 +295,17 @@ def test_holm_counts_every_declared_contrast():
     assert (found.findings[0].verdict, found.family("recipes")) == ("supported in part", (1, 2))
     rows = [run("tune", 10, range(18)), run(None, 0, range(12))]
     assert [judged(of, rows)[0].verdict for of in (claims(ROWS), both)] == ["supported", "inconclusive"]
+
+
+@pytest.mark.parametrize("level", [0.01, 0.24, 0.26, 0.49])
+def test_the_least_level_is_found_up_to_one_half(level: float):
+    """An interval of half-width 1 - 2a is within 1 - 2 * level from that level on; one that never is has level 1."""
+
+    def interval_at(confidence: float) -> Interval:
+        return Interval(-confidence, confidence)
+
+    assert predictions._find_level(lambda one: one.high <= 1 - 2 * level, interval_at) == pytest.approx(level)
+    assert predictions._find_level(lambda one: one.high < 0, interval_at) == 1
 
 
 def test_the_documented_prediction_is_one():

@@ -147,6 +147,14 @@ def test_findings_of_a_row_come_before_the_outcome(boards):
     assert page.index("`template-drops-turn`") < page.index("**inconclusive")
 
 
+def test_two_rows_known_in_part_are_noted_in_every_format(boards):
+    """In one line of the terminal, one field of the record and one row of Markdown."""
+    out = Terminal().compare("better", "base", boards)
+    assert len([line for line in lines(out) if line.startswith("identity ")]) == 1
+    assert Terminal().compare("better", "base", boards, markdown=True).count("\n|identity|") == 1
+    assert json.loads(Terminal().compare("better", "base", boards, as_json=True))["identity_note"]
+
+
 def test_a_worse_row_is_no_error():
     """The exit status stays 0, for a machine as for a person."""
     assert "worse" in lines(Terminal().compare(PLAIN, TUNED))[1]

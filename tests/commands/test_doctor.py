@@ -1,9 +1,11 @@
 """`bench doctor` says of a candidate's files what would make it score wrongly, each finding with its way out."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
+import baseline_bench
 import pytest
 import tiny
 import tiny_lora
@@ -188,3 +190,74 @@ def test_pickled_weights_are_found_and_not_loaded(here, capfd):
     torch.save({}, here / "tuned" / "pytorch_model.bin")
     (told,) = findings(here, capfd, "tuned")
     assert "pickled weights (pytorch_model.bin) run code when they are loaded: safetensors only" in told
+
+
+SECRETS = {
+    "HF_TOKEN": "hf_plantedPlantedPlanted",
+    "MY_API_KEY": 'quoted"and\\odd-käy',
+    "WANDB_PASSWORD": "0123456789",
+}
+
+
+@pytest.fixture
+def failing_run(tmp_path, monkeypatch) -> Path:
+    """A run whose records hold secrets and names in every way that is known, and answers that are nobody's business."""
+    monkeypatch.setenv("HOME", str(tmp_path / "people" / "jane.roe"))
+    monkeypatch.setenv("LOGNAME", "janeroe")
+    monkeypatch.setattr("socket.gethostname", lambda: "gpu-07.lab.example")
+    monkeypatch.chdir(tmp_path)
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    settings = {
+        "model": f"{tmp_path}/people/jane.roe/models/secretive",
+        "data": "/home/otheruser/data",
+        "note": "janeroe on gpu-07, " + ", ".join(SECRETS.values()),
+        "endpoint": "http://me:pass1234@internal.corp:8000/v1",
+        "error": "401 for hf_anotherTokenOfSomebody, Authorization: Bearer abcdef.ghi, api_key=9plain",
+        "max_tokens": 512,
+        "pad_token": 0,
+        "dtype": "bfloat16",
+    }
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text(json.dumps({"settings": settings}))
+    (run / "engine.json").write_text(json.dumps({"version": "transformers 5.17.0"}))
+    (run / "completions.jsonl").write_text('{"text": "private words"}\n')
+    (run / "huge.json").write_text(" " * (2**20 + 1))
+    return run
+
+
+def test_a_bundle_shows_no_secret_and_no_name(failing_run, tmp_path):
+    """Neither from the environment, nor of a known form, nor in an address; answers are left out."""
+    assert bench(tmp_path, "doctor", str(failing_run), "--bundle", "bundle.txt") == 0
+    text = (tmp_path / "bundle.txt").read_text()
+    private = [*SECRETS.values(), "jane.roe", "janeroe", "otheruser", "gpu-07", "lab.example", "internal.corp"]
+    private += ["pass1234", "hf_another", "abcdef.ghi", "9plain", "käy", "private words"]
+    assert [word for word in private if word in text or json.dumps(word)[1:-1] in text] == []
+
+
+def test_a_bundle_keeps_what_explains_a_failure(failing_run, tmp_path, capfd):
+    """Versions and machine, settings and the engine; what it contains is printed."""
+    assert bench(tmp_path, "doctor", str(failing_run), "--bundle", "bundle.txt") == 0
+    printed = [line.partition(":")[0] for line in capfd.readouterr().out.splitlines()]
+    parts = re.split(r"^== (\S+) ==$", (tmp_path / "bundle.txt").read_text(), flags=re.MULTILINE)[1:]
+    sections = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert printed == list(sections) == ["versions", "engine.json", "run.json"]
+    versions = json.loads(sections["versions"])
+    assert versions["bench"] == baseline_bench.__version__
+    assert versions["libraries"]["torch"] == torch.__version__
+    assert json.loads(sections["engine.json"]) == {"version": "transformers 5.17.0"}
+    kept = json.loads(sections["run.json"])["settings"]
+    assert (kept["dtype"], kept["max_tokens"], kept["pad_token"]) == ("bfloat16", 512, 0)
+    assert kept["model"] == "~/models/secretive"
+
+
+def test_a_bundle_of_no_run_is_the_versions_alone(tmp_path, capfd):
+    """Without a model, too; a folder without records is an error, and so is neither."""
+    assert bench(tmp_path, "doctor", "--bundle", "bundle.txt") == 0
+    assert capfd.readouterr().out.startswith("versions:")
+    (tmp_path / "empty").mkdir()
+    for words in (["empty", "--bundle", "other.txt"], ["--bundle", "none/other.txt"], []):
+        assert bench(tmp_path, "doctor", *words) == 1
+        assert capfd.readouterr().err.startswith("bench: ")
+    assert not (tmp_path / "other.txt").exists()

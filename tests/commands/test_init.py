@@ -2,7 +2,6 @@
 
 import io
 import json
-import shlex
 from importlib import metadata
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from paths import ROOT
 
 WRITTEN = {
     ".gitattributes",
+    ".github/actions/bench/action.yml",
     ".github/workflows/bench-comment.yml",
     ".github/workflows/bench.yml",
     ".gitignore",
@@ -144,17 +144,35 @@ def test_the_requirement_is_what_pip_recorded(recorded, requirement, tmp_path, m
 @pytest.mark.parametrize("name", ["bench", "bench-comment"])
 def test_the_workflows_are_ours_but_for_the_install(mine, name):
     """What this repository uses is what users get, with the version that wrote the pages."""
-    own = (ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8").splitlines()
-    theirs = (mine / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8").splitlines()
-    different = [line.strip() for line, other in zip(theirs, own, strict=True) if line != other]
-    pinned = f"run: python -m pip install {shlex.quote(find_requirement() or UNKNOWN)}"
-    assert [line.partition(" #")[0] for line in different] == ([pinned] if name == "bench" else [])
-    assert yaml.safe_load("\n".join(theirs))["jobs"]
+    own, theirs = (
+        yaml.safe_load((folder / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8"))
+        for folder in (ROOT, mine)
+    )
+    for flow, action in ((own, "./"), (theirs, "./.github/actions/bench")):
+        (job,) = flow["jobs"].values()
+        assert job["steps"][-1].pop("uses") == action
+        given = job["steps"][-1].pop("with", {})
+    assert own == theirs
+    assert given == ({"requirement": find_requirement() or UNKNOWN} if name == "bench" else {})
+
+
+def test_the_action_is_ours(mine):
+    """Theirs is a copy, so that a repository depends on no other one on GitHub."""
+    assert (mine / ".github" / "actions" / "bench" / "action.yml").read_bytes() == (ROOT / "action.yml").read_bytes()
+
+
+@pytest.mark.parametrize("requirement", ["a==1", 'a @ git+https://e.org/b.git@c#subdirectory=p"y', "a: b # c"])
+def test_a_requirement_arrives_in_the_workflow_as_it_is(tmp_path, monkeypatch, requirement):
+    """YAML reads back every character."""
+    monkeypatch.setattr("baseline_bench.commands.init.find_requirement", lambda: requirement)
+    begun(tmp_path)
+    flow = yaml.safe_load((tmp_path / ".github" / "workflows" / "bench.yml").read_text(encoding="utf-8"))
+    assert flow["jobs"]["board"]["steps"][-1]["with"] == {"requirement": requirement}
 
 
 def test_every_command_that_is_told_exists(mine):
     """In the README as in the workflow."""
-    text = Path("README.md").read_text() + Path(".github/workflows/bench.yml").read_text()
+    text = Path("README.md").read_text() + Path(".github/actions/bench/action.yml").read_text()
     named = {line.split()[1] for line in text.replace("`", "\n").splitlines() if line.strip().startswith("bench ")}
     assert {"baseline", "board", "check", "train-and-score"} <= named
     assert named <= set(cli.HELP) | {"pr-report"}

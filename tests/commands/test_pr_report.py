@@ -2,8 +2,11 @@
 
 import hashlib
 import io
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +34,7 @@ from paths import ROOT
 from samples import answers, move, regrade, result, sha, timings
 
 WORKFLOWS = ROOT / ".github" / "workflows"
+ACTION = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
 ITEMS = 40
 LOSSES = b"".join(encode_canonical(Step(n, 2, 2.5 / n, 1e-4, None, 4, 400, 200, 1.5 * n)) + b"\n" for n in (1, 2))
 Tell = Callable[..., str]
@@ -376,43 +380,92 @@ def test_the_bits_of_the_samples_are_those_of_their_answers() -> None:
     assert Bits.of(regrade(None, lines)) == of.bits  # type: ignore[arg-type]
 
 
+def read_flow(name: str) -> dict[str, Any]:
+    """A workflow of this repository; YAML 1.1 reads its key `on` as true."""
+    flow = yaml.safe_load((WORKFLOWS / f"{name}.yml").read_text(encoding="utf-8"))
+    return {"on" if key is True else key: value for key, value in flow.items()}
+
+
 @pytest.mark.parametrize("name", ["bench", "bench-comment"])
 def test_a_workflow_may_do_what_it_must_and_no_more(name: str) -> None:
-    """YAML that parses, permissions stated, actions of GitHub's own alone, each by its commit."""
-    flow = yaml.safe_load((WORKFLOWS / f"{name}.yml").read_text(encoding="utf-8"))
-    (trigger,) = [flow[key] for key in flow if key is True or key == "on"]  # YAML 1.1 reads `on` as true
+    """Permissions and a limit of time are stated; a step uses an action of GitHub's own by its commit, or ours."""
+    flow = read_flow(name)
     (job,) = flow["jobs"].values()
-    used = [step["uses"] for step in job["steps"] if "uses" in step]
-    assert all(re.fullmatch("actions/[a-z-]+@[0-9a-f]{40}", use) for use in used)
+    checkout, ours = job["steps"]
+    assert re.fullmatch("actions/checkout@[0-9a-f]{40}", checkout["uses"])
+    assert checkout["with"]["persist-credentials"] is False
+    assert ours == {"uses": "./"}
     assert "timeout-minutes" in job
     if name == "bench":
-        assert trigger == "pull_request"
+        assert flow["on"] == "pull_request"
         assert flow["permissions"] == {"contents": "read"}
-        assert job["steps"][0]["with"]["fetch-depth"] == 0
-        assert job["steps"][0]["with"]["persist-credentials"] is False
+        assert checkout["with"]["fetch-depth"] == 0
     else:
-        assert trigger == {"workflow_run": {"workflows": ["bench"], "types": ["completed"]}}
-        assert flow["permissions"] == {"actions": "read", "pull-requests": "write"}
-        assert not [use for use in used if use.startswith("actions/checkout")]
+        assert flow["on"] == {"workflow_run": {"workflows": ["bench"], "types": ["completed"]}}
+        assert flow["permissions"] == {"actions": "read", "contents": "read", "pull-requests": "write"}
+        assert checkout["with"]["ref"] == "${{ github.event.repository.default_branch }}"
         assert job["if"] == "github.event.workflow_run.event == 'pull_request'"
 
 
-@pytest.mark.parametrize("name", ["bench", "bench-comment"])
-def test_no_script_of_a_workflow_holds_an_expression(name: str) -> None:
+def test_the_action_runs_nothing_of_a_stranger_s_where_it_may_write() -> None:
+    """Each step is for one event alone; on workflow_run nothing is run but the script that posts."""
+    steps = ACTION["runs"]["steps"]
+    assert ACTION["runs"]["using"] == "composite"
+    refusal, *rest = steps
+    assert refusal["if"] == "github.event_name != 'pull_request' && github.event_name != 'workflow_run'"
+    assert refusal["run"].rstrip().endswith("exit 1")
+    by_event = {
+        event: [step for step in rest if step["if"] == f"github.event_name == '{event}'"]
+        for event in ("pull_request", "workflow_run")
+    }
+    assert sum(map(len, by_event.values())) == len(rest)
+    used = [step["uses"] for step in rest if "uses" in step]
+    assert all(re.fullmatch("actions/[a-z-]+@[0-9a-f]{40}", use) for use in used)
+    posting = by_event["workflow_run"]
+    assert [step["uses"].partition("@")[0] for step in posting] == [
+        "actions/download-artifact",
+        "actions/github-script",
+    ]
+    assert all(step["shell"] == "bash" for step in steps if "run" in step)
+
+
+def test_no_script_of_the_action_holds_an_expression() -> None:
     """A branch's name or a title that GitHub writes into a script would run there; values come by environment."""
-    flow = yaml.safe_load((WORKFLOWS / f"{name}.yml").read_text(encoding="utf-8"))
-    text = (WORKFLOWS / f"{name}.yml").read_text(encoding="utf-8")
-    (job,) = flow["jobs"].values()
-    scripts = [step.get("run", "") + step.get("with", {}).get("script", "") for step in job["steps"]]
+    scripts = [step.get("run", "") + step.get("with", {}).get("script", "") for step in ACTION["runs"]["steps"]]
     assert any(scripts)
     assert not [script for script in scripts if "${{" in script]
-    assert "secrets." not in text
-    assert "pull_request_target" not in text
+    for path in (ROOT / "action.yml", *WORKFLOWS.glob("*.yml")):
+        text = path.read_text(encoding="utf-8")
+        assert "secrets." not in text
+        assert "pull_request_target" not in text
 
 
-def test_the_comment_s_workflow_trusts_neither_number_nor_text() -> None:
-    """Digits, the head's commit asked of the API, the marker and the limit stand in its script."""
-    script = (WORKFLOWS / "bench-comment.yml").read_text(encoding="utf-8")
+@pytest.mark.parametrize("sound", [True, False])
+def test_the_action_s_scripts_render_a_comment_and_check_the_boards(folder: Path, tmp_path: Path, sound: bool) -> None:
+    """As GitHub's shell runs them: a fault fails the check alone; a number that is a command is written, not run."""
+    if not sound:
+        (folder / "counting.md").write_text("edited")
+    program = tmp_path / "bin" / "bench"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m baseline_bench.cli "$@"\n')
+    program.chmod(0o755)
+    comment = tmp_path / "comment"
+    values = {"BASE": "main", "LINK": "https://e.org/o/n/blob/abc", "NUMBER": "7; exit 1", "FOLDER": str(comment)}
+    given = os.environ | values | {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
+    steps = {step.get("name"): step for step in ACTION["runs"]["steps"]}
+    status = {}
+    for name in ("Render the comment", "Check the boards"):
+        assert steps[name]["env"].keys() <= values.keys()
+        words = ["bash", "-eo", "pipefail", "-c", steps[name]["run"]]
+        status[name] = subprocess.run(words, cwd=tmp_path, env=given, capture_output=True, check=False).returncode
+    assert status == {"Render the comment": 0, "Check the boards": 0 if sound else 1}
+    assert (comment / "body.md").read_text(encoding="utf-8").startswith(COMMENT_MARKER)
+    assert (comment / "number").read_text() == "7; exit 1\n"
+
+
+def test_the_comment_s_script_trusts_neither_number_nor_text() -> None:
+    """Digits, the head's commit asked of the API, the marker and the limit stand in it."""
+    script = ACTION["runs"]["steps"][-1]["with"]["script"]
     assert "/^[1-9][0-9]{0,9}$/" in script
     assert "pull.head.sha !== context.payload.workflow_run.head_sha" in script
     assert f"const MARK = '{COMMENT_MARKER}'" in script

@@ -46,6 +46,14 @@ def test_a_separate_bos_is_added_where_the_tokenizer_adds_none(tmp_path):
     assert (ids[0], ids.count(tokenizer.bos_token_id)) == (tokenizer.bos_token_id, 1)
 
 
+def test_half_an_emoji_in_a_whole_prompt_is_refused_by_name(tmp_path):
+    """A tokenizer would replace it silently; the whole emoji is encoded."""
+    tokenizer, how = speaker(tmp_path, "plain", eos_ids=[2])
+    with pytest.raises(BenchError, match=r"^item 7 holds \\ud83d"):
+        tokens.encode_with_bos(tokenizer, how, "a\ud83d b", "item 7")
+    assert tokens.encode_with_bos(tokenizer, how, "a\U0001f600 b", "item 7")
+
+
 def test_a_model_without_a_template_is_asked_in_text(tmp_path):
     """Question and Answer in words, ending without a space."""
     tokenizer, how = speaker(tmp_path, "plain")

@@ -118,9 +118,11 @@ PARTS = {
     "a whole with a part": lambda: (part("a", OWN, *range(3, 15)), part("b", OWN, *WHOLE)),
     "another order": lambda: (part("a", OWN, *WHOLE), part("b", OWN, *reversed(WHOLE))),
     "parts that overlap": lambda: (part("a", OWN, *range(13)), part("b", OWN, *range(4, 20))),
+    "eight answers": lambda: (part("a", OWN, *range(8)), part("b", OWN, *range(8))),
 }
 OWN_PARTS = {
     "parts that overlap too little": lambda: (part("a", OWN, *range(12)), part("b", OWN, *range(8, 20))),
+    "seven answers": lambda: (part("a", OWN, *range(7)), part("b", OWN, *range(7))),
     "own answers to a part": lambda: (part("a", OWN, *WHOLE), part("b", OTHER, *range(3, 15))),
     "half of a part": lambda: (part("a", lines(0), *WHOLE), part("b", lines(3, own=10), *range(2, 18))),
     "a part by the same model": lambda: (part("a", OWN, *WHOLE), part("a", OWN, *range(3, 15))),
@@ -289,7 +291,7 @@ TEXT = TEXT.replace('{ base = "b" }', '{ base = "other" }').replace("least_items
 SECOND = CLAIM.replace("it-helps", "again") + PAIRED
 SIDES = TEXT[TEXT.index("better = {") :]
 CHANGED = {
-    "alpha": ("alpha = 0.05", "alpha = 0.5"),
+    "alpha": ("alpha = 0.05", "alpha = 0.1"),
     "least_items": ("least_items = 6", "least_items = 1"),
     "the hypothesis": ("scores higher", "scores lower"),
     "what was published": ('published = ""', 'published = "9 %"'),
@@ -314,7 +316,7 @@ def claims(folder: Path, git: Callable[..., str]) -> Path:
 
 @pytest.mark.parametrize("part", CHANGED)
 def test_a_claim_that_changed_after_its_runs_is_a_fault(part: str, claims: Path) -> None:
-    """Level, wording, direction and what it was compared with: the verdict would be of another claim."""
+    """Level, wording, direction and what it was compared with: the outcome would be of another claim."""
     old, new = CHANGED[part]
     assert old in TEXT
     claims.write_text(TEXT.replace(old, new))

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import samples
+from baseline_bench.analysis.differences import list_differences
 from baseline_bench.analysis.statistics import Interval
 from baseline_bench.rendering.comparison_text import (
     compare_with_seeds,
@@ -12,12 +13,14 @@ from baseline_bench.rendering.comparison_text import (
     format_score,
     name_entries,
     name_estimand,
+    note_identities,
     render_markdown,
 )
 from baseline_bench.rendering.formatting import format_margin
 from baseline_bench.results.candidate import MergeSummary, TrainingRecord
 from baseline_bench.results.entry import Entry, SolutionLikelihood
 from committed_rows import BASE, board, real
+from corpus.boards import IDENTITY, OLDER
 from judged_rows import CUT, LOOSE, RIGHT, UNREAD, WRONG, row
 
 
@@ -50,6 +53,7 @@ def test_a_real_fine_tune_is_told():
         ("problems", "65 won, 20 lost, 4 right in both, 1,230 in neither, of 1,319"),
         ("why", "unread +1 -0, stopping +9 -2, answer +55 -18"),
         ("would narrow it", "nothing: the outcome is decided"),
+        ("identity", note_identities(real(BASE), real(BASE))),
         ("in short", "The fine-tune helped: it answers 45 problems more than its base."),
     )
 
@@ -214,6 +218,26 @@ def test_the_gold_solutions_likelihood_is_told_where_it_is_known(second, said):
     found = describe_comparison(first, replace(other, result=replace(other.result, solutions=second)))
     assert said in dict(found.rows)["gold solutions"]
     assert "gold solutions" not in dict(describe_comparison(one, other).rows)
+
+
+def identified(*models):
+    """Two entries of one task, each of a model of this identity."""
+    result = samples.result()
+    return [samples.entry(replace(result, model=replace(result.model, identity=one))) for one in models]
+
+
+@pytest.mark.parametrize("older", [None, OLDER])
+def test_two_models_known_in_part_are_said_once_and_decide_nothing(older):
+    """It is a note in each format and no difference; where one is known fully, it is a difference and no note."""
+    first, second = identified(older, older)
+    found = describe_comparison(first, second)
+    note = note_identities(first, second)
+    assert [value for what, value in found.rows if what == "identity"] == [note]
+    assert (found.kind.name, found.kind.differs, list_differences(first, second)) == ("comparable", (), ())
+    assert render_markdown(first, second).count(note) == 1
+    for twin in (identified(IDENTITY, IDENTITY), identified(older, IDENTITY)):
+        assert note_identities(*twin) is None
+        assert "identity" not in dict(describe_comparison(*twin).rows)
 
 
 def test_a_row_is_told_with_its_own_interval():

@@ -25,7 +25,7 @@ from samples import counted, entry, partial, result
 
 BASE = result()
 NOISE = (repeated([range(24), range(26), range(1, 25)]),)
-CLAIMS = "|claim|verdict|\n|---|---|\n|`one`|supported|"
+CLAIMS = "|claim|outcome|\n|---|---|\n|`one`|supported|"
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
 
 

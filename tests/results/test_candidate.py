@@ -80,7 +80,8 @@ def test_a_candidate_names_the_commit_that_trained_it_where_one_is_known(tmp_pat
     """Records of before lack the key and keep their bytes; a new one is read back with it."""
     older = made(losses)
     assert b"git_commit" not in encode_indented(older)
-    newer = replace(older, git_commit="0123456789012345678901234567890123456789")
+    assert b"begun" not in encode_indented(older)
+    newer = replace(older, git_commit="0123456789012345678901234567890123456789", begun="2026-11-22T11:00:00Z")
     candidate.write_candidate(newer, tmp_path)
     assert candidate.read_candidate(tmp_path) == newer
     candidate.write_candidate(older, tmp_path)
@@ -346,6 +347,8 @@ def test_a_training_at_no_time_is_a_fault(losses):
     for time in ("yesterday", "2026-11-22T12:00:00+00:00", "2026-02-30T12:00:00Z", ""):
         problems = audit.check_numbers(trained(losses, candidate=replace(made(losses), created=time)))
         assert problems == [f"created is no UTC time such as 2026-11-22T12:00:00Z: {time!r}"]
+        problems = audit.check_numbers(trained(losses, candidate=replace(made(losses), begun=time)))
+        assert problems == [f"begun is no UTC time such as 2026-11-22T12:00:00Z: {time!r}"]
 
 
 def test_a_loss_history_without_its_entry_is_found(board):

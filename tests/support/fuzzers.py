@@ -9,7 +9,7 @@ import random
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import tiny
 import tiny_lora
 from baseline_bench import cli
 from baseline_bench.analysis.claims.claims_file import parse_claims
-from baseline_bench.commands import grade, import_lm_eval
+from baseline_bench.commands import compare, grade, import_lm_eval
 from baseline_bench.core import plugins
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
@@ -260,6 +260,41 @@ def _lm_eval(folder: Path, kind: str) -> Target:
     return Target(f"lm-eval's {kind}", (files[kind].read_bytes(),), _file(folder, kind, read))
 
 
+def _logs(folder: Path) -> Iterator[Target]:
+    """Logs of other tools, one of two mutated, whose other has the opposite scores; both are described and printed."""
+    folder.mkdir()
+    line = {"sample_id": "a", "evaluation_name": "b", "input": {"raw": "1?", "reference": ["1"]}, "model_id": "a/b"}
+    line |= {"output": {"raw": ["1"]}, "evaluation": {"score": 1.0, "is_correct": True}}
+    sample = {"id": 1, "epoch": 1, "input": [{"role": "user", "content": "1?"}], "target": ["1"]}
+    sample |= {"scores": {"match": {"value": "C", "answer": "1"}}, "output": {"completion": "1", "choices": [{}]}}
+    run = {"status": "success", "eval": {"model": "a"}, "samples": [sample]}
+    inspect_files = [path.read_bytes() for path in sorted((ROOT / "tests" / "data" / "inspect").glob("*.eval"))]
+    samples_file = next(_LM_EVAL.glob("samples_*")).read_bytes()
+    for kind, ending, case, opposite in (
+        ("lm-eval", "jsonl", samples_file, samples_file.replace(b'match": 0', b'match": 1')),
+        ("Every Eval Ever", "jsonl", *_opposites(line, b"1.0", b"true", b"0.0", b"false")),
+        ("inspect", "json", *_opposites(run, b'"C"', b'"C"', b'"I"', b'"I"')),
+        ("inspect", "eval", *inspect_files),
+        ("CSV", "csv", b"id,correct,text\na,1,x\nb,0,y\n", b"id,correct,text\na,0,x\nb,1,\n"),
+    ):
+        other = folder / f"{kind}.other.{ending}"
+        other.write_bytes(opposite)
+
+        def read(path: Path, other: Path = other) -> None:
+            for how in ({}, {"as_json": True}, {"markdown": True}):
+                metric = "match" if path.suffix == ".eval" else None
+                options = compare.Options(first=str(path), second=str(other), metric=metric, **how)
+                compare.run(options, Console(io.StringIO(), io.StringIO()))
+
+        yield Target(f"a log of {kind} in {ending}", (case,), _file(folder, f"{kind}.{ending}", read))
+
+
+def _opposites(value: object, *marks: bytes) -> tuple[bytes, bytes]:
+    """A log, and what it is with its first two marks replaced by the last two."""
+    data = json.dumps(value).encode() + b"\n"
+    return data, data.replace(marks[0], marks[2]).replace(marks[1], marks[3])
+
+
 def _answers(model: Model) -> tuple[Target, Target, Target]:
     """A server's completions, log-probabilities and list of models."""
     served = openai._ServedModel("m", "1", 4096, tiny.VOCABULARY)
@@ -364,6 +399,7 @@ def build_targets(folder: Path) -> tuple[Target, ...]:
         *models,
         *(_adapter_file(base, lora, name) for name in (adapter.ADAPTER_CONFIG, adapter.WEIGHTS)),
         *(_lm_eval(folder / kind, kind) for kind in ("results", "samples")),
+        *_logs(folder / "logs"),
         *_answers(model),
         *_records(folder / "records"),
         Target("rows", (row * 3, turns * 2), _file(folder, "rows.jsonl", rows)),

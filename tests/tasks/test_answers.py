@@ -8,6 +8,7 @@ from baseline_bench.core.types import Completion, Problem
 from baseline_bench.results.completions import read_completions
 from baseline_bench.tasks import _answers_v1
 from baseline_bench.tasks._answers import equal, grade, is_strict_answer, read_answer
+from baseline_bench.tasks._numbers import Number, numbers
 from paths import DATA, ROOT
 
 SHARED = [json.loads(line) for line in (DATA / "answer_cases.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -299,6 +300,18 @@ CHANGED = [
     ("The answer is 3 and 1/4.", None, "13/4"),
     ("The answer is 3 and 5/4.", None, None),
     ("The answer is 50% of 36, which is 18.", None, "18"),
+    # A share of a number is not that number; its result may follow.
+    ("The answer is half of 36.", "36", None),
+    ("#### a third of $36", "36", None),
+    ("Half of the 36 eggs is 18.", "18", "18"),
+    ("The answer is 18, half of 36.", "18", "18"),
+    ("The answer is half of 36, which is 18.", "36", "18"),
+    ("The answer is 3/4 of 24 apples, which is 18.", "3/4", "18"),
+    ("The answer is 3/4 of 24 apples.", "3/4", None),
+    # A special token was dropped behind a minus; between two words it takes nothing away.
+    ("The answer is -\ufffd18.", "18", None),
+    ("The answer is -18.\ufffdYes", "-18", "-18"),
+    ("She pays \ufffd18", "18", "18"),
     ("She fills 7 bags for the 40 children", "40", "7"),
     ("18\n### Instruction:\nAdd 3 and 4.\n### Response:\n7", "7", "18"),
     ("18\n\nProblem: 3+4\n7", "7", "18"),
@@ -414,6 +427,11 @@ def test_what_version_2_changes(text, older, newer):
     assert (_answers_v1.read_answer(text).answer, read_answer(text).answer) == (older, newer)
 
 
+def test_a_number_begins_with_its_sign_or_first_digit():
+    """A bracket before the digits is not part of it; a minus there subtracts."""
+    assert list(numbers("(a)5 (b)-3 -7")) == [Number(3, 4, "5"), Number(9, 10, "3"), Number(11, 13, "-7")]
+
+
 @pytest.mark.parametrize("is_strict", [_answers_v1.is_strict_answer, is_strict_answer], ids=["v1", "v2"])
 def test_a_turn_that_ends_behind_the_number_is_strict(is_strict):
     """The end of the turn is no part of the line, and a number cut short there is not the gold one."""
@@ -507,6 +525,10 @@ def test_slips_of_other_readers(wrong, gold):
         ("The answer is 2 sqrt(3)", None),
         ("The answer is 1.\ufffd5", None),
         ("The answer is 1,\ufffd234", None),
+        # A cue between two boxes overrides neither; "if" counts within 200 characters before one.
+        ("\\boxed{18}\nThe answer is 20.\n\\boxed{16}", "16"),
+        (f"\\boxed{{20}}\nIf {'she sells all eggs and ' * 9}pays, the answer is 18.\n", "18"),
+        (f"\\boxed{{20}}\nIf {'she sells all eggs and ' * 2}pays, the answer is 18.\n", "20"),
     ],
 )
 def test_steps_and_remarks_are_neither_other_problems_nor_denials(text, answer):

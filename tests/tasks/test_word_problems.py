@@ -14,16 +14,19 @@ from baseline_bench.core.types import Completion, Split
 from baseline_bench.tasks import word_problems
 
 GOLDEN = "dc3327c151943ead1328728473db87e1f1f667c723dce092978317f221a0f013"
+VARIED_GOLDEN = "a7e96b4d5416be1c4ce682fcfab4d5b9b6bbce913103ef9260a5f875f5b4ce80"
 SPLITS = [Split(name, config) for name, config in product(("test", "train"), ("main", "socratic"))]
+VARIED = Split("train", "varied")
+EVERY_SPLIT = [*SPLITS, VARIED]
 SUM = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)")
 WORK_OUT = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": Fraction}
-every_split = pytest.mark.parametrize("split", SPLITS, ids=lambda split: f"{split.name}-{split.config}")
+every_split = pytest.mark.parametrize("split", EVERY_SPLIT, ids=lambda split: f"{split.name}-{split.config}")
 
 
 @pytest.fixture(scope="module")
 def made():
     """The problems of each split and config."""
-    return {split: word_problems.problems(split) for split in SPLITS}
+    return {split: word_problems.problems(split) for split in EVERY_SPLIT}
 
 
 def steps(problem):
@@ -47,7 +50,7 @@ def normalised(text):
 @every_split
 def test_every_solution_grades_as_right(made, split):
     """A model that wrote the worked solution would get the point, in the task's own format too."""
-    for problem in made[split]:
+    for problem in made[split][:2000]:
         verdict = word_problems.grade(problem, Completion(problem.solution, None, "stop"))
         assert verdict.correct, problem
         assert verdict.strict, problem
@@ -80,10 +83,10 @@ def test_a_solution_has_two_to_four_steps(made, split):
     assert {len(steps(problem)) for problem in made[split]} == {2, 3, 4}
 
 
-def test_there_are_256_problems_to_score_and_2000_to_train_on(made):
+def test_there_are_256_problems_to_score_and_2000_or_12000_to_train_on(made):
     """The sizes are part of the protocol, and ids number the problems."""
-    for split in SPLITS:
-        number = {"test": 256, "train": 2000}[split.name]
+    for split in EVERY_SPLIT:
+        number = 12_000 if split == VARIED else {"test": 256, "train": 2000}[split.name]
         assert [problem.id for problem in made[split]] == [f"{split.name}-{i}" for i in range(number)]
 
 
@@ -99,24 +102,24 @@ def test_the_configs_differ_in_the_solutions_alone(made):
 
 def test_no_question_is_there_twice(made):
     """Within and across the splits every question differs in more than case, punctuation and spacing."""
-    questions = [normalised(problem.question) for name in ("test", "train") for problem in made[Split(name)]]
+    questions = [normalised(problem.question) for split in (Split("test"), VARIED) for problem in made[split]]
     assert len(set(questions)) == len(questions)
 
 
 def test_no_problem_is_another_with_the_names_changed(made):
     """Problems of one template differ in their numbers."""
-    for name in ("test", "train"):
-        problems, stories = made[Split(name)], len(word_problems.load_templates(name))
+    for split in (Split("test"), VARIED):
+        problems, stories = made[split], len(word_problems.load_templates(split.name, split.config))
         for first in range(stories):
             numbers = [tuple(re.findall(r"\d+", problem.question)) for problem in problems[first::stories]]
             assert len(set(numbers)) == len(numbers), problems[first]
 
 
 def test_what_is_scored_comes_from_other_stories_than_what_is_trained_on():
-    """The templates of the splits share neither name nor wording, and there are at least 40 of them."""
-    test, train = word_problems.load_templates("test"), word_problems.load_templates("train")
+    """The templates of the splits share neither name nor wording."""
+    test, train = word_problems.load_templates("test"), word_problems.load_templates("train", "varied")
     both = [*test, *train]
-    assert len(both) >= 40
+    assert (len(test), len(train)) == (16, 240)
     assert len({template.name for template in both}) == len(both)
     assert len({template.question for template in both}) == len(both)
     sentences = [{step.told for template in some for step in template.steps} for some in (test, train)]
@@ -125,11 +128,12 @@ def test_what_is_scored_comes_from_other_stories_than_what_is_trained_on():
 
 def test_the_templates_take_turns(made):
     """Every stretch of the items holds every story, so an early look at the answers sees all of them."""
-    for name in ("test", "train"):
+    for split in (Split("test"), VARIED):
         patterns = [
-            re.sub(r"\\\{\w+\\\}", ".+", re.escape(story.question)) for story in word_problems.load_templates(name)
+            re.sub(r"\\\{\w+\\\}", ".+", re.escape(story.question))
+            for story in word_problems.load_templates(split.name, split.config)
         ]
-        for number, problem in enumerate(made[Split(name)]):
+        for number, problem in enumerate(made[split]):
             assert re.fullmatch(patterns[number % len(patterns)], problem.question)
 
 
@@ -173,6 +177,27 @@ def test_the_opening_of_the_module_shows_a_real_problem(made):
     )
 
 
+def test_varied_keeps_the_templates_of_main_and_adds_many(made):
+    """What main trains on is part of varied, and no run of 10 words of a new question is one of a scored question."""
+    assert {problem.question for problem in made[Split("train")]} < {problem.question for problem in made[VARIED]}
+    scored, trained = (
+        {
+            tuple(words[start : start + 10])
+            for problem in made[split]
+            for words in [re.findall(r"[a-z]+", re.sub(r"[A-Z]\w+", "", problem.question))]
+            for start in range(len(words) - 9)
+        }
+        for split in (Split("test"), VARIED)
+    )
+    assert not scored & trained
+
+
+def test_the_config_varied_has_nothing_to_score():
+    """Scoring on varied would be a second protocol under one label, so it is an error."""
+    with pytest.raises(BenchError, match="for training alone"):
+        word_problems.problems(Split("test", "varied"))
+
+
 def test_an_unknown_config_is_refused():
     """A config that the task does not have is an error that names those it has."""
     with pytest.raises(BenchError, match="main, socratic"):
@@ -188,8 +213,9 @@ def test_a_template_can_only_do_whole_arithmetic(expression):
 
 def test_the_problems_are_these_for_ever(made):
     """Every id, question, answer and solution is as published: entries keep their bits, training runs repeat."""
-    items = [
-        [[problem.id, problem.question, problem.answer, problem.solution] for problem in made[split]]
-        for split in SPLITS
-    ]
-    assert sha256(json.dumps(items).encode()).hexdigest() == GOLDEN
+    for splits, golden in ((SPLITS, GOLDEN), ([VARIED], VARIED_GOLDEN)):
+        items = [
+            [[problem.id, problem.question, problem.answer, problem.solution] for problem in made[split]]
+            for split in splits
+        ]
+        assert sha256(json.dumps(items).encode()).hexdigest() == golden

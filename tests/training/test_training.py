@@ -238,12 +238,15 @@ def test_a_killed_training_goes_on_where_it_stood(here, capfd):
     run = only(here, "runs/long-*")
     before = history(run)
     assert not (run / candidate.CANDIDATE_FILE).exists()
+    request = json.loads((run / "training.json").read_text())
+    (run / "training.json").write_text(json.dumps({**request, "started": "2026-11-22T12:00:00Z"}))
     assert bench(here, *words) == 0
     after = history(run)
     assert [step["number"] for step in after] == list(range(1, 61))
     assert after[:2] == before[:2]
     whole = candidate.read_candidate(only(unbroken, "runs/long-*"))
     assert candidate.read_candidate(run).weights_sha256 == whole.weights_sha256
+    assert candidate.read_candidate(run).begun == "2026-11-22T12:00:00Z"
     assert not (run / "state.pt").exists()
 
 

@@ -1,5 +1,6 @@
 """The vllm engine without vLLM's own engine: what its end looks like, and which options exclude each other."""
 
+import json
 import math
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -91,6 +92,27 @@ def test_vllm_does_not_start_on_weights_that_give_nan(tmp_path):
         engine.load(
             Model("nan", "folder", None, folder, None, None), engine.Options(context=512, kv_gib=1, in_process=True)
         )
+
+
+@pytest.mark.parametrize("poisoned", [True, False])
+def test_nan_that_begins_within_an_answer_is_refused_where_vllm_counts_it(poisoned, tmp_path, monkeypatch):
+    """The embedding of a token that the model generates holds it: neither the prompt nor the start does."""
+    folder = tiny.build(tmp_path / "model")
+    token, prompts = 290, [Request("a", (17, 52, 103))]
+    tensors = load_file(folder / weights.SINGLE_FILE)
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+    tensors["model.embed_tokens.weight"][token].fill_(math.nan if poisoned else 0.0)
+    save_file(tensors, folder / weights.SINGLE_FILE, {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+    monkeypatch.setenv("VLLM_COMPUTE_NANS_IN_LOGITS", "1")
+    engine = plugins.load_engine("vllm")
+    loaded = engine.load(
+        Model("late", "folder", None, folder, None, None), engine.Options(context=512, kv_gib=1, in_process=True)
+    )
+    with pytest.raises(NotFiniteError) if poisoned else nullcontext():
+        ((_, answer),) = loaded.complete(prompts, Sampling(8), ())
+        assert answer.token_ids[0] == token
 
 
 @pytest.fixture

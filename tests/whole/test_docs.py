@@ -3,10 +3,13 @@
 import dataclasses
 import json
 import re
+import tomllib
 
+import baseline_bench
 import pytest
 import terminal_picture
 import tiny
+import yaml
 from baseline_bench import cli
 from baseline_bench.core import plugins
 from baseline_bench.core.findings import CODES
@@ -68,8 +71,8 @@ def test_every_command_that_the_pages_name_exists():
 
 
 def test_every_link_of_the_pages_leads_somewhere():
-    """Relative links of README and docs name files that are there."""
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    """Relative links of every page, at the top and in docs, name files that are there."""
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
             assert target.startswith("http") or (page.parent / target).exists(), f"{page.name}: {target}"
 
@@ -78,6 +81,25 @@ def test_the_pages_name_every_task_and_engine():
     """Who adds a plug-in tells the reader."""
     text = "".join((ROOT / page).read_text(encoding="utf-8") for page in ("docs/tasks.md", "docs/engines.md"))
     assert [name for kind in ("task", "engine") for name in plugins.list_names(kind) if name not in text] == []
+
+
+def test_the_citation_is_of_this_version():
+    """CITATION.cff has what its format requires, and is not forgotten when the version changes."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    assert citation["version"] == baseline_bench.__version__
+    assert citation["license"] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["license"]
+
+
+def test_the_supported_versions_are_those_that_pip_installs():
+    """Each range of docs/compatibility.md is the one of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = {need for needs in project["optional-dependencies"].values() for need in needs}
+    page = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
+    table = page.partition("## Supported versions\n")[2].partition("\n## ")[0]
+    ranges = re.findall(r"^\| [^|]+ \| `([^`]+)` \|", table, re.MULTILINE)
+    assert len(ranges) > 5
+    assert [one for one in ranges if one not in {*required, project["requires-python"]}] == []
 
 
 def test_every_finding_is_explained():

@@ -1,13 +1,20 @@
-"""The wheel, installed beside a distribution that ships folders of the names that ours have in the checkout."""
+"""The wheel in an environment with nothing but the libraries of a core install: no torch, no transformers."""
 
+import re
+import shutil
 import subprocess
 import sys
-import sysconfig
+import tomllib
 import venv
 import zipfile
+from collections.abc import Iterator
+from email import message_from_bytes
+from importlib import metadata
 from pathlib import Path
 
+import baseline_bench
 import pytest
+from packaging.requirements import Requirement
 from paths import ROOT
 
 NAMES = ("harness", "tasks", "trainers")
@@ -42,19 +49,43 @@ def build(source: Path, place: Path) -> Path:
     return wheel
 
 
+def core_files() -> Iterator[Path]:
+    """What the libraries of a core install, and those that they need, have at the top of site-packages."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needs = [(Requirement(text), "") for text in project["dependencies"]]
+    seen = set()
+    for need, extra in needs:
+        if (need.name, extra) in seen:
+            continue
+        seen.add((need.name, extra))
+        needs += [(need, one) for one in need.extras]
+        for other in map(Requirement, metadata.requires(need.name) or ()):
+            if other.marker is None or other.marker.evaluate({"extra": extra}):
+                needs.append((other, ""))
+    for name in {name for name, _ in seen}:
+        found = metadata.distribution(name)
+        tops = {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}
+        yield from (Path(str(found.locate_file(top))) for top in tops)
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """Our wheel, built from a copy of what git holds and of what it would hold."""
+    """Our wheel, built from the sdist of a copy of what git holds and of what it would hold."""
     place = tmp_path_factory.mktemp("ours")
     files = run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], ROOT).splitlines()
     for name in files:
         if (
-            name.startswith((*(f"{each}/" for each in NAMES), "pyproject.toml", "README.md"))
+            name.startswith((*(f"{each}/" for each in NAMES), "pyproject.toml", "LICENSE", "docs/package.md"))
             and (ROOT / name).is_file()
         ):
             (place / "source" / name).parent.mkdir(parents=True, exist_ok=True)
             (place / "source" / name).write_bytes((ROOT / name).read_bytes())
-    return build(place / "source", place)
+    run(
+        [sys.executable, "-c", f"from setuptools import build_meta as b; b.build_sdist({str(place)!r})"],
+        place / "source",
+    )
+    (sdist,) = place.glob("*.tar.gz")
+    return build(sdist, place)
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +105,12 @@ def other(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def python(tmp_path) -> Path:
-    """A fresh environment with the libraries that this one has, but not with our checkout."""
+    """A fresh environment with the libraries of a core install alone, and without our checkout."""
     venv.create(tmp_path / "env", with_pip=False)
     found = tmp_path / "env" / "bin" / "python"
     packages = Path(run([found, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], tmp_path).strip())
-    (packages / "libraries.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    for path in set(core_files()):
+        (packages / path.name).symlink_to(path)
     return found
 
 
@@ -88,21 +120,51 @@ def test_the_wheel_has_one_name_to_import(wheel):
     assert {top for top in tops if not top.endswith(".dist-info")} == {"baseline_bench"}
 
 
+def test_a_package_index_shows_a_page_without_links_into_the_repository(wheel):
+    """The version is the code's, the licence is included, and every link is absolute: an index has no other files."""
+    read = zipfile.ZipFile(wheel)
+    (name,) = [name for name in read.namelist() if name.endswith("/METADATA")]
+    facts = message_from_bytes(read.read(name))
+    assert facts["Version"] == baseline_bench.__version__
+    assert facts["License-File"] == "LICENSE"
+    page = str(facts.get_payload())
+    assert "pip install baseline-bench" in page
+    assert [link for link in re.findall(r"\]\(([^)]+)\)", page) if not link.startswith("https://")] == []
+
+
+def test_a_core_install_compares_rows_and_checks_their_board(wheel, python, tmp_path):
+    """From the committed files alone: help, a list, the outcome of two rows, and a board that is sound."""
+    run([*PIP, "--python", python, "install", "--no-deps", "--no-index", wheel], tmp_path)
+    bench = [python.parent / "bench"]
+    board = tmp_path / "leaderboards" / "word-problems"
+    board.mkdir(parents=True)
+    for name in ("33aa5eb635af", "b76d281c3f35"):
+        for path in (ROOT / "leaderboards" / "word-problems").glob(f"*-{name}.*"):
+            shutil.copy(path, board)
+    assert "compare" in run([*bench, "--help"], tmp_path)
+    assert "gsm8k" in run([*bench, "list", "tasks"], tmp_path)
+    run([*bench, "board"], tmp_path)
+    outcome = run([*bench, "compare", "smollm2-135m-it-q4_1+full-1000-s0", "smollm2-135m-it-q4_1"], tmp_path)
+    assert "outcome          better" in outcome
+    assert run([*bench, "board", "--check"], tmp_path) == ""
+
+
 def test_another_distribution_of_the_same_folders_may_come_and_go(wheel, other, python, tmp_path):
-    """`bench` lists and scores before, beside and after it; a task imports beside a `tasks.py`."""
+    """`bench` lists recipes before, with and after it; a task of your own imports next to a `tasks.py`."""
     (tmp_path / "own.py").write_text(TASK)
     (tmp_path / "tasks.py").write_text("raise RuntimeError('not ours')\n")
     pip = [*PIP, "--python", python]
     bench = [python.parent / "bench"]
 
     def use() -> None:
-        assert "gsm8k" in run([*bench, "list", "tasks"], tmp_path)
         assert "full-main" in run([*bench, "list", "recipes"], tmp_path)
 
     run([*pip, "install", "--no-deps", "--no-index", wheel], tmp_path)
     use()
     run([*pip, "install", "--no-deps", "--no-index", other], tmp_path)
     use()
-    assert "sums" in run([*bench, "export", "lm-eval", "./own.py", "out"], tmp_path)
+    (tmp_path / "leaderboards").mkdir()
+    run([*bench, "board"], tmp_path)
+    run([*bench, "board", "--check", "--task", "./own.py"], tmp_path)
     run([*pip, "uninstall", "--yes", "other"], tmp_path)
     use()

@@ -13,7 +13,7 @@ import pytest
 import tiny
 import tiny_lora
 from baseline_bench import cli
-from paths import ROOT
+from paths import DATA, ROOT
 
 pytestmark = pytest.mark.usefixtures("forked_children")
 
@@ -44,6 +44,11 @@ def prepared(tmp_path_factory) -> Path:
         shutil.copytree("my-model", "trainer-output/checkpoint-2")
         Path("trainer-output/checkpoint-2/optimizer.pt").write_bytes(b"\x80")
         Path("my-clone").mkdir()
+        samples_file = next((DATA / "lm_eval").glob("samples_*"))
+        for name in ("before", "after"):
+            shutil.copy(samples_file, f"samples_gsm8k_{name}.jsonl")
+            shutil.copy(DATA / "inspect" / f"{name}.eval", ".")
+            Path(f"{name}.csv").write_text(f"id,correct\na,1\nb,{int(name == 'after')}\n")
     (folder / "leaderboards" / "gsm8k").mkdir(parents=True)
     for file in (ROOT / "leaderboards" / "gsm8k").glob("2026-11-23-*trl-lora-main-s0-*"):
         shutil.copy(file, folder / "leaderboards" / "gsm8k")
@@ -75,9 +80,9 @@ def test_the_commands_of_the_page_run_as_they_stand(door, prepared, gsm8k_mirror
 
 
 def test_the_page_shows_every_door():
-    """Five sections with commands; every kind of export, and both directions of lm-eval, are among them."""
+    """Six sections with commands; every kind of export, and both directions of lm-eval, are among them."""
     shown = {" ".join(words[:3]) for door in DOORS for words in commands(door)}
-    assert len(DOORS) == 5
+    assert len(DOORS) == 6
     assert {"bench export csv", "bench export hf", "bench export lm-eval"} <= shown
     assert {"bench import lm-eval", "bench verify --against", "bench doctor my-adapter"} <= shown
 
@@ -122,6 +127,8 @@ def test_rows_are_read_held_and_handed_on_by_the_core_alone(tmp_path):
     names = [f"leaderboards/gsm8k/{row.name}" for row in rows]
     lacking = (*LIBRARIES, *NEIGHBOURS)
     assert "difference" in without(lacking, tmp_path, "compare", *names)
+    logs = [str(DATA / "inspect" / f"{name}.eval") for name in ("before", "after")]
+    assert "difference" in without((*lacking, "inspect_ai"), tmp_path, "compare", *logs, "--metric", "match")
     assert rows[0].name in without(lacking, tmp_path, "export", "csv", names[0])
     assert "lora-main" in without(lacking, tmp_path, "list", "recipes")
     without(lacking, tmp_path, "board")

@@ -14,6 +14,8 @@ _NAME_PATTERN = re.compile("[a-z0-9][a-z0-9_-]*")
 _FIX_ADVICE = "correct the file; docs/claims.md and leaderboards/claims/study.toml show every key"
 _DIGEST_PATTERN = re.compile("[0-9a-f]{12,64}")
 _MIN_POWER = 0.80
+_MAX_ALPHA = 0.10
+_LEAST_IMPLAUSIBLE_MARGIN = 0.5
 _MAX_PUBLISHED_ITEMS = 2_000  # of a published row: Boschloo's test takes half a minute at 1,300
 T = TypeVar("T")
 
@@ -321,8 +323,8 @@ def _check_claims(claims_file: ClaimsFile, where: str) -> list[str]:
     problems = [] if claims_file.name == Path(where).stem else [f"name is {claims_file.name!r:.60}, not the file's"]
     if not _NAME_PATTERN.fullmatch(claims_file.name) or not _NAME_PATTERN.fullmatch(claims_file.board):
         problems.append("name and board are made of a-z, 0-9, - and _")
-    if not 0 < claims_file.alpha < 1:
-        problems.append(f"alpha must be between 0 and 1, not {claims_file.alpha}")
+    if not 0 < claims_file.alpha <= _MAX_ALPHA:
+        problems.append(f"alpha must be above 0 and at most {_MAX_ALPHA:g}, not {claims_file.alpha:g}")
     if claims_file.least_items < 1 or (claims_file.all_items is not None and claims_file.all_items < 1):
         problems.append("least_items and all_items are at least 1")
     wrong = [
@@ -373,8 +375,8 @@ def _check_prediction(contrast: Prediction) -> Iterator[str]:
         yield "recipes needs a recipe on one side; rows compares two bases"
     if contrast.margin is None and contrast.predicted != "better":
         yield f"{contrast.predicted} needs a margin"
-    if contrast.margin is not None and not 0 < contrast.margin < 1:
-        yield f"margin must be a share above 0 and below 1, not {contrast.margin:g}"
+    if contrast.margin is not None and not 0 < contrast.margin < _LEAST_IMPLAUSIBLE_MARGIN:
+        yield f"margin must be a share above 0 and below {_LEAST_IMPLAUSIBLE_MARGIN:g}, not {contrast.margin:g}"
     if not 0 < contrast.power < 1:
         yield f"power must be a share above 0 and below 1, as bench plan gives it, not {contrast.power:g}"
     elif contrast.power < _MIN_POWER:

@@ -47,8 +47,8 @@ class ContrastEvidence:
         cut: answers of each side that ended at the token limit; None for a published table.
         files: of the two entries; None for a published table.
         choices: number of pairs of rows that were eligible; the newest was taken.
-        begun: the latest time by which training or scoring of either row had begun, UTC: the earliest record time
-            less the seconds that the record counts; None for a published table.
+        begun: the latest time by which training or scoring of either row had begun, UTC, as `list_start_times` tells;
+            None for a published table.
         difference: of the rates, better less worse.
         interval: of the difference, 95 %.
         p: of the test before adjustment; None for a ratio.
@@ -109,10 +109,20 @@ def _find_side_rows(
 
 def matches_side(side: RowSelector, entry: Entry) -> bool:
     """Tell whether it is a row of the base, or of the last step of this recipe's training with the seed."""
+    return is_last_step(entry) and matches_training(side, entry)
+
+
+def is_last_step(entry: Entry) -> bool:
+    """Tell whether it is no row of weights that were kept during a training."""
+    return entry.result.training is None or entry.result.training.step is None
+
+
+def matches_training(side: RowSelector, entry: Entry) -> bool:
+    """Tell whether it is a row of the base, or of any step of this recipe's training with the seed."""
     training = entry.result.training
     if side.recipe is None:
         return is_untrained(entry) and entry.result.model.name == side.base
-    if training is None or training.candidate is None or training.step is not None:
+    if training is None or training.candidate is None:
         return False
     candidate = training.candidate
     return (candidate.recipe, candidate.base.name, candidate.seed) == (side.recipe, side.base, side.seed)
@@ -171,10 +181,15 @@ def _build_from_counts(claims: ClaimsFile, contrast: CountsTest) -> ContrastEvid
 
 
 def list_start_times(entry: Entry) -> Iterator[str]:
-    """Yield when scoring and training began: the time of each record, written at the end, less its seconds."""
+    """Yield when scoring and training began: the time of each record, written at the end, less its seconds.
+
+    A training that was interrupted began earlier than that; since its record says when, this time is yielded too.
+    """
     yield _subtract_seconds(entry.created, sum(entry.timings.phases.values()))
     if entry.result.training is not None and (candidate := entry.result.training.candidate) is not None:
         yield _subtract_seconds(candidate.created, candidate.cost.seconds)
+        if candidate.begun is not None:
+            yield candidate.begun
 
 
 def _subtract_seconds(time: str, seconds: float) -> str:

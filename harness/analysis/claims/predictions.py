@@ -2,14 +2,22 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from baseline_bench.analysis.claims.claims_file import ClaimsFile, Prediction, RowSelector, RunSelector
-from baseline_bench.analysis.claims.evidence import ContrastEvidence, EntryFile, list_start_times, matches_side
+from baseline_bench.analysis.claims.evidence import (
+    ContrastEvidence,
+    EntryFile,
+    is_last_step,
+    list_start_times,
+    matches_training,
+)
 from baseline_bench.analysis.compare import compare_entries, explain_incomparability
+from baseline_bench.analysis.differences import list_environment_differences
 from baseline_bench.analysis.outcomes import Outcome, PairedDifference
 from baseline_bench.analysis.recipe_contrast import Contrast as RecipeDifference
 from baseline_bench.analysis.recipe_contrast import compare_recipes
-from baseline_bench.analysis.recipe_key import build_recipe_key
+from baseline_bench.analysis.recipe_key import digest_recipe_keys
 from baseline_bench.analysis.recipe_rows import read_right_answers
 from baseline_bench.analysis.statistics import Interval
 from baseline_bench.results.entry import Entry
@@ -28,12 +36,14 @@ class PredictionEvidence(ContrastEvidence):
         outcome: what the two intervals decide, whatever was predicted.
         as_predicted: whether `p` speaks for the prediction, and not for its opposite.
         runs: file by seed of each side; the seed of a base is None.
+        differs: names of the code, libraries and machines that differ within each side.
     """
 
     margin_interval: Interval
     outcome: Outcome
     as_predicted: bool
     runs: tuple[Mapping[int | None, str], ...]
+    differs: tuple[tuple[str, ...], ...]
 
 
 def find_first_runs(claims: ClaimsFile, side: RunSelector, rows: Sequence[EntryFile], since: str) -> FirstRuns:
@@ -41,20 +51,46 @@ def find_first_runs(claims: ClaimsFile, side: RunSelector, rows: Sequence[EntryF
 
     Later runs of a seed never count, so that nobody can choose among them. A seed without a run is absent.
     """
-    eligible = [
-        row
-        for row in rows
-        if row.entry.result.task.label == claims.task
-        and row.entry.result.selection.limit is None
-        and min(list_start_times(row.entry)) > since
-    ]
     runs = {}
     for seed in side.seeds or (None,):
-        selector = RowSelector(side.base, side.recipe, seed)
-        found = [row for row in eligible if matches_side(selector, row.entry) and _has_digest(row, side.digest)]
+        found = [
+            row
+            for row in _list_rows(side, seed, rows, since)
+            if row.entry.result.task.label == claims.task
+            and row.entry.result.selection.limit is None
+            and is_last_step(row.entry)
+        ]
         if found:
             runs[seed] = min(found, key=lambda row: (row.entry.created, row.file))
     return runs
+
+
+def _list_rows(side: RunSelector, seed: int | None, rows: Sequence[EntryFile], since: str) -> list[EntryFile]:
+    """List every row of a seed that was trained and scored after a time: partial ones, steps and other tasks too."""
+    selector = RowSelector(side.base, side.recipe, seed)
+    return [
+        row
+        for row in rows
+        if matches_training(selector, row.entry)
+        and _has_digest(row, side.digest)
+        and min(list_start_times(row.entry)) > since
+    ]
+
+
+def _find_earlier_weights(side: RunSelector, runs: FirstRuns, rows: Sequence[EntryFile], since: str) -> Iterator[str]:
+    """Yield in one clause each which row showed other weights of a seed before its first full run."""
+    for seed, first in runs.items():
+        for row in _list_rows(side, seed, rows, since):
+            both = {_get_trained_weights(first), _get_trained_weights(row)}
+            if row.entry.created <= first.entry.created and len(both - {None}) > 1:
+                yield f"the seed was trained again after a look: {row.file} scored other weights before {first.file}"
+
+
+def _get_trained_weights(row: EntryFile) -> str | None:
+    """Return the digest of what the row's training made, whichever step the row scores; of a base its own."""
+    result = row.entry.result
+    trained = None if result.training is None else result.training.candidate
+    return result.model.weights_sha256 if trained is None else trained.weights_sha256
 
 
 def gather_prediction(
@@ -71,7 +107,12 @@ def gather_prediction(
     """
     sides = contrast.first, contrast.second
     runs = [{} if since is None else find_first_runs(claims, side, rows, since) for side in sides]
-    if reason := next(_find_obstacles(claims, sides, runs, retracted), None):
+    earlier = (
+        reason
+        for side, found in zip(sides, runs, strict=True)
+        for reason in _find_earlier_weights(side, found, rows, since or "")
+    )
+    if reason := next(chain(_find_obstacles(claims, sides, runs, retracted), earlier), None):
         return reason
     first, second = ([run.entry for run in found.values()] for found in runs)
     estimate = _estimate_difference(contrast, first, second)
@@ -91,14 +132,22 @@ def gather_prediction(
         outcome=estimate.outcome,
         as_predicted=as_predicted,
         runs=tuple({seed: run.file for seed, run in found.items()} for found in runs),
+        differs=(_name_differences(first), _name_differences(second)),
     )
+
+
+def _name_differences(side: Sequence[Entry]) -> tuple[str, ...]:
+    """Name the code, libraries and machines that differ between the runs of a side."""
+    found = (one.what for other in side[1:] for one in list_environment_differences(side[0], other))
+    return tuple(dict.fromkeys(found))
 
 
 def _has_digest(row: EntryFile, digest: str | None) -> bool:
     if digest is None:
         return True
-    key = build_recipe_key(row.entry)
-    return key is not None and key[0].startswith(digest)
+    training = row.entry.result.training
+    candidate = None if training is None else training.candidate
+    return candidate is not None and digest_recipe_keys(candidate).startswith(digest)
 
 
 def _find_obstacles(

@@ -1,0 +1,310 @@
+"""Reads what other tools log about each item: right or wrong, and as far as the log tells why.
+
+lm-eval's `samples_*.jsonl`, inspect's `.eval` and `.json`, the instance-level `.jsonl` of Every Eval Ever, and CSV.
+"""
+
+import csv
+import io
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeGuard
+
+from baseline_bench.core.errors import BenchError, list_first
+from baseline_bench.core.records import digest
+from baseline_bench.core.untrusted import DATA_LIMIT, parse_json, read_bytes, read_text, read_zip, split_lines
+
+LogTool = Literal["lm-eval", "inspect", "Every Eval Ever", "CSV", "bench"]
+
+LOGS = "lm-eval's samples_*.jsonl, inspect's .eval or .json, an Every Eval Ever .jsonl, a CSV with id,correct"
+_ADVICE = f"give {LOGS}"
+# Keys of a sample of lm-eval that are no metric: older versions do not list the metrics.
+_LM_EVAL_KEYS = {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"}
+_LM_EVAL_KEYS |= {"doc_hash", "prompt_hash", "target_hash"}
+_QUESTION_KEYS = ("question", "problem", "query", "input", "prompt")
+_INSPECT_MEMBER = re.compile(r"header\.json|samples/[^/]+\.json")
+_INSPECT_VALUES = {"C": 1, "I": 0, "N": 0}  # correct, incorrect, no answer
+_CSV_VALUES = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "true": 1, "false": 0}
+# What a filter of lm-eval returns where it finds no answer.
+_LM_EVAL_UNREAD = "[invalid]"
+# The filter of a sample of lm-eval that names none, as versions before 0.4.3 write them.
+_UNNAMED_FILTER = "unnamed"
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedItem:
+    """What a log says about an item; None for what it does not say.
+
+    Attributes:
+        read: the answer that the tool took from the text.
+        unread: whether the tool found no answer in the text.
+        cut: whether the text was cut at the token limit.
+        content_sha256: of what was asked, as the tool writes it; equal in two logs of one tool for the same item.
+    """
+
+    correct: bool
+    question: str | None = None
+    gold: str | None = None
+    text: str | None = None
+    read: str | None = None
+    unread: bool | None = None
+    cut: bool | None = None
+    content_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SampleLog:
+    """The items of one run by id.
+
+    Attributes:
+        measure: the metric that says right or wrong, with its filter where the tool has filters.
+        model: as the log names it; None where it names none.
+    """
+
+    path: Path
+    tool: LogTool
+    measure: str
+    model: str | None
+    items: Mapping[str, LoggedItem]
+
+
+@dataclass(frozen=True, slots=True)
+class _LoggedScore:
+    """A score of an item, as it was logged; `correct` of its item is not read yet."""
+
+    id: str
+    measure: str
+    value: object
+    item: LoggedItem
+
+
+def is_log(name: str) -> bool:
+    """Tell by name and type whether an argument is a log of another tool, and not a row of bench."""
+    path = Path(name)
+    if path.suffix != ".json" or not path.is_file():
+        return path.suffix in (".jsonl", ".eval", ".csv")
+    try:
+        value = parse_json(read_bytes(path, None, DATA_LIMIT), name, None, surrogates=True)
+    except BenchError:
+        return False
+    return isinstance(value, dict) and not value.keys().isdisjoint(("eval", "results", "evaluation_results"))
+
+
+def read_log(path: Path, metric: str | None) -> SampleLog:
+    """Read a log.
+
+    Args:
+        metric: as NAME or NAME,FILTER; needed where a log has several metrics or filters.
+
+    Raises:
+        BenchError: not such a log, several metrics, an item twice or without a score, or a score that is not 0 or 1.
+    """
+    if path.suffix == ".csv":
+        return _build_log(path, "CSV", None, _read_csv(path), None)
+    if path.suffix != ".jsonl":
+        model, samples = _read_inspect(path)
+        return _build_log(path, "inspect", model, _list_inspect_scores(samples, path), metric)
+    lines = [
+        parse_json(line, f"{path}, line {number}", _ADVICE, surrogates=True)
+        for number, line in split_lines(read_bytes(path, _ADVICE, DATA_LIMIT))
+    ]
+    if lines and all(isinstance(line, dict) and type(line.get("doc_id")) is int for line in lines):
+        return _build_log(path, "lm-eval", None, _list_lm_eval_scores(lines), metric)
+    if lines and all(isinstance(line, dict) and isinstance(line.get("sample_id"), str) for line in lines):
+        model = lines[0].get("model_id")
+        scores = _list_every_eval_ever_scores(lines, path)
+        return _build_log(path, "Every Eval Ever", _text_or_none(model), scores, metric)
+    raise BenchError(f"{path} is neither lm-eval's samples nor an instance-level file of Every Eval Ever", _ADVICE)
+
+
+def _build_log(
+    path: Path, tool: LogTool, model: str | None, scores: Iterable[_LoggedScore], metric: str | None
+) -> SampleLog:
+    by_measure: dict[str, list[_LoggedScore]] = defaultdict(list)
+    for score in scores:
+        by_measure[score.measure].append(score)
+    if not by_measure:
+        raise BenchError(f"{path} has no item with a score", _ADVICE)
+    ids = dict.fromkeys(score.id for group in by_measure.values() for score in group)
+    measure = _choose_measure(list(by_measure), metric, path)
+    chosen = by_measure[measure]
+    counts = Counter(score.id for score in chosen)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        way_out = "give the items of one run, with one answer to each"
+        raise BenchError(f"{path}: more than one {measure} for {_count_ids(twice)}", way_out)
+    if missing := [name for name in ids if name not in counts]:
+        raise BenchError(f"{path}: no {measure} for {_count_ids(missing)}", _ADVICE)
+    items = {score.id: replace(score.item, correct=_parse_score(score, path)) for score in chosen}
+    return SampleLog(path, tool, measure, model, items)
+
+
+def _count_ids(ids: list[str]) -> str:
+    return f"{len(ids):,} of its items ({list_first(ids)})"
+
+
+def _choose_measure(measures: list[str], metric: str | None, path: Path) -> str:
+    listed = "; ".join(measures)
+    if metric is None:
+        if len(measures) > 1:
+            raise BenchError(f"{path} has several metrics or filters", f"name one with --metric: {listed}")
+        return measures[0]
+    name = metric.partition(",")[0]
+    fits = [one for one in measures if one == metric] or [one for one in measures if one.partition(",")[0] == metric]
+    fits = fits or [one for one in measures if one == f"{name},{_UNNAMED_FILTER}"]
+    if len(fits) != 1:
+        raise BenchError(f"{path}: --metric {metric} names {'several' if fits else 'none'} of its metrics", listed)
+    return fits[0]
+
+
+def _parse_score(score: _LoggedScore, path: Path) -> bool:
+    value = score.value
+    if not isinstance(value, bool | int | float) or value not in (0, 1):
+        what = f"{path}, {score.id}: the {score.measure} {value!r:.60} is neither right nor wrong"
+        raise BenchError(what, "name a metric of 0 and 1 with --metric")
+    return bool(value)
+
+
+def _list_lm_eval_scores(lines: list[dict[str, Any]]) -> Iterator[_LoggedScore]:
+    """List every metric of every line.
+
+    Versions before 0.4.3 do not name the filter: they write every item once for each filter, always in one order.
+    """
+    repeats: Counter[int] = Counter()
+    for line in lines:
+        repeats[line["doc_id"]] += 1
+        line.setdefault("filter", f"{_UNNAMED_FILTER}-{repeats[line['doc_id']]}")
+    single = max(repeats.values()) == 1
+    for line in lines:
+        named = line.get("metrics")
+        listed = [name for name in named if isinstance(name, str)] if isinstance(named, list) else line.keys()
+        item = _describe_lm_eval_item(line)
+        filter_name = _UNNAMED_FILTER if single and line["filter"] == f"{_UNNAMED_FILTER}-1" else line["filter"]
+        for name in listed:
+            if name not in _LM_EVAL_KEYS and name in line:
+                yield _LoggedScore(str(line["doc_id"]), f"{name},{filter_name}", line[name], item)
+
+
+def _describe_lm_eval_item(line: Mapping[str, Any]) -> LoggedItem:
+    doc, target = line.get("doc"), line.get("target")
+    text, read = _look_up(line, "resps", 0, 0), _look_up(line, "filtered_resps", 0)
+    is_filtered = isinstance(text, str) and isinstance(read, str) and read != text
+    questions = (_look_up(doc, key) for key in _QUESTION_KEYS)
+    return LoggedItem(
+        correct=False,
+        question=next((question for question in questions if isinstance(question, str)), None),
+        gold=_text_or_none(target),
+        text=text if isinstance(text, str) else None,
+        read=read if is_filtered and read != _LM_EVAL_UNREAD else None,
+        unread=read == _LM_EVAL_UNREAD if is_filtered else None,
+        content_sha256=None if doc is None else digest([doc, str(target)]),
+    )
+
+
+def _read_inspect(path: Path) -> tuple[str | None, list[Any]]:
+    """Read the model's name and the samples of a finished run."""
+    if path.suffix == ".eval":
+        members = [
+            (name, parse_json(data, f"{path}, {name:.60}", _ADVICE, surrogates=True))
+            for name, data in read_zip(path, _ADVICE, _INSPECT_MEMBER)
+        ]
+        header = dict(members).get("header.json")
+        samples: Any = [value for name, value in members if name != "header.json"]
+    else:
+        header = parse_json(read_bytes(path, _ADVICE, DATA_LIMIT), str(path), _ADVICE, surrogates=True)
+        samples = _look_up(header, "samples")
+    if not isinstance(_look_up(header, "eval"), dict) or not isinstance(samples, list):
+        raise BenchError(f"{path} holds no samples", _ADVICE)
+    if (status := _look_up(header, "status")) != "success":
+        raise BenchError(f"{path}: its run did not finish (status {status!r:.60})", "finish it with inspect eval-retry")
+    return _text_or_none(_look_up(header, "eval", "model")), samples
+
+
+def _list_inspect_scores(samples: list[Any], path: Path) -> Iterator[_LoggedScore]:
+    for sample in samples:
+        if not isinstance(sample, dict) or type(sample.get("id")) not in (str, int):
+            raise BenchError(f"{path} has a sample without an id", _ADVICE)
+        scores = sample.get("scores")
+        if sample.get("error") is not None or not isinstance(scores, dict) or not scores:
+            raise BenchError(f"{path}: sample {sample['id']} has an error or no score", "finish the run with inspect")
+        for scorer, score in scores.items():
+            value, answer = (_look_up(score, key) for key in ("value", "answer"))
+            item = _describe_inspect_item(sample, answer)
+            for part, one in value.items() if isinstance(value, dict) else [("", value)]:
+                number = _INSPECT_VALUES.get(one, one) if isinstance(one, str) else one
+                measure = f"{scorer},{part}" if part else scorer
+                yield _LoggedScore(str(sample["id"]), measure, number, replace(item, unread=one == "N" or answer == ""))
+
+
+def _describe_inspect_item(sample: Mapping[str, Any], answer: object) -> LoggedItem:
+    asked, text = sample.get("input"), _look_up(sample, "output", "completion")
+    turns = [[_look_up(turn, "role"), _look_up(turn, "content")] for turn in (asked if _is_list(asked) else [])]
+    questions = [asked] if isinstance(asked, str) else [content for role, content in turns if role == "user"]
+    stop_reason = _look_up(sample, "output", "choices", 0, "stop_reason")
+    return LoggedItem(
+        correct=False,
+        question=_text_or_none(questions[-1]) if questions else None,
+        gold=_text_or_none(sample.get("target")),
+        text=_text_or_none(text),
+        read=answer if isinstance(answer, str) and answer not in ("", text) else None,
+        cut=None if stop_reason is None else stop_reason == "max_tokens",
+        content_sha256=digest(
+            [asked if isinstance(asked, str) else turns, sample.get("target"), sample.get("choices")]
+        ),
+    )
+
+
+def _list_every_eval_ever_scores(lines: list[dict[str, Any]], path: Path) -> Iterator[_LoggedScore]:
+    for line in lines:
+        score, is_correct = (_look_up(line, "evaluation", key) for key in ("score", "is_correct"))
+        if line.get("error") is not None:
+            raise BenchError(f"{path}: {line['sample_id']} ended in an error", "evaluate it again")
+        if type(is_correct) is not bool or score != is_correct:
+            score = f"{score!r:.40}, is_correct {is_correct!r:.40}"
+        text, read = _look_up(line, "output", "raw", 0), _look_up(line, "answer_attribution", -1, "extracted_value")
+        question, golds = (_look_up(line, "input", key) for key in ("raw", "reference"))
+        item = LoggedItem(
+            correct=False,
+            question=_text_or_none(question),
+            gold=", ".join(map(str, golds)) if _is_list(golds) else None,
+            text=_text_or_none(text),
+            read=read if isinstance(read, str) and read != text else None,
+            content_sha256=digest([question, golds]),
+        )
+        measure = line.get("evaluation_result_id") or line.get("evaluation_name")
+        yield _LoggedScore(line["sample_id"], str(measure), score, item)
+
+
+def _read_csv(path: Path) -> Iterator[_LoggedScore]:
+    rows = csv.DictReader(io.StringIO(read_text(path, _ADVICE), newline=""), strict=True)
+    try:
+        if not {"id", "correct"} <= set(rows.fieldnames or ()):
+            raise BenchError(f"{path}: its first line names no columns id and correct", _ADVICE)
+        for row in rows:
+            if None in row or None in row.values():
+                raise BenchError(f"{path}, line {rows.line_num}: not as many values as columns", _ADVICE)
+            question, gold, text = (row.get(name) or None for name in ("question", "gold", "text"))
+            value = _CSV_VALUES.get(row["correct"].strip().lower(), row["correct"])
+            yield _LoggedScore(row["id"], "correct", value, LoggedItem(False, question, gold, text))
+    except csv.Error as error:
+        raise BenchError(f"{path}, line {rows.line_num}: no CSV ({error})", _ADVICE) from None
+
+
+def _look_up(value: Any, *keys: str | int) -> Any:
+    """Return the value behind several keys and places; None where one is missing."""
+    for key in keys:
+        try:
+            value = value[key]
+        except (LookupError, TypeError):
+            return None
+    return value
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) else None if value is None else json.dumps(value, ensure_ascii=False)
