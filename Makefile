@@ -18,7 +18,7 @@ help:
 	@echo "make benchmarks  what a CPU can tell of docs/performance.md, measured here: about an hour on 2 idle cores"
 
 # Two rows of the board, compared problem by problem: the outcome, then the answers that changed.
-DEMO := smollm2-135m-it-q4_1+lora-250-s2 smollm2-135m-it-q4_1
+DEMO := smollm2-135m-it-q4_1+varied-lora-1250-s0 smollm2-135m-it-q4_1
 demo: $(VENV)/core
 	$(BIN)/bench compare $(DEMO)
 	$(BIN)/bench diff $(DEMO) --limit 2
