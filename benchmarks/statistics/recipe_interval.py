@@ -2,7 +2,7 @@
 
 Right and wrong answers follow a logistic model: the log odds of a problem for a seed are the sum of a constant, the
 problem's difficulty, recipe x problem, the seed's effect and seed x problem, all normal. Every draw has new seeds and
-new problems. It takes minutes on two cores; the exit status is 1 if a setting misses its goal.
+new problems. It takes a quarter of an hour on two cores; the exit status is 1 if a setting misses its goal.
 """
 
 import argparse
@@ -20,9 +20,10 @@ import numpy.typing as npt
 import scipy
 from baseline_bench.analysis.recipe_contrast import Contrast, compare_recipes
 
-# The least coverage. Among seeds of one recipe it is 1 less the share of false outcomes. Where all noise between seeds
-# is on one side, scores near 0 are too skewed for a t interval over ten seeds or fewer.
-GOALS = {"two recipes": 0.94, "one recipe": 0.95, "noise on one side": 0.90}
+# The least coverage. Among seeds of one recipe it is 1 less the share of false outcomes. Where strong noise between
+# seeds is on one side alone, scores near 0 are too skewed for a t interval over ten seeds or fewer.
+GOALS = {"two recipes": 0.94, "one recipe": 0.95, "unequal noise": 0.94, "strong noise on one side": 0.90}
+_STRONG = 3.0  # times the binomial variance
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(80)
 
 
@@ -50,10 +51,10 @@ class Setting:
     by_seed: float = 0.7
 
     @property
-    def kind(self) -> Literal["one recipe", "two recipes", "noise on one side"]:
+    def kind(self) -> Literal["one recipe", "two recipes", "unequal noise", "strong noise on one side"]:
         """What the setting is for; every better or worse among seeds of one recipe is false."""
         if self.seed_ratios[0] != self.seed_ratios[1]:
-            return "noise on one side"
+            return "unequal noise" if max(self.seed_ratios) <= _STRONG else "strong noise on one side"
         return "one recipe" if self.rates[0] == self.rates[1] and self.by_recipe == 0 else "two recipes"
 
 
@@ -77,7 +78,8 @@ def list_settings() -> Iterator[Setting]:
     """List the settings of the whole run; the second pair of rates is that of the committed full-main and lora-main."""
     recipes = [((0.03, 0.03), 0.0), ((0.053, 0.043), 0.2), ((0.03, 0.10), 1.0), ((0.20, 0.30), 0.5)]
     recipes += [((0.50, 0.50), 0.0), ((0.80, 0.75), 1.0)]
-    ratios = [(0.0, 0.0), (0.3, 0.3), (1.0, 1.0), (3.0, 3.0), (10.0, 10.0), (0.0, 10.0)]
+    ratios = [(0.0, 0.0), (0.3, 0.3), (1.0, 1.0), (3.0, 3.0), (10.0, 10.0)]
+    ratios += [(0.0, 1.0), (0.0, 3.0), (1.0, 3.0), (0.0, 10.0)]
     for seeds, problems, (rates, by_recipe), seed_ratios in product((2, 3, 5, 10), (200, 1319), recipes, ratios):
         yield Setting(seeds, problems, rates, seed_ratios, by_recipe=by_recipe)
 
@@ -146,14 +148,23 @@ def _measure(task: tuple[int, Setting, int]) -> Coverage:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print one line a setting, and the least coverage of each kind and number of seeds."""
+    """Print one line a setting, and the least coverage of each kind and number of seeds.
+
+    The lowest settings are measured again with sixteen times as many new tables, and that figure counts.
+    """
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--draws", type=int, default=1000, help="tables a setting (default: %(default)s)")
+    parser.add_argument("--again", type=int, default=40, help="lowest settings to measure again (default: %(default)s)")
     parser.add_argument("--processes", type=int, default=2, help="(default: %(default)s)")
     options = parser.parse_args(arguments)
     tasks = [(number, setting, options.draws) for number, setting in enumerate(list_settings())]
     with ProcessPoolExecutor(options.processes) as pool:
         results = list(pool.map(_measure, tasks, chunksize=4))
+        # The least of many simulated shares is low by chance.
+        lowest = sorted(range(len(results)), key=lambda number: results[number].covered)[: options.again]
+        again = [(number + len(tasks), results[number].setting, 16 * options.draws) for number in lowest]
+        for number, result in zip(lowest, pool.map(_measure, again), strict=True):
+            results[number] = result
     sys.stdout.write("seeds  problems  rates          seed variance  recipe x problem  covered  width (points)\n")
     sys.stdout.writelines(map(_format_line, results))
     for kind, seeds in product(GOALS, (2, 3, 5, 10)):
