@@ -7,6 +7,7 @@ By hand, with more kills than the suite has time for:
 
 import argparse
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -159,17 +160,22 @@ def _prepare_training(folder: Path) -> None:
 
 
 def _train() -> None:
-    """Train in this process, where kills are counted."""
     import tiny_study
+
+    _count_children_here()
+    assert tiny_study.bench(Path(), "train", "lora.toml") == 0
+
+
+def _count_children_here() -> None:
+    """Do what children do in this process, where kills are counted."""
     from baseline_bench.core import child_process
     from baseline_bench.core.display import Console
-    from baseline_bench.training import worker
 
     def call_here(function: str, argument: object, processes: int = 1) -> Any:
-        return worker.train_in_child(argument, Console(sys.stdout, sys.stderr), 0)  # type: ignore[arg-type]
+        module, _, name = function.partition(":")
+        return getattr(importlib.import_module(module), name)(argument, Console(sys.stdout, sys.stderr), 0)
 
     child_process.call_in_child = call_here
-    assert tiny_study.bench(Path(), "train", "lora.toml") == 0
 
 
 def _read_training(folder: Path) -> Any:
@@ -188,14 +194,21 @@ def _prepare_candidate(folder: Path) -> None:
 def _merge() -> None:
     import tiny_study
 
+    _count_children_here()
     (run,) = Path().glob("runs/lora-*")
     assert tiny_study.bench(Path(), "merge", run) == 0
 
 
 def _read_merge(folder: Path) -> Any:
-    """The merged tensors, which a record names as whole; a killed merge may leave files of other names."""
+    """The merged tensors and their measured effect; a killed merge may leave files of other names.
+
+    Without merge.json, which holds how long the merge took, and the manifest, which holds its digest.
+    """
     (merged,) = folder.glob("runs/lora-*/merged")
-    return {name: value for name, value in _digest_files(merged).items() if name.endswith((".safetensors", ".json"))}
+    digests = _digest_files(merged)
+    timed = {name for name in ("merge.json", ".manifest.json") if name in digests}
+    kept = {name: value for name, value in digests.items() if name.endswith((".safetensors", ".json"))}
+    return timed, {name: value for name, value in kept.items() if name not in timed}
 
 
 WORKS = {
