@@ -189,26 +189,27 @@ def _score_cells(result: Result) -> Iterator[str]:
 
 
 def _list_marks(judged: ComparedBoard, row: Row) -> list[str]:
-    """List a row's marks: who verified it, what is not known about it, and what the checks found."""
+    """List a row's marks: who verified it, and what is not known about it."""
     level = judged.board.said.level(row.file)
     marks = [] if level is None else [f"L{level}"]
     marks += ["uncommitted code"] if row.result.provenance.git_dirty else []
-    marks += [_PARTLY_KNOWN] if row.result.model.is_partly_known else []
-    return marks + [f"warned: {table_cell(mark)}" for mark in row.marks]
+    return marks + ([_PARTLY_KNOWN] if row.result.model.is_partly_known else [])
 
 
 def _count_notes(judged: ComparedBoard, rows: Sequence[Row], shared: SharedNotes) -> list[str]:
-    """List what the rows do not share with the rest of the table; of several rows with how many it concerns."""
-    counts: Counter[str] = Counter()
+    """List what the rows do not share with the table, then their warnings; of several rows with how many have each."""
+    notes: Counter[str] = Counter()
     for row in rows:
         setup = zip(describe_setup(row.result), shared.setup, strict=True)
-        counts.update(part for part, usual in setup if part != usual)
-        counts.update(mark for mark in _list_marks(judged, row) if mark not in shared.marks)
-    notes = [note.replace(_PARTLY_KNOWN, PARTLY_KNOWN_MARK) for note in counts]
-    return [
-        note if count == len(rows) else f"{note} ({count} of {len(rows)})"
-        for note, count in zip(notes, counts.values(), strict=True)
-    ]
+        notes.update(part for part, usual in setup if part != usual)
+        notes.update(mark for mark in _list_marks(judged, row) if mark not in shared.marks)
+    codes = Counter(table_cell(code) for row in rows for code in row.marks)
+    warned, found = (
+        [note if count == len(rows) else f"{note} ({count} of {len(rows)})" for note, count in counts.items()]
+        for counts in (codes, notes)
+    )
+    found = [note.replace(_PARTLY_KNOWN, PARTLY_KNOWN_MARK) for note in found]
+    return found + ([f"warned: {', '.join(warned)}"] if warned else [])
 
 
 def _link_entry(judged: ComparedBoard, row: Row) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from baseline_bench.analysis.board_comparisons import compare_board
 from baseline_bench.rendering.board_lines import BoardLine, fold_rows, shorten_names
+from baseline_bench.rendering.board_terminal import SortColumn, build_terminal_table
 from baseline_bench.rendering.page import render_board_page
 from baseline_bench.results.board import Board, Row
 from baseline_bench.results.entry import Result
@@ -87,3 +88,17 @@ def test_every_folded_row_is_one_click_away() -> None:
     assert sum(f"(counting/{one.file})" in shown for one in rows) == 1
     kinds = [token.type for token in MarkdownIt("commonmark", {"html": True}).enable("table").parse(hidden)]
     assert (kinds.count("table_open"), kinds.count("tr_open")) == (1, 1 + len(rows))
+
+
+@pytest.mark.parametrize(
+    ("sort", "names"), [("name", ["base", "+full", "+lora-s0"]), ("gain", ["+full", "+lora-s0", "base"])]
+)
+def test_a_terminal_shows_the_lines_of_the_page_sorted(sort: SortColumn, names: list[str]) -> None:
+    """By name as on the page; by gain the highest first and the base, which has none, last."""
+    rows = [row(of) for of in (BASE, *FULL, right(trained("base", "lora"), range(9)))]
+    compared = compare_board(Board("counting", tuple(rows)))
+    (candidates, _, against) = build_terminal_table(compared, compared.tables[0], sort).columns
+    assert [str(cell).partition(",")[0] for cell in candidates.cells] == names
+    assert [str(cell)[:1] for cell in against.cells] == [
+        {"base": "", "+full": "▲", "+lora-s0": "▼"}[one] for one in names
+    ]
