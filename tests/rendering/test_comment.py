@@ -111,7 +111,7 @@ def test_faults_come_before_outcomes():
         report(proposed(contest(9, 0)), faults=("leaderboards/x.json: changed since 0123; fix: `git`",))
     )
     assert told.index("leaderboards/x.json: changed") < told.index("**better than")
-    assert "## bench: 1 fault of the board, 1 better" in told
+    assert "## bench: 1 fault of the board, ▲ 1 better" in told
 
 
 def test_new_entries_that_do_not_hold_together_are_counted():
