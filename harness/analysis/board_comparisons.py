@@ -11,7 +11,7 @@ from baseline_bench.analysis.outcomes import ALPHA, PairedDifference
 from baseline_bench.analysis.recipe_contrast import Contrast, compare_recipes
 from baseline_bench.analysis.recipe_key import build_recipe_key
 from baseline_bench.analysis.recipe_rows import find_least_margin, read_right_answers
-from baseline_bench.analysis.statistics import PairCounts
+from baseline_bench.analysis.statistics import Interval, PairCounts
 from baseline_bench.results.board import Board, BoardTable, Row, build_tables, list_regraded_rows
 from baseline_bench.results.candidate import Candidate
 
@@ -35,7 +35,9 @@ class RecipeSummary:
         name, base: of the recipe and of the model that it trains.
         digest: of the keys that move weights.
         seeds: sorted.
+        rows: the newest row of each seed, in the order of the seeds.
         mean: of the seeds' scores, a proportion.
+        interval: 95 %, of the mean over new seeds and new problems.
         contrast: with the newest comparable row of the base, over new seeds and new problems; None without such a row.
     """
 
@@ -43,7 +45,9 @@ class RecipeSummary:
     base: str
     digest: str
     seeds: tuple[int, ...]
+    rows: tuple[Row, ...]
     mean: float
+    interval: Interval
     contrast: Contrast | None
 
 
@@ -161,13 +165,15 @@ def _summarise_seeds(digest: str, rows: Sequence[Row], base: Row | None) -> Reci
     if len(by_seed) == 1:
         return None
     seeds = tuple(sorted(by_seed))
-    candidate, entries = by_seed[seeds[0]][0], [by_seed[seed][1].entry for seed in seeds]
-    counts = [entry.result.counts for entry in entries]
-    mean = sum(count.correct / count.total for count in counts) / len(counts)
+    candidate, newest_rows = by_seed[seeds[0]][0], tuple(by_seed[seed][1] for seed in seeds)
+    answers = [read_right_answers(row.entry) for row in newest_rows]
+    # Against answers that are all wrong the difference is the mean itself.
+    mean = compare_recipes(answers, [[False] * len(answers[0])])
+    interval = Interval(max(mean.interval.low, 0.0), mean.interval.high)
     contrast = None
     if base is not None:
-        answers = [read_right_answers(entry) for entry in entries]
-        contrast = compare_recipes(
-            answers, [read_right_answers(base.entry)], find_least_margin(row.entry for row in rows)
-        )
-    return RecipeSummary(candidate.recipe, candidate.base.name, digest, seeds, mean, contrast)
+        margin = find_least_margin(row.entry for row in rows)
+        contrast = compare_recipes(answers, [read_right_answers(base.entry)], margin)
+    return RecipeSummary(
+        candidate.recipe, candidate.base.name, digest, seeds, newest_rows, mean.difference, interval, contrast
+    )

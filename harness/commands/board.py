@@ -1,24 +1,28 @@
-"""`bench board`: render every page from the entries, or report where pages, entries, records and completions differ."""
+"""`bench board`: render every page from the entries, check them, or print the boards in a terminal."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from baseline_bench.analysis.board_comparisons import compare_board
 from baseline_bench.core.command_options import datasets_option, leaderboards_option, option, own_tasks_option
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.locks import FolderLock
 from baseline_bench.evaluation import runs
 from baseline_bench.evaluation.regrading import Regrader
-from baseline_bench.rendering import checking, leaderboard
+from baseline_bench.rendering import aggregates, checking, leaderboard
+from baseline_bench.rendering.board_terminal import SortColumn, build_terminal_table
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What to render or to check."""
+    """What to render, to check or to print."""
 
     leaderboards: Path = leaderboards_option()
     check: bool = option("--check", "write nothing; fail where pages and entries do not agree", default=False)
     base: str | None = option("--base", "with --check: fail too where an entry of REF was changed", "REF")
+    show: bool = option("--show", "write nothing; print the boards", default=False)
+    sort: SortColumn | None = option("--sort", "with --show: by name, score or gain (default: name)")
     tasks: list[str] = own_tasks_option()
     mirror: Path | None = datasets_option()
 
@@ -27,8 +31,12 @@ def run(options: Options, console: Console) -> int:
     """Render and print the changed files; or check, print one line per fault and exit with 1. Notes are not faults.
 
     Raises:
-        BenchError: --base without --check, or no such folder.
+        BenchError: --base without --check, --sort without --show, or no such folder.
     """
+    if options.sort is not None and not options.show:
+        raise BenchError("--sort goes with --show", f"bench board --show --sort {options.sort}")
+    if options.show:
+        return _show(options, console)
     if not options.check:
         if options.base is not None:
             raise BenchError("--base goes with --check", f"bench board --check --base {options.base}")
@@ -44,3 +52,17 @@ def run(options: Options, console: Console) -> int:
     console.write("".join(f"{line}\n" for line in (*checked.faults, *checked.notes)))
     console.say(f"{checked.checked}: {len(checked.faults):,} faults", always=True)
     return 1 if checked.faults else 0
+
+
+def _show(options: Options, console: Console) -> int:
+    """Print the full runs of every board, the newest version of each task first."""
+    for name in leaderboard.list_boards(options.leaderboards):
+        board = leaderboard.load_board(options.leaderboards, name)
+        if aggregates.has_aggregates(board):
+            console.warn(f"{name} has no right or wrong problems: see {options.leaderboards / name}.md")
+            continue
+        judged = compare_board(board)
+        for table in judged.tables:
+            if table.full:
+                console.print(build_terminal_table(judged, table, options.sort or "name"), "")
+    return 0

@@ -6,6 +6,7 @@ from pathlib import Path
 from baseline_bench.analysis.board_comparisons import compare_board
 from baseline_bench.core.command_options import ENTRY, argument, board_option, leaderboards_option
 from baseline_bench.core.display import Console
+from baseline_bench.core.errors import BenchError
 from baseline_bench.rendering import leaderboard
 from baseline_bench.rendering.board_csv import render_csv
 from baseline_bench.results import entries, lookup
@@ -13,9 +14,9 @@ from baseline_bench.results import entries, lookup
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Rows, each a path, a file name or a candidate's name."""
+    """Rows, each a path, a file name or a candidate's name; none means every row of a board."""
 
-    entries: list[str] = argument(ENTRY, "ENTRY")
+    entries: list[str] = argument(f"{ENTRY} (default: every row of the board)", "ENTRY", list)
     leaderboards: Path = leaderboards_option()
     board: str | None = board_option()
 
@@ -24,8 +25,12 @@ def run(options: Options, console: Console) -> int:
     """Print the chosen rows, grouped by board under one header, compared with their bases as on their board.
 
     Raises:
-        BenchError: no such entry, a board with an unsound entry, or a row without right and wrong items.
+        BenchError: no such entry or board, several boards where neither is named, a board with an unsound entry, or a
+            row without right and wrong items.
     """
+    if not options.entries:
+        console.write(_render_board(options.leaderboards, _choose_board(options)))
+        return 0
     chosen = [lookup.find_entry(name, options.leaderboards, options.board).path for name in options.entries]
     for path in chosen:
         entries.read_entry(path).result.require_bits()
@@ -37,3 +42,17 @@ def run(options: Options, console: Console) -> int:
     head = sheets[0].partition("\n")[0]
     console.write(f"{head}\n" + "".join(text.partition("\n")[2] for text in sheets))
     return 0
+
+
+def _choose_board(options: Options) -> str:
+    known = leaderboard.list_boards(options.leaderboards)
+    if options.board is not None or len(known) == 1:
+        return options.board or known[0]
+    raise BenchError(f"{len(known)} boards in {options.leaderboards}", f"name one with --board: {', '.join(known)}")
+
+
+def _render_board(folder: Path, name: str) -> str:
+    board = leaderboard.load_board(folder, name)
+    for row in board.rows:
+        row.result.require_bits()
+    return render_csv(compare_board(board))

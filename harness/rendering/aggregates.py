@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from baseline_bench.core.markup import code_span, table_cell
-from baseline_bench.rendering import formatting
+from baseline_bench.rendering import row_tables
 from baseline_bench.rendering.formatting import ALIGN_LEFT, ALIGN_RIGHT, render_table
 from baseline_bench.results.board import Board, Row, build_tables, list_withdrawn_rows
 from baseline_bench.results.entry import Result
@@ -32,7 +32,7 @@ def render_page(board: Board, marker: str) -> str:
         lines = [_row_cells(board.name, row, names) for row in table.rows]
         parts += [f"## {code_span(table.label)}", render_table((*columns, ("entry", ALIGN_LEFT)), lines)]
     if withdrawn_rows := list_withdrawn_rows(board):
-        parts += ["## Superseded and retracted", formatting.render_withdrawn_rows(board.name, withdrawn_rows)]
+        parts += ["## Superseded and retracted", row_tables.render_withdrawn_rows(board.name, withdrawn_rows)]
     return "\n\n".join(parts) + "\n"
 
 

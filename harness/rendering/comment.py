@@ -8,14 +8,16 @@ from html import escape
 from urllib.parse import quote
 
 from baseline_bench.analysis.compare import Comparison
-from baseline_bench.analysis.outcomes import OUTCOMES
+from baseline_bench.analysis.outcomes import OUTCOMES, Outcome
 from baseline_bench.analysis.statistics import format_points, wilson_interval
 from baseline_bench.core.markup import code_span, make_visible, table_cell
 from baseline_bench.rendering import aggregates
 from baseline_bench.rendering.comparison_text import describe_comparison
 from baseline_bench.rendering.formatting import (
+    OUTCOME_SYMBOLS,
     OUTCOME_WORDS,
     format_margin,
+    format_outcome,
     format_shares,
     format_warnings,
     name_measure,
@@ -34,7 +36,7 @@ from baseline_bench.results.board import Row
 MAX_COMMENT_BYTES = 65_536
 COMMENT_MARKER = "<!-- bench pr-report -->"
 _MAX_ANSWER_LENGTH, _MAX_LINE_LENGTH, _MAX_NAME_LENGTH = 600, 300, 100
-_MAX_ITEMS = {"outcomes": 30, "faults": 20, "rows": 50, "facts": 40, "names": 4}
+_MAX_ITEMS = {"outcomes": 24, "remarks": 6, "faults": 20, "rows": 50, "facts": 40, "names": 4}
 _NO_VALUE = "–"
 # Parts that may be left out (faults and outcomes stay): the last kind first and, within a kind, the last candidate.
 _OPTIONAL_PARTS = ("retractions", "tables", "moves", "changes", "trainings", "commands", "examples")
@@ -113,6 +115,8 @@ def _build_parts(report: PullRequestReport) -> Iterator[_CommentPart]:
         yield _CommentPart("retractions", _render_retractions(report.retractions))
     for board in dict.fromkeys(row.board for row in report.rows):
         yield _CommentPart("tables", _render_table(report, board))
+    if method := _render_method(report.rows):
+        yield _CommentPart("outcomes", method)
     for row in report.rows:
         yield from _build_details(report, row)
 
@@ -124,7 +128,9 @@ def _render_headline(report: PullRequestReport) -> str:
     if not report.rows:
         return f"**bench**: no new rows {since}{left}."
     counts = Counter(contest.outcome for row in report.rows for contest in row.contests)
-    outcome_counts = [f"{counts[word]} {word}" for word in OUTCOMES if counts[word]] or ["nothing to compare"]
+    outcome_counts = [f"{OUTCOME_SYMBOLS[word]} {counts[word]} {word}" for word in OUTCOMES if counts[word]] or [
+        "nothing to compare"
+    ]
     faults = [f"{format_count(len(report.faults), 'fault')} of the board"] if report.faults else []
     new_rows = format_count(len(report.rows), "new row")
     return f"## bench: {', '.join([*faults, *outcome_counts])}\n\n{new_rows} {since}{left}."
@@ -142,11 +148,38 @@ def _render_outcomes(report: PullRequestReport) -> str:
     contests = [(row, contest) for row in report.rows for contest in row.contests]
     contests.sort(key=lambda pair: OUTCOMES.index(pair[1].outcome))
     lines = [*_list_warnings(report.rows), *(_render_outcome(row, contest) for row, contest in contests)]
-    lines += _list_remarks(report.rows)
     shown = lines[: _MAX_ITEMS["outcomes"]]
     if hidden_count := len(lines) - len(shown):
         shown.append(f"- and {hidden_count:,} more, in the table")
-    return "\n".join(shown) + (f"\n\n{_describe_tests(len(contests))}" if contests else "")
+    return "\n".join([*shown, *(["", _advise(report, contests[0][1].outcome)] if contests else [])])
+
+
+def _advise(report: PullRequestReport, first: Outcome) -> str:
+    """Say in one line what to do; `first` is the first outcome in their order of listing."""
+    if report.faults or report.unsound:
+        advice = "fix the faults first; until then the outcomes may be wrong."
+    elif first == "worse":
+        advice = "read the problems lost, below, before you merge."
+    elif any(contest.outcome == "inconclusive" for row in report.rows for contest in row.contests):
+        advice = (
+            'these problems do not decide every comparison. "would narrow it", in the numbers below, says what may.'
+        )
+    else:
+        advice = "nothing is open: every comparison is decided, and none is worse."
+    return f"**What to do**: {advice}"
+
+
+def _render_method(rows: Sequence[ProposedRow]) -> str:
+    """Fold what was not compared and how p was adjusted; empty where there is nothing of either."""
+    remarks, number = list(_list_remarks(rows)), sum(len(row.contests) for row in rows)
+    shown = remarks[: _MAX_ITEMS["remarks"]]
+    shown += [f"- and {len(remarks) - len(shown):,} more"] if len(remarks) > len(shown) else []
+    titles = [*(["what was not compared"] if shown else []), *(["how p is adjusted"] if number else [])]
+    parts = [*(["\n".join(shown)] if shown else []), *([_describe_tests(number)] if number else [])]
+    if not parts:
+        return ""
+    summary = ", and ".join(titles).capitalize()
+    return "\n\n".join([f"<details><summary>{summary}</summary>", *parts, "</details>"])
 
 
 def _list_warnings(rows: Sequence[ProposedRow]) -> Iterator[str]:
@@ -169,7 +202,8 @@ def _render_outcome(row: ProposedRow, contest: ProposedComparison) -> str:
     opponent += ", a system comparison (more than the weights differs)" if comparison.system else ""
     margin = "" if comparison.margin is None else f"; {format_margin(comparison.margin, comparison.margin_interval)}"
     return (
-        f"- **{OUTCOME_WORDS[contest.outcome]} {opponent}**: {code_span(row.row.entry.result.candidate)} "
+        f"- {OUTCOME_SYMBOLS[contest.outcome]} **{OUTCOME_WORDS[contest.outcome]} {opponent}**: "
+        f"{code_span(row.row.entry.result.candidate)} "
         f"{_format_rate(row.row)} against {code_span(other.candidate)} {_format_rate(contest.against)}: "
         f"{_format_difference(comparison)}, {comparison.pairs.first:,} problems won and "
         f"{comparison.pairs.second:,} lost of {comparison.pairs.total:,}, p = {contest.p:.3g} after Holm "
@@ -224,7 +258,11 @@ def _row_cells(report: PullRequestReport, row: ProposedRow) -> Iterator[str]:
     yield from format_shares(row.row.entry.result)
     for role in ("base", "incumbent"):
         contest = next((contest for contest in row.contests if contest.role == role), None)
-        yield _NO_VALUE if contest is None else f"{contest.outcome}, {format_points(contest.found.pairs.difference)}"
+        yield (
+            _NO_VALUE
+            if contest is None
+            else f"{format_outcome(contest.outcome)}, {format_points(contest.found.pairs.difference)}"
+        )
     yield _link_file(report, row, row.row.file, "entry") + format_warnings(row.row)
 
 

@@ -18,19 +18,12 @@ from baseline_bench.analysis.outcomes import Outcome, PairedDifference
 from baseline_bench.analysis.recipe_key import build_recipe_key
 from baseline_bench.analysis.statistics import PairCounts, format_points, wilson_interval
 from baseline_bench.core.markup import code_span, make_visible, table_cell
-from baseline_bench.rendering.formatting import format_margin
+from baseline_bench.rendering.formatting import OUTCOME_SYMBOLS, format_margin
 from baseline_bench.results.entry import Entry
 from rich.text import Text
 
 QuoteFunction = Callable[[str], str]
 ReportedOutcome = Outcome | Literal["not comparable"]
-OUTCOME_SYMBOLS: Mapping[Outcome, str] = {
-    "worse": "▼",
-    "better": "▲",
-    "equivalent": "≈",
-    "non-inferior": "≥",
-    "inconclusive": "?",
-}
 _OUTCOME_STYLES = {"better": "bold green", "worse": "bold red", "equivalent": "bold blue", "non-inferior": "bold blue"}
 
 

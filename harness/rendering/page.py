@@ -9,11 +9,13 @@ from baseline_bench.analysis.board_comparisons import (
     measure_discordance,
     summarise_recipes,
 )
-from baseline_bench.analysis.statistics import DEFAULT_DISCORDANCE, format_points, resolvable_difference
+from baseline_bench.analysis.statistics import DEFAULT_DISCORDANCE, resolvable_difference
 from baseline_bench.core.findings import CODES
 from baseline_bench.core.markup import code_span, table_cell
 from baseline_bench.core.types import Sampling
-from baseline_bench.rendering import formatting
+from baseline_bench.rendering import row_tables
+from baseline_bench.rendering.board_lines import fold_rows
+from baseline_bench.rendering.formatting import SURVIVES_MARK, format_percent
 from baseline_bench.rendering.noise_table import render_noise_table
 from baseline_bench.results.board import Board, BoardTable, Row, build_tables, list_moved_rows, list_withdrawn_rows
 from baseline_bench.results.entry import Result
@@ -28,14 +30,17 @@ _HOW_TO_READ = """\
 1. **exact match**: problems whose answer, as read from the completion, equals the gold answer; Wilson's interval. \
 **strict**: right and in the task's own format. **unread**: no answer was found. **cut**: ended at the token limit.
 2. **against base**: points gained over the newest row of its base with the same prompts, engine, settings and \
-device. It estimates the gain of these weights on problems like these. The 95 % interval decides: above 0 is better, \
-below 0 is worse. If the recipe declares a margin, the 90 % interval decides against it: inside the margin on both \
-sides is equivalent, only not worse by the margin is non-inferior. Everything else is inconclusive. A dash: the base \
-has no such row.
-3. Rows are sorted by name, not by rank. Inconclusive does not mean equal. One seed shows these weights, not their \
-recipe: `bench compare recipe:A recipe:B` compares recipes over their seeds.
-4. **prompt**: `template` is the model's own chat template, `text` is plain text. **tokens/s** is speed on that device \
-and says nothing about quality.
+device. It estimates the gain of these weights on problems like these. The 95 % interval decides: above 0 is ▲ better, \
+below 0 is ▼ worse. If the recipe declares a margin, the 90 % interval decides against it: inside the margin on both \
+sides is ≈ equivalent, only not worse by the margin is ≥ non-inferior. Everything else is ? inconclusive. A dash: the \
+base has no such row.
+3. Lines are sorted by name, not by rank; a name that begins with + continues that of the base above it. \
+Inconclusive does not mean equal. One seed shows these weights, not their recipe. A line of several seeds shows their \
+mean, with intervals over new training seeds and new problems; `bench compare recipe:A recipe:B` compares recipes. A \
+line of checkpoints or older runs shows the newest row of the last step. Every single row is in the block below its \
+table.
+4. **prompt**: `template` is the model's own chat template, `text` is plain text. **tokens/s**, of single rows and in \
+the CSV, is speed on that device and says nothing about quality.
 5. **entry**: the row's record: one bit a problem, and every digest and setting. All completions are stored next to \
 it. L0 to L3 say what somebody checked: L0 its numbers, L1 its judgements, L2 its completions token for token, L3 \
 only that its score is within the noise of repeated runs.
@@ -73,15 +78,16 @@ def render_board_page(
         elsewhere: results of other harnesses.
     """
     board, withdrawn_rows = judged.board, list_withdrawn_rows(judged.board)
-    parts = [MARKER, f"# {board.name}", *(part for table in judged.tables for part in _render_section(judged, table))]
+    parts = [MARKER, f"# {board.name}", f"[Every row with all numbers]({board.name}.csv), as CSV."]
+    parts += [*(part for table in judged.tables for part in _render_section(judged, table))]
     parts += ["## Claims", claims] if claims else []
     parts += ["## Noise", render_noise_table(noise, board)] if noise else []
     if elsewhere:
         parts += [_EXTERNAL_RESULTS_INTRO, "\n".join(_render_external_result(one, board.name) for one in elsewhere)]
     if moved_rows := list_moved_rows(board):
-        parts += [_REGRADES_INTRO, formatting.render_moved_rows(board.name, moved_rows)]
+        parts += [_REGRADES_INTRO, row_tables.render_moved_rows(board.name, moved_rows)]
     if withdrawn_rows:
-        parts += ["## Superseded and retracted", formatting.render_withdrawn_rows(board.name, withdrawn_rows)]
+        parts += ["## Superseded and retracted", row_tables.render_withdrawn_rows(board.name, withdrawn_rows)]
     rows = [row for table in judged.tables for row in table.rows]
     parts += [*explain_warnings(rows), *_explain_gaps(rows)]
     return "\n\n".join([*parts, _HOW_TO_READ])
@@ -105,8 +111,8 @@ def _explain_gaps(rows: Sequence[Row]) -> Iterator[str]:
     """Yield a line on rows whose model is known in part, and one on those whose logits nobody checked."""
     if any(row.result.model.is_partly_known for row in rows):
         yield (
-            "**model known in part**: the entry does not hold every setting of the model that can move an answer, "
-            "because it is older than that record or a server gave the answers."
+            f"**model known in part** ({row_tables.PARTLY_KNOWN_MARK}): the entry does not hold every setting of the "
+            "model that can move an answer, because it is older than that record or a server gave the answers."
         )
     checks = [row.result.checks for row in rows]
     if unchecked := sum(one is None or one.logits == "unchecked" for one in checks):
@@ -122,7 +128,7 @@ def _render_external_result(one: ExternalResult, board: str) -> str:
     shots = "" if one.shots is None else f", {one.shots:,} shots"
     part = "" if one.total in (None, one.items) else f", a part of {one.total:,} problems"
     where = ", ".join(text for text in (one.engine, one.dtype, one.device) if text)
-    right = f"{formatting.format_percent(one.right, one.items, 2)} % ({one.right:,} of {one.items:,}{part})"
+    right = f"{format_percent(one.right, one.items, 2)} % ({one.right:,} of {one.items:,}{part})"
     return (
         f"- {code_span(one.candidate)}: {right}, "
         f"{code_span(one.tool)}, {code_span(one.task)}{shots}, "
@@ -137,17 +143,30 @@ def _render_section(judged: ComparedBoard, table: BoardTable) -> Iterator[str]:
     if table.newer is not None:
         yield _list_incumbents_to_rescore(table)
     if table.full:
-        if table.newer is None:
-            name = judged.board.name
-            yield f"![Exact match of each row with its 95 % interval, its base's as a band]({name}.svg)"
-        yield formatting.render_full_rows(judged, table)
-        if any(row.file in judged.against for row in table.full):
-            yield _SURVIVES_NOTE.format(mark=formatting.SURVIVES_MARK, number=len(judged.against))
-        if recipe_lines := [_describe_recipe(recipe) for recipe in summarise_recipes(judged, table)]:
-            yield "\n".join([_RECIPES_INTRO, "", *recipe_lines])
+        yield from _render_full_rows(judged, table)
     if table.partial:
         yield "### Partial runs (not comparable with full ones)"
-        yield formatting.render_partial_rows(judged, table)
+        shared = row_tables.find_shared_notes(judged, table.partial)
+        yield row_tables.describe_shared_notes(shared)
+        yield row_tables.render_partial_rows(judged, table.partial, shared)
+
+
+def _render_full_rows(judged: ComparedBoard, table: BoardTable) -> Iterator[str]:
+    """Render the full runs folded into lines, then every single one in a block that opens at a click."""
+    name, lines = judged.board.name, fold_rows(judged, table)
+    shared = row_tables.find_shared_notes(judged, table.full)
+    if table.newer is None:
+        yield f"![Exact match of each row with its 95 % interval, its base's as a band]({name}.svg)"
+    yield row_tables.describe_shared_notes(shared)
+    yield row_tables.render_lines(judged, lines, shared)
+    if any(row.file in judged.against for row in table.full):
+        yield _SURVIVES_NOTE.format(mark=SURVIVES_MARK, number=len(judged.against))
+    if len(lines) < len(table.full):
+        yield f"<details><summary>All {len(table.full):,} rows, and the seeds of each recipe</summary>"
+        if recipe_lines := [_describe_recipe(recipe) for recipe in summarise_recipes(judged, table)]:
+            yield "\n".join([_RECIPES_INTRO, "", *recipe_lines])
+        yield row_tables.render_single_rows(judged, table.full, shared)
+        yield "</details>"
 
 
 def _describe_protocol(judged: ComparedBoard, table: BoardTable) -> str:
@@ -216,13 +235,10 @@ def _list_incumbents_to_rescore(table: BoardTable) -> str:
 
 
 def _describe_recipe(recipe: RecipeSummary) -> str:
+    contrast = recipe.contrast
     against = "no comparable run of its base here"
-    if recipe.contrast is not None:
-        low, high = map(format_points, recipe.contrast.interval)
-        difference = format_points(recipe.contrast.difference)
-        against = f"against its base {difference} ({low} to {high}) {recipe.contrast.outcome}"
-        if recipe.contrast.margin is not None:
-            against += f", {formatting.format_margin(recipe.contrast.margin, recipe.contrast.margin_interval)}"
+    if contrast is not None:
+        against = f"against its base {row_tables.format_comparison(contrast)}"
     return (
         f"- Recipe {code_span(recipe.name)} (`{recipe.digest[:12]}`) on {code_span(recipe.base)}, seeds "
         f"{', '.join(map(str, recipe.seeds))}: mean {100 * recipe.mean:.2f} %, {against}."

@@ -366,7 +366,7 @@ def test_real_rows_of_this_repository_are_told_as_its_board_tells_them(
         git("add", ".")
         git("commit", "-m", name)
     comment = tell(base="HEAD~1")
-    assert "- **inconclusive against its base**: `smollm2-135m-it-q4_1+seeds-full-main-s0` 1.82 %" in comment
+    assert "- ? **inconclusive against its base**: `smollm2-135m-it-q4_1+seeds-full-main-s0` 1.82 %" in comment
     assert "+0.00 points [-1.00, +1.00], 20 problems won and 20 lost of 1,319, p = 1 after Holm (1 alone)" in comment
     assert "no incumbent: of the other full rows of its task at the merge-base there is none" in comment
     assert "final loss (mean of the last tenth) 1.1271 nats a token; 7,473 rows in 370 s" in comment

@@ -157,7 +157,9 @@ def test_the_entry_holds_the_choice_and_nothing_where_there_is_none(switched, ca
     assert not any("template_name" in text for text in files.values())
     assert {"chat template", "chat template's arguments"} <= {one.what for one in list_differences(plain, chosen)}
     assert bench(place, "board", "--check") == 0
-    assert (place / "leaderboards" / "word-problems.md").read_text().count("|template, `enable_thinking=false`|") == 1
+    assert (place / "leaderboards" / "word-problems.md").read_text().count(
+        "prompt template, `enable_thinking=false`"
+    ) == 1
     (path,) = place.glob("leaderboards/word-problems/*-off-*.json")
     with chdir(place):
         assert cli.main(["verify", str(path), "--level", "2", "--model", "model", "--cache", "cache"]) == 0

@@ -75,8 +75,26 @@ def test_worse_is_said_first():
     """In the title as in the list, whatever the order of the rows."""
     rows = [proposed(contest(9, 0, "up")), proposed(contest(2, 1, "flat")), proposed(contest(0, 9, "down"))]
     told = render_comment(report(*rows))
-    assert "## bench: 1 worse, 1 better, 1 inconclusive" in told
+    assert "## bench: ▼ 1 worse, ▲ 1 better, ? 1 inconclusive" in told
     assert told.index("**worse than") < told.index("**better than") < told.index("**inconclusive against")
+
+
+@pytest.mark.parametrize(
+    ("contests", "given", "advice"),
+    [
+        ([(0, 9), (2, 1)], {}, "problems lost"),
+        ([(2, 1), (9, 0)], {}, "would narrow it"),
+        ([(9, 0)], {}, "nothing is open"),
+        ([(0, 9)], {"faults": ("a fault",)}, "faults first"),
+    ],
+)
+def test_one_line_after_the_outcomes_says_what_to_do(contests, given, advice):
+    """By the first of: faults, a worse outcome, an undecided one; it is above the table, and the method is folded."""
+    told = render_comment(report(*(proposed(contest(*counts)) for counts in contests), **given))
+    (line,) = (line for line in told.splitlines() if line.startswith("**What to do**"))
+    assert advice in line
+    assert told.index("- ▲" if contests[0][0] == 9 else "- ") < told.index(line) < told.index("|candidate|")
+    assert told.index("|candidate|") < told.index("<details><summary>How p is adjusted") < told.index("after Holm over")
 
 
 def test_the_adjusted_p_value_decides():
@@ -93,7 +111,7 @@ def test_faults_come_before_outcomes():
         report(proposed(contest(9, 0)), faults=("leaderboards/x.json: changed since 0123; fix: `git`",))
     )
     assert told.index("leaderboards/x.json: changed") < told.index("**better than")
-    assert "## bench: 1 fault of the board, 1 better" in told
+    assert "## bench: 1 fault of the board, ▲ 1 better" in told
 
 
 def test_new_entries_that_do_not_hold_together_are_counted():
@@ -209,7 +227,7 @@ def test_a_fence_shows_the_text_and_ends_where_it_ends(text):
 def test_a_name_in_a_summary_is_text_and_no_tag(text):
     """Inside the HTML of a folded block a name opens nothing and closes nothing."""
     told = render_comment(hostile(text or "x"))
-    opened = [line for line in told.splitlines() if line.startswith("<details><summary>")]
+    opened = [line for line in told.splitlines() if line.startswith("<details><summary><code>")]
     assert opened
     for line in opened:
         assert (line.count("<"), line.count(">")) == (5, 5)

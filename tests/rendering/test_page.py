@@ -11,6 +11,7 @@ from baseline_bench.core.types import ModelIdentity
 from baseline_bench.rendering import board_csv as sheets
 from baseline_bench.rendering import page as pages
 from baseline_bench.rendering.page import render_index
+from baseline_bench.rendering.row_tables import PARTLY_KNOWN_MARK
 from baseline_bench.results.board import Board, Row
 from baseline_bench.results.entries import build_file_stem
 from baseline_bench.results.entry import CheckResults, Entry
@@ -67,11 +68,12 @@ PARTLY = replace(KNOWN, sha256=None, settings=None)
 def test_what_is_unknown_about_a_row_is_on_its_page(
     identity: ModelIdentity | None, logits: Literal["finite", "unchecked"] | None, marks: int, explained: set[str]
 ) -> None:
-    """A model without all of its settings is marked in the row, and a line says what each mark means."""
+    """A mark that all rows share is above their table, and a line says what each mark means."""
     checks = None if logits is None else CheckResults((), (), logits)
     of = replace(BASE, checks=checks, model=replace(BASE.model, identity=identity))
     lines = page(Board("counting", (row(of),))).splitlines()
-    assert sum(line.startswith("|`") and line.endswith(", model known in part|") for line in lines) == marks
+    assert sum(line.startswith("All rows: ") and PARTLY_KNOWN_MARK in line for line in lines) == marks
+    assert not any(line.startswith("|") and PARTLY_KNOWN_MARK in line for line in lines)
     assert {line.split("**")[1] for line in lines if line.startswith("**")} == explained
 
 
@@ -104,11 +106,11 @@ def test_no_text_of_an_entry_or_a_record_changes_the_shape_of_page_and_sheet(
     text = page(board)
     tokens = MARKDOWN.parse(text)
     kinds = [token.type for token in tokens]
-    assert (kinds.count("table_open"), kinds.count("th_open"), kinds.count("td_open")) == (2, 11 + 8, 11 + 8)
+    assert (kinds.count("table_open"), kinds.count("th_open"), kinds.count("td_open")) == (2, 8 + 8, 8 + 8)
     assert kinds.count("heading_open") == 4
     assert [token.content for token in tokens if token.type == "html_block"] == [text.split("\n")[0] + "\n"]
     inline = [child.type for token in tokens for child in token.children or ()]
-    assert (inline.count("link_open"), inline.count("html_inline"), inline.count("image")) == (4, 0, 1)
+    assert (inline.count("link_open"), inline.count("html_inline"), inline.count("image")) == (5, 0, 1)
     records = list(csv.reader(sheet(board).splitlines()))
     assert len(records) == 3
     assert len({len(record) for record in records}) == 1
@@ -124,10 +126,10 @@ def test_no_name_changes_the_sentences_about_recipes_versions_and_noise(name: st
     board = Board("counting", (row(right(result("base"), range(24))), *seeds, older))
     tokens = MARKDOWN.parse(pages.render_board_page(compare_board(board), (noisy,)))
     kinds = [token.type for token in tokens]
-    assert (kinds.count("table_open"), kinds.count("bullet_list_open"), kinds.count("list_item_open")) == (3, 1, 6)
-    assert kinds.count("html_block") == 1
+    assert (kinds.count("table_open"), kinds.count("bullet_list_open"), kinds.count("list_item_open")) == (4, 1, 6)
+    assert kinds.count("html_block") == 3
     inline = [child.type for token in tokens for child in token.children or ()]
-    assert (inline.count("html_inline"), inline.count("image"), inline.count("link_open")) == (0, 1, 5)
+    assert (inline.count("html_inline"), inline.count("image"), inline.count("link_open")) == (0, 1, 7)
 
 
 def test_full_runs_partial_runs_and_versions_have_their_own_tables() -> None:
@@ -139,6 +141,7 @@ def test_full_runs_partial_runs_and_versions_have_their_own_tables() -> None:
         "## `counting-0shot@v1`",
         "![Exact match of each ",
         "|candidate|exact match",
+        "|candidate|exact match",
         "### Partial runs (not ",
         "|candidate|problems|ex",
         "## `counting-0shot@v0`",
@@ -147,7 +150,7 @@ def test_full_runs_partial_runs_and_versions_have_their_own_tables() -> None:
         "|candidate|task|exact ",
         "## How to read a row",
     ]
-    assert max(line.count("|") for line in text.replace("\\|", "").split("\n")) == 12
+    assert max(line.count("|") for line in text.replace("\\|", "").split("\n")) == 9
 
 
 def test_candidates_of_an_older_version_wait_for_the_newest() -> None:
@@ -176,10 +179,11 @@ def test_version_ten_is_newer_than_version_nine() -> None:
 
 
 def test_many_rows_are_sorted_by_name_then_time() -> None:
-    """A name's runs stand together, the oldest first."""
+    """A name's runs are next to one another in the list of all rows, the oldest first."""
     rows = [row(result(name), f"2026-11-{day}T00:00:00Z") for name in "ba" for day in (12, 11)]
     random.Random(0).shuffle(rows)
-    lines = [line for line in page(Board("counting", tuple(rows))).split("\n") if line.startswith("|`")]
+    every = page(Board("counting", tuple(rows))).partition("<details>")[2]
+    lines = [line for line in every.split("\n") if line.startswith("|`")]
     assert [(line[2], line.split("2026-11-")[1][:2]) for line in lines] == [
         ("a", "11"),
         ("a", "12"),
@@ -194,10 +198,10 @@ def test_the_sheet_has_exact_counts_and_the_page_their_rounding() -> None:
     values = only(board)
     assert (values["correct"], values["items"], values["exact_match_percent"]) == ("309", "1319", "23.43")
     assert (values["low_percent"], values["high_percent"]) == ("21.22", "25.79")
-    assert "|`tuned`|23.43|21.2–25.8|23.4|0.1|0.0||template|" in page(board)
+    assert "|`tuned`|23.43|21.2–25.8||23.4|0.1|0.0|[entry]" in page(board)
 
 
-def test_unknown_values_are_a_dash_on_the_page_and_empty_in_the_sheet() -> None:
+def test_unknown_values_are_empty_in_the_sheet() -> None:
     """A server tells neither weights nor speed: no zero stands in for them."""
     of = replace(BASE, model=replace(BASE.model, weights_sha256=None))
     made = entry(of)
@@ -206,7 +210,6 @@ def test_unknown_values_are_a_dash_on_the_page_and_empty_in_the_sheet() -> None:
     values = only(board)
     unknown = ("weights_sha256", "tokens_per_second", "base", "difference", "p_exact", "verified_level", "recipe")
     assert {values[name] for name in (*unknown, "solutions_mean_logprob", "superseded_by")} == {""}
-    assert "|–|[entry]" in page(board)
 
 
 def test_the_header_tells_the_difference_from_the_discordance_seen_here() -> None:
@@ -230,8 +233,8 @@ def test_a_served_adapter_without_a_base_here_has_a_dash() -> None:
     """Only a base has nothing to be compared with; the adapter's row lacks its comparison."""
     of = right(result("served"), range(30))
     served = replace(of, engine=replace(of.engine, settings={**of.engine.settings, "adapter": "0" * 64}))
-    assert "|0.0|0.0|–|template|" in page(Board("counting", (row(served),)))
-    assert "|0.0|0.0||template|" in page(Board("counting", (row(of),)))
+    assert "|1.6–3.2|–|" in page(Board("counting", (row(served),)))
+    assert "|1.6–3.2||" in page(Board("counting", (row(of),)))
 
 
 def test_a_board_of_withdrawn_runs_is_still_listed() -> None:

@@ -61,6 +61,15 @@ def test_rows_as_csv_are_those_of_their_board(here, capfd):
     ]
 
 
+def test_csv_without_an_entry_is_the_boards_file(here, capfd):
+    """Byte for byte; of two boards one has to be named."""
+    board = here / "leaderboards" / "gsm8k.csv"
+    assert told(capfd, "export", "csv") == board.read_text()
+    samples.add(here / "leaderboards" / "counting")
+    assert "--board" in refused(capfd, "export", "csv")
+    assert told(capfd, "export", "csv", "--board", "gsm8k") == board.read_text()
+
+
 def test_csv_of_several_boards_has_one_head(here, capfd):
     """Each row as on its own board."""
     samples.add(here / "leaderboards" / "counting")

@@ -80,7 +80,7 @@ def test_a_comment_warns_before_its_verdicts() -> None:
     """A line for each marked row that is not folded away, and the codes in its cell of the table."""
     text = told(*rows(FOUND))
     assert len(lines(text, "- **warned**", *CODES_OF_FOUND)) == 2
-    assert text.rindex("- **warned**") < min(text.index("- **better"), text.index("<details>"))
+    assert text.rindex("- **warned**") < min(text.index("- ▲ **better"), text.index("<details>"))
     assert len(lines(text, "|", ", warned: `template-drops-turn`")) == 2
 
 
