@@ -101,6 +101,26 @@ def test_help_loads_no_heavy_library(argv, light):
 
 
 @pytest.mark.parametrize(
+    ("argv", "meant"),
+    [
+        ("baseline smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
+        ("noise smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
+        ("baseline smollm2-135m-it-q4_1 --task word-problem", "'word-problems'"),
+        ("train quickstart-lora --base smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
+        ("score ./seed-0", "'seed-00'"),
+    ],
+)
+def test_a_mistyped_name_loads_no_heavy_library(argv, meant, tmp_path):
+    """The closest name is found before an import that takes seconds."""
+    (tmp_path / "seed-00").mkdir()
+    code = f"import sys\nfrom baseline_bench.cli import main\nmain({argv.split()})\n"
+    code += f"print(sorted({HEAVY - LIGHT} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert f"did you mean {meant}" in done.stderr
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
     ("kind", "names"),
     [
         ("models", registry.list_names()),
