@@ -26,6 +26,7 @@ def run(options: Options, console: Console) -> int:
     Raises:
         BenchError: no such entry, a board with an unsound entry, or a row without right and wrong items.
     """
+    console.say(f"comparing the rows of {options.leaderboards}")
     chosen = [lookup.find_entry(name, options.leaderboards, options.board).path for name in options.entries]
     for path in chosen:
         entries.read_entry(path).result.require_bits()
