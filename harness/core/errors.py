@@ -63,7 +63,8 @@ def suggest_name(name: str, known: Sequence[str], listing: str) -> str:
 
 
 def suggest_path(path: Path) -> str:
-    """Return "did you mean 'PATH'? " with the closest name in the path's folder; empty if none is close."""
-    names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    """Return "did you mean 'PATH'? " for a path that does not exist; empty if its folder has no close name."""
+    missing = path.parent.is_dir() and not path.exists()
+    names = [each.name for each in path.parent.iterdir()] if missing else []
     close = difflib.get_close_matches(path.name, names, n=1)
     return f"did you mean '{path.parent / close[0]}'? " if close else ""

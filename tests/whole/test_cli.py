@@ -253,8 +253,9 @@ def test_quickstart_prints_the_board_and_where_to_go(model, here, capfd, monkeyp
         cli.parse_options("quickstart", ["--model", str(model), "--limit", "4", "--engine", "scripted"]),
         sets=["max_steps=2", "batch=2"],
     )
-    monkeypatch.setattr(cli, "parse_options", lambda name, words: short)
-    out = told(capfd, "quickstart")
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "parse_options", lambda name, words: short)
+        out = told(capfd, "quickstart")
     steps = [shlex.split(line) for line in out.rpartition("\nNext\n")[2].splitlines() if line.startswith("  bench ")]
     assert [step[1] for step in steps] == ["diff", "compare", "baseline", "train-and-score"]
     assert "| candidate |" not in out
