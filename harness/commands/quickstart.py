@@ -51,8 +51,7 @@ def _show_next_steps(leaderboards: Path, board: str, console: Console) -> None:
     base = find_base_entry(candidate.entry, leaderboards)
     pair = [
         row.entry.result.candidate if row.counts else str(row.path)
-        for row in (candidate, *rows)
-        if row is candidate or row.entry == base
+        for row in (candidate, *(row for row in rows if row.entry == base))
     ]
     console.print(Text("\nNext", style="bold"))
     for what, words in (
