@@ -151,15 +151,20 @@ class FactsTable:
 
     def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> Iterator[Text]:
         indent = max((cell_len(name) for name, _ in self.rows), default=0) + 2
-        yield Text(self.title, style="italic")
+        for line in _wrap(self.title, options.max_width):
+            yield Text(line, style="italic")
         for name, value in self.rows:
             text = value if isinstance(value, Text) else Text(value)
-            joined = _COMMAND.sub(lambda command: command[0].replace(" ", _JOINER), text.plain)
-            width = max(options.max_width - indent, 1)
-            lines = [line for part in joined.splitlines() for line in _WRAPPER(part, width)]
-            for number, line in enumerate(lines or [""]):
+            for number, line in enumerate(_wrap(text.plain, options.max_width - indent)):
                 head = Text(set_cell_size("" if number else name, indent), style="bold")
-                yield Text.assemble(head, (line.replace(_JOINER, " "), text.style))
+                yield Text.assemble(head, (line, text.style))
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Break a text between words, keeping its own lines; a command in backticks counts as one word."""
+    joined = _COMMAND.sub(lambda command: command[0].replace(" ", _JOINER), text)
+    wrapped = [_WRAPPER(line, max(width, 1)) or [""] for line in joined.split("\n")]
+    return [line.replace(_JOINER, " ") for lines in wrapped for line in lines]
 
 
 def build_facts_table(title: str, rows: Sequence[tuple[str, str | Text]]) -> FactsTable:
