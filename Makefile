@@ -21,7 +21,7 @@ help:
 DEMO := smollm2-135m-it-q4_1+varied-lora-1250-s0 smollm2-135m-it-q4_1
 demo: $(VENV)/core
 	$(BIN)/bench compare $(DEMO)
-	$(BIN)/bench diff $(DEMO) --limit 2
+	$(BIN)/bench diff $(DEMO) -n 2
 
 quickstart: $(VENV)/installed
 	$(BIN)/bench quickstart

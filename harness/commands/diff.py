@@ -20,8 +20,8 @@ from baseline_bench.core.contracts import Task
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.markup import code_span, make_visible
-from baseline_bench.core.types import Split
-from baseline_bench.evaluation import protocol, regrading, runs
+from baseline_bench.evaluation import regrading, runs
+from baseline_bench.evaluation.stored_answers import read_questions
 from baseline_bench.rendering import comparison_text
 from baseline_bench.rendering.side_by_side import print_completion_pair
 from rich.text import Text
@@ -38,7 +38,7 @@ class Options:
     only: Literal["won", "lost", "both", "cut", "unread"] | None = option(
         "--only", "questions won, lost, or changed by a completion that was cut or unread (default: won and lost)"
     )
-    limit: int = option("--limit", "at most N questions (default: %(default)s)", "N", 20)
+    limit: int = option("-n --limit", "at most N questions (default: %(default)s)", "N", 20)
     markdown: bool = option("--markdown", "print Markdown, each question folded", default=False)
     runs: list[Path] = option(
         "--run", "a run's folder, for the questions where the data set is not at hand; may be repeated", "DIR", list
@@ -53,7 +53,7 @@ def run(options: Options, console: Console) -> int:
         BenchError: no such row, rows that cannot be compared, missing completions, or a limit below 1.
     """
     if options.limit < 1:
-        raise BenchError(f"--limit {options.limit} shows nothing", "give a number from 1")
+        raise BenchError(f"-n {options.limit} shows nothing", "give a number from 1")
     first, second = find_rows(options.first, options.second, options.leaderboards, options.board, console)
     task = regrading.find_reader_task(first.entry)
     sides = [item_changes.read_entry_completions(row.path, row.entry) for row in (first, second)]
@@ -67,7 +67,7 @@ def run(options: Options, console: Console) -> int:
     won = sum(item.move.won for item in changed_items)
     count = f"{won} won, {len(changed_items) - won} lost, {min(len(chosen), options.limit)} shown"
     if len(chosen) > options.limit:
-        count += f" of {len(chosen)} asked for (--limit)"
+        count += f" of {len(chosen)} asked for (-n)"
     if options.markdown:
         files = " and ".join(code_span(str(row.path)) for row in (first, second))
         head = (
@@ -92,13 +92,8 @@ def _read_questions(options: Options, task: Task | None, side: EntryCompletions,
     """Read the questions by item id, from the named runs and from the task's data if available."""
     golds = {line.id: line.gold for line in side.lines}
     problems = [problem for folder in options.runs for problem in runs.read_problems(folder)]
-    if task is not None and regrading.are_items_available(task, options.mirror):
-        items = task.problems(Split("test", mirror=options.mirror))
-        if protocol.digest_items(items) == side.entry.result.task.items_sha256:
-            problems += items
-        else:
-            console.warn(f"the items at hand are not those of {task.LABEL} in this entry: their text is not shown")
     questions = {problem.id: problem.question for problem in problems if golds.get(problem.id) == problem.answer}
+    questions |= read_questions(task, side.entry, options.mirror, console)
     if not questions:
         console.say("questions are shown by their ids: give --datasets DIR, or --run DIR of a run that asked them")
     return questions

@@ -46,6 +46,7 @@ def run(options: Options, console: Console) -> int:
         BenchError: an entry that is withdrawn or covers a subset, a task without a data set on the hub, or a card
             whose metadata cannot be read.
     """
+    console.say(f"looking for {options.entry} in {options.leaderboards}")
     chosen = lookup.find_entry(options.entry, options.leaderboards, options.board)
     data = _find_data_set(chosen)
     entry = chosen.entry

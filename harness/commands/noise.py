@@ -35,7 +35,7 @@ class Options(ScoringOptions):
 
     task: str = option("--task", "a name of `bench list tasks`, or a .py file", "NAME", "gsm8k")
     name: str | None = option("--name", "the name of its rows (default: the model's name)", "NAME")
-    times: int = option("--runs", "how often to score it (default: %(default)s)", "K", 3)
+    times: int = option("--times", "how often to score it (default: %(default)s)", "K", 3)
     passes: str = option(
         "--passes",
         "ways to ask in one more engine: all at once, shuffled, batches of N, or none (default: %(default)s)",
@@ -43,7 +43,7 @@ class Options(ScoringOptions):
         "all,shuffled,8,1",
     )
     items: int = option("--items", "items of each such pass (default: %(default)s)", "N", 64)
-    runs: Path = option("--runs-dir", "the folder of runs (default: %(default)s)", "DIR", Path("runs"))
+    runs: Path = option("--runs --runs-dir", "the folder of runs (default: %(default)s)", "DIR", Path("runs"))
     run: Path | None = None
     again: bool = option("--again", "measure again, in another folder", default=False)
     as_json: bool = option("--json", "print the record alone, as JSON", default=False)
@@ -58,7 +58,9 @@ def run(options: Options, console: Console) -> int:
         BenchError: fewer than two runs or one item, an unknown pass, or runs by different engines.
     """
     if options.times < 2:
-        raise BenchError(f"{options.times} runs show no noise", "give --runs 3 or more")
+        raise BenchError(f"{options.times} runs show no noise", "give --times 3 or more")
+    if options.runs.name.isdigit():  # what --runs meant in earlier versions
+        raise BenchError(f"--runs names the folder of runs, not {options.runs}", f"give --times {options.runs}")
     if options.items < 1:
         raise BenchError(f"--items {options.items} leaves nothing to ask", "give 1 or more, or --passes none")
     pass_names = _parse_passes(options.passes)

@@ -44,6 +44,8 @@ def run(options: Options, console: Console) -> int:
     start_time = perf_counter()
     if len(options.folders) > 1 and (options.name or options.run):
         raise BenchError("--name and --run are for one folder", "score the folders one by one, or leave them out")
+    for folder in options.folders:  # now, since reading the items imports heavy libraries
+        resolve_candidate.require_source(folder)
     task_plan = planning.plan_task(options)
     models = len(options.folders) + options.with_base
     with EnginePool(task_plan.engine, console, early=models, most=len(task_plan.chosen)) as engines:

@@ -1,5 +1,6 @@
 """Print what a command reports at its end: the score with its uncertainty, the cost, and where the files are."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from baseline_bench.core.types import Score
 from baseline_bench.evaluation.pipeline import EvaluationResult
 from baseline_bench.rendering import aggregates, comparison_text
 from baseline_bench.rendering.formatting import find_dtype
+from baseline_bench.results import answers
 from baseline_bench.results.candidate import LOSS_FILE, Candidate, compute_final_loss, parse_steps
 from baseline_bench.results.entry import Entry
 from baseline_bench.training.merging import CandidateWeights
@@ -33,7 +35,8 @@ def show_entry(scored: EvaluationResult, as_json: bool, console: Console) -> Non
     counts = aggregates.format_aggregates(result) or _count_rows(result.counts, result.task.measure)
     check_facts = [] if result.checks is None else result.checks.facts
     rows = [*counts, *check_facts, *bar_row, ("engine", engine), ("speed", f"{speed}seconds: {phases}"),
-            ("answers", f"{folder} (read them: bench show {folder} --wrong)"), ("entry", str(path))]  # fmt: skip
+            ("answers", str(folder)), ("read them", f"`{shlex.join(['bench', 'show', str(folder), '--wrong'])}`"),
+            ("entry", str(path))]  # fmt: skip
     console.print(build_facts_table(f"{result.candidate} on {result.task.label}{part}", rows))
 
 
@@ -46,7 +49,8 @@ def show_training(folder: Path, candidate: Candidate, console: Console) -> None:
         ("trained", f"{candidate.trainable:,} of {candidate.parameters:,} numbers ({candidate.kind}){moved}"),
         ("loss", f"{candidate.final_loss:.4f} nats a supervised token over the last tenth"),
         ("cost", f"{cost.steps:,} steps, {cost.seconds:,.1f} s{speed}, peak {cost.peak_memory / 2**30:.1f} GiB"),
-        ("candidate", f"{folder} (bench score {folder})"),
+        ("candidate", str(folder)),
+        ("score it", f"`{shlex.join(['bench', 'score', str(folder)])}`"),
     ]
     console.print(build_facts_table(f"{candidate.recipe} on {candidate.base.name}, seed {candidate.seed}", rows))
 
@@ -83,7 +87,9 @@ def show_steps(candidates: Sequence[EvaluationResult], console: Console) -> None
 def show_comparison(entry: Entry, base: Entry, console: Console) -> None:
     """Print whether a candidate is better than its base, with the uncertainty, and why items changed."""
     comparison = comparison_text.describe_comparison(entry, base)
-    console.print(build_facts_table(comparison.title, comparison.rows))
+    (name, outcome), *rows = comparison.rows
+    colored = comparison_text.color_outcome(comparison.outcome, outcome)
+    console.print(build_facts_table(comparison.title, [(name, colored), *rows]))
 
 
 def show_regrading(score: Score, changed: Sequence[str], folder: Path, console: Console) -> None:
@@ -94,22 +100,11 @@ def show_regrading(score: Score, changed: Sequence[str], folder: Path, console: 
     console.print(build_facts_table(str(folder), [*_count_rows(score), ("judgements changed", changed_text)]))
 
 
-def show_board_and_next_steps(leaderboards: Path, task: str, console: Console) -> None:
-    """Print the board that a quickstart made, and what to try next."""
-    page = leaderboards / f"{task}.md"
-    console.print(Text(f"\n{page}\n", style="bold"))
-    console.write(page.read_text(encoding="utf-8"))
-    console.print(
-        Text(
-            "\nNext: bench show on the runs above, with --wrong, before you believe the numbers.\n"
-            "Then: bench baseline MODEL (bench list models) scores GSM8K, bench train-and-score RECIPE asks whether a "
-            "fine-tune helps; --datasets DIR where no hub is reachable."
-        )
-    )
-
-
-def _count_rows(score: Score, measure: str = "exact match") -> list[tuple[str, str]]:
+def _count_rows(score: Score, measure: str = "exact match") -> list[tuple[str, str | Text]]:
     interval = statistics.wilson_interval(score.correct, score.total)
+    cut = f"{_format_percent(score.cut, score.total)} (stopped by the token limit)"
+    if many_cut := score.cut > answers.MAX_CUT_SHARE * score.total:
+        cut += ": give more with `--max-tokens N`, or find out with `bench doctor` why the model does not stop"
     return [
         (
             measure,
@@ -118,7 +113,7 @@ def _count_rows(score: Score, measure: str = "exact match") -> list[tuple[str, s
         ),
         ("strict", f"{_format_percent(score.strict, score.total)} (right, and in the task's own format)"),
         ("unread", f"{_format_percent(score.unread, score.total)} (no answer found)"),
-        ("cut", f"{_format_percent(score.cut, score.total)} (stopped by the token limit)"),
+        ("cut", Text(cut, style="yellow") if many_cut else cut),
     ]
 
 

@@ -1,6 +1,6 @@
 """`bench train-and-score`: train candidates, score them and their base, and report whether training helped."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -22,7 +22,7 @@ from baseline_bench.evaluation import pipeline
 from baseline_bench.evaluation import plan as planning
 from baseline_bench.evaluation.engine_pool import EnginePool
 from baseline_bench.evaluation.pipeline import EvaluationResult
-from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions
+from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions, TaskPlan
 from baseline_bench.rendering import leaderboard
 from baseline_bench.results import candidate
 from baseline_bench.training import merging, recipes
@@ -73,27 +73,33 @@ def run(options: Options, console: Console) -> int:
     ]
     bases: dict[str, EvaluationPlan] = {}
     candidate_plans: list[EvaluationPlan] = []
+    train_seconds = 0.0
     for plan, base_plan in zip(plans, base_plans, strict=True):
+        train_start = perf_counter()
         folder = training.train_candidate(plan, console)
+        train_seconds += perf_counter() - train_start
         folder_options = replace(options, runs=folder)
         if not options.reuse_base:
             key = records.digest([plan.model.weights_sha256, base_plan.identity])
             bases.setdefault(key, replace(base_plan, options=replace(folder_options, name=None)))
-        for step in (*map(int, candidate.read_candidate(folder).checkpoints), None):
-            with planning.write_refusals_as_json(options, console):
-                weights = merging.make_whole_weights(folder, step, options.cache, console, options.accept)
-            candidate_name = f"{options.name}-step{step}" if options.name and step is not None else options.name
-            candidate_options = replace(folder_options, name=candidate_name)
-            candidate_plans.append(
-                planning.plan_model(
-                    candidate_options, console, weights.model, weights.training, task_plan, weights.findings
-                )
-            )
+        candidate_plans += _plan_candidates(folder_options, folder, task_plan, console)
     scored_plans = [*bases.values(), *candidate_plans]
     with EnginePool(task_plan.engine, console) as engines:  # after training, which needs the GPUs
-        rows = pipeline.evaluate_plans(scored_plans, engines, console, start_time, leaderboard.update_pages)
+        rows = pipeline.evaluate_plans(
+            scored_plans, engines, console, start_time, leaderboard.update_pages, train_seconds
+        )
     _report_gains(options, rows[: len(bases)], rows[len(bases) :], console)
     return 0
+
+
+def _plan_candidates(options: Options, folder: Path, task_plan: TaskPlan, console: Console) -> Iterator[EvaluationPlan]:
+    """Merge and plan every set of weights of a training, its last one last."""
+    for step in (*map(int, candidate.read_candidate(folder).checkpoints), None):
+        with planning.write_refusals_as_json(options, console):
+            weights = merging.make_whole_weights(folder, step, options.cache, console, options.accept)
+        name = f"{options.name}-step{step}" if options.name and step is not None else options.name
+        named_options = replace(options, name=name)
+        yield planning.plan_model(named_options, console, weights.model, weights.training, task_plan, weights.findings)
 
 
 def _resolve_task(options: Options, plans: Sequence[TrainingPlan]) -> Options:

@@ -1,10 +1,15 @@
 """Console output: data to stdout, messages and progress to stderr; colour and bars only on a terminal."""
 
+import re
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import TextIO
 
 from baseline_bench.core.markup import make_visible
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console as RichConsole
 from rich.console import ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -13,6 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 PIPE_WIDTH = 200
+# A command in a text, and what stands for its spaces while the text is wrapped.
+_COMMAND, _JOINER = re.compile("`[^`]+`"), "\ue000"
+_WRAPPER = partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
 # Controls, direction marks, line separators, surrogates and tags; texts may hold blanks and joiners of all scripts.
 _CONTROL_CODES = (
     *(*range(32), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)),
@@ -69,10 +77,10 @@ class Console:
         self._data.write(replace_control_characters(text) if self._data.isatty() else text)
         self._data.flush()
 
-    def print(self, *parts: Text | Table | str) -> None:
+    def print(self, *parts: "Text | Table | FactsTable | str") -> None:
         """Print data laid out for a person, without interpreting markup in it."""
         for part in parts:
-            self.data.print(part, markup=False)
+            self.data.print(part, markup=False, soft_wrap=isinstance(part, FactsTable))
 
     def print_line(self, line: Text) -> None:
         """Print data as one line however long, so that a path or a command in it can be copied from a terminal."""
@@ -131,11 +139,34 @@ def replace_control_characters(text: str) -> str:
     return text.translate(_CONTROL_CHARACTERS)
 
 
-def build_facts_table(title: str, rows: Sequence[tuple[str, str | Text]]) -> Table:
+@dataclass(frozen=True, slots=True)
+class FactsTable:
+    """A title and rows of a name and its value; long values are wrapped between words.
+
+    A word, and a command in backticks, stays on one line however long, so that it can be copied from a terminal.
+    """
+
+    title: str
+    rows: tuple[tuple[str, str | Text], ...]
+
+    def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> Iterator[Text]:
+        indent = max((cell_len(name) for name, _ in self.rows), default=0) + 2
+        for line in _wrap(self.title, options.max_width):
+            yield Text(line, style="italic")
+        for name, value in self.rows:
+            text = value if isinstance(value, Text) else Text(value)
+            for number, line in enumerate(_wrap(text.plain, options.max_width - indent)):
+                head = Text(set_cell_size("" if number else name, indent), style="bold")
+                yield Text.assemble(head, (line, text.style))
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Break a text between words, keeping its own lines; a command in backticks counts as one word."""
+    joined = _COMMAND.sub(lambda command: command[0].replace(" ", _JOINER), text)
+    wrapped = [_WRAPPER(line, max(width, 1)) or [""] for line in joined.split("\n")]
+    return [line.replace(_JOINER, " ") for lines in wrapped for line in lines]
+
+
+def build_facts_table(title: str, rows: Sequence[tuple[str, str | Text]]) -> FactsTable:
     """Build a table of two columns: a name and its value."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        table.add_row(Text(name), value if isinstance(value, Text) else Text(value))
-    return table
+    return FactsTable(title, tuple(rows))

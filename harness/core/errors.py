@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from pathlib import Path
 
 # Names or problems of one kind that a message shows.
 MAX_SHOWN = 5
@@ -56,6 +57,14 @@ def first_line(error: BaseException) -> str:
 
 
 def suggest_name(name: str, known: Sequence[str], listing: str) -> str:
-    """Describe how to fix an unknown name: the closest known name and the command that lists all."""
+    """Describe how to fix an unknown name: the closest known name, else the known ones; and what lists all."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return (f"did you mean '{close[0]}'? " if close else "") + f"known: {', '.join(known) or 'none'} ({listing})"
+    return (f"did you mean '{close[0]}'?" if close else f"known: {list_first(known) or 'none'}") + f" ({listing})"
+
+
+def suggest_path(path: Path) -> str:
+    """Return "did you mean 'PATH'? " for a path that does not exist; empty if its folder has no close name."""
+    missing = path.parent.is_dir() and not path.exists()
+    names = [each.name for each in path.parent.iterdir()] if missing else []
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"did you mean '{path.parent / close[0]}'? " if close else ""

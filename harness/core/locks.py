@@ -65,7 +65,7 @@ def _open_and_lock(path: Path, *, wait: bool) -> int:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 what = f"{_describe_holder(descriptor)} is writing {path.parent}"
                 os.close(descriptor)
-                way_out = "wait for it, or write to another folder: --runs DIR, of noise --runs-dir DIR"
+                way_out = "wait for it, or write to another folder: --runs DIR"
                 raise BenchError(what, way_out) from None
             if error.errno != errno.ESTALE:
                 os.close(descriptor)

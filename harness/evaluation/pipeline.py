@@ -33,7 +33,12 @@ class EvaluationResult:
 
 
 def evaluate_plans(
-    plans: Sequence[EvaluationPlan], engines: EnginePool, console: Console, start_time: float, render: Render
+    plans: Sequence[EvaluationPlan],
+    engines: EnginePool,
+    console: Console,
+    start_time: float,
+    render: Render,
+    train_seconds: float = 0.0,
 ) -> list[EvaluationResult]:
     """Score every plan; report a run that was finished before and do not repeat it.
 
@@ -42,12 +47,18 @@ def evaluate_plans(
         engines: of the engine that all plans name; it starts when the first answer is needed.
         start_time: when the command began, so that preparation is counted.
         render: updates the pages of the leaderboards' folder, after every entry.
+        train_seconds: of the time since then, spent on training the plans' candidates.
     """
     folders = [_choose_run_folder(plan) for plan in plans]
-    phases = {"prepare": (perf_counter() - start_time) / len(plans)}
+    trained = sum(plan.training is not None for plan in plans)
+    prepare = {"prepare": (perf_counter() - start_time - train_seconds) / len(plans)}
+    train = {"train": train_seconds / trained} if trained and train_seconds else {}
     pairs = list(zip(plans, folders, strict=True))
     engines.expect([plan for plan, folder in pairs if not (folder / "entry.json").is_file()])
-    return [_evaluate_plan(plan, folder, engines, dict(phases), console, render) for plan, folder in pairs]
+    return [
+        _evaluate_plan(plan, folder, engines, prepare | (train if plan.training else {}), console, render)
+        for plan, folder in pairs
+    ]
 
 
 def _choose_run_folder(plan: EvaluationPlan) -> Path:

@@ -279,6 +279,8 @@ def write_refusals_as_json(options: ScoringOptions, console: Console) -> Iterato
 def plan_task(options: ScoringOptions) -> TaskPlan:
     """Check what does not depend on a model: task, items, engine and its options."""
     findings.require_known_codes(options.accept)
+    if options.model:  # now, since reading the items imports heavy libraries
+        registry.require_model_name(options.model)
     task = plugins.load_task(options.task_name)
     engine = resolve_engine(options.engine, options.options, options.gpus)
     require_measuring_engine(task, engine)

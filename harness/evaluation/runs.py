@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from baseline_bench.core import records
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, suggest_path
 from baseline_bench.core.locks import FolderLock
 from baseline_bench.core.types import IDENTITY_PARTS, Completion, Judgement, LogLikelihood, Problem, Value
 from baseline_bench.core.untrusted import DATA_LIMIT, parse_json, read_bytes
@@ -191,7 +191,9 @@ def read_problems(folder: Path) -> list[Problem]:
     """Read the chosen items of a run in item order; their solutions are not stored."""
     path = folder / "problems.jsonl"
     if not path.is_file():
-        raise BenchError(f"no run in {folder}", "give the folder that a run printed as its files")
+        raise BenchError(
+            f"no run in {folder}", f"{suggest_path(folder)}give the folder that a run printed as its answers"
+        )
     return _read_lines(path, lambda value: Problem(value["id"], value["question"], value["gold"], ""))
 
 

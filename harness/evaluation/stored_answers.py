@@ -5,12 +5,14 @@ from pathlib import Path
 
 from baseline_bench.core import plugins
 from baseline_bench.core.contracts import Task
+from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Completion, Judgement, Problem
-from baseline_bench.evaluation import evaluate, regrading, runs
+from baseline_bench.core.types import Completion, Judgement, Problem, Split
+from baseline_bench.evaluation import evaluate, protocol, regrading, runs
 from baseline_bench.results import entries
 from baseline_bench.results.bits import hex_to_bits
 from baseline_bench.results.completions import decompress_file, parse_completions, restore_completion
+from baseline_bench.results.entry import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,17 @@ def read_judged_problems(path: Path) -> list[JudgedProblem]:
             problem.id: evaluate.judge_completion(task, problem, completions[problem.id]) for problem in unjudged
         }
     return [JudgedProblem(problem, completions[problem.id], judgements[problem.id]) for problem in done]
+
+
+def read_questions(task: Task | None, entry: Entry, mirror: Path | None, console: Console) -> dict[str, str]:
+    """Read an entry's questions by item id from the task's data; none where these items are not at hand."""
+    if task is None or not regrading.are_items_available(task, mirror):
+        return {}
+    items = task.problems(Split("test", mirror=mirror))
+    if protocol.digest_items(items) == entry.result.task.items_sha256:
+        return {problem.id: problem.question for problem in items}
+    console.warn(f"the items at hand are not those of {task.LABEL} in this entry: their text is not shown")
+    return {}
 
 
 def find_task_name(path: Path) -> str | None:

@@ -1,6 +1,5 @@
 """Resolve a model's name (in models.toml, of a hub repository, of a folder) to a checkpoint on this machine's disk."""
 
-import difflib
 import fcntl
 import re
 import shutil
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from baseline_bench.core.errors import BenchError, combine_problems
+from baseline_bench.core.errors import BenchError, combine_problems, suggest_name
 from baseline_bench.core.types import BosRule, Model
 from baseline_bench.core.untrusted import parse_toml
 from baseline_bench.models import manifest, weights, wheels
@@ -67,6 +66,7 @@ def resolve_model(name: str, cache: Path) -> Model:
     Raises:
         BenchError: an unknown name, a model that cannot be fetched, an incomplete checkpoint, a missing library.
     """
+    require_model_name(name)
     entry = next((entry for entry in read_registry() if entry.name == name), None)
     if entry is not None:
         if isinstance(entry.source, str):
@@ -74,13 +74,23 @@ def resolve_model(name: str, cache: Path) -> Model:
         return _resolve_from_wheels(entry, entry.source, cache)
     if is_folder_name(name):
         return _resolve_from_folder(Path(name).expanduser().resolve())
-    matched = _REPOSITORY.fullmatch(name)
-    if matched is None:
-        near = difflib.get_close_matches(name, list_names(), n=1)
-        meant = f"did you mean {near[0]}? known" if near else "known"
-        way_out = f"{meant} are {', '.join(list_names())}, any `org/name` of the hub and any folder (`./name`)"
-        raise BenchError(f"no model is called {name}", way_out)
-    return _resolve_from_hub(None, matched["repository"], matched["revision"], None)
+    repository, _, revision = name.partition("@")
+    return _resolve_from_hub(None, repository, revision or None, None)
+
+
+def require_model_name(name: str) -> None:
+    """Refuse, before any file is fetched or heavy library imported, a name that `resolve_model` cannot take.
+
+    Raises:
+        BenchError: an unknown name, or a folder without a model.
+    """
+    if name in list_names():
+        return
+    if is_folder_name(name):
+        weights.inspect_checkpoint(Path(name).expanduser().resolve())
+    elif not _REPOSITORY.fullmatch(name):
+        listing = "bench list models; or org/name of the hub, or a folder as ./name"
+        raise BenchError(f"no model is called {name}", suggest_name(name, list_names(), listing))
 
 
 def is_folder_name(name: str) -> bool:
@@ -181,6 +191,5 @@ def _convert_once(source: wheels.WheelFile, cache: Path, folder: Path, flaw: str
 
 
 def _resolve_from_folder(folder: Path) -> Model:
-    weights.inspect_checkpoint(folder)
     digest = weights.digest_weights(folder)
     return Model(f"{folder.name}@{digest[:8]}", "folder", None, folder, None, digest)

@@ -26,7 +26,7 @@ def find_answer_faults(completions: Sequence[CommittedCompletion]) -> tuple[Find
         return _find_degenerate_answers(completions)
     message = (
         f"{cut} of {len(completions)} answers were cut at the limit of tokens: read them with `bench show --cut`; "
-        "--max-tokens N sets another limit, on a board of its own"
+        "--max-tokens N sets another limit, on a board of its own; `bench doctor` says if no stop token is known"
     )
     return (*_find_degenerate_answers(completions), build_finding("answers-cut", message))
 

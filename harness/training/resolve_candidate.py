@@ -11,7 +11,7 @@ from typing import Literal
 
 from baseline_bench.core import findings
 from baseline_bench.core.display import Console
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, suggest_path
 from baseline_bench.core.findings import Finding, build_finding
 from baseline_bench.core.types import Model
 from baseline_bench.evaluation import runs
@@ -64,13 +64,10 @@ def find_source(name: str, cache: Path, console: Console) -> CandidateSource:
     Raises:
         BenchError: no such folder, a folder without a candidate, or a name that the hub does not have.
     """
+    require_source(name)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _inspect_folder(folder, console)
-    organisation, _, rest = name.partition("/")
-    if not rest or name.startswith((".", "/", "~")) or Path(organisation).is_dir():
-        what = f"no folder {folder}"
-        raise BenchError(what, "give a folder of weights, or org/name of the hub; `bench baseline` takes names")
     with runs.explaining_write_errors(cache):
         adapter = registry.fetch_hub_adapter(name)
     if adapter is None:
@@ -79,6 +76,17 @@ def find_source(name: str, cache: Path, console: Console) -> CandidateSource:
     return CandidateSource(
         "adapter", name, snapshot_folder, repository.partition("/")[2], f"adapter:{repository}", commit
     )
+
+
+def require_source(name: str) -> None:
+    """Refuse a name that is neither a folder nor `org/name` of the hub; BenchError with the closest folder."""
+    folder = Path(name).expanduser()
+    organisation, _, rest = name.partition("/")
+    if folder.is_dir() or (rest and not name.startswith((".", "/", "~")) and not Path(organisation).is_dir()):
+        return
+    listed = f"bench baseline {name}" if name in registry.list_names() else "`bench baseline` takes names"
+    way_out = f"{suggest_path(folder)}give a folder of weights, or org/name of the hub; {listed}"
+    raise BenchError(f"no folder {folder}", way_out)
 
 
 def load_whole_weights(source: CandidateSource, cache: Path) -> Model:

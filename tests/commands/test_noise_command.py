@@ -214,7 +214,8 @@ def test_a_batch_is_handed_over_when_the_one_before_is_answered(size, groups):
 @pytest.mark.parametrize(
     ("changed", "told_so"),
     [
-        ({"times": 1}, "1 runs show no noise: give --runs 3 or more"),
+        ({"times": 1}, "1 runs show no noise: give --times 3 or more"),
+        ({"runs": Path("3")}, "give --times 3"),
         ({"passes": "all,some"}, "no pass 'some'"),
         ({"passes": "0"}, "no pass '0'"),
         ({"items": 0}, "--items 0 leaves nothing to ask"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from baseline_bench import cli
+from baseline_bench.commands import board, export_csv
 from baseline_bench.commands.report import FIGURES, Options, build_command, render_report, run
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
@@ -38,6 +39,28 @@ def say(given: Options) -> tuple[int, str]:
     """The exit status and what is printed."""
     data = io.StringIO()
     return run(given, Console(data, io.StringIO())), data.getvalue()
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Whether it is one."""
+        return True
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_long_commands_tell_a_terminal_what_they_do(folder: Path, stream: type[io.StringIO]) -> None:
+    """The line comes before the work, and not into a file or a pipe."""
+    for command, given in (
+        (run, order(folder)),
+        (board.run, board.Options(leaderboards=folder, check=True)),
+        (export_csv.run, export_csv.Options(leaderboards=folder, entries=["base"])),
+    ):
+        told = stream()
+        command(given, Console(io.StringIO(), told))  # type: ignore[operator]
+        lines = [line for line in told.getvalue().splitlines() if " faults" not in line and "unchecked" not in line]
+        assert bool(lines) == told.isatty(), lines
 
 
 def study(folder: Path, *wanted: str) -> data.Study:

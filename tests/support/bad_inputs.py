@@ -41,7 +41,7 @@ STUDY = TRAIN.replace("train ", "train-and-score ")
 TWICE = STUDY.replace("rows.toml", "rows.toml {world}/rows.toml")
 PROTOCOL = ("is not the completions protocol", "check the endpoint")
 TABLE = (
-    Row("unknown model", f"baseline smolm2-135m-it {ASK}", ("did you mean smollm2-135m-it?",)),
+    Row("unknown model", f"baseline smolm2-135m-it {ASK}", ("did you mean 'smollm2-135m-it'?",)),
     Row("unknown task", "score {tiny} --task word-prolems", ("did you mean 'word-problems'?", "bench list tasks")),
     Row("unknown engine", "score {tiny} --task word-problems --engine script", ("did you mean 'scripted'?",)),
     Row("a name with a line break", f"score a\x85b\x1b[2J {ASK}", (r"no folder a b\u{1b}[2J",)),
@@ -135,7 +135,7 @@ TABLE = (
     Row("unknown trainer", f"{TRAIN} --set trainer=lorra", ("did you mean 'lora'?", "bench list trainers")),
     Row("no trainer file", f"{TRAIN} --set trainer=./none.py", ("no file", "none.py")),
     Row("trainer without a contract", f"{TRAIN} --set trainer={{world}}/half.py", ("lacks Options, train",)),
-    Row("unknown base", f"{TRAIN} --base smolm2-135m-it", ("did you mean smollm2-135m-it?",)),
+    Row("unknown base", f"{TRAIN} --base smolm2-135m-it", ("did you mean 'smollm2-135m-it'?",)),
     Row("no base folder", f"{TRAIN} --base ./none", ("does not exist",)),
     Row("base without weights", f"{TRAIN} --base {{no_weights}}", ("holds no weights",)),
     Row("unknown prepared of a recipe", f"{TRAIN} --set task=word-prolems", ("did you mean 'word-problems'?",)),

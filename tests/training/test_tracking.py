@@ -101,7 +101,7 @@ def test_a_tracker_that_cannot_be_told_is_named_before_anything_is_trained(track
     tracking.require_trackers(("plain", "filed"))
     with pytest.raises(BenchError, match=r"--log comet_ml needs a library that is not installed: pip install comet-ml"):
         tracking.require_trackers(("plain", "comet_ml"))
-    with pytest.raises(BenchError, match=r"no tracker 'plan': did you mean 'plain'\? known: comet_ml, filed, plain"):
+    with pytest.raises(BenchError, match=r"no tracker 'plan': did you mean 'plain'\?"):
         tracking.require_trackers(("plan",))
 
 

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -98,6 +99,26 @@ def test_help_loads_no_heavy_library(argv, light):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "bench" in done.stdout
     assert done.stderr == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "meant"),
+    [
+        ("baseline smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
+        ("noise smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
+        ("baseline smollm2-135m-it-q4_1 --task word-problem", "'word-problems'"),
+        ("train quickstart-lora --base smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
+        ("score ./seed-0", "'seed-00'"),
+    ],
+)
+def test_a_mistyped_name_loads_no_heavy_library(argv, meant, tmp_path):
+    """The closest name is found before an import that takes seconds."""
+    (tmp_path / "seed-00").mkdir()
+    code = f"import sys\nfrom baseline_bench.cli import main\nmain({argv.split()})\n"
+    code += f"print(sorted({HEAVY - LIGHT} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert f"did you mean {meant}" in done.stderr
+    assert done.stdout == "[]\n"
 
 
 @pytest.mark.parametrize(
@@ -232,10 +253,13 @@ def test_quickstart_prints_the_board_and_where_to_go(model, here, capfd, monkeyp
         cli.parse_options("quickstart", ["--model", str(model), "--limit", "4", "--engine", "scripted"]),
         sets=["max_steps=2", "batch=2"],
     )
-    monkeypatch.setattr(cli, "parse_options", lambda name, words: short)
-    out = told(capfd, "quickstart")
-    assert (here / "quickstart" / "leaderboards" / "word-problems.md").read_text() in out
-    assert "bench baseline MODEL" in out
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "parse_options", lambda name, words: short)
+        out = told(capfd, "quickstart")
+    steps = [shlex.split(line) for line in out.rpartition("\nNext\n")[2].splitlines() if line.startswith("  bench ")]
+    assert [step[1] for step in steps] == ["diff", "compare", "baseline", "train-and-score"]
+    assert "| candidate |" not in out
+    assert main(steps[0][1:]) == main(steps[1][1:]) == 0
     assert [path.name for path in here.iterdir()] == ["quickstart"]
 
 

@@ -106,6 +106,12 @@ def test_checkpoints_are_candidates_of_their_own(adapters):
     assert all(row.result.candidate in sheet for row in made)
 
 
+def test_training_is_a_phase_of_the_candidate_alone(study):
+    """The base was not trained, and its preparation has no part of the training's time."""
+    for entry in rows(study):
+        assert ("train" in entry.timings.phases) == (entry.result.training is not None)
+
+
 def test_runs_of_a_study_lie_in_the_training_s_folder(adapters):
     """What was trained, merged and answered stands together."""
     run = only(adapters, "runs/*")
