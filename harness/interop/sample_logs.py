@@ -15,7 +15,15 @@ from typing import Any, Literal, TypeGuard
 
 from baseline_bench.core.errors import BenchError, list_first
 from baseline_bench.core.records import digest
-from baseline_bench.core.untrusted import DATA_LIMIT, FILE_LIMIT, parse_json, read_bytes, read_text, read_zip, split_lines
+from baseline_bench.core.untrusted import (
+    DATA_LIMIT,
+    FILE_LIMIT,
+    parse_json,
+    read_bytes,
+    read_text,
+    read_zip,
+    split_lines,
+)
 
 LogTool = Literal["lm-eval", "inspect", "Every Eval Ever", "CSV", "bench"]
 
@@ -181,7 +189,9 @@ def _list_lm_eval_scores(lines: list[dict[str, Any]], path: Path) -> Iterator[_L
     docs: dict[int, object] = {}
     for line in lines:
         if docs.setdefault(line["doc_id"], line.get("doc")) != line.get("doc"):
-            raise BenchError(f"{path}: several documents have the doc_id {line['doc_id']}", "give the samples of one task")
+            raise BenchError(
+                f"{path}: several documents have the doc_id {line['doc_id']}", "give the samples of one task"
+            )
         repeats[line["doc_id"]] += 1
         line.setdefault("filter", f"{_UNNAMED_FILTER}-{repeats[line['doc_id']]}")
     single = max(repeats.values()) == 1
@@ -293,7 +303,9 @@ def _read_csv(path: Path) -> Iterator[_LoggedScore]:
     try:
         rows.fieldnames = names = [name.strip().lower() for name in rows.fieldnames or ()]
         if names.count("id") != 1 or names.count("correct") != 1:
-            raise BenchError(f"{path}: its first line does not name one column id and one correct, with commas", _ADVICE)
+            raise BenchError(
+                f"{path}: its first line does not name one column id and one correct, with commas", _ADVICE
+            )
         for row in rows:
             if None in row or None in row.values():
                 raise BenchError(f"{path}, line {rows.line_num}: not as many values as columns", _ADVICE)

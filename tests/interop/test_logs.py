@@ -293,6 +293,16 @@ def test_options_of_other_comparisons_are_refused_for_logs(tmp_path):
     assert "--metric" in refused("recipe:a", "recipe:b", metric="acc").what
 
 
+def test_names_of_any_length_make_a_line_that_can_be_read(tmp_path, capfd):
+    """The ids of a stranger's log are in the error, of which both ends are shown."""
+    log = as_csv(tmp_path / "a.csv", {"x" * 1_000_000: True})
+    other = as_csv(tmp_path / "b.csv", {"y": True})
+    assert cli.main(["compare", str(log), str(other)]) == 1
+    told = capfd.readouterr().err
+    assert len(told) < 10_000
+    assert told.endswith("never intersected\n")
+
+
 def test_a_run_of_inspect_that_did_not_finish_is_refused(tmp_path):
     """Its samples are a part, and those with an error have no score."""
     log = as_inspect(tmp_path / "a.json", {"0": True, "1": False})
