@@ -261,7 +261,7 @@ def test_samples_of_several_tasks_in_one_file_are_refused(named, tmp_path):
 
 
 def test_every_sample_of_an_archive_counts_whatever_its_id(tmp_path):
-    """HumanEval's ids hold a slash, and so does the member's name; an archive that holds a part of its run is refused."""
+    """HumanEval's ids hold a slash, and so do the members' names; an archive with a part of its run is refused."""
     log = as_inspect(tmp_path / "a.json", {"0": True, "1": False, "2": True})
     value = json.loads(log.read_text())
     samples, header = value.pop("samples"), value | {"results": {"completed_samples": 3}}
