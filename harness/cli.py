@@ -66,6 +66,7 @@ HELP = {name: text for group in COMMANDS.values() for name, text in group.items(
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _KEY = re.compile(r"^((?:-o|--o\w*=)?key=).*", re.DOTALL)
 _CREDENTIALS = re.compile(r"(://)[^/@]*@")
+_LONGEST_ERROR = 8_000  # characters: a terminal still shows what came before
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -141,8 +142,10 @@ def _list_commands() -> str:
 
 
 def _fail(text: str) -> int:
-    """Print an error as one line; control characters in it are made visible, so that a terminal obeys none."""
-    sys.stderr.write(f"bench: {make_visible(' '.join(text.split()))}\n")
+    """Print an error as one line without control characters; of a long one, as with a stranger's names, both ends."""
+    line = make_visible(" ".join(text.split()))
+    shown = line if len(line) <= _LONGEST_ERROR else f"{line[: _LONGEST_ERROR // 2]} ... {line[-_LONGEST_ERROR // 2 :]}"
+    sys.stderr.write(f"bench: {shown}\n")
     return 1
 
 

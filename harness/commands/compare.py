@@ -43,10 +43,11 @@ class Options:
     margin: float | None = option(
         "--margin", "the largest difference that does not matter, 0.01 for 1 point (default: the recipe's)", "SHARE"
     )
-    metric: str | None = option(
+    metric: list[str] = option(
         "--metric",
-        "of logs: which metric and filter, as exact_match,strict-match (default: the only one)",
+        "of logs: which metric and filter, as exact_match,strict-match (default: the only one); may be repeated",
         "NAME,FILTER",
+        list,
     )
     mirror: Path | None = datasets_option()
     markdown: bool = option("--markdown", "print Markdown, for a pull request", default=False, one_of="format")
@@ -87,14 +88,15 @@ def run(options: Options, console: Console) -> int:
     """
     if options.margin is not None and not 0 < options.margin < 1:
         raise BenchError(f"--margin {options.margin:g} is no share", "give one above 0 and below 1: 0.01 for one point")
-    if any(name.startswith(recipe_rows.PREFIX) for name in (options.first, options.second)):
-        return _compare_recipes(options, console)
-    if sample_logs.is_log(options.first) or sample_logs.is_log(options.second):
-        return _compare_logs(options, console)
-    if options.metric is not None:
+    names = options.first, options.second
+    recipes = any(name.startswith(recipe_rows.PREFIX) for name in names)
+    logs = not recipes and any(sample_logs.is_log(name) for name in names)
+    if options.metric and not logs:
         raise BenchError("--metric is for logs of other tools", "leave it out: a row has one metric")
-    if options.base is not None:
+    if options.base is not None and not recipes:
         raise BenchError("--base is for recipes", "compare recipe:NAME with recipe:NAME, or leave --base out")
+    if recipes or logs:
+        return (_compare_recipes if recipes else _compare_logs)(options, console)
     first, second = find_rows(options.first, options.second, options.leaderboards, options.board, console)
     seed_comparison = comparison_text.compare_with_seeds(first.entry, _read_active_entries(first, options.leaderboards))
     if options.as_json:

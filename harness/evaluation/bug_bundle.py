@@ -20,11 +20,16 @@ _RECORD_LIMIT = 2**20
 _SECRET_NAME = re.compile("token|key|secret|passw|credential|auth", re.IGNORECASE)
 # Shorter values are switches and numbers, which would be hidden everywhere.
 _SECRET_LENGTH = 6
+_NAMED = "(?:key|token|secret|passw(?:or)?d)"
 _PATTERNS = (
-    (r"\b(?:hf_|sk-|gh[a-z]_|github_pat_|glpat-|xox[a-z]-|AKIA)[\w-]{8,}", "***"),
+    (r"\b(?:hf_|sk-|gh[a-z]_|github_pat_|glpat-|xox[a-z]-|A[KS]IA|AIza|nvapi-|eyJ)[\w.-]{8,}", "***"),
     (r"\b(bearer|basic) +[^\s\"']+", r"\1 ***"),
+    # A value in quotes, a word in quotes, and a flag's value may hold blanks, or follow one.
+    (rf"({_NAMED}[\"']?\s*[=:]\s*(\\?[\"'])).*?(?=(?<!\\)\2)", r"\1***"),
+    (rf"([\"'][\w.-]*{_NAMED}=)[^\"']+", r"\1***"),
+    (rf"(--?[\w-]*{_NAMED}\s+)[^\s\"']+", r"\1***"),
     # A number is a setting, such as pad_token=0.
-    (r"((?:key|token|secret|password)[\"']?\s*[=:]\s*[\"']?)(?!null\b|-?[\d.]+(?:[\s,}]|$))[^\s\"',}]+", r"\1***"),
+    (rf"({_NAMED}[\"']?\s*[=:]\s*[\"']?)(?!null\b|-?[\d.]+(?:[\s,}}]|$))[^\s\"',}}]+", r"\1***"),
     (r"(://)[^/\s\"']+", r"\1***"),
     (r"(/(?:home|users)/)[^/\s\"']+", r"\1***"),
 )

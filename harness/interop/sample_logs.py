@@ -8,14 +8,22 @@ import io
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
 from baseline_bench.core.errors import BenchError, list_first
 from baseline_bench.core.records import digest
-from baseline_bench.core.untrusted import DATA_LIMIT, parse_json, read_bytes, read_text, read_zip, split_lines
+from baseline_bench.core.untrusted import (
+    DATA_LIMIT,
+    FILE_LIMIT,
+    parse_json,
+    read_bytes,
+    read_text,
+    read_zip,
+    split_lines,
+)
 
 LogTool = Literal["lm-eval", "inspect", "Every Eval Ever", "CSV", "bench"]
 
@@ -25,7 +33,8 @@ _ADVICE = f"give {LOGS}"
 _LM_EVAL_KEYS = {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"}
 _LM_EVAL_KEYS |= {"doc_hash", "prompt_hash", "target_hash"}
 _QUESTION_KEYS = ("question", "problem", "query", "input", "prompt")
-_INSPECT_MEMBER = re.compile(r"header\.json|samples/[^/]+\.json")
+# An id may hold a slash, as those of HumanEval do.
+_INSPECT_MEMBER = re.compile(r"header\.json|samples/.+\.json", re.DOTALL)
 _INSPECT_VALUES = {"C": 1, "I": 0, "N": 0}  # correct, incorrect, no answer
 _CSV_VALUES = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "true": 1, "false": 0}
 # What a filter of lm-eval returns where it finds no answer.
@@ -93,35 +102,35 @@ def is_log(name: str) -> bool:
     return isinstance(value, dict) and not value.keys().isdisjoint(("eval", "results", "evaluation_results"))
 
 
-def read_log(path: Path, metric: str | None) -> SampleLog:
+def read_log(path: Path, metrics: Sequence[str] = ()) -> SampleLog:
     """Read a log.
 
     Args:
-        metric: as NAME or NAME,FILTER; needed where a log has several metrics or filters.
+        metrics: as NAME or NAME,FILTER, of which the log has one; needed where it has several metrics or filters.
 
     Raises:
         BenchError: not such a log, several metrics, an item twice or without a score, or a score that is not 0 or 1.
     """
     if path.suffix == ".csv":
-        return _build_log(path, "CSV", None, _read_csv(path), None)
+        return _build_log(path, "CSV", None, _read_csv(path), ())
     if path.suffix != ".jsonl":
         model, samples = _read_inspect(path)
-        return _build_log(path, "inspect", model, _list_inspect_scores(samples, path), metric)
+        return _build_log(path, "inspect", model, _list_inspect_scores(samples, path), metrics)
     lines = [
         parse_json(line, f"{path}, line {number}", _ADVICE, surrogates=True)
         for number, line in split_lines(read_bytes(path, _ADVICE, DATA_LIMIT))
     ]
     if lines and all(isinstance(line, dict) and type(line.get("doc_id")) is int for line in lines):
-        return _build_log(path, "lm-eval", None, _list_lm_eval_scores(lines), metric)
+        return _build_log(path, "lm-eval", None, _list_lm_eval_scores(lines, path), metrics)
     if lines and all(isinstance(line, dict) and isinstance(line.get("sample_id"), str) for line in lines):
         model = lines[0].get("model_id")
         scores = _list_every_eval_ever_scores(lines, path)
-        return _build_log(path, "Every Eval Ever", _text_or_none(model), scores, metric)
+        return _build_log(path, "Every Eval Ever", _text_or_none(model), scores, metrics)
     raise BenchError(f"{path} is neither lm-eval's samples nor an instance-level file of Every Eval Ever", _ADVICE)
 
 
 def _build_log(
-    path: Path, tool: LogTool, model: str | None, scores: Iterable[_LoggedScore], metric: str | None
+    path: Path, tool: LogTool, model: str | None, scores: Iterable[_LoggedScore], metrics: Sequence[str]
 ) -> SampleLog:
     by_measure: dict[str, list[_LoggedScore]] = defaultdict(list)
     for score in scores:
@@ -129,7 +138,7 @@ def _build_log(
     if not by_measure:
         raise BenchError(f"{path} has no item with a score", _ADVICE)
     ids = dict.fromkeys(score.id for group in by_measure.values() for score in group)
-    measure = _choose_measure(list(by_measure), metric, path)
+    measure = _choose_measure(list(by_measure), metrics, path)
     chosen = by_measure[measure]
     counts = Counter(score.id for score in chosen)
     if twice := [name for name, count in counts.items() if count > 1]:
@@ -145,18 +154,22 @@ def _count_ids(ids: list[str]) -> str:
     return f"{len(ids):,} of its items ({list_first(ids)})"
 
 
-def _choose_measure(measures: list[str], metric: str | None, path: Path) -> str:
-    listed = "; ".join(measures)
-    if metric is None:
-        if len(measures) > 1:
-            raise BenchError(f"{path} has several metrics or filters", f"name one with --metric: {listed}")
-        return measures[0]
-    name = metric.partition(",")[0]
-    fits = [one for one in measures if one == metric] or [one for one in measures if one.partition(",")[0] == metric]
-    fits = fits or [one for one in measures if one == f"{name},{_UNNAMED_FILTER}"]
+def _choose_measure(measures: list[str], metrics: Sequence[str], path: Path) -> str:
+    way_out = f"name one of each log with --metric: {'; '.join(measures)}"
+    if not metrics and len(measures) > 1:
+        raise BenchError(f"{path} has several metrics or filters", way_out)
+    fits = {one for metric in metrics for one in _find_measures(measures, metric)} if metrics else set(measures)
     if len(fits) != 1:
-        raise BenchError(f"{path}: --metric {metric} names {'several' if fits else 'none'} of its metrics", listed)
-    return fits[0]
+        named = f"--metric {' '.join(metrics)} names {'several' if fits else 'none'} of its metrics"
+        raise BenchError(f"{path}: {named}", way_out)
+    return fits.pop()
+
+
+def _find_measures(measures: list[str], metric: str) -> list[str]:
+    """Return the measures that a --metric names: itself, else those of the metric, else the one without a filter."""
+    unnamed = f"{metric.partition(',')[0]},{_UNNAMED_FILTER}"
+    by_name = [one for one in measures if one.partition(",")[0] == metric]
+    return [metric] if metric in measures else by_name or [one for one in measures if one == unnamed]
 
 
 def _parse_score(score: _LoggedScore, path: Path) -> bool:
@@ -167,13 +180,18 @@ def _parse_score(score: _LoggedScore, path: Path) -> bool:
     return bool(value)
 
 
-def _list_lm_eval_scores(lines: list[dict[str, Any]]) -> Iterator[_LoggedScore]:
-    """List every metric of every line.
+def _list_lm_eval_scores(lines: list[dict[str, Any]], path: Path) -> Iterator[_LoggedScore]:
+    """List every metric of every line; BenchError if a doc_id is of several documents, as in files of several tasks.
 
     Versions before 0.4.3 do not name the filter: they write every item once for each filter, always in one order.
     """
     repeats: Counter[int] = Counter()
+    docs: dict[int, object] = {}
     for line in lines:
+        if docs.setdefault(line["doc_id"], line.get("doc")) != line.get("doc"):
+            raise BenchError(
+                f"{path}: several documents have the doc_id {line['doc_id']}", "give the samples of one task"
+            )
         repeats[line["doc_id"]] += 1
         line.setdefault("filter", f"{_UNNAMED_FILTER}-{repeats[line['doc_id']]}")
     single = max(repeats.values()) == 1
@@ -219,6 +237,8 @@ def _read_inspect(path: Path) -> tuple[str | None, list[Any]]:
         raise BenchError(f"{path} holds no samples", _ADVICE)
     if (status := _look_up(header, "status")) != "success":
         raise BenchError(f"{path}: its run did not finish (status {status!r:.60})", "finish it with inspect eval-retry")
+    if (completed := _look_up(header, "results", "completed_samples")) not in (None, len(samples)):
+        raise BenchError(f"{path} holds {len(samples):,} of the {completed!r:.20} samples of its run", _ADVICE)
     return _text_or_none(_look_up(header, "eval", "model")), samples
 
 
@@ -279,9 +299,13 @@ def _list_every_eval_ever_scores(lines: list[dict[str, Any]], path: Path) -> Ite
 
 def _read_csv(path: Path) -> Iterator[_LoggedScore]:
     rows = csv.DictReader(io.StringIO(read_text(path, _ADVICE), newline=""), strict=True)
+    csv.field_size_limit(FILE_LIMIT)  # texts are longer than its 131,072 characters
     try:
-        if not {"id", "correct"} <= set(rows.fieldnames or ()):
-            raise BenchError(f"{path}: its first line names no columns id and correct", _ADVICE)
+        rows.fieldnames = names = [name.strip().lower() for name in rows.fieldnames or ()]
+        if names.count("id") != 1 or names.count("correct") != 1:
+            raise BenchError(
+                f"{path}: its first line does not name one column id and one correct, with commas", _ADVICE
+            )
         for row in rows:
             if None in row or None in row.values():
                 raise BenchError(f"{path}, line {rows.line_num}: not as many values as columns", _ADVICE)
@@ -289,7 +313,7 @@ def _read_csv(path: Path) -> Iterator[_LoggedScore]:
             value = _CSV_VALUES.get(row["correct"].strip().lower(), row["correct"])
             yield _LoggedScore(row["id"], "correct", value, LoggedItem(False, question, gold, text))
     except csv.Error as error:
-        raise BenchError(f"{path}, line {rows.line_num}: no CSV ({error})", _ADVICE) from None
+        raise BenchError(f"{path}, line {rows.reader.line_num}: no CSV ({error})", _ADVICE) from None
 
 
 def _look_up(value: Any, *keys: str | int) -> Any:

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import math
 import re
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -329,8 +330,9 @@ def _is_number(value: Any) -> bool:
 
 def _is_pattern(text: str) -> bool:
     try:
-        re.compile(text)
-    except (re.error, RecursionError, OverflowError):
+        with warnings.catch_warnings(action="error", category=FutureWarning):  # of a set that later means another
+            re.compile(text)
+    except (re.error, RecursionError, OverflowError, FutureWarning):
         return False
     return True
 

@@ -305,6 +305,15 @@ def test_another_exam_is_not_comparable_in_any_way(what, other):
         compare_entries(entry(BASE), entry(other), system=True)
 
 
+@pytest.mark.parametrize("names", [("whole", "b"), ("b", "whole")])
+def test_a_row_of_whole_texts_is_not_comparable_whichever_comes_first(names):
+    """It has no items that are right or wrong."""
+    rows = {"whole": entry(replace(BASE, aggregates={"word_perplexity": 12.5})), "b": entry(BASE)}
+    found = classify_comparison(*(rows[name] for name in names))
+    assert found.name == "not comparable"
+    assert found.differs[0].what == "items that are right or wrong"
+
+
 def test_rows_of_one_exam_and_engine_are_comparable():
     """Nothing but the weights differs, and the kind says so."""
     assert classify_comparison(entry(BASE), entry(result("tuned"))) == classify_comparison(

@@ -135,6 +135,29 @@ def test_a_contrast_made_during_a_training_is_post_hoc():
     assert only(judged(of, *rows, registered=ahead(1, "2026-06-01T11:59:59Z"))).timing == "post hoc"
 
 
+def test_a_contrast_of_the_second_in_which_a_run_began_is_post_hoc():
+    """Times have whole seconds: the run may have come first."""
+    of, rows = claims(PAIRED), (tuned(range(30)), base(range(20)))
+    begun = only(judged(of, *rows)).evidence.begun
+    assert only(judged(of, *rows, registered=ahead(1, begun))).timing == "post hoc"
+
+
+def test_a_p_value_at_the_level_decides_nothing():
+    """A finding is below its level, as the page says."""
+    of, rows = claims(PAIRED), (tuned(range(30)), base(range(20)))
+    p = only(judged(of, *rows)).adjusted
+    assert only(judged(replace(of, alpha=p), *rows)).verdict == "not resolved"
+    assert only(judged(replace(of, alpha=1.01 * p), *rows)).verdict == "supported"
+
+
+def test_no_number_of_items_is_advised_that_the_rows_already_have():
+    """Five of five items won are no finding, though four would be expected to show so large a difference."""
+    row, won, lost = (side.entry.result for side in (tuned(range(0)), base(range(5), total=5), base(range(0), total=5)))
+    rows = Filed("tune.json", entry(replace(won, training=row.training), LATE)), Filed("b.json", entry(lost, LATE))
+    one = only(judged(replace(claims(PAIRED), least_items=5), *rows))
+    assert (one.verdict, one.needed) == ("not resolved", None)
+
+
 def test_p_values_are_adjusted_by_holm_over_what_could_be_judged():
     """Two of three contrasts have rows: the smaller p is doubled; how many were judged is told."""
     other = PAIRED.replace('"tune"', '"other"')

@@ -219,13 +219,25 @@ def test_runs_older_than_the_registration_are_not_judged():
     rows = [run("tune", 10, range(200)), run(None, 0, range(30), hour=16)]
     (one,) = judged(claims(ROWS), rows, ahead(1, "2026-11-22T11:30:00Z"))
     assert (one.verdict, one.timing, one.evidence) == ("not judged", "registered", None)
-    again = run("tune", 10, range(30), hour=15, created="2026-11-22T14:00:00Z")
+    again = run("tune", 10, range(30), hour=15, created="2026-11-22T14:00:00Z", weights_sha256=sha("again"))
     (one,) = judged(claims(ROWS), [*rows, again], ahead(1, "2026-11-22T11:30:00Z"))
     assert one.evidence.runs[0] == {10: again.file}
     resumed = run("tune", 10, range(30), hour=15, created="2026-11-22T14:00:00Z", begun="2026-11-22T11:00:00Z")
     assert judged(claims(ROWS), [*rows, resumed], ahead(1, "2026-11-22T11:30:00Z"))[0].verdict == "not judged"
     for unknown in (Registration(False, (None,)), Registration(True, (None,))):
         assert judged(claims(ROWS), rows, unknown)[0].verdict == "not judged"
+
+
+def test_weights_that_were_scored_before_the_registration_predict_nothing():
+    """A training that repeats bit for bit would give the known result again; a base is always known."""
+    known, base = run("tune", 10, range(200), hour=10), run(None, 0, range(30), hour=10)
+    rows = [run("tune", 10, range(200), hour=15, created="2026-11-22T14:00:00Z"), run(None, 0, range(30), hour=16)]
+    registered = ahead(1, "2026-11-22T11:30:00Z")
+    (one,) = judged(claims(ROWS), [known, *rows], registered, retracted=(known.file,))
+    assert (one.verdict, one.evidence) == ("not judged", None)
+    assert known.file in one.why
+    other = run("tune", 10, range(200), hour=10, weights_sha256=sha("of another machine"))
+    assert judged(claims(ROWS), [other, base, *rows], registered)[0].verdict == "supported"
 
 
 def test_a_missing_seed_is_not_judged_and_named():

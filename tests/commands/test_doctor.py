@@ -214,6 +214,8 @@ def failing_run(tmp_path, monkeypatch) -> Path:
         "note": "janeroe on gpu-07, " + ", ".join(SECRETS.values()),
         "endpoint": "http://me:pass1234@internal.corp:8000/v1",
         "error": "401 for hf_anotherTokenOfSomebody, Authorization: Bearer abcdef.ghi, api_key=9plain",
+        "command": "serve --api-key flagged -o 'token=two words' --seed 4; password='small words' eyJhbGci.eyJz.x",
+        "api_token": 'four "more" words',
         "max_tokens": 512,
         "pad_token": 0,
         "dtype": "bfloat16",
@@ -233,6 +235,7 @@ def test_a_bundle_shows_no_secret_and_no_name(failing_run, tmp_path):
     text = (tmp_path / "bundle.txt").read_text()
     private = [*SECRETS.values(), "jane.roe", "janeroe", "otheruser", "gpu-07", "lab.example", "internal.corp"]
     private += ["pass1234", "hf_another", "abcdef.ghi", "9plain", "käy", "private words"]
+    private += ["flagged", "two words", "small words", "more", "eyJ"]
     assert [word for word in private if word in text or json.dumps(word)[1:-1] in text] == []
 
 
@@ -250,6 +253,7 @@ def test_a_bundle_keeps_what_explains_a_failure(failing_run, tmp_path, capfd):
     kept = json.loads(sections["run.json"])["settings"]
     assert (kept["dtype"], kept["max_tokens"], kept["pad_token"]) == ("bfloat16", 512, 0)
     assert kept["model"] == "~/models/secretive"
+    assert "--seed 4" in kept["command"]
 
 
 def test_a_bundle_of_no_run_is_the_versions_alone(tmp_path, capfd):

@@ -15,8 +15,10 @@ from baseline_bench.core.records import (
     encode_canonical,
     encode_indented,
     parse_time,
+    read_named_record,
     to_json_value,
     write_atomically,
+    write_if_changed,
 )
 from baseline_bench.core.untrusted import parse_json
 from hypothesis import given
@@ -141,6 +143,33 @@ def test_decode_refuses_what_is_no_record(value: object) -> None:
     """Another shape, and a number beyond all floats, are errors for the user."""
     with pytest.raises(BenchError):
         decode_record(Outer, value, "here", "mend it")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("other.json", "{whole}"), ("a.json", "{whole} "), ("other.json", "{whole} ")]
+)
+def test_a_named_record_has_one_name_and_one_spelling(name: str, content: str, tmp_path: Path) -> None:
+    """A copy under another name, and other bytes under its own: the sound twin is read."""
+    record = Inner("a", (1, 2))
+
+    def read(file: str, data: bytes) -> Inner:
+        (tmp_path / file).write_bytes(data)
+        return read_named_record(Inner, tmp_path / file, "restore it", lambda one: [], lambda one: f"{one.mode}.json")
+
+    whole = encode_indented(record)
+    assert read("a.json", whole) == record
+    with pytest.raises(BenchError, match="name or spelling"):
+        read(name, content.replace("{whole}", whole.decode()).encode())
+
+
+def test_a_file_is_written_where_it_changes(tmp_path: Path) -> None:
+    """With the folders that it needs; an equal file is left alone."""
+    path = tmp_path / "new" / "folder" / "file"
+    assert write_if_changed(path, b"old").read_bytes() == b"old"
+    file_number = path.stat().st_ino
+    write_if_changed(path, b"old")
+    assert path.stat().st_ino == file_number
+    assert write_if_changed(path, b"new").read_bytes() == b"new"
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

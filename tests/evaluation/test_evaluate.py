@@ -4,7 +4,7 @@ import pytest
 import tiny
 from baseline_bench.core import plugins
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Completion, Judgement, Problem, Split
+from baseline_bench.core.types import Completion, Judgement, Problem, Request, Sampling, Split
 from baseline_bench.evaluation import evaluate, runs
 from baseline_bench.models import tokens
 from transformers import AutoTokenizer
@@ -92,7 +92,7 @@ def test_a_limit_of_everything_is_a_full_run(prepared, model_tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("problems", "told"), [([], "no problems"), ([Problem("a", "", "1", ""), Problem("a", "", "2", "")], "'a' twice")]
+    ("problems", "told"), [([], "no problems"), ([Problem(name, "", "1", "") for name in "baa"], "'a' twice")]
 )
 def test_an_empty_task_and_a_doubled_id_are_refused(prepared, problems, told):
     """Bits need items, each with a name of its own."""
@@ -105,6 +105,22 @@ def test_an_empty_task_and_a_doubled_id_are_refused(prepared, problems, told):
 
     with pytest.raises(BenchError, match=told):
         evaluate.select_problems(Task(), Split(), None, 0)
+
+
+def test_a_further_draw_has_a_name_of_its_own():
+    """Names are stored, so that a killed run finds its draws again; what is measured is asked once."""
+    questions = Request("q", (1,)), Request("m", (1, 2), start=1)
+    collector = evaluate.SampleCollector(questions, 3, {"q, draw 2": Completion("", (1,), "stop")})
+    assert [request.id for request in collector.requests] == ["q", "q, draw 3", "m"]
+
+
+def test_an_engine_that_cannot_measure_is_refused_before_it_generates():
+    """It is one line for the user."""
+    generator = Forgetful(1)
+    requests = Request("q", (1,)), Request("m", (1, 2), start=1)
+    with pytest.raises(BenchError, match="forgetful 1 measures no likelihoods"):
+        next(evaluate.stream_completions(requests, generator, Sampling(4), ()))
+    assert generator.asked == []
 
 
 def test_a_score_counts_each_kind_by_itself():

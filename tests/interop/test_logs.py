@@ -34,8 +34,9 @@ INSPECT = [DATA / "inspect" / f"{name}.eval" for name in ("before", "after")]
 
 
 def run(first, second, **how) -> str:
-    """What `bench compare` prints."""
-    out = StringIO()
+    """What `bench compare` prints; `metric` may be one or several."""
+    out, metric = StringIO(), how.pop("metric", None) or []
+    how["metric"] = [metric] if isinstance(metric, str) else metric
     options = compare.Options(first=str(first), second=str(second), leaderboards=BOARDS, **how)
     assert compare.run(options, Console(out, StringIO())) == 0
     return out.getvalue()
@@ -166,8 +167,8 @@ def test_several_metrics_are_named_and_one_is_chosen(tmp_path):
     """Two scorers, two filters, filters without names, and a metric that is not 0 or 1."""
     assert str(refused(*INSPECT)).endswith("match; includes")
     log = as_lm_eval(tmp_path / "a.jsonl", {"0": True, "1": False})
-    assert refused(log, log).way_out == "name one with --metric: exact_match,strict-match; exact_match,other"
-    assert refused(log, log, metric="acc").way_out == "exact_match,strict-match; exact_match,other"
+    assert refused(log, log).way_out.endswith("--metric: exact_match,strict-match; exact_match,other")
+    assert refused(log, log, metric="acc").way_out.endswith("exact_match,strict-match; exact_match,other")
     old = [{key: line[key] for key in line if key not in ("filter", "metrics")} for line in lines_of(log)]
     unnamed = write_lines(tmp_path / "old.jsonl", old)
     assert refused(unnamed, unnamed).way_out.endswith("exact_match,unnamed-1; exact_match,unnamed-2")
@@ -233,6 +234,75 @@ def test_two_tools_are_paired_by_the_question(tmp_path):
     assert "twice" in refused(write_lines(tmp_path / "c.jsonl", lines), other).what
 
 
+def test_each_log_of_two_tools_has_a_metric_of_its_own(tmp_path):
+    """Both have several here: a metric of one is none of the other, so both are named."""
+    log = as_lm_eval(tmp_path / "a.jsonl", {"0": True, "1": False})
+    other = as_inspect(tmp_path / "b.json", {"0": True, "1": True})
+    value = json.loads(other.read_text())
+    for sample in value["samples"]:
+        sample["scores"]["includes"] = {"value": "I"}
+    other.write_text(json.dumps(value))
+    found = record(log, other, metric=["exact_match,strict-match", "match"])
+    assert (found["first"]["measure"], found["second"]["measure"]) == ("exact_match,strict-match", "match")
+    assert (found["numbers"]["both"], found["numbers"]["lost"]) == (1, 1)
+    assert "several" in refused(other, log, metric=["exact_match,strict-match", "match", "includes"]).what
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_samples_of_several_tasks_in_one_file_are_refused(named, tmp_path):
+    """Each task numbers its documents from 0; a filter alone would take the items of the first task."""
+    log = as_lm_eval(tmp_path / "a.jsonl", {"0": True, "1": False})
+    lines = [*lines_of(log)[:2], *({**line, "doc": {"question": "of another task?"}} for line in lines_of(log)[2:])]
+    if not named:
+        lines = [{key: line[key] for key in line if key not in ("filter", "metrics")} for line in lines]
+    both = write_lines(tmp_path / "b.jsonl", lines)
+    metric = "exact_match,strict-match" if named else "exact_match,unnamed-1"
+    assert "several documents" in refused(both, both, metric=metric).what
+
+
+def test_every_sample_of_an_archive_counts_whatever_its_id(tmp_path):
+    """HumanEval's ids hold a slash, and so do the members' names; an archive with a part of its run is refused."""
+    log = as_inspect(tmp_path / "a.json", {"0": True, "1": False, "2": True})
+    value = json.loads(log.read_text())
+    samples, header = value.pop("samples"), value | {"results": {"completed_samples": 3}}
+    names = ("HumanEval/0", "2", "odd \n?:*")
+    for path, count in (("whole", 3), ("part", 2)):
+        with zipfile.ZipFile(tmp_path / f"{path}.eval", "w") as archive:
+            archive.writestr("header.json", json.dumps(header))
+            archive.writestr("summaries.json", "[]")
+            for name, sample in list(zip(names, samples, strict=True))[:count]:
+                archive.writestr(f"samples/{name}_epoch_1.json", json.dumps({**sample, "id": name}))
+    assert set(read_log(tmp_path / "whole.eval").items) == set(names)
+    assert "2 of the 3 samples" in refused(tmp_path / "part.eval", tmp_path / "part.eval").what
+
+
+def test_a_csv_has_one_column_of_each_name_however_it_is_written(tmp_path):
+    """A column twice would win silently; the case of a name, blanks, a byte order mark and a long text do no harm."""
+    plain, odd = as_csv(tmp_path / "a.csv", {"x": True, "y": False}), tmp_path / "b.csv"
+    odd.write_bytes(b"\xef\xbb\xbfID, Correct ,text\r\nx,TRUE,%b\r\ny,0.0,\r\n" % (b"a" * 200_000))
+    assert [record(plain, odd)["numbers"][kind] for kind in ("both", "won", "lost", "neither")] == [1, 0, 0, 1]
+    for header in ("id,correct,correct", "id,correct,Correct", "id;correct;a", "id,id,correct"):
+        odd.write_text(f"{header}\nx,1,0\ny,0,1\n")
+        assert "one column" in refused(plain, odd).what
+
+
+def test_options_of_other_comparisons_are_refused_for_logs(tmp_path):
+    """A base or a metric that decides nothing would seem to have decided something."""
+    log = as_csv(tmp_path / "a.csv", {"x": True})
+    assert "--base" in refused(log, log, base="smollm2-135m-it-q4_1").what
+    assert "--metric" in refused("recipe:a", "recipe:b", metric="acc").what
+
+
+def test_names_of_any_length_make_a_line_that_can_be_read(tmp_path, capfd):
+    """The ids of a stranger's log are in the error, of which both ends are shown."""
+    log = as_csv(tmp_path / "a.csv", {"x" * 1_000_000: True})
+    other = as_csv(tmp_path / "b.csv", {"y": True})
+    assert cli.main(["compare", str(log), str(other)]) == 1
+    told = capfd.readouterr().err
+    assert len(told) < 10_000
+    assert told.endswith("never intersected\n")
+
+
 def test_a_run_of_inspect_that_did_not_finish_is_refused(tmp_path):
     """Its samples are a part, and those with an error have no score."""
     log = as_inspect(tmp_path / "a.json", {"0": True, "1": False})
@@ -266,7 +336,7 @@ def test_fresh_logs_of_inspect_are_read_like_the_committed_ones(log_format, tmp_
     """Where inspect_ai is installed; both of its formats."""
     subprocess.run([sys.executable, DATA / "inspect" / "make_logs.py", tmp_path, log_format], check=True)
     for log in INSPECT:
-        assert read_log(tmp_path / f"{log.stem}.{log_format}", "match").items == read_log(log, "match").items
+        assert read_log(tmp_path / f"{log.stem}.{log_format}", ["match"]).items == read_log(log, ["match"]).items
 
 
 @pytest.fixture(scope="module")

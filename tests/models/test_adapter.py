@@ -148,6 +148,7 @@ def test_missing_and_broken_files_are_refused(copy):
         ({"r": True}, "r must be"),
         ({"lora_alpha": "8"}, "lora_alpha must be"),
         ({"rank_pattern": {"(": 2}}, "rank_pattern"),
+        ({"rank_pattern": {"[[a]": 2}}, "rank_pattern"),  # Python warns of it
         ({"alpha_pattern": [3]}, "alpha_pattern"),
         ({"r": 5}, "has rank 4, and adapter_config.json says 5"),
     ],

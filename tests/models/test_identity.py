@@ -109,6 +109,33 @@ def test_a_setting_is_equal_in_each_spelling(
     assert (len(digests) == 1) == equal
 
 
+def test_a_processor_is_its_settings_without_the_names_of_its_classes(tmp_path: Path) -> None:
+    """Its classes are named differently by transformers 4 and 5."""
+    settings = {"size": {"height": 2}, "processor_class": "Old", "image_processor_type": "OldFast"}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    assert identity._read_processor(tmp_path) == {"image_processor.size.height": 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "equal"),
+    [
+        ({"unk_token": None, "fuse_unk": False, "continuing_subword_prefix": ""}, True),
+        ({"merges": [["a", "b"]]}, True),
+        ({"fuse_unk": True}, False),
+        ({"merges": []}, False),
+        ({"vocab": {"a": 1}}, False),
+    ],
+)
+def test_a_vocabulary_is_equal_in_each_spelling(change: dict[str, Any], equal: bool, tmp_path: Path) -> None:
+    """A default that is written or left out, and a merge as a pair or a text."""
+    model = {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}
+    digests = set()
+    for values in (model, {**model, **change}):
+        (tmp_path / "tokenizer.json").write_text(json.dumps({"model": values}))
+        digests.add(identity._digest_vocabulary(tmp_path / "tokenizer.json"))
+    assert (len(digests) == 1) == equal
+
+
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model, its run of five items and its row."""

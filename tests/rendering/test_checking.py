@@ -13,7 +13,7 @@ from baseline_bench.core.records import digest, write_atomically
 from baseline_bench.core.types import Completion, LogLikelihood, Problem
 from baseline_bench.evaluation.regrading import Regrader
 from baseline_bench.rendering import checking, leaderboard
-from baseline_bench.results import entries, retractions
+from baseline_bench.results import duplicates, entries, retractions
 from baseline_bench.results.candidate import MergeSummary, TrainingRecord
 from baseline_bench.results.completions import CommittedCompletion, build_committed_completion
 from baseline_bench.results.duplicates import StoredRow, find_copied_answers
@@ -203,10 +203,26 @@ def test_a_model_is_renamed_by_withdrawing_its_rows(tmp_path: Path) -> None:
     assert whats(folder) == []
 
 
+def test_weights_under_another_name_are_found_in_new_rows_of_known_weights(tmp_path: Path) -> None:
+    """Once for a name; unknown weights are not one model, and another configuration is another model."""
+    old, new = model("old", OWN, "w"), model("new", OWN, "w")
+
+    def find(*results: Result, trusted: bool = False) -> list[str]:
+        rows = [StoredRow(tmp_path, str(place), entry(of), trusted=trusted) for place, of in enumerate(results)]
+        return [found.file for found in duplicates.find_renamed_weights(rows)]
+
+    assert find(old, new, new) == ["1"]
+    assert find(old, new, trusted=True) == []
+    assert find(served(old), served(new)) == []
+    assert find(scripted(old), scripted(new)) == []
+    adapted = [replace(of, engine=replace(of.engine, settings={"adapter": "0" * 64})) for of in (old, new)]
+    assert find(*adapted) == []
+
+
 STRAY = ("evil.html", "x.json", "counting/.x.json", "counting/sub/x.json", "claims/evil.svg", "RESULTS.CSV", "old.svg")
 STRAY += ("counting/README.md", "a.markdown", "a.rst", "a.ipynb", "a.gif", "a.xml", "a.js", "notes.txt", "RESULTS")
 STRAY += ("NOTES.md", "counting/notes.md", "claims/notes.md", ".evil.tmp", "counting/.evil.html.tmp", ".x.json.abc.tmp")
-STRAY += ("counting/advisories.toml", "claims/sub/x.toml", "retractions/x.txt")
+STRAY += ("counting/advisories.toml", "claims/sub/x.toml", "retractions/x.txt", "counting/retractions/sub/x.json")
 EXPECTED = (
     ".gitignore",
     "counting/.gitkeep",

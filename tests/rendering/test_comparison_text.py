@@ -263,6 +263,12 @@ def test_fewer_than_three_seeds_say_nothing_of_a_recipe(name):
     assert compare_with_seeds(real(name), board()) is None
 
 
+def test_two_seeds_describe_no_recipe():
+    """Two of the three seeds of one recipe."""
+    rows = [one for one in board() if one.result.candidate != f"{BASE}+full-main-s2"]
+    assert compare_with_seeds(real(f"{BASE}+full-main-s0"), rows) is None
+
+
 def test_markdown_begins_with_the_outcome_and_folds_what_else_differs():
     """Numbers of both rows stand beside the comparison."""
     first, second = real(f"{BASE}+full-main-s0"), real(BASE)

@@ -163,7 +163,7 @@ def test_the_floor_follows_from_the_larger_of_what_was_seen_and_what_flips_let_e
     found = judging.compute_noise_floor(level)
     assert (found.seen, found.expected) == (0, judging.bound_difference(16))
     assert found.least == found.expected + 1
-    assert found.most > found.expected
+    assert found.most == judging.bound_difference(judging._poisson_upper_limit(16)) > found.expected
     assert judging.describe_noise_floor(level) == (
         f"ignore a difference of fewer than {found.least} problems between two rows like {level.candidate}'s of 100 "
         f"problems on transformers 5.17.0 and CPU "
@@ -187,6 +187,8 @@ def test_the_pair_with_the_most_flips_counts():
     clusters = record([{1}, {1}, set(range(2, 14))], changed=[0, 0, 50])
     found = judging.compute_noise_floor(clusters)
     assert (found.seen, found.flips) == (11, 13)
+    three = judging.compute_noise_floor(record([{1}, {2}, {3}]))
+    assert three.most == judging.bound_difference(2 / 3 * judging._poisson_upper_limit(3))
     assert found.expected == judging.bound_difference(13)
     assert clusters.flip_rate == pytest.approx(26 / 300)
 

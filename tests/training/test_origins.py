@@ -57,6 +57,9 @@ def test_a_task_file_tells_its_origin_as_ours_do(tmp_path):
     assert contamination.find_shared_origin(["gsm8k"], "rows.jsonl", str(own)) == "gsm8k"
     assert contamination.find_shared_origin([], str(own), "gsm8k") is None
     assert contamination.find_shared_origin(["long gone.py"], str(tmp_path / "gone.py"), "gsm8k") is None
+    assert contamination.find_shared_origin([str(tmp_path / "gone.py")], "rows.jsonl", "gsm8k") is None
+    (tmp_path / "rows.jsonl").write_text("{}")
+    assert contamination.find_shared_origin([str(tmp_path / "rows.jsonl")], "rows.jsonl", "gsm8k") is None
 
 
 @pytest.mark.parametrize(

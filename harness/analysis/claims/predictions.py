@@ -78,12 +78,19 @@ def _list_rows(side: RunSelector, seed: int | None, rows: Sequence[EntryFile], s
 
 
 def _find_earlier_weights(side: RunSelector, runs: FirstRuns, rows: Sequence[EntryFile], since: str) -> Iterator[str]:
-    """Yield in one clause each which row showed other weights of a seed before its first full run."""
+    """Yield in one clause each which row showed other weights of a seed before its first full run.
+
+    A seed that was trained before the registration and gives equal weights afterwards tests no prediction either.
+    """
     for seed, first in runs.items():
         for row in _list_rows(side, seed, rows, since):
             both = {_get_trained_weights(first), _get_trained_weights(row)}
             if row.entry.created <= first.entry.created and len(both - {None}) > 1:
                 yield f"the seed was trained again after a look: {row.file} scored other weights before {first.file}"
+        weights = None if seed is None else _get_trained_weights(first)
+        for row in rows:
+            if row.entry.created <= since and weights is not None and _get_trained_weights(row) == weights:
+                yield f"the result was known: {row.file} scored the weights of {first.file} before it was registered"
 
 
 def _get_trained_weights(row: EntryFile) -> str | None:
