@@ -40,8 +40,8 @@ class CandidateSource:
 
     Attributes:
         kind: a "training" run of `bench`, an "adapter" as PEFT writes it, or "whole" weights.
-        name: a folder's path, or `org/name[@revision]` for whole weights on the hub.
-        folder: the folder of the files; None for whole weights on the hub, which are not fetched yet.
+        name: a folder's path, or the name of whole weights, as `registry.resolve_model` takes it.
+        folder: the folder of the files; None for whole weights that are not fetched yet.
         label: the name for a row.
         source: where an adapter came from; "adapter" for a folder, "adapter:org/name" for the hub.
         revision: the commit of a hub's adapter, else None.
@@ -59,18 +59,20 @@ def find_source(name: str, cache: Path, console: Console) -> CandidateSource:
     """Find what a name refers to; fetch it if it is an adapter on the hub.
 
     Args:
-        name: a folder, or `org/name[@revision]` of the hub.
+        name: a folder, `org/name[@revision]` of the hub, or a name of `bench list models`.
 
     Raises:
         BenchError: no such folder, a folder without a candidate, or a name that the hub does not have.
     """
+    if name in registry.list_names():
+        return CandidateSource("whole", name, None, name)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _inspect_folder(folder, console)
     organisation, _, rest = name.partition("/")
     if not rest or name.startswith((".", "/", "~")) or Path(organisation).is_dir():
         what = f"no folder {folder}"
-        raise BenchError(what, "give a folder of weights, or org/name of the hub; `bench baseline` takes names")
+        raise BenchError(what, "give a folder of weights, org/name of the hub, or a name of `bench list models`")
     with runs.explaining_write_errors(cache):
         adapter = registry.fetch_hub_adapter(name)
     if adapter is None:
