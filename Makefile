@@ -6,7 +6,7 @@ VLLM := .venv-vllm
 FAST := tests/core tests/analysis tests/results tests/rendering tests/whole/test_architecture.py
 PIP := -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo quickstart test test-fast test-vllm lint links benchmarks check help
+.PHONY: demo quickstart test test-fast test-vllm lint links docs benchmarks check help
 
 help:
 	@echo "make demo        install the core (no torch), then compare a fine-tune of the board with its base: a minute"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-fast   what needs no model, in about a minute"
 	@echo "make test-vllm   the suite of the real vLLM on this CPU, in an environment of its own"
 	@echo "make lint        ruff, mypy --strict, import-linter"
+	@echo "make docs        the docs site, in build/site; a broken link or a page that no menu names is an error"
 	@echo "make benchmarks  what a CPU can tell of docs/performance.md, measured here: about an hour on 2 idle cores"
 
 # Two rows of the board, compared problem by problem: the outcome, then the answers that changed.
@@ -50,6 +51,9 @@ links:
 	@rm -rf .dev && mkdir -p .dev/baseline_bench
 	@cd .dev/baseline_bench && ln -s ../../harness/* ../../tasks ../../trainers .
 
+docs: $(VENV)/installed-docs links
+	$(BIN)/python -m mkdocs build --strict
+
 benchmarks: $(VENV)/installed-benchmarks
 	$(BIN)/python -m benchmarks.command_line
 	$(BIN)/python -m benchmarks.merging
@@ -73,6 +77,10 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python $(PIP) --editable '.[transformers,train,openai,lm-eval,dev]'
 	@$(BIN)/python $(PIP) --editable '.[symbolic]' || \
 		echo "reasoning-gym needs a C compiler for one of its own needs: the tests of gsm-symbolic's items are skipped"
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/core
+	$(BIN)/python $(PIP) --editable '.[docs]'
 	@touch $@
 
 $(VLLM)/installed: tests/vllm_cpu/requirements.txt

@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0 success, 1 an error that the user can fix, 2 wrong usage, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     name, rest = split_command(words)
-    _quieten_libraries()
+    quieten_libraries()
     try:
         options = parse_options(name, rest)
         display = importlib.import_module("baseline_bench.core.display")  # rich, once the options are right
@@ -178,7 +178,7 @@ def _quote(words: Sequence[str]) -> str:
     return shlex.join(["bench", *(_CREDENTIALS.sub(r"\1***@", _KEY.sub(r"\1***", word)) for word in words)])
 
 
-def _quieten_libraries() -> None:
+def quieten_libraries() -> None:
     """Set quiet defaults for libraries that print over the progress bar; keep what the user has set."""
     for name, value in (
         ("DATASETS_VERBOSITY", "critical"),

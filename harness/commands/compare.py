@@ -53,6 +53,11 @@ class Options:
     markdown: bool = option("--markdown", "print Markdown, for a pull request", default=False, one_of="format")
     as_json: bool = option("--json", "print one JSON record", default=False, one_of="format")
 
+    def __post_init__(self) -> None:
+        if self.margin is not None and not 0 < self.margin < 1:
+            way_out = "give one above 0 and below 1: 0.01 for one point"
+            raise BenchError(f"--margin {self.margin:g} is no share", way_out)
+
 
 @dataclass(frozen=True, slots=True)
 class ComparisonReport:
@@ -86,8 +91,6 @@ def run(options: Options, console: Console) -> int:
     Raises:
         BenchError: no such row, recipe or log, an ambiguous name, a recipe of one seed, or an impossible margin.
     """
-    if options.margin is not None and not 0 < options.margin < 1:
-        raise BenchError(f"--margin {options.margin:g} is no share", "give one above 0 and below 1: 0.01 for one point")
     names = options.first, options.second
     recipes = any(name.startswith(recipe_rows.PREFIX) for name in names)
     logs = not recipes and any(sample_logs.is_log(name) for name in names)
@@ -98,7 +101,7 @@ def run(options: Options, console: Console) -> int:
     if recipes or logs:
         return (_compare_recipes if recipes else _compare_logs)(options, console)
     first, second = find_rows(options.first, options.second, options.leaderboards, options.board, console)
-    seed_comparison = comparison_text.compare_with_seeds(first.entry, _read_active_entries(first, options.leaderboards))
+    seed_comparison = _compare_seeds(first, options)
     if options.as_json:
         console.write(encode_indented(_build_report(first, second, seed_comparison, options.margin)).decode())
     elif options.markdown:
@@ -111,6 +114,12 @@ def run(options: Options, console: Console) -> int:
     else:
         _print_comparison((first, second), seed_comparison, options.margin, console)
     return 0
+
+
+def compare_rows(options: Options, console: Console) -> ComparisonReport:
+    """Compare two rows of boards; return what `--json` prints. Errors as in `run`."""
+    first, second = find_rows(options.first, options.second, options.leaderboards, options.board, console)
+    return _build_report(first, second, _compare_seeds(first, options), options.margin)
 
 
 def find_recipes(first: str, second: str, leaderboards: Path, board: str | None, base: str | None) -> RecipePair:
@@ -201,12 +210,12 @@ def _find_advisories(row: FoundEntry) -> tuple[Advisory, ...]:
     return advisories.find_advisories(row.entry, advisories.read_advisories(row.path.absolute().parent.parent))
 
 
-def _read_active_entries(row: FoundEntry, leaderboards: Path) -> list[Entry]:
-    """Read the entries that count on the row's board; none for a file outside the leaderboards folder."""
-    folder = row.path.parent
-    if not row.counts or folder.resolve().parent != leaderboards.resolve():
-        return []
-    return [other.entry for other in lookup.read_board_entries(folder) if other.counts]
+def _compare_seeds(row: FoundEntry, options: Options) -> SeedComparison | None:
+    """Compare with the rows that count on the row's board; with none for a file outside the leaderboards folder."""
+    folder, others = row.path.parent, []
+    if row.counts and folder.resolve().parent == options.leaderboards.resolve():
+        others = [other.entry for other in lookup.read_board_entries(folder) if other.counts]
+    return comparison_text.compare_with_seeds(row.entry, others)
 
 
 def print_warnings(first: Entry, second: Entry, console: Console) -> None:

@@ -14,6 +14,7 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.evaluation import pipeline
 from baseline_bench.evaluation import plan as planning
 from baseline_bench.evaluation.engine_pool import EnginePool
+from baseline_bench.evaluation.pipeline import EvaluationResult
 from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions, TaskPlan
 from baseline_bench.models import registry
 from baseline_bench.rendering import leaderboard
@@ -29,7 +30,7 @@ class Options(ScoringOptions):
     """Candidates to score: training runs, adapters, trainers' outputs or whole weights."""
 
     folders: list[str] = argument(
-        "a training run, an adapter, a trainer's output, a folder of weights, or org/name[@revision] of the hub",
+        "a training run, an adapter, a trainer's output, weights, org/name[@revision], or as in `bench list models`",
         "RUN|FOLDER|NAME",
     )
     base: str | None = option("--base", "the base of an adapter (default: the one that it names)", "MODEL")
@@ -40,7 +41,17 @@ class Options(ScoringOptions):
 
 
 def run(options: Options, console: Console) -> int:
-    """Score trained candidates, adapters and folders of weights through one engine, and add their rows."""
+    """Score candidates, print their rows, and compare each with its base's row."""
+    for scored in score_candidates(options, console):
+        summary.show_entry(scored, options.as_json, console)
+        base = find_base_entry(scored.entry, options.leaderboards)
+        if base is not None and not options.as_json:
+            summary.show_comparison(scored.entry, base, console)
+    return 0
+
+
+def score_candidates(options: Options, console: Console) -> list[EvaluationResult]:
+    """Score candidates through one engine, add their rows, and return them, bases first."""
     start_time = perf_counter()
     if len(options.folders) > 1 and (options.name or options.run):
         raise BenchError("--name and --run are for one folder", "score the folders one by one, or leave them out")
@@ -51,15 +62,9 @@ def run(options: Options, console: Console) -> int:
     with EnginePool(task_plan.engine, console, early=models, most=len(task_plan.chosen)) as engines:
         plans = [_plan_candidate(options, task_plan, folder, console) for folder in options.folders]
         bases = _plan_bases(options, task_plan, plans, console) if options.with_base else []
-        rows = pipeline.evaluate_plans(
+        return pipeline.evaluate_plans(
             [*bases, *(plan for plan, _ in plans)], engines, console, start_time, leaderboard.update_pages
         )
-    for scored in rows:
-        summary.show_entry(scored, options.as_json, console)
-        base = find_base_entry(scored.entry, options.leaderboards)
-        if base is not None and not options.as_json:
-            summary.show_comparison(scored.entry, base, console)
-    return 0
 
 
 def _plan_candidate(

@@ -9,10 +9,12 @@ import dataclasses
 import os
 import types
 import typing
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from baseline_bench.core.errors import BenchError, suggest_name
 from baseline_bench.core.options import list_field_types
 
 MUST_BE_GIVEN = dataclasses.MISSING
@@ -50,6 +52,24 @@ def add_arguments(parser: argparse.ArgumentParser, options: type[Any]) -> None:
                 groups[group] = parser.add_mutually_exclusive_group(required=group.endswith("!"))
             target = groups[group]
         target.add_argument(*(declared["flags"] or (field.name,)), **_keywords(field, hints[field.name], declared))
+
+
+def build_options(kind: type[Any], given: Mapping[str, Any], **fields: Any) -> Any:
+    """Build a command's Options from options by their long names (`max_tokens`) and from `fields` by the fields' names.
+
+    A repeated option takes a list, or a dictionary for `key=value`; a folder may be a text. Raises BenchError for an
+    unknown option.
+    """
+    hints = typing.get_type_hints(kind)
+    declared = {field: field.metadata.get(_KEY, {}).get("flags") for field in dataclasses.fields(kind)}
+    known = {flags[-1][2:].replace("-", "_"): field for field, flags in declared.items() if flags}
+    for option_name, value in given.items():
+        if (field := known.get(option_name)) is None or field.name in fields:
+            raise BenchError(f"no option '{option_name}'", suggest_name(option_name, tuple(known), "_ in place of -"))
+        pairs = [f"{key}={text}" for key, text in value.items()] if isinstance(value, Mapping) else None
+        is_path = isinstance(value, str) and Path in list_field_types(hints[field.name])
+        fields[field.name] = Path(value) if is_path else not value if field.default is True else pairs or value
+    return kind(**fields)
 
 
 def datasets_folder() -> Path | None:

@@ -5,9 +5,7 @@ import math
 import os
 import re
 import stat
-import sys
 import tomllib
-import zlib
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
@@ -15,19 +13,10 @@ from typing import Any, NoReturn
 
 from baseline_bench.core.errors import BenchError
 
-if sys.version_info >= (3, 14):
-    import zipfile
-
-    from compression.zstd import ZstdError
-else:
-    from backports.zstd import ZstdError, zipfile
-
 # Bytes: the largest tokenizer.json has 34 million, and rows of data or logged samples are read whole.
 FILE_LIMIT, DATA_LIMIT = 64 * 2**20, 2**30
 # Above the nesting of any record, and small enough that functions that call themselves can walk it.
 _NESTING_LIMIT = 64
-# Others allocate as much as the archive says.
-_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_ZSTANDARD)
 _BOM = b"\xef\xbb\xbf"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -109,30 +98,6 @@ def split_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
     for number, line in enumerate(data.removeprefix(_BOM).split(b"\n"), 1):
         if line.strip():
             yield number, line
-
-
-def read_zip(path: Path, way_out: str | None, name: re.Pattern[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield name and bytes of every member of a zip archive whose whole name matches, in the archive's order.
-
-    Raises:
-        BenchError: not a zip archive, a damaged member, or archive or members of more than `DATA_LIMIT` bytes together.
-    """
-    left = DATA_LIMIT
-    try:
-        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            for member in archive.infolist():
-                if not name.fullmatch(member.filename):
-                    continue
-                if member.compress_type not in _ZIP_METHODS:
-                    raise BenchError(f"{path}: {member.filename:.60} is compressed by an unusual method", way_out)
-                with archive.open(member) as stream:
-                    data = stream.read(left + 1)
-                left -= len(data)
-                if left < 0:
-                    raise BenchError(f"{path} has more than {DATA_LIMIT:,} bytes when decompressed", way_out)
-                yield member.filename, data
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, ZstdError) as error:
-        raise BenchError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})", way_out) from None
 
 
 def parse_toml(data: bytes, where: str, way_out: str | None) -> dict[str, Any]:

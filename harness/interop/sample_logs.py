@@ -21,7 +21,6 @@ from baseline_bench.core.untrusted import (
     parse_json,
     read_bytes,
     read_text,
-    read_zip,
     split_lines,
 )
 
@@ -224,6 +223,8 @@ def _describe_lm_eval_item(line: Mapping[str, Any]) -> LoggedItem:
 def _read_inspect(path: Path) -> tuple[str | None, list[Any]]:
     """Read the model's name and the samples of a finished run."""
     if path.suffix == ".eval":
+        from baseline_bench.core.archives import read_zip  # loads zstd, which no other file needs
+
         members = [
             (name, parse_json(data, f"{path}, {name:.60}", _ADVICE, surrogates=True))
             for name, data in read_zip(path, _ADVICE, _INSPECT_MEMBER)

@@ -40,8 +40,8 @@ class CandidateSource:
 
     Attributes:
         kind: a "training" run of `bench`, an "adapter" as PEFT writes it, or "whole" weights.
-        name: a folder's path, or `org/name[@revision]` for whole weights on the hub.
-        folder: the folder of the files; None for whole weights on the hub, which are not fetched yet.
+        name: a folder's path, or the name of whole weights, as `registry.resolve_model` takes it.
+        folder: the folder of the files; None for whole weights that are not fetched yet.
         label: the name for a row.
         source: where an adapter came from; "adapter" for a folder, "adapter:org/name" for the hub.
         revision: the commit of a hub's adapter, else None.
@@ -59,11 +59,13 @@ def find_source(name: str, cache: Path, console: Console) -> CandidateSource:
     """Find what a name refers to; fetch it if it is an adapter on the hub.
 
     Args:
-        name: a folder, or `org/name[@revision]` of the hub.
+        name: a folder, `org/name[@revision]` of the hub, or a name of `bench list models`.
 
     Raises:
         BenchError: no such folder, a folder without a candidate, or a name that the hub does not have.
     """
+    if name in registry.list_names():
+        return CandidateSource("whole", name, None, name)
     require_source(name)
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -79,13 +81,17 @@ def find_source(name: str, cache: Path, console: Console) -> CandidateSource:
 
 
 def require_source(name: str) -> None:
-    """Refuse a name that is neither a folder nor `org/name` of the hub; BenchError with the closest folder."""
+    """Refuse a name that is neither a listed model, a folder, nor `org/name` of the hub.
+
+    Raises:
+        BenchError: with the closest folder.
+    """
     folder = Path(name).expanduser()
     organisation, _, rest = name.partition("/")
-    if folder.is_dir() or (rest and not name.startswith((".", "/", "~")) and not Path(organisation).is_dir()):
+    on_hub = rest and not name.startswith((".", "/", "~")) and not Path(organisation).is_dir()
+    if folder.is_dir() or on_hub or name in registry.list_names():
         return
-    listed = f"bench baseline {name}" if name in registry.list_names() else "`bench baseline` takes names"
-    way_out = f"{suggest_path(folder)}give a folder of weights, or org/name of the hub; {listed}"
+    way_out = f"{suggest_path(folder)}give a folder of weights, org/name of the hub, or a name of `bench list models`"
     raise BenchError(f"no folder {folder}", way_out)
 
 

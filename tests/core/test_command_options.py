@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from baseline_bench.core.command_options import MUST_BE_GIVEN, add_arguments, argument, option
+from baseline_bench.core.command_options import MUST_BE_GIVEN, add_arguments, argument, build_options, option
+from baseline_bench.core.errors import BenchError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,3 +70,17 @@ def test_wrong_words_are_a_usage_error(words):
     """A missing or impossible value never becomes an Options."""
     with pytest.raises((argparse.ArgumentError, SystemExit)):
         parsed(*words)
+
+
+def test_python_gives_options_by_their_long_names():
+    """A mapping becomes `key=value` texts, a text a folder; fields that are fixed are no options."""
+    given = {"place": "there", "set": {"lr": 1e-3}, "share": 0.5, "careless": True}
+    found = build_options(Options, given, names=["a"])
+    assert found == Options(names=["a"], share=0.5, sets=["lr=0.001"], place=Path("there"), careful=False)
+
+
+@pytest.mark.parametrize("unknown", ["sets", "names", "hidden", "plase"])
+def test_an_option_that_the_command_lacks_is_refused_in_python(unknown):
+    """A field's name is no option's name."""
+    with pytest.raises(BenchError, match=f"no option '{unknown}'"):
+        build_options(Options, {unknown: 1}, names=["a"])

@@ -60,7 +60,7 @@ TABLE = (
     Row("gated model", HUB, ("accept the licence", "hf auth login"), environment=ENDPOINT),
     Row("hub's cache is a file", HUB, ("cannot use", "HF_HOME"), environment={**ENDPOINT, "HF_HOME": "{words}"}),
     Row("unreachable data set", "score {tiny}", ("cannot load openai/gsm8k", "--datasets DIR"), environment=OFFLINE),
-    Row("no folder", f"score {{world}}/none {ASK}", ("no folder", "`bench baseline` takes names")),
+    Row("no folder", f"score {{world}}/none {ASK}", ("no folder", "`bench list models`")),
     Row("folder without config", f"score {{no_config}} {ASK}", ("config.json is missing",)),
     Row("folder without weights", f"score {{no_weights}} {ASK}", ("holds no weights (model.safetensors",)),
     Row("folder without tokenizer", f"score {{no_tokenizer}} {ASK}", ("the tokenizer is missing",)),
