@@ -74,7 +74,7 @@ def _find_orphaned_companions(folder: Path) -> Iterator[Fault]:
                 )
                 yield Fault(path.as_posix(), "completions or losses without their entry", fix)
         for path in sorted(other for kind in _RECORD_FOLDERS for other in board.glob(f"{kind}/*")):
-            if path.suffix != ".json" or path.is_dir():
+            if path.suffix != ".json" and not path.is_dir():
                 yield Fault(path.as_posix(), "is no record", "move it out of the board's folder")
 
 

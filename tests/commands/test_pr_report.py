@@ -131,9 +131,9 @@ def test_a_candidate_meets_its_base_and_the_best_row_of_the_merge_base(folder: P
     comment = tell()
     assert "## bench: " in comment
     assert "2 better" in comment.splitlines()[1]
-    assert "- **better than its base**: `new` 75.00 % against `base` 25.00 %" in comment
+    assert "- ▲ **better than its base**: `new` 75.00 % against `base` 25.00 %" in comment
     assert "20 problems won and 0 lost of 40, p = 3.81e-06 after Holm (1.91e-06 alone)" in comment
-    assert "- **better than the incumbent**: `new` 75.00 % against `best` 50.00 %" in comment
+    assert "- ▲ **better than the incumbent**: `new` 75.00 % against `best` 50.00 %" in comment
     assert "p = 0.00195 after Holm (0.00195 alone)" in comment
     assert "Holm over the 2 comparisons" in comment
     assert (

@@ -17,7 +17,7 @@ from baseline_bench import cli
 from baseline_bench.analysis.outcomes import PairedDifference
 from baseline_bench.analysis.statistics import PairCounts
 from baseline_bench.commands import compare
-from baseline_bench.core import plugins, untrusted
+from baseline_bench.core import archives, plugins
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Split
@@ -319,7 +319,7 @@ def test_an_archive_is_read_within_limits(tmp_path, monkeypatch):
     bomb = tmp_path / "bomb.eval"
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("samples/a.json", b" " * 2**20)
-    monkeypatch.setattr(untrusted, "DATA_LIMIT", 2**16)
+    monkeypatch.setattr(archives, "DATA_LIMIT", 2**16)
     assert "decompressed" in refused(bomb, bomb).what
     with zipfile.ZipFile(tmp_path / "lzma.eval", "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("samples/a.json", b" ")
