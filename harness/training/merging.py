@@ -131,7 +131,7 @@ def _merge_candidate(
 def _run_merge(
     adapter_folder: Path, base: Model, merged_folder: Path, options: MergeOptions, console: Console
 ) -> MergeSummary:
-    if not (merged_folder / RECORD_FILE).is_file():
+    if not all((merged_folder / name).is_file() for name in (RECORD_FILE, manifest.MANIFEST_FILE)):  # written last
         console.say(f"merging {adapter_folder} into {base.name}")
         from baseline_bench.models import identity, tokenizer  # both load transformers
 
@@ -159,9 +159,7 @@ def _require_unchanged(merge: MergeSummary, folder: Path, base: Model, merged_fo
         "the merged weights": (merge.merged_sha256, weights.digest_weights(merged_folder)),
     }
     changed = [what for what, (recorded, current) in digests.items() if recorded != current]
-    change = f"{', '.join(changed)} changed" if changed else None
-    if change is None and (merged_folder / manifest.MANIFEST_FILE).is_file():  # older merges have none
-        change = manifest.describe_change(merged_folder)
+    change = f"{', '.join(changed)} changed" if changed else manifest.describe_change(merged_folder)
     if change is not None:
         raise BenchError(f"{merged_folder} was merged before, and since then {change}", _MERGE_AGAIN)
 
