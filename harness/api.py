@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baseline_bench import cli
-from baseline_bench.analysis.board_comparisons import ComparedBoard, compare_board
 from baseline_bench.commands import compare as comparing
 from baseline_bench.commands import score as scoring
 from baseline_bench.core.command_options import build_options
@@ -105,21 +104,14 @@ def load_board(board: str, leaderboards: str | Path = "leaderboards") -> "pandas
     """
     import pandas  # slow
 
-    text = io.StringIO(board_csv.render_csv(_compare_board(board, leaderboards)))
+    text = io.StringIO(board_csv.render_csv(leaderboard.load_compared_board(Path(leaderboards), board)))
     words: dict[str, Any] = {"true_values": ["yes"], "false_values": ["no"], "na_values": [""]}
     return pandas.read_csv(text, keep_default_na=False, parse_dates=["created"], **words)
 
 
 def draw_board(board: str, leaderboards: str | Path = "leaderboards") -> Picture:
     """Draw a board's scores with their 95 % intervals, over those of their bases. As `load_board`."""
-    return Picture(board_svg.draw_forest_plot(_compare_board(board, leaderboards)))
-
-
-def _compare_board(board: str, leaderboards: str | Path) -> ComparedBoard:
-    loaded = leaderboard.load_board(Path(leaderboards), board)
-    for row in loaded.rows:
-        row.result.require_bits()
-    return compare_board(loaded)
+    return Picture(board_svg.draw_forest_plot(leaderboard.load_compared_board(Path(leaderboards), board)))
 
 
 def _open_console() -> Console:

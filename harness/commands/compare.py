@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from baseline_bench.analysis import recipe_rows
-from baseline_bench.analysis.compare import Comparison, classify_comparison, compare_entries
+from baseline_bench.analysis.compare import classify_comparison, compare_entries
 from baseline_bench.analysis.differences import Difference, list_differences
 from baseline_bench.analysis.recipe_rows import RecipePair
 from baseline_bench.core.command_options import (
@@ -19,6 +19,7 @@ from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.markup import code_span, make_visible
 from baseline_bench.core.records import encode_indented
+from baseline_bench.evaluation import regrading, stored_answers
 from baseline_bench.interop import log_pairs, log_text, sample_logs
 from baseline_bench.interop.sample_logs import LOGS, SampleLog
 from baseline_bench.rendering import comparison_text, recipe_text
@@ -175,7 +176,8 @@ def _read_side(name: str, options: Options, console: Console) -> SampleLog:
         return sample_logs.read_log(Path(name), options.metric)
     row = lookup.find_entry(name, options.leaderboards, options.board)
     _warn_of_records(row, console)
-    return log_pairs.read_row(row, options.mirror)
+    task = regrading.find_reader_task(row.entry)
+    return log_pairs.read_row(row, stored_answers.read_questions(task, row.entry, options.mirror, console))
 
 
 def _compare_recipes(options: Options, console: Console) -> int:
@@ -254,16 +256,13 @@ def _print_comparison(
     console.print(Text(""), table)
 
 
-def _take_numbers(comparison: Comparison) -> ComparisonNumbers:
-    return ComparisonNumbers.of(comparison, comparison.flips)
-
-
 def _build_report(
     first: FoundEntry, second: FoundEntry, seed_comparison: SeedComparison | None, margin: float | None
 ) -> ComparisonReport:
     entries = first.entry, second.entry
     kind, comparison = classify_comparison(*entries), comparison_text.describe_comparison(*entries, margin=margin)
     comparable = kind.name != "not comparable"
+    found = compare_entries(*entries, system=True, margin=margin) if comparable else None
     return ComparisonReport(
         first=first.path.name,
         second=second.path.name,
@@ -272,7 +271,7 @@ def _build_report(
         outcome=comparison.outcome,
         estimand=comparison_text.name_estimand(bool(kind.differs)) if comparable else None,
         sentence=comparison.sentence,
-        numbers=_take_numbers(compare_entries(*entries, system=True, margin=margin)) if comparable else None,
+        numbers=None if found is None else ComparisonNumbers.of(found, found.flips),
         solutions=(first.entry.result.solutions, second.entry.result.solutions),
         seeds=seed_comparison,
         differences=list_differences(*entries),

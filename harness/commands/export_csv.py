@@ -30,7 +30,7 @@ def run(options: Options, console: Console) -> int:
     """
     console.say(f"comparing the rows of {options.leaderboards}")
     if not options.entries:
-        console.write(_render_board(options.leaderboards, _choose_board(options)))
+        console.write(render_csv(leaderboard.load_compared_board(options.leaderboards, _choose_board(options))))
         return 0
     chosen = [lookup.find_entry(name, options.leaderboards, options.board).path for name in options.entries]
     for path in chosen:
@@ -50,10 +50,3 @@ def _choose_board(options: Options) -> str:
     if options.board is not None or len(known) == 1:
         return options.board or known[0]
     raise BenchError(f"{len(known)} boards in {options.leaderboards}", f"name one with --board: {', '.join(known)}")
-
-
-def _render_board(folder: Path, name: str) -> str:
-    board = leaderboard.load_board(folder, name)
-    for row in board.rows:
-        row.result.require_bits()
-    return render_csv(compare_board(board))

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 PIPE_WIDTH = 200
-# A command in a text, and what stands for its spaces while the text is wrapped.
+# A command in a text, and what replaces its spaces while the text is wrapped.
 _COMMAND, _JOINER = re.compile("`[^`]+`"), "\ue000"
 _WRAPPER = partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
 # Controls, direction marks, line separators, surrogates and tags; texts may hold blanks and joiners of all scripts.

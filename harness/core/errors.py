@@ -66,5 +66,5 @@ def suggest_path(path: Path) -> str:
     """Return "did you mean 'PATH'? " for a path that does not exist; empty if its folder has no close name."""
     missing = path.parent.is_dir() and not path.exists()
     names = [each.name for each in path.parent.iterdir()] if missing else []
-    close = difflib.get_close_matches(path.name, names, n=1)
+    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
     return f"did you mean '{path.parent / close[0]}'? " if close else ""

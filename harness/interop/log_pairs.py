@@ -1,9 +1,8 @@
-"""Pairs two logs item by item, or a log with a row of bench, and says why items changed as far as the logs tell."""
+"""Pairs two logs item by item, or a log with a row of bench, and says why items changed as far as the logs say."""
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import get_args
 
 from baseline_bench.analysis.compare import ChangeCause, ItemChange
@@ -12,9 +11,8 @@ from baseline_bench.analysis.outcomes import PairedDifference
 from baseline_bench.analysis.statistics import PairCounts
 from baseline_bench.core.errors import BenchError, list_first
 from baseline_bench.core.markup import UNKNOWN_MARK
-from baseline_bench.core.types import Finish, Split
-from baseline_bench.evaluation import protocol, regrading
-from baseline_bench.interop.sample_logs import LoggedItem, SampleLog
+from baseline_bench.core.types import Finish
+from baseline_bench.interop.sample_logs import UNNAMED_FILTER, LoggedItem, SampleLog
 from baseline_bench.results.bits import hex_to_bits
 from baseline_bench.results.lookup import FoundEntry
 
@@ -82,8 +80,8 @@ def compare_logs(first: SampleLog, second: SampleLog, margin: float | None = Non
     return LogComparison(pairs, margin, first, second, basis, flips)
 
 
-def read_row(row: FoundEntry, mirror: Path | None) -> SampleLog:
-    """Read a row of bench as a log: its bits, its committed completions, and the questions where they are available.
+def read_row(row: FoundEntry, questions: Mapping[str, str]) -> SampleLog:
+    """Read a row of bench as a log: its bits, its committed completions, and its questions by item id.
 
     Raises:
         BenchError: its items are not right or wrong, or its completions are missing.
@@ -94,12 +92,6 @@ def read_row(row: FoundEntry, mirror: Path | None) -> SampleLog:
     right, unread, cut = (
         hex_to_bits(bits, len(lines)) for bits in (result.bits.correct, result.bits.unread, result.bits.cut)
     )
-    task = regrading.find_reader_task(row.entry)
-    problems = (
-        task.problems(Split("test", mirror=mirror)) if task and regrading.are_items_available(task, mirror) else ()
-    )
-    proven = protocol.digest_items(problems) == result.task.items_sha256
-    questions = {problem.id: problem.question for problem in problems if proven}
     items = {
         line.id: LoggedItem(
             correct=bool(right[place]),
@@ -117,7 +109,7 @@ def read_row(row: FoundEntry, mirror: Path | None) -> SampleLog:
 def _names_other_measure(first: str, second: str) -> bool:
     """Tell whether two measures differ; the filter that an old version of lm-eval does not name fits any."""
     (metric, _, one), (other_metric, _, other) = first.partition(","), second.partition(",")
-    return metric != other_metric or (one != other and not {one, other} & {"unnamed"})
+    return metric != other_metric or (one != other and not {one, other} & {UNNAMED_FILTER})
 
 
 def _key_by_question(log: SampleLog) -> dict[str, str]:
@@ -144,17 +136,17 @@ def _require_equal_items(keys: list[dict[str, str]], logs: tuple[SampleLog, Samp
 
 
 def _have_same_content(first: LoggedItem, second: LoggedItem, one_tool: bool) -> bool | None:
-    """Tell whether two items ask the same; None where the logs do not tell."""
+    """Tell whether two items ask the same; None where the logs do not say."""
     name = "content_sha256" if one_tool and first.content_sha256 and second.content_sha256 else "question"
     one, other = getattr(first, name), getattr(second, name)
     return None if one is None or other is None else one.strip() == other.strip()
 
 
 def _judge(item: LoggedItem, measure: str) -> JudgedCompletion:
-    told = item.read is not None or bool(item.unread)
+    is_read = item.read is not None or bool(item.unread)
     finish: Finish | None = None if item.cut is None else "length" if item.cut else "stop"
     return JudgedCompletion(
-        item.text or NO_TEXT, finish, item.read if told else "?", measure if told else None, item.correct
+        item.text or NO_TEXT, finish, item.read if is_read else "?", measure if is_read else None, item.correct
     )
 
 

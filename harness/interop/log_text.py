@@ -16,7 +16,7 @@ from baseline_bench.rendering.side_by_side import print_completion_pair
 from rich.text import Text
 
 # The changed items that are shown with their texts; a record lists all.
-MAX_SHOWN_ITEMS = 20
+MAX_SHOWN_ITEMS = 5
 
 
 @dataclass(frozen=True, slots=True)

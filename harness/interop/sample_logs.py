@@ -1,4 +1,4 @@
-"""Reads what other tools log about each item: right or wrong, and as far as the log tells why.
+"""Reads what other tools log about each item: right or wrong, and why, as far as the log says.
 
 lm-eval's `samples_*.jsonl`, inspect's `.eval` and `.json`, the instance-level `.jsonl` of Every Eval Ever, and CSV.
 """
@@ -39,7 +39,7 @@ _CSV_VALUES = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "true": 1, "false": 0}
 # What a filter of lm-eval returns where it finds no answer.
 _LM_EVAL_UNREAD = "[invalid]"
 # The filter of a sample of lm-eval that names none, as versions before 0.4.3 write them.
-_UNNAMED_FILTER = "unnamed"
+UNNAMED_FILTER = "unnamed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def _choose_measure(measures: list[str], metrics: Sequence[str], path: Path) -> 
 
 def _find_measures(measures: list[str], metric: str) -> list[str]:
     """Return the measures that a --metric names: itself, else those of the metric, else the one without a filter."""
-    unnamed = f"{metric.partition(',')[0]},{_UNNAMED_FILTER}"
+    unnamed = f"{metric.partition(',')[0]},{UNNAMED_FILTER}"
     by_name = [one for one in measures if one.partition(",")[0] == metric]
     return [metric] if metric in measures else by_name or [one for one in measures if one == unnamed]
 
@@ -192,13 +192,13 @@ def _list_lm_eval_scores(lines: list[dict[str, Any]], path: Path) -> Iterator[_L
                 f"{path}: several documents have the doc_id {line['doc_id']}", "give the samples of one task"
             )
         repeats[line["doc_id"]] += 1
-        line.setdefault("filter", f"{_UNNAMED_FILTER}-{repeats[line['doc_id']]}")
+        line.setdefault("filter", f"{UNNAMED_FILTER}-{repeats[line['doc_id']]}")
     single = max(repeats.values()) == 1
     for line in lines:
         named = line.get("metrics")
         listed = [name for name in named if isinstance(name, str)] if isinstance(named, list) else line.keys()
         item = _describe_lm_eval_item(line)
-        filter_name = _UNNAMED_FILTER if single and line["filter"] == f"{_UNNAMED_FILTER}-1" else line["filter"]
+        filter_name = UNNAMED_FILTER if single and line["filter"] == f"{UNNAMED_FILTER}-1" else line["filter"]
         for name in listed:
             if name not in _LM_EVAL_KEYS and name in line:
                 yield _LoggedScore(str(line["doc_id"]), f"{name},{filter_name}", line[name], item)

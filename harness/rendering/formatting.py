@@ -19,7 +19,7 @@ OUTCOME_WORDS: Mapping[Outcome, str] = {
     "non-inferior": "non-inferior to",
     "inconclusive": "inconclusive against",
 }
-# Before an outcome's word, so that none is told by its colour alone.
+# Before an outcome's word, so that colour alone never says it.
 OUTCOME_SYMBOLS: Mapping[Outcome, str] = {
     "worse": "▼",
     "better": "▲",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from baseline_bench.analysis.board_comparisons import compare_board
+from baseline_bench.analysis.board_comparisons import ComparedBoard, compare_board
 from baseline_bench.analysis.claims import claims_file, registration
 from baseline_bench.analysis.claims import judge as judges
 from baseline_bench.analysis.claims.claims_file import ClaimsFile
@@ -66,6 +66,14 @@ def load_board(folder: Path, board: str) -> Board:
     if problems:
         raise combine_problems(problems, str(folder / board), "see bench board --check")
     return build_board(board, rows, read_board_records(folder / board), advisories.read_advisories(folder))
+
+
+def load_compared_board(folder: Path, board: str) -> ComparedBoard:
+    """Load a board of right and wrong problems, its rows compared with their bases. Errors as in `load_board`."""
+    loaded = load_board(folder, board)
+    for row in loaded.rows:
+        row.result.require_bits()
+    return compare_board(loaded)
 
 
 def read_board_records(board: Path) -> StoredRecords:

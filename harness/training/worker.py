@@ -33,6 +33,8 @@ def train_in_child(request: Mapping[str, Any], console: Console, rank: int) -> N
     rows, held_out = (_read_examples(folder / name) for name in ("rows.json", "held_out.json"))
     losses, recent = LossLog(folder), deque[Step](maxlen=_RECENT_STEPS)
     tracked = tracking.track_steps(options.log if rank == 0 else (), folder, _flatten_values(recipe))
+    if rank == 0 and getattr(recipe.options, "precision", None) == "bf16":
+        warn_of_slow_bf16(console)
     with console.steps(recipe.name) as bar, tracked as track:
 
         def report(step: Step) -> None:
@@ -60,6 +62,14 @@ def train_in_child(request: Mapping[str, Any], console: Console, rank: int) -> N
         candidate.write_candidate(record, folder)
 
 
+def warn_of_slow_bf16(console: Console) -> None:
+    """Warn where training runs on an x86 CPU whose vector instructions know no bf16."""
+    import torch
+
+    if not torch.cuda.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX2":
+        console.warn("this CPU has no instructions for bf16: --set precision=fp32 trains many times faster")
+
+
 def _build_candidate(
     request: Mapping[str, Any], recipe: Recipe, trained: TrainingResult, steps: Sequence[Step]
 ) -> Candidate:
@@ -85,9 +95,7 @@ def _build_candidate(
         kind=trained.kind,
         weights=str(trained.weights.relative_to(training_folder)),
         weights_sha256=check.sha256,
-        checkpoints={
-            str(step): str(checkpoint.relative_to(training_folder)) for step, checkpoint in trained.checkpoints.items()
-        },
+        checkpoints={str(step): str(path.relative_to(training_folder)) for step, path in trained.checkpoints.items()},
         trainable=trained.trainable,
         parameters=trained.parameters,
         changed=check.changed,

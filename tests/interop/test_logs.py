@@ -330,7 +330,10 @@ def test_an_archive_is_read_within_limits(tmp_path, monkeypatch):
         refused(tmp_path / "cut.eval", INSPECT[0], metric="match")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("inspect_ai") is None, reason="inspect_ai is not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("inspect_ai") is None,
+    reason="inspect_ai, 325 MB, made the committed logs; without it they alone are read",
+)
 @pytest.mark.parametrize("log_format", ["eval", "json"])
 def test_fresh_logs_of_inspect_are_read_like_the_committed_ones(log_format, tmp_path):
     """Where inspect_ai is installed; both of its formats."""
@@ -408,7 +411,7 @@ def test_a_log_of_lm_eval_against_our_row_is_paired_by_the_question(lm_eval_logs
 def test_a_csv_against_our_row_is_paired_by_the_problem_s_id(tmp_path):
     """A CSV of one row's bits gives the numbers of the two rows; another problem is refused."""
     entry = lookup.find_entry(ROWS[0], BOARDS)
-    right = {name: item.correct for name, item in log_pairs.read_row(entry, None).items.items()}
+    right = {name: item.correct for name, item in log_pairs.read_row(entry, {}).items.items()}
     ours, theirs = record(*ROWS), record(as_csv(tmp_path / "a.csv", right), ROWS[1])
     assert {**theirs["numbers"], "flips": None} == {**ours["numbers"], "flips": None}
     del right[next(iter(right))]

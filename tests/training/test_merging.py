@@ -11,7 +11,7 @@ import tiny_lora
 import tiny_study
 import torch
 from baseline_bench.analysis.compare import is_base
-from baseline_bench.models import weights
+from baseline_bench.models import manifest, weights
 from baseline_bench.results import candidate
 from baseline_bench.training import merging
 from corpus.entries import edit
@@ -100,10 +100,11 @@ def test_a_merge_is_done_once(here):
     assert {path: path.stat().st_mtime_ns for path in (here / "runs").rglob("*")} == before
 
 
-def test_a_merge_that_was_killed_is_done_again(here):
-    """Without its record, which is written last, merged weights are taken for torn."""
+@pytest.mark.parametrize("last", [merging.RECORD_FILE, manifest.MANIFEST_FILE])
+def test_a_merge_that_was_killed_is_done_again(here, last):
+    """Record and manifest are written last: without one of them merged weights are taken for torn."""
     merged = only(here, "runs/*/merged")
-    (merged / merging.RECORD_FILE).unlink()
+    (merged / last).unlink()
     (merged / weights.SINGLE_FILE).write_bytes(b"torn")
     assert bench(here, "merge", only(here, "runs/*")) == 0
     assert weights.digest_weights(merged) == json.loads((merged / merging.RECORD_FILE).read_bytes())["merged_sha256"]
@@ -136,7 +137,7 @@ def perturb(file: Path) -> None:
         (("score", "{run}", "--base", "./base"), None, "leave --base and --out out"),
         (("merge", "adapter", "--base", "./base", "--step", "1"), None, "an adapter, which has no steps"),
         (("merge", "base"), None, "neither a training run nor an adapter"),
-        (("merge", "nowhere"), None, "no folder nowhere: give a folder of weights, or org/name of the hub"),
+        (("merge", "nowhere"), None, "no folder nowhere: give a folder of weights, org/name of the hub"),
         (("merge", "adapter", "--base", "./other"), None, "since then the base changed"),
         (
             ("merge", "adapter", "--base", "./base"),

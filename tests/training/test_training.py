@@ -4,14 +4,18 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import tiny
 import tiny_study
+import torch
+from baseline_bench.core.display import Console
 from baseline_bench.evaluation.provenance import describe_program
 from baseline_bench.models import weights
 from baseline_bench.results import candidate
+from baseline_bench.training import worker
 from tiny_study import SCRIPTED, STEPS, bench, history, only
 
 pytestmark = pytest.mark.usefixtures("forked_children")
@@ -99,6 +103,15 @@ def test_what_is_no_weight_comes_from_the_base(prepared):
     beside = {path.name for path in base.iterdir() if path.suffix != ".safetensors"}
     assert {path.name for path in made.iterdir() if path.suffix != ".safetensors"} == beside
     assert not [name for name in beside - {"config.json"} if (base / name).read_bytes() != (made / name).read_bytes()]
+
+
+@pytest.mark.parametrize(("capability", "warnings"), [("AVX2", 1), ("AVX512", 0), ("DEFAULT", 0)])
+def test_bf16_is_warned_of_on_a_cpu_without_instructions_for_it(monkeypatch, capfd, capability, warnings):
+    """On AVX2 a product of matrices takes a hundred times as long as in fp32."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    worker.warn_of_slow_bf16(Console(sys.stdout, sys.stderr))
+    assert capfd.readouterr().err.count("precision=fp32") == warnings
 
 
 def test_a_finished_training_is_told_and_not_repeated(here, capfd):

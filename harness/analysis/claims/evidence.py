@@ -47,8 +47,8 @@ class ContrastEvidence:
         cut: answers of each side that ended at the token limit; None for a published table.
         files: of the two entries; None for a published table.
         choices: number of pairs of rows that were eligible; the newest was taken.
-        begun: the latest time by which training or scoring of either row had begun, UTC, as `list_start_times` tells;
-            None for a published table.
+        begun: the latest time by which training or scoring of either row had begun, UTC (`list_start_times`); None
+            for a published table.
         difference: of the rates, better less worse.
         interval: of the difference, 95 %.
         p: of the test before adjustment; None for a ratio.

@@ -77,12 +77,14 @@ def _list_rows(side: RunSelector, seed: int | None, rows: Sequence[EntryFile], s
     ]
 
 
-def _find_earlier_weights(side: RunSelector, runs: FirstRuns, rows: Sequence[EntryFile], since: str) -> Iterator[str]:
+def _find_earlier_weights(
+    sides: Sequence[RunSelector], runs: Sequence[FirstRuns], rows: Sequence[EntryFile], since: str
+) -> Iterator[str]:
     """Yield in one clause each which row showed other weights of a seed before its first full run.
 
     A seed that was trained before the registration and gives equal weights afterwards tests no prediction either.
     """
-    for seed, first in runs.items():
+    for side, seed, first in [(side, *run) for side, found in zip(sides, runs, strict=True) for run in found.items()]:
         for row in _list_rows(side, seed, rows, since):
             both = {_get_trained_weights(first), _get_trained_weights(row)}
             if row.entry.created <= first.entry.created and len(both - {None}) > 1:
@@ -114,11 +116,7 @@ def gather_prediction(
     """
     sides = contrast.first, contrast.second
     runs = [{} if since is None else find_first_runs(claims, side, rows, since) for side in sides]
-    earlier = (
-        reason
-        for side, found in zip(sides, runs, strict=True)
-        for reason in _find_earlier_weights(side, found, rows, since or "")
-    )
+    earlier = _find_earlier_weights(sides, runs, rows, since or "")
     if reason := next(chain(_find_obstacles(claims, sides, runs, retracted), earlier), None):
         return reason
     first, second = ([run.entry for run in found.values()] for found in runs)
