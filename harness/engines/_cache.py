@@ -1,4 +1,7 @@
-"""Build a key-value cache that grows in place (transformers copies its own for every token) and can share a prefix."""
+"""Batches of rows for a key-value cache, and the cache: it grows in place and can share a prefix.
+
+transformers copies its own cache for every token.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +16,20 @@ from transformers.cache_utils import DynamicLayer
 SPARE_POSITIONS = 64
 # A shorter shared prefix is not worth a separate pass.
 MIN_PREFIX = 16
+
+
+def pad_left(
+    sequences: Sequence[Sequence[int]], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pad on the left: return (ids, mask, positions), each sequence at the right end of its row."""
+    width = max(len(ids) for ids in sequences)
+    ids = torch.zeros(len(sequences), width, dtype=torch.long)
+    mask = torch.zeros(len(sequences), width, dtype=torch.long)
+    for row_index, sequence in enumerate(sequences):
+        ids[row_index, width - len(sequence) :] = torch.tensor(sequence)
+        mask[row_index, width - len(sequence) :] = 1
+    ids, mask = ids.to(device), mask.to(device)
+    return ids, mask, (mask.cumsum(1) - 1).clamp(min=0)
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Pad batches of token ids, and measure how likely a transformers network finds given ids (teacher-forced).
+"""Measure how likely a transformers network finds given ids (teacher-forced).
 
 A pass computes the logits of the needed positions alone: those of whole rows would take gigabytes with a vocabulary of
 262,144.
@@ -9,24 +9,10 @@ from typing import Any, NamedTuple
 
 import torch
 from baseline_bench.core.types import TokenLogprobs, TrainingExample
-from baseline_bench.engines._cache import SharedPrefix, build_growing_cache
+from baseline_bench.engines._cache import SharedPrefix, build_growing_cache, pad_left
 
 # Logits of one pass: 256 MiB in float32, whatever the vocabulary.
 MAX_LOGITS = 2**26
-
-
-def pad_left(
-    sequences: Sequence[Sequence[int]], device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Pad on the left: return (ids, mask, positions), each sequence at the right end of its row."""
-    width = max(len(ids) for ids in sequences)
-    ids = torch.zeros(len(sequences), width, dtype=torch.long)
-    mask = torch.zeros(len(sequences), width, dtype=torch.long)
-    for row_index, sequence in enumerate(sequences):
-        ids[row_index, width - len(sequence) :] = torch.tensor(sequence)
-        mask[row_index, width - len(sequence) :] = 1
-    ids, mask = ids.to(device), mask.to(device)
-    return ids, mask, (mask.cumsum(1) - 1).clamp(min=0)
 
 
 class SharedContext(NamedTuple):

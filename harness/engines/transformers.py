@@ -18,7 +18,13 @@ from baseline_bench.core.errors import BenchError, first_line
 from baseline_bench.core.types import Completion, Model, Request, Sampling, TokenLogprobs, TrainingExample, Value
 from baseline_bench.engines import _teacher_forcing as teacher
 from baseline_bench.engines import _top_p_sampling as drawing
-from baseline_bench.engines._cache import SharedPrefix, build_growing_cache, compact_rows, compute_shared_prefix
+from baseline_bench.engines._cache import (
+    SharedPrefix,
+    build_growing_cache,
+    compact_rows,
+    compute_shared_prefix,
+    pad_left,
+)
 from baseline_bench.models import weights
 from baseline_bench.models.tokens import decode_completion, is_answer_finished
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -143,7 +149,7 @@ class _DecodingBatch:
     def decode(self, sampling: Sampling, stop_ids: frozenset[int]) -> Iterator[tuple[str, Completion]]:
         device = self.network.device
         prefix_length = self.begun.length if self.begun else 0
-        ids, mask, positions = teacher.pad_left([row.token_ids[prefix_length:] for row in self.rows], device)
+        ids, mask, positions = pad_left([row.token_ids[prefix_length:] for row in self.rows], device)
         mask, positions = torch.cat([mask.new_ones(len(mask), prefix_length), mask], dim=1), positions + prefix_length
         config = self.network.config
         cache = self.begun.cache(config, len(self.rows)) if self.begun else build_growing_cache(config)

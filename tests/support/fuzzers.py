@@ -286,7 +286,7 @@ def _logs(folder: Path) -> Iterator[Target]:
 
         def read(path: Path, other: Path = other) -> None:
             for how in ({}, {"as_json": True}, {"markdown": True}):
-                metric = "match" if path.suffix == ".eval" else None
+                metric = ["match"] if path.suffix == ".eval" else []
                 options = compare.Options(first=str(path), second=str(other), metric=metric, **how)
                 compare.run(options, Console(io.StringIO(), io.StringIO()))
 

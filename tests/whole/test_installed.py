@@ -145,7 +145,7 @@ def test_a_core_install_compares_rows_and_checks_their_board(wheel, python, tmp_
     assert "gsm8k" in run([*bench, "list", "tasks"], tmp_path)
     run([*bench, "board"], tmp_path)
     outcome = run([*bench, "compare", "smollm2-135m-it-q4_1+full-1000-s0", "smollm2-135m-it-q4_1"], tmp_path)
-    assert "outcome          better" in outcome
+    assert "outcome          ▲ better" in outcome
     assert run([*bench, "board", "--check"], tmp_path) == ""
 
 

@@ -133,7 +133,7 @@ def test_rows_are_read_held_and_handed_on_by_the_core_alone(tmp_path):
     assert "lora-main" in without(lacking, tmp_path, "list", "recipes")
     without(lacking, tmp_path, "board")
     without(lacking, tmp_path, "board", "--check")
-    assert "items" in without(lacking, tmp_path, "plan", "--baseline", "0.02", "--gain", "0.02")
+    assert "problems" in without(lacking, tmp_path, "plan", "--baseline", "0.02", "--gain", "0.02")
 
 
 def test_a_study_needs_no_neighbour(prepared, tmp_path):
