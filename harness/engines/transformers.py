@@ -6,7 +6,7 @@ a killed run keeps the row and no padding is computed for it.
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -272,11 +272,7 @@ def _choose_dtype(wanted: str, device: torch.device) -> str:
         return wanted
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    available: Callable[[], bool] = torch.backends.mkldnn.is_available
-    fast = available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    if device.type == "cpu" and fast:
-        return "bfloat16"
-    return "float32"
+    return "bfloat16" if device.type == "cpu" and machine.cpu_computes_bf16() else "float32"
 
 
 def _require_memory(model: Model, device: torch.device, dtype: str) -> None:

@@ -188,7 +188,11 @@ def _find_stored_dtype(base: Path) -> torch.dtype:
 
 
 def _load_merged(folder: Path, device: torch.device, options: MergeOptions) -> Any:
-    return _load_network(folder, device, dtype=DTYPES[options.dtype]).eval()
+    """Load the merged model; on a CPU without fast bf16 it computes in fp32 from the rounded weights."""
+    network = _load_network(folder, device, dtype=DTYPES[options.dtype]).eval()
+    if options.dtype == "float32" or device.type != "cpu" or machine.cpu_computes_bf16():
+        return network
+    return compute_in_fp32(network, _build_without_weights(folder))
 
 
 def _load_network(folder: Path, device: torch.device, **load_options: Any) -> Any:

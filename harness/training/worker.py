@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from baseline_bench.core import plugins
+from baseline_bench.core import machine, plugins
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Job, Model, Step, TrainingExample, TrainingResult, Value
@@ -63,10 +63,10 @@ def train_in_child(request: Mapping[str, Any], console: Console, rank: int) -> N
 
 
 def warn_of_slow_bf16(console: Console) -> None:
-    """Warn where training runs on an x86 CPU whose vector instructions know no bf16."""
+    """Warn where training runs on a CPU without instructions for bf16."""
     import torch
 
-    if not torch.cuda.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX2":
+    if not torch.cuda.is_available() and not machine.cpu_computes_bf16():
         console.warn("this CPU has no instructions for bf16: --set precision=fp32 trains many times faster")
 
 

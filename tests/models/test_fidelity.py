@@ -7,6 +7,7 @@ import pytest
 import tiny
 import tiny_lora
 import torch
+from baseline_bench.core import machine
 from baseline_bench.core.errors import BenchError
 from baseline_bench.models import fidelity, merge
 from baseline_bench.models.merge import MergeOptions
@@ -67,6 +68,17 @@ def test_narrow_weights_compute_as_wide_ones(pair, monkeypatch, block):
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
     matrices = [each for name, each in narrow.named_parameters() if each.ndim > 1 and "lora_" not in name]
     assert {each.dtype for each in matrices} == {torch.bfloat16}
+
+
+def test_a_cpu_without_bf16_computes_the_merged_model_in_fp32(pair, monkeypatch):
+    """Its weights stay bf16, so the logits are those of the rounded weights in fp32."""
+    folder, device = pair[0], torch.device("cpu")
+    monkeypatch.setattr(machine, "cpu_computes_bf16", lambda: False)
+    merged = fidelity._load_merged(folder, device, MergeOptions())
+    wide = fidelity._load_merged(folder, device, MergeOptions(dtype="float32"))
+    for found, wanted in zip(*(fidelity._compute_logits(each, PROBES, 64) for each in (merged, wide)), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    assert {each.dtype for each in merged.parameters() if each.ndim > 1} == {torch.bfloat16}
 
 
 def test_probes_that_go_together_are_seen_as_alone(pair):
