@@ -4,6 +4,7 @@ The merge runs in a child process, which frees its memory; it runs once and is s
 """
 
 import shutil
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,7 +182,7 @@ def merge_in_child(request: MergeRequest, _screen: Console, _rank: int) -> None:
 
     base, base_identity, folder, merged_folder, probes, options = request
     if (merged_folder / merge.RECORD_FILE).is_file():  # left by a merge that was killed before its effect was measured
-        shutil.rmtree(merged_folder)
+        shutil.rmtree(merged_folder.rename(merged_folder.with_name(f".{merged_folder.name}-{uuid.uuid4().hex}")))
     record = merge.merge_adapter(base, folder, merged_folder, options)
     effect = fidelity.measure_fidelity(base, folder, merged_folder, probes, options)
     summary = MergeSummary(

@@ -11,7 +11,8 @@ import tiny_lora
 import tiny_study
 import torch
 from baseline_bench.analysis.compare import is_base
-from baseline_bench.models import manifest, weights
+from baseline_bench.models import manifest, merge, weights
+from baseline_bench.models.adapter import MergeOptions
 from baseline_bench.results import candidate
 from baseline_bench.training import merging
 from corpus.entries import edit
@@ -108,6 +109,17 @@ def test_a_merge_that_was_killed_is_done_again(here, last):
     (merged / weights.SINGLE_FILE).write_bytes(b"torn")
     assert bench(here, "merge", only(here, "runs/*")) == 0
     assert weights.digest_weights(merged) == json.loads((merged / merging.RECORD_FILE).read_bytes())["merged_sha256"]
+
+
+def test_a_merge_that_is_killed_while_it_removes_a_torn_one_stops_no_later_merge(tmp_path, monkeypatch):
+    """The torn folder has another name before its first file goes."""
+    merged = tmp_path / "merged"
+    merged.mkdir()
+    (merged / merge.RECORD_FILE).write_text("{}")
+    monkeypatch.setattr(merging.shutil, "rmtree", lambda folder: Path(folder / "gone").read_bytes())
+    with pytest.raises(FileNotFoundError):
+        merging.merge_in_child((tmp_path, None, tmp_path, merged, (), MergeOptions()), None, 0)
+    assert not merged.exists()
 
 
 def test_a_checkpoint_is_merged_beside_the_last(here):
