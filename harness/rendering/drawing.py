@@ -1,13 +1,16 @@
 """A small SVG writer: the same calls always give the same bytes, unlike successive versions of a plotting library."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from html import escape
 from math import ceil, floor, log10
 from typing import Literal
 
+from baseline_bench.core.errors import BenchError
 from baseline_bench.core.markup import make_visible
 
 Anchor = Literal["start", "middle", "end"]
+ImageFormat = Literal["pdf", "png"]
 # Name, colour on white, colour on GitHub's dark page. A test simulates readers who lack one kind of
 # cone: they can tell ink, muted, better and worse apart.
 _COLOURS = (
@@ -84,6 +87,21 @@ class Canvas:
         )
         labels = [f'<title id="title">{title}</title>', f'<desc id="desc">{description}</desc>']
         return "\n".join([head, *labels, _render_style(), *self._drawn, "</svg>", ""])
+
+
+def load_converter(image_format: ImageFormat) -> Callable[[str], bytes]:
+    """Load CairoSVG and return a function that converts a drawing's SVG, in the colours of a light page.
+
+    Raises:
+        BenchError: the Cairo library is not installed.
+    """
+    try:
+        import cairosvg
+    except OSError as error:
+        raise BenchError("CairoSVG needs the Cairo library", "apt install libcairo2, or brew install cairo") from error
+    convert = cairosvg.svg2pdf if image_format == "pdf" else partial(cairosvg.svg2png, scale=2)
+    # Cairo looks for the first font of a list only, and ui-monospace is a name that only browsers know.
+    return lambda svg: convert(svg.replace("font-family:ui-monospace", "font-family:monospace").encode())
 
 
 def truncate_text(words: str, columns: int) -> str:
