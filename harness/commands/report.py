@@ -12,7 +12,7 @@ from baseline_bench.core.command_options import argument, datasets_option, leade
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import write_atomically
-from baseline_bench.rendering import leaderboard
+from baseline_bench.rendering import drawing, leaderboard
 from baseline_bench.rendering.report import answers, bar_charts, data, deck, findings, html, line_charts
 from baseline_bench.rendering.report.axes import Figure
 from baseline_bench.rendering.report.data import Study
@@ -34,6 +34,7 @@ class Options:
     rows: tuple[str, ...] = option("--rows", "the rows to show (default: all)", "CANDIDATE", ())
     leaderboards: Path = leaderboards_option()
     questions: bool = option("--without-questions", "leave the questions' text out", default=True)
+    format: drawing.ImageFormat | None = option("--format", "write each figure as pdf or png too, next to its SVG")
     check: bool = option("--check", "write nothing; fail where a file in git is not what entries give", default=False)
     mirror: Path | None = datasets_option()
 
@@ -42,10 +43,13 @@ def run(options: Options, console: Console) -> int:
     """Write the report and print every changed file; or check it and exit with 1 if a file is out of date.
 
     Raises:
-        BenchError: an invalid name, no such rows, an unsound entry, or a folder that holds something else.
+        BenchError: an invalid name, no such rows, an unsound entry, a folder that holds something else, or no Cairo.
     """
     if not _NAME_PATTERN.fullmatch(options.name):
         raise BenchError(f"{options.name!r} is no name for a report", "use a-z, 0-9, - and _")
+    if options.check and options.format:
+        raise BenchError("--check writes nothing, --format does", "leave one of them out")
+    convert = drawing.load_converter(options.format) if options.format else None  # before the work, for a missing one
     out = options.out if options.out is not None else Path("reports") / options.name
     console.say(f"comparing the rows of {options.leaderboards / options.board} and drawing the figures")
     texts = render_report(options, out)
@@ -60,11 +64,16 @@ def run(options: Options, console: Console) -> int:
         return 1 if lines else 0
     _require_own_folder(out)
     out.mkdir(parents=True, exist_ok=True)
+    images = {
+        f"{Path(file).stem}.{options.format}": convert(texts[file]) for file in FIGURES if convert and file in texts
+    }
     for file in stale_files:
         write_atomically(out / file, texts[file].encode())
+    for file, image in images.items():
+        write_atomically(out / file, image)
     for file in removed_files:
         (out / file).unlink()
-    console.write("".join(f"{out / file}\n" for file in (*stale_files, *removed_files)))
+    console.write("".join(f"{out / file}\n" for file in (*stale_files, *removed_files, *images)))
     return 0
 
 

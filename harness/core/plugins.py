@@ -54,6 +54,7 @@ EXTRAS = {
     "vllm": "vllm",
     "peft": "train",
     "bitsandbytes": "train",
+    "cairosvg": "figures",
     "httpx2": "openai",
     "lm_eval": "lm-eval",
     "trl": "trl",

@@ -19,7 +19,7 @@ _NAMES, _COLUMNS = 30.0, 36
 _LEFT, _RIGHT = 300.0, 740.0
 _RATES, _OUTCOMES = 800.0, 816.0
 _LINE, _GAP, _HEAD, _FOOT = 22.0, 14.0, 56.0, 34.0
-_COLOURS = {"better": "better", "worse": "worse", "neither": "unresolved"}
+_COLOURS = {"better": "better", "worse": "worse", "neither": "muted"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def _draw_rows(frame: PlotFrame, y: float, group: ForestGroup) -> float:
 
 def _draw_row(frame: PlotFrame, middle: float, mark: ForestRow, group: ForestGroup) -> None:
     canvas, against, base = frame.canvas, mark.against, is_untrained(mark.row.entry)
-    colour = "ink" if against is None else _COLOURS.get(against.outcome, "unresolved")
+    colour = "ink" if against is None else _COLOURS.get(against.outcome, "muted")
     warned = ", warned" if mark.row.marks else ""
     name = truncate_text(_shorten_name(mark.row, group), _COLUMNS - 1 - len(warned)) + warned
     canvas.text(_NAMES, middle + 4, name, "muted mono" if base else "ink mono")

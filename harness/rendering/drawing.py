@@ -1,31 +1,26 @@
 """A small SVG writer: the same calls always give the same bytes, unlike successive versions of a plotting library."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from html import escape
 from math import ceil, floor, log10
 from typing import Literal
 
+from baseline_bench.core.errors import BenchError
 from baseline_bench.core.markup import make_visible
 
 Anchor = Literal["start", "middle", "end"]
-# Name, colour on white, colour on GitHub's dark page.
+ImageFormat = Literal["pdf", "png"]
+# Name, colour on white, colour on GitHub's dark page. A test simulates readers who lack one kind of
+# cone: they can tell ink, muted, better and worse apart.
 _COLOURS = (
     ("ink", "#1f2328", "#e6edf3"),
     ("muted", "#59636e", "#9198a1"),
     ("grid", "#d8dee4", "#2f353d"),
     ("paper", "#ffffff", "#0d1117"),
     ("band", "#eaeef2", "#1c2128"),
-    ("better", "#1a7f37", "#3fb950"),
-    ("worse", "#cf222e", "#f85149"),
-    ("unresolved", "#6e7781", "#8b949e"),
-    ("series-0", "#0969da", "#58a6ff"),
-    ("series-1", "#bc4c00", "#f0883e"),
-    ("series-2", "#1a7f37", "#3fb950"),
-    ("series-3", "#8250df", "#bc8cff"),
-    ("series-4", "#bf3989", "#f778ba"),
-    ("series-5", "#9a6700", "#d29922"),
-    ("series-6", "#0e7490", "#39c5cf"),
-    ("series-7", "#424a53", "#b1bac4"),
+    ("better", "#0969da", "#58a6ff"),
+    ("worse", "#bc4c00", "#f0883e"),
 )
 # Styles that a colour may be combined with: "muted small".
 _TEXT_STYLES = (
@@ -33,10 +28,8 @@ _TEXT_STYLES = (
     ("small", "font-size:11px"),
     ("large", "font-size:15px"),
     ("mono", "font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace"),
-    ("dashed", "stroke-dasharray:4 3"),
     ("thick", "stroke-width:2"),
-    ("hollow", "fill:none;stroke:currentColor;stroke-width:1.5"),
-    ("faint", "opacity:0.3"),
+    ("thin", "stroke-width:1"),
 )
 _CLASSES = frozenset(name for name, *_ in (*_COLOURS, *_TEXT_STYLES))
 _FONT = "font-family:system-ui,-apple-system,'Segoe UI',Helvetica,Arial,'DejaVu Sans',sans-serif"
@@ -47,8 +40,8 @@ _FIRST_WIDE_CHARACTER = 0x1100  # from here on most scripts are drawn two column
 class Canvas:
     """An SVG drawing, in CSS pixels from the upper left corner; colours follow the reader's light or dark page.
 
-    A `css_class` is one colour (ink, muted, grid, paper, band, better, worse, unresolved, series-0 to series-7) and any
-    styles (strong, small, large, mono, dashed, thick, hollow, faint), separated by spaces; others raise a ValueError.
+    A `css_class` is one colour (ink, muted, grid, paper, band, better, worse) and any styles (strong, small, large,
+    mono, thick, thin), separated by spaces; others raise a ValueError.
     """
 
     def __init__(self, width: float, height: float, title: str, description: str) -> None:
@@ -94,6 +87,21 @@ class Canvas:
         )
         labels = [f'<title id="title">{title}</title>', f'<desc id="desc">{description}</desc>']
         return "\n".join([head, *labels, _render_style(), *self._drawn, "</svg>", ""])
+
+
+def load_converter(image_format: ImageFormat) -> Callable[[str], bytes]:
+    """Load CairoSVG and return a function that converts a drawing's SVG, in the colours of a light page.
+
+    Raises:
+        BenchError: the Cairo library is not installed.
+    """
+    try:
+        import cairosvg
+    except OSError as error:
+        raise BenchError("CairoSVG needs the Cairo library", "apt install libcairo2, or brew install cairo") from error
+    convert = cairosvg.svg2pdf if image_format == "pdf" else partial(cairosvg.svg2png, scale=2)
+    # Cairo looks for the first font of a list only, and ui-monospace is a name that only browsers know.
+    return lambda svg: convert(svg.replace("font-family:ui-monospace", "font-family:monospace").encode())
 
 
 def truncate_text(words: str, columns: int) -> str:

@@ -2,9 +2,13 @@
 
 import hashlib
 import io
+import os
 import shlex
 import shutil
+import sys
+from ctypes.util import find_library
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ from baseline_bench.commands import board, export_csv
 from baseline_bench.commands.report import FIGURES, Options, build_command, render_report, run
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
+from baseline_bench.rendering import drawing
 from baseline_bench.rendering.report import bar_charts, data, deck, findings
 from baseline_bench.results import retractions
 from baseline_bench.results.retractions import Retraction
@@ -23,6 +28,10 @@ from samples import answers, result
 REAL = ROOT / "leaderboards"
 BAR = "lm-eval/chrf=50,none@4a3e3581"
 DOC = ROOT / "docs" / "report.md"
+needs_cairo = pytest.mark.skipif(
+    None in (find_spec("cairosvg"), find_library("cairo")) and not os.environ.get("CI"),
+    reason="CairoSVG is not installed: pip install 'baseline-bench[figures]' and libcairo2",
+)
 
 
 @pytest.fixture
@@ -251,6 +260,47 @@ def test_the_study_is_judged_on_real_rows(tmp_path: Path) -> None:
     assert "69 and 24 of 1,319 right, +3.41 points [+2.06, +4.84], exact McNemar, Holm p < .0001: supported" in text
     assert "not judged, no row of smollm2-135m-it-q4\\_1+full-socratic-s0" in text
     assert "not shown to be older than their runs" in text  # no git holds this copy of the claims
+
+
+@needs_cairo
+@pytest.mark.parametrize(("wanted", "start"), [("pdf", b"%PDF-"), ("png", b"\x89PNG\r\n")])
+def test_figures_are_converted_when_asked(folder: Path, wanted: drawing.ImageFormat, start: bytes) -> None:
+    """Each next to its SVG, named on the output; a check looks at the SVG alone."""
+    out = folder.parent / "out"
+    say(order(folder))
+    status, told = say(order(folder, format=wanted))
+    drawn = [file for file in FIGURES if (out / file).is_file()]
+    images = [(out / file).with_suffix(f".{wanted}") for file in drawn]
+    assert (status, told.splitlines()) == (0, [str(image) for image in images])
+    assert len(images) == 5
+    assert [image.read_bytes().startswith(start) for image in images] == [True] * 5
+    assert say(order(folder, check=True)) == (0, "")
+
+
+@needs_cairo
+def test_a_png_has_the_figure_s_colours_and_not_those_of_a_dark_page(folder: Path) -> None:
+    """Twice as many pixels as the SVG has, on white, with the blue of what is better."""
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(drawing.load_converter("png")(bar_charts.draw_accuracy(study(folder)).svg)))
+    colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 20) or []}
+    assert image.width == 2 * 760
+    assert {(0xFF, 0xFF, 0xFF), (0x09, 0x69, 0xDA)} <= colours
+    assert (0x0D, 0x11, 0x17) not in colours
+
+
+def test_converting_needs_the_cairo_library_and_writes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before any work: a system without libcairo is told what to install, and a check is not asked to write."""
+    (tmp_path / "cairosvg.py").write_text("raise OSError('no library called \"cairo-2\" was found')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cairosvg", raising=False)
+    with pytest.raises(BenchError) as refused:
+        say(order(folder, format="pdf"))
+    assert "libcairo2" in refused.value.way_out
+    with pytest.raises(BenchError, match="--check"):
+        say(order(folder, format="pdf", check=True))
 
 
 def test_the_documentation_names_every_figure() -> None:

@@ -1,7 +1,10 @@
 """rendering.drawing: SVG that is well formed whatever it is told, and the same bytes every time."""
 
+import re
 import xml.etree.ElementTree as ET
+from itertools import combinations
 
+import numpy as np
 import pytest
 from baseline_bench.core.markup import make_visible
 from baseline_bench.rendering.drawing import Canvas, choose_ticks, truncate_text
@@ -10,16 +13,26 @@ from hypothesis import strategies as st
 from nasty_text import NASTY
 
 SVG = "{http://www.w3.org/2000/svg}"
+# Linear RGB as a reader without one kind of cone sees it (Machado, Oliveira and Fernandes 2009, severity 1).
+CONES = {
+    "protanopia": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
+    "deuteranopia": ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)),
+    "tritanopia": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)),
+    "all cones": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+}
+XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+WHITE = (0.95047, 1.0, 1.08883)
+APART = 20  # in CIE76, about ten times the difference that a reader just notices
 FINITE = st.floats(-1e6, 1e6)
 
 
 def sheet(words: str = "words") -> Canvas:
     """One of everything."""
     canvas = Canvas(200, 100, words, words)
-    canvas.line(0, 0, 1, 1.25, "grid dashed")
+    canvas.line(0, 0, 1, 1.25, "grid thin")
     canvas.rect(1, 2, -3, 4, "band")
-    canvas.circle(1, 2, 3, "better hollow")
-    canvas.polyline([(0, 0), (1.05, -0.04)], "series-0")
+    canvas.circle(1, 2, 3, "better thick")
+    canvas.polyline([(0, 0), (1.05, -0.04)], "muted")
     canvas.text(5, 6, words, "ink strong", "end")
     return canvas
 
@@ -55,9 +68,50 @@ def test_the_same_calls_give_the_same_bytes() -> None:
 def test_colours_follow_light_and_dark_pages() -> None:
     """Every colour has a second one for dark pages."""
     light, dark = sheet().render().split("@media (prefers-color-scheme:dark)")
-    for name in ("ink", "muted", "grid", "paper", "better", "worse", "unresolved", "series-0", "series-7"):
+    for name in ("ink", "muted", "grid", "paper", "better", "worse"):
         assert f".{name}{{color:" in light
         assert f".{name}{{color:" in dark
+
+
+def linear(colour: str) -> np.ndarray:
+    """The linear RGB of a colour such as #0969da."""
+    parts = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+
+
+def lab(colour: str, cones: str) -> np.ndarray:
+    """What a reader with these cones sees of a colour, in CIELAB."""
+    share = np.array(XYZ) @ np.clip(np.array(CONES[cones]) @ linear(colour), 0, 1) / WHITE
+    x, y, z = np.where(share > 0.008856, np.cbrt(share), 7.787 * share + 16 / 116)
+    return np.array((116 * y - 16, 500 * (x - y), 200 * (y - z)))
+
+
+def distance(one: str, other: str, cones: str) -> float:
+    """How far apart two colours are for a reader, in CIE76."""
+    return float(np.linalg.norm(lab(one, cones) - lab(other, cones)))
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast of two colours as WCAG 2 defines it, from 1 to 21."""
+    low, high = sorted(float(linear(colour) @ XYZ[1]) for colour in (one, other))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_everybody_can_read_the_text_and_tell_the_marks_apart(theme: int) -> None:
+    """Text and marks have one palette: 4.5:1 on the page, and far apart for readers without one kind of cone."""
+    sheets = sheet().render().split("@media (prefers-color-scheme:dark)")
+    colours = dict(re.findall(r"\.([a-z]+)\{color:(#[0-9a-f]{6})\}", sheets[theme]))
+    paper, marks = colours["paper"], [colours[name] for name in ("ink", "muted", "better", "worse")]
+    assert set(colours) == {"ink", "muted", "better", "worse", "paper", "grid", "band"}
+    assert min(contrast(mark, paper) for mark in marks) >= 4.5
+    assert min(distance(*pair, cones) for pair in combinations(marks, 2) for cones in CONES) >= APART
+
+
+def test_red_and_green_are_found_too_near() -> None:
+    """The colours that figures had before: far apart for most readers, not for those with deuteranopia."""
+    assert distance("#1a7f37", "#cf222e", "all cones") > 100
+    assert distance("#1a7f37", "#cf222e", "deuteranopia") < APART
 
 
 def test_an_unknown_class_is_refused() -> None:

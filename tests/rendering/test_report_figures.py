@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 from baseline_bench.commands.report import draw_figures
-from baseline_bench.rendering.report import bar_charts, data, line_charts
+from baseline_bench.rendering.report import axes, bar_charts, data, line_charts
 from baseline_bench.rendering.report.axes import AxisRange, spread_labels
 from baseline_bench.rendering.report.line_charts import choose_window, smooth_losses
 from baseline_bench.rendering.report.safe_text import to_plain_text
@@ -70,7 +70,7 @@ def test_the_takeaway_of_accuracy_counts_outcomes(folder: Path) -> None:
     figure = bar_charts.draw_accuracy(study(folder))
     assert to_plain_text(figure.takeaway) == "Of 2 candidates compared with their base: 1 better, 1 inconclusive"
     assert 'class="better thick"' in figure.svg
-    assert 'class="unresolved thick"' in figure.svg
+    assert 'class="muted thick"' in figure.svg
     assert 'class="worse' not in figure.svg
 
 
@@ -168,13 +168,41 @@ def test_the_same_rows_give_the_same_figures(folder: Path) -> None:
     ]
 
 
-def test_a_sixth_recipe_is_told_by_more_than_its_colour(tmp_path: Path) -> None:
-    """Five colours stay apart for everybody; from the sixth recipe on, lines are dashed and points hollow."""
+def labels(figure: axes.Figure) -> list[str]:
+    """Every text of a figure, in the order in which it was drawn."""
+    return [mark.text or "" for mark in ElementTree.fromstring(figure.svg).iter() if mark.tag.endswith("text")]
+
+
+def test_a_word_says_each_outcome(tmp_path: Path) -> None:
+    """Next to the score, and none next to the base's."""
     board = tmp_path / "leaderboards" / "counting"
-    for place in range(6):
-        tuned(board, 5 + place, f"recipe-{place}", end=0.5 + place / 10)
-    losses, scatter = line_charts.draw_losses(study(board.parent)), bar_charts.draw_loss_and_score(study(board.parent))
-    assert losses is not None
-    assert scatter is not None
-    assert losses.svg.count('<polyline class="series-3 dashed"') == 1
-    assert scatter.svg.count('<circle class="series-3 hollow"') == 2  # the point and its label
+    base(board, 18)
+    for recipe, right in (("broken", 2), ("full", 37), ("lora", 19)):
+        tuned(board, right, recipe)
+    told = labels(bar_charts.draw_accuracy(study(board.parent)))
+    assert {"45.00", "5.00 worse", "92.50 better", "47.50 inconclusive"} <= set(told)
+
+
+def test_of_many_curves_the_highest_score_alone_is_thick_and_named(tmp_path: Path) -> None:
+    """Twelve runs of six recipes: eleven are thin and grey, with a label a recipe; the twelfth is drawn over them."""
+    board = tmp_path / "leaderboards" / "counting"
+    base(board, 2)
+    for place in range(12):
+        tuned(board, 30 if place == 5 else 3, f"recipe-{place % 6}", seed=place // 6, end=0.5 + place / 20)
+    figure = line_charts.draw_losses(study(board.parent))
+    assert figure is not None
+    curves = [mark for mark in ElementTree.fromstring(figure.svg).iter() if mark.tag.endswith("polyline")]
+    assert [curve.attrib["class"] for curve in curves] == [*["muted thin"] * 11, "better thick"]
+    told = labels(figure)
+    assert "recipe-5-s0 better" in told
+    assert "recipe-5" in told
+    assert [f"recipe-{place} (2 runs)" in told for place in range(6)] == [True] * 5 + [False]
+
+
+def test_loss_and_score_go_from_the_lowest_loss_to_the_highest(folder: Path) -> None:
+    """Each candidate has its name, its loss and its score with its outcome."""
+    tuned(folder / "counting", 7, "early", end=0.6)
+    figure = bar_charts.draw_loss_and_score(study(folder))
+    assert figure is not None
+    told = labels(figure)
+    assert [text for text in told if text.endswith("-s0")] == ["full-s0", "early-s0", "lora-s0"]

@@ -55,6 +55,7 @@ TABLE = (
         ("'baseline-bench[transformers]'",),
         ("gguf",),
     ),
+    Row("cairosvg is missing", "report --format pdf", ("'baseline-bench[figures]'",), ("cairosvg",)),
     Row("unreachable hub", HUB, ("cannot be reached", "name a folder instead"), environment=NOWHERE),
     Row("the hub is forbidden", HUB, ("is not in the hub's cache", "name a folder instead"), environment=OFFLINE),
     Row("gated model", HUB, ("accept the licence", "hf auth login"), environment=ENDPOINT),

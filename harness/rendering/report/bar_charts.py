@@ -1,7 +1,7 @@
 """Draws figures with one line a candidate (final loss, cost, accuracy), and loss against score."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -11,18 +11,19 @@ from baseline_bench.rendering.report.axes import WIDTH, AxisRange, Figure, PlotF
 from baseline_bench.rendering.report.data import ReportRow, Study
 from baseline_bench.rendering.report.safe_text import ExternalName, Sentence, format_count, join_names, to_plain_text
 
-_LABELS, _ROW, _HEAD, _VALUE, _TOP = 196.0, 22.0, 30.0, 64.0, 34.0
+_LABELS, _ROW, _HEAD, _TOP = 196.0, 22.0, 30.0, 34.0
 _GIB = 2**30
 
 
 @dataclass(frozen=True, slots=True)
 class PlottedValue:
-    """A value, its interval where it has one, and the text next to its mark."""
+    """A value, its interval where it has one, the text next to its mark, and the mark's colour."""
 
     value: float
     text: str
     low: float | None = None
     high: float | None = None
+    colour: str = "muted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,6 @@ def draw_final_losses(study: Study) -> Figure | None:
     lines = study.trained
     if not lines:
         return None
-    marks = tuple(PlottedValue(line.loss, f"{line.loss:.3f}") if line.loss is not None else None for line in lines)
     trained_groups = [(base, [line for line in group if line in lines]) for base, group in study.groups]
     parts = [
         f"{min(_list_losses(group)):.3f} to {max(_list_losses(group)):.3f}" for _, group in trained_groups if group
@@ -52,8 +52,12 @@ def draw_final_losses(study: Study) -> Figure | None:
         "Mean over the last tenth of the steps, weighted by supervised tokens, in nats. Losses on main and on socratic "
         "are over different texts, and losses of different bases over different tokens.",
     )
-    column = ChartColumn("final training loss, nats a supervised token", marks, zero=False)
-    return _draw_row_chart("final-loss.svg", (tuple(takeaway), note), lines, [column], study.colour)
+    return _draw_row_chart("final-loss.svg", (tuple(takeaway), note), lines, [_build_loss_column(lines)])
+
+
+def _build_loss_column(lines: Sequence[ReportRow]) -> ChartColumn:
+    marks = tuple(PlottedValue(line.loss, f"{line.loss:.3f}") if line.loss is not None else None for line in lines)
+    return ChartColumn("final training loss, nats a supervised token", marks, zero=False)
 
 
 def _list_losses(lines: Sequence[ReportRow]) -> list[float]:
@@ -76,7 +80,7 @@ def draw_cost(study: Study) -> Figure | None:
     devices = join_names(sorted({cost.device for _, cost in lines}))
     note = ("Samples are training rows, after the first step; memory is the device's peak. Trained on ", *devices, ".")
     columns = (ChartColumn("samples a second", speeds), ChartColumn("peak memory, GiB", memory))
-    return _draw_row_chart("cost.svg", (takeaway, note), [line for line, _ in lines], columns, study.colour)
+    return _draw_row_chart("cost.svg", (takeaway, note), [line for line, _ in lines], columns)
 
 
 def _summarise_cost(lines: Sequence[ReportRow]) -> Sentence:
@@ -110,18 +114,13 @@ def _summarise_cost(lines: Sequence[ReportRow]) -> Sentence:
 
 def draw_accuracy(study: Study) -> Figure:
     """Draw accuracy with 95 % Wilson intervals, and each base's interval as a band behind its candidates."""
-    marks = tuple(
-        PlottedValue(line.percent, f"{line.percent:.2f}", 100 * line.interval.low, 100 * line.interval.high)
-        for line in study.lines
-    )
     takeaway = summarise_outcomes(study)
     note: Sentence = (
         f"Points are {study.measure}, whiskers 95 % Wilson intervals, the band is the base's interval. Rows share "
-        "their problems, so the interval of the paired difference decides, not the overlap of whiskers. Green: better "
-        "than its base, also with Holm's correction; red: worse; grey: neither, or no base.",
+        "their problems, so the interval of the paired difference decides, not the overlap of whiskers. The word is "
+        "the outcome with Holm's correction.",
     )
-    column = ChartColumn(f"{study.measure}, %", marks)
-    return _draw_row_chart("accuracy.svg", (takeaway, note), study.lines, [column], _outcome_colour)
+    return _draw_row_chart("accuracy.svg", (takeaway, note), study.lines, [_build_score_column(study, study.lines)])
 
 
 def summarise_outcomes(study: Study) -> Sentence:
@@ -133,11 +132,14 @@ def summarise_outcomes(study: Study) -> Sentence:
     return (f"Of {format_count(counts.total(), 'candidate')} compared with their base: {', '.join(parts)}",)
 
 
-def _outcome_colour(line: ReportRow) -> str:
-    """Return the colour of a line: better, worse, unresolved for neither, or ink for a base."""
-    if line.outcome is None and line.is_base:
-        return "ink"
-    return line.outcome if line.outcome in ("better", "worse") else "unresolved"
+def _build_score_column(study: Study, lines: Sequence[ReportRow]) -> ChartColumn:
+    """Build the column of scores with their intervals and outcomes."""
+    marks = []
+    for line in lines:
+        low, high = line.interval
+        text = f"{line.percent:.2f} {line.outcome or ''}".rstrip()
+        marks.append(PlottedValue(line.percent, text, 100 * low, 100 * high, line.colour))
+    return ChartColumn(f"{study.measure}, %", tuple(marks))
 
 
 def _draw_row_chart(
@@ -145,7 +147,6 @@ def _draw_row_chart(
     words: tuple[Sentence, Sentence],
     lines: Sequence[ReportRow],
     columns: Sequence[ChartColumn],
-    colour: Callable[[ReportRow], str],
 ) -> Figure:
     """Draw lines grouped by base with their measures side by side; `words` are the takeaway and the note."""
     height = _TOP + len(lines) * _ROW + len({line.group for line in lines}) * _HEAD
@@ -157,13 +158,13 @@ def _draw_row_chart(
     for index, column in enumerate(columns):
         values = [one for mark in column.marks if mark for one in (mark.value, mark.low, mark.high) if one is not None]
         across = AxisRange.around(values or [0.0, 1.0], column.zero)
-        left = _LABELS + index * width
-        frame = PlotFrame(canvas, left, _TOP, width - _VALUE - 8, height - _TOP + 4, across, AxisRange(0, 1))
+        left, room = _LABELS + index * width, 24 + max((6 * len(mark.text) for mark in column.marks if mark), default=0)
+        frame = PlotFrame(canvas, left, _TOP, width - room, height - _TOP + 4, across, AxisRange(0, 1))
         frame.axis_below(column.title, 6 if frame.width > 300 else 4)
         _draw_bands(frame, column, lines, row_positions)
-        for line, mark, y in zip(lines, column.marks, row_positions, strict=True):
+        for mark, y in zip(column.marks, row_positions, strict=True):
             if mark is not None:
-                _draw_mark(frame, mark, y, colour(line), column.zero)
+                _draw_mark(frame, mark, y, column.zero)
     return Figure(file, *words, canvas.render())
 
 
@@ -181,15 +182,15 @@ def _place_rows(canvas: Canvas, lines: Sequence[ReportRow]) -> list[float]:
     return row_positions
 
 
-def _draw_mark(frame: PlotFrame, mark: PlottedValue, y: float, colour: str, zero: bool) -> None:
+def _draw_mark(frame: PlotFrame, mark: PlottedValue, y: float, zero: bool) -> None:
     if mark.low is not None and mark.high is not None:
-        frame.canvas.line(frame.x(mark.low), y, frame.x(mark.high), y, f"{colour} thick")
+        frame.canvas.line(frame.x(mark.low), y, frame.x(mark.high), y, f"{mark.colour} thick")
     elif zero:
-        frame.canvas.rect(frame.x(0), y - 5, frame.x(mark.value) - frame.x(0), 10, colour)
+        frame.canvas.rect(frame.x(0), y - 5, frame.x(mark.value) - frame.x(0), 10, mark.colour)
     else:
-        frame.canvas.line(frame.x(frame.across.low), y, frame.x(mark.value), y, f"{colour} faint")
+        frame.canvas.line(frame.x(frame.across.low), y, frame.x(mark.value), y, f"{mark.colour} thin")
     if mark.low is not None or not zero:
-        frame.canvas.circle(frame.x(mark.value), y, 4.5, colour)
+        frame.canvas.circle(frame.x(mark.value), y, 4.5, mark.colour)
     frame.canvas.text(frame.x(max(mark.value, mark.high or mark.value)) + 9, y + 4, mark.text, "ink small")
 
 
@@ -211,7 +212,7 @@ def _draw_bands(
 
 
 def draw_loss_and_score(study: Study) -> Figure | None:
-    """Draw trained candidates by final loss and score, one panel a base; None without a pair on one base."""
+    """Draw candidates from the lowest final loss to the highest with their scores; None without a pair on one base."""
     groups = [(base, [line for line in lines if line in study.trained]) for base, lines in study.groups]
     groups = [(base, lines) for base, lines in groups if lines]
     lower, higher, even = _count_agreement([lines for _, lines in groups])
@@ -227,10 +228,9 @@ def draw_loss_and_score(study: Study) -> Figure | None:
         "Counted, not tested: the pairs share candidates, and a difference in score may be smaller than its doubt "
         "(whiskers: 95 % Wilson intervals).",
     )
-    canvas = Canvas(WIDTH, 300 * len(groups) + 4, to_plain_text(takeaway), to_plain_text(note))
-    for panel_index, group in enumerate(groups):
-        _draw_scatter(canvas, study, group, 56 + 300 * panel_index)
-    return Figure("loss-and-score.svg", takeaway, note, canvas.render())
+    lines = [line for _, group in groups for line in sorted(group, key=lambda line: line.loss or 0)]
+    columns = (_build_loss_column(lines), _build_score_column(study, lines))
+    return _draw_row_chart("loss-and-score.svg", (takeaway, note), lines, columns)
 
 
 def _count_agreement(groups: Sequence[Sequence[ReportRow]]) -> tuple[int, int, int]:
@@ -241,24 +241,3 @@ def _count_agreement(groups: Sequence[Sequence[ReportRow]]) -> tuple[int, int, i
             product = ((one.loss or 0) - (other.loss or 0)) * (one.percent - other.percent)
             lower, higher, even = lower + (product < 0), higher + (product > 0), even + (product == 0)
     return lower, higher, even
-
-
-def _draw_scatter(canvas: Canvas, study: Study, group: tuple[str, Sequence[ReportRow]], top: float) -> None:
-    base, lines = group
-    up = AxisRange.around([0.0, *(100 * line.interval.high for line in lines)], zero=True)
-    frame = PlotFrame(canvas, 52, top, WIDTH - 248, 200, AxisRange.around(_list_losses(lines)), up)
-    canvas.text(52, top - 28, truncate_text(base, 90), "ink strong")
-    frame.axis_left(f"{study.measure}, %", 5)
-    frame.axis_below("final training loss, nats a supervised token")
-    for line in lines:
-        if line.loss is not None:
-            x, (low, high) = frame.x(line.loss), line.interval
-            canvas.line(x, frame.y(100 * low), x, frame.y(100 * high), f"{study.colour(line)} faint")
-    for line in lines:
-        if line.loss is not None:
-            canvas.circle(frame.x(line.loss), frame.y(line.percent), 5, study.apart(line, "hollow"))
-    recipes = dict.fromkeys((line.recipe, study.colour(line), study.apart(line, "hollow")) for line in lines)
-    for index, (recipe, colour, mark) in enumerate(recipes):
-        y = top + 12 + 19 * index
-        canvas.circle(WIDTH - 176, y - 4, 5, mark)
-        canvas.text(WIDTH - 164, y, truncate_text(recipe or "", 22), f"{colour} strong")

@@ -20,11 +20,6 @@ from baseline_bench.results.completions import decompress_file
 from baseline_bench.results.entries import losses_path
 from baseline_bench.results.entry import Entry
 
-# The palette's colours; people with protanopia and deuteranopia can tell the first five apart (simulated
-# after Machado, Oliveira and Fernandes 2009: at least 10 in CIE76 on white and on dark; blue and violet are 4 apart).
-_COLOURS = (0, 5, 4, 2, 6, 3, 1, 7)
-_DISTINCT_COLOURS = 5
-
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
@@ -55,6 +50,11 @@ class ReportRow:
     def outcome(self) -> Outcome | None:
         """The outcome against its base as one of all gains of the report; None where there is no comparison."""
         return None if self.gain is None or self.p is None else self.gain.decide_adjusted(self.p)
+
+    @property
+    def colour(self) -> str:
+        """Return the colour of its outcome: better or worse; else ink for a base, muted for others."""
+        return self.outcome if self.outcome in ("better", "worse") else "ink" if self.is_base else "muted"
 
     @property
     def entry(self) -> Entry:
@@ -97,7 +97,7 @@ class ReportRow:
 
     @property
     def recipe(self) -> str | None:
-        """Return the recipe's name, which decides the colour of the line."""
+        """Return the recipe's name; None where bench did not train it."""
         return None if self.made is None else self.made.recipe
 
     @property
@@ -153,24 +153,6 @@ class Study:
     def trained(self) -> tuple[ReportRow, ...]:
         """Return the lines of finished trainings, without the checkpoints on the way."""
         return tuple(line for line in self.lines if line.made is not None and line.step is None)
-
-    @property
-    def colours(self) -> dict[str, str]:
-        """Return a colour for each recipe, the same in every figure."""
-        return {recipe: f"series-{_COLOURS[place % 8]}" for place, recipe in enumerate(self._recipes)}
-
-    @property
-    def _recipes(self) -> list[str]:
-        return sorted({line.recipe for line in self.lines if line.recipe is not None})
-
-    def apart(self, line: ReportRow, style: str) -> str:
-        """Return the colour of a line, with `style` added where colour-blind readers may confuse it with another."""
-        is_distinct = line.recipe is None or self._recipes.index(line.recipe) < _DISTINCT_COLOURS
-        return self.colour(line) if is_distinct else f"{self.colour(line)} {style}"
-
-    def colour(self, line: ReportRow) -> str:
-        """Return the colour of a line's recipe; muted for lines without a recipe."""
-        return "muted" if line.recipe is None else self.colours[line.recipe]
 
 
 def gather_study(folder: Path, board: str, name: str, label: str | None, wanted: Sequence[str]) -> Study:

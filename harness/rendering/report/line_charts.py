@@ -1,7 +1,6 @@
 """Draws figures over training steps: the loss of every candidate, and accuracy with loss for checkpoints."""
 
 from collections.abc import Sequence
-from itertools import groupby
 
 from baseline_bench.analysis.compare import compare_entries, explain_incomparability
 from baseline_bench.analysis.statistics import format_points
@@ -53,11 +52,11 @@ def draw_losses(study: Study) -> Figure | None:
     note: Sentence = (
         f"Each point is the mean over {window_text} steps, weighted by supervised tokens. Losses of different bases "
         "(other tokenizers) and of different data (main, socratic) are means over different tokens: compare lines of "
-        "one base and one data set.",
+        "one base and one data set. The thick line is the candidate with the highest score of its base.",
     )
     canvas = Canvas(WIDTH, 44 + len(panels) * (_PANEL + _GAP) - 30, to_plain_text(takeaway), to_plain_text(note))
     for panel_index, (base, lines) in enumerate(panels):
-        _draw_panel(canvas, study, (base, lines), 56 + panel_index * (_PANEL + _GAP))
+        _draw_panel(canvas, base, lines, 56 + panel_index * (_PANEL + _GAP))
     return Figure("loss.svg", takeaway, note, canvas.render())
 
 
@@ -75,8 +74,10 @@ def _summarise_losses(lines: Sequence[ReportRow]) -> Sentence:
     )
 
 
-def _draw_panel(canvas: Canvas, study: Study, group: tuple[str, Sequence[ReportRow]], top: float) -> None:
-    base, lines = group
+def _draw_panel(canvas: Canvas, base: str, lines: Sequence[ReportRow], top: float) -> None:
+    """Draw the curves of one base in grey and over them, thick, that of the highest score; many colours tangle."""
+    best = max(lines, key=lambda line: line.percent)
+    lines = [*(line for line in lines if line is not best), best]
     curves = [_thin_points(smooth_losses(line.steps)) for line in lines]
     values = [value for curve in curves for _, value in curve]
     last = max(line.steps[-1].number for line in lines)
@@ -85,27 +86,25 @@ def _draw_panel(canvas: Canvas, study: Study, group: tuple[str, Sequence[ReportR
     frame.axis_left("training loss, nats a supervised token")
     frame.axis_below("step")
     for line, curve in zip(lines, curves, strict=True):
-        canvas.polyline([(frame.x(step), frame.y(value)) for step, value in curve], study.apart(line, "dashed"))
-    _draw_labels(frame, study, list(zip(lines, curves, strict=True)))
+        points = [(frame.x(step), frame.y(value)) for step, value in curve]
+        canvas.polyline(points, f"{best.colour} thick" if line is best else "muted thin")
+    _draw_labels(frame, best, list(zip(lines, curves, strict=True)))
 
 
-def _draw_labels(frame: PlotFrame, study: Study, drawn: Sequence[tuple[ReportRow, Sequence[Point]]]) -> None:
-    """Draw one label a recipe at the right end, at the mean height of its curves' ends."""
-    ends: list[tuple[float, str, ReportRow]] = []
-    for recipe, recipe_lines in groupby(
-        sorted(drawn, key=lambda one: one[0].recipe or ""), key=lambda one: one[0].recipe
-    ):
-        group = list(recipe_lines)
-        value = sum(curve[-1][1] for _, curve in group) / len(group)
-        seeds = "" if len(group) == 1 else f" ({format_count(len(group), 'run')})"
-        ends.append((value, f"{truncate_text(recipe or '', 16)}{seeds}", group[0][0]))
-    wanted = [frame.y(value) for value, _, _ in ends]
+def _draw_labels(frame: PlotFrame, best: ReportRow, drawn: Sequence[tuple[ReportRow, Sequence[Point]]]) -> None:
+    """Draw a label for the best candidate and one a recipe for the others, at the mean height of their curves' ends."""
+    ends: dict[tuple[str, str], list[float]] = {}
+    for line, curve in drawn:
+        key = (f"{best.colour} strong", line.label) if line is best else ("muted", line.recipe or "")
+        ends.setdefault(key, []).append(frame.y(curve[-1][1]))
+    wanted = [sum(heights) / len(heights) for heights in ends.values()]
     positions = spread_labels(wanted, 15, frame.top + 4, frame.top + frame.height)
     right = frame.left + frame.width
-    for (_, label, line), position, own in zip(ends, positions, wanted, strict=True):
-        colour = study.colour(line)
-        frame.canvas.line(right - 6, own, right + 10, position, f"{colour} faint")
-        frame.canvas.text(right + 14, position + 4, label, f"{colour} strong")
+    for ((style, name), heights), position, own in zip(ends.items(), positions, wanted, strict=True):
+        runs = "" if len(heights) == 1 else f" ({format_count(len(heights), 'run')})"
+        words = f" {best.outcome}" if style != "muted" and best.outcome else runs
+        frame.canvas.line(right - 6, own, right + 10, position, "muted thin")
+        frame.canvas.text(right + 14, position + 4, f"{truncate_text(name, 27 - len(words))}{words}", style)
 
 
 def _thin_points(points: list[Point]) -> list[Point]:
@@ -167,7 +166,7 @@ def _summarise_checkpoints(runs: Sequence[Sequence[ReportRow]]) -> Sentence:
 
 
 def _draw_run(canvas: Canvas, study: Study, lines: Sequence[ReportRow], top: float) -> None:
-    colour, steps = study.colour(lines[0]), lines[0].steps
+    steps = lines[0].steps
     base = next((line for line in study.lines if line.path.name == lines[0].home), None)
     points = [*([(0, base)] if base else []), *((_find_step(line), line) for line in lines)]
     width, across = WIDTH - _LEFT - 30, AxisRange(0, steps[-1].number)
@@ -176,14 +175,14 @@ def _draw_run(canvas: Canvas, study: Study, lines: Sequence[ReportRow], top: flo
     canvas.text(_LEFT, top - 28, truncate_text(f"{lines[0].group} + {lines[0].recipe}", 80), "ink strong")
     above.axis_left(f"{study.measure}, %")
     above.axis_below("")
-    canvas.polyline([(above.x(at), above.y(line.percent)) for at, line in points], f"{colour} faint")
+    canvas.polyline([(above.x(at), above.y(line.percent)) for at, line in points], "muted thin")
     for at, line in points:
         x, (low, high) = above.x(at), line.interval
-        canvas.line(x, above.y(100 * low), x, above.y(100 * high), colour)
-        canvas.circle(x, above.y(line.percent), 4, colour)
+        canvas.line(x, above.y(100 * low), x, above.y(100 * high), "ink")
+        canvas.circle(x, above.y(line.percent), 4, "ink")
     curve = _thin_points(smooth_losses(steps))
     values = AxisRange.around([value for _, value in curve])
     below = PlotFrame(canvas, _LEFT, top + _PANEL, width, _PANEL - 60, across, values)
     below.axis_left("training loss, nats a supervised token")
     below.axis_below("step")
-    canvas.polyline([(below.x(step), below.y(value)) for step, value in curve], colour)
+    canvas.polyline([(below.x(step), below.y(value)) for step, value in curve], "ink")
