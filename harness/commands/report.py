@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,10 @@ class Options:
     rows: tuple[str, ...] = option("--rows", "the rows to show (default: all)", "CANDIDATE", ())
     leaderboards: Path = leaderboards_option()
     questions: bool = option("--without-questions", "leave the questions' text out", default=True)
-    check: bool = option("--check", "write nothing; fail where a file in git is not what entries give", default=False)
+    check: bool = option(
+        "--check", "write nothing; fail where a file in git is not what entries give", default=False, one_of="what"
+    )
+    browse: bool = option("--open", "show index.html in the browser", default=False, one_of="what")
     mirror: Path | None = datasets_option()
 
 
@@ -65,6 +69,8 @@ def run(options: Options, console: Console) -> int:
     for file in removed_files:
         (out / file).unlink()
     console.write("".join(f"{out / file}\n" for file in (*stale_files, *removed_files)))
+    if options.browse and not webbrowser.open((out / "index.html").resolve().as_uri()):
+        console.warn(f"no browser opens here: open {out / 'index.html'} in one")
     return 0
 
 
