@@ -14,14 +14,15 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
+ALONE = "---\nhide: [navigation]\n---\n"  # the one page of its section: a menu of one line would narrow it
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     pages = {
-        "index.md": re.sub(r"\]\((?!https?:)", "](../", readme).replace("](../docs/", "]("),
-        "tutorial.md": convert_notebook(json.loads((ROOT / "docs" / "tutorial.ipynb").read_text(encoding="utf-8"))),
+        "index.md": ALONE + re.sub(r"\]\((?!https?:)", "](../", readme).replace("](../docs/", "]("),
+        "tutorial.md": ALONE + convert_notebook(json.loads((ROOT / "docs/tutorial.ipynb").read_text(encoding="utf-8"))),
         "reference/commands.md": list_commands(),
     }
     for name, text in pages.items():
