@@ -92,6 +92,7 @@ def test_the_board_is_made_where_there_is_none(here, capfd, fresh):
     assert "|[sums](sums.md)|results of other harnesses alone||0|0|" in Path("leaderboards/README.md").read_text()
     assert checking.find_faults(here / "leaderboards") == []
     assert main(["board", "--show"]) == main(["board"]) == 0
+    assert "sums has no rows of right or wrong problems: see leaderboards/sums.md" in capfd.readouterr().err
     assert not Path("leaderboards/sums.csv").exists()
     assert main(["export", "csv", "--board", "sums"]) == 1
     assert "sums has no rows" in capfd.readouterr().err
