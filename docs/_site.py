@@ -1,5 +1,6 @@
 """Pages of the site that are no Markdown files in docs: README as its start, the tutorial, the help of all commands."""
 
+import base64
 import io
 import json
 import os
@@ -14,14 +15,15 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
+ALONE = "---\nhide: [navigation]\n---\n"  # the one page of its section: a menu of one line would narrow it
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     pages = {
-        "index.md": re.sub(r"\]\((?!https?:)", "](../", readme).replace("](../docs/", "]("),
-        "tutorial.md": convert_notebook(json.loads((ROOT / "docs" / "tutorial.ipynb").read_text(encoding="utf-8"))),
+        "index.md": ALONE + re.sub(r"\]\((?!https?:)", "](../", readme).replace("](../docs/", "]("),
+        "tutorial.md": ALONE + convert_notebook(json.loads((ROOT / "docs/tutorial.ipynb").read_text(encoding="utf-8"))),
         "reference/commands.md": list_commands(),
     }
     for name, text in pages.items():
@@ -50,7 +52,11 @@ def _convert_cell(cell: dict[str, Any]) -> list[str]:
     for output in cell["outputs"]:
         data = output.get("data", {"text/plain": output.get("text", [])})
         text = "".join(next(iter(data.values()))).rstrip()
-        shown.append(text if "image/svg+xml" in data else f"```text\n{text}\n```")
+        if "image/svg+xml" in data:  # as an image: Markdown would take the text of an inline one for paragraphs
+            picture = base64.b64encode(text.encode()).decode()
+            shown.append(f'<img alt="What the cell draws" src="data:image/svg+xml;base64,{picture}">')
+        else:
+            shown.append(f"```text\n{text}\n```")
     return shown
 
 

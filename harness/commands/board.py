@@ -59,8 +59,8 @@ def _show(options: Options, console: Console) -> int:
     """Print the full runs of every board, the newest version of each task first."""
     for name in leaderboard.list_boards(options.leaderboards):
         board = leaderboard.load_board(options.leaderboards, name)
-        if aggregates.has_aggregates(board):
-            console.warn(f"{name} has no right or wrong problems: see {options.leaderboards / name}.md")
+        if aggregates.has_aggregates(board) or not board.rows:
+            console.warn(f"{name} has no rows of right or wrong problems: see {options.leaderboards / name}.md")
             continue
         judged = compare_board(board)
         for table in judged.tables:

@@ -9,7 +9,7 @@ from typing import Any
 
 from baseline_bench.core.command_options import argument, leaderboards_option, option
 from baseline_bench.core.display import Console
-from baseline_bench.core.errors import BenchError, suggest_name
+from baseline_bench.core.errors import BenchError
 from baseline_bench.core.locks import FolderLock
 from baseline_bench.core.records import digest
 from baseline_bench.core.untrusted import DATA_LIMIT, parse_json, read_bytes, split_lines
@@ -36,7 +36,7 @@ class Options:
         "--metric", "which of its scores, as exact_match,strict-match (default: the only one)", "METRIC,FILTER"
     )
     name: str | None = option("--name", "the name of its line (default: the model's name)", "NAME")
-    board: str = option("--board", "the board that shows it (default: %(default)s)", "NAME", "gsm8k")
+    board: str = option("--board", "the board that shows it, made if need be (default: %(default)s)", "NAME", "gsm8k")
     leaderboards: Path = leaderboards_option()
 
 
@@ -44,16 +44,15 @@ def run(options: Options, console: Console) -> int:
     """Write the record, render the pages, print every changed file, and warn about what is unknown.
 
     Raises:
-        BenchError: files that are not lm-eval's, samples that do not yield the score, or no such board.
+        BenchError: files that are not lm-eval's, samples that do not yield the score, or no name for a board.
     """
-    known = leaderboard.list_boards(options.leaderboards)
-    if options.board not in known:
-        way_out = suggest_name(options.board, known, "score a model first, for a board is made of rows")
-        raise BenchError(f"no board '{options.board}' in {options.leaderboards}", way_out)
-    record = _build_result(options)
-    with runs.explaining_write_errors(options.leaderboards), FolderLock(options.leaderboards, wait=True):
-        written = foreign.write_record(record, options.leaderboards / options.board)
-        changed = leaderboard.update_pages(options.leaderboards)
+    leaderboard.require_board_name(options.board)
+    record, board = _build_result(options), options.leaderboards / options.board
+    with runs.explaining_write_errors(options.leaderboards):
+        board.mkdir(parents=True, exist_ok=True)
+        with FolderLock(options.leaderboards, wait=True):
+            written = foreign.write_record(record, board)
+            changed = leaderboard.update_pages(options.leaderboards)
     console.write("".join(f"{file}\n" for file in (written, *changed)))
     console.warn(
         f"{record.candidate} is not verified and compared with nothing; not known: {', '.join(record.unknown)}"

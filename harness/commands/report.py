@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,10 @@ class Options:
     leaderboards: Path = leaderboards_option()
     questions: bool = option("--without-questions", "leave the questions' text out", default=True)
     format: drawing.ImageFormat | None = option("--format", "write each figure as pdf or png too, next to its SVG")
-    check: bool = option("--check", "write nothing; fail where a file in git is not what entries give", default=False)
+    check: bool = option(
+        "--check", "write nothing; fail where a file in git is not what entries give", default=False, one_of="what"
+    )
+    browse: bool = option("--open", "show index.html in the browser", default=False, one_of="what")
     mirror: Path | None = datasets_option()
 
 
@@ -74,6 +78,8 @@ def run(options: Options, console: Console) -> int:
     for file in removed_files:
         (out / file).unlink()
     console.write("".join(f"{out / file}\n" for file in (*stale_files, *removed_files, *images)))
+    if options.browse and not webbrowser.open((out / "index.html").resolve().as_uri()):
+        console.warn(f"no browser opens here: open {out / 'index.html'} in one")
     return 0
 
 

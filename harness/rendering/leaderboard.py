@@ -71,6 +71,8 @@ def load_board(folder: Path, board: str) -> Board:
 def load_compared_board(folder: Path, board: str) -> ComparedBoard:
     """Load a board of right and wrong problems, its rows compared with their bases. Errors as in `load_board`."""
     loaded = load_board(folder, board)
+    if not loaded.rows:
+        raise BenchError(f"{board} has no rows, only results of other harnesses", f"see {folder / board}.md")
     for row in loaded.rows:
         row.result.require_bits()
     return compare_board(loaded)
@@ -104,8 +106,7 @@ def build_board(board: str, rows: Sequence[Row], records: StoredRecords, known: 
     Raises:
         BenchError: the name is not allowed for a board, or records about its rows are faulty.
     """
-    if not BOARD_NAME_PATTERN.fullmatch(board):
-        raise BenchError(f"{board!r} is no name for a board", "name the folder with a-z, 0-9, - and _")
+    require_board_name(board)
     if records.faults:
         problem_lines = [f"{problem.file}: {problem.what}" for problem in records.faults]
         raise combine_problems(problem_lines, board, "see bench board --check")
@@ -113,11 +114,17 @@ def build_board(board: str, rows: Sequence[Row], records: StoredRecords, known: 
     return Board(board, tuple(rows), records.said, records.noise, records.external)
 
 
+def require_board_name(board: str) -> None:
+    """Raise BenchError where the name is not allowed for a board."""
+    if not BOARD_NAME_PATTERN.fullmatch(board):
+        raise BenchError(f"{board!r} is no name for a board", "name the folder with a-z, 0-9, - and _")
+
+
 def list_boards(folder: Path) -> list[str]:
-    """Return the sorted names of the sub-folders that hold entries."""
+    """Return the sorted names of the sub-folders that hold entries or results of other harnesses."""
     if not folder.is_dir():
         raise BenchError(f"no folder {folder}", "give the folder of the leaderboards")
-    return [path.name for path in list_folders(folder) if list_entry_files(path)]
+    return [path.name for path in list_folders(folder) if list_entry_files(path) or foreign.list_files(path)]
 
 
 def load_and_render_board(folder: Path, board: str) -> dict[str, str]:
@@ -150,12 +157,13 @@ def render_board(folder: Path, board: Board) -> dict[str, str]:
         if claims.board == board.name
     ]
     claims_summary = claims_page.render_summary(judged_claims) if judged_claims else ""
-    return {
+    pages = {
         f"{board.name}.md": render_board_page(judged, board.noise, claims_summary, board.external),
-        f"{board.name}.csv": render_csv(judged),
-        f"{board.name}.svg": draw_forest_plot(judged),
         **_render_claims_pages(judged_claims),
     }
+    if not board.rows:  # results of other harnesses alone
+        return pages
+    return {**pages, f"{board.name}.csv": render_csv(judged), f"{board.name}.svg": draw_forest_plot(judged)}
 
 
 def render_claims_without_board(folder: Path, names: Sequence[str]) -> dict[str, str]:

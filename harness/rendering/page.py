@@ -78,7 +78,8 @@ def render_board_page(
         elsewhere: results of other harnesses.
     """
     board, withdrawn_rows = judged.board, list_withdrawn_rows(judged.board)
-    parts = [MARKER, f"# {board.name}", f"[Every row with all numbers]({board.name}.csv), as CSV."]
+    parts = [MARKER, f"# {board.name}"]
+    parts += [f"[Every row with all numbers]({board.name}.csv), as CSV."] if board.rows else []
     parts += [*(part for table in judged.tables for part in _render_section(judged, table))]
     parts += ["## Claims", claims] if claims else []
     parts += ["## Noise", render_noise_table(noise, board)] if noise else []
@@ -255,7 +256,8 @@ def render_index(boards: Sequence[Board], budget: str) -> str:
 
 def _index_lines(board: Board) -> Iterator[str]:
     if not (tables := build_tables(board)):
-        yield f"|[{board.name}]({board.name}.md)|every run is withdrawn||0|0|"
+        reason = "every run is withdrawn" if board.rows else "results of other harnesses alone"
+        yield f"|[{board.name}]({board.name}.md)|{reason}||0|0|"
     for table in tables:
         total = table.rows[0].result.selection.total
         yield (

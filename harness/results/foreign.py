@@ -95,17 +95,20 @@ def build_record_name(record: ExternalResult) -> str:
     return f"{record.created[:10]}-{slugify(record.candidate)}-{digest}.json"
 
 
+def list_files(board: Path) -> list[Path]:
+    """Return the files of a board's external results, sorted."""
+    return sorted(board.glob(f"{FOLDER}/*.json"))
+
+
 def read_records(board: Path) -> tuple[ExternalResult, ...]:
     """Read every external result of a board, sorted by candidate, then by time.
 
     Raises:
         BenchError: a file is not such a record, is faulty, or has a name that does not follow from its content.
     """
-    folder = board / FOLDER
-    paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
     found = (
         records.read_named_record(ExternalResult, path, _RESTORE_ADVICE, check_record, build_record_name)
-        for path in paths
+        for path in list_files(board)
     )
     return tuple(sorted(found, key=lambda record: (record.candidate, record.created)))
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 from importlib import metadata
 from pathlib import Path
 
@@ -115,6 +116,32 @@ def test_a_first_row_is_scored_and_the_board_checks(mine, capfd):
     capfd.readouterr()
     assert cli.main(["board", "--check", "--task", TASK]) == 0
     assert capfd.readouterr().out == ""
+
+
+def test_the_readme_leads_to_a_pull_request_with_a_row(mine, git, capfd, forked_children):
+    """Its commands as they stand, with a tiny base, in a new repository with a remote: a sound board, and a comment."""
+    base, model = "smollm2-135m-it-q4_1", str(tiny.build(mine.parent / "model"))
+    Path(RECIPE).write_text(Path(RECIPE).read_text().replace(base, model))
+    remote = mine.parent / "remote.git"
+    git("init", "-q", "--bare", str(remote))
+    inside = ("-C", str(mine))
+    git(*inside, "init", "-q", "-b", "main")
+    git(*inside, "remote", "add", "origin", str(remote))
+    git(*inside, "add", ".")
+    git(*inside, "commit", "-q", "-m", "Begin")
+    git(*inside, "push", "-q", "-u", "origin", "main")
+    ran = []
+    for line in Path("README.md").read_text().rpartition("```sh\n")[2].partition("```")[0].splitlines():
+        program, *words = shlex.split(line.replace(base, model), comments=True)
+        ran.append(words[0])
+        if program == "git":
+            git(*inside, *words)
+        else:
+            assert cli.main(words) == 0
+    assert ran.index("train-and-score") < ran.index("pr-report") < ran.index("push")
+    comment = capfd.readouterr().out.rpartition("<!-- bench pr-report -->")[2]
+    assert "my-lora" in comment
+    assert "origin/my-lora" in git(*inside, "branch", "-r")
 
 
 @pytest.mark.parametrize(

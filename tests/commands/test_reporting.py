@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import sys
+import webbrowser
 from ctypes.util import find_library
 from dataclasses import replace
 from importlib.util import find_spec
@@ -93,6 +94,33 @@ def test_a_report_is_written_once_and_named(folder: Path) -> None:
         "loss-and-score.svg",
     }
     assert say(order(folder)) == (0, "")
+
+
+class Browser(webbrowser.BaseBrowser):
+    """A browser that remembers what it opened."""
+
+    def __init__(self, works: bool) -> None:
+        super().__init__()
+        self.works, self.opened = works, list[str]()
+
+    def open(self, url: str, new: int = 0, autoraise: bool = True) -> bool:
+        """Open a page."""
+        self.opened.append(url)
+        return self.works
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_the_page_opens_in_a_browser_where_there_is_one(folder: Path, monkeypatch, works: bool) -> None:
+    """Only if asked; without a browser the file is named."""
+    browser, warnings = Browser(works), io.StringIO()
+    monkeypatch.setattr(webbrowser, "_tryorder", ["mine"])
+    monkeypatch.setattr(webbrowser, "_browsers", {"mine": [None, browser]})
+    say(order(folder))
+    assert browser.opened == []
+    assert run(order(folder, browse=True), Console(io.StringIO(), warnings)) == 0
+    page = folder.parent / "out" / "index.html"
+    assert browser.opened == [page.resolve().as_uri()]
+    assert (str(page) in warnings.getvalue()) is not works
 
 
 def test_the_check_names_each_file_that_is_not_what_the_entries_give(folder: Path) -> None:

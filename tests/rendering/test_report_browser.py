@@ -113,11 +113,11 @@ def renamed(of: data.Study, name: str) -> data.Study:
 
 
 def reading(of: data.Study, text: str) -> ReportCompletions:
-    """Answers in which ids, golds, questions, what was read and rules are this text."""
+    """Answers in which ids, golds, questions, prompts, solutions, what was read and rules are this text."""
     total = of.lines[0].entry.result.counts.total
     packed = gzip.compress(text.encode("utf-8", "surrogatepass"), mtime=0)
     one = GradedCompletions(packed, (text,) * total, (text,) * total)
-    return ReportCompletions((ReportProblem(text, text, text),) * total, (one,) * len(of.lines))
+    return ReportCompletions((ReportProblem(text, text, text, text, text),) * total, (one,) * len(of.lines))
 
 
 def test_the_page_runs_its_own_script_and_nothing_else(folder: Path) -> None:
@@ -204,11 +204,27 @@ def test_questions_are_in_the_page_only_where_they_are_wanted(gsm8k_mirror: Path
     board = ROOT / "leaderboards"
     of = data.gather_study(board, "gsm8k", "study", None, ["smollm2-135m-it-q4_1"])
     shown = read_report_completions(of, gsm8k_mirror, True)
-    assert shown.items[0].question is not None
-    assert shown.items[0].question.startswith("Janet")
-    assert not read_report_completions(of, gsm8k_mirror, False).with_questions
+    first = shown.items[0]
+    assert first.question is not None
+    assert first.question.startswith("Janet")
+    plain = read_report_completions(of, gsm8k_mirror, False)
+    assert not plain.with_questions
+    assert {(item.prompt, item.solution) for item in plain.items} == {(None, None)}
     assert not read_report_completions(of, None, True).with_questions
     assert sum(one is not None for one in shown.answers[0].read) == 1319 - of.lines[0].entry.result.counts.unread
+
+
+def test_the_prompt_and_the_worked_solution_of_a_question_are_in_the_page(gsm8k_mirror: Path) -> None:
+    """The whole conversation with its example, and the solution; a page without questions has neither."""
+    rows = ("smollm2-135m-it-q4_1",)
+    given = order(ROOT / "leaderboards", board="gsm8k", rows=rows, mirror=gsm8k_mirror)
+    for wanted in (True, False):
+        text = render_report(replace(given, questions=wanted), Path("out"))["index.html"]
+        items = json.loads(Seen(text).script("data"))["items"]
+        prompt, solution = items["start"] + items["prompts"][0], items["solutions"][0]
+        turns = re.findall(r"^(\w+):$", prompt, re.MULTILINE)
+        assert turns == (["user", "assistant", "user"] if wanted else [])
+        assert ("Janet" in prompt, solution.endswith("#### 18")) == (wanted, wanted)
 
 
 def test_rows_of_other_items_are_refused(folder: Path) -> None:
@@ -255,7 +271,9 @@ def test_no_text_becomes_markup(folder: Path, text: str) -> None:
     assert seen.tags == Seen(plain_page).tags
     data = json.loads(seen.script("data"))
     assert data["rows"][-1]["name"] == text
-    assert data["items"]["questions"][0] == data["rows"][0]["read"][0] == text
+    items = data["items"]
+    prompt = items["start"] + items["prompts"][0]
+    assert items["questions"][0] == prompt == items["solutions"][0] == data["rows"][0]["read"][0] == text
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)

@@ -1,13 +1,14 @@
-"""Run the tutorial's notebook without jupyter; `python tests/support/notebook.py` writes the outputs that it keeps.
+"""Run the tutorial's notebook without jupyter.
 
-Kept are outputs of cells that read committed rows. What a model answers differs from machine to machine.
+`python -P tests/support/notebook.py` runs it as it is and writes its outputs, which takes minutes. With assignments as
+an argument it prints the outputs of a run in which they follow the cell tagged `parameters`, as papermill has it.
 """
 
 import ast
 import io
 import json
 import os
-from collections.abc import Callable
+import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,20 @@ def list_code(notebook: dict[str, Any]) -> list[dict[str, Any]]:
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
-def keeps_outputs(cell: dict[str, Any]) -> bool:
-    """Tell whether a cell's outputs are those of committed rows."""
+def reads_committed_rows(cell: dict[str, Any]) -> bool:
+    """Tell whether a cell's outputs are the same on every machine."""
     return "../leaderboards" in "".join(cell["source"])
 
 
-def run_cells(cells: list[dict[str, Any]], change: Callable[[str], str] = lambda source: source) -> list[list[Any]]:
+def run_cells(cells: list[dict[str, Any]], parameters: str = "") -> list[list[Any]]:
     """Run code cells in order, in one namespace; return the outputs of each as the file would hold them."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    return [_run_cell(change("".join(cell["source"])), number, namespace) for number, cell in enumerate(cells, 1)]
+    outputs = []
+    for number, cell in enumerate(cells, 1):
+        outputs.append(_run_cell("".join(cell["source"]), number, namespace))
+        if "parameters" in cell["metadata"].get("tags", ()):
+            exec(parameters, namespace)
+    return outputs
 
 
 def _run_cell(source: str, number: int, namespace: dict[str, Any]) -> list[Any]:
@@ -55,16 +61,18 @@ def _run_cell(source: str, number: int, namespace: dict[str, Any]) -> list[Any]:
     return outputs
 
 
-def main() -> None:
-    """Run the imports and the cells that keep their outputs, and write these."""
+def main(parameters: str = "") -> None:
+    """Run all cells; print their outputs where parameters are given, else write them."""
     notebook = read_notebook()
+    cells = list_code(notebook)
+    if parameters:
+        print(json.dumps(run_cells(cells, parameters)))  # noqa: T201
+        return
     os.chdir(TUTORIAL.parent)
-    first, *others = list_code(notebook)
-    kept = [first, *filter(keeps_outputs, others)]
-    for cell, outputs in zip(kept, run_cells(kept), strict=True):
+    for cell, outputs in zip(cells, run_cells(cells), strict=True):
         cell["outputs"] = outputs
     TUTORIAL.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -80,6 +80,24 @@ def test_a_foreign_result_stands_apart_with_what_is_not_known(here, capfd):
     assert bring(capfd)[1].splitlines() == [f"leaderboards/counting/{foreign.record_path(record)}"]
 
 
+@pytest.mark.parametrize("fresh", [True, False])
+def test_the_board_is_made_where_there_is_none(here, capfd, fresh):
+    """Next to other boards, or as the first one of a folder that was not there; it checks, and is no board of rows."""
+    if fresh:
+        shutil.rmtree("leaderboards")
+    status, out, _ = bring(capfd, "--board", "sums")
+    assert status == 0
+    assert {"leaderboards/sums.md", "leaderboards/README.md"} <= set(out.splitlines())
+    assert "`theirs`: 50.00 % (1 of 2)" in Path("leaderboards/sums.md").read_text()
+    assert "|[sums](sums.md)|results of other harnesses alone||0|0|" in Path("leaderboards/README.md").read_text()
+    assert checking.find_faults(here / "leaderboards") == []
+    assert main(["board", "--show"]) == main(["board"]) == 0
+    assert "sums has no rows of right or wrong problems: see leaderboards/sums.md" in capfd.readouterr().err
+    assert not Path("leaderboards/sums.csv").exists()
+    assert main(["export", "csv", "--board", "sums"]) == 1
+    assert "sums has no rows" in capfd.readouterr().err
+
+
 def test_nothing_compares_with_a_foreign_result(here, capfd):
     """It is no row: neither its name nor its file is one."""
     bring(capfd)
@@ -104,7 +122,7 @@ def test_nothing_compares_with_a_foreign_result(here, capfd):
             "several scores: name one with --metric: exact_match,none; exact_match,strict",
         ),
         (lambda: None, ("--metric", "acc,none"), "no 'acc,none': there is exact_match,none"),
-        (lambda: None, ("--board", "sums"), "no board 'sums' in leaderboards"),
+        (lambda: None, ("--board", "../sums"), "'../sums' is no name for a board"),
         (lambda: None, ("--samples", "nowhere"), "nowhere cannot be read"),
     ],
 )

@@ -1,15 +1,17 @@
 """What the docs site shows can be done: commands parse, the tutorial runs, and the menu has every page."""
 
+import json
 import os
 import re
 import shlex
 import subprocess
-import tempfile
+import sys
 import tomllib
 from pathlib import Path
 
 import notebook
 import pytest
+import tiny
 from baseline_bench import cli
 from baseline_bench.core import plugins
 from baseline_bench.core.errors import BenchError
@@ -94,15 +96,25 @@ def test_every_page_is_in_the_menu():
     assert [name for name in names if f": {name}\n" not in menu] == []
 
 
-def test_the_tutorial_shows_what_its_cells_give(tmp_path, monkeypatch):
-    """The imports, and every cell that reads the repository's board."""
+def test_the_tutorial_runs_and_shows_what_its_cells_give(tmp_path):
+    """All cells run in a new process, with a tiny model; those that read the repository's board show what they give."""
+    model = tiny.build(tmp_path / "model")
     (tmp_path / "docs").mkdir()
     (tmp_path / "leaderboards").symlink_to(ROOT / "leaderboards")
-    monkeypatch.chdir(tmp_path / "docs")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    first, *others = notebook.list_code(notebook.read_notebook())
-    cells = [first, *filter(notebook.keeps_outputs, others)]
-    *shown, picture = notebook.run_cells(cells)
-    assert len(shown) == 3
-    assert shown == [cell["outputs"] for cell in cells[:-1]]
-    assert picture[0]["data"]["image/svg+xml"][0].startswith("<svg")
+    parameters = f"MODEL, STEPS, PROBLEMS = {str(model)!r}, 2, 4"
+    command = [sys.executable, "-P", notebook.__file__, parameters]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path / "docs", env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    cells, given = notebook.list_code(notebook.read_notebook()), json.loads(done.stdout)
+    pairs = [(cell, outputs, cell["outputs"]) for cell, outputs in zip(cells, given, strict=True)]
+    assert [count_lines(shown) for _, shown, _ in pairs] == [count_lines(kept) for _, _, kept in pairs]
+    *exact, picture = [(shown, kept) for cell, shown, kept in pairs if notebook.reads_committed_rows(cell)]
+    assert len(exact) == 2
+    assert all(shown == kept for shown, kept in exact)
+    assert all(outputs[0]["data"]["image/svg+xml"][0].startswith("<svg") for outputs in picture)
+
+
+def count_lines(outputs: list[dict]) -> list[int]:
+    """How many lines a cell prints."""
+    return [len(output.get("text", ())) for output in outputs]

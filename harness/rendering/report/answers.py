@@ -1,4 +1,4 @@
-"""Reads all answers of a report's rows, the values extracted from them, and the questions where available."""
+"""Reads all answers of a report's rows, the values extracted from them, and the problems' texts where available."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from baseline_bench.core.contracts import Task
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Split
+from baseline_bench.core.types import Problem, Split
 from baseline_bench.evaluation import protocol, regrading
 from baseline_bench.rendering.report.data import ReportRow, Study
 from baseline_bench.results.bits import hex_to_bits
@@ -17,11 +17,18 @@ from baseline_bench.results.entry import Entry
 
 @dataclass(frozen=True, slots=True)
 class ReportProblem:
-    """One item; `question` is None where it is left out or not available."""
+    """One item; its texts are None where they are left out or not available.
+
+    Attributes:
+        prompt: the conversation that asks it, before a model's chat template.
+        solution: the worked answer.
+    """
 
     id: str
     gold: str
-    question: str | None
+    question: str | None = None
+    prompt: str | None = None
+    solution: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +72,9 @@ def read_report_completions(study: Study, mirror: Path | None, questions: bool) 
     """
     first = study.lines[0].entry
     task = regrading.find_reader_task(first)
-    question_by_id = _read_questions(task, first, mirror) if questions and task is not None else {}
+    texts_by_id = _read_texts(task, first, mirror) if questions and task is not None else {}
     read_lines = [(line, *_read_completions(line)) for line in study.lines]
-    items = tuple(ReportProblem(one.id, one.gold, question_by_id.get(one.id)) for one in read_lines[0][2])
+    items = tuple(ReportProblem(one.id, one.gold, *texts_by_id.get(one.id, ())) for one in read_lines[0][2])
     for line, _, completions in read_lines:
         if [(one.id, one.gold) for one in completions] != [(item.id, item.gold) for item in items]:
             raise BenchError(f"{line.path.name}: its items are not those of {study.lines[0].path.name}", _CHECK_ADVICE)
@@ -78,14 +85,18 @@ def read_report_completions(study: Study, mirror: Path | None, questions: bool) 
 _CHECK_ADVICE = "see bench board --check"
 
 
-def _read_questions(task: Task, entry: Entry, mirror: Path | None) -> dict[str, str]:
-    """Read the questions by id, where the task ships its data or finds it in the mirror; else return none."""
+def _read_texts(task: Task, entry: Entry, mirror: Path | None) -> dict[str, tuple[str, str, str]]:
+    """Read question, prompt and solution by id, where the task ships its data or finds it in the mirror; else none."""
     if not regrading.are_items_available(task, mirror):
         return {}
     problems = list(task.problems(Split("test", mirror=mirror)))
     if protocol.digest_items(problems) != entry.result.task.items_sha256:
         raise BenchError(f"the items at hand are not those of {task.LABEL}", "give --without-questions")
-    return {problem.id: problem.question for problem in problems}
+    return {problem.id: (problem.question, _render_prompt(task, problem), problem.solution) for problem in problems}
+
+
+def _render_prompt(task: Task, problem: Problem) -> str:
+    return "\n\n".join(f"{turn.role}:\n{turn.content}" for turn in task.messages(problem))
 
 
 def _read_completions(line: ReportRow) -> tuple[bytes, tuple[CommittedCompletion, ...]]:

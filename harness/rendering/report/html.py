@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 from itertools import combinations, permutations
+from os.path import commonprefix
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -123,10 +124,15 @@ def _encode_json(value: Any) -> str:
 
 
 def _build_page_data(study: Study, reading: ReportCompletions) -> dict[str, Any]:
+    prompts = [item.prompt or "" for item in reading.items]
+    start = commonprefix(prompts)  # noqa: RUF071  of texts, not of paths
     items: dict[str, Any] = {
         "ids": [item.id for item in reading.items],
         "golds": [item.gold for item in reading.items],
         "questions": [item.question for item in reading.items] if reading.with_questions else None,
+        "prompts": [prompt.removeprefix(start) for prompt in prompts],
+        "start": start,  # worked examples, which every prompt has
+        "solutions": [item.solution or "" for item in reading.items],
     }
     files = {line.path.name: index for index, line in enumerate(study.lines)}
     lines_with_answers = zip(study.lines, reading.answers, strict=True)

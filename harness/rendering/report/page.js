@@ -7,7 +7,7 @@
   ];
   const by = (id) => document.getElementById(id);
   const data = JSON.parse(by("data").textContent);
-  const { ids, golds, questions } = data.items;
+  const { ids, golds, questions, prompts, start, solutions } = data.items;
   const total = ids.length;
   const bits = data.rows.map((row) => Object.fromEntries(Object.entries(row.bits).map(([kind, hex]) => [kind, unhex(hex)])));
   const texts = new Map();
@@ -149,6 +149,12 @@
     return made;
   }
 
+  // A text in a block that opens at a click; no block where there is no text.
+  function fold(id, text) {
+    by(id).textContent = text;
+    by(id).parentElement.hidden = !text;
+  }
+
   function detail(mine, theirs) {
     const { item } = state;
     by("detail").hidden = item < 0;
@@ -160,6 +166,8 @@
     by("next").disabled = place < 0 || place >= shown.length - 1;
     by("gold").replaceChildren("Gold answer ", make("b", golds[item]));
     by("question").textContent = questions ? questions[item] : "";
+    fold("prompt", start + prompts[item]);
+    fold("solution", solutions[item]);
     const cards = [card(state.row, item, mine)];
     if (state.against >= 0) cards.push(card(state.against, item, theirs));
     by("both").replaceChildren(...cards);
