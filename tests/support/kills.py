@@ -97,7 +97,8 @@ def try_kills(name: str, place: Path, kills: int, seed: int = 7) -> int:
         work.prepare(folder)
         while run_once(name, folder, chance.randint(1, changes + changes // 5)) is None:
             killed += 1
-        assert work.result(folder) == expected, (name, seed, folders)
+        result = work.result(folder)
+        assert result == expected, (name, seed, folders, result, expected)
     return folders
 
 
