@@ -66,6 +66,7 @@ class Run:
         with explaining_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(folder, wait=False)
+            records.sweep_temporary_files(folder)
         self._fresh = not any((folder / name).exists() for name in RUN_FILES)
         try:
             self._admit()

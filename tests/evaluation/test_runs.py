@@ -35,6 +35,15 @@ def test_a_torn_last_line_is_dropped_and_cut_off(tmp_path, torn):
     assert set(runs.read_completions(tmp_path)) == {"test-0", "test-1"}
 
 
+def test_a_temporary_file_of_a_killed_process_is_removed(tmp_path):
+    """The run's lock is held by then, so nobody writes it any more; the user's own file stays."""
+    (left, own) = (tmp_path / f".engine.json.{'0' * 32}.tmp", tmp_path / ".notes.tmp")
+    left.touch()
+    own.touch()
+    runs.Run(tmp_path, SETTINGS).close()
+    assert (left.exists(), own.exists()) == (False, True)
+
+
 def test_an_answer_is_kept_once(tmp_path):
     """A second answer to one problem is a bug of the engine and never overwrites the first."""
     with runs.Run(tmp_path, SETTINGS) as run:
