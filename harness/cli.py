@@ -63,6 +63,8 @@ COMMANDS = {
     },
 }
 HELP = {name: text for group in COMMANDS.values() for name, text in group.items()}
+# Commands that go on where they were stopped.
+RESUMED = {*COMMANDS["Score"], "verify", "train", "sweep"}
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _KEY = re.compile(r"^((?:-o|--o\w*=)?key=).*", re.DOTALL)
 _CREDENTIALS = re.compile(r"(://)[^/@]*@")
@@ -84,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         return _fail(str(importlib.import_module("baseline_bench.core.plugins").explain_missing_library(error)))
     except KeyboardInterrupt:
-        sys.stderr.write("bench: stopped; finished answers are kept, the same command goes on with the rest\n")
+        rest = "; what is finished is kept, the same command goes on with the rest" if name in RESUMED else ""
+        sys.stderr.write(f"bench: stopped before the end{rest}\n")
         return 130
     except BrokenPipeError:
         return 0

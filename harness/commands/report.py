@@ -47,7 +47,7 @@ def run(options: Options, console: Console) -> int:
     if not _NAME_PATTERN.fullmatch(options.name):
         raise BenchError(f"{options.name!r} is no name for a report", "use a-z, 0-9, - and _")
     out = options.out if options.out is not None else Path("reports") / options.name
-    console.say(f"comparing the rows of {options.leaderboards / options.board} and drawing the figures")
+    console.say(f"comparing the rows of {options.leaderboards / options.board} and drawing the figures", always=True)
     texts = render_report(options, out)
     stale_files = [file for file, text in texts.items() if leaderboard.is_stale(out / file, text)]
     removed_files = [file for file in FIGURES if file not in texts and (out / file).is_file()]

@@ -21,7 +21,7 @@ from baseline_bench.core.types import Split
 from baseline_bench.evaluation import protocol
 from baseline_bench.models import registry
 from own_task import TASK
-from paths import DATA
+from paths import DATA, ROOT
 from samples import printed_entries
 
 pytestmark = pytest.mark.usefixtures("forked_children")
@@ -230,8 +230,10 @@ def test_board_renders_what_is_stale_and_checks_what_was_touched(scored, here, c
     assert told(capfd, "board") == ""
     assert main(["board", "--check"]) == 0
     out, err = capfd.readouterr()
-    assert (out, len(err.splitlines())) == ("", 1)  # what was checked, in a pipe too
-    assert "1 entries" in err
+    (announced, told_at_the_end) = err.splitlines()  # in a pipe too
+    assert out == ""
+    assert "checking" in announced
+    assert "checked 1 entries" in told_at_the_end
     page.write_text(text.replace("50.00", "90.00"))
     assert main(["board", "--check"]) == 1
     assert capfd.readouterr().out == f"{page}: is not what the entries give; fix: `bench board`\n"
@@ -292,13 +294,35 @@ def test_ctrl_c_keeps_the_answers_and_says_how_to_go_on(model, here, capfd):
                 process.wait(timeout=0.05)
         process.send_signal(signal.SIGINT)
         said = process.communicate()[1]
-    told_at_the_end = "bench: stopped; finished answers are kept, the same command goes on with the rest\n"
+    told_at_the_end = (
+        "bench: stopped before the end; what is finished is kept, the same command goes on with the rest\n"
+    )
     assert (process.returncode, said) == (130, told_at_the_end)
     (completions,) = here.glob("runs/*/completions.jsonl")
     kept = completions.read_bytes()
     told(capfd, *command)
     assert completions.read_bytes().startswith(kept)
     assert 1 <= len(kept.splitlines()) < len(completions.read_bytes().splitlines()) == ITEMS
+
+
+def test_ctrl_c_in_a_check_is_one_line(monkeypatch, capfd):
+    """A check keeps nothing, so it promises nothing; its processes print no traceback."""
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from baseline_bench.core import parallel\nparallel._count_cores = lambda: 2\n"
+    code += "from baseline_bench.rendering import checking\nfrom baseline_bench import cli\n"
+    code += "def check(*_): print('began', flush=True); signal.pause()\nchecking._check_entry = check\n"
+    code += "raise SystemExit(cli.main(['board', '--check']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        announced, *began = (process.stdout.readline() for _ in range(3))
+        os.killpg(process.pid, signal.SIGINT)
+        rest = process.communicate()[0]
+    assert "checking every entry of leaderboards" in announced
+    assert began == ["began\n"] * 2
+    assert (process.returncode, rest) == (130, "bench: stopped before the end\n")
 
 
 def descriptors() -> tuple[int, int]:
