@@ -17,6 +17,7 @@ _DISTRIBUTION, _WORKFLOW = "baseline-bench", ".github/workflows/bench.yml"
 # Target path and template of each file; templates that a tool would read as part of this package end in .txt.
 _FILES = {
     "README.md": "README.md",
+    "bench.toml": "bench.toml",
     "recipes/my-lora.toml": "my-lora.toml",
     "tasks/my_task.py": "my_task.py.txt",
     _WORKFLOW: "bench.yml",
