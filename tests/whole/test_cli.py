@@ -1,5 +1,6 @@
 """The `bench` command: data alone on stdout, talk on stderr, and every word does what its help says."""
 
+import argparse
 import gzip
 import io
 import json
@@ -17,6 +18,7 @@ import tiny
 from baseline_bench import cli
 from baseline_bench.cli import main
 from baseline_bench.core import plugins
+from baseline_bench.core.command_options import add_arguments
 from baseline_bench.core.types import Split
 from baseline_bench.evaluation import protocol
 from baseline_bench.models import registry
@@ -87,6 +89,55 @@ def test_the_help_names_the_commands_of_every_day_first(here, capfd):
         main(["--help"])
     assert (ended.value.code, capfd.readouterr().out) == (0, HELP.read_text())
     assert list(cli.HELP)[:3] == ["quickstart", "baseline", "score"]
+
+
+def test_a_flag_that_many_commands_have_means_one_thing():
+    """`--limit` draws a subset, `-n` shows the first of many, `--runs` is a folder: one meaning of each."""
+    meanings: dict[str, set[str]] = {"--limit": set(), "-n": set(), "--runs": set()}
+    for name in cli.HELP:
+        parser = argparse.ArgumentParser()
+        add_arguments(parser, cli.load_command(name).Options)
+        for action in parser._actions:
+            for flag in meanings.keys() & set(action.option_strings):
+                meanings[flag].add(" ".join((action.help or "").split()[:3]))
+    assert meanings == {"--limit": {"score a seeded"}, "-n": {"at most N"}, "--runs": {"the folder of"}}
+
+
+def test_a_mistyped_command_is_answered_with_the_closest(capfd):
+    """As wrong usage."""
+    with pytest.raises(SystemExit) as ended:
+        main(["bord", "--check"])
+    assert ended.value.code == 2
+    assert "no command 'bord': did you mean 'board'?" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("shell", cli.SHELLS)
+def test_the_completion_of_a_shell_names_every_command(shell, capfd):
+    """Two-word commands, options and their choices are there too."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--print-completion", shell])
+    printed = capfd.readouterr().out
+    assert ended.value.code == 0
+    assert [word for name in cli.HELP for word in name.split() if word not in printed] == []
+    assert all(word in printed for word in ("leaderboards", "word", "gain"))
+
+
+def test_bash_completes_commands_options_choices_and_files(here, capfd):
+    """What a real bash offers after the words so far."""
+    with pytest.raises(SystemExit):
+        main(["--print-completion", "bash"])
+    (here / "recipe.toml").write_text("")
+    cases = {
+        "pr": "pr-report",
+        "export c": "csv",
+        "verify --lev": "--level",
+        "board --sort g": "gain",
+        "train re": "recipe.toml",
+    }
+    ask = "COMP_WORDS=(bench $1); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _shtab_bench; echo ${COMPREPLY[@]}"
+    offer = f"{capfd.readouterr().out}\noffer() {{ {ask}; }}\n" + "".join(f"offer '{words}'\n" for words in cases)
+    done = subprocess.run(["bash", "-c", offer], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == list(cases.values())
 
 
 @pytest.mark.parametrize(
@@ -165,7 +216,9 @@ def test_score_prints_the_entry_and_reports_a_finished_run_without_generating(mo
     first = told(capfd, *words(model), "--json")
     (entry,), (run,) = here.glob("leaderboards/*/*.json"), here.glob("runs/*")
     assert printed_entries(first) == [entry.read_text()]
-    assert [finding["code"] for finding in json.loads(first)["findings"]] == ["answers-cut"]
+    (cut,) = json.loads(first)["findings"]
+    assert cut["code"] == "answers-cut"
+    assert "--max-tokens N" in cut["message"]  # the remedy
     (here / "script.jsonl").unlink()
     assert told(capfd, *words(model), "--json") == first
     assert list(here.glob("runs/*")) == [run]
