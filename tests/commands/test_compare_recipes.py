@@ -95,6 +95,12 @@ def test_a_recipe_is_compared_with_a_recipe_alone(first, second):
         compared(f"{BASE}+full-main-s0", BASE, base=BASE)
 
 
+def test_a_mistyped_recipe_is_answered_with_the_closest():
+    """Of the recipes that have rows."""
+    with pytest.raises(BenchError, match="no row of recipe:full-mian: did you mean 'full-main'"):
+        compared("recipe:full-mian", LORA)
+
+
 def test_a_plan_of_two_recipes_takes_variance_and_costs_from_their_rows():
     """One table of three designs; a larger gain is found more often; other seeds and items are planned as given."""
     lines = planned(FULL, LORA, base=BASE, gain=0.01)
