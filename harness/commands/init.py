@@ -32,8 +32,9 @@ _NEXT_STEPS = """\
 
 Next, in {folder}:
   git config merge.bench-board.driver true                      once a clone; after a merge: bench board
-  bench baseline smollm2-135m-it-q4_1 --task tasks/my_task.py   the base first
+  bench baseline smollm2-135m-it-q4_1 --task my-task            the base first
   bench check recipes/my-lora.toml                              then the recipe
+  bench train-and-score recipes/my-lora.toml --reuse-base       did it help? minutes on a CPU
 """
 
 

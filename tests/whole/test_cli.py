@@ -358,6 +358,20 @@ def test_ctrl_c_keeps_the_answers_and_says_how_to_go_on(model, here, capfd):
     assert 1 <= len(kept.splitlines()) < len(completions.read_bytes().splitlines()) == ITEMS
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("export csv", "comparing the rows of leaderboards"),
+        ("report", "comparing the rows of leaderboards/gsm8k and drawing the figures"),
+        ("pr-report", "checking what this branch adds to leaderboards since origin/main"),
+    ],
+)
+def test_what_takes_seconds_is_announced_in_a_pipe(here, capfd, command, told):
+    """Before anything is read, so before the error of an empty folder too."""
+    main(command.split())
+    assert capfd.readouterr().err.splitlines()[0] == told
+
+
 def test_ctrl_c_in_a_check_is_one_line(monkeypatch, capfd):
     """A check keeps nothing, so it promises nothing; its processes print no traceback."""
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
