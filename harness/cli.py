@@ -87,8 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         return _fail(str(importlib.import_module("baseline_bench.core.plugins").explain_missing_library(error)))
     except KeyboardInterrupt:
-        rest = "; what is finished is kept, the same command goes on with the rest" if name in RESUMED else ""
-        sys.stderr.write(f"bench: stopped before the end{rest}\n")
+        kept = "; what is finished is kept, the same command goes on with the rest" if name in RESUMED else ""
+        sys.stderr.write(f"bench: stopped before the end{kept}\n")
         return 130
     except BrokenPipeError:
         return 0

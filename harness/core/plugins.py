@@ -249,9 +249,8 @@ def _read_own_tasks() -> dict[str, Path]:
         tables = tomllib.loads(OWN_TASKS_FILE.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BenchError(f"{OWN_TASKS_FILE} cannot be read: {error}", "correct it") from error
-    tasks = tables.get("tasks")
-    files = tasks.values() if isinstance(tasks, dict) else [None]
-    if set(tables) != {"tasks"} or not all(isinstance(file, str) for file in files):
+    tasks = tables.pop("tasks", None)
+    if tables or not isinstance(tasks, dict) or not all(isinstance(file, str) for file in tasks.values()):
         raise BenchError(f"{OWN_TASKS_FILE} must hold one table [tasks]", 'write lines such as my-task = "my_task.py"')
     if taken := sorted(tasks.keys() & _find_bundled_files("task").keys()):
         raise BenchError(f"{OWN_TASKS_FILE} names a task '{taken[0]}', which bench has", "rename it there")
