@@ -79,7 +79,7 @@ def told(capfd, *argv: str) -> str:
     """What a command that succeeds prints; of the answers it says only that one of six was cut."""
     assert main(argv) == 0
     out, err = capfd.readouterr()
-    assert all("[answers-cut]" in line for line in err.splitlines())
+    assert all("[answers-cut]" in line for line in err.splitlines()), err
     return out
 
 
