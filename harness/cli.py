@@ -63,6 +63,9 @@ COMMANDS = {
     },
 }
 HELP = {name: text for group in COMMANDS.values() for name, text in group.items()}
+# Commands that go on where they were stopped.
+RESUMED = {*COMMANDS["Score"], "verify", "train", "sweep"}
+SHELLS = ("bash", "zsh", "fish")
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _KEY = re.compile(r"^((?:-o|--o\w*=)?key=).*", re.DOTALL)
 _CREDENTIALS = re.compile(r"(://)[^/@]*@")
@@ -84,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         return _fail(str(importlib.import_module("baseline_bench.core.plugins").explain_missing_library(error)))
     except KeyboardInterrupt:
-        sys.stderr.write("bench: stopped; finished answers are kept, the same command goes on with the rest\n")
+        kept = "; what is finished is kept, the same command goes on with the rest" if name in RESUMED else ""
+        sys.stderr.write(f"bench: stopped before the end{kept}\n")
         return 130
     except BrokenPipeError:
         return 0
@@ -126,12 +130,37 @@ def split_command(words: Sequence[str]) -> tuple[str, list[str]]:
     )
     parser.add_argument("--version", action="version", version=f"bench {baseline_bench.__version__}")
     parser.add_argument("command", metavar="COMMAND", nargs="+", help=argparse.SUPPRESS)
-    unknown = " ".join(parser.parse_args(list(words[:1])).command)
+    parser.add_argument(
+        "--print-completion", choices=SHELLS, metavar="SHELL", action=_PrintCompletion, help=f"for {', '.join(SHELLS)}"
+    )
+    is_option = bool(words) and words[0].startswith("-")
+    unknown = " ".join(parser.parse_args(list(words if is_option else words[:1])).command)
     forms = [name for name in HELP if name.startswith(f"{unknown} ")]
     if forms:
         parser.error(f"'{unknown}' needs one more word: {', '.join(forms)}")
     parser.error(f"no command '{unknown}': {suggest_name(unknown, tuple(HELP), 'bench --help')}")
     raise AssertionError("argparse ends the program")
+
+
+class _PrintCompletion(argparse.Action):
+    """Prints what makes a shell complete commands, options, their choices and files."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: object, shell: Any, option: object = None) -> None:  # noqa: ARG002
+        """Print it, and exit."""
+        shtab = importlib.import_module("shtab")
+        whole = argparse.ArgumentParser("bench")
+        groups = {"": whole.add_subparsers()}
+        for name, text in HELP.items():
+            first, _, last = name.rpartition(" ")
+            if first not in groups:
+                groups[first] = groups[""].add_parser(first, help="").add_subparsers()
+            command = groups[first].add_parser(last, help=text)
+            add_arguments(command, load_command(name).Options)
+            for action in command._actions:
+                if action.nargs != 0 and action.choices is None:
+                    vars(action)["complete"] = shtab.FILE
+        sys.stdout.write(f"{shtab.complete(whole, shell)}\n")
+        parser.exit()
 
 
 def _list_commands() -> str:

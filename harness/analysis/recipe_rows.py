@@ -27,6 +27,7 @@ class RecipeRows:
         base: the name of the model that it trains.
         rows: not empty.
         margin: the smallest that any of its trainings declares, used or not; None if one of them declares none.
+        left_out: rows of seeds that are not used, each with the reason.
     """
 
     name: str
@@ -34,6 +35,7 @@ class RecipeRows:
     base: str
     rows: tuple[FoundEntry, ...]
     margin: float | None
+    left_out: tuple[tuple[FoundEntry, str], ...] = ()
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -54,14 +56,12 @@ class RecipePair:
         first, second: the recipes.
         base: the newest row of the base of both under the same conditions; None unless one was asked for.
         differs: what differs between the rows besides the weights, such as engine settings; empty where nothing does.
-        left_out: rows of seeds that are not used, each with the reason.
     """
 
     first: RecipeRows
     second: RecipeRows
     base: FoundEntry | None
     differs: tuple[str, ...]
-    left_out: tuple[tuple[FoundEntry, str], ...]
 
 
 def read_right_answers(entry: Entry) -> tuple[bool, ...]:
@@ -118,7 +118,11 @@ def select_recipes(first: str, second: str, rows: Sequence[FoundEntry], base: st
     differs = dict.fromkeys(
         str(difference) for row in chosen for difference in classify_comparison(anchor, row.entry).differs
     )
-    return RecipePair(one, other, found_base, tuple(differs), _list_left_out(everywhere, (one, other), anchor))
+    one, other = (
+        replace(recipe, left_out=_list_left_out(side, recipe, anchor))
+        for recipe, side in zip((one, other), everywhere, strict=True)
+    )
+    return RecipePair(one, other, found_base, tuple(differs))
 
 
 def _find_shared_board(first: str, second: str, recipes: Sequence[RecipeRows]) -> Path:
@@ -188,17 +192,22 @@ def _choose_comparable(*sides: Sequence[FoundEntry]) -> list[list[FoundEntry]]:
     return best
 
 
-def _list_left_out(
-    everywhere: Sequence[Sequence[FoundEntry]], recipes: Sequence[RecipeRows], anchor: Entry
-) -> tuple[tuple[FoundEntry, str], ...]:
+def _list_left_out(rows: Sequence[FoundEntry], recipe: RecipeRows, anchor: Entry) -> tuple[tuple[FoundEntry, str], ...]:
     """List each row of an unused seed once, as the anchor's version of the task judges it if it can."""
     unused = {
         row.path: row
-        for side, recipe in zip(everywhere, recipes, strict=True)
-        for row in sorted(side, key=lambda row: row.entry.result.task.label == anchor.result.task.label)
+        for row in sorted(rows, key=lambda row: row.entry.result.task.label == anchor.result.task.label)
         if _get_candidate(row).seed not in recipe.seeds
     }
-    return tuple((row, explain_incomparability(anchor, row.entry) or "other conditions") for row in unused.values())
+    return tuple((row, _explain_omission(anchor, row.entry)) for row in unused.values())
+
+
+def _explain_omission(anchor: Entry, entry: Entry) -> str:
+    """Describe the first difference from the rows that are used."""
+    difference = next(iter(classify_comparison(anchor, entry).differs), None)
+    if difference is None:
+        return "other conditions"
+    return f"other {difference.what} (this row: {difference.second}; rows used: {difference.first})"
 
 
 def _take_newest(rows: Sequence[FoundEntry]) -> list[FoundEntry]:

@@ -45,7 +45,7 @@ def run(options: Options, console: Console) -> int:
             changed = leaderboard.update_pages(options.leaderboards)
         console.write("".join(f"{path}\n" for path in changed))
         return 0
-    console.say(f"checking every entry of {options.leaderboards} and judging its answers again")
+    console.say(f"checking every entry of {options.leaderboards} and judging its answers again", always=True)
     grader = Regrader(options.tasks, options.mirror)
     checked = checking.check_leaderboards(options.leaderboards, grader, options.base)
     for label, reason in sorted(grader.unchecked.items()):

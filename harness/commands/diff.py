@@ -38,7 +38,7 @@ class Options:
     only: Literal["won", "lost", "both", "cut", "unread"] | None = option(
         "--only", "questions won, lost, or changed by a completion that was cut or unread (default: won and lost)"
     )
-    limit: int = option("-n --limit", "at most N questions (default: %(default)s)", "N", 20)
+    limit: int = option("-n", "at most N questions (default: %(default)s)", "N", 20)
     markdown: bool = option("--markdown", "print Markdown, each question folded", default=False)
     runs: list[Path] = option(
         "--run", "a run's folder, for the questions where the data set is not at hand; may be repeated", "DIR", list

@@ -17,6 +17,7 @@ _DISTRIBUTION, _WORKFLOW = "baseline-bench", ".github/workflows/bench.yml"
 # Target path and template of each file; templates that a tool would read as part of this package end in .txt.
 _FILES = {
     "README.md": "README.md",
+    "bench.toml": "bench.toml",
     "recipes/my-lora.toml": "my-lora.toml",
     "tasks/my_task.py": "my_task.py.txt",
     _WORKFLOW: "bench.yml",
@@ -31,8 +32,9 @@ _NEXT_STEPS = """\
 
 Next, in {folder}:
   git config merge.bench-board.driver true                      once a clone; after a merge: bench board
-  bench baseline smollm2-135m-it-q4_1 --task tasks/my_task.py   the base first
+  bench baseline smollm2-135m-it-q4_1 --task my-task            the base first
   bench check recipes/my-lora.toml                              then the recipe
+  bench train-and-score recipes/my-lora.toml --reuse-base       did it help? minutes on a CPU
 """
 
 

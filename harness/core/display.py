@@ -12,12 +12,23 @@ from baseline_bench.core.markup import make_visible
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console as RichConsole
 from rich.console import ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.segment import Segment
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 PIPE_WIDTH = 200
+# Cells of a bar, on 80 columns and on a wide terminal; the others go to its name first.
+_SHORTEST_BAR, _LONGEST_BAR = 8, 40
 # A command in a text, and what replaces its spaces while the text is wrapped.
 _COMMAND, _JOINER = re.compile("`[^`]+`"), "\ue000"
 _WRAPPER = partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
@@ -45,6 +56,20 @@ class _VisibleHook(RenderHook):
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         return [_VisibleSegments(renderable) for renderable in renderables]
+
+
+class _Name(ProgressColumn):
+    """What a bar is about: the only column that is shortened where a line is too narrow for all."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.description, no_wrap=True, overflow="ellipsis")
+
+
+class _Count(MofNCompleteColumn):
+    """Done and total; empty before the total is known."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
 
 
 class Console:
@@ -104,10 +129,14 @@ class Console:
             yield report
 
     @contextmanager
-    def steps(self, what: str) -> Iterator[Callable[[int, int, str], None]]:
-        """Show a bar of training steps and time left; call the value with (step, total steps, text)."""
+    def steps(self, what: str, first: str) -> Iterator[Callable[[int, int, str], None]]:
+        """Show a bar of training steps and time left; call the value with (step, total steps, text).
+
+        Args:
+            first: what happens before the first step, shown instead of a count.
+        """
         with self._build_bar() as bar:
-            task = bar.add_task(make_visible(what), total=None, text="")
+            task = bar.add_task(make_visible(what), total=None, text=first)
 
             def report(step: int, total: int, text: str) -> None:
                 bar.update(task, completed=step, total=total, text=make_visible(text))
@@ -115,13 +144,14 @@ class Console:
             yield report
 
     def _build_bar(self) -> Progress:
+        whole, length = Column(no_wrap=True), min(_LONGEST_BAR, max(_SHORTEST_BAR, self.talk.width - 110))
         return Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}", markup=False),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            _Name(),
+            BarColumn(length, table_column=whole),
+            _Count(table_column=whole),
+            TextColumn("{task.fields[text]}", markup=False, table_column=whole),
+            TimeElapsedColumn(table_column=whole),
+            TimeRemainingColumn(table_column=whole),
             console=self.talk,
             disable=not self.watched,
         )

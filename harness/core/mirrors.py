@@ -1,6 +1,9 @@
 """Data sets of the hub, or in a local folder with the hub's layout, always read in their current state."""
 
 import hashlib
+import socket
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +12,9 @@ from typing import Any
 import datasets
 from baseline_bench.core.errors import BenchError, first_line
 from datasets.exceptions import DatasetsError
+from huggingface_hub import constants
+
+_WITHOUT_HUB = "or name a mirror of the hub: HF_ENDPOINT; or take word-problems, which comes with bench"
 
 
 def advise_offline(repository: str) -> str:
@@ -27,7 +33,7 @@ def load_rows(repository: str, config: str | None, split: str, folder: Path | No
         with reading_data_set(folder):
             return datasets.load_dataset(source, config, split=split)
     except (OSError, DatasetsError, StopIteration) as error:  # an empty .jsonl ends in StopIteration
-        advice = f"{advice}; or name a mirror of the hub: HF_ENDPOINT" if folder is None else advice
+        advice = f"{advice}; {_WITHOUT_HUB}" if folder is None else advice
         raise BenchError(f"cannot load {source}: {first_line(error.__cause__ or error)}", advice) from error
     except ValueError as error:
         what = f"{source} has no {config or 'default'}/{split}: {first_line(error)}"
@@ -42,19 +48,34 @@ def reading_data_set(folder: Path | None) -> Iterator[None]:
     edit, or for another folder of that name, it silently returns the old rows. This context gives it a cache folder of
     its own for every combination of file paths, sizes and modification times.
 
+    Where the hub's name has no address, only the library's cache is asked: it would try for a minute.
+
     Args:
         folder: of one data set; None for the hub, whose revisions the library tells apart.
     """
     shown, cache = not datasets.are_progress_bars_disabled(), datasets.config.HF_DATASETS_CACHE
+    offline = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = offline or (folder is None and not _has_address(constants.ENDPOINT))
     if folder is not None:
         datasets.config.HF_DATASETS_CACHE = Path(cache) / "folders" / _digest_folder_state(folder)
     datasets.disable_progress_bars()
     try:
         yield
     finally:
-        datasets.config.HF_DATASETS_CACHE = cache
+        datasets.config.HF_DATASETS_CACHE, constants.HF_HUB_OFFLINE = cache, offline
         if shown:
             datasets.enable_progress_bars()
+
+
+def _has_address(url: str) -> bool:
+    """Return whether the URL's host can be resolved; a proxy resolves it itself."""
+    parts = urllib.parse.urlsplit(url)
+    if {parts.scheme, "all"} & urllib.request.getproxies().keys():
+        return True
+    try:
+        return bool(socket.getaddrinfo(parts.hostname, None))
+    except OSError:
+        return False
 
 
 def _digest_folder_state(folder: Path) -> str:

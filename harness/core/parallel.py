@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -49,6 +50,7 @@ class _InheritedFunction:
     @classmethod
     def keep(cls, function: Callable[[Any], Any], parent: int) -> None:
         cls.function = staticmethod(function)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this process too, without a traceback
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
     @classmethod

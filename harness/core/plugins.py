@@ -1,15 +1,17 @@
 """Find a task, an engine or a trainer by the name of a bundled file, by path, or by a package's entry point.
 
-The folders are the registry: a new file is a new name. Plug-ins are loaded by name and never imported by statement, so
-that only the command that needs a heavy library loads it.
+The folders are the registry: a new file is a new name; bench.toml names tasks of the current folder. Plug-ins are
+loaded by name and never imported by statement, so that only the command that needs a heavy library loads it.
 """
 
 import dataclasses
 import importlib
 import importlib.util
 import inspect
+import json
 import re
 import sys
+import tomllib
 import typing
 from collections.abc import Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -19,6 +21,7 @@ from typing import Any, Literal
 
 from baseline_bench.core.contracts import Engine, ExternalTrainer, Task, Trainer
 from baseline_bench.core.errors import BenchError, suggest_name
+from baseline_bench.core.records import write_atomically
 from baseline_bench.core.types import Job, TrainingResult
 
 PluginKind = Literal["task", "engine", "trainer"]
@@ -44,6 +47,11 @@ LIBRARY_ADAPTERS = {"lm-eval": "baseline_bench.tasks._lm_eval"}
 EXTERNAL_TRAINER_ADAPTER = "baseline_bench.trainers._foreign"
 # Follows the name of a task with another limit of generated tokens, and precedes the version in its label.
 _TOKEN_LIMIT = re.compile(r"\+max-tokens=(?P<limit>-?[0-9]{1,9})(?=@[^@]*$|$)")
+# In the current folder: names tasks of its repository, so that every command knows them.
+OWN_TASKS_FILE = Path("bench.toml")
+_OWN_TASKS_HEAD = (
+    "# Tasks of this repository, known by name to every command of bench that runs in this folder.\n[tasks]\n"
+)
 # Import names of earlier versions.
 OLD_NAMES = ("harness", "tasks", "trainers")
 EXTRAS = {
@@ -144,6 +152,22 @@ def is_library_task(label: str) -> bool:
     return label.partition("/")[0] in LIBRARY_ADAPTERS
 
 
+def remember_task(name: str, file: str) -> bool:
+    """Add a task's file in the current folder to bench.toml; return whether it was new.
+
+    Args:
+        name: of the task's board.
+        file: as given to `load_task`; anything but a file is known already.
+    """
+    path, here = Path(file).expanduser().resolve(), Path.cwd().resolve()
+    if path.suffix != ".py" or not path.is_relative_to(here) or name in list_names("task"):
+        return False
+    text = OWN_TASKS_FILE.read_text(encoding="utf-8") if OWN_TASKS_FILE.is_file() else _OWN_TASKS_HEAD
+    line = f"{name} = {json.dumps(path.relative_to(here).as_posix())}\n"
+    write_atomically(OWN_TASKS_FILE, f"{text.rstrip()}\n{line}".encode())
+    return True
+
+
 def load_engine(name: str) -> Engine:
     """Load the engine of that name; raise BenchError now if a library that it imports later is not installed."""
     engine: Engine = _load_plugin("engine", name)
@@ -200,6 +224,8 @@ def _load_plugin(kind: PluginKind, name: str) -> Any:
         raise BenchError(what, "uninstall that package or rename its entry point")
     if name not in files and name not in points:
         raise BenchError(f"no {kind} '{name}'", suggest_name(name, list_names(kind), f"bench list {kind}s"))
+    if name in files and name not in _find_bundled_files(kind):
+        return _require_contract(kind, _import_file(kind, files[name]), name)
     try:
         bundled = f"{PACKAGES[kind]}.{name.replace('-', '_')}"
         module = points[name].load() if name in points else importlib.import_module(bundled)
@@ -209,8 +235,27 @@ def _load_plugin(kind: PluginKind, name: str) -> Any:
 
 
 def _find_files(kind: PluginKind) -> dict[str, Path]:
+    return {**_find_bundled_files(kind), **(_read_own_tasks() if kind == "task" else {})}
+
+
+def _find_bundled_files(kind: PluginKind) -> dict[str, Path]:
     files = (f for f in find_folder(kind).glob("*.py") if not f.name.startswith("_"))
     return {file.stem.replace("_", "-"): file for file in files}
+
+
+def _read_own_tasks() -> dict[str, Path]:
+    if not OWN_TASKS_FILE.is_file():
+        return {}
+    try:
+        tables = tomllib.loads(OWN_TASKS_FILE.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BenchError(f"{OWN_TASKS_FILE} cannot be read: {error}", "correct it") from error
+    tasks = tables.pop("tasks", None)
+    if tables or not isinstance(tasks, dict) or not all(isinstance(file, str) for file in tasks.values()):
+        raise BenchError(f"{OWN_TASKS_FILE} must hold one table [tasks]", 'write lines such as my-task = "my_task.py"')
+    if taken := sorted(tasks.keys() & _find_bundled_files("task").keys()):
+        raise BenchError(f"{OWN_TASKS_FILE} names a task '{taken[0]}', which bench has", "rename it there")
+    return {name: Path(file) for name, file in tasks.items()}
 
 
 def find_folder(kind: PluginKind) -> Path:

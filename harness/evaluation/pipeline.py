@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-from baseline_bench.core import records
+from baseline_bench.core import plugins, records
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError, NotFiniteError
 from baseline_bench.core.findings import Finding
@@ -55,10 +55,15 @@ def evaluate_plans(
     train = {"train": train_seconds / trained} if trained and train_seconds else {}
     pairs = list(zip(plans, folders, strict=True))
     engines.expect([plan for plan, folder in pairs if not (folder / "entry.json").is_file()])
-    return [
+    results = [
         _evaluate_plan(plan, folder, engines, prepare | (train if plan.training else {}), console, render)
         for plan, folder in pairs
     ]
+    file, _ = plugins.split_token_limit(plans[0].options.task)
+    with runs.explaining_write_errors(plugins.OWN_TASKS_FILE):
+        if plugins.remember_task(entry_builder.board_name(file), file):
+            console.say(f"{plugins.OWN_TASKS_FILE} names {file} from now on: commit it")
+    return results
 
 
 def _choose_run_folder(plan: EvaluationPlan) -> Path:

@@ -281,7 +281,7 @@ class Regrader:
     def _load_task(self, name: str, label: str) -> Task:
         task_name = plugins.find_task_name(name, label)
         if task_name is None:
-            raise BenchError(f"its task '{name}' is not here", "pass --task FILE")
+            raise BenchError(f"its task '{name}' is not here", "pass --task FILE, or name it in bench.toml")
         return plugins.load_task(task_name)
 
 

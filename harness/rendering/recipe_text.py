@@ -24,7 +24,7 @@ ESTIMAND = (
 
 @dataclass(frozen=True, slots=True)
 class RecipeSide:
-    """One side of a comparison of recipes: its rows' files and right answers, by seed."""
+    """One side of a comparison of recipes: its rows' files and right answers, by seed; and the files not used."""
 
     name: str
     digest: str
@@ -32,6 +32,7 @@ class RecipeSide:
     seeds: tuple[int, ...]
     right: tuple[int, ...]
     files: tuple[str, ...]
+    left_out: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class RecipeReport:
         problems: that every row answers.
         differs: what differs between the rows besides the weights.
         base: the file of the base's row, and each recipe against it; None unless it was asked for.
-        left_out: files of rows that are not used, each with the reason.
+        left_out: files of both sides' rows that are not used, each with the reason.
     """
 
     first: RecipeSide
@@ -105,7 +106,7 @@ def build_recipe_report(pair: RecipePair, margin: float | None = None) -> Recipe
         differs=pair.differs,
         base=None if pair.base is None else pair.base.path.name,
         against_base=tuple(map(ContrastNumbers.of, against_base)),
-        left_out={row.path.name: reason for row, reason in pair.left_out},
+        left_out={row.path.name: reason for row, reason in (*pair.first.left_out, *pair.second.left_out)},
     )
 
 
@@ -126,7 +127,11 @@ def list_recipe_facts(report: RecipeReport, quote: QuoteFunction = make_visible)
     sides = zip((report.first, report.second), report.against_base, strict=False)
     rows += [(f"{quote(side.name)} against base", _format_difference(one, say=True)) for side, one in sides]
     rows += [("besides the weights", "; ".join(map(quote, report.differs)))] if report.differs else []
-    return rows + [("left out", f"{quote(file)}: {quote(why)}") for file, why in report.left_out.items()]
+    return rows + [
+        (f"left out of {name}", f"{quote(file)}: {quote(report.left_out[file])}")
+        for name, side in (("first", report.first), ("second", report.second))
+        for file in side.left_out
+    ]
 
 
 def title_recipes(report: RecipeReport, quote: QuoteFunction = make_visible) -> str:
@@ -147,7 +152,8 @@ def render_recipes_markdown(report: RecipeReport) -> str:
 def _describe_side(recipe: RecipeRows) -> RecipeSide:
     right = tuple(row.entry.result.counts.correct for row in recipe.rows)
     files = tuple(row.path.name for row in recipe.rows)
-    return RecipeSide(recipe.name, recipe.digest, recipe.base, recipe.seeds, right, files)
+    left_out = tuple(row.path.name for row, _ in recipe.left_out)
+    return RecipeSide(recipe.name, recipe.digest, recipe.base, recipe.seeds, right, files, left_out)
 
 
 def _format_side(side: RecipeSide, problems: int, quote: QuoteFunction) -> str:

@@ -35,7 +35,7 @@ def train_in_child(request: Mapping[str, Any], console: Console, rank: int) -> N
     tracked = tracking.track_steps(options.log if rank == 0 else (), folder, _flatten_values(recipe))
     if rank == 0 and getattr(recipe.options, "precision", None) == "bf16":
         warn_of_slow_bf16(console)
-    with console.steps(recipe.name) as bar, tracked as track:
+    with console.steps(recipe.name, "loading the base, preparing the examples") as bar, tracked as track:
 
         def report(step: Step) -> None:
             if rank == 0:

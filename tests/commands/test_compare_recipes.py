@@ -46,10 +46,13 @@ def test_the_record_has_all_that_the_table_shows():
     assert numbers["forecast"]["advice"] == "nothing"
     assert [one["outcome"] for one in record["against_base"]] == ["better", "better"]
     assert BASE in record["base"]
-    assert len(record["left_out"]) == 7
+    sides = [record[side]["left_out"] for side in ("first", "second")]
+    assert [len(files) for files in sides] == [3, 4]
+    assert [*sides[0], *sides[1]] == list(record["left_out"])
     table = compared(FULL, LORA, base=BASE)
     for shown in ("better", "+0.83", "s10 64, s11 70, s12 75", record["first"]["digest"][:12], record["estimand"]):
         assert shown in table
+    assert [table.count(f"left out of {side}") for side in ("first", "second")] == [3, 4]
 
 
 def test_a_margin_decides_where_the_interval_does_not():
@@ -90,6 +93,12 @@ def test_a_recipe_is_compared_with_a_recipe_alone(first, second):
         compared(first, second)
     with pytest.raises(BenchError, match="for recipes"):
         compared(f"{BASE}+full-main-s0", BASE, base=BASE)
+
+
+def test_a_mistyped_recipe_is_answered_with_the_closest():
+    """Of the recipes that have rows."""
+    with pytest.raises(BenchError, match="no row of recipe:full-mian: did you mean 'full-main'"):
+        compared("recipe:full-mian", LORA)
 
 
 def test_a_plan_of_two_recipes_takes_variance_and_costs_from_their_rows():

@@ -6,13 +6,16 @@ import shlex
 from importlib import metadata
 from pathlib import Path
 
+import own_task
 import pytest
 import tiny
 import yaml
 from baseline_bench import cli
 from baseline_bench.commands.init import Options, find_requirement, run
+from baseline_bench.core import plugins
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Split
 from baseline_bench.training import recipes
 from paths import ROOT
 
@@ -23,6 +26,7 @@ WRITTEN = {
     ".github/workflows/bench.yml",
     ".gitignore",
     "README.md",
+    "bench.toml",
     "leaderboards/README.md",
     "recipes/my-lora.toml",
     "tasks/my_task.py",
@@ -56,7 +60,7 @@ def test_everything_that_a_repository_needs_is_written_and_named(tmp_path):
     told = begun(tmp_path / "a" / "b")
     assert files(tmp_path / "a" / "b") == WRITTEN
     assert all(f"written  {tmp_path / 'a' / 'b' / name}\n" in told for name in WRITTEN)
-    assert "bench baseline smollm2-135m-it-q4_1 --task tasks/my_task.py" in told
+    assert "bench baseline smollm2-135m-it-q4_1 --task my-task" in told
 
 
 def test_what_is_there_is_left_and_named_and_ours_is_shown(tmp_path):
@@ -102,7 +106,7 @@ def test_the_recipe_passes_the_check(mine, capfd):
     base = tiny.build(mine / "model")
     assert cli.main(["check", RECIPE, "--base", str(base)]) == 0
     told = capfd.readouterr().out
-    assert "0 exact; 0 of 32 items share" in told
+    assert "0 exact; 0 of 64 items share" in told
     assert "nothing that would make this recipe train wrongly" in told
 
 
@@ -112,10 +116,36 @@ def test_a_first_row_is_scored_and_the_board_checks(mine, capfd):
     assert cli.main(["board", "--check"]) == 0
     assert cli.main(["baseline", str(model), "--task", TASK, "--engine", "scripted", "--json"]) == 0
     (page,) = [path for path in mine.glob("leaderboards/*.md") if path.name != "README.md"]
-    assert "`my-task-0shot@v1`" in page.read_text()
+    assert "`my-task-1shot@v1`" in page.read_text()
     capfd.readouterr()
-    assert cli.main(["board", "--check", "--task", TASK]) == 0
+    assert cli.main(["board", "--check"]) == 0
     assert capfd.readouterr().out == ""
+    (entry,) = mine.glob("leaderboards/*/*.json")
+    assert cli.main(["show", str(entry), "-n", "1"]) == 0
+    assert "Before the bus to Lyon leaves" in capfd.readouterr().out
+
+
+def test_no_answer_of_the_example_s_form_is_cut(mine):
+    """No tokenizer makes more tokens of a solution than it has characters."""
+    task = plugins.load_task("my-task")
+    assert max(len(problem.solution) for problem in task.problems(Split())) < task.SAMPLING.max_tokens
+
+
+def test_a_task_of_one_s_own_is_remembered_after_its_first_row(tmp_path, monkeypatch, capfd):
+    """Every command then knows it without its file; removed from bench.toml, its answers cannot be judged again."""
+    monkeypatch.chdir(tmp_path)
+    model = tiny.build(tmp_path / "model")
+    (tmp_path / "sums.py").write_text(own_task.TASK)
+    assert cli.main(["baseline", str(model), "--task", "sums.py", "--engine", "scripted", "--json"]) == 0
+    assert (tmp_path / "bench.toml").read_text().endswith('[tasks]\nsums = "sums.py"\n')
+    assert cli.main(["board", "--check"]) == 0
+    capfd.readouterr()
+    (entry,) = tmp_path.glob("leaderboards/*/*.json")
+    assert cli.main(["show", str(entry)]) == 0
+    assert "1+1?" in capfd.readouterr().out
+    (tmp_path / "bench.toml").unlink()
+    assert cli.main(["board", "--check"]) == 1
+    assert "its task 'sums' is not here" in capfd.readouterr().out
 
 
 def test_the_readme_leads_to_a_pull_request_with_a_row(mine, git, capfd, forked_children):

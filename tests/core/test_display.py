@@ -1,4 +1,4 @@
-"""What is printed can be copied: a path or a command is never broken over two lines."""
+"""What is printed can be copied: a path or a command is never broken over two lines. A bar's count is always whole."""
 
 import io
 
@@ -9,6 +9,23 @@ from rich.text import Text
 PATH = "/somewhere/" + "long/" * 20
 COMMAND = f"`bench show {PATH} --wrong`"
 ROWS = [("folder", PATH), ("read", f"the answers: {COMMAND}, or not"), ("note", Text("word " * 40, style="red"))]
+LONG_NAME = "organisation-with-a-long-name/a model in a folder with blanks-1.5b+full-main-s12"
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
+@pytest.fixture
+def on_80_columns(monkeypatch) -> Console:
+    """A console whose messages go to a terminal of 80 columns."""
+    for name, value in (("COLUMNS", "80"), ("TERM", "xterm-256color"), ("NO_COLOR", "1")):
+        monkeypatch.setenv(name, value)
+    return Console(io.StringIO(), Terminal())
 
 
 @pytest.mark.parametrize("width", [20, 80])
@@ -25,3 +42,27 @@ def test_paths_and_commands_stay_whole_at_any_width(width):
     assert len(words) > 1
     assert all(len(line) <= width and line.startswith(("note", "    ")) for line in words)
     assert sum(line.count("word") for line in words) == 40
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("tiny", "tiny "), (LONG_NAME, "organisation…"), ("smollm2-135m-it-q4_1", "smollm2-135m…")]
+)
+def test_a_long_name_is_shortened_and_a_count_never(on_80_columns, name, shown):
+    """One line of 80 columns: the name gives way to the bar, the count, the rate and the times."""
+    with on_80_columns.steps(name, "loading") as report:
+        report(1238, 1319, "12.3 requests/s, 1,245 tokens/s")
+    line = on_80_columns.talk.file.getvalue().rpartition("\x1b[2K")[2].splitlines()[0]
+    assert line.startswith(shown)
+    assert "1238/1319 12.3 requests/s, 1,245 tokens/s 0:00:00" in line
+    assert len(line) <= 80
+
+
+def test_before_the_first_step_a_training_says_what_it_does(on_80_columns):
+    """It counts nothing out of an unknown total; from the first step on it counts steps."""
+    with on_80_columns.steps("lora", "loading the base") as report:
+        report(1, 20, "loss 1.000")
+    before, _, after = on_80_columns.talk.file.getvalue().rpartition("lora")
+    assert "loading the base" in before
+    assert "/?" not in before + after
+    assert "1/20" in after
+    assert "loss 1.000" in after

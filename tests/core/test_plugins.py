@@ -1,6 +1,7 @@
 """core.plugins: the folder is the registry; a path or a package's entry point works as well."""
 
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,51 @@ def test_a_file_of_one_s_own_works_by_path(tmp_path):
     path = tmp_path / "my_task.py"
     path.write_text(TASK)
     assert plugins.load_task(str(path)).LABEL == "sums-0shot@v1"
+
+
+def test_a_task_that_bench_toml_names_is_known_by_its_name(tmp_path, monkeypatch):
+    """A scored file below the current folder is remembered once; others, and names of bench's own, are not."""
+    (tmp_path / "here" / "tasks").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    for file in ("../elsewhere.py", "tasks/my_sums.py", "tasks/gsm8k.py"):
+        Path(file).write_text(TASK)
+    remembered = {"elsewhere": "../elsewhere.py", "gsm8k": "tasks/gsm8k.py", "word-problems": "word-problems"}
+    assert not any(plugins.remember_task(*item) for item in remembered.items())
+    assert not Path("bench.toml").exists()
+    assert plugins.remember_task("my-sums", "./tasks/../tasks/my_sums.py")
+    assert not plugins.remember_task("my-sums", "tasks/my_sums.py")
+    assert tomllib.loads(Path("bench.toml").read_text()) == {"tasks": {"my-sums": "tasks/my_sums.py"}}
+    assert plugins.load_task("my-sums").LABEL == "sums-0shot@v1"
+    assert plugins.find_task_name("my-sums", "sums-0shot@v1") == "my-sums"
+    assert plugins.load_task("gsm8k").LABEL == "gsm8k-1shot@v2"
+
+
+def test_what_a_person_wrote_into_bench_toml_stays(tmp_path, monkeypatch):
+    """A line is added below comments and other tasks, with or without a newline at the end."""
+    monkeypatch.chdir(tmp_path)
+    Path("more.py").write_text(TASK)
+    Path("bench.toml").write_text('# ours\n[tasks]\nsums = "sums.py" # kept')
+    assert plugins.remember_task("more", "more.py")
+    assert Path("bench.toml").read_text() == '# ours\n[tasks]\nsums = "sums.py" # kept\nmore = "more.py"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("tasks = [", "bench.toml cannot be read"),
+        ("[tasks]\na = 1\n", "must hold one table"),
+        ("[task]\n", "must hold one table"),
+        ('[tasks]\n[other]\na = "b"\n', "must hold one table"),
+        ('[tasks]\ngsm8k = "mine.py"\n', "names a task 'gsm8k', which bench has"),
+        ('[tasks]\nmine = "absent.py"\n', "no file absent.py"),
+    ],
+)
+def test_a_bench_toml_that_cannot_be_meant_is_one_clear_error(tmp_path, monkeypatch, text, told):
+    """Nothing in it is silently ignored."""
+    monkeypatch.chdir(tmp_path)
+    Path("bench.toml").write_text(text)
+    with pytest.raises(BenchError, match=told):
+        plugins.load_task("mine")
 
 
 def test_an_entry_point_of_an_installed_package_is_a_name(tmp_path, monkeypatch):

@@ -1,12 +1,15 @@
 """rendering.comparison_text: what is said of two rows, the same words wherever they stand."""
 
+import typing
 from dataclasses import replace
 
 import pytest
 import samples
 from baseline_bench.analysis.differences import list_differences
+from baseline_bench.analysis.outcomes import Outcome
 from baseline_bench.analysis.statistics import Interval
 from baseline_bench.rendering.comparison_text import (
+    color_outcome,
     compare_with_seeds,
     describe_comparison,
     describe_seeds,
@@ -300,3 +303,17 @@ def test_names_are_quoted_as_asked():
     """For a terminal what could command it is spelled out."""
     first, second = row(RIGHT, of=samples.result("a\x1b[2J")), row(RIGHT, of=samples.result("b"))
     assert name_entries(first, second) == ("a\\u{1b}[2J", "b")
+
+
+def test_an_outcome_has_a_symbol_and_a_colour_of_its_own_kind():
+    """Green for better, red for worse, blue where the margin decides, yellow where nothing is decided."""
+    shown = {name: color_outcome(name, name) for name in typing.get_args(Outcome)}
+    assert all(text.plain.endswith(f" {name}") for name, text in shown.items())
+    assert len({text.plain[0] for text in shown.values()}) == len(shown)
+    assert {name: str(text.style).split()[-1] for name, text in shown.items()} == {
+        "better": "green",
+        "worse": "red",
+        "equivalent": "blue",
+        "non-inferior": "blue",
+        "inconclusive": "yellow",
+    }

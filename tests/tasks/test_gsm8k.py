@@ -10,6 +10,7 @@ import pytest
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Message, Problem, Split
 from baseline_bench.tasks import gsm8k
+from huggingface_hub import constants
 
 CONFIGS = ("main", "socratic")
 SIZES = {"test": 1319, "train": 7473}
@@ -127,8 +128,8 @@ def test_an_empty_folder_and_a_missing_config_are_refused(tmp_path):
     assert "\n" not in f"{bare.value}{missing.value}"
 
 
-def test_an_unreachable_hub_is_one_line_with_three_ways_out(monkeypatch):
-    """Without network the user is told of --datasets, BENCH_DATASETS and HF_ENDPOINT."""
+def test_an_unreachable_hub_is_one_line_with_four_ways_out(monkeypatch):
+    """Without network the user is told of --datasets, BENCH_DATASETS, HF_ENDPOINT and the task without data."""
 
     def unreachable(*_args: object, **_options: object) -> None:
         raise ConnectionError("Couldn't reach 'openai/gsm8k' on the Hub\nmore")
@@ -138,7 +139,36 @@ def test_an_unreachable_hub_is_one_line_with_three_ways_out(monkeypatch):
         gsm8k.problems(Split())
     message = str(refused.value)
     assert "\n" not in message
-    assert all(way in message for way in ("--datasets DIR", "BENCH_DATASETS", "HF_ENDPOINT"))
+    assert all(way in message for way in ("--datasets DIR", "BENCH_DATASETS", "HF_ENDPOINT", "word-problems"))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "proxy", "offline"),
+    [
+        ("https://hub.invalid", None, True),
+        ("https://hub.invalid", "http://localhost:1", False),
+        ("http://localhost:1", None, False),
+    ],
+)
+def test_a_hub_without_an_address_is_not_asked_again_and_again(monkeypatch, endpoint, proxy, offline):
+    """The libraries then look into their cache alone; a proxy resolves names itself. Afterwards they are as before."""
+    asked = []
+
+    def load(*_args: object, **_options: object) -> None:
+        asked.append(constants.HF_HUB_OFFLINE)
+        raise ConnectionError("Couldn't reach")
+
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    if proxy is not None:
+        monkeypatch.setenv("https_proxy", proxy)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    with pytest.raises(BenchError, match="cannot load"):
+        gsm8k.problems(Split())
+    assert (asked, constants.HF_HUB_OFFLINE) == ([offline], False)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The `bench` command: data alone on stdout, talk on stderr, and every word does what its help says."""
 
+import argparse
 import gzip
 import io
 import json
@@ -17,11 +18,12 @@ import tiny
 from baseline_bench import cli
 from baseline_bench.cli import main
 from baseline_bench.core import plugins
+from baseline_bench.core.command_options import add_arguments
 from baseline_bench.core.types import Split
 from baseline_bench.evaluation import protocol
 from baseline_bench.models import registry
 from own_task import TASK
-from paths import DATA
+from paths import DATA, ROOT
 from samples import printed_entries
 
 pytestmark = pytest.mark.usefixtures("forked_children")
@@ -77,7 +79,7 @@ def told(capfd, *argv: str) -> str:
     """What a command that succeeds prints; of the answers it says only that one of six was cut."""
     assert main(argv) == 0
     out, err = capfd.readouterr()
-    assert all("[answers-cut]" in line for line in err.splitlines())
+    assert all("[answers-cut]" in line for line in err.splitlines()), err
     return out
 
 
@@ -87,6 +89,55 @@ def test_the_help_names_the_commands_of_every_day_first(here, capfd):
         main(["--help"])
     assert (ended.value.code, capfd.readouterr().out) == (0, HELP.read_text())
     assert list(cli.HELP)[:3] == ["quickstart", "baseline", "score"]
+
+
+def test_a_flag_that_many_commands_have_means_one_thing():
+    """`--limit` draws a subset, `-n` shows the first of many, `--runs` is a folder: one meaning of each."""
+    meanings: dict[str, set[str]] = {"--limit": set(), "-n": set(), "--runs": set()}
+    for name in cli.HELP:
+        parser = argparse.ArgumentParser()
+        add_arguments(parser, cli.load_command(name).Options)
+        for action in parser._actions:
+            for flag in meanings.keys() & set(action.option_strings):
+                meanings[flag].add(" ".join((action.help or "").split()[:3]))
+    assert meanings == {"--limit": {"score a seeded"}, "-n": {"at most N"}, "--runs": {"the folder of"}}
+
+
+def test_a_mistyped_command_is_answered_with_the_closest(capfd):
+    """As wrong usage."""
+    with pytest.raises(SystemExit) as ended:
+        main(["bord", "--check"])
+    assert ended.value.code == 2
+    assert "no command 'bord': did you mean 'board'?" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("shell", cli.SHELLS)
+def test_the_completion_of_a_shell_names_every_command(shell, capfd):
+    """Two-word commands, options and their choices are there too."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--print-completion", shell])
+    printed = capfd.readouterr().out
+    assert ended.value.code == 0
+    assert [word for name in cli.HELP for word in name.split() if word not in printed] == []
+    assert all(word in printed for word in ("leaderboards", "word", "gain"))
+
+
+def test_bash_completes_commands_options_choices_and_files(here, capfd):
+    """What a real bash offers after the words so far."""
+    with pytest.raises(SystemExit):
+        main(["--print-completion", "bash"])
+    (here / "recipe.toml").write_text("")
+    cases = {
+        "pr": "pr-report",
+        "export c": "csv",
+        "verify --lev": "--level",
+        "board --sort g": "gain",
+        "train re": "recipe.toml",
+    }
+    ask = "COMP_WORDS=(bench $1); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _shtab_bench; echo ${COMPREPLY[@]}"
+    offer = f"{capfd.readouterr().out}\noffer() {{ {ask}; }}\n" + "".join(f"offer '{words}'\n" for words in cases)
+    done = subprocess.run(["bash", "-c", offer], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == list(cases.values())
 
 
 @pytest.mark.parametrize(
@@ -165,7 +216,9 @@ def test_score_prints_the_entry_and_reports_a_finished_run_without_generating(mo
     first = told(capfd, *words(model), "--json")
     (entry,), (run,) = here.glob("leaderboards/*/*.json"), here.glob("runs/*")
     assert printed_entries(first) == [entry.read_text()]
-    assert [finding["code"] for finding in json.loads(first)["findings"]] == ["answers-cut"]
+    (cut,) = json.loads(first)["findings"]
+    assert cut["code"] == "answers-cut"
+    assert "--max-tokens N" in cut["message"]  # the remedy
     (here / "script.jsonl").unlink()
     assert told(capfd, *words(model), "--json") == first
     assert list(here.glob("runs/*")) == [run]
@@ -230,8 +283,10 @@ def test_board_renders_what_is_stale_and_checks_what_was_touched(scored, here, c
     assert told(capfd, "board") == ""
     assert main(["board", "--check"]) == 0
     out, err = capfd.readouterr()
-    assert (out, len(err.splitlines())) == ("", 1)  # what was checked, in a pipe too
-    assert "1 entries" in err
+    (announced, told_at_the_end) = err.splitlines()  # in a pipe too
+    assert out == ""
+    assert "checking" in announced
+    assert "checked 1 entries" in told_at_the_end
     page.write_text(text.replace("50.00", "90.00"))
     assert main(["board", "--check"]) == 1
     assert capfd.readouterr().out == f"{page}: is not what the entries give; fix: `bench board`\n"
@@ -292,13 +347,49 @@ def test_ctrl_c_keeps_the_answers_and_says_how_to_go_on(model, here, capfd):
                 process.wait(timeout=0.05)
         process.send_signal(signal.SIGINT)
         said = process.communicate()[1]
-    told_at_the_end = "bench: stopped; finished answers are kept, the same command goes on with the rest\n"
+    told_at_the_end = (
+        "bench: stopped before the end; what is finished is kept, the same command goes on with the rest\n"
+    )
     assert (process.returncode, said) == (130, told_at_the_end)
     (completions,) = here.glob("runs/*/completions.jsonl")
     kept = completions.read_bytes()
     told(capfd, *command)
     assert completions.read_bytes().startswith(kept)
     assert 1 <= len(kept.splitlines()) < len(completions.read_bytes().splitlines()) == ITEMS
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("export csv", "comparing the rows of leaderboards"),
+        ("report", "comparing the rows of leaderboards/gsm8k and drawing the figures"),
+        ("pr-report", "checking what this branch adds to leaderboards since origin/main"),
+    ],
+)
+def test_what_takes_seconds_is_announced_in_a_pipe(here, capfd, command, told):
+    """Before anything is read, so before the error of an empty folder too."""
+    main(command.split())
+    assert capfd.readouterr().err.splitlines()[0] == told
+
+
+def test_ctrl_c_in_a_check_is_one_line(monkeypatch, capfd):
+    """A check keeps nothing, so it promises nothing; its processes print no traceback."""
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from baseline_bench.core import parallel\nparallel._count_cores = lambda: 2\n"
+    code += "from baseline_bench.rendering import checking\nfrom baseline_bench import cli\n"
+    code += "def check(*_): print('began', flush=True); signal.pause()\nchecking._check_entry = check\n"
+    code += "raise SystemExit(cli.main(['board', '--check']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        announced, *began = (process.stdout.readline() for _ in range(3))
+        os.killpg(process.pid, signal.SIGINT)
+        rest = process.communicate()[0]
+    assert "checking every entry of leaderboards" in announced
+    assert began == ["began\n"] * 2
+    assert (process.returncode, rest) == (130, "bench: stopped before the end\n")
 
 
 def descriptors() -> tuple[int, int]:
