@@ -21,6 +21,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 # One list for every user: the server is one for the whole process and imports once.
 CONTEXT.set_forkserver_preload(
     [
+        "quiet",
         "baseline_bench.trainers.full",
         "baseline_bench.trainers.lora",
         "baseline_bench.training.worker",
