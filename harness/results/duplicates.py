@@ -7,9 +7,10 @@ from pathlib import Path
 
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import digest
-from baseline_bench.results import audit, entries
+from baseline_bench.results import audit
 from baseline_bench.results.bits import hex_to_bits
-from baseline_bench.results.completions import CommittedCompletion, decompress_file, parse_completions
+from baseline_bench.results.companions import COMPLETIONS, build_companion_path, read_lines
+from baseline_bench.results.completions import CommittedCompletion, parse_completions
 from baseline_bench.results.entry import Entry, Result
 
 # Answers shorter than this are equal by chance; a row needs so many longer ones to be compared with another.
@@ -220,11 +221,12 @@ def _measure_share(answers: AnswerForms, others: AnswerForms) -> float:
 
 def _read_answers(row: StoredRow) -> AnswerForms:
     """Read a row's completions; BenchError if they are damaged or are not the entry's."""
-    path = entries.completions_path(row.path)
-    lines = decompress_file(path)
-    completions = parse_completions(lines, path.name)
+    lines, name = read_lines(row.path, row.entry, COMPLETIONS), build_companion_path(row.path, COMPLETIONS).name
+    if lines is None:
+        raise BenchError(f"lacks its completions {name}")
+    completions = parse_completions(lines, name)
     if problems := audit.check_completions(row.entry, completions, lines):
-        raise BenchError(f"{path.name}: {problems[0]}")
+        raise BenchError(f"{name}: {problems[0]}")
     return list_answer_forms(completions)
 
 
