@@ -71,15 +71,12 @@ def download_snapshot(repository: str, revision: str | None, *, adapters: bool =
 
 
 def download_dataset_file(repository: str, path: Path, limit: int) -> None:
-    """Download the file of that name from a data set's main branch; nothing if the data set lacks it.
-
-    Raises UnreachableError without such a data set, access or network, and BenchError for more than `limit` bytes.
-    """
+    """Download the file of that name from a data set, if it is there; BenchError if it has more than `limit` bytes."""
     try:
         # The metadata is one request; a download asks a hub that does not answer for 24 seconds.
         size = get_hf_file_metadata(hf_hub_url(repository, path.name, repo_type="dataset")).size or 0
         if size > limit:
-            raise BenchError(f"{path.name} in the data set {repository} has {size:,} bytes", "delete it there")
+            raise BenchError(f"{path.name} in {repository} has {size:,} bytes, over {limit:,}", "delete it there")
         hf_hub_download(repository, path.name, repo_type="dataset", local_dir=path.parent)
     except errors.RemoteEntryNotFoundError:
         return
@@ -88,7 +85,7 @@ def download_dataset_file(repository: str, path: Path, limit: int) -> None:
 
 
 def upload_dataset_files(repository: str, files: Mapping[str, bytes]) -> None:
-    """Add files to a data set's main branch in one commit; UnreachableError if the hub refuses or does not answer."""
+    """Add files to a data set in one commit."""
     operations = [CommitOperationAdd(name, data) for name, data in files.items()]
     try:
         HfApi().create_commit(repository, operations, commit_message="Add completions", repo_type="dataset")

@@ -21,7 +21,7 @@ from baseline_bench.results.entry import Entry
 STORE_FILE = "store.toml"
 # The one that the others end with comes last.
 LOSSES, SOLUTIONS, COMPLETIONS = SUFFIXES = (".loss.jsonl.gz", ".solutions.jsonl.gz", ".jsonl.gz")
-_DATASET = re.compile(r"hf://datasets/(\w[\w.-]*/\w[\w.-]*)", re.ASCII)
+_PLACE = re.compile(r"hf://datasets/(\w[\w.-]*/\w[\w.-]*)|(?!\w+://)[^\0]+", re.ASCII)
 _SHA256 = re.compile("[0-9a-f]{64}")
 _STORE_ADVICE = 'write a line: completions = "FOLDER" or "hf://datasets/OWNER/NAME"'
 _REACH_ADVICE = "create or mount it, and give the command again: a run keeps its answers"
@@ -72,11 +72,9 @@ def read_store(leaderboards: Path) -> Store | None:
     if not path.exists():
         return None
     place = parse_toml(read_bytes(path, _STORE_ADVICE), str(path), _STORE_ADVICE).get("completions")
-    if not isinstance(place, str) or not place or "\0" in place or ("://" in place and not _DATASET.fullmatch(place)):
+    if not isinstance(place, str) or (match := _PLACE.fullmatch(place)) is None:
         raise BenchError(f"{path}: {place!r:.80} is no store", _STORE_ADVICE)
-    if match := _DATASET.fullmatch(place):
-        return Store(cache_folder() / "completions", match[1])
-    return Store(leaderboards / Path(place).expanduser())
+    return Store(cache_folder() / "completions", match[1]) if match[1] else Store(leaderboards / place)
 
 
 def build_companion_path(path: Path, suffix: str) -> Path:
@@ -85,10 +83,9 @@ def build_companion_path(path: Path, suffix: str) -> Path:
 
 
 def locate_companion(path: Path, entry: Entry, suffix: str) -> Path | None:
-    """Find a companion file: next to the entry at `path`, else in the store; None if neither has it.
+    """Find a companion file: next to the entry at `path`, there for the caller to check, else in the store, or None.
 
-    A file of the store holds what the entry's digest names; one next to the entry is for the caller to check.
-    Raises UnreachableError if the store does not answer, and BenchError for a link and as `read_store` and `find`.
+    Raises BenchError for a link and as `read_store` and `Store.find`.
     """
     beside, sha256 = build_companion_path(path, suffix), _get_sha256(entry, suffix)
     if beside.is_symlink():

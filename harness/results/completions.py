@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import OMIT_WHEN_NONE, digest, encode_canonical, parse_record, to_json_value
 from baseline_bench.core.types import Completion, Finish, ItemEvidence, LogLikelihood, Problem
-from baseline_bench.core.untrusted import open_regular
+from baseline_bench.core.untrusted import read_bytes
 
 # The text of a full run is a few MB; a small file that decompresses to more than this is a zip bomb.
 MAX_BYTES = 256 * 1024 * 1024
@@ -117,13 +116,12 @@ def compress_lines(lines: bytes) -> bytes:
 def decompress_file(path: Path) -> bytes:
     """Decompress a committed file; BenchError if it is damaged or larger than `MAX_BYTES`."""
     try:
-        with open_regular(path) as packed, gzip.open(packed) as file:
-            # Padding and empty members take time, but give no lines.
-            is_large = os.fstat(packed.fileno()).st_size > MAX_BYTES
-            lines = b"" if is_large else file.read(MAX_BYTES + 1)
+        # Padding and empty members take time and give no lines: what is compressed has a limit too.
+        with gzip.open(io.BytesIO(read_bytes(path, _RESTORE_ADVICE, MAX_BYTES))) as file:
+            lines = file.read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise BenchError(f"{path.name}: cannot be decompressed ({error})", _RESTORE_ADVICE) from None
-    if is_large or len(lines) > MAX_BYTES:
+    if len(lines) > MAX_BYTES:
         raise BenchError(f"{path.name}: more than {MAX_BYTES:,} bytes when decompressed", _RESTORE_ADVICE)
     return lines
 
