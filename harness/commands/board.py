@@ -21,7 +21,7 @@ class Options:
     """What to render, to check or to print."""
 
     leaderboards: Path = leaderboards_option()
-    check: bool = option("--check", "write nothing; fail where pages and entries do not agree", default=False)
+    check: bool = option("--check", "write nothing; fail where pages and entries do not agree", "", False, "action")
     base: str | None = option("--base", "with --check: fail too where an entry of REF was changed", "REF")
     accept_unreachable: bool = option(
         "--accept-unreachable-store",
@@ -29,9 +29,9 @@ class Options:
         default=False,
     )
     move: Literal["out", "in"] | None = option(
-        "--move-completions", "move completions into the store that store.toml names, or back next to their entries"
+        "--move-completions", "move completions into the store of store.toml, or back to their entries", one_of="action"
     )
-    show: bool = option("--show", "write nothing; print the boards", default=False)
+    show: bool = option("--show", "write nothing; print the boards", "", False, "action")
     sort: SortColumn | None = option("--sort", "with --show: by name, score or gain (default: name)")
     tasks: list[str] = own_tasks_option()
     mirror: Path | None = datasets_option()
