@@ -147,7 +147,7 @@ def audit_entry(path: Path, regrade: RegradeFunction | None = None) -> AuditedEn
     except UnreachableError as error:
         return AuditedEntry(entry, (), tuple(faults), error.what)
     except BenchError as error:
-        return AuditedEntry(entry, (), (*faults, EntryFault(error.what, _RERUN_ADVICE)))
+        return AuditedEntry(entry, (), (*faults, EntryFault(error.what, error.way_out or _RERUN_ADVICE)))
     companion_faults = audit.check_completions(entry, completions, lines)
     companion_faults += audit.check_losses(entry, losses) + audit.check_solutions(entry, completions, solutions)
     faults += [EntryFault(message, _RERUN_ADVICE) for message in companion_faults]
