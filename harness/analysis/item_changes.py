@@ -1,28 +1,19 @@
 """Show why single items changed: both answers to each question that exactly one row got right."""
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from baseline_bench.analysis.compare import ItemChange, list_item_changes
-from baseline_bench.core.errors import BenchError
 from baseline_bench.core.markup import make_visible
-from baseline_bench.core.records import digest
 from baseline_bench.core.types import Completion, Finish, Judgement, Problem
-from baseline_bench.results import entries
 from baseline_bench.results.bits import hex_to_bits
-from baseline_bench.results.completions import (
-    CommittedCompletion,
-    decompress_file,
-    parse_completions,
-    restore_completion,
-)
+from baseline_bench.results.companions import load_completions
+from baseline_bench.results.completions import CommittedCompletion, restore_completion
 from baseline_bench.results.entry import Entry
 
 GradeFunction = Callable[[Problem, Completion], Judgement]
-_RESTORE_ADVICE = "restore the file from git"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +59,9 @@ def read_entry_completions(path: Path, entry: Entry) -> EntryCompletions:
     """Read the completions of the entry at `path`.
 
     Raises:
-        BenchError: they are missing, or their digests are not those of the entry.
+        BenchError: they are missing, or their digest is not the entry's.
     """
-    completions_file = entries.completions_path(path)
-    if completions_file.is_symlink() or not completions_file.is_file():
-        raise BenchError(f"no completions {completions_file.name} next to {path}", _RESTORE_ADVICE)
-    data = decompress_file(completions_file)
-    lines = parse_completions(data, completions_file.name)
-    ids = digest([line.id for line in lines])
-    if hashlib.sha256(data).hexdigest() != entry.result.completions_sha256 or ids != entry.result.selection.ids_sha256:
-        raise BenchError(f"{completions_file}: not the completions that its entry was made from", _RESTORE_ADVICE)
-    return EntryCompletions(entry, lines)
+    return EntryCompletions(entry, load_completions(path, entry))
 
 
 def iterate_changed_items(

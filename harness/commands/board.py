@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from baseline_bench.analysis.board_comparisons import compare_board
 from baseline_bench.core.command_options import datasets_option, leaderboards_option, option, own_tasks_option
@@ -12,6 +13,7 @@ from baseline_bench.evaluation import runs
 from baseline_bench.evaluation.regrading import Regrader
 from baseline_bench.rendering import aggregates, checking, leaderboard
 from baseline_bench.rendering.board_terminal import SortColumn, build_terminal_table
+from baseline_bench.results import companions, lookup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +21,17 @@ class Options:
     """What to render, to check or to print."""
 
     leaderboards: Path = leaderboards_option()
-    check: bool = option("--check", "write nothing; fail where pages and entries do not agree", default=False)
+    check: bool = option("--check", "write nothing; fail where pages and entries do not agree", "", False, "action")
     base: str | None = option("--base", "with --check: fail too where an entry of REF was changed", "REF")
-    show: bool = option("--show", "write nothing; print the boards", default=False)
+    accept_unreachable: bool = option(
+        "--accept-unreachable-store",
+        "with --check: pass though the store of completions does not answer; say how many rows that concerns",
+        default=False,
+    )
+    move: Literal["out", "in"] | None = option(
+        "--move-completions", "move completions into the store of store.toml, or back to their entries", one_of="action"
+    )
+    show: bool = option("--show", "write nothing; print the boards", "", False, "action")
     sort: SortColumn | None = option("--sort", "with --show: by name, score or gain (default: name)")
     tasks: list[str] = own_tasks_option()
     mirror: Path | None = datasets_option()
@@ -42,12 +52,18 @@ def run(options: Options, console: Console) -> int:
             raise BenchError("--base goes with --check", f"bench board --check --base {options.base}")
         leaderboard.list_boards(options.leaderboards)  # before the lock, for a folder that does not exist
         with runs.explaining_write_errors(options.leaderboards), FolderLock(options.leaderboards, wait=True):
+            if options.move is not None:
+                rows = {row.path: row.entry for row in lookup.read_boards(options.leaderboards, None)}
+                for path in companions.move_companions(options.leaderboards, rows, options.move):
+                    console.write(f"{path}\n")
             changed = leaderboard.update_pages(options.leaderboards)
         console.write("".join(f"{path}\n" for path in changed))
         return 0
     console.say(f"checking every entry of {options.leaderboards} and judging its answers again", always=True)
     grader = Regrader(options.tasks, options.mirror)
-    checked = checking.check_leaderboards(options.leaderboards, grader, options.base)
+    checked = checking.check_leaderboards(
+        options.leaderboards, grader, options.base, accept_unreachable=options.accept_unreachable
+    )
     for label, reason in sorted(grader.unchecked.items()):
         console.warn(f"unchecked: the answers to {label} were not judged again: {reason}")
     console.write("".join(f"{line}\n" for line in (*checked.faults, *checked.notes)))

@@ -32,7 +32,7 @@ from baseline_bench.rendering.pr_model import (
     PullRequestReport,
 )
 from baseline_bench.rendering.report.data import read_steps
-from baseline_bench.results import git_history
+from baseline_bench.results import entries, git_history
 from baseline_bench.results.bits import hex_to_bits
 from baseline_bench.results.board import Row
 from baseline_bench.results.completions import CommittedCompletion
@@ -98,10 +98,11 @@ def _build_report(options: Options, changes: BranchChanges, faults: tuple[str, .
                 row=row,
                 contests=adjusted_comparisons,
                 remarks=tuple(remarks),
-                steps=read_steps(options.leaderboards / board.name / row.file),
+                steps=read_steps(options.leaderboards / board.name / row.file, row.entry),
                 changes=list_differences(row.entry, adjusted_comparisons[-1].against.entry)
                 if adjusted_comparisons
                 else (),
+                has_losses_file=entries.losses_path(options.leaderboards / board.name / row.file).is_file(),
             )
         )
     return PullRequestReport(
@@ -200,7 +201,7 @@ def _add_examples(
 ) -> ProposedComparison:
     try:
         new, old = (
-            git_history.read_committed_completions(folder, commit, f"{board.name}/{compared.file}")
+            git_history.read_committed_completions(folder, commit, board.name, compared)
             for compared in (row, comparison.against)
         )
         gained, lost = _list_examples((row, comparison.against), (new, old))

@@ -11,7 +11,7 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.locks import FolderLock
 from baseline_bench.evaluation import entry_builder, evaluate, pipeline, regrading, runs
 from baseline_bench.rendering import leaderboard
-from baseline_bench.results import entries, retractions
+from baseline_bench.results import companions, entries, retractions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,9 @@ def _is_board(folder: Path) -> bool:
     """Tell whether the folder holds entries, with their completions, and is not a run's."""
     if not folder.is_dir() or (folder / "run.json").is_file():
         return False
-    return any(entries.completions_path(path).is_file() for path in leaderboard.list_entry_files(folder))
+    files = leaderboard.list_entry_files(folder)
+    has_store = (folder.absolute().parent / companions.STORE_FILE).is_file()
+    return any(has_store or entries.completions_path(path).is_file() for path in files)
 
 
 def _regrade_board(options: Options, console: Console) -> int:

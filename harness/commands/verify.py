@@ -23,7 +23,7 @@ from baseline_bench.evaluation.regrading import Regrader
 from baseline_bench.interop import lm_eval_check
 from baseline_bench.rendering import leaderboard
 from baseline_bench.results import entries, noise, retractions
-from baseline_bench.results.completions import decompress_file, parse_completions
+from baseline_bench.results.companions import load_completions
 from baseline_bench.results.entry import Entry, Result
 from baseline_bench.results.retractions import Verification
 
@@ -165,7 +165,7 @@ def _verify_by_regeneration(
         evaluation_plan = reproduce.plan_reproduction(path, entry, reproduction_options, console)
     except BenchError as error:
         return replace(progress, stopped=str(error))
-    stored = parse_completions(decompress_file(entries.completions_path(path)), path.name)
+    stored = load_completions(path, entry)
     reproduction = reproduce.reproduce_completions(evaluation_plan, path, stored, reproduction_options, console)
     lines = (
         f"generated again: {reproduce.describe_reproduction(reproduction)}",

@@ -25,6 +25,10 @@ class BenchError(Exception):
         super().__init__(what if way_out is None else f"{what}: {way_out}")
 
 
+class UnreachableError(BenchError):
+    """A place outside this repository does not answer, so that nobody can say what it holds."""
+
+
 class NotFiniteError(BenchError):
     """A model computes NaN or infinity, which makes its answers meaningless; the run ends."""
 

@@ -14,10 +14,11 @@ from baseline_bench.core.contracts import Task
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Judgement, Problem, Split
 from baseline_bench.evaluation import evaluate, protocol
-from baseline_bench.results import audit, entries
+from baseline_bench.results import audit
 from baseline_bench.results.bits import Bits, hex_to_bits
 from baseline_bench.results.board import split_task_label
-from baseline_bench.results.completions import CommittedCompletion, read_completions, restore_completion
+from baseline_bench.results.companions import load_completions
+from baseline_bench.results.completions import CommittedCompletion, restore_completion
 from baseline_bench.results.entries import RegradeFunction
 from baseline_bench.results.entry import Entry, TaskRecord
 from baseline_bench.results.retractions import Regrade
@@ -81,7 +82,7 @@ def regrade_entry(entry: Entry, path: Path, created: str) -> Regrade | None:
     digest = protocol.read_pinned_digests().get(task.LABEL)
     if digest is None:
         raise BenchError(f"{task.LABEL} is not a published version", "pin its digest in protocols.toml")
-    lines = read_completions(entries.completions_path(path))
+    lines = load_completions(path, entry)
     old_judgements, judgements = grade_completions(old_task, lines), grade_completions(task, lines)
     return Regrade(
         schema=1,

@@ -6,12 +6,12 @@ from pathlib import Path
 from baseline_bench.core import plugins
 from baseline_bench.core.contracts import Task
 from baseline_bench.core.display import Console
-from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Judgement, Problem, Split
 from baseline_bench.evaluation import evaluate, protocol, regrading, runs
 from baseline_bench.results import entries
 from baseline_bench.results.bits import hex_to_bits
-from baseline_bench.results.completions import decompress_file, parse_completions, restore_completion
+from baseline_bench.results.companions import load_completions
+from baseline_bench.results.completions import restore_completion
 from baseline_bench.results.entry import Entry
 
 
@@ -61,10 +61,7 @@ def find_task_name(path: Path) -> str | None:
 
 def _read_committed(path: Path) -> list[JudgedProblem]:
     entry = entries.read_entry(path)
-    completions_file = path.with_suffix(".jsonl.gz")
-    if not completions_file.is_file():
-        raise BenchError(f"no completions next to {path}", f"restore {completions_file.name} from git")
-    lines, bits = parse_completions(decompress_file(completions_file), str(completions_file)), entry.result.bits
+    lines, bits = load_completions(path, entry), entry.result.bits
     problems = [Problem(line.id, "", line.gold, "") for line in lines]
     completions = [restore_completion(line) for line in lines]
     task = regrading.find_reader_task(entry)

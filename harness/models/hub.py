@@ -1,15 +1,19 @@
-"""Download one commit of a hub repository, after checking access, disk space and memory."""
+"""Download one commit of a hub repository, after checking access, disk space and memory; files of a data set."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, UnreachableError, first_line
 from baseline_bench.core.machine import has_accelerator, require_disk, require_memory
 from baseline_bench.models import weights
 from huggingface_hub import (
+    CommitOperationAdd,
     HfApi,
     constants,
     errors,
+    get_hf_file_metadata,
     hf_hub_download,
+    hf_hub_url,
     is_offline_mode,
     snapshot_download,
     try_to_load_from_cache,
@@ -64,6 +68,34 @@ def download_snapshot(repository: str, revision: str | None, *, adapters: bool =
         what = f"cannot use {error.filename or constants.HF_HOME}: {error.strerror or error}"
         raise BenchError(what, "free some space, or point HF_HOME at a folder on another disk") from error
     return Path(folder), commit
+
+
+def download_dataset_file(repository: str, path: Path, limit: int) -> None:
+    """Download the file of that name from a data set, if it is there; BenchError if it has more than `limit` bytes."""
+    try:
+        # The metadata is one request; a download asks a hub that does not answer for 24 seconds.
+        size = get_hf_file_metadata(hf_hub_url(repository, path.name, repo_type="dataset")).size or 0
+        if size > limit:
+            raise BenchError(f"{path.name} in {repository} has {size:,} bytes, over {limit:,}", "delete it there")
+        hf_hub_download(repository, path.name, repo_type="dataset", local_dir=path.parent)
+    except errors.RemoteEntryNotFoundError:
+        return
+    except (_HTTPError, OSError) as error:
+        raise _explain_dataset_error(error, repository) from error
+
+
+def upload_dataset_files(repository: str, files: Mapping[str, bytes]) -> None:
+    """Add files to a data set in one commit."""
+    operations = [CommitOperationAdd(name, data) for name, data in files.items()]
+    try:
+        HfApi().create_commit(repository, operations, commit_message="Add completions", repo_type="dataset")
+    except (_HTTPError, OSError) as error:
+        raise _explain_dataset_error(error, repository) from error
+
+
+def _explain_dataset_error(error: Exception, repository: str) -> UnreachableError:
+    what = f"the hub does not answer for the data set {repository} ({first_line(error):.100})"
+    return UnreachableError(what, "check name, network and rights (`hf auth login` or HF_TOKEN), then run this again")
 
 
 def _find_cached(repository: str, revision: str | None, *, adapters: bool) -> Path | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from baseline_bench.analysis.claims import registration
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, UnreachableError
 from baseline_bench.core.markup import make_visible
 from baseline_bench.core.parallel import map_in_processes
 from baseline_bench.core.records import digest
@@ -13,7 +13,7 @@ from baseline_bench.evaluation import regrading
 from baseline_bench.rendering import leaderboard, stray_files
 from baseline_bench.rendering.faults import Fault, format_command, format_path
 from baseline_bench.rendering.leaderboard import StoredRecords
-from baseline_bench.results import advisories, duplicates, entries, history, retractions
+from baseline_bench.results import advisories, companions, duplicates, entries, history, retractions
 from baseline_bench.results.advisories import Advisory
 from baseline_bench.results.board import Row
 from baseline_bench.results.duplicates import AnswerForms, CopySearch, Repetition, StoredRow
@@ -47,6 +47,7 @@ class CheckedEntry:
         trusted: whether the merge-base holds all its files unchanged, so that they were not checked again.
         answers: the forms of its answers; None where they were not read.
         record_faults: of the re-grades of it that are new.
+        unreachable: why its completions were not read, because their store does not answer; None if they were.
     """
 
     file: str
@@ -55,6 +56,7 @@ class CheckedEntry:
     trusted: bool = False
     answers: AnswerForms | None = None
     record_faults: tuple[Fault, ...] = ()
+    unreachable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,16 @@ def find_faults(folder: Path, regrade: RegradeFunction | None = None, base: str 
     return list(check_leaderboards(folder, regrade, base).faults)
 
 
-def check_leaderboards(folder: Path, regrade: RegradeFunction | None = None, base: str | None = None) -> CheckReport:
+def check_leaderboards(
+    folder: Path, regrade: RegradeFunction | None = None, base: str | None = None, *, accept_unreachable: bool = False
+) -> CheckReport:
     """Check the folder and return its faults and notes.
 
     Args:
         folder: the leaderboards.
         regrade: grades committed completions again (level L1); None skips that.
         base: a git ref; every record in its merge-base with HEAD must be here unchanged.
+        accept_unreachable: a store of completions that does not answer is a note, and no fault.
 
     Raises:
         BenchError: there is no such folder or no git repository, or git does not know the base.
@@ -92,8 +97,10 @@ def check_leaderboards(folder: Path, regrade: RegradeFunction | None = None, bas
     rows = _list_counting_rows(folder, checked_entries, records)
     search = duplicates.find_copied_answers(rows)
     known, pages = _check_pages(folder, entries_by_board, records)
+    store_faults = list(_find_store_faults(folder, checked_entries, search))
     faults = [
-        *_find_changed_files(folder, base_history),
+        *([] if accept_unreachable else store_faults),
+        *_find_changed_files(folder, checked_entries, base_history),
         *_find_changed_claims(folder, entries_by_board, base_history),
         *_find_entry_faults(folder, checked_entries, base_history),
         *_find_repetitions(rows, search),
@@ -108,6 +115,7 @@ def check_leaderboards(folder: Path, regrade: RegradeFunction | None = None, bas
             *_note_related_copies(search.copies),
             *_note_missing_regrades(rows, records),
             *_note_advisories(folder, checked_entries, known),
+            *(make_visible(f"note: {fault.file}: {fault.what}") for fault in store_faults if accept_unreachable),
         ),
         _describe_checks(names, checked_entries, base_history, regraded=regrade is not None),
     )
@@ -121,7 +129,9 @@ def _describe_checks(
     regraded: bool,
 ) -> str:
     trusted = sum(checked.trusted for checked in checked_entries)
+    unread = sum(checked.unreachable is not None for checked in checked_entries)
     read = "numbers, digests, completions, losses" + (", judgements" if regraded else "")
+    read += f"; of {unread:,} the numbers alone" if unread else ""
     parts = [
         f"{len(checked_entries) - trusted:,} entries ({read})",
         f"pages, records and claims of {len(names):,} boards",
@@ -171,14 +181,14 @@ def _check_entry(
     audited = entries.audit_entry(path, None if trusted else regrade)
     answers = duplicates.list_answer_forms(audited.completions)
     record_faults = tuple(_find_regrade_faults(board, records, audited, regrade))
-    return CheckedEntry(file, audited.entry, audited.faults, trusted, answers, record_faults)
+    return CheckedEntry(file, audited.entry, audited.faults, trusted, answers, record_faults, audited.unreachable)
 
 
 def _find_regrade_faults(
     board: Path, records: Iterable[Regrade], audited: AuditedEntry, regrade: RegradeFunction | None
 ) -> Iterator[Fault]:
-    """Find re-grades that do not follow from the completions of their entry; none where the entry has faults."""
-    if audited.entry is None or audited.faults:
+    """Find re-grades that do not follow from the completions of their entry; none where it has faults or none."""
+    if audited.entry is None or audited.faults or audited.unreachable is not None:
         return
     for record in records:
         file = format_path(board, retractions.record_path(record))
@@ -192,12 +202,12 @@ def _find_regrade_faults(
 
 
 def _is_unchanged(folder: Path, file: str, base_history: FolderHistory) -> bool:
-    """Tell whether the merge-base holds the entry and its companion files as they are here, and no others."""
+    """Tell whether the merge-base holds the entry, its companion files and their store as they are here."""
     stem = file.removesuffix(leaderboard.ENTRY_SUFFIX)
-    companions = [stem + suffix for suffix in stray_files.COMPANION_SUFFIXES]
-    return {file, stem + stray_files.COMPLETIONS_SUFFIX} <= base_history.unchanged and all(
+    where = {companions.STORE_FILE, stem + companions.COMPLETIONS} & base_history.unchanged
+    return bool(where) and all(
         name in base_history.unchanged or (name not in base_history.frozen and not (folder / name).exists())
-        for name in companions
+        for name in (file, *(stem + suffix for suffix in companions.SUFFIXES))
     )
 
 
@@ -206,11 +216,18 @@ def _is_claims_file(file: str) -> bool:
     return file.startswith(f"{leaderboard.CLAIMS_FOLDER}/") and file.endswith(".toml")
 
 
-def _find_changed_files(folder: Path, base_history: FolderHistory | None) -> Iterator[Fault]:
+def _find_changed_files(
+    folder: Path, checked_entries: Iterable[CheckedEntry], base_history: FolderHistory | None
+) -> Iterator[Fault]:
     if base_history is None:
         return
+    has_store = (folder / companions.STORE_FILE).is_file()
+    read = {checked.file for checked in checked_entries if has_store and checked.unreachable is None}
     for file in base_history.changed:
         exists = (folder / file).exists()
+        # A file that went into the store was read there: the check of its entry finds where that fails.
+        if not exists and file.endswith(companions.COMPLETIONS) and f"{stray_files.strip_suffix(file)}.json" in read:
+            continue
         if not stray_files.is_record_file(file) and (exists or not _is_claims_file(file)):
             continue
         what = "changed" if exists else "removed or renamed"
@@ -237,7 +254,7 @@ def _advise_removing(folder: Path, file: str) -> str:
     stem = stray_files.strip_suffix(file).removesuffix(leaderboard.ENTRY_SUFFIX)
     parts = [
         stem + suffix
-        for suffix in (leaderboard.ENTRY_SUFFIX, *stray_files.COMPANION_SUFFIXES)
+        for suffix in (leaderboard.ENTRY_SUFFIX, *companions.SUFFIXES)
         if (folder / (stem + suffix)).exists()
     ]
     return f"{format_command('git', 'rm', '-f', '--', *(format_path(folder, part) for part in parts))} and score again"
@@ -308,7 +325,8 @@ def _list_counting_rows(
 def _find_repetitions(rows: Sequence[StoredRow], search: CopySearch) -> Iterator[Fault]:
     """Find new rows that repeat the answers or the weights of other rows that count."""
     for row, error in search.damaged:
-        yield Fault(row.file, error.what, error.way_out or _RECORD_ADVICE)
+        if not isinstance(error, UnreachableError):
+            yield Fault(row.file, error.what, error.way_out or _RECORD_ADVICE)
     for found in search.copies:
         if found.related:  # a note
             continue
@@ -318,6 +336,16 @@ def _find_repetitions(rows: Sequence[StoredRow], search: CopySearch) -> Iterator
     for found in duplicates.find_renamed_weights(rows):
         fix = "score under that name (--name); to rename the model, withdraw its other rows with `bench retract`"
         yield Fault(found.file, f"the same weights have another name in {found.first_file}", fix)
+
+
+def _find_store_faults(folder: Path, checked_entries: Iterable[CheckedEntry], search: CopySearch) -> Iterator[Fault]:
+    """Find a store of completions that does not answer, and count the rows that were checked without theirs."""
+    reasons = [checked.unreachable for checked in checked_entries if checked.unreachable is not None]
+    reasons += [error.what for _, error in search.damaged if isinstance(error, UnreachableError)]
+    if reasons:
+        what = f"{len(reasons):,} rows were checked without their completions: {reasons[0]}"
+        fix = "make the store reachable, or accept that with --accept-unreachable-store"
+        yield Fault(format_path(folder, companions.STORE_FILE), what, fix)
 
 
 def _find_changed_claims(

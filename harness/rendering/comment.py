@@ -31,6 +31,7 @@ from baseline_bench.rendering.pr_model import (
 )
 from baseline_bench.rendering.report.safe_text import format_count
 from baseline_bench.results.board import Row
+from baseline_bench.results.companions import LOSSES
 
 # GitHub's limit for a comment, in characters. Counted here in bytes of UTF-8, which are never fewer.
 MAX_COMMENT_BYTES = 65_536
@@ -325,8 +326,10 @@ def _describe_training(report: PullRequestReport, row: ProposedRow) -> str:
         cost = training.candidate.cost
         loss_text += f"; final loss (mean of the last tenth) {training.candidate.final_loss:.4f} nats a token"
         loss_text += f"; {cost.rows:,} rows in {cost.seconds:,.0f} s"
-    losses_file = row.row.file.removesuffix(".json") + ".loss.jsonl.gz"
-    return f"Loss {loss_text}; {_link_file(report, row, losses_file, 'loss history')}"
+    losses_file = row.row.file.removesuffix(".json") + LOSSES
+    return f"Loss {loss_text}" + (
+        f"; {_link_file(report, row, losses_file, 'loss history')}" if row.has_losses_file else ""
+    )
 
 
 def _render_rerun_command(row: Row) -> str:

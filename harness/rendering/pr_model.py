@@ -57,6 +57,7 @@ class ProposedRow:
         remarks: why something was not compared, one sentence each; only bench's words and `code` spans.
         steps: the loss history of its training; empty where bench did not train it.
         changes: what else differs from the row it was last compared with, this row first.
+        has_losses_file: whether the repository holds its loss history, to link to it.
     """
 
     board: str
@@ -65,6 +66,7 @@ class ProposedRow:
     remarks: tuple[str, ...]
     steps: tuple[Step, ...]
     changes: tuple[Difference, ...]
+    has_losses_file: bool = True
 
 
 @dataclass(frozen=True, slots=True)

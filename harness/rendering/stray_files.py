@@ -7,10 +7,8 @@ from baseline_bench.core.locks import LOCK_FILE
 from baseline_bench.core.records import TEMPORARY_NAME
 from baseline_bench.rendering import leaderboard
 from baseline_bench.rendering.faults import Fault
-from baseline_bench.results import advisories, foreign, history, noise, retractions
+from baseline_bench.results import advisories, companions, foreign, history, noise, retractions
 
-COMPLETIONS_SUFFIX = ".jsonl.gz"
-COMPANION_SUFFIXES = (".loss.jsonl.gz", ".solutions.jsonl.gz", COMPLETIONS_SUFFIX)
 _RECORD_FOLDERS = (
     retractions.RETRACTIONS_FOLDER,
     retractions.VERIFICATIONS_FOLDER,
@@ -54,7 +52,7 @@ def _is_expected_file(folder: Path, path: Path, names: Collection[str]) -> bool:
         return True
     if len(parts) == 1:
         is_page = path.stem in names and suffix in _RENDERED_SUFFIXES
-        return path.name in ("README.md", advisories.FILE) or is_page
+        return path.name in ("README.md", advisories.FILE, companions.STORE_FILE) or is_page
     if path.name.startswith("."):
         return False
     if parts[0] == leaderboard.CLAIMS_FOLDER:
@@ -66,7 +64,7 @@ def _find_orphaned_companions(folder: Path) -> Iterator[Fault]:
     """Find companion files without their entry, and files in the record folders that are no records."""
     for board in leaderboard.list_folders(folder):
         stems = {path.name.removesuffix(leaderboard.ENTRY_SUFFIX) for path in leaderboard.list_entry_files(board)}
-        for path in leaderboard.list_files(board, COMPLETIONS_SUFFIX):
+        for path in leaderboard.list_files(board, companions.COMPLETIONS):
             if strip_suffix(path.name) not in stems:
                 fix = (
                     f"restore {strip_suffix(path.name)}{leaderboard.ENTRY_SUFFIX}, or move this file out of the "
@@ -82,19 +80,17 @@ def _check_size(folder: Path) -> Iterator[Fault]:
     size = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
     if size > leaderboard.SIZE_BUDGET:
         what = f"holds {size:,} bytes, over its budget of {leaderboard.SIZE_BUDGET:,}"
-        yield Fault(
-            folder.as_posix(), what, "raise SIZE_BUDGET in harness/rendering/leaderboard.py in a change of its own"
-        )
+        yield Fault(folder.as_posix(), what, "move completions into a store: docs/completions-store.md")
 
 
 def is_record_file(file: str) -> bool:
     """Return whether the file is an entry or its companion (one level deep), or a record about it (two levels deep)."""
     parts = file.split("/")
     if len(parts) == 2:
-        return file.endswith((leaderboard.ENTRY_SUFFIX, COMPLETIONS_SUFFIX))
+        return file.endswith((leaderboard.ENTRY_SUFFIX, companions.COMPLETIONS))
     return len(parts) == 3 and parts[1] in _RECORD_FOLDERS and file.endswith(".json")
 
 
 def strip_suffix(file: str) -> str:
     """Return the name without the suffix of an entry's companion file."""
-    return file.removesuffix(next((suffix for suffix in COMPANION_SUFFIXES if file.endswith(suffix)), ""))
+    return file.removesuffix(next((suffix for suffix in companions.SUFFIXES if file.endswith(suffix)), ""))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import digest
-from baseline_bench.results import audit, entries
 from baseline_bench.results.bits import hex_to_bits
-from baseline_bench.results.completions import CommittedCompletion, decompress_file, parse_completions
+from baseline_bench.results.companions import load_completions
+from baseline_bench.results.completions import CommittedCompletion
 from baseline_bench.results.entry import Entry, Result
 
 # Answers shorter than this are equal by chance; a row needs so many longer ones to be compared with another.
@@ -118,7 +118,9 @@ def find_copied_answers(rows: Sequence[StoredRow]) -> CopySearch:
         answered: dict[str, AnswerForms] = {}
         for row in _list_possible_copies(group, answered):
             try:
-                answered[row.file] = _read_answers(row) if row.answers is None else row.answers
+                if (answers := row.answers) is None:
+                    answers = list_answer_forms(load_completions(row.path, row.entry))
+                answered[row.file] = answers
             except BenchError as error:
                 damaged.append((row, error))
         copies += _find_copies([(row, answered[row.file]) for row in group if row.file in answered])
@@ -216,16 +218,6 @@ def _measure_share(answers: AnswerForms, others: AnswerForms) -> float:
     long = [(answer, other) for answer, other in shared if answer or other]
     equal = sum(not answer.isdisjoint(other) for answer, other in long)
     return equal / len(long) if equal >= _LEAST_LONG_ANSWERS else 0.0
-
-
-def _read_answers(row: StoredRow) -> AnswerForms:
-    """Read a row's completions; BenchError if they are damaged or are not the entry's."""
-    path = entries.completions_path(row.path)
-    lines = decompress_file(path)
-    completions = parse_completions(lines, path.name)
-    if problems := audit.check_completions(row.entry, completions, lines):
-        raise BenchError(f"{path.name}: {problems[0]}")
-    return list_answer_forms(completions)
 
 
 def list_answer_forms(completions: Sequence[CommittedCompletion]) -> AnswerForms:

@@ -4,20 +4,15 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from baseline_bench.core.errors import BenchError
-from baseline_bench.core.records import encode_indented, parse_record, write_atomically, write_if_changed
+from baseline_bench.core.errors import BenchError, UnreachableError
+from baseline_bench.core.records import encode_indented, parse_record, write_if_changed
 from baseline_bench.core.types import Judgement
 from baseline_bench.core.untrusted import read_bytes
-from baseline_bench.results import audit
-from baseline_bench.results.completions import (
-    CommittedCompletion,
-    compress_lines,
-    decompress_file,
-    parse_completions,
-    serialise_completions,
-)
+from baseline_bench.results import audit, companions
+from baseline_bench.results.completions import CommittedCompletion, parse_completions, serialise_completions
 from baseline_bench.results.entry import Entry
 
 _RESTORE_ADVICE = "restore the file from git, or read it with the version of bench that wrote it"
@@ -25,6 +20,12 @@ _RESTORE_ADVICE = "restore the file from git, or read it with the version of ben
 _RERUN_ADVICE = "restore the file from git, or give the command that made the row again: it writes all files of the row"
 # The task's code may have changed under the same label, and then the row is sound.
 _REREAD_ADVICE = "check with the task as it read the row; if that says the same, score again and do not commit this row"
+
+# Paths next to the entry at a path: of its completions, its loss history if its weights were trained here, and its
+# solutions' log-probabilities if they were measured.
+completions_path = partial(companions.build_companion_path, suffix=companions.COMPLETIONS)
+losses_path = partial(companions.build_companion_path, suffix=companions.LOSSES)
+solutions_path = partial(companions.build_companion_path, suffix=companions.SOLUTIONS)
 
 # Judges committed completions again with the reader of the entry's task; only the caller knows the tasks.
 # Returns None where that reader no longer exists (an older version of the task). Raises BenchError where the checker's
@@ -53,11 +54,13 @@ class AuditedEntry:
         entry: None where its file cannot be read.
         completions: empty where one of its files cannot be read.
         faults: of all its files.
+        unreachable: why its completions could not be read, so that only its numbers were checked; None if they were.
     """
 
     entry: Entry | None
     completions: tuple[CommittedCompletion, ...]
     faults: tuple[EntryFault, ...]
+    unreachable: str | None = None
 
 
 def build_file_stem(entry: Entry, data: bytes | None = None) -> str:
@@ -72,21 +75,6 @@ def slugify(name: str) -> str:
     return re.sub(r"\.{2,}", ".", safe)[:60].strip("-._") or "unnamed"
 
 
-def completions_path(path: Path) -> Path:
-    """Return the path of the completions that belong to the entry at `path`."""
-    return path.with_name(path.name.removesuffix(".json") + ".jsonl.gz")
-
-
-def losses_path(path: Path) -> Path:
-    """Return the path of the loss history that belongs to the entry at `path` if its weights were trained here."""
-    return path.with_name(path.name.removesuffix(".json") + ".loss.jsonl.gz")
-
-
-def solutions_path(path: Path) -> Path:
-    """Return the path of the solutions' log-probabilities of the entry at `path`, if they were measured."""
-    return path.with_name(path.name.removesuffix(".json") + ".solutions.jsonl.gz")
-
-
 def write_entry(
     entry: Entry,
     completions: Sequence[CommittedCompletion],
@@ -94,7 +82,7 @@ def write_entry(
     losses: bytes | None = None,
     solutions: bytes | None = None,
 ) -> Path:
-    """Add an entry to a board's folder, companion files first; adding it again changes nothing.
+    """Add an entry to a board's folder, companion files first (there or in the store); again changes nothing.
 
     Args:
         completions: of every scored item; the bits follow from them.
@@ -103,6 +91,7 @@ def write_entry(
 
     Raises:
         ValueError: the parts of the entry contradict one another; nothing is written.
+        BenchError: `store.toml` names no store, or it does not answer; no entry is written.
     """
     lines, data = serialise_completions(completions), encode_indented(entry)
     problems = audit.check_numbers(entry) + audit.check_completions(entry, completions, lines)
@@ -111,27 +100,19 @@ def write_entry(
         raise ValueError("; ".join(problems))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{build_file_stem(entry, data)}.json"
-    contents_by_path = {completions_path(path): lines, losses_path(path): losses, solutions_path(path): solutions}
-    companion_files = {companion: content for companion, content in contents_by_path.items() if content is not None}
-    new_paths = [companion for companion in companion_files if not companion.exists()]
+    contents = {companions.COMPLETIONS: lines, companions.LOSSES: losses, companions.SOLUTIONS: solutions}
+    beside = (companions.build_companion_path(path, suffix) for suffix in companions.SUFFIXES)
+    new_paths = [companion for companion in beside if not companion.exists()]
     try:
-        for companion, content in companion_files.items():
-            if not _has_content(companion, content):
-                write_atomically(companion, compress_lines(content))
+        companions.write_companions(
+            path, {suffix: content for suffix, content in contents.items() if content is not None}
+        )
         write_if_changed(path, data)
     except OSError:
         for companion in new_paths:
             companion.unlink(missing_ok=True)
         raise
     return path
-
-
-def _has_content(path: Path, lines: bytes) -> bool:
-    """Tell whether the file has this content: another zlib's compression of it must not rewrite a committed file."""
-    try:
-        return path.is_file() and decompress_file(path) == lines
-    except BenchError:
-        return False
 
 
 def read_entry(path: Path) -> Entry:
@@ -143,7 +124,8 @@ def read_entry(path: Path) -> Entry:
 
 def verify_entry(path: Path, regrade: RegradeFunction | None = None) -> list[str]:
     """List the faults of an entry's files at level L0, with `regrade` also L1 (bits follow from completions)."""
-    return [fault.what for fault in audit_entry(path, regrade).faults]
+    audited = audit_entry(path, regrade)
+    return [fault.what for fault in audited.faults] + ([] if audited.unreachable is None else [audited.unreachable])
 
 
 def audit_entry(path: Path, regrade: RegradeFunction | None = None) -> AuditedEntry:
@@ -158,11 +140,14 @@ def audit_entry(path: Path, regrade: RegradeFunction | None = None) -> AuditedEn
         *(EntryFault(message, _RERUN_ADVICE) for message in _check_name_and_spelling(path, entry)),
     ]
     try:
-        lines = _read_completion_lines(path)
-        losses, solutions = _read_companion_file(losses_path(path)), _read_companion_file(solutions_path(path))
+        losses, solutions, lines = (companions.read_lines(path, entry, suffix) for suffix in companions.SUFFIXES)
+        if lines is None:
+            raise BenchError(f"lacks its completions {completions_path(path).name}")
         completions = parse_completions(lines, completions_path(path).name)
+    except UnreachableError as error:
+        return AuditedEntry(entry, (), tuple(faults), error.what)
     except BenchError as error:
-        return AuditedEntry(entry, (), (*faults, EntryFault(error.what, _RERUN_ADVICE)))
+        return AuditedEntry(entry, (), (*faults, EntryFault(error.what, error.way_out or _RERUN_ADVICE)))
     companion_faults = audit.check_completions(entry, completions, lines)
     companion_faults += audit.check_losses(entry, losses) + audit.check_solutions(entry, completions, solutions)
     faults += [EntryFault(message, _RERUN_ADVICE) for message in companion_faults]
@@ -195,16 +180,3 @@ def _check_name_and_spelling(path: Path, entry: Entry) -> Iterator[str]:
     name = f"{build_file_stem(entry, data)}.json"
     if path.name != name:
         yield f"its name does not follow from its content (that gives {name})"
-
-
-def _read_completion_lines(path: Path) -> bytes:
-    companion_path = completions_path(path)
-    if companion_path.is_symlink() or not companion_path.is_file():
-        raise BenchError(f"lacks its completions {companion_path.name}")
-    return decompress_file(companion_path)
-
-
-def _read_companion_file(companion_path: Path) -> bytes | None:
-    if companion_path.is_symlink():
-        raise BenchError(f"{companion_path.name} is a link, not a file")
-    return decompress_file(companion_path) if companion_path.is_file() else None

@@ -13,6 +13,7 @@ from baseline_bench.core.records import parse_record
 from baseline_bench.results import entries, history
 from baseline_bench.results.advisories import find_advisories, read_advisories
 from baseline_bench.results.board import Row
+from baseline_bench.results.companions import load_completions
 from baseline_bench.results.completions import CommittedCompletion, decompress_file, parse_completions
 from baseline_bench.results.entry import Entry
 from baseline_bench.results.retractions import RETRACTIONS_FOLDER, Retraction
@@ -82,20 +83,17 @@ def find_branch_changes(folder: Path, ref: str) -> BranchChanges:
     )
 
 
-def read_committed_completions(folder: Path, commit: str, file: str) -> tuple[CommittedCompletion, ...]:
-    """Read an entry's completions: from the merge-base if it has them, else from the working tree.
-
-    Args:
-        file: the entry, as `<board>/<name>.json`.
+def read_committed_completions(folder: Path, commit: str, board: str, row: Row) -> tuple[CommittedCompletion, ...]:
+    """Read a row's completions: from the merge-base if it has them, else from the working tree or the store.
 
     Raises:
         BenchError: they are missing or damaged.
     """
-    completions_file = entries.completions_path(folder / file)
-    name = f"{Path(file).parent}/{completions_file.name}"
+    completions_file = entries.completions_path(folder / board / row.file)
+    name = f"{board}/{completions_file.name}"
     committed = _list_blobs(folder, commit, name)
     if not committed:
-        return parse_completions(decompress_file(completions_file), completions_file.name)
+        return load_completions(folder / board / row.file, row.entry)
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory, completions_file.name)
         copy.write_bytes(_read_blobs(folder, committed)[name])

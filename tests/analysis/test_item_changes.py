@@ -19,7 +19,7 @@ from baseline_bench.analysis.item_changes import (
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Judgement, Problem
 from baseline_bench.results import entries
-from baseline_bench.results.completions import serialise_completions
+from baseline_bench.results.completions import compress_lines, serialise_completions
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,7 +91,7 @@ def test_completions_are_those_the_entry_was_made_from(tmp_path):
     entry = entries.read_entry(path)
     assert read_entry_completions(path, entry).lines == samples.answers()
     beside = entries.completions_path(path)
-    beside.write_bytes(entries.compress_lines(serialise_completions(samples.answers(right=6))))
+    beside.write_bytes(compress_lines(serialise_completions(samples.answers(right=6))))
     with pytest.raises(BenchError, match="not the completions that its entry was made from"):
         read_entry_completions(path, entry)
     beside.unlink()

@@ -21,6 +21,7 @@ from baseline_bench.results.candidate import (
     TrainingCost,
     TrainingRecord,
 )
+from baseline_bench.results.completions import decompress_file
 from baseline_bench.results.entry import Entry
 from hypothesis import given
 from hypothesis import strategies as st
@@ -361,9 +362,9 @@ def test_a_loss_history_without_its_entry_is_found(board):
 
 def test_a_second_entry_of_a_name_is_found_with_other_weights(board):
     """The later one is named; which of the two has the wrong name is for a person to say."""
-    other = trained(entries.decompress_file(entries.losses_path(board)), merge=None)
+    other = trained(decompress_file(entries.losses_path(board)), merge=None)
     other = entry(replace(other.result, model=replace(other.result.model, weights_sha256=sha("other"))))
-    path = entries.write_entry(other, answers(), board.parent, entries.decompress_file(entries.losses_path(board)))
+    path = entries.write_entry(other, answers(), board.parent, decompress_file(entries.losses_path(board)))
     leaderboard.update_pages(board.parents[1])
     later = max(path, board)
     assert later.name in check(board)

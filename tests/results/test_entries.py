@@ -10,7 +10,7 @@ import pytest
 from baseline_bench.core import records
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import decode_record, encode_indented, to_json_value
-from baseline_bench.results import audit, entries
+from baseline_bench.results import audit, companions, entries
 from baseline_bench.results.completions import decompress_file, parse_completions, serialise_completions
 from baseline_bench.results.entries import build_file_stem, completions_path, read_entry, verify_entry, write_entry
 from baseline_bench.results.entry import Entry, Result
@@ -68,14 +68,14 @@ def test_a_damaged_file_is_written_anew(tmp_path: Path) -> None:
 
 def test_an_entry_never_stands_without_its_completions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that dies before the last step leaves no entry."""
-    original = entries.write_atomically
+    original = records.write_atomically
 
     def die_at_the_entry(path: Path, data: bytes) -> None:
         if path.suffix == ".json":
             raise KeyboardInterrupt("power cut")
         original(path, data)
 
-    for module in (entries, records):
+    for module in (companions, records):
         monkeypatch.setattr(module, "write_atomically", die_at_the_entry)
     with pytest.raises(KeyboardInterrupt, match="power cut"):
         add(tmp_path)

@@ -1,5 +1,6 @@
 """A hub on the loopback that serves repositories from memory."""
 
+import base64
 import hashlib
 import http.server
 import json
@@ -34,10 +35,30 @@ class Answer(http.server.BaseHTTPRequestHandler):
         parts = path.strip("/").split("/")
         if parts[:2] == ["api", "models"]:
             self.describe(parts[3], parts[4:])
+        elif parts[0] == "datasets":
+            found = self.server.files.get(parts[2])
+            no_repository = {"X-Error-Code": "RepoNotFound"}
+            self.reply(401, {}, no_repository) if found is None else self.give(found.get("/".join(parts[5:])))
         else:
             self.give(self.server.files.get(parts[1], {}).get("/".join(parts[4:])))
 
     do_HEAD = do_GET  # noqa: N815  # the server's own spelling
+
+    def do_POST(self):
+        """Take a commit to a data set, whose files all go into the repository itself."""
+        sent = self.rfile.read(int(self.headers["Content-Length"]))
+        parts = self.path.strip("/").split("/")
+        files = self.server.files.get(parts[3])
+        if files is None or self.headers["Authorization"] != "Bearer hf_writer":
+            return self.reply(403, {"error": "no right to write"})
+        if parts[4] == "preupload":
+            paths = [file["path"] for file in json.loads(sent)["files"]]
+            answers = [{"path": path, "uploadMode": "regular", "shouldIgnore": False} for path in paths]
+            return self.reply(200, {"files": answers})
+        operations = [json.loads(line) for line in sent.splitlines()]
+        added = {one["value"]["path"]: one["value"]["content"] for one in operations if one["key"] == "file"}
+        files.update({path: base64.b64decode(content) for path, content in added.items()})
+        return self.reply(200, {"commitUrl": f"{self.server.address}/datasets/org/x/commit/0", "commitOid": COMMIT})
 
     def describe(self, name, rest):
         """A repository's description, the list of its files, or whether one has access to it."""
@@ -73,7 +94,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(data)
 
     def log_message(self, *_):

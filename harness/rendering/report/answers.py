@@ -10,8 +10,8 @@ from baseline_bench.core.types import Problem, Split
 from baseline_bench.evaluation import protocol, regrading
 from baseline_bench.rendering.report.data import ReportRow, Study
 from baseline_bench.results.bits import hex_to_bits
-from baseline_bench.results.completions import CommittedCompletion, decompress_file, parse_completions
-from baseline_bench.results.entries import completions_path
+from baseline_bench.results.companions import COMPLETIONS, load_completions, locate_companion
+from baseline_bench.results.completions import CommittedCompletion
 from baseline_bench.results.entry import Entry
 
 
@@ -100,10 +100,8 @@ def _render_prompt(task: Task, problem: Problem) -> str:
 
 
 def _read_completions(line: ReportRow) -> tuple[bytes, tuple[CommittedCompletion, ...]]:
-    path = completions_path(line.path)
-    if path.is_symlink() or not path.is_file():
-        raise BenchError(f"no completions next to {line.path.name}", f"restore {path.name} from git")
-    return path.read_bytes(), parse_completions(decompress_file(path), path.name)
+    completions, packed = load_completions(line.path, line.entry), locate_companion(line.path, line.entry, COMPLETIONS)
+    return (b"" if packed is None else packed.read_bytes()), completions
 
 
 def _grade_completions(

@@ -16,8 +16,7 @@ from baseline_bench.rendering.report.safe_text import ExternalName, Sentence
 from baseline_bench.results import retractions
 from baseline_bench.results.board import Row
 from baseline_bench.results.candidate import Candidate, compute_final_loss, parse_steps
-from baseline_bench.results.completions import decompress_file
-from baseline_bench.results.entries import losses_path
+from baseline_bench.results.companions import LOSSES, read_lines
 from baseline_bench.results.entry import Entry
 
 
@@ -229,15 +228,15 @@ def _build_report_row(board: Path, row: Row, bases: Iterable[str], judged: Compa
         path,
         row,
         _find_base_name(result.candidate, row.entry, bases),
-        read_steps(path),
+        read_steps(path, row.entry),
         (row.file if result.training is None else None) if home is None else home.file,
     )
 
 
-def read_steps(path: Path) -> tuple[Step, ...]:
-    """Read the loss history that was committed with an entry; empty where there is none."""
-    losses_file = losses_path(path)
-    return tuple(parse_steps(decompress_file(losses_file))) if losses_file.is_file() else ()
+def read_steps(path: Path, entry: Entry) -> tuple[Step, ...]:
+    """Read the loss history of the entry at `path`; empty where there is none."""
+    losses = read_lines(path, entry, LOSSES)
+    return () if losses is None else tuple(parse_steps(losses))
 
 
 def _mark_repeated_bases(lines: Sequence[ReportRow]) -> list[ReportRow]:
