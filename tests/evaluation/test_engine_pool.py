@@ -11,6 +11,7 @@ import pytest
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Model, Request, Sampling, Value
 from baseline_bench.engines import scripted
+from baseline_bench.evaluation import engine_pool
 from baseline_bench.evaluation.engine_pool import EnginePool
 from baseline_bench.evaluation.plan import ResolvedEngine
 from baseline_bench.evaluation.reload_reference import (
@@ -327,3 +328,113 @@ def test_an_engine_that_cannot_reload_is_loaded_for_every_model(models, lines):
     paths = [engine.load(model)[1] for model in models]
     assert [(how.path, how.reload, how.proof, how.why) for how in paths] == [("loaded", None, None, None)] * 3
     assert lines == []
+
+
+class OwnProcess:
+    """Stands for the process of the references or those of the engine, and keeps what it was asked."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.arguments = arguments
+        self.asked: list[list[Path]] = []
+        self.state = "made"
+
+    def __enter__(self) -> "OwnProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def begin(self) -> None:
+        """Start the engine's."""
+        self.state = "begun"
+
+    def load(self, model: Model, options: Options) -> Bigram:
+        """Load in the engine's."""
+        return Bigram(model, options)
+
+    def ask(self, request: tuple[list[Path], Sequence[Sequence[int]], str]) -> list[ReferenceLogprobs]:
+        """Measure references."""
+        folders, sequences, _ = request
+        self.asked.append(folders)
+        models = [Model(folder.name, "folder", None, folder, None, None) for folder in folders]
+        return [ReferenceLogprobs.of(*Bigram(model, Options()).prompt_logprobs(sequences)) for model in models]
+
+    def close(self) -> None:
+        """End it."""
+        self.state = "closed"
+
+
+@pytest.fixture
+def processes(monkeypatch) -> dict[str, list[OwnProcess]]:
+    """All that a pool starts: of references, and of engines."""
+    started: dict[str, list[OwnProcess]] = {"ChildProcess": [], "MultiGpuStarter": []}
+    for name, those in started.items():
+        monkeypatch.setattr(engine_pool, name, lambda *given, those=those: those.append(OwnProcess(*given)) or those[-1])
+    monkeypatch.setattr(engine_pool, "build_probe_sequences", lambda _: SEQUENCES)
+    return started
+
+
+def plan_of(model: Model, tokenizer: str = "one") -> SimpleNamespace:
+    """Two questions to a model whose tokenizer has this digest."""
+    prepared = SimpleNamespace(requests=ASKED)
+    return SimpleNamespace(
+        model=model, prepared_task=prepared, model_tokenizer=SimpleNamespace(tokenizer_sha256=tokenizer)
+    )
+
+
+def engine_of(*, apart: bool = False, reloads: bool = True, devices: tuple[str | None, ...] = (None,)):
+    """The engine of this file, as one that reloads or runs in processes of its own."""
+    return ResolvedEngine("bigram", SimpleNamespace(load=load, APART=apart, RELOADS=reloads), Options(), devices)
+
+
+def test_references_are_measured_once_for_the_models_of_one_tokenizer(models, lines, processes):
+    """Before the engine starts, and in one process that ends; a model of another tokenizer restarts the engine."""
+    pool = pool_of(engine_of(), lines)
+    plans = [plan_of(models[0]), plan_of(models[1]), plan_of(models[2], "other")]
+    plans.append(plan_of(replace(models[2], weights_sha256=None)))
+    pool.expect(plans)
+    assert [pool.generator(plan)[1].path for plan in plans] == ["loaded", "reloaded", "restarted", "restarted"]
+    [process] = processes["ChildProcess"]
+    assert (process.asked, process.state) == ([[models[0].folder, models[1].folder]], "closed")
+    assert [line for line in lines if line.startswith("measuring")] == [
+        "measuring reference log-probabilities of 2 models, to verify reloads"
+    ]
+
+
+@pytest.mark.parametrize(("number", "reloads", "measured"), [(1, True, 0), (2, False, 0), (2, True, 1)])
+def test_references_are_measured_only_for_a_reload(models, lines, processes, number, reloads, measured):
+    """One model needs none, nor does an engine that cannot reload; a plan nobody announced is a model alone."""
+    pool = pool_of(engine_of(reloads=reloads), lines)
+    if number > 1:
+        pool.expect([plan_of(model) for model in models[:number]])
+    pool.generator(plan_of(models[0]))
+    assert len(processes["ChildProcess"]) == measured
+    assert processes["MultiGpuStarter"] == []
+
+
+@pytest.mark.parametrize(
+    ("early", "engine", "started"),
+    [
+        (0, engine_of(apart=True), (0, 0)),
+        (1, engine_of(apart=True), (0, 1)),
+        (2, engine_of(apart=True), (1, 1)),
+        (2, engine_of(apart=True, reloads=False), (0, 1)),
+        (2, engine_of(), (0, 0)),
+        (2, engine_of(devices=("0", "1")), (1, 1)),
+    ],
+)
+def test_processes_start_with_the_context_for_models_that_are_prepared(lines, processes, early, engine, started):
+    """The engine's own, and that of the references for a second model; all end with the context."""
+    with EnginePool(engine, SimpleNamespace(say=lines.append, warn=lines.append), early=early):
+        assert (len(processes["ChildProcess"]), len(processes["MultiGpuStarter"])) == started
+        assert [process.state for process in processes["MultiGpuStarter"]] == ["begun"] * started[1]
+    assert {process.state for those in processes.values() for process in those} <= {"closed"}
+
+
+@pytest.mark.parametrize(("most", "devices"), [(None, ("0", "1")), (1, None), (3, ("0", "1", "2"))])
+def test_no_more_processes_start_than_there_are_questions(models, lines, processes, most, devices):
+    """Two requests need two of three GPUs; a limit of its own comes first, and one process is this one."""
+    pool = EnginePool(engine_of(devices=("0", "1", "2")), SimpleNamespace(say=lines.append, warn=None), most=most)
+    pool.generator(plan_of(models[0]))
+    pool.generator(plan_of(models[1]))
+    assert [process.arguments[1] for process in processes["MultiGpuStarter"]] == ([] if devices is None else [devices])

@@ -333,6 +333,9 @@ CHANGED = [
     ("Final total: 30\nThus the 3 kids share 30 apples among the 5 of them.", "30", "30"),
     ("The final amount is $30. So Tom spent 3 * 10 = $30 in 2 weeks.", "30", "30"),
     ("The final total is 30. So there are 10 left.", "30", "10"),
+    ("The final total is 30 = 30. So there are 10 left.", "30", "10"),
+    ("The final total is 30. So = 30 there are 10 left.", "30", "30"),
+    ("The final total is unknown. So there are 10 left.", "10", "10"),
     ("Final total: 30\n(Each: 30 / 3 = 10)", "30", "30"),
     # Openings cut only behind an answer.
     ("We have 2 parts.\n\nProblem: how many?\n\n\\boxed{5}", "5", "5"),
@@ -356,6 +359,10 @@ CHANGED = [
     ("\\boxed{18}\n\nIf the price doubled, the answer would be $36.", "18", "18"),
     ("\\boxed{18}\n\nA common wrong answer is 26.", "18", "18"),
     ("\\boxed{18}\n\nThe final answer is 1", "18", "18"),
+    ("\\boxed{18}. The answer is 3 + 4.", "18", "18"),
+    # A doubt counts over 200 characters.
+    ("\\boxed{18}\nIf " + "word " * 37 + "and yes the answer is 12.", "18", "18"),
+    ("\\boxed{18}\nIf " + "word " * 37 + "and then the answer is 12.", "18", "12"),
     ("\\boxed{18}\n\nExplanation of the answer:\n1. Janet has 16 eggs.\n2. She uses 7.", "18", "18"),
     ("\\boxed{20}. Wait.\n\nFinal answer: $18$", "20", "18"),
     ("\\boxed{20}. Wait.\n\nAnswer:\n18 eggs", "20", "18"),
