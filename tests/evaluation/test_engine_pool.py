@@ -369,7 +369,9 @@ def processes(monkeypatch) -> dict[str, list[OwnProcess]]:
     """All that a pool starts: of references, and of engines."""
     started: dict[str, list[OwnProcess]] = {"ChildProcess": [], "MultiGpuStarter": []}
     for name, those in started.items():
-        monkeypatch.setattr(engine_pool, name, lambda *given, those=those: those.append(OwnProcess(*given)) or those[-1])
+        monkeypatch.setattr(
+            engine_pool, name, lambda *given, those=those: those.append(OwnProcess(*given)) or those[-1]
+        )
     monkeypatch.setattr(engine_pool, "build_probe_sequences", lambda _: SEQUENCES)
     return started
 
