@@ -58,7 +58,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     "harness/evaluation/evaluate.py": ("tests/evaluation/test_evaluate.py", "tests/evaluation/test_solutions.py"),
     "harness/evaluation/protocol.py": ("tests/evaluation/test_protocol.py", "tests/evaluation/test_evaluate.py"),
     "harness/evaluation/runs.py": ("tests/evaluation/test_runs.py", "tests/evaluation/test_evaluate.py"),
-    "harness/models/adapter.py": ("tests/models/test_adapter.py",),
+    "harness/models/adapter.py": (
+        "tests/models/test_adapter.py",
+        "tests/models/test_weight_findings.py",
+        "tests/models/test_merge.py",
+    ),
     "harness/models/identity.py": ("tests/models/test_identity.py",),
     "harness/models/merge.py": ("tests/models/test_merge.py",),
     "harness/models/merge_tensors.py": ("tests/models/test_merge.py",),
