@@ -401,8 +401,8 @@ def names(processes: list[OwnProcess]) -> list[str]:
 def test_references_are_measured_once_for_the_models_of_one_tokenizer(models, lines, processes):
     """Before the engine starts, and in one process that ends; a model of another tokenizer restarts the engine."""
     pool = pool_of(engine_of(), lines)
-    plans = [plan_of(models[0]), plan_of(models[1]), plan_of(models[2], "other")]
-    plans.append(plan_of(replace(models[2], weights_sha256=None)))
+    unknown = replace(models[2], weights_sha256=None)
+    plans = [plan_of(models[0]), plan_of(models[1]), plan_of(unknown), plan_of(models[2], "other")]
     pool.expect(plans)
     assert [pool.generator(plan)[1].path for plan in plans] == ["loaded", "reloaded", "restarted", "restarted"]
     [process] = processes

@@ -132,6 +132,7 @@ BAD = [
     ("empty", write("model.safetensors", b""), "is truncated or no safetensors file"),
     ("noise", write("model.safetensors", b"\xff" * 5000), "is truncated or no safetensors file"),
     ("pointer", write("model.safetensors", b"version https://git-lfs"), "a pointer of Git LFS"),
+    ("no pointer", write("model.safetensors", b"version ".ljust(1024)), "is truncated or no safetensors file"),
     ("header", write("model.safetensors", safetensors([1])), "broken safetensors header"),
     (
         "overlap",
