@@ -28,7 +28,7 @@ _ROOT = Path(__file__).parent.parent
 # Of what was imported before pytest started; the suite makes every warning an error.
 _IMPORTED = "ignore::pytest.PytestAssertRewriteWarning"
 # Imported once before forking: a mutant's tests start with them in memory.
-_SLOW_IMPORTS = ("torch", "transformers", "peft", "accelerate", "scipy.stats")
+_SLOW_IMPORTS = ("torch", "transformers", "peft", "accelerate", "scipy.stats", "hypothesis", "rich.console")
 
 # The tests that must notice a fault, the quickest first.
 TESTS: dict[str, tuple[str, ...]] = {
@@ -54,10 +54,15 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "harness/core/records.py": ("tests/core/test_records.py", "tests/results/test_entries.py"),
     "harness/evaluation/engine_pool.py": ("tests/evaluation/test_engine_pool.py",),
+    "harness/evaluation/entry_builder.py": ("tests/evaluation/test_entry_builder.py",),
     "harness/evaluation/evaluate.py": ("tests/evaluation/test_evaluate.py", "tests/evaluation/test_solutions.py"),
     "harness/evaluation/protocol.py": ("tests/evaluation/test_protocol.py", "tests/evaluation/test_evaluate.py"),
     "harness/evaluation/runs.py": ("tests/evaluation/test_runs.py", "tests/evaluation/test_evaluate.py"),
-    "harness/models/adapter.py": ("tests/models/test_adapter.py",),
+    "harness/models/adapter.py": (
+        "tests/models/test_adapter.py",
+        "tests/models/test_weight_findings.py",
+        "tests/models/test_merge.py",
+    ),
     "harness/models/identity.py": ("tests/models/test_identity.py",),
     "harness/models/merge.py": ("tests/models/test_merge.py",),
     "harness/models/merge_tensors.py": ("tests/models/test_merge.py",),
@@ -79,7 +84,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         "tests/results/test_history.py",
         "tests/whole/test_tampering.py",
     ),
-    "harness/rendering/stray_files.py": ("tests/rendering/test_checking.py",),
+    "harness/rendering/stray_files.py": ("tests/rendering/test_checking.py", "tests/results/test_history.py"),
     "harness/results/advisories.py": ("tests/results/test_advisories.py",),
     "harness/results/audit.py": (
         "tests/results/test_candidate.py",
@@ -232,12 +237,13 @@ def copy_tree(folder: Path) -> None:
     subprocess.run(["make", "--silent", "links"], cwd=folder, check=True)
 
 
-def run_tests(folder: Path, tests: Sequence[str], seconds: float) -> bool:
+def run_tests(folder: Path, tests: Sequence[str], seconds: float, *, compiled: bool = False) -> bool:
     """Return whether the tests pass in a copy of the tree; they run in a fork of this process.
 
-    A fault can make them run for ever: after `seconds` they have failed.
+    A fault can make them run for ever: after `seconds` they have failed. `compiled` keeps the bytecode of what they
+    import, which is only sound without a fault; later runs read it.
     """
-    process = multiprocessing.get_context("fork").Process(target=_test_here, args=(folder, tests))
+    process = multiprocessing.get_context("fork").Process(target=_test_here, args=(folder, tests, compiled))
     process.start()
     process.join(seconds)
     with suppress(ProcessLookupError):
@@ -246,7 +252,7 @@ def run_tests(folder: Path, tests: Sequence[str], seconds: float) -> bool:
     return process.exitcode == 0
 
 
-def _test_here(folder: Path, tests: Sequence[str]) -> None:
+def _test_here(folder: Path, tests: Sequence[str], compiled: bool) -> None:
     """Run the tests in this process, silently, and exit with pytest's code."""
     import pytest
 
@@ -254,12 +260,16 @@ def _test_here(folder: Path, tests: Sequence[str]) -> None:
     os.chdir(folder)
     tempfile.tempdir = str(folder / ".temporary")  # removed with the copy
     Path(tempfile.tempdir).mkdir(exist_ok=True)
-    settings = {"PYTHONPATH": str(folder / ".dev"), "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": tempfile.tempdir}
+    settings = {
+        "PYTHONPATH": str(folder / ".dev"),
+        "PYTHONDONTWRITEBYTECODE": "" if compiled else "1",
+        "TMPDIR": tempfile.tempdir,
+    }
     os.environ.update(settings)
     sys.path.insert(0, str(folder / ".dev"))
     for name in [name for name in sys.modules if name.partition(".")[0] == "baseline_bench"]:
         del sys.modules[name]  # of the tree that this process runs from
-    sys.dont_write_bytecode = True
+    sys.dont_write_bytecode = not compiled
     with Path(os.devnull).open("r+b") as silence:
         for descriptor in (1, 2):
             os.dup2(silence.fileno(), descriptor)
@@ -274,7 +284,7 @@ def try_module(folder: Path, module: str, mutants: Sequence[Mutant]) -> list[Mut
     """
     tests, source = TESTS[module], (_ROOT / module).read_bytes()
     start_time = monotonic()
-    if not run_tests(folder, tests, _LONGEST):
+    if not run_tests(folder, tests, _LONGEST, compiled=True):
         sys.exit(f"{' '.join(tests)} fail without a fault in {module}")
     limit = 30 + 5 * (monotonic() - start_time)
     survivors = []

@@ -303,6 +303,8 @@ def test_another_exam_is_not_comparable_in_any_way(what, other):
     assert [difference.what for difference in found.differs] == [what]
     with pytest.raises(BenchError, match=f"not comparable: other {what}"):
         compare_entries(entry(BASE), entry(other), system=True)
+    with pytest.raises(BenchError, match=f"not comparable: other {what}"):
+        list_item_changes(entry(BASE), entry(other))
 
 
 @pytest.mark.parametrize("names", [("whole", "b"), ("b", "whole")])

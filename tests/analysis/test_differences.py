@@ -1,9 +1,10 @@
 """analysis.differences: what differs between two rows beside the score."""
 
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
-from baseline_bench.analysis.differences import Difference, list_differences
+from baseline_bench.analysis.differences import Difference, list_differences, list_environment_differences
 from committed_rows import BASE, real
 from samples import entry, result
 
@@ -96,3 +97,31 @@ def test_a_training_against_none_is_one_difference():
         "none",
     )
     assert not any(one.what.startswith("recipe's") for one in told)
+
+
+def train_otherwise(row, **changes):
+    """The row with another record of its training."""
+    return replace(row, result=replace(row.result, training=replace(row.result.training, **changes)))
+
+
+def test_environments_of_two_trainings_are_compared_where_both_are_known():
+    """Commit, machine and libraries of two of bench's own; none against a base or an adapter from elsewhere."""
+    trained = real(f"{BASE}+lora-main-s0")
+    candidate = trained.result.training.candidate
+    cost = replace(candidate.cost, gpus=candidate.cost.gpus + 1)
+    other = replace(candidate, git_commit="f" * 40, libraries={**candidate.libraries, "torch": "9"}, cost=cost)
+    moved = train_otherwise(trained, candidate=other)
+    named = [one.what for one in list_environment_differences(trained, moved)]
+    assert named == ["training commit", "training device", "training library torch"]
+    unlike = permutations((trained, real(BASE), train_otherwise(trained, candidate=None)), 2)
+    told = [one.what for pair in unlike for one in list_environment_differences(*pair)]
+    assert not [what for what in told if what.startswith("training")]
+
+
+def test_a_step_and_an_adapter_from_elsewhere_are_told():
+    """A checkpoint of the same training, and a training that nobody recorded against one that bench did."""
+    trained = real(f"{BASE}+lora-main-s0")
+    (step,) = list_differences(trained, train_otherwise(trained, step=30))
+    assert step == Difference("step", "the last", "30")
+    (origin,) = list_differences(train_otherwise(trained, candidate=None), trained)
+    assert (origin.what, origin.first) == ("training", "an adapter from elsewhere")

@@ -6,6 +6,7 @@ from math import sqrt
 
 import numpy as np
 import pytest
+import scipy.stats
 from baseline_bench.analysis.recipe_contrast import (
     SMALLEST_P,
     ContrastVariance,
@@ -176,6 +177,18 @@ def test_power_is_how_often_the_interval_finds_the_difference():
     assert compute_power(variance, Goal(0.2)) == pytest.approx(found, abs=0.08)
     assert compute_power(variance, Goal(-0.2)) == compute_power(variance, Goal(0.2))
     assert compute_power(variance, Goal(0.0)) <= 0.03
+
+
+@pytest.mark.parametrize("number", [3, 4, 9])
+def test_power_is_that_of_the_t_test_of_the_only_component(number):
+    """Of seeds alone that of a noncentral t; the variance of problems alone is taken as known, its quantile is not."""
+    critical = scipy.stats.t.isf(0.025, number - 1)
+    seeds = ContrastVariance(TrainingNoise(number, 0.01, 0.0), NO_NOISE, 0.0, 100)
+    gain = critical * sqrt(0.01 / number)
+    expected = scipy.stats.nct.sf(critical, number - 1, critical)
+    assert compute_power(seeds, Goal(gain)) == pytest.approx(expected, abs=0.01)
+    problems = ContrastVariance(NO_NOISE, NO_NOISE, 0.3, number)
+    assert compute_power(problems, Goal(critical * sqrt(0.3 / number))) == pytest.approx(0.5, abs=0.01)
 
 
 def test_power_against_a_margin_is_how_often_the_interval_is_within_it():

@@ -1,8 +1,10 @@
 """evaluation.engine_pool: a reload counts only where a proof with power says so; this file is the engine too."""
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +13,7 @@ import pytest
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Model, Request, Sampling, Value
 from baseline_bench.engines import scripted
+from baseline_bench.evaluation import engine_pool
 from baseline_bench.evaluation.engine_pool import EnginePool
 from baseline_bench.evaluation.plan import ResolvedEngine
 from baseline_bench.evaluation.reload_reference import (
@@ -327,3 +330,227 @@ def test_an_engine_that_cannot_reload_is_loaded_for_every_model(models, lines):
     paths = [engine.load(model)[1] for model in models]
     assert [(how.path, how.reload, how.proof, how.why) for how in paths] == [("loaded", None, None, None)] * 3
     assert lines == []
+
+
+class OwnProcess:
+    """Stands for the process of the references or those of the engine, and keeps what it was asked."""
+
+    def __init__(self, name: str, *arguments: object) -> None:
+        self.name, self.arguments = name, arguments
+        self.asked: list[list[Path]] = []
+        self.state = "made"
+
+    def __enter__(self) -> "OwnProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def begin(self) -> None:
+        """Start the engine's; those of an engine that is called broken do not start."""
+        if self.arguments[0] == "broken":
+            raise BenchError("its libraries are missing", "install them")
+        self.state = "begun"
+
+    def load(self, model: Model, options: Options) -> Bigram:
+        """Load in the engine's."""
+        return Bigram(model, options)
+
+    def ask(self, request: tuple[list[Path], Sequence[Sequence[int]], str]) -> list[ReferenceLogprobs]:
+        """Measure references."""
+        folders, sequences, _ = request
+        self.asked.append(folders)
+        models = [Model(folder.name, "folder", None, folder, None, None) for folder in folders]
+        return [ReferenceLogprobs.of(*Bigram(model, Options()).prompt_logprobs(sequences)) for model in models]
+
+    def close(self) -> None:
+        """End it."""
+        self.state = "closed"
+
+
+@pytest.fixture
+def processes(monkeypatch) -> list[OwnProcess]:
+    """All that a pool starts, in order: of references, and of engines."""
+    started: list[OwnProcess] = []
+    for name in ("ChildProcess", "MultiGpuStarter"):
+        monkeypatch.setattr(
+            engine_pool, name, lambda *given, name=name: started.append(OwnProcess(name, *given)) or started[-1]
+        )
+    monkeypatch.setattr(engine_pool, "build_probe_sequences", lambda _: SEQUENCES)
+    return started
+
+
+def plan_of(model: Model, tokenizer: str = "one", questions: int = 2) -> SimpleNamespace:
+    """Questions to a model whose tokenizer has this digest."""
+    prepared = SimpleNamespace(requests=ASKED[:questions])
+    return SimpleNamespace(
+        model=model, prepared_task=prepared, model_tokenizer=SimpleNamespace(tokenizer_sha256=tokenizer)
+    )
+
+
+def engine_of(*, apart: bool = False, reloads: bool = True, devices: tuple[str | None, ...] = (None,)):
+    """The engine of this file, as one that reloads or runs in processes of its own."""
+    return ResolvedEngine("bigram", SimpleNamespace(load=load, APART=apart, RELOADS=reloads), Options(), devices)
+
+
+def names(processes: list[OwnProcess]) -> list[str]:
+    """What each process is."""
+    return [process.name for process in processes]
+
+
+def test_references_are_measured_once_for_the_models_of_one_tokenizer(models, lines, processes):
+    """Before the engine starts, and in one process that ends; a model of another tokenizer restarts the engine."""
+    pool = pool_of(engine_of(), lines)
+    unknown = replace(models[2], weights_sha256=None)
+    plans = [plan_of(models[0]), plan_of(models[1]), plan_of(unknown), plan_of(models[2], "other")]
+    pool.expect(plans)
+    assert [pool.generator(plan)[1].path for plan in plans] == ["loaded", "reloaded", "restarted", "restarted"]
+    [process] = processes
+    assert (process.asked, process.state) == ([[models[0].folder, models[1].folder]], "closed")
+    assert lines[:3] == [
+        "measuring reference log-probabilities of 2 models, to verify reloads",
+        "engine bigram: loading base",
+        "engine bigram: loading first",
+    ]
+    assert not [line for line in lines[3:] if line.startswith("measuring")]
+
+
+@pytest.mark.parametrize(("number", "reloads", "measured"), [(1, True, 0), (2, False, 0), (2, True, 1)])
+def test_references_are_measured_only_for_a_reload(models, lines, processes, number, reloads, measured):
+    """One model needs none, nor does an engine that cannot reload; a plan nobody announced is a model alone."""
+    pool = pool_of(engine_of(reloads=reloads), lines)
+    if number > 1:
+        pool.expect([plan_of(model) for model in models[:number]])
+    pool.generator(plan_of(models[0]))
+    assert names(processes) == ["ChildProcess"] * measured
+
+
+@pytest.mark.parametrize(
+    ("early", "engine", "started"),
+    [
+        (0, engine_of(apart=True), []),
+        (1, engine_of(apart=True), ["MultiGpuStarter"]),
+        (2, engine_of(apart=True), ["MultiGpuStarter", "ChildProcess"]),
+        (2, engine_of(apart=True, reloads=False), ["MultiGpuStarter"]),
+        (2, engine_of(), []),
+        (2, engine_of(devices=("0", "1")), ["MultiGpuStarter", "ChildProcess"]),
+    ],
+)
+def test_processes_start_with_the_context_for_models_that_are_prepared(
+    models, lines, processes, early, engine, started
+):
+    """The engine's own, and that of the references for a second model, which is used then; all end with the context."""
+    with EnginePool(engine, SimpleNamespace(say=lines.append, warn=lines.append), early=early) as pool:
+        assert names(processes) == started
+        assert {process.state for process in processes if process.name == "MultiGpuStarter"} <= {"begun"}
+        pool.expect([plan_of(model) for model in models])
+        generator, _ = pool.generator(plan_of(models[0]))
+        assert names(processes).count("ChildProcess") == engine.reloads
+        assert not generator.closed
+    assert generator.closed
+    assert {process.state for process in processes} <= {"closed"}
+
+
+def test_an_engine_s_own_processes_start_before_references_are_measured(models, lines, processes):
+    """They load their libraries meanwhile; all are ended where one does not start."""
+    pool = pool_of(engine_of(apart=True), lines)
+    pool.expect([plan_of(model) for model in models])
+    pool.generator(plan_of(models[0]))
+    assert names(processes) == ["MultiGpuStarter", "ChildProcess"]
+    broken = replace(engine_of(apart=True), name="broken")
+    with pytest.raises(BenchError, match="missing"), EnginePool(broken, SimpleNamespace(warn=None), early=1):
+        pytest.fail("the context began")
+    assert (processes[-1].name, processes[-1].state) == ("MultiGpuStarter", "closed")
+
+
+@pytest.mark.parametrize(("most", "devices"), [(None, ("0", "1")), (1, None), (3, ("0", "1", "2"))])
+def test_no_more_processes_start_than_there_are_questions(models, lines, processes, most, devices):
+    """Two requests need two of three GPUs; a limit of its own comes first, and one process is this one."""
+    pool = EnginePool(engine_of(devices=("0", "1", "2")), SimpleNamespace(say=lines.append, warn=None), most=most)
+    plans = [plan_of(models[0], questions=1), plan_of(models[1])]
+    pool.expect(plans)
+    for plan in plans:
+        pool.generator(plan)
+    starters = [process for process in processes if process.name == "MultiGpuStarter"]
+    assert [process.arguments[1] for process in starters] == ([] if devices is None else [devices])
+
+
+def test_an_engine_that_is_only_loaded_starts_its_processes_too(models, lines, processes):
+    """A row is reproduced by loading its model; nobody announced questions."""
+    pool_of(engine_of(apart=True), lines).load(models[0])
+    assert [process.state for process in processes] == ["begun"]
+
+
+def test_seconds_are_of_each_part_and_failed_attempts_count(models, lines, monkeypatch):
+    """On a clock that ticks whenever somebody looks; a probe after a restart adds to the one before."""
+    monkeypatch.setattr(engine_pool, "perf_counter", count().__next__)
+    whole, partial = warm(models, lines), warm(models, lines, reload="body")
+    for engine, seconds in ((whole, (None, 1, 1)), (partial, (1, 1, 2))):
+        first, second = engine.load(models[0])[1], engine.load(models[1])[1]
+        assert (first.load, first.reload, first.proof) == (1, None, 1)
+        assert (second.load, second.reload, second.proof) == seconds
+    refused = warm(models, lines, reload="refused")
+    refused.load(models[0])
+    how = refused.load(models[1])[1]
+    assert (how.load, how.reload, how.proof) == (1, 1, 1)
+
+
+def test_references_that_come_late_prove_nothing(models, lines):
+    """The engine's own noise was not measured at its load."""
+    engine = warm(models, lines, known=[])
+    engine.load(models[0])
+    engine.references = {model.weights_sha256: reference(model) for model in models}
+    assert engine.load(models[1])[1].path == "restarted"
+
+
+def test_an_engine_that_broke_while_it_reloaded_is_started_again(models, lines):
+    """Nobody knows what it holds."""
+    engine = warm(models, lines)
+    first, _ = engine.load(models[0])
+    first.options = replace(first.options, reload="a bug")
+    with pytest.raises(KeyError):
+        engine.load(models[1])
+    generator, how = engine.load(models[1])
+    assert (how.path, how.why, first.closed) == ("loaded", None, True)
+    assert answers(generator) == answers(Bigram(models[1], Options()))
+
+
+class Pair(Bigram):
+    """Two engines behind one generator, of which the second may never reload, or measures with more noise."""
+
+    def __init__(self, model: Model, options: Options) -> None:
+        super().__init__(model, options)
+        self.second = Bigram(model, replace(options, noise=0.02))
+
+    def reload(self, model: Model) -> None:
+        """Reload the first, and the second where all are."""
+        super().reload(model)
+        if self.options.noise:
+            self.second.reload(model)
+
+    def prompt_logprobs_of_each(self, sequences):
+        """Of both."""
+        return [each.prompt_logprobs(sequences) for each in (self, self.second)]
+
+
+@pytest.mark.parametrize(("noise", "path"), [(0.0, "restarted"), (0.01, "reloaded")])
+def test_of_several_engines_the_worst_counts(models, lines, noise, path):
+    """One that kept its weights is a restart of all; the noise is that of the noisiest, and of a NaN nothing."""
+    engine = warm(models, lines, noise=noise)
+    engine._engine = replace(engine._engine, module=SimpleNamespace(load=Pair))
+    _, how = engine.load(models[0])
+    assert how.noise == pytest.approx(0.016, abs=0.004)
+    _, how = engine.load(models[1])
+    assert (how.path, how.found.flaw is None) == (path, path == "reloaded")
+    assert how.found.to_new > 0.01
+    assert np.isnan(engine_pool._find_largest([0.5, float("nan"), 1.0]))
+
+
+def test_a_tokenizer_is_compared_by_its_bytes(models, lines):
+    """Not by its size and time, which a copy may share."""
+    for model, text in zip(models, ('{"a": 1}', '{"a": 2}'), strict=False):
+        (model.folder / "tokenizer.json").write_text(text)
+        os.utime(model.folder / "tokenizer.json", (0, 0))
+    engine = warm(models, lines)
+    engine.load(models[0])
+    assert engine.load(models[1])[1].why == "tokenizer.json of base and first differ"

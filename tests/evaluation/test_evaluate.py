@@ -15,14 +15,14 @@ class Forgetful:
 
     version, context = "forgetful 1", 1000
 
-    def __init__(self, answered: int) -> None:
-        self.answered, self.asked, self.settings = answered, [], {}
+    def __init__(self, answered: int, ids: tuple[int, ...] | None = (5, 6)) -> None:
+        self.answered, self.ids, self.asked, self.settings = answered, ids, [], {}
 
     def complete(self, requests, sampling, stop_ids):
         """Answer the first few."""
         self.asked = [request.id for request in requests]
         for request in requests[: self.answered]:
-            yield request.id, Completion("#### 1", (5, 6), "stop")
+            yield request.id, Completion("#### 1", self.ids, "stop")
 
     def close(self):
         """Nothing to give back."""
@@ -57,6 +57,16 @@ def test_what_a_run_holds_is_not_asked_again(prepared, model_tokenizer, tmp_path
         )
     assert second.asked == first.asked[5:]
     assert (seen[0][0], seen[-1][0]) == (5, 12)
+
+
+def test_answers_without_token_ids_count_no_tokens(prepared, model_tokenizer, tmp_path):
+    """A server may report none."""
+    seen = []
+    with runs.Run(tmp_path, {}) as run:
+        evaluate.generate_completions(
+            prepared, Forgetful(12, None), run, model_tokenizer, lambda *progress: seen.append(progress)
+        )
+    assert (seen[0], seen[-1]) == ((0, 0), (12, 0))
 
 
 def test_a_missing_answer_is_an_error_and_never_a_zero(prepared):

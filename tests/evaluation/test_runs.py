@@ -3,10 +3,11 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Completion, Judgement, Problem
+from baseline_bench.core.types import Completion, Judgement, LogLikelihood, Problem
 from baseline_bench.evaluation import runs
 
 SETTINGS = {"task": "sums", "dtype": "float32", "limit": None}
@@ -14,12 +15,39 @@ ANSWER = Completion("#### 5 – fünf", (1, 2, 3), "stop")
 
 
 def test_a_finished_answer_is_there_when_the_run_is_opened_again(tmp_path):
-    """Text and token ids come back as they were."""
-    with runs.Run(tmp_path / "run", SETTINGS) as run:
+    """All of it comes back as it was, half an emoji too, and is in the file as soon as it is stored."""
+    measured = LogLikelihood(-1.5, True, 2)
+    further = Completion("half \ud83d an emoji", (4,), "stop", answer_start=5)
+    kept = {
+        "test-0": ANSWER,
+        "test-1": Completion("", None, "length"),
+        "test-2": Completion("<think>.</think>5", (1,), "stop", (further,), 16, (measured,)),
+    }
+    folder = tmp_path / "runs" / "run"
+    with runs.Run(folder, SETTINGS) as run:
+        for number, (name, completion) in enumerate(kept.items(), 1):
+            run.append(name, completion)
+            assert len(runs.read_completions(folder)) == number
+    with runs.Run(folder, SETTINGS) as run:
+        assert run.finished == runs.read_completions(folder) == kept
+
+
+def test_a_run_s_files_are_the_documented_ones(tmp_path):
+    """Golden: other versions resume and regrade them."""
+    with runs.Run(tmp_path, SETTINGS) as run:
         run.append("test-0", ANSWER)
-        run.append("test-1", Completion("", None, "length"))
-    with runs.Run(tmp_path / "run", SETTINGS) as run:
-        assert run.finished == {"test-0": ANSWER, "test-1": Completion("", None, "length")}
+    told = (tmp_path / "run.json").read_text()
+    assert json.loads(told) | {"started": ""} == {
+        "schema": 1,
+        "key": "89639a73c8d6",
+        "settings": SETTINGS,
+        "started": "",
+    }
+    assert told == json.dumps(json.loads(told), indent=2, sort_keys=True) + "\n"
+    assert (tmp_path / "completions.jsonl").read_text() == (
+        '{"key": "89639a73c8d6", "id": "test-0", "text": "#### 5 \\u2013 f\\u00fcnf", "token_ids": [1, 2, 3], '
+        '"finish": "stop"}\n'
+    )
 
 
 @pytest.mark.parametrize("torn", [b'{"key": "x', b'{"id": "test-1"}', b"\xff\x00\x00"])
@@ -68,6 +96,30 @@ def test_an_unfinished_run_that_recorded_no_identity_is_of_an_older_version(tmp_
         runs.Run(tmp_path, {**SETTINGS, "chat template": "0" * 12})
 
 
+def test_a_setting_of_the_model_that_was_not_stored_was_the_default(tmp_path):
+    """Only what differs from a class's default is stored; of other settings nothing is known."""
+    first, second = {"config.json a": 1, "config.json b": 2}, {"config.json a": 1, "seed": 3}
+    runs.Run(tmp_path, {**SETTINGS, **first}).close()
+    runs.Run(tmp_path, {**SETTINGS, **first}).close()
+    with pytest.raises(BenchError) as error:
+        runs.Run(tmp_path, {**SETTINGS, **second})
+    assert "(config.json b was 2, now the default; seed was None, now 3)" in error.value.what
+
+
+def test_a_finished_run_of_an_older_version_is_matched_without_the_identity(tmp_path):
+    """Once it is finished, nothing is asked any more; one that recorded an identity is held to it."""
+    settings = {**SETTINGS, "config.json a": 1}
+    assert runs.match_recorded_settings(tmp_path, settings) == settings
+    for recorded, matched in ((SETTINGS, SETTINGS), ({**SETTINGS, "config.json b": 2}, settings)):
+        runs.write_json(tmp_path / "run.json", {"settings": recorded})
+        (tmp_path / "entry.json").unlink(missing_ok=True)
+        assert runs.match_recorded_settings(tmp_path, settings) == settings
+        (tmp_path / "entry.json").write_text("{}")
+        assert runs.match_recorded_settings(tmp_path, settings) == matched
+    (tmp_path / "run.json").write_text("{")
+    assert runs.match_recorded_settings(tmp_path, settings) == settings
+
+
 def test_a_run_may_go_on_with_another_number_of_gpus(tmp_path):
     """All numbers are told in their turn, one where it was one throughout is not, and nothing is refused."""
     told = []
@@ -86,6 +138,21 @@ def test_a_resume_on_another_device_is_refused(tmp_path):
         run.confirm({"device": "cpu"})
         run.append("test-0", ANSWER)
     with runs.Run(tmp_path, SETTINGS) as run, pytest.raises(BenchError, match="device was cpu, now cuda"):
+        run.confirm({"device": "cuda"})
+
+
+def test_resolved_settings_bind_once_an_answer_depends_on_them(tmp_path):
+    """A run without an answer may move to another device; one that never stored its device takes the first."""
+    for device in ("cpu", "half \ud83d"):
+        with runs.Run(tmp_path / "empty", SETTINGS) as run:
+            run.confirm({"device": device})
+            assert run.resolved == {"device": device}
+    with runs.Run(tmp_path / "empty", SETTINGS) as run:
+        assert run.resolved == {"device": "half \ud83d"}
+    with runs.Run(tmp_path / "answered", SETTINGS) as run:
+        run.append("test-0", ANSWER)
+        with pytest.raises(BenchError, match="no engine"):
+            _ = run.resolved
         run.confirm({"device": "cuda"})
 
 
@@ -169,6 +236,16 @@ def test_answers_of_another_run_are_not_taken_over(tmp_path):
         runs.Run(tmp_path / "b", {**SETTINGS, "task": "other"})
 
 
+def test_a_problem_that_is_answered_twice_is_refused(tmp_path):
+    """Two processes wrote, or somebody joined two files."""
+    with runs.Run(tmp_path, SETTINGS) as run:
+        run.append("test-0", ANSWER)
+    file = tmp_path / "completions.jsonl"
+    file.write_bytes(file.read_bytes() * 2)
+    with pytest.raises(BenchError, match="another run"):
+        runs.Run(tmp_path, SETTINGS)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
 def test_a_full_disk_is_one_clear_line(tmp_path):
     """What the system says is passed on with the way out, and the answer is not counted as kept."""
@@ -178,6 +255,29 @@ def test_a_full_disk_is_one_clear_line(tmp_path):
         with pytest.raises(BenchError, match="No space left on device"):
             run.append("test-0", ANSWER)
         assert run.finished == {}
+
+
+def test_an_answer_that_was_written_in_part_is_an_error(tmp_path):
+    """A file may take less than it was given without a word."""
+    with runs.Run(tmp_path, SETTINGS) as run:
+        run._file.close()
+        run._file = SimpleNamespace(write=lambda data: len(data) - 1, close=lambda: None)
+        with pytest.raises(BenchError, match="No space left on device"):
+            run.append("test-0", ANSWER)
+
+
+@pytest.mark.parametrize(("line", "told"), [(1, "line 1 is damaged"), (2, "line 2 is damaged")])
+def test_a_damaged_line_is_named(tmp_path, line, told):
+    """Only the last line may be torn."""
+    with runs.Run(tmp_path, SETTINGS) as run:
+        for number in range(3):
+            run.append(f"test-{number}", ANSWER)
+    lines = (tmp_path / "completions.jsonl").read_bytes().split(b"\n")
+    lines[line - 1] = lines[line - 1][:-4]
+    (tmp_path / "completions.jsonl").write_bytes(b"\n".join(lines))
+    for read in (lambda: runs.Run(tmp_path, SETTINGS), lambda: runs.read_completions(tmp_path)):
+        with pytest.raises(BenchError, match=told):
+            read()
 
 
 def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
@@ -200,7 +300,8 @@ def test_problems_and_verdicts_come_back_in_order(tmp_path):
 
 
 def test_a_folder_that_is_no_run_says_what_to_give(tmp_path):
-    """Reading commands name what a run is."""
+    """Reading commands name what a run is; one that was never graded has no judgement."""
+    assert runs.read_judgements(tmp_path) == []
     with pytest.raises(BenchError, match="no run in"):
         runs.read_completions(tmp_path)
     with pytest.raises(BenchError, match="no run in"):

@@ -149,7 +149,17 @@ def test_missing_and_broken_files_are_refused(copy):
         ({"lora_alpha": "8"}, "lora_alpha must be"),
         ({"rank_pattern": {"(": 2}}, "rank_pattern"),
         ({"rank_pattern": {"[[a]": 2}}, "rank_pattern"),  # Python warns of it
+        ({"rank_pattern": {"q_proj": 0}}, "rank_pattern"),
         ({"alpha_pattern": [3]}, "alpha_pattern"),
+        ({"alpha_pattern": {"q_proj": "3"}}, "alpha_pattern"),
+        ({"lora_alpha": 2.0**64}, "lora_alpha must be"),
+        ({"lora_alpha": -(2.0**64)}, "lora_alpha must be"),
+        ({"target_modules": "("}, "target_modules is not"),
+        ({"exclude_modules": "("}, "exclude_modules is not"),
+        ({"layers_to_transform": ["1"]}, "layers_to_transform must"),
+        ({"layers_to_transform": True}, "layers_to_transform must"),
+        ({"layers_pattern": "("}, "layers_pattern must"),
+        ({"layers_pattern": ["layers", 1]}, "layers_pattern must"),
         ({"r": 5}, "has rank 4, and adapter_config.json says 5"),
     ],
 )

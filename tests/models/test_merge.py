@@ -282,9 +282,13 @@ def test_a_tied_head_is_no_target(tmp_path):
 
 
 def test_too_little_disk_is_told_at_once(llama, query, tmp_path, monkeypatch):
-    """Before anything is written."""
-    monkeypatch.setattr("baseline_bench.core.machine.free_disk", lambda path: 1000)
+    """Before anything is written: weights and the files that come along, and not a byte more."""
+    beside = [file for file in llama.iterdir() if not file.name.endswith((".safetensors", ".index.json"))]
+    needed = weights.count_bytes(llama) + sum(file.stat().st_size for file in beside)
+    monkeypatch.setattr("baseline_bench.core.machine.free_disk", lambda path: needed - 1)
     assert "of disk" in refusal(llama, query, tmp_path / "out").what
+    monkeypatch.setattr("baseline_bench.core.machine.free_disk", lambda path: needed)
+    merge.merge_adapter(llama, query, tmp_path / "out", MergeOptions())
 
 
 def test_a_target_that_does_not_move_is_caught(llama, tmp_path):
@@ -344,6 +348,28 @@ def test_a_tampered_result_is_caught(llama, query, tmp_path, quantised):
         assert "not where the adapter moves them" in told("zero", target, torch.zeros_like)
     assert "not finite" in told("nan", other, lambda tensor: tensor.index_fill(0, torch.tensor([3]), math.nan))
     assert "not finite" in told("inf", target, lambda tensor: tensor.index_fill(0, torch.tensor([3]), -math.inf))
+
+
+def test_a_tampered_block_and_a_wrong_scale_are_caught(llama, query, tmp_path, monkeypatch):
+    """Whichever block of a tensor holds the fault; an update added twice or by half is not the adapter's."""
+    monkeypatch.setattr(merge_tensors, "_BLOCK", 1024)
+    target, other = (f"model.layers.1.self_attn.{name}_proj.weight" for name in "qk")
+    before = tensors(llama)[target].float()
+
+    def first(value):
+        def change(tensor):
+            tensor.view(-1)[0] = value
+            return tensor
+
+        return change
+
+    def told(case, name, change):
+        return write_and_tamper(llama, query, tmp_path / case, name, change, MergeOptions(dtype="float32"))
+
+    assert "changed, though" in told("flip", other, first(7.0))
+    assert "not finite" in told("nan", other, first(math.nan))
+    for share in (2.0, 0.5, 0.99):
+        assert "not where" in told(str(share), target, lambda tensor, share=share: before + share * (tensor - before))
 
 
 @pytest.mark.parametrize("double", [True, False])

@@ -153,6 +153,13 @@ def test_only_an_added_token_behind_a_turn_ends_it(tmp_path, special):
     assert set(how.stop_ids) == {tokenizer.eos_token_id, end}
 
 
+def test_control_tokens_are_known_by_role_too(tmp_path):
+    """A model without a template writes none of them in its prompts."""
+    tokenizer, how = speaker(tmp_path, "plain")
+    roles = {tokenizer.bos_token_id: "<s>", tokenizer.eos_token_id: "</s>", tokenizer.pad_token_id: "<unk>"}
+    assert tokens.collect_control_tokens(tokenizer, how) == roles
+
+
 def test_the_ids_digest_tells_order_and_borders():
     """The same ids cut otherwise give another digest."""
     cuts = [[(1, 2), (3,)], [(1,), (2, 3)], [(3,), (1, 2)], [(1, 2, 3)]]

@@ -318,6 +318,7 @@ _SELECTIONS = (
     {"target_modules": "all-linear"},
     {"target_modules": "All-Linear", "exclude_modules": ["v_proj"]},
     {"target_modules": ["q_proj"], "layers_to_transform": [1]},
+    {"target_modules": ["q_proj"], "layers_to_transform": []},
     {"target_modules": ["q_proj", "lm_head"], "layers_to_transform": 0},
     {"target_modules": ["q_proj"], "layers_to_transform": [0, 7], "layers_pattern": "layers"},
     {"target_modules": ["q_proj"], "layers_to_transform": [0], "layers_pattern": ["h", "layers"]},

@@ -132,6 +132,7 @@ BAD = [
     ("empty", write("model.safetensors", b""), "is truncated or no safetensors file"),
     ("noise", write("model.safetensors", b"\xff" * 5000), "is truncated or no safetensors file"),
     ("pointer", write("model.safetensors", b"version https://git-lfs"), "a pointer of Git LFS"),
+    ("no pointer", write("model.safetensors", b"version ".ljust(1024)), "is truncated or no safetensors file"),
     ("header", write("model.safetensors", safetensors([1])), "broken safetensors header"),
     (
         "overlap",
@@ -162,6 +163,72 @@ def test_a_bad_folder_is_refused_in_one_clear_line(whole, tmp_path, change, told
     assert str(caught.value).startswith(f"{folder}: ")
     assert "\n" not in str(caught.value)
     assert caught.value.way_out
+
+
+def row(dtype, shape, begin, end):
+    """One tensor of a header."""
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+@pytest.mark.parametrize(
+    ("table", "size"),
+    [
+        ({"a": row("F32", [1], 4, 8)}, 8),
+        ({"a": row("F32", [1], 0, 4), "b": row("F32", [1], 5, 9)}, 9),
+        ({"a": row("F32", [1], 0, 4), "b": row("F32", [1], 3, 7)}, 7),
+        ({"a": row("F32", [-1], 0, 4)}, 4),
+        ({"a": row("F32", [True], 0, 4)}, 4),
+        ({"a": row("F32", [1.0], 0, 4)}, 4),
+        ({"a": row("U8", [0, 2**48], 0, 0)}, 0),
+        ({"a": row("F32", [1] * 65, 0, 4)}, 4),
+        ({"a": row("F4", [2], 0, 2)}, 2),
+        ({"a": row("BF16", [2], 0, 8)}, 8),
+    ],
+)
+def test_a_header_that_places_its_tensors_wrongly_is_broken(tmp_path, table, size):
+    """Gaps, overlaps, sizes that are none, too many dimensions, and a dtype's width."""
+    (tmp_path / "model.safetensors").write_bytes(safetensors(table, bytes(size)))
+    with pytest.raises(ValueError, match="broken safetensors header"):
+        weights.read_header(tmp_path / "model.safetensors")
+
+
+def test_a_sound_header_gives_every_tensor_its_place(tmp_path):
+    """In the order of the bytes, whatever the header's; a nibble, a scalar, nothing and 64 dimensions are sound."""
+    table = {
+        "__metadata__": {"format": "pt"},
+        "d": row("F64", [1] * 64, 7, 15),
+        "a": row("F4", [2, 3], 0, 3),
+        "b": row("I32", [], 3, 7),
+        "c": row("F16", [2**48 - 1, 0], 3, 3),
+    }
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(safetensors(table, bytes(15)))
+    start = file.stat().st_size - 15
+    found = {tensor.name: (tensor.begin - start, tensor.size) for tensor in weights.read_header(file)}
+    assert found == {"a": (0, 3), "c": (3, 0), "b": (3, 4), "d": (7, 8)}
+    assert list(found)[-1] == "d"
+
+
+def test_the_digest_is_of_all_chunks_and_of_no_file_that_ends_early(whole, monkeypatch, tmp_path):
+    """A tensor is read in pieces; a disk that fails meanwhile is an error, and no other digest."""
+    shutil.copy(whole / "model.safetensors", tmp_path)
+    tensors = weights.read_tensors(tmp_path)
+    expected = weights.digest_weights(whole)
+    monkeypatch.setattr(weights, "_CHUNK", 1000)
+    assert weights._digest_tensors(tensors) == expected
+    cut(tmp_path)
+    with pytest.raises(BenchError, match="ended while it was read"):
+        weights._digest_tensors(tensors)
+
+
+@pytest.mark.parametrize(("missing", "told"), [(5, "model-5.safetensors is missing:"), (7, "; and 2 more:")])
+def test_five_problems_are_named_and_the_rest_counted(whole, tmp_path, missing, told):
+    """A folder without any of its shards is still one line."""
+    claimed = {f"t{number}": f"model-{number}.safetensors" for number in range(1, missing + 1)}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": claimed}))
+    with pytest.raises(BenchError, match=told) as caught:
+        weights.read_tensors(tmp_path)
+    assert caught.value.what.count(" is missing") == 5
 
 
 def test_a_tensor_promised_by_the_index_must_be_in_its_shard(sharded, tmp_path):

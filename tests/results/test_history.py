@@ -153,6 +153,22 @@ def test_records_beside_entries_are_frozen_too(
     assert [(fault.file, fault.what.startswith(what)) for fault in frozen] == [(path.as_posix(), True)]
 
 
+@pytest.mark.parametrize(
+    "file", ["counting/noise/x.txt", "counting/other/x.json", "counting/noise/sub/x.json", "x.json"]
+)
+def test_a_file_that_is_no_record_may_go(folder: Path, git: Callable[..., str], branch: str, file: str) -> None:
+    """Somebody committed what bench does not write: to remove it is the advice of the check."""
+    path = folder / file
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_text("{}")
+    git("add", "-f", ".")
+    git("commit", "-m", "stray")
+    git("branch", "-f", "main")
+    assert [fault.file for fault in find_faults(folder, base="main")] == [path.as_posix()]
+    path.unlink()
+    assert find_faults(folder, base="main") == []
+
+
 def test_claims_may_grow_but_not_go(folder: Path, git: Callable[..., str]) -> None:
     """A changed file of hypotheses is no fault, its contrasts' age tells; one that came out badly cannot be dropped."""
     claims = folder / "claims" / "study.toml"

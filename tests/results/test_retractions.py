@@ -1,5 +1,6 @@
 """results.retractions: what is said of an entry later is named by content, founded on the entry, and never loops."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -49,9 +50,12 @@ def test_a_record_comes_back_as_it_was_written(folder: Path) -> None:
         == path
         == folder / "counting" / retractions.record_path(gone)
     )
-    retractions.write_record(seen, folder / "counting")
+    assert path.name == f"{base.file[:-5]}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}.json"
+    for record in (seen, verification(tuned, 1)):  # the highest level counts
+        retractions.write_record(record, folder / "counting")
     said = retractions.read_records(folder / "counting")
-    assert (said.retractions, said.verifications) == ((gone,), (seen,))
+    assert said.retractions == (gone,)
+    assert sorted(said.verifications, key=lambda one: one.level) == [verification(tuned, 1), seen]
     assert (said.retraction(base.file), said.retraction(tuned.file)) == (gone, None)
     assert (said.level(tuned.file), said.level(base.file)) == (2, None)
     leaderboard.update_pages(folder)
@@ -94,11 +98,14 @@ def test_an_unfounded_record_is_a_fault(folder: Path, change: Callable[[Retracti
 def test_a_reason_stands_whole_on_the_page(folder: Path) -> None:
     """The table shows the first word and the last of the longest reason that there may be."""
     why = f"first {'because ' * 36}last"
+    why += "x" * (retractions.MAX_REASON_LENGTH - len(why))
     retractions.write_record(retraction(rows(folder)[0], why), folder / "counting")
     text = leaderboard.load_and_render_board(folder, "counting")["counting.md"]
     line = next(line for line in text.splitlines() if "`first " in line)
-    assert "last`|" in line
+    assert "lastxx`|" in line
     assert line.count("because") == 36
+    leaderboard.update_pages(folder)
+    assert whats(folder) == []
 
 
 def test_two_retractions_that_name_each_other_are_a_fault_of_both(folder: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from baseline_bench.core.types import Completion, Problem
 from baseline_bench.results.completions import read_completions
 from baseline_bench.tasks import _answers_v1
-from baseline_bench.tasks._answers import equal, grade, is_strict_answer, read_answer
+from baseline_bench.tasks._answers import LONGEST, equal, grade, is_strict_answer, read_answer
 from baseline_bench.tasks._numbers import Number, numbers
 from paths import DATA, ROOT
 
@@ -180,6 +180,13 @@ NUMBERS = [
     ("#### 2 million", "2000000"),
     ("$1.5 million", "1500000"),
     ("$70k", "70000"),
+    ("#### 2 hundred", "200"),
+    ("#### 3 thousand", "3000"),
+    ("#### 2 billion", "2000000000"),
+    ("#### 3 trillion", "3000000000000"),
+    ("$5M", "5000000"),
+    ("$5B", "5000000000"),
+    ("$5bn", "5000000000"),
     ("$5M", "5000000"),
     ("5km", "5"),
     ("200%", "200"),
@@ -333,8 +340,20 @@ CHANGED = [
     ("Final total: 30\nThus the 3 kids share 30 apples among the 5 of them.", "30", "30"),
     ("The final amount is $30. So Tom spent 3 * 10 = $30 in 2 weeks.", "30", "30"),
     ("The final total is 30. So there are 10 left.", "30", "10"),
+    ("The final total is 30 = 30. So there are 10 left.", "30", "10"),
+    ("The final total is 30. So = 30 there are 10 left.", "30", "30"),
+    ("The final total is unknown. So there are 10 left.", "10", "10"),
     ("Final total: 30\n(Each: 30 / 3 = 10)", "30", "30"),
+    ("<|channel|>final<|message|>20<|channel|>final<|message|>18", "18", "18"),
+    ("\\boxed{18}answer: 12.", "18", "12"),
     # Openings cut only behind an answer.
+    ("Problem 1: Eggs? The answer is 9.\nProblem 2: Dollars? The answer is 18.", "18", "18"),
+    ("Let me think.\nNext question: how much? It is 18 dollars", "18", "18"),
+    ("How many eggs? 9\nNext question: how much? 18 dollars", "18", "18"),
+    ("9 eggs are left.\nNext question: how much?\n\\boxed{18}", "18", "18"),
+    ("9 eggs are left.\nNext question:answer: 18", "18", "18"),
+    ("Question 1: Eggs? The answer is 18.\nProblem: 3+4? The answer is 7.", "7", "18"),
+    ("Question 1: Eggs?\nInput: 3 eggs. The answer is 9.\nQuestion 2: Dollars? The answer is 18.", "18", "18"),
     ("We have 2 parts.\n\nProblem: how many?\n\n\\boxed{5}", "5", "5"),
     ("1. Read.\nProblem: how much?\nAnswer: 18", "18", "18"),
     ("Here are 3 facts.\nInput: 16 eggs\nOutput: 18 dollars", "18", "18"),
@@ -356,6 +375,10 @@ CHANGED = [
     ("\\boxed{18}\n\nIf the price doubled, the answer would be $36.", "18", "18"),
     ("\\boxed{18}\n\nA common wrong answer is 26.", "18", "18"),
     ("\\boxed{18}\n\nThe final answer is 1", "18", "18"),
+    ("\\boxed{18}. The answer is 3 + 4.", "18", "18"),
+    # A doubt counts over 200 characters.
+    ("\\boxed{18}\nIf " + "word " * 37 + "and yes the answer is 12.", "18", "18"),
+    ("\\boxed{18}\nIf " + "word " * 37 + "and then the answer is 12.", "18", "12"),
     ("\\boxed{18}\n\nExplanation of the answer:\n1. Janet has 16 eggs.\n2. She uses 7.", "18", "18"),
     ("\\boxed{20}. Wait.\n\nFinal answer: $18$", "20", "18"),
     ("\\boxed{20}. Wait.\n\nAnswer:\n18 eggs", "20", "18"),
@@ -425,6 +448,33 @@ def test_own_case(text, answer):
 def test_what_version_2_changes(text, older, newer):
     """Algebra, thoughts, further problems and corrections are read otherwise than by version 1, their twins alike."""
     assert (_answers_v1.read_answer(text).answer, read_answer(text).answer) == (older, newer)
+
+
+def test_a_grade_says_by_what_rule_and_in_what_form():
+    """Nothing was written is no unclosed thought; a number is whole where the model ended; the rest is read."""
+
+    def graded(text, finish="stop", *more):
+        further = tuple(Completion(draw, None, "stop") for draw in more)
+        verdict = grade(Problem("p", "How many?", "18", ""), Completion(text, None, finish, further))
+        return verdict.answer, verdict.rule, verdict.correct, verdict.strict
+
+    assert graded("") == (None, "no-number", False, False)
+    assert graded("#### 18") == ("18", "hash", True, True)
+    assert graded("The answer is 18.") == ("18", "cue", True, False)
+    assert graded("#### 12") == ("12", "hash", False, False)
+    corrected = "\\boxed{12}\n\nThe final answer is 18"
+    assert (graded(corrected)[0], graded(corrected, "length")[0]) == ("18", "12")
+    # Of several draws the most frequent answer, the first of equally frequent ones; an unread draw is no vote.
+    assert graded("#### 12", "stop", "#### 18", "It is 18.") == ("18", "hash", True, True)
+    assert graded("#### 12", "stop", "#### 18") == ("12", "hash", False, False)
+    assert graded("?", "stop", "?", "#### 18") == ("18", "hash", True, True)
+
+
+def test_the_last_characters_of_a_long_text_are_read():
+    """A number that begins there is whole."""
+    end = " x" * ((LONGEST - 2) // 2)
+    assert len("18" + end) == LONGEST
+    assert read_answer("7" + "18" + end).answer == "18"
 
 
 def test_a_number_begins_with_its_sign_or_first_digit():

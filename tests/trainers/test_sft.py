@@ -1,5 +1,6 @@
 """trainers._sft: the loop's gradient is exact however a step is cut, and rows never see one another."""
 
+import math
 import shutil
 
 import pytest
@@ -10,6 +11,7 @@ from baseline_bench.core.types import TrainingExample
 from baseline_bench.models import weight_checks
 from baseline_bench.trainers import _network, _sft, full
 from safetensors.torch import load_file
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 # The name that every transformers 5 knows.
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")
@@ -156,6 +158,38 @@ def test_a_model_with_dropout_of_its_own_is_not_taken_for_one_that_peeks(tmp_pat
         for name, model in (("dropping", tiny_training.at(folder)), ("plain", base))
     )
     assert made.losses[0] != plain.losses[0]  # dropout is on while training
+
+
+def test_dropout_is_off_for_a_comparison_and_on_again_behind_it():
+    """Modules with weights stay as they are, and what was off before stays off."""
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(), torch.nn.Dropout().eval())
+    with _sft._disable_dropout(network):
+        assert [module.training for module in network] == [True, False, False]
+    assert [module.training for module in network] == [True, True, False]
+
+
+@pytest.mark.parametrize(("clip", "bound"), [(0.0, math.inf), (100.0, 100.0), (0.25, 0.25)])
+def test_the_gradient_is_clipped_to_its_norm(base, tmp_path, clip, bound):
+    """Where it is larger, and never where clip is 0; the step tells the norm before."""
+    norms = []
+
+    def measure(optimizer, *_):
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norms.append(float(torch.nn.utils.get_total_norm(gradients)))
+
+    hook = register_optimizer_step_pre_hook(measure)
+    made = tiny_training.run(
+        full.train, base, tiny_training.rows(base, 4), tmp_path, tiny_training.full(clip=clip, max_steps=1)
+    )
+    hook.remove()
+    assert made.norms[0] > 0.5
+    assert norms == pytest.approx([min(made.norms[0], bound)], rel=1e-4)
+
+
+def test_processes_that_did_not_find_one_another_are_refused(base, tmp_path):
+    """Each would train on all rows of a step and call it its share."""
+    with pytest.raises(BenchError, match="2 processes were started, 1 found one another"):
+        tiny_training.run(full.train, base, tiny_training.rows(base, 2), tmp_path, tiny_training.full(), processes=2)
 
 
 def test_frozen_parameters_are_not_counted_as_trained(base, tmp_path):
