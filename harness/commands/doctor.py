@@ -214,7 +214,7 @@ def _compare_with_base(folder: Path, base: Model, *, changed: bool) -> list[Find
     from baseline_bench.models import identity  # loads transformers
 
     if differences := identity.list_config_differences(folder, base.folder):
-        message = f"{list_first(differences)}: restore config.json, unless the model was trained so"
+        message = f"in config.json {list_first(differences)}: restore it, unless the model was trained so"
         findings.append(build_finding("config-not-base", message))
     return [*findings, *resolve_candidate.compare_tokenizers(folder, base)]
 

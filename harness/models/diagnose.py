@@ -164,6 +164,7 @@ def check_trained_tokens(folder: Path, model_tokenizer: ModelTokenizer) -> list[
     embedding = _find_embedding(tensors)
     output = embedding if weights.is_head_tied(folder) else _find_head(tensors) or embedding
     written = {*encode_prompt(tokenizer, prompt_format, template_checks.TURNS)} & collect_special_ids(tokenizer)
+    written.discard(prompt_format.end_id)
     kinds = (
         ("end-token-untrained", output, [prompt_format.end_id], "its end-of-answer token", "no answer ends"),
         ("prompt-token-untrained", embedding, sorted(written), "its template's token", "prompts lose its meaning"),
@@ -184,8 +185,8 @@ def _describe_untrained_row(matrix: weights.Tensor | None, token: int, loss: str
         return None
     if token >= matrix.shape[0]:
         return (
-            f"is none of the {matrix.shape[0]} rows of {matrix.name}: enlarge the embedding (resize_token_embeddings) "
-            "and train again"
+            f"is none of the {matrix.shape[0]} rows of {matrix.name}, and can never be written or read: enlarge the "
+            "embedding (resize_token_embeddings) and train again"
         )
     rows = _map_bits(matrix).reshape(matrix.shape)
     row = rows[token]
