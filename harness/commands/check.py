@@ -20,7 +20,7 @@ from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import MAX_SHOWN, BenchError, list_first
 from baseline_bench.core.types import Message, Model, Problem, Sample, Split, TrainingExample
 from baseline_bench.core.untrusted import read_object
-from baseline_bench.models import weights
+from baseline_bench.models import diagnose, weights
 from baseline_bench.models.tokens import ModelTokenizer, encode_prompt
 from baseline_bench.training import contamination, recipes, resolve_candidate, rows
 from baseline_bench.training.recipes import Recipe
@@ -253,6 +253,9 @@ def _check_rows(
     low, high = USUAL_SUPERVISED_SHARE
     if not low <= share <= high:
         findings.append(f"{share:.1%} of the tokens are supervised, where {low:.0%} to {high:.0%} is usual")
+    if _is_adapter(recipe.options):  # which trains no row of the embedding
+        untrained = diagnose.check_trained_tokens(model.folder, model_tokenizer)
+        findings += [finding.message for finding in untrained]
     return findings + _find_missing_targets(recipe.options, config)
 
 

@@ -17,7 +17,7 @@ from baseline_bench.core.command_options import (
 )
 from baseline_bench.core.contracts import Task
 from baseline_bench.core.display import Console, build_facts_table
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, list_first
 from baseline_bench.core.findings import Finding, build_finding
 from baseline_bench.core.records import encode_indented, write_atomically
 from baseline_bench.core.types import Completion, Model, Problem, Split
@@ -140,7 +140,7 @@ def _check_model(
     if not options.as_json:
         ids = build_request(model_tokenizer.tokenizer, model_tokenizer.prompt_format, task, problems[0]).token_ids
         _print_prompt(model, model_tokenizer, ids, console)
-    findings = diagnose.diagnose_model(model, model_tokenizer, name)
+    findings = [*diagnose.diagnose_model(model, model_tokenizer, name), *evaluate.check_shots(task, problems)]
     sound = all(finding.severity == "warn" for finding in findings)
     if inspected.base is not None and inspected.named:
         findings += _compare_with_base(model.folder, inspected.base, changed=sound)
@@ -208,8 +208,14 @@ def _compare_with_base(folder: Path, base: Model, *, changed: bool) -> list[Find
         try:
             weight_checks.check_full_weights(folder, base.folder)
             findings += weight_checks.check_tied_embedding(folder, base.folder)
+            findings += weight_checks.check_direction(folder, base.folder)
         except BenchError as error:
             findings.append(build_finding("not-of-base", str(error)))
+    from baseline_bench.models import identity  # loads transformers
+
+    if differences := identity.list_config_differences(folder, base.folder):
+        message = f"in config.json {list_first(differences)}: restore it, unless the model was trained so"
+        findings.append(build_finding("config-not-base", message))
     return [*findings, *resolve_candidate.compare_tokenizers(folder, base)]
 
 

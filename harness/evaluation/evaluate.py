@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from baseline_bench.core.contracts import Generator, LogprobGenerator, Task
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, list_first
+from baseline_bench.core.findings import Finding, build_finding
 from baseline_bench.core.types import Completion, Judgement, Problem, Request, Sampling, Score, Split, TrainingExample
 from baseline_bench.evaluation import protocol
 from baseline_bench.evaluation.runs import Run
@@ -70,6 +71,21 @@ def prepare_task(
         protocol_sha256=protocol.digest_protocol(task, everything),
         items_sha256=protocol.digest_items(everything),
     )
+
+
+def check_shots(task: Task, problems: Sequence[Problem]) -> list[Finding]:
+    """Check that no question stands, with its answer, among the worked examples before it."""
+    asked = ([turn.content for turn in task.messages(problem) if turn.role == "user"] for problem in problems)
+    leaks = [
+        problem.id for problem, turns in zip(problems, asked, strict=True) if turns[-1:] and turns[-1] in turns[:-1]
+    ]
+    if not leaks:
+        return []
+    message = (
+        f"{len(leaks)} of {len(problems)} questions of {task.LABEL} are among their own worked examples: "
+        f"{list_first(leaks)}; draw the examples from another split (fewshot_split of lm-eval)"
+    )
+    return [build_finding("shots-leak", message)]
 
 
 def require_context(prepared: PreparedTask, context: int | None) -> None:

@@ -206,6 +206,7 @@ def plan_model(
     )
     noticed = [*adapter_findings, *_check_unmerged_adapter(task_plan, model)]
     noticed += diagnose.diagnose_model(model, model_tokenizer, task_plan.engine.name)
+    noticed += evaluate.check_shots(task_plan.task, task_plan.chosen)
     checked = _report_findings(options, console, model.name, noticed)
     model_identity = identity.describe_model(model, model_tokenizer, _find_unmerged_adapter(task_plan))
     _require_unused_name(model, model_identity, options.leaderboards)

@@ -1,6 +1,7 @@
 """Find faults in a model's files that would make it score wrongly; every run and `bench doctor` use these checks."""
 
 import importlib.util
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.findings import Finding, build_finding, build_unchecked
 from baseline_bench.core.types import Model
 from baseline_bench.models import adapter, template_checks, weights
-from baseline_bench.models.tokens import ModelTokenizer
+from baseline_bench.models.tokens import SAMPLE_TEXT, ModelTokenizer, Tokenizer, collect_special_ids, encode_prompt
 
 # An exponent of all ones is infinity or NaN; in F8_E4M3 the mantissa too is all ones in NaN. The raw bits are checked,
 # because numpy has no bf16.
@@ -24,6 +25,9 @@ _EXPONENTS = {
     "F64": ("<u8", 0x7FF0000000000000),
 }
 _BLOCK = 2**24
+_EIGHT_BITS = ("F8_E4M3", "F8_E5M2")
+_EIGHT_BIT_TWO = 0x40  # the number 2 in both
+_SCALE_NAME = re.compile(r"(.+?)(?:\.weight)?[._]scale(?:_inv|_weight)?")
 
 
 def diagnose_model(model: Model, model_tokenizer: ModelTokenizer, engine: str) -> list[Finding]:
@@ -31,7 +35,7 @@ def diagnose_model(model: Model, model_tokenizer: ModelTokenizer, engine: str) -
     return [
         *check_weights(model.folder, engine),
         *template_checks.check_prompt_format(model_tokenizer, model),
-        *check_end_token(model.folder, model_tokenizer),
+        *check_trained_tokens(model.folder, model_tokenizer),
     ]
 
 
@@ -43,7 +47,22 @@ def check_weights(folder: Path, engine: str) -> list[Finding]:
     if wrong:
         message = f"{len(wrong)} tensors hold NaN or infinity, {wrong[0]} first: train again with a lower learning rate"
         findings.append(build_finding("weights-not-finite", message))
-    return [*findings, *_check_head(folder, {tensor.name: tensor for tensor in tensors})]
+    by_name = {tensor.name: tensor for tensor in tensors}
+    return [*findings, *_check_scales(by_name), *_check_head(folder, by_name)]
+
+
+def _check_scales(tensors: Mapping[str, weights.Tensor]) -> Iterator[Finding]:
+    """Check that 8-bit floats have their scale; without one half of a matrix's numbers are below 2 in magnitude."""
+    scaled = {match[1] for name in tensors if (match := _SCALE_NAME.fullmatch(name))}
+    lost = [
+        name
+        for name, tensor in tensors.items()
+        if tensor.dtype in _EIGHT_BITS and name.removesuffix(".weight") not in scaled
+        if tensor.size and np.median(_map_bits(tensor) & 0x7F) >= _EIGHT_BIT_TWO
+    ]
+    if lost:
+        message = f"{len(lost)} tensors in 8 bits have lost their scales, {lost[0]} first: save the checkpoint again"
+        yield build_finding("weights-missing", message)
 
 
 def _compare_tensors(folder: Path, tensors: Sequence[weights.Tensor], engine: str) -> list[Finding]:
@@ -108,7 +127,7 @@ def _check_base_revision(lora: adapter.Adapter, base: Model, named: str | None) 
 
 
 def compare_tokenizers(own: ModelTokenizer, base: ModelTokenizer) -> list[Finding]:
-    """Report how a candidate's tokenizer differs from its base's: another chat template, additional tokens."""
+    """Report how a candidate's tokenizer differs from its base's: another chat template, splits or tokens."""
     findings = []
     if own.prompt_format.template_sha256 != base.prompt_format.template_sha256:
         own_digest, base_digest = (each.prompt_format.template_sha256 for each in (own, base))
@@ -126,42 +145,61 @@ def compare_tokenizers(own: ModelTokenizer, base: ModelTokenizer) -> list[Findin
             "them; train the embedding too, or use the base's own tokens"
         )
         findings.append(build_finding("tokenizer-not-base", message))
+    elif own.tokenizer_sha256 != base.tokenizer_sha256 and not _split_alike(own.tokenizer, base.tokenizer):
+        message = "its tokenizer splits text otherwise than its base's: copy tokenizer.json of the base, or train again"
+        findings.append(build_finding("tokenizer-not-base", message))
     return findings
 
 
-def check_end_token(folder: Path, model_tokenizer: ModelTokenizer) -> list[Finding]:
-    """Check that the model can write the token that ends an answer; see `_describe_end_token_problems`."""
-    return [
-        build_finding("end-token-untrained", message)
-        for message in _describe_end_token_problems(folder, model_tokenizer)
-    ]
+def _split_alike(one: Tokenizer, base: Tokenizer) -> bool:
+    """Return whether two tokenizers split a text alike that holds every token of the second."""
+    text = SAMPLE_TEXT + base.decode(list(range(len(base))), skip_special_tokens=True)
+    return one.encode(text, add_special_tokens=False) == base.encode(text, add_special_tokens=False)
 
 
-def _describe_end_token_problems(folder: Path, model_tokenizer: ModelTokenizer) -> list[str]:
-    """Describe why the end-of-answer token cannot be written, by its row of the output matrix.
+def check_trained_tokens(folder: Path, model_tokenizer: ModelTokenizer) -> list[Finding]:
+    """Check that the model can write the token that ends an answer, and read those that its template writes."""
+    prompt_format, tokenizer = model_tokenizer.prompt_format, model_tokenizer.tokenizer
+    tensors = {tensor.name: tensor for tensor in weights.read_tensors(folder)}
+    embedding = _find_embedding(tensors)
+    output = embedding if weights.is_head_tied(folder) else _find_head(tensors) or embedding
+    written = {*encode_prompt(tokenizer, prompt_format, template_checks.TURNS)} & collect_special_ids(tokenizer)
+    written.discard(prompt_format.end_id)
+    kinds = (
+        ("end-token-untrained", output, [prompt_format.end_id], "its end-of-answer token", "no answer ends"),
+        ("prompt-token-untrained", embedding, sorted(written), "its template's token", "prompts lose its meaning"),
+    )
+    findings = []
+    for code, matrix, tokens, what, loss in kinds:
+        for token in tokens:
+            if (problem := _describe_untrained_row(matrix, token, loss)) is not None:
+                unreadable = code.startswith("prompt") and matrix is not None and token >= matrix.shape[0]
+                text = f"{what} {token} {tokenizer.decode([token], skip_special_tokens=False)} {problem}"
+                findings.append(build_finding("unusable" if unreadable else code, text))
+    return findings
 
-    A row that is zero, missing or equal to another token's was never trained after the vocabulary was enlarged.
-    """
-    matrix = _find_output_matrix(folder)
+
+def _describe_untrained_row(matrix: weights.Tensor | None, token: int, loss: str) -> str | None:
+    """Describe why a token's row was never trained after the vocabulary was enlarged: zero, missing or another's."""
     if matrix is None or matrix.dtype not in _EXPONENTS or len(matrix.shape) != 2:
-        return []
-    end = model_tokenizer.prompt_format.end_id
-    token = f"its end-of-answer token {end} {model_tokenizer.tokenizer.decode([end], skip_special_tokens=False)}"
-    if end >= matrix.shape[0]:
-        return [
-            f"{token} is none of the {matrix.shape[0]} rows of {matrix.name}, and can never be written: enlarge the "
+        return None
+    if token >= matrix.shape[0]:
+        return (
+            f"is none of the {matrix.shape[0]} rows of {matrix.name}, and can never be written or read: enlarge the "
             "embedding (resize_token_embeddings) and train again"
-        ]
+        )
     rows = _map_bits(matrix).reshape(matrix.shape)
-    row = rows[end]
-    way_out = "it was never trained, so that no answer ends: train its row (modules_to_save) or end answers with eos"
+    row = rows[token]
+    way_out = f"it was never trained, so that {loss}: train its row (modules_to_save) or use a token that was"
     if not row.any():
-        return [f"{token} has a row of zeros in {matrix.name}: {way_out}"]
+        return f"has a row of zeros in {matrix.name}: {way_out}"
     alike = np.flatnonzero(rows[:, 0] == row[0])
-    twins = [int(other) for other in alike if other != end and np.array_equal(rows[other], row)]
-    if twins:
-        return [f"{token} has the very row of {len(twins)} other tokens ({twins[0]} first) in {matrix.name}: {way_out}"]
-    return []
+    twins = [int(other) for other in alike if other != token and np.array_equal(rows[other], row)]
+    return (
+        f"has the very row of {len(twins)} other tokens ({twins[0]} first) in {matrix.name}: {way_out}"
+        if twins
+        else None
+    )
 
 
 def _check_head(folder: Path, tensors: Mapping[str, weights.Tensor]) -> Iterator[Finding]:
@@ -173,11 +211,6 @@ def _check_head(folder: Path, tensors: Mapping[str, weights.Tensor]) -> Iterator
             "drop: set tie_word_embeddings to false where the head was trained, else save the model again"
         )
         yield build_finding("head-dropped", message)
-
-
-def _find_output_matrix(folder: Path) -> weights.Tensor | None:
-    tensors = {tensor.name: tensor for tensor in weights.read_tensors(folder)}
-    return _find_embedding(tensors) if weights.is_head_tied(folder) else _find_head(tensors) or _find_embedding(tensors)
 
 
 def _find_head(tensors: Mapping[str, weights.Tensor]) -> weights.Tensor | None:

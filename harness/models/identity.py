@@ -19,7 +19,7 @@ from baseline_bench.core.types import IDENTITY_PARTS, Model, ModelIdentity, Valu
 from baseline_bench.core.untrusted import read_object
 from baseline_bench.models import adapter, file_cache
 from baseline_bench.models.tokenizer import list_ids
-from baseline_bench.models.tokens import ModelTokenizer
+from baseline_bench.models.tokens import SAMPLE_TEXT, ModelTokenizer
 from baseline_bench.models.weights import ADAPTER_CONFIG
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
@@ -27,6 +27,11 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 # Who wrote the file, how numbers are stored, how a program runs the model: none changes an answer.
 _IGNORED_KEYS = ("transformers_version", "dtype", "torch_dtype", "use_cache", "auto_map", "unsloth_version")
+# What training, or a larger vocabulary, may change; together with any id of a token.
+_TRAINABLE_KEYS = (
+    *("architectures", "attention_dropout", "initializer_range", "max_position_embeddings"),
+    *("pretraining_tp", "tie_word_embeddings", "vocab_size"),
+)
 # What transformers raises for a config.json that it does not know or accept.
 CONFIG_ERRORS = (
     *(ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError),
@@ -42,8 +47,6 @@ _PROCESSOR_CLASSES = ("processor_class", "processor_type")
 _QUANTISATION_FILES = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
 _QUANTISATION_KEY = "quantization_config."
 _ADAPTER_KEYS = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "revision")
-# Spaces, digits, accents and apostrophes, where tokenizer classes differ that read the same tokenizer.json.
-_SAMPLE_TEXT = "Tom's 12 eggs cost 3.5 € each.\n\n  1/2 of them?\tÄpfel, 你好 ; don't"
 
 
 def describe_model(model: Model, model_tokenizer: ModelTokenizer, adapter_folder: Path | None = None) -> ModelIdentity:
@@ -82,6 +85,17 @@ def digest_config(folder: Path) -> str:
     """Digest a model's config.json without dtype and quantisation; equal for the spellings of all versions."""
     config, _ = _read_config(folder)
     return digest({name: value for name, value in config.items() if _QUANTISATION_KEY not in name})
+
+
+def list_config_differences(folder: Path, base: Path) -> list[str]:
+    """List what a model's config.json sets otherwise than its base's, apart from what training may change."""
+    own, others = (_read_config(place)[0] for place in (folder, base))
+    return [
+        f"{name} is {own.get(name, 'the default')}, its base's is {others.get(name, 'the default')}"
+        for name in sorted(own.keys() | others.keys())
+        if own.get(name) != others.get(name) and _QUANTISATION_KEY not in name
+        if not name.endswith("_token_id") and name.rpartition(".")[2] not in _TRAINABLE_KEYS
+    ]
 
 
 def _read_generation(folder: Path) -> dict[str, Value]:
@@ -206,7 +220,7 @@ def _digest_tokenizer(folder: Path, model_tokenizer: ModelTokenizer) -> str:
         str(token_id): [str(token), *(bool(getattr(token, flag, False)) for flag in flags)]
         for token_id, token in tokenizer.added_tokens_decoder.items()
     }
-    sample = tokenizer.encode(_SAMPLE_TEXT, add_special_tokens=True)
+    sample = tokenizer.encode(SAMPLE_TEXT, add_special_tokens=True)
     return digest(
         {
             "vocabulary": vocabulary or model_tokenizer.tokenizer_sha256,

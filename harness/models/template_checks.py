@@ -18,7 +18,7 @@ from baseline_bench.models.tokens import (
 )
 
 _PROCESSOR_TEMPLATE = "chat_template.json"
-_TURNS = (Message("user", "What is 2+3?"), Message("assistant", "#### 5"), Message("user", "What is 4+5?"))
+TURNS = (Message("user", "What is 2+3?"), Message("assistant", "#### 5"), Message("user", "What is 4+5?"))
 
 
 def check_prompt_format(model_tokenizer: ModelTokenizer, model: Model) -> list[Finding]:
@@ -35,13 +35,13 @@ def check_prompt_format(model_tokenizer: ModelTokenizer, model: Model) -> list[F
 
 def _check_turns_present(model_tokenizer: ModelTokenizer) -> Iterator[Finding]:
     """Check that every turn is in the prompt, and that the prompt does not end with a space."""
-    text = render_prompt(model_tokenizer.tokenizer, _TURNS)
+    text = render_prompt(model_tokenizer.tokenizer, TURNS)
     if text != text.rstrip(" "):
         message = (
             "the prompt ends with a space, so that every answer begins with an odd token: correct its template's end"
         )
         yield build_finding("prompt-trailing-space", message)
-    for turn in _TURNS:
+    for turn in TURNS:
         if turn.content not in text:
             message = f"the template drops or changes a turn, {turn.content!r} is not in the prompt: restore it"
             yield build_finding("template-drops-turn", message)
@@ -55,7 +55,7 @@ def _check_answer_start(model_tokenizer: ModelTokenizer) -> Iterator[Finding]:
     """
     if model_tokenizer.prompt_format.style == "text":
         return
-    question, answer = _TURNS[:1], _TURNS[1]
+    question, answer = TURNS[:1], TURNS[1]
     prompt = render_prompt(model_tokenizer.tokenizer, question)
     whole = render_conversation(model_tokenizer.tokenizer, (*question, answer), generation=False)
     head, content, tail = prompt.rpartition(question[0].content)
@@ -114,7 +114,7 @@ def _check_bos(model_tokenizer: ModelTokenizer, model: Model) -> Iterator[Findin
     """Check that the prompt has as many BOS tokens as its family needs."""
     tokenizer, prompt_format = model_tokenizer.tokenizer, model_tokenizer.prompt_format
     bos = tokenizer.bos_token_id
-    ids = encode_prompt(tokenizer, prompt_format, _TURNS)
+    ids = encode_prompt(tokenizer, prompt_format, TURNS)
     if prompt_format.bos == "none" and bos is not None and bos in tokenizer.encode("a", add_special_tokens=True):
         message = "its tokenizer adds a BOS to plain text, but its prompts begin without one: let the template write it"
         yield build_finding("bos-missing", message)

@@ -16,6 +16,7 @@ from baseline_bench.core.types import Message, Model
 from baseline_bench.core.untrusted import read_json, read_object
 from baseline_bench.models.template_choice import TemplateChoice
 from baseline_bench.models.tokens import (
+    SAMPLE_TEXT,
     ModelTokenizer,
     TemplateError,
     detect_prompt_format,
@@ -24,7 +25,7 @@ from baseline_bench.models.tokens import (
 )
 from baseline_bench.models.weights import get_text_config
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json")
 
@@ -40,6 +41,8 @@ _FILE_PATTERNS = (
     "*chat_template*/*",
     "*config*.json",
 )
+# Texts that the rules of known families split differently.
+_SPLIT_TEXT = f"{SAMPLE_TEXT} 2023 650841823 <think>\nOkay"
 _EMPTY = {"type": "BPE", "vocab": {}, "merges": []}
 _CACHE: dict[str, ModelTokenizer] = {}
 
@@ -79,6 +82,8 @@ def _read_tokenizer(model: Model, choice: TemplateChoice) -> ModelTokenizer:
     with _explaining_faults(model.folder):
         _require_bounded(model)
         tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True, trust_remote_code=False)
+        if not _follows_file(tokenizer, model.folder / "tokenizer.json"):
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(model.folder, local_files_only=True)
     tokenizer.chat_template = choice.choose(tokenizer.chat_template, model.folder)
     choice.bind(tokenizer)
     if tokenizer.chat_template is not None:
@@ -104,6 +109,14 @@ def _read_tokenizer(model: Model, choice: TemplateChoice) -> ModelTokenizer:
     context = text.get("max_position_embeddings")
     is_length = type(context) is int and context > 0
     return ModelTokenizer(tokenizer, prompt_format, context if is_length else None, digest.hexdigest())
+
+
+def _follows_file(tokenizer: Any, path: Path) -> bool:
+    """Return whether a tokenizer splits text as tokenizer.json says: GPT-2's class puts rules of its own in."""
+    if not path.is_file():
+        return True
+    split = tokenizer.encode(_SPLIT_TEXT, add_special_tokens=False)
+    return bool(split == Tokenizer.from_file(str(path)).encode(_SPLIT_TEXT, add_special_tokens=False).ids)
 
 
 @contextmanager

@@ -21,6 +21,8 @@ from baseline_bench.models.template_choice import TemplateChoice
 
 PromptStyle = Literal["template", "text"]
 
+# Spaces, digits, accents and apostrophes, where tokenizer classes differ that read the same tokenizer.json.
+SAMPLE_TEXT = "Tom's 12 eggs cost 3.5 € each.\n\n  1/2 of them?\tÄpfel, 你好 ; don't"
 _SENTINEL = "Qxjzv"
 # Upper bound on the tokens of a stop text.
 _TAIL_TOKENS = 16
@@ -56,6 +58,8 @@ class Tokenizer(Protocol):
     all_special_ids: list[int]
     added_tokens_decoder: dict[int, Any]
     chat_template: str | None
+
+    def __len__(self) -> int: ...
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
 

@@ -17,6 +17,7 @@ _LOW_RANK_SHARE = 4
 # Shares of squared norms. A change below five times the norm of rounding (25 = 5 squared) says nothing. In float64 an
 # exact matrix of low rank leaves 1e-14 of its whole in the other directions, measured with 8,191 rows.
 _LEAST_CHANGE, _EXACT = 25, 1e-10
+_FLOATS = ("BF16", "F16", "F32", "F64")
 # Older files hold these besides the parameters, though the configuration determines them, as it does a tied head.
 _COMPUTED_TENSORS = ("rotary_emb.inv_freq",)
 _WAY_OUT = "the trainer wrote something else: nothing was kept as a candidate"
@@ -94,6 +95,29 @@ def check_tied_embedding(folder: Path, base: Path) -> list[Finding]:
         for tensor, base_tensor in pair_tensors(folder, base)
         if tensor.name.endswith(weights.EMBEDDINGS) and _has_low_rank(read_values(tensor), read_values(base_tensor))
     ]
+
+
+def check_direction(folder: Path, base: Path) -> list[Finding]:
+    """Report matrices that point elsewhere than the base's: rows in another order, or numbers drawn anew.
+
+    Args:
+        folder: whole weights that `check_full_weights` accepts.
+        base: their base.
+    """
+    pairs = [pair for pair in pair_tensors(folder, base) if len(pair[0].shape) > 1 and pair[0].dtype in _FLOATS]
+    unlike = [tensor.name for tensor, other in pairs if _compute_cosine(read_values(tensor), read_values(other)) < 0.5]
+    message = (
+        f"{len(unlike)} of {len(pairs)} matrices are unlike the base's ({', '.join(unlike[:_MAX_SHOWN])}): a "
+        "conversion changed the order of their rows, or they were drawn anew; convert or save the model again"
+    )
+    return [build_finding("not-of-base", message)] if unlike else []
+
+
+def _compute_cosine(values: torch.Tensor, base_values: torch.Tensor) -> float:
+    """Return the cosine of the angle between two matrices, by an even sample of the rows."""
+    step = max(1, len(values) // _SAMPLED_ROWS)
+    one, other = (each[::step].flatten().double() for each in (values, base_values))
+    return float(torch.nn.functional.cosine_similarity(one, other, dim=0)) if bool(other.any()) else 1.0
 
 
 def _has_low_rank(values: torch.Tensor, base_values: torch.Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import pytest
 import tiny
@@ -15,6 +16,7 @@ from baseline_bench.tasks import gsm8k, word_problems
 from baseline_bench.trainers import _packing
 from baseline_bench.training import recipes, rows
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 GEMMA_2B = {
@@ -209,6 +211,19 @@ def test_an_unsound_row_is_a_finding(chatml, tmp_path):
     status, told = run(chatml, tmp_path, sets=[f"data={tmp_path / 'rows.jsonl'}"])
     assert status == 1
     assert "rows-1 holds a stop token before its end" in told
+
+
+@pytest.mark.parametrize(("recipe", "found"), [("quickstart-lora", True), ("full-main", False)])
+def test_an_adapter_cannot_learn_an_untrained_end(recipe, found, chatml, tmp_path):
+    """An adapter of the layers trains no row of the embedding; full training does."""
+    base = shutil.copytree(chatml, tmp_path / "base")
+    tensors = load_file(base / "model.safetensors")
+    tensors["model.embed_tokens.weight"][2].zero_()
+    save_file(tensors, base / "model.safetensors", {"format": "pt"})
+    long = write_rows(tmp_path, ["How many are 3 and 4 eggs?"])
+    status, told = run(base, tmp_path, recipe=recipe, sets=[f"data={long}", "task=word-problems"])
+    assert ("so that no answer ends" in told) == found
+    assert status == 1 or not found
 
 
 def test_targets_that_the_base_lacks_are_a_finding(chatml, tmp_path):

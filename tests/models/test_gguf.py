@@ -6,7 +6,7 @@ import torch
 from baseline_bench.core.errors import BenchError
 from baseline_bench.models import gguf as checkpoint
 from baseline_bench.models import weights
-from gguf_file import tensors
+from gguf_file import HEADS, WIDTH, tensors
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
@@ -24,6 +24,17 @@ def test_the_folder_holds_the_file_s_weights_and_tokenizer(file, tmp_path):
     assert tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False) == "hi<|im_end|>"
     assert weights.inspect_checkpoint(folder).parameters == model.num_parameters()
     assert list(folder.parent.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize(("name", "own"), [("q_proj", "attn_q"), ("k_proj", "attn_k"), ("v_proj", "attn_v")])
+def test_queries_and_keys_keep_their_heads(name, own, file, tmp_path):
+    """The format turns neighbours together, transformers halves, in each of four heads and of two heads of keys."""
+    checkpoint.convert_to_safetensors(file, tmp_path / "toy")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "toy")
+    stored = torch.from_numpy(tensors()[f"blk.1.{own}.weight"]).to(torch.bfloat16)
+    if name != "v_proj":
+        stored = stored.view(-1, WIDTH // HEADS // 2, 2, WIDTH).transpose(1, 2).reshape(stored.shape)
+    assert torch.equal(model.get_submodule(f"model.layers.1.self_attn.{name}").weight, stored)
 
 
 def test_nothing_is_printed_and_every_setting_is_put_back(file, tmp_path, capfd):

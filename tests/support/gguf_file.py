@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tokenizers import pre_tokenizers
 
-WIDTH, WIDE, LAYERS = 64, 128, 2
+WIDTH, WIDE, LAYERS, HEADS, KEYS = 64, 128, 2, 4, 2
 
 
 TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "ab"]
@@ -16,7 +16,8 @@ def tensors():
     random = np.random.default_rng(0)
     shapes = {"token_embd.weight": (len(TOKENS), WIDTH), "output_norm.weight": (WIDTH,)}
     for layer in range(LAYERS):
-        block = dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output"), (WIDTH, WIDTH))
+        block = dict.fromkeys(("attn_q", "attn_output"), (WIDTH, WIDTH))
+        block |= dict.fromkeys(("attn_k", "attn_v"), (KEYS * WIDTH // HEADS, WIDTH))
         block |= {"ffn_gate": (WIDE, WIDTH), "ffn_up": (WIDE, WIDTH), "ffn_down": (WIDTH, WIDE)}
         block |= {"attn_norm": (WIDTH,), "ffn_norm": (WIDTH,)}
         shapes |= {f"blk.{layer}.{name}.weight": shape for name, shape in block.items()}
@@ -32,11 +33,11 @@ def file(tmp_path_factory):
     writer.add_context_length(128)
     writer.add_embedding_length(WIDTH)
     writer.add_feed_forward_length(WIDE)
-    writer.add_head_count(2)
-    writer.add_head_count_kv(2)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(KEYS)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_freq_base(10000.0)
-    writer.add_rope_dimension_count(WIDTH // 2)
+    writer.add_rope_dimension_count(WIDTH // HEADS)
     writer.add_vocab_size(len(TOKENS))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")

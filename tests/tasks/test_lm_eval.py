@@ -65,6 +65,26 @@ def test_a_group_that_shares_a_metric_is_one_row_weighted_by_size(model, mirror,
     assert [line.id for line in lines][8:10] == ["tiny_letters-8", "tiny_endings-0"]
 
 
+@pytest.mark.parametrize(("split", "found"), [("", ["shots-leak"]), ("fewshot_split: train\n", [])])
+def test_a_task_that_draws_its_examples_from_what_it_scores_is_marked(split, found, model, mirror, tmp_path, capfd):
+    """Without fewshot_split lm-eval falls back to the scored split, and does not leave the document out."""
+    text = (
+        (side.FILES / "sums.yaml").read_text().replace("fewshot_split: train\n", split).replace("tiny_sums", "fallen")
+    )
+    (tmp_path / "fallen.yaml").write_text(text)
+    sums = [json.loads(line) for line in (mirror / "tiny/sums/test.jsonl").read_text().splitlines()]
+    side.hub_folder(
+        tmp_path / "data", "tiny/sums", "default", {"test": sums, **({"train": [_OTHER] * 9} if split else {})}
+    )
+    words = ("--engine", "scripted", "--datasets", str(tmp_path / "data"), "--json")
+    assert main(["baseline", str(model), "--task", f"lm-eval:{tmp_path / 'fallen.yaml'}", *words]) == 0
+    codes = [one["code"] for one in json.loads(capfd.readouterr().out)["findings"]]
+    assert [code for code in codes if not code.startswith("answers-")] == found
+
+
+_OTHER = {"question": "What is 90 + 92?", "answer": "182"}
+
+
 def test_a_group_without_a_shared_metric_is_refused_with_its_members():
     """Before any data is read; each member can be named by itself."""
     with pytest.raises(BenchError) as caught:

@@ -21,7 +21,7 @@ EVERY = [(name, case) for name, module in CLASSES.items() for case in module.CAS
 BEFORE_A_RUN = ("candidates", "adapters", "templates")
 # Where docs/findings.md says that a code is found, by the class that shows it.
 WHEN = {
-    **dict.fromkeys(BEFORE_A_RUN, "before the run"),
+    **dict.fromkeys((*BEFORE_A_RUN, "shots"), "before the run"),
     "trainings": "doctor --base",
     "generated": "doctor",
     "answers": "after the run",

@@ -7,6 +7,7 @@ A case builds the base in `base` and the adapter in `adapter` of its folder; the
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,18 @@ def retemplated(folder: Path) -> Path:
     return adapter
 
 
+def tokenised(merges: int | None, folder: Path) -> Path:
+    """An adapter that brings its base's tokenizer and template, with so many of its merges."""
+    adapter = made()(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(folder / "base" / name, adapter / name)
+    file = adapter / "tokenizer.json"
+    whole = json.loads(file.read_text())
+    whole["model"]["merges"] = whole["model"]["merges"][:merges]
+    file.write_text(json.dumps(whole))
+    return adapter
+
+
 def renamed(folder: Path) -> Path:
     """An adapter whose user names another base than it does."""
     tiny.build(folder / "named", seed=1)
@@ -111,6 +124,14 @@ CASES = (
         (("template-not-base", "warn"), ("tokenizer-not-base", "warn")),
         "every layer",
     ),
+    Case(
+        "a tokenizer that lost merges",
+        "generative-computing/mellea#947",
+        partial(tokenised, 20),
+        (("tokenizer-not-base", "warn"),),
+        "the base's own tokenizer",
+    ),
+    Case("the base's own tokenizer", "PEFT saves it", partial(tokenised, None), (), "a tokenizer that lost merges"),
     Case("nothing learned", "a rate of 0", unlearned, (("unusable", "refuse"),), "every layer"),
     Case("half of the layers", "peft#2566", made(_HALF), _INCOMPLETE, "one layer, as it says"),
     Case(

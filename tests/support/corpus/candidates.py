@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from corpus.asking import look
-from corpus.cases import Case
+from corpus.cases import Case, finds
 
 __all__ = ("CASES", "look")
 
@@ -147,6 +147,21 @@ def _to_fp8(number: float) -> Callable[[Tensors], None]:
     return change
 
 
+def _to_eight_bits(scale: bool, suffix: str | None, but: str = "none") -> Callable[[Tensors], None]:
+    """Stores every matrix of a layer in 8 bits, over their whole range if scaled, with scales but for one kind."""
+
+    def change(tensors: Tensors) -> None:
+        for name in [name for name in tensors if "_proj.weight" in name]:
+            whole = tensors[name].float()
+            size = whole.abs().max() / 448 if scale else torch.tensor(1.0)
+            tensors[name] = (whole / size).to(torch.float8_e4m3fn)
+            if suffix is not None and but not in name:
+                blocks = [-(-side // 128) for side in whole.shape]
+                tensors[f"{name}{suffix}"] = torch.full(blocks, float(size))
+
+    return change
+
+
 def _add_rotary(tensors: Tensors) -> None:
     for layer in range(2):
         tensors[f"model.layers.{layer}.self_attn.rotary_emb.inv_freq"] = torch.ones(32)
@@ -222,6 +237,8 @@ def _sharded(folder: Path) -> Path:
 
 
 _SOURCE = "transformers 5 saves it"
+_FP8 = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
+_SCALES = (finds("models.diagnose:_check_scales"),)
 CASES = (
     Case(
         "unmerged LoRA", "Chinese-LLaMA-Alpaca#438", changed(_add_lora), _REFUSED["unused"], "rotary frequencies saved"
@@ -259,6 +276,43 @@ CASES = (
     Case("no head", "found by hand", changed(_lose_head, "plain"), _REFUSED["missing"], "an untied head"),
     Case("no fp8 number", "E4M3", changed(_to_fp8(math.nan)), _REFUSED["not finite"], "the largest in fp8"),
     Case("infinite in fp8", "E5M2", changed(_to_fp8(math.inf)), _REFUSED["not finite"], "the largest in fp8"),
+    Case(
+        "8 bits without their scales",
+        "kekzl/imp#1450",
+        changed(_to_eight_bits(True, None)),
+        _REFUSED["missing"],
+        "8 bits that need no scales",
+        _SCALES,
+    ),
+    Case(
+        "8 bits, one kind without its scales",
+        "unslothai/unsloth#6978",
+        changed(_to_eight_bits(True, "_scale_inv", "gate_proj"), quantization_config=_FP8),
+        _REFUSED["missing"],
+        "8 bits with their scales",
+        _SCALES,
+    ),
+    Case(
+        "8 bits with scales of another name",
+        "wuwangzhang1216/abliterix#93",
+        changed(_to_eight_bits(True, ".scale")),
+        _REFUSED["unused"],
+        "8 bits with their scales",
+    ),
+    Case(
+        "8 bits with their scales",
+        "transformers' fp8",
+        changed(_to_eight_bits(True, "_scale_inv"), quantization_config=_FP8),
+        (),
+        "8 bits, one kind without its scales",
+    ),
+    Case(
+        "8 bits that need no scales",
+        "a cast of bf16",
+        changed(_to_eight_bits(False, None)),
+        (),
+        "8 bits without their scales",
+    ),
     Case("the largest in fp8", "E4M3", changed(_to_fp8(448.0)), (), "no fp8 number"),
     Case("not a number", "lm-evaluation-harness#1340", changed(_spoil), _REFUSED["not finite"], "a large number"),
     Case(

@@ -5,6 +5,7 @@ from corpus.cases import Check, finds
 _TENSORS = finds("models.tensor_check:check_tensors")
 _TURNS = finds("models.template_checks:_check_turns_present")
 _ANSWER_START = finds("models.template_checks:_check_answer_start")
+_ROWS = finds("models.diagnose:check_trained_tokens")
 _BOS = finds("models.template_checks:_check_bos")
 _TOKENIZERS = finds("models.diagnose:compare_tokenizers")
 _DEGENERATE = finds("results.answers:_find_degenerate_answers")
@@ -28,7 +29,10 @@ BY_CODE: dict[str, Check] = {
     "tokenizer-not-base": _TOKENIZERS,
     "prompt-trailing-space": _TURNS,
     "end-of-turn-not-token": finds("models.template_checks:_check_end_of_turn"),
-    "end-token-untrained": finds("models.diagnose:check_end_token"),
+    "end-token-untrained": _ROWS,
+    "prompt-token-untrained": _ROWS,
+    "config-not-base": finds("models.identity:list_config_differences"),
+    "shots-leak": finds("evaluation.evaluate:check_shots"),
     "unusable": finds("models.adapter:_require_trained"),
     "not-of-base": finds("models.weight_checks:check_full_weights"),
     "other-base": finds("training.resolve_candidate:describe_base_mismatch", None),

@@ -15,6 +15,7 @@ from corpus import (
     imports,
     readings,
     servers,
+    shots,
     templates,
     trainings,
 )
@@ -29,6 +30,7 @@ CLASSES: dict[str, ModuleType] = {
     "answers": answers,
     "readings": readings,
     "data": data,
+    "shots": shots,
     "servers": servers,
     "imports": imports,
     "entries": entries,

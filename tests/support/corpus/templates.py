@@ -12,7 +12,7 @@ from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
 from corpus.asking import look
-from corpus.cases import Case
+from corpus.cases import Case, finds
 
 __all__ = ("CASES", "look")
 
@@ -67,6 +67,7 @@ def template(text: str, folder: Path, manner: tiny.Manner = "plain", tokens: Map
     return folder
 
 
+_ASKS = CHATML.replace("<|im_start|>user", "<|user|>")
 _LAST = CHATML.replace("in messages", "in messages[-1:]")
 _SPACE = turns(
     _USER, _ASSISTANT.replace("assistant\n", "assistant "), _OPEN.replace("assistant\nTHOUGHT", "assistant ")
@@ -88,6 +89,9 @@ def instructed(folder: Path) -> Path:
 def first_token_begins(folder: Path) -> Path:
     """A tokenizer whose BOS has the id 0, and a template that writes it once."""
     file = template(LLAMA, folder) / "tokenizer_config.json"
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.embed_tokens.weight"][0] = tensors["model.embed_tokens.weight"][3:9].mean(0)  # it was the padding
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     file.write_text(json.dumps(json.loads(file.read_text()) | {"bos_token": "<unk>"}))
     return folder
 
@@ -103,6 +107,18 @@ def _grow(folder: Path, tokens: Mapping[str, bool]) -> None:
         tensors[name] = torch.cat([tensors[name], rows])
     save_file(tensors, file, {"format": "pt"})
     config.write_text(json.dumps(json.loads(config.read_text()) | {"vocab_size": tiny.VOCABULARY + len(tokens)}))
+
+
+def spoiled(rows: int, folder: Path) -> Path:
+    """A ChatML model whose users' turns begin with a token of its own; its row is of zeros, or there is none."""
+    file = template(_ASKS, folder, "chatml", {"<|user|>": True}) / "model.safetensors"
+    tensors = load_file(file)
+    tensors["model.embed_tokens.weight"][tiny.VOCABULARY :] = 0
+    tensors["model.embed_tokens.weight"] = tensors["model.embed_tokens.weight"][:rows].clone()
+    save_file(tensors, file, {"format": "pt"})
+    config = folder / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"vocab_size": rows}))
+    return folder
 
 
 def beside(held: str | None, folder: Path, *, kept: bool = True) -> Path:
@@ -150,6 +166,27 @@ CASES: tuple[Case, ...] = (
     Case("bos-doubled", _BOS, doubled, (("template-bos-doubled", "refuse"),), "bos-written-and-added"),
     Case("drops-turns", "by hand", partial(of, _LAST), _DROPS, "bos-written-and-added"),
     Case("ends-with-space", "by hand", partial(of, _SPACE), (("prompt-trailing-space", "warn"),), "read-twice"),
+    Case(
+        "role-untrained",
+        "unslothai/unsloth#915",
+        partial(spoiled, tiny.VOCABULARY + 1),
+        (("prompt-token-untrained", "warn"),),
+        "role-trained",
+    ),
+    Case(
+        "role-beyond-embedding",
+        "huggingface/transformers#12763",
+        partial(spoiled, tiny.VOCABULARY),
+        (("unusable", "refuse"),),
+        "role-trained",
+        (finds("models.diagnose:check_trained_tokens"),),
+    ),
+    _sound(
+        "role-trained",
+        "by hand",
+        partial(template, _ASKS, manner="chatml", tokens={"<|user|>": True}),
+        "role-untrained",
+    ),
     Case("no-template", "by hand", instructed, (("template-missing", "warn"),), "no-template-and-no-such-name"),
     _sound("no-template-and-no-such-name", "by hand", partial(tiny.build, manner="plain"), "no-template"),
     _sound("bos-id-zero", "deepseek-ai/DeepSeek-V3", first_token_begins, "bos-doubled"),
