@@ -11,8 +11,9 @@ import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from types import ModuleType
 from typing import Any, TextIO
 
@@ -74,14 +75,17 @@ _LONGEST_ERROR = 8_000  # characters: a terminal still shows what came before
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0 success, 1 an error that the user can fix, 2 wrong usage, 130 interrupted."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    start_time, words = time.monotonic(), list(sys.argv[1:] if argv is None else argv)
     name, rest = split_command(words)
     quieten_libraries()
     try:
         options = parse_options(name, rest)
         display = importlib.import_module("baseline_bench.core.display")  # rich, once the options are right
         with _own_stdout(until_exit=argv is None) as data:
-            return int(load_command(name).run(options, display.Console(data, sys.stderr)))
+            console, file = display.Console(data, sys.stderr), getattr(options, "trace", None)
+            trace = importlib.import_module("baseline_bench.core.trace") if file else None
+            with trace.record_command(file, console, start_time) if trace else nullcontext():
+                return int(load_command(name).run(options, console))
     except BenchError as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import transformers
-from baseline_bench.core import machine
+from baseline_bench.core import machine, trace
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Job
 from baseline_bench.core.untrusted import read_object
@@ -114,7 +114,8 @@ def write_atomically(folder: Path) -> Iterator[Path]:
     draft = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     try:
-        yield draft
+        with trace.span("save weights"):
+            yield draft
         shutil.rmtree(folder, ignore_errors=True)
         draft.rename(folder)
     except (SafetensorError, OSError) as error:

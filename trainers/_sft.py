@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
+from baseline_bench.core import trace
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Job, Step, TrainingExample, TrainingResult
 from baseline_bench.trainers import _device, _masks, _network, _optimizer, _resume_state
@@ -72,7 +73,8 @@ class _TrainingLoop:
     def __init__(self, job: Job, method: TrainingMethod, accelerator: Accelerator) -> None:
         options: Full = job.options
         _resume_state.seed_randomness(job.seed)
-        network = method.build(job, accelerator.device)
+        with trace.span("load weights"):
+            network = method.build(job, accelerator.device)
         network.train()
         if options.gradient_checkpointing:
             network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -138,9 +140,9 @@ class _TrainingLoop:
         if prevents_graphs or not (options.cuda_graph and is_single_gpu):
             return None
         graphs = CudaGraphs(self._predictions, self.network, self.dtype)
-        graphs.record(
-            packed for window in self.plan for packed in pack_process_share(window, 0, 1, options.forward_tokens)
-        )
+        passes = (packed for rows in self.plan for packed in pack_process_share(rows, 0, 1, options.forward_tokens))
+        with trace.span("record CUDA graphs"):
+            graphs.record(passes)
         self.optimizer.zero_grad(set_to_none=False)
         return graphs
 

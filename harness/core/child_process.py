@@ -18,6 +18,7 @@ from multiprocessing.connection import Pipe, wait
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from baseline_bench.core import trace
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 
@@ -87,7 +88,7 @@ class Worker:
         self.of = of
         self.busy = False
         self.connection, child_connection = Pipe()
-        with child_connection:
+        with trace.span("start process"), child_connection:
             number = child_connection.fileno()
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "baseline_bench.core.child_server", str(number), factory, *arguments],
@@ -160,11 +161,12 @@ def receive_messages(workers: Sequence[AnyWorker]) -> Iterator[tuple[AnyWorker, 
 def collect_answers(workers: Sequence[Worker]) -> list[Any]:
     """Collect all workers' answers to a request, in their order; BenchError as soon as one refuses or ends."""
     answers: dict[Worker, Any] = {}
-    while waiting := [worker for worker in workers if worker not in answers]:
-        for worker, message in receive_messages(waiting):
-            if not isinstance(message, RequestDone):
-                raise worker.explain_failure(message)
-            answers[worker] = message.value
+    with trace.wait([worker.process.pid for worker in workers]):
+        while waiting := [worker for worker in workers if worker not in answers]:
+            for worker, message in receive_messages(waiting):
+                if not isinstance(message, RequestDone):
+                    raise worker.explain_failure(message)
+                answers[worker] = message.value
     return [answers[worker] for worker in workers]
 
 

@@ -15,10 +15,12 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any, NoReturn
 
-from baseline_bench.core import plugins
+from baseline_bench.core import plugins, trace
 from baseline_bench.core.child_process import RequestRefused, WorkerRequest, import_object
 from baseline_bench.core.errors import BenchError
 
+_ENGINE_PHASES = {"load": "start engine", "complete": "generate", "logprobs": "measure solutions"}
+_ENGINE_PHASES |= {"reload": "reload weights", "prompt_logprobs": "probe engine"}
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
@@ -36,7 +38,8 @@ def serve(connection: "Connection[Any, Any]", factory: str, arguments: Sequence[
         while last != "close":
             request = requests.get()
             last = request.what
-            with _sending_refusals(connection):
+            phase = _ENGINE_PHASES.get(last, arguments[0].rpartition(":")[2])  # or the function's name
+            with trace.span(phase), _sending_refusals(connection):
                 for message in answer(request):
                     _send_message(connection, message)
 

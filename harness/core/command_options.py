@@ -167,6 +167,7 @@ own_tasks_option = partial(option, "--task", "a task of your own; may be repeate
 recipe_base_option = partial(option, "--base", "another base than the recipe's", "MODEL")
 recipe_keys_option = partial(option, "--set", "another value for a recipe's key; may be repeated", "KEY=VALUE", list)
 checkpoints_option = partial(option, "--checkpoints", "keep K sets of weights on the way, evenly spread", "K", 0)
+trace_option = partial(option, "--trace", "write to FILE, for ui.perfetto.dev, and print where the time goes", "FILE")
 trackers_option = partial(
     option, "--log", "report every step to a tracker, such as tensorboard; may be repeated", "NAME", list
 )

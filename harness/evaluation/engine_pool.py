@@ -13,6 +13,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, Self
 
+from baseline_bench.core import trace
 from baseline_bench.core.child_process import ChildProcess
 from baseline_bench.core.contracts import Generator, ReloadableGenerator, ReloadableGeneratorGroup
 from baseline_bench.core.display import Console
@@ -104,7 +105,7 @@ class EnginePool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with ExitStack() as each:  # one that fails to end keeps no other from ending
+        with trace.span("end engine"), ExitStack() as each:  # one that fails to end keeps no other from ending
             if self._starter is not None:
                 each.callback(self._starter.close)
             if self._reference_process is not None:
@@ -198,7 +199,8 @@ class EnginePool:
         """Start the engine on the model, and measure its noise if later reloads need it."""
         self.close()
         start_time = perf_counter()
-        generator = self._generator = (self._starter or self._engine.module).load(model, self._engine.options)
+        with trace.span("start engine"):
+            generator = self._generator = (self._starter or self._engine.module).load(model, self._engine.options)
         load_info = replace(load_info, load=perf_counter() - start_time, noise=None)
         reference = self._find_reference(model)
         if reference is not None and isinstance(generator, ReloadableGenerator):

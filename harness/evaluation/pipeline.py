@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-from baseline_bench.core import plugins, records
+from baseline_bench.core import plugins, records, trace
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError, NotFiniteError
 from baseline_bench.core.findings import Finding
@@ -133,7 +133,7 @@ def generate_completions(
     run.confirm(provenance.describe_engine(generator) | {runs.WEIGHTS_SETTING: load_info.path})
     evaluate.require_context(plan.prepared_task, generator.context)
     loaded = perf_counter()
-    with console.progress(plan.model.name, len(plan.prepared_task.requests)) as bar:
+    with trace.span("generate"), console.progress(plan.model.name, len(plan.prepared_task.requests)) as bar:
         tokens = evaluate.generate_completions(plan.prepared_task, generator, run, plan.model_tokenizer, bar)
     spent = {"load": load_info.load, "reload": load_info.reload, "proof": load_info.proof}
     seconds_by_phase = {name: seconds for name, seconds in spent.items() if seconds is not None}
@@ -157,16 +157,18 @@ def _store_result(
     """Grade, then write judgements, completions and entry; the entry comes last and is written atomically."""
     start_time = perf_counter()
     prepared = plan.prepared_task
-    judgements = evaluate.judge_completions(prepared.task, prepared.problems, run.finished)
-    runs.write_judgements(run.folder, judgements)
-    committed = entry_builder.commit_completions(prepared.problems, run.finished, plan)
+    with trace.span("grade"):
+        judgements = evaluate.judge_completions(prepared.task, prepared.problems, run.finished)
+        runs.write_judgements(run.folder, judgements)
+        committed = entry_builder.commit_completions(prepared.problems, run.finished, plan)
     phases["grade"] = perf_counter() - start_time
     noticed = answers.find_answer_faults(committed)
     for finding in noticed:
         console.warn(f"{plan.model.name}: [{finding.code}] {finding.message}")
     plan = replace(plan, findings=(*plan.findings, *noticed))
     report = entry_builder.RunReport(run.resolved, solution_likelihood.read_summary(run.folder), phases, tokens)
-    entry = entry_builder.build_entry(plan, judgements, committed, report)
+    with trace.span("write entry"):
+        entry = entry_builder.build_entry(plan, judgements, committed, report)
     path = add_to_board(entry, committed, run.folder, plan.options.leaderboards, render, _read_training_losses(plan))
     return EvaluationResult(entry, path, run.folder, plan.findings)
 
@@ -187,9 +189,10 @@ def add_to_board(
             records.write_atomically(run / LOSS_FILE, losses)
     with runs.explaining_write_errors(leaderboards):
         leaderboards.mkdir(parents=True, exist_ok=True)
-        with FolderLock(leaderboards, wait=True):
+        with trace.span("write entry"), FolderLock(leaderboards, wait=True):
             path = entries.write_entry(entry, committed, leaderboards / entry.result.task.name, losses, measured)
-            render(leaderboards)
+            with trace.span("render boards"):
+                render(leaderboards)
     return path
 
 

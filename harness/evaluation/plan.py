@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from baseline_bench.core import findings, plugins, records
+from baseline_bench.core import findings, plugins, records, trace
 from baseline_bench.core.command_options import (
     accepted_findings_option,
     argument,
@@ -22,6 +22,7 @@ from baseline_bench.core.command_options import (
     option,
     template_arguments_option,
     template_option,
+    trace_option,
 )
 from baseline_bench.core.contracts import Engine, Task
 from baseline_bench.core.display import Console
@@ -75,6 +76,7 @@ class ScoringOptions:
     accept: list[str] = accepted_findings_option()
     mirror: Path | None = datasets_option()
     cache: Path = cache_option()
+    trace: Path | None = trace_option()
     words: str = ""
     commit: str | None = None
 
@@ -163,7 +165,8 @@ class TaskPlan:
             (prepared for known_tokenizer, prepared in self.prepared_tasks if known_tokenizer is model_tokenizer), None
         )
         if known is None:
-            known = evaluate.prepare_task(self.task, self.problems, model_tokenizer, seed)
+            with trace.span("tokenise"):
+                known = evaluate.prepare_task(self.task, self.problems, model_tokenizer, seed)
             self.prepared_tasks.append((model_tokenizer, known))
         return known
 
@@ -172,7 +175,7 @@ def plan_evaluation(options: ScoringOptions, console: Console, task_plan: TaskPl
     """Check the options, find the model and tokenize the items; write nothing and load no weights."""
     task_plan = task_plan or plan_task(options)
     console.say(f"model {options.model}: looking for it, fetching what is missing")
-    with runs.explaining_write_errors(options.cache):
+    with trace.span("find model"), runs.explaining_write_errors(options.cache):
         model = registry.resolve_model(options.model, options.cache)
     return plan_model(options, console, model, None, task_plan)
 
@@ -204,11 +207,12 @@ def plan_model(
     model_tokenizer = tokenizer.load_tokenizer(
         model, TemplateChoice.parse(options.template, options.template_arguments)
     )
-    noticed = [*adapter_findings, *_check_unmerged_adapter(task_plan, model)]
-    noticed += diagnose.diagnose_model(model, model_tokenizer, task_plan.engine.name)
-    noticed += evaluate.check_shots(task_plan.task, task_plan.chosen)
-    checked = _report_findings(options, console, model.name, noticed)
-    model_identity = identity.describe_model(model, model_tokenizer, _find_unmerged_adapter(task_plan))
+    with trace.span("check model"):
+        noticed = [*adapter_findings, *_check_unmerged_adapter(task_plan, model)]
+        noticed += diagnose.diagnose_model(model, model_tokenizer, task_plan.engine.name)
+        noticed += evaluate.check_shots(task_plan.task, task_plan.chosen)
+        checked = _report_findings(options, console, model.name, noticed)
+        model_identity = identity.describe_model(model, model_tokenizer, _find_unmerged_adapter(task_plan))
     _require_unused_name(model, model_identity, options.leaderboards)
     prepared = task_plan.prepare(model_tokenizer, options.seed)
     evaluate.require_context(prepared, model_tokenizer.context)
@@ -283,9 +287,11 @@ def plan_task(options: ScoringOptions) -> TaskPlan:
     if options.model:  # now, since reading the items imports heavy libraries
         registry.require_model_name(options.model)
     task = plugins.load_task(options.task_name)
-    engine = resolve_engine(options.engine, options.options, options.gpus)
+    with trace.span("choose engine"):
+        engine = resolve_engine(options.engine, options.options, options.gpus)
     require_measuring_engine(task, engine)
-    problems = evaluate.select_problems(task, Split("test", mirror=options.mirror), options.limit, options.seed)
+    with trace.span("read problems"):
+        problems = evaluate.select_problems(task, Split("test", mirror=options.mirror), options.limit, options.seed)
     return TaskPlan(task, problems, engine)
 
 

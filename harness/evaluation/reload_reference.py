@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baseline_bench.core import plugins
+from baseline_bench.core import plugins, trace
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Split
@@ -167,8 +167,9 @@ def _measure_reference(
     import transformers
 
     try:
-        network = _load_network(folder, dtype).to(device).eval()
-        rows = [_measure_sequence(network, ids) for ids in sequences]
+        with trace.span("reference log-probabilities"):
+            network = _load_network(folder, dtype).to(device).eval()
+            rows = [_measure_sequence(network, ids) for ids in sequences]
     except torch.OutOfMemoryError as error:
         raise BenchError(f"{folder} does not fit on {device}", "free the GPU or take a smaller model") from error
     except (ValueError, OSError, KeyError) as error:

@@ -5,6 +5,7 @@ Each solution follows its prompt as in training; the prompt has exactly the toke
 
 from pathlib import Path
 
+from baseline_bench.core import trace
 from baseline_bench.core.contracts import Generator, LogprobGenerator
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError, NotFiniteError
@@ -95,7 +96,7 @@ def _measure_lines(examples: list[TrainingExample], generator: LogprobGenerator,
     # Read all results before checking any: results left in flight would answer the next request.
     logprobs_by_id: dict[str, TokenLogprobs] = {}
     tokens = 0
-    with console.progress("solutions", len(examples)) as bar:
+    with trace.span("measure solutions"), console.progress("solutions", len(examples)) as bar:
         for name, measured in generator.logprobs(examples):
             logprobs_by_id[name] = measured
             tokens += len(measured.logprobs)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baseline_bench.core import machine
+from baseline_bench.core import machine, trace
 from baseline_bench.core.errors import BenchError, list_first
 from baseline_bench.core.records import encode_indented
 from baseline_bench.core.untrusted import read_object
@@ -169,7 +169,7 @@ def _verify_and_digest(
     base: Path, draft: Path, plans: Sequence[TensorPlan], written: Mapping[str, WriteStatistics], options: MergeOptions
 ) -> tuple[str, str]:
     """Verify the merge, and meanwhile digest base and merged weights in threads (hashing releases the GIL)."""
-    with ThreadPoolExecutor(2) as pool:
+    with trace.span("check merge"), ThreadPoolExecutor(2) as pool:
         merged_digest = pool.submit(weights.digest_weights, draft)
         known_digest = options.expected_base_sha256
         base_digest = pool.submit(weights.digest_weights, base) if known_digest is None else None

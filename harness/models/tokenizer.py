@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from baseline_bench.core import trace
 from baseline_bench.core.bounded import BoundedFunction
 from baseline_bench.core.errors import BenchError, first_line
 from baseline_bench.core.types import Message, Model
@@ -79,7 +80,7 @@ def _digest_files(model: Model) -> str:
 
 def _read_tokenizer(model: Model, choice: TemplateChoice) -> ModelTokenizer:
     transformers.utils.logging.set_verbosity_error()
-    with _explaining_faults(model.folder):
+    with trace.span("load tokenizer"), _explaining_faults(model.folder):
         _require_bounded(model)
         tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True, trust_remote_code=False)
         if not _follows_file(tokenizer, model.folder / "tokenizer.json"):
@@ -96,7 +97,7 @@ def _read_tokenizer(model: Model, choice: TemplateChoice) -> ModelTokenizer:
         _read_json(model, "generation_config.json").get("eos_token_id"),
         text.get("eos_token_id", config.get("eos_token_id")),
     ]
-    with _explaining_faults(model.folder):
+    with trace.span("load tokenizer"), _explaining_faults(model.folder):
         prompt_format = detect_prompt_format(
             tokenizer, model.bos, [i for value in eos for i in list_ids(value)], str(text.get("model_type", ""))
         )

@@ -12,6 +12,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from baseline_bench.core import trace
 from baseline_bench.core.errors import BenchError, combine_problems
 from baseline_bench.core.untrusted import open_regular, parse_json, read_object
 from baseline_bench.models import file_cache
@@ -189,7 +190,7 @@ def digest_weights(folder: Path) -> str:
 
 def _digest_tensors(tensors: Sequence[Tensor]) -> str:
     digest = hashlib.sha256()
-    with ExitStack() as stack:
+    with trace.span("digest weights"), ExitStack() as stack:
         opened: dict[Path, FileIO] = {}
         for tensor in tensors:
             if tensor.file not in opened:

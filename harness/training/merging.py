@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from baseline_bench.core import child_process, findings, records
+from baseline_bench.core import child_process, findings, records, trace
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.findings import Finding
@@ -102,7 +102,7 @@ def read_base_name(folder: Path) -> str:
 def find_base(record: Candidate, folder: Path, cache: Path) -> Model:
     """Find a candidate's base; BenchError if the model of that name has other weights than it was trained from."""
     name = str(runs.read_json(folder / REQUEST_FILE).get("base", record.base.name))
-    with runs.explaining_write_errors(cache):
+    with trace.span("find model"), runs.explaining_write_errors(cache):
         base = registry.resolve_model(name, cache)
     known = record.base.key
     if not known.matches(ModelKey(base.weights_sha256, None if known.identity is None else _describe_base(base))):
@@ -183,8 +183,10 @@ def merge_in_child(request: MergeRequest, _screen: Console, _rank: int) -> None:
     base, base_identity, folder, merged_folder, probes, options = request
     if (merged_folder / merge.RECORD_FILE).is_file():  # left by a merge that was killed before its effect was measured
         shutil.rmtree(merged_folder.rename(merged_folder.with_name(f".{merged_folder.name}-{uuid.uuid4().hex}")))
-    record = merge.merge_adapter(base, folder, merged_folder, options)
-    effect = fidelity.measure_fidelity(base, folder, merged_folder, probes, options)
+    with trace.span("merge"):
+        record = merge.merge_adapter(base, folder, merged_folder, options)
+    with trace.span("measure merge"):
+        effect = fidelity.measure_fidelity(base, folder, merged_folder, probes, options)
     summary = MergeSummary(
         dtype=record.dtype,
         base_sha256=record.base_sha256,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from baseline_bench.core import child_process, plugins, records
+from baseline_bench.core import child_process, plugins, records, trace
 from baseline_bench.core.command_options import (
     argument,
     cache_option,
@@ -25,6 +25,7 @@ from baseline_bench.core.command_options import (
     option,
     recipe_base_option,
     recipe_keys_option,
+    trace_option,
     trackers_option,
 )
 from baseline_bench.core.display import Console
@@ -63,6 +64,7 @@ class TrainingOptions:
     again: bool = option("--again", "train again from the start, in another folder", default=False)
     mirror: Path | None = datasets_option()
     cache: Path = cache_option()
+    trace: Path | None = trace_option()
     commit: str | None = None
 
     @classmethod
@@ -104,20 +106,22 @@ def plan_training(options: TrainingOptions, console: Console, tasks: Sequence[st
     if options.gpus > 1 and 0 < (available := _count_gpus()) < options.gpus:
         raise BenchError(f"--gpus {options.gpus}, but {available} are here", f"--gpus {available}")
     console.say(f"base {recipe.base}: looking for it, fetching what is missing")
-    with runs.explaining_write_errors(options.cache):
+    with trace.span("find model"), runs.explaining_write_errors(options.cache):
         model = registry.resolve_model(recipes.resolve_path(recipe, "base"), options.cache)
     from baseline_bench.models import tokenizer  # loads transformers
 
     model_tokenizer = tokenizer.load_tokenizer(model)
     from baseline_bench.training import data  # loads datasets
 
-    samples = data.load_samples(recipe, options.mirror)
-    for name in task_names:
-        contamination.require_no_leaks(
-            contamination.find_leaks(samples, plugins.load_task(name).problems(Split("test", mirror=options.mirror)))
-        )
+    with trace.span("read examples"):
+        samples = data.load_samples(recipe, options.mirror)
+    with trace.span("look for leaks"):
+        for name in task_names:
+            problems = plugins.load_task(name).problems(Split("test", mirror=options.mirror))
+            contamination.require_no_leaks(contamination.find_leaks(samples, problems))
     max_length = min(recipe.max_length, model_tokenizer.context or sys.maxsize)
-    rows = tokenise_samples(samples, model_tokenizer.tokenizer, model_tokenizer.prompt_format, max_length)
+    with trace.span("tokenise"):
+        rows = tokenise_samples(samples, model_tokenizer.tokenizer, model_tokenizer.prompt_format, max_length)
     return TrainingPlan(options, recipe, model, model_tokenizer, rows, ())
 
 

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from baseline_bench.core import machine, plugins
+from baseline_bench.core import machine, plugins, trace
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Job, Model, Step, TrainingExample, TrainingResult, Value
@@ -35,7 +35,8 @@ def train_in_child(request: Mapping[str, Any], console: Console, rank: int) -> N
     tracked = tracking.track_steps(options.log if rank == 0 else (), folder, _flatten_values(recipe))
     if rank == 0 and getattr(recipe.options, "precision", None) == "bf16":
         warn_of_slow_bf16(console)
-    with console.steps(recipe.name, "loading the base, preparing the examples") as bar, tracked as track:
+    preparing = "loading the base, preparing the examples"
+    with trace.span("train"), console.steps(recipe.name, preparing) as bar, tracked as track:
 
         def report(step: Step) -> None:
             if rank == 0:
@@ -76,9 +77,9 @@ def _build_candidate(
     """Check the trainer's weights and build the record of its result."""
     if not steps:
         raise BenchError(f"the trainer '{recipe.trainer}' reported no step", "let it call job.report after every step")
-    check = _check_weights(trained, trained.weights, request["model"])
-    for folder in trained.checkpoints.values():
-        _check_weights(trained, folder, request["model"])
+    with trace.span("check weights"):
+        folders = trained.weights, *trained.checkpoints.values()
+        check, *_ = [_check_weights(trained, folder, request["model"]) for folder in folders]
     training_folder, options = request["folder"], request["options"]
     import torch
 

@@ -318,6 +318,31 @@ def test_quickstart_prints_the_board_and_where_to_go(model, here, capfd, monkeyp
     assert [path.name for path in here.iterdir()] == ["quickstart"]
 
 
+def test_a_trace_names_the_phases_and_adds_up(model, here):
+    """The file holds every phase, the table all the time from the start of the process; stdout keeps to the data."""
+    script(here / "script.jsonl")
+    command = [sys.executable, "-P", "-m", "baseline_bench.cli", *words(model), "--json", "--trace", "trace.json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (entry,) = printed_entries(done.stdout)
+    assert json.loads(entry)["result"]["counts"]["correct"] == 3
+    rows = [line.split(maxsplit=4) for line in done.stderr.splitlines() if " %  " in line]
+    seconds = {name: float(value) for value, _, _, _, name in rows}
+    total = float(done.stderr.splitlines()[-1].split()[0])
+    assert abs(sum(seconds.values()) - total) <= 0.005 * len(seconds)
+    assert {"start Python", "import torch", "tokenise", "write entry", "render boards"} <= set(seconds)
+    assert list(seconds)[-1] == "other"
+    events = json.loads((here / "trace.json").read_text().rstrip().rstrip(",") + "]")
+    assert set(seconds) - {"other"} <= {event["name"] for event in events}
+
+
+def test_a_trace_that_cannot_be_written_is_one_line(model, here, capfd):
+    """Before any work."""
+    script(here / "script.jsonl")
+    assert main([*words(model), "--trace", "nowhere/trace.json"]) == 1
+    assert capfd.readouterr().err.startswith("bench: cannot write nowhere/trace.json: ")
+    assert not Path("runs").exists()
+
+
 def test_doctor_shows_the_prompt_the_answers_and_what_is_wrong(model, here, capfd):
     """Random weights never end an answer: that is a finding, and findings are exit status 1."""
     problems = ", ".join(f'Problem("{name}", "What is {name}?", "2", "2")' for name in ("1+1", "2+0"))

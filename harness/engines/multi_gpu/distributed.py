@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from baseline_bench.core import trace
 from baseline_bench.core.child_process import (
     SHUTDOWN_SECONDS,
     ItemAnswered,
@@ -88,7 +89,8 @@ class MultiGpuGenerator:
         if not self._workers:
             raise ValueError("the engine is closed")
         try:
-            yield from call.run(items, self._workers)
+            with trace.wait([worker.process.pid for worker in self._workers]):
+                yield from call.run(items, self._workers)
         finally:
             # If the caller stopped early, a busy worker would answer the next call with this one's answers.
             for worker in [worker for worker in self._workers if worker.busy]:
