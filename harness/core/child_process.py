@@ -127,7 +127,8 @@ class Worker:
                     os.killpg(self.process.pid, signal.SIGKILL)
             self.busy = False
             self.connection.close()
-        return self.process.wait()
+        with trace.span("end process"):
+            return self.process.wait()
 
     def explain_failure(self, message: RequestRefused | WorkerEnded) -> BenchError:
         """End a child that refused or has ended, and return the error that explains why."""

@@ -38,8 +38,7 @@ def serve(connection: "Connection[Any, Any]", factory: str, arguments: Sequence[
         while last != "close":
             request = requests.get()
             last = request.what
-            phase = _ENGINE_PHASES.get(last, arguments[0].rpartition(":")[2])  # or the function's name
-            with trace.span(phase), _sending_refusals(connection):
+            with trace.span(_ENGINE_PHASES.get(last, arguments[0].rpartition(":")[2])), _sending_refusals(connection):
                 for message in answer(request):
                     _send_message(connection, message)
 
