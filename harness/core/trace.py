@@ -117,11 +117,10 @@ def _write(**event: Any) -> None:
 
 def _find_process_start() -> float:
     """Return when this process began, a shell's time before its `exec` included; now where the system does not tell."""
-    age = 0.0
     with suppress(OSError, AttributeError):
-        ticks = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
-        age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(ticks) / os.sysconf("SC_CLK_TCK")
-    return (time.monotonic() - age) * 1e6
+        ticks = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+        return (time.monotonic() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")) * 1e6
+    return time.monotonic() * 1e6
 
 
 if _VARIABLE in os.environ:  # a child of a command with --trace
