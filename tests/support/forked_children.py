@@ -10,6 +10,7 @@ import subprocess
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +22,6 @@ CONTEXT = multiprocessing.get_context("forkserver")
 # One list for every user: the server is one for the whole process and imports once.
 CONTEXT.set_forkserver_preload(
     [
-        "quiet",
         "baseline_bench.trainers.full",
         "baseline_bench.trainers.lora",
         "baseline_bench.training.worker",
@@ -80,9 +80,22 @@ def _serve(words: Sequence[str], env: Mapping[str, str], cwd: str, parent: Conne
     child_server.run(parent, words[0], words[1:])
 
 
+def start_server() -> None:
+    """Start the server without its stderr: what libraries print at their import is not the output of the first test."""
+    stderr = os.dup(2)
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
 @contextmanager
 def forking():
     """Within it, the program forks its children."""
+    start_server()
     names = {"DEVNULL": subprocess.DEVNULL, "TimeoutExpired": subprocess.TimeoutExpired}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(child_process, "subprocess", SimpleNamespace(Popen=ForkedChild, **names))

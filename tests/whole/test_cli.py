@@ -399,10 +399,10 @@ def test_what_takes_seconds_is_announced_in_a_pipe(here, capfd, command, told):
 
 def test_ctrl_c_in_a_check_is_one_line(monkeypatch, capfd):
     """A check keeps nothing, so it promises nothing; its processes print no traceback."""
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code = "import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     code += "from baseline_bench.core import parallel\nparallel._count_cores = lambda: 2\n"
     code += "from baseline_bench.rendering import checking\nfrom baseline_bench import cli\n"
-    code += "def check(*_): print('began', flush=True); signal.pause()\nchecking._check_entry = check\n"
+    code += "def check(*_): os.write(1, b'began\\n'); signal.pause()\nchecking._check_entry = check\n"
     code += "raise SystemExit(cli.main(['board', '--check']))"
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
