@@ -81,7 +81,8 @@ def _checked(command: Sequence[str], folder: Path) -> Mapping[str, float]:
     log = folder / "check.txt"
     sample = timed(shell, env=bench.environment(), cwd=folder, log=log)
     printed = log.read_text(encoding="utf-8").splitlines()
-    if other := [line for line in printed if ".jsonl.gz" not in line and not line.startswith("checked ")]:
+    expected = ("checking ", "checked ")
+    if other := [line for line in printed if ".jsonl.gz" not in line and not line.startswith(expected)]:
         raise BenchError(f"the board is not sound: {other[0]}")
     return sample
 

@@ -99,6 +99,7 @@ def run(options: Options, console: Console) -> int:
         raise BenchError("--metric is for logs of other tools", "leave it out: a row has one metric")
     if options.base is not None and not recipes:
         raise BenchError("--base is for recipes", "compare recipe:NAME with recipe:NAME, or leave --base out")
+    console.say(f"comparing {options.first} with {options.second}")
     if recipes or logs:
         return (_compare_recipes if recipes else _compare_logs)(options, console)
     first, second = find_rows(options.first, options.second, options.leaderboards, options.board, console)

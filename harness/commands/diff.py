@@ -54,6 +54,7 @@ def run(options: Options, console: Console) -> int:
     """
     if options.limit < 1:
         raise BenchError(f"-n {options.limit} shows nothing", "give a number from 1")
+    console.say(f"comparing {options.first} with {options.second}")
     first, second = find_rows(options.first, options.second, options.leaderboards, options.board, console)
     task = regrading.find_reader_task(first.entry)
     sides = [item_changes.read_entry_completions(row.path, row.entry) for row in (first, second)]
@@ -65,9 +66,9 @@ def run(options: Options, console: Console) -> int:
     comparison = comparison_text.describe_comparison(first.entry, second.entry)
     names = comparison_text.name_entries(first.entry, second.entry, str)
     won = sum(item.move.won for item in changed_items)
-    count = f"{won} won, {len(changed_items) - won} lost, {min(len(chosen), options.limit)} shown"
-    if len(chosen) > options.limit:
-        count += f" of {len(chosen)} asked for (-n)"
+    more = len(chosen) > options.limit
+    shown = f"{options.limit} of {len(chosen)} shown (-n N shows more)" if more else f"{len(chosen)} shown"
+    count = f"{won} won, {len(changed_items) - won} lost, {shown}"
     if options.markdown:
         files = " and ".join(code_span(str(row.path)) for row in (first, second))
         head = (

@@ -68,7 +68,8 @@ def _render_files(folder: Path, requirement: str) -> Iterator[tuple[str, str]]:
     """Yield every file's path and text; the leaderboards page is the one that `bench board` would render."""
     for name, template in _FILES.items():
         text = (SCAFFOLD_FOLDER / template).read_text(encoding="utf-8")
-        yield name, text.replace("@REQUIREMENT@", json.dumps(requirement))
+        with_extras = requirement.replace(_DISTRIBUTION, f"{_DISTRIBUTION}[transformers,train]", 1)
+        yield name, text.replace("@REQUIREMENT@", json.dumps(requirement)).replace("@WITH_EXTRAS@", with_extras)
     boards = folder / _LEADERBOARDS_PAGE
     _make_folder(boards.parent)
     yield _LEADERBOARDS_PAGE, leaderboard.render_all(boards.parent)["README.md"]

@@ -91,8 +91,12 @@ def render_logs_markdown(comparison: LogComparison) -> str:
     text, plain = (describe_logs(comparison, quote) for quote in (table_cell, code_span))
     table = "\n".join("|".join(["", *row, ""]) for row in (("", ""), ("---", "---"), *text.rows[:-1]))
     head = f"### {plain.title}\n\n**system comparison: {text.outcome}.** {plain.sentence}\n\n{table}\n"
+    if not comparison.flips:
+        return head
+    if not _have_texts(comparison):
+        return head + "".join(f"\n- {table_cell(line)}" for line in _list_ids(comparison)) + "\n"
     shown = item_changes.render_markdown(comparison.flips[:MAX_SHOWN_ITEMS], *_name_logs(comparison))
-    return f"{head}\n{shown}\n{_count_shown(comparison)}\n" if comparison.flips else head
+    return f"{head}\n{shown}\n{_count_shown(comparison)}\n"
 
 
 def print_logs(comparison: LogComparison, console: Console) -> None:
@@ -101,18 +105,25 @@ def print_logs(comparison: LogComparison, console: Console) -> None:
     (_, outcome), *facts = text.rows
     first_row = ("outcome", comparison_text.color_outcome(text.outcome, outcome))
     console.print(build_facts_table(text.title, [first_row, *facts]))
-    flips = comparison.flips[:MAX_SHOWN_ITEMS]
-    if not flips:
+    if not comparison.flips:
         return
     console.print(Text(""))
-    if any(side.text != NO_TEXT for flip in flips for side in (flip.first, flip.second)):
-        for flip in flips:
+    if _have_texts(comparison):
+        for flip in comparison.flips[:MAX_SHOWN_ITEMS]:
             print_completion_pair(flip, _name_logs(comparison), console)
+        console.print(Text(_count_shown(comparison)))
     else:
-        for word, won in (("won", True), ("lost", False)):
-            ids = [flip.id for flip in flips if flip.move.won == won]
-            console.print(Text(make_visible(f"{word}: {', '.join(ids) or 'none'}")))
-    console.print(Text(_count_shown(comparison)))
+        console.print(Text("\n".join(_list_ids(comparison))))
+
+
+def _have_texts(comparison: LogComparison) -> bool:
+    return any(side.text != NO_TEXT for flip in comparison.flips for side in (flip.first, flip.second))
+
+
+def _list_ids(comparison: LogComparison) -> list[str]:
+    """List the ids of the items that the first log won, and of those that it lost."""
+    ids = {word: [flip.id for flip in comparison.flips if flip.move.won == (word == "won")] for word in ("won", "lost")}
+    return [make_visible(f"{len(those):,} {word}: {', '.join(those) or '-'}") for word, those in ids.items()]
 
 
 def _count_shown(comparison: LogComparison) -> str:

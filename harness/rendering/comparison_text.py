@@ -332,7 +332,8 @@ def _compare_solutions(first: Entry, second: Entry) -> Iterator[tuple[str, str]]
 def _conclude(first: Entry, second: Entry, comparison: Comparison, quote: QuoteFunction) -> str:
     names = name_entries(first, second, quote)
     if not comparison.discordant:
-        return "Both rows are right on the same problems: nothing changed."
+        both = "Both rows are right on the same problems: nothing changed."
+        return both if comparison.pairs.both else "Neither row answers any problem."
     if not comparison.system and _have_same_weights(first, second):
         if comparison.outcome in ("better", "worse"):
             return "The same weights twice, but the scores differ by more than chance: something else changed."

@@ -250,7 +250,7 @@ def test_diff_shows_both_answers_side_by_side(gsm8k_mirror):
     last = next(line for line in out.splitlines() if "right: gold 24" in line)
     assert "read 24 by hash, stopped by itself" in last
     assert "wrong: gold 24, read 16 by last-number, cut at the token limit" in last
-    assert lines(out)[-1] == "65 won, 20 lost, 1 shown of 11 asked for (-n)"
+    assert lines(out)[-1] == "65 won, 20 lost, 1 of 11 shown (-n N shows more)"
 
 
 def test_a_narrow_terminal_stacks_the_answers():
@@ -298,7 +298,7 @@ def test_diff_as_markdown_folds_every_item(gsm8k_mirror):
     """The outcome and counts first; then one block an item."""
     out = Terminal(40).diff(TUNED, PLAIN, only="lost", limit=3, markdown=True, mirror=gsm8k_mirror)
     assert out.startswith(
-        f"### `{BASE}+full-main-s0` against `{BASE}`\n\n**better**: 65 won, 20 lost, 3 shown of 20 asked for (-n)."
+        f"### `{BASE}+full-main-s0` against `{BASE}`\n\n**better**: 65 won, 20 lost, 3 of 20 shown (-n N shows more)."
     )
     assert out.count("<details>") == out.count("</details>") == 3
     assert out.count("```text") == 9

@@ -105,7 +105,7 @@ def lose_tokenizer(here):
 
 def copy_end(here):
     """Rows of tokens that were added and never trained are often one and the same."""
-    change(here / "tuned", lambda tensors: tensors[EMBEDDING][2].copy_(tensors[EMBEDDING][1]))
+    change(here / "tuned", lambda tensors: tensors[EMBEDDING][2].copy_(tensors[EMBEDDING][5]))
 
 
 def cut_end(here):
@@ -131,7 +131,7 @@ def other_template(here):
         (
             copy_end,
             (),
-            "token 2 <|im_end|> has the very row of 1 other tokens (1 first) in model.embed_tokens.weight: it",
+            "token 2 <|im_end|> has the very row of 1 other tokens (5 first) in model.embed_tokens.weight: it",
         ),
         (
             cut_end,

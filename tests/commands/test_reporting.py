@@ -60,8 +60,8 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("stream", [Terminal, io.StringIO])
-def test_long_commands_tell_a_terminal_what_they_do(folder: Path, stream: type[io.StringIO]) -> None:
-    """The line comes before the work, and not into a file or a pipe."""
+def test_long_commands_tell_what_they_do(folder: Path, stream: type[io.StringIO]) -> None:
+    """On a terminal and in a log alike."""
     for command, given in (
         (run, order(folder)),
         (board.run, board.Options(leaderboards=folder, check=True)),
@@ -69,8 +69,7 @@ def test_long_commands_tell_a_terminal_what_they_do(folder: Path, stream: type[i
     ):
         told = stream()
         command(given, Console(io.StringIO(), told))  # type: ignore[operator]
-        lines = [line for line in told.getvalue().splitlines() if " faults" not in line and "unchecked" not in line]
-        assert bool(lines) == told.isatty(), lines
+        assert [line for line in told.getvalue().splitlines() if " faults" not in line and "unchecked" not in line]
 
 
 def study(folder: Path, *wanted: str) -> data.Study:

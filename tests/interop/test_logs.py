@@ -153,7 +153,16 @@ def test_reasons_are_told_as_far_as_a_log_tells(tmp_path):
     assert markdown.count("<details>") == markdown.count("</details>") == 3
     logs = [as_csv(tmp_path / f"{name}.csv", {"a": bit, "b": not bit}) for name, bit in (("x", True), ("y", False))]
     assert [flip["cause"] for flip in record(*logs)["flips"]] == ["unknown", "unknown"]
-    assert "won: a\nlost: b" in "\n".join(line.rstrip() for line in run(*logs).splitlines())
+    assert "1 won: a\n1 lost: b" in "\n".join(line.rstrip() for line in run(*logs).splitlines())
+
+
+def test_every_id_of_logs_without_texts_is_shown(tmp_path):
+    """Seven won items come first, and the lost one is not cut off behind them."""
+    bits = {f"q{index}": index < 7 for index in range(8)}
+    logs = [as_csv(tmp_path / "x.csv", bits), as_csv(tmp_path / "y.csv", {key: not bit for key, bit in bits.items()})]
+    for shown in (run(*logs), run(*logs, markdown=True)):
+        assert "7 won: q0, q1, q2, q3, q4, q5, q6" in shown
+        assert "1 lost: q7" in shown
 
 
 def test_the_same_text_judged_differently_is_its_own_reason(tmp_path):
