@@ -5,13 +5,13 @@ loaded by name and never imported by statement, so that only the command that ne
 """
 
 import dataclasses
+import hashlib
 import importlib
 import importlib.util
 import inspect
 import json
 import re
 import sys
-import tomllib
 import typing
 from collections.abc import Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -19,10 +19,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from baseline_bench.core.command_options import cache_folder
 from baseline_bench.core.contracts import Engine, ExternalTrainer, Task, Trainer
 from baseline_bench.core.errors import BenchError, suggest_name
 from baseline_bench.core.records import write_atomically
 from baseline_bench.core.types import Job, TrainingResult
+from baseline_bench.core.untrusted import parse_toml, read_bytes
 
 PluginKind = Literal["task", "engine", "trainer"]
 
@@ -144,6 +146,9 @@ def find_task_name(board: str, label: str) -> str | None:
     library, slash, versioned = label.partition("/")
     if slash and library in LIBRARY_ADAPTERS:
         return f"{library}:{versioned.rpartition('@')[0]}"
+    own = _read_own_tasks().get(board)
+    if own is not None and not (own.is_file() and _build_mark_path(own).is_file()):
+        return None
     return board if board in list_names("task") else None
 
 
@@ -153,14 +158,21 @@ def is_library_task(label: str) -> bool:
 
 
 def remember_task(name: str, file: str) -> bool:
-    """Add a task's file in the current folder to bench.toml; return whether it was new.
+    """Mark a task's file as one that this machine ran, and add it to bench.toml; return whether it is new there.
+
+    Without the mark no row of a board loads the file: a stranger's bench.toml must not run code in a check.
 
     Args:
         name: of the task's board.
-        file: as given to `load_task`; anything but a file is known already.
+        file: as given to `load_task`.
     """
-    path, here = Path(file).expanduser().resolve(), Path.cwd().resolve()
-    if path.suffix != ".py" or not path.is_relative_to(here) or name in list_names("task"):
+    path, here = (_read_own_tasks().get(file) or Path(file)).expanduser().resolve(), Path.cwd().resolve()
+    if path.suffix != ".py" or not path.is_relative_to(here):
+        return False
+    mark = _build_mark_path(path)
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    if name in list_names("task"):
         return False
     text = OWN_TASKS_FILE.read_text(encoding="utf-8") if OWN_TASKS_FILE.is_file() else _OWN_TASKS_HEAD
     line = f"{name} = {json.dumps(path.relative_to(here).as_posix())}\n"
@@ -246,16 +258,29 @@ def _find_bundled_files(kind: PluginKind) -> dict[str, Path]:
 def _read_own_tasks() -> dict[str, Path]:
     if not OWN_TASKS_FILE.is_file():
         return {}
-    try:
-        tables = tomllib.loads(OWN_TASKS_FILE.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BenchError(f"{OWN_TASKS_FILE} cannot be read: {error}", "correct it") from error
+    tables = parse_toml(read_bytes(OWN_TASKS_FILE, "correct it"), str(OWN_TASKS_FILE), "correct it")
     tasks = tables.pop("tasks", None)
-    if tables or not isinstance(tasks, dict) or not all(isinstance(file, str) for file in tasks.values()):
-        raise BenchError(f"{OWN_TASKS_FILE} must hold one table [tasks]", 'write lines such as my-task = "my_task.py"')
+    if tables or not isinstance(tasks, dict) or not all(map(_is_own_task, tasks.items())):
+        raise BenchError(
+            f"{OWN_TASKS_FILE} must hold one table [tasks] with names and files of this folder",
+            'write lines such as my-task = "my_task.py"',
+        )
     if taken := sorted(tasks.keys() & _find_bundled_files("task").keys()):
         raise BenchError(f"{OWN_TASKS_FILE} names a task '{taken[0]}', which bench has", "rename it there")
     return {name: Path(file) for name, file in tasks.items()}
+
+
+def _is_own_task(line: tuple[str, object]) -> bool:
+    """Tell whether a line of bench.toml has a plain name and a file below the current folder."""
+    name, file = line
+    inside = isinstance(file, str) and not Path(file).is_absolute() and ".." not in Path(file).parts
+    return inside and re.fullmatch(r"[\w.+-]+", name, re.ASCII) is not None
+
+
+def _build_mark_path(path: Path) -> Path:
+    """Return the path of the mark that this machine ran this file, as it is now, as a task."""
+    content = read_bytes(path.resolve(), "give the file of a task")
+    return cache_folder() / "own-tasks" / hashlib.sha256(bytes(path.resolve()) + b"\0" + content).hexdigest()
 
 
 def find_folder(kind: PluginKind) -> Path:

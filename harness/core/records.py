@@ -242,8 +242,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def sweep_temporary_files(folder: Path) -> None:
+def sweep_temporary_files(folder: Path, pattern: str = "**/.*.tmp") -> None:
     """Delete what killed processes left in a folder; only for a process that has locked it against writers."""
-    for path in folder.rglob(".*.tmp"):
-        if TEMPORARY_NAME.fullmatch(path.name):
+    for path in folder.glob(pattern):
+        if TEMPORARY_NAME.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)

@@ -282,7 +282,10 @@ class Regrader:
     def _load_task(self, name: str, label: str) -> Task:
         task_name = plugins.find_task_name(name, label)
         if task_name is None:
-            raise BenchError(f"its task '{name}' is not here", "pass --task FILE, or name it in bench.toml")
+            raise BenchError(
+                f"its task '{name}' is not here",
+                "pass --task FILE, or score with it on this machine",
+            )
         return plugins.load_task(task_name)
 
 

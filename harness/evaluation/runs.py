@@ -66,10 +66,10 @@ class Run:
         with explaining_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(folder, wait=False)
-            records.sweep_temporary_files(folder)
         self._fresh = not any((folder / name).exists() for name in RUN_FILES)
         try:
             self._admit()
+            records.sweep_temporary_files(folder, ".*.tmp")
             self.finished = self._completions(_COMPLETIONS_FILE)
             self.kept = self._completions(_REQUESTS_FILE)
             self._file = (folder / _COMPLETIONS_FILE).open("ab", buffering=0)

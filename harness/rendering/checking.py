@@ -98,6 +98,8 @@ def check_leaderboards(
     search = duplicates.find_copied_answers(rows)
     known, pages = _check_pages(folder, entries_by_board, records)
     store_faults = list(_find_store_faults(folder, checked_entries, search))
+    # A change may not name a store that does not answer and have that accepted.
+    accept_unreachable &= base_history is None or companions.STORE_FILE in base_history.unchanged
     faults = [
         *([] if accept_unreachable else store_faults),
         *_find_changed_files(folder, checked_entries, base_history),

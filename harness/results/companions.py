@@ -22,6 +22,7 @@ STORE_FILE = "store.toml"
 # The one that the others end with comes last.
 LOSSES, SOLUTIONS, COMPLETIONS = SUFFIXES = (".loss.jsonl.gz", ".solutions.jsonl.gz", ".jsonl.gz")
 _PLACE = re.compile(r"hf://datasets/(\w[\w.-]*/\w[\w.-]*)|(?!\w+://)[^\0]+", re.ASCII)
+_LONGEST_PLACE = 200
 _SHA256 = re.compile("[0-9a-f]{64}")
 _STORE_ADVICE = 'write a line: completions = "FOLDER" or "hf://datasets/OWNER/NAME"'
 _REACH_ADVICE = "create or mount it, and give the command again: a run keeps its answers"
@@ -72,7 +73,7 @@ def read_store(leaderboards: Path) -> Store | None:
     if not path.exists():
         return None
     place = parse_toml(read_bytes(path, _STORE_ADVICE), str(path), _STORE_ADVICE).get("completions")
-    if not isinstance(place, str) or (match := _PLACE.fullmatch(place)) is None:
+    if not isinstance(place, str) or len(place) > _LONGEST_PLACE or (match := _PLACE.fullmatch(place)) is None:
         raise BenchError(f"{path}: {place!r:.80} is no store", _STORE_ADVICE)
     return Store(cache_folder() / "completions", match[1]) if match[1] else Store(leaderboards / place)
 

@@ -149,7 +149,7 @@ def train_candidate(plan: TrainingPlan, console: Console) -> Path:
         if (training_folder / candidate.CANDIDATE_FILE).is_file():
             console.say(f"{training_folder} was trained before; --again trains it again")
             return training_folder
-        records.sweep_temporary_files(training_folder)
+        records.sweep_temporary_files(training_folder, ".*.tmp")
         _write_request(plan, training_folder)
         console.say(f"training {plan.recipe.name} on {plan.model.name}: {len(plan.rows.rows):,} rows")
         request = _build_worker_request(plan, training_folder)

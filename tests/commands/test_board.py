@@ -134,12 +134,12 @@ def test_sound_rows_of_a_task_whose_file_was_not_passed_are_never_deleted(own, w
     found = faults(*words)
     new = [path for path in own.glob("*.json") if not words or "-two-" in path.name]
     assert sorted(fault.file for fault in found) == sorted(f"leaderboards/sums/{path.name}" for path in new)
-    assert {fault.fix for fault in found} == {"pass --task FILE, or name it in bench.toml"}
+    assert {fault.fix for fault in found} == {"pass --task FILE, or score with it on this machine"}
     assert faults("./sums.py", *words) == []
     capfd.readouterr()
     assert cli.main(["pr-report", "--base", "before"]) == 0
     told = capfd.readouterr().out
-    assert told.count("pass --task FILE, or name it in bench.toml") == 1
+    assert told.count("pass --task FILE, or score with it on this machine") == 1
     assert "git rm" not in told
     assert cli.main(["pr-report", "--base", "before", "--task", "./sums.py"]) == 0
     assert "--task" not in capfd.readouterr().out.partition("how to re-run")[0]

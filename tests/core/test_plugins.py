@@ -42,6 +42,18 @@ def test_a_task_that_bench_toml_names_is_known_by_its_name(tmp_path, monkeypatch
     assert plugins.load_task("gsm8k").LABEL == "gsm8k-1shot@v2"
 
 
+def test_no_row_runs_a_file_that_bench_toml_names_and_this_machine_has_not_scored_with(tmp_path, monkeypatch):
+    """A stranger's branch may hold both; a change of the file takes the mark away again."""
+    monkeypatch.chdir(tmp_path)
+    Path("sums.py").write_text(TASK)
+    Path("bench.toml").write_text('[tasks]\nsums = "sums.py"\n')
+    assert plugins.find_task_name("sums", "sums-0shot@v1") is None
+    assert not plugins.remember_task("sums", "sums")
+    assert plugins.find_task_name("sums", "sums-0shot@v1") == "sums"
+    Path("sums.py").write_text(f"{TASK}\nraise SystemExit")
+    assert plugins.find_task_name("sums", "sums-0shot@v1") is None
+
+
 def test_what_a_person_wrote_into_bench_toml_stays(tmp_path, monkeypatch):
     """A line is added below comments and other tasks, with or without a newline at the end."""
     monkeypatch.chdir(tmp_path)
@@ -54,7 +66,11 @@ def test_what_a_person_wrote_into_bench_toml_stays(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("tasks = [", "bench.toml cannot be read"),
+        ("tasks = [", "bench.toml: not TOML"),
+        ("tasks = " + "[" * 100_000, "bench.toml: not TOML"),
+        ('[tasks]\nmine = "/mine.py"\n', "files of this folder"),
+        ('[tasks]\nmine = "../mine.py"\n', "files of this folder"),
+        ('[tasks]\n"mi\\u001bne" = "mine.py"\n', "files of this folder"),
         ("[tasks]\na = 1\n", "must hold one table"),
         ("[task]\n", "must hold one table"),
         ('[tasks]\n[other]\na = "b"\n', "must hold one table"),
