@@ -113,7 +113,6 @@ def select_recipes(first: str, second: str, rows: Sequence[FoundEntry], base: st
         _require_seeds(replace(recipe, rows=tuple(side))) for recipe, side in zip(recipes, sides, strict=True)
     )
     chosen = [*one.rows, *other.rows]
-    found_base = None if base is None else _find_base(base, chosen, rows)
     anchor = one.rows[0].entry
     differs = dict.fromkeys(
         str(difference) for row in chosen for difference in classify_comparison(anchor, row.entry).differs
@@ -122,7 +121,7 @@ def select_recipes(first: str, second: str, rows: Sequence[FoundEntry], base: st
         replace(recipe, left_out=_list_left_out(side, recipe, anchor))
         for recipe, side in zip((one, other), everywhere, strict=True)
     )
-    return RecipePair(one, other, found_base, tuple(differs))
+    return RecipePair(one, other, None if base is None else _find_base(base, chosen, rows), tuple(differs))
 
 
 def _find_shared_board(first: str, second: str, recipes: Sequence[RecipeRows]) -> Path:

@@ -1,6 +1,6 @@
 """`bench diff`: show both answers to the questions on which two rows differ."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -65,10 +65,7 @@ def run(options: Options, console: Console) -> int:
     chosen = [item for item in changed_items if _is_wanted(item, options.only)]
     comparison = comparison_text.describe_comparison(first.entry, second.entry)
     names = comparison_text.name_entries(first.entry, second.entry, str)
-    won = sum(item.move.won for item in changed_items)
-    more = len(chosen) > options.limit
-    shown = f"{options.limit} of {len(chosen)} shown (-n N shows more)" if more else f"{len(chosen)} shown"
-    count = f"{won} won, {len(changed_items) - won} lost, {shown}"
+    count = _count_items(changed_items, len(chosen), options.limit)
     if options.markdown:
         files = " and ".join(code_span(str(row.path)) for row in (first, second))
         head = (
@@ -87,6 +84,12 @@ def run(options: Options, console: Console) -> int:
         print_completion_pair(item, names, console)
     console.print(Text(count))
     return 0
+
+
+def _count_items(changed_items: Sequence[CompletionPair], chosen: int, limit: int) -> str:
+    won = sum(item.move.won for item in changed_items)
+    shown = f"{limit} of {chosen} shown (-n N shows more)" if chosen > limit else f"{chosen} shown"
+    return f"{won} won, {len(changed_items) - won} lost, {shown}"
 
 
 def _read_questions(options: Options, task: Task | None, side: EntryCompletions, console: Console) -> Mapping[str, str]:

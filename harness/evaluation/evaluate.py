@@ -74,7 +74,7 @@ def prepare_task(
 
 
 def check_shots(task: Task, problems: Sequence[Problem]) -> list[Finding]:
-    """Check that no question stands, with its answer, among the worked examples before it."""
+    """Check that no question is, with its answer, among its own worked examples."""
     asked = ([turn.content for turn in task.messages(problem) if turn.role == "user"] for problem in problems)
     leaks = [
         problem.id for problem, turns in zip(problems, asked, strict=True) if turns[-1:] and turns[-1] in turns[:-1]

@@ -204,13 +204,12 @@ def plan_model(
     task_plan = task_plan or plan_task(options)
     console.say(f"engine {task_plan.engine.name}: {task_plan.engine.reason}")
     model = replace(model, name=options.name or model.name)
-    model_tokenizer = tokenizer.load_tokenizer(
-        model, TemplateChoice.parse(options.template, options.template_arguments)
-    )
+    template = TemplateChoice.parse(options.template, options.template_arguments)
+    model_tokenizer = tokenizer.load_tokenizer(model, template)
     with trace.span("check model"):
-        noticed = [*adapter_findings, *_check_unmerged_adapter(task_plan, model)]
+        noticed = [*adapter_findings, *evaluate.check_shots(task_plan.task, task_plan.chosen)]
+        noticed += _check_unmerged_adapter(task_plan, model)
         noticed += diagnose.diagnose_model(model, model_tokenizer, task_plan.engine.name)
-        noticed += evaluate.check_shots(task_plan.task, task_plan.chosen)
         checked = _report_findings(options, console, model.name, noticed)
         model_identity = identity.describe_model(model, model_tokenizer, _find_unmerged_adapter(task_plan))
     _require_unused_name(model, model_identity, options.leaderboards)

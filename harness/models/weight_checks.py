@@ -98,7 +98,7 @@ def check_tied_embedding(folder: Path, base: Path) -> list[Finding]:
 
 
 def check_direction(folder: Path, base: Path) -> list[Finding]:
-    """Report matrices that point elsewhere than the base's: rows in another order, or numbers drawn anew.
+    """Report matrices that point elsewhere than the base's: rows in another order, or numbers initialised again.
 
     Args:
         folder: whole weights that `check_full_weights` accepts.
@@ -108,7 +108,7 @@ def check_direction(folder: Path, base: Path) -> list[Finding]:
     unlike = [tensor.name for tensor, other in pairs if _compute_cosine(read_values(tensor), read_values(other)) < 0.5]
     message = (
         f"{len(unlike)} of {len(pairs)} matrices are unlike the base's ({', '.join(unlike[:_MAX_SHOWN])}): a "
-        "conversion changed the order of their rows, or they were drawn anew; convert or save the model again"
+        "conversion changed the order of their rows, or they were initialised again; convert or save the model again"
     )
     return [build_finding("not-of-base", message)] if unlike else []
 

@@ -82,7 +82,7 @@ def check_leaderboards(
         folder: the leaderboards.
         regrade: grades committed completions again (level L1); None skips that.
         base: a git ref; every record in its merge-base with HEAD must be here unchanged.
-        accept_unreachable: a store of completions that does not answer is a note, and no fault.
+        accept_unreachable: a store that does not answer is a note, and no fault unless it was changed since the base.
 
     Raises:
         BenchError: there is no such folder or no git repository, or git does not know the base.
@@ -91,17 +91,14 @@ def check_leaderboards(
     base_history = None if base is None else history.read_folder_history(folder, base)
     records = {board.name: leaderboard.read_board_records(board) for board in leaderboard.list_folders(folder)}
     checked_entries = _check_entries(folder, records, regrade, base_history)
-    entries_by_board = {
-        name: [checked for checked in checked_entries if checked.file.startswith(f"{name}/")] for name in names
-    }
+    entries_by_board = {name: [one for one in checked_entries if one.file.startswith(f"{name}/")] for name in names}
     rows = _list_counting_rows(folder, checked_entries, records)
     search = duplicates.find_copied_answers(rows)
     known, pages = _check_pages(folder, entries_by_board, records)
     store_faults = list(_find_store_faults(folder, checked_entries, search))
-    # A change may not name a store that does not answer and have that accepted.
-    accept_unreachable &= base_history is None or companions.STORE_FILE in base_history.unchanged
+    accepted = accept_unreachable and (base_history is None or companions.STORE_FILE in base_history.unchanged)
     faults = [
-        *([] if accept_unreachable else store_faults),
+        *([] if accepted else store_faults),
         *_find_changed_files(folder, checked_entries, base_history),
         *_find_changed_claims(folder, entries_by_board, base_history),
         *_find_entry_faults(folder, checked_entries, base_history),
@@ -110,17 +107,11 @@ def check_leaderboards(
         *stray_files.find_stray_files(folder, names),
         *pages,
     ]
-    return CheckReport(
-        tuple(sorted(faults, key=lambda fault: (fault.file, fault.what))),
-        (
-            *_note_equal_weights(folder, checked_entries),
-            *_note_related_copies(search.copies),
-            *_note_missing_regrades(rows, records),
-            *_note_advisories(folder, checked_entries, known),
-            *(make_visible(f"note: {fault.file}: {fault.what}") for fault in store_faults if accept_unreachable),
-        ),
-        _describe_checks(names, checked_entries, base_history, regraded=regrade is not None),
-    )
+    notes = [*_note_equal_weights(folder, checked_entries), *_note_related_copies(search.copies)]
+    notes += [*_note_missing_regrades(rows, records), *_note_advisories(folder, checked_entries, known)]
+    notes += [make_visible(f"note: {fault.file}: {fault.what}") for fault in store_faults if accepted]
+    checks = _describe_checks(names, checked_entries, base_history, regraded=regrade is not None)
+    return CheckReport(tuple(sorted(faults, key=lambda fault: (fault.file, fault.what))), tuple(notes), checks)
 
 
 def _describe_checks(

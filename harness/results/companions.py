@@ -88,11 +88,11 @@ def locate_companion(path: Path, entry: Entry, suffix: str) -> Path | None:
 
     Raises BenchError for a link and as `read_store` and `Store.find`.
     """
-    beside, sha256 = build_companion_path(path, suffix), _get_sha256(entry, suffix)
-    if beside.is_symlink():
-        raise BenchError(f"{beside.name} is a link, not a file", _RESTORE_ADVICE)
-    if beside.is_file():
-        return beside
+    companion, sha256 = build_companion_path(path, suffix), _get_sha256(entry, suffix)
+    if companion.is_symlink():
+        raise BenchError(f"{companion.name} is a link, not a file", _RESTORE_ADVICE)
+    if companion.is_file():
+        return companion
     store = read_store(path.absolute().parent.parent)
     return None if store is None or sha256 is None else store.find(sha256)
 
@@ -105,23 +105,23 @@ def read_lines(path: Path, entry: Entry, suffix: str) -> bytes | None:
 
 def load_completions(path: Path, entry: Entry) -> tuple[CommittedCompletion, ...]:
     """Load an entry's completions; BenchError if they are missing, damaged, not the entry's, or out of reach."""
-    lines, beside = read_lines(path, entry, COMPLETIONS), build_companion_path(path, COMPLETIONS)
+    lines, companion = read_lines(path, entry, COMPLETIONS), build_companion_path(path, COMPLETIONS)
     if lines is None:
-        raise BenchError(f"no completions {beside.name} next to {path}", _RESTORE_ADVICE)
+        raise BenchError(f"no completions {companion.name} next to {path}", _RESTORE_ADVICE)
     if _digest(lines) != entry.result.completions_sha256:
-        raise BenchError(f"{beside}: not the completions that its entry was made from", _RESTORE_ADVICE)
-    return parse_completions(lines, beside.name)
+        raise BenchError(f"{companion}: not the completions that its entry was made from", _RESTORE_ADVICE)
+    return parse_completions(lines, companion.name)
 
 
 def write_companions(path: Path, contents: Mapping[str, bytes]) -> None:
     """Write lines, by suffix, into the store, or next to the entry at `path` without one or where a file is there."""
     store, storing = read_store(path.absolute().parent.parent), {}
     for suffix, lines in contents.items():
-        beside, sha256 = build_companion_path(path, suffix), _digest(lines)
-        if store is not None and not beside.exists():
+        companion, sha256 = build_companion_path(path, suffix), _digest(lines)
+        if store is not None and not companion.exists():
             storing[sha256] = compress_lines(lines)
-        elif not _has_lines(beside, sha256):  # another zlib's compression must not rewrite a committed file
-            write_atomically(beside, compress_lines(lines))
+        elif not _has_lines(companion, sha256):  # another zlib's compression must not rewrite a committed file
+            write_atomically(companion, compress_lines(lines))
     if store is not None and storing:
         store.add(storing)
 
@@ -135,14 +135,14 @@ def move_companions(leaderboards: Path, rows: Mapping[Path, Entry], direction: L
         raise BenchError(f"no {leaderboards / STORE_FILE}", _STORE_ADVICE)
     leaving: dict[Path, str] = {}
     for path, suffix in product(rows, SUFFIXES):
-        beside, sha256 = build_companion_path(path, suffix), _get_sha256(rows[path], suffix)
-        if sha256 is None or beside.exists() == (direction == "in"):
+        companion, sha256 = build_companion_path(path, suffix), _get_sha256(rows[path], suffix)
+        if sha256 is None or companion.exists() == (direction == "in"):
             continue
-        if direction == "out" and _has_lines(beside, sha256):
-            leaving[beside] = sha256
+        if direction == "out" and _has_lines(companion, sha256):
+            leaving[companion] = sha256
         elif direction == "in" and (found := store.find(sha256)) is not None:
-            write_atomically(beside, found.read_bytes())
-            yield beside
+            write_atomically(companion, found.read_bytes())
+            yield companion
     if leaving:
         store.add({sha256: path.read_bytes() for path, sha256 in leaving.items()})
     for path, sha256 in leaving.items():

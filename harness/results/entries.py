@@ -101,8 +101,8 @@ def write_entry(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{build_file_stem(entry, data)}.json"
     contents = {companions.COMPLETIONS: lines, companions.LOSSES: losses, companions.SOLUTIONS: solutions}
-    beside = (companions.build_companion_path(path, suffix) for suffix in companions.SUFFIXES)
-    new_paths = [companion for companion in beside if not companion.exists()]
+    paths = (companions.build_companion_path(path, suffix) for suffix in companions.SUFFIXES)
+    new_paths = [companion for companion in paths if not companion.exists()]
     try:
         companions.write_companions(
             path, {suffix: content for suffix, content in contents.items() if content is not None}
