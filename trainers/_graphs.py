@@ -4,14 +4,16 @@ A pass is padded to one of a few sizes, each recorded once and replayed. The pad
 row sees and that predicts nothing, so loss and gradients are those of the unpadded pass.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from baseline_bench.core import trace
 from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import TrainingExample
 from baseline_bench.trainers import _masks
-from baseline_bench.trainers._packing import PackedPass
+from baseline_bench.trainers._packing import PackedPass, count_tokens, pack_examples
 from torch.nn.functional import cross_entropy
 
 TOKEN_STEP = 512
@@ -23,11 +25,11 @@ Masks = torch.Tensor | dict[str, torch.Tensor] | None
 PassSize = tuple[int, int]
 
 
-def choose_size(packed: PackedPass) -> PassSize:
+def choose_size(tokens: int, predictions: int) -> PassSize:
     """Choose the (tokens, predictions) to which a pass is padded: few sizes, little waste."""
-    tokens = -(-packed.ids.shape[1] // TOKEN_STEP) * TOKEN_STEP
-    quarter = tokens // 4
-    return tokens, -(-len(packed.predict) // quarter) * quarter or quarter
+    padded = -(-tokens // TOKEN_STEP) * TOKEN_STEP
+    quarter = padded // 4
+    return padded, -(-predictions // quarter) * quarter or quarter
 
 
 def pad_pass(packed: PackedPass, to: PassSize) -> PackedPass:
@@ -65,28 +67,34 @@ class CudaGraphs:
         self._recorded: dict[PassSize, _RecordedPass] = {}
         self._pool: Any = None
 
-    def record(self, passes: Iterable[PackedPass]) -> None:
-        """Record every size of the passes, the largest first, so that the others fit into its memory.
+    def record(self, groups: Iterable[Sequence[TrainingExample]]) -> None:
+        """Record every size of the groups' passes, the largest first, so that the others fit into its memory.
+
+        Args:
+            groups: the rows of every pass to come.
 
         Raises:
             BenchError: a pass cannot be recorded, or its replay does not reproduce the loss of the plain pass.
         """
-        first_by_size = {choose_size(packed): packed for packed in passes}
-        for size in sorted(first_by_size, reverse=True):
+        rows_by_size = {choose_size(*count_tokens(rows)): rows for rows in groups}
+        pass_by_size = {size: pack_examples(rows) for size, rows in rows_by_size.items()}
+        for size in sorted(pass_by_size, reverse=True):
             try:
-                self._recorded[size] = self._record(pad_pass(first_by_size[size], size))
+                self._recorded[size] = self._record(pad_pass(pass_by_size[size], size))
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
                 what = f"a pass of {size[0]} tokens cannot be recorded as a CUDA graph: {str(error).splitlines()[0]}"
                 raise BenchError(what, "--set cuda_graph=false") from error
-        for size, packed in first_by_size.items():
-            self._require_equal(packed, size)
+        for size, packed in pass_by_size.items():
+            with trace.span("check recorded pass"):
+                self._require_equal(packed, size)
 
     def backward(self, packed: PackedPass, share: float) -> torch.Tensor:
         """Add the gradients of `share` times the summed loss of a pass; return that product."""
-        recorded = self._recorded[choose_size(packed)]
-        self._give(recorded, pad_pass(packed, choose_size(packed)), share)
+        size = choose_size(packed.ids.shape[1], len(packed.predict))
+        recorded = self._recorded[size]
+        self._give(recorded, pad_pass(packed, size), share)
         recorded.graph.replay()
         return recorded.loss.clone()
 
@@ -107,7 +115,8 @@ class CudaGraphs:
         mask = _masks.build_masks(self._network.config, static_inputs.positions, self._dtype)
         share = torch.zeros((), device=device)
         if self._pool is None:
-            self._warm_up(static_inputs, mask, share)
+            with trace.span("warm up"):
+                self._warm_up(static_inputs, mask, share)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
             loss = self._pass(static_inputs, mask, share)

@@ -35,6 +35,12 @@ class PackedPass:
         )
 
 
+def count_tokens(rows: Sequence[TrainingExample]) -> tuple[int, int]:
+    """Count (all tokens, predicted tokens) of the pass that rows make."""
+    tokens = sum(len(row.token_ids) for row in rows)
+    return tokens, tokens - sum(row.start for row in rows)
+
+
 def pack_examples(rows: Sequence[TrainingExample]) -> PackedPass:
     """Pack rows one after another."""
     ids: list[int] = []
@@ -81,17 +87,19 @@ def pack_process_share(
     Args:
         forward_tokens: most tokens of one pass; a longer row has a pass of its own.
     """
-    longest_first = sorted(window, key=lambda row: -len(row.token_ids))
-    groups = [_group_rows(longest_first[other::processes], forward_tokens) for other in range(processes)]
+    groups = [group_rows(window, other, processes, forward_tokens) for other in range(processes)]
     pass_count = max(len(group) for group in groups)
     own_passes = [pack_examples(rows) for rows in groups[rank]]
     return own_passes + [_make_empty_pass(window)] * (pass_count - len(own_passes))
 
 
-def _group_rows(rows: Sequence[TrainingExample], forward_tokens: int) -> list[list[TrainingExample]]:
+def group_rows(
+    window: Sequence[TrainingExample], rank: int, processes: int, forward_tokens: int
+) -> list[list[TrainingExample]]:
+    """Split one process's share of a step into the rows of each of its forward passes; see `pack_process_share`."""
     groups: list[list[TrainingExample]] = []
     token_count = 0
-    for row in rows:
+    for row in sorted(window, key=lambda row: -len(row.token_ids))[rank::processes]:
         if not groups or token_count + len(row.token_ids) > forward_tokens:
             groups.append([])
             token_count = 0

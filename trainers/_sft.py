@@ -21,7 +21,7 @@ from baseline_bench.trainers import _device, _masks, _network, _optimizer, _resu
 from baseline_bench.trainers._graphs import CudaGraphs
 from baseline_bench.trainers._loss_monitor import DivergedTrainingError, LossMonitor
 from baseline_bench.trainers._options import Full
-from baseline_bench.trainers._packing import PackedPass, pack_examples, pack_process_share, split_into_steps
+from baseline_bench.trainers._packing import PackedPass, group_rows, pack_examples, pack_process_share, split_into_steps
 from torch.nn.functional import cross_entropy
 
 # Largest share of the effect of seeing its neighbour that a packed row may show; bf16 rounding gives a few hundredths.
@@ -140,9 +140,9 @@ class _TrainingLoop:
         if prevents_graphs or not (options.cuda_graph and is_single_gpu):
             return None
         graphs = CudaGraphs(self._predictions, self.network, self.dtype)
-        passes = (packed for rows in self.plan for packed in pack_process_share(rows, 0, 1, options.forward_tokens))
+        groups = (rows for window in self.plan for rows in group_rows(window, 0, 1, options.forward_tokens))
         with trace.span("record CUDA graphs"):
-            graphs.record(passes)
+            graphs.record(groups)
         self.optimizer.zero_grad(set_to_none=False)
         return graphs
 

@@ -10,7 +10,9 @@ from baseline_bench.commands import summary
 from baseline_bench.commands.merge import make_whole_weights
 from baseline_bench.core.command_options import argument, option
 from baseline_bench.core.display import Console
+from baseline_bench.core.early_processes import early_processes
 from baseline_bench.core.errors import BenchError
+from baseline_bench.engines.multi_gpu.distributed import begin_likely_engine
 from baseline_bench.evaluation import pipeline
 from baseline_bench.evaluation import plan as planning
 from baseline_bench.evaluation.engine_pool import EnginePool
@@ -50,6 +52,7 @@ def run(options: Options, console: Console) -> int:
     return 0
 
 
+@early_processes()
 def score_candidates(options: Options, console: Console) -> list[EvaluationResult]:
     """Score candidates through one engine, add their rows, and return them, bases first."""
     start_time = perf_counter()
@@ -57,6 +60,7 @@ def score_candidates(options: Options, console: Console) -> list[EvaluationResul
         raise BenchError("--name and --run are for one folder", "score the folders one by one, or leave them out")
     for folder in options.folders:  # now, since reading the items imports heavy libraries
         resolve_candidate.require_source(folder)
+    begin_likely_engine(options.engine)
     task_plan = planning.plan_task(options)
     models = len(options.folders) + options.with_base
     with EnginePool(task_plan.engine, console, early=models, most=len(task_plan.chosen)) as engines:

@@ -7,7 +7,7 @@ from time import perf_counter
 
 from baseline_bench.commands import summary
 from baseline_bench.commands.score import find_base_entry
-from baseline_bench.core import records
+from baseline_bench.core import child_process, machine, records
 from baseline_bench.core.command_options import (
     argument,
     checkpoints_option,
@@ -17,8 +17,10 @@ from baseline_bench.core.command_options import (
     trackers_option,
 )
 from baseline_bench.core.display import Console
+from baseline_bench.core.early_processes import early_processes
 from baseline_bench.core.errors import BenchError
-from baseline_bench.evaluation import pipeline
+from baseline_bench.engines.multi_gpu.distributed import begin_likely_engine
+from baseline_bench.evaluation import pipeline, reload_reference
 from baseline_bench.evaluation import plan as planning
 from baseline_bench.evaluation.engine_pool import EnginePool
 from baseline_bench.evaluation.pipeline import EvaluationResult
@@ -55,17 +57,17 @@ class Options(ScoringOptions):
     seed: int = 0
 
 
+@early_processes()
 def run(options: Options, console: Console) -> int:
     """Train, merge, score base and candidates through one engine, and report whether training helped."""
     start_time = perf_counter()
-    plans = [
-        training.plan_training(
-            TrainingOptions.of(options, recipe=name, seed=options.train_seed, gpus=options.gpus or 1),
-            console,
-            [options.task] if options.task else [],
-        )
+    training_options = [
+        TrainingOptions.of(options, recipe=name, seed=options.train_seed, gpus=options.gpus or 1)
         for name in options.recipes
     ]
+    _begin_processes(options, training_options[0])
+    tasks = [options.task] if options.task else []
+    plans = [training.plan_training(each, console, tasks) for each in training_options]
     options = _resolve_task(options, plans)
     task_plan = planning.plan_task(options)
     base_plans = [
@@ -90,6 +92,19 @@ def run(options: Options, console: Console) -> int:
         )
     _report_gains(options, rows[: len(bases)], rows[len(bases) :], console)
     return 0
+
+
+def _begin_processes(options: Options, first_training: TrainingOptions) -> None:
+    """Start the processes of the whole command, which import their libraries while this one prepares and trains.
+
+    On a CPU only that of the training: the others would take memory from it.
+    """
+    training.begin_training(first_training)
+    if machine.has_accelerator():
+        child_process.begin_call(merging.MERGE_FUNCTION)
+        begin_likely_engine(options.engine)
+        if not options.reuse_base:
+            child_process.begin_call(reload_reference.REFERENCE_FUNCTION)
 
 
 def _plan_candidates(options: Options, folder: Path, task_plan: TaskPlan, console: Console) -> Iterator[EvaluationPlan]:

@@ -18,7 +18,7 @@ from multiprocessing.connection import Pipe, wait
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from baseline_bench.core import trace
+from baseline_bench.core import early_processes, trace
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 
@@ -130,6 +130,10 @@ class Worker:
         with trace.span("end process"):
             return self.process.wait()
 
+    def close(self) -> None:
+        """End it at once; may be called twice."""
+        self.end()
+
     def explain_failure(self, message: RequestRefused | WorkerEnded) -> BenchError:
         """End a child that refused or has ended, and return the error that explains why."""
         if isinstance(message, RequestRefused):
@@ -194,8 +198,16 @@ def call_in_child(function: str, argument: object, processes: int = 1) -> Any:
         BenchError: the one that the child raised; or the child ended without a result, because it was killed or by a
             bug, whose traceback it printed.
     """
-    with ChildProcess(function, processes) as process:
+    with early_processes.take(function, lambda: ChildProcess(function, processes)) as process:
         return process.ask(argument)
+
+
+def begin_call(function: str, processes: int = 1, *arguments: str) -> None:
+    """Start the processes that the next `call_in_child` of this function uses, if `early_processes` is open.
+
+    They import the function's module and call its `begin`, if it has one, with the arguments, to import what it needs.
+    """
+    early_processes.begin(function, lambda: ChildProcess(function, processes, arguments))
 
 
 class ChildProcess:
@@ -204,7 +216,7 @@ class ChildProcess:
     A context manager; leaving it ends all of them, whether `ask` was called or not.
     """
 
-    def __init__(self, function: str, processes: int = 1) -> None:
+    def __init__(self, function: str, processes: int = 1, arguments: Sequence[str] = ()) -> None:
         module = function.partition(":")[0].rpartition(".")[2]
         port = _free_port() if processes > 1 else 0
         self.workers: list[Worker] = []
@@ -212,7 +224,7 @@ class ChildProcess:
             for rank in range(processes):
                 environment = _build_rank_environment(rank, processes, port)
                 factory, name = f"{__name__}:FunctionServer", _WORK_NAMES.get(module, module)
-                self.workers.append(Worker(factory, (function, str(rank)), environment, name))
+                self.workers.append(Worker(factory, (function, str(rank), *arguments), environment, name))
         except OSError:
             self.close()
             raise
@@ -254,9 +266,11 @@ def _free_port() -> int:
 class FunctionServer:
     """In the child: calls the function with the argument of each request; only rank 0 shows its progress."""
 
-    def __init__(self, function: str, rank: str) -> None:
+    def __init__(self, function: str, rank: str, *arguments: str) -> None:
         logging.disable(logging.WARNING)  # of libraries that would print over the progress bar
         self._function, self._rank = import_object(function), int(rank)
+        with suppress(BenchError, ImportError):  # the call itself reports what is missing
+            getattr(sys.modules[function.partition(":")[0]], "begin", lambda *_: None)(*arguments)
 
     def __call__(self, request: WorkerRequest) -> Iterator[RequestDone]:
         """Yield the function's result."""

@@ -50,7 +50,8 @@ def to_json_value(value: object) -> Any:
             raise TypeError("a JSON key is a text")
         return {key: to_json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_json_value(item) for item in value]
+        numbers = all(type(item) is int for item in value)  # such as token ids, of which there are millions
+        return list(value) if numbers else [to_json_value(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
         values = {field.name: getattr(value, field.name) for field in fields(value)}
         optional_fields = {field.name for field in fields(value) if field.metadata.get("later")}

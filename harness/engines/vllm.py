@@ -3,6 +3,7 @@
 `_vllm_engine` holds the engine. It runs in a separate process, which starts while bench is still resolving the model.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +17,9 @@ RELOADS = True
 APART = True
 # The fixed values before these options existed, which entries of that time do not record.
 ABSENT: Mapping[str, Value] = {"cuda_graphs": False, "in_process": False}
+# vLLM reads them when it is imported: count NaN in the logits at every step, and keep from one start to the next how
+# much memory the cache may take on this GPU with this model.
+_ENVIRONMENT = {"VLLM_COMPUTE_NANS_IN_LOGITS": "1", "VLLM_ENABLE_STARTUP_PLAN": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +109,15 @@ def gpus(options: Options) -> int:
 
 
 def begin() -> None:
-    """Import vllm early, before the model is known."""
+    """Import vllm early, before the model is known; a variable that the user has set stays."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     from baseline_bench.engines import _vllm_engine  # noqa: F401 (loads vllm)
 
 
 def load(model: Model, options: Options) -> Generator:
     """Start vLLM on the model's folder; errors as in `_vllm_engine.load`."""
-    from baseline_bench.engines import _vllm_engine  # loads vllm
+    begin()
+    from baseline_bench.engines import _vllm_engine
 
     return _vllm_engine.load(model, options)

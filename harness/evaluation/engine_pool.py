@@ -13,8 +13,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, Self
 
-from baseline_bench.core import trace
-from baseline_bench.core.child_process import ChildProcess
+from baseline_bench.core import child_process, trace
 from baseline_bench.core.contracts import Generator, ReloadableGenerator, ReloadableGeneratorGroup
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
@@ -23,6 +22,7 @@ from baseline_bench.core.untrusted import read_object
 from baseline_bench.engines.multi_gpu.distributed import MultiGpuStarter
 from baseline_bench.evaluation.plan import EvaluationPlan, ResolvedEngine
 from baseline_bench.evaluation.reload_reference import (
+    REFERENCE_FUNCTION,
     ReferenceLogprobs,
     ReloadCheck,
     build_probe_sequences,
@@ -33,7 +33,6 @@ from baseline_bench.evaluation.reload_reference import (
 )
 from baseline_bench.models import weights
 
-_REFERENCE_FUNCTION = "baseline_bench.evaluation.reload_reference:measure_in_child"
 _NON_SHAPE_KEYS = ("_name_or_path", "transformers_version")
 _VOCABULARY_FILES = tuple(sorted({name for names in weights.TOKENIZER_FILE_SETS for name in names}))
 _TOKENIZER_FILES = (*_VOCABULARY_FILES, "added_tokens.json", "tokenizer_config.json", "generation_config.json")
@@ -87,7 +86,6 @@ class EnginePool:
         self._early = early
         self._most = most
         self._starter: MultiGpuStarter | None = None
-        self._reference_process: ChildProcess | None = None
         self._plans: Sequence[EvaluationPlan] = ()
         self._generator: Generator | None = None
         self._model: Model | None = None
@@ -98,7 +96,7 @@ class EnginePool:
             if self._early:
                 self._start_processes()
             if self._early > 1 and self._starter is not None and self._engine.reloads:
-                self._reference_process = ChildProcess(_REFERENCE_FUNCTION)
+                child_process.begin_call(REFERENCE_FUNCTION)
         except BaseException:
             self.__exit__()
             raise
@@ -108,8 +106,6 @@ class EnginePool:
         with trace.span("end engine"), ExitStack() as each:  # one that fails to end keeps no other from ending
             if self._starter is not None:
                 each.callback(self._starter.close)
-            if self._reference_process is not None:
-                each.callback(self._reference_process.close)
             each.callback(self.close)
 
     def expect(self, plans: Sequence[EvaluationPlan]) -> None:
@@ -167,8 +163,7 @@ class EnginePool:
         self._console.say(f"measuring reference log-probabilities of {len(folders)} models, to verify reloads")
         self.sequences = build_probe_sequences(model_tokenizer)
         request = list(folders.values()), self.sequences, "bfloat16"
-        with self._reference_process or ChildProcess(_REFERENCE_FUNCTION) as reference:
-            self.references = dict(zip(folders, reference.ask(request), strict=True))
+        self.references = dict(zip(folders, child_process.call_in_child(REFERENCE_FUNCTION, request), strict=True))
 
     def _reload(self, generator: ReloadableGenerator, loaded_model: Model, model: Model) -> LoadInfo:
         """Try to reload; in the result `why` is None if the generator holds the model's weights."""

@@ -21,6 +21,7 @@ from baseline_bench.models.tokens import ModelTokenizer, encode_completion, enco
 if TYPE_CHECKING:
     import torch
 
+REFERENCE_FUNCTION = "baseline_bench.evaluation.reload_reference:measure_in_child"
 DTYPES = ("float32", "bfloat16", "float16")
 PROBE_TASK = "word-problems"
 PROBE_COUNT = 4
@@ -126,6 +127,11 @@ def check_reload(
     elif agree_new < agree_old:
         flaw = f"the reloaded weights agree with the new model at {agree_new:.0%}, with the old one at {agree_old:.0%}"
     return ReloadCheck(bound, to_new, to_old, separation, old_share, agree_new, agree_old, flaw)
+
+
+def begin() -> None:
+    """Import what measuring takes."""
+    from transformers import AutoConfig, AutoModelForCausalLM  # noqa: F401
 
 
 def measure_in_child(

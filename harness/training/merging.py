@@ -22,6 +22,7 @@ from baseline_bench.results import candidate
 from baseline_bench.results.candidate import Candidate, MergeSummary, ModelKey, TrainingRecord
 from baseline_bench.training.train import REQUEST_FILE
 
+MERGE_FUNCTION = "baseline_bench.training.merging:merge_in_child"
 RECORD_FILE = "merge-effect.json"
 # Above this mean KL (nats per token) or below this agreement the merged model is no longer the trained one.
 WORST_KL, LEAST_AGREEMENT = 0.02, 0.95
@@ -141,7 +142,7 @@ def _run_merge(
         base_identity = identity.describe_base(base, model_tokenizer)
         request = base.folder, base_identity, adapter_folder, merged_folder, probes, options
         with runs.explaining_write_errors(merged_folder.parent):
-            child_process.call_in_child("baseline_bench.training.merging:merge_in_child", request)
+            child_process.call_in_child(MERGE_FUNCTION, request)
     merge = records.read_record(MergeSummary, merged_folder / RECORD_FILE, _MERGE_AGAIN)
     _require_unchanged(merge, adapter_folder, base, merged_folder)
     if warning := describe_merge_loss(merge):
@@ -174,6 +175,11 @@ def describe_merge_loss(merge: MergeSummary) -> str | None:
         f"{merge.greedy_agreement:.1%} of {merge.positions} positions; "
         "--set output_dtype=float32 with -o dtype=float32 loses nothing"
     )
+
+
+def begin() -> None:
+    """Import what a merge and its check take."""
+    from baseline_bench.models import fidelity, merge  # noqa: F401
 
 
 def merge_in_child(request: MergeRequest, _screen: Console, _rank: int) -> None:

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from baseline_bench.core.errors import BenchError, list_first
+from baseline_bench.core.parallel import map_in_processes
 from baseline_bench.core.records import digest
 from baseline_bench.core.types import Sample, TrainingExample
 from baseline_bench.models.tokens import (
@@ -16,6 +18,8 @@ from baseline_bench.models.tokens import (
     require_encodable,
     starts_answer,
 )
+
+_ROWS_PER_PROCESS = 500  # half a second of work
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,8 @@ def tokenise_samples(
     if not samples:
         raise BenchError("there is nothing to train on", "name another split or file")
     control = collect_control_tokens(tokenizer, prompt_format)
-    rows = [_tokenise_sample(sample, tokenizer, prompt_format, control) for sample in samples]
+    tokenise = partial(_tokenise_sample, tokenizer=tokenizer, prompt_format=prompt_format, control=control)
+    rows = map_in_processes(tokenise, samples, _ROWS_PER_PROCESS)
     too_long = [row for row in rows if len(row.token_ids) > max_length]
     if too_long:
         longest = max(too_long, key=lambda row: len(row.token_ids))

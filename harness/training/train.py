@@ -41,6 +41,7 @@ from baseline_bench.training.recipes import Recipe
 from baseline_bench.training.rows import TrainingSet, tokenise_samples
 
 REQUEST_FILE = "training.json"
+_TRAIN_FUNCTION = "baseline_bench.training.worker:train_in_child"
 _BASE_CONFIG = "base config"
 
 
@@ -84,6 +85,12 @@ class TrainingPlan:
     model_tokenizer: ModelTokenizer
     rows: TrainingSet
     held_out: tuple[TrainingExample, ...]
+
+
+def begin_training(options: TrainingOptions) -> None:
+    """Start the process that will train, which imports the trainer; errors as of `recipes.read_recipe`."""
+    recipe = recipes.read_recipe(options.recipe, options.sets, options.base)
+    child_process.begin_call(_TRAIN_FUNCTION, options.gpus, recipes.resolve_path(recipe, "trainer"))
 
 
 def plan_training(options: TrainingOptions, console: Console, tasks: Sequence[str] = ()) -> TrainingPlan:
@@ -153,7 +160,7 @@ def train_candidate(plan: TrainingPlan, console: Console) -> Path:
         _write_request(plan, training_folder)
         console.say(f"training {plan.recipe.name} on {plan.model.name}: {len(plan.rows.rows):,} rows")
         request = _build_worker_request(plan, training_folder)
-        child_process.call_in_child("baseline_bench.training.worker:train_in_child", request, plan.options.gpus)
+        child_process.call_in_child(_TRAIN_FUNCTION, request, plan.options.gpus)
     return training_folder
 
 

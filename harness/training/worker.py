@@ -25,6 +25,11 @@ LIBRARIES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "tok
 _RECENT_STEPS = 50
 
 
+def begin(trainer: str) -> None:
+    """Import a trainer, with torch and all that it trains with."""
+    plugins.load_trainer(trainer)
+
+
 def train_in_child(request: Mapping[str, Any], console: Console, rank: int) -> None:
     """Train in the child process and check the result; rank 0 alone writes the candidate."""
     folder: Path = request["folder"]

@@ -5,11 +5,13 @@ to within one, and spreads neighbours of similar length (as in a task sorted by 
 worker ends, its unanswered items go to the others by the same rule.
 """
 
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
-from baseline_bench.core import trace
+from baseline_bench.core import early_processes, machine, trace
 from baseline_bench.core.child_process import (
     SHUTDOWN_SECONDS,
     ItemAnswered,
@@ -143,6 +145,18 @@ _GENERATOR_CLASSES: Mapping[tuple[bool, bool], type[MultiGpuGenerator]] = {
 }
 
 
+def begin_likely_engine(name: str | None) -> None:
+    """Start vLLM's process where it is likely to be the engine; `MultiGpuStarter` takes it if it serves the only GPU.
+
+    Finding out which engine and which GPUs it will be imports torch, seconds in which vLLM imports it too.
+
+    Args:
+        name: the engine that the user names, or None.
+    """
+    if name in (None, "vllm") and machine.has_accelerator() and importlib.util.find_spec("vllm") is not None:
+        early_processes.begin("engine vllm", partial(EngineWorker, "vllm", (0, 1), None))
+
+
 class MultiGpuStarter:
     """A starter of the worker processes.
 
@@ -163,7 +177,10 @@ class MultiGpuStarter:
     def begin(self) -> None:
         """Start the processes, which import their libraries."""
         for number in range(len(self._begun), len(self._devices)):
-            self._begun.append(EngineWorker(self._engine, (number, len(self._devices)), self._devices[number]))
+            position = number, len(self._devices)
+            start = partial(EngineWorker, self._engine, position, self._devices[number])
+            only = self._devices == (None,)
+            self._begun.append(early_processes.take(f"engine {self._engine}", start) if only else start())
 
     def load(self, model: Model, options: Any) -> MultiGpuGenerator:
         """Load the model in all processes at once; BenchError if one cannot load it, or their settings differ."""
