@@ -31,6 +31,10 @@ def attach_adapters(network: Any, job: Job) -> PeftModel:
     network.requires_grad_(requires_grad=False)
     settings = lora_settings(options) | {"target_modules": _select_targets(network, layers, options)}
     adapted = get_peft_model(network, LoraConfig(**settings), autocast_adapter_dtype=True)
+    for module in adapted.modules():
+        if isinstance(module, LoraLayer):
+            # Under autocast PEFT would cast each input to fp32, and autocast back to bf16: the same numbers, slower.
+            module.cast_input_dtype_enabled = options.precision != "bf16"
     for parameter in adapted.parameters():
         if parameter.requires_grad and options.weights == "fp32":
             parameter.data = parameter.data.float()

@@ -6,8 +6,11 @@ from types import MethodType
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from baseline_bench.core.errors import BenchError
 from baseline_bench.trainers._options import Full
+
+_CLIP_EPSILON = 1e-6  # as in torch.nn.utils.clip_grad_norm_
 
 
 def compute_learning_rate(step: int, total: int, options: Full) -> float:
@@ -49,6 +52,23 @@ def build_optimizer(network: torch.nn.Module, options: Full, processes: int) -> 
         what = "optimizer = adamw_8bit needs bitsandbytes"
         raise BenchError(what, "pip install 'baseline-bench[train]', or --set optimizer=adamw")
     return _build_eight_bit(network, settings)
+
+
+def clip_gradients(network: torch.nn.Module, optimizer: Any, accelerator: Accelerator, options: Full) -> torch.Tensor:
+    """Clip the gradient's L2 norm to `options.clip`, and return what it was.
+
+    Fused AdamW divides the gradients itself as it reads them, as it does for a loss scaler: that saves reading and
+    writing them all once more. Then `.grad` is clipped only after the optimizer's step.
+    """
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    plain = getattr(optimizer, "optimizer", optimizer)  # without accelerate's wrapper
+    if options.optimizer != "adamw" or options.sharding == "fsdp" or not options.clip:
+        whole: torch.Tensor = accelerator.clip_grad_norm_(trained, options.clip or math.inf)
+        return whole
+    norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in trained if parameter.grad is not None])
+    plain.grad_scale = ((norm + _CLIP_EPSILON) / options.clip).clamp(min=1.0)
+    plain.found_inf = torch.zeros_like(norm)
+    return norm
 
 
 def require_full_embeddings(network: torch.nn.Module, optimizer: Any) -> None:

@@ -5,7 +5,6 @@ mean over the supervised tokens of the whole effective batch, whatever the numbe
 1 x 8 and one packed pass give the same gradient.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -155,8 +154,7 @@ class _TrainingLoop:
         loss = self._backward(window)
         if check:
             self.method.check(self.accelerator.unwrap_model(self.network))
-        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        norm = self.accelerator.clip_grad_norm_(trained, self.options.clip or math.inf)
+        norm = _optimizer.clip_gradients(self.network, self.optimizer, self.accelerator, self.options)
         self.optimizer.step()
         if check:
             _optimizer.require_full_embeddings(self.accelerator.unwrap_model(self.network), self.optimizer)

@@ -25,9 +25,10 @@ LIBRARIES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "tok
 _RECENT_STEPS = 50
 
 
-def begin(trainer: str) -> None:
-    """Import a trainer, with torch and all that it trains with."""
-    plugins.load_trainer(trainer)
+def begin(*trainers: str) -> None:
+    """Import the trainers, with torch and all that they train with."""
+    for trainer in trainers:
+        plugins.load_trainer(trainer)
 
 
 def train_in_child(request: Mapping[str, Any], console: Console, rank: int) -> None:
