@@ -46,6 +46,8 @@ class Full:
         forward_tokens: most tokens of one forward pass; a step with more is split into several passes.
         cuda_graph: replay passes as CUDA graphs, if one GPU trains without checkpointing and dropout; results are
             the same up to rounding.
+        fused_kernels: on a GPU, compute norms, rotary embedding and MLP by liger-kernel if it is installed and knows
+            the model; results are the same up to rounding.
         attention: auto uses eager for models with soft-capped attention, else sdpa.
         sharding: over several GPUs: none copies the model to each (DDP), fsdp shards it (FSDP2).
         checkpoint_steps: steps between two saved states to resume from; 0 saves none.
@@ -72,6 +74,7 @@ class Full:
     gradient_checkpointing: bool = False
     forward_tokens: int = 8192
     cuda_graph: bool = True
+    fused_kernels: bool = True
     attention: str = "auto"
     sharding: str = "none"
     checkpoint_steps: int = 200

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from baseline_bench.core import trace
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Job, Step, TrainingExample, TrainingResult
-from baseline_bench.trainers import _device, _masks, _network, _optimizer, _resume_state
+from baseline_bench.trainers import _device, _fused_kernels, _masks, _network, _optimizer, _resume_state
 from baseline_bench.trainers._graphs import CudaGraphs
 from baseline_bench.trainers._loss_monitor import DivergedTrainingError, LossMonitor
 from baseline_bench.trainers._options import Full
@@ -85,6 +85,7 @@ class _TrainingLoop:
         self.plan = split_into_steps(job.rows, options.batch, options.epochs, job.seed)[: options.max_steps]
         exact = options.precision == "fp32" and options.weights == "fp32"
         self.dtype = torch.float32 if exact else torch.bfloat16
+        self.fused = self._fuse_kernels()
         self.graphs = self._recorded()
 
     def run(self) -> TrainingResult:
@@ -106,6 +107,7 @@ class _TrainingLoop:
             parameters=self.parameters,
             held_out_loss=held_out,
             quantised=self.method.quantised,
+            fused_kernels=self.fused,
         )
 
     def _steps(self, checkpoint_steps: Sequence[int]) -> None:
@@ -130,6 +132,16 @@ class _TrainingLoop:
                 monitor.flush()
                 _resume_state.save_state(self.accelerator, self.network, self.optimizer, number, self.job.folder)
         monitor.flush()
+
+    def _fuse_kernels(self) -> bool:
+        """Let liger-kernel compute parts of the network where it can; return whether it does."""
+        if not (self.options.fused_kernels and self.accelerator.device.type == "cuda"):
+            return False
+        shortest = min(self.job.rows, key=lambda row: len(row.token_ids))
+        with trace.span("fuse kernels"), torch.no_grad():
+            return _fused_kernels.fuse(
+                self.accelerator.unwrap_model(self.network), lambda: float(self._nats([shortest]).mean())
+            )
 
     def _recorded(self) -> CudaGraphs | None:
         """Record every pass size as a CUDA graph where possible: on one GPU, without dropout or checkpointing."""

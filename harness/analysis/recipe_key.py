@@ -16,7 +16,7 @@ RecipeKey = tuple[str, str, str]
 KEYS_WITHOUT_EFFECT = frozenset(
     (
         *("max_length", "derived_from", "margin", "python", "time_limit", "checkpoint_steps"),
-        *("forward_tokens", "forward_rows", "gradient_checkpointing", "cuda_graph", "sharding"),
+        *("forward_tokens", "forward_rows", "gradient_checkpointing", "cuda_graph", "fused_kernels", "sharding"),
     )
 )
 _FILE_SUFFIXES = (".py", ".jsonl", ".parquet")

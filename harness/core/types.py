@@ -352,6 +352,7 @@ class TrainingResult:
         held_out_loss: mean over the supervised tokens of the held-out rows in nats; None without such rows.
         quantised: "nf4" if training quantised the base so, else None; merging then starts from that form.
         libraries: name to version in the process that trained; None means this process.
+        fused_kernels: whether liger-kernel computed parts of the network.
         peak_memory: bytes, in the process that trained; None means this process.
     """
 
@@ -364,6 +365,7 @@ class TrainingResult:
     quantised: str | None = None
     libraries: Mapping[str, str] | None = None
     peak_memory: int | None = None
+    fused_kernels: bool = False
 
 
 # The parts of a model's identity besides its tensors; the name of each setting begins with its part.

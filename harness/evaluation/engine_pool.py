@@ -19,7 +19,7 @@ from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Model
 from baseline_bench.core.untrusted import read_object
-from baseline_bench.engines.multi_gpu.distributed import MultiGpuStarter
+from baseline_bench.engines.multi_gpu.distributed import MultiGpuGenerator, MultiGpuStarter
 from baseline_bench.evaluation.plan import EvaluationPlan, ResolvedEngine
 from baseline_bench.evaluation.reload_reference import (
     REFERENCE_FUNCTION,
@@ -121,6 +121,12 @@ class EnginePool:
             self._measure_references()
         self._console.say(f"engine {self._engine.name}: loading {plan.model.name}")
         return self.load(plan.model)
+
+    def release(self, plan: EvaluationPlan) -> None:
+        """Say that a plan needs the engine no more: after the last one it begins to end, while answers are graded."""
+        self._plans = [other for other in self._plans if other is not plan]
+        if not self._plans and isinstance(self._generator, MultiGpuGenerator):
+            self._generator.begin_closing()
 
     def load(self, model: Model) -> tuple[Generator, LoadInfo]:
         """Load a model's weights: into the running engine if that can be verified, else by starting the engine."""

@@ -117,6 +117,7 @@ def _evaluate_plan(
                 if not answered or isinstance(error, NotFiniteError):
                     raise
                 console.warn(f"{solution_likelihood.WITHOUT_SOLUTIONS}: {error.what} ({error.way_out})")
+        engines.release(plan)
         return _store_result(plan, run, phases, tokens, console, render)
 
 

@@ -69,6 +69,8 @@ _HINTS: dict[str, Any] = {
 }
 _DEFAULTS: dict[str, Any] = {"split": "train", "shots": 0, "max_length": 1024, "derived_from": ()}
 _DEFAULTS |= {"config": None, "margin": None}
+# Keys that came later, with the defaults that mean what older recipes did.
+_LATER_KEYS = {"margin": None, "fused_kernels": True}
 _MIN_VALUES = {"shots": 0, "max_length": 2}
 
 
@@ -134,12 +136,14 @@ def resolve_path(recipe: Recipe, key: str) -> str:
 def collect_values(recipe: Recipe) -> dict[str, object]:
     """Return every key with its resolved value, for a record; paths stay as they are written.
 
-    The margin is absent if there is none, so that records and digests from before it keep their bytes.
+    Later keys are absent while they have their defaults, so that records and digests from before them keep their bytes.
     """
-    recipe_values = {key: getattr(recipe, key) for key in _HINTS if key != "margin" or recipe.margin is not None}
-    options = {field.name: getattr(recipe.options, field.name) for field in dataclasses.fields(recipe.options)}
+    values = {key: getattr(recipe, key) for key in _HINTS}
+    values |= {field.name: getattr(recipe.options, field.name) for field in dataclasses.fields(recipe.options)}
     return {
-        key: list(value) if isinstance(value, tuple) else value for key, value in {**recipe_values, **options}.items()
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in values.items()
+        if key not in _LATER_KEYS or value != _LATER_KEYS[key]
     }
 
 

@@ -89,6 +89,7 @@ def _build_candidate(
     training_folder, options = request["folder"], request["options"]
     import torch
 
+    names = (*LIBRARIES, *(["liger-kernel"] if trained.fused_kernels else []))
     device, _ = provenance.describe_hardware("cuda" if torch.cuda.is_available() else "cpu")
     return Candidate(
         schema=1,
@@ -111,7 +112,7 @@ def _build_candidate(
         held_out_loss=trained.held_out_loss,
         losses_sha256=sha256((training_folder / candidate.LOSS_FILE).read_bytes()).hexdigest(),
         cost=_sum_costs(steps, device, options.gpus, trained.peak_memory),
-        libraries=dict(trained.libraries or provenance.list_library_versions(LIBRARIES)),
+        libraries=dict(trained.libraries or provenance.list_library_versions(names)),
         git_commit=provenance.describe_program("", options.commit, device, None).git_commit,
         trainer_sha256=request["trainer_sha256"],
         begun=request["begun"],

@@ -62,6 +62,7 @@ class MultiGpuGenerator:
 
     def __init__(self, workers: Sequence[EngineWorker], ready: EngineReady, warn: Callable[[str], None]) -> None:
         self._workers = list(workers)
+        self._closing: list[EngineWorker] = []
         self._started = len(workers)
         self._warn = warn
         self.version = ready.version
@@ -78,13 +79,18 @@ class MultiGpuGenerator:
             _DistributedCall("complete", (sampling, tuple(stop_ids)), self._warn, retires=True), requests
         )
 
-    def close(self) -> None:
-        """End every worker; may be called twice."""
+    def begin_closing(self) -> None:
+        """Ask every idle worker to end, and do not wait for it."""
         idle = [worker for worker in self._workers if not worker.busy]
         for worker in idle:
             worker.ask("close")
+        self._closing += idle
+
+    def close(self) -> None:
+        """End every worker; may be called twice."""
+        self.begin_closing()
         for worker in self._workers:
-            worker.end(SHUTDOWN_SECONDS if worker in idle else 0.0)
+            worker.end(SHUTDOWN_SECONDS if worker in self._closing else 0.0)
         self._workers = []
 
     def _shared(self, call: "_DistributedCall", items: Sequence[Any]) -> Iterator[tuple[str, Any]]:
