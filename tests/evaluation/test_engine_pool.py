@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from baseline_bench.core import child_process
+from baseline_bench.core.early_processes import early_processes
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Model, Request, Sampling, Value
 from baseline_bench.engines import scripted
@@ -372,9 +374,9 @@ class OwnProcess:
 def processes(monkeypatch) -> list[OwnProcess]:
     """All that a pool starts, in order: of references, and of engines."""
     started: list[OwnProcess] = []
-    for name in ("ChildProcess", "MultiGpuStarter"):
+    for module, name in ((child_process, "ChildProcess"), (engine_pool, "MultiGpuStarter")):
         monkeypatch.setattr(
-            engine_pool, name, lambda *given, name=name: started.append(OwnProcess(name, *given)) or started[-1]
+            module, name, lambda *given, name=name: started.append(OwnProcess(name, *given)) or started[-1]
         )
     monkeypatch.setattr(engine_pool, "build_probe_sequences", lambda _: SEQUENCES)
     return started
@@ -440,7 +442,8 @@ def test_processes_start_with_the_context_for_models_that_are_prepared(
     models, lines, processes, early, engine, started
 ):
     """The engine's own, and that of the references for a second model, which is used then; all end with the context."""
-    with EnginePool(engine, SimpleNamespace(say=lines.append, warn=lines.append), early=early) as pool:
+    console = SimpleNamespace(say=lines.append, warn=lines.append)
+    with early_processes(), EnginePool(engine, console, early=early) as pool:
         assert names(processes) == started
         assert {process.state for process in processes if process.name == "MultiGpuStarter"} <= {"begun"}
         pool.expect([plan_of(model) for model in models])

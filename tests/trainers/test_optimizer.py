@@ -1,10 +1,12 @@
 """trainers._optimizer: rates by step are exact, and an optimizer that cannot run is refused, never swapped."""
 
+import math
 import sys
 
 import pytest
 import tiny_training
 import torch
+from accelerate import Accelerator
 from baseline_bench.core.errors import BenchError
 from baseline_bench.trainers import _optimizer, full
 from baseline_bench.trainers._options import Full
@@ -169,3 +171,24 @@ def test_processes_that_do_not_find_one_another_are_told(tmp_path):
         tiny_training.run(
             full.train, base, tiny_training.rows(base, 2), tmp_path / "run", tiny_training.full(), processes=2
         )
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.01, 1e6])
+def test_clipping_in_the_optimizer_moves_weights_as_clipping_before_it(clip):
+    """To the rounding of fp32, for a gradient that is clipped, one that is not, and without a clip."""
+    accelerator, options = Accelerator(cpu=True), Full(clip=clip)
+    moved = []
+    for own in (True, False):
+        torch.manual_seed(0)
+        network = Network()
+        optimizer = accelerator.prepare(_optimizer.build_optimizer(network, options, 1))
+        network(torch.arange(32)).backward()
+        trained = list(network.parameters())
+        if own:
+            norm = _optimizer.clip_gradients(network, optimizer, accelerator, options)
+        else:
+            norm = accelerator.clip_grad_norm_(trained, clip or math.inf)
+        optimizer.step()
+        states = [optimizer.state[parameter]["exp_avg"] for parameter in trained]
+        moved.append((norm, states, trained))
+    torch.testing.assert_close(moved[0], moved[1], rtol=1e-5, atol=1e-9)

@@ -237,6 +237,17 @@ def test_a_margin_is_recorded_and_moves_no_weights(tmp_path):
     assert recipes.restore_recipe(recipes.serialise_recipe(stated)) == stated
 
 
+def test_a_later_key_is_recorded_only_where_it_is_not_the_default():
+    """Recipes from before it keep their digest; kernels move weights by rounding alone."""
+    plain, stated, off = (
+        recipes.read_recipe("lora-main", sets) for sets in ((), ("fused_kernels=true",), ("fused_kernels=false",))
+    )
+    assert recipes.digest_recipe(plain) == recipes.digest_recipe(stated) != recipes.digest_recipe(off)
+    assert recipes.collect_values(off) == {**recipes.collect_values(plain), "fused_kernels": False}
+    assert not recipes.restore_recipe(recipes.serialise_recipe(off)).options.fused_kernels
+    assert len({digest_weight_keys(recipes.collect_values(each)) for each in (plain, off)}) == 1
+
+
 @pytest.mark.parametrize("margin", ["0", "1", "-0.01", "none", "much"])
 def test_a_margin_is_a_share(margin):
     """Above 0 and below 1; none is as if it were left out."""

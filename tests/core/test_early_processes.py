@@ -1,0 +1,113 @@
+"""core.early_processes: what was begun early is taken once, and what nobody takes is ended."""
+
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from baseline_bench.core import child_process, early_processes, machine
+from baseline_bench.engines.multi_gpu import distributed
+
+
+class Counted:
+    """Stands for a process, and tells whether it is closed."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def close(self) -> None:
+        """End it."""
+        self.closed = True
+
+
+def test_a_process_is_taken_once_and_its_taker_ends_it():
+    """A second taker gets one of its own."""
+    with early_processes.early_processes():
+        early_processes.begin("one", Counted)
+        taken = early_processes.take("one", lambda: pytest.fail("it was begun"))
+        assert isinstance(taken, Counted)
+        assert early_processes.take("one", Counted) is not taken
+    assert not taken.closed
+
+
+def test_a_process_that_nobody_takes_is_ended():
+    """Also after an error, which passes on."""
+    made: list[Counted] = []
+
+    @early_processes.early_processes()
+    def fail() -> None:
+        for name in ("one", "two"):
+            early_processes.begin(name, lambda: made.append(Counted()) or made[-1])
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        fail()
+    assert [each.closed for each in made] == [True, True]
+
+
+def test_one_name_starts_one_process():
+    """Who asks for it twice has it once."""
+    with early_processes.early_processes():
+        early_processes.begin("one", Counted)
+        early_processes.begin("one", lambda: pytest.fail("it was begun before"))
+
+
+def test_nothing_starts_early_where_nobody_would_end_it():
+    """Outside the context beginning does nothing, and taking starts it."""
+    early_processes.begin("one", lambda: pytest.fail("nobody ends it"))
+    assert isinstance(early_processes.take("one", Counted), Counted)
+
+
+def test_an_inner_context_leaves_the_outer_one_its_processes():
+    """A command that calls another one keeps what it began."""
+    with early_processes.early_processes():
+        early_processes.begin("outer", Counted)
+        with early_processes.early_processes():
+            early_processes.begin("inner", Counted)
+        assert isinstance(early_processes.take("outer", lambda: pytest.fail("it was begun")), Counted)
+
+
+def test_a_call_uses_the_process_that_was_begun_for_it(monkeypatch):
+    """It has called the module's `begin` with the arguments by then; the next call has a process of its own."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "support"))
+    with early_processes.early_processes():
+        child_process.begin_call("early_child:tell", 1, "a", "b")
+        told = child_process.call_in_child("early_child:tell", None)
+        again = child_process.call_in_child("early_child:tell", None)
+    assert (told["begun"], again["begun"]) == (["a", "b"], [])
+    assert told["pid"] != again["pid"]
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "installed", "begun"),
+    [
+        (None, True, True, True),
+        ("vllm", True, True, True),
+        ("transformers", True, True, False),
+        (None, False, True, False),
+        (None, True, False, False),
+    ],
+)
+def test_vllm_begins_early_where_it_is_likely(monkeypatch, name, gpu, installed, begun):
+    """On a GPU, installed, and unless the user names another engine."""
+    started: list[tuple[object, ...]] = []
+    monkeypatch.setattr(machine, "has_accelerator", lambda: gpu)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: SimpleNamespace() if installed else None)
+    monkeypatch.setattr(distributed, "EngineWorker", lambda *given: started.append(given) or Counted())
+    with early_processes.early_processes():
+        distributed.begin_likely_engine(name)
+    assert bool(started) == begun
+
+
+@pytest.mark.parametrize(("devices", "taken"), [((None,), True), (("0",), False), (("0", "1"), False)])
+def test_the_process_that_began_early_serves_the_only_gpu_alone(monkeypatch, devices, taken):
+    """It sees every GPU of the machine: with GPUs of their own, engines start anew."""
+    monkeypatch.setattr(machine, "has_accelerator", lambda: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: SimpleNamespace())
+    made: list[Counted] = []
+    monkeypatch.setattr(distributed, "EngineWorker", lambda *_: made.append(Counted()) or made[-1])
+    with early_processes.early_processes():
+        distributed.begin_likely_engine(None)
+        distributed.MultiGpuStarter("vllm", devices, print).begin()
+        assert len(made) == 1 + (0 if taken else len(devices))
+    assert made[0].closed != taken
