@@ -8,7 +8,7 @@
 #   REPEATS  rounds of all arms (each question's own)
 #   PYTHON   the interpreter (python3), which finds vllm, lm_eval, peft, bitsandbytes and, for two arms, trl
 #   QUICK=1  tiny versions that only show that the scripts work; RESULTS must then be named
-# Seconds on one H100, the models lying in BENCH_CACHE and the data in BENCH_DATASETS: generation 480, equality 330,
+# Seconds on one H100, the models lying in BENCH_CACHE and the data in BENCH_DATASETS: verdict 800 (an H200), generation 480, equality 330,
 # cold_start 600, training 350, training_profile 120, study 500, training_small 120, startup 400; scaling with four GPUs 550.
 set -uo pipefail
 house=$(cd "$(dirname "$0")/.." && pwd)
@@ -25,7 +25,7 @@ if [ $# -gt 0 ]; then
 elif [ "$gpus" -gt 1 ]; then
     questions=(scaling)
 else
-    questions=(generation equality cold_start training training_profile training_small study startup)
+    questions=(verdict generation equality cold_start training training_profile training_small study startup)
 fi
 
 words=(--results "$results")

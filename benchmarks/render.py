@@ -115,6 +115,8 @@ def _section(told: Told) -> str:
     commit = f" at `{asked.commit[:7]}`{' with changes' if asked.dirty else ''}" if asked.commit else ""
     where = f"{_machine(told.machine)}. {asked.measured[:10]}, bench{commit}, Python {asked.python}; {libraries}."
     lines = [f"## {asked.title}: {told.machine.name}", where, asked.how, _arms(asked.arms).rstrip("\n")]
+    if (PAGE.parent / f"{told.name}.svg").is_file():
+        lines.append(f"![{asked.title}: what each process does, over time]({told.name}.svg)")
     lines += [f"- {note}" for note in asked.notes]
     script = f"`python -m benchmarks.{told.name}`"
     return "\n\n".join([*lines, f"Measured by {script}."]) + "\n"

@@ -6,13 +6,20 @@ The library is optional (`pip install liger-kernel`). Without it, or for a model
 import importlib
 import importlib.util
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+import torch
 from baseline_bench.core.errors import BenchError, first_line
 
 # A loss may change by this share: rounding in bf16 changes it by a few thousandths.
 _TOLERANCE = 0.02
 _PLAIN = "--set fused_kernels=false"
+_LIBRARY = "liger_kernel.transformers.monkey_patch"
+
+if torch.cuda.is_available():
+    with suppress(ImportError):  # two seconds, while the process that trains still waits for its rows; `fuse` reports
+        importlib.import_module(_LIBRARY)
 
 
 def fuse(network: Any, measure_loss: Callable[[], float]) -> bool:
@@ -27,15 +34,17 @@ def fuse(network: Any, measure_loss: Callable[[], float]) -> bool:
     """
     if importlib.util.find_spec("liger_kernel") is None:
         return False
-    liger = importlib.import_module("liger_kernel.transformers.monkey_patch")
     plain = network.get_base_model() if hasattr(network, "get_base_model") else network
-    if plain.config.model_type not in liger.MODEL_TYPE_TO_APPLY_LIGER_FN:
-        return False
-    before = measure_loss()
     try:
+        liger = importlib.import_module(_LIBRARY)
+        if plain.config.model_type not in liger.MODEL_TYPE_TO_APPLY_LIGER_FN:
+            return False
+        before = measure_loss()
         # The loss stays this project's own: it is computed for the supervised tokens alone.
         liger._apply_liger_kernel_to_instance(plain, cross_entropy=False, fused_linear_cross_entropy=False)
         after = measure_loss()
+    except torch.OutOfMemoryError:
+        raise
     except (AttributeError, ImportError, TypeError, RuntimeError) as error:
         what = f"liger-kernel cannot run {plain.config.model_type} here: {first_line(error)}"
         raise BenchError(what, _PLAIN) from error
