@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import datasets
 import pytest
@@ -18,7 +19,7 @@ from baseline_bench.core.errors import BenchError
 from paths import ROOT
 from safetensors.torch import load_file
 
-from benchmarks import _folding, _scoring_peers, children, command_line, measuring, record, render
+from benchmarks import _folding, _scoring_peers, children, command_line, measuring, record, render, timeline, verdict
 from benchmarks.cpu_scoring import Peer
 from benchmarks.measuring import Arm, Target
 from benchmarks.record import Goal, Side, Spread
@@ -280,3 +281,31 @@ def test_the_wheel_holds_no_benchmark():
     table = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert not any(name.startswith("benchmarks") for name in table["packages"])
     assert os.access(ROOT / "benchmarks" / "measuring.py", os.R_OK)
+
+
+def test_a_trace_is_summed_by_kind_and_drawn_by_process(tmp_path):
+    """While the command waits, its child's phases count; each process has a band, and names are escaped."""
+    events = [
+        {"ph": "M", "name": "process_name", "args": {"name": "bench"}, "pid": 1},
+        {"ph": "M", "name": "process_name", "args": {"name": "a.b:train_in_child"}, "pid": 2},
+        {"ph": "X", "name": "import torch", "ts": 0, "dur": 4e6, "pid": 1},
+        {"ph": "X", "name": "wait", "ts": 4e6, "dur": 6e6, "pid": 1, "args": {"children": [2]}},
+        {"ph": "X", "name": "train", "ts": 3e6, "dur": 6e6, "pid": 2},
+        {"ph": "X", "name": "a < b", "ts": 5e6, "dur": 1e6, "pid": 2},
+    ]
+    file = tmp_path / "trace.json"
+    file.write_text("[\n" + "".join(json.dumps(event) + ",\n" for event in events))
+    sums = verdict.group_phases(file)
+    assert {name: seconds for name, seconds in sums.items() if seconds} == {
+        "imports_seconds": 4,
+        "training_seconds": 4,
+        "rest_seconds": 2,
+    }
+    drawing = ElementTree.fromstring(timeline.draw(file))
+    space = "{http://www.w3.org/2000/svg}"
+    assert [title.text for title in drawing.iter(f"{space}title")] == [
+        "import torch, 4.0 s",
+        "train, 6.0 s",
+        "a < b, 1.0 s",
+    ]
+    assert {"bench", "training"} <= {text.text for text in drawing.iter(f"{space}text")}

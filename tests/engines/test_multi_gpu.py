@@ -135,6 +135,20 @@ def test_answers_are_those_of_one_engine(models, lines, count):
     assert lines == []
 
 
+def test_engines_begin_to_end_after_the_last_plan_and_end_by_themselves(models, lines):
+    """Not after the first of two; closing waits for them and kills none."""
+    pool = warm(models[:2], (None, None), lines)
+    plans = [SimpleNamespace(model=model) for model in models[:2]]
+    pool.expect(plans)
+    held, _ = pool.load(models[0])
+    processes = [worker.process for worker in held._workers]
+    pool.release(plans[0])
+    assert answers(held) == answers(single(models[0]))
+    pool.release(plans[1])
+    assert [process.wait(PATIENCE) for process in processes] == [0, 0]
+    pool.close()
+
+
 def test_a_fleet_can_what_its_engines_can(models, lines, tmp_path):
     """One that neither reloads nor measures makes a fleet that does neither."""
     able = start(models[0], 2, lines)
