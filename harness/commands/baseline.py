@@ -19,7 +19,7 @@ Options = ScoringOptions
 def run(options: Options, console: Console) -> int:
     """Score a model and add its row."""
     start_time = perf_counter()
-    begin_likely_engine(options.engine)
+    begin_likely_engine(options.engine, options.gpus)
     task_plan = planning.plan_task(options)
     with EnginePool(task_plan.engine, console, early=1, most=len(task_plan.chosen)) as engines:
         plan = planning.plan_evaluation(options, console, task_plan)

@@ -60,7 +60,7 @@ def score_candidates(options: Options, console: Console) -> list[EvaluationResul
         raise BenchError("--name and --run are for one folder", "score the folders one by one, or leave them out")
     for folder in options.folders:  # now, since reading the items imports heavy libraries
         resolve_candidate.require_source(folder)
-    begin_likely_engine(options.engine)
+    begin_likely_engine(options.engine, options.gpus)
     task_plan = planning.plan_task(options)
     models = len(options.folders) + options.with_base
     with EnginePool(task_plan.engine, console, early=models, most=len(task_plan.chosen)) as engines:

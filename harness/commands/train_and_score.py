@@ -102,7 +102,7 @@ def _begin_processes(options: Options, first_training: TrainingOptions) -> None:
     training.begin_training(first_training)
     if machine.has_accelerator():
         child_process.begin_call(merging.MERGE_FUNCTION)
-        begin_likely_engine(options.engine)
+        begin_likely_engine(options.engine, options.gpus)
         if not options.reuse_base:
             child_process.begin_call(reload_reference.REFERENCE_FUNCTION)
 

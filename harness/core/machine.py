@@ -48,6 +48,11 @@ def has_accelerator(root: Path = _ROOT) -> bool:
     return any((root / name).exists() for name in _ACCELERATOR_FILES)
 
 
+def count_gpu_files(root: Path = _ROOT) -> int:
+    """Count the device files of NVIDIA's GPUs, without torch; 0 also where GPUs have other files (AMD, WSL)."""
+    return sum(file.name.removeprefix("nvidia").isdecimal() for file in (root / "dev").glob("nvidia*"))
+
+
 def cpu_computes_bf16() -> bool:
     """Tell whether this CPU multiplies bf16 matrices fast; one with AVX2 takes 100 times as long as in fp32."""
     import torch  # takes seconds to import

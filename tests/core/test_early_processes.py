@@ -78,36 +78,60 @@ def test_a_call_uses_the_process_that_was_begun_for_it(monkeypatch):
     assert told["pid"] != again["pid"]
 
 
+@pytest.fixture
+def begun(monkeypatch) -> list[Counted]:
+    """Every engine's process, on a machine with one GPU and vLLM."""
+    made: list[Counted] = []
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(machine, "has_accelerator", lambda: True)
+    monkeypatch.setattr(machine, "count_gpu_files", lambda: 1)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: SimpleNamespace())
+    monkeypatch.setattr(distributed, "EngineWorker", lambda *_: made.append(Counted()) or made[-1])
+    return made
+
+
+@pytest.mark.parametrize(("name", "gpus"), [(None, None), ("vllm", None), (None, 1)])
+def test_vllm_begins_early_where_it_is_likely(begun, name, gpus):
+    """On the only GPU, installed, and unless the user names another engine."""
+    with early_processes.early_processes():
+        distributed.begin_likely_engine(name, gpus)
+    assert len(begun) == 1
+
+
 @pytest.mark.parametrize(
-    ("name", "gpu", "installed", "begun"),
+    ("name", "gpus", "files", "visible"),
     [
-        (None, True, True, True),
-        ("vllm", True, True, True),
-        ("transformers", True, True, False),
-        (None, False, True, False),
-        (None, True, False, False),
+        ("transformers", None, 1, None),
+        (None, 2, 1, None),
+        (None, None, 2, None),
+        (None, None, 1, "0,1"),
+        (None, None, 0, None),
     ],
 )
-def test_vllm_begins_early_where_it_is_likely(monkeypatch, name, gpu, installed, begun):
-    """On a GPU, installed, and unless the user names another engine."""
-    started: list[tuple[object, ...]] = []
-    monkeypatch.setattr(machine, "has_accelerator", lambda: gpu)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: SimpleNamespace() if installed else None)
-    monkeypatch.setattr(distributed, "EngineWorker", lambda *given: started.append(given) or Counted())
+def test_vllm_does_not_begin_where_another_engine_or_several_are_likely(begun, monkeypatch, name, gpus, files, visible):
+    """It would import in vain."""
+    monkeypatch.setattr(machine, "count_gpu_files", lambda: files)
+    monkeypatch.setattr(machine, "has_accelerator", lambda: files > 0)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     with early_processes.early_processes():
-        distributed.begin_likely_engine(name)
-    assert bool(started) == begun
+        distributed.begin_likely_engine(name, gpus)
+    assert begun == []
+
+
+def test_a_machine_without_vllm_begins_nothing(begun, monkeypatch):
+    """There is nothing to import."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with early_processes.early_processes():
+        distributed.begin_likely_engine(None, None)
+    assert begun == []
 
 
 @pytest.mark.parametrize(("devices", "taken"), [((None,), True), (("0",), False), (("0", "1"), False)])
-def test_the_process_that_began_early_serves_the_only_gpu_alone(monkeypatch, devices, taken):
+def test_the_process_that_began_early_serves_the_only_gpu_alone(begun, devices, taken):
     """It sees every GPU of the machine: with GPUs of their own, engines start anew."""
-    monkeypatch.setattr(machine, "has_accelerator", lambda: True)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: SimpleNamespace())
-    made: list[Counted] = []
-    monkeypatch.setattr(distributed, "EngineWorker", lambda *_: made.append(Counted()) or made[-1])
     with early_processes.early_processes():
-        distributed.begin_likely_engine(None)
+        distributed.begin_likely_engine(None, None)
         distributed.MultiGpuStarter("vllm", devices, print).begin()
-        assert len(made) == 1 + (0 if taken else len(devices))
-    assert made[0].closed != taken
+        assert len(begun) == 1 + (0 if taken else len(devices))
+    assert begun[0].closed != taken

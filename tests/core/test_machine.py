@@ -141,3 +141,12 @@ def test_a_gpu_is_seen_by_its_device_file(tmp_path):
     """No library is needed to know that a GPU is there."""
     assert not machine.has_accelerator(tmp_path)
     assert machine.has_accelerator(system(tmp_path, {"dev/nvidiactl": ""}))
+
+
+def test_gpu_files_are_counted_by_their_numbers(tmp_path):
+    """Nvidiactl and its like are no GPUs."""
+    (tmp_path / "dev").mkdir()
+    assert machine.count_gpu_files(tmp_path) == 0
+    for name in ("nvidia0", "nvidia7", "nvidiactl", "nvidia-uvm", "nvidia-caps"):
+        (tmp_path / "dev" / name).touch()
+    assert machine.count_gpu_files(tmp_path) == 2

@@ -6,6 +6,7 @@ worker ends, its unanswered items go to the others by the same rule.
 """
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
@@ -151,15 +152,19 @@ _GENERATOR_CLASSES: Mapping[tuple[bool, bool], type[MultiGpuGenerator]] = {
 }
 
 
-def begin_likely_engine(name: str | None) -> None:
-    """Start vLLM's process where it is likely to be the engine; `MultiGpuStarter` takes it if it serves the only GPU.
+def begin_likely_engine(name: str | None, wanted_gpus: int | None) -> None:
+    """Start vLLM's process where it is likely to be the engine of the only GPU; `MultiGpuStarter` takes it then.
 
     Finding out which engine and which GPUs it will be imports torch, seconds in which vLLM imports it too.
 
     Args:
         name: the engine that the user names, or None.
+        wanted_gpus: GPUs in all; None takes all.
     """
-    if name in (None, "vllm") and machine.has_accelerator() and importlib.util.find_spec("vllm") is not None:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = wanted_gpus or (visible.count(",") + 1 if visible else machine.count_gpu_files())
+    likely = name in (None, "vllm") and gpus <= 1 and machine.has_accelerator()
+    if likely and importlib.util.find_spec("vllm") is not None:
         early_processes.begin("engine vllm", partial(EngineWorker, "vllm", (0, 1), None))
 
 
