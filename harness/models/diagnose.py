@@ -76,7 +76,7 @@ def _compare_tensors(folder: Path, tensors: Sequence[weights.Tensor], engine: st
 
 
 def check_adapter(folder: Path, base: Model, named: str | None = None) -> list[Finding]:
-    """Check an adapter for unusable files, missing pairs, and another revision of its base.
+    """Check an adapter for unusable files, missing or unused pairs, and another revision of its base.
 
     Args:
         named: that model's name as the user or the adapter gave it, perhaps with `@revision`.
@@ -87,27 +87,42 @@ def check_adapter(folder: Path, base: Model, named: str | None = None) -> list[F
         lora = adapter.fit_to_base(lora, base.folder, tensors)
     except BenchError as error:
         return [build_finding("unusable", str(error))]
-    return [*_check_missing_pairs(lora, base), *_check_base_revision(lora, base, named)]
+    return [*_check_pairs(lora, base), *_check_base_revision(lora, base, named)]
 
 
-def _check_missing_pairs(lora: adapter.Adapter, base: Model) -> Iterator[Finding]:
-    """Check that every linear layer that the adapter's configuration selects has a pair."""
+def _check_pairs(lora: adapter.Adapter, base: Model) -> Iterator[Finding]:
+    """Check that the layers with a pair are the linear layers that the adapter's configuration selects."""
     if importlib.util.find_spec("torch") is None:
         yield build_unchecked("torch is not installed")
         return
     from baseline_bench.models import tensor_check  # loads torch
 
-    names = tensor_check.name_weights(base.folder, (pair.target for pair in lora.pairs)).values()
-    layers, paired = tensor_check.list_linear_layers(base.folder), {name.removesuffix(".weight") for name in names}
-    if paired.isdisjoint(layers):
-        if not all(pair.target.endswith(weights.EMBEDDINGS) for pair in lora.pairs):
-            yield build_unchecked("transformers does not name the layers of the base as the adapter does")
-    elif lacking := lora.unpaired(layers, paired):
+    targets = [pair.target for pair in lora.pairs]
+    names, layers = tensor_check.name_weights(base.folder, targets), tensor_check.list_linear_layers(base.folder)
+    paired = {names.get(target, target).removesuffix(".weight") for target in targets}
+    if lora.places["target_modules"] is None:
+        yield build_unchecked(f"{lora.folder} names no target_modules")
+    elif paired.isdisjoint(layers) and not all(target.endswith(weights.EMBEDDINGS) for target in targets):
+        yield build_unchecked("transformers does not name the layers of the base as the adapter does")
+    else:
+        converted = dict.fromkeys((target.removesuffix(".weight") for target in targets if target not in names), False)
+        lacking, unused = lora.compare_pairs(layers | converted, paired)
+        yield from _report_pairs(lora.folder, lacking, unused)
+
+
+def _report_pairs(folder: Path, lacking: Sequence[str], unused: Sequence[str]) -> Iterator[Finding]:
+    if lacking:
         message = (
-            f"{lora.folder} has no pair for {len(lacking)} of the layers that its configuration selects in the base, "
+            f"{folder} has no pair for {len(lacking)} of the layers that its configuration selects in the base, "
             f"{lacking[0]} first: copy the whole adapter, or save it again with PEFT's save_pretrained"
         )
         yield build_finding("adapter-incomplete", message)
+    if unused:
+        message = (
+            f"{folder} holds {len(unused)} pairs that its configuration does not select in the base and PEFT does not "
+            f"load, {unused[0]} first: restore the {weights.ADAPTER_CONFIG} that they were saved with"
+        )
+        yield build_finding("adapter-unused", message)
 
 
 def _check_base_revision(lora: adapter.Adapter, base: Model, named: str | None) -> Iterator[Finding]:
