@@ -2,15 +2,15 @@
 
 import importlib.util
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.findings import Finding, build_finding, build_unchecked
-from baseline_bench.core.types import Model
+from baseline_bench.core.findings import Finding, build_finding, build_unchecked, raise_refusals
+from baseline_bench.core.types import Model, Request, TrainingExample
 from baseline_bench.models import adapter, template_checks, weights
 from baseline_bench.models.tokens import SAMPLE_TEXT, ModelTokenizer, Tokenizer, collect_special_ids, encode_prompt
 
@@ -30,12 +30,15 @@ _EIGHT_BIT_TWO = 0x40  # the number 2 in both
 _SCALE_NAME = re.compile(r"(.+?)(?:\.weight)?[._]scale(?:_inv|_weight)?")
 
 
-def diagnose_model(model: Model, model_tokenizer: ModelTokenizer, engine: str) -> list[Finding]:
-    """Check a model's weights, configuration, tokenizer and chat template, without loading it."""
+def diagnose_model(
+    model: Model, model_tokenizer: ModelTokenizer, engine: str, requests: Iterable[Request] = ()
+) -> list[Finding]:
+    """Check a model's weights, configuration, tokenizer and chat template, and its prompts, without loading it."""
     return [
         *check_weights(model.folder, engine),
         *template_checks.check_prompt_format(model_tokenizer, model),
         *check_trained_tokens(model.folder, model_tokenizer),
+        *check_token_ids(model.folder, requests),
     ]
 
 
@@ -180,18 +183,41 @@ def check_trained_tokens(folder: Path, model_tokenizer: ModelTokenizer) -> list[
     output = embedding if weights.is_head_tied(folder) else _find_head(tensors) or embedding
     written = {*encode_prompt(tokenizer, prompt_format, template_checks.TURNS)} & collect_special_ids(tokenizer)
     written.discard(prompt_format.end_id)
+    # Of tokens beyond the embedding `check_token_ids` reports those that a prompt holds.
+    read = [token for token in sorted(written) if embedding is None or token < embedding.shape[0]]
     kinds = (
         ("end-token-untrained", output, [prompt_format.end_id], "its end-of-answer token", "no answer ends"),
-        ("prompt-token-untrained", embedding, sorted(written), "its template's token", "prompts lose its meaning"),
+        ("prompt-token-untrained", embedding, read, "its template's token", "prompts lose its meaning"),
     )
     findings = []
     for code, matrix, tokens, what, loss in kinds:
         for token in tokens:
             if (problem := _describe_untrained_row(matrix, token, loss)) is not None:
-                unreadable = code.startswith("prompt") and matrix is not None and token >= matrix.shape[0]
                 text = f"{what} {token} {tokenizer.decode([token], skip_special_tokens=False)} {problem}"
-                findings.append(build_finding("unusable" if unreadable else code, text))
+                findings.append(build_finding(code, text))
     return findings
+
+
+def require_readable(model: Model, texts: Iterable[Request | TrainingExample]) -> None:
+    """Refuse a model that has no embedding for a token of the texts."""
+    raise_refusals(model.name, check_token_ids(model.folder, texts), ())
+
+
+def check_token_ids(folder: Path, texts: Iterable[Request | TrainingExample]) -> list[Finding]:
+    """Check that a model has an embedding for each token of the texts; a tokenizer may have unused ids beyond it."""
+    embedding = _find_embedding({tensor.name: tensor for tensor in weights.read_tensors(folder)})
+    config = weights.get_text_config(weights.read_config(folder))
+    rows = config.get("vocab_size") if embedding is None else embedding.shape[0]
+    largest = {text.id: max(text.token_ids, default=0) for text in texts}
+    beyond = [name for name, token in largest.items() if type(rows) is int and token >= rows]
+    if not beyond:
+        return []
+    message = (
+        f"{len(beyond)} of {len(largest)} texts hold tokens that the model cannot read, {beyond[0]} first with the id "
+        f"{largest[beyond[0]]}, and its embedding has {rows} rows: restore the tokenizer that it was trained with, or "
+        "enlarge the embedding (resize_token_embeddings) and train again"
+    )
+    return [build_finding("unusable", message)]
 
 
 def _describe_untrained_row(matrix: weights.Tensor | None, token: int, loss: str) -> str | None:
@@ -200,7 +226,7 @@ def _describe_untrained_row(matrix: weights.Tensor | None, token: int, loss: str
         return None
     if token >= matrix.shape[0]:
         return (
-            f"is none of the {matrix.shape[0]} rows of {matrix.name}, and can never be written or read: enlarge the "
+            f"is none of the {matrix.shape[0]} rows of {matrix.name}, and can never be written: enlarge the "
             "embedding (resize_token_embeddings) and train again"
         )
     rows = _map_bits(matrix).reshape(matrix.shape)

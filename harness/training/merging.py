@@ -137,7 +137,7 @@ def _run_merge(
         from baseline_bench.models import identity, tokenizer  # both load transformers
 
         model_tokenizer = tokenizer.load_tokenizer(base)
-        probes = reload_reference.build_probe_sequences(model_tokenizer)
+        probes = reload_reference.build_probe_sequences(base, model_tokenizer)
         base_identity = identity.describe_base(base, model_tokenizer)
         request = base.folder, base_identity, adapter_folder, merged_folder, probes, options
         with runs.explaining_write_errors(merged_folder.parent):

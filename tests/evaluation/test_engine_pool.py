@@ -376,7 +376,7 @@ def processes(monkeypatch) -> list[OwnProcess]:
         monkeypatch.setattr(
             engine_pool, name, lambda *given, name=name: started.append(OwnProcess(name, *given)) or started[-1]
         )
-    monkeypatch.setattr(engine_pool, "build_probe_sequences", lambda _: SEQUENCES)
+    monkeypatch.setattr(engine_pool, "build_probe_sequences", lambda *_: SEQUENCES)
     return started
 
 
