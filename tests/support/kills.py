@@ -201,7 +201,7 @@ def _merge() -> None:
 
 
 def _read_merge(folder: Path) -> Any:
-    """The merged tensors and their measured effect; a killed merge may leave files of other names.
+    """The merged tensors and their measured effect, and what is left next to them.
 
     Without merge.json, which holds how long the merge took, and the manifest, which holds its digest.
     """
@@ -209,7 +209,8 @@ def _read_merge(folder: Path) -> Any:
     digests = _digest_files(merged)
     timed = {name for name in ("merge.json", ".manifest.json") if name in digests}
     kept = {name: value for name, value in digests.items() if name.endswith((".safetensors", ".json"))}
-    return timed, {name: value for name, value in kept.items() if name not in timed}
+    left = sorted(path.name for path in merged.parent.glob(".*"))
+    return timed, {name: value for name, value in kept.items() if name not in timed}, left
 
 
 WORKS = {
