@@ -232,6 +232,7 @@ def _check_rows(
     share = training_set.supervised / training_set.tokens
     mismatches, seam = _check_seams(samples, training_set, task, model_tokenizer)
     findings = mismatches[:MAX_SHOWN]
+    findings += [finding.message for finding in diagnose.check_token_ids(model.folder, training_set.rows)]
     facts = [
         ("rows", f"{len(training_set.rows):,}, digest {training_set.sha256[:12]}"),
         ("tokens", f"{training_set.tokens:,}, {training_set.tokens / len(training_set.rows):.0f} a row"),

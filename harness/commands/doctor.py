@@ -140,7 +140,8 @@ def _check_model(
     if not options.as_json:
         ids = build_request(model_tokenizer.tokenizer, model_tokenizer.prompt_format, task, problems[0]).token_ids
         _print_prompt(model, model_tokenizer, ids, console)
-    findings = [*diagnose.diagnose_model(model, model_tokenizer, name), *evaluate.check_shots(task, problems)]
+    requests = [request for problem in problems for request in build_requests(model_tokenizer, task, problem)]
+    findings = diagnose.diagnose_model(model, model_tokenizer, name, requests) + evaluate.check_shots(task, problems)
     sound = all(finding.severity == "warn" for finding in findings)
     if inspected.base is not None and inspected.named:
         findings += _compare_with_base(model.folder, inspected.base, changed=sound)

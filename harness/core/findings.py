@@ -22,6 +22,7 @@ CODES: Mapping[str, tuple[Severity, str]] = {
     "head-dropped": ("refuse", "a head with numbers of its own is saved, and the configuration ties it away"),
     "embedding-merged": ("warn", "an adapter of a tied head or embedding alone was merged, which changed both"),
     "adapter-incomplete": ("refuse", "the adapter lacks pairs for layers that its configuration selects"),
+    "adapter-unused": ("refuse", "the adapter holds pairs for layers that its configuration does not select"),
     "adapter-revision": ("refuse", "the adapter names another revision of its base than the one at hand"),
     "template-bos-doubled": ("refuse", "the prompt begins with two BOS tokens"),
     "template-unread": ("refuse", "chat_template.json holds a template that is not the one in use"),

@@ -24,15 +24,15 @@ class FolderLock:
     It is a byte-range lock on a regular file that is open for writing: an NFS client passes it to the server, where it
     also excludes the server's own processes. A lock on a folder, or by flock on the server, excludes only processes of
     one host. It belongs to the open file, so a second lock in this process is refused too. The file names its holder
-    and is deleted with the lock.
+    and is deleted with the lock. Locks of other names are independent, for parts of the folder.
 
     Raises:
         BenchError: another process has locked it and `wait` is False; the message names that process.
         OSError: the file cannot be written, or its file system has no locks.
     """
 
-    def __init__(self, folder: Path, *, wait: bool) -> None:
-        self._path = folder / LOCK_FILE
+    def __init__(self, folder: Path, *, wait: bool, name: str = LOCK_FILE) -> None:
+        self._path = folder / name
         self._descriptor = _open_and_lock(self._path, wait=wait)
         holder = {"host": socket.gethostname(), "pid": os.getpid(), "boot": _read_boot_id()}
         os.ftruncate(self._descriptor, 0)

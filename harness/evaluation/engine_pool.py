@@ -167,7 +167,7 @@ class EnginePool:
         if len(folders) < 2 or not self._engine.reloads:
             return
         self._console.say(f"measuring reference log-probabilities of {len(folders)} models, to verify reloads")
-        self.sequences = build_probe_sequences(model_tokenizer)
+        self.sequences = build_probe_sequences(self._plans[0].model, model_tokenizer)
         request = list(folders.values()), self.sequences, "bfloat16"
         self.references = dict(zip(folders, child_process.call_in_child(REFERENCE_FUNCTION, request), strict=True))
 

@@ -142,7 +142,7 @@ def generate_completions(
     if measure and _needs_solutions(plan, run.folder):
         generated = perf_counter()
         if solution_likelihood.measure_solutions(
-            plan.prepared_task, plan.model_tokenizer, generator, run.folder, console
+            plan.prepared_task, plan.model, plan.model_tokenizer, generator, run.folder, console
         ):
             seconds_by_phase["solutions"] = perf_counter() - generated
     return tokens, seconds_by_phase

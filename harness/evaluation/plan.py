@@ -206,15 +206,15 @@ def plan_model(
     model = replace(model, name=options.name or model.name)
     template = TemplateChoice.parse(options.template, options.template_arguments)
     model_tokenizer = tokenizer.load_tokenizer(model, template)
+    prepared = task_plan.prepare(model_tokenizer, options.seed)
+    evaluate.require_context(prepared, model_tokenizer.context)
     with trace.span("check model"):
         noticed = [*adapter_findings, *evaluate.check_shots(task_plan.task, task_plan.chosen)]
         noticed += _check_unmerged_adapter(task_plan, model)
-        noticed += diagnose.diagnose_model(model, model_tokenizer, task_plan.engine.name)
+        noticed += diagnose.diagnose_model(model, model_tokenizer, task_plan.engine.name, prepared.requests)
         checked = _report_findings(options, console, model.name, noticed)
         model_identity = identity.describe_model(model, model_tokenizer, _find_unmerged_adapter(task_plan))
     _require_unused_name(model, model_identity, options.leaderboards)
-    prepared = task_plan.prepare(model_tokenizer, options.seed)
-    evaluate.require_context(prepared, model_tokenizer.context)
     settings = _collect_run_settings(options, task_plan, model, model_tokenizer, prepared)
     settings |= model_identity.settings or {}
     return EvaluationPlan(

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from baseline_bench.core import plugins, trace
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Split
+from baseline_bench.core.types import Model, Request, Split
+from baseline_bench.models import diagnose
 from baseline_bench.models.tokens import ModelTokenizer, encode_completion, encode_prompt
 
 if TYPE_CHECKING:
@@ -220,14 +221,24 @@ def _measure_sequence(network: Any, ids: Sequence[int]) -> tuple[list[float], li
     return [float(value) for value in target_logprobs.tolist()], [int(token) for token in logits.argmax(-1).tolist()]
 
 
-def build_probe_sequences(model_tokenizer: ModelTokenizer) -> tuple[tuple[int, ...], ...]:
-    """Tokenize the first test problems of the embedded task with their solutions, as prompts and answers."""
+def build_probe_sequences(model: Model, model_tokenizer: ModelTokenizer) -> tuple[tuple[int, ...], ...]:
+    """Tokenize the first test problems of the embedded task with their solutions, as prompts and answers.
+
+    Raises:
+        BenchError: the model cannot read them.
+    """
     task = plugins.load_task(PROBE_TASK)
-    return tuple(
-        encode_prompt(model_tokenizer.tokenizer, model_tokenizer.prompt_format, task.messages(problem))
-        + encode_completion(model_tokenizer.tokenizer, model_tokenizer.prompt_format, problem.solution)
+    tokenizer, prompt_format = model_tokenizer.tokenizer, model_tokenizer.prompt_format
+    probes = [
+        Request(
+            problem.id,
+            encode_prompt(tokenizer, prompt_format, task.messages(problem))
+            + encode_completion(tokenizer, prompt_format, problem.solution),
+        )
         for problem in task.problems(Split("test"))[:PROBE_COUNT]
-    )
+    ]
+    diagnose.require_readable(model, probes)
+    return tuple(probe.token_ids for probe in probes)
 
 
 def _compute_old_share(observed: ReferenceLogprobs, new: ReferenceLogprobs, old: ReferenceLogprobs) -> float:

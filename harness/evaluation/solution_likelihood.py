@@ -10,9 +10,10 @@ from baseline_bench.core.contracts import Generator, LogprobGenerator
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError, NotFiniteError
 from baseline_bench.core.records import write_atomically
-from baseline_bench.core.types import TokenLogprobs, TrainingExample
+from baseline_bench.core.types import Model, TokenLogprobs, TrainingExample
 from baseline_bench.evaluation import runs
 from baseline_bench.evaluation.evaluate import PreparedTask
+from baseline_bench.models import diagnose
 from baseline_bench.models.tokens import ModelTokenizer, encode_completion, starts_answer
 from baseline_bench.results import solutions
 from baseline_bench.results.entry import Entry, SolutionLikelihood
@@ -22,7 +23,12 @@ _SCORE_AGAIN = "score the model again with --again"
 
 
 def measure_solutions(
-    prepared: PreparedTask, model_tokenizer: ModelTokenizer, generator: Generator, run: Path, console: Console
+    prepared: PreparedTask,
+    model: Model,
+    model_tokenizer: ModelTokenizer,
+    generator: Generator,
+    run: Path,
+    console: Console,
 ) -> bool:
     """Measure every scored item's solution and write the lines to the run's folder atomically.
 
@@ -44,6 +50,7 @@ def measure_solutions(
         return False
     try:
         examples = build_examples(prepared, model_tokenizer)
+        diagnose.require_readable(model, examples)
         _require_context(examples, generator.context)
         lines = _measure_lines(examples, generator, console)
     except NotFiniteError:

@@ -113,14 +113,14 @@ class Adapter:
             digest.update(_read_stored(tensor).tobytes())
         return digest.hexdigest()
 
-    def unpaired(self, layers: Mapping[str, bool], paired: Collection[str]) -> list[str]:
-        """List, sorted, the linear layers that the configuration selects and that have no pair.
+    def compare_pairs(self, layers: Mapping[str, bool], paired: Collection[str]) -> tuple[list[str], list[str]]:
+        """List, sorted, the layers that the configuration selects without a pair, and the pairs of other layers.
 
         Args:
             layers: the base's linear layers by transformers' names, and whether each is the head.
         """
-        unpaired = {name: is_head for name, is_head in layers.items() if name not in paired}
-        return sorted(_match_patterns(self.folder, self.places, _list_selected, unpaired))
+        selected = set(_match_patterns(self.folder, self.places, _list_selected, layers))
+        return sorted(selected.difference(paired)), sorted(set(paired) - selected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +258,7 @@ def _matches_name(names: object, layer: str) -> bool:
 def _is_selected_block(target_config: Mapping[str, Any], layer: str) -> bool:
     """Return whether a layer is in one of the blocks that `layers_to_transform` numbers."""
     block_numbers = target_config.get("layers_to_transform")
-    patterns = target_config.get("layers_pattern") or [r"[^.]*"]
+    patterns = target_config.get("layers_pattern") or [r"(?<=\.)[^.]*"]  # as in PEFT, never the first name
     if block_numbers is None or block_numbers == []:
         return True
     for pattern in [patterns] if isinstance(patterns, str) else patterns:

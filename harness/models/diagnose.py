@@ -2,15 +2,15 @@
 
 import importlib.util
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.findings import Finding, build_finding, build_unchecked
-from baseline_bench.core.types import Model
+from baseline_bench.core.findings import Finding, build_finding, build_unchecked, raise_refusals
+from baseline_bench.core.types import Model, Request, TrainingExample
 from baseline_bench.models import adapter, template_checks, weights
 from baseline_bench.models.tokens import SAMPLE_TEXT, ModelTokenizer, Tokenizer, collect_special_ids, encode_prompt
 
@@ -30,12 +30,15 @@ _EIGHT_BIT_TWO = 0x40  # the number 2 in both
 _SCALE_NAME = re.compile(r"(.+?)(?:\.weight)?[._]scale(?:_inv|_weight)?")
 
 
-def diagnose_model(model: Model, model_tokenizer: ModelTokenizer, engine: str) -> list[Finding]:
-    """Check a model's weights, configuration, tokenizer and chat template, without loading it."""
+def diagnose_model(
+    model: Model, model_tokenizer: ModelTokenizer, engine: str, requests: Iterable[Request] = ()
+) -> list[Finding]:
+    """Check a model's weights, configuration, tokenizer and chat template, and its prompts, without loading it."""
     return [
         *check_weights(model.folder, engine),
         *template_checks.check_prompt_format(model_tokenizer, model),
         *check_trained_tokens(model.folder, model_tokenizer),
+        *check_token_ids(model.folder, requests),
     ]
 
 
@@ -76,7 +79,7 @@ def _compare_tensors(folder: Path, tensors: Sequence[weights.Tensor], engine: st
 
 
 def check_adapter(folder: Path, base: Model, named: str | None = None) -> list[Finding]:
-    """Check an adapter for unusable files, missing pairs, and another revision of its base.
+    """Check an adapter for unusable files, missing or unused pairs, and another revision of its base.
 
     Args:
         named: that model's name as the user or the adapter gave it, perhaps with `@revision`.
@@ -87,27 +90,42 @@ def check_adapter(folder: Path, base: Model, named: str | None = None) -> list[F
         lora = adapter.fit_to_base(lora, base.folder, tensors)
     except BenchError as error:
         return [build_finding("unusable", str(error))]
-    return [*_check_missing_pairs(lora, base), *_check_base_revision(lora, base, named)]
+    return [*_check_pairs(lora, base), *_check_base_revision(lora, base, named)]
 
 
-def _check_missing_pairs(lora: adapter.Adapter, base: Model) -> Iterator[Finding]:
-    """Check that every linear layer that the adapter's configuration selects has a pair."""
+def _check_pairs(lora: adapter.Adapter, base: Model) -> Iterator[Finding]:
+    """Check that the layers with a pair are the linear layers that the adapter's configuration selects."""
     if importlib.util.find_spec("torch") is None:
         yield build_unchecked("torch is not installed")
         return
     from baseline_bench.models import tensor_check  # loads torch
 
-    names = tensor_check.name_weights(base.folder, (pair.target for pair in lora.pairs)).values()
-    layers, paired = tensor_check.list_linear_layers(base.folder), {name.removesuffix(".weight") for name in names}
-    if paired.isdisjoint(layers):
-        if not all(pair.target.endswith(weights.EMBEDDINGS) for pair in lora.pairs):
-            yield build_unchecked("transformers does not name the layers of the base as the adapter does")
-    elif lacking := lora.unpaired(layers, paired):
+    targets = [pair.target for pair in lora.pairs]
+    names, layers = tensor_check.name_weights(base.folder, targets), tensor_check.list_linear_layers(base.folder)
+    paired = {names.get(target, target).removesuffix(".weight") for target in targets}
+    if lora.places["target_modules"] is None:
+        yield build_unchecked(f"{lora.folder} names no target_modules")
+    elif paired.isdisjoint(layers) and not all(target.endswith(weights.EMBEDDINGS) for target in targets):
+        yield build_unchecked("transformers does not name the layers of the base as the adapter does")
+    else:
+        converted = dict.fromkeys((target.removesuffix(".weight") for target in targets if target not in names), False)
+        lacking, unused = lora.compare_pairs(layers | converted, paired)
+        yield from _report_pairs(lora.folder, lacking, unused)
+
+
+def _report_pairs(folder: Path, lacking: Sequence[str], unused: Sequence[str]) -> Iterator[Finding]:
+    if lacking:
         message = (
-            f"{lora.folder} has no pair for {len(lacking)} of the layers that its configuration selects in the base, "
+            f"{folder} has no pair for {len(lacking)} of the layers that its configuration selects in the base, "
             f"{lacking[0]} first: copy the whole adapter, or save it again with PEFT's save_pretrained"
         )
         yield build_finding("adapter-incomplete", message)
+    if unused:
+        message = (
+            f"{folder} holds {len(unused)} pairs that its configuration does not select in the base and PEFT does not "
+            f"load, {unused[0]} first: restore the {weights.ADAPTER_CONFIG} that they were saved with"
+        )
+        yield build_finding("adapter-unused", message)
 
 
 def _check_base_revision(lora: adapter.Adapter, base: Model, named: str | None) -> Iterator[Finding]:
@@ -165,18 +183,41 @@ def check_trained_tokens(folder: Path, model_tokenizer: ModelTokenizer) -> list[
     output = embedding if weights.is_head_tied(folder) else _find_head(tensors) or embedding
     written = {*encode_prompt(tokenizer, prompt_format, template_checks.TURNS)} & collect_special_ids(tokenizer)
     written.discard(prompt_format.end_id)
+    # Of tokens beyond the embedding `check_token_ids` reports those that a prompt holds.
+    read = [token for token in sorted(written) if embedding is None or token < embedding.shape[0]]
     kinds = (
         ("end-token-untrained", output, [prompt_format.end_id], "its end-of-answer token", "no answer ends"),
-        ("prompt-token-untrained", embedding, sorted(written), "its template's token", "prompts lose its meaning"),
+        ("prompt-token-untrained", embedding, read, "its template's token", "prompts lose its meaning"),
     )
     findings = []
     for code, matrix, tokens, what, loss in kinds:
         for token in tokens:
             if (problem := _describe_untrained_row(matrix, token, loss)) is not None:
-                unreadable = code.startswith("prompt") and matrix is not None and token >= matrix.shape[0]
                 text = f"{what} {token} {tokenizer.decode([token], skip_special_tokens=False)} {problem}"
-                findings.append(build_finding("unusable" if unreadable else code, text))
+                findings.append(build_finding(code, text))
     return findings
+
+
+def require_readable(model: Model, texts: Iterable[Request | TrainingExample]) -> None:
+    """Refuse a model that has no embedding for a token of the texts."""
+    raise_refusals(model.name, check_token_ids(model.folder, texts), ())
+
+
+def check_token_ids(folder: Path, texts: Iterable[Request | TrainingExample]) -> list[Finding]:
+    """Check that a model has an embedding for each token of the texts; a tokenizer may have unused ids beyond it."""
+    embedding = _find_embedding({tensor.name: tensor for tensor in weights.read_tensors(folder)})
+    config = weights.get_text_config(weights.read_config(folder))
+    rows = config.get("vocab_size") if embedding is None else embedding.shape[0]
+    largest = {text.id: max(text.token_ids, default=0) for text in texts}
+    beyond = [name for name, token in largest.items() if type(rows) is int and token >= rows]
+    if not beyond:
+        return []
+    message = (
+        f"{len(beyond)} of {len(largest)} texts hold tokens that the model cannot read, {beyond[0]} first with the id "
+        f"{largest[beyond[0]]}, and its embedding has {rows} rows: restore the tokenizer that it was trained with, or "
+        "enlarge the embedding (resize_token_embeddings) and train again"
+    )
+    return [build_finding("unusable", message)]
 
 
 def _describe_untrained_row(matrix: weights.Tensor | None, token: int, loss: str) -> str | None:
@@ -185,7 +226,7 @@ def _describe_untrained_row(matrix: weights.Tensor | None, token: int, loss: str
         return None
     if token >= matrix.shape[0]:
         return (
-            f"is none of the {matrix.shape[0]} rows of {matrix.name}, and can never be written or read: enlarge the "
+            f"is none of the {matrix.shape[0]} rows of {matrix.name}, and can never be written: enlarge the "
             "embedding (resize_token_embeddings) and train again"
         )
     rows = _map_bits(matrix).reshape(matrix.shape)

@@ -1,5 +1,6 @@
 """Merge a LoRA adapter into its base, in the dtype to serve, and verify the written weights."""
 
+import glob
 import json
 import math
 import os
@@ -87,7 +88,7 @@ def merge_adapter(base: Path, adapter: Path, out: Path, options: MergeOptions) -
     other_files = _list_other_files(base)
     needed = sum(plan.size for plan in plans) + sum((base / name).stat().st_size for name in other_files)
     machine.require_disk(out, needed, f"merging {adapter}", "free some space, or merge to a larger disk")
-    draft = out.with_name(f".{out.name}-{uuid.uuid4().hex}")
+    draft = name_draft(out)
     draft.mkdir(parents=True)
     try:
         _copy_files(base, other_files, draft)
@@ -100,6 +101,17 @@ def merge_adapter(base: Path, adapter: Path, out: Path, options: MergeOptions) -
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return record
+
+
+def name_draft(out: Path) -> Path:
+    """Return a new hidden name next to a folder of merged weights, for one that is not complete."""
+    return out.with_name(f".{out.name}-{uuid.uuid4().hex}")
+
+
+def sweep_drafts(out: Path) -> None:
+    """Delete the drafts that killed merges left; only for a process that has locked `out` against other merges."""
+    for draft in out.parent.glob(f".{glob.escape(out.name)}-{'[0-9a-f]' * 32}"):
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def plan_tensors(base: Path, adapter: Adapter, options: MergeOptions) -> tuple[TensorPlan, ...]:

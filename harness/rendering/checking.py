@@ -47,7 +47,7 @@ class CheckedEntry:
         trusted: whether the merge-base holds all its files unchanged, so that they were not checked again.
         answers: the forms of its answers; None where they were not read.
         record_faults: of the re-grades of it that are new.
-        unreachable: why its completions were not read, because their store does not answer; None if they were.
+        unreachable: why a file of it was not read, because its store does not answer; None if none was out of reach.
     """
 
     file: str
@@ -82,7 +82,8 @@ def check_leaderboards(
         folder: the leaderboards.
         regrade: grades committed completions again (level L1); None skips that.
         base: a git ref; every record in its merge-base with HEAD must be here unchanged.
-        accept_unreachable: a store that does not answer is a note, and no fault unless it was changed since the base.
+        accept_unreachable: a store that does not answer is a note; since the base it may not have changed, and rows
+            that are new since then are faults.
 
     Raises:
         BenchError: there is no such folder or no git repository, or git does not know the base.
@@ -99,6 +100,7 @@ def check_leaderboards(
     accepted = accept_unreachable and (base_history is None or companions.STORE_FILE in base_history.unchanged)
     faults = [
         *([] if accepted else store_faults),
+        *_find_unread_rows(folder, checked_entries, base_history),
         *_find_changed_files(folder, checked_entries, base_history),
         *_find_changed_claims(folder, entries_by_board, base_history),
         *_find_entry_faults(folder, checked_entries, base_history),
@@ -339,6 +341,17 @@ def _find_store_faults(folder: Path, checked_entries: Iterable[CheckedEntry], se
         what = f"{len(reasons):,} rows were checked without their completions: {reasons[0]}"
         fix = "make the store reachable, or accept that with --accept-unreachable-store"
         yield Fault(format_path(folder, companions.STORE_FILE), what, fix)
+
+
+def _find_unread_rows(
+    folder: Path, checked_entries: Iterable[CheckedEntry], base_history: FolderHistory | None
+) -> Iterator[Fault]:
+    """Find new rows whose files are out of reach: nobody has seen that their numbers follow from their answers."""
+    for checked in checked_entries:
+        if checked.unreachable is not None and base_history is not None and checked.file not in base_history.unchanged:
+            what = f"is new since the base, and a file of it was not read: {checked.unreachable}"
+            fix = "make the store reachable; --accept-unreachable-store accepts rows of the base alone"
+            yield Fault(format_path(folder, checked.file), what, fix)
 
 
 def _find_changed_claims(

@@ -52,9 +52,9 @@ class AuditedEntry:
 
     Attributes:
         entry: None where its file cannot be read.
-        completions: empty where one of its files cannot be read.
-        faults: of all its files.
-        unreachable: why its completions could not be read, so that only its numbers were checked; None if they were.
+        completions: empty where they cannot be read.
+        faults: of its entry and of all files that could be read.
+        unreachable: why a file could not be read, because its store does not answer; None if none was out of reach.
     """
 
     entry: Entry | None
@@ -139,22 +139,41 @@ def audit_entry(path: Path, regrade: RegradeFunction | None = None) -> AuditedEn
         *map(EntryFault, audit.check_training(entry)),
         *(EntryFault(message, _RERUN_ADVICE) for message in _check_name_and_spelling(path, entry)),
     ]
-    try:
-        losses, solutions, lines = (companions.read_lines(path, entry, suffix) for suffix in companions.SUFFIXES)
-        if lines is None:
-            raise BenchError(f"lacks its completions {completions_path(path).name}")
-        completions = parse_completions(lines, completions_path(path).name)
-    except UnreachableError as error:
-        return AuditedEntry(entry, (), tuple(faults), error.what)
-    except BenchError as error:
-        return AuditedEntry(entry, (), (*faults, EntryFault(error.what, error.way_out or _RERUN_ADVICE)))
-    companion_faults = audit.check_completions(entry, completions, lines)
-    companion_faults += audit.check_losses(entry, losses) + audit.check_solutions(entry, completions, solutions)
-    faults += [EntryFault(message, _RERUN_ADVICE) for message in companion_faults]
-    faults += _check_judgements(entry, completions, regrade)
+    contents, unreachable, unread = _read_companions(path, entry)
+    faults += unread
+    losses, solutions, lines = map(contents.get, companions.SUFFIXES)
+    completions: tuple[CommittedCompletion, ...] = ()
+    messages = audit.check_losses(entry, losses) if companions.LOSSES in contents else []
+    if lines is not None:
+        try:
+            completions = parse_completions(lines, completions_path(path).name)
+        except BenchError as error:
+            faults.append(EntryFault(error.what, error.way_out or _RERUN_ADVICE))
+        else:
+            messages += audit.check_completions(entry, completions, lines)
+            messages += audit.check_solutions(entry, completions, solutions) if companions.SOLUTIONS in contents else []
+            faults += _check_judgements(entry, completions, regrade)
+    faults += [EntryFault(message, _RERUN_ADVICE) for message in messages]
     # Files that do not belong to the entry would give other totals too.
-    totals = [] if faults else audit.check_tokens(entry, completions) + audit.check_cost(entry, losses)
-    return AuditedEntry(entry, completions, (*faults, *map(EntryFault, totals)))
+    sums = [] if lines is None else audit.check_tokens(entry, completions)
+    totals = [] if faults else sums + audit.check_cost(entry, losses)
+    return AuditedEntry(entry, completions, (*faults, *map(EntryFault, totals)), unreachable)
+
+
+def _read_companions(path: Path, entry: Entry) -> tuple[dict[str, bytes | None], str | None, list[EntryFault]]:
+    """Read the lines of an entry's companion files, by suffix; why one is out of reach, and faults of the others."""
+    contents: dict[str, bytes | None] = {}
+    unreachable, faults = None, []
+    for suffix in companions.SUFFIXES:
+        try:
+            contents[suffix] = companions.read_lines(path, entry, suffix)
+            if suffix == companions.COMPLETIONS and contents[suffix] is None:
+                raise BenchError(f"lacks its completions {completions_path(path).name}")
+        except UnreachableError as error:
+            unreachable = error.what
+        except BenchError as error:
+            faults.append(EntryFault(error.what, error.way_out or _RERUN_ADVICE))
+    return contents, unreachable, faults
 
 
 def _check_judgements(

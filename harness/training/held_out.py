@@ -10,6 +10,7 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Problem, Request, Sample, Split
 from baseline_bench.evaluation import evaluate, protocol
 from baseline_bench.evaluation.evaluate import PreparedTask
+from baseline_bench.models import diagnose
 from baseline_bench.models.tokens import encode_prompt
 from baseline_bench.training import recipes
 from baseline_bench.training.rows import TrainingSet
@@ -66,6 +67,7 @@ def prepare_held_out_task(plan: TrainingPlan, samples: Sequence[Sample]) -> Prep
         protocol_sha256=records.digest(["held out", task.LABEL, task.READER, items]),
         items_sha256=items,
     )
+    diagnose.require_readable(plan.model, prepared.requests)
     evaluate.require_context(prepared, model_tokenizer.context)
     return prepared
 

@@ -4,7 +4,6 @@ The merge runs in a child process, which frees its memory; it runs once and is s
 """
 
 import shutil
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from baseline_bench.core import child_process, findings, records, trace
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.findings import Finding
+from baseline_bench.core.locks import FolderLock
 from baseline_bench.core.types import Model, ModelIdentity
 from baseline_bench.evaluation import reload_reference, runs
 from baseline_bench.models import adapter as adapters
@@ -133,12 +133,12 @@ def _merge_candidate(
 def _run_merge(
     adapter_folder: Path, base: Model, merged_folder: Path, options: MergeOptions, console: Console
 ) -> MergeSummary:
-    if not all((merged_folder / name).is_file() for name in (RECORD_FILE, manifest.MANIFEST_FILE)):  # written last
+    if not _is_merged(merged_folder):
         console.say(f"merging {adapter_folder} into {base.name}")
         from baseline_bench.models import identity, tokenizer  # both load transformers
 
         model_tokenizer = tokenizer.load_tokenizer(base)
-        probes = reload_reference.build_probe_sequences(model_tokenizer)
+        probes = reload_reference.build_probe_sequences(base, model_tokenizer)
         base_identity = identity.describe_base(base, model_tokenizer)
         request = base.folder, base_identity, adapter_folder, merged_folder, probes, options
         with runs.explaining_write_errors(merged_folder.parent):
@@ -148,6 +148,10 @@ def _run_merge(
     if warning := describe_merge_loss(merge):
         console.warn(warning)
     return merge
+
+
+def _is_merged(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in (RECORD_FILE, manifest.MANIFEST_FILE))  # written last
 
 
 def _require_unchanged(merge: MergeSummary, folder: Path, base: Model, merged_folder: Path) -> None:
@@ -183,12 +187,24 @@ def begin() -> None:
 
 
 def merge_in_child(request: MergeRequest, _screen: Console, _rank: int) -> None:
-    """Run in the child process: merge, check, measure the effect; write the record, then the manifest of all files."""
+    """Run in the child process: merge, unless another process did so while this one waited for it."""
+    from baseline_bench.models import merge  # loads torch
+
+    merged_folder = request[3]
+    merged_folder.parent.mkdir(parents=True, exist_ok=True)
+    with FolderLock(merged_folder.parent, wait=True, name=f".{merged_folder.name}.lock"):
+        merge.sweep_drafts(merged_folder)
+        if not _is_merged(merged_folder):
+            _merge_and_measure(request)
+
+
+def _merge_and_measure(request: MergeRequest) -> None:
+    """Merge, check, measure the effect; write the record, then the manifest of all files."""
     from baseline_bench.models import fidelity, merge
 
     base, base_identity, folder, merged_folder, probes, options = request
     if (merged_folder / merge.RECORD_FILE).is_file():  # left by a merge that was killed before its effect was measured
-        shutil.rmtree(merged_folder.rename(merged_folder.with_name(f".{merged_folder.name}-{uuid.uuid4().hex}")))
+        shutil.rmtree(merged_folder.rename(merge.name_draft(merged_folder)))
     with trace.span("merge"):
         record = merge.merge_adapter(base, folder, merged_folder, options)
     with trace.span("measure merge"):

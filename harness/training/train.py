@@ -33,7 +33,7 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.locks import FolderLock
 from baseline_bench.core.types import Model, Split, TrainingExample, Value
 from baseline_bench.evaluation import runs
-from baseline_bench.models import registry
+from baseline_bench.models import diagnose, registry
 from baseline_bench.models.tokens import ModelTokenizer
 from baseline_bench.results import candidate, entries
 from baseline_bench.training import contamination, recipes, tracking
@@ -129,6 +129,7 @@ def plan_training(options: TrainingOptions, console: Console, tasks: Sequence[st
     max_length = min(recipe.max_length, model_tokenizer.context or sys.maxsize)
     with trace.span("tokenise"):
         rows = tokenise_samples(samples, model_tokenizer.tokenizer, model_tokenizer.prompt_format, max_length)
+        diagnose.require_readable(model, rows.rows)
     return TrainingPlan(options, recipe, model, model_tokenizer, rows, ())
 
 

@@ -133,11 +133,6 @@ def other_template(here):
             (),
             "token 2 <|im_end|> has the very row of 1 other tokens (5 first) in model.embed_tokens.weight: it",
         ),
-        (
-            cut_end,
-            (),
-            "token 2 <|im_end|> is none of the 2 rows of model.embed_tokens.weight, and can never be written",
-        ),
         (other_template, ("--base", "./base"), "its chat template is not its base's ("),
     ],
     ids=lambda value: getattr(value, "__name__", None),
@@ -147,6 +142,14 @@ def test_what_is_wrong_with_whole_weights_is_one_finding(here, capfd, harm, word
     harm(here)
     (finding,) = findings(here, capfd, "tuned", *words)
     assert told in finding
+
+
+def test_tokens_beyond_the_embedding_can_be_neither_written_nor_read(here, capfd):
+    """The one that ends answers, and those of the prompt."""
+    cut_end(here)
+    end, prompt = findings(here, capfd, "tuned")
+    assert "token 2 <|im_end|> is none of the 2 rows of model.embed_tokens.weight, and can never be written" in end
+    assert "1 of 1 texts hold tokens that the model cannot read" in prompt
 
 
 def spoil(tensors):

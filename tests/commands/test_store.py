@@ -159,6 +159,31 @@ def test_a_store_out_of_reach_is_counted_and_fails_unless_accepted(place, capfd)
     assert check(capfd)[0] == 0
 
 
+@pytest.mark.parametrize("tampered", [True, False])
+def test_a_store_out_of_reach_hides_no_fault_of_a_file_that_is_here(place, capfd, tampered):
+    """The row's loss history is in the store, and its completions are next to its entry."""
+    add_row()
+    beside = BOARD / f"{NEW}{COMPLETIONS}"
+    lines = gzip.decompress(file_in_store(NEW).read_bytes())
+    beside.write_bytes(gzip.compress(lines.replace(b"1", b"2", 1) if tampered else lines))
+    Path("store").rename("store2")
+    status, told = check(capfd, "--accept-unreachable-store")
+    assert (status, "completions_sha256 is not the digest" in told) == ((1, True) if tampered else (0, False))
+    assert "2 rows were checked without their completions" in told
+
+
+def test_a_new_row_whose_store_is_out_of_reach_is_never_accepted(place, capfd):
+    """Nobody has read what its numbers are said to follow from; rows of the base were checked when they came."""
+    add_row()
+    Path("store").rename("store2")
+    status, told = check(capfd, "--base", "main", "--accept-unreachable-store")
+    assert (status, f"{NEW}.json: is new since the base" in told) == (1, True)
+    git("add", "-A")
+    git("commit", "-m", "rows")
+    status, told = check(capfd, "--base", "HEAD", "--accept-unreachable-store")
+    assert (status, "is new since the base" in told) == (0, False)
+
+
 def test_a_comment_judges_no_row_whose_store_is_out_of_reach(place, capfd):
     """It says so first."""
     add_row()

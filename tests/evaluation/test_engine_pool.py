@@ -378,7 +378,7 @@ def processes(monkeypatch) -> list[OwnProcess]:
         monkeypatch.setattr(
             module, name, lambda *given, name=name: started.append(OwnProcess(name, *given)) or started[-1]
         )
-    monkeypatch.setattr(engine_pool, "build_probe_sequences", lambda _: SEQUENCES)
+    monkeypatch.setattr(engine_pool, "build_probe_sequences", lambda *_: SEQUENCES)
     return started
 
 

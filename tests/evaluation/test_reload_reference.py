@@ -1,11 +1,16 @@
 """evaluation.reload_reference: the reference is what a plain forward pass of transformers says."""
 
+from contextlib import nullcontext
+
 import pytest
 import tiny
 import torch
 from baseline_bench.core.errors import BenchError
+from baseline_bench.core.types import Model
 from baseline_bench.evaluation import reload_reference
 from baseline_bench.evaluation.reload_reference import POSITIONS, measure_agreement, measure_distance
+from baseline_bench.models import tokenizer
+from corpus import candidates
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -50,6 +55,16 @@ def test_weights_that_give_no_numbers_have_no_reference(tmp_path):
     )
     with pytest.raises(BenchError, match="NaN or infinite"):
         reload_reference.measure_references([folder], SEQUENCES, "float32")
+
+
+def test_a_model_that_cannot_read_the_probes_is_refused(tmp_path):
+    """Before it is loaded; one with unused ids beyond its embedding is none."""
+    short = candidates.changed(candidates.shorten, vocab_size=400)(tmp_path / "short")
+    spare = candidates.reserve_ids(tmp_path / "spare")
+    for folder, refusal in ((short, pytest.raises(BenchError, match="is refused")), (spare, nullcontext())):
+        model = Model("m", "folder", None, folder, None, None)
+        with refusal:
+            assert reload_reference.build_probe_sequences(model, tokenizer.load_tokenizer(model))
 
 
 def test_a_folder_that_transformers_cannot_load_is_named(tmp_path):

@@ -4,6 +4,7 @@ import gzip
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from baseline_bench.results import solutions as store
 from baseline_bench.results.completions import decompress_file
 from baseline_bench.results.entry import Entry, SolutionLikelihood
 from baseline_bench.results.solutions import ItemLikelihood
+from corpus import candidates
 from hypothesis import given
 from hypothesis import strategies as st
 from paths import ROOT
@@ -33,6 +35,16 @@ ITEMS = 6
 ENGINE = ("--engine", "transformers", "-o", "dtype=float32", "-o", "device=cpu")
 SCORE = ("--task", "word-problems", "--limit", str(ITEMS), *ENGINE, "-o", "solutions=true")
 WITHOUT = "the row has no record of its solutions' log-probabilities"
+
+SUMS = '''"""Two sums; the second's solution names a word."""
+from baseline_bench.core.types import Message, Problem, Sampling
+from baseline_bench.tasks._answers import READER, grade
+LABEL, SAMPLING = "sums@v1", Sampling(max_tokens=2)
+def problems(split):
+    return [Problem("test-1", "1+3?", "4", "#### 4"), Problem("test-2", "2+3?", "5", "#### 5{word}")]
+def messages(problem):
+    return (Message("user", problem.question),)
+'''
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +241,18 @@ def test_log_probabilities_that_are_not_finite_end_the_run(model, tmp_path, monk
         assert cli.main(["score", str(model), *SCORE]) == 1
         assert "NaN or infinite" in capfd.readouterr().err
     assert not list(tmp_path.glob("leaderboards/*/*.json"))
+
+
+@pytest.mark.parametrize("unread", [True, False])
+def test_a_solution_that_the_model_cannot_read_is_not_measured(tmp_path, monkeypatch, capfd, unread):
+    """Its last word has the id after the embedding's last row; the prompts have lower ones, and the answers stand."""
+    monkeypatch.chdir(tmp_path)
+    word = "system" if unread else "apples"
+    (tmp_path / "sums.py").write_text(SUMS.format(word=word))
+    candidates.changed(partial(candidates.shorten, rows=511), "plain", vocab_size=511)(tmp_path / "model")
+    assert cli.main(["score", "model", "--task", "sums.py", *ENGINE, "-o", "solutions=true"]) == 0
+    assert (row(tmp_path)[1].result.solutions is None) == unread
+    assert ("1 of 2 texts hold tokens" in capfd.readouterr().err) == unread
 
 
 def test_what_cannot_be_measured_is_said_and_the_answers_stand(model, tmp_path, monkeypatch, capfd):

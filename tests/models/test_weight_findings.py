@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import tiny
 import tiny_families
+import tiny_lora
 import torch
 from baseline_bench.core import findings
 from baseline_bench.core.errors import BenchError
@@ -22,7 +23,7 @@ from baseline_bench.rendering import formatting
 from baseline_bench.results import audit, completions, entries
 from baseline_bench.results.completions import CommittedCompletion
 from corpus import adapters, candidates
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model, load_peft_weights, set_peft_model_state_dict
 from peft.tuners.tuners_utils import _maybe_include_all_linear_layers, check_target_module_exists
 from safetensors.torch import load_file, save_file
 from tiny_study import REAL, SCRIPTED, bench, rows
@@ -323,6 +324,7 @@ _SELECTIONS = (
     {"target_modules": ["q_proj"], "layers_to_transform": [0, 7], "layers_pattern": "layers"},
     {"target_modules": ["q_proj"], "layers_to_transform": [0], "layers_pattern": ["h", "layers"]},
     {"target_modules": ["q_proj"], "layers_to_transform": [0], "layers_pattern": "h"},
+    {"target_modules": ["q_proj"], "layers_to_transform": 0, "layers_pattern": ""},
     {"target_modules": ["q_proj", "k_proj"], "exclude_modules": r".*\.0\..*"},
     {"target_modules": ["q_proj", "k_proj"], "exclude_modules": ["layers.0.self_attn.k_proj"]},
 )
@@ -337,6 +339,48 @@ def test_a_configuration_selects_the_layers_that_peft_selects(tmp_path, places):
     config = _maybe_include_all_linear_layers(LoraConfig(**places), network)
     ours = {name for name, is_head in layers.items() if adapter.selects_layer(places, name, is_head=is_head)}
     assert ours == {name for name in layers if check_target_module_exists(config, name)}
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in adapters.CASES if case.source == adapters.EDITED], ids=lambda c: c.name
+)
+def test_pairs_that_peft_does_not_load_are_found(tmp_path, case):
+    """PEFT's own unexpected keys are the reference; where it selects nothing, it loads nothing."""
+    folder = case.build(tmp_path)
+    network, config = AutoModelForCausalLM.from_pretrained(tmp_path / "base"), LoraConfig.from_pretrained(folder)
+    pairs = load_peft_weights(folder)
+    ignored = set(pairs)
+    if config.target_modules:
+        ignored = set(
+            set_peft_model_state_dict(tiny_lora.wrapped(get_peft_model, network, config), pairs).unexpected_keys
+        )
+    (found,) = diagnose.check_adapter(folder, model(tmp_path / "base"))
+    modules = sorted({name.split(".lora_")[0].removeprefix("base_model.model.") for name in ignored})
+    assert (found.code, f"holds {len(modules)} pairs" in found.message) == ("adapter-unused", True)
+    assert f"{modules[0]} first" in found.message
+
+
+def test_an_adapter_that_selects_by_the_type_of_its_base_is_unchecked(tmp_path):
+    """PEFT then selects by a table of its own."""
+    folder = adapters.made(config={"target_modules": None})(tmp_path)
+    assert [one.code for one in diagnose.check_adapter(folder, model(tmp_path / "base"))] == ["tensors-unchecked"]
+
+
+@pytest.mark.parametrize(("kinds", "expected"), [(["q_proj", "w1"], []), (["q_proj"], ["adapter-unused"])])
+def test_pairs_of_experts_that_transformers_merges_are_held_to_the_names_in_the_files(tmp_path, kinds, expected):
+    """No layer of the network has such a name, and PEFT converts the pairs where the configuration selects them."""
+    base, folder = candidates.saved(candidates._mixture)(tmp_path / "base"), tmp_path / "lora"
+    folder.mkdir()
+    settings = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": kinds}
+    (folder / weights.ADAPTER_CONFIG).write_text(json.dumps(settings))
+    pairs = {}
+    for tensor in weights.read_tensors(base):
+        module = f"base_model.model.{tensor.name.removesuffix('.weight')}"
+        if module.endswith(("q_proj", ".w1")):
+            pairs[f"{module}.lora_A.weight"] = torch.ones(1, tensor.shape[1])
+            pairs[f"{module}.lora_B.weight"] = torch.ones(tensor.shape[0], 1)
+    save_file(pairs, folder / adapter.WEIGHTS)
+    assert [one.code for one in diagnose.check_adapter(folder, model(base))] == expected
 
 
 def test_an_expression_that_is_none_is_told(tmp_path):

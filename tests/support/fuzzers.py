@@ -236,7 +236,7 @@ def _adapter_file(base: Path, folder: Path, name: str) -> Target:
     layers = {f"model.layers.{n}.self_attn.{kind}_proj": False for n in range(2) for kind in "qkvo"}
 
     def read(path: Path) -> None:
-        adapter.read_adapter(copy).unpaired(layers, {"model.layers.0.self_attn.q_proj"})
+        adapter.read_adapter(copy).compare_pairs(layers, {"model.layers.0.self_attn.q_proj"})
 
     patterns = json.loads((folder / adapter.ADAPTER_CONFIG).read_bytes()) | {
         "rank_pattern": {"q_proj": 4},

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import tiny_lora
 import tiny_study
 import torch
 from baseline_bench.analysis.compare import is_base
+from baseline_bench.core import locks
+from baseline_bench.core.locks import FolderLock
 from baseline_bench.models import manifest, merge, weights
 from baseline_bench.models.adapter import MergeOptions
 from baseline_bench.results import candidate
@@ -116,10 +119,46 @@ def test_a_merge_that_is_killed_while_it_removes_a_torn_one_stops_no_later_merge
     merged = tmp_path / "merged"
     merged.mkdir()
     (merged / merge.RECORD_FILE).write_text("{}")
-    monkeypatch.setattr(merging.shutil, "rmtree", lambda folder: Path(folder / "gone").read_bytes())
+    monkeypatch.setattr(merging.shutil, "rmtree", lambda folder, **_: Path(folder / "gone").read_bytes())
     with pytest.raises(FileNotFoundError):
         merging.merge_in_child((tmp_path, None, tmp_path, merged, (), MergeOptions()), None, 0)
     assert not merged.exists()
+
+
+def test_drafts_of_killed_merges_are_swept(here):
+    """Those of this very folder: nothing else that is hidden there, and none of another's."""
+    run = only(here, "runs/*")
+    shutil.rmtree(run / "merged")
+    own = [run / f".merged-{number:032x}" for number in range(2)]
+    others = [run / f".{name}-{0:032x}" for name in ("merged-000002", "remerged")] + [run / ".merged-notes"]
+    for folder in (*own, *others):
+        folder.mkdir()
+        (folder / "torn").write_text("torn")
+    assert bench(here, "merge", run) == 0
+    assert sorted(path for path in run.iterdir() if path.name.startswith(".")) == sorted(others)
+
+
+def test_a_merge_waits_for_another_into_the_same_folder(here, monkeypatch):
+    """The draft of a live process is left to it; what it merged meanwhile is not merged again."""
+    run = only(here, "runs/*")
+    merged, draft, asked = run / "merged", run / f".merged-{1:032x}", threading.Event()
+    merged.rename(draft)
+    lock = locks._lock_descriptor
+
+    def tell(descriptor, *, wait):
+        asked.set()
+        lock(descriptor, wait=wait)
+
+    request = None, None, None, merged, (), MergeOptions()
+    with FolderLock(run, wait=False, name=".merged.lock"):
+        monkeypatch.setattr(locks, "_lock_descriptor", tell)
+        other = threading.Thread(target=merging.merge_in_child, args=(request, None, 0))
+        other.start()
+        asked.wait()
+        draft.rename(merged)
+    other.join()
+    assert merging._is_merged(merged)
+    assert not list(run.glob(".*"))
 
 
 def test_a_checkpoint_is_merged_beside_the_last(here):

@@ -17,6 +17,7 @@ from baseline_bench.evaluation.provenance import describe_program
 from baseline_bench.models import weights
 from baseline_bench.results import candidate
 from baseline_bench.training import worker
+from corpus import candidates
 from tiny_study import SCRIPTED, STEPS, bench, history, only
 
 pytestmark = pytest.mark.usefixtures("forked_children")
@@ -235,6 +236,22 @@ def test_a_held_training_is_not_trained_twice_at_once(here, capfd):
         assert bench(here, "train", "full.toml") == 1
         assert f"process {holder.pid} on this host" in said(capfd)
         holder.communicate(b"\n")
+
+
+def test_examples_that_the_base_cannot_read_end_in_one_line(here, capfd):
+    """Their ids lie beyond its embedding; in `check`, it is a finding. Unused ids there are trained over."""
+    shutil.rmtree(here / "base")
+    candidates.changed(candidates.shorten, vocab_size=400)(here / "base")
+    assert bench(here, "train", "full.toml") == 1
+    err = capfd.readouterr().err
+    assert "Traceback" not in err
+    assert "[unusable] 12 of 12 texts hold tokens" in err.splitlines()[-1]
+    assert not list(here.glob("runs/full-*-2"))
+    assert bench(here, "check", "full.toml") == 1
+    assert "12 of 12 texts hold tokens" in " ".join(capfd.readouterr().out.split())
+    shutil.rmtree(here / "base")
+    candidates.reserve_ids(here / "base")
+    assert bench(here, "train", "full.toml") == 0
 
 
 def test_a_killed_training_goes_on_where_it_stood(here, capfd):

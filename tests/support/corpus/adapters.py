@@ -24,6 +24,7 @@ __all__ = ("CASES", "look")
 
 COMMIT = "b" * 40
 _INCOMPLETE = (("adapter-incomplete", "refuse"),)
+_UNUSED = (("adapter-unused", "refuse"),)
 _REVISION = (("adapter-revision", "refuse"),)
 _ATTENTION = ("q_proj", "v_proj")
 
@@ -114,7 +115,24 @@ def _gemma3(folder: Path) -> Path:
 _TEXT_TOWER = {"target_modules": r".*language_model.*\.(q|v)_proj"}
 _REGEX = r".*\.layers\.\d+\.self_attn\.(q|v)_proj"
 _HALF = ("layers.1.",)
+EDITED = "review: PEFT loads none of the pairs that the configuration does not select"
+# What adapter_config.json says of an adapter with pairs for more: (case, keys, more of LoraConfig, twin).
+_UNSELECTED: tuple[tuple[str, dict[str, Any], dict[str, Any], str], ...] = (
+    ("pairs of a kind that is not named", {"target_modules": ["q_proj"]}, {}, "every layer"),
+    ("pairs beyond a regular expression", {"target_modules": r".*\.0\..*\.(q|v)_proj"}, {}, "a regular expression"),
+    ("the head beside all linear layers", {"target_modules": "all-linear"},
+     {"targets": (*tiny_lora.ALL, "lm_head"), "build_base": partial(tiny.build, manner="plain")}, "all linear layers"),
+    ("pairs of another layer", {"layers_to_transform": [0]}, {}, "one layer, as it says"),
+    ("pairs of another layer than its pattern's", {"layers_to_transform": 1, "layers_pattern": "layers"}, {},
+     "one layer by its pattern"),
+    ("pairs of a kind that is excluded", {"exclude_modules": ["v_proj"]}, {}, "an excluded kind"),
+    ("pairs of a layer that is excluded", {"exclude_modules": r".*layers\.1\..*"}, {}, "an excluded layer"),
+    ("pairs and nothing that is selected", {"target_modules": []}, {}, "every layer"),
+    ("pairs of another tower's names", {"target_modules": r".*language_model.*\.q_proj"},
+     {"build_base": _gemma3, **_TEXT_TOWER}, "the text tower of a multimodal model"),
+)  # fmt: skip
 CASES = (
+    *(Case(name, EDITED, made(config=config, **more), _UNUSED, twin) for name, config, more, twin in _UNSELECTED),
     Case("another template", "found by hand", retemplated, (("template-not-base", "warn"),), "one layer, as it says"),
     Case("another base is named", "found by hand", renamed, (("other-base", "warn"),), "every layer"),
     Case(

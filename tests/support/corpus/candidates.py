@@ -12,7 +12,9 @@ import torch
 from baseline_bench.models.weights import SINGLE_FILE
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AddedToken,
     AutoModelForCausalLM,
+    AutoTokenizer,
     BitsAndBytesConfig,
     GPT2Config,
     GPT2LMHeadModel,
@@ -121,6 +123,20 @@ def renamed(folder: Path, names: Mapping[str, str]) -> Path:
 def _wrapped(folder: Path) -> Path:
     """Weights as torch.compile names them."""
     return renamed(tiny.build(folder), {name: f"_orig_mod.{name}" for name in load_file(folder / SINGLE_FILE)})
+
+
+def shorten(tensors: Tensors, rows: int = 400) -> None:
+    """Leave so many rows of embedding and head."""
+    for name in {_EMBEDDING, "lm_head.weight"} & tensors.keys():
+        tensors[name] = tensors[name][:rows].clone()
+
+
+def reserve_ids(folder: Path) -> Path:
+    """A tokenizer with ids beyond the embedding that no prompt holds."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny.build(folder))
+    tokenizer.add_tokens([AddedToken(f"<|unused_{number}|>", special=number % 2 == 0) for number in range(8)])
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def _add_lora(tensors: Tensors) -> None:
@@ -351,6 +367,21 @@ CASES = (
         changed(lambda tensors: tensors[_EMBEDDING][2].zero_()),
         (("end-token-untrained", "warn"),),
         "a tied head saved too",
+    ),
+    Case(
+        "a tokenizer of another model with more tokens",
+        "review: an IndexError inside the engine",
+        changed(shorten, vocab_size=400),
+        (("unusable", "refuse"),),
+        "unused ids beyond the embedding",
+        (finds("models.diagnose:check_token_ids"),),
+    ),
+    Case(
+        "unused ids beyond the embedding",
+        "tokenizers reserve tokens",
+        reserve_ids,
+        (),
+        "a tokenizer of another model with more tokens",
     ),
     Case("a tied head saved too", "found by hand", changed(_save_head), (), "a tied head with numbers of its own"),
     Case("an untied head", _SOURCE, changed(manner="plain"), (), "no head"),

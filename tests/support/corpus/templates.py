@@ -179,7 +179,7 @@ CASES: tuple[Case, ...] = (
         partial(spoiled, tiny.VOCABULARY),
         (("unusable", "refuse"),),
         "role-trained",
-        (finds("models.diagnose:check_trained_tokens"),),
+        (finds("models.diagnose:check_token_ids"),),
     ),
     _sound(
         "role-trained",
