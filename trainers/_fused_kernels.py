@@ -3,7 +3,6 @@
 The library is optional (`pip install liger-kernel`). Without it, or for a model that it does not know, nothing changes.
 """
 
-import importlib
 import importlib.util
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,11 +14,10 @@ from baseline_bench.core.errors import BenchError, first_line
 # A loss may change by this share: rounding in bf16 changes it by a few thousandths.
 _TOLERANCE = 0.02
 _PLAIN = "--set fused_kernels=false"
-_LIBRARY = "liger_kernel.transformers.monkey_patch"
 
 if torch.cuda.is_available():
     with suppress(ImportError):  # two seconds, while the process that trains still waits for its rows; `fuse` reports
-        importlib.import_module(_LIBRARY)
+        import liger_kernel.transformers.monkey_patch  # noqa: F401
 
 
 def fuse(network: Any, measure_loss: Callable[[], float]) -> bool:
@@ -36,7 +34,8 @@ def fuse(network: Any, measure_loss: Callable[[], float]) -> bool:
         return False
     plain = network.get_base_model() if hasattr(network, "get_base_model") else network
     try:
-        liger = importlib.import_module(_LIBRARY)
+        from liger_kernel.transformers import monkey_patch as liger
+
         if plain.config.model_type not in liger.MODEL_TYPE_TO_APPLY_LIGER_FN:
             return False
         before = measure_loss()

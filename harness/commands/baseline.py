@@ -5,10 +5,9 @@ from time import perf_counter
 from baseline_bench.commands import summary
 from baseline_bench.core.display import Console
 from baseline_bench.core.early_processes import early_processes
-from baseline_bench.engines.multi_gpu.distributed import begin_likely_engine
 from baseline_bench.evaluation import pipeline
 from baseline_bench.evaluation import plan as planning
-from baseline_bench.evaluation.engine_pool import EnginePool
+from baseline_bench.evaluation.engine_pool import EnginePool, begin_likely_engine
 from baseline_bench.evaluation.plan import ScoringOptions
 from baseline_bench.rendering import leaderboard
 

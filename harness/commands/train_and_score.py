@@ -19,10 +19,9 @@ from baseline_bench.core.command_options import (
 from baseline_bench.core.display import Console
 from baseline_bench.core.early_processes import early_processes
 from baseline_bench.core.errors import BenchError
-from baseline_bench.engines.multi_gpu.distributed import begin_likely_engine
 from baseline_bench.evaluation import pipeline, reload_reference
 from baseline_bench.evaluation import plan as planning
-from baseline_bench.evaluation.engine_pool import EnginePool
+from baseline_bench.evaluation.engine_pool import EnginePool, begin_likely_engine
 from baseline_bench.evaluation.pipeline import EvaluationResult
 from baseline_bench.evaluation.plan import EvaluationPlan, ScoringOptions, TaskPlan
 from baseline_bench.rendering import leaderboard

@@ -5,21 +5,24 @@ Starting an engine takes a minute, reloading its weights half a second. A reload
 """
 
 import filecmp
+import importlib.util
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from math import isnan
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, Self
 
-from baseline_bench.core import child_process, trace
+from baseline_bench.core import child_process, early_processes, machine, trace
 from baseline_bench.core.contracts import Generator, ReloadableGenerator, ReloadableGeneratorGroup
 from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Model
 from baseline_bench.core.untrusted import read_object
-from baseline_bench.engines.multi_gpu.distributed import MultiGpuGenerator, MultiGpuStarter
+from baseline_bench.engines.multi_gpu.distributed import EngineWorker, MultiGpuGenerator, MultiGpuStarter
 from baseline_bench.evaluation.plan import EvaluationPlan, ResolvedEngine
 from baseline_bench.evaluation.reload_reference import (
     REFERENCE_FUNCTION,
@@ -221,6 +224,22 @@ class EnginePool:
 
     def _find_reference(self, model: Model) -> ReferenceLogprobs | None:
         return None if model.weights_sha256 is None else self.references.get(model.weights_sha256)
+
+
+def begin_likely_engine(name: str | None, wanted_gpus: int | None) -> None:
+    """Start vLLM's process where it is likely to be the engine of the only GPU; `MultiGpuStarter` takes it then.
+
+    Finding out which engine and which GPUs it will be imports torch, seconds in which vLLM imports it too.
+
+    Args:
+        name: the engine that the user names, or None.
+        wanted_gpus: GPUs in all; None takes all.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = wanted_gpus or (visible.count(",") + 1 if visible else machine.count_gpu_files())
+    likely = name in (None, "vllm") and gpus <= 1 and machine.has_accelerator()
+    if likely and importlib.util.find_spec("vllm") is not None:
+        early_processes.begin("engine vllm", partial(EngineWorker, "vllm", (0, 1), None))
 
 
 def _find_largest(distances: Sequence[float]) -> float:

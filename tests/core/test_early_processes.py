@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from baseline_bench.core import child_process, early_processes, machine
 from baseline_bench.engines.multi_gpu import distributed
+from baseline_bench.evaluation import engine_pool
 
 
 class Counted:
@@ -86,7 +87,8 @@ def begun(monkeypatch) -> list[Counted]:
     monkeypatch.setattr(machine, "has_accelerator", lambda: True)
     monkeypatch.setattr(machine, "count_gpu_files", lambda: 1)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: SimpleNamespace())
-    monkeypatch.setattr(distributed, "EngineWorker", lambda *_: made.append(Counted()) or made[-1])
+    for module in (distributed, engine_pool):
+        monkeypatch.setattr(module, "EngineWorker", lambda *_: made.append(Counted()) or made[-1])
     return made
 
 
@@ -94,7 +96,7 @@ def begun(monkeypatch) -> list[Counted]:
 def test_vllm_begins_early_where_it_is_likely(begun, name, gpus):
     """On the only GPU, installed, and unless the user names another engine."""
     with early_processes.early_processes():
-        distributed.begin_likely_engine(name, gpus)
+        engine_pool.begin_likely_engine(name, gpus)
     assert len(begun) == 1
 
 
@@ -115,7 +117,7 @@ def test_vllm_does_not_begin_where_another_engine_or_several_are_likely(begun, m
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     with early_processes.early_processes():
-        distributed.begin_likely_engine(name, gpus)
+        engine_pool.begin_likely_engine(name, gpus)
     assert begun == []
 
 
@@ -123,7 +125,7 @@ def test_a_machine_without_vllm_begins_nothing(begun, monkeypatch):
     """There is nothing to import."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with early_processes.early_processes():
-        distributed.begin_likely_engine(None, None)
+        engine_pool.begin_likely_engine(None, None)
     assert begun == []
 
 
@@ -131,7 +133,7 @@ def test_a_machine_without_vllm_begins_nothing(begun, monkeypatch):
 def test_the_process_that_began_early_serves_the_only_gpu_alone(begun, devices, taken):
     """It sees every GPU of the machine: with GPUs of their own, engines start anew."""
     with early_processes.early_processes():
-        distributed.begin_likely_engine(None, None)
+        engine_pool.begin_likely_engine(None, None)
         distributed.MultiGpuStarter("vllm", devices, print).begin()
         assert len(begun) == 1 + (0 if taken else len(devices))
     assert begun[0].closed != taken

@@ -5,14 +5,12 @@ to within one, and spreads neighbours of similar length (as in a task sorted by 
 worker ends, its unanswered items go to the others by the same rule.
 """
 
-import importlib.util
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from typing import Any
 
-from baseline_bench.core import early_processes, machine, trace
+from baseline_bench.core import early_processes, trace
 from baseline_bench.core.child_process import (
     SHUTDOWN_SECONDS,
     ItemAnswered,
@@ -150,22 +148,6 @@ _GENERATOR_CLASSES: Mapping[tuple[bool, bool], type[MultiGpuGenerator]] = {
     (False, True): _LogprobMultiGpuGenerator,
     (True, True): _FullMultiGpuGenerator,
 }
-
-
-def begin_likely_engine(name: str | None, wanted_gpus: int | None) -> None:
-    """Start vLLM's process where it is likely to be the engine of the only GPU; `MultiGpuStarter` takes it then.
-
-    Finding out which engine and which GPUs it will be imports torch, seconds in which vLLM imports it too.
-
-    Args:
-        name: the engine that the user names, or None.
-        wanted_gpus: GPUs in all; None takes all.
-    """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = wanted_gpus or (visible.count(",") + 1 if visible else machine.count_gpu_files())
-    likely = name in (None, "vllm") and gpus <= 1 and machine.has_accelerator()
-    if likely and importlib.util.find_spec("vllm") is not None:
-        early_processes.begin("engine vllm", partial(EngineWorker, "vllm", (0, 1), None))
 
 
 class MultiGpuStarter:
