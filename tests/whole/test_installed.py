@@ -166,7 +166,7 @@ def test_a_package_index_shows_a_page_without_links_into_the_repository(wheel):
 
 
 def test_a_core_install_compares_rows_and_checks_their_board(wheel, python, tmp_path):
-    """From the committed files alone: help, a list, `make demo`'s two commands, and a board that is sound."""
+    """From the committed files alone: help, a list, `make demo`'s commands, a sound board, and how to install more."""
     run([*PIP, "--python", python, "install", "--no-deps", "--no-index", wheel], tmp_path)
     bench = [python.parent / "bench"]
     board = tmp_path / "leaderboards" / "word-problems"
@@ -181,6 +181,8 @@ def test_a_core_install_compares_rows_and_checks_their_board(wheel, python, tmp_
     assert "outcome          ▲ better" in compared
     assert "2 of 141 shown" in answers
     assert run([*bench, "board", "--check"], tmp_path) == ""
+    ask = "from baseline_bench.core.errors import suggest_extra; print(suggest_extra('figures'), end='')"
+    assert run([python, "-c", ask], tmp_path) == "pip install 'baseline-bench[figures]'"  # no clone is here
 
 
 def test_an_outcome_on_two_logs_is_a_minute_away_from_nothing(wheel, tmp_path, monkeypatch):
