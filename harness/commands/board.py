@@ -59,7 +59,7 @@ def run(options: Options, console: Console) -> int:
             changed = leaderboard.update_pages(options.leaderboards)
         console.write("".join(f"{path}\n" for path in changed))
         return 0
-    console.say(f"checking every entry of {options.leaderboards} and judging its answers again", always=True)
+    console.say(f"checking every entry of {options.leaderboards} and judging its answers again")
     grader = Regrader(options.tasks, options.mirror)
     checked = checking.check_leaderboards(
         options.leaderboards, grader, options.base, accept_unreachable=options.accept_unreachable
@@ -67,7 +67,7 @@ def run(options: Options, console: Console) -> int:
     for label, reason in sorted(grader.unchecked.items()):
         console.warn(f"unchecked: the answers to {label} were not judged again: {reason}")
     console.write("".join(f"{line}\n" for line in (*checked.faults, *checked.notes)))
-    console.say(f"{checked.checked}: {len(checked.faults):,} faults", always=True)
+    console.say(f"{checked.checked}: {len(checked.faults):,} faults")
     return 1 if checked.faults else 0
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from announced import unannounced
 from baseline_bench import cli
 from baseline_bench.cli import main
 from baseline_bench.core import plugins
@@ -79,7 +80,7 @@ def told(capfd, *argv: str) -> str:
     """What a command that succeeds prints; of the answers it says only that one of six was cut."""
     assert main(argv) == 0
     out, err = capfd.readouterr()
-    assert all("[answers-cut]" in line for line in err.splitlines()), err
+    assert all("[answers-cut]" in line and "--max-tokens" in line for line in unannounced(err)), err
     return out
 
 
@@ -350,7 +351,7 @@ def test_doctor_shows_the_prompt_the_answers_and_what_is_wrong(model, here, capf
     asked = ["doctor", str(model), "--task", "./sums.py", "--engine", "transformers", "-o", "dtype=float32"]
     assert main([*asked, "--answers", "2"]) == 1
     out, err = capfd.readouterr()
-    assert err == ""
+    assert unannounced(err) == []
     assert "<|im_start|>user\nWhat is 1+1?<|im_end|>\n<|im_start|>assistant" in out
     assert "stop ids         2 <|im_end|>" in out
     assert "\n1+1: right" in out
@@ -375,7 +376,7 @@ def test_ctrl_c_keeps_the_answers_and_says_how_to_go_on(model, here, capfd):
     told_at_the_end = (
         "bench: stopped before the end; what is finished is kept, the same command goes on with the rest\n"
     )
-    assert (process.returncode, said) == (130, told_at_the_end)
+    assert (process.returncode, said.rpartition("requests\n")[2]) == (130, told_at_the_end)
     (completions,) = here.glob("runs/*/completions.jsonl")
     kept = completions.read_bytes()
     told(capfd, *command)
@@ -387,6 +388,8 @@ def test_ctrl_c_keeps_the_answers_and_says_how_to_go_on(model, here, capfd):
     ("command", "told"),
     [
         ("export csv", "comparing the rows of leaderboards"),
+        ("plan recipe:a recipe:b --gain 0.05", "computing what the designs would show"),
+        ("regrade runs/none", "grading the answers of runs/none again"),
         ("report", "comparing the rows of leaderboards/gsm8k and drawing the figures"),
         ("pr-report", "checking what this branch adds to leaderboards since origin/main"),
     ],
@@ -395,6 +398,21 @@ def test_what_takes_seconds_is_announced_in_a_pipe(here, capfd, command, told):
     """Before anything is read, so before the error of an empty folder too."""
     main(command.split())
     assert capfd.readouterr().err.splitlines()[0] == told
+
+
+def test_a_scoring_announces_its_phases_in_a_pipe(model, here, capfd):
+    """The search for the model, the engine and why it is this one, its loading, and the answers, each in one line."""
+    script(here / "script.jsonl")
+    assert main(words(model)) == 0
+    said = [line for line in capfd.readouterr().err.splitlines() if not unannounced(line)]
+    name = said[-1].partition(":")[0]
+    assert name.startswith(f"{model.name}@")
+    assert said == [
+        f"model {model}: looking for it, fetching what is missing",
+        "engine scripted, as you asked",
+        f"engine scripted: loading {name}",
+        f"{name}: 6 requests",
+    ]
 
 
 def test_ctrl_c_in_a_check_is_one_line(monkeypatch, capfd):
@@ -430,7 +448,7 @@ def test_what_a_library_prints_is_not_data(model, here, capfd):
     assert main(["score", str(model), "--task", "./loud.py", "--engine", "scripted", "--json"]) == 0
     assert descriptors() == before
     out, err = capfd.readouterr()
-    assert err == "chatter"
+    assert "".join(unannounced(err.replace("chatter", "chatter\n", 1))) == "chatter"
     assert json.loads(out)["result"]["task"]["name"] == "loud"
 
 
