@@ -29,6 +29,8 @@ _SLOW = {"accelerate", "baseline_bench", "bitsandbytes", "datasets", "peft", "sc
 @contextmanager
 def record_command(file: Path, console: Console, main_start: float) -> Iterator[None]:
     """Trace this process, whose `main` began at `main_start`, and its children; then print the seconds by phase."""
+    if file.exists() and not file.is_file():  # a pipe would wait for its reader
+        raise BenchError(f"{file} is no regular file", "name another file with --trace")
     try:
         file.write_text("[\n", encoding="utf-8")
     except OSError as error:

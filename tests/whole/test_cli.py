@@ -336,11 +336,22 @@ def test_a_trace_names_the_phases_and_adds_up(model, here):
     assert set(seconds) - {"other"} <= {event["name"] for event in events}
 
 
-def test_a_trace_that_cannot_be_written_is_one_line(model, here, capfd):
-    """Before any work."""
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("nowhere/trace.json", "cannot write nowhere/trace.json: "),
+        ("pipe", "pipe is no regular file: "),
+        ("/dev/null", "/dev/null is no regular file: "),
+        (".", ". is no regular file: "),
+    ],
+)
+def test_a_trace_that_cannot_be_written_is_one_line(model, here, capfd, file, told):
+    """Before any work; a named pipe does not wait for its reader."""
     script(here / "script.jsonl")
-    assert main([*words(model), "--trace", "nowhere/trace.json"]) == 1
-    assert capfd.readouterr().err.startswith("bench: cannot write nowhere/trace.json: ")
+    os.mkfifo("pipe")
+    assert main([*words(model), "--trace", file]) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"bench: {told}")
     assert not Path("runs").exists()
 
 
