@@ -92,6 +92,13 @@ def test_the_help_names_the_commands_of_every_day_first(here, capfd):
     assert list(cli.HELP)[:3] == ["quickstart", "baseline", "score"]
 
 
+def test_bench_without_a_command_prints_its_help(capfd):
+    """All of it on stdout, as a success: nothing went wrong."""
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert (ended.value.code, capfd.readouterr()) == (0, (HELP.read_text(), ""))
+
+
 def test_a_flag_that_many_commands_have_means_one_thing():
     """`--limit` draws a subset, `-n` shows the first of many, `--runs` is a folder: one meaning of each."""
     meanings: dict[str, set[str]] = {"--limit": set(), "-n": set(), "--runs": set()}
