@@ -50,6 +50,7 @@ def run(options: Options, console: Console) -> int:
     if not options.check:
         if options.base is not None:
             raise BenchError("--base goes with --check", f"bench board --check --base {options.base}")
+        console.say(f"rendering the pages of {options.leaderboards}")
         leaderboard.list_boards(options.leaderboards)  # before the lock, for a folder that does not exist
         with runs.explaining_write_errors(options.leaderboards), FolderLock(options.leaderboards, wait=True):
             if options.move is not None:
@@ -73,6 +74,7 @@ def run(options: Options, console: Console) -> int:
 
 def _show(options: Options, console: Console) -> int:
     """Print the full runs of every board, the newest version of each task first."""
+    console.say(f"comparing the rows of {options.leaderboards}")
     for name in leaderboard.list_boards(options.leaderboards):
         board = leaderboard.load_board(options.leaderboards, name)
         if aggregates.has_aggregates(board) or not board.rows:

@@ -182,4 +182,4 @@ def test_a_pipe_is_no_file_of_data(words, tmp_path, capfd):
     pipe = tmp_path / "rows.toml"
     os.mkfifo(pipe)
     assert main([*words.split(), str(pipe)]) == 1
-    assert len(capfd.readouterr().err.splitlines()) == 1
+    assert len(unannounced(capfd.readouterr().err)) == 1
