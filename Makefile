@@ -23,6 +23,9 @@ DEMO := smollm2-135m-it-q4_1+varied-lora-1250-s0 smollm2-135m-it-q4_1
 demo: $(VENV)/core
 	$(BIN)/bench compare $(DEMO)
 	$(BIN)/bench diff $(DEMO) -n 2
+	@echo; echo "next: make quickstart (baseline, fine-tune and outcome on this machine), or your own:"
+	@echo "  $(BIN)/bench compare AFTER BEFORE   two logs that lm-eval or inspect wrote"
+	@echo "  $(BIN)/bench --help                 every command"
 
 quickstart: $(VENV)/installed
 	$(BIN)/bench quickstart

@@ -121,7 +121,7 @@ def parse_options(name: str, words: Sequence[str]) -> Any:
 
 
 def split_command(words: Sequence[str]) -> tuple[str, list[str]]:
-    """Split into the command's name and its own words; exit with help or a usage error if there is no command."""
+    """Split into the command's name and its own words; exit with help if there are no words, else a usage error."""
     for count in (2, 1):
         if (name := " ".join(words[:count])) in HELP and len(words) >= count:
             return name, list(words[count:])
@@ -138,7 +138,7 @@ def split_command(words: Sequence[str]) -> tuple[str, list[str]]:
         "--print-completion", choices=SHELLS, metavar="SHELL", action=_PrintCompletion, help=f"for {', '.join(SHELLS)}"
     )
     is_option = bool(words) and words[0].startswith("-")
-    unknown = " ".join(parser.parse_args(list(words if is_option else words[:1])).command)
+    unknown = " ".join(parser.parse_args(list(words if is_option else words[:1]) or ["--help"]).command)
     forms = [name for name in HELP if name.startswith(f"{unknown} ")]
     if forms:
         parser.error(f"'{unknown}' needs one more word: {', '.join(forms)}")

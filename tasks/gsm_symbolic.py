@@ -19,7 +19,7 @@ from importlib import metadata
 from random import Random
 from typing import Any
 
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, suggest_extra
 from baseline_bench.core.types import Problem, Split
 from baseline_bench.tasks import _answers, _gsm8k
 
@@ -51,7 +51,7 @@ _PER_TEMPLATE = {"test": 24, "train": 60}
 _REMAINDER = {"test": 0, "train": 1}
 _ATTEMPTS = 2000
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
-_INSTALL = "pip install 'baseline-bench[symbolic]'"
+_INSTALL = suggest_extra("symbolic")
 
 TemplateGenerator = Callable[[Random, float], dict[str, Any]]
 

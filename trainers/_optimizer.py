@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, suggest_extra
 from baseline_bench.trainers._options import Full
 
 _CLIP_EPSILON = 1e-6  # as in torch.nn.utils.clip_grad_norm_
@@ -50,7 +50,7 @@ def build_optimizer(network: torch.nn.Module, options: Full, processes: int) -> 
         raise BenchError(what, "--set optimizer=adamw, or --set sharding=none")
     if importlib.util.find_spec("bitsandbytes") is None:
         what = "optimizer = adamw_8bit needs bitsandbytes"
-        raise BenchError(what, "pip install 'baseline-bench[train]', or --set optimizer=adamw")
+        raise BenchError(what, f"{suggest_extra('train')}, or --set optimizer=adamw")
     return _build_eight_bit(network, settings)
 
 

@@ -50,6 +50,7 @@ def run(options: Options, console: Console) -> int:
     if not options.check:
         if options.base is not None:
             raise BenchError("--base goes with --check", f"bench board --check --base {options.base}")
+        console.say(f"rendering the pages of {options.leaderboards}")
         leaderboard.list_boards(options.leaderboards)  # before the lock, for a folder that does not exist
         with runs.explaining_write_errors(options.leaderboards), FolderLock(options.leaderboards, wait=True):
             if options.move is not None:
@@ -59,7 +60,7 @@ def run(options: Options, console: Console) -> int:
             changed = leaderboard.update_pages(options.leaderboards)
         console.write("".join(f"{path}\n" for path in changed))
         return 0
-    console.say(f"checking every entry of {options.leaderboards} and judging its answers again", always=True)
+    console.say(f"checking every entry of {options.leaderboards} and judging its answers again")
     grader = Regrader(options.tasks, options.mirror)
     checked = checking.check_leaderboards(
         options.leaderboards, grader, options.base, accept_unreachable=options.accept_unreachable
@@ -67,12 +68,13 @@ def run(options: Options, console: Console) -> int:
     for label, reason in sorted(grader.unchecked.items()):
         console.warn(f"unchecked: the answers to {label} were not judged again: {reason}")
     console.write("".join(f"{line}\n" for line in (*checked.faults, *checked.notes)))
-    console.say(f"{checked.checked}: {len(checked.faults):,} faults", always=True)
+    console.say(f"{checked.checked}: {len(checked.faults):,} faults")
     return 1 if checked.faults else 0
 
 
 def _show(options: Options, console: Console) -> int:
     """Print the full runs of every board, the newest version of each task first."""
+    console.say(f"comparing the rows of {options.leaderboards}")
     for name in leaderboard.list_boards(options.leaderboards):
         board = leaderboard.load_board(options.leaderboards, name)
         if aggregates.has_aggregates(board) or not board.rows:

@@ -69,6 +69,7 @@ def run(options: Options, console: Console) -> int:
     """
     if (options.recipe is None) == (options.data is None):
         raise BenchError("bench check looks at one thing", "give a recipe, or --data FILE")
+    console.say(f"checking {options.recipe or options.data}")
     if options.data is not None:
         return _check_file(options, console)
     if options.task is not None:

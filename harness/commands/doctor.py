@@ -119,7 +119,7 @@ def _write_bundle(options: Options, path: Path, console: Console) -> int:
         write_atomically(path, text.encode())
     for name, part in sections.items():
         console.write(f"{name}: {len(part.splitlines())} lines\n")
-    console.say(f"{path} is written: read it before you attach it to an issue", always=True)
+    console.say(f"{path} is written: read it before you attach it to an issue")
     return 0
 
 

@@ -28,7 +28,7 @@ def run(options: Options, console: Console) -> int:
         BenchError: no such entry or board, several boards where neither is named, a board with an unsound entry, or a
             row without right and wrong items.
     """
-    console.say(f"comparing the rows of {options.leaderboards}", always=True)
+    console.say(f"comparing the rows of {options.leaderboards}")
     if not options.entries:
         console.write(render_csv(leaderboard.load_compared_board(options.leaderboards, _choose_board(options))))
         return 0

@@ -38,6 +38,7 @@ def run(options: Options, console: Console) -> int:
     """
     if ":" in options.task and not options.task.endswith(".py"):
         raise BenchError(f"{options.task} is lm-eval's own", f"lm_eval run --tasks {options.task.partition(':')[2]}")
+    console.say(f"reading the task {options.task}")
     task = plugins.load_task(options.task)
     if task.SAMPLING.draws is not None:
         what = f"{task.LABEL} draws several answers, of which lm-eval's {LM_EVAL_TASK} judges the first alone"

@@ -47,6 +47,7 @@ def run(options: Options, console: Console) -> int:
         BenchError: files that are not lm-eval's, samples that do not yield the score, or no name for a board.
     """
     leaderboard.require_board_name(options.board)
+    console.say(f"importing {options.file}, rendering the pages of {options.leaderboards}")
     record, board = _build_result(options), options.leaderboards / options.board
     with runs.explaining_write_errors(options.leaderboards):
         board.mkdir(parents=True, exist_ok=True)

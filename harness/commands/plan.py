@@ -63,6 +63,7 @@ def run(options: Options, console: Console) -> int:
     Raises:
         BenchError: a number is impossible; the message names all of them; or as `bench compare` for two recipes.
     """
+    console.say("computing what the designs would show")
     if options.first is not None:
         return _plan_recipes(options, console)
     baseline = _check_design(options)

@@ -66,7 +66,7 @@ def run(options: Options, console: Console) -> int:
         raise BenchError(
             f"{options.link!r} is no address", "give one such as https://github.com/owner/name/blob/COMMIT"
         )
-    console.say(f"checking what this branch adds to {options.leaderboards} since {options.base}", always=True)
+    console.say(f"checking what this branch adds to {options.leaderboards} since {options.base}")
     changes = git_history.find_branch_changes(options.leaderboards, options.base)
     faults = checking.find_faults(options.leaderboards, Regrader(options.tasks, options.mirror), options.base)
     text = comment.render_comment(_build_report(options, changes, tuple(map(str, faults))))

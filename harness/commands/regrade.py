@@ -31,6 +31,7 @@ def run(options: Options, console: Console) -> int:
     Raises:
         BenchError: the run is missing or incomplete, or an entry of the board is faulty.
     """
+    console.say(f"grading the answers of {options.run} again")
     if _is_board(options.run):
         return _regrade_board(options, console)
     problems, completions = runs.read_problems(options.run), runs.read_completions(options.run)

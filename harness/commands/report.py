@@ -55,7 +55,7 @@ def run(options: Options, console: Console) -> int:
         raise BenchError("--check writes nothing, --format does", "leave one of them out")
     convert = drawing.load_converter(options.format) if options.format else None  # before the work, for a missing one
     out = options.out if options.out is not None else Path("reports") / options.name
-    console.say(f"comparing the rows of {options.leaderboards / options.board} and drawing the figures", always=True)
+    console.say(f"comparing the rows of {options.leaderboards / options.board} and drawing the figures")
     texts = render_report(options, out)
     stale_files = [file for file, text in texts.items() if leaderboard.is_stale(out / file, text)]
     removed_files = [file for file in FIGURES if file not in texts and (out / file).is_file()]

@@ -34,6 +34,7 @@ def run(options: Options, console: Console) -> int:
         BenchError: no such entry, no reason, or an invalid successor.
     """
     why = _check_reason(options.why)
+    console.say(f"withdrawing {options.entry}, rendering the pages of {options.leaderboards}")
     path = _find_entry_file(options.entry, options.leaderboards)
     board = path.parent
     with runs.explaining_write_errors(options.leaderboards), FolderLock(options.leaderboards, wait=True):

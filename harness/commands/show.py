@@ -55,6 +55,7 @@ def run(options: Options, console: Console) -> int:
         console.write("\n".join(recipes.describe_recipe(name, options.sets, options.base) for name in options.what[1:]))
         return 0
     for what in options.what:
+        console.say(f"reading {what}")
         path = _find_path(what, options)
         entry_file = path if path.suffix == ".json" else path / "entry.json"
         entry = entries.read_entry(entry_file) if entry_file.is_file() else None

@@ -100,6 +100,7 @@ def run(options: Options, console: Console) -> int:
         return int(lm_eval_check.compare_with_lm_eval(options.entries, options.mirror, console))
     fell_short = False
     for path in options.entries:
+        console.say(f"verifying {path}")
         entry = entries.read_entry(path)
         reached = _verify_levels(path, entry, options, console)
         record = None if reached.level is None else _write_record(path, reached, options)

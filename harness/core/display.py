@@ -88,10 +88,9 @@ class Console:
         self.watched = talk.isatty()
         self._data = data
 
-    def say(self, text: str, *, always: bool = False) -> None:
-        """Print one line of information to stderr if it is a terminal, or always."""
-        if self.watched or always:
-            self.talk.print(Text(text, style="dim"), soft_wrap=True)
+    def say(self, text: str) -> None:
+        """Print one line of information to stderr, terminal or not: no phase begins silently in a pipe either."""
+        self.talk.print(Text(make_visible(text), style="dim"), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Print one warning line to stderr, terminal or not."""
@@ -117,7 +116,7 @@ class Console:
 
         Call the value with (requests done, tokens generated here); the rate ignores requests done at the first call.
         """
-        with self._build_bar() as bar:
+        with self._build_bar(f"{what}: {wanted:,} requests") as bar:
             task = bar.add_task(make_visible(what), total=wanted, text="")
             first_count: list[int] = []
 
@@ -135,7 +134,7 @@ class Console:
         Args:
             first: what happens before the first step, shown instead of a count.
         """
-        with self._build_bar() as bar:
+        with self._build_bar(f"{what}: {first}") as bar:
             task = bar.add_task(make_visible(what), total=None, text=first)
 
             def report(step: int, total: int, text: str) -> None:
@@ -143,7 +142,10 @@ class Console:
 
             yield report
 
-    def _build_bar(self) -> Progress:
+    def _build_bar(self, phase: str) -> Progress:
+        """Build a bar; where nobody would see it, say which phase begins."""
+        if not self.watched:
+            self.say(phase)
         whole, length = Column(no_wrap=True), min(_LONGEST_BAR, max(_SHORTEST_BAR, self.talk.width - 110))
         return Progress(
             _Name(),

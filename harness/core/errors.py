@@ -72,3 +72,11 @@ def suggest_path(path: Path) -> str:
     names = [each.name for each in path.parent.iterdir()] if missing else []
     close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
     return f"did you mean '{path.parent / close[0]}'? " if close else ""
+
+
+def suggest_extra(extra: str) -> str:
+    """Return the command that installs an extra; in a clone from its folder, since no package index may hold bench."""
+    clone = Path(__file__).resolve().parents[2]
+    if not (clone / "pyproject.toml").is_file():
+        return f"pip install 'baseline-bench[{extra}]'"
+    return f"pip install -e '{'.' if clone == Path.cwd() else clone}[{extra}]'"

@@ -29,6 +29,8 @@ _SLOW = {"accelerate", "baseline_bench", "bitsandbytes", "datasets", "peft", "sc
 @contextmanager
 def record_command(file: Path, console: Console, main_start: float) -> Iterator[None]:
     """Trace this process, whose `main` began at `main_start`, and its children; then print the seconds by phase."""
+    if file.exists() and not file.is_file():  # a pipe would wait for its reader
+        raise BenchError(f"{file} is no regular file", "name another file with --trace")
     try:
         file.write_text("[\n", encoding="utf-8")
     except OSError as error:
@@ -42,8 +44,8 @@ def record_command(file: Path, console: Console, main_start: float) -> Iterator[
         with suppress(ValueError):  # a full disk cut a line
             times = sum_phases(read_events(file), os.getpid(), start, end := time.monotonic() * 1e6)
             for name, length in sorted(times.items(), key=lambda item: (item[0] == "other", -item[1])):
-                console.say(f"{length / 1e6:9.2f} s {100 * length / (end - start):5.1f} %  {name}", always=True)
-            console.say(f"{(end - start) / 1e6:9.2f} s in all; every process: {file}", always=True)
+                console.say(f"{length / 1e6:9.2f} s {100 * length / (end - start):5.1f} %  {name}")
+            console.say(f"{(end - start) / 1e6:9.2f} s in all; every process: {file}")
 
 
 def sum_phases(events: Sequence[dict[str, Any]], main: int, start: float, end: float) -> dict[str, float]:

@@ -202,7 +202,7 @@ def plan_model(
     from baseline_bench.models import identity, tokenizer  # both load transformers
 
     task_plan = task_plan or plan_task(options)
-    console.say(f"engine {task_plan.engine.name}: {task_plan.engine.reason}")
+    console.say(f"engine {task_plan.engine.name}, {task_plan.engine.reason}")
     model = replace(model, name=options.name or model.name)
     template = TemplateChoice.parse(options.template, options.template_arguments)
     model_tokenizer = tokenizer.load_tokenizer(model, template)
@@ -305,7 +305,7 @@ def resolve_engine(name: str | None, pairs: Sequence[str], wanted_gpus: int | No
     Raises:
         BenchError: no such engine, options that it refuses, or fewer GPUs than wanted.
     """
-    name, reason = (name, "as asked") if name else choose_default_engine()
+    name, reason = (name, "as you asked") if name else choose_default_engine()
     module = plugins.load_engine(name)
     options = parse_options(module.Options, pairs, f"engine {name}")
     return ResolvedEngine(name, module, options, gpus.assign_gpus(module, options, wanted_gpus), reason)
@@ -335,9 +335,9 @@ def _require_unused_name(model: Model, identity: ModelIdentity, leaderboards: Pa
 def choose_default_engine() -> tuple[str, str]:
     """Return (name, reason): vllm if a GPU and vllm are available, else transformers."""
     if importlib.util.find_spec("vllm") is None:
-        return "transformers", "vllm is not installed"
+        return "transformers", "chosen because vllm is not installed"
     import torch
 
     if torch.cuda.device_count() == 0:
-        return "transformers", "no GPU is there"
-    return "vllm", "a GPU and vllm are there"
+        return "transformers", "chosen because there is no GPU"
+    return "vllm", "chosen because there are a GPU and vllm"

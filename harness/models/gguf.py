@@ -14,7 +14,7 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, suggest_extra
 from baseline_bench.core.machine import require_disk, require_memory
 from baseline_bench.models import gguf_tokenizer, manifest, weights
 from baseline_bench.models.silence import silence_libraries
@@ -31,7 +31,7 @@ def convert_to_safetensors(file: Path, folder: Path) -> None:
         BenchError: not a GGUF file, an architecture that transformers does not know, too little disk or memory.
     """
     if importlib.util.find_spec("accelerate") is None:
-        raise BenchError("accelerate is not installed", "pip install 'baseline-bench[transformers]'")
+        raise BenchError("accelerate is not installed", suggest_extra("transformers"))
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     draft.mkdir()

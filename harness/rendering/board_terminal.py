@@ -1,5 +1,6 @@
 """Lays a board's tables out for a terminal of 80 columns."""
 
+import re
 from typing import Literal
 
 from baseline_bench.analysis.board_comparisons import ComparedBoard
@@ -14,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 SortColumn = Literal["name", "score", "gain"]
+# Where a name of a base and its recipe is broken, since a terminal would break it within a word.
+_RECIPE = re.compile(r"(?<!^)\+")
 
 
 def build_terminal_table(judged: ComparedBoard, table: BoardTable, sort: SortColumn) -> Table:
@@ -40,7 +43,8 @@ def build_terminal_table(judged: ComparedBoard, table: BoardTable, sort: SortCol
     for name, line in named:
         contents = f", {line.contents}" if line.contents else ""
         score = f"{100 * line.score:.2f} ({format_interval(line.interval)})"
-        laid_out.add_row(Text(f"{make_visible(name)}{contents}"), Text(score), _describe_gain(judged, line))
+        on_two_lines = _RECIPE.sub("\n+", make_visible(name), count=1)
+        laid_out.add_row(Text(f"{on_two_lines}{contents}"), Text(score), _describe_gain(judged, line))
     return laid_out
 
 

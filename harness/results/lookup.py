@@ -10,7 +10,7 @@ from baseline_bench.results import audit, entries, retractions
 from baseline_bench.results.entry import Entry
 from baseline_bench.results.retractions import Regrade, Retraction
 
-_NAME_ONE_ADVICE = "give one of their file names"
+_NAME_ONE_ADVICE = "give one of their files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,8 @@ def _find_matches(
         return [_read_sound_entry(path, retractions.read_records(path.parent))]
     rows = on_boards()
     if matches := [row for row in rows if name.removesuffix(".json") == row.path.name.removesuffix(".json")]:
-        return [_require_single(name, matches, "is on several boards", "name one with --board")]
+        _require_one_board_and_version(name, matches)
+        return matches
     matches = [row for row in rows if name == row.entry.result.candidate]
     if not matches:
         known = sorted({row.entry.result.candidate for row in rows})
@@ -152,7 +153,7 @@ def _find_matches(
         raise BenchError(what, suggest_name(name, known, "or the path or file name of an entry"))
     if full_rows := [row for row in matches if row.counts]:
         return full_rows
-    what = f"'{name}' has no full row that nobody withdrew"
+    what = f"every row of '{name}' is withdrawn or covers a subset"
     raise BenchError(what, f"{_NAME_ONE_ADVICE}: {_format_file_names(matches)}")
 
 
@@ -175,8 +176,9 @@ def _require_one_board_and_version(name: str, matches: Sequence[FoundEntry]) -> 
         ("versions of a task", {row.entry.result.task.protocol_sha256 for row in matches}),
     ):
         if len(values) > 1:
-            way_out = "name one with --board" if kind == "boards" else _NAME_ONE_ADVICE
-            raise BenchError(f"'{name}' has rows of {len(values)} {kind}", f"{way_out}: {_format_file_names(matches)}")
+            boards = " or ".join(sorted({f"--board {row.path.parent.name}" for row in matches}))
+            way_out = f"add {boards}" if kind == "boards" else f"{_NAME_ONE_ADVICE}: {_format_file_names(matches)}"
+            raise BenchError(f"'{name}' has rows of {len(values)} {kind}", way_out)
 
 
 def _require_single(name: str, matches: Sequence[FoundEntry], problem: str, way_out: str) -> FoundEntry:
@@ -186,4 +188,4 @@ def _require_single(name: str, matches: Sequence[FoundEntry], problem: str, way_
 
 
 def _format_file_names(rows: Sequence[FoundEntry]) -> str:
-    return ", ".join(f"{row.path.parent.name}/{row.path.name}" for row in rows)
+    return ", ".join(str(row.path) for row in rows)

@@ -235,7 +235,7 @@ def test_a_withdrawn_row_is_compared_with_a_warning(boards):
     terminal = Terminal()
     assert "better against base" in terminal.compare(path.name, "base", boards)
     assert f"{path.name} was withdrawn: a wrong template" in terminal.err.getvalue()
-    with pytest.raises(BenchError, match="nobody withdrew"):
+    with pytest.raises(BenchError, match="withdrawn or covers a subset"):
         terminal.compare("better", "base", boards)
 
 

@@ -148,6 +148,28 @@ def test_a_task_of_one_s_own_is_remembered_after_its_first_row(tmp_path, monkeyp
     assert "its task 'sums' is not here" in capfd.readouterr().out
 
 
+def test_a_diff_and_a_report_know_a_remembered_task(tmp_path, monkeypatch, capfd):
+    """Both print its questions, which no entry stores; without bench.toml neither can."""
+    monkeypatch.chdir(tmp_path)
+    model = tiny.build(tmp_path / "model")
+    graded = own_task.TASK.replace("True, True", "completion.text == problem.answer, True")
+    (tmp_path / "sums.py").write_text(graded)
+    for name, text in (("right", "2"), ("wrong", "3")):
+        Path("script.jsonl").write_text(json.dumps({"id": "a", "text": text}))
+        words = ["--engine", "scripted", "-o", "script=script.jsonl", "--name", name]
+        assert cli.main(["score", str(model), "--task", "sums.py", *words]) == 0
+
+    def ask() -> tuple[bool, bool]:
+        capfd.readouterr()
+        assert cli.main(["diff", "right", "wrong"]) == 0
+        assert cli.main(["report", "sums", "--board", "sums"]) == 0
+        return "1+1?" in capfd.readouterr().out, "1+1?" in Path("reports/sums/index.html").read_text()
+
+    assert ask() == (True, True)
+    (tmp_path / "bench.toml").unlink()
+    assert ask() == (False, False)
+
+
 def test_the_readme_leads_to_a_pull_request_with_a_row(mine, git, capfd, forked_children):
     """Its commands as they stand, with a tiny base, in a new repository with a remote: a sound board, and a comment."""
     base, model = "smollm2-135m-it-q4_1", str(tiny.build(mine.parent / "model"))

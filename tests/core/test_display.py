@@ -57,6 +57,21 @@ def test_a_long_name_is_shortened_and_a_count_never(on_80_columns, name, shown):
     assert len(line) <= 80
 
 
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_in_a_pipe_a_bar_is_one_line_at_its_start(stream):
+    """Where nobody sees a bar, a phase says that it begins and no more; a terminal has the bar instead."""
+    talk = stream()
+    console = Console(io.StringIO(), talk)
+    with console.progress("tiny", 1319) as report:
+        report(0, 0)
+        report(1319, 5000)
+    with console.steps("lora", "loading the base") as step:
+        step(20, 20, "loss 1.000")
+    said = ["tiny: 1,319 requests", "lora: loading the base"]
+    assert [line for line in talk.getvalue().splitlines() if line in said] == ([] if console.watched else said)
+    assert console.watched or talk.getvalue().splitlines() == said
+
+
 def test_before_the_first_step_a_training_says_what_it_does(on_80_columns):
     """It counts nothing out of an unknown total; from the first step on it counts steps."""
     with on_80_columns.steps("lora", "loading the base") as report:

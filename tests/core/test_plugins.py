@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from baseline_bench.core import plugins
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, suggest_extra
 from own_task import TASK, package
 from paths import ROOT
 
@@ -148,7 +148,15 @@ def test_a_missing_library_is_answered_with_how_to_install_it(tmp_path):
     with pytest.raises(BenchError, match="pip install no_such_library"):
         plugins.load_task(str(path))
     error = plugins.explain_missing_library(ModuleNotFoundError(name="vllm.sampling_params"), "x")
-    assert error.way_out == "pip install 'baseline-bench[vllm]'"
+    assert error.way_out == suggest_extra("vllm")
+
+
+def test_in_a_clone_an_extra_comes_from_its_folder(monkeypatch, tmp_path):
+    """A package index may not hold bench; `.` is the clone only in it."""
+    monkeypatch.chdir(ROOT)
+    assert suggest_extra("vllm") == "pip install -e '.[vllm]'"
+    monkeypatch.chdir(tmp_path)
+    assert suggest_extra("vllm") == f"pip install -e '{ROOT}[vllm]'"
 
 
 def test_a_file_with_a_syntax_error_is_named_with_its_line(tmp_path):

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import fleet_engine
 import pytest
 import tiny
+from announced import unannounced
 from baseline_bench import cli
 from baseline_bench.core import plugins
 from baseline_bench.core.child_process import ItemAnswered, RequestDone
@@ -484,7 +485,7 @@ def test_a_run_that_lost_every_engine_goes_on_with_other_gpus(tmp_path, monkeypa
     model = tiny.build(tmp_path / "model", "chatml")
     words = ["score", str(model), "--task", "word-problems", "--limit", "9", "--engine", ENGINE, "--json"]
     assert cli.main([*words, "--gpus", "3", "-o", "killed=every"]) == 1
-    *told, last = capfd.readouterr().err.splitlines()
+    *told, last = unannounced(capfd.readouterr().err)
     assert [line for line in told if "unfinished items go to the others" in line] == told
     assert last.startswith("bench: no engine is left")
     (kept,) = Path("runs").glob("*/completions.jsonl")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 from baseline_bench.core import plugins
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, suggest_extra
 from baseline_bench.models import registry, weights
 from transformers import AutoTokenizer
 
@@ -125,7 +125,7 @@ def test_a_missing_library_is_told_with_the_extra(tmp_path, monkeypatch):
     monkeypatch.delattr("baseline_bench.models.gguf", raising=False)
     with pytest.raises(ModuleNotFoundError, match="gguf") as told:
         registry.resolve_model(REAL, tmp_path)
-    assert "pip install 'baseline-bench[transformers]'" in str(plugins.explain_missing_library(told.value))
+    assert suggest_extra("transformers") in str(plugins.explain_missing_library(told.value))
     assert list(tmp_path.iterdir()) == []
 
 

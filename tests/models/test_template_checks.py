@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from announced import unannounced
 from baseline_bench import cli
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Message, Model
@@ -67,7 +68,7 @@ def test_a_training_refuses_a_doubled_bos(tmp_path, capfd, name):
     case.build(tmp_path / "other")
     capfd.readouterr()
     assert bench(tmp_path, "train", "lora.toml", "--base", "./other", "--seed", "0") == 1
-    (line,) = capfd.readouterr().err.splitlines()
+    (line,) = unannounced(capfd.readouterr().err)
     assert "BOS twice" in line
 
 
@@ -164,7 +165,7 @@ def test_an_item_that_no_tokenizer_takes_is_named(tmp_path, capfd, held):
     (tmp_path / "own.py").write_text(TASK.format(**given))
     capfd.readouterr()
     assert bench(tmp_path, "score", "model", "--task", "./own.py", "--engine", "scripted") == 1
-    assert len(capfd.readouterr().err.splitlines()) == 1
+    assert len(unannounced(capfd.readouterr().err)) == 1
 
 
 def test_a_solution_that_no_tokenizer_takes_is_not_measured(tmp_path, capfd):

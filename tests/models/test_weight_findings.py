@@ -12,6 +12,7 @@ import tiny
 import tiny_families
 import tiny_lora
 import torch
+from announced import unannounced
 from baseline_bench.core import findings
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Model
@@ -181,7 +182,7 @@ def test_a_refusal_is_one_line_and_an_accepted_one_is_recorded(tmp_path, capfd, 
     assert bench(tmp_path, *command, "--limit", "4", "--json") == 1
     out, err = capfd.readouterr()
     assert [one["code"] for one in json.loads(out)["findings"]] == ["weights-unused"]
-    assert len(err.splitlines()) == 1
+    assert len(unannounced(err)) == 1
     assert "--accept weights-unused" in err
     assert bench(tmp_path, *command, "--limit", "4", "--accept", "weights-unused") == 0
     (row,) = rows(tmp_path)

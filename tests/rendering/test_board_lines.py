@@ -1,5 +1,7 @@
 """Rows fold into lines only where they may: seeds of a recipe, checkpoints of a seed, runs of a base."""
 
+import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,8 +13,11 @@ from baseline_bench.results.board import Board, Row
 from baseline_bench.results.entry import Result
 from board_samples import right, row, trained
 from markdown_it import MarkdownIt
+from paths import DATA, ROOT
+from rich.console import Console
 from samples import result
 
+BOARDS = ROOT / "leaderboards"
 BASE = right(result("base"), range(24))
 FULL = [right(trained("base", "full", seed), range(2, 60 + 3 * seed)) for seed in range(3)]
 STEP = replace(right(trained("base", "full", 0, 40), range(50)), candidate="base+full-s0-step40")
@@ -102,3 +107,26 @@ def test_a_terminal_shows_the_lines_of_the_page_sorted(sort: SortColumn, names: 
     assert [str(cell)[:1] for cell in against.cells] == [
         {"base": "", "+full": "▲", "+lora-s0": "▼"}[one] for one in names
     ]
+
+
+def test_a_terminal_of_80_columns_breaks_no_name_within_a_word() -> None:
+    """Of two bases the names are whole, and go on in a second line where their recipe begins."""
+    names = ("smollm2-135m-it-q4_1", "gemma-3-270m-q4_k_m")
+    trainings = [replace(trained(name, "lora-socratic"), candidate=f"{name}+lora-socratic-s0") for name in names]
+    rows = [row(right(of, range(20))) for of in (*map(result, names), *trainings)]
+    compared = compare_board(Board("counting", tuple(rows)))
+    out = io.StringIO()
+    Console(file=out, width=80).print(build_terminal_table(compared, compared.tables[0], "gain"))
+    lines = [line.split() for line in out.getvalue().splitlines()]
+    assert all(len(line) <= 80 for line in out.getvalue().splitlines())
+    assert sum(line == ["+lora-socratic-s0"] for line in lines) == 2
+    assert sum(line[:1] == [name] for line in lines for name in names) == 4
+
+
+@pytest.mark.parametrize("page", ["golden_board.md", *(page.name for page in BOARDS.glob("*.md"))])
+def test_a_board_has_at_most_eight_columns(page: str) -> None:
+    """Every table of every page: a wider one does not fit GitHub."""
+    file = DATA / page if page.startswith("golden") else BOARDS / page
+    tables = re.findall(r"^(\|.*\|)\n\|[-:| ]+\|$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    assert tables
+    assert max(len(re.findall(r"(?<!\\)\|", head)) - 1 for head in tables) <= 8

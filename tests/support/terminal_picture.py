@@ -28,7 +28,7 @@ def list_demo_commands() -> list[str]:
     """List the commands of `make demo`, as the Makefile gives them."""
     listed = ["make", "--dry-run", "--always-make", "--silent", "demo"]
     printed = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return [line.partition("/bin/")[2] for line in printed.splitlines() if "/bin/bench " in line]
+    return [line.partition("/bin/")[2] for line in printed.splitlines() if "/bin/bench" in line.split()[0]]
 
 
 def run_on_terminal(command: str) -> str:

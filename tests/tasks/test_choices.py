@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 import tiny
+from announced import unannounced
 from baseline_bench.cli import main
 from baseline_bench.core import plugins
 from baseline_bench.core.errors import BenchError
@@ -173,7 +174,7 @@ def test_a_server_that_returns_prompt_logprobs_measures_choices(task, server, tm
         assert not any(each.greedy for each in line.likelihoods)
     Telling.tells = False
     assert main([*words, "--name", "other", "--leaderboards", "others"]) == 1
-    (told,) = capfd.readouterr().err.splitlines()
+    (told,) = unannounced(capfd.readouterr().err)
     assert "prompt_logprobs" in told
 
 

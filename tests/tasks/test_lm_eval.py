@@ -11,9 +11,10 @@ from dataclasses import replace
 import lm_eval_side as side
 import pytest
 import tiny
+from announced import unannounced
 from baseline_bench.cli import main
 from baseline_bench.core import plugins
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, suggest_extra
 from baseline_bench.core.types import Completion, Sampling, Split, TokenLogprobs
 from baseline_bench.evaluation import evaluate, runs
 from baseline_bench.results import audit, entries
@@ -178,7 +179,7 @@ def test_without_lm_eval_an_entry_s_own_evidence_is_checked_and_the_rest_is_unch
     assert done.returncode == 0, done.stderr
     told = [line for line in done.stderr.splitlines() if line.startswith("bench: ")]
     assert [line for line in told if "unchecked" in line and "lm-eval/tiny_letters@1.0" in line] == told[:1]
-    assert [line.endswith("pip install 'baseline-bench[lm-eval]'") for line in told[-3:]] == [True, True, True]
+    assert [line.endswith(suggest_extra("lm-eval")) for line in told[-3:]] == [True, True, True]
 
 
 def rewritten(entry, change):
@@ -249,7 +250,7 @@ def test_what_cannot_be_a_row_is_told_in_one_line(task, words, data, told, tmp_p
         data(place)
     capfd.readouterr()
     assert main(["baseline", str(model), "--task", task, *words, "--datasets", str(place)]) == 1
-    said = capfd.readouterr().err.splitlines()
+    said = unannounced(capfd.readouterr().err)
     assert len(said) == 1
     assert [part for part in told if part not in said[0]] == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "sets"]

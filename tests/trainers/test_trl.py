@@ -8,6 +8,7 @@ import pytest
 import tiny_study
 import tiny_training
 from baseline_bench.core import plugins
+from baseline_bench.core.errors import suggest_extra
 from baseline_bench.results import candidate
 from baseline_bench.trainers import full, lora, trl
 from baseline_bench.training import recipes
@@ -180,9 +181,7 @@ def test_its_recipe_mirrors_that_of_our_own_lora():
 
 def test_trl_need_not_be_here_where_another_interpreter_has_it():
     """What must be installed is asked of the interpreter that trains; where that is this one, an extra brings it."""
-    assert (
-        plugins.explain_missing_library(ModuleNotFoundError(name="trl"), "x").way_out
-        == "pip install 'baseline-bench[trl]'"
-    )
+    missing = ModuleNotFoundError(name="trl")
+    assert plugins.explain_missing_library(missing, "x").way_out == suggest_extra("trl")
     assert trl.Options().LIBRARIES == ("trl", "peft")
     assert trl.Options(python="python3").LIBRARIES == ()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from announced import unannounced
 from baseline_bench import cli
 from baseline_bench.cli import main
 from baseline_bench.core import plugins
@@ -79,7 +80,7 @@ def told(capfd, *argv: str) -> str:
     """What a command that succeeds prints; of the answers it says only that one of six was cut."""
     assert main(argv) == 0
     out, err = capfd.readouterr()
-    assert all("[answers-cut]" in line for line in err.splitlines()), err
+    assert all("[answers-cut]" in line and "--max-tokens" in line for line in unannounced(err)), err
     return out
 
 
@@ -89,6 +90,13 @@ def test_the_help_names_the_commands_of_every_day_first(here, capfd):
         main(["--help"])
     assert (ended.value.code, capfd.readouterr().out) == (0, HELP.read_text())
     assert list(cli.HELP)[:3] == ["quickstart", "baseline", "score"]
+
+
+def test_bench_without_a_command_prints_its_help(capfd):
+    """All of it on stdout, as a success: nothing went wrong."""
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert (ended.value.code, capfd.readouterr()) == (0, (HELP.read_text(), ""))
 
 
 def test_a_flag_that_many_commands_have_means_one_thing():
@@ -335,11 +343,22 @@ def test_a_trace_names_the_phases_and_adds_up(model, here):
     assert set(seconds) - {"other"} <= {event["name"] for event in events}
 
 
-def test_a_trace_that_cannot_be_written_is_one_line(model, here, capfd):
-    """Before any work."""
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("nowhere/trace.json", "cannot write nowhere/trace.json: "),
+        ("pipe", "pipe is no regular file: "),
+        ("/dev/null", "/dev/null is no regular file: "),
+        (".", ". is no regular file: "),
+    ],
+)
+def test_a_trace_that_cannot_be_written_is_one_line(model, here, capfd, file, told):
+    """Before any work; a named pipe does not wait for its reader."""
     script(here / "script.jsonl")
-    assert main([*words(model), "--trace", "nowhere/trace.json"]) == 1
-    assert capfd.readouterr().err.startswith("bench: cannot write nowhere/trace.json: ")
+    os.mkfifo("pipe")
+    assert main([*words(model), "--trace", file]) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"bench: {told}")
     assert not Path("runs").exists()
 
 
@@ -350,7 +369,7 @@ def test_doctor_shows_the_prompt_the_answers_and_what_is_wrong(model, here, capf
     asked = ["doctor", str(model), "--task", "./sums.py", "--engine", "transformers", "-o", "dtype=float32"]
     assert main([*asked, "--answers", "2"]) == 1
     out, err = capfd.readouterr()
-    assert err == ""
+    assert unannounced(err) == []
     assert "<|im_start|>user\nWhat is 1+1?<|im_end|>\n<|im_start|>assistant" in out
     assert "stop ids         2 <|im_end|>" in out
     assert "\n1+1: right" in out
@@ -375,7 +394,7 @@ def test_ctrl_c_keeps_the_answers_and_says_how_to_go_on(model, here, capfd):
     told_at_the_end = (
         "bench: stopped before the end; what is finished is kept, the same command goes on with the rest\n"
     )
-    assert (process.returncode, said) == (130, told_at_the_end)
+    assert (process.returncode, said.rpartition("requests\n")[2]) == (130, told_at_the_end)
     (completions,) = here.glob("runs/*/completions.jsonl")
     kept = completions.read_bytes()
     told(capfd, *command)
@@ -387,6 +406,16 @@ def test_ctrl_c_keeps_the_answers_and_says_how_to_go_on(model, here, capfd):
     ("command", "told"),
     [
         ("export csv", "comparing the rows of leaderboards"),
+        ("plan recipe:a recipe:b --gain 0.05", "computing what the designs would show"),
+        ("regrade runs/none", "grading the answers of runs/none again"),
+        ("board", "rendering the pages of leaderboards"),
+        ("board --show", "comparing the rows of leaderboards"),
+        ("show none", "reading none"),
+        ("verify none.json", "verifying none.json"),
+        ("retract none --why wrong", "withdrawing none, rendering the pages of leaderboards"),
+        ("import lm-eval none.json", "importing none.json, rendering the pages of leaderboards"),
+        ("check none.toml", "checking none.toml"),
+        ("export lm-eval none", "reading the task none"),
         ("report", "comparing the rows of leaderboards/gsm8k and drawing the figures"),
         ("pr-report", "checking what this branch adds to leaderboards since origin/main"),
     ],
@@ -395,6 +424,21 @@ def test_what_takes_seconds_is_announced_in_a_pipe(here, capfd, command, told):
     """Before anything is read, so before the error of an empty folder too."""
     main(command.split())
     assert capfd.readouterr().err.splitlines()[0] == told
+
+
+def test_a_scoring_announces_its_phases_in_a_pipe(model, here, capfd):
+    """The search for the model, the engine and why it is this one, its loading, and the answers, each in one line."""
+    script(here / "script.jsonl")
+    assert main(words(model)) == 0
+    said = [line for line in capfd.readouterr().err.splitlines() if not unannounced(line)]
+    name = said[-1].partition(":")[0]
+    assert name.startswith(f"{model.name}@")
+    assert said == [
+        f"model {model}: looking for it, fetching what is missing",
+        "engine scripted, as you asked",
+        f"engine scripted: loading {name}",
+        f"{name}: 6 requests",
+    ]
 
 
 def test_ctrl_c_in_a_check_is_one_line(monkeypatch, capfd):
@@ -430,7 +474,7 @@ def test_what_a_library_prints_is_not_data(model, here, capfd):
     assert main(["score", str(model), "--task", "./loud.py", "--engine", "scripted", "--json"]) == 0
     assert descriptors() == before
     out, err = capfd.readouterr()
-    assert err == "chatter"
+    assert "".join(unannounced(err.replace("chatter", "chatter\n", 1))) == "chatter"
     assert json.loads(out)["result"]["task"]["name"] == "loud"
 
 

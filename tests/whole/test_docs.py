@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import subprocess
 import tomllib
 
 import baseline_bench
@@ -58,6 +59,19 @@ def test_the_trainer_in_ten_lines_makes_a_candidate(tmp_path, monkeypatch, capfd
 def test_the_picture_of_readme_is_what_the_demo_prints():
     """README shows the first command of `make demo` in this repository, on the rows of its board."""
     assert terminal_picture.PICTURE.read_text(encoding="utf-8") == terminal_picture.draw_picture()
+
+
+def test_the_demo_ends_with_commands_to_go_on_with():
+    """They exist, and follow the last comparison."""
+    listed = ["make", "--dry-run", "--always-make", "--silent", "demo"]
+    printed = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    said = printed.rpartition(terminal_picture.list_demo_commands()[-1])[2]
+    targets = re.findall(r"make ([a-z]+)", said)
+    assert targets
+    assert all(f"\n{target}:" in (ROOT / "Makefile").read_text(encoding="utf-8") for target in targets)
+    commands = re.findall(r"bench ([a-z]+)", said)
+    assert commands
+    assert set(commands) <= set(cli.HELP)
 
 
 def test_every_command_that_the_pages_name_exists():
