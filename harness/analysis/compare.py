@@ -124,8 +124,7 @@ def is_base(base: Entry, tuned: Entry) -> bool:
 
 def find_margin(entry: Entry) -> float | None:
     """Return the margin that the recipe of a row declares, a share of the problems; None without a valid one."""
-    training = entry.result.training
-    margin = None if training is None or training.candidate is None else training.candidate.values.get("margin")
+    margin = None if entry.result.trained is None else entry.result.trained.values.get("margin")
     return margin if isinstance(margin, float) and 0 < margin < 1 else None
 
 

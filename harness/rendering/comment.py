@@ -319,12 +319,12 @@ def _render_differences(row: ProposedRow) -> str:
 
 
 def _describe_training(report: PullRequestReport, row: ProposedRow) -> str:
-    training = row.row.entry.result.training
+    candidate = row.row.result.trained
     first, last = row.steps[0], row.steps[-1]
     loss_text = f"{first.loss:.4f} at step {first.number:,}, {last.loss:.4f} at step {last.number:,} of {last.total:,}"
-    if training is not None and training.candidate is not None:
-        cost = training.candidate.cost
-        loss_text += f"; final loss (mean of the last tenth) {training.candidate.final_loss:.4f} nats a token"
+    if candidate is not None:
+        cost = candidate.cost
+        loss_text += f"; final loss (mean of the last tenth) {candidate.final_loss:.4f} nats a token"
         loss_text += f"; {cost.rows:,} rows in {cost.seconds:,.0f} s"
     losses_file = row.row.file.removesuffix(".json") + LOSSES
     return f"Loss {loss_text}" + (

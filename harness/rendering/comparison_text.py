@@ -284,7 +284,7 @@ def list_numbers(
 
 def _format_advice(first: Entry, second: Entry, comparison: Comparison, quote: QuoteFunction) -> str:
     """Say what would narrow the interval most: problems, seeds where two recipes are compared, or nothing."""
-    recipes = [_get_recipe(entry) for entry in (first, second)]
+    recipes = [entry.result.trained and entry.result.trained.recipe for entry in (first, second)]
     command = " ".join(f"recipe:{quote(str(recipe))}" for recipe in recipes)
     of_one_recipe = None in recipes or recipes[0] == recipes[1]
     if comparison.outcome != "inconclusive":
@@ -401,11 +401,5 @@ def _have_same_weights(first: Entry, second: Entry) -> bool:
     return one == other and first.result.model.key.matches(second.result.model.key)
 
 
-def _get_recipe(entry: Entry) -> str | None:
-    training = entry.result.training
-    return None if training is None or training.candidate is None else training.candidate.recipe
-
-
 def _get_seed(entry: Entry) -> int:
-    training = entry.result.training
-    return -1 if training is None or training.candidate is None else training.candidate.seed
+    return -1 if entry.result.trained is None else entry.result.trained.seed

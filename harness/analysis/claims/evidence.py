@@ -94,7 +94,13 @@ def _find_side_rows(
     claims: ClaimsFile, side: RowSelector, rows: Sequence[EntryFile], retracted: Collection[str]
 ) -> list[EntryFile] | str:
     """Find the rows of a side that may be judged, or return why there are none."""
-    side_rows = [row for row in rows if row.entry.result.task.label == claims.task and matches_side(side, row.entry)]
+    side_rows = [
+        row
+        for row in rows
+        if row.entry.result.task.label == claims.task
+        and row.entry.result.step is None
+        and matches_training(side, row.entry)
+    ]
     if not side_rows:
         return f"no row of {side.name}"
     valid = [row for row in side_rows if row.file not in retracted]
@@ -107,24 +113,12 @@ def _find_side_rows(
     return enough or f"too few items of {side.name}: {claims.least_items:,} are asked for"
 
 
-def matches_side(side: RowSelector, entry: Entry) -> bool:
-    """Tell whether it is a row of the base, or of the last step of this recipe's training with the seed."""
-    return is_last_step(entry) and matches_training(side, entry)
-
-
-def is_last_step(entry: Entry) -> bool:
-    """Tell whether it is no row of weights that were kept during a training."""
-    return entry.result.training is None or entry.result.training.step is None
-
-
 def matches_training(side: RowSelector, entry: Entry) -> bool:
     """Tell whether it is a row of the base, or of any step of this recipe's training with the seed."""
-    training = entry.result.training
     if side.recipe is None:
         return is_untrained(entry) and entry.result.model.name == side.base
-    if training is None or training.candidate is None:
+    if (candidate := entry.result.trained) is None:
         return False
-    candidate = training.candidate
     return (candidate.recipe, candidate.base.name, candidate.seed) == (side.recipe, side.base, side.seed)
 
 
@@ -186,7 +180,7 @@ def list_start_times(entry: Entry) -> Iterator[str]:
     A training that was interrupted began earlier than that; since its record says when, this time is yielded too.
     """
     yield _subtract_seconds(entry.created, sum(entry.timings.phases.values()))
-    if entry.result.training is not None and (candidate := entry.result.training.candidate) is not None:
+    if (candidate := entry.result.trained) is not None:
         yield _subtract_seconds(candidate.created, candidate.cost.seconds)
         if candidate.begun is not None:
             yield candidate.begun
@@ -202,7 +196,6 @@ def _subtract_seconds(time: str, seconds: float) -> str:
 
 def _get_training(entry: Entry) -> Candidate:
     """Return the training of a row that was selected by its recipe."""
-    training = entry.result.training
-    if training is None or training.candidate is None:
+    if entry.result.trained is None:
         raise ValueError(f"{entry.result.candidate} was not trained here")
-    return training.candidate
+    return entry.result.trained

@@ -5,13 +5,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from baseline_bench.analysis.claims.claims_file import ClaimsFile, Prediction, RowSelector, RunSelector
-from baseline_bench.analysis.claims.evidence import (
-    ContrastEvidence,
-    EntryFile,
-    is_last_step,
-    list_start_times,
-    matches_training,
-)
+from baseline_bench.analysis.claims.evidence import ContrastEvidence, EntryFile, list_start_times, matches_training
 from baseline_bench.analysis.compare import compare_entries, explain_incomparability
 from baseline_bench.analysis.differences import list_environment_differences
 from baseline_bench.analysis.outcomes import Outcome, PairedDifference
@@ -58,7 +52,7 @@ def find_first_runs(claims: ClaimsFile, side: RunSelector, rows: Sequence[EntryF
             for row in _list_rows(side, seed, rows, since)
             if row.entry.result.task.label == claims.task
             and row.entry.result.selection.limit is None
-            and is_last_step(row.entry)
+            and row.entry.result.step is None
         ]
         if found:
             runs[seed] = min(found, key=lambda row: (row.entry.created, row.file))
@@ -97,9 +91,7 @@ def _find_earlier_weights(
 
 def _get_trained_weights(row: EntryFile) -> str | None:
     """Return the digest of what the row's training made, whichever step the row scores; of a base its own."""
-    result = row.entry.result
-    trained = None if result.training is None else result.training.candidate
-    return result.model.weights_sha256 if trained is None else trained.weights_sha256
+    return (row.entry.result.trained or row.entry.result.model).weights_sha256
 
 
 def gather_prediction(
@@ -150,8 +142,7 @@ def _name_differences(side: Sequence[Entry]) -> tuple[str, ...]:
 def _has_digest(row: EntryFile, digest: str | None) -> bool:
     if digest is None:
         return True
-    training = row.entry.result.training
-    candidate = None if training is None else training.candidate
+    candidate = row.entry.result.trained
     return candidate is not None and digest_recipe_keys(candidate).startswith(digest)
 
 
@@ -182,7 +173,8 @@ def _find_obstacles(
     weights = {
         (side.base, _get_base_weights(run)) for side, found in zip(sides, runs, strict=True) for run in found.values()
     }
-    data = [{_get_data(run) for run in found.values()} for found in runs]
+    trained = [[run.entry.result.trained for run in found.values()] for found in runs]
+    data = [{candidate and candidate.data.sha256 for candidate in side} for side in trained]
     if len(weights) > len({side.base for side in sides}) or any(len(one) > 1 for one in data):
         yield "runs were trained from several weights of a base, or on several data of one recipe"
 
@@ -190,11 +182,6 @@ def _find_obstacles(
 def _get_base_weights(run: EntryFile) -> str | None:
     result = run.entry.result
     return result.model.weights_sha256 if result.training is None else result.base_sha256
-
-
-def _get_data(run: EntryFile) -> str | None:
-    training = run.entry.result.training
-    return None if training is None or training.candidate is None else training.candidate.data.sha256
 
 
 def _estimate_difference(

@@ -85,14 +85,12 @@ class ReportRow:
     @property
     def made(self) -> Candidate | None:
         """Return its training; None where bench did not train it."""
-        training = self.entry.result.training
-        return None if training is None else training.candidate
+        return self.entry.result.trained
 
     @property
     def step(self) -> int | None:
         """Return the step after which its weights were kept; None for the last step and for a base."""
-        training = self.entry.result.training
-        return None if training is None else training.step
+        return self.entry.result.step
 
     @property
     def recipe(self) -> str | None:
@@ -247,9 +245,8 @@ def _mark_repeated_bases(lines: Sequence[ReportRow]) -> list[ReportRow]:
 
 def _find_base_name(name: str, entry: Entry, bases: Iterable[str]) -> str:
     """Return the base of the training; for other rows the name's part before a `+`, where that is a base."""
-    training = entry.result.training
-    if training is not None and training.candidate is not None:
-        return training.candidate.base.name
+    if entry.result.trained is not None:
+        return entry.result.trained.base.name
     prefix = name.partition("+")[0]
     return prefix if prefix in bases else name
 
