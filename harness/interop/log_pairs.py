@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from baseline_bench.analysis.compare import ChangeCause, ItemChange
-from baseline_bench.analysis.item_changes import CompletionPair, JudgedCompletion, read_entry_completions
+from baseline_bench.analysis.item_changes import CompletionPair, JudgedCompletion
 from baseline_bench.analysis.outcomes import PairedDifference
 from baseline_bench.analysis.statistics import PairCounts
 from baseline_bench.core.errors import BenchError, list_first
@@ -14,6 +14,7 @@ from baseline_bench.core.markup import UNKNOWN_MARK
 from baseline_bench.core.types import Finish
 from baseline_bench.interop.sample_logs import UNNAMED_FILTER, LoggedItem, SampleLog
 from baseline_bench.results.bits import hex_to_bits
+from baseline_bench.results.companions import load_completions
 from baseline_bench.results.lookup import FoundEntry
 
 NO_TEXT = "(no text in the log)"
@@ -88,7 +89,7 @@ def read_row(row: FoundEntry, questions: Mapping[str, str]) -> SampleLog:
     """
     result = row.entry.result
     result.require_bits()
-    lines = read_entry_completions(row.path, row.entry).lines
+    lines = load_completions(row.path, row.entry)
     right, unread, cut = (
         hex_to_bits(bits, len(lines)) for bits in (result.bits.correct, result.bits.unread, result.bits.cut)
     )

@@ -1,12 +1,13 @@
 """Renders the Markdown comment of a pull request: outcomes first; what exceeds the limit is left out and counted."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from urllib.parse import quote
 
+from baseline_bench.analysis import item_changes
 from baseline_bench.analysis.compare import Comparison
 from baseline_bench.analysis.outcomes import OUTCOMES, Outcome
 from baseline_bench.analysis.statistics import format_points, wilson_interval
@@ -36,12 +37,12 @@ from baseline_bench.results.companions import LOSSES
 # GitHub's limit for a comment, in characters. Counted here in bytes of UTF-8, which are never fewer.
 MAX_COMMENT_BYTES = 65_536
 COMMENT_MARKER = "<!-- bench pr-report -->"
+fence_text = partial(item_changes.fence_text, line_end="\n")  # a carriage return in an answer shows
 _MAX_ANSWER_LENGTH, _MAX_LINE_LENGTH, _MAX_NAME_LENGTH = 600, 300, 100
 _MAX_ITEMS = {"outcomes": 24, "remarks": 6, "faults": 20, "rows": 50, "facts": 40, "names": 4}
 _NO_VALUE = "–"
 # Parts that may be left out (faults and outcomes stay): the last kind first and, within a kind, the last candidate.
-_OPTIONAL_PARTS = ("retractions", "tables", "moves", "changes", "trainings", "commands", "examples")
-_PART_NAMES = {
+_OPTIONAL_PARTS = {
     "retractions": "retractions",
     "tables": "tables of rows",
     "moves": "tables of numbers",
@@ -67,18 +68,6 @@ def render_comment(report: PullRequestReport, limit: int = MAX_COMMENT_BYTES) ->
     return _fit_to_limit(list(_build_parts(report)), limit)
 
 
-def fence_text(text: str) -> str:
-    """Return a fenced block that shows `text`, with a fence longer than any run of backticks in it.
-
-    Line ends stay, every other control or invisible character is spelled out; GitHub renders nothing inside as
-    Markdown, a mention, a link or LaTeX.
-    """
-    lines = [make_visible(line.replace("\t", "    ")) for line in text.split("\n")]
-    shown = "\n".join(lines)
-    bar = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", shown)), default=0))
-    return f"{bar}text\n{shown}\n{bar}"
-
-
 def _fit_to_limit(parts: list[_CommentPart], limit: int) -> str:
     left_out: Counter[str] = Counter()
     size = sum(_count_bytes(part.text) + 2 for part in parts)
@@ -95,7 +84,7 @@ def _fit_to_limit(parts: list[_CommentPart], limit: int) -> str:
 
 
 def _describe_omissions(left_out: Counter[str]) -> str:
-    counted = ", ".join(f"{left_out[kind]} {_PART_NAMES[kind]}" for kind in _OPTIONAL_PARTS if left_out[kind])
+    counted = ", ".join(f"{left_out[kind]} {name}" for kind, name in _OPTIONAL_PARTS.items() if left_out[kind])
     return (
         f"Left out to stay within {MAX_COMMENT_BYTES:,} characters: {counted}. `bench show ENTRY` reads what is "
         "in the files."
@@ -192,7 +181,7 @@ def _list_warnings(rows: Sequence[ProposedRow]) -> Iterator[str]:
 def _list_remarks(rows: Sequence[ProposedRow]) -> Iterator[str]:
     """List each remark once, with the candidates that it is about."""
     for remark in dict.fromkeys(remark for row in rows for remark in row.remarks):
-        names = [code_span(row.row.entry.result.candidate) for row in rows if remark in row.remarks]
+        names = [code_span(row.row.result.candidate) for row in rows if remark in row.remarks]
         rest = f" and {len(names) - _MAX_ITEMS['names']:,} more" if len(names) > _MAX_ITEMS["names"] else ""
         yield f"- {', '.join(names[: _MAX_ITEMS['names']])}{rest}: {remark}"
 
@@ -204,7 +193,7 @@ def _render_outcome(row: ProposedRow, contest: ProposedComparison) -> str:
     margin = "" if comparison.margin is None else f"; {format_margin(comparison.margin, comparison.margin_interval)}"
     return (
         f"- {OUTCOME_SYMBOLS[contest.outcome]} **{OUTCOME_WORDS[contest.outcome]} {opponent}**: "
-        f"{code_span(row.row.entry.result.candidate)} "
+        f"{code_span(row.row.result.candidate)} "
         f"{_format_rate(row.row)} against {code_span(other.candidate)} {_format_rate(contest.against)}: "
         f"{_format_difference(comparison)}, {comparison.pairs.first:,} problems won and "
         f"{comparison.pairs.second:,} lost of {comparison.pairs.total:,}, p = {contest.p:.3g} after Holm "
@@ -249,14 +238,14 @@ def _render_table(report: PullRequestReport, board: str) -> str:
 
 
 def _row_cells(report: PullRequestReport, row: ProposedRow) -> Iterator[str]:
-    counts = row.row.entry.result.counts
+    counts = row.row.result.counts
     interval = wilson_interval(counts.correct, counts.total)
-    yield table_cell(row.row.entry.result.candidate)
-    yield f"{counts.total:,}" + (" (partial)" if row.row.entry.result.selection.limit is not None else "")
-    whole = ", ".join(f"{name} {value}" for name, value in aggregates.format_aggregates(row.row.entry.result))
+    yield table_cell(row.row.result.candidate)
+    yield f"{counts.total:,}" + (" (partial)" if row.row.result.selection.limit is not None else "")
+    whole = ", ".join(f"{name} {value}" for name, value in aggregates.format_aggregates(row.row.result))
     yield table_cell(whole) if whole else f"{100 * counts.correct / counts.total:.2f}"
     yield _NO_VALUE if whole else f"{100 * interval.low:.1f}–{100 * interval.high:.1f}"
-    yield from format_shares(row.row.entry.result)
+    yield from format_shares(row.row.result)
     for role in ("base", "incumbent"):
         contest = next((contest for contest in row.contests if contest.role == role), None)
         yield (
@@ -269,7 +258,7 @@ def _row_cells(report: PullRequestReport, row: ProposedRow) -> Iterator[str]:
 
 def _build_details(report: PullRequestReport, row: ProposedRow) -> Iterator[_CommentPart]:
     """Build everything about one candidate, in folded blocks; each may be left out alone."""
-    name = row.row.entry.result.candidate
+    name = row.row.result.candidate
     for contest in row.contests:
         opponent = _describe_role(contest)
         moves = _render_item_changes(row, contest)

@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
-from typing import Protocol
 
 from baseline_bench.analysis.claims.claims_file import (
     ClaimsFile,
@@ -21,21 +20,12 @@ from baseline_bench.analysis.differences import is_untrained
 from baseline_bench.analysis.multiple_testing import boschloo_p_value, unpaired_interval
 from baseline_bench.analysis.statistics import Interval, mcnemar_p_value, newcombe_interval
 from baseline_bench.core.records import parse_time
+from baseline_bench.results.board import Row
 from baseline_bench.results.candidate import Candidate
 from baseline_bench.results.entry import Entry
 
 RightOfTotal = tuple[int, int]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class EntryFile(Protocol):
-    """An entry and the name of its file in the board's folder."""
-
-    @property
-    def file(self) -> str: ...
-
-    @property
-    def entry(self) -> Entry: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +59,7 @@ class ContrastEvidence:
 
 
 def gather_evidence(
-    claims: ClaimsFile, contrast: RowContrast, rows: Sequence[EntryFile], retracted: Collection[str]
+    claims: ClaimsFile, contrast: RowContrast, rows: Sequence[Row], retracted: Collection[str]
 ) -> ContrastEvidence | str:
     """Gather the evidence on a contrast, or return in one clause why there is none.
 
@@ -91,8 +81,8 @@ def gather_evidence(
 
 
 def _find_side_rows(
-    claims: ClaimsFile, side: RowSelector, rows: Sequence[EntryFile], retracted: Collection[str]
-) -> list[EntryFile] | str:
+    claims: ClaimsFile, side: RowSelector, rows: Sequence[Row], retracted: Collection[str]
+) -> list[Row] | str:
     """Find the rows of a side that may be judged, or return why there are none."""
     side_rows = [
         row
@@ -122,7 +112,7 @@ def matches_training(side: RowSelector, entry: Entry) -> bool:
     return (candidate.recipe, candidate.base.name, candidate.seed) == (side.recipe, side.base, side.seed)
 
 
-def _pair_age(pair: tuple[EntryFile, EntryFile]) -> tuple[str, str, str, str]:
+def _pair_age(pair: tuple[Row, Row]) -> tuple[str, str, str, str]:
     """Return the sort key of a pair: it is as new as its older row; ties are broken by the newer one, then by name."""
     better, worse = pair
     times = better.entry.created, worse.entry.created
@@ -141,7 +131,7 @@ def _explain_unfit_pair(contrast: PairedTest | LossTest | RatioTest, better: Ent
 
 
 def _build_from_rows(
-    contrast: PairedTest | LossTest | RatioTest, better: EntryFile, worse: EntryFile, choices: int
+    contrast: PairedTest | LossTest | RatioTest, better: Row, worse: Row, choices: int
 ) -> ContrastEvidence:
     one, other = (row.entry.result.counts for row in (better, worse))
     evidence = ContrastEvidence(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from baseline_bench.analysis.claims.claims_file import ClaimsFile, Prediction, RowSelector, RunSelector
-from baseline_bench.analysis.claims.evidence import ContrastEvidence, EntryFile, list_start_times, matches_training
+from baseline_bench.analysis.claims.evidence import ContrastEvidence, list_start_times, matches_training
 from baseline_bench.analysis.compare import compare_entries, explain_incomparability
 from baseline_bench.analysis.differences import list_environment_differences
 from baseline_bench.analysis.outcomes import Outcome, PairedDifference
@@ -14,9 +14,10 @@ from baseline_bench.analysis.recipe_contrast import compare_recipes
 from baseline_bench.analysis.recipe_key import digest_recipe_keys
 from baseline_bench.analysis.recipe_rows import read_right_answers
 from baseline_bench.analysis.statistics import Interval
+from baseline_bench.results.board import Row
 from baseline_bench.results.entry import Entry
 
-FirstRuns = Mapping[int | None, EntryFile]
+FirstRuns = Mapping[int | None, Row]
 _LEAST_LEVEL, _MOST_LEVEL = 1e-12, 0.499999
 _BISECTION_STEPS = 45
 
@@ -40,7 +41,7 @@ class PredictionEvidence(ContrastEvidence):
     differs: tuple[tuple[str, ...], ...]
 
 
-def find_first_runs(claims: ClaimsFile, side: RunSelector, rows: Sequence[EntryFile], since: str) -> FirstRuns:
+def find_first_runs(claims: ClaimsFile, side: RunSelector, rows: Sequence[Row], since: str) -> FirstRuns:
     """Find the first full run of each declared seed that was trained and scored after a time.
 
     Later runs of a seed never count, so that nobody can choose among them. A seed without a run is absent.
@@ -59,7 +60,7 @@ def find_first_runs(claims: ClaimsFile, side: RunSelector, rows: Sequence[EntryF
     return runs
 
 
-def _list_rows(side: RunSelector, seed: int | None, rows: Sequence[EntryFile], since: str) -> list[EntryFile]:
+def _list_rows(side: RunSelector, seed: int | None, rows: Sequence[Row], since: str) -> list[Row]:
     """List every row of a seed that was trained and scored after a time: partial ones, steps and other tasks too."""
     selector = RowSelector(side.base, side.recipe, seed)
     return [
@@ -72,7 +73,7 @@ def _list_rows(side: RunSelector, seed: int | None, rows: Sequence[EntryFile], s
 
 
 def _find_earlier_weights(
-    sides: Sequence[RunSelector], runs: Sequence[FirstRuns], rows: Sequence[EntryFile], since: str
+    sides: Sequence[RunSelector], runs: Sequence[FirstRuns], rows: Sequence[Row], since: str
 ) -> Iterator[str]:
     """Yield in one clause each which row showed other weights of a seed before its first full run.
 
@@ -89,13 +90,13 @@ def _find_earlier_weights(
                 yield f"the result was known: {row.file} scored the weights of {first.file} before it was registered"
 
 
-def _get_trained_weights(row: EntryFile) -> str | None:
+def _get_trained_weights(row: Row) -> str | None:
     """Return the digest of what the row's training made, whichever step the row scores; of a base its own."""
     return (row.entry.result.trained or row.entry.result.model).weights_sha256
 
 
 def gather_prediction(
-    claims: ClaimsFile, contrast: Prediction, rows: Sequence[EntryFile], retracted: Collection[str], since: str | None
+    claims: ClaimsFile, contrast: Prediction, rows: Sequence[Row], retracted: Collection[str], since: str | None
 ) -> PredictionEvidence | str:
     """Gather the evidence on a prediction, or return in one clause why there is none.
 
@@ -139,7 +140,7 @@ def _name_differences(side: Sequence[Entry]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _has_digest(row: EntryFile, digest: str | None) -> bool:
+def _has_digest(row: Row, digest: str | None) -> bool:
     if digest is None:
         return True
     candidate = row.entry.result.trained
@@ -179,7 +180,7 @@ def _find_obstacles(
         yield "runs were trained from several weights of a base, or on several data of one recipe"
 
 
-def _get_base_weights(run: EntryFile) -> str | None:
+def _get_base_weights(run: Row) -> str | None:
     result = run.entry.result
     return result.model.weights_sha256 if result.training is None else result.base_sha256
 

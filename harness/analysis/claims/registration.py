@@ -12,9 +12,10 @@ from pathlib import Path
 
 from baseline_bench.analysis.claims import claims_file as reader
 from baseline_bench.analysis.claims.claims_file import Claim, ClaimsFile, Contrast, Prediction, find_family
-from baseline_bench.analysis.claims.evidence import ContrastEvidence, EntryFile, gather_evidence
+from baseline_bench.analysis.claims.evidence import ContrastEvidence, gather_evidence
 from baseline_bench.analysis.claims.predictions import find_first_runs
 from baseline_bench.core.errors import BenchError
+from baseline_bench.results.board import Row
 
 _HEADER_FIELDS = ("board", "task", "alpha", "least_items", "source", "all_items", "rows")
 
@@ -65,7 +66,7 @@ def find_registration(path: Path, claims: ClaimsFile, revision: str = "HEAD") ->
     return Registration(True, tuple(registration_commits))
 
 
-def find_changed_claims(path: Path, commit: str, rows: Sequence[EntryFile]) -> list[tuple[str, str]]:
+def find_changed_claims(path: Path, commit: str, rows: Sequence[Row]) -> list[tuple[str, str]]:
     """Find the claims of a commit that rows already answered there and that are now different, each with what changed.
 
     A prediction is answered as soon as one of its runs exists, a published table when it is written. More claims,
@@ -94,7 +95,7 @@ def find_changed_claims(path: Path, commit: str, rows: Sequence[EntryFile]) -> l
 
 
 def _is_answered(
-    claims: ClaimsFile, numbered: tuple[Claim, Contrast], since: RegistrationCommit | None, rows: Sequence[EntryFile]
+    claims: ClaimsFile, numbered: tuple[Claim, Contrast], since: RegistrationCommit | None, rows: Sequence[Row]
 ) -> bool:
     contrast = numbered[1]
     if not isinstance(contrast, Prediction):
