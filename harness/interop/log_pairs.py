@@ -1,11 +1,10 @@
 """Pairs two logs item by item, or a log with a row of bench, and says why items changed as far as the logs say."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import get_args
 
-from baseline_bench.analysis.compare import ChangeCause, ItemChange
+from baseline_bench.analysis.compare import ChangeCause, ChangeCounts, ItemChange, count_changes
 from baseline_bench.analysis.item_changes import CompletionPair, JudgedCompletion
 from baseline_bench.analysis.outcomes import PairedDifference
 from baseline_bench.analysis.statistics import PairCounts
@@ -36,10 +35,9 @@ class LogComparison(PairedDifference):
     flips: tuple[CompletionPair, ...]
 
     @property
-    def causes(self) -> Mapping[str, tuple[int, int]]:
+    def causes(self) -> ChangeCounts:
         """The items won and lost for each cause."""
-        counts = Counter((flip.move.cause, flip.move.won) for flip in self.flips)
-        return {cause: (counts[cause, True], counts[cause, False]) for cause in get_args(ChangeCause)}
+        return count_changes((flip.move for flip in self.flips), get_args(ChangeCause))
 
 
 def compare_logs(first: SampleLog, second: SampleLog, margin: float | None = None) -> LogComparison:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from baseline_bench.analysis import item_changes
 from baseline_bench.analysis.compare import Comparison
+from baseline_bench.analysis.item_changes import CompletionPair
 from baseline_bench.analysis.outcomes import OUTCOMES, Outcome
 from baseline_bench.analysis.statistics import format_points, wilson_interval
 from baseline_bench.core.markup import code_span, make_visible, table_cell
@@ -23,16 +24,11 @@ from baseline_bench.rendering.formatting import (
     format_warnings,
     name_measure,
 )
-from baseline_bench.rendering.pr_model import (
-    ItemExample,
-    ProposedComparison,
-    ProposedRetraction,
-    ProposedRow,
-    PullRequestReport,
-)
+from baseline_bench.rendering.pr_model import ProposedComparison, ProposedRow, PullRequestReport
 from baseline_bench.rendering.report.safe_text import format_count
 from baseline_bench.results.board import Row
 from baseline_bench.results.companions import LOSSES
+from baseline_bench.results.retractions import Retraction
 
 # GitHub's limit for a comment, in characters. Counted here in bytes of UTF-8, which are never fewer.
 MAX_COMMENT_BYTES = 65_536
@@ -187,7 +183,7 @@ def _list_remarks(rows: Sequence[ProposedRow]) -> Iterator[str]:
 
 
 def _render_outcome(row: ProposedRow, contest: ProposedComparison) -> str:
-    comparison, other = contest.found, contest.against.entry.result
+    comparison, other = contest.found, contest.against.result
     opponent = "its base" if contest.role == "base" else "the incumbent"
     opponent += ", a system comparison (more than the weights differs)" if comparison.system else ""
     margin = "" if comparison.margin is None else f"; {format_margin(comparison.margin, comparison.margin_interval)}"
@@ -212,14 +208,11 @@ def _describe_tests(number: int) -> str:
     )
 
 
-def _render_retractions(retractions: Sequence[ProposedRetraction]) -> str:
+def _render_retractions(retractions: Sequence[tuple[str, Retraction]]) -> str:
     lines = ["|retracted entry|board|why|superseded by|", "|---|---|---|---|"]
-    for one in retractions[: _MAX_ITEMS["rows"]]:
-        retraction = one.retraction
+    for board, retraction in retractions[: _MAX_ITEMS["rows"]]:
         successor = table_cell(retraction.superseded_by) if retraction.superseded_by else _NO_VALUE
-        lines.append(
-            f"|{table_cell(retraction.entry)}|{table_cell(one.board)}|{table_cell(retraction.why)}|{successor}|"
-        )
+        lines.append(f"|{table_cell(retraction.entry)}|{table_cell(board)}|{table_cell(retraction.why)}|{successor}|")
     hidden_count = len(retractions) - _MAX_ITEMS["rows"]
     more = f"\n\nand {hidden_count:,} more: see the board" if hidden_count > 0 else ""
     return "### Retractions\n\n" + "\n".join(lines) + more
@@ -263,8 +256,8 @@ def _build_details(report: PullRequestReport, row: ProposedRow) -> Iterator[_Com
         opponent = _describe_role(contest)
         moves = _render_item_changes(row, contest)
         yield _CommentPart("moves", _fold_block(f"numbers, {opponent}", name, moves))
-        if examples := [*_render_examples("gained", contest.gained), *_render_examples("lost", contest.lost)]:
-            text = "\n\n".join(examples)
+        if contest.examples:
+            text = "\n\n".join(_render_examples(contest.examples))
             yield _CommentPart("examples", _fold_block(f"problems gained and lost, {opponent}", name, text))
     if row.changes:
         what = f"what changed, {_describe_role(row.contests[-1])}"
@@ -292,11 +285,12 @@ def _render_item_changes(row: ProposedRow, contest: ProposedComparison) -> str:
     return "\n".join(["|what|found|", "|---|---|", *(f"|{what}|{value}|" for what, value in rows)])
 
 
-def _render_examples(word: str, examples: Sequence[ItemExample]) -> Iterator[str]:
-    for place, example in enumerate(examples, 1):
-        yield f"**{word} {place}**: {code_span(example.id)}, gold {code_span(example.gold)}; before, then after"
-        yield fence_text(_truncate(example.before, _MAX_ANSWER_LENGTH))
-        yield fence_text(_truncate(example.after, _MAX_ANSWER_LENGTH))
+def _render_examples(examples: Sequence[CompletionPair]) -> Iterator[str]:
+    for word in ("gained", "lost"):
+        for place, one in enumerate((one for one in examples if one.move.won == (word == "gained")), 1):
+            yield f"**{word} {place}**: {code_span(one.id)}, gold {code_span(one.gold)}; before, then after"
+            yield fence_text(_truncate(one.second.text, _MAX_ANSWER_LENGTH))
+            yield fence_text(_truncate(one.first.text, _MAX_ANSWER_LENGTH))
 
 
 def _render_differences(row: ProposedRow) -> str:
@@ -322,7 +316,7 @@ def _describe_training(report: PullRequestReport, row: ProposedRow) -> str:
 
 
 def _render_rerun_command(row: Row) -> str:
-    provenance = row.entry.result.provenance
+    provenance = row.result.provenance
     lines = [provenance.command]
     if provenance.git_commit is not None:
         dirty = "; the code had uncommitted changes" if provenance.git_dirty else ""
@@ -337,7 +331,7 @@ def _link_file(report: PullRequestReport, row: ProposedRow, file: str, word: str
 
 
 def _format_rate(row: Row) -> str:
-    return f"{100 * row.entry.result.counts.correct / row.entry.result.counts.total:.2f} %"
+    return f"{100 * row.result.counts.correct / row.result.counts.total:.2f} %"
 
 
 def _format_difference(comparison: Comparison) -> str:
