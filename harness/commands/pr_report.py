@@ -136,14 +136,11 @@ def _find_base(board: BoardChanges, row: Row) -> tuple[Row | None, str | None]:
     ]
     if not rows:
         return None, "no row of its base on the board: score it with `bench score RUN --with-base`"
-    by_kind = {
-        name: [other for other in rows if classify_comparison(row.entry, other.entry).name == name]
-        for name in ("comparable", "system comparison", "not comparable")
-    }
-    comparable = by_kind["comparable"] or by_kind["system comparison"]
-    if not comparable:
-        reasons = "; ".join(map(str, classify_comparison(row.entry, rows[-1].entry).differs))
-        return None, f"**not comparable** with its base: {code_span(reasons)}"
+    kinds = [classify_comparison(row.entry, other.entry) for other in rows]
+    kind = next((name for name in ("comparable", "system comparison") if name in [one.name for one in kinds]), None)
+    if kind is None:
+        return None, f"**not comparable** with its base: {code_span('; '.join(map(str, kinds[-1].differs)))}"
+    comparable = [other for other, one in zip(rows, kinds, strict=True) if one.name == kind]
     old_files = {other.file for other in board.old}
     return max(comparable, key=lambda other: (other.file in old_files, other.entry.created, other.file)), None
 

@@ -141,15 +141,13 @@ def _parse_version(text: bytes, path: Path) -> ClaimsFile | None:
 def _is_unchanged(now: ClaimsFile, index: int, old: ClaimsFile) -> bool:
     claim, contrast = now.contrasts[index]
     old_claim = next((one for one in old.claims if (one.id, one.hypothesis) == (claim.id, claim.hypothesis)), None)
-    if (
-        old_claim is None
-        or contrast not in old_claim.contrasts
-        or _describe_context(now, contrast) != _describe_context(old, contrast)
-    ):
-        return False
-    return set(old_claim.contrasts) <= set(claim.contrasts) and _list_family_members(
-        old, contrast
-    ) <= _list_family_members(now, contrast)
+    return (
+        old_claim is not None
+        and contrast in old_claim.contrasts
+        and _describe_context(now, contrast) == _describe_context(old, contrast)
+        and set(old_claim.contrasts) <= set(claim.contrasts)
+        and _list_family_members(old, contrast) <= _list_family_members(now, contrast)
+    )
 
 
 def _describe_context(claims: ClaimsFile, contrast: Contrast) -> tuple[object, ...]:

@@ -83,30 +83,20 @@ def draw_cost(study: Study) -> Figure | None:
 
 def _summarise_cost(lines: Sequence[ReportRow]) -> Sentence:
     """Say whether speeds mean anything: runs of one recipe on one base should be about equally fast."""
-    worst_ratio, slow, fast, slowest_recipe = 1.0, 0.0, 0.0, ""
+    speeds: dict[tuple[str, str | None], list[float]] = {}
     for line in lines:
-        speeds = [
-            other.made.cost.samples_per_second
-            for other in lines
-            if other.made is not None and (other.group, other.recipe) == (line.group, line.recipe)
-        ]
-        known = [speed for speed in speeds if speed]
-        if known and max(known) / min(known) > worst_ratio:
-            worst_ratio, slow, fast, slowest_recipe = (
-                max(known) / min(known),
-                min(known),
-                max(known),
-                f"{line.group}+{line.recipe}",
-            )
-    if worst_ratio > 1.25:
+        if line.made is not None and line.made.cost.samples_per_second:
+            speeds.setdefault((line.group, line.recipe), []).append(line.made.cost.samples_per_second)
+    if not speeds:
+        return ("No training was long enough to tell its speed",)
+    (base, recipe), uneven = max(speeds.items(), key=lambda item: max(item[1]) / min(item[1]))
+    if max(uneven) / min(uneven) > 1.25:
         return (
             "Speeds depend on more than the recipe: runs of ",
-            ExternalName(slowest_recipe),
-            f" made between {slow:,.1f} and {fast:,.1f} samples a second",
+            ExternalName(f"{base}+{recipe}"),
+            f" made between {min(uneven):,.1f} and {max(uneven):,.1f} samples a second",
         )
-    known = [line.made.cost.samples_per_second for line in lines if line.made and line.made.cost.samples_per_second]
-    if not known:
-        return ("No training was long enough to tell its speed",)
+    known = [speed for group in speeds.values() for speed in group]
     return (f"Trainings made between {min(known):,.1f} and {max(known):,.1f} samples a second",)
 
 
