@@ -13,7 +13,6 @@ from baseline_bench.analysis.recipe_key import build_recipe_key
 from baseline_bench.analysis.recipe_rows import find_least_margin, read_right_answers
 from baseline_bench.analysis.statistics import Interval, PairCounts
 from baseline_bench.results.board import Board, BoardTable, Row, build_tables, list_regraded_rows
-from baseline_bench.results.candidate import Candidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ def summarise_recipes(compared: ComparedBoard, table: BoardTable) -> list[Recipe
     """Summarise each recipe with two or more seeds; of a seed scored twice the newest row counts."""
     rows_by_recipe: dict[tuple[str, ...], list[Row]] = {}
     for row in table.full:
-        if (key := build_recipe_key(row.entry)) is not None and (candidate := _get_training(row)) is not None:
+        if (key := build_recipe_key(row.entry)) is not None and (candidate := row.result.trained) is not None:
             rows_by_recipe.setdefault((candidate.recipe, *key), []).append(row)
     summaries = [
         _summarise_seeds(key[1], comparable_rows, compared.home.get(comparable_rows[0].file))
@@ -153,15 +152,9 @@ def _compare_with_base(row: Row, base: Row) -> BaseComparison:
     return BaseComparison(pairs, find_margin(row.entry), base)
 
 
-def _get_training(row: Row) -> Candidate | None:
-    return None if row.result.training is None else row.result.training.candidate
-
-
 def _summarise_seeds(digest: str, rows: Sequence[Row], base: Row | None) -> RecipeSummary | None:
     """Summarise one recipe's rows, newest first; None for a single seed."""
-    by_seed = {
-        candidate.seed: (candidate, row) for row in reversed(rows) if (candidate := _get_training(row)) is not None
-    }
+    by_seed = {trained.seed: (trained, row) for row in reversed(rows) if (trained := row.result.trained) is not None}
     if len(by_seed) == 1:
         return None
     seeds = tuple(sorted(by_seed))

@@ -1,6 +1,7 @@
 """Compare two rows on the same problems: what may be concluded, the difference with its outcome, and its causes."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,8 +19,13 @@ from baseline_bench.results.bits import hex_to_bits
 from baseline_bench.results.candidate import ModelKey
 from baseline_bench.results.entry import Entry
 
-# The last two are of logs of other tools: the same answer judged differently, and what a log does not tell.
+# Why an item is right in one row alone: one row has no readable answer, an answer was cut at the token limit, or the
+# answer itself changed. "format": only strict correctness changed. The last two are of logs of other tools: the same
+# answer judged differently, and what a log does not tell.
 ChangeCause = Literal["unread", "stopping", "answer", "format", "judgement", "unknown"]
+# For each cause the items that the first of two rows wins, and those that it loses.
+ChangeCounts = Mapping[ChangeCause, tuple[int, int]]
+_ROW_CAUSES: tuple[ChangeCause, ...] = ("unread", "stopping", "answer", "format")
 
 # Settings that name the weights and how they were loaded, not how answers were generated.
 _WEIGHT_SETTINGS = ("weights", "adapter")
@@ -45,30 +51,13 @@ class ItemChange:
 
     Attributes:
         place: index of the item in the rows' order, from 0.
-        cause: as in `ChangeCounts`, or one of logs.
+        cause: why it differs.
         won: the first row is right and the second wrong (strictly, for the cause "format").
     """
 
     place: int
     cause: ChangeCause
     won: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeCounts:
-    """Items on which two rows differ, by cause; each counts the first row's gains and losses.
-
-    Attributes:
-        unread: correctness changed, and one row has no readable answer.
-        stopping: correctness changed, and one answer was cut at the token limit.
-        answer: correctness changed because the answer itself changed.
-        format: correctness did not change, but strict correctness did: only the answer's format changed.
-    """
-
-    unread: tuple[int, int]
-    stopping: tuple[int, int]
-    answer: tuple[int, int]
-    format: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +113,7 @@ def is_base(base: Entry, tuned: Entry) -> bool:
 
 def find_margin(entry: Entry) -> float | None:
     """Return the margin that the recipe of a row declares, a share of the problems; None without a valid one."""
-    training = entry.result.training
-    margin = None if training is None or training.candidate is None else training.candidate.values.get("margin")
+    margin = None if entry.result.trained is None else entry.result.trained.values.get("margin")
     return margin if isinstance(margin, float) and 0 < margin < 1 else None
 
 
@@ -152,7 +140,7 @@ def compare_entries(first: Entry, second: Entry, system: bool = False, margin: f
     first_bits, second_bits = _read_both_bits(first, second)
     right = list(zip(first_bits["correct"], second_bits["correct"], strict=True))
     pairs = PairCounts(right.count((1, 1)), right.count((1, 0)), right.count((0, 1)), right.count((0, 0)))
-    flips = _count_changes(_iterate_changes(first_bits, second_bits))
+    flips = count_changes(_iterate_changes(first_bits, second_bits), _ROW_CAUSES)
     return Comparison(pairs, find_margin(first) if margin is None else margin, flips, kind.differs)
 
 
@@ -260,8 +248,7 @@ def _iterate_changes(
             yield ItemChange(index, "format", bool(first_bits["strict"][index]))
 
 
-def _count_changes(changes: Iterator[ItemChange]) -> ChangeCounts:
-    counts: dict[ChangeCause, list[int]] = {"unread": [0, 0], "stopping": [0, 0], "answer": [0, 0], "format": [0, 0]}
-    for change in changes:
-        counts[change.cause][0 if change.won else 1] += 1
-    return ChangeCounts(**{cause: (gained, lost) for cause, (gained, lost) in counts.items()})
+def count_changes(changes: Iterable[ItemChange], causes: Iterable[ChangeCause]) -> ChangeCounts:
+    """Count the items won and lost for each cause."""
+    counts = Counter((change.cause, change.won) for change in changes)
+    return {cause: (counts[cause, True], counts[cause, False]) for cause in causes}

@@ -56,8 +56,7 @@ def list_environment_differences(first: Entry, second: Entry) -> Iterator[Differ
     yield from compare_mappings(_describe_engine(one), _describe_engine(other))
     yield from _compare_programs(one, other)
     yield from _compare_versions("library", one.provenance.libraries, other.provenance.libraries)
-    if one.training and other.training and (trained := one.training.candidate) and other.training.candidate:
-        other_trained = other.training.candidate
+    if (trained := one.trained) and (other_trained := other.trained):
         commits = [{"training commit": _shorten_digest(each.git_commit)} for each in (trained, other_trained)]
         yield from compare_mappings(*commits)
         yield from compare_mappings(_describe_training_machine(trained), _describe_training_machine(other_trained))

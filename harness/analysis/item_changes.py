@@ -3,13 +3,11 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from baseline_bench.analysis.compare import ItemChange, list_item_changes
 from baseline_bench.core.markup import make_visible
 from baseline_bench.core.types import Completion, Finish, Judgement, Problem
 from baseline_bench.results.bits import hex_to_bits
-from baseline_bench.results.companions import load_completions
 from baseline_bench.results.completions import CommittedCompletion, restore_completion
 from baseline_bench.results.entry import Entry
 
@@ -55,15 +53,6 @@ class EntryCompletions:
     lines: tuple[CommittedCompletion, ...]
 
 
-def read_entry_completions(path: Path, entry: Entry) -> EntryCompletions:
-    """Read the completions of the entry at `path`.
-
-    Raises:
-        BenchError: they are missing, or their digest is not the entry's.
-    """
-    return EntryCompletions(entry, load_completions(path, entry))
-
-
 def iterate_changed_items(
     first: EntryCompletions, second: EntryCompletions, grade: GradeFunction | None, questions: Mapping[str, str]
 ) -> Iterator[CompletionPair]:
@@ -95,12 +84,13 @@ def render_markdown(items: Sequence[CompletionPair], first: str, second: str) ->
     return "\n".join(part for item in items for part in _render_item(item, (first, second)))
 
 
-def fence_text(text: str) -> str:
+def fence_text(text: str, line_end: str = "\r\n|\n|\r") -> str:
     """Return a fenced block that shows `text`: its fence is longer than any run of backticks inside.
 
-    Invisible characters, direction marks and terminal control characters are spelled out.
+    Line ends stay, every other control, invisible or direction-changing character is spelled out; GitHub renders
+    nothing inside as Markdown, a mention, a link or LaTeX.
     """
-    shown = "\n".join(make_visible(line.replace("\t", "    ")) for line in re.split("\r\n|\n|\r", text))
+    shown = "\n".join(make_visible(line.replace("\t", "    ")) for line in re.split(line_end, text))
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", shown)), default=0))
     return f"{fence}text\n{shown}\n{fence}"
 

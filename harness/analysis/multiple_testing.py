@@ -86,10 +86,8 @@ def unpaired_items_needed(rate: float, other: float, power: float = 0.80, alpha:
     if rate == other:
         return None
     spread, pooled = _standard_deviations(rate, other)
-    return ceil(
-        ((float(scipy.special.ndtri(power)) * spread - float(scipy.special.ndtri(alpha / 2)) * pooled) / (rate - other))
-        ** 2
-    )
+    reach = float(scipy.special.ndtri(power)) * spread - float(scipy.special.ndtri(alpha / 2)) * pooled
+    return ceil((reach / (rate - other)) ** 2)
 
 
 def _standard_deviations(rate: float, other: float) -> tuple[float, float]:

@@ -27,8 +27,7 @@ def build_recipe_key(entry: Entry) -> RecipeKey | None:
 
     Held-out rows move no weights and are not part of the data.
     """
-    training = entry.result.training
-    if training is None or training.step is not None or (candidate := training.candidate) is None:
+    if entry.result.step is not None or (candidate := entry.result.trained) is None:
         return None
     return digest_recipe_keys(candidate), candidate.base.weights_sha256, candidate.data.sha256
 

@@ -77,9 +77,8 @@ def find_least_margin(entries: Iterable[Entry]) -> float | None:
 
 def count_training_seconds(entry: Entry) -> float:
     """Return the GPU seconds of a row's training; 0 for an untrained model."""
-    training = entry.result.training
-    cost = None if training is None or training.candidate is None else training.candidate.cost
-    return 0.0 if cost is None else cost.seconds * max(cost.gpus, 1)
+    trained = entry.result.trained
+    return 0.0 if trained is None else trained.cost.seconds * max(trained.cost.gpus, 1)
 
 
 def select_recipes(first: str, second: str, rows: Sequence[FoundEntry], base: str | None = None) -> RecipePair:
@@ -164,7 +163,7 @@ def _list_digests(name: str, groups: Mapping[RecipeKey, Sequence[FoundEntry]]) -
 
     def describe(key: RecipeKey, group: Sequence[FoundEntry]) -> str:
         candidate = _get_candidate(group[0])
-        seeds = _join(sorted({_get_candidate(row).seed for row in group}))
+        seeds = " ".join(map(str, sorted({_get_candidate(row).seed for row in group})))
         learning_rate, sha256 = candidate.values.get("lr", "unknown"), key[0]
         data = ""
         if keys_digests.count(sha256) > 1:
@@ -240,11 +239,6 @@ def _find_base(name: str, trained: Sequence[FoundEntry], rows: Sequence[FoundEnt
 
 
 def _get_candidate(row: FoundEntry) -> Candidate:
-    training = row.entry.result.training
-    if training is None or training.candidate is None:
+    if row.entry.result.trained is None:
         raise ValueError(f"{row.path} has no training by bench")
-    return training.candidate
-
-
-def _join(seeds: Sequence[int]) -> str:
-    return " ".join(map(str, seeds))
+    return row.entry.result.trained

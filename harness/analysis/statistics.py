@@ -224,11 +224,9 @@ def mcnemar_p_value(pairs: PairCounts) -> float:
     McNemar, Psychometrika 12 (1947) 153-157; exact by the binomial distribution. Without a discordant pair it is 1.
     """
     discordant = pairs.first + pairs.second
-    return (
-        min(1.0, 2 * float(scipy.stats.binom.cdf(min(pairs.first, pairs.second), discordant, 0.5)))
-        if discordant
-        else 1.0
-    )
+    if not discordant:
+        return 1.0
+    return min(1.0, 2 * float(scipy.stats.binom.cdf(min(pairs.first, pairs.second), discordant, 0.5)))
 
 
 def mcnemar_mid_p_value(pairs: PairCounts) -> float:

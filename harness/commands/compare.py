@@ -183,15 +183,15 @@ def _read_side(name: str, options: Options, console: Console) -> SampleLog:
 
 def _compare_recipes(options: Options, console: Console) -> int:
     pair = find_recipes(options.first, options.second, options.leaderboards, options.board, options.base)
-    report = recipe_text.build_recipe_report(pair, options.margin)
+    comparison = recipe_text.compare_pair(pair, options.margin)
     if options.as_json:
-        console.write(encode_indented(report).decode())
+        console.write(encode_indented(recipe_text.build_recipe_report(comparison)).decode())
     elif options.markdown:
-        console.write(recipe_text.render_recipes_markdown(report))
+        console.write(recipe_text.render_recipes_markdown(comparison))
     else:
-        (_, text), *facts = recipe_text.list_recipe_facts(report)
-        outcome = ("outcome", comparison_text.color_outcome(report.numbers.outcome, text))
-        console.print(build_facts_table(recipe_text.title_recipes(report), [outcome, *facts]))
+        (_, text), *facts = recipe_text.list_recipe_facts(comparison)
+        outcome = ("outcome", comparison_text.color_outcome(comparison.contrast.outcome, text))
+        console.print(build_facts_table(recipe_text.title_recipes(pair), [outcome, *facts]))
     return 0
 
 

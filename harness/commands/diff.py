@@ -24,6 +24,7 @@ from baseline_bench.evaluation import regrading, runs
 from baseline_bench.evaluation.stored_answers import read_questions
 from baseline_bench.rendering import comparison_text
 from baseline_bench.rendering.side_by_side import print_completion_pair
+from baseline_bench.results.companions import load_completions
 from rich.text import Text
 
 
@@ -57,7 +58,7 @@ def run(options: Options, console: Console) -> int:
     console.say(f"comparing {options.first} with {options.second}")
     first, second = find_rows(options.first, options.second, options.leaderboards, options.board, console)
     task = regrading.find_reader_task(first.entry)
-    sides = [item_changes.read_entry_completions(row.path, row.entry) for row in (first, second)]
+    sides = [EntryCompletions(row.entry, load_completions(row.path, row.entry)) for row in (first, second)]
     questions = _read_questions(options, task, sides[0], console)
     changed_items = list(
         item_changes.iterate_changed_items(sides[0], sides[1], None if task is None else task.grade, questions)

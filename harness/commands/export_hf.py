@@ -152,7 +152,6 @@ def _read_card(path: Path) -> ModelCard:
 
 
 def _find_base_model(result: Result) -> str | None:
-    candidate = None if result.training is None else result.training.candidate
-    if candidate is None or not candidate.base.source.startswith("hub:"):
+    if result.trained is None or not result.trained.base.source.startswith("hub:"):
         return None
-    return candidate.base.source.removeprefix("hub:")
+    return result.trained.base.source.removeprefix("hub:")

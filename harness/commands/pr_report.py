@@ -4,18 +4,13 @@ Better and worse are adjusted by Holm's method over the p values of all comparis
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from baseline_bench.analysis.compare import (
-    classify_comparison,
-    compare_entries,
-    explain_incomparability,
-    is_base,
-)
+from baseline_bench.analysis.compare import classify_comparison, compare_entries, explain_incomparability, is_base
 from baseline_bench.analysis.differences import is_untrained, list_differences
+from baseline_bench.analysis.item_changes import EntryCompletions, iterate_changed_items
 from baseline_bench.analysis.multiple_testing import holm_adjust
 from baseline_bench.core.command_options import datasets_option, leaderboards_option, option, own_tasks_option
 from baseline_bench.core.display import Console
@@ -24,18 +19,10 @@ from baseline_bench.core.markup import code_span
 from baseline_bench.core.records import write_atomically
 from baseline_bench.evaluation.regrading import Regrader
 from baseline_bench.rendering import checking, comment
-from baseline_bench.rendering.pr_model import (
-    ItemExample,
-    ProposedComparison,
-    ProposedRetraction,
-    ProposedRow,
-    PullRequestReport,
-)
+from baseline_bench.rendering.pr_model import ProposedComparison, ProposedRow, PullRequestReport
 from baseline_bench.rendering.report.data import read_steps
 from baseline_bench.results import entries, git_history
-from baseline_bench.results.bits import hex_to_bits
 from baseline_bench.results.board import Row
-from baseline_bench.results.completions import CommittedCompletion
 from baseline_bench.results.git_history import BoardChanges, BranchChanges
 
 _MAX_EXAMPLES = 5
@@ -81,7 +68,7 @@ def _build_report(options: Options, changes: BranchChanges, faults: tuple[str, .
     rows = [
         (board, row)
         for board in changes.boards
-        for row in sorted(board.new, key=lambda row: (row.entry.result.candidate, row.entry.created, row.file))
+        for row in sorted(board.new, key=lambda row: (row.result.candidate, row.entry.created, row.file))
     ]
     comparisons = [_compare_row(board, row) for board, row in rows]
     p_values = [comparison.found.p for of_row, _ in comparisons for comparison in of_row]
@@ -112,9 +99,7 @@ def _build_report(options: Options, changes: BranchChanges, faults: tuple[str, .
         prefix=changes.prefix,
         faults=faults,
         rows=tuple(proposed),
-        retractions=tuple(
-            ProposedRetraction(board.name, retraction) for board in changes.boards for retraction in board.retracted
-        ),
+        retractions=tuple((board.name, retraction) for board in changes.boards for retraction in board.retracted),
         unsound=sum(len(board.unsound) for board in changes.boards),
     )
 
@@ -132,7 +117,7 @@ def _compare_row(board: BoardChanges, row: Row) -> tuple[list[ProposedComparison
     for role, other in pairs:
         if other is not None:
             found = compare_entries(row.entry, other.entry, system=True)
-            comparisons.append(ProposedComparison(role, other, found, found.p, (), ()))
+            comparisons.append(ProposedComparison(role, other, found, found.p))
     return comparisons, [reason for reason in (no_base, no_incumbent) if reason is not None]
 
 
@@ -151,29 +136,26 @@ def _find_base(board: BoardChanges, row: Row) -> tuple[Row | None, str | None]:
     ]
     if not rows:
         return None, "no row of its base on the board: score it with `bench score RUN --with-base`"
-    by_kind = {
-        name: [other for other in rows if classify_comparison(row.entry, other.entry).name == name]
-        for name in ("comparable", "system comparison", "not comparable")
-    }
-    comparable = by_kind["comparable"] or by_kind["system comparison"]
-    if not comparable:
-        reasons = "; ".join(map(str, classify_comparison(row.entry, rows[-1].entry).differs))
-        return None, f"**not comparable** with its base: {code_span(reasons)}"
+    kinds = [classify_comparison(row.entry, other.entry) for other in rows]
+    kind = next((name for name in ("comparable", "system comparison") if name in [one.name for one in kinds]), None)
+    if kind is None:
+        return None, f"**not comparable** with its base: {code_span('; '.join(map(str, kinds[-1].differs)))}"
+    comparable = [other for other, one in zip(rows, kinds, strict=True) if one.name == kind]
     old_files = {other.file for other in board.old}
     return max(comparable, key=lambda other: (other.file in old_files, other.entry.created, other.file)), None
 
 
 def _find_incumbent(board: BoardChanges, row: Row) -> tuple[Row | None, str | None]:
     """Return the best comparable full row of the task that counts at the merge-base, or why there is none."""
-    if row.entry.result.selection.limit is not None:
+    if row.result.selection.limit is not None:
         return None, "a partial run, so that it has no incumbent"
     retracted_files = {retraction.entry for retraction in board.withdrawn}
     own_weights = {row.result.base_sha256, _get_weights(row)} - {None}
     rows = [
         other
         for other in board.old
-        if other.entry.result.task.label == row.entry.result.task.label
-        and other.entry.result.selection.limit is None
+        if other.result.task.label == row.result.task.label
+        and other.result.selection.limit is None
         and other.file not in retracted_files
         and _get_weights(other) not in own_weights
     ]
@@ -181,9 +163,7 @@ def _find_incumbent(board: BoardChanges, row: Row) -> tuple[Row | None, str | No
     if not comparable:
         reason = "none is comparable" if rows else "there is none"
         return None, f"no incumbent: of the other full rows of its task at the merge-base {reason}"
-    return min(
-        comparable, key=lambda other: (-other.entry.result.counts.correct, other.entry.created, other.file)
-    ), None
+    return min(comparable, key=lambda other: (-other.result.counts.correct, other.entry.created, other.file)), None
 
 
 def _is_reference_model(board: BoardChanges, row: Row) -> bool:
@@ -193,7 +173,7 @@ def _is_reference_model(board: BoardChanges, row: Row) -> bool:
 
 
 def _get_weights(row: Row) -> str | None:
-    return row.entry.result.model.weights_sha256
+    return row.result.model.weights_sha256
 
 
 def _add_examples(
@@ -201,25 +181,15 @@ def _add_examples(
 ) -> ProposedComparison:
     try:
         new, old = (
-            git_history.read_committed_completions(folder, commit, board.name, compared)
+            EntryCompletions(
+                compared.entry, git_history.read_committed_completions(folder, commit, board.name, compared)
+            )
             for compared in (row, comparison.against)
         )
-        gained, lost = _list_examples((row, comparison.against), (new, old))
     except BenchError:  # of the row at the merge-base; the numbers do not need its answers
         return comparison
-    return replace(comparison, gained=gained, lost=lost)
-
-
-def _list_examples(
-    rows: tuple[Row, Row], completions: tuple[Sequence[CommittedCompletion], Sequence[CommittedCompletion]]
-) -> tuple[tuple[ItemExample, ...], tuple[ItemExample, ...]]:
-    """Return the first items that the first row gained, and the first that it lost."""
-    right = [hex_to_bits(row.entry.result.bits.correct, row.entry.result.counts.total) for row in rows]
-    if [len(lines) for lines in completions] != [len(bits) for bits in right]:
-        return (), ()
-    gained: list[ItemExample] = []
-    lost: list[ItemExample] = []
-    for new, old, is_right, was_right in zip(*completions, *right, strict=True):
-        if is_right != was_right:
-            (gained if is_right else lost).append(ItemExample(new.id, new.gold, old.shown, new.shown))
-    return tuple(gained[:_MAX_EXAMPLES]), tuple(lost[:_MAX_EXAMPLES])
+    if not len(new.lines) == len(old.lines) == comparison.found.pairs.total:
+        return comparison
+    changed = list(iterate_changed_items(new, old, None, {}))
+    gained, lost = ([one for one in changed if one.move.won is won][:_MAX_EXAMPLES] for won in (True, False))
+    return replace(comparison, examples=(*gained, *lost))

@@ -124,14 +124,10 @@ def draw_figures(study: Study) -> Sequence[Figure]:
 def build_command(options: Options) -> str:
     """Build the command that makes this report from the repository's folder, without the user's data set paths."""
     words = ["bench", "report", options.name]
-    if options.board != "gsm8k":
-        words += ["--board", options.board]
-    if options.claims is not None:
-        words += ["--claims", options.claims]
-    if options.out is not None:
-        words += ["--out", str(options.out)]
-    if options.leaderboards != Path("leaderboards"):
-        words += ["--leaderboards", str(options.leaderboards)]
+    defaults = {"board": "gsm8k", "claims": None, "out": None, "leaderboards": Path("leaderboards")}
+    for name, default in defaults.items():
+        if (value := getattr(options, name)) != default:
+            words += [f"--{name}", str(value)]
     if options.rows:
         words += ["--rows", *options.rows]
     return shlex.join(words if options.questions else [*words, "--without-questions"])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import median_low
+from typing import TYPE_CHECKING
 
 from baseline_bench.core import plugins
 from baseline_bench.core.display import Console
@@ -25,31 +26,12 @@ from baseline_bench.training import merging
 from baseline_bench.training import resolve_candidate as candidates
 from baseline_bench.training.train import REQUEST_FILE
 
+if TYPE_CHECKING:
+    from baseline_bench.commands.verify import Options
+
 # Settings that say which weights answered, which their digest proves, and how they got there, which does not matter.
 _WEIGHT_SETTINGS = ("weights", "adapter")
 _WEIGHTS_HINT = "give --model: the folder of the weights, or the training's run"
-
-
-@dataclass(frozen=True, slots=True)
-class ReproductionOptions:
-    """The command-line options that generating again needs.
-
-    Attributes:
-        model: a name, a folder, or a training run; None takes the model that the entry names.
-        options: engine options, which override the settings of the entry.
-        task: the task's name, or the file of a user's own task.
-        again: start over even if there is an unfinished run of this entry.
-    """
-
-    model: str | None
-    options: list[str]
-    task: str
-    again: bool
-    runs: Path
-    mirror: Path | None
-    cache: Path
-    words: str
-    commit: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +56,7 @@ class Reproduction:
     driver: Value
 
 
-def plan_reproduction(path: Path, entry: Entry, options: ReproductionOptions, console: Console) -> EvaluationPlan:
+def plan_reproduction(path: Path, entry: Entry, options: "Options", console: Console) -> EvaluationPlan:
     """Plan to run the entry's model on the entry's task, and verify that both are the same.
 
     Raises:
@@ -105,7 +87,7 @@ def plan_reproduction(path: Path, entry: Entry, options: ReproductionOptions, co
     return entry_plan
 
 
-def _build_scoring_options(path: Path, entry: Entry, options: ReproductionOptions) -> ScoringOptions:
+def _build_scoring_options(path: Path, entry: Entry, options: "Options") -> ScoringOptions:
     """Build the options of the command that scored the entry; they add no row."""
     result = entry.result
     return ScoringOptions(
@@ -132,7 +114,7 @@ def reproduce_completions(
     entry_plan: EvaluationPlan,
     path: Path,
     stored: Sequence[CommittedCompletion],
-    options: ReproductionOptions,
+    options: "Options",
     console: Console,
 ) -> Reproduction:
     """Generate every answer and compare it with the committed one; resume an unfinished run of this entry.
@@ -198,7 +180,7 @@ def _format_option(value: Value) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
-def _find_model(entry: Entry, options: ReproductionOptions, console: Console) -> Model:
+def _find_model(entry: Entry, options: "Options", console: Console) -> Model:
     """Find the entry's weights on this machine, check their digest, and return them as the entry names them."""
     record = entry.result.model
     name = options.model or _find_public_name(entry)
@@ -231,7 +213,7 @@ def _find_public_name(entry: Entry) -> str:
     raise BenchError(f"the weights of {record.name} ({record.source}) have no public name", _WEIGHTS_HINT)
 
 
-def _choose_run_folder(path: Path, options: ReproductionOptions) -> Path:
+def _choose_run_folder(path: Path, options: "Options") -> Path:
     """Return the folder of this entry's unfinished run, or the next free one."""
     stem, number = f"verify-{path.name.removesuffix('.json')}", 1
     folder = options.runs / stem

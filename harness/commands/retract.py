@@ -1,9 +1,8 @@
 """`bench retract`: withdraw an entry. The entry stays unchanged; a separate record says why it no longer counts."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from baseline_bench.core.command_options import MUST_BE_GIVEN, argument, leaderboards_option, option
 from baseline_bench.core.display import Console
@@ -79,8 +78,7 @@ def _find_entry_file(name: str, leaderboards: Path) -> Path:
 
 
 def _find_successor(options: Options, path: Path, board_records: BoardRecords) -> str:
-    name = options.superseded_by or ""
-    other = _find_entry_file(name, options.leaderboards)
+    other = _find_entry_file(options.superseded_by or "", options.leaderboards)
     if other == path:
         raise BenchError(f"{path.name} cannot supersede itself", "name the entry that takes its place")
     if other.parent != path.parent:
@@ -96,16 +94,10 @@ def _find_successor(options: Options, path: Path, board_records: BoardRecords) -
 def _build_record(path: Path, why: str, successor: str | None, board_records: BoardRecords) -> Retraction:
     """Return the existing record if it already says so, or else a new one."""
     entries.read_entry(path)  # raises if it is not an entry: then remove the file
-    previous = board_records.retraction(path.name)
     content = hashlib.sha256(path.read_bytes()).hexdigest()
-    if previous is not None and (previous.why, previous.superseded_by, previous.entry_sha256) == (
-        why,
-        successor,
-        content,
-    ):
-        return previous
-    schema: Literal[1] = 1
-    return Retraction(schema, runs.current_time(), path.name, content, why, successor)
+    record = Retraction(1, runs.current_time(), path.name, content, why, successor)
+    previous = board_records.retraction(path.name)
+    return record if previous is None or replace(previous, created=record.created) != record else previous
 
 
 def _refuse_loop(record: Retraction, board_records: BoardRecords) -> None:

@@ -72,15 +72,15 @@ def show_steps(candidates: Sequence[EvaluationResult], console: Console) -> None
     """Print loss and score of a training's weights side by side, step by step."""
     rows = []
     for scored in candidates:
-        training, counts = scored.entry.result.training, scored.entry.result.counts
-        if training is None or training.candidate is None:
+        result, counts = scored.entry.result, scored.entry.result.counts
+        if result.trained is None:
             continue
-        history = parse_steps((scored.folder / LOSS_FILE).read_bytes())[: training.step]
-        measure = scored.entry.result.task.measure
+        history = parse_steps((scored.folder / LOSS_FILE).read_bytes())[: result.step]
         loss_and_score = (
-            f"loss {compute_final_loss(history):.4f}, {measure} {_format_percent(counts.correct, counts.total)}"
+            f"loss {compute_final_loss(history):.4f}, "
+            f"{result.task.measure} {_format_percent(counts.correct, counts.total)}"
         )
-        rows.append((f"{training.candidate.recipe}, step {len(history)}", loss_and_score))
+        rows.append((f"{result.trained.recipe}, step {len(history)}", loss_and_score))
     console.print(build_facts_table("loss (mean over the last tenth of the steps so far) and score", rows))
 
 

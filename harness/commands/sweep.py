@@ -92,16 +92,6 @@ class SweepSetup:
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
-class TrainedTrial:
-    """A trial before it is scored: its whole weights and its training folder, or why it failed."""
-
-    tried: Trial
-    folder: Path | None
-    model: Model | None
-    failure: str | None
-
-
 def run(options: Options, console: Console) -> int:
     """Train every trial, score them and the base on held-out rows, choose the winner and write its recipe.
 
@@ -114,7 +104,7 @@ def run(options: Options, console: Console) -> int:
     name = setup.plan.model.name
     file = options.write or Path(f"{entries.slugify(setup.plan.recipe.name)}-{entries.slugify(name)}.toml")
     _require_sweep_file(file)
-    base_judgements, results = _score_trials(setup, [_train_trial(setup, trial, console) for trial in trials], console)
+    base_judgements, results = _score_trials(setup, *_train_trials(setup, trials, console), console)
     winner, rule = grid.choose_winner(results)
     lines = [
         (f"{name}, untrained", UNKNOWN_MARK, UNKNOWN_MARK, UNKNOWN_MARK, _format_score(base_judgements), ""),
@@ -164,36 +154,40 @@ def _build_training_options(options: Options, trial: Trial) -> training.Training
     return training.TrainingOptions.of(options, sets=[*options.sets, *trial.sets], commit=None)
 
 
-def _train_trial(setup: SweepSetup, trial: Trial, console: Console) -> TrainedTrial:
-    """Train and merge one trial; a failure becomes a line of the table and does not end the sweep."""
-    label = " ".join(trial.sets)
-    console.say(f"trying {label}")
-    try:
-        folder = training.train_candidate(
-            replace(setup.plan, options=_build_training_options(setup.options, trial), recipe=trial.recipe), console
-        )
-        model = merging.make_whole_weights(folder, None, setup.options.cache, console).model
-    except BenchError as error:
-        console.warn(f"{label} failed: {error.what}")
-        return TrainedTrial(trial, None, None, error.what)
-    return TrainedTrial(trial, folder, replace(model, name=f"{model.name} {label}"), None)
+def _train_trials(
+    setup: SweepSetup, trials: Sequence[Trial], console: Console
+) -> tuple[list[TrialResult], list[tuple[Model, Path]]]:
+    """Train and merge every trial; a failure becomes a line of the table and does not end the sweep.
+
+    Returns:
+        A result for each trial, not scored, and whole weights with their training folder for each that did not fail.
+    """
+    results, models = [], []
+    for trial in trials:
+        label = " ".join(trial.sets)
+        console.say(f"trying {label}")
+        options = _build_training_options(setup.options, trial)
+        try:
+            folder = training.train_candidate(replace(setup.plan, options=options, recipe=trial.recipe), console)
+            model = merging.make_whole_weights(folder, None, setup.options.cache, console).model
+        except BenchError as error:
+            console.warn(f"{label} failed: {error.what}")
+            results.append(TrialResult(trial, None, None, error.what))
+            continue
+        results.append(TrialResult(trial, candidate.read_candidate(folder), None, None))
+        models.append((replace(model, name=f"{model.name} {label}"), folder))
+    return results, models
 
 
 def _score_trials(
-    setup: SweepSetup, trained: Sequence[TrainedTrial], console: Console
+    setup: SweepSetup, results: list[TrialResult], models: Sequence[tuple[Model, Path]], console: Console
 ) -> tuple[tuple[Judgement, ...] | None, list[TrialResult]]:
-    """Return the base's judgements and every trial's result; one engine answers for all."""
-    models = [(trial.model, trial.folder) for trial in trained if trial.model is not None and trial.folder is not None]
-    judgements: Iterator[tuple[Judgement, ...] | None] = iter([None] * (len(models) + 1))
-    if setup.prepared_task is not None and models:
-        judgements = iter(_judge_models(setup, setup.prepared_task, [(setup.plan.model, None), *models], console))
-    base_judgements = next(judgements)
-    return base_judgements, [
-        TrialResult(trial.tried, None, None, trial.failure)
-        if trial.folder is None
-        else TrialResult(trial.tried, candidate.read_candidate(trial.folder), next(judgements), None)
-        for trial in trained
-    ]
+    """Return the base's judgements and every trial's result with its own; one engine answers for all."""
+    if setup.prepared_task is None or not models:
+        return None, results
+    base, *others = _judge_models(setup, setup.prepared_task, [(setup.plan.model, None), *models], console)
+    judged = iter(others)
+    return base, [one if one.made is None else replace(one, verdicts=next(judged)) for one in results]
 
 
 def _judge_models(

@@ -12,7 +12,7 @@ from typing import Literal
 
 from baseline_bench.analysis import noise as judging
 from baseline_bench.commands import reproduce
-from baseline_bench.commands.reproduce import Reproduction, ReproductionOptions
+from baseline_bench.commands.reproduce import Reproduction
 from baseline_bench.core import plugins
 from baseline_bench.core.command_options import argument, cache_option, datasets_option, option, own_tasks_option
 from baseline_bench.core.display import Console, build_facts_table
@@ -62,6 +62,7 @@ class Options:
     runs: Path = option("--runs", "the folder of runs (default: %(default)s)", "DIR", Path("runs"))
     mirror: Path | None = datasets_option()
     cache: Path = cache_option()
+    task: str = ""  # of the entry that is generated again: a name, or one of `tasks`
     words: str = ""
     commit: str | None = None
 
@@ -151,23 +152,13 @@ def _verify_by_regeneration(
     path: Path, entry: Entry, progress: LevelReached, options: Options, console: Console
 ) -> LevelReached:
     """Check levels 2 and 3, both with one generation."""
-    reproduction_options = ReproductionOptions(
-        model=options.model,
-        options=options.options,
-        task=find_task(entry, options.tasks) or entry.result.task.name,
-        again=options.again,
-        runs=options.runs,
-        mirror=options.mirror,
-        cache=options.cache,
-        words=options.words,
-        commit=options.commit,
-    )
+    options = replace(options, task=find_task(entry, options.tasks) or entry.result.task.name)
     try:
-        evaluation_plan = reproduce.plan_reproduction(path, entry, reproduction_options, console)
+        evaluation_plan = reproduce.plan_reproduction(path, entry, options, console)
     except BenchError as error:
         return replace(progress, stopped=str(error))
     stored = load_completions(path, entry)
-    reproduction = reproduce.reproduce_completions(evaluation_plan, path, stored, reproduction_options, console)
+    reproduction = reproduce.reproduce_completions(evaluation_plan, path, stored, options, console)
     lines = (
         f"generated again: {reproduce.describe_reproduction(reproduction)}",
         *(f"unlike: {line}" for line in reproduction.unlike),

@@ -1,12 +1,11 @@
 """Pairs two logs item by item, or a log with a row of bench, and says why items changed as far as the logs say."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import get_args
 
-from baseline_bench.analysis.compare import ChangeCause, ItemChange
-from baseline_bench.analysis.item_changes import CompletionPair, JudgedCompletion, read_entry_completions
+from baseline_bench.analysis.compare import ChangeCause, ChangeCounts, ItemChange, count_changes
+from baseline_bench.analysis.item_changes import CompletionPair, JudgedCompletion
 from baseline_bench.analysis.outcomes import PairedDifference
 from baseline_bench.analysis.statistics import PairCounts
 from baseline_bench.core.errors import BenchError, list_first
@@ -14,6 +13,7 @@ from baseline_bench.core.markup import UNKNOWN_MARK
 from baseline_bench.core.types import Finish
 from baseline_bench.interop.sample_logs import UNNAMED_FILTER, LoggedItem, SampleLog
 from baseline_bench.results.bits import hex_to_bits
+from baseline_bench.results.companions import load_completions
 from baseline_bench.results.lookup import FoundEntry
 
 NO_TEXT = "(no text in the log)"
@@ -35,10 +35,9 @@ class LogComparison(PairedDifference):
     flips: tuple[CompletionPair, ...]
 
     @property
-    def causes(self) -> Mapping[str, tuple[int, int]]:
+    def causes(self) -> ChangeCounts:
         """The items won and lost for each cause."""
-        counts = Counter((flip.move.cause, flip.move.won) for flip in self.flips)
-        return {cause: (counts[cause, True], counts[cause, False]) for cause in get_args(ChangeCause)}
+        return count_changes((flip.move for flip in self.flips), get_args(ChangeCause))
 
 
 def compare_logs(first: SampleLog, second: SampleLog, margin: float | None = None) -> LogComparison:
@@ -88,7 +87,7 @@ def read_row(row: FoundEntry, questions: Mapping[str, str]) -> SampleLog:
     """
     result = row.entry.result
     result.require_bits()
-    lines = read_entry_completions(row.path, row.entry).lines
+    lines = load_completions(row.path, row.entry)
     right, unread, cut = (
         hex_to_bits(bits, len(lines)) for bits in (result.bits.correct, result.bits.unread, result.bits.cut)
     )

@@ -1,15 +1,12 @@
 """Describes the comparison of two logs, for a terminal, as Markdown and as a record."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from baseline_bench.analysis import item_changes
-from baseline_bench.analysis.compare import ChangeCause, ComparisonKind
-from baseline_bench.analysis.outcomes import Outcome
+from baseline_bench.analysis.compare import ComparisonKind
 from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.markup import code_span, make_visible, table_cell
 from baseline_bench.interop.log_pairs import NO_TEXT, LogComparison
-from baseline_bench.interop.sample_logs import LogTool
 from baseline_bench.rendering import comparison_text
 from baseline_bench.rendering.comparison_text import ComparisonNumbers, ComparisonText, QuoteFunction
 from baseline_bench.rendering.side_by_side import print_completion_pair
@@ -19,53 +16,21 @@ from rich.text import Text
 MAX_SHOWN_ITEMS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class LogSide:
-    """One of two logs, as `bench compare --json` names it."""
-
-    path: str
-    tool: LogTool
-    measure: str
-    model: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class LogFlip:
-    """An item that exactly one of two logs has right; `won` if the first has."""
-
-    id: str
-    won: bool
-    cause: ChangeCause
-
-
-@dataclass(frozen=True, slots=True)
-class LogComparisonReport:
-    """What `bench compare --json` prints of two logs."""
-
-    first: LogSide
-    second: LogSide
-    paired_by: str
-    outcome: Outcome
-    estimand: str
-    sentence: str
-    numbers: ComparisonNumbers
-    flips: tuple[LogFlip, ...]
-
-
-def build_log_report(comparison: LogComparison) -> LogComparisonReport:
-    """Build the record of a comparison of two logs."""
-    text = describe_logs(comparison)
-    sides = [LogSide(str(log.path), log.tool, log.measure, log.model) for log in (comparison.first, comparison.second)]
-    return LogComparisonReport(
-        first=sides[0],
-        second=sides[1],
-        paired_by=comparison.paired_by,
-        outcome=comparison.outcome,
-        estimand=comparison_text.name_estimand(system=True),
-        sentence=text.sentence,
-        numbers=ComparisonNumbers.of(comparison, comparison.causes),
-        flips=tuple(LogFlip(flip.id, flip.move.won, flip.move.cause) for flip in comparison.flips),
-    )
+def build_log_report(comparison: LogComparison) -> Mapping[str, object]:
+    """Build what `bench compare --json` prints of two logs."""
+    logs = (("first", comparison.first), ("second", comparison.second))
+    return {
+        **{
+            side: {"path": str(log.path), "tool": log.tool, "measure": log.measure, "model": log.model}
+            for side, log in logs
+        },
+        "paired_by": comparison.paired_by,
+        "outcome": comparison.outcome,
+        "estimand": comparison_text.name_estimand(system=True),
+        "sentence": describe_logs(comparison).sentence,
+        "numbers": ComparisonNumbers.of(comparison, comparison.causes),
+        "flips": [{"id": one.id, "won": one.move.won, "cause": one.move.cause} for one in comparison.flips],
+    }
 
 
 def describe_logs(comparison: LogComparison, quote: QuoteFunction = make_visible) -> ComparisonText:

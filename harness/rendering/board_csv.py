@@ -111,8 +111,7 @@ def _comparison_cells(judged: ComparedBoard, row: Row, retraction: Retraction | 
 
 
 def _training_cells(result: Result) -> Iterator[NamedCell]:
-    candidate = None if result.training is None else result.training.candidate
-    solutions = result.solutions
+    candidate, solutions = result.trained, result.solutions
     yield "recipe", None if candidate is None else candidate.recipe
     yield "seed", None if candidate is None else candidate.seed
     yield "final_loss", None if candidate is None else f"{candidate.final_loss:.4f}"

@@ -99,13 +99,13 @@ def _sort_key(row: Row, is_summarised: bool) -> tuple[bool, bool, str, str]:
 
 
 def _is_checkpoint(row: Row) -> bool:
-    return row.result.training is not None and row.result.training.step is not None
+    return row.result.step is not None
 
 
 def _build_fold_key(row: Row) -> Hashable:
     """Return what rows of one line share; it holds the file's name where a row has a line of its own."""
-    training, weights = row.result.training, row.result.model.weights_sha256
-    if training is not None and (candidate := training.candidate) is not None:
+    weights = row.result.model.weights_sha256
+    if (candidate := row.result.trained) is not None:
         base, data = candidate.base.weights_sha256, candidate.data.sha256
         return candidate.recipe, digest_recipe_keys(candidate), base, data
     if is_untrained(row.entry) and weights is not None:
@@ -124,8 +124,7 @@ def _belong_together(row: Row, shown: Row, recipes: dict[str, RecipeSummary]) ->
 
 
 def _get_seed(row: Row) -> int | None:
-    training = row.result.training
-    return None if training is None or training.candidate is None else training.candidate.seed
+    return None if row.result.trained is None else row.result.trained.seed
 
 
 def _build_line(judged: ComparedBoard, group: Sequence[Row], recipe: RecipeSummary | None) -> BoardLine:

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from baseline_bench.analysis.board_comparisons import BaseComparison, ComparedBoard
+from baseline_bench.analysis.board_comparisons import ComparedBoard
 from baseline_bench.analysis.compare import explain_incomparability
 from baseline_bench.analysis.differences import is_untrained
-from baseline_bench.analysis.statistics import Interval, format_points, wilson_interval
+from baseline_bench.analysis.statistics import format_points
+from baseline_bench.rendering.board_lines import BoardLine
 from baseline_bench.rendering.drawing import Canvas, choose_ticks, truncate_text
 from baseline_bench.rendering.formatting import name_measure
 from baseline_bench.rendering.report.axes import AxisRange, PlotFrame
@@ -23,16 +24,6 @@ _COLOURS = {"better": "better", "worse": "worse", "neither": "muted"}
 
 
 @dataclass(frozen=True, slots=True)
-class ForestRow:
-    """A line of the plot. `against` is None for a base and for a row without a comparable base."""
-
-    row: Row
-    rate: float
-    interval: Interval
-    against: BaseComparison | None
-
-
-@dataclass(frozen=True, slots=True)
 class ForestGroup:
     """A run of a base and the candidates that are compared with it.
 
@@ -44,8 +35,8 @@ class ForestGroup:
 
     title: str
     apart: str
-    base: ForestRow | None
-    marks: tuple[ForestRow, ...]
+    base: BoardLine | None
+    marks: tuple[BoardLine, ...]
 
 
 def draw_forest_plot(judged: ComparedBoard) -> str:
@@ -73,32 +64,27 @@ def _build_groups(judged: ComparedBoard, table: BoardTable) -> list[ForestGroup]
     for _, group in groupby(rows, key=lambda row: _group_sort_key(judged.home, row)):
         group_rows = list(group)
         home = judged.home.get(group_rows[0].file)
-        marks = tuple(_build_forest_row(row, judged.against.get(row.file)) for row in group_rows)
+        marks = tuple(BoardLine((row,), None, judged.against.get(row.file)) for row in group_rows)
         if home is None:
             groups.append(ForestGroup("no run to compare with", "", None, marks))
         else:
             apart = _describe_group_difference(home, groups)
-            groups.append(ForestGroup(home.result.candidate, apart, _build_forest_row(home, None), marks))
+            groups.append(ForestGroup(home.result.candidate, apart, BoardLine((home,), None, None), marks))
     return groups
 
 
 def _describe_group_difference(home: Row, before: Sequence[ForestGroup]) -> str:
     """Say in short how a base's run differs from the one drawn just above, such as "other engine settings"."""
     last = before[-1].base if before else None
-    if last is None or last.row.result.candidate != home.result.candidate:
+    if last is None or last.name != home.result.candidate:
         return ""
-    return (explain_incomparability(home.entry, last.row.entry) or "other weights").partition(" (")[0]
+    return (explain_incomparability(home.entry, last.rows[0].entry) or "other weights").partition(" (")[0]
 
 
 def _group_sort_key(home: Mapping[str, Row], row: Row) -> tuple[bool, str, str, str]:
     """Sort groups by the name and the time of their base; rows without a base come last."""
     base = home.get(row.file)
     return (True, "", "", "") if base is None else (False, base.result.candidate, base.entry.created, base.file)
-
-
-def _build_forest_row(row: Row, against: BaseComparison | None) -> ForestRow:
-    counts = row.result.counts
-    return ForestRow(row, counts.correct / counts.total, wilson_interval(counts.correct, counts.total), against)
 
 
 def _measure_height(groups: Sequence[ForestGroup]) -> float:
@@ -160,22 +146,23 @@ def _draw_rows(frame: PlotFrame, y: float, group: ForestGroup) -> float:
     return y + _LINE + _GAP
 
 
-def _draw_row(frame: PlotFrame, middle: float, mark: ForestRow, group: ForestGroup) -> None:
-    canvas, against, base = frame.canvas, mark.against, is_untrained(mark.row.entry)
+def _draw_row(frame: PlotFrame, middle: float, mark: BoardLine, group: ForestGroup) -> None:
+    canvas, against, row = frame.canvas, mark.comparison, mark.rows[0]
+    base = is_untrained(row.entry)
     colour = "ink" if against is None else _COLOURS.get(against.outcome, "muted")
-    warned = ", warned" if mark.row.marks else ""
-    name = truncate_text(_shorten_name(mark.row, group), _COLUMNS - 1 - len(warned)) + warned
+    warned = ", warned" if row.marks else ""
+    name = truncate_text(_shorten_name(row, group), _COLUMNS - 1 - len(warned)) + warned
     canvas.text(_NAMES, middle + 4, name, "muted mono" if base else "ink mono")
     low, high = (frame.x(100 * end) for end in mark.interval)
     canvas.line(low, middle, high, middle, f"{colour} thick")
-    x = frame.x(100 * mark.rate)
+    x = frame.x(100 * mark.score)
     if base:
         canvas.rect(x - 4, middle - 4, 8, 8, colour)
     else:
         canvas.circle(x, middle, 4.5, colour)
-    canvas.text(_RATES, middle + 4, f"{100 * mark.rate:.2f}", "ink", "end")
+    canvas.text(_RATES, middle + 4, f"{100 * mark.score:.2f}", "ink", "end")
     if against is not None:
-        canvas.text(_OUTCOMES, middle + 4, f"{format_points(against.pairs.difference)} {against.outcome}", colour)
+        canvas.text(_OUTCOMES, middle + 4, f"{format_points(against.difference)} {against.outcome}", colour)
 
 
 def _shorten_name(row: Row, group: ForestGroup) -> str:

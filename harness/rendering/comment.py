@@ -1,13 +1,15 @@
 """Renders the Markdown comment of a pull request: outcomes first; what exceeds the limit is left out and counted."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from urllib.parse import quote
 
+from baseline_bench.analysis import item_changes
 from baseline_bench.analysis.compare import Comparison
+from baseline_bench.analysis.item_changes import CompletionPair
 from baseline_bench.analysis.outcomes import OUTCOMES, Outcome
 from baseline_bench.analysis.statistics import format_points, wilson_interval
 from baseline_bench.core.markup import code_span, make_visible, table_cell
@@ -22,26 +24,21 @@ from baseline_bench.rendering.formatting import (
     format_warnings,
     name_measure,
 )
-from baseline_bench.rendering.pr_model import (
-    ItemExample,
-    ProposedComparison,
-    ProposedRetraction,
-    ProposedRow,
-    PullRequestReport,
-)
+from baseline_bench.rendering.pr_model import ProposedComparison, ProposedRow, PullRequestReport
 from baseline_bench.rendering.report.safe_text import format_count
 from baseline_bench.results.board import Row
 from baseline_bench.results.companions import LOSSES
+from baseline_bench.results.retractions import Retraction
 
 # GitHub's limit for a comment, in characters. Counted here in bytes of UTF-8, which are never fewer.
 MAX_COMMENT_BYTES = 65_536
 COMMENT_MARKER = "<!-- bench pr-report -->"
+fence_text = partial(item_changes.fence_text, line_end="\n")  # a carriage return in an answer shows
 _MAX_ANSWER_LENGTH, _MAX_LINE_LENGTH, _MAX_NAME_LENGTH = 600, 300, 100
 _MAX_ITEMS = {"outcomes": 24, "remarks": 6, "faults": 20, "rows": 50, "facts": 40, "names": 4}
 _NO_VALUE = "–"
 # Parts that may be left out (faults and outcomes stay): the last kind first and, within a kind, the last candidate.
-_OPTIONAL_PARTS = ("retractions", "tables", "moves", "changes", "trainings", "commands", "examples")
-_PART_NAMES = {
+_OPTIONAL_PARTS = {
     "retractions": "retractions",
     "tables": "tables of rows",
     "moves": "tables of numbers",
@@ -67,18 +64,6 @@ def render_comment(report: PullRequestReport, limit: int = MAX_COMMENT_BYTES) ->
     return _fit_to_limit(list(_build_parts(report)), limit)
 
 
-def fence_text(text: str) -> str:
-    """Return a fenced block that shows `text`, with a fence longer than any run of backticks in it.
-
-    Line ends stay, every other control or invisible character is spelled out; GitHub renders nothing inside as
-    Markdown, a mention, a link or LaTeX.
-    """
-    lines = [make_visible(line.replace("\t", "    ")) for line in text.split("\n")]
-    shown = "\n".join(lines)
-    bar = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", shown)), default=0))
-    return f"{bar}text\n{shown}\n{bar}"
-
-
 def _fit_to_limit(parts: list[_CommentPart], limit: int) -> str:
     left_out: Counter[str] = Counter()
     size = sum(_count_bytes(part.text) + 2 for part in parts)
@@ -95,7 +80,7 @@ def _fit_to_limit(parts: list[_CommentPart], limit: int) -> str:
 
 
 def _describe_omissions(left_out: Counter[str]) -> str:
-    counted = ", ".join(f"{left_out[kind]} {_PART_NAMES[kind]}" for kind in _OPTIONAL_PARTS if left_out[kind])
+    counted = ", ".join(f"{left_out[kind]} {name}" for kind, name in _OPTIONAL_PARTS.items() if left_out[kind])
     return (
         f"Left out to stay within {MAX_COMMENT_BYTES:,} characters: {counted}. `bench show ENTRY` reads what is "
         "in the files."
@@ -192,19 +177,19 @@ def _list_warnings(rows: Sequence[ProposedRow]) -> Iterator[str]:
 def _list_remarks(rows: Sequence[ProposedRow]) -> Iterator[str]:
     """List each remark once, with the candidates that it is about."""
     for remark in dict.fromkeys(remark for row in rows for remark in row.remarks):
-        names = [code_span(row.row.entry.result.candidate) for row in rows if remark in row.remarks]
+        names = [code_span(row.row.result.candidate) for row in rows if remark in row.remarks]
         rest = f" and {len(names) - _MAX_ITEMS['names']:,} more" if len(names) > _MAX_ITEMS["names"] else ""
         yield f"- {', '.join(names[: _MAX_ITEMS['names']])}{rest}: {remark}"
 
 
 def _render_outcome(row: ProposedRow, contest: ProposedComparison) -> str:
-    comparison, other = contest.found, contest.against.entry.result
+    comparison, other = contest.found, contest.against.result
     opponent = "its base" if contest.role == "base" else "the incumbent"
     opponent += ", a system comparison (more than the weights differs)" if comparison.system else ""
     margin = "" if comparison.margin is None else f"; {format_margin(comparison.margin, comparison.margin_interval)}"
     return (
         f"- {OUTCOME_SYMBOLS[contest.outcome]} **{OUTCOME_WORDS[contest.outcome]} {opponent}**: "
-        f"{code_span(row.row.entry.result.candidate)} "
+        f"{code_span(row.row.result.candidate)} "
         f"{_format_rate(row.row)} against {code_span(other.candidate)} {_format_rate(contest.against)}: "
         f"{_format_difference(comparison)}, {comparison.pairs.first:,} problems won and "
         f"{comparison.pairs.second:,} lost of {comparison.pairs.total:,}, p = {contest.p:.3g} after Holm "
@@ -223,14 +208,11 @@ def _describe_tests(number: int) -> str:
     )
 
 
-def _render_retractions(retractions: Sequence[ProposedRetraction]) -> str:
+def _render_retractions(retractions: Sequence[tuple[str, Retraction]]) -> str:
     lines = ["|retracted entry|board|why|superseded by|", "|---|---|---|---|"]
-    for one in retractions[: _MAX_ITEMS["rows"]]:
-        retraction = one.retraction
+    for board, retraction in retractions[: _MAX_ITEMS["rows"]]:
         successor = table_cell(retraction.superseded_by) if retraction.superseded_by else _NO_VALUE
-        lines.append(
-            f"|{table_cell(retraction.entry)}|{table_cell(one.board)}|{table_cell(retraction.why)}|{successor}|"
-        )
+        lines.append(f"|{table_cell(retraction.entry)}|{table_cell(board)}|{table_cell(retraction.why)}|{successor}|")
     hidden_count = len(retractions) - _MAX_ITEMS["rows"]
     more = f"\n\nand {hidden_count:,} more: see the board" if hidden_count > 0 else ""
     return "### Retractions\n\n" + "\n".join(lines) + more
@@ -249,14 +231,14 @@ def _render_table(report: PullRequestReport, board: str) -> str:
 
 
 def _row_cells(report: PullRequestReport, row: ProposedRow) -> Iterator[str]:
-    counts = row.row.entry.result.counts
+    counts = row.row.result.counts
     interval = wilson_interval(counts.correct, counts.total)
-    yield table_cell(row.row.entry.result.candidate)
-    yield f"{counts.total:,}" + (" (partial)" if row.row.entry.result.selection.limit is not None else "")
-    whole = ", ".join(f"{name} {value}" for name, value in aggregates.format_aggregates(row.row.entry.result))
+    yield table_cell(row.row.result.candidate)
+    yield f"{counts.total:,}" + (" (partial)" if row.row.result.selection.limit is not None else "")
+    whole = ", ".join(f"{name} {value}" for name, value in aggregates.format_aggregates(row.row.result))
     yield table_cell(whole) if whole else f"{100 * counts.correct / counts.total:.2f}"
     yield _NO_VALUE if whole else f"{100 * interval.low:.1f}–{100 * interval.high:.1f}"
-    yield from format_shares(row.row.entry.result)
+    yield from format_shares(row.row.result)
     for role in ("base", "incumbent"):
         contest = next((contest for contest in row.contests if contest.role == role), None)
         yield (
@@ -269,13 +251,13 @@ def _row_cells(report: PullRequestReport, row: ProposedRow) -> Iterator[str]:
 
 def _build_details(report: PullRequestReport, row: ProposedRow) -> Iterator[_CommentPart]:
     """Build everything about one candidate, in folded blocks; each may be left out alone."""
-    name = row.row.entry.result.candidate
+    name = row.row.result.candidate
     for contest in row.contests:
         opponent = _describe_role(contest)
         moves = _render_item_changes(row, contest)
         yield _CommentPart("moves", _fold_block(f"numbers, {opponent}", name, moves))
-        if examples := [*_render_examples("gained", contest.gained), *_render_examples("lost", contest.lost)]:
-            text = "\n\n".join(examples)
+        if contest.examples:
+            text = "\n\n".join(_render_examples(contest.examples))
             yield _CommentPart("examples", _fold_block(f"problems gained and lost, {opponent}", name, text))
     if row.changes:
         what = f"what changed, {_describe_role(row.contests[-1])}"
@@ -303,11 +285,12 @@ def _render_item_changes(row: ProposedRow, contest: ProposedComparison) -> str:
     return "\n".join(["|what|found|", "|---|---|", *(f"|{what}|{value}|" for what, value in rows)])
 
 
-def _render_examples(word: str, examples: Sequence[ItemExample]) -> Iterator[str]:
-    for place, example in enumerate(examples, 1):
-        yield f"**{word} {place}**: {code_span(example.id)}, gold {code_span(example.gold)}; before, then after"
-        yield fence_text(_truncate(example.before, _MAX_ANSWER_LENGTH))
-        yield fence_text(_truncate(example.after, _MAX_ANSWER_LENGTH))
+def _render_examples(examples: Sequence[CompletionPair]) -> Iterator[str]:
+    for word in ("gained", "lost"):
+        for place, one in enumerate((one for one in examples if one.move.won == (word == "gained")), 1):
+            yield f"**{word} {place}**: {code_span(one.id)}, gold {code_span(one.gold)}; before, then after"
+            yield fence_text(_truncate(one.second.text, _MAX_ANSWER_LENGTH))
+            yield fence_text(_truncate(one.first.text, _MAX_ANSWER_LENGTH))
 
 
 def _render_differences(row: ProposedRow) -> str:
@@ -319,12 +302,12 @@ def _render_differences(row: ProposedRow) -> str:
 
 
 def _describe_training(report: PullRequestReport, row: ProposedRow) -> str:
-    training = row.row.entry.result.training
+    candidate = row.row.result.trained
     first, last = row.steps[0], row.steps[-1]
     loss_text = f"{first.loss:.4f} at step {first.number:,}, {last.loss:.4f} at step {last.number:,} of {last.total:,}"
-    if training is not None and training.candidate is not None:
-        cost = training.candidate.cost
-        loss_text += f"; final loss (mean of the last tenth) {training.candidate.final_loss:.4f} nats a token"
+    if candidate is not None:
+        cost = candidate.cost
+        loss_text += f"; final loss (mean of the last tenth) {candidate.final_loss:.4f} nats a token"
         loss_text += f"; {cost.rows:,} rows in {cost.seconds:,.0f} s"
     losses_file = row.row.file.removesuffix(".json") + LOSSES
     return f"Loss {loss_text}" + (
@@ -333,7 +316,7 @@ def _describe_training(report: PullRequestReport, row: ProposedRow) -> str:
 
 
 def _render_rerun_command(row: Row) -> str:
-    provenance = row.entry.result.provenance
+    provenance = row.result.provenance
     lines = [provenance.command]
     if provenance.git_commit is not None:
         dirty = "; the code had uncommitted changes" if provenance.git_dirty else ""
@@ -348,7 +331,7 @@ def _link_file(report: PullRequestReport, row: ProposedRow, file: str, word: str
 
 
 def _format_rate(row: Row) -> str:
-    return f"{100 * row.entry.result.counts.correct / row.entry.result.counts.total:.2f} %"
+    return f"{100 * row.result.counts.correct / row.result.counts.total:.2f} %"
 
 
 def _format_difference(comparison: Comparison) -> str:

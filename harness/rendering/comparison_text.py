@@ -1,7 +1,7 @@
 """Describes the comparison of two rows, in the same words for a terminal, a page and a record."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from baseline_bench.analysis.compare import (
@@ -70,12 +70,10 @@ class ComparisonNumbers:
     p: float
     p_exact: float
     p_mid: float
-    flips: ChangeCounts | Mapping[str, tuple[int, int]]
+    flips: ChangeCounts
 
     @classmethod
-    def of(
-        cls, comparison: PairedDifference, flips: ChangeCounts | Mapping[str, tuple[int, int]]
-    ) -> "ComparisonNumbers":
+    def of(cls, comparison: PairedDifference, flips: ChangeCounts) -> "ComparisonNumbers":
         """Take the figures of a comparison; `flips` are the problems won and lost by cause."""
         pairs, intervals = comparison.pairs, (*comparison.interval, *comparison.margin_interval)
         counted = (pairs.first, pairs.second, pairs.both, pairs.neither)
@@ -120,7 +118,7 @@ def describe_comparison(
     comparison = compare_entries(first, second, system=True, margin=margin)
     sentence = _conclude(first, second, comparison, quote)
     label = "system comparison: " if comparison.system else ""
-    numbers = list_numbers(comparison, name_estimand(comparison.system), asdict(comparison.flips))
+    numbers = list_numbers(comparison, name_estimand(comparison.system), comparison.flips)
     rows = [("outcome", f"{label}{comparison.outcome}"), *numbers]
     rows += [("would narrow it", _format_advice(first, second, comparison, quote)), *_compare_solutions(first, second)]
     rows += [("identity", note)] if (note := note_identities(first, second)) else []
@@ -252,9 +250,7 @@ def _render_differences(differences: Sequence[Difference]) -> Iterator[str]:
     yield from ("", "</details>")
 
 
-def list_numbers(
-    comparison: PairedDifference, estimand: str, changes: Mapping[str, tuple[int, int]]
-) -> Iterator[tuple[str, str]]:
+def list_numbers(comparison: PairedDifference, estimand: str, changes: ChangeCounts) -> Iterator[tuple[str, str]]:
     """Yield (what, value) for the numbers of a comparison; `changes` are the problems won and lost by cause."""
     pairs = comparison.pairs
     yield (
@@ -284,7 +280,7 @@ def list_numbers(
 
 def _format_advice(first: Entry, second: Entry, comparison: Comparison, quote: QuoteFunction) -> str:
     """Say what would narrow the interval most: problems, seeds where two recipes are compared, or nothing."""
-    recipes = [_get_recipe(entry) for entry in (first, second)]
+    recipes = [entry.result.trained and entry.result.trained.recipe for entry in (first, second)]
     command = " ".join(f"recipe:{quote(str(recipe))}" for recipe in recipes)
     of_one_recipe = None in recipes or recipes[0] == recipes[1]
     if comparison.outcome != "inconclusive":
@@ -359,7 +355,7 @@ def _conclude_for_weights(comparison: Comparison, names: tuple[str, str], tuned:
         return f"{subject} answers {format_items(gap)} fewer than {against}."
     subject, against = ("The fine-tune helped: it", "its base") if tuned else (f"Better: {one}", other)
     sentence = f"{subject} answers {format_items(gap)} more than {against}"
-    format_gain = sum(won - lost for won, lost in (comparison.flips.unread, comparison.flips.stopping))
+    format_gain = sum(won - lost for won, lost in (comparison.flips["unread"], comparison.flips["stopping"]))
     if 2 * format_gain >= gap:
         share = "all" if format_gain >= gap else format_gain
         sentence += (
@@ -401,11 +397,5 @@ def _have_same_weights(first: Entry, second: Entry) -> bool:
     return one == other and first.result.model.key.matches(second.result.model.key)
 
 
-def _get_recipe(entry: Entry) -> str | None:
-    training = entry.result.training
-    return None if training is None or training.candidate is None else training.candidate.recipe
-
-
 def _get_seed(entry: Entry) -> int:
-    training = entry.result.training
-    return -1 if training is None or training.candidate is None else training.candidate.seed
+    return -1 if entry.result.trained is None else entry.result.trained.seed

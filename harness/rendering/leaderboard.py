@@ -127,16 +127,11 @@ def list_boards(folder: Path) -> list[str]:
     return [path.name for path in list_folders(folder) if list_entry_files(path) or foreign.list_files(path)]
 
 
-def load_and_render_board(folder: Path, board: str) -> dict[str, str]:
-    """Render a board's page, CSV, plot and claims pages, by path relative to `folder`; write nothing.
+def render_all(folder: Path) -> dict[str, str]:
+    """Render all boards, claims and the README, by path relative to `folder`.
 
     Raises as `load_board` does, and for claims that cannot be read or whose history is not in git.
     """
-    return render_board(folder, load_board(folder, board))
-
-
-def render_all(folder: Path) -> dict[str, str]:
-    """Render all boards, claims and the README, by path relative to `folder`. Raises as `load_and_render_board`."""
     loaded = [load_board(folder, board) for board in list_boards(folder)]
     rendered = {path: text for board in loaded for path, text in render_board(folder, board).items()}
     return {
@@ -147,7 +142,7 @@ def render_all(folder: Path) -> dict[str, str]:
 
 
 def render_board(folder: Path, board: Board) -> dict[str, str]:
-    """Render the files of one board, by path relative to `folder`. Raises as `load_and_render_board`."""
+    """Render a board's page, CSV, plot and claims pages, by path relative to `folder`. Raises as `render_all`."""
     if aggregates.has_aggregates(board):
         return {f"{board.name}.md": aggregates.render_page(board, MARKER)}
     judged = compare_board(board)
@@ -167,7 +162,7 @@ def render_board(folder: Path, board: Board) -> dict[str, str]:
 
 
 def render_claims_without_board(folder: Path, names: Sequence[str]) -> dict[str, str]:
-    """Render the pages of claims about boards that have no entries yet. Raises as `load_and_render_board`."""
+    """Render the pages of claims about boards that have no entries yet. Raises as `render_all`."""
     without_board = [(path, claims) for path, claims in _read_claims_files(folder) if claims.board not in names]
     return _render_claims_pages(
         [judge_claims_file(path, claims, Board(claims.board, ())) for path, claims in without_board]
@@ -204,7 +199,7 @@ def render_readme(loaded: Sequence[Board]) -> str:
 def update_pages(folder: Path) -> list[Path]:
     """Rewrite every stale file, delete what killed processes left, and return the written paths.
 
-    The caller has locked the folder. Raises as `load_and_render_board`, before anything is written.
+    The caller has locked the folder. Raises as `render_all`, before anything is written.
     """
     stale_files = [
         (folder / path, text.encode()) for path, text in render_all(folder).items() if is_stale(folder / path, text)

@@ -5,20 +5,11 @@ from typing import Literal
 
 from baseline_bench.analysis.compare import Comparison
 from baseline_bench.analysis.differences import Difference
+from baseline_bench.analysis.item_changes import CompletionPair
 from baseline_bench.analysis.outcomes import Outcome
 from baseline_bench.core.types import Step
 from baseline_bench.results.board import Row
 from baseline_bench.results.retractions import Retraction
-
-
-@dataclass(frozen=True, slots=True)
-class ItemExample:
-    """An item on which two rows differ: its id, its gold answer, and what the older and the newer row wrote."""
-
-    id: str
-    gold: str
-    before: str
-    after: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +21,14 @@ class ProposedComparison:
         against: that row.
         found: the paired comparison, the new row first; a system comparison where more than the weights differs.
         p: its p value, adjusted by Holm over the whole pull request.
-        gained, lost: examples; empty where the completions could not be read.
+        examples: items that one row alone answers right; empty where the completions could not be read.
     """
 
     role: Literal["base", "incumbent"]
     against: Row
     found: Comparison
     p: float
-    gained: tuple[ItemExample, ...]
-    lost: tuple[ItemExample, ...]
+    examples: tuple[CompletionPair, ...] = ()
 
     @property
     def outcome(self) -> Outcome:
@@ -70,14 +60,6 @@ class ProposedRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ProposedRetraction:
-    """A retraction that the pull request adds, with the board it is on."""
-
-    board: str
-    retraction: Retraction
-
-
-@dataclass(frozen=True, slots=True)
 class PullRequestReport:
     """Everything that the comment shows.
 
@@ -88,7 +70,7 @@ class PullRequestReport:
         prefix: of the leaderboards' folder inside the repository, such as "leaderboards/".
         faults: what `bench board --check` says, a line each.
         rows: the new rows, in the order of their boards and names.
-        retractions: the new ones.
+        retractions: the new ones, each with its board's name.
         unsound: how many new entries have faults and are not judged.
     """
 
@@ -98,5 +80,5 @@ class PullRequestReport:
     prefix: str
     faults: tuple[str, ...]
     rows: tuple[ProposedRow, ...]
-    retractions: tuple[ProposedRetraction, ...]
+    retractions: tuple[tuple[str, Retraction], ...]
     unsound: int

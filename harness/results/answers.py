@@ -41,21 +41,15 @@ def count_unfinished_thoughts(completions: Sequence[CommittedCompletion]) -> int
 def _find_degenerate_answers(completions: Sequence[CommittedCompletion]) -> tuple[Finding, ...]:
     texts = [line.text.strip() for line in completions if not line.likelihoods]
     if texts and not any(texts):
-        return (
-            build_finding("answers-empty", f"all {len(texts)} answers are empty: read the prompt with `bench doctor`"),
-        )
-    if len(texts) < MIN_ANSWERS:
+        message = f"all {len(texts)} answers are empty: read the prompt with `bench doctor`"
+        return (build_finding("answers-empty", message),)
+    if len(texts) < MIN_ANSWERS or not (_are_identical(texts) or all(map(_is_repeated_piece, texts))):
         return ()
-    if _are_identical(texts) or all(map(_is_repeated_piece, texts)):
-        shown = texts[0][:20]
-        return (
-            build_finding(
-                "answers-constant",
-                f"all {len(texts)} answers are the same, or one repeated piece of text ({shown!r}): read them with "
-                "`bench show`, and look at the model with `bench doctor`",
-            ),
-        )
-    return ()
+    message = (
+        f"all {len(texts)} answers are the same, or one repeated piece of text ({texts[0][:20]!r}): read them with "
+        "`bench show`, and look at the model with `bench doctor`"
+    )
+    return (build_finding("answers-constant", message),)
 
 
 def _are_identical(texts: Sequence[str]) -> bool:

@@ -22,7 +22,7 @@ _OWN_TRAINERS = ("full", "lora", "qlora")
 def check_numbers(entry: Entry) -> list[str]:
     """Check at level L0, without other files, that numbers follow from bits and digests from their content."""
     result, problems = entry.result, []
-    candidate = result.training.candidate if result.training is not None else None
+    candidate = result.trained
     times: list[tuple[str, str | None]] = [("created", entry.created)]
     times += [] if candidate is None else [("created", candidate.created), ("begun", candidate.begun)]
     problems += [
@@ -119,8 +119,7 @@ def _answer_starts_fit(line: CommittedCompletion) -> bool:
 
 
 def check_losses(entry: Entry, losses: bytes | None) -> list[str]:
-    training = entry.result.training
-    candidate = training.candidate if training is not None else None
+    candidate = entry.result.trained
     if (candidate is None) != (losses is None):
         return ["it has a loss history, but nothing was trained" if candidate is None else "lacks its loss history"]
     if candidate is None or losses is None:
@@ -231,10 +230,10 @@ def check_training(entry: Entry) -> list[str]:
 
 def check_cost(entry: Entry, losses: bytes | None) -> list[str]:
     """Check that rows, tokens and seconds of a training follow from its loss history, which is sound."""
-    record = entry.result.training
-    if record is None or record.candidate is None or losses is None:
+    candidate = entry.result.trained
+    if candidate is None or losses is None:
         return []
-    cost, history = record.candidate.cost, _parse_losses(losses)
+    cost, history = candidate.cost, _parse_losses(losses)
     computed = {
         "steps": len(history),
         "rows": sum(step.rows for step in history),

@@ -153,8 +153,7 @@ def move_companions(leaderboards: Path, rows: Mapping[Path, Entry], direction: L
 
 def _get_sha256(entry: Entry, suffix: str) -> str | None:
     """Return the sha256 of a companion's lines; None where the entry names none, or a text that may be a path."""
-    training, solutions = entry.result.training, entry.result.solutions
-    candidate = None if training is None else training.candidate
+    candidate, solutions = entry.result.trained, entry.result.solutions
     sha256 = {
         COMPLETIONS: entry.result.completions_sha256,
         LOSSES: None if candidate is None else candidate.losses_sha256,

@@ -93,9 +93,7 @@ def find_renamed_weights(rows: Sequence[StoredRow]) -> Iterator[Repetition]:
 
 
 def _have_one_training(one: Result, other: Result) -> bool:
-    if one.training is None or other.training is None or one.training.candidate is None:
-        return False
-    return one.training.candidate == other.training.candidate
+    return one.trained is not None and one.trained == other.trained
 
 
 def find_copied_answers(rows: Sequence[StoredRow]) -> CopySearch:

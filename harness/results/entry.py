@@ -10,7 +10,7 @@ from baseline_bench.core.findings import SCRIPTED_CODE
 from baseline_bench.core.records import OMIT_WHEN_NONE, digest
 from baseline_bench.core.types import BosRule, ModelIdentity, Sampling, Score, Value
 from baseline_bench.results.bits import Bits
-from baseline_bench.results.candidate import ModelKey, TrainingRecord
+from baseline_bench.results.candidate import Candidate, ModelKey, TrainingRecord
 
 # Such as lm-eval/acc,none@4a3e3581 and lm-eval/ter=50,none,less@4a3e3581.
 _READER_PATTERN = re.compile(
@@ -221,6 +221,16 @@ class Result:
         if self.aggregates is not None:
             message = f"{self.candidate} has results of all items of {self.task.label} together, none is right or wrong"
             raise BenchError(message, "read them on its board, or name a row of another task")
+
+    @property
+    def trained(self) -> Candidate | None:
+        """The training by bench that made the weights; None for an untrained model and an adapter from elsewhere."""
+        return None if self.training is None else self.training.candidate
+
+    @property
+    def step(self) -> int | None:
+        """The step of its training after which the weights were kept; None for the last and for an untrained model."""
+        return None if self.training is None else self.training.step
 
     @property
     def base(self) -> ModelKey | None:

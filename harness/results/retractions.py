@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from baseline_bench.core.errors import BenchError, combine_problems
-from baseline_bench.core.records import decode_record, encode_indented, parse_time, write_if_changed
+from baseline_bench.core.records import encode_indented, parse_time, read_named_record, write_if_changed
 from baseline_bench.core.types import Score
-from baseline_bench.core.untrusted import parse_json, read_bytes
+from baseline_bench.core.untrusted import read_bytes
 from baseline_bench.results.bits import Bits
 from baseline_bench.results.entry import Entry, Provenance, TaskRecord
 
@@ -141,12 +141,12 @@ def write_record(record: AnyRecord, board: Path) -> Path:
 
 def record_path(record: AnyRecord) -> str:
     """Return the path of the record's file, relative to its board's folder."""
-    return f"{_FOLDERS[type(record)]}/{build_record_name(record.entry, encode_indented(record))}"
+    return f"{_FOLDERS[type(record)]}/{build_record_name(record)}"
 
 
-def build_record_name(entry: str, data: bytes) -> str:
+def build_record_name(record: AnyRecord) -> str:
     """Build the file name `<stem of the entry>-<12 hex of the record's own sha256>.json`."""
-    return f"{entry.removesuffix('.json')}-{hashlib.sha256(data).hexdigest()[:12]}.json"
+    return f"{record.entry.removesuffix('.json')}-{hashlib.sha256(encode_indented(record)).hexdigest()[:12]}.json"
 
 
 def read_records(board: Path) -> BoardRecords:
@@ -226,7 +226,7 @@ def _read_record_folder(kind: type[Record], folder: Path) -> tuple[list[Record],
     problems: list[RecordFault] = []
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
         try:
-            records.append(_read_record(kind, path))
+            records.append(read_named_record(kind, path, _RESTORE_ADVICE, lambda _: [], build_record_name))
         except BenchError as error:
             problems.append(RecordFault(f"{folder.name}/{path.name}", error.what))
     return sorted(records, key=_sort_key), problems
@@ -234,15 +234,3 @@ def _read_record_folder(kind: type[Record], folder: Path) -> tuple[list[Record],
 
 def _sort_key(record: AnyRecord) -> tuple[str, str]:
     return record.created, record_path(record)
-
-
-def _read_record(kind: type[Record], path: Path) -> Record:
-    if path.is_symlink():
-        raise BenchError(f"{path.name}: a link, not a file", _RESTORE_ADVICE)
-    data = read_bytes(path, _RESTORE_ADVICE)
-    record = decode_record(
-        kind, parse_json(data, path.name, _RESTORE_ADVICE, surrogates=True), path.name, _RESTORE_ADVICE
-    )
-    if encode_indented(record) != data or path.name != build_record_name(record.entry, data):
-        raise BenchError(f"{path.name}: its name or spelling does not follow from its content", _RESTORE_ADVICE)
-    return record

@@ -13,12 +13,12 @@ from baseline_bench.analysis.item_changes import (
     describe_judgement,
     fence_text,
     iterate_changed_items,
-    read_entry_completions,
     render_markdown,
 )
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Judgement, Problem
 from baseline_bench.results import entries
+from baseline_bench.results.companions import load_completions
 from baseline_bench.results.completions import compress_lines, serialise_completions
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,14 +89,14 @@ def test_completions_are_those_the_entry_was_made_from(tmp_path):
     """Missing ones and others are refused; a swapped file would show answers that nobody scored."""
     path = samples.add(tmp_path)
     entry = entries.read_entry(path)
-    assert read_entry_completions(path, entry).lines == samples.answers()
+    assert load_completions(path, entry) == samples.answers()
     beside = entries.completions_path(path)
     beside.write_bytes(compress_lines(serialise_completions(samples.answers(right=6))))
     with pytest.raises(BenchError, match="not the completions that its entry was made from"):
-        read_entry_completions(path, entry)
+        load_completions(path, entry)
     beside.unlink()
     with pytest.raises(BenchError, match="no completions"):
-        read_entry_completions(path, entry)
+        load_completions(path, entry)
 
 
 def test_rows_of_two_exams_have_no_flips():

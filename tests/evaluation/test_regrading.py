@@ -266,9 +266,9 @@ def test_the_page_shows_which_rows_moved_and_why(board: Path):
     """A short section with counts; a base that has a record is not listed for scoring again."""
     entries.write_entry(*scored(NEW, _answers.READER, candidate="tuned"), board)
     name = "smollm2-135m-it"
-    before = leaderboard.load_and_render_board(board.parent, "gsm8k")["gsm8k.md"]
+    before = leaderboard.render_board(board.parent, leaderboard.load_board(board.parent, "gsm8k"))["gsm8k.md"]
     regraded(board)
-    after = leaderboard.load_and_render_board(board.parent, "gsm8k")["gsm8k.md"]
+    after = leaderboard.render_board(board.parent, leaderboard.load_board(board.parent, "gsm8k"))["gsm8k.md"]
     assert f"Incumbents to score again under `{NEW}`: `{name}`" in before
     assert "Incumbents" not in after
     row = f"|`{name}`|`{OLD}` to `{NEW}`|5|4|1 `right by hash, now unread (malformed)`|"

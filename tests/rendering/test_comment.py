@@ -4,17 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from baseline_bench.analysis.compare import compare_entries
+from baseline_bench.analysis.compare import ItemChange, compare_entries
 from baseline_bench.analysis.differences import list_differences
+from baseline_bench.analysis.item_changes import CompletionPair, JudgedCompletion
 from baseline_bench.core.types import Step
 from baseline_bench.rendering.comment import COMMENT_MARKER, MAX_COMMENT_BYTES, fence_text, render_comment
-from baseline_bench.rendering.pr_model import (
-    ItemExample,
-    ProposedComparison,
-    ProposedRetraction,
-    ProposedRow,
-    PullRequestReport,
-)
+from baseline_bench.rendering.pr_model import ProposedComparison, ProposedRow, PullRequestReport
 from baseline_bench.results.board import Row
 from baseline_bench.results.entry import Entry
 from baseline_bench.results.retractions import Retraction
@@ -45,8 +40,14 @@ def contest(
     mine, other = (row(*kinds) for kinds in zip(*pairs, strict=True))
     mine, other = named(mine, name), named(other, given.pop("against", "old"))
     found = compare_entries(mine, other)
-    values = {"role": "base", "gained": (), "lost": (), "p": found.p if p is None else p, **given}
+    values = {"role": "base", "p": found.p if p is None else p, **given}
     return Row("new.json", mine), ProposedComparison(against=Row("old.json", other), found=found, **values)
+
+
+def changed(name: str, gold: str, before: str, after: str, won: bool) -> CompletionPair:
+    """An item that the new row alone answers right, or the other alone."""
+    now, then = (JudgedCompletion(text, "stop", "?", None, right) for text, right in ((after, won), (before, not won)))
+    return CompletionPair(name, None, gold, ItemChange(0, "answer", won), now, then)
 
 
 def proposed(*contests: tuple[Row, ProposedComparison], board: str = "counting", **given: Any) -> ProposedRow:
@@ -125,12 +126,10 @@ def test_new_entries_that_do_not_hold_together_are_counted():
 def test_retractions_are_listed_with_their_reasons():
     """File, board, why, and what takes its place."""
     said = Retraction(1, "2026-11-22T12:00:00Z", "old.json", "0" * 64, "trained on the test", "newer.json")
-    told = render_comment(report(retractions=(ProposedRetraction("counting", said),)))
+    told = render_comment(report(retractions=(("counting", said),)))
     assert "|`old.json`|`counting`|`trained on the test`|`newer.json`|" in told
     assert "more: see the board" not in told
-    assert "\n\nand 3 more: see the board\n" in render_comment(
-        report(retractions=(ProposedRetraction("counting", said),) * 53)
-    )
+    assert "\n\nand 3 more: see the board\n" in render_comment(report(retractions=(("counting", said),) * 53))
 
 
 def test_links_lead_to_the_files_at_the_head():
@@ -156,8 +155,8 @@ def test_the_training_is_told_by_its_first_and_last_loss():
 @pytest.mark.parametrize("limit", [MAX_COMMENT_BYTES, 20_000, 6_000])
 def test_too_much_is_left_out_from_the_least_important_and_counted(limit):
     """Examples go first, outcomes and faults stay, and the last line says what is missing."""
-    shown = tuple(ItemExample(f"test-{n}", "1", "a " * 300, "b " * 300) for n in range(5))
-    rows = [proposed(contest(9, 0, f"new-{n}", gained=shown, lost=shown)) for n in range(20)]
+    shown = tuple(changed(f"test-{n}", "1", "a " * 300, "b " * 300, n < 5) for n in range(10))
+    rows = [proposed(contest(9, 0, f"new-{n}", examples=shown)) for n in range(20)]
     told = render_comment(report(*rows), limit)
     assert len(told.encode()) <= limit
     assert "sets of examples. `bench show" in told.splitlines()[-1]
@@ -190,8 +189,8 @@ def kinds(text: str) -> list[str]:
 
 def hostile(text: str, link: str | None = None) -> PullRequestReport:
     """A comment in which everything that can come from outside is this text."""
-    shown = (ItemExample(text, text, text, text),)
-    mine, against = contest(6, 0, text, against=text, gained=shown, lost=shown)
+    shown = tuple(changed(text, text, text, text, won) for won in (True, False))
+    mine, against = contest(6, 0, text, against=text, examples=shown)
     made = replace(mine.entry.result, provenance=replace(mine.entry.result.provenance, command=text, device=text))
     mine = Row(text, Entry.of(made, mine.entry.created, mine.entry.timings))
     said = Retraction(1, "2026-11-22T12:00:00Z", text, "0" * 64, text, text)
@@ -200,7 +199,7 @@ def hostile(text: str, link: str | None = None) -> PullRequestReport:
         base=text,
         link=link,
         faults=(text,),
-        retractions=(ProposedRetraction(text, said),),
+        retractions=((text, said),),
     )
 
 

@@ -11,7 +11,7 @@ from baseline_bench.core.errors import BenchError
 from baseline_bench.core.records import encode_indented
 from baseline_bench.rendering import leaderboard
 from baseline_bench.rendering.checking import find_faults
-from baseline_bench.rendering.leaderboard import list_boards, load_and_render_board
+from baseline_bench.rendering.leaderboard import list_boards, load_board, render_board
 from baseline_bench.results.entries import completions_path, write_entry
 from samples import LEAVES, add, altered, answers, entry, regrade, result, sha
 
@@ -36,7 +36,7 @@ def whats(folder: Path, **options: object) -> list[str]:
 def test_rendering_reads_the_entries_of_a_board(folder: Path) -> None:
     """A board's page and sheet, the list of boards, and nothing written on the way."""
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    texts = load_and_render_board(folder, "counting")
+    texts = render_board(folder, load_board(folder, "counting"))
     assert sorted(texts) == ["counting.csv", "counting.md", "counting.svg"]
     assert texts["counting.md"].encode() == (folder / "counting.md").read_bytes()
     assert list_boards(folder) == ["counting"]
@@ -66,7 +66,7 @@ def test_a_folder_without_entries_has_an_empty_list(tmp_path: Path) -> None:
 def test_unknown_boards_and_folders_are_named(folder: Path) -> None:
     """A wrong name is answered with the right ones."""
     with pytest.raises(BenchError, match=r"no board 'gsm9k' in .*: boards: counting"):
-        load_and_render_board(folder, "gsm9k")
+        load_board(folder, "gsm9k")
     with pytest.raises(BenchError, match="no folder"):
         find_faults(folder / "absent")
 

@@ -70,7 +70,7 @@ def test_the_newest_record_is_the_one_that_counts(folder: Path) -> None:
     gone = retractions.read_records(folder / "counting").retraction(base.file)
     assert gone is not None
     assert gone.why == "second"
-    assert "`second`" in leaderboard.load_and_render_board(folder, "counting")["counting.md"]
+    assert "`second`" in leaderboard.render_board(folder, leaderboard.load_board(folder, "counting"))["counting.md"]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_reason_stands_whole_on_the_page(folder: Path) -> None:
     why = f"first {'because ' * 36}last"
     why += "x" * (retractions.MAX_REASON_LENGTH - len(why))
     retractions.write_record(retraction(rows(folder)[0], why), folder / "counting")
-    text = leaderboard.load_and_render_board(folder, "counting")["counting.md"]
+    text = leaderboard.render_board(folder, leaderboard.load_board(folder, "counting"))["counting.md"]
     line = next(line for line in text.splitlines() if "`first " in line)
     assert "lastxx`|" in line
     assert line.count("because") == 36
@@ -173,7 +173,7 @@ def test_a_withdrawn_base_is_compared_with_no_more(folder: Path) -> None:
     """A retracted row leaves the main table, and with it every comparison that used it."""
     base, _ = rows(folder)
     retractions.write_record(retraction(base, "wrong"), folder / "counting")
-    text = leaderboard.load_and_render_board(folder, "counting")["counting.md"]
+    text = leaderboard.render_board(folder, leaderboard.load_board(folder, "counting"))["counting.md"]
     main, _, withdrawn = text.partition("## Superseded and retracted")
     assert base.file not in main
     assert base.file in withdrawn

@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
-from typing import Protocol
 
 from baseline_bench.analysis.claims.claims_file import (
     ClaimsFile,
@@ -21,21 +20,12 @@ from baseline_bench.analysis.differences import is_untrained
 from baseline_bench.analysis.multiple_testing import boschloo_p_value, unpaired_interval
 from baseline_bench.analysis.statistics import Interval, mcnemar_p_value, newcombe_interval
 from baseline_bench.core.records import parse_time
+from baseline_bench.results.board import Row
 from baseline_bench.results.candidate import Candidate
 from baseline_bench.results.entry import Entry
 
 RightOfTotal = tuple[int, int]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class EntryFile(Protocol):
-    """An entry and the name of its file in the board's folder."""
-
-    @property
-    def file(self) -> str: ...
-
-    @property
-    def entry(self) -> Entry: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +59,7 @@ class ContrastEvidence:
 
 
 def gather_evidence(
-    claims: ClaimsFile, contrast: RowContrast, rows: Sequence[EntryFile], retracted: Collection[str]
+    claims: ClaimsFile, contrast: RowContrast, rows: Sequence[Row], retracted: Collection[str]
 ) -> ContrastEvidence | str:
     """Gather the evidence on a contrast, or return in one clause why there is none.
 
@@ -91,10 +81,16 @@ def gather_evidence(
 
 
 def _find_side_rows(
-    claims: ClaimsFile, side: RowSelector, rows: Sequence[EntryFile], retracted: Collection[str]
-) -> list[EntryFile] | str:
+    claims: ClaimsFile, side: RowSelector, rows: Sequence[Row], retracted: Collection[str]
+) -> list[Row] | str:
     """Find the rows of a side that may be judged, or return why there are none."""
-    side_rows = [row for row in rows if row.entry.result.task.label == claims.task and matches_side(side, row.entry)]
+    side_rows = [
+        row
+        for row in rows
+        if row.entry.result.task.label == claims.task
+        and row.entry.result.step is None
+        and matches_training(side, row.entry)
+    ]
     if not side_rows:
         return f"no row of {side.name}"
     valid = [row for row in side_rows if row.file not in retracted]
@@ -107,28 +103,16 @@ def _find_side_rows(
     return enough or f"too few items of {side.name}: {claims.least_items:,} are asked for"
 
 
-def matches_side(side: RowSelector, entry: Entry) -> bool:
-    """Tell whether it is a row of the base, or of the last step of this recipe's training with the seed."""
-    return is_last_step(entry) and matches_training(side, entry)
-
-
-def is_last_step(entry: Entry) -> bool:
-    """Tell whether it is no row of weights that were kept during a training."""
-    return entry.result.training is None or entry.result.training.step is None
-
-
 def matches_training(side: RowSelector, entry: Entry) -> bool:
     """Tell whether it is a row of the base, or of any step of this recipe's training with the seed."""
-    training = entry.result.training
     if side.recipe is None:
         return is_untrained(entry) and entry.result.model.name == side.base
-    if training is None or training.candidate is None:
+    if (candidate := entry.result.trained) is None:
         return False
-    candidate = training.candidate
     return (candidate.recipe, candidate.base.name, candidate.seed) == (side.recipe, side.base, side.seed)
 
 
-def _pair_age(pair: tuple[EntryFile, EntryFile]) -> tuple[str, str, str, str]:
+def _pair_age(pair: tuple[Row, Row]) -> tuple[str, str, str, str]:
     """Return the sort key of a pair: it is as new as its older row; ties are broken by the newer one, then by name."""
     better, worse = pair
     times = better.entry.created, worse.entry.created
@@ -147,7 +131,7 @@ def _explain_unfit_pair(contrast: PairedTest | LossTest | RatioTest, better: Ent
 
 
 def _build_from_rows(
-    contrast: PairedTest | LossTest | RatioTest, better: EntryFile, worse: EntryFile, choices: int
+    contrast: PairedTest | LossTest | RatioTest, better: Row, worse: Row, choices: int
 ) -> ContrastEvidence:
     one, other = (row.entry.result.counts for row in (better, worse))
     evidence = ContrastEvidence(
@@ -186,7 +170,7 @@ def list_start_times(entry: Entry) -> Iterator[str]:
     A training that was interrupted began earlier than that; since its record says when, this time is yielded too.
     """
     yield _subtract_seconds(entry.created, sum(entry.timings.phases.values()))
-    if entry.result.training is not None and (candidate := entry.result.training.candidate) is not None:
+    if (candidate := entry.result.trained) is not None:
         yield _subtract_seconds(candidate.created, candidate.cost.seconds)
         if candidate.begun is not None:
             yield candidate.begun
@@ -202,7 +186,6 @@ def _subtract_seconds(time: str, seconds: float) -> str:
 
 def _get_training(entry: Entry) -> Candidate:
     """Return the training of a row that was selected by its recipe."""
-    training = entry.result.training
-    if training is None or training.candidate is None:
+    if entry.result.trained is None:
         raise ValueError(f"{entry.result.candidate} was not trained here")
-    return training.candidate
+    return entry.result.trained

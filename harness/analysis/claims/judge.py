@@ -14,11 +14,12 @@ from baseline_bench.analysis.claims.claims_file import (
     RatioTest,
     find_family,
 )
-from baseline_bench.analysis.claims.evidence import ContrastEvidence, EntryFile, gather_evidence
+from baseline_bench.analysis.claims.evidence import ContrastEvidence, gather_evidence
 from baseline_bench.analysis.claims.predictions import PredictionEvidence, gather_prediction
 from baseline_bench.analysis.claims.registration import Registration, RegistrationCommit
 from baseline_bench.analysis.multiple_testing import holm_adjust, unpaired_items_needed
 from baseline_bench.analysis.statistics import items_needed
+from baseline_bench.results.board import Row
 
 ContrastVerdict = Literal["supported", "refuted", "inconclusive", "not resolved", "premise not met", "not judged"]
 RegistrationTiming = Literal["registered", "post hoc", "registration unknown", "published before"]
@@ -116,7 +117,7 @@ class JudgedClaims:
 
 def judge_claims(
     claims: ClaimsFile,
-    rows: Sequence[EntryFile],
+    rows: Sequence[Row],
     registered: Callable[[], Registration],
     retracted: Collection[str] = (),
 ) -> JudgedClaims:
@@ -151,7 +152,7 @@ def judge_claims(
 
 
 def _gather(
-    claims: ClaimsFile, index: int, rows: Sequence[EntryFile], retracted: Collection[str], registration: Registration
+    claims: ClaimsFile, index: int, rows: Sequence[Row], retracted: Collection[str], registration: Registration
 ) -> ContrastEvidence | str:
     contrast, since = claims.contrasts[index][1], registration.since[index]
     if not isinstance(contrast, Prediction):

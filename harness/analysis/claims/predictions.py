@@ -5,13 +5,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from baseline_bench.analysis.claims.claims_file import ClaimsFile, Prediction, RowSelector, RunSelector
-from baseline_bench.analysis.claims.evidence import (
-    ContrastEvidence,
-    EntryFile,
-    is_last_step,
-    list_start_times,
-    matches_training,
-)
+from baseline_bench.analysis.claims.evidence import ContrastEvidence, list_start_times, matches_training
 from baseline_bench.analysis.compare import compare_entries, explain_incomparability
 from baseline_bench.analysis.differences import list_environment_differences
 from baseline_bench.analysis.outcomes import Outcome, PairedDifference
@@ -20,9 +14,10 @@ from baseline_bench.analysis.recipe_contrast import compare_recipes
 from baseline_bench.analysis.recipe_key import digest_recipe_keys
 from baseline_bench.analysis.recipe_rows import read_right_answers
 from baseline_bench.analysis.statistics import Interval
+from baseline_bench.results.board import Row
 from baseline_bench.results.entry import Entry
 
-FirstRuns = Mapping[int | None, EntryFile]
+FirstRuns = Mapping[int | None, Row]
 _LEAST_LEVEL, _MOST_LEVEL = 1e-12, 0.499999
 _BISECTION_STEPS = 45
 
@@ -46,7 +41,7 @@ class PredictionEvidence(ContrastEvidence):
     differs: tuple[tuple[str, ...], ...]
 
 
-def find_first_runs(claims: ClaimsFile, side: RunSelector, rows: Sequence[EntryFile], since: str) -> FirstRuns:
+def find_first_runs(claims: ClaimsFile, side: RunSelector, rows: Sequence[Row], since: str) -> FirstRuns:
     """Find the first full run of each declared seed that was trained and scored after a time.
 
     Later runs of a seed never count, so that nobody can choose among them. A seed without a run is absent.
@@ -58,14 +53,14 @@ def find_first_runs(claims: ClaimsFile, side: RunSelector, rows: Sequence[EntryF
             for row in _list_rows(side, seed, rows, since)
             if row.entry.result.task.label == claims.task
             and row.entry.result.selection.limit is None
-            and is_last_step(row.entry)
+            and row.entry.result.step is None
         ]
         if found:
             runs[seed] = min(found, key=lambda row: (row.entry.created, row.file))
     return runs
 
 
-def _list_rows(side: RunSelector, seed: int | None, rows: Sequence[EntryFile], since: str) -> list[EntryFile]:
+def _list_rows(side: RunSelector, seed: int | None, rows: Sequence[Row], since: str) -> list[Row]:
     """List every row of a seed that was trained and scored after a time: partial ones, steps and other tasks too."""
     selector = RowSelector(side.base, side.recipe, seed)
     return [
@@ -78,7 +73,7 @@ def _list_rows(side: RunSelector, seed: int | None, rows: Sequence[EntryFile], s
 
 
 def _find_earlier_weights(
-    sides: Sequence[RunSelector], runs: Sequence[FirstRuns], rows: Sequence[EntryFile], since: str
+    sides: Sequence[RunSelector], runs: Sequence[FirstRuns], rows: Sequence[Row], since: str
 ) -> Iterator[str]:
     """Yield in one clause each which row showed other weights of a seed before its first full run.
 
@@ -95,15 +90,13 @@ def _find_earlier_weights(
                 yield f"the result was known: {row.file} scored the weights of {first.file} before it was registered"
 
 
-def _get_trained_weights(row: EntryFile) -> str | None:
+def _get_trained_weights(row: Row) -> str | None:
     """Return the digest of what the row's training made, whichever step the row scores; of a base its own."""
-    result = row.entry.result
-    trained = None if result.training is None else result.training.candidate
-    return result.model.weights_sha256 if trained is None else trained.weights_sha256
+    return (row.entry.result.trained or row.entry.result.model).weights_sha256
 
 
 def gather_prediction(
-    claims: ClaimsFile, contrast: Prediction, rows: Sequence[EntryFile], retracted: Collection[str], since: str | None
+    claims: ClaimsFile, contrast: Prediction, rows: Sequence[Row], retracted: Collection[str], since: str | None
 ) -> PredictionEvidence | str:
     """Gather the evidence on a prediction, or return in one clause why there is none.
 
@@ -147,11 +140,10 @@ def _name_differences(side: Sequence[Entry]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _has_digest(row: EntryFile, digest: str | None) -> bool:
+def _has_digest(row: Row, digest: str | None) -> bool:
     if digest is None:
         return True
-    training = row.entry.result.training
-    candidate = None if training is None else training.candidate
+    candidate = row.entry.result.trained
     return candidate is not None and digest_recipe_keys(candidate).startswith(digest)
 
 
@@ -182,19 +174,15 @@ def _find_obstacles(
     weights = {
         (side.base, _get_base_weights(run)) for side, found in zip(sides, runs, strict=True) for run in found.values()
     }
-    data = [{_get_data(run) for run in found.values()} for found in runs]
+    trained = [[run.entry.result.trained for run in found.values()] for found in runs]
+    data = [{candidate and candidate.data.sha256 for candidate in side} for side in trained]
     if len(weights) > len({side.base for side in sides}) or any(len(one) > 1 for one in data):
         yield "runs were trained from several weights of a base, or on several data of one recipe"
 
 
-def _get_base_weights(run: EntryFile) -> str | None:
+def _get_base_weights(run: Row) -> str | None:
     result = run.entry.result
     return result.model.weights_sha256 if result.training is None else result.base_sha256
-
-
-def _get_data(run: EntryFile) -> str | None:
-    training = run.entry.result.training
-    return None if training is None or training.candidate is None else training.candidate.data.sha256
 
 
 def _estimate_difference(

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from baseline_bench.analysis.claims import claims_file as reader
 from baseline_bench.analysis.claims.claims_file import Claim, ClaimsFile, Contrast, Prediction, find_family
-from baseline_bench.analysis.claims.evidence import ContrastEvidence, EntryFile, gather_evidence
+from baseline_bench.analysis.claims.evidence import ContrastEvidence, gather_evidence
 from baseline_bench.analysis.claims.predictions import find_first_runs
 from baseline_bench.core.errors import BenchError
+from baseline_bench.results.board import Row
 
 _HEADER_FIELDS = ("board", "task", "alpha", "least_items", "source", "all_items", "rows")
 
@@ -65,7 +66,7 @@ def find_registration(path: Path, claims: ClaimsFile, revision: str = "HEAD") ->
     return Registration(True, tuple(registration_commits))
 
 
-def find_changed_claims(path: Path, commit: str, rows: Sequence[EntryFile]) -> list[tuple[str, str]]:
+def find_changed_claims(path: Path, commit: str, rows: Sequence[Row]) -> list[tuple[str, str]]:
     """Find the claims of a commit that rows already answered there and that are now different, each with what changed.
 
     A prediction is answered as soon as one of its runs exists, a published table when it is written. More claims,
@@ -94,7 +95,7 @@ def find_changed_claims(path: Path, commit: str, rows: Sequence[EntryFile]) -> l
 
 
 def _is_answered(
-    claims: ClaimsFile, numbered: tuple[Claim, Contrast], since: RegistrationCommit | None, rows: Sequence[EntryFile]
+    claims: ClaimsFile, numbered: tuple[Claim, Contrast], since: RegistrationCommit | None, rows: Sequence[Row]
 ) -> bool:
     contrast = numbered[1]
     if not isinstance(contrast, Prediction):
@@ -140,15 +141,13 @@ def _parse_version(text: bytes, path: Path) -> ClaimsFile | None:
 def _is_unchanged(now: ClaimsFile, index: int, old: ClaimsFile) -> bool:
     claim, contrast = now.contrasts[index]
     old_claim = next((one for one in old.claims if (one.id, one.hypothesis) == (claim.id, claim.hypothesis)), None)
-    if (
-        old_claim is None
-        or contrast not in old_claim.contrasts
-        or _describe_context(now, contrast) != _describe_context(old, contrast)
-    ):
-        return False
-    return set(old_claim.contrasts) <= set(claim.contrasts) and _list_family_members(
-        old, contrast
-    ) <= _list_family_members(now, contrast)
+    return (
+        old_claim is not None
+        and contrast in old_claim.contrasts
+        and _describe_context(now, contrast) == _describe_context(old, contrast)
+        and set(old_claim.contrasts) <= set(claim.contrasts)
+        and _list_family_members(old, contrast) <= _list_family_members(now, contrast)
+    )
 
 
 def _describe_context(claims: ClaimsFile, contrast: Contrast) -> tuple[object, ...]:

@@ -40,14 +40,10 @@ def draw_final_losses(study: Study) -> Figure | None:
     lines = study.trained
     if not lines:
         return None
-    trained_groups = [(base, [line for line in group if line in lines]) for base, group in study.groups]
-    parts = [
-        f"{min(_list_losses(group)):.3f} to {max(_list_losses(group)):.3f}" for _, group in trained_groups if group
-    ]
-    names = [base for base, group in trained_groups if group]
     takeaway: list[str | ExternalName] = ["The final training loss is "]
-    for index, (part, name) in enumerate(zip(parts, names, strict=True)):
-        takeaway += ["; " if index else "", f"{part} on ", ExternalName(name)]
+    for index, (base, group) in enumerate(_list_trained_groups(study)):
+        losses = [line.loss for line in group if line.loss is not None]
+        takeaway += ["; " if index else "", f"{min(losses):.3f} to {max(losses):.3f} on ", ExternalName(base)]
     note: Sentence = (
         "Mean over the last tenth of the steps, weighted by supervised tokens, in nats. Losses on main and on socratic "
         "are over different texts, and losses of different bases over different tokens.",
@@ -60,8 +56,10 @@ def _build_loss_column(lines: Sequence[ReportRow]) -> ChartColumn:
     return ChartColumn("final training loss, nats a supervised token", marks, zero=False)
 
 
-def _list_losses(lines: Sequence[ReportRow]) -> list[float]:
-    return [line.loss for line in lines if line.loss is not None]
+def _list_trained_groups(study: Study) -> list[tuple[str, list[ReportRow]]]:
+    """List the bases that have finished trainings, each with these."""
+    groups = [(base, [line for line in lines if line in study.trained]) for base, lines in study.groups]
+    return [(base, lines) for base, lines in groups if lines]
 
 
 def draw_cost(study: Study) -> Figure | None:
@@ -85,30 +83,20 @@ def draw_cost(study: Study) -> Figure | None:
 
 def _summarise_cost(lines: Sequence[ReportRow]) -> Sentence:
     """Say whether speeds mean anything: runs of one recipe on one base should be about equally fast."""
-    worst_ratio, slow, fast, slowest_recipe = 1.0, 0.0, 0.0, ""
+    speeds: dict[tuple[str, str | None], list[float]] = {}
     for line in lines:
-        speeds = [
-            other.made.cost.samples_per_second
-            for other in lines
-            if other.made is not None and (other.group, other.recipe) == (line.group, line.recipe)
-        ]
-        known = [speed for speed in speeds if speed]
-        if known and max(known) / min(known) > worst_ratio:
-            worst_ratio, slow, fast, slowest_recipe = (
-                max(known) / min(known),
-                min(known),
-                max(known),
-                f"{line.group}+{line.recipe}",
-            )
-    if worst_ratio > 1.25:
+        if line.made is not None and line.made.cost.samples_per_second:
+            speeds.setdefault((line.group, line.recipe), []).append(line.made.cost.samples_per_second)
+    if not speeds:
+        return ("No training was long enough to tell its speed",)
+    (base, recipe), uneven = max(speeds.items(), key=lambda item: max(item[1]) / min(item[1]))
+    if max(uneven) / min(uneven) > 1.25:
         return (
             "Speeds depend on more than the recipe: runs of ",
-            ExternalName(slowest_recipe),
-            f" made between {slow:,.1f} and {fast:,.1f} samples a second",
+            ExternalName(f"{base}+{recipe}"),
+            f" made between {min(uneven):,.1f} and {max(uneven):,.1f} samples a second",
         )
-    known = [line.made.cost.samples_per_second for line in lines if line.made and line.made.cost.samples_per_second]
-    if not known:
-        return ("No training was long enough to tell its speed",)
+    known = [speed for group in speeds.values() for speed in group]
     return (f"Trainings made between {min(known):,.1f} and {max(known):,.1f} samples a second",)
 
 
@@ -213,8 +201,7 @@ def _draw_bands(
 
 def draw_loss_and_score(study: Study) -> Figure | None:
     """Draw candidates from the lowest final loss to the highest with their scores; None without a pair on one base."""
-    groups = [(base, [line for line in lines if line in study.trained]) for base, lines in study.groups]
-    groups = [(base, lines) for base, lines in groups if lines]
+    groups = _list_trained_groups(study)
     lower, higher, even = _count_agreement([lines for _, lines in groups])
     pairs = lower + higher + even
     if not pairs:

@@ -13,8 +13,7 @@ from baseline_bench.core.errors import BenchError, suggest_name
 from baseline_bench.core.types import Step
 from baseline_bench.rendering import leaderboard
 from baseline_bench.rendering.report.safe_text import ExternalName, Sentence
-from baseline_bench.results import retractions
-from baseline_bench.results.board import Row
+from baseline_bench.results.board import Row, list_active_rows
 from baseline_bench.results.candidate import Candidate, compute_final_loss, parse_steps
 from baseline_bench.results.companions import LOSSES, read_lines
 from baseline_bench.results.entry import Entry
@@ -85,14 +84,12 @@ class ReportRow:
     @property
     def made(self) -> Candidate | None:
         """Return its training; None where bench did not train it."""
-        training = self.entry.result.training
-        return None if training is None else training.candidate
+        return self.entry.result.trained
 
     @property
     def step(self) -> int | None:
         """Return the step after which its weights were kept; None for the last step and for a base."""
-        training = self.entry.result.training
-        return None if training is None else training.step
+        return self.entry.result.step
 
     @property
     def recipe(self) -> str | None:
@@ -167,21 +164,16 @@ def gather_study(folder: Path, board: str, name: str, label: str | None, wanted:
     Raises:
         BenchError: there is nothing to show, or a wanted candidate has no such row.
     """
-    records = retractions.read_records(folder / board)
     loaded_board = leaderboard.load_board(folder, board)
-    full = [
-        row
-        for row in loaded_board.rows
-        if row.entry.result.selection.limit is None and records.retraction(row.file) is None
-    ]
+    full = [row for row in list_active_rows(loaded_board) if not row.partial]
     if label is None and full:
         label = max(full, key=_row_age).entry.result.task.label
-    rows = [row for row in full if row.entry.result.task.label == label]
+    rows = [row for row in full if row.result.task.label == label]
     if not rows:
         raise BenchError(f"{board} has no full row of {label or 'any task'}", "score a model first: bench baseline")
     judged = compare_board(loaded_board)
     shown = _use_compared_bases(_select_row_per_candidate(rows, wanted), judged, wanted)
-    bases = {row.entry.result.candidate for row in rows if row.entry.result.training is None}
+    bases = {row.result.candidate for row in rows if row.result.training is None}
     lines = sorted((_build_report_row(folder / board, row, bases, judged) for row in shown), key=_sort_key)
     return Study(name, board, label or "", tuple(_add_gains(_mark_repeated_bases(lines), judged)))
 
@@ -192,20 +184,20 @@ def _row_age(row: Row) -> tuple[str, str]:
 
 def _select_row_per_candidate(rows: Sequence[Row], wanted: Sequence[str]) -> list[Row]:
     """Select each candidate's row that is comparable with most other rows; of several the newest."""
-    names = sorted({row.entry.result.candidate for row in rows})
+    names = sorted({row.result.candidate for row in rows})
     for name in wanted:
         if name not in names:
             raise BenchError(f"no full row of {name!r}", suggest_name(name, names, "see the board's page"))
-    repeated = {name for name in names if sum(row.entry.result.candidate == name for row in rows) > 1}
+    repeated = {name for name in names if sum(row.result.candidate == name for row in rows) > 1}
 
     def rank(row: Row) -> tuple[int, str, str]:
-        if row.entry.result.candidate not in repeated:
+        if row.result.candidate not in repeated:
             return 0, *_row_age(row)
         return sum(explain_incomparability(row.entry, other.entry) is None for other in rows), *_row_age(row)
 
     best: dict[str, Row] = {}
     for row in sorted(rows, key=rank):
-        best[row.entry.result.candidate] = row
+        best[row.result.candidate] = row
     return [best[name] for name in names if not wanted or name in wanted]
 
 
@@ -214,11 +206,9 @@ def _use_compared_bases(shown: Sequence[Row], judged: ComparedBoard, wanted: Seq
     compared_bases = {
         against.base.file: against.base for row in shown if (against := judged.against.get(row.file)) is not None
     }
-    shown_bases = {
-        file: base for file, base in compared_bases.items() if not wanted or base.entry.result.candidate in wanted
-    }
-    names = {base.entry.result.candidate for base in shown_bases.values()}
-    return [*(row for row in shown if row.entry.result.candidate not in names), *shown_bases.values()]
+    shown_bases = {file: base for file, base in compared_bases.items() if not wanted or base.result.candidate in wanted}
+    names = {base.result.candidate for base in shown_bases.values()}
+    return [*(row for row in shown if row.result.candidate not in names), *shown_bases.values()]
 
 
 def _build_report_row(board: Path, row: Row, bases: Iterable[str], judged: ComparedBoard) -> ReportRow:
@@ -247,9 +237,8 @@ def _mark_repeated_bases(lines: Sequence[ReportRow]) -> list[ReportRow]:
 
 def _find_base_name(name: str, entry: Entry, bases: Iterable[str]) -> str:
     """Return the base of the training; for other rows the name's part before a `+`, where that is a base."""
-    training = entry.result.training
-    if training is not None and training.candidate is not None:
-        return training.candidate.base.name
+    if entry.result.trained is not None:
+        return entry.result.trained.base.name
     prefix = name.partition("+")[0]
     return prefix if prefix in bases else name
 
