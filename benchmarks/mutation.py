@@ -90,6 +90,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         "tests/results/test_candidate.py",
         "tests/results/test_entries.py",
         "tests/models/test_thoughts.py",
+        "tests/evaluation/test_solutions.py",
     ),
     "harness/results/candidate.py": ("tests/results/test_candidate.py",),
     "harness/results/duplicates.py": ("tests/rendering/test_checking.py",),

@@ -186,6 +186,7 @@ def test_speed_is_of_the_last_part_without_its_first_step():
     assert candidate.compute_samples_per_second(slow_start[:1]) is None
     assert candidate.compute_samples_per_second([*slow_start, step(4, seconds=9)]) is None
     assert candidate.compute_samples_per_second([]) is None
+    assert candidate.compute_samples_per_second([step(1, seconds=0), step(2, seconds=3)]) == 1.33  # two decimals
 
 
 def test_the_final_loss_is_over_supervised_tokens_of_the_last_tenth():

@@ -1,6 +1,7 @@
 """An entry survives its file, whatever it is called, and its parts fit one another before it is written."""
 
 import gzip
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +24,21 @@ BASE = result()
 
 def test_an_entry_is_written_read_and_verified(tmp_path: Path) -> None:
     """A written entry is read back equal, nothing is wrong with it, and its completions stand beside it."""
-    path = add(tmp_path / "board")
+    path = add(tmp_path / "leaderboards" / "board")  # neither folder is there
     assert read_entry(path) == entry()
     assert verify_entry(path, regrade) == []
     lines = decompress_file(completions_path(path))
     assert parse_completions(lines, "here") == answers()
     assert sorted(item.name for item in path.parent.iterdir()) == [path.name, completions_path(path).name]
+
+
+def test_a_file_is_named_by_its_own_bytes() -> None:
+    """One whose bytes are not the entry's today, such as an older program's, keeps its name."""
+    data = encode_indented(entry()) + b"\n"
+    assert build_file_stem(entry(), data).endswith(hashlib.sha256(data).hexdigest()[:12])
+    assert (
+        build_file_stem(entry()) == build_file_stem(entry(), encode_indented(entry())) != build_file_stem(entry(), data)
+    )
 
 
 @given(
