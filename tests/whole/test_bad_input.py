@@ -150,7 +150,6 @@ def test_a_run_whose_row_could_not_be_added_adds_one_row_when_it_goes_on(world, 
 @pytest.mark.parametrize(
     "words",
     [
-        "",
         "nonsense",
         "score",
         "score x --limit many",

@@ -1,5 +1,6 @@
 """The wheel in an environment with nothing but the libraries of a core install: no torch, no transformers."""
 
+import os
 import re
 import shlex
 import shutil
@@ -38,9 +39,10 @@ def messages(problem):
 
 
 def run(command, folder) -> str:
-    """What a command prints; it must end well."""
+    """What a command prints, without a PYTHONPATH that may name our checkout; it must end well."""
     words = [str(word) for word in command]
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, timeout=600)
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
