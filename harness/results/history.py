@@ -26,6 +26,10 @@ class FolderHistory:
     unchanged: frozenset[str]
 
 
+NO_HISTORY = FolderHistory("", frozenset(), (), frozenset())
+"""Of a folder that is compared with nothing."""
+
+
 def read_folder_history(folder: Path, ref: str) -> FolderHistory:
     """Read the history of `folder` since HEAD left `ref`, including uncommitted changes.
 
